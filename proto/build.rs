@@ -1,0 +1,18 @@
+//! Generates the wire types from the .proto files without a system `protoc`.
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = [
+        "baton/relay/v1/relay.proto",
+        "baton/channel/v1/channel.proto",
+        "baton/channel/v1/ticket.proto",
+        "baton/exec/v1/exec.proto",
+    ];
+    for file in files {
+        println!("cargo:rerun-if-changed=proto/{file}");
+    }
+    let descriptors = protox::compile(files, ["proto"])?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .compile_fds(descriptors)?;
+    Ok(())
+}

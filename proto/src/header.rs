@@ -1,0 +1,12 @@
+//! Names of the request headers of `Dial` and `Accept`. Values are lowercase hex.
+
+/// The exec-server a client wants; also what a load balancer in front of relays hashes.
+pub const EXEC_SERVER_ID: &str = "baton-exec-server-id";
+/// The session's id, chosen by the client.
+pub const SESSION_ID: &str = "baton-session-id";
+/// The ticket's dial token, 32 bytes.
+pub const DIAL_TOKEN: &str = "baton-dial-token";
+/// The token of the `Incoming` being answered, 32 bytes.
+pub const ACCEPT_TOKEN: &str = "baton-accept-token";
+/// How long to wait before another try, in milliseconds, on a refusal that may pass (gRPC A6).
+pub const RETRY_PUSHBACK: &str = "grpc-retry-pushback-ms";

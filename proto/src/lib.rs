@@ -1,0 +1,32 @@
+//! The wire of Baton: generated types, identifiers, and the limits that both ends must agree on.
+//!
+//! Three packages, from the outside in: [`relay`] is what a relay sees, [`channel`] is what travels inside the
+//! Noise transport messages, [`exec`] is the service that runs processes. `docs/PROTOCOL.md` is their prose.
+
+pub mod header;
+mod id;
+pub mod limits;
+pub mod registration;
+
+pub use id::{Epoch, ExecServerId, IdError, ProcessId, SessionId};
+
+/// `baton.relay.v1`: the outer wire.
+pub mod relay {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("baton.relay.v1");
+}
+
+/// `baton.channel.v1`: frame bodies inside the Noise channel, and the ticket.
+pub mod channel {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("baton.channel.v1");
+}
+
+/// `baton.exec.v1`: running processes.
+pub mod exec {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("baton.exec.v1");
+}
+
+/// The protocol version that both ends put into the Noise prologue and the registration proof.
+pub const PROTOCOL_VERSION: u32 = 1;

@@ -1,0 +1,47 @@
+//! Limits that both ends of a wire must agree on. Each says what it protects and what it can cost.
+
+use std::time::Duration;
+
+/// Largest Noise message (Noise section 3), and so the largest payload of a relay `Frame`.
+pub const NOISE_MESSAGE_MAX: usize = 65_535;
+
+/// Bytes that AES-GCM adds to a plaintext.
+pub const NOISE_TAG: usize = 16;
+
+/// Largest plaintext of one Noise transport message.
+pub const NOISE_PLAINTEXT_MAX: usize = NOISE_MESSAGE_MAX - NOISE_TAG;
+
+/// Largest encoded `Frame`: the Noise message, its field header, and two stamps (twice, if an endpoint wrote its own).
+/// Protects the receiver's reassembly buffer.
+pub const FRAME_MAX: usize = NOISE_MESSAGE_MAX + 64;
+
+/// Bytes of stream data a sender may have outstanding per stream and direction before credit comes back.
+/// Protects the receiver: a session holds at most [`MAX_STREAMS`] × this per direction.
+pub const STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// Concurrent calls in one session. Protects the exec-server's memory and process table.
+pub const MAX_STREAMS: usize = 256;
+
+/// Largest encoded `Head` or `Trailers`: room for W3C's 8,192 bytes of baggage and usual metadata. They take no
+/// credit, so this bounds what a stream can hold beside its window.
+pub const HEAD_MAX: usize = 32 * 1024;
+
+/// Largest encoded `Timings` in `Trailers`. Protects the client from a server that lies at length.
+pub const TIMINGS_MAX: usize = 512;
+
+/// HTTP/2 stream window on the outer legs: one session's bytes in a relay, per direction. It is memory only
+/// while the other side does not take them.
+pub const OUTER_STREAM_WINDOW: u32 = 1024 * 1024;
+
+/// Sessions on one outer connection. With [`OUTER_STREAM_WINDOW`] it fixes the connection window, so that one
+/// stalled session cannot stop another (64 MiB at worst for one connection).
+pub const MAX_SESSIONS: u32 = 64;
+
+/// HTTP/2 connection window on the outer legs: every session's stream window fits.
+pub const OUTER_CONNECTION_WINDOW: u32 = MAX_SESSIONS * OUTER_STREAM_WINDOW;
+
+/// HTTP/2 frame size that both sides of an outer leg accept: fewer frames for bulk, and at most this is copied at once.
+pub const OUTER_FRAME_SIZE: u32 = 1024 * 1024;
+
+/// From `Dial` to the exec-server's `Accept`, and from there to the end of the Noise handshake.
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);

@@ -1,0 +1,144 @@
+//! The offset between two machines' wall clocks, from four-stamp exchanges (RFC 5905 section 8).
+//!
+//! The handshake is the first sample and every `Ping`/`Pong` another. The sample with the least round trip in
+//! the window wins: queueing only ever adds to the round trip, and half of it bounds the error.
+
+use std::collections::VecDeque;
+
+/// Samples kept. Old ones must go: clocks drift and are stepped.
+const WINDOW: usize = 8;
+
+/// Estimated peer clock minus own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Offset {
+    /// Peer minus own, in nanoseconds.
+    pub offset_ns: i64,
+    /// The true offset lies within this of the estimate, in nanoseconds.
+    pub error_ns: u64,
+}
+
+/// Four stamps of one exchange, in nanoseconds since the Unix epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    /// Own clock: request sent.
+    pub t0: u64,
+    /// Peer's clock: request received.
+    pub t1: u64,
+    /// Peer's clock: answer sent.
+    pub t2: u64,
+    /// Own clock: answer received.
+    pub t3: u64,
+}
+
+impl Sample {
+    fn estimate(&self) -> Option<Offset> {
+        let [t0, t1, t2, t3] = [self.t0, self.t1, self.t2, self.t3].map(i128::from);
+        let round_trip = (t3 - t0) - (t2 - t1);
+        // A peer that lies, or a stepped clock.
+        if t2 < t1 || t3 < t0 || round_trip < 0 {
+            return None;
+        }
+        let offset = ((t1 - t0) + (t2 - t3)) / 2;
+        Some(Offset {
+            offset_ns: i64::try_from(offset).ok()?,
+            error_ns: u64::try_from(round_trip / 2).ok()?,
+        })
+    }
+}
+
+/// Offset over a window of samples.
+#[derive(Debug, Default)]
+pub struct Estimator {
+    window: VecDeque<Offset>,
+}
+
+impl Estimator {
+    /// Takes one exchange in. Impossible stamps are ignored.
+    pub fn add(&mut self, sample: Sample) {
+        if let Some(estimate) = sample.estimate() {
+            if self.window.len() == WINDOW {
+                self.window.pop_front();
+            }
+            self.window.push_back(estimate);
+        }
+    }
+
+    /// The best estimate in the window; `None` before the first sample.
+    pub fn offset(&self) -> Option<Offset> {
+        self.window.iter().min_by_key(|o| o.error_ns).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_symmetric_exchange_gives_the_exact_offset() {
+        let mut clock = Estimator::default();
+        clock.add(Sample {
+            t0: 100,
+            t1: 1_150,
+            t2: 1_160,
+            t3: 210,
+        });
+        assert_eq!(
+            clock.offset(),
+            Some(Offset {
+                offset_ns: 1_000,
+                error_ns: 50
+            })
+        );
+    }
+
+    #[test]
+    fn the_least_round_trip_wins_and_old_samples_leave() {
+        let mut clock = Estimator::default();
+        clock.add(Sample {
+            t0: 0,
+            t1: 10,
+            t2: 10,
+            t3: 20,
+        });
+        for _ in 0..WINDOW - 1 {
+            clock.add(Sample {
+                t0: 0,
+                t1: 500,
+                t2: 500,
+                t3: 600,
+            });
+        }
+        assert_eq!(clock.offset().unwrap().error_ns, 10);
+        clock.add(Sample {
+            t0: 0,
+            t1: 500,
+            t2: 500,
+            t3: 600,
+        });
+        assert_eq!(clock.offset().unwrap().error_ns, 300);
+    }
+
+    #[test]
+    fn impossible_stamps_are_ignored() {
+        let mut clock = Estimator::default();
+        clock.add(Sample {
+            t0: 10,
+            t1: 0,
+            t2: 0,
+            t3: 5,
+        });
+        clock.add(Sample {
+            t0: 0,
+            t1: 10,
+            t2: 5,
+            t3: 20,
+        });
+        clock.add(Sample {
+            t0: 0,
+            t1: 0,
+            t2: u64::MAX,
+            t3: 1,
+        });
+        assert_eq!(clock.offset(), None);
+    }
+}

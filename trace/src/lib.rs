@@ -1,0 +1,22 @@
+//! Tracing for Baton and for anything mounted on its channel.
+//!
+//! * [`w3c`]: trace context, tracestate and baggage, and their carriers (gRPC metadata, environment, protobuf);
+//! * [`stage`]: the two tables of stages; spans, report, metrics and docs read them;
+//! * [`call`]: what a handler knows of the call it serves, and adds to it;
+//! * [`recorder`]: where finished records go;
+//! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
+//! * [`clock`]: the offset between two machines' clocks;
+//! * [`report`]: coverage, remainder, tree and the terminal waterfall of one record;
+//! * [`export`]: the same record as OpenTelemetry spans, to a collector or a file;
+//! * [`bridge`]: to and from the `tracing` spans of callers and handlers.
+//!
+//! Nothing here blocks, and with tracing off nothing here runs.
+
+pub mod call;
+pub mod clock;
+pub mod record;
+pub mod recorder;
+pub mod stage;
+pub mod w3c;
+
+pub use opentelemetry::{SpanId, TraceFlags, TraceId};

@@ -1,0 +1,142 @@
+//! What one part measured of one call: plain intervals, in nanoseconds after one anchor.
+//!
+//! A [`CallRecord`] is the only thing that is ever rendered: OTLP spans, trace files, the terminal waterfall and
+//! `Trailers` all come from it. Building one allocates a single small vector; nothing here locks or blocks.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use opentelemetry::{KeyValue, SpanId};
+
+use crate::clock::Offset;
+use crate::stage::StageId;
+use crate::w3c::TraceContext;
+
+/// One reading of both clocks. Wall time is stepped and monotonic time stops in suspend, so each call takes its
+/// own and derives every stamp from it.
+#[derive(Debug, Clone, Copy)]
+pub struct Anchor {
+    /// Monotonic reading.
+    pub instant: Instant,
+    /// Wall clock at the same moment, nanoseconds since the Unix epoch.
+    pub unix_ns: u64,
+}
+
+impl Anchor {
+    /// Reads both clocks.
+    pub fn now() -> Self {
+        Self {
+            instant: Instant::now(),
+            unix_ns: unix_now_ns(),
+        }
+    }
+
+    /// Nanoseconds from the anchor to `at`; negative if `at` was earlier.
+    pub fn offset_ns(&self, at: Instant) -> i64 {
+        match at.checked_duration_since(self.instant) {
+            Some(after) => saturating_ns(after),
+            None => -saturating_ns(self.instant - at),
+        }
+    }
+
+    /// Wall-clock time of a point `offset_ns` after the anchor.
+    pub fn unix_ns_at(&self, offset_ns: i64) -> u64 {
+        self.unix_ns.saturating_add_signed(offset_ns)
+    }
+
+    /// Wall-clock time of a monotonic reading.
+    pub fn unix_ns_of(&self, at: Instant) -> u64 {
+        self.unix_ns_at(self.offset_ns(at))
+    }
+}
+
+/// The wall clock, in nanoseconds since the Unix epoch (0 before it).
+pub fn unix_now_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn saturating_ns(duration: Duration) -> i64 {
+    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+}
+
+/// One interval.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StageRecord {
+    /// Which stage.
+    pub stage: StageId,
+    /// 0 for the first try; connection attempts count up.
+    pub attempt: u8,
+    /// Start, in nanoseconds after the record's anchor.
+    pub start_ns: i64,
+    /// End, in nanoseconds after the record's anchor; never before the start.
+    pub end_ns: i64,
+    /// The duration was measured, the position was not (relay stages).
+    pub estimated: bool,
+}
+
+impl StageRecord {
+    /// An interval between two monotonic readings. A reading out of order yields an empty interval at `start`.
+    pub fn between(anchor: &Anchor, stage: StageId, start: Instant, end: Instant) -> Self {
+        let start_ns = anchor.offset_ns(start);
+        Self {
+            stage,
+            attempt: 0,
+            start_ns,
+            end_ns: anchor.offset_ns(end).max(start_ns),
+            estimated: false,
+        }
+    }
+
+    /// Length in nanoseconds.
+    pub fn duration_ns(&self) -> u64 {
+        self.end_ns.saturating_sub(self.start_ns).max(0).unsigned_abs()
+    }
+}
+
+/// Which part made a record, and so which stages of it it exports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Exports the client's and the relay's stages.
+    Client,
+    /// Exports the server's stages.
+    Server,
+}
+
+/// How a call ended: a gRPC status code, 0 for OK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RpcStatus(pub i32);
+
+/// Everything one part knows of one call.
+#[derive(Debug, Clone)]
+pub struct CallRecord {
+    /// Who made it.
+    pub side: Side,
+    /// Trace id, flags and tracestate; `span_id` is the envelope's (the `call` span).
+    pub context: TraceContext,
+    /// The span that the envelope hangs under, if the caller had one.
+    pub parent: Option<SpanId>,
+    /// An inbound context that was not continued (trust `restart`).
+    pub link: Option<TraceContext>,
+    /// Fully qualified method without the leading slash, `package.Service/Method`.
+    pub method: Cow<'static, str>,
+    /// The clocks that the stages count from.
+    pub anchor: Anchor,
+    /// The stages, in any order. A client's record holds those of all three parts, the server's translated onto
+    /// the client's clock.
+    pub stages: Vec<StageRecord>,
+    /// How the call ended.
+    pub status: RpcStatus,
+    /// Estimated server clock minus client clock, where the session knows it.
+    pub clock: Option<Offset>,
+    /// Attributes of the envelope (client) or of the SERVER span (server). Never argv, never environment.
+    pub attributes: Vec<KeyValue>,
+}
+
+impl CallRecord {
+    /// The first record of a stage.
+    pub fn stage(&self, stage: StageId) -> Option<&StageRecord> {
+        self.stages.iter().find(|record| record.stage == stage)
+    }
+}

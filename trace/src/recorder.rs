@@ -1,0 +1,77 @@
+//! Where finished records go. Off by default, and then free.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::record::CallRecord;
+
+/// Takes finished records. Called on the data path's thread: must neither block nor wait.
+pub trait Sink: Send + Sync {
+    /// Takes one record.
+    fn record(&self, record: &CallRecord);
+}
+
+/// A handle to the sinks of one part; cheap to clone.
+#[derive(Clone, Default)]
+pub struct Recorder {
+    sink: Option<Arc<dyn Sink>>,
+}
+
+impl Recorder {
+    /// Keeps nothing.
+    pub fn off() -> Self {
+        Self::default()
+    }
+
+    /// Hands every record to `sink`.
+    pub fn to(sink: Arc<dyn Sink>) -> Self {
+        Self { sink: Some(sink) }
+    }
+
+    /// Whether anybody takes records.
+    pub fn is_on(&self) -> bool {
+        self.sink.is_some()
+    }
+
+    /// Hands a record on.
+    pub fn finish(&self, record: &CallRecord) {
+        if let Some(sink) = &self.sink {
+            sink.record(record);
+        }
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_on() {
+            "Recorder(on)"
+        } else {
+            "Recorder(off)"
+        })
+    }
+}
+
+/// A sink that keeps the latest records in memory, for tests and tools.
+#[derive(Debug, Default)]
+pub struct Collected {
+    records: Mutex<Vec<CallRecord>>,
+}
+
+impl Collected {
+    /// Records kept; further ones are dropped. Protects a long-running tool from itself.
+    pub const MAX: usize = 65_536;
+
+    /// Takes out what has been collected.
+    pub fn take(&self) -> Vec<CallRecord> {
+        std::mem::take(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Sink for Collected {
+    fn record(&self, record: &CallRecord) {
+        let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
+        if records.len() < Self::MAX {
+            records.push(record.clone());
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Stages of a process, under the `rpc` stage of the call that runs it.
+
+use super::transport::RPC;
+use super::{Exporter, Kind, StageDef, StageId};
+
+/// The whole life; its span is the parent that the child's `TRACEPARENT` names.
+pub const PROCESS: StageId = StageId(32);
+/// Creating it.
+pub const PROCESS_SPAWN: StageId = StageId(33);
+/// Until its first byte of output.
+pub const PROCESS_FIRST_OUTPUT: StageId = StageId(34);
+/// Standard output.
+pub const PROCESS_STDOUT: StageId = StageId(35);
+/// Standard error.
+pub const PROCESS_STDERR: StageId = StageId(36);
+/// Until its exit is known.
+pub const PROCESS_WAIT: StageId = StageId(37);
+/// From the exit to the end of its pipes.
+pub const PROCESS_CLOSE: StageId = StageId(38);
+
+#[rustfmt::skip]
+/// The table, in waterfall order.
+pub const STAGES: &[StageDef] = &[
+    row(PROCESS, "process", RPC, "spawn begins", "Closed emitted", false),
+    row(PROCESS_SPAWN, "process.spawn", PROCESS, "spawn begins", "spawn returns", true),
+    row(PROCESS_FIRST_OUTPUT, "process.first_output", PROCESS, "spawn returns", "first byte read", false),
+    row(PROCESS_STDOUT, "process.stdout", PROCESS, "first byte read", "end of file", false),
+    row(PROCESS_STDERR, "process.stderr", PROCESS, "first byte read", "end of file", false),
+    row(PROCESS_WAIT, "process.wait", PROCESS, "spawn returns", "exit observed", true),
+    row(PROCESS_CLOSE, "process.close", PROCESS, "exit observed", "Closed emitted", true),
+];
+
+const fn row(
+    id: StageId,
+    name: &'static str,
+    parent: StageId,
+    from: &'static str,
+    to: &'static str,
+    covers: bool,
+) -> StageDef {
+    StageDef {
+        id,
+        name,
+        parent: Some(parent),
+        kind: Kind::Internal,
+        from,
+        to,
+        exporter: Exporter::Server,
+        covers,
+    }
+}

@@ -1,0 +1,156 @@
+//! Stages are data: what each interval of a call is, who exports it, and whether it counts as accounted time.
+//!
+//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process. Span ids, the
+//! report, metrics, `docs/STAGES.md` and the coverage check all read these tables; nothing about a stage is
+//! written down anywhere else.
+
+pub mod exec;
+pub mod transport;
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use opentelemetry::{SpanId, TraceId};
+
+/// Wire id of a stage: stable for ever, never reused.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StageId(pub u8);
+
+/// One row of a stage table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct StageDef {
+    /// Wire id; also part of the derived span id.
+    pub id: StageId,
+    /// Value of the attribute `baton.stage`.
+    pub name: &'static str,
+    /// The stage it is drawn and exported under; `None` for the envelope.
+    pub parent: Option<StageId>,
+    /// Span kind.
+    pub kind: Kind,
+    /// What begins it.
+    pub from: &'static str,
+    /// What ends it.
+    pub to: &'static str,
+    /// Who exports it: exactly one part, so that nothing is exported twice.
+    pub exporter: Exporter,
+    /// Counts towards accounted time: on the awaited path, and no part of another covering stage except of a
+    /// transit, whose relay stages are taken out of it.
+    pub covers: bool,
+}
+
+/// OpenTelemetry span kind of a stage. No PRODUCER or CONSUMER: Jaeger's critical path prunes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Inside one part.
+    Internal,
+    /// The caller's side of a call.
+    Client,
+    /// The handler's side of a call.
+    Server,
+}
+
+/// The part whose resource a stage is exported under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exporter {
+    /// Measured and exported by the client.
+    Client,
+    /// Measured by the relay's stamp, exported by the client under the relay's resource.
+    Relay,
+    /// Measured and exported by the server.
+    Server,
+}
+
+impl StageId {
+    /// The table row; `None` for an id that this version does not know.
+    pub fn def(self) -> Option<&'static StageDef> {
+        all().find(|def| def.id == self)
+    }
+
+    /// The name of the table row, or `"unknown"`.
+    pub fn name(self) -> &'static str {
+        self.def().map_or("unknown", |def| def.name)
+    }
+}
+
+impl fmt::Debug for StageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}({})", self.name(), self.0)
+    }
+}
+
+/// Every row of both tables, in the order in which a waterfall shows them.
+pub fn all() -> impl Iterator<Item = &'static StageDef> {
+    transport::STAGES.iter().chain(exec::STAGES)
+}
+
+/// The row with this `baton.stage` name.
+pub fn by_name(name: &str) -> Option<&'static StageDef> {
+    all().find(|def| def.name == name)
+}
+
+/// The span id of a stage: the first 8 bytes of SHA-256 over trace id, envelope span id, stage id and attempt.
+/// Every part computes the same id, so each can name a span that another exports.
+///
+/// The envelope itself keeps its own, random id.
+pub fn span_id(trace: TraceId, envelope: SpanId, stage: StageId, attempt: u8) -> SpanId {
+    if stage == transport::CALL {
+        return envelope;
+    }
+    let mut input = [0; 26];
+    input[..16].copy_from_slice(&trace.to_bytes());
+    input[16..24].copy_from_slice(&envelope.to_bytes());
+    input[24] = stage.0;
+    input[25] = attempt;
+    let hash = digest::digest(&digest::SHA256, &input);
+    let mut id = [0; 8];
+    id.copy_from_slice(&hash.as_ref()[..8]);
+    SpanId::from_bytes(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_and_names_are_unique() {
+        let mut ids = HashSet::new();
+        let mut names = HashSet::new();
+        for def in all() {
+            assert!(ids.insert(def.id), "id {}", def.id.0);
+            assert!(names.insert(def.name), "name {}", def.name);
+        }
+    }
+
+    #[test]
+    fn every_parent_exists_and_only_the_envelope_has_none() {
+        for def in all() {
+            match def.parent {
+                Some(parent) => assert!(parent.def().is_some(), "{}", def.name),
+                None => assert_eq!(def.id, transport::CALL),
+            }
+        }
+    }
+
+    #[test]
+    fn envelope_rpc_and_process_never_cover() {
+        for id in [transport::CALL, transport::RPC, exec::PROCESS] {
+            assert!(!id.def().unwrap().covers);
+        }
+    }
+
+    #[test]
+    fn span_ids_are_stable_and_differ_by_every_input() {
+        let trace = TraceId::from(1);
+        let envelope = SpanId::from(2);
+        let id = |t: u128, e: u64, s, a| span_id(t.into(), e.into(), s, a);
+        let base = id(1, 2, transport::DISPATCH, 0);
+        assert_eq!(base, id(1, 2, transport::DISPATCH, 0));
+        assert_ne!(base, id(3, 2, transport::DISPATCH, 0));
+        assert_ne!(base, id(1, 3, transport::DISPATCH, 0));
+        assert_ne!(base, id(1, 2, transport::TRANSIT, 0));
+        assert_ne!(base, id(1, 2, transport::DISPATCH, 1));
+        assert_eq!(span_id(trace, envelope, transport::CALL, 0), envelope);
+    }
+}

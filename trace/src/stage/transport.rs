@@ -1,0 +1,93 @@
+//! Stages of any call over the channel.
+
+use super::Exporter::{Client, Relay, Server};
+use super::{Kind, StageDef, StageId};
+
+/// The envelope: the CLIENT span of the call.
+pub const CALL: StageId = StageId(1);
+/// The caller's side before anything is queued.
+pub const DISPATCH: StageId = StageId(2);
+/// Reaching the relay.
+pub const CONNECT_DIAL: StageId = StageId(3);
+/// Waiting for the exec-server to accept.
+pub const CONNECT_PAIR: StageId = StageId(4);
+/// The Noise handshake's remainder after pairing.
+pub const CONNECT_HANDSHAKE: StageId = StageId(5);
+/// Queue residence of the request's `Head`.
+pub const CLIENT_QUEUE: StageId = StageId(6);
+/// Encrypting it.
+pub const CLIENT_SEAL: StageId = StageId(7);
+/// On its way to the exec-server, the relay included.
+pub const TRANSIT: StageId = StageId(8);
+/// Queue residence in the relay, by its stamp.
+pub const RELAY_QUEUE: StageId = StageId(9);
+/// Passing through the relay, by its stamp.
+pub const RELAY_FORWARD: StageId = StageId(10);
+/// Decrypting and decoding.
+pub const SERVER_OPEN: StageId = StageId(11);
+/// Waiting for the handler.
+pub const SERVER_QUEUE: StageId = StageId(12);
+/// The handler: the SERVER span of the call.
+pub const RPC: StageId = StageId(13);
+/// Queue residence of the response's last data frame.
+pub const TERMINAL_QUEUE: StageId = StageId(14);
+/// Encrypting it.
+pub const TERMINAL_SEAL: StageId = StageId(15);
+/// On its way back.
+pub const TERMINAL_TRANSIT: StageId = StageId(16);
+/// Queue residence in the relay on the way back.
+pub const TERMINAL_RELAY_QUEUE: StageId = StageId(17);
+/// Passing through the relay on the way back.
+pub const TERMINAL_RELAY_FORWARD: StageId = StageId(18);
+/// Decrypting and decoding the last data frame.
+pub const TERMINAL_OPEN: StageId = StageId(19);
+/// From there into the caller's hands.
+pub const TERMINAL_NOTIFY: StageId = StageId(20);
+
+#[rustfmt::skip]
+/// The table, in waterfall order.
+pub const STAGES: &[StageDef] = &[
+    row(CALL, "call", None, Kind::Client, "call", "Trailers handed to the caller", Client, false),
+    row(DISPATCH, "dispatch", Some(CALL), Kind::Internal, "call", "Head queued", Client, true),
+    row(CONNECT_DIAL, "connect.dial", Some(DISPATCH), Kind::Internal, "session wanted", "connected to the relay", Client, false),
+    row(CONNECT_PAIR, "connect.pair", Some(DISPATCH), Kind::Internal, "Dial sent", "exec-server accepted", Client, false),
+    row(CONNECT_HANDSHAKE, "connect.handshake", Some(DISPATCH), Kind::Internal, "exec-server accepted", "Noise message 2 opened", Client, false),
+    row(CLIENT_QUEUE, "client.queue", Some(CALL), Kind::Internal, "Head queued", "taken by the writer", Client, true),
+    row(CLIENT_SEAL, "client.seal", Some(CALL), Kind::Internal, "taken by the writer", "encrypted and handed to the link", Client, true),
+    row(TRANSIT, "transit", Some(CALL), Kind::Internal, "handed to the link", "received by the server's link", Client, true),
+    row(RELAY_QUEUE, "relay.queue", Some(TRANSIT), Kind::Internal, "frame complete in the relay", "taken by the outgoing stream", Relay, true),
+    row(RELAY_FORWARD, "relay.forward", Some(TRANSIT), Kind::Internal, "first byte of the frame seen", "last byte of the frame seen", Relay, true),
+    row(SERVER_OPEN, "server.open", Some(CALL), Kind::Internal, "received", "decrypted and decoded", Server, true),
+    row(SERVER_QUEUE, "server.queue", Some(CALL), Kind::Internal, "decoded", "handler starts", Server, true),
+    row(RPC, "rpc", Some(CALL), Kind::Server, "handler starts", "its last frame queued", Server, false),
+    row(TERMINAL_QUEUE, "terminal.queue", Some(CALL), Kind::Internal, "last data frame queued", "taken by the writer", Server, true),
+    row(TERMINAL_SEAL, "terminal.seal", Some(CALL), Kind::Internal, "taken by the writer", "encrypted and handed to the link", Server, true),
+    row(TERMINAL_TRANSIT, "terminal.transit", Some(CALL), Kind::Internal, "handed to the link", "received by the client's link", Client, true),
+    row(TERMINAL_RELAY_QUEUE, "terminal.relay.queue", Some(TERMINAL_TRANSIT), Kind::Internal, "frame complete in the relay", "taken by the outgoing stream", Relay, true),
+    row(TERMINAL_RELAY_FORWARD, "terminal.relay.forward", Some(TERMINAL_TRANSIT), Kind::Internal, "first byte of the frame seen", "last byte of the frame seen", Relay, true),
+    row(TERMINAL_OPEN, "terminal.open", Some(CALL), Kind::Internal, "received", "decrypted and decoded", Client, true),
+    row(TERMINAL_NOTIFY, "terminal.notify", Some(CALL), Kind::Internal, "decoded", "in the caller's hands", Client, true),
+];
+
+#[allow(clippy::too_many_arguments)] // One argument a column keeps the table a table.
+const fn row(
+    id: StageId,
+    name: &'static str,
+    parent: Option<StageId>,
+    kind: Kind,
+    from: &'static str,
+    to: &'static str,
+    exporter: super::Exporter,
+    covers: bool,
+) -> StageDef {
+    StageDef {
+        id,
+        name,
+        parent,
+        kind,
+        from,
+        to,
+        exporter,
+        covers,
+    }
+}
