@@ -1,1 +1,5 @@
-//! x
+//! Any tonic service over an end-to-end encrypted Noise channel through a relay, traced.
+
+pub mod key;
+pub mod session;
+pub mod ticket;

@@ -1,0 +1,395 @@
+//! Keys: a client's or an exec-server's static Noise key, the exec-server's registration key, and their files.
+//!
+//! A key file holds one 32-byte seed; everything else is derived from it (HKDF-SHA256, RFC 5869, one label per use),
+//! so that one file is one identity and a ticket stays valid across restarts. Secrets are zeroised on drop and
+//! `Debug` prints none of them.
+
+use std::fmt;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use aws_lc_rs::signature::KeyPair;
+use aws_lc_rs::{agreement, hkdf, signature};
+use data_encoding::BASE64URL_NOPAD;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+use crate::session::SUITE;
+
+/// First word of a key file.
+const FILE_TAG: &str = "baton-key-v1";
+
+/// Bytes read from a key file at most: a key is one short line, anything longer is another file.
+const FILE_MAX: u64 = 1024;
+
+/// A static Noise key pair (X25519).
+#[derive(ZeroizeOnDrop)]
+pub struct StaticKey {
+    private: [u8; 32],
+    #[zeroize(skip)]
+    public: PublicKey,
+}
+
+/// A static Noise public key. As text it names its suite: `Noise_IK_25519_AESGCM_SHA256:…` (base64url).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PublicKey([u8; 32]);
+
+/// The secret of a key file.
+#[derive(ZeroizeOnDrop)]
+pub struct Seed([u8; 32]);
+
+/// Everything an exec-server proves itself with.
+pub struct ServerKeys {
+    /// For the Noise handshake.
+    pub noise: StaticKey,
+    /// For registering with a relay.
+    pub registration: RegistrationKey,
+    /// What callers must present to the relay; part of the ticket.
+    pub dial_token: DialToken,
+}
+
+/// An Ed25519 key pair (RFC 8032).
+pub struct RegistrationKey(signature::Ed25519KeyPair);
+
+/// 32 secret bytes that a `Dial` must carry.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct DialToken(pub [u8; 32]);
+
+/// A key could not be made, read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The text is no public key of a suite we speak.
+    #[error("not a public key: expected {SUITE}:<43 characters of base64url>")]
+    PublicKey,
+    /// The operating system refused.
+    #[error("cannot {action} the key file {path}: {source}")]
+    File {
+        /// "read" or "write".
+        action: &'static str,
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Somebody else could read the secret.
+    #[error(
+        "the key file {path} can be read by others (mode {mode:03o}): run chmod 600 on it, or make a new key"
+    )]
+    Permissions {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file is something else.
+    #[error("{path} is not a Baton key file: make one with `baton keygen {path}`")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// No randomness, or the crypto library refused.
+    #[error("cannot make a key: no randomness from the operating system")]
+    Random,
+}
+
+impl StaticKey {
+    /// A new random key.
+    pub fn generate() -> Result<Self, KeyError> {
+        Seed::generate()?.client_key()
+    }
+
+    fn from_private(private: [u8; 32]) -> Result<Self, KeyError> {
+        let key = agreement::PrivateKey::from_private_key(&agreement::X25519, &private)
+            .and_then(|key| {
+                key.compute_public_key()
+                    .map_err(|_| aws_lc_rs::error::KeyRejected::from(aws_lc_rs::error::Unspecified))
+            })
+            .map_err(|_| KeyError::Random)?;
+        let mut public = [0; 32];
+        public.copy_from_slice(key.as_ref());
+        Ok(Self {
+            private,
+            public: PublicKey(public),
+        })
+    }
+
+    /// The public half.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// The secret itself, for the handshake only.
+    pub(crate) fn expose(&self) -> &[u8] {
+        &self.private
+    }
+}
+
+impl fmt::Debug for StaticKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StaticKey({}, <redacted>)", self.public)
+    }
+}
+
+impl PublicKey {
+    /// From 32 bytes of X25519 public key.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{SUITE}:{}", BASE64URL_NOPAD.encode(&self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for PublicKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let encoded = text
+            .strip_prefix(SUITE)
+            .and_then(|rest| rest.strip_prefix(':'))
+            .ok_or(KeyError::PublicKey)?;
+        let bytes = BASE64URL_NOPAD
+            .decode(encoded.as_bytes())
+            .map_err(|_| KeyError::PublicKey)?;
+        bytes.try_into().map(Self).map_err(|_| KeyError::PublicKey)
+    }
+}
+
+impl Seed {
+    /// A new random seed.
+    pub fn generate() -> Result<Self, KeyError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|_| KeyError::Random)?;
+        Ok(Self(seed))
+    }
+
+    /// Reads a key file. Refuses one that others can read.
+    pub fn read(path: &Path) -> Result<Self, KeyError> {
+        let failed = |source| KeyError::File {
+            action: "read",
+            path: path.into(),
+            source,
+        };
+        let metadata = fs::metadata(path).map_err(failed)?;
+        let mode = metadata.mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Permissions {
+                path: path.into(),
+                mode,
+            });
+        }
+        let format = || KeyError::Format { path: path.into() };
+        if metadata.len() > FILE_MAX {
+            return Err(format());
+        }
+        let text = Zeroizing::new(fs::read(path).map_err(failed)?);
+        let encoded = std::str::from_utf8(&text)
+            .ok()
+            .and_then(|text| text.trim().strip_prefix(FILE_TAG))
+            .ok_or_else(format)?;
+        let seed = BASE64URL_NOPAD
+            .decode(encoded.trim().as_bytes())
+            .map_err(|_| format())?;
+        let seed = Zeroizing::new(seed);
+        <[u8; 32]>::try_from(seed.as_slice())
+            .map(Self)
+            .map_err(|_| format())
+    }
+
+    /// Writes a new key file, readable by its owner only. Never overwrites one.
+    pub fn write(&self, path: &Path) -> Result<(), KeyError> {
+        let failed = |source| KeyError::File {
+            action: "write",
+            path: path.into(),
+            source,
+        };
+        if let Some(parent) = path.parent() {
+            fs::create_dir_all(parent).map_err(failed)?;
+        }
+        let line = Zeroizing::new(format!("{FILE_TAG} {}\n", BASE64URL_NOPAD.encode(&self.0)));
+        OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(path)
+            .and_then(|mut file| file.write_all(line.as_bytes()))
+            .map_err(failed)
+    }
+
+    /// Reads the key file, or makes it if there is none. The flag says whether it is new.
+    pub fn read_or_create(path: &Path) -> Result<(Self, bool), KeyError> {
+        match Self::read(path) {
+            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                let seed = Self::generate()?;
+                match seed.write(path) {
+                    // Somebody made it in between: theirs counts.
+                    Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
+                        Ok((Self::read(path)?, false))
+                    }
+                    Err(error) => Err(error),
+                    Ok(()) => Ok((seed, true)),
+                }
+            }
+            other => Ok((other?, false)),
+        }
+    }
+
+    /// The static Noise key of a client.
+    pub fn client_key(&self) -> Result<StaticKey, KeyError> {
+        StaticKey::from_private(*self.derive(b"baton noise static v1"))
+    }
+
+    /// The keys of an exec-server.
+    pub fn server_keys(&self) -> Result<ServerKeys, KeyError> {
+        let registration = self.derive(b"baton registration v1");
+        Ok(ServerKeys {
+            noise: self.client_key()?,
+            registration: signature::Ed25519KeyPair::from_seed_unchecked(&*registration)
+                .map(RegistrationKey)
+                .map_err(|_| KeyError::Random)?,
+            dial_token: DialToken(*self.derive(b"baton dial token v1")),
+        })
+    }
+
+    fn derive(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
+        let mut out = Zeroizing::new([0; 32]);
+        // 32 bytes are within HKDF's limit, so neither step can fail.
+        hkdf::Salt::new(hkdf::HKDF_SHA256, b"baton")
+            .extract(&self.0)
+            .expand(&[label], hkdf::HKDF_SHA256)
+            .and_then(|okm| okm.fill(&mut *out))
+            .expect("HKDF-SHA256 expands to 32 bytes");
+        out
+    }
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(<redacted>)")
+    }
+}
+
+impl RegistrationKey {
+    /// The public half, 32 bytes.
+    pub fn public(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    /// Signs a registration.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.0.sign(message).as_ref().to_vec()
+    }
+}
+
+impl fmt::Debug for ServerKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ServerKeys({}, <redacted>)", self.noise.public)
+    }
+}
+
+impl fmt::Debug for DialToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DialToken(<redacted>)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_key_file_round_trips_and_is_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/key");
+        let (seed, created) = Seed::read_or_create(&path).unwrap();
+        assert!(created);
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        let (again, created) = Seed::read_or_create(&path).unwrap();
+        assert!(!created);
+        assert_eq!(seed.0, again.0);
+        assert!(matches!(
+            seed.write(&path),
+            Err(KeyError::File { action: "write", .. })
+        ));
+    }
+
+    #[test]
+    fn a_file_that_others_can_read_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        Seed::generate().unwrap().write(&path).unwrap();
+        for mode in [0o640, 0o604, 0o660, 0o666] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            assert!(
+                matches!(Seed::read(&path), Err(KeyError::Permissions { .. })),
+                "{mode:o}"
+            );
+        }
+    }
+
+    #[test]
+    fn another_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        for content in [
+            "",
+            "baton-key-v1",
+            "baton-key-v1 AAAA",
+            "ssh-ed25519 AAAA",
+            &"x".repeat(5000),
+        ] {
+            fs::write(&path, content).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+            assert!(
+                matches!(Seed::read(&path), Err(KeyError::Format { .. })),
+                "{content}"
+            );
+        }
+    }
+
+    #[test]
+    fn public_keys_name_their_suite() {
+        let key = StaticKey::generate().unwrap();
+        let text = key.public().to_string();
+        assert!(text.starts_with("Noise_IK_25519_AESGCM_SHA256:"));
+        assert_eq!(text.parse::<PublicKey>().unwrap(), *key.public());
+        for bad in [
+            "",
+            "Noise_IK_25519_AESGCM_SHA256:",
+            &text[5..],
+            &format!("{text}A"),
+        ] {
+            assert!(bad.parse::<PublicKey>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn debug_prints_no_secret() {
+        let seed = Seed([7; 32]);
+        let keys = seed.server_keys().unwrap();
+        let printed = format!("{seed:?} {keys:?} {:?} {:?}", keys.dial_token, keys.noise);
+        assert!(printed.contains("<redacted>"));
+        for secret in [&seed.0, &keys.noise.private, &keys.dial_token.0] {
+            assert!(!printed.contains(&BASE64URL_NOPAD.encode(secret)));
+            assert!(!printed.contains(&format!("{secret:?}")));
+        }
+    }
+}

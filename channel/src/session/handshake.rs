@@ -1,0 +1,287 @@
+//! The IK handshake: two messages, one round trip.
+
+use baton_proto::limits::NOISE_MESSAGE_MAX;
+use bytes::{Bytes, BytesMut};
+use snow::{Builder, HandshakeState};
+
+use super::resolver::AwsLcResolver;
+use super::{SUITE, Transport};
+use crate::key::{PublicKey, StaticKey};
+
+/// Why a handshake failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum HandshakeError {
+    /// The peer holds another key than expected, meant another route, or the message was altered.
+    #[error("the handshake message does not verify")]
+    Verify,
+    /// A key of our own that no handshake can use, or no randomness from the operating system.
+    #[error("the handshake could not be started: bad local key or no system randomness")]
+    Local,
+}
+
+/// The client's side, waiting for message 2.
+pub struct Initiator {
+    state: HandshakeState,
+}
+
+/// The exec-server's side, about to write message 2.
+pub struct Responder {
+    state: HandshakeState,
+    remote: PublicKey,
+}
+
+fn builder<'a>(key: &'a StaticKey, prologue: &'a [u8]) -> Result<Builder<'a>, HandshakeError> {
+    // The suite is a constant that snow knows.
+    let params = SUITE.parse().map_err(|_| HandshakeError::Local)?;
+    Builder::with_resolver(params, Box::new(AwsLcResolver))
+        .local_private_key(key.expose())
+        .and_then(|builder| builder.prologue(prologue))
+        .map_err(|_| HandshakeError::Local)
+}
+
+fn into_transport(state: HandshakeState) -> Result<Transport, HandshakeError> {
+    state
+        .into_stateless_transport_mode()
+        .map(Transport::new)
+        .map_err(|_| HandshakeError::Verify)
+}
+
+impl Initiator {
+    /// Writes message 1 (`e, es, s, ss`, empty payload) to a responder whose key is pinned.
+    pub fn start(
+        local: &StaticKey,
+        remote: &PublicKey,
+        prologue: &[u8],
+    ) -> Result<(Self, Bytes), HandshakeError> {
+        let state = builder(local, prologue)?
+            .remote_public_key(remote.as_bytes())
+            .and_then(Builder::build_initiator)
+            .map_err(|_| HandshakeError::Local)?;
+        Self::write(state)
+    }
+
+    fn write(mut state: HandshakeState) -> Result<(Self, Bytes), HandshakeError> {
+        let mut message = BytesMut::zeroed(96);
+        let len = state
+            .write_message(&[], &mut message)
+            .map_err(|_| HandshakeError::Local)?;
+        message.truncate(len);
+        Ok((Self { state }, message.freeze()))
+    }
+
+    /// Reads message 2 (`e, ee, se`): the responder holds the pinned key. Returns its payload.
+    pub fn finish(mut self, message: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
+        let mut payload = BytesMut::zeroed(message.len().min(NOISE_MESSAGE_MAX));
+        let len = self
+            .state
+            .read_message(message, &mut payload)
+            .map_err(|_| HandshakeError::Verify)?;
+        payload.truncate(len);
+        Ok((into_transport(self.state)?, payload.freeze()))
+    }
+}
+
+impl Responder {
+    /// Reads message 1. The initiator's key is now known but not yet proven alive: the message may be a replay.
+    pub fn read(local: &StaticKey, prologue: &[u8], message: &[u8]) -> Result<Self, HandshakeError> {
+        let state = builder(local, prologue)?
+            .build_responder()
+            .map_err(|_| HandshakeError::Local)?;
+        Self::accept(state, message)
+    }
+
+    fn accept(mut state: HandshakeState, message: &[u8]) -> Result<Self, HandshakeError> {
+        let mut payload = vec![0; message.len().min(NOISE_MESSAGE_MAX)];
+        let len = state
+            .read_message(message, &mut payload)
+            .map_err(|_| HandshakeError::Verify)?;
+        if len != 0 {
+            // Message 1 carries nothing: it has no forward secrecy and can be replayed.
+            return Err(HandshakeError::Verify);
+        }
+        let remote = state
+            .get_remote_static()
+            .and_then(|key| <[u8; 32]>::try_from(key).ok())
+            .ok_or(HandshakeError::Verify)?;
+        Ok(Self {
+            state,
+            remote: PublicKey::from_bytes(remote),
+        })
+    }
+
+    /// The initiator's static key.
+    pub fn remote(&self) -> &PublicKey {
+        &self.remote
+    }
+
+    /// Writes message 2 around `payload`.
+    pub fn finish(mut self, payload: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
+        let mut message = BytesMut::zeroed(payload.len() + 96);
+        let len = self
+            .state
+            .write_message(payload, &mut message)
+            .map_err(|_| HandshakeError::Local)?;
+        message.truncate(len);
+        Ok((into_transport(self.state)?, message.freeze()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::session::TransportError;
+
+    fn pair(
+        initiator_prologue: &[u8],
+        responder_prologue: &[u8],
+    ) -> Result<(Transport, Transport), HandshakeError> {
+        let client = StaticKey::generate().unwrap();
+        let server = StaticKey::generate().unwrap();
+        let (initiator, message1) = Initiator::start(&client, server.public(), initiator_prologue)?;
+        let responder = Responder::read(&server, responder_prologue, &message1)?;
+        assert_eq!(responder.remote(), client.public());
+        let (server_side, message2) = responder.finish(b"hello")?;
+        let (client_side, payload) = initiator.finish(&message2)?;
+        assert_eq!(payload, "hello");
+        Ok((client_side, server_side))
+    }
+
+    #[test]
+    fn both_sides_exchange_messages_after_the_handshake() {
+        let (mut client, mut server) = pair(b"p", b"p").unwrap();
+        for text in ["", "one", "two"] {
+            let mut sealed = BytesMut::new();
+            client.seal(text.as_bytes(), &mut sealed).unwrap();
+            assert_eq!(server.open(&sealed).unwrap(), text);
+            sealed.clear();
+            server.seal(text.as_bytes(), &mut sealed).unwrap();
+            assert_eq!(client.open(&sealed).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn another_prologue_does_not_verify() {
+        assert_eq!(pair(b"p", b"q").err(), Some(HandshakeError::Verify));
+    }
+
+    #[test]
+    fn another_responder_key_does_not_verify() {
+        let client = StaticKey::generate().unwrap();
+        let pinned = StaticKey::generate().unwrap();
+        let other = StaticKey::generate().unwrap();
+        let (_, message1) = Initiator::start(&client, pinned.public(), b"").unwrap();
+        assert_eq!(
+            Responder::read(&other, b"", &message1).err(),
+            Some(HandshakeError::Verify)
+        );
+    }
+
+    #[test]
+    fn any_flipped_bit_of_either_message_fails_the_handshake() {
+        let client = StaticKey::generate().unwrap();
+        let server = StaticKey::generate().unwrap();
+        let (_, message1) = Initiator::start(&client, server.public(), b"").unwrap();
+        for byte in 0..message1.len() {
+            let mut altered = message1.to_vec();
+            altered[byte] ^= 1;
+            let accepted = Responder::read(&server, b"", &altered);
+            assert!(accepted.is_err(), "byte {byte} of message 1");
+        }
+        let responder = || Responder::read(&server, b"", &message1).unwrap();
+        let len = responder().finish(b"x").unwrap().1.len();
+        for byte in 0..len {
+            let (initiator, message1) = Initiator::start(&client, server.public(), b"").unwrap();
+            let responder = Responder::read(&server, b"", &message1).unwrap();
+            let mut altered = responder.finish(b"x").unwrap().1.to_vec();
+            altered[byte] ^= 1;
+            assert!(initiator.finish(&altered).is_err(), "byte {byte} of message 2");
+        }
+    }
+
+    #[test]
+    fn a_lost_repeated_or_altered_transport_message_is_fatal() {
+        let (mut client, mut server) = pair(b"", b"").unwrap();
+        let mut seal = |text: &[u8]| {
+            let mut out = BytesMut::new();
+            client.seal(text, &mut out).unwrap();
+            out
+        };
+        let (first, second) = (seal(b"1"), seal(b"2"));
+        assert_eq!(server.open(&second).err(), Some(TransportError::Decrypt));
+        server.open(&first).unwrap();
+        assert_eq!(server.open(&first).err(), Some(TransportError::Decrypt));
+        let mut altered = second.clone();
+        altered[0] ^= 1;
+        assert_eq!(server.open(&altered).err(), Some(TransportError::Decrypt));
+        assert_eq!(server.open(&[]).err(), Some(TransportError::Decrypt));
+        server.open(&second).unwrap();
+    }
+
+    /// The suite's vector of the cacophony set.
+    #[test]
+    fn the_noise_vector_of_the_suite_holds() {
+        let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();
+        let prologue = hex("4a6f686e2047616c74");
+        let init_static = hex("e61ef9919cde45dd5f82166404bd08e38bceb5dfdfded0a34c8df7ed542214d1");
+        let init_ephemeral = hex("893e28b9dc6ca8d611ab664754b8ceb7bac5117349a4439a6b0569da977c464a");
+        let remote = hex("31e0303fd6418d2f8c0e78b91f22e8caed0fbe48656dcf4767e4834f701b8f62");
+        let resp_static = hex("4a3acbfdb163dec651dfa3194dece676d437029c62a408b4c5ea9114246e4893");
+        let resp_ephemeral = hex("bbdb4cdbd309f1a1f2e1456967fe288cadd6f712d65dc7b7793d5e63da6b375b");
+        let build = |key: &'static [u8], ephemeral: &'static [u8]| {
+            Builder::with_resolver(SUITE.parse().unwrap(), Box::new(AwsLcResolver))
+                .local_private_key(key)
+                .unwrap()
+                .prologue(Box::leak(prologue.clone().into_boxed_slice()))
+                .unwrap()
+                .fixed_ephemeral_key_for_testing_only(ephemeral)
+        };
+        let leak = |bytes: Vec<u8>| -> &'static [u8] { Box::leak(bytes.into_boxed_slice()) };
+        let mut initiator = build(leak(init_static), leak(init_ephemeral))
+            .remote_public_key(&remote)
+            .unwrap()
+            .build_initiator()
+            .unwrap();
+        let mut responder = build(leak(resp_static), leak(resp_ephemeral))
+            .build_responder()
+            .unwrap();
+
+        let mut buffer = [0; 1024];
+        let mut opened = [0; 1024];
+        let len = initiator
+            .write_message(&hex("4c756477696720766f6e204d69736573"), &mut buffer)
+            .unwrap();
+        assert_eq!(
+            buffer[..len],
+            hex(
+                "ca35def5ae56cec33dc2036731ab14896bc4c75dbb07a61f879f8e3afa4c79444e417bc55c7a8166c993356c1be41e\
+                 f67818a292426f301556c7f26b21d25ddb097153891a9a956cff47b83e63ad8d701c1342c209cff1ca5ecd43402762\
+                 ac249e3bd3a4c0a145fe07cb5dae28ea13a3"
+            )
+        );
+        responder.read_message(&buffer[..len], &mut opened).unwrap();
+        let len = responder
+            .write_message(&hex("4d757272617920526f746862617264"), &mut buffer)
+            .unwrap();
+        assert_eq!(
+            buffer[..len],
+            hex(
+                "95ebc60d2b1fa672c1f46a8aa265ef51bfe38e7ccb39ec5be34069f144808843af2ccf9972e22afc67aeafcd25162f\
+                 7f98c363b7762e3e4cb7d272e39f27a5"
+            )
+        );
+        initiator.read_message(&buffer[..len], &mut opened).unwrap();
+        assert_eq!(
+            initiator.get_handshake_hash(),
+            hex("669c8640d9e42a3cda2f232f78597ceefb01daa6e3df81181ccce6fc6b5026bf")
+        );
+        let mut initiator = into_transport(initiator).unwrap();
+        let mut sealed = BytesMut::new();
+        initiator
+            .seal(&hex("462e20412e20486179656b"), &mut sealed)
+            .unwrap();
+        assert_eq!(
+            sealed,
+            hex("66acfc92e3197de166809e6d4d5d003dcc819a84bc3522ca53c9d9")
+        );
+    }
+}

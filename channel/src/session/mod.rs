@@ -1,0 +1,20 @@
+//! The Noise session, sans-IO: bytes in, bytes out, no clock and no socket.
+//!
+//! One fixed suite, [`SUITE`]. [`handshake`] runs IK (Noise section 7.5): the initiator pins the responder's static
+//! key, and learns in message 2 that the responder holds it; the responder learns the initiator's key from message 1
+//! and must act on nothing until the first transport message opens (message 1 can be replayed). [`transport`] seals
+//! and opens transport messages with implicit nonces, so a lost, repeated or reordered message is fatal.
+//!
+//! snow stays behind this module; [`resolver`] gives it aws-lc-rs.
+
+mod handshake;
+mod prologue;
+mod resolver;
+mod transport;
+
+pub use handshake::{HandshakeError, Initiator, Responder};
+pub use prologue::prologue;
+pub use transport::{Transport, TransportError};
+
+/// The one Noise suite of this protocol version.
+pub const SUITE: &str = "Noise_IK_25519_AESGCM_SHA256";

@@ -1,0 +1,48 @@
+//! The Noise prologue: everything a handshake is bound to, so that it cannot be spliced onto another route.
+
+use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId};
+
+use super::SUITE;
+
+/// Names of the two roles, in handshake order.
+const ROLES: &[u8] = b"initiator=client,responder=exec-server";
+
+/// The prologue of one session: protocol, version, suite, roles, exec-server id and session id, each prefixed with
+/// its length (`u16`, big endian).
+pub fn prologue(exec_server: ExecServerId, session: SessionId) -> Vec<u8> {
+    let version = PROTOCOL_VERSION.to_be_bytes();
+    let parts: [&[u8]; 6] = [
+        b"baton.channel.v1",
+        &version,
+        SUITE.as_bytes(),
+        ROLES,
+        &exec_server.0,
+        &session.0,
+    ];
+    let mut out = Vec::with_capacity(160);
+    for part in parts {
+        // Every part is a constant or 16 bytes.
+        out.extend_from_slice(&(part.len() as u16).to_be_bytes());
+        out.extend_from_slice(part);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prologue_is_stable() {
+        let bytes = prologue(ExecServerId([1; 16]), SessionId([2; 16]));
+        let mut expected = Vec::new();
+        expected.extend_from_slice(b"\x00\x10baton.channel.v1\x00\x04\x00\x00\x00\x01");
+        expected.extend_from_slice(b"\x00\x1cNoise_IK_25519_AESGCM_SHA256");
+        expected.extend_from_slice(b"\x00\x26initiator=client,responder=exec-server");
+        expected.extend_from_slice(b"\x00\x10");
+        expected.extend_from_slice(&[1; 16]);
+        expected.extend_from_slice(b"\x00\x10");
+        expected.extend_from_slice(&[2; 16]);
+        assert_eq!(bytes, expected);
+    }
+}
