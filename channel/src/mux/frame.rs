@@ -1,0 +1,142 @@
+//! The frame header: 8 bytes, big endian: type `u8`, flags `u8`, length of the body `u16`, stream `u32`.
+//!
+//! Bodies: `Data` raw bytes; `Reset` a `u32` gRPC status code; `Credit` a `u32` of bytes; everything else the protobuf
+//! message of its name in `baton.channel.v1`.
+
+use bytes::{Buf, Bytes};
+
+/// Number of a stream; 0 is the session itself.
+pub type StreamId = u32;
+
+/// Bytes of a header.
+pub(super) const HEADER_LEN: usize = 8;
+
+/// Flag of `Data`: the sender half-closes the stream.
+pub(super) const END_STREAM: u8 = 0x01;
+
+/// What a frame is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Kind {
+    Head = 1,
+    Data = 2,
+    Trailers = 3,
+    Reset = 4,
+    Credit = 5,
+    Ping = 6,
+    Pong = 7,
+    GoAway = 8,
+    // 9 is Switch: the new key of an in-band rekey begins.
+}
+
+/// The bytes are no frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// Fewer bytes than the header or its length say.
+    #[error("truncated")]
+    Truncated,
+    /// A type this version does not know.
+    #[error("unknown type {0}")]
+    UnknownType(u8),
+    /// Flags that the type does not have.
+    #[error("undefined flags {0:#04x}")]
+    Flags(u8),
+    /// A body that does not parse, or is longer than its limit.
+    #[error("bad {0} body")]
+    Body(&'static str),
+    /// A session frame on a stream, or the other way round.
+    #[error("wrong stream")]
+    Stream,
+}
+
+/// A frame as received; the body shares the message's buffer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) kind: Kind,
+    pub(super) end: bool,
+    pub(super) stream: StreamId,
+    pub(super) body: Bytes,
+}
+
+/// Appends a header.
+pub(super) fn put_header(out: &mut Vec<u8>, kind: Kind, end: bool, stream: StreamId, len: usize) {
+    debug_assert!(len <= usize::from(u16::MAX));
+    out.push(kind as u8);
+    out.push(if end { END_STREAM } else { 0 });
+    out.extend_from_slice(&(len as u16).to_be_bytes());
+    out.extend_from_slice(&stream.to_be_bytes());
+}
+
+/// Takes the next frame off a message; `None` at its end.
+pub(super) fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
+    if message.is_empty() {
+        return Ok(None);
+    }
+    if message.len() < HEADER_LEN {
+        return Err(FrameError::Truncated);
+    }
+    let kind = message.get_u8();
+    let flags = message.get_u8();
+    let len = usize::from(message.get_u16());
+    let stream = message.get_u32();
+    if message.len() < len {
+        return Err(FrameError::Truncated);
+    }
+    let kind = match kind {
+        1 => Kind::Head,
+        2 => Kind::Data,
+        3 => Kind::Trailers,
+        4 => Kind::Reset,
+        5 => Kind::Credit,
+        6 => Kind::Ping,
+        7 => Kind::Pong,
+        8 => Kind::GoAway,
+        other => return Err(FrameError::UnknownType(other)),
+    };
+    if flags != 0 && !(kind == Kind::Data && flags == END_STREAM) {
+        return Err(FrameError::Flags(flags));
+    }
+    let of_session = matches!(kind, Kind::Ping | Kind::Pong | Kind::GoAway);
+    if of_session != (stream == 0) {
+        return Err(FrameError::Stream);
+    }
+    Ok(Some(Frame {
+        kind,
+        end: flags == END_STREAM,
+        stream,
+        body: message.split_to(len),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_header_is_stable() {
+        let mut out = Vec::new();
+        put_header(&mut out, Kind::Data, true, 0x0102_0304, 0x0506);
+        assert_eq!(out, [2, 1, 5, 6, 1, 2, 3, 4]);
+    }
+
+    proptest! {
+        #[test]
+        fn frames_round_trip(stream in 1u32.., end: bool, body in prop::collection::vec(any::<u8>(), 0..100)) {
+            let mut out = Vec::new();
+            put_header(&mut out, Kind::Data, end, stream, body.len());
+            out.extend_from_slice(&body);
+            let mut message = Bytes::from(out);
+            let frame = next(&mut message).unwrap().unwrap();
+            prop_assert_eq!(frame, Frame { kind: Kind::Data, end, stream, body: body.into() });
+            prop_assert_eq!(next(&mut message), Ok(None));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let mut message = Bytes::from(bytes);
+            while let Ok(Some(_)) = next(&mut message) {}
+        }
+    }
+}

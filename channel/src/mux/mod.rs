@@ -1,0 +1,462 @@
+//! The multiplexer, sans-IO: calls as streams of small frames over one ordered, reliable, encrypted session.
+//!
+//! Input is decrypted bytes, commands of the application and the time; output is plaintext for the next Noise
+//! message, events and a deadline. No socket, no clock, no randomness inside.
+//!
+//! Invariants:
+//! * frames of one stream leave and arrive in the order in which they were queued, `Trailers` included;
+//! * session control goes first, then [`schedule`] picks between streams, before encryption;
+//! * `Data` needs credit, and credit is granted when the application *takes* the bytes, so a stream never holds
+//!   more than its window; every other frame is bounded by count or size;
+//! * anything a peer may not send is a [`MuxError`], which ends the session.
+
+mod frame;
+mod receive;
+mod schedule;
+mod stream;
+mod transmit;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use baton_proto::channel::{Head, Metadata, Ping, Pong, Trailers, go_away};
+use baton_proto::limits::MAX_STREAMS;
+use baton_trace::clock::{Estimator, Offset};
+use bytes::Bytes;
+
+use crate::limits;
+use schedule::Schedule;
+use stream::{Item, Stream};
+
+pub use frame::{FrameError, StreamId};
+pub use stream::{ReceivedStamps, SentStamps, Stamps, TimingsDraft};
+
+/// Which end this is. Only a client opens streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Opens streams.
+    Client,
+    /// Answers them.
+    Server,
+}
+
+/// The relay's stamp on one message, in nanoseconds. Untrusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RelayStamp {
+    /// Residence in the relay's queue.
+    pub queue_ns: u64,
+    /// Passing through the relay.
+    pub forward_ns: u64,
+}
+
+/// gRPC status codes that the multiplexer itself uses in `Reset`.
+pub mod code {
+    /// The caller gave up.
+    pub const CANCELLED: u32 = 1;
+    /// The deadline passed.
+    pub const DEADLINE_EXCEEDED: u32 = 4;
+    /// Too many streams.
+    pub const RESOURCE_EXHAUSTED: u32 = 8;
+    /// The handler failed without an answer.
+    pub const INTERNAL: u32 = 13;
+}
+
+/// Something the application should look at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The peer opened a stream (server only).
+    Opened(StreamId),
+    /// [`Mux::take_head`] or [`Mux::receive`] has something new.
+    Readable(StreamId),
+    /// [`Mux::send_data`] has room again.
+    Writable(StreamId),
+    /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`] tells the code.
+    Reset(StreamId),
+    /// The stream's `Trailers` were taken by the writer; [`Mux::stamps`] is complete.
+    TrailersTaken(StreamId),
+    /// The peer takes no further stream.
+    GoAway(go_away::Reason),
+}
+
+/// What [`Mux::receive`] found.
+#[derive(Debug, PartialEq)]
+pub enum Received {
+    /// Bytes, in order. Taking them granted their credit back.
+    Data(Bytes),
+    /// The peer has half-closed the stream; only a request ends so.
+    End,
+    /// The answer is complete.
+    Trailers(Trailers),
+    /// The stream ended early, with a gRPC status code.
+    Reset(u32),
+    /// Nothing yet.
+    Pending,
+}
+
+/// The peer broke the protocol or a limit; the session is over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MuxError {
+    /// Not a frame sequence we speak.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// A frame that does not parse.
+    #[error("the peer sent a malformed frame: {0}")]
+    Frame(#[from] FrameError),
+    /// More of something than the peer may have outstanding.
+    #[error("the peer exceeded a limit: {0}")]
+    Limit(&'static str),
+    /// Nothing at all arrived for [`limits::IDLE_TIMEOUT`], pings unanswered.
+    #[error("the peer has not answered for {} s", limits::IDLE_TIMEOUT.as_secs())]
+    Silent,
+}
+
+/// A stream could not be opened, or is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// [`MAX_STREAMS`] calls are open.
+    #[error("too many calls at once in one session (limit {MAX_STREAMS})")]
+    TooMany,
+    /// The session takes no further calls.
+    #[error("the session is closing")]
+    GoingAway,
+    /// The head is larger than [`baton_proto::limits::HEAD_MAX`].
+    #[error("the call's metadata is too large")]
+    HeadTooLarge,
+    /// The stream has ended.
+    #[error("the call has ended")]
+    Closed,
+}
+
+/// One end of a multiplexed session.
+pub struct Mux {
+    role: Role,
+    streams: HashMap<StreamId, Stream>,
+    /// Client: the next id to use. Server: the lowest id the peer may still use.
+    next_id: StreamId,
+    schedule: Schedule,
+    control: Control,
+    events: VecDeque<Event>,
+    deadlines: BTreeSet<(Instant, StreamId)>,
+    /// Counts messages built; tells whether a frame is in the message under construction.
+    message: u64,
+    /// Streams with a stamped frame in the message under construction.
+    stamped: Vec<(StreamId, stream::Stamped)>,
+    clock: Estimator,
+    liveness: Liveness,
+    going_away: bool,
+}
+
+/// Session control, sent before anything else. Every queue is bounded.
+#[derive(Default)]
+struct Control {
+    resets: VecDeque<(StreamId, u32)>,
+    /// Streams whose grant is due; each at most once.
+    credits: VecDeque<StreamId>,
+    ping: Option<Ping>,
+    pongs: VecDeque<Pong>,
+    go_away: Option<baton_proto::channel::GoAway>,
+}
+
+struct Liveness {
+    last_heard: Instant,
+    next_ping: Instant,
+    next_ping_id: u64,
+    /// The ping in flight.
+    outstanding: Option<u64>,
+}
+
+impl Mux {
+    /// A new session, established at `now`.
+    pub fn new(role: Role, now: Instant) -> Self {
+        Self {
+            role,
+            streams: HashMap::new(),
+            next_id: 1,
+            schedule: Schedule::default(),
+            control: Control::default(),
+            events: VecDeque::new(),
+            deadlines: BTreeSet::new(),
+            message: 0,
+            stamped: Vec::new(),
+            clock: Estimator::default(),
+            // The client's first ping goes out at once: it proves a live key to the server (message 1 may be a
+            // replay) and is the second clock sample.
+            liveness: Liveness {
+                last_heard: now,
+                next_ping: now,
+                next_ping_id: 1,
+                outstanding: None,
+            },
+            going_away: false,
+        }
+    }
+
+    /// Opens a stream and queues its `Head`. Client only.
+    pub fn open(
+        &mut self,
+        now: Instant,
+        head: &Head,
+        deadline: Option<Instant>,
+    ) -> Result<StreamId, StreamError> {
+        debug_assert_eq!(self.role, Role::Client);
+        if self.going_away || self.next_id == StreamId::MAX {
+            return Err(StreamError::GoingAway);
+        }
+        if self.streams.len() >= MAX_STREAMS {
+            return Err(StreamError::TooMany);
+        }
+        let item = Item::head(head)?;
+        let id = self.next_id;
+        self.next_id += 1;
+        let mut stream = Stream::new(deadline);
+        stream.stamps.head_sent.queued = Some(now);
+        self.streams.insert(id, stream);
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, id));
+        }
+        self.enqueue(id, item);
+        Ok(id)
+    }
+
+    /// Queues the `Head` of a response.
+    pub fn send_head(&mut self, id: StreamId, head: &Head) -> Result<(), StreamError> {
+        let item = Item::head(head)?;
+        self.sendable(id)?;
+        self.enqueue(id, item);
+        Ok(())
+    }
+
+    /// Whether [`send_data`](Self::send_data) should be called now; if not, [`Event::Writable`] follows.
+    pub fn has_room(&mut self, id: StreamId) -> Result<bool, StreamError> {
+        let stream = self.sendable(id)?;
+        let room = stream.queued_bytes < limits::SEND_BUFFER;
+        stream.wants_room = !room;
+        Ok(room)
+    }
+
+    /// Queues bytes. The caller asks [`has_room`](Self::has_room) first, so that a stream holds at most
+    /// [`limits::SEND_BUFFER`] and one chunk. `end` half-closes the stream.
+    pub fn send_data(
+        &mut self,
+        now: Instant,
+        id: StreamId,
+        data: Bytes,
+        end: bool,
+    ) -> Result<(), StreamError> {
+        let stream = self.sendable(id)?;
+        stream.stamps.last_data_sent.queued = Some(now);
+        stream.queued_bytes += data.len();
+        stream.send_closed = end;
+        self.enqueue(id, Item::Data { data, end });
+        Ok(())
+    }
+
+    /// Queues the end of a response. With `timings` they are completed by what happens to the last data frame until
+    /// the writer takes the trailers.
+    pub fn send_trailers(
+        &mut self,
+        id: StreamId,
+        metadata: Vec<Metadata>,
+        timings: Option<TimingsDraft>,
+    ) -> Result<(), StreamError> {
+        let stream = self.sendable(id)?;
+        stream.send_closed = true;
+        self.enqueue(id, Item::Trailers { metadata, timings });
+        Ok(())
+    }
+
+    /// The peer's `Head`, once.
+    pub fn take_head(&mut self, id: StreamId) -> Option<Head> {
+        self.streams.get_mut(&id)?.receive.head.take()
+    }
+
+    /// The next thing the peer sent. Taking data grants its credit back.
+    pub fn receive(&mut self, id: StreamId) -> Received {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Received::Reset(code::CANCELLED);
+        };
+        let receive = &mut stream.receive;
+        if let Some(data) = receive.queue.pop_front() {
+            receive.buffered -= data.len();
+            receive.grant += data.len() as u32;
+            if receive.grant >= limits::CREDIT_BATCH && !receive.closed {
+                self.control.grant(id, receive);
+            }
+            return Received::Data(data);
+        }
+        if let Some(code) = receive.reset {
+            return Received::Reset(code);
+        }
+        if let Some(trailers) = receive.trailers.take() {
+            return Received::Trailers(trailers);
+        }
+        if receive.closed {
+            Received::End
+        } else {
+            Received::Pending
+        }
+    }
+
+    /// What happened to the stream's frames so far.
+    pub fn stamps(&self, id: StreamId) -> Option<&Stamps> {
+        self.streams.get(&id).map(|stream| &stream.stamps)
+    }
+
+    /// Ends a stream early. What is queued on it is dropped.
+    pub fn reset(&mut self, id: StreamId, code: u32) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        // A Head that never left needs no Reset: the peer does not know the stream.
+        let known = self.role == Role::Server || stream.stamps.head_sent.taken.is_some();
+        if known && stream.receive.reset.is_none() && !stream.is_finished(self.role) {
+            self.control.resets.push_back((id, code));
+        }
+        stream.abort(code);
+        self.schedule.remove(id);
+        self.clear_deadline(id);
+    }
+
+    /// The application is done with the stream. What it has queued is still sent; a response without trailers, or a
+    /// request whose answer is not complete, is reset.
+    pub fn release(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        stream.released = true;
+        let complete = match self.role {
+            Role::Client => stream.receive.closed,
+            Role::Server => stream.send_closed,
+        };
+        if !complete {
+            self.reset(id, code::CANCELLED);
+        }
+        self.collect(id);
+    }
+
+    /// Whether nothing is open.
+    pub fn is_idle(&self) -> bool {
+        self.streams.is_empty()
+    }
+
+    /// Whether the peer has said it takes no further stream.
+    pub fn is_going_away(&self) -> bool {
+        self.going_away
+    }
+
+    /// Tells the peer that this end takes no further stream.
+    pub fn go_away(&mut self, reason: go_away::Reason, detail: &str) {
+        self.control.go_away = Some(baton_proto::channel::GoAway {
+            reason: reason.into(),
+            last_stream: self.next_id.saturating_sub(1),
+            detail: detail.into(),
+        });
+    }
+
+    /// Adds a clock sample from outside (the handshake).
+    pub fn add_clock_sample(&mut self, sample: baton_trace::clock::Sample) {
+        self.clock.add(sample);
+    }
+
+    /// The peer's clock minus ours.
+    pub fn clock_offset(&self) -> Option<Offset> {
+        self.clock.offset()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn next_timeout(&self) -> Instant {
+        let liveness = match self.role {
+            Role::Client if self.liveness.outstanding.is_none() => self.liveness.next_ping,
+            _ => self.liveness.last_heard + limits::IDLE_TIMEOUT,
+        };
+        self.deadlines
+            .first()
+            .map_or(liveness, |(deadline, _)| liveness.min(*deadline))
+    }
+
+    /// Lets time pass: expires calls, pings, and notices a silent peer.
+    pub fn handle_timeout(&mut self, now: Instant) -> Result<(), MuxError> {
+        while let Some(&(deadline, id)) = self.deadlines.first() {
+            if deadline > now {
+                break;
+            }
+            self.reset(id, code::DEADLINE_EXCEEDED);
+            self.events.push_back(Event::Reset(id));
+        }
+        if now.saturating_duration_since(self.liveness.last_heard) >= limits::IDLE_TIMEOUT {
+            return Err(MuxError::Silent);
+        }
+        if self.role == Role::Client && self.liveness.outstanding.is_none() && now >= self.liveness.next_ping
+        {
+            let id = self.liveness.next_ping_id;
+            self.liveness.next_ping_id += 1;
+            self.liveness.outstanding = Some(id);
+            self.liveness.next_ping = now + limits::PING_INTERVAL;
+            // The stamp is set when the ping leaves.
+            self.control.ping = Some(Ping { id, sent_unix_ns: 0 });
+        }
+        Ok(())
+    }
+
+    fn sendable(&mut self, id: StreamId) -> Result<&mut Stream, StreamError> {
+        match self.streams.get_mut(&id) {
+            Some(stream) if !stream.send_closed && stream.receive.reset.is_none() => Ok(stream),
+            _ => Err(StreamError::Closed),
+        }
+    }
+
+    fn enqueue(&mut self, id: StreamId, item: Item) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.queue.push_back(item);
+            if stream.can_send() {
+                self.schedule.activate(id);
+            }
+        }
+    }
+
+    fn clear_deadline(&mut self, id: StreamId) {
+        if let Some(deadline) = self
+            .streams
+            .get_mut(&id)
+            .and_then(|stream| stream.deadline.take())
+        {
+            self.deadlines.remove(&(deadline, id));
+        }
+    }
+
+    /// Forgets a stream that the application has released and that has nothing left to send.
+    fn collect(&mut self, id: StreamId) {
+        let gone = self.streams.get(&id).is_some_and(|stream| {
+            stream.released && (stream.queue.is_empty() || stream.is_finished(self.role))
+        });
+        if gone {
+            self.clear_deadline(id);
+            self.schedule.remove(id);
+            self.streams.remove(&id);
+        }
+    }
+}
+
+impl Control {
+    fn grant(&mut self, id: StreamId, receive: &mut stream::Receive) {
+        if !receive.grant_queued {
+            receive.grant_queued = true;
+            self.credits.push_back(id);
+        }
+    }
+}
+
+/// The deadline of a call whose caller gives it `timeout_ns` from `now` (0: none).
+pub fn deadline(now: Instant, timeout_ns: u64) -> Option<Instant> {
+    (timeout_ns > 0)
+        .then(|| now.checked_add(Duration::from_nanos(timeout_ns)))
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,266 @@
+//! Taking a received message apart. Everything here is untrusted input.
+
+use std::time::Instant;
+
+use baton_proto::channel::{GoAway, Head, Ping, Pong, Trailers, go_away};
+use baton_proto::limits::{HEAD_MAX, MAX_STREAMS, TIMINGS_MAX};
+use baton_trace::clock::Sample;
+use baton_trace::record::Anchor;
+use bytes::Bytes;
+use prost::Message;
+
+use super::frame::{self, Frame, FrameError, Kind, StreamId};
+use super::stream::{ReceivedStamps, Stream};
+use super::{Event, Mux, MuxError, RelayStamp, Role, code, deadline};
+use crate::limits;
+
+impl Mux {
+    /// Takes in one decrypted message. `received` is when the link had it, `now` when it was decrypted.
+    ///
+    /// An error ends the session.
+    pub fn handle(
+        &mut self,
+        now: Anchor,
+        received: Instant,
+        relay: RelayStamp,
+        mut message: Bytes,
+    ) -> Result<(), MuxError> {
+        self.liveness.last_heard = now.instant;
+        let stamps = ReceivedStamps {
+            at: received,
+            opened: now.instant,
+            relay,
+        };
+        let message_len = message.len();
+        while let Some(frame) = frame::next(&mut message)? {
+            match frame.kind {
+                Kind::Head => self.on_head(now.instant, stamps, frame)?,
+                Kind::Data => self.on_data(stamps, frame, message_len)?,
+                Kind::Trailers => self.on_trailers(frame)?,
+                Kind::Reset => self.on_reset(frame)?,
+                Kind::Credit => self.on_credit(frame)?,
+                Kind::Ping => self.on_ping(now, received, frame)?,
+                Kind::Pong => self.on_pong(now, received, frame)?,
+                Kind::GoAway => self.on_go_away(frame)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn on_head(&mut self, now: Instant, stamps: ReceivedStamps, frame: Frame) -> Result<(), MuxError> {
+        if frame.body.len() > HEAD_MAX {
+            return Err(FrameError::Body("Head").into());
+        }
+        let head = Head::decode(frame.body).map_err(|_| FrameError::Body("Head"))?;
+        let id = frame.stream;
+        if self.role == Role::Server {
+            if id < self.next_id {
+                return Err(MuxError::Protocol("a stream number was used twice"));
+            }
+            self.next_id = id.saturating_add(1);
+            if self.streams.len() >= MAX_STREAMS {
+                return self.refuse(id);
+            }
+            let mut stream = Stream::new(deadline(now, head.timeout_ns));
+            if let Some(deadline) = stream.deadline {
+                self.deadlines.insert((deadline, id));
+            }
+            stream.stamps.head_received = Some(stamps);
+            stream.receive.head = Some(head);
+            stream.receive.head_seen = true;
+            self.streams.insert(id, stream);
+            self.events.push_back(Event::Opened(id));
+            return Ok(());
+        }
+        let Some(stream) = self.receiving(id)? else {
+            return Ok(());
+        };
+        if stream.receive.head_seen {
+            return Err(MuxError::Protocol("a second Head on a stream"));
+        }
+        stream.receive.head_seen = true;
+        stream.receive.head = Some(head);
+        stream.stamps.head_received = Some(stamps);
+        self.events.push_back(Event::Readable(id));
+        Ok(())
+    }
+
+    fn on_data(&mut self, stamps: ReceivedStamps, frame: Frame, message_len: usize) -> Result<(), MuxError> {
+        let id = frame.stream;
+        if frame.end && self.role == Role::Client {
+            return Err(MuxError::Protocol("a response ends with Trailers, not with Data"));
+        }
+        let Some(stream) = self.receiving(id)? else {
+            return Ok(());
+        };
+        let receive = &mut stream.receive;
+        if !receive.head_seen {
+            return Err(MuxError::Protocol("Data before Head"));
+        }
+        let len = frame.body.len();
+        receive.window = receive
+            .window
+            .checked_sub(len as u32)
+            .ok_or(MuxError::Limit("Data beyond its credit"))?;
+        if len == 0 {
+            receive.empty_frames += 1;
+            if receive.empty_frames > limits::MAX_EMPTY_DATA {
+                return Err(MuxError::Limit("empty Data frames"));
+            }
+        } else {
+            receive.buffered += len;
+            receive.queue.push_back(unpinned(frame.body, message_len));
+            stream.stamps.last_data_received = Some(stamps);
+        }
+        stream.receive.closed = frame.end;
+        self.events.push_back(Event::Readable(id));
+        Ok(())
+    }
+
+    fn on_trailers(&mut self, frame: Frame) -> Result<(), MuxError> {
+        if self.role == Role::Server {
+            return Err(MuxError::Protocol("Trailers on a request"));
+        }
+        if frame.body.len() > HEAD_MAX + TIMINGS_MAX {
+            return Err(FrameError::Body("Trailers").into());
+        }
+        let mut trailers = Trailers::decode(frame.body).map_err(|_| FrameError::Body("Trailers"))?;
+        let id = frame.stream;
+        let Some(stream) = self.receiving(id)? else {
+            return Ok(());
+        };
+        if !stream.receive.head_seen {
+            return Err(MuxError::Protocol("Trailers before Head"));
+        }
+        if trailers
+            .timings
+            .as_ref()
+            .is_some_and(|timings| timings.encoded_len() > TIMINGS_MAX)
+        {
+            trailers.timings = None;
+        }
+        stream.receive.trailers = Some(trailers);
+        stream.receive.closed = true;
+        // The server has stopped reading: what is still queued here would be ignored.
+        stream.queue.clear();
+        stream.queued_bytes = 0;
+        stream.send_closed = true;
+        self.schedule.remove(id);
+        self.clear_deadline(id);
+        self.events.push_back(Event::Readable(id));
+        Ok(())
+    }
+
+    fn on_reset(&mut self, frame: Frame) -> Result<(), MuxError> {
+        let code = four_bytes(&frame.body).ok_or(FrameError::Body("Reset"))?;
+        let id = frame.stream;
+        self.check_known(id)?;
+        if let Some(stream) = self.streams.get_mut(&id)
+            && !stream.is_finished(self.role)
+        {
+            stream.abort(code);
+            self.schedule.remove(id);
+            self.clear_deadline(id);
+            self.events.push_back(Event::Reset(id));
+        }
+        Ok(())
+    }
+
+    fn on_credit(&mut self, frame: Frame) -> Result<(), MuxError> {
+        let credit = four_bytes(&frame.body).ok_or(FrameError::Body("Credit"))?;
+        let id = frame.stream;
+        self.check_known(id)?;
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Ok(());
+        };
+        stream.credit = stream
+            .credit
+            .checked_add(credit)
+            .filter(|credit| *credit <= baton_proto::limits::STREAM_WINDOW)
+            .ok_or(MuxError::Limit("Credit beyond the window"))?;
+        if stream.can_send() {
+            self.schedule.activate(id);
+        }
+        Ok(())
+    }
+
+    fn on_ping(&mut self, now: Anchor, received: Instant, frame: Frame) -> Result<(), MuxError> {
+        let ping = Ping::decode(frame.body).map_err(|_| FrameError::Body("Ping"))?;
+        if self.control.pongs.len() >= limits::MAX_PONGS {
+            return Err(MuxError::Limit("pings"));
+        }
+        self.control.pongs.push_back(Pong {
+            id: ping.id,
+            ping_sent_unix_ns: ping.sent_unix_ns,
+            received_unix_ns: now.unix_ns_of(received),
+            sent_unix_ns: 0,
+        });
+        Ok(())
+    }
+
+    fn on_pong(&mut self, now: Anchor, received: Instant, frame: Frame) -> Result<(), MuxError> {
+        let pong = Pong::decode(frame.body).map_err(|_| FrameError::Body("Pong"))?;
+        if self.liveness.outstanding != Some(pong.id) {
+            return Err(MuxError::Protocol("an answer to no ping"));
+        }
+        self.liveness.outstanding = None;
+        self.clock.add(Sample {
+            t0: pong.ping_sent_unix_ns,
+            t1: pong.received_unix_ns,
+            t2: pong.sent_unix_ns,
+            t3: now.unix_ns_of(received),
+        });
+        Ok(())
+    }
+
+    fn on_go_away(&mut self, frame: Frame) -> Result<(), MuxError> {
+        let go_away = GoAway::decode(frame.body).map_err(|_| FrameError::Body("GoAway"))?;
+        self.going_away = true;
+        let reason = go_away::Reason::try_from(go_away.reason).unwrap_or(go_away::Reason::Unspecified);
+        self.events.push_back(Event::GoAway(reason));
+        Ok(())
+    }
+
+    /// Answers a stream beyond the limit.
+    fn refuse(&mut self, id: StreamId) -> Result<(), MuxError> {
+        if self.control.resets.len() >= limits::MAX_RESETS {
+            return Err(MuxError::Limit("refused streams"));
+        }
+        self.control.resets.push_back((id, code::RESOURCE_EXHAUSTED));
+        Ok(())
+    }
+
+    /// A frame may still arrive for a stream that this end has forgotten, never for one that was not opened.
+    fn check_known(&self, id: StreamId) -> Result<(), MuxError> {
+        if id < self.next_id {
+            Ok(())
+        } else {
+            Err(MuxError::Protocol("a frame on a stream that was never opened"))
+        }
+    }
+
+    /// The stream, if it still takes frames from the peer.
+    fn receiving(&mut self, id: StreamId) -> Result<Option<&mut Stream>, MuxError> {
+        self.check_known(id)?;
+        match self.streams.get_mut(&id) {
+            Some(stream) if stream.receive.reset.is_some() => Ok(None),
+            Some(stream) if stream.receive.closed => {
+                Err(MuxError::Protocol("a frame after the end of its stream"))
+            }
+            other => Ok(other),
+        }
+    }
+}
+
+/// The bytes in a buffer not much larger than they are.
+fn unpinned(body: Bytes, message_len: usize) -> Bytes {
+    if body.len() <= limits::COPY_BELOW && message_len > 2 * body.len() + limits::COPY_BELOW {
+        Bytes::copy_from_slice(&body)
+    } else {
+        body
+    }
+}
+
+fn four_bytes(body: &Bytes) -> Option<u32> {
+    <[u8; 4]>::try_from(&body[..]).ok().map(u32::from_be_bytes)
+}

@@ -1,0 +1,112 @@
+//! Which stream sends next: deficit round robin in which a stream with a small backlog goes first.
+//!
+//! The two lists of FQ-CoDel (RFC 8290 section 4.2): a stream that becomes active joins `fresh` and may send one
+//! quantum ahead of everybody; having used it, or having emptied, it joins `old` and takes turns there. Unlike
+//! the RFC, `fresh` yields to `old` after [`limits::FRESH_BURST`] bytes in a row, so that an endless supply of
+//! short calls cannot starve a bulk stream.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::frame::StreamId;
+use crate::limits;
+
+#[derive(Default)]
+pub(super) struct Schedule {
+    fresh: VecDeque<StreamId>,
+    old: VecDeque<StreamId>,
+    flows: HashMap<StreamId, Flow>,
+    /// Bytes that `fresh` has sent since `old` last had a turn.
+    fresh_bytes: usize,
+}
+
+struct Flow {
+    deficit: i64,
+    fresh: bool,
+}
+
+impl Schedule {
+    /// The stream has something to send.
+    pub(super) fn activate(&mut self, id: StreamId) {
+        self.flows.entry(id).or_insert_with(|| {
+            self.fresh.push_back(id);
+            Flow {
+                deficit: limits::QUANTUM as i64,
+                fresh: true,
+            }
+        });
+    }
+
+    /// The stream whose turn it is. It stays until [`sent`](Self::sent), [`emptied`](Self::emptied) or
+    /// [`remove`](Self::remove) says otherwise.
+    pub(super) fn next(&mut self) -> Option<StreamId> {
+        loop {
+            let old_is_due = self.fresh_bytes >= limits::FRESH_BURST && !self.old.is_empty();
+            let list = if self.fresh.is_empty() || old_is_due {
+                &mut self.old
+            } else {
+                &mut self.fresh
+            };
+            let id = *list.front()?;
+            let Some(flow) = self.flows.get_mut(&id) else {
+                list.pop_front();
+                continue;
+            };
+            if flow.deficit > 0 {
+                return Some(id);
+            }
+            list.pop_front();
+            flow.deficit += limits::QUANTUM as i64;
+            flow.fresh = false;
+            self.old.push_back(id);
+        }
+    }
+
+    /// The stream whose turn it is has sent this much.
+    pub(super) fn sent(&mut self, id: StreamId, bytes: usize) {
+        if let Some(flow) = self.flows.get_mut(&id) {
+            flow.deficit -= bytes as i64;
+            if flow.fresh {
+                self.fresh_bytes += bytes;
+            } else {
+                self.fresh_bytes = 0;
+            }
+        }
+    }
+
+    /// The stream whose turn it is has nothing more to send. From `fresh` it goes to the end of `old`, so that it
+    /// cannot come back ahead of others at once; from `old` it leaves.
+    pub(super) fn emptied(&mut self, id: StreamId) {
+        let Some(flow) = self.flows.get_mut(&id) else {
+            return;
+        };
+        if flow.fresh && !self.old.is_empty() {
+            flow.fresh = false;
+            retain_not(&mut self.fresh, id);
+            self.old.push_back(id);
+        } else {
+            self.remove(id);
+        }
+    }
+
+    /// Forgets the stream.
+    pub(super) fn remove(&mut self, id: StreamId) {
+        if let Some(flow) = self.flows.remove(&id) {
+            retain_not(
+                if flow.fresh {
+                    &mut self.fresh
+                } else {
+                    &mut self.old
+                },
+                id,
+            );
+        }
+    }
+}
+
+fn retain_not(list: &mut VecDeque<StreamId>, id: StreamId) {
+    if list.front() == Some(&id) {
+        list.pop_front();
+    } else {
+        list.retain(|other| *other != id);
+    }
+}

@@ -1,0 +1,176 @@
+//! One stream: its two directions, and the stamps of the frames that stages are made of.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use baton_proto::channel::{Head, Metadata, Trailers};
+use baton_proto::limits::{HEAD_MAX, STREAM_WINDOW};
+use baton_trace::record::{Anchor, StageRecord};
+use bytes::Bytes;
+use prost::Message;
+
+use super::{RelayStamp, Role, StreamError};
+
+/// What the writer did with a frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SentStamps {
+    /// Queued by the application.
+    pub queued: Option<Instant>,
+    /// Taken by the writer.
+    pub taken: Option<Instant>,
+    /// Encrypted and handed to the link.
+    pub sealed: Option<Instant>,
+}
+
+/// How a frame arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceivedStamps {
+    /// The link had the whole message.
+    pub at: Instant,
+    /// Decrypted and decoded.
+    pub opened: Instant,
+    /// What the relay says it cost.
+    pub relay: RelayStamp,
+}
+
+/// The frames of a stream that stages are made of.
+#[derive(Debug, Clone, Default)]
+pub struct Stamps {
+    /// The `Head` this end sent.
+    pub head_sent: SentStamps,
+    /// The `Head` this end received.
+    pub head_received: Option<ReceivedStamps>,
+    /// The latest `Data` this end sent; once the stream is over, the last.
+    pub last_data_sent: SentStamps,
+    /// The latest `Data` this end received; once the stream is over, the last.
+    pub last_data_received: Option<ReceivedStamps>,
+}
+
+/// Stage timings of a response, up to where the multiplexer takes over.
+#[derive(Debug, Clone)]
+pub struct TimingsDraft {
+    /// Arrival of the request's `Head`.
+    pub anchor: Anchor,
+    /// What the server measured so far.
+    pub stages: Vec<StageRecord>,
+}
+
+/// Which frame of a stream is in the message under construction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stamped {
+    Head,
+    LastData,
+}
+
+pub(super) struct Stream {
+    pub(super) queue: VecDeque<Item>,
+    pub(super) queued_bytes: usize,
+    /// Bytes the peer still takes.
+    pub(super) credit: u32,
+    /// The last item is queued.
+    pub(super) send_closed: bool,
+    /// The producer waits for room.
+    pub(super) wants_room: bool,
+    /// The message that holds the latest `Data`.
+    pub(super) data_in_message: Option<u64>,
+    pub(super) receive: Receive,
+    pub(super) stamps: Stamps,
+    pub(super) deadline: Option<Instant>,
+    pub(super) released: bool,
+}
+
+pub(super) struct Receive {
+    pub(super) head: Option<Head>,
+    pub(super) head_seen: bool,
+    pub(super) queue: VecDeque<Bytes>,
+    pub(super) buffered: usize,
+    /// Bytes the peer may still send.
+    pub(super) window: u32,
+    /// Bytes consumed and not yet granted back.
+    pub(super) grant: u32,
+    pub(super) grant_queued: bool,
+    pub(super) empty_frames: u32,
+    pub(super) trailers: Option<Trailers>,
+    /// Nothing follows from the peer.
+    pub(super) closed: bool,
+    pub(super) reset: Option<u32>,
+}
+
+/// A frame waiting to be sent.
+pub(super) enum Item {
+    Head(Bytes),
+    Data {
+        data: Bytes,
+        end: bool,
+    },
+    Trailers {
+        metadata: Vec<Metadata>,
+        timings: Option<TimingsDraft>,
+    },
+}
+
+impl Item {
+    pub(super) fn head(head: &Head) -> Result<Self, StreamError> {
+        if head.encoded_len() > HEAD_MAX {
+            return Err(StreamError::HeadTooLarge);
+        }
+        Ok(Self::Head(head.encode_to_vec().into()))
+    }
+}
+
+impl Stream {
+    pub(super) fn new(deadline: Option<Instant>) -> Self {
+        Self {
+            queue: VecDeque::with_capacity(4),
+            queued_bytes: 0,
+            credit: STREAM_WINDOW,
+            send_closed: false,
+            wants_room: false,
+            data_in_message: None,
+            receive: Receive {
+                head: None,
+                head_seen: false,
+                queue: VecDeque::new(),
+                buffered: 0,
+                window: STREAM_WINDOW,
+                grant: 0,
+                grant_queued: false,
+                empty_frames: 0,
+                trailers: None,
+                closed: false,
+                reset: None,
+            },
+            stamps: Stamps::default(),
+            deadline,
+            released: false,
+        }
+    }
+
+    /// Whether the writer could take something now.
+    pub(super) fn can_send(&self) -> bool {
+        match self.queue.front() {
+            None => false,
+            Some(Item::Data { data, .. }) => data.is_empty() || self.credit > 0,
+            Some(_) => true,
+        }
+    }
+
+    /// Whether the exchange is over: the answer is complete and nothing more can matter.
+    pub(super) fn is_finished(&self, role: Role) -> bool {
+        match role {
+            Role::Client => self.receive.closed || self.receive.reset.is_some(),
+            Role::Server => (self.send_closed && self.queue.is_empty()) || self.receive.reset.is_some(),
+        }
+    }
+
+    /// Drops everything queued in both directions.
+    pub(super) fn abort(&mut self, code: u32) {
+        self.queue.clear();
+        self.queued_bytes = 0;
+        self.send_closed = true;
+        self.receive.queue.clear();
+        self.receive.buffered = 0;
+        self.receive.trailers = None;
+        self.receive.reset.get_or_insert(code);
+    }
+}

@@ -1,0 +1,469 @@
+//! Two ends under a virtual clock.
+
+use std::collections::BTreeMap;
+
+use baton_proto::limits::{NOISE_PLAINTEXT_MAX, STREAM_WINDOW};
+use baton_trace::record::Anchor;
+use proptest::prelude::*;
+
+use super::*;
+
+/// A client and a server whose messages pass through the test's hands.
+struct Pair {
+    client: Mux,
+    server: Mux,
+    now: Anchor,
+}
+
+impl Pair {
+    fn new() -> Self {
+        let now = Anchor {
+            instant: Instant::now(),
+            unix_ns: 1_000_000_000,
+        };
+        let mut pair = Self {
+            client: Mux::new(Role::Client, now.instant),
+            server: Mux::new(Role::Server, now.instant),
+            now,
+        };
+        // The first ping.
+        pair.client.handle_timeout(now.instant).unwrap();
+        pair.settle();
+        pair
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.now.instant += by;
+        self.now.unix_ns += by.as_nanos() as u64;
+    }
+
+    fn open(&mut self) -> StreamId {
+        self.client.open(self.now.instant, &head(), None).unwrap()
+    }
+
+    /// An open stream on which the server has answered with its `Head`.
+    fn exchange(&mut self) -> StreamId {
+        let id = self.open();
+        self.settle();
+        self.server.take_head(id).unwrap();
+        self.server.send_head(id, &Head::default()).unwrap();
+        self.settle();
+        self.client.take_head(id).unwrap();
+        id
+    }
+
+    /// One message of each end; whether there was any.
+    fn step(&mut self) -> bool {
+        let mut any = false;
+        for to_server in [true, false] {
+            let (from, to) = if to_server {
+                (&mut self.client, &mut self.server)
+            } else {
+                (&mut self.server, &mut self.client)
+            };
+            if let Some(message) = message(from, self.now) {
+                to.handle(self.now, self.now.instant, RelayStamp::default(), message)
+                    .unwrap();
+                any = true;
+            }
+        }
+        any
+    }
+
+    fn settle(&mut self) {
+        while self.step() {}
+    }
+}
+
+fn head() -> Head {
+    Head {
+        path: "/a.B/C".into(),
+        ..Head::default()
+    }
+}
+
+fn message(from: &mut Mux, now: Anchor) -> Option<Bytes> {
+    let mut out = Vec::new();
+    let any = from.transmit(now, &mut out);
+    assert!(out.len() <= NOISE_PLAINTEXT_MAX);
+    from.sealed(now.instant);
+    any.then(|| out.into())
+}
+
+fn events(mux: &mut Mux) -> Vec<Event> {
+    std::iter::from_fn(|| mux.poll_event()).collect()
+}
+
+#[test]
+fn head_and_data_of_a_call_share_one_message() {
+    let mut pair = Pair::new();
+    let id = pair.open();
+    pair.client
+        .send_data(pair.now.instant, id, "request".into(), true)
+        .unwrap();
+    let sent = message(&mut pair.client, pair.now).unwrap();
+    pair.server
+        .handle(pair.now, pair.now.instant, RelayStamp::default(), sent)
+        .unwrap();
+    assert_eq!(pair.server.take_head(id), Some(head()));
+    assert_eq!(pair.server.receive(id), Received::Data("request".into()));
+    assert_eq!(pair.server.receive(id), Received::End);
+    assert!(message(&mut pair.client, pair.now).is_none());
+}
+
+#[test]
+fn trailers_with_timings_follow_the_message_of_the_last_data() {
+    let mut pair = Pair::new();
+    let id = pair.exchange();
+    let draft = TimingsDraft {
+        anchor: pair.now,
+        stages: Vec::new(),
+    };
+    pair.server
+        .send_data(pair.now.instant, id, "x".into(), false)
+        .unwrap();
+    pair.server.send_trailers(id, Vec::new(), Some(draft)).unwrap();
+    pair.advance(Duration::from_micros(5));
+    let mut out = Vec::new();
+    assert!(pair.server.transmit(pair.now, &mut out));
+    pair.advance(Duration::from_micros(3));
+    pair.server.sealed(pair.now.instant);
+    let first = std::mem::take(&mut out);
+    assert!(pair.server.transmit(pair.now, &mut out));
+    for message in [first, out] {
+        pair.client
+            .handle(pair.now, pair.now.instant, RelayStamp::default(), message.into())
+            .unwrap();
+    }
+    assert_eq!(pair.client.receive(id), Received::Data("x".into()));
+    let Received::Trailers(trailers) = pair.client.receive(id) else {
+        panic!("no trailers")
+    };
+    let timings: Vec<_> = trailers
+        .timings
+        .unwrap()
+        .stages
+        .iter()
+        .map(|s| (s.stage, s.start_ns, s.duration_ns))
+        .collect();
+    assert_eq!(timings, [(14, 0, 5_000), (15, 5_000, 3_000)]);
+}
+
+#[test]
+fn trailers_without_timings_share_the_message_of_the_last_data() {
+    let mut pair = Pair::new();
+    let id = pair.exchange();
+    pair.server
+        .send_data(pair.now.instant, id, "x".into(), false)
+        .unwrap();
+    pair.server.send_trailers(id, Vec::new(), None).unwrap();
+    assert!(message(&mut pair.server, pair.now).is_some());
+    assert!(message(&mut pair.server, pair.now).is_none());
+}
+
+#[test]
+fn a_reader_that_stalls_stops_its_sender_at_the_window_and_nobody_else() {
+    let mut pair = Pair::new();
+    let stalled = pair.exchange();
+    let other = pair.exchange();
+    let chunk = Bytes::from(vec![0; 256 * 1024]);
+    for _ in 0..16 {
+        pair.server
+            .send_data(pair.now.instant, stalled, chunk.clone(), false)
+            .unwrap();
+    }
+    pair.settle();
+    let stream = &pair.client.streams[&stalled];
+    assert_eq!(stream.receive.buffered, STREAM_WINDOW as usize);
+    assert_eq!(pair.server.streams[&stalled].credit, 0);
+    assert_eq!(pair.server.has_room(stalled), Ok(false));
+
+    pair.server
+        .send_data(pair.now.instant, other, "through".into(), false)
+        .unwrap();
+    pair.settle();
+    assert_eq!(pair.client.receive(other), Received::Data("through".into()));
+
+    // Reading on lets the rest through.
+    events(&mut pair.server);
+    let mut total = 0;
+    while let Received::Data(data) = pair.client.receive(stalled) {
+        total += data.len();
+        pair.settle();
+    }
+    assert_eq!(total, 16 * chunk.len());
+    assert!(events(&mut pair.server).contains(&Event::Writable(stalled)));
+}
+
+#[test]
+fn a_short_answer_does_not_wait_behind_bulk() {
+    let mut pair = Pair::new();
+    let bulk = pair.exchange();
+    let short = pair.exchange();
+    pair.server
+        .send_data(pair.now.instant, bulk, vec![0; 1024 * 1024].into(), false)
+        .unwrap();
+    message(&mut pair.server, pair.now).unwrap();
+    pair.server
+        .send_data(pair.now.instant, short, "exit".into(), false)
+        .unwrap();
+    let next = message(&mut pair.server, pair.now).unwrap();
+    let mut rest = next;
+    let first = frame::next(&mut rest).unwrap().unwrap();
+    assert_eq!(first.stream, short);
+}
+
+#[test]
+fn bulk_is_not_starved_by_an_endless_supply_of_short_calls() {
+    let mut pair = Pair::new();
+    let bulk = pair.exchange();
+    let mut shorts = (0..8).map(|_| (0..30).map(|_| pair.exchange()).collect::<Vec<_>>()).collect::<Vec<_>>();
+    pair.server.send_data(pair.now.instant, bulk, vec![0; 1024 * 1024].into(), false).unwrap();
+    let mut bulk_bytes = 0;
+    for round in &mut shorts {
+        // More than a message holds, on streams that have not sent before: they would always be first.
+        for id in round {
+            pair.server.send_data(pair.now.instant, *id, vec![0; 4096].into(), false).unwrap();
+        }
+        let mut message = message(&mut pair.server, pair.now).unwrap();
+        while let Some(frame) = frame::next(&mut message).unwrap() {
+            if frame.stream == bulk {
+                bulk_bytes += frame.body.len();
+            }
+        }
+    }
+    assert!(bulk_bytes >= 4 * limits::QUANTUM, "{bulk_bytes}");
+}
+
+#[test]
+fn a_cancelled_call_is_reset_and_the_server_hears_of_it() {
+    let mut pair = Pair::new();
+    let id = pair.exchange();
+    pair.client.release(id);
+    pair.settle();
+    assert!(events(&mut pair.server).contains(&Event::Reset(id)));
+    assert_eq!(pair.server.receive(id), Received::Reset(code::CANCELLED));
+    pair.server.release(id);
+    assert!(pair.client.is_idle() && pair.server.is_idle());
+}
+
+#[test]
+fn a_call_cancelled_before_its_head_left_leaves_no_trace_on_the_wire() {
+    let mut pair = Pair::new();
+    let id = pair.open();
+    pair.client.release(id);
+    assert!(message(&mut pair.client, pair.now).is_none());
+    let id = pair.exchange();
+    assert!(pair.server.stamps(id).is_some());
+}
+
+#[test]
+fn a_deadline_ends_the_call_on_both_ends() {
+    let mut pair = Pair::new();
+    let deadline = pair.now.instant + Duration::from_millis(50);
+    let head = Head {
+        timeout_ns: 50_000_000,
+        ..head()
+    };
+    let id = pair.client.open(pair.now.instant, &head, Some(deadline)).unwrap();
+    pair.settle();
+    assert_eq!(pair.client.next_timeout(), deadline);
+    assert_eq!(pair.server.next_timeout(), deadline);
+    pair.advance(Duration::from_millis(50));
+    for mux in [&mut pair.client, &mut pair.server] {
+        mux.handle_timeout(pair.now.instant).unwrap();
+        assert!(events(mux).contains(&Event::Reset(id)));
+        assert_eq!(mux.receive(id), Received::Reset(code::DEADLINE_EXCEEDED));
+    }
+    pair.settle();
+}
+
+#[test]
+fn streams_beyond_the_limit_are_refused() {
+    let mut pair = Pair::new();
+    for _ in 0..MAX_STREAMS {
+        pair.open();
+    }
+    assert_eq!(
+        pair.client.open(pair.now.instant, &head(), None),
+        Err(StreamError::TooMany)
+    );
+    pair.settle();
+    // A client that does not keep to the limit.
+    pair.client.streams.clear();
+    let id = pair.open();
+    pair.settle();
+    assert_eq!(pair.client.receive(id), Received::Reset(code::RESOURCE_EXHAUSTED));
+}
+
+#[test]
+fn pings_measure_the_clock_and_keep_the_session_alive() {
+    let mut pair = Pair::new();
+    assert_eq!(
+        pair.client.clock_offset(),
+        Some(Offset {
+            offset_ns: 0,
+            error_ns: 0
+        })
+    );
+    for _ in 0..20 {
+        pair.advance(limits::PING_INTERVAL);
+        pair.client.handle_timeout(pair.now.instant).unwrap();
+        pair.settle();
+        pair.server.handle_timeout(pair.now.instant).unwrap();
+    }
+}
+
+#[test]
+fn a_silent_peer_is_noticed() {
+    let mut pair = Pair::new();
+    pair.advance(limits::IDLE_TIMEOUT);
+    assert_eq!(
+        pair.client.handle_timeout(pair.now.instant),
+        Err(MuxError::Silent)
+    );
+    assert_eq!(
+        pair.server.handle_timeout(pair.now.instant),
+        Err(MuxError::Silent)
+    );
+}
+
+#[test]
+fn after_going_away_no_stream_is_opened() {
+    let mut pair = Pair::new();
+    pair.server.go_away(go_away::Reason::Shutdown, "");
+    pair.settle();
+    assert!(events(&mut pair.client).contains(&Event::GoAway(go_away::Reason::Shutdown)));
+    assert_eq!(
+        pair.client.open(pair.now.instant, &head(), None),
+        Err(StreamError::GoingAway)
+    );
+}
+
+/// Each is a message no honest peer sends, and the error it ends the session with.
+#[test]
+fn what_a_peer_may_not_send_ends_the_session() {
+    fn raw(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
+        let mut out = vec![kind, flags];
+        out.extend_from_slice(&(body.len() as u16).to_be_bytes());
+        out.extend_from_slice(&stream.to_be_bytes());
+        out.extend_from_slice(body);
+        out
+    }
+    let over_window: Vec<Vec<u8>> = (0..=STREAM_WINDOW / 32_768)
+        .map(|_| raw(2, 0, 1, &[0; 32_768]))
+        .collect();
+    let cases: Vec<(&str, Vec<Vec<u8>>)> = vec![
+        ("truncated header", vec![vec![2, 0, 0]]),
+        ("truncated body", vec![vec![2, 0, 0, 9, 0, 0, 0, 1, 7]]),
+        ("unknown type", vec![raw(200, 0, 1, b"")]),
+        ("undefined flag", vec![raw(2, 0x80, 1, b"")]),
+        ("session frame on a stream", vec![raw(6, 0, 1, b"")]),
+        ("stream frame on the session", vec![raw(2, 0, 0, b"")]),
+        ("head that is no protobuf", vec![raw(1, 0, 9, &[0xff; 8])]),
+        ("head used twice", vec![raw(1, 0, 1, b"")]),
+        ("data on an unopened stream", vec![raw(2, 0, 9, b"x")]),
+        ("data beyond its credit", over_window),
+        (
+            "empty data frames",
+            (0..=limits::MAX_EMPTY_DATA).map(|_| raw(2, 0, 1, b"")).collect(),
+        ),
+        ("data after its end", vec![raw(2, 1, 1, b""), raw(2, 0, 1, b"x")]),
+        ("trailers on a request", vec![raw(3, 0, 1, b"")]),
+        ("reset of an unopened stream", vec![raw(4, 0, 9, &[0; 4])]),
+        ("short reset", vec![raw(4, 0, 1, &[0; 3])]),
+        (
+            "credit beyond the window",
+            vec![raw(5, 0, 1, &u32::MAX.to_be_bytes())],
+        ),
+        ("pong for no ping", vec![raw(7, 0, 0, b"")]),
+        (
+            "ping flood",
+            (0..=limits::MAX_PONGS).map(|_| raw(6, 0, 0, b"")).collect(),
+        ),
+    ];
+    for (name, messages) in cases {
+        let mut pair = Pair::new();
+        assert_eq!(pair.exchange(), 1);
+        let now = pair.now;
+        let mut feed = |message: Vec<u8>| {
+            pair.server
+                .handle(now, now.instant, RelayStamp::default(), message.into())
+        };
+        let failed = messages.into_iter().any(|message| feed(message).is_err());
+        assert!(failed, "{name}");
+    }
+}
+
+proptest! {
+    /// Random schedules: any interleaving of producers, consumers and messages delivers every byte of every stream
+    /// in order, holds no stream beyond its window, and loses no credit.
+    #[test]
+    fn random_schedules_lose_nothing(
+        steps in prop::collection::vec((0u8..6, 0usize..8, 1usize..60_000), 1..400),
+    ) {
+        let mut pair = Pair::new();
+        let ids: Vec<_> = (0..8).map(|_| pair.exchange()).collect();
+        let mut sent: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
+        let mut got: BTreeMap<StreamId, Vec<u8>> = BTreeMap::new();
+        let mut counter = 0u32;
+        for (action, which, size) in steps {
+            let id = ids[which];
+            match action {
+                0 | 1 => {
+                    if pair.server.has_room(id).unwrap() {
+                        let data: Vec<u8> = std::iter::repeat_with(|| { counter = counter.wrapping_add(7919); counter as u8 })
+                            .take(size)
+                            .collect();
+                        sent.entry(id).or_default().extend_from_slice(&data);
+                        pair.server.send_data(pair.now.instant, id, data.into(), false).unwrap();
+                    }
+                }
+                2 => {
+                    if let Received::Data(data) = pair.client.receive(id) {
+                        got.entry(id).or_default().extend_from_slice(&data);
+                    }
+                }
+                _ => {
+                    pair.step();
+                }
+            }
+            for stream in pair.client.streams.values() {
+                prop_assert!(stream.receive.buffered <= STREAM_WINDOW as usize);
+            }
+        }
+        for id in &ids {
+            pair.server.send_trailers(*id, Vec::new(), None).unwrap();
+        }
+        let mut ended = 0;
+        while ended < ids.len() {
+            pair.settle();
+            for id in &ids {
+                match pair.client.receive(*id) {
+                    Received::Data(data) => got.entry(*id).or_default().extend_from_slice(&data),
+                    Received::Trailers(_) => ended += 1,
+                    Received::End => {}
+                    other => prop_assert!(false, "{other:?}"),
+                }
+            }
+        }
+        prop_assert_eq!(&sent, &got);
+        for id in &ids {
+            let at_sender = pair.server.streams.get(id).map(|stream| stream.credit);
+            let receive = &pair.client.streams[id].receive;
+            // The sender's stream is still there: nobody released it.
+            prop_assert_eq!(at_sender.unwrap() + receive.grant, STREAM_WINDOW, "credit of {} lost", id);
+        }
+    }
+
+    #[test]
+    fn no_message_panics(messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..80), 0..20)) {
+        for role in [Role::Client, Role::Server] {
+            let now = Anchor { instant: Instant::now(), unix_ns: 0 };
+            let mut mux = Mux::new(role, now.instant);
+            for message in &messages {
+                let _ = mux.handle(now, now.instant, RelayStamp::default(), message.clone().into());
+            }
+        }
+    }
+}

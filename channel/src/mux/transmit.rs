@@ -1,0 +1,240 @@
+//! Building the next message: session control, then the streams by [`super::schedule`].
+
+use baton_proto::channel::{StageTiming, Timings, Trailers};
+use baton_proto::limits::{HEAD_MAX, NOISE_PLAINTEXT_MAX, TIMINGS_MAX};
+use baton_trace::record::{Anchor, StageRecord};
+use baton_trace::stage::transport::{TERMINAL_QUEUE, TERMINAL_SEAL};
+use bytes::{Buf, Bytes};
+use prost::Message;
+use std::time::Instant;
+
+use super::frame::{HEADER_LEN, Kind, StreamId, put_header};
+use super::stream::{Item, SentStamps, Stamped, Stream, TimingsDraft};
+use super::{Event, Mux};
+use crate::limits;
+
+/// What became of a stream's turn.
+enum Turn {
+    /// It sent this many bytes and may have more.
+    Sent(usize),
+    /// It has nothing it could send now.
+    Nothing,
+    /// Its next frame does not fit, or must not share this message.
+    Later,
+}
+
+impl Mux {
+    /// Writes the plaintext of the next message into `out` (cleared first). `false`: there is nothing to send.
+    ///
+    /// The caller seals it and then calls [`sealed`](Self::sealed).
+    pub fn transmit(&mut self, now: Anchor, out: &mut Vec<u8>) -> bool {
+        out.clear();
+        self.message += 1;
+        self.transmit_control(now, out);
+        let mut later = Vec::new();
+        while NOISE_PLAINTEXT_MAX - out.len() > HEADER_LEN {
+            let Some(id) = self.schedule.next() else { break };
+            match self.transmit_stream(now.instant, id, out) {
+                Turn::Sent(bytes) => self.schedule.sent(id, bytes),
+                Turn::Nothing => self.schedule.emptied(id),
+                Turn::Later => {
+                    self.schedule.remove(id);
+                    later.push(id);
+                }
+            }
+        }
+        for id in later {
+            self.schedule.activate(id);
+        }
+        !out.is_empty()
+    }
+
+    /// The message that [`transmit`](Self::transmit) built is encrypted and with the link.
+    pub fn sealed(&mut self, now: Instant) {
+        for (id, which) in self.stamped.drain(..) {
+            if let Some(stream) = self.streams.get_mut(&id) {
+                stamps_of(stream, which).sealed = Some(now);
+            }
+        }
+    }
+
+    fn transmit_control(&mut self, now: Anchor, out: &mut Vec<u8>) {
+        // Bounded by MAX_RESETS, MAX_STREAMS and MAX_PONGS; what does not fit goes with the next message.
+        let fits = |out: &Vec<u8>| out.len() + 64 <= NOISE_PLAINTEXT_MAX;
+        if let Some(mut ping) = self.control.ping.take() {
+            ping.sent_unix_ns = now.unix_ns;
+            put_message(out, Kind::Ping, &ping);
+        }
+        while fits(out) {
+            let Some(mut pong) = self.control.pongs.pop_front() else {
+                break;
+            };
+            pong.sent_unix_ns = now.unix_ns;
+            put_message(out, Kind::Pong, &pong);
+        }
+        while fits(out) {
+            let Some((id, code)) = self.control.resets.pop_front() else {
+                break;
+            };
+            put_header(out, Kind::Reset, false, id, 4);
+            out.extend_from_slice(&code.to_be_bytes());
+        }
+        while fits(out) {
+            let Some(id) = self.control.credits.pop_front() else {
+                break;
+            };
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            let receive = &mut stream.receive;
+            receive.grant_queued = false;
+            let grant = std::mem::take(&mut receive.grant);
+            if grant > 0 && receive.reset.is_none() {
+                receive.window += grant;
+                put_header(out, Kind::Credit, false, id, 4);
+                out.extend_from_slice(&grant.to_be_bytes());
+            }
+        }
+        if let Some(go_away) = self.control.go_away.take() {
+            put_message(out, Kind::GoAway, &go_away);
+        }
+    }
+
+    fn transmit_stream(&mut self, now: Instant, id: StreamId, out: &mut Vec<u8>) -> Turn {
+        let room = NOISE_PLAINTEXT_MAX - out.len();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Turn::Nothing;
+        };
+        let before = out.len();
+        match stream.queue.front_mut() {
+            None => return Turn::Nothing,
+            Some(Item::Head(body)) => {
+                if HEADER_LEN + body.len() > room {
+                    return Turn::Later;
+                }
+                put_header(out, Kind::Head, false, id, body.len());
+                out.extend_from_slice(body);
+                stream.queue.pop_front();
+                stream.stamps.head_sent.taken = Some(now);
+                self.stamped.push((id, Stamped::Head));
+            }
+            Some(Item::Data { data, end }) => {
+                let len = data
+                    .len()
+                    .min(room - HEADER_LEN)
+                    .min(limits::QUANTUM)
+                    .min(stream.credit as usize);
+                if len == 0 && !data.is_empty() {
+                    return Turn::Nothing;
+                }
+                let last = len == data.len();
+                put_header(out, Kind::Data, *end && last, id, len);
+                out.extend_from_slice(&data[..len]);
+                data.advance(len);
+                if last {
+                    stream.queue.pop_front();
+                }
+                stream.credit -= len as u32;
+                stream.queued_bytes -= len;
+                stream.stamps.last_data_sent.taken = Some(now);
+                stream.stamps.last_data_sent.sealed = None;
+                if stream.data_in_message.replace(self.message) != Some(self.message) {
+                    self.stamped.push((id, Stamped::LastData));
+                }
+                if stream.wants_room && stream.queued_bytes < limits::SEND_BUFFER {
+                    stream.wants_room = false;
+                    self.events.push_back(Event::Writable(id));
+                }
+            }
+            Some(Item::Trailers { timings, .. }) => {
+                // Timings tell how long sealing the last data frame took, so they cannot ride in its message.
+                let unsealed = timings.is_some() && stream.data_in_message == Some(self.message);
+                if unsealed || (before > 0 && room < HEADER_LEN + HEAD_MAX) {
+                    return Turn::Later;
+                }
+                if let Some(Item::Trailers { metadata, timings }) = stream.queue.pop_front() {
+                    let sent = stream.stamps.last_data_sent;
+                    let timings = timings.map(|draft| complete_timings(draft, &sent));
+                    put_trailers(out, id, Trailers { metadata, timings });
+                }
+                self.events.push_back(Event::TrailersTaken(id));
+            }
+        }
+        let emptied = !self.streams.get(&id).is_some_and(Stream::can_send);
+        let sent = out.len() - before;
+        if emptied {
+            self.schedule.sent(id, sent);
+            self.collect(id);
+            return Turn::Nothing;
+        }
+        Turn::Sent(sent)
+    }
+}
+
+fn stamps_of(stream: &mut Stream, which: Stamped) -> &mut SentStamps {
+    match which {
+        Stamped::Head => &mut stream.stamps.head_sent,
+        Stamped::LastData => &mut stream.stamps.last_data_sent,
+    }
+}
+
+fn put_message(out: &mut Vec<u8>, kind: Kind, message: &impl Message) {
+    put_header(out, kind, false, 0, message.encoded_len());
+    // A Vec grows, so encoding cannot run out of room.
+    let _ = message.encode(out);
+}
+
+/// Writes trailers, leaving out what does not fit the limit: metadata entries from the end, never the status.
+fn put_trailers(out: &mut Vec<u8>, id: StreamId, mut trailers: Trailers) {
+    while trailers.encoded_len() > HEAD_MAX {
+        match trailers
+            .metadata
+            .iter()
+            .rposition(|entry| entry.key != "grpc-status")
+        {
+            Some(entry) => drop(trailers.metadata.remove(entry)),
+            None => break,
+        }
+    }
+    let body = Bytes::from(trailers.encode_to_vec());
+    put_header(out, Kind::Trailers, false, id, body.len());
+    out.extend_from_slice(&body);
+}
+
+fn complete_timings(draft: TimingsDraft, sent: &SentStamps) -> Timings {
+    let anchor = draft.anchor;
+    let mut stages = draft.stages;
+    stages.extend(terminal_stages(&anchor, sent));
+    let mut timings = Timings {
+        received_unix_ns: anchor.unix_ns,
+        stages: stages
+            .iter()
+            .map(|record| StageTiming {
+                stage: record.stage.0.into(),
+                start_ns: u64::try_from(record.start_ns).unwrap_or(0),
+                duration_ns: record.duration_ns(),
+                attempt: record.attempt.into(),
+            })
+            .collect(),
+    };
+    // Whatever a handler added beyond the limit goes; the multiplexer's own two come last and are kept.
+    while timings.encoded_len() > TIMINGS_MAX && timings.stages.len() > 2 {
+        let surplus = timings.stages.len() - 3;
+        timings.stages.remove(surplus);
+    }
+    timings
+}
+
+/// Queue residence and sealing of the last data frame, where there was one.
+pub(crate) fn terminal_stages(anchor: &Anchor, sent: &SentStamps) -> impl Iterator<Item = StageRecord> {
+    let queue = sent.queued.zip(sent.taken);
+    let seal = sent.taken.zip(sent.sealed);
+    [(TERMINAL_QUEUE, queue), (TERMINAL_SEAL, seal)]
+        .into_iter()
+        .filter_map({
+            let anchor = *anchor;
+            move |(stage, interval)| {
+                interval.map(|(start, end)| StageRecord::between(&anchor, stage, start, end))
+            }
+        })
+}
