@@ -14,6 +14,7 @@
 
 pub mod call;
 pub mod clock;
+pub mod limits;
 pub mod record;
 pub mod recorder;
 pub mod stage;

@@ -1,31 +1,55 @@
-//! W3C Trace Context Level 2 and W3C Baggage.
+//! W3C Trace Context Level 2 and W3C Baggage: our own propagator.
+//!
+//! A carrier (gRPC metadata, a child's environment, a protobuf message) is read into an [`Extracted`] and written from
+//! a [`TraceContext`]. Nothing a peer sends makes a call fail or panics: what is malformed counts as absent.
+//!
+//! | rule | where it comes from |
+//! |---|---|
+//! | `ff` and version 00 with trailing data are invalid; a higher version is read by its first 55 characters | Level 2, 3.2.2.1 and 3.2.4 |
+//! | lowercase hexadecimal only, no zero id | Level 2, 3.2.2.3 and 3.2.2.4 |
+//! | sampled and random travel on, every other flag is cleared | Level 2, 3.2.2.5 |
+//! | two `traceparent` headers are no context | Level 2, 4.3: it cannot be parsed |
+//! | without a valid traceparent the tracestate is not read; a malformed tracestate leaves the traceparent | Level 2, 3.3 |
+//! | `tracestate` headers join in order, empty members vanish, at most 32 others, own cap of 4 KiB | Level 2, 3.3.2 and 3.3.3.1 |
+//! | repeated keys travel as they came; our own mutation leaves one | Level 2, 3.3.3 and 3.5 |
+//! | baggage needs no traceparent; a malformed member alone is dropped; 64 members and 8,192 bytes always fit | Baggage, 3.3 |
+//!
+//! Level 2 is <https://www.w3.org/TR/trace-context-2/>, Baggage is <https://www.w3.org/TR/baggage/>.
 
-use std::sync::Arc;
+mod baggage;
+pub mod carrier;
+mod grammar;
+mod traceparent;
+mod tracestate;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod properties;
 
 use opentelemetry::{SpanId, TraceFlags, TraceId};
 
+pub use baggage::{Baggage, BaggageMember};
+pub use carrier::Extracted;
+pub use traceparent::Traceparent;
+pub use tracestate::{MemberError, Tracestate};
+
 /// A position in a trace, as it travels: trace id, the current span, flags, tracestate and baggage.
+///
+/// A clone copies 25 bytes and counts up two references.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TraceContext {
     /// Never all zero.
     pub trace_id: TraceId,
     /// The span that whoever receives this context hangs under. Never all zero.
     pub span_id: SpanId,
-    /// Bit 0 sampled, bit 1 random (Level 2 section 3.2.2.5); no other bit is ever set.
+    /// Bit 0 sampled, bit 1 random (Level 2, section 3.2.2.5); no other bit is ever set.
     pub flags: TraceFlags,
     /// Vendors' list members, verbatim.
     pub tracestate: Tracestate,
     /// The baggage header, verbatim.
     pub baggage: Baggage,
 }
-
-/// A `tracestate` list; empty means absent.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Tracestate(Option<Arc<str>>);
-
-/// A `baggage` list; empty means absent.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Baggage(Option<Arc<str>>);
 
 impl TraceContext {
     /// Starts a new trace with random ids and the random flag set.
@@ -51,6 +75,11 @@ impl TraceContext {
     /// Whether the sampled flag is set.
     pub fn is_sampled(&self) -> bool {
         self.flags.is_sampled()
+    }
+
+    /// Ids and flags alone, ready to be written; `None` if somebody built this context with a zero id.
+    pub fn traceparent(&self) -> Option<Traceparent> {
+        Traceparent::new(self.trace_id, self.span_id, self.flags)
     }
 }
 
