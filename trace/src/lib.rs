@@ -12,6 +12,7 @@
 //!
 //! Nothing here blocks, and with tracing off nothing here runs.
 
+pub mod bridge;
 pub mod call;
 pub mod clock;
 pub mod limits;
