@@ -30,7 +30,7 @@ mod properties;
 use opentelemetry::{SpanId, TraceFlags, TraceId};
 
 pub use baggage::{Baggage, BaggageMember};
-pub use carrier::Extracted;
+pub use carrier::{BAGGAGE_VARIABLE, Extracted, TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE};
 pub use traceparent::Traceparent;
 pub use tracestate::{MemberError, Tracestate};
 
