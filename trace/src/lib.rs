@@ -6,6 +6,7 @@
 //! * [`recorder`]: where finished records go;
 //! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
 //! * [`clock`]: the offset between two machines' clocks;
+//! * [`status`], [`text`]: gRPC status codes by name, and a peer's text made safe for a terminal;
 //! * [`report`]: coverage, remainder, tree and the terminal waterfall of one record;
 //! * [`export`]: the same record as OpenTelemetry spans, to a collector or a file;
 //! * [`bridge`]: to and from the `tracing` spans of callers and handlers.
@@ -18,7 +19,10 @@ pub mod clock;
 pub mod limits;
 pub mod record;
 pub mod recorder;
+pub mod report;
 pub mod stage;
+pub mod status;
+pub mod text;
 pub mod w3c;
 
 pub use opentelemetry::{SpanId, TraceFlags, TraceId};

@@ -1,0 +1,391 @@
+//! A record drawn for a terminal.
+//!
+//! ```text
+//! trace 4bf92f3577b34da6a3ce929d0e0e4736 · 9.8 ms · 22 stages · remainder 0.10 ms (1 %)
+//!  dispatch          20 µs  ▏
+//!  rpc              9.3 ms   ▕███████████████████████████████████████▏
+//!    process        9.1 ms   ▕██████████████████████████████████████▏
+//! ```
+//!
+//! A bar's place is its time within the envelope; what is shorter than one cell is a thin mark. `~` marks a
+//! stage whose position was estimated. The last row is the remainder.
+
+use std::fmt::{self, Write as _};
+
+use opentelemetry::TraceId;
+
+use super::coverage::{Coverage, Interval};
+use super::{tree, units};
+use crate::clock::Offset;
+use crate::record::{CallRecord, StageRecord};
+use crate::status;
+use crate::text::printable;
+
+/// Bars narrower than this say nothing; a narrower terminal wraps instead.
+const MIN_BAR_CELLS: usize = 8;
+
+/// How to draw.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Columns of the terminal.
+    pub width: usize,
+    /// Use ANSI colours.
+    pub color: bool,
+    /// Use ASCII alone.
+    pub ascii: bool,
+}
+
+impl Default for Style {
+    fn default() -> Self {
+        Self {
+            width: 80,
+            color: false,
+            ascii: false,
+        }
+    }
+}
+
+/// Draws a client's record, one line each for the header, every stage and the remainder, and where there is
+/// something to say for the status and the server's clock. Ends with a line feed.
+pub fn waterfall(record: &CallRecord, style: &Style) -> String {
+    let mut out = String::new();
+    // Writing to a String cannot fail.
+    let _ = Drawing::new(record, style).draw(&mut out);
+    out
+}
+
+struct Drawing<'a> {
+    record: &'a CallRecord,
+    coverage: Coverage,
+    glyphs: Glyphs,
+    paint: Paint,
+    lines: Vec<Line>,
+    name_columns: usize,
+    duration_columns: usize,
+    bar_cells: usize,
+}
+
+/// A stage row before it is aligned.
+struct Line {
+    name: String,
+    duration: String,
+    stage: StageRecord,
+}
+
+const REMAINDER: &str = "remainder";
+const MIN_DURATION_COLUMNS: usize = 7;
+/// The margin, a space before each further column, and the two edges of a bar.
+const FRAME_COLUMNS: usize = 5;
+
+impl<'a> Drawing<'a> {
+    fn new(record: &'a CallRecord, style: &Style) -> Self {
+        let line = |row: &tree::Row<'_>| {
+            let mut name = format!("{}{}", "  ".repeat(row.depth), tree::label(row.stage.stage));
+            if row.stage.attempt > 0 {
+                let _ = write!(name, " ({})", u16::from(row.stage.attempt) + 1);
+            }
+            let mark = if row.stage.estimated { "~" } else { "" };
+            Line {
+                name,
+                duration: format!("{mark}{}", units::duration(row.stage.duration_ns(), style.ascii)),
+                stage: *row.stage,
+            }
+        };
+        let lines: Vec<Line> = tree::rows(record).iter().map(line).collect();
+        let names = lines.iter().map(|line| line.name.len());
+        let name_columns = names.max().unwrap_or(0).max(REMAINDER.len());
+        let durations = lines.iter().map(|line| line.duration.chars().count());
+        let duration_columns = durations.max().unwrap_or(0).max(MIN_DURATION_COLUMNS);
+        let text = name_columns + duration_columns + FRAME_COLUMNS;
+        Self {
+            record,
+            coverage: Coverage::of(record),
+            glyphs: if style.ascii { ASCII } else { BLOCKS },
+            paint: Paint(style.color),
+            lines,
+            name_columns,
+            duration_columns,
+            bar_cells: style.width.saturating_sub(text).max(MIN_BAR_CELLS),
+        }
+    }
+
+    fn draw(&self, out: &mut String) -> fmt::Result {
+        self.header(out)?;
+        for line in &self.lines {
+            let row = format!(
+                " {:<names$} {:>durations$} {}",
+                line.name,
+                line.duration,
+                self.bar(&line.stage),
+                names = self.name_columns,
+                durations = self.duration_columns,
+            );
+            self.paint
+                .line(out, if line.stage.estimated { DIM } else { "" }, row.trim_end())?;
+        }
+        self.remainder(out)?;
+        if let Some(offset) = self.record.clock {
+            self.clock(out, offset)?;
+        }
+        self.status(out)
+    }
+
+    fn header(&self, out: &mut String) -> fmt::Result {
+        let Glyphs { separator, .. } = self.glyphs;
+        let trace: TraceId = self.record.context.trace_id;
+        let header = format!(
+            "trace {trace}{separator}{}{separator}{} stages{separator}remainder {}",
+            self.duration(self.coverage.envelope.duration_ns()),
+            self.lines.len(),
+            self.remainder_text(),
+        );
+        self.paint.line(out, BOLD, &header)
+    }
+
+    fn remainder(&self, out: &mut String) -> fmt::Result {
+        let row = format!(
+            " {REMAINDER:<names$} {:>durations$}  ({})",
+            self.duration(self.coverage.remainder_ns()),
+            units::share(self.coverage.remainder_ns(), self.coverage.envelope.duration_ns()),
+            names = self.name_columns,
+            durations = self.duration_columns,
+        );
+        self.paint.line(out, "", &row)
+    }
+
+    fn clock(&self, out: &mut String, offset: Offset) -> fmt::Result {
+        let sign = if offset.offset_ns < 0 { '-' } else { '+' };
+        let row = format!(
+            " server clock {sign}{} {} {}",
+            self.duration(offset.offset_ns.unsigned_abs()),
+            self.glyphs.plus_minus,
+            self.duration(offset.error_ns),
+        );
+        self.paint.line(out, "", &row)
+    }
+
+    fn status(&self, out: &mut String) -> fmt::Result {
+        if self.record.status.0 == 0 {
+            return Ok(());
+        }
+        let row = format!(
+            " status {} from {}",
+            status::name(self.record.status),
+            printable(&self.record.method),
+        );
+        self.paint.line(out, RED, &row)
+    }
+
+    /// Edge, cells and edge, placed on the envelope's axis.
+    fn bar(&self, stage: &StageRecord) -> String {
+        let Glyphs {
+            left,
+            full,
+            right,
+            mark,
+            ..
+        } = self.glyphs;
+        let (from, to) = cells(self.coverage.envelope, stage, self.bar_cells);
+        if to - from < 1.0 {
+            let at = (from as usize).min(self.bar_cells - 1);
+            return format!("{}{mark}", " ".repeat(at + 1));
+        }
+        let from = (from.round() as usize).min(self.bar_cells - 1);
+        let to = (to.round() as usize).clamp(from + 1, self.bar_cells);
+        let mut bar = " ".repeat(from);
+        bar.push(left);
+        bar.extend(std::iter::repeat_n(full, to - from));
+        bar.push(right);
+        bar
+    }
+
+    fn remainder_text(&self) -> String {
+        let (remainder, envelope) = (self.coverage.remainder_ns(), self.coverage.envelope.duration_ns());
+        format!(
+            "{} ({})",
+            self.duration(remainder),
+            units::share(remainder, envelope)
+        )
+    }
+
+    fn duration(&self, ns: u64) -> String {
+        units::duration(ns, self.glyphs.ascii)
+    }
+}
+
+/// Where a stage lies on an axis of `cells` cells, clipped to it.
+fn cells(envelope: Interval, stage: &StageRecord, cells: usize) -> (f64, f64) {
+    let length = envelope.duration_ns();
+    if length == 0 {
+        return (0.0, 0.0);
+    }
+    let place = |at: i64| {
+        let at = at.clamp(envelope.start_ns, envelope.end_ns);
+        at.abs_diff(envelope.start_ns) as f64 / length as f64 * cells as f64
+    };
+    (place(stage.start_ns), place(stage.end_ns.max(stage.start_ns)))
+}
+
+#[derive(Clone, Copy)]
+struct Glyphs {
+    ascii: bool,
+    separator: &'static str,
+    plus_minus: &'static str,
+    left: char,
+    full: char,
+    right: char,
+    mark: char,
+}
+
+const BLOCKS: Glyphs = Glyphs {
+    ascii: false,
+    separator: " · ",
+    plus_minus: "±",
+    left: '▕',
+    full: '█',
+    right: '▏',
+    mark: '▏',
+};
+
+const ASCII: Glyphs = Glyphs {
+    ascii: true,
+    separator: " - ",
+    plus_minus: "+/-",
+    left: '[',
+    full: '#',
+    right: ']',
+    mark: '|',
+};
+
+// Three fixed SGR sequences (ECMA-48 section 8.3.117) are less than a dependency.
+const BOLD: &str = "\x1b[1m";
+const DIM: &str = "\x1b[2m";
+const RED: &str = "\x1b[31m";
+const RESET: &str = "\x1b[0m";
+
+#[derive(Clone, Copy)]
+struct Paint(bool);
+
+impl Paint {
+    fn line(self, out: &mut String, color: &str, text: &str) -> fmt::Result {
+        if self.0 && !color.is_empty() {
+            writeln!(out, "{color}{text}{RESET}")
+        } else {
+            writeln!(out, "{text}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::record::RpcStatus;
+    use crate::report::tests::{record, stage};
+    use crate::stage::{StageId, exec::*, transport::*};
+
+    fn sample() -> CallRecord {
+        let estimated = |s| StageRecord { estimated: true, ..s };
+        record(vec![
+            stage(CALL, 0, 10_000_000),
+            stage(DISPATCH, 0, 20_000),
+            stage(TRANSIT, 20_000, 1_000_000),
+            estimated(stage(RELAY_QUEUE, 400_000, 450_000)),
+            stage(RPC, 1_000_000, 9_800_000),
+            stage(PROCESS, 1_000_000, 9_700_000),
+            stage(PROCESS_SPAWN, 1_000_000, 2_000_000),
+            stage(PROCESS_WAIT, 2_000_000, 9_700_000),
+            stage(TERMINAL_NOTIFY, 9_800_000, 10_000_000),
+        ])
+    }
+
+    #[test]
+    fn a_record_is_drawn_to_scale() {
+        let mut record = sample();
+        record.clock = Some(Offset {
+            offset_ns: 12_000,
+            error_ns: 40_000,
+        });
+        let expected = "\
+trace 0000000000000000000000000000002a · 10 ms · 8 stages · remainder 100 µs (1 %)
+ dispatch            20 µs  ▏
+ transit            980 µs ▕█████▏
+   relay.queue      ~50 µs    ▏
+ rpc                8.8 ms      ▕█████████████████████████████████████████████▏
+   process          8.7 ms      ▕████████████████████████████████████████████▏
+     process.spawn  1.0 ms      ▕█████▏
+     process.wait   7.7 ms           ▕███████████████████████████████████████▏
+ terminal.notify    200 µs                                                   ▕█▏
+ remainder          100 µs  (1 %)
+ server clock +12 µs ± 40 µs
+";
+        assert_eq!(waterfall(&record, &Style::default()), expected);
+    }
+
+    #[test]
+    fn ascii_is_ascii() {
+        let style = Style {
+            ascii: true,
+            ..Style::default()
+        };
+        let mut record = sample();
+        record.clock = Some(Offset {
+            offset_ns: -12_000,
+            error_ns: 40_000,
+        });
+        let drawn = waterfall(&record, &style);
+        assert!(drawn.is_ascii(), "{drawn}");
+        assert!(drawn.contains("server clock -12 us +/- 40 us"), "{drawn}");
+        assert!(drawn.contains("[##"), "{drawn}");
+    }
+
+    #[test]
+    fn a_failed_call_says_so_and_a_peers_text_steers_nothing() {
+        let mut record = sample();
+        record.status = RpcStatus(5);
+        record.method = "evil\x1b[2J.Service/Do".into();
+        let drawn = waterfall(&record, &Style::default());
+        assert!(
+            drawn.ends_with(" status NOT_FOUND from evil[2J.Service/Do\n"),
+            "{drawn}"
+        );
+        let colored = waterfall(
+            &record,
+            &Style {
+                color: true,
+                ..Style::default()
+            },
+        );
+        assert!(colored.contains("\x1b[31m status NOT_FOUND"));
+    }
+
+    #[test]
+    fn attempts_are_told_apart() {
+        let again = StageRecord {
+            attempt: 1,
+            ..stage(CONNECT_DIAL, 5, 9)
+        };
+        let record = record(vec![stage(CALL, 0, 10), stage(CONNECT_DIAL, 0, 5), again]);
+        assert!(waterfall(&record, &Style::default()).contains(" connect.dial (2)"));
+    }
+
+    proptest! {
+        #[test]
+        fn rows_fit_the_width_and_nothing_panics(
+            stages in prop::collection::vec((any::<u8>(), any::<i64>(), any::<i64>(), any::<u8>()), 0..40),
+            width in 0usize..200,
+            status in any::<i32>(),
+        ) {
+            let stages = stages.into_iter().map(|(id, start, end, attempt)| {
+                StageRecord { attempt, ..stage(StageId(id), start, end) }
+            });
+            let mut record = record(stages.collect());
+            record.status = RpcStatus(status);
+            let drawn = waterfall(&record, &Style { width, ..Style::default() });
+            for line in drawn.lines().skip(1).filter(|line| line.contains('▏')) {
+                prop_assert!(line.chars().count() <= width.max(80), "{}", line);
+            }
+        }
+    }
+}
