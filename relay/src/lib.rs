@@ -1,1 +1,42 @@
-//! x
+//! The relay: pairs a client that dials with an exec-server that registered, and splices their two gRPC streams.
+//!
+//! It is blind. It sees ids, sizes and timing; it never holds a Noise key and cannot tell the calls of a session apart.
+//!
+//! - `server` owns the sockets, `service` routes the three methods of `baton.relay.v1.Relay`.
+//! - `register` proves an exec-server's key and keeps its stream; `registry` is who is there.
+//! - `dial` and `accept` are the two halves of a pairing; `session` is what they share afterwards.
+//! - `splice` moves the frames: payloads uncopied, a stamp on each, and nothing ever dropped in silence.
+//! - [`limits`] says what each bound protects and what it can cost.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! use baton_relay::{Config, Relay};
+//!
+//! let relay = Relay::bind("127.0.0.1:0".parse()?, Config::default()).await?;
+//! println!("listening on {}", relay.local_addr());
+//! relay.serve(std::future::pending()).await;
+//! # Ok(())
+//! # }
+//! ```
+
+mod accept;
+mod body;
+mod config;
+mod connection;
+mod dial;
+pub mod limits;
+mod metrics;
+mod refusal;
+mod register;
+mod registry;
+mod server;
+mod service;
+mod session;
+mod slots;
+mod splice;
+mod text;
+
+pub use config::Config;
+pub use limits::Limits;
+pub use metrics::{Metrics, Refused, Snapshot, Traffic};
+pub use server::{BindError, Relay};

@@ -1,0 +1,81 @@
+//! `Accept`: an exec-server takes a session it was told of. From here on the two streams are spliced.
+
+use std::time::Duration;
+
+use baton_proto::{SessionId, header};
+use http::{Request, Response};
+use hyper::body::Incoming as Body;
+use tonic::Code;
+
+use crate::Refused;
+use crate::body::RelayBody;
+use crate::connection::Connection;
+use crate::limits::RETRY_SOON;
+use crate::refusal::Refusal;
+use crate::registry::Registry;
+use crate::service::{HeaderError, grpc_content_type, id_header, token_header};
+use crate::splice::{Direction, Outgoing, pump};
+
+/// Why an `Accept` was refused.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AcceptRefusal {
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    /// One answer for a wrong token, an unknown session and one that is gone: a guesser learns nothing.
+    #[error("no dial waits for this session id and accept token; the client may have given up")]
+    NotWaiting,
+    #[error("this connection has all its {0} sessions; accept on another one")]
+    ConnectionFull(usize),
+}
+
+/// Serves one `Accept`.
+pub(crate) fn accept(
+    registry: &Registry,
+    connection: &Connection,
+    request: Request<Body>,
+) -> Result<Response<RelayBody>, AcceptRefusal> {
+    let (head, body) = request.into_parts();
+    let id: SessionId = id_header(&head.headers, header::SESSION_ID)?;
+    let token = token_header(&head.headers, header::ACCEPT_TOKEN)?;
+
+    // Before the dial is taken out: it can still be accepted on another connection.
+    let limit = registry.limits.sessions_per_connection;
+    let slot = connection
+        .take_session()
+        .ok_or(AcceptRefusal::ConnectionFull(limit))?;
+    let pending = registry.accept(id, &token).ok_or(AcceptRefusal::NotWaiting)?;
+
+    let session = pending.session;
+    session.open(slot);
+    let response = RelayBody::spliced(Outgoing::new(session.clone(), Direction::ToExecServer));
+    tokio::spawn(pump(session.clone(), Direction::ToExecServer, pending.body));
+    tokio::spawn(pump(session, Direction::ToClient, body));
+    // A client that has gone meanwhile gives the body back; dropping it ends the session.
+    drop(pending.accepted.send(pending.response));
+
+    let mut response = Response::new(response);
+    grpc_content_type(response.headers_mut());
+    Ok(response)
+}
+
+impl Refusal for AcceptRefusal {
+    fn code(&self) -> Code {
+        match self {
+            Self::Header(_) => Code::InvalidArgument,
+            Self::NotWaiting => Code::PermissionDenied,
+            Self::ConnectionFull(_) => Code::ResourceExhausted,
+        }
+    }
+
+    fn counts_as(&self) -> Refused {
+        match self {
+            Self::Header(_) => Refused::Malformed,
+            Self::NotWaiting => Refused::NotAuthorised,
+            Self::ConnectionFull(_) => Refused::Limit,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        matches!(self, Self::ConnectionFull(_)).then_some(RETRY_SOON)
+    }
+}

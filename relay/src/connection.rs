@@ -1,0 +1,54 @@
+//! One TCP connection of a peer: its addresses, its sessions, and whether it is idle.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::slots::{Slot, Slots};
+
+/// Shared by every stream of the connection.
+pub(crate) struct Connection {
+    /// The peer, for limits and logs.
+    pub(crate) remote: SocketAddr,
+    /// Our end, one of the names this relay answers to.
+    pub(crate) local: SocketAddr,
+    sessions: Slots<()>,
+    streams: AtomicU64,
+    streams_ever: AtomicU64,
+}
+
+/// Counts a stream as long as its response lives.
+pub(crate) struct Stream(Arc<Connection>);
+
+impl Connection {
+    pub(crate) fn new(remote: SocketAddr, local: SocketAddr, sessions: usize) -> Self {
+        Self {
+            remote,
+            local,
+            sessions: Slots::new(sessions),
+            streams: AtomicU64::new(0),
+            streams_ever: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn take_session(&self) -> Option<Slot<()>> {
+        self.sessions.take(())
+    }
+
+    pub(crate) fn open_stream(self: &Arc<Self>) -> Stream {
+        self.streams.fetch_add(1, Relaxed);
+        self.streams_ever.fetch_add(1, Relaxed);
+        Stream(self.clone())
+    }
+
+    /// Streams ever opened, if none is open now: two equal answers frame an idle time.
+    pub(crate) fn idle_mark(&self) -> Option<u64> {
+        (self.streams.load(Relaxed) == 0).then(|| self.streams_ever.load(Relaxed))
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Relaxed);
+    }
+}

@@ -1,0 +1,117 @@
+//! Every limit, timeout and size of the relay: what it protects and what it can cost.
+//!
+//! What one session can hold, per direction, when the side that should read has stalled:
+//!
+//! | where | at most |
+//! |---|---|
+//! | HTTP/2 receive window of the side that writes | [`OUTER_STREAM_WINDOW`] (1 MiB) |
+//! | the chunk the pump holds, already taken out of that window | [`OUTER_FRAME_SIZE`] (1 MiB) |
+//! | the session's queue | [`QUEUE_BYTES`] and one frame (320 KiB) |
+//! | the batch that waits for send capacity | [`EMIT_BYTES`] and one frame (192 KiB) |
+//! | HTTP/2 send buffer of the side that reads | [`SEND_BUFFER_BYTES`] and one batch (448 KiB) |
+//!
+//! That is 3 MiB, and 6 MiB for a session stalled both ways; an idle one holds none of it. The send buffer counts because
+//! hyper sends a batch as soon as one byte of capacity is free, and h2 then keeps the rest of it.
+//!
+//! [`OUTER_STREAM_WINDOW`]: baton_proto::limits::OUTER_STREAM_WINDOW
+//! [`OUTER_FRAME_SIZE`]: baton_proto::limits::OUTER_FRAME_SIZE
+
+use std::time::Duration;
+
+use baton_proto::limits::{HANDSHAKE_TIMEOUT, MAX_SESSIONS};
+
+/// Frames a direction of a session may queue before its pump stops reading and the HTTP/2 window closes behind it.
+/// Large enough that the outgoing side always finds a full batch, small enough not to hide its stalls.
+pub const QUEUE_BYTES: usize = 256 * 1024;
+
+/// What a queued frame counts beside its payload, so that a flood of empty frames meets [`QUEUE_BYTES`] too: no more than
+/// 2,048 frames wait in a queue.
+pub const FRAME_OVERHEAD_BYTES: usize = 128;
+
+/// Frames handed to HTTP/2 in one go: two full Noise messages make one DATA frame and one `writev`.
+pub const EMIT_BYTES: usize = 128 * 1024;
+
+/// Pieces of a payload up to this size are copied into a neighbour's buffer: cheaper than another slice of a `writev`, and
+/// a small piece no longer pins the whole read buffer it arrived in.
+pub const COPY_BYTES: usize = 4 * 1024;
+
+/// HTTP/2 send buffer of one stream (hyper's `max_send_buf_size`). It holds what the peer's window admits and the
+/// socket does not take.
+pub const SEND_BUFFER_BYTES: usize = 256 * 1024;
+
+/// Streams on one connection beyond its sessions, so that a surplus `Dial` is answered by a typed refusal instead of
+/// waiting in the client for a free stream. Each costs headers and a status.
+pub const SURPLUS_STREAMS: u32 = 16;
+
+/// All request headers of one stream together. The three that matter take 300 bytes; the rest is an attacker's.
+pub const HEADER_LIST_BYTES: u32 = 8 * 1024;
+
+/// One message of an exec-server on its `Register` stream; a `Proof` has 140 bytes.
+pub const REGISTER_MESSAGE_BYTES: usize = 1024;
+
+/// Messages that wait on one `Register` stream, some 60 bytes each: one `Incoming` for every session, a few pings. A `Dial`
+/// that finds it full is refused: the exec-server does not read.
+pub const REGISTER_QUEUE: usize = MAX_SESSIONS as usize + 8;
+
+/// Idle time after which HTTP/2 asks whether the peer is still there.
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+
+/// How long it has to answer before its sessions and its registration are given up.
+pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long the last statuses may take to leave at shutdown, or when an idle connection is closed.
+pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
+
+/// Pause of the accept loop when the system has no file descriptor left, so that it does not spin.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Retry hint of a refusal that passes when some pairing ends.
+pub const RETRY_SOON: Duration = Duration::from_millis(250);
+
+/// Retry hint of a refusal that passes when some session ends.
+pub const RETRY_LATER: Duration = Duration::from_secs(2);
+
+/// The limits a relay is started with; the defaults are for production.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// TCP connections. Protects file descriptors; an idle one costs some 10 KiB. Surplus ones are closed at once.
+    pub connections: usize,
+    /// Registered exec-servers, some 2 KiB each beside their connection.
+    pub registrations: usize,
+    /// `Register` streams of one address that have not proved a key yet. Protects against half-open registrations.
+    pub unproved_per_address: usize,
+    /// Sessions of the whole relay, dials waiting included: 45 KiB each when idle, 6 MiB each at worst (see above).
+    pub sessions: usize,
+    /// Sessions to one exec-server, dials waiting included. Protects it, and the other exec-servers of this relay.
+    pub sessions_per_exec_server: usize,
+    /// Sessions on one connection. Their stream windows fill its connection window, so that none can stall another.
+    pub sessions_per_connection: usize,
+    /// Dials waiting for one exec-server. Protects it from a burst of Diffie-Hellman; 1 MiB each at worst.
+    pub pending_per_exec_server: usize,
+    /// Dials waiting from one address (IPv6: one /64). Protects the other addresses; 1 MiB each at worst.
+    pub pending_per_address: usize,
+    /// From `Dial` to `Accept`, and from `Challenge` to `Proof`.
+    pub handshake_timeout: Duration,
+    /// How long a registration's first holder has to answer a `Ping` when a second one wants its place.
+    pub probe_timeout: Duration,
+    /// A connection without a stream for this long (at most twice this) is closed. Protects file descriptors.
+    pub connection_idle: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            registrations: 4_096,
+            unproved_per_address: 32,
+            sessions: 8_192,
+            sessions_per_exec_server: MAX_SESSIONS as usize,
+            sessions_per_connection: MAX_SESSIONS as usize,
+            pending_per_exec_server: 32,
+            pending_per_address: 64,
+            handshake_timeout: HANDSHAKE_TIMEOUT,
+            probe_timeout: Duration::from_secs(2),
+            connection_idle: Duration::from_secs(120),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Counters of a relay: plain atomics, read as one [`Snapshot`].
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::splice::Direction;
+
+/// Why something was refused; the key of [`Snapshot::refused`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// Missing or malformed headers or messages.
+    Malformed,
+    /// The exec-server is not registered here.
+    NotRegistered,
+    /// A dial token, an accept token or a signature that does not fit.
+    NotAuthorised,
+    /// A session id or a registration that is taken.
+    Taken,
+    /// Some limit was reached.
+    Limit,
+    /// The exec-server did not accept in time.
+    NotAccepted,
+    /// Another protocol version, or a name that is not this relay's.
+    Precondition,
+}
+
+impl Refused {
+    const COUNT: usize = 7;
+
+    /// Every reason, in the order of [`Snapshot::refused`].
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Malformed,
+        Self::NotRegistered,
+        Self::NotAuthorised,
+        Self::Taken,
+        Self::Limit,
+        Self::NotAccepted,
+        Self::Precondition,
+    ];
+}
+
+/// Counters of one relay, shared with everything it runs.
+#[derive(Debug, Default)]
+pub struct Metrics {
+    registrations: AtomicU64,
+    sessions_open: AtomicU64,
+    sessions_total: AtomicU64,
+    sessions_reset: AtomicU64,
+    refused: [AtomicU64; Refused::COUNT],
+    frames: [AtomicU64; 2],
+    bytes: [AtomicU64; 2],
+}
+
+/// The counters at one moment (each exact, together not one instant).
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    /// Exec-servers registered now.
+    pub registrations: u64,
+    /// Sessions spliced now.
+    pub sessions_open: u64,
+    /// Sessions ever spliced.
+    pub sessions_total: u64,
+    /// Sessions that the relay ended because a side broke the framing.
+    pub sessions_reset: u64,
+    /// Refusals by reason, in the order of [`Refused::ALL`].
+    pub refused: [u64; Refused::COUNT],
+    /// From clients to exec-servers.
+    pub to_exec_server: Traffic,
+    /// From exec-servers to clients.
+    pub to_client: Traffic,
+}
+
+/// What went one way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Traffic {
+    /// Frames forwarded.
+    pub frames: u64,
+    /// Their encoded bytes as received, without gRPC prefixes and stamps.
+    pub bytes: u64,
+}
+
+impl Snapshot {
+    /// Refusals for one reason.
+    pub fn refused(&self, reason: Refused) -> u64 {
+        self.refused[reason as usize]
+    }
+}
+
+impl Metrics {
+    /// Reads every counter.
+    pub fn snapshot(&self) -> Snapshot {
+        let traffic = |direction: Direction| Traffic {
+            frames: self.frames[direction as usize].load(Relaxed),
+            bytes: self.bytes[direction as usize].load(Relaxed),
+        };
+        Snapshot {
+            registrations: self.registrations.load(Relaxed),
+            sessions_open: self.sessions_open.load(Relaxed),
+            sessions_total: self.sessions_total.load(Relaxed),
+            sessions_reset: self.sessions_reset.load(Relaxed),
+            refused: std::array::from_fn(|i| self.refused[i].load(Relaxed)),
+            to_exec_server: traffic(Direction::ToExecServer),
+            to_client: traffic(Direction::ToClient),
+        }
+    }
+
+    pub(crate) fn registered(&self) {
+        self.registrations.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn unregistered(&self) {
+        self.registrations.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn session_opened(&self) {
+        self.sessions_open.fetch_add(1, Relaxed);
+        self.sessions_total.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn session_closed(&self) {
+        self.sessions_open.fetch_sub(1, Relaxed);
+    }
+
+    pub(crate) fn session_reset(&self) {
+        self.sessions_reset.fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn refuse(&self, reason: Refused) {
+        self.refused[reason as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(crate) fn forwarded(&self, direction: Direction, frames: u64, bytes: u64) {
+        self.frames[direction as usize].fetch_add(frames, Relaxed);
+        self.bytes[direction as usize].fetch_add(bytes, Relaxed);
+    }
+}

@@ -1,0 +1,297 @@
+//! `Register`: an exec-server makes itself reachable.
+//!
+//! ```text
+//! relay:       Challenge ─────────► Registered, then Incoming and Ping for as long as the stream lives
+//! exec-server:           Proof ──►               Pong
+//! ```
+//!
+//! A key has one registration. A second one replaces the first only when the first does not answer a `Ping`: whoever copied a
+//! key cannot push out a living exec-server, and a dead connection does not keep a living one out. Sessions that are
+//! spliced outlive their registration.
+
+mod proof;
+mod registration;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_proto::ExecServerId;
+use baton_proto::relay::relay_server::Relay;
+use baton_proto::relay::{
+    Challenge, Frame, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
+};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Response, Status, Streaming};
+
+use self::proof::{OwnNames, ProofError};
+pub(crate) use self::registration::{Registration, SendError};
+use crate::Refused;
+use crate::connection::Connection;
+use crate::limits::{REGISTER_MESSAGE_BYTES, REGISTER_QUEUE, RETRY_SOON};
+use crate::refusal::{self, Refusal};
+use crate::registry::{self, Registry, address_key};
+use crate::text::Clean;
+
+/// The generated server's other half, for one request.
+pub(crate) struct Registrar {
+    registry: Arc<Registry>,
+    connection: Arc<Connection>,
+    authority: String,
+}
+
+type Outbound = mpsc::Sender<Result<RegisterResponse, Status>>;
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+/// Why a registration was refused or ended.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RegisterRefusal {
+    #[error(transparent)]
+    Proof(#[from] ProofError),
+    #[error("the first message must be a Proof")]
+    NotAProof,
+    #[error("a message does not decode, or is longer than {REGISTER_MESSAGE_BYTES} bytes")]
+    Unreadable,
+    #[error("no Proof came within {0:?}; try again")]
+    Slow(Duration),
+    #[error(
+        "exec-server {0} is registered here and alive; stop the other one, or start this one with a key of its own"
+    )]
+    Taken(ExecServerId),
+    #[error("a newer registration of the same key has replaced this one, which did not answer in time")]
+    Replaced,
+    #[error("too many registrations from your address are under way; try again in a moment")]
+    AddressBusy,
+    #[error("this relay has all its {0} registrations; use another relay")]
+    Full(usize),
+    #[error("the relay is shutting down; reconnect")]
+    ShuttingDown,
+    #[error("the relay cannot draw random numbers")]
+    NoRandom,
+}
+
+impl Registrar {
+    pub(crate) fn new(registry: Arc<Registry>, connection: Arc<Connection>, authority: String) -> Self {
+        Self {
+            registry,
+            connection,
+            authority,
+        }
+    }
+}
+
+#[tonic::async_trait]
+impl Relay for Registrar {
+    type RegisterStream = Responses<RegisterResponse>;
+    type DialStream = Responses<Frame>;
+    type AcceptStream = Responses<Frame>;
+
+    async fn register(
+        &self,
+        request: Request<Streaming<RegisterRequest>>,
+    ) -> Result<Response<Self::RegisterStream>, Status> {
+        let refused = |refusal: RegisterRefusal| refusal::status(&refusal, &self.registry.metrics);
+        let names = OwnNames {
+            configured: &self.registry.authorities,
+            local: self.connection.local,
+        };
+        names
+            .check(&self.authority)
+            .map_err(|error| refused(error.into()))?;
+        let (outbound, responses) = mpsc::channel(REGISTER_QUEUE);
+        let exchange = Exchange {
+            registry: self.registry.clone(),
+            connection: self.connection.clone(),
+            authority: self.authority.clone(),
+            outbound,
+        };
+        tokio::spawn(exchange.run(request.into_inner()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+
+    // Both are served on the HTTP body, before tonic sees them.
+
+    async fn dial(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
+        Err(Status::unimplemented("served elsewhere"))
+    }
+
+    async fn accept(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::AcceptStream>, Status> {
+        Err(Status::unimplemented("served elsewhere"))
+    }
+}
+
+/// One `Register` stream, in a task of its own.
+struct Exchange {
+    registry: Arc<Registry>,
+    connection: Arc<Connection>,
+    authority: String,
+    outbound: Outbound,
+}
+
+impl Exchange {
+    async fn run(self, mut inbound: Streaming<RegisterRequest>) {
+        let outbound = self.outbound.clone();
+        let ended = tokio::select! {
+            ended = self.converse(&mut inbound) => ended,
+            // The exec-server has reset the stream or is gone.
+            () = outbound.closed() => Ok(()),
+        };
+        if let Err(refusal) = ended {
+            let status = refusal::status(&refusal, &self.registry.metrics);
+            // A queue that is full belongs to a peer that does not read: it loses the reason, not the end.
+            let _ = outbound.try_send(Err(status));
+        }
+    }
+
+    async fn converse(&self, inbound: &mut Streaming<RegisterRequest>) -> Result<(), RegisterRefusal> {
+        let Some(registration) = self.prove(inbound).await? else {
+            return Ok(());
+        };
+        let place = self.take_place(registration).await?;
+        let registration = &place.registration;
+        tracing::info!(
+            exec_server = %registration.id(),
+            remote = %self.connection.remote,
+            authority = %Clean(&self.authority),
+            "registered"
+        );
+        loop {
+            let message = tokio::select! {
+                dismissal = registration.dismissed() => return Err(dismissal),
+                message = inbound.message() => message,
+            };
+            match message {
+                Ok(Some(message)) => match message.kind {
+                    Some(register_request::Kind::Pong(pong)) => registration.pong(pong.nonce),
+                    Some(register_request::Kind::Proof(_)) | None => {} // A later version may say more.
+                },
+                Ok(None) => return Ok(()),
+                Err(status) => return unreadable(&status).map_or(Ok(()), Err),
+            }
+        }
+    }
+
+    /// Challenges the exec-server; `None` when it left instead of answering.
+    async fn prove(
+        &self,
+        inbound: &mut Streaming<RegisterRequest>,
+    ) -> Result<Option<Registration>, RegisterRefusal> {
+        let _half_open = self
+            .registry
+            .unproved
+            .take(address_key(self.connection.remote.ip()))
+            .ok_or(RegisterRefusal::AddressBusy)?;
+        let mut nonce = [0; 32];
+        getrandom::fill(&mut nonce).map_err(|_| RegisterRefusal::NoRandom)?;
+        let challenge = register_response::Kind::Challenge(Challenge {
+            nonce: nonce.to_vec().into(),
+        });
+        let _ = self.outbound.try_send(Ok(RegisterResponse {
+            kind: Some(challenge),
+        }));
+        let wait = self.registry.limits.handshake_timeout;
+        let message = match timeout(wait, inbound.message()).await {
+            Ok(Ok(Some(message))) => message,
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Err(status)) => return unreadable(&status).map_or(Ok(None), Err),
+            Err(_) => return Err(RegisterRefusal::Slow(wait)),
+        };
+        let Some(register_request::Kind::Proof(proof)) = message.kind else {
+            return Err(RegisterRefusal::NotAProof);
+        };
+        let Proof {
+            version,
+            public_key,
+            signature,
+            dial_token_hash,
+        } = proof;
+        let proven = proof::verify(
+            version,
+            &public_key,
+            &signature,
+            &dial_token_hash,
+            &nonce,
+            &self.authority,
+        )?;
+        Ok(Some(Registration::new(proven, self.outbound.clone())))
+    }
+
+    /// Takes the key's place, from a holder that does not answer if need be.
+    async fn take_place(&self, registration: Registration) -> Result<Place, RegisterRefusal> {
+        let registration = Arc::new(registration);
+        let mut dead: Option<Arc<Registration>> = None;
+        loop {
+            match self.registry.register(&registration, dead.as_ref()) {
+                registry::Registered::Done => break,
+                registry::Registered::Full => {
+                    return Err(RegisterRefusal::Full(self.registry.limits.registrations));
+                }
+                registry::Registered::Taken(holder) => {
+                    if holder.answers(self.registry.limits.probe_timeout).await {
+                        return Err(RegisterRefusal::Taken(registration.id()));
+                    }
+                    dead = Some(holder);
+                }
+            }
+        }
+        if let Some(dead) = dead {
+            dead.replace();
+        }
+        self.registry.metrics.registered();
+        Ok(Place {
+            registry: self.registry.clone(),
+            registration,
+        })
+    }
+}
+
+/// Tells a message that does not decode from a peer that is gone, which needs no answer.
+fn unreadable(status: &Status) -> Option<RegisterRefusal> {
+    matches!(status.code(), Code::Internal | Code::OutOfRange).then_some(RegisterRefusal::Unreadable)
+}
+
+/// A place in the registry, given up by `Drop`: the exchange may end anywhere.
+struct Place {
+    registry: Arc<Registry>,
+    registration: Arc<Registration>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.registry.unregister(&self.registration);
+        self.registry.metrics.unregistered();
+        tracing::info!(exec_server = %self.registration.id(), "unregistered");
+    }
+}
+
+impl Refusal for RegisterRefusal {
+    fn code(&self) -> Code {
+        match self {
+            Self::Proof(error) => error.code(),
+            Self::NotAProof | Self::Unreadable => Code::InvalidArgument,
+            Self::Slow(_) => Code::DeadlineExceeded,
+            Self::Taken(_) => Code::AlreadyExists,
+            Self::Replaced => Code::Aborted,
+            Self::AddressBusy | Self::Full(_) => Code::ResourceExhausted,
+            Self::ShuttingDown => Code::Unavailable,
+            Self::NoRandom => Code::Internal,
+        }
+    }
+
+    fn counts_as(&self) -> Refused {
+        match self {
+            Self::Proof(error) => error.counts_as(),
+            Self::NotAProof | Self::Unreadable => Refused::Malformed,
+            Self::Taken(_) | Self::Replaced => Refused::Taken,
+            Self::AddressBusy | Self::Full(_) => Refused::Limit,
+            Self::Slow(_) | Self::ShuttingDown | Self::NoRandom => Refused::NotAccepted,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        matches!(self, Self::AddressBusy).then_some(RETRY_SOON)
+    }
+}

@@ -1,0 +1,162 @@
+//! The sockets of a relay: listening, one task per connection, and the end of them all.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+
+use baton_proto::limits::{MAX_SESSIONS, OUTER_CONNECTION_WINDOW, OUTER_FRAME_SIZE, OUTER_STREAM_WINDOW};
+use hyper::server::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{interval, sleep, timeout};
+
+use crate::connection::Connection;
+use crate::limits::{
+    ACCEPT_PAUSE, CLOSE_GRACE, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SEND_BUFFER_BYTES,
+    SURPLUS_STREAMS,
+};
+use crate::registry::Registry;
+use crate::service::RelayService;
+use crate::{Config, Metrics};
+
+/// A relay that listens; [`Relay::serve`] runs it.
+pub struct Relay {
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    registry: Arc<Registry>,
+}
+
+/// The relay could not listen.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}: {source}; choose another address with --listen, or stop what uses it")]
+pub struct BindError {
+    address: SocketAddr,
+    source: io::Error,
+}
+
+impl Relay {
+    /// Listens on `address` (port 0: any free one). Connections are accepted once [`Relay::serve`] runs.
+    pub async fn bind(address: SocketAddr, config: Config) -> Result<Self, BindError> {
+        let error = |source| BindError { address, source };
+        let listener = TcpListener::bind(address).await.map_err(error)?;
+        let local_addr = listener.local_addr().map_err(error)?;
+        Ok(Self {
+            listener,
+            local_addr,
+            registry: Arc::new(Registry::new(config)),
+        })
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// The counters, which live on while the relay runs.
+    pub fn metrics(&self) -> Arc<Metrics> {
+        self.registry.metrics.clone()
+    }
+
+    /// Serves until `shutdown` resolves; then ends every session and registration with `UNAVAILABLE` and returns
+    /// within a second or so. Dropping the future closes every connection at once.
+    pub async fn serve(self, shutdown: impl Future<Output = ()>) {
+        let Self {
+            listener, registry, ..
+        } = self;
+        let (stop, stopped) = watch::channel(());
+        let mut connections = JoinSet::new();
+        let mut shutdown = pin!(shutdown);
+        loop {
+            tokio::select! {
+                () = &mut shutdown => break,
+                Some(_) = connections.join_next() => {}
+                accepted = listener.accept() => match accepted {
+                    // Closing a surplus connection tells its peer more than letting it wait unanswered.
+                    Ok(_) if connections.len() >= registry.limits.connections => {
+                        tracing::warn!(limit = registry.limits.connections, "a connection beyond the limit was closed");
+                    }
+                    Ok((socket, remote)) => {
+                        connections.spawn(connection(socket, remote, registry.clone(), stopped.clone()));
+                    }
+                    Err(error) => {
+                        tracing::warn!("cannot accept a connection: {error}");
+                        sleep(ACCEPT_PAUSE).await;
+                    }
+                }
+            }
+        }
+        drop(listener);
+        registry.shut_down();
+        drop(stop);
+        let drained = async { while connections.join_next().await.is_some() {} };
+        if timeout(CLOSE_GRACE * 2, drained).await.is_err() {
+            tracing::info!("connections that did not close in time are cut");
+        }
+    }
+}
+
+/// Serves one connection to its end.
+async fn connection(
+    socket: TcpStream,
+    remote: SocketAddr,
+    registry: Arc<Registry>,
+    mut stopped: watch::Receiver<()>,
+) {
+    // Nagle's algorithm and delayed acknowledgements together cost 40 ms a round trip.
+    let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else {
+        return; // The peer is gone already.
+    };
+    let idle_time = registry.limits.connection_idle;
+    let state = Arc::new(Connection::new(
+        remote,
+        local,
+        registry.limits.sessions_per_connection,
+    ));
+    let service = RelayService {
+        registry,
+        connection: state.clone(),
+    };
+    let mut http = pin!(http().serve_connection(TokioIo::new(socket), service));
+    let mut idle_check = interval(idle_time);
+    let mut mark = None;
+    loop {
+        tokio::select! {
+            ended = &mut http => {
+                if let Err(error) = ended {
+                    tracing::debug!(%remote, "connection failed: {error}");
+                }
+                return;
+            }
+            _ = stopped.changed() => break,
+            _ = idle_check.tick() => {
+                let now = state.idle_mark();
+                if now.is_some() && now == mark {
+                    break;
+                }
+                mark = now;
+            }
+        }
+    }
+    http.as_mut().graceful_shutdown();
+    let _ = timeout(CLOSE_GRACE, http).await;
+}
+
+/// HTTP/2 as the limits want it.
+fn http() -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(OUTER_STREAM_WINDOW)
+        .initial_connection_window_size(OUTER_CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_SESSIONS + SURPLUS_STREAMS)
+        .max_frame_size(OUTER_FRAME_SIZE)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADER_LIST_BYTES)
+        .keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .auto_date_header(false);
+    builder
+}

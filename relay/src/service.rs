@@ -1,0 +1,146 @@
+//! Routes the methods of `baton.relay.v1.Relay` on one connection.
+//!
+//! `Dial` and `Accept` are served on the HTTP body, where payloads need not be copied; `Register` by tonic's generated server.
+//! This is a hyper service and not a layer in tonic's own server, because that one takes only contiguous response chunks
+//! (we send ropes), hides the send buffer's size, and cannot bound its shutdown.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use baton_proto::IdError;
+use baton_proto::relay::relay_server::RelayServer;
+use data_encoding::HEXLOWER;
+use http::{HeaderMap, HeaderValue, Request, Response};
+use hyper::body::Incoming as Body;
+use tonic::Status;
+use tonic::codegen::Service as _;
+
+use crate::accept::accept;
+use crate::body::RelayBody;
+use crate::connection::Connection;
+use crate::dial::dial;
+use crate::limits::REGISTER_MESSAGE_BYTES;
+use crate::refusal;
+use crate::register::Registrar;
+use crate::registry::Registry;
+
+/// The service of one connection.
+#[derive(Clone)]
+pub(crate) struct RelayService {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) connection: Arc<Connection>,
+}
+
+/// A request header that is missing or malformed: the peer's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeaderError {
+    #[error("the request header {0} is missing")]
+    Missing(&'static str),
+    #[error("the request header {header} is {source}")]
+    Id { header: &'static str, source: IdError },
+    #[error("the request header {0} is not a token: 32 bytes (64 lowercase hex digits) expected")]
+    Token(&'static str),
+}
+
+type Answer = Pin<Box<dyn Future<Output = Result<Response<RelayBody>, Infallible>> + Send>>;
+
+impl hyper::service::Service<Request<Body>> for RelayService {
+    type Response = Response<RelayBody>;
+    type Error = Infallible;
+    type Future = Answer;
+
+    fn call(&self, request: Request<Body>) -> Answer {
+        let this = self.clone();
+        let stream = this.connection.open_stream();
+        Box::pin(async move {
+            let response = this.answer(request).await;
+            Ok(response.map(|body| body.on(stream)))
+        })
+    }
+}
+
+impl RelayService {
+    async fn answer(self, request: Request<Body>) -> Response<RelayBody> {
+        let metrics = &self.registry.metrics;
+        match request.uri().path() {
+            "/baton.relay.v1.Relay/Dial" => dial(&self.registry, &self.connection, request)
+                .await
+                .unwrap_or_else(|refusal| refusal::response(&refusal, metrics)),
+            "/baton.relay.v1.Relay/Accept" => accept(&self.registry, &self.connection, request)
+                .unwrap_or_else(|refusal| refusal::response(&refusal, metrics)),
+            "/baton.relay.v1.Relay/Register" => self.register(request).await,
+            _ => Status::unimplemented("this is a Baton relay: it serves baton.relay.v1.Relay").into_http(),
+        }
+    }
+
+    async fn register(self, request: Request<Body>) -> Response<RelayBody> {
+        let authority = request
+            .uri()
+            .authority()
+            .map_or("", |authority| authority.as_str());
+        let registrar = Registrar::new(self.registry, self.connection, authority.to_owned());
+        let mut server = RelayServer::new(registrar).max_decoding_message_size(REGISTER_MESSAGE_BYTES);
+        let Ok(response) = server.call(request).await;
+        response.map(RelayBody::grpc)
+    }
+}
+
+/// An id in a request header.
+pub(crate) fn id_header<T>(headers: &HeaderMap, name: &'static str) -> Result<T, HeaderError>
+where
+    T: FromStr<Err = IdError>,
+{
+    text(headers, name)?
+        .parse()
+        .map_err(|source| HeaderError::Id { header: name, source })
+}
+
+/// A 32-byte token in a request header.
+pub(crate) fn token_header(headers: &HeaderMap, name: &'static str) -> Result<[u8; 32], HeaderError> {
+    HEXLOWER
+        .decode(text(headers, name)?.as_bytes())
+        .ok()
+        .and_then(|token| token.try_into().ok())
+        .ok_or(HeaderError::Token(name))
+}
+
+/// Marks a response as gRPC.
+pub(crate) fn grpc_content_type(headers: &mut HeaderMap) {
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, HeaderError> {
+    let value = headers.get(name).ok_or(HeaderError::Missing(name))?;
+    // Bytes that are no text are no hex either; the parser says what is expected.
+    Ok(value.to_str().unwrap_or(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_proto::SessionId;
+
+    use super::*;
+
+    #[test]
+    fn headers_are_parsed_strictly() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(
+            id_header::<SessionId>(&headers, "x"),
+            Err(HeaderError::Missing("x"))
+        );
+        for bad in ["", "ab", &"AB".repeat(32), &"ab".repeat(33), &"zz".repeat(32)] {
+            headers.insert("x", bad.parse().unwrap());
+            assert!(id_header::<SessionId>(&headers, "x").is_err(), "{bad}");
+            assert_eq!(token_header(&headers, "x"), Err(HeaderError::Token("x")), "{bad}");
+        }
+        headers.insert("x", HeaderValue::from_bytes(&[0xff; 32]).unwrap());
+        assert!(id_header::<SessionId>(&headers, "x").is_err());
+        headers.insert("x", "ab".repeat(32).parse().unwrap());
+        assert_eq!(token_header(&headers, "x"), Ok([0xab; 32]));
+    }
+}

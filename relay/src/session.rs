@@ -1,0 +1,109 @@
+//! One session: two queues, the places it takes, and its end. Both pumps and both response bodies share it; when the last
+//! of them is gone, so is the session, whatever the reason.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use baton_proto::{ExecServerId, SessionId};
+
+use crate::registry::Registry;
+use crate::slots::Slot;
+use crate::splice::{Direction, End, Queue};
+
+/// A session, pending or spliced.
+pub(crate) struct Session {
+    id: SessionId,
+    exec_server: ExecServerId,
+    registry: Arc<Registry>,
+    queues: [Queue; 2],
+    bytes: [AtomicU64; 2],
+    opened: OnceLock<Opened>,
+    _slots: Slots,
+}
+
+/// The places a session takes from its `Dial` to its end.
+#[expect(dead_code, reason = "held for their Drop")]
+pub(crate) struct Slots {
+    pub(crate) total: Slot<()>,
+    pub(crate) exec_server: Slot<ExecServerId>,
+    pub(crate) dial_connection: Slot<()>,
+}
+
+struct Opened {
+    at: Instant,
+    _accept_connection: Slot<()>,
+}
+
+impl Session {
+    pub(crate) fn new(
+        id: SessionId,
+        exec_server: ExecServerId,
+        registry: Arc<Registry>,
+        slots: Slots,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id,
+            exec_server,
+            registry,
+            queues: Default::default(),
+            bytes: Default::default(),
+            opened: OnceLock::new(),
+            _slots: slots,
+        })
+    }
+
+    pub(crate) fn id(&self) -> SessionId {
+        self.id
+    }
+
+    pub(crate) fn queue(&self, direction: Direction) -> &Queue {
+        &self.queues[direction as usize]
+    }
+
+    /// The exec-server has accepted.
+    pub(crate) fn open(&self, accept_connection: Slot<()>) {
+        let opened = Opened {
+            at: Instant::now(),
+            _accept_connection: accept_connection,
+        };
+        if self.opened.set(opened).is_ok() {
+            self.registry.metrics.session_opened();
+            tracing::info!(session = %self.id, exec_server = %self.exec_server, "session opened");
+        }
+    }
+
+    /// Ends both directions, each after what it has queued; a direction that has ended keeps its own end.
+    pub(crate) fn end(&self, end: End) {
+        if let End::Broken(error) = end {
+            self.registry.metrics.session_reset();
+            tracing::info!(session = %self.id, "session reset: {error}");
+        }
+        for queue in &self.queues {
+            queue.end(end);
+        }
+    }
+
+    pub(crate) fn forwarded(&self, direction: Direction, frames: u64, bytes: u64) {
+        self.bytes[direction as usize].fetch_add(bytes, Relaxed);
+        self.registry.metrics.forwarded(direction, frames, bytes);
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.registry.forget_session(self);
+        if let Some(opened) = self.opened.get() {
+            self.registry.metrics.session_closed();
+            let bytes = |direction: Direction| self.bytes[direction as usize].load(Relaxed);
+            tracing::info!(
+                session = %self.id,
+                exec_server = %self.exec_server,
+                to_exec_server_bytes = bytes(Direction::ToExecServer),
+                to_client_bytes = bytes(Direction::ToClient),
+                duration_ms = opened.at.elapsed().as_millis() as u64,
+                "session closed"
+            );
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! However a side ends, the other learns it, and nothing is left behind.
+
+use baton_proto::relay::Frame;
+use baton_relay::Snapshot;
+use bytes::Bytes;
+use tonic::Code;
+
+use crate::support::{World, assert_status, encode};
+
+fn none_open(counted: &Snapshot) -> bool {
+    counted.sessions_open == 0
+}
+
+#[tokio::test]
+async fn a_client_whose_connection_breaks() {
+    let mut world = World::new().await;
+    let (client, mut server) = world.session().await;
+    client.writer.send_noise(b"the last frame").await;
+    assert_eq!(&server.reader.noise().await[..], b"the last frame");
+    world.client.cut();
+    assert_status(&server.reader.end().await, Code::Unavailable, "peer disconnected");
+    world.relay.counts("the session's end", none_open).await;
+}
+
+#[tokio::test]
+async fn an_exec_server_whose_connection_breaks() {
+    let mut world = World::new().await;
+    let (mut client, _server) = world.session().await;
+    world.accepting.cut();
+    assert_status(&client.reader.end().await, Code::Unavailable, "peer disconnected");
+    world.relay.counts("the session's end", none_open).await;
+}
+
+#[tokio::test]
+async fn a_client_that_resets_its_stream_only() {
+    let mut world = World::new().await;
+    let (client, mut server) = world.session().await;
+    let (mut other_client, mut other_server) = world.session().await;
+    drop(client);
+    assert_status(&server.reader.end().await, Code::Unavailable, "peer disconnected");
+    world
+        .relay
+        .counts("one session's end", |s| s.sessions_open == 1)
+        .await;
+    other_client.writer.send_noise(b"goes on").await;
+    assert_eq!(&other_server.reader.noise().await[..], b"goes on");
+    other_server.writer.send_noise(b"both ways").await;
+    assert_eq!(&other_client.reader.noise().await[..], b"both ways");
+}
+
+#[tokio::test]
+async fn an_exec_server_that_resets_its_stream_only() {
+    let mut world = World::new().await;
+    let (mut client, server) = world.session().await;
+    drop(server);
+    assert_status(&client.reader.end().await, Code::Unavailable, "peer disconnected");
+    world.relay.counts("the session's end", none_open).await;
+}
+
+#[tokio::test]
+async fn a_side_that_vanishes_while_the_other_is_stalled() {
+    let mut world = World::new().await;
+    let (client, server) = world.session().await;
+    let frame: Bytes = encode(&Frame {
+        noise: vec![0; 60_000].into(),
+        ..Frame::default()
+    })
+    .into();
+    let filled = async { while client.writer.send_raw(frame.clone()).await {} };
+    let _ = tokio::time::timeout(std::time::Duration::from_millis(300), filled).await;
+    // The writer's queue in the relay is full, its window closed; its connection breaks all the same.
+    world.client.cut();
+    drop(client);
+    drop(server);
+    world.relay.counts("the session's end", none_open).await;
+}
+
+#[tokio::test]
+async fn a_frame_that_is_too_long_resets_the_session_and_says_so_to_both() {
+    let mut world = World::new().await;
+    let (mut client, mut server) = world.session().await;
+    client.writer.send_noise(b"good").await;
+    client.writer.send_raw(vec![0, 0, 1, 0, 64]).await;
+    assert_eq!(&server.reader.noise().await[..], b"good");
+    assert_status(
+        &server.reader.end().await,
+        Code::InvalidArgument,
+        "a frame of 65600 bytes is longer",
+    );
+    assert_status(
+        &client.reader.end().await,
+        Code::InvalidArgument,
+        "a frame of 65600 bytes is longer",
+    );
+    world.relay.counts("the session's end", none_open).await;
+    assert_eq!(world.relay.metrics.snapshot().sessions_reset, 1);
+}
+
+#[tokio::test]
+async fn a_compressed_or_truncated_frame_resets_the_session() {
+    let mut world = World::new().await;
+    let (mut client, mut server) = world.session().await;
+    server.writer.send_raw(vec![1, 0, 0, 0, 1, 0]).await;
+    assert_status(&client.reader.end().await, Code::InvalidArgument, "compressed");
+    assert_status(&server.reader.end().await, Code::InvalidArgument, "compressed");
+
+    let (mut client, mut server) = world.session().await;
+    server.writer.send_raw(vec![0, 0, 0, 0, 9, 1]).await;
+    server.writer.end();
+    assert_status(
+        &client.reader.end().await,
+        Code::InvalidArgument,
+        "ended inside a frame",
+    );
+    assert_status(
+        &server.reader.end().await,
+        Code::InvalidArgument,
+        "ended inside a frame",
+    );
+    world.relay.counts("the sessions' end", none_open).await;
+}

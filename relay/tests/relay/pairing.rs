@@ -1,0 +1,123 @@
+//! Dial, Incoming, Accept, and frames both ways.
+
+use baton_proto::limits::NOISE_MESSAGE_MAX;
+use baton_proto::relay::Frame;
+use tonic::Code;
+
+use crate::support::{World, assert_status, encode, new_session};
+
+#[tokio::test]
+async fn frames_go_both_ways_and_a_clean_end_follows_them() {
+    let mut world = World::new().await;
+    let (mut client, mut server) = world.session().await;
+    for size in [0, 1, 100, 4_096, 4_097, 60_000, NOISE_MESSAGE_MAX] {
+        let up = vec![1; size];
+        let down = vec![2; size];
+        assert!(client.writer.send_noise(&up).await);
+        assert!(server.writer.send_noise(&down).await);
+        assert_eq!(server.reader.noise().await, up);
+        assert_eq!(client.reader.noise().await, down);
+    }
+    client.writer.send_noise(b"last words").await;
+    client.writer.end();
+    assert_eq!(&server.reader.noise().await[..], b"last words");
+    assert_eq!(server.reader.end().await.code(), Code::Ok);
+
+    // Half-closed: the other direction goes on until it ends too.
+    server.writer.send_noise(b"and mine").await;
+    server.writer.end();
+    assert_eq!(&client.reader.noise().await[..], b"and mine");
+    assert_eq!(client.reader.end().await.code(), Code::Ok);
+    let closed = |s: &baton_relay::Snapshot| s.sessions_open == 0;
+    world.relay.counts("the session's end", closed).await;
+
+    let counted = world.relay.metrics.snapshot();
+    assert_eq!(counted.sessions_total, 1);
+    assert_eq!(counted.to_exec_server.frames, 8);
+    assert_eq!(counted.to_client.frames, 8);
+    assert!(counted.to_client.bytes > NOISE_MESSAGE_MAX as u64);
+}
+
+#[tokio::test]
+async fn message_one_is_delivered_although_it_was_sent_before_acceptance() {
+    let mut world = World::new().await;
+    let dial = world.client.dial(world.exec_server.id, new_session());
+    assert!(dial.writer.send_noise(b"noise message 1").await);
+    let incoming = world.exec_server.incoming().await;
+    assert!(
+        !dial.is_answered(),
+        "headers come once the exec-server has accepted"
+    );
+    let mut server = world.accepting.accept(&incoming).answered().await;
+    assert_eq!(&server.reader.noise().await[..], b"noise message 1");
+    server.writer.send_noise(b"noise message 2").await;
+    let mut client = dial.answered().await;
+    assert_eq!(&client.reader.noise().await[..], b"noise message 2");
+}
+
+#[tokio::test]
+async fn the_relay_overrides_an_endpoints_own_stamps() {
+    let mut world = World::new().await;
+    let (client, mut server) = world.session().await;
+    let forged = Frame {
+        noise: vec![7; 100].into(),
+        queue_ns: u64::MAX,
+        forward_ns: u64::MAX,
+    };
+    client.writer.send(&forged).await;
+    let frame = server.reader.next().await.unwrap();
+    assert_eq!(frame.noise, forged.noise);
+    assert!(
+        frame.queue_ns > 0 && frame.queue_ns < 10_000_000_000,
+        "{}",
+        frame.queue_ns
+    );
+    assert!(frame.forward_ns < 10_000_000_000, "{}", frame.forward_ns);
+}
+
+#[tokio::test]
+async fn frames_that_arrive_in_pieces_and_together_stay_frames() {
+    let mut world = World::new().await;
+    let (client, mut server) = world.session().await;
+    let mut bytes = Vec::new();
+    let sizes = [10, 0, 5_000, 300, 65_535, 1, 9_000];
+    for (i, size) in sizes.iter().enumerate() {
+        bytes.extend(encode(&Frame {
+            noise: vec![i as u8; *size].into(),
+            ..Frame::default()
+        }));
+    }
+    let write = async {
+        for chunk in bytes.chunks(777) {
+            assert!(client.writer.send_raw(chunk.to_vec()).await);
+        }
+        assert!(client.writer.send_raw(bytes.clone()).await);
+    };
+    let read = async {
+        for (i, size) in sizes.iter().enumerate().chain(sizes.iter().enumerate()) {
+            assert_eq!(server.reader.noise().await, vec![i as u8; *size]);
+        }
+    };
+    tokio::join!(write, read);
+}
+
+#[tokio::test]
+async fn a_guessed_accept_token_is_refused_and_the_dial_goes_on() {
+    let mut world = World::new().await;
+    let dial = world.client.dial(world.exec_server.id, new_session());
+    let incoming = world.exec_server.incoming().await;
+
+    let mut guessed = incoming.clone();
+    guessed.accept_token = vec![0; 32].into();
+    let status = world.accepting.accept(&guessed).refused().await;
+    assert_status(&status, Code::PermissionDenied, "no dial waits");
+    let mut unknown = incoming.clone();
+    unknown.session_id = new_session().0.to_vec().into();
+    let status = world.accepting.accept(&unknown).refused().await;
+    assert_status(&status, Code::PermissionDenied, "no dial waits");
+
+    let _server = world.accepting.accept(&incoming).answered().await;
+    let _client = dial.answered().await;
+    let status = world.accepting.accept(&incoming).refused().await;
+    assert_status(&status, Code::PermissionDenied, "no dial waits");
+}

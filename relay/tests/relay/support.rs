@@ -1,0 +1,508 @@
+//! Both peers of a relay, by hand: HTTP/2 streams of raw frames, and the registration exchange.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
+use baton_proto::relay::relay_client::RelayClient;
+use baton_proto::relay::{
+    Frame, Incoming, Pong, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
+};
+use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId, header};
+use baton_relay::{Config, Limits, Metrics, Relay, Snapshot};
+use bytes::{Buf, Bytes, BytesMut};
+use data_encoding::HEXLOWER;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt, StreamBody};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use prost::Message;
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status, Streaming};
+
+/// Nothing in these tests takes this long; a test that waits longer fails instead of hanging.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) const DIAL_TOKEN: [u8; 32] = [0xd1; 32];
+
+/// Waits for what must happen.
+pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(PATIENCE, future).await {
+        Ok(value) => value,
+        Err(_) => panic!("waited in vain for {what}"),
+    }
+}
+
+/// A relay on a free port of loopback.
+pub(crate) struct TestRelay {
+    pub(crate) addr: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+    stop: Option<oneshot::Sender<()>>,
+    served: JoinHandle<()>,
+}
+
+impl TestRelay {
+    pub(crate) async fn start() -> Self {
+        Self::with(Config::default()).await
+    }
+
+    pub(crate) async fn limited(limits: Limits) -> Self {
+        Self::with(Config {
+            limits,
+            ..Config::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
+        let relay = Relay::bind(SocketAddr::from(([127, 0, 0, 1], 0)), config)
+            .await
+            .unwrap();
+        let (addr, metrics) = (relay.local_addr(), relay.metrics());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let served = tokio::spawn(relay.serve(async {
+            let _ = stopped.await;
+        }));
+        Self {
+            addr,
+            metrics,
+            stop: Some(stop),
+            served,
+        }
+    }
+
+    pub(crate) async fn shut_down(&mut self) {
+        drop(self.stop.take());
+        soon("the relay's end", &mut self.served).await.unwrap();
+    }
+
+    /// Waits until the counters are as they should become.
+    pub(crate) async fn counts(&self, what: &str, reached: impl Fn(&Snapshot) -> bool) {
+        soon(what, async {
+            while !reached(&self.metrics.snapshot()) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        })
+        .await;
+    }
+}
+
+type OutBody = StreamBody<ReceiverStream<Result<http_body::Frame<Bytes>, std::io::Error>>>;
+
+/// One TCP connection to the relay.
+pub(crate) struct Peer {
+    send: http2::SendRequest<OutBody>,
+    authority: String,
+    io: JoinHandle<()>,
+    socket: std::net::TcpStream,
+}
+
+impl Peer {
+    pub(crate) async fn connect(relay: &TestRelay) -> Self {
+        let socket = TcpStream::connect(relay.addr).await.unwrap().into_std().unwrap();
+        socket.set_nodelay(true).unwrap();
+        let io = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
+        let (send, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(baton_proto::limits::OUTER_STREAM_WINDOW)
+            .initial_connection_window_size(baton_proto::limits::OUTER_CONNECTION_WINDOW)
+            .max_frame_size(baton_proto::limits::OUTER_FRAME_SIZE)
+            .handshake(TokioIo::new(io))
+            .await
+            .unwrap();
+        let io = tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        Self {
+            send,
+            authority: relay.addr.to_string(),
+            io,
+            socket,
+        }
+    }
+
+    /// Resolves when the relay has closed the connection.
+    pub(crate) async fn closed(self) {
+        let _ = self.io.await;
+    }
+
+    /// Cuts the TCP connection.
+    pub(crate) fn cut(self) {
+        self.socket.shutdown(std::net::Shutdown::Both).unwrap();
+    }
+
+    /// Sends a request; the body can be written before the answer is there.
+    pub(crate) fn call(&self, method: &str, headers: &[(&str, String)]) -> Call {
+        let mut request = Request::post(format!("http://{}/baton.relay.v1.Relay/{method}", self.authority))
+            .header("content-type", "application/grpc")
+            .header("te", "trailers");
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let (body, chunks) = mpsc::channel(1);
+        let request = request
+            .body(StreamBody::new(ReceiverStream::new(chunks)))
+            .unwrap();
+        let mut send = self.send.clone();
+        let answer = tokio::spawn(async move {
+            send.ready().await?;
+            send.send_request(request).await
+        });
+        Call {
+            writer: Writer(Some(body)),
+            answer,
+        }
+    }
+
+    pub(crate) fn dial(&self, id: ExecServerId, session: SessionId) -> Call {
+        self.dial_with(id, session, &DIAL_TOKEN)
+    }
+
+    pub(crate) fn dial_with(&self, id: ExecServerId, session: SessionId, token: &[u8]) -> Call {
+        self.call(
+            "Dial",
+            &[
+                (header::EXEC_SERVER_ID, id.to_string()),
+                (header::SESSION_ID, session.to_string()),
+                (header::DIAL_TOKEN, HEXLOWER.encode(token)),
+            ],
+        )
+    }
+
+    pub(crate) fn accept(&self, incoming: &Incoming) -> Call {
+        self.call(
+            "Accept",
+            &[
+                (header::SESSION_ID, HEXLOWER.encode(&incoming.session_id)),
+                (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
+            ],
+        )
+    }
+}
+
+/// A request under way.
+pub(crate) struct Call {
+    pub(crate) writer: Writer,
+    answer: JoinHandle<hyper::Result<Response<hyper::body::Incoming>>>,
+}
+
+impl Call {
+    /// Waits for the response headers of a call that succeeds.
+    pub(crate) async fn answered(self) -> Side {
+        let response = soon("response headers", self.answer).await.unwrap().unwrap();
+        let (head, body) = response.into_parts();
+        assert_eq!(head.status, 200);
+        assert!(
+            !head.headers.contains_key("grpc-status"),
+            "refused: {:?}",
+            Status::from_header_map(&head.headers)
+        );
+        assert_eq!(head.headers["content-type"], "application/grpc");
+        Side {
+            writer: self.writer,
+            reader: Reader {
+                body,
+                bytes: BytesMut::new(),
+            },
+        }
+    }
+
+    /// Waits for the refusal of a call that fails.
+    pub(crate) async fn refused(self) -> Status {
+        let response = soon("a refusal", self.answer).await.unwrap().unwrap();
+        assert_eq!(response.status(), 200);
+        Status::from_header_map(response.headers()).expect("a trailers-only response")
+    }
+
+    /// Waits for the transport error of a call that is not even answered.
+    pub(crate) async fn failed(self) -> bool {
+        soon("a transport error", self.answer).await.unwrap().is_err()
+    }
+
+    pub(crate) fn is_answered(&self) -> bool {
+        self.answer.is_finished()
+    }
+
+    /// Resets the stream before it is answered.
+    pub(crate) async fn reset(self) {
+        self.answer.abort();
+        let _ = self.answer.await;
+    }
+}
+
+/// One side of a spliced session.
+pub(crate) struct Side {
+    pub(crate) writer: Writer,
+    pub(crate) reader: Reader,
+}
+
+/// The request body.
+pub(crate) struct Writer(Option<mpsc::Sender<Result<http_body::Frame<Bytes>, std::io::Error>>>);
+
+impl Writer {
+    /// Sends one `Frame`; `false` once the stream takes no more.
+    pub(crate) async fn send(&self, frame: &Frame) -> bool {
+        self.send_raw(encode(frame)).await
+    }
+
+    pub(crate) async fn send_noise(&self, noise: &[u8]) -> bool {
+        self.send(&Frame {
+            noise: noise.to_vec().into(),
+            ..Frame::default()
+        })
+        .await
+    }
+
+    pub(crate) async fn send_raw(&self, bytes: impl Into<Bytes>) -> bool {
+        let sender = self.0.as_ref().expect("not ended");
+        sender
+            .send(Ok(http_body::Frame::data(bytes.into())))
+            .await
+            .is_ok()
+    }
+
+    /// Ends the body cleanly.
+    pub(crate) fn end(&mut self) {
+        self.0 = None;
+    }
+}
+
+/// The response body.
+pub(crate) struct Reader {
+    body: hyper::body::Incoming,
+    bytes: BytesMut,
+}
+
+impl Reader {
+    /// The next frame, or how the body ended.
+    pub(crate) async fn next(&mut self) -> Result<Frame, Status> {
+        loop {
+            if let Some(frame) = decode(&mut self.bytes) {
+                return Ok(frame);
+            }
+            match soon("a frame or the end", self.body.frame()).await {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.bytes.extend_from_slice(&data),
+                    Err(frame) => {
+                        let trailers: HeaderMap = frame.into_trailers().unwrap();
+                        assert!(self.bytes.is_empty(), "ended inside a frame");
+                        return Err(Status::from_header_map(&trailers).expect("a status"));
+                    }
+                },
+                Some(Err(error)) => return Err(Status::unknown(format!("reset: {error}"))),
+                None => return Err(Status::unknown("no trailers")),
+            }
+        }
+    }
+
+    pub(crate) async fn noise(&mut self) -> Bytes {
+        self.next().await.expect("a frame").noise
+    }
+
+    pub(crate) async fn end(&mut self) -> Status {
+        self.next().await.expect_err("the end")
+    }
+}
+
+pub(crate) fn encode(frame: &Frame) -> Vec<u8> {
+    let message = frame.encode_to_vec();
+    let mut bytes = vec![0];
+    bytes.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    bytes.extend_from_slice(&message);
+    bytes
+}
+
+fn decode(bytes: &mut BytesMut) -> Option<Frame> {
+    let header: [u8; 5] = bytes.get(..5)?.try_into().unwrap();
+    assert_eq!(header[0], 0);
+    let len = u32::from_be_bytes([header[1], header[2], header[3], header[4]]) as usize;
+    if bytes.len() < 5 + len {
+        return None;
+    }
+    bytes.advance(5);
+    Some(Frame::decode(bytes.split_to(len)).expect("a Frame"))
+}
+
+/// A session id that no other test of this process uses.
+pub(crate) fn new_session() -> SessionId {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    SessionId(u128::from(NEXT.fetch_add(1, Relaxed)).to_be_bytes())
+}
+
+/// A registration key.
+pub(crate) struct Key(Ed25519KeyPair);
+
+impl Key {
+    pub(crate) fn new(seed: u8) -> Self {
+        Self(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap())
+    }
+
+    pub(crate) fn id(&self) -> ExecServerId {
+        exec_server_id(self.0.public_key().as_ref())
+    }
+
+    /// The proof an honest exec-server sends when it has dialled `authority`.
+    pub(crate) fn proof(&self, nonce: &[u8], authority: &str) -> Proof {
+        let hash = dial_token_hash(&DIAL_TOKEN);
+        Proof {
+            version: PROTOCOL_VERSION,
+            public_key: self.0.public_key().as_ref().to_vec().into(),
+            signature: self
+                .0
+                .sign(&signed_message(nonce, authority, &hash))
+                .as_ref()
+                .to_vec()
+                .into(),
+            dial_token_hash: hash.to_vec().into(),
+        }
+    }
+}
+
+/// A `Register` stream.
+pub(crate) struct Registering {
+    pub(crate) send: mpsc::Sender<RegisterRequest>,
+    pub(crate) receive: Streaming<RegisterResponse>,
+}
+
+impl Registering {
+    /// Opens the stream on a connection of its own, calling the relay `authority`.
+    pub(crate) async fn open(relay: &TestRelay, authority: &str) -> Result<Self, Status> {
+        let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", relay.addr))
+            .unwrap()
+            .initial_stream_window_size(1_024) // Small, so that a test can fill it.
+            .origin(format!("http://{authority}").parse().unwrap());
+        let mut client = RelayClient::new(endpoint.connect().await.unwrap());
+        let (send, requests) = mpsc::channel(8);
+        let receive = soon("Register", client.register(ReceiverStream::new(requests)))
+            .await?
+            .into_inner();
+        Ok(Self { send, receive })
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<register_response::Kind, Status> {
+        match soon("a Register message", self.receive.message()).await? {
+            Some(message) => Ok(message.kind.expect("a kind")),
+            None => Err(Status::ok("")),
+        }
+    }
+
+    pub(crate) async fn challenge(&mut self) -> Bytes {
+        match self.next().await {
+            Ok(register_response::Kind::Challenge(challenge)) => challenge.nonce,
+            other => panic!("{other:?} instead of a Challenge"),
+        }
+    }
+
+    pub(crate) async fn prove(&self, proof: Proof) {
+        let kind = Some(register_request::Kind::Proof(proof));
+        self.send.send(RegisterRequest { kind }).await.unwrap();
+    }
+}
+
+/// A registered exec-server.
+pub(crate) struct ExecServer {
+    pub(crate) id: ExecServerId,
+    pub(crate) stream: Registering,
+    pub(crate) max_sessions: u32,
+}
+
+impl ExecServer {
+    pub(crate) async fn register(relay: &TestRelay, seed: u8) -> Self {
+        Self::try_register(relay, seed).await.expect("registered")
+    }
+
+    pub(crate) async fn try_register(relay: &TestRelay, seed: u8) -> Result<Self, Status> {
+        let authority = relay.addr.to_string();
+        let key = Key::new(seed);
+        let mut stream = Registering::open(relay, &authority).await?;
+        let nonce = stream.challenge().await;
+        stream.prove(key.proof(&nonce, &authority)).await;
+        match stream.next().await? {
+            register_response::Kind::Registered(registered) => {
+                assert_eq!(registered.exec_server_id, &key.id().0[..]);
+                Ok(Self {
+                    id: key.id(),
+                    stream,
+                    max_sessions: registered.max_sessions,
+                })
+            }
+            other => panic!("{other:?} instead of Registered"),
+        }
+    }
+
+    /// The next announced dial; answers pings on the way.
+    pub(crate) async fn incoming(&mut self) -> Incoming {
+        loop {
+            match self.stream.next().await.expect("an announcement") {
+                register_response::Kind::Incoming(incoming) => return incoming,
+                register_response::Kind::Ping(ping) => self.pong(ping.nonce).await,
+                other => panic!("{other:?} instead of Incoming"),
+            }
+        }
+    }
+
+    pub(crate) async fn pong(&self, nonce: u64) {
+        let kind = Some(register_request::Kind::Pong(Pong { nonce }));
+        self.stream.send.send(RegisterRequest { kind }).await.unwrap();
+    }
+}
+
+/// A relay, an exec-server and a client, each on connections of their own.
+pub(crate) struct World {
+    pub(crate) relay: TestRelay,
+    pub(crate) exec_server: ExecServer,
+    pub(crate) accepting: Peer,
+    pub(crate) client: Peer,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::limited(Limits::default()).await
+    }
+
+    pub(crate) async fn limited(limits: Limits) -> Self {
+        let relay = TestRelay::limited(limits).await;
+        Self {
+            exec_server: ExecServer::register(&relay, 1).await,
+            accepting: Peer::connect(&relay).await,
+            client: Peer::connect(&relay).await,
+            relay,
+        }
+    }
+
+    /// A spliced session: the client's side, the exec-server's side.
+    pub(crate) async fn session(&mut self) -> (Side, Side) {
+        let dial = self.client.dial(self.exec_server.id, new_session());
+        let incoming = self.exec_server.incoming().await;
+        let accepted = self.accepting.accept(&incoming).answered().await;
+        (dial.answered().await, accepted)
+    }
+}
+
+/// The retry hint of a refusal.
+pub(crate) fn pushback(status: &Status) -> Option<u64> {
+    status
+        .metadata()
+        .get(header::RETRY_PUSHBACK)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
+}
+
+#[track_caller]
+pub(crate) fn assert_status(status: &Status, code: Code, says: &str) {
+    assert_eq!(status.code(), code, "{status:?}");
+    assert!(
+        status.message().contains(says),
+        "{:?} does not say {says:?}",
+        status.message()
+    );
+}
