@@ -16,6 +16,7 @@
 pub mod bridge;
 pub mod call;
 pub mod clock;
+pub mod export;
 pub mod limits;
 pub mod record;
 pub mod recorder;

@@ -1,5 +1,7 @@
 //! Every limit of this crate: its value, what it protects, and what it can cost.
 
+use std::time::Duration;
+
 /// List members of one tracestate (Trace Context Level 2, section 3.3.2). A longer list is malformed.
 pub const TRACESTATE_MEMBERS_MAX: usize = 32;
 
@@ -23,3 +25,49 @@ pub const BAGGAGE_MEMBERS_MAX: usize = 64;
 /// Bytes of a baggage that travel on. W3C Baggage section 3.3.2 obliges us to carry this many; more would let a peer
 /// grow every `Head` and the environment of every child.
 pub const BAGGAGE_BYTES_MAX: usize = 8192;
+
+/// Stages of one record that are exported or read from a file; a call has about 22. The rest of a longer record is
+/// dropped: rounding compares siblings pairwise, and the record may be a peer's or a file's doing. At most 128 × 32
+/// bytes a record.
+pub const RECORD_STAGES_MAX: usize = 128;
+
+/// Attributes of one record that are exported or read from a file.
+pub const RECORD_ATTRIBUTES_MAX: usize = 64;
+
+/// Bytes of a string attribute's value. The SDK has no such limit; a server's attributes may hold what its client
+/// chose.
+pub const ATTRIBUTE_VALUE_MAX: usize = 1024;
+
+/// Elements of an array attribute.
+pub const ATTRIBUTE_ELEMENTS_MAX: usize = 32;
+
+/// Bytes of a method where it serves as a span's name. The caller chooses it.
+pub const SPAN_NAME_MAX: usize = 256;
+
+/// Spans that wait for the exporter where `OTEL_BSP_MAX_QUEUE_SIZE` says nothing. A thousand executions a second
+/// fill this in one to two seconds; the exporter drains it at every full batch, so it only fills while a collector
+/// is slow or dead. As records it costs about 100 bytes a span: 3 MB.
+pub const EXPORT_QUEUE_SPANS: usize = 32_768;
+
+/// Spans in one request where `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` says nothing. A full batch wakes the exporter's
+/// thread, and a request costs some 200 µs of CPU: 512, the specification's default, would pay that four times as
+/// often. About 0.4 MB on the wire, a tenth of the 4 MiB that gRPC servers accept, and 2 MB while it is encoded.
+pub const EXPORT_BATCH_SPANS: usize = 2_048;
+
+/// Time between exports where `OTEL_BSP_SCHEDULE_DELAY` says nothing: the specification's default.
+pub const EXPORT_DELAY: Duration = Duration::from_secs(5);
+
+/// Time for one request where `OTEL_EXPORTER_OTLP_TIMEOUT` says nothing: the specification's default.
+pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Bytes of a trace file that is read: it is read whole, and parsed costs several times its size.
+pub const TRACE_FILE_MAX: u64 = 64 * 1024 * 1024;
+
+/// Calls read from one trace file.
+pub const TRACE_FILE_CALLS_MAX: usize = 65_536;
+
+/// Time that an exporter's thread keeps for itself when it is dropped without a shutdown. Nobody waits for it.
+pub const EXPORT_ABANDONED_GRACE: Duration = Duration::from_secs(1);
+
+/// The longest that a shutdown may be asked to wait for a collector.
+pub const EXPORT_SHUTDOWN_MAX: Duration = Duration::from_secs(600);

@@ -63,13 +63,31 @@ pub enum Exporter {
 impl StageId {
     /// The table row; `None` for an id that this version does not know.
     pub fn def(self) -> Option<&'static StageDef> {
-        all().find(|def| def.id == self)
+        BY_ID[self.0 as usize]
     }
 
     /// The name of the table row, or `"unknown"`.
     pub fn name(self) -> &'static str {
         self.def().map_or("unknown", |def| def.name)
     }
+}
+
+/// The rows by wire id: every record is looked up stage by stage, on the data path too.
+static BY_ID: [Option<&'static StageDef>; 256] = index([transport::STAGES, exec::STAGES]);
+
+const fn index(tables: [&'static [StageDef]; 2]) -> [Option<&'static StageDef>; 256] {
+    let mut by_id = [None; 256];
+    let mut table = 0;
+    while table < tables.len() {
+        let mut row = 0;
+        while row < tables[table].len() {
+            let def = &tables[table][row];
+            by_id[def.id.0 as usize] = Some(def);
+            row += 1;
+        }
+        table += 1;
+    }
+    by_id
 }
 
 impl fmt::Debug for StageId {

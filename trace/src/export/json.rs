@@ -1,0 +1,121 @@
+//! Trace files: OTLP/JSON (OTLP specification, "JSON Protobuf Encoding"), with every stage that the record's maker
+//! knows.
+//!
+//! A file is exact where a collector's copy is rounded: times are the nanoseconds that were measured, so that the
+//! waterfall drawn from a file is the one that was drawn from the record, remainder included. Rounding exists
+//! for Jaeger's critical path, and spans reach Jaeger through [`otlp`](super::otlp).
+
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
+
+use super::resource;
+use super::spans::{self, Spans};
+use crate::record::{CallRecord, Side};
+use crate::stage::Exporter;
+
+/// Writes `records` to a new or emptied file.
+///
+/// # Errors
+/// Those of the file.
+pub fn write_file(path: impl AsRef<Path>, records: &[CallRecord]) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    write(&mut file, records)?;
+    file.flush()
+}
+
+/// Writes `records` as one JSON object and a line feed.
+///
+/// # Errors
+/// Those of the writer.
+pub fn write(mut to: impl Write, records: &[CallRecord]) -> io::Result<()> {
+    serde_json::to_writer(&mut to, &request(records))?;
+    to.write_all(b"\n")
+}
+
+fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
+    let mut resource_spans = Vec::new();
+    for (side, part) in [(Side::Client, Exporter::Client), (Side::Server, Exporter::Server)] {
+        let mut all = Spans::default();
+        for record in records.iter().filter(|record| record.side == side) {
+            let spans = spans::whole(record);
+            all.client.extend(spans.client);
+            all.relay.extend(spans.relay);
+            all.server.extend(spans.server);
+        }
+        let name = std::env::var("OTEL_SERVICE_NAME")
+            .ok()
+            .filter(|name| !name.is_empty());
+        let own = resource::own(part, name);
+        let groups = [
+            (Exporter::Client, all.client),
+            (Exporter::Relay, all.relay),
+            (Exporter::Server, all.server),
+        ];
+        for (group, spans) in groups.into_iter().filter(|(_, spans)| !spans.is_empty()) {
+            let resource = if group == part {
+                own.clone()
+            } else {
+                resource::reported(group, &own)
+            };
+            resource_spans.extend(group_spans_by_resource_and_scope(spans, &(&resource).into()));
+        }
+    }
+    ExportTraceServiceRequest { resource_spans }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::report::tests::{record, stage};
+    use crate::stage::transport::*;
+
+    fn json(records: &[CallRecord]) -> Value {
+        let mut out = Vec::new();
+        write(&mut out, records).unwrap();
+        serde_json::from_slice(&out).unwrap()
+    }
+
+    #[test]
+    fn a_file_is_otlp_json() {
+        let record = record(vec![
+            stage(CALL, 0, 100),
+            stage(RELAY_QUEUE, 20, 25),
+            stage(RPC, 30, 60),
+        ]);
+        let json = json(&[record]);
+        let groups = json["resourceSpans"].as_array().unwrap();
+        let service = |group: &Value| {
+            let attributes = group["resource"]["attributes"].as_array().unwrap();
+            let name = attributes
+                .iter()
+                .find(|attribute| attribute["key"] == "service.name")
+                .unwrap();
+            name["value"]["stringValue"].clone()
+        };
+        let services: Vec<_> = groups.iter().map(service).collect();
+        assert_eq!(services, ["baton-client", "baton-relay", "baton-exec-server"]);
+
+        let call = &groups[0]["scopeSpans"][0]["spans"][0];
+        assert_eq!(call["traceId"], "0000000000000000000000000000002a");
+        assert_eq!(call["spanId"], "0000000000000007");
+        assert_eq!(call["kind"], 3);
+        assert_eq!(call["startTimeUnixNano"], "1700000000000000000");
+        assert_eq!(call["endTimeUnixNano"], "1700000000000000100");
+        let attributes = call["attributes"].as_array().unwrap();
+        let remainder = attributes
+            .iter()
+            .find(|kv| kv["key"] == "baton.remainder_ns")
+            .unwrap();
+        assert_eq!(remainder["value"]["intValue"], "95");
+        assert_eq!(
+            groups[2]["scopeSpans"][0]["spans"][0]["parentSpanId"],
+            "0000000000000007"
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! Which stages of a record become spans, with which ids, under whom, and when.
+
+use std::collections::HashSet;
+
+use opentelemetry::SpanId;
+
+use super::rounding::{self, Item};
+use crate::limits::RECORD_STAGES_MAX;
+use crate::record::{CallRecord, Side, StageRecord};
+use crate::report::coverage;
+use crate::report::tree::present_parent;
+use crate::stage::{self, Exporter, StageId, transport};
+
+/// A stage as it will be exported.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Placed {
+    pub stage: StageRecord,
+    pub part: Exporter,
+    pub span_id: SpanId,
+    /// `None` only for the envelope of a call without a parent.
+    pub parent: Option<SpanId>,
+    /// The parent is exported by another part.
+    pub parent_is_remote: bool,
+    pub start_ns: u64,
+    pub end_ns: u64,
+}
+
+/// The spans that the part which made `record` owes the collector, rounded to whole microseconds.
+pub(super) fn owed(record: &CallRecord) -> Vec<Placed> {
+    let mut placed = place(record, |part| owes(record.side, part));
+    round(&mut placed);
+    placed
+}
+
+/// How many spans [`owed`] gives.
+pub(super) fn owed_len(record: &CallRecord) -> usize {
+    let stages = &record.stages[..record.stages.len().min(RECORD_STAGES_MAX)];
+    let is_owed =
+        |stage: &&StageRecord| stage.stage != transport::CALL && owes(record.side, part(stage.stage));
+    stages.iter().filter(is_owed).count() + usize::from(record.side == Side::Client)
+}
+
+/// Exactly once: a part exports what it measured, and the client what the relay stamped.
+fn owes(side: Side, part: Exporter) -> bool {
+    match side {
+        Side::Client => matches!(part, Exporter::Client | Exporter::Relay),
+        Side::Server => part == Exporter::Server,
+    }
+}
+
+/// Every stage, to the nanosecond.
+pub(super) fn whole(record: &CallRecord) -> Vec<Placed> {
+    place(record, |_| true)
+}
+
+fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> {
+    let (trace, envelope) = (record.context.trace_id, record.context.span_id);
+    let stages = &record.stages[..record.stages.len().min(RECORD_STAGES_MAX)];
+    let mut taken = HashSet::with_capacity(stages.len());
+    let mut placed = Vec::with_capacity(stages.len() + 1);
+    if record.side == Side::Client {
+        placed.push(Placed {
+            part: Exporter::Client,
+            span_id: envelope,
+            parent: record.parent,
+            parent_is_remote: false,
+            ..timed(record, envelope_stage(record))
+        });
+    }
+    for stage in stages {
+        let part = part(stage.stage);
+        if stage.stage == transport::CALL || !wanted(part) {
+            continue;
+        }
+        let parent = present_parent(stages, stage).map(|index| &stages[index]);
+        placed.push(Placed {
+            part,
+            span_id: stage::span_id(trace, envelope, stage.stage, free_attempt(&mut taken, stage)),
+            parent: Some(match parent {
+                Some(parent) => stage::span_id(trace, envelope, parent.stage, parent.attempt),
+                None => envelope,
+            }),
+            parent_is_remote: parent.map_or(Exporter::Client, |parent| self::part(parent.stage)) != part,
+            ..timed(record, *stage)
+        });
+    }
+    placed
+}
+
+/// An id that this version does not know can only have come from a newer server's `Trailers`.
+fn part(stage: StageId) -> Exporter {
+    stage.def().map_or(Exporter::Server, |def| def.exporter)
+}
+
+/// A client's record always yields the envelope's span: every other span hangs under it.
+fn envelope_stage(record: &CallRecord) -> StageRecord {
+    let envelope = coverage::envelope(record);
+    StageRecord {
+        stage: transport::CALL,
+        attempt: 0,
+        start_ns: envelope.start_ns,
+        end_ns: envelope.end_ns,
+        estimated: false,
+    }
+}
+
+/// A second record of one stage and attempt would get the first one's span id; it takes the next free attempt.
+fn free_attempt(taken: &mut HashSet<(StageId, u8)>, stage: &StageRecord) -> u8 {
+    let mut attempt = stage.attempt;
+    while !taken.insert((stage.stage, attempt)) {
+        attempt = attempt.wrapping_add(1);
+        if attempt == stage.attempt {
+            break; // All 256 ids of this stage are taken; `RECORD_STAGES_MAX` makes that unreachable.
+        }
+    }
+    attempt
+}
+
+fn timed(record: &CallRecord, stage: StageRecord) -> Placed {
+    let start_ns = record.anchor.unix_ns_at(stage.start_ns);
+    Placed {
+        stage,
+        part: Exporter::Client,
+        span_id: SpanId::INVALID,
+        parent: None,
+        parent_is_remote: false,
+        start_ns,
+        end_ns: record.anchor.unix_ns_at(stage.end_ns).max(start_ns),
+    }
+}
+
+fn round(placed: &mut [Placed]) {
+    let items: Vec<Item> = placed
+        .iter()
+        .map(|span| Item {
+            start_ns: span.start_ns,
+            end_ns: span.end_ns,
+            // The envelope's parent is the caller's span. It cannot be one of these, whatever id it claims.
+            parent: span
+                .parent
+                .filter(|_| span.stage.stage != transport::CALL)
+                .and_then(|parent| placed.iter().position(|other| other.span_id == parent)),
+            pinned: span.stage.stage == transport::CALL || span.stage.stage == transport::RPC,
+        })
+        .collect();
+    for (span, micros) in placed.iter_mut().zip(rounding::to_micros(&items)) {
+        span.start_ns = micros.start.saturating_mul(1_000);
+        span.end_ns = micros.end.saturating_mul(1_000);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::{record, stage};
+    use crate::stage::{exec::*, transport::*};
+
+    fn warm() -> CallRecord {
+        record(vec![
+            stage(CALL, 0, 1_000_000),
+            stage(DISPATCH, 0, 20_000),
+            stage(TRANSIT, 20_000, 100_000),
+            stage(RELAY_QUEUE, 50_000, 55_000),
+            stage(SERVER_OPEN, 100_000, 110_000),
+            stage(RPC, 110_000, 900_000),
+            stage(PROCESS, 110_000, 890_000),
+            stage(PROCESS_WAIT, 300_000, 800_000),
+            stage(TERMINAL_NOTIFY, 900_000, 1_000_000),
+        ])
+    }
+
+    fn stages(placed: &[Placed]) -> Vec<StageId> {
+        placed.iter().map(|span| span.stage.stage).collect()
+    }
+
+    #[test]
+    fn each_part_owes_what_it_measured_and_together_they_owe_everything_once() {
+        let client = warm();
+        let mut server = warm();
+        server.side = Side::Server;
+        let theirs = owed(&client);
+        assert_eq!((owed_len(&client), owed_len(&server)), (5, 4));
+        assert_eq!(
+            stages(&theirs),
+            [CALL, DISPATCH, TRANSIT, RELAY_QUEUE, TERMINAL_NOTIFY]
+        );
+        let ours = owed(&server);
+        assert_eq!(stages(&ours), [SERVER_OPEN, RPC, PROCESS, PROCESS_WAIT]);
+
+        let mut ids: Vec<_> = theirs.iter().chain(&ours).map(|span| span.span_id).collect();
+        let mut whole: Vec<_> = whole(&client).iter().map(|span| span.span_id).collect();
+        ids.sort_by_key(|id| id.to_bytes());
+        whole.sort_by_key(|id| id.to_bytes());
+        assert_eq!(ids, whole);
+    }
+
+    #[test]
+    fn every_parent_is_in_the_trace() {
+        let placed = whole(&warm());
+        for span in &placed[1..] {
+            let parent = placed
+                .iter()
+                .find(|other| Some(other.span_id) == span.parent)
+                .unwrap();
+            assert_eq!(span.parent_is_remote, parent.part != span.part, "{span:?}");
+        }
+    }
+
+    #[test]
+    fn a_client_always_owes_the_envelope() {
+        let placed = owed(&record(vec![stage(DISPATCH, 5_000, 9_000)]));
+        assert_eq!(stages(&placed), [CALL, DISPATCH]);
+        assert_eq!(placed[0].span_id, SpanId::from(7));
+        assert_eq!(stages(&owed(&record(vec![]))), [CALL]);
+    }
+
+    #[test]
+    fn a_caller_that_claims_a_stage_as_its_span_changes_nothing() {
+        let mut record = warm();
+        record.parent = Some(stage::span_id(
+            record.context.trace_id,
+            SpanId::from(7),
+            DISPATCH,
+            0,
+        ));
+        assert_eq!(owed(&record).len(), 5);
+    }
+
+    #[test]
+    fn two_records_of_one_stage_get_two_ids() {
+        let placed = whole(&record(vec![
+            stage(PROCESS, 0, 5),
+            stage(PROCESS, 6, 9),
+            stage(PROCESS, 9, 9),
+        ]));
+        let ids: HashSet<_> = placed.iter().map(|span| span.span_id).collect();
+        assert_eq!(ids.len(), 4);
+    }
+
+    #[test]
+    fn a_record_of_any_length_is_cut() {
+        let many = vec![stage(DISPATCH, 0, 5); 100_000];
+        assert_eq!(owed(&record(many)).len(), RECORD_STAGES_MAX + 1);
+    }
+}

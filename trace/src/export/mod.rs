@@ -1,0 +1,30 @@
+//! One record as OpenTelemetry spans: to a collector over OTLP, or into a file.
+//!
+//! ```text
+//! CallRecord ──► layout (which stages, ids, parents, rounding) ──► spans ──┬──► otlp: gRPC, by a thread of its own
+//!                                                                          └──► json: a trace file ──► read
+//! ```
+//!
+//! * [`layout`](mod@layout): which stages become spans, under whom, and when; [`rounding`](mod@rounding) to whole
+//!   microseconds;
+//! * [`spans`]: their names, attributes, links and status; [`attribute`]: the names of our own attributes;
+//! * [`resource`]: who speaks;
+//! * [`otlp`]: the exporter, from the standard environment variables; [`settings`] reads them;
+//! * [`json`] and [`read`]: trace files.
+//!
+//! Exactly once: a part exports what it measured. A client's record holds the server's stages as well, for the
+//! report, but only trace files write them.
+
+pub mod attribute;
+pub mod json;
+mod layout;
+pub mod otlp;
+pub mod read;
+pub mod resource;
+mod rounding;
+pub mod settings;
+pub mod spans;
+mod worker;
+
+pub use otlp::{Exporter, ShutdownReport};
+pub use settings::{ExportError, Settings};

@@ -1,0 +1,445 @@
+//! Trace files back into records.
+//!
+//! Reads what [`json`](super::json) writes, one object or several in a row, also with other tools' spans among
+//! them and with halves of a call missing. A file is untrusted: its size, the number of calls and of their stages
+//! are capped, and whatever it says is at worst drawn.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use opentelemetry::{KeyValue, SpanId, TraceFlags, TraceId};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use opentelemetry_semantic_conventions::attribute::{
+    ERROR_TYPE, RPC_METHOD, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME,
+};
+
+use super::attribute;
+use crate::clock::Offset;
+use crate::limits::{RECORD_ATTRIBUTES_MAX, RECORD_STAGES_MAX, TRACE_FILE_CALLS_MAX, TRACE_FILE_MAX};
+use crate::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use crate::report::tree;
+use crate::stage::{StageId, transport};
+use crate::status;
+use crate::w3c::{Baggage, TraceContext, Tracestate};
+
+/// Why a trace file could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The file itself.
+    #[error("the trace file cannot be read: {0}")]
+    File(#[from] io::Error),
+    /// The file is larger than [`TRACE_FILE_MAX`].
+    #[error(
+        "the trace file is larger than {TRACE_FILE_MAX} bytes; split it, or read it with a trace backend"
+    )]
+    TooLarge,
+    /// The file is not OTLP/JSON.
+    #[error("the trace file is not OTLP/JSON: {0}")]
+    NotOtlp(#[from] serde_json::Error),
+    /// No span in it is one of Baton's stages.
+    #[error(
+        "the trace file holds no call of Baton's: none of its {spans} spans has the attribute `baton.stage`; was it written by another tool?"
+    )]
+    NotBaton {
+        /// Spans that it does hold.
+        spans: usize,
+    },
+    /// There are more calls than [`TRACE_FILE_CALLS_MAX`].
+    #[error("the trace file holds more than {TRACE_FILE_CALLS_MAX} calls; split it")]
+    TooManyCalls,
+}
+
+/// Reads the calls in a trace file, in the order in which the file first mentions them.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<CallRecord>, ReadError> {
+    // The limit holds whatever the file claims to be: it may be a pipe or grow while it is read.
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(TRACE_FILE_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > TRACE_FILE_MAX {
+        return Err(ReadError::TooLarge);
+    }
+    read(&bytes)
+}
+
+/// Reads the calls in the text of a trace file.
+///
+/// # Errors
+/// [`ReadError`].
+pub fn read(text: &[u8]) -> Result<Vec<CallRecord>, ReadError> {
+    let requests = serde_json::Deserializer::from_slice(text).into_iter::<ExportTraceServiceRequest>();
+    let mut all = 0;
+    let mut spans = Vec::new();
+    for request in requests {
+        for group in request?
+            .resource_spans
+            .into_iter()
+            .flat_map(|group| group.scope_spans)
+        {
+            all += group.spans.len();
+            spans.extend(group.spans.into_iter().filter_map(StageSpan::read));
+        }
+    }
+    if spans.is_empty() {
+        return Err(ReadError::NotBaton { spans: all });
+    }
+    calls(&spans)
+}
+
+/// A span that is a stage.
+struct StageSpan {
+    trace: TraceId,
+    id: SpanId,
+    parent: Option<SpanId>,
+    stage: StageId,
+    span: Span,
+}
+
+type Position = (TraceId, SpanId);
+
+impl StageSpan {
+    fn read(span: Span) -> Option<Self> {
+        let label = text(&span, attribute::STAGE)?;
+        Some(Self {
+            trace: trace_id(&span.trace_id)?,
+            id: span_id(&span.span_id)?,
+            parent: span_id(&span.parent_span_id),
+            // No stage has the number 0: a name of a newer version's is shown as unknown.
+            stage: tree::from_label(label).unwrap_or(StageId(0)),
+            span,
+        })
+    }
+
+    fn position(&self) -> Position {
+        (self.trace, self.id)
+    }
+
+    fn start_ns(&self) -> u64 {
+        self.span.start_time_unix_nano
+    }
+}
+
+fn calls(spans: &[StageSpan]) -> Result<Vec<CallRecord>, ReadError> {
+    let by_id: HashMap<Position, &StageSpan> = spans.iter().map(|span| (span.position(), span)).collect();
+    let mut order: Vec<Position> = Vec::new();
+    let mut members: HashMap<Position, Vec<&StageSpan>> = HashMap::new();
+    for span in spans {
+        let envelope = envelope_of(span, &by_id);
+        let stages = members.entry(envelope).or_insert_with(|| {
+            order.push(envelope);
+            Vec::new()
+        });
+        stages.push(span);
+    }
+    if order.len() > TRACE_FILE_CALLS_MAX {
+        return Err(ReadError::TooManyCalls);
+    }
+    let record = |envelope: &Position| members.get(envelope).map(|stages| call(*envelope, stages));
+    Ok(order.iter().filter_map(record).collect())
+}
+
+/// The call that a stage belongs to: the nearest `call` above it, else the first span above it that is missing.
+fn envelope_of(span: &StageSpan, by_id: &HashMap<Position, &StageSpan>) -> Position {
+    /// Deeper than the tables are; a file may hold a cycle.
+    const MAX_DEPTH: usize = 8;
+    let mut at = span;
+    for _ in 0..MAX_DEPTH {
+        if at.stage == transport::CALL {
+            return at.position();
+        }
+        let Some(parent) = at.parent.map(|parent| (at.trace, parent)) else {
+            break;
+        };
+        match by_id.get(&parent) {
+            Some(above) => at = above,
+            None => return parent,
+        }
+    }
+    at.position()
+}
+
+fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
+    let call = stages.iter().find(|span| span.stage == transport::CALL);
+    let rpc = stages.iter().find(|span| span.stage == transport::RPC);
+    let speaker = call.or(rpc).map(|found| &found.span);
+    let unix_ns = call.map(|call| call.start_ns());
+    let unix_ns = unix_ns
+        .or_else(|| stages.iter().map(|span| span.start_ns()).min())
+        .unwrap_or(0);
+
+    let mut context = TraceContext {
+        trace_id,
+        span_id: envelope,
+        flags: TraceFlags::SAMPLED,
+        tracestate: Tracestate::default(),
+        baggage: Baggage::default(),
+    };
+    if let Some(span) = speaker {
+        context.flags = TraceFlags::new((span.flags & 0b11) as u8);
+        context.tracestate = Tracestate::parse(&span.trace_state).unwrap_or_default();
+    }
+    let of_speaker = |key| speaker.and_then(|span| text(span, key)).unwrap_or_default();
+    let number = |key| call.and_then(|call| integer(&call.span, key));
+    let offset = number(attribute::CLOCK_OFFSET_NS);
+    let error = number(attribute::CLOCK_ERROR_NS).and_then(|ns| u64::try_from(ns).ok());
+    CallRecord {
+        side: if call.is_some() {
+            Side::Client
+        } else {
+            Side::Server
+        },
+        context,
+        parent: call.and_then(|call| call.parent),
+        link: call.and_then(|call| link(&call.span)),
+        method: of_speaker(RPC_METHOD).to_owned().into(),
+        anchor: Anchor {
+            unix_ns,
+            ..Anchor::now()
+        },
+        stages: stages
+            .iter()
+            .take(RECORD_STAGES_MAX)
+            .map(|span| stage(span, unix_ns))
+            .collect(),
+        status: status::from_name(of_speaker(RPC_RESPONSE_STATUS_CODE)).unwrap_or(RpcStatus(0)),
+        clock: offset
+            .zip(error)
+            .map(|(offset_ns, error_ns)| Offset { offset_ns, error_ns }),
+        attributes: speaker.map(attributes).unwrap_or_default(),
+    }
+}
+
+fn stage(span: &StageSpan, anchor_ns: u64) -> StageRecord {
+    let offset = |ns: u64| {
+        let distance = i64::try_from(ns.abs_diff(anchor_ns)).unwrap_or(i64::MAX);
+        if ns < anchor_ns { -distance } else { distance }
+    };
+    let start_ns = offset(span.start_ns());
+    let attempt = integer(&span.span, attribute::ATTEMPT).and_then(|attempt| u8::try_from(attempt).ok());
+    StageRecord {
+        stage: span.stage,
+        attempt: attempt.unwrap_or(0),
+        start_ns,
+        end_ns: offset(span.span.end_time_unix_nano).max(start_ns),
+        estimated: matches!(
+            value(&span.span, attribute::ESTIMATED),
+            Some(Value::BoolValue(true))
+        ),
+    }
+}
+
+fn link(span: &Span) -> Option<TraceContext> {
+    let link = span.links.first()?;
+    Some(TraceContext {
+        trace_id: trace_id(&link.trace_id)?,
+        span_id: span_id(&link.span_id)?,
+        flags: TraceFlags::new((link.flags & 0b11) as u8),
+        tracestate: Tracestate::parse(&link.trace_state).unwrap_or_default(),
+        baggage: Baggage::default(),
+    })
+}
+
+/// The attributes that the record brought along, not those that the exporter made.
+fn attributes(span: &Span) -> Vec<KeyValue> {
+    let is_made = |key: &str| {
+        let conventional = [RPC_SYSTEM_NAME, RPC_METHOD, RPC_RESPONSE_STATUS_CODE, ERROR_TYPE];
+        key.starts_with("baton.") || conventional.contains(&key)
+    };
+    let kept = span
+        .attributes
+        .iter()
+        .filter(|attribute| !is_made(&attribute.key));
+    let read = kept.filter_map(|kv| {
+        let value = match kv.value.as_ref()?.value.as_ref()? {
+            Value::StringValue(text) => opentelemetry::Value::from(text.clone()),
+            Value::BoolValue(flag) => (*flag).into(),
+            Value::IntValue(number) => (*number).into(),
+            Value::DoubleValue(number) => (*number).into(),
+            _ => return None,
+        };
+        Some(KeyValue::new(kv.key.clone(), value))
+    });
+    read.take(RECORD_ATTRIBUTES_MAX).collect()
+}
+
+fn value<'a>(span: &'a Span, key: &str) -> Option<&'a Value> {
+    let found = span.attributes.iter().find(|attribute| attribute.key == key)?;
+    found.value.as_ref()?.value.as_ref()
+}
+
+fn text<'a>(span: &'a Span, key: &str) -> Option<&'a str> {
+    match value(span, key)? {
+        Value::StringValue(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn integer(span: &Span, key: &str) -> Option<i64> {
+    match value(span, key)? {
+        Value::IntValue(number) => Some(*number),
+        _ => None,
+    }
+}
+
+fn trace_id(bytes: &[u8]) -> Option<TraceId> {
+    let id = TraceId::from_bytes(bytes.try_into().ok()?);
+    (id != TraceId::INVALID).then_some(id)
+}
+
+fn span_id(bytes: &[u8]) -> Option<SpanId> {
+    let id = SpanId::from_bytes(bytes.try_into().ok()?);
+    (id != SpanId::INVALID).then_some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::export::json;
+    use crate::report::tests::{record, stage};
+    use crate::report::{Style, waterfall};
+    use crate::stage::transport::*;
+    use crate::w3c::random_span_id;
+
+    fn written(records: &[CallRecord]) -> Vec<u8> {
+        let mut out = Vec::new();
+        json::write(&mut out, records).unwrap();
+        out
+    }
+
+    #[test]
+    fn a_record_comes_back_whole() {
+        let mut record = record(vec![stage(CALL, 5, 1_000), stage(RPC, 20, 700)]);
+        record.parent = Some(random_span_id());
+        record.link = Some(TraceContext::new_root(true));
+        record.status = RpcStatus(14);
+        record.context.tracestate = Tracestate::parse("vendor=a").unwrap();
+        record.attributes = vec![KeyValue::new("process.exit.code", 3)];
+        let read = read(&written(&[record.clone()])).unwrap().remove(0);
+        assert_eq!(read.context, record.context);
+        assert_eq!(
+            (read.side, read.parent, read.link),
+            (record.side, record.parent, record.link)
+        );
+        assert_eq!((read.method, read.status), (record.method, record.status));
+        assert_eq!(read.attributes, record.attributes);
+    }
+
+    #[test]
+    fn several_calls_of_one_trace_are_told_apart_also_line_by_line() {
+        let mut calls = vec![
+            record(vec![stage(RPC, 20, 700)]),
+            record(vec![stage(RPC, 30, 800)]),
+        ];
+        calls[1].context.span_id = SpanId::from(8);
+        let mut lines = written(&calls[..1]);
+        lines.extend(written(&calls[1..]));
+        for text in [written(&calls), lines] {
+            let read = read(&text).unwrap();
+            let ids: Vec<_> = read.iter().map(|record| record.context.span_id).collect();
+            assert_eq!(ids, [SpanId::from(7), SpanId::from(8)]);
+            assert!(read.iter().all(|record| record.stages.len() == 2));
+        }
+    }
+
+    #[test]
+    fn a_servers_half_is_read_too() {
+        let mut record = record(vec![stage(RPC, 20, 700), stage(SERVER_OPEN, 5, 10)]);
+        record.side = Side::Server;
+        let read = read(&written(&[record])).unwrap();
+        assert_eq!(
+            (read.len(), read[0].side, read[0].stages.len()),
+            (1, Side::Server, 2)
+        );
+        assert_eq!(read[0].context.span_id, SpanId::from(7));
+    }
+
+    #[test]
+    fn what_is_not_ours_is_named() {
+        assert!(matches!(read(b"{"), Err(ReadError::NotOtlp(_))));
+        assert!(matches!(read(b"[1, 2]"), Err(ReadError::NotOtlp(_))));
+        assert!(matches!(read(b""), Err(ReadError::NotBaton { spans: 0 })));
+        let foreign = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[
+            {"traceId":"0000000000000000000000000000002a","spanId":"0000000000000007","name":"GET /"}]}]}]}"#;
+        let error = read(foreign.as_bytes()).unwrap_err();
+        assert!(matches!(error, ReadError::NotBaton { spans: 1 }), "{error}");
+        assert!(matches!(read_file("/nonexistent"), Err(ReadError::File(_))));
+    }
+
+    #[test]
+    fn a_stage_of_a_newer_version_is_shown_as_unknown() {
+        let text = String::from_utf8(written(&[record(vec![stage(DISPATCH, 0, 5)])])).unwrap();
+        let read = read(text.replace("dispatch", "hologram").as_bytes()).unwrap();
+        assert!(waterfall(&read[0], &Style::default()).contains("unknown.0"));
+    }
+
+    #[test]
+    fn a_cycle_of_parents_ends() {
+        let text = String::from_utf8(written(&[record(vec![stage(DISPATCH, 0, 5)])])).unwrap();
+        let dispatch = crate::stage::span_id(TraceId::from(42), SpanId::from(7), DISPATCH, 0);
+        let cyclic = text.replace("\"call\"", "\"rpc\"");
+        let cyclic = cyclic.replace(
+            "\"parentSpanId\":\"\"",
+            &format!("\"parentSpanId\":\"{dispatch}\""),
+        );
+        assert!(read(cyclic.as_bytes()).is_ok());
+    }
+
+    fn records() -> impl Strategy<Value = CallRecord> {
+        let stages = prop::collection::vec(
+            (
+                0u8..45,
+                -1_000_000i64..1_000_000,
+                -100i64..1_000_000,
+                0u8..3,
+                any::<bool>(),
+            ),
+            0..40,
+        );
+        (stages, -1i32..20, any::<Option<(i64, u32)>>()).prop_map(|(stages, code, clock)| {
+            let stages = stages
+                .into_iter()
+                .map(|(id, start, length, attempt, estimated)| StageRecord {
+                    attempt,
+                    estimated,
+                    ..stage(StageId(id), start, start + length)
+                });
+            let mut record = record(stages.collect());
+            record.status = RpcStatus(code);
+            record.clock = clock.map(|(offset_ns, error_ns)| Offset {
+                offset_ns,
+                error_ns: error_ns.into(),
+            });
+            record
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn the_waterfall_from_a_file_is_the_waterfall_from_the_record(record in records()) {
+            let read = read(&written(std::slice::from_ref(&record))).unwrap();
+            prop_assert_eq!(read.len(), 1);
+            let style = Style::default();
+            prop_assert_eq!(waterfall(&read[0], &style), waterfall(&record, &style));
+        }
+
+        #[test]
+        fn no_text_panics(text in any::<Vec<u8>>(), at in any::<prop::sample::Index>(), byte: u8) {
+            let _ = read(&text);
+            let mut damaged = written(&[record(vec![stage(RPC, 20, 700)])]);
+            let at = at.index(damaged.len());
+            damaged[at] = byte;
+            for record in read(&damaged).unwrap_or_default() {
+                waterfall(&record, &Style::default());
+            }
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Who speaks: the resource of each part.
+//!
+//! Jaeger's clock-skew adjustment compares `host.id`, and its views tell instances apart by `service.instance.id`;
+//! both are on every resource. `host.id` is derived from the machine id and is not the machine id itself, which
+//! machine-id(5) asks not to send over a network. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` override what
+//! is said here, for our own resource.
+//!
+//! Spans that one part reports for another (the relay's, and in files the server's) are stamped by the
+//! *reporter's* clock, so their resource has the reporter's `host.id`, and names it in `baton.reported_by`.
+
+use std::sync::LazyLock;
+
+use aws_lc_rs::digest;
+use opentelemetry::{Key, KeyValue, Value};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::resource::{EnvResourceDetector, ResourceDetector};
+use opentelemetry_semantic_conventions::SCHEMA_URL;
+use opentelemetry_semantic_conventions::attribute::{
+    HOST_ID, HOST_NAME, PROCESS_PID, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION,
+};
+
+use super::attribute::REPORTED_BY;
+use crate::stage::Exporter;
+
+/// The service name of a part.
+pub fn service_name(part: Exporter) -> &'static str {
+    match part {
+        Exporter::Client => "baton-client",
+        Exporter::Relay => "baton-relay",
+        Exporter::Server => "baton-exec-server",
+    }
+}
+
+/// This process's own resource. `service_name` is that of `OTEL_SERVICE_NAME`, if set; it has the last word
+/// (OpenTelemetry, environment variable specification).
+pub(super) fn own(part: Exporter, configured_name: Option<String>) -> Resource {
+    let mut attributes = vec![
+        KeyValue::new(SERVICE_NAME, service_name(part)),
+        KeyValue::new(SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
+        KeyValue::new(SERVICE_INSTANCE_ID, INSTANCE.clone()),
+        KeyValue::new(HOST_ID, HOST.id.clone()),
+        KeyValue::new(PROCESS_PID, i64::from(std::process::id())),
+    ];
+    attributes.extend(HOST.name.clone().map(|name| KeyValue::new(HOST_NAME, name)));
+    let environment = EnvResourceDetector::new().detect();
+    attributes.extend(
+        environment
+            .iter()
+            .map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
+    );
+    attributes.extend(configured_name.map(|name| KeyValue::new(SERVICE_NAME, name)));
+    Resource::builder_empty()
+        .with_schema_url(attributes, SCHEMA_URL)
+        .build()
+}
+
+/// The resource of another part, whose spans `reporter` reports.
+pub(super) fn reported(part: Exporter, reporter: &Resource) -> Resource {
+    let of_reporter = |key| reporter.get(&Key::from_static_str(key));
+    let reporter_id = of_reporter(SERVICE_INSTANCE_ID).unwrap_or_else(|| Value::from(INSTANCE.clone()));
+    let attributes = [
+        KeyValue::new(SERVICE_NAME, service_name(part)),
+        KeyValue::new(
+            SERVICE_INSTANCE_ID,
+            format!("{}-by-{reporter_id}", service_name(part)),
+        ),
+        KeyValue::new(
+            HOST_ID,
+            of_reporter(HOST_ID).unwrap_or_else(|| Value::from(HOST.id.clone())),
+        ),
+        KeyValue::new(REPORTED_BY, reporter_id),
+    ];
+    Resource::builder_empty()
+        .with_schema_url(attributes, SCHEMA_URL)
+        .build()
+}
+
+/// One random id a process: a UUIDv4, as the conventions ask.
+static INSTANCE: LazyLock<String> = LazyLock::new(|| {
+    let random: u128 = rand::random();
+    let versioned = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
+    let hex = format!("{versioned:032x}");
+    [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+});
+
+struct Host {
+    id: String,
+    name: Option<String>,
+}
+
+static HOST: LazyLock<Host> = LazyLock::new(|| {
+    let line = |path: &str| {
+        let text = std::fs::read_to_string(path).ok()?;
+        let line = text.trim();
+        (!line.is_empty()).then(|| line.to_owned())
+    };
+    let name = line("/proc/sys/kernel/hostname").or_else(|| line("/etc/hostname"));
+    let machine = line("/etc/machine-id").or_else(|| line("/var/lib/dbus/machine-id"));
+    // A minimal container has no machine id; its host name is at least its own.
+    let source = machine.or_else(|| name.clone()).unwrap_or_default();
+    Host {
+        id: host_id(&source),
+        name,
+    }
+});
+
+/// Half of SHA-256 over a fixed prefix and the machine's own id.
+fn host_id(machine: &str) -> String {
+    let mut hash = digest::Context::new(&digest::SHA256);
+    hash.update(b"baton host.id\0");
+    hash.update(machine.as_bytes());
+    let hash = hash.finish();
+    hash.as_ref()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn get(resource: &Resource, key: &'static str) -> String {
+        resource.get(&Key::from_static_str(key)).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_part_names_itself_its_host_and_its_instance() {
+        let resource = own(Exporter::Server, None);
+        assert_eq!(get(&resource, "service.name"), "baton-exec-server");
+        assert_eq!(get(&resource, "process.pid"), std::process::id().to_string());
+        assert_eq!(get(&resource, "host.id").len(), 32);
+        let instance = get(&resource, "service.instance.id");
+        assert_eq!((instance.len(), &instance[14..15]), (36, "4"));
+        assert_eq!(
+            get(&own(Exporter::Client, Some("mine".into())), "service.name"),
+            "mine"
+        );
+    }
+
+    #[test]
+    fn a_reported_part_is_marked_and_shares_the_reporters_clock() {
+        let client = own(Exporter::Client, None);
+        let relay = reported(Exporter::Relay, &client);
+        assert_eq!(get(&relay, "service.name"), "baton-relay");
+        assert_eq!(get(&relay, "host.id"), get(&client, "host.id"));
+        assert_eq!(
+            get(&relay, "baton.reported_by"),
+            get(&client, "service.instance.id")
+        );
+        assert_ne!(
+            get(&relay, "service.instance.id"),
+            get(&client, "service.instance.id")
+        );
+    }
+
+    #[test]
+    fn the_machine_id_itself_is_not_sent() {
+        assert_ne!(
+            host_id("0123456789abcdef0123456789abcdef"),
+            "0123456789abcdef0123456789abcdef"
+        );
+        assert_ne!(host_id("a"), host_id("b"));
+    }
+}

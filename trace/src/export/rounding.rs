@@ -1,0 +1,359 @@
+//! Rounding to whole microseconds, for Jaeger.
+//!
+//! Jaeger counts in whole microseconds, and its critical path drops a child that starts at its parent's end, cuts
+//! one that overflows, and skips siblings that touch exactly. Stages are shorter than that and touch always: one
+//! ends where the next begins. So the exporter, and nothing else, moves their edges:
+//!
+//! 1. every span is at least 1 µs long;
+//! 2. every span lies inside its parent;
+//! 3. siblings that follow one another stay 1 µs apart.
+//!
+//! A span without a parent in the set keeps its real bounds, outward to whole microseconds, where it is pinned
+//! (`call`, `rpc`); what surrounds it gives way. Where more children than microseconds are in a parent, rule 3 yields.
+
+use std::ops::Range;
+
+/// An interval to be placed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Item {
+    /// Start, in nanoseconds since the Unix epoch.
+    pub start_ns: u64,
+    /// End, in nanoseconds since the Unix epoch.
+    pub end_ns: u64,
+    /// Index of the parent among the items. Parents form no cycle.
+    pub parent: Option<usize>,
+    /// Keeps its bounds when it has no parent among the items.
+    pub pinned: bool,
+}
+
+/// The items' bounds in microseconds since the Unix epoch.
+pub(super) fn to_micros(items: &[Item]) -> Vec<Range<u64>> {
+    let mut placed: Vec<Placed> = items.iter().map(Placed::unplaced).collect();
+    // Family by family: members share a parent and are in the order of their starts.
+    let mut order: Vec<usize> = (0..items.len()).collect();
+    order.sort_by_key(|&i| (items[i].parent, items[i].start_ns, items[i].end_ns, i));
+    place_family(items, &mut placed, &order, None);
+    placed.iter().map(|p| p.start as u64..p.end as u64).collect()
+}
+
+/// Bounds in microseconds; signed, so that a step back from the epoch is no special case.
+#[derive(Debug, Clone, Copy)]
+struct Placed {
+    start: i64,
+    end: i64,
+    /// The least length at which what is inside fits.
+    least: i64,
+    pinned: bool,
+}
+
+impl Placed {
+    fn unplaced(item: &Item) -> Self {
+        let nearest = |ns: u64| (ns / 1_000) as i64 + i64::from(ns % 1_000 >= 500);
+        let pinned = item.pinned && item.parent.is_none();
+        let (start, end) = if pinned {
+            ((item.start_ns / 1_000) as i64, item.end_ns.div_ceil(1_000) as i64)
+        } else {
+            (nearest(item.start_ns), nearest(item.end_ns))
+        };
+        Self {
+            start,
+            end: end.max(start + 1),
+            least: 1,
+            pinned,
+        }
+    }
+}
+
+/// Places the children of `parent`, and theirs.
+fn place_family(items: &[Item], placed: &mut [Placed], order: &[usize], parent: Option<usize>) {
+    let from = order.partition_point(|&i| items[i].parent < parent);
+    let to = order.partition_point(|&i| items[i].parent <= parent);
+    let members = &order[from..to];
+    if members.is_empty() {
+        return;
+    }
+    for &member in members {
+        if !placed[member].pinned {
+            placed[member].least = room_inside(items, order, member);
+        }
+    }
+    let bounds = match parent {
+        Some(parent) => placed[parent].start..placed[parent].end,
+        None => 0..i64::MAX / 4,
+    };
+    let fits = separate(items, placed, members, &bounds) || {
+        for &member in members {
+            placed[member] = Placed::unplaced(&items[member]);
+        }
+        separate(items, placed, members, &bounds)
+    };
+    if !fits {
+        for &member in members {
+            contain(&mut placed[member], &bounds);
+        }
+    }
+    for &member in members {
+        place_family(items, placed, order, Some(member));
+    }
+}
+
+/// The least length that holds the longest chain of followers inside `parent`, 1 µs apart.
+fn room_inside(items: &[Item], order: &[usize], parent: usize) -> i64 {
+    let from = order.partition_point(|&i| items[i].parent < Some(parent));
+    let to = order.partition_point(|&i| items[i].parent <= Some(parent));
+    let members = &order[from..to];
+    let mut chains: Vec<i64> = Vec::new();
+    for (nth, &member) in members.iter().enumerate() {
+        let before = (0..nth)
+            .filter(|&m| follows(items, members[m], member))
+            .map(|m| chains[m] + 1);
+        let before = before.max().unwrap_or(0);
+        chains.push(before + room_inside(items, order, member));
+    }
+    chains.into_iter().max().unwrap_or(1)
+}
+
+/// Whether `later` begins where `earlier` has ended, to the microsecond.
+fn follows(items: &[Item], earlier: usize, later: usize) -> bool {
+    let (a, b) = (Placed::unplaced(&items[earlier]), Placed::unplaced(&items[later]));
+    items[earlier].end_ns <= items[later].start_ns || a.end <= b.start
+}
+
+/// Moves edges until followers stand 1 µs apart inside `bounds`; `false` where they do not fit.
+fn separate(items: &[Item], placed: &mut [Placed], members: &[usize], bounds: &Range<i64>) -> bool {
+    // Forward: shorten the earlier one, and where that is not enough move the later one.
+    for (nth, &member) in members.iter().enumerate() {
+        if !placed[member].pinned {
+            let p = &mut placed[member];
+            p.start = p.start.clamp(bounds.start, bounds.end);
+            p.end = p.end.clamp(bounds.start, bounds.end).max(p.start + p.least);
+        }
+        for &earlier in &members[..nth] {
+            if !follows(items, earlier, member) || placed[earlier].end < placed[member].start {
+                continue;
+            }
+            let wanted = placed[member].start - 1;
+            let e = &mut placed[earlier];
+            if !e.pinned {
+                e.end = wanted.max(e.start + e.least).min(e.end);
+            }
+            let free = e.end + 1;
+            let p = &mut placed[member];
+            if !p.pinned && p.start < free {
+                p.start = free;
+                p.end = p.end.max(free + p.least);
+            }
+        }
+    }
+    // Backward: what was pushed over the end, or into a pinned one, pushes back.
+    for (nth, &member) in members.iter().enumerate().rev() {
+        let mut last = bounds.end;
+        for &later in &members[nth + 1..] {
+            if follows(items, member, later) {
+                last = last.min(placed[later].start - 1);
+            }
+        }
+        let p = &mut placed[member];
+        if p.end > last && !p.pinned {
+            p.end = last;
+            p.start = p.start.min(last - p.least);
+        }
+        if p.end > last || p.start < bounds.start {
+            return false;
+        }
+    }
+    true
+}
+
+/// Forces one span inside `bounds`, at least 1 µs long.
+fn contain(p: &mut Placed, bounds: &Range<i64>) {
+    p.start = p.start.clamp(bounds.start, bounds.end - 1);
+    p.end = p.end.clamp(p.start + 1, bounds.end);
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn item(start_ns: u64, end_ns: u64, parent: impl Into<Option<usize>>) -> Item {
+        Item {
+            start_ns,
+            end_ns,
+            parent: parent.into(),
+            pinned: true,
+        }
+    }
+
+    #[test]
+    fn the_root_keeps_its_bounds_outward() {
+        assert_eq!(to_micros(&[item(1_900, 10_100, None)])[0], 1..11);
+        assert_eq!(to_micros(&[item(5_000, 5_000, None)])[0], 5..6);
+    }
+
+    #[test]
+    fn touching_siblings_are_drawn_apart() {
+        let items = [
+            item(0, 100_000, None),
+            item(0, 40_000, 0),
+            item(40_000, 100_000, 0),
+        ];
+        assert_eq!(to_micros(&items), [0..100, 0..39, 40..100]);
+    }
+
+    #[test]
+    fn stages_shorter_than_a_microsecond_push_the_next_one() {
+        let items = [
+            item(0, 100_000, None),
+            item(0, 300, 0),
+            item(300, 700, 0),
+            item(700, 100_000, 0),
+        ];
+        assert_eq!(to_micros(&items), [0..100, 0..1, 2..3, 4..100]);
+    }
+
+    #[test]
+    fn what_does_not_fit_at_the_end_pushes_back() {
+        let items = [
+            item(0, 10_000, None),
+            item(0, 9_800, 0),
+            item(9_800, 9_900, 0),
+            item(9_900, 10_000, 0),
+        ];
+        assert_eq!(to_micros(&items), [0..10, 0..6, 7..8, 9..10]);
+    }
+
+    #[test]
+    fn a_parent_grows_for_its_children_where_there_is_room() {
+        let items = [
+            item(0, 50_000, None),
+            item(10_000, 11_000, 0),
+            item(10_000, 10_500, 1),
+            item(10_500, 11_000, 1),
+        ];
+        assert_eq!(to_micros(&items), [0..50, 10..13, 10..11, 12..13]);
+    }
+
+    #[test]
+    fn containment_is_kept_where_separation_cannot_be() {
+        let items = [
+            item(0, 2_000, None),
+            item(0, 700, 0),
+            item(700, 1_300, 0),
+            item(1_300, 2_000, 0),
+        ];
+        for child in &to_micros(&items)[1..] {
+            assert!(child.end <= 2 && child.start < child.end, "{child:?}");
+        }
+    }
+
+    #[test]
+    fn around_a_pinned_handler_the_others_give_way() {
+        let handler = item(10_400, 90_000, None);
+        let loose = |start, end| Item {
+            pinned: false,
+            ..item(start, end, None)
+        };
+        let items = [
+            loose(9_900, 10_200),
+            loose(10_200, 10_400),
+            handler,
+            loose(90_000, 90_300),
+        ];
+        assert_eq!(to_micros(&items), [6..7, 8..9, 10..90, 91..92]);
+    }
+
+    /// A parent before its children: random forests in which everything real lies inside the root.
+    fn forests() -> impl Strategy<Value = Vec<Item>> {
+        let node = (any::<prop::sample::Index>(), 0u64..400_000, 0u64..60_000);
+        prop::collection::vec(node, 0..24).prop_map(|nodes| {
+            let mut items = vec![item(1_000_000, 1_400_000, None)];
+            for (parent, start, length) in nodes {
+                let parent = parent.index(items.len().min(5));
+                let start = 1_000_000 + start;
+                items.push(item(start, start + length, parent));
+            }
+            items
+        })
+    }
+
+    /// Chains of touching stages, as a call has them.
+    fn chains() -> impl Strategy<Value = Vec<Item>> {
+        (prop::collection::vec(0u64..20_000, 1..24), 0u64..1_000).prop_map(|(lengths, start)| {
+            let total: u64 = lengths.iter().sum();
+            let start = 1_000_000 + start;
+            let mut items = vec![item(start, start + total, None)];
+            let mut at = start;
+            for length in lengths {
+                items.push(item(at, at + length, 0));
+                at += length;
+            }
+            items
+        })
+    }
+
+    fn check_containment(items: &[Item], placed: &[Range<u64>]) -> Result<(), TestCaseError> {
+        for (item, span) in items.iter().zip(placed) {
+            prop_assert!(span.start < span.end, "{:?} shorter than 1 µs", span);
+            if let Some(parent) = item.parent {
+                let parent = &placed[parent];
+                prop_assert!(
+                    parent.start <= span.start && span.end <= parent.end,
+                    "{:?} in {:?}",
+                    span,
+                    parent
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn check_separation(items: &[Item], placed: &[Range<u64>]) -> Result<(), TestCaseError> {
+        for a in 0..items.len() {
+            for b in 0..items.len() {
+                let siblings = a != b && items[a].parent == items[b].parent;
+                if siblings && items[a].end_ns <= items[b].start_ns && items[a].start_ns < items[b].start_ns {
+                    prop_assert!(
+                        placed[a].end < placed[b].start,
+                        "{:?} touches {:?}",
+                        placed[a],
+                        placed[b]
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    proptest! {
+        #[test]
+        fn spans_are_contained_and_never_empty(items in forests()) {
+            check_containment(&items, &to_micros(&items))?;
+        }
+
+        #[test]
+        fn followers_stay_apart_in_a_call_with_room(items in chains()) {
+            let placed = to_micros(&items);
+            check_containment(&items, &placed)?;
+            let root = &placed[0];
+            prop_assert_eq!(root.start, items[0].start_ns / 1_000);
+            if (root.end - root.start) as usize >= 2 * (items.len() - 1) {
+                check_separation(&items, &placed)?;
+            }
+        }
+
+        #[test]
+        fn no_figures_panic(
+            nodes in prop::collection::vec((any::<u64>(), any::<u64>(), any::<bool>()), 1..40)
+        ) {
+            let items: Vec<_> = nodes.iter().enumerate().map(|(nth, (start_ns, end_ns, pinned))| Item {
+                start_ns: *start_ns,
+                end_ns: *end_ns,
+                parent: nth.checked_sub(1).map(|n| n / 3),
+                pinned: *pinned,
+            }).collect();
+            check_containment(&items, &to_micros(&items))?;
+        }
+    }
+}

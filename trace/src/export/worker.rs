@@ -1,0 +1,308 @@
+//! The exporter's own thread, and what it shares with the data path.
+//!
+//! Flow: the data path pushes records under a short lock, and wakes the thread only when a whole batch waits. The
+//! thread wakes by itself every delay, takes all records, and there does what costs time: layout, rounding,
+//! encoding, sending. gRPC lives on a runtime inside this thread, because on a caller's current-thread runtime it
+//! would wait for the very thread that waits for it.
+//!
+//! Invariants: the data path never waits for the network; what waits is bounded; every span is counted, and
+//! counts as dropped until the collector has it; after the shutdown's deadline the thread gives up by itself.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use opentelemetry::Context;
+use opentelemetry_sdk::trace::SpanData;
+use tokio::sync::{Notify, watch};
+
+use super::settings::Settings;
+use super::{layout, spans};
+use crate::record::CallRecord;
+
+/// Where spans go. The second implementor is the test's, which stalls and fails by command.
+pub(super) trait Destination {
+    /// Sends spans of this part; `true` when the collector has them.
+    fn own(&mut self, spans: Vec<SpanData>) -> impl Future<Output = bool>;
+    /// Sends spans of the relay.
+    fn relay(&mut self, spans: Vec<SpanData>) -> impl Future<Output = bool>;
+}
+
+/// What the data path and the thread share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    queue: Mutex<Queue>,
+    full_batch: Notify,
+    queue_stages: usize,
+    batch_spans: usize,
+    /// The moment to give up, once there is one.
+    deadline: watch::Sender<Option<Instant>>,
+    /// Spans that the records handed in amount to, and how many of them the collector has. Whatever is between the
+    /// two, on whatever way, is not exported.
+    owed: AtomicU64,
+    exported: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    records: Vec<CallRecord>,
+    /// Stages of `records`: what bounds them. A client exports about half of its record's stages.
+    stages: usize,
+    closed: bool,
+}
+
+impl Shared {
+    pub(super) fn new(settings: &Settings) -> Self {
+        Self {
+            queue: Mutex::default(),
+            full_batch: Notify::new(),
+            queue_stages: settings.queue_spans,
+            batch_spans: settings.batch_spans,
+            deadline: watch::Sender::new(None),
+            owed: AtomicU64::new(0),
+            exported: AtomicU64::new(0),
+        }
+    }
+
+    /// Takes one record; beyond the bound, or once closed, only counts it.
+    pub(super) fn push(&self, record: &CallRecord) {
+        self.owed
+            .fetch_add(layout::owed_len(record) as u64, Ordering::Relaxed);
+        let stages = record.stages.len() + 1;
+        let record = record.clone();
+        let mut queue = self.queue();
+        if queue.closed || queue.stages + stages > self.queue_stages {
+            return;
+        }
+        let before = queue.stages;
+        queue.stages += stages;
+        queue.records.push(record);
+        let is_full = before < self.batch_spans && queue.stages >= self.batch_spans;
+        drop(queue);
+        if is_full {
+            self.full_batch.notify_one();
+        }
+    }
+
+    /// Takes no more records and asks the thread to finish by `deadline`.
+    pub(super) fn close(&self, deadline: Instant) {
+        self.queue().closed = true;
+        self.deadline.send_modify(|current| {
+            current.get_or_insert(deadline);
+        });
+    }
+
+    /// Spans exported and spans not exported, so far.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        let exported = self.exported.load(Ordering::Relaxed);
+        (
+            exported,
+            self.owed.load(Ordering::Relaxed).saturating_sub(exported),
+        )
+    }
+
+    fn take(&self) -> Vec<CallRecord> {
+        let mut queue = self.queue();
+        queue.stages = 0;
+        // The next batch will be about as large.
+        let capacity = queue.records.len().min(self.batch_spans);
+        std::mem::replace(&mut queue.records, Vec::with_capacity(capacity))
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Resolves once closed and the deadline has passed.
+    async fn expired(&self) {
+        let mut deadline = self.deadline.subscribe();
+        // The sender is ours, so this cannot fail.
+        let at = deadline.wait_for(Option::is_some).await.ok().and_then(|at| *at);
+        if let Some(at) = at {
+            tokio::time::sleep_until(at.into()).await;
+        }
+    }
+}
+
+/// The thread's life: until closed and empty, or closed and late.
+pub(super) async fn run(shared: &Shared, settings: &Settings, mut to: impl Destination) {
+    // What tonic, h2 and hyper say on this thread must not become telemetry: it would cause more of itself.
+    let _untraced = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
+    let _suppressed = Context::enter_telemetry_suppressed_scope();
+    let mut closing = shared.deadline.subscribe();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(settings.delay) => {}
+            () = shared.full_batch.notified() => {}
+            _ = closing.wait_for(Option::is_some) => {}
+        }
+        let is_last = shared.queue().closed;
+        export(shared, shared.take(), &mut to).await;
+        if is_last {
+            return;
+        }
+    }
+}
+
+async fn export(shared: &Shared, records: Vec<CallRecord>, to: &mut impl Destination) {
+    let mut own = Batch::default();
+    let mut relay = Batch::default();
+    let mut records = records.into_iter();
+    loop {
+        let record = records.next();
+        let is_end = record.is_none();
+        if let Some(record) = record {
+            let spans = spans::owed(&record);
+            own.0.extend(spans.client);
+            own.0.extend(spans.server);
+            relay.0.extend(spans.relay);
+        }
+        if is_end || own.0.len() >= shared.batch_spans {
+            own.send(shared, |spans| to.own(spans)).await;
+        }
+        if is_end || relay.0.len() >= shared.batch_spans {
+            relay.send(shared, |spans| to.relay(spans)).await;
+        }
+        if is_end {
+            return;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Batch(Vec<SpanData>);
+
+impl Batch {
+    async fn send<F: Future<Output = bool>>(
+        &mut self,
+        shared: &Shared,
+        send: impl FnOnce(Vec<SpanData>) -> F,
+    ) {
+        let spans = std::mem::take(&mut self.0);
+        if spans.is_empty() {
+            return;
+        }
+        let count = spans.len() as u64;
+        tokio::select! {
+            biased;
+            is_exported = send(spans) => if is_exported {
+                shared.exported.fetch_add(count, Ordering::Relaxed);
+            },
+            () = shared.expired() => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::report::tests::{record, stage};
+    use crate::stage::transport::*;
+
+    /// Accepts what it gets, and stalls or refuses by command.
+    #[derive(Default)]
+    struct Fake {
+        sent: Vec<usize>,
+        refuses_relay: bool,
+        stalls: bool,
+    }
+
+    impl Destination for &mut Fake {
+        async fn own(&mut self, spans: Vec<SpanData>) -> bool {
+            if self.stalls {
+                std::future::pending::<()>().await;
+            }
+            self.sent.push(spans.len());
+            true
+        }
+
+        async fn relay(&mut self, spans: Vec<SpanData>) -> bool {
+            self.sent.push(spans.len());
+            !self.refuses_relay
+        }
+    }
+
+    fn settings(more: &'static [(&'static str, &'static str)]) -> Settings {
+        let read = Settings::from_lookup(|name| match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://localhost:4317".to_owned()),
+            name => more
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned()),
+        });
+        read.unwrap().unwrap()
+    }
+
+    /// Four spans of the client's own and one of the relay's.
+    fn call() -> CallRecord {
+        record(vec![
+            stage(CALL, 0, 100_000),
+            stage(DISPATCH, 0, 10_000),
+            stage(TRANSIT, 10_000, 40_000),
+            stage(RELAY_QUEUE, 20_000, 25_000),
+            stage(RPC, 40_000, 90_000),
+            stage(TERMINAL_NOTIFY, 90_000, 100_000),
+        ])
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn records_leave_after_the_delay_in_batches() {
+        let settings = settings(&[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8")]);
+        let shared = Shared::new(&settings);
+        let mut fake = Fake::default();
+        for _ in 0..3 {
+            shared.push(&call());
+        }
+        shared.close(Instant::now() + Duration::from_secs(60));
+        run(&shared, &settings, &mut fake).await;
+        assert_eq!(fake.sent, [8, 4, 3]);
+        assert_eq!(shared.counts(), (15, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn refused_spans_are_dropped_and_the_rest_goes_on() {
+        let settings = settings(&[]);
+        let shared = Shared::new(&settings);
+        let mut fake = Fake {
+            refuses_relay: true,
+            ..Fake::default()
+        };
+        shared.push(&call());
+        shared.close(Instant::now() + Duration::from_secs(60));
+        run(&shared, &settings, &mut fake).await;
+        assert_eq!(shared.counts(), (4, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stalled_collector_is_given_up_at_the_deadline() {
+        let settings = settings(&[]);
+        let shared = Shared::new(&settings);
+        let mut fake = Fake {
+            stalls: true,
+            ..Fake::default()
+        };
+        shared.push(&call());
+        let started = tokio::time::Instant::now();
+        shared.close(started.into_std() + Duration::from_secs(2));
+        run(&shared, &settings, &mut fake).await;
+        assert!(started.elapsed() < Duration::from_secs(3));
+        assert_eq!(shared.counts(), (1, 4), "the relay's span still had its turn");
+    }
+
+    #[test]
+    fn the_queue_is_bounded_and_closed_for_good() {
+        let settings = settings(&[("OTEL_BSP_MAX_QUEUE_SIZE", "10")]);
+        let shared = Shared::new(&settings);
+        for _ in 0..5 {
+            shared.push(&call());
+        }
+        assert_eq!(shared.take().len(), 1);
+        shared.close(Instant::now());
+        shared.push(&call());
+        assert_eq!(shared.take().len(), 0);
+        assert_eq!(shared.counts(), (0, 30));
+    }
+}

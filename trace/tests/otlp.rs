@@ -1,0 +1,339 @@
+//! The exporter against a real OTLP receiver over loopback, and against collectors that are dead.
+
+use std::collections::{BTreeMap, HashSet};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use baton_trace::export::{Exporter, Settings, ShutdownReport};
+use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::recorder::Sink;
+use baton_trace::stage::{self, StageId};
+use baton_trace::w3c::{TraceContext, random_span_id};
+use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
+    TraceService, TraceServiceServer,
+};
+use opentelemetry_proto::tonic::collector::trace::v1::{
+    ExportTraceServiceRequest, ExportTraceServiceResponse,
+};
+use opentelemetry_proto::tonic::common::v1::KeyValue;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+/// Keeps all that it receives.
+#[derive(Clone, Default)]
+struct Receiver(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+
+#[tonic::async_trait]
+impl TraceService for Receiver {
+    async fn export(
+        &self,
+        request: Request<ExportTraceServiceRequest>,
+    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
+        self.0.lock().unwrap().push(request.into_inner());
+        Ok(Response::new(ExportTraceServiceResponse::default()))
+    }
+}
+
+impl Receiver {
+    /// Serves on a thread of its own until the test ends.
+    fn start() -> (Self, SocketAddr) {
+        let receiver = Self::default();
+        let service = TraceServiceServer::new(receiver.clone());
+        let (ready, address) = std::sync::mpsc::channel();
+        thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+                ready.send(incoming.local_addr().unwrap()).unwrap();
+                let server = tonic::transport::Server::builder().add_service(service);
+                server.serve_with_incoming(incoming).await.unwrap();
+            });
+        });
+        (receiver, address.recv().unwrap())
+    }
+
+    /// Every span with its service's name.
+    fn spans(&self) -> Vec<(String, Span)> {
+        let requests = self.0.lock().unwrap();
+        let groups = requests.iter().flat_map(|request| &request.resource_spans);
+        let spans = groups.flat_map(|group| {
+            let service = text(&group.resource.as_ref().unwrap().attributes, "service.name");
+            let spans = group.scope_spans.iter().flat_map(|scope| &scope.spans);
+            spans.map(move |span| (service.clone(), span.clone()))
+        });
+        spans.collect()
+    }
+
+    /// The resource of a service.
+    fn resource(&self, service: &str) -> Vec<KeyValue> {
+        let requests = self.0.lock().unwrap();
+        let mut resources = requests
+            .iter()
+            .flat_map(|request| &request.resource_spans)
+            .map(|group| group.resource.clone().unwrap().attributes);
+        resources
+            .find(|attributes| text(attributes, "service.name") == service)
+            .unwrap()
+    }
+}
+
+fn text(attributes: &[KeyValue], key: &str) -> String {
+    let found = attributes.iter().find(|attribute| attribute.key == key);
+    match found.and_then(|kv| kv.value.as_ref()?.value.as_ref()) {
+        Some(Value::StringValue(text)) => text.clone(),
+        other => panic!("{key}: {other:?}"),
+    }
+}
+
+fn exporter(side: Side, to: SocketAddr, more: &[(&str, &str)]) -> Exporter {
+    let endpoint = format!("http://{to}");
+    let settings = Settings::from_lookup(|name| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+        name => more
+            .iter()
+            .find(|(key, _)| *key == name)
+            .map(|(_, value)| (*value).to_owned()),
+    });
+    Exporter::new(side, settings.unwrap().unwrap()).unwrap()
+}
+
+/// A call in which every stage of the tables took 20 µs, one after the other.
+fn record(side: Side, context: &TraceContext) -> CallRecord {
+    let stage = |(nth, def): (usize, &stage::StageDef)| {
+        let start_ns = nth as i64 * 20_000;
+        StageRecord {
+            stage: def.id,
+            attempt: 0,
+            start_ns,
+            end_ns: start_ns + 20_000,
+            estimated: false,
+        }
+    };
+    let mut stages: Vec<_> = stage::all().enumerate().map(stage).collect();
+    stages[0].end_ns = 1_000_000;
+    CallRecord {
+        side,
+        context: context.clone(),
+        parent: None,
+        link: None,
+        method: "baton.exec.v1.Exec/Run".into(),
+        anchor: Anchor::now(),
+        stages,
+        status: RpcStatus(0),
+        clock: None,
+        attributes: Vec::new(),
+    }
+}
+
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+#[test]
+fn client_and_server_together_export_every_stage_exactly_once() {
+    let (receiver, address) = Receiver::start();
+    let context = TraceContext::new_root(true);
+    let client = exporter(Side::Client, address, &[]);
+    let server = exporter(Side::Server, address, &[]);
+    client.record(&record(Side::Client, &context));
+    server.record(&record(Side::Server, &context));
+    let (by_client, by_server) = (client.shutdown(AT_ONCE), server.shutdown(AT_ONCE));
+
+    let spans = receiver.spans();
+    assert_eq!(
+        by_client.exported + by_server.exported,
+        stage::all().count() as u64
+    );
+    assert_eq!(by_client.dropped + by_server.dropped, 0);
+    let mut by_stage = BTreeMap::new();
+    for (service, span) in &spans {
+        assert_eq!(span.trace_id, context.trace_id.to_bytes());
+        let name = text(&span.attributes, "baton.stage");
+        assert!(by_stage.insert(name, (service.clone(), span.clone())).is_none());
+    }
+    let ids: HashSet<_> = spans.iter().map(|(_, span)| span.span_id.clone()).collect();
+    assert_eq!(ids.len(), spans.len());
+    for def in stage::all() {
+        let (service, span) = &by_stage[def.name];
+        let expected = match def.exporter {
+            stage::Exporter::Client => "baton-client",
+            stage::Exporter::Relay => "baton-relay",
+            stage::Exporter::Server => "baton-exec-server",
+        };
+        assert_eq!(service, expected, "{}", def.name);
+        let id = |stage: StageId| stage::span_id(context.trace_id, context.span_id, stage, 0).to_bytes();
+        assert_eq!(span.span_id, id(def.id), "{}", def.name);
+        assert_eq!(
+            span.parent_span_id,
+            def.parent.map_or(vec![], |p| id(p).to_vec()),
+            "{}",
+            def.name
+        );
+        assert!(span.end_time_unix_nano > span.start_time_unix_nano);
+        assert_eq!(
+            (span.start_time_unix_nano % 1_000, span.end_time_unix_nano % 1_000),
+            (0, 0)
+        );
+    }
+}
+
+#[test]
+fn every_resource_names_its_host_and_instance_and_the_relays_its_reporter() {
+    let (receiver, address) = Receiver::start();
+    let client = exporter(Side::Client, address, &[]);
+    client.record(&record(Side::Client, &TraceContext::new_root(true)));
+    client.shutdown(AT_ONCE);
+    let (client, relay) = (
+        receiver.resource("baton-client"),
+        receiver.resource("baton-relay"),
+    );
+    for resource in [&client, &relay] {
+        assert!(!text(resource, "host.id").is_empty());
+        assert!(!text(resource, "service.instance.id").is_empty());
+    }
+    assert_eq!(
+        text(&relay, "baton.reported_by"),
+        text(&client, "service.instance.id")
+    );
+    assert!(!text(&client, "service.version").is_empty());
+}
+
+#[test]
+fn only_sampled_records_are_exported() {
+    let (receiver, address) = Receiver::start();
+    let client = exporter(Side::Client, address, &[]);
+    client.record(&record(Side::Client, &TraceContext::new_root(false)));
+    assert_eq!(
+        client.shutdown(AT_ONCE),
+        ShutdownReport {
+            exported: 0,
+            dropped: 0
+        }
+    );
+    assert!(receiver.spans().is_empty());
+}
+
+#[test]
+fn a_full_batch_is_sent_without_waiting_for_the_delay() {
+    let (receiver, address) = Receiver::start();
+    let batch = [
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
+    ];
+    let client = exporter(Side::Client, address, &batch);
+    for _ in 0..10 {
+        client.record(&record(Side::Client, &TraceContext::new_root(true)));
+    }
+    let started = Instant::now();
+    while receiver.spans().is_empty() {
+        assert!(started.elapsed() < AT_ONCE, "nothing was sent");
+        thread::yield_now();
+    }
+    client.shutdown(AT_ONCE);
+}
+
+#[test]
+fn shutdown_is_quick_inside_a_current_thread_runtime() {
+    let (receiver, address) = Receiver::start();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let client = exporter(Side::Client, address, &[]);
+        client.record(&record(Side::Client, &TraceContext::new_root(true)));
+        let started = Instant::now();
+        assert!(client.shutdown(AT_ONCE).exported > 0);
+        assert!(
+            started.elapsed() < Duration::from_secs(3),
+            "{:?}",
+            started.elapsed()
+        );
+    });
+    assert!(!receiver.spans().is_empty());
+}
+
+/// Asserts that a collector at `address` costs the exit its bound at most, and that the loss is told.
+fn check_dead(address: SocketAddr) {
+    const BOUND: Duration = Duration::from_millis(300);
+    let client = exporter(Side::Client, address, &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50")]);
+    let one = record(Side::Client, &TraceContext::new_root(true));
+    for _ in 0..20 {
+        client.record(&one);
+    }
+    let started = Instant::now();
+    let report = client.shutdown(BOUND);
+    // The margin is for a busy machine; the bound itself is a timed wait.
+    assert!(
+        started.elapsed() < BOUND + Duration::from_millis(700),
+        "{:?}",
+        started.elapsed()
+    );
+    let server_stages = stage::all()
+        .filter(|def| def.exporter == stage::Exporter::Server)
+        .count();
+    let owed = 20 * (stage::all().count() - server_stages) as u64;
+    assert_eq!(
+        report,
+        ShutdownReport {
+            exported: 0,
+            dropped: owed
+        }
+    );
+    client.record(&one);
+    let later = client.shutdown(Duration::ZERO);
+    assert_eq!(
+        later.dropped,
+        owed + owed / 20,
+        "a record after the shutdown is counted as well"
+    );
+}
+
+#[test]
+fn a_collector_that_refuses_connections_never_delays_an_exit() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    check_dead(address);
+}
+
+#[test]
+fn a_collector_that_never_answers_never_delays_an_exit() {
+    // The kernel accepts; nobody reads.
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    check_dead(listener.local_addr().unwrap());
+}
+
+#[test]
+fn beyond_the_queue_spans_are_dropped_and_counted() {
+    let (receiver, address) = Receiver::start();
+    // A batch as large as the queue, and no timer: nothing leaves before the shutdown.
+    let queue = [
+        ("OTEL_BSP_MAX_QUEUE_SIZE", "100"),
+        ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100"),
+        ("OTEL_BSP_SCHEDULE_DELAY", "3600000"),
+    ];
+    let client = exporter(Side::Client, address, &queue);
+    let one = record(
+        Side::Client,
+        &TraceContext::new_root(true).with_span(random_span_id()),
+    );
+    for _ in 0..10 {
+        client.record(&one);
+    }
+    let report = client.shutdown(AT_ONCE);
+    assert!(report.dropped > 0 && report.exported > 0, "{report}");
+    assert_eq!(report.exported, receiver.spans().len() as u64);
+    let server_stages = stage::all()
+        .filter(|def| def.exporter == stage::Exporter::Server)
+        .count();
+    assert_eq!(
+        report.exported + report.dropped,
+        10 * (stage::all().count() - server_stages) as u64
+    );
+}
