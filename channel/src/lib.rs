@@ -1,7 +1,27 @@
 //! Any tonic service over an end-to-end encrypted Noise channel through a relay, traced.
+//!
+//! * A server holds a [`key::Seed`], registers with a relay, and hands out a [`ticket::Ticket`]: [`Server`].
+//! * A client dials with the ticket and its own key and gets a channel for tonic's generated clients: [`Channel`].
+//!
+//! Under them, from the inside out: [`mux`] (calls as streams of frames) and [`session`] (Noise) are sans-IO machines;
+//! `service` joins them to tonic; `link` carries them through a relay. `examples/health.rs` mounts a service.
 
+pub mod allow;
+mod channel;
 pub mod key;
 pub mod limits;
+mod link;
 pub mod mux;
+mod server;
+mod service;
 pub mod session;
 pub mod ticket;
+
+pub use channel::Channel;
+pub use link::dial::ConnectError;
+pub use link::endpoint::RelayError;
+pub use link::register::RegisterError;
+pub use server::{Notice, Server, ServerError};
+pub use service::client::RecordTo;
+pub use service::server::Service;
+pub use service::{ResponseBody, SessionError};

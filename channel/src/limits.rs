@@ -57,3 +57,9 @@ pub const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100),
 
 /// How long a closing session may take to send what it has queued.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Traces a second that a client of trust `clamp` may have recorded. Protects the collector.
+pub const CLAMP_PER_SECOND: f64 = 100.0;
+
+/// Traces that such a client may have recorded at once.
+pub const CLAMP_BURST: f64 = 200.0;

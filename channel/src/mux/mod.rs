@@ -29,6 +29,7 @@ use schedule::Schedule;
 use stream::{Item, Stream};
 
 pub use frame::{FrameError, StreamId};
+pub(crate) use transmit::terminal_stages;
 pub use stream::{ReceivedStamps, SentStamps, Stamps, TimingsDraft};
 
 /// Which end this is. Only a client opens streams.
@@ -334,6 +335,11 @@ impl Mux {
         self.collect(id);
     }
 
+    /// Whether [`transmit`](Self::transmit) would have something to send.
+    pub fn wants_transmit(&self) -> bool {
+        !self.control.is_empty() || !self.schedule.is_empty()
+    }
+
     /// Whether nothing is open.
     pub fn is_idle(&self) -> bool {
         self.streams.is_empty()
@@ -443,6 +449,14 @@ impl Mux {
 }
 
 impl Control {
+    fn is_empty(&self) -> bool {
+        self.resets.is_empty()
+            && self.credits.is_empty()
+            && self.ping.is_none()
+            && self.pongs.is_empty()
+            && self.go_away.is_none()
+    }
+
     fn grant(&mut self, id: StreamId, receive: &mut stream::Receive) {
         if !receive.grant_queued {
             receive.grant_queued = true;

@@ -25,6 +25,11 @@ struct Flow {
 }
 
 impl Schedule {
+    /// Whether no stream has something to send.
+    pub(super) fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+
     /// The stream has something to send.
     pub(super) fn activate(&mut self, id: StreamId) {
         self.flows.entry(id).or_insert_with(|| {

@@ -1,0 +1,125 @@
+//! From an `Incoming` to an established session, on the exec-server.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use baton_proto::channel::{ServerHello, go_away};
+use baton_proto::limits::HANDSHAKE_TIMEOUT;
+use baton_proto::relay::Incoming;
+use baton_proto::{Epoch, ExecServerId, SessionId, header};
+use baton_trace::record::unix_now_ns;
+use baton_trace::recorder::Recorder;
+use data_encoding::HEXLOWER;
+use prost::Message;
+use tokio::sync::OwnedSemaphorePermit;
+use tonic::transport::Channel;
+
+use super::endpoint::RelayUrl;
+use super::stream::{OuterStream, StreamOpenError};
+use crate::allow::{AllowList, Peer};
+use crate::key::{PublicKey, StaticKey};
+use crate::mux::{Mux, Role};
+use crate::service::SessionError;
+use crate::service::incoming;
+use crate::service::server::{self, Service};
+use crate::service::shared::Shared;
+use crate::session::{HandshakeError, Responder, prologue};
+
+/// What every session of one exec-server shares.
+pub(crate) struct Acceptor {
+    pub(crate) url: RelayUrl,
+    pub(crate) id: ExecServerId,
+    pub(crate) key: StaticKey,
+    pub(crate) allow: AllowList,
+    pub(crate) epoch: Epoch,
+    pub(crate) recorder: Recorder,
+}
+
+/// Why a dialled session was not served.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AcceptError {
+    #[error("the relay's Incoming is malformed")]
+    Incoming,
+    #[error("the relay did not hand the session over: {0}")]
+    Stream(#[from] StreamOpenError),
+    #[error("{0}: the client pins another key, or the relay altered the handshake")]
+    Handshake(#[from] HandshakeError),
+    #[error("the client did not finish the handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    Timeout,
+    #[error("{0}")]
+    Allow(#[from] crate::allow::AllowError),
+}
+
+/// A session whose handshake is complete.
+pub(crate) struct Accepted {
+    shared: Arc<Shared>,
+    stream: OuterStream,
+    peer: Result<Arc<Peer>, PublicKey>,
+}
+
+impl Acceptor {
+    /// Takes the session over and shakes hands. Bounded by [`HANDSHAKE_TIMEOUT`].
+    pub(crate) async fn accept(&self, mut channel: Channel, incoming: Incoming) -> Result<Accepted, AcceptError> {
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake_hands(&mut channel, incoming))
+            .await
+            .map_err(|_| AcceptError::Timeout)?
+    }
+
+    async fn shake_hands(&self, channel: &mut Channel, incoming: Incoming) -> Result<Accepted, AcceptError> {
+        let session = SessionId::try_from(&incoming.session_id[..]).map_err(|_| AcceptError::Incoming)?;
+        let headers = [
+            (header::SESSION_ID, session.to_string()),
+            (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
+        ];
+        let shared = Shared::new(self.recorder.clone());
+        let mut stream = OuterStream::open(channel, self.url.method("Accept"), &headers, &shared).await?;
+        let message1 = stream.message().await?;
+        let received_unix_ns = unix_now_ns();
+        let responder = Responder::read(&self.key, &prologue(self.id, session), &message1)?;
+        let remote = *responder.remote();
+        let peer = self.allow.find(&remote)?.map(Arc::new).ok_or(remote);
+        let hello = ServerHello {
+            epoch: self.epoch.0.to_vec().into(),
+            received_unix_ns,
+            sent_unix_ns: unix_now_ns(),
+        };
+        let (transport, message2) = responder.finish(&hello.encode_to_vec())?;
+        shared.send_handshake(message2);
+        shared.establish(transport, Mux::new(Role::Server, Instant::now()), self.epoch, None);
+        Ok(Accepted { shared, stream, peer })
+    }
+}
+
+impl Accepted {
+    /// The client, or the key that is not on the allow-list.
+    pub(crate) fn peer(&self) -> Result<&Arc<Peer>, &PublicKey> {
+        self.peer.as_ref()
+    }
+
+    /// The session, to end it from outside.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Serves the session to its end and returns why it ended. A client that is not allowed is told so, encrypted, and
+    /// nothing else. `half_open` is held until the client has proven that it is there.
+    pub(crate) async fn serve(self, service: impl Service, half_open: OwnedSemaphorePermit) -> SessionError {
+        let Self { shared, stream, peer } = self;
+        let Ok(peer) = peer else {
+            shared.go_away(go_away::Reason::NotAllowed, "", SessionError::NotAllowed);
+            return incoming::read(&shared, stream, drop).await;
+        };
+        tokio::spawn(Arc::clone(&shared).run_timer());
+        tokio::spawn({
+            let shared = Arc::clone(&shared);
+            async move {
+                // Message 1 can be replayed; only a transport message shows that the client is there.
+                if tokio::time::timeout(HANDSHAKE_TIMEOUT, shared.confirmed()).await.is_err() {
+                    shared.close(SessionError::Relay("the client never spoke after the handshake".into()));
+                }
+                drop(half_open);
+            }
+        });
+        incoming::read(&shared, stream, |stream| server::spawn(stream, service.clone(), Arc::clone(&peer))).await
+    }
+}

@@ -1,0 +1,154 @@
+//! From a ticket to an established session: connect, `Dial` with Noise message 1, wait to be paired, read message 2.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use baton_proto::channel::ServerHello;
+use baton_proto::limits::HANDSHAKE_TIMEOUT;
+use baton_proto::{Epoch, SessionId, header};
+use baton_trace::clock::Sample;
+use baton_trace::record::unix_now_ns;
+use baton_trace::recorder::Recorder;
+use data_encoding::HEXLOWER;
+use prost::Message;
+use tonic::{Code, Status};
+
+use super::endpoint::{RelayError, RelayUrl};
+use super::hint;
+use super::stream::{OuterStream, StreamOpenError};
+use crate::key::StaticKey;
+use crate::mux::{Mux, Role};
+use crate::service::incoming;
+use crate::service::record::ConnectTimes;
+use crate::service::shared::Shared;
+use crate::session::{Initiator, prologue};
+use crate::ticket::Ticket;
+
+/// Why no session came about. Reasons spoken by the relay are unauthenticated hints, and shown as such.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The relay cannot be used or reached.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    /// No exec-server of that id is registered.
+    #[error("the exec-server is not connected to the relay (the relay says: {0}); is `baton exec-server` running?")]
+    NotRegistered(String),
+    /// The relay refused the ticket's dial token.
+    #[error("the relay refused this ticket (it says: {0}); ask for the exec-server's current ticket")]
+    TicketRefused(String),
+    /// A limit of the relay.
+    #[error("the relay is at a limit (it says: {hint}); try again{}", .retry_ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default())]
+    Busy {
+        /// What the relay says.
+        hint: String,
+        /// How long it asks to wait, in milliseconds.
+        retry_ms: Option<u64>,
+    },
+    /// The relay refused for another reason, or the connection broke.
+    #[error("the relay did not connect us (it says: {0})")]
+    Refused(String),
+    /// Message 2 did not come or did not verify.
+    #[error("the server does not hold the key in this ticket, or the relay altered the handshake")]
+    Handshake,
+    /// Some step took longer than [`HANDSHAKE_TIMEOUT`].
+    #[error("no answer from {_0} within {seconds} s", seconds = HANDSHAKE_TIMEOUT.as_secs())]
+    Timeout(&'static str),
+    /// No randomness, or an unusable local key.
+    #[error("cannot start a handshake: bad local key, or no randomness from the operating system")]
+    Local,
+}
+
+impl ConnectError {
+    fn from_open(error: StreamOpenError) -> Self {
+        let status = match error {
+            StreamOpenError::Refused(status) => status,
+            other => return Self::Refused(hint(&other.to_string())),
+        };
+        let said = hint(status.message());
+        match status.code() {
+            Code::NotFound => Self::NotRegistered(said),
+            Code::PermissionDenied | Code::Unauthenticated => Self::TicketRefused(said),
+            Code::ResourceExhausted => Self::Busy { hint: said, retry_ms: retry_ms(&status) },
+            _ => Self::Refused(said),
+        }
+    }
+
+    /// The gRPC status of a call that could not be made for this reason.
+    pub(crate) fn to_status(self: &Arc<Self>) -> Status {
+        let code = match **self {
+            Self::TicketRefused(_) => Code::PermissionDenied,
+            Self::Busy { .. } => Code::ResourceExhausted,
+            Self::Timeout(_) => Code::DeadlineExceeded,
+            Self::Local | Self::Relay(RelayError::Url(_) | RelayError::Tls(_)) => Code::InvalidArgument,
+            Self::Handshake => Code::Unauthenticated,
+            _ => Code::Unavailable,
+        };
+        let mut status = Status::new(code, self.to_string());
+        status.set_source(Arc::clone(self) as Arc<dyn std::error::Error + Send + Sync>);
+        status
+    }
+}
+
+fn retry_ms(status: &Status) -> Option<u64> {
+    status.metadata().get(header::RETRY_PUSHBACK)?.to_str().ok()?.parse().ok()
+}
+
+/// Connects, shakes hands and starts the session's reader and timer. Bounded by [`HANDSHAKE_TIMEOUT`] a step.
+pub(crate) async fn dial(
+    ticket: &Ticket,
+    key: &StaticKey,
+    recorder: Recorder,
+) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
+    let started = Instant::now();
+    let url = RelayUrl::parse(&ticket.relay_url)?;
+    let mut channel = url.connect().await?;
+    let connected = Instant::now();
+
+    let mut session = [0; 16];
+    getrandom::fill(&mut session).map_err(|_| ConnectError::Local)?;
+    let session = SessionId(session);
+    let prologue = prologue(ticket.exec_server, session);
+    let (initiator, message1) =
+        Initiator::start(key, &ticket.noise_key, &prologue).map_err(|_| ConnectError::Local)?;
+    let shared = Shared::new(recorder);
+    shared.send_handshake(message1);
+    let t0 = unix_now_ns();
+    let headers = [
+        (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
+        (header::SESSION_ID, session.to_string()),
+        (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
+    ];
+    // A little longer than the relay itself waits, so that its reason arrives before ours.
+    let patience = HANDSHAKE_TIMEOUT + HANDSHAKE_TIMEOUT / 5;
+    let opening = OuterStream::open(&mut channel, url.method("Dial"), &headers, &shared);
+    let mut stream = tokio::time::timeout(patience, opening)
+        .await
+        .map_err(|_| ConnectError::Timeout("the relay"))?
+        .map_err(ConnectError::from_open)?;
+    let paired = Instant::now();
+
+    let message2 = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.message())
+        .await
+        .map_err(|_| ConnectError::Timeout("the exec-server"))?
+        // An exec-server that cannot open message 1 hangs up without a word.
+        .map_err(|_| ConnectError::Handshake)?;
+    let t3 = unix_now_ns();
+    let (transport, payload) = initiator.finish(&message2).map_err(|_| ConnectError::Handshake)?;
+    let hello = ServerHello::decode(payload).map_err(|_| ConnectError::Handshake)?;
+    let epoch = Epoch::try_from(&hello.epoch[..]).map_err(|_| ConnectError::Handshake)?;
+    let established = Instant::now();
+    let sample = Sample { t0, t1: hello.received_unix_ns, t2: hello.sent_unix_ns, t3 };
+    shared.establish(transport, Mux::new(Role::Client, established), epoch, Some(sample));
+
+    tokio::spawn({
+        let shared = Arc::clone(&shared);
+        async move {
+            // Only a server's peer opens streams; a server that tries is stopped by the multiplexer.
+            incoming::read(&shared, stream, drop).await;
+            // The connection lives as long as its session.
+            drop(channel);
+        }
+    });
+    tokio::spawn(Arc::clone(&shared).run_timer());
+    Ok((shared, ConnectTimes { started, connected, paired, established }))
+}

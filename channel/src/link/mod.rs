@@ -1,0 +1,23 @@
+//! The link to a relay: framing of the outer streams, dialling, registering, accepting.
+//!
+//! * [`endpoint`]: connections to a relay;
+//! * [`outer`]: gRPC messages of `Frame` to and from Noise messages, without copying payloads;
+//! * [`stream`]: one outer stream, `Dial` or `Accept`;
+//! * [`dial`]: from a ticket to an established session;
+//! * [`register`]: an exec-server's standing registration;
+//! * [`accept`]: from an `Incoming` to an established session.
+
+pub(crate) mod accept;
+pub(crate) mod dial;
+pub(crate) mod endpoint;
+pub(crate) mod outer;
+pub(crate) mod register;
+pub(crate) mod stream;
+
+/// Characters of unauthenticated text that are shown.
+const HINT_MAX: usize = 200;
+
+/// Text from a relay or the system, fit to be shown: no control characters, and not endless.
+pub(crate) fn hint(text: &str) -> String {
+    baton_trace::text::printable(text).chars().take(HINT_MAX).collect()
+}

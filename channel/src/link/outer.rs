@@ -1,0 +1,197 @@
+//! The outer streams: gRPC messages, each a `Frame` around one Noise message.
+//!
+//! Written and read at the level of HTTP/2 bodies, so that sealing writes straight into the send buffer and opening
+//! reads straight from the received chunk.
+
+use baton_proto::limits::{FRAME_MAX, NOISE_MESSAGE_MAX};
+use baton_proto::relay::Frame;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use prost::Message;
+
+use crate::mux::RelayStamp;
+
+/// gRPC's prefix: a compression flag and a `u32` length.
+const PREFIX_LEN: usize = 5;
+
+/// The field header of `Frame.noise`.
+const NOISE_TAG: u8 = 0x0a;
+
+/// What arrived is no stream of frames.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OuterError {
+    /// The relay set gRPC's compression flag, which we never negotiate.
+    #[error("the relay sent a compressed frame")]
+    Compressed,
+    /// Longer than a frame can be.
+    #[error("the relay sent a frame of {0} bytes (limit {FRAME_MAX})")]
+    TooLong(usize),
+    /// Not a `Frame`.
+    #[error("the relay sent something that is no frame")]
+    Malformed,
+    /// The stream ended inside a frame.
+    #[error("the relay cut a frame short")]
+    Truncated,
+}
+
+/// Appends everything of a `Frame` before its Noise message of `len` bytes.
+pub(crate) fn put_frame_header(out: &mut BytesMut, len: usize) {
+    debug_assert!(len <= NOISE_MESSAGE_MAX);
+    let field = 1 + prost::length_delimiter_len(len);
+    out.put_u8(0);
+    out.put_u32((field + len) as u32);
+    out.put_u8(NOISE_TAG);
+    // BytesMut grows, so this cannot fail.
+    let _ = prost::encode_length_delimiter(len, out);
+}
+
+/// Appends a `Frame` around a Noise message.
+pub(crate) fn put_frame(out: &mut BytesMut, noise: &[u8]) {
+    put_frame_header(out, noise.len());
+    out.extend_from_slice(noise);
+}
+
+/// Takes frames out of chunks, however they are cut. Holds at most one incomplete frame.
+#[derive(Default)]
+pub(crate) struct Deframer {
+    partial: BytesMut,
+    chunk: Bytes,
+}
+
+impl Deframer {
+    /// Adds the next chunk. All frames must have been taken out before.
+    pub(crate) fn push(&mut self, chunk: Bytes) {
+        if self.partial.is_empty() {
+            self.chunk = chunk;
+        } else {
+            self.partial.extend_from_slice(&chunk);
+        }
+    }
+
+    /// The next complete Noise message and the relay's stamp on it.
+    pub(crate) fn next(&mut self) -> Result<Option<(Bytes, RelayStamp)>, OuterError> {
+        let message = if self.partial.is_empty() {
+            match frame_len(&self.chunk)? {
+                Some(len) => self.chunk.split_to(len),
+                None => {
+                    self.partial.extend_from_slice(&std::mem::take(&mut self.chunk));
+                    return Ok(None);
+                }
+            }
+        } else {
+            match frame_len(&self.partial)? {
+                Some(len) => {
+                    let message = self.partial.split_to(len).freeze();
+                    // What follows needs no reassembly until it is incomplete again.
+                    self.chunk = std::mem::take(&mut self.partial).freeze();
+                    message
+                }
+                None => return Ok(None),
+            }
+        };
+        let frame = Frame::decode(message.slice(PREFIX_LEN..)).map_err(|_| OuterError::Malformed)?;
+        if frame.noise.len() > NOISE_MESSAGE_MAX {
+            return Err(OuterError::TooLong(frame.noise.len()));
+        }
+        let stamp = RelayStamp { queue_ns: frame.queue_ns, forward_ns: frame.forward_ns };
+        Ok(Some((frame.noise, stamp)))
+    }
+
+    /// Checks that the stream did not end inside a frame.
+    pub(crate) fn finish(&self) -> Result<(), OuterError> {
+        if self.partial.is_empty() && self.chunk.is_empty() { Ok(()) } else { Err(OuterError::Truncated) }
+    }
+}
+
+/// Length of the gRPC message at the front, prefix included, if it is complete.
+fn frame_len(mut bytes: &[u8]) -> Result<Option<usize>, OuterError> {
+    let available = bytes.len();
+    if available < PREFIX_LEN {
+        return Ok(None);
+    }
+    if bytes.get_u8() != 0 {
+        return Err(OuterError::Compressed);
+    }
+    let len = bytes.get_u32() as usize;
+    if len > FRAME_MAX {
+        return Err(OuterError::TooLong(len));
+    }
+    Ok((available >= PREFIX_LEN + len).then_some(PREFIX_LEN + len))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_frame_is_stable() {
+        let mut out = BytesMut::new();
+        put_frame(&mut out, b"abc");
+        assert_eq!(&out[..], b"\x00\x00\x00\x00\x05\x0a\x03abc");
+    }
+
+    #[test]
+    fn bad_prefixes_are_refused() {
+        let next = |bytes: &'static [u8]| {
+            let mut deframer = Deframer::default();
+            deframer.push(Bytes::from_static(bytes));
+            deframer.next()
+        };
+        assert_eq!(next(b"\x01\0\0\0\0"), Err(OuterError::Compressed));
+        assert_eq!(next(b"\x00\xff\0\0\0"), Err(OuterError::TooLong(0xff00_0000)));
+        assert_eq!(next(b"\x00\0\0\0\x01\xff"), Err(OuterError::Malformed));
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_gives_the_same_messages(
+            messages in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 0..10),
+            stamps in any::<(u32, u32)>(),
+            cuts in prop::collection::vec(1usize..200, 1..50),
+        ) {
+            let mut wire = BytesMut::new();
+            for message in &messages {
+                // As a relay forwards it: with its stamp behind.
+                let frame = Frame {
+                    noise: message.clone().into(),
+                    queue_ns: stamps.0.into(),
+                    forward_ns: stamps.1.into(),
+                };
+                wire.put_u8(0);
+                wire.put_u32(frame.encoded_len() as u32);
+                frame.encode(&mut wire).unwrap();
+            }
+            let mut wire = wire.freeze();
+            let mut deframer = Deframer::default();
+            let mut got = Vec::new();
+            let mut cuts = cuts.iter().cycle();
+            while !wire.is_empty() {
+                let chunk = wire.split_to((*cuts.next().unwrap()).min(wire.len()));
+                deframer.push(chunk);
+                while let Some((noise, stamp)) = deframer.next().unwrap() {
+                    prop_assert_eq!(stamp.queue_ns, u64::from(stamps.0));
+                    prop_assert_eq!(stamp.forward_ns, u64::from(stamps.1));
+                    got.push(noise.to_vec());
+                }
+            }
+            prop_assert_eq!(got, messages);
+            prop_assert_eq!(deframer.finish(), Ok(()));
+        }
+
+        #[test]
+        fn no_chunks_panic(chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 0..10)) {
+            let mut deframer = Deframer::default();
+            'stream: for chunk in chunks {
+                deframer.push(chunk.into());
+                loop {
+                    match deframer.next() {
+                        Ok(Some(_)) => {}
+                        Ok(None) => break,
+                        Err(_) => break 'stream,
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! An exec-server's standing registration with a relay: prove the key, answer probes, pass on who dials.
+
+use baton_proto::limits::HANDSHAKE_TIMEOUT;
+use baton_proto::relay::relay_client::RelayClient;
+use baton_proto::relay::{Incoming, Pong, Proof, RegisterRequest, register_request, register_response};
+use baton_proto::{ExecServerId, PROTOCOL_VERSION, registration};
+use tokio::sync::mpsc;
+use tonic::{Code, Status, Streaming};
+
+use super::endpoint::{RelayError, RelayUrl};
+use super::hint;
+use crate::key::ServerKeys;
+
+/// Messages to the relay waiting to be sent. A registration sends a proof and answers probes one at a time.
+const OUTBOX: usize = 4;
+
+/// Why an exec-server is not registered. Reasons spoken by the relay are unauthenticated hints.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The relay cannot be used or reached.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    /// Another process holds this registration.
+    #[error("another exec-server with this key is registered and alive (the relay says: {0}); give each its own --key")]
+    InUse(String),
+    /// The relay does not take us as we are.
+    #[error("the relay refused the registration (it says: {0})")]
+    Refused(String),
+    /// The registration ended, or never came about.
+    #[error("the registration ended (the relay says: {0})")]
+    Ended(String),
+    /// The relay does not speak our protocol.
+    #[error("the relay sent {0}: that is no Baton relay of this version")]
+    Protocol(&'static str),
+    /// No answer in time.
+    #[error("no answer from the relay within {} s", HANDSHAKE_TIMEOUT.as_secs())]
+    Timeout,
+}
+
+impl RegisterError {
+    /// Whether trying again without a change somewhere is pointless.
+    pub fn is_permanent(&self) -> bool {
+        match self {
+            Self::Relay(error) => !matches!(error, RelayError::Unreachable { .. }),
+            Self::Refused(_) => true,
+            _ => false,
+        }
+    }
+
+    fn from_status(status: &Status) -> Self {
+        let said = hint(status.message());
+        match status.code() {
+            Code::AlreadyExists => Self::InUse(said),
+            Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument => Self::Refused(said),
+            _ => Self::Ended(said),
+        }
+    }
+}
+
+/// A registration that holds. Dropping it ends it.
+pub(crate) struct Registration {
+    answers: Streaming<baton_proto::relay::RegisterResponse>,
+    outbox: mpsc::Sender<RegisterRequest>,
+}
+
+impl Registration {
+    /// Registers, on a connection of its own, so that no session's bulk delays an `Incoming`. Bounded by
+    /// [`HANDSHAKE_TIMEOUT`].
+    pub(crate) async fn open(url: &RelayUrl, keys: &ServerKeys) -> Result<Self, RegisterError> {
+        tokio::time::timeout(HANDSHAKE_TIMEOUT, Self::register(url, keys))
+            .await
+            .map_err(|_| RegisterError::Timeout)?
+    }
+
+    async fn register(url: &RelayUrl, keys: &ServerKeys) -> Result<Self, RegisterError> {
+        let mut relay = RelayClient::new(url.connect().await?);
+        let (outbox, requests) = mpsc::channel(OUTBOX);
+        let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
+        let answers = relay.register(requests).await.map_err(|status| RegisterError::from_status(&status))?;
+        let mut registration = Self { answers: answers.into_inner(), outbox };
+        let register_response::Kind::Challenge(challenge) = registration.next().await? else {
+            return Err(RegisterError::Protocol("something else than a challenge"));
+        };
+        let dial_token_hash = registration::dial_token_hash(&keys.dial_token.0);
+        let message = registration::signed_message(&challenge.nonce, url.authority(), &dial_token_hash);
+        let proof = Proof {
+            version: PROTOCOL_VERSION,
+            public_key: keys.registration.public().to_vec().into(),
+            signature: keys.registration.sign(&message).into(),
+            dial_token_hash: dial_token_hash.to_vec().into(),
+        };
+        registration.send(register_request::Kind::Proof(proof)).await?;
+        let register_response::Kind::Registered(registered) = registration.next().await? else {
+            return Err(RegisterError::Protocol("something else than a registration"));
+        };
+        let expected = exec_server_id(keys);
+        if registered.exec_server_id[..] != expected.0 {
+            return Err(RegisterError::Protocol("another id than the key's"));
+        }
+        Ok(registration)
+    }
+
+    /// The next client that dials. Not cancellation safe: a dropped call may lose a probe's answer.
+    pub(crate) async fn incoming(&mut self) -> Result<Incoming, RegisterError> {
+        loop {
+            match self.next().await? {
+                register_response::Kind::Incoming(incoming) => return Ok(incoming),
+                register_response::Kind::Ping(ping) => {
+                    self.send(register_request::Kind::Pong(Pong { nonce: ping.nonce })).await?;
+                }
+                _ => return Err(RegisterError::Protocol("a second registration")),
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<register_response::Kind, RegisterError> {
+        match self.answers.message().await {
+            Ok(Some(message)) => message.kind.ok_or(RegisterError::Protocol("an empty message")),
+            Ok(None) => Err(RegisterError::Ended("it closed the stream".into())),
+            Err(status) => Err(RegisterError::from_status(&status)),
+        }
+    }
+
+    async fn send(&self, kind: register_request::Kind) -> Result<(), RegisterError> {
+        self.outbox
+            .send(RegisterRequest { kind: Some(kind) })
+            .await
+            .map_err(|_| RegisterError::Ended("it closed the stream".into()))
+    }
+}
+
+/// The id that follows from an exec-server's keys.
+pub(crate) fn exec_server_id(keys: &ServerKeys) -> ExecServerId {
+    registration::exec_server_id(keys.registration.public())
+}

@@ -1,0 +1,248 @@
+//! The exec-server's end: a tonic service, reachable through a relay, that listens on nothing.
+
+use std::future::Future;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use baton_proto::channel::go_away;
+use baton_proto::relay::Incoming;
+use baton_proto::Epoch;
+use baton_trace::recorder::Recorder;
+use tokio::sync::Semaphore;
+use tonic::transport;
+
+use crate::allow::AllowList;
+use crate::key::{KeyError, Seed, ServerKeys};
+use crate::limits;
+use crate::link::accept::Acceptor;
+use crate::link::endpoint::{RelayError, RelayUrl};
+use crate::link::register::{RegisterError, Registration, exec_server_id};
+use crate::service::SessionError;
+use crate::service::server::Service;
+use crate::service::shared::Shared;
+use crate::ticket::Ticket;
+
+/// What a running server tells its owner.
+#[derive(Debug)]
+pub enum Notice {
+    /// Registered: the ticket works from now on.
+    Registered,
+    /// Not registered; the next attempt follows after the given time.
+    Retrying(RegisterError, Duration),
+    /// A client whose key is not on the allow-list; its owner may want to add this key.
+    Refused(crate::key::PublicKey),
+    /// A session could not be taken over; its client knows as much.
+    AcceptFailed(String),
+    /// A session of this client began.
+    SessionStarted(String),
+    /// A session of this client ended, and why.
+    SessionEnded(String, SessionError),
+}
+
+/// A server could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The relay's URL.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    /// The keys.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The relay refuses for good.
+    #[error(transparent)]
+    Register(#[from] RegisterError),
+    /// No randomness from the operating system.
+    #[error("no randomness from the operating system")]
+    Random,
+}
+
+/// Serves a tonic service through a relay.
+pub struct Server {
+    acceptor: Arc<Acceptor>,
+    keys: ServerKeys,
+    relay_url: String,
+    on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
+    sessions: Arc<Sessions>,
+}
+
+/// Sessions being served, so that a shutdown reaches them.
+#[derive(Default)]
+struct Sessions(Mutex<Vec<Weak<Shared>>>);
+
+impl Server {
+    /// A server with the keys of `seed`, for the clients of `allow`, through the relay at `relay_url`.
+    pub fn new(relay_url: &str, seed: &Seed, allow: AllowList) -> Result<Self, ServerError> {
+        let keys = seed.server_keys()?;
+        let mut epoch = [0; 16];
+        getrandom::fill(&mut epoch).map_err(|_| ServerError::Random)?;
+        let acceptor = Acceptor {
+            url: RelayUrl::parse(relay_url)?,
+            id: exec_server_id(&keys),
+            key: seed.client_key()?,
+            allow,
+            epoch: Epoch(epoch),
+            recorder: Recorder::off(),
+        };
+        Ok(Self {
+            acceptor: Arc::new(acceptor),
+            keys,
+            relay_url: relay_url.into(),
+            on_notice: Arc::new(|notice| tracing::debug!(?notice, "channel server")),
+            sessions: Arc::default(),
+        })
+    }
+
+    /// Records every sampled call.
+    pub fn recorder(mut self, recorder: Recorder) -> Self {
+        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
+            acceptor.recorder = recorder;
+        }
+        self
+    }
+
+    /// Tells what happens; must not block.
+    pub fn on_notice(mut self, on_notice: impl Fn(Notice) + Send + Sync + 'static) -> Self {
+        self.on_notice = Arc::new(on_notice);
+        self
+    }
+
+    /// What callers need to reach this server.
+    pub fn ticket(&self) -> Ticket {
+        Ticket {
+            relay_url: self.relay_url.clone(),
+            exec_server: self.acceptor.id,
+            noise_key: *self.acceptor.key.public(),
+            dial_token: self.keys.dial_token.clone(),
+        }
+    }
+
+    /// This life of the server, told in every handshake.
+    pub fn epoch(&self) -> Epoch {
+        self.acceptor.epoch
+    }
+
+    /// Registers and serves until `shutdown` resolves, registering again whenever the relay is lost. Returns an error
+    /// only for what no retry can change.
+    pub async fn serve(self, service: impl Service, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+        let mut shutdown = pin!(shutdown);
+        let mut backoff = Backoff::default();
+        loop {
+            let attempt = self.serve_registration(&service, &mut backoff);
+            let error = tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                error = attempt => error,
+            };
+            if error.is_permanent() {
+                return Err(error.into());
+            }
+            let wait = backoff.next();
+            (self.on_notice)(Notice::Retrying(error, wait));
+            tokio::select! {
+                biased;
+                () = &mut shutdown => break,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+        self.sessions.close().await;
+        Ok(())
+    }
+
+    async fn serve_registration(&self, service: &impl Service, backoff: &mut Backoff) -> RegisterError {
+        let opened = async {
+            let registration = Registration::open(&self.acceptor.url, &self.keys).await?;
+            // Sessions share one connection whose window has room for all of them.
+            Ok((registration, self.acceptor.url.connect().await?))
+        };
+        let (mut registration, channel) = match opened.await {
+            Ok(opened) => opened,
+            Err(error) => return error,
+        };
+        backoff.reset();
+        (self.on_notice)(Notice::Registered);
+        let half_open = Arc::new(Semaphore::new(limits::MAX_HALF_OPEN));
+        loop {
+            match registration.incoming().await {
+                Ok(incoming) => self.take(incoming, &channel, service, &half_open),
+                Err(error) => return error,
+            }
+        }
+    }
+
+    /// Serves one session in a task of its own.
+    fn take(
+        &self,
+        incoming: Incoming,
+        channel: &transport::Channel,
+        service: &impl Service,
+        half_open: &Arc<Semaphore>,
+    ) {
+        let notice = Arc::clone(&self.on_notice);
+        let Ok(permit) = Arc::clone(half_open).try_acquire_owned() else {
+            notice(Notice::AcceptFailed(format!("{} handshakes are already under way", limits::MAX_HALF_OPEN)));
+            return;
+        };
+        let (acceptor, channel, service) = (Arc::clone(&self.acceptor), channel.clone(), service.clone());
+        let sessions = Arc::clone(&self.sessions);
+        tokio::spawn(async move {
+            let accepted = match acceptor.accept(channel, incoming).await {
+                Ok(accepted) => accepted,
+                Err(error) => return notice(Notice::AcceptFailed(error.to_string())),
+            };
+            match accepted.peer().map(|peer| peer.name.clone()) {
+                Ok(name) => {
+                    sessions.add(accepted.shared());
+                    notice(Notice::SessionStarted(name.clone()));
+                    let error = accepted.serve(service, permit).await;
+                    notice(Notice::SessionEnded(name, error));
+                }
+                Err(key) => {
+                    notice(Notice::Refused(*key));
+                    accepted.serve(service, permit).await;
+                }
+            }
+        });
+    }
+}
+
+impl Sessions {
+    fn add(&self, shared: &Arc<Shared>) {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sessions.retain(|session| session.strong_count() > 0);
+        sessions.push(Arc::downgrade(shared));
+    }
+
+    /// Says goodbye on every session, and gives them [`limits::CLOSE_TIMEOUT`] to be heard.
+    async fn close(&self) {
+        let sessions = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let deadline = tokio::time::Instant::now() + limits::CLOSE_TIMEOUT;
+        for session in &sessions {
+            if let Some(shared) = session.upgrade() {
+                shared.go_away(go_away::Reason::Shutdown, "", SessionError::GoAway(go_away::Reason::Shutdown));
+            }
+        }
+        while sessions.iter().any(|session| session.strong_count() > 0) && tokio::time::Instant::now() < deadline {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// Exponential, with jitter: a relay that comes back is not met by every exec-server at once.
+#[derive(Default)]
+struct Backoff {
+    attempt: u32,
+}
+
+impl Backoff {
+    fn next(&mut self) -> Duration {
+        let (first, longest) = limits::RECONNECT_BACKOFF;
+        let full = first.saturating_mul(1 << self.attempt.min(16)).min(longest);
+        self.attempt += 1;
+        full.mul_f64(0.5 + 0.5 * f64::from(rand::random::<u16>()) / f64::from(u16::MAX))
+    }
+
+    fn reset(&mut self) {
+        self.attempt = 0;
+    }
+}

@@ -1,0 +1,189 @@
+//! A call, from the caller's side: one stream, its request pumped in, its response handed out, and its record.
+
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use baton_proto::channel::Head;
+use baton_trace::bridge;
+use baton_trace::record::{Anchor, CallRecord};
+use baton_trace::w3c::{self, Extracted, TraceContext};
+use http::HeaderValue;
+use http::header::CONTENT_TYPE;
+use http_body_util::BodyExt;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::body::{ResponseBody, grpc_status};
+use super::metadata;
+use super::record::{ClientDraft, ConnectTimes};
+use super::shared::{Shared, StreamHandle};
+use crate::mux::{self, StreamError};
+
+/// Puts the finished record of one call into the caller's hands: add it to the request's extensions.
+#[derive(Clone)]
+pub struct RecordTo(Arc<Mutex<Option<oneshot::Sender<CallRecord>>>>);
+
+impl RecordTo {
+    /// The extension, and where the record arrives once the call is over.
+    pub fn channel() -> (Self, oneshot::Receiver<CallRecord>) {
+        let (sender, receiver) = oneshot::channel();
+        (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
+    }
+
+    fn take(&self) -> Option<oneshot::Sender<CallRecord>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// A call that has not been sent.
+pub(crate) struct Call {
+    head: Head,
+    started: Instant,
+    draft: Option<Box<ClientDraft>>,
+    body: Body,
+}
+
+impl Call {
+    /// Takes a request. With `recording`, or when its extensions ask for a [`RecordTo`], the call is an envelope of its
+    /// own: a new trace, or a child of the caller's.
+    pub(crate) fn new(request: http::Request<Body>, recording: bool) -> Self {
+        let (mut parts, body) = request.into_parts();
+        let observer = parts.extensions.get::<RecordTo>().and_then(RecordTo::take);
+        let recording = recording || observer.is_some();
+        let anchor = Anchor::now();
+        let caller = caller_context(&mut parts);
+        let path = parts.uri.path().to_owned();
+        let draft = recording.then(|| {
+            let parent = caller.context.as_ref().map(|context| context.span_id);
+            let context = caller.clone().continue_or_start(true).with_span(w3c::random_span_id());
+            context.inject(&mut parts.headers);
+            Box::new(ClientDraft {
+                anchor,
+                context,
+                parent,
+                method: path.trim_start_matches('/').to_owned().into(),
+                connect: None,
+                handed: None,
+                head_status: None,
+                observer,
+            })
+        });
+        if draft.is_none()
+            && let Some(context) = &caller.context
+        {
+            context.inject(&mut parts.headers);
+        }
+        let head = Head {
+            path,
+            timeout_ns: metadata::timeout_ns(&parts.headers).unwrap_or(0),
+            timings: draft.is_some(),
+            metadata: metadata::from_headers(&parts.headers),
+        };
+        Self { head, started: anchor.instant, draft, body }
+    }
+
+    /// Sends the call over an established session. A session that takes no more calls gives it back.
+    pub(crate) async fn start(
+        mut self,
+        shared: &Arc<Shared>,
+        connect: Option<ConnectTimes>,
+    ) -> Result<Started, (Box<Self>, StreamError)> {
+        let deadline = mux::deadline(self.started, self.head.timeout_ns);
+        let stream = match shared.open(&self.head, deadline).await {
+            Ok(stream) => Arc::new(stream),
+            Err(error) => return Err((Box::new(self), error)),
+        };
+        if let Some(draft) = &mut self.draft {
+            draft.connect = connect;
+        }
+        let pump = Pump::start(self.body, Arc::clone(&stream)).await;
+        Ok(Started { stream, draft: self.draft, pump })
+    }
+}
+
+/// Where the caller is in its trace: told with the request, in its metadata, or by the current span.
+fn caller_context(parts: &mut http::request::Parts) -> Extracted {
+    if let Some(context) = parts.extensions.remove::<TraceContext>() {
+        return Extracted { baggage: context.baggage.clone(), context: Some(context) };
+    }
+    let told = TraceContext::extract(&parts.headers);
+    if told.context.is_some() || !bridge::is_active() {
+        return told;
+    }
+    let current = bridge::current();
+    if current.context.is_some() { current } else { told }
+}
+
+/// A call under way.
+pub(crate) struct Started {
+    stream: Arc<StreamHandle>,
+    draft: Option<Box<ClientDraft>>,
+    pump: Pump,
+}
+
+impl Started {
+    /// Waits for the head of the response. Dropping the future cancels the call.
+    pub(crate) async fn response(mut self) -> Result<http::Response<ResponseBody>, Status> {
+        let head = match poll_fn(|cx| self.stream.poll_head(cx)).await {
+            Ok(head) => head,
+            Err(status) => {
+                if let Some(draft) = self.draft.take() {
+                    draft.finish(&self.stream, None, status.code().into());
+                }
+                return Err(status);
+            }
+        };
+        let headers = metadata::to_headers(head.metadata)
+            .ok_or_else(|| Status::internal("the exec-server sent malformed response metadata"))?;
+        if let Some(draft) = &mut self.draft {
+            draft.head_status = grpc_status(&headers);
+        }
+        let mut response = http::Response::new(ResponseBody::new(self.stream, self.draft.take(), self.pump));
+        *response.headers_mut() = headers;
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        Ok(response)
+    }
+}
+
+/// Feeds a request's body into its stream. Dropping it stops that.
+pub(super) struct Pump(Option<AbortHandle>);
+
+impl Pump {
+    /// What the body has ready goes out with the `Head`, in one message; only a body that has to be waited for gets a
+    /// task.
+    async fn start(body: Body, stream: Arc<StreamHandle>) -> Self {
+        let mut pump: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(pump(body, stream));
+        let ready = poll_fn(|cx: &mut Context<'_>| Poll::Ready(pump.as_mut().poll(cx).is_ready())).await;
+        Self((!ready).then(|| tokio::spawn(pump).abort_handle()))
+    }
+}
+
+impl Drop for Pump {
+    fn drop(&mut self) {
+        if let Some(task) = &self.0 {
+            task.abort();
+        }
+    }
+}
+
+async fn pump(mut body: Body, stream: Arc<StreamHandle>) {
+    // A stream that has ended takes nothing; its response tells the caller why.
+    while let Some(frame) = body.frame().await {
+        let Ok(frame) = frame else {
+            stream.reset(mux::code::CANCELLED);
+            return;
+        };
+        if let Ok(data) = frame.into_data()
+            && !data.is_empty()
+            && (stream.room().await.is_err() || stream.send_data(data, false).is_err())
+        {
+            return;
+        }
+    }
+    let _ = stream.send_data(bytes::Bytes::new(), true);
+}

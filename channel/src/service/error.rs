@@ -1,0 +1,75 @@
+//! Why a session ended, and how calls report it.
+
+use std::sync::Arc;
+
+use baton_proto::channel::go_away;
+use tonic::{Code, Status};
+
+use crate::link::outer::OuterError;
+use crate::mux::{MuxError, StreamError};
+use crate::session::TransportError;
+
+/// Why a session ended.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SessionError {
+    /// The relay, or the network to it. The text is an unauthenticated hint.
+    #[error("the connection through the relay ended: {0}")]
+    Relay(String),
+    /// What the relay sent is not its protocol.
+    #[error(transparent)]
+    Outer(#[from] OuterError),
+    /// A message did not decrypt, or the key is used up.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// The peer broke the inner protocol or a limit.
+    #[error(transparent)]
+    Mux(#[from] MuxError),
+    /// The exec-server does not know the client's key.
+    #[error("this key is not allowed: ask the exec-server's owner to add the client's public line to its allow-list")]
+    NotAllowed,
+    /// The peer said goodbye.
+    #[error("the other end closed the session ({})", .0.as_str_name())]
+    GoAway(go_away::Reason),
+    /// This end did.
+    #[error("the session was closed")]
+    Closed,
+}
+
+impl SessionError {
+    /// The gRPC status of a call that this end of its session cut short.
+    pub(crate) fn into_status(self) -> Status {
+        let code = match self {
+            Self::NotAllowed => Code::PermissionDenied,
+            Self::Mux(_) | Self::Outer(_) | Self::Transport(TransportError::Decrypt) => Code::Internal,
+            _ => Code::Unavailable,
+        };
+        let mut status = Status::new(code, self.to_string());
+        status.set_source(Arc::new(self));
+        status
+    }
+}
+
+/// The gRPC status of a stream that could not be opened or written.
+pub(crate) fn stream_status(error: StreamError) -> Status {
+    let code = match error {
+        StreamError::TooMany | StreamError::HeadTooLarge => Code::ResourceExhausted,
+        StreamError::GoingAway => Code::Unavailable,
+        StreamError::Closed => Code::Cancelled,
+    };
+    let mut status = Status::new(code, error.to_string());
+    status.set_source(Arc::new(error));
+    status
+}
+
+/// The gRPC status of a stream that was reset with `code`.
+pub(crate) fn reset_status(code: u32) -> Status {
+    let code = Code::from_i32(i32::try_from(code).unwrap_or(2));
+    let message = match code {
+        Code::DeadlineExceeded => "the call's deadline passed",
+        Code::Cancelled => "the call was cancelled",
+        Code::ResourceExhausted => "the exec-server has too many calls in this session",
+        _ => "the call was reset by the other end",
+    };
+    // A reset never means success.
+    Status::new(if code == Code::Ok { Code::Unknown } else { code }, message)
+}

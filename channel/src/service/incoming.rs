@@ -1,0 +1,90 @@
+//! The reader: chunks of the outer response body, opened and handed to the multiplexer.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http_body_util::BodyExt;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::error::SessionError;
+use super::shared::{Shared, StreamHandle};
+use crate::limits;
+use crate::link::hint;
+use crate::link::outer::Deframer;
+use crate::link::stream::OuterStream;
+
+/// Reads until the session ends and returns why. `on_stream` is called for each stream the peer opens; it must not
+/// block, and a stream that nobody reads never stops the reader.
+pub(crate) async fn read(
+    shared: &Arc<Shared>,
+    stream: OuterStream,
+    mut on_stream: impl FnMut(StreamHandle),
+) -> SessionError {
+    let OuterStream { mut body, mut deframer } = stream;
+    let mut received = Instant::now();
+    let error = loop {
+        if let Err(error) = take_messages(shared, &mut deframer, received) {
+            break error;
+        }
+        while let Some(stream) = shared.next_opened() {
+            on_stream(stream);
+        }
+        match next_chunk(shared, &mut body, &mut deframer).await {
+            Ok(()) => received = Instant::now(),
+            Err(error) => break error,
+        }
+    };
+    if shared.is_flushing() {
+        // Letting go of the body now would reset the outer stream under what is still being sent.
+        let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, drain(&mut body)).await;
+    }
+    shared.close(error);
+    // The first reason counts.
+    shared.ended().unwrap_or(SessionError::Closed)
+}
+
+fn take_messages(shared: &Shared, deframer: &mut Deframer, received: Instant) -> Result<(), SessionError> {
+    while let Some((message, stamp)) = deframer.next()? {
+        if !shared.receive(received, stamp, &message) {
+            break;
+        }
+    }
+    shared.ended().map_or(Ok(()), Err)
+}
+
+/// Waits for the next chunk, or for the session to be ended from outside.
+async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -> Result<(), SessionError> {
+    let frame = tokio::select! {
+        biased;
+        frame = body.frame() => frame,
+        () = shared.ending() => return Err(shared.ended().unwrap_or(SessionError::Closed)),
+    };
+    match frame {
+        Some(Ok(frame)) => match frame.into_data() {
+            Ok(chunk) => {
+                deframer.push(chunk);
+                Ok(())
+            }
+            Err(frame) => Err(SessionError::Relay(relay_reason(frame.trailers_ref()))),
+        },
+        Some(Err(status)) => Err(SessionError::Relay(hint(status.message()))),
+        None => {
+            deframer.finish()?;
+            Err(SessionError::Relay("the relay closed the stream".into()))
+        }
+    }
+}
+
+async fn drain(body: &mut Body) {
+    while let Some(Ok(_)) = body.frame().await {}
+}
+
+/// What the relay says of the end, for people: unauthenticated.
+fn relay_reason(trailers: Option<&http::HeaderMap>) -> String {
+    let status = trailers.and_then(Status::from_header_map);
+    match status {
+        Some(status) if !status.message().is_empty() => hint(status.message()),
+        _ => "the other end hung up".into(),
+    }
+}

@@ -1,0 +1,20 @@
+//! tonic on top of a session: one HTTP-shaped request and response per stream.
+//!
+//! [`shared`] joins the Noise session and the multiplexer behind one lock; [`outgoing`] is the writer (the body of
+//! the outer request, pulled by HTTP/2 when it has room, so that scheduling happens as late as it can); [`incoming`]
+//! is the reader. [`client`] and [`server`] turn calls into streams and back, and [`record`] turns what was measured
+//! into records.
+
+pub(crate) mod body;
+pub(crate) mod client;
+mod error;
+pub(crate) mod incoming;
+mod metadata;
+pub(crate) mod outgoing;
+pub(crate) mod record;
+pub(crate) mod server;
+pub(crate) mod shared;
+
+pub use body::ResponseBody;
+pub use error::SessionError;
+pub(crate) use error::stream_status;

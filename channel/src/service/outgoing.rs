@@ -1,0 +1,94 @@
+//! The writer: the body of the outer request.
+//!
+//! HTTP/2 pulls it when the outer stream has room, so what is sent next is decided at the last moment; until then
+//! it stays with the multiplexer, where the scheduler can still reorder it.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use baton_proto::limits::NOISE_TAG;
+use baton_trace::record::Anchor;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use tonic::Status;
+
+use super::error::SessionError;
+use super::shared::{Ending, Established, Shared};
+use crate::limits;
+use crate::link::outer::{put_frame, put_frame_header};
+
+/// Everything a session sends, sealed and framed.
+pub(crate) struct Outgoing {
+    shared: Arc<Shared>,
+    plaintext: Vec<u8>,
+}
+
+impl Outgoing {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, plaintext: Vec::new() }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = self.get_mut();
+        let mut state = this.shared.lock();
+        if let Some(Ending::Now(error)) = &state.ending {
+            // Resets the outer stream, so that the relay and the other end notice at once.
+            return Poll::Ready(Some(Err(error.clone().into_status())));
+        }
+        let mut out = BytesMut::new();
+        while let Some(message) = state.handshake.pop_front() {
+            put_frame(&mut out, &message);
+        }
+        if let Some(session) = &mut state.established {
+            while out.len() < limits::WRITE_BATCH {
+                match seal_next(session, &mut this.plaintext, &mut out) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        drop(state);
+                        this.shared.close(error.clone());
+                        return Poll::Ready(Some(Err(error.into_status())));
+                    }
+                }
+            }
+        }
+        this.shared.pass_on_events(&mut state);
+        if !out.is_empty() {
+            return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
+        }
+        if state.ending.is_some() {
+            return Poll::Ready(None);
+        }
+        state.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        // HTTP/2 let go of the stream: nothing can be sent any more.
+        self.shared.close(SessionError::Relay("the outgoing stream was closed".into()));
+    }
+}
+
+/// Builds, seals and frames one message. `false`: there is nothing to send.
+fn seal_next(session: &mut Established, plaintext: &mut Vec<u8>, out: &mut BytesMut) -> Result<bool, SessionError> {
+    if !session.mux.wants_transmit() || !session.mux.transmit(Anchor::now(), plaintext) {
+        return Ok(false);
+    }
+    out.reserve(plaintext.len() + NOISE_TAG + 16);
+    put_frame_header(out, plaintext.len() + NOISE_TAG);
+    session.transport.seal(plaintext, out)?;
+    session.mux.sealed(Instant::now());
+    Ok(true)
+}

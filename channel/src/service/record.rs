@@ -1,0 +1,334 @@
+//! From stamps to records: what each end measured of a call, and how the client puts the server's part on its own
+//! clock.
+//!
+//! Everything that comes from the server or the relay is untrusted: counts are capped by the wire limit, durations
+//! and positions are clamped into the interval between the client's own stamps.
+
+use std::borrow::Cow;
+use std::time::Instant;
+
+use baton_proto::channel::Timings;
+use baton_trace::SpanId;
+use baton_trace::clock::Offset;
+use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::stage::transport::{
+    CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RELAY_FORWARD,
+    RELAY_QUEUE, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
+    TERMINAL_TRANSIT, TRANSIT,
+};
+use baton_trace::stage::{Exporter, StageId};
+use baton_trace::w3c::TraceContext;
+use tokio::sync::oneshot;
+
+use super::shared::StreamHandle;
+use crate::mux::{RelayStamp, Stamps, terminal_stages};
+
+/// When a session was made, for the call that had to wait for it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ConnectTimes {
+    pub(crate) started: Instant,
+    pub(crate) connected: Instant,
+    pub(crate) paired: Instant,
+    pub(crate) established: Instant,
+}
+
+/// A client's record in the making.
+pub(crate) struct ClientDraft {
+    pub(crate) anchor: Anchor,
+    /// `span_id` is the envelope's.
+    pub(crate) context: TraceContext,
+    pub(crate) parent: Option<SpanId>,
+    pub(crate) method: Cow<'static, str>,
+    /// Present when this call had to wait for the session.
+    pub(crate) connect: Option<ConnectTimes>,
+    /// The latest data frame reached the caller.
+    pub(crate) handed: Option<Instant>,
+    /// The status, when the response had it in its headers.
+    pub(crate) head_status: Option<i32>,
+    /// The caller wants the record too.
+    pub(crate) observer: Option<oneshot::Sender<CallRecord>>,
+}
+
+impl ClientDraft {
+    /// The call is over: builds the record and hands it on.
+    pub(crate) fn finish(mut self: Box<Self>, stream: &StreamHandle, timings: Option<Timings>, status: i32) {
+        let (stamps, clock) = stream.measured();
+        let observer = self.observer.take();
+        let record = self.build(&stamps, timings, clock, Instant::now(), status);
+        stream.shared().recorder().finish(&record);
+        if let Some(observer) = observer {
+            // The caller may have lost interest.
+            let _ = observer.send(record);
+        }
+    }
+
+    fn build(
+        self,
+        stamps: &Stamps,
+        timings: Option<Timings>,
+        clock: Option<Offset>,
+        end: Instant,
+        status: i32,
+    ) -> CallRecord {
+        let anchor = self.anchor;
+        let mut stages = Vec::with_capacity(24);
+        let between = |stage, start, end| StageRecord::between(&anchor, stage, start, end);
+        stages.push(between(baton_trace::stage::transport::CALL, anchor.instant, end));
+        let sent = stamps.head_sent;
+        stages.push(between(DISPATCH, anchor.instant, sent.queued.unwrap_or(end)));
+        if let Some(connect) = self.connect {
+            // The session may have been under way before this call wanted it.
+            let clip = |at: Instant| at.max(anchor.instant);
+            for (stage, start, end) in [
+                (CONNECT_DIAL, connect.started, connect.connected),
+                (CONNECT_PAIR, connect.connected, connect.paired),
+                (CONNECT_HANDSHAKE, connect.paired, connect.established),
+            ] {
+                if end > anchor.instant {
+                    stages.push(between(stage, clip(start), end));
+                }
+            }
+        }
+        if let (Some(queued), Some(taken)) = (sent.queued, sent.taken) {
+            stages.push(between(CLIENT_QUEUE, queued, taken));
+        }
+        if let (Some(taken), Some(sealed)) = (sent.taken, sent.sealed) {
+            stages.push(between(CLIENT_SEAL, taken, sealed));
+        }
+        if let (Some(sealed), Some(timings)) = (sent.sealed, timings) {
+            let last = stamps.last_data_received;
+            let window = Window {
+                sent_ns: anchor.offset_ns(sealed),
+                back_ns: anchor.offset_ns(last.map_or(end, |last| last.at)),
+                answered: last.is_some(),
+                relay_back: last.map(|last| last.relay).unwrap_or_default(),
+            };
+            // Without a sample both clocks are taken for equal; the clamping below keeps that harmless.
+            let server_clock = clock.map_or(0, |clock| clock.offset_ns);
+            window.place(&anchor, &timings, server_clock, &mut stages);
+        }
+        if let Some(last) = stamps.last_data_received {
+            stages.push(between(TERMINAL_OPEN, last.at, last.opened));
+            if let Some(handed) = self.handed {
+                stages.push(between(TERMINAL_NOTIFY, last.opened, handed));
+            }
+        }
+        CallRecord {
+            side: Side::Client,
+            context: self.context,
+            parent: self.parent,
+            link: None,
+            method: self.method,
+            anchor,
+            stages,
+            status: RpcStatus(status),
+            clock,
+            attributes: Vec::new(),
+        }
+    }
+}
+
+/// The part of a call in which the client only waits: from its last own stamp on the way out to its first on the way
+/// back.
+struct Window {
+    sent_ns: i64,
+    back_ns: i64,
+    /// A data frame came back, so there is a terminal transit.
+    answered: bool,
+    relay_back: RelayStamp,
+}
+
+impl Window {
+    /// Places the server's stages between the two stamps. Their sum is exact; where the two transits divide what is
+    /// left follows from the clocks' offset, as far as it fits.
+    fn place(&self, anchor: &Anchor, timings: &Timings, server_clock: i64, stages: &mut Vec<StageRecord>) {
+        let ns = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let mut relay_out = RelayStamp::default();
+        let mut server_end = 0i64;
+        for timing in &timings.stages {
+            match StageId(u8::try_from(timing.stage).unwrap_or(u8::MAX)) {
+                RELAY_QUEUE => relay_out.queue_ns = timing.duration_ns,
+                RELAY_FORWARD => relay_out.forward_ns = timing.duration_ns,
+                _ => server_end = server_end.max(ns(timing.start_ns).saturating_add(ns(timing.duration_ns))),
+            }
+        }
+        let slack = (self.back_ns - self.sent_ns).saturating_sub(server_end).max(0);
+        // Received by the server's clock, on ours.
+        let received = i128::from(timings.received_unix_ns) - i128::from(server_clock) - i128::from(anchor.unix_ns);
+        let least = self.sent_ns + relay_total(relay_out).min(slack);
+        let most = (self.sent_ns + slack - relay_total(self.relay_back).min(slack)).max(least);
+        let base = received.clamp(least.into(), most.into()) as i64;
+        let clamp = |at: i64| at.clamp(self.sent_ns, self.back_ns);
+
+        push_transit(stages, [TRANSIT, RELAY_QUEUE, RELAY_FORWARD], self.sent_ns, clamp(base), relay_out);
+        for timing in &timings.stages {
+            let stage = StageId(u8::try_from(timing.stage).unwrap_or(u8::MAX));
+            // A server reports what a server measures, nothing else.
+            if !stage.def().is_some_and(|def| def.exporter == Exporter::Server) {
+                continue;
+            }
+            let start_ns = clamp(base.saturating_add(ns(timing.start_ns)));
+            let end_ns = clamp(base.saturating_add(ns(timing.start_ns)).saturating_add(ns(timing.duration_ns)));
+            let attempt = u8::try_from(timing.attempt).unwrap_or(u8::MAX);
+            stages.push(StageRecord { stage, attempt, start_ns, end_ns, estimated: false });
+        }
+        if self.answered {
+            let start = clamp(base.saturating_add(server_end));
+            let ids = [TERMINAL_TRANSIT, TERMINAL_RELAY_QUEUE, TERMINAL_RELAY_FORWARD];
+            push_transit(stages, ids, start, self.back_ns, self.relay_back);
+        }
+    }
+}
+
+fn relay_total(stamp: RelayStamp) -> i64 {
+    i64::try_from(stamp.queue_ns.saturating_add(stamp.forward_ns)).unwrap_or(i64::MAX)
+}
+
+/// A transit and its two relay stages, clamped to it and placed in its middle. A stamp of nothing at all is no stage.
+fn push_transit(
+    stages: &mut Vec<StageRecord>,
+    [transit, queue, forward]: [StageId; 3],
+    start_ns: i64,
+    end_ns: i64,
+    relay: RelayStamp,
+) {
+    let end_ns = end_ns.max(start_ns);
+    stages.push(StageRecord { stage: transit, attempt: 0, start_ns, end_ns, estimated: false });
+    if relay == RelayStamp::default() {
+        return;
+    }
+    let room = end_ns - start_ns;
+    let clamped = |ns: u64, room: i64| i64::try_from(ns).unwrap_or(i64::MAX).min(room);
+    let forward_ns = clamped(relay.forward_ns, room);
+    let queue_ns = clamped(relay.queue_ns, room - forward_ns);
+    let start = start_ns + (room - forward_ns - queue_ns) / 2;
+    let middle = start + forward_ns;
+    let estimated = |stage, start_ns, end_ns| StageRecord { stage, attempt: 0, start_ns, end_ns, estimated: true };
+    stages.push(estimated(forward, start, middle));
+    stages.push(estimated(queue, middle, middle + queue_ns));
+}
+
+/// A server's record, complete but for what happens to its last data frame.
+pub(crate) struct ServerDraft {
+    pub(crate) record: CallRecord,
+}
+
+impl ServerDraft {
+    /// Adds what the writer did.
+    pub(crate) fn complete(mut self, stamps: &Stamps) -> CallRecord {
+        self.record.stages.extend(terminal_stages(&self.record.anchor, &stamps.last_data_sent));
+        self.record
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use baton_proto::channel::StageTiming;
+    use baton_trace::stage::exec::PROCESS;
+    use baton_trace::stage::transport::{CALL, RPC, SERVER_OPEN, TERMINAL_SEAL};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::mux::{ReceivedStamps, SentStamps};
+
+    const US: u64 = 1_000;
+
+    fn draft(anchor: Anchor) -> ClientDraft {
+        ClientDraft {
+            anchor,
+            context: TraceContext::new_root(true),
+            parent: None,
+            method: "a.B/C".into(),
+            connect: None,
+            handed: None,
+            head_status: None,
+            observer: None,
+        }
+    }
+
+    fn timing(stage: StageId, start_us: u64, duration_us: u64) -> StageTiming {
+        StageTiming { stage: stage.0.into(), start_ns: start_us * US, duration_ns: duration_us * US, attempt: 0 }
+    }
+
+    /// Sent after 30 µs, answered after 530 µs, over after 560 µs.
+    fn stamps(anchor: &Anchor, relay: RelayStamp) -> (Stamps, Instant) {
+        let at = |us| anchor.instant + Duration::from_micros(us);
+        let stamps = Stamps {
+            head_sent: SentStamps { queued: Some(at(10)), taken: Some(at(20)), sealed: Some(at(30)) },
+            last_data_received: Some(ReceivedStamps { at: at(530), opened: at(540), relay }),
+            ..Stamps::default()
+        };
+        (stamps, at(560))
+    }
+
+    fn span(record: &CallRecord, stage: StageId) -> (i64, i64) {
+        let stage = record.stage(stage).unwrap();
+        (stage.start_ns / 1_000, stage.end_ns / 1_000)
+    }
+
+    #[test]
+    fn the_servers_part_lies_where_the_clock_offset_puts_it() {
+        let anchor = Anchor { instant: Instant::now(), unix_ns: 1_000_000_000 };
+        let (stamps, end) = stamps(&anchor, RelayStamp { queue_ns: 10 * US, forward_ns: 20 * US });
+        // The server's clock is 5 ms ahead; it had the request 80 µs after the call began.
+        let timings = Timings {
+            received_unix_ns: anchor.unix_ns + 80 * US + 5_000 * US,
+            stages: vec![
+                timing(SERVER_OPEN, 0, 5),
+                timing(RPC, 10, 380),
+                timing(TERMINAL_SEAL, 395, 5),
+                timing(RELAY_QUEUE, 0, 4),
+                timing(RELAY_FORWARD, 0, 6),
+            ],
+        };
+        let clock = Offset { offset_ns: 5_000_000, error_ns: 50_000 };
+        let record = draft(anchor).build(&stamps, Some(timings), Some(clock), end, 0);
+        assert_eq!(span(&record, CALL), (0, 560));
+        assert_eq!(span(&record, TRANSIT), (30, 80));
+        assert_eq!(span(&record, RELAY_FORWARD), (50, 56));
+        assert_eq!(span(&record, RELAY_QUEUE), (56, 60));
+        assert_eq!(span(&record, SERVER_OPEN), (80, 85));
+        assert_eq!(span(&record, RPC), (90, 470));
+        assert_eq!(span(&record, TERMINAL_TRANSIT), (480, 530));
+        assert!(record.stage(RELAY_QUEUE).unwrap().estimated);
+    }
+
+    #[test]
+    fn a_wrong_clock_moves_the_servers_part_but_not_out_of_its_window() {
+        let anchor = Anchor { instant: Instant::now(), unix_ns: 1_000_000_000 };
+        let (stamps, end) = stamps(&anchor, RelayStamp::default());
+        for received_unix_ns in [0, anchor.unix_ns, u64::MAX] {
+            let timings = Timings { received_unix_ns, stages: vec![timing(PROCESS, 0, 400)] };
+            let record = draft(anchor).build(&stamps, Some(timings), None, end, 0);
+            let (start, stop) = span(&record, PROCESS);
+            assert!(start >= 30 && stop <= 530 && stop - start == 400, "{start} {stop}");
+        }
+    }
+
+    proptest! {
+        /// Whatever a server or a relay claims, every stage lies inside the envelope.
+        #[test]
+        fn lies_stay_inside_the_envelope(
+            received_unix_ns: u64,
+            offset_ns: i64,
+            queue_ns: u64,
+            forward_ns: u64,
+            claims in prop::collection::vec((any::<u32>(), any::<u64>(), any::<u64>()), 0..20),
+        ) {
+            let anchor = Anchor { instant: Instant::now(), unix_ns: 1_000_000_000 };
+            let (stamps, end) = stamps(&anchor, RelayStamp { queue_ns, forward_ns });
+            let stages = claims
+                .into_iter()
+                .map(|(stage, start_ns, duration_ns)| StageTiming { stage: stage % 40, start_ns, duration_ns, attempt: 0 })
+                .collect();
+            let clock = Offset { offset_ns, error_ns: 0 };
+            let timings = Timings { received_unix_ns, stages };
+            let record = draft(anchor).build(&stamps, Some(timings), Some(clock), end, 0);
+            for stage in &record.stages {
+                prop_assert!(0 <= stage.start_ns && stage.start_ns <= stage.end_ns && stage.end_ns <= 560_000, "{stage:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! A call, from the server's side: one task that runs the handler and pumps its response out.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Instant;
+
+use baton_proto::channel::Head;
+use baton_trace::bridge;
+use baton_trace::call::ServerCall;
+use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, RPC, SERVER_OPEN, SERVER_QUEUE};
+use baton_trace::w3c::TraceContext;
+use http::HeaderValue;
+use http::header::{CONTENT_TYPE, TE};
+use http_body_util::BodyExt;
+use opentelemetry::trace::FutureExt;
+use tonic::Status;
+use tonic::body::Body;
+
+use super::body::{RequestBody, grpc_status};
+use super::metadata;
+use super::record::ServerDraft;
+use super::shared::StreamHandle;
+use crate::allow::Peer;
+use crate::mux::{ReceivedStamps, RelayStamp, TimingsDraft};
+
+/// What a session's calls are handed to: any tonic service.
+pub trait Service:
+    tower_service::Service<
+        http::Request<Body>,
+        Response = http::Response<Body>,
+        Error = Infallible,
+        Future: Send + 'static,
+    > + Clone
+    + Send
+    + Sync
+    + 'static
+{
+}
+
+impl<S> Service for S where
+    S: tower_service::Service<
+            http::Request<Body>,
+            Response = http::Response<Body>,
+            Error = Infallible,
+            Future: Send + 'static,
+        > + Clone
+        + Send
+        + Sync
+        + 'static
+{
+}
+
+/// Serves one stream in a task of its own.
+pub(crate) fn spawn(stream: StreamHandle, service: impl Service, peer: Arc<Peer>) {
+    let id = stream.id();
+    let shared = Arc::clone(stream.shared());
+    let task = tokio::spawn(serve(stream, service, peer));
+    shared.serving(id, task.abort_handle());
+}
+
+async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>) {
+    let stream = Arc::new(stream);
+    // Both were there when the stream was announced; a reset may have taken them since.
+    let Ok(Some((head, arrival))) = stream.with_mux(|mux| {
+        let arrival = mux.stamps(stream.id())?.head_received?;
+        Some((mux.take_head(stream.id())?, arrival))
+    }) else {
+        return;
+    };
+    let wants_timings = head.timings;
+    let Some(inbound) = Inbound::new(&stream, head, arrival, &peer) else {
+        let status = Status::invalid_argument("malformed request metadata");
+        return respond(&stream, status.into_http(), None).await;
+    };
+    let Inbound { mut request, call, trace } = inbound;
+    call.record(SERVER_OPEN, arrival.at, arrival.opened);
+    let started = Instant::now();
+    call.record(SERVER_QUEUE, arrival.opened, started);
+    request.extensions_mut().insert(Arc::clone(&call));
+    request.extensions_mut().insert(peer);
+    let handler = async move {
+        match std::future::poll_fn(|cx| service.poll_ready(cx)).await {
+            Ok(()) => service.call(request).await,
+        }
+    };
+    let Ok(response) = handler.with_context(bridge::attach(call.context())).await;
+    let finish = Finish { call, trace, started, relay: arrival.relay, wants_timings };
+    respond(&stream, response, Some(finish)).await;
+}
+
+/// A request as its handler gets it.
+struct Inbound {
+    request: http::Request<Body>,
+    call: Arc<ServerCall>,
+    trace: Trace,
+}
+
+/// What the server's record needs to know of the caller's trace.
+struct Trace {
+    context: TraceContext,
+    link: Option<TraceContext>,
+    method: String,
+}
+
+impl Inbound {
+    fn new(stream: &Arc<StreamHandle>, head: Head, arrival: ReceivedStamps, peer: &Peer) -> Option<Self> {
+        let mut headers = metadata::to_headers(head.metadata)?;
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert(TE, HeaderValue::from_static("trailers"));
+        let uri = http::Uri::try_from(head.path.as_str()).ok()?;
+        let method = uri.path().trim_start_matches('/').to_owned();
+
+        let extracted = TraceContext::extract(&headers);
+        let (context, link) = peer.admit(extracted);
+        let recording = head.timings || (stream.shared().recorder().is_on() && context.is_sampled());
+        let anchor = anchor_at(arrival.at);
+        let call = Arc::new(ServerCall::new(&context, anchor, recording));
+
+        let mut request = http::Request::new(Body::new(RequestBody::new(Arc::clone(stream))));
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = uri;
+        *request.version_mut() = http::Version::HTTP_2;
+        *request.headers_mut() = headers;
+        Some(Self { request, call, trace: Trace { context, link, method } })
+    }
+}
+
+/// Both clocks as they stood at `at`, shortly ago.
+fn anchor_at(at: Instant) -> Anchor {
+    let now = Anchor::now();
+    Anchor { instant: at, unix_ns: now.unix_ns_of(at) }
+}
+
+/// What it takes to complete the record of a call once its last frame is queued.
+struct Finish {
+    call: Arc<ServerCall>,
+    trace: Trace,
+    started: Instant,
+    relay: RelayStamp,
+    wants_timings: bool,
+}
+
+impl Finish {
+    fn stages(&self) -> Vec<StageRecord> {
+        let mut stages = self.call.stages();
+        let anchor = self.call.anchor();
+        stages.push(StageRecord::between(anchor, RPC, self.started, Instant::now()));
+        stages
+    }
+
+    /// The relay's stamp on the request, for the client. Durations only: their position is the client's to estimate.
+    fn relay_stages(&self) -> impl Iterator<Item = StageRecord> {
+        let durations = [(RELAY_QUEUE, self.relay.queue_ns), (RELAY_FORWARD, self.relay.forward_ns)];
+        durations.into_iter().filter(|(_, ns)| *ns > 0).map(|(stage, ns)| StageRecord {
+            stage,
+            attempt: 0,
+            start_ns: 0,
+            end_ns: i64::try_from(ns).unwrap_or(i64::MAX),
+            estimated: true,
+        })
+    }
+
+    fn into_drafts(self, status: i32, export: bool) -> (Option<TimingsDraft>, Option<Box<ServerDraft>>) {
+        if !self.call.is_recording() {
+            return (None, None);
+        }
+        let stages = self.stages();
+        let anchor = *self.call.anchor();
+        let timings = self.wants_timings.then(|| {
+            let mut stages = stages.clone();
+            stages.extend(self.relay_stages());
+            TimingsDraft { anchor, stages }
+        });
+        let export = export && self.trace.context.is_sampled();
+        let draft = export.then(|| {
+            Box::new(ServerDraft {
+                record: CallRecord {
+                    side: Side::Server,
+                    context: self.trace.context,
+                    parent: None,
+                    link: self.trace.link,
+                    method: self.trace.method.into(),
+                    anchor,
+                    stages,
+                    status: RpcStatus(status),
+                    clock: None,
+                    attributes: Vec::new(),
+                },
+            })
+        });
+        (timings, draft)
+    }
+}
+
+/// Pumps a response out. Its head leaves with its first data when that is ready at once.
+async fn respond(stream: &Arc<StreamHandle>, response: http::Response<Body>, finish: Option<Finish>) {
+    let (parts, mut body) = response.into_parts();
+    let head_status = grpc_status(&parts.headers);
+    let head = Head { metadata: metadata::from_headers(&parts.headers), ..Head::default() };
+    if stream.send_head(&head).is_err() {
+        return;
+    }
+    let mut trailers = http::HeaderMap::new();
+    while let Some(frame) = body.frame().await {
+        let frame = match frame {
+            Ok(frame) => frame,
+            // The handler's body failed without a status of its own.
+            Err(status) => http_body::Frame::trailers(status_trailers(&status)),
+        };
+        match frame.into_data() {
+            Ok(data) if data.is_empty() => {}
+            Ok(data) => {
+                if stream.room().await.is_err() || stream.send_data(data, false).is_err() {
+                    return;
+                }
+            }
+            Err(frame) => {
+                trailers = frame.into_trailers().unwrap_or_default();
+                break;
+            }
+        }
+    }
+    // tonic ends every body with trailers, or puts the status into the head; anything else is a handler cut short.
+    if head_status.is_none() && grpc_status(&trailers).is_none() {
+        trailers = status_trailers(&Status::unknown("the handler ended its response without a status"));
+    }
+    let status = grpc_status(&trailers).or(head_status).unwrap_or(tonic::Code::Unknown.into());
+    let export = stream.shared().recorder().is_on();
+    let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, export));
+    // Fails only when the session or the call has ended, and then nobody waits for it.
+    let _ = stream.send_trailers(metadata::from_headers(&trailers), timings, draft);
+}
+
+fn status_trailers(status: &Status) -> http::HeaderMap {
+    let mut trailers = http::HeaderMap::new();
+    // Fails only for a message that no header can hold; the code alone will do then.
+    if status.add_header(&mut trailers).is_err() {
+        trailers = http::HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from(i32::from(status.code())));
+    }
+    trailers
+}
