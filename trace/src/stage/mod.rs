@@ -5,12 +5,15 @@
 //! written down anywhere else.
 
 pub mod exec;
+mod markdown;
 pub mod transport;
 
 use std::fmt;
 
 use aws_lc_rs::digest;
 use opentelemetry::{SpanId, TraceId};
+
+pub use markdown::markdown;
 
 /// Wire id of a stage: stable for ever, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

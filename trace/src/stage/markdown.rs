@@ -1,0 +1,43 @@
+//! The tables as they stand in `docs/STAGES.md`.
+
+use std::fmt::Write as _;
+
+use super::{Exporter, Kind, StageDef, exec, transport};
+
+/// Both tables in Markdown, under a heading each.
+pub fn markdown() -> String {
+    let mut out = String::new();
+    table(&mut out, "Any call over the channel", transport::STAGES);
+    out.push('\n');
+    table(&mut out, "Processes", exec::STAGES);
+    out
+}
+
+fn table(out: &mut String, title: &str, stages: &[StageDef]) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        out,
+        "### {title}\n\n| id | stage | under | kind | from | to | exported by | covers |\n|---:|---|---|---|---|---|---|---|"
+    );
+    for def in stages {
+        let parent = def
+            .parent
+            .map_or("–".to_owned(), |parent| format!("`{}`", parent.name()));
+        let kind = match def.kind {
+            Kind::Internal => "internal",
+            Kind::Client => "client",
+            Kind::Server => "server",
+        };
+        let exporter = match def.exporter {
+            Exporter::Client => "client",
+            Exporter::Relay => "client, for the relay",
+            Exporter::Server => "server",
+        };
+        let covers = if def.covers { "yes" } else { "no" };
+        let _ = writeln!(
+            out,
+            "| {} | `{}` | {parent} | {kind} | {} | {} | {exporter} | {covers} |",
+            def.id.0, def.name, def.from, def.to,
+        );
+    }
+}
