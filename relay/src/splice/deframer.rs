@@ -300,6 +300,20 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_a_spliced_frame_are_stable() {
+        let body = Bytes::from_static(&[0, 0, 0, 0, 4, 0x0a, 2, 0xaa, 0xbb]);
+        assert_eq!(
+            splice(body, &[9]).unwrap(),
+            [
+                0, 0, 0, 0, 18, // prefix: 4 and the stamp's 14
+                0x0a, 2, 0xaa, 0xbb, // noise, as it came
+                0x10, 0xc0, 0x84, 0xbd, 0x80, 0x80, 0x00, // queue_ns: 1 ms
+                0x18, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, // forward_ns: 0
+            ]
+        );
+    }
+
+    #[test]
     fn a_frame_that_trickles_in_is_timed_from_its_first_byte_to_its_last() {
         let frames = [Frame {
             noise: vec![7; 10].into(),

@@ -19,6 +19,7 @@ async fn fill(side: &Side) -> u32 {
     while let Ok(taken) = timeout(STALLED, side.writer.send_raw(numbered(count))).await {
         assert!(taken, "the stream ended");
         count += 1;
+        assert!(count < 1_000, "nothing stops the writer");
     }
     count
 }

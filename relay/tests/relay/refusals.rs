@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use baton_proto::{ExecServerId, header};
 use baton_relay::{Limits, Refused};
+use tokio::io::AsyncReadExt;
 use tonic::Code;
 
 use crate::support::{DIAL_TOKEN, ExecServer, Peer, World, assert_status, new_session, pushback, soon};
@@ -306,6 +307,10 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     })
     .await;
     let mut exec_server = ExecServer::register(&relay, 1).await;
+    let mut silent = tokio::net::TcpStream::connect(relay.addr).await.unwrap();
+    let mut heard = Vec::new();
+    let read = silent.read_to_end(&mut heard);
+    let _ = soon("the end of a connection that says nothing at all", read).await;
     let idle = Peer::connect(&relay).await;
     soon("the idle connection's end", idle.closed()).await;
     let client = Peer::connect(&relay).await;
