@@ -1,1 +1,20 @@
-//! x
+//! Runs processes for clients: the service `baton.exec.v1.Exec`.
+//!
+//! * [`service`]: the RPCs, from a checked `Start` to the stream of events;
+//! * [`process`]: one process from spawn to reaping, and the table of all of them;
+//! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
+//! * [`limits`]: every bound, with its reason and what it can cost.
+//!
+//! The service is an ordinary tonic service. Whatever serves it says who is calling by putting a [`ClientKey`]
+//! into the request's extensions, and may add an `Arc<ServerCall>` to have stages measured and the trace handed on.
+
+mod client_key;
+mod error;
+pub mod limits;
+pub mod log;
+pub mod process;
+pub mod service;
+
+pub use client_key::ClientKey;
+pub use error::{InvalidStart, RequestError, StartError};
+pub use service::ExecService;

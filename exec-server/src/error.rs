@@ -1,0 +1,159 @@
+//! Why a `Run` fails, and how that travels: a gRPC code, a sentence, and an `ExecError` in the status details.
+//!
+//! No text here holds an argument or a variable: a status message may end up in telemetry.
+
+use std::io;
+
+use baton_proto::exec::ExecError;
+use baton_proto::exec::exec_error::Kind;
+use prost::Message as _;
+use tonic::{Code, Status};
+
+/// Nothing was started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Server's fault: whatever serves the RPC did not say who calls.
+    #[error("the caller of this request is not known")]
+    Unauthenticated,
+    /// Client's fault: not a start that makes sense.
+    #[error("{0}")]
+    Invalid(#[from] InvalidStart),
+    /// Nobody's fault: the server was restarted since the client's first attempt.
+    #[error("this start was meant for an earlier life of the server; whether it ran there is unknown")]
+    Lost,
+    /// Client's fault.
+    #[error("this process id is running or ran recently; choose a new one")]
+    Conflict,
+    /// Nobody's fault: try again later.
+    #[error("the server already runs {0} processes, its limit; try again when one has ended")]
+    TooManyProcesses(usize),
+    /// The server is going away.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// Client's fault.
+    #[error("command not found: it is no path to a file, and in no directory of the command's PATH")]
+    CommandNotFound,
+    /// Client's fault.
+    #[error("the command is not executable: check its permissions, its format, and the interpreter it names")]
+    NotExecutable,
+    /// Client's fault.
+    #[error("the working directory does not exist, is not a directory, or may not be entered")]
+    BadCwd,
+    /// Server's fault: processes, memory, descriptors.
+    #[error("the operating system refused to start the process: {0}")]
+    SpawnFailed(#[source] io::Error),
+}
+
+/// What is wrong with a `Start`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum InvalidStart {
+    /// Something else came first, or nothing did.
+    #[error("the first request of Run must be Start")]
+    NotFirst,
+    /// No `Start` came within [`crate::limits::START_TIMEOUT`].
+    #[error("no Start came in time")]
+    TooLate,
+    /// Not 16 bytes.
+    #[error("process_id must be 16 bytes")]
+    ProcessId,
+    /// Not 16 bytes.
+    #[error("epoch must be 16 bytes")]
+    Epoch,
+    /// No program.
+    #[error("argv is empty")]
+    EmptyArgv,
+    /// The operating system ends a string there.
+    #[error("an argument contains a NUL byte")]
+    NulInArgv,
+    /// The operating system ends a string there.
+    #[error("the working directory contains a NUL byte")]
+    NulInCwd,
+    /// The operating system ends a string there.
+    #[error("an environment variable contains a NUL byte")]
+    NulInEnvironment,
+    /// Empty, or with a '='.
+    #[error("the name of an environment variable is empty or contains '='")]
+    VariableName,
+}
+
+/// A request after `Start` that makes no sense. All are the client's fault; the process is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RequestError {
+    /// Only one per call.
+    #[error("a second Start on one call")]
+    SecondStart,
+    /// No kind that this version knows.
+    #[error("a request without a known kind")]
+    Unknown,
+    /// `Start` did not ask for stdin.
+    #[error("stdin was not asked for in Start")]
+    StdinNotAsked,
+    /// After `StdinClose`.
+    #[error("stdin was already closed")]
+    StdinClosed,
+    /// A gap or a repetition.
+    #[error("stdin continues at {expected}, not at {received}")]
+    StdinOffset {
+        /// Bytes received so far.
+        expected: u64,
+        /// What the request said.
+        received: u64,
+    },
+    /// The requests ended without `StdinClose`, so stdin may be incomplete and must not look complete to the child.
+    #[error("the requests ended before StdinClose")]
+    StdinCut,
+    /// An event that does not exist yet.
+    #[error("acknowledged event {received} of {last}")]
+    Ack {
+        /// The last event there is.
+        last: u64,
+        /// What the request said.
+        received: u64,
+    },
+    /// Not a request, or too long.
+    #[error("a request could not be read")]
+    Unreadable,
+}
+
+impl From<StartError> for Status {
+    fn from(error: StartError) -> Self {
+        let message = error.to_string();
+        let (code, kind) = match error {
+            StartError::Unauthenticated => return Status::unauthenticated(message),
+            StartError::ShuttingDown => return Status::unavailable(message),
+            StartError::Invalid(_) => (Code::InvalidArgument, Kind::InvalidStart),
+            StartError::Lost => (Code::Aborted, Kind::Lost),
+            StartError::Conflict => (Code::AlreadyExists, Kind::Conflict),
+            StartError::TooManyProcesses(_) => (Code::ResourceExhausted, Kind::TooManyProcesses),
+            StartError::CommandNotFound => (Code::NotFound, Kind::CommandNotFound),
+            StartError::NotExecutable => (Code::PermissionDenied, Kind::NotExecutable),
+            StartError::BadCwd => (Code::FailedPrecondition, Kind::BadCwd),
+            StartError::SpawnFailed(_) => (Code::ResourceExhausted, Kind::SpawnFailed),
+        };
+        detailed(code, kind, message)
+    }
+}
+
+impl From<RequestError> for Status {
+    fn from(error: RequestError) -> Self {
+        let kind = match error {
+            RequestError::Ack { .. } => Kind::InvalidAck,
+            RequestError::StdinNotAsked
+            | RequestError::StdinClosed
+            | RequestError::StdinOffset { .. }
+            | RequestError::StdinCut => Kind::InvalidStdin,
+            RequestError::SecondStart | RequestError::Unknown | RequestError::Unreadable => {
+                Kind::InvalidStart
+            }
+        };
+        detailed(Code::InvalidArgument, kind, error.to_string())
+    }
+}
+
+fn detailed(code: Code, kind: Kind, message: String) -> Status {
+    let detail = ExecError {
+        kind: kind.into(),
+        message: message.clone(),
+    };
+    Status::with_details(code, message, detail.encode_to_vec().into())
+}

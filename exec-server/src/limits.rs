@@ -1,0 +1,51 @@
+//! Every bound of this crate: what it protects, and what it can cost.
+
+use std::time::Duration;
+
+/// Processes alive at once, over all clients, those being killed included. Protects the machine's process table and
+/// descriptors (four a process, five with stdin). Worst case of memory: this × (2 × [`LOG_BYTES`] + [`REQUEST_BYTES`]).
+pub const MAX_PROCESSES: usize = 256;
+
+/// Output and event headers that one process's log holds before its pipes are no longer read, and the child so
+/// blocks. Four reads of [`READ_BYTES`]: enough for the sender never to wait for a read, small enough to stay in
+/// cache. Blocks of buffer are at least half used, so memory is at most twice this.
+pub const LOG_BYTES: usize = 256 * 1024;
+
+/// Largest read of a pipe, and so largest `Output`: a pipe holds 64 KiB by default.
+pub const READ_BYTES: usize = 64 * 1024;
+
+/// First read buffer of a process. Most commands write little; a read that fills it moves on to [`READ_BYTES`].
+pub const FIRST_READ_BYTES: usize = 4 * 1024;
+
+/// Reads of one process in a row before other tasks run. Protects them, and the process's own exit, from a child that
+/// writes faster than its output is taken.
+pub const READS_PER_TURN: usize = 8;
+
+/// Largest request: a `Start` with its arguments and environment (Linux itself allows 2 MiB by default), or a chunk
+/// of stdin. One is held a process, while the child does not take it.
+pub const REQUEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// From the call to its `Start`. Protects handlers from a client that opens calls and says nothing.
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Wait for pipes that a descendant holds open after the exit, unless `Start` says otherwise: long enough for a
+/// pipeline's tail to write its last line.
+pub const DRAIN_DEFAULT: Duration = Duration::from_secs(2);
+
+/// Longest drain a client may ask for; more is cut to this. Protects the process table.
+pub const DRAIN_MAX: Duration = Duration::from_secs(60 * 60);
+
+/// Between SIGTERM and SIGKILL when a client has gone away or the server shuts down: shells and build tools remove
+/// their temporary files, and what ignores SIGTERM does not outlive its caller noticeably. A process that is being killed
+/// keeps its place in the table for this long.
+pub const KILL_GRACE: Duration = Duration::from_millis(200);
+
+/// Longest wait for all processes at shutdown: [`KILL_GRACE`], and time for the kernel to end what SIGKILL hit.
+pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long the id of a finished process stays taken, so that a repeated start cannot run a command twice. Longer than
+/// a client keeps trying to recover a call.
+pub const FINISHED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// Finished ids kept at most; beyond it the oldest is forgotten before its time. About 150 bytes each: 1.5 MB.
+pub const FINISHED_MAX: usize = 10_000;

@@ -1,0 +1,282 @@
+//! The task of one process: reads its pipes, watches its exit, feeds its stdin, kills it, and ends it in order.
+//!
+//! It is one task, apart from the RPC that started it, so that the exit is seen while the client reads nothing and the
+//! kill happens when the client is gone. Within one wake-up the order is: requests, orders, pipes, exit, time. Pipes before
+//! the exit, because a short command's output and exit often arrive together and people like them in that order;
+//! the exit never waits for a pipe, since one turn reads no more than [`READS_PER_TURN`] times.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{Exited, Output, OutputStream, RunRequest, Started};
+use baton_trace::call::ServerCall;
+use baton_trace::record::unix_now_ns;
+use baton_trace::stage::exec;
+use bytes::Bytes;
+use tokio::io::AsyncRead;
+use tokio::process::{ChildStderr, ChildStdout};
+use tokio::time::{Sleep, sleep_until};
+use tonic::{Status, Streaming};
+
+use super::follow::Events;
+use super::kill::Kill;
+use super::launch::Launch;
+use super::leader::Leader;
+use super::life::Life;
+use super::output::ReadBuffer;
+use super::shared::Shared;
+use super::spawn::{Spawned, spawn};
+use super::stdin;
+use super::table::{ProcessTable, Registration};
+use crate::client_key::ClientKey;
+use crate::error::{RequestError, StartError};
+use crate::limits::READS_PER_TURN;
+
+/// Starts a process and returns its events. Must be called in a tokio runtime; blocks until the child's exec.
+pub(crate) fn run(
+    table: &Arc<ProcessTable>,
+    client: ClientKey,
+    launch: &Launch,
+    call: Option<Arc<ServerCall>>,
+    requests: Streaming<RunRequest>,
+) -> Result<Events, StartError> {
+    let begun = Instant::now();
+    let mut registration = table.register((client, launch.process_id), begun)?;
+    let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
+    let Spawned {
+        leader,
+        stdin,
+        stdout,
+        stderr,
+    } = spawn(launch, context.as_ref())?;
+    let spawned = Instant::now();
+    registration.started();
+    let shared = registration.shared().clone();
+    let events = Events::new(shared.clone());
+    shared.append(Kind::Started(Started { pid: leader.pid() }));
+    let driver = Driver {
+        leader,
+        stdout: Some(stdout),
+        stderr: Some(stderr),
+        buffer: ReadBuffer::new(),
+        turn: OutputStream::Stdout,
+        life: Life::new(begun, spawned, launch.drain),
+        kill: Kill::Idle,
+        timer: None,
+        shared: shared.clone(),
+        registration,
+        call,
+    };
+    tokio::spawn(async move {
+        let requests = stdin::pump(requests, stdin, &shared);
+        driver.drive(requests).await;
+    });
+    Ok(events)
+}
+
+struct Driver {
+    leader: Leader,
+    /// `None` at its end.
+    stdout: Option<ChildStdout>,
+    /// `None` at its end.
+    stderr: Option<ChildStderr>,
+    buffer: ReadBuffer,
+    /// The pipe to read next.
+    turn: OutputStream,
+    life: Life,
+    kill: Kill,
+    /// Most processes never need one.
+    timer: Option<Pin<Box<Sleep>>>,
+    shared: Arc<Shared>,
+    registration: Registration,
+    call: Option<Arc<ServerCall>>,
+}
+
+impl Driver {
+    async fn drive(mut self, requests: impl Future<Output = Result<(), RequestError>>) {
+        let mut requests = pin!(requests);
+        let mut requesting = true;
+        poll_fn(|cx| {
+            if requesting && let Poll::Ready(end) = requests.as_mut().poll(cx) {
+                requesting = false;
+                self.requests_ended(end);
+            }
+            self.poll(cx)
+        })
+        .await;
+    }
+
+    /// A client that breaks the protocol loses its process, unless that has exited and does not care any more.
+    fn requests_ended(&self, end: Result<(), RequestError>) {
+        if let Err(error) = end
+            && !self.life.has_exited()
+        {
+            self.shared.fail(error.into());
+        }
+    }
+
+    /// Ready when the process is reaped.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let stop = self.shared.should_stop(cx);
+        if stop && let Some(signal) = self.kill.begin(Instant::now()) {
+            self.leader.signal_group(signal);
+        }
+        self.read(cx);
+        self.watch(cx);
+        loop {
+            let now = Instant::now();
+            if let Some(signal) = self.kill.due(now) {
+                self.leader.signal_group(signal);
+            }
+            self.close(now);
+            if self.life.is_closed() && !self.kill.is_pending() {
+                self.retire();
+                return Poll::Ready(());
+            }
+            if self.poll_timer(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Reads the pipes in turns while there is room, so that neither starves the other.
+    fn read(&mut self, cx: &mut Context<'_>) {
+        let mut idle = 0;
+        for _ in 0..READS_PER_TURN {
+            if self.stdout.is_none() && self.stderr.is_none() {
+                return;
+            }
+            if !self.shared.has_room() {
+                self.life.pause(Instant::now());
+                return;
+            }
+            if self.life.is_paused() {
+                self.life.resume(Instant::now());
+            }
+            let (chunk, other) = match self.turn {
+                OutputStream::Stderr => (read(&mut self.buffer, cx, &mut self.stderr), OutputStream::Stdout),
+                _ => (read(&mut self.buffer, cx, &mut self.stdout), OutputStream::Stderr),
+            };
+            let took = self.took(self.turn, chunk);
+            self.turn = other;
+            idle = if took { 0 } else { idle + 1 };
+            if idle == 2 {
+                return;
+            }
+        }
+        // There may be more, and no other wake-up for it.
+        cx.waker().wake_by_ref();
+    }
+
+    /// Appends what a pipe gave; true if it may have more at once.
+    fn took(&mut self, stream: OutputStream, chunk: Poll<io::Result<Bytes>>) -> bool {
+        let Poll::Ready(chunk) = chunk else { return false };
+        let now = Instant::now();
+        match chunk {
+            Ok(data) if !data.is_empty() => {
+                self.life.output(stream, data.len(), now);
+                self.shared.append(Kind::Output(Output {
+                    stream: stream.into(),
+                    data,
+                }));
+                true
+            }
+            // A pipe that cannot be read has nothing more to give.
+            Ok(_) | Err(_) => {
+                self.life.end_of_file(stream, now);
+                match stream {
+                    OutputStream::Stderr => self.stderr = None,
+                    OutputStream::Stdout | OutputStream::Unspecified => self.stdout = None,
+                }
+                false
+            }
+        }
+    }
+
+    /// Pushes the exit as soon as it is known.
+    fn watch(&mut self, cx: &mut Context<'_>) {
+        if self.life.has_exited() {
+            return;
+        }
+        let Poll::Ready(exit) = self.leader.poll_exit(cx) else {
+            return;
+        };
+        let now = Instant::now();
+        self.life.exit(now);
+        match exit {
+            Ok(status) => self.shared.append(Kind::Exited(Exited {
+                status: Some(status),
+                observed_unix_ns: match &self.call {
+                    Some(call) => call.anchor().unix_ns_of(now),
+                    None => unix_now_ns(),
+                },
+                trace: self
+                    .call
+                    .as_ref()
+                    .map(|call| call.context_of(exec::PROCESS).to_carrier()),
+            })),
+            Err(_) => self
+                .shared
+                .fail(Status::internal("the exit status of the process was lost")),
+        }
+    }
+
+    /// Ends the life when it is over: reaps, records its stages, and only then says so.
+    fn close(&mut self, now: Instant) {
+        let killed = self.kill == Kill::Done && self.life.has_exited();
+        let closed = match killed {
+            // What still holds a pipe has left the group: not waited for.
+            true => self.life.cut(now),
+            false => self.life.close(now),
+        };
+        let Some(closed) = closed else { return };
+        if !self.kill.is_pending() {
+            self.retire();
+        }
+        if let Some(call) = &self.call {
+            for (stage, start, end) in self.life.stages() {
+                call.record(stage, start, end);
+            }
+        }
+        self.shared.append(Kind::Closed(closed));
+    }
+
+    fn retire(&mut self) {
+        self.leader.reap();
+        self.registration.release();
+    }
+
+    /// Ready when a deadline has come; pending, with the timer set, when the next one is still ahead.
+    fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let deadline = [self.life.deadline(), self.kill.deadline()]
+            .into_iter()
+            .flatten()
+            .min();
+        let Some(deadline) = deadline else {
+            self.timer = None;
+            return Poll::Pending;
+        };
+        let deadline = deadline.into();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() != deadline {
+            timer.as_mut().reset(deadline);
+        }
+        timer.as_mut().poll(cx)
+    }
+}
+
+fn read<R: AsyncRead + Unpin>(
+    buffer: &mut ReadBuffer,
+    cx: &mut Context<'_>,
+    pipe: &mut Option<R>,
+) -> Poll<io::Result<Bytes>> {
+    match pipe {
+        Some(pipe) => buffer.poll_read(cx, pipe),
+        None => Poll::Pending,
+    }
+}

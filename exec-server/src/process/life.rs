@@ -1,0 +1,271 @@
+//! The life of one process as its server saw it: when it is over, and which stages it had. No IO, no clock.
+//!
+//! Two things are watched apart: the exit, and the two pipes. A life is over when the exit is known and both pipes are
+//! at their end, or when the drain limit has passed since the exit. The limit counts only time in which the pipes
+//! were read: bytes that wait because the client is slow are no descendant's fault and are not cut off.
+
+use std::time::{Duration, Instant};
+
+use baton_proto::exec::{Closed, OutputStream};
+use baton_trace::stage::{StageId, exec};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Life {
+    begun: Instant,
+    spawned: Instant,
+    exited: Option<Instant>,
+    closed: Option<Instant>,
+    stdout: Pipe,
+    stderr: Pipe,
+    limit: Duration,
+    drain: Drain,
+    reading: bool,
+}
+
+#[derive(Debug, Default)]
+struct Pipe {
+    bytes: u64,
+    first: Option<Instant>,
+    end: Option<Instant>,
+}
+
+/// What is left of the drain limit.
+#[derive(Debug)]
+enum Drain {
+    /// The process has not exited.
+    NotYet,
+    Until(Instant),
+    /// Nobody reads, so the limit does not count.
+    Paused(Duration),
+}
+
+impl Life {
+    pub(super) fn new(begun: Instant, spawned: Instant, drain: Duration) -> Self {
+        Self {
+            begun,
+            spawned,
+            exited: None,
+            closed: None,
+            stdout: Pipe::default(),
+            stderr: Pipe::default(),
+            limit: drain,
+            drain: Drain::NotYet,
+            reading: true,
+        }
+    }
+
+    /// `bytes` of output were read.
+    pub(super) fn output(&mut self, stream: OutputStream, bytes: usize, now: Instant) {
+        if let Some(pipe) = self.pipe(stream) {
+            pipe.bytes += bytes as u64;
+            pipe.first.get_or_insert(now);
+        }
+    }
+
+    /// A pipe is at its end.
+    pub(super) fn end_of_file(&mut self, stream: OutputStream, now: Instant) {
+        if let Some(pipe) = self.pipe(stream) {
+            pipe.end.get_or_insert(now);
+        }
+    }
+
+    /// The exit was observed.
+    pub(super) fn exit(&mut self, now: Instant) {
+        self.exited.get_or_insert(now);
+        self.drain = match self.reading {
+            true => Drain::Until(now + self.limit),
+            false => Drain::Paused(self.limit),
+        };
+    }
+
+    /// The log is full: the pipes are not read until [`Life::resume`].
+    pub(super) fn pause(&mut self, now: Instant) {
+        self.reading = false;
+        if let Drain::Until(until) = self.drain {
+            self.drain = Drain::Paused(until.saturating_duration_since(now));
+        }
+    }
+
+    /// The pipes are read again.
+    pub(super) fn resume(&mut self, now: Instant) {
+        self.reading = true;
+        if let Drain::Paused(left) = self.drain {
+            self.drain = Drain::Until(now + left);
+        }
+    }
+
+    /// When the drain limit passes, while it counts for anything.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.drain {
+            Drain::Until(until) if self.closed.is_none() && !self.at_end() => Some(until),
+            _ => None,
+        }
+    }
+
+    /// The end of this life, once, if it is now.
+    pub(super) fn close(&mut self, now: Instant) -> Option<Closed> {
+        let over = self.at_end() || matches!(self.drain, Drain::Until(until) if until <= now);
+        (over && self.exited.is_some()).then(|| self.cut(now)).flatten()
+    }
+
+    /// The end of this life, once, whatever the pipes hold.
+    pub(super) fn cut(&mut self, now: Instant) -> Option<Closed> {
+        if self.closed.is_some() {
+            return None;
+        }
+        self.closed = Some(now);
+        Some(Closed {
+            truncated: !self.at_end(),
+            stdout_bytes: self.stdout.bytes,
+            stderr_bytes: self.stderr.bytes,
+        })
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        !self.reading
+    }
+
+    pub(super) fn has_exited(&self) -> bool {
+        self.exited.is_some()
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed.is_some()
+    }
+
+    /// Every stage that this life had. A stage whose end was never seen ends with the life.
+    pub(super) fn stages(&self) -> impl Iterator<Item = (StageId, Instant, Instant)> {
+        let closed = self.closed.unwrap_or(self.spawned);
+        let exited = self.exited.unwrap_or(closed);
+        let output = |stage, pipe: &Pipe| pipe.first.map(|first| (stage, first, pipe.end.unwrap_or(closed)));
+        let first = [self.stdout.first, self.stderr.first].into_iter().flatten().min();
+        [
+            Some((exec::PROCESS, self.begun, closed)),
+            Some((exec::PROCESS_SPAWN, self.begun, self.spawned)),
+            first.map(|first| (exec::PROCESS_FIRST_OUTPUT, self.spawned, first)),
+            output(exec::PROCESS_STDOUT, &self.stdout),
+            output(exec::PROCESS_STDERR, &self.stderr),
+            Some((exec::PROCESS_WAIT, self.spawned, exited)),
+            Some((exec::PROCESS_CLOSE, exited, closed)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    fn at_end(&self) -> bool {
+        self.stdout.end.is_some() && self.stderr.end.is_some()
+    }
+
+    fn pipe(&mut self, stream: OutputStream) -> Option<&mut Pipe> {
+        match stream {
+            OutputStream::Stdout => Some(&mut self.stdout),
+            OutputStream::Stderr => Some(&mut self.stderr),
+            OutputStream::Unspecified => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use OutputStream::{Stderr, Stdout};
+
+    use super::*;
+
+    const DRAIN: Duration = Duration::from_secs(2);
+
+    /// A life that began at `t(0)` and was spawned at `t(1)`, in milliseconds.
+    fn life() -> (Life, impl Fn(u64) -> Instant) {
+        let zero = Instant::now();
+        let t = move |ms| zero + Duration::from_millis(ms);
+        (Life::new(t(0), t(1), DRAIN), t)
+    }
+
+    fn ends(life: &mut Life, at: Instant) {
+        life.end_of_file(Stdout, at);
+        life.end_of_file(Stderr, at);
+    }
+
+    #[test]
+    fn a_life_without_output_has_four_stages_that_touch() {
+        let (mut life, t) = life();
+        ends(&mut life, t(2));
+        assert_eq!(life.close(t(2)), None, "the exit is not known");
+        life.exit(t(3));
+        assert_eq!(life.deadline(), None, "nothing to wait for");
+        assert_eq!(life.close(t(4)), Some(Closed::default()));
+        assert_eq!(life.close(t(5)), None, "only once");
+        let stages: Vec<_> = life.stages().collect();
+        assert_eq!(
+            stages,
+            [
+                (exec::PROCESS, t(0), t(4)),
+                (exec::PROCESS_SPAWN, t(0), t(1)),
+                (exec::PROCESS_WAIT, t(1), t(3)),
+                (exec::PROCESS_CLOSE, t(3), t(4)),
+            ]
+        );
+    }
+
+    #[test]
+    fn only_streams_with_bytes_have_stages() {
+        let (mut life, t) = life();
+        life.output(Stderr, 5, t(10));
+        life.output(Stderr, 7, t(20));
+        ends(&mut life, t(30));
+        life.exit(t(31));
+        let closed = life.close(t(31)).unwrap();
+        assert_eq!((closed.stdout_bytes, closed.stderr_bytes), (0, 12));
+        let stages: Vec<_> = life.stages().collect();
+        assert!(stages.contains(&(exec::PROCESS_FIRST_OUTPUT, t(1), t(10))));
+        assert!(stages.contains(&(exec::PROCESS_STDERR, t(10), t(30))));
+        assert!(!stages.iter().any(|stage| stage.0 == exec::PROCESS_STDOUT));
+    }
+
+    #[test]
+    fn the_exit_waits_for_no_pipe_and_the_end_waits_for_both() {
+        let (mut life, t) = life();
+        life.exit(t(5));
+        assert!(life.has_exited());
+        life.end_of_file(Stdout, t(6));
+        assert_eq!(life.close(t(6)), None);
+        life.output(Stderr, 1, t(7));
+        life.end_of_file(Stderr, t(8));
+        assert!(!life.close(t(8)).unwrap().truncated);
+    }
+
+    #[test]
+    fn a_pipe_that_a_descendant_holds_is_cut_at_the_drain_limit() {
+        let (mut life, t) = life();
+        life.end_of_file(Stderr, t(4));
+        life.exit(t(5));
+        assert_eq!(life.deadline(), Some(t(2005)));
+        assert_eq!(life.close(t(2004)), None);
+        assert!(life.close(t(2005)).unwrap().truncated);
+        assert_eq!(life.deadline(), None);
+    }
+
+    #[test]
+    fn time_in_which_nobody_reads_does_not_count_towards_the_drain_limit() {
+        let (mut life, t) = life();
+        life.pause(t(2));
+        life.exit(t(5));
+        assert_eq!(life.deadline(), None);
+        assert_eq!(life.close(t(60_000)), None);
+        life.resume(t(60_000));
+        assert_eq!(life.deadline(), Some(t(62_000)));
+        life.pause(t(60_500));
+        life.resume(t(70_000));
+        assert_eq!(life.deadline(), Some(t(71_500)));
+        ends(&mut life, t(70_001));
+        assert!(!life.close(t(70_001)).unwrap().truncated);
+    }
+
+    #[test]
+    fn a_life_cut_short_is_truncated() {
+        let (mut life, t) = life();
+        life.exit(t(5));
+        assert!(life.cut(t(6)).unwrap().truncated);
+        assert_eq!(life.cut(t(7)), None);
+    }
+}

@@ -1,0 +1,122 @@
+//! Finds the file to run.
+//!
+//! The standard library keeps glibc's `posix_spawn` for an absolute program whatever the environment, but falls back to
+//! fork and exec for a bare name once PATH is changed (12 ms more with 1 GiB resident). So names are looked up here, as
+//! `execvp` would in the child: in the child's PATH, from the child's working directory.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, FileType, access, stat};
+
+use crate::error::StartError;
+
+/// PATH where the child has none: glibc's own default.
+const DEFAULT_PATH: &str = "/bin:/usr/bin";
+
+/// The absolute path of `program`. A name with a slash is not looked at yet: spawning tells.
+pub(super) fn resolve(
+    program: &OsStr,
+    cwd: Option<&Path>,
+    path: Option<&OsStr>,
+) -> Result<PathBuf, StartError> {
+    if program.is_empty() {
+        return Err(StartError::CommandNotFound);
+    }
+    if program.as_bytes().contains(&b'/') {
+        return absolute(cwd, Path::new(program));
+    }
+    let mut error = StartError::CommandNotFound;
+    for directory in std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH))) {
+        let candidate = absolute(cwd, &directory.join(program))?;
+        match look(&candidate) {
+            Found::Executable => return Ok(candidate),
+            Found::NotExecutable => error = StartError::NotExecutable,
+            Found::Nothing => {}
+        }
+    }
+    Err(error)
+}
+
+/// What a path leads to.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Found {
+    /// A regular file that this server may execute.
+    Executable,
+    /// Something else.
+    NotExecutable,
+    /// Nothing, or nothing that may be seen.
+    Nothing,
+}
+
+/// Looks, without running anything.
+pub(super) fn look(path: &Path) -> Found {
+    match stat(path) {
+        Err(_) => Found::Nothing,
+        Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Found::NotExecutable,
+        Ok(_) if access(path, Access::EXEC_OK).is_err() => Found::NotExecutable,
+        Ok(_) => Found::Executable,
+    }
+}
+
+/// The child changes its directory before it executes, so nothing relative may be left.
+fn absolute(cwd: Option<&Path>, path: &Path) -> Result<PathBuf, StartError> {
+    let path = match cwd {
+        Some(cwd) => cwd.join(path),
+        None => path.to_owned(),
+    };
+    if path.is_absolute() {
+        return Ok(path);
+    }
+    std::path::absolute(path).map_err(|_| StartError::BadCwd)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn find(program: &str, cwd: Option<&str>, path: Option<&str>) -> Result<PathBuf, StartError> {
+        resolve(OsStr::new(program), cwd.map(Path::new), path.map(OsStr::new))
+    }
+
+    #[test]
+    fn names_are_found_in_the_given_path_and_in_the_default_one() {
+        assert_eq!(
+            find("sh", None, Some("/nowhere:/bin")).unwrap(),
+            Path::new("/bin/sh")
+        );
+        assert_eq!(find("sh", None, None).unwrap(), Path::new("/bin/sh"));
+        assert!(matches!(
+            find("sh", None, Some("/nowhere")),
+            Err(StartError::CommandNotFound)
+        ));
+        assert!(matches!(
+            find("", None, Some("/bin")),
+            Err(StartError::CommandNotFound)
+        ));
+    }
+
+    #[test]
+    fn relative_directories_count_from_the_childs_working_directory() {
+        assert_eq!(find("sh", Some("/"), Some("bin")).unwrap(), Path::new("/bin/sh"));
+        assert_eq!(find("sh", Some("/bin"), Some("")).unwrap(), Path::new("/bin/sh"));
+        assert_eq!(find("bin/sh", Some("/"), None).unwrap(), Path::new("/bin/sh"));
+        assert!(find("./sh", None, None).unwrap().is_absolute());
+        assert!(find("./sh", Some("sub"), None).unwrap().is_absolute());
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_executed_is_told_from_none_but_the_search_goes_on() {
+        assert!(matches!(
+            find("passwd", None, Some("/etc")),
+            Err(StartError::NotExecutable)
+        ));
+        assert!(find("passwd", None, Some("/etc:/usr/bin")).is_ok());
+        // A directory is no command.
+        assert!(matches!(
+            find("ssl", None, Some("/etc")),
+            Err(StartError::NotExecutable)
+        ));
+    }
+}

@@ -1,0 +1,156 @@
+//! What a process's driver, its follower, its request pump and the table have in common: its log, and whether it
+//! should stop.
+//!
+//! One lock, held for a few instructions at a time and never across an await.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use baton_proto::exec::ProcessEvent;
+use baton_proto::exec::process_event::Kind;
+use tonic::Status;
+
+use crate::error::RequestError;
+use crate::limits::LOG_BYTES;
+use crate::log::EventLog;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    log: EventLog,
+    stop: bool,
+    /// Nobody will read the log: events are no longer kept, so that a full log does not keep the child from ending.
+    abandoned: bool,
+    /// Ends the response stream in place of what is still in the log.
+    failure: Option<Status>,
+    closed: bool,
+    driver: Option<Waker>,
+    follower: Option<Waker>,
+}
+
+impl Shared {
+    pub(super) fn new() -> Self {
+        Self {
+            state: Mutex::new(State {
+                log: EventLog::new(LOG_BYTES),
+                stop: false,
+                abandoned: false,
+                failure: None,
+                closed: false,
+                driver: None,
+                follower: None,
+            }),
+        }
+    }
+
+    /// Appends an event and wakes the follower.
+    pub(super) fn append(&self, kind: Kind) {
+        let mut state = self.lock();
+        state.closed |= matches!(kind, Kind::Closed(_));
+        if state.abandoned {
+            return;
+        }
+        state.log.append(kind);
+        wake(state.follower.take());
+    }
+
+    /// Whether a pipe may be read. The driver is woken when that becomes true.
+    pub(super) fn has_room(&self) -> bool {
+        let state = self.lock();
+        state.abandoned || state.log.has_room()
+    }
+
+    /// Whether the driver is to kill the process group; `cx` is woken when that changes or when there is room again.
+    pub(super) fn should_stop(&self, cx: &mut Context<'_>) -> bool {
+        let mut state = self.lock();
+        register(&mut state.driver, cx);
+        state.stop
+    }
+
+    /// Takes the next event after `seen` out of the log, and lets the driver read on if that made room. `None` after
+    /// the last one.
+    pub(super) fn poll_event(
+        &self,
+        cx: &mut Context<'_>,
+        seen: u64,
+    ) -> Poll<Option<Result<ProcessEvent, Status>>> {
+        let mut state = self.lock();
+        if let Some(failure) = state.failure.take() {
+            state.abandoned = true;
+            return Poll::Ready(Some(Err(failure)));
+        }
+        if let Some(event) = state.log.next_after(seen) {
+            if state.log.evict(event.seq) {
+                wake(state.driver.take());
+            }
+            return Poll::Ready(Some(Ok(event)));
+        }
+        if state.closed || state.abandoned {
+            return Poll::Ready(None);
+        }
+        register(&mut state.follower, cx);
+        Poll::Pending
+    }
+
+    /// Notes an acknowledgement.
+    pub(super) fn acknowledge(&self, seq: u64) -> Result<(), RequestError> {
+        self.lock().log.acknowledge(seq)
+    }
+
+    /// Kills the process; whoever follows it sees its end.
+    pub(super) fn stop(&self) {
+        let mut state = self.lock();
+        state.stop = true;
+        wake(state.driver.take());
+    }
+
+    /// Nobody follows the process any more: kills it unless it is over.
+    pub(super) fn abandon(&self) {
+        let mut state = self.lock();
+        if state.closed || state.abandoned {
+            return;
+        }
+        let last = state.log.last();
+        state.log.evict(last);
+        state.abandoned = true;
+        state.stop = true;
+        wake(state.driver.take());
+    }
+
+    /// Ends the call with an error and kills the process, unless it is over.
+    pub(super) fn fail(&self, status: Status) {
+        let mut state = self.lock();
+        if state.closed || state.abandoned {
+            return;
+        }
+        let last = state.log.last();
+        state.log.evict(last);
+        state.failure = Some(status);
+        state.abandoned = true;
+        state.stop = true;
+        wake(state.driver.take());
+        wake(state.follower.take());
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn register(slot: &mut Option<Waker>, cx: &mut Context<'_>) {
+    match slot {
+        Some(waker) => waker.clone_from(cx.waker()),
+        None => *slot = Some(cx.waker().clone()),
+    }
+}
+
+fn wake(waker: Option<Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}

@@ -1,0 +1,131 @@
+//! The client's requests after `Start`: stdin by offset, and acknowledgements.
+//!
+//! Requests are taken only as fast as the child reads its stdin: one chunk is held at a time, and beyond it the
+//! transport's flow control stops the client. An `Ack` behind a chunk that the child does not read waits too. That
+//! cannot deadlock, because output never depends on an `Ack`: an event is forgotten when it is handed to the transport, and
+//! what holds the child back is the transport's credit, which the client's reading alone gives.
+
+use std::io;
+
+use baton_proto::exec::RunRequest;
+use baton_proto::exec::run_request::Kind;
+use bytes::Bytes;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::ChildStdin;
+use tonic::Streaming;
+
+use super::shared::Shared;
+use crate::error::RequestError;
+
+/// Serves the requests of one call to their end.
+pub(super) async fn pump(
+    mut requests: Streaming<RunRequest>,
+    pipe: Option<ChildStdin>,
+    shared: &Shared,
+) -> Result<(), RequestError> {
+    let mut order = match pipe {
+        Some(_) => Order::Open { offset: 0 },
+        None => Order::NotAsked,
+    };
+    let mut pipe = pipe;
+    while let Some(request) = requests.message().await.map_err(|_| RequestError::Unreadable)? {
+        match request.kind {
+            Some(Kind::Stdin(stdin)) => {
+                order.data(stdin.offset, stdin.data.len())?;
+                if let Some(open) = &mut pipe
+                    && write(open, stdin.data).await.is_err()
+                {
+                    // The child reads no more, as `head` does. That is no fault: the rest goes nowhere.
+                    pipe = None;
+                }
+            }
+            Some(Kind::StdinClose(close)) => {
+                order.close(close.offset)?;
+                pipe = None;
+            }
+            Some(Kind::Ack(ack)) => shared.acknowledge(ack.seq)?,
+            Some(Kind::Start(_)) => return Err(RequestError::SecondStart),
+            None => return Err(RequestError::Unknown),
+        }
+    }
+    order.end()
+}
+
+async fn write(pipe: &mut ChildStdin, data: Bytes) -> io::Result<()> {
+    pipe.write_all(&data).await
+}
+
+/// The order that stdin must keep. No IO.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    NotAsked,
+    Open { offset: u64 },
+    Closed,
+}
+
+impl Order {
+    fn data(&mut self, received: u64, len: usize) -> Result<(), RequestError> {
+        let expected = self.expect(received)?;
+        *self = Order::Open {
+            offset: expected.saturating_add(len as u64),
+        };
+        Ok(())
+    }
+
+    fn close(&mut self, received: u64) -> Result<(), RequestError> {
+        self.expect(received)?;
+        *self = Order::Closed;
+        Ok(())
+    }
+
+    /// The requests are over.
+    fn end(self) -> Result<(), RequestError> {
+        match self {
+            Order::Open { .. } => Err(RequestError::StdinCut),
+            Order::NotAsked | Order::Closed => Ok(()),
+        }
+    }
+
+    fn expect(self, received: u64) -> Result<u64, RequestError> {
+        match self {
+            Order::NotAsked => Err(RequestError::StdinNotAsked),
+            Order::Closed => Err(RequestError::StdinClosed),
+            Order::Open { offset } if offset != received => Err(RequestError::StdinOffset {
+                expected: offset,
+                received,
+            }),
+            Order::Open { offset } => Ok(offset),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_contiguous_and_the_final_offset_is_their_sum() {
+        let mut order = Order::Open { offset: 0 };
+        assert_eq!(order.data(0, 3), Ok(()));
+        assert_eq!(order.data(3, 0), Ok(()));
+        let gap = RequestError::StdinOffset {
+            expected: 3,
+            received: 4,
+        };
+        assert_eq!(order.data(4, 1), Err(gap));
+        assert_eq!(order.end(), Err(RequestError::StdinCut));
+        assert_eq!(order.close(4), Err(gap));
+        assert_eq!(order.close(3), Ok(()));
+        assert_eq!(order.close(3), Err(RequestError::StdinClosed));
+        assert_eq!(order.data(3, 1), Err(RequestError::StdinClosed));
+        assert_eq!(order.end(), Ok(()));
+    }
+
+    #[test]
+    fn stdin_that_was_not_asked_for_is_refused() {
+        let mut order = Order::NotAsked;
+        assert_eq!(order.data(0, 1), Err(RequestError::StdinNotAsked));
+        assert_eq!(order.close(0), Err(RequestError::StdinNotAsked));
+        assert_eq!(order.end(), Ok(()));
+    }
+}

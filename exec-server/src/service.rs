@@ -1,0 +1,97 @@
+//! The service `baton.exec.v1.Exec`, as a plain tonic service.
+
+use std::sync::Arc;
+
+use baton_proto::Epoch;
+use baton_proto::exec::exec_server::{Exec, ExecServer};
+use baton_proto::exec::run_request::Kind;
+use baton_proto::exec::{RunRequest, Start};
+use baton_trace::call::ServerCall;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::client_key::ClientKey;
+use crate::error::{InvalidStart, StartError};
+use crate::limits::{MAX_PROCESSES, REQUEST_BYTES, START_TIMEOUT};
+use crate::process::{self, Events, Launch, ProcessTable};
+
+/// Runs processes. Clones share one process table.
+///
+/// A request's extensions must hold a [`ClientKey`], else it is refused as unauthenticated. They may hold an
+/// `Arc<ServerCall>`: then the process's stages are recorded in it and the child's environment carries its trace.
+#[derive(Debug, Clone)]
+pub struct ExecService {
+    epoch: Epoch,
+    table: Arc<ProcessTable>,
+}
+
+impl ExecService {
+    /// One life of a server, named by `epoch`, which its clients learn when they connect.
+    pub fn new(epoch: Epoch) -> Self {
+        Self::with_max_processes(epoch, MAX_PROCESSES)
+    }
+
+    /// As [`ExecService::new`], with another limit than [`MAX_PROCESSES`].
+    pub fn with_max_processes(epoch: Epoch, max_processes: usize) -> Self {
+        Self {
+            epoch,
+            table: Arc::new(ProcessTable::new(max_processes)),
+        }
+    }
+
+    /// The service as tonic mounts it, with this crate's limits on requests.
+    pub fn into_server(self) -> ExecServer<Self> {
+        ExecServer::new(self).max_decoding_message_size(REQUEST_BYTES)
+    }
+
+    /// The epoch that starts must name.
+    pub fn epoch(&self) -> Epoch {
+        self.epoch
+    }
+
+    /// Processes that have not been reaped, those being killed included.
+    pub fn processes(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Refuses new processes and kills all there are, whole groups, then waits until they are reaped, at most
+    /// [`crate::limits::SHUTDOWN_TIMEOUT`]. Returns how many are left, 0 unless the kernel cannot end one. If the
+    /// returned future is dropped the kill still goes on.
+    pub async fn shutdown(&self) -> usize {
+        self.table.shutdown().await
+    }
+}
+
+#[tonic::async_trait]
+impl Exec for ExecService {
+    type RunStream = Events;
+
+    async fn run(&self, request: Request<Streaming<RunRequest>>) -> Result<Response<Events>, Status> {
+        let extensions = request.extensions();
+        let client = *extensions.get::<ClientKey>().ok_or(StartError::Unauthenticated)?;
+        let call = extensions.get::<Arc<ServerCall>>().cloned();
+        let mut requests = request.into_inner();
+        let launch = Launch::try_from(first(&mut requests).await?).map_err(StartError::from)?;
+        if launch.epoch != self.epoch {
+            return Err(StartError::Lost.into());
+        }
+        // No await from here on: a process that was spawned always has its driver.
+        Ok(Response::new(process::run(
+            &self.table,
+            client,
+            &launch,
+            call,
+            requests,
+        )?))
+    }
+}
+
+async fn first(requests: &mut Streaming<RunRequest>) -> Result<Start, Status> {
+    let first = timeout(START_TIMEOUT, requests.message()).await;
+    match first.map_err(|_| StartError::from(InvalidStart::TooLate))?? {
+        Some(RunRequest {
+            kind: Some(Kind::Start(start)),
+        }) => Ok(start),
+        _ => Err(StartError::from(InvalidStart::NotFirst).into()),
+    }
+}

@@ -1,0 +1,199 @@
+//! Every way in which a start can fail, with its type, and that nothing runs after it.
+
+mod support;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use baton_exec_server::{ClientKey, ExecService};
+use baton_proto::exec::exec_error::Kind as ErrorKind;
+use baton_proto::exec::run_request::Kind as RequestKind;
+use baton_proto::exec::{Ack, Start};
+use support::{EPOCH, Host, kind, start, variable};
+use tonic::Code;
+
+async fn refused(host: &Host, start: Start) -> (Code, ErrorKind) {
+    match host.run(start).await {
+        Ok(_) => panic!("started"),
+        Err(status) => (status.code(), kind(&status)),
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_makes_no_sense_is_invalid() {
+    let host = Host::start().await;
+    let with_id = |id: Vec<u8>| Start {
+        process_id: id.into(),
+        ..start(&["true"])
+    };
+    let cases = [
+        start(&[]),
+        start(&["true", "a\0b"]),
+        with_id(vec![]),
+        with_id(vec![0; 17]),
+        Start {
+            epoch: vec![1].into(),
+            ..start(&["true"])
+        },
+        Start {
+            cwd: "/\0".into(),
+            ..start(&["true"])
+        },
+        Start {
+            env: vec![variable("A=B", "")],
+            ..start(&["true"])
+        },
+        Start {
+            env: vec![variable("A", "\0")],
+            ..start(&["true"])
+        },
+    ];
+    for start in cases {
+        assert_eq!(
+            refused(&host, start).await,
+            (Code::InvalidArgument, ErrorKind::InvalidStart)
+        );
+    }
+    let status = host.send(RequestKind::Ack(Ack { seq: 0 })).await.err().unwrap();
+    assert_eq!(
+        (status.code(), kind(&status)),
+        (Code::InvalidArgument, ErrorKind::InvalidStart)
+    );
+    assert_eq!(host.service.processes(), 0);
+}
+
+#[tokio::test]
+async fn a_second_start_on_one_call_ends_it() {
+    let host = Host::start().await;
+    let call = host.run(start(&["sleep", "1000"])).await.unwrap();
+    call.requests.request(RequestKind::Start(start(&["true"]))).await;
+    assert_eq!(kind(&call.failure().await), ErrorKind::InvalidStart);
+    host.idle().await;
+}
+
+#[tokio::test]
+async fn a_command_that_cannot_run_says_why() {
+    let host = Host::start().await;
+    let folder = std::env::temp_dir().join(format!("baton-exec-errors-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = |name: &str, content: &str, mode| {
+        let path = folder.join(name);
+        std::fs::write(&path, content).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.into_os_string().into_string().unwrap()
+    };
+    let plain = file("plain", "#!/bin/sh\n", 0o644);
+    let no_format = file("no-format", "words\n", 0o755);
+    let no_interpreter = file("no-interpreter", "#!/nowhere/at/all\n", 0o755);
+
+    let not_found = (Code::NotFound, ErrorKind::CommandNotFound);
+    for name in [
+        "baton-no-such-command",
+        "/no/such/command",
+        "./no-such-command",
+        "",
+        "/etc/passwd/x",
+    ] {
+        assert_eq!(refused(&host, start(&[name])).await, not_found, "{name}");
+    }
+    let not_executable = (Code::PermissionDenied, ErrorKind::NotExecutable);
+    for path in [plain.as_str(), &no_format, &no_interpreter, "/etc"] {
+        assert_eq!(refused(&host, start(&[path])).await, not_executable, "{path}");
+    }
+    let elsewhere = Start {
+        env: vec![variable("PATH", folder.to_str().unwrap())],
+        ..start(&["plain"])
+    };
+    assert_eq!(refused(&host, elsewhere).await, not_executable);
+    let bad_cwd = (Code::FailedPrecondition, ErrorKind::BadCwd);
+    for cwd in ["/no/such/directory", "/etc/passwd"] {
+        let start = Start {
+            cwd: cwd.into(),
+            ..start(&["true"])
+        };
+        assert_eq!(refused(&host, start).await, bad_cwd, "{cwd}");
+    }
+    let long = "x".repeat(1 << 18);
+    let too_long = refused(&host, start(&["true", &long])).await;
+    assert_eq!(too_long, (Code::ResourceExhausted, ErrorKind::SpawnFailed));
+
+    assert_eq!(host.service.processes(), 0);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn no_message_repeats_the_command() {
+    let host = Host::start().await;
+    let secret = Start {
+        env: vec![variable("SECRET-NAME=", "secret-value")],
+        ..start(&["secret-command"])
+    };
+    let missing = Start {
+        cwd: "/secret-directory".into(),
+        ..start(&["secret-command"])
+    };
+    for start in [secret, missing, start(&["secret-command"])] {
+        let status = host.run(start).await.err().unwrap();
+        assert!(!status.message().to_lowercase().contains("secret"), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn another_life_of_the_server_answers_lost() {
+    let host = Host::start().await;
+    let start = Start {
+        epoch: vec![8; 16].into(),
+        ..start(&["true"])
+    };
+    assert_eq!(refused(&host, start).await, (Code::Aborted, ErrorKind::Lost));
+}
+
+#[tokio::test]
+async fn an_id_in_use_or_used_up_is_a_conflict_for_its_own_client_alone() {
+    let host = Host::start().await;
+    let again = start(&["sh", "-c", "read line"]);
+    let first = Start {
+        stdin: true,
+        ..again.clone()
+    };
+    let call = host.run(first).await.unwrap();
+    let conflict = (Code::AlreadyExists, ErrorKind::Conflict);
+    assert_eq!(refused(&host, again.clone()).await, conflict);
+    host.calls_as(Some(ClientKey([2; 32])));
+    assert_eq!(host.run(again.clone()).await.unwrap().finish().await.code(), 1);
+    host.calls_as(Some(ClientKey([1; 32])));
+    call.requests.close_stdin(0).await;
+    call.finish().await;
+    assert_eq!(refused(&host, again).await, conflict);
+}
+
+#[tokio::test]
+async fn an_id_whose_start_failed_can_be_tried_again() {
+    let host = Host::start().await;
+    let wrong = start(&["baton-no-such-command"]);
+    let right = Start {
+        argv: vec!["true".into()],
+        ..wrong.clone()
+    };
+    refused(&host, wrong).await;
+    assert_eq!(host.run(right).await.unwrap().finish().await.code(), 0);
+}
+
+#[tokio::test]
+async fn a_full_server_refuses_until_one_has_ended() {
+    let host = Host::with(ExecService::with_max_processes(EPOCH, 2)).await;
+    let one = host.run(start(&["sleep", "1000"])).await.unwrap();
+    let _two = host.run(start(&["sleep", "1000"])).await.unwrap();
+    let full = (Code::ResourceExhausted, ErrorKind::TooManyProcesses);
+    assert_eq!(refused(&host, start(&["true"])).await, full);
+    drop(one);
+    support::eventually("no place comes back", || host.service.processes() < 2).await;
+    assert_eq!(host.sh("exit 3").await.code(), 3);
+}
+
+#[tokio::test]
+async fn a_caller_without_a_name_is_unauthenticated() {
+    let host = Host::start().await;
+    host.calls_as(None);
+    let status = host.run(start(&["true"])).await.err().unwrap();
+    assert_eq!(status.code(), Code::Unauthenticated);
+}

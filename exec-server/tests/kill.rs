@@ -1,0 +1,95 @@
+//! Nobody is left behind: clients that vanish, and the end of the server.
+
+mod support;
+
+use std::time::Instant;
+
+use baton_exec_server::limits::{KILL_GRACE, SHUTDOWN_TIMEOUT};
+use baton_proto::exec::{Signaled, exited};
+use support::{Host, eventually, group_is_gone, start};
+use tonic::Code;
+
+async fn vanish(script: &str) {
+    let host = Host::start().await;
+    let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
+    let pid = call.pid().await;
+    // "ready" says that the script has set itself up.
+    call.next().await.unwrap();
+    assert!(!group_is_gone(pid));
+    drop(call);
+    eventually("the group outlives its client", || group_is_gone(pid)).await;
+    host.idle().await;
+}
+
+#[tokio::test]
+async fn a_vanished_client_takes_the_whole_group_along() {
+    vanish("echo ready; sleep 1000 & sleep 1000").await;
+}
+
+#[tokio::test]
+async fn what_ignores_sigterm_is_killed() {
+    vanish("trap '' TERM; echo ready; sleep 1000 & while :; do sleep 1; done").await;
+}
+
+/// Its leader is gone, and the group is still the right one to kill.
+#[tokio::test]
+async fn descendants_are_killed_after_their_leader_has_exited() {
+    vanish("trap '' TERM; sleep 1000 & echo ready").await;
+}
+
+#[tokio::test]
+async fn a_child_blocked_on_a_full_pipe_is_killed() {
+    vanish("echo ready; cat /dev/zero").await;
+}
+
+#[tokio::test]
+async fn sigterm_leaves_time_to_clean_up() {
+    let host = Host::start().await;
+    let file = std::env::temp_dir().join(format!("baton-exec-cleanup-{}", std::process::id()));
+    std::fs::write(&file, "left over").unwrap();
+    let script = format!(
+        "trap 'rm {}; exit' TERM; echo ready; while :; do sleep 0.01; done",
+        file.display()
+    );
+    let mut call = host.run(start(&["sh", "-c", &script])).await.unwrap();
+    call.pid().await;
+    call.next().await.unwrap();
+    drop(call);
+    host.idle().await;
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn shutdown_kills_every_process_tells_its_client_and_refuses_new_ones() {
+    let host = Host::start().await;
+    let mut calls = Vec::new();
+    for _ in 0..5 {
+        calls.push(host.run(start(&["sleep", "1000"])).await.unwrap());
+    }
+    let begun = Instant::now();
+    assert_eq!(host.service.shutdown().await, 0);
+    assert!(begun.elapsed() < KILL_GRACE + SHUTDOWN_TIMEOUT);
+    let killed = Signaled {
+        signal: 15,
+        core_dumped: false,
+    };
+    for call in calls {
+        assert_eq!(call.finish().await.status(), exited::Status::Signaled(killed));
+    }
+    assert_eq!(
+        host.run(start(&["true"])).await.err().unwrap().code(),
+        Code::Unavailable
+    );
+    assert_eq!(host.service.shutdown().await, 0);
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_no_client_that_does_not_read() {
+    let host = Host::start().await;
+    let call = host
+        .run(start(&["sh", "-c", "trap '' TERM; cat /dev/zero"]))
+        .await
+        .unwrap();
+    assert_eq!(host.service.shutdown().await, 0);
+    drop(call);
+}

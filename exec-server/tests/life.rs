@@ -1,0 +1,183 @@
+//! The life of a real process, event by event.
+
+mod support;
+
+use std::time::Duration;
+
+use baton_exec_server::limits::LOG_BYTES;
+use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{Signaled, Start, exited};
+use support::{Host, eventually, start, variable};
+
+#[tokio::test]
+async fn echo_is_started_output_exited_closed() {
+    let host = Host::start().await;
+    let ran = host.sh("echo ok").await;
+    assert_eq!(ran.text(), "ok\n");
+    assert_eq!(ran.code(), 0);
+    assert_eq!(ran.order.first(), Some(&"started"));
+    assert_eq!(ran.order.last(), Some(&"closed"));
+    assert!(!ran.closed.unwrap().truncated);
+    assert!(
+        ran.exited.unwrap().trace.is_none(),
+        "nothing to tell without a trace"
+    );
+    assert_eq!(host.service.processes(), 0);
+}
+
+#[tokio::test]
+async fn both_streams_and_the_code_arrive_apart() {
+    let host = Host::start().await;
+    let ran = host.sh("printf out; printf err >&2; exit 42").await;
+    assert_eq!((&ran.stdout[..], &ran.stderr[..]), (&b"out"[..], &b"err"[..]));
+    assert_eq!(ran.code(), 42);
+}
+
+#[tokio::test]
+async fn death_by_signal_is_no_exit_code() {
+    let host = Host::start().await;
+    let ran = host.sh("kill -9 $$").await;
+    let killed = Signaled {
+        signal: 9,
+        core_dumped: false,
+    };
+    assert_eq!(ran.status(), exited::Status::Signaled(killed));
+}
+
+#[tokio::test]
+async fn the_child_leads_its_own_group_in_the_wanted_directory() {
+    let host = Host::start().await;
+    let wanted = Start {
+        cwd: "/usr".into(),
+        ..start(&["sh", "-c", "pwd; echo $$; cut -d' ' -f5 /proc/$$/stat"])
+    };
+    let ran = host.run(wanted).await.unwrap().finish().await;
+    assert_eq!(ran.text(), format!("/usr\n{pid}\n{pid}\n", pid = ran.pid));
+}
+
+#[tokio::test]
+async fn argv_and_environment_arrive_byte_for_byte() {
+    let host = Host::start().await;
+    let wanted = Start {
+        argv: vec![
+            "sh".into(),
+            "-c".into(),
+            "printf '%s|' \"$0\" \"$1\" \"$BATON_TEST\"".into(),
+            "".into(),
+            b"\xff x".to_vec().into(),
+        ],
+        env: vec![variable("BATON_TEST", "a=b\n")],
+        ..start(&[])
+    };
+    let ran = host.run(wanted).await.unwrap().finish().await;
+    assert_eq!(ran.stdout, b"|\xff x|a=b\n|");
+    let cleared = Start {
+        clear_env: true,
+        env: vec![variable("ONLY", "this")],
+        ..start(&["/usr/bin/env"])
+    };
+    let ran = host.run(cleared).await.unwrap().finish().await;
+    assert_eq!(ran.text(), "ONLY=this\n");
+}
+
+#[tokio::test]
+async fn a_descendant_that_holds_a_pipe_delays_closed_but_never_exited() {
+    let host = Host::start().await;
+    let wanted = Start {
+        drain_ms: Some(1_000),
+        ..start(&["sh", "-c", "sleep 1000 & echo $!"])
+    };
+    let ran = host.run(wanted).await.unwrap().finish().await;
+    // Had the exit waited for the pipe, both would have come together.
+    let between = ran.closed_at.unwrap() - ran.exited_at.unwrap();
+    assert!(between > Duration::from_millis(500), "{between:?}");
+    assert!(ran.closed.as_ref().unwrap().truncated);
+    // Asked for or not, a descendant left behind by a command that ended well is the caller's own.
+    let sleeper = ran.text().trim().parse().unwrap();
+    let sleeper = rustix::process::Pid::from_raw(sleeper).unwrap();
+    rustix::process::kill_process(sleeper, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn a_slow_descendant_within_the_drain_limit_loses_nothing() {
+    let host = Host::start().await;
+    let ran = host.sh("(sleep 0.1; echo late) & echo early").await;
+    assert_eq!(ran.text(), "early\nlate\n");
+    assert!(!ran.closed.unwrap().truncated);
+    let exited = ran.order.iter().position(|name| *name == "exited").unwrap();
+    assert_eq!(ran.order[exited + 1], "output");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_stops_the_child_and_loses_nothing() {
+    const TOTAL: usize = 64 << 20;
+    let host = Host::start().await;
+    let script = format!("head -c {TOTAL} /dev/zero");
+    let mut call = host.run(start(&["sh", "-c", &script])).await.unwrap();
+    let pid = call.pid().await;
+    // The child's group writes until the windows, the log and the pipe are full, and then no more.
+    let read_by_child = || {
+        let tasks = std::fs::read_dir("/proc").unwrap().flatten();
+        tasks
+            .filter_map(|entry| {
+                let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+                let group = stat.rsplit(") ").next()?.split(' ').nth(2)? == pid.to_string();
+                let io = group.then(|| std::fs::read_to_string(entry.path().join("io")).ok())??;
+                io.lines()
+                    .find_map(|line| line.strip_prefix("wchar: ")?.parse::<usize>().ok())
+            })
+            .max()
+            .unwrap_or(0)
+    };
+    let mut last = 0;
+    let mut stable = 0;
+    eventually("the child never stops", || {
+        let now = read_by_child();
+        stable = if now == last && now > 0 { stable + 1 } else { 0 };
+        last = now;
+        stable > 20
+    })
+    .await;
+    // The rest of the bound is the windows of HTTP/2 and the sockets' buffers.
+    assert!(
+        last < LOG_BYTES + (4 << 20),
+        "{last} bytes were taken from the child"
+    );
+    let mut bytes = 0;
+    let mut exited = false;
+    while let Some(kind) = call.next().await.unwrap() {
+        match kind {
+            Kind::Output(output) => bytes += output.data.len(),
+            Kind::Exited(_) => exited = true,
+            Kind::Closed(closed) => {
+                assert!(exited && !closed.truncated);
+                assert_eq!(closed.stdout_bytes, TOTAL as u64);
+            }
+            Kind::Started(_) => {}
+        }
+    }
+    assert_eq!(bytes, TOTAL);
+}
+
+/// Set `BATON_ECHOES` to run more.
+#[tokio::test]
+async fn many_echoes_lose_no_byte() {
+    let count: usize = std::env::var("BATON_ECHOES").map_or(1_000, |count| count.parse().unwrap());
+    println!("BATON_ECHOES={count}");
+    let host = std::sync::Arc::new(Host::start().await);
+    let mut lanes = tokio::task::JoinSet::new();
+    for lane in 0..32 {
+        let host = host.clone();
+        lanes.spawn(async move {
+            for _ in (lane..count).step_by(32) {
+                let ran = host.run(start(&["echo", "ok"])).await.unwrap().finish().await;
+                assert_eq!(ran.text(), "ok\n");
+                assert_eq!(ran.code(), 0);
+            }
+        });
+    }
+    while let Some(lane) = lanes.join_next().await {
+        lane.unwrap();
+    }
+    assert_eq!(host.service.processes(), 0);
+}

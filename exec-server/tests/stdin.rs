@@ -1,0 +1,155 @@
+//! Stdin by offset, and acknowledgements.
+
+mod support;
+
+use baton_proto::exec::Start;
+use baton_proto::exec::exec_error::Kind as ErrorKind;
+use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::run_request::Kind as RequestKind;
+use support::{Call, Host, eventually, group_is_gone, kind, start};
+use tonic::Code;
+
+fn with_stdin(argv: &[&str]) -> Start {
+    Start {
+        stdin: true,
+        ..start(argv)
+    }
+}
+
+#[tokio::test]
+async fn cat_gives_back_what_it_was_given() {
+    let host = Host::start().await;
+    let call = host.run(with_stdin(&["cat"])).await.unwrap();
+    let chunk: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let sending = async {
+        for turn in 0..50 {
+            call.requests.stdin(turn * 100_000, chunk.clone()).await;
+        }
+        call.requests.close_stdin(5_000_000).await;
+    };
+    let events = call.events;
+    let requests = call.requests.clone();
+    let receiving = Call { requests, events }.finish();
+    let ((), ran) = tokio::join!(sending, receiving);
+    assert_eq!(ran.stdout.len(), 5_000_000);
+    assert!(ran.stdout.chunks(100_000).all(|part| part == chunk));
+    assert_eq!(ran.code(), 0);
+}
+
+#[tokio::test]
+async fn without_stdin_the_child_reads_end_of_file_at_once() {
+    let host = Host::start().await;
+    let ran = host.run(start(&["cat"])).await.unwrap().finish().await;
+    assert_eq!((ran.text(), ran.code()), ("", 0));
+}
+
+#[tokio::test]
+async fn a_child_that_stops_reading_is_no_error() {
+    let host = Host::start().await;
+    let call = host.run(with_stdin(&["head", "-c", "3"])).await.unwrap();
+    for turn in 0..20 {
+        call.requests.stdin(turn * 100_000, vec![b'x'; 100_000]).await;
+    }
+    call.requests.close_stdin(2_000_000).await;
+    let ran = call.finish().await;
+    assert_eq!((ran.text(), ran.code()), ("xxx", 0));
+}
+
+/// Neither its unread stdin nor the acknowledgements stuck behind it hold up its output.
+#[tokio::test]
+async fn a_child_that_never_reads_stdin_still_delivers_all_its_output() {
+    let host = Host::start().await;
+    let script = "head -c 20000000 /dev/zero; echo >&2 done";
+    let call = host.run(with_stdin(&["sh", "-c", script])).await.unwrap();
+    let requests = call.requests.clone();
+    let flood = tokio::spawn(async move {
+        for turn in 0..20 {
+            requests.stdin(turn * 1_000_000, vec![0; 1_000_000]).await;
+            requests.ack(1).await;
+        }
+    });
+    let ran = call.finish().await;
+    assert_eq!(ran.stdout.len(), 20_000_000);
+    assert_eq!((&ran.stderr[..], ran.code()), (&b"done\n"[..], 0));
+    flood.await.unwrap();
+}
+
+#[tokio::test]
+async fn stdin_out_of_order_ends_the_call_and_the_process() {
+    let host = Host::start().await;
+    let cases: [&[RequestKind]; 5] = [
+        &[data(1, "x")],
+        &[data(0, "xx"), data(1, "x")],
+        &[data(0, "xx"), data(3, "x")],
+        &[data(0, "xx"), close(1)],
+        &[close(0), data(0, "x")],
+    ];
+    for requests in cases {
+        // Reads nothing and ends only when killed.
+        let mut call = host.run(with_stdin(&["sleep", "1000"])).await.unwrap();
+        let pid = call.pid().await;
+        for request in requests {
+            call.requests.request(request.clone()).await;
+        }
+        let status = call.failure().await;
+        assert_eq!(
+            (status.code(), kind(&status)),
+            (Code::InvalidArgument, ErrorKind::InvalidStdin),
+            "{requests:?}"
+        );
+        eventually("the process is still there", || group_is_gone(pid)).await;
+    }
+    host.idle().await;
+}
+
+#[tokio::test]
+async fn stdin_that_was_not_asked_for_is_refused() {
+    let host = Host::start().await;
+    let call = host.run(start(&["sleep", "1000"])).await.unwrap();
+    call.requests.stdin(0, "x").await;
+    assert_eq!(kind(&call.failure().await), ErrorKind::InvalidStdin);
+}
+
+/// A copy that was cut off must not look complete to the child.
+#[tokio::test]
+async fn requests_that_end_without_a_close_fail_the_call() {
+    let host = Host::start().await;
+    let Call { requests, mut events } = host.run(with_stdin(&["cat"])).await.unwrap();
+    requests.stdin(0, "half").await;
+    drop(requests);
+    let status = loop {
+        match events.message().await {
+            Ok(Some(event)) => assert!(!matches!(event.kind, Some(Kind::Exited(_)))),
+            Ok(None) => panic!("the call ended well"),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(kind(&status), ErrorKind::InvalidStdin);
+}
+
+#[tokio::test]
+async fn acknowledgements_are_checked_and_change_nothing() {
+    let host = Host::start().await;
+    let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
+    call.pid().await;
+    call.requests.ack(1).await;
+    call.requests.ack(0).await;
+    call.requests.ack(2).await;
+    let status = call.failure().await;
+    assert_eq!(
+        (status.code(), kind(&status)),
+        (Code::InvalidArgument, ErrorKind::InvalidAck)
+    );
+    assert!(status.message().contains("2 of 1"), "{status}");
+}
+
+fn data(offset: u64, data: &'static str) -> RequestKind {
+    RequestKind::Stdin(baton_proto::exec::Stdin {
+        offset,
+        data: data.into(),
+    })
+}
+
+fn close(offset: u64) -> RequestKind {
+    RequestKind::StdinClose(baton_proto::exec::StdinClose { offset })
+}

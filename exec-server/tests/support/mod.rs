@@ -1,0 +1,320 @@
+//! A server on loopback and a client of it, for the tests of one crate: no channel, no relay.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use baton_exec_server::{ClientKey, ExecService};
+use baton_proto::Epoch;
+use baton_proto::exec::exec_client::ExecClient;
+use baton_proto::exec::exec_error::Kind as ErrorKind;
+use baton_proto::exec::process_event::Kind as EventKind;
+use baton_proto::exec::run_request::Kind as RequestKind;
+use baton_proto::exec::{
+    Ack, Closed, EnvironmentVariable, ExecError, Exited, OutputStream, ProcessEvent, RunRequest, Start,
+    Stdin, StdinClose, exited,
+};
+use baton_trace::call::ServerCall;
+use baton_trace::record::Anchor;
+use baton_trace::w3c::TraceContext;
+use prost::Message as _;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::transport::{Channel, Server};
+use tonic::{Request, Status, Streaming};
+
+/// The only epoch of the servers here.
+pub const EPOCH: Epoch = Epoch([7; 16]);
+
+/// One server, one connection to it.
+pub struct Host {
+    pub service: ExecService,
+    pub client: ExecClient<Channel>,
+    calls: Arc<Mutex<Setup>>,
+}
+
+/// What the next call finds in its extensions.
+struct Setup {
+    key: Option<ClientKey>,
+    context: Option<TraceContext>,
+    served: Vec<Arc<ServerCall>>,
+}
+
+impl Host {
+    pub async fn start() -> Self {
+        Self::with(ExecService::new(EPOCH)).await
+    }
+
+    pub async fn with(service: ExecService) -> Self {
+        let calls = Arc::new(Mutex::new(Setup {
+            key: Some(ClientKey([1; 32])),
+            context: None,
+            served: Vec::new(),
+        }));
+        let setup = calls.clone();
+        let intercepted = move |mut request: Request<()>| {
+            let mut setup = setup.lock().unwrap();
+            if let Some(key) = setup.key {
+                request.extensions_mut().insert(key);
+            }
+            if let Some(context) = &setup.context {
+                let call = Arc::new(ServerCall::new(context, Anchor::now(), true));
+                setup.served.push(call.clone());
+                request.extensions_mut().insert(call);
+            }
+            Ok(request)
+        };
+        let server =
+            tonic::service::interceptor::InterceptedService::new(service.clone().into_server(), intercepted);
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(Server::builder().serve_with_incoming(server, TcpListenerStream::new(listener)));
+        let channel = Channel::from_shared(format!("http://{address}"))
+            .unwrap()
+            .connect()
+            .await
+            .unwrap();
+        Self {
+            service,
+            client: ExecClient::new(channel),
+            calls,
+        }
+    }
+
+    /// Who calls from now on.
+    pub fn calls_as(&self, key: Option<ClientKey>) {
+        self.calls.lock().unwrap().key = key;
+    }
+
+    /// The context of calls from now on.
+    pub fn traced(&self, context: TraceContext) {
+        self.calls.lock().unwrap().context = Some(context);
+    }
+
+    /// The last traced call.
+    pub fn last_call(&self) -> Arc<ServerCall> {
+        self.calls.lock().unwrap().served.last().unwrap().clone()
+    }
+
+    /// Sends a start and follows it.
+    pub async fn run(&self, start: Start) -> Result<Call, Status> {
+        self.send(RequestKind::Start(start)).await
+    }
+
+    /// Opens a call with any first request.
+    pub async fn send(&self, first: RequestKind) -> Result<Call, Status> {
+        let (requests, queue) = mpsc::channel(4);
+        requests.send(RunRequest { kind: Some(first) }).await.unwrap();
+        let events = self
+            .client
+            .clone()
+            .run(ReceiverStream::new(queue))
+            .await?
+            .into_inner();
+        Ok(Call {
+            requests: Requests(requests),
+            events,
+        })
+    }
+
+    /// Runs a shell script to its end.
+    pub async fn sh(&self, script: &str) -> Ran {
+        self.run(start(&["sh", "-c", script]))
+            .await
+            .unwrap()
+            .finish()
+            .await
+    }
+
+    /// Waits until every process is reaped; panics after five seconds.
+    pub async fn idle(&self) {
+        eventually("processes are still in the table", || {
+            self.service.processes() == 0
+        })
+        .await;
+    }
+}
+
+/// One call of `Run`.
+pub struct Call {
+    pub requests: Requests,
+    pub events: Streaming<ProcessEvent>,
+}
+
+/// The request side of a call; dropping every clone ends the requests.
+#[derive(Clone)]
+pub struct Requests(mpsc::Sender<RunRequest>);
+
+impl Requests {
+    pub async fn request(&self, kind: RequestKind) {
+        // A call that has ended takes nothing more.
+        let _ = self.0.send(RunRequest { kind: Some(kind) }).await;
+    }
+
+    pub async fn stdin(&self, offset: u64, data: impl Into<bytes::Bytes>) {
+        let data = data.into();
+        self.request(RequestKind::Stdin(Stdin { offset, data })).await;
+    }
+
+    pub async fn close_stdin(&self, offset: u64) {
+        self.request(RequestKind::StdinClose(StdinClose { offset })).await;
+    }
+
+    pub async fn ack(&self, seq: u64) {
+        self.request(RequestKind::Ack(Ack { seq })).await;
+    }
+}
+
+impl Call {
+    pub async fn next(&mut self) -> Result<Option<EventKind>, Status> {
+        Ok(self.events.message().await?.map(|event| event.kind.unwrap()))
+    }
+
+    /// The pid, which must come first.
+    pub async fn pid(&mut self) -> u32 {
+        match self.next().await.unwrap().unwrap() {
+            EventKind::Started(started) => started.pid,
+            other => panic!("{other:?} before Started"),
+        }
+    }
+
+    /// The error that ends the call.
+    pub async fn failure(mut self) -> Status {
+        loop {
+            match self.next().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("the call ended well"),
+                Err(status) => return status,
+            }
+        }
+    }
+
+    /// Everything, with the checks that every life must pass.
+    pub async fn finish(mut self) -> Ran {
+        let mut ran = Ran::default();
+        while let Some(event) = self.events.message().await.unwrap() {
+            ran.add(event);
+        }
+        let closed = ran.closed.as_ref().expect("no Closed");
+        assert_eq!(closed.stdout_bytes, ran.stdout.len() as u64);
+        assert_eq!(closed.stderr_bytes, ran.stderr.len() as u64);
+        ran
+    }
+}
+
+/// What came of one call.
+#[derive(Default)]
+pub struct Ran {
+    last: u64,
+    /// Event names in order, runs of output collapsed.
+    pub order: Vec<&'static str>,
+    pub pid: u32,
+    pub stdout: Vec<u8>,
+    pub stderr: Vec<u8>,
+    pub exited: Option<Exited>,
+    pub closed: Option<Closed>,
+    pub exited_at: Option<Instant>,
+    pub closed_at: Option<Instant>,
+}
+
+impl Ran {
+    fn add(&mut self, event: ProcessEvent) {
+        assert_eq!(event.seq, self.last + 1, "a gap");
+        assert!(self.closed.is_none(), "an event after Closed");
+        self.last = event.seq;
+        let name = match event.kind.unwrap() {
+            EventKind::Started(started) => {
+                self.pid = started.pid;
+                "started"
+            }
+            EventKind::Output(output) => {
+                assert!(!output.data.is_empty());
+                match output.stream() {
+                    OutputStream::Stdout => self.stdout.extend_from_slice(&output.data),
+                    OutputStream::Stderr => self.stderr.extend_from_slice(&output.data),
+                    OutputStream::Unspecified => panic!("output of no stream"),
+                }
+                "output"
+            }
+            EventKind::Exited(exited) => {
+                assert!(self.exited.replace(exited).is_none(), "two exits");
+                self.exited_at = Some(Instant::now());
+                "exited"
+            }
+            EventKind::Closed(closed) => {
+                self.closed = Some(closed);
+                self.closed_at = Some(Instant::now());
+                "closed"
+            }
+        };
+        if self.order.last() != Some(&name) {
+            self.order.push(name);
+        }
+    }
+
+    pub fn code(&self) -> i32 {
+        match self.status() {
+            exited::Status::Code(code) => code,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub fn status(&self) -> exited::Status {
+        self.exited.as_ref().unwrap().status.unwrap()
+    }
+
+    pub fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+}
+
+/// A start with an id of its own.
+pub fn start(argv: &[&str]) -> Start {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+    Start {
+        process_id: id.to_vec().into(),
+        epoch: EPOCH.0.to_vec().into(),
+        argv: argv
+            .iter()
+            .map(|argument| bytes::Bytes::copy_from_slice(argument.as_bytes()))
+            .collect(),
+        ..Start::default()
+    }
+}
+
+pub fn variable(name: &str, value: &str) -> EnvironmentVariable {
+    EnvironmentVariable {
+        name: name.as_bytes().to_vec().into(),
+        value: value.as_bytes().to_vec().into(),
+    }
+}
+
+/// The typed error in a status.
+pub fn kind(status: &Status) -> ErrorKind {
+    let detail = ExecError::decode(status.details()).unwrap();
+    assert_eq!(detail.message, status.message());
+    detail.kind()
+}
+
+/// Waits for what another process or the kernel does in its own time; there is no event to wait for.
+pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !done() {
+        assert!(start.elapsed() < Duration::from_secs(5), "{what}");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// Whether any process is left in a group, zombies that somebody else has yet to reap aside.
+pub fn group_is_gone(pgid: u32) -> bool {
+    !std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let mut fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
+        let state = fields.next();
+        let group = fields.nth(1);
+        group == Some(&pgid.to_string()) && state != Some("Z")
+    })
+}

@@ -1,0 +1,96 @@
+//! The trace around a process: its stages, and the context that reaches the child and comes back.
+
+mod support;
+
+use baton_proto::exec::Start;
+use baton_trace::stage::{StageId, exec};
+use baton_trace::w3c::TraceContext;
+use support::{Host, start, variable};
+
+#[tokio::test]
+async fn the_child_and_the_exit_carry_the_process_span() {
+    let host = Host::start().await;
+    host.traced(TraceContext::new_root(true));
+    let ran = host.run(start(&["env"])).await.unwrap().finish().await;
+    let process = host.last_call().context_of(exec::PROCESS);
+    let expected = format!(
+        "TRACEPARENT=00-{}-{}-{:02x}",
+        process.trace_id,
+        process.span_id,
+        process.flags.to_u8()
+    );
+    assert!(
+        ran.text().lines().any(|line| line == expected),
+        "{expected} in\n{}",
+        ran.text()
+    );
+    let exited = ran.exited.unwrap();
+    let carrier = exited.trace.unwrap();
+    assert_eq!(carrier.traceparent.len(), 25);
+    assert_eq!(carrier.traceparent[..16], process.trace_id.to_bytes());
+    assert_eq!(carrier.traceparent[16..24], process.span_id.to_bytes());
+    assert_eq!(carrier.traceparent[24], process.flags.to_u8());
+}
+
+#[tokio::test]
+async fn no_filter_removes_the_context_and_no_other_replaces_it() {
+    let host = Host::start().await;
+    host.traced(TraceContext::new_root(true));
+    let meddling = Start {
+        clear_env: true,
+        env: ["TRACEPARENT", "TRACESTATE", "BAGGAGE"]
+            .map(|name| variable(name, "stale"))
+            .to_vec(),
+        ..start(&["/usr/bin/env"])
+    };
+    let ran = host.run(meddling).await.unwrap().finish().await;
+    let trace = host.last_call().context().trace_id.to_string();
+    let lines: Vec<_> = ran.text().lines().collect();
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(
+        lines[0].starts_with(&format!("TRACEPARENT=00-{trace}-")),
+        "{lines:?}"
+    );
+}
+
+#[tokio::test]
+async fn every_stage_is_recorded_before_the_call_ends() {
+    let host = Host::start().await;
+    host.traced(TraceContext::new_root(true));
+    host.sh("echo out; sleep 0.02; echo err >&2").await;
+    let stages = host.last_call().stages();
+    let of = |id: StageId| {
+        *stages
+            .iter()
+            .find(|stage| stage.stage == id)
+            .unwrap_or_else(|| panic!("no {id:?}"))
+    };
+    let process = of(exec::PROCESS);
+    for stage in &stages {
+        assert!(
+            stage.start_ns >= process.start_ns && stage.end_ns <= process.end_ns,
+            "{stage:?}"
+        );
+    }
+    let (spawn, wait, close) = (
+        of(exec::PROCESS_SPAWN),
+        of(exec::PROCESS_WAIT),
+        of(exec::PROCESS_CLOSE),
+    );
+    assert_eq!(spawn.start_ns, process.start_ns);
+    assert_eq!(spawn.end_ns, wait.start_ns);
+    assert_eq!(wait.end_ns, close.start_ns);
+    assert_eq!(close.end_ns, process.end_ns);
+    let (out, err) = (of(exec::PROCESS_STDOUT), of(exec::PROCESS_STDERR));
+    assert!(out.start_ns + 10_000_000 < err.start_ns);
+    assert_eq!(of(exec::PROCESS_FIRST_OUTPUT).end_ns, out.start_ns);
+}
+
+#[tokio::test]
+async fn a_silent_process_has_no_stage_of_output() {
+    let host = Host::start().await;
+    host.traced(TraceContext::new_root(true));
+    host.run(start(&["true"])).await.unwrap().finish().await;
+    let stages = host.last_call().stages();
+    assert_eq!(stages.len(), 4, "{stages:?}");
+}

@@ -1,0 +1,40 @@
+//! A server that was itself started inside a trace. Its own environment, and so a test binary with one test.
+
+mod support;
+
+use std::process::Command;
+
+use support::{Host, start};
+
+const MARK: &str = "BATON_TEST_INHERITED";
+
+/// Runs itself again with a trace in its environment: changing one's own environment is unsafe.
+#[test]
+fn the_servers_own_trace_never_reaches_a_child() {
+    if std::env::var_os(MARK).is_some() {
+        return inside();
+    }
+    let inner = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "the_servers_own_trace_never_reaches_a_child",
+            "--nocapture",
+        ])
+        .env(MARK, "kept")
+        .envs(["TRACEPARENT", "TRACESTATE", "BAGGAGE"].map(|name| (name, "stale")))
+        .output()
+        .unwrap();
+    assert!(
+        inner.status.success(),
+        "{}",
+        String::from_utf8_lossy(&inner.stdout)
+    );
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn inside() {
+    let host = Host::start().await;
+    let ran = host.run(start(&["env"])).await.unwrap().finish().await;
+    assert!(ran.text().contains(&format!("{MARK}=kept")));
+    assert!(!ran.text().contains("stale"), "{}", ran.text());
+}
