@@ -103,11 +103,7 @@ async fn a_proof_that_is_wrong_in_any_part_is_refused() {
 
 #[tokio::test]
 async fn a_first_message_that_is_no_proof_or_none_at_all_is_refused() {
-    let relay = TestRelay::limited(Limits {
-        handshake_timeout: Duration::from_millis(50),
-        ..Limits::default()
-    })
-    .await;
+    let relay = TestRelay::start().await;
     let authority = relay.addr.to_string();
     let mut stream = Registering::open(&relay, &authority).await.unwrap();
     stream.challenge().await;
@@ -119,6 +115,12 @@ async fn a_first_message_that_is_no_proof_or_none_at_all_is_refused() {
         "must be a Proof",
     );
 
+    let relay = TestRelay::limited(Limits {
+        handshake_timeout: Duration::from_millis(50),
+        ..Limits::default()
+    })
+    .await;
+    let authority = relay.addr.to_string();
     let mut stream = Registering::open(&relay, &authority).await.unwrap();
     stream.challenge().await;
     assert_status(
