@@ -96,8 +96,14 @@ pub enum AllowError {
 impl AllowList {
     /// Exactly one client.
     pub fn only(key: PublicKey, name: &str, trust: Trust) -> Self {
-        let client = Client { name: name.into(), trust };
-        Self { clients: HashMap::from([(key, client)]), source: None }
+        let client = Client {
+            name: name.into(),
+            trust,
+        };
+        Self {
+            clients: HashMap::from([(key, client)]),
+            source: None,
+        }
     }
 
     /// An allow-list in a file, read anew for every handshake, so that an edit needs no restart. A missing file allows
@@ -110,20 +116,32 @@ impl AllowList {
     }
 
     fn read(path: &Path) -> Result<Self, AllowError> {
-        let failed = |source| AllowError::Read { path: path.into(), source };
+        let failed = |source| AllowError::Read {
+            path: path.into(),
+            source,
+        };
         let text = match std::fs::metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(failed(error)),
-            Ok(metadata) if metadata.len() > FILE_MAX => return Err(AllowError::TooLarge { path: path.into() }),
+            Ok(metadata) if metadata.len() > FILE_MAX => {
+                return Err(AllowError::TooLarge { path: path.into() });
+            }
             Ok(_) => std::fs::read_to_string(path).map_err(failed)?,
         };
         let mut clients = HashMap::new();
         for (number, line) in text.lines().enumerate() {
-            let error = |reason| AllowError::Line { path: path.into(), line: number + 1, reason };
+            let error = |reason| AllowError::Line {
+                path: path.into(),
+                line: number + 1,
+                reason,
+            };
             let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
             let Some(key) = words.next() else { continue };
             let key = key.parse::<PublicKey>().map_err(|_| error("not a public key"))?;
-            let name = words.next().ok_or_else(|| error("the name is missing"))?.to_owned();
+            let name = words
+                .next()
+                .ok_or_else(|| error("the name is missing"))?
+                .to_owned();
             let trust = match words.next() {
                 None => Trust::default(),
                 Some(word) => word.parse().map_err(|()| error("unknown trust"))?,
@@ -133,7 +151,10 @@ impl AllowList {
             }
             clients.insert(key, Client { name, trust });
         }
-        Ok(Self { clients, source: None })
+        Ok(Self {
+            clients,
+            source: None,
+        })
     }
 
     /// The client of this key, if it may call now.
@@ -176,14 +197,20 @@ impl Peer {
     }
 
     fn take_token(&self) -> bool {
-        let mut bucket = self.bucket.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut bucket = self
+            .bucket
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
         bucket.take(Instant::now())
     }
 }
 
 impl fmt::Debug for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer").field("key", &self.key).field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Peer")
+            .field("key", &self.key)
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -195,7 +222,10 @@ struct Bucket {
 
 impl Bucket {
     fn full(now: Instant) -> Self {
-        Self { tokens: CLAMP_BURST, at: now }
+        Self {
+            tokens: CLAMP_BURST,
+            at: now,
+        }
     }
 
     fn take(&mut self, now: Instant) -> bool {
@@ -221,11 +251,17 @@ mod tests {
     }
 
     fn inbound(sampled: bool) -> Extracted {
-        Extracted { context: Some(TraceContext::new_root(sampled)), ..Extracted::default() }
+        Extracted {
+            context: Some(TraceContext::new_root(sampled)),
+            ..Extracted::default()
+        }
     }
 
     fn peer(trust: Trust) -> Peer {
-        AllowList::only(key(1), "laptop", trust).find(&key(1)).unwrap().unwrap()
+        AllowList::only(key(1), "laptop", trust)
+            .find(&key(1))
+            .unwrap()
+            .unwrap()
     }
 
     #[test]
@@ -235,7 +271,11 @@ mod tests {
         let list = AllowList::file(&path).unwrap();
         assert!(list.is_empty());
         assert!(list.find(&key(1)).unwrap().is_none());
-        std::fs::write(&path, format!("# me\n\n{} laptop continue # mine\n{} ci\n", key(1), key(2))).unwrap();
+        std::fs::write(
+            &path,
+            format!("# me\n\n{} laptop continue # mine\n{} ci\n", key(1), key(2)),
+        )
+        .unwrap();
         let peer = list.find(&key(1)).unwrap().unwrap();
         assert_eq!((peer.name.as_str(), peer.trust), ("laptop", Trust::Continue));
         assert_eq!(list.find(&key(2)).unwrap().unwrap().trust, Trust::Clamp);
@@ -246,9 +286,17 @@ mod tests {
     fn a_bad_line_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
-        for bad in ["x laptop", &key(1).to_string(), &format!("{} a b", key(1)), &format!("{} a clamp x", key(1))] {
+        for bad in [
+            "x laptop",
+            &key(1).to_string(),
+            &format!("{} a b", key(1)),
+            &format!("{} a clamp x", key(1)),
+        ] {
             std::fs::write(&path, format!("\n{bad}\n")).unwrap();
-            assert!(matches!(AllowList::file(&path), Err(AllowError::Line { line: 2, .. })), "{bad}");
+            assert!(
+                matches!(AllowList::file(&path), Err(AllowError::Line { line: 2, .. })),
+                "{bad}"
+            );
         }
     }
 
@@ -265,7 +313,9 @@ mod tests {
     fn clamp_keeps_the_ids_and_bounds_what_is_recorded() {
         let peer = peer(Trust::Clamp);
         let inbound = inbound(true);
-        let admitted: Vec<_> = (0..CLAMP_BURST as usize + 50).map(|_| peer.admit(inbound.clone()).0).collect();
+        let admitted: Vec<_> = (0..CLAMP_BURST as usize + 50)
+            .map(|_| peer.admit(inbound.clone()).0)
+            .collect();
         let trace_id = inbound.context.unwrap().trace_id;
         assert!(admitted.iter().all(|context| context.trace_id == trace_id));
         assert!(admitted[0].is_sampled());

@@ -60,13 +60,41 @@ impl Channel {
 
     /// The same, with every call recorded.
     pub fn with_recorder(ticket: Ticket, key: StaticKey, recorder: Recorder) -> Self {
-        Self { inner: Arc::new(Inner { ticket, key, recorder, link: Mutex::new(Link::Down) }) }
+        Self {
+            inner: Arc::new(Inner {
+                ticket,
+                key,
+                recorder,
+                link: Mutex::new(Link::Down),
+            }),
+        }
     }
 
     /// Makes the session now, and returns the epoch of the exec-server's present life.
     pub async fn connect(&self) -> Result<Epoch, Status> {
         let (shared, _) = self.session().await?;
         shared.epoch().ok_or_else(|| SessionError::Closed.into_status())
+    }
+
+    /// The epoch of the exec-server's present life, as far as the present session knows it.
+    pub fn epoch(&self) -> Option<Epoch> {
+        match &*self.inner.link.lock().unwrap_or_else(PoisonError::into_inner) {
+            Link::Up(shared) => shared.epoch(),
+            Link::Down | Link::Connecting(_) => None,
+        }
+    }
+
+    /// Ends the session once what is queued has been sent, or after [`crate::limits::CLOSE_TIMEOUT`]. Calls under way fail; a
+    /// later call makes a new session.
+    pub async fn close(&self) {
+        let link = std::mem::replace(
+            &mut *self.inner.link.lock().unwrap_or_else(PoisonError::into_inner),
+            Link::Down,
+        );
+        if let Link::Up(shared) = link {
+            shared.finish(SessionError::Closed);
+            shared.flushed().await;
+        }
     }
 
     /// The session and, if this call had to wait for it, when it was made.
@@ -102,7 +130,9 @@ impl Channel {
             let result = dial(&inner.ticket, &inner.key, inner.recorder.clone()).await;
             result.map_err(Arc::new)
         });
-        async move { task.await.unwrap_or_else(|_| Err(Arc::new(ConnectError::Local))) }.boxed().shared()
+        async move { task.await.unwrap_or_else(|_| Err(Arc::new(ConnectError::Local))) }
+            .boxed()
+            .shared()
     }
 }
 

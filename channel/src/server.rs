@@ -5,9 +5,9 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
+use baton_proto::Epoch;
 use baton_proto::channel::go_away;
 use baton_proto::relay::Incoming;
-use baton_proto::Epoch;
 use baton_trace::recorder::Recorder;
 use tokio::sync::Semaphore;
 use tonic::transport;
@@ -124,7 +124,11 @@ impl Server {
 
     /// Registers and serves until `shutdown` resolves, registering again whenever the relay is lost. Returns an error
     /// only for what no retry can change.
-    pub async fn serve(self, service: impl Service, shutdown: impl Future<Output = ()>) -> Result<(), ServerError> {
+    pub async fn serve(
+        self,
+        service: impl Service,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), ServerError> {
         let mut shutdown = pin!(shutdown);
         let mut backoff = Backoff::default();
         loop {
@@ -180,7 +184,10 @@ impl Server {
     ) {
         let notice = Arc::clone(&self.on_notice);
         let Ok(permit) = Arc::clone(half_open).try_acquire_owned() else {
-            notice(Notice::AcceptFailed(format!("{} handshakes are already under way", limits::MAX_HALF_OPEN)));
+            notice(Notice::AcceptFailed(format!(
+                "{} handshakes are already under way",
+                limits::MAX_HALF_OPEN
+            )));
             return;
         };
         let (acceptor, channel, service) = (Arc::clone(&self.acceptor), channel.clone(), service.clone());
@@ -219,10 +226,16 @@ impl Sessions {
         let deadline = tokio::time::Instant::now() + limits::CLOSE_TIMEOUT;
         for session in &sessions {
             if let Some(shared) = session.upgrade() {
-                shared.go_away(go_away::Reason::Shutdown, "", SessionError::GoAway(go_away::Reason::Shutdown));
+                shared.go_away(
+                    go_away::Reason::Shutdown,
+                    "",
+                    SessionError::GoAway(go_away::Reason::Shutdown),
+                );
             }
         }
-        while sessions.iter().any(|session| session.strong_count() > 0) && tokio::time::Instant::now() < deadline {
+        while sessions.iter().any(|session| session.strong_count() > 0)
+            && tokio::time::Instant::now() < deadline
+        {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -1,1 +1,34 @@
-//! x
+//! Runs commands on a remote machine through a relay that cannot read them.
+//!
+//! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, shared by concurrent calls and made
+//! again when it is lost. [`Client::run`] is the whole command as a future; [`Client::start`] is the same command as a
+//! stream of events with a writer for its standard input.
+//!
+//! ```no_run
+//! use baton_client::{Client, Command, Seed};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let ticket = std::env::var("BATON_TICKET")?.parse()?;
+//! let (seed, _) = Seed::read_or_create("client_key".as_ref())?;
+//! let client = Client::new(ticket, seed.client_key()?);
+//! let output = client.run(Command::new("uname").arg("-a")).await?;
+//! println!("{:?} {}", output.status, String::from_utf8_lossy(&output.stdout));
+//! # Ok(())
+//! # }
+//! ```
+
+mod client;
+mod command;
+mod error;
+pub mod limits;
+mod run;
+mod stdin;
+
+pub use baton_channel::key::{PublicKey, Seed, StaticKey};
+pub use baton_channel::ticket::{Ticket, TicketError};
+pub use baton_channel::{ConnectError, SessionError};
+pub use client::{Client, Output};
+pub use command::Command;
+pub use error::{RunError, StartFailure};
+pub use run::{Event, ExitStatus, Run};
+pub use stdin::{Stdin, StdinError};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use baton_channel::allow::Peer;
 use baton_proto::Epoch;
 use baton_proto::exec::exec_server::{Exec, ExecServer};
 use baton_proto::exec::run_request::Kind;
@@ -68,7 +69,12 @@ impl Exec for ExecService {
 
     async fn run(&self, request: Request<Streaming<RunRequest>>) -> Result<Response<Events>, Status> {
         let extensions = request.extensions();
-        let client = *extensions.get::<ClientKey>().ok_or(StartError::Unauthenticated)?;
+        let peer = extensions
+            .get::<Arc<Peer>>()
+            .map(|peer| ClientKey(*peer.key.as_bytes()));
+        let client = peer
+            .or(extensions.get::<ClientKey>().copied())
+            .ok_or(StartError::Unauthenticated)?;
         let call = extensions.get::<Arc<ServerCall>>().cloned();
         let mut requests = request.into_inner();
         let launch = Launch::try_from(first(&mut requests).await?).map_err(StartError::from)?;

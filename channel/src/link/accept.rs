@@ -59,7 +59,11 @@ pub(crate) struct Accepted {
 
 impl Acceptor {
     /// Takes the session over and shakes hands. Bounded by [`HANDSHAKE_TIMEOUT`].
-    pub(crate) async fn accept(&self, mut channel: Channel, incoming: Incoming) -> Result<Accepted, AcceptError> {
+    pub(crate) async fn accept(
+        &self,
+        mut channel: Channel,
+        incoming: Incoming,
+    ) -> Result<Accepted, AcceptError> {
         tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake_hands(&mut channel, incoming))
             .await
             .map_err(|_| AcceptError::Timeout)?
@@ -85,7 +89,12 @@ impl Acceptor {
         };
         let (transport, message2) = responder.finish(&hello.encode_to_vec())?;
         shared.send_handshake(message2);
-        shared.establish(transport, Mux::new(Role::Server, Instant::now()), self.epoch, None);
+        shared.establish(
+            transport,
+            Mux::new(Role::Server, Instant::now()),
+            self.epoch,
+            None,
+        );
         Ok(Accepted { shared, stream, peer })
     }
 }
@@ -114,12 +123,20 @@ impl Accepted {
             let shared = Arc::clone(&shared);
             async move {
                 // Message 1 can be replayed; only a transport message shows that the client is there.
-                if tokio::time::timeout(HANDSHAKE_TIMEOUT, shared.confirmed()).await.is_err() {
-                    shared.close(SessionError::Relay("the client never spoke after the handshake".into()));
+                if tokio::time::timeout(HANDSHAKE_TIMEOUT, shared.confirmed())
+                    .await
+                    .is_err()
+                {
+                    shared.close(SessionError::Relay(
+                        "the client never spoke after the handshake".into(),
+                    ));
                 }
                 drop(half_open);
             }
         });
-        incoming::read(&shared, stream, |stream| server::spawn(stream, service.clone(), Arc::clone(&peer))).await
+        incoming::read(&shared, stream, |stream| {
+            server::spawn(stream, service.clone(), Arc::clone(&peer))
+        })
+        .await
     }
 }

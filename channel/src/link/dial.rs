@@ -25,13 +25,15 @@ use crate::session::{Initiator, prologue};
 use crate::ticket::Ticket;
 
 /// Why no session came about. Reasons spoken by the relay are unauthenticated hints, and shown as such.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
     /// The relay cannot be used or reached.
     #[error(transparent)]
     Relay(#[from] RelayError),
     /// No exec-server of that id is registered.
-    #[error("the exec-server is not connected to the relay (the relay says: {0}); is `baton exec-server` running?")]
+    #[error(
+        "the exec-server is not connected to the relay (the relay says: {0}); is `baton exec-server` running?"
+    )]
     NotRegistered(String),
     /// The relay refused the ticket's dial token.
     #[error("the relay refused this ticket (it says: {0}); ask for the exec-server's current ticket")]
@@ -68,7 +70,10 @@ impl ConnectError {
         match status.code() {
             Code::NotFound => Self::NotRegistered(said),
             Code::PermissionDenied | Code::Unauthenticated => Self::TicketRefused(said),
-            Code::ResourceExhausted => Self::Busy { hint: said, retry_ms: retry_ms(&status) },
+            Code::ResourceExhausted => Self::Busy {
+                hint: said,
+                retry_ms: retry_ms(&status),
+            },
             _ => Self::Refused(said),
         }
     }
@@ -90,7 +95,13 @@ impl ConnectError {
 }
 
 fn retry_ms(status: &Status) -> Option<u64> {
-    status.metadata().get(header::RETRY_PUSHBACK)?.to_str().ok()?.parse().ok()
+    status
+        .metadata()
+        .get(header::RETRY_PUSHBACK)?
+        .to_str()
+        .ok()?
+        .parse()
+        .ok()
 }
 
 /// Connects, shakes hands and starts the session's reader and timer. Bounded by [`HANDSHAKE_TIMEOUT`] a step.
@@ -137,8 +148,18 @@ pub(crate) async fn dial(
     let hello = ServerHello::decode(payload).map_err(|_| ConnectError::Handshake)?;
     let epoch = Epoch::try_from(&hello.epoch[..]).map_err(|_| ConnectError::Handshake)?;
     let established = Instant::now();
-    let sample = Sample { t0, t1: hello.received_unix_ns, t2: hello.sent_unix_ns, t3 };
-    shared.establish(transport, Mux::new(Role::Client, established), epoch, Some(sample));
+    let sample = Sample {
+        t0,
+        t1: hello.received_unix_ns,
+        t2: hello.sent_unix_ns,
+        t3,
+    };
+    shared.establish(
+        transport,
+        Mux::new(Role::Client, established),
+        epoch,
+        Some(sample),
+    );
 
     tokio::spawn({
         let shared = Arc::clone(&shared);
@@ -150,5 +171,13 @@ pub(crate) async fn dial(
         }
     });
     tokio::spawn(Arc::clone(&shared).run_timer());
-    Ok((shared, ConnectTimes { started, connected, paired, established }))
+    Ok((
+        shared,
+        ConnectTimes {
+            started,
+            connected,
+            paired,
+            established,
+        },
+    ))
 }

@@ -8,13 +8,15 @@ use tonic::transport::{Channel, Endpoint};
 use crate::limits;
 
 /// The relay's URL cannot be used, or the relay cannot be reached.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum RelayError {
     /// Not a URL of a relay.
     #[error("`{0}` is not a relay URL: expected http://host:port")]
     Url(String),
     /// Encryption to the relay is not built in yet.
-    #[error("`{0}`: TLS to the relay is not supported yet; use http:// (what you run is encrypted end to end either way)")]
+    #[error(
+        "`{0}`: TLS to the relay is not supported yet; use http:// (what you run is encrypted end to end either way)"
+    )]
     Tls(String),
     /// Nobody answered.
     #[error("cannot reach the relay at {url}: {reason}; is `baton relay` running there?")]
@@ -100,8 +102,20 @@ mod tests {
     fn only_a_plain_relay_url_is_taken() {
         let url = RelayUrl::parse("http://127.0.0.1:7000").unwrap();
         assert_eq!(url.authority(), "127.0.0.1:7000");
-        assert_eq!(url.method("Dial"), "http://127.0.0.1:7000/baton.relay.v1.Relay/Dial");
-        for bad in ["", "relay:7000", "ftp://a", "http://", "http://a/b", "http://a?b", "http://u@a", "a b"] {
+        assert_eq!(
+            url.method("Dial"),
+            "http://127.0.0.1:7000/baton.relay.v1.Relay/Dial"
+        );
+        for bad in [
+            "",
+            "relay:7000",
+            "ftp://a",
+            "http://",
+            "http://a/b",
+            "http://a?b",
+            "http://u@a",
+            "a b",
+        ] {
             assert!(matches!(RelayUrl::parse(bad), Err(RelayError::Url(_))), "{bad}");
         }
         assert!(matches!(RelayUrl::parse("https://a"), Err(RelayError::Tls(_))));

@@ -19,5 +19,8 @@ const HINT_MAX: usize = 200;
 
 /// Text from a relay or the system, fit to be shown: no control characters, and not endless.
 pub(crate) fn hint(text: &str) -> String {
-    baton_trace::text::printable(text).chars().take(HINT_MAX).collect()
+    baton_trace::text::printable(text)
+        .chars()
+        .take(HINT_MAX)
+        .collect()
 }

@@ -92,13 +92,20 @@ impl Deframer {
         if frame.noise.len() > NOISE_MESSAGE_MAX {
             return Err(OuterError::TooLong(frame.noise.len()));
         }
-        let stamp = RelayStamp { queue_ns: frame.queue_ns, forward_ns: frame.forward_ns };
+        let stamp = RelayStamp {
+            queue_ns: frame.queue_ns,
+            forward_ns: frame.forward_ns,
+        };
         Ok(Some((frame.noise, stamp)))
     }
 
     /// Checks that the stream did not end inside a frame.
     pub(crate) fn finish(&self) -> Result<(), OuterError> {
-        if self.partial.is_empty() && self.chunk.is_empty() { Ok(()) } else { Err(OuterError::Truncated) }
+        if self.partial.is_empty() && self.chunk.is_empty() {
+            Ok(())
+        } else {
+            Err(OuterError::Truncated)
+        }
     }
 }
 

@@ -21,7 +21,9 @@ pub enum RegisterError {
     #[error(transparent)]
     Relay(#[from] RelayError),
     /// Another process holds this registration.
-    #[error("another exec-server with this key is registered and alive (the relay says: {0}); give each its own --key")]
+    #[error(
+        "another exec-server with this key is registered and alive (the relay says: {0}); give each its own --key"
+    )]
     InUse(String),
     /// The relay does not take us as we are.
     #[error("the relay refused the registration (it says: {0})")]
@@ -76,8 +78,14 @@ impl Registration {
         let mut relay = RelayClient::new(url.connect().await?);
         let (outbox, requests) = mpsc::channel(OUTBOX);
         let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-        let answers = relay.register(requests).await.map_err(|status| RegisterError::from_status(&status))?;
-        let mut registration = Self { answers: answers.into_inner(), outbox };
+        let answers = relay
+            .register(requests)
+            .await
+            .map_err(|status| RegisterError::from_status(&status))?;
+        let mut registration = Self {
+            answers: answers.into_inner(),
+            outbox,
+        };
         let register_response::Kind::Challenge(challenge) = registration.next().await? else {
             return Err(RegisterError::Protocol("something else than a challenge"));
         };
@@ -106,7 +114,8 @@ impl Registration {
             match self.next().await? {
                 register_response::Kind::Incoming(incoming) => return Ok(incoming),
                 register_response::Kind::Ping(ping) => {
-                    self.send(register_request::Kind::Pong(Pong { nonce: ping.nonce })).await?;
+                    self.send(register_request::Kind::Pong(Pong { nonce: ping.nonce }))
+                        .await?;
                 }
                 _ => return Err(RegisterError::Protocol("a second registration")),
             }

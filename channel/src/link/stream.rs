@@ -60,7 +60,9 @@ impl OuterStream {
             }
         }
         let connection = |error: tonic::transport::Error| StreamOpenError::Connection(innermost(&error));
-        std::future::poll_fn(|cx| channel.poll_ready(cx)).await.map_err(connection)?;
+        std::future::poll_fn(|cx| channel.poll_ready(cx))
+            .await
+            .map_err(connection)?;
         let response = channel.call(request).await.map_err(connection)?;
         let (parts, body) = response.into_parts();
         if let Some(status) = Status::from_header_map(&parts.headers) {
@@ -70,7 +72,10 @@ impl OuterStream {
             let message = format!("HTTP status {}: that is no Baton relay", parts.status.as_u16());
             return Err(StreamOpenError::Connection(message));
         }
-        Ok(Self { body, deframer: Deframer::default() })
+        Ok(Self {
+            body,
+            deframer: Deframer::default(),
+        })
     }
 
     /// The next Noise message, during the handshake.

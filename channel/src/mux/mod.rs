@@ -29,8 +29,8 @@ use schedule::Schedule;
 use stream::{Item, Stream};
 
 pub use frame::{FrameError, StreamId};
-pub(crate) use transmit::terminal_stages;
 pub use stream::{ReceivedStamps, SentStamps, Stamps, TimingsDraft};
+pub(crate) use transmit::terminal_stages;
 
 /// Which end this is. Only a client opens streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

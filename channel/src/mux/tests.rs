@@ -217,13 +217,19 @@ fn a_short_answer_does_not_wait_behind_bulk() {
 fn bulk_is_not_starved_by_an_endless_supply_of_short_calls() {
     let mut pair = Pair::new();
     let bulk = pair.exchange();
-    let mut shorts = (0..8).map(|_| (0..30).map(|_| pair.exchange()).collect::<Vec<_>>()).collect::<Vec<_>>();
-    pair.server.send_data(pair.now.instant, bulk, vec![0; 1024 * 1024].into(), false).unwrap();
+    let mut shorts = (0..8)
+        .map(|_| (0..30).map(|_| pair.exchange()).collect::<Vec<_>>())
+        .collect::<Vec<_>>();
+    pair.server
+        .send_data(pair.now.instant, bulk, vec![0; 1024 * 1024].into(), false)
+        .unwrap();
     let mut bulk_bytes = 0;
     for round in &mut shorts {
         // More than a message holds, on streams that have not sent before: they would always be first.
         for id in round {
-            pair.server.send_data(pair.now.instant, *id, vec![0; 4096].into(), false).unwrap();
+            pair.server
+                .send_data(pair.now.instant, *id, vec![0; 4096].into(), false)
+                .unwrap();
         }
         let mut message = message(&mut pair.server, pair.now).unwrap();
         while let Some(frame) = frame::next(&mut message).unwrap() {

@@ -69,7 +69,12 @@ pub struct ResponseBody {
 
 impl ResponseBody {
     pub(super) fn new(stream: Arc<StreamHandle>, draft: Option<Box<ClientDraft>>, pump: Pump) -> Self {
-        Self { stream, draft, _pump: pump, ended: false }
+        Self {
+            stream,
+            draft,
+            _pump: pump,
+            ended: false,
+        }
     }
 
     fn finish(&mut self, timings: Option<baton_proto::channel::Timings>, status: i32) {
@@ -101,7 +106,8 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Ok(Received::Trailers(trailers))) => {
                 let headers = metadata::to_headers(trailers.metadata).unwrap_or_else(malformed);
-                let status = grpc_status(&headers).or(self.draft.as_ref().and_then(|draft| draft.head_status));
+                let status =
+                    grpc_status(&headers).or(self.draft.as_ref().and_then(|draft| draft.head_status));
                 self.finish(trailers.timings, status.unwrap_or(2));
                 Poll::Ready(Some(Ok(Frame::trailers(headers))))
             }
@@ -137,6 +143,9 @@ pub(super) fn grpc_status(headers: &HeaderMap) -> Option<i32> {
 fn malformed() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("grpc-status", http::HeaderValue::from_static("13"));
-    headers.insert("grpc-message", http::HeaderValue::from_static("malformed trailers"));
+    headers.insert(
+        "grpc-message",
+        http::HeaderValue::from_static("malformed trailers"),
+    );
     headers
 }

@@ -60,7 +60,10 @@ impl Call {
         let path = parts.uri.path().to_owned();
         let draft = recording.then(|| {
             let parent = caller.context.as_ref().map(|context| context.span_id);
-            let context = caller.clone().continue_or_start(true).with_span(w3c::random_span_id());
+            let context = caller
+                .clone()
+                .continue_or_start(true)
+                .with_span(w3c::random_span_id());
             context.inject(&mut parts.headers);
             Box::new(ClientDraft {
                 anchor,
@@ -84,7 +87,12 @@ impl Call {
             timings: draft.is_some(),
             metadata: metadata::from_headers(&parts.headers),
         };
-        Self { head, started: anchor.instant, draft, body }
+        Self {
+            head,
+            started: anchor.instant,
+            draft,
+            body,
+        }
     }
 
     /// Sends the call over an established session. A session that takes no more calls gives it back.
@@ -102,14 +110,21 @@ impl Call {
             draft.connect = connect;
         }
         let pump = Pump::start(self.body, Arc::clone(&stream)).await;
-        Ok(Started { stream, draft: self.draft, pump })
+        Ok(Started {
+            stream,
+            draft: self.draft,
+            pump,
+        })
     }
 }
 
 /// Where the caller is in its trace: told with the request, in its metadata, or by the current span.
 fn caller_context(parts: &mut http::request::Parts) -> Extracted {
     if let Some(context) = parts.extensions.remove::<TraceContext>() {
-        return Extracted { baggage: context.baggage.clone(), context: Some(context) };
+        return Extracted {
+            baggage: context.baggage.clone(),
+            context: Some(context),
+        };
     }
     let told = TraceContext::extract(&parts.headers);
     if told.context.is_some() || !bridge::is_active() {
@@ -145,7 +160,9 @@ impl Started {
         }
         let mut response = http::Response::new(ResponseBody::new(self.stream, self.draft.take(), self.pump));
         *response.headers_mut() = headers;
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         Ok(response)
     }
 }

@@ -25,7 +25,9 @@ pub enum SessionError {
     #[error(transparent)]
     Mux(#[from] MuxError),
     /// The exec-server does not know the client's key.
-    #[error("this key is not allowed: ask the exec-server's owner to add the client's public line to its allow-list")]
+    #[error(
+        "this key is not allowed: ask the exec-server's owner to add the client's public line to its allow-list"
+    )]
     NotAllowed,
     /// The peer said goodbye.
     #[error("the other end closed the session ({})", .0.as_str_name())]

@@ -21,7 +21,10 @@ pub(crate) async fn read(
     stream: OuterStream,
     mut on_stream: impl FnMut(StreamHandle),
 ) -> SessionError {
-    let OuterStream { mut body, mut deframer } = stream;
+    let OuterStream {
+        mut body,
+        mut deframer,
+    } = stream;
     let mut received = Instant::now();
     let error = loop {
         if let Err(error) = take_messages(shared, &mut deframer, received) {

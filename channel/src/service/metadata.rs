@@ -86,7 +86,10 @@ mod tests {
         assert_eq!(back.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert!(!back.contains_key("te"));
         for (key, value) in [("", "x"), ("A", "x"), ("a b", "x"), ("a", "x\ny")] {
-            let entry = Metadata { key: key.into(), value: value.as_bytes().to_vec().into() };
+            let entry = Metadata {
+                key: key.into(),
+                value: value.as_bytes().to_vec().into(),
+            };
             assert!(to_headers(vec![entry]).is_none(), "{key:?} {value:?}");
         }
     }

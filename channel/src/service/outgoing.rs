@@ -27,7 +27,10 @@ pub(crate) struct Outgoing {
 
 impl Outgoing {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, plaintext: Vec::new() }
+        Self {
+            shared,
+            plaintext: Vec::new(),
+        }
     }
 }
 
@@ -35,10 +38,7 @@ impl Body for Outgoing {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         let mut state = this.shared.lock();
         if let Some(Ending::Now(error)) = &state.ending {
@@ -77,12 +77,18 @@ impl Body for Outgoing {
 impl Drop for Outgoing {
     fn drop(&mut self) {
         // HTTP/2 let go of the stream: nothing can be sent any more.
-        self.shared.close(SessionError::Relay("the outgoing stream was closed".into()));
+        self.shared
+            .close(SessionError::Relay("the outgoing stream was closed".into()));
+        self.shared.writer_is_done();
     }
 }
 
 /// Builds, seals and frames one message. `false`: there is nothing to send.
-fn seal_next(session: &mut Established, plaintext: &mut Vec<u8>, out: &mut BytesMut) -> Result<bool, SessionError> {
+fn seal_next(
+    session: &mut Established,
+    plaintext: &mut Vec<u8>,
+    out: &mut BytesMut,
+) -> Result<bool, SessionError> {
     if !session.mux.wants_transmit() || !session.mux.transmit(Anchor::now(), plaintext) {
         return Ok(false);
     }

@@ -103,9 +103,7 @@ impl ClientDraft {
                 answered: last.is_some(),
                 relay_back: last.map(|last| last.relay).unwrap_or_default(),
             };
-            // Without a sample both clocks are taken for equal; the clamping below keeps that harmless.
-            let server_clock = clock.map_or(0, |clock| clock.offset_ns);
-            window.place(&anchor, &timings, server_clock, &mut stages);
+            window.place(&anchor, &timings, clock, &mut stages);
         }
         if let Some(last) = stamps.last_data_received {
             stages.push(between(TERMINAL_OPEN, last.at, last.opened));
@@ -139,9 +137,15 @@ struct Window {
 }
 
 impl Window {
-    /// Places the server's stages between the two stamps. Their sum is exact; where the two transits divide what is
-    /// left follows from the clocks' offset, as far as it fits.
-    fn place(&self, anchor: &Anchor, timings: &Timings, server_clock: i64, stages: &mut Vec<StageRecord>) {
+    /// Places the server's stages between the two stamps. The sum of the two transits is exact. Where they divide lies
+    /// in what the clocks' offset and its error allow and in what the relay's stamps leave: the middle of that.
+    fn place(
+        &self,
+        anchor: &Anchor,
+        timings: &Timings,
+        clock: Option<Offset>,
+        stages: &mut Vec<StageRecord>,
+    ) {
         let ns = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let mut relay_out = RelayStamp::default();
         let mut server_end = 0i64;
@@ -153,14 +157,28 @@ impl Window {
             }
         }
         let slack = (self.back_ns - self.sent_ns).saturating_sub(server_end).max(0);
-        // Received by the server's clock, on ours.
-        let received = i128::from(timings.received_unix_ns) - i128::from(server_clock) - i128::from(anchor.unix_ns);
         let least = self.sent_ns + relay_total(relay_out).min(slack);
         let most = (self.sent_ns + slack - relay_total(self.relay_back).min(slack)).max(least);
-        let base = received.clamp(least.into(), most.into()) as i64;
+        let base = match clock {
+            Some(clock) => {
+                let received = i128::from(timings.received_unix_ns)
+                    - i128::from(anchor.unix_ns)
+                    - i128::from(clock.offset_ns);
+                let at = |error: i128| (received + error).clamp(least.into(), most.into()) as i64;
+                let error = i128::from(clock.error_ns);
+                at(-error).midpoint(at(error))
+            }
+            None => least.midpoint(most),
+        };
         let clamp = |at: i64| at.clamp(self.sent_ns, self.back_ns);
 
-        push_transit(stages, [TRANSIT, RELAY_QUEUE, RELAY_FORWARD], self.sent_ns, clamp(base), relay_out);
+        push_transit(
+            stages,
+            [TRANSIT, RELAY_QUEUE, RELAY_FORWARD],
+            self.sent_ns,
+            clamp(base),
+            relay_out,
+        );
         for timing in &timings.stages {
             let stage = StageId(u8::try_from(timing.stage).unwrap_or(u8::MAX));
             // A server reports what a server measures, nothing else.
@@ -168,9 +186,18 @@ impl Window {
                 continue;
             }
             let start_ns = clamp(base.saturating_add(ns(timing.start_ns)));
-            let end_ns = clamp(base.saturating_add(ns(timing.start_ns)).saturating_add(ns(timing.duration_ns)));
+            let end_ns = clamp(
+                base.saturating_add(ns(timing.start_ns))
+                    .saturating_add(ns(timing.duration_ns)),
+            );
             let attempt = u8::try_from(timing.attempt).unwrap_or(u8::MAX);
-            stages.push(StageRecord { stage, attempt, start_ns, end_ns, estimated: false });
+            stages.push(StageRecord {
+                stage,
+                attempt,
+                start_ns,
+                end_ns,
+                estimated: false,
+            });
         }
         if self.answered {
             let start = clamp(base.saturating_add(server_end));
@@ -193,7 +220,13 @@ fn push_transit(
     relay: RelayStamp,
 ) {
     let end_ns = end_ns.max(start_ns);
-    stages.push(StageRecord { stage: transit, attempt: 0, start_ns, end_ns, estimated: false });
+    stages.push(StageRecord {
+        stage: transit,
+        attempt: 0,
+        start_ns,
+        end_ns,
+        estimated: false,
+    });
     if relay == RelayStamp::default() {
         return;
     }
@@ -203,7 +236,13 @@ fn push_transit(
     let queue_ns = clamped(relay.queue_ns, room - forward_ns);
     let start = start_ns + (room - forward_ns - queue_ns) / 2;
     let middle = start + forward_ns;
-    let estimated = |stage, start_ns, end_ns| StageRecord { stage, attempt: 0, start_ns, end_ns, estimated: true };
+    let estimated = |stage, start_ns, end_ns| StageRecord {
+        stage,
+        attempt: 0,
+        start_ns,
+        end_ns,
+        estimated: true,
+    };
     stages.push(estimated(forward, start, middle));
     stages.push(estimated(queue, middle, middle + queue_ns));
 }
@@ -216,7 +255,9 @@ pub(crate) struct ServerDraft {
 impl ServerDraft {
     /// Adds what the writer did.
     pub(crate) fn complete(mut self, stamps: &Stamps) -> CallRecord {
-        self.record.stages.extend(terminal_stages(&self.record.anchor, &stamps.last_data_sent));
+        self.record
+            .stages
+            .extend(terminal_stages(&self.record.anchor, &stamps.last_data_sent));
         self.record
     }
 }
@@ -249,15 +290,28 @@ mod tests {
     }
 
     fn timing(stage: StageId, start_us: u64, duration_us: u64) -> StageTiming {
-        StageTiming { stage: stage.0.into(), start_ns: start_us * US, duration_ns: duration_us * US, attempt: 0 }
+        StageTiming {
+            stage: stage.0.into(),
+            start_ns: start_us * US,
+            duration_ns: duration_us * US,
+            attempt: 0,
+        }
     }
 
     /// Sent after 30 µs, answered after 530 µs, over after 560 µs.
     fn stamps(anchor: &Anchor, relay: RelayStamp) -> (Stamps, Instant) {
         let at = |us| anchor.instant + Duration::from_micros(us);
         let stamps = Stamps {
-            head_sent: SentStamps { queued: Some(at(10)), taken: Some(at(20)), sealed: Some(at(30)) },
-            last_data_received: Some(ReceivedStamps { at: at(530), opened: at(540), relay }),
+            head_sent: SentStamps {
+                queued: Some(at(10)),
+                taken: Some(at(20)),
+                sealed: Some(at(30)),
+            },
+            last_data_received: Some(ReceivedStamps {
+                at: at(530),
+                opened: at(540),
+                relay,
+            }),
             ..Stamps::default()
         };
         (stamps, at(560))
@@ -270,8 +324,17 @@ mod tests {
 
     #[test]
     fn the_servers_part_lies_where_the_clock_offset_puts_it() {
-        let anchor = Anchor { instant: Instant::now(), unix_ns: 1_000_000_000 };
-        let (stamps, end) = stamps(&anchor, RelayStamp { queue_ns: 10 * US, forward_ns: 20 * US });
+        let anchor = Anchor {
+            instant: Instant::now(),
+            unix_ns: 1_000_000_000,
+        };
+        let (stamps, end) = stamps(
+            &anchor,
+            RelayStamp {
+                queue_ns: 10 * US,
+                forward_ns: 20 * US,
+            },
+        );
         // The server's clock is 5 ms ahead; it had the request 80 µs after the call began.
         let timings = Timings {
             received_unix_ns: anchor.unix_ns + 80 * US + 5_000 * US,
@@ -283,7 +346,10 @@ mod tests {
                 timing(RELAY_FORWARD, 0, 6),
             ],
         };
-        let clock = Offset { offset_ns: 5_000_000, error_ns: 50_000 };
+        let clock = Offset {
+            offset_ns: 5_000_000,
+            error_ns: 50_000,
+        };
         let record = draft(anchor).build(&stamps, Some(timings), Some(clock), end, 0);
         assert_eq!(span(&record, CALL), (0, 560));
         assert_eq!(span(&record, TRANSIT), (30, 80));
@@ -297,13 +363,22 @@ mod tests {
 
     #[test]
     fn a_wrong_clock_moves_the_servers_part_but_not_out_of_its_window() {
-        let anchor = Anchor { instant: Instant::now(), unix_ns: 1_000_000_000 };
+        let anchor = Anchor {
+            instant: Instant::now(),
+            unix_ns: 1_000_000_000,
+        };
         let (stamps, end) = stamps(&anchor, RelayStamp::default());
         for received_unix_ns in [0, anchor.unix_ns, u64::MAX] {
-            let timings = Timings { received_unix_ns, stages: vec![timing(PROCESS, 0, 400)] };
+            let timings = Timings {
+                received_unix_ns,
+                stages: vec![timing(PROCESS, 0, 400)],
+            };
             let record = draft(anchor).build(&stamps, Some(timings), None, end, 0);
             let (start, stop) = span(&record, PROCESS);
-            assert!(start >= 30 && stop <= 530 && stop - start == 400, "{start} {stop}");
+            assert!(
+                start >= 30 && stop <= 530 && stop - start == 400,
+                "{start} {stop}"
+            );
         }
     }
 

@@ -73,7 +73,11 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         let status = Status::invalid_argument("malformed request metadata");
         return respond(&stream, status.into_http(), None).await;
     };
-    let Inbound { mut request, call, trace } = inbound;
+    let Inbound {
+        mut request,
+        call,
+        trace,
+    } = inbound;
     call.record(SERVER_OPEN, arrival.at, arrival.opened);
     let started = Instant::now();
     call.record(SERVER_QUEUE, arrival.opened, started);
@@ -85,7 +89,13 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         }
     };
     let Ok(response) = handler.with_context(bridge::attach(call.context())).await;
-    let finish = Finish { call, trace, started, relay: arrival.relay, wants_timings };
+    let finish = Finish {
+        call,
+        trace,
+        started,
+        relay: arrival.relay,
+        wants_timings,
+    };
     respond(&stream, response, Some(finish)).await;
 }
 
@@ -122,14 +132,25 @@ impl Inbound {
         *request.uri_mut() = uri;
         *request.version_mut() = http::Version::HTTP_2;
         *request.headers_mut() = headers;
-        Some(Self { request, call, trace: Trace { context, link, method } })
+        Some(Self {
+            request,
+            call,
+            trace: Trace {
+                context,
+                link,
+                method,
+            },
+        })
     }
 }
 
 /// Both clocks as they stood at `at`, shortly ago.
 fn anchor_at(at: Instant) -> Anchor {
     let now = Anchor::now();
-    Anchor { instant: at, unix_ns: now.unix_ns_of(at) }
+    Anchor {
+        instant: at,
+        unix_ns: now.unix_ns_of(at),
+    }
 }
 
 /// What it takes to complete the record of a call once its last frame is queued.
@@ -151,14 +172,20 @@ impl Finish {
 
     /// The relay's stamp on the request, for the client. Durations only: their position is the client's to estimate.
     fn relay_stages(&self) -> impl Iterator<Item = StageRecord> {
-        let durations = [(RELAY_QUEUE, self.relay.queue_ns), (RELAY_FORWARD, self.relay.forward_ns)];
-        durations.into_iter().filter(|(_, ns)| *ns > 0).map(|(stage, ns)| StageRecord {
-            stage,
-            attempt: 0,
-            start_ns: 0,
-            end_ns: i64::try_from(ns).unwrap_or(i64::MAX),
-            estimated: true,
-        })
+        let durations = [
+            (RELAY_QUEUE, self.relay.queue_ns),
+            (RELAY_FORWARD, self.relay.forward_ns),
+        ];
+        durations
+            .into_iter()
+            .filter(|(_, ns)| *ns > 0)
+            .map(|(stage, ns)| StageRecord {
+                stage,
+                attempt: 0,
+                start_ns: 0,
+                end_ns: i64::try_from(ns).unwrap_or(i64::MAX),
+                estimated: true,
+            })
     }
 
     fn into_drafts(self, status: i32, export: bool) -> (Option<TimingsDraft>, Option<Box<ServerDraft>>) {
@@ -197,7 +224,10 @@ impl Finish {
 async fn respond(stream: &Arc<StreamHandle>, response: http::Response<Body>, finish: Option<Finish>) {
     let (parts, mut body) = response.into_parts();
     let head_status = grpc_status(&parts.headers);
-    let head = Head { metadata: metadata::from_headers(&parts.headers), ..Head::default() };
+    let head = Head {
+        metadata: metadata::from_headers(&parts.headers),
+        ..Head::default()
+    };
     if stream.send_head(&head).is_err() {
         return;
     }
@@ -223,9 +253,13 @@ async fn respond(stream: &Arc<StreamHandle>, response: http::Response<Body>, fin
     }
     // tonic ends every body with trailers, or puts the status into the head; anything else is a handler cut short.
     if head_status.is_none() && grpc_status(&trailers).is_none() {
-        trailers = status_trailers(&Status::unknown("the handler ended its response without a status"));
+        trailers = status_trailers(&Status::unknown(
+            "the handler ended its response without a status",
+        ));
     }
-    let status = grpc_status(&trailers).or(head_status).unwrap_or(tonic::Code::Unknown.into());
+    let status = grpc_status(&trailers)
+        .or(head_status)
+        .unwrap_or(tonic::Code::Unknown.into());
     let export = stream.shared().recorder().is_on();
     let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, export));
     // Fails only when the session or the call has ended, and then nobody waits for it.

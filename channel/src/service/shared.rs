@@ -22,6 +22,7 @@ use tonic::Status;
 
 use super::error::{SessionError, reset_status, stream_status};
 use super::record::ServerDraft;
+use crate::limits;
 use crate::mux::{Event, Mux, Received, RelayStamp, Stamps, StreamError, StreamId, TimingsDraft};
 use crate::session::Transport;
 
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     ending: Notify,
     /// The first transport message opened; for the server's half-open limit.
     confirmed: Notify,
+    /// The writer has nothing more to send, for good.
+    flushed: Notify,
     /// One permit a stream.
     slots: Arc<Semaphore>,
     recorder: Recorder,
@@ -102,6 +105,7 @@ impl Shared {
             timer: Notify::new(),
             ending: Notify::new(),
             confirmed: Notify::new(),
+            flushed: Notify::new(),
             slots: Arc::new(Semaphore::new(MAX_STREAMS)),
             recorder,
         })
@@ -132,13 +136,20 @@ impl Shared {
         let silent = mux.handle_timeout(Instant::now());
         debug_assert!(silent.is_ok(), "a new session is not silent");
         let mut state = self.lock();
-        state.established = Some(Established { transport, mux, epoch });
+        state.established = Some(Established {
+            transport,
+            mux,
+            epoch,
+        });
         state.wake_writer();
     }
 
     /// The epoch that the server told in the handshake.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
-        self.lock().established.as_ref().map(|established| established.epoch)
+        self.lock()
+            .established
+            .as_ref()
+            .map(|established| established.epoch)
     }
 
     /// Why the session has ended, if it has.
@@ -149,7 +160,11 @@ impl Shared {
     /// Whether a new call may be opened.
     pub(crate) fn is_open(&self) -> bool {
         let state = self.lock();
-        state.ending.is_none() && state.established.as_ref().is_some_and(|session| !session.mux.is_going_away())
+        state.ending.is_none()
+            && state
+                .established
+                .as_ref()
+                .is_some_and(|session| !session.mux.is_going_away())
     }
 
     /// Whether the session is ending but still sends what is queued.
@@ -177,6 +192,17 @@ impl Shared {
         self.end(&mut self.lock(), Ending::Flush(error));
     }
 
+    /// Waits until a session that is ending has sent what was queued, or has ended, at most
+    /// [`limits::CLOSE_TIMEOUT`]. One waiter.
+    pub(crate) async fn flushed(&self) {
+        let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, self.flushed.notified()).await;
+    }
+
+    /// Nothing more will be sent.
+    pub(super) fn writer_is_done(&self) {
+        self.flushed.notify_one();
+    }
+
     /// Says goodbye, sends what is queued, then ends.
     pub(crate) fn go_away(&self, reason: go_away::Reason, detail: &str, error: SessionError) {
         let mut state = self.lock();
@@ -197,7 +223,10 @@ impl Shared {
             call.task.abort();
         }
         for (_, wakers) in state.wakers.drain() {
-            [wakers.receive, wakers.send].into_iter().flatten().for_each(Waker::wake);
+            [wakers.receive, wakers.send]
+                .into_iter()
+                .flatten()
+                .for_each(Waker::wake);
         }
         state.wake_writer();
         self.timer.notify_one();
@@ -229,7 +258,11 @@ impl Shared {
     /// A stream that the peer opened and nobody serves yet.
     pub(super) fn next_opened(self: &Arc<Self>) -> Option<StreamHandle> {
         let id = self.lock().opened.pop_front()?;
-        Some(StreamHandle { shared: Arc::clone(self), id, _slot: None })
+        Some(StreamHandle {
+            shared: Arc::clone(self),
+            id,
+            _slot: None,
+        })
     }
 
     /// Opens a stream, waiting while [`MAX_STREAMS`] are open. Cancellation safe: nothing is opened before it returns.
@@ -238,7 +271,10 @@ impl Shared {
         head: &Head,
         deadline: Option<Instant>,
     ) -> Result<StreamHandle, StreamError> {
-        let slot = Arc::clone(&self.slots).acquire_owned().await.map_err(|_| StreamError::GoingAway)?;
+        let slot = Arc::clone(&self.slots)
+            .acquire_owned()
+            .await
+            .map_err(|_| StreamError::GoingAway)?;
         let mut state = self.lock();
         let state = &mut *state;
         let session = match (&mut state.established, &state.ending) {
@@ -246,11 +282,18 @@ impl Shared {
             _ => return Err(StreamError::GoingAway),
         };
         let id = session.mux.open(Instant::now(), head, deadline)?;
-        if state.armed.is_none_or(|armed| deadline.is_some_and(|deadline| deadline < armed)) {
+        if state
+            .armed
+            .is_none_or(|armed| deadline.is_some_and(|deadline| deadline < armed))
+        {
             self.timer.notify_one();
         }
         state.wake_writer();
-        Ok(StreamHandle { shared: Arc::clone(self), id, _slot: Some(slot) })
+        Ok(StreamHandle {
+            shared: Arc::clone(self),
+            id,
+            _slot: Some(slot),
+        })
     }
 
     /// Remembers the task that serves a stream, so that a reset stops it.
@@ -276,7 +319,9 @@ impl Shared {
                 if matches!(state.ending, Some(Ending::Now(_))) {
                     return;
                 }
-                let Some(session) = &mut state.established else { return };
+                let Some(session) = &mut state.established else {
+                    return;
+                };
                 if let Err(error) = session.mux.handle_timeout(Instant::now()) {
                     self.end(&mut state, Ending::Now(error.into()));
                     return;
@@ -296,14 +341,22 @@ impl Shared {
     /// Passes the multiplexer's events on and wakes whoever they concern.
     pub(super) fn react(&self, state: &mut State) {
         self.pass_on_events(state);
-        if state.established.as_ref().is_some_and(|session| session.mux.wants_transmit()) {
+        if state
+            .established
+            .as_ref()
+            .is_some_and(|session| session.mux.wants_transmit())
+        {
             state.wake_writer();
         }
     }
 
     /// The same for the writer, which need not wake itself.
     pub(super) fn pass_on_events(&self, state: &mut State) {
-        while let Some(event) = state.established.as_mut().and_then(|session| session.mux.poll_event()) {
+        while let Some(event) = state
+            .established
+            .as_mut()
+            .and_then(|session| session.mux.poll_event())
+        {
             match event {
                 Event::Opened(id) => state.opened.push_back(id),
                 Event::Readable(id) => state.wake_receiver(id),
@@ -316,8 +369,12 @@ impl Shared {
                     }
                 }
                 Event::TrailersTaken(id) => self.complete_record(state, id),
-                Event::GoAway(go_away::Reason::NotAllowed) => self.end(state, Ending::Now(SessionError::NotAllowed)),
-                Event::GoAway(reason) if state.is_idle() => self.end(state, Ending::Now(SessionError::GoAway(reason))),
+                Event::GoAway(go_away::Reason::NotAllowed) => {
+                    self.end(state, Ending::Now(SessionError::NotAllowed))
+                }
+                Event::GoAway(reason) if state.is_idle() => {
+                    self.end(state, Ending::Now(SessionError::GoAway(reason)))
+                }
                 // Open calls may still be answered; no new one is opened.
                 Event::GoAway(_) => {}
             }
@@ -326,7 +383,10 @@ impl Shared {
 
     fn complete_record(&self, state: &mut State, id: StreamId) {
         let draft = state.calls.get_mut(&id).and_then(|call| call.draft.take());
-        let stamps = state.established.as_ref().and_then(|session| session.mux.stamps(id));
+        let stamps = state
+            .established
+            .as_ref()
+            .and_then(|session| session.mux.stamps(id));
         if let Some((draft, stamps)) = draft.zip(stamps) {
             self.recorder.finish(&draft.complete(stamps));
         }
@@ -361,7 +421,9 @@ impl State {
     }
 
     fn is_idle(&self) -> bool {
-        self.established.as_ref().is_none_or(|session| session.mux.is_idle())
+        self.established
+            .as_ref()
+            .is_none_or(|session| session.mux.is_idle())
     }
 
     fn ended(&self) -> Option<SessionError> {
@@ -408,7 +470,9 @@ impl StreamHandle {
         let mut state = self.shared.lock();
         if let Some(session) = &mut state.established {
             match session.mux.receive(id) {
-                Received::Reset(code) if state.ending.is_none() => return Poll::Ready(Err(reset_status(code))),
+                Received::Reset(code) if state.ending.is_none() => {
+                    return Poll::Ready(Err(reset_status(code)));
+                }
                 Received::Pending | Received::Reset(_) => {}
                 received => {
                     self.shared.react(&mut state);
@@ -452,7 +516,9 @@ impl StreamHandle {
             if let Some(error) = state.ended() {
                 return Poll::Ready(Err(error.into_status()));
             }
-            let Some(session) = &mut state.established else { return Poll::Ready(Ok(())) };
+            let Some(session) = &mut state.established else {
+                return Poll::Ready(Ok(()));
+            };
             match session.mux.has_room(self.id) {
                 Ok(true) => Poll::Ready(Ok(())),
                 Err(error) => Poll::Ready(Err(stream_status(error))),
@@ -495,7 +561,9 @@ impl StreamHandle {
     /// What happened to the stream's frames so far, and the clocks' offset.
     pub(super) fn measured(&self) -> (Stamps, Option<Offset>) {
         let state = self.shared.lock();
-        let Some(session) = &state.established else { return Default::default() };
+        let Some(session) = &state.established else {
+            return Default::default();
+        };
         let stamps = session.mux.stamps(self.id).cloned().unwrap_or_default();
         (stamps, session.mux.clock_offset())
     }

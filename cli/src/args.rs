@@ -1,0 +1,198 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+/// Runs commands on a remote machine through a relay that cannot read them, and shows where every microsecond went.
+#[derive(Parser)]
+#[command(version, arg_required_else_help = true, after_help = EXAMPLE)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const EXAMPLE: &str = "\
+Example, on one machine, nothing else needed:
+  baton run -- cargo --version
+
+Example, on three:
+  relay$   baton relay --listen 0.0.0.0:7700 --authority relay.example:7700
+  worker$  baton exec-server --relay http://relay.example:7700
+  laptop$  baton exec TICKET --trace -- uname -a
+
+With OTEL_EXPORTER_OTLP_ENDPOINT set, every part exports its spans over OTLP (gRPC).";
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Run a command with relay, exec-server and client embedded, and draw where its time went
+    Run(RunArgs),
+    /// Run one command on a remote exec-server, like ssh
+    Exec(ExecArgs),
+    /// Run a relay
+    Relay(RelayArgs),
+    /// Run commands for clients; listens on nothing, dials the relay
+    ExecServer(ExecServerArgs),
+    /// Make a key file and print its public line
+    Keygen(KeygenArgs),
+    /// Look at trace files
+    #[command(subcommand)]
+    Trace(TraceCommand),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton run --trace-json trace.json -- make test")]
+pub(crate) struct RunArgs {
+    /// Do not draw the waterfall
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+    /// Write every stage as OTLP/JSON to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace_json: Option<PathBuf>,
+    /// Working directory of the command
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// The command and its arguments
+    #[arg(
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true,
+        value_name = "CMD"
+    )]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 255 for
+Baton's own failures.
+
+Example:
+  baton exec \"$TICKET\" -- tar -c src | tar -t")]
+pub(crate) struct ExecArgs {
+    /// The exec-server's ticket
+    #[arg(env = "BATON_TICKET", value_name = "TICKET", hide_env_values = true)]
+    pub(crate) ticket: Option<String>,
+    /// Draw where the time went, on stderr
+    #[arg(long)]
+    pub(crate) trace: bool,
+    /// Write every stage as OTLP/JSON to this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) trace_json: Option<PathBuf>,
+    /// Client key; made at first use [default: ~/.config/baton/client_key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Working directory on the remote machine
+    #[arg(long, value_name = "DIR")]
+    pub(crate) cwd: Option<PathBuf>,
+    /// Set a variable in the command's environment; repeatable
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    pub(crate) env: Vec<(String, String)>,
+    /// The command and its arguments, after `--`
+    #[arg(required = true, last = true, value_name = "CMD")]
+    pub(crate) command: Vec<OsString>,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton relay --listen 0.0.0.0:7700 --authority relay.example:7700")]
+pub(crate) struct RelayArgs {
+    /// Address to listen on
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
+    pub(crate) listen: SocketAddr,
+    /// A name this relay answers to, as exec-servers dial it (host:port); repeatable [default: the address a connection
+    /// came to]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) authority: Vec<String>,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The allow-list holds one client a line: its public key, a name, and what its trace context is trusted with
+(continue, clamp or restart). It is read anew for every client.
+
+Example:
+  baton exec-server --relay http://relay.example:7700")]
+pub(crate) struct ExecServerArgs {
+    /// The relay to register with
+    #[arg(long, value_name = "URL")]
+    pub(crate) relay: String,
+    /// Key file; made at first use [default: ~/.config/baton/exec_server_key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Allow-list [default: ~/.config/baton/allowed_clients]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) allow: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton keygen ci_key")]
+pub(crate) struct KeygenArgs {
+    /// Where to write it; never overwrites [default: ~/.config/baton/client_key]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TraceCommand {
+    /// Draw the waterfalls of a trace file
+    Show(TraceShowArgs),
+}
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  baton run --quiet --trace-json trace.json -- true && baton trace show trace.json"
+)]
+pub(crate) struct TraceShowArgs {
+    /// A file written by --trace-json
+    pub(crate) file: PathBuf,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("expected NAME=VALUE".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn run_takes_the_command_with_and_without_dashes() {
+        for line in [
+            &["baton", "run", "--", "ls", "-l"][..],
+            &["baton", "run", "ls", "-l"],
+        ] {
+            let Ok(Args {
+                command: Command::Run(run),
+            }) = Args::try_parse_from(line)
+            else {
+                panic!("{line:?}")
+            };
+            assert_eq!(run.command, ["ls", "-l"]);
+        }
+    }
+
+    #[test]
+    fn exec_takes_the_ticket_before_the_dashes() {
+        let line = ["baton", "exec", "baton1:x", "--trace", "--", "ls", "-l"];
+        let Ok(Args {
+            command: Command::Exec(exec),
+        }) = Args::try_parse_from(line)
+        else {
+            panic!()
+        };
+        assert_eq!(exec.ticket.as_deref(), Some("baton1:x"));
+        assert!(exec.trace);
+        assert_eq!(exec.command, ["ls", "-l"]);
+    }
+}

@@ -1,0 +1,53 @@
+//! `baton exec`: one command on a remote machine, like ssh.
+
+use baton_client::{Client, Command, Ticket};
+use baton_trace::record::Side;
+
+use super::{run_here, runtime, write_trace};
+use crate::args::ExecArgs;
+use crate::error::CliError;
+use crate::exporting::Exporting;
+use crate::{identity, logging, terminal};
+
+pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
+    logging::start("error");
+    let ticket: Ticket = args.ticket.as_deref().ok_or(CliError::NoTicket)?.parse()?;
+    let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
+    let public = *key.public();
+    let exporting = Exporting::start(Side::Client)?;
+
+    let mut argv = args.command.into_iter();
+    let mut command = Command::new(argv.next().unwrap_or_default()).args(argv);
+    for (name, value) in args.env {
+        command = command.env(name, value);
+    }
+    if let Some(cwd) = args.cwd {
+        command = command.current_dir(cwd);
+    }
+    command = command.trace(args.trace || args.trace_json.is_some());
+
+    let runtime = runtime()?;
+    let client = Client::with_recorder(ticket, key, exporting.recorder());
+    let outcome = runtime.block_on(async {
+        let outcome = run_here(&client, command).await;
+        client.close().await;
+        outcome
+    });
+    exporting.finish();
+    if outcome.as_ref().is_err_and(CliError::is_not_allowed) {
+        eprintln!(
+            "baton: this client's public line is:\n{}",
+            identity::public_line(&public)
+        );
+    }
+    let (code, record) = outcome?;
+    if let Some(record) = record {
+        if let Some(path) = &args.trace_json {
+            write_trace(path, &record)?;
+        }
+        if args.trace {
+            terminal::draw(&record, std::io::stderr());
+        }
+    }
+    Ok(code)
+}

@@ -1,0 +1,87 @@
+//! `baton exec-server`.
+
+use std::path::{Path, PathBuf};
+
+use baton_channel::allow::AllowList;
+use baton_channel::{Notice, Server};
+use baton_client::{Seed, Ticket};
+use baton_exec_server::ExecService;
+use baton_trace::record::Side;
+
+use super::runtime;
+use crate::args::ExecServerArgs;
+use crate::error::CliError;
+use crate::exporting::Exporting;
+use crate::{identity, logging, signals};
+
+pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
+    logging::start("info");
+    let allow_path = identity::path(args.allow, identity::ALLOWED_CLIENTS)?;
+    let allow = AllowList::file(&allow_path)?;
+    if allow.is_empty() {
+        eprintln!(
+            "baton: nobody is allowed yet: add a line `key name trust` for each client to {}",
+            allow_path.display()
+        );
+    }
+    let (seed, _) = Seed::read_or_create(&identity::path(args.key, identity::EXEC_SERVER_KEY)?)?;
+    let exporting = Exporting::start(Side::Server)?;
+    let outcome = runtime()?.block_on(async {
+        let server = Server::new(&args.relay, &seed, allow)?.recorder(exporting.recorder());
+        let service = ExecService::new(server.epoch());
+        let teller = Teller {
+            ticket: server.ticket(),
+            relay: args.relay.clone(),
+            allow_path,
+        };
+        let outcome = server
+            .on_notice(move |notice| teller.tell(notice))
+            .serve(service.clone().into_server(), async {
+                signals::stop().await;
+            })
+            .await;
+        let left = service.shutdown().await;
+        if left > 0 {
+            eprintln!("baton: {left} processes could not be killed");
+        }
+        outcome
+    });
+    exporting.finish();
+    outcome?;
+    Ok(0)
+}
+
+/// Tells the owner what happens.
+struct Teller {
+    ticket: Ticket,
+    relay: String,
+    allow_path: PathBuf,
+}
+
+impl Teller {
+    fn tell(&self, notice: Notice) {
+        match notice {
+            Notice::Registered => {
+                eprintln!("baton: registered with {}", self.relay);
+                println!("ticket: {}", self.ticket);
+            }
+            Notice::Retrying(error, wait) => {
+                eprintln!("baton: {error}; trying again in {:.1} s", wait.as_secs_f64());
+            }
+            Notice::Refused(key) => {
+                eprintln!(
+                    "baton: refused a client that is not allowed; to allow it, {}",
+                    add_line(&self.allow_path)
+                );
+                eprintln!("{key} NAME clamp");
+            }
+            Notice::AcceptFailed(reason) => eprintln!("baton: a session did not come about: {reason}"),
+            Notice::SessionStarted(name) => eprintln!("baton: session of {name} began"),
+            Notice::SessionEnded(name, error) => eprintln!("baton: session of {name} ended: {error}"),
+        }
+    }
+}
+
+fn add_line(path: &Path) -> String {
+    format!("add this line to {}:", path.display())
+}

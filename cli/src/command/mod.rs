@@ -1,0 +1,82 @@
+//! One file a subcommand.
+
+pub(crate) mod exec;
+pub(crate) mod exec_server;
+pub(crate) mod keygen;
+pub(crate) mod relay;
+pub(crate) mod run;
+pub(crate) mod trace;
+
+use std::path::Path;
+
+use baton_client::{Client, Command, Event, RunError};
+use baton_trace::export::json;
+use baton_trace::record::CallRecord;
+use baton_trace::w3c::TraceContext;
+
+use crate::error::CliError;
+use crate::signals;
+use crate::stdio::{Output, forward};
+
+/// A runtime on this thread. One thread, because a wake-up across cores costs more than the work it would share.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    Ok(tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?)
+}
+
+/// Runs one command with our own standard streams, and returns its exit code and what was measured.
+async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<CallRecord>), CliError> {
+    let (stdout, stderr) = (Output::stdout()?, Output::stderr()?);
+    let command = match inherited_context() {
+        Some(context) => command.parent(context),
+        None => command,
+    };
+    let stop = signals::stop();
+    tokio::pin!(stop);
+    let (mut run, stdin) = tokio::select! {
+        started = client.start(command) => started?,
+        signal = &mut stop => return Err(CliError::Interrupted { signal }),
+    };
+    let forwarding = tokio::spawn(forward(stdin));
+    let mut code = None;
+    loop {
+        let event = tokio::select! {
+            event = run.next() => event?,
+            // Dropping the run kills the command.
+            signal = &mut stop => return Err(CliError::Interrupted { signal }),
+        };
+        match event {
+            Some(Event::Started { .. }) => {}
+            Some(Event::Stdout(data)) => stdout.write(data).await?,
+            Some(Event::Stderr(data)) => stderr.write(data).await?,
+            Some(Event::Exited { status, .. }) => code = Some(status.shell_code()),
+            Some(Event::Closed { truncated }) => {
+                if truncated {
+                    eprintln!(
+                        "baton: a background process still holds the command's output; what it writes is not shown"
+                    );
+                }
+            }
+            None => break,
+        }
+    }
+    forwarding.abort();
+    let code = code.ok_or(RunError::Protocol("closed before it exited"))?;
+    Ok((code, run.record().await))
+}
+
+/// The trace that the caller of this process is in, by its environment. Malformed variables start a new one.
+fn inherited_context() -> Option<TraceContext> {
+    let inherited = TraceContext::from_environment(|name| std::env::var_os(name));
+    let has_baggage = !inherited.baggage.is_empty();
+    // Baggage travels without a trace as well.
+    (inherited.context.is_some() || has_baggage).then(|| inherited.continue_or_start(true))
+}
+
+fn write_trace(path: &Path, record: &CallRecord) -> Result<(), CliError> {
+    json::write_file(path, std::slice::from_ref(record)).map_err(|source| CliError::Write {
+        path: path.into(),
+        source,
+    })
+}

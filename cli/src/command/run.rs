@@ -1,0 +1,146 @@
+//! `baton run`: relay, exec-server and client in one process, over real sockets and real Noise.
+//!
+//! Each role has a thread and a runtime of its own, as it would have a process.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+
+use baton_channel::allow::{AllowList, Trust};
+use baton_channel::{Notice, Server};
+use baton_client::{Client, Command, Seed, Ticket};
+use baton_exec_server::ExecService;
+use baton_relay::{Config, Relay};
+use baton_trace::record::Side;
+use tokio::sync::oneshot;
+
+use super::{run_here, runtime, write_trace};
+use crate::args::RunArgs;
+use crate::error::CliError;
+use crate::exporting::Exporting;
+use crate::{logging, terminal};
+
+pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
+    logging::start("error");
+    let client_key = Seed::generate()?.client_key()?;
+    let exporting = Exporting::start(Side::Client)?;
+    let relay = Role::relay()?;
+    let allow = AllowList::only(*client_key.public(), "embedded", Trust::Continue);
+    let server = Role::exec_server(relay.ready, allow)?;
+
+    let mut argv = args.command.into_iter();
+    let mut command = Command::new(argv.next().unwrap_or_default())
+        .args(argv)
+        .trace(true);
+    if let Some(cwd) = args.cwd {
+        command = command.current_dir(cwd);
+    }
+    let runtime = runtime()?;
+    let client = Client::with_recorder(server.ready, client_key, exporting.recorder());
+    let outcome = runtime.block_on(async {
+        let outcome = run_here(&client, command).await;
+        client.close().await;
+        outcome
+    });
+    // The exec-server kills what still runs before it ends.
+    server.stopper.stop();
+    relay.stopper.stop();
+    exporting.finish();
+    let (code, record) = outcome?;
+    if let Some(record) = record {
+        if let Some(path) = &args.trace_json {
+            write_trace(path, &record)?;
+        }
+        if !args.quiet {
+            terminal::draw(&record, std::io::stderr());
+        }
+    }
+    Ok(code)
+}
+
+/// A role on its thread, and what it tells once it is ready.
+struct Role<T> {
+    ready: T,
+    stopper: Stopper,
+}
+
+struct Stopper {
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Stopper {
+    fn stop(self) {
+        // A role that has ended already needs no telling.
+        let _ = self.stop.send(());
+        let _ = self.thread.join();
+    }
+}
+
+impl Role<SocketAddr> {
+    fn relay() -> Result<Self, CliError> {
+        spawn("baton-relay", |ready, stopped| async move {
+            let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+            match Relay::bind(loopback, Config::default()).await {
+                Ok(relay) => {
+                    let _ = ready.send(Ok(relay.local_addr()));
+                    relay.serve(stopped).await;
+                }
+                Err(error) => drop(ready.send(Err(error.into()))),
+            }
+        })
+    }
+}
+
+impl Role<Ticket> {
+    fn exec_server(relay: SocketAddr, allow: AllowList) -> Result<Self, CliError> {
+        let exporting = Exporting::start(Side::Server)?;
+        spawn("baton-exec", move |ready, stopped| async move {
+            let server = Seed::generate()
+                .map_err(CliError::from)
+                .and_then(|seed| Ok(Server::new(&format!("http://{relay}"), &seed, allow)?));
+            let server = match server {
+                Ok(server) => server.recorder(exporting.recorder()),
+                Err(error) => return drop(ready.send(Err(error))),
+            };
+            let ticket = server.ticket();
+            let service = ExecService::new(server.epoch());
+            let server = server.on_notice(move |notice| match notice {
+                Notice::Registered => drop(ready.send(Ok(ticket.clone()))),
+                Notice::Retrying(error, _) => drop(ready.send(Err(CliError::Embedded(error.to_string())))),
+                _ => {}
+            });
+            // A failure for good was a notice before.
+            let _ = server.serve(service.clone().into_server(), stopped).await;
+            service.shutdown().await;
+            exporting.finish();
+        })
+    }
+}
+
+/// Starts a role and waits until it is ready or has failed.
+fn spawn<T, F>(
+    name: &str,
+    role: impl FnOnce(mpsc::Sender<Result<T, CliError>>, Stopped) -> F + Send + 'static,
+) -> Result<Role<T>, CliError>
+where
+    T: Send + 'static,
+    F: Future<Output = ()>,
+{
+    let (ready, told) = mpsc::channel();
+    let (stop, stopped) = oneshot::channel();
+    let runtime = runtime()?;
+    let stopped = Box::pin(async move { drop(stopped.await) });
+    let thread = std::thread::Builder::new()
+        .name(name.into())
+        .spawn(move || runtime.block_on(role(ready, stopped)))?;
+    let ready = told
+        .recv()
+        .unwrap_or_else(|_| Err(CliError::Embedded("it ended at once".into())))?;
+    Ok(Role {
+        ready,
+        stopper: Stopper { stop, thread },
+    })
+}
+
+type Stopped = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

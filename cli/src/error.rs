@@ -1,0 +1,71 @@
+//! What a person sees when something failed: one sentence that says what to do, and an exit code like ssh's.
+
+use std::io;
+use std::path::PathBuf;
+
+use baton_channel::allow::AllowError;
+use baton_channel::key::KeyError;
+use baton_channel::{ServerError, SessionError};
+use baton_client::{RunError, StartFailure, TicketError};
+use baton_relay::BindError;
+use baton_trace::export::ExportError;
+use baton_trace::export::read::ReadError;
+
+/// Baton's own failure.
+const FAILED: i32 = 255;
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CliError {
+    #[error("no ticket: pass the `ticket:` line of `baton exec-server`, or set BATON_TICKET")]
+    NoTicket,
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Allow(#[from] AllowError),
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    #[error(transparent)]
+    Server(#[from] ServerError),
+    #[error(transparent)]
+    Run(#[from] RunError),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    #[error("cannot write {path}: {source}")]
+    Write { path: PathBuf, source: io::Error },
+    #[error("cannot write to {stream}: {source}")]
+    Stdio { stream: &'static str, source: io::Error },
+    #[error("cannot find your home directory: set HOME, or pass the file by its flag")]
+    NoHome,
+    #[error("cannot start: {0}")]
+    Start(#[from] io::Error),
+    #[error("the embedded exec-server did not come up: {0}")]
+    Embedded(String),
+    #[error("interrupted")]
+    Interrupted { signal: i32 },
+}
+
+impl CliError {
+    pub(crate) fn exit_code(&self) -> i32 {
+        match self {
+            Self::Run(RunError::Start {
+                failure: StartFailure::CommandNotFound,
+                ..
+            }) => 127,
+            Self::Run(RunError::Start {
+                failure: StartFailure::NotExecutable,
+                ..
+            }) => 126,
+            Self::Interrupted { signal } => 128 + signal,
+            _ => FAILED,
+        }
+    }
+
+    /// Whether the exec-server does not know our key.
+    pub(crate) fn is_not_allowed(&self) -> bool {
+        matches!(self, Self::Run(RunError::Session(SessionError::NotAllowed)))
+    }
+}

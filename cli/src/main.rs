@@ -1,0 +1,33 @@
+//! `baton`: every role and every view in one binary. What a library user would want is in the crates below.
+
+mod args;
+mod command;
+mod error;
+mod exporting;
+mod identity;
+mod logging;
+mod signals;
+mod stdio;
+mod terminal;
+
+use clap::Parser;
+
+use args::{Args, Command, TraceCommand};
+
+fn main() {
+    let args = Args::parse();
+    let outcome = match args.command {
+        Command::Run(args) => command::run::main(args),
+        Command::Exec(args) => command::exec::main(args),
+        Command::Relay(args) => command::relay::main(args),
+        Command::ExecServer(args) => command::exec_server::main(args),
+        Command::Keygen(args) => command::keygen::main(args),
+        Command::Trace(TraceCommand::Show(args)) => command::trace::main(args),
+    };
+    let code = outcome.unwrap_or_else(|error| {
+        eprintln!("baton: {error}");
+        error.exit_code()
+    });
+    // Ends threads that wait for standard input, too.
+    std::process::exit(code);
+}

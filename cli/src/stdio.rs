@@ -1,0 +1,116 @@
+//! A command's streams to and from our own, without ever blocking the thread that keeps the session alive.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+
+use baton_client::Stdin;
+use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, poll};
+use tokio::sync::mpsc;
+
+use crate::error::CliError;
+
+/// Largest write that cannot block when the descriptor polls as writable: Linux's PIPE_BUF.
+const ATOMIC: usize = 4096;
+
+/// Size of reads from standard input, and how many wait to be sent.
+const READ_SIZE: usize = 64 * 1024;
+const READ_QUEUE: usize = 4;
+
+/// One of our two output streams.
+pub(crate) struct Output {
+    file: Arc<File>,
+    name: &'static str,
+}
+
+impl Output {
+    pub(crate) fn stdout() -> io::Result<Self> {
+        Ok(Self {
+            file: duplicate(io::stdout().as_fd())?,
+            name: "standard output",
+        })
+    }
+
+    pub(crate) fn stderr() -> io::Result<Self> {
+        Ok(Self {
+            file: duplicate(io::stderr().as_fd())?,
+            name: "standard error",
+        })
+    }
+
+    /// Writes all of it. Small writes go straight out; a write that might block goes through another thread.
+    pub(crate) async fn write(&self, data: Bytes) -> Result<(), CliError> {
+        let written = if data.len() <= ATOMIC && self.is_writable() {
+            (&*self.file).write_all(&data)
+        } else {
+            let file = Arc::clone(&self.file);
+            let task = tokio::task::spawn_blocking(move || (&*file).write_all(&data));
+            task.await.unwrap_or_else(|error| Err(io::Error::other(error)))
+        };
+        written.map_err(|source| CliError::Stdio {
+            stream: self.name,
+            source,
+        })
+    }
+
+    fn is_writable(&self) -> bool {
+        let mut fds = [PollFd::new(&*self.file, PollFlags::OUT)];
+        matches!(
+            poll(
+                &mut fds,
+                Some(&rustix::event::Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0
+                })
+            ),
+            Ok(1)
+        ) && fds[0].revents().contains(PollFlags::OUT)
+    }
+}
+
+fn duplicate(fd: impl AsFd) -> io::Result<Arc<File>> {
+    let fd: OwnedFd = fd.as_fd().try_clone_to_owned()?;
+    Ok(Arc::new(File::from(fd)))
+}
+
+/// Copies our standard input to the command's until either ends. Reading has a thread of its own, because a terminal
+/// or a pipe may never become readable.
+pub(crate) async fn forward(mut stdin: Stdin) {
+    let (sender, mut chunks) = mpsc::channel::<Bytes>(READ_QUEUE);
+    let reader = std::thread::Builder::new()
+        .name("baton-stdin".into())
+        .spawn(move || read(&sender));
+    if reader.is_ok() {
+        while let Some(chunk) = chunks.recv().await {
+            if stdin.write(chunk).await.is_err() {
+                // The command no longer reads; what it says next tells why.
+                return;
+            }
+        }
+    }
+    // It may have ended first.
+    let _ = stdin.close().await;
+}
+
+fn read(sender: &mpsc::Sender<Bytes>) {
+    let mut buffer = vec![0; READ_SIZE];
+    let mut input = io::stdin().lock();
+    loop {
+        match input.read(&mut buffer) {
+            // An input that cannot be read is one without content.
+            Ok(0) => return,
+            Ok(len) => {
+                if sender
+                    .blocking_send(Bytes::copy_from_slice(&buffer[..len]))
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(_) => return,
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The client: one exec-server, one warm session, any number of commands.
+
+use baton_channel::Channel;
+use baton_channel::RecordTo;
+use baton_proto::Epoch;
+use baton_proto::exec::exec_client::ExecClient;
+use baton_proto::exec::{RunRequest, run_request};
+use baton_trace::record::CallRecord;
+use baton_trace::recorder::Recorder;
+use futures_util::StreamExt;
+use futures_util::stream;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::command::Command;
+use crate::error::RunError;
+use crate::limits;
+use crate::run::{Event, ExitStatus, Run};
+use crate::stdin::Stdin;
+use baton_channel::key::StaticKey;
+use baton_channel::ticket::Ticket;
+
+/// A client of one exec-server. Cheap to clone; clones share the session.
+#[derive(Clone)]
+pub struct Client {
+    channel: Channel,
+}
+
+/// A command that has run to its end.
+#[derive(Debug)]
+pub struct Output {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// All of its standard output.
+    pub stdout: Vec<u8>,
+    /// All of its standard error.
+    pub stderr: Vec<u8>,
+    /// A descendant held a pipe beyond the drain limit, so output may be missing.
+    pub truncated: bool,
+    /// What was measured, if [`Command::trace`] asked for it.
+    pub record: Option<CallRecord>,
+}
+
+impl Client {
+    /// A client that connects at its first command.
+    pub fn new(ticket: Ticket, key: StaticKey) -> Self {
+        Self::with_recorder(ticket, key, Recorder::off())
+    }
+
+    /// The same, with every call recorded.
+    pub fn with_recorder(ticket: Ticket, key: StaticKey, recorder: Recorder) -> Self {
+        Self {
+            channel: Channel::with_recorder(ticket, key, recorder),
+        }
+    }
+
+    /// Connects now rather than at the first command.
+    pub async fn connect(&self) -> Result<Epoch, RunError> {
+        Ok(self.channel.connect().await?)
+    }
+
+    /// Ends the session, having sent what was queued: a run that was just dropped is cancelled on the other end before
+    /// this returns. A later command makes a new session.
+    pub async fn close(&self) {
+        self.channel.close().await;
+    }
+
+    /// Runs a command without standard input to its end and collects its output. Dropping the future kills it.
+    pub async fn run(&self, command: Command) -> Result<Output, RunError> {
+        let max_output = command.max_output;
+        let mut run = self.call(command, false).await?.0;
+        let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+        let (mut exit, mut was_truncated) = (None, false);
+        while let Some(event) = run.next().await? {
+            match event {
+                Event::Started { .. } => {}
+                Event::Stdout(data) => stdout.extend_from_slice(&data),
+                Event::Stderr(data) => stderr.extend_from_slice(&data),
+                Event::Exited { status, .. } => exit = Some(status),
+                Event::Closed { truncated } => was_truncated = truncated,
+            }
+            if stdout.len() + stderr.len() > max_output {
+                return Err(RunError::TooMuchOutput(max_output));
+            }
+        }
+        let status = exit.ok_or(RunError::Protocol("closed before it exited"))?;
+        Ok(Output {
+            status,
+            stdout,
+            stderr,
+            truncated: was_truncated,
+            record: run.record().await,
+        })
+    }
+
+    /// Starts a command and hands out its events and its standard input.
+    pub async fn start(&self, command: Command) -> Result<(Run, Stdin), RunError> {
+        let (run, requests) = self.call(command, true).await?;
+        Ok((run, Stdin::new(requests)))
+    }
+
+    async fn call(&self, command: Command, stdin: bool) -> Result<(Run, mpsc::Sender<RunRequest>), RunError> {
+        let (requests, queued) = mpsc::channel(limits::OUTBOX);
+        let (parent, trace) = (command.parent.clone(), command.trace);
+        let mut start = command.into_start(stdin);
+        let channel = self.channel.clone();
+        // Made when the call is sent: only then is it sure which life of the exec-server it goes to.
+        let first = stream::once(async move {
+            start.epoch = channel
+                .epoch()
+                .map(|epoch| epoch.0.to_vec().into())
+                .unwrap_or_default();
+            RunRequest {
+                kind: Some(run_request::Kind::Start(start)),
+            }
+        });
+        let mut request = tonic::Request::new(Box::pin(first.chain(ReceiverStream::new(queued))));
+        if let Some(parent) = parent {
+            request.extensions_mut().insert(parent);
+        }
+        let record = trace.then(|| {
+            let (extension, record) = RecordTo::channel();
+            request.extensions_mut().insert(extension);
+            record
+        });
+        let events = ExecClient::new(self.channel.clone())
+            .run(request)
+            .await?
+            .into_inner();
+        Ok((Run::new(events, requests.clone(), record), requests))
+    }
+}

@@ -1,0 +1,120 @@
+//! What to run.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::time::Duration;
+
+use baton_proto::exec::{EnvironmentVariable, Start};
+use baton_trace::w3c::TraceContext;
+use bytes::Bytes;
+
+use crate::limits;
+
+/// A command for a remote machine. No shell is involved: the program is looked up in the remote `PATH`.
+#[derive(Debug, Clone)]
+pub struct Command {
+    argv: Vec<OsString>,
+    cwd: Option<OsString>,
+    env: Vec<(OsString, OsString)>,
+    clear_env: bool,
+    drain: Option<Duration>,
+    pub(crate) max_output: usize,
+    pub(crate) trace: bool,
+    pub(crate) parent: Option<TraceContext>,
+}
+
+impl Command {
+    /// Runs `program`.
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        Self {
+            argv: vec![program.as_ref().to_owned()],
+            cwd: None,
+            env: Vec::new(),
+            clear_env: false,
+            drain: None,
+            max_output: limits::MAX_OUTPUT,
+            trace: false,
+            parent: None,
+        }
+    }
+
+    /// Adds an argument.
+    pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
+        self.argv.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub fn args<S: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.argv
+            .extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable on top of the server's environment.
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.env
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Starts from an empty environment instead of the server's.
+    pub fn env_clear(mut self) -> Self {
+        self.clear_env = true;
+        self
+    }
+
+    /// Runs in this directory of the remote machine.
+    pub fn current_dir(mut self, dir: impl AsRef<OsStr>) -> Self {
+        self.cwd = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// How long after the exit to wait for pipes that a descendant still holds. Rounded down to milliseconds.
+    pub fn drain(mut self, limit: Duration) -> Self {
+        self.drain = Some(limit);
+        self
+    }
+
+    /// How many bytes of output [`crate::Client::run`] collects before it gives up; [`limits::MAX_OUTPUT`] if not set.
+    pub fn max_output(mut self, bytes: usize) -> Self {
+        self.max_output = bytes;
+        self
+    }
+
+    /// Hands out what was measured, in [`crate::Output::record`], whether or not the client records.
+    pub fn trace(mut self, trace: bool) -> Self {
+        self.trace = trace;
+        self
+    }
+
+    /// The caller's position in its trace. Without it the current `tracing` span is the parent, or a trace begins.
+    pub fn parent(mut self, parent: TraceContext) -> Self {
+        self.parent = Some(parent);
+        self
+    }
+
+    pub(crate) fn into_start(self, stdin: bool) -> Start {
+        let bytes = |text: &OsStr| Bytes::copy_from_slice(text.as_bytes());
+        Start {
+            process_id: uuid::Uuid::now_v7().into_bytes().to_vec().into(),
+            // Known once there is a session; see `Client::start`.
+            epoch: Bytes::new(),
+            argv: self.argv.iter().map(|arg| bytes(arg)).collect(),
+            cwd: self.cwd.as_deref().map(bytes).unwrap_or_default(),
+            env: self
+                .env
+                .iter()
+                .map(|(name, value)| EnvironmentVariable {
+                    name: bytes(name),
+                    value: bytes(value),
+                })
+                .collect(),
+            clear_env: self.clear_env,
+            stdin,
+            drain_ms: self
+                .drain
+                .map(|limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX)),
+        }
+    }
+}

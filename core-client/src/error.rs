@@ -1,0 +1,108 @@
+//! Why a command did not run to its end.
+
+use std::error::Error;
+
+use baton_channel::{ConnectError, SessionError};
+use baton_proto::exec::ExecError;
+use baton_proto::exec::exec_error::Kind;
+use baton_trace::text::printable;
+use prost::Message;
+use tonic::Status;
+
+/// Why a command did not run to its end.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// No session with the exec-server. Nothing was started.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// The session ended under the command. The exec-server kills what a lost client had running.
+    #[error("{0}")]
+    Session(SessionError),
+    /// The exec-server did not start it.
+    #[error("{message}")]
+    Start {
+        /// Why.
+        failure: StartFailure,
+        /// In words, by the exec-server.
+        message: String,
+    },
+    /// More output than [`crate::Command::max_output`]. The command was killed.
+    #[error("the command printed more than {0} bytes: raise the limit, or read its output as a stream")]
+    TooMuchOutput(usize),
+    /// The exec-server broke the protocol, for instance by leaving out an event.
+    #[error("the exec-server broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// Anything else, as gRPC tells it.
+    #[error("{}: {}", .0.code(), printable(.0.message()))]
+    Rpc(Status),
+}
+
+/// Why the exec-server did not start a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum StartFailure {
+    /// No such program.
+    CommandNotFound,
+    /// A file that cannot be run.
+    NotExecutable,
+    /// The working directory does not exist or is none.
+    BadCwd,
+    /// An empty argv, a NUL, a bad id.
+    Invalid,
+    /// Standard input out of order.
+    InvalidStdin,
+    /// An acknowledgement of what was never sent.
+    InvalidAck,
+    /// The process id is in use.
+    Conflict,
+    /// Meant for another life of the exec-server.
+    Lost,
+    /// The operating system refused.
+    SpawnFailed,
+    /// A limit of the exec-server.
+    TooManyProcesses,
+}
+
+impl StartFailure {
+    fn from_wire(kind: Kind) -> Option<Self> {
+        Some(match kind {
+            Kind::CommandNotFound => Self::CommandNotFound,
+            Kind::NotExecutable => Self::NotExecutable,
+            Kind::BadCwd => Self::BadCwd,
+            Kind::InvalidStart => Self::Invalid,
+            Kind::InvalidStdin => Self::InvalidStdin,
+            Kind::InvalidAck => Self::InvalidAck,
+            Kind::Conflict => Self::Conflict,
+            Kind::Lost => Self::Lost,
+            Kind::SpawnFailed => Self::SpawnFailed,
+            Kind::TooManyProcesses => Self::TooManyProcesses,
+            Kind::Unspecified => return None,
+        })
+    }
+}
+
+impl From<Status> for RunError {
+    fn from(status: Status) -> Self {
+        if let Some(source) = status.source() {
+            if let Some(error) = source.downcast_ref::<SessionError>() {
+                return Self::Session(error.clone());
+            }
+            if let Some(error) = source.downcast_ref::<ConnectError>() {
+                return Self::Connect(error.clone());
+            }
+        }
+        let detail = ExecError::decode(status.details())
+            .ok()
+            .filter(|_| !status.details().is_empty());
+        if let Some(detail) = detail
+            && let Some(failure) = StartFailure::from_wire(detail.kind())
+        {
+            return Self::Start {
+                failure,
+                message: printable(&detail.message).into_owned(),
+            };
+        }
+        Self::Rpc(status)
+    }
+}

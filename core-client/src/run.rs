@@ -1,0 +1,204 @@
+//! A running command, as a stream of its events.
+
+use baton_proto::exec::{Ack, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
+use baton_trace::record::CallRecord;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tonic::Streaming;
+
+use crate::error::RunError;
+use crate::limits;
+
+/// One event of a command. They come in the order in which the exec-server read them, none left out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// It runs.
+    Started {
+        /// Its process id on the remote machine.
+        pid: u32,
+    },
+    /// Bytes of its standard output.
+    Stdout(Bytes),
+    /// Bytes of its standard error.
+    Stderr(Bytes),
+    /// It has ended. Output may still follow.
+    Exited {
+        /// How.
+        status: ExitStatus,
+        /// When the exec-server saw it, by its clock, in nanoseconds since the Unix epoch.
+        observed_unix_ns: u64,
+    },
+    /// Nothing follows.
+    Closed {
+        /// A descendant held a pipe beyond the drain limit; what it writes from now on is lost.
+        truncated: bool,
+    },
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExitStatus {
+    /// By itself, with this code (0 to 255).
+    Code(i32),
+    /// By a signal.
+    Signal {
+        /// The signal's number on the remote machine.
+        signal: i32,
+        /// Whether it dumped core.
+        core_dumped: bool,
+    },
+}
+
+impl ExitStatus {
+    /// Whether it exited with code 0.
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+
+    /// The code a shell would report: the exit code, or 128 and the signal's number.
+    pub fn shell_code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal { signal, .. } => 128 + signal,
+        }
+    }
+}
+
+/// A command under way. Dropping it kills the command and its process group.
+#[derive(Debug)]
+pub struct Run {
+    events: Streaming<ProcessEvent>,
+    requests: mpsc::Sender<RunRequest>,
+    record: Option<oneshot::Receiver<CallRecord>>,
+    next_seq: Option<u64>,
+    received: Received,
+    phase: Phase,
+}
+
+/// What was received, to be compared with what the exec-server sent.
+#[derive(Debug, Default)]
+struct Received {
+    stdout: u64,
+    stderr: u64,
+    unacknowledged: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Exited,
+    Closed,
+}
+
+impl Run {
+    pub(crate) fn new(
+        events: Streaming<ProcessEvent>,
+        requests: mpsc::Sender<RunRequest>,
+        record: Option<oneshot::Receiver<CallRecord>>,
+    ) -> Self {
+        let received = Received::default();
+        Self {
+            events,
+            requests,
+            record,
+            next_seq: None,
+            received,
+            phase: Phase::Running,
+        }
+    }
+
+    /// The next event; `None` after [`Event::Closed`]. Cancellation safe.
+    pub async fn next(&mut self) -> Result<Option<Event>, RunError> {
+        let Some(event) = self.events.message().await? else {
+            return match self.phase {
+                Phase::Closed => Ok(None),
+                _ => Err(RunError::Protocol(
+                    "the stream ended before the command was closed",
+                )),
+            };
+        };
+        if self.next_seq.is_some_and(|next| next != event.seq) {
+            return Err(RunError::Protocol("an event is missing"));
+        }
+        self.next_seq = event.seq.checked_add(1);
+        let kind = event.kind.ok_or(RunError::Protocol("an empty event"))?;
+        let event = self.check(kind)?;
+        self.acknowledge(&event);
+        Ok(Some(event))
+    }
+
+    /// What was measured, once the command is closed; `None` if nothing was.
+    pub async fn record(mut self) -> Option<CallRecord> {
+        let record = self.record.take()?;
+        // Trailers follow Closed; reading to them completes the record.
+        while let Ok(Some(_)) = self.events.message().await {}
+        drop(self.events);
+        record.await.ok()
+    }
+
+    fn check(&mut self, kind: process_event::Kind) -> Result<Event, RunError> {
+        if self.phase == Phase::Closed {
+            return Err(RunError::Protocol("an event after the last"));
+        }
+        Ok(match kind {
+            process_event::Kind::Started(started) => Event::Started { pid: started.pid },
+            process_event::Kind::Output(output) => match output.stream() {
+                OutputStream::Stdout => {
+                    self.received.stdout += output.data.len() as u64;
+                    Event::Stdout(output.data)
+                }
+                OutputStream::Stderr => {
+                    self.received.stderr += output.data.len() as u64;
+                    Event::Stderr(output.data)
+                }
+                OutputStream::Unspecified => return Err(RunError::Protocol("output of no stream")),
+            },
+            process_event::Kind::Exited(exited) => {
+                self.phase = Phase::Exited;
+                let status = match exited.status {
+                    Some(exited::Status::Code(code)) => ExitStatus::Code(code),
+                    Some(exited::Status::Signaled(signaled)) => ExitStatus::Signal {
+                        signal: signaled.signal,
+                        core_dumped: signaled.core_dumped,
+                    },
+                    None => return Err(RunError::Protocol("an exit without a status")),
+                };
+                Event::Exited {
+                    status,
+                    observed_unix_ns: exited.observed_unix_ns,
+                }
+            }
+            process_event::Kind::Closed(closed) => {
+                if self.phase != Phase::Exited {
+                    return Err(RunError::Protocol("closed before it exited"));
+                }
+                let sent = (closed.stdout_bytes, closed.stderr_bytes);
+                if sent != (self.received.stdout, self.received.stderr) {
+                    return Err(RunError::Protocol("output is missing"));
+                }
+                self.phase = Phase::Closed;
+                Event::Closed {
+                    truncated: closed.truncated,
+                }
+            }
+        })
+    }
+
+    /// Tells the exec-server now and then what it may forget.
+    fn acknowledge(&mut self, event: &Event) {
+        if let Event::Stdout(data) | Event::Stderr(data) = event {
+            self.received.unacknowledged += data.len();
+        }
+        if self.received.unacknowledged >= limits::ACK_BATCH
+            && let Some(seq) = self.next_seq.and_then(|next| next.checked_sub(1))
+        {
+            let ack = RunRequest {
+                kind: Some(run_request::Kind::Ack(Ack { seq })),
+            };
+            // A full queue is full of standard input; the next event tries again.
+            if self.requests.try_send(ack).is_ok() {
+                self.received.unacknowledged = 0;
+            }
+        }
+    }
+}

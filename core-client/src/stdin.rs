@@ -1,0 +1,78 @@
+//! A remote command's standard input.
+
+use baton_proto::exec::{RunRequest, Stdin as Chunk, StdinClose, run_request::Kind};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use crate::limits;
+
+/// The command has ended, or the call has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the command no longer reads its standard input")]
+pub struct StdinError;
+
+/// Writes a remote command's standard input. Dropping it closes the input; so does [`close`](Self::close).
+#[derive(Debug)]
+pub struct Stdin {
+    sender: Option<mpsc::Sender<RunRequest>>,
+    offset: u64,
+}
+
+impl Stdin {
+    pub(crate) fn new(sender: mpsc::Sender<RunRequest>) -> Self {
+        Self {
+            sender: Some(sender),
+            offset: 0,
+        }
+    }
+
+    /// Queues bytes, waiting while the command is slow to read. Cut into chunks of [`limits::STDIN_CHUNK`].
+    ///
+    /// Not cancellation safe: a dropped call may have sent a part.
+    pub async fn write(&mut self, mut data: Bytes) -> Result<(), StdinError> {
+        while !data.is_empty() {
+            let data = data.split_to(data.len().min(limits::STDIN_CHUNK));
+            let len = data.len() as u64;
+            self.send(Kind::Stdin(Chunk {
+                offset: self.offset,
+                data,
+            }))
+            .await?;
+            self.offset += len;
+        }
+        Ok(())
+    }
+
+    /// Ends the input. The command goes on.
+    pub async fn close(mut self) -> Result<(), StdinError> {
+        let closed = self
+            .send(Kind::StdinClose(StdinClose { offset: self.offset }))
+            .await;
+        self.sender = None;
+        closed
+    }
+
+    async fn send(&self, kind: Kind) -> Result<(), StdinError> {
+        let sender = self.sender.as_ref().ok_or(StdinError)?;
+        sender
+            .send(RunRequest { kind: Some(kind) })
+            .await
+            .map_err(|_| StdinError)
+    }
+}
+
+impl Drop for Stdin {
+    fn drop(&mut self) {
+        if let Some(sender) = self.sender.take() {
+            let close = RunRequest {
+                kind: Some(Kind::StdinClose(StdinClose { offset: self.offset })),
+            };
+            if let Err(mpsc::error::TrySendError::Full(close)) = sender.try_send(close)
+                && let Ok(runtime) = tokio::runtime::Handle::try_current()
+            {
+                // The queue is full of input: the end of it waits for its turn.
+                runtime.spawn(async move { sender.send(close).await });
+            }
+        }
+    }
+}
