@@ -1,1 +1,16 @@
-//! x
+//! What crosses crates: support for end-to-end tests and benchmarks.
+//!
+//! * [`collector`]: an OTLP receiver that keeps spans, for tests;
+//! * [`sink`]: an OTLP receiver that counts and drops them, for benchmarks;
+//! * [`process`]: the parts of a run as processes of their own, and what they use of the machine;
+//! * [`load`]: one execution after the other, or many at once;
+//! * [`floor`]: what an execution costs without Baton;
+//! * [`stats`]: interleaved rounds, intervals and verdicts.
+
+pub mod collector;
+pub mod floor;
+pub mod load;
+mod otlp;
+pub mod process;
+pub mod sink;
+pub mod stats;

@@ -1,0 +1,207 @@
+//! An OTLP receiver that keeps every span, for end-to-end tests.
+//!
+//! It lives on a thread of its own, so that it serves tests with and without a runtime, and parts in other processes.
+
+use std::io;
+use std::sync::mpsc;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
+use opentelemetry_proto::tonic::resource::v1::Resource;
+use opentelemetry_proto::tonic::trace::v1::Span;
+use tokio::sync::oneshot;
+
+use crate::otlp::Receiver;
+
+/// A running receiver; it stops when dropped.
+#[derive(Debug)]
+pub struct Collector {
+    endpoint: String,
+    kept: Arc<Kept>,
+    _stop: oneshot::Sender<()>,
+}
+
+/// One span, with who sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReceivedSpan {
+    /// The resource's `service.name`; empty without one.
+    pub service: String,
+    /// All attributes of the resource.
+    pub resource: Vec<KeyValue>,
+    /// The span as sent.
+    pub span: Span,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    spans: Mutex<Vec<ReceivedSpan>>,
+    arrived: Condvar,
+}
+
+impl Collector {
+    /// Starts a receiver on a free port of loopback.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn start() -> io::Result<Self> {
+        let kept = Arc::new(Kept::default());
+        let (stop, stopped) = oneshot::channel();
+        let (ready, bound) = mpsc::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let for_thread = Arc::clone(&kept);
+        thread::Builder::new()
+            .name("collector".to_owned())
+            .spawn(move || {
+                runtime.block_on(async move {
+                    let receiver = match bind() {
+                        Ok((receiver, endpoint)) => {
+                            // The other end waits for this.
+                            let _ = ready.send(Ok(endpoint));
+                            receiver
+                        }
+                        Err(error) => {
+                            let _ = ready.send(Err(error));
+                            return;
+                        }
+                    };
+                    tokio::select! {
+                        _ = receiver.serve(move |request| for_thread.keep(request)) => {}
+                        _ = stopped => {}
+                    }
+                });
+            })?;
+        let endpoint = bound.recv().map_err(io::Error::other)??;
+        Ok(Self {
+            endpoint,
+            kept,
+            _stop: stop,
+        })
+    }
+
+    /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to.
+    pub fn endpoint(&self) -> &str {
+        &self.endpoint
+    }
+
+    /// Every span so far, in order of arrival.
+    pub fn spans(&self) -> Vec<ReceivedSpan> {
+        self.kept.spans().clone()
+    }
+
+    /// Waits until the spans so far satisfy `enough`, and returns them; or those there are after `patience`.
+    pub fn wait_for(
+        &self,
+        patience: Duration,
+        enough: impl Fn(&[ReceivedSpan]) -> bool,
+    ) -> Vec<ReceivedSpan> {
+        let waited = self
+            .kept
+            .arrived
+            .wait_timeout_while(self.kept.spans(), patience, |spans| !enough(spans));
+        let (spans, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        spans.clone()
+    }
+}
+
+impl ReceivedSpan {
+    /// The text of an attribute of the span; `None` if it is absent or not text.
+    pub fn attribute(&self, key: &str) -> Option<&str> {
+        text(&self.span.attributes, key)
+    }
+}
+
+impl Kept {
+    fn keep(&self, request: ExportTraceServiceRequest) {
+        let mut spans = self.spans();
+        for group in request.resource_spans {
+            let Resource { attributes, .. } = group.resource.unwrap_or_default();
+            let service = text(&attributes, "service.name").unwrap_or_default().to_owned();
+            let sent = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            spans.extend(sent.map(|span| ReceivedSpan {
+                service: service.clone(),
+                resource: attributes.clone(),
+                span,
+            }));
+        }
+        drop(spans);
+        self.arrived.notify_all();
+    }
+
+    fn spans(&self) -> MutexGuard<'_, Vec<ReceivedSpan>> {
+        self.spans.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn bind() -> io::Result<(Receiver, String)> {
+    let receiver = Receiver::bind()?;
+    let endpoint = receiver.endpoint()?;
+    Ok((receiver, endpoint))
+}
+
+fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    let attribute = attributes.iter().find(|attribute| attribute.key == key)?;
+    match &attribute.value {
+        Some(AnyValue {
+            value: Some(Value::StringValue(text)),
+        }) => Some(text),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_trace::export::{Exporter, Settings};
+    use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+    use baton_trace::recorder::Sink as _;
+    use baton_trace::stage::transport::CALL;
+    use baton_trace::w3c::{TraceContext, random_span_id};
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_client_s_call_arrives_with_its_service_and_its_stage() {
+        let collector = Collector::start().unwrap();
+        let settings = Settings::from_lookup(|name| {
+            (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| collector.endpoint().to_owned())
+        });
+        let exporter = Exporter::new(Side::Client, settings.unwrap().unwrap()).unwrap();
+        exporter.record(&CallRecord {
+            side: Side::Client,
+            context: TraceContext::new_root(true).with_span(random_span_id()),
+            parent: None,
+            link: None,
+            method: "baton.exec.v1.Exec/Run".into(),
+            anchor: Anchor::now(),
+            stages: vec![StageRecord {
+                stage: CALL,
+                attempt: 0,
+                start_ns: 0,
+                end_ns: 1_000_000,
+                estimated: false,
+            }],
+            status: RpcStatus(0),
+            clock: None,
+            attributes: Vec::new(),
+        });
+        exporter.shutdown(PATIENCE);
+        let spans = collector.wait_for(PATIENCE, |spans| !spans.is_empty());
+        let [span] = &spans[..] else { panic!("{spans:?}") };
+        assert_eq!(span.span.name, "baton.exec.v1.Exec/Run");
+        assert_eq!(span.attribute("baton.stage"), Some("call"));
+        assert!(!span.service.is_empty());
+    }
+
+    #[test]
+    fn waiting_ends_with_what_there_is() {
+        let collector = Collector::start().unwrap();
+        assert!(collector.wait_for(Duration::ZERO, |_| false).is_empty());
+    }
+}

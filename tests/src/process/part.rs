@@ -1,0 +1,321 @@
+//! One running helper process.
+//!
+//! Two threads read its stdout and stderr for as long as it runs, so that it never blocks on a full pipe; both sleep while
+//! it is silent. What it writes to stderr is kept for the error that will need it.
+
+use std::io::{self, BufRead as _, BufReader, Read, Write as _};
+use std::os::fd::AsFd as _;
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+/// Bytes of stderr that are kept: the end of it. A helper that logs in a loop must not grow its starter.
+const STDERR_KEPT: usize = 16 * 1024;
+
+/// A helper process. Killed and reaped when dropped.
+#[derive(Debug)]
+pub struct Part {
+    name: String,
+    child: Child,
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    stderr: Arc<Mutex<Vec<u8>>>,
+}
+
+/// A helper process failed its starter.
+#[derive(Debug, thiserror::Error)]
+pub enum PartError {
+    /// The operating system would not start it.
+    #[error("cannot start {part}: {source}")]
+    Start {
+        /// Which.
+        part: String,
+        /// Why.
+        source: io::Error,
+    },
+    /// It ended, or closed its standard streams.
+    #[error("{part} has ended; it last said: {stderr}")]
+    Ended {
+        /// Which.
+        part: String,
+        /// The end of its stderr.
+        stderr: String,
+    },
+    /// It did not answer or end in time.
+    #[error("{part} said nothing for {waited:?}; on stderr: {stderr}")]
+    Silent {
+        /// Which.
+        part: String,
+        /// How long.
+        waited: Duration,
+        /// The end of its stderr.
+        stderr: String,
+    },
+    /// The operating system refused something else.
+    #[error("{part}: {source}")]
+    System {
+        /// Which.
+        part: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl Part {
+    /// Starts a helper with pipes for its standard streams. `name` is for errors.
+    ///
+    /// # Errors
+    /// [`PartError::Start`].
+    pub fn start(name: &str, mut command: Command) -> Result<Self, PartError> {
+        let failed = |source| PartError::Start {
+            part: name.to_owned(),
+            source,
+        };
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(failed)?;
+        let (say, lines) = mpsc::channel();
+        let stdout = child.stdout.take();
+        thread::spawn(move || {
+            let lines = stdout
+                .into_iter()
+                .flat_map(|stdout| BufReader::new(stdout).lines());
+            // Ends with the helper's stdout, or with nobody listening.
+            let _ = lines.map_while(Result::ok).try_for_each(|line| say.send(line));
+        });
+        let stderr = Arc::new(Mutex::new(Vec::new()));
+        let (pipe, kept) = (child.stderr.take(), Arc::clone(&stderr));
+        thread::spawn(move || {
+            if let Some(pipe) = pipe {
+                keep(pipe, &kept);
+            }
+        });
+        Ok(Self {
+            name: name.to_owned(),
+            stdin: child.stdin.take(),
+            child,
+            lines,
+            stderr,
+        })
+    }
+
+    /// Its name, as given.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Writes one line to its stdin.
+    ///
+    /// # Errors
+    /// [`PartError::Ended`].
+    pub fn tell(&mut self, line: &str) -> Result<(), PartError> {
+        let written = match &mut self.stdin {
+            Some(stdin) => stdin.write_all(format!("{line}\n").as_bytes()),
+            None => Err(io::ErrorKind::BrokenPipe.into()),
+        };
+        written.map_err(|_| self.ended())
+    }
+
+    /// Closes its stdin.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
+    }
+
+    /// The next line of its stdout.
+    ///
+    /// # Errors
+    /// [`PartError::Silent`] after `patience`, [`PartError::Ended`].
+    pub fn line(&mut self, patience: Duration) -> Result<String, PartError> {
+        self.lines.recv_timeout(patience).map_err(|error| match error {
+            RecvTimeoutError::Timeout => self.silent(patience),
+            RecvTimeoutError::Disconnected => self.ended(),
+        })
+    }
+
+    /// The rest of the next line of its stdout that begins with `prefix`; others are skipped.
+    ///
+    /// # Errors
+    /// [`PartError::Silent`] after `patience`, [`PartError::Ended`].
+    pub fn line_after(&mut self, prefix: &str, patience: Duration) -> Result<String, PartError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let line = self.line(deadline.saturating_duration_since(Instant::now()))?;
+            if let Some(rest) = line.strip_prefix(prefix) {
+                return Ok(rest.trim().to_owned());
+            }
+        }
+    }
+
+    /// Tells it a line and takes the line that it answers.
+    ///
+    /// # Errors
+    /// [`PartError::Silent`] after `patience`, [`PartError::Ended`].
+    pub fn ask(&mut self, line: &str, patience: Duration) -> Result<String, PartError> {
+        self.tell(line)?;
+        self.line(patience)
+    }
+
+    /// The end of what it has written to stderr.
+    pub fn stderr(&self) -> String {
+        let kept = self.stderr.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&kept).trim().to_owned()
+    }
+
+    /// Closes its stdin, asks it to end (SIGTERM) and waits for that.
+    ///
+    /// # Errors
+    /// [`PartError::Silent`] after `patience`; it has been killed then.
+    pub fn stop(mut self, patience: Duration) -> Result<ExitStatus, PartError> {
+        self.close_stdin();
+        let pid = Pid::from_child(&self.child);
+        // It may have ended by itself; it is not reaped yet, so the pid is still its own.
+        let _ = kill_process(pid, Signal::TERM);
+        self.wait(patience)
+    }
+
+    /// Waits for it to end.
+    ///
+    /// # Errors
+    /// [`PartError::Silent`] after `patience`.
+    pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus, PartError> {
+        let ended = ends_within(&self.child, patience).map_err(|errno| self.system(errno.into()))?;
+        if !ended {
+            return Err(self.silent(patience));
+        }
+        self.child.wait().map_err(|error| self.system(error))
+    }
+
+    fn ended(&self) -> PartError {
+        PartError::Ended {
+            part: self.name.clone(),
+            stderr: self.stderr(),
+        }
+    }
+
+    fn silent(&self, waited: Duration) -> PartError {
+        PartError::Silent {
+            part: self.name.clone(),
+            waited,
+            stderr: self.stderr(),
+        }
+    }
+
+    fn system(&self, source: io::Error) -> PartError {
+        PartError::System {
+            part: self.name.clone(),
+            source,
+        }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // Fails only for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ends_within(child: &Child, patience: Duration) -> rustix::io::Result<bool> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty())?;
+    let deadline = Instant::now() + patience;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let timeout = Timespec::try_from(left).map_err(|_| Errno::INVAL)?;
+        match poll(
+            &mut [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)],
+            Some(&timeout),
+        ) {
+            Err(Errno::INTR) => {}
+            ready => return Ok(ready? > 0),
+        }
+    }
+}
+
+fn keep(mut pipe: impl Read, kept: &Mutex<Vec<u8>>) {
+    let mut chunk = [0; 4096];
+    while let Ok(read @ 1..) = pipe.read(&mut chunk) {
+        let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.extend_from_slice(&chunk[..read]);
+        let excess = kept.len().saturating_sub(STDERR_KEPT);
+        kept.drain(..excess);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(10);
+
+    fn shell(script: &str) -> Part {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script]);
+        Part::start("shell", command).unwrap()
+    }
+
+    #[test]
+    fn a_part_answers_line_by_line() {
+        let mut echo = shell("echo ready; while read line; do echo \"got $line\"; done");
+        assert_eq!(echo.line(PATIENCE).unwrap(), "ready");
+        assert_eq!(echo.ask("one", PATIENCE).unwrap(), "got one");
+        assert_eq!(echo.ask("two", PATIENCE).unwrap(), "got two");
+        assert!(echo.stop(PATIENCE).is_ok());
+    }
+
+    #[test]
+    fn lines_before_the_awaited_one_are_skipped() {
+        let mut part = shell("echo noise; echo 'ticket: abc'");
+        assert_eq!(part.line_after("ticket:", PATIENCE).unwrap(), "abc");
+    }
+
+    #[test]
+    fn a_silent_part_is_told_from_an_ended_one() {
+        let mut silent = shell("exec sleep 60");
+        assert!(matches!(
+            silent.line(Duration::from_millis(1)),
+            Err(PartError::Silent { .. })
+        ));
+        let mut ended = shell("echo 'cannot go on' >&2; exit 3");
+        assert_eq!(ended.wait(PATIENCE).unwrap().code(), Some(3));
+        assert!(matches!(ended.line(PATIENCE), Err(PartError::Ended { .. })));
+    }
+
+    #[test]
+    fn a_part_that_ignores_being_stopped_is_killed() {
+        let mut part = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
+        part.line_after("ready", PATIENCE).unwrap();
+        let pid = Pid::from_child(&part.child);
+        assert!(matches!(
+            part.stop(Duration::from_millis(50)),
+            Err(PartError::Silent { .. })
+        ));
+        assert_eq!(kill_process(pid, Signal::TERM), Err(Errno::SRCH));
+    }
+
+    #[test]
+    fn only_the_end_of_stderr_is_kept() {
+        let mut part = shell("seq 1 20000 >&2; echo end >&2");
+        part.wait(PATIENCE).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        while !part.stderr().ends_with("end") && Instant::now() < deadline {
+            thread::yield_now();
+        }
+        assert!(part.stderr().ends_with("20000\nend"));
+        assert!(part.stderr().len() <= STDERR_KEPT);
+    }
+}

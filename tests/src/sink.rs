@@ -1,0 +1,133 @@
+//! An OTLP receiver that counts what it gets and drops it: what a collector costs the sender, and little more.
+//!
+//! A benchmark runs it in a process of its own, so that its CPU time is nobody else's.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+
+use crate::otlp::Receiver;
+
+/// What a sink has received.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Export requests.
+    pub batches: u64,
+    /// Spans in them.
+    pub spans: u64,
+}
+
+/// A bound sink.
+pub struct Sink {
+    receiver: Receiver,
+    counters: Arc<Counters>,
+}
+
+/// Asks a running sink for its counts; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    batches: AtomicU64,
+    spans: AtomicU64,
+}
+
+impl Sink {
+    /// Binds a free port of loopback. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn bind() -> io::Result<Self> {
+        let receiver = Receiver::bind()?;
+        let counters = Arc::default();
+        Ok(Self { receiver, counters })
+    }
+
+    /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn endpoint(&self) -> io::Result<String> {
+        self.receiver.endpoint()
+    }
+
+    /// For its counts.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.counters))
+    }
+
+    /// Serves until dropped.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub async fn serve(self) -> io::Result<()> {
+        let Self { receiver, counters } = self;
+        receiver.serve(move |request| counters.count(&request)).await
+    }
+}
+
+impl Handle {
+    /// So far.
+    pub fn counts(&self) -> Counts {
+        Counts {
+            batches: self.0.batches.load(Ordering::Relaxed),
+            spans: self.0.spans.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Counters {
+    fn count(&self, request: &ExportTraceServiceRequest) {
+        let scopes = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
+        let spans = scopes.map(|scope| scope.spans.len() as u64).sum();
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.spans.fetch_add(spans, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn spans_are_counted_over_all_groups_and_batches() {
+        let sink = Sink::bind().unwrap();
+        let handle = sink.handle();
+        let endpoint = sink.endpoint().unwrap();
+        let serving = tokio::spawn(sink.serve());
+        let scope = |spans| ScopeSpans {
+            spans: vec![Span::default(); spans],
+            ..ScopeSpans::default()
+        };
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![
+                ResourceSpans {
+                    scope_spans: vec![scope(2), scope(0)],
+                    ..ResourceSpans::default()
+                },
+                ResourceSpans {
+                    scope_spans: vec![scope(3)],
+                    ..ResourceSpans::default()
+                },
+            ],
+        };
+        let mut client = TraceServiceClient::connect(endpoint).await.unwrap();
+        for _ in 0..2 {
+            client.export(request.clone()).await.unwrap();
+        }
+        assert_eq!(
+            handle.counts(),
+            Counts {
+                batches: 2,
+                spans: 10
+            }
+        );
+        serving.abort();
+    }
+}

@@ -1,0 +1,44 @@
+//! Samples of one participant, kept by round.
+
+/// See the [module](super). The unit is the measurer's; all samples of one participant share it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Rounds(Vec<Vec<f64>>);
+
+impl Rounds {
+    /// Adds samples to round number `round`; rounds skipped over are empty.
+    pub fn add(&mut self, round: usize, samples: impl IntoIterator<Item = f64>) {
+        if self.0.len() <= round {
+            self.0.resize_with(round + 1, Vec::new);
+        }
+        self.0[round].extend(samples);
+    }
+
+    /// Number of rounds.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no round.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Number of samples over all rounds.
+    pub fn samples(&self) -> usize {
+        self.0.iter().map(Vec::len).sum()
+    }
+
+    /// All samples of the rounds with these numbers, one copy for each time a number occurs.
+    pub(super) fn pool(&self, rounds: impl IntoIterator<Item = usize>, into: &mut Vec<f64>) {
+        into.clear();
+        for round in rounds {
+            into.extend_from_slice(&self.0[round]);
+        }
+    }
+}
+
+impl<const N: usize> From<[&[f64]; N]> for Rounds {
+    fn from(rounds: [&[f64]; N]) -> Self {
+        Self(rounds.iter().map(|round| round.to_vec()).collect())
+    }
+}

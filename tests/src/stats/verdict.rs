@@ -1,0 +1,103 @@
+//! Bars and verdicts.
+
+use std::fmt;
+
+use super::bootstrap::Estimate;
+
+/// What a measured number must reach.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Bar {
+    /// Less is better.
+    AtMost(f64),
+    /// More is better.
+    AtLeast(f64),
+}
+
+/// The outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The whole interval is within the bar.
+    Pass,
+    /// The whole interval is within the bar moved by the noise of a participant against itself.
+    PassWithinNoise,
+    /// Neither.
+    Fail,
+}
+
+impl Bar {
+    /// A number passes when the worse end of its interval is within the bar, moved by `noise`: the half-width of
+    /// the interval of A against A, 0 where nothing was compared. A number that is not one fails.
+    pub fn judge(self, estimate: &Estimate, noise: f64) -> Verdict {
+        let (is_within, is_within_noise) = match self {
+            Self::AtMost(bar) => (estimate.high <= bar, estimate.high <= bar + noise),
+            Self::AtLeast(bar) => (estimate.low >= bar, estimate.low >= bar - noise),
+        };
+        match (is_within, is_within_noise) {
+            (true, _) => Verdict::Pass,
+            (false, true) => Verdict::PassWithinNoise,
+            (false, false) => Verdict::Fail,
+        }
+    }
+}
+
+impl fmt::Display for Bar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AtMost(bar) => write!(f, "≤ {bar}"),
+            Self::AtLeast(bar) => write!(f, "≥ {bar}"),
+        }
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Pass => "pass",
+            Self::PassWithinNoise => "pass (noise)",
+            Self::Fail => "FAIL",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn between(low: f64, high: f64) -> Estimate {
+        Estimate {
+            value: (low + high) / 2.0,
+            low,
+            high,
+        }
+    }
+
+    #[test]
+    fn the_worse_end_of_the_interval_decides() {
+        let bar = Bar::AtMost(1.4);
+        assert_eq!(bar.judge(&between(1.2, 1.4), 0.0), Verdict::Pass);
+        assert_eq!(bar.judge(&between(1.2, 1.41), 0.02), Verdict::PassWithinNoise);
+        assert_eq!(bar.judge(&between(1.2, 1.43), 0.02), Verdict::Fail);
+        let bar = Bar::AtLeast(0.85);
+        assert_eq!(bar.judge(&between(0.85, 0.95), 0.0), Verdict::Pass);
+        assert_eq!(bar.judge(&between(0.84, 0.95), 0.02), Verdict::PassWithinNoise);
+        assert_eq!(bar.judge(&between(0.82, 0.95), 0.02), Verdict::Fail);
+    }
+
+    #[test]
+    fn what_was_not_measured_fails() {
+        let nothing = Estimate::exact(f64::NAN);
+        assert_eq!(Bar::AtMost(1.0).judge(&nothing, 0.0), Verdict::Fail);
+        assert_eq!(Bar::AtLeast(1.0).judge(&nothing, f64::NAN), Verdict::Fail);
+    }
+
+    proptest! {
+        #[test]
+        fn the_two_bars_mirror_each_other(low in 0.0f64..2.0, width in 0.0f64..1.0, bar in 0.0f64..2.0, noise in 0.0f64..0.2) {
+            let at_most = Bar::AtMost(bar).judge(&between(low, low + width), noise);
+            let at_least = Bar::AtLeast(-bar).judge(&between(-low - width, -low), noise);
+            prop_assert_eq!(at_most, at_least);
+        }
+    }
+}
