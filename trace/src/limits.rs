@@ -51,7 +51,7 @@ pub const EXPORT_QUEUE_SPANS: usize = 32_768;
 
 /// Spans in one request where `OTEL_BSP_MAX_EXPORT_BATCH_SIZE` says nothing. A full batch wakes the exporter's
 /// thread, and a request costs some 200 µs of CPU: 512, the specification's default, would pay that four times as
-/// often. About 0.4 MB on the wire, a tenth of the 4 MiB that gRPC servers accept, and 2 MB while it is encoded.
+/// often. About 0.4 MB, held twice while it is sent, and a tenth of the 4 MiB that gRPC servers accept.
 pub const EXPORT_BATCH_SPANS: usize = 2_048;
 
 /// Time between exports where `OTEL_BSP_SCHEDULE_DELAY` says nothing: the specification's default.
@@ -71,3 +71,9 @@ pub const EXPORT_ABANDONED_GRACE: Duration = Duration::from_secs(1);
 
 /// The longest that a shutdown may be asked to wait for a collector.
 pub const EXPORT_SHUTDOWN_MAX: Duration = Duration::from_secs(600);
+
+/// Further attempts at a request that a collector could not take at the moment.
+pub const EXPORT_RETRIES: usize = 3;
+
+/// Pause before the first of them; each later one is twice as long.
+pub const EXPORT_RETRY_FIRST: Duration = Duration::from_millis(100);

@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
 };
 use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
+    ExportTracePartialSuccess, ExportTraceServiceRequest, ExportTraceServiceResponse,
 };
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -23,9 +23,16 @@ use opentelemetry_proto::tonic::trace::v1::Span;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
-/// Keeps all that it receives.
+/// Keeps all that it receives, and can be unwell.
 #[derive(Clone, Default)]
-struct Receiver(Arc<Mutex<Vec<ExportTraceServiceRequest>>>);
+struct Receiver {
+    requests: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
+    tokens: Arc<Mutex<Vec<String>>>,
+    /// Answers so many requests with a status first.
+    failing: Arc<Mutex<Vec<Status>>>,
+    /// Rejects so many spans of each request.
+    rejecting: i64,
+}
 
 #[tonic::async_trait]
 impl TraceService for Receiver {
@@ -33,16 +40,33 @@ impl TraceService for Receiver {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        self.0.lock().unwrap().push(request.into_inner());
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+        let token = request
+            .metadata()
+            .get("x-token")
+            .map(|token| token.to_str().unwrap().to_owned());
+        self.tokens.lock().unwrap().extend(token);
+        if let Some(status) = self.failing.lock().unwrap().pop() {
+            return Err(status);
+        }
+        self.requests.lock().unwrap().push(request.into_inner());
+        let partial_success = (self.rejecting > 0).then(|| ExportTracePartialSuccess {
+            rejected_spans: self.rejecting,
+            error_message: "too many".to_owned(),
+        });
+        Ok(Response::new(ExportTraceServiceResponse { partial_success }))
     }
 }
 
 impl Receiver {
-    /// Serves on a thread of its own until the test ends.
     fn start() -> (Self, SocketAddr) {
         let receiver = Self::default();
-        let service = TraceServiceServer::new(receiver.clone());
+        let address = receiver.serve();
+        (receiver, address)
+    }
+
+    /// Serves on a thread of its own until the test ends.
+    fn serve(&self) -> SocketAddr {
+        let service = TraceServiceServer::new(self.clone());
         let (ready, address) = std::sync::mpsc::channel();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
@@ -56,12 +80,12 @@ impl Receiver {
                 server.serve_with_incoming(incoming).await.unwrap();
             });
         });
-        (receiver, address.recv().unwrap())
+        address.recv().unwrap()
     }
 
     /// Every span with its service's name.
     fn spans(&self) -> Vec<(String, Span)> {
-        let requests = self.0.lock().unwrap();
+        let requests = self.requests.lock().unwrap();
         let groups = requests.iter().flat_map(|request| &request.resource_spans);
         let spans = groups.flat_map(|group| {
             let service = text(&group.resource.as_ref().unwrap().attributes, "service.name");
@@ -73,7 +97,7 @@ impl Receiver {
 
     /// The resource of a service.
     fn resource(&self, service: &str) -> Vec<KeyValue> {
-        let requests = self.0.lock().unwrap();
+        let requests = self.requests.lock().unwrap();
         let mut resources = requests
             .iter()
             .flat_map(|request| &request.resource_spans)
@@ -256,6 +280,51 @@ fn shutdown_is_quick_inside_a_current_thread_runtime() {
         );
     });
     assert!(!receiver.spans().is_empty());
+}
+
+#[test]
+fn a_collector_that_is_briefly_unavailable_gets_the_spans_and_one_that_refuses_does_not() {
+    let receiver = Receiver::default();
+    receiver
+        .failing
+        .lock()
+        .unwrap()
+        .push(Status::unavailable("starting"));
+    let client = exporter(Side::Client, receiver.serve(), &[]);
+    client.record(&record(Side::Client, &TraceContext::new_root(true)));
+    let report = client.shutdown(AT_ONCE);
+    assert!(report.exported > 0 && report.dropped == 0, "{report}");
+
+    let receiver = Receiver::default();
+    receiver
+        .failing
+        .lock()
+        .unwrap()
+        .push(Status::unauthenticated("who are you"));
+    let client = exporter(
+        Side::Client,
+        receiver.serve(),
+        &[("OTEL_EXPORTER_OTLP_HEADERS", "x-token=a%20b")],
+    );
+    client.record(&record(Side::Client, &TraceContext::new_root(true)));
+    let report = client.shutdown(AT_ONCE);
+    assert!(report.exported == 0 && report.dropped > 0, "{report}");
+    assert_eq!(*receiver.tokens.lock().unwrap(), ["a b"]);
+}
+
+#[test]
+fn spans_that_the_collector_rejects_are_not_called_exported() {
+    let receiver = Receiver {
+        rejecting: 3,
+        ..Receiver::default()
+    };
+    let client = exporter(Side::Client, receiver.serve(), &[]);
+    client.record(&record(Side::Client, &TraceContext::new_root(true)));
+    let report = client.shutdown(AT_ONCE);
+    assert_eq!(
+        (report.exported + 3, report.dropped),
+        (receiver.spans().len() as u64, 3)
+    );
 }
 
 /// Asserts that a collector at `address` costs the exit its bound at most, and that the loss is told.

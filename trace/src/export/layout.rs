@@ -1,7 +1,5 @@
 //! Which stages of a record become spans, with which ids, under whom, and when.
 
-use std::collections::HashSet;
-
 use opentelemetry::SpanId;
 
 use super::rounding::{self, Item};
@@ -56,7 +54,13 @@ pub(super) fn whole(record: &CallRecord) -> Vec<Placed> {
 fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> {
     let (trace, envelope) = (record.context.trace_id, record.context.span_id);
     let stages = &record.stages[..record.stages.len().min(RECORD_STAGES_MAX)];
-    let mut taken = HashSet::with_capacity(stages.len());
+    let mut taken = Vec::with_capacity(stages.len());
+    // A parent's id is wanted by each of its children, and hashing is most of what a span's layout costs.
+    let mut ids = vec![None; stages.len()];
+    let mut id_of = |index: usize| {
+        let stage = &stages[index];
+        *ids[index].get_or_insert_with(|| stage::span_id(trace, envelope, stage.stage, stage.attempt))
+    };
     let mut placed = Vec::with_capacity(stages.len() + 1);
     if record.side == Side::Client {
         placed.push(Placed {
@@ -67,20 +71,22 @@ fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> 
             ..timed(record, envelope_stage(record))
         });
     }
-    for stage in stages {
+    for (index, stage) in stages.iter().enumerate() {
         let part = part(stage.stage);
         if stage.stage == transport::CALL || !wanted(part) {
             continue;
         }
-        let parent = present_parent(stages, stage).map(|index| &stages[index]);
+        let attempt = free_attempt(&mut taken, stage);
+        let parent = present_parent(stages, stage);
         placed.push(Placed {
             part,
-            span_id: stage::span_id(trace, envelope, stage.stage, free_attempt(&mut taken, stage)),
-            parent: Some(match parent {
-                Some(parent) => stage::span_id(trace, envelope, parent.stage, parent.attempt),
-                None => envelope,
-            }),
-            parent_is_remote: parent.map_or(Exporter::Client, |parent| self::part(parent.stage)) != part,
+            span_id: match attempt == stage.attempt {
+                true => id_of(index),
+                false => stage::span_id(trace, envelope, stage.stage, attempt),
+            },
+            parent: Some(parent.map_or(envelope, &mut id_of)),
+            parent_is_remote: parent.map_or(Exporter::Client, |index| self::part(stages[index].stage))
+                != part,
             ..timed(record, *stage)
         });
     }
@@ -105,14 +111,13 @@ fn envelope_stage(record: &CallRecord) -> StageRecord {
 }
 
 /// A second record of one stage and attempt would get the first one's span id; it takes the next free attempt.
-fn free_attempt(taken: &mut HashSet<(StageId, u8)>, stage: &StageRecord) -> u8 {
+fn free_attempt(taken: &mut Vec<(StageId, u8)>, stage: &StageRecord) -> u8 {
     let mut attempt = stage.attempt;
-    while !taken.insert((stage.stage, attempt)) {
+    // `RECORD_STAGES_MAX` is below the 256 there are, so one is free.
+    while taken.contains(&(stage.stage, attempt)) {
         attempt = attempt.wrapping_add(1);
-        if attempt == stage.attempt {
-            break; // All 256 ids of this stage are taken; `RECORD_STAGES_MAX` makes that unreachable.
-        }
     }
+    taken.push((stage.stage, attempt));
     attempt
 }
 
@@ -151,6 +156,8 @@ fn round(placed: &mut [Placed]) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
     use crate::report::tests::{record, stage};
     use crate::stage::{exec::*, transport::*};

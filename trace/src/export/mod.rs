@@ -1,13 +1,14 @@
 //! One record as OpenTelemetry spans: to a collector over OTLP, or into a file.
 //!
 //! ```text
-//! CallRecord ──► layout (which stages, ids, parents, rounding) ──► spans ──┬──► otlp: gRPC, by a thread of its own
-//!                                                                          └──► json: a trace file ──► read
+//! CallRecord ──► layout (which stages, ids, parents, rounding) ──┬──► wire ──► otlp: gRPC, by a thread of its own
+//!                                                                └──► spans ──► json: a trace file ──► read
 //! ```
 //!
 //! * [`layout`](mod@layout): which stages become spans, under whom, and when; [`rounding`](mod@rounding) to whole
 //!   microseconds;
 //! * [`spans`]: their names, attributes, links and status; [`attribute`]: the names of our own attributes;
+//! * [`wire`](mod@wire): the same spans, encoded for a collector without the detour;
 //! * [`resource`]: who speaks;
 //! * [`otlp`]: the exporter, from the standard environment variables; [`settings`] reads them;
 //! * [`json`] and [`read`]: trace files.
@@ -16,6 +17,7 @@
 //! report, but only trace files write them.
 
 pub mod attribute;
+mod collector;
 pub mod json;
 mod layout;
 pub mod otlp;
@@ -24,6 +26,7 @@ pub mod resource;
 mod rounding;
 pub mod settings;
 pub mod spans;
+mod wire;
 mod worker;
 
 pub use otlp::{Exporter, ShutdownReport};

@@ -7,15 +7,18 @@
 //! | `OTEL_EXPORTER_OTLP_TRACES_INSECURE`, `…_INSECURE` | `true` lets an endpoint go without `http://` |
 //! | `OTEL_EXPORTER_OTLP_TRACES_PROTOCOL`, `…_PROTOCOL` | `grpc` is the one there is |
 //! | `OTEL_EXPORTER_OTLP_TRACES_TIMEOUT`, `…_TIMEOUT` | milliseconds for one request |
-//! | `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `…_HEADERS` | read by `opentelemetry-otlp` |
+//! | `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `…_HEADERS` | `name=value,…`, values percent-encoded |
+//! | `OTEL_EXPORTER_OTLP_TRACES_COMPRESSION`, `…_COMPRESSION` | `none` is the one there is |
 //! | `OTEL_BSP_SCHEDULE_DELAY`, `…_MAX_QUEUE_SIZE`, `…_MAX_EXPORT_BATCH_SIZE` | as for the SDK's batch processor |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | override our resource |
 //!
 //! A number that does not parse is ignored, as the specification asks; an endpoint that does not is an error.
 
+use std::fmt;
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use percent_encoding::percent_decode_str;
 
 use crate::limits::{EXPORT_BATCH_SPANS, EXPORT_DELAY, EXPORT_QUEUE_SPANS, EXPORT_TIMEOUT};
 
@@ -51,18 +54,32 @@ pub enum ExportError {
         /// What it says.
         value: String,
     },
-    /// Another setting was refused.
-    #[error("traces cannot be exported: {0}")]
-    Setting(#[from] opentelemetry_otlp::ExporterBuildError),
+    /// A compression that is not spoken.
+    #[error("{variable}: `{value}` is not spoken; set it to none")]
+    Compression {
+        /// The variable that says so.
+        variable: &'static str,
+        /// What it says.
+        value: String,
+    },
+    /// A header that HTTP does not allow. Its value may be a secret and is not repeated.
+    #[error("{variable}: `{name}` and its value do not make a header; write name=value,name=value")]
+    Header {
+        /// The variable that says so.
+        variable: &'static str,
+        /// The header's name.
+        name: String,
+    },
     /// The exporter's own thread could not be started.
     #[error("the trace exporter's thread could not be started: {0}")]
     Thread(#[source] std::io::Error),
 }
 
 /// Where and how to export.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     pub(super) endpoint: Uri,
+    pub(super) headers: HeaderMap,
     pub(super) timeout: Duration,
     pub(super) delay: Duration,
     pub(super) queue_spans: usize,
@@ -111,6 +128,17 @@ impl Settings {
         if let Some((variable, value)) = protocol.filter(|(_, value)| value.trim() != "grpc") {
             return Err(ExportError::Protocol { variable, value });
         }
+        let compression = first([
+            "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
+            "OTEL_EXPORTER_OTLP_COMPRESSION",
+        ]);
+        if let Some((variable, value)) = compression.filter(|(_, value)| value.trim() != "none") {
+            return Err(ExportError::Compression { variable, value });
+        }
+        let headers = match first(["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]) {
+            Some((variable, value)) => headers(variable, &value)?,
+            None => HeaderMap::new(),
+        };
         let insecure = first([
             "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
             "OTEL_EXPORTER_OTLP_INSECURE",
@@ -126,6 +154,7 @@ impl Settings {
             number("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT").or_else(|| number("OTEL_EXPORTER_OTLP_TIMEOUT"));
         Ok(Some(Self {
             endpoint: endpoint(variable, value, insecure)?,
+            headers,
             timeout: timeout.map_or(EXPORT_TIMEOUT, Duration::from_millis),
             delay: number("OTEL_BSP_SCHEDULE_DELAY").map_or(EXPORT_DELAY, Duration::from_millis),
             queue_spans,
@@ -133,6 +162,33 @@ impl Settings {
             service_name: get("OTEL_SERVICE_NAME").map(|(_, value)| value),
         }))
     }
+}
+
+/// Headers may hold the collector's credentials.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("endpoint", &self.endpoint)
+            .field("headers", &"<redacted>")
+            .finish_non_exhaustive()
+    }
+}
+
+fn headers(variable: &'static str, list: &str) -> Result<HeaderMap, ExportError> {
+    let mut headers = HeaderMap::new();
+    for member in list.split(',').filter(|member| !member.trim().is_empty()) {
+        let (name, value) = member.split_once('=').unwrap_or((member, ""));
+        let (name, value) = (name.trim(), value.trim());
+        let value = percent_decode_str(value).decode_utf8_lossy();
+        match (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
+            (Ok(parsed), Ok(value)) if member.contains('=') => headers.append(parsed, value),
+            _ => {
+                let name = name.to_owned();
+                return Err(ExportError::Header { variable, name });
+            }
+        };
+    }
+    Ok(headers)
 }
 
 fn endpoint(variable: &'static str, value: String, insecure: bool) -> Result<Uri, ExportError> {
@@ -229,6 +285,27 @@ mod tests {
         assert!(matches!(tls, Err(ExportError::Tls { .. })));
         let http = settings(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]);
         assert!(matches!(http, Err(ExportError::Protocol { .. })));
+    }
+
+    #[test]
+    fn headers_are_decoded_and_never_shown() {
+        let with = |headers| settings(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_HEADERS", headers)]);
+        let read = with("authorization=Basic%20c2VjcmV0=, x-tenant = a")
+            .unwrap()
+            .unwrap();
+        assert_eq!(read.headers["authorization"], "Basic c2VjcmV0=");
+        assert_eq!(read.headers["x-tenant"], "a");
+        assert!(!format!("{read:?}").contains("c2Vj"));
+        for bad in ["secret", "a b=secret", "x=secret%0A"] {
+            let error = with(bad).unwrap_err();
+            assert!(matches!(error, ExportError::Header { .. }), "{bad}");
+            assert!(
+                bad == "secret" || !error.to_string().contains("secret"),
+                "{error}"
+            );
+        }
+        let gzip = settings(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
+        assert!(matches!(gzip, Err(ExportError::Compression { .. })));
     }
 
     #[test]

@@ -72,7 +72,8 @@ fn convert(record: &CallRecord, placed: Vec<Placed>) -> Spans {
     spans
 }
 
-fn span(record: &CallRecord, state: &TraceState, placed: Placed) -> SpanData {
+/// One stage's span. `state` is the record's [`trace_state`].
+pub(super) fn span(record: &CallRecord, state: &TraceState, placed: Placed) -> SpanData {
     let stage = placed.stage.stage;
     let mut out = SpanData {
         span_context: SpanContext::new(
@@ -105,7 +106,8 @@ fn span(record: &CallRecord, state: &TraceState, placed: Placed) -> SpanData {
     out
 }
 
-static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
+/// What all spans are instrumented by.
+pub(super) static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
     InstrumentationScope::builder("baton")
         .with_version(env!("CARGO_PKG_VERSION"))
         .build()
@@ -184,7 +186,7 @@ fn error(status: RpcStatus) -> Status {
 }
 
 /// Level 2 keys that the SDK refuses cost the export its tracestate, never the span.
-fn trace_state(context: &TraceContext) -> TraceState {
+pub(super) fn trace_state(context: &TraceContext) -> TraceState {
     if context.tracestate.is_empty() {
         return TraceState::NONE;
     }

@@ -14,19 +14,17 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use opentelemetry::Context;
-use opentelemetry_sdk::trace::SpanData;
 use tokio::sync::{Notify, watch};
 
+use super::layout;
 use super::settings::Settings;
-use super::{layout, spans};
+use super::wire::Batch;
 use crate::record::CallRecord;
 
 /// Where spans go. The second implementor is the test's, which stalls and fails by command.
 pub(super) trait Destination {
-    /// Sends spans of this part; `true` when the collector has them.
-    fn own(&mut self, spans: Vec<SpanData>) -> impl Future<Output = bool>;
-    /// Sends spans of the relay.
-    fn relay(&mut self, spans: Vec<SpanData>) -> impl Future<Output = bool>;
+    /// Takes all spans out of `batch` and sends them; how many of them the collector has accepted.
+    fn send(&mut self, batch: &mut Batch) -> impl Future<Output = usize>;
 }
 
 /// What the data path and the thread share.
@@ -131,6 +129,7 @@ pub(super) async fn run(shared: &Shared, settings: &Settings, mut to: impl Desti
     let _untraced = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     let mut closing = shared.deadline.subscribe();
+    let mut batch = Batch::default();
     loop {
         tokio::select! {
             () = tokio::time::sleep(settings.delay) => {}
@@ -138,58 +137,26 @@ pub(super) async fn run(shared: &Shared, settings: &Settings, mut to: impl Desti
             _ = closing.wait_for(Option::is_some) => {}
         }
         let is_last = shared.queue().closed;
-        export(shared, shared.take(), &mut to).await;
+        export(shared, shared.take(), &mut batch, &mut to).await;
         if is_last {
             return;
         }
     }
 }
 
-async fn export(shared: &Shared, records: Vec<CallRecord>, to: &mut impl Destination) {
-    let mut own = Batch::default();
-    let mut relay = Batch::default();
-    let mut records = records.into_iter();
-    loop {
-        let record = records.next();
-        let is_end = record.is_none();
-        if let Some(record) = record {
-            let spans = spans::owed(&record);
-            own.0.extend(spans.client);
-            own.0.extend(spans.server);
-            relay.0.extend(spans.relay);
+async fn export(shared: &Shared, records: Vec<CallRecord>, batch: &mut Batch, to: &mut impl Destination) {
+    let mut records = records.iter().peekable();
+    while let Some(record) = records.next() {
+        batch.push(record);
+        if batch.len() < shared.batch_spans && records.peek().is_some() {
+            continue;
         }
-        if is_end || own.0.len() >= shared.batch_spans {
-            own.send(shared, |spans| to.own(spans)).await;
-        }
-        if is_end || relay.0.len() >= shared.batch_spans {
-            relay.send(shared, |spans| to.relay(spans)).await;
-        }
-        if is_end {
-            return;
-        }
-    }
-}
-
-#[derive(Default)]
-struct Batch(Vec<SpanData>);
-
-impl Batch {
-    async fn send<F: Future<Output = bool>>(
-        &mut self,
-        shared: &Shared,
-        send: impl FnOnce(Vec<SpanData>) -> F,
-    ) {
-        let spans = std::mem::take(&mut self.0);
-        if spans.is_empty() {
-            return;
-        }
-        let count = spans.len() as u64;
         tokio::select! {
             biased;
-            is_exported = send(spans) => if is_exported {
-                shared.exported.fetch_add(count, Ordering::Relaxed);
-            },
-            () = shared.expired() => {}
+            exported = to.send(batch) => {
+                shared.exported.fetch_add(exported as u64, Ordering::Relaxed);
+            }
+            () = shared.expired() => return,
         }
     }
 }
@@ -198,30 +165,31 @@ impl Batch {
 mod tests {
     use std::time::Duration;
 
+    use opentelemetry_sdk::Resource;
+
     use super::*;
+    use crate::export::wire::Speaker;
     use crate::report::tests::{record, stage};
     use crate::stage::transport::*;
 
-    /// Accepts what it gets, and stalls or refuses by command.
+    /// Accepts what it gets, or stalls or refuses some by command.
     #[derive(Default)]
     struct Fake {
         sent: Vec<usize>,
-        refuses_relay: bool,
+        refuses: usize,
         stalls: bool,
     }
 
     impl Destination for &mut Fake {
-        async fn own(&mut self, spans: Vec<SpanData>) -> bool {
+        async fn send(&mut self, batch: &mut Batch) -> usize {
+            let spans = batch.len();
+            let speaker = || Speaker::new(&Resource::builder_empty().build());
+            batch.take(&speaker(), speaker);
             if self.stalls {
                 std::future::pending::<()>().await;
             }
-            self.sent.push(spans.len());
-            true
-        }
-
-        async fn relay(&mut self, spans: Vec<SpanData>) -> bool {
-            self.sent.push(spans.len());
-            !self.refuses_relay
+            self.sent.push(spans);
+            spans - self.refuses
         }
     }
 
@@ -258,7 +226,7 @@ mod tests {
         }
         shared.close(Instant::now() + Duration::from_secs(60));
         run(&shared, &settings, &mut fake).await;
-        assert_eq!(fake.sent, [8, 4, 3]);
+        assert_eq!(fake.sent, [10, 5]);
         assert_eq!(shared.counts(), (15, 0));
     }
 
@@ -267,7 +235,7 @@ mod tests {
         let settings = settings(&[]);
         let shared = Shared::new(&settings);
         let mut fake = Fake {
-            refuses_relay: true,
+            refuses: 1,
             ..Fake::default()
         };
         shared.push(&call());
@@ -285,11 +253,10 @@ mod tests {
             ..Fake::default()
         };
         shared.push(&call());
-        let started = tokio::time::Instant::now();
-        shared.close(started.into_std() + Duration::from_secs(2));
-        run(&shared, &settings, &mut fake).await;
-        assert!(started.elapsed() < Duration::from_secs(3));
-        assert_eq!(shared.counts(), (1, 4), "the relay's span still had its turn");
+        shared.close(tokio::time::Instant::now().into_std() + Duration::from_secs(2));
+        let given_up = tokio::time::timeout(Duration::from_secs(3), run(&shared, &settings, &mut fake)).await;
+        assert!(given_up.is_ok());
+        assert_eq!(shared.counts(), (0, 5));
     }
 
     #[test]
