@@ -348,7 +348,7 @@ mod tests {
         };
         let clock = Offset {
             offset_ns: 5_000_000,
-            error_ns: 50_000,
+            error_ns: 1_000,
         };
         let record = draft(anchor).build(&stamps, Some(timings), Some(clock), end, 0);
         assert_eq!(span(&record, CALL), (0, 560));
