@@ -5,10 +5,10 @@
 //!                                                                └──► spans ──► json: a trace file ──► read
 //! ```
 //!
-//! * [`layout`](mod@layout): which stages become spans, under whom, and when; [`rounding`](mod@rounding) to whole
+//! * `layout`: which stages become spans, under whom, and when; `rounding` to whole
 //!   microseconds;
 //! * [`spans`]: their names, attributes, links and status; [`attribute`]: the names of our own attributes;
-//! * [`wire`](mod@wire): the same spans, encoded for a collector without the detour;
+//! * `wire`: the same spans, encoded for a collector without the detour;
 //! * [`resource`]: who speaks;
 //! * [`otlp`]: the exporter, from the standard environment variables; [`settings`] reads them;
 //! * [`json`] and [`read`]: trace files.

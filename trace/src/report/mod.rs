@@ -2,7 +2,7 @@
 //!
 //! * [`coverage`]: the envelope, the accounted part of it, and the remainder;
 //! * [`tree`]: the stages in the order and depth in which they are shown;
-//! * [`waterfall`]: both, drawn for a terminal;
+//! * [`waterfall`](mod@waterfall): both, drawn for a terminal;
 //! * [`units`]: durations in words.
 //!
 //! Everything is a pure function of one [`CallRecord`](crate::record::CallRecord). Records hold figures from the
