@@ -98,6 +98,23 @@ async fn a_descendant_that_holds_a_pipe_delays_closed_but_never_exited() {
     rustix::process::kill_process(sleeper, rustix::process::Signal::KILL).unwrap();
 }
 
+/// Else the kernel could give its number to a stranger, whose group a late kill would hit.
+#[tokio::test]
+async fn the_leader_is_reaped_only_when_its_life_is_over() {
+    let host = Host::start().await;
+    let script = "sleep 0.2 & exit 5";
+    let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
+    let pid = call.pid().await;
+    let stat = format!("/proc/{pid}/stat");
+    while !matches!(call.next().await.unwrap().unwrap(), Kind::Exited(_)) {}
+    assert!(
+        std::fs::read_to_string(&stat).unwrap().contains(") Z "),
+        "not a zombie"
+    );
+    assert!(matches!(call.next().await.unwrap(), Some(Kind::Closed(_))));
+    assert!(std::fs::read_to_string(&stat).is_err(), "still there");
+}
+
 #[tokio::test]
 async fn a_slow_descendant_within_the_drain_limit_loses_nothing() {
     let host = Host::start().await;

@@ -17,6 +17,7 @@ use baton_proto::exec::{Exited, Output, OutputStream, RunRequest, Started};
 use baton_trace::call::ServerCall;
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
+use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 use tokio::process::{ChildStderr, ChildStdout};
@@ -71,6 +72,7 @@ pub(crate) fn run(
         shared: shared.clone(),
         registration,
         call,
+        context,
     };
     tokio::spawn(async move {
         let requests = stdin::pump(requests, stdin, &shared);
@@ -95,6 +97,8 @@ struct Driver {
     shared: Arc<Shared>,
     registration: Registration,
     call: Option<Arc<ServerCall>>,
+    /// The `process` stage's, as the child got it.
+    context: Option<TraceContext>,
 }
 
 impl Driver {
@@ -215,10 +219,7 @@ impl Driver {
                     Some(call) => call.anchor().unix_ns_of(now),
                     None => unix_now_ns(),
                 },
-                trace: self
-                    .call
-                    .as_ref()
-                    .map(|call| call.context_of(exec::PROCESS).to_carrier()),
+                trace: self.context.as_ref().map(TraceContext::to_carrier),
             })),
             Err(_) => self
                 .shared

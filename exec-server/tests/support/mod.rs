@@ -192,9 +192,14 @@ impl Call {
     /// Everything, with the checks that every life must pass.
     pub async fn finish(mut self) -> Ran {
         let mut ran = Ran::default();
-        while let Some(event) = self.events.message().await.unwrap() {
-            ran.add(event);
-        }
+        let follow = async {
+            while let Some(event) = self.events.message().await.unwrap() {
+                ran.add(event);
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), follow)
+            .await
+            .expect("the call never ends");
         let closed = ran.closed.as_ref().expect("no Closed");
         assert_eq!(closed.stdout_bytes, ran.stdout.len() as u64);
         assert_eq!(closed.stderr_bytes, ran.stderr.len() as u64);
