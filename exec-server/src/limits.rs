@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Processes alive at once, over all clients, those being killed included. Protects the machine's process table and
-/// descriptors (four a process, five with stdin). Worst case of memory: this × (2 × [`LOG_BYTES`] + [`REQUEST_BYTES`]).
+/// descriptors (three a process, four with stdin). Worst case of memory: this × (2 × [`LOG_BYTES`] + [`REQUEST_BYTES`]).
 pub const MAX_PROCESSES: usize = 256;
 
 /// Output and event headers that one process's log holds before its pipes are no longer read, and the child so
@@ -24,6 +24,10 @@ pub const READS_PER_TURN: usize = 8;
 /// Largest request: a `Start` with its arguments and environment (Linux itself allows 2 MiB by default), or a chunk
 /// of stdin. One is held a process, while the child does not take it.
 pub const REQUEST_BYTES: usize = 4 * 1024 * 1024;
+
+/// How long `Started` waits for company when the client sends no stdin, and so can do nothing with it but wait on. A
+/// person does not notice it; a command shorter than this costs one message of the response instead of two.
+pub const STARTED_DELAY: Duration = Duration::from_millis(20);
 
 /// From the call to its `Start`. Protects handlers from a client that opens calls and says nothing.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);

@@ -81,14 +81,12 @@ impl Exec for ExecService {
         if launch.epoch != self.epoch {
             return Err(StartError::Lost.into());
         }
-        // No await from here on: a process that was spawned always has its driver.
-        Ok(Response::new(process::run(
-            &self.table,
-            client,
-            &launch,
-            call,
-            requests,
-        )?))
+        // A process that was spawned has its driver from here on, whatever becomes of this future.
+        let events = process::run(&self.table, client, &launch, call, requests)?;
+        if !launch.has_stdin() {
+            events.settled().await;
+        }
+        Ok(Response::new(events))
     }
 }
 

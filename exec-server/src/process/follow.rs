@@ -1,14 +1,17 @@
 //! The response stream of `Run`: the log's way out.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use baton_proto::exec::ProcessEvent;
 use futures_util::Stream;
+use tokio::time::timeout;
 use tonic::Status;
 
 use super::shared::Shared;
+use crate::limits::STARTED_DELAY;
 
 /// The events of one process, in order. What has been handed over is forgotten: the transport's flow control is what
 /// a slow client holds the child back with.
@@ -23,6 +26,16 @@ pub struct Events {
 impl Events {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, seen: 0 }
+    }
+
+    /// Waits until there is more to tell than that the process runs, at most [`STARTED_DELAY`].
+    ///
+    /// A short command's events then leave in one message instead of two, which the sender, the relay and the
+    /// client each save the work of.
+    pub(crate) async fn settled(&self) {
+        let more = poll_fn(|cx| self.shared.poll_more_than_started(cx));
+        // Out of patience: what there is goes out.
+        let _ = timeout(STARTED_DELAY, more).await;
     }
 }
 

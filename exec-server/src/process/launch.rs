@@ -70,6 +70,11 @@ impl TryFrom<Start> for Launch {
 }
 
 impl Launch {
+    /// Whether the client sends stdin.
+    pub(crate) fn has_stdin(&self) -> bool {
+        self.stdin
+    }
+
     /// The value of a variable in the child's environment.
     pub(super) fn variable(&self, name: &str) -> Option<OsString> {
         let name = OsStr::from_bytes(name.as_bytes());

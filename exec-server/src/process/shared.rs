@@ -97,6 +97,16 @@ impl Shared {
         Poll::Pending
     }
 
+    /// Ready when something has happened since the process started. One waiter beside the follower, before it.
+    pub(super) fn poll_more_than_started(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.lock();
+        if state.log.last() > 1 || state.closed || state.abandoned {
+            return Poll::Ready(());
+        }
+        register(&mut state.follower, cx);
+        Poll::Pending
+    }
+
     /// Notes an acknowledgement.
     pub(super) fn acknowledge(&self, seq: u64) -> Result<(), RequestError> {
         self.lock().log.acknowledge(seq)
