@@ -5,16 +5,14 @@
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
 //! * [`limits`]: every bound, with its reason and what it can cost.
 //!
-//! The service is an ordinary tonic service. Whatever serves it says who is calling by putting a [`ClientKey`]
-//! into the request's extensions, and may add an `Arc<ServerCall>` to have stages measured and the trace handed on.
+//! The service is an ordinary tonic service. `baton_channel::Server` says who is calling by an `Arc<Peer>` in the request's
+//! extensions, and adds an `Arc<ServerCall>` to have stages measured and the trace handed on.
 
-mod client_key;
 mod error;
 pub mod limits;
 pub mod log;
 pub mod process;
 pub mod service;
 
-pub use client_key::ClientKey;
 pub use error::{InvalidStart, RequestError, StartError};
 pub use service::ExecService;

@@ -11,14 +11,13 @@ use baton_trace::call::ServerCall;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::client_key::ClientKey;
 use crate::error::{InvalidStart, StartError};
 use crate::limits::{MAX_PROCESSES, REQUEST_BYTES, START_TIMEOUT};
 use crate::process::{self, Events, Launch, ProcessTable};
 
 /// Runs processes. Clones share one process table.
 ///
-/// A request's extensions must hold a [`ClientKey`], else it is refused as unauthenticated. They may hold an
+/// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. They may hold an
 /// `Arc<ServerCall>`: then the process's stages are recorded in it and the child's environment carries its trace.
 #[derive(Debug, Clone)]
 pub struct ExecService {
@@ -69,12 +68,10 @@ impl Exec for ExecService {
 
     async fn run(&self, request: Request<Streaming<RunRequest>>) -> Result<Response<Events>, Status> {
         let extensions = request.extensions();
-        let peer = extensions
+        let client = extensions
             .get::<Arc<Peer>>()
-            .map(|peer| ClientKey(*peer.key.as_bytes()));
-        let client = peer
-            .or(extensions.get::<ClientKey>().copied())
-            .ok_or(StartError::Unauthenticated)?;
+            .ok_or(StartError::Unauthenticated)?
+            .key;
         let call = extensions.get::<Arc<ServerCall>>().cloned();
         let mut requests = request.into_inner();
         let launch = Launch::try_from(first(&mut requests).await?).map_err(StartError::from)?;

@@ -4,7 +4,7 @@ mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use baton_exec_server::{ClientKey, ExecService};
+use baton_exec_server::ExecService;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::run_request::Kind as RequestKind;
 use baton_proto::exec::{Ack, Start};
@@ -158,9 +158,9 @@ async fn an_id_in_use_or_used_up_is_a_conflict_for_its_own_client_alone() {
     let call = host.run(first).await.unwrap();
     let conflict = (Code::AlreadyExists, ErrorKind::Conflict);
     assert_eq!(refused(&host, again.clone()).await, conflict);
-    host.calls_as(Some(ClientKey([2; 32])));
+    host.calls_as(2);
     assert_eq!(host.run(again.clone()).await.unwrap().finish().await.code(), 1);
-    host.calls_as(Some(ClientKey([1; 32])));
+    host.calls_as(1);
     call.requests.close_stdin(0).await;
     call.finish().await;
     assert_eq!(refused(&host, again).await, conflict);
@@ -193,7 +193,16 @@ async fn a_full_server_refuses_until_one_has_ended() {
 #[tokio::test]
 async fn a_caller_without_a_name_is_unauthenticated() {
     let host = Host::start().await;
-    host.calls_as(None);
+    host.calls_anonymously();
     let status = host.run(start(&["true"])).await.err().unwrap();
     assert_eq!(status.code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_call_of_nobody_is_unauthenticated() {
+    let host = Host::start().await;
+    host.calls_anonymously();
+    let status = host.run(start(&["true"])).await.unwrap_err();
+    assert_eq!(status.code(), Code::Unauthenticated);
+    assert_eq!(host.service.processes(), 0);
 }

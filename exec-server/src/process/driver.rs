@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use baton_channel::key::PublicKey;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Exited, Output, OutputStream, RunRequest, Started};
 use baton_trace::call::ServerCall;
@@ -34,14 +35,13 @@ use super::shared::Shared;
 use super::spawn::{Spawned, spawn};
 use super::stdin;
 use super::table::{ProcessTable, Registration};
-use crate::client_key::ClientKey;
 use crate::error::{RequestError, StartError};
 use crate::limits::READS_PER_TURN;
 
 /// Starts a process and returns its events. Must be called in a tokio runtime; blocks until the child's exec.
 pub(crate) fn run(
     table: &Arc<ProcessTable>,
-    client: ClientKey,
+    client: PublicKey,
     launch: &Launch,
     call: Option<Arc<ServerCall>>,
     requests: Streaming<RunRequest>,

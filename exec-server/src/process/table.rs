@@ -5,16 +5,16 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use baton_channel::key::PublicKey;
 use baton_proto::ProcessId;
 use tokio::sync::Notify;
 
 use super::shared::Shared;
-use crate::client_key::ClientKey;
 use crate::error::StartError;
 use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT};
 
 /// A process id, in its client's scope.
-type Key = (ClientKey, ProcessId);
+type Key = (PublicKey, ProcessId);
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -199,7 +199,7 @@ mod tests {
     fn key(client: u8, process: u32) -> Key {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&process.to_be_bytes());
-        (ClientKey([client; 32]), ProcessId(id))
+        (PublicKey::from_bytes([client; 32]), ProcessId(id))
     }
 
     #[test]

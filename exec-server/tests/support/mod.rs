@@ -4,7 +4,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use baton_exec_server::{ClientKey, ExecService};
+use baton_channel::allow::{AllowList, Peer, Trust};
+use baton_channel::key::PublicKey;
+use baton_exec_server::ExecService;
 use baton_proto::Epoch;
 use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
@@ -35,9 +37,16 @@ pub struct Host {
 
 /// What the next call finds in its extensions.
 struct Setup {
-    key: Option<ClientKey>,
+    peer: Option<Arc<Peer>>,
     context: Option<TraceContext>,
     served: Vec<Arc<ServerCall>>,
+}
+
+/// The client of a made-up key.
+fn peer(client: u8) -> Arc<Peer> {
+    let key = PublicKey::from_bytes([client; 32]);
+    let allow = AllowList::only(key, "test", Trust::Continue);
+    Arc::new(allow.find(&key).unwrap().unwrap())
 }
 
 impl Host {
@@ -47,15 +56,15 @@ impl Host {
 
     pub async fn with(service: ExecService) -> Self {
         let calls = Arc::new(Mutex::new(Setup {
-            key: Some(ClientKey([1; 32])),
+            peer: Some(peer(1)),
             context: None,
             served: Vec::new(),
         }));
         let setup = calls.clone();
         let intercepted = move |mut request: Request<()>| {
             let mut setup = setup.lock().unwrap();
-            if let Some(key) = setup.key {
-                request.extensions_mut().insert(key);
+            if let Some(peer) = &setup.peer {
+                request.extensions_mut().insert(Arc::clone(peer));
             }
             if let Some(context) = &setup.context {
                 let call = Arc::new(ServerCall::new(context, Anchor::now(), true));
@@ -82,8 +91,13 @@ impl Host {
     }
 
     /// Who calls from now on.
-    pub fn calls_as(&self, key: Option<ClientKey>) {
-        self.calls.lock().unwrap().key = key;
+    pub fn calls_as(&self, client: u8) {
+        self.calls.lock().unwrap().peer = Some(peer(client));
+    }
+
+    /// Nobody is said to call from now on.
+    pub fn calls_anonymously(&self) {
+        self.calls.lock().unwrap().peer = None;
     }
 
     /// The context of calls from now on.
