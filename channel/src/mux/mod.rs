@@ -73,8 +73,9 @@ pub enum Event {
     Writable(StreamId),
     /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`] tells the code.
     Reset(StreamId),
-    /// The stream's `Trailers` were taken by the writer; [`Mux::stamps`] is complete.
-    TrailersTaken(StreamId),
+    /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. The stream itself may
+    /// be gone by now.
+    Answered(StreamId, SentStamps),
     /// The peer takes no further stream.
     GoAway(go_away::Reason),
 }
@@ -142,6 +143,8 @@ pub struct Mux {
     message: u64,
     /// Streams with a stamped frame in the message under construction.
     stamped: Vec<(StreamId, stream::Stamped)>,
+    /// Streams whose `Trailers` are in the message under construction.
+    answered: Vec<StreamId>,
     clock: Estimator,
     liveness: Liveness,
     going_away: bool,
@@ -179,6 +182,7 @@ impl Mux {
             deadlines: BTreeSet::new(),
             message: 0,
             stamped: Vec::new(),
+            answered: Vec::new(),
             clock: Estimator::default(),
             // The client's first ping goes out at once: it proves a live key to the server (message 1 may be a
             // replay) and is the second clock sample.

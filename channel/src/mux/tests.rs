@@ -150,6 +150,32 @@ fn trailers_with_timings_follow_the_message_of_the_last_data() {
 }
 
 #[test]
+fn an_answer_whose_handler_has_gone_is_told_with_its_stamps() {
+    for wants_timings in [true, false] {
+        let mut pair = Pair::new();
+        let id = pair.exchange();
+        while pair.server.poll_event().is_some() {}
+        let timings = wants_timings.then(|| TimingsDraft {
+            anchor: pair.now,
+            stages: Vec::new(),
+        });
+        pair.server
+            .send_data(pair.now.instant, id, "x".into(), false)
+            .unwrap();
+        pair.server.send_trailers(id, Vec::new(), timings).unwrap();
+        pair.server.release(id);
+        let sent = SentStamps {
+            queued: Some(pair.now.instant),
+            taken: Some(pair.now.instant),
+            sealed: Some(pair.now.instant),
+        };
+        while message(&mut pair.server, pair.now).is_some() {}
+        assert_eq!(pair.server.poll_event(), Some(Event::Answered(id, sent)));
+        assert!(pair.server.streams.is_empty());
+    }
+}
+
+#[test]
 fn trailers_without_timings_share_the_message_of_the_last_data() {
     let mut pair = Pair::new();
     let id = pair.exchange();

@@ -56,6 +56,13 @@ impl Mux {
                 stamps_of(stream, which).sealed = Some(now);
             }
         }
+        while let Some(id) = self.answered.pop() {
+            if let Some(stream) = self.streams.get(&id) {
+                let sent = stream.stamps.last_data_sent;
+                self.events.push_back(Event::Answered(id, sent));
+            }
+            self.collect(id);
+        }
     }
 
     fn transmit_control(&mut self, now: Anchor, out: &mut Vec<u8>) {
@@ -157,14 +164,17 @@ impl Mux {
                     let timings = timings.map(|draft| complete_timings(draft, &sent));
                     put_trailers(out, id, Trailers { metadata, timings });
                 }
-                self.events.push_back(Event::TrailersTaken(id));
+                self.answered.push(id);
             }
         }
         let emptied = !self.streams.get(&id).is_some_and(Stream::can_send);
         let sent = out.len() - before;
         if emptied {
             self.schedule.sent(id, sent);
-            self.collect(id);
+            // One that was just answered is wanted once more, by `sealed`.
+            if self.answered.last() != Some(&id) {
+                self.collect(id);
+            }
             return Turn::Nothing;
         }
         Turn::Sent(sent)

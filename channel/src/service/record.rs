@@ -21,7 +21,7 @@ use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;
 
 use super::shared::StreamHandle;
-use crate::mux::{RelayStamp, Stamps, terminal_stages};
+use crate::mux::{RelayStamp, SentStamps, Stamps, terminal_stages};
 
 /// When a session was made, for the call that had to wait for it.
 #[derive(Debug, Clone, Copy)]
@@ -254,10 +254,10 @@ pub(crate) struct ServerDraft {
 
 impl ServerDraft {
     /// Adds what the writer did.
-    pub(crate) fn complete(mut self, stamps: &Stamps) -> CallRecord {
+    pub(crate) fn complete(mut self, last_data: &SentStamps) -> CallRecord {
         self.record
             .stages
-            .extend(terminal_stages(&self.record.anchor, &stamps.last_data_sent));
+            .extend(terminal_stages(&self.record.anchor, last_data));
         self.record
     }
 }
@@ -272,7 +272,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mux::{ReceivedStamps, SentStamps};
+    use crate::mux::ReceivedStamps;
 
     const US: u64 = 1_000;
 

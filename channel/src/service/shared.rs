@@ -83,7 +83,7 @@ struct Wakers {
 /// A call being served here.
 struct ServedCall {
     task: AbortHandle,
-    /// Completed when the writer takes the trailers.
+    /// Completed when the trailers are with the link.
     draft: Option<Box<ServerDraft>>,
 }
 
@@ -368,7 +368,11 @@ impl Shared {
                         call.task.abort();
                     }
                 }
-                Event::TrailersTaken(id) => self.complete_record(state, id),
+                Event::Answered(id, sent) => {
+                    if let Some(draft) = state.calls.remove(&id).and_then(|call| call.draft) {
+                        self.recorder.finish(&draft.complete(&sent));
+                    }
+                }
                 Event::GoAway(go_away::Reason::NotAllowed) => {
                     self.end(state, Ending::Now(SessionError::NotAllowed))
                 }
@@ -378,17 +382,6 @@ impl Shared {
                 // Open calls may still be answered; no new one is opened.
                 Event::GoAway(_) => {}
             }
-        }
-    }
-
-    fn complete_record(&self, state: &mut State, id: StreamId) {
-        let draft = state.calls.get_mut(&id).and_then(|call| call.draft.take());
-        let stamps = state
-            .established
-            .as_ref()
-            .and_then(|session| session.mux.stamps(id));
-        if let Some((draft, stamps)) = draft.zip(stamps) {
-            self.recorder.finish(&draft.complete(stamps));
         }
     }
 }
@@ -543,7 +536,7 @@ impl StreamHandle {
             .map_err(stream_status)
     }
 
-    /// Queues the end of a response; `draft` becomes the server's record when the writer takes it.
+    /// Queues the end of a response; `draft` becomes the server's record once it is with the link.
     pub(super) fn send_trailers(
         &self,
         metadata: Vec<Metadata>,
@@ -579,8 +572,14 @@ impl Drop for StreamHandle {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
         state.wakers.remove(&self.id);
+        let mut gone = false;
         if let Some(session) = &mut state.established {
             session.mux.release(self.id);
+            gone = session.mux.stamps(self.id).is_none();
+        }
+        if gone {
+            // It ended without trailers; a task's handle holds the task's memory.
+            state.calls.remove(&self.id);
         }
         self.shared.react(&mut state);
     }
