@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +24,15 @@ Example, on three:
   worker$  baton exec-server --relay http://relay.example:7700
   laptop$  baton exec TICKET --trace -- uname -a
 
-With OTEL_EXPORTER_OTLP_ENDPOINT set, every part exports its spans over OTLP (gRPC).";
+Environment:
+  OTEL_EXPORTER_OTLP_ENDPOINT  where spans are exported to over OTLP (gRPC), like http://localhost:4317; without it,
+                               nowhere. The other standard OTEL_ variables work too
+  TRACEPARENT, TRACESTATE, BAGGAGE  the trace that `run` and `exec` continue
+  BATON_LOG                    log filter, like `debug` or `baton_relay=debug`";
+
+const EXIT_CODES: &str = "\
+Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 255 if
+Baton failed; 2 if Baton did not understand its own arguments.";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -43,7 +52,7 @@ pub(crate) enum Command {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  baton run --trace-json trace.json -- make test")]
+#[command(after_help = format!("{EXIT_CODES}\n\nExample:\n  baton run --trace-json trace.json -- make test"))]
 pub(crate) struct RunArgs {
     /// Do not draw the waterfall
     #[arg(long, short)]
@@ -65,15 +74,10 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "\
-Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 255 for
-Baton's own failures.
-
-Example:
-  baton exec \"$TICKET\" -- tar -c src | tar -t")]
+#[command(after_help = format!("{EXIT_CODES}\n\nExample:\n  baton exec \"$TICKET\" -- tar -c src | tar -t"))]
 pub(crate) struct ExecArgs {
-    /// The exec-server's ticket
-    #[arg(env = "BATON_TICKET", value_name = "TICKET", hide_env_values = true)]
+    /// The exec-server's ticket, as `baton exec-server` printed it
+    #[arg(env = "BATON_TICKET", value_name = "TICKET", hide_env_values = true, value_parser = ticket)]
     pub(crate) ticket: Option<String>,
     /// Draw where the time went, on stderr
     #[arg(long)]
@@ -81,7 +85,7 @@ pub(crate) struct ExecArgs {
     /// Write every stage as OTLP/JSON to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
-    /// Client key; made at first use [default: ~/.config/baton/client_key]
+    /// This client's key file; made at first use [default: ~/.config/baton/client_key]
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
     /// Working directory on the remote machine
@@ -98,11 +102,11 @@ pub(crate) struct ExecArgs {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  baton relay --listen 0.0.0.0:7700 --authority relay.example:7700")]
 pub(crate) struct RelayArgs {
-    /// Address to listen on
+    /// Address and port to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
     pub(crate) listen: SocketAddr,
-    /// A name this relay answers to, as exec-servers dial it (host:port); repeatable [default: the address a connection
-    /// came to]
+    /// The host:port by which exec-servers dial this relay; needed when they dial it by a name; repeatable [default:
+    /// the address a connection came to]
     #[arg(long, value_name = "NAME")]
     pub(crate) authority: Vec<String>,
 }
@@ -110,7 +114,10 @@ pub(crate) struct RelayArgs {
 #[derive(clap::Args)]
 #[command(after_help = "\
 The allow-list holds one client a line: its public key, a name, and what its trace context is trusted with
-(continue, clamp or restart). It is read anew for every client.
+(continue, clamp or restart). It is read anew for every client. A client prints its line with `baton keygen`, or when it
+is refused.
+
+The ticket goes to standard output. It stays the same while key and relay do; treat it as a secret.
 
 Example:
   baton exec-server --relay http://relay.example:7700")]
@@ -129,7 +136,7 @@ pub(crate) struct ExecServerArgs {
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  baton keygen ci_key")]
 pub(crate) struct KeygenArgs {
-    /// Where to write it; never overwrites [default: ~/.config/baton/client_key]
+    /// Where to write the key; an existing file is never overwritten [default: ~/.config/baton/client_key]
     pub(crate) file: Option<PathBuf>,
 }
 
@@ -146,6 +153,12 @@ pub(crate) enum TraceCommand {
 pub(crate) struct TraceShowArgs {
     /// A file written by --trace-json
     pub(crate) file: PathBuf,
+}
+
+/// The ticket alone, where the whole line was copied.
+fn ticket(text: &str) -> Result<String, Infallible> {
+    let text = text.trim();
+    Ok(text.strip_prefix("ticket:").unwrap_or(text).trim_start().into())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -194,5 +207,17 @@ mod tests {
         assert_eq!(exec.ticket.as_deref(), Some("baton1:x"));
         assert!(exec.trace);
         assert_eq!(exec.command, ["ls", "-l"]);
+    }
+
+    #[test]
+    fn exec_takes_the_whole_ticket_line() {
+        let line = ["baton", "exec", "ticket: baton1:x\n", "--", "ls"];
+        let Ok(Args {
+            command: Command::Exec(exec),
+        }) = Args::try_parse_from(line)
+        else {
+            panic!()
+        };
+        assert_eq!(exec.ticket.as_deref(), Some("baton1:x"));
     }
 }

@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use baton_channel::ServerError;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
-use baton_channel::{ServerError, SessionError};
 use baton_client::{RunError, StartFailure, TicketError};
 use baton_relay::BindError;
 use baton_trace::export::ExportError;
@@ -34,6 +34,10 @@ pub(crate) enum CliError {
     Export(#[from] ExportError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(
+        "this client's key is not allowed: ask the exec-server's owner to add this line to its allow-list:\n{line}"
+    )]
+    NotAllowed { line: String },
     #[error("cannot write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
     #[error("cannot write to {stream}: {source}")]
@@ -62,10 +66,5 @@ impl CliError {
             Self::Interrupted { signal } => 128 + signal,
             _ => FAILED,
         }
-    }
-
-    /// Whether the exec-server does not know our key.
-    pub(crate) fn is_not_allowed(&self) -> bool {
-        matches!(self, Self::Run(RunError::Session(SessionError::NotAllowed)))
     }
 }

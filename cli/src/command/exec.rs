@@ -1,6 +1,6 @@
 //! `baton exec`: one command on a remote machine, like ssh.
 
-use baton_client::{Client, Command, Ticket};
+use baton_client::{Client, Command, RunError, SessionError, Ticket};
 use baton_trace::record::Side;
 
 use super::{run_here, runtime, write_trace};
@@ -34,13 +34,12 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
         outcome
     });
     exporting.finish();
-    if outcome.as_ref().is_err_and(CliError::is_not_allowed) {
-        eprintln!(
-            "baton: this client's public line is:\n{}",
-            identity::public_line(&public)
-        );
-    }
-    let (code, record) = outcome?;
+    let (code, record) = outcome.map_err(|error| match error {
+        CliError::Run(RunError::Session(SessionError::NotAllowed)) => CliError::NotAllowed {
+            line: identity::public_line(&public),
+        },
+        other => other,
+    })?;
     if let Some(record) = record {
         if let Some(path) = &args.trace_json {
             write_trace(path, &record)?;
