@@ -64,19 +64,32 @@ impl Acceptor {
         mut channel: Channel,
         incoming: Incoming,
     ) -> Result<Accepted, AcceptError> {
-        tokio::time::timeout(HANDSHAKE_TIMEOUT, self.shake_hands(&mut channel, incoming))
-            .await
-            .map_err(|_| AcceptError::Timeout)?
+        let shared = Shared::new(self.recorder.clone());
+        let accepted = tokio::time::timeout(
+            HANDSHAKE_TIMEOUT,
+            self.shake_hands(&mut channel, incoming, &shared),
+        )
+        .await
+        .unwrap_or(Err(AcceptError::Timeout));
+        if accepted.is_err() {
+            // Hangs up: the client would wait for message 2 until its deadline.
+            shared.close(SessionError::Closed);
+        }
+        accepted
     }
 
-    async fn shake_hands(&self, channel: &mut Channel, incoming: Incoming) -> Result<Accepted, AcceptError> {
+    async fn shake_hands(
+        &self,
+        channel: &mut Channel,
+        incoming: Incoming,
+        shared: &Arc<Shared>,
+    ) -> Result<Accepted, AcceptError> {
         let session = SessionId::try_from(&incoming.session_id[..]).map_err(|_| AcceptError::Incoming)?;
         let headers = [
             (header::SESSION_ID, session.to_string()),
             (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
         ];
-        let shared = Shared::new(self.recorder.clone());
-        let mut stream = OuterStream::open(channel, self.url.method("Accept"), &headers, &shared).await?;
+        let mut stream = OuterStream::open(channel, self.url.method("Accept"), &headers, shared).await?;
         let message1 = stream.message().await?;
         let received_unix_ns = unix_now_ns();
         let responder = Responder::read(&self.key, &prologue(self.id, session), &message1)?;
@@ -95,7 +108,11 @@ impl Acceptor {
             self.epoch,
             None,
         );
-        Ok(Accepted { shared, stream, peer })
+        Ok(Accepted {
+            shared: Arc::clone(shared),
+            stream,
+            peer,
+        })
     }
 }
 
