@@ -23,6 +23,8 @@ use crate::link::outer::{put_frame, put_frame_header};
 pub(crate) struct Outgoing {
     shared: Arc<Shared>,
     plaintext: Vec<u8>,
+    /// The session has ended in order, and all it had to say was taken.
+    ended: bool,
 }
 
 impl Outgoing {
@@ -30,6 +32,7 @@ impl Outgoing {
         Self {
             shared,
             plaintext: Vec::new(),
+            ended: false,
         }
     }
 }
@@ -67,6 +70,7 @@ impl Body for Outgoing {
             return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
         }
         if state.ending.is_some() {
+            this.ended = true;
             return Poll::Ready(None);
         }
         state.writer = Some(cx.waker().clone());
@@ -76,9 +80,12 @@ impl Body for Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        // HTTP/2 let go of the stream: nothing can be sent any more.
-        self.shared
-            .close(SessionError::Relay("the outgoing stream was closed".into()));
+        // After an end in order HTTP/2 still has it all to send, and the reader waits for that.
+        if !self.ended {
+            // HTTP/2 let go of the stream: nothing can be sent any more.
+            self.shared
+                .close(SessionError::Relay("the outgoing stream was closed".into()));
+        }
         self.shared.writer_is_done();
     }
 }

@@ -50,6 +50,8 @@ pub(crate) struct State {
     /// Woken when there is something to send.
     pub(super) writer: Option<Waker>,
     pub(super) ending: Option<Ending>,
+    /// The peer said that it would end the session.
+    goodbye: Option<go_away::Reason>,
     wakers: HashMap<StreamId, Wakers>,
     /// Opened by the peer, not yet served.
     opened: VecDeque<StreamId>,
@@ -96,6 +98,7 @@ impl Shared {
                 established: None,
                 writer: None,
                 ending: None,
+                goodbye: None,
                 wakers: HashMap::new(),
                 opened: VecDeque::new(),
                 calls: HashMap::new(),
@@ -214,6 +217,11 @@ impl Shared {
 
     /// The first reason counts; a flush may still be cut short.
     fn end(&self, state: &mut State, ending: Ending) {
+        let ending = match (state.goodbye, ending) {
+            // The peer's own word, which is authenticated, rather than the relay's.
+            (Some(reason), Ending::Now(SessionError::Relay(_))) => Ending::Now(SessionError::GoAway(reason)),
+            (_, ending) => ending,
+        };
         match (&state.ending, ending) {
             (None, ending) => state.ending = Some(ending),
             (Some(Ending::Flush(error)), Ending::Now(_)) => state.ending = Some(Ending::Now(error.clone())),
@@ -380,7 +388,7 @@ impl Shared {
                     self.end(state, Ending::Now(SessionError::GoAway(reason)))
                 }
                 // Open calls may still be answered; no new one is opened.
-                Event::GoAway(_) => {}
+                Event::GoAway(reason) => state.goodbye = Some(reason),
             }
         }
     }
