@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use baton_proto::exec::{EnvironmentVariable, Start};
-use baton_trace::w3c::TraceContext;
+use baton_trace::w3c::Extracted;
 use bytes::Bytes;
 
 use crate::limits;
@@ -20,7 +20,7 @@ pub struct Command {
     drain: Option<Duration>,
     pub(crate) max_output: usize,
     pub(crate) trace: bool,
-    pub(crate) parent: Option<TraceContext>,
+    pub(crate) parent: Option<Extracted>,
 }
 
 impl Command {
@@ -88,9 +88,10 @@ impl Command {
         self
     }
 
-    /// The caller's position in its trace. Without it the current `tracing` span is the parent, or a trace begins.
-    pub fn parent(mut self, parent: TraceContext) -> Self {
-        self.parent = Some(parent);
+    /// The caller's position in its trace (a [`TraceContext`](baton_trace::w3c::TraceContext)), or what its carrier held of
+    /// one. Without it the current `tracing` span is the parent, or a trace begins.
+    pub fn parent(mut self, parent: impl Into<Extracted>) -> Self {
+        self.parent = Some(parent.into());
         self
     }
 

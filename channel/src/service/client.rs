@@ -76,10 +76,8 @@ impl Call {
                 observer,
             })
         });
-        if draft.is_none()
-            && let Some(context) = &caller.context
-        {
-            context.inject(&mut parts.headers);
+        if draft.is_none() {
+            caller.inject(&mut parts.headers);
         }
         let head = Head {
             path,
@@ -120,11 +118,11 @@ impl Call {
 
 /// Where the caller is in its trace: told with the request, in its metadata, or by the current span.
 fn caller_context(parts: &mut http::request::Parts) -> Extracted {
+    if let Some(told) = parts.extensions.remove::<Extracted>() {
+        return told;
+    }
     if let Some(context) = parts.extensions.remove::<TraceContext>() {
-        return Extracted {
-            baggage: context.baggage.clone(),
-            context: Some(context),
-        };
+        return context.into();
     }
     let told = TraceContext::extract(&parts.headers);
     if told.context.is_some() || !bridge::is_active() {

@@ -28,10 +28,8 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 /// Runs one command with our own standard streams, and returns its exit code and what was measured.
 async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<CallRecord>), CliError> {
     let (stdout, stderr) = (Output::stdout()?, Output::stderr()?);
-    let command = match inherited_context() {
-        Some(context) => command.parent(context),
-        None => command,
-    };
+    // The trace that our caller is in, by our environment. Malformed variables start a new one.
+    let command = command.parent(TraceContext::from_environment(|name| std::env::var_os(name)));
     let stop = signals::stop();
     tokio::pin!(stop);
     let (mut run, stdin) = tokio::select! {
@@ -64,14 +62,6 @@ async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<Call
     forwarding.abort();
     let code = code.ok_or(RunError::Protocol("closed before it exited"))?;
     Ok((code, run.record().await))
-}
-
-/// The trace that the caller of this process is in, by its environment. Malformed variables start a new one.
-fn inherited_context() -> Option<TraceContext> {
-    let inherited = TraceContext::from_environment(|name| std::env::var_os(name));
-    let has_baggage = !inherited.baggage.is_empty();
-    // Baggage travels without a trace as well.
-    (inherited.context.is_some() || has_baggage).then(|| inherited.continue_or_start(true))
 }
 
 fn write_trace(path: &Path, record: &CallRecord) -> Result<(), CliError> {

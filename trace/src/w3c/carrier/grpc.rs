@@ -42,6 +42,20 @@ impl TraceContext {
     }
 }
 
+impl Extracted {
+    /// Writes metadata, in place of whatever was there: the context, or the baggage alone.
+    pub fn inject(&self, headers: &mut HeaderMap) {
+        match &self.context {
+            Some(context) => context.inject(headers),
+            None => {
+                set(headers, TRACEPARENT, b"");
+                set(headers, TRACESTATE, b"");
+                set(headers, BAGGAGE, self.baggage.as_str().as_bytes());
+            }
+        }
+    }
+}
+
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
     // The grammars admit visible ASCII, spaces and tabs alone, all of which a header value may hold.
     match HeaderValue::from_bytes(value) {

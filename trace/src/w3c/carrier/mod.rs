@@ -19,6 +19,15 @@ pub struct Extracted {
     pub baggage: Baggage,
 }
 
+impl From<TraceContext> for Extracted {
+    fn from(context: TraceContext) -> Self {
+        Self {
+            baggage: context.baggage.clone(),
+            context: Some(context),
+        }
+    }
+}
+
 impl Extracted {
     /// The caller's context, or a new trace with the caller's baggage (Trace Context Level 2, sections 4.2 and 4.3).
     pub fn continue_or_start(self, sampled: bool) -> TraceContext {
