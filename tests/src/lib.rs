@@ -5,10 +5,12 @@
 //! * [`process`]: the parts of a run as processes of their own, and what they use of the machine;
 //! * [`load`]: one execution after the other, or many at once;
 //! * [`floor`]: what an execution costs without Baton;
-//! * [`stats`]: interleaved rounds, intervals and verdicts.
+//! * [`stats`]: interleaved rounds, intervals and verdicts;
+//! * [`limits`]: how long anything here waits.
 
 pub mod collector;
 pub mod floor;
+pub mod limits;
 pub mod load;
 mod otlp;
 pub mod process;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 use crate::otlp::Receiver;
 
@@ -17,6 +18,10 @@ pub struct Counts {
     pub batches: u64,
     /// Spans in them.
     pub spans: u64,
+    /// Those of kind CLIENT: one for each call that a client exported.
+    pub client_spans: u64,
+    /// Those of kind SERVER: one for each call that a server exported.
+    pub server_spans: u64,
 }
 
 /// A bound sink.
@@ -33,6 +38,8 @@ pub struct Handle(Arc<Counters>);
 struct Counters {
     batches: AtomicU64,
     spans: AtomicU64,
+    client_spans: AtomicU64,
+    server_spans: AtomicU64,
 }
 
 impl Sink {
@@ -72,19 +79,31 @@ impl Sink {
 impl Handle {
     /// So far.
     pub fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
-            batches: self.0.batches.load(Ordering::Relaxed),
-            spans: self.0.spans.load(Ordering::Relaxed),
+            batches: read(&self.0.batches),
+            spans: read(&self.0.spans),
+            client_spans: read(&self.0.client_spans),
+            server_spans: read(&self.0.server_spans),
         }
     }
 }
 
 impl Counters {
     fn count(&self, request: &ExportTraceServiceRequest) {
+        let mut counts = Counts::default();
         let scopes = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
-        let spans = scopes.map(|scope| scope.spans.len() as u64).sum();
+        for span in scopes.flat_map(|scope| &scope.spans) {
+            counts.spans += 1;
+            counts.client_spans += u64::from(span.kind() == SpanKind::Client);
+            counts.server_spans += u64::from(span.kind() == SpanKind::Server);
+        }
         self.batches.fetch_add(1, Ordering::Relaxed);
-        self.spans.fetch_add(spans, Ordering::Relaxed);
+        self.spans.fetch_add(counts.spans, Ordering::Relaxed);
+        self.client_spans
+            .fetch_add(counts.client_spans, Ordering::Relaxed);
+        self.server_spans
+            .fetch_add(counts.server_spans, Ordering::Relaxed);
     }
 }
 
@@ -95,26 +114,35 @@ mod tests {
 
     use super::*;
 
+    fn span(kind: SpanKind) -> Span {
+        Span {
+            kind: kind.into(),
+            ..Span::default()
+        }
+    }
+
     #[tokio::test]
     async fn spans_are_counted_over_all_groups_and_batches() {
         let sink = Sink::bind().unwrap();
         let handle = sink.handle();
         let endpoint = sink.endpoint().unwrap();
         let serving = tokio::spawn(sink.serve());
-        let scope = |spans| ScopeSpans {
-            spans: vec![Span::default(); spans],
+        let scope = |kinds: &[SpanKind]| ScopeSpans {
+            spans: kinds.iter().map(|kind| span(*kind)).collect(),
             ..ScopeSpans::default()
+        };
+        let group = |scope_spans| ResourceSpans {
+            scope_spans,
+            ..ResourceSpans::default()
         };
         let request = ExportTraceServiceRequest {
             resource_spans: vec![
-                ResourceSpans {
-                    scope_spans: vec![scope(2), scope(0)],
-                    ..ResourceSpans::default()
-                },
-                ResourceSpans {
-                    scope_spans: vec![scope(3)],
-                    ..ResourceSpans::default()
-                },
+                group(vec![scope(&[SpanKind::Client, SpanKind::Internal]), scope(&[])]),
+                group(vec![scope(&[
+                    SpanKind::Server,
+                    SpanKind::Server,
+                    SpanKind::Internal,
+                ])]),
             ],
         };
         let mut client = TraceServiceClient::connect(endpoint).await.unwrap();
@@ -125,7 +153,9 @@ mod tests {
             handle.counts(),
             Counts {
                 batches: 2,
-                spans: 10
+                spans: 10,
+                client_spans: 2,
+                server_spans: 4,
             }
         );
         serving.abort();

@@ -15,8 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
-/// Bytes of stderr that are kept: the end of it. A helper that logs in a loop must not grow its starter.
-const STDERR_KEPT: usize = 16 * 1024;
+use crate::limits::{STDERR_KEPT, STDERR_PATIENCE};
 
 /// A helper process. Killed and reaped when dropped.
 #[derive(Debug)]
@@ -26,6 +25,8 @@ pub struct Part {
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     stderr: Arc<Mutex<Vec<u8>>>,
+    /// Closed once all of stderr has been read.
+    stderr_read: Receiver<()>,
 }
 
 /// A helper process failed its starter.
@@ -94,7 +95,9 @@ impl Part {
         });
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let (pipe, kept) = (child.stderr.take(), Arc::clone(&stderr));
+        let (open, stderr_read) = mpsc::channel();
         thread::spawn(move || {
+            let _closed_when_dropped = open;
             if let Some(pipe) = pipe {
                 keep(pipe, &kept);
             }
@@ -105,6 +108,7 @@ impl Part {
             child,
             lines,
             stderr,
+            stderr_read,
         })
     }
 
@@ -128,11 +132,6 @@ impl Part {
             None => Err(io::ErrorKind::BrokenPipe.into()),
         };
         written.map_err(|_| self.ended())
-    }
-
-    /// Closes its stdin.
-    pub fn close_stdin(&mut self) {
-        self.stdin = None;
     }
 
     /// The next line of its stdout.
@@ -175,19 +174,14 @@ impl Part {
         String::from_utf8_lossy(&kept).trim().to_owned()
     }
 
-    /// Closes its stdin, asks it to end (SIGTERM) and waits for that.
-    ///
-    /// # Errors
-    /// [`PartError::Silent`] after `patience`; it has been killed then.
-    pub fn stop(mut self, patience: Duration) -> Result<ExitStatus, PartError> {
-        self.close_stdin();
-        let pid = Pid::from_child(&self.child);
+    /// Closes its stdin and sends it SIGTERM.
+    pub fn ask_to_end(&mut self) {
+        self.stdin = None;
         // It may have ended by itself; it is not reaped yet, so the pid is still its own.
-        let _ = kill_process(pid, Signal::TERM);
-        self.wait(patience)
+        let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
     }
 
-    /// Waits for it to end.
+    /// Waits for it to end, and for the end of its stderr, unless a descendant holds that open.
     ///
     /// # Errors
     /// [`PartError::Silent`] after `patience`.
@@ -196,7 +190,10 @@ impl Part {
         if !ended {
             return Err(self.silent(patience));
         }
-        self.child.wait().map_err(|error| self.system(error))
+        let status = self.child.wait().map_err(|error| self.system(error))?;
+        // Closed or late: what has been read is what there is.
+        let _ = self.stderr_read.recv_timeout(STDERR_PATIENCE);
+        Ok(status)
     }
 
     fn ended(&self) -> PartError {
@@ -274,7 +271,8 @@ mod tests {
         assert_eq!(echo.line(PATIENCE).unwrap(), "ready");
         assert_eq!(echo.ask("one", PATIENCE).unwrap(), "got one");
         assert_eq!(echo.ask("two", PATIENCE).unwrap(), "got two");
-        assert!(echo.stop(PATIENCE).is_ok());
+        echo.ask_to_end();
+        assert!(echo.wait(PATIENCE).is_ok());
     }
 
     #[test]
@@ -296,14 +294,16 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_ignores_being_stopped_is_killed() {
+    fn a_part_that_ignores_being_asked_to_end_dies_with_its_handle() {
         let mut part = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
         part.line_after("ready", PATIENCE).unwrap();
-        let pid = Pid::from_child(&part.child);
+        part.ask_to_end();
         assert!(matches!(
-            part.stop(Duration::from_millis(50)),
+            part.wait(Duration::from_millis(50)),
             Err(PartError::Silent { .. })
         ));
+        let pid = Pid::from_child(&part.child);
+        drop(part);
         assert_eq!(kill_process(pid, Signal::TERM), Err(Errno::SRCH));
     }
 
@@ -311,10 +311,6 @@ mod tests {
     fn only_the_end_of_stderr_is_kept() {
         let mut part = shell("seq 1 20000 >&2; echo end >&2");
         part.wait(PATIENCE).unwrap();
-        let deadline = Instant::now() + PATIENCE;
-        while !part.stderr().ends_with("end") && Instant::now() < deadline {
-            thread::yield_now();
-        }
         assert!(part.stderr().ends_with("20000\nend"));
         assert!(part.stderr().len() <= STDERR_KEPT);
     }

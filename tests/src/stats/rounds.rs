@@ -5,6 +5,11 @@
 pub struct Rounds(Vec<Vec<f64>>);
 
 impl Rounds {
+    /// None yet.
+    pub const fn new() -> Self {
+        Self(Vec::new())
+    }
+
     /// Adds samples to round number `round`; rounds skipped over are empty.
     pub fn add(&mut self, round: usize, samples: impl IntoIterator<Item = f64>) {
         if self.0.len() <= round {

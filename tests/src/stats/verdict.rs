@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::bootstrap::Estimate;
+use crate::limits::NOISE_ALLOWED;
 
 /// What a measured number must reach.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -26,8 +27,11 @@ pub enum Verdict {
 
 impl Bar {
     /// A number passes when the worse end of its interval is within the bar, moved by `noise`: the half-width of
-    /// the interval of A against A, 0 where nothing was compared. A number that is not one fails.
+    /// the interval of A against A, 0 where nothing was compared. The bar moves by [`NOISE_ALLOWED`] of itself at most.
+    /// A number that is not one fails.
     pub fn judge(self, estimate: &Estimate, noise: f64) -> Verdict {
+        let (Self::AtMost(bar) | Self::AtLeast(bar)) = self;
+        let noise = noise.min(bar.abs() * NOISE_ALLOWED);
         let (is_within, is_within_noise) = match self {
             Self::AtMost(bar) => (estimate.high <= bar, estimate.high <= bar + noise),
             Self::AtLeast(bar) => (estimate.low >= bar, estimate.low >= bar - noise),
@@ -83,6 +87,14 @@ mod tests {
         assert_eq!(bar.judge(&between(0.85, 0.95), 0.0), Verdict::Pass);
         assert_eq!(bar.judge(&between(0.84, 0.95), 0.02), Verdict::PassWithinNoise);
         assert_eq!(bar.judge(&between(0.82, 0.95), 0.02), Verdict::Fail);
+    }
+
+    #[test]
+    fn a_machine_too_noisy_to_judge_on_excuses_nothing() {
+        let bar = Bar::AtMost(1.6);
+        assert_eq!(bar.judge(&between(1.68, 2.3), 1.3), Verdict::Fail);
+        assert_eq!(bar.judge(&between(1.5, 1.67), 1.3), Verdict::PassWithinNoise);
+        assert_eq!(Bar::AtLeast(0.85).judge(&between(0.5, 0.9), 0.5), Verdict::Fail);
     }
 
     #[test]

@@ -1,0 +1,102 @@
+//! What the command line asks for, and how much is measured.
+
+use std::path::PathBuf;
+
+/// Measures Baton beside the floor and judges it by its bars.
+#[derive(clap::Parser)]
+pub(crate) struct Options {
+    /// Measure less: under a minute, for a first look and for CI
+    #[arg(long)]
+    pub(crate) quick: bool,
+    /// Seed of the bootstrap; a random one is printed
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Write every number to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Fail when a bar is failed
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// Cargo passes this
+    #[arg(long, hide = true)]
+    pub(crate) bench: bool,
+}
+
+/// Rounds of visits. A round visits each participant twice; each visit runs `warm_up` executions that are not counted,
+/// and `executions` that are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rounds {
+    pub(crate) rounds: usize,
+    pub(crate) warm_up: usize,
+    pub(crate) executions: usize,
+}
+
+/// How much is measured.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Executions of each participant before a phase begins; not counted.
+    pub(crate) warm_up: usize,
+    /// One after the other, beside the floor.
+    pub(crate) latency: Rounds,
+    /// Many in flight, beside the floor.
+    pub(crate) throughput: Rounds,
+    /// One after the other, tracing on beside off.
+    pub(crate) tracing: Rounds,
+    /// Many in flight, tracing on beside off.
+    pub(crate) tracing_in_flight: Rounds,
+    /// Looked at one by one: remainder, and the way of the exit event.
+    pub(crate) accounts: Rounds,
+    /// Executions before memory is read.
+    pub(crate) memory: usize,
+    /// Lanes where many are in flight.
+    pub(crate) width: usize,
+    /// Resamples of each bootstrap.
+    pub(crate) resamples: usize,
+}
+
+impl Plan {
+    /// A few minutes.
+    pub(crate) const FULL: Self = Self {
+        warm_up: 200,
+        latency: rounds(100, 3, 50),
+        throughput: rounds(40, 32, 320),
+        tracing: rounds(60, 3, 100),
+        tracing_in_flight: rounds(40, 32, 320),
+        accounts: rounds(60, 3, 50),
+        memory: 1_000,
+        width: 32,
+        resamples: 2_000,
+    };
+
+    /// Under a minute. Intervals are wide, above all those of the 99th percentile.
+    pub(crate) const QUICK: Self = Self {
+        warm_up: 100,
+        latency: rounds(15, 3, 50),
+        throughput: rounds(5, 32, 320),
+        tracing: rounds(8, 3, 100),
+        tracing_in_flight: rounds(5, 32, 320),
+        accounts: rounds(15, 3, 50),
+        ..Self::FULL
+    };
+}
+
+impl Plan {
+    /// The phases that run in rounds, by name.
+    pub(crate) fn phases(&self) -> [(&'static str, Rounds); 5] {
+        [
+            ("latency", self.latency),
+            ("throughput", self.throughput),
+            ("tracing", self.tracing),
+            ("tracing, many in flight", self.tracing_in_flight),
+            ("accounts", self.accounts),
+        ]
+    }
+}
+
+const fn rounds(rounds: usize, warm_up: usize, executions: usize) -> Rounds {
+    Rounds {
+        rounds,
+        warm_up,
+        executions,
+    }
+}

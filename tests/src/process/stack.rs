@@ -1,0 +1,122 @@
+//! A relay and an exec-server, registered with it, as processes of the real binary; everything a client needs beside them.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::Command;
+
+use baton_client::{Seed, Ticket, TicketError};
+use tempfile::TempDir;
+
+use super::{BuildError, Part, PartError, baton};
+use crate::limits::{START_PATIENCE, STOP_PATIENCE};
+
+/// Both parts, on loopback, with fresh keys. They die with it.
+#[derive(Debug)]
+pub struct Stack {
+    /// The relay.
+    pub relay: Part,
+    /// The exec-server.
+    pub exec_server: Part,
+    ticket: Ticket,
+    dir: TempDir,
+}
+
+/// The parts did not come up.
+#[derive(Debug, thiserror::Error)]
+pub enum StackError {
+    /// No binary.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// One of them failed.
+    #[error(transparent)]
+    Part(#[from] PartError),
+    /// The exec-server's ticket is none.
+    #[error("the exec-server told a ticket that cannot be read: {0}")]
+    Ticket(#[from] TicketError),
+    /// Keys or files could not be made.
+    #[error("cannot make the keys of a test: {0}")]
+    Keys(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl Stack {
+    /// Starts both and waits until a client can dial. Both export to `collector`, if there is one. The client whose key is in
+    /// [`client_key`](Self::client_key) is allowed, and its trace context trusted (`continue`).
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub fn start(collector: Option<&str>) -> Result<Self, StackError> {
+        let dir = TempDir::with_prefix("baton-").map_err(|error| StackError::Keys(error.into()))?;
+        let seed = Seed::generate().map_err(|error| StackError::Keys(error.into()))?;
+        let public = seed.write(&dir.path().join(CLIENT_KEY)).and_then(|()| {
+            let key = seed.client_key()?;
+            Ok(*key.public())
+        });
+        let public = public.map_err(|error| StackError::Keys(error.into()))?;
+        let allow = dir.path().join("allowed_clients");
+        let written = std::fs::write(&allow, format!("{public} test continue\n"));
+        written.map_err(|error: io::Error| StackError::Keys(error.into()))?;
+
+        let mut command = isolated(Command::new(baton()?), collector);
+        command.args(["relay", "--listen", "127.0.0.1:0"]);
+        let mut relay = Part::start("relay", command)?;
+        let address = relay.line_after("listening on ", START_PATIENCE)?;
+
+        let mut command = isolated(Command::new(baton()?), collector);
+        command
+            .args(["exec-server", "--relay", &format!("http://{address}"), "--key"])
+            .arg(dir.path().join("exec_server_key"))
+            .arg("--allow")
+            .arg(allow);
+        let mut exec_server = Part::start("exec-server", command)?;
+        let ticket = exec_server.line_after("ticket: ", START_PATIENCE)?.parse()?;
+        Ok(Self {
+            relay,
+            exec_server,
+            ticket,
+            dir,
+        })
+    }
+
+    /// The exec-server's ticket.
+    pub fn ticket(&self) -> &Ticket {
+        &self.ticket
+    }
+
+    /// The key file of the client that is allowed.
+    pub fn client_key(&self) -> PathBuf {
+        self.dir.path().join(CLIENT_KEY)
+    }
+
+    /// Asks both to end, the exec-server first, and waits until they have exported what they had. Returns what the
+    /// exec-server said on stderr.
+    ///
+    /// # Errors
+    /// [`StackError::Part`]; both are dead then as well.
+    pub fn stop(mut self) -> Result<String, StackError> {
+        self.exec_server.ask_to_end();
+        self.exec_server.wait(STOP_PATIENCE)?;
+        let said = self.exec_server.stderr();
+        self.relay.ask_to_end();
+        self.relay.wait(STOP_PATIENCE)?;
+        Ok(said)
+    }
+}
+
+const CLIENT_KEY: &str = "client_key";
+
+/// The command without the trace context and the OpenTelemetry settings of whoever runs the tests, exporting to
+/// `collector` alone, if to anything.
+pub fn isolated(mut command: Command, collector: Option<&str>) -> Command {
+    for (name, _) in std::env::vars_os() {
+        let is_context = ["TRACEPARENT", "TRACESTATE", "BAGGAGE"]
+            .iter()
+            .any(|own| name == *own);
+        if is_context || name.as_encoded_bytes().starts_with(b"OTEL_") {
+            command.env_remove(name);
+        }
+    }
+    if let Some(collector) = collector {
+        command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector);
+    }
+    command
+}
