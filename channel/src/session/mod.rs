@@ -1,11 +1,11 @@
 //! The Noise session, sans-IO: bytes in, bytes out, no clock and no socket.
 //!
-//! One fixed suite, [`SUITE`]. [`handshake`] runs IK (Noise section 7.5): the initiator pins the responder's static
+//! One fixed suite, [`SUITE`]. `handshake` runs IK (Noise section 7.5): the initiator pins the responder's static
 //! key, and learns in message 2 that the responder holds it; the responder learns the initiator's key from message 1
-//! and must act on nothing until the first transport message opens (message 1 can be replayed). [`transport`] seals
+//! and must act on nothing until the first transport message opens (message 1 can be replayed). `transport` seals
 //! and opens transport messages with implicit nonces, so a lost, repeated or reordered message is fatal.
 //!
-//! snow stays behind this module; [`resolver`] gives it aws-lc-rs.
+//! snow stays behind this module; `resolver` gives it aws-lc-rs.
 
 mod handshake;
 mod prologue;
