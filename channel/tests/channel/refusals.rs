@@ -1,0 +1,148 @@
+//! Everything that can keep a client out has a type of its own, and none of it hangs.
+
+use std::time::{Duration, Instant};
+
+use baton_channel::allow::AllowList;
+use baton_channel::key::StaticKey;
+use baton_channel::ticket::Ticket;
+use baton_channel::{Channel, ConnectError, Notice, RelayError, SessionError};
+use baton_proto::limits::HANDSHAKE_TIMEOUT;
+use tonic::{Code, Status};
+
+use crate::support::raw::{self, RawServer};
+use crate::support::service::{Caller, Mounted};
+use crate::support::{RunningRelay, RunningServer, Stack, source, within};
+
+/// What a call with this ticket and a key on the list runs into.
+async fn refused(stack: &Stack, change: impl FnOnce(&mut Ticket)) -> Status {
+    let mut ticket = stack.server.ticket.clone();
+    change(&mut ticket);
+    let caller = Caller::new(Channel::new(ticket, stack.key()));
+    within(caller.echo("x")).await.unwrap_err()
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_on_the_list_is_told_so_and_the_owner_too() {
+    let mut stack = Stack::start(Mounted::echo()).await;
+    let stranger = StaticKey::generate().unwrap();
+    let public = *stranger.public();
+    let caller = Caller::new(Channel::new(stack.server.ticket.clone(), stranger));
+    // Each call asks again: the list may have changed.
+    for _ in 0..2 {
+        let refused = within(caller.echo("x")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::PermissionDenied);
+        assert_eq!(source::<SessionError>(&refused), &SessionError::NotAllowed);
+        stack
+            .server
+            .until(|notice| matches!(notice, Notice::Refused(key) if *key == public))
+            .await;
+    }
+    assert_eq!(within(stack.caller().echo("mine")).await.unwrap(), "mine");
+}
+
+#[tokio::test]
+async fn an_edit_of_the_list_counts_from_the_next_handshake_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("allowed");
+    let relay = RunningRelay::start().await;
+    let allow = AllowList::file(&path).unwrap();
+    let server = RunningServer::start(&relay.url(), allow, Mounted::echo()).await;
+    let key = StaticKey::generate().unwrap();
+    let line = format!("{} test\n", key.public());
+    let caller = Caller::new(Channel::new(server.ticket.clone(), key));
+    let refused = within(caller.echo("x")).await.unwrap_err();
+    assert_eq!(source::<SessionError>(&refused), &SessionError::NotAllowed);
+    std::fs::write(&path, line).unwrap();
+    assert_eq!(within(caller.echo("x")).await.unwrap(), "x");
+}
+
+#[tokio::test]
+async fn another_pinned_key_than_the_servers_fails_the_handshake() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let other = *StaticKey::generate().unwrap().public();
+    let started = Instant::now();
+    let refused = refused(&stack, |ticket| ticket.noise_key = other).await;
+    assert!(matches!(source(&refused), ConnectError::Handshake), "{refused:?}");
+    // The server hangs up; nobody waits for a deadline.
+    assert!(started.elapsed() < HANDSHAKE_TIMEOUT);
+    assert_eq!(within(stack.caller().echo("x")).await.unwrap(), "x");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_registered_is_told_from_one_that_refuses() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let unknown = refused(&stack, |ticket| ticket.exec_server.0[0] ^= 1).await;
+    assert!(
+        matches!(source(&unknown), ConnectError::NotRegistered(_)),
+        "{unknown:?}"
+    );
+    let refused = refused(&stack, |ticket| ticket.dial_token.0[0] ^= 1).await;
+    assert!(
+        matches!(source(&refused), ConnectError::TicketRefused(_)),
+        "{refused:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_relay_that_is_not_there_is_unreachable() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let refused = refused(&stack, |ticket| ticket.relay_url = format!("http://{address}")).await;
+    assert_eq!(refused.code(), Code::Unavailable);
+    let error = source::<ConnectError>(&refused);
+    assert!(
+        matches!(error, ConnectError::Relay(RelayError::Unreachable { .. })),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_relay_that_never_speaks_is_given_up() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let started = Instant::now();
+    let refused = refused(&stack, |ticket| ticket.relay_url = url).await;
+    let error = source::<ConnectError>(&refused);
+    assert!(matches!(error, ConnectError::Timeout("the relay")), "{error:?}");
+    assert!(started.elapsed() < 2 * HANDSHAKE_TIMEOUT + Duration::from_secs(2));
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_never_speaks_is_given_up() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let (mut mute, ticket) = RawServer::register(&stack.relay.url()).await;
+    let caller = Caller::new(Channel::new(ticket, stack.key()));
+    let accept = async {
+        let incoming = mute.incoming().await;
+        mute.accept(&incoming).await
+    };
+    let (refused, _held) = tokio::join!(within(caller.echo("x")), accept);
+    let refused = refused.unwrap_err();
+    let error = source::<ConnectError>(&refused);
+    assert!(
+        matches!(error, ConnectError::Timeout("the exec-server")),
+        "{error:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_never_speaks_after_the_handshake_is_cut() {
+    let mut stack = Stack::start(Mounted::echo()).await;
+    let (mut mute, _transport) = raw::dial(&stack.server.ticket, &stack.key()).await;
+    let started = Instant::now();
+    // The server's own goodbye, if any, cannot be told from the end: it is sealed.
+    within(async { while let Ok(Some(_)) = mute.receive.message().await {} }).await;
+    assert!(started.elapsed() > HANDSHAKE_TIMEOUT / 2);
+    assert!(started.elapsed() < 2 * HANDSHAKE_TIMEOUT);
+    let ended = stack
+        .server
+        .until(|notice| matches!(notice, Notice::SessionEnded(..)))
+        .await;
+    assert!(
+        matches!(ended, Notice::SessionEnded(_, SessionError::Relay(_))),
+        "{ended:?}"
+    );
+}

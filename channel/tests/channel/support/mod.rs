@@ -1,0 +1,216 @@
+//! A relay, a server and a channel in one process, over real sockets on loopback.
+
+pub(crate) mod raw;
+pub(crate) mod service;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_channel::allow::{AllowList, Trust};
+use baton_channel::key::{Seed, StaticKey};
+use baton_channel::ticket::Ticket;
+use baton_channel::{Channel, Notice, Server};
+use baton_proto::Epoch;
+use baton_relay::{Config, Metrics, Relay};
+use baton_trace::recorder::{Collected, Recorder};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use service::{Caller, Mounted};
+
+/// Far longer than anything here takes: a test that hangs says so.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits, but not for ever.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .expect("this happens in time")
+}
+
+/// Looks again until `condition` holds, for what announces itself nowhere.
+pub(crate) async fn eventually(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+/// A relay that runs.
+pub(crate) struct RunningRelay {
+    pub(crate) address: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl RunningRelay {
+    pub(crate) async fn start() -> Self {
+        Self::start_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub(crate) async fn start_at(address: SocketAddr) -> Self {
+        let relay = Relay::bind(address, Config::default()).await.unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        Self {
+            address: relay.local_addr(),
+            metrics: relay.metrics(),
+            stop,
+            task: tokio::spawn(relay.serve(async move { drop(stopped.await) })),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Ends it as an operator would.
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        within(self.task).await.unwrap();
+    }
+
+    /// Ends it as a power cut would: every connection closes at once.
+    pub(crate) async fn kill(self) {
+        self.task.abort();
+        drop(within(self.task).await);
+    }
+}
+
+/// A server that runs.
+pub(crate) struct RunningServer {
+    pub(crate) ticket: Ticket,
+    pub(crate) epoch: Epoch,
+    pub(crate) notices: mpsc::UnboundedReceiver<Notice>,
+    pub(crate) records: Arc<Collected>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), baton_channel::ServerError>>,
+}
+
+impl RunningServer {
+    /// Starts and waits until it is registered.
+    pub(crate) async fn start(relay_url: &str, allow: AllowList, service: Mounted) -> Self {
+        let records = Arc::new(Collected::default());
+        let (notify, notices) = mpsc::unbounded_channel();
+        let server = Server::new(relay_url, &Seed::generate().unwrap(), allow)
+            .unwrap()
+            .recorder(Recorder::to(records.clone()))
+            // A test may have stopped listening.
+            .on_notice(move |notice| drop(notify.send(notice)));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut running = Self {
+            ticket: server.ticket(),
+            epoch: server.epoch(),
+            notices,
+            records,
+            stop,
+            task: tokio::spawn(server.serve(service, async move { drop(stopped.await) })),
+        };
+        running.until(|notice| matches!(notice, Notice::Registered)).await;
+        running
+    }
+
+    /// The next notice of this kind.
+    pub(crate) async fn until(&mut self, wanted: impl Fn(&Notice) -> bool) -> Notice {
+        within(async {
+            loop {
+                let notice = self.notices.recv().await.expect("the server runs");
+                if wanted(&notice) {
+                    return notice;
+                }
+            }
+        })
+        .await
+    }
+
+    /// Ends it as an operator would.
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        within(self.task).await.unwrap().unwrap();
+    }
+}
+
+/// All three, and the client's key on the server's list.
+pub(crate) struct Stack {
+    pub(crate) relay: RunningRelay,
+    pub(crate) server: RunningServer,
+    seed: Seed,
+    /// What the client's channel recorded.
+    pub(crate) records: Arc<Collected>,
+    pub(crate) channel: Channel,
+}
+
+impl Stack {
+    pub(crate) async fn start(service: Mounted) -> Self {
+        Self::with_trust(service, Trust::Continue).await
+    }
+
+    pub(crate) async fn with_trust(service: Mounted, trust: Trust) -> Self {
+        let relay = RunningRelay::start().await;
+        let seed = Seed::generate().unwrap();
+        let key = seed.client_key().unwrap();
+        let allow = AllowList::only(*key.public(), "test", trust);
+        let server = RunningServer::start(&relay.url(), allow, service).await;
+        let records = Arc::new(Collected::default());
+        let recorder = Recorder::to(records.clone());
+        let channel = Channel::with_recorder(server.ticket.clone(), key, recorder);
+        Self {
+            relay,
+            server,
+            seed,
+            records,
+            channel,
+        }
+    }
+
+    /// The client's key, which the server allows.
+    pub(crate) fn key(&self) -> StaticKey {
+        self.seed.client_key().unwrap()
+    }
+
+    pub(crate) fn caller(&self) -> Caller {
+        Caller::new(self.channel.clone())
+    }
+}
+
+/// Tells when it is dropped: put it where it should not outlive something.
+pub(crate) struct Guard(#[allow(dead_code, reason = "dropping it is the message")] oneshot::Sender<()>);
+
+pub(crate) fn guard() -> (Guard, Gone) {
+    let (sender, receiver) = oneshot::channel();
+    (Guard(sender), Gone(receiver))
+}
+
+/// The other end of a [`Guard`].
+pub(crate) struct Gone(oneshot::Receiver<()>);
+
+impl Gone {
+    pub(crate) async fn wait(self) {
+        assert!(within(self.0).await.is_err(), "nothing is ever sent");
+    }
+
+    pub(crate) fn is_gone(&mut self) -> bool {
+        self.0.try_recv() == Err(oneshot::error::TryRecvError::Closed)
+    }
+}
+
+/// The error beneath a status.
+pub(crate) fn source<E: std::error::Error + 'static>(status: &tonic::Status) -> &E {
+    let mut error: &(dyn std::error::Error + 'static) = status;
+    loop {
+        error = error
+            .source()
+            .unwrap_or_else(|| panic!("{status:?} has no such source"));
+        if let Some(found) = error.downcast_ref() {
+            return found;
+        }
+        // An `Arc` of an error passes questions on to what it holds, but is not it.
+        if let Some(found) = error.downcast_ref::<Arc<E>>() {
+            return found;
+        }
+    }
+}

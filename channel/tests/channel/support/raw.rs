@@ -1,0 +1,240 @@
+//! Ends of a session by hand, for what a well-behaved one never does: frames to and from a relay, Noise and the
+//! multiplexer driven from outside.
+
+use std::time::Instant;
+
+use baton_channel::key::{Seed, ServerKeys, StaticKey};
+use baton_channel::mux::{Event, Mux, RelayStamp, Role, StreamId};
+use baton_channel::session::{Initiator, Responder, Transport, prologue};
+use baton_channel::ticket::Ticket;
+use baton_proto::channel::{Head, Metadata, ServerHello};
+use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
+use baton_proto::relay::relay_client::RelayClient;
+use baton_proto::relay::{
+    Frame, Incoming, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
+};
+use baton_proto::{PROTOCOL_VERSION, SessionId, header};
+use baton_trace::record::Anchor;
+use bytes::{Bytes, BytesMut};
+use data_encoding::HEXLOWER;
+use prost::Message;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Streaming};
+
+use super::within;
+
+/// One outer stream.
+pub(crate) struct RawEnd {
+    pub(crate) send: mpsc::Sender<Frame>,
+    pub(crate) receive: Streaming<Frame>,
+}
+
+impl RawEnd {
+    pub(crate) async fn send(&self, noise: impl Into<Bytes>) {
+        let frame = Frame {
+            noise: noise.into(),
+            ..Frame::default()
+        };
+        self.send.send(frame).await.expect("the relay takes frames");
+    }
+
+    pub(crate) async fn next(&mut self) -> Bytes {
+        let frame = within(self.receive.message()).await.unwrap();
+        frame.expect("the other end is there").noise
+    }
+}
+
+async fn client(relay_url: &str) -> RelayClient<tonic::transport::Channel> {
+    let endpoint = tonic::transport::Endpoint::from_shared(relay_url.to_owned()).unwrap();
+    RelayClient::new(within(endpoint.connect()).await.unwrap())
+}
+
+fn request<T>(message: T, headers: &[(&'static str, String)]) -> Request<T> {
+    let mut request = Request::new(message);
+    for (name, value) in headers {
+        request.metadata_mut().insert(*name, value.parse().unwrap());
+    }
+    request
+}
+
+/// Dials and shakes hands, and says nothing more.
+pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> (RawEnd, Transport) {
+    let session = SessionId(*b"a session by han");
+    let prologue = prologue(ticket.exec_server, session);
+    let (initiator, message1) = Initiator::start(key, &ticket.noise_key, &prologue).unwrap();
+    let (send, frames) = mpsc::channel(4);
+    let headers = [
+        (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
+        (header::SESSION_ID, session.to_string()),
+        (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
+    ];
+    let first = Frame {
+        noise: message1,
+        ..Frame::default()
+    };
+    send.send(first).await.unwrap();
+    let mut relay = client(&ticket.relay_url).await;
+    let dialled = relay.dial(request(ReceiverStream::new(frames), &headers));
+    let receive = within(dialled).await.unwrap().into_inner();
+    let mut end = RawEnd { send, receive };
+    let message2 = end.next().await;
+    let (transport, _) = initiator.finish(&message2).unwrap();
+    (end, transport)
+}
+
+/// A server that registers, and does nothing of its own accord.
+pub(crate) struct RawServer {
+    relay: RelayClient<tonic::transport::Channel>,
+    keys: ServerKeys,
+    registration: Streaming<RegisterResponse>,
+    _outbox: mpsc::Sender<RegisterRequest>,
+}
+
+impl RawServer {
+    pub(crate) async fn register(relay_url: &str) -> (Self, Ticket) {
+        let keys = Seed::generate().unwrap().server_keys().unwrap();
+        let mut relay = client(relay_url).await;
+        let (outbox, requests) = mpsc::channel(1);
+        let registration = within(relay.register(ReceiverStream::new(requests))).await;
+        let mut server = Self {
+            relay,
+            keys,
+            registration: registration.unwrap().into_inner(),
+            _outbox: outbox.clone(),
+        };
+        let register_response::Kind::Challenge(challenge) = server.next().await else {
+            panic!("the relay speaks first");
+        };
+        let public = server.keys.registration.public().to_vec();
+        let ticket = Ticket {
+            relay_url: relay_url.into(),
+            exec_server: exec_server_id(&public),
+            noise_key: *server.keys.noise.public(),
+            dial_token: server.keys.dial_token.clone(),
+        };
+        let hash = dial_token_hash(&ticket.dial_token.0);
+        let authority = relay_url.trim_start_matches("http://");
+        let message = signed_message(&challenge.nonce, authority, &hash);
+        let proof = Proof {
+            version: PROTOCOL_VERSION,
+            public_key: public.into(),
+            signature: server.keys.registration.sign(&message).into(),
+            dial_token_hash: hash.to_vec().into(),
+        };
+        let kind = Some(register_request::Kind::Proof(proof));
+        outbox.send(RegisterRequest { kind }).await.unwrap();
+        let answer = server.next().await;
+        assert!(matches!(answer, register_response::Kind::Registered(_)));
+        (server, ticket)
+    }
+
+    async fn next(&mut self) -> register_response::Kind {
+        let message = within(self.registration.message()).await.unwrap();
+        message.expect("the registration holds").kind.unwrap()
+    }
+
+    /// The next client that dials.
+    pub(crate) async fn incoming(&mut self) -> Incoming {
+        match self.next().await {
+            register_response::Kind::Incoming(incoming) => incoming,
+            other => panic!("{other:?} instead of a client"),
+        }
+    }
+
+    /// Takes a session without a word.
+    pub(crate) async fn accept(&self, incoming: &Incoming) -> RawEnd {
+        let session = SessionId::try_from(&incoming.session_id[..]).unwrap();
+        let headers = [
+            (header::SESSION_ID, session.to_string()),
+            (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
+        ];
+        let (send, frames) = mpsc::channel(4);
+        let mut relay = self.relay.clone();
+        let accepted = within(relay.accept(request(ReceiverStream::new(frames), &headers))).await;
+        RawEnd {
+            send,
+            receive: accepted.unwrap().into_inner(),
+        }
+    }
+
+    /// Takes the next session and shakes hands.
+    pub(crate) async fn session(&mut self) -> RawSession {
+        let incoming = self.incoming().await;
+        let session = SessionId::try_from(&incoming.session_id[..]).unwrap();
+        let mut end = self.accept(&incoming).await;
+        let message1 = end.next().await;
+        let id = exec_server_id(self.keys.registration.public());
+        let responder = Responder::read(&self.keys.noise, &prologue(id, session), &message1).unwrap();
+        let hello = ServerHello {
+            epoch: vec![7; 16].into(),
+            ..ServerHello::default()
+        };
+        let (transport, message2) = responder.finish(&hello.encode_to_vec()).unwrap();
+        end.send(message2).await;
+        RawSession {
+            end,
+            transport,
+            mux: Mux::new(Role::Server, Instant::now()),
+        }
+    }
+}
+
+/// The server's end of a session, its multiplexer driven by the test.
+pub(crate) struct RawSession {
+    end: RawEnd,
+    transport: Transport,
+    pub(crate) mux: Mux,
+}
+
+impl RawSession {
+    /// Sends what is queued.
+    pub(crate) async fn flush(&mut self) {
+        let mut plaintext = Vec::new();
+        while self.mux.transmit(Anchor::now(), &mut plaintext) {
+            let mut message = BytesMut::new();
+            self.transport.seal(&plaintext, &mut message).unwrap();
+            self.mux.sealed(Instant::now());
+            self.end.send(message.freeze()).await;
+        }
+    }
+
+    /// The next call that the client opens.
+    pub(crate) async fn opened(&mut self) -> StreamId {
+        loop {
+            while let Some(event) = self.mux.poll_event() {
+                if let Event::Opened(id) = event {
+                    return id;
+                }
+            }
+            let message = self.end.next().await;
+            let plaintext = self.transport.open(&message).unwrap().freeze();
+            let stamp = RelayStamp::default();
+            self.mux
+                .handle(Anchor::now(), Instant::now(), stamp, plaintext)
+                .unwrap();
+            self.flush().await;
+        }
+    }
+
+    /// Answers a unary call with an empty message.
+    pub(crate) async fn answer(&mut self, id: StreamId) {
+        let status = Metadata {
+            key: "grpc-status".into(),
+            value: "0".into(),
+        };
+        self.mux.send_head(id, &Head::default()).unwrap();
+        let empty_message = Bytes::from_static(&[0; 5]);
+        self.mux
+            .send_data(Instant::now(), id, empty_message, false)
+            .unwrap();
+        self.mux.send_trailers(id, vec![status], None).unwrap();
+        self.mux.release(id);
+        self.flush().await;
+    }
+
+    /// Waits until the client has ended the session.
+    pub(crate) async fn ended(mut self) {
+        within(async { while let Ok(Some(_)) = self.end.receive.message().await {} }).await;
+    }
+}

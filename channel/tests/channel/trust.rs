@@ -1,0 +1,114 @@
+//! How far a client's trace is trusted, as the handler sees it and as the server records it.
+
+use std::sync::Arc;
+
+use baton_channel::RecordTo;
+use baton_channel::allow::Trust;
+use baton_trace::call::ServerCall;
+use baton_trace::record::CallRecord;
+use baton_trace::stage::{self, transport};
+use baton_trace::w3c::{Baggage, TraceContext, Tracestate};
+use bytes::Bytes;
+use tonic::Request;
+
+use crate::support::service::{Mounted, message};
+use crate::support::{Stack, eventually, within};
+
+/// One call of a caller whose context is `caller`.
+struct Seen {
+    client: CallRecord,
+    /// In the handler.
+    handler: TraceContext,
+    server: Option<CallRecord>,
+}
+
+async fn call(stack: &Stack, caller: &TraceContext, seen: &std::sync::Mutex<Vec<TraceContext>>) -> Seen {
+    let (record_to, told) = RecordTo::channel();
+    let mut request = Request::new(Bytes::new());
+    request.extensions_mut().insert(record_to);
+    request.extensions_mut().insert(caller.clone());
+    within(stack.caller().unary("/test/See", request)).await.unwrap();
+    let client = within(told).await.unwrap();
+    let handler = seen.lock().unwrap().remove(0);
+    let mut server = None;
+    if handler.is_sampled() {
+        let taken = std::sync::Mutex::new(Vec::new());
+        eventually(|| {
+            taken.lock().unwrap().extend(stack.server.records.take());
+            !taken.lock().unwrap().is_empty()
+        })
+        .await;
+        server = taken.into_inner().unwrap().pop();
+    }
+    Seen {
+        client,
+        handler,
+        server,
+    }
+}
+
+async fn start(trust: Trust) -> (Stack, Arc<std::sync::Mutex<Vec<TraceContext>>>) {
+    let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let sees = seen.clone();
+    let service = Mounted::default().on("/test/See", move |request| {
+        let call = request.extensions().get::<Arc<ServerCall>>().unwrap();
+        sees.lock().unwrap().push(call.context().clone());
+        async { Ok(message("")) }
+    });
+    (Stack::with_trust(service, trust).await, seen)
+}
+
+fn caller() -> TraceContext {
+    TraceContext {
+        tracestate: Tracestate::parse("a=1").unwrap(),
+        baggage: Baggage::parse("who=me"),
+        ..TraceContext::new_root(true)
+    }
+}
+
+#[tokio::test]
+async fn continued_and_clamped_traces_keep_their_ids() {
+    for trust in [Trust::Continue, Trust::Clamp] {
+        let (stack, seen) = start(trust).await;
+        let caller = caller();
+        let call = call(&stack, &caller, &seen).await;
+        assert_eq!(call.client.parent, Some(caller.span_id));
+        let envelope = &call.client.context;
+        let rpc = stage::span_id(envelope.trace_id, envelope.span_id, transport::RPC, 0);
+        // The handler is inside the `rpc` span of the caller's trace, with all that came along.
+        assert_eq!(call.handler, caller.with_span(rpc));
+        let server = call.server.unwrap();
+        assert_eq!(&server.context, envelope);
+        assert_eq!(server.link, None);
+    }
+}
+
+#[tokio::test]
+async fn an_unsampled_trace_stays_so() {
+    let (stack, seen) = start(Trust::Continue).await;
+    let call = call(&stack, &TraceContext::new_root(false), &seen).await;
+    assert!(!call.handler.is_sampled());
+    assert!(stack.server.records.take().is_empty());
+    // The client still has the whole picture, for itself.
+    assert!(call.client.stage(transport::RPC).is_some());
+}
+
+#[tokio::test]
+async fn a_restarted_trace_is_another_one_linked_to_the_callers() {
+    let (stack, seen) = start(Trust::Restart).await;
+    let caller = caller();
+    let call = call(&stack, &caller, &seen).await;
+    assert_ne!(call.handler.trace_id, caller.trace_id);
+    assert_eq!(call.handler.baggage, Baggage::default());
+    assert_eq!(call.handler.tracestate, Tracestate::default());
+    let server = call.server.unwrap();
+    assert_eq!(server.context.trace_id, call.handler.trace_id);
+    let link = server.link.expect("a link to where the call came from");
+    assert_eq!(
+        (link.trace_id, link.span_id),
+        (caller.trace_id, call.client.context.span_id)
+    );
+    // The client gets the server's durations all the same.
+    assert_eq!(call.client.context.trace_id, caller.trace_id);
+    assert!(call.client.stage(transport::RPC).is_some());
+}
