@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
@@ -14,13 +15,13 @@ use tonic::body::Body;
 
 use crate::key::StaticKey;
 use crate::link::dial::{ConnectError, dial};
-use crate::mux::StreamError;
+use crate::mux::{StreamError, code};
 use crate::service::ResponseBody;
 use crate::service::SessionError;
-use crate::service::client::Call;
+use crate::service::client::{Call, Started};
 use crate::service::record::ConnectTimes;
 use crate::service::shared::Shared;
-use crate::service::stream_status;
+use crate::service::{reset_status, stream_status};
 use crate::ticket::Ticket;
 
 /// A channel for tonic's generated clients: end-to-end encrypted, multiplexed over one session that is made at the
@@ -40,15 +41,19 @@ struct Inner {
     key: StaticKey,
     recorder: Recorder,
     link: Mutex<Link>,
+    attempts: AtomicU64,
 }
 
 /// The session's supervisor.
 enum Link {
     Down,
-    /// Everybody who needs the session waits for the same attempt.
-    Connecting(SharedFuture<BoxFuture<'static, Connected>>),
+    /// Everybody who needs the session waits for the same attempt, which itself moves the link on.
+    Connecting(AttemptId, SharedFuture<BoxFuture<'static, Connected>>),
     Up(Arc<Shared>),
 }
+
+/// Tells one attempt of a channel from another.
+type AttemptId = u64;
 
 type Connected = Result<(Arc<Shared>, ConnectTimes), Arc<ConnectError>>;
 
@@ -66,6 +71,7 @@ impl Channel {
                 key,
                 recorder,
                 link: Mutex::new(Link::Down),
+                attempts: AtomicU64::new(0),
             }),
         }
     }
@@ -80,7 +86,7 @@ impl Channel {
     pub fn epoch(&self) -> Option<Epoch> {
         match &*self.inner.link.lock().unwrap_or_else(PoisonError::into_inner) {
             Link::Up(shared) => shared.epoch(),
-            Link::Down | Link::Connecting(_) => None,
+            Link::Down | Link::Connecting(..) => None,
         }
     }
 
@@ -99,40 +105,79 @@ impl Channel {
 
     /// The session and, if this call had to wait for it, when it was made.
     async fn session(&self) -> Result<(Arc<Shared>, Option<ConnectTimes>), Status> {
-        let attempt = {
+        let (id, attempt) = {
             let mut link = self.inner.link.lock().unwrap_or_else(PoisonError::into_inner);
             match &*link {
                 Link::Up(shared) if shared.is_open() => return Ok((Arc::clone(shared), None)),
-                Link::Connecting(attempt) => attempt.clone(),
+                Link::Connecting(id, attempt) => (*id, attempt.clone()),
                 Link::Up(_) | Link::Down => {
-                    let attempt = self.attempt();
-                    *link = Link::Connecting(attempt.clone());
-                    attempt
+                    let id = self.inner.attempts.fetch_add(1, Ordering::Relaxed);
+                    let attempt = self.attempt(id);
+                    *link = Link::Connecting(id, attempt.clone());
+                    (id, attempt)
                 }
             }
         };
-        let outcome = attempt.clone().await;
-        let mut link = self.inner.link.lock().unwrap_or_else(PoisonError::into_inner);
-        if matches!(&*link, Link::Connecting(current) if current.ptr_eq(&attempt)) {
-            *link = match &outcome {
-                Ok((shared, _)) => Link::Up(Arc::clone(shared)),
-                Err(_) => Link::Down,
-            };
+        let outcome = attempt.await;
+        if outcome.is_err() {
+            // For a task that could not come to its own end.
+            self.inner.leave(id, Link::Down);
         }
         let (shared, times) = outcome.map_err(|error| error.to_status())?;
         Ok((shared, Some(times)))
     }
 
-    /// Dials in a task of its own, so that a caller who gives up does not take the others' session with it.
-    fn attempt(&self) -> SharedFuture<BoxFuture<'static, Connected>> {
+    /// Dials in a task of its own, so that a caller who gives up does not take the others' session with it, and the
+    /// outcome is dealt with even when all of them have.
+    fn attempt(&self, id: AttemptId) -> SharedFuture<BoxFuture<'static, Connected>> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move {
             let result = dial(&inner.ticket, &inner.key, inner.recorder.clone()).await;
+            match &result {
+                Ok((shared, _)) => {
+                    if !inner.leave(id, Link::Up(Arc::clone(shared))) {
+                        // The channel was closed meanwhile.
+                        shared.finish(SessionError::Closed);
+                    }
+                }
+                Err(_) => {
+                    inner.leave(id, Link::Down);
+                }
+            }
             result.map_err(Arc::new)
         });
         async move { task.await.unwrap_or_else(|_| Err(Arc::new(ConnectError::Local))) }
             .boxed()
             .shared()
+    }
+
+    /// Sends a call, over a new session if need be.
+    async fn send(&self, call: &mut Call) -> Result<Started, Status> {
+        let mut is_last = false;
+        loop {
+            let (shared, connect) = self.session().await?;
+            match call.start(&shared, connect).await {
+                Ok(started) => return Ok(started),
+                // The session ended between the look at it and the call: nothing was sent, one more try.
+                Err(StreamError::GoingAway) if !is_last => is_last = true,
+                Err(error) => {
+                    let ended = shared.ended().map(SessionError::into_status);
+                    return Err(ended.unwrap_or_else(|| stream_status(error)));
+                }
+            }
+        }
+    }
+}
+
+impl Inner {
+    /// The attempt is over; `false` if it was not the present one any more.
+    fn leave(&self, id: AttemptId, next: Link) -> bool {
+        let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_present = matches!(&*link, Link::Connecting(present, _) if *present == id);
+        if is_present {
+            *link = next;
+        }
+        is_present
     }
 }
 
@@ -154,25 +199,23 @@ impl tower_service::Service<http::Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let mut call = Call::new(request, self.inner.recorder.is_on());
+        let mut call = Call::new(request, &self.inner.recorder);
         let channel = self.clone();
         Box::pin(async move {
-            for last in [false, true] {
-                let (shared, connect) = match channel.session().await {
-                    Ok(session) => session,
-                    Err(status) => return Err(status),
-                };
-                match call.start(&shared, connect).await {
-                    Ok(started) => return started.response().await,
-                    // The session ended between the look at it and the call: nothing was sent, one more try.
-                    Err((unsent, StreamError::GoingAway)) if !last => call = *unsent,
-                    Err((_, error)) => {
-                        let ended = shared.ended().map(SessionError::into_status);
-                        return Err(ended.unwrap_or_else(|| stream_status(error)));
-                    }
+            let sent = match call.deadline() {
+                None => channel.send(&mut call).await,
+                // Once it is sent, the session watches the deadline.
+                Some(deadline) => tokio::time::timeout_at(deadline.into(), channel.send(&mut call))
+                    .await
+                    .unwrap_or_else(|_| Err(reset_status(code::DEADLINE_EXCEEDED))),
+            };
+            match sent {
+                Ok(started) => started.response().await,
+                Err(status) => {
+                    call.fail(&status);
+                    Err(status)
                 }
             }
-            Err(stream_status(StreamError::GoingAway))
         })
     }
 }

@@ -302,6 +302,13 @@ impl Mux {
         }
     }
 
+    /// Whether the stream ended early, by either end or its deadline.
+    pub fn is_reset(&self, id: StreamId) -> bool {
+        self.streams
+            .get(&id)
+            .is_none_or(|stream| stream.receive.reset.is_some())
+    }
+
     /// What happened to the stream's frames so far.
     pub fn stamps(&self, id: StreamId) -> Option<&Stamps> {
         self.streams.get(&id).map(|stream| &stream.stamps)

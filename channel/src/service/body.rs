@@ -12,7 +12,7 @@ use tonic::Status;
 
 use super::client::Pump;
 use super::metadata;
-use super::record::ClientDraft;
+use super::record::Recording;
 use super::shared::StreamHandle;
 use crate::mux::Received;
 
@@ -61,53 +61,47 @@ impl Body for RequestBody {
 /// A response's body, on the client. Dropping it before its trailers cancels the call.
 pub struct ResponseBody {
     stream: Arc<StreamHandle>,
-    draft: Option<Box<ClientDraft>>,
+    recording: Recording,
+    /// Read before anybody asked.
+    ahead: Option<Result<Frame<Bytes>, Status>>,
     /// Stops with the response.
     _pump: Pump,
     ended: bool,
 }
 
 impl ResponseBody {
-    pub(super) fn new(stream: Arc<StreamHandle>, draft: Option<Box<ClientDraft>>, pump: Pump) -> Self {
+    pub(super) fn new(stream: Arc<StreamHandle>, recording: Recording, pump: Pump) -> Self {
         Self {
             stream,
-            draft,
+            recording,
+            ahead: None,
             _pump: pump,
             ended: false,
         }
     }
 
-    fn finish(&mut self, timings: Option<baton_proto::channel::Timings>, status: i32) {
-        self.ended = true;
-        if let Some(draft) = self.draft.take() {
-            draft.finish(&self.stream, timings, status);
-        }
+    /// Reads the first frame now: tonic looks no further than a head with a status, and what follows it is the end, with
+    /// the server's timings.
+    pub(super) async fn read_ahead(&mut self) {
+        self.ahead = std::future::poll_fn(|cx| self.poll_stream(cx)).await;
     }
-}
 
-impl Body for ResponseBody {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if self.ended {
             return Poll::Ready(None);
         }
         match self.stream.poll_receive(cx) {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(Received::Data(data))) => {
-                if let Some(draft) = &mut self.draft {
+                if let Some(draft) = &mut self.recording.draft {
                     draft.handed = Some(Instant::now());
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Poll::Ready(Ok(Received::Trailers(trailers))) => {
                 let headers = metadata::to_headers(trailers.metadata).unwrap_or_else(malformed);
-                let status =
-                    grpc_status(&headers).or(self.draft.as_ref().and_then(|draft| draft.head_status));
+                let told = || self.recording.draft.as_ref().and_then(|draft| draft.head_status);
+                let status = grpc_status(&headers).or_else(told);
                 self.finish(trailers.timings, status.unwrap_or(2));
                 Poll::Ready(Some(Ok(Frame::trailers(headers))))
             }
@@ -122,17 +116,28 @@ impl Body for ResponseBody {
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.ended
+    fn finish(&mut self, timings: Option<baton_proto::channel::Timings>, status: i32) {
+        self.ended = true;
+        self.recording.finish(timings, status);
     }
 }
 
-impl Drop for ResponseBody {
-    fn drop(&mut self) {
-        // The caller lost interest: the call was cancelled, unless all there was to know came with the head (tonic reads no
-        // further then).
-        let status = self.draft.as_ref().and_then(|draft| draft.head_status);
-        self.finish(None, status.unwrap_or(tonic::Code::Cancelled.into()));
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.ahead.take() {
+            Some(frame) => Poll::Ready(Some(frame)),
+            None => self.poll_stream(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended && self.ahead.is_none()
     }
 }
 

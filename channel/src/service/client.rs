@@ -9,6 +9,7 @@ use std::time::Instant;
 use baton_proto::channel::Head;
 use baton_trace::bridge;
 use baton_trace::record::{Anchor, CallRecord};
+use baton_trace::recorder::Recorder;
 use baton_trace::w3c::{self, Extracted, TraceContext};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -20,7 +21,7 @@ use tonic::body::Body;
 
 use super::body::{ResponseBody, grpc_status};
 use super::metadata;
-use super::record::{ClientDraft, ConnectTimes};
+use super::record::{ClientDraft, ConnectTimes, Recording};
 use super::shared::{Shared, StreamHandle};
 use crate::mux::{self, StreamError};
 
@@ -40,21 +41,21 @@ impl RecordTo {
     }
 }
 
-/// A call that has not been sent.
+/// A call that has not been sent. Dropping it is recorded as giving it up.
 pub(crate) struct Call {
     head: Head,
     started: Instant,
-    draft: Option<Box<ClientDraft>>,
+    recording: Recording,
     body: Body,
 }
 
 impl Call {
-    /// Takes a request. With `recording`, or when its extensions ask for a [`RecordTo`], the call is an envelope of its
-    /// own: a new trace, or a child of the caller's.
-    pub(crate) fn new(request: http::Request<Body>, recording: bool) -> Self {
+    /// Takes a request. With a `recorder` that is on, or when its extensions ask for a [`RecordTo`], the call is an
+    /// envelope of its own: a new trace, or a child of the caller's.
+    pub(crate) fn new(request: http::Request<Body>, recorder: &Recorder) -> Self {
         let (mut parts, body) = request.into_parts();
         let observer = parts.extensions.get::<RecordTo>().and_then(RecordTo::take);
-        let recording = recording || observer.is_some();
+        let recording = recorder.is_on() || observer.is_some();
         let anchor = Anchor::now();
         let caller = caller_context(&mut parts);
         let path = parts.uri.path().to_owned();
@@ -88,29 +89,36 @@ impl Call {
         Self {
             head,
             started: anchor.instant,
-            draft,
+            recording: Recording::new(draft, recorder),
             body,
         }
     }
 
-    /// Sends the call over an established session. A session that takes no more calls gives it back.
+    /// When the caller's patience ends.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        mux::deadline(self.started, self.head.timeout_ns)
+    }
+
+    /// It was not and will not be sent, for this reason.
+    pub(crate) fn fail(mut self, status: &Status) {
+        self.recording.finish(None, status.code().into());
+    }
+
+    /// Sends the call over an established session. On an error nothing was sent, and it may be tried again.
+    /// Cancellation safe: nothing is sent before it returns.
     pub(crate) async fn start(
-        mut self,
+        &mut self,
         shared: &Arc<Shared>,
         connect: Option<ConnectTimes>,
-    ) -> Result<Started, (Box<Self>, StreamError)> {
-        let deadline = mux::deadline(self.started, self.head.timeout_ns);
-        let stream = match shared.open(&self.head, deadline).await {
-            Ok(stream) => Arc::new(stream),
-            Err(error) => return Err((Box::new(self), error)),
-        };
-        if let Some(draft) = &mut self.draft {
-            draft.connect = connect;
-        }
-        let pump = Pump::start(self.body, Arc::clone(&stream)).await;
+    ) -> Result<Started, StreamError> {
+        let stream = Arc::new(shared.open(&self.head, self.deadline()).await?);
+        let mut recording = std::mem::take(&mut self.recording);
+        recording.sent(&stream, connect);
+        let body = std::mem::take(&mut self.body);
+        let pump = Pump::start(body, Arc::clone(&stream)).await;
         Ok(Started {
             stream,
-            draft: self.draft,
+            recording,
             pump,
         })
     }
@@ -135,28 +143,34 @@ fn caller_context(parts: &mut http::request::Parts) -> Extracted {
 /// A call under way.
 pub(crate) struct Started {
     stream: Arc<StreamHandle>,
-    draft: Option<Box<ClientDraft>>,
+    recording: Recording,
     pump: Pump,
 }
 
 impl Started {
-    /// Waits for the head of the response. Dropping the future cancels the call.
-    pub(crate) async fn response(mut self) -> Result<http::Response<ResponseBody>, Status> {
-        let head = match poll_fn(|cx| self.stream.poll_head(cx)).await {
-            Ok(head) => head,
-            Err(status) => {
-                if let Some(draft) = self.draft.take() {
-                    draft.finish(&self.stream, None, status.code().into());
-                }
-                return Err(status);
-            }
-        };
-        let headers = metadata::to_headers(head.metadata)
-            .ok_or_else(|| Status::internal("the exec-server sent malformed response metadata"))?;
-        if let Some(draft) = &mut self.draft {
-            draft.head_status = grpc_status(&headers);
+    /// Waits for the head of the response, and for its end if the head holds the status already: what follows is not the
+    /// caller's any more, but the record wants it. Dropping the future cancels the call.
+    pub(crate) async fn response(self) -> Result<http::Response<ResponseBody>, Status> {
+        let Self {
+            stream,
+            mut recording,
+            pump,
+        } = self;
+        let head = poll_fn(|cx| stream.poll_head(cx)).await;
+        let headers = head.and_then(|head| {
+            let malformed = || Status::internal("the exec-server sent malformed response metadata");
+            metadata::to_headers(head.metadata).ok_or_else(malformed)
+        });
+        let headers = headers.inspect_err(|status| recording.finish(None, status.code().into()))?;
+        let status = grpc_status(&headers);
+        if let Some(draft) = &mut recording.draft {
+            draft.head_status = status;
         }
-        let mut response = http::Response::new(ResponseBody::new(self.stream, self.draft.take(), self.pump));
+        let mut body = ResponseBody::new(stream, recording, pump);
+        if status.is_some() {
+            body.read_ahead().await;
+        }
+        let mut response = http::Response::new(body);
         *response.headers_mut() = headers;
         response
             .headers_mut()

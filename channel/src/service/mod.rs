@@ -17,4 +17,4 @@ pub(crate) mod shared;
 
 pub use body::ResponseBody;
 pub use error::SessionError;
-pub(crate) use error::stream_status;
+pub(crate) use error::{reset_status, stream_status};

@@ -5,12 +5,14 @@
 //! and positions are clamped into the interval between the client's own stamps.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use baton_proto::channel::Timings;
 use baton_trace::SpanId;
 use baton_trace::clock::Offset;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
     CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RELAY_FORWARD,
     RELAY_QUEUE, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
@@ -49,19 +51,60 @@ pub(crate) struct ClientDraft {
     pub(crate) observer: Option<oneshot::Sender<CallRecord>>,
 }
 
-impl ClientDraft {
-    /// The call is over: builds the record and hands it on.
-    pub(crate) fn finish(mut self: Box<Self>, stream: &StreamHandle, timings: Option<Timings>, status: i32) {
-        let (stamps, clock) = stream.measured();
-        let observer = self.observer.take();
-        let record = self.build(&stamps, timings, clock, Instant::now(), status);
-        stream.shared().recorder().finish(&record);
+/// The record of a call that this end makes, finished exactly once: with how the call ended, or as cancelled when the
+/// call is given up, wherever it was.
+#[derive(Default)]
+pub(super) struct Recording {
+    /// Absent when nobody wants the record.
+    pub(super) draft: Option<Box<ClientDraft>>,
+    recorder: Recorder,
+    /// Present once the call is sent.
+    stream: Option<Arc<StreamHandle>>,
+}
+
+impl Recording {
+    pub(super) fn new(draft: Option<Box<ClientDraft>>, recorder: &Recorder) -> Self {
+        Self {
+            draft,
+            recorder: recorder.clone(),
+            stream: None,
+        }
+    }
+
+    /// The call is on its way.
+    pub(super) fn sent(&mut self, stream: &Arc<StreamHandle>, connect: Option<ConnectTimes>) {
+        if let Some(draft) = &mut self.draft {
+            draft.connect = connect;
+            self.stream = Some(Arc::clone(stream));
+        }
+    }
+
+    /// The call is over: builds the record and hands it on. Only the first time counts.
+    pub(super) fn finish(&mut self, timings: Option<Timings>, status: i32) {
+        let Some(mut draft) = self.draft.take() else {
+            return;
+        };
+        let (stamps, clock) = self
+            .stream
+            .take()
+            .map_or_else(Default::default, |stream| stream.measured());
+        let observer = draft.observer.take();
+        let record = draft.build(&stamps, timings, clock, Instant::now(), status);
+        self.recorder.finish(&record);
         if let Some(observer) = observer {
             // The caller may have lost interest.
             let _ = observer.send(record);
         }
     }
+}
 
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.finish(None, tonic::Code::Cancelled.into());
+    }
+}
+
+impl ClientDraft {
     fn build(
         self,
         stamps: &Stamps,

@@ -22,7 +22,7 @@ use super::metadata;
 use super::record::ServerDraft;
 use super::shared::StreamHandle;
 use crate::allow::Peer;
-use crate::mux::{ReceivedStamps, RelayStamp, TimingsDraft};
+use crate::mux::{ReceivedStamps, RelayStamp, TimingsDraft, code};
 
 /// What a session's calls are handed to: any tonic service.
 pub trait Service:
@@ -61,8 +61,11 @@ pub(crate) fn spawn(stream: StreamHandle, service: impl Service, peer: Arc<Peer>
 
 async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>) {
     let stream = Arc::new(stream);
-    // Both were there when the stream was announced; a reset may have taken them since.
+    // Both were there when the stream was announced; a reset may have come since, and is not told again.
     let Ok(Some((head, arrival))) = stream.with_mux(|mux| {
+        if mux.is_reset(stream.id()) {
+            return None;
+        }
         let arrival = mux.stamps(stream.id())?.head_received?;
         Some((mux.take_head(stream.id())?, arrival))
     }) else {
@@ -71,7 +74,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
     let wants_timings = head.timings;
     let Some(inbound) = Inbound::new(&stream, head, arrival, &peer) else {
         let status = Status::invalid_argument("malformed request metadata");
-        return respond(&stream, status.into_http(), None).await;
+        return respond(&stream, status.into_http(), Serving::unrecorded(&stream)).await;
     };
     let Inbound {
         mut request,
@@ -83,20 +86,56 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
     call.record(SERVER_QUEUE, arrival.opened, started);
     request.extensions_mut().insert(Arc::clone(&call));
     request.extensions_mut().insert(peer);
+    let serving = Serving {
+        stream: Arc::clone(&stream),
+        finish: Some(Finish {
+            call: Arc::clone(&call),
+            trace,
+            started,
+            relay: arrival.relay,
+            wants_timings,
+        }),
+    };
     let handler = async move {
         match std::future::poll_fn(|cx| service.poll_ready(cx)).await {
             Ok(()) => service.call(request).await,
         }
     };
     let Ok(response) = handler.with_context(bridge::attach(call.context())).await;
-    let finish = Finish {
-        call,
-        trace,
-        started,
-        relay: arrival.relay,
-        wants_timings,
-    };
-    respond(&stream, response, Some(finish)).await;
+    respond(&stream, response, serving).await;
+}
+
+/// A call in its handler's hands. Dropped before its end, it was cut short: by the caller, by its deadline, with its
+/// session, or by a bug of the handler. It is recorded even so: spans that the handler opened hang under it.
+struct Serving {
+    stream: Arc<StreamHandle>,
+    finish: Option<Finish>,
+}
+
+impl Serving {
+    /// A call that never reached its handler.
+    fn unrecorded(stream: &Arc<StreamHandle>) -> Self {
+        Self {
+            stream: Arc::clone(stream),
+            finish: None,
+        }
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.stream.reset(code::INTERNAL);
+        }
+        let Some(finish) = self.finish.take() else {
+            return;
+        };
+        let recorder = self.stream.shared().recorder();
+        let status = self.stream.cut_short().code().into();
+        if let (_, Some(draft)) = finish.into_drafts(status, recorder.is_on()) {
+            recorder.finish(&draft.record);
+        }
+    }
 }
 
 /// A request as its handler gets it.
@@ -221,16 +260,20 @@ impl Finish {
 }
 
 /// Pumps a response out. Its head leaves with its first data when that is ready at once.
-async fn respond(stream: &Arc<StreamHandle>, response: http::Response<Body>, finish: Option<Finish>) {
-    let (parts, mut body) = response.into_parts();
-    let head_status = grpc_status(&parts.headers);
-    let head = Head {
-        metadata: metadata::from_headers(&parts.headers),
+async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>, mut serving: Serving) {
+    let head = |response: &http::Response<Body>| Head {
+        metadata: metadata::from_headers(response.headers()),
         ..Head::default()
     };
-    if stream.send_head(&head).is_err() {
-        return;
+    if let Err(status) = stream.send_head(&head(&response)) {
+        // Too much metadata fails the call; one that has ended takes no word of it.
+        response = status.into_http();
+        if stream.send_head(&head(&response)).is_err() {
+            return;
+        }
     }
+    let (parts, mut body) = response.into_parts();
+    let head_status = grpc_status(&parts.headers);
     let mut trailers = http::HeaderMap::new();
     while let Some(frame) = body.frame().await {
         let frame = match frame {
@@ -261,6 +304,7 @@ async fn respond(stream: &Arc<StreamHandle>, response: http::Response<Body>, fin
         .or(head_status)
         .unwrap_or(tonic::Code::Unknown.into());
     let export = stream.shared().recorder().is_on();
+    let finish = serving.finish.take();
     let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, export));
     // Fails only when the session or the call has ended, and then nobody waits for it.
     let _ = stream.send_trailers(metadata::from_headers(&trailers), timings, draft);

@@ -23,7 +23,7 @@ use tonic::Status;
 use super::error::{SessionError, reset_status, stream_status};
 use super::record::ServerDraft;
 use crate::limits;
-use crate::mux::{Event, Mux, Received, RelayStamp, Stamps, StreamError, StreamId, TimingsDraft};
+use crate::mux::{Event, Mux, Received, RelayStamp, Stamps, StreamError, StreamId, TimingsDraft, code};
 use crate::session::Transport;
 
 /// A session, shared by its reader, its writer, its timer and every call on it.
@@ -83,8 +83,10 @@ struct Wakers {
 }
 
 /// A call being served here.
+#[derive(Default)]
 struct ServedCall {
-    task: AbortHandle,
+    /// Present once it has one.
+    task: Option<AbortHandle>,
     /// Completed when the trailers are with the link.
     draft: Option<Box<ServerDraft>>,
 }
@@ -175,7 +177,7 @@ impl Shared {
         matches!(self.lock().ending, Some(Ending::Flush(_)))
     }
 
-    /// Waits for the first transport message of the peer. One waiter.
+    /// Waits for the first transport message of the peer, or for the session's end. One waiter.
     pub(crate) async fn confirmed(&self) {
         self.confirmed.notified().await;
     }
@@ -228,7 +230,7 @@ impl Shared {
             (Some(_), _) => return,
         }
         for (_, call) in state.calls.drain() {
-            call.task.abort();
+            call.abort();
         }
         for (_, wakers) in state.wakers.drain() {
             [wakers.receive, wakers.send]
@@ -239,6 +241,8 @@ impl Shared {
         state.wake_writer();
         self.timer.notify_one();
         self.ending.notify_one();
+        // A client that has left is not half open.
+        self.confirmed.notify_one();
     }
 
     /// Takes in one sealed message. `false`: the session has ended.
@@ -265,7 +269,10 @@ impl Shared {
 
     /// A stream that the peer opened and nobody serves yet.
     pub(super) fn next_opened(self: &Arc<Self>) -> Option<StreamHandle> {
-        let id = self.lock().opened.pop_front()?;
+        let mut state = self.lock();
+        let id = state.opened.pop_front()?;
+        // From now on a reset finds it, whether it has its task yet or not.
+        state.calls.insert(id, ServedCall::default());
         Some(StreamHandle {
             shared: Arc::clone(self),
             id,
@@ -304,18 +311,11 @@ impl Shared {
         })
     }
 
-    /// Remembers the task that serves a stream, so that a reset stops it.
+    /// Remembers the task that serves a stream, so that a reset stops it. One that has ended meanwhile is stopped now.
     pub(super) fn serving(&self, id: StreamId, task: AbortHandle) {
-        let mut state = self.lock();
-        let alive = state
-            .established
-            .as_ref()
-            .and_then(|session| session.mux.stamps(id))
-            .is_some();
-        if state.ending.is_some() || !alive {
-            task.abort();
-        } else {
-            state.calls.insert(id, ServedCall { task, draft: None });
+        match self.lock().calls.get_mut(&id) {
+            Some(call) => call.task = Some(task),
+            None => task.abort(),
         }
     }
 
@@ -373,7 +373,7 @@ impl Shared {
                     state.wake_receiver(id);
                     state.wake_sender(id);
                     if let Some(call) = state.calls.remove(&id) {
-                        call.task.abort();
+                        call.abort();
                     }
                 }
                 Event::Answered(id, sent) => {
@@ -384,12 +384,14 @@ impl Shared {
                 Event::GoAway(go_away::Reason::NotAllowed) => {
                     self.end(state, Ending::Now(SessionError::NotAllowed))
                 }
-                Event::GoAway(reason) if state.is_idle() => {
-                    self.end(state, Ending::Now(SessionError::GoAway(reason)))
-                }
                 // Open calls may still be answered; no new one is opened.
                 Event::GoAway(reason) => state.goodbye = Some(reason),
             }
+        }
+        if let Some(reason) = state.goodbye
+            && state.is_idle()
+        {
+            self.end(state, Ending::Now(SessionError::GoAway(reason)));
         }
     }
 }
@@ -399,6 +401,14 @@ impl Established {
         let plaintext = self.transport.open(message)?.freeze();
         self.mux.handle(Anchor::now(), received, relay, plaintext)?;
         Ok(())
+    }
+}
+
+impl ServedCall {
+    fn abort(self) {
+        if let Some(task) = self.task {
+            task.abort();
+        }
     }
 }
 
@@ -567,6 +577,15 @@ impl StreamHandle {
         };
         let stamps = session.mux.stamps(self.id).cloned().unwrap_or_default();
         (stamps, session.mux.clock_offset())
+    }
+
+    /// Why a stream was cut short.
+    pub(super) fn cut_short(&self) -> Status {
+        match self.with_mux(|mux| mux.receive(self.id)) {
+            Ok(Received::Reset(code)) => reset_status(code),
+            Ok(_) => reset_status(code::CANCELLED),
+            Err(error) => error.into_status(),
+        }
     }
 
     /// Ends the stream early.

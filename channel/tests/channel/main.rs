@@ -2,7 +2,9 @@
 
 mod backpressure;
 mod dependencies;
+mod ends;
 mod example;
+mod records;
 mod refusals;
 mod support;
 mod trust;
