@@ -1,10 +1,12 @@
 //! The channel over real sockets: a tonic service, a relay and a client in one process.
 
 mod backpressure;
+mod calls;
 mod dependencies;
 mod ends;
 mod example;
 mod records;
 mod refusals;
+mod sessions;
 mod support;
 mod trust;

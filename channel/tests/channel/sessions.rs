@@ -1,0 +1,195 @@
+//! The session under the calls: made once, lost, made again, and let go.
+
+use std::future::pending;
+
+use baton_channel::{Channel, Notice, SessionError};
+use baton_proto::channel::go_away;
+use bytes::Bytes;
+use futures_util::future::try_join_all;
+use tokio::sync::mpsc;
+use tonic::{Code, Request};
+
+use crate::support::raw::RawServer;
+use crate::support::service::{Caller, Mounted, message};
+use crate::support::{RunningRelay, RunningServer, Stack, eventually, source, within};
+
+/// `/test/Hang` says when it has begun, and never answers.
+fn hanging() -> (Mounted, mpsc::UnboundedReceiver<()>) {
+    let (started, is_started) = mpsc::unbounded_channel();
+    let service = Mounted::echo().on("/test/Hang", move |_| {
+        started.send(()).unwrap();
+        pending()
+    });
+    (service, is_started)
+}
+
+fn empty() -> Request<Bytes> {
+    Request::new(Bytes::new())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn first_calls_share_one_dial() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let caller = stack.caller();
+    within(try_join_all((0..32).map(|_| caller.echo("x"))))
+        .await
+        .unwrap();
+    let counts = stack.relay.metrics.snapshot();
+    assert_eq!((counts.sessions_total, counts.sessions_open), (1, 1));
+}
+
+#[tokio::test]
+async fn a_lost_relay_fails_the_calls_under_way_and_the_next_one_finds_its_way() {
+    for is_killed in [true, false] {
+        let (service, mut is_started) = hanging();
+        let mut stack = Stack::start(service).await;
+        let caller = stack.caller();
+        let hanging = tokio::spawn(async move { caller.unary("/test/Hang", empty()).await });
+        within(is_started.recv()).await.unwrap();
+
+        let address = stack.relay.address;
+        if is_killed {
+            stack.relay.kill().await;
+        } else {
+            stack.relay.stop().await;
+        }
+        let lost = within(hanging).await.unwrap().unwrap_err();
+        assert_eq!(lost.code(), Code::Unavailable, "{lost:?}");
+        let error = source::<SessionError>(&lost);
+        assert!(matches!(error, SessionError::Relay(_)), "{error:?}");
+        // Nobody is there: this call fails on its own, and does not poison the next.
+        let alone = within(Caller::new(stack.channel.clone()).echo("x")).await;
+        assert_eq!(alone.unwrap_err().code(), Code::Unavailable);
+
+        stack.relay = RunningRelay::start_at(address).await;
+        stack
+            .server
+            .until(|notice| matches!(notice, Notice::Registered))
+            .await;
+        assert_eq!(within(stack.caller().echo("again")).await.unwrap(), "again");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_stops_says_so_to_its_callers() {
+    let (service, mut is_started) = hanging();
+    let stack = Stack::start(service).await;
+    let caller = stack.caller();
+    let hanging = tokio::spawn(async move { caller.unary("/test/Hang", empty()).await });
+    within(is_started.recv()).await.unwrap();
+    stack.server.stop().await;
+    let lost = within(hanging).await.unwrap().unwrap_err();
+    assert_eq!(lost.code(), Code::Unavailable);
+    let goodbye = SessionError::GoAway(go_away::Reason::Shutdown);
+    assert_eq!(source::<SessionError>(&lost), &goodbye);
+}
+
+#[tokio::test]
+async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_session_ends() {
+    let relay = RunningRelay::start().await;
+    let (mut server, ticket) = RawServer::register(&relay.url()).await;
+    let key = baton_channel::key::StaticKey::generate().unwrap();
+    let caller = Caller::new(Channel::new(ticket, key));
+    let call = |caller: Caller| tokio::spawn(async move { caller.unary("/test/Any", empty()).await });
+
+    let first = call(caller.clone());
+    let mut old = server.session().await;
+    let first_id = old.opened().await;
+    let second = call(caller.clone());
+    let second_id = old.opened().await;
+    old.mux.go_away(go_away::Reason::Shutdown, "");
+    // The goodbye comes before this answer, so whoever has the answer knows.
+    old.answer(second_id).await;
+    within(second).await.unwrap().unwrap();
+
+    let third = call(caller.clone());
+    let mut new = server.session().await;
+    let third_id = new.opened().await;
+    new.answer(third_id).await;
+    within(third).await.unwrap().unwrap();
+
+    assert!(!first.is_finished());
+    old.answer(first_id).await;
+    within(first).await.unwrap().unwrap();
+    old.ended().await;
+}
+
+#[tokio::test]
+async fn the_session_ends_with_the_last_handle_to_its_channel() {
+    let mut stack = Stack::start(Mounted::echo()).await;
+    let metrics = stack.relay.metrics.clone();
+    let channel = Channel::new(stack.server.ticket.clone(), stack.key());
+    let epoch = within(channel.connect()).await.unwrap();
+    assert_eq!(channel.epoch(), Some(epoch));
+    let clone = channel.clone();
+    drop(channel);
+    assert_eq!(within(Caller::new(clone.clone()).echo("x")).await.unwrap(), "x");
+    assert_eq!(metrics.snapshot().sessions_total, 1);
+    drop(clone);
+    stack
+        .server
+        .until(|notice| matches!(notice, Notice::SessionEnded(..)))
+        .await;
+    eventually(|| metrics.snapshot().sessions_open == 0).await;
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_waits_for_any_more_ends_with_its_channel() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let metrics = stack.relay.metrics.clone();
+    for turns in 0..40 {
+        let channel = Channel::new(stack.server.ticket.clone(), stack.key());
+        let connecting = tokio::spawn(async move { channel.connect().await });
+        for _ in 0..turns {
+            tokio::task::yield_now().await;
+        }
+        connecting.abort();
+    }
+    // One more, to its end: by then the others have been dialled, all that will be.
+    within(stack.channel.connect()).await.unwrap();
+    eventually(|| metrics.snapshot().sessions_open == 1).await;
+}
+
+#[tokio::test]
+async fn a_failure_that_nobody_waited_for_is_not_told_to_a_later_call() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let address = stack.relay.address;
+    let other = Channel::new(stack.server.ticket.clone(), stack.key());
+    stack.relay.kill().await;
+    {
+        let connect = stack.channel.connect();
+        let mut connect = std::pin::pin!(connect);
+        // Begins to dial, and gives up.
+        assert!(futures_util::poll!(&mut connect).is_pending());
+    }
+    // In the time of this attempt, which fails alike, the other one has failed.
+    within(other.connect()).await.unwrap_err();
+    tokio::task::yield_now().await;
+    let _relay = RunningRelay::start_at(address).await;
+    let mut server = stack.server;
+    server.until(|notice| matches!(notice, Notice::Registered)).await;
+    within(stack.channel.connect()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_closed_channel_makes_a_new_session_when_it_is_used_again() {
+    let stack = Stack::start(Mounted::echo()).await;
+    assert_eq!(within(stack.caller().echo("one")).await.unwrap(), "one");
+    within(stack.channel.close()).await;
+    eventually(|| stack.relay.metrics.snapshot().sessions_open == 0).await;
+    assert_eq!(within(stack.caller().echo("two")).await.unwrap(), "two");
+    assert_eq!(stack.relay.metrics.snapshot().sessions_total, 2);
+}
+
+#[tokio::test]
+async fn a_server_started_anew_has_another_epoch() {
+    let relay = RunningRelay::start().await;
+    let key = baton_channel::key::StaticKey::generate().unwrap();
+    let allow = baton_channel::allow::AllowList::only(*key.public(), "test", Default::default());
+    let service = Mounted::default().on("/test/Any", |_| async { Ok(message("")) });
+    let first = RunningServer::start(&relay.url(), allow.clone(), service.clone()).await;
+    let second = RunningServer::start(&relay.url(), allow, service).await;
+    assert_ne!(first.epoch, second.epoch);
+    let channel = Channel::new(second.ticket.clone(), key);
+    assert_eq!(within(channel.connect()).await.unwrap(), second.epoch);
+}
