@@ -31,15 +31,16 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let (first, second) = floors.split_at(Flavour::ALL.len());
 
     let mut rows = Vec::new();
-    for (id, percentile, statistic, bar) in [
-        ("run_over_floor_p50", "p50", Statistic::P50, bars::RUN_P50),
-        ("run_over_floor_p99", "p99", Statistic::P99, bars::RUN_P99),
+    for (percentile, statistic, bar) in [
+        ("p50", Statistic::P50, bars::RUN_P50),
+        ("p99", Statistic::P99, bars::RUN_P99),
     ] {
         let of = |rounds: &Rounds| bench.bootstrap.value(rounds, statistic);
         let best = better(&first.iter().map(of).map(|value| value.value).collect::<Vec<_>>());
         let name = Flavour::ALL[best].name();
         let noise = bench.bootstrap.ratio(&second[best], &first[best], statistic);
         let ratio = |over, bar: Option<Bar>, id, what: String| {
+            let id = format!("{id}_{percentile}");
             let estimate = bench.bootstrap.ratio(over, &first[best], statistic);
             Row::new(id, what, Unit::Times, estimate, over)
                 .noise(noise)
@@ -48,7 +49,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
         rows.push(ratio(
             run,
             Some(bar),
-            id,
+            "run_over_floor",
             format!("warm `Run` over the floor ({name}), {percentile}"),
         ));
         let what = format!("the same with stdin as a pipe, {percentile}");
@@ -58,7 +59,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
             ("floor", format!("floor ({name})"), &first[best]),
         ] {
             let milliseconds = of(rounds).times(1e3);
-            let what = format!("{what}, {percentile}");
+            let (id, what) = (format!("{id}_{percentile}"), format!("{what}, {percentile}"));
             rows.push(Row::new(id, what, Unit::Milliseconds, milliseconds, rounds));
         }
     }

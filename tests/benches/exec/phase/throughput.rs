@@ -56,7 +56,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     ];
     for ((flavour, rate), rounds) in Flavour::ALL.iter().zip(rates).zip(first) {
         let what = format!("floor ({}), {width} in flight", flavour.name());
-        rows.push(Row::new("floor_in_flight", what, Unit::PerSecond, rate, rounds));
+        let id = format!("floor_in_flight_{}", flavour.name());
+        rows.push(Row::new(id, what, Unit::PerSecond, rate, rounds));
     }
     bench.stop_traced(baton)?;
     Ok(rows)

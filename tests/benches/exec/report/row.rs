@@ -19,7 +19,8 @@ pub(crate) enum Unit {
 /// One measured number.
 #[derive(Debug)]
 pub(crate) struct Row {
-    id: &'static str,
+    /// Its name in JSON, for programs; unique.
+    id: String,
     what: String,
     unit: Unit,
     estimate: Estimate,
@@ -32,7 +33,7 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(
-        id: &'static str,
+        id: impl Into<String>,
         what: impl Into<String>,
         unit: Unit,
         estimate: Estimate,
@@ -46,9 +47,14 @@ impl Row {
     }
 
     /// A number that was read once.
-    pub(crate) fn once(id: &'static str, what: impl Into<String>, unit: Unit, estimate: Estimate) -> Self {
+    pub(crate) fn once(
+        id: impl Into<String>,
+        what: impl Into<String>,
+        unit: Unit,
+        estimate: Estimate,
+    ) -> Self {
         Self {
-            id,
+            id: id.into(),
             what: what.into(),
             unit,
             estimate,
