@@ -96,13 +96,16 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
             wants_timings,
         }),
     };
-    let handler = async move {
-        match std::future::poll_fn(|cx| service.poll_ready(cx)).await {
+    // A response is made while it is pumped out: that is the handler too.
+    let context = bridge::attach(call.context());
+    let handler = async {
+        let response = match std::future::poll_fn(|cx| service.poll_ready(cx)).await {
             Ok(()) => service.call(request).await,
-        }
+        };
+        let Ok(response) = response;
+        respond(&stream, response, serving).await;
     };
-    let Ok(response) = handler.with_context(bridge::attach(call.context())).await;
-    respond(&stream, response, serving).await;
+    handler.with_context(context).await;
 }
 
 /// A call in its handler's hands. Dropped before its end, it was cut short: by the caller, by its deadline, with its

@@ -1,0 +1,206 @@
+//! The channel between a caller and a handler that both use `tracing`, exported by OpenTelemetry's SDK: one trace.
+//!
+//! A binary of its own, since a subscriber is global to its process. All tests share it and know their spans by trace id.
+
+#[allow(dead_code, reason = "shared with the other tests, which use all of it")]
+#[path = "../channel/support/mod.rs"]
+mod support;
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use baton_channel::RecordTo;
+use baton_trace::record::CallRecord;
+use baton_trace::stage::{self, transport};
+use baton_trace::w3c::TraceContext;
+use baton_trace::{SpanId, bridge};
+use bytes::Bytes;
+use futures_util::stream;
+use opentelemetry::Context;
+use opentelemetry::trace::TracerProvider;
+use opentelemetry_sdk::error::OTelSdkResult;
+use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
+use tonic::Request;
+use tracing::Instrument;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use support::service::{Mounted, answer, message};
+use support::{Stack, eventually, within};
+
+/// Keeps every ended span.
+#[derive(Debug, Clone, Default)]
+struct Collector(Arc<Mutex<Vec<SpanData>>>);
+
+impl SpanProcessor for Collector {
+    fn on_start(&self, _span: &mut Span, _parent: &Context) {}
+
+    fn on_end(&self, span: SpanData) {
+        self.0.lock().unwrap().push(span);
+    }
+
+    fn force_flush(&self) -> OTelSdkResult {
+        Ok(())
+    }
+
+    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
+        Ok(())
+    }
+}
+
+impl Collector {
+    /// The subscriber of this process.
+    fn installed() -> &'static Self {
+        static COLLECTOR: OnceLock<Collector> = OnceLock::new();
+        COLLECTOR.get_or_init(|| {
+            let collector = Self::default();
+            let provider = SdkTracerProvider::builder()
+                .with_span_processor(collector.clone())
+                .build();
+            let layer = tracing_opentelemetry::layer()
+                .with_tracer(provider.tracer("test"))
+                // Spans of the libraries underneath are nobody's business here.
+                .with_filter(filter_fn(|metadata| {
+                    metadata.target().starts_with(module_path!())
+                }));
+            tracing_subscriber::registry().with(layer).init();
+            // The provider lives as long as the process.
+            std::mem::forget(provider);
+            collector
+        })
+    }
+
+    /// The span of this name under this parent, once it has ended.
+    async fn child_of(&self, parent: &TraceContext, name: &str) {
+        eventually(|| {
+            self.0.lock().unwrap().iter().any(|span| {
+                span.name == name
+                    && span.span_context.trace_id() == parent.trace_id
+                    && span.parent_span_id == parent.span_id
+            })
+        })
+        .await;
+    }
+}
+
+/// A service whose handlers open spans: before they answer, and while they do.
+fn traced() -> Mounted {
+    Mounted::default()
+        .on("/test/Work", |_| async {
+            async { tokio::task::yield_now().await }
+                .instrument(tracing::info_span!("work"))
+                .await;
+            Ok(message(""))
+        })
+        .on("/test/Stream", |_| async {
+            Ok(answer(stream::once(async {
+                tracing::info_span!("late").in_scope(|| ());
+                Ok(Bytes::new())
+            })))
+        })
+}
+
+async fn call(stack: &Stack, path: &'static str, mut request: Request<Bytes>) -> CallRecord {
+    let (record_to, told) = RecordTo::channel();
+    request.extensions_mut().insert(record_to);
+    within(stack.caller().unary(path, request)).await.unwrap();
+    within(told).await.unwrap()
+}
+
+fn empty() -> Request<Bytes> {
+    Request::new(Bytes::new())
+}
+
+fn rpc(record: &CallRecord) -> TraceContext {
+    let context = &record.context;
+    let id = stage::span_id(context.trace_id, context.span_id, transport::RPC, 0);
+    context.with_span(id)
+}
+
+/// The position of the caller's own span, and the record of a call that it made inside.
+async fn call_in_span(stack: &Stack, request: Request<Bytes>) -> (TraceContext, CallRecord) {
+    async {
+        let span = bridge::current_parent().expect("this span is taken");
+        (span, call(stack, "/test/Work", request).await)
+    }
+    .instrument(tracing::info_span!("caller"))
+    .await
+}
+
+#[tokio::test]
+async fn the_callers_span_the_call_and_the_handlers_spans_are_one_line_of_descent() {
+    let spans = Collector::installed();
+    let stack = Stack::start(traced()).await;
+    let (caller, record) = call_in_span(&stack, empty()).await;
+    assert_eq!(record.context.trace_id, caller.trace_id);
+    assert_eq!(record.parent, Some(caller.span_id));
+    spans.child_of(&rpc(&record), "work").await;
+}
+
+#[tokio::test]
+async fn spans_opened_while_a_response_streams_are_the_handlers_too() {
+    let spans = Collector::installed();
+    let stack = Stack::start(traced()).await;
+    let record = call(&stack, "/test/Stream", empty()).await;
+    spans.child_of(&rpc(&record), "late").await;
+}
+
+#[tokio::test]
+async fn a_call_outside_of_any_span_starts_a_trace() {
+    let spans = Collector::installed();
+    let stack = Stack::start(traced()).await;
+    let record = call(&stack, "/test/Work", empty()).await;
+    assert_eq!(record.parent, None);
+    spans.child_of(&rpc(&record), "work").await;
+}
+
+#[tokio::test]
+async fn a_context_handed_over_wins_over_metadata_and_that_over_the_span() {
+    Collector::installed();
+    let stack = Stack::start(traced()).await;
+    let told = TraceContext::new_root(true);
+    let mut request = empty();
+    let header = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    request
+        .metadata_mut()
+        .insert("traceparent", header.parse().unwrap());
+    let (_, by_metadata) = call_in_span(&stack, request).await;
+    assert_eq!(
+        by_metadata.context.trace_id.to_string(),
+        "0af7651916cd43dd8448eb211c80319c"
+    );
+    assert_eq!(
+        by_metadata.parent,
+        Some(SpanId::from_hex("b7ad6b7169203331").unwrap())
+    );
+
+    let mut request = empty();
+    request
+        .metadata_mut()
+        .insert("traceparent", header.parse().unwrap());
+    request.extensions_mut().insert(told.clone());
+    let (_, by_extension) = call_in_span(&stack, request).await;
+    assert_eq!(by_extension.context.trace_id, told.trace_id);
+    assert_eq!(by_extension.parent, Some(told.span_id));
+}
+
+#[tokio::test]
+async fn a_malformed_traceparent_starts_a_trace_and_fails_nothing() {
+    let spans = Collector::installed();
+    let stack = Stack::start(traced()).await;
+    for malformed in [
+        "",
+        "nonsense",
+        "00-0-0-01",
+        "ff-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    ] {
+        let mut request = empty();
+        request
+            .metadata_mut()
+            .insert("traceparent", malformed.parse().unwrap());
+        let record = call(&stack, "/test/Work", request).await;
+        assert_eq!(record.parent, None, "{malformed:?}");
+        spans.child_of(&rpc(&record), "work").await;
+    }
+}
