@@ -145,6 +145,10 @@ impl Mux {
         stream.queue.clear();
         stream.queued_bytes = 0;
         stream.send_closed = true;
+        if std::mem::take(&mut stream.wants_room) {
+            // No credit follows that would wake the producer; it learns that the stream has ended.
+            self.events.push_back(Event::Writable(id));
+        }
         self.schedule.remove(id);
         self.clear_deadline(id);
         self.events.push_back(Event::Readable(id));

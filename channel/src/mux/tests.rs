@@ -176,6 +176,23 @@ fn an_answer_whose_handler_has_gone_is_told_with_its_stamps() {
 }
 
 #[test]
+fn an_answer_wakes_a_producer_that_waits_for_room() {
+    let mut pair = Pair::new();
+    let id = pair.exchange();
+    while pair.client.has_room(id).unwrap() {
+        let chunk = Bytes::from(vec![0; 64 * 1024]);
+        pair.client.send_data(pair.now.instant, id, chunk, false).unwrap();
+        pair.settle();
+    }
+    while pair.client.poll_event().is_some() {}
+    pair.server.send_trailers(id, Vec::new(), None).unwrap();
+    pair.settle();
+    let events: Vec<_> = std::iter::from_fn(|| pair.client.poll_event()).collect();
+    assert!(events.contains(&Event::Writable(id)), "{events:?}");
+    assert_eq!(pair.client.has_room(id), Err(StreamError::Closed));
+}
+
+#[test]
 fn trailers_without_timings_share_the_message_of_the_last_data() {
     let mut pair = Pair::new();
     let id = pair.exchange();
