@@ -1,0 +1,220 @@
+//! Who dies, and what is left: no process of a client that has gone away, and a sentence for whoever remains.
+
+use std::fs;
+
+use baton_tests::process::Part;
+use rustix::process::Signal;
+
+use crate::support::{Input, Mark, Running, World, poll, relay, run, signal};
+
+/// A shell and two grandchildren, none of which would end by itself.
+const FAMILY: &str = "sleep 300 & sleep 300 & wait";
+
+/// The same, deaf to SIGTERM.
+const STUBBORN_FAMILY: &str = "trap '' TERM; sleep 300 & sleep 300 & wait; sleep 300";
+
+const FAMILY_SIZE: usize = 3;
+
+/// A command that runs a family that carries `mark`, running.
+fn family(world: &World, mark: &Mark, script: &str) -> Running {
+    let exec = world.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
+    let running = Running::start(exec, Input::Open);
+    mark.await_processes(FAMILY_SIZE);
+    running
+}
+
+#[test]
+fn a_killed_client_leaves_no_process_behind() {
+    let world = World::new();
+    for script in [FAMILY, STUBBORN_FAMILY] {
+        let mark = Mark::new();
+        let client = family(&world, &mark, script);
+        client.signal(Signal::KILL);
+        assert_eq!(client.finish().code, 137);
+        mark.await_gone();
+    }
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+}
+
+#[test]
+fn an_interrupted_client_takes_its_command_along() {
+    let world = World::new();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+        let mark = Mark::new();
+        let client = family(&world, &mark, FAMILY);
+        client.signal(signal);
+        client.finish().assert_failed(code, "baton: interrupted");
+        mark.await_gone();
+    }
+}
+
+#[test]
+fn an_interrupted_run_takes_its_command_along() {
+    let home = crate::support::Home::new();
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mark = Mark::new();
+        let (name, value) = mark.variable().split_once('=').unwrap();
+        let mut baton = home.baton();
+        baton
+            .args(["run", "--", "sh", "-c", STUBBORN_FAMILY])
+            .env(name, value);
+        let running = Running::start(baton, Input::Open);
+        mark.await_processes(FAMILY_SIZE + 1);
+        running.signal(signal);
+        running.finish().assert_failed(code, "baton: interrupted");
+        mark.await_gone();
+    }
+}
+
+#[test]
+fn a_killed_relay_ends_the_call_and_its_process_and_its_successor_serves_on() {
+    let mut world = World::new();
+    let mark = Mark::new();
+    let client = family(&world, &mark, FAMILY);
+    signal(&world.relay, Signal::KILL);
+    client
+        .finish()
+        .assert_failed(255, "the connection through the relay ended");
+    mark.await_gone();
+    run(world.exec(["true"])).assert_failed(255, "cannot reach the relay");
+
+    (world.relay, _) = relay(&world.home, &world.relay_address.to_string(), &[]);
+    world.await_registration();
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+}
+
+#[test]
+fn an_exec_server_that_is_stopped_kills_what_it_runs_and_its_client_says_so() {
+    let mut world = World::new();
+    let mark = Mark::new();
+    let client = family(&world, &mark, STUBBORN_FAMILY);
+    world.stop_exec_server();
+    assert!(mark.processes().is_empty(), "none outlives the exec-server");
+    client
+        .finish()
+        .assert_failed(255, "the other end closed the session (SHUTDOWN)");
+}
+
+#[test]
+fn a_killed_exec_server_ends_the_call_with_a_sentence() {
+    let world = World::new();
+    let mark = Mark::new();
+    let client = family(&world, &mark, FAMILY);
+    signal(&world.exec_server, Signal::KILL);
+    client
+        .finish()
+        .assert_failed(255, "the connection through the relay ended");
+}
+
+#[test]
+fn an_exit_code_is_the_command_s_own_and_a_signal_adds_128() {
+    let world = World::new();
+    for (script, code) in [
+        ("exit 0", 0),
+        ("exit 1", 1),
+        ("exit 255", 255),
+        ("kill -KILL $$", 137),
+        ("kill -SEGV $$", 139),
+        ("kill -TERM $$", 143),
+    ] {
+        let finished = run(world.exec(["sh", "-c", script]));
+        assert_eq!(finished.code, code, "{script}: {finished:?}");
+        assert_eq!(finished.stderr, "", "{script}");
+    }
+}
+
+#[test]
+fn an_exit_is_told_while_a_background_process_holds_the_pipes() {
+    let world = World::new();
+    let mark = Mark::new();
+    let script = "sleep 300 & echo ok; exit 5";
+    let exec = world.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
+    let finished = run(exec);
+    assert_eq!((finished.code, finished.text()), (5, "ok\n"), "{finished:?}");
+    assert!(
+        finished
+            .stderr
+            .contains("a background process still holds the command's output"),
+        "{finished:?}"
+    );
+}
+
+#[test]
+fn a_command_that_never_reads_its_stdin_ends_all_the_same() {
+    let world = World::new();
+    for (script, code) in [
+        ("exit 3", 3),
+        ("exec <&-; echo ok; exit 4", 4),
+        ("head -c 1 >/dev/null; exit 5", 5),
+    ] {
+        let exec = world.exec(["sh", "-c", script]);
+        let finished = Running::start(exec, Input::Endless).finish();
+        assert_eq!(finished.code, code, "{script}: {finished:?}");
+        assert_eq!(finished.stderr, "", "{script}");
+    }
+    // Nor does it wait for an input that does not come.
+    let finished = Running::start(world.exec(["echo", "ok"]), Input::Open).finish();
+    finished.assert_printed("ok\n");
+}
+
+#[test]
+fn a_client_whose_reader_has_gone_takes_its_command_along() {
+    let world = World::new();
+    let mark = Mark::new();
+    let mut exec = world.exec_with(
+        &["--env", mark.variable()],
+        ["sh", "-c", "while :; do echo y; done"],
+    );
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    exec.stdin(std::process::Stdio::null())
+        .stdout(writer)
+        .stderr(std::process::Stdio::null());
+    let mut client = exec.spawn().unwrap();
+    drop(exec);
+    poll("the client ends", || client.try_wait().unwrap());
+    mark.await_gone();
+}
+
+#[test]
+fn an_exec_server_listens_on_nothing() {
+    let world = World::new();
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    assert_eq!(listening(&world.exec_server), Vec::<String>::new());
+    assert_eq!(listening(&world.relay).len(), 1, "one that listens is found");
+}
+
+/// The sockets by which a process can be reached: listening TCP and Unix sockets, and any UDP socket.
+fn listening(part: &Part) -> Vec<String> {
+    let process = format!("/proc/{}", part.pid());
+    let open: Vec<_> = fs::read_dir(format!("{process}/fd"))
+        .unwrap()
+        .filter_map(|entry| {
+            let target = fs::read_link(entry.unwrap().path()).ok()?;
+            let inode = target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?;
+            Some(inode.to_owned())
+        })
+        .collect();
+    assert!(!open.is_empty(), "a part has sockets");
+    // Column of the state and its value for a listening socket, and column of the inode; see proc_net(5).
+    let tables = [
+        ("tcp", Some((3, "0A")), 9),
+        ("tcp6", Some((3, "0A")), 9),
+        ("udp", None, 9),
+        ("udp6", None, 9),
+        ("unix", Some((3, "00010000")), 6),
+    ];
+    let mut found = Vec::new();
+    for (table, state, inode) in tables {
+        // A kernel without IPv6 has no such table.
+        let text = fs::read_to_string(format!("{process}/net/{table}")).unwrap_or_default();
+        for line in text.lines().skip(1) {
+            let columns: Vec<_> = line.split_whitespace().collect();
+            let listens = state.is_none_or(|(column, value)| columns[column] == value);
+            if listens && open.iter().any(|open| open == columns[inode]) {
+                found.push(format!("{table}: {line}"));
+            }
+        }
+    }
+    found
+}

@@ -1,0 +1,126 @@
+//! Trace files, `baton trace show`, and `baton run` with everything embedded.
+
+use std::fs;
+use std::path::Path;
+
+use baton_tests::collector::ReceivedSpan;
+use baton_trace::stage;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::any_value::Value;
+
+use crate::support::spans::{At, Session, assert_echo};
+use crate::support::{Finished, Home, Input, Running, World, run};
+
+fn read(path: &Path) -> Vec<ReceivedSpan> {
+    let request: ExportTraceServiceRequest =
+        serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+    let groups = request.resource_spans.into_iter();
+    groups
+        .flat_map(|group| {
+            let resource = group.resource.unwrap().attributes;
+            let name = resource
+                .iter()
+                .find(|attribute| attribute.key == "service.name")
+                .unwrap();
+            let Some(Value::StringValue(service)) = name.value.clone().unwrap().value else {
+                panic!("{name:?}")
+            };
+            let spans = group.scope_spans.into_iter().flat_map(|scope| scope.spans);
+            spans
+                .map(|span| ReceivedSpan {
+                    service: service.clone(),
+                    resource: resource.clone(),
+                    span,
+                })
+                .collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+/// A waterfall has a line for the trace, one for every stage of a cold `echo`, and one for the remainder.
+#[track_caller]
+fn assert_drawn(text: &str) {
+    assert!(text.starts_with("trace "), "{text}");
+    let names: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    for def in stage::all().filter(|def| !["call", "process.stderr"].contains(&def.name)) {
+        let lines = names.iter().filter(|name| **name == def.name).count();
+        assert_eq!(lines, 1, "{}: {text}", def.name);
+    }
+    assert!(names.contains(&"remainder"), "{text}");
+}
+
+fn baton_run(home: &Home, options: &[&str], command: &[&str]) -> std::process::Command {
+    let mut baton = home.baton();
+    baton.arg("run").args(options).arg("--").args(command);
+    baton
+}
+
+fn show(home: &Home, file: &Path) -> Finished {
+    let mut show = home.baton();
+    show.args(["trace", "show"]).arg(file);
+    run(show)
+}
+
+#[test]
+fn a_trace_file_holds_every_stage_of_the_three_parts_and_draws_the_same_waterfall_again() {
+    let world = World::new();
+    let file = world.home.file("trace.json");
+    let finished = run(world.exec_with(
+        &["--trace", "--trace-json", file.to_str().unwrap()],
+        ["echo", "ok"],
+    ));
+    finished.assert_printed("ok\n");
+    assert_drawn(&finished.stderr);
+    assert_echo(&read(&file), At::File, Session::Cold, None);
+    show(&world.home, &file).assert_printed(&finished.stderr);
+}
+
+#[test]
+fn run_embeds_everything_and_draws_the_waterfall_on_stderr() {
+    let home = Home::new();
+    let file = home.file("trace.json");
+    let finished = run(baton_run(
+        &home,
+        &["--trace-json", file.to_str().unwrap()],
+        &["echo", "ok"],
+    ));
+    finished.assert_printed("ok\n");
+    assert_drawn(&finished.stderr);
+    assert_echo(&read(&file), At::File, Session::Cold, None);
+    show(&home, &file).assert_printed(&finished.stderr);
+}
+
+#[test]
+fn run_passes_the_streams_and_the_exit_code_through() {
+    let home = Home::new();
+    let script = "cat; echo told >&2; exit 42";
+    let command = baton_run(&home, &["--quiet"], &["sh", "-c", script]);
+    let finished = Running::start(command, Input::Bytes(b"asked\0\xff".to_vec())).finish();
+    assert_eq!(finished.code, 42, "{finished:?}");
+    assert_eq!(finished.stdout, b"asked\0\xff");
+    assert_eq!(finished.stderr, "told\n", "quiet means quiet");
+}
+
+#[test]
+fn run_takes_its_directory_and_needs_no_home() {
+    let home = Home::new();
+    let dir = fs::canonicalize(home.file(".")).unwrap();
+    let mut command = baton_run(&home, &["-q", "--cwd", dir.to_str().unwrap()], &["pwd", "-P"]);
+    command.env_remove("HOME").env_remove("USER");
+    run(command).assert_printed(&format!("{}\n", dir.display()));
+}
+
+#[test]
+fn run_says_why_a_command_did_not_start() {
+    let home = Home::new();
+    for (command, code, sentence) in [
+        ("no-such-command", 127, "command not found"),
+        ("/etc/passwd", 126, "not executable"),
+        ("/proc/no/such", 127, "command not found"),
+    ] {
+        run(baton_run(&home, &[], &[command])).assert_failed(code, sentence);
+    }
+}

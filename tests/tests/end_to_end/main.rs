@@ -1,0 +1,21 @@
+//! End to end: a relay, an exec-server and a client, three processes of the real binary (or the client library in this
+//! one), on loopback. Nothing else has to be installed.
+//!
+//! * `trace`: one command is one trace, whole, at a real OTLP receiver;
+//! * `files`: trace files and `baton run`;
+//! * `blind`: what the relay's two legs carry;
+//! * `refused`: bad tickets, relays, keys, lists and commands, each with its sentence;
+//! * `hostile`: what a hostile peer or file gets to show on a terminal;
+//! * `ends`: who dies, and what is left;
+//! * `volume`: no byte is lost, however many there are.
+//!
+//! Every wait has a deadline, far beyond what a loaded machine needs. `BATON_TEST_FULL=1` raises the amounts in `volume`.
+
+mod blind;
+mod ends;
+mod files;
+mod hostile;
+mod refused;
+mod support;
+mod trace;
+mod volume;

@@ -1,0 +1,424 @@
+//! Bad input of every kind: each its own sentence and exit code, nothing started, nothing hanging.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::thread;
+
+use baton_client::{Command, RunError, Seed, StartFailure, Ticket};
+use baton_proto::ExecServerId;
+use baton_tests::process::Part;
+use rustix::process::Signal;
+
+use crate::support::{Home, PATIENCE, World, run, signal};
+
+/// A file that a command makes if it is run at all.
+struct Canary(PathBuf);
+
+impl Canary {
+    fn new(home: &Home) -> Self {
+        Self(home.file("canary"))
+    }
+
+    fn command(&self) -> [&str; 2] {
+        ["touch", self.0.to_str().unwrap()]
+    }
+
+    #[track_caller]
+    fn assert_not_run(&self) {
+        assert!(!self.0.exists(), "the command was run");
+    }
+}
+
+/// Runs a command with this ticket, which must fail with this sentence before anything is started.
+#[track_caller]
+fn assert_refused(home: &Home, ticket: &str, sentence: &str) {
+    let canary = Canary::new(home);
+    run(home.exec(ticket, [""; 0], canary.command())).assert_failed(255, sentence);
+    canary.assert_not_run();
+}
+
+/// A ticket of nobody, that leads to this relay.
+fn stray_ticket(relay_url: &str) -> Ticket {
+    let seed = Seed::generate().unwrap();
+    Ticket {
+        relay_url: relay_url.into(),
+        exec_server: ExecServerId([7; 16]),
+        noise_key: *seed.client_key().unwrap().public(),
+        dial_token: seed.server_keys().unwrap().dial_token.clone(),
+    }
+}
+
+/// A port where `answer` is given every connection. Its thread ends with the test's process.
+fn port(answer: impl Fn(TcpStream) + Send + 'static) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    thread::spawn(move || listener.incoming().for_each(|socket| answer(socket.unwrap())));
+    url
+}
+
+#[test]
+fn a_ticket_that_is_none_is_told_from_a_damaged_one() {
+    let world = World::new();
+    let ticket = world.ticket.to_string();
+    let mut mistyped = ticket.clone();
+    let last = if mistyped.pop() == Some('A') { 'B' } else { 'A' };
+    mistyped.insert(mistyped.len() / 2, last);
+    for (text, sentence) in [
+        ("", "not a ticket: it starts with `baton1:`"),
+        ("nonsense", "not a ticket: it starts with `baton1:`"),
+        (&ticket[1..], "not a ticket: it starts with `baton1:`"),
+        (
+            &ticket.replace("baton1:", "baton9:"),
+            "not a ticket: it starts with `baton1:`",
+        ),
+        ("baton1:", "the ticket is damaged (checksum)"),
+        (&ticket[..ticket.len() - 1], "the ticket is damaged (checksum)"),
+        (&ticket[..ticket.len() / 2], "the ticket is damaged (checksum)"),
+        (&mistyped, "the ticket is damaged (checksum)"),
+        (&format!("{ticket}{ticket}"), "the ticket is damaged (checksum)"),
+        ("baton1:\u{1b}[31m", "the ticket is damaged (checksum)"),
+    ] {
+        assert_refused(&world.home, text, sentence);
+    }
+    let mut without = world.home.baton();
+    without.args(["exec", "--", "true"]);
+    run(without).assert_failed(255, "no ticket: pass the `ticket:` line of `baton exec-server`");
+    let mut by_environment = world.home.baton();
+    by_environment
+        .args(["exec", "--", "echo", "ok"])
+        .env("BATON_TICKET", &ticket);
+    run(by_environment).assert_printed("ok\n");
+}
+
+#[test]
+fn a_relay_url_that_is_none_is_named() {
+    let home = Home::new();
+    for (url, sentence) in [
+        ("", "is not a relay URL: expected http://host:port"),
+        (
+            "ftp://127.0.0.1:1",
+            "is not a relay URL: expected http://host:port",
+        ),
+        (
+            "http://127.0.0.1:1/path",
+            "is not a relay URL: expected http://host:port",
+        ),
+        (
+            "http://\u{1b}]0;title\u{7}",
+            "is not a relay URL: expected http://host:port",
+        ),
+        ("https://127.0.0.1:1", "TLS to the relay is not supported yet"),
+    ] {
+        assert_refused(&home, &stray_ticket(url).to_string(), sentence);
+        run(home.baton_exec_server(url)).assert_failed(255, sentence);
+    }
+}
+
+#[test]
+fn an_unreachable_relay_is_named() {
+    let home = Home::new();
+    let ticket = stray_ticket("http://127.0.0.1:1").to_string();
+    assert_refused(
+        &home,
+        &ticket,
+        "cannot reach the relay at http://127.0.0.1:1/: Connection refused",
+    );
+}
+
+#[test]
+fn a_port_that_speaks_something_else_is_no_relay() {
+    let home = Home::new();
+    let hangs_up = port(drop);
+    let speaks_http1 = port(|mut socket| {
+        let _ = socket.read(&mut [0; 1024]);
+        let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    });
+    let greets = port(|mut socket| {
+        let _ = socket.write_all(b"220 \x1b[31mmail.example ESMTP\r\n");
+        let _ = socket.read(&mut [0; 1024]);
+    });
+    for url in [hangs_up, speaks_http1, greets] {
+        assert_refused(&home, &stray_ticket(&url).to_string(), "relay");
+    }
+}
+
+#[test]
+fn a_port_that_never_answers_ends_in_a_deadline() {
+    let home = Home::new();
+    let held = std::sync::Mutex::new(Vec::new());
+    let silent = port(move |socket| held.lock().unwrap().push(socket));
+    let mut exec_server = home.exec_server(&silent);
+    assert_refused(
+        &home,
+        &stray_ticket(&silent).to_string(),
+        "no answer from the relay within 5 s",
+    );
+    await_says(
+        &exec_server,
+        "no answer from the relay within 5 s; trying again in",
+    );
+    signal(&exec_server, Signal::TERM);
+    assert!(
+        exec_server.wait(PATIENCE).unwrap().success(),
+        "it can be stopped meanwhile"
+    );
+}
+
+#[test]
+fn an_exec_server_that_is_not_there_is_told_from_a_ticket_that_does_not_fit() {
+    let mut world = World::new();
+    let home = Home::new();
+    let not_there = "the exec-server is not connected to the relay";
+    let of_nobody = Ticket {
+        exec_server: ExecServerId([7; 16]),
+        ..world.ticket.clone()
+    };
+    assert_refused(&world.home, &of_nobody.to_string(), not_there);
+    let wrong_token = Ticket {
+        dial_token: stray_ticket("http://a:1").dial_token.clone(),
+        ..world.ticket.clone()
+    };
+    assert_refused(
+        &world.home,
+        &wrong_token.to_string(),
+        "the relay refused this ticket",
+    );
+    let wrong_key = Ticket {
+        noise_key: home.public(),
+        ..world.ticket.clone()
+    };
+    assert_refused(
+        &world.home,
+        &wrong_key.to_string(),
+        "the server does not hold the key in this ticket, or the relay altered the handshake",
+    );
+    world.stop_exec_server();
+    assert_refused(&world.home, &world.ticket.to_string(), not_there);
+}
+
+#[test]
+fn a_key_that_is_not_allowed_is_told_its_line_and_the_owner_what_to_add() {
+    let world = World::new();
+    let stranger = Home::new();
+    let ticket = world.ticket.to_string();
+    let sentence = "key is not allowed: ask the exec-server's owner to add";
+    let canary = Canary::new(&stranger);
+    let refused = run(stranger.exec(&ticket, [""; 0], canary.command()));
+    refused.assert_failed(255, sentence);
+    canary.assert_not_run();
+    let line = refused
+        .stderr
+        .lines()
+        .find(|line| line.starts_with("Noise_IK_"))
+        .unwrap();
+    assert!(
+        line.starts_with(&format!("{} tester@", stranger.public())),
+        "{line}"
+    );
+    let add = format!(
+        "add this line to {}",
+        world.home.config("allowed_clients").display()
+    );
+    world.await_exec_server_says(&add);
+    world.await_exec_server_says(&format!("{} NAME clamp", stranger.public()));
+
+    // Added as it stands, it is let in without a restart.
+    let list = world.home.config("allowed_clients");
+    let allowed = fs::read_to_string(&list).unwrap();
+    fs::write(&list, format!("{allowed}{line}\n")).unwrap();
+    run(stranger.exec(&ticket, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
+    fs::write(&list, allowed).unwrap();
+    assert_refused(&stranger, &ticket, sentence);
+}
+
+#[test]
+fn without_an_allow_list_everybody_is_refused_and_the_owner_is_told() {
+    let world = World::new();
+    let owner = Home::new();
+    let mut exec_server = owner.exec_server(&format!("http://{}", world.relay_address));
+    let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
+    await_says(&exec_server, "nobody is allowed yet: add a line `key name trust`");
+    assert_refused(&world.home, &ticket, "key is not allowed");
+    await_says(&exec_server, &format!("{} NAME clamp", world.home.public()));
+}
+
+#[test]
+fn a_bad_allow_list_is_named_with_its_line() {
+    let home = Home::new();
+    let key = home.public();
+    for (list, sentence) in [
+        (
+            "# comment\n\nnonsense tester clamp\n".into(),
+            "allowed_clients:3: not a public key",
+        ),
+        (format!("{key}\n"), "allowed_clients:1: the name is missing"),
+        (
+            format!("{key} tester everything\n"),
+            "allowed_clients:1: unknown trust",
+        ),
+        (
+            format!("{key} tester clamp more\n"),
+            "allowed_clients:1: too many words",
+        ),
+    ] {
+        fs::write(home.config("allowed_clients"), list).unwrap();
+        run(home.baton_exec_server("http://127.0.0.1:1")).assert_failed(255, sentence);
+    }
+}
+
+#[test]
+fn a_bad_key_file_is_refused_before_anything_is_dialled() {
+    let home = Home::new();
+    home.allow("clamp");
+    let ticket = stray_ticket("http://127.0.0.1:1").to_string();
+    let key = home.config("client_key");
+    let mode = |mode| fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+    let exec_server = || {
+        let mut command = home.baton_exec_server("http://127.0.0.1:1");
+        command.arg("--key").arg(&key);
+        run(command)
+    };
+    for (bits, sentence) in [(0o644, "(mode 644): run chmod 600 on it"), (0o640, "(mode 640)")] {
+        mode(bits);
+        assert_refused(&home, &ticket, sentence);
+        exec_server().assert_failed(255, sentence);
+    }
+    mode(0o600);
+    for garbage in [
+        &b""[..],
+        b"garbage\n",
+        b"baton-key-v1 \x1b[31m\xff\xff",
+        &[b'x'; 5000],
+    ] {
+        fs::write(&key, garbage).unwrap();
+        assert_refused(
+            &home,
+            &ticket,
+            "is not a Baton key file: make one with `baton keygen",
+        );
+        exec_server().assert_failed(255, "is not a Baton key file");
+    }
+    fs::remove_file(&key).unwrap();
+    fs::create_dir(&key).unwrap();
+    assert_refused(&home, &ticket, "key");
+}
+
+#[test]
+fn a_key_is_made_at_first_use_with_its_public_line_and_never_overwritten() {
+    let world = World::new();
+    let home = Home::new();
+    fs::remove_dir_all(home.file(".config")).unwrap();
+    let first = run(home.exec(&world.ticket.to_string(), [""; 0], ["true"]));
+    first.assert_failed(255, "made a client key");
+    let made = fs::read(home.config("client_key")).unwrap();
+    let mode = fs::metadata(home.config("client_key"))
+        .unwrap()
+        .permissions()
+        .mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let line = first
+        .stderr
+        .lines()
+        .find(|line| line.starts_with("Noise_IK_"))
+        .unwrap();
+    assert!(line.starts_with(&home.seed().client_key().unwrap().public().to_string()));
+
+    let mut keygen = home.baton();
+    keygen.arg("keygen");
+    run(keygen).assert_failed(255, "cannot write the key file");
+    assert_eq!(fs::read(home.config("client_key")).unwrap(), made);
+    let mut keygen = home.baton();
+    keygen.arg("keygen").arg(home.file("other_key"));
+    let other = run(keygen);
+    assert_eq!(other.code, 0, "{other:?}");
+    let public = *Seed::read(&home.file("other_key"))
+        .unwrap()
+        .client_key()
+        .unwrap()
+        .public();
+    assert!(
+        other.text().starts_with(&format!("{public} tester@")),
+        "{other:?}"
+    );
+}
+
+#[test]
+fn a_command_that_cannot_start_says_why_and_exits_like_a_shell() {
+    let world = World::new();
+    let plain = world.home.file("plain");
+    fs::write(&plain, "text").unwrap();
+    let script = world.home.file("script");
+    fs::write(&script, "#!/no/such/interpreter\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let (plain, script) = (plain.to_str().unwrap(), script.to_str().unwrap());
+    for (command, code, sentence) in [
+        ("no-such-command", 127, "command not found"),
+        ("/no/such/command", 127, "command not found"),
+        ("", 127, "command not found"),
+        (plain, 126, "the command is not executable"),
+        (script, 126, "the command is not executable"),
+        ("/", 126, "the command is not executable"),
+    ] {
+        run(world.exec([command])).assert_failed(code, sentence);
+    }
+    let canary = Canary::new(&world.home);
+    for cwd in ["/no/such/dir", plain] {
+        let finished = run(world.exec_with(&["--cwd", cwd], canary.command()));
+        finished.assert_failed(255, "the working directory does not exist, is not a directory");
+    }
+    canary.assert_not_run();
+}
+
+#[test]
+fn a_nul_in_a_command_is_refused_and_the_session_goes_on() {
+    let world = World::new();
+    let canary = Canary::new(&world.home);
+    let [touch, file] = canary.command();
+    let command = || Command::new(touch).arg(file);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let client = world.client();
+        for (bad, sentence) in [
+            (command().arg("a\0b"), "an argument contains a NUL byte"),
+            (
+                command().env("A", "a\0b"),
+                "an environment variable contains a NUL byte",
+            ),
+            (
+                command().env("A=", "b"),
+                "the name of an environment variable is empty or contains '='",
+            ),
+            (
+                command().current_dir("/\0"),
+                "the working directory contains a NUL byte",
+            ),
+        ] {
+            let error = client.run(bad).await.unwrap_err();
+            let RunError::Start { failure, message } = &error else {
+                panic!("{error:?}")
+            };
+            assert_eq!((*failure, &**message), (StartFailure::Invalid, sentence));
+        }
+        let output = client.run(Command::new("echo").arg("ok")).await.unwrap();
+        assert_eq!(output.stdout, b"ok\n");
+    });
+    canary.assert_not_run();
+}
+
+#[test]
+fn two_exec_servers_cannot_hold_one_registration() {
+    let world = World::new();
+    let second = world.home.exec_server(&format!("http://{}", world.relay_address));
+    await_says(
+        &second,
+        "another exec-server with this key is registered and alive",
+    );
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+}
+
+fn await_says(part: &Part, text: &str) {
+    crate::support::poll(text, || part.stderr().contains(text).then_some(()));
+}

@@ -1,0 +1,190 @@
+//! One `baton` command from start to end, bounded in time.
+
+use std::fmt;
+use std::io::{Read, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use super::PATIENCE;
+
+/// What a command is given on stdin.
+pub(crate) enum Input {
+    /// These bytes, then the end.
+    Bytes(Vec<u8>),
+    /// Nothing, and no end.
+    Open,
+    /// Zeros for as long as they are taken.
+    Endless,
+}
+
+/// A command under way. Killed when dropped.
+pub(crate) struct Running {
+    child: Child,
+    _stdin: Option<ChildStdin>,
+    stdout: Option<JoinHandle<Vec<u8>>>,
+    stderr: Option<JoinHandle<Vec<u8>>>,
+}
+
+/// How a command ended.
+pub(crate) struct Finished {
+    /// Its exit code; 128 + N if signal N killed it.
+    pub(crate) code: i32,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+/// Runs a command without input to its end.
+pub(crate) fn run(command: Command) -> Finished {
+    Running::start(command, Input::Bytes(Vec::new())).finish()
+}
+
+impl Running {
+    pub(crate) fn start(command: Command, input: Input) -> Self {
+        let mut running = Self::start_unread(command, input);
+        running.read();
+        running
+    }
+
+    /// The same, but nobody reads its stdout before [`Running::read`].
+    pub(crate) fn start_unread(mut command: Command, input: Input) -> Self {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take();
+        let stderr = child.stderr.take().map(collect);
+        match input {
+            Input::Open => {}
+            Input::Bytes(bytes) => feed(stdin.take(), move |pipe| {
+                // A command that reads no more has its reason.
+                let _ = pipe.write_all(&bytes);
+            }),
+            Input::Endless => feed(
+                stdin.take(),
+                |pipe| while pipe.write_all(&[0; 64 * 1024]).is_ok() {},
+            ),
+        }
+        Self {
+            child,
+            _stdin: stdin,
+            stdout: None,
+            stderr,
+        }
+    }
+
+    /// Reads its stdout from now on.
+    pub(crate) fn read(&mut self) {
+        self.stdout = self.child.stdout.take().map(collect);
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub(crate) fn finish(mut self) -> Finished {
+        let ended = self.ends();
+        if !ended {
+            self.child.kill().unwrap();
+        }
+        let status = self.child.wait().unwrap();
+        let take = |thread: &mut Option<JoinHandle<Vec<u8>>>| {
+            thread
+                .take()
+                .map_or_else(Vec::new, |thread| thread.join().unwrap())
+        };
+        let finished = Finished {
+            code: status
+                .code()
+                .or(status.signal().map(|signal| 128 + signal))
+                .unwrap(),
+            stdout: take(&mut self.stdout),
+            stderr: String::from_utf8_lossy(&take(&mut self.stderr)).into_owned(),
+        };
+        assert!(ended, "did not end within {PATIENCE:?}: {finished:?}");
+        finished
+    }
+
+    fn ends(&self) -> bool {
+        let pidfd = pidfd_open(Pid::from_child(&self.child), PidfdFlags::empty()).unwrap();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let mut fds = [PollFd::from_borrowed_fd(pidfd.as_fd(), PollFlags::IN)];
+            match rustix::event::poll(&mut fds, Some(&Timespec::try_from(left).unwrap())) {
+                Err(rustix::io::Errno::INTR) => {}
+                ready => return ready.unwrap() > 0,
+            }
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Fails only if it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Finished {
+    /// Its stdout as text.
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap()
+    }
+
+    /// It failed with `code`, said `sentence` and nothing on stdout, and nothing that steers a terminal.
+    #[track_caller]
+    pub(crate) fn assert_failed(&self, code: i32, sentence: &str) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert!(self.stderr.contains(sentence), "no {sentence:?} in {self:?}");
+        assert!(self.stdout.is_empty(), "{self:?}");
+        assert!(!self.stderr.contains("panicked"), "{self:?}");
+        assert_printable(&self.stderr);
+    }
+
+    /// It succeeded with exactly this on stdout.
+    #[track_caller]
+    pub(crate) fn assert_printed(&self, stdout: &str) {
+        assert_eq!((self.code, self.text()), (0, stdout), "{self:?}");
+    }
+}
+
+/// No control character but line feeds.
+#[track_caller]
+pub(crate) fn assert_printable(text: &str) {
+    let steers = text.chars().find(|c| c.is_control() && *c != '\n');
+    assert_eq!(steers, None, "{text:?}");
+}
+
+impl fmt::Debug for Finished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = &self.stdout[..self.stdout.len().min(1000)];
+        f.debug_struct("Finished")
+            .field("code", &self.code)
+            .field("stdout", &String::from_utf8_lossy(shown))
+            .field("stderr", &self.stderr)
+            .finish()
+    }
+}
+
+fn collect(mut pipe: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        pipe.read_to_end(&mut all).unwrap();
+        all
+    })
+}
+
+fn feed(pipe: Option<ChildStdin>, write: impl FnOnce(&mut ChildStdin) + Send + 'static) {
+    let mut pipe = pipe.unwrap();
+    thread::spawn(move || write(&mut pipe));
+}
