@@ -18,7 +18,7 @@ const CHUNK: usize = 64 * 1024;
 /// what tonic encodes ahead (32 KiB and a chunk).
 const BOUND: usize = STREAM_WINDOW as usize + SEND_BUFFER + 4 * CHUNK;
 
-/// Chunks without end, counted as they are taken.
+/// Chunks as good as without end (a broken window must not take the machine's memory), counted as they are taken.
 fn endless() -> (impl Stream<Item = Bytes> + Send + 'static, Arc<AtomicUsize>) {
     let produced = Arc::new(AtomicUsize::new(0));
     let count = produced.clone();
@@ -26,7 +26,7 @@ fn endless() -> (impl Stream<Item = Bytes> + Send + 'static, Arc<AtomicUsize>) {
         count.fetch_add(CHUNK, Ordering::Relaxed);
         Bytes::from(vec![0x5a; CHUNK])
     });
-    (chunks, produced)
+    (chunks.take(64 * BOUND / CHUNK), produced)
 }
 
 /// Waits until the window is full, moves bulk over the same session, and looks whether the producer got any further

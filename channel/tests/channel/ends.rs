@@ -4,11 +4,14 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use baton_channel::mux::code;
+use baton_proto::channel::Head;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Status};
 
+use crate::support::raw::RawSession;
 use crate::support::service::{Mounted, answer};
 use crate::support::{Gone, RunningRelay, Stack, guard, within};
 
@@ -142,6 +145,30 @@ async fn a_handler_that_fails_before_it_reads_ends_a_request_that_never_would() 
     let refused = within(stack.caller().client_streaming("/test/No", requests)).await;
     assert_eq!(refused.unwrap_err().code(), Code::Aborted);
     within(keep.closed()).await;
+}
+
+#[tokio::test]
+async fn a_call_given_up_in_the_message_that_opens_it_leaves_no_handler() {
+    let (service, mut handlers) = hanging();
+    let stack = Stack::start(service).await;
+    let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+    let head = |path: &str| Head {
+        path: path.into(),
+        ..Head::default()
+    };
+    let now = Instant::now();
+    let id = client.mux.open(now, &head("/test/Hang"), None).unwrap();
+    let mut frames = client.frames();
+    client.mux.reset(id, code::CANCELLED);
+    frames.extend(client.frames());
+    client.send(&frames).await;
+
+    let after = client.mux.open(now, &head("/test/Unknown"), None).unwrap();
+    client.flush().await;
+    within(client.response(after)).await;
+    if let Ok(gone) = handlers.try_recv() {
+        gone.wait().await;
+    }
 }
 
 /// Reset reaches the server before, with and after the moment in which a handler starts.

@@ -180,7 +180,7 @@ impl RawServer {
     }
 }
 
-/// The server's end of a session, its multiplexer driven by the test.
+/// One end of a session, its multiplexer driven by the test.
 pub(crate) struct RawSession {
     end: RawEnd,
     transport: Transport,
@@ -188,14 +188,56 @@ pub(crate) struct RawSession {
 }
 
 impl RawSession {
+    /// The client's end.
+    pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> Self {
+        let (end, transport) = dial(ticket, key).await;
+        Self {
+            end,
+            transport,
+            mux: Mux::new(Role::Client, Instant::now()),
+        }
+    }
+
+    /// Seals and sends frames as one message.
+    pub(crate) async fn send(&mut self, plaintext: &[u8]) {
+        let mut message = BytesMut::new();
+        self.transport.seal(plaintext, &mut message).unwrap();
+        self.end.send(message.freeze()).await;
+    }
+
+    /// What is queued, as frames.
+    pub(crate) fn frames(&mut self) -> Vec<u8> {
+        let mut plaintext = Vec::new();
+        self.mux.transmit(Anchor::now(), &mut plaintext);
+        self.mux.sealed(Instant::now());
+        plaintext
+    }
+
+    /// Takes in the next message.
+    async fn receive(&mut self) {
+        let message = self.end.next().await;
+        let plaintext = self.transport.open(&message).unwrap().freeze();
+        let stamp = RelayStamp::default();
+        self.mux
+            .handle(Anchor::now(), Instant::now(), stamp, plaintext)
+            .unwrap();
+    }
+
+    /// Waits for the head of a response.
+    pub(crate) async fn response(&mut self, id: StreamId) -> Head {
+        loop {
+            if let Some(head) = self.mux.take_head(id) {
+                return head;
+            }
+            self.receive().await;
+        }
+    }
+
     /// Sends what is queued.
     pub(crate) async fn flush(&mut self) {
-        let mut plaintext = Vec::new();
-        while self.mux.transmit(Anchor::now(), &mut plaintext) {
-            let mut message = BytesMut::new();
-            self.transport.seal(&plaintext, &mut message).unwrap();
-            self.mux.sealed(Instant::now());
-            self.end.send(message.freeze()).await;
+        while self.mux.wants_transmit() {
+            let frames = self.frames();
+            self.send(&frames).await;
         }
     }
 
@@ -207,12 +249,7 @@ impl RawSession {
                     return id;
                 }
             }
-            let message = self.end.next().await;
-            let plaintext = self.transport.open(&message).unwrap().freeze();
-            let stamp = RelayStamp::default();
-            self.mux
-                .handle(Anchor::now(), Instant::now(), stamp, plaintext)
-                .unwrap();
+            self.receive().await;
             self.flush().await;
         }
     }
