@@ -173,7 +173,7 @@ mod tests {
             (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| collector.endpoint().to_owned())
         });
         let exporter = Exporter::new(Side::Client, settings.unwrap().unwrap()).unwrap();
-        exporter.record(&CallRecord {
+        exporter.record(CallRecord {
             side: Side::Client,
             context: TraceContext::new_root(true).with_span(random_span_id()),
             parent: None,

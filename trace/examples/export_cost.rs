@@ -47,7 +47,7 @@ fn measure(side: Side) -> Result<(), Box<dyn std::error::Error>> {
     let mut pushing = Duration::ZERO;
     for nth in 1..=RECORDS {
         let started = Instant::now();
-        exporter.record(&record);
+        exporter.record(record.clone());
         pushing += started.elapsed();
         if nth % 500 == 0 {
             // Slower than the exporter, as real calls are: nothing is to be dropped here.

@@ -8,7 +8,7 @@ use crate::record::CallRecord;
 /// Takes finished records. Called on the data path's thread: must neither block nor wait.
 pub trait Sink: Send + Sync {
     /// Takes one record.
-    fn record(&self, record: &CallRecord);
+    fn record(&self, record: CallRecord);
 }
 
 /// A handle to the sinks of one part; cheap to clone.
@@ -34,7 +34,7 @@ impl Recorder {
     }
 
     /// Hands a record on.
-    pub fn finish(&self, record: &CallRecord) {
+    pub fn finish(&self, record: CallRecord) {
         if let Some(sink) = &self.sink {
             sink.record(record);
         }
@@ -68,10 +68,10 @@ impl Collected {
 }
 
 impl Sink for Collected {
-    fn record(&self, record: &CallRecord) {
+    fn record(&self, record: CallRecord) {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if records.len() < Self::MAX {
-            records.push(record.clone());
+            records.push(record);
         }
     }
 }

@@ -164,8 +164,8 @@ fn client_and_server_together_export_every_stage_exactly_once() {
     let context = TraceContext::new_root(true);
     let client = exporter(Side::Client, address, &[]);
     let server = exporter(Side::Server, address, &[]);
-    client.record(&record(Side::Client, &context));
-    server.record(&record(Side::Server, &context));
+    client.record(record(Side::Client, &context));
+    server.record(record(Side::Server, &context));
     let (by_client, by_server) = (client.shutdown(AT_ONCE), server.shutdown(AT_ONCE));
 
     let spans = receiver.spans();
@@ -210,7 +210,7 @@ fn client_and_server_together_export_every_stage_exactly_once() {
 fn every_resource_names_its_host_and_instance_and_the_relays_its_reporter() {
     let (receiver, address) = Receiver::start();
     let client = exporter(Side::Client, address, &[]);
-    client.record(&record(Side::Client, &TraceContext::new_root(true)));
+    client.record(record(Side::Client, &TraceContext::new_root(true)));
     client.shutdown(AT_ONCE);
     let (client, relay) = (
         receiver.resource("baton-client"),
@@ -231,7 +231,7 @@ fn every_resource_names_its_host_and_instance_and_the_relays_its_reporter() {
 fn only_sampled_records_are_exported() {
     let (receiver, address) = Receiver::start();
     let client = exporter(Side::Client, address, &[]);
-    client.record(&record(Side::Client, &TraceContext::new_root(false)));
+    client.record(record(Side::Client, &TraceContext::new_root(false)));
     assert_eq!(
         client.shutdown(AT_ONCE),
         ShutdownReport {
@@ -251,7 +251,7 @@ fn a_full_batch_is_sent_without_waiting_for_the_delay() {
     ];
     let client = exporter(Side::Client, address, &batch);
     for _ in 0..10 {
-        client.record(&record(Side::Client, &TraceContext::new_root(true)));
+        client.record(record(Side::Client, &TraceContext::new_root(true)));
     }
     let started = Instant::now();
     while receiver.spans().is_empty() {
@@ -270,7 +270,7 @@ fn shutdown_is_quick_inside_a_current_thread_runtime() {
         .unwrap();
     runtime.block_on(async {
         let client = exporter(Side::Client, address, &[]);
-        client.record(&record(Side::Client, &TraceContext::new_root(true)));
+        client.record(record(Side::Client, &TraceContext::new_root(true)));
         let started = Instant::now();
         assert!(client.shutdown(AT_ONCE).exported > 0);
         assert!(
@@ -291,7 +291,7 @@ fn a_collector_that_is_briefly_unavailable_gets_the_spans_and_one_that_refuses_d
         .unwrap()
         .push(Status::unavailable("starting"));
     let client = exporter(Side::Client, receiver.serve(), &[]);
-    client.record(&record(Side::Client, &TraceContext::new_root(true)));
+    client.record(record(Side::Client, &TraceContext::new_root(true)));
     let report = client.shutdown(AT_ONCE);
     assert!(report.exported > 0 && report.dropped == 0, "{report}");
 
@@ -306,7 +306,7 @@ fn a_collector_that_is_briefly_unavailable_gets_the_spans_and_one_that_refuses_d
         receiver.serve(),
         &[("OTEL_EXPORTER_OTLP_HEADERS", "x-token=a%20b")],
     );
-    client.record(&record(Side::Client, &TraceContext::new_root(true)));
+    client.record(record(Side::Client, &TraceContext::new_root(true)));
     let report = client.shutdown(AT_ONCE);
     assert!(report.exported == 0 && report.dropped > 0, "{report}");
     assert_eq!(*receiver.tokens.lock().unwrap(), ["a b"]);
@@ -319,7 +319,7 @@ fn spans_that_the_collector_rejects_are_not_called_exported() {
         ..Receiver::default()
     };
     let client = exporter(Side::Client, receiver.serve(), &[]);
-    client.record(&record(Side::Client, &TraceContext::new_root(true)));
+    client.record(record(Side::Client, &TraceContext::new_root(true)));
     let report = client.shutdown(AT_ONCE);
     assert_eq!(
         (report.exported + 3, report.dropped),
@@ -333,7 +333,7 @@ fn check_dead(address: SocketAddr) {
     let client = exporter(Side::Client, address, &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "50")]);
     let one = record(Side::Client, &TraceContext::new_root(true));
     for _ in 0..20 {
-        client.record(&one);
+        client.record(one.clone());
     }
     let started = Instant::now();
     let report = client.shutdown(BOUND);
@@ -354,7 +354,7 @@ fn check_dead(address: SocketAddr) {
             dropped: owed
         }
     );
-    client.record(&one);
+    client.record(one.clone());
     let later = client.shutdown(Duration::ZERO);
     assert_eq!(
         later.dropped,
@@ -393,7 +393,7 @@ fn beyond_the_queue_spans_are_dropped_and_counted() {
         &TraceContext::new_root(true).with_span(random_span_id()),
     );
     for _ in 0..10 {
-        client.record(&one);
+        client.record(one.clone());
     }
     let report = client.shutdown(AT_ONCE);
     assert!(report.dropped > 0 && report.exported > 0, "{report}");

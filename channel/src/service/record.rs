@@ -90,11 +90,11 @@ impl Recording {
             .map_or_else(Default::default, |stream| stream.measured());
         let observer = draft.observer.take();
         let record = draft.build(&stamps, timings, clock, Instant::now(), status);
-        self.recorder.finish(&record);
         if let Some(observer) = observer {
             // The caller may have lost interest.
-            let _ = observer.send(record);
+            let _ = observer.send(record.clone());
         }
+        self.recorder.finish(record);
     }
 }
 

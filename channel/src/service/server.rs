@@ -136,7 +136,7 @@ impl Drop for Serving {
         let recorder = self.stream.shared().recorder();
         let status = self.stream.cut_short().code().into();
         if let (_, Some(draft)) = finish.into_drafts(status, recorder.is_on()) {
-            recorder.finish(&draft.record);
+            recorder.finish(draft.record);
         }
     }
 }

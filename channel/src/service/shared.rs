@@ -378,7 +378,7 @@ impl Shared {
                 }
                 Event::Answered(id, sent) => {
                     if let Some(draft) = state.calls.remove(&id).and_then(|call| call.draft) {
-                        self.recorder.finish(&draft.complete(&sent));
+                        self.recorder.finish(draft.complete(&sent));
                     }
                 }
                 Event::GoAway(go_away::Reason::NotAllowed) => {

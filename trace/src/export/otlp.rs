@@ -16,7 +16,7 @@
 //! ```
 //!
 //! The SDK's batch processor takes spans one by one, drops in silence beyond its queue, and leaves a flush to a
-//! dead collector to its own time. This one takes whole records, a clone and a push each, and does the rest on its
+//! dead collector to its own time. This one takes whole records, a push each, and does the rest on its
 //! own thread (`worker`), where plain stages are encoded straight into the request (`wire`). With
 //! `opentelemetry-otlp` the exporters of one execution took 33 µs of CPU time; this way they take 9
 //! (`examples/export_cost.rs`).
@@ -38,6 +38,7 @@ use crate::limits::{EXPORT_ABANDONED_GRACE, EXPORT_SHUTDOWN_MAX};
 use crate::record::{CallRecord, Side};
 use crate::recorder::Sink;
 use crate::stage;
+use nix::sys::signal::SigSet;
 
 /// Exports the records of one part. Only sampled records are taken.
 #[derive(Debug)]
@@ -96,6 +97,9 @@ impl Exporter {
         thread::Builder::new()
             .name("baton-otlp".to_owned())
             .spawn(move || {
+                // `posix_spawn` blocks signals in the thread that calls it, and a SIGCHLD then picks any other: this one
+                // would wake for every child of an exec-server, to no end.
+                let _ = SigSet::all().thread_block();
                 let _ended_when_dropped = guard;
                 runtime.block_on(worker::run(&for_thread, &settings, collector));
                 runtime.shutdown_background();
@@ -121,7 +125,7 @@ impl Exporter {
 }
 
 impl Sink for Exporter {
-    fn record(&self, record: &CallRecord) {
+    fn record(&self, record: CallRecord) {
         if record.context.is_sampled() {
             self.shared.push(record);
         }

@@ -64,11 +64,10 @@ impl Shared {
     }
 
     /// Takes one record; beyond the bound, or once closed, only counts it.
-    pub(super) fn push(&self, record: &CallRecord) {
+    pub(super) fn push(&self, record: CallRecord) {
         self.owed
-            .fetch_add(layout::owed_len(record) as u64, Ordering::Relaxed);
+            .fetch_add(layout::owed_len(&record) as u64, Ordering::Relaxed);
         let stages = record.stages.len() + 1;
-        let record = record.clone();
         let mut queue = self.queue();
         if queue.closed || queue.stages + stages > self.queue_stages {
             return;
@@ -222,7 +221,7 @@ mod tests {
         let shared = Shared::new(&settings);
         let mut fake = Fake::default();
         for _ in 0..3 {
-            shared.push(&call());
+            shared.push(call());
         }
         shared.close(Instant::now() + Duration::from_secs(60));
         run(&shared, &settings, &mut fake).await;
@@ -238,7 +237,7 @@ mod tests {
             refuses: 1,
             ..Fake::default()
         };
-        shared.push(&call());
+        shared.push(call());
         shared.close(Instant::now() + Duration::from_secs(60));
         run(&shared, &settings, &mut fake).await;
         assert_eq!(shared.counts(), (4, 1));
@@ -252,7 +251,7 @@ mod tests {
             stalls: true,
             ..Fake::default()
         };
-        shared.push(&call());
+        shared.push(call());
         shared.close(tokio::time::Instant::now().into_std() + Duration::from_secs(2));
         let given_up = tokio::time::timeout(Duration::from_secs(3), run(&shared, &settings, &mut fake)).await;
         assert!(given_up.is_ok());
@@ -264,11 +263,11 @@ mod tests {
         let settings = settings(&[("OTEL_BSP_MAX_QUEUE_SIZE", "10")]);
         let shared = Shared::new(&settings);
         for _ in 0..5 {
-            shared.push(&call());
+            shared.push(call());
         }
         assert_eq!(shared.take().len(), 1);
         shared.close(Instant::now());
-        shared.push(&call());
+        shared.push(call());
         assert_eq!(shared.take().len(), 0);
         assert_eq!(shared.counts(), (0, 30));
     }
