@@ -1,0 +1,304 @@
+#!/usr/bin/env python3
+"""Runs one command on a Baton exec-server, as `baton exec` does.
+
+It shares no code with Baton and uses nothing that is not in docs/PROTOCOL.md, so that the document is proven by it.
+The flow: `Session` dials, shakes hands and carries frames (sections 3 to 5), `Call` is one Exec/Run on it (sections 6 to 8).
+It pings once, so a call that is silent for 35 s is beyond it.
+"""
+
+import argparse
+import json
+import os
+import queue
+import secrets
+import struct
+import sys
+import time
+import urllib.parse
+
+import grpc
+from noise.connection import Keypair, NoiseConnection
+
+from wire import (SUITE, Malformed, Message, Ticket, field, fixed64, frame, noise_private, prologue, read_seed, span_id,
+                  unbase64)
+
+HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY = range(1, 9)
+SESSION, STREAM = 0, 1
+WINDOW = 1 << 20
+DATA_CHUNK = 16 * 1024
+CREDIT_BATCH = WINDOW // 8
+ACK_BATCH = 128 * 1024
+GO_AWAY_REASONS = ["UNSPECIFIED", "SHUTDOWN", "NOT_ALLOWED", "PROTOCOL_ERROR", "LIMIT_EXCEEDED"]
+EXEC_ERRORS = ["UNSPECIFIED", "COMMAND_NOT_FOUND", "NOT_EXECUTABLE", "BAD_CWD", "INVALID_START", "INVALID_STDIN",
+               "CONFLICT", "LOST", "SPAWN_FAILED", "TOO_MANY_PROCESSES", "INVALID_ACK"]
+STAGES = {9: "relay.queue", 10: "relay.forward", 11: "server.open", 12: "server.queue", 13: "rpc", 14: "terminal.queue",
+          15: "terminal.seal", 32: "process", 33: "process.spawn", 34: "process.first_output", 35: "process.stdout",
+          36: "process.stderr", 37: "process.wait", 38: "process.close"}
+PROCESS_STAGE = 32
+
+
+class Failure(Exception):
+    """Ends the client with a sentence and an exit code."""
+
+    def __init__(self, text, code=255):
+        super().__init__(text)
+        self.code = code
+
+
+class Session:
+    """An established Noise session through the relay."""
+
+    def __init__(self, ticket, private_key, timeout):
+        session_id = secrets.token_bytes(16)
+        self.noise = NoiseConnection.from_name(SUITE.encode())
+        self.noise.set_as_initiator()
+        self.noise.set_prologue(prologue(ticket.exec_server_id, session_id))
+        self.noise.set_keypair_from_private_bytes(Keypair.STATIC, private_key)
+        self.noise.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, ticket.noise_key)
+        self.noise.start_handshake()
+        self.clock = None
+        self.stamp = (0, 0)
+        self.outbox = queue.SimpleQueue()
+        self.outbox.put(field(1, bytes(self.noise.write_message())))
+        sent = time.time_ns()
+        # No serializers: grpc passes the bytes of each message through.
+        self.channel = grpc.insecure_channel(ticket.authority(), options=[("grpc.enable_http_proxy", 0)])
+        self.frames = self.channel.stream_stream("/baton.relay.v1.Relay/Dial")(
+            iter(self.outbox.get, None),
+            metadata=[("baton-exec-server-id", ticket.exec_server_id.hex()),
+                      ("baton-session-id", session_id.hex()),
+                      ("baton-dial-token", ticket.dial_token.hex())],
+            timeout=timeout + 5)
+        try:
+            hello = Message(self.noise.read_message(self.next_noise()))
+        except (StopIteration, grpc.RpcError) as error:
+            said = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.RpcError) else "it hung up"
+            raise Failure(f"no session: {said}") from None
+        self.epoch = hello.last(1)
+        self.sample(sent, hello.last(2, 0), hello.last(3, 0))
+
+    def next_noise(self):
+        outer = Message(next(self.frames))
+        self.stamp = (outer.last(2, 0), outer.last(3, 0))
+        return outer.last(1)
+
+    def sample(self, t0, t1, t2):
+        """Clock offset and its error bound; the sample with the least round trip is kept."""
+        t3 = time.time_ns()
+        error = ((t3 - t0) - (t2 - t1)) // 2
+        if error >= 0 and (self.clock is None or error < self.clock["error_ns"]):
+            self.clock = {"offset_ns": ((t1 - t0) + (t2 - t3)) // 2, "error_ns": error}
+
+    def send(self, plaintext):
+        self.outbox.put(field(1, bytes(self.noise.encrypt(plaintext))))
+
+    def inner_frames(self):
+        """Every frame that arrives: type, end flag, stream, body."""
+        while True:
+            try:
+                message = bytes(self.noise.decrypt(self.next_noise()))
+            except StopIteration:
+                raise Failure("the session ended") from None
+            except grpc.RpcError as error:
+                raise Failure(f"the session ended: {error.details()}") from None
+            at = 0
+            while at < len(message):
+                kind, flags, size, stream = struct.unpack_from(">BBHI", message, at)
+                yield kind, flags & 1, stream, message[at + 8:at + 8 + size]
+                at += 8 + size
+
+    def close(self):
+        """Half-closes the outer stream and waits until the relay has ended the other half."""
+        self.outbox.put(None)
+        try:
+            for _ in self.frames:
+                pass
+        except grpc.RpcError:
+            pass
+        self.channel.close()
+
+
+class Call:
+    """One call of Exec/Run: section 7."""
+
+    def __init__(self, session, args):
+        self.session, self.args = session, args
+        self.credit, self.consumed, self.unacknowledged = WINDOW, 0, 0
+        self.pending, self.half_close = bytearray(), False
+        self.received, self.seq, self.status = {1: 0, 2: 0}, 0, {}
+        self.stdout, self.exit_code, self.carrier = bytearray(), None, b""
+        self.timings, self.terminal_stamp = None, (0, 0)
+
+    def request(self, number, message):
+        """Queues one RunRequest behind gRPC's 5-byte prefix."""
+        message = field(number, message)
+        self.pending += struct.pack(">BI", 0, len(message)) + message
+
+    def flush(self):
+        """Sends what the credit allows."""
+        while self.pending and self.credit:
+            chunk = bytes(self.pending[:min(DATA_CHUNK, self.credit)])
+            del self.pending[:len(chunk)]
+            self.credit -= len(chunk)
+            self.session.send(frame(DATA, STREAM, chunk))
+        if self.half_close and not self.pending:
+            self.half_close = False
+            self.session.send(frame(DATA, STREAM, end=True))
+
+    def start(self):
+        args = self.args
+        milliseconds = time.time_ns() // 1_000_000
+        process_id = bytearray(milliseconds.to_bytes(6, "big") + secrets.token_bytes(10))
+        process_id[6], process_id[8] = process_id[6] & 0x0F | 0x70, process_id[8] & 0x3F | 0x80
+        start = field(1, bytes(process_id)) + field(2, self.session.epoch)
+        start += b"".join(field(3, argument) for argument in args.command)
+        start += field(7, args.stdin)
+        metadata = field(2, field(1, "traceparent") + field(2, args.traceparent))
+        head = field(1, "/baton.exec.v1.Exec/Run") + metadata
+        head += field(3, int(args.timeout * 1e9)) + field(4, args.timings)
+        ping = field(1, 1) + fixed64(2, time.time_ns())
+        self.session.send(frame(PING, SESSION, ping) + frame(HEAD, STREAM, head))
+        self.request(1, start)
+        if args.stdin:
+            offset = 0
+            while data := sys.stdin.buffer.read(64 * 1024):
+                self.request(2, field(1, offset) + field(2, data))
+                offset += len(data)
+            self.request(3, field(1, offset))
+        self.flush()
+
+    def run(self):
+        """Runs the command and returns its exit code."""
+        self.start()
+        body = bytearray()
+        for kind, end, stream, data in self.session.inner_frames():
+            if kind == PING:
+                message = Message(data)
+                now = time.time_ns()
+                times = fixed64(2, message.last(2, 0)) + fixed64(3, now) + fixed64(4, now)
+                self.session.send(frame(PONG, SESSION, field(1, message.last(1, 0)) + times))
+            elif kind == PONG:
+                message = Message(data)
+                self.session.sample(message.last(2, 0), message.last(3, 0), message.last(4, 0))
+            elif kind == GO_AWAY:
+                reason = Message(data).last(1, 0)
+                raise Failure("the exec-server said " + GO_AWAY_REASONS[min(reason, 5)])
+            elif stream != STREAM:
+                raise Failure(f"a frame of type {kind} on stream {stream}")
+            elif kind == HEAD:
+                self.take_metadata(Message(data).get(2, []))
+            elif kind == DATA:
+                self.terminal_stamp = self.session.stamp
+                body += data
+                self.grant(len(data))
+                while len(body) >= 5 and len(body) >= 5 + (size := struct.unpack_from(">I", body, 1)[0]):
+                    self.event(Message(bytes(body[5:5 + size])))
+                    del body[:5 + size]
+            elif kind == CREDIT:
+                self.credit += struct.unpack(">I", data)[0]
+            elif kind == RESET:
+                raise Failure(f"the call was reset with gRPC status {struct.unpack('>I', data)[0]}")
+            elif kind == TRAILERS:
+                message = Message(data)
+                self.take_metadata(message.get(1, []))
+                self.timings = Message(message.last(2))
+                return self.finish()
+            self.flush()
+
+    def take_metadata(self, entries):
+        for entry in map(Message, entries):
+            self.status[entry.last(1).decode()] = entry.last(2).decode()
+
+    def grant(self, size):
+        """Gives credit back for bytes that were consumed: exactly those, now and then."""
+        self.consumed += size
+        if self.consumed >= CREDIT_BATCH:
+            self.session.send(frame(CREDIT, STREAM, struct.pack(">I", self.consumed)))
+            self.consumed = 0
+
+    def event(self, event):
+        if event.last(1, 0) != self.seq + 1:
+            raise Failure("an event is missing")
+        self.seq += 1
+        if 3 in event:
+            output = Message(event.last(3))
+            stream, data = output.last(1, 0), output.last(2)
+            self.received[stream] += len(data)
+            self.unacknowledged += len(data)
+            target = sys.stdout if stream == 1 else sys.stderr
+            target.buffer.write(data)
+            target.buffer.flush()
+            if stream == 1 and self.args.check_trace:
+                self.stdout += data
+            if self.unacknowledged >= ACK_BATCH:
+                self.unacknowledged = 0
+                self.request(4, field(1, self.seq))
+        elif 4 in event:
+            exited = Message(event.last(4))
+            self.exit_code = 128 + Message(exited.last(2)).last(1, 0) if 2 in exited else exited.last(1, 0)
+            self.carrier = Message(exited.last(4)).last(1)
+            self.half_close = True
+        elif 5 in event:
+            closed = Message(event.last(5))
+            if (closed.last(2, 0), closed.last(3, 0)) != (self.received[1], self.received[2]):
+                raise Failure("output is missing")
+
+    def finish(self):
+        if self.args.timings:
+            self.print_timings()
+        code = int(self.status.get("grpc-status", 2))
+        if code != 0:
+            kind = Message(unbase64(self.status.get("grpc-status-details-bin", "").rstrip("="))).last(1, 0)
+            text = urllib.parse.unquote(self.status.get("grpc-message", ""))
+            raise Failure(f"{EXEC_ERRORS[kind]} (gRPC status {code}): {text}", {1: 127, 2: 126}.get(kind, 255))
+        if self.exit_code is None:
+            raise Failure("the response ended before the command")
+        if self.args.check_trace:
+            self.check_trace()
+        return self.exit_code
+
+    def check_trace(self):
+        """The child and the terminal event name the span that we derive."""
+        _, trace, envelope, flags = self.args.traceparent.split("-")
+        process = span_id(bytes.fromhex(trace), bytes.fromhex(envelope), PROCESS_STAGE).hex()
+        if self.stdout.decode().split() != [f"00-{trace}-{process}-{flags}"]:
+            raise Failure(f"the child saw {self.stdout.decode()!r}, not span {process}")
+        if self.carrier.hex() != trace + process + flags:
+            raise Failure(f"the exit carried {self.carrier.hex()}, not span {process}")
+
+    def print_timings(self):
+        stages = [{"stage": STAGES.get(stage.last(1, 0), stage.last(1, 0)), "start_ns": stage.last(2, 0),
+                   "duration_ns": stage.last(3, 0), "attempt": stage.last(4, 0)}
+                  for stage in map(Message, self.timings.get(2, []))]
+        queue_ns, forward_ns = self.terminal_stamp
+        print(json.dumps({"received_unix_ns": self.timings.last(1, 0), "stages": stages, "clock": self.session.clock,
+                          "terminal_relay": {"queue_ns": queue_ns, "forward_ns": forward_ns}}), file=sys.stderr)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--ticket", default=os.environ.get("BATON_TICKET"), help="default: $BATON_TICKET")
+    parser.add_argument("--key", required=True, help="key file, as `baton keygen` writes it")
+    parser.add_argument("--stdin", action="store_true", help="send standard input")
+    parser.add_argument("--timings", action="store_true", help="print the server's stages as a line of JSON on stderr")
+    parser.add_argument("--traceparent", help="default: a new, sampled trace")
+    parser.add_argument("--check-trace", action="store_true", help="the command prints $TRACEPARENT: check it")
+    parser.add_argument("--timeout", type=float, default=30, help="the call's deadline in seconds (30)")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD")
+    args = parser.parse_args()
+    args.command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    args.traceparent = args.traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-03"
+    try:
+        ticket = Ticket.parse(args.ticket or "")
+        session = Session(ticket, noise_private(read_seed(args.key)), args.timeout)
+        try:
+            return Call(session, args).run()
+        finally:
+            session.close()
+    except (Failure, Malformed) as failure:
+        print(f"client.py: {failure}", file=sys.stderr)
+        return getattr(failure, "code", 255)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,164 @@
+#!/usr/bin/env bash
+# An independent client against a real relay and a real exec-server, on loopback, with keys of its own.
+#
+#   bash tests/interop/run.sh target/debug/baton
+#
+# Ends by itself within a minute. Needs python3 with venv and pip; without them it says so and exits with 0.
+set -euo pipefail
+if [ $# != 1 ] || [ ! -x "$1" ]; then
+    echo "usage: bash tests/interop/run.sh PATH-OF-THE-BATON-BINARY" >&2
+    exit 2
+fi
+baton=$(realpath "$1")
+here=$(cd "$(dirname "$0")" && pwd)
+skip() { echo "skipped: $1"; exit 0; }
+command -v python3 >/dev/null || skip 'there is no python3'
+python3 -c 'import ensurepip, venv' 2>/dev/null || skip 'python3 has no venv or no pip'
+
+work=$(mktemp -d)
+children=()
+cleanup() {
+    [ ${#children[@]} = 0 ] || kill "${children[@]}" 2>/dev/null || true
+    wait
+    rm -rf "$work"
+}
+trap cleanup EXIT
+export HOME="$work/home" PYTHONDONTWRITEBYTECODE=1
+unset XDG_CONFIG_HOME BATON_TICKET BATON_LOG TRACEPARENT TRACESTATE BAGGAGE OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+mkdir "$HOME"
+
+python3 -m venv "$work/venv"
+python="$work/venv/bin/python"
+timeout 40 "$work/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$here/requirements.txt" ||
+    { echo 'the requirements could not be installed' >&2; exit 1; }
+
+# wait_for FILE PATTERN: what follows the pattern in the first line that has it.
+wait_for() {
+    local line
+    for _ in {1..100}; do
+        line=$(sed -n "s/^$2//p" "$1" | head -n 1)
+        [ -z "$line" ] || { echo "$line"; return; }
+        sleep 0.1
+    done
+    echo "no line like '$2' came; what did:" >&2
+    cat "$work"/*.log >&2
+    return 1
+}
+
+# The exec-server has the seed of the document's example, so that its ticket can be predicted.
+(umask 077 && echo 'baton-key-v1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8' >"$work/server-key")
+"$baton" keygen "$work/key" >"$work/public.log" 2>&1
+"$baton" keygen "$work/stranger" >/dev/null 2>&1
+sed -n 's/^\(Noise[^ ]*\) .*/\1 interop continue/p' "$work/public.log" >"$work/allow"
+
+touch "$work/relay.log" "$work/server.log"
+"$baton" relay --listen 127.0.0.1:0 >"$work/relay.log" 2>&1 &
+children+=($!)
+address=$(wait_for "$work/relay.log" 'listening on ')
+"$baton" exec-server --relay "http://$address" --key "$work/server-key" --allow "$work/allow" >"$work/server.log" 2>&1 &
+children+=($!)
+ticket=$(wait_for "$work/server.log" 'ticket: ')
+
+passed=0 failed=0
+# check NAME COMMAND...: passes when the command does.
+check() {
+    local name=$1
+    shift
+    if [ "$SECONDS" -lt 50 ] && "$@" >"$work/check" 2>&1 </dev/null; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        echo "FAILED: $name"
+        sed 's/^/    /' "$work/check" "$work/out" "$work/err" 2>/dev/null | cut -c 1-300 | head -n 20
+    fi
+}
+
+# client OPTIONS...: its output is left in $work/out and $work/err.
+client() {
+    timeout 10 "$python" "$here/client.py" --ticket "${use_ticket:-$ticket}" --key "${use_key:-$work/key}" "$@" \
+        >"$work/out" 2>"$work/err"
+}
+code_is() {
+    local expected=$1 code=0
+    shift
+    client "$@" || code=$?
+    [ "$code" = "$expected" ] || { echo "expected exit code $expected, got $code"; return 1; }
+}
+prints() { [ "$(cat "$work/$1")" = "$2" ] || { echo "expected on $1: $2"; return 1; }; }
+says() { grep -qF "$1" "$work/err" || { echo "expected on stderr: $1"; return 1; }; }
+
+# altered ARGUMENT=VALUE: the ticket with another field.
+altered() {
+    (cd "$here" && "$python" -c "import sys, wire; t = wire.Ticket.parse(sys.argv[1]); t.$1; print(t.text())" "$ticket")
+}
+predicted_ticket() {
+    (cd "$here" && "$python" -c 'import sys, wire; print(wire.Ticket.of_seed(bytes(range(32)), sys.argv[1]).text())' "http://$address")
+}
+
+ticket_follows_from_key() { [ "$(predicted_ticket)" = "$ticket" ]; }
+echo_works() { code_is 0 echo 'one two' && prints out 'one two' && prints err ''; }
+exit_code() { code_is 3 sh -c 'exit 3' && prints out ''; }
+stderr_is_apart() { code_is 0 sh -c 'echo out; echo err >&2' && prints out out && prints err err; }
+signal_death() { code_is 137 sh -c 'kill -9 $$'; }
+output_of() { code_is 0 head -c "$1" /dev/zero && [ "$(wc -c <"$work/out")" = "$1" ]; }
+stdin_of() {
+    code_is 0 --stdin -- cksum < <(head -c "$1" /dev/zero | tr '\0' x) &&
+        prints out "$(head -c "$1" /dev/zero | tr '\0' x | cksum)"
+}
+not_found() { code_is 127 no-such-command && says COMMAND_NOT_FOUND; }
+not_executable() { code_is 126 /etc/passwd && says NOT_EXECUTABLE; }
+# shellcheck disable=SC2016 # The child expands it.
+trace_continues() { code_is 0 --check-trace -- sh -c 'echo $TRACEPARENT'; }
+malformed_trace_is_none() { code_is 0 --traceparent 00-nonsense-01 -- printenv TRACEPARENT; }
+timings_come() {
+    code_is 0 --timings -- echo x && "$python" - "$work/err" <<'PYTHON'
+import json, sys
+timings = json.load(open(sys.argv[1]))
+stages = {stage["stage"]: stage for stage in timings["stages"]}
+for name in ("server.open", "server.queue", "rpc", "process", "process.spawn", "process.wait", "process.close",
+             "terminal.queue", "terminal.seal"):
+    assert name in stages, f"no {name} in {sorted(stages)}"
+end = lambda name: stages[name]["start_ns"] + stages[name]["duration_ns"]
+assert stages["rpc"]["start_ns"] <= stages["process"]["start_ns"] and end("process") <= end("rpc") <= end("terminal.seal")
+assert timings["terminal_relay"]["queue_ns"] > 0, "the relay's stamp is missing"
+assert abs(timings["clock"]["offset_ns"]) <= timings["clock"]["error_ns"], "one machine, one clock"
+PYTHON
+}
+wrong_key() { use_key="$work/stranger" code_is 255 true && says NOT_ALLOWED; }
+wrong_dial_token() { use_ticket=$(altered 'dial_token = bytes(32)') code_is 255 true && says PERMISSION_DENIED; }
+wrong_exec_server() { use_ticket=$(altered 'exec_server_id = bytes(16)') code_is 255 true && says NOT_FOUND; }
+wrong_pinned_key() { use_ticket=$(altered 'noise_key = bytes([9]) + bytes(31)') code_is 255 true && says 'no session'; }
+damaged_ticket() { use_ticket=${ticket%?} code_is 255 true && says 'damaged'; }
+
+check "the document's worked example is right" "$python" "$here/vectors.py" "$here/../../docs/PROTOCOL.md"
+check 'the ticket follows from the key file' ticket_follows_from_key
+check 'echo' echo_works
+check 'exit code 3' exit_code
+check 'stderr is apart from stdout' stderr_is_apart
+check 'death by a signal' signal_death
+check '300 KiB of output' output_of 307200
+check '5 MiB of output, five windows of credit' output_of 5242880
+check '3 MiB of stdin, three windows of credit' stdin_of 3145728
+check 'a command that is not found' not_found
+check 'a file that is not executable' not_executable
+check 'the child and its exit name the span that the client derives' trace_continues
+check 'a malformed traceparent fails nothing' malformed_trace_is_none
+check "the server's stages and the relay's stamp" timings_come
+check 'a key that is not allowed' wrong_key
+check 'a wrong dial token' wrong_dial_token
+check 'an exec-server that is not registered' wrong_exec_server
+check 'another pinned key' wrong_pinned_key
+check 'a damaged ticket' damaged_ticket
+
+if [ "$failed" != 0 ]; then
+    # A part that is gone is the likeliest cause.
+    for part in relay server; do
+        echo "the last of what the $part said:"
+        tail -n 5 "$work/$part.log" | sed 's/^/    /'
+    done
+    for child in "${children[@]}"; do
+        kill -0 "$child" 2>/dev/null || { code=0; wait "$child" || code=$?; echo "process $child had ended with $code"; }
+    done
+fi
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,175 @@
+"""The bytes of docs/PROTOCOL.md: protobuf, keys, the ticket, and what is signed, hashed and framed.
+
+No code is shared with Baton. The section numbers in this directory are the document's.
+"""
+
+import base64
+import hashlib
+import struct
+import urllib.parse
+
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+SUITE = "Noise_IK_25519_AESGCM_SHA256"
+VERSION = 1
+
+
+class Malformed(Exception):
+    """A key file or a ticket is not what it should be."""
+
+
+# Protobuf, as much of it as the messages need.
+
+
+def varint(value):
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes(out) + bytes([value])
+
+
+def field(number, value):
+    """A varint field for an int or a bool, a length-delimited one for bytes or text."""
+    if isinstance(value, int):
+        return varint(number << 3) + varint(value)
+    value = value.encode() if isinstance(value, str) else value
+    return varint(number << 3 | 2) + varint(len(value)) + value
+
+
+def fixed64(number, value):
+    return varint(number << 3 | 1) + struct.pack("<Q", value)
+
+
+class Message(dict):
+    """A decoded message: lists of raw values by field number."""
+
+    def __init__(self, data):
+        at = 0
+
+        def read_varint():
+            nonlocal at
+            value = shift = 0
+            while True:
+                byte = data[at]
+                at, value, shift = at + 1, value | (byte & 0x7F) << shift, shift + 7
+                if byte < 0x80:
+                    return value
+
+        while at < len(data):
+            key = read_varint()
+            kind = key & 7
+            if kind == 0:
+                value = read_varint()
+            else:
+                size = {1: 8, 2: None, 5: 4}[kind]
+                size = read_varint() if size is None else size
+                value = bytes(data[at:at + size])
+                at += size
+                value = int.from_bytes(value, "little") if kind != 2 else value
+            self.setdefault(key >> 3, []).append(value)
+
+    def last(self, number, default=b""):
+        """The last value of a scalar field wins."""
+        return self.get(number, [default])[-1]
+
+
+def parts(*items):
+    """Each part behind its length, u16 big endian."""
+    return b"".join(struct.pack(">H", len(item)) + item for item in items)
+
+
+def unbase64(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def read_seed(path):
+    with open(path, encoding="ascii") as file:
+        tag, seed = file.read().split()
+    if tag != "baton-key-v1":
+        raise Malformed(f"{path} is no key file")
+    return unbase64(seed)
+
+
+def derive(seed, label):
+    return HKDF(algorithm=hashes.SHA256(), length=32, salt=b"baton", info=label).derive(seed)
+
+
+def noise_private(seed):
+    return derive(seed, b"baton noise static v1")
+
+
+def registration_key(seed):
+    return Ed25519PrivateKey.from_private_bytes(derive(seed, b"baton registration v1"))
+
+
+def public_bytes(private):
+    return private.public_key().public_bytes_raw()
+
+
+def exec_server_id(registration_public):
+    return hashlib.sha256(registration_public).digest()[:16]
+
+
+class Ticket:
+    """Where an exec-server is and how to know it."""
+
+    def __init__(self, relay_url, server_id, noise_key, dial_token):
+        self.relay_url, self.exec_server_id = relay_url, server_id
+        self.noise_key, self.dial_token = noise_key, dial_token
+
+    @classmethod
+    def parse(cls, text):
+        prefix, _, encoded = text.strip().partition(":")
+        data = unbase64(encoded) if prefix == "baton1" else b""
+        body, checksum = data[:-4], data[-4:]
+        if not body or hashlib.sha256(body).digest()[:4] != checksum:
+            raise Malformed("not a ticket, or a damaged one")
+        message = Message(body)
+        suite, _, key = message.last(4).decode().partition(":")
+        if message.last(1, 0) != VERSION or suite != SUITE:
+            raise Malformed("a ticket of another protocol version or Noise suite")
+        return cls(message.last(2).decode(), message.last(3), unbase64(key), message.last(5))
+
+    @classmethod
+    def of_seed(cls, seed, relay_url):
+        noise_key = public_bytes(X25519PrivateKey.from_private_bytes(noise_private(seed)))
+        server_id = exec_server_id(public_bytes(registration_key(seed)))
+        return cls(relay_url, server_id, noise_key, derive(seed, b"baton dial token v1"))
+
+    def text(self):
+        body = field(1, VERSION) + field(2, self.relay_url) + field(3, self.exec_server_id)
+        body += field(4, f"{SUITE}:{base64url(self.noise_key)}") + field(5, self.dial_token)
+        return "baton1:" + base64url(body + hashlib.sha256(body).digest()[:4])
+
+    def authority(self):
+        return urllib.parse.urlsplit(self.relay_url).netloc
+
+
+def signed_message(nonce, authority, dial_token_hash):
+    """What an exec-server signs to register."""
+    version = struct.pack(">I", VERSION)
+    return parts(b"baton.relay.v1.Register", nonce, authority.encode(), version, dial_token_hash)
+
+
+def prologue(server_id, session_id):
+    roles = b"initiator=client,responder=exec-server"
+    version = struct.pack(">I", VERSION)
+    return parts(b"baton.channel.v1", version, SUITE.encode(), roles, server_id, session_id)
+
+
+def span_id(trace_id, envelope, stage, attempt=0):
+    """The derived id of a stage's span."""
+    return hashlib.sha256(trace_id + envelope + bytes([stage, attempt])).digest()[:8]
+
+
+def frame(kind, stream, body=b"", end=False):
+    """An inner frame."""
+    return struct.pack(">BBHI", kind, int(end), len(body), stream) + body
