@@ -29,10 +29,6 @@ pub const REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// person does not notice it; a command shorter than this costs one message of the response instead of two.
 pub const STARTED_DELAY: Duration = Duration::from_millis(20);
 
-/// A process younger than this counts as on its way: while there is one, the next is spawned by another thread, since
-/// `posix_spawn` blocks its own until the child's exec. Alone, a start saves the two wake-ups that costs.
-pub const YOUNG: Duration = Duration::from_millis(20);
-
 /// From the call to its `Start`. Protects handlers from a client that opens calls and says nothing.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 

@@ -78,9 +78,9 @@ impl Exec for ExecService {
         if launch.epoch != self.epoch {
             return Err(StartError::Lost.into());
         }
-        let has_stdin = launch.has_stdin();
-        let events = process::run(&self.table, client, launch, call, requests).await?;
-        if !has_stdin {
+        // A process that was spawned has its driver from here on, whatever becomes of this future.
+        let events = process::run(&self.table, client, &launch, call, requests)?;
+        if !launch.has_stdin() {
             events.settled().await;
         }
         Ok(Response::new(events))

@@ -3,7 +3,7 @@
 #
 #   bash tests/interop/run.sh target/debug/baton
 #
-# Ends by itself within a minute. Needs python3 with venv and pip; without them it says so and exits with 0.
+# Ends by itself within a minute. Needs python3 with venv and pip; without them it says so and exits with 77.
 set -euo pipefail
 if [ $# != 1 ] || [ ! -x "$1" ]; then
     echo "usage: bash tests/interop/run.sh PATH-OF-THE-BATON-BINARY" >&2
@@ -11,7 +11,7 @@ if [ $# != 1 ] || [ ! -x "$1" ]; then
 fi
 baton=$(realpath "$1")
 here=$(cd "$(dirname "$0")" && pwd)
-skip() { echo "skipped: $1"; exit 0; }
+skip() { echo "skipped: $1"; exit 77; }
 command -v python3 >/dev/null || skip 'there is no python3'
 python3 -c 'import ensurepip, venv' 2>/dev/null || skip 'python3 has no venv or no pip'
 
@@ -124,6 +124,7 @@ assert timings["terminal_relay"]["queue_ns"] > 0, "the relay's stamp is missing"
 assert abs(timings["clock"]["offset_ns"]) <= timings["clock"]["error_ns"], "one machine, one clock"
 PYTHON
 }
+deadline_is_the_servers_too() { code_is 255 --timeout 1 sleep 4 && says 'gRPC status 4'; }
 wrong_key() { use_key="$work/stranger" code_is 255 true && says NOT_ALLOWED; }
 wrong_dial_token() { use_ticket=$(altered 'dial_token = bytes(32)') code_is 255 true && says PERMISSION_DENIED; }
 wrong_exec_server() { use_ticket=$(altered 'exec_server_id = bytes(16)') code_is 255 true && says NOT_FOUND; }
@@ -134,6 +135,7 @@ check "the document's worked example is right" "$python" "$here/vectors.py" "$he
 check 'the ticket follows from the key file' ticket_follows_from_key
 check 'echo' echo_works
 check 'exit code 3' exit_code
+check 'a deadline that only the server watches' deadline_is_the_servers_too
 check 'stderr is apart from stdout' stderr_is_apart
 check 'death by a signal' signal_death
 check '300 KiB of output' output_of 307200

@@ -264,7 +264,16 @@ impl Shared {
             self.confirmed.notify_one();
         }
         self.react(&mut state);
+        self.rearm(&state);
         state.ending.is_none()
+    }
+
+    /// Wakes the timer when a deadline has come closer than it sleeps for.
+    fn rearm(&self, state: &State) {
+        let next = state.established.as_ref().map(|session| session.mux.next_timeout());
+        if state.armed.is_none() || next < state.armed {
+            self.timer.notify_one();
+        }
     }
 
     /// A stream that the peer opened and nobody serves yet.
@@ -297,13 +306,8 @@ impl Shared {
             _ => return Err(StreamError::GoingAway),
         };
         let id = session.mux.open(Instant::now(), head, deadline)?;
-        if state
-            .armed
-            .is_none_or(|armed| deadline.is_some_and(|deadline| deadline < armed))
-        {
-            self.timer.notify_one();
-        }
         state.wake_writer();
+        self.rearm(state);
         Ok(StreamHandle {
             shared: Arc::clone(self),
             id,

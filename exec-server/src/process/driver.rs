@@ -8,10 +8,9 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
-use std::process::Child;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use baton_channel::key::PublicKey;
 use baton_proto::exec::process_event::Kind;
@@ -23,8 +22,6 @@ use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 use tokio::process::{ChildStderr, ChildStdout};
-use tokio::sync::oneshot;
-use tokio::task::spawn_blocking;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Status, Streaming};
 
@@ -35,107 +32,53 @@ use super::leader::Leader;
 use super::life::Life;
 use super::output::ReadBuffer;
 use super::shared::Shared;
-use super::spawn::{Spawned, attach, create};
+use super::spawn::{Spawned, spawn};
 use super::stdin;
 use super::table::{ProcessTable, Registration};
 use crate::error::{RequestError, StartError};
 use crate::limits::READS_PER_TURN;
 
-/// Starts a process and returns its events. A start alone spawns right here, which blocks this thread until the child's
-/// exec; one among others hands that to a spawner thread, so that it does not hold them up. Dropping the future kills
-/// what was started.
-pub(crate) async fn run(
+/// Starts a process and returns its events. Must be called in a tokio runtime; blocks until the child's exec.
+pub(crate) fn run(
     table: &Arc<ProcessTable>,
     client: PublicKey,
-    launch: Launch,
+    launch: &Launch,
     call: Option<Arc<ServerCall>>,
     requests: Streaming<RunRequest>,
 ) -> Result<Events, StartError> {
     let begun = Instant::now();
-    let registration = table.register((client, launch.process_id), begun)?;
+    let mut registration = table.register((client, launch.process_id), begun)?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
-    let start = Start {
-        begun,
+    let Spawned {
+        leader,
+        stdin,
+        stdout,
+        stderr,
+    } = spawn(launch, context.as_ref())?;
+    let spawned = Instant::now();
+    registration.started();
+    let shared = registration.shared().clone();
+    let events = Events::new(shared.clone());
+    shared.append(Kind::Started(Started { pid: leader.pid() }));
+    let driver = Driver {
+        leader,
+        stdout: Some(stdout),
+        stderr: Some(stderr),
+        buffer: ReadBuffer::new(),
+        turn: OutputStream::Stdout,
+        life: Life::new(begun, spawned, launch.drain),
+        kill: Kill::Idle,
+        timer: None,
+        shared: shared.clone(),
         registration,
-        drain: launch.drain,
         call,
         context,
-        requests,
     };
-    if !table.is_busy(begun) {
-        let child = create(&launch, start.context.as_ref())?;
-        return start.follow(child);
-    }
-    let spawners = table.spawners();
-    let (tell, told) = oneshot::channel();
-    // A task of its own: a child whose caller has gone meanwhile still gets its driver, and is killed by it.
     tokio::spawn(async move {
-        let context = start.context.clone();
-        let permit = spawners.acquire_owned().await;
-        let spawning = spawn_blocking(move || {
-            let _permit = permit;
-            create(&launch, context.as_ref())
-        });
-        let child = spawning
-            .await
-            .unwrap_or_else(|error| Err(StartError::SpawnFailed(io::Error::other(error))));
-        let _ = tell.send(child.and_then(|child| start.follow(child)));
+        let requests = stdin::pump(requests, stdin, &shared);
+        driver.drive(requests).await;
     });
-    told.await.unwrap_or_else(|_| Err(StartError::ShuttingDown))
-}
-
-/// A process about to be spawned.
-struct Start {
-    begun: Instant,
-    registration: Registration,
-    drain: Duration,
-    call: Option<Arc<ServerCall>>,
-    context: Option<TraceContext>,
-    requests: Streaming<RunRequest>,
-}
-
-impl Start {
-    /// Gives a child its driver.
-    fn follow(self, child: Child) -> Result<Events, StartError> {
-        let spawned = Instant::now();
-        let Self {
-            begun,
-            mut registration,
-            drain,
-            call,
-            context,
-            requests,
-        } = self;
-        let Spawned {
-            leader,
-            stdin,
-            stdout,
-            stderr,
-        } = attach(child)?;
-        registration.started();
-        let shared = registration.shared().clone();
-        let events = Events::new(shared.clone());
-        shared.append(Kind::Started(Started { pid: leader.pid() }));
-        let driver = Driver {
-            leader,
-            stdout: Some(stdout),
-            stderr: Some(stderr),
-            buffer: ReadBuffer::new(),
-            turn: OutputStream::Stdout,
-            life: Life::new(begun, spawned, drain),
-            kill: Kill::Idle,
-            timer: None,
-            shared: shared.clone(),
-            registration,
-            call,
-            context,
-        };
-        tokio::spawn(async move {
-            let requests = stdin::pump(requests, stdin, &shared);
-            driver.drive(requests).await;
-        });
-        Ok(events)
-    }
+    Ok(events)
 }
 
 struct Driver {

@@ -8,7 +8,7 @@
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use baton_trace::w3c::TraceContext;
 use rustix::fs::{Access, FileType, access, stat};
@@ -31,8 +31,8 @@ pub(super) struct Spawned {
     pub(super) stderr: ChildStderr,
 }
 
-/// Spawns, or says why not, in which case nothing runs. Blocks until the child's exec; needs no runtime.
-pub(super) fn create(launch: &Launch, context: Option<&TraceContext>) -> Result<Child, StartError> {
+/// Spawns, or says why not, in which case nothing runs. Must be called in a tokio runtime.
+pub(super) fn spawn(launch: &Launch, context: Option<&TraceContext>) -> Result<Spawned, StartError> {
     let cwd = launch.cwd.as_deref();
     if cwd.is_some_and(|cwd| !is_directory(cwd)) {
         return Err(StartError::BadCwd);
@@ -55,11 +55,8 @@ pub(super) fn create(launch: &Launch, context: Option<&TraceContext>) -> Result<
         command.current_dir(cwd);
     }
     environment::apply(&mut command, launch, context);
-    command.spawn().map_err(|error| explain(error, &program, cwd))
-}
+    let mut child = command.spawn().map_err(|error| explain(error, &program, cwd))?;
 
-/// Puts a child's exit and pipes under the runtime's care. Must be called in a tokio runtime.
-pub(super) fn attach(mut child: Child) -> Result<Spawned, StartError> {
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     // From here on the leader kills the child if anything fails.
     let leader = Leader::new(child).map_err(StartError::SpawnFailed)?;

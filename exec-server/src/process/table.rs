@@ -2,17 +2,16 @@
 //! finished recently, so that a repeated start never runs a command twice.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use baton_channel::key::PublicKey;
 use baton_proto::ProcessId;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use super::shared::Shared;
 use crate::error::StartError;
-use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT, YOUNG};
+use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT};
 
 /// A process id, in its client's scope.
 type Key = (PublicKey, ProcessId);
@@ -22,7 +21,6 @@ type Key = (PublicKey, ProcessId);
 pub(crate) struct ProcessTable {
     entries: Mutex<Entries>,
     emptied: Notify,
-    spawners: Arc<Semaphore>,
 }
 
 impl ProcessTable {
@@ -35,26 +33,7 @@ impl ProcessTable {
                 closing: false,
             }),
             emptied: Notify::new(),
-            spawners: Arc::new(Semaphore::new(
-                std::thread::available_parallelism().map_or(1, NonZero::get),
-            )),
         }
-    }
-
-    /// Whether another process was started so shortly before `now` that it may still be on its way.
-    pub(super) fn is_busy(&self, now: Instant) -> bool {
-        let young = |begun: &Instant| now.saturating_duration_since(*begun) < YOUNG;
-        self.lock()
-            .live
-            .values()
-            .filter(|(begun, _)| young(begun))
-            .nth(1)
-            .is_some()
-    }
-
-    /// One permit for each thread that may spawn at a time: more would only take turns on the processors.
-    pub(super) fn spawners(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.spawners)
     }
 
     /// Takes an id and a place for a process about to be spawned.
@@ -81,11 +60,7 @@ impl ProcessTable {
         let live: Vec<_> = {
             let mut entries = self.lock();
             entries.closing = true;
-            entries
-                .live
-                .values()
-                .map(|(_, process)| Arc::clone(process))
-                .collect()
+            entries.live.values().cloned().collect()
         };
         for process in live {
             process.stop();
@@ -152,8 +127,7 @@ impl Drop for Registration {
 
 #[derive(Debug)]
 struct Entries {
-    /// With when it was begun.
-    live: HashMap<Key, (Instant, Arc<Shared>)>,
+    live: HashMap<Key, Arc<Shared>>,
     finished: Finished,
     max_processes: usize,
     closing: bool,
@@ -170,7 +144,7 @@ impl Entries {
         if self.live.len() >= self.max_processes {
             return Err(StartError::TooManyProcesses(self.max_processes));
         }
-        self.live.insert(key, (now, shared));
+        self.live.insert(key, shared);
         Ok(())
     }
 }
