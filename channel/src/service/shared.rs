@@ -270,7 +270,10 @@ impl Shared {
 
     /// Wakes the timer when a deadline has come closer than it sleeps for.
     fn rearm(&self, state: &State) {
-        let next = state.established.as_ref().map(|session| session.mux.next_timeout());
+        let next = state
+            .established
+            .as_ref()
+            .map(|session| session.mux.next_timeout());
         if state.armed.is_none() || next < state.armed {
             self.timer.notify_one();
         }
