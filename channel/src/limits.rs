@@ -27,7 +27,8 @@ pub const MAX_EMPTY_DATA: u32 = 64;
 /// Answers to pings waiting to be sent. Protects memory from a ping flood; a peer that pings as designed has one.
 pub const MAX_PONGS: usize = 16;
 
-/// Refusals waiting to be sent. Protects memory from a peer that opens streams without reading.
+/// Resets, refusals among them, waiting to be sent while the peer opens further streams. Protects memory from a peer that
+/// opens streams without reading.
 pub const MAX_RESETS: usize = 1024;
 
 /// How often the client samples the clock and proves it is alive.

@@ -58,8 +58,13 @@ impl Mux {
                 return Err(MuxError::Protocol("a stream number was used twice"));
             }
             self.next_id = id.saturating_add(1);
+            // Streams that end early each leave a Reset to send; a peer that opens them and never reads gets no more.
+            if self.control.resets.len() >= limits::MAX_RESETS {
+                return Err(MuxError::Limit("streams that ended early, unread"));
+            }
             if self.streams.len() >= MAX_STREAMS {
-                return self.refuse(id);
+                self.control.resets.push_back((id, code::RESOURCE_EXHAUSTED));
+                return Ok(());
             }
             let mut stream = Stream::new(deadline(now, head.timeout_ns));
             if let Some(deadline) = stream.deadline {
@@ -222,15 +227,6 @@ impl Mux {
         self.going_away = true;
         let reason = go_away::Reason::try_from(go_away.reason).unwrap_or(go_away::Reason::Unspecified);
         self.events.push_back(Event::GoAway(reason));
-        Ok(())
-    }
-
-    /// Answers a stream beyond the limit.
-    fn refuse(&mut self, id: StreamId) -> Result<(), MuxError> {
-        if self.control.resets.len() >= limits::MAX_RESETS {
-            return Err(MuxError::Limit("refused streams"));
-        }
-        self.control.resets.push_back((id, code::RESOURCE_EXHAUSTED));
         Ok(())
     }
 

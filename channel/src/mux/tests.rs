@@ -346,6 +346,35 @@ fn streams_beyond_the_limit_are_refused() {
 }
 
 #[test]
+fn a_peer_that_lets_streams_expire_and_never_reads_is_stopped() {
+    let mut pair = Pair::new();
+    let head = Head {
+        timeout_ns: 1,
+        ..head()
+    };
+    let mut opened = 0;
+    let error = loop {
+        let id = pair.client.open(pair.now.instant, &head, None).unwrap();
+        let message = message(&mut pair.client, pair.now).unwrap();
+        // The server's writer is never asked: nobody reads what it has to say.
+        if let Err(error) = pair
+            .server
+            .handle(pair.now, pair.now.instant, RelayStamp::default(), message)
+        {
+            break error;
+        }
+        pair.advance(Duration::from_micros(1));
+        pair.server.handle_timeout(pair.now.instant).unwrap();
+        while pair.server.poll_event().is_some() {}
+        pair.server.release(id);
+        pair.client.streams.remove(&id);
+        opened += 1;
+        assert!(opened <= limits::MAX_RESETS, "{opened} resets wait");
+    };
+    assert!(matches!(error, MuxError::Limit(_)));
+}
+
+#[test]
 fn pings_measure_the_clock_and_keep_the_session_alive() {
     let mut pair = Pair::new();
     assert_eq!(
