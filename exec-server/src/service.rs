@@ -79,8 +79,9 @@ impl Exec for ExecService {
             return Err(StartError::Lost.into());
         }
         // A process that was spawned has its driver from here on, whatever becomes of this future.
-        let events = process::run(&self.table, client, &launch, call, requests)?;
-        if !launch.has_stdin() {
+        let has_stdin = launch.has_stdin();
+        let events = process::run(&self.table, client, launch, call, requests)?;
+        if !has_stdin {
             events.settled().await;
         }
         Ok(Response::new(events))

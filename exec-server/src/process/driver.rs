@@ -21,7 +21,7 @@ use baton_trace::stage::exec;
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
-use tokio::process::{ChildStderr, ChildStdout};
+use tokio::net::unix::pipe;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Status, Streaming};
 
@@ -32,7 +32,7 @@ use super::leader::Leader;
 use super::life::Life;
 use super::output::ReadBuffer;
 use super::shared::Shared;
-use super::spawn::{Spawned, spawn};
+use super::spawn::Spawned;
 use super::stdin;
 use super::table::{ProcessTable, Registration};
 use crate::error::{RequestError, StartError};
@@ -42,11 +42,12 @@ use crate::limits::READS_PER_TURN;
 pub(crate) fn run(
     table: &Arc<ProcessTable>,
     client: PublicKey,
-    launch: &Launch,
+    launch: Launch,
     call: Option<Arc<ServerCall>>,
     requests: Streaming<RunRequest>,
 ) -> Result<Events, StartError> {
     let begun = Instant::now();
+    let drain = launch.drain;
     let mut registration = table.register((client, launch.process_id), begun)?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
     let Spawned {
@@ -54,7 +55,7 @@ pub(crate) fn run(
         stdin,
         stdout,
         stderr,
-    } = spawn(launch, context.as_ref())?;
+    } = table.spawner().spawn(launch, context.as_ref())?;
     let spawned = Instant::now();
     registration.started();
     let shared = registration.shared().clone();
@@ -66,7 +67,7 @@ pub(crate) fn run(
         stderr: Some(stderr),
         buffer: ReadBuffer::new(),
         turn: OutputStream::Stdout,
-        life: Life::new(begun, spawned, launch.drain),
+        life: Life::new(begun, spawned, drain),
         kill: Kill::Idle,
         timer: None,
         shared: shared.clone(),
@@ -84,9 +85,9 @@ pub(crate) fn run(
 struct Driver {
     leader: Leader,
     /// `None` at its end.
-    stdout: Option<ChildStdout>,
+    stdout: Option<pipe::Receiver>,
     /// `None` at its end.
-    stderr: Option<ChildStderr>,
+    stderr: Option<pipe::Receiver>,
     buffer: ReadBuffer,
     /// The pipe to read next.
     turn: OutputStream,

@@ -3,29 +3,181 @@
 //! The context is that of the `process` stage, so that spans of the child hang under its process span. It overrides
 //! whatever `Start` says, and no filter removes it; variables of another trace, inherited from the server's own
 //! environment, never reach the child.
+//!
+//! The server's own variables are copied once, when it starts: for most children they are then passed on as they are.
 
-use std::process::Command;
+use std::collections::HashSet;
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStringExt as _;
 
 use baton_trace::w3c::{BAGGAGE_VARIABLE, TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, TraceContext};
 
-use super::launch::Launch;
+const TRACE: [&str; 3] = [TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, BAGGAGE_VARIABLE];
 
-/// Sets a command's environment.
-pub(super) fn apply(command: &mut Command, launch: &Launch, context: Option<&TraceContext>) {
-    if launch.clear_environment {
-        command.env_clear();
+/// A variable as the operating system wants it: `NAME=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Variable {
+    text: CString,
+    name_bytes: usize,
+}
+
+impl Variable {
+    /// `None` if one of them holds a NUL.
+    pub(super) fn new(name: &[u8], value: &[u8]) -> Option<Self> {
+        Some(Self {
+            text: CString::new([name, b"=", value].concat()).ok()?,
+            name_bytes: name.len(),
+        })
     }
-    for name in [TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, BAGGAGE_VARIABLE] {
-        command.env_remove(name);
+
+    pub(super) fn name(&self) -> &[u8] {
+        &self.text.as_bytes()[..self.name_bytes]
     }
-    for (name, value) in &launch.environment {
-        command.env(name, value);
+
+    pub(super) fn value(&self) -> &[u8] {
+        &self.text.as_bytes()[self.name_bytes + 1..]
     }
-    let Some(context) = context else { return };
-    for (name, value) in context.to_environment() {
-        match value {
-            Some(value) => command.env(name, value),
-            None => command.env_remove(name),
+
+    fn is_of_a_trace(&self) -> bool {
+        TRACE.iter().any(|name| name.as_bytes() == self.name())
+    }
+}
+
+/// What children inherit.
+#[derive(Debug)]
+pub(super) struct Inherited(Vec<Variable>);
+
+impl Inherited {
+    /// This process's own environment, as it is now, without the trace that the server itself may run in.
+    pub(super) fn capture() -> Self {
+        let variables = std::env::vars_os()
+            .filter_map(|(name, value)| Variable::new(&name.into_vec(), &value.into_vec()))
+            .filter(|variable| !variable.is_of_a_trace());
+        Self(variables.collect())
+    }
+
+    /// The environment of one child.
+    pub(super) fn child(&self, changes: Changes, context: Option<&TraceContext>) -> Environment<'_> {
+        let Changes { mut own, clear } = changes;
+        if let Some(context) = context {
+            own.retain(|variable| !variable.is_of_a_trace());
+            let carrier = context.to_environment().into_iter();
+            own.extend(carrier.filter_map(|(name, value)| Variable::new(name.as_bytes(), value?.as_bytes())));
+        }
+        Environment {
+            inherited: if clear { &[] } else { &self.0 },
+            own,
+        }
+    }
+}
+
+/// What `Start` says about the environment.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Changes {
+    /// Of several with one name the last counts.
+    pub(super) own: Vec<Variable>,
+    /// Nothing is inherited.
+    pub(super) clear: bool,
+}
+
+/// See [`Inherited::child`].
+#[derive(Debug)]
+pub(super) struct Environment<'a> {
+    inherited: &'a [Variable],
+    own: Vec<Variable>,
+}
+
+impl Environment<'_> {
+    /// A variable as the child sees it.
+    pub(super) fn value(&self, name: &str) -> Option<&[u8]> {
+        let named = |variable: &&Variable| variable.name() == name.as_bytes();
+        let own = self.own.iter().rev().find(named);
+        let variable = own.or_else(|| self.inherited.iter().find(named));
+        variable.map(Variable::value)
+    }
+
+    /// All of it, each name once.
+    pub(super) fn strings(&self) -> Vec<&CStr> {
+        let mut overridden = HashSet::with_capacity(self.own.len());
+        let own = self.own.iter().rev();
+        let mut strings: Vec<_> = own
+            .filter(|own| overridden.insert(own.name()))
+            .map(|own| &*own.text)
+            .collect();
+        let inherited = self.inherited.iter();
+        let inherited = inherited.filter(|variable| !overridden.contains(variable.name()));
+        strings.extend(inherited.map(|variable| &*variable.text));
+        strings
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variable(name: &str, value: &str) -> Variable {
+        Variable::new(name.as_bytes(), value.as_bytes()).unwrap()
+    }
+
+    fn inherited() -> Inherited {
+        Inherited(vec![variable("PATH", "/server"), variable("HOME", "/root")])
+    }
+
+    fn texts(environment: &Environment<'_>) -> Vec<String> {
+        let strings = environment.strings().into_iter();
+        let mut texts: Vec<_> = strings.map(|text| text.to_str().unwrap().to_owned()).collect();
+        texts.sort_unstable();
+        texts
+    }
+
+    #[test]
+    fn the_last_of_several_variables_counts_and_overrides_the_servers() {
+        let inherited = inherited();
+        let own = vec![variable("PATH", "/a"), variable("X", "="), variable("PATH", "/b")];
+        let environment = inherited.child(Changes { own, clear: false }, None);
+        assert_eq!(environment.value("PATH"), Some(&b"/b"[..]));
+        assert_eq!(texts(&environment), ["HOME=/root", "PATH=/b", "X=="]);
+    }
+
+    #[test]
+    fn a_cleared_environment_hides_the_servers() {
+        let inherited = inherited();
+        let changes = Changes {
+            own: vec![variable("A", "")],
+            clear: true,
         };
+        let environment = inherited.child(changes, None);
+        assert_eq!(environment.value("PATH"), None);
+        assert_eq!(texts(&environment), ["A="]);
+    }
+
+    #[test]
+    fn nothing_of_another_trace_is_left_beside_the_context() {
+        let own = || vec![variable("TRACEPARENT", "old"), variable("BAGGAGE", "old=1")];
+        let inherited = inherited();
+        let context = TraceContext::new_root(true);
+        let changes = Changes {
+            own: own(),
+            clear: true,
+        };
+        let environment = inherited.child(changes, Some(&context));
+        let traceparent = environment.value("TRACEPARENT").unwrap();
+        assert_ne!(traceparent, b"old");
+        assert_eq!(texts(&environment).len(), 1);
+        // Without a context they are the client's own business.
+        let environment = inherited.child(
+            Changes {
+                own: own(),
+                clear: true,
+            },
+            None,
+        );
+        assert_eq!(texts(&environment), ["BAGGAGE=old=1", "TRACEPARENT=old"]);
+    }
+
+    #[test]
+    fn a_nul_is_refused_not_cut() {
+        assert_eq!(Variable::new(b"A", b"b\0c"), None);
+        assert_eq!(Variable::new(b"A\0", b""), None);
     }
 }

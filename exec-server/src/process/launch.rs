@@ -1,13 +1,12 @@
 //! A `Start` that has been checked: what to run, as types that cannot hold what the operating system refuses.
 
-use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::PathBuf;
+use std::ffi::CString;
 use std::time::Duration;
 
 use baton_proto::exec::Start;
 use baton_proto::{Epoch, ProcessId};
 
+use super::environment::{Changes, Variable};
 use crate::error::InvalidStart;
 use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX};
 
@@ -16,13 +15,11 @@ use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX};
 pub(crate) struct Launch {
     pub(crate) process_id: ProcessId,
     pub(crate) epoch: Epoch,
-    /// `argv[0]`, as given.
-    pub(super) program: OsString,
-    pub(super) arguments: Vec<OsString>,
+    /// As given; there is a first.
+    pub(super) argv: Vec<CString>,
     /// `None` is the server's own.
-    pub(super) cwd: Option<PathBuf>,
-    pub(super) environment: Vec<(OsString, OsString)>,
-    pub(super) clear_environment: bool,
+    pub(super) cwd: Option<CString>,
+    pub(super) environment: Changes,
     pub(super) stdin: bool,
     pub(super) drain: Duration,
 }
@@ -33,24 +30,25 @@ impl TryFrom<Start> for Launch {
     fn try_from(start: Start) -> Result<Self, InvalidStart> {
         let process_id = ProcessId::try_from(&start.process_id[..]).map_err(|_| InvalidStart::ProcessId)?;
         let epoch = Epoch::try_from(&start.epoch[..]).map_err(|_| InvalidStart::Epoch)?;
-        let mut argv = start.argv.iter().map(|argument| os_string(argument));
-        let program = argv
-            .next()
-            .ok_or(InvalidStart::EmptyArgv)?
-            .ok_or(InvalidStart::NulInArgv)?;
-        let arguments = argv.collect::<Option<Vec<_>>>().ok_or(InvalidStart::NulInArgv)?;
+        if start.argv.is_empty() {
+            return Err(InvalidStart::EmptyArgv);
+        }
+        let argv = start.argv.iter().map(|argument| CString::new(&argument[..]));
+        let argv = argv
+            .collect::<Result<_, _>>()
+            .map_err(|_| InvalidStart::NulInArgv)?;
         let cwd = match &start.cwd[..] {
             [] => None,
-            cwd => Some(PathBuf::from(os_string(cwd).ok_or(InvalidStart::NulInCwd)?)),
+            cwd => Some(CString::new(cwd).map_err(|_| InvalidStart::NulInCwd)?),
         };
-        let mut environment = Vec::with_capacity(start.env.len());
+        // Room for the trace context.
+        let mut own = Vec::with_capacity(start.env.len() + 3);
         for variable in &start.env {
             if variable.name.is_empty() || variable.name.contains(&b'=') {
                 return Err(InvalidStart::VariableName);
             }
-            let name = os_string(&variable.name).ok_or(InvalidStart::NulInEnvironment)?;
-            let value = os_string(&variable.value).ok_or(InvalidStart::NulInEnvironment)?;
-            environment.push((name, value));
+            let variable = Variable::new(&variable.name, &variable.value);
+            own.push(variable.ok_or(InvalidStart::NulInEnvironment)?);
         }
         let drain = start.drain_ms.map_or(DRAIN_DEFAULT, |ms| {
             Duration::from_millis(ms.into()).min(DRAIN_MAX)
@@ -58,11 +56,12 @@ impl TryFrom<Start> for Launch {
         Ok(Self {
             process_id,
             epoch,
-            program,
-            arguments,
+            argv,
             cwd,
-            environment,
-            clear_environment: start.clear_env,
+            environment: Changes {
+                own,
+                clear: start.clear_env,
+            },
             stdin: start.stdin,
             drain,
         })
@@ -74,21 +73,6 @@ impl Launch {
     pub(crate) fn has_stdin(&self) -> bool {
         self.stdin
     }
-
-    /// The value of a variable in the child's environment.
-    pub(super) fn variable(&self, name: &str) -> Option<OsString> {
-        let name = OsStr::from_bytes(name.as_bytes());
-        let own = self.environment.iter().rev().find(|(own, _)| own == name);
-        match own {
-            Some((_, value)) => Some(value.clone()),
-            None if self.clear_environment => None,
-            None => std::env::var_os(name),
-        }
-    }
-}
-
-fn os_string(bytes: &[u8]) -> Option<OsString> {
-    (!bytes.contains(&0)).then(|| OsString::from_vec(bytes.to_vec()))
 }
 
 #[cfg(test)]
@@ -190,21 +174,6 @@ mod tests {
         for (expected, start) in cases {
             assert_eq!(Launch::try_from(start).unwrap_err(), expected);
         }
-    }
-
-    #[test]
-    fn the_last_of_several_variables_counts_and_a_cleared_environment_hides_the_servers() {
-        let env = vec![variable(b"PATH", b"/a"), variable(b"PATH", b"/b")];
-        let launch = Launch::try_from(Start { env, ..start() }).unwrap();
-        assert_eq!(launch.variable("PATH").unwrap(), "/b");
-        let launch = Launch::try_from(Start {
-            clear_env: true,
-            ..start()
-        })
-        .unwrap();
-        assert_eq!(launch.variable("PATH"), None);
-        let launch = Launch::try_from(start()).unwrap();
-        assert_eq!(launch.variable("PATH"), std::env::var_os("PATH"));
     }
 
     #[test]

@@ -7,13 +7,13 @@
 
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::process::Child;
 use std::task::{Context, Poll, ready};
 
 use baton_proto::exec::Signaled;
 use baton_proto::exec::exited::Status;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, kill_process_group, pidfd_open, waitid,
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group,
+    pidfd_open, waitid, waitpid,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -28,8 +28,7 @@ pub(super) struct Leader {
 
 impl Leader {
     /// Takes over a child that leads a process group of its own. On failure it is killed and reaped.
-    pub(super) fn new(mut child: Child) -> io::Result<Self> {
-        let pid = Pid::from_child(&child);
+    pub(super) fn new(pid: Pid) -> io::Result<Self> {
         let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)
             .map_err(io::Error::from)
             .and_then(watch);
@@ -42,7 +41,7 @@ impl Leader {
             Err(error) => {
                 // Not waited for yet, so the number is still the child's. SIGKILL keeps the wait short.
                 let _ = kill_process_group(pid, Signal::KILL);
-                let _ = child.wait();
+                let _ = waitpid(Some(pid), WaitOptions::empty());
                 Err(error)
             }
         }

@@ -16,6 +16,7 @@ mod launch;
 mod leader;
 mod life;
 mod output;
+mod posix_spawn;
 mod program;
 mod shared;
 mod spawn;

@@ -1,23 +1,26 @@
 //! Creates the child, its pipes attached before it can write.
 //!
-//! This stays on glibc's `posix_spawn` (a `clone` that shares memory until the exec) and costs the same however large the
-//! server is: the program is an absolute path, and nothing is asked for that would make the standard library fork (no
-//! `pre_exec`, no user or group change). A process group of its own, a working directory and environment changes all stay on
-//! it; `tests/spawn_path.rs` holds that. `posix_spawn` blocks the thread until the child's exec, by design.
+//! This is glibc's `posix_spawn` (a `clone` that shares memory until the exec), which costs the same however large the
+//! server is; `tests/spawn_path.rs` holds that. It blocks the thread until the child's exec, by design.
 
+use std::ffi::{CStr, CString, OsStr};
+use std::fs::File;
 use std::io;
-use std::os::unix::process::CommandExt as _;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use baton_trace::w3c::TraceContext;
-use rustix::fs::{Access, FileType, access, stat};
+use rustix::fs::{Access, FileType, OFlags, access, fcntl_setfl, stat};
 use rustix::io::Errno;
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use rustix::pipe::{PipeFlags, pipe_with};
+use tokio::net::unix::pipe;
 
-use super::environment;
+use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;
+use super::posix_spawn::{Image, posix_spawn};
 use super::program::{self, Found, look};
 use crate::error::StartError;
 
@@ -26,53 +29,105 @@ use crate::error::StartError;
 pub(super) struct Spawned {
     pub(super) leader: Leader,
     /// `None` when the child reads /dev/null.
-    pub(super) stdin: Option<ChildStdin>,
-    pub(super) stdout: ChildStdout,
-    pub(super) stderr: ChildStderr,
+    pub(super) stdin: Option<pipe::Sender>,
+    pub(super) stdout: pipe::Receiver,
+    pub(super) stderr: pipe::Receiver,
 }
 
-/// Spawns, or says why not, in which case nothing runs. Must be called in a tokio runtime.
-pub(super) fn spawn(launch: &Launch, context: Option<&TraceContext>) -> Result<Spawned, StartError> {
-    let cwd = launch.cwd.as_deref();
-    if cwd.is_some_and(|cwd| !is_directory(cwd)) {
-        return Err(StartError::BadCwd);
-    }
-    let path = launch.variable("PATH");
-    let program = program::resolve(&launch.program, cwd, path.as_deref())?;
-    let mut command = Command::new(&program);
-    command
-        .arg0(&launch.program)
-        .args(&launch.arguments)
-        .process_group(0)
-        .stdin(if launch.stdin {
-            Stdio::piped()
-        } else {
-            Stdio::null()
-        })
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    if let Some(cwd) = cwd {
-        command.current_dir(cwd);
-    }
-    environment::apply(&mut command, launch, context);
-    let mut child = command.spawn().map_err(|error| explain(error, &program, cwd))?;
+/// Creates children, and holds what they have in common.
+#[derive(Debug)]
+pub(super) struct Spawner {
+    inherited: Inherited,
+    /// Opened at the first child that reads it.
+    null: OnceLock<File>,
+}
 
-    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-    // From here on the leader kills the child if anything fails.
-    let leader = Leader::new(child).map_err(StartError::SpawnFailed)?;
-    let missing = || StartError::SpawnFailed(io::ErrorKind::BrokenPipe.into());
-    let stdout = ChildStdout::from_std(stdout.ok_or_else(missing)?).map_err(StartError::SpawnFailed)?;
-    let stderr = ChildStderr::from_std(stderr.ok_or_else(missing)?).map_err(StartError::SpawnFailed)?;
-    let stdin = stdin
-        .map(ChildStdin::from_std)
-        .transpose()
-        .map_err(StartError::SpawnFailed)?;
-    Ok(Spawned {
-        leader,
-        stdin,
-        stdout,
-        stderr,
-    })
+impl Spawner {
+    /// Children inherit the environment as it is now.
+    pub(super) fn new() -> Self {
+        Self {
+            inherited: Inherited::capture(),
+            null: OnceLock::new(),
+        }
+    }
+
+    /// Spawns, or says why not, in which case nothing runs. Must be called in a tokio runtime.
+    pub(super) fn spawn(
+        &self,
+        launch: Launch,
+        context: Option<&TraceContext>,
+    ) -> Result<Spawned, StartError> {
+        let cwd = launch.cwd.as_deref();
+        let directory = cwd.map(path_of);
+        if directory.is_some_and(|directory| !is_directory(directory)) {
+            return Err(StartError::BadCwd);
+        }
+        let environment = self.inherited.child(launch.environment, context);
+        let search = environment.value("PATH").map(OsStr::from_bytes);
+        let argv: Vec<&CStr> = launch.argv.iter().map(CString::as_c_str).collect();
+        let name = argv
+            .first()
+            .map_or(OsStr::new(""), |name| OsStr::from_bytes(name.to_bytes()));
+        let program = program::resolve(name, directory, search)?;
+        let program =
+            CString::new(program.into_os_string().into_vec()).map_err(|_| StartError::CommandNotFound)?;
+
+        let stdin = launch
+            .stdin
+            .then(child_reads)
+            .transpose()
+            .map_err(StartError::SpawnFailed)?;
+        let (stdout, childs_stdout) = child_writes().map_err(StartError::SpawnFailed)?;
+        let (stderr, childs_stderr) = child_writes().map_err(StartError::SpawnFailed)?;
+        let childs_stdin = match &stdin {
+            Some((_, theirs)) => theirs.as_fd(),
+            None => self.null().map_err(StartError::SpawnFailed)?,
+        };
+        let image = Image {
+            program: &program,
+            arguments: &argv,
+            environment: &environment.strings(),
+            cwd,
+            stdio: [childs_stdin, childs_stdout.as_fd(), childs_stderr.as_fd()],
+        };
+        let pid = posix_spawn(&image).map_err(|error| explain(error, path_of(&program), directory))?;
+        // From here on the leader kills the child if anything fails.
+        let leader = Leader::new(pid).map_err(StartError::SpawnFailed)?;
+        let receiver = |own| pipe::Receiver::from_owned_fd_unchecked(own).map_err(StartError::SpawnFailed);
+        let sender = |own| pipe::Sender::from_owned_fd_unchecked(own).map_err(StartError::SpawnFailed);
+        Ok(Spawned {
+            leader,
+            stdin: stdin.map(|(own, _)| sender(own)).transpose()?,
+            stdout: receiver(stdout)?,
+            stderr: receiver(stderr)?,
+        })
+    }
+
+    fn null(&self) -> io::Result<BorrowedFd<'_>> {
+        if let Some(null) = self.null.get() {
+            return Ok(null.as_fd());
+        }
+        let null = File::open("/dev/null")?;
+        Ok(self.null.get_or_init(|| null).as_fd())
+    }
+}
+
+/// A pipe whose reading end is ours: ours first.
+fn child_writes() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (own, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&own, OFlags::NONBLOCK)?;
+    Ok((own, theirs))
+}
+
+/// A pipe whose writing end is ours: ours first.
+fn child_reads() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (theirs, own) = pipe_with(PipeFlags::CLOEXEC)?;
+    fcntl_setfl(&own, OFlags::NONBLOCK)?;
+    Ok((own, theirs))
+}
+
+fn path_of(text: &CStr) -> &Path {
+    Path::new(OsStr::from_bytes(text.to_bytes()))
 }
 
 /// One error of the operating system can have several causes; the likeliest is looked up after the fact, so that a

@@ -11,7 +11,7 @@ use baton_proto::exec::RunRequest;
 use baton_proto::exec::run_request::Kind;
 use bytes::Bytes;
 use tokio::io::AsyncWriteExt as _;
-use tokio::process::ChildStdin;
+use tokio::net::unix::pipe;
 use tonic::Streaming;
 
 use super::shared::Shared;
@@ -20,7 +20,7 @@ use crate::error::RequestError;
 /// Serves the requests of one call to their end.
 pub(super) async fn pump(
     mut requests: Streaming<RunRequest>,
-    pipe: Option<ChildStdin>,
+    pipe: Option<pipe::Sender>,
     shared: &Shared,
 ) -> Result<(), RequestError> {
     let mut order = match pipe {
@@ -51,7 +51,7 @@ pub(super) async fn pump(
     order.end()
 }
 
-async fn write(pipe: &mut ChildStdin, data: Bytes) -> io::Result<()> {
+async fn write(pipe: &mut pipe::Sender, data: Bytes) -> io::Result<()> {
     pipe.write_all(&data).await
 }
 

@@ -10,6 +10,7 @@ use baton_proto::ProcessId;
 use tokio::sync::Notify;
 
 use super::shared::Shared;
+use super::spawn::Spawner;
 use crate::error::StartError;
 use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT};
 
@@ -21,6 +22,7 @@ type Key = (PublicKey, ProcessId);
 pub(crate) struct ProcessTable {
     entries: Mutex<Entries>,
     emptied: Notify,
+    spawner: Spawner,
 }
 
 impl ProcessTable {
@@ -33,6 +35,7 @@ impl ProcessTable {
                 closing: false,
             }),
             emptied: Notify::new(),
+            spawner: Spawner::new(),
         }
     }
 
@@ -47,6 +50,11 @@ impl ProcessTable {
             started: false,
             released: false,
         })
+    }
+
+    /// What starts the processes of this table.
+    pub(super) fn spawner(&self) -> &Spawner {
+        &self.spawner
     }
 
     /// Processes alive, those being killed included.
