@@ -74,8 +74,8 @@ fn convert(record: &CallRecord, placed: Vec<Placed>) -> Spans {
 
 /// One stage's span. `state` is the record's [`trace_state`].
 pub(super) fn span(record: &CallRecord, state: &TraceState, placed: Placed) -> SpanData {
-    let stage = placed.stage.stage;
-    let mut out = SpanData {
+    let details = Details::of(record, &placed);
+    SpanData {
         span_context: SpanContext::new(
             record.context.trace_id,
             placed.span_id,
@@ -85,25 +85,49 @@ pub(super) fn span(record: &CallRecord, state: &TraceState, placed: Placed) -> S
         ),
         parent_span_id: placed.parent.unwrap_or(SpanId::INVALID),
         parent_span_is_remote: placed.parent_is_remote,
-        span_kind: match stage.def().map(|def| def.kind) {
-            Some(Kind::Client) => SpanKind::Client,
-            Some(Kind::Server) => SpanKind::Server,
-            Some(Kind::Internal) | None => SpanKind::Internal,
-        },
-        name: tree::label(stage),
+        span_kind: details.kind,
+        name: details.name,
         start_time: time(placed.start_ns),
         end_time: time(placed.end_ns),
-        attributes: stage_attributes(&placed),
-        dropped_attributes_count: 0,
+        attributes: details.attributes,
+        dropped_attributes_count: details.dropped_attributes,
         events: SpanEvents::default(),
-        links: SpanLinks::default(),
-        status: Status::Unset,
+        links: details.links,
+        status: details.status,
         instrumentation_scope: SCOPE.clone(),
-    };
-    if stage == transport::CALL || stage == transport::RPC {
-        rpc(record, stage == transport::CALL, &mut out);
     }
-    out
+}
+
+/// What a span says beside its ids and times.
+pub(super) struct Details {
+    pub(super) kind: SpanKind,
+    pub(super) name: Cow<'static, str>,
+    pub(super) attributes: Vec<KeyValue>,
+    pub(super) dropped_attributes: u32,
+    pub(super) links: SpanLinks,
+    pub(super) status: Status,
+}
+
+impl Details {
+    pub(super) fn of(record: &CallRecord, placed: &Placed) -> Self {
+        let stage = placed.stage.stage;
+        let mut details = Self {
+            kind: match stage.def().map(|def| def.kind) {
+                Some(Kind::Client) => SpanKind::Client,
+                Some(Kind::Server) => SpanKind::Server,
+                Some(Kind::Internal) | None => SpanKind::Internal,
+            },
+            name: tree::label(stage),
+            attributes: stage_attributes(placed),
+            dropped_attributes: 0,
+            links: SpanLinks::default(),
+            status: Status::Unset,
+        };
+        if stage == transport::CALL || stage == transport::RPC {
+            rpc(record, stage == transport::CALL, &mut details);
+        }
+        details
+    }
 }
 
 /// What all spans are instrumented by.
@@ -125,7 +149,7 @@ fn stage_attributes(placed: &Placed) -> Vec<KeyValue> {
 }
 
 /// What only the two spans of the RPC itself carry.
-fn rpc(record: &CallRecord, is_call: bool, span: &mut SpanData) {
+fn rpc(record: &CallRecord, is_call: bool, span: &mut Details) {
     let method = cut(record.method.clone(), SPAN_NAME_MAX);
     if !method.is_empty() {
         span.name = method.clone();
@@ -157,14 +181,14 @@ fn rpc(record: &CallRecord, is_call: bool, span: &mut SpanData) {
     let kept = record.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
     span.attributes.extend(kept);
     let dropped = record.attributes.len().saturating_sub(RECORD_ATTRIBUTES_MAX);
-    span.dropped_attributes_count = u32::try_from(dropped).unwrap_or(u32::MAX);
+    span.dropped_attributes = u32::try_from(dropped).unwrap_or(u32::MAX);
     if let Some(link) = &record.link {
         let context = SpanContext::new(link.trace_id, link.span_id, link.flags, true, trace_state(link));
         span.links.links.push(Link::new(context, Vec::new(), 0));
     }
 }
 
-fn call(record: &CallRecord, span: &mut SpanData) {
+fn call(record: &CallRecord, span: &mut Details) {
     let remainder = Coverage::of(record).remainder_ns();
     span.attributes
         .push(KeyValue::new(attribute::REMAINDER_NS, saturating(remainder)));

@@ -1,20 +1,22 @@
 //! Records as an encoded `ExportTraceServiceRequest` (OTLP 1, `collector/trace/v1/trace_service.proto`).
 //!
 //! Through `SpanData` and the generated messages, a span costs a dozen allocations and 1.2 µs to encode and send; there
-//! are two dozen an execution. Nearly all of them are plain stages, and those are written straight into the
-//! request. What carries the RPC's own attributes (`call` and `rpc`) takes the long way. A test holds both ways to the same
-//! messages.
+//! are two dozen an execution. So spans are written straight into the request; only what is rare (a link, an array among the
+//! attributes) takes the long way. A test holds both ways to the same messages.
 
 use bytes::Bytes;
-use opentelemetry_proto::tonic::common::v1::InstrumentationScope;
-use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, span::SpanKind};
+use opentelemetry::Value;
+use opentelemetry::trace::Status;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, InstrumentationScope};
+use opentelemetry_proto::tonic::trace::v1::{Span, SpanFlags, span::SpanKind, status::StatusCode};
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
 use opentelemetry_sdk::Resource;
 use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
+use super::attribute;
 use super::layout::{self, Placed};
-use super::{attribute, spans};
+use super::spans::{self, Details};
 use crate::record::CallRecord;
 use crate::report::tree;
 use crate::stage::{Exporter, transport};
@@ -85,12 +87,15 @@ impl Batch {
                 &mut self.own
             };
             let stage = placed.stage.stage;
-            if stage == transport::CALL || stage == transport::RPC {
+            if stage != transport::CALL && stage != transport::RPC {
+                plain(&mut self.scratch, record, &header, &placed);
+            } else if record.link.is_none() {
+                let details = Details::of(record, &placed);
+                detailed(&mut self.scratch, record, &header, &placed, &details);
+            } else {
                 let span = Span::from(spans::span(record, &state, placed));
                 // A Vec grows as needed, so this cannot fail.
                 let _ = span.encode(&mut self.scratch);
-            } else {
-                plain(&mut self.scratch, record, &header, &placed);
             }
             bytes(group, 2, &self.scratch);
             self.spans += 1;
@@ -120,19 +125,10 @@ impl Batch {
 
 /// The body of a `Span` without attributes of its own, in the order of its fields.
 fn plain(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &Placed) {
-    bytes(out, 1, &record.context.trace_id.to_bytes());
-    bytes(out, 2, &placed.span_id.to_bytes());
-    if !trace_state.is_empty() {
-        bytes(out, 3, trace_state.as_bytes());
-    }
-    if let Some(parent) = placed.parent {
-        bytes(out, 4, &parent.to_bytes());
-    }
     let name = tree::label(placed.stage.stage);
-    bytes(out, 5, name.as_bytes());
+    identity(out, record, trace_state, placed, &name);
     number(out, 6, SpanKind::Internal as u64);
-    fixed64(out, 7, placed.start_ns);
-    fixed64(out, 8, placed.end_ns);
+    times(out, placed);
     // AnyValue: a string is field 1, a bool 2, an int 3.
     let value_len = field_len(name.len());
     attribute(out, attribute::STAGE, value_len, |out| {
@@ -147,6 +143,66 @@ fn plain(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &Pla
         attribute(out, attribute::ESTIMATED, 2, |out| number(out, 2, 1));
     }
     header(out, 15, 0); // A status that says nothing.
+    flags(out, record, placed);
+}
+
+/// The body of a `Span` with attributes and status of its own, and without links.
+fn detailed(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &Placed, details: &Details) {
+    identity(out, record, trace_state, placed, &details.name);
+    number(out, 6, SpanKind::from(details.kind.clone()) as u64);
+    times(out, placed);
+    for kv in &details.attributes {
+        let key = kv.key.as_str();
+        match &kv.value {
+            Value::String(text) => {
+                let text = text.as_str().as_bytes();
+                attribute(out, key, field_len(text.len()), |out| bytes(out, 1, text));
+            }
+            Value::Bool(yes) => attribute(out, key, 2, |out| number(out, 2, (*yes).into())),
+            Value::I64(integer) => {
+                // Negative numbers take ten bytes (protobuf's int64).
+                let integer = integer.cast_unsigned();
+                let value_len = 1 + encoded_len_varint(integer);
+                attribute(out, key, value_len, |out| number(out, 3, integer));
+            }
+            other => {
+                let value = AnyValue::from(other.clone()).encode_to_vec();
+                attribute(out, key, value.len(), |out| out.extend_from_slice(&value));
+            }
+        }
+    }
+    if details.dropped_attributes > 0 {
+        number(out, 10, details.dropped_attributes.into());
+    }
+    match &details.status {
+        Status::Error { description } => {
+            header(out, 15, field_len(description.len()) + 2);
+            bytes(out, 2, description.as_bytes());
+            number(out, 3, StatusCode::Error as u64);
+        }
+        Status::Ok | Status::Unset => header(out, 15, 0),
+    }
+    flags(out, record, placed);
+}
+
+fn identity(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &Placed, name: &str) {
+    bytes(out, 1, &record.context.trace_id.to_bytes());
+    bytes(out, 2, &placed.span_id.to_bytes());
+    if !trace_state.is_empty() {
+        bytes(out, 3, trace_state.as_bytes());
+    }
+    if let Some(parent) = placed.parent {
+        bytes(out, 4, &parent.to_bytes());
+    }
+    bytes(out, 5, name.as_bytes());
+}
+
+fn times(out: &mut Vec<u8>, placed: &Placed) {
+    fixed64(out, 7, placed.start_ns);
+    fixed64(out, 8, placed.end_ns);
+}
+
+fn flags(out: &mut Vec<u8>, record: &CallRecord, placed: &Placed) {
     let mut flags = u32::from(record.context.flags.to_u8()) | SpanFlags::ContextHasIsRemoteMask as u32;
     if placed.parent_is_remote {
         flags |= SpanFlags::ContextIsRemoteMask as u32;
@@ -195,6 +251,7 @@ fn field_len(len: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use opentelemetry::KeyValue;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
     use proptest::prelude::*;
@@ -246,6 +303,14 @@ mod tests {
                     record.context.tracestate = Tracestate::parse("vendor=a,other=b").unwrap();
                 }
                 record.link = has_link.then(|| TraceContext::new_root(true));
+                record.attributes = vec![
+                    KeyValue::new("text", "value"),
+                    KeyValue::new("negative", -1 - i64::from(code)),
+                    KeyValue::new("flag", is_server),
+                    KeyValue::new("ratio", 0.5),
+                    KeyValue::new("list", Value::Array(vec![1, 2].into())),
+                ];
+                record.attributes.resize(usize::from(code), KeyValue::new("more", true));
                 record
             })
     }
