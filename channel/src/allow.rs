@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Mutex;
@@ -116,45 +118,14 @@ impl AllowList {
     }
 
     fn read(path: &Path) -> Result<Self, AllowError> {
-        let failed = |source| AllowError::Read {
-            path: path.into(),
-            source,
-        };
-        let text = match std::fs::metadata(path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
-            Err(error) => return Err(failed(error)),
-            Ok(metadata) if metadata.len() > FILE_MAX => {
-                return Err(AllowError::TooLarge { path: path.into() });
-            }
-            Ok(_) => std::fs::read_to_string(path).map_err(failed)?,
-        };
-        let mut clients = HashMap::new();
-        for (number, line) in text.lines().enumerate() {
-            let error = |reason| AllowError::Line {
-                path: path.into(),
-                line: number + 1,
-                reason,
-            };
-            let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-            let Some(key) = words.next() else { continue };
-            let key = key.parse::<PublicKey>().map_err(|_| error("not a public key"))?;
-            let name = words
-                .next()
-                .ok_or_else(|| error("the name is missing"))?
-                .to_owned();
-            let trust = match words.next() {
-                None => Trust::default(),
-                Some(word) => word.parse().map_err(|()| error("unknown trust"))?,
-            };
-            if words.next().is_some() {
-                return Err(error("too many words"));
-            }
-            clients.insert(key, Client { name, trust });
+        let (clients, problem) = parse(path, &read_file(path)?);
+        match problem {
+            None => Ok(Self {
+                clients,
+                source: None,
+            }),
+            Some(problem) => Err(problem),
         }
-        Ok(Self {
-            clients,
-            source: None,
-        })
     }
 
     /// The client of this key, if it may call now.
@@ -169,10 +140,97 @@ impl AllowList {
         }))
     }
 
+    /// Whether a client that was let in may stay. Unlike [`find`](Self::find) this holds on to what can be told: in a
+    /// file with a bad line the others still count, and one that cannot be read sends nobody away.
+    pub(crate) fn still_names(&self, key: &PublicKey) -> bool {
+        let Some(path) = &self.source else {
+            return self.clients.contains_key(key);
+        };
+        read_file(path).map_or(true, |text| parse(path, &text).0.contains_key(key))
+    }
+
     /// Whether nobody may call.
     pub fn is_empty(&self) -> bool {
         self.clients.is_empty()
     }
+}
+
+/// The bytes of an allow-list; none for a missing one.
+fn read_file(path: &Path) -> Result<Vec<u8>, AllowError> {
+    let failed = |source| AllowError::Read {
+        path: path.into(),
+        source,
+    };
+    let file = match File::open(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => opened.map_err(failed)?,
+    };
+    let mut text = Vec::new();
+    file.take(FILE_MAX + 1).read_to_end(&mut text).map_err(failed)?;
+    if text.len() as u64 > FILE_MAX {
+        return Err(AllowError::TooLarge { path: path.into() });
+    }
+    Ok(text)
+}
+
+/// The clients of all good lines, and the first bad one. A client whose last line is bad is not among them.
+fn parse(path: &Path, text: &[u8]) -> (HashMap<PublicKey, Client>, Option<AllowError>) {
+    let mut clients = HashMap::new();
+    let mut problem = None;
+    for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
+        match parse_line(line) {
+            Line::Blank => {}
+            Line::Client(key, client) => {
+                clients.insert(key, client);
+            }
+            Line::Bad(key, reason) => {
+                if let Some(key) = key {
+                    clients.remove(&key);
+                }
+                problem.get_or_insert(AllowError::Line {
+                    path: path.into(),
+                    line: number + 1,
+                    reason,
+                });
+            }
+        }
+    }
+    (clients, problem)
+}
+
+/// What a line says.
+enum Line {
+    Blank,
+    Client(PublicKey, Client),
+    /// What is wrong with it, and whose it is as far as that can be told.
+    Bad(Option<PublicKey>, &'static str),
+}
+
+fn parse_line(line: &[u8]) -> Line {
+    let Ok(line) = std::str::from_utf8(line) else {
+        return Line::Bad(None, "not UTF-8 text");
+    };
+    let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+    let Some(key) = words.next() else {
+        return Line::Blank;
+    };
+    let Ok(key) = key.parse::<PublicKey>() else {
+        return Line::Bad(None, "not a public key");
+    };
+    let bad = |reason| Line::Bad(Some(key), reason);
+    let Some(name) = words.next() else {
+        return bad("the name is missing");
+    };
+    let trust = match words.next().map(str::parse) {
+        None => Trust::default(),
+        Some(Ok(trust)) => trust,
+        Some(Err(())) => return bad("unknown trust"),
+    };
+    if words.next().is_some() {
+        return bad("too many words");
+    }
+    let name = name.to_owned();
+    Line::Client(key, Client { name, trust })
 }
 
 impl Peer {
@@ -298,6 +356,40 @@ mod tests {
                 "{bad}"
             );
         }
+    }
+
+    #[test]
+    fn a_bad_line_keeps_newcomers_out_and_sends_away_nobody_but_its_own_client() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("allowed");
+        let list = AllowList::file(&path).unwrap();
+        let lines = [
+            format!("{} laptop", key(1)),
+            "nonsense".into(),
+            format!("{} ci", key(2)),
+            format!("{} ci everything", key(2)),
+        ];
+        std::fs::write(&path, lines.join("\n")).unwrap();
+        let problem = list.find(&key(1)).unwrap_err();
+        assert!(matches!(problem, AllowError::Line { line: 2, .. }), "{problem}");
+        assert!(list.still_names(&key(1)));
+        assert!(!list.still_names(&key(2)), "its last line is the one that counts");
+        assert!(!list.still_names(&key(3)));
+    }
+
+    #[test]
+    fn a_list_that_cannot_be_read_lets_nobody_in_and_sends_nobody_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("allowed");
+        let list = AllowList::file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(list.find(&key(1)), Err(AllowError::Read { .. })));
+        assert!(list.still_names(&key(1)));
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, vec![b'#'; FILE_MAX as usize + 1]).unwrap();
+        assert!(matches!(list.find(&key(1)), Err(AllowError::TooLarge { .. })));
+        std::fs::remove_file(&path).unwrap();
+        assert!(!list.still_names(&key(1)), "one that is gone names nobody");
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::service::client::{Call, Started};
 use crate::service::record::ConnectTimes;
 use crate::service::shared::Shared;
 use crate::service::{reset_status, stream_status};
+use crate::session::RekeyPolicy;
 use crate::ticket::Ticket;
 
 /// A channel for tonic's generated clients: end-to-end encrypted, multiplexed over one session that is made at the
@@ -38,8 +39,9 @@ pub struct Channel {
 
 struct Inner {
     ticket: Ticket,
-    key: StaticKey,
+    key: Arc<StaticKey>,
     recorder: Recorder,
+    rekey: RekeyPolicy,
     link: Mutex<Link>,
     attempts: AtomicU64,
 }
@@ -68,11 +70,29 @@ impl Channel {
         Self {
             inner: Arc::new(Inner {
                 ticket,
-                key,
+                key: Arc::new(key),
                 recorder,
+                rekey: RekeyPolicy::default(),
                 link: Mutex::new(Link::Down),
                 attempts: AtomicU64::new(0),
             }),
+        }
+    }
+
+    /// Renews the keys of its sessions by another policy than the default. To be called before the channel is cloned
+    /// or used: afterwards it changes nothing.
+    pub fn rekey_policy(mut self, policy: RekeyPolicy) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.rekey = policy;
+        }
+        self
+    }
+
+    /// How often the present session has renewed its keys.
+    pub fn rekeys(&self) -> u64 {
+        match &*self.inner.link.lock().unwrap_or_else(PoisonError::into_inner) {
+            Link::Up(shared) => shared.renewals(),
+            Link::Down | Link::Connecting(..) => 0,
         }
     }
 
@@ -132,7 +152,7 @@ impl Channel {
     fn attempt(&self, id: AttemptId) -> SharedFuture<BoxFuture<'static, Connected>> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move {
-            let result = dial(&inner.ticket, &inner.key, inner.recorder.clone()).await;
+            let result = dial(&inner.ticket, &inner.key, inner.rekey, inner.recorder.clone()).await;
             match &result {
                 Ok((shared, _)) => {
                     if !inner.leave(id, Link::Up(Arc::clone(shared))) {

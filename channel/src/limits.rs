@@ -31,6 +31,17 @@ pub const MAX_PONGS: usize = 16;
 /// opens streams without reading.
 pub const MAX_RESETS: usize = 1024;
 
+/// Messages of one direction after which its key is renewed. Far under what AES-GCM and Noise allow; the key's end is
+/// [`baton_proto::limits::KEY_MAX_MESSAGES`].
+pub const REKEY_AFTER_MESSAGES: u64 = 1 << 32;
+
+/// Bytes of plaintext in one direction after which its key is renewed: what a thief of one key could read at most,
+/// together with [`REKEY_AFTER`].
+pub const REKEY_AFTER_BYTES: u64 = 64 << 30;
+
+/// Age at which a key is renewed, whatever it has carried. Bounds for how long a stolen one is of use.
+pub const REKEY_AFTER: Duration = Duration::from_secs(3600);
+
 /// How often the client samples the clock and proves it is alive.
 pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 

@@ -12,15 +12,16 @@ use baton_trace::recorder::Recorder;
 use tokio::sync::Semaphore;
 use tonic::transport;
 
-use crate::allow::AllowList;
+use crate::allow::{AllowError, AllowList};
 use crate::key::{KeyError, Seed, ServerKeys};
 use crate::limits;
-use crate::link::accept::Acceptor;
+use crate::link::accept::{Acceptor, Refusal};
 use crate::link::endpoint::{RelayError, RelayUrl};
 use crate::link::register::{RegisterError, Registration, exec_server_id};
 use crate::service::SessionError;
 use crate::service::server::Service;
 use crate::service::shared::Shared;
+use crate::session::RekeyPolicy;
 use crate::ticket::Ticket;
 
 /// What a running server tells its owner.
@@ -32,6 +33,9 @@ pub enum Notice {
     Retrying(RegisterError, Duration),
     /// A client whose key is not on the allow-list; its owner may want to add this key.
     Refused(crate::key::PublicKey),
+    /// The allow-list cannot be used as it is. No client is let in until it can, and those that dial are told why. Open
+    /// sessions whose keys it still names go on; so do all while it cannot be read at all.
+    AllowListUnusable(Arc<AllowError>),
     /// A session could not be taken over; its client knows as much.
     AcceptFailed(String),
     /// A session of this client began.
@@ -79,8 +83,9 @@ impl Server {
         let acceptor = Acceptor {
             url: RelayUrl::parse(relay_url)?,
             id: exec_server_id(&keys),
-            key: seed.client_key()?,
-            allow,
+            key: Arc::new(seed.client_key()?),
+            allow: Arc::new(allow),
+            rekey: RekeyPolicy::default(),
             epoch: Epoch(epoch),
             recorder: Recorder::off(),
         };
@@ -97,6 +102,14 @@ impl Server {
     pub fn recorder(mut self, recorder: Recorder) -> Self {
         if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
             acceptor.recorder = recorder;
+        }
+        self
+    }
+
+    /// Renews the keys of its sessions by another policy than the default.
+    pub fn rekey_policy(mut self, policy: RekeyPolicy) -> Self {
+        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
+            acceptor.rekey = policy;
         }
         self
     }
@@ -204,8 +217,11 @@ impl Server {
                     let error = accepted.serve(service, permit).await;
                     notice(Notice::SessionEnded(name, error));
                 }
-                Err(key) => {
-                    notice(Notice::Refused(*key));
+                Err(refusal) => {
+                    notice(match refusal {
+                        Refusal::Unlisted(key) => Notice::Refused(*key),
+                        Refusal::ListUnusable(error) => Notice::AllowListUnusable(Arc::clone(error)),
+                    });
                     accepted.serve(service, permit).await;
                 }
             }

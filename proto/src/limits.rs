@@ -45,3 +45,23 @@ pub const OUTER_FRAME_SIZE: u32 = 1024 * 1024;
 
 /// From `Dial` to the exec-server's `Accept`, and from there to the end of the Noise handshake.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Messages that one key seals in one direction, at most. Far under AES-GCM's and Noise's own limits, and twice what a
+/// key seals before it is renewed, so that only a peer that never answers a rekey gets here. Protects confidentiality
+/// (NIST SP 800-38D section 8.3 asks for 2^32 only of random nonces; ours count).
+pub const KEY_MAX_MESSAGES: u64 = 1 << 33;
+
+/// Bytes of plaintext that one key seals in one direction, at most: 2^33 AES blocks, an advantage of 2^-63 to whoever
+/// tells the stream from noise.
+pub const KEY_MAX_BYTES: u64 = 128 << 30;
+
+/// From the first message of a rekey to the answer of the peer, waiting in queues included. Longer than a slow link
+/// needs to drain what is queued before it; protects from a peer that lets a key grow old.
+pub const REKEY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A peer may make the other end take part in one rekey in this time, on average. Protects from Diffie-Hellman on
+/// demand: 64 GiB in less than a second is out of reach.
+pub const REKEY_PACE: Duration = Duration::from_secs(1);
+
+/// Rekeys that a peer may make at once before [`REKEY_PACE`] counts.
+pub const REKEY_BURST: u32 = 16;

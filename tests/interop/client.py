@@ -19,16 +19,17 @@ import urllib.parse
 import grpc
 from noise.connection import Keypair, NoiseConnection
 
-from wire import (SUITE, Malformed, Message, Ticket, field, fixed64, frame, noise_private, prologue, read_seed, span_id,
-                  unbase64)
+from wire import (SUITE, Malformed, Message, Ticket, field, fixed64, frame, noise_private, parts, prologue, read_seed,
+                  span_id, unbase64)
 
-HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY = range(1, 9)
+HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY, SWITCH, REKEY = range(1, 11)
 SESSION, STREAM = 0, 1
 WINDOW = 1 << 20
 DATA_CHUNK = 16 * 1024
 CREDIT_BATCH = WINDOW // 8
 ACK_BATCH = 128 * 1024
-GO_AWAY_REASONS = ["UNSPECIFIED", "SHUTDOWN", "NOT_ALLOWED", "PROTOCOL_ERROR", "LIMIT_EXCEEDED"]
+GO_AWAY_REASONS = ["UNSPECIFIED", "SHUTDOWN", "NOT_ALLOWED", "PROTOCOL_ERROR", "LIMIT_EXCEEDED",
+                   "ALLOW_LIST_UNUSABLE"]
 EXEC_ERRORS = ["UNSPECIFIED", "COMMAND_NOT_FOUND", "NOT_EXECUTABLE", "BAD_CWD", "INVALID_START", "INVALID_STDIN",
                "CONFLICT", "LOST", "SPAWN_FAILED", "TOO_MANY_PROCESSES", "INVALID_ACK"]
 STAGES = {9: "relay.queue", 10: "relay.forward", 11: "server.open", 12: "server.queue", 13: "rpc", 14: "terminal.queue",
@@ -48,18 +49,18 @@ class Failure(Exception):
 class Session:
     """An established Noise session through the relay."""
 
-    def __init__(self, ticket, private_key, timeout):
+    def __init__(self, ticket, private_key, timeout, rekey_after=0):
         session_id = secrets.token_bytes(16)
-        self.noise = NoiseConnection.from_name(SUITE.encode())
-        self.noise.set_as_initiator()
-        self.noise.set_prologue(prologue(ticket.exec_server_id, session_id))
-        self.noise.set_keypair_from_private_bytes(Keypair.STATIC, private_key)
-        self.noise.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, ticket.noise_key)
-        self.noise.start_handshake()
+        self.private_key, self.noise_key = private_key, ticket.noise_key
+        self.prologue = prologue(ticket.exec_server_id, session_id)
+        self.handshake = self.new_handshake(self.prologue)
+        # A rekey renews one direction before the other.
+        self.sealer = self.opener = self.handshake
+        self.rekeying, self.rekeys, self.rekey_after, self.opened = False, 0, rekey_after, 0
         self.clock = None
         self.stamp = (0, 0)
         self.outbox = queue.SimpleQueue()
-        self.outbox.put(field(1, bytes(self.noise.write_message())))
+        self.outbox.put(field(1, bytes(self.handshake.write_message())))
         sent = time.time_ns()
         # No serializers: grpc passes the bytes of each message through.
         self.channel = grpc.insecure_channel(ticket.authority(), options=[("grpc.enable_http_proxy", 0)])
@@ -70,12 +71,40 @@ class Session:
                       ("baton-dial-token", ticket.dial_token.hex())],
             timeout=timeout + 5)
         try:
-            hello = Message(self.noise.read_message(self.next_noise()))
+            hello = Message(self.handshake.read_message(self.next_noise()))
         except (StopIteration, grpc.RpcError) as error:
             said = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.RpcError) else "it hung up"
             raise Failure(f"no session: {said}") from None
         self.epoch = hello.last(1)
         self.sample(sent, hello.last(2, 0), hello.last(3, 0))
+
+    def new_handshake(self, bound_to):
+        noise = NoiseConnection.from_name(SUITE.encode())
+        noise.set_as_initiator()
+        noise.set_prologue(bound_to)
+        noise.set_keypair_from_private_bytes(Keypair.STATIC, self.private_key)
+        noise.set_keypair_from_public_bytes(Keypair.REMOTE_STATIC, self.noise_key)
+        noise.start_handshake()
+        return noise
+
+    def start_rekey(self):
+        """Section 4: a new handshake, bound to the one before."""
+        if not self.rekeying:
+            self.rekeying = True
+            self.handshake = self.new_handshake(self.prologue + parts(self.handshake.get_handshake_hash()))
+            self.send(frame(REKEY, SESSION, bytes(self.handshake.write_message())))
+
+    def take_rekey(self, body):
+        if not body:
+            self.start_rekey()
+        elif not self.rekeying or self.handshake.read_message(body):
+            raise Failure("a rekey that was not asked for")
+
+    def take_switch(self):
+        self.opener = self.handshake
+        self.send(frame(SWITCH, SESSION))
+        self.sealer = self.handshake
+        self.rekeying, self.rekeys = False, self.rekeys + 1
 
     def next_noise(self):
         outer = Message(next(self.frames))
@@ -90,22 +119,31 @@ class Session:
             self.clock = {"offset_ns": ((t1 - t0) + (t2 - t3)) // 2, "error_ns": error}
 
     def send(self, plaintext):
-        self.outbox.put(field(1, bytes(self.noise.encrypt(plaintext))))
+        self.outbox.put(field(1, bytes(self.sealer.encrypt(plaintext))))
 
     def inner_frames(self):
-        """Every frame that arrives: type, end flag, stream, body."""
+        """Every frame that arrives, but for those about keys: type, end flag, stream, body."""
         while True:
             try:
-                message = bytes(self.noise.decrypt(self.next_noise()))
+                message = bytes(self.opener.decrypt(self.next_noise()))
             except StopIteration:
                 raise Failure("the session ended") from None
             except grpc.RpcError as error:
                 raise Failure(f"the session ended: {error.details()}") from None
+            self.opened += 1
+            if self.rekey_after and self.opened % self.rekey_after == 0:
+                self.start_rekey()
             at = 0
             while at < len(message):
                 kind, flags, size, stream = struct.unpack_from(">BBHI", message, at)
-                yield kind, flags & 1, stream, message[at + 8:at + 8 + size]
+                body = message[at + 8:at + 8 + size]
                 at += 8 + size
+                if kind == REKEY:
+                    self.take_rekey(body)
+                elif kind == SWITCH:
+                    self.take_switch()
+                else:
+                    yield kind, flags & 1, stream, body
 
     def close(self):
         """Half-closes the outer stream and waits until the relay has ended the other half."""
@@ -182,7 +220,7 @@ class Call:
                 self.session.sample(message.last(2, 0), message.last(3, 0), message.last(4, 0))
             elif kind == GO_AWAY:
                 reason = Message(data).last(1, 0)
-                raise Failure("the exec-server said " + GO_AWAY_REASONS[min(reason, 5)])
+                raise Failure("the exec-server said " + (GO_AWAY_REASONS[reason] if reason < len(GO_AWAY_REASONS) else str(reason)))
             elif stream != STREAM:
                 raise Failure(f"a frame of type {kind} on stream {stream}")
             elif kind == HEAD:
@@ -281,6 +319,8 @@ def main():
     parser.add_argument("--key", required=True, help="key file, as `baton keygen` writes it")
     parser.add_argument("--stdin", action="store_true", help="send standard input")
     parser.add_argument("--timings", action="store_true", help="print the server's stages as a line of JSON on stderr")
+    parser.add_argument("--rekey-after", type=int, default=0, metavar="N",
+                        help="begin a rekey whenever N messages have come, and say on stderr how many there were")
     parser.add_argument("--traceparent", help="default: a new, sampled trace")
     parser.add_argument("--check-trace", action="store_true", help="the command prints $TRACEPARENT: check it")
     parser.add_argument("--timeout", type=float, default=30, help="the call's deadline in seconds (30)")
@@ -290,10 +330,12 @@ def main():
     args.traceparent = args.traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-03"
     try:
         ticket = Ticket.parse(args.ticket or "")
-        session = Session(ticket, noise_private(read_seed(args.key)), args.timeout)
+        session = Session(ticket, noise_private(read_seed(args.key)), args.timeout, args.rekey_after)
         try:
             return Call(session, args).run()
         finally:
+            if args.rekey_after:
+                print(f"{session.rekeys} rekeys", file=sys.stderr)
             session.close()
     except (Failure, Malformed) as failure:
         print(f"client.py: {failure}", file=sys.stderr)

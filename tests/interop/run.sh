@@ -105,6 +105,14 @@ stdin_of() {
     code_is 0 --stdin -- cksum < <(head -c "$1" /dev/zero | tr '\0' x) &&
         prints out "$(head -c "$1" /dev/zero | tr '\0' x | cksum)"
 }
+rekeys_under_output() {
+    code_is 0 --rekey-after 20 -- sh -c 'seq 700000' && [ "$(cksum <"$work/out")" = "$(seq 700000 | cksum)" ] &&
+        [ "$(sed 's/ rekeys//' "$work/err")" -ge 3 ]
+}
+rekeys_under_input() {
+    code_is 0 --rekey-after 2 --stdin -- cksum < <(head -c 3145728 /dev/zero | tr '\0' x) &&
+        prints out "$(head -c 3145728 /dev/zero | tr '\0' x | cksum)" && [ "$(sed 's/ rekeys//' "$work/err")" -ge 2 ]
+}
 not_found() { code_is 127 no-such-command && says COMMAND_NOT_FOUND; }
 not_executable() { code_is 126 /etc/passwd && says NOT_EXECUTABLE; }
 # shellcheck disable=SC2016 # The child expands it.
@@ -126,6 +134,14 @@ PYTHON
 }
 deadline_is_the_servers_too() { code_is 255 --timeout 1 sleep 4 && says 'gRPC status 4'; }
 wrong_key() { use_key="$work/stranger" code_is 255 true && says NOT_ALLOWED; }
+broken_allow_list() {
+    local code=0 good
+    good=$(cat "$work/allow")
+    echo nonsense >>"$work/allow"
+    code_is 255 true && says ALLOW_LIST_UNUSABLE || code=1
+    echo "$good" >"$work/allow"
+    return $code
+}
 wrong_dial_token() { use_ticket=$(altered 'dial_token = bytes(32)') code_is 255 true && says PERMISSION_DENIED; }
 wrong_exec_server() { use_ticket=$(altered 'exec_server_id = bytes(16)') code_is 255 true && says NOT_FOUND; }
 wrong_pinned_key() { use_ticket=$(altered 'noise_key = bytes([9]) + bytes(31)') code_is 255 true && says 'no session'; }
@@ -141,12 +157,15 @@ check 'death by a signal' signal_death
 check '300 KiB of output' output_of 307200
 check '5 MiB of output, five windows of credit' output_of 5242880
 check '3 MiB of stdin, three windows of credit' stdin_of 3145728
+check 'rekeys under 5 MiB of output' rekeys_under_output
+check 'rekeys under 3 MiB of stdin' rekeys_under_input
 check 'a command that is not found' not_found
 check 'a file that is not executable' not_executable
 check 'the child and its exit name the span that the client derives' trace_continues
 check 'a malformed traceparent fails nothing' malformed_trace_is_none
 check "the server's stages and the relay's stamp" timings_come
 check 'a key that is not allowed' wrong_key
+check 'an allow-list that is broken' broken_allow_list
 check 'a wrong dial token' wrong_dial_token
 check 'an exec-server that is not registered' wrong_exec_server
 check 'another pinned key' wrong_pinned_key

@@ -9,8 +9,8 @@ import sys
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
-from wire import (Ticket, exec_server_id, field, fixed64, frame, noise_private, prologue, public_bytes, registration_key,
-                  base64url, signed_message, span_id)
+from wire import (Ticket, exec_server_id, field, fixed64, frame, noise_private, parts, prologue, public_bytes,
+                  registration_key, base64url, signed_message, span_id)
 
 SEED = bytes(range(32))
 NONCE = b"\x01" * 32
@@ -51,6 +51,8 @@ def vectors():
         "Reset of stream 3 with CANCELLED": frame(4, 3, (1).to_bytes(4, "big")),
         "Head of /a.B/C on stream 1, 1 s, with timings": frame(1, 1, head),
         "Ping 1 sent at 1,000,000,000": frame(6, 0, field(1, 1) + fixed64(2, 1_000_000_000)),
+        "what a rekey adds to the prologue": parts(b"\x03" * 32),
+        "Answer of a rekey": frame(10, 0, b"abc") + frame(9, 0),
         "span id of rpc (13)": span_id(TRACE_ID, ENVELOPE, 13),
         "span id of process (32)": span_id(TRACE_ID, ENVELOPE, 32),
     }

@@ -16,21 +16,23 @@ use tonic::transport::Channel;
 
 use super::endpoint::RelayUrl;
 use super::stream::{OuterStream, StreamOpenError};
-use crate::allow::{AllowList, Peer};
+use crate::allow::{AllowError, AllowList, Peer};
 use crate::key::{PublicKey, StaticKey};
 use crate::mux::{Mux, Role};
 use crate::service::SessionError;
+use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::server::{self, Service};
 use crate::service::shared::Shared;
-use crate::session::{HandshakeError, Responder, prologue};
+use crate::session::{End, HandshakeError, RekeyPolicy, Responder, Session, prologue};
 
 /// What every session of one exec-server shares.
 pub(crate) struct Acceptor {
     pub(crate) url: RelayUrl,
     pub(crate) id: ExecServerId,
-    pub(crate) key: StaticKey,
-    pub(crate) allow: AllowList,
+    pub(crate) key: Arc<StaticKey>,
+    pub(crate) allow: Arc<AllowList>,
+    pub(crate) rekey: RekeyPolicy,
     pub(crate) epoch: Epoch,
     pub(crate) recorder: Recorder,
 }
@@ -46,15 +48,34 @@ pub(crate) enum AcceptError {
     Handshake(#[from] HandshakeError),
     #[error("the client did not finish the handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Timeout,
-    #[error("{0}")]
-    Allow(#[from] crate::allow::AllowError),
+}
+
+/// Why a client that has shaken hands is not served.
+pub(crate) enum Refusal {
+    /// Its key is not on the allow-list.
+    Unlisted(PublicKey),
+    /// The allow-list does not tell.
+    ListUnusable(Arc<AllowError>),
+}
+
+impl Refusal {
+    /// What the client is told, and no more: the rest is for the exec-server's owner.
+    fn to_client(&self) -> (go_away::Reason, SessionError) {
+        match self {
+            Self::Unlisted(_) => (go_away::Reason::NotAllowed, SessionError::NotAllowed),
+            Self::ListUnusable(_) => (
+                go_away::Reason::AllowListUnusable,
+                SessionError::AllowListUnusable,
+            ),
+        }
+    }
 }
 
 /// A session whose handshake is complete.
 pub(crate) struct Accepted {
     shared: Arc<Shared>,
     stream: OuterStream,
-    peer: Result<Arc<Peer>, PublicKey>,
+    peer: Result<Arc<Peer>, Refusal>,
 }
 
 impl Acceptor {
@@ -92,9 +113,14 @@ impl Acceptor {
         let mut stream = OuterStream::open(channel, self.url.method("Accept"), &headers, shared).await?;
         let message1 = stream.message().await?;
         let received_unix_ns = unix_now_ns();
-        let responder = Responder::read(&self.key, &prologue(self.id, session), &message1)?;
+        let prologue = prologue(self.id, session);
+        let responder = Responder::read(&self.key, &prologue, &message1)?;
         let remote = *responder.remote();
-        let peer = self.allow.find(&remote)?.map(Arc::new).ok_or(remote);
+        let peer = match self.allow.find(&remote) {
+            Ok(Some(peer)) => Ok(Arc::new(peer)),
+            Ok(None) => Err(Refusal::Unlisted(remote)),
+            Err(error) => Err(Refusal::ListUnusable(Arc::new(error))),
+        };
         let hello = ServerHello {
             epoch: self.epoch.0.to_vec().into(),
             received_unix_ns,
@@ -102,12 +128,16 @@ impl Acceptor {
         };
         let (transport, message2) = responder.finish(&hello.encode_to_vec())?;
         shared.send_handshake(message2);
-        shared.establish(
-            transport,
-            Mux::new(Role::Server, Instant::now()),
-            self.epoch,
-            None,
-        );
+        let now = Instant::now();
+        let end = End::ExecServer {
+            key: Arc::clone(&self.key),
+            client: remote,
+        };
+        let session = Session::new(transport, end, prologue, self.rekey, now);
+        let mux = Mux::new(Role::Server, now);
+        let allow = Arc::clone(&self.allow);
+        let still_allowed = Box::new(move || allow.still_names(&remote));
+        shared.establish(Established::new(session, mux, self.epoch, still_allowed), None);
         Ok(Accepted {
             shared: Arc::clone(shared),
             stream,
@@ -117,8 +147,8 @@ impl Acceptor {
 }
 
 impl Accepted {
-    /// The client, or the key that is not on the allow-list.
-    pub(crate) fn peer(&self) -> Result<&Arc<Peer>, &PublicKey> {
+    /// The client, or why it is not served.
+    pub(crate) fn peer(&self) -> Result<&Arc<Peer>, &Refusal> {
         self.peer.as_ref()
     }
 
@@ -131,9 +161,13 @@ impl Accepted {
     /// nothing else. `half_open` is held until the client has proven that it is there.
     pub(crate) async fn serve(self, service: impl Service, half_open: OwnedSemaphorePermit) -> SessionError {
         let Self { shared, stream, peer } = self;
-        let Ok(peer) = peer else {
-            shared.go_away(go_away::Reason::NotAllowed, "", SessionError::NotAllowed);
-            return incoming::read(&shared, stream, drop).await;
+        let peer = match peer {
+            Ok(peer) => peer,
+            Err(refusal) => {
+                let (reason, error) = refusal.to_client();
+                shared.go_away(reason, "", error);
+                return incoming::read(&shared, stream, drop).await;
+            }
         };
         tokio::spawn(Arc::clone(&shared).run_timer());
         tokio::spawn({

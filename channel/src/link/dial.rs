@@ -18,10 +18,11 @@ use super::hint;
 use super::stream::{OuterStream, StreamOpenError};
 use crate::key::StaticKey;
 use crate::mux::{Mux, Role};
+use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::record::ConnectTimes;
 use crate::service::shared::Shared;
-use crate::session::{Initiator, prologue};
+use crate::session::{End, Initiator, RekeyPolicy, Session, prologue};
 use crate::ticket::Ticket;
 
 /// Why no session came about. Reasons spoken by the relay are unauthenticated hints, and shown as such.
@@ -107,7 +108,8 @@ fn retry_ms(status: &Status) -> Option<u64> {
 /// Connects, shakes hands and starts the session's reader and timer. Bounded by [`HANDSHAKE_TIMEOUT`] a step.
 pub(crate) async fn dial(
     ticket: &Ticket,
-    key: &StaticKey,
+    key: &Arc<StaticKey>,
+    rekey: RekeyPolicy,
     recorder: Recorder,
 ) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
     let started = Instant::now();
@@ -154,12 +156,15 @@ pub(crate) async fn dial(
         t2: hello.sent_unix_ns,
         t3,
     };
-    shared.establish(
-        transport,
-        Mux::new(Role::Client, established),
-        epoch,
-        Some(sample),
-    );
+    let end = End::Client {
+        key: Arc::clone(key),
+        exec_server: ticket.noise_key,
+    };
+    let session = Session::new(transport, end, prologue, rekey, established);
+    let mux = Mux::new(Role::Client, established);
+    // Nobody asks a client whether its exec-server is still allowed: it is pinned.
+    let session = Established::new(session, mux, epoch, Box::new(|| false));
+    shared.establish(session, Some(sample));
 
     tokio::spawn({
         let shared = Arc::clone(&shared);

@@ -1,7 +1,10 @@
 //! The frame header: 8 bytes, big endian: type `u8`, flags `u8`, length of the body `u16`, stream `u32`.
 //!
-//! Bodies: `Data` raw bytes; `Reset` a `u32` gRPC status code; `Credit` a `u32` of bytes; everything else the protobuf
-//! message of its name in `baton.channel.v1`.
+//! Bodies: `Data` raw bytes; `Reset` a `u32` gRPC status code; `Credit` a `u32` of bytes; `Switch` nothing; `Rekey`
+//! nothing or a Noise handshake message; everything else the protobuf message of its name in `baton.channel.v1`.
+//!
+//! `Switch` and `Rekey` are not the multiplexer's: they come in messages of their own, which `service::control` reads
+//! and writes.
 
 use bytes::{Buf, Bytes};
 
@@ -9,7 +12,7 @@ use bytes::{Buf, Bytes};
 pub type StreamId = u32;
 
 /// Bytes of a header.
-pub(super) const HEADER_LEN: usize = 8;
+pub(crate) const HEADER_LEN: usize = 8;
 
 /// Flag of `Data`: the sender half-closes the stream.
 pub(super) const END_STREAM: u8 = 0x01;
@@ -17,7 +20,7 @@ pub(super) const END_STREAM: u8 = 0x01;
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Head = 1,
     Data = 2,
     Trailers = 3,
@@ -26,7 +29,15 @@ pub(super) enum Kind {
     Ping = 6,
     Pong = 7,
     GoAway = 8,
-    // 9 is Switch: the new key of an in-band rekey begins.
+    Switch = 9,
+    Rekey = 10,
+}
+
+impl Kind {
+    /// Whether a message that begins with this type of frame is about the session's keys.
+    pub(crate) fn is_of_keys(kind: u8) -> bool {
+        kind == Self::Switch as u8 || kind == Self::Rekey as u8
+    }
 }
 
 /// The bytes are no frame.
@@ -51,15 +62,15 @@ pub enum FrameError {
 
 /// A frame as received; the body shares the message's buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Frame {
-    pub(super) kind: Kind,
-    pub(super) end: bool,
-    pub(super) stream: StreamId,
-    pub(super) body: Bytes,
+pub(crate) struct Frame {
+    pub(crate) kind: Kind,
+    pub(crate) end: bool,
+    pub(crate) stream: StreamId,
+    pub(crate) body: Bytes,
 }
 
 /// Appends a header.
-pub(super) fn put_header(out: &mut Vec<u8>, kind: Kind, end: bool, stream: StreamId, len: usize) {
+pub(crate) fn put_header(out: &mut Vec<u8>, kind: Kind, end: bool, stream: StreamId, len: usize) {
     debug_assert!(len <= usize::from(u16::MAX));
     out.push(kind as u8);
     out.push(if end { END_STREAM } else { 0 });
@@ -68,7 +79,7 @@ pub(super) fn put_header(out: &mut Vec<u8>, kind: Kind, end: bool, stream: Strea
 }
 
 /// Takes the next frame off a message; `None` at its end.
-pub(super) fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
+pub(crate) fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
     if message.is_empty() {
         return Ok(None);
     }
@@ -91,12 +102,17 @@ pub(super) fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
         6 => Kind::Ping,
         7 => Kind::Pong,
         8 => Kind::GoAway,
+        9 => Kind::Switch,
+        10 => Kind::Rekey,
         other => return Err(FrameError::UnknownType(other)),
     };
     if flags != 0 && !(kind == Kind::Data && flags == END_STREAM) {
         return Err(FrameError::Flags(flags));
     }
-    let of_session = matches!(kind, Kind::Ping | Kind::Pong | Kind::GoAway);
+    let of_session = matches!(
+        kind,
+        Kind::Ping | Kind::Pong | Kind::GoAway | Kind::Switch | Kind::Rekey
+    );
     if of_session != (stream == 0) {
         return Err(FrameError::Stream);
     }

@@ -10,7 +10,7 @@
 //!   more than its window; every other frame is bounded by count or size;
 //! * anything a peer may not send is a [`MuxError`], which ends the session.
 
-mod frame;
+pub(crate) mod frame;
 mod receive;
 mod schedule;
 mod stream;

@@ -42,6 +42,9 @@ impl Mux {
                 Kind::Ping => self.on_ping(now, received, frame)?,
                 Kind::Pong => self.on_pong(now, received, frame)?,
                 Kind::GoAway => self.on_go_away(frame)?,
+                Kind::Switch | Kind::Rekey => {
+                    return Err(MuxError::Protocol("a frame about keys among others"));
+                }
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ use tonic::{Code, Status};
 
 use crate::link::outer::OuterError;
 use crate::mux::{MuxError, StreamError};
-use crate::session::TransportError;
+use crate::session::{RekeyError, TransportError};
 
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -24,11 +24,22 @@ pub enum SessionError {
     /// The peer broke the inner protocol or a limit.
     #[error(transparent)]
     Mux(#[from] MuxError),
+    /// The session's keys could not be renewed.
+    #[error(transparent)]
+    Rekey(#[from] RekeyError),
     /// The exec-server does not know the client's key.
     #[error(
         "this key is not allowed: ask the exec-server's owner to add the client's public line to its allow-list"
     )]
     NotAllowed,
+    /// The exec-server cannot tell whether it knows the client's key.
+    #[error(
+        "the exec-server's allow-list is broken, so it lets nobody in: ask its owner to look at what the exec-server printed"
+    )]
+    AllowListUnusable,
+    /// On the exec-server: the client's key is no longer on the allow-list.
+    #[error("its key was taken off the allow-list")]
+    Revoked,
     /// The peer said goodbye.
     #[error("the other end closed the session ({})", .0.as_str_name())]
     GoAway(go_away::Reason),
@@ -41,8 +52,10 @@ impl SessionError {
     /// The gRPC status of a call that this end of its session cut short.
     pub(crate) fn into_status(self) -> Status {
         let code = match self {
-            Self::NotAllowed => Code::PermissionDenied,
-            Self::Mux(_) | Self::Outer(_) | Self::Transport(TransportError::Decrypt) => Code::Internal,
+            Self::NotAllowed | Self::Revoked => Code::PermissionDenied,
+            Self::Mux(_) | Self::Outer(_) | Self::Rekey(_) | Self::Transport(TransportError::Decrypt) => {
+                Code::Internal
+            }
             _ => Code::Unavailable,
         };
         let mut status = Status::new(code, self.to_string());

@@ -1,13 +1,15 @@
 //! tonic on top of a session: one HTTP-shaped request and response per stream.
 //!
-//! [`shared`] joins the Noise session and the multiplexer behind one lock; [`outgoing`] is the writer (the body of
-//! the outer request, pulled by HTTP/2 when it has room, so that scheduling happens as late as it can); [`incoming`]
-//! is the reader. [`client`] and [`server`] turn calls into streams and back, and [`record`] turns what was measured
-//! into records.
+//! [`established`] joins the Noise session and the multiplexer, and [`shared`] puts them behind one lock;
+//! [`outgoing`] is the writer (the body of the outer request, pulled by HTTP/2 when it has room, so that scheduling
+//! happens as late as it can); [`incoming`] is the reader. [`client`] and [`server`] turn calls into streams and
+//! back, and [`record`] turns what was measured into records.
 
 pub(crate) mod body;
 pub(crate) mod client;
+mod control;
 mod error;
+pub(crate) mod established;
 pub(crate) mod incoming;
 mod metadata;
 pub(crate) mod outgoing;

@@ -15,7 +15,8 @@ use http_body::{Body, Frame};
 use tonic::Status;
 
 use super::error::SessionError;
-use super::shared::{Ending, Established, Shared};
+use super::established::Established;
+use super::shared::{Ending, Shared};
 use crate::limits;
 use crate::link::outer::{put_frame, put_frame_header};
 
@@ -66,6 +67,8 @@ impl Body for Outgoing {
             }
         }
         this.shared.pass_on_events(&mut state);
+        // A rekey may have begun, which has its deadline.
+        this.shared.rearm(&state);
         if !out.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
         }
@@ -96,12 +99,12 @@ fn seal_next(
     plaintext: &mut Vec<u8>,
     out: &mut BytesMut,
 ) -> Result<bool, SessionError> {
-    if !session.mux.wants_transmit() || !session.mux.transmit(Anchor::now(), plaintext) {
+    if !session.wants_transmit() || !session.transmit(Anchor::now(), plaintext) {
         return Ok(false);
     }
     out.reserve(plaintext.len() + NOISE_TAG + 16);
     put_frame_header(out, plaintext.len() + NOISE_TAG);
-    session.transport.seal(plaintext, out)?;
-    session.mux.sealed(Instant::now());
+    session.seal(plaintext, out)?;
+    session.sealed(Instant::now())?;
     Ok(true)
 }

@@ -21,10 +21,10 @@ use tokio::task::AbortHandle;
 use tonic::Status;
 
 use super::error::{SessionError, reset_status, stream_status};
+use super::established::Established;
 use super::record::ServerDraft;
 use crate::limits;
 use crate::mux::{Event, Mux, Received, RelayStamp, Stamps, StreamError, StreamId, TimingsDraft, code};
-use crate::session::Transport;
 
 /// A session, shared by its reader, its writer, its timer and every call on it.
 pub(crate) struct Shared {
@@ -58,13 +58,6 @@ pub(crate) struct State {
     calls: HashMap<StreamId, ServedCall>,
     armed: Option<Instant>,
     is_confirmed: bool,
-}
-
-/// After the handshake.
-pub(super) struct Established {
-    pub(super) transport: Transport,
-    pub(super) mux: Mux,
-    epoch: Epoch,
 }
 
 /// How the session comes to its end.
@@ -133,20 +126,21 @@ impl Shared {
     }
 
     /// The handshake is complete.
-    pub(crate) fn establish(&self, transport: Transport, mut mux: Mux, epoch: Epoch, sample: Option<Sample>) {
+    pub(crate) fn establish(&self, mut session: Established, sample: Option<Sample>) {
         if let Some(sample) = sample {
-            mux.add_clock_sample(sample);
+            session.mux.add_clock_sample(sample);
         }
         // The client's first ping is due at once.
-        let silent = mux.handle_timeout(Instant::now());
+        let silent = session.mux.handle_timeout(Instant::now());
         debug_assert!(silent.is_ok(), "a new session is not silent");
         let mut state = self.lock();
-        state.established = Some(Established {
-            transport,
-            mux,
-            epoch,
-        });
+        state.established = Some(session);
         state.wake_writer();
+    }
+
+    /// How often the session's keys have been renewed.
+    pub(crate) fn renewals(&self) -> u64 {
+        self.lock().established.as_ref().map_or(0, Established::renewals)
     }
 
     /// The epoch that the server told in the handshake.
@@ -210,11 +204,23 @@ impl Shared {
 
     /// Says goodbye, sends what is queued, then ends.
     pub(crate) fn go_away(&self, reason: go_away::Reason, detail: &str, error: SessionError) {
-        let mut state = self.lock();
+        self.say_goodbye(&mut self.lock(), reason, detail, error);
+    }
+
+    fn say_goodbye(&self, state: &mut State, reason: go_away::Reason, detail: &str, error: SessionError) {
         if let Some(session) = &mut state.established {
             session.mux.go_away(reason, detail);
         }
-        self.end(&mut state, Ending::Flush(error));
+        self.end(state, Ending::Flush(error));
+    }
+
+    /// Ends the session for `error`; a client that has been taken off the allow-list is told.
+    fn fail(&self, state: &mut State, error: SessionError) {
+        if error == SessionError::Revoked {
+            self.say_goodbye(state, go_away::Reason::NotAllowed, "", error);
+        } else {
+            self.end(state, Ending::Now(error));
+        }
     }
 
     /// The first reason counts; a flush may still be cut short.
@@ -253,10 +259,12 @@ impl Shared {
         }
         let outcome = match &mut state.established {
             None => return false,
-            Some(session) => session.receive(received, relay, message),
+            Some(session) => session
+                .open(message)
+                .and_then(|plaintext| session.handle(Anchor::now(), received, relay, plaintext)),
         };
         if let Err(error) = outcome {
-            self.end(&mut state, Ending::Now(error));
+            self.fail(&mut state, error);
             return false;
         }
         if !state.is_confirmed {
@@ -269,11 +277,8 @@ impl Shared {
     }
 
     /// Wakes the timer when a deadline has come closer than it sleeps for.
-    fn rearm(&self, state: &State) {
-        let next = state
-            .established
-            .as_ref()
-            .map(|session| session.mux.next_timeout());
+    pub(super) fn rearm(&self, state: &State) {
+        let next = state.established.as_ref().map(Established::next_timeout);
         if state.armed.is_none() || next < state.armed {
             self.timer.notify_one();
         }
@@ -337,11 +342,11 @@ impl Shared {
                 let Some(session) = &mut state.established else {
                     return;
                 };
-                if let Err(error) = session.mux.handle_timeout(Instant::now()) {
-                    self.end(&mut state, Ending::Now(error.into()));
+                if let Err(error) = session.handle_timeout(Instant::now()) {
+                    self.fail(&mut state, error);
                     return;
                 }
-                let next = session.mux.next_timeout();
+                let next = session.next_timeout();
                 state.armed = Some(next);
                 self.react(&mut state);
                 next
@@ -359,7 +364,7 @@ impl Shared {
         if state
             .established
             .as_ref()
-            .is_some_and(|session| session.mux.wants_transmit())
+            .is_some_and(Established::wants_transmit)
         {
             state.wake_writer();
         }
@@ -391,6 +396,9 @@ impl Shared {
                 Event::GoAway(go_away::Reason::NotAllowed) => {
                     self.end(state, Ending::Now(SessionError::NotAllowed))
                 }
+                Event::GoAway(go_away::Reason::AllowListUnusable) => {
+                    self.end(state, Ending::Now(SessionError::AllowListUnusable))
+                }
                 // Open calls may still be answered; no new one is opened.
                 Event::GoAway(reason) => state.goodbye = Some(reason),
             }
@@ -400,14 +408,6 @@ impl Shared {
         {
             self.end(state, Ending::Now(SessionError::GoAway(reason)));
         }
-    }
-}
-
-impl Established {
-    fn receive(&mut self, received: Instant, relay: RelayStamp, message: &[u8]) -> Result<(), SessionError> {
-        let plaintext = self.transport.open(message)?.freeze();
-        self.mux.handle(Anchor::now(), received, relay, plaintext)?;
-        Ok(())
     }
 }
 

@@ -5,6 +5,7 @@ use bytes::{Bytes, BytesMut};
 use snow::{Builder, HandshakeState};
 
 use super::resolver::AwsLcResolver;
+use super::transport::Keys;
 use super::{SUITE, Transport};
 use crate::key::{PublicKey, StaticKey};
 
@@ -39,10 +40,13 @@ fn builder<'a>(key: &'a StaticKey, prologue: &'a [u8]) -> Result<Builder<'a>, Ha
         .map_err(|_| HandshakeError::Local)
 }
 
-fn into_transport(state: HandshakeState) -> Result<Transport, HandshakeError> {
+fn into_keys(state: HandshakeState) -> Result<Keys, HandshakeError> {
+    // The hash is gone once the state is a transport's.
+    let hash = state.get_handshake_hash().try_into();
+    let hash = hash.map_err(|_| HandshakeError::Local)?;
     state
         .into_stateless_transport_mode()
-        .map(Transport::new)
+        .map(|noise| Keys::new(noise, hash))
         .map_err(|_| HandshakeError::Verify)
 }
 
@@ -70,14 +74,19 @@ impl Initiator {
     }
 
     /// Reads message 2 (`e, ee, se`): the responder holds the pinned key. Returns its payload.
-    pub fn finish(mut self, message: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
+    pub fn finish(self, message: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
+        let (keys, payload) = self.finish_keys(message)?;
+        Ok((Transport::new(&keys), payload))
+    }
+
+    pub(super) fn finish_keys(mut self, message: &[u8]) -> Result<(Keys, Bytes), HandshakeError> {
         let mut payload = BytesMut::zeroed(message.len().min(NOISE_MESSAGE_MAX));
         let len = self
             .state
             .read_message(message, &mut payload)
             .map_err(|_| HandshakeError::Verify)?;
         payload.truncate(len);
-        Ok((into_transport(self.state)?, payload.freeze()))
+        Ok((into_keys(self.state)?, payload.freeze()))
     }
 }
 
@@ -115,14 +124,19 @@ impl Responder {
     }
 
     /// Writes message 2 around `payload`.
-    pub fn finish(mut self, payload: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
+    pub fn finish(self, payload: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
+        let (keys, message) = self.finish_keys(payload)?;
+        Ok((Transport::new(&keys), message))
+    }
+
+    pub(super) fn finish_keys(mut self, payload: &[u8]) -> Result<(Keys, Bytes), HandshakeError> {
         let mut message = BytesMut::zeroed(payload.len() + 96);
         let len = self
             .state
             .write_message(payload, &mut message)
             .map_err(|_| HandshakeError::Local)?;
         message.truncate(len);
-        Ok((into_transport(self.state)?, message.freeze()))
+        Ok((into_keys(self.state)?, message.freeze()))
     }
 }
 
@@ -274,7 +288,7 @@ mod tests {
             initiator.get_handshake_hash(),
             hex("669c8640d9e42a3cda2f232f78597ceefb01daa6e3df81181ccce6fc6b5026bf")
         );
-        let mut initiator = into_transport(initiator).unwrap();
+        let mut initiator = Transport::new(&into_keys(initiator).unwrap());
         let mut sealed = BytesMut::new();
         initiator
             .seal(&hex("462e20412e20486179656b"), &mut sealed)

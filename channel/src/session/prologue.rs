@@ -21,11 +21,24 @@ pub fn prologue(exec_server: ExecServerId, session: SessionId) -> Vec<u8> {
     ];
     let mut out = Vec::with_capacity(160);
     for part in parts {
-        // Every part is a constant or 16 bytes.
-        out.extend_from_slice(&(part.len() as u16).to_be_bytes());
-        out.extend_from_slice(part);
+        put_part(&mut out, part);
     }
     out
+}
+
+/// The prologue of a rekey: the session's, and the hash of the handshake before. So no message of another session, or
+/// of another rekey of this one, verifies.
+pub(super) fn rekey_prologue(session: &[u8], previous: &[u8; 32]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(session.len() + 2 + previous.len());
+    out.extend_from_slice(session);
+    put_part(&mut out, previous);
+    out
+}
+
+fn put_part(out: &mut Vec<u8>, part: &[u8]) {
+    // Every part is a constant, an id or a hash.
+    out.extend_from_slice(&(part.len() as u16).to_be_bytes());
+    out.extend_from_slice(part);
 }
 
 #[cfg(test)]
@@ -44,5 +57,9 @@ mod tests {
         expected.extend_from_slice(b"\x00\x10");
         expected.extend_from_slice(&[2; 16]);
         assert_eq!(bytes, expected);
+
+        expected.extend_from_slice(b"\x00\x20");
+        expected.extend_from_slice(&[3; 32]);
+        assert_eq!(rekey_prologue(&bytes, &[3; 32]), expected);
     }
 }

@@ -1,14 +1,14 @@
 //! Transport messages: one key and one message counter per direction (Noise section 5.1).
+//!
+//! The directions stand apart, for a rekey ([`super::rekey`]) renews one before the other.
+
+use std::sync::Arc;
 
 use baton_proto::limits::{NOISE_MESSAGE_MAX, NOISE_PLAINTEXT_MAX, NOISE_TAG};
 use bytes::BytesMut;
 use snow::StatelessTransportState;
 
-/// Messages after which a key is used up, per direction. Far under AES-GCM's and Noise's own limits.
-const MAX_MESSAGES: u64 = 1 << 32;
-
-/// Bytes after which a key is used up, per direction.
-const MAX_BYTES: u64 = 64 << 30;
+use super::policy::{KeyLimit, RekeyPolicy};
 
 /// Why a transport message could not be sealed or opened. Each ends the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -19,45 +19,102 @@ pub enum TransportError {
     /// The peer or the relay sent more than a Noise message can hold.
     #[error("a message is longer than a Noise message can be")]
     TooLong,
-    /// The key's message or byte limit is reached; a new session has a new key.
-    #[error("the session's key is used up; a new session is needed")]
+    /// The key's last message or byte is used, and the peer has not agreed on a new one.
+    #[error("the session's key is used up and the other end did not renew it; a new session is needed")]
     Exhausted,
+}
+
+/// What a handshake leaves behind: a key for each direction, and the hash that names it (Noise section 5.2).
+#[derive(Clone)]
+pub(super) struct Keys {
+    noise: Arc<StatelessTransportState>,
+    pub(super) hash: [u8; 32],
+}
+
+impl Keys {
+    pub(super) fn new(noise: StatelessTransportState, hash: [u8; 32]) -> Self {
+        Self {
+            noise: Arc::new(noise),
+            hash,
+        }
+    }
 }
 
 /// Both directions of an established session.
 pub struct Transport {
-    noise: StatelessTransportState,
-    send: Counter,
-    receive: Counter,
+    send: Direction,
+    receive: Direction,
+    hash: [u8; 32],
+    limit: KeyLimit,
 }
 
-#[derive(Default)]
-struct Counter {
-    messages: u64,
-    bytes: u64,
+/// One direction: its key, and what that key has carried. Nonces count messages, so a new key starts at 0.
+struct Direction {
+    noise: Arc<StatelessTransportState>,
+    carried: KeyLimit,
 }
 
-impl Counter {
-    fn check(&self, len: usize) -> Result<(), TransportError> {
-        if self.messages >= MAX_MESSAGES || self.bytes.saturating_add(len as u64) > MAX_BYTES {
+impl Direction {
+    fn new(keys: &Keys) -> Self {
+        Self {
+            noise: Arc::clone(&keys.noise),
+            carried: KeyLimit::default(),
+        }
+    }
+
+    /// The next message's nonce, if the key may carry it.
+    fn next(&self, len: usize, limit: &KeyLimit) -> Result<u64, TransportError> {
+        let bytes = self.carried.bytes.saturating_add(len as u64);
+        if self.carried.messages >= limit.messages || bytes > limit.bytes {
             return Err(TransportError::Exhausted);
         }
-        Ok(())
+        Ok(self.carried.messages)
     }
 
     fn advance(&mut self, len: usize) {
-        self.messages += 1;
-        self.bytes += len as u64;
+        self.carried.messages += 1;
+        self.carried.bytes += len as u64;
     }
 }
 
 impl Transport {
-    pub(super) fn new(noise: StatelessTransportState) -> Self {
+    pub(super) fn new(keys: &Keys) -> Self {
         Self {
-            noise,
-            send: Counter::default(),
-            receive: Counter::default(),
+            send: Direction::new(keys),
+            receive: Direction::new(keys),
+            hash: keys.hash,
+            limit: RekeyPolicy::default().end,
         }
+    }
+
+    /// Other limits than the protocol's.
+    pub(super) fn limit(&mut self, limit: KeyLimit) {
+        self.limit = limit;
+    }
+
+    /// The hash of the handshake that the newest keys are from.
+    pub(super) fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
+    /// Whether either direction's key has carried as much as this.
+    pub(super) fn has_carried(&self, limit: &KeyLimit) -> bool {
+        [&self.send, &self.receive].into_iter().any(|direction| {
+            let carried = &direction.carried;
+            carried.messages >= limit.messages || carried.bytes >= limit.bytes
+        })
+    }
+
+    /// Seals with a new key from the next message on.
+    pub(super) fn switch_send(&mut self, keys: &Keys) {
+        self.send = Direction::new(keys);
+        self.hash = keys.hash;
+    }
+
+    /// Opens with a new key from the next message on.
+    pub(super) fn switch_receive(&mut self, keys: &Keys) {
+        self.receive = Direction::new(keys);
+        self.hash = keys.hash;
     }
 
     /// Appends the sealed `plaintext` to `out`: exactly [`NOISE_TAG`] bytes longer.
@@ -65,11 +122,12 @@ impl Transport {
         if plaintext.len() > NOISE_PLAINTEXT_MAX {
             return Err(TransportError::TooLong);
         }
-        self.send.check(plaintext.len())?;
+        let nonce = self.send.next(plaintext.len(), &self.limit)?;
         let start = out.len();
         out.resize(start + plaintext.len() + NOISE_TAG, 0);
-        self.noise
-            .write_message(self.send.messages, plaintext, &mut out[start..])
+        self.send
+            .noise
+            .write_message(nonce, plaintext, &mut out[start..])
             .map_err(|_| TransportError::Exhausted)?;
         self.send.advance(plaintext.len());
         Ok(())
@@ -84,10 +142,11 @@ impl Transport {
             .len()
             .checked_sub(NOISE_TAG)
             .ok_or(TransportError::Decrypt)?;
-        self.receive.check(len)?;
+        let nonce = self.receive.next(len, &self.limit)?;
         let mut plaintext = BytesMut::zeroed(len);
-        self.noise
-            .read_message(self.receive.messages, message, &mut plaintext)
+        self.receive
+            .noise
+            .read_message(nonce, message, &mut plaintext)
             .map_err(|_| TransportError::Decrypt)?;
         self.receive.advance(len);
         Ok(plaintext)

@@ -7,6 +7,7 @@ mod ends;
 mod example;
 mod records;
 mod refusals;
+mod rekey;
 mod sessions;
 mod support;
 mod trust;

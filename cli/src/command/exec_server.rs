@@ -75,6 +75,9 @@ impl Teller {
                 );
                 eprintln!("{key} NAME clamp");
             }
+            Notice::AllowListUnusable(problem) => {
+                eprintln!("baton: {problem}; no client is let in until the list is right");
+            }
             Notice::AcceptFailed(reason) => eprintln!("baton: a session did not come about: {reason}"),
             Notice::SessionStarted(name) => eprintln!("baton: session of {name} began"),
             Notice::SessionEnded(name, error) => eprintln!("baton: session of {name} ended: {error}"),

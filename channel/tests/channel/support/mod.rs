@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
+use baton_channel::session::RekeyPolicy;
 use baton_channel::ticket::Ticket;
 use baton_channel::{Channel, Notice, Server};
 use baton_proto::Epoch;
@@ -94,11 +95,22 @@ pub(crate) struct RunningServer {
 impl RunningServer {
     /// Starts and waits until it is registered.
     pub(crate) async fn start(relay_url: &str, allow: AllowList, service: Mounted) -> Self {
+        Self::with_rekey(relay_url, allow, service, RekeyPolicy::default()).await
+    }
+
+    /// The same, renewing keys by this policy.
+    pub(crate) async fn with_rekey(
+        relay_url: &str,
+        allow: AllowList,
+        service: Mounted,
+        policy: RekeyPolicy,
+    ) -> Self {
         let records = Arc::new(Collected::default());
         let (notify, notices) = mpsc::unbounded_channel();
         let server = Server::new(relay_url, &Seed::generate().unwrap(), allow)
             .unwrap()
             .recorder(Recorder::to(records.clone()))
+            .rekey_policy(policy)
             // A test may have stopped listening.
             .on_notice(move |notice| drop(notify.send(notice)));
         let (stop, stopped) = oneshot::channel::<()>();

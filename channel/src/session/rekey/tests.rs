@@ -1,0 +1,704 @@
+//! Two ends under a virtual clock, and peers that do not keep to the rules.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::*;
+use crate::session::KeyLimit;
+
+const NEVER: Duration = Duration::from_secs(1_000_000);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// Never due.
+fn lasting() -> RekeyPolicy {
+    RekeyPolicy {
+        after_age: NEVER,
+        pace: Duration::ZERO,
+        ..RekeyPolicy::default()
+    }
+}
+
+/// Due after so many messages.
+fn every(messages: u64) -> RekeyPolicy {
+    let bytes = u64::MAX;
+    RekeyPolicy {
+        after: KeyLimit { messages, bytes },
+        ..lasting()
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    Client,
+    Server,
+}
+use Side::{Client, Server};
+
+/// Why an end gave up.
+#[derive(Debug, PartialEq, Eq)]
+enum Failure {
+    Transport(TransportError),
+    Rekey(RekeyError),
+}
+
+/// A sealed message, and what it says about keys, if that is what it is about.
+#[derive(Clone)]
+struct Message {
+    sealed: BytesMut,
+    control: Option<Control>,
+}
+
+/// A client and an exec-server; messages wait on the wire until the test delivers them.
+struct Pair {
+    client: Session,
+    server: Session,
+    to_client: VecDeque<Message>,
+    to_server: VecDeque<Message>,
+    now: Instant,
+    is_allowed: bool,
+}
+
+impl Pair {
+    fn new(client: RekeyPolicy, server: RekeyPolicy) -> Self {
+        let keys = [StaticKey::generate().unwrap(), StaticKey::generate().unwrap()].map(Arc::new);
+        Self::with_keys(&keys, b"prologue", client, server)
+    }
+
+    fn with_keys(
+        [client_key, server_key]: &[Arc<StaticKey>; 2],
+        prologue: &[u8],
+        client: RekeyPolicy,
+        server: RekeyPolicy,
+    ) -> Self {
+        let (initiator, message1) = Initiator::start(client_key, server_key.public(), prologue).unwrap();
+        let responder = Responder::read(server_key, prologue, &message1).unwrap();
+        let (at_server, message2) = responder.finish(b"hello").unwrap();
+        let (at_client, _) = initiator.finish(&message2).unwrap();
+        let client_end = End::Client {
+            key: Arc::clone(client_key),
+            exec_server: *server_key.public(),
+        };
+        let server_end = End::ExecServer {
+            key: Arc::clone(server_key),
+            client: *client_key.public(),
+        };
+        let now = Instant::now();
+        Self {
+            client: Session::new(at_client, client_end, prologue.to_vec(), client, now),
+            server: Session::new(at_server, server_end, prologue.to_vec(), server, now),
+            to_client: VecDeque::new(),
+            to_server: VecDeque::new(),
+            now,
+            is_allowed: true,
+        }
+    }
+
+    fn session(&mut self, side: Side) -> &mut Session {
+        match side {
+            Client => &mut self.client,
+            Server => &mut self.server,
+        }
+    }
+
+    fn wire_from(&mut self, side: Side) -> &mut VecDeque<Message> {
+        match side {
+            Client => &mut self.to_server,
+            Server => &mut self.to_client,
+        }
+    }
+
+    /// Puts what this side has to say about keys on the wire; what it said.
+    fn say(&mut self, side: Side) -> Option<Control> {
+        let now = self.now;
+        let session = self.session(side);
+        let control = session.control();
+        assert_eq!(control.is_some(), session.wants_control());
+        let control = control?;
+        let mut sealed = BytesMut::new();
+        session.seal(b"", &mut sealed).unwrap();
+        session.control_sealed(now);
+        session.poll(now).unwrap();
+        let message = Message {
+            sealed,
+            control: Some(control.clone()),
+        };
+        self.wire_from(side).push_back(message);
+        Some(control)
+    }
+
+    /// Puts data of this side on the wire.
+    fn send(&mut self, side: Side, data: &[u8]) -> Result<(), Failure> {
+        let now = self.now;
+        let session = self.session(side);
+        let mut sealed = BytesMut::new();
+        session.seal(data, &mut sealed).map_err(Failure::Transport)?;
+        session.poll(now).map_err(Failure::Rekey)?;
+        let control = None;
+        self.wire_from(side).push_back(Message { sealed, control });
+        Ok(())
+    }
+
+    /// Hands a message over; its data.
+    fn take(&mut self, side: Side, message: Message) -> Result<BytesMut, Failure> {
+        let (now, is_allowed) = (self.now, self.is_allowed);
+        let session = self.session(side);
+        let data = session.open(&message.sealed).map_err(Failure::Transport)?;
+        if let Some(control) = message.control {
+            let answer = session.handle_control(now, control).map_err(Failure::Rekey)?;
+            if let Some(answer) = answer
+                && is_allowed
+            {
+                session.answer(now, answer).map_err(Failure::Rekey)?;
+            }
+        }
+        session.poll(now).map_err(Failure::Rekey)?;
+        Ok(data)
+    }
+
+    /// Delivers the next message of this side.
+    fn deliver_from(&mut self, side: Side) -> Result<BytesMut, Failure> {
+        let message = self
+            .wire_from(side)
+            .pop_front()
+            .expect("something is on the wire");
+        self.take(if side == Client { Server } else { Client }, message)
+    }
+
+    /// Until both have said what they have to say about keys, and heard it.
+    fn settle(&mut self) {
+        loop {
+            while self.say(Client).is_some() || self.say(Server).is_some() {}
+            let Some(side) = [Client, Server]
+                .into_iter()
+                .find(|side| !self.wire_from(*side).is_empty())
+            else {
+                return;
+            };
+            self.deliver_from(side).unwrap();
+        }
+    }
+
+    /// One message each way, and what follows from it.
+    fn exchange(&mut self) {
+        for side in [Client, Server] {
+            self.send(side, b"data").unwrap();
+            assert_eq!(self.deliver_from(side).unwrap(), "data");
+        }
+        self.settle();
+    }
+
+    fn renewals(&self) -> (u64, u64) {
+        (self.client.renewals(), self.server.renewals())
+    }
+
+    /// Lets this side, and it alone, begin.
+    fn begin(&mut self, side: Side) {
+        let now = self.now;
+        let session = self.session(side);
+        let policy = std::mem::replace(&mut session.policy, every(0));
+        session.poll(now).unwrap();
+        session.policy = policy;
+    }
+
+    /// What one side would answer to this, were it sealed in the right key.
+    fn heard_by(&mut self, side: Side, control: Control) -> Result<(), RekeyError> {
+        let now = self.now;
+        self.session(side).handle_control(now, control).map(drop)
+    }
+}
+
+#[test]
+fn a_key_is_renewed_after_so_many_messages_of_either_direction() {
+    for (client, server) in [(every(5), lasting()), (lasting(), every(5)), (every(5), every(5))] {
+        for talker in [Client, Server] {
+            let mut pair = Pair::new(client, server);
+            for message in 1..=5 {
+                assert_eq!(pair.renewals(), (0, 0), "before message {message}");
+                pair.send(talker, b"x").unwrap();
+                pair.deliver_from(talker).unwrap();
+                pair.settle();
+            }
+            assert_eq!(pair.renewals(), (1, 1));
+        }
+    }
+}
+
+#[test]
+fn a_key_is_renewed_after_so_many_bytes() {
+    let mut policy = lasting();
+    policy.after.bytes = 1000;
+    let mut pair = Pair::new(policy, lasting());
+    pair.send(Server, &[0; 999]).unwrap();
+    pair.deliver_from(Server).unwrap();
+    pair.settle();
+    assert_eq!(pair.renewals(), (0, 0));
+    pair.send(Server, &[0; 1]).unwrap();
+    pair.deliver_from(Server).unwrap();
+    pair.settle();
+    assert_eq!(pair.renewals(), (1, 1));
+}
+
+#[test]
+fn a_key_is_renewed_at_an_age_even_if_nothing_was_sent() {
+    for side in [Client, Server] {
+        let mut pair = Pair::new(lasting(), lasting());
+        pair.session(side).policy.after_age = HOUR;
+        for renewals in 1..=3 {
+            let due = pair.session(side).next_timeout().unwrap();
+            assert_eq!(due, pair.now + HOUR);
+            pair.now = due - Duration::from_nanos(1);
+            let now = pair.now;
+            pair.session(side).handle_timeout(now).unwrap();
+            assert!(!pair.session(side).wants_control());
+            pair.now = due;
+            pair.session(side).handle_timeout(due).unwrap();
+            pair.settle();
+            assert_eq!(pair.renewals(), (renewals, renewals));
+        }
+    }
+}
+
+#[test]
+fn both_sides_may_begin_at_once() {
+    let mut pair = Pair::new(every(3), every(3));
+    for round in 1..=10 {
+        while !(pair.client.wants_control() && pair.server.wants_control()) {
+            pair.send(Client, b"data").unwrap();
+            pair.deliver_from(Client).unwrap();
+        }
+        // Neither has heard of the other's beginning.
+        assert_eq!(pair.say(Server), Some(Control::Request));
+        assert!(matches!(pair.say(Client), Some(Control::Start(_))));
+        pair.settle();
+        assert_eq!(pair.renewals(), (round, round));
+        assert!(pair.client.control().is_none() && pair.server.control().is_none());
+    }
+}
+
+#[test]
+fn a_request_that_was_not_sent_yet_is_not_sent_any_more() {
+    let mut pair = Pair::new(lasting(), lasting());
+    pair.begin(Client);
+    pair.begin(Server);
+    pair.say(Client);
+    pair.deliver_from(Client).unwrap();
+    assert!(matches!(pair.say(Server), Some(Control::Answer(_))));
+    pair.settle();
+    assert_eq!(pair.renewals(), (1, 1));
+}
+
+#[test]
+fn data_flows_in_both_directions_at_every_step_of_a_rekey() {
+    let mut pair = Pair::new(lasting(), lasting());
+    let mut number = 0u32;
+    for beginner in [Client, Server, Client] {
+        pair.begin(beginner);
+        let mut sent = [Vec::new(), Vec::new()];
+        let mut received = [Vec::new(), Vec::new()];
+        // Data before and behind every word, all of it under way at once.
+        for step in 0..12 {
+            for side in [Client, Server] {
+                for _ in 0..2 {
+                    number += 1;
+                    sent[side as usize].push(number);
+                    pair.send(side, &number.to_be_bytes()).unwrap();
+                }
+                pair.say(side);
+            }
+            for side in [Client, Server] {
+                let keep = if step == 11 { 0 } else { 3 };
+                while pair.wire_from(side).len() > keep {
+                    let data = pair.deliver_from(side).unwrap();
+                    if !data.is_empty() {
+                        received[side as usize].push(u32::from_be_bytes(data[..].try_into().unwrap()));
+                    }
+                }
+            }
+        }
+        assert_eq!(sent, received);
+    }
+    assert_eq!(pair.renewals(), (3, 3));
+}
+
+#[test]
+fn what_was_sealed_before_a_rekey_does_not_open_after_it() {
+    let mut pair = Pair::new(lasting(), lasting());
+    pair.send(Client, b"first under its key").unwrap();
+    let old = pair.to_server[0].clone();
+    pair.deliver_from(Client).unwrap();
+    pair.begin(Client);
+    pair.settle();
+    // Its nonce is the right one again; its key is not.
+    assert_eq!(
+        pair.take(Server, old),
+        Err(Failure::Transport(TransportError::Decrypt))
+    );
+}
+
+#[test]
+fn a_client_that_is_not_allowed_any_more_gets_no_answer() {
+    let mut pair = Pair::new(lasting(), lasting());
+    pair.is_allowed = false;
+    pair.begin(Client);
+    pair.say(Client);
+    pair.deliver_from(Client).unwrap();
+    assert_eq!(pair.server.control(), None);
+    assert_eq!(pair.renewals(), (0, 0));
+}
+
+#[test]
+fn a_peer_that_takes_no_part_in_a_rekey_is_given_up_in_time() {
+    let timeout = lasting().timeout;
+    // How far it gets: nowhere, or up to the client's Switch.
+    for (beginner, steps, waiting) in [
+        (Client, 0, Client),
+        (Server, 0, Server),
+        (Client, 1, Server),
+        (Client, 1, Client),
+    ] {
+        let mut pair = Pair::new(lasting(), lasting());
+        pair.begin(beginner);
+        for _ in 0..steps {
+            pair.say(Client);
+            pair.deliver_from(Client).unwrap();
+            pair.say(Server);
+        }
+        let deadline = pair.now + timeout;
+        let session = pair.session(waiting);
+        assert_eq!(session.next_timeout(), Some(deadline));
+        assert_eq!(session.handle_timeout(deadline - Duration::from_nanos(1)), Ok(()));
+        assert_eq!(session.handle_timeout(deadline), Err(RekeyError::Timeout));
+    }
+}
+
+#[test]
+fn a_rekey_without_a_deadline_asks_for_no_time() {
+    let patient = RekeyPolicy {
+        timeout: Duration::MAX,
+        after_age: HOUR,
+        ..lasting()
+    };
+    let mut pair = Pair::new(patient, patient);
+    pair.now += HOUR;
+    let now = pair.now;
+    for side in [Client, Server] {
+        pair.session(side).handle_timeout(now).unwrap();
+        // An instant that has passed would keep its caller busy until the peer answers.
+        assert_eq!(pair.session(side).next_timeout(), None);
+    }
+}
+
+#[test]
+fn a_rekey_that_is_over_leaves_no_deadline() {
+    let mut pair = Pair::new(lasting(), lasting());
+    pair.begin(Client);
+    pair.settle();
+    for side in [Client, Server] {
+        let much_later = pair.now + 10 * lasting().timeout;
+        assert_eq!(pair.session(side).handle_timeout(much_later), Ok(()));
+    }
+}
+
+#[test]
+fn a_direction_ends_at_its_limit_if_the_peer_never_answers() {
+    for side in [Client, Server] {
+        let mut policy = every(10);
+        policy.end = KeyLimit {
+            messages: 25,
+            bytes: 2000,
+        };
+        let mut pair = Pair::new(policy, policy);
+        for _ in 0..10 {
+            pair.send(side, b"x").unwrap();
+        }
+        assert!(pair.say(side).is_some());
+        for _ in 11..25 {
+            pair.send(side, b"x").unwrap();
+        }
+        let exhausted = Err(Failure::Transport(TransportError::Exhausted));
+        assert_eq!(pair.send(side, b"x"), exhausted);
+        assert_eq!(pair.wire_from(side).len(), 25);
+        // The receiver holds it to the same.
+        let other = if side == Client { Server } else { Client };
+        for _ in 0..25 {
+            let mut message = pair.wire_from(side).pop_front().unwrap();
+            message.control = None;
+            pair.take(other, message).unwrap();
+        }
+        let one_more = Message {
+            sealed: BytesMut::zeroed(17),
+            control: None,
+        };
+        assert_eq!(pair.take(other, one_more), exhausted.map(|()| BytesMut::new()));
+
+        let mut pair = Pair::new(policy, policy);
+        pair.send(side, &[0; 2000]).unwrap();
+        assert_eq!(pair.send(side, &[0]), exhausted_error());
+        // An empty one has no bytes.
+        pair.send(side, &[]).unwrap();
+    }
+}
+
+fn exhausted_error() -> Result<(), Failure> {
+    Err(Failure::Transport(TransportError::Exhausted))
+}
+
+#[test]
+fn a_new_key_has_its_limit_before_it() {
+    let mut policy = every(10);
+    policy.end = KeyLimit {
+        messages: 40,
+        bytes: u64::MAX,
+    };
+    let mut pair = Pair::new(policy, policy);
+    for _ in 0..1000 {
+        pair.exchange();
+    }
+    let (client, server) = pair.renewals();
+    assert!(client == server && client >= 100, "{client}, {server}");
+}
+
+/// Each by a peer that holds the keys of the session.
+#[test]
+fn what_is_said_out_of_turn_ends_the_session() {
+    let junk = Bytes::from_static(b"junk");
+    let controls = [
+        Control::Request,
+        Control::Start(junk.clone()),
+        Control::Answer(junk.clone()),
+        Control::Switch,
+    ];
+    // Where an end is, and what its peer may say there.
+    type Prepare = fn(&mut Pair);
+    let places: [(&str, Side, Prepare, &[usize]); 9] = [
+        ("client, no rekey", Client, |_| {}, &[0]),
+        (
+            "client, Start to be sent",
+            Client,
+            |pair| pair.begin(Client),
+            &[0],
+        ),
+        (
+            "client, Start sent",
+            Client,
+            |pair| {
+                pair.begin(Client);
+                pair.say(Client);
+            },
+            &[0, 2],
+        ),
+        (
+            "client, Start sent and asked for",
+            Client,
+            |pair| {
+                pair.begin(Client);
+                pair.say(Client);
+                pair.heard_by(Client, Control::Request).unwrap();
+            },
+            &[2],
+        ),
+        (
+            "client, Switch to be sent",
+            Client,
+            |pair| {
+                pair.begin(Client);
+                pair.say(Client);
+                pair.deliver_from(Client).unwrap();
+                pair.say(Server);
+                pair.deliver_from(Server).unwrap();
+            },
+            &[],
+        ),
+        ("exec-server, no rekey", Server, |_| {}, &[1]),
+        (
+            "exec-server, Request sent",
+            Server,
+            |pair| {
+                pair.begin(Server);
+                pair.say(Server);
+            },
+            &[1],
+        ),
+        (
+            "exec-server, Answer to be sent",
+            Server,
+            |pair| {
+                pair.begin(Client);
+                pair.say(Client);
+                pair.deliver_from(Client).unwrap();
+            },
+            &[],
+        ),
+        (
+            "exec-server, Answer sent",
+            Server,
+            |pair| {
+                pair.begin(Client);
+                pair.say(Client);
+                pair.deliver_from(Client).unwrap();
+                pair.say(Server);
+            },
+            &[3],
+        ),
+    ];
+    for (place, side, prepare, in_turn) in places {
+        for (number, control) in controls.iter().enumerate() {
+            let mut pair = Pair::new(lasting(), lasting());
+            prepare(&mut pair);
+            let heard = pair.heard_by(side, control.clone());
+            if in_turn.contains(&number) {
+                // In turn, though junk does not verify.
+                assert!(
+                    matches!(heard, Ok(()) | Err(RekeyError::Handshake(HandshakeError::Verify))),
+                    "{place}: {control:?}: {heard:?}"
+                );
+            } else {
+                assert!(
+                    matches!(heard, Err(RekeyError::Unexpected(_))),
+                    "{place}: {control:?}: {heard:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn any_flipped_bit_of_a_rekey_fails_it() {
+    let flipped = |message: &Bytes, byte: usize| {
+        let mut altered = message.to_vec();
+        altered[byte] ^= 1;
+        Bytes::from(altered)
+    };
+    let failed = Err(RekeyError::Handshake(HandshakeError::Verify));
+    for byte in 0..96 {
+        let mut pair = Pair::new(lasting(), lasting());
+        pair.begin(Client);
+        let Some(Control::Start(start)) = pair.say(Client) else {
+            panic!("a client starts")
+        };
+        assert_eq!(start.len(), 96);
+        let altered = Control::Start(flipped(&start, byte));
+        assert_eq!(pair.heard_by(Server, altered), failed, "byte {byte} of message 1");
+    }
+    for byte in 0..48 {
+        let mut pair = Pair::new(lasting(), lasting());
+        pair.begin(Client);
+        pair.say(Client);
+        pair.deliver_from(Client).unwrap();
+        let Some(Control::Answer(answer)) = pair.say(Server) else {
+            panic!("an exec-server answers")
+        };
+        assert_eq!(answer.len(), 48);
+        let altered = Control::Answer(flipped(&answer, byte));
+        assert_eq!(pair.heard_by(Client, altered), failed, "byte {byte} of message 2");
+    }
+}
+
+/// By a peer that holds the session's keys, or broke them: the rekey's own prologue stands in the way.
+#[test]
+fn a_rekey_of_another_time_or_another_session_does_not_verify() {
+    let keys = [StaticKey::generate().unwrap(), StaticKey::generate().unwrap()].map(Arc::new);
+    let pair = |prologue: &[u8]| Pair::with_keys(&keys, prologue, lasting(), lasting());
+    let failed = Err(RekeyError::Handshake(HandshakeError::Verify));
+    let start = |pair: &mut Pair| {
+        pair.begin(Client);
+        match pair.say(Client) {
+            Some(start @ Control::Start(_)) => start,
+            other => panic!("{other:?}"),
+        }
+    };
+
+    // The same session, one rekey later.
+    let mut session = pair(b"session 1");
+    let first = start(&mut session);
+    session.settle();
+    assert_eq!(session.heard_by(Server, first), failed);
+
+    // Another session of the same two keys, even one of the same id.
+    for prologue in [&b"session 1"[..], b"session 2"] {
+        let of_other = start(&mut pair(prologue));
+        assert_eq!(pair(b"session 1").heard_by(Server, of_other), failed);
+    }
+
+    // The session's own first message.
+    let (_, message1) = Initiator::start(&keys[0], keys[1].public(), b"session 1").unwrap();
+    assert_eq!(
+        pair(b"session 1").heard_by(Server, Control::Start(message1)),
+        failed
+    );
+
+    // An answer that was meant for another start.
+    let mut one = pair(b"session 1");
+    start(&mut one);
+    let mut other = pair(b"session 1");
+    start(&mut other);
+    other.deliver_from(Client).unwrap();
+    let Some(answer) = other.say(Server) else {
+        panic!("an exec-server answers")
+    };
+    assert_eq!(one.heard_by(Client, answer), failed);
+}
+
+#[test]
+fn a_rekey_does_not_change_who_the_client_is() {
+    let mut pair = Pair::new(lasting(), lasting());
+    let End::Client { key, .. } = &mut pair.client.end else {
+        panic!("this is the client")
+    };
+    // Of another client, allowed or not.
+    *key = Arc::new(StaticKey::generate().unwrap());
+    pair.begin(Client);
+    pair.say(Client);
+    assert_eq!(
+        pair.deliver_from(Client),
+        Err(Failure::Rekey(RekeyError::OtherKey))
+    );
+}
+
+#[test]
+fn an_answer_that_carries_a_payload_is_refused() {
+    let mut pair = Pair::new(lasting(), lasting());
+    pair.begin(Client);
+    let Some(Control::Start(start)) = pair.say(Client) else {
+        panic!("a client starts")
+    };
+    let Answer(responder) = pair
+        .server
+        .handle_control(pair.now, Control::Start(start))
+        .unwrap()
+        .unwrap();
+    let (_, message) = responder.finish_keys(b"more").unwrap();
+    assert!(matches!(
+        pair.heard_by(Client, Control::Answer(message)),
+        Err(RekeyError::Unexpected(_))
+    ));
+}
+
+#[test]
+fn a_peer_that_asks_for_rekeys_without_pause_is_stopped() {
+    let slow = RekeyPolicy {
+        pace: Duration::from_secs(1),
+        ..lasting()
+    };
+    for beginner in [Client, Server] {
+        let mut pair = Pair::new(slow, slow);
+        let limit = baton_proto::limits::REKEY_BURST;
+        for _ in 0..limit {
+            pair.begin(beginner);
+            pair.settle();
+        }
+        pair.begin(beginner);
+        pair.say(beginner);
+        assert_eq!(
+            pair.deliver_from(beginner),
+            Err(Failure::Rekey(RekeyError::TooOften))
+        );
+
+        let mut pair = Pair::new(slow, slow);
+        for _ in 0..3 * limit {
+            pair.now += slow.pace;
+            pair.begin(beginner);
+            pair.settle();
+        }
+    }
+}
