@@ -15,6 +15,10 @@ use baton_trace::w3c::{Extracted, TraceContext};
 use crate::key::PublicKey;
 use crate::limits::{CLAMP_BURST, CLAMP_PER_SECOND};
 
+mod watch;
+
+pub(crate) use watch::Watch;
+
 /// Longest allow-list read. Protects the exec-server from a wrong path.
 const FILE_MAX: u64 = 4 * 1024 * 1024;
 
@@ -147,6 +151,11 @@ impl AllowList {
             return self.clients.contains_key(key);
         };
         read_file(path).map_or(true, |text| parse(path, &text).0.contains_key(key))
+    }
+
+    /// Follows the file; `None` without one.
+    pub(crate) fn watch(&self) -> Option<Watch> {
+        self.source.clone().map(Watch::new)
     }
 
     /// Whether nobody may call.

@@ -2,14 +2,14 @@
 
 use std::future::Future;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_proto::Epoch;
-use baton_proto::channel::go_away;
 use baton_proto::relay::Incoming;
 use baton_trace::recorder::Recorder;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tonic::transport;
 
 use crate::allow::{AllowError, AllowList};
@@ -20,9 +20,11 @@ use crate::link::endpoint::{RelayError, RelayUrl};
 use crate::link::register::{RegisterError, Registration, exec_server_id};
 use crate::service::SessionError;
 use crate::service::server::Service;
-use crate::service::shared::Shared;
 use crate::session::RekeyPolicy;
 use crate::ticket::Ticket;
+use sessions::Sessions;
+
+mod sessions;
 
 /// What a running server tells its owner.
 #[derive(Debug)]
@@ -69,10 +71,6 @@ pub struct Server {
     on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
     sessions: Arc<Sessions>,
 }
-
-/// Sessions being served, so that a shutdown reaches them.
-#[derive(Default)]
-struct Sessions(Mutex<Vec<Weak<Shared>>>);
 
 impl Server {
     /// A server with the keys of `seed`, for the clients of `allow`, through the relay at `relay_url`.
@@ -136,7 +134,9 @@ impl Server {
     }
 
     /// Registers and serves until `shutdown` resolves, registering again whenever the relay is lost. Returns an error
-    /// only for what no retry can change.
+    /// only for what no retry can change. Meanwhile an allow-list in a file is looked at every
+    /// [`limits::ALLOW_LIST_LOOK`]: a client whose key is gone from it is told so and its sessions end, within a
+    /// second.
     pub async fn serve(
         self,
         service: impl Service,
@@ -144,6 +144,7 @@ impl Server {
     ) -> Result<(), ServerError> {
         let mut shutdown = pin!(shutdown);
         let mut backoff = Backoff::default();
+        let _watching = self.watch_allow_list();
         loop {
             let attempt = self.serve_registration(&service, &mut backoff);
             let error = tokio::select! {
@@ -164,6 +165,25 @@ impl Server {
         }
         self.sessions.close().await;
         Ok(())
+    }
+
+    /// Ends the sessions of clients that are taken off the allow-list, until what is returned is dropped.
+    fn watch_allow_list(&self) -> JoinSet<()> {
+        let mut watching = JoinSet::new();
+        if let Some(mut watch) = self.acceptor.allow.watch() {
+            let (sessions, notice) = (Arc::clone(&self.sessions), Arc::clone(&self.on_notice));
+            watching.spawn(async move {
+                loop {
+                    sessions.any().await;
+                    tokio::time::sleep(limits::ALLOW_LIST_LOOK).await;
+                    if let Some(problem) = watch.look() {
+                        notice(Notice::AllowListUnusable(problem));
+                    }
+                    sessions.keep(|key| watch.names(key));
+                }
+            });
+        }
+        watching
     }
 
     async fn serve_registration(&self, service: &impl Service, backoff: &mut Backoff) -> RegisterError {
@@ -210,9 +230,10 @@ impl Server {
                 Ok(accepted) => accepted,
                 Err(error) => return notice(Notice::AcceptFailed(error.to_string())),
             };
-            match accepted.peer().map(|peer| peer.name.clone()) {
-                Ok(name) => {
-                    sessions.add(accepted.shared());
+            match accepted.peer() {
+                Ok(peer) => {
+                    let name = peer.name.clone();
+                    sessions.add(accepted.shared(), peer.key);
                     notice(Notice::SessionStarted(name.clone()));
                     let error = accepted.serve(service, permit).await;
                     notice(Notice::SessionEnded(name, error));
@@ -226,34 +247,6 @@ impl Server {
                 }
             }
         });
-    }
-}
-
-impl Sessions {
-    fn add(&self, shared: &Arc<Shared>) {
-        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        sessions.retain(|session| session.strong_count() > 0);
-        sessions.push(Arc::downgrade(shared));
-    }
-
-    /// Says goodbye on every session, and gives them [`limits::CLOSE_TIMEOUT`] to be heard.
-    async fn close(&self) {
-        let sessions = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
-        let deadline = tokio::time::Instant::now() + limits::CLOSE_TIMEOUT;
-        for session in &sessions {
-            if let Some(shared) = session.upgrade() {
-                shared.go_away(
-                    go_away::Reason::Shutdown,
-                    "",
-                    SessionError::GoAway(go_away::Reason::Shutdown),
-                );
-            }
-        }
-        while sessions.iter().any(|session| session.strong_count() > 0)
-            && tokio::time::Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
     }
 }
 

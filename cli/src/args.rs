@@ -114,8 +114,8 @@ pub(crate) struct RelayArgs {
 #[derive(clap::Args)]
 #[command(after_help = "\
 The allow-list holds one client a line: its public key, a name, and what its trace context is trusted with
-(continue, clamp or restart). It is read anew for every client. A client prints its line with `baton keygen`, or when it
-is refused.
+(continue, clamp or restart). It is read anew for every client, and a client whose line is taken off it is cut within a
+second. A client prints its line with `baton keygen`, or when it is refused.
 
 The ticket goes to standard output. It stays the same while key and relay do; treat it as a secret.
 

@@ -223,6 +223,11 @@ impl Shared {
         }
     }
 
+    /// The client's key is no longer on the allow-list: says so, and ends the session.
+    pub(crate) fn revoke(&self) {
+        self.fail(&mut self.lock(), SessionError::Revoked);
+    }
+
     /// The first reason counts; a flush may still be cut short.
     fn end(&self, state: &mut State, ending: Ending) {
         let ending = match (state.goodbye, ending) {

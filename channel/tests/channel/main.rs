@@ -8,6 +8,7 @@ mod example;
 mod records;
 mod refusals;
 mod rekey;
+mod revocation;
 mod sessions;
 mod support;
 mod trust;

@@ -5,6 +5,7 @@
 //! * `files`: trace files and `baton run`;
 //! * `blind`: what the relay's two legs carry;
 //! * `refused`: bad tickets, relays, keys, lists and commands, each with its sentence;
+//! * `revoked`: a client that loses its line on the list loses what it runs;
 //! * `hostile`: what a hostile peer or file gets to show on a terminal;
 //! * `ends`: who dies, and what is left;
 //! * `volume`: no byte is lost, however many there are.
@@ -16,6 +17,7 @@ mod ends;
 mod files;
 mod hostile;
 mod refused;
+mod revoked;
 mod support;
 mod trace;
 mod volume;

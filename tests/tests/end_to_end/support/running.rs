@@ -26,7 +26,7 @@ pub(crate) enum Input {
 /// A command under way. Killed when dropped.
 pub(crate) struct Running {
     child: Child,
-    _stdin: Option<ChildStdin>,
+    stdin: Option<ChildStdin>,
     stdout: Option<JoinHandle<Vec<u8>>>,
     stderr: Option<JoinHandle<Vec<u8>>>,
 }
@@ -74,7 +74,7 @@ impl Running {
         }
         Self {
             child,
-            _stdin: stdin,
+            stdin,
             stdout: None,
             stderr,
         }
@@ -83,6 +83,11 @@ impl Running {
     /// Reads its stdout from now on.
     pub(crate) fn read(&mut self) {
         self.stdout = self.child.stdout.take().map(collect);
+    }
+
+    /// Gives it more on stdin, which was left [`Input::Open`].
+    pub(crate) fn write(&mut self, bytes: &[u8]) {
+        self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

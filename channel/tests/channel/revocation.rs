@@ -1,0 +1,202 @@
+//! A client that is taken off the allow-list is out: at the next rekey, and within a second. A list that is broken is
+//! called that.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use baton_channel::allow::AllowList;
+use baton_channel::key::StaticKey;
+use baton_channel::limits::ALLOW_LIST_LOOK;
+use baton_channel::session::{KeyLimit, RekeyPolicy};
+use baton_channel::{Channel, Notice, SessionError};
+use bytes::Bytes;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tonic::{Code, Request, Status};
+
+use crate::support::service::{Caller, Mounted};
+use crate::support::{Gone, RunningRelay, RunningServer, guard, source, within};
+
+/// What the design promises.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A server whose allow-list is a file, and the clients on it.
+struct World {
+    list: PathBuf,
+    server: RunningServer,
+    /// Handlers of `/test/Hang` that have begun.
+    handlers: mpsc::UnboundedReceiver<Gone>,
+    policy: RekeyPolicy,
+    _relay: RunningRelay,
+    _dir: TempDir,
+}
+
+/// A client and its line on the list.
+struct Listed {
+    caller: Caller,
+    line: String,
+}
+
+impl World {
+    async fn start(policy: RekeyPolicy) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("allowed");
+        let relay = RunningRelay::start().await;
+        let (started, handlers) = mpsc::unbounded_channel();
+        let service = Mounted::echo().on("/test/Hang", move |_| {
+            let (guard, gone) = guard();
+            started.send(gone).unwrap();
+            async move {
+                let _guard = guard;
+                std::future::pending().await
+            }
+        });
+        let allow = AllowList::file(&list).unwrap();
+        let server = RunningServer::with_rekey(&relay.url(), allow, service, policy).await;
+        Self {
+            list,
+            server,
+            handlers,
+            policy,
+            _relay: relay,
+            _dir: dir,
+        }
+    }
+
+    fn client(&self, name: &str) -> Listed {
+        let key = StaticKey::generate().unwrap();
+        let line = format!("{} {name}\n", key.public());
+        let channel = Channel::new(self.server.ticket.clone(), key).rekey_policy(self.policy);
+        Listed {
+            caller: Caller::new(channel),
+            line,
+        }
+    }
+
+    fn write(&self, lines: &[&str]) {
+        std::fs::write(&self.list, lines.concat()).unwrap();
+    }
+
+    /// A call of this client that would never end, once its handler runs.
+    async fn hang(&mut self, client: &Listed) -> (tokio::task::JoinHandle<Status>, Gone) {
+        let caller = client.caller.clone();
+        let call = tokio::spawn(async move {
+            let request = Request::new(Bytes::new());
+            caller.unary("/test/Hang", request).await.unwrap_err()
+        });
+        (call, within(self.handlers.recv()).await.unwrap())
+    }
+
+    async fn ended(&mut self) -> (String, SessionError) {
+        let ended = |notice: &Notice| matches!(notice, Notice::SessionEnded(..));
+        match self.server.until(ended).await {
+            Notice::SessionEnded(name, error) => (name, error),
+            _ => unreachable!(),
+        }
+    }
+}
+
+fn assert_not_allowed(status: &Status) {
+    assert_eq!(status.code(), Code::PermissionDenied, "{status:?}");
+    assert_eq!(source::<SessionError>(status), &SessionError::NotAllowed);
+}
+
+#[tokio::test]
+async fn a_removed_line_ends_its_sessions_and_their_calls_within_a_second_and_nobody_elses() {
+    let mut world = World::start(RekeyPolicy::default()).await;
+    let (one, other) = (world.client("one"), world.client("other"));
+    world.write(&[&one.line, &other.line]);
+    let (call, handler) = world.hang(&one).await;
+    let (mut spared, mut spared_handler) = world.hang(&other).await;
+
+    world.write(&[&other.line]);
+    let removed = Instant::now();
+    let status = within(call).await.unwrap();
+    assert!(removed.elapsed() < SOON, "{:?}", removed.elapsed());
+    assert_not_allowed(&status);
+    handler.wait().await;
+    assert!(removed.elapsed() < SOON, "{:?}", removed.elapsed());
+    assert_eq!(world.ended().await, ("one".into(), SessionError::Revoked));
+    assert_not_allowed(&within(one.caller.echo("x")).await.unwrap_err());
+
+    tokio::time::sleep(3 * ALLOW_LIST_LOOK).await;
+    assert!(!spared_handler.is_gone() && !spared.is_finished());
+    // The whole list may go, too.
+    std::fs::remove_file(&world.list).unwrap();
+    assert_not_allowed(&within(&mut spared).await.unwrap());
+    assert_eq!(world.ended().await, ("other".into(), SessionError::Revoked));
+}
+
+#[tokio::test]
+async fn a_removed_client_is_cut_at_the_next_rekey() {
+    let policy = RekeyPolicy {
+        after: KeyLimit {
+            messages: 4,
+            bytes: u64::MAX,
+        },
+        pace: Duration::ZERO,
+        ..RekeyPolicy::default()
+    };
+    let mut soonest = Duration::MAX;
+    // Looks at the list end the session as well, but two of them take their time: what is faster was a rekey.
+    for _ in 0..10 {
+        let mut world = World::start(policy).await;
+        let client = world.client("one");
+        world.write(&[&client.line]);
+        let (call, handler) = world.hang(&client).await;
+        world.write(&[]);
+        let removed = Instant::now();
+        let status = within(async {
+            loop {
+                if let Err(status) = client.caller.echo("x").await {
+                    break status;
+                }
+            }
+        })
+        .await;
+        soonest = soonest.min(removed.elapsed());
+        assert_not_allowed(&status);
+        assert_not_allowed(&within(call).await.unwrap());
+        handler.wait().await;
+        assert_eq!(world.ended().await, ("one".into(), SessionError::Revoked));
+        if soonest < ALLOW_LIST_LOOK {
+            return;
+        }
+    }
+    panic!("no rekey cut it: {soonest:?} at best");
+}
+
+#[tokio::test]
+async fn a_list_that_breaks_is_called_that_to_newcomers_and_its_owner_and_sends_nobody_away() {
+    let mut world = World::start(RekeyPolicy::default()).await;
+    let (one, other, late) = (world.client("one"), world.client("other"), world.client("late"));
+    world.write(&[&one.line, &other.line]);
+    let (call, mut handler) = world.hang(&one).await;
+    let (removed_call, _) = world.hang(&other).await;
+
+    let broken = |notice: &Notice| {
+        let Notice::AllowListUnusable(problem) = notice else {
+            return false;
+        };
+        problem.to_string().contains("allowed:2: not a public key")
+    };
+    world.write(&[&one.line, "nonsense\n", &other.line, &late.line]);
+    // Without anybody dialling.
+    world.server.until(broken).await;
+    for _ in 0..2 {
+        let refused = within(late.caller.echo("x")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert_eq!(source::<SessionError>(&refused), &SessionError::AllowListUnusable);
+        world.server.until(broken).await;
+    }
+    assert_eq!(within(one.caller.echo("mine")).await.unwrap(), "mine");
+
+    // A line that goes while another is broken goes all the same.
+    world.write(&[&one.line, "nonsense\n"]);
+    assert_not_allowed(&within(removed_call).await.unwrap());
+    assert_eq!(world.ended().await, ("other".into(), SessionError::Revoked));
+    assert!(!handler.is_gone() && !call.is_finished());
+
+    world.write(&[&one.line, &late.line]);
+    assert_eq!(within(late.caller.echo("in")).await.unwrap(), "in");
+}

@@ -1,0 +1,72 @@
+//! A client that loses its line loses what it runs, and a list that breaks is called that.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use crate::support::{Home, Input, Mark, Running, World, run};
+
+/// What the design promises.
+const SOON: Duration = Duration::from_secs(1);
+
+#[test]
+fn a_line_taken_off_the_allow_list_ends_what_its_client_runs_within_a_second() {
+    let world = World::new();
+    let other = Home::new();
+    let list = world.home.config("allowed_clients");
+    let others_line = format!("{} other clamp\n", other.public());
+    let allowed = fs::read_to_string(&list).unwrap();
+    fs::write(&list, format!("{allowed}{others_line}")).unwrap();
+
+    let (mark, spared_mark) = (Mark::new(), Mark::new());
+    let script = ["sh", "-c", "sleep 300 & sleep 300 & wait"];
+    let cut = Running::start(world.exec_with(&["--env", mark.variable()], script), Input::Open);
+    let spared = other.exec(
+        &world.ticket.to_string(),
+        ["--env", spared_mark.variable()],
+        ["sh", "-c", "read line; echo $line"],
+    );
+    let mut spared = Running::start(spared, Input::Open);
+    mark.await_processes(3);
+    spared_mark.await_processes(1);
+
+    fs::write(&list, others_line).unwrap();
+    let removed = Instant::now();
+    mark.await_gone();
+    assert!(removed.elapsed() < SOON, "{:?}", removed.elapsed());
+    let cut = cut.finish();
+    assert!(removed.elapsed() < SOON, "{:?}", removed.elapsed());
+    cut.assert_failed(255, "key is not allowed: ask the exec-server's owner to add");
+    world.await_exec_server_says("session of tester ended: its key was taken off the allow-list");
+    run(world.exec(["true"])).assert_failed(255, "key is not allowed");
+
+    spared.write(b"spared\n");
+    spared.finish().assert_printed("spared\n");
+    fs::write(&list, allowed).unwrap();
+    run(world.exec(["echo", "back"])).assert_printed("back\n");
+}
+
+#[test]
+fn a_list_that_breaks_while_the_exec_server_runs_is_blamed_and_not_the_relay() {
+    let world = World::new();
+    let list = world.home.config("allowed_clients");
+    let allowed = fs::read_to_string(&list).unwrap();
+    let mark = Mark::new();
+    let script = ["sh", "-c", "read line; echo $line"];
+    let mut running = Running::start(world.exec_with(&["--env", mark.variable()], script), Input::Open);
+    mark.await_processes(1);
+
+    fs::write(&list, format!("{allowed}nonsense tester clamp\n")).unwrap();
+    let refused = run(world.exec(["true"]));
+    refused.assert_failed(
+        255,
+        "the exec-server's allow-list is broken, so it lets nobody in: ask its owner",
+    );
+    assert!(!refused.stderr.contains("relay"), "{refused:?}");
+    world.await_exec_server_says("allowed_clients:2: not a public key");
+
+    // Whoever was in stays in.
+    running.write(b"still here\n");
+    running.finish().assert_printed("still here\n");
+    fs::write(&list, allowed).unwrap();
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+}
