@@ -11,6 +11,9 @@ pub const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a part may take until it says that it is up: the exec-server's own deadlines towards a relay are 5 s.
 pub const START_PATIENCE: Duration = Duration::from_secs(20);
 
+/// How often a part that says nothing when it is up is looked at.
+pub const START_POLL: Duration = Duration::from_millis(10);
+
 /// How long a part may take to end when asked to: it sends what waits to its collector, within 2 s, and kills what runs.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 

@@ -8,7 +8,6 @@
 //! [`role`] (floor, sink, client), and the `baton` binary (relay, exec-server). `docs/BENCHMARKS.md` has the method.
 
 mod bars;
-mod machine;
 mod options;
 mod phase;
 mod protocol;
@@ -16,23 +15,21 @@ mod report;
 mod role;
 mod worker;
 
-use std::error::Error;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use baton_tests::bench::worker::ROLE;
+use baton_tests::bench::{Failure, machine};
 use clap::Parser as _;
 
 use crate::options::{Options, Plan};
 use crate::phase::Bench;
 use crate::report::Report;
 
-/// What ends a benchmark or a worker early, in words.
-type Failure = Box<dyn Error + Send + Sync>;
-
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let outcome = match arguments.split_first() {
-        Some((first, role)) if first == worker::ROLE => role::main(role).map(|()| ExitCode::SUCCESS),
+        Some((first, role)) if first == ROLE => role::main(role).map(|()| ExitCode::SUCCESS),
         // `cargo test --all-targets` runs benchmarks too, without this flag.
         _ if !arguments.iter().any(|argument| argument == "--bench") => {
             println!("run this with: cargo bench -p baton-tests --bench exec");

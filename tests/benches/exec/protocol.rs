@@ -1,6 +1,4 @@
-//! What the benchmark and its workers say to each other: a line of words asks, a line of JSON answers.
-//!
-//! An answer is a list of numbers, or an object with an `error`.
+//! What the benchmark asks its workers.
 
 use std::fmt;
 
@@ -19,8 +17,6 @@ pub(crate) enum Task {
     Exit,
     /// Nothing more comes: end the session and export what waits.
     Finish,
-    /// Received so far: batches, spans, spans of kind CLIENT, spans of kind SERVER.
-    Counts,
 }
 
 /// A task, and on how many executions.
@@ -32,9 +28,6 @@ pub(crate) struct Request {
     /// Executions that are.
     pub(crate) executions: usize,
 }
-
-/// The answer.
-pub(crate) type Answer = Result<Vec<f64>, String>;
 
 impl Request {
     pub(crate) fn parse(line: &str) -> Option<Self> {
@@ -49,7 +42,6 @@ impl Request {
             "remainder" => Task::Remainder,
             "exit" => Task::Exit,
             "finish" => Task::Finish,
-            "counts" => Task::Counts,
             _ => return None,
         };
         Some(Self {
@@ -85,27 +77,6 @@ impl fmt::Display for Request {
             Task::Remainder => write!(f, "remainder {warm_up} {executions}"),
             Task::Exit => write!(f, "exit {warm_up} {executions}"),
             Task::Finish => write!(f, "finish 0 0"),
-            Task::Counts => write!(f, "counts 0 0"),
         }
     }
-}
-
-/// An answer as a line.
-pub(crate) fn write_answer(answer: &Answer) -> String {
-    match answer {
-        Ok(numbers) => serde_json::json!(numbers).to_string(),
-        Err(error) => serde_json::json!({ "error": error }).to_string(),
-    }
-}
-
-/// The line as an answer.
-pub(crate) fn read_answer(line: &str) -> Answer {
-    let value: serde_json::Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
-    if let Some(error) = value["error"].as_str() {
-        return Err(error.to_owned());
-    }
-    let numbers = value
-        .as_array()
-        .and_then(|numbers| numbers.iter().map(serde_json::Value::as_f64).collect());
-    numbers.ok_or_else(|| format!("not an answer: {line}"))
 }

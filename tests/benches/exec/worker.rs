@@ -1,62 +1,40 @@
-//! The benchmark's handles of its workers: one that answers requests, and Baton's three parts together.
+//! The benchmark's handles of its workers: those that execute, and Baton's three parts together.
 
-use std::cell::{Cell, RefCell};
-use std::process::Command;
+use std::cell::Cell;
 use std::time::Duration;
 
+use baton_tests::bench;
 use baton_tests::floor::Flavour;
-use baton_tests::limits::{START_PATIENCE, VISIT_PATIENCE};
-use baton_tests::process::{Part, Stack, isolated, usage};
+use baton_tests::process::{Stack, usage};
 
 use crate::Failure;
-use crate::protocol::{Request, Task, read_answer};
+use crate::protocol::{Request, Task};
 
-/// First argument of a worker; its role follows.
-pub(crate) const ROLE: &str = "role";
-
-/// A process that answers requests.
+/// A process that executes when asked to, and how much it was asked.
 pub(crate) struct Worker {
-    part: RefCell<Part>,
-    ready: String,
+    process: bench::Worker,
     executions: Cell<usize>,
 }
 
 impl Worker {
-    fn start(name: &str, arguments: &[&str], collector: Option<&str>) -> Result<Self, Failure> {
-        let mut command = isolated(Command::new(std::env::current_exe()?), collector);
-        command.arg(ROLE).args(arguments);
-        let mut part = Part::start(name, command)?;
-        let ready = part.line(START_PATIENCE)?;
+    fn start(arguments: &[&str], collector: Option<&str>) -> Result<Self, Failure> {
         Ok(Self {
-            part: RefCell::new(part),
-            ready,
+            process: bench::Worker::start(arguments, collector)?,
             executions: Cell::new(0),
         })
     }
 
     /// The floor.
     pub(crate) fn floor(flavour: Flavour) -> Result<Self, Failure> {
-        Self::start("floor", &["floor", flavour.name()], None)
-    }
-
-    /// The sink.
-    pub(crate) fn sink() -> Result<Self, Failure> {
-        Self::start("sink", &["sink"], None)
-    }
-
-    /// What it said first: the sink's endpoint.
-    pub(crate) fn ready(&self) -> &str {
-        &self.ready
+        Self::start(&["floor", flavour.name()], None)
     }
 
     /// Has it do something.
     pub(crate) fn ask(&self, request: impl Into<Request>) -> Result<Vec<f64>, Failure> {
         let request = request.into();
         self.executions
-            .set(self.executions.get() + request.warm_up + request.executions);
-        let mut part = self.part.borrow_mut();
-        let line = part.ask(&request.to_string(), VISIT_PATIENCE)?;
-        read_answer(&line).map_err(|error| format!("{}: {error}", part.name()).into())
+            .update(|executions| executions + request.warm_up + request.executions);
+        self.process.ask(request)
     }
 
     /// Executions asked for so far, warm-ups included.
@@ -65,7 +43,7 @@ impl Worker {
     }
 
     fn pid(&self) -> u32 {
-        self.part.borrow().pid()
+        self.process.pid()
     }
 }
 
@@ -82,7 +60,7 @@ impl Baton {
         let stack = Stack::start(collector)?;
         let (ticket, key) = (stack.ticket().to_string(), stack.client_key());
         let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
-        let client = Worker::start("client", &["client", &ticket, key], collector)?;
+        let client = Worker::start(&["client", &ticket, key], collector)?;
         Ok(Self { stack, client })
     }
 

@@ -181,6 +181,26 @@ impl Part {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
     }
 
+    /// Stops it where it is, as if its machine hung: it reads nothing, and its connections stay open.
+    ///
+    /// # Errors
+    /// [`PartError::System`].
+    pub fn freeze(&self) -> Result<(), PartError> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// [`PartError::System`].
+    pub fn thaw(&self) -> Result<(), PartError> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), PartError> {
+        kill_process(Pid::from_child(&self.child), signal).map_err(|errno| self.system(errno.into()))
+    }
+
     /// Waits for it to end, and for the end of its stderr, unless a descendant holds that open.
     ///
     /// # Errors
@@ -305,6 +325,20 @@ mod tests {
         let pid = Pid::from_child(&part.child);
         drop(part);
         assert_eq!(kill_process(pid, Signal::TERM), Err(Errno::SRCH));
+    }
+
+    #[test]
+    fn a_frozen_part_says_nothing_until_it_is_thawed() {
+        let mut echo = shell("while read line; do echo \"got $line\"; done");
+        assert_eq!(echo.ask("one", PATIENCE).unwrap(), "got one");
+        echo.freeze().unwrap();
+        echo.tell("two").unwrap();
+        assert!(matches!(
+            echo.line(Duration::from_millis(50)),
+            Err(PartError::Silent { .. })
+        ));
+        echo.thaw().unwrap();
+        assert_eq!(echo.line(PATIENCE).unwrap(), "got two");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A relay and an exec-server, registered with it, as processes of the real binary; everything a client needs beside them.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use baton_client::{Seed, Ticket, TicketError};
@@ -18,6 +18,7 @@ pub struct Stack {
     /// The exec-server.
     pub exec_server: Part,
     ticket: Ticket,
+    url: String,
     dir: TempDir,
 }
 
@@ -52,8 +53,7 @@ impl Stack {
             Ok(*key.public())
         });
         let public = public.map_err(|error| StackError::Keys(error.into()))?;
-        let allow = dir.path().join("allowed_clients");
-        let written = std::fs::write(&allow, format!("{public} test continue\n"));
+        let written = std::fs::write(dir.path().join(ALLOW_LIST), format!("{public} test continue\n"));
         written.map_err(|error: io::Error| StackError::Keys(error.into()))?;
 
         let mut command = isolated(Command::new(baton()?), collector);
@@ -61,20 +61,29 @@ impl Stack {
         let mut relay = Part::start("relay", command)?;
         let address = relay.line_after("listening on ", START_PATIENCE)?;
 
-        let mut command = isolated(Command::new(baton()?), collector);
-        command
-            .args(["exec-server", "--relay", &format!("http://{address}"), "--key"])
-            .arg(dir.path().join("exec_server_key"))
-            .arg("--allow")
-            .arg(allow);
-        let mut exec_server = Part::start("exec-server", command)?;
-        let ticket = exec_server.line_after("ticket: ", START_PATIENCE)?.parse()?;
+        let url = format!("http://{address}");
+        let (exec_server, ticket) = start_exec_server(&url, dir.path(), "exec_server_key", collector)?;
         Ok(Self {
             relay,
             exec_server,
             ticket,
+            url,
             dir,
         })
+    }
+
+    /// One more exec-server on the same relay, for the same client, with a key of its own that `name` tells from others; and
+    /// its ticket. Exports nothing.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub fn another_exec_server(&self, name: &str) -> Result<(Part, Ticket), StackError> {
+        start_exec_server(&self.url, self.dir.path(), name, None)
+    }
+
+    /// Where the relay is, as a URL.
+    pub fn relay_url(&self) -> &str {
+        &self.url
     }
 
     /// The exec-server's ticket.
@@ -103,6 +112,24 @@ impl Stack {
 }
 
 const CLIENT_KEY: &str = "client_key";
+const ALLOW_LIST: &str = "allowed_clients";
+
+fn start_exec_server(
+    relay: &str,
+    dir: &Path,
+    key: &str,
+    collector: Option<&str>,
+) -> Result<(Part, Ticket), StackError> {
+    let mut command = isolated(Command::new(baton()?), collector);
+    command.args(["exec-server", "--relay", relay, "--key"]);
+    command
+        .arg(dir.join(key))
+        .arg("--allow")
+        .arg(dir.join(ALLOW_LIST));
+    let mut part = Part::start("exec-server", command)?;
+    let ticket = part.line_after("ticket: ", START_PATIENCE)?.parse()?;
+    Ok((part, ticket))
+}
 
 /// The command without the trace context and the OpenTelemetry settings of whoever runs the tests, exporting to
 /// `collector` alone, if to anything.

@@ -1,12 +1,12 @@
 //! What one execution says of itself: how much of it nobody accounts for, and how long its exit takes to its caller.
 
+use baton_tests::bench::{Row, Unit};
 use baton_tests::stats::{Rounds, Statistic};
 
 use super::{Bench, Participant, interleave};
 use crate::Failure;
 use crate::bars;
 use crate::protocol::Task;
-use crate::report::{Row, Unit};
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let baton = bench.traced()?;

@@ -2,13 +2,13 @@
 //!
 //! Fresh processes; half of the executions one after the other, half with many in flight.
 
+use baton_tests::bench::{Row, Unit};
 use baton_tests::stats::Estimate;
 
 use super::Bench;
 use crate::Failure;
 use crate::bars;
 use crate::protocol::{Request, Task};
-use crate::report::{Row, Unit};
 
 /// How many times as many executions follow to see growth.
 const FURTHER: usize = 4;

@@ -8,12 +8,13 @@ mod tracing;
 
 use std::cell::Cell;
 
-use baton_tests::stats::{Bootstrap, Rounds, schedule};
+use baton_tests::bench::{self, Row};
+use baton_tests::stats::{Bootstrap, Rounds};
 
 use crate::Failure;
 use crate::options::{self, Plan};
 use crate::protocol::{Request, Task};
-use crate::report::{Exports, Row};
+use crate::report::Exports;
 use crate::worker::{Baton, Worker};
 
 /// Measures some rows.
@@ -32,7 +33,7 @@ pub(crate) const ALL: [(&str, Phase); 5] = [
 pub(crate) struct Bench {
     pub(crate) plan: Plan,
     pub(crate) bootstrap: Bootstrap,
-    sink: Worker,
+    sink: bench::Worker,
     sampled: Cell<usize>,
 }
 
@@ -48,7 +49,7 @@ impl Bench {
         Ok(Self {
             plan,
             bootstrap: Bootstrap::new(seed, plan.resamples),
-            sink: Worker::sink()?,
+            sink: bench::Worker::start(&["sink"], None)?,
             sampled: Cell::default(),
         })
     }
@@ -66,7 +67,7 @@ impl Bench {
 
     /// Asks the sink what arrived.
     pub(crate) fn finish(&self) -> Result<Exports, Failure> {
-        let received = self.sink.ask(Task::Counts)?;
+        let received = self.sink.ask("counts")?;
         let &[batches, spans, client_spans, server_spans] = &received[..] else {
             return Err("the sink did not say what it received".into());
         };
@@ -99,21 +100,15 @@ impl Bench {
 pub(crate) fn interleave(
     participants: &[Participant<'_>],
     plan: options::Rounds,
-    mut after_round: impl FnMut(usize) -> Result<(), Failure>,
+    after_round: impl FnMut(usize) -> Result<(), Failure>,
 ) -> Result<Vec<Rounds>, Failure> {
-    let mut measured = vec![Rounds::default(); participants.len()];
-    after_round(0)?;
-    for round in 0..plan.rounds {
-        for visited in schedule(participants.len(), round) {
-            let Participant { worker, task } = participants[visited];
-            let request = Request {
-                task,
-                warm_up: plan.warm_up,
-                executions: plan.executions,
-            };
-            measured[visited].add(round, worker.ask(request)?);
-        }
-        after_round(round + 1)?;
-    }
-    Ok(measured)
+    let visit = |visited: usize| {
+        let Participant { worker, task } = participants[visited];
+        worker.ask(Request {
+            task,
+            warm_up: plan.warm_up,
+            executions: plan.executions,
+        })
+    };
+    bench::interleave(participants.len(), plan.rounds, visit, after_round)
 }

@@ -1,5 +1,6 @@
 //! Many in flight on one session beside as many spawned locally.
 
+use baton_tests::bench::{Row, Unit};
 use baton_tests::floor::Flavour;
 use baton_tests::stats::Statistic;
 
@@ -7,7 +8,6 @@ use super::{Bench, Participant, interleave};
 use crate::Failure;
 use crate::bars;
 use crate::protocol::Task;
-use crate::report::{Row, Unit};
 use crate::worker::Worker;
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {

@@ -7,6 +7,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use baton_tests::bench::{Row, Unit};
 use baton_tests::stats::{Rounds, Statistic};
 
 use super::{Bench, Participant, interleave};
@@ -14,7 +15,6 @@ use crate::Failure;
 use crate::bars;
 use crate::options;
 use crate::protocol::Task;
-use crate::report::{Row, Unit};
 use crate::worker::Baton;
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {

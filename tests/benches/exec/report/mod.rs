@@ -1,18 +1,14 @@
 //! The rows, as a table for people and as JSON for programs.
 
-mod row;
-
 use std::fs;
 use std::io;
 use std::path::Path;
 
+use baton_tests::bench::{Row, machine, table};
 use baton_tests::stats::Verdict;
 use serde_json::json;
 
-use crate::machine;
 use crate::options::Plan;
-
-pub(crate) use row::{Row, Unit};
 
 /// Whether everything was exported.
 #[derive(Debug, Clone, Copy, Default)]
@@ -85,32 +81,7 @@ impl Report {
 
     /// The table, and whether everything was exported.
     pub(crate) fn print(&self) {
-        let head = [
-            "",
-            "measured",
-            "95 % interval",
-            "A against A",
-            "bar",
-            "verdict",
-            "n",
-        ]
-        .map(str::to_owned);
-        let cells: Vec<_> = self.rows.iter().map(Row::cells).collect();
-        let width = |column: usize| {
-            let texts = cells.iter().chain([&head]).map(|row| row[column].chars().count());
-            texts.max().unwrap_or_default()
-        };
-        let widths: [usize; 7] = std::array::from_fn(width);
-        let line = |row: &[String; 7]| {
-            let padded = row
-                .iter()
-                .zip(widths)
-                .map(|(cell, width)| format!("{cell:<width$}"));
-            println!("| {} |", padded.collect::<Vec<_>>().join(" | "));
-        };
-        line(&head);
-        line(&widths.map(|width| "-".repeat(width)));
-        cells.iter().for_each(line);
+        table::print(&self.rows);
         self.print_exports();
         println!("load after: {}", machine::load());
     }

@@ -14,7 +14,7 @@ use baton_trace::record::{CallRecord, Side, unix_now_ns};
 use baton_trace::recorder::Recorder;
 use baton_trace::report::Coverage;
 
-use super::{answer, not_mine};
+use super::answer;
 use crate::Failure;
 use crate::protocol::{Request, Task};
 
@@ -92,7 +92,6 @@ async fn handle(client: &Client, exporter: Option<&Exporter>, request: Request) 
             }
             Ok(Vec::new())
         }
-        Task::Counts => Err(not_mine()),
     }
 }
 

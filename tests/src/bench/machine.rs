@@ -4,10 +4,10 @@ use std::fs;
 use std::process::Command;
 use std::thread::available_parallelism;
 
-use baton_tests::process;
+use crate::process;
 
 /// Names and values, in the order in which they are printed. What cannot be found out says so.
-pub(crate) fn facts() -> Vec<(&'static str, String)> {
+pub fn facts() -> Vec<(&'static str, String)> {
     let cores = available_parallelism().map_or_else(|_| unknown(), |cores| cores.to_string());
     let binary = process::baton().map(|path| path.display().to_string());
     vec![
@@ -27,7 +27,7 @@ pub(crate) fn facts() -> Vec<(&'static str, String)> {
 }
 
 /// The load averages: whether others were at work.
-pub(crate) fn load() -> String {
+pub fn load() -> String {
     read("/proc/loadavg")
 }
 

@@ -1,0 +1,210 @@
+//! One row: a number, how sure it is, and what it should be.
+
+use serde_json::{Value, json};
+
+use crate::stats::{Bar, Estimate, Rounds, Verdict};
+
+/// What a row's numbers count.
+#[derive(Debug, Clone, Copy)]
+pub enum Unit {
+    /// A ratio.
+    Times,
+    /// Hundredths.
+    Percent,
+    /// Milliseconds.
+    Milliseconds,
+    /// Microseconds.
+    Microseconds,
+    /// A rate.
+    PerSecond,
+    /// Bytes.
+    Bytes,
+    /// 1,024 bytes.
+    Kibibytes,
+    /// 10^6 bytes.
+    Megabytes,
+    /// 10^6 bytes a second.
+    MegabytesPerSecond,
+}
+
+/// One measured number, or why there is none.
+#[derive(Debug)]
+pub struct Row {
+    /// Its name in JSON, for programs; unique.
+    id: String,
+    what: String,
+    unit: Unit,
+    estimate: Result<Estimate, String>,
+    /// The ratio of A against A.
+    noise: Option<Estimate>,
+    bar: Option<Bar>,
+    samples: usize,
+    rounds: usize,
+}
+
+impl Row {
+    /// A number with an interval over the rounds it was measured in.
+    pub fn new(
+        id: impl Into<String>,
+        what: impl Into<String>,
+        unit: Unit,
+        estimate: Estimate,
+        of: &Rounds,
+    ) -> Self {
+        Self {
+            samples: of.samples(),
+            rounds: of.len(),
+            ..Self::once(id, what, unit, estimate)
+        }
+    }
+
+    /// A number that was read once.
+    pub fn once(id: impl Into<String>, what: impl Into<String>, unit: Unit, estimate: Estimate) -> Self {
+        Self {
+            id: id.into(),
+            what: what.into(),
+            unit,
+            estimate: Ok(estimate),
+            noise: None,
+            bar: None,
+            samples: 1,
+            rounds: 1,
+        }
+    }
+
+    /// No number: this machine lacks what it takes. It is shown with its reason and judged as neither.
+    pub fn absent(
+        id: impl Into<String>,
+        what: impl Into<String>,
+        unit: Unit,
+        why: impl Into<String>,
+    ) -> Self {
+        Self {
+            estimate: Err(why.into()),
+            samples: 0,
+            rounds: 0,
+            ..Self::once(id, what, unit, Estimate::exact(f64::NAN))
+        }
+    }
+
+    /// With the ratio of A against A.
+    pub fn noise(self, noise: Estimate) -> Self {
+        Self {
+            noise: Some(noise),
+            ..self
+        }
+    }
+
+    /// With what it should be.
+    pub fn bar(self, bar: Option<Bar>) -> Self {
+        Self { bar, ..self }
+    }
+
+    /// Its verdict, if it has a bar and was measured.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let noise = self.noise.map_or(0.0, |noise| noise.half_width());
+        let estimate = self.estimate.as_ref().ok()?;
+        Some(self.bar?.judge(estimate, noise))
+    }
+
+    /// Why it was not measured, if it was not.
+    pub fn absence(&self) -> Option<&str> {
+        self.estimate.as_ref().err().map(String::as_str)
+    }
+
+    /// What it measures, in words.
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
+    /// Its cells in the [table](super::table).
+    pub(super) fn cells(&self) -> [String; 7] {
+        let text = |cell: Option<String>| cell.unwrap_or_default();
+        let (measured, interval, verdict) = match &self.estimate {
+            Ok(Estimate { value, low, high }) => (
+                format!("{} {}", self.unit.number(*value), self.unit.symbol()),
+                (low != high).then(|| format!("{} – {}", self.unit.number(*low), self.unit.number(*high))),
+                self.verdict().map(|verdict| verdict.to_string()),
+            ),
+            Err(_) => ("–".to_owned(), None, Some("not measured".to_owned())),
+        };
+        let noise = self
+            .noise
+            .map(|noise| format!("{:.3} ± {:.3}", noise.value, noise.half_width()));
+        [
+            self.what.clone(),
+            measured,
+            text(interval),
+            text(noise),
+            text(self.bar.map(|bar| format!("{bar} {}", self.unit.symbol()))),
+            text(verdict),
+            format!("{} in {}", self.samples, self.rounds),
+        ]
+    }
+
+    /// All of it, for programs.
+    pub fn json(&self) -> Value {
+        let estimate = |estimate: &Estimate| json!({"value": estimate.value, "low": estimate.low, "high": estimate.high});
+        let bar = self.bar.map(|bar| match bar {
+            Bar::AtMost(bar) => json!({"at_most": bar}),
+            Bar::AtLeast(bar) => json!({"at_least": bar}),
+        });
+        json!({
+            "id": self.id,
+            "what": self.what,
+            "unit": self.unit.symbol(),
+            "measured": self.estimate.as_ref().ok().map(estimate),
+            "absent": self.absence(),
+            "a_against_a": self.noise.as_ref().map(estimate),
+            "bar": bar,
+            "verdict": self.verdict().map(|verdict| verdict.to_string()),
+            "samples": self.samples,
+            "rounds": self.rounds,
+        })
+    }
+}
+
+impl Unit {
+    fn symbol(self) -> &'static str {
+        match self {
+            Self::Times => "×",
+            Self::Percent => "%",
+            Self::Milliseconds => "ms",
+            Self::Microseconds => "µs",
+            Self::PerSecond => "/s",
+            Self::Bytes => "B",
+            Self::Kibibytes => "KiB",
+            Self::Megabytes => "MB",
+            Self::MegabytesPerSecond => "MB/s",
+        }
+    }
+
+    fn number(self, value: f64) -> String {
+        match self {
+            Self::Times | Self::Milliseconds => format!("{value:.3}"),
+            Self::Percent => format!("{value:.2}"),
+            Self::Microseconds | Self::Megabytes | Self::Kibibytes => format!("{value:.1}"),
+            Self::PerSecond | Self::Bytes | Self::MegabytesPerSecond => format!("{value:.0}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_not_measured_neither_passes_nor_fails_and_says_why() {
+        let row = Row::absent("a", "a row", Unit::Times, "no sshd").bar(Some(Bar::AtMost(1.0)));
+        assert_eq!(row.verdict(), None);
+        assert_eq!(row.absence(), Some("no sshd"));
+        assert_eq!(row.cells()[5], "not measured");
+        assert_eq!(row.json()["measured"], Value::Null);
+    }
+
+    #[test]
+    fn a_number_that_is_none_fails() {
+        let row = Row::once("a", "a row", Unit::Times, Estimate::exact(f64::NAN)).bar(Some(Bar::AtMost(1.0)));
+        assert_eq!(row.verdict(), Some(Verdict::Fail));
+    }
+}
