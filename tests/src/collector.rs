@@ -71,7 +71,7 @@ impl Collector {
                         }
                     };
                     tokio::select! {
-                        _ = receiver.serve(move |request| for_thread.keep(request)) => {}
+                        _ = receiver.serve(move |request: ExportTraceServiceRequest| for_thread.keep(request)) => {}
                         _ = stopped => {}
                     }
                 });

@@ -1,17 +1,22 @@
-//! The receiving end of OTLP over gRPC, which sink and collector share.
+//! The receiving end of OTLP over gRPC, which sink and collector share. They differ in how much of a request they decode.
 
+use std::convert::Infallible;
+use std::future::Ready;
 use std::io;
+use std::marker::PhantomData;
 use std::net::Ipv4Addr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
-    TraceService, TraceServiceServer,
-};
-use opentelemetry_proto::tonic::collector::trace::v1::{
-    ExportTraceServiceRequest, ExportTraceServiceResponse,
-};
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
+use tonic_prost::ProstCodec;
 
 /// A bound receiver that does not serve yet; connections wait.
 pub(crate) struct Receiver(TcpIncoming);
@@ -28,29 +33,71 @@ impl Receiver {
         Ok(format!("http://{}", self.0.local_addr()?))
     }
 
-    /// Hands every request to `take`, for ever.
-    pub(crate) async fn serve<F>(self, take: F) -> io::Result<()>
+    /// Hands every request to `take`, for ever, decoded as `M`: `ExportTraceServiceRequest`, or as little of it as matters.
+    pub(crate) async fn serve<M, F>(self, take: F) -> io::Result<()>
     where
-        F: Fn(ExportTraceServiceRequest) + Send + Sync + 'static,
+        M: prost::Message + Default + 'static,
+        F: Fn(M) + Send + Sync + 'static,
     {
-        let service = TraceServiceServer::new(Take(take));
+        let service = Export {
+            take: Arc::new(take),
+            message: PhantomData,
+        };
         let server = Server::builder().add_service(service);
         server.serve_with_incoming(self.0).await.map_err(io::Error::other)
     }
 }
 
-struct Take<F>(F);
+/// `opentelemetry.proto.collector.trace.v1.TraceService`, whose only method is `Export`.
+struct Export<M, F> {
+    take: Arc<F>,
+    message: PhantomData<fn(M)>,
+}
 
-#[tonic::async_trait]
-impl<F> TraceService for Take<F>
+impl<M, F> Clone for Export<M, F> {
+    fn clone(&self) -> Self {
+        Self {
+            take: Arc::clone(&self.take),
+            message: PhantomData,
+        }
+    }
+}
+
+impl<M, F> NamedService for Export<M, F> {
+    const NAME: &'static str = "opentelemetry.proto.collector.trace.v1.TraceService";
+}
+
+impl<M, F> Service<http::Request<Body>> for Export<M, F>
 where
-    F: Fn(ExportTraceServiceRequest) + Send + Sync + 'static,
+    M: prost::Message + Default + 'static,
+    F: Fn(M) + Send + Sync + 'static,
 {
-    async fn export(
-        &self,
-        request: Request<ExportTraceServiceRequest>,
-    ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        (self.0)(request.into_inner());
-        Ok(Response::new(ExportTraceServiceResponse::default()))
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let method = self.clone();
+        Box::pin(async move {
+            let codec = ProstCodec::<ExportTraceServiceResponse, M>::default();
+            Ok(Grpc::new(codec).unary(method, request).await)
+        })
+    }
+}
+
+impl<M, F> UnaryService<M> for Export<M, F>
+where
+    F: Fn(M),
+{
+    type Response = ExportTraceServiceResponse;
+    type Future = Ready<Result<Response<ExportTraceServiceResponse>, Status>>;
+
+    fn call(&mut self, request: Request<M>) -> Self::Future {
+        (self.take)(request.into_inner());
+        std::future::ready(Ok(Response::new(ExportTraceServiceResponse::default())))
     }
 }

@@ -59,7 +59,7 @@ pub(crate) fn run(
     let spawned = Instant::now();
     registration.started();
     let shared = registration.shared().clone();
-    let events = Events::new(shared.clone());
+    let events = Events::new(shared.clone(), table.patience().clone());
     shared.append(Kind::Started(Started { pid: leader.pid() }));
     let driver = Driver {
         leader,

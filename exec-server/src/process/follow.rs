@@ -7,11 +7,10 @@ use std::task::{Context, Poll, ready};
 
 use baton_proto::exec::ProcessEvent;
 use futures_util::Stream;
-use tokio::time::timeout;
 use tonic::Status;
 
 use super::shared::Shared;
-use crate::limits::STARTED_DELAY;
+use super::ticker::Ticker;
 
 /// The events of one process, in order. What has been handed over is forgotten: the transport's flow control is what
 /// a slow client holds the child back with.
@@ -21,21 +20,31 @@ use crate::limits::STARTED_DELAY;
 pub struct Events {
     shared: Arc<Shared>,
     seen: u64,
+    patience: Ticker,
 }
 
 impl Events {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, seen: 0 }
+    pub(super) fn new(shared: Arc<Shared>, patience: Ticker) -> Self {
+        Self {
+            shared,
+            seen: 0,
+            patience,
+        }
     }
 
-    /// Waits until there is more to tell than that the process runs, at most [`STARTED_DELAY`].
+    /// Waits until there is more to tell than that the process runs, about [`STARTED_DELAY`](crate::limits::STARTED_DELAY)
+    /// at most.
     ///
     /// A short command's events then leave in one message instead of two, which the sender, the relay and the
     /// client each save the work of.
     pub(crate) async fn settled(&self) {
         let more = poll_fn(|cx| self.shared.poll_more_than_started(cx));
-        // Out of patience: what there is goes out.
-        let _ = timeout(STARTED_DELAY, more).await;
+        tokio::select! {
+            biased;
+            () = more => {}
+            // What there is goes out.
+            () = self.patience.wait() => {}
+        }
     }
 }
 

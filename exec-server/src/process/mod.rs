@@ -22,6 +22,7 @@ mod shared;
 mod spawn;
 mod stdin;
 mod table;
+mod ticker;
 
 pub(crate) use driver::run;
 pub use follow::Events;

@@ -11,8 +11,9 @@ use tokio::sync::Notify;
 
 use super::shared::Shared;
 use super::spawn::Spawner;
+use super::ticker::Ticker;
 use crate::error::StartError;
-use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT};
+use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT, STARTED_DELAY};
 
 /// A process id, in its client's scope.
 type Key = (PublicKey, ProcessId);
@@ -23,6 +24,8 @@ pub(crate) struct ProcessTable {
     entries: Mutex<Entries>,
     emptied: Notify,
     spawner: Spawner,
+    /// What `Started` waits with for company.
+    patience: Ticker,
 }
 
 impl ProcessTable {
@@ -36,6 +39,7 @@ impl ProcessTable {
             }),
             emptied: Notify::new(),
             spawner: Spawner::new(),
+            patience: Ticker::new(STARTED_DELAY / 2),
         }
     }
 
@@ -55,6 +59,10 @@ impl ProcessTable {
     /// What starts the processes of this table.
     pub(super) fn spawner(&self) -> &Spawner {
         &self.spawner
+    }
+
+    pub(super) fn patience(&self) -> &Ticker {
+        &self.patience
     }
 
     /// Processes alive, those being killed included.

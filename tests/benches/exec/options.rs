@@ -59,7 +59,7 @@ impl Plan {
     pub(crate) const FULL: Self = Self {
         warm_up: 200,
         latency: rounds(100, 3, 50),
-        throughput: rounds(40, 32, 320),
+        throughput: rounds(16, 64, 1_280),
         tracing: rounds(60, 3, 100),
         tracing_in_flight: rounds(40, 32, 320),
         accounts: rounds(60, 3, 50),
@@ -72,7 +72,7 @@ impl Plan {
     pub(crate) const QUICK: Self = Self {
         warm_up: 100,
         latency: rounds(15, 3, 50),
-        throughput: rounds(5, 32, 320),
+        throughput: rounds(3, 64, 1_280),
         tracing: rounds(8, 3, 100),
         tracing_in_flight: rounds(5, 32, 320),
         accounts: rounds(15, 3, 50),

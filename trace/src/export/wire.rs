@@ -310,7 +310,9 @@ mod tests {
                     KeyValue::new("ratio", 0.5),
                     KeyValue::new("list", Value::Array(vec![1, 2].into())),
                 ];
-                record.attributes.resize(usize::from(code), KeyValue::new("more", true));
+                record
+                    .attributes
+                    .resize(usize::from(code), KeyValue::new("more", true));
                 record
             })
     }
