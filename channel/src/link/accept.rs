@@ -1,12 +1,12 @@
 //! From an `Incoming` to an established session, on the exec-server.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use baton_proto::channel::{ServerHello, go_away};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
 use baton_proto::{Epoch, ExecServerId, SessionId, header};
+use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use data_encoding::HEXLOWER;
@@ -102,12 +102,7 @@ impl Acceptor {
         };
         let (transport, message2) = responder.finish(&hello.encode_to_vec())?;
         shared.send_handshake(message2);
-        shared.establish(
-            transport,
-            Mux::new(Role::Server, Instant::now()),
-            self.epoch,
-            None,
-        );
+        shared.establish(transport, Mux::new(Role::Server, clock::now()), self.epoch, None);
         Ok(Accepted {
             shared: Arc::clone(shared),
             stream,

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use baton_proto::channel::Timings;
 use baton_trace::SpanId;
-use baton_trace::clock::Offset;
+use baton_trace::clock::{self, Offset};
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
@@ -89,7 +89,7 @@ impl Recording {
             .take()
             .map_or_else(Default::default, |stream| stream.measured());
         let observer = draft.observer.take();
-        let record = draft.build(&stamps, timings, clock, Instant::now(), status);
+        let record = draft.build(&stamps, timings, clock, clock::now(), status);
         if let Some(observer) = observer {
             // The caller may have lost interest.
             let _ = observer.send(record.clone());

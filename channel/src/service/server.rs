@@ -7,6 +7,7 @@ use std::time::Instant;
 use baton_proto::channel::Head;
 use baton_trace::bridge;
 use baton_trace::call::ServerCall;
+use baton_trace::clock;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, RPC, SERVER_OPEN, SERVER_QUEUE};
 use baton_trace::w3c::TraceContext;
@@ -82,7 +83,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         trace,
     } = inbound;
     call.record(SERVER_OPEN, arrival.at, arrival.opened);
-    let started = Instant::now();
+    let started = clock::now();
     call.record(SERVER_QUEUE, arrival.opened, started);
     request.extensions_mut().insert(Arc::clone(&call));
     request.extensions_mut().insert(peer);
@@ -208,7 +209,7 @@ impl Finish {
     fn stages(&self) -> Vec<StageRecord> {
         let mut stages = self.call.stages();
         let anchor = self.call.anchor();
-        stages.push(StageRecord::between(anchor, RPC, self.started, Instant::now()));
+        stages.push(StageRecord::between(anchor, RPC, self.started, clock::now()));
         stages
     }
 

@@ -12,7 +12,7 @@ use std::time::Instant;
 use baton_proto::Epoch;
 use baton_proto::channel::{Head, Metadata, go_away};
 use baton_proto::limits::MAX_STREAMS;
-use baton_trace::clock::{Offset, Sample};
+use baton_trace::clock::{self, Offset, Sample};
 use baton_trace::record::Anchor;
 use baton_trace::recorder::Recorder;
 use bytes::Bytes;
@@ -138,7 +138,7 @@ impl Shared {
             mux.add_clock_sample(sample);
         }
         // The client's first ping is due at once.
-        let silent = mux.handle_timeout(Instant::now());
+        let silent = mux.handle_timeout(clock::now());
         debug_assert!(silent.is_ok(), "a new session is not silent");
         let mut state = self.lock();
         state.established = Some(Established {
@@ -308,7 +308,7 @@ impl Shared {
             (Some(session), None) => session,
             _ => return Err(StreamError::GoingAway),
         };
-        let id = session.mux.open(Instant::now(), head, deadline)?;
+        let id = session.mux.open(clock::now(), head, deadline)?;
         state.wake_writer();
         self.rearm(state);
         Ok(StreamHandle {
@@ -337,7 +337,7 @@ impl Shared {
                 let Some(session) = &mut state.established else {
                     return;
                 };
-                if let Err(error) = session.mux.handle_timeout(Instant::now()) {
+                if let Err(error) = session.mux.handle_timeout(clock::now()) {
                     self.end(&mut state, Ending::Now(error.into()));
                     return;
                 }
@@ -556,7 +556,7 @@ impl StreamHandle {
     }
 
     pub(super) fn send_data(&self, data: Bytes, end: bool) -> Result<(), Status> {
-        self.with_mux(|mux| mux.send_data(Instant::now(), self.id, data, end))
+        self.with_mux(|mux| mux.send_data(clock::now(), self.id, data, end))
             .map_err(SessionError::into_status)?
             .map_err(stream_status)
     }

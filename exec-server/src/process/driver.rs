@@ -16,6 +16,7 @@ use baton_channel::key::PublicKey;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Exited, Output, OutputStream, RunRequest, Started};
 use baton_trace::call::ServerCall;
+use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
 use baton_trace::w3c::TraceContext;
@@ -46,7 +47,7 @@ pub(crate) fn run(
     call: Option<Arc<ServerCall>>,
     requests: Streaming<RunRequest>,
 ) -> Result<Events, StartError> {
-    let begun = Instant::now();
+    let begun = clock::now();
     let drain = launch.drain;
     let mut registration = table.register((client, launch.process_id), begun)?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
@@ -56,7 +57,7 @@ pub(crate) fn run(
         stdout,
         stderr,
     } = table.spawner().spawn(launch, context.as_ref())?;
-    let spawned = Instant::now();
+    let spawned = clock::now();
     registration.started();
     let shared = registration.shared().clone();
     let events = Events::new(shared.clone(), table.patience().clone());
@@ -128,13 +129,13 @@ impl Driver {
     /// Ready when the process is reaped.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stop = self.shared.should_stop(cx);
-        if stop && let Some(signal) = self.kill.begin(Instant::now()) {
+        if stop && let Some(signal) = self.kill.begin(clock::now()) {
             self.leader.signal_group(signal);
         }
         self.read(cx);
         self.watch(cx);
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             if let Some(signal) = self.kill.due(now) {
                 self.leader.signal_group(signal);
             }
@@ -157,11 +158,11 @@ impl Driver {
                 return;
             }
             if !self.shared.has_room() {
-                self.life.pause(Instant::now());
+                self.life.pause(clock::now());
                 return;
             }
             if self.life.is_paused() {
-                self.life.resume(Instant::now());
+                self.life.resume(clock::now());
             }
             let (chunk, other) = match self.turn {
                 OutputStream::Stderr => (read(&mut self.buffer, cx, &mut self.stderr), OutputStream::Stdout),
@@ -181,7 +182,7 @@ impl Driver {
     /// Appends what a pipe gave; true if it may have more at once.
     fn took(&mut self, stream: OutputStream, chunk: Poll<io::Result<Bytes>>) -> bool {
         let Poll::Ready(chunk) = chunk else { return false };
-        let now = Instant::now();
+        let now = clock::now();
         match chunk {
             Ok(data) if !data.is_empty() => {
                 self.life.output(stream, data.len(), now);
@@ -211,7 +212,7 @@ impl Driver {
         let Poll::Ready(exit) = self.leader.poll_exit(cx) else {
             return;
         };
-        let now = Instant::now();
+        let now = clock::now();
         self.life.exit(now);
         match exit {
             Ok(status) => self.shared.append(Kind::Exited(Exited {

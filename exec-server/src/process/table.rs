@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use baton_channel::key::PublicKey;
 use baton_proto::ProcessId;
+use baton_trace::clock;
 use tokio::sync::Notify;
 
 use super::shared::Shared;
@@ -127,7 +128,7 @@ impl Registration {
         let mut entries = self.table.lock();
         entries.live.remove(&self.key);
         if self.started {
-            entries.finished.insert(self.key, Instant::now());
+            entries.finished.insert(self.key, clock::now());
         }
         if entries.live.is_empty() {
             self.table.emptied.notify_waiters();
