@@ -15,6 +15,7 @@ use tonic::body::Body;
 
 use crate::key::StaticKey;
 use crate::link::dial::{ConnectError, dial};
+use crate::link::network::Network;
 use crate::mux::{StreamError, code};
 use crate::service::ResponseBody;
 use crate::service::SessionError;
@@ -40,6 +41,7 @@ struct Inner {
     ticket: Ticket,
     key: StaticKey,
     recorder: Recorder,
+    network: Option<Network>,
     link: Mutex<Link>,
     attempts: AtomicU64,
 }
@@ -70,10 +72,19 @@ impl Channel {
                 ticket,
                 key,
                 recorder,
+                network: None,
                 link: Mutex::new(Link::Down),
                 attempts: AtomicU64::new(0),
             }),
         }
+    }
+
+    /// Reaches the relay over another network than TCP. For a channel that was just made: its clones keep what they have.
+    pub fn over(mut self, network: Network) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.network = Some(network);
+        }
+        self
     }
 
     /// Makes the session now, and returns the epoch of the exec-server's present life.
@@ -132,7 +143,8 @@ impl Channel {
     fn attempt(&self, id: AttemptId) -> SharedFuture<BoxFuture<'static, Connected>> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move {
-            let result = dial(&inner.ticket, &inner.key, inner.recorder.clone()).await;
+            let (recorder, network) = (inner.recorder.clone(), inner.network.clone());
+            let result = dial(&inner.ticket, &inner.key, recorder, network).await;
             match &result {
                 Ok((shared, _)) => {
                     if !inner.leave(id, Link::Up(Arc::clone(shared))) {

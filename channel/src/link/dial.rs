@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 
 use super::endpoint::{RelayError, RelayUrl};
 use super::hint;
+use super::network::Network;
 use super::stream::{OuterStream, StreamOpenError};
 use crate::key::StaticKey;
 use crate::mux::{Mux, Role};
@@ -108,9 +109,10 @@ pub(crate) async fn dial(
     ticket: &Ticket,
     key: &StaticKey,
     recorder: Recorder,
+    network: Option<Network>,
 ) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
     let started = clock::now();
-    let url = RelayUrl::parse(&ticket.relay_url)?;
+    let url = RelayUrl::parse(&ticket.relay_url)?.over(network);
     let mut channel = url.connect().await?;
     let connected = clock::now();
 
