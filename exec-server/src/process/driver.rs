@@ -22,26 +22,25 @@ use baton_trace::stage::exec;
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
-use tokio::net::unix::pipe;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Status, Streaming};
 
+use super::backend::{Backend, ProcessGroup, Running};
 use super::follow::Events;
 use super::kill::Kill;
 use super::launch::Launch;
-use super::leader::Leader;
 use super::life::Life;
 use super::output::ReadBuffer;
 use super::shared::Shared;
-use super::spawn::Spawned;
 use super::stdin;
 use super::table::{ProcessTable, Registration};
 use crate::error::{RequestError, StartError};
 use crate::limits::READS_PER_TURN;
 
 /// Starts a process and returns its events. Must be called in a tokio runtime; blocks until the child's exec.
-pub(crate) fn run(
+pub(crate) fn run<B: Backend>(
     table: &Arc<ProcessTable>,
+    backend: &B,
     client: PublicKey,
     launch: Launch,
     call: Option<Arc<ServerCall>>,
@@ -51,19 +50,19 @@ pub(crate) fn run(
     let drain = launch.drain;
     let mut registration = table.register((client, launch.process_id), begun)?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
-    let Spawned {
-        leader,
+    let Running {
+        group,
         stdin,
         stdout,
         stderr,
-    } = table.spawner().spawn(launch, context.as_ref())?;
+    } = backend.spawn(launch, context.as_ref())?;
     let spawned = clock::now();
     registration.started();
     let shared = registration.shared().clone();
     let events = Events::new(shared.clone(), table.patience().clone());
-    shared.append(Kind::Started(Started { pid: leader.pid() }));
-    let driver = Driver {
-        leader,
+    shared.append(Kind::Started(Started { pid: group.pid() }));
+    let driver = Driver::<B> {
+        group,
         stdout: Some(stdout),
         stderr: Some(stderr),
         buffer: ReadBuffer::new(),
@@ -83,12 +82,12 @@ pub(crate) fn run(
     Ok(events)
 }
 
-struct Driver {
-    leader: Leader,
+struct Driver<B: Backend> {
+    group: B::Group,
     /// `None` at its end.
-    stdout: Option<pipe::Receiver>,
+    stdout: Option<B::Stdout>,
     /// `None` at its end.
-    stderr: Option<pipe::Receiver>,
+    stderr: Option<B::Stderr>,
     buffer: ReadBuffer,
     /// The pipe to read next.
     turn: OutputStream,
@@ -103,7 +102,7 @@ struct Driver {
     context: Option<TraceContext>,
 }
 
-impl Driver {
+impl<B: Backend> Driver<B> {
     async fn drive(mut self, requests: impl Future<Output = Result<(), RequestError>>) {
         let mut requests = pin!(requests);
         let mut requesting = true;
@@ -130,14 +129,14 @@ impl Driver {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stop = self.shared.should_stop(cx);
         if stop && let Some(signal) = self.kill.begin(clock::now()) {
-            self.leader.signal_group(signal);
+            self.group.signal(signal);
         }
         self.read(cx);
         self.watch(cx);
         loop {
             let now = clock::now();
             if let Some(signal) = self.kill.due(now) {
-                self.leader.signal_group(signal);
+                self.group.signal(signal);
             }
             self.close(now);
             if self.life.is_closed() && !self.kill.is_pending() {
@@ -209,7 +208,7 @@ impl Driver {
         if self.life.has_exited() {
             return;
         }
-        let Poll::Ready(exit) = self.leader.poll_exit(cx) else {
+        let Poll::Ready(exit) = self.group.poll_exit(cx) else {
             return;
         };
         let now = clock::now();
@@ -250,7 +249,7 @@ impl Driver {
     }
 
     fn retire(&mut self) {
-        self.leader.reap();
+        self.group.reap();
         self.registration.release();
     }
 

@@ -10,8 +10,7 @@ use std::io;
 use baton_proto::exec::RunRequest;
 use baton_proto::exec::run_request::Kind;
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::unix::pipe;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::Streaming;
 
 use super::shared::Shared;
@@ -20,7 +19,7 @@ use crate::error::RequestError;
 /// Serves the requests of one call to their end.
 pub(super) async fn pump(
     mut requests: Streaming<RunRequest>,
-    pipe: Option<pipe::Sender>,
+    pipe: Option<impl AsyncWrite + Unpin>,
     shared: &Shared,
 ) -> Result<(), RequestError> {
     let mut order = match pipe {
@@ -51,7 +50,7 @@ pub(super) async fn pump(
     order.end()
 }
 
-async fn write(pipe: &mut pipe::Sender, data: Bytes) -> io::Result<()> {
+async fn write(pipe: &mut (impl AsyncWrite + Unpin), data: Bytes) -> io::Result<()> {
     pipe.write_all(&data).await
 }
 
