@@ -76,7 +76,8 @@ pub(crate) fn run<B: Backend>(
         context,
     };
     tokio::spawn(async move {
-        let requests = stdin::pump(requests, stdin, &shared);
+        let mut stdin = stdin;
+        let requests = stdin::pump(requests, &mut stdin, &shared);
         driver.drive(requests).await;
     });
     Ok(events)
