@@ -290,18 +290,36 @@ fn push_transit(
     stages.push(estimated(queue, middle, middle + queue_ns));
 }
 
-/// A server's record, complete but for what happens to its last data frame.
+/// A server's record, complete but for what happens to its last data frame, and finished exactly once: with that, or without it
+/// when the call or its session ends first. What the handler's spans hang under is exported either way.
 pub(crate) struct ServerDraft {
-    pub(crate) record: CallRecord,
+    /// Taken when it is finished.
+    record: Option<CallRecord>,
+    recorder: Recorder,
 }
 
 impl ServerDraft {
-    /// Adds what the writer did.
-    pub(crate) fn complete(mut self, last_data: &SentStamps) -> CallRecord {
-        self.record
-            .stages
-            .extend(terminal_stages(&self.record.anchor, last_data));
-        self.record
+    pub(crate) fn new(record: CallRecord, recorder: &Recorder) -> Self {
+        Self {
+            record: Some(record),
+            recorder: recorder.clone(),
+        }
+    }
+
+    /// Adds what the writer did, and hands the record on.
+    pub(crate) fn complete(mut self, last_data: &SentStamps) {
+        if let Some(mut record) = self.record.take() {
+            record.stages.extend(terminal_stages(&record.anchor, last_data));
+            self.recorder.finish(record);
+        }
+    }
+}
+
+impl Drop for ServerDraft {
+    fn drop(&mut self) {
+        if let Some(record) = self.record.take() {
+            self.recorder.finish(record);
+        }
     }
 }
 
@@ -310,6 +328,7 @@ mod tests {
     use std::time::Duration;
 
     use baton_proto::channel::StageTiming;
+    use baton_trace::recorder::Collected;
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::{CALL, RPC, SERVER_OPEN, TERMINAL_SEAL};
     use proptest::prelude::*;
@@ -363,6 +382,42 @@ mod tests {
     fn span(record: &CallRecord, stage: StageId) -> (i64, i64) {
         let stage = record.stage(stage).unwrap();
         (stage.start_ns / 1_000, stage.end_ns / 1_000)
+    }
+
+    #[test]
+    fn a_servers_draft_is_recorded_once_whether_its_answer_left_or_not() {
+        let records = Arc::new(Collected::default());
+        let recorder = Recorder::to(records.clone());
+        let anchor = Anchor::now();
+        let draft = || {
+            let record = CallRecord {
+                side: Side::Server,
+                context: TraceContext::new_root(true),
+                parent: None,
+                link: None,
+                method: "a.B/C".into(),
+                anchor,
+                stages: Vec::new(),
+                status: RpcStatus(0),
+                clock: None,
+                attributes: Vec::new(),
+            };
+            ServerDraft::new(record, &recorder)
+        };
+        let sent = SentStamps {
+            queued: Some(anchor.instant),
+            taken: Some(anchor.instant),
+            sealed: Some(anchor.instant),
+        };
+        draft().complete(&sent);
+        let completed = records.take();
+        assert_eq!(completed.len(), 1);
+        assert!(completed[0].stage(TERMINAL_SEAL).is_some());
+        // A session that ends with the trailers still queued drops it.
+        drop(draft());
+        let dropped = records.take();
+        assert_eq!(dropped.len(), 1);
+        assert!(dropped[0].stages.is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ use baton_trace::bridge;
 use baton_trace::call::ServerCall;
 use baton_trace::clock;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, RPC, SERVER_OPEN, SERVER_QUEUE};
 use baton_trace::w3c::TraceContext;
 use http::HeaderValue;
@@ -134,11 +135,9 @@ impl Drop for Serving {
         let Some(finish) = self.finish.take() else {
             return;
         };
-        let recorder = self.stream.shared().recorder();
         let status = self.stream.cut_short().code().into();
-        if let (_, Some(draft)) = finish.into_drafts(status, recorder.is_on()) {
-            recorder.finish(draft.record);
-        }
+        // Nothing will be sent: dropping the draft hands the record on.
+        drop(finish.into_drafts(status, self.stream.shared().recorder()));
     }
 }
 
@@ -231,7 +230,11 @@ impl Finish {
             })
     }
 
-    fn into_drafts(self, status: i32, export: bool) -> (Option<TimingsDraft>, Option<Box<ServerDraft>>) {
+    fn into_drafts(
+        self,
+        status: i32,
+        recorder: &Recorder,
+    ) -> (Option<TimingsDraft>, Option<Box<ServerDraft>>) {
         if !self.call.is_recording() {
             return (None, None);
         }
@@ -242,22 +245,21 @@ impl Finish {
             stages.extend(self.relay_stages());
             TimingsDraft { anchor, stages }
         });
-        let export = export && self.trace.context.is_sampled();
+        let export = recorder.is_on() && self.trace.context.is_sampled();
         let draft = export.then(|| {
-            Box::new(ServerDraft {
-                record: CallRecord {
-                    side: Side::Server,
-                    context: self.trace.context,
-                    parent: None,
-                    link: self.trace.link,
-                    method: self.trace.method.into(),
-                    anchor,
-                    stages,
-                    status: RpcStatus(status),
-                    clock: None,
-                    attributes: Vec::new(),
-                },
-            })
+            let record = CallRecord {
+                side: Side::Server,
+                context: self.trace.context,
+                parent: None,
+                link: self.trace.link,
+                method: self.trace.method.into(),
+                anchor,
+                stages,
+                status: RpcStatus(status),
+                clock: None,
+                attributes: Vec::new(),
+            };
+            Box::new(ServerDraft::new(record, recorder))
         });
         (timings, draft)
     }
@@ -307,9 +309,9 @@ async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>,
     let status = grpc_status(&trailers)
         .or(head_status)
         .unwrap_or(tonic::Code::Unknown.into());
-    let export = stream.shared().recorder().is_on();
+    let recorder = stream.shared().recorder();
     let finish = serving.finish.take();
-    let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, export));
+    let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, recorder));
     // Fails only when the session or the call has ended, and then nobody waits for it.
     let _ = stream.send_trailers(metadata::from_headers(&trailers), timings, draft);
 }

@@ -229,10 +229,10 @@ impl Shared {
             (Some(Ending::Flush(error)), Ending::Now(_)) => state.ending = Some(Ending::Now(error.clone())),
             (Some(_), _) => return,
         }
-        for (_, call) in state.calls.drain() {
+        for call in in_order(&mut state.calls) {
             call.abort();
         }
-        for (_, wakers) in state.wakers.drain() {
+        for wakers in in_order(&mut state.wakers) {
             [wakers.receive, wakers.send]
                 .into_iter()
                 .flatten()
@@ -385,7 +385,7 @@ impl Shared {
                 }
                 Event::Answered(id, sent) => {
                     if let Some(draft) = state.calls.remove(&id).and_then(|call| call.draft) {
-                        self.recorder.finish(draft.complete(&sent));
+                        draft.complete(&sent);
                     }
                 }
                 Event::GoAway(go_away::Reason::NotAllowed) => {
@@ -401,6 +401,14 @@ impl Shared {
             self.end(state, Ending::Now(SessionError::GoAway(reason)));
         }
     }
+}
+
+/// Takes out what belongs to streams, oldest stream first: who hears of an end first must not depend on a hash, so that a
+/// simulation can be replayed.
+fn in_order<T>(of_streams: &mut HashMap<StreamId, T>) -> impl Iterator<Item = T> + use<T> {
+    let mut taken: Vec<_> = of_streams.drain().collect();
+    taken.sort_unstable_by_key(|(id, _)| *id);
+    taken.into_iter().map(|(_, of_stream)| of_stream)
 }
 
 impl Established {
