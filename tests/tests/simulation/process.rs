@@ -59,11 +59,11 @@ impl Backend for Fake {
     type Stdout = DuplexStream;
     type Stderr = DuplexStream;
 
-    fn spawn(&self, launch: &Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError> {
+    fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError> {
         let run = launch
-            .arguments()
-            .first()
-            .and_then(|argument| argument.to_str()?.parse().ok());
+            .argv()
+            .get(1)
+            .and_then(|run| run.to_str().ok()?.parse().ok());
         let run = RunId(run.ok_or(StartError::CommandNotFound)?);
         let script = self
             .plan

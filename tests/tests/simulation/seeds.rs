@@ -1,9 +1,13 @@
 //! Which seeds are simulated, and what is said of each.
+//!
+//! Each seed is simulated in a process of its own, by the same means by which it is replayed, so that a replay is the same run: the
+//! order in which a runtime drops its tasks in a crash, for one, follows from their numbers, which a process counts.
 
 use std::collections::BTreeMap;
-use std::process::Command;
+use std::io::{Read as _, Seek as _};
+use std::process::{Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,59 +22,43 @@ const SEEDS: u64 = 40;
 /// Seeds that are simulated twice: crashes of each part, and partitions.
 const REPLAYED: [u64; 4] = [4, 27, 54, 95];
 
-/// Before each line of a printed history.
-const MARK: &str = "| ";
-
 /// Real time that one seed may take; it takes less than a second. Beyond it something spins.
 const REAL_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Violations of one claim that are told.
+const TOLD: usize = 5;
+
+/// Before each line of a printed history.
+const MARK: &str = "| ";
 
 #[test]
 fn whatever_the_network_does_every_claim_holds() {
     if let Some(seed) = number("BATON_SIM_SEED") {
-        let plan = Plan::of(seed);
-        println!("{plan:#?}");
-        let outcome = simulate(plan);
-        print(&outcome.entries);
-        assert!(judge(seed, &outcome), "see above");
-        return;
+        return replay_here(seed);
     }
     let first = number("BATON_SIM_FIRST").unwrap_or(1);
-    let seeds = number("BATON_SIM_SEEDS").unwrap_or(SEEDS);
-    println!("seeds {first} to {}", first + seeds - 1);
+    let last = first + number("BATON_SIM_SEEDS").unwrap_or(SEEDS).max(1) - 1;
+    println!("seeds {first} to {last}");
     let next = AtomicU64::new(first);
     let failed = Mutex::new(Vec::new());
-    let workers = thread::available_parallelism().map_or(1, |cores| cores.get());
-    let working = AtomicUsize::new(workers);
-    let current: Vec<_> = (0..workers).map(|_| Mutex::new(None::<(u64, Instant)>)).collect();
-    thread::scope(|scope| {
-        for slot in &current {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds {
-                        break;
-                    }
-                    *slot.lock().unwrap() = Some((seed, Instant::now()));
-                    let holds = std::panic::catch_unwind(|| judge(seed, &simulate(Plan::of(seed))));
-                    if !holds.unwrap_or(false) {
-                        failed.lock().unwrap().push(seed);
-                    }
-                }
-                *slot.lock().unwrap() = None;
-                working.fetch_sub(1, Ordering::Relaxed);
-            });
-        }
-        // A part that spins in virtual time cannot be stopped from inside.
-        while working.load(Ordering::Relaxed) > 0 {
-            thread::sleep(Duration::from_millis(50));
-            for slot in &current {
-                if let Some((seed, since)) = *slot.lock().unwrap()
-                    && since.elapsed() > REAL_PATIENCE
-                {
-                    eprintln!("seed {seed} does not end; BATON_SIM_SEED={seed} replays it");
-                    std::process::abort();
-                }
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > last {
+                break;
             }
+            let printed = replay(seed);
+            for line in printed.lines().filter(|line| line.starts_with("seed ")) {
+                println!("{line}");
+            }
+            if !printed.lines().any(|line| line == HOLDS) {
+                failed.lock().unwrap().push(seed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, |cores| cores.get()) {
+            scope.spawn(work);
         }
     });
     let failed = failed.into_inner().unwrap();
@@ -80,8 +68,7 @@ fn whatever_the_network_does_every_claim_holds() {
     );
 }
 
-/// What a seed promises: the same events at the same virtual times. Each replay is a process of its own, as a person's is: the order
-/// in which a runtime drops its tasks in a crash follows from their numbers, which a process counts.
+/// What a seed promises: the same events at the same virtual times.
 #[test]
 fn a_seed_replays_the_same_history() {
     if number("BATON_SIM_SEED").is_some() {
@@ -89,6 +76,10 @@ fn a_seed_replays_the_same_history() {
     }
     for seed in REPLAYED {
         let [once, again] = [(); 2].map(|()| replay(seed));
+        let [once, again] = [&once, &again].map(|printed| {
+            let history = printed.lines().filter(|line| line.starts_with(MARK));
+            history.collect::<Vec<_>>()
+        });
         assert!(once.len() > 20, "seed {seed}: {once:?}");
         let different = (0..once.len().max(again.len())).find(|&i| once.get(i) != again.get(i));
         if let Some(i) = different {
@@ -97,16 +88,68 @@ fn a_seed_replays_the_same_history() {
     }
 }
 
-/// The history that a replay prints.
-fn replay(seed: u64) -> Vec<String> {
-    let replay = Command::new(std::env::current_exe().unwrap())
-        .args(["whatever", "--nocapture"])
+/// The last line on a seed for which every claim holds.
+const HOLDS: &str = "every claim holds";
+
+/// Simulates a seed and prints its plan, its history, and what is wrong with it.
+fn replay_here(seed: u64) {
+    let plan = Plan::of(seed);
+    println!("{plan:#?}");
+    let outcome = simulate(plan);
+    for entry in &outcome.entries {
+        println!("{MARK}{:9.3} {}", entry.at.as_secs_f64(), line(&entry.event));
+    }
+    println!("{}", summary(seed, &outcome));
+    let violations = check(&outcome.entries);
+    let mut told: BTreeMap<Claim, usize> = BTreeMap::new();
+    for violation in &violations {
+        let told = told.entry(violation.claim).or_default();
+        *told += 1;
+        if *told <= TOLD {
+            println!("seed {seed}: {violation}");
+        }
+    }
+    assert!(
+        violations.is_empty(),
+        "seed {seed}: {} violations",
+        violations.len()
+    );
+    println!("{HOLDS}");
+}
+
+/// Simulates a seed in a process of its own and returns what it prints.
+fn replay(seed: u64) -> String {
+    // A file, because nobody reads while it runs.
+    let mut printed = tempfile::tempfile().unwrap();
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["whatever_the_network_does", "--nocapture"])
         .env("BATON_SIM_SEED", seed.to_string())
-        .output()
+        .stdin(Stdio::null())
+        .stdout(printed.try_clone().unwrap())
+        .stderr(printed.try_clone().unwrap())
+        .spawn()
         .unwrap();
-    let printed = String::from_utf8_lossy(&replay.stdout);
-    let history = printed.lines().filter(|line| line.starts_with(MARK));
-    history.map(str::to_owned).collect()
+    let begun = Instant::now();
+    while process.try_wait().unwrap().is_none() {
+        if begun.elapsed() > REAL_PATIENCE {
+            process.kill().unwrap();
+            process.wait().unwrap();
+            return format!("seed {seed} does not end: something spins");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mut text = Vec::new();
+    printed.rewind().unwrap();
+    printed.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    match text.lines().any(|line| line.starts_with("seed ")) {
+        true => text,
+        // It did not come to a verdict: a panic, which says all there is.
+        false => text
+            .lines()
+            .map(|line| format!("seed {seed}: {line}\n"))
+            .collect(),
+    }
 }
 
 fn number(variable: &str) -> Option<u64> {
@@ -118,9 +161,8 @@ fn number(variable: &str) -> Option<u64> {
     )
 }
 
-/// Prints a line on the seed, and each violation. `true`: all is well.
-fn judge(seed: u64, outcome: &Outcome) -> bool {
-    let violations = check(&outcome.entries);
+/// A line on a seed.
+fn summary(seed: u64, outcome: &Outcome) -> String {
     let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
     let mut faults = 0;
     for entry in &outcome.entries {
@@ -138,28 +180,11 @@ fn judge(seed: u64, outcome: &Outcome) -> bool {
             _ => {}
         }
     }
-    println!(
-        "seed {seed}: {:.1} s, {faults} faults, calls {calls:?}",
-        outcome.elapsed.as_secs_f64()
-    );
-    let mut told: BTreeMap<Claim, usize> = BTreeMap::new();
-    for violation in &violations {
-        let told = told.entry(violation.claim).or_default();
-        *told += 1;
-        if *told <= 5 {
-            println!("seed {seed}: {violation}");
-        }
-    }
-    violations.is_empty()
+    let elapsed = outcome.elapsed.as_secs_f64();
+    format!("seed {seed}: {elapsed:.1} s, {faults} faults, calls {calls:?}")
 }
 
-/// Prints a history without what is random, so that two replays can be compared.
-fn print(entries: &[Entry]) {
-    for entry in entries {
-        println!("{MARK}{:9.3} {}", entry.at.as_secs_f64(), line(&entry.event));
-    }
-}
-
+/// An event without what is random, so that two replays can be compared.
 fn line(event: &Event) -> String {
     match event {
         Event::Read { run, data } => format!("Read {run:?} {}", data.len()),
