@@ -205,11 +205,8 @@ struct Finish {
 }
 
 impl Finish {
-    fn stages(&self) -> Vec<StageRecord> {
-        let mut stages = self.call.stages();
-        let anchor = self.call.anchor();
-        stages.push(StageRecord::between(anchor, RPC, self.started, clock::now()));
-        stages
+    fn rpc(&self) -> StageRecord {
+        StageRecord::between(self.call.anchor(), RPC, self.started, clock::now())
     }
 
     /// The relay's stamp on the request, for the client. Durations only: their position is the client's to estimate.
@@ -238,10 +235,11 @@ impl Finish {
         if !self.call.is_recording() {
             return (None, None);
         }
-        let stages = self.stages();
+        let rpc = self.rpc();
         let anchor = *self.call.anchor();
         let timings = self.wants_timings.then(|| {
-            let mut stages = stages.clone();
+            let mut stages = self.call.stages();
+            stages.push(rpc);
             stages.extend(self.relay_stages());
             TimingsDraft { anchor, stages }
         });
@@ -254,12 +252,12 @@ impl Finish {
                 link: self.trace.link,
                 method: self.trace.method.into(),
                 anchor,
-                stages,
+                stages: vec![rpc],
                 status: RpcStatus(status),
                 clock: None,
                 attributes: Vec::new(),
             };
-            Box::new(ServerDraft::new(record, recorder))
+            Box::new(ServerDraft::new(record, self.call, recorder))
         });
         (timings, draft)
     }

@@ -229,7 +229,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Ends the life when it is over: reaps, records its stages, and only then says so.
+    /// Ends the life when it is over: records its stages, reaps, and only then says so.
     fn close(&mut self, now: Instant) {
         let killed = self.kill == Kill::Done && self.life.has_exited();
         let closed = match killed {
@@ -238,13 +238,14 @@ impl<B: Backend> Driver<B> {
             false => self.life.close(now),
         };
         let Some(closed) = closed else { return };
-        if !self.kill.is_pending() {
-            self.retire();
-        }
-        if let Some(call) = &self.call {
+        // Taken: the record of a call that was cut short waits for whoever can still add to it.
+        if let Some(call) = self.call.take() {
             for (stage, start, end) in self.life.stages() {
                 call.record(stage, start, end);
             }
+        }
+        if !self.kill.is_pending() {
+            self.retire();
         }
         self.shared.append(Kind::Closed(closed));
     }

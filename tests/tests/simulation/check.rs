@@ -378,10 +378,17 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
             let Some((ask, call)) = facts.call_of(*run, spawn) else {
                 continue;
             };
-            let records = facts.records_of(call, Side::Server).len();
-            if records > 1 || (records == 0 && !facts.crashed.contains(&spawn.life)) {
+            let records = facts.records_of(call, Side::Server);
+            let crashed = facts.crashed.contains(&spawn.life);
+            if records.len() > 1 || (records.is_empty() && !crashed) {
+                let times = records.len();
                 details.push(format!(
-                    "{ask:?} was recorded {records} times by the server that ran it"
+                    "{ask:?} was recorded {times} times by the server that ran it"
+                ));
+            }
+            if !crashed && records.iter().any(|record| !record.has_process) {
+                details.push(format!(
+                    "{ask:?}: the span that its process was told is not recorded"
                 ));
             }
         }

@@ -10,6 +10,7 @@ use baton_client::ExitStatus;
 use baton_proto::ProcessId;
 use baton_trace::record::{CallRecord, Side};
 use baton_trace::recorder::Sink;
+use baton_trace::stage::exec::PROCESS;
 use baton_trace::{SpanId, TraceId};
 use bytes::Bytes;
 
@@ -88,6 +89,8 @@ pub(crate) struct Recorded {
     /// The envelope's span.
     pub(crate) envelope: SpanId,
     pub(crate) parent: Option<SpanId>,
+    /// Whether it has the span that the process was told.
+    pub(crate) has_process: bool,
     /// Stages that end before they begin, or lie outside the envelope they belong to.
     pub(crate) misplaced: Vec<&'static str>,
 }
@@ -222,6 +225,7 @@ impl Recorded {
             trace: record.context.trace_id,
             envelope: record.context.span_id,
             parent: record.parent,
+            has_process: record.stage(PROCESS).is_some(),
             misplaced,
         }
     }

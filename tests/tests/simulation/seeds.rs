@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::check::{Claim, check};
-use crate::history::{End, Entry, Event};
+use crate::history::{End, Event};
 use crate::plan::Plan;
 use crate::world::{Outcome, simulate};
 

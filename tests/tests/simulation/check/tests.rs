@@ -28,6 +28,7 @@ fn recorded(side: Side, trace: u128) -> Event {
         trace: TraceId::from(trace),
         envelope: envelope(trace),
         parent: (side == Side::Client).then_some(caller(trace).span),
+        has_process: true,
         misplaced: Vec::new(),
     })
 }
@@ -279,6 +280,17 @@ fn a_span_that_is_never_closed_and_one_that_is_closed_twice_are_found() {
         breaks(claim, |events| remove(events, recorded(side, 5)));
         breaks(claim, |events| events.push(recorded(side, 5)));
     }
+}
+
+#[test]
+fn a_process_whose_span_nobody_recorded_is_found() {
+    breaks(Claim::EverySpanClosed, |events| {
+        let Event::Recorded(mut record) = recorded(Side::Server, 5) else {
+            unreachable!()
+        };
+        record.has_process = false;
+        replace(events, recorded(Side::Server, 5), Event::Recorded(record));
+    });
 }
 
 #[test]
