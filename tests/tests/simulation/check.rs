@@ -186,6 +186,13 @@ impl<'a> Facts<'a> {
             .map(|(ask, call)| (*ask, call))
     }
 
+    /// Whether the run was made for another call of the same id; then this one is told no more than its end.
+    fn repeats(&self, ask: Ask) -> bool {
+        let spawns = self.runs.get(&ask.run).map_or(&[][..], |run| &run.spawns[..]);
+        let mut made_for = spawns.iter().filter_map(|spawn| self.call_of(ask.run, spawn));
+        made_for.any(|(other, _)| other != ask)
+    }
+
     fn records_of(&self, call: &Call<'_>, side: Side) -> Vec<&'a Recorded> {
         let trace = call.caller.map(|caller| caller.trace);
         let records = trace.and_then(|trace| self.records.get(&trace));
@@ -241,7 +248,7 @@ fn gap_free_prefix(facts: &Facts<'_>) -> Vec<String> {
                 ));
             }
             let all = call.told.contains(&&Told::Closed { truncated: false });
-            if all && received.len() != written {
+            if all && !facts.repeats(*ask) && received.len() != written {
                 details.push(format!(
                     "{ask:?}: closed after {} bytes of {output:?}, {written} were written",
                     received.len()
@@ -257,9 +264,16 @@ fn one_exit(facts: &Facts<'_>) -> Vec<String> {
     for (ask, call) in &facts.calls {
         let mut told = call.told.iter();
         let mut bad = |what: &str| details.push(format!("{ask:?}: {what}: {:?}", call.told));
-        match told.next() {
-            None | Some(Told::Started) => {}
-            Some(_) => bad("something came before Started"),
+        if facts.repeats(*ask) {
+            if call
+                .told
+                .iter()
+                .any(|told| matches!(told, Told::Started | Told::Output(..)))
+            {
+                bad("it was told more than the end of another call's process");
+            }
+        } else if !matches!(told.next(), None | Some(Told::Started)) {
+            bad("something came before Started");
         }
         let (mut exits, mut closed) = (Vec::new(), false);
         for told in told {

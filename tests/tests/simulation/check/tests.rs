@@ -157,7 +157,7 @@ fn remove(events: &mut Vec<Event>, event: Event) {
     events.remove(index(events, &event));
 }
 
-fn replace(events: &mut Vec<Event>, from: Event, to: Event) {
+fn replace(events: &mut [Event], from: Event, to: Event) {
     let index = index(events, &from);
     events[index] = to;
 }
@@ -230,6 +230,31 @@ fn a_second_exit_a_false_exit_and_none_are_found() {
     breaks(claim, |events| remove(events, exit.clone()));
     breaks(claim, |events| {
         replace(events, exit.clone(), told(Told::Exited(ExitStatus::Code(0))));
+    });
+}
+
+/// Another call for the same process, after the first one.
+fn again(events: &mut Vec<Event>, told: &[Told]) {
+    let ask = Ask { run: RUN, attempt: 1 };
+    let stdin = None;
+    let caller = caller(6);
+    events.push(Event::Asked { ask, caller, stdin });
+    events.extend(told.iter().cloned().map(|told| Event::Told { ask, told }));
+    let end = End::Complete;
+    events.push(Event::Ended { ask, end });
+    events.push(recorded(Side::Client, 6));
+}
+
+#[test]
+fn a_repeated_call_may_be_told_the_end_of_the_process_and_nothing_else() {
+    let end = [Told::Exited(EXIT), Told::Closed { truncated: false }];
+    holds(|events| again(events, &end));
+    breaks(Claim::OneExit, |events| {
+        again(events, &[&[Told::Started], &end[..]].concat())
+    });
+    breaks(Claim::OneExit, |events| {
+        let output = Told::Output(Output::Stdout, bytes(RUN, 1, 0, 10));
+        again(events, &[&[output], &end[..]].concat());
     });
 }
 
