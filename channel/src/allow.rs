@@ -10,6 +10,7 @@ use std::sync::Mutex;
 use std::time::Instant;
 
 use baton_trace::TraceFlags;
+use baton_trace::clock;
 use baton_trace::w3c::{Extracted, TraceContext};
 
 use crate::key::PublicKey;
@@ -140,7 +141,7 @@ impl AllowList {
             key: *key,
             name: client.name.clone(),
             trust: client.trust,
-            bucket: Mutex::new(Bucket::full(Instant::now())),
+            bucket: Mutex::new(Bucket::full(clock::now())),
         }))
     }
 
@@ -268,7 +269,7 @@ impl Peer {
             .bucket
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
-        bucket.take(Instant::now())
+        bucket.take(clock::now())
     }
 }
 

@@ -15,6 +15,7 @@ use tonic::body::Body;
 
 use crate::key::StaticKey;
 use crate::link::dial::{ConnectError, dial};
+use crate::link::network::Network;
 use crate::mux::{StreamError, code};
 use crate::service::ResponseBody;
 use crate::service::SessionError;
@@ -42,6 +43,7 @@ struct Inner {
     key: Arc<StaticKey>,
     recorder: Recorder,
     rekey: RekeyPolicy,
+    network: Option<Network>,
     link: Mutex<Link>,
     attempts: AtomicU64,
 }
@@ -73,6 +75,7 @@ impl Channel {
                 key: Arc::new(key),
                 recorder,
                 rekey: RekeyPolicy::default(),
+                network: None,
                 link: Mutex::new(Link::Down),
                 attempts: AtomicU64::new(0),
             }),
@@ -84,6 +87,14 @@ impl Channel {
     pub fn rekey_policy(mut self, policy: RekeyPolicy) -> Self {
         if let Some(inner) = Arc::get_mut(&mut self.inner) {
             inner.rekey = policy;
+        }
+        self
+    }
+
+    /// Reaches the relay over another network than TCP. For a channel that was just made: its clones keep what they have.
+    pub fn over(mut self, network: Network) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.network = Some(network);
         }
         self
     }
@@ -152,7 +163,8 @@ impl Channel {
     fn attempt(&self, id: AttemptId) -> SharedFuture<BoxFuture<'static, Connected>> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move {
-            let result = dial(&inner.ticket, &inner.key, inner.rekey, inner.recorder.clone()).await;
+            let (recorder, network) = (inner.recorder.clone(), inner.network.clone());
+            let result = dial(&inner.ticket, &inner.key, inner.rekey, recorder, network).await;
             match &result {
                 Ok((shared, _)) => {
                     if !inner.leave(id, Link::Up(Arc::clone(shared))) {

@@ -179,6 +179,11 @@ impl Seed {
         Ok(Self(seed))
     }
 
+    /// A seed kept elsewhere than in a key file. Whoever knows it is its owner.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Reads a key file. Refuses one that others can read.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let failed = |source| KeyError::File {

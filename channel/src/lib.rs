@@ -20,6 +20,7 @@ pub mod ticket;
 pub use channel::Channel;
 pub use link::dial::ConnectError;
 pub use link::endpoint::RelayError;
+pub use link::network::Network;
 pub use link::register::RegisterError;
 pub use server::{Notice, Server, ServerError};
 pub use service::client::RecordTo;

@@ -5,8 +5,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_proto::Epoch;
 use baton_proto::relay::Incoming;
+use baton_proto::{Epoch, ExecServerId};
 use baton_trace::recorder::Recorder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -17,6 +17,7 @@ use crate::key::{KeyError, Seed, ServerKeys};
 use crate::limits;
 use crate::link::accept::{Acceptor, Refusal};
 use crate::link::endpoint::{RelayError, RelayUrl};
+use crate::link::network::Network;
 use crate::link::register::{RegisterError, Registration, exec_server_id};
 use crate::service::SessionError;
 use crate::service::server::Service;
@@ -112,6 +113,14 @@ impl Server {
         self
     }
 
+    /// Reaches the relay over another network than TCP.
+    pub fn over(mut self, network: Network) -> Self {
+        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
+            acceptor.url = acceptor.url.clone().over(Some(network));
+        }
+        self
+    }
+
     /// Tells what happens; must not block.
     pub fn on_notice(mut self, on_notice: impl Fn(Notice) + Send + Sync + 'static) -> Self {
         self.on_notice = Arc::new(on_notice);
@@ -143,7 +152,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let mut shutdown = pin!(shutdown);
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(self.acceptor.id);
         let _watching = self.watch_allow_list();
         loop {
             let attempt = self.serve_registration(&service, &mut backoff);
@@ -250,18 +259,31 @@ impl Server {
     }
 }
 
-/// Exponential, with jitter: a relay that comes back is not met by every exec-server at once.
-#[derive(Default)]
+/// Exponential, with jitter: a relay that comes back is not met by every exec-server at once. The jitter is taken from the
+/// exec-server's id, a hash: as good as random from one server to the next, and the same when a simulation is replayed.
 struct Backoff {
     attempt: u32,
+    jitter: u64,
 }
 
 impl Backoff {
+    fn new(server: ExecServerId) -> Self {
+        let mut jitter = [0; 8];
+        for (to, from) in jitter.iter_mut().zip(server.0) {
+            *to = from;
+        }
+        Self {
+            attempt: 0,
+            jitter: u64::from_le_bytes(jitter),
+        }
+    }
+
     fn next(&mut self) -> Duration {
         let (first, longest) = limits::RECONNECT_BACKOFF;
         let full = first.saturating_mul(1 << self.attempt.min(16)).min(longest);
         self.attempt += 1;
-        full.mul_f64(0.5 + 0.5 * f64::from(rand::random::<u16>()) / f64::from(u16::MAX))
+        self.jitter = self.jitter.rotate_left(16);
+        full.mul_f64(0.5 + 0.5 * (self.jitter % (1 << 16)) as f64 / f64::from(u16::MAX))
     }
 
     fn reset(&mut self) {

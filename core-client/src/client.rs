@@ -49,9 +49,12 @@ impl Client {
 
     /// The same, with every call recorded.
     pub fn with_recorder(ticket: Ticket, key: StaticKey, recorder: Recorder) -> Self {
-        Self {
-            channel: Channel::with_recorder(ticket, key, recorder),
-        }
+        Self::over(Channel::with_recorder(ticket, key, recorder))
+    }
+
+    /// A client over a channel of the caller's, which other services may share.
+    pub fn over(channel: Channel) -> Self {
+        Self { channel }
     }
 
     /// Connects now rather than at the first command.

@@ -13,15 +13,16 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::{InvalidStart, StartError};
 use crate::limits::{MAX_PROCESSES, REQUEST_BYTES, START_TIMEOUT};
-use crate::process::{self, Events, Launch, ProcessTable};
+use crate::process::{self, Backend, Events, Launch, ProcessTable, System};
 
 /// Runs processes. Clones share one process table.
 ///
 /// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. They may hold an
 /// `Arc<ServerCall>`: then the process's stages are recorded in it and the child's environment carries its trace.
 #[derive(Debug, Clone)]
-pub struct ExecService {
+pub struct ExecService<B = System> {
     epoch: Epoch,
+    backend: B,
     table: Arc<ProcessTable>,
 }
 
@@ -33,8 +34,16 @@ impl ExecService {
 
     /// As [`ExecService::new`], with another limit than [`MAX_PROCESSES`].
     pub fn with_max_processes(epoch: Epoch, max_processes: usize) -> Self {
+        Self::with_backend(epoch, max_processes, System::new())
+    }
+}
+
+impl<B: Backend> ExecService<B> {
+    /// As [`ExecService::with_max_processes`], on processes of another make.
+    pub fn with_backend(epoch: Epoch, max_processes: usize, backend: B) -> Self {
         Self {
             epoch,
+            backend,
             table: Arc::new(ProcessTable::new(max_processes)),
         }
     }
@@ -63,7 +72,7 @@ impl ExecService {
 }
 
 #[tonic::async_trait]
-impl Exec for ExecService {
+impl<B: Backend> Exec for ExecService<B> {
     type RunStream = Events;
 
     async fn run(&self, request: Request<Streaming<RunRequest>>) -> Result<Response<Events>, Status> {
@@ -80,7 +89,7 @@ impl Exec for ExecService {
         }
         // A process that was spawned has its driver from here on, whatever becomes of this future.
         let has_stdin = launch.has_stdin();
-        let events = process::run(&self.table, client, launch, call, requests)?;
+        let events = process::run(&self.table, &self.backend, client, launch, call, requests)?;
         if !has_stdin {
             events.settled().await;
         }

@@ -127,6 +127,42 @@ async fn requests_that_end_without_a_close_fail_the_call() {
     assert_eq!(kind(&status), ErrorKind::InvalidStdin);
 }
 
+/// Between the end of its input and the signal it would have time to do what it does with complete input.
+#[tokio::test]
+async fn a_child_whose_stdin_was_cut_off_is_killed_before_it_sees_an_end() {
+    let host = Host::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("complete");
+    let script = format!("trap '' TERM; echo ready; cat; echo done >{}", file.display());
+    for cut in [Cut::Requests, Cut::Call] {
+        let mut call = host.run(with_stdin(&["sh", "-c", &script])).await.unwrap();
+        call.pid().await;
+        call.next().await.unwrap();
+        call.requests.stdin(0, "half").await;
+        assert!(
+            matches!(call.next().await, Ok(Some(Kind::Output(_)))),
+            "cat reads"
+        );
+        match cut {
+            Cut::Requests => {
+                let Call { requests, events } = call;
+                drop(requests);
+                host.idle().await;
+                drop(events);
+            }
+            Cut::Call => drop(call),
+        }
+        host.idle().await;
+        assert!(!file.exists(), "{cut:?}");
+    }
+}
+
+#[derive(Debug)]
+enum Cut {
+    Requests,
+    Call,
+}
+
 #[tokio::test]
 async fn acknowledgements_are_checked_and_change_nothing() {
     let host = Host::start().await;

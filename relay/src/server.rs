@@ -1,4 +1,4 @@
-//! The sockets of a relay: listening, one task per connection, and the end of them all.
+//! The connections of a relay: listening, one task per connection, and the end of them all.
 
 use std::io;
 use std::net::SocketAddr;
@@ -8,7 +8,8 @@ use std::sync::Arc;
 use baton_proto::limits::{MAX_SESSIONS, OUTER_CONNECTION_WINDOW, OUTER_FRAME_SIZE, OUTER_STREAM_WINDOW};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
@@ -18,13 +19,14 @@ use crate::limits::{
     ACCEPT_PAUSE, CLOSE_GRACE, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SEND_BUFFER_BYTES,
     SURPLUS_STREAMS,
 };
+use crate::listener::{Accepted, Listener};
 use crate::registry::Registry;
 use crate::service::RelayService;
 use crate::{Config, Metrics};
 
 /// A relay that listens; [`Relay::serve`] runs it.
-pub struct Relay {
-    listener: TcpListener,
+pub struct Relay<L = TcpListener> {
+    listener: L,
     local_addr: SocketAddr,
     registry: Arc<Registry>,
 }
@@ -43,11 +45,18 @@ impl Relay {
         let error = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(error)?;
         let local_addr = listener.local_addr().map_err(error)?;
-        Ok(Self {
+        Ok(Self::with_listener(listener, local_addr, config))
+    }
+}
+
+impl<L: Listener> Relay<L> {
+    /// Takes connections from `listener`, which listens on `local_addr`.
+    pub fn with_listener(listener: L, local_addr: SocketAddr, config: Config) -> Self {
+        Self {
             listener,
             local_addr,
             registry: Arc::new(Registry::new(config)),
-        })
+        }
     }
 
     /// Where it listens.
@@ -64,7 +73,9 @@ impl Relay {
     /// within a second or so. Dropping the future closes every connection at once.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self {
-            listener, registry, ..
+            mut listener,
+            registry,
+            ..
         } = self;
         let (stop, stopped) = watch::channel(());
         let mut connections = JoinSet::new();
@@ -78,8 +89,8 @@ impl Relay {
                     Ok(_) if connections.len() >= registry.limits.connections => {
                         tracing::warn!(limit = registry.limits.connections, "a connection beyond the limit was closed");
                     }
-                    Ok((socket, remote)) => {
-                        connections.spawn(connection(socket, remote, registry.clone(), stopped.clone()));
+                    Ok(accepted) => {
+                        connections.spawn(connection(accepted, registry.clone(), stopped.clone()));
                     }
                     Err(error) => {
                         tracing::warn!("cannot accept a connection: {error}");
@@ -99,16 +110,16 @@ impl Relay {
 }
 
 /// Serves one connection to its end.
-async fn connection(
-    socket: TcpStream,
-    remote: SocketAddr,
+async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
+    accepted: Accepted<S>,
     registry: Arc<Registry>,
     mut stopped: watch::Receiver<()>,
 ) {
-    // Nagle's algorithm and delayed acknowledgements together cost 40 ms a round trip.
-    let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else {
-        return; // The peer is gone already.
-    };
+    let Accepted {
+        stream,
+        remote,
+        local,
+    } = accepted;
     let idle_time = registry.limits.connection_idle;
     let state = Arc::new(Connection::new(
         remote,
@@ -119,7 +130,7 @@ async fn connection(
         registry,
         connection: state.clone(),
     };
-    let mut http = pin!(http().serve_connection(TokioIo::new(socket), service));
+    let mut http = pin!(http().serve_connection(TokioIo::new(stream), service));
     let mut idle_check = interval(idle_time);
     let mut mark = None;
     loop {

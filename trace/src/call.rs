@@ -3,7 +3,8 @@
 //! The channel puts an `Arc<ServerCall>` into the extensions of every request. A handler reads the context to
 //! hand on and adds stages of its own; the channel sends them back in `Trailers` and exports them.
 
-use std::sync::{Mutex, PoisonError};
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use opentelemetry::SpanId;
@@ -23,6 +24,16 @@ pub struct ServerCall {
     anchor: Anchor,
     recording: bool,
     stages: Mutex<Vec<StageRecord>>,
+    when_over: Mutex<Option<WhenOver>>,
+}
+
+/// Takes a call's stages when nobody can add to them any more.
+struct WhenOver(Box<dyn FnOnce(Vec<StageRecord>) + Send>);
+
+impl fmt::Debug for WhenOver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("WhenOver")
+    }
 }
 
 impl ServerCall {
@@ -37,6 +48,7 @@ impl ServerCall {
             anchor,
             recording,
             stages: Mutex::new(Vec::new()),
+            when_over: Mutex::new(None),
         }
     }
 
@@ -80,5 +92,72 @@ impl ServerCall {
     /// The handler's stages so far.
     pub fn stages(&self) -> Vec<StageRecord> {
         self.stages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Hands the stages on once nobody else holds this call: now, unless something that the handler started outlasts it, as a
+    /// process does whose caller has gone. Its span was told to others, so it must be exported. The last one counts.
+    pub fn when_over(mut self: Arc<Self>, take: impl FnOnce(Vec<StageRecord>) + Send + 'static) {
+        match Arc::get_mut(&mut self) {
+            Some(call) => take(std::mem::take(unlocked(&mut call.stages))),
+            None => {
+                let take = WhenOver(Box::new(take));
+                *self.when_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(take);
+            }
+        }
+    }
+}
+
+impl Drop for ServerCall {
+    fn drop(&mut self) {
+        if let Some(WhenOver(take)) = unlocked(&mut self.when_over).take() {
+            take(std::mem::take(unlocked(&mut self.stages)));
+        }
+    }
+}
+
+fn unlocked<T>(mutex: &mut Mutex<T>) -> &mut T {
+    mutex.get_mut().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::clock;
+    use crate::stage::exec::PROCESS;
+
+    fn call() -> Arc<ServerCall> {
+        Arc::new(ServerCall::new(
+            &TraceContext::new_root(true),
+            Anchor::now(),
+            true,
+        ))
+    }
+
+    fn record(call: &ServerCall) {
+        call.record(PROCESS, clock::now(), clock::now());
+    }
+
+    #[test]
+    fn stages_are_handed_on_when_the_last_who_can_add_one_is_gone() {
+        let (sender, stages) = mpsc::channel();
+        let call = call();
+        let process = Arc::clone(&call);
+        record(&call);
+        call.when_over(move |stages| sender.send(stages.len()).unwrap());
+        assert!(stages.try_recv().is_err());
+        record(&process);
+        drop(process);
+        assert_eq!(stages.try_recv(), Ok(2));
+    }
+
+    #[test]
+    fn stages_that_nobody_can_add_to_are_handed_on_at_once() {
+        let (sender, stages) = mpsc::channel();
+        let call = call();
+        record(&call);
+        call.when_over(move |stages| sender.send(stages.len()).unwrap());
+        assert_eq!(stages.try_recv(), Ok(1));
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::{KeyValue, SpanId};
 
-use crate::clock::Offset;
+use crate::clock::{self, Offset};
 use crate::stage::StageId;
 use crate::w3c::TraceContext;
 
@@ -26,7 +26,7 @@ impl Anchor {
     /// Reads both clocks.
     pub fn now() -> Self {
         Self {
-            instant: Instant::now(),
+            instant: clock::now(),
             unix_ns: unix_now_ns(),
         }
     }

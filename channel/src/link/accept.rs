@@ -1,12 +1,12 @@
 //! From an `Incoming` to an established session, on the exec-server.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use baton_proto::channel::{ServerHello, go_away};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
 use baton_proto::{Epoch, ExecServerId, SessionId, header};
+use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use data_encoding::HEXLOWER;
@@ -128,7 +128,7 @@ impl Acceptor {
         };
         let (transport, message2) = responder.finish(&hello.encode_to_vec())?;
         shared.send_handshake(message2);
-        let now = Instant::now();
+        let now = clock::now();
         let end = End::ExecServer {
             key: Arc::clone(&self.key),
             client: remote,

@@ -1,12 +1,11 @@
 //! From a ticket to an established session: connect, `Dial` with Noise message 1, wait to be paired, read message 2.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use baton_proto::channel::ServerHello;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::{Epoch, SessionId, header};
-use baton_trace::clock::Sample;
+use baton_trace::clock::{self, Sample};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use data_encoding::HEXLOWER;
@@ -15,6 +14,7 @@ use tonic::{Code, Status};
 
 use super::endpoint::{RelayError, RelayUrl};
 use super::hint;
+use super::network::Network;
 use super::stream::{OuterStream, StreamOpenError};
 use crate::key::StaticKey;
 use crate::mux::{Mux, Role};
@@ -111,11 +111,12 @@ pub(crate) async fn dial(
     key: &Arc<StaticKey>,
     rekey: RekeyPolicy,
     recorder: Recorder,
+    network: Option<Network>,
 ) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
-    let started = Instant::now();
-    let url = RelayUrl::parse(&ticket.relay_url)?;
+    let started = clock::now();
+    let url = RelayUrl::parse(&ticket.relay_url)?.over(network);
     let mut channel = url.connect().await?;
-    let connected = Instant::now();
+    let connected = clock::now();
 
     let mut session = [0; 16];
     getrandom::fill(&mut session).map_err(|_| ConnectError::Local)?;
@@ -138,7 +139,7 @@ pub(crate) async fn dial(
         .await
         .map_err(|_| ConnectError::Timeout("the relay"))?
         .map_err(ConnectError::from_open)?;
-    let paired = Instant::now();
+    let paired = clock::now();
 
     let message2 = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.message())
         .await
@@ -149,7 +150,7 @@ pub(crate) async fn dial(
     let (transport, payload) = initiator.finish(&message2).map_err(|_| ConnectError::Handshake)?;
     let hello = ServerHello::decode(payload).map_err(|_| ConnectError::Handshake)?;
     let epoch = Epoch::try_from(&hello.epoch[..]).map_err(|_| ConnectError::Handshake)?;
-    let established = Instant::now();
+    let established = clock::now();
     let sample = Sample {
         t0,
         t1: hello.received_unix_ns,

@@ -5,6 +5,7 @@ use http::Uri;
 use http::uri::Scheme;
 use tonic::transport::{Channel, Endpoint};
 
+use super::network::Network;
 use crate::limits;
 
 /// The relay's URL cannot be used, or the relay cannot be reached.
@@ -28,11 +29,13 @@ pub enum RelayError {
     },
 }
 
-/// A checked relay URL.
+/// A checked relay URL, and the way there.
 #[derive(Debug, Clone)]
 pub(crate) struct RelayUrl {
     uri: Uri,
     authority: String,
+    /// `None` is TCP.
+    network: Option<Network>,
 }
 
 impl RelayUrl {
@@ -48,7 +51,16 @@ impl RelayUrl {
         if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.contains('@') {
             return Err(bad());
         }
-        Ok(Self { uri, authority })
+        Ok(Self {
+            uri,
+            authority,
+            network: None,
+        })
+    }
+
+    /// The same relay, over another network.
+    pub(crate) fn over(self, network: Option<Network>) -> Self {
+        Self { network, ..self }
     }
 
     /// `host:port` as dialled; part of what a registration signs.
@@ -78,7 +90,11 @@ impl RelayUrl {
             .http2_keep_alive_interval(limits::OUTER_KEEP_ALIVE)
             .keep_alive_timeout(limits::OUTER_KEEP_ALIVE_TIMEOUT)
             .keep_alive_while_idle(true);
-        endpoint.connect().await.map_err(|error| RelayError::Unreachable {
+        let connected = match &self.network {
+            None => endpoint.connect().await,
+            Some(network) => endpoint.connect_with_connector(network.clone()).await,
+        };
+        connected.map_err(|error| RelayError::Unreachable {
             url: self.uri.to_string(),
             reason: innermost(&error),
         })

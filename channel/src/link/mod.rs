@@ -1,6 +1,7 @@
 //! The link to a relay: framing of the outer streams, dialling, registering, accepting.
 //!
 //! * [`endpoint`]: connections to a relay;
+//! * [`network`]: another network than TCP;
 //! * [`outer`]: gRPC messages of `Frame` to and from Noise messages, without copying payloads;
 //! * [`stream`]: one outer stream, `Dial` or `Accept`;
 //! * [`dial`]: from a ticket to an established session;
@@ -10,6 +11,7 @@
 pub(crate) mod accept;
 pub(crate) mod dial;
 pub(crate) mod endpoint;
+pub(crate) mod network;
 pub(crate) mod outer;
 pub(crate) mod register;
 pub(crate) mod stream;

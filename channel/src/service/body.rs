@@ -3,8 +3,8 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
+use baton_trace::clock;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
@@ -94,7 +94,7 @@ impl ResponseBody {
             Poll::Pending => Poll::Pending,
             Poll::Ready(Ok(Received::Data(data))) => {
                 if let Some(draft) = &mut self.recording.draft {
-                    draft.handed = Some(Instant::now());
+                    draft.handed = Some(clock::now());
                 }
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }

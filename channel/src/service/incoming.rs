@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use baton_trace::clock;
 use http_body_util::BodyExt;
 use tonic::Status;
 use tonic::body::Body;
@@ -25,7 +26,7 @@ pub(crate) async fn read(
         mut body,
         mut deframer,
     } = stream;
-    let mut received = Instant::now();
+    let mut received = clock::now();
     let error = loop {
         if let Err(error) = take_messages(shared, &mut deframer, received) {
             break error;
@@ -34,7 +35,7 @@ pub(crate) async fn read(
             on_stream(stream);
         }
         match next_chunk(shared, &mut body, &mut deframer).await {
-            Ok(()) => received = Instant::now(),
+            Ok(()) => received = clock::now(),
             Err(error) => break error,
         }
     };

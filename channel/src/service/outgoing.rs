@@ -6,9 +6,9 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
 
 use baton_proto::limits::NOISE_TAG;
+use baton_trace::clock;
 use baton_trace::record::Anchor;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
@@ -105,6 +105,6 @@ fn seal_next(
     out.reserve(plaintext.len() + NOISE_TAG + 16);
     put_frame_header(out, plaintext.len() + NOISE_TAG);
     session.seal(plaintext, out)?;
-    session.sealed(Instant::now())?;
+    session.sealed(clock::now())?;
     Ok(true)
 }

@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use baton_proto::channel::Timings;
 use baton_trace::SpanId;
-use baton_trace::clock::Offset;
+use baton_trace::call::ServerCall;
+use baton_trace::clock::{self, Offset};
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
     CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RELAY_FORWARD,
-    RELAY_QUEUE, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
+    RELAY_QUEUE, RPC, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
     TERMINAL_TRANSIT, TRANSIT,
 };
 use baton_trace::stage::{Exporter, StageId};
@@ -89,7 +90,7 @@ impl Recording {
             .take()
             .map_or_else(Default::default, |stream| stream.measured());
         let observer = draft.observer.take();
-        let record = draft.build(&stamps, timings, clock, Instant::now(), status);
+        let record = draft.build(&stamps, timings, clock, clock::now(), status);
         if let Some(observer) = observer {
             // The caller may have lost interest.
             let _ = observer.send(record.clone());
@@ -290,18 +291,51 @@ fn push_transit(
     stages.push(estimated(queue, middle, middle + queue_ns));
 }
 
-/// A server's record, complete but for what happens to its last data frame.
+/// A server's record, complete but for the handler's stages and for what happens to its last data frame. It is finished exactly once:
+/// with both, or without the latter when the call or its session ends first. What the handler's spans, and its process's, hang
+/// under is exported either way.
 pub(crate) struct ServerDraft {
-    pub(crate) record: CallRecord,
+    /// Taken when it is finished. Of the stages it has `rpc` alone.
+    unfinished: Option<(CallRecord, Arc<ServerCall>)>,
+    recorder: Recorder,
 }
 
 impl ServerDraft {
-    /// Adds what the writer did.
-    pub(crate) fn complete(mut self, last_data: &SentStamps) -> CallRecord {
-        self.record
-            .stages
-            .extend(terminal_stages(&self.record.anchor, last_data));
-        self.record
+    pub(crate) fn new(record: CallRecord, call: Arc<ServerCall>, recorder: &Recorder) -> Self {
+        Self {
+            unfinished: Some((record, call)),
+            recorder: recorder.clone(),
+        }
+    }
+
+    /// Adds what the writer did, and hands the record on.
+    pub(crate) fn complete(mut self, last_data: &SentStamps) {
+        self.finish(Some(last_data));
+    }
+
+    fn finish(&mut self, last_data: Option<&SentStamps>) {
+        let Some((mut record, call)) = self.unfinished.take() else {
+            return;
+        };
+        if let Some(last_data) = last_data {
+            record.stages.extend(terminal_stages(&record.anchor, last_data));
+        }
+        let recorder = self.recorder.clone();
+        call.when_over(move |stages| {
+            // What outlasts a call that was cut short belongs to it all the same.
+            let end_ns = stages.iter().map(|stage| stage.end_ns).max();
+            if let Some(rpc) = record.stages.iter_mut().find(|stage| stage.stage == RPC) {
+                rpc.end_ns = rpc.end_ns.max(end_ns.unwrap_or(rpc.end_ns));
+            }
+            record.stages.extend(stages);
+            recorder.finish(record);
+        });
+    }
+}
+
+impl Drop for ServerDraft {
+    fn drop(&mut self) {
+        self.finish(None);
     }
 }
 
@@ -310,8 +344,9 @@ mod tests {
     use std::time::Duration;
 
     use baton_proto::channel::StageTiming;
+    use baton_trace::recorder::Collected;
     use baton_trace::stage::exec::PROCESS;
-    use baton_trace::stage::transport::{CALL, RPC, SERVER_OPEN, TERMINAL_SEAL};
+    use baton_trace::stage::transport::{CALL, SERVER_OPEN, TERMINAL_SEAL};
     use proptest::prelude::*;
 
     use super::*;
@@ -363,6 +398,63 @@ mod tests {
     fn span(record: &CallRecord, stage: StageId) -> (i64, i64) {
         let stage = record.stage(stage).unwrap();
         (stage.start_ns / 1_000, stage.end_ns / 1_000)
+    }
+
+    /// A server's draft, and the call as its handler holds it.
+    fn server_draft(anchor: Anchor, recorder: &Recorder) -> (ServerDraft, Arc<ServerCall>) {
+        let context = TraceContext::new_root(true);
+        let call = Arc::new(ServerCall::new(&context, anchor, true));
+        let record = CallRecord {
+            side: Side::Server,
+            context,
+            parent: None,
+            link: None,
+            method: "a.B/C".into(),
+            anchor,
+            stages: vec![StageRecord::between(&anchor, RPC, anchor.instant, anchor.instant)],
+            status: RpcStatus(0),
+            clock: None,
+            attributes: Vec::new(),
+        };
+        (ServerDraft::new(record, Arc::clone(&call), recorder), call)
+    }
+
+    #[test]
+    fn a_servers_draft_is_recorded_once_whether_its_answer_left_or_not() {
+        let records = Arc::new(Collected::default());
+        let recorder = Recorder::to(records.clone());
+        let anchor = Anchor::now();
+        let sent = SentStamps {
+            queued: Some(anchor.instant),
+            taken: Some(anchor.instant),
+            sealed: Some(anchor.instant),
+        };
+        server_draft(anchor, &recorder).0.complete(&sent);
+        let completed = records.take();
+        assert_eq!(completed.len(), 1);
+        assert!(completed[0].stage(TERMINAL_SEAL).is_some());
+        // A session that ends with the trailers still queued drops it.
+        drop(server_draft(anchor, &recorder).0);
+        let dropped = records.take();
+        assert_eq!(dropped.len(), 1);
+        assert!(dropped[0].stage(TERMINAL_SEAL).is_none());
+    }
+
+    #[test]
+    fn a_call_that_was_cut_short_is_recorded_when_what_it_started_has_ended() {
+        let records = Arc::new(Collected::default());
+        let anchor = Anchor::now();
+        let (draft, call) = server_draft(anchor, &Recorder::to(records.clone()));
+        drop(draft);
+        assert!(records.take().is_empty(), "its process still runs");
+        let killed = anchor.instant + Duration::from_millis(200);
+        call.record(PROCESS, anchor.instant, killed);
+        drop(call);
+        let [record] = &records.take()[..] else {
+            panic!("it is recorded once");
+        };
+        assert_eq!(span(record, PROCESS), (0, 200_000));
+        assert_eq!(span(record, RPC), (0, 200_000), "around its process");
     }
 
     #[test]

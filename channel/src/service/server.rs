@@ -7,7 +7,9 @@ use std::time::Instant;
 use baton_proto::channel::Head;
 use baton_trace::bridge;
 use baton_trace::call::ServerCall;
+use baton_trace::clock;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, RPC, SERVER_OPEN, SERVER_QUEUE};
 use baton_trace::w3c::TraceContext;
 use http::HeaderValue;
@@ -82,7 +84,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         trace,
     } = inbound;
     call.record(SERVER_OPEN, arrival.at, arrival.opened);
-    let started = Instant::now();
+    let started = clock::now();
     call.record(SERVER_QUEUE, arrival.opened, started);
     request.extensions_mut().insert(Arc::clone(&call));
     request.extensions_mut().insert(peer);
@@ -133,11 +135,9 @@ impl Drop for Serving {
         let Some(finish) = self.finish.take() else {
             return;
         };
-        let recorder = self.stream.shared().recorder();
         let status = self.stream.cut_short().code().into();
-        if let (_, Some(draft)) = finish.into_drafts(status, recorder.is_on()) {
-            recorder.finish(draft.record);
-        }
+        // Nothing will be sent: dropping the draft hands the record on.
+        drop(finish.into_drafts(status, self.stream.shared().recorder()));
     }
 }
 
@@ -205,11 +205,8 @@ struct Finish {
 }
 
 impl Finish {
-    fn stages(&self) -> Vec<StageRecord> {
-        let mut stages = self.call.stages();
-        let anchor = self.call.anchor();
-        stages.push(StageRecord::between(anchor, RPC, self.started, Instant::now()));
-        stages
+    fn rpc(&self) -> StageRecord {
+        StageRecord::between(self.call.anchor(), RPC, self.started, clock::now())
     }
 
     /// The relay's stamp on the request, for the client. Durations only: their position is the client's to estimate.
@@ -230,33 +227,37 @@ impl Finish {
             })
     }
 
-    fn into_drafts(self, status: i32, export: bool) -> (Option<TimingsDraft>, Option<Box<ServerDraft>>) {
+    fn into_drafts(
+        self,
+        status: i32,
+        recorder: &Recorder,
+    ) -> (Option<TimingsDraft>, Option<Box<ServerDraft>>) {
         if !self.call.is_recording() {
             return (None, None);
         }
-        let stages = self.stages();
+        let rpc = self.rpc();
         let anchor = *self.call.anchor();
         let timings = self.wants_timings.then(|| {
-            let mut stages = stages.clone();
+            let mut stages = self.call.stages();
+            stages.push(rpc);
             stages.extend(self.relay_stages());
             TimingsDraft { anchor, stages }
         });
-        let export = export && self.trace.context.is_sampled();
+        let export = recorder.is_on() && self.trace.context.is_sampled();
         let draft = export.then(|| {
-            Box::new(ServerDraft {
-                record: CallRecord {
-                    side: Side::Server,
-                    context: self.trace.context,
-                    parent: None,
-                    link: self.trace.link,
-                    method: self.trace.method.into(),
-                    anchor,
-                    stages,
-                    status: RpcStatus(status),
-                    clock: None,
-                    attributes: Vec::new(),
-                },
-            })
+            let record = CallRecord {
+                side: Side::Server,
+                context: self.trace.context,
+                parent: None,
+                link: self.trace.link,
+                method: self.trace.method.into(),
+                anchor,
+                stages: vec![rpc],
+                status: RpcStatus(status),
+                clock: None,
+                attributes: Vec::new(),
+            };
+            Box::new(ServerDraft::new(record, self.call, recorder))
         });
         (timings, draft)
     }
@@ -306,9 +307,9 @@ async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>,
     let status = grpc_status(&trailers)
         .or(head_status)
         .unwrap_or(tonic::Code::Unknown.into());
-    let export = stream.shared().recorder().is_on();
+    let recorder = stream.shared().recorder();
     let finish = serving.finish.take();
-    let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, export));
+    let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, recorder));
     // Fails only when the session or the call has ended, and then nobody waits for it.
     let _ = stream.send_trailers(metadata::from_headers(&trailers), timings, draft);
 }

@@ -12,7 +12,7 @@ use std::time::Instant;
 use baton_proto::Epoch;
 use baton_proto::channel::{Head, Metadata, go_away};
 use baton_proto::limits::MAX_STREAMS;
-use baton_trace::clock::{Offset, Sample};
+use baton_trace::clock::{self, Offset, Sample};
 use baton_trace::record::Anchor;
 use baton_trace::recorder::Recorder;
 use bytes::Bytes;
@@ -131,7 +131,7 @@ impl Shared {
             session.mux.add_clock_sample(sample);
         }
         // The client's first ping is due at once.
-        let silent = session.mux.handle_timeout(Instant::now());
+        let silent = session.mux.handle_timeout(clock::now());
         debug_assert!(silent.is_ok(), "a new session is not silent");
         let mut state = self.lock();
         state.established = Some(session);
@@ -240,10 +240,10 @@ impl Shared {
             (Some(Ending::Flush(error)), Ending::Now(_)) => state.ending = Some(Ending::Now(error.clone())),
             (Some(_), _) => return,
         }
-        for (_, call) in state.calls.drain() {
+        for call in in_order(&mut state.calls) {
             call.abort();
         }
-        for (_, wakers) in state.wakers.drain() {
+        for wakers in in_order(&mut state.wakers) {
             [wakers.receive, wakers.send]
                 .into_iter()
                 .flatten()
@@ -318,7 +318,7 @@ impl Shared {
             (Some(session), None) => session,
             _ => return Err(StreamError::GoingAway),
         };
-        let id = session.mux.open(Instant::now(), head, deadline)?;
+        let id = session.mux.open(clock::now(), head, deadline)?;
         state.wake_writer();
         self.rearm(state);
         Ok(StreamHandle {
@@ -347,7 +347,7 @@ impl Shared {
                 let Some(session) = &mut state.established else {
                     return;
                 };
-                if let Err(error) = session.handle_timeout(Instant::now()) {
+                if let Err(error) = session.handle_timeout(clock::now()) {
                     self.fail(&mut state, error);
                     return;
                 }
@@ -395,7 +395,7 @@ impl Shared {
                 }
                 Event::Answered(id, sent) => {
                     if let Some(draft) = state.calls.remove(&id).and_then(|call| call.draft) {
-                        self.recorder.finish(draft.complete(&sent));
+                        draft.complete(&sent);
                     }
                 }
                 Event::GoAway(go_away::Reason::NotAllowed) => {
@@ -414,6 +414,14 @@ impl Shared {
             self.end(state, Ending::Now(SessionError::GoAway(reason)));
         }
     }
+}
+
+/// Takes out what belongs to streams, oldest stream first: who hears of an end first must not depend on a hash, so that a
+/// simulation can be replayed.
+fn in_order<T>(of_streams: &mut HashMap<StreamId, T>) -> impl Iterator<Item = T> + use<T> {
+    let mut taken: Vec<_> = of_streams.drain().collect();
+    taken.sort_unstable_by_key(|(id, _)| *id);
+    taken.into_iter().map(|(_, of_stream)| of_stream)
 }
 
 impl ServedCall {
@@ -561,7 +569,7 @@ impl StreamHandle {
     }
 
     pub(super) fn send_data(&self, data: Bytes, end: bool) -> Result<(), Status> {
-        self.with_mux(|mux| mux.send_data(Instant::now(), self.id, data, end))
+        self.with_mux(|mux| mux.send_data(clock::now(), self.id, data, end))
             .map_err(SessionError::into_status)?
             .map_err(stream_status)
     }

@@ -16,53 +16,53 @@ use baton_channel::key::PublicKey;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Exited, Output, OutputStream, RunRequest, Started};
 use baton_trace::call::ServerCall;
+use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
-use tokio::net::unix::pipe;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Status, Streaming};
 
+use super::backend::{Backend, ProcessGroup, Running};
 use super::follow::Events;
 use super::kill::Kill;
 use super::launch::Launch;
-use super::leader::Leader;
 use super::life::Life;
 use super::output::ReadBuffer;
 use super::shared::Shared;
-use super::spawn::Spawned;
 use super::stdin;
 use super::table::{ProcessTable, Registration};
 use crate::error::{RequestError, StartError};
 use crate::limits::READS_PER_TURN;
 
 /// Starts a process and returns its events. Must be called in a tokio runtime; blocks until the child's exec.
-pub(crate) fn run(
+pub(crate) fn run<B: Backend>(
     table: &Arc<ProcessTable>,
+    backend: &B,
     client: PublicKey,
     launch: Launch,
     call: Option<Arc<ServerCall>>,
     requests: Streaming<RunRequest>,
 ) -> Result<Events, StartError> {
-    let begun = Instant::now();
+    let begun = clock::now();
     let drain = launch.drain;
     let mut registration = table.register((client, launch.process_id), begun)?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
-    let Spawned {
-        leader,
+    let Running {
+        group,
         stdin,
         stdout,
         stderr,
-    } = table.spawner().spawn(launch, context.as_ref())?;
-    let spawned = Instant::now();
+    } = backend.spawn(launch, context.as_ref())?;
+    let spawned = clock::now();
     registration.started();
     let shared = registration.shared().clone();
     let events = Events::new(shared.clone(), table.patience().clone());
-    shared.append(Kind::Started(Started { pid: leader.pid() }));
-    let driver = Driver {
-        leader,
+    shared.append(Kind::Started(Started { pid: group.pid() }));
+    let driver = Driver::<B> {
+        group,
         stdout: Some(stdout),
         stderr: Some(stderr),
         buffer: ReadBuffer::new(),
@@ -76,18 +76,19 @@ pub(crate) fn run(
         context,
     };
     tokio::spawn(async move {
-        let requests = stdin::pump(requests, stdin, &shared);
+        let mut stdin = stdin;
+        let requests = stdin::pump(requests, &mut stdin, &shared);
         driver.drive(requests).await;
     });
     Ok(events)
 }
 
-struct Driver {
-    leader: Leader,
+struct Driver<B: Backend> {
+    group: B::Group,
     /// `None` at its end.
-    stdout: Option<pipe::Receiver>,
+    stdout: Option<B::Stdout>,
     /// `None` at its end.
-    stderr: Option<pipe::Receiver>,
+    stderr: Option<B::Stderr>,
     buffer: ReadBuffer,
     /// The pipe to read next.
     turn: OutputStream,
@@ -102,7 +103,7 @@ struct Driver {
     context: Option<TraceContext>,
 }
 
-impl Driver {
+impl<B: Backend> Driver<B> {
     async fn drive(mut self, requests: impl Future<Output = Result<(), RequestError>>) {
         let mut requests = pin!(requests);
         let mut requesting = true;
@@ -128,15 +129,15 @@ impl Driver {
     /// Ready when the process is reaped.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let stop = self.shared.should_stop(cx);
-        if stop && let Some(signal) = self.kill.begin(Instant::now()) {
-            self.leader.signal_group(signal);
+        if stop && let Some(signal) = self.kill.begin(clock::now()) {
+            self.group.signal(signal);
         }
         self.read(cx);
         self.watch(cx);
         loop {
-            let now = Instant::now();
+            let now = clock::now();
             if let Some(signal) = self.kill.due(now) {
-                self.leader.signal_group(signal);
+                self.group.signal(signal);
             }
             self.close(now);
             if self.life.is_closed() && !self.kill.is_pending() {
@@ -157,11 +158,11 @@ impl Driver {
                 return;
             }
             if !self.shared.has_room() {
-                self.life.pause(Instant::now());
+                self.life.pause(clock::now());
                 return;
             }
             if self.life.is_paused() {
-                self.life.resume(Instant::now());
+                self.life.resume(clock::now());
             }
             let (chunk, other) = match self.turn {
                 OutputStream::Stderr => (read(&mut self.buffer, cx, &mut self.stderr), OutputStream::Stdout),
@@ -181,7 +182,7 @@ impl Driver {
     /// Appends what a pipe gave; true if it may have more at once.
     fn took(&mut self, stream: OutputStream, chunk: Poll<io::Result<Bytes>>) -> bool {
         let Poll::Ready(chunk) = chunk else { return false };
-        let now = Instant::now();
+        let now = clock::now();
         match chunk {
             Ok(data) if !data.is_empty() => {
                 self.life.output(stream, data.len(), now);
@@ -208,10 +209,10 @@ impl Driver {
         if self.life.has_exited() {
             return;
         }
-        let Poll::Ready(exit) = self.leader.poll_exit(cx) else {
+        let Poll::Ready(exit) = self.group.poll_exit(cx) else {
             return;
         };
-        let now = Instant::now();
+        let now = clock::now();
         self.life.exit(now);
         match exit {
             Ok(status) => self.shared.append(Kind::Exited(Exited {
@@ -228,7 +229,7 @@ impl Driver {
         }
     }
 
-    /// Ends the life when it is over: reaps, records its stages, and only then says so.
+    /// Ends the life when it is over: records its stages, reaps, and only then says so.
     fn close(&mut self, now: Instant) {
         let killed = self.kill == Kill::Done && self.life.has_exited();
         let closed = match killed {
@@ -237,19 +238,20 @@ impl Driver {
             false => self.life.close(now),
         };
         let Some(closed) = closed else { return };
-        if !self.kill.is_pending() {
-            self.retire();
-        }
-        if let Some(call) = &self.call {
+        // Taken: the record of a call that was cut short waits for whoever can still add to it.
+        if let Some(call) = self.call.take() {
             for (stage, start, end) in self.life.stages() {
                 call.record(stage, start, end);
             }
+        }
+        if !self.kill.is_pending() {
+            self.retire();
         }
         self.shared.append(Kind::Closed(closed));
     }
 
     fn retire(&mut self) {
-        self.leader.reap();
+        self.group.reap();
         self.registration.release();
     }
 

@@ -10,9 +10,9 @@ use super::environment::{Changes, Variable};
 use crate::error::InvalidStart;
 use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX};
 
-/// See the [module](self).
+/// A checked start: what to run, and for how long to wait for its pipes.
 #[derive(Debug)]
-pub(crate) struct Launch {
+pub struct Launch {
     pub(crate) process_id: ProcessId,
     pub(crate) epoch: Epoch,
     /// As given; there is a first.
@@ -69,8 +69,18 @@ impl TryFrom<Start> for Launch {
 }
 
 impl Launch {
+    /// The id its client chose.
+    pub fn process_id(&self) -> ProcessId {
+        self.process_id
+    }
+
+    /// The program and its arguments, as given; there is a first.
+    pub fn argv(&self) -> &[CString] {
+        &self.argv
+    }
+
     /// Whether the client sends stdin.
-    pub(crate) fn has_stdin(&self) -> bool {
+    pub fn has_stdin(&self) -> bool {
         self.stdin
     }
 }

@@ -18,9 +18,9 @@ use rustix::process::{
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// See the [module](self). Dropping one that was not reaped kills its group.
+/// The leader of a process group of ours. Dropping one that was not reaped kills its group.
 #[derive(Debug)]
-pub(super) struct Leader {
+pub struct Leader {
     pid: Pid,
     pidfd: AsyncFd<OwnedFd>,
     reaped: bool,

@@ -1,6 +1,6 @@
 //! One process, from spawn to reaping.
 //!
-//! The flow: a `Launch` is a checked `Start`; `spawn` turns it into a child with its pipes attached; a
+//! The flow: a [`Launch`] is a checked `Start`; a [`Backend`] (`spawn`, for the real one) turns it into a child with its pipes attached; a
 //! `driver` task of its own then reads the pipes, watches the exit, feeds stdin and kills, and appends to the
 //! process's log what happened, in the order in which it saw it; `follow` is the log's way out, the response
 //! stream of `Run`. The `table` holds every process by client and id until it is reaped, whatever becomes of its RPC.
@@ -8,6 +8,7 @@
 //! The decisions are in three machines without IO: `life` (when is a process over, what did it take), `kill`
 //! (which signal, when) and [`crate::log`].
 
+mod backend;
 mod driver;
 mod environment;
 mod follow;
@@ -24,7 +25,8 @@ mod stdin;
 mod table;
 mod ticker;
 
+pub use backend::{Backend, ProcessGroup, Running, System};
 pub(crate) use driver::run;
 pub use follow::Events;
-pub(crate) use launch::Launch;
+pub use launch::Launch;
 pub(crate) use table::ProcessTable;

@@ -10,38 +10,37 @@ use std::io;
 use baton_proto::exec::RunRequest;
 use baton_proto::exec::run_request::Kind;
 use bytes::Bytes;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::unix::pipe;
+use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::Streaming;
 
 use super::shared::Shared;
 use crate::error::RequestError;
 
-/// Serves the requests of one call to their end.
+/// Serves the requests of one call to their end. `pipe` is `None` when there is no stdin, and once it is at its end. On an error
+/// it is left open: a child that is about to be killed must not see an end that its client did not mean.
 pub(super) async fn pump(
     mut requests: Streaming<RunRequest>,
-    pipe: Option<pipe::Sender>,
+    pipe: &mut Option<impl AsyncWrite + Unpin>,
     shared: &Shared,
 ) -> Result<(), RequestError> {
     let mut order = match pipe {
         Some(_) => Order::Open { offset: 0 },
         None => Order::NotAsked,
     };
-    let mut pipe = pipe;
     while let Some(request) = requests.message().await.map_err(|_| RequestError::Unreadable)? {
         match request.kind {
             Some(Kind::Stdin(stdin)) => {
                 order.data(stdin.offset, stdin.data.len())?;
-                if let Some(open) = &mut pipe
+                if let Some(open) = pipe
                     && write(open, stdin.data).await.is_err()
                 {
                     // The child reads no more, as `head` does. That is no fault: the rest goes nowhere.
-                    pipe = None;
+                    *pipe = None;
                 }
             }
             Some(Kind::StdinClose(close)) => {
                 order.close(close.offset)?;
-                pipe = None;
+                *pipe = None;
             }
             Some(Kind::Ack(ack)) => shared.acknowledge(ack.seq)?,
             Some(Kind::Start(_)) => return Err(RequestError::SecondStart),
@@ -51,7 +50,7 @@ pub(super) async fn pump(
     order.end()
 }
 
-async fn write(pipe: &mut pipe::Sender, data: Bytes) -> io::Result<()> {
+async fn write(pipe: &mut (impl AsyncWrite + Unpin), data: Bytes) -> io::Result<()> {
     pipe.write_all(&data).await
 }
 

@@ -7,10 +7,10 @@ use std::time::Instant;
 
 use baton_channel::key::PublicKey;
 use baton_proto::ProcessId;
+use baton_trace::clock;
 use tokio::sync::Notify;
 
 use super::shared::Shared;
-use super::spawn::Spawner;
 use super::ticker::Ticker;
 use crate::error::StartError;
 use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT, STARTED_DELAY};
@@ -23,7 +23,6 @@ type Key = (PublicKey, ProcessId);
 pub(crate) struct ProcessTable {
     entries: Mutex<Entries>,
     emptied: Notify,
-    spawner: Spawner,
     /// What `Started` waits with for company.
     patience: Ticker,
 }
@@ -38,7 +37,6 @@ impl ProcessTable {
                 closing: false,
             }),
             emptied: Notify::new(),
-            spawner: Spawner::new(),
             patience: Ticker::new(STARTED_DELAY / 2),
         }
     }
@@ -54,11 +52,6 @@ impl ProcessTable {
             started: false,
             released: false,
         })
-    }
-
-    /// What starts the processes of this table.
-    pub(super) fn spawner(&self) -> &Spawner {
-        &self.spawner
     }
 
     pub(super) fn patience(&self) -> &Ticker {
@@ -127,7 +120,7 @@ impl Registration {
         let mut entries = self.table.lock();
         entries.live.remove(&self.key);
         if self.started {
-            entries.finished.insert(self.key, Instant::now());
+            entries.finished.insert(self.key, clock::now());
         }
         if entries.live.is_empty() {
             self.table.emptied.notify_waiters();

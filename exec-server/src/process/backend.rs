@@ -1,0 +1,115 @@
+//! What makes processes and holds them: the operating system, or a fake one of a simulation.
+//!
+//! Everything above is the same for both: which signal when, when a process is over, the order of its events, its log, its stdin,
+//! the table. The seam costs nothing: the driver is compiled for its backend.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use baton_proto::exec::exited::Status;
+use baton_trace::w3c::TraceContext;
+use rustix::process::Signal;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::unix::pipe;
+
+use super::launch::Launch;
+use super::leader::Leader;
+use super::spawn::{Spawned, Spawner};
+use crate::error::StartError;
+
+/// Makes processes.
+pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
+    /// A process group, by its leader.
+    type Group: ProcessGroup;
+    /// The writing end of a process's standard input.
+    type Stdin: AsyncWrite + Unpin + Send + 'static;
+    /// The reading end of its standard output.
+    type Stdout: AsyncRead + Unpin + Send + 'static;
+    /// The reading end of its standard error.
+    type Stderr: AsyncRead + Unpin + Send + 'static;
+
+    /// Starts a process, its pipes attached before it can write, or says why not, in which case nothing runs. `context` is
+    /// the position in its caller's trace that it is told.
+    fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError>;
+}
+
+/// A process that runs.
+#[derive(Debug)]
+pub struct Running<B: Backend> {
+    /// Its group.
+    pub group: B::Group,
+    /// `None` when its standard input is empty.
+    pub stdin: Option<B::Stdin>,
+    /// Its standard output.
+    pub stdout: B::Stdout,
+    /// Its standard error.
+    pub stderr: B::Stderr,
+}
+
+/// A process group, by its leader. Dropping one that was not reaped kills it.
+pub trait ProcessGroup: Send + 'static {
+    /// The leader's process id.
+    fn pid(&self) -> u32;
+
+    /// Waits for the leader's exit. The group can still be signalled then.
+    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Status>>;
+
+    /// Signals the whole group; does nothing once it is reaped.
+    fn signal(&mut self, signal: Signal);
+
+    /// Forgets the leader, which has exited. Its group is never signalled again.
+    fn reap(&mut self);
+}
+
+/// The operating system. Clones share what children have in common.
+#[derive(Debug, Clone)]
+pub struct System(Arc<Spawner>);
+
+impl System {
+    /// Children inherit the environment as it is now.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Spawner::new()))
+    }
+}
+
+impl Backend for System {
+    type Group = Leader;
+    type Stdin = pipe::Sender;
+    type Stdout = pipe::Receiver;
+    type Stderr = pipe::Receiver;
+
+    fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError> {
+        let Spawned {
+            leader,
+            stdin,
+            stdout,
+            stderr,
+        } = self.0.spawn(launch, context)?;
+        Ok(Running {
+            group: leader,
+            stdin,
+            stdout,
+            stderr,
+        })
+    }
+}
+
+impl ProcessGroup for Leader {
+    fn pid(&self) -> u32 {
+        Leader::pid(self)
+    }
+
+    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Status>> {
+        Leader::poll_exit(self, cx)
+    }
+
+    fn signal(&mut self, signal: Signal) {
+        self.signal_group(signal);
+    }
+
+    fn reap(&mut self) {
+        Leader::reap(self);
+    }
+}

@@ -1,0 +1,399 @@
+//! The program on a client's machine: makes the calls of the plan, notes what it is told, and, when the network is calm again,
+//! tries until a command runs. Restarted after a crash it goes on with what it has not begun.
+
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use baton_channel::Channel;
+use baton_channel::ticket::Ticket;
+use baton_client::{Client, Command, Event as RunEvent, ExitStatus, RunError, Seed};
+use baton_proto::exec::exec_client::ExecClient;
+use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{OutputStream, ProcessEvent, RunRequest, Start, exited, run_request};
+use baton_proto::{Epoch, ProcessId};
+use baton_trace::recorder::Recorder;
+use baton_trace::w3c::TraceContext;
+use baton_trace::{SpanId, TraceFlags, TraceId};
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tonic::Streaming;
+
+use crate::history::{Ask, End, Event, History, Output, Position, RunId, Told, pattern};
+use crate::network;
+use crate::plan::{Caller, Plan, RunPlan};
+
+/// After the calm, time for everything that was lost to be noticed (the longest watchdog waits 35 s) and made again.
+const RECOVERY: Duration = Duration::from_secs(60);
+
+/// Wait between two tries.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A client's machine, over all its lives.
+pub(crate) struct Machine {
+    pub(crate) client: usize,
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) history: History,
+    pub(crate) ticket: Ticket,
+    pub(crate) seed: Rc<Seed>,
+    /// What was begun is not begun again.
+    begun: Arc<Mutex<HashSet<RunId>>>,
+}
+
+impl Machine {
+    pub(crate) fn new(
+        client: usize,
+        plan: Arc<Plan>,
+        history: History,
+        ticket: Ticket,
+        seed: Rc<Seed>,
+    ) -> Self {
+        Self {
+            client,
+            plan,
+            history,
+            ticket,
+            seed,
+            begun: Arc::default(),
+        }
+    }
+
+    /// One life of it.
+    pub(crate) async fn live(self: Rc<Self>) -> turmoil::Result {
+        let channel = Channel::with_recorder(
+            self.ticket.clone(),
+            self.seed.client_key()?,
+            Recorder::to(Arc::new(self.history.clone())),
+        )
+        .over(network::network());
+        let mut calls = JoinSet::new();
+        for (run, plan) in self.plan.runs_of(self.client) {
+            let now = turmoil::sim_elapsed().unwrap_or_default();
+            let caller = CallerOf {
+                run,
+                plan: plan.clone(),
+                seed: self.plan.seed,
+                history: self.history.clone(),
+                channel: channel.clone(),
+            };
+            let begun = Arc::clone(&self.begun);
+            let wait = plan.at.saturating_sub(now);
+            calls.spawn(async move {
+                sleep(wait).await;
+                if begun.lock().unwrap_or_else(PoisonError::into_inner).insert(run) {
+                    caller.call().await;
+                }
+            });
+        }
+        while let Some(call) = calls.join_next().await {
+            call?;
+        }
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        sleep(self.plan.calm.saturating_sub(now)).await;
+        let ran = timeout(RECOVERY, self.recover(&channel)).await.is_ok();
+        self.history.add(Event::Recovered {
+            client: self.client,
+            ran,
+        });
+        channel.close().await;
+        // Machines stay up when their programs have ended.
+        std::future::pending().await
+    }
+
+    async fn recover(&self, channel: &Channel) {
+        let client = Client::over(channel.clone());
+        // Beyond every run of the plan, with room for each client's.
+        let first = 1_000_000 * (self.client as u32 + 1);
+        for run in first.. {
+            let ask = Ask {
+                run: RunId(run),
+                attempt: 0,
+            };
+            let caller = position(self.plan.seed, ask);
+            self.history.add(Event::Asked {
+                ask,
+                caller,
+                stdin: None,
+            });
+            let command = Command::new("simulated")
+                .arg(run.to_string())
+                .parent(context(caller));
+            let end = match client.run(command).await {
+                Ok(output) => {
+                    self.tell(ask, Told::Started);
+                    self.tell(ask, Told::Output(Output::Stdout, output.stdout.into()));
+                    self.tell(ask, Told::Exited(output.status));
+                    self.tell(
+                        ask,
+                        Told::Closed {
+                            truncated: output.truncated,
+                        },
+                    );
+                    End::Complete
+                }
+                Err(error) => End::Failed(error.to_string()),
+            };
+            let ran = end == End::Complete;
+            self.history.add(Event::Ended { ask, end });
+            if ran {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    fn tell(&self, ask: Ask, told: Told) {
+        self.history.add(Event::Told { ask, told });
+    }
+}
+
+/// Whoever wants one run.
+struct CallerOf {
+    run: RunId,
+    plan: RunPlan,
+    seed: u64,
+    history: History,
+    channel: Channel,
+}
+
+impl CallerOf {
+    async fn call(&self) {
+        match self.plan.caller {
+            Caller::Library {
+                stdin,
+                patience,
+                drain,
+            } => {
+                let ask = Ask {
+                    run: self.run,
+                    attempt: 0,
+                };
+                let caller = self.ask(ask, stdin.map(|(bytes, _)| bytes));
+                let command = Command::new("simulated")
+                    .arg(self.run.0.to_string())
+                    .parent(context(caller))
+                    .drain(drain);
+                let call = self.through_library(ask, command, stdin);
+                let ended = match patience {
+                    Some(patience) => timeout(patience, call).await.map_err(|_| End::GivenUp),
+                    None => Ok(call.await),
+                };
+                let end = ended.unwrap_or_else(Err);
+                self.end(ask, end.err().unwrap_or(End::Complete));
+            }
+            Caller::Repeating { asks } => self.repeat(asks).await,
+        }
+    }
+
+    async fn through_library(
+        &self,
+        ask: Ask,
+        command: Command,
+        stdin: Option<(usize, Duration)>,
+    ) -> Result<(), End> {
+        let failed = |error: RunError| End::Failed(error.to_string());
+        let client = Client::over(self.channel.clone());
+        let Some((bytes, pause)) = stdin else {
+            return self.collect(ask, &client, command).await.map_err(failed);
+        };
+        let (mut run, mut input) = client.start(command).await.map_err(failed)?;
+        let data = Bytes::from(pattern(self.run, 0, 0, bytes));
+        // Apart from the events, as the two pipes of a program are.
+        let feed = async move {
+            for from in (0..data.len()).step_by(10_000) {
+                sleep(pause).await;
+                if input
+                    .write(data.slice(from..data.len().min(from + 10_000)))
+                    .await
+                    .is_err()
+                {
+                    return;
+                }
+            }
+            let _ = input.close().await;
+        };
+        let follow = async {
+            while let Some(event) = run.next().await.map_err(failed)? {
+                self.tell(ask, &event);
+                sleep(self.plan.reader_pause).await;
+            }
+            Ok(())
+        };
+        let mut feed = std::pin::pin!(feed);
+        let mut follow = std::pin::pin!(follow);
+        tokio::select! {
+            biased;
+            followed = &mut follow => return followed,
+            () = &mut feed => {}
+        }
+        follow.await
+    }
+
+    /// Without standard input: in one piece, as most callers do, or event by event when they are slow.
+    async fn collect(&self, ask: Ask, client: &Client, command: Command) -> Result<(), RunError> {
+        if !self.plan.reader_pause.is_zero() {
+            let (mut run, input) = client.start(command).await?;
+            drop(input);
+            while let Some(event) = run.next().await? {
+                self.tell(ask, &event);
+                sleep(self.plan.reader_pause).await;
+            }
+            return Ok(());
+        }
+        let output = client.run(command).await?;
+        let told = [
+            Told::Started,
+            Told::Output(Output::Stdout, output.stdout.into()),
+            Told::Output(Output::Stderr, output.stderr.into()),
+            Told::Exited(output.status),
+            Told::Closed {
+                truncated: output.truncated,
+            },
+        ];
+        for told in told {
+            self.history.add(Event::Told { ask, told });
+        }
+        Ok(())
+    }
+
+    /// The same start, with the epoch of the first try, until it works or must not be tried again.
+    async fn repeat(&self, asks: u32) {
+        let process = process_id(self.seed, self.run);
+        let mut epoch = None;
+        for attempt in 0..asks {
+            if epoch.is_none() {
+                // Says nothing of a call, so it is none yet when it fails.
+                epoch = self.channel.connect().await.ok();
+            }
+            let Some(epoch) = epoch else {
+                sleep(PAUSE).await;
+                continue;
+            };
+            let ask = Ask {
+                run: self.run,
+                attempt,
+            };
+            let caller = self.ask(ask, None);
+            let end = match self.start_once(ask, caller, process, epoch).await {
+                Ok(()) => End::Complete,
+                Err(status) => End::Failed(format!("{:?}: {}", status.code(), status.message())),
+            };
+            let is_over = end == End::Complete;
+            self.end(ask, end);
+            if is_over {
+                return;
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn start_once(
+        &self,
+        ask: Ask,
+        caller: Position,
+        process: ProcessId,
+        epoch: Epoch,
+    ) -> Result<(), tonic::Status> {
+        let start = Start {
+            process_id: process.0.to_vec().into(),
+            epoch: epoch.0.to_vec().into(),
+            argv: vec!["simulated".into(), self.run.0.to_string().into()],
+            ..Start::default()
+        };
+        let mut request = tonic::Request::new(tokio_stream::once(RunRequest {
+            kind: Some(run_request::Kind::Start(start)),
+        }));
+        request.extensions_mut().insert(context(caller));
+        let mut client = ExecClient::new(self.channel.clone());
+        let mut events: Streaming<ProcessEvent> = client.run(request).await?.into_inner();
+        while let Some(event) = events.message().await? {
+            let told = told(event).ok_or_else(|| tonic::Status::internal("an event that means nothing"))?;
+            self.history.add(Event::Told { ask, told });
+            sleep(self.plan.reader_pause).await;
+        }
+        Ok(())
+    }
+
+    fn ask(&self, ask: Ask, stdin: Option<usize>) -> Position {
+        let caller = position(self.seed, ask);
+        self.history.add(Event::Asked { ask, caller, stdin });
+        caller
+    }
+
+    fn end(&self, ask: Ask, end: End) {
+        self.history.add(Event::Ended { ask, end });
+    }
+
+    fn tell(&self, ask: Ask, event: &RunEvent) {
+        let told = match event {
+            RunEvent::Started { .. } => Told::Started,
+            RunEvent::Stdout(data) => Told::Output(Output::Stdout, data.clone()),
+            RunEvent::Stderr(data) => Told::Output(Output::Stderr, data.clone()),
+            RunEvent::Exited { status, .. } => Told::Exited(*status),
+            RunEvent::Closed { truncated } => Told::Closed {
+                truncated: *truncated,
+            },
+        };
+        self.history.add(Event::Told { ask, told });
+    }
+}
+
+fn told(event: ProcessEvent) -> Option<Told> {
+    Some(match event.kind? {
+        Kind::Started(_) => Told::Started,
+        Kind::Output(output) => match output.stream() {
+            OutputStream::Stdout => Told::Output(Output::Stdout, output.data),
+            OutputStream::Stderr => Told::Output(Output::Stderr, output.data),
+            OutputStream::Unspecified => return None,
+        },
+        Kind::Exited(exited) => Told::Exited(match exited.status? {
+            exited::Status::Code(code) => ExitStatus::Code(code),
+            exited::Status::Signaled(by) => ExitStatus::Signal {
+                signal: by.signal,
+                core_dumped: by.core_dumped,
+            },
+        }),
+        Kind::Closed(closed) => Told::Closed {
+            truncated: closed.truncated,
+        },
+    })
+}
+
+/// The caller's place in a trace of its own; the same in every replay.
+fn position(seed: u64, ask: Ask) -> Position {
+    let mut rng = of_call(seed, ask);
+    Position {
+        trace: TraceId::from(rng.random::<u128>() | 1),
+        span: SpanId::from(rng.random::<u64>() | 1),
+    }
+}
+
+fn context(position: Position) -> TraceContext {
+    TraceContext {
+        trace_id: position.trace,
+        span_id: position.span,
+        flags: TraceFlags::SAMPLED,
+        ..TraceContext::new_root(true)
+    }
+}
+
+fn process_id(seed: u64, run: RunId) -> ProcessId {
+    let mut id = [0; 16];
+    of_call(
+        seed,
+        Ask {
+            run,
+            attempt: u32::MAX,
+        },
+    )
+    .fill_bytes(&mut id);
+    ProcessId(id)
+}
+
+fn of_call(seed: u64, ask: Ask) -> StdRng {
+    StdRng::seed_from_u64(seed ^ (u64::from(ask.run.0) << 32) ^ u64::from(ask.attempt) << 8 ^ 0x5eed)
+}

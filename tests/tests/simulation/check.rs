@@ -1,0 +1,486 @@
+//! Judges a history: what must hold whatever the network did.
+//!
+//! Each claim is a function from the whole history to the violations it finds, and each has a bad history below that it must
+//! find fault with.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::fmt;
+
+use baton_client::ExitStatus;
+use baton_trace::record::Side;
+use baton_trace::stage::{self, exec};
+use baton_trace::{SpanId, TraceId};
+
+use crate::history::{
+    Ask, End, Entry, Event, Life, Output, Position, Recorded, RunId, Told, pattern, stream_of,
+};
+
+/// A claim that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Violation {
+    pub(crate) claim: Claim,
+    pub(crate) detail: String,
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}: {}", self.claim, self.detail)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Claim {
+    /// A process id runs at most once, however often it is asked for and whatever crashes.
+    AtMostOneRun,
+    /// What a caller got of an output is the beginning of what was written, and all of it when it was told so.
+    GapFreePrefix,
+    /// Started, Output, one Exited, Closed: in this order, and the exit is the process's own.
+    OneExit,
+    /// Each call ends once, and nothing is told after its end.
+    EveryCallEnds,
+    /// What a process reads is the beginning of what was sent, and it sees an end only where the caller put one.
+    StdinIsWhole,
+    /// No process outlives its call and its server.
+    NothingRunsOn,
+    /// Each call is recorded once by its caller, and once by a server that ran it and did not crash.
+    EverySpanClosed,
+    /// Caller, client, server and process agree on the trace, and on who hangs under whom.
+    OneTrace,
+    /// When the network is calm again, everybody is served.
+    Recovers,
+    /// When everybody has left, nothing is held for them.
+    LeavesNothing,
+}
+
+/// Everything that does not hold.
+pub(crate) fn check(entries: &[Entry]) -> Vec<Violation> {
+    let facts = Facts::gather(entries);
+    let mut violations = Vec::new();
+    for (claim, check) in CHECKS {
+        let details = check(&facts);
+        violations.extend(details.into_iter().map(|detail| Violation {
+            claim: *claim,
+            detail,
+        }));
+    }
+    violations
+}
+
+type Check = fn(&Facts<'_>) -> Vec<String>;
+
+const CHECKS: &[(Claim, Check)] = &[
+    (Claim::AtMostOneRun, at_most_one_run),
+    (Claim::GapFreePrefix, gap_free_prefix),
+    (Claim::OneExit, one_exit),
+    (Claim::EveryCallEnds, every_call_ends),
+    (Claim::StdinIsWhole, stdin_is_whole),
+    (Claim::NothingRunsOn, nothing_runs_on),
+    (Claim::EverySpanClosed, every_span_closed),
+    (Claim::OneTrace, one_trace),
+    (Claim::Recovers, recovers),
+    (Claim::LeavesNothing, leaves_nothing),
+];
+
+/// A history by what it is about.
+#[derive(Default)]
+struct Facts<'a> {
+    calls: BTreeMap<Ask, Call<'a>>,
+    runs: BTreeMap<RunId, Run<'a>>,
+    crashed: HashSet<Life>,
+    records: HashMap<TraceId, Vec<&'a Recorded>>,
+    recovered: Vec<(usize, bool)>,
+    settled: Option<(usize, u64, u64)>,
+}
+
+#[derive(Default)]
+struct Call<'a> {
+    caller: Option<Position>,
+    stdin: Option<usize>,
+    told: Vec<&'a Told>,
+    ends: Vec<&'a End>,
+    told_after_end: usize,
+}
+
+#[derive(Default)]
+struct Run<'a> {
+    spawns: Vec<Spawn>,
+    written: BTreeMap<Output, usize>,
+    read: Vec<u8>,
+    read_ends: Vec<usize>,
+    exits: Vec<&'a ExitStatus>,
+    gone: usize,
+}
+
+struct Spawn {
+    process: baton_proto::ProcessId,
+    life: Life,
+    position: Option<Position>,
+}
+
+impl<'a> Facts<'a> {
+    fn gather(entries: &'a [Entry]) -> Self {
+        let mut facts = Self::default();
+        for entry in entries {
+            facts.add(&entry.event);
+        }
+        facts
+    }
+
+    fn add(&mut self, event: &'a Event) {
+        match event {
+            Event::Fault(_) | Event::Notice(_) | Event::Calm => {}
+            Event::Asked { ask, caller, stdin } => {
+                let call = self.calls.entry(*ask).or_default();
+                call.caller = Some(*caller);
+                call.stdin = *stdin;
+            }
+            Event::Told { ask, told } => {
+                let call = self.calls.entry(*ask).or_default();
+                call.told_after_end += usize::from(!call.ends.is_empty());
+                call.told.push(told);
+            }
+            Event::Ended { ask, end } => self.calls.entry(*ask).or_default().ends.push(end),
+            Event::Spawned {
+                run,
+                process,
+                life,
+                position,
+            } => self.run(*run).spawns.push(Spawn {
+                process: *process,
+                life: *life,
+                position: *position,
+            }),
+            Event::Wrote { run, output, bytes } => {
+                *self.run(*run).written.entry(*output).or_default() += bytes
+            }
+            Event::Read { run, data } => self.run(*run).read.extend_from_slice(data),
+            Event::ReadEnd { run } => {
+                let run = self.run(*run);
+                run.read_ends.push(run.read.len());
+            }
+            Event::Exited { run, status } => self.run(*run).exits.push(status),
+            Event::Gone { run } => self.run(*run).gone += 1,
+            Event::ServerCrashed { life } => {
+                self.crashed.insert(*life);
+            }
+            Event::Recorded(recorded) => self.records.entry(recorded.trace).or_default().push(recorded),
+            Event::Recovered { client, ran } => self.recovered.push((*client, *ran)),
+            Event::Settled {
+                processes,
+                sessions,
+                registrations,
+            } => self.settled = Some((*processes, *sessions, *registrations)),
+        }
+    }
+
+    fn run(&mut self, run: RunId) -> &mut Run<'a> {
+        self.runs.entry(run).or_default()
+    }
+
+    /// The call whose trace a process is in.
+    fn call_of(&self, run: RunId, spawn: &Spawn) -> Option<(Ask, &Call<'a>)> {
+        let trace = spawn.position?.trace;
+        let mut calls = self.calls.iter().filter(|(ask, _)| ask.run == run);
+        calls
+            .find(|(_, call)| call.caller.is_some_and(|caller| caller.trace == trace))
+            .map(|(ask, call)| (*ask, call))
+    }
+
+    /// Whether the run was made for another call of the same id; then this one is told no more than its end.
+    fn repeats(&self, ask: Ask) -> bool {
+        let spawns = self.runs.get(&ask.run).map_or(&[][..], |run| &run.spawns[..]);
+        let mut made_for = spawns.iter().filter_map(|spawn| self.call_of(ask.run, spawn));
+        made_for.any(|(other, _)| other != ask)
+    }
+
+    fn records_of(&self, call: &Call<'_>, side: Side) -> Vec<&'a Recorded> {
+        let trace = call.caller.map(|caller| caller.trace);
+        let records = trace.and_then(|trace| self.records.get(&trace));
+        let records = records.map_or(&[][..], |records| &records[..]);
+        records
+            .iter()
+            .copied()
+            .filter(|record| record.side == side)
+            .collect()
+    }
+}
+
+fn at_most_one_run(facts: &Facts<'_>) -> Vec<String> {
+    let mut details = Vec::new();
+    let mut processes = HashMap::new();
+    for (run, Run { spawns, .. }) in &facts.runs {
+        if spawns.len() > 1 {
+            details.push(format!("run {} was spawned {} times", run.0, spawns.len()));
+        }
+        for spawn in spawns {
+            if let Some(other) = processes.insert(spawn.process, run)
+                && other != run
+            {
+                details.push(format!("runs {} and {} have one process id", run.0, other.0));
+            }
+        }
+    }
+    details
+}
+
+fn gap_free_prefix(facts: &Facts<'_>) -> Vec<String> {
+    let mut details = Vec::new();
+    for (ask, call) in &facts.calls {
+        for output in [Output::Stdout, Output::Stderr] {
+            let chunks = call.told.iter().filter_map(|told| match told {
+                Told::Output(of, data) if *of == output => Some(&data[..]),
+                _ => None,
+            });
+            let received: Vec<u8> = chunks.flatten().copied().collect();
+            let expected = pattern(ask.run, stream_of(output), 0, received.len());
+            if let Some(offset) = (0..received.len()).find(|&i| received[i] != expected[i]) {
+                details.push(format!(
+                    "{ask:?}: {output:?} is not what was written, from byte {offset} on"
+                ));
+                continue;
+            }
+            let run = facts.runs.get(&ask.run);
+            let written = run.and_then(|run| run.written.get(&output)).copied().unwrap_or(0);
+            if received.len() > written {
+                details.push(format!(
+                    "{ask:?}: {} bytes of {output:?}, {written} were written",
+                    received.len()
+                ));
+            }
+            let all = call.told.contains(&&Told::Closed { truncated: false });
+            if all && !facts.repeats(*ask) && received.len() != written {
+                details.push(format!(
+                    "{ask:?}: closed after {} bytes of {output:?}, {written} were written",
+                    received.len()
+                ));
+            }
+        }
+    }
+    details
+}
+
+fn one_exit(facts: &Facts<'_>) -> Vec<String> {
+    let mut details = Vec::new();
+    for (ask, call) in &facts.calls {
+        let mut told = call.told.iter();
+        let mut bad = |what: &str| details.push(format!("{ask:?}: {what}: {:?}", call.told));
+        if facts.repeats(*ask) {
+            if call
+                .told
+                .iter()
+                .any(|told| matches!(told, Told::Started | Told::Output(..)))
+            {
+                bad("it was told more than the end of another call's process");
+            }
+        } else if !matches!(told.next(), None | Some(Told::Started)) {
+            bad("something came before Started");
+        }
+        let (mut exits, mut closed) = (Vec::new(), false);
+        for told in told {
+            if closed {
+                bad("something came after Closed");
+                break;
+            }
+            match told {
+                Told::Started => bad("Started came again"),
+                Told::Output(..) => {}
+                Told::Exited(status) => exits.push(status),
+                Told::Closed { .. } => closed = true,
+            }
+        }
+        if exits.len() > 1 {
+            bad("there are several exits");
+        }
+        if closed && exits.is_empty() {
+            bad("it was closed without an exit");
+        }
+        if call.ends.contains(&&End::Complete) && !closed {
+            bad("it is complete without being closed");
+        }
+        let own = facts.runs.get(&ask.run).map_or(&[][..], |run| &run.exits[..]);
+        if let Some(exit) = exits.first()
+            && !own.contains(exit)
+        {
+            bad(&format!("the process's own exit is {own:?}"));
+        }
+        if !call.told.is_empty() && facts.runs.get(&ask.run).is_none_or(|run| run.spawns.is_empty()) {
+            bad("it was never spawned");
+        }
+    }
+    for (run, Run { exits, .. }) in &facts.runs {
+        if exits.len() > 1 {
+            details.push(format!("run {} exited {} times", run.0, exits.len()));
+        }
+    }
+    details
+}
+
+fn every_call_ends(facts: &Facts<'_>) -> Vec<String> {
+    let mut details = Vec::new();
+    for (ask, call) in &facts.calls {
+        if call.caller.is_none() {
+            details.push(format!("{ask:?} was never asked for"));
+        }
+        if call.ends.len() != 1 {
+            details.push(format!(
+                "{ask:?} ended {} times: {:?}",
+                call.ends.len(),
+                call.ends
+            ));
+        }
+        if call.told_after_end > 0 {
+            details.push(format!(
+                "{ask:?} was told {} things after its end",
+                call.told_after_end
+            ));
+        }
+    }
+    details
+}
+
+fn stdin_is_whole(facts: &Facts<'_>) -> Vec<String> {
+    let mut details = Vec::new();
+    for (run, of) in &facts.runs {
+        if of.read != pattern(*run, 0, 0, of.read.len()) {
+            details.push(format!("run {} read something else than was sent", run.0));
+        }
+        // Without stdin the end is there at once.
+        let sent = facts.calls.iter().find(|(ask, _)| ask.run == *run);
+        let sent = sent.map_or(0, |(_, call)| call.stdin.unwrap_or(0));
+        for &end in &of.read_ends {
+            if end != sent {
+                details.push(format!(
+                    "run {} saw the end of its input after {end} of {sent} bytes",
+                    run.0
+                ));
+            }
+        }
+    }
+    details
+}
+
+fn nothing_runs_on(facts: &Facts<'_>) -> Vec<String> {
+    let left = facts.runs.iter().filter(|(_, run)| run.gone < run.spawns.len());
+    left.map(|(run, _)| format!("run {} is still there", run.0))
+        .collect()
+}
+
+fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
+    let mut details = Vec::new();
+    for (ask, call) in &facts.calls {
+        let records = facts.records_of(call, Side::Client);
+        let crashed = call.ends.contains(&&End::Crashed);
+        if records.len() > 1 || (records.is_empty() && !crashed) {
+            details.push(format!(
+                "{ask:?} was recorded {} times by its client",
+                records.len()
+            ));
+        }
+        for side in [Side::Client, Side::Server] {
+            for record in facts.records_of(call, side) {
+                if !record.misplaced.is_empty() {
+                    details.push(format!(
+                        "{ask:?}: {side:?} records outside bounds: {:?}",
+                        record.misplaced
+                    ));
+                }
+            }
+        }
+    }
+    for (run, of) in &facts.runs {
+        for spawn in &of.spawns {
+            let Some((ask, call)) = facts.call_of(*run, spawn) else {
+                continue;
+            };
+            let records = facts.records_of(call, Side::Server);
+            let crashed = facts.crashed.contains(&spawn.life);
+            if records.len() > 1 || (records.is_empty() && !crashed) {
+                let times = records.len();
+                details.push(format!(
+                    "{ask:?} was recorded {times} times by the server that ran it"
+                ));
+            }
+            if !crashed && records.iter().any(|record| !record.has_process) {
+                details.push(format!(
+                    "{ask:?}: the span that its process was told is not recorded"
+                ));
+            }
+        }
+    }
+    details
+}
+
+fn one_trace(facts: &Facts<'_>) -> Vec<String> {
+    let mut details = Vec::new();
+    let mut known = HashSet::new();
+    for (ask, call) in &facts.calls {
+        let Some(caller) = call.caller else { continue };
+        known.insert(caller.trace);
+        let clients = facts.records_of(call, Side::Client);
+        for record in &clients {
+            if record.parent != Some(caller.span) {
+                details.push(format!(
+                    "{ask:?}: the client's span hangs under {:?}",
+                    record.parent
+                ));
+            }
+        }
+        // A client that crashed cannot say what its span was.
+        let Some(envelope) = clients.first().map(|record| record.envelope) else {
+            continue;
+        };
+        for record in facts.records_of(call, Side::Server) {
+            if record.envelope != envelope {
+                details.push(format!("{ask:?}: the server hangs its spans under another call"));
+            }
+        }
+        for spawn in facts.runs.get(&ask.run).iter().flat_map(|run| &run.spawns) {
+            if let Some(position) = spawn.position
+                && position.trace == caller.trace
+                && position.span != process_span(caller.trace, envelope)
+            {
+                details.push(format!("{ask:?}: the process was told another span"));
+            }
+        }
+    }
+    for (run, of) in &facts.runs {
+        for spawn in &of.spawns {
+            if facts.call_of(*run, spawn).is_none() {
+                details.push(format!("run {} was told a trace that is not its caller's", run.0));
+            }
+        }
+    }
+    for trace in facts.records.keys() {
+        if !known.contains(trace) {
+            details.push(format!("trace {trace} is nobody's"));
+        }
+    }
+    details
+}
+
+/// The span of the process of a call, as every part derives it.
+pub(crate) fn process_span(trace: TraceId, envelope: SpanId) -> SpanId {
+    stage::span_id(trace, envelope, exec::PROCESS, 0)
+}
+
+fn recovers(facts: &Facts<'_>) -> Vec<String> {
+    if facts.recovered.is_empty() {
+        return vec!["nobody tried".into()];
+    }
+    let lost = facts.recovered.iter().filter(|(_, ran)| !ran);
+    lost.map(|(client, _)| format!("client {client} is not served any more"))
+        .collect()
+}
+
+fn leaves_nothing(facts: &Facts<'_>) -> Vec<String> {
+    match facts.settled {
+        Some((0, 0, 1)) => Vec::new(),
+        Some((processes, sessions, registrations)) => vec![format!(
+            "{processes} processes, {sessions} sessions and {registrations} registrations are left; 0, 0 and 1 belong there"
+        )],
+        None => vec!["it never came to that".into()],
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,417 @@
+//! Good histories pass; each kind of bad history is found, and told as what it is.
+
+use baton_proto::ProcessId;
+use bytes::Bytes;
+
+use super::*;
+use crate::history::byte;
+
+const RUN: RunId = RunId(3);
+const ASK: Ask = Ask { run: RUN, attempt: 0 };
+const LIFE: Life = Life(1);
+const EXIT: ExitStatus = ExitStatus::Code(7);
+
+fn caller(trace: u128) -> Position {
+    Position {
+        trace: TraceId::from(trace),
+        span: SpanId::from(1),
+    }
+}
+
+fn envelope(trace: u128) -> SpanId {
+    SpanId::from(trace as u64 + 100)
+}
+
+fn recorded(side: Side, trace: u128) -> Event {
+    Event::Recorded(Recorded {
+        side,
+        trace: TraceId::from(trace),
+        envelope: envelope(trace),
+        parent: (side == Side::Client).then_some(caller(trace).span),
+        has_process: true,
+        misplaced: Vec::new(),
+    })
+}
+
+fn spawned(run: RunId, process: u8, trace: u128) -> Event {
+    let trace_id = TraceId::from(trace);
+    Event::Spawned {
+        run,
+        process: ProcessId([process; 16]),
+        life: LIFE,
+        position: Some(Position {
+            trace: trace_id,
+            span: process_span(trace_id, envelope(trace)),
+        }),
+    }
+}
+
+fn bytes(run: RunId, stream: u8, from: usize, len: usize) -> Bytes {
+    pattern(run, stream, from, len).into()
+}
+
+fn stdout(from: usize, len: usize) -> Event {
+    Event::Told {
+        ask: ASK,
+        told: Told::Output(Output::Stdout, bytes(RUN, 1, from, len)),
+    }
+}
+
+fn told(told: Told) -> Event {
+    Event::Told { ask: ASK, told }
+}
+
+fn ended(end: End) -> Event {
+    Event::Ended { ask: ASK, end }
+}
+
+fn wrote(bytes: usize) -> Event {
+    Event::Wrote {
+        run: RUN,
+        output: Output::Stdout,
+        bytes,
+    }
+}
+
+fn read(from: usize, len: usize) -> Event {
+    Event::Read {
+        run: RUN,
+        data: bytes(RUN, 0, from, len),
+    }
+}
+
+/// One command from end to end.
+fn good() -> Vec<Event> {
+    vec![
+        Event::Asked {
+            ask: ASK,
+            caller: caller(5),
+            stdin: Some(20),
+        },
+        spawned(RUN, 1, 5),
+        told(Told::Started),
+        read(0, 20),
+        Event::ReadEnd { run: RUN },
+        wrote(10),
+        stdout(0, 4),
+        stdout(4, 6),
+        Event::Exited {
+            run: RUN,
+            status: EXIT,
+        },
+        told(Told::Exited(EXIT)),
+        told(Told::Closed { truncated: false }),
+        ended(End::Complete),
+        Event::Gone { run: RUN },
+        recorded(Side::Client, 5),
+        recorded(Side::Server, 5),
+        Event::Recovered { client: 0, ran: true },
+        Event::Settled {
+            processes: 0,
+            sessions: 0,
+            registrations: 1,
+        },
+    ]
+}
+
+fn claims(events: Vec<Event>) -> Vec<Claim> {
+    let entries: Vec<_> = events
+        .into_iter()
+        .map(|event| Entry {
+            at: Default::default(),
+            event,
+        })
+        .collect();
+    let mut claims: Vec<_> = check(&entries)
+        .into_iter()
+        .map(|violation| violation.claim)
+        .collect();
+    claims.dedup();
+    claims
+}
+
+/// A history with one thing wrong must break this claim, and no other.
+#[track_caller]
+fn breaks(claim: Claim, change: impl FnOnce(&mut Vec<Event>)) {
+    let mut events = good();
+    change(&mut events);
+    assert_ne!(events, good(), "nothing was changed");
+    assert_eq!(claims(events), [claim]);
+}
+
+#[track_caller]
+fn holds(change: impl FnOnce(&mut Vec<Event>)) {
+    let mut events = good();
+    change(&mut events);
+    assert_eq!(claims(events), []);
+}
+
+fn index(events: &[Event], event: &Event) -> usize {
+    events
+        .iter()
+        .position(|other| other == event)
+        .expect("it is there")
+}
+
+fn remove(events: &mut Vec<Event>, event: Event) {
+    events.remove(index(events, &event));
+}
+
+fn replace(events: &mut [Event], from: Event, to: Event) {
+    let index = index(events, &from);
+    events[index] = to;
+}
+
+fn before(events: &mut Vec<Event>, event: Event, new: Event) {
+    let index = index(events, &event);
+    events.insert(index, new);
+}
+
+/// The call failed before it was told how the command ended.
+fn fail(events: &mut Vec<Event>) {
+    remove(events, told(Told::Exited(EXIT)));
+    remove(events, told(Told::Closed { truncated: false }));
+    replace(events, ended(End::Complete), ended(End::Failed("lost".into())));
+}
+
+#[test]
+fn a_good_history_passes() {
+    holds(|_| {});
+}
+
+#[test]
+fn a_call_that_was_cut_short_is_no_violation() {
+    holds(|events| {
+        fail(events);
+        remove(events, stdout(4, 6));
+        remove(events, Event::ReadEnd { run: RUN });
+        replace(events, read(0, 20), read(0, 7));
+    });
+}
+
+#[test]
+fn a_second_process_of_one_id_is_found() {
+    breaks(Claim::AtMostOneRun, |events| {
+        events.push(spawned(RUN, 1, 5));
+        events.push(Event::Gone { run: RUN });
+    });
+}
+
+#[test]
+fn a_missing_a_repeated_a_swapped_and_an_invented_byte_are_found() {
+    let claim = Claim::GapFreePrefix;
+    breaks(claim, |events| replace(events, stdout(4, 6), stdout(5, 6)));
+    breaks(claim, |events| replace(events, stdout(4, 6), stdout(3, 6)));
+    breaks(claim, |events| remove(events, stdout(0, 4)));
+    breaks(claim, |events| {
+        events.swap(6, 7);
+    });
+    breaks(claim, |events| {
+        fail(events);
+        replace(events, wrote(10), wrote(9));
+    });
+}
+
+#[test]
+fn output_that_is_missing_at_the_end_is_found_unless_it_was_said() {
+    breaks(Claim::GapFreePrefix, |events| remove(events, stdout(4, 6)));
+    holds(|events| {
+        remove(events, stdout(4, 6));
+        let closed = |truncated| told(Told::Closed { truncated });
+        replace(events, closed(false), closed(true));
+    });
+}
+
+#[test]
+fn a_second_exit_a_false_exit_and_none_are_found() {
+    let claim = Claim::OneExit;
+    let exit = told(Told::Exited(EXIT));
+    breaks(claim, |events| before(events, exit.clone(), exit.clone()));
+    breaks(claim, |events| remove(events, exit.clone()));
+    breaks(claim, |events| {
+        replace(events, exit.clone(), told(Told::Exited(ExitStatus::Code(0))));
+    });
+}
+
+/// Another call for the same process, after the first one.
+fn again(events: &mut Vec<Event>, told: &[Told]) {
+    let ask = Ask { run: RUN, attempt: 1 };
+    let stdin = None;
+    let caller = caller(6);
+    events.push(Event::Asked { ask, caller, stdin });
+    events.extend(told.iter().cloned().map(|told| Event::Told { ask, told }));
+    let end = End::Complete;
+    events.push(Event::Ended { ask, end });
+    events.push(recorded(Side::Client, 6));
+}
+
+#[test]
+fn a_repeated_call_may_be_told_the_end_of_the_process_and_nothing_else() {
+    let end = [Told::Exited(EXIT), Told::Closed { truncated: false }];
+    holds(|events| again(events, &end));
+    breaks(Claim::OneExit, |events| {
+        again(events, &[&[Told::Started], &end[..]].concat())
+    });
+    breaks(Claim::OneExit, |events| {
+        let output = Told::Output(Output::Stdout, bytes(RUN, 1, 0, 10));
+        again(events, &[&[output], &end[..]].concat());
+    });
+}
+
+#[test]
+fn events_out_of_order_are_found() {
+    let claim = Claim::OneExit;
+    breaks(claim, |events| remove(events, told(Told::Started)));
+    breaks(claim, |events| {
+        remove(events, stdout(4, 6));
+        before(events, ended(End::Complete), stdout(4, 6));
+    });
+    breaks(claim, |events| before(events, stdout(4, 6), told(Told::Started)));
+    breaks(claim, |events| {
+        remove(events, told(Told::Closed { truncated: false }))
+    });
+}
+
+#[test]
+fn a_call_without_an_end_with_two_or_with_an_afterlife_is_found() {
+    let claim = Claim::EveryCallEnds;
+    breaks(claim, |events| remove(events, ended(End::Complete)));
+    breaks(claim, |events| events.push(ended(End::Complete)));
+    breaks(claim, |events| {
+        remove(events, told(Told::Closed { truncated: false }));
+        events.push(told(Told::Closed { truncated: false }));
+    });
+}
+
+#[test]
+fn an_end_of_input_that_nobody_sent_and_input_that_nobody_sent_are_found() {
+    let claim = Claim::StdinIsWhole;
+    breaks(claim, |events| replace(events, read(0, 20), read(0, 19)));
+    breaks(claim, |events| remove(events, read(0, 20)));
+    breaks(claim, |events| replace(events, read(0, 20), read(1, 20)));
+}
+
+#[test]
+fn a_process_that_is_left_is_found() {
+    breaks(Claim::NothingRunsOn, |events| {
+        remove(events, Event::Gone { run: RUN })
+    });
+}
+
+#[test]
+fn a_span_that_is_never_closed_and_one_that_is_closed_twice_are_found() {
+    let claim = Claim::EverySpanClosed;
+    for side in [Side::Client, Side::Server] {
+        breaks(claim, |events| remove(events, recorded(side, 5)));
+        breaks(claim, |events| events.push(recorded(side, 5)));
+    }
+}
+
+#[test]
+fn a_process_whose_span_nobody_recorded_is_found() {
+    breaks(Claim::EverySpanClosed, |events| {
+        let Event::Recorded(mut record) = recorded(Side::Server, 5) else {
+            unreachable!()
+        };
+        record.has_process = false;
+        replace(events, recorded(Side::Server, 5), Event::Recorded(record));
+    });
+}
+
+#[test]
+fn a_stage_outside_its_envelope_is_found() {
+    breaks(Claim::EverySpanClosed, |events| {
+        let Event::Recorded(mut record) = recorded(Side::Client, 5) else {
+            unreachable!()
+        };
+        record.misplaced.push("transit");
+        replace(events, recorded(Side::Client, 5), Event::Recorded(record));
+    });
+}
+
+#[test]
+fn what_a_crash_takes_along_is_not_asked_for() {
+    holds(|events| {
+        fail(events);
+        events.push(Event::ServerCrashed { life: LIFE });
+        remove(events, recorded(Side::Server, 5));
+    });
+    holds(|events| {
+        fail(events);
+        replace(events, ended(End::Failed("lost".into())), ended(End::Crashed));
+        remove(events, recorded(Side::Client, 5));
+    });
+    // Another life's crash excuses nothing.
+    breaks(Claim::EverySpanClosed, |events| {
+        events.push(Event::ServerCrashed { life: Life(2) });
+        remove(events, recorded(Side::Server, 5));
+    });
+}
+
+#[test]
+fn another_trace_and_another_parent_are_found() {
+    let claim = Claim::OneTrace;
+    breaks(claim, |events| events.push(recorded(Side::Server, 6)));
+    breaks(claim, |events| {
+        let Event::Recorded(mut record) = recorded(Side::Client, 5) else {
+            unreachable!()
+        };
+        record.parent = None;
+        replace(events, recorded(Side::Client, 5), Event::Recorded(record));
+    });
+    breaks(claim, |events| {
+        let Event::Recorded(mut record) = recorded(Side::Server, 5) else {
+            unreachable!()
+        };
+        record.envelope = SpanId::from(1);
+        replace(events, recorded(Side::Server, 5), Event::Recorded(record));
+    });
+    breaks(claim, |events| {
+        replace(events, spawned(RUN, 1, 5), spawned(RUN, 1, 6))
+    });
+    breaks(claim, |events| {
+        let mut other = spawned(RUN, 1, 5);
+        if let Event::Spawned { position, .. } = &mut other {
+            *position = Some(caller(5));
+        }
+        replace(events, spawned(RUN, 1, 5), other);
+    });
+}
+
+#[test]
+fn a_client_that_is_not_served_again_is_found() {
+    let recovered = |ran| Event::Recovered { client: 0, ran };
+    breaks(Claim::Recovers, |events| {
+        replace(events, recovered(true), recovered(false))
+    });
+    breaks(Claim::Recovers, |events| remove(events, recovered(true)));
+}
+
+#[test]
+fn what_is_left_at_the_end_is_found() {
+    let settled = |processes, sessions, registrations| Event::Settled {
+        processes,
+        sessions,
+        registrations,
+    };
+    for left in [
+        settled(1, 0, 1),
+        settled(0, 1, 1),
+        settled(0, 0, 2),
+        settled(0, 0, 0),
+    ] {
+        breaks(Claim::LeavesNothing, |events| {
+            replace(events, settled(0, 0, 1), left)
+        });
+    }
+    breaks(Claim::LeavesNothing, |events| remove(events, settled(0, 0, 1)));
+}
+
+#[test]
+fn bytes_tell_runs_streams_and_offsets_apart() {
+    let of = |run, stream, from| pattern(RunId(run), stream, from, 8);
+    assert_ne!(of(0, 1, 0), of(1, 1, 0));
+    assert_ne!(of(0, 1, 0), of(0, 2, 0));
+    assert_ne!(of(0, 1, 0), of(0, 1, 1));
+    assert_eq!(of(0, 1, 3)[2], byte(RunId(0), 1, 5));
+}

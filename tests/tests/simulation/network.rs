@@ -1,0 +1,45 @@
+//! The simulated network, as the link and the relay take it.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use baton_channel::Network;
+use baton_relay::{Accepted, Listener};
+use turmoil::net::{TcpListener, TcpStream};
+
+/// Where the relay listens.
+pub(crate) const PORT: u16 = 7000;
+
+/// Dials through the simulated network.
+pub(crate) fn network() -> Network {
+    Network::new(TcpStream::connect)
+}
+
+/// Accepts from the simulated network.
+pub(crate) struct Simulated(TcpListener);
+
+impl Simulated {
+    pub(crate) async fn bind() -> io::Result<Self> {
+        TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT))
+            .await
+            .map(Self)
+    }
+
+    pub(crate) fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+}
+
+impl Listener for Simulated {
+    type Stream = TcpStream;
+
+    async fn accept(&mut self) -> io::Result<Accepted<TcpStream>> {
+        let (stream, remote) = self.0.accept().await?;
+        let local = stream.local_addr()?;
+        Ok(Accepted {
+            stream,
+            remote,
+            local,
+        })
+    }
+}

@@ -1,0 +1,298 @@
+//! What a seed determines: machines and network, which commands run and when, what they do, who is slow, and every fault.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+
+use crate::history::{Output, RunId};
+
+/// Everything that happens by plan, in virtual time.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) seed: u64,
+    pub(crate) network: Network,
+    pub(crate) clients: usize,
+    /// By [`RunId`].
+    pub(crate) runs: Vec<RunPlan>,
+    /// In order.
+    pub(crate) actions: Vec<(Duration, Action)>,
+    /// From here on there is no fault, and every run was asked for.
+    pub(crate) calm: Duration,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Network {
+    /// Least and greatest time that a segment takes.
+    pub(crate) latency: (Duration, Duration),
+    /// Segments that a connection holds before its writer waits.
+    pub(crate) segments: usize,
+}
+
+/// A command, who wants it, and how they go about it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct RunPlan {
+    pub(crate) client: usize,
+    pub(crate) at: Duration,
+    pub(crate) caller: Caller,
+    /// Wait before taking each event.
+    pub(crate) reader_pause: Duration,
+    pub(crate) script: Script,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Caller {
+    /// Through the client library.
+    Library {
+        /// Bytes of standard input, and the wait before each chunk.
+        stdin: Option<(usize, Duration)>,
+        /// Drops the call then.
+        patience: Option<Duration>,
+        /// Wait between the exit and the end of output that the command asks for.
+        drain: Duration,
+    },
+    /// Sends the same start again when it failed, up to so many times in all: the same process id, the epoch of the first.
+    Repeating { asks: u32 },
+}
+
+/// What a process does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Script {
+    /// Wait, then write so many bytes.
+    pub(crate) writes: Vec<(Duration, Output, usize)>,
+    /// Wait before each read of its standard input.
+    pub(crate) stdin_pause: Duration,
+    pub(crate) code: i32,
+    /// A descendant outside its group holds standard output so long after the exit.
+    pub(crate) descendant: Option<Duration>,
+    pub(crate) ignores_sigterm: bool,
+}
+
+/// A machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Host {
+    Relay,
+    Server,
+    Client(usize),
+}
+
+/// One change to machines or network. Links are between the relay and somebody.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Action {
+    /// What is sent is lost, in silence.
+    Partition(Host),
+    /// The same, from the relay only, or to it only.
+    PartitionOneWay {
+        host: Host,
+        from_relay: bool,
+    },
+    Repair(Host),
+    /// What is sent stays under way.
+    Hold(Host),
+    Release(Host),
+    Latency(Host, Duration),
+    /// Power is lost, and what the machine's connections still say with it or not.
+    Crash {
+        host: Host,
+        silent: bool,
+    },
+    Restart(Host),
+}
+
+const FIRST_START: Duration = Duration::from_millis(500);
+const LAST_START: Duration = Duration::from_secs(9);
+
+impl Plan {
+    pub(crate) fn of(seed: u64) -> Self {
+        let mut rng = Random(StdRng::seed_from_u64(seed));
+        let network = Network {
+            latency: (
+                Duration::from_millis(1),
+                Duration::from_millis(rng.one_of(&[2, 20, 80])),
+            ),
+            segments: rng.one_of(&[32, 128, 1024]),
+        };
+        let clients = rng.between(1, 3);
+        let mut runs: Vec<_> = (0..rng.between(3, 8))
+            .map(|_| RunPlan::of(clients, &mut rng))
+            .collect();
+        if rng.chance(0.3) {
+            // All at once, over sessions that have yet to be made.
+            let first = runs[0].at;
+            for run in &mut runs {
+                run.at = first + rng.time(0, 100);
+            }
+        }
+        let faults = rng.one_of(&[0, 1, 1, 2, 2, 3, 4]);
+        let mut actions = Vec::new();
+        for _ in 0..faults {
+            fault(clients, &mut rng, &mut actions);
+        }
+        actions.sort_by_key(|(at, _)| *at);
+        let faults = actions.iter().map(|(at, _)| *at);
+        let calm = runs.iter().map(|run| run.at).chain(faults).max();
+        Self {
+            seed,
+            network,
+            clients,
+            runs,
+            actions,
+            calm: calm.unwrap_or_default() + Duration::from_millis(100),
+        }
+    }
+
+    pub(crate) fn run(&self, run: RunId) -> Option<&RunPlan> {
+        self.runs.get(run.0 as usize)
+    }
+
+    pub(crate) fn runs_of(&self, client: usize) -> impl Iterator<Item = (RunId, &RunPlan)> {
+        let runs = (0..).map(RunId).zip(&self.runs);
+        runs.filter(move |(_, run)| run.client == client)
+    }
+}
+
+impl Script {
+    /// What a recovered client runs.
+    pub(crate) fn probe() -> Self {
+        Self {
+            writes: vec![(Duration::ZERO, Output::Stdout, 100)],
+            stdin_pause: Duration::ZERO,
+            code: 0,
+            descendant: None,
+            ignores_sigterm: false,
+        }
+    }
+
+    fn of(rng: &mut Random) -> Self {
+        let is_bulk = rng.chance(0.15);
+        let writes = (0..rng.between(0, 12))
+            .map(|_| {
+                let pause = if rng.chance(0.5) {
+                    Duration::ZERO
+                } else {
+                    rng.time(1, 400)
+                };
+                let output = if rng.chance(0.7) {
+                    Output::Stdout
+                } else {
+                    Output::Stderr
+                };
+                let bytes = if is_bulk {
+                    rng.between(1, 300_000)
+                } else {
+                    rng.between(1, 3_000)
+                };
+                (pause, output, bytes)
+            })
+            .collect();
+        Self {
+            writes,
+            stdin_pause: if rng.chance(0.3) {
+                rng.time(1, 60)
+            } else {
+                Duration::ZERO
+            },
+            code: rng.one_of(&[0, 0, 1, 255]),
+            descendant: rng.chance(0.15).then(|| rng.time(1, 4_000)),
+            ignores_sigterm: rng.chance(0.2),
+        }
+    }
+}
+
+impl RunPlan {
+    fn of(clients: usize, rng: &mut Random) -> Self {
+        let script = Script::of(rng);
+        let caller = if rng.chance(0.3) {
+            Caller::Repeating {
+                asks: rng.between(2, 4) as u32,
+            }
+        } else {
+            Caller::Library {
+                stdin: rng.chance(0.4).then(|| {
+                    let pause = if rng.chance(0.5) {
+                        Duration::ZERO
+                    } else {
+                        rng.time(1, 100)
+                    };
+                    (rng.one_of(&[0, 10, 5_000, 200_000]), pause)
+                }),
+                patience: rng.chance(0.2).then(|| rng.time(1, 3_000)),
+                drain: rng.time(0, 3_000),
+            }
+        };
+        Self {
+            client: rng.between(0, clients - 1),
+            at: rng.time(FIRST_START.as_millis() as u64, LAST_START.as_millis() as u64),
+            caller,
+            reader_pause: if rng.chance(0.25) {
+                rng.time(1, 150)
+            } else {
+                Duration::ZERO
+            },
+            script,
+        }
+    }
+}
+
+/// Adds one fault, and its end.
+fn fault(clients: usize, rng: &mut Random, actions: &mut Vec<(Duration, Action)>) {
+    let at = rng.time(300, 10_000);
+    let end = at + rng.skewed(20, 30_000);
+    let host = match rng.between(0, clients) {
+        0 => Host::Server,
+        client => Host::Client(client - 1),
+    };
+    match rng.between(0, 9) {
+        0 | 1 => {
+            actions.push((at, Action::Partition(host)));
+            actions.push((end, Action::Repair(host)));
+        }
+        2 => {
+            let from_relay = rng.chance(0.5);
+            actions.push((at, Action::PartitionOneWay { host, from_relay }));
+            actions.push((end, Action::Repair(host)));
+        }
+        3 | 4 => {
+            actions.push((at, Action::Hold(host)));
+            actions.push((end, Action::Release(host)));
+        }
+        5 => {
+            actions.push((at, Action::Latency(host, rng.time(100, 1_500))));
+            actions.push((end, Action::Latency(host, Duration::from_millis(5))));
+        }
+        crash => {
+            let host = if crash == 6 { Host::Relay } else { host };
+            let silent = rng.chance(0.4);
+            let end = at + rng.skewed(20, 8_000);
+            actions.push((at, Action::Crash { host, silent }));
+            actions.push((end, Action::Restart(host)));
+        }
+    }
+}
+
+struct Random(StdRng);
+
+impl Random {
+    fn chance(&mut self, probability: f64) -> bool {
+        self.0.random_bool(probability)
+    }
+
+    fn between(&mut self, least: usize, most: usize) -> usize {
+        self.0.random_range(least..=most)
+    }
+
+    fn one_of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.0.random_range(0..choices.len())]
+    }
+
+    /// Evenly, in milliseconds.
+    fn time(&mut self, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.0.random_range(least..=most))
+    }
+
+    /// Each order of magnitude as likely as the next, in milliseconds.
+    fn skewed(&mut self, least: u64, most: u64) -> Duration {
+        let (least, most) = ((least as f64).ln(), (most as f64).ln());
+        Duration::from_secs_f64(self.0.random_range(least..=most).exp() / 1e3)
+    }
+}

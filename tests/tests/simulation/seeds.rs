@@ -1,0 +1,195 @@
+//! Which seeds are simulated, and what is said of each.
+//!
+//! Each seed is simulated in a process of its own, by the same means by which it is replayed, so that a replay is the same run: the
+//! order in which a runtime drops its tasks in a crash, for one, follows from their numbers, which a process counts.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Seek as _};
+use std::process::{Command, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::check::{Claim, check};
+use crate::history::{End, Event};
+use crate::plan::Plan;
+use crate::world::{Outcome, simulate};
+
+/// Seeds of `cargo test`.
+const SEEDS: u64 = 40;
+
+/// Seeds that are simulated twice: crashes of each part, and partitions.
+const REPLAYED: [u64; 4] = [4, 27, 54, 95];
+
+/// Real time that one seed may take; it takes less than a second. Beyond it something spins.
+const REAL_PATIENCE: Duration = Duration::from_secs(120);
+
+/// Violations of one claim that are told.
+const TOLD: usize = 5;
+
+/// Before each line of a printed history.
+const MARK: &str = "| ";
+
+#[test]
+fn whatever_the_network_does_every_claim_holds() {
+    if let Some(seed) = number("BATON_SIM_SEED") {
+        return replay_here(seed);
+    }
+    let first = number("BATON_SIM_FIRST").unwrap_or(1);
+    let last = first + number("BATON_SIM_SEEDS").unwrap_or(SEEDS).max(1) - 1;
+    println!("seeds {first} to {last}");
+    let next = AtomicU64::new(first);
+    let failed = Mutex::new(Vec::new());
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed > last {
+                break;
+            }
+            let printed = replay(seed);
+            for line in printed.lines().filter(|line| line.starts_with("seed ")) {
+                println!("{line}");
+            }
+            if !printed.lines().any(|line| line == HOLDS) {
+                failed.lock().unwrap().push(seed);
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, |cores| cores.get()) {
+            scope.spawn(work);
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(
+        failed.is_empty(),
+        "BATON_SIM_SEED=… replays a seed; these failed: {failed:?}"
+    );
+}
+
+/// What a seed promises: the same events at the same virtual times.
+#[test]
+fn a_seed_replays_the_same_history() {
+    if number("BATON_SIM_SEED").is_some() {
+        return;
+    }
+    for seed in REPLAYED {
+        let [once, again] = [(); 2].map(|()| replay(seed));
+        let [once, again] = [&once, &again].map(|printed| {
+            let history = printed.lines().filter(|line| line.starts_with(MARK));
+            history.collect::<Vec<_>>()
+        });
+        assert!(once.len() > 20, "seed {seed}: {once:?}");
+        let different = (0..once.len().max(again.len())).find(|&i| once.get(i) != again.get(i));
+        if let Some(i) = different {
+            panic!("seed {seed}: {:?}, then {:?}", once.get(i), again.get(i));
+        }
+    }
+}
+
+/// The last line on a seed for which every claim holds.
+const HOLDS: &str = "every claim holds";
+
+/// Simulates a seed and prints its plan, its history, and what is wrong with it.
+fn replay_here(seed: u64) {
+    let plan = Plan::of(seed);
+    println!("{plan:#?}");
+    let outcome = simulate(plan);
+    for entry in &outcome.entries {
+        println!("{MARK}{:9.3} {}", entry.at.as_secs_f64(), line(&entry.event));
+    }
+    println!("{}", summary(seed, &outcome));
+    let violations = check(&outcome.entries);
+    let mut told: BTreeMap<Claim, usize> = BTreeMap::new();
+    for violation in &violations {
+        let told = told.entry(violation.claim).or_default();
+        *told += 1;
+        if *told <= TOLD {
+            println!("seed {seed}: {violation}");
+        }
+    }
+    assert!(
+        violations.is_empty(),
+        "seed {seed}: {} violations",
+        violations.len()
+    );
+    println!("{HOLDS}");
+}
+
+/// Simulates a seed in a process of its own and returns what it prints.
+fn replay(seed: u64) -> String {
+    // A file, because nobody reads while it runs.
+    let mut printed = tempfile::tempfile().unwrap();
+    let mut process = Command::new(std::env::current_exe().unwrap())
+        .args(["whatever_the_network_does", "--nocapture"])
+        .env("BATON_SIM_SEED", seed.to_string())
+        .stdin(Stdio::null())
+        .stdout(printed.try_clone().unwrap())
+        .stderr(printed.try_clone().unwrap())
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    while process.try_wait().unwrap().is_none() {
+        if begun.elapsed() > REAL_PATIENCE {
+            process.kill().unwrap();
+            process.wait().unwrap();
+            return format!("seed {seed} does not end: something spins");
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    let mut text = Vec::new();
+    printed.rewind().unwrap();
+    printed.read_to_end(&mut text).unwrap();
+    let text = String::from_utf8_lossy(&text).into_owned();
+    match text.lines().any(|line| line.starts_with("seed ")) {
+        true => text,
+        // It did not come to a verdict: a panic, which says all there is.
+        false => text
+            .lines()
+            .map(|line| format!("seed {seed}: {line}\n"))
+            .collect(),
+    }
+}
+
+fn number(variable: &str) -> Option<u64> {
+    let value = std::env::var(variable).ok()?;
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{variable} is no number: {value}")),
+    )
+}
+
+/// A line on a seed.
+fn summary(seed: u64, outcome: &Outcome) -> String {
+    let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut faults = 0;
+    for entry in &outcome.entries {
+        match &entry.event {
+            Event::Fault(_) => faults += 1,
+            Event::Ended { end, .. } => {
+                let end = match end {
+                    End::Complete => "complete",
+                    End::Failed(_) => "failed",
+                    End::GivenUp => "given up",
+                    End::Crashed => "crashed",
+                };
+                *calls.entry(end).or_default() += 1;
+            }
+            _ => {}
+        }
+    }
+    let elapsed = outcome.elapsed.as_secs_f64();
+    format!("seed {seed}: {elapsed:.1} s, {faults} faults, calls {calls:?}")
+}
+
+/// An event without what is random, so that two replays can be compared.
+fn line(event: &Event) -> String {
+    match event {
+        Event::Read { run, data } => format!("Read {run:?} {}", data.len()),
+        Event::Spawned { run, life, .. } => format!("Spawned {run:?} {life:?}"),
+        Event::Recorded(recorded) => format!("Recorded {:?} {}", recorded.side, recorded.trace),
+        event => format!("{event:?}"),
+    }
+}

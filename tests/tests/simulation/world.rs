@@ -1,0 +1,358 @@
+//! One simulation: a relay, an exec-server and its clients on a simulated network, everything as the plan has it, and then silence.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use baton_channel::allow::{AllowList, Trust};
+use baton_channel::{Notice, Server};
+use baton_client::Seed;
+use baton_exec_server::ExecService;
+use baton_exec_server::limits::MAX_PROCESSES;
+use baton_relay::{Config, Metrics, Relay};
+use baton_trace::recorder::Recorder;
+use turmoil::{Builder, Sim};
+
+use crate::caller::Machine;
+use crate::history::{End, Entry, Event, History, Life};
+use crate::network::{self, Simulated};
+use crate::plan::{Action, Host, Plan};
+use crate::process::Fake;
+
+/// The grain of virtual time on the network; timers are exact.
+const TICK: Duration = Duration::from_millis(5);
+
+/// From the calm to the end of every call, at most: watchdogs, dials and backoff in a row, and a minute to recover.
+const PATIENCE: Duration = Duration::from_secs(180);
+
+/// From the last client's leave until nothing is held for it: a peer that left in silence is missed after 35 s.
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// For what the relay has let go of to reach the exec-server, and to be done with there.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What came of it.
+pub(crate) struct Outcome {
+    pub(crate) entries: Vec<Entry>,
+    pub(crate) elapsed: Duration,
+}
+
+/// What the parts tell from outside of the simulation.
+#[derive(Default)]
+struct Probes {
+    metrics: Mutex<Option<Arc<Metrics>>>,
+    service: Mutex<Option<ExecService<Fake>>>,
+    /// Sessions that the present life of the exec-server serves.
+    serving: AtomicU64,
+}
+
+struct World<'a> {
+    sim: Sim<'a>,
+    plan: Arc<Plan>,
+    history: History,
+    probes: Arc<Probes>,
+    life: Rc<Cell<u32>>,
+    /// Machines that are down.
+    down: Vec<Host>,
+}
+
+/// Runs a plan to its end.
+pub(crate) fn simulate(plan: Plan) -> Outcome {
+    let mut world = World::build(Arc::new(plan));
+    world.run();
+    Outcome {
+        elapsed: world.sim.elapsed(),
+        entries: world.history.entries(),
+    }
+}
+
+impl World<'_> {
+    fn build(plan: Arc<Plan>) -> Self {
+        let (least, greatest) = plan.network.latency;
+        let mut sim = Builder::new()
+            .rng_seed(plan.seed)
+            .tick_duration(TICK)
+            .simulation_duration(Duration::from_secs(3600))
+            .min_message_latency(least)
+            .max_message_latency(greatest)
+            .tcp_capacity(plan.network.segments)
+            .enable_random_order()
+            .build();
+        let history = History::default();
+        let probes = Arc::new(Probes::default());
+        let life = Rc::new(Cell::new(0));
+
+        sim.host(name(Host::Relay), {
+            let probes = Arc::clone(&probes);
+            move || relay(Arc::clone(&probes))
+        });
+        let relay = SocketAddr::new(sim.lookup(name(Host::Relay)), network::PORT);
+        let url = format!("http://{relay}");
+        let key = Rc::new(Seed::from_bytes([7; 32]));
+        let exec_server = ServerOf {
+            url: url.clone(),
+            client: Rc::clone(&key),
+            plan: Arc::clone(&plan),
+            history: history.clone(),
+            probes: Arc::clone(&probes),
+            life: Rc::clone(&life),
+        };
+        let ticket = exec_server.server().expect("a server of these keys").ticket();
+        let exec_server = Rc::new(exec_server);
+        sim.host(name(Host::Server), move || Rc::clone(&exec_server).live());
+        for client in 0..plan.clients {
+            let machine = Machine::new(
+                client,
+                Arc::clone(&plan),
+                history.clone(),
+                ticket.clone(),
+                Rc::clone(&key),
+            );
+            let machine = Rc::new(machine);
+            sim.host(name(Host::Client(client)), move || Rc::clone(&machine).live());
+        }
+        Self {
+            sim,
+            plan,
+            history,
+            probes,
+            life,
+            down: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) {
+        let plan = Arc::clone(&self.plan);
+        let mut actions = plan.actions.iter().peekable();
+        let mut is_calm = false;
+        loop {
+            let now = self.sim.elapsed();
+            while let Some((_, action)) = actions.next_if(|(at, _)| *at <= now) {
+                self.act(action);
+            }
+            if !is_calm && now >= plan.calm {
+                is_calm = true;
+                self.calm();
+            }
+            if self.left() || now > plan.calm + PATIENCE {
+                break;
+            }
+            self.step();
+        }
+        let until = self.sim.elapsed() + SETTLING;
+        while self.held() != (0, 0, 1) && self.sim.elapsed() < until {
+            self.step();
+        }
+        let until = self.sim.elapsed() + LAST_WORDS;
+        while self.sim.elapsed() < until {
+            self.step();
+        }
+        let (processes, sessions, registrations) = self.held();
+        self.history.add(Event::Settled {
+            processes,
+            sessions,
+            registrations,
+        });
+    }
+
+    fn step(&mut self) {
+        self.history.advance(self.sim.elapsed());
+        if let Err(error) = self.sim.step() {
+            panic!("a machine's program ended: {error}");
+        }
+    }
+
+    /// Every client has ended its program.
+    fn left(&self) -> bool {
+        (0..self.plan.clients).all(|own| {
+            self.history
+                .has(|event| matches!(event, Event::Recovered { client, .. } if *client == own))
+        })
+    }
+
+    /// Processes, sessions at the relay and at the exec-server, registrations.
+    fn held(&self) -> (usize, u64, u64) {
+        let service = self.probes.service.lock().unwrap_or_else(PoisonError::into_inner);
+        let processes = service.as_ref().map_or(0, ExecService::processes);
+        let metrics = self.probes.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        let relay = metrics
+            .as_ref()
+            .map(|metrics| metrics.snapshot())
+            .unwrap_or_default();
+        let sessions = relay.sessions_open + self.probes.serving.load(Ordering::Relaxed);
+        (processes, sessions, relay.registrations)
+    }
+
+    fn act(&mut self, action: &Action) {
+        self.history.add(Event::Fault(format!("{action:?}")));
+        let relay = name(Host::Relay);
+        match *action {
+            Action::Partition(host) => self.sim.partition(name(host), relay),
+            Action::PartitionOneWay {
+                host,
+                from_relay: true,
+            } => self.sim.partition_oneway(relay, name(host)),
+            Action::PartitionOneWay {
+                host,
+                from_relay: false,
+            } => self.sim.partition_oneway(name(host), relay),
+            Action::Repair(host) => self.sim.repair(name(host), relay),
+            Action::Hold(host) => self.sim.hold(name(host), relay),
+            Action::Release(host) => self.sim.release(name(host), relay),
+            Action::Latency(host, latency) => self.sim.set_link_latency(name(host), relay, latency),
+            Action::Crash { host, silent } => self.crash(host, silent),
+            Action::Restart(host) => self.restart(host),
+        }
+    }
+
+    /// The links of a machine, each by its end that is not the relay.
+    fn links(&self, host: Host) -> Vec<Host> {
+        match host {
+            Host::Relay => (0..self.plan.clients)
+                .map(Host::Client)
+                .chain([Host::Server])
+                .collect(),
+            host => vec![host],
+        }
+    }
+
+    fn crash(&mut self, host: Host, silent: bool) {
+        if self.down.contains(&host) {
+            return;
+        }
+        self.down.push(host);
+        if silent {
+            for end in self.links(host) {
+                self.sim.partition(name(end), name(Host::Relay));
+            }
+        }
+        // What is dropped with it may still say so; that is before the crash.
+        let life = Life(self.life.get());
+        match host {
+            Host::Relay => {}
+            Host::Server => self.history.add(Event::ServerCrashed { life }),
+            Host::Client(client) => self.give_up(client),
+        }
+        self.sim.crash(name(host));
+    }
+
+    /// The calls under way on a client's machine end with it.
+    fn give_up(&self, client: usize) {
+        let entries = self.history.entries();
+        let ended: Vec<_> = entries
+            .iter()
+            .filter_map(|entry| match &entry.event {
+                Event::Ended { ask, .. } => Some(*ask),
+                _ => None,
+            })
+            .collect();
+        for entry in &entries {
+            if let Event::Asked { ask, .. } = &entry.event
+                && self.plan.run(ask.run).is_some_and(|run| run.client == client)
+                && !ended.contains(ask)
+            {
+                let end = End::Crashed;
+                self.history.add(Event::Ended { ask: *ask, end });
+            }
+        }
+    }
+
+    fn restart(&mut self, host: Host) {
+        let Some(index) = self.down.iter().position(|down| *down == host) else {
+            return;
+        };
+        self.down.swap_remove(index);
+        for end in self.links(host) {
+            self.sim.repair(name(end), name(Host::Relay));
+        }
+        self.sim.bounce(name(host));
+    }
+
+    /// Ends every fault that another one may have outlasted.
+    fn calm(&mut self) {
+        for host in self.down.clone() {
+            self.restart(host);
+        }
+        for end in self.links(Host::Relay) {
+            self.sim.repair(name(end), name(Host::Relay));
+            self.sim.release(name(end), name(Host::Relay));
+            self.sim.set_link_latency(name(end), name(Host::Relay), TICK);
+        }
+        self.history.add(Event::Calm);
+    }
+}
+
+fn name(host: Host) -> String {
+    match host {
+        Host::Relay => "relay".into(),
+        Host::Server => "exec-server".into(),
+        Host::Client(client) => format!("client-{client}"),
+    }
+}
+
+/// One life of the relay.
+async fn relay(probes: Arc<Probes>) -> turmoil::Result {
+    let listener = Simulated::bind().await?;
+    let local = listener.local_addr()?;
+    let relay = Relay::with_listener(listener, local, Config::default());
+    *probes.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Some(relay.metrics());
+    relay.serve(std::future::pending()).await;
+    Ok(())
+}
+
+/// The exec-server's machine, over all its lives.
+struct ServerOf {
+    url: String,
+    client: Rc<Seed>,
+    plan: Arc<Plan>,
+    history: History,
+    probes: Arc<Probes>,
+    life: Rc<Cell<u32>>,
+}
+
+impl ServerOf {
+    fn server(&self) -> Result<Server, Box<dyn std::error::Error>> {
+        let allow = AllowList::only(*self.client.client_key()?.public(), "simulated", Trust::Continue);
+        let (history, probes) = (self.history.clone(), Arc::clone(&self.probes));
+        Ok(Server::new(&self.url, &Seed::from_bytes([9; 32]), allow)?
+            .over(network::network())
+            .recorder(Recorder::to(Arc::new(self.history.clone())))
+            .on_notice(move |notice| {
+                match notice {
+                    Notice::SessionStarted(_) => probes.serving.fetch_add(1, Ordering::Relaxed),
+                    Notice::SessionEnded(..) => probes.serving.fetch_sub(1, Ordering::Relaxed),
+                    _ => 0,
+                };
+                history.add(Event::Notice(tell(&notice)));
+            }))
+    }
+
+    /// One life of it.
+    async fn live(self: Rc<Self>) -> turmoil::Result {
+        self.life.set(self.life.get() + 1);
+        self.probes.serving.store(0, Ordering::Relaxed);
+        let life = Life(self.life.get());
+        let server = self.server()?;
+        let fake = Fake::new(self.history.clone(), Arc::clone(&self.plan), life);
+        let service = ExecService::with_backend(server.epoch(), MAX_PROCESSES, fake);
+        *self.probes.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.clone());
+        server
+            .serve(service.into_server(), std::future::pending())
+            .await?;
+        Ok(())
+    }
+}
+
+fn tell(notice: &Notice) -> String {
+    match notice {
+        Notice::Registered => "registered".into(),
+        Notice::Retrying(error, wait) => format!("not registered, again in {wait:?}: {error}"),
+        Notice::Refused(_) => "refused a client".into(),
+        Notice::AcceptFailed(reason) => format!("a session did not come about: {reason}"),
+        Notice::SessionStarted(_) => "a session began".into(),
+        Notice::SessionEnded(_, error) => format!("a session ended: {error}"),
+    }
+}
