@@ -22,7 +22,7 @@ use crate::refusal::Refusal;
 use crate::register::SendError;
 use crate::registry::{Pending, Registry, address_key};
 use crate::service::{HeaderError, id_header, token_header};
-use crate::session::{Session, Slots};
+use crate::session::{ClientSlots, Session};
 use crate::splice::{Direction, Outgoing};
 
 /// Why a `Dial` was refused.
@@ -77,14 +77,15 @@ pub(crate) async fn dial(
     }
 
     let limits = &registry.limits;
-    let slots = Slots {
-        dial_connection: connection
-            .take_session()
-            .ok_or(DialRefusal::ConnectionFull(limits.sessions_per_connection))?,
-        exec_server: registry
-            .sessions_of
-            .take(id)
-            .ok_or(DialRefusal::ExecServerFull(limits.sessions_per_exec_server))?,
+    let client_connection = connection
+        .take_session()
+        .ok_or(DialRefusal::ConnectionFull(limits.sessions_per_connection))?;
+    let place = registry
+        .sessions_of
+        .take(id)
+        .ok_or(DialRefusal::ExecServerFull(limits.sessions_per_exec_server))?;
+    let slots = ClientSlots {
+        connection: client_connection,
         total: registry
             .sessions_total
             .take(())
@@ -109,6 +110,7 @@ pub(crate) async fn dial(
     registry
         .wait(Pending {
             accept_token,
+            place,
             response: Outgoing::new(session.clone(), Direction::ToClient),
             session,
             body,

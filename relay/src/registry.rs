@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::register::Registration;
 use crate::session::Session;
-use crate::slots::Slots;
+use crate::slots::{Slot, Slots};
 use crate::splice::{End, Outgoing};
 use crate::{Config, Limits, Metrics};
 
@@ -45,6 +45,8 @@ enum Entry {
 /// A `Dial` that waits for its `Accept`.
 pub(crate) struct Pending {
     pub(crate) accept_token: [u8; 32],
+    /// Its place at the exec-server.
+    pub(crate) place: Slot<ExecServerId>,
     pub(crate) session: Arc<Session>,
     /// The request body of the `Dial`; Noise message 1 waits in it.
     pub(crate) body: Body,
