@@ -11,10 +11,7 @@ use baton_trace::TraceFlags;
 use baton_trace::w3c::{Extracted, TraceContext};
 
 use crate::key::PublicKey;
-use crate::limits::{CLAMP_BURST, CLAMP_PER_SECOND};
-
-/// Longest allow-list read. Protects the exec-server from a wrong path.
-const FILE_MAX: u64 = 4 * 1024 * 1024;
+use crate::limits::{ALLOW_LIST_MAX, CLAMP_BURST, CLAMP_PER_SECOND};
 
 /// What a client's inbound trace context is trusted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,7 +73,7 @@ pub enum AllowError {
         source: std::io::Error,
     },
     /// Not an allow-list.
-    #[error("the allow-list {path} is larger than {FILE_MAX} bytes")]
+    #[error("the allow-list {path} is larger than {ALLOW_LIST_MAX} bytes")]
     TooLarge {
         /// Which file.
         path: PathBuf,
@@ -123,7 +120,7 @@ impl AllowList {
         let text = match std::fs::metadata(path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(failed(error)),
-            Ok(metadata) if metadata.len() > FILE_MAX => {
+            Ok(metadata) if metadata.len() > ALLOW_LIST_MAX => {
                 return Err(AllowError::TooLarge { path: path.into() });
             }
             Ok(_) => std::fs::read_to_string(path).map_err(failed)?,

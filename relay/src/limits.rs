@@ -53,6 +53,9 @@ pub const REGISTER_MESSAGE_BYTES: usize = 1024;
 /// that finds it full is refused: the exec-server does not read.
 pub const REGISTER_QUEUE: usize = MAX_SESSIONS as usize + 8;
 
+/// Characters that are shown of what a peer says. Protects logs and whoever reads a refusal.
+pub const SHOWN_CHARS: usize = 256;
+
 /// Idle time after which HTTP/2 asks whether the peer is still there.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 

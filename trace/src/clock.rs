@@ -5,8 +5,7 @@
 
 use std::collections::VecDeque;
 
-/// Samples kept. Old ones must go: clocks drift and are stepped.
-const WINDOW: usize = 8;
+use crate::limits::CLOCK_SAMPLES;
 
 /// Estimated peer clock minus own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +55,7 @@ impl Estimator {
     /// Takes one exchange in. Impossible stamps are ignored.
     pub fn add(&mut self, sample: Sample) {
         if let Some(estimate) = sample.estimate() {
-            if self.window.len() == WINDOW {
+            if self.window.len() == CLOCK_SAMPLES {
                 self.window.pop_front();
             }
             self.window.push_back(estimate);
@@ -100,7 +99,7 @@ mod tests {
             t2: 10,
             t3: 20,
         });
-        for _ in 0..WINDOW - 1 {
+        for _ in 0..CLOCK_SAMPLES - 1 {
             clock.add(Sample {
                 t0: 0,
                 t1: 500,
