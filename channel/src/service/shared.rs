@@ -245,6 +245,17 @@ impl Shared {
         self.confirmed.notify_one();
     }
 
+    /// Ends the session for what came in. A peer that broke the protocol or a limit is told so, if it still reads; nothing
+    /// else that is queued leaves.
+    fn give_up(&self, state: &mut State, error: SessionError) {
+        let is_told = match (&error, &mut state.established) {
+            (SessionError::Mux(error), Some(session)) => session.mux.give_up(error),
+            _ => false,
+        };
+        let ending = if is_told { Ending::Flush } else { Ending::Now };
+        self.end(state, ending(error));
+    }
+
     /// Takes in one sealed message. `false`: the session has ended.
     pub(super) fn receive(&self, received: Instant, relay: RelayStamp, message: &[u8]) -> bool {
         let mut state = self.lock();
@@ -256,7 +267,7 @@ impl Shared {
             Some(session) => session.receive(received, relay, message),
         };
         if let Err(error) = outcome {
-            self.end(&mut state, Ending::Now(error));
+            self.give_up(&mut state, error);
             return false;
         }
         if !state.is_confirmed {
@@ -390,6 +401,14 @@ impl Shared {
                 }
                 Event::GoAway(go_away::Reason::NotAllowed) => {
                     self.end(state, Ending::Now(SessionError::NotAllowed))
+                }
+                Event::GoAway(reason @ (go_away::Reason::ProtocolError | go_away::Reason::LimitExceeded)) => {
+                    let said = state
+                        .established
+                        .as_ref()
+                        .map(|session| session.mux.goodbye().to_owned());
+                    let said = said.unwrap_or_default();
+                    self.end(state, Ending::Now(SessionError::Rejected { reason, said }));
                 }
                 // Open calls may still be answered; no new one is opened.
                 Event::GoAway(reason) => state.goodbye = Some(reason),
