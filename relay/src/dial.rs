@@ -44,6 +44,8 @@ pub(crate) enum DialRefusal {
     ConnectionFull(usize),
     #[error("this relay has all its {0} sessions; try again later")]
     RelayFull(usize),
+    #[error("your address has all its {0} sessions at this relay; try again when one has ended")]
+    AddressFull(usize),
     #[error("too many dials wait for this exec-server; try again in a moment")]
     ExecServerBusy,
     #[error("too many dials from your address wait; try again in a moment")]
@@ -77,6 +79,7 @@ pub(crate) async fn dial(
     }
 
     let limits = &registry.limits;
+    let address = address_key(connection.remote.ip());
     let client_connection = connection
         .take_session()
         .ok_or(DialRefusal::ConnectionFull(limits.sessions_per_connection))?;
@@ -85,6 +88,10 @@ pub(crate) async fn dial(
         .take(id)
         .ok_or(DialRefusal::ExecServerFull(limits.sessions_per_exec_server))?;
     let slots = ClientSlots {
+        address: registry
+            .sessions_from
+            .take(address)
+            .ok_or(DialRefusal::AddressFull(limits.sessions_per_address))?,
         connection: client_connection,
         total: registry
             .sessions_total
@@ -95,7 +102,7 @@ pub(crate) async fn dial(
     let _pending_for = registry.pending_for.take(id).ok_or(DialRefusal::ExecServerBusy)?;
     let _pending_from = registry
         .pending_from
-        .take(address_key(connection.remote.ip()))
+        .take(address)
         .ok_or(DialRefusal::AddressBusy)?;
 
     let mut accept_token = [0; 32];
@@ -181,7 +188,9 @@ impl Refusal for DialRefusal {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::ExecServerFull(_) | Self::ConnectionFull(_) | Self::RelayFull(_) => Some(RETRY_LATER),
+            Self::ExecServerFull(_) | Self::ConnectionFull(_) | Self::AddressFull(_) | Self::RelayFull(_) => {
+                Some(RETRY_LATER)
+            }
             Self::ExecServerBusy | Self::AddressBusy | Self::NotReading => Some(RETRY_SOON),
             _ => None,
         }

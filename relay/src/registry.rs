@@ -25,6 +25,10 @@ pub(crate) struct Registry {
     pub(crate) metrics: Arc<Metrics>,
     /// Per address: `Register` streams without a proof.
     pub(crate) unproved: Slots<IpAddr>,
+    /// Per address: registrations.
+    pub(crate) registered_from: Slots<IpAddr>,
+    /// Per address: sessions, by the side that dialled.
+    pub(crate) sessions_from: Slots<IpAddr>,
     /// All sessions.
     pub(crate) sessions_total: Slots<()>,
     /// Sessions per exec-server; by id, so that a new registration inherits what the last one left open.
@@ -74,6 +78,8 @@ impl Registry {
             authorities: config.authorities,
             metrics: Arc::default(),
             unproved: Slots::new(limits.unproved_per_address),
+            registered_from: Slots::new(limits.registrations_per_address),
+            sessions_from: Slots::new(limits.sessions_per_address),
             sessions_total: Slots::new(limits.sessions),
             sessions_of: Slots::new(limits.sessions_per_exec_server),
             pending_for: Slots::new(limits.pending_per_exec_server),

@@ -2,6 +2,7 @@
 //! of them is gone, so is the session, whatever the reason. The exec-server's places come back before that, with its own two
 //! halves: a client that stops reading keeps its own places taken, not the exec-server's.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -28,6 +29,7 @@ pub(crate) struct Session {
 pub(crate) struct ClientSlots {
     pub(crate) total: Slot<()>,
     pub(crate) connection: Slot<()>,
+    pub(crate) address: Slot<IpAddr>,
 }
 
 /// The places at the exec-server, from `Accept` until both halves of its stream are gone: held by the pump that reads them
