@@ -45,17 +45,25 @@ impl RawEnd {
     }
 }
 
-async fn client(relay_url: &str) -> RelayClient<tonic::transport::Channel> {
+pub(crate) async fn client(relay_url: &str) -> RelayClient<tonic::transport::Channel> {
     let endpoint = tonic::transport::Endpoint::from_shared(relay_url.to_owned()).unwrap();
     RelayClient::new(within(endpoint.connect()).await.unwrap())
 }
 
-fn request<T>(message: T, headers: &[(&'static str, String)]) -> Request<T> {
+pub(crate) fn request<T>(message: T, headers: &[(&'static str, String)]) -> Request<T> {
     let mut request = Request::new(message);
     for (name, value) in headers {
         request.metadata_mut().insert(*name, value.parse().unwrap());
     }
     request
+}
+
+pub(crate) fn dial_headers(ticket: &Ticket, session: SessionId) -> [(&'static str, String); 3] {
+    [
+        (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
+        (header::SESSION_ID, session.to_string()),
+        (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
+    ]
 }
 
 /// Dials and shakes hands, and says nothing more.
@@ -64,11 +72,7 @@ pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> (RawEnd, Transport
     let prologue = prologue(ticket.exec_server, session);
     let (initiator, message1) = Initiator::start(key, &ticket.noise_key, &prologue).unwrap();
     let (send, frames) = mpsc::channel(4);
-    let headers = [
-        (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
-        (header::SESSION_ID, session.to_string()),
-        (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
-    ];
+    let headers = dial_headers(ticket, session);
     let first = Frame {
         noise: message1,
         ..Frame::default()
