@@ -4,6 +4,7 @@
 //! * `altered`: messages that are flipped, cut, forged, lost, repeated, swapped, held back;
 //! * `rerouted`: sessions and peers that are crossed, and what was recorded, played again;
 //! * `registration`: what a relay can tell a registered exec-server;
+//! * `events`: an exec-server that lies about what a command did;
 //! * `memory`: floods against processes of the real binary, whose memory is measured.
 //!
 //! In every one of them: the session ends with a typed error in time (or nothing but time was touched), nothing runs that
@@ -12,6 +13,7 @@
 //! `BATON_TEST_FULL=1` raises the amounts, `BATON_TEST_SEED` repeats a run.
 
 mod altered;
+mod events;
 mod memory;
 /// The hand-driven ends of the channel's own tests.
 #[allow(dead_code, reason = "each test crate uses a part")]
