@@ -11,19 +11,22 @@ use std::time::{Duration, Instant};
 
 use baton_channel::mux::StreamId;
 use baton_client::{Client, Command, Seed, Ticket};
-use baton_proto::SessionId;
 use baton_proto::channel::{Head, Metadata};
 use baton_proto::limits::{MAX_STREAMS, METADATA_ENTRIES_MAX};
-use baton_proto::relay::Frame;
+use baton_proto::relay::{Frame, Pong, RegisterRequest, register_request};
+use baton_proto::{SessionId, header};
 use baton_tests::amount::amount;
 use baton_tests::process::Stack;
 use baton_tests::process::usage::resident_bytes;
+use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
 use prost::Message;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
 
 use crate::raw::{RawServer, RawSession, client, dial, dial_headers, request as with_headers};
@@ -310,6 +313,45 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             },
         },
         Flood {
+            name: "accepts with a guessed token",
+            bound: 4 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let mut relay = client(&target.ticket.relay_url).await;
+                    for _ in 0..amount("accepts with a guessed token", 1_000, 50_000) {
+                        let headers = [
+                            (header::SESSION_ID, SessionId(rand::random()).to_string()),
+                            (header::ACCEPT_TOKEN, HEXLOWER.encode(&rand::random::<[u8; 32]>())),
+                        ];
+                        let frames = tokio_stream::pending();
+                        let refused = within(relay.accept(with_headers(frames, &headers))).await;
+                        assert_eq!(refused.map(drop).unwrap_err().code(), Code::PermissionDenied);
+                    }
+                })
+            },
+        },
+        Flood {
+            name: "a registered exec-server that answers what nobody asked",
+            bound: 4 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let (server, _) = RawServer::register(&target.ticket.relay_url).await;
+                    for nonce in 0..amount("pongs to no ping", 20_000, 1_000_000) {
+                        let kind = Some(register_request::Kind::Pong(Pong { nonce }));
+                        within(server.outbox.send(RegisterRequest { kind }))
+                            .await
+                            .unwrap();
+                    }
+                })
+            },
+        },
+        Flood {
+            // What a session may hold in one direction, by the relay's limits.
+            name: "sixteen sessions that nobody reads",
+            bound: 16 * 3 * MIB,
+            run: |target| Box::pin(stalled_sessions(target, 16)),
+        },
+        Flood {
             // What waits in a dial is its HTTP/2 window, 1 MiB, and 32 may wait for one exec-server.
             name: "dials that wait, with all that they may send",
             bound: 32 * MIB,
@@ -337,6 +379,36 @@ async fn a_relay_s_memory_stays_within_its_bound() {
     ];
     let pid = stack.relay.pid();
     endure(&target, pid, floods).await;
+}
+
+/// Opens sessions to an exec-server that reads nothing, fills them, and holds them for a while.
+async fn stalled_sessions(target: Arc<Target>, count: usize) {
+    let (mut mute, ticket) = RawServer::register(&target.ticket.relay_url).await;
+    let frame = Frame {
+        noise: vec![7; 60_000].into(),
+        ..Frame::default()
+    };
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let (send, frames) = mpsc::channel(1);
+        let mut relay = client(&ticket.relay_url).await;
+        let headers = dial_headers(&ticket, SessionId(rand::random()));
+        let dial = with_headers(ReceiverStream::new(frames), &headers);
+        let dial = tokio::spawn(async move { relay.dial(dial).await });
+        let incoming = mute.incoming().await;
+        // On a connection of its own: what nobody reads fills that of the registration otherwise.
+        let mut relay = client(&ticket.relay_url).await;
+        let headers = [
+            (header::SESSION_ID, HEXLOWER.encode(&incoming.session_id)),
+            (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
+        ];
+        let accepted = relay.accept(with_headers(tokio_stream::pending(), &headers));
+        let accepted = within(accepted).await.unwrap();
+        let dialled = within(dial).await.unwrap().unwrap();
+        while let Ok(Ok(())) = timeout(Duration::from_millis(200), send.send(frame.clone())).await {}
+        held.push((accepted, dialled, send));
+    }
+    sleep(Duration::from_millis(200)).await;
 }
 
 /// Dials somebody who does not accept, sends this many frames, and returns the refusal.

@@ -92,7 +92,9 @@ pub(crate) struct RawServer {
     relay: RelayClient<tonic::transport::Channel>,
     keys: ServerKeys,
     registration: Streaming<RegisterResponse>,
-    _outbox: mpsc::Sender<RegisterRequest>,
+    /// Dropped, it ends the registration.
+    #[allow(dead_code, reason = "not every test says more on it")]
+    pub(crate) outbox: mpsc::Sender<RegisterRequest>,
 }
 
 impl RawServer {
@@ -105,7 +107,7 @@ impl RawServer {
             relay,
             keys,
             registration: registration.unwrap().into_inner(),
-            _outbox: outbox.clone(),
+            outbox: outbox.clone(),
         };
         let register_response::Kind::Challenge(challenge) = server.next().await else {
             panic!("the relay speaks first");
