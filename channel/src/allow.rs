@@ -14,14 +14,11 @@ use baton_trace::clock;
 use baton_trace::w3c::{Extracted, TraceContext};
 
 use crate::key::PublicKey;
-use crate::limits::{CLAMP_BURST, CLAMP_PER_SECOND};
+use crate::limits::{ALLOW_LIST_MAX, CLAMP_BURST, CLAMP_PER_SECOND};
 
 mod watch;
 
 pub(crate) use watch::Watch;
-
-/// Longest allow-list read. Protects the exec-server from a wrong path.
-const FILE_MAX: u64 = 4 * 1024 * 1024;
 
 /// What a client's inbound trace context is trusted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,7 +80,7 @@ pub enum AllowError {
         source: std::io::Error,
     },
     /// Not an allow-list.
-    #[error("the allow-list {path} is larger than {FILE_MAX} bytes")]
+    #[error("the allow-list {path} is larger than {ALLOW_LIST_MAX} bytes")]
     TooLarge {
         /// Which file.
         path: PathBuf,
@@ -176,8 +173,10 @@ fn read_file(path: &Path) -> Result<Vec<u8>, AllowError> {
         opened => opened.map_err(failed)?,
     };
     let mut text = Vec::new();
-    file.take(FILE_MAX + 1).read_to_end(&mut text).map_err(failed)?;
-    if text.len() as u64 > FILE_MAX {
+    file.take(ALLOW_LIST_MAX + 1)
+        .read_to_end(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > ALLOW_LIST_MAX {
         return Err(AllowError::TooLarge { path: path.into() });
     }
     Ok(text)
@@ -396,7 +395,7 @@ mod tests {
         assert!(matches!(list.find(&key(1)), Err(AllowError::Read { .. })));
         assert!(list.still_names(&key(1)));
         std::fs::remove_dir(&path).unwrap();
-        std::fs::write(&path, vec![b'#'; FILE_MAX as usize + 1]).unwrap();
+        std::fs::write(&path, vec![b'#'; ALLOW_LIST_MAX as usize + 1]).unwrap();
         assert!(matches!(list.find(&key(1)), Err(AllowError::TooLarge { .. })));
         std::fs::remove_file(&path).unwrap();
         assert!(!list.still_names(&key(1)), "one that is gone names nobody");

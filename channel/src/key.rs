@@ -16,13 +16,11 @@ use aws_lc_rs::{agreement, hkdf, signature};
 use data_encoding::BASE64URL_NOPAD;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::limits::KEY_FILE_MAX;
 use crate::session::SUITE;
 
 /// First word of a key file.
 const FILE_TAG: &str = "baton-key-v1";
-
-/// Bytes read from a key file at most: a key is one short line, anything longer is another file.
-const FILE_MAX: u64 = 1024;
 
 /// A static Noise key pair (X25519).
 #[derive(ZeroizeOnDrop)]
@@ -200,7 +198,7 @@ impl Seed {
             });
         }
         let format = || KeyError::Format { path: path.into() };
-        if metadata.len() > FILE_MAX {
+        if metadata.len() > KEY_FILE_MAX {
             return Err(format());
         }
         let text = Zeroizing::new(fs::read(path).map_err(failed)?);

@@ -68,6 +68,22 @@ pub const OUTER_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Sessions whose handshake is not complete, per exec-server. Protects it from Diffie-Hellman on demand.
 pub const MAX_HALF_OPEN: usize = 16;
 
+/// Messages to the relay that wait on a registration's stream: a proof, then answers to probes, one at a time. A relay that
+/// asks faster than it reads waits.
+pub const REGISTER_OUTBOX: usize = 4;
+
+/// Characters that are shown of what a relay, a peer or the system says. Protects terminals and logs.
+pub const HINT_CHARS: usize = 200;
+
+/// Bytes of a key file. One is 60 bytes long; another file named by mistake is not read whole.
+pub const KEY_FILE_MAX: u64 = 1024;
+
+/// Bytes of an allow-list, which is read at every handshake: some 40,000 lines.
+pub const ALLOW_LIST_MAX: u64 = 4 * 1024 * 1024;
+
+/// Characters of a ticket. One has 250; protects whoever pastes something else.
+pub const TICKET_MAX: usize = 4096;
+
 /// First and longest wait before an exec-server registers again.
 pub const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 

@@ -13,11 +13,9 @@ use data_encoding::BASE64URL_NOPAD;
 use prost::Message;
 
 use crate::key::{DialToken, PublicKey};
+use crate::limits::TICKET_MAX;
 
 const PREFIX: &str = "baton1:";
-
-/// Longest text taken for a ticket. A relay URL is far shorter.
-const MAX_LEN: usize = 4096;
 
 /// Where an exec-server is and how to know it.
 #[derive(Clone, PartialEq, Eq)]
@@ -91,7 +89,7 @@ impl FromStr for Ticket {
     fn from_str(text: &str) -> Result<Self, TicketError> {
         let text = text.trim();
         let encoded = text.strip_prefix(PREFIX).ok_or(TicketError::Prefix)?;
-        if text.len() > MAX_LEN {
+        if text.len() > TICKET_MAX {
             return Err(TicketError::Damaged);
         }
         let bytes = BASE64URL_NOPAD

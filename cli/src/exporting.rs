@@ -1,16 +1,13 @@
 //! Export of what was recorded, as the standard OpenTelemetry variables say.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use baton_trace::export::Exporter;
 use baton_trace::record::Side;
 use baton_trace::recorder::Recorder;
 
 use crate::error::CliError;
-
-/// Longest that an exit waits for the collector. Exporting must never hold a command's exit code back for long.
-const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+use crate::limits::FLUSH_TIMEOUT;
 
 /// The exporter of one part, if there is one.
 pub(crate) struct Exporting(Option<Arc<Exporter>>);

@@ -5,6 +5,7 @@ mod command;
 mod error;
 mod exporting;
 mod identity;
+mod limits;
 mod logging;
 mod signals;
 mod stdio;

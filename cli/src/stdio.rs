@@ -11,13 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use tokio::sync::mpsc;
 
 use crate::error::CliError;
-
-/// Largest write that cannot block when the descriptor polls as writable: Linux's PIPE_BUF.
-const ATOMIC: usize = 4096;
-
-/// Size of reads from standard input, and how many wait to be sent.
-const READ_SIZE: usize = 64 * 1024;
-const READ_QUEUE: usize = 4;
+use crate::limits::{ATOMIC_WRITE, STDIN_QUEUE, STDIN_READ};
 
 /// One of our two output streams.
 pub(crate) struct Output {
@@ -42,7 +36,7 @@ impl Output {
 
     /// Writes all of it. Small writes go straight out; a write that might block goes through another thread.
     pub(crate) async fn write(&self, data: Bytes) -> Result<(), CliError> {
-        let written = if data.len() <= ATOMIC && self.is_writable() {
+        let written = if data.len() <= ATOMIC_WRITE && self.is_writable() {
             (&*self.file).write_all(&data)
         } else {
             let file = Arc::clone(&self.file);
@@ -78,7 +72,7 @@ fn duplicate(fd: impl AsFd) -> io::Result<Arc<File>> {
 /// Copies our standard input to the command's until either ends. Reading has a thread of its own, because a terminal
 /// or a pipe may never become readable.
 pub(crate) async fn forward(mut stdin: Stdin) {
-    let (sender, mut chunks) = mpsc::channel::<Bytes>(READ_QUEUE);
+    let (sender, mut chunks) = mpsc::channel::<Bytes>(STDIN_QUEUE);
     let reader = std::thread::Builder::new()
         .name("baton-stdin".into())
         .spawn(move || read(&sender));
@@ -95,7 +89,7 @@ pub(crate) async fn forward(mut stdin: Stdin) {
 }
 
 fn read(sender: &mpsc::Sender<Bytes>) {
-    let mut buffer = vec![0; READ_SIZE];
+    let mut buffer = vec![0; STDIN_READ];
     let mut input = io::stdin().lock();
     loop {
         match input.read(&mut buffer) {

@@ -85,6 +85,7 @@ struct Received {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    Starting,
     Running,
     Exited,
     Closed,
@@ -101,9 +102,9 @@ impl Run {
             events,
             requests,
             record,
-            next_seq: None,
+            next_seq: Some(1),
             received,
-            phase: Phase::Running,
+            phase: Phase::Starting,
         }
     }
 
@@ -137,11 +138,20 @@ impl Run {
     }
 
     fn check(&mut self, kind: process_event::Kind) -> Result<Event, RunError> {
-        if self.phase == Phase::Closed {
-            return Err(RunError::Protocol("an event after the last"));
+        let is_started = matches!(kind, process_event::Kind::Started(_));
+        match self.phase {
+            Phase::Closed => return Err(RunError::Protocol("an event after the last")),
+            Phase::Starting if !is_started => return Err(RunError::Protocol("an event before it started")),
+            Phase::Running | Phase::Exited if is_started => {
+                return Err(RunError::Protocol("started twice"));
+            }
+            _ => {}
         }
         Ok(match kind {
-            process_event::Kind::Started(started) => Event::Started { pid: started.pid },
+            process_event::Kind::Started(started) => {
+                self.phase = Phase::Running;
+                Event::Started { pid: started.pid }
+            }
             process_event::Kind::Output(output) => match output.stream() {
                 OutputStream::Stdout => {
                     self.received.stdout += output.data.len() as u64;
@@ -154,13 +164,20 @@ impl Run {
                 OutputStream::Unspecified => return Err(RunError::Protocol("output of no stream")),
             },
             process_event::Kind::Exited(exited) => {
+                if self.phase == Phase::Exited {
+                    return Err(RunError::Protocol("exited twice"));
+                }
                 self.phase = Phase::Exited;
                 let status = match exited.status {
-                    Some(exited::Status::Code(code)) => ExitStatus::Code(code),
-                    Some(exited::Status::Signaled(signaled)) => ExitStatus::Signal {
-                        signal: signaled.signal,
-                        core_dumped: signaled.core_dumped,
-                    },
+                    // What no operating system reports would become another code on the way to a caller's shell.
+                    Some(exited::Status::Code(code)) if (0..=255).contains(&code) => ExitStatus::Code(code),
+                    Some(exited::Status::Signaled(signaled)) if (1..=127).contains(&signaled.signal) => {
+                        ExitStatus::Signal {
+                            signal: signaled.signal,
+                            core_dumped: signaled.core_dumped,
+                        }
+                    }
+                    Some(_) => return Err(RunError::Protocol("an exit status that does not exist")),
                     None => return Err(RunError::Protocol("an exit without a status")),
                 };
                 Event::Exited {

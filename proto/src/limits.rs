@@ -26,6 +26,10 @@ pub const MAX_STREAMS: usize = 256;
 /// credit, so this bounds what a stream can hold beside its window.
 pub const HEAD_MAX: usize = 32 * 1024;
 
+/// Metadata entries of one `Head` or `Trailers`. Decoded, an entry costs a hundred bytes and more, however short it is: without
+/// a count, 32 KiB of empty ones would become a megabyte.
+pub const METADATA_ENTRIES_MAX: usize = 1024;
+
 /// Largest encoded `Timings` in `Trailers`. Protects the client from a server that lies at length.
 pub const TIMINGS_MAX: usize = 512;
 

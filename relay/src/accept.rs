@@ -1,5 +1,6 @@
 //! `Accept`: an exec-server takes a session it was told of. From here on the two streams are spliced.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_proto::{SessionId, header};
@@ -14,6 +15,7 @@ use crate::limits::RETRY_SOON;
 use crate::refusal::Refusal;
 use crate::registry::Registry;
 use crate::service::{HeaderError, grpc_content_type, id_header, token_header};
+use crate::session::ServerSlots;
 use crate::splice::{Direction, Outgoing, pump};
 
 /// Why an `Accept` was refused.
@@ -40,16 +42,24 @@ pub(crate) fn accept(
 
     // Before the dial is taken out: it can still be accepted on another connection.
     let limit = registry.limits.sessions_per_connection;
-    let slot = connection
+    let connection = connection
         .take_session()
         .ok_or(AcceptRefusal::ConnectionFull(limit))?;
     let pending = registry.accept(id, &token).ok_or(AcceptRefusal::NotWaiting)?;
 
     let session = pending.session;
-    session.open(slot);
-    let response = RelayBody::spliced(Outgoing::new(session.clone(), Direction::ToExecServer));
+    session.open();
+    let slots = Arc::new(ServerSlots {
+        exec_server: pending.place,
+        connection,
+    });
+    let outgoing = Outgoing::new(session.clone(), Direction::ToExecServer).holding(slots.clone());
+    let response = RelayBody::spliced(outgoing);
     tokio::spawn(pump(session.clone(), Direction::ToExecServer, pending.body));
-    tokio::spawn(pump(session, Direction::ToClient, body));
+    tokio::spawn(async move {
+        pump(session, Direction::ToClient, body).await;
+        drop(slots);
+    });
     // A client that has gone meanwhile gives the body back; dropping it ends the session.
     drop(pending.accepted.send(pending.response));
 

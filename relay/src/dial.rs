@@ -22,7 +22,7 @@ use crate::refusal::Refusal;
 use crate::register::SendError;
 use crate::registry::{Pending, Registry, address_key};
 use crate::service::{HeaderError, id_header, token_header};
-use crate::session::{Session, Slots};
+use crate::session::{ClientSlots, Session};
 use crate::splice::{Direction, Outgoing};
 
 /// Why a `Dial` was refused.
@@ -44,6 +44,8 @@ pub(crate) enum DialRefusal {
     ConnectionFull(usize),
     #[error("this relay has all its {0} sessions; try again later")]
     RelayFull(usize),
+    #[error("your address has all its {0} sessions at this relay; try again when one has ended")]
+    AddressFull(usize),
     #[error("too many dials wait for this exec-server; try again in a moment")]
     ExecServerBusy,
     #[error("too many dials from your address wait; try again in a moment")]
@@ -77,14 +79,20 @@ pub(crate) async fn dial(
     }
 
     let limits = &registry.limits;
-    let slots = Slots {
-        dial_connection: connection
-            .take_session()
-            .ok_or(DialRefusal::ConnectionFull(limits.sessions_per_connection))?,
-        exec_server: registry
-            .sessions_of
-            .take(id)
-            .ok_or(DialRefusal::ExecServerFull(limits.sessions_per_exec_server))?,
+    let address = address_key(connection.remote.ip());
+    let client_connection = connection
+        .take_session()
+        .ok_or(DialRefusal::ConnectionFull(limits.sessions_per_connection))?;
+    let place = registry
+        .sessions_of
+        .take(id)
+        .ok_or(DialRefusal::ExecServerFull(limits.sessions_per_exec_server))?;
+    let slots = ClientSlots {
+        address: registry
+            .sessions_from
+            .take(address)
+            .ok_or(DialRefusal::AddressFull(limits.sessions_per_address))?,
+        connection: client_connection,
         total: registry
             .sessions_total
             .take(())
@@ -94,7 +102,7 @@ pub(crate) async fn dial(
     let _pending_for = registry.pending_for.take(id).ok_or(DialRefusal::ExecServerBusy)?;
     let _pending_from = registry
         .pending_from
-        .take(address_key(connection.remote.ip()))
+        .take(address)
         .ok_or(DialRefusal::AddressBusy)?;
 
     let mut accept_token = [0; 32];
@@ -109,6 +117,7 @@ pub(crate) async fn dial(
     registry
         .wait(Pending {
             accept_token,
+            place,
             response: Outgoing::new(session.clone(), Direction::ToClient),
             session,
             body,
@@ -179,7 +188,9 @@ impl Refusal for DialRefusal {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::ExecServerFull(_) | Self::ConnectionFull(_) | Self::RelayFull(_) => Some(RETRY_LATER),
+            Self::ExecServerFull(_) | Self::ConnectionFull(_) | Self::AddressFull(_) | Self::RelayFull(_) => {
+                Some(RETRY_LATER)
+            }
             Self::ExecServerBusy | Self::AddressBusy | Self::NotReading => Some(RETRY_SOON),
             _ => None,
         }

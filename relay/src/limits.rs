@@ -53,6 +53,9 @@ pub const REGISTER_MESSAGE_BYTES: usize = 1024;
 /// that finds it full is refused: the exec-server does not read.
 pub const REGISTER_QUEUE: usize = MAX_SESSIONS as usize + 8;
 
+/// Characters that are shown of what a peer says. Protects logs and whoever reads a refusal.
+pub const SHOWN_CHARS: usize = 256;
+
 /// Idle time after which HTTP/2 asks whether the peer is still there.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 
@@ -78,10 +81,15 @@ pub struct Limits {
     pub connections: usize,
     /// Registered exec-servers, some 2 KiB each beside their connection.
     pub registrations: usize,
+    /// Registered exec-servers of one address (IPv6: one /64). Protects the others: anyone may register a key of its own.
+    pub registrations_per_address: usize,
     /// `Register` streams of one address that have not proved a key yet. Protects against half-open registrations.
     pub unproved_per_address: usize,
     /// Sessions of the whole relay, dials waiting included: 45 KiB each when idle, 6 MiB each at worst (see above).
     pub sessions: usize,
+    /// Sessions that one address (IPv6: one /64) has dialled, dials waiting included. Protects the others: anyone may register an
+    /// exec-server and dial it. Half of the relay, because whole companies share an address.
+    pub sessions_per_address: usize,
     /// Sessions to one exec-server, dials waiting included. Protects it, and the other exec-servers of this relay.
     pub sessions_per_exec_server: usize,
     /// Sessions on one connection. Their stream windows fill its connection window, so that none can stall another.
@@ -103,8 +111,10 @@ impl Default for Limits {
         Self {
             connections: 16_384,
             registrations: 4_096,
+            registrations_per_address: 1_024,
             unproved_per_address: 32,
             sessions: 8_192,
+            sessions_per_address: 4_096,
             sessions_per_exec_server: MAX_SESSIONS as usize,
             sessions_per_connection: MAX_SESSIONS as usize,
             pending_per_exec_server: 32,

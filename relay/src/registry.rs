@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use crate::register::Registration;
 use crate::session::Session;
-use crate::slots::Slots;
+use crate::slots::{Slot, Slots};
 use crate::splice::{End, Outgoing};
 use crate::{Config, Limits, Metrics};
 
@@ -25,6 +25,10 @@ pub(crate) struct Registry {
     pub(crate) metrics: Arc<Metrics>,
     /// Per address: `Register` streams without a proof.
     pub(crate) unproved: Slots<IpAddr>,
+    /// Per address: registrations.
+    pub(crate) registered_from: Slots<IpAddr>,
+    /// Per address: sessions, by the side that dialled.
+    pub(crate) sessions_from: Slots<IpAddr>,
     /// All sessions.
     pub(crate) sessions_total: Slots<()>,
     /// Sessions per exec-server; by id, so that a new registration inherits what the last one left open.
@@ -45,6 +49,8 @@ enum Entry {
 /// A `Dial` that waits for its `Accept`.
 pub(crate) struct Pending {
     pub(crate) accept_token: [u8; 32],
+    /// Its place at the exec-server.
+    pub(crate) place: Slot<ExecServerId>,
     pub(crate) session: Arc<Session>,
     /// The request body of the `Dial`; Noise message 1 waits in it.
     pub(crate) body: Body,
@@ -72,6 +78,8 @@ impl Registry {
             authorities: config.authorities,
             metrics: Arc::default(),
             unproved: Slots::new(limits.unproved_per_address),
+            registered_from: Slots::new(limits.registrations_per_address),
+            sessions_from: Slots::new(limits.sessions_per_address),
             sessions_total: Slots::new(limits.sessions),
             sessions_of: Slots::new(limits.sessions_per_exec_server),
             pending_for: Slots::new(limits.pending_per_exec_server),

@@ -1,6 +1,8 @@
 //! One session: two queues, the places it takes, and its end. Both pumps and both response bodies share it; when the last
-//! of them is gone, so is the session, whatever the reason.
+//! of them is gone, so is the session, whatever the reason. The exec-server's places come back before that, with its own two
+//! halves: a client that stops reading keeps its own places taken, not the exec-server's.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -18,21 +20,24 @@ pub(crate) struct Session {
     registry: Arc<Registry>,
     queues: [Queue; 2],
     bytes: [AtomicU64; 2],
-    opened: OnceLock<Opened>,
-    _slots: Slots,
+    opened: OnceLock<Instant>,
+    _slots: ClientSlots,
 }
 
 /// The places a session takes from its `Dial` to its end.
 #[expect(dead_code, reason = "held for their Drop")]
-pub(crate) struct Slots {
+pub(crate) struct ClientSlots {
     pub(crate) total: Slot<()>,
-    pub(crate) exec_server: Slot<ExecServerId>,
-    pub(crate) dial_connection: Slot<()>,
+    pub(crate) connection: Slot<()>,
+    pub(crate) address: Slot<IpAddr>,
 }
 
-struct Opened {
-    at: Instant,
-    _accept_connection: Slot<()>,
+/// The places at the exec-server, from `Accept` until both halves of its stream are gone: held by the pump that reads them
+/// and the response body that feeds them.
+#[expect(dead_code, reason = "held for their Drop")]
+pub(crate) struct ServerSlots {
+    pub(crate) exec_server: Slot<ExecServerId>,
+    pub(crate) connection: Slot<()>,
 }
 
 impl Session {
@@ -40,7 +45,7 @@ impl Session {
         id: SessionId,
         exec_server: ExecServerId,
         registry: Arc<Registry>,
-        slots: Slots,
+        slots: ClientSlots,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -62,12 +67,8 @@ impl Session {
     }
 
     /// The exec-server has accepted.
-    pub(crate) fn open(&self, accept_connection: Slot<()>) {
-        let opened = Opened {
-            at: Instant::now(),
-            _accept_connection: accept_connection,
-        };
-        if self.opened.set(opened).is_ok() {
+    pub(crate) fn open(&self) {
+        if self.opened.set(Instant::now()).is_ok() {
             self.registry.metrics.session_opened();
             tracing::info!(session = %self.id, exec_server = %self.exec_server, "session opened");
         }
@@ -101,7 +102,7 @@ impl Drop for Session {
                 exec_server = %self.exec_server,
                 to_exec_server_bytes = bytes(Direction::ToExecServer),
                 to_client_bytes = bytes(Direction::ToClient),
-                duration_ms = opened.at.elapsed().as_millis() as u64,
+                duration_ms = opened.elapsed().as_millis() as u64,
                 "session closed"
             );
         }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// How much of a peer's text is shown.
-const SHOWN_CHARS: usize = 256;
+use crate::limits::SHOWN_CHARS;
 
 /// Shows at most 256 characters; control characters (terminal escapes, forged log lines) become `·`.
 pub(crate) struct Clean<'a>(pub(crate) &'a str);

@@ -1,5 +1,6 @@
 //! What crosses crates: support for end-to-end tests and benchmarks.
 //!
+//! * [`amount`]: how much a test does, and from which seed;
 //! * [`collector`]: an OTLP receiver that keeps spans, for tests;
 //! * [`sink`]: an OTLP receiver that counts and drops them, for benchmarks;
 //! * [`process`]: the parts of a run as processes of their own, and what they use of the machine;
@@ -12,6 +13,7 @@
 //! * [`bench`]: what the benchmarks share beyond that;
 //! * [`limits`]: how long anything here waits.
 
+pub mod amount;
 pub mod bench;
 pub mod collector;
 pub mod floor;

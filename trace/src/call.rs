@@ -9,12 +9,10 @@ use std::time::Instant;
 
 use opentelemetry::SpanId;
 
+use crate::limits::HANDLER_STAGES_MAX;
 use crate::record::{Anchor, StageRecord};
 use crate::stage::{self, StageId, transport};
 use crate::w3c::TraceContext;
-
-/// Stages a handler may add to one call; more are dropped. Protects `Trailers` and memory from a handler in a loop.
-const MAX_HANDLER_STAGES: usize = 32;
 
 /// One call, as its handler sees it.
 #[derive(Debug)]
@@ -84,7 +82,7 @@ impl ServerCall {
             return;
         }
         let mut stages = self.stages.lock().unwrap_or_else(PoisonError::into_inner);
-        if stages.len() < MAX_HANDLER_STAGES {
+        if stages.len() < HANDLER_STAGES_MAX {
             stages.push(StageRecord::between(&self.anchor, stage, start, end));
         }
     }

@@ -15,8 +15,7 @@ pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 
-/// Samples kept. Old ones must go: clocks drift and are stepped.
-const WINDOW: usize = 8;
+use crate::limits::CLOCK_SAMPLES;
 
 /// Estimated peer clock minus own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +65,7 @@ impl Estimator {
     /// Takes one exchange in. Impossible stamps are ignored.
     pub fn add(&mut self, sample: Sample) {
         if let Some(estimate) = sample.estimate() {
-            if self.window.len() == WINDOW {
+            if self.window.len() == CLOCK_SAMPLES {
                 self.window.pop_front();
             }
             self.window.push_back(estimate);
@@ -110,7 +109,7 @@ mod tests {
             t2: 10,
             t3: 20,
         });
-        for _ in 0..WINDOW - 1 {
+        for _ in 0..CLOCK_SAMPLES - 1 {
             clock.add(Sample {
                 t0: 0,
                 t1: 500,

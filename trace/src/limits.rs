@@ -63,6 +63,18 @@ pub const EXPORT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of a trace file that is read: it is read whole, and parsed costs several times its size.
 pub const TRACE_FILE_MAX: u64 = 64 * 1024 * 1024;
 
+/// Parents followed from a stage of a trace file to its call: more than the tables are deep. A file may hold a cycle.
+pub const TRACE_FILE_DEPTH_MAX: usize = 8;
+
+/// Stages a handler may add to one call; more are dropped. Protects `Trailers` and memory from a handler in a loop.
+pub const HANDLER_STAGES_MAX: usize = 32;
+
+/// Clock samples kept of one session. Old ones must go: clocks drift and are stepped.
+pub const CLOCK_SAMPLES: usize = 8;
+
+/// Records that a collecting sink keeps; further ones are dropped. Protects a long-running tool from itself.
+pub const COLLECTED_MAX: usize = 65_536;
+
 /// Calls read from one trace file.
 pub const TRACE_FILE_CALLS_MAX: usize = 65_536;
 

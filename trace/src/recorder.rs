@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::limits::COLLECTED_MAX;
 use crate::record::CallRecord;
 
 /// Takes finished records. Called on the data path's thread: must neither block nor wait.
@@ -58,9 +59,6 @@ pub struct Collected {
 }
 
 impl Collected {
-    /// Records kept; further ones are dropped. Protects a long-running tool from itself.
-    pub const MAX: usize = 65_536;
-
     /// Takes out what has been collected.
     pub fn take(&self) -> Vec<CallRecord> {
         std::mem::take(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
@@ -70,7 +68,7 @@ impl Collected {
 impl Sink for Collected {
     fn record(&self, record: CallRecord) {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
-        if records.len() < Self::MAX {
+        if records.len() < COLLECTED_MAX {
             records.push(record);
         }
     }

@@ -16,13 +16,10 @@ pub(crate) mod outer;
 pub(crate) mod register;
 pub(crate) mod stream;
 
-/// Characters of unauthenticated text that are shown.
-const HINT_MAX: usize = 200;
-
 /// Text from a relay or the system, fit to be shown: no control characters, and not endless.
 pub(crate) fn hint(text: &str) -> String {
     baton_trace::text::printable(text)
         .chars()
-        .take(HINT_MAX)
+        .take(crate::limits::HINT_CHARS)
         .collect()
 }

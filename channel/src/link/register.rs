@@ -10,9 +10,7 @@ use tonic::{Code, Status, Streaming};
 use super::endpoint::{RelayError, RelayUrl};
 use super::hint;
 use crate::key::ServerKeys;
-
-/// Messages to the relay waiting to be sent. A registration sends a proof and answers probes one at a time.
-const OUTBOX: usize = 4;
+use crate::limits;
 
 /// Why an exec-server is not registered. Reasons spoken by the relay are unauthenticated hints.
 #[derive(Debug, thiserror::Error)]
@@ -76,7 +74,7 @@ impl Registration {
 
     async fn register(url: &RelayUrl, keys: &ServerKeys) -> Result<Self, RegisterError> {
         let mut relay = RelayClient::new(url.connect().await?);
-        let (outbox, requests) = mpsc::channel(OUTBOX);
+        let (outbox, requests) = mpsc::channel(limits::REGISTER_OUTBOX);
         let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
         let answers = relay
             .register(requests)

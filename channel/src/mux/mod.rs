@@ -112,6 +112,18 @@ pub enum MuxError {
     Silent,
 }
 
+impl MuxError {
+    /// The reason that the peer is told, and in what; none for a peer that is not there.
+    fn last_word(&self) -> Option<(go_away::Reason, String)> {
+        match self {
+            Self::Protocol(what) => Some((go_away::Reason::ProtocolError, (*what).into())),
+            Self::Frame(error) => Some((go_away::Reason::ProtocolError, format!("a frame: {error}"))),
+            Self::Limit(what) => Some((go_away::Reason::LimitExceeded, (*what).into())),
+            Self::Silent => None,
+        }
+    }
+}
+
 /// A stream could not be opened, or is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StreamError {
@@ -148,6 +160,10 @@ pub struct Mux {
     clock: Estimator,
     liveness: Liveness,
     going_away: bool,
+    /// What the peer said when it went away. Authenticated, but the peer's own words.
+    goodbye: String,
+    /// This end has given up on the peer: nothing leaves any more but a waiting `GoAway`.
+    gave_up: bool,
 }
 
 /// Session control, sent before anything else. Every queue is bounded.
@@ -193,6 +209,8 @@ impl Mux {
                 outstanding: None,
             },
             going_away: false,
+            goodbye: String::new(),
+            gave_up: false,
         }
     }
 
@@ -348,6 +366,9 @@ impl Mux {
 
     /// Whether [`transmit`](Self::transmit) would have something to send.
     pub fn wants_transmit(&self) -> bool {
+        if self.gave_up {
+            return self.control.go_away.is_some();
+        }
         !self.control.is_empty() || !self.schedule.is_empty()
     }
 
@@ -359,6 +380,27 @@ impl Mux {
     /// Whether the peer has said it takes no further stream.
     pub fn is_going_away(&self) -> bool {
         self.going_away
+    }
+
+    /// What the peer said when it went away: fit to be shown, but nothing more than its word.
+    pub fn goodbye(&self) -> &str {
+        &self.goodbye
+    }
+
+    /// Whether [`give_up`](Self::give_up) was the last word.
+    pub fn has_given_up(&self) -> bool {
+        self.gave_up
+    }
+
+    /// Ends the session for what the peer did: the next message is a `GoAway` that says so, and nothing follows it.
+    /// `false`: there is nobody to tell.
+    pub fn give_up(&mut self, error: &MuxError) -> bool {
+        let Some((reason, what)) = error.last_word() else {
+            return false;
+        };
+        self.go_away(reason, &what);
+        self.gave_up = true;
+        true
     }
 
     /// Tells the peer that this end takes no further stream.

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use baton_proto::channel::{GoAway, Head, Ping, Pong, Trailers, go_away};
-use baton_proto::limits::{HEAD_MAX, MAX_STREAMS, TIMINGS_MAX};
+use baton_proto::limits::{HEAD_MAX, MAX_STREAMS, METADATA_ENTRIES_MAX, TIMINGS_MAX};
 use baton_trace::clock::Sample;
 use baton_trace::record::Anchor;
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use super::frame::{self, Frame, FrameError, Kind, StreamId};
 use super::stream::{ReceivedStamps, Stream};
 use super::{Event, Mux, MuxError, RelayStamp, Role, code, deadline};
 use crate::limits;
+use crate::link::hint;
 
 impl Mux {
     /// Takes in one decrypted message. `received` is when the link had it, `now` when it was decrypted.
@@ -55,6 +56,9 @@ impl Mux {
             return Err(FrameError::Body("Head").into());
         }
         let head = Head::decode(frame.body).map_err(|_| FrameError::Body("Head"))?;
+        if head.metadata.len() > METADATA_ENTRIES_MAX {
+            return Err(MuxError::Limit("metadata entries"));
+        }
         let id = frame.stream;
         if self.role == Role::Server {
             if id < self.next_id {
@@ -133,6 +137,9 @@ impl Mux {
             return Err(FrameError::Body("Trailers").into());
         }
         let mut trailers = Trailers::decode(frame.body).map_err(|_| FrameError::Body("Trailers"))?;
+        if trailers.metadata.len() > METADATA_ENTRIES_MAX {
+            return Err(MuxError::Limit("metadata entries"));
+        }
         let id = frame.stream;
         let Some(stream) = self.receiving(id)? else {
             return Ok(());
@@ -228,6 +235,7 @@ impl Mux {
     fn on_go_away(&mut self, frame: Frame) -> Result<(), MuxError> {
         let go_away = GoAway::decode(frame.body).map_err(|_| FrameError::Body("GoAway"))?;
         self.going_away = true;
+        self.goodbye = hint(&go_away.detail);
         let reason = go_away::Reason::try_from(go_away.reason).unwrap_or(go_away::Reason::Unspecified);
         self.events.push_back(Event::GoAway(reason));
         Ok(())

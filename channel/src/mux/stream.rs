@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use baton_proto::channel::{Head, Metadata, Trailers};
-use baton_proto::limits::{HEAD_MAX, STREAM_WINDOW};
+use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, STREAM_WINDOW};
 use baton_trace::record::{Anchor, StageRecord};
 use bytes::Bytes;
 use prost::Message;
@@ -111,7 +111,7 @@ pub(super) enum Item {
 
 impl Item {
     pub(super) fn head(head: &Head) -> Result<Self, StreamError> {
-        if head.encoded_len() > HEAD_MAX {
+        if head.encoded_len() > HEAD_MAX || head.metadata.len() > METADATA_ENTRIES_MAX {
             return Err(StreamError::HeadTooLarge);
         }
         Ok(Self::Head(head.encode_to_vec().into()))

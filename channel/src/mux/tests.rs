@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use baton_proto::limits::{NOISE_PLAINTEXT_MAX, STREAM_WINDOW};
+use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
 use baton_trace::record::Anchor;
 use proptest::prelude::*;
+use prost::Message;
 
 use super::*;
 
@@ -418,59 +419,296 @@ fn after_going_away_no_stream_is_opened() {
     );
 }
 
-/// Each is a message no honest peer sends, and the error it ends the session with.
+/// A frame by hand.
+fn raw(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![kind, flags];
+    out.extend_from_slice(&(body.len() as u16).to_be_bytes());
+    out.extend_from_slice(&stream.to_be_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+/// Feeds frames, each a message, to the end of this role of a session with one open stream. The error that ends it is told
+/// to the other end as `reason`, in one message after which nothing comes.
+fn assert_refused(to: Role, reason: go_away::Reason, name: &str, messages: Vec<Vec<u8>>) {
+    let mut pair = Pair::new();
+    assert_eq!(pair.open(), 1);
+    pair.settle();
+    let now = pair.now;
+    let (mut refusing, mut refused) = match to {
+        Role::Server => (pair.server, pair.client),
+        Role::Client => (pair.client, pair.server),
+    };
+    let error = messages
+        .into_iter()
+        .find_map(|message| {
+            refusing
+                .handle(now, now.instant, RelayStamp::default(), message.into())
+                .err()
+        })
+        .unwrap_or_else(|| panic!("{name}: taken"));
+    assert!(refusing.give_up(&error), "{name}");
+    assert!(refusing.wants_transmit());
+    let told = message(&mut refusing, now).unwrap();
+    refusing.reset(1, code::CANCELLED);
+    assert!(
+        !refusing.wants_transmit() && message(&mut refusing, now).is_none(),
+        "{name}"
+    );
+    refused
+        .handle(now, now.instant, RelayStamp::default(), told)
+        .unwrap();
+    assert!(events(&mut refused).contains(&Event::GoAway(reason)), "{name}");
+    assert!(
+        error
+            .to_string()
+            .contains(refused.goodbye().trim_start_matches("a frame: "))
+    );
+}
+
+/// Each is a message no honest peer sends; it ends the session.
 #[test]
-fn what_a_peer_may_not_send_ends_the_session() {
-    fn raw(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
-        let mut out = vec![kind, flags];
-        out.extend_from_slice(&(body.len() as u16).to_be_bytes());
-        out.extend_from_slice(&stream.to_be_bytes());
-        out.extend_from_slice(body);
-        out
-    }
+fn what_a_peer_may_not_send_ends_the_session_and_it_is_told_why() {
+    use Role::{Client, Server};
+    use go_away::Reason::{LimitExceeded, ProtocolError};
+
+    let head = Head::default().encode_to_vec();
+    let entries = vec![Metadata::default(); METADATA_ENTRIES_MAX + 1];
+    let many_entries = Head {
+        metadata: entries.clone(),
+        ..Head::default()
+    };
+    let many_trailers = Trailers {
+        metadata: entries,
+        ..Trailers::default()
+    };
     let over_window: Vec<Vec<u8>> = (0..=STREAM_WINDOW / 32_768)
         .map(|_| raw(2, 0, 1, &[0; 32_768]))
         .collect();
-    let cases: Vec<(&str, Vec<Vec<u8>>)> = vec![
-        ("truncated header", vec![vec![2, 0, 0]]),
-        ("truncated body", vec![vec![2, 0, 0, 9, 0, 0, 0, 1, 7]]),
-        ("unknown type", vec![raw(200, 0, 1, b"")]),
-        ("undefined flag", vec![raw(2, 0x80, 1, b"")]),
-        ("session frame on a stream", vec![raw(6, 0, 1, b"")]),
-        ("stream frame on the session", vec![raw(2, 0, 0, b"")]),
-        ("head that is no protobuf", vec![raw(1, 0, 9, &[0xff; 8])]),
-        ("head used twice", vec![raw(1, 0, 1, b"")]),
-        ("data on an unopened stream", vec![raw(2, 0, 9, b"x")]),
-        ("data beyond its credit", over_window),
+    let empty_data = |before: Vec<Vec<u8>>| {
+        let flood = (0..=limits::MAX_EMPTY_DATA).map(|_| raw(2, 0, 1, b""));
+        before.into_iter().chain(flood).collect()
+    };
+    let pings: Vec<Vec<u8>> = (0..=limits::MAX_PONGS).map(|_| raw(6, 0, 0, b"")).collect();
+    let streams: Vec<Vec<u8>> = (2..)
+        .take(MAX_STREAMS + limits::MAX_RESETS)
+        .map(|id| raw(1, 0, id, b""))
+        .collect();
+    let cases: Vec<(Role, go_away::Reason, &str, Vec<Vec<u8>>)> = vec![
+        (Server, ProtocolError, "truncated header", vec![vec![2, 0, 0]]),
         (
-            "empty data frames",
-            (0..=limits::MAX_EMPTY_DATA).map(|_| raw(2, 0, 1, b"")).collect(),
+            Server,
+            ProtocolError,
+            "truncated body",
+            vec![vec![2, 0, 0, 9, 0, 0, 0, 1, 7]],
         ),
-        ("data after its end", vec![raw(2, 1, 1, b""), raw(2, 0, 1, b"x")]),
-        ("trailers on a request", vec![raw(3, 0, 1, b"")]),
-        ("reset of an unopened stream", vec![raw(4, 0, 9, &[0; 4])]),
-        ("short reset", vec![raw(4, 0, 1, &[0; 3])]),
+        (Server, ProtocolError, "unknown type", vec![raw(200, 0, 1, b"")]),
         (
+            Server,
+            ProtocolError,
+            "undefined flag",
+            vec![raw(2, 0x80, 1, b"")],
+        ),
+        (
+            Server,
+            ProtocolError,
+            "flag of another type",
+            vec![raw(1, 1, 2, &head)],
+        ),
+        (
+            Server,
+            ProtocolError,
+            "session frame on a stream",
+            vec![raw(6, 0, 1, b"")],
+        ),
+        (
+            Server,
+            ProtocolError,
+            "stream frame on the session",
+            vec![raw(2, 0, 0, b"")],
+        ),
+        (
+            Server,
+            ProtocolError,
+            "head that is no protobuf",
+            vec![raw(1, 0, 9, &[0xff; 8])],
+        ),
+        (
+            Server,
+            ProtocolError,
+            "head beyond its length",
+            vec![raw(1, 0, 9, &[0x20; HEAD_MAX + 1])],
+        ),
+        (
+            Server,
+            LimitExceeded,
+            "head of endless entries",
+            vec![raw(1, 0, 9, &many_entries.encode_to_vec())],
+        ),
+        (Server, ProtocolError, "head used twice", vec![raw(1, 0, 1, b"")]),
+        (
+            Server,
+            LimitExceeded,
+            "streams without end, nothing read",
+            streams,
+        ),
+        (
+            Server,
+            ProtocolError,
+            "data on an unopened stream",
+            vec![raw(2, 0, 9, b"x")],
+        ),
+        (Server, LimitExceeded, "data beyond its credit", over_window),
+        (Server, LimitExceeded, "empty data frames", empty_data(vec![])),
+        (
+            Server,
+            ProtocolError,
+            "data after its end",
+            vec![raw(2, 1, 1, b""), raw(2, 0, 1, b"x")],
+        ),
+        (
+            Server,
+            ProtocolError,
+            "trailers on a request",
+            vec![raw(3, 0, 1, b"")],
+        ),
+        (
+            Server,
+            ProtocolError,
+            "reset of an unopened stream",
+            vec![raw(4, 0, 9, &[0; 4])],
+        ),
+        (Server, ProtocolError, "short reset", vec![raw(4, 0, 1, &[0; 3])]),
+        (
+            Server,
+            ProtocolError,
+            "credit for an unopened stream",
+            vec![raw(5, 0, 9, &[0; 4])],
+        ),
+        (
+            Server,
+            LimitExceeded,
             "credit beyond the window",
+            vec![raw(5, 0, 1, &1u32.to_be_bytes())],
+        ),
+        (
+            Server,
+            LimitExceeded,
+            "credit that overflows",
             vec![raw(5, 0, 1, &u32::MAX.to_be_bytes())],
         ),
-        ("pong for no ping", vec![raw(7, 0, 0, b"")]),
+        (Server, ProtocolError, "pong for no ping", vec![raw(7, 0, 0, b"")]),
+        (Server, LimitExceeded, "ping flood", pings.clone()),
         (
-            "ping flood",
-            (0..=limits::MAX_PONGS).map(|_| raw(6, 0, 0, b"")).collect(),
+            Server,
+            ProtocolError,
+            "goodbye that is no protobuf",
+            vec![raw(8, 0, 0, &[0xff; 8])],
         ),
+        (
+            Client,
+            ProtocolError,
+            "head that nobody asked for",
+            vec![raw(1, 0, 2, &head)],
+        ),
+        (
+            Client,
+            ProtocolError,
+            "data before head",
+            vec![raw(2, 0, 1, b"x")],
+        ),
+        (
+            Client,
+            ProtocolError,
+            "trailers before head",
+            vec![raw(3, 0, 1, b"")],
+        ),
+        (
+            Client,
+            ProtocolError,
+            "second head",
+            vec![raw(1, 0, 1, b""), raw(1, 0, 1, b"")],
+        ),
+        (
+            Client,
+            ProtocolError,
+            "answer that ends with data",
+            vec![raw(1, 0, 1, b""), raw(2, 1, 1, b"")],
+        ),
+        (
+            Client,
+            ProtocolError,
+            "second trailers",
+            vec![raw(1, 0, 1, b""), raw(3, 0, 1, b""), raw(3, 0, 1, b"")],
+        ),
+        (
+            Client,
+            ProtocolError,
+            "trailers beyond their length",
+            vec![
+                raw(1, 0, 1, b""),
+                raw(3, 0, 1, &[0x20; HEAD_MAX + TIMINGS_MAX + 1]),
+            ],
+        ),
+        (
+            Client,
+            LimitExceeded,
+            "trailers of endless entries",
+            vec![raw(1, 0, 1, b""), raw(3, 0, 1, &many_trailers.encode_to_vec())],
+        ),
+        (
+            Client,
+            LimitExceeded,
+            "empty data frames of an answer",
+            empty_data(vec![raw(1, 0, 1, b"")]),
+        ),
+        (Client, LimitExceeded, "ping flood of a server", pings),
     ];
-    for (name, messages) in cases {
-        let mut pair = Pair::new();
-        assert_eq!(pair.exchange(), 1);
-        let now = pair.now;
-        let mut feed = |message: Vec<u8>| {
-            pair.server
-                .handle(now, now.instant, RelayStamp::default(), message.into())
-        };
-        let failed = messages.into_iter().any(|message| feed(message).is_err());
-        assert!(failed, "{name}");
+    for (to, reason, name, messages) in cases {
+        assert_refused(to, reason, name, messages);
     }
+}
+
+#[test]
+fn a_call_with_more_entries_than_a_head_may_have_is_refused_here() {
+    let mut pair = Pair::new();
+    let head = |entries: usize| Head {
+        metadata: vec![Metadata::default(); entries],
+        ..head()
+    };
+    let mut open = |entries| pair.client.open(pair.now.instant, &head(entries), None);
+    assert_eq!(open(METADATA_ENTRIES_MAX + 1), Err(StreamError::HeadTooLarge));
+    let id = open(METADATA_ENTRIES_MAX).unwrap();
+    pair.settle();
+    assert!(pair.server.take_head(id).is_some());
+    // A handler's trailers lose entries from their end, never the status.
+    let mut metadata = vec![Metadata::default(); METADATA_ENTRIES_MAX];
+    metadata.push(Metadata {
+        key: "grpc-status".into(),
+        value: "0".into(),
+    });
+    pair.server.send_head(id, &Head::default()).unwrap();
+    pair.server.send_trailers(id, metadata, None).unwrap();
+    pair.settle();
+    let Received::Trailers(trailers) = pair.client.receive(id) else {
+        panic!("no trailers")
+    };
+    assert_eq!(trailers.metadata.len(), METADATA_ENTRIES_MAX);
+    assert_eq!(trailers.metadata.last().unwrap().key, "grpc-status");
+}
+
+#[test]
+fn a_goodbye_cannot_steer_a_terminal_or_be_endless() {
+    let mut pair = Pair::new();
+    pair.server
+        .go_away(go_away::Reason::ProtocolError, &"\u{1b}[2J".repeat(1_000));
+    pair.settle();
+    let said = pair.client.goodbye();
+    assert!(
+        said.contains("[2J") && said.chars().count() <= limits::HINT_CHARS,
+        "{said}"
+    );
+    assert!(!said.chars().any(char::is_control), "{said:?}");
 }
 
 proptest! {

@@ -1,7 +1,7 @@
 //! Building the next message: session control, then the streams by [`super::schedule`].
 
 use baton_proto::channel::{StageTiming, Timings, Trailers};
-use baton_proto::limits::{HEAD_MAX, NOISE_PLAINTEXT_MAX, TIMINGS_MAX};
+use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, TIMINGS_MAX};
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::stage::transport::{TERMINAL_QUEUE, TERMINAL_SEAL};
 use bytes::{Buf, Bytes};
@@ -30,6 +30,10 @@ impl Mux {
     pub fn transmit(&mut self, now: Anchor, out: &mut Vec<u8>) -> bool {
         out.clear();
         self.message += 1;
+        if self.gave_up {
+            self.transmit_go_away(out);
+            return !out.is_empty();
+        }
         self.transmit_control(now, out);
         let mut later = Vec::new();
         while NOISE_PLAINTEXT_MAX - out.len() > HEADER_LEN {
@@ -102,6 +106,10 @@ impl Mux {
                 out.extend_from_slice(&grant.to_be_bytes());
             }
         }
+        self.transmit_go_away(out);
+    }
+
+    fn transmit_go_away(&mut self, out: &mut Vec<u8>) {
         if let Some(go_away) = self.control.go_away.take() {
             put_message(out, Kind::GoAway, &go_away);
         }
@@ -196,7 +204,7 @@ fn put_message(out: &mut Vec<u8>, kind: Kind, message: &impl Message) {
 
 /// Writes trailers, leaving out what does not fit the limit: metadata entries from the end, never the status.
 fn put_trailers(out: &mut Vec<u8>, id: StreamId, mut trailers: Trailers) {
-    while trailers.encoded_len() > HEAD_MAX {
+    while trailers.encoded_len() > HEAD_MAX || trailers.metadata.len() > METADATA_ENTRIES_MAX {
         match trailers
             .metadata
             .iter()

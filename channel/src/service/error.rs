@@ -43,6 +43,15 @@ pub enum SessionError {
     /// The peer said goodbye.
     #[error("the other end closed the session ({})", .0.as_str_name())]
     GoAway(go_away::Reason),
+    /// The peer says that this end broke the protocol or a limit, and has ended the session. A bug of either end, or two that
+    /// do not fit together.
+    #[error("the other end gave up on this one ({}): it says \"{said}\"; if both are of one version, report it", .reason.as_str_name())]
+    Rejected {
+        /// `ProtocolError` or `LimitExceeded`.
+        reason: go_away::Reason,
+        /// In the peer's words, without what steers a terminal.
+        said: String,
+    },
     /// This end did.
     #[error("the session was closed")]
     Closed,
@@ -53,9 +62,11 @@ impl SessionError {
     pub(crate) fn into_status(self) -> Status {
         let code = match self {
             Self::NotAllowed | Self::Revoked => Code::PermissionDenied,
-            Self::Mux(_) | Self::Outer(_) | Self::Rekey(_) | Self::Transport(TransportError::Decrypt) => {
-                Code::Internal
-            }
+            Self::Mux(_)
+            | Self::Rejected { .. }
+            | Self::Outer(_)
+            | Self::Rekey(_)
+            | Self::Transport(TransportError::Decrypt) => Code::Internal,
             _ => Code::Unavailable,
         };
         let mut status = Status::new(code, self.to_string());

@@ -47,13 +47,17 @@ impl Established {
 
     /// Whether [`transmit`](Self::transmit) may have something to send.
     pub(super) fn wants_transmit(&self) -> bool {
-        self.session.wants_control() || self.mux.wants_transmit()
+        self.session.wants_control() && !self.mux.has_given_up() || self.mux.wants_transmit()
     }
 
     /// Writes the plaintext of the next message (`plaintext` is cleared first); `false`: there is none. The caller
     /// calls [`seal`](Self::seal) and then [`sealed`](Self::sealed).
     pub(super) fn transmit(&mut self, now: Anchor, plaintext: &mut Vec<u8>) -> bool {
-        let control = self.session.control();
+        // After the last word to a peer that broke the protocol nothing is sent, and no key renewed.
+        let control = match self.mux.has_given_up() {
+            true => None,
+            false => self.session.control(),
+        };
         self.is_control = control.is_some();
         match control {
             Some(control) => {

@@ -214,13 +214,18 @@ impl Shared {
         self.end(state, Ending::Flush(error));
     }
 
-    /// Ends the session for `error`; a client that has been taken off the allow-list is told.
+    /// Ends the session for `error`. A client that has been taken off the allow-list is told, and so is a peer that broke the
+    /// protocol or a limit, if it still reads; then nothing else that is queued leaves.
     fn fail(&self, state: &mut State, error: SessionError) {
         if error == SessionError::Revoked {
-            self.say_goodbye(state, go_away::Reason::NotAllowed, "", error);
-        } else {
-            self.end(state, Ending::Now(error));
+            return self.say_goodbye(state, go_away::Reason::NotAllowed, "", error);
         }
+        let is_told = match (&error, &mut state.established) {
+            (SessionError::Mux(error), Some(session)) => session.mux.give_up(error),
+            _ => false,
+        };
+        let ending = if is_told { Ending::Flush } else { Ending::Now };
+        self.end(state, ending(error));
     }
 
     /// The client's key is no longer on the allow-list: says so, and ends the session.
@@ -403,6 +408,14 @@ impl Shared {
                 }
                 Event::GoAway(go_away::Reason::AllowListUnusable) => {
                     self.end(state, Ending::Now(SessionError::AllowListUnusable))
+                }
+                Event::GoAway(reason @ (go_away::Reason::ProtocolError | go_away::Reason::LimitExceeded)) => {
+                    let said = state
+                        .established
+                        .as_ref()
+                        .map(|session| session.mux.goodbye().to_owned());
+                    let said = said.unwrap_or_default();
+                    self.end(state, Ending::Now(SessionError::Rejected { reason, said }));
                 }
                 // Open calls may still be answered; no new one is opened.
                 Event::GoAway(reason) => state.goodbye = Some(reason),

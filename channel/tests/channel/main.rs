@@ -5,6 +5,7 @@ mod calls;
 mod dependencies;
 mod ends;
 mod example;
+mod hostile;
 mod records;
 mod refusals;
 mod rekey;

@@ -12,6 +12,7 @@
 mod proof;
 mod registration;
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use crate::connection::Connection;
 use crate::limits::{REGISTER_MESSAGE_BYTES, REGISTER_QUEUE, RETRY_SOON};
 use crate::refusal::{self, Refusal};
 use crate::registry::{self, Registry, address_key};
+use crate::slots::Slot;
 use crate::text::Clean;
 
 /// The generated server's other half, for one request.
@@ -65,6 +67,8 @@ pub(crate) enum RegisterRefusal {
     Replaced,
     #[error("too many registrations from your address are under way; try again in a moment")]
     AddressBusy,
+    #[error("your address has all its {0} registrations at this relay; use another relay")]
+    AddressFull(usize),
     #[error("this relay has all its {0} registrations; use another relay")]
     Full(usize),
     #[error("the relay is shutting down; reconnect")]
@@ -222,15 +226,21 @@ impl Exchange {
     /// Takes the key's place, from a holder that does not answer if need be.
     async fn take_place(&self, registration: Registration) -> Result<Place, RegisterRefusal> {
         let registration = Arc::new(registration);
+        let limits = &self.registry.limits;
+        let slot = self
+            .registry
+            .registered_from
+            .take(address_key(self.connection.remote.ip()))
+            .ok_or(RegisterRefusal::AddressFull(limits.registrations_per_address))?;
         let mut dead: Option<Arc<Registration>> = None;
         loop {
             match self.registry.register(&registration, dead.as_ref()) {
                 registry::Registered::Done => break,
                 registry::Registered::Full => {
-                    return Err(RegisterRefusal::Full(self.registry.limits.registrations));
+                    return Err(RegisterRefusal::Full(limits.registrations));
                 }
                 registry::Registered::Taken(holder) => {
-                    if holder.answers(self.registry.limits.probe_timeout).await {
+                    if holder.answers(limits.probe_timeout).await {
                         return Err(RegisterRefusal::Taken(registration.id()));
                     }
                     dead = Some(holder);
@@ -244,6 +254,7 @@ impl Exchange {
         Ok(Place {
             registry: self.registry.clone(),
             registration,
+            _slot: slot,
         })
     }
 }
@@ -257,6 +268,7 @@ fn unreadable(status: &Status) -> Option<RegisterRefusal> {
 struct Place {
     registry: Arc<Registry>,
     registration: Arc<Registration>,
+    _slot: Slot<IpAddr>,
 }
 
 impl Drop for Place {
@@ -275,7 +287,7 @@ impl Refusal for RegisterRefusal {
             Self::Slow(_) => Code::DeadlineExceeded,
             Self::Taken(_) => Code::AlreadyExists,
             Self::Replaced => Code::Aborted,
-            Self::AddressBusy | Self::Full(_) => Code::ResourceExhausted,
+            Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) => Code::ResourceExhausted,
             Self::ShuttingDown => Code::Unavailable,
             Self::NoRandom => Code::Internal,
         }
@@ -286,7 +298,7 @@ impl Refusal for RegisterRefusal {
             Self::Proof(error) => error.counts_as(),
             Self::NotAProof | Self::Unreadable => Refused::Malformed,
             Self::Taken(_) | Self::Replaced => Refused::Taken,
-            Self::AddressBusy | Self::Full(_) => Refused::Limit,
+            Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) => Refused::Limit,
             Self::Slow(_) | Self::ShuttingDown | Self::NoRandom => Refused::NotAccepted,
         }
     }

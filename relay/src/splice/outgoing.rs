@@ -7,13 +7,14 @@ use http::HeaderMap;
 use http_body::Frame;
 
 use super::{Batch, Direction, End, Rope};
-use crate::session::Session;
+use crate::session::{ServerSlots, Session};
 
 /// Dropped before its end, it ends the session: the peer has reset its stream or is gone.
 pub(crate) struct Outgoing {
     session: Arc<Session>,
     direction: Direction,
     ended: bool,
+    _slots: Option<Arc<ServerSlots>>,
 }
 
 impl Outgoing {
@@ -22,7 +23,14 @@ impl Outgoing {
             session,
             direction,
             ended: false,
+            _slots: None,
         }
+    }
+
+    /// Keeps the exec-server's places taken for as long as it lives.
+    pub(crate) fn holding(mut self, slots: Arc<ServerSlots>) -> Self {
+        self._slots = Some(slots);
+        self
     }
 
     pub(crate) fn is_ended(&self) -> bool {

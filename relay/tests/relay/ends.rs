@@ -1,11 +1,14 @@
 //! However a side ends, the other learns it, and nothing is left behind.
 
+use std::time::Duration;
+
 use baton_proto::relay::Frame;
-use baton_relay::Snapshot;
+use baton_relay::{Limits, Snapshot};
 use bytes::Bytes;
+use tokio::time::timeout;
 use tonic::Code;
 
-use crate::support::{World, assert_status, encode};
+use crate::support::{Peer, World, assert_status, encode, new_session, soon};
 
 fn none_open(counted: &Snapshot) -> bool {
     counted.sessions_open == 0
@@ -118,4 +121,38 @@ async fn a_compressed_or_truncated_frame_resets_the_session() {
         "ended inside a frame",
     );
     world.relay.counts("the sessions' end", none_open).await;
+}
+
+#[tokio::test]
+async fn a_client_that_stops_reading_keeps_no_place_of_an_exec_server_that_has_left() {
+    let mut world = World::limited(Limits {
+        sessions_per_exec_server: 1,
+        sessions_per_connection: 1,
+        ..Limits::default()
+    })
+    .await;
+    // This one neither reads nor leaves: the relay keeps what it should read.
+    world.client = Peer::with_window(&world.relay, 0).await;
+    let (client, server) = world.session().await;
+    server.writer.send_noise(b"what an unlisted client is told").await;
+    world
+        .relay
+        .counts("the frame in the relay's hands", |s| s.to_client.frames == 1)
+        .await;
+    drop(server);
+    let other = Peer::connect(&world.relay).await;
+    let (dial, incoming) = soon("a place at the exec-server", async {
+        loop {
+            let dial = other.dial(world.exec_server.id, new_session());
+            if let Ok(incoming) = timeout(Duration::from_millis(50), world.exec_server.incoming()).await {
+                break (dial, incoming);
+            }
+            assert_eq!(dial.refused().await.code(), Code::ResourceExhausted);
+        }
+    })
+    .await;
+    let _server = world.accepting.accept(&incoming).answered().await;
+    let _client = dial.answered().await;
+    assert_eq!(world.relay.metrics.snapshot().sessions_open, 2);
+    drop(client);
 }

@@ -194,6 +194,13 @@ async fn dials_beyond_what_may_wait() {
         ),
         (
             Limits {
+                sessions_per_address: 1,
+                ..Limits::default()
+            },
+            "your address has all its 1 sessions",
+        ),
+        (
+            Limits {
                 sessions: 1,
                 ..Limits::default()
             },

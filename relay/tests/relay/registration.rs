@@ -149,15 +149,32 @@ async fn half_open_registrations_of_an_address_are_limited() {
 }
 
 #[tokio::test]
-async fn registrations_of_the_relay_are_limited() {
-    let relay = TestRelay::limited(Limits {
-        registrations: 1,
-        ..Limits::default()
-    })
-    .await;
-    let _first = ExecServer::register(&relay, 1).await;
-    let status = ExecServer::try_register(&relay, 2).await.err().unwrap();
-    assert_status(&status, Code::ResourceExhausted, "use another relay");
+async fn registrations_of_the_relay_and_of_an_address_are_limited_and_come_back() {
+    for (limits, says) in [
+        (
+            Limits {
+                registrations: 1,
+                ..Limits::default()
+            },
+            "this relay has all its 1 registrations",
+        ),
+        (
+            Limits {
+                registrations_per_address: 1,
+                ..Limits::default()
+            },
+            "your address has all its 1 registrations",
+        ),
+    ] {
+        let relay = TestRelay::limited(limits).await;
+        let first = ExecServer::register(&relay, 1).await;
+        let status = ExecServer::try_register(&relay, 2).await.err().unwrap();
+        assert_status(&status, Code::ResourceExhausted, says);
+        assert_status(&status, Code::ResourceExhausted, "use another relay");
+        drop(first);
+        relay.counts("a free place", |s| s.registrations == 0).await;
+        ExecServer::register(&relay, 2).await;
+    }
 }
 
 #[tokio::test]

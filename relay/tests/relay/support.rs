@@ -106,12 +106,17 @@ pub(crate) struct Peer {
 
 impl Peer {
     pub(crate) async fn connect(relay: &TestRelay) -> Self {
+        Self::with_window(relay, baton_proto::limits::OUTER_STREAM_WINDOW).await
+    }
+
+    /// One that takes this many bytes of a stream that nobody reads.
+    pub(crate) async fn with_window(relay: &TestRelay, window: u32) -> Self {
         let socket = TcpStream::connect(relay.addr).await.unwrap().into_std().unwrap();
         socket.set_nodelay(true).unwrap();
         let io = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
         let (send, connection) = http2::Builder::new(TokioExecutor::new())
             .timer(TokioTimer::new())
-            .initial_stream_window_size(baton_proto::limits::OUTER_STREAM_WINDOW)
+            .initial_stream_window_size(window)
             .initial_connection_window_size(baton_proto::limits::OUTER_CONNECTION_WINDOW)
             .max_frame_size(baton_proto::limits::OUTER_FRAME_SIZE)
             .handshake(TokioIo::new(io))

@@ -5,6 +5,7 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use baton_client::{Client, Command, Event, ExitStatus, RunError, StartFailure};
+use baton_tests::amount::amount;
 use baton_tests::load;
 use bytes::Bytes;
 use rand::rngs::StdRng;
@@ -15,14 +16,6 @@ use tokio::time::timeout;
 use crate::support::{Input, PATIENCE, Running, World, run};
 
 type Failure = Box<dyn Error + Send + Sync>;
-
-/// The amount for `cargo test`, or with `BATON_TEST_FULL=1` the amount that was promised. Says which.
-fn amount(of: &str, usual: u64, full: u64) -> u64 {
-    let is_full = std::env::var("BATON_TEST_FULL").is_ok_and(|value| value == "1");
-    let amount = if is_full { full } else { usual };
-    println!("{of}: {amount}");
-    amount
-}
 
 /// Runs a test with the client library on a runtime of its own, bounded in time.
 fn with_client<F: Future<Output = ()>>(test: impl FnOnce(Client) -> F) {

@@ -351,6 +351,7 @@ fn tell(notice: &Notice) -> String {
         Notice::Registered => "registered".into(),
         Notice::Retrying(error, wait) => format!("not registered, again in {wait:?}: {error}"),
         Notice::Refused(_) => "refused a client".into(),
+        Notice::AllowListUnusable(error) => format!("the allow-list is unusable: {error}"),
         Notice::AcceptFailed(reason) => format!("a session did not come about: {reason}"),
         Notice::SessionStarted(_) => "a session began".into(),
         Notice::SessionEnded(_, error) => format!("a session ended: {error}"),

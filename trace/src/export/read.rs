@@ -19,7 +19,9 @@ use opentelemetry_semantic_conventions::attribute::{
 
 use super::attribute;
 use crate::clock::Offset;
-use crate::limits::{RECORD_ATTRIBUTES_MAX, RECORD_STAGES_MAX, TRACE_FILE_CALLS_MAX, TRACE_FILE_MAX};
+use crate::limits::{
+    RECORD_ATTRIBUTES_MAX, RECORD_STAGES_MAX, TRACE_FILE_CALLS_MAX, TRACE_FILE_DEPTH_MAX, TRACE_FILE_MAX,
+};
 use crate::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use crate::report::tree;
 use crate::stage::{StageId, transport};
@@ -147,10 +149,8 @@ fn calls(spans: &[StageSpan]) -> Result<Vec<CallRecord>, ReadError> {
 
 /// The call that a stage belongs to: the nearest `call` above it, else the first span above it that is missing.
 fn envelope_of(span: &StageSpan, by_id: &HashMap<Position, &StageSpan>) -> Position {
-    /// Deeper than the tables are; a file may hold a cycle.
-    const MAX_DEPTH: usize = 8;
     let mut at = span;
-    for _ in 0..MAX_DEPTH {
+    for _ in 0..TRACE_FILE_DEPTH_MAX {
         if at.stage == transport::CALL {
             return at.position();
         }

@@ -7,7 +7,7 @@ use baton_channel::key::{Seed, ServerKeys, StaticKey};
 use baton_channel::mux::{Event, Mux, RelayStamp, Role, StreamId};
 use baton_channel::session::{Initiator, Responder, Transport, prologue};
 use baton_channel::ticket::Ticket;
-use baton_proto::channel::{Head, Metadata, ServerHello};
+use baton_proto::channel::{Head, Metadata, ServerHello, go_away};
 use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
 use baton_proto::relay::relay_client::RelayClient;
 use baton_proto::relay::{
@@ -15,7 +15,7 @@ use baton_proto::relay::{
 };
 use baton_proto::{PROTOCOL_VERSION, SessionId, header};
 use baton_trace::record::Anchor;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use prost::Message;
 use tokio::sync::mpsc;
@@ -45,12 +45,12 @@ impl RawEnd {
     }
 }
 
-async fn client(relay_url: &str) -> RelayClient<tonic::transport::Channel> {
+pub(crate) async fn client(relay_url: &str) -> RelayClient<tonic::transport::Channel> {
     let endpoint = tonic::transport::Endpoint::from_shared(relay_url.to_owned()).unwrap();
     RelayClient::new(within(endpoint.connect()).await.unwrap())
 }
 
-fn request<T>(message: T, headers: &[(&'static str, String)]) -> Request<T> {
+pub(crate) fn request<T>(message: T, headers: &[(&'static str, String)]) -> Request<T> {
     let mut request = Request::new(message);
     for (name, value) in headers {
         request.metadata_mut().insert(*name, value.parse().unwrap());
@@ -58,17 +58,21 @@ fn request<T>(message: T, headers: &[(&'static str, String)]) -> Request<T> {
     request
 }
 
-/// Dials and shakes hands, and says nothing more.
-pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> (RawEnd, Transport) {
-    let session = SessionId(*b"a session by han");
-    let prologue = prologue(ticket.exec_server, session);
-    let (initiator, message1) = Initiator::start(key, &ticket.noise_key, &prologue).unwrap();
-    let (send, frames) = mpsc::channel(4);
-    let headers = [
+pub(crate) fn dial_headers(ticket: &Ticket, session: SessionId) -> [(&'static str, String); 3] {
+    [
         (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
         (header::SESSION_ID, session.to_string()),
         (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
-    ];
+    ]
+}
+
+/// Dials and shakes hands, and says nothing more.
+pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> (RawEnd, Transport) {
+    let session = SessionId(rand::random());
+    let prologue = prologue(ticket.exec_server, session);
+    let (initiator, message1) = Initiator::start(key, &ticket.noise_key, &prologue).unwrap();
+    let (send, frames) = mpsc::channel(4);
+    let headers = dial_headers(ticket, session);
     let first = Frame {
         noise: message1,
         ..Frame::default()
@@ -88,7 +92,9 @@ pub(crate) struct RawServer {
     relay: RelayClient<tonic::transport::Channel>,
     keys: ServerKeys,
     registration: Streaming<RegisterResponse>,
-    _outbox: mpsc::Sender<RegisterRequest>,
+    /// Dropped, it ends the registration.
+    #[allow(dead_code, reason = "not every test says more on it")]
+    pub(crate) outbox: mpsc::Sender<RegisterRequest>,
 }
 
 impl RawServer {
@@ -101,7 +107,7 @@ impl RawServer {
             relay,
             keys,
             registration: registration.unwrap().into_inner(),
-            _outbox: outbox.clone(),
+            outbox: outbox.clone(),
         };
         let register_response::Kind::Challenge(challenge) = server.next().await else {
             panic!("the relay speaks first");
@@ -213,14 +219,46 @@ impl RawSession {
         plaintext
     }
 
+    /// Reads to the session's end, and tells what the other end said of it.
+    pub(crate) async fn goodbye(mut self) -> Option<(go_away::Reason, String)> {
+        let mut said = None;
+        let read = async {
+            while let Ok(Some(frame)) = self.end.receive.message().await {
+                let plaintext = self.transport.open(&frame.noise).unwrap().freeze();
+                let (now, stamp) = (Anchor::now(), RelayStamp::default());
+                self.mux.handle(now, now.instant, stamp, plaintext).unwrap();
+                while let Some(event) = self.mux.poll_event() {
+                    if let Event::GoAway(reason) = event {
+                        said = Some((reason, self.mux.goodbye().to_owned()));
+                    }
+                }
+            }
+        };
+        within(read).await;
+        said
+    }
+
     /// Takes in the next message.
-    async fn receive(&mut self) {
+    pub(crate) async fn receive(&mut self) {
         let message = self.end.next().await;
         let plaintext = self.transport.open(&message).unwrap().freeze();
         let stamp = RelayStamp::default();
         self.mux
             .handle(Anchor::now(), Instant::now(), stamp, plaintext)
             .unwrap();
+    }
+
+    /// Takes in the next message and counts the resets in it, without a word to the multiplexer, which opened no such streams.
+    pub(crate) async fn resets(&mut self) -> usize {
+        const RESET: u8 = 4;
+        let message = self.end.next().await;
+        let mut plaintext = self.transport.open(&message).unwrap().freeze();
+        let mut resets = 0;
+        while let [kind, _, high, low, ..] = plaintext[..] {
+            resets += usize::from(kind == RESET);
+            plaintext.advance(8 + usize::from(u16::from_be_bytes([high, low])));
+        }
+        resets
     }
 
     /// Waits for the head of a response.

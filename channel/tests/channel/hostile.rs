@@ -1,0 +1,390 @@
+//! Peers that hold a key and mean harm: a client on the allow-list, and the server that the ticket names.
+//!
+//! What a multiplexer refuses is in its own tests; here both ends of a real session come to know of it, and others go on.
+
+use std::time::Instant;
+
+use baton_channel::limits::{CLOSE_TIMEOUT, MAX_HALF_OPEN};
+use baton_channel::mux::{Event, MuxError, Received, StreamId};
+use baton_channel::{Channel, Notice, RecordTo, SessionError};
+use baton_proto::channel::{GoAway, Head, Metadata, StageTiming, Timings, Trailers, go_away};
+use baton_proto::limits::{HANDSHAKE_TIMEOUT, MAX_STREAMS, STREAM_WINDOW, TIMINGS_MAX};
+use baton_trace::stage::Exporter;
+use baton_trace::stage::transport::CALL;
+use bytes::Bytes;
+use go_away::Reason;
+use prost::Message;
+use tonic::{Code, Request};
+
+use crate::support::raw::{self, RawServer, RawSession};
+use crate::support::service::{Caller, Mounted};
+use crate::support::{Stack, source, within};
+
+const HEAD: u8 = 1;
+const DATA: u8 = 2;
+const TRAILERS: u8 = 3;
+const RESET: u8 = 4;
+const CREDIT: u8 = 5;
+const PING: u8 = 6;
+const GO_AWAY: u8 = 8;
+
+/// A frame by hand.
+fn frame(kind: u8, stream: StreamId, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![kind, 0];
+    out.extend_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());
+    out.extend_from_slice(&stream.to_be_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+fn head(path: &str) -> Head {
+    Head {
+        path: path.into(),
+        ..Head::default()
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_owner_too() {
+    // A handler that reads nothing.
+    let service = Mounted::echo().on("/test/Hang", |_| std::future::pending());
+    let mut stack = Stack::start(service).await;
+    let over_credit: Vec<_> = (0..=STREAM_WINDOW / 32_768)
+        .map(|_| frame(DATA, 1, &[0; 32_768]))
+        .collect();
+    let cases = [
+        ("no frame", Reason::ProtocolError, vec![vec![0xff; 3]]),
+        (
+            "data on no stream",
+            Reason::ProtocolError,
+            vec![frame(DATA, 9, b"x")],
+        ),
+        (
+            "pings",
+            Reason::LimitExceeded,
+            vec![frame(PING, 0, b"").repeat(1_000)],
+        ),
+        ("data beyond its credit", Reason::LimitExceeded, over_credit),
+        (
+            "credit beyond the window",
+            Reason::LimitExceeded,
+            vec![frame(CREDIT, 1, &[0xff; 4])],
+        ),
+    ];
+    for (name, reason, messages) in cases {
+        let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+        client
+            .mux
+            .open(Instant::now(), &head("/test/Hang"), None)
+            .unwrap();
+        client.flush().await;
+        for message in messages {
+            client.send(&message).await;
+        }
+        let (told, said) = client
+            .goodbye()
+            .await
+            .unwrap_or_else(|| panic!("{name}: not told"));
+        assert_eq!(told, reason, "{name}");
+        let ended = stack
+            .server
+            .until(|notice| matches!(notice, Notice::SessionEnded(..)))
+            .await;
+        let Notice::SessionEnded(_, SessionError::Mux(error)) = ended else {
+            panic!("{name}: {ended:?}")
+        };
+        assert!(
+            matches!(error, MuxError::Limit(_)) == (reason == Reason::LimitExceeded),
+            "{name}"
+        );
+        assert!(
+            error.to_string().contains(said.trim_start_matches("a frame: ")),
+            "{name}: {said}"
+        );
+        assert_eq!(within(stack.caller().echo("others")).await.unwrap(), "others");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_protocol_and_does_not_read_is_cut_all_the_same() {
+    let mut stack = Stack::start(Mounted::echo()).await;
+    let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+    client.send(&frame(DATA, 9, b"x")).await;
+    let started = Instant::now();
+    stack
+        .server
+        .until(|notice| matches!(notice, Notice::SessionEnded(_, SessionError::Mux(_))))
+        .await;
+    assert!(started.elapsed() < CLOSE_TIMEOUT * 3);
+}
+
+#[tokio::test]
+async fn a_server_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_caller_too() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let cases = [
+        ("data before head", Reason::ProtocolError, frame(DATA, 1, b"x")),
+        (
+            "head that nobody asked for",
+            Reason::ProtocolError,
+            frame(HEAD, 7, b""),
+        ),
+        ("pings", Reason::LimitExceeded, frame(PING, 0, b"").repeat(1_000)),
+    ];
+    for (name, reason, message) in cases {
+        let (mut hostile, ticket) = RawServer::register(&stack.relay.url()).await;
+        let caller = Caller::new(Channel::new(ticket, stack.key()));
+        let serve = async {
+            let mut session = hostile.session().await;
+            session.opened().await;
+            session.send(&message).await;
+            session.goodbye().await
+        };
+        let (failed, told) = tokio::join!(within(caller.echo("x")), serve);
+        let failed = failed.unwrap_err();
+        assert_eq!(failed.code(), Code::Internal, "{name}");
+        assert!(
+            matches!(source(&failed), SessionError::Mux(_)),
+            "{name}: {failed:?}"
+        );
+        assert_eq!(told.map(|(reason, _)| reason), Some(reason), "{name}");
+        assert_eq!(within(stack.caller().echo("others")).await.unwrap(), "others");
+    }
+}
+
+#[tokio::test]
+async fn an_end_that_is_told_it_broke_the_protocol_says_so_to_whoever_uses_it() {
+    let mut stack = Stack::start(Mounted::echo()).await;
+    for reason in [Reason::ProtocolError, Reason::LimitExceeded] {
+        let told = frame(
+            GO_AWAY,
+            0,
+            &GoAway {
+                reason: reason.into(),
+                last_stream: 0,
+                detail: "bad\u{1b}[2J manners".into(),
+            }
+            .encode_to_vec(),
+        );
+        let (mut hostile, ticket) = RawServer::register(&stack.relay.url()).await;
+        let caller = Caller::new(Channel::new(ticket, stack.key()));
+        let serve = async {
+            let mut session = hostile.session().await;
+            session.opened().await;
+            session.send(&told).await;
+            session
+        };
+        let (failed, _held) = tokio::join!(within(caller.echo("x")), serve);
+        let failed = failed.unwrap_err();
+        let SessionError::Rejected { reason: got, said } = source(&failed) else {
+            panic!("{failed:?}")
+        };
+        assert_eq!(*got, reason);
+        assert!(said.contains("manners") && !said.contains('\u{1b}'), "{said:?}");
+
+        let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+        client.send(&told).await;
+        stack
+            .server
+            .until(|notice| {
+                matches!(notice, Notice::SessionEnded(_, SessionError::Rejected { reason: got, .. }) if *got == reason)
+            })
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_streams_start_no_more_handlers_than_the_limit_and_the_rest_is_reset() {
+    let (hang, mut started) = tokio::sync::mpsc::unbounded_channel();
+    let service = Mounted::echo().on("/test/Hang", move |_| {
+        hang.send(()).unwrap();
+        std::future::pending()
+    });
+    let stack = Stack::start(service).await;
+    let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+    const STREAMS: u32 = 10_000;
+    let body = head("/test/Hang").encode_to_vec();
+    let ids: Vec<StreamId> = (1..=STREAMS).collect();
+    let mut refused = 0;
+    // What fits into one message, and then what came back: a client that never read would be stopped (see above).
+    for some in ids.chunks(500) {
+        let heads: Vec<u8> = some.iter().flat_map(|id| frame(HEAD, *id, &body)).collect();
+        client.send(&heads).await;
+        let in_limit = some.iter().filter(|id| **id <= MAX_STREAMS as u32).count();
+        let wanted = refused + some.len() - in_limit;
+        while refused < wanted {
+            refused += client.resets().await;
+        }
+    }
+    assert_eq!(refused, STREAMS as usize - MAX_STREAMS);
+    assert_eq!(within(stack.caller().echo("others")).await.unwrap(), "others");
+    for _ in 0..MAX_STREAMS {
+        within(started.recv()).await.unwrap();
+    }
+    assert!(started.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn messages_without_a_frame_cost_nothing_but_their_time() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+    for _ in 0..20_000 {
+        client.send(b"").await;
+    }
+    assert_eq!(within(stack.caller().echo("others")).await.unwrap(), "others");
+    let id = client
+        .mux
+        .open(Instant::now(), &head("/test/Unknown"), None)
+        .unwrap();
+    client.flush().await;
+    within(client.response(id)).await;
+}
+
+#[tokio::test]
+async fn half_open_handshakes_are_limited_and_their_places_come_back() {
+    let mut stack = Stack::start(Mounted::echo()).await;
+    let mut mute = Vec::new();
+    for _ in 0..MAX_HALF_OPEN {
+        mute.push(raw::dial(&stack.server.ticket, &stack.key()).await);
+    }
+    let started = Instant::now();
+    let caller = stack.caller();
+    let beyond = tokio::spawn(async move { caller.echo("x").await });
+    let refused = stack
+        .server
+        .until(|notice| matches!(notice, Notice::AcceptFailed(_)))
+        .await;
+    assert!(
+        format!("{refused:?}").contains("already under way"),
+        "{refused:?}"
+    );
+    let refused = within(beyond).await.unwrap().unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable);
+    // None of them spoke in its five seconds.
+    for _ in 0..MAX_HALF_OPEN {
+        stack
+            .server
+            .until(|notice| matches!(notice, Notice::SessionEnded(..)))
+            .await;
+    }
+    assert_eq!(within(stack.caller().echo("x")).await.unwrap(), "x");
+    assert!(started.elapsed() < 3 * HANDSHAKE_TIMEOUT);
+}
+
+/// Timings that no server measured. What cannot be is dropped or clamped, and the call is none the worse.
+#[tokio::test]
+async fn a_server_that_lies_in_its_trailers_stays_inside_the_envelope() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let lie = |stage: u32, start_ns: u64, duration_ns: u64| StageTiming {
+        stage,
+        start_ns,
+        duration_ns,
+        attempt: u32::MAX,
+    };
+    let every_stage = |start_ns, duration_ns| {
+        (0..=u32::from(u8::MAX))
+            .step_by(9)
+            .map(move |stage| lie(stage, start_ns, duration_ns))
+    };
+    let cases: [(&str, Vec<StageTiming>); 5] = [
+        ("endless", every_stage(0, u64::MAX).collect()),
+        ("far away", every_stage(u64::MAX, 1).collect()),
+        (
+            "overflowing",
+            vec![lie(13, u64::MAX, u64::MAX), lie(32, u64::MAX, u64::MAX)],
+        ),
+        (
+            "of nobody",
+            vec![
+                lie(200, 0, 1),
+                lie(256 + 13, 0, 1),
+                lie(u32::MAX, 0, 1),
+                lie(0, 0, 1),
+            ],
+        ),
+        ("the client's own", vec![lie(1, 0, 1), lie(2, 0, 1), lie(8, 0, 1)]),
+    ];
+    let too_long = (0..200).map(|at| lie(13, at, 1)).collect::<Vec<_>>();
+    for (name, stages) in cases.into_iter().chain([("too long", too_long)]) {
+        for received_unix_ns in [0, u64::MAX] {
+            let timings = Timings {
+                received_unix_ns,
+                stages: stages.clone(),
+            };
+            let is_dropped = timings.encoded_len() > TIMINGS_MAX;
+            assert!(is_dropped || name != "too long");
+            let trailers = Trailers {
+                metadata: vec![Metadata {
+                    key: "grpc-status".into(),
+                    value: "0".into(),
+                }],
+                timings: Some(timings),
+            };
+            let (mut hostile, ticket) = RawServer::register(&stack.relay.url()).await;
+            let caller = Caller::new(Channel::new(ticket, stack.key()));
+            let serve = async {
+                let mut session = hostile.session().await;
+                let id = session.opened().await;
+                let mut answer = frame(HEAD, id, b"");
+                answer.extend(frame(DATA, id, &[0; 5]));
+                answer.extend(frame(TRAILERS, id, &trailers.encode_to_vec()));
+                session.send(&answer).await;
+                session
+            };
+            let (to, record) = RecordTo::channel();
+            let mut request = Request::new(Bytes::new());
+            request.extensions_mut().insert(to);
+            let (answered, _held) = tokio::join!(within(caller.unary("/test/Echo", request)), serve);
+            answered.unwrap();
+            let record = within(record).await.unwrap();
+            let call = record.stage(CALL).unwrap();
+            for stage in &record.stages {
+                let inside = call.start_ns <= stage.start_ns
+                    && stage.start_ns <= stage.end_ns
+                    && stage.end_ns <= call.end_ns;
+                assert!(inside, "{name}: {stage:?} {call:?}");
+                assert!(stage.stage.def().is_some(), "{name}: {stage:?}");
+            }
+            let by_server = |stage: &&baton_trace::record::StageRecord| {
+                stage
+                    .stage
+                    .def()
+                    .is_some_and(|def| def.exporter == Exporter::Server)
+            };
+            let told = record.stages.iter().filter(by_server).count();
+            let is_none = is_dropped || ["of nobody", "the client's own"].contains(&name);
+            assert_eq!(told == 0, is_none, "{name}: {:?}", record.stages);
+        }
+    }
+}
+
+#[tokio::test]
+async fn resets_and_credits_for_streams_long_gone_are_ignored() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+    let id = client
+        .mux
+        .open(Instant::now(), &head("/test/Unknown"), None)
+        .unwrap();
+    client.flush().await;
+    within(client.response(id)).await;
+    while !matches!(client.mux.receive(id), Received::Trailers(_)) {
+        client.receive().await;
+    }
+    client.mux.release(id);
+    let late: Vec<u8> = [
+        frame(RESET, id, &[0; 4]),
+        frame(CREDIT, id, &[0xff; 4]),
+        frame(DATA, id, b"x"),
+    ]
+    .concat();
+    for _ in 0..1_000 {
+        client.send(&late).await;
+    }
+    let id = client
+        .mux
+        .open(Instant::now(), &head("/test/Unknown"), None)
+        .unwrap();
+    client.flush().await;
+    within(client.response(id)).await;
+    assert!(!std::iter::from_fn(|| client.mux.poll_event()).any(|event| matches!(event, Event::GoAway(_))));
+}

@@ -1,0 +1,16 @@
+//! Every limit of the binary: its value and what it protects.
+
+use std::time::Duration;
+
+/// Largest write that cannot block when the descriptor polls as writable: Linux's PIPE_BUF. Protects the thread that keeps
+/// the session alive.
+pub(crate) const ATOMIC_WRITE: usize = 4096;
+
+/// Size of a read from standard input: what a pipe holds.
+pub(crate) const STDIN_READ: usize = 64 * 1024;
+
+/// Reads of standard input that wait to be sent. With [`STDIN_READ`], 256 KiB of memory.
+pub(crate) const STDIN_QUEUE: usize = 4;
+
+/// Longest that an exit waits for the collector. Exporting must never hold a command's exit code back for long.
+pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);

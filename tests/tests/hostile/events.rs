@@ -1,0 +1,187 @@
+//! An exec-server, the right one by its key, that lies about what a command did: the client says so, or has been lied to in a
+//! way that a command could have behaved.
+
+use std::sync::Arc;
+
+use baton_channel::Server;
+use baton_channel::allow::{AllowList, Trust};
+use baton_client::{Client, Command, RunError, Seed};
+use baton_proto::exec::exec_server::{Exec, ExecServer};
+use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{Closed, Exited, Output, ProcessEvent, RunRequest, Signaled, Started, exited};
+use tonic::codegen::BoxStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::relay::HostileRelay;
+use crate::within;
+
+/// Answers every run with the same events.
+#[derive(Clone)]
+struct Liar(Arc<Vec<ProcessEvent>>);
+
+#[tonic::async_trait]
+impl Exec for Liar {
+    type RunStream = BoxStream<ProcessEvent>;
+
+    async fn run(&self, _: Request<Streaming<RunRequest>>) -> Result<Response<Self::RunStream>, Status> {
+        let events: Vec<_> = self.0.iter().cloned().map(Ok).collect();
+        Ok(Response::new(Box::pin(tokio_stream::iter(events))))
+    }
+}
+
+fn started() -> Kind {
+    Kind::Started(Started { pid: 1 })
+}
+
+fn output(stream: i32, len: usize) -> Kind {
+    Kind::Output(Output {
+        stream,
+        data: vec![b'x'; len].into(),
+    })
+}
+
+fn exited(status: Option<exited::Status>) -> Kind {
+    Kind::Exited(Exited {
+        status,
+        ..Exited::default()
+    })
+}
+
+fn code(code: i32) -> Kind {
+    exited(Some(exited::Status::Code(code)))
+}
+
+fn signal(signal: i32) -> Kind {
+    exited(Some(exited::Status::Signaled(Signaled {
+        signal,
+        core_dumped: false,
+    })))
+}
+
+fn closed(stdout_bytes: u64, stderr_bytes: u64) -> Kind {
+    Kind::Closed(Closed {
+        truncated: false,
+        stdout_bytes,
+        stderr_bytes,
+    })
+}
+
+/// Numbered as they should be.
+fn numbered(kinds: Vec<Kind>) -> Vec<ProcessEvent> {
+    let event = |(seq, kind)| ProcessEvent {
+        seq,
+        kind: Some(kind),
+    };
+    (1..).zip(kinds).map(event).collect()
+}
+
+/// Numbered like this.
+fn with_seq(kinds: Vec<Kind>, numbers: &[u64]) -> Vec<ProcessEvent> {
+    let mut events = numbered(kinds);
+    for (event, seq) in events.iter_mut().zip(numbers) {
+        event.seq = *seq;
+    }
+    events
+}
+
+/// What a client that runs a command makes of these events.
+async fn told(events: Vec<ProcessEvent>) -> Result<baton_client::Output, RunError> {
+    let relay = HostileRelay::start().await;
+    let seed = Seed::generate().unwrap();
+    let key = seed.client_key().unwrap();
+    let allow = AllowList::only(*key.public(), "test", Trust::Continue);
+    let server = Server::new(&relay.url(), &Seed::generate().unwrap(), allow).unwrap();
+    let ticket = server.ticket();
+    let (registered, is_registered) = tokio::sync::oneshot::channel();
+    let registered = std::sync::Mutex::new(Some(registered));
+    let server = server.on_notice(move |_| {
+        // The first thing that it tells.
+        crate::relay::lock(&registered)
+            .take()
+            .map(|registered| registered.send(()));
+    });
+    let serving = tokio::spawn(server.serve(ExecServer::new(Liar(Arc::new(events))), std::future::pending()));
+    within(is_registered).await.unwrap();
+    let client = Client::new(ticket, key);
+    let output = within(client.run(Command::new("true").max_output(1_000))).await;
+    serving.abort();
+    output
+}
+
+#[tokio::test]
+async fn events_that_cannot_be_are_named() {
+    let all = || vec![started(), output(1, 3), code(0), closed(3, 0)];
+    let cases: Vec<(&str, Vec<ProcessEvent>)> = vec![
+        ("nothing at all", vec![]),
+        ("no end", numbered(vec![started()])),
+        ("no closing", numbered(vec![started(), code(0)])),
+        ("closed before it exited", numbered(vec![started(), closed(0, 0)])),
+        ("never started", numbered(vec![code(0), closed(0, 0)])),
+        (
+            "output before it started",
+            numbered(vec![output(1, 1), started(), code(0), closed(1, 0)]),
+        ),
+        (
+            "started twice",
+            numbered(vec![started(), started(), code(0), closed(0, 0)]),
+        ),
+        (
+            "exited twice",
+            numbered(vec![started(), code(0), code(1), closed(0, 0)]),
+        ),
+        (
+            "more after the last",
+            numbered(vec![started(), code(0), closed(0, 0), output(1, 1)]),
+        ),
+        (
+            "an exit without a status",
+            numbered(vec![started(), exited(None), closed(0, 0)]),
+        ),
+        (
+            "a code that a shell would take for 0",
+            numbered(vec![started(), code(256), closed(0, 0)]),
+        ),
+        (
+            "a negative code",
+            numbered(vec![started(), code(i32::MIN), closed(0, 0)]),
+        ),
+        ("no signal", numbered(vec![started(), signal(0), closed(0, 0)])),
+        (
+            "a signal beyond all",
+            numbered(vec![started(), signal(i32::MAX), closed(0, 0)]),
+        ),
+        (
+            "output of no stream",
+            numbered(vec![started(), output(0, 1), code(0), closed(0, 0)]),
+        ),
+        (
+            "output of an unknown stream",
+            numbered(vec![started(), output(7, 1), code(0), closed(0, 0)]),
+        ),
+        (
+            "fewer bytes than came",
+            numbered(vec![started(), output(1, 3), code(0), closed(2, 0)]),
+        ),
+        (
+            "more bytes than came",
+            numbered(vec![started(), output(2, 3), code(0), closed(0, u64::MAX)]),
+        ),
+        ("an event left out", with_seq(all(), &[1, 2, 4, 5])),
+        ("the first left out", with_seq(all(), &[2, 3, 4, 5])),
+        ("the same number twice", with_seq(all(), &[1, 2, 2, 3])),
+        ("numbers that end", with_seq(all(), &[u64::MAX, 0, 1, 2])),
+        ("an event of nothing", vec![ProcessEvent::default()]),
+    ];
+    for (name, events) in cases {
+        let told = told(events).await;
+        assert!(matches!(told, Err(RunError::Protocol(_))), "{name}: {told:?}");
+    }
+    let honest = told(numbered(all())).await.unwrap();
+    assert_eq!(honest.stdout, b"xxx");
+    let endless = (0..1_000).map(|_| output(1, 100));
+    let endless = told(numbered([started()].into_iter().chain(endless).collect())).await;
+    assert!(
+        matches!(endless, Err(RunError::TooMuchOutput(1_000))),
+        "{endless:?}"
+    );
+}

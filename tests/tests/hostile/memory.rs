@@ -1,0 +1,550 @@
+//! Floods against a relay and an exec-server that are processes of the real binary: their memory stays within a stated
+//! bound, and an honest client is served during and after each.
+//!
+//! HTTP/2 is spoken by hand where a library would refuse to. A bound is what the flood can make the process hold by its
+//! `limits.rs`, and some slack for the allocator.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use baton_channel::mux::StreamId;
+use baton_client::{Client, Command, Seed, Ticket};
+use baton_proto::channel::{Head, Metadata};
+use baton_proto::limits::{MAX_STREAMS, METADATA_ENTRIES_MAX};
+use baton_proto::relay::{Frame, Pong, RegisterRequest, register_request};
+use baton_proto::{SessionId, header};
+use baton_tests::amount::amount;
+use baton_tests::process::Stack;
+use baton_tests::process::usage::resident_bytes;
+use data_encoding::HEXLOWER;
+use futures_util::future::BoxFuture;
+use prost::Message;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
+use tokio::time::{sleep, timeout};
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Status};
+
+use crate::raw::{RawServer, RawSession, client, dial, dial_headers, request as with_headers};
+use crate::within;
+
+const MIB: u64 = 1 << 20;
+
+/// Memory that an allocator may keep beside what is held, and what a debug build's own pages grow by.
+const SLACK: u64 = 24 * MIB;
+
+/// Where the processes are, and the key that the exec-server allows.
+struct Target {
+    ticket: Ticket,
+    seed: Seed,
+}
+
+/// Starts a relay and an exec-server.
+async fn start() -> (Stack, Arc<Target>) {
+    let start = || {
+        let stack = Stack::start(None).unwrap();
+        let seed = Seed::read(&stack.client_key()).unwrap();
+        let ticket = stack.ticket().clone();
+        (stack, Arc::new(Target { ticket, seed }))
+    };
+    tokio::task::spawn_blocking(start).await.unwrap()
+}
+
+impl Target {
+    fn relay_address(&self) -> &str {
+        self.ticket.relay_url.trim_start_matches("http://")
+    }
+
+    fn key(&self) -> baton_client::StaticKey {
+        self.seed.client_key().unwrap()
+    }
+
+    async fn session(&self) -> RawSession {
+        RawSession::dial(&self.ticket, &self.key()).await
+    }
+}
+
+/// One way to make a process hold much.
+struct Flood {
+    name: &'static str,
+    /// What it may come to hold by its limits.
+    bound: u64,
+    run: fn(Arc<Target>) -> BoxFuture<'static, ()>,
+}
+
+/// Runs the floods one after the other and watches the process they are aimed at.
+async fn endure(target: &Arc<Target>, pid: u32, floods: Vec<Flood>) {
+    let honest = Client::new(target.ticket.clone(), target.key());
+    for Flood { name, bound, run } in floods {
+        let before = resident_bytes(pid).unwrap();
+        let peak = Peak::watch(pid);
+        let started = Instant::now();
+        let flood = tokio::spawn(run(Arc::clone(target)));
+        let mut served = 0;
+        while !flood.is_finished() || served < 3 {
+            let output = within(honest.run(Command::new("echo").arg("ok"))).await;
+            assert_eq!(
+                output.unwrap_or_else(|error| panic!("{name}: {error}")).stdout,
+                b"ok\n"
+            );
+            served += 1;
+            assert!(
+                started.elapsed() < 2 * crate::world::IN_TIME,
+                "{name}: still going"
+            );
+        }
+        flood.await.unwrap();
+        let grown = peak.stop().saturating_sub(before);
+        println!(
+            "{name}: grew by {:.1} MiB, at most {}, served {served} meanwhile, {:.1} s",
+            grown as f64 / MIB as f64,
+            (bound + SLACK) / MIB,
+            started.elapsed().as_secs_f64(),
+        );
+        assert!(grown <= bound + SLACK, "{name}: {grown} bytes");
+    }
+    honest.close().await;
+}
+
+/// The most memory that a process has had.
+struct Peak {
+    most: Arc<AtomicU64>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<()>,
+}
+
+impl Peak {
+    fn watch(pid: u32) -> Self {
+        let (most, stop) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+        let thread = std::thread::spawn({
+            let (most, stop) = (Arc::clone(&most), Arc::clone(&stop));
+            move || {
+                while !stop.load(Relaxed) {
+                    most.fetch_max(resident_bytes(pid).unwrap_or(0), Relaxed);
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+            }
+        });
+        Self { most, stop, thread }
+    }
+
+    fn stop(self) -> u64 {
+        self.stop.store(true, Relaxed);
+        self.thread.join().unwrap();
+        self.most.load(Relaxed)
+    }
+}
+
+/// HTTP/2 (RFC 9113) by hand.
+struct Wire(TcpStream);
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
+const CONTINUATION: u8 = 9;
+const END_HEADERS: u8 = 4;
+
+fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let mut out = (payload.len() as u32).to_be_bytes()[1..].to_vec();
+    out.extend([kind, flags]);
+    out.extend(stream.to_be_bytes());
+    out.extend(payload);
+    out
+}
+
+/// A request of a method of the relay, without HPACK's compression (RFC 7541 section 6.2.2).
+fn request(method: &str) -> Vec<u8> {
+    let mut block = vec![0x83, 0x86];
+    for (name, value) in [
+        (4, format!("/baton.relay.v1.Relay/{method}")),
+        (1, "relay:1".into()),
+    ] {
+        block.extend([name, u8::try_from(value.len()).unwrap()]);
+        block.extend(value.bytes());
+    }
+    block
+}
+
+impl Wire {
+    async fn connect(target: &Target) -> Self {
+        let mut socket = TcpStream::connect(target.relay_address()).await.unwrap();
+        socket
+            .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+            .await
+            .unwrap();
+        socket.write_all(&http2_frame(SETTINGS, 0, 0, b"")).await.unwrap();
+        Self(socket)
+    }
+
+    /// Writes chunks until the peer closes (`true`), takes no more for a second, or all are written.
+    async fn flood(&mut self, chunks: impl Iterator<Item = Vec<u8>>) -> bool {
+        for chunk in chunks {
+            match timeout(Duration::from_secs(1), self.0.write_all(&chunk)).await {
+                Err(_) => return false,
+                Ok(Err(_)) => return true,
+                Ok(Ok(())) => {}
+            }
+        }
+        false
+    }
+
+    /// Waits until the peer has closed.
+    async fn closed(mut self) {
+        let mut rest = Vec::new();
+        let _ = within(self.0.read_to_end(&mut rest)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_s_memory_stays_within_its_bound() {
+    let (stack, target) = start().await;
+    let floods = vec![
+        Flood {
+            name: "pings of HTTP/2 whose answers nobody reads",
+            bound: 0,
+            run: |target| {
+                Box::pin(async move {
+                    let pings = http2_frame(PING, 0, 0, &[7; 8]).repeat(1_000);
+                    let mut wire = Wire::connect(&target).await;
+                    wire.flood((0..5_000).map(|_| pings.clone())).await;
+                    sleep(Duration::from_millis(500)).await;
+                })
+            },
+        },
+        Flood {
+            name: "settings of HTTP/2 whose answers nobody reads",
+            bound: 0,
+            run: |target| {
+                Box::pin(async move {
+                    let settings = http2_frame(SETTINGS, 0, 0, b"").repeat(1_000);
+                    let mut wire = Wire::connect(&target).await;
+                    wire.flood((0..5_000).map(|_| settings.clone())).await;
+                    sleep(Duration::from_millis(500)).await;
+                })
+            },
+        },
+        Flood {
+            name: "metadata without an end",
+            bound: MIB,
+            run: |target| {
+                Box::pin(async move {
+                    for _ in 0..8 {
+                        let mut wire = Wire::connect(&target).await;
+                        let mut begin = http2_frame(HEADERS, 0, 1, &request("Dial"));
+                        // A literal header, never indexed: "x", 10,000 times "y".
+                        let mut field = vec![0x10, 1, b'x', 0x7f, 0x91, 0x4d];
+                        field.extend([b'y'; 10_000]);
+                        begin.extend(http2_frame(CONTINUATION, 0, 1, &field));
+                        let more = http2_frame(CONTINUATION, 0, 1, &field).repeat(10);
+                        let chunks = std::iter::once(begin).chain((0..1_000).map(|_| more.clone()));
+                        assert!(wire.flood(chunks).await, "100 MB of metadata were taken");
+                    }
+                })
+            },
+        },
+        Flood {
+            name: "a frame of HTTP/2 of 16 MiB",
+            bound: 0,
+            run: |target| {
+                Box::pin(async move {
+                    let mut wire = Wire::connect(&target).await;
+                    let mut frame = http2_frame(HEADERS, END_HEADERS, 1, &request("Dial"));
+                    frame.extend([0xff, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]);
+                    wire.flood(std::iter::once(frame).chain((0..16).map(|_| vec![0; 1 << 20])))
+                        .await;
+                    wire.closed().await;
+                })
+            },
+        },
+        Flood {
+            name: "streams opened and reset",
+            bound: MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let mut wire = Wire::connect(&target).await;
+                    let (dial, cancel) = (request("Dial"), 8u32.to_be_bytes());
+                    let chunks = (0..100_000u32).map(|n| {
+                        let stream = 2 * n + 1;
+                        let mut chunk = http2_frame(HEADERS, END_HEADERS, stream, &dial);
+                        chunk.extend(http2_frame(RST_STREAM, 0, stream, &cancel));
+                        chunk
+                    });
+                    wire.flood(chunks).await;
+                    sleep(Duration::from_millis(200)).await;
+                })
+            },
+        },
+        Flood {
+            // 32 of an address may be unproved; a connection costs some 10 KiB.
+            name: "registrations that prove nothing",
+            bound: 300 * 64 * 1024,
+            run: |target| {
+                Box::pin(async move {
+                    let mut wires = Vec::new();
+                    for _ in 0..300 {
+                        let mut wire = Wire::connect(&target).await;
+                        let register = http2_frame(HEADERS, END_HEADERS, 1, &request("Register"));
+                        wire.flood(std::iter::once(register)).await;
+                        wires.push(wire);
+                    }
+                    sleep(Duration::from_secs(1)).await;
+                })
+            },
+        },
+        Flood {
+            name: "dials with a guessed token",
+            bound: 4 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let guesses = amount("dials with a guessed token", 500, 20_000);
+                    let mut ticket = target.ticket.clone();
+                    for _ in 0..guesses {
+                        ticket.dial_token.0 = rand::random();
+                        let client = Client::new(ticket.clone(), target.key());
+                        within(client.run(Command::new("true"))).await.unwrap_err();
+                    }
+                })
+            },
+        },
+        Flood {
+            name: "accepts with a guessed token",
+            bound: 4 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let mut relay = client(&target.ticket.relay_url).await;
+                    for _ in 0..amount("accepts with a guessed token", 1_000, 50_000) {
+                        let headers = [
+                            (header::SESSION_ID, SessionId(rand::random()).to_string()),
+                            (header::ACCEPT_TOKEN, HEXLOWER.encode(&rand::random::<[u8; 32]>())),
+                        ];
+                        let frames = tokio_stream::pending();
+                        let refused = within(relay.accept(with_headers(frames, &headers))).await;
+                        assert_eq!(refused.map(drop).unwrap_err().code(), Code::PermissionDenied);
+                    }
+                })
+            },
+        },
+        Flood {
+            name: "a registered exec-server that answers what nobody asked",
+            bound: 4 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let (server, _) = RawServer::register(&target.ticket.relay_url).await;
+                    for nonce in 0..amount("pongs to no ping", 20_000, 1_000_000) {
+                        let kind = Some(register_request::Kind::Pong(Pong { nonce }));
+                        within(server.outbox.send(RegisterRequest { kind }))
+                            .await
+                            .unwrap();
+                    }
+                })
+            },
+        },
+        Flood {
+            // What a session may hold in one direction, by the relay's limits.
+            name: "sixteen sessions that nobody reads",
+            bound: 16 * 3 * MIB,
+            run: |target| Box::pin(stalled_sessions(target, 16)),
+        },
+        Flood {
+            // What waits in a dial is its HTTP/2 window, 1 MiB, and 32 may wait for one exec-server.
+            name: "dials that wait, with all that they may send",
+            bound: 32 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let (mute, ticket) = RawServer::register(&target.ticket.relay_url).await;
+                    let mut waiting = Vec::new();
+                    for _ in 0..64 {
+                        let ticket = ticket.clone();
+                        waiting.push(tokio::spawn(async move {
+                            within(dial_and_send(&ticket, vec![0; 60_000], 20)).await
+                        }));
+                    }
+                    for dial in waiting {
+                        let code = dial.await.unwrap().code();
+                        assert!(
+                            [Code::Unavailable, Code::ResourceExhausted].contains(&code),
+                            "{code:?}"
+                        );
+                    }
+                    drop(mute);
+                })
+            },
+        },
+    ];
+    let pid = stack.relay.pid();
+    endure(&target, pid, floods).await;
+}
+
+/// Opens sessions to an exec-server that reads nothing, fills them, and holds them for a while.
+async fn stalled_sessions(target: Arc<Target>, count: usize) {
+    let (mut mute, ticket) = RawServer::register(&target.ticket.relay_url).await;
+    let frame = Frame {
+        noise: vec![7; 60_000].into(),
+        ..Frame::default()
+    };
+    let mut held = Vec::new();
+    for _ in 0..count {
+        let (send, frames) = mpsc::channel(1);
+        let mut relay = client(&ticket.relay_url).await;
+        let headers = dial_headers(&ticket, SessionId(rand::random()));
+        let dial = with_headers(ReceiverStream::new(frames), &headers);
+        let dial = tokio::spawn(async move { relay.dial(dial).await });
+        let incoming = mute.incoming().await;
+        // On a connection of its own: what nobody reads fills that of the registration otherwise.
+        let mut relay = client(&ticket.relay_url).await;
+        let headers = [
+            (header::SESSION_ID, HEXLOWER.encode(&incoming.session_id)),
+            (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
+        ];
+        let accepted = relay.accept(with_headers(tokio_stream::pending(), &headers));
+        let accepted = within(accepted).await.unwrap();
+        let dialled = within(dial).await.unwrap().unwrap();
+        while let Ok(Ok(())) = timeout(Duration::from_millis(200), send.send(frame.clone())).await {}
+        held.push((accepted, dialled, send));
+    }
+    sleep(Duration::from_millis(200)).await;
+}
+
+/// Dials somebody who does not accept, sends this many frames, and returns the refusal.
+async fn dial_and_send(ticket: &Ticket, noise: Vec<u8>, frames: usize) -> Status {
+    let frame = Frame {
+        noise: noise.into(),
+        ..Frame::default()
+    };
+    let frames = tokio_stream::iter(vec![frame; frames]).chain(tokio_stream::pending());
+    let mut relay = client(&ticket.relay_url).await;
+    let headers = dial_headers(ticket, SessionId(rand::random()));
+    match relay.dial(with_headers(frames, &headers)).await {
+        Ok(_) => panic!("nobody accepts"),
+        Err(refused) => refused,
+    }
+}
+
+const HEAD: u8 = 1;
+const BYTES: u8 = 2;
+
+/// An inner frame by hand.
+fn frame(kind: u8, stream: StreamId, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![kind, 0];
+    out.extend_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());
+    out.extend_from_slice(&stream.to_be_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+fn head(entries: usize) -> Vec<u8> {
+    let head = Head {
+        path: "/baton.exec.v1.Exec/Run".into(),
+        metadata: (0..entries)
+            .map(|at| Metadata {
+                key: format!("x{at}"),
+                value: "y".into(),
+            })
+            .collect(),
+        ..Head::default()
+    };
+    head.encode_to_vec()
+}
+
+/// Opens as many streams as a session may have, sends this on each, and holds them for a while.
+async fn on_every_stream(target: Arc<Target>, head: Vec<u8>, data: Vec<u8>) {
+    let mut session = target.session().await;
+    for id in 1..=MAX_STREAMS as StreamId {
+        session.send(&frame(HEAD, id, &head)).await;
+        for piece in data.chunks(60_000) {
+            session.send(&frame(BYTES, id, piece)).await;
+        }
+    }
+    sleep(Duration::from_secs(1)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_exec_server_s_memory_stays_within_its_bound() {
+    let (stack, target) = start().await;
+    let floods = vec![
+        Flood {
+            name: "handshakes of a key that is not on the list",
+            bound: 4 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let stranger = Seed::generate().unwrap();
+                    for _ in 0..amount("handshakes of a stranger", 100, 5_000) {
+                        let client = Client::new(target.ticket.clone(), stranger.client_key().unwrap());
+                        within(client.run(Command::new("true"))).await.unwrap_err();
+                    }
+                })
+            },
+        },
+        Flood {
+            name: "handshakes that go no further",
+            bound: 4 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    // Fewer than may be half open, so that others still get in.
+                    let mut mute = Vec::new();
+                    for _ in 0..baton_channel::limits::MAX_HALF_OPEN - 2 {
+                        mute.push(dial(&target.ticket, &target.key()).await);
+                    }
+                    for (end, _) in &mut mute {
+                        within(async { while let Ok(Some(_)) = end.receive.message().await {} }).await;
+                    }
+                })
+            },
+        },
+        Flood {
+            name: "ten thousand streams",
+            bound: 4 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let mut session = target.session().await;
+                    let head = head(0);
+                    for some in (1..=10_000).collect::<Vec<StreamId>>().chunks(500) {
+                        let heads: Vec<u8> = some.iter().flat_map(|id| frame(HEAD, *id, &head)).collect();
+                        session.send(&heads).await;
+                    }
+                    sleep(Duration::from_millis(500)).await;
+                })
+            },
+        },
+        Flood {
+            // Decoded twice, as `Head` and as headers: some 200 bytes an entry each time.
+            name: "as much metadata as there may be, on every stream",
+            bound: (MAX_STREAMS * METADATA_ENTRIES_MAX * 400) as u64,
+            run: |target| Box::pin(on_every_stream(target, head(METADATA_ENTRIES_MAX), vec![])),
+        },
+        Flood {
+            name: "a message of 4 MiB announced on every stream, and nothing of it sent",
+            bound: 4 * MIB,
+            run: |target| {
+                Box::pin(on_every_stream(
+                    target,
+                    head(0),
+                    [&[0][..], &(4u32 << 20).to_be_bytes()].concat(),
+                ))
+            },
+        },
+        Flood {
+            name: "a message of 4 GiB announced on every stream",
+            bound: 4 * MIB,
+            run: |target| Box::pin(on_every_stream(target, head(0), vec![0, 0xff, 0xff, 0xff, 0xff])),
+        },
+        Flood {
+            // Twice, because a growing message is moved.
+            name: "128 KiB of a first message on every stream",
+            bound: 2 * MAX_STREAMS as u64 * 128 * 1024,
+            run: |target| {
+                let mut data = [&[0][..], &(4u32 << 20).to_be_bytes()].concat();
+                data.resize(128 * 1024, 7);
+                Box::pin(on_every_stream(target, head(0), data))
+            },
+        },
+    ];
+    let pid = stack.exec_server.pid();
+    endure(&target, pid, floods).await;
+}

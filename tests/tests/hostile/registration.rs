@@ -1,0 +1,138 @@
+//! What a relay can tell a registered exec-server: it serves on, or registers again.
+
+use std::sync::Arc;
+
+use baton_channel::{Notice, RegisterError};
+use baton_proto::relay::register_response::Kind;
+use baton_proto::relay::{Challenge, Incoming, Ping, Registered};
+use baton_tests::amount::amount;
+
+use crate::world::{Then, World};
+
+fn is_protocol(notice: &Notice) -> bool {
+    matches!(notice, Notice::Retrying(RegisterError::Protocol(_), _))
+}
+
+fn is_registered(notice: &Notice) -> bool {
+    matches!(notice, Notice::Registered)
+}
+
+fn is_not_accepted(notice: &Notice) -> bool {
+    matches!(notice, Notice::AcceptFailed(_))
+}
+
+fn challenge() -> Option<Kind> {
+    Some(Kind::Challenge(Challenge {
+        nonce: vec![0; 32].into(),
+    }))
+}
+
+fn registered_as(id: &[u8]) -> Option<Kind> {
+    Some(Kind::Registered(Registered {
+        exec_server_id: id.to_vec().into(),
+        max_sessions: u32::MAX,
+    }))
+}
+
+fn incoming(session: &[u8], token: &[u8]) -> Option<Kind> {
+    Some(Kind::Incoming(Incoming {
+        session_id: session.to_vec().into(),
+        accept_token: token.to_vec().into(),
+    }))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessions_go_on() {
+    let world = Arc::new(World::start().await);
+    let id = world.ticket.exec_server;
+    // Its session lives through all of it.
+    let client = world.client(&world.ticket);
+    world
+        .visit(&client, "before")
+        .await
+        .assert("before", Then::Unharmed);
+    let session_ends = |notice: &Notice| matches!(notice, Notice::SessionEnded(..));
+
+    for (name, told) in [
+        ("a second challenge", challenge()),
+        ("a second registration", registered_as(&id.0)),
+        ("nothing at all", None),
+    ] {
+        world.forget_notices();
+        world.relay.tell(id, told).await;
+        world.until(name, is_protocol).await;
+        world.until(name, is_registered).await;
+        world.visit(&client, name).await.assert(name, Then::Unharmed);
+        world.assert_not_told(session_ends);
+    }
+    for (name, greeting) in [
+        ("no challenge", vec![registered_as(&id.0)]),
+        ("an empty greeting", vec![None]),
+        (
+            "another id than the key's",
+            vec![challenge(), registered_as(&[7; 16])],
+        ),
+        (
+            "an id of another length",
+            vec![challenge(), registered_as(&[7; 100_000])],
+        ),
+        (
+            "a client before the registration",
+            vec![challenge(), incoming(&[7; 16], &[7; 32])],
+        ),
+    ] {
+        world.forget_notices();
+        world.relay.greet(greeting);
+        // Ends the present one.
+        world.relay.tell(id, challenge()).await;
+        world
+            .until(name, |notice| {
+                is_protocol(notice) && !format!("{notice:?}").contains("a second registration")
+            })
+            .await;
+        world.until(name, is_registered).await;
+        world.visit(&client, name).await.assert(name, Then::Unharmed);
+        world.assert_not_told(session_ends);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_never_dialled_and_floods_of_them_start_nothing_and_stop_nobody() {
+    let world = Arc::new(World::start().await);
+    let id = world.ticket.exec_server;
+    let flood = amount("announcements and pings of a flood", 2_000, 50_000);
+    let attack = async {
+        for (name, told) in [
+            ("no session id", incoming(b"", &[7; 32])),
+            ("a session id too long", incoming(&[7; 10_000], &[7; 32])),
+            ("no token", incoming(&[7; 16], b"")),
+            ("a token of another length", incoming(&[7; 16], &[7; 10_000])),
+            ("a session of nobody", incoming(&[7; 16], &[7; 32])),
+        ] {
+            world.forget_notices();
+            world.relay.tell(id, told).await;
+            world.until(name, is_not_accepted).await;
+        }
+        for nonce in 0..flood {
+            world.relay.tell(id, Kind::Ping(Ping { nonce })).await;
+            world
+                .relay
+                .tell(id, incoming(&rand::random::<[u8; 16]>(), &[7; 32]))
+                .await;
+        }
+    };
+    // A visitor's own announcement may be the one too many: it is told so, and comes again.
+    attack.await;
+    world.forget_notices();
+    let client = world.client(&world.ticket);
+    for _ in 0..20 {
+        if world.visit(&client, "after").await.ended.is_ok() {
+            break;
+        }
+    }
+    assert_eq!(
+        world.ran().into_iter().collect::<Vec<_>>(),
+        [("after".to_owned(), 1)]
+    );
+    world.settle().await;
+}

@@ -1,0 +1,388 @@
+//! A relay that hands every session of a chosen ticket to the test, message by message, and carries the others.
+//!
+//! It checks nothing and believes everybody. A ticket whose sessions the test wants differs from the real one in its dial
+//! token, which an honest relay would refuse.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use baton_client::Ticket;
+use baton_proto::registration::exec_server_id;
+use baton_proto::relay::relay_server::{Relay, RelayServer};
+use baton_proto::relay::{
+    Challenge, Frame, Incoming, RegisterRequest, RegisterResponse, Registered, register_request,
+    register_response,
+};
+use baton_proto::{ExecServerId, SessionId, header};
+use bytes::{Buf, Bytes, BytesMut};
+use data_encoding::HEXLOWER;
+use futures_util::future::BoxFuture;
+use http_body_util::{BodyExt, StreamBody};
+use prost::Message;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::BoxStream;
+use tonic::server::NamedService;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+/// gRPC's prefix: a flag and a length.
+pub(crate) const PREFIX: usize = 5;
+
+/// The relay. Ends with the test's runtime.
+#[derive(Clone)]
+pub(crate) struct HostileRelay {
+    address: SocketAddr,
+    state: Arc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// What the next exec-server that registers is told instead of the truth.
+    greeting: Mutex<Option<Vec<Option<register_response::Kind>>>>,
+    registrations: Mutex<HashMap<ExecServerId, mpsc::Sender<Result<RegisterResponse, Status>>>>,
+    /// Sessions that wait to be accepted, by their accept token.
+    announced: Mutex<HashMap<String, oneshot::Sender<Half>>>,
+    /// Who takes the sessions of a ticket, by its dial token.
+    taken: Mutex<HashMap<String, mpsc::UnboundedSender<Dialled>>>,
+}
+
+/// A client that has dialled and waits for an answer. Dropped, it is refused.
+pub(crate) struct Dialled {
+    pub(crate) exec_server: ExecServerId,
+    pub(crate) session: SessionId,
+    source: Source,
+    answer: oneshot::Sender<Response200>,
+}
+
+/// One peer's stream: what it sends, and what it is sent.
+pub(crate) struct Half {
+    pub(crate) source: Source,
+    pub(crate) sink: Sink,
+}
+
+/// Whole gRPC messages, prefix included.
+pub(crate) struct Source {
+    body: Body,
+    buffered: BytesMut,
+}
+
+/// Any bytes at all. Dropping it ends the stream.
+pub(crate) struct Sink(mpsc::Sender<Bytes>);
+
+type Response200 = mpsc::Receiver<Bytes>;
+
+impl HostileRelay {
+    pub(crate) async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let relay = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::default(),
+        };
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let server = tonic::transport::Server::builder().add_service(Service(relay.clone()));
+        tokio::spawn(server.serve_with_incoming(incoming));
+        relay
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// A ticket whose sessions come to the test, and where they come.
+    pub(crate) fn intercept(&self, real: &Ticket) -> (Ticket, mpsc::UnboundedReceiver<Dialled>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut ticket = real.clone();
+        ticket.dial_token.0 = rand::random();
+        lock(&self.state.taken).insert(HEXLOWER.encode(&ticket.dial_token.0), sender);
+        (ticket, receiver)
+    }
+
+    /// Tells an exec-server that this session was dialled, whether or not it was, and waits until it has accepted. `None`: it
+    /// has not.
+    pub(crate) async fn announce(&self, exec_server: ExecServerId, session: SessionId) -> Option<Half> {
+        let token: [u8; 32] = rand::random();
+        let (sender, accepted) = oneshot::channel();
+        lock(&self.state.announced).insert(HEXLOWER.encode(&token), sender);
+        let incoming = Incoming {
+            session_id: session.0.to_vec().into(),
+            accept_token: token.to_vec().into(),
+        };
+        self.tell(exec_server, register_response::Kind::Incoming(incoming))
+            .await;
+        accepted.await.ok()
+    }
+
+    /// Tells the next exec-server that registers these things and nothing more.
+    pub(crate) fn greet(&self, with: Vec<Option<register_response::Kind>>) {
+        *lock(&self.state.greeting) = Some(with);
+    }
+
+    /// Says anything to a registered exec-server.
+    pub(crate) async fn tell(
+        &self,
+        exec_server: ExecServerId,
+        kind: impl Into<Option<register_response::Kind>>,
+    ) {
+        let registration = lock(&self.state.registrations).get(&exec_server).cloned();
+        let message = RegisterResponse { kind: kind.into() };
+        // One that has hung up hears nothing.
+        let _ = registration.expect("registered once").send(Ok(message)).await;
+    }
+
+    /// Carries a session as an honest relay would.
+    async fn carry(self, dialled: Dialled) {
+        if let Some(server) = self.announce(dialled.exec_server, dialled.session).await {
+            splice(dialled.answer(), server, Way::default(), Way::default()).await;
+        }
+    }
+}
+
+/// What becomes of the messages of one direction, counted from 0. By default each goes on as it is.
+#[derive(Default)]
+pub(crate) struct Way {
+    /// Each message waits this long, and those behind it.
+    pub(crate) delay: Duration,
+    /// Each message becomes these bytes; after `Break` the session ends.
+    pub(crate) alter: Option<Alter>,
+}
+
+pub(crate) type Alter = Box<dyn FnMut(usize, Bytes) -> ControlFlow<Vec<Bytes>, Vec<Bytes>> + Send>;
+
+/// Carries messages until either side ends.
+pub(crate) async fn splice(client: Half, server: Half, up: Way, down: Way) {
+    tokio::select! {
+        () = carry(client.source, server.sink, up) => {}
+        () = carry(server.source, client.sink, down) => {}
+    }
+}
+
+/// Carries the messages of one direction until either side of it ends.
+pub(crate) async fn carry(mut source: Source, sink: Sink, mut way: Way) {
+    let mut number = 0;
+    while let Some(message) = source.next().await {
+        sleep(way.delay).await;
+        let altered = match &mut way.alter {
+            Some(alter) => alter(number, message),
+            None => ControlFlow::Continue(vec![message]),
+        };
+        number += 1;
+        let (ControlFlow::Continue(pieces) | ControlFlow::Break(pieces)) = &altered;
+        for piece in pieces {
+            if !sink.send(piece.clone()).await {
+                return;
+            }
+        }
+        if altered.is_break() {
+            return;
+        }
+    }
+}
+
+impl Dialled {
+    /// Answers as if an exec-server had accepted.
+    pub(crate) fn answer(self) -> Half {
+        let (sender, receiver) = mpsc::channel(64);
+        // A client that has gone reads nothing.
+        let _ = self.answer.send(receiver);
+        Half {
+            source: self.source,
+            sink: Sink(sender),
+        }
+    }
+}
+
+impl Source {
+    fn new(body: Body) -> Self {
+        Self {
+            body,
+            buffered: BytesMut::new(),
+        }
+    }
+
+    /// The next message; `None` once the peer has ended its stream, in order or not.
+    pub(crate) async fn next(&mut self) -> Option<Bytes> {
+        loop {
+            if let Some(mut length) = self.buffered.get(1..PREFIX) {
+                let len = PREFIX + length.get_u32() as usize;
+                if self.buffered.len() >= len {
+                    return Some(self.buffered.split_to(len).freeze());
+                }
+            }
+            let frame = self.body.frame().await?.ok()?;
+            self.buffered.extend_from_slice(&frame.into_data().ok()?);
+        }
+    }
+}
+
+impl Sink {
+    /// `false`: the peer has hung up.
+    pub(crate) async fn send(&self, bytes: impl Into<Bytes>) -> bool {
+        self.0.send(bytes.into()).await.is_ok()
+    }
+}
+
+/// A gRPC message around an encoded `Frame`.
+pub(crate) fn message(frame: &[u8]) -> Bytes {
+    let mut message = BytesMut::with_capacity(PREFIX + frame.len());
+    message.extend_from_slice(&[0]);
+    message.extend_from_slice(&(frame.len() as u32).to_be_bytes());
+    message.extend_from_slice(frame);
+    message.freeze()
+}
+
+/// A message around a Noise message.
+pub(crate) fn around(noise: &[u8]) -> Bytes {
+    let frame = Frame {
+        noise: Bytes::copy_from_slice(noise),
+        ..Frame::default()
+    };
+    message(&frame.encode_to_vec())
+}
+
+/// The Noise message in a message of an honest peer.
+pub(crate) fn noise(message: &Bytes) -> Bytes {
+    Frame::decode(message.slice(PREFIX..)).unwrap().noise
+}
+
+#[derive(Clone)]
+struct Service(HostileRelay);
+
+impl NamedService for Service {
+    const NAME: &'static str = "baton.relay.v1.Relay";
+}
+
+impl tower_service::Service<http::Request<Body>> for Service {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let relay = self.0.clone();
+        Box::pin(async move {
+            Ok(match request.uri().path().rsplit('/').next() {
+                Some("Register") => RelayServer::new(relay).call(request).await?,
+                Some("Dial") => relay.dial(request).await,
+                _ => relay.accept(request),
+            })
+        })
+    }
+}
+
+impl HostileRelay {
+    async fn dial(self, request: http::Request<Body>) -> http::Response<Body> {
+        let (head, body) = request.into_parts();
+        let text = |name: &str| head.headers[name].to_str().unwrap();
+        let (answer, answered) = oneshot::channel();
+        let dialled = Dialled {
+            exec_server: text(header::EXEC_SERVER_ID).parse().unwrap(),
+            session: text(header::SESSION_ID).parse().unwrap(),
+            source: Source::new(body),
+            answer,
+        };
+        let taker = lock(&self.state.taken).get(text(header::DIAL_TOKEN)).cloned();
+        match taker {
+            // A test that wants no more sessions has dropped its end.
+            Some(taker) => drop(taker.send(dialled)),
+            None => drop(tokio::spawn(self.carry(dialled))),
+        }
+        match answered.await {
+            Ok(messages) => stream_of(messages),
+            Err(_) => Status::unavailable("not today").into_http(),
+        }
+    }
+
+    fn accept(self, request: http::Request<Body>) -> http::Response<Body> {
+        let (head, body) = request.into_parts();
+        let announced =
+            lock(&self.state.announced).remove(head.headers[header::ACCEPT_TOKEN].to_str().unwrap());
+        let Some(announced) = announced else {
+            return Status::permission_denied("no dial waits").into_http();
+        };
+        let (sender, messages) = mpsc::channel(64);
+        let half = Half {
+            source: Source::new(body),
+            sink: Sink(sender),
+        };
+        // A test that has given up on it.
+        let _ = announced.send(half);
+        stream_of(messages)
+    }
+}
+
+fn stream_of(messages: Response200) -> http::Response<Body> {
+    let frames = ReceiverStream::new(messages).map(|bytes| Ok::<_, Status>(http_body::Frame::data(bytes)));
+    let mut response = http::Response::new(Body::new(StreamBody::new(frames)));
+    let grpc = http::HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(http::header::CONTENT_TYPE, grpc);
+    response
+}
+
+#[tonic::async_trait]
+impl Relay for HostileRelay {
+    type RegisterStream = BoxStream<RegisterResponse>;
+    type DialStream = BoxStream<Frame>;
+    type AcceptStream = BoxStream<Frame>;
+
+    async fn register(
+        &self,
+        request: Request<Streaming<RegisterRequest>>,
+    ) -> Result<Response<Self::RegisterStream>, Status> {
+        let (sender, responses) = mpsc::channel(64);
+        let relay = self.clone();
+        let greeting = lock(&self.state.greeting).take();
+        if let Some(greeting) = greeting {
+            let said = greeting.into_iter().map(|kind| Ok(RegisterResponse { kind }));
+            let and_no_more = tokio_stream::pending();
+            return Ok(Response::new(Box::pin(
+                tokio_stream::iter(said).chain(and_no_more),
+            )));
+        }
+        tokio::spawn(async move {
+            let mut requests = request.into_inner();
+            let nonce = vec![0; 32].into();
+            let say = async |kind| {
+                let message = RegisterResponse { kind: Some(kind) };
+                let _ = sender.send(Ok(message)).await;
+            };
+            say(register_response::Kind::Challenge(Challenge { nonce })).await;
+            while let Ok(Some(request)) = requests.message().await {
+                let Some(register_request::Kind::Proof(proof)) = request.kind else {
+                    continue;
+                };
+                let id = exec_server_id(&proof.public_key);
+                lock(&relay.state.registrations).insert(id, sender.clone());
+                say(register_response::Kind::Registered(Registered {
+                    exec_server_id: id.0.to_vec().into(),
+                    max_sessions: 64,
+                }))
+                .await;
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
+    }
+
+    async fn dial(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
+        Err(Status::unimplemented("served by hand"))
+    }
+
+    async fn accept(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::AcceptStream>, Status> {
+        Err(Status::unimplemented("served by hand"))
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,284 @@
+//! Sessions crossed, peers swapped, and everything that was once said, said again.
+
+use std::ops::ControlFlow::Continue;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+
+use baton_channel::Notice;
+use baton_client::{ConnectError, RunError};
+use baton_proto::SessionId;
+use baton_proto::limits::HANDSHAKE_TIMEOUT;
+use bytes::Bytes;
+use tokio::time::timeout;
+
+use crate::relay::{Alter, Dialled, Half, HostileRelay, Way, carry, lock, splice};
+use crate::world::{Attack, IN_TIME, Then, World};
+
+/// Two visits at once, whose sessions both come to the test. What was asked for ran `then`.
+async fn cross<F>(name: &str, then: Then, plot: impl FnOnce(HostileRelay, Dialled, Dialled) -> F)
+where
+    F: Future<Output = ()>,
+{
+    let world = Arc::new(World::start().await);
+    let (one, mut dials_of_one) = world.victim();
+    let (other, mut dials_of_other) = world.victim();
+    let plot = async {
+        let (one, other) = tokio::join!(dials_of_one.recv(), dials_of_other.recv());
+        drop((dials_of_one, dials_of_other));
+        plot(world.relay.clone(), one.unwrap(), other.unwrap()).await;
+    };
+    let names = [format!("{name}: one"), format!("{name}: other")];
+    let visits = async {
+        let visits = tokio::join!(world.visit(&one, &names[0]), world.visit(&other, &names[1]));
+        [visits.0, visits.1]
+    };
+    let attack = async {
+        let mut visits = pin!(timeout(IN_TIME, visits));
+        // Sessions that nobody ends are carried for ever.
+        let visits = tokio::select! {
+            visits = &mut visits => visits,
+            () = plot => visits.await,
+        };
+        visits.expect("both end in time")
+    };
+    let visits = world.beside_others(attack).await;
+    let ran = world.ran();
+    for (visit, name) in visits.iter().zip(&names) {
+        visit.assert(name, then);
+        let times = ran.get(name).copied().unwrap_or(0);
+        assert!(
+            times <= usize::from(then == Then::Cut),
+            "{name} ran {times} times"
+        );
+    }
+}
+
+/// Carries the two messages of the handshake.
+async fn shake_hands(client: &mut Half, server: &mut Half) {
+    let message1 = client.source.next().await.unwrap();
+    server.sink.send(message1).await;
+    let message2 = server.source.next().await.unwrap();
+    client.sink.send(message2).await;
+}
+
+async fn both(relay: &HostileRelay, one: Dialled, other: Dialled) -> [(Half, Half); 2] {
+    let (first, second) = tokio::join!(
+        relay.announce(one.exec_server, one.session),
+        relay.announce(other.exec_server, other.session)
+    );
+    [(one.answer(), first.unwrap()), (other.answer(), second.unwrap())]
+}
+
+fn straight() -> Way {
+    Way::default()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sessions_crossed_from_the_start_do_not_come_about() {
+    cross("crossed", Then::NothingRuns, async |relay, one, other| {
+        let [(client_1, server_1), (client_2, server_2)] = both(&relay, one, other).await;
+        tokio::join!(
+            splice(client_1, server_2, straight(), straight()),
+            splice(client_2, server_1, straight(), straight())
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sessions_crossed_after_their_handshakes_end() {
+    cross("crossed later", Then::NothingRuns, async |relay, one, other| {
+        let [(mut client_1, mut server_1), (mut client_2, mut server_2)] = both(&relay, one, other).await;
+        shake_hands(&mut client_1, &mut server_1).await;
+        shake_hands(&mut client_2, &mut server_2).await;
+        tokio::join!(
+            splice(client_1, server_2, straight(), straight()),
+            splice(client_2, server_1, straight(), straight())
+        );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sessions_whose_answers_are_crossed_end() {
+    cross("answers crossed", Then::Cut, async |relay, one, other| {
+        let [(mut client_1, mut server_1), (mut client_2, mut server_2)] = both(&relay, one, other).await;
+        shake_hands(&mut client_1, &mut server_1).await;
+        shake_hands(&mut client_2, &mut server_2).await;
+        tokio::select! {
+            () = carry(client_1.source, server_1.sink, straight()) => {}
+            () = carry(client_2.source, server_2.sink, straight()) => {}
+            () = carry(server_1.source, client_2.sink, straight()) => {}
+            () = carry(server_2.source, client_1.sink, straight()) => {}
+        }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_peer_or_another_session_than_the_client_meant_fails_the_handshake() {
+    let world = Arc::new(World::start().await);
+    let other = world.second_exec_server().await.exec_server;
+    let attacks = [
+        Attack {
+            name: "another exec-server".into(),
+            plot: Box::new(move |dialled, relay| {
+                Box::pin(async move {
+                    let server = relay.announce(other, dialled.session).await.unwrap();
+                    splice(dialled.answer(), server, straight(), straight()).await;
+                })
+            }),
+            then: Then::NothingRuns,
+        },
+        Attack {
+            name: "another session".into(),
+            plot: Box::new(|dialled, relay| {
+                Box::pin(async move {
+                    let session = SessionId(rand::random());
+                    let server = relay.announce(dialled.exec_server, session).await.unwrap();
+                    splice(dialled.answer(), server, straight(), straight()).await;
+                })
+            }),
+            then: Then::NothingRuns,
+        },
+        Attack {
+            name: "the client itself".into(),
+            plot: Box::new(|dialled, _| {
+                Box::pin(async move {
+                    let client = dialled.answer();
+                    carry(client.source, client.sink, straight()).await;
+                })
+            }),
+            then: Then::NothingRuns,
+        },
+    ];
+    world.suffer(attacks.into()).await;
+}
+
+/// All that was said in one session.
+#[derive(Clone, Default)]
+struct Tape {
+    up: Arc<Mutex<Vec<Bytes>>>,
+    down: Arc<Mutex<Vec<Bytes>>>,
+}
+
+fn recording(tape: &Arc<Mutex<Vec<Bytes>>>) -> Way {
+    let tape = Arc::clone(tape);
+    let alter: Alter = Box::new(move |_, message| {
+        lock(&tape).push(message.clone());
+        Continue(vec![message])
+    });
+    Way {
+        alter: Some(alter),
+        ..Way::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
+    let world = Arc::new(World::start().await);
+    let tape = Tape::default();
+    let (sender, told) = tokio::sync::oneshot::channel();
+    let recorded = Attack {
+        name: "recorded".into(),
+        plot: Box::new({
+            let tape = tape.clone();
+            |dialled, relay| {
+                Box::pin(async move {
+                    sender.send((dialled.exec_server, dialled.session)).unwrap();
+                    let server = relay
+                        .announce(dialled.exec_server, dialled.session)
+                        .await
+                        .unwrap();
+                    splice(
+                        dialled.answer(),
+                        server,
+                        recording(&tape.up),
+                        recording(&tape.down),
+                    )
+                    .await;
+                })
+            }
+        }),
+        then: Then::Unharmed,
+    };
+    world.suffer(vec![recorded]).await;
+    let (exec_server, session) = told.await.unwrap();
+    let (up, down) = (lock(&tape.up).clone(), lock(&tape.down).clone());
+    assert!(up.len() > 3 && down.len() > 3);
+
+    // To the exec-server: the handshake completes, because message 1 can be replayed. Nothing comes of it.
+    let replay = async {
+        for (name, messages) in [("all of it", &up[..]), ("the first call", &up[..2])] {
+            world.forget_notices();
+            let mut server = world.relay.announce(exec_server, session).await.expect(name);
+            for message in messages {
+                server.sink.send(message.clone()).await;
+            }
+            let ended = async { while server.source.next().await.is_some() {} };
+            timeout(IN_TIME, ended).await.expect("the exec-server hangs up");
+            let ended = |notice: &Notice| {
+                matches!(
+                    notice,
+                    Notice::SessionEnded(_, baton_client::SessionError::Transport(_))
+                )
+            };
+            world.until(name, ended).await;
+        }
+        // Message 1 alone, and silence: given up after the time for a handshake.
+        let mut server = world.relay.announce(exec_server, session).await.unwrap();
+        server.sink.send(up[0].clone()).await;
+        assert!(server.source.next().await.is_some(), "message 2");
+        let ended = timeout(4 * HANDSHAKE_TIMEOUT, server.source.next()).await;
+        assert!(ended.expect("the exec-server hangs up").is_none());
+    };
+    world.beside_others(replay).await;
+    assert_eq!(
+        world.ran()["recorded"],
+        1,
+        "the command ran when it was asked for, and never again"
+    );
+
+    // To the client: message 2 answers the message 1 of its day alone.
+    let (client, mut dials) = world.victim();
+    let deceive = async {
+        let dialled = dials.recv().await.unwrap();
+        drop(dials);
+        let half = dialled.answer();
+        for message in &down {
+            half.sink.send(message.clone()).await;
+        }
+        half
+    };
+    let (visit, _held) = tokio::join!(timeout(IN_TIME, world.visit(&client, "deceived")), deceive);
+    let ended = visit.expect("in time").ended;
+    assert!(
+        matches!(ended, Err(RunError::Connect(ConnectError::Handshake))),
+        "{ended:?}"
+    );
+
+    // In its own session: what was said before, said once more behind it.
+    let again = Attack {
+        name: "said twice".into(),
+        plot: Box::new(|dialled, relay| {
+            Box::pin(async move {
+                let server = relay
+                    .announce(dialled.exec_server, dialled.session)
+                    .await
+                    .unwrap();
+                let mut before = Vec::new();
+                let alter: Alter = Box::new(move |at, message| {
+                    before.push(message.clone());
+                    Continue(if at == 3 { before.clone() } else { vec![message] })
+                });
+                let up = Way {
+                    alter: Some(alter),
+                    ..Way::default()
+                };
+                splice(dialled.answer(), server, up, straight()).await;
+            })
+        }),
+        then: Then::Cut,
+    };
+    world.suffer(vec![again]).await;
+}

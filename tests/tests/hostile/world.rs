@@ -1,0 +1,367 @@
+//! An exec-server and its clients at a hostile relay, and what must hold whatever the relay does.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use baton_channel::allow::{AllowList, Trust};
+use baton_channel::limits::{IDLE_TIMEOUT, MAX_HALF_OPEN};
+use baton_channel::{Notice, Server};
+use baton_client::{Client, Command, Event, ExitStatus, RunError, Seed, Ticket};
+use baton_exec_server::ExecService;
+use baton_trace::record::CallRecord;
+use baton_trace::stage::transport::CALL;
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use tempfile::TempDir;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::relay::{Dialled, HostileRelay, lock};
+
+/// Longest that a session may take to end: its longest silence, and a machine that does other things.
+pub(crate) const IN_TIME: Duration = IDLE_TIMEOUT.saturating_add(Duration::from_secs(15));
+
+/// An attack that takes longer is worth a line.
+const SLOW: Duration = Duration::from_secs(8);
+
+/// Attacks under way at once: one fewer than may be half open, beside the bystander and one more.
+const AT_ONCE: usize = MAX_HALF_OPEN - 3;
+
+/// Waits for what must happen.
+pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(IN_TIME, future).await.expect("this happens in time")
+}
+
+/// What a visit sends through `cat`, piece by piece.
+const PIECES: usize = 4;
+const PIECE: usize = 8 * 1024;
+
+/// The exec-server, and where its commands leave a mark.
+pub(crate) struct World {
+    pub(crate) relay: HostileRelay,
+    pub(crate) ticket: Ticket,
+    seed: Seed,
+    exec: ExecService,
+    notices: Arc<Mutex<Vec<Notice>>>,
+    dir: TempDir,
+}
+
+/// What a relay does with the session of one visit.
+pub(crate) type Plot = Box<dyn FnOnce(Dialled, HostileRelay) -> BoxFuture<'static, ()> + Send>;
+
+/// One attack, on one visit.
+pub(crate) struct Attack {
+    pub(crate) name: String,
+    pub(crate) plot: Plot,
+    pub(crate) then: Then,
+}
+
+/// What becomes of a visit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Then {
+    /// The session ends before the command has run.
+    NothingRuns,
+    /// The session ends; the command may have run by then, once.
+    Cut,
+    /// Nothing but time or a figure was touched.
+    Unharmed,
+}
+
+/// How a visit went.
+pub(crate) struct Visit {
+    stdout: Vec<u8>,
+    pub(crate) ended: Result<Option<CallRecord>, RunError>,
+}
+
+impl World {
+    /// With an exec-server that is registered.
+    pub(crate) async fn start() -> Self {
+        let relay = HostileRelay::start().await;
+        let seed = Seed::generate().unwrap();
+        let (exec, notices, ticket) = exec_server(&relay, &seed).await;
+        Self {
+            relay,
+            ticket,
+            seed,
+            exec,
+            notices,
+            dir: TempDir::with_prefix("baton-").unwrap(),
+        }
+    }
+
+    /// The ticket of another exec-server at the same relay, that allows the same client.
+    pub(crate) async fn second_exec_server(&self) -> Ticket {
+        exec_server(&self.relay, &self.seed).await.2
+    }
+
+    /// The allowed client, by this ticket.
+    pub(crate) fn client(&self, ticket: &Ticket) -> Client {
+        Client::new(ticket.clone(), self.seed.client_key().unwrap())
+    }
+
+    /// A client whose sessions come to the test.
+    pub(crate) fn victim(&self) -> (Client, mpsc::UnboundedReceiver<Dialled>) {
+        let (ticket, dials) = self.relay.intercept(&self.ticket);
+        (self.client(&ticket), dials)
+    }
+
+    fn marks(&self) -> PathBuf {
+        self.dir.path().join("marks")
+    }
+
+    /// How often each command has run.
+    pub(crate) fn ran(&self) -> HashMap<String, usize> {
+        let mut ran = HashMap::new();
+        for line in std::fs::read_to_string(self.marks()).unwrap_or_default().lines() {
+            *ran.entry(line.to_owned()).or_default() += 1;
+        }
+        ran
+    }
+
+    /// Runs a command that leaves `name` as its mark and echoes what it is sent, traced.
+    pub(crate) async fn visit(&self, client: &Client, name: &str) -> Visit {
+        let script = "echo \"$1\" >>\"$0\"; exec cat";
+        let command = Command::new("sh")
+            .arg("-c")
+            .arg(script)
+            .arg(self.marks())
+            .arg(name)
+            .trace(true);
+        let mut stdout = Vec::new();
+        let ended = async {
+            let (mut run, mut stdin) = client.start(command).await?;
+            let (write, read) = (
+                async move {
+                    for number in 0..PIECES {
+                        if stdin.write(piece(number)).await.is_err() {
+                            return;
+                        }
+                        // So that each goes in a message of its own.
+                        sleep(Duration::from_millis(1)).await;
+                    }
+                    let _ = stdin.close().await;
+                },
+                async {
+                    let mut exit = None;
+                    while let Some(event) = run.next().await? {
+                        match event {
+                            Event::Stdout(data) => stdout.extend_from_slice(&data),
+                            Event::Exited { status, .. } => exit = Some(status),
+                            _ => {}
+                        }
+                    }
+                    assert_eq!(exit, Some(ExitStatus::Code(0)));
+                    Ok::<_, RunError>(())
+                },
+            );
+            let ((), read) = tokio::join!(write, read);
+            read?;
+            Ok(run.record().await)
+        };
+        let ended = ended.await;
+        Visit { stdout, ended }
+    }
+
+    /// Attacks a visit each, a few at a time, beside a client that goes on visiting unharmed. Afterwards nothing has run
+    /// that was not asked for, and nothing twice.
+    pub(crate) async fn suffer(self: &Arc<Self>, attacks: Vec<Attack>) {
+        assert!(!attacks.is_empty());
+        let (before, started, attempts) = (self.ran(), Instant::now(), attacks.len());
+        let expected = self.beside_others(self.suffer_all(attacks)).await;
+        let mut ran = self.ran();
+        ran.retain(|name, times| before.get(name) != Some(times));
+        println!("{attempts} attacks in {:.1} s", started.elapsed().as_secs_f64());
+        for (name, then) in &expected {
+            let times = ran.get(name).copied().unwrap_or(0);
+            let allowed = match then {
+                Then::NothingRuns => 0..=0,
+                Then::Cut => 0..=1,
+                Then::Unharmed => 1..=1,
+            };
+            assert!(allowed.contains(&times), "{name} ran {times} times");
+        }
+        for (name, times) in ran {
+            let is_known = expected.contains_key(&name) || (name.starts_with(BYSTANDER) && times == 1);
+            assert!(is_known, "{name} ran {times} times");
+        }
+    }
+
+    /// Does something while a client of the same relay and exec-server goes on unharmed, and waits until nothing runs.
+    pub(crate) async fn beside_others<T>(self: &Arc<Self>, what: impl Future<Output = T>) -> T {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let bystander = tokio::spawn(bystander(Arc::clone(self), stopped));
+        let done = what.await;
+        drop(stop);
+        let visits = bystander.await.unwrap();
+        println!("visits of a bystander meanwhile: {visits}");
+        self.settle().await;
+        done
+    }
+
+    async fn suffer_all(self: &Arc<Self>, attacks: Vec<Attack>) -> HashMap<String, Then> {
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        let mut under_way = JoinSet::new();
+        let mut expected = HashMap::new();
+        for attack in attacks {
+            let before = expected.insert(attack.name.clone(), attack.then);
+            assert_eq!(before, None, "{}: a name of its own", attack.name);
+            let (world, turns) = (Arc::clone(self), Arc::clone(&turns));
+            under_way.spawn(async move {
+                let _turn = turns.acquire_owned().await;
+                world.suffer_one(attack).await;
+            });
+        }
+        while let Some(done) = under_way.join_next().await {
+            done.unwrap();
+        }
+        expected
+    }
+
+    async fn suffer_one(&self, attack: Attack) {
+        let Attack { name, plot, then } = attack;
+        let (client, mut dials) = self.victim();
+        let plot = async {
+            let dialled = dials.recv().await.expect("the client dials");
+            // A second dial, if the client makes one, is refused.
+            drop(dials);
+            plot(dialled, self.relay.clone()).await;
+        };
+        let visit = timeout(IN_TIME, self.visit(&client, &name));
+        let started = Instant::now();
+        let mut plot = std::pin::pin!(plot);
+        let mut visit = std::pin::pin!(visit);
+        // A plot may hold on to a session for ever.
+        let visit = tokio::select! {
+            visit = &mut visit => visit,
+            () = &mut plot => visit.await,
+        };
+        let visit = visit.unwrap_or_else(|_| panic!("{name}: not over after {IN_TIME:?}"));
+        if started.elapsed() > SLOW {
+            println!("{name}: over after {:.1} s", started.elapsed().as_secs_f64());
+        }
+        visit.assert(&name, then);
+    }
+
+    /// Waits until nothing runs any more.
+    pub(crate) async fn settle(&self) {
+        let settled = async {
+            while self.exec.processes() > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(IN_TIME, settled)
+            .await
+            .expect("commands end with their sessions");
+    }
+
+    /// Waits until the exec-server has told its owner such a thing.
+    pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Notice) -> bool) {
+        let told = async {
+            while !lock(&self.notices).iter().any(&wanted) {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = timeout(IN_TIME, told).await;
+        assert!(
+            waited.is_ok(),
+            "never told: {what}; but {:?}",
+            lock(&self.notices)
+        );
+    }
+
+    /// The exec-server has told its owner no such thing.
+    #[track_caller]
+    pub(crate) fn assert_not_told(&self, of: impl Fn(&Notice) -> bool) {
+        let notices = lock(&self.notices);
+        assert!(!notices.iter().any(of), "{notices:?}");
+    }
+
+    /// Forgets what the exec-server has told so far.
+    pub(crate) fn forget_notices(&self) {
+        lock(&self.notices).clear();
+    }
+}
+
+async fn exec_server(relay: &HostileRelay, client: &Seed) -> (ExecService, Arc<Mutex<Vec<Notice>>>, Ticket) {
+    let allow = AllowList::only(*client.client_key().unwrap().public(), "victim", Trust::Continue);
+    let server = Server::new(&relay.url(), &Seed::generate().unwrap(), allow).unwrap();
+    let exec = ExecService::new(server.epoch());
+    let ticket = server.ticket();
+    let notices = Arc::new(Mutex::new(Vec::new()));
+    let (registered, told) = oneshot::channel();
+    let registered = Mutex::new(Some(registered));
+    let server = server.on_notice({
+        let notices = Arc::clone(&notices);
+        move |notice| {
+            if let Notice::Registered = notice {
+                lock(&registered).take().map(|registered| registered.send(()));
+            }
+            lock(&notices).push(notice);
+        }
+    });
+    tokio::spawn(server.serve(exec.clone().into_server(), std::future::pending()));
+    timeout(IN_TIME, told).await.unwrap().unwrap();
+    (exec, notices, ticket)
+}
+
+fn piece(number: usize) -> Bytes {
+    (0..PIECE).map(|at| (at * 7 + number * 31) as u8).collect()
+}
+
+/// All that a visit sends.
+fn sent() -> Vec<u8> {
+    (0..PIECES).flat_map(piece).collect()
+}
+
+impl Visit {
+    /// It went as it should.
+    #[track_caller]
+    pub(crate) fn assert(&self, name: &str, then: Then) {
+        let sent = sent();
+        assert!(
+            sent.starts_with(&self.stdout),
+            "{name}: other bytes than were sent"
+        );
+        match (&self.ended, then) {
+            (Ok(record), Then::Unharmed) => {
+                assert_eq!(self.stdout.len(), sent.len(), "{name}");
+                assert_inside(name, record.as_ref().expect("traced"));
+            }
+            (Err(RunError::Connect(error)), Then::NothingRuns | Then::Cut) => drop(error.to_string()),
+            (Err(RunError::Session(error)), Then::NothingRuns | Then::Cut) => drop(error.to_string()),
+            (Ok(_), _) => panic!("{name}: nobody noticed"),
+            (Err(error), _) => panic!("{name}: {error:?}"),
+        }
+    }
+}
+
+/// Every stage lies inside the envelope, whatever relay and exec-server claim.
+#[track_caller]
+fn assert_inside(name: &str, record: &CallRecord) {
+    let call = record.stage(CALL).unwrap();
+    for stage in &record.stages {
+        let is_inside =
+            call.start_ns <= stage.start_ns && stage.start_ns <= stage.end_ns && stage.end_ns <= call.end_ns;
+        assert!(is_inside, "{name}: {stage:?} in {call:?}");
+    }
+}
+
+/// First word of a bystander's marks.
+const BYSTANDER: &str = "bystander";
+
+/// A client whose session the relay carries: it notices nothing of what happens to others. Returns how often it visited.
+async fn bystander(world: Arc<World>, mut stopped: oneshot::Receiver<()>) -> usize {
+    let client = world.client(&world.ticket);
+    let mut visits = 0;
+    while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
+        let name = format!("{BYSTANDER} {:016x}", rand::random::<u64>());
+        let visit = timeout(IN_TIME, world.visit(&client, &name)).await.unwrap();
+        visit.assert(&name, Then::Unharmed);
+        visits += 1;
+    }
+    client.close().await;
+    visits
+}
