@@ -11,6 +11,7 @@ mod channel;
 pub mod key;
 pub mod limits;
 mod link;
+mod low_order;
 pub mod mux;
 mod server;
 mod service;
