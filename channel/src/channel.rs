@@ -15,6 +15,7 @@ use tonic::body::Body;
 
 use crate::key::StaticKey;
 use crate::link::dial::{ConnectError, dial};
+use crate::link::tls::roots::RelayRoots;
 use crate::mux::{StreamError, code};
 use crate::service::ResponseBody;
 use crate::service::SessionError;
@@ -39,6 +40,7 @@ pub struct Channel {
 struct Inner {
     ticket: Ticket,
     key: StaticKey,
+    roots: RelayRoots,
     recorder: Recorder,
     link: Mutex<Link>,
     attempts: AtomicU64,
@@ -69,11 +71,21 @@ impl Channel {
             inner: Arc::new(Inner {
                 ticket,
                 key,
+                roots: RelayRoots::default(),
                 recorder,
                 link: Mutex::new(Link::Down),
                 attempts: AtomicU64::new(0),
             }),
         }
+    }
+
+    /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told. For a channel that was just
+    /// made: its clones keep what they have.
+    pub fn relay_roots(mut self, roots: RelayRoots) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.roots = roots;
+        }
+        self
     }
 
     /// Makes the session now, and returns the epoch of the exec-server's present life.
@@ -132,7 +144,7 @@ impl Channel {
     fn attempt(&self, id: AttemptId) -> SharedFuture<BoxFuture<'static, Connected>> {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move {
-            let result = dial(&inner.ticket, &inner.key, inner.recorder.clone()).await;
+            let result = dial(&inner.ticket, &inner.key, &inner.roots, inner.recorder.clone()).await;
             match &result {
                 Ok((shared, _)) => {
                     if !inner.leave(id, Link::Up(Arc::clone(shared))) {

@@ -20,8 +20,9 @@ pub mod ticket;
 
 pub use channel::Channel;
 pub use link::dial::ConnectError;
-pub use link::endpoint::RelayError;
+pub use link::endpoint::{RelayError, is_exposed};
 pub use link::register::RegisterError;
+pub use link::tls::roots::{RelayRoots, RootsError};
 pub use server::{Notice, Server, ServerError};
 pub use service::client::RecordTo;
 pub use service::server::Service;

@@ -18,6 +18,7 @@ use crate::limits;
 use crate::link::accept::Acceptor;
 use crate::link::endpoint::{RelayError, RelayUrl};
 use crate::link::register::{RegisterError, Registration, exec_server_id};
+use crate::link::tls::roots::RelayRoots;
 use crate::service::SessionError;
 use crate::service::server::Service;
 use crate::service::shared::Shared;
@@ -91,6 +92,14 @@ impl Server {
             on_notice: Arc::new(|notice| tracing::debug!(?notice, "channel server")),
             sessions: Arc::default(),
         })
+    }
+
+    /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told.
+    pub fn relay_roots(mut self, roots: RelayRoots) -> Self {
+        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
+            acceptor.url = acceptor.url.clone().with_roots(roots);
+        }
+        self
     }
 
     /// Records every sampled call.

@@ -88,6 +88,9 @@ pub(crate) struct ExecArgs {
     /// This client's key file; made at first use [default: ~/.config/baton/client_key]
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [default: the system's]
+    #[arg(long, value_name = "FILE", env = "BATON_RELAY_CA")]
+    pub(crate) relay_ca: Option<PathBuf>,
     /// Working directory on the remote machine
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
@@ -109,6 +112,12 @@ pub(crate) struct RelayArgs {
     /// the address a connection came to]
     #[arg(long, value_name = "NAME")]
     pub(crate) authority: Vec<String>,
+    /// Speak TLS, with this certificate and its chain (PEM); peers then dial https:// URLs. Read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert (PEM), which others must not be able to read
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -128,6 +137,9 @@ pub(crate) struct ExecServerArgs {
     /// Key file; made at first use [default: ~/.config/baton/exec_server_key]
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [default: the system's]
+    #[arg(long, value_name = "FILE", env = "BATON_RELAY_CA")]
+    pub(crate) relay_ca: Option<PathBuf>,
     /// Allow-list [default: ~/.config/baton/allowed_clients]
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,

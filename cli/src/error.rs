@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use baton_channel::ServerError;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
-use baton_client::{RunError, StartFailure, TicketError};
-use baton_relay::BindError;
+use baton_client::{RootsError, RunError, StartFailure, TicketError};
+use baton_relay::{BindError, TlsError};
 use baton_trace::export::ExportError;
 use baton_trace::export::read::ReadError;
 
@@ -26,6 +26,10 @@ pub(crate) enum CliError {
     Allow(#[from] AllowError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]

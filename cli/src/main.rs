@@ -6,6 +6,7 @@ mod error;
 mod exporting;
 mod identity;
 mod logging;
+mod outer;
 mod signals;
 mod stdio;
 mod terminal;

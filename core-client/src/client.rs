@@ -1,7 +1,6 @@
 //! The client: one exec-server, one warm session, any number of commands.
 
-use baton_channel::Channel;
-use baton_channel::RecordTo;
+use baton_channel::{Channel, RecordTo, RelayRoots};
 use baton_proto::Epoch;
 use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::{RunRequest, run_request};
@@ -51,6 +50,14 @@ impl Client {
     pub fn with_recorder(ticket: Ticket, key: StaticKey, recorder: Recorder) -> Self {
         Self {
             channel: Channel::with_recorder(ticket, key, recorder),
+        }
+    }
+
+    /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told. For a client that was just
+    /// made: its clones keep what they have.
+    pub fn relay_roots(self, roots: RelayRoots) -> Self {
+        Self {
+            channel: self.channel.relay_roots(roots),
         }
     }
 

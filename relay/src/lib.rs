@@ -2,7 +2,7 @@
 //!
 //! It is blind. It sees ids, sizes and timing; it never holds a Noise key and cannot tell the calls of a session apart.
 //!
-//! - `server` owns the sockets, `service` routes the three methods of `baton.relay.v1.Relay`.
+//! - `server` owns the sockets, `tls` may wrap them, `service` routes the three methods of `baton.relay.v1.Relay`.
 //! - `register` proves an exec-server's key and keeps its stream; `registry` is who is there.
 //! - `dial` and `accept` are the two halves of a pairing; `session` is what they share afterwards.
 //! - `splice` moves the frames: payloads uncopied, a stamp on each, and nothing ever dropped in silence.
@@ -35,8 +35,10 @@ mod session;
 mod slots;
 mod splice;
 mod text;
+mod tls;
 
 pub use config::Config;
 pub use limits::Limits;
 pub use metrics::{Metrics, Refused, Snapshot, Traffic};
 pub use server::{BindError, Relay};
+pub use tls::{Tls, TlsError};

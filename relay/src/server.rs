@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use baton_proto::limits::{MAX_SESSIONS, OUTER_CONNECTION_WINDOW, OUTER_FRAME_SIZE, OUTER_STREAM_WINDOW};
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -20,12 +21,13 @@ use crate::limits::{
 };
 use crate::registry::Registry;
 use crate::service::RelayService;
-use crate::{Config, Metrics};
+use crate::{Config, Metrics, Tls};
 
 /// A relay that listens; [`Relay::serve`] runs it.
 pub struct Relay {
     listener: TcpListener,
     local_addr: SocketAddr,
+    tls: Option<Tls>,
     registry: Arc<Registry>,
 }
 
@@ -39,13 +41,14 @@ pub struct BindError {
 
 impl Relay {
     /// Listens on `address` (port 0: any free one). Connections are accepted once [`Relay::serve`] runs.
-    pub async fn bind(address: SocketAddr, config: Config) -> Result<Self, BindError> {
+    pub async fn bind(address: SocketAddr, mut config: Config) -> Result<Self, BindError> {
         let error = |source| BindError { address, source };
         let listener = TcpListener::bind(address).await.map_err(error)?;
         let local_addr = listener.local_addr().map_err(error)?;
         Ok(Self {
             listener,
             local_addr,
+            tls: config.tls.take(),
             registry: Arc::new(Registry::new(config)),
         })
     }
@@ -64,7 +67,10 @@ impl Relay {
     /// within a second or so. Dropping the future closes every connection at once.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self {
-            listener, registry, ..
+            listener,
+            tls,
+            registry,
+            ..
         } = self;
         let (stop, stopped) = watch::channel(());
         let mut connections = JoinSet::new();
@@ -79,7 +85,8 @@ impl Relay {
                         tracing::warn!(limit = registry.limits.connections, "a connection beyond the limit was closed");
                     }
                     Ok((socket, remote)) => {
-                        connections.spawn(connection(socket, remote, registry.clone(), stopped.clone()));
+                        let (tls, registry, stopped) = (tls.clone(), registry.clone(), stopped.clone());
+                        connections.spawn(connection(socket, remote, tls, registry, stopped));
                     }
                     Err(error) => {
                         tracing::warn!("cannot accept a connection: {error}");
@@ -102,6 +109,7 @@ impl Relay {
 async fn connection(
     socket: TcpStream,
     remote: SocketAddr,
+    tls: Option<Tls>,
     registry: Arc<Registry>,
     mut stopped: watch::Receiver<()>,
 ) {
@@ -109,6 +117,30 @@ async fn connection(
     let (Ok(local), Ok(())) = (socket.local_addr(), socket.set_nodelay(true)) else {
         return; // The peer is gone already.
     };
+    let Some(tls) = tls else {
+        return http_connection(TokioIo::new(socket), local, remote, registry, stopped).await;
+    };
+    // A peer that connects and is silent holds no more than a socket, and not for long.
+    let handshake = timeout(registry.limits.handshake_timeout, tls.accept(socket));
+    let accepted = tokio::select! {
+        accepted = handshake => accepted,
+        _ = stopped.changed() => return,
+    };
+    match accepted {
+        Ok(Ok(socket)) => http_connection(TokioIo::new(socket), local, remote, registry, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%remote, "no TLS: {error}"),
+        Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
+    }
+}
+
+/// The same, once the bytes are HTTP/2's.
+async fn http_connection(
+    io: impl Read + Write + Unpin,
+    local: SocketAddr,
+    remote: SocketAddr,
+    registry: Arc<Registry>,
+    mut stopped: watch::Receiver<()>,
+) {
     let idle_time = registry.limits.connection_idle;
     let state = Arc::new(Connection::new(
         remote,
@@ -119,7 +151,7 @@ async fn connection(
         registry,
         connection: state.clone(),
     };
-    let mut http = pin!(http().serve_connection(TokioIo::new(socket), service));
+    let mut http = pin!(http().serve_connection(io, service));
     let mut idle_check = interval(idle_time);
     let mut mark = None;
     loop {

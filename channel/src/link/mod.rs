@@ -1,6 +1,7 @@
 //! The link to a relay: framing of the outer streams, dialling, registering, accepting.
 //!
 //! * [`endpoint`]: connections to a relay;
+//! * [`tls`]: the same under TLS, for `https` URLs;
 //! * [`outer`]: gRPC messages of `Frame` to and from Noise messages, without copying payloads;
 //! * [`stream`]: one outer stream, `Dial` or `Accept`;
 //! * [`dial`]: from a ticket to an established session;
@@ -13,6 +14,7 @@ pub(crate) mod endpoint;
 pub(crate) mod outer;
 pub(crate) mod register;
 pub(crate) mod stream;
+pub(crate) mod tls;
 
 /// Characters of unauthenticated text that are shown.
 const HINT_MAX: usize = 200;

@@ -9,4 +9,5 @@ mod records;
 mod refusals;
 mod sessions;
 mod support;
+mod tls;
 mod trust;

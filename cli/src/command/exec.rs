@@ -7,11 +7,12 @@ use super::{run_here, runtime, write_trace};
 use crate::args::ExecArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
-use crate::{identity, logging, terminal};
+use crate::{identity, logging, outer, terminal};
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     logging::start("error");
     let ticket: Ticket = args.ticket.as_deref().ok_or(CliError::NoTicket)?.parse()?;
+    let roots = outer::roots(args.relay_ca.as_deref())?;
     let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
     let public = *key.public();
     let exporting = Exporting::start(Side::Client)?;
@@ -27,7 +28,8 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     command = command.trace(args.trace || args.trace_json.is_some());
 
     let runtime = runtime()?;
-    let client = Client::with_recorder(ticket, key, exporting.recorder());
+    outer::warn_if_exposed(&ticket.relay_url);
+    let client = Client::with_recorder(ticket, key, exporting.recorder()).relay_roots(roots);
     let outcome = runtime.block_on(async {
         let outcome = run_here(&client, command).await;
         client.close().await;

@@ -12,10 +12,11 @@ use super::runtime;
 use crate::args::ExecServerArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
-use crate::{identity, logging, signals};
+use crate::{identity, logging, outer, signals};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
+    let roots = outer::roots(args.relay_ca.as_deref())?;
     let allow_path = identity::path(args.allow, identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;
     if allow.is_empty() {
@@ -27,7 +28,10 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     let (seed, _) = Seed::read_or_create(&identity::path(args.key, identity::EXEC_SERVER_KEY)?)?;
     let exporting = Exporting::start(Side::Server)?;
     let outcome = runtime()?.block_on(async {
-        let server = Server::new(&args.relay, &seed, allow)?.recorder(exporting.recorder());
+        let server = Server::new(&args.relay, &seed, allow)?
+            .relay_roots(roots)
+            .recorder(exporting.recorder());
+        outer::warn_if_exposed(&args.relay);
         let service = ExecService::new(server.epoch());
         let teller = Teller {
             ticket: server.ticket(),

@@ -6,6 +6,7 @@
 //! * `blind`: what the relay's two legs carry;
 //! * `refused`: bad tickets, relays, keys, lists and commands, each with its sentence;
 //! * `hostile`: what a hostile peer or file gets to show on a terminal;
+//! * `tls`: the connection to the relay, and the warning where it is in clear text;
 //! * `ends`: who dies, and what is left;
 //! * `volume`: no byte is lost, however many there are.
 //!
@@ -17,5 +18,6 @@ mod files;
 mod hostile;
 mod refused;
 mod support;
+mod tls;
 mod trace;
 mod volume;

@@ -97,20 +97,26 @@ fn a_ticket_that_is_none_is_told_from_a_damaged_one() {
 fn a_relay_url_that_is_none_is_named() {
     let home = Home::new();
     for (url, sentence) in [
-        ("", "is not a relay URL: expected http://host:port"),
+        (
+            "",
+            "is not a relay URL: expected https://host:port or http://host:port",
+        ),
         (
             "ftp://127.0.0.1:1",
-            "is not a relay URL: expected http://host:port",
+            "is not a relay URL: expected https://host:port or http://host:port",
         ),
         (
             "http://127.0.0.1:1/path",
-            "is not a relay URL: expected http://host:port",
+            "is not a relay URL: expected https://host:port or http://host:port",
         ),
         (
             "http://\u{1b}]0;title\u{7}",
-            "is not a relay URL: expected http://host:port",
+            "is not a relay URL: expected https://host:port or http://host:port",
         ),
-        ("https://127.0.0.1:1", "TLS to the relay is not supported yet"),
+        (
+            "https://127.0.0.1:1/path",
+            "is not a relay URL: expected https://host:port or http://host:port",
+        ),
     ] {
         assert_refused(&home, &stray_ticket(url).to_string(), sentence);
         run(home.baton_exec_server(url)).assert_failed(255, sentence);
@@ -281,7 +287,7 @@ fn a_bad_key_file_is_refused_before_anything_is_dialled() {
         command.arg("--key").arg(&key);
         run(command)
     };
-    for (bits, sentence) in [(0o644, "(mode 644): run chmod 600 on it"), (0o640, "(mode 640)")] {
+    for (bits, sentence) in [(0o644, "(mode 644): run `chmod 600 "), (0o640, "(mode 640)")] {
         mode(bits);
         assert_refused(&home, &ticket, sentence);
         exec_server().assert_failed(255, sentence);
