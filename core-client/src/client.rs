@@ -109,6 +109,7 @@ impl Client {
     async fn call(&self, command: Command, stdin: bool) -> Result<(Run, mpsc::Sender<RunRequest>), RunError> {
         let (requests, queued) = mpsc::channel(limits::OUTBOX);
         let (parent, trace) = (command.parent.clone(), command.trace);
+        let names = command.names();
         let mut start = command.into_start(stdin);
         let channel = self.channel.clone();
         // Made when the call is sent: only then is it sure which life of the exec-server it goes to.
@@ -132,7 +133,8 @@ impl Client {
         });
         let events = ExecClient::new(self.channel.clone())
             .run(request)
-            .await?
+            .await
+            .map_err(|status| RunError::from(status).naming(names))?
             .into_inner();
         Ok((Run::new(events, requests.clone(), record), requests))
     }
