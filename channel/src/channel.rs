@@ -170,10 +170,15 @@ impl Channel {
             let (shared, connect) = self.session().await?;
             match call.start(&shared, connect).await {
                 Ok(started) => return Ok(started),
-                // The session ended between the look at it and the call: nothing was sent, one more try.
-                Err(StreamError::GoingAway) if !is_last => is_last = true,
                 Err(error) => {
-                    let ended = shared.ended().map(SessionError::into_status);
+                    let ended = shared.ended();
+                    let is_refused = ended == Some(SessionError::NotAllowed);
+                    if error == StreamError::GoingAway && !is_refused && !is_last {
+                        // The session ended between the look at it and the call: nothing was sent, one more try.
+                        is_last = true;
+                        continue;
+                    }
+                    let ended = ended.map(SessionError::into_status);
                     return Err(ended.unwrap_or_else(|| stream_status(error)));
                 }
             }

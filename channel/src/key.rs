@@ -81,6 +81,21 @@ pub enum KeyError {
         /// Why.
         source: io::Error,
     },
+    /// A key file is never overwritten.
+    #[error(
+        "{path} is there already and a key is never overwritten: print its public line with `baton keygen --public {path}`, \
+         or name another file for a new key"
+    )]
+    Exists {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// There is no such key file.
+    #[error("there is no key file {path}: make one with `baton keygen {path}`")]
+    Absent {
+        /// Which file.
+        path: PathBuf,
+    },
     /// Somebody else could read or replace the secret.
     #[error(
         "the key file {path} is open to others (mode {mode:03o}): run `chmod 600 {path}`, or make a new key if others have seen it"
@@ -193,10 +208,13 @@ impl Seed {
 
     /// Reads a key file. Refuses one that others can read.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source| KeyError::File {
-            action: "read",
-            path: path.into(),
-            source,
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => KeyError::Absent { path: path.into() },
+            _ => KeyError::File {
+                action: "read",
+                path: path.into(),
+                source,
+            },
         };
         // One file from here on, whatever becomes of its name.
         let mut file = File::open(path).map_err(failed)?;
@@ -239,10 +257,13 @@ impl Seed {
 
     /// Writes a new key file, readable by its owner only. Never overwrites one.
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
-        let failed = |source| KeyError::File {
-            action: "write",
-            path: path.into(),
-            source,
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
+            _ => KeyError::File {
+                action: "write",
+                path: path.into(),
+                source,
+            },
         };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
@@ -261,13 +282,11 @@ impl Seed {
     /// Reads the key file, or makes it if there is none. The flag says whether it is new.
     pub fn read_or_create(path: &Path) -> Result<(Self, bool), KeyError> {
         match Self::read(path) {
-            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(KeyError::Absent { .. }) => {
                 let seed = Self::generate()?;
                 match seed.write(path) {
                     // Somebody made it in between: theirs counts.
-                    Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
-                        Ok((Self::read(path)?, false))
-                    }
+                    Err(KeyError::Exists { .. }) => Ok((Self::read(path)?, false)),
                     Err(error) => Err(error),
                     Ok(()) => Ok((seed, true)),
                 }
@@ -351,10 +370,9 @@ mod tests {
         let (again, created) = Seed::read_or_create(&path).unwrap();
         assert!(!created);
         assert_eq!(seed.0, again.0);
-        assert!(matches!(
-            seed.write(&path),
-            Err(KeyError::File { action: "write", .. })
-        ));
+        assert!(matches!(seed.write(&path), Err(KeyError::Exists { .. })));
+        let absent = Seed::read(&dir.path().join("absent"));
+        assert!(matches!(absent, Err(KeyError::Absent { .. })));
     }
 
     #[test]

@@ -37,8 +37,9 @@ pub enum Notice {
     AcceptFailed(String),
     /// A session of this client began.
     SessionStarted(String),
-    /// A session of this client ended, and why.
-    SessionEnded(String, SessionError),
+    /// A session of this client ended, why, and how many calls were cut short by it. Clients come and go: where there were none, the
+    /// reason matters little, all the more as only the relay tells it.
+    SessionEnded(String, SessionError, usize),
 }
 
 /// A server could not be set up.
@@ -210,8 +211,9 @@ impl Server {
                 Ok(name) => {
                     sessions.add(accepted.shared());
                     notice(Notice::SessionStarted(name.clone()));
+                    let shared = Arc::clone(accepted.shared());
                     let error = accepted.serve(service, permit).await;
-                    notice(Notice::SessionEnded(name, error));
+                    notice(Notice::SessionEnded(name, error, shared.cut_calls()));
                 }
                 Err(key) => {
                     notice(Notice::Refused(*key));

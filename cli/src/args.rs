@@ -28,11 +28,15 @@ Environment:
   OTEL_EXPORTER_OTLP_ENDPOINT  where spans are exported to over OTLP (gRPC), like http://localhost:4317; without it,
                                nowhere. The other standard OTEL_ variables work too
   TRACEPARENT, TRACESTATE, BAGGAGE  the trace that `run` and `exec` continue
-  BATON_LOG                    log filter, like `debug` or `baton_relay=debug`";
+  BATON_LOG                    log filter, like `debug` or `baton_relay=debug`
+
+Exit codes: 0; 255 if Baton failed, and a sentence on stderr says what to do; 2 if Baton did not understand its own
+arguments. `run` and `exec` exit with the code of their command: see their --help.";
 
 const EXIT_CODES: &str = "\
-Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 255 if
-Baton failed; 2 if Baton did not understand its own arguments.";
+Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 141 if
+nobody reads our output any more, as after `| head` (the command is killed); 255 if Baton failed; 2 if Baton did not
+understand its own arguments.";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -44,7 +48,7 @@ pub(crate) enum Command {
     Relay(RelayArgs),
     /// Run commands for clients; listens on nothing, dials the relay
     ExecServer(ExecServerArgs),
-    /// Make a key file and print its public line
+    /// Make a key file, or read one, and print its public line
     Keygen(KeygenArgs),
     /// Look at trace files
     #[command(subcommand)]
@@ -146,8 +150,11 @@ pub(crate) struct ExecServerArgs {
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  baton keygen ci_key")]
+#[command(after_help = "Example:\n  baton keygen ci_key\n  baton keygen --public ci_key")]
 pub(crate) struct KeygenArgs {
+    /// Make nothing: print the public line of the key that is there
+    #[arg(long)]
+    pub(crate) public: bool,
     /// Where to write the key; an existing file is never overwritten [default: ~/.config/baton/client_key]
     pub(crate) file: Option<PathBuf>,
 }

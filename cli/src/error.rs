@@ -14,6 +14,9 @@ use baton_trace::export::read::ReadError;
 /// Baton's own failure.
 const FAILED: i32 = 255;
 
+/// What ends a local program that writes to nobody.
+const SIGPIPE: i32 = rustix::process::Signal::PIPE.as_raw();
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     #[error("no ticket: pass the `ticket:` line of `baton exec-server`, or set BATON_TICKET")]
@@ -54,9 +57,16 @@ pub(crate) enum CliError {
     Embedded(String),
     #[error("interrupted")]
     Interrupted { signal: i32 },
+    #[error("nobody reads {stream} any more")]
+    NotRead { stream: &'static str },
 }
 
 impl CliError {
+    /// Whether the user knows already: as with any tool behind `| head`.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Self::NotRead { .. })
+    }
+
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Self::Run(RunError::Start {
@@ -68,6 +78,7 @@ impl CliError {
                 ..
             }) => 126,
             Self::Interrupted { signal } => 128 + signal,
+            Self::NotRead { .. } => 128 + SIGPIPE,
             _ => FAILED,
         }
     }

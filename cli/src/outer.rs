@@ -18,7 +18,7 @@ pub(crate) fn roots(relay_ca: Option<&Path>) -> Result<RelayRoots, CliError> {
 /// Warns if what the relay sees can be seen by the network as well. Says nothing of a URL that is none: dialling it does.
 pub(crate) fn warn_if_exposed(relay_url: &str) {
     if is_exposed(relay_url).unwrap_or(false) {
-        eprintln!(
+        tell!(
             "baton: warning: the connection to the relay is in clear text: commands and output are encrypted end to end, but \
              the network sees sizes, times and the dial token; use a relay with TLS and an https:// URL"
         );

@@ -20,7 +20,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     let allow_path = identity::path(args.allow, identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;
     if allow.is_empty() {
-        eprintln!(
+        tell!(
             "baton: nobody is allowed yet: add a line `key name trust` for each client to {}",
             allow_path.display()
         );
@@ -46,7 +46,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             .await;
         let left = service.shutdown().await;
         if left > 0 {
-            eprintln!("baton: {left} processes could not be killed");
+            tell!("baton: {left} processes could not be killed");
         }
         outcome
     });
@@ -66,22 +66,26 @@ impl Teller {
     fn tell(&self, notice: Notice) {
         match notice {
             Notice::Registered => {
-                eprintln!("baton: registered with {}", self.relay);
-                println!("ticket: {}", self.ticket);
+                tell!("baton: registered with {}", self.relay);
+                say!("ticket: {}", self.ticket);
             }
             Notice::Retrying(error, wait) => {
-                eprintln!("baton: {error}; trying again in {:.1} s", wait.as_secs_f64());
+                tell!("baton: {error}; trying again in {:.1} s", wait.as_secs_f64());
             }
             Notice::Refused(key) => {
-                eprintln!(
+                tell!(
                     "baton: refused a client that is not allowed; to allow it, {}",
                     add_line(&self.allow_path)
                 );
-                eprintln!("{key} NAME clamp");
+                tell!("{key} NAME clamp");
             }
-            Notice::AcceptFailed(reason) => eprintln!("baton: a session did not come about: {reason}"),
-            Notice::SessionStarted(name) => eprintln!("baton: session of {name} began"),
-            Notice::SessionEnded(name, error) => eprintln!("baton: session of {name} ended: {error}"),
+            Notice::AcceptFailed(reason) => tell!("baton: a session did not come about: {reason}"),
+            Notice::SessionStarted(name) => tell!("baton: session of {name} began"),
+            Notice::SessionEnded(name, _, 0) => tell!("baton: session of {name} ended"),
+            Notice::SessionEnded(name, error, cut) => {
+                let calls = if cut == 1 { "call" } else { "calls" };
+                tell!("baton: session of {name} ended with {cut} {calls} under way: {error}");
+            }
         }
     }
 }

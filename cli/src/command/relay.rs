@@ -14,7 +14,7 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
         _ => None,
     };
     if tls.is_none() && !args.listen.ip().to_canonical().is_loopback() {
-        eprintln!(
+        tell!(
             "baton: connections to this relay are in clear text: others on the network can see who runs how much when, and \
              the dial tokens; pass --tls-cert and --tls-key, or let something in front of the relay end TLS"
         );
@@ -26,7 +26,7 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
             ..Config::default()
         };
         let relay = Relay::bind(args.listen, config).await?;
-        println!("listening on {}", relay.local_addr());
+        say!("listening on {}", relay.local_addr());
         relay
             .serve(async {
                 signals::stop().await;

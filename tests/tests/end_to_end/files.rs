@@ -105,6 +105,45 @@ fn run_passes_the_streams_and_the_exit_code_through() {
 }
 
 #[test]
+fn a_trace_file_that_cannot_be_written_is_told_before_the_command_runs_and_never_costs_its_code() {
+    let home = Home::new();
+    let canary = home.file("canary");
+    let absent = home.file("no/such/trace.json");
+    let options = ["-q", "--trace-json", absent.to_str().unwrap()];
+    let refused = run(baton_run(&home, &options, &["touch", canary.to_str().unwrap()]));
+    refused.assert_failed(255, &format!("cannot write {}: No such file", absent.display()));
+    assert!(!canary.exists(), "the command was run");
+
+    let full = run(baton_run(
+        &home,
+        &["-q", "--trace-json", "/dev/full"],
+        &["sh", "-c", "exit 3"],
+    ));
+    assert_eq!(full.code, 3, "{full:?}");
+    assert!(
+        full.stderr
+            .contains("the trace is not in /dev/full: No space left"),
+        "{full:?}"
+    );
+    let to_stdout = run(baton_run(
+        &home,
+        &["-q", "--trace-json", "/dev/stdout"],
+        &["true"],
+    ));
+    assert!(to_stdout.text().starts_with('{'), "{to_stdout:?}");
+
+    // Content of another trace, longer than this one's, is gone.
+    let file = home.file("trace.json");
+    fs::write(&file, " ".repeat(1 << 20)).unwrap();
+    run(baton_run(
+        &home,
+        &["-q", "--trace-json", file.to_str().unwrap()],
+        &["echo"],
+    ));
+    assert_drawn(show(&home, &file).text());
+}
+
+#[test]
 fn run_takes_its_directory_and_needs_no_home() {
     let home = Home::new();
     let dir = fs::canonicalize(home.file(".")).unwrap();

@@ -7,6 +7,7 @@ use baton_channel::key::{Seed, ServerKeys, StaticKey};
 use baton_channel::mux::{Event, Mux, RelayStamp, Role, StreamId};
 use baton_channel::session::{Initiator, Responder, Transport, prologue};
 use baton_channel::ticket::Ticket;
+use baton_proto::channel::go_away;
 use baton_proto::channel::{Head, Metadata, ServerHello};
 use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
 use baton_proto::relay::relay_client::RelayClient;
@@ -158,8 +159,33 @@ impl RawServer {
         }
     }
 
+    /// Takes the next session and refuses the client, in one go with the handshake: it learns of both before it can call.
+    pub(crate) async fn session_refused(&mut self) -> RawSession {
+        let (mut session, message2) = self.shaken().await;
+        session.mux.go_away(go_away::Reason::NotAllowed, "");
+        let plaintext = session.frames();
+        let mut refusal = BytesMut::new();
+        session.transport.seal(&plaintext, &mut refusal).unwrap();
+        let frame = |noise: Bytes| Frame {
+            noise,
+            ..Frame::default()
+        };
+        let mut permits = session.end.send.reserve_many(2).await.unwrap();
+        permits.next().unwrap().send(frame(message2));
+        permits.next().unwrap().send(frame(refusal.freeze()));
+        drop(permits);
+        session
+    }
+
     /// Takes the next session and shakes hands.
     pub(crate) async fn session(&mut self) -> RawSession {
+        let (session, message2) = self.shaken().await;
+        session.end.send(message2).await;
+        session
+    }
+
+    /// A session of which only message 2 is not sent yet.
+    async fn shaken(&mut self) -> (RawSession, Bytes) {
         let incoming = self.incoming().await;
         let session = SessionId::try_from(&incoming.session_id[..]).unwrap();
         let mut end = self.accept(&incoming).await;
@@ -171,12 +197,12 @@ impl RawServer {
             ..ServerHello::default()
         };
         let (transport, message2) = responder.finish(&hello.encode_to_vec()).unwrap();
-        end.send(message2).await;
-        RawSession {
+        let session = RawSession {
             end,
             transport,
             mux: Mux::new(Role::Server, Instant::now()),
-        }
+        };
+        (session, message2)
     }
 }
 
