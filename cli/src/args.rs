@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::ticket_file;
+
 /// Runs commands on a remote machine through a relay that cannot read them, and shows where every microsecond went.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXAMPLE)]
@@ -83,6 +85,9 @@ pub(crate) struct ExecArgs {
     /// The exec-server's ticket, as `baton exec-server` printed it
     #[arg(env = "BATON_TICKET", value_name = "TICKET", hide_env_values = true, value_parser = ticket)]
     pub(crate) ticket: Option<String>,
+    /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it
+    #[arg(long, value_name = "FILE", env = "BATON_TICKET_FILE")]
+    pub(crate) ticket_file: Option<PathBuf>,
     /// Draw where the time went, on stderr
     #[arg(long)]
     pub(crate) trace: bool,
@@ -144,6 +149,9 @@ pub(crate) struct ExecServerArgs {
     /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [default: the system's]
     #[arg(long, value_name = "FILE", env = "BATON_RELAY_CA")]
     pub(crate) relay_ca: Option<PathBuf>,
+    /// Write the ticket to this file as well, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ticket_file: Option<PathBuf>,
     /// Allow-list [default: ~/.config/baton/allowed_clients]
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,
@@ -176,8 +184,7 @@ pub(crate) struct TraceShowArgs {
 
 /// The ticket alone, where the whole line was copied.
 fn ticket(text: &str) -> Result<String, Infallible> {
-    let text = text.trim();
-    Ok(text.strip_prefix("ticket:").unwrap_or(text).trim_start().into())
+    Ok(ticket_file::bare(text).into())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -19,8 +19,14 @@ const SIGPIPE: i32 = rustix::process::Signal::PIPE.as_raw();
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    #[error("no ticket: pass the `ticket:` line of `baton exec-server`, or set BATON_TICKET")]
+    #[error(
+        "no ticket: pass the `ticket:` line of `baton exec-server`, or set BATON_TICKET or BATON_TICKET_FILE"
+    )]
     NoTicket,
+    #[error(
+        "cannot read the ticket file {path}: {source}; has `baton exec-server --ticket-file` written it?"
+    )]
+    TicketFile { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Ticket(#[from] TicketError),
     #[error(transparent)]

@@ -18,6 +18,7 @@ mod logging;
 mod outer;
 mod signals;
 mod terminal;
+mod ticket_file;
 mod trace_file;
 
 use clap::Parser;

@@ -1,7 +1,7 @@
 //! The receiving end of OTLP over gRPC, which sink and collector share.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,
@@ -19,7 +19,12 @@ pub(crate) struct Receiver(TcpIncoming);
 impl Receiver {
     /// Binds a free port of loopback. Needs a tokio runtime.
     pub(crate) fn bind() -> io::Result<Self> {
-        let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        Self::bind_to((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// The same at an address.
+    pub(crate) fn bind_to(address: SocketAddr) -> io::Result<Self> {
+        let incoming = TcpIncoming::bind(address)?;
         Ok(Self(incoming.with_nodelay(Some(true))))
     }
 

@@ -8,12 +8,16 @@ use crate::args::ExecArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
 use crate::trace_file::TraceFile;
-use crate::{identity, logging, outer, terminal};
+use crate::{identity, logging, outer, terminal, ticket_file};
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     logging::start("error");
     let trace_file = TraceFile::open(args.trace_json)?;
-    let ticket: Ticket = args.ticket.as_deref().ok_or(CliError::NoTicket)?.parse()?;
+    let ticket: Ticket = match (args.ticket, args.ticket_file) {
+        (Some(ticket), _) => ticket.parse()?,
+        (None, Some(file)) => ticket_file::read(&file)?,
+        (None, None) => return Err(CliError::NoTicket),
+    };
     let roots = outer::roots(args.relay_ca.as_deref())?;
     let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
     let public = *key.public();

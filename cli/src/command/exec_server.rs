@@ -12,7 +12,7 @@ use super::runtime;
 use crate::args::ExecServerArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
-use crate::{identity, logging, outer, signals};
+use crate::{identity, logging, outer, signals, ticket_file};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
@@ -27,11 +27,14 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     }
     let (seed, _) = Seed::read_or_create(&identity::path(args.key, identity::EXEC_SERVER_KEY)?)?;
     let exporting = Exporting::start(Side::Server)?;
-    let outcome = runtime()?.block_on(async {
+    let outcome: Result<(), CliError> = runtime()?.block_on(async {
         let server = Server::new(&args.relay, &seed, allow)?
             .relay_roots(roots)
             .recorder(exporting.recorder());
         outer::warn_if_exposed(&args.relay);
+        if let Some(path) = &args.ticket_file {
+            ticket_file::write(path, &server.ticket())?;
+        }
         let service = ExecService::new(server.epoch());
         let teller = Teller {
             ticket: server.ticket(),
@@ -48,7 +51,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         if left > 0 {
             tell!("baton: {left} processes could not be killed");
         }
-        outcome
+        Ok(outcome?)
     });
     exporting.finish();
     outcome?;

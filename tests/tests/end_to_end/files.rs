@@ -1,15 +1,17 @@
 //! Trace files, `baton trace show`, and `baton run` with everything embedded.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use baton_tests::collector::ReceivedSpan;
+use baton_tests::process::Part;
 use baton_trace::stage;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 use crate::support::spans::{At, Session, assert_echo};
-use crate::support::{Finished, Home, Input, Running, World, run};
+use crate::support::{Finished, Home, Input, PATIENCE, Running, World, relay, run};
 
 fn read(path: &Path) -> Vec<ReceivedSpan> {
     let request: ExportTraceServiceRequest =
@@ -141,6 +143,37 @@ fn a_trace_file_that_cannot_be_written_is_told_before_the_command_runs_and_never
         &["echo"],
     ));
     assert_drawn(show(&home, &file).text());
+}
+
+#[test]
+fn a_ticket_file_serves_in_place_of_the_ticket() {
+    let home = Home::new();
+    home.allow("continue");
+    let (_relay, address) = relay(&home, "127.0.0.1:0", &[]);
+    let file = home.file("ticket");
+    let mut command = home.baton_exec_server(&format!("http://{address}"));
+    command.arg("--ticket-file").arg(&file);
+    let mut exec_server = Part::start("exec-server", command).unwrap();
+    let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{ticket}\n"));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let exec = |file: &Path| {
+        let mut exec = home.baton();
+        exec.args(["exec", "--", "echo", "ok"])
+            .env("BATON_TICKET_FILE", file);
+        run(exec)
+    };
+    exec(&file).assert_printed("ok\n");
+    fs::write(&file, format!("ticket: {ticket}\n")).unwrap();
+    exec(&file).assert_printed("ok\n");
+    fs::write(&file, "nonsense").unwrap();
+    exec(&file).assert_failed(255, "not a ticket: it starts with `baton1:`");
+    exec(&home.file("absent")).assert_failed(255, "cannot read the ticket file");
+
+    let mut nowhere = home.baton_exec_server(&format!("http://{address}"));
+    nowhere.args(["--ticket-file", "/no/such/directory/ticket"]);
+    run(nowhere).assert_failed(255, "cannot write /no/such/directory/ticket: No such file");
 }
 
 #[test]
