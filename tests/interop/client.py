@@ -260,7 +260,8 @@ class Call:
     def exec_error(self):
         """The kind of the ExecError in the google.rpc.Status of a failed call; 0 if there is none."""
         details = Message(unbase64(self.status.get("grpc-status-details-bin", "").rstrip("=")))
-        if 3 in details and (details.last(1, 0), details.last(2).decode()) != (int(self.status["grpc-status"]), urllib.parse.unquote(self.status.get("grpc-message", ""))):
+        told = (int(self.status["grpc-status"]), urllib.parse.unquote(self.status.get("grpc-message", "")))
+        if 3 in details and (details.last(1, 0), details.last(2).decode()) != told:
             raise Failure("the details tell of another status")
         for detail in map(Message, details.get(3, [])):
             if detail.last(1) == b"type.googleapis.com/baton.exec.v1.ExecError":
