@@ -243,6 +243,12 @@ fn parse_line(line: &[u8]) -> Line {
 }
 
 impl Peer {
+    /// Whether this client may learn the ids of the spans that its calls make here. One whose trace is not continued has no use
+    /// for them.
+    pub fn sees_ids(&self) -> bool {
+        self.trust != Trust::Restart
+    }
+
     /// Applies the trust of this client to an inbound context: the context to go on with, and a link to one that was
     /// not continued. Without an inbound context a new, unsampled trace starts.
     pub(crate) fn admit(&self, inbound: Extracted) -> (TraceContext, Option<TraceContext>) {

@@ -14,8 +14,9 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::key::StaticKey;
-use crate::link::dial::{ConnectError, dial};
+use crate::link::dial::{ConnectError, Way, dial};
 use crate::link::network::Network;
+use crate::link::tls::roots::RelayRoots;
 use crate::mux::{StreamError, code};
 use crate::service::ResponseBody;
 use crate::service::SessionError;
@@ -41,6 +42,7 @@ pub struct Channel {
 struct Inner {
     ticket: Ticket,
     key: Arc<StaticKey>,
+    roots: RelayRoots,
     recorder: Recorder,
     rekey: RekeyPolicy,
     network: Option<Network>,
@@ -73,6 +75,7 @@ impl Channel {
             inner: Arc::new(Inner {
                 ticket,
                 key: Arc::new(key),
+                roots: RelayRoots::default(),
                 recorder,
                 rekey: RekeyPolicy::default(),
                 network: None,
@@ -80,6 +83,15 @@ impl Channel {
                 attempts: AtomicU64::new(0),
             }),
         }
+    }
+
+    /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told. For a channel that was just
+    /// made: its clones keep what they have.
+    pub fn relay_roots(mut self, roots: RelayRoots) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.roots = roots;
+        }
+        self
     }
 
     /// Renews the keys of its sessions by another policy than the default. To be called before the channel is cloned
@@ -164,7 +176,11 @@ impl Channel {
         let inner = Arc::clone(&self.inner);
         let task = tokio::spawn(async move {
             let (recorder, network) = (inner.recorder.clone(), inner.network.clone());
-            let result = dial(&inner.ticket, &inner.key, inner.rekey, recorder, network).await;
+            let way = Way {
+                roots: inner.roots.clone(),
+                network,
+            };
+            let result = dial(&inner.ticket, &inner.key, inner.rekey, recorder, way).await;
             match &result {
                 Ok((shared, _)) => {
                     if !inner.leave(id, Link::Up(Arc::clone(shared))) {
@@ -190,10 +206,15 @@ impl Channel {
             let (shared, connect) = self.session().await?;
             match call.start(&shared, connect).await {
                 Ok(started) => return Ok(started),
-                // The session ended between the look at it and the call: nothing was sent, one more try.
-                Err(StreamError::GoingAway) if !is_last => is_last = true,
                 Err(error) => {
-                    let ended = shared.ended().map(SessionError::into_status);
+                    let ended = shared.ended();
+                    let is_refused = ended == Some(SessionError::NotAllowed);
+                    if error == StreamError::GoingAway && !is_refused && !is_last {
+                        // The session ended between the look at it and the call: nothing was sent, one more try.
+                        is_last = true;
+                        continue;
+                    }
+                    let ended = ended.map(SessionError::into_status);
                     return Err(ended.unwrap_or_else(|| stream_status(error)));
                 }
             }

@@ -5,8 +5,8 @@
 //! `Debug` prints none of them.
 
 use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -17,26 +17,31 @@ use data_encoding::BASE64URL_NOPAD;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::limits::KEY_FILE_MAX;
+use crate::low_order::is_low_order;
 use crate::session::SUITE;
 
 /// First word of a key file.
 const FILE_TAG: &str = "baton-key-v1";
 
 /// A static Noise key pair (X25519).
-#[derive(ZeroizeOnDrop)]
 pub struct StaticKey {
-    private: [u8; 32],
-    #[zeroize(skip)]
+    private: Secret,
     public: PublicKey,
 }
+
+/// 32 secret bytes, in one place from first to last: a move copies the pointer, not them.
+type Secret = Box<Zeroizing<[u8; 32]>>;
 
 /// A static Noise public key. As text it names its suite: `Noise_IK_25519_AESGCM_SHA256:…` (base64url).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PublicKey([u8; 32]);
 
 /// The secret of a key file.
-#[derive(ZeroizeOnDrop)]
-pub struct Seed([u8; 32]);
+pub struct Seed(Secret);
+
+// What they hold is.
+impl ZeroizeOnDrop for StaticKey {}
+impl ZeroizeOnDrop for Seed {}
 
 /// Everything an exec-server proves itself with.
 pub struct ServerKeys {
@@ -61,6 +66,9 @@ pub enum KeyError {
     /// The text is no public key of a suite we speak.
     #[error("not a public key: expected {SUITE}:<43 characters of base64url>")]
     PublicKey,
+    /// The key of nobody: every agreement with it gives zero.
+    #[error("a public key of low order, with which nothing can be kept secret: ask its owner for another")]
+    LowOrder,
     /// The operating system refused.
     #[error("cannot {action} the key file {path}: {source}")]
     File {
@@ -71,9 +79,24 @@ pub enum KeyError {
         /// Why.
         source: io::Error,
     },
-    /// Somebody else could read the secret.
+    /// A key file is never overwritten.
     #[error(
-        "the key file {path} can be read by others (mode {mode:03o}): run chmod 600 on it, or make a new key"
+        "{path} is there already and a key is never overwritten: print its public line with `baton keygen --public {path}`, \
+         or name another file for a new key"
+    )]
+    Exists {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// There is no such key file.
+    #[error("there is no key file {path}: make one with `baton keygen {path}`")]
+    Absent {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Somebody else could read or replace the secret.
+    #[error(
+        "the key file {path} is open to others (mode {mode:03o}): run `chmod 600 {path}`, or make a new key if others have seen it"
     )]
     Permissions {
         /// Which file.
@@ -98,8 +121,8 @@ impl StaticKey {
         Seed::generate()?.client_key()
     }
 
-    fn from_private(private: [u8; 32]) -> Result<Self, KeyError> {
-        let key = agreement::PrivateKey::from_private_key(&agreement::X25519, &private)
+    fn from_private(private: Secret) -> Result<Self, KeyError> {
+        let key = agreement::PrivateKey::from_private_key(&agreement::X25519, &**private)
             .and_then(|key| {
                 key.compute_public_key()
                     .map_err(|_| aws_lc_rs::error::KeyRejected::from(aws_lc_rs::error::Unspecified))
@@ -120,7 +143,7 @@ impl StaticKey {
 
     /// The secret itself, for the handshake only.
     pub(crate) fn expose(&self) -> &[u8] {
-        &self.private
+        &**self.private
     }
 }
 
@@ -165,31 +188,40 @@ impl FromStr for PublicKey {
         let bytes = BASE64URL_NOPAD
             .decode(encoded.as_bytes())
             .map_err(|_| KeyError::PublicKey)?;
-        bytes.try_into().map(Self).map_err(|_| KeyError::PublicKey)
+        let key: [u8; 32] = bytes.try_into().map_err(|_| KeyError::PublicKey)?;
+        if is_low_order(&key) {
+            return Err(KeyError::LowOrder);
+        }
+        Ok(Self(key))
     }
 }
 
 impl Seed {
     /// A new random seed.
     pub fn generate() -> Result<Self, KeyError> {
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|_| KeyError::Random)?;
+        let mut seed = Secret::default();
+        getrandom::fill(&mut **seed).map_err(|_| KeyError::Random)?;
         Ok(Self(seed))
     }
 
     /// A seed kept elsewhere than in a key file. Whoever knows it is its owner.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Box::new(Zeroizing::new(bytes)))
     }
 
     /// Reads a key file. Refuses one that others can read.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source| KeyError::File {
-            action: "read",
-            path: path.into(),
-            source,
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => KeyError::Absent { path: path.into() },
+            _ => KeyError::File {
+                action: "read",
+                path: path.into(),
+                source,
+            },
         };
-        let metadata = fs::metadata(path).map_err(failed)?;
+        // One file from here on, whatever becomes of its name.
+        let mut file = File::open(path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
         let mode = metadata.mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(KeyError::Permissions {
@@ -198,34 +230,49 @@ impl Seed {
             });
         }
         let format = || KeyError::Format { path: path.into() };
-        if metadata.len() > KEY_FILE_MAX {
+        // A buffer that never grows leaves no copy behind; one byte more than a key's file can have.
+        let mut text = Zeroizing::new([0; KEY_FILE_MAX + 1]);
+        let mut len = 0;
+        while len < text.len() {
+            match file.read(&mut text[len..]).map_err(failed)? {
+                0 => break,
+                read => len += read,
+            }
+        }
+        if len > KEY_FILE_MAX {
             return Err(format());
         }
-        let text = Zeroizing::new(fs::read(path).map_err(failed)?);
-        let encoded = std::str::from_utf8(&text)
+        let encoded = std::str::from_utf8(&text[..len])
             .ok()
             .and_then(|text| text.trim().strip_prefix(FILE_TAG))
             .ok_or_else(format)?;
-        let seed = BASE64URL_NOPAD
+        let decoded = BASE64URL_NOPAD
             .decode(encoded.trim().as_bytes())
             .map_err(|_| format())?;
-        let seed = Zeroizing::new(seed);
-        <[u8; 32]>::try_from(seed.as_slice())
-            .map(Self)
-            .map_err(|_| format())
+        let decoded = Zeroizing::new(decoded);
+        let mut seed = Secret::default();
+        if decoded.len() != seed.len() {
+            return Err(format());
+        }
+        seed.copy_from_slice(&decoded);
+        Ok(Self(seed))
     }
 
     /// Writes a new key file, readable by its owner only. Never overwrites one.
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
-        let failed = |source| KeyError::File {
-            action: "write",
-            path: path.into(),
-            source,
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
+            _ => KeyError::File {
+                action: "write",
+                path: path.into(),
+                source,
+            },
         };
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        let line = Zeroizing::new(format!("{FILE_TAG} {}\n", BASE64URL_NOPAD.encode(&self.0)));
+        let encoded = Zeroizing::new(BASE64URL_NOPAD.encode(&**self.0));
+        let line = Zeroizing::new(format!("{FILE_TAG} {}\n", *encoded));
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -238,13 +285,11 @@ impl Seed {
     /// Reads the key file, or makes it if there is none. The flag says whether it is new.
     pub fn read_or_create(path: &Path) -> Result<(Self, bool), KeyError> {
         match Self::read(path) {
-            Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Err(KeyError::Absent { .. }) => {
                 let seed = Self::generate()?;
                 match seed.write(path) {
                     // Somebody made it in between: theirs counts.
-                    Err(KeyError::File { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists => {
-                        Ok((Self::read(path)?, false))
-                    }
+                    Err(KeyError::Exists { .. }) => Ok((Self::read(path)?, false)),
                     Err(error) => Err(error),
                     Ok(()) => Ok((seed, true)),
                 }
@@ -255,7 +300,7 @@ impl Seed {
 
     /// The static Noise key of a client.
     pub fn client_key(&self) -> Result<StaticKey, KeyError> {
-        StaticKey::from_private(*self.derive(b"baton noise static v1"))
+        StaticKey::from_private(self.derive(b"baton noise static v1"))
     }
 
     /// The keys of an exec-server.
@@ -263,20 +308,20 @@ impl Seed {
         let registration = self.derive(b"baton registration v1");
         Ok(ServerKeys {
             noise: self.client_key()?,
-            registration: signature::Ed25519KeyPair::from_seed_unchecked(&*registration)
+            registration: signature::Ed25519KeyPair::from_seed_unchecked(&**registration)
                 .map(RegistrationKey)
                 .map_err(|_| KeyError::Random)?,
-            dial_token: DialToken(*self.derive(b"baton dial token v1")),
+            dial_token: DialToken(**self.derive(b"baton dial token v1")),
         })
     }
 
-    fn derive(&self, label: &[u8]) -> Zeroizing<[u8; 32]> {
-        let mut out = Zeroizing::new([0; 32]);
+    fn derive(&self, label: &[u8]) -> Secret {
+        let mut out = Secret::default();
         // 32 bytes are within HKDF's limit, so neither step can fail.
         hkdf::Salt::new(hkdf::HKDF_SHA256, b"baton")
-            .extract(&self.0)
+            .extract(&**self.0)
             .expand(&[label], hkdf::HKDF_SHA256)
-            .and_then(|okm| okm.fill(&mut *out))
+            .and_then(|okm| okm.fill(&mut **out))
             .expect("HKDF-SHA256 expands to 32 bytes");
         out
     }
@@ -328,23 +373,26 @@ mod tests {
         let (again, created) = Seed::read_or_create(&path).unwrap();
         assert!(!created);
         assert_eq!(seed.0, again.0);
-        assert!(matches!(
-            seed.write(&path),
-            Err(KeyError::File { action: "write", .. })
-        ));
+        assert!(matches!(seed.write(&path), Err(KeyError::Exists { .. })));
+        let absent = Seed::read(&dir.path().join("absent"));
+        assert!(matches!(absent, Err(KeyError::Absent { .. })));
     }
 
     #[test]
-    fn a_file_that_others_can_read_is_refused() {
+    fn a_file_with_any_permission_for_others_is_refused_with_the_command_that_mends_it() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("key");
         Seed::generate().unwrap().write(&path).unwrap();
-        for mode in [0o640, 0o604, 0o660, 0o666] {
+        for bit in [0o040, 0o020, 0o010, 0o004, 0o002, 0o001] {
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600 | bit)).unwrap();
+            let error = Seed::read(&path).unwrap_err();
+            assert!(matches!(error, KeyError::Permissions { .. }), "{bit:o}: {error}");
+            let command = format!("`chmod 600 {}`", path.display());
+            assert!(error.to_string().contains(&command), "{error}");
+        }
+        for mode in [0o600, 0o400, 0o700] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(
-                matches!(Seed::read(&path), Err(KeyError::Permissions { .. })),
-                "{mode:o}"
-            );
+            assert!(Seed::read(&path).is_ok(), "{mode:o}");
         }
     }
 
@@ -358,6 +406,8 @@ mod tests {
             "baton-key-v1 AAAA",
             "ssh-ed25519 AAAA",
             &"x".repeat(5000),
+            // A key, and then too much.
+            &format!("baton-key-v1 {}{}", "A".repeat(43), " ".repeat(KEY_FILE_MAX)),
         ] {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -386,13 +436,36 @@ mod tests {
 
     #[test]
     fn debug_prints_no_secret() {
-        let seed = Seed([7; 32]);
+        let seed = Seed(Box::new(Zeroizing::new([7; 32])));
         let keys = seed.server_keys().unwrap();
         let printed = format!("{seed:?} {keys:?} {:?} {:?}", keys.dial_token, keys.noise);
         assert!(printed.contains("<redacted>"));
-        for secret in [&seed.0, &keys.noise.private, &keys.dial_token.0] {
+        for secret in [&**seed.0, &**keys.noise.private, &keys.dial_token.0] {
             assert!(!printed.contains(&BASE64URL_NOPAD.encode(secret)));
             assert!(!printed.contains(&format!("{secret:?}")));
+        }
+    }
+
+    #[test]
+    fn what_is_secret_is_overwritten_when_it_is_dropped() {
+        fn is_zeroised<T: ZeroizeOnDrop>(_: &T) {}
+        let seed = Seed::generate().unwrap();
+        let keys = seed.server_keys().unwrap();
+        is_zeroised(&seed);
+        is_zeroised(&*seed.0);
+        is_zeroised(&*keys.noise.private);
+        is_zeroised(&keys.dial_token);
+        // The registration key's bytes are aws-lc's, which overwrites what it frees.
+    }
+
+    #[test]
+    fn a_public_key_of_low_order_is_refused_as_text() {
+        for point in crate::low_order::strings() {
+            let text = PublicKey::from_bytes(point).to_string();
+            assert!(
+                matches!(text.parse::<PublicKey>(), Err(KeyError::LowOrder)),
+                "{text}"
+            );
         }
     }
 }

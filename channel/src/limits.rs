@@ -56,8 +56,14 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(35);
 /// scheduled next is not stuck behind it.
 pub const WRITE_BATCH: usize = 64 * 1024;
 
-/// TCP and HTTP/2 connection to the relay.
+/// TCP, TLS and HTTP/2 connection to the relay.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long to look, after a connection in clear text failed, whether TLS would have been the answer.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Bytes read of the file of a private authority. Protects memory from a wrong path; a certificate has some 2 KiB.
+pub const CA_FILE: u64 = 1024 * 1024;
 
 /// HTTP/2 keep-alive on the outer legs: a dead relay is noticed within interval + timeout.
 pub const OUTER_KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -76,7 +82,7 @@ pub const REGISTER_OUTBOX: usize = 4;
 pub const HINT_CHARS: usize = 200;
 
 /// Bytes of a key file. One is 60 bytes long; another file named by mistake is not read whole.
-pub const KEY_FILE_MAX: u64 = 1024;
+pub const KEY_FILE_MAX: usize = 1024;
 
 /// Bytes of an allow-list, which is read at every handshake: some 40,000 lines.
 pub const ALLOW_LIST_MAX: u64 = 4 * 1024 * 1024;

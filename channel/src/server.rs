@@ -19,6 +19,7 @@ use crate::link::accept::{Acceptor, Refusal};
 use crate::link::endpoint::{RelayError, RelayUrl};
 use crate::link::network::Network;
 use crate::link::register::{RegisterError, Registration, exec_server_id};
+use crate::link::tls::roots::RelayRoots;
 use crate::service::SessionError;
 use crate::service::server::Service;
 use crate::session::RekeyPolicy;
@@ -43,8 +44,9 @@ pub enum Notice {
     AcceptFailed(String),
     /// A session of this client began.
     SessionStarted(String),
-    /// A session of this client ended, and why.
-    SessionEnded(String, SessionError),
+    /// A session of this client ended, why, and how many calls were cut short by it. Clients come and go: where there were none, the
+    /// reason matters little, all the more as only the relay tells it.
+    SessionEnded(String, SessionError, usize),
 }
 
 /// A server could not be set up.
@@ -95,6 +97,14 @@ impl Server {
             on_notice: Arc::new(|notice| tracing::debug!(?notice, "channel server")),
             sessions: Arc::default(),
         })
+    }
+
+    /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told.
+    pub fn relay_roots(mut self, roots: RelayRoots) -> Self {
+        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
+            acceptor.url = acceptor.url.clone().with_roots(roots);
+        }
+        self
     }
 
     /// Records every sampled call.
@@ -244,8 +254,9 @@ impl Server {
                     let name = peer.name.clone();
                     sessions.add(accepted.shared(), peer.key);
                     notice(Notice::SessionStarted(name.clone()));
+                    let shared = Arc::clone(accepted.shared());
                     let error = accepted.serve(service, permit).await;
-                    notice(Notice::SessionEnded(name, error));
+                    notice(Notice::SessionEnded(name, error, shared.cut_calls()));
                 }
                 Err(refusal) => {
                     notice(match refusal {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::ticket_file;
+
 /// Runs commands on a remote machine through a relay that cannot read them, and shows where every microsecond went.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXAMPLE)]
@@ -28,11 +30,15 @@ Environment:
   OTEL_EXPORTER_OTLP_ENDPOINT  where spans are exported to over OTLP (gRPC), like http://localhost:4317; without it,
                                nowhere. The other standard OTEL_ variables work too
   TRACEPARENT, TRACESTATE, BAGGAGE  the trace that `run` and `exec` continue
-  BATON_LOG                    log filter, like `debug` or `baton_relay=debug`";
+  BATON_LOG                    log filter, like `debug` or `baton_relay=debug`
+
+Exit codes: 0; 255 if Baton failed, and a sentence on stderr says what to do; 2 if Baton did not understand its own
+arguments. `run` and `exec` exit with the code of their command: see their --help.";
 
 const EXIT_CODES: &str = "\
-Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 255 if
-Baton failed; 2 if Baton did not understand its own arguments.";
+Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 141 if
+nobody reads our output any more, as after `| head` (the command is killed); 255 if Baton failed; 2 if Baton did not
+understand its own arguments.";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -44,7 +50,7 @@ pub(crate) enum Command {
     Relay(RelayArgs),
     /// Run commands for clients; listens on nothing, dials the relay
     ExecServer(ExecServerArgs),
-    /// Make a key file and print its public line
+    /// Make a key file, or read one, and print its public line
     Keygen(KeygenArgs),
     /// Look at trace files
     #[command(subcommand)]
@@ -79,6 +85,9 @@ pub(crate) struct ExecArgs {
     /// The exec-server's ticket, as `baton exec-server` printed it
     #[arg(env = "BATON_TICKET", value_name = "TICKET", hide_env_values = true, value_parser = ticket)]
     pub(crate) ticket: Option<String>,
+    /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it
+    #[arg(long, value_name = "FILE", env = "BATON_TICKET_FILE")]
+    pub(crate) ticket_file: Option<PathBuf>,
     /// Draw where the time went, on stderr
     #[arg(long)]
     pub(crate) trace: bool,
@@ -88,6 +97,9 @@ pub(crate) struct ExecArgs {
     /// This client's key file; made at first use [default: ~/.config/baton/client_key]
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [default: the system's]
+    #[arg(long, value_name = "FILE", env = "BATON_RELAY_CA")]
+    pub(crate) relay_ca: Option<PathBuf>,
     /// Working directory on the remote machine
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
@@ -109,6 +121,12 @@ pub(crate) struct RelayArgs {
     /// the address a connection came to]
     #[arg(long, value_name = "NAME")]
     pub(crate) authority: Vec<String>,
+    /// Speak TLS, with this certificate and its chain (PEM); peers then dial https:// URLs. Read again when it changes
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The private key of --tls-cert (PEM), which others must not be able to read
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -128,14 +146,23 @@ pub(crate) struct ExecServerArgs {
     /// Key file; made at first use [default: ~/.config/baton/exec_server_key]
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
+    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [default: the system's]
+    #[arg(long, value_name = "FILE", env = "BATON_RELAY_CA")]
+    pub(crate) relay_ca: Option<PathBuf>,
+    /// Write the ticket to this file as well, readable by its owner only
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ticket_file: Option<PathBuf>,
     /// Allow-list [default: ~/.config/baton/allowed_clients]
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  baton keygen ci_key")]
+#[command(after_help = "Example:\n  baton keygen ci_key\n  baton keygen --public ci_key")]
 pub(crate) struct KeygenArgs {
+    /// Make nothing: print the public line of the key that is there
+    #[arg(long)]
+    pub(crate) public: bool,
     /// Where to write the key; an existing file is never overwritten [default: ~/.config/baton/client_key]
     pub(crate) file: Option<PathBuf>,
 }
@@ -157,8 +184,7 @@ pub(crate) struct TraceShowArgs {
 
 /// The ticket alone, where the whole line was copied.
 fn ticket(text: &str) -> Result<String, Infallible> {
-    let text = text.trim();
-    Ok(text.strip_prefix("ticket:").unwrap_or(text).trim_start().into())
+    Ok(ticket_file::bare(text).into())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

@@ -6,18 +6,27 @@ use std::path::PathBuf;
 use baton_channel::ServerError;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
-use baton_client::{RunError, StartFailure, TicketError};
-use baton_relay::BindError;
+use baton_client::{RootsError, RunError, StartFailure, TicketError};
+use baton_relay::{BindError, TlsError};
 use baton_trace::export::ExportError;
 use baton_trace::export::read::ReadError;
 
 /// Baton's own failure.
 const FAILED: i32 = 255;
 
+/// What ends a local program that writes to nobody.
+const SIGPIPE: i32 = rustix::process::Signal::PIPE.as_raw();
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
-    #[error("no ticket: pass the `ticket:` line of `baton exec-server`, or set BATON_TICKET")]
+    #[error(
+        "no ticket: pass the `ticket:` line of `baton exec-server`, or set BATON_TICKET or BATON_TICKET_FILE"
+    )]
     NoTicket,
+    #[error(
+        "cannot read the ticket file {path}: {source}; has `baton exec-server --ticket-file` written it?"
+    )]
+    TicketFile { path: PathBuf, source: io::Error },
     #[error(transparent)]
     Ticket(#[from] TicketError),
     #[error(transparent)]
@@ -26,6 +35,10 @@ pub(crate) enum CliError {
     Allow(#[from] AllowError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]
@@ -50,9 +63,16 @@ pub(crate) enum CliError {
     Embedded(String),
     #[error("interrupted")]
     Interrupted { signal: i32 },
+    #[error("nobody reads {stream} any more")]
+    NotRead { stream: &'static str },
 }
 
 impl CliError {
+    /// Whether the user knows already: as with any tool behind `| head`.
+    pub(crate) fn is_silent(&self) -> bool {
+        matches!(self, Self::NotRead { .. })
+    }
+
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Self::Run(RunError::Start {
@@ -64,6 +84,7 @@ impl CliError {
                 ..
             }) => 126,
             Self::Interrupted { signal } => 128 + signal,
+            Self::NotRead { .. } => 128 + SIGPIPE,
             _ => FAILED,
         }
     }

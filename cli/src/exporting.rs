@@ -29,7 +29,7 @@ impl Exporting {
         if let Some(exporter) = self.0 {
             let report = exporter.shutdown(FLUSH_TIMEOUT);
             if report.dropped > 0 {
-                eprintln!("baton: {report}; is the collector at OTEL_EXPORTER_OTLP_ENDPOINT up?");
+                tell!("baton: {report}; is the collector at OTEL_EXPORTER_OTLP_ENDPOINT up?");
             }
         }
     }

@@ -31,11 +31,11 @@ pub(crate) fn client_key(path: &Path) -> Result<StaticKey, CliError> {
     let (seed, created) = Seed::read_or_create(path)?;
     let key = seed.client_key()?;
     if created {
-        eprintln!(
+        tell!(
             "baton: made a client key, {}; its public line, for an exec-server's allow-list, is:",
             path.display()
         );
-        eprintln!("{}", public_line(key.public()));
+        tell!("{}", public_line(key.public()));
     }
     Ok(key)
 }

@@ -6,7 +6,7 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn start(default: &str) {
     let filter = std::env::var("BATON_LOG").unwrap_or_else(|_| default.into());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
-        eprintln!("baton: BATON_LOG is ignored: {error}");
+        tell!("baton: BATON_LOG is ignored: {error}");
         EnvFilter::new(default)
     });
     tracing_subscriber::fmt()

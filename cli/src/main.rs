@@ -1,5 +1,14 @@
 //! `baton`: every role and every view in one binary. What a library user would want is in the crates below.
 
+#![warn(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "they panic when nobody reads: `say!` and `tell!`"
+)]
+
+#[macro_use]
+mod stdio;
+
 mod args;
 mod command;
 mod error;
@@ -7,9 +16,11 @@ mod exporting;
 mod identity;
 mod limits;
 mod logging;
+mod outer;
 mod signals;
-mod stdio;
 mod terminal;
+mod ticket_file;
+mod trace_file;
 
 use clap::Parser;
 
@@ -26,7 +37,9 @@ fn main() {
         Command::Trace(TraceCommand::Show(args)) => command::trace::main(args),
     };
     let code = outcome.unwrap_or_else(|error| {
-        eprintln!("baton: {error}");
+        if !error.is_silent() {
+            tell!("baton: {error}");
+        }
         error.exit_code()
     });
     // Ends threads that wait for standard input, too.

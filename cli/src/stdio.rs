@@ -1,4 +1,5 @@
-//! A command's streams to and from our own, without ever blocking the thread that keeps the session alive.
+//! A command's streams to and from our own, without ever blocking the thread that keeps the session alive; and our own words
+//! beside them.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -12,6 +13,22 @@ use tokio::sync::mpsc;
 
 use crate::error::CliError;
 use crate::limits::{ATOMIC_WRITE, STDIN_QUEUE, STDIN_READ};
+
+/// A line of ours on standard output. A reader that has gone away is no reason to panic.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stdout().lock(), $($text)*);
+    }};
+}
+
+/// The same on standard error.
+macro_rules! tell {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+    }};
+}
 
 /// One of our two output streams.
 pub(crate) struct Output {
@@ -43,9 +60,12 @@ impl Output {
             let task = tokio::task::spawn_blocking(move || (&*file).write_all(&data));
             task.await.unwrap_or_else(|error| Err(io::Error::other(error)))
         };
-        written.map_err(|source| CliError::Stdio {
-            stream: self.name,
-            source,
+        written.map_err(|source| match source.kind() {
+            io::ErrorKind::BrokenPipe => CliError::NotRead { stream: self.name },
+            _ => CliError::Stdio {
+                stream: self.name,
+                source,
+            },
         })
     }
 

@@ -1,7 +1,6 @@
 //! The client: one exec-server, one warm session, any number of commands.
 
-use baton_channel::Channel;
-use baton_channel::RecordTo;
+use baton_channel::{Channel, RecordTo, RelayRoots};
 use baton_proto::Epoch;
 use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::{RunRequest, run_request};
@@ -57,6 +56,14 @@ impl Client {
         Self { channel }
     }
 
+    /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told. For a client that was just
+    /// made: its clones keep what they have.
+    pub fn relay_roots(self, roots: RelayRoots) -> Self {
+        Self {
+            channel: self.channel.relay_roots(roots),
+        }
+    }
+
     /// Connects now rather than at the first command.
     pub async fn connect(&self) -> Result<Epoch, RunError> {
         Ok(self.channel.connect().await?)
@@ -105,6 +112,7 @@ impl Client {
     async fn call(&self, command: Command, stdin: bool) -> Result<(Run, mpsc::Sender<RunRequest>), RunError> {
         let (requests, queued) = mpsc::channel(limits::OUTBOX);
         let (parent, trace) = (command.parent.clone(), command.trace);
+        let names = command.names();
         let mut start = command.into_start(stdin);
         let channel = self.channel.clone();
         // Made when the call is sent: only then is it sure which life of the exec-server it goes to.
@@ -128,7 +136,8 @@ impl Client {
         });
         let events = ExecClient::new(self.channel.clone())
             .run(request)
-            .await?
+            .await
+            .map_err(|status| RunError::from(status).naming(names))?
             .into_inner();
         Ok((Run::new(events, requests.clone(), record), requests))
     }

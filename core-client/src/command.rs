@@ -5,6 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use baton_proto::exec::{EnvironmentVariable, Start};
+use baton_trace::text::printable;
 use baton_trace::w3c::Extracted;
 use bytes::Bytes;
 
@@ -21,6 +22,12 @@ pub struct Command {
     pub(crate) max_output: usize,
     pub(crate) trace: bool,
     pub(crate) parent: Option<Extracted>,
+}
+
+/// What a person calls a command and its place, fit to be shown.
+pub(crate) struct Names {
+    pub(crate) program: String,
+    pub(crate) cwd: String,
 }
 
 impl Command {
@@ -93,6 +100,19 @@ impl Command {
     pub fn parent(mut self, parent: impl Into<Extracted>) -> Self {
         self.parent = Some(parent.into());
         self
+    }
+
+    /// What errors are about. The exec-server's words never repeat them.
+    pub(crate) fn names(&self) -> Names {
+        let shown = |name: &OsStr| printable(&name.to_string_lossy()).into_owned();
+        Names {
+            program: self
+                .argv
+                .first()
+                .map(|program| shown(program))
+                .unwrap_or_default(),
+            cwd: self.cwd.as_deref().map(shown).unwrap_or_default(),
+        }
     }
 
     pub(crate) fn into_start(self, stdin: bool) -> Start {

@@ -6,8 +6,9 @@ use baton_channel::{ConnectError, SessionError};
 use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
 use baton_trace::text::printable;
-use prost::Message;
 use tonic::Status;
+
+use crate::command::Names;
 
 /// Why a command did not run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -24,7 +25,7 @@ pub enum RunError {
     Start {
         /// Why.
         failure: StartFailure,
-        /// In words, by the exec-server.
+        /// In words, by the exec-server; in front the command or the directory that it is about, as the caller named it.
         message: String,
     },
     /// More output than [`crate::Command::max_output`]. The command was killed.
@@ -82,6 +83,23 @@ impl StartFailure {
     }
 }
 
+impl RunError {
+    /// Puts in front what the failure is about. The exec-server leaves it out, since its words may end up in telemetry.
+    pub(crate) fn naming(mut self, names: Names) -> Self {
+        if let Self::Start { failure, message } = &mut self {
+            let name = match failure {
+                StartFailure::CommandNotFound | StartFailure::NotExecutable => names.program,
+                StartFailure::BadCwd => names.cwd,
+                _ => String::new(),
+            };
+            if !name.is_empty() {
+                *message = format!("{name}: {message}");
+            }
+        }
+        self
+    }
+}
+
 impl From<Status> for RunError {
     fn from(status: Status) -> Self {
         if let Some(source) = status.source() {
@@ -92,10 +110,7 @@ impl From<Status> for RunError {
                 return Self::Connect(error.clone());
             }
         }
-        let detail = ExecError::decode(status.details())
-            .ok()
-            .filter(|_| !status.details().is_empty());
-        if let Some(detail) = detail
+        if let Some(detail) = ExecError::from_details(status.details())
             && let Some(failure) = StartFailure::from_wire(detail.kind())
         {
             return Self::Start {

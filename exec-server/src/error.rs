@@ -6,7 +6,6 @@ use std::io;
 
 use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
-use prost::Message as _;
 use tonic::{Code, Status};
 
 /// Nothing was started.
@@ -22,8 +21,11 @@ pub enum StartError {
     #[error("this start was meant for an earlier life of the server; whether it ran there is unknown")]
     Lost,
     /// Client's fault.
-    #[error("this process id is running or ran recently; choose a new one")]
+    #[error("this process id is another command's, which runs or ran recently; choose a new one")]
     Conflict,
+    /// Nobody's fault: a start that repeats one which failed in that moment.
+    #[error("the first start with this process id failed, and nothing ran; try again")]
+    FirstFailed,
     /// Nobody's fault: try again later.
     #[error("the server already runs {0} processes, its limit; try again when one has ended")]
     TooManyProcesses(usize),
@@ -120,7 +122,7 @@ impl From<StartError> for Status {
         let message = error.to_string();
         let (code, kind) = match error {
             StartError::Unauthenticated => return Status::unauthenticated(message),
-            StartError::ShuttingDown => return Status::unavailable(message),
+            StartError::ShuttingDown | StartError::FirstFailed => return Status::unavailable(message),
             StartError::Invalid(_) => (Code::InvalidArgument, Kind::InvalidStart),
             StartError::Lost => (Code::Aborted, Kind::Lost),
             StartError::Conflict => (Code::AlreadyExists, Kind::Conflict),
@@ -155,5 +157,6 @@ fn detailed(code: Code, kind: Kind, message: String) -> Status {
         kind: kind.into(),
         message: message.clone(),
     };
-    Status::with_details(code, message, detail.encode_to_vec().into())
+    let details = detail.to_details(code);
+    Status::with_details(code, message, details)
 }

@@ -47,9 +47,9 @@ pub const KILL_GRACE: Duration = Duration::from_millis(200);
 /// Longest wait for all processes at shutdown: [`KILL_GRACE`], and time for the kernel to end what SIGKILL hit.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long the id of a finished process stays taken, so that a repeated start cannot run a command twice. Longer than
+/// How long a finished process is remembered by its id, so that a repeated start cannot run a command twice. Longer than
 /// a client keeps trying to recover a call.
 pub const FINISHED_FOR: Duration = Duration::from_secs(10 * 60);
 
-/// Finished ids kept at most; beyond it the oldest is forgotten before its time. About 150 bytes each: 1.5 MB.
+/// Finished ids kept at most; beyond it the oldest is forgotten before its time. About 1 KiB each: 10 MB.
 pub const FINISHED_MAX: usize = 10_000;

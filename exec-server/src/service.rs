@@ -80,7 +80,7 @@ impl<B: Backend> Exec for ExecService<B> {
         let client = extensions
             .get::<Arc<Peer>>()
             .ok_or(StartError::Unauthenticated)?
-            .key;
+            .clone();
         let call = extensions.get::<Arc<ServerCall>>().cloned();
         let mut requests = request.into_inner();
         let launch = Launch::try_from(first(&mut requests).await?).map_err(StartError::from)?;
@@ -89,7 +89,7 @@ impl<B: Backend> Exec for ExecService<B> {
         }
         // A process that was spawned has its driver from here on, whatever becomes of this future.
         let has_stdin = launch.has_stdin();
-        let events = process::run(&self.table, &self.backend, client, launch, call, requests)?;
+        let mut events = process::run(&self.table, &self.backend, &client, launch, call, requests)?;
         if !has_stdin {
             events.settled().await;
         }

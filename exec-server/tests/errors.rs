@@ -148,22 +148,22 @@ async fn another_life_of_the_server_answers_lost() {
 }
 
 #[tokio::test]
-async fn an_id_in_use_or_used_up_is_a_conflict_for_its_own_client_alone() {
+async fn an_id_of_another_command_is_a_conflict_for_its_own_client_alone() {
     let host = Host::start().await;
-    let again = start(&["sh", "-c", "read line"]);
+    let other = start(&["sh", "-c", "read line"]);
     let first = Start {
         stdin: true,
-        ..again.clone()
+        ..other.clone()
     };
     let call = host.run(first).await.unwrap();
     let conflict = (Code::AlreadyExists, ErrorKind::Conflict);
-    assert_eq!(refused(&host, again.clone()).await, conflict);
+    assert_eq!(refused(&host, other.clone()).await, conflict);
     host.calls_as(2);
-    assert_eq!(host.run(again.clone()).await.unwrap().finish().await.code(), 1);
+    assert_eq!(host.run(other.clone()).await.unwrap().finish().await.code(), 1);
     host.calls_as(1);
     call.requests.close_stdin(0).await;
     call.finish().await;
-    assert_eq!(refused(&host, again).await, conflict);
+    assert_eq!(refused(&host, other).await, conflict);
 }
 
 #[tokio::test]

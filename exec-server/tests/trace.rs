@@ -2,6 +2,7 @@
 
 mod support;
 
+use baton_channel::allow::Trust;
 use baton_proto::exec::Start;
 use baton_trace::stage::{StageId, exec};
 use baton_trace::w3c::TraceContext;
@@ -30,6 +31,21 @@ async fn the_child_and_the_exit_carry_the_process_span() {
     assert_eq!(carrier.traceparent[..16], process.trace_id.to_bytes());
     assert_eq!(carrier.traceparent[16..24], process.span_id.to_bytes());
     assert_eq!(carrier.traceparent[24], process.flags.to_u8());
+}
+
+#[tokio::test]
+async fn a_client_whose_trace_is_not_continued_learns_no_id_of_the_new_one() {
+    let host = Host::start().await;
+    for (trust, sees) in [
+        (Trust::Restart, false),
+        (Trust::Clamp, true),
+        (Trust::Continue, true),
+    ] {
+        host.trusts(trust);
+        host.traced(TraceContext::new_root(true));
+        let ran = host.run(start(&["true"])).await.unwrap().finish().await;
+        assert_eq!(ran.exited.unwrap().trace.is_some(), sees, "{trust:?}");
+    }
 }
 
 #[tokio::test]

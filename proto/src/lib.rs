@@ -3,10 +3,12 @@
 //! Three packages, from the outside in: [`relay`] is what a relay sees, [`channel`] is what travels inside the
 //! Noise transport messages, [`exec`] is the service that runs processes. `docs/PROTOCOL.md` is their prose.
 
+mod exec_error;
 pub mod header;
 mod id;
 pub mod limits;
 pub mod registration;
+mod start;
 
 pub use id::{Epoch, ExecServerId, IdError, ProcessId, SessionId};
 

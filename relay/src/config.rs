@@ -1,6 +1,6 @@
 //! What a relay is told at its start.
 
-use crate::Limits;
+use crate::{Limits, Tls};
 
 /// Configuration of a relay; the default serves loopback and a single address well.
 #[derive(Debug, Clone, Default)]
@@ -9,6 +9,9 @@ pub struct Config {
     /// local address of each connection, and `localhost` on loopback. A registration under any other name is refused,
     /// so that no relay can forward another's challenge.
     pub authorities: Vec<String>,
+    /// Certificate and key; every connection then speaks TLS 1.3. `None`: clear text, for loopback, a private network, or behind
+    /// something that ends TLS.
+    pub tls: Option<Tls>,
     /// Bounds on everything a peer can make the relay hold.
     pub limits: Limits,
 }

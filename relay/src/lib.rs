@@ -2,7 +2,8 @@
 //!
 //! It is blind. It sees ids, sizes and timing; it never holds a Noise key and cannot tell the calls of a session apart.
 //!
-//! - `listener` takes connections, `server` serves them, `service` routes the three methods of `baton.relay.v1.Relay`.
+//! - `listener` takes connections, `server` serves them, `tls` may wrap them, `service` routes the three methods of
+//!   `baton.relay.v1.Relay`.
 //! - `register` proves an exec-server's key and keeps its stream; `registry` is who is there.
 //! - `dial` and `accept` are the two halves of a pairing; `session` is what they share afterwards.
 //! - `splice` moves the frames: payloads uncopied, a stamp on each, and nothing ever dropped in silence.
@@ -36,9 +37,11 @@ mod session;
 mod slots;
 mod splice;
 mod text;
+mod tls;
 
 pub use config::Config;
 pub use limits::Limits;
 pub use listener::{Accepted, Listener};
 pub use metrics::{Metrics, Refused, Snapshot, Traffic};
 pub use server::{BindError, Relay};
+pub use tls::{Tls, TlsError};

@@ -65,6 +65,12 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the last statuses may take to leave at shutdown, or when an idle connection is closed.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
+/// How often a relay with TLS looks whether its certificate was renewed.
+pub const TLS_FILES_CHECK: Duration = Duration::from_secs(10);
+
+/// Bytes read of a certificate's or a key's file. Protects memory from a wrong path; a long chain has some 10 KiB.
+pub const PEM_BYTES: u64 = 1024 * 1024;
+
 /// Pause of the accept loop when the system has no file descriptor left, so that it does not spin.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -77,7 +83,8 @@ pub const RETRY_LATER: Duration = Duration::from_secs(2);
 /// The limits a relay is started with; the defaults are for production.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// TCP connections. Protects file descriptors; an idle one costs some 10 KiB. Surplus ones are closed at once.
+    /// TCP connections. Protects file descriptors; an idle one costs some 10 KiB, and under TLS at worst 150 KiB more (rustls
+    /// buffers 64 KiB either way and a record). Surplus ones are closed at once.
     pub connections: usize,
     /// Registered exec-servers, some 2 KiB each beside their connection.
     pub registrations: usize,
@@ -98,7 +105,7 @@ pub struct Limits {
     pub pending_per_exec_server: usize,
     /// Dials waiting from one address (IPv6: one /64). Protects the other addresses; 1 MiB each at worst.
     pub pending_per_address: usize,
-    /// From `Dial` to `Accept`, and from `Challenge` to `Proof`.
+    /// From `Dial` to `Accept`, from `Challenge` to `Proof`, and for a TLS handshake.
     pub handshake_timeout: Duration,
     /// How long a registration's first holder has to answer a `Ping` when a second one wants its place.
     pub probe_timeout: Duration,

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use baton_proto::limits::{MAX_SESSIONS, OUTER_CONNECTION_WINDOW, OUTER_FRAME_SIZE, OUTER_STREAM_WINDOW};
+use hyper::rt::{Read, Write};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -22,12 +23,13 @@ use crate::limits::{
 use crate::listener::{Accepted, Listener};
 use crate::registry::Registry;
 use crate::service::RelayService;
-use crate::{Config, Metrics};
+use crate::{Config, Metrics, Tls};
 
 /// A relay that listens; [`Relay::serve`] runs it.
 pub struct Relay<L = TcpListener> {
     listener: L,
     local_addr: SocketAddr,
+    tls: Option<Tls>,
     registry: Arc<Registry>,
 }
 
@@ -51,10 +53,11 @@ impl Relay {
 
 impl<L: Listener> Relay<L> {
     /// Takes connections from `listener`, which listens on `local_addr`.
-    pub fn with_listener(listener: L, local_addr: SocketAddr, config: Config) -> Self {
+    pub fn with_listener(listener: L, local_addr: SocketAddr, mut config: Config) -> Self {
         Self {
             listener,
             local_addr,
+            tls: config.tls.take(),
             registry: Arc::new(Registry::new(config)),
         }
     }
@@ -74,6 +77,7 @@ impl<L: Listener> Relay<L> {
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self {
             mut listener,
+            tls,
             registry,
             ..
         } = self;
@@ -90,7 +94,8 @@ impl<L: Listener> Relay<L> {
                         tracing::warn!(limit = registry.limits.connections, "a connection beyond the limit was closed");
                     }
                     Ok(accepted) => {
-                        connections.spawn(connection(accepted, registry.clone(), stopped.clone()));
+                        let (tls, registry, stopped) = (tls.clone(), registry.clone(), stopped.clone());
+                        connections.spawn(connection(accepted, tls, registry, stopped));
                     }
                     Err(error) => {
                         tracing::warn!("cannot accept a connection: {error}");
@@ -112,6 +117,7 @@ impl<L: Listener> Relay<L> {
 /// Serves one connection to its end.
 async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     accepted: Accepted<S>,
+    tls: Option<Tls>,
     registry: Arc<Registry>,
     mut stopped: watch::Receiver<()>,
 ) {
@@ -120,6 +126,30 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         remote,
         local,
     } = accepted;
+    let Some(tls) = tls else {
+        return http_connection(TokioIo::new(stream), local, remote, registry, stopped).await;
+    };
+    // A peer that connects and is silent holds no more than a socket, and not for long.
+    let handshake = timeout(registry.limits.handshake_timeout, tls.accept(stream));
+    let accepted = tokio::select! {
+        accepted = handshake => accepted,
+        _ = stopped.changed() => return,
+    };
+    match accepted {
+        Ok(Ok(stream)) => http_connection(TokioIo::new(stream), local, remote, registry, stopped).await,
+        Ok(Err(error)) => tracing::debug!(%remote, "no TLS: {error}"),
+        Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
+    }
+}
+
+/// The same, once the bytes are HTTP/2's.
+async fn http_connection(
+    io: impl Read + Write + Unpin,
+    local: SocketAddr,
+    remote: SocketAddr,
+    registry: Arc<Registry>,
+    mut stopped: watch::Receiver<()>,
+) {
     let idle_time = registry.limits.connection_idle;
     let state = Arc::new(Connection::new(
         remote,
@@ -130,7 +160,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         registry,
         connection: state.clone(),
     };
-    let mut http = pin!(http().serve_connection(TokioIo::new(stream), service));
+    let mut http = pin!(http().serve_connection(io, service));
     let mut idle_check = interval(idle_time);
     let mut mark = None;
     loop {

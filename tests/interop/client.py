@@ -286,7 +286,7 @@ class Call:
             self.print_timings()
         code = int(self.status.get("grpc-status", 2))
         if code != 0:
-            kind = Message(unbase64(self.status.get("grpc-status-details-bin", "").rstrip("="))).last(1, 0)
+            kind = self.exec_error()
             text = urllib.parse.unquote(self.status.get("grpc-message", ""))
             raise Failure(f"{EXEC_ERRORS[kind]} (gRPC status {code}): {text}", {1: 127, 2: 126}.get(kind, 255))
         if self.exit_code is None:
@@ -294,6 +294,17 @@ class Call:
         if self.args.check_trace:
             self.check_trace()
         return self.exit_code
+
+    def exec_error(self):
+        """The kind of the ExecError in the google.rpc.Status of a failed call; 0 if there is none."""
+        details = Message(unbase64(self.status.get("grpc-status-details-bin", "").rstrip("=")))
+        told = (int(self.status["grpc-status"]), urllib.parse.unquote(self.status.get("grpc-message", "")))
+        if 3 in details and (details.last(1, 0), details.last(2).decode()) != told:
+            raise Failure("the details tell of another status")
+        for detail in map(Message, details.get(3, [])):
+            if detail.last(1) == b"type.googleapis.com/baton.exec.v1.ExecError":
+                return Message(detail.last(2)).last(1, 0)
+        return 0
 
     def check_trace(self):
         """The child and the terminal event name the span that we derive."""

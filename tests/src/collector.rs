@@ -3,6 +3,7 @@
 //! It lives on a thread of its own, so that it serves tests with and without a runtime, and parts in other processes.
 
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -48,6 +49,14 @@ impl Collector {
     /// # Errors
     /// The operating system's.
     pub fn start() -> io::Result<Self> {
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// Starts a receiver at this address.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn start_at(address: SocketAddr) -> io::Result<Self> {
         let kept = Arc::new(Kept::default());
         let (stop, stopped) = oneshot::channel();
         let (ready, bound) = mpsc::channel();
@@ -59,7 +68,7 @@ impl Collector {
             .name("collector".to_owned())
             .spawn(move || {
                 runtime.block_on(async move {
-                    let receiver = match bind() {
+                    let receiver = match bind(address) {
                         Ok((receiver, endpoint)) => {
                             // The other end waits for this.
                             let _ = ready.send(Ok(endpoint));
@@ -138,8 +147,8 @@ impl Kept {
     }
 }
 
-fn bind() -> io::Result<(Receiver, String)> {
-    let receiver = Receiver::bind()?;
+fn bind(address: SocketAddr) -> io::Result<(Receiver, String)> {
+    let receiver = Receiver::bind_to(address)?;
     let endpoint = receiver.endpoint()?;
     Ok((receiver, endpoint))
 }

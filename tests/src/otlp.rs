@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::future::Ready;
 use std::io;
 use std::marker::PhantomData;
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -24,7 +24,12 @@ pub(crate) struct Receiver(TcpIncoming);
 impl Receiver {
     /// Binds a free port of loopback. Needs a tokio runtime.
     pub(crate) fn bind() -> io::Result<Self> {
-        let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into())?;
+        Self::bind_to((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// The same at an address.
+    pub(crate) fn bind_to(address: SocketAddr) -> io::Result<Self> {
+        let incoming = TcpIncoming::bind(address)?;
         Ok(Self(incoming.with_nodelay(Some(true))))
     }
 

@@ -16,6 +16,7 @@ use super::endpoint::{RelayError, RelayUrl};
 use super::hint;
 use super::network::Network;
 use super::stream::{OuterStream, StreamOpenError};
+use super::tls::roots::RelayRoots;
 use crate::key::StaticKey;
 use crate::mux::{Mux, Role};
 use crate::service::established::Established;
@@ -62,7 +63,13 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    fn from_open(error: StreamOpenError) -> Self {
+    async fn from_open(error: StreamOpenError, url: &RelayUrl) -> Self {
+        // The connection broke before the relay said anything: it may be waiting for TLS.
+        if let StreamOpenError::Connection(_) = error
+            && let Some(error) = url.explain().await
+        {
+            return error.into();
+        }
         let status = match error {
             StreamOpenError::Refused(status) => status,
             other => return Self::Refused(hint(&other.to_string())),
@@ -85,7 +92,8 @@ impl ConnectError {
             Self::TicketRefused(_) => Code::PermissionDenied,
             Self::Busy { .. } => Code::ResourceExhausted,
             Self::Timeout(_) => Code::DeadlineExceeded,
-            Self::Local | Self::Relay(RelayError::Url(_) | RelayError::Tls(_)) => Code::InvalidArgument,
+            Self::Local | Self::Relay(RelayError::Url(_)) => Code::InvalidArgument,
+            Self::Relay(ref error) if error.is_certificate() => Code::Unauthenticated,
             Self::Handshake => Code::Unauthenticated,
             _ => Code::Unavailable,
         };
@@ -105,16 +113,26 @@ fn retry_ms(status: &Status) -> Option<u64> {
         .ok()
 }
 
+/// How a relay is reached and believed.
+pub(crate) struct Way {
+    /// Whom to believe when its URL is `https`.
+    pub(crate) roots: RelayRoots,
+    /// `None` is TCP.
+    pub(crate) network: Option<Network>,
+}
+
 /// Connects, shakes hands and starts the session's reader and timer. Bounded by [`HANDSHAKE_TIMEOUT`] a step.
 pub(crate) async fn dial(
     ticket: &Ticket,
     key: &Arc<StaticKey>,
     rekey: RekeyPolicy,
     recorder: Recorder,
-    network: Option<Network>,
+    way: Way,
 ) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
     let started = clock::now();
-    let url = RelayUrl::parse(&ticket.relay_url)?.over(network);
+    let url = RelayUrl::parse(&ticket.relay_url)?
+        .with_roots(way.roots)
+        .over(way.network);
     let mut channel = url.connect().await?;
     let connected = clock::now();
 
@@ -135,10 +153,13 @@ pub(crate) async fn dial(
     // A little longer than the relay itself waits, so that its reason arrives before ours.
     let patience = HANDSHAKE_TIMEOUT + HANDSHAKE_TIMEOUT / 5;
     let opening = OuterStream::open(&mut channel, url.method("Dial"), &headers, &shared);
-    let mut stream = tokio::time::timeout(patience, opening)
+    let opened = tokio::time::timeout(patience, opening)
         .await
-        .map_err(|_| ConnectError::Timeout("the relay"))?
-        .map_err(ConnectError::from_open)?;
+        .map_err(|_| ConnectError::Timeout("the relay"))?;
+    let mut stream = match opened {
+        Ok(stream) => stream,
+        Err(error) => return Err(ConnectError::from_open(error, &url).await),
+    };
     let paired = clock::now();
 
     let message2 = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.message())

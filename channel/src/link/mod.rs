@@ -2,6 +2,7 @@
 //!
 //! * [`endpoint`]: connections to a relay;
 //! * [`network`]: another network than TCP;
+//! * [`tls`]: the same under TLS, for `https` URLs;
 //! * [`outer`]: gRPC messages of `Frame` to and from Noise messages, without copying payloads;
 //! * [`stream`]: one outer stream, `Dial` or `Accept`;
 //! * [`dial`]: from a ticket to an established session;
@@ -15,6 +16,7 @@ pub(crate) mod network;
 pub(crate) mod outer;
 pub(crate) mod register;
 pub(crate) mod stream;
+pub(crate) mod tls;
 
 /// Text from a relay or the system, fit to be shown: no control characters, and not endless.
 pub(crate) fn hint(text: &str) -> String {

@@ -42,6 +42,11 @@ impl Network {
             })
         }))
     }
+
+    /// A connection that TLS is made on.
+    pub(super) async fn connect(&self, authority: &str) -> io::Result<Box<dyn Connection>> {
+        Ok((self.0)(authority.to_owned()).await?.into_inner())
+    }
 }
 
 impl tower_service::Service<Uri> for Network {

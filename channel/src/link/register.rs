@@ -1,5 +1,7 @@
 //! An exec-server's standing registration with a relay: prove the key, answer probes, pass on who dials.
 
+use std::error::Error as _;
+
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::relay_client::RelayClient;
 use baton_proto::relay::{Incoming, Pong, Proof, RegisterRequest, register_request, register_response};
@@ -41,7 +43,7 @@ impl RegisterError {
     /// Whether trying again without a change somewhere is pointless.
     pub fn is_permanent(&self) -> bool {
         match self {
-            Self::Relay(error) => !matches!(error, RelayError::Unreachable { .. }),
+            Self::Relay(error) => error.is_permanent(),
             Self::Refused(_) => true,
             _ => false,
         }
@@ -76,10 +78,17 @@ impl Registration {
         let mut relay = RelayClient::new(url.connect().await?);
         let (outbox, requests) = mpsc::channel(limits::REGISTER_OUTBOX);
         let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-        let answers = relay
-            .register(requests)
-            .await
-            .map_err(|status| RegisterError::from_status(&status))?;
+        let answers = match relay.register(requests).await {
+            Ok(answers) => answers,
+            Err(status) => {
+                // The connection broke before the relay said anything: it may be waiting for TLS.
+                let broke = status.source().is_some();
+                return Err(match url.explain().await {
+                    Some(error) if broke => error.into(),
+                    _ => RegisterError::from_status(&status),
+                });
+            }
+        };
         let mut registration = Self {
             answers: answers.into_inner(),
             outbox,

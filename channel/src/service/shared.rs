@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(super) ending: Option<Ending>,
     /// The peer said that it would end the session.
     goodbye: Option<go_away::Reason>,
+    /// Calls that the session's end cut short, on the server.
+    cut: usize,
     wakers: HashMap<StreamId, Wakers>,
     /// Opened by the peer, not yet served.
     opened: VecDeque<StreamId>,
@@ -94,6 +96,7 @@ impl Shared {
                 writer: None,
                 ending: None,
                 goodbye: None,
+                cut: 0,
                 wakers: HashMap::new(),
                 opened: VecDeque::new(),
                 calls: HashMap::new(),
@@ -154,6 +157,11 @@ impl Shared {
     /// Why the session has ended, if it has.
     pub(crate) fn ended(&self) -> Option<SessionError> {
         self.lock().ended()
+    }
+
+    /// Calls that it had not answered when it ended; server only.
+    pub(crate) fn cut_calls(&self) -> usize {
+        self.lock().cut
     }
 
     /// Whether a new call may be opened.
@@ -245,6 +253,7 @@ impl Shared {
             (Some(Ending::Flush(error)), Ending::Now(_)) => state.ending = Some(Ending::Now(error.clone())),
             (Some(_), _) => return,
         }
+        state.cut += state.calls.len();
         for call in in_order(&mut state.calls) {
             call.abort();
         }

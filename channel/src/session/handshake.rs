@@ -191,6 +191,15 @@ mod tests {
     }
 
     #[test]
+    fn no_handshake_begins_with_a_key_of_low_order() {
+        let client = StaticKey::generate().unwrap();
+        for point in crate::low_order::strings() {
+            let started = Initiator::start(&client, &PublicKey::from_bytes(point), b"");
+            assert_eq!(started.err(), Some(HandshakeError::Local), "{point:02x?}");
+        }
+    }
+
+    #[test]
     fn any_flipped_bit_of_either_message_fails_the_handshake() {
         let client = StaticKey::generate().unwrap();
         let server = StaticKey::generate().unwrap();

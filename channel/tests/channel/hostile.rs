@@ -90,7 +90,7 @@ async fn a_client_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_owne
             .server
             .until(|notice| matches!(notice, Notice::SessionEnded(..)))
             .await;
-        let Notice::SessionEnded(_, SessionError::Mux(error)) = ended else {
+        let Notice::SessionEnded(_, SessionError::Mux(error), _) = ended else {
             panic!("{name}: {ended:?}")
         };
         assert!(
@@ -113,7 +113,7 @@ async fn a_client_that_breaks_the_protocol_and_does_not_read_is_cut_all_the_same
     let started = Instant::now();
     stack
         .server
-        .until(|notice| matches!(notice, Notice::SessionEnded(_, SessionError::Mux(_))))
+        .until(|notice| matches!(notice, Notice::SessionEnded(_, SessionError::Mux(_), _)))
         .await;
     assert!(started.elapsed() < CLOSE_TIMEOUT * 3);
 }
@@ -186,7 +186,7 @@ async fn an_end_that_is_told_it_broke_the_protocol_says_so_to_whoever_uses_it() 
         stack
             .server
             .until(|notice| {
-                matches!(notice, Notice::SessionEnded(_, SessionError::Rejected { reason: got, .. }) if *got == reason)
+                matches!(notice, Notice::SessionEnded(_, SessionError::Rejected { reason: got, .. }, _) if *got == reason)
             })
             .await;
     }

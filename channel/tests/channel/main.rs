@@ -12,4 +12,5 @@ mod rekey;
 mod revocation;
 mod sessions;
 mod support;
+mod tls;
 mod trust;

@@ -41,6 +41,20 @@ async fn a_key_that_is_not_on_the_list_is_told_so_and_the_owner_too() {
 }
 
 #[tokio::test]
+async fn a_refused_call_dials_once() {
+    let relay = RunningRelay::start().await;
+    let (mut server, ticket) = RawServer::register(&relay.url()).await;
+    let caller = Caller::new(Channel::new(ticket, StaticKey::generate().unwrap()));
+    let calling = tokio::spawn(async move { caller.echo("x").await });
+    let mut session = server.session_refused().await;
+    let refused = within(calling).await.unwrap().unwrap_err();
+    assert_eq!(source::<SessionError>(&refused), &SessionError::NotAllowed);
+    let again = tokio::time::timeout(Duration::from_millis(300), server.incoming()).await;
+    assert!(again.is_err(), "it dialled again: {again:?}");
+    session.flush().await;
+}
+
+#[tokio::test]
 async fn an_edit_of_the_list_counts_from_the_next_handshake_on() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("allowed");
@@ -142,7 +156,7 @@ async fn a_client_that_never_speaks_after_the_handshake_is_cut() {
         .until(|notice| matches!(notice, Notice::SessionEnded(..)))
         .await;
     assert!(
-        matches!(ended, Notice::SessionEnded(_, SessionError::Relay(_))),
+        matches!(ended, Notice::SessionEnded(_, SessionError::Relay(_), 0)),
         "{ended:?}"
     );
 }

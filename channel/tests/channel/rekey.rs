@@ -191,7 +191,7 @@ async fn what_a_client_may_not_say_about_keys_ends_its_session_and_no_other() {
             .server
             .until(|notice| matches!(notice, Notice::SessionEnded(..)))
             .await;
-        let Notice::SessionEnded(_, error) = ended else {
+        let Notice::SessionEnded(_, error, _) = ended else {
             unreachable!()
         };
         assert!(

@@ -90,7 +90,7 @@ impl World {
     async fn ended(&mut self) -> (String, SessionError) {
         let ended = |notice: &Notice| matches!(notice, Notice::SessionEnded(..));
         match self.server.until(ended).await {
-            Notice::SessionEnded(name, error) => (name, error),
+            Notice::SessionEnded(name, error, _) => (name, error),
             _ => unreachable!(),
         }
     }

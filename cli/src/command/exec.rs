@@ -3,15 +3,22 @@
 use baton_client::{Client, Command, RunError, SessionError, Ticket};
 use baton_trace::record::Side;
 
-use super::{run_here, runtime, write_trace};
+use super::{run_here, runtime};
 use crate::args::ExecArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
-use crate::{identity, logging, terminal};
+use crate::trace_file::TraceFile;
+use crate::{identity, logging, outer, terminal, ticket_file};
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     logging::start("error");
-    let ticket: Ticket = args.ticket.as_deref().ok_or(CliError::NoTicket)?.parse()?;
+    let trace_file = TraceFile::open(args.trace_json)?;
+    let ticket: Ticket = match (args.ticket, args.ticket_file) {
+        (Some(ticket), _) => ticket.parse()?,
+        (None, Some(file)) => ticket_file::read(&file)?,
+        (None, None) => return Err(CliError::NoTicket),
+    };
+    let roots = outer::roots(args.relay_ca.as_deref())?;
     let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
     let public = *key.public();
     let exporting = Exporting::start(Side::Client)?;
@@ -24,10 +31,11 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     if let Some(cwd) = args.cwd {
         command = command.current_dir(cwd);
     }
-    command = command.trace(args.trace || args.trace_json.is_some());
+    command = command.trace(args.trace || trace_file.is_some());
 
     let runtime = runtime()?;
-    let client = Client::with_recorder(ticket, key, exporting.recorder());
+    outer::warn_if_exposed(&ticket.relay_url);
+    let client = Client::with_recorder(ticket, key, exporting.recorder()).relay_roots(roots);
     let outcome = runtime.block_on(async {
         let outcome = run_here(&client, command).await;
         client.close().await;
@@ -41,8 +49,8 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
         other => other,
     })?;
     if let Some(record) = record {
-        if let Some(path) = &args.trace_json {
-            write_trace(path, &record)?;
+        if let Some(file) = trace_file {
+            file.write(&record);
         }
         if args.trace {
             terminal::draw(&record, std::io::stderr());

@@ -12,22 +12,29 @@ use super::runtime;
 use crate::args::ExecServerArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
-use crate::{identity, logging, signals};
+use crate::{identity, logging, outer, signals, ticket_file};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
+    let roots = outer::roots(args.relay_ca.as_deref())?;
     let allow_path = identity::path(args.allow, identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;
     if allow.is_empty() {
-        eprintln!(
+        tell!(
             "baton: nobody is allowed yet: add a line `key name trust` for each client to {}",
             allow_path.display()
         );
     }
     let (seed, _) = Seed::read_or_create(&identity::path(args.key, identity::EXEC_SERVER_KEY)?)?;
     let exporting = Exporting::start(Side::Server)?;
-    let outcome = runtime()?.block_on(async {
-        let server = Server::new(&args.relay, &seed, allow)?.recorder(exporting.recorder());
+    let outcome: Result<(), CliError> = runtime()?.block_on(async {
+        let server = Server::new(&args.relay, &seed, allow)?
+            .relay_roots(roots)
+            .recorder(exporting.recorder());
+        outer::warn_if_exposed(&args.relay);
+        if let Some(path) = &args.ticket_file {
+            ticket_file::write(path, &server.ticket())?;
+        }
         let service = ExecService::new(server.epoch());
         let teller = Teller {
             ticket: server.ticket(),
@@ -42,9 +49,9 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             .await;
         let left = service.shutdown().await;
         if left > 0 {
-            eprintln!("baton: {left} processes could not be killed");
+            tell!("baton: {left} processes could not be killed");
         }
-        outcome
+        Ok(outcome?)
     });
     exporting.finish();
     outcome?;
@@ -62,25 +69,29 @@ impl Teller {
     fn tell(&self, notice: Notice) {
         match notice {
             Notice::Registered => {
-                eprintln!("baton: registered with {}", self.relay);
-                println!("ticket: {}", self.ticket);
+                tell!("baton: registered with {}", self.relay);
+                say!("ticket: {}", self.ticket);
             }
             Notice::Retrying(error, wait) => {
-                eprintln!("baton: {error}; trying again in {:.1} s", wait.as_secs_f64());
+                tell!("baton: {error}; trying again in {:.1} s", wait.as_secs_f64());
             }
             Notice::Refused(key) => {
-                eprintln!(
+                tell!(
                     "baton: refused a client that is not allowed; to allow it, {}",
                     add_line(&self.allow_path)
                 );
-                eprintln!("{key} NAME clamp");
+                tell!("{key} NAME clamp");
+            }
+            Notice::AcceptFailed(reason) => tell!("baton: a session did not come about: {reason}"),
+            Notice::SessionStarted(name) => tell!("baton: session of {name} began"),
+            Notice::SessionEnded(name, _, 0) => tell!("baton: session of {name} ended"),
+            Notice::SessionEnded(name, error, cut) => {
+                let calls = if cut == 1 { "call" } else { "calls" };
+                tell!("baton: session of {name} ended with {cut} {calls} under way: {error}");
             }
             Notice::AllowListUnusable(problem) => {
-                eprintln!("baton: {problem}; no client is let in until the list is right");
+                tell!("baton: {problem}; no client is let in until the list is right");
             }
-            Notice::AcceptFailed(reason) => eprintln!("baton: a session did not come about: {reason}"),
-            Notice::SessionStarted(name) => eprintln!("baton: session of {name} began"),
-            Notice::SessionEnded(name, error) => eprintln!("baton: session of {name} ended: {error}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `baton keygen`.
+//! `baton keygen`: a new key, or the public line of the one that is there.
 
 use baton_client::Seed;
 
@@ -8,12 +8,17 @@ use crate::identity;
 
 pub(crate) fn main(args: KeygenArgs) -> Result<i32, CliError> {
     let path = identity::path(args.file, identity::CLIENT_KEY)?;
-    let seed = Seed::generate()?;
-    seed.write(&path)?;
-    eprintln!(
-        "baton: wrote {}; its public line, for an exec-server's allow-list, is:",
-        path.display()
-    );
-    println!("{}", identity::public_line(seed.client_key()?.public()));
+    let seed = if args.public {
+        Seed::read(&path)?
+    } else {
+        let seed = Seed::generate()?;
+        seed.write(&path)?;
+        tell!(
+            "baton: wrote {}; its public line, for an exec-server's allow-list, is:",
+            path.display()
+        );
+        seed
+    };
+    say!("{}", identity::public_line(seed.client_key()?.public()));
     Ok(0)
 }

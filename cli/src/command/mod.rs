@@ -7,10 +7,7 @@ pub(crate) mod relay;
 pub(crate) mod run;
 pub(crate) mod trace;
 
-use std::path::Path;
-
 use baton_client::{Client, Command, Event, RunError};
-use baton_trace::export::json;
 use baton_trace::record::CallRecord;
 use baton_trace::w3c::TraceContext;
 
@@ -51,7 +48,7 @@ async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<Call
             Some(Event::Exited { status, .. }) => code = Some(status.shell_code()),
             Some(Event::Closed { truncated }) => {
                 if truncated {
-                    eprintln!(
+                    tell!(
                         "baton: a background process still holds the command's output; what it writes is not shown"
                     );
                 }
@@ -62,11 +59,4 @@ async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<Call
     forwarding.abort();
     let code = code.ok_or(RunError::Protocol("closed before it exited"))?;
     Ok((code, run.record().await))
-}
-
-fn write_trace(path: &Path, record: &CallRecord) -> Result<(), CliError> {
-    json::write_file(path, std::slice::from_ref(record)).map_err(|source| CliError::Write {
-        path: path.into(),
-        source,
-    })
 }

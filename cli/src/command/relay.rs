@@ -1,6 +1,6 @@
 //! `baton relay`.
 
-use baton_relay::{Config, Relay};
+use baton_relay::{Config, Relay, Tls};
 
 use super::runtime;
 use crate::args::RelayArgs;
@@ -9,13 +9,24 @@ use crate::{logging, signals};
 
 pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
     logging::start("info");
+    let tls = match (args.tls_cert, args.tls_key) {
+        (Some(cert), Some(key)) => Some(Tls::from_pem_files(&cert, &key)?),
+        _ => None,
+    };
+    if tls.is_none() && !args.listen.ip().to_canonical().is_loopback() {
+        tell!(
+            "baton: connections to this relay are in clear text: others on the network can see who runs how much when, and \
+             the dial tokens; pass --tls-cert and --tls-key, or let something in front of the relay end TLS"
+        );
+    }
     runtime()?.block_on(async {
         let config = Config {
             authorities: args.authority,
+            tls,
             ..Config::default()
         };
         let relay = Relay::bind(args.listen, config).await?;
-        println!("listening on {}", relay.local_addr());
+        say!("listening on {}", relay.local_addr());
         relay
             .serve(async {
                 signals::stop().await;

@@ -14,14 +14,16 @@ use baton_relay::{Config, Relay};
 use baton_trace::record::Side;
 use tokio::sync::oneshot;
 
-use super::{run_here, runtime, write_trace};
+use super::{run_here, runtime};
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
+use crate::trace_file::TraceFile;
 use crate::{logging, terminal};
 
 pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     logging::start("error");
+    let trace_file = TraceFile::open(args.trace_json)?;
     let client_key = Seed::generate()?.client_key()?;
     let exporting = Exporting::start(Side::Client)?;
     let relay = Role::relay()?;
@@ -48,8 +50,8 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     exporting.finish();
     let (code, record) = outcome?;
     if let Some(record) = record {
-        if let Some(path) = &args.trace_json {
-            write_trace(path, &record)?;
+        if let Some(file) = trace_file {
+            file.write(&record);
         }
         if !args.quiet {
             terminal::draw(&record, std::io::stderr());

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
-use baton_channel::key::PublicKey;
+use baton_channel::allow::Peer;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Exited, Output, OutputStream, RunRequest, Started};
 use baton_trace::call::ServerCall;
@@ -33,22 +33,27 @@ use super::life::Life;
 use super::output::ReadBuffer;
 use super::shared::Shared;
 use super::stdin;
-use super::table::{ProcessTable, Registration};
+use super::table::{Place, ProcessTable, Registration};
 use crate::error::{RequestError, StartError};
 use crate::limits::READS_PER_TURN;
 
-/// Starts a process and returns its events. Must be called in a tokio runtime; blocks until the child's exec.
+/// Starts a process and returns its events; or, if this start repeats an earlier one, that one's end. Must be called in a tokio
+/// runtime; blocks until the child's exec.
 pub(crate) fn run<B: Backend>(
     table: &Arc<ProcessTable>,
     backend: &B,
-    client: PublicKey,
+    client: &Peer,
     launch: Launch,
     call: Option<Arc<ServerCall>>,
     requests: Streaming<RunRequest>,
 ) -> Result<Events, StartError> {
     let begun = clock::now();
     let drain = launch.drain;
-    let mut registration = table.register((client, launch.process_id), begun)?;
+    let key = (client.key, launch.process_id);
+    let mut registration = match table.register(key, launch.parameters, begun)? {
+        Place::New(registration) => registration,
+        Place::Taken(ended) => return Ok(Events::again(ended)),
+    };
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
     let Running {
         group,
@@ -74,6 +79,7 @@ pub(crate) fn run<B: Backend>(
         registration,
         call,
         context,
+        sees_ids: client.sees_ids(),
     };
     tokio::spawn(async move {
         let mut stdin = stdin;
@@ -101,6 +107,8 @@ struct Driver<B: Backend> {
     call: Option<Arc<ServerCall>>,
     /// The `process` stage's, as the child got it.
     context: Option<TraceContext>,
+    /// Whether the client may learn it.
+    sees_ids: bool,
 }
 
 impl<B: Backend> Driver<B> {
@@ -221,7 +229,11 @@ impl<B: Backend> Driver<B> {
                     Some(call) => call.anchor().unix_ns_of(now),
                     None => unix_now_ns(),
                 },
-                trace: self.context.as_ref().map(TraceContext::to_carrier),
+                trace: self
+                    .context
+                    .as_ref()
+                    .filter(|_| self.sees_ids)
+                    .map(TraceContext::to_carrier),
             })),
             Err(_) => self
                 .shared

@@ -9,15 +9,26 @@ use baton_proto::exec::ProcessEvent;
 use futures_util::Stream;
 use tonic::Status;
 
+use super::ends::{Again, Ended};
 use super::shared::Shared;
 use super::ticker::Ticker;
 
 /// The events of one process, in order. What has been handed over is forgotten: the transport's flow control is what
 /// a slow client holds the child back with.
 ///
-/// Dropping it before the end means that the client has gone away: the process is killed, by its own driver.
+/// Dropping it before the end means that the client has gone away: the process is killed, by its own driver. Those of a start that was
+/// repeated are of its end only, and dropping them means nothing.
 #[derive(Debug)]
-pub struct Events {
+pub struct Events(Source);
+
+#[derive(Debug)]
+enum Source {
+    First(Follower),
+    Again(Again),
+}
+
+#[derive(Debug)]
+struct Follower {
     shared: Arc<Shared>,
     seen: u64,
     patience: Ticker,
@@ -25,11 +36,15 @@ pub struct Events {
 
 impl Events {
     pub(super) fn new(shared: Arc<Shared>, patience: Ticker) -> Self {
-        Self {
+        Self(Source::First(Follower {
             shared,
             seen: 0,
             patience,
-        }
+        }))
+    }
+
+    pub(super) fn again(ended: Ended) -> Self {
+        Self(Source::Again(ended.events()))
     }
 
     /// Waits until there is more to tell than that the process runs, about [`STARTED_DELAY`](crate::limits::STARTED_DELAY)
@@ -37,13 +52,16 @@ impl Events {
     ///
     /// A short command's events then leave in one message instead of two, which the sender, the relay and the
     /// client each save the work of.
-    pub(crate) async fn settled(&self) {
-        let more = poll_fn(|cx| self.shared.poll_more_than_started(cx));
+    pub(crate) async fn settled(&mut self) {
+        let Source::First(Follower { shared, patience, .. }) = &mut self.0 else {
+            return;
+        };
+        let more = poll_fn(|cx| shared.poll_more_than_started(cx));
         tokio::select! {
             biased;
             () = more => {}
             // What there is goes out.
-            () = self.patience.wait() => {}
+            () = patience.wait() => {}
         }
     }
 }
@@ -52,15 +70,19 @@ impl Stream for Events {
     type Item = Result<ProcessEvent, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let item = ready!(self.shared.poll_event(cx, self.seen));
+        let follower = match &mut self.0 {
+            Source::First(follower) => follower,
+            Source::Again(again) => return Pin::new(again).poll_next(cx),
+        };
+        let item = ready!(follower.shared.poll_event(cx, follower.seen));
         if let Some(Ok(event)) = &item {
-            self.seen = event.seq;
+            follower.seen = event.seq;
         }
         Poll::Ready(item)
     }
 }
 
-impl Drop for Events {
+impl Drop for Follower {
     fn drop(&mut self) {
         self.shared.abandon();
     }

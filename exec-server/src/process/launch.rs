@@ -15,6 +15,8 @@ use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX};
 pub struct Launch {
     pub(crate) process_id: ProcessId,
     pub(crate) epoch: Epoch,
+    /// Tells this start from another one of the same id.
+    pub(super) parameters: [u8; 32],
     /// As given; there is a first.
     pub(super) argv: Vec<CString>,
     /// `None` is the server's own.
@@ -30,6 +32,7 @@ impl TryFrom<Start> for Launch {
     fn try_from(start: Start) -> Result<Self, InvalidStart> {
         let process_id = ProcessId::try_from(&start.process_id[..]).map_err(|_| InvalidStart::ProcessId)?;
         let epoch = Epoch::try_from(&start.epoch[..]).map_err(|_| InvalidStart::Epoch)?;
+        let parameters = start.parameters();
         if start.argv.is_empty() {
             return Err(InvalidStart::EmptyArgv);
         }
@@ -56,6 +59,7 @@ impl TryFrom<Start> for Launch {
         Ok(Self {
             process_id,
             epoch,
+            parameters,
             argv,
             cwd,
             environment: Changes {

@@ -3,13 +3,15 @@
 //! The flow: a [`Launch`] is a checked `Start`; a [`Backend`] (`spawn`, for the real one) turns it into a child with its pipes attached; a
 //! `driver` task of its own then reads the pipes, watches the exit, feeds stdin and kills, and appends to the
 //! process's log what happened, in the order in which it saw it; `follow` is the log's way out, the response
-//! stream of `Run`. The `table` holds every process by client and id until it is reaped, whatever becomes of its RPC.
+//! stream of `Run`. The `table` holds every process by client and id until it is reaped, whatever becomes of its RPC; `ends` is
+//! what it keeps of one for a start that is repeated.
 //!
 //! The decisions are in three machines without IO: `life` (when is a process over, what did it take), `kill`
 //! (which signal, when) and [`crate::log`].
 
 mod backend;
 mod driver;
+mod ends;
 mod environment;
 mod follow;
 mod kill;

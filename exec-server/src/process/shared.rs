@@ -10,6 +10,7 @@ use baton_proto::exec::ProcessEvent;
 use baton_proto::exec::process_event::Kind;
 use tonic::Status;
 
+use super::ends::{Ended, Ends};
 use crate::error::RequestError;
 use crate::limits::LOG_BYTES;
 use crate::log::EventLog;
@@ -18,6 +19,7 @@ use crate::log::EventLog;
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
+    ends: Ends,
 }
 
 #[derive(Debug)]
@@ -45,17 +47,25 @@ impl Shared {
                 driver: None,
                 follower: None,
             }),
+            ends: Ends::new(),
         }
+    }
+
+    /// What stays of the process.
+    pub(super) fn ended(&self) -> Ended {
+        self.ends.ended()
     }
 
     /// Appends an event and wakes the follower.
     pub(super) fn append(&self, kind: Kind) {
         let mut state = self.lock();
         state.closed |= matches!(kind, Kind::Closed(_));
+        self.ends.note(state.log.last() + 1, &kind);
+        let seq = state.log.append(kind);
         if state.abandoned {
+            state.log.evict(seq);
             return;
         }
-        state.log.append(kind);
         wake(state.follower.take());
     }
 

@@ -1,7 +1,7 @@
-//! Every process of this server, by client and id, from before its spawn until it is reaped; and the ids of those that
+//! Every process of this server, by client and id, from before its spawn until it is reaped; and the ends of those that
 //! finished recently, so that a repeated start never runs a command twice.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,6 +10,7 @@ use baton_proto::ProcessId;
 use baton_trace::clock;
 use tokio::sync::Notify;
 
+use super::ends::Ended;
 use super::shared::Shared;
 use super::ticker::Ticker;
 use crate::error::StartError;
@@ -17,6 +18,18 @@ use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT, STARTED_DELAY}
 
 /// A process id, in its client's scope.
 type Key = (PublicKey, ProcessId);
+
+/// Tells a start from another one of the same id.
+type Parameters = [u8; 32];
+
+/// What a start finds in the table.
+#[derive(Debug)]
+pub(super) enum Place {
+    /// Room for it.
+    New(Registration),
+    /// The process that it means, which runs or ran.
+    Taken(Ended),
+}
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -41,17 +54,31 @@ impl ProcessTable {
         }
     }
 
-    /// Takes an id and a place for a process about to be spawned.
-    pub(super) fn register(self: &Arc<Self>, key: Key, now: Instant) -> Result<Registration, StartError> {
+    /// Takes an id and a place for a process about to be spawned, unless this very one was started before.
+    pub(super) fn register(
+        self: &Arc<Self>,
+        key: Key,
+        parameters: Parameters,
+        now: Instant,
+    ) -> Result<Place, StartError> {
+        let mut entries = self.lock();
+        if let Some(ended) = entries.find(&key, &parameters, now)? {
+            return Ok(Place::Taken(ended));
+        }
+        entries.check_room()?;
         let shared = Arc::new(Shared::new());
-        self.lock().register(key, shared.clone(), now)?;
-        Ok(Registration {
+        let live = Live {
+            shared: shared.clone(),
+            parameters,
+        };
+        entries.live.insert(key, live);
+        Ok(Place::New(Registration {
             table: self.clone(),
             key,
             shared,
             started: false,
             released: false,
-        })
+        }))
     }
 
     pub(super) fn patience(&self) -> &Ticker {
@@ -69,7 +96,7 @@ impl ProcessTable {
         let live: Vec<_> = {
             let mut entries = self.lock();
             entries.closing = true;
-            entries.live.values().cloned().collect()
+            entries.live.values().map(|live| live.shared.clone()).collect()
         };
         for process in live {
             process.stop();
@@ -118,9 +145,11 @@ impl Registration {
             return;
         }
         let mut entries = self.table.lock();
-        entries.live.remove(&self.key);
-        if self.started {
-            entries.finished.insert(self.key, clock::now());
+        let live = entries.live.remove(&self.key);
+        if self.started
+            && let Some(live) = live
+        {
+            entries.finished.insert(self.key, live.past(), clock::now());
         }
         if entries.live.is_empty() {
             self.table.emptied.notify_waiters();
@@ -136,50 +165,86 @@ impl Drop for Registration {
 
 #[derive(Debug)]
 struct Entries {
-    live: HashMap<Key, Arc<Shared>>,
+    live: HashMap<Key, Live>,
     finished: Finished,
     max_processes: usize,
     closing: bool,
 }
 
+#[derive(Debug)]
+struct Live {
+    shared: Arc<Shared>,
+    parameters: Parameters,
+}
+
+impl Live {
+    /// What stays of it.
+    fn past(&self) -> Past {
+        Past {
+            ended: self.shared.ended(),
+            parameters: self.parameters,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Past {
+    ended: Ended,
+    parameters: Parameters,
+}
+
 impl Entries {
-    fn register(&mut self, key: Key, shared: Arc<Shared>, now: Instant) -> Result<(), StartError> {
+    /// The process of this id, if it is the one that is meant.
+    fn find(
+        &mut self,
+        key: &Key,
+        parameters: &Parameters,
+        now: Instant,
+    ) -> Result<Option<Ended>, StartError> {
+        let past = match self.live.get(key) {
+            Some(live) => Some(live.past()),
+            None => self.finished.find(key, now),
+        };
+        match past {
+            Some(past) if past.parameters == *parameters => Ok(Some(past.ended)),
+            Some(_) => Err(StartError::Conflict),
+            None => Ok(None),
+        }
+    }
+
+    fn check_room(&self) -> Result<(), StartError> {
         if self.closing {
             return Err(StartError::ShuttingDown);
-        }
-        if self.live.contains_key(&key) || self.finished.contains(&key, now) {
-            return Err(StartError::Conflict);
         }
         if self.live.len() >= self.max_processes {
             return Err(StartError::TooManyProcesses(self.max_processes));
         }
-        self.live.insert(key, shared);
         Ok(())
     }
 }
 
-/// Ids of processes that have ended, for [`FINISHED_FOR`], the last [`FINISHED_MAX`] of them. No clock of its own.
+/// Processes that have ended, for [`FINISHED_FOR`], the last [`FINISHED_MAX`] of them. No clock of its own.
 #[derive(Debug, Default)]
 struct Finished {
-    ids: HashSet<Key>,
+    ids: HashMap<Key, Past>,
     /// Oldest first.
     ages: VecDeque<(Instant, Key)>,
 }
 
 impl Finished {
-    fn insert(&mut self, key: Key, now: Instant) {
+    fn insert(&mut self, key: Key, past: Past, now: Instant) {
         self.expire(now);
         if self.ages.len() >= FINISHED_MAX {
             self.pop();
         }
-        if self.ids.insert(key) {
+        if self.ids.insert(key, past).is_none() {
             self.ages.push_back((now, key));
         }
     }
 
-    fn contains(&mut self, key: &Key, now: Instant) -> bool {
+    fn find(&mut self, key: &Key, now: Instant) -> Option<Past> {
         self.expire(now);
-        self.ids.contains(key)
+        self.ids.get(key).cloned()
     }
 
     fn expire(&mut self, now: Instant) {
@@ -211,56 +276,70 @@ mod tests {
         (PublicKey::from_bytes([client; 32]), ProcessId(id))
     }
 
+    const ONE: Parameters = [1; 32];
+    const OTHER: Parameters = [2; 32];
+
+    fn new(table: &Arc<ProcessTable>, key: Key, parameters: Parameters, now: Instant) -> Registration {
+        match table.register(key, parameters, now).unwrap() {
+            Place::New(registration) => registration,
+            Place::Taken(_) => panic!("taken"),
+        }
+    }
+
     #[test]
     fn an_id_is_taken_while_it_runs_and_after_but_only_for_its_own_client() {
         let table = Arc::new(ProcessTable::new(10));
         let now = Instant::now();
-        let mut first = table.register(key(1, 1), now).unwrap();
+        let is_the_same = |parameters| table.register(key(1, 1), parameters, now);
+        let mut first = new(&table, key(1, 1), ONE, now);
         first.started();
-        assert!(matches!(
-            table.register(key(1, 1), now),
-            Err(StartError::Conflict)
-        ));
-        assert!(table.register(key(2, 1), now).is_ok());
+        assert!(matches!(is_the_same(ONE), Ok(Place::Taken(_))));
+        assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
+        new(&table, key(2, 1), OTHER, now);
         first.release();
-        assert!(matches!(
-            table.register(key(1, 1), now),
-            Err(StartError::Conflict)
-        ));
+        assert!(matches!(is_the_same(ONE), Ok(Place::Taken(_))));
+        assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
         let later = Instant::now() + FINISHED_FOR;
-        assert!(table.register(key(1, 1), later).is_ok());
+        new(&table, key(1, 1), OTHER, later);
     }
 
     #[test]
     fn an_id_whose_process_never_started_is_free_again() {
         let table = Arc::new(ProcessTable::new(10));
-        drop(table.register(key(1, 1), Instant::now()).unwrap());
-        assert!(table.register(key(1, 1), Instant::now()).is_ok());
+        drop(new(&table, key(1, 1), ONE, Instant::now()));
+        new(&table, key(1, 1), OTHER, Instant::now());
         assert_eq!(table.len(), 0);
     }
 
     #[test]
-    fn places_are_limited_and_come_back() {
+    fn places_are_limited_and_come_back_and_a_repeated_start_needs_none() {
         let table = Arc::new(ProcessTable::new(1));
-        let one = table.register(key(1, 1), Instant::now()).unwrap();
-        let refused = table.register(key(1, 2), Instant::now());
+        let now = Instant::now();
+        let one = new(&table, key(1, 1), ONE, now);
+        let refused = table.register(key(1, 2), ONE, now);
         assert!(matches!(refused, Err(StartError::TooManyProcesses(1))));
+        let again = table.register(key(1, 1), ONE, now);
+        assert!(matches!(again, Ok(Place::Taken(_))));
         drop(one);
-        assert!(table.register(key(1, 2), Instant::now()).is_ok());
+        new(&table, key(1, 2), ONE, now);
     }
 
     #[test]
     fn finished_ids_are_bounded_and_the_oldest_goes_first() {
         let mut finished = Finished::default();
         let now = Instant::now();
+        let past = Past {
+            ended: Shared::new().ended(),
+            parameters: ONE,
+        };
         for process in 0..=FINISHED_MAX as u32 {
-            finished.insert(key(1, process), now);
+            finished.insert(key(1, process), past.clone(), now);
         }
         assert_eq!(finished.ids.len(), FINISHED_MAX);
-        assert!(!finished.contains(&key(1, 0), now));
-        assert!(finished.contains(&key(1, 1), now));
+        assert!(finished.find(&key(1, 0), now).is_none());
+        assert!(finished.find(&key(1, 1), now).is_some());
         let later = now + FINISHED_FOR + Duration::from_secs(1);
-        assert!(!finished.contains(&key(1, 1), later));
+        assert!(finished.find(&key(1, 1), later).is_none());
         assert!(finished.ids.is_empty() && finished.ages.is_empty());
     }
 }

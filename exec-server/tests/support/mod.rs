@@ -19,7 +19,6 @@ use baton_proto::exec::{
 use baton_trace::call::ServerCall;
 use baton_trace::record::Anchor;
 use baton_trace::w3c::TraceContext;
-use prost::Message as _;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::transport::{Channel, Server};
@@ -43,9 +42,9 @@ struct Setup {
 }
 
 /// The client of a made-up key.
-fn peer(client: u8) -> Arc<Peer> {
+fn peer(client: u8, trust: Trust) -> Arc<Peer> {
     let key = PublicKey::from_bytes([client; 32]);
-    let allow = AllowList::only(key, "test", Trust::Continue);
+    let allow = AllowList::only(key, "test", trust);
     Arc::new(allow.find(&key).unwrap().unwrap())
 }
 
@@ -56,7 +55,7 @@ impl Host {
 
     pub async fn with(service: ExecService) -> Self {
         let calls = Arc::new(Mutex::new(Setup {
-            peer: Some(peer(1)),
+            peer: Some(peer(1, Trust::Continue)),
             context: None,
             served: Vec::new(),
         }));
@@ -92,7 +91,12 @@ impl Host {
 
     /// Who calls from now on.
     pub fn calls_as(&self, client: u8) {
-        self.calls.lock().unwrap().peer = Some(peer(client));
+        self.calls.lock().unwrap().peer = Some(peer(client, Trust::Continue));
+    }
+
+    /// With what the calls from now on are trusted.
+    pub fn trusts(&self, trust: Trust) {
+        self.calls.lock().unwrap().peer = Some(peer(1, trust));
     }
 
     /// Nobody is said to call from now on.
@@ -201,6 +205,15 @@ impl Call {
                 Err(status) => return status,
             }
         }
+    }
+
+    /// Every event there is, as it came.
+    pub async fn events(mut self) -> Vec<ProcessEvent> {
+        let mut events = Vec::new();
+        while let Some(event) = self.events.message().await.unwrap() {
+            events.push(event);
+        }
+        events
     }
 
     /// Everything, with the checks that every life must pass.
@@ -313,7 +326,7 @@ pub fn variable(name: &str, value: &str) -> EnvironmentVariable {
 
 /// The typed error in a status.
 pub fn kind(status: &Status) -> ErrorKind {
-    let detail = ExecError::decode(status.details()).unwrap();
+    let detail = ExecError::from_details(status.details()).unwrap();
     assert_eq!(detail.message, status.message());
     detail.kind()
 }

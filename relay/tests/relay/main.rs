@@ -7,3 +7,4 @@ mod pairing;
 mod refusals;
 mod registration;
 mod support;
+mod tls;

@@ -1,11 +1,12 @@
 //! Who dies, and what is left: no process of a client that has gone away, and a sentence for whoever remains.
 
 use std::fs;
+use std::io::Read as _;
 
 use baton_tests::process::Part;
 use rustix::process::Signal;
 
-use crate::support::{Input, Mark, Running, World, poll, relay, run, signal};
+use crate::support::{Home, Input, Mark, Running, World, poll, relay, run, signal};
 
 /// A shell and two grandchildren, none of which would end by itself.
 const FAMILY: &str = "sleep 300 & sleep 300 & wait";
@@ -158,22 +159,84 @@ fn a_command_that_never_reads_its_stdin_ends_all_the_same() {
 }
 
 #[test]
-fn a_client_whose_reader_has_gone_takes_its_command_along() {
+fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
     let world = World::new();
+    // Neither stream, nor the size of a write, makes a difference.
+    for script in [
+        "while :; do echo y; done",
+        "while :; do echo y >&2; done",
+        "exec cat /dev/zero",
+    ] {
+        let mark = Mark::new();
+        let mut exec = world.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
+        let is_stderr = script.contains(">&2");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let (mut said, other) = std::io::pipe().unwrap();
+        exec.stdin(std::process::Stdio::null());
+        match is_stderr {
+            true => exec.stderr(writer).stdout(other),
+            false => exec.stdout(writer).stderr(other),
+        };
+        let mut client = exec.spawn().unwrap();
+        drop(exec);
+        let status = poll("the client ends", || client.try_wait().unwrap());
+        mark.await_gone();
+        let mut words = String::new();
+        said.read_to_string(&mut words).unwrap();
+        // As a shell reports a local command that SIGPIPE has ended.
+        assert_eq!((status.code(), words.as_str()), (Some(141), ""), "{script}");
+    }
+}
+
+#[test]
+fn an_exec_server_tells_an_end_from_a_cut() {
+    let world = World::new();
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    // Again is sure to follow.
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    world.await_exec_server_says("session of tester ended\n");
     let mark = Mark::new();
-    let mut exec = world.exec_with(
-        &["--env", mark.variable()],
-        ["sh", "-c", "while :; do echo y; done"],
-    );
-    let (reader, writer) = std::io::pipe().unwrap();
+    let client = family(&world, &mark, FAMILY);
+    client.signal(Signal::KILL);
+    client.finish();
+    world.await_exec_server_says("session of tester ended with 1 call under way: ");
+}
+
+#[test]
+fn an_exec_server_whose_log_nobody_reads_serves_on() {
+    let home = Home::new();
+    home.allow("continue");
+    let (_relay, address) = relay(&home, "127.0.0.1:0", &[]);
+    let mut command = home.baton_exec_server(&format!("http://{address}"));
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    command
+        .stdin(std::process::Stdio::null())
+        .stderr(writer.try_clone().unwrap())
+        .stdout(writer);
+    let mut exec_server = command.spawn().unwrap();
+    drop(command);
+    let mut said = String::new();
+    let mut byte = [0];
+    while !said.contains("ticket: ") || !said.ends_with('\n') {
+        reader.read_exact(&mut byte).unwrap();
+        said.push(byte[0].into());
+    }
     drop(reader);
-    exec.stdin(std::process::Stdio::null())
-        .stdout(writer)
-        .stderr(std::process::Stdio::null());
-    let mut client = exec.spawn().unwrap();
-    drop(exec);
-    poll("the client ends", || client.try_wait().unwrap());
-    mark.await_gone();
+    let ticket = said
+        .split("ticket: ")
+        .nth(1)
+        .unwrap()
+        .lines()
+        .next()
+        .unwrap()
+        .to_owned();
+    for _ in 0..3 {
+        run(home.exec(&ticket, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
+    }
+    assert!(exec_server.try_wait().unwrap().is_none(), "it serves on");
+    exec_server.kill().unwrap();
+    exec_server.wait().unwrap();
 }
 
 #[test]

@@ -1,15 +1,17 @@
 //! Trace files, `baton trace show`, and `baton run` with everything embedded.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use baton_tests::collector::ReceivedSpan;
+use baton_tests::process::Part;
 use baton_trace::stage;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 
 use crate::support::spans::{At, Session, assert_echo};
-use crate::support::{Finished, Home, Input, Running, World, run};
+use crate::support::{Finished, Home, Input, PATIENCE, Running, World, relay, run};
 
 fn read(path: &Path) -> Vec<ReceivedSpan> {
     let request: ExportTraceServiceRequest =
@@ -102,6 +104,76 @@ fn run_passes_the_streams_and_the_exit_code_through() {
     assert_eq!(finished.code, 42, "{finished:?}");
     assert_eq!(finished.stdout, b"asked\0\xff");
     assert_eq!(finished.stderr, "told\n", "quiet means quiet");
+}
+
+#[test]
+fn a_trace_file_that_cannot_be_written_is_told_before_the_command_runs_and_never_costs_its_code() {
+    let home = Home::new();
+    let canary = home.file("canary");
+    let absent = home.file("no/such/trace.json");
+    let options = ["-q", "--trace-json", absent.to_str().unwrap()];
+    let refused = run(baton_run(&home, &options, &["touch", canary.to_str().unwrap()]));
+    refused.assert_failed(255, &format!("cannot write {}: No such file", absent.display()));
+    assert!(!canary.exists(), "the command was run");
+
+    let full = run(baton_run(
+        &home,
+        &["-q", "--trace-json", "/dev/full"],
+        &["sh", "-c", "exit 3"],
+    ));
+    assert_eq!(full.code, 3, "{full:?}");
+    assert!(
+        full.stderr
+            .contains("the trace is not in /dev/full: No space left"),
+        "{full:?}"
+    );
+    let to_stdout = run(baton_run(
+        &home,
+        &["-q", "--trace-json", "/dev/stdout"],
+        &["true"],
+    ));
+    assert!(to_stdout.text().starts_with('{'), "{to_stdout:?}");
+
+    // Content of another trace, longer than this one's, is gone.
+    let file = home.file("trace.json");
+    fs::write(&file, " ".repeat(1 << 20)).unwrap();
+    run(baton_run(
+        &home,
+        &["-q", "--trace-json", file.to_str().unwrap()],
+        &["echo"],
+    ));
+    assert_drawn(show(&home, &file).text());
+}
+
+#[test]
+fn a_ticket_file_serves_in_place_of_the_ticket() {
+    let home = Home::new();
+    home.allow("continue");
+    let (_relay, address) = relay(&home, "127.0.0.1:0", &[]);
+    let file = home.file("ticket");
+    let mut command = home.baton_exec_server(&format!("http://{address}"));
+    command.arg("--ticket-file").arg(&file);
+    let mut exec_server = Part::start("exec-server", command).unwrap();
+    let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{ticket}\n"));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let exec = |file: &Path| {
+        let mut exec = home.baton();
+        exec.args(["exec", "--", "echo", "ok"])
+            .env("BATON_TICKET_FILE", file);
+        run(exec)
+    };
+    exec(&file).assert_printed("ok\n");
+    fs::write(&file, format!("ticket: {ticket}\n")).unwrap();
+    exec(&file).assert_printed("ok\n");
+    fs::write(&file, "nonsense").unwrap();
+    exec(&file).assert_failed(255, "not a ticket: it starts with `baton1:`");
+    exec(&home.file("absent")).assert_failed(255, "cannot read the ticket file");
+
+    let mut nowhere = home.baton_exec_server(&format!("http://{address}"));
+    nowhere.args(["--ticket-file", "/no/such/directory/ticket"]);
+    run(nowhere).assert_failed(255, "cannot write /no/such/directory/ticket: No such file");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! * `refused`: bad tickets, relays, keys, lists and commands, each with its sentence;
 //! * `revoked`: a client that loses its line on the list loses what it runs;
 //! * `hostile`: what a hostile peer or file gets to show on a terminal;
+//! * `tls`: the connection to the relay, and the warning where it is in clear text;
 //! * `ends`: who dies, and what is left;
 //! * `volume`: no byte is lost, however many there are.
 //!
@@ -19,5 +20,6 @@ mod hostile;
 mod refused;
 mod revoked;
 mod support;
+mod tls;
 mod trace;
 mod volume;

@@ -97,20 +97,26 @@ fn a_ticket_that_is_none_is_told_from_a_damaged_one() {
 fn a_relay_url_that_is_none_is_named() {
     let home = Home::new();
     for (url, sentence) in [
-        ("", "is not a relay URL: expected http://host:port"),
+        (
+            "",
+            "is not a relay URL: expected https://host:port or http://host:port",
+        ),
         (
             "ftp://127.0.0.1:1",
-            "is not a relay URL: expected http://host:port",
+            "is not a relay URL: expected https://host:port or http://host:port",
         ),
         (
             "http://127.0.0.1:1/path",
-            "is not a relay URL: expected http://host:port",
+            "is not a relay URL: expected https://host:port or http://host:port",
         ),
         (
             "http://\u{1b}]0;title\u{7}",
-            "is not a relay URL: expected http://host:port",
+            "is not a relay URL: expected https://host:port or http://host:port",
         ),
-        ("https://127.0.0.1:1", "TLS to the relay is not supported yet"),
+        (
+            "https://127.0.0.1:1/path",
+            "is not a relay URL: expected https://host:port or http://host:port",
+        ),
     ] {
         assert_refused(&home, &stray_ticket(url).to_string(), sentence);
         run(home.baton_exec_server(url)).assert_failed(255, sentence);
@@ -281,7 +287,7 @@ fn a_bad_key_file_is_refused_before_anything_is_dialled() {
         command.arg("--key").arg(&key);
         run(command)
     };
-    for (bits, sentence) in [(0o644, "(mode 644): run chmod 600 on it"), (0o640, "(mode 640)")] {
+    for (bits, sentence) in [(0o644, "(mode 644): run `chmod 600 "), (0o640, "(mode 640)")] {
         mode(bits);
         assert_refused(&home, &ticket, sentence);
         exec_server().assert_failed(255, sentence);
@@ -328,8 +334,24 @@ fn a_key_is_made_at_first_use_with_its_public_line_and_never_overwritten() {
 
     let mut keygen = home.baton();
     keygen.arg("keygen");
-    run(keygen).assert_failed(255, "cannot write the key file");
-    assert_eq!(fs::read(home.config("client_key")).unwrap(), made);
+    let path = home.config("client_key");
+    let sentence = format!(
+        "{0} is there already and a key is never overwritten: print its public line with `baton keygen --public {0}`",
+        path.display()
+    );
+    run(keygen).assert_failed(255, &sentence);
+    assert_eq!(fs::read(&path).unwrap(), made);
+    for file in [None, Some(&path)] {
+        let mut public = home.baton();
+        public.args(["keygen", "--public"]).args(file);
+        let printed = run(public);
+        assert_eq!((printed.code, printed.stderr.as_str()), (0, ""), "{printed:?}");
+        assert_eq!(printed.text().trim_end(), line);
+    }
+    let mut absent = home.baton();
+    absent.args(["keygen", "--public"]).arg(home.file("absent"));
+    run(absent).assert_failed(255, "there is no key file");
+    assert!(!home.file("absent").exists(), "none was made");
     let mut keygen = home.baton();
     keygen.arg("keygen").arg(home.file("other_key"));
     let other = run(keygen);
@@ -355,19 +377,29 @@ fn a_command_that_cannot_start_says_why_and_exits_like_a_shell() {
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let (plain, script) = (plain.to_str().unwrap(), script.to_str().unwrap());
     for (command, code, sentence) in [
-        ("no-such-command", 127, "command not found"),
-        ("/no/such/command", 127, "command not found"),
+        (
+            "no-such-command",
+            127,
+            "baton: no-such-command: command not found",
+        ),
+        (
+            "/no/such/command",
+            127,
+            "baton: /no/such/command: command not found",
+        ),
         ("", 127, "command not found"),
-        (plain, 126, "the command is not executable"),
-        (script, 126, "the command is not executable"),
-        ("/", 126, "the command is not executable"),
+        ("bad\u{1b}[31mcommand", 127, "command not found"),
+        (plain, 126, "plain: the command is not executable"),
+        (script, 126, "script: the command is not executable"),
+        ("/", 126, "baton: /: the command is not executable"),
     ] {
         run(world.exec([command])).assert_failed(code, sentence);
     }
     let canary = Canary::new(&world.home);
     for cwd in ["/no/such/dir", plain] {
         let finished = run(world.exec_with(&["--cwd", cwd], canary.command()));
-        finished.assert_failed(255, "the working directory does not exist, is not a directory");
+        let sentence = format!("baton: {cwd}: the working directory does not exist, is not a directory");
+        finished.assert_failed(255, &sentence);
     }
     canary.assert_not_run();
 }

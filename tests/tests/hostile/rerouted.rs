@@ -220,7 +220,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
             let ended = |notice: &Notice| {
                 matches!(
                     notice,
-                    Notice::SessionEnded(_, baton_client::SessionError::Transport(_))
+                    Notice::SessionEnded(_, baton_client::SessionError::Transport(_), _)
                 )
             };
             world.until(name, ended).await;

@@ -354,6 +354,6 @@ fn tell(notice: &Notice) -> String {
         Notice::AllowListUnusable(error) => format!("the allow-list is unusable: {error}"),
         Notice::AcceptFailed(reason) => format!("a session did not come about: {reason}"),
         Notice::SessionStarted(_) => "a session began".into(),
-        Notice::SessionEnded(_, error) => format!("a session ended: {error}"),
+        Notice::SessionEnded(_, error, _) => format!("a session ended: {error}"),
     }
 }

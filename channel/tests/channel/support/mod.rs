@@ -1,5 +1,6 @@
 //! A relay, a server and a channel in one process, over real sockets on loopback.
 
+pub(crate) mod certificate;
 pub(crate) mod raw;
 pub(crate) mod service;
 
@@ -12,7 +13,7 @@ use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
 use baton_channel::session::RekeyPolicy;
 use baton_channel::ticket::Ticket;
-use baton_channel::{Channel, Notice, Server};
+use baton_channel::{Channel, Notice, RelayRoots, Server};
 use baton_proto::Epoch;
 use baton_relay::{Config, Metrics, Relay};
 use baton_trace::recorder::{Collected, Recorder};
@@ -55,7 +56,11 @@ impl RunningRelay {
     }
 
     pub(crate) async fn start_at(address: SocketAddr) -> Self {
-        let relay = Relay::bind(address, Config::default()).await.unwrap();
+        Self::start_with(address, Config::default()).await
+    }
+
+    pub(crate) async fn start_with(address: SocketAddr, config: Config) -> Self {
+        let relay = Relay::bind(address, config).await.unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
         Self {
             address: relay.local_addr(),
@@ -95,7 +100,17 @@ pub(crate) struct RunningServer {
 impl RunningServer {
     /// Starts and waits until it is registered.
     pub(crate) async fn start(relay_url: &str, allow: AllowList, service: Mounted) -> Self {
-        Self::with_rekey(relay_url, allow, service, RekeyPolicy::default()).await
+        Self::start_with(relay_url, allow, service, RelayRoots::default()).await
+    }
+
+    /// The same, believing these authorities about the relay.
+    pub(crate) async fn start_with(
+        relay_url: &str,
+        allow: AllowList,
+        service: Mounted,
+        roots: RelayRoots,
+    ) -> Self {
+        Self::run(relay_url, allow, service, |server| server.relay_roots(roots)).await
     }
 
     /// The same, renewing keys by this policy.
@@ -105,12 +120,19 @@ impl RunningServer {
         service: Mounted,
         policy: RekeyPolicy,
     ) -> Self {
+        Self::run(relay_url, allow, service, |server| server.rekey_policy(policy)).await
+    }
+
+    async fn run(
+        relay_url: &str,
+        allow: AllowList,
+        service: Mounted,
+        set_up: impl FnOnce(Server) -> Server,
+    ) -> Self {
         let records = Arc::new(Collected::default());
         let (notify, notices) = mpsc::unbounded_channel();
-        let server = Server::new(relay_url, &Seed::generate().unwrap(), allow)
-            .unwrap()
+        let server = set_up(Server::new(relay_url, &Seed::generate().unwrap(), allow).unwrap())
             .recorder(Recorder::to(records.clone()))
-            .rekey_policy(policy)
             // A test may have stopped listening.
             .on_notice(move |notice| drop(notify.send(notice)));
         let (stop, stopped) = oneshot::channel::<()>();

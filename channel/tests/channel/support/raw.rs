@@ -164,8 +164,33 @@ impl RawServer {
         }
     }
 
+    /// Takes the next session and refuses the client, in one go with the handshake: it learns of both before it can call.
+    pub(crate) async fn session_refused(&mut self) -> RawSession {
+        let (mut session, message2) = self.shaken().await;
+        session.mux.go_away(go_away::Reason::NotAllowed, "");
+        let plaintext = session.frames();
+        let mut refusal = BytesMut::new();
+        session.transport.seal(&plaintext, &mut refusal).unwrap();
+        let frame = |noise: Bytes| Frame {
+            noise,
+            ..Frame::default()
+        };
+        let mut permits = session.end.send.reserve_many(2).await.unwrap();
+        permits.next().unwrap().send(frame(message2));
+        permits.next().unwrap().send(frame(refusal.freeze()));
+        drop(permits);
+        session
+    }
+
     /// Takes the next session and shakes hands.
     pub(crate) async fn session(&mut self) -> RawSession {
+        let (session, message2) = self.shaken().await;
+        session.end.send(message2).await;
+        session
+    }
+
+    /// A session of which only message 2 is not sent yet.
+    async fn shaken(&mut self) -> (RawSession, Bytes) {
         let incoming = self.incoming().await;
         let session = SessionId::try_from(&incoming.session_id[..]).unwrap();
         let mut end = self.accept(&incoming).await;
@@ -177,12 +202,12 @@ impl RawServer {
             ..ServerHello::default()
         };
         let (transport, message2) = responder.finish(&hello.encode_to_vec()).unwrap();
-        end.send(message2).await;
-        RawSession {
+        let session = RawSession {
             end,
             transport,
             mux: Mux::new(Role::Server, Instant::now()),
-        }
+        };
+        (session, message2)
     }
 }
 

@@ -1,0 +1,129 @@
+//! Connects, and shakes hands as the URL's host: what tonic makes HTTP/2 on.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, Error};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use super::ALPN;
+use super::roots::RelayRoots;
+use crate::link::endpoint::RelayError;
+use crate::link::hint;
+use crate::link::network::{Connection, Network};
+
+/// Makes a TLS connection for tonic, again and again. Dropping a connection under way ends it.
+#[derive(Clone)]
+pub(crate) struct Connector {
+    pub(crate) roots: RelayRoots,
+    /// For people.
+    pub(crate) url: String,
+    /// Without the brackets of an IPv6 address.
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    /// Another network than TCP, and the relay's `host:port` there.
+    pub(crate) over: Option<(Network, String)>,
+}
+
+impl Connector {
+    /// One connection. Unbounded in time: the caller bounds it.
+    pub(crate) async fn connect(&self) -> Result<TlsStream<Box<dyn Connection>>, RelayError> {
+        let name = ServerName::try_from(self.host.clone()).map_err(|_| RelayError::Url(hint(&self.url)))?;
+        let roots = self.roots.clone();
+        // Reads the platform's certificates once.
+        let config = tokio::task::spawn_blocking(move || roots.config())
+            .await
+            .unwrap_or_else(|error| Err(error.to_string()))
+            .map_err(|reason| self.failed(&reason))?;
+        let socket = self.socket().await.map_err(|error| RelayError::Unreachable {
+            url: self.url.clone(),
+            reason: hint(&error.to_string()),
+        })?;
+        let stream = TlsConnector::from(config)
+            .connect(name, socket)
+            .await
+            .map_err(|error| self.explain(&error))?;
+        match stream.get_ref().1.alpn_protocol() {
+            Some(ALPN) => Ok(stream),
+            _ => Err(self.failed("it does not offer HTTP/2")),
+        }
+    }
+
+    /// What TLS is made on.
+    async fn socket(&self) -> io::Result<Box<dyn Connection>> {
+        if let Some((network, authority)) = &self.over {
+            return network.connect(authority).await;
+        }
+        let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
+        // Nagle's algorithm and delayed acknowledgements together cost 40 ms a round trip.
+        socket.set_nodelay(true)?;
+        Ok(Box::new(socket))
+    }
+
+    fn failed(&self, reason: &str) -> RelayError {
+        RelayError::Tls {
+            url: self.url.clone(),
+            reason: hint(reason),
+        }
+    }
+
+    fn explain(&self, error: &io::Error) -> RelayError {
+        let url = self.url.clone();
+        let inner = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+        match inner {
+            Some(Error::InvalidCertificate(error)) => match error {
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
+                    RelayError::WrongName {
+                        url,
+                        host: hint(&self.host),
+                    }
+                }
+                // A bad signature: an authority of the right name, and another key.
+                CertificateError::UnknownIssuer | CertificateError::BadSignature => {
+                    RelayError::Untrusted { url }
+                }
+                CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+                    RelayError::Certificate {
+                        url,
+                        reason: "it has expired".into(),
+                    }
+                }
+                CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+                    RelayError::Certificate {
+                        url,
+                        reason: "its time has not begun".into(),
+                    }
+                }
+                other => RelayError::Certificate {
+                    url,
+                    reason: hint(&other.to_string()),
+                },
+            },
+            // Whatever came was no TLS record; HTTP/2 begins with a length.
+            Some(Error::InvalidMessage(_)) => RelayError::NotTls { url },
+            Some(other) => self.failed(&other.to_string()),
+            None => self.failed(&error.to_string()),
+        }
+    }
+}
+
+impl tower_service::Service<http::Uri> for Connector {
+    type Response = TokioIo<TlsStream<Box<dyn Connection>>>;
+    type Error = RelayError;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, RelayError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), RelayError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move { connector.connect().await.map(TokioIo::new) })
+    }
+}

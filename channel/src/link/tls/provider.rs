@@ -1,0 +1,120 @@
+//! rustls's cryptography from aws-lc-rs, without aws-lc's own random generator.
+//!
+//! The first number of that generator costs a process 27 ms (jitter entropy), which a short `baton exec` would pay each time.
+//! TLS draws randomness in two places: for the hello, and for its X25519 key. Both come from getrandom(2) here, as those
+//! of the Noise handshake do.
+
+use aws_lc_rs::agreement;
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::crypto::{
+    ActiveKeyExchange, CryptoProvider, GetRandomFailed, SecureRandom, SharedSecret, SupportedKxGroup,
+};
+use rustls::{Error, NamedGroup, PeerMisbehaved};
+use zeroize::Zeroizing;
+
+/// Length of X25519's keys, private and public, and of what two of them agree on (RFC 7748 section 6.1).
+const KEY_LEN: usize = 32;
+
+/// X25519 first. A relay behind somebody else's TLS may know the curves of NIST only; those ask aws-lc's generator.
+pub(super) fn provider() -> CryptoProvider {
+    CryptoProvider {
+        kx_groups: vec![&X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        secure_random: &OsRandom,
+        ..default_provider()
+    }
+}
+
+#[derive(Debug)]
+struct OsRandom;
+
+impl SecureRandom for OsRandom {
+    fn fill(&self, buf: &mut [u8]) -> Result<(), GetRandomFailed> {
+        getrandom::fill(buf).map_err(|_| GetRandomFailed)
+    }
+}
+
+#[derive(Debug)]
+struct X25519;
+
+/// An ephemeral key that waits for the relay's.
+struct Waiting {
+    private: agreement::PrivateKey,
+    public: [u8; KEY_LEN],
+}
+
+impl SupportedKxGroup for X25519 {
+    fn start(&self) -> Result<Box<dyn ActiveKeyExchange>, Error> {
+        let mut seed = Zeroizing::new([0; KEY_LEN]);
+        getrandom::fill(&mut *seed).map_err(|_| GetRandomFailed)?;
+        let refused = |_| Error::General("X25519 refused a random key".into());
+        let private = agreement::PrivateKey::from_private_key(&agreement::X25519, &*seed)
+            .map_err(|_| Error::General("X25519 refused a random key".into()))?;
+        let mut public = [0; KEY_LEN];
+        public.copy_from_slice(private.compute_public_key().map_err(refused)?.as_ref());
+        Ok(Box::new(Waiting { private, public }))
+    }
+
+    fn name(&self) -> NamedGroup {
+        NamedGroup::X25519
+    }
+}
+
+impl ActiveKeyExchange for Waiting {
+    fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
+        let refused = || Error::from(PeerMisbehaved::InvalidKeyShare);
+        if peer.len() != KEY_LEN {
+            return Err(refused());
+        }
+        let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, peer);
+        agreement::agree(&self.private, peer, refused(), |shared| {
+            // A point of low order (RFC 8446 section 7.4.2).
+            if shared.iter().fold(0, |all, byte| all | byte) == 0 {
+                return Err(refused());
+            }
+            Ok(SharedSecret::from(shared))
+        })
+    }
+
+    fn pub_key(&self) -> &[u8] {
+        &self.public
+    }
+
+    fn group(&self) -> NamedGroup {
+        NamedGroup::X25519
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_sides_of_an_exchange_agree() {
+        let (ours, theirs) = (X25519.start().unwrap(), X25519.start().unwrap());
+        let (our_key, their_key) = (ours.pub_key().to_vec(), theirs.pub_key().to_vec());
+        let one = ours.complete(&their_key).unwrap();
+        let other = theirs.complete(&our_key).unwrap();
+        assert_eq!(one.secret_bytes(), other.secret_bytes());
+    }
+
+    #[test]
+    fn it_agrees_with_aws_lc_s_own() {
+        let ours = X25519.start().unwrap();
+        let theirs = kx_group::X25519.start().unwrap();
+        let (our_key, their_key) = (ours.pub_key().to_vec(), theirs.pub_key().to_vec());
+        let one = ours.complete(&their_key).unwrap();
+        let other = theirs.complete(&our_key).unwrap();
+        assert_eq!(one.secret_bytes(), other.secret_bytes());
+    }
+
+    #[test]
+    fn no_share_of_another_length_and_no_point_of_low_order_is_taken() {
+        for len in [0, 31, 33] {
+            let share = vec![9; len];
+            assert!(X25519.start().unwrap().complete(&share).is_err(), "{len}");
+        }
+        for point in crate::low_order::strings() {
+            assert!(X25519.start().unwrap().complete(&point).is_err(), "{point:02x?}");
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! Whose word counts for a relay's certificate.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::verify_server_name;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::version::TLS13;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::ALPN;
+use super::provider::provider;
+use crate::limits;
+
+/// Whose word counts for the certificate of a relay whose URL is `https`.
+///
+/// [`Default`] is the platform's list of authorities (on Linux, the system's bundle, or what `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` name), and Mozilla's, which is built in, on a machine that has none. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct RelayRoots(Arc<Roots>);
+
+#[derive(Default)]
+struct Roots {
+    /// `None`: the platform's.
+    own: Option<Vec<CertificateDer<'static>>>,
+    /// Made at the first connection: reading the platform's list takes milliseconds that a clear-text relay never costs.
+    config: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
+
+/// The file of a private authority cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RootsError {
+    /// The operating system refused.
+    #[error("cannot read the relay's CA file {path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something else is in it.
+    #[error(
+        "{path} is no CA file: expected one or more certificates in PEM, each beginning with -----BEGIN CERTIFICATE-----"
+    )]
+    Format {
+        /// Which file.
+        path: PathBuf,
+    },
+}
+
+impl RelayRoots {
+    /// The certificates of a PEM file, and no others: a private authority, or the relay's own certificate. At most
+    /// [`limits::CA_FILE`] bytes are read.
+    pub fn from_pem_file(path: &Path) -> Result<Self, RootsError> {
+        let failed = |source| RootsError::File {
+            path: path.into(),
+            source,
+        };
+        let format = || RootsError::Format { path: path.into() };
+        let file = std::fs::File::open(path).map_err(failed)?;
+        let mut text = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(file, limits::CA_FILE + 1), &mut text).map_err(failed)?;
+        if text.len() as u64 > limits::CA_FILE {
+            return Err(format());
+        }
+        Self::from_pem(&text).ok_or_else(format)
+    }
+
+    /// As [`RelayRoots::from_pem_file`]; `None` unless all that is marked as a certificate is one, and there is one.
+    pub fn from_pem(text: &[u8]) -> Option<Self> {
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(text)
+            .collect::<Result<_, _>>()
+            .ok()?;
+        let mut store = RootCertStore::empty();
+        for certificate in &certificates {
+            store.add(certificate.clone()).ok()?;
+        }
+        (!certificates.is_empty()).then(|| {
+            Self(Arc::new(Roots {
+                own: Some(certificates),
+                config: OnceLock::new(),
+            }))
+        })
+    }
+
+    /// What rustls needs to know. The first call may read files.
+    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, String> {
+        self.0.config.get_or_init(|| self.0.make()).clone()
+    }
+}
+
+impl Roots {
+    fn make(&self) -> Result<Arc<ClientConfig>, String> {
+        let provider = Arc::new(provider());
+        let own = self.own.clone().unwrap_or_default();
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(self.store().into(), Arc::clone(&provider))
+                .build()
+                .map_err(|error| error.to_string())?;
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| error.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Verifier { own, verifier }))
+            .with_no_client_auth();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    fn store(&self) -> RootCertStore {
+        let mut store = RootCertStore::empty();
+        match &self.own {
+            Some(own) => {
+                store.add_parsable_certificates(own.iter().cloned());
+            }
+            None => {
+                store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+                if store.is_empty() {
+                    store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+                }
+            }
+        }
+        store
+    }
+}
+
+impl fmt::Debug for RelayRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0.own {
+            Some(own) => write!(f, "RelayRoots({} certificates)", own.len()),
+            None => f.write_str("RelayRoots(platform)"),
+        }
+    }
+}
+
+/// webpki's verifier, with one thing more: the relay's own certificate is taken if the user has named that very one.
+///
+/// `openssl req -x509`, which everybody types, marks what it makes as an authority, and webpki refuses an authority's
+/// certificate in a server's place. Pinned to the byte it proves as much as a signature by it would.
+#[derive(Debug)]
+struct Verifier {
+    own: Vec<CertificateDer<'static>>,
+    verifier: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let verified =
+            self.verifier
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verified {
+            // webpki looks at the dates before it looks at this.
+            Err(Error::InvalidCertificate(CertificateError::Other(error))) if is_authority(&error) => {
+                if !self.own.contains(end_entity) {
+                    return Err(CertificateError::UnknownIssuer.into());
+                }
+                verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls12_signature(message, cert, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier.verify_tls13_signature(message, cert, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn is_authority(error: &rustls::OtherError) -> bool {
+    matches!(
+        error.0.downcast_ref::<webpki::Error>(),
+        Some(webpki::Error::CaUsedAsEndEntity)
+    )
+}

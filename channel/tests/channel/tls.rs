@@ -1,0 +1,171 @@
+//! TLS to the relay: it works, it believes nobody it was not told to, and what goes wrong has a type and a sentence.
+
+use baton_channel::allow::{AllowList, Trust};
+use baton_channel::key::{Seed, StaticKey};
+use baton_channel::{Channel, ConnectError, Notice, RegisterError, RelayError, RelayRoots, Server};
+use baton_proto::limits::HANDSHAKE_TIMEOUT;
+use tokio::sync::mpsc;
+use tonic::Code;
+
+use crate::support::certificate::{Authority, self_signed_relay};
+use crate::support::service::{Caller, Mounted};
+use crate::support::{RunningRelay, RunningServer, source, within};
+
+/// A call through the relay at `url`, by a client and a server that both believe `roots`.
+async fn call(url: &str, roots: &RelayRoots) {
+    let key = StaticKey::generate().unwrap();
+    let allow = AllowList::only(*key.public(), "test", Trust::Continue);
+    let server = RunningServer::start_with(url, allow, Mounted::echo(), roots.clone()).await;
+    assert_eq!(server.ticket.relay_url, url);
+    let channel = Channel::new(server.ticket.clone(), key).relay_roots(roots.clone());
+    assert_eq!(within(Caller::new(channel).echo("x")).await.unwrap(), "x");
+    server.stop().await;
+}
+
+/// Why a client, and why a server, do not get through to the relay at `url`; both must say the same.
+async fn refused(url: &str, roots: RelayRoots) -> RelayError {
+    let seed = Seed::generate().unwrap();
+    let (notify, mut notices) = mpsc::unbounded_channel();
+    let server = Server::new(
+        url,
+        &seed,
+        AllowList::only(*seed.client_key().unwrap().public(), "", Trust::Clamp),
+    )
+    .unwrap()
+    .relay_roots(roots.clone())
+    .on_notice(move |notice| drop(notify.send(notice)));
+    let ticket = server.ticket();
+    let serving = tokio::spawn(server.serve(Mounted::echo(), std::future::pending()));
+    // It goes on trying: a certificate is renewed, and one bad moment must not end an exec-server for good.
+    for _ in 0..2 {
+        let notice = within(notices.recv()).await.unwrap();
+        let Notice::Retrying(RegisterError::Relay(_), _) = notice else {
+            panic!("{notice:?}");
+        };
+    }
+    let notice = within(notices.recv()).await.unwrap();
+    serving.abort();
+    let Notice::Retrying(RegisterError::Relay(by_server), _) = notice else {
+        panic!("{notice:?}");
+    };
+
+    let channel = Channel::new(ticket, seed.client_key().unwrap()).relay_roots(roots);
+    let started = std::time::Instant::now();
+    let status = within(Caller::new(channel).echo("x")).await.unwrap_err();
+    assert!(started.elapsed() < HANDSHAKE_TIMEOUT, "{status:?}");
+    let ConnectError::Relay(by_client) = source::<ConnectError>(&status).clone() else {
+        panic!("{status:?}");
+    };
+    let expected = match by_client.is_certificate() {
+        true => Code::Unauthenticated,
+        false => Code::Unavailable,
+    };
+    assert_eq!(status.code(), expected, "{status:?}");
+    assert_eq!(by_client.to_string(), by_server.to_string());
+    by_client
+}
+
+fn https(relay: &RunningRelay, host: &str) -> String {
+    format!("https://{host}:{}", relay.address.port())
+}
+
+#[tokio::test]
+async fn a_call_goes_through_a_relay_of_a_private_authority() {
+    let authority = Authority::new();
+    let relay = authority.relay("127.0.0.1").await;
+    call(&https(&relay, "127.0.0.1"), &authority.roots()).await;
+    let relay = authority.relay("localhost").await;
+    call(&https(&relay, "localhost"), &authority.roots()).await;
+}
+
+#[tokio::test]
+async fn a_self_signed_certificate_is_taken_by_whoever_names_that_very_one() {
+    let (relay, roots) = self_signed_relay("localhost").await;
+    call(&https(&relay, "localhost"), &roots).await;
+    // For its own name only.
+    let error = refused(&https(&relay, "127.0.0.1"), roots.clone()).await;
+    assert!(matches!(error, RelayError::WrongName { .. }), "{error:?}");
+    // Another one does not do, whatever it says of itself.
+    let (other, _) = self_signed_relay("localhost").await;
+    let error = refused(&https(&other, "localhost"), roots).await;
+    assert!(matches!(error, RelayError::Untrusted { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn nobody_is_believed_who_was_not_named() {
+    let relay = Authority::new().relay("127.0.0.1").await;
+    let url = https(&relay, "127.0.0.1");
+    for roots in [Authority::new().roots(), RelayRoots::default()] {
+        let error = refused(&url, roots).await;
+        assert!(matches!(error, RelayError::Untrusted { .. }), "{error:?}");
+        assert!(error.to_string().contains("--relay-ca FILE"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_for_another_name_is_refused() {
+    let authority = Authority::new();
+    let relay = authority.relay("relay.example").await;
+    let error = refused(&https(&relay, "localhost"), authority.roots()).await;
+    let RelayError::WrongName { host, .. } = &error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(host, "localhost");
+}
+
+#[tokio::test]
+async fn a_certificate_out_of_its_time_is_refused() {
+    let authority = Authority::new();
+    for (from, until, reason) in [
+        (2000, 2001, "it has expired"),
+        (2999, 3000, "its time has not begun"),
+    ] {
+        let relay = authority
+            .relay_with("127.0.0.1", |params| {
+                params.not_before = rcgen::date_time_ymd(from, 1, 1);
+                params.not_after = rcgen::date_time_ymd(until, 1, 1);
+            })
+            .await;
+        let error = refused(&https(&relay, "127.0.0.1"), authority.roots()).await;
+        assert!(matches!(error, RelayError::Certificate { .. }), "{error:?}");
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn clear_text_to_a_relay_with_tls_is_told_to_use_https() {
+    let authority = Authority::new();
+    let relay = authority.relay("127.0.0.1").await;
+    // Whether or not its certificate would be believed.
+    for roots in [authority.roots(), RelayRoots::default()] {
+        let error = refused(&relay.url(), roots).await;
+        assert!(matches!(error, RelayError::NeedsTls { .. }), "{error:?}");
+        assert!(error.to_string().contains("use https://"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn tls_to_a_relay_without_is_told_to_use_http() {
+    let relay = RunningRelay::start().await;
+    let error = refused(&https(&relay, "127.0.0.1"), RelayRoots::default()).await;
+    assert!(matches!(error, RelayError::NotTls { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_relay_that_is_down_is_not_taken_for_one_without_tls() {
+    let relay = RunningRelay::start().await;
+    let (clear, tls) = (relay.url(), https(&relay, "127.0.0.1"));
+    relay.kill().await;
+    for url in [clear, tls] {
+        let error = refused(&url, RelayRoots::default()).await;
+        assert!(matches!(error, RelayError::Unreachable { .. }), "{error:?}");
+    }
+}
+
+#[test]
+fn a_file_that_holds_no_certificate_is_no_authority() {
+    let certificate = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    for text in ["", "x", "-----BEGIN CERTIFICATE-----\n", certificate] {
+        assert!(RelayRoots::from_pem(text.as_bytes()).is_none(), "{text}");
+    }
+}

@@ -1,0 +1,68 @@
+//! When two starts mean the same process.
+
+use aws_lc_rs::digest;
+use prost::Message;
+
+use crate::exec::Start;
+
+impl Start {
+    /// SHA-256 of everything that says what to run: all fields but the epoch, which tells of an attempt. Starts of one process
+    /// id with the same parameters mean the same process.
+    pub fn parameters(&self) -> [u8; 32] {
+        let parameters = Self {
+            epoch: Default::default(),
+            ..self.clone()
+        };
+        let hash = digest::digest(&digest::SHA256, &parameters.encode_to_vec());
+        let mut out = [0; 32];
+        out.copy_from_slice(hash.as_ref());
+        out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_epoch_is_no_parameter_and_all_else_is() {
+        let start = Start {
+            argv: vec!["true".into()],
+            ..Start::default()
+        };
+        let later = Start {
+            epoch: vec![1; 16].into(),
+            ..start.clone()
+        };
+        assert_eq!(start.parameters(), later.parameters());
+        let others = [
+            Start {
+                argv: vec!["true".into(), "".into()],
+                ..start.clone()
+            },
+            Start {
+                cwd: "/".into(),
+                ..start.clone()
+            },
+            Start {
+                env: vec![Default::default()],
+                ..start.clone()
+            },
+            Start {
+                clear_env: true,
+                ..start.clone()
+            },
+            Start {
+                stdin: true,
+                ..start.clone()
+            },
+            Start {
+                drain_ms: Some(0),
+                ..start.clone()
+            },
+        ];
+        for other in others {
+            assert_ne!(start.parameters(), other.parameters(), "{other:?}");
+        }
+    }
+}

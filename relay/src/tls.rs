@@ -1,0 +1,283 @@
+//! TLS 1.3 in front of the relay: its certificate and key, read again when the files change.
+//!
+//! It hides ids, dial tokens, sizes and timing of what the relay sees from the network. Certificates are renewed every few weeks by
+//! programs that replace files, and a restart would end every session: so the files are looked at again while the relay
+//! runs. Files that cannot be used then change nothing.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::default_provider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::version::TLS13;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::limits::{PEM_BYTES, TLS_FILES_CHECK};
+
+/// HTTP/2 follows (RFC 7540 section 3.3).
+const ALPN: &[u8] = b"h2";
+
+/// A relay's certificate and key. Clones share them.
+#[derive(Clone)]
+pub struct Tls(Arc<Inner>);
+
+struct Inner {
+    certificate: PathBuf,
+    key: PathBuf,
+    current: Mutex<Current>,
+}
+
+struct Current {
+    config: Arc<ServerConfig>,
+    /// When both files were last written, as far as we know.
+    written: Written,
+    looked: Instant,
+}
+
+type Written = (Option<SystemTime>, Option<SystemTime>);
+
+/// Certificate and key cannot be used: the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The operating system refused.
+    #[error("cannot read {path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something else is in it.
+    #[error("{path} holds no {expected} in PEM: expected a file with -----BEGIN {label}-----")]
+    Format {
+        /// Which file.
+        path: PathBuf,
+        /// "certificate" or "private key".
+        expected: &'static str,
+        /// As PEM names it.
+        label: &'static str,
+    },
+    /// Somebody else could pose as this relay.
+    #[error("the key {path} can be read by others (mode {mode:03o}): run `chmod {right:03o} {path}`")]
+    Permissions {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+        /// What they should be.
+        right: u32,
+    },
+    /// They do not belong together, or the key is of no kind we know.
+    #[error("the key {key} cannot be used with the certificate {certificate}: {reason}")]
+    Pair {
+        /// The certificate's file.
+        certificate: PathBuf,
+        /// The key's file.
+        key: PathBuf,
+        /// What rustls says.
+        reason: String,
+    },
+}
+
+impl Tls {
+    /// Reads a certificate with the chain to its authority, its own first, and its private key (PKCS #8, SEC 1 or PKCS #1), both
+    /// PEM. A key that others can read is refused; that root gives a group is not, since keys are shared out so.
+    ///
+    /// From then on the files are looked at every [`TLS_FILES_CHECK`] or at the next connection after it, and read again
+    /// when they have changed.
+    pub fn from_pem_files(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let current = Current {
+            written: written(certificate, key),
+            config: load(certificate, key)?,
+            looked: Instant::now(),
+        };
+        // The first number that aws-lc draws takes 27 ms: here rather than in somebody's handshake.
+        let _ = current.config.crypto_provider().secure_random.fill(&mut [0; 32]);
+        Ok(Self(Arc::new(Inner {
+            certificate: certificate.into(),
+            key: key.into(),
+            current: Mutex::new(current),
+        })))
+    }
+
+    /// Shakes hands. Unbounded in time: the caller bounds it.
+    pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        stream: S,
+    ) -> io::Result<TlsStream<S>> {
+        TlsAcceptor::from(self.config(Instant::now()))
+            .accept(stream)
+            .await
+    }
+
+    fn config(&self, now: Instant) -> Arc<ServerConfig> {
+        let Inner {
+            certificate,
+            key,
+            current,
+        } = &*self.0;
+        let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+        if now.saturating_duration_since(current.looked) >= TLS_FILES_CHECK {
+            current.looked = now;
+            let written = written(certificate, key);
+            if written != current.written {
+                match load(certificate, key) {
+                    Ok(config) => {
+                        tracing::info!("the certificate was read again");
+                        (current.config, current.written) = (config, written);
+                    }
+                    // One of the two may not be there yet: looked at again, and told again, next time.
+                    Err(error) => tracing::warn!("the certificate in use is kept: {error}"),
+                }
+            }
+        }
+        current.config.clone()
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tls({}, <redacted>)", self.0.certificate.display())
+    }
+}
+
+fn written(certificate: &Path, key: &Path) -> Written {
+    let modified = |path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
+    (modified(certificate), modified(key))
+}
+
+fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
+    let chain = CertificateDer::pem_slice_iter(&read(certificate, |_| Ok(()))?)
+        .collect::<Result<Vec<_>, _>>()
+        .ok()
+        .filter(|chain| !chain.is_empty())
+        .ok_or_else(|| TlsError::Format {
+            path: certificate.into(),
+            expected: "certificate",
+            label: "CERTIFICATE",
+        })?;
+    let text = zeroize::Zeroizing::new(read(key, |metadata| is_private(key, metadata))?);
+    let private = PrivateKeyDer::from_pem_slice(&text).map_err(|_| TlsError::Format {
+        path: key.into(),
+        expected: "private key",
+        label: "PRIVATE KEY",
+    })?;
+    let pair = |error: rustls::Error| TlsError::Pair {
+        certificate: certificate.into(),
+        key: key.into(),
+        reason: error.to_string(),
+    };
+    let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&TLS13])
+        .map_err(pair)?
+        .with_no_client_auth()
+        .with_single_cert(chain, private)
+        .map_err(pair)?;
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    // Nobody comes back with one: a session lasts as long as its connection.
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// A file's bytes, if `check` takes it, looked at as it was opened, and if it is no longer than [`PEM_BYTES`].
+fn read(path: &Path, check: impl FnOnce(&fs::Metadata) -> Result<(), TlsError>) -> Result<Vec<u8>, TlsError> {
+    let failed = |source| TlsError::File {
+        path: path.into(),
+        source,
+    };
+    let file = File::open(path).map_err(failed)?;
+    check(&file.metadata().map_err(failed)?)?;
+    let mut bytes = Vec::new();
+    file.take(PEM_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > PEM_BYTES {
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(bytes)
+}
+
+fn is_private(path: &Path, metadata: &fs::Metadata) -> Result<(), TlsError> {
+    let mode = metadata.mode() & 0o777;
+    let right = right_mode(metadata.uid());
+    if mode & 0o077 & !right == 0 {
+        return Ok(());
+    }
+    Err(TlsError::Permissions {
+        path: path.into(),
+        mode,
+        right,
+    })
+}
+
+/// What a key's owner may give away: root shares keys out by group, as PostgreSQL has it too.
+fn right_mode(owner: u32) -> u32 {
+    match owner {
+        0 => 0o640,
+        _ => 0o600,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn write(dir: &Path) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+        fs::write(dir.join("cert"), params.self_signed(&key).unwrap().pem()).unwrap();
+        fs::write(dir.join("key"), key.serialize_pem()).unwrap();
+        fs::set_permissions(dir.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// As if the file had been written at another time: clocks of file systems are coarse.
+    fn touch(path: &Path, seconds: u64) {
+        let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        File::open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    #[test]
+    fn only_root_shares_a_key_with_a_group() {
+        assert_eq!(right_mode(0) & 0o077, 0o040);
+        assert_eq!(right_mode(1000) & 0o077, 0);
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_used_without_a_restart_and_a_broken_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path());
+        let tls = Tls::from_pem_files(&dir.path().join("cert"), &dir.path().join("key")).unwrap();
+        let now = Instant::now();
+        let first = tls.config(now);
+
+        write(dir.path());
+        touch(&dir.path().join("cert"), 1);
+        assert!(Arc::ptr_eq(&tls.config(now), &first), "not looked at yet");
+        let later = now + TLS_FILES_CHECK * 2;
+        let second = tls.config(later);
+        assert!(!Arc::ptr_eq(&second, &first), "read again");
+        assert!(Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK), &second), "once");
+
+        fs::write(dir.path().join("cert"), "half of it").unwrap();
+        touch(&dir.path().join("cert"), 2);
+        assert!(
+            Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK * 2), &second),
+            "kept"
+        );
+        write(dir.path());
+        touch(&dir.path().join("cert"), 3);
+        assert!(
+            !Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK * 3), &second),
+            "mended"
+        );
+    }
+}
