@@ -44,8 +44,8 @@ pub enum Notice {
     AcceptFailed(String),
     /// A session of this client began.
     SessionStarted(String),
-    /// A session of this client ended, why, and how many calls were cut short by it. Clients come and go: where there were none, the
-    /// reason matters little, all the more as only the relay tells it.
+    /// A session of this client ended, why, and how many calls were cut short by it. Clients come and go: where there were none, a
+    /// reason that only the relay tells matters little.
     SessionEnded(String, SessionError, usize),
 }
 

@@ -14,3 +14,6 @@ pub(crate) const STDIN_QUEUE: usize = 4;
 
 /// Longest that an exit waits for the collector. Exporting must never hold a command's exit code back for long.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bytes read of a file with a ticket, which is one line of some 300. Protects memory from a wrong path.
+pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;

@@ -8,9 +8,7 @@ use std::path::Path;
 use baton_client::Ticket;
 
 use crate::error::CliError;
-
-/// Bytes read at most; a ticket is one line of some 300.
-const MAX: u64 = 16 * 1024;
+use crate::limits::TICKET_FILE_MAX;
 
 /// The ticket of a `ticket:` line, or of a line without that word.
 pub(crate) fn bare(line: &str) -> &str {
@@ -22,7 +20,9 @@ pub(crate) fn bare(line: &str) -> &str {
 pub(crate) fn read(path: &Path) -> Result<Ticket, CliError> {
     let read = || -> io::Result<String> {
         let mut text = String::new();
-        File::open(path)?.take(MAX).read_to_string(&mut text)?;
+        File::open(path)?
+            .take(TICKET_FILE_MAX)
+            .read_to_string(&mut text)?;
         Ok(text)
     };
     let text = read().map_err(|source| CliError::TicketFile {

@@ -2,7 +2,7 @@
 //!
 //! It stands between two programs on one machine and needs no right to shape real traffic. TCP ends at the proxy, so it
 //! models a path whose loss is none and whose sender learns of congestion only by a full queue. Before the narrow place waits at most
-//! [`QUEUE`], in the receive buffer of the proxy's socket; what is beyond it is on its way, rate × delay. All connections
+//! [`LINK_QUEUE`], in the receive buffer of the proxy's socket; what is beyond it is on its way, rate × delay. All connections
 //! share one link.
 //!
 //! Threads rather than tasks: a runtime's timers count milliseconds, and the link promises less jitter than that.
@@ -17,16 +17,10 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
-/// Bytes that wait before the narrow place at most: the receive buffer asked of the kernel, which takes half of what it makes
-/// of it for its own accounts.
-pub const QUEUE: usize = 128 * 1024;
+use crate::limits::{LINK_QUEUE, LINK_SLACK};
 
 /// Bytes that take the narrow place in one go: two full packets of a local network, half a millisecond at 200 Mbit/s.
 const PIECE: usize = 12 * 1024;
-
-/// What a piece may be late without loss of rate: a sleep is never exact, and a thread may have to wait for a core. A link that was
-/// idle lets as much through at once.
-const SLACK: Duration = Duration::from_millis(2);
 
 /// Pieces on their way at most: 3 MB, several times what any link here holds. One more waits for the receiver.
 const PIECES: usize = 256;
@@ -55,7 +49,7 @@ impl Link {
     pub fn bind(shape: Shape) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         // Connections inherit it; later it would not bound the window that was already offered.
-        set_socket_recv_buffer_size(&listener, QUEUE)?;
+        set_socket_recv_buffer_size(&listener, LINK_QUEUE)?;
         Ok(Self { listener, shape })
     }
 
@@ -99,7 +93,7 @@ fn dial(target: SocketAddr) -> io::Result<TcpStream> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    set_socket_recv_buffer_size(&socket, QUEUE)?;
+    set_socket_recv_buffer_size(&socket, LINK_QUEUE)?;
     connect(&socket, &target)?;
     Ok(socket.into())
 }
@@ -117,7 +111,7 @@ fn squeeze(
         let now = Instant::now();
         let through = {
             let mut free = narrow.lock().unwrap_or_else(PoisonError::into_inner);
-            let earliest = now.checked_sub(SLACK).unwrap_or(now);
+            let earliest = now.checked_sub(LINK_SLACK).unwrap_or(now);
             *free = (*free).max(earliest) + takes;
             *free
         };

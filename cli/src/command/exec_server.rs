@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use baton_channel::allow::AllowList;
 use baton_channel::{Notice, Server};
-use baton_client::{Seed, Ticket};
+use baton_client::{Seed, SessionError, Ticket};
 use baton_exec_server::ExecService;
 use baton_trace::record::Side;
 
@@ -84,10 +84,8 @@ impl Teller {
             }
             Notice::AcceptFailed(reason) => tell!("baton: a session did not come about: {reason}"),
             Notice::SessionStarted(name) => tell!("baton: session of {name} began"),
-            Notice::SessionEnded(name, _, 0) => tell!("baton: session of {name} ended"),
             Notice::SessionEnded(name, error, cut) => {
-                let calls = if cut == 1 { "call" } else { "calls" };
-                tell!("baton: session of {name} ended with {cut} {calls} under way: {error}");
+                tell!("baton: session of {name} ended{}", how_it_ended(&error, cut));
             }
             Notice::AllowListUnusable(problem) => {
                 tell!("baton: {problem}; no client is let in until the list is right");
@@ -96,6 +94,36 @@ impl Teller {
     }
 }
 
+/// Clients come and go. What else ends a session, a key taken off the list or a peer that breaks the protocol, is told whether or not
+/// it cut a call short.
+fn how_it_ended(error: &SessionError, cut: usize) -> String {
+    match (cut, error) {
+        (0, SessionError::Relay(_) | SessionError::GoAway(_) | SessionError::Closed) => String::new(),
+        (0, error) => format!(": {error}"),
+        (1, error) => format!(" with 1 call under way: {error}"),
+        (_, error) => format!(" with {cut} calls under way: {error}"),
+    }
+}
+
 fn add_line(path: &Path) -> String {
     format!("add this line to {}:", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_that_leaves_is_no_news_and_one_that_is_cut_off_is() {
+        let left = SessionError::Relay("its stream ended".into());
+        assert_eq!(how_it_ended(&left, 0), "");
+        assert_eq!(how_it_ended(&SessionError::Closed, 0), "");
+        assert!(how_it_ended(&left, 2).starts_with(" with 2 calls under way: "));
+        let revoked = "its key was taken off the allow-list";
+        assert_eq!(how_it_ended(&SessionError::Revoked, 0), format!(": {revoked}"));
+        assert_eq!(
+            how_it_ended(&SessionError::Revoked, 1),
+            format!(" with 1 call under way: {revoked}")
+        );
+    }
 }
