@@ -10,7 +10,7 @@
 //! * [`ssh`]: a private OpenSSH server, and clients of it;
 //! * [`network`]: a loopback with a congestion control of its own;
 //! * [`stats`]: interleaved rounds, intervals and verdicts;
-//! * [`bench`]: what the benchmarks share beyond that;
+//! * [`bench`](mod@bench): what the benchmarks share beyond that;
 //! * [`limits`]: how long anything here waits.
 
 pub mod amount;
