@@ -34,6 +34,45 @@ async fn both_streams_and_the_code_arrive_apart() {
 }
 
 #[tokio::test]
+async fn a_child_begins_with_no_signal_blocked_with_sigpipe_and_with_three_descriptors() {
+    let host = Host::start().await;
+    // Rust's start-up ignores SIGPIPE in this very process, and the server holds pipes of another child meanwhile.
+    let _other = host.run(start(&["sleep", "60"])).await.unwrap();
+    let signals = host
+        .run(start(&["grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status"]))
+        .await
+        .unwrap();
+    let signals = signals.finish().await;
+    let ignored = |status: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:\t"));
+        // Signals 32 and 33 are glibc's own, and it ignores them in what it spawns.
+        u64::from_str_radix(line.unwrap(), 16).unwrap() & 0x7fff_ffff
+    };
+    let ours = ignored(&std::fs::read_to_string("/proc/self/status").unwrap());
+    let sigpipe = 1 << (13 - 1);
+    assert_ne!(ours & sigpipe, 0);
+    assert_eq!(ignored(signals.text()), ours & !sigpipe);
+    assert!(signals.text().starts_with("SigBlk:\t0000000000000000\n"));
+    let descriptors = host.run(start(&["ls", "/proc/self/fd"])).await.unwrap();
+    // What whoever started these tests left open for everybody.
+    let inherited = |fd: &str| {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{fd}"));
+        let flags = info
+            .ok()?
+            .lines()
+            .find_map(|line| u32::from_str_radix(line.strip_prefix("flags:")?.trim(), 8).ok());
+        Some(flags? & 0o2_000_000 == 0)
+    };
+    let descriptors = descriptors.finish().await;
+    let own = descriptors
+        .text()
+        .lines()
+        .filter(|fd| inherited(fd) != Some(true));
+    // The directory that ls reads.
+    assert_eq!(own.count(), 1, "{}", descriptors.text());
+}
+
+#[tokio::test]
 async fn death_by_signal_is_no_exit_code() {
     let host = Host::start().await;
     let ran = host.sh("kill -9 $$").await;
