@@ -29,6 +29,9 @@ pub const REQUEST_BYTES: usize = 4 * 1024 * 1024;
 /// person does not notice it; a command shorter than this costs one message of the response instead of two.
 pub const STARTED_DELAY: Duration = Duration::from_millis(20);
 
+/// The same when the client sends stdin, and may wait for it with that. Tokio's timers count milliseconds.
+pub const STARTED_DELAY_STDIN: Duration = Duration::from_millis(2);
+
 /// From the call to its `Start`. Protects handlers from a client that opens calls and says nothing.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -53,3 +56,9 @@ pub const FINISHED_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// Finished ids kept at most; beyond it the oldest is forgotten before its time. About 1 KiB each: 10 MB.
 pub const FINISHED_MAX: usize = 10_000;
+
+/// A child's stack between its clone and its exec, where it only makes system calls.
+pub const STACK_BYTES: usize = 16 * 1024;
+
+/// Such stacks kept for the next children. Protects memory after many starts at once: at most 640 KiB, guard pages not counted.
+pub const IDLE_STACKS: usize = 40;

@@ -88,11 +88,8 @@ impl<B: Backend> Exec for ExecService<B> {
             return Err(StartError::Lost.into());
         }
         // A process that was spawned has its driver from here on, whatever becomes of this future.
-        let has_stdin = launch.has_stdin();
         let mut events = process::run(&self.table, &self.backend, &client, launch, call, requests)?;
-        if !has_stdin {
-            events.settled().await;
-        }
+        events.settled().await?;
         Ok(Response::new(events))
     }
 }

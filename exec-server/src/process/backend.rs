@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use baton_proto::exec::exited::Status;
 use baton_trace::w3c::TraceContext;
@@ -30,14 +31,16 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// The reading end of its standard error.
     type Stderr: AsyncRead + Unpin + Send + 'static;
 
-    /// Starts a process, its pipes attached before it can write, or says why not, in which case nothing runs. `context` is
-    /// the position in its caller's trace that it is told.
+    /// Starts a process, its pipes attached before it can write, or says why not, in which case nothing runs. Whether it can
+    /// execute its program may turn out later, see [`Exec`]. `context` is the position in its caller's trace that it is told.
     fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError>;
 }
 
-/// A process that runs.
+/// A process that runs, or is about to.
 #[derive(Debug)]
 pub struct Running<B: Backend> {
+    /// Whether it executes its program.
+    pub exec: Arc<dyn Exec>,
     /// Its group.
     pub group: B::Group,
     /// `None` when its standard input is empty.
@@ -46,6 +49,31 @@ pub struct Running<B: Backend> {
     pub stdout: B::Stdout,
     /// Its standard error.
     pub stderr: B::Stderr,
+}
+
+/// How far a process is on its way to its program. Nobody is told when that changes, but one that fails exits, and one that writes has
+/// executed.
+pub trait Exec: fmt::Debug + Send + Sync {
+    /// As it is now.
+    fn state(&self) -> ExecState;
+}
+
+/// See [`Exec`].
+#[derive(Debug)]
+pub enum ExecState {
+    /// Not there yet.
+    Pending,
+    /// It executes its program since then; `None` if it was killed before it could.
+    Executed(Option<Instant>),
+    /// It cannot, and nothing ran.
+    Failed(StartError),
+}
+
+/// For a process that executed at once.
+impl Exec for Instant {
+    fn state(&self) -> ExecState {
+        ExecState::Executed(Some(*self))
+    }
 }
 
 /// A process group, by its leader. Dropping one that was not reaped kills it.
@@ -83,11 +111,13 @@ impl Backend for System {
     fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError> {
         let Spawned {
             leader,
+            execution,
             stdin,
             stdout,
             stderr,
         } = self.0.spawn(launch, context)?;
         Ok(Running {
+            exec: Arc::new(execution),
             group: leader,
             stdin,
             stdout,

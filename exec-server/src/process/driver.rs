@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use baton_channel::allow::Peer;
 use baton_proto::exec::process_event::Kind;
-use baton_proto::exec::{Exited, Output, OutputStream, RunRequest, Started};
+use baton_proto::exec::{Exited, Output, OutputStream, RunRequest};
 use baton_trace::call::ServerCall;
 use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
@@ -25,7 +25,7 @@ use tokio::io::AsyncRead;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Status, Streaming};
 
-use super::backend::{Backend, ProcessGroup, Running};
+use super::backend::{Backend, Exec, ExecState, ProcessGroup, Running};
 use super::follow::Events;
 use super::kill::Kill;
 use super::launch::Launch;
@@ -38,7 +38,7 @@ use crate::error::{RequestError, StartError};
 use crate::limits::READS_PER_TURN;
 
 /// Starts a process and returns its events; or, if this start repeats an earlier one, that one's end. Must be called in a tokio
-/// runtime; blocks until the child's exec.
+/// runtime; does not wait for the child's exec.
 pub(crate) fn run<B: Backend>(
     table: &Arc<ProcessTable>,
     backend: &B,
@@ -55,18 +55,21 @@ pub(crate) fn run<B: Backend>(
         Place::Taken(ended) => return Ok(Events::again(ended)),
     };
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
+    let has_stdin = launch.stdin;
     let Running {
+        exec,
         group,
         stdin,
         stdout,
         stderr,
     } = backend.spawn(launch, context.as_ref())?;
     let spawned = clock::now();
-    registration.started();
+    registration.set_started(true);
     let shared = registration.shared().clone();
-    let events = Events::new(shared.clone(), table.patience().clone());
-    shared.append(Kind::Started(Started { pid: group.pid() }));
+    let events = Events::new(shared.clone(), table.patience(has_stdin).clone());
+    shared.starts(group.pid(), exec.clone());
     let driver = Driver::<B> {
+        exec,
         group,
         stdout: Some(stdout),
         stderr: Some(stderr),
@@ -89,7 +92,11 @@ pub(crate) fn run<B: Backend>(
     Ok(events)
 }
 
+/// The child exited because it could not execute its program.
+struct NotExecuted;
+
 struct Driver<B: Backend> {
+    exec: Arc<dyn Exec>,
     group: B::Group,
     /// `None` at its end.
     stdout: Option<B::Stdout>,
@@ -141,7 +148,11 @@ impl<B: Backend> Driver<B> {
             self.group.signal(signal);
         }
         self.read(cx);
-        self.watch(cx);
+        if self.watch(cx).is_err() {
+            self.registration.set_started(false);
+            self.retire();
+            return Poll::Ready(());
+        }
         loop {
             let now = clock::now();
             if let Some(signal) = self.kill.due(now) {
@@ -212,15 +223,23 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Pushes the exit as soon as it is known.
-    fn watch(&mut self, cx: &mut Context<'_>) {
+    /// Pushes the exit as soon as it is known. An error means that nothing ran, and that the client is told so.
+    fn watch(&mut self, cx: &mut Context<'_>) -> Result<(), NotExecuted> {
         if self.life.has_exited() {
-            return;
+            return Ok(());
         }
         let Poll::Ready(exit) = self.group.poll_exit(cx) else {
-            return;
+            return Ok(());
         };
         let now = clock::now();
+        match self.exec.state() {
+            ExecState::Failed(error) => {
+                self.shared.fail(error.into());
+                return Err(NotExecuted);
+            }
+            ExecState::Executed(Some(at)) => self.life.executed(at, now),
+            ExecState::Executed(None) | ExecState::Pending => {}
+        }
         self.life.exit(now);
         match exit {
             Ok(status) => self.shared.append(Kind::Exited(Exited {
@@ -239,6 +258,7 @@ impl<B: Backend> Driver<B> {
                 .shared
                 .fail(Status::internal("the exit status of the process was lost")),
         }
+        Ok(())
     }
 
     /// Ends the life when it is over: records its stages, reaps, and only then says so.

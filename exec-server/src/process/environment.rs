@@ -9,6 +9,7 @@
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt as _;
+use std::sync::Arc;
 
 use baton_trace::w3c::{BAGGAGE_VARIABLE, TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, TraceContext};
 
@@ -45,7 +46,7 @@ impl Variable {
 
 /// What children inherit.
 #[derive(Debug)]
-pub(super) struct Inherited(Vec<Variable>);
+pub(super) struct Inherited(Arc<[Variable]>);
 
 impl Inherited {
     /// This process's own environment, as it is now, without the trace that the server itself may run in.
@@ -57,7 +58,7 @@ impl Inherited {
     }
 
     /// The environment of one child.
-    pub(super) fn child(&self, changes: Changes, context: Option<&TraceContext>) -> Environment<'_> {
+    pub(super) fn child(&self, changes: Changes, context: Option<&TraceContext>) -> Environment {
         let Changes { mut own, clear } = changes;
         if let Some(context) = context {
             own.retain(|variable| !variable.is_of_a_trace());
@@ -65,7 +66,7 @@ impl Inherited {
             own.extend(carrier.filter_map(|(name, value)| Variable::new(name.as_bytes(), value?.as_bytes())));
         }
         Environment {
-            inherited: if clear { &[] } else { &self.0 },
+            inherited: (!clear).then(|| self.0.clone()),
             own,
         }
     }
@@ -82,17 +83,22 @@ pub(super) struct Changes {
 
 /// See [`Inherited::child`].
 #[derive(Debug)]
-pub(super) struct Environment<'a> {
-    inherited: &'a [Variable],
+pub(super) struct Environment {
+    /// `None` when nothing is.
+    inherited: Option<Arc<[Variable]>>,
     own: Vec<Variable>,
 }
 
-impl Environment<'_> {
+impl Environment {
+    fn inherited(&self) -> &[Variable] {
+        self.inherited.as_deref().unwrap_or_default()
+    }
+
     /// A variable as the child sees it.
     pub(super) fn value(&self, name: &str) -> Option<&[u8]> {
         let named = |variable: &&Variable| variable.name() == name.as_bytes();
         let own = self.own.iter().rev().find(named);
-        let variable = own.or_else(|| self.inherited.iter().find(named));
+        let variable = own.or_else(|| self.inherited().iter().find(named));
         variable.map(Variable::value)
     }
 
@@ -104,7 +110,7 @@ impl Environment<'_> {
             .filter(|own| overridden.insert(own.name()))
             .map(|own| &*own.text)
             .collect();
-        let inherited = self.inherited.iter();
+        let inherited = self.inherited().iter();
         let inherited = inherited.filter(|variable| !overridden.contains(variable.name()));
         strings.extend(inherited.map(|variable| &*variable.text));
         strings
@@ -120,10 +126,10 @@ mod tests {
     }
 
     fn inherited() -> Inherited {
-        Inherited(vec![variable("PATH", "/server"), variable("HOME", "/root")])
+        Inherited([variable("PATH", "/server"), variable("HOME", "/root")].into())
     }
 
-    fn texts(environment: &Environment<'_>) -> Vec<String> {
+    fn texts(environment: &Environment) -> Vec<String> {
         let strings = environment.strings().into_iter();
         let mut texts: Vec<_> = strings.map(|text| text.to_str().unwrap().to_owned()).collect();
         texts.sort_unstable();

@@ -47,21 +47,26 @@ impl Events {
         Self(Source::Again(ended.events()))
     }
 
-    /// Waits until there is more to tell than that the process runs, about [`STARTED_DELAY`](crate::limits::STARTED_DELAY)
-    /// at most.
+    /// Waits until there is more to tell than that the process runs, or until it runs and that has waited long enough for company
+    /// ([`STARTED_DELAY`](crate::limits::STARTED_DELAY)). An error means that nothing ran.
     ///
     /// A short command's events then leave in one message instead of two, which the sender, the relay and the
     /// client each save the work of.
-    pub(crate) async fn settled(&mut self) {
+    pub(crate) async fn settled(&mut self) -> Result<(), Status> {
         let Source::First(Follower { shared, patience, .. }) = &mut self.0 else {
-            return;
+            return Ok(());
         };
-        let more = poll_fn(|cx| shared.poll_more_than_started(cx));
-        tokio::select! {
-            biased;
-            () = more => {}
+        loop {
+            let more = poll_fn(|cx| shared.poll_more_than_started(cx));
+            tokio::select! {
+                biased;
+                () = more => return shared.failure().map_or(Ok(()), Err),
+                () = patience.wait() => {}
+            }
             // What there is goes out.
-            () = patience.wait() => {}
+            if shared.announce() {
+                return Ok(());
+            }
         }
     }
 }

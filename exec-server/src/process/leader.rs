@@ -12,8 +12,7 @@ use std::task::{Context, Poll, ready};
 use baton_proto::exec::Signaled;
 use baton_proto::exec::exited::Status;
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group,
-    pidfd_open, waitid, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitIdStatus, WaitOptions, kill_process_group, waitid, waitpid,
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -28,11 +27,8 @@ pub struct Leader {
 
 impl Leader {
     /// Takes over a child that leads a process group of its own. On failure it is killed and reaped.
-    pub(super) fn new(pid: Pid) -> io::Result<Self> {
-        let pidfd = pidfd_open(pid, PidfdFlags::NONBLOCK)
-            .map_err(io::Error::from)
-            .and_then(watch);
-        match pidfd {
+    pub(super) fn new(pid: Pid, pidfd: OwnedFd) -> io::Result<Self> {
+        match watch(pidfd) {
             Ok(pidfd) => Ok(Self {
                 pid,
                 pidfd,

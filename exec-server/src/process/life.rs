@@ -13,6 +13,7 @@ use baton_trace::stage::{StageId, exec};
 #[derive(Debug)]
 pub(super) struct Life {
     begun: Instant,
+    /// Its exec.
     spawned: Instant,
     exited: Option<Instant>,
     closed: Option<Instant>,
@@ -68,6 +69,11 @@ impl Life {
         if let Some(pipe) = self.pipe(stream) {
             pipe.end.get_or_insert(now);
         }
+    }
+
+    /// It executes its program since then. Without this, since its spawn returned.
+    pub(super) fn executed(&mut self, at: Instant, now: Instant) {
+        self.spawned = at.clamp(self.begun, now);
     }
 
     /// The exit was observed.

@@ -10,6 +10,7 @@
 //! (which signal, when) and [`crate::log`].
 
 mod backend;
+mod clone;
 mod driver;
 mod ends;
 mod environment;
@@ -19,7 +20,6 @@ mod launch;
 mod leader;
 mod life;
 mod output;
-mod posix_spawn;
 mod program;
 mod shared;
 mod spawn;
@@ -27,7 +27,7 @@ mod stdin;
 mod table;
 mod ticker;
 
-pub use backend::{Backend, ProcessGroup, Running, System};
+pub use backend::{Backend, Exec, ExecState, ProcessGroup, Running, System};
 pub(crate) use driver::run;
 pub use follow::Events;
 pub use launch::Launch;

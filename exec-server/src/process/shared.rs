@@ -3,13 +3,14 @@
 //!
 //! One lock, held for a few instructions at a time and never across an await.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use baton_proto::exec::ProcessEvent;
 use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{ProcessEvent, Started};
 use tonic::Status;
 
+use super::backend::{Exec, ExecState};
 use super::ends::{Ended, Ends};
 use crate::error::RequestError;
 use crate::limits::LOG_BYTES;
@@ -25,6 +26,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct State {
     log: EventLog,
+    /// Until `Started` is in the log.
+    starting: Option<Starting>,
     stop: bool,
     /// Nobody will read the log: events are no longer kept, so that a full log does not keep the child from ending.
     abandoned: bool,
@@ -35,11 +38,19 @@ struct State {
     follower: Option<Waker>,
 }
 
+/// A process that may not have executed yet.
+#[derive(Debug)]
+struct Starting {
+    pid: u32,
+    exec: Arc<dyn Exec>,
+}
+
 impl Shared {
     pub(super) fn new() -> Self {
         Self {
             state: Mutex::new(State {
                 log: EventLog::new(LOG_BYTES),
+                starting: None,
                 stop: false,
                 abandoned: false,
                 failure: None,
@@ -56,9 +67,38 @@ impl Shared {
         self.ends.ended()
     }
 
-    /// Appends an event and wakes the follower.
+    /// There is a process. `Started` is appended before its first event, or by [`Shared::announce`].
+    pub(super) fn starts(&self, pid: u32, exec: Arc<dyn Exec>) {
+        self.lock().starting = Some(Starting { pid, exec });
+    }
+
+    /// Appends `Started`, unless it is there, and wakes the follower; false if it cannot be said yet.
+    pub(super) fn announce(&self) -> bool {
+        let mut state = self.lock();
+        let executed = match &state.starting {
+            Some(starting) => matches!(starting.exec.state(), ExecState::Executed(_)),
+            None => true,
+        };
+        if executed {
+            self.started(&mut state);
+        }
+        executed
+    }
+
+    /// Appends an event, which tells that the process has executed, and wakes the follower.
     pub(super) fn append(&self, kind: Kind) {
         let mut state = self.lock();
+        self.started(&mut state);
+        self.push(&mut state, kind);
+    }
+
+    fn started(&self, state: &mut State) {
+        if let Some(Starting { pid, .. }) = state.starting.take() {
+            self.push(state, Kind::Started(Started { pid }));
+        }
+    }
+
+    fn push(&self, state: &mut State, kind: Kind) {
         state.closed |= matches!(kind, Kind::Closed(_));
         self.ends.note(state.log.last() + 1, &kind);
         let seq = state.log.append(kind);
@@ -107,7 +147,12 @@ impl Shared {
         Poll::Pending
     }
 
-    /// Ready when something has happened since the process started. One waiter beside the follower, before it.
+    /// Why there is nothing to follow, once.
+    pub(super) fn failure(&self) -> Option<Status> {
+        self.lock().failure.take()
+    }
+
+    /// Ready when something has happened since the process started, or to it before it could. One waiter beside the follower, before it.
     pub(super) fn poll_more_than_started(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
         if state.log.last() > 1 || state.closed || state.abandoned {

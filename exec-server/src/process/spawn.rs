@@ -1,37 +1,47 @@
 //! Creates the child, its pipes attached before it can write.
-//!
-//! This is glibc's `posix_spawn` (a `clone` that shares memory until the exec), which costs the same however large the
-//! server is; `tests/spawn_path.rs` holds that. It blocks the thread until the child's exec, by design.
 
 use std::ffi::{CStr, CString, OsStr};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
 use baton_trace::w3c::TraceContext;
 use rustix::fs::{Access, FileType, OFlags, access, fcntl_setfl, stat};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe;
 
+use super::backend::{Exec, ExecState};
+use super::clone::{Cloned, Execution, Image, Nursery, State, clone_child};
 use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;
-use super::posix_spawn::{Image, posix_spawn};
 use super::program::{self, Found, look};
 use crate::error::StartError;
 
-/// A running child.
+/// A child that runs its program, or is about to.
 #[derive(Debug)]
 pub(super) struct Spawned {
     pub(super) leader: Leader,
+    pub(super) execution: Execution,
     /// `None` when the child reads /dev/null.
     pub(super) stdin: Option<pipe::Sender>,
     pub(super) stdout: pipe::Receiver,
     pub(super) stderr: pipe::Receiver,
+}
+
+impl Exec for Execution {
+    fn state(&self) -> ExecState {
+        match (self.state(), self.image()) {
+            (State::Pending, _) => ExecState::Pending,
+            (State::Executed(at), _) => ExecState::Executed(at),
+            (State::Failed(errno), Some(image)) => ExecState::Failed(explain(errno, image)),
+            (State::Failed(errno), None) => ExecState::Failed(StartError::SpawnFailed(errno.into())),
+        }
+    }
 }
 
 /// Creates children, and holds what they have in common.
@@ -39,7 +49,8 @@ pub(super) struct Spawned {
 pub(super) struct Spawner {
     inherited: Inherited,
     /// Opened at the first child that reads it.
-    null: OnceLock<File>,
+    null: OnceLock<OwnedFd>,
+    nursery: Nursery,
 }
 
 impl Spawner {
@@ -48,23 +59,29 @@ impl Spawner {
         Self {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
+            nursery: Nursery::default(),
         }
     }
 
-    /// Spawns, or says why not, in which case nothing runs. Must be called in a tokio runtime.
+    /// Spawns, or says why not, in which case nothing runs. Does not wait for the exec. Must be called in a tokio runtime.
     pub(super) fn spawn(
         &self,
         launch: Launch,
         context: Option<&TraceContext>,
     ) -> Result<Spawned, StartError> {
-        let cwd = launch.cwd.as_deref();
-        let directory = cwd.map(path_of);
+        let Launch {
+            argv,
+            cwd,
+            environment,
+            stdin,
+            ..
+        } = launch;
+        let directory = cwd.as_deref().map(path_of);
         if directory.is_some_and(|directory| !is_directory(directory)) {
             return Err(StartError::BadCwd);
         }
-        let environment = self.inherited.child(launch.environment, context);
+        let environment = self.inherited.child(environment, context);
         let search = environment.value("PATH").map(OsStr::from_bytes);
-        let argv: Vec<&CStr> = launch.argv.iter().map(CString::as_c_str).collect();
         let name = argv
             .first()
             .map_or(OsStr::new(""), |name| OsStr::from_bytes(name.to_bytes()));
@@ -72,8 +89,7 @@ impl Spawner {
         let program =
             CString::new(program.into_os_string().into_vec()).map_err(|_| StartError::CommandNotFound)?;
 
-        let stdin = launch
-            .stdin
+        let stdin = stdin
             .then(child_reads)
             .transpose()
             .map_err(StartError::SpawnFailed)?;
@@ -84,19 +100,24 @@ impl Spawner {
             None => self.null().map_err(StartError::SpawnFailed)?,
         };
         let image = Image {
-            program: &program,
-            arguments: &argv,
-            environment: &environment.strings(),
+            program,
+            arguments: argv,
+            environment,
             cwd,
-            stdio: [childs_stdin, childs_stdout.as_fd(), childs_stderr.as_fd()],
         };
-        let pid = posix_spawn(&image).map_err(|error| explain(error, path_of(&program), directory))?;
+        let stdio = [childs_stdin, childs_stdout.as_fd(), childs_stderr.as_fd()];
+        let Cloned {
+            pid,
+            pidfd,
+            execution,
+        } = clone_child(image, stdio, &self.nursery).map_err(StartError::SpawnFailed)?;
         // From here on the leader kills the child if anything fails.
-        let leader = Leader::new(pid).map_err(StartError::SpawnFailed)?;
+        let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
         let receiver = |own| pipe::Receiver::from_owned_fd_unchecked(own).map_err(StartError::SpawnFailed);
         let sender = |own| pipe::Sender::from_owned_fd_unchecked(own).map_err(StartError::SpawnFailed);
         Ok(Spawned {
             leader,
+            execution,
             stdin: stdin.map(|(own, _)| sender(own)).transpose()?,
             stdout: receiver(stdout)?,
             stderr: receiver(stderr)?,
@@ -107,7 +128,7 @@ impl Spawner {
         if let Some(null) = self.null.get() {
             return Ok(null.as_fd());
         }
-        let null = File::open("/dev/null")?;
+        let null = beyond_stdio(File::open("/dev/null")?.into())?;
         Ok(self.null.get_or_init(|| null).as_fd())
     }
 }
@@ -115,6 +136,7 @@ impl Spawner {
 /// A pipe whose reading end is ours: ours first.
 fn child_writes() -> io::Result<(OwnedFd, OwnedFd)> {
     let (own, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
+    let theirs = beyond_stdio(theirs)?;
     fcntl_setfl(&own, OFlags::NONBLOCK)?;
     Ok((own, theirs))
 }
@@ -122,8 +144,17 @@ fn child_writes() -> io::Result<(OwnedFd, OwnedFd)> {
 /// A pipe whose writing end is ours: ours first.
 fn child_reads() -> io::Result<(OwnedFd, OwnedFd)> {
     let (theirs, own) = pipe_with(PipeFlags::CLOEXEC)?;
+    let theirs = beyond_stdio(theirs)?;
     fcntl_setfl(&own, OFlags::NONBLOCK)?;
     Ok((own, theirs))
+}
+
+/// Not one of the numbers that the child's ends become: a server without stdio would get those first.
+fn beyond_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
+    match fd.as_raw_fd() {
+        0..=2 => Ok(fcntl_dupfd_cloexec(fd, 3)?),
+        _ => Ok(fd),
+    }
 }
 
 fn path_of(text: &CStr) -> &Path {
@@ -132,20 +163,23 @@ fn path_of(text: &CStr) -> &Path {
 
 /// One error of the operating system can have several causes; the likeliest is looked up after the fact, so that a
 /// start that works pays nothing.
-fn explain(error: io::Error, program: &Path, cwd: Option<&Path>) -> StartError {
+fn explain(errno: Errno, image: &Image) -> StartError {
+    let cwd = image.cwd.as_deref().map(path_of);
     if cwd.is_some_and(|cwd| !is_directory(cwd) || access(cwd, Access::EXEC_OK).is_err()) {
         return StartError::BadCwd;
     }
-    match Errno::from_io_error(&error) {
-        Some(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG) => match look(program) {
-            Found::Nothing => StartError::CommandNotFound,
-            // It is there: what is missing is the interpreter it names.
-            Found::Executable | Found::NotExecutable => StartError::NotExecutable,
-        },
-        Some(Errno::ACCESS | Errno::PERM | Errno::NOEXEC | Errno::ISDIR | Errno::LIBBAD) => {
+    match errno {
+        Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG => {
+            match look(path_of(&image.program)) {
+                Found::Nothing => StartError::CommandNotFound,
+                // It is there: what is missing is the interpreter it names.
+                Found::Executable | Found::NotExecutable => StartError::NotExecutable,
+            }
+        }
+        Errno::ACCESS | Errno::PERM | Errno::NOEXEC | Errno::ISDIR | Errno::LIBBAD => {
             StartError::NotExecutable
         }
-        _ => StartError::SpawnFailed(error),
+        errno => StartError::SpawnFailed(errno.into()),
     }
 }
 

@@ -14,7 +14,7 @@ use super::ends::Ended;
 use super::shared::Shared;
 use super::ticker::Ticker;
 use crate::error::StartError;
-use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT, STARTED_DELAY};
+use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN};
 
 /// A process id, in its client's scope.
 type Key = (PublicKey, ProcessId);
@@ -38,6 +38,8 @@ pub(crate) struct ProcessTable {
     emptied: Notify,
     /// What `Started` waits with for company.
     patience: Ticker,
+    /// The same for a client that may wait for it.
+    haste: Ticker,
 }
 
 impl ProcessTable {
@@ -51,6 +53,7 @@ impl ProcessTable {
             }),
             emptied: Notify::new(),
             patience: Ticker::new(STARTED_DELAY / 2),
+            haste: Ticker::new(STARTED_DELAY_STDIN / 2),
         }
     }
 
@@ -81,8 +84,12 @@ impl ProcessTable {
         }))
     }
 
-    pub(super) fn patience(&self) -> &Ticker {
-        &self.patience
+    /// How long `Started` may wait for company.
+    pub(super) fn patience(&self, has_stdin: bool) -> &Ticker {
+        match has_stdin {
+            true => &self.haste,
+            false => &self.patience,
+        }
     }
 
     /// Processes alive, those being killed included.
@@ -134,9 +141,9 @@ impl Registration {
         &self.shared
     }
 
-    /// The process runs: its id is used up.
-    pub(super) fn started(&mut self) {
-        self.started = true;
+    /// Whether there is a process, and its id so used up.
+    pub(super) fn set_started(&mut self, started: bool) {
+        self.started = started;
     }
 
     /// The process is reaped.
@@ -292,7 +299,7 @@ mod tests {
         let now = Instant::now();
         let is_the_same = |parameters| table.register(key(1, 1), parameters, now);
         let mut first = new(&table, key(1, 1), ONE, now);
-        first.started();
+        first.set_started(true);
         assert!(matches!(is_the_same(ONE), Ok(Place::Taken(_))));
         assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
         new(&table, key(2, 1), OTHER, now);

@@ -97,7 +97,7 @@ impl Exporter {
         thread::Builder::new()
             .name("baton-otlp".to_owned())
             .spawn(move || {
-                // `posix_spawn` blocks signals in the thread that calls it, and a SIGCHLD then picks any other: this one
+                // Cloning a child blocks signals in the thread that does it, and a SIGCHLD then picks any other: this one
                 // would wake for every child of an exec-server, to no end.
                 let _ = SigSet::all().thread_block();
                 let _ended_when_dropped = guard;

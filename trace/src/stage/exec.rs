@@ -22,11 +22,11 @@ pub const PROCESS_CLOSE: StageId = StageId(38);
 /// The table, in waterfall order.
 pub const STAGES: &[StageDef] = &[
     row(PROCESS, "process", RPC, "spawn begins", "Closed emitted", false),
-    row(PROCESS_SPAWN, "process.spawn", PROCESS, "spawn begins", "spawn returns", true),
-    row(PROCESS_FIRST_OUTPUT, "process.first_output", PROCESS, "spawn returns", "first byte read", false),
+    row(PROCESS_SPAWN, "process.spawn", PROCESS, "spawn begins", "exec begins", true),
+    row(PROCESS_FIRST_OUTPUT, "process.first_output", PROCESS, "exec begins", "first byte read", false),
     row(PROCESS_STDOUT, "process.stdout", PROCESS, "first byte read", "end of file", false),
     row(PROCESS_STDERR, "process.stderr", PROCESS, "first byte read", "end of file", false),
-    row(PROCESS_WAIT, "process.wait", PROCESS, "spawn returns", "exit observed", true),
+    row(PROCESS_WAIT, "process.wait", PROCESS, "exec begins", "exit observed", true),
     row(PROCESS_CLOSE, "process.close", PROCESS, "exit observed", "Closed emitted", true),
 ];
 

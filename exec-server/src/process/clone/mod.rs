@@ -1,0 +1,273 @@
+//! Creates a child by `clone`, and does not wait for its exec.
+//!
+//! The child shares this process's memory until its exec, as with `posix_spawn`, so that creating it costs the same however
+//! large the server is. But this process runs on meanwhile: by the rule of `vfork`, on which `posix_spawn` rests, the calling
+//! thread is suspended until the child was scheduled and has executed, and so cannot bring a second child on its way.
+//!
+//! Both run in the same memory, then. That is sound by four rules:
+//!
+//! - the child touches nothing but its own stack and what is meant for it ([`Shared`]), which is neither moved nor freed before the
+//!   kernel has said that the child has left this memory, by its exec or its end (`CLONE_CHILD_CLEARTID`, clone(2));
+//! - the child makes system calls without the C library: it shares the thread-local storage of the thread that cloned it, `errno`
+//!   included;
+//! - the child runs no signal handler: all signals are blocked before the clone, and handlers are gone before any is unblocked;
+//! - the child never returns, and calls nothing that allocates, locks or panics (`child.rs`).
+//!
+//! This is the only module of the workspace that needs `unsafe`: no well-kept crate offers this.
+#![expect(
+    unsafe_code,
+    reason = "what clone's child may do is beyond what Rust can check; see the module's documentation"
+)]
+
+mod child;
+mod nursery;
+mod stack;
+
+use std::ffi::{CStr, CString, c_void};
+use std::fmt;
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use baton_trace::clock;
+use libc::c_char;
+use rustix::io::Errno;
+use rustix::process::{Pid, setpgid};
+
+use self::child::Signals;
+pub(super) use self::nursery::Nursery;
+use self::stack::Stack;
+use super::environment::Environment;
+
+/// A child to be: leader of a process group of its own, no signal blocked, SIGPIPE as programs expect it.
+#[derive(Debug)]
+pub(super) struct Image {
+    /// An absolute path.
+    pub(super) program: CString,
+    /// `argv`, its first element included.
+    pub(super) arguments: Vec<CString>,
+    pub(super) environment: Environment,
+    /// `None` is the server's own.
+    pub(super) cwd: Option<CString>,
+}
+
+/// A child that exists, and may not have executed its program yet.
+#[derive(Debug)]
+pub(super) struct Cloned {
+    pub(super) pid: Pid,
+    /// Close-on-exec.
+    pub(super) pidfd: OwnedFd,
+    pub(super) execution: Execution,
+}
+
+/// How far a child has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// On its way to the exec.
+    Pending,
+    /// It executes its program since then; `None` if it was killed on its way.
+    Executed(Option<Instant>),
+    /// It could not, and exits; nothing ran.
+    Failed(Errno),
+}
+
+/// What a child was given to execute, and what it says of it.
+pub(super) struct Execution {
+    /// `None` only while it is dropped.
+    shared: Option<Arc<Shared>>,
+    nursery: Nursery,
+    cloned: Instant,
+    /// The same moment by the child's clock.
+    cloned_ns: i64,
+}
+
+/// What both processes see until the exec.
+struct Shared {
+    image: Image,
+    /// Of `image`'s, with a null pointer at the end.
+    arguments: Vec<*const c_char>,
+    /// As above.
+    environment: Vec<*const c_char>,
+    /// Become descriptors 0, 1 and 2. None of them is below 3.
+    stdio: [RawFd; 3],
+    stack: Stack,
+    /// The kernel makes it 0 when the child has left this memory.
+    present: AtomicU32,
+    /// Why the child could not execute; 0 is no reason.
+    errno: AtomicI32,
+    /// When it was about to, in nanoseconds of CLOCK_MONOTONIC; 0 is not yet.
+    executed_ns: AtomicI64,
+}
+
+// SAFETY: its pointers are into its own `image`, which nobody changes.
+unsafe impl Send for Shared {}
+// SAFETY: as above, and what changes is atomic.
+unsafe impl Sync for Shared {}
+
+impl Shared {
+    fn has_left(&self) -> bool {
+        self.present.load(Ordering::Acquire) == 0
+    }
+}
+
+/// Creates the child. An error means that there is none.
+///
+/// `stdio` becomes its descriptors 0, 1 and 2, and may be closed as soon as this returns; everything else must be close-on-exec.
+pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nursery) -> io::Result<Cloned> {
+    const FLAGS: i32 = libc::CLONE_VM | libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+    let shared = Arc::new(Shared {
+        arguments: pointers(image.arguments.iter().map(CString::as_c_str)),
+        environment: pointers(image.environment.strings()),
+        image,
+        stdio: stdio.map(|fd| fd.as_raw_fd()),
+        stack: nursery.stack()?,
+        present: AtomicU32::new(1),
+        errno: AtomicI32::new(0),
+        executed_ns: AtomicI64::new(0),
+    });
+    let mut pidfd: RawFd = -1;
+    let cloned = clock::now();
+    let cloned_ns = child::monotonic_ns();
+    let signals = Signals::block();
+    // SAFETY: the stack is nobody else's and what is shared stays where it is, both until the child has left; see `Execution::drop`.
+    // `child::main` keeps the rules of this module. The kernel writes to `pidfd` before this returns, and to `present`.
+    let pid = unsafe {
+        libc::clone(
+            child::main,
+            shared.stack.top(),
+            FLAGS,
+            Arc::as_ptr(&shared).cast_mut().cast::<c_void>(),
+            ptr::from_mut(&mut pidfd),
+            ptr::null_mut::<c_void>(),
+            shared.present.as_ptr(),
+        )
+    };
+    let error = io::Error::last_os_error();
+    drop(signals);
+    let Some(pid) = Pid::from_raw(pid.max(0)) else {
+        shared.present.store(0, Ordering::Release);
+        nursery.take_back(shared);
+        return Err(error);
+    };
+    // SAFETY: the kernel has just made it for us.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    // The child does it too. Whoever comes first, the group is there before anybody signals it; afterwards it is refused.
+    let _ = setpgid(Some(pid), Some(pid));
+    Ok(Cloned {
+        pid,
+        pidfd,
+        execution: Execution {
+            shared: Some(shared),
+            nursery: nursery.clone(),
+            cloned,
+            cloned_ns,
+        },
+    })
+}
+
+/// A C array of strings.
+fn pointers<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Vec<*const c_char> {
+    let strings = strings.into_iter().map(CStr::as_ptr);
+    strings.chain([ptr::null()]).collect()
+}
+
+impl Execution {
+    /// How far the child has come. It does not tell when that changes, except that it exits when it has failed.
+    pub(super) fn state(&self) -> State {
+        let Some(shared) = &self.shared else {
+            return State::Pending;
+        };
+        if !shared.has_left() {
+            return State::Pending;
+        }
+        match shared.errno.load(Ordering::Acquire) {
+            0 => State::Executed(self.instant_of(shared.executed_ns.load(Ordering::Acquire))),
+            errno => State::Failed(Errno::from_raw_os_error(errno)),
+        }
+    }
+
+    pub(super) fn image(&self) -> Option<&Image> {
+        self.shared.as_ref().map(|shared| &shared.image)
+    }
+
+    fn instant_of(&self, ns: i64) -> Option<Instant> {
+        let since = u64::try_from(ns.checked_sub(self.cloned_ns)?).ok()?;
+        Some(self.cloned + Duration::from_nanos(since))
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            self.nursery.take_back(shared);
+        }
+    }
+}
+
+impl fmt::Debug for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Execution").field(&self.state()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::AsFd as _;
+
+    use rustix::process::{WaitOptions, waitpid};
+
+    use super::super::environment::{Changes, Inherited};
+    use super::*;
+
+    fn clone_one(nursery: &Nursery, program: &CStr) -> Cloned {
+        let null = File::options().read(true).write(true).open("/dev/null").unwrap();
+        let image = Image {
+            program: program.to_owned(),
+            arguments: vec![program.to_owned()],
+            environment: Inherited::capture().child(Changes::default(), None),
+            cwd: None,
+        };
+        clone_child(image, [null.as_fd(); 3], nursery).unwrap()
+    }
+
+    fn code(pid: Pid) -> Option<i32> {
+        let (_, status) = waitpid(Some(pid), WaitOptions::empty()).unwrap().unwrap();
+        status.exit_status()
+    }
+
+    #[test]
+    fn children_execute_what_they_were_given_though_nobody_holds_it_any_more() {
+        let nursery = Nursery::default();
+        let pids: Vec<_> = (0..200).map(|_| clone_one(&nursery, c"/bin/true").pid).collect();
+        for pid in pids {
+            assert_eq!(code(pid), Some(0));
+        }
+    }
+
+    #[test]
+    fn the_memory_of_many_children_is_used_again() {
+        let nursery = Nursery::default();
+        for _ in 0..3 {
+            let children: Vec<_> = (0..2 * crate::limits::IDLE_STACKS)
+                .map(|_| clone_one(&nursery, c"/bin/true"))
+                .collect();
+            for child in children {
+                assert_eq!(code(child.pid), Some(0));
+                assert!(matches!(child.execution.state(), State::Executed(Some(_))));
+            }
+            let kept = format!("{nursery:?}");
+            assert!(kept.contains("idle: 40, inhabited: 0"), "{kept}");
+        }
+    }
+
+    #[test]
+    fn a_child_that_cannot_execute_says_why_and_exits() {
+        let child = clone_one(&Nursery::default(), c"/nowhere");
+        assert_eq!(code(child.pid), Some(127));
+        assert_eq!(child.execution.state(), State::Failed(Errno::NOENT));
+    }
+}
