@@ -19,6 +19,9 @@ pub mod bridge;
 pub mod call;
 pub mod clock;
 pub mod export;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 pub mod record;
 pub mod recorder;

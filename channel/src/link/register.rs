@@ -156,3 +156,6 @@ impl Registration {
 pub(crate) fn exec_server_id(keys: &ServerKeys) -> ExecServerId {
     registration::exec_server_id(keys.registration.public())
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;

@@ -57,6 +57,11 @@ pub(super) fn timeout_ns(headers: &HeaderMap) -> Option<u64> {
     Some(digits.parse::<u64>().ok()?.saturating_mul(scale).max(1))
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzz::METADATA;
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -156,3 +156,6 @@ impl Decoder for Encoded {
         BufferSettings::default()
     }
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) mod fuzz;
