@@ -1,7 +1,7 @@
 //! What fuzz targets are made of. A target is a plain function over bytes that asserts what must hold whatever they are; it
 //! stands beside the decoder that it is about, in its crate's `fuzz` module, and is driven in two ways:
 //!
-//! * `cargo test` replays the committed [`corpus`] and some mutations of it ([`replay`]), with nothing installed;
+//! * `cargo test` replays the committed [`corpus`] and some mutations of it ([`replay()`]), with nothing installed;
 //! * `fuzz/run` lets libFuzzer look for new ways through the code (`fuzz/libfuzzer`).
 //!
 //! [`Input`] reads structure out of the bytes, and [`Script`] writes what it reads, so that seeds can be made of real encodings.

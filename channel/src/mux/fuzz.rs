@@ -83,7 +83,7 @@ impl World {
                     path: ["/a.B/C", "", "no path"][usize::from(input.u8() % 3)].into(),
                     timeout_ns: u64::from(input.u16()) << (input.u8() % 48),
                     timings: true,
-                    metadata: vec![entry(); usize::from(input.u8()) * 5],
+                    metadata: entries(input),
                 };
                 self.put(Kind::Head, input, &head.encode_to_vec());
             }
@@ -105,7 +105,7 @@ impl World {
                     attempt: u32::MAX,
                 };
                 let trailers = Trailers {
-                    metadata: vec![entry(); usize::from(input.u8()) * 5],
+                    metadata: entries(input),
                     timings: Some(Timings {
                         received_unix_ns: u64::MAX,
                         stages: vec![stage; usize::from(input.u8())],
@@ -290,7 +290,7 @@ impl World {
         let (id, timeout) = (stream(input), u64::from(input.u16()));
         let head = Head {
             path: "/a.B/C".into(),
-            metadata: vec![entry(); usize::from(input.u8()) * 5],
+            metadata: entries(input),
             ..Head::default()
         };
         match self.mux.role {
@@ -432,6 +432,16 @@ fn entry() -> Metadata {
     }
 }
 
+/// Mostly few: many take long to make.
+fn entries(input: &mut Input<'_>) -> Vec<Metadata> {
+    let count = match input.u8() {
+        255 => METADATA_ENTRIES_MAX + 1,
+        254 => METADATA_ENTRIES_MAX / 2,
+        few => usize::from(few % 8),
+    };
+    vec![entry(); count]
+}
+
 fn stream(input: &mut Input<'_>) -> StreamId {
     match input.u8() {
         u8::MAX => StreamId::MAX,
@@ -455,7 +465,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let ones = (0..60).fold(head(new(), 1), |script, _| data(script, 1, 0, 1));
     let pinned = (2..=40).fold(deliver(head(new(), 1)), |script, id| {
         // One byte of a stream, in a message of 7 KiB.
-        deliver(data(script, 1, 0, 1).u8(1).u8(0).u16(0).u8(0).u8(100).u8(id))
+        deliver(data(script, 1, 0, 1).u8(1).u8(0).u16(0).u8(0).u8(254).u8(id))
     });
     let flood = (0..20).fold(new(), |script, id| script.u8(6).u8(id));
     let streams = (1..=200).fold(new(), |script, id| deliver(head(script, id)));
