@@ -313,6 +313,9 @@ impl Bucket {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

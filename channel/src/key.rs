@@ -229,7 +229,6 @@ impl Seed {
                 mode,
             });
         }
-        let format = || KeyError::Format { path: path.into() };
         // A buffer that never grows leaves no copy behind; one byte more than a key's file can have.
         let mut text = Zeroizing::new([0; KEY_FILE_MAX + 1]);
         let mut len = 0;
@@ -239,22 +238,7 @@ impl Seed {
                 read => len += read,
             }
         }
-        if len > KEY_FILE_MAX {
-            return Err(format());
-        }
-        let encoded = std::str::from_utf8(&text[..len])
-            .ok()
-            .and_then(|text| text.trim().strip_prefix(FILE_TAG))
-            .ok_or_else(format)?;
-        let decoded = BASE64URL_NOPAD
-            .decode(encoded.trim().as_bytes())
-            .map_err(|_| format())?;
-        let decoded = Zeroizing::new(decoded);
-        let mut seed = Secret::default();
-        if decoded.len() != seed.len() {
-            return Err(format());
-        }
-        seed.copy_from_slice(&decoded);
+        let seed = parse_file(&text[..len]).ok_or_else(|| KeyError::Format { path: path.into() })?;
         Ok(Self(seed))
     }
 
@@ -271,8 +255,7 @@ impl Seed {
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(failed)?;
         }
-        let encoded = Zeroizing::new(BASE64URL_NOPAD.encode(&**self.0));
-        let line = Zeroizing::new(format!("{FILE_TAG} {}\n", *encoded));
+        let line = self.line();
         OpenOptions::new()
             .write(true)
             .create_new(true)
@@ -280,6 +263,12 @@ impl Seed {
             .open(path)
             .and_then(|mut file| file.write_all(line.as_bytes()))
             .map_err(failed)
+    }
+
+    /// What a key file holds.
+    fn line(&self) -> Zeroizing<String> {
+        let encoded = Zeroizing::new(BASE64URL_NOPAD.encode(&**self.0));
+        Zeroizing::new(format!("{FILE_TAG} {}\n", *encoded))
     }
 
     /// Reads the key file, or makes it if there is none. The flag says whether it is new.
@@ -327,6 +316,21 @@ impl Seed {
     }
 }
 
+/// The seed in a key file; `None` if it is none, or longer than one.
+fn parse_file(text: &[u8]) -> Option<Secret> {
+    if text.len() > KEY_FILE_MAX {
+        return None;
+    }
+    let encoded = std::str::from_utf8(text).ok()?.trim().strip_prefix(FILE_TAG)?;
+    let decoded = Zeroizing::new(BASE64URL_NOPAD.decode(encoded.trim().as_bytes()).ok()?);
+    let mut seed = Secret::default();
+    if decoded.len() != seed.len() {
+        return None;
+    }
+    seed.copy_from_slice(&decoded);
+    Some(seed)
+}
+
 impl fmt::Debug for Seed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Seed(<redacted>)")
@@ -356,6 +360,9 @@ impl fmt::Debug for DialToken {
         f.write_str("DialToken(<redacted>)")
     }
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,9 @@
 
 pub mod allow;
 mod channel;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod key;
 pub mod limits;
 mod link;

@@ -18,8 +18,15 @@ pub const QUANTUM: usize = 16 * 1024;
 pub const FRESH_BURST: usize = 4 * QUANTUM;
 
 /// Received bytes no longer than this are copied out of a longer message, so that a peer cannot pin a 64 KiB buffer
-/// with a one-byte frame: what a stream buffers pins less than 8 × its window.
+/// with a one-byte frame. With [`COPY_SLACK`] and [`JOIN_UP_TO`], what a stream buffers pins less than 9 × its window.
 pub const COPY_BELOW: usize = 8 * 1024;
+
+/// How much longer than twice the bytes a message may be, for them to stay a part of it. A short call's message is not copied.
+pub const COPY_SLACK: usize = 512;
+
+/// Pieces that wait unread are joined up to this length. Protects memory from single bytes, which cost a hundred each: a peer could
+/// turn a window of 1 MiB into 100 MiB.
+pub const JOIN_UP_TO: usize = 4 * 1024;
 
 /// `Data` frames without a byte that a stream may receive. Protects the reader from a flood that takes no credit.
 pub const MAX_EMPTY_DATA: u32 = 64;

@@ -20,6 +20,9 @@
 mod client;
 mod command;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 mod run;
 mod stdin;

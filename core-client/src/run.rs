@@ -219,3 +219,6 @@ impl Run {
         }
     }
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;

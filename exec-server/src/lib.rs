@@ -9,6 +9,9 @@
 //! extensions, and adds an `Arc<ServerCall>` to have stages measured and the trace handed on.
 
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 pub mod log;
 pub mod process;

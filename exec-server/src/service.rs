@@ -103,3 +103,6 @@ async fn first(requests: &mut Streaming<RunRequest>) -> Result<Start, Status> {
         _ => Err(StartError::from(InvalidStart::NotFirst).into()),
     }
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;

@@ -25,6 +25,9 @@ mod body;
 mod config;
 mod connection;
 mod dial;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 mod listener;
 mod metrics;

@@ -120,6 +120,9 @@ fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, Heade
     Ok(value.to_str().unwrap_or(""))
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use baton_proto::SessionId;

@@ -6,6 +6,7 @@
 //! * [`recorder`]: where finished records go;
 //! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
 //! * [`clock`]: the offset between two machines' clocks;
+//! * [`answer`]: a gRPC peer's answer, before tonic reads it;
 //! * [`status`], [`text`]: gRPC status codes by name, and a peer's text made safe for a terminal;
 //! * [`report`]: coverage, remainder, tree and the terminal waterfall of one record;
 //! * [`export`]: the same record as OpenTelemetry spans, to a collector or a file;
@@ -13,10 +14,14 @@
 //!
 //! Nothing here blocks, and with tracing off nothing here runs.
 
+pub mod answer;
 pub mod bridge;
 pub mod call;
 pub mod clock;
 pub mod export;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 pub mod record;
 pub mod recorder;

@@ -8,6 +8,7 @@ use baton_proto::{Epoch, SessionId, header};
 use baton_trace::clock::{self, Sample};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
+use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use prost::Message;
 use tonic::{Code, Status};
@@ -63,7 +64,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    async fn from_open(error: StreamOpenError, url: &RelayUrl) -> Self {
+    pub(super) async fn from_open(error: StreamOpenError, url: &RelayUrl) -> Self {
         // The connection broke before the relay said anything: it may be waiting for TLS.
         if let StreamOpenError::Connection(_) = error
             && let Some(error) = url.explain().await
@@ -111,6 +112,13 @@ fn retry_ms(status: &Status) -> Option<u64> {
         .ok()?
         .parse()
         .ok()
+}
+
+/// What the exec-server says in message 2.
+pub(crate) fn read_hello(payload: Bytes) -> Option<(Epoch, ServerHello)> {
+    let hello = ServerHello::decode(payload).ok()?;
+    let epoch = Epoch::try_from(&hello.epoch[..]).ok()?;
+    Some((epoch, hello))
 }
 
 /// How a relay is reached and believed.
@@ -169,8 +177,7 @@ pub(crate) async fn dial(
         .map_err(|_| ConnectError::Handshake)?;
     let t3 = unix_now_ns();
     let (transport, payload) = initiator.finish(&message2).map_err(|_| ConnectError::Handshake)?;
-    let hello = ServerHello::decode(payload).map_err(|_| ConnectError::Handshake)?;
-    let epoch = Epoch::try_from(&hello.epoch[..]).map_err(|_| ConnectError::Handshake)?;
+    let (epoch, hello) = read_hello(payload).ok_or(ConnectError::Handshake)?;
     let established = clock::now();
     let sample = Sample {
         t0,

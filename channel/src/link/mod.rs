@@ -12,6 +12,8 @@
 pub(crate) mod accept;
 pub(crate) mod dial;
 pub(crate) mod endpoint;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 pub(crate) mod network;
 pub(crate) mod outer;
 pub(crate) mod register;

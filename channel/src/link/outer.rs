@@ -125,6 +125,9 @@ fn frame_len(mut bytes: &[u8]) -> Result<Option<usize>, OuterError> {
     Ok((available >= PREFIX_LEN + len).then_some(PREFIX_LEN + len))
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

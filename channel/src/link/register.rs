@@ -6,6 +6,7 @@ use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::relay_client::RelayClient;
 use baton_proto::relay::{Incoming, Pong, Proof, RegisterRequest, register_request, register_response};
 use baton_proto::{ExecServerId, PROTOCOL_VERSION, registration};
+use baton_trace::answer::Careful;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
@@ -75,7 +76,7 @@ impl Registration {
     }
 
     async fn register(url: &RelayUrl, keys: &ServerKeys) -> Result<Self, RegisterError> {
-        let mut relay = RelayClient::new(url.connect().await?);
+        let mut relay = RelayClient::new(Careful(url.connect().await?));
         let (outbox, requests) = mpsc::channel(limits::REGISTER_OUTBOX);
         let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
         let answers = match relay.register(requests).await {
@@ -93,26 +94,32 @@ impl Registration {
             answers: answers.into_inner(),
             outbox,
         };
-        let register_response::Kind::Challenge(challenge) = registration.next().await? else {
+        registration.prove(keys, url.authority()).await?;
+        Ok(registration)
+    }
+
+    /// Answers the relay's challenge. `authority` is the relay's as dialled: the signature is worth nothing to another.
+    async fn prove(&mut self, keys: &ServerKeys, authority: &str) -> Result<(), RegisterError> {
+        let register_response::Kind::Challenge(challenge) = self.next().await? else {
             return Err(RegisterError::Protocol("something else than a challenge"));
         };
         let dial_token_hash = registration::dial_token_hash(&keys.dial_token.0);
-        let message = registration::signed_message(&challenge.nonce, url.authority(), &dial_token_hash);
+        let message = registration::signed_message(&challenge.nonce, authority, &dial_token_hash);
         let proof = Proof {
             version: PROTOCOL_VERSION,
             public_key: keys.registration.public().to_vec().into(),
             signature: keys.registration.sign(&message).into(),
             dial_token_hash: dial_token_hash.to_vec().into(),
         };
-        registration.send(register_request::Kind::Proof(proof)).await?;
-        let register_response::Kind::Registered(registered) = registration.next().await? else {
+        self.send(register_request::Kind::Proof(proof)).await?;
+        let register_response::Kind::Registered(registered) = self.next().await? else {
             return Err(RegisterError::Protocol("something else than a registration"));
         };
         let expected = exec_server_id(keys);
         if registered.exec_server_id[..] != expected.0 {
             return Err(RegisterError::Protocol("another id than the key's"));
         }
-        Ok(registration)
+        Ok(())
     }
 
     /// The next client that dials. Not cancellation safe: a dropped call may lose a probe's answer.
@@ -149,3 +156,6 @@ impl Registration {
 pub(crate) fn exec_server_id(keys: &ServerKeys) -> ExecServerId {
     registration::exec_server_id(keys.registration.public())
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use baton_trace::answer;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
 use http::{HeaderValue, Method, Request, Uri, Version};
@@ -65,7 +66,7 @@ impl OuterStream {
             .map_err(connection)?;
         let response = channel.call(request).await.map_err(connection)?;
         let (parts, body) = response.into_parts();
-        if let Some(status) = Status::from_header_map(&parts.headers) {
+        if let Some(status) = answer::status(&parts.headers) {
             return Err(StreamOpenError::Refused(status));
         }
         if parts.status != http::StatusCode::OK {
@@ -88,7 +89,7 @@ impl OuterStream {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(chunk) => self.deframer.push(chunk),
                     Err(frame) => {
-                        let status = frame.trailers_ref().and_then(Status::from_header_map);
+                        let status = frame.trailers_ref().and_then(answer::status);
                         let ended = || Status::unavailable("the relay ended the stream");
                         return Err(StreamOpenError::Refused(status.unwrap_or_else(ended)));
                     }

@@ -124,6 +124,9 @@ pub(crate) fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
     }))
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -525,5 +525,7 @@ pub fn deadline(now: Instant, timeout_ns: u64) -> Option<Instant> {
         .flatten()
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests;

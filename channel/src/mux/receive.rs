@@ -120,8 +120,7 @@ impl Mux {
                 return Err(MuxError::Limit("empty Data frames"));
             }
         } else {
-            receive.buffered += len;
-            receive.queue.push_back(unpinned(frame.body, message_len));
+            receive.push(frame.body, message_len);
             stream.stamps.last_data_received = Some(stamps);
         }
         stream.receive.closed = frame.end;
@@ -260,15 +259,6 @@ impl Mux {
             }
             other => Ok(other),
         }
-    }
-}
-
-/// The bytes in a buffer not much larger than they are.
-fn unpinned(body: Bytes, message_len: usize) -> Bytes {
-    if body.len() <= limits::COPY_BELOW && message_len > 2 * body.len() + limits::COPY_BELOW {
-        Bytes::copy_from_slice(&body)
-    } else {
-        body
     }
 }
 

@@ -6,10 +6,11 @@ use std::time::Instant;
 use baton_proto::channel::{Head, Metadata, Trailers};
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, STREAM_WINDOW};
 use baton_trace::record::{Anchor, StageRecord};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use prost::Message;
 
 use super::{RelayStamp, Role, StreamError};
+use crate::limits;
 
 /// What the writer did with a frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -107,6 +108,31 @@ pub(super) enum Item {
         metadata: Vec<Metadata>,
         timings: Option<TimingsDraft>,
     },
+}
+
+impl Receive {
+    /// Queues bytes of a message of `message_len`, so that what waits holds little more memory than it has bytes: see
+    /// [`limits::COPY_BELOW`].
+    pub(super) fn push(&mut self, body: Bytes, message_len: usize) {
+        self.buffered += body.len();
+        if let Some(last) = self.queue.back_mut()
+            && last.len() + body.len() <= limits::JOIN_UP_TO
+        {
+            let mut joined = match std::mem::take(last).try_into_mut() {
+                Ok(own) => own,
+                Err(shared) => BytesMut::from(&shared[..]),
+            };
+            joined.extend_from_slice(&body);
+            *last = joined.freeze();
+            return;
+        }
+        let is_pin = message_len > 2 * body.len() + limits::COPY_SLACK;
+        self.queue
+            .push_back(match body.len() <= limits::COPY_BELOW && is_pin {
+                true => Bytes::copy_from_slice(&body),
+                false => body,
+            });
+    }
 }
 
 impl Item {

@@ -783,3 +783,42 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn single_bytes_and_bytes_in_long_messages_hold_little_more_than_themselves_until_they_are_read() {
+    let now = Anchor::now();
+    let mut server = Mux::new(Role::Server, now.instant);
+    let mut message = Vec::new();
+    frame::put_header(&mut message, frame::Kind::Head, false, 1, 0);
+    server
+        .handle(now, now.instant, RelayStamp::default(), message.into())
+        .unwrap();
+    let credits = [5, 0, 0, 4, 0, 0, 0, 1, 0, 0, 0, 0].repeat(600);
+    for n in 0..20_000_u32 {
+        let mut message = Vec::new();
+        frame::put_header(&mut message, frame::Kind::Data, false, 1, 1);
+        message.push(n as u8);
+        // Every other one in a message of 7 KiB that says nothing else.
+        if n % 2 == 0 {
+            message.extend_from_slice(&credits);
+        }
+        server
+            .handle(now, now.instant, RelayStamp::default(), message.into())
+            .unwrap();
+    }
+    let pieces = &server.streams[&1].receive.queue;
+    assert!(
+        pieces.len() <= 1 + 20_000 / (limits::JOIN_UP_TO / 2),
+        "{} pieces",
+        pieces.len()
+    );
+    assert!(pieces.iter().all(Bytes::is_unique), "a piece holds its message");
+    let mut next = 0_u32;
+    while let Received::Data(data) = server.receive(1) {
+        for byte in data {
+            assert_eq!(byte, next as u8);
+            next += 1;
+        }
+    }
+    assert_eq!(next, 20_000);
+}

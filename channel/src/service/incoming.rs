@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use baton_trace::clock;
+use baton_trace::{answer, clock};
 use http_body_util::BodyExt;
-use tonic::Status;
 use tonic::body::Body;
 
 use super::error::SessionError;
@@ -85,8 +84,8 @@ async fn drain(body: &mut Body) {
 }
 
 /// What the relay says of the end, for people: unauthenticated.
-fn relay_reason(trailers: Option<&http::HeaderMap>) -> String {
-    let status = trailers.and_then(Status::from_header_map);
+pub(crate) fn relay_reason(trailers: Option<&http::HeaderMap>) -> String {
+    let status = trailers.and_then(answer::status);
     match status {
         Some(status) if !status.message().is_empty() => hint(status.message()),
         _ => "the other end hung up".into(),

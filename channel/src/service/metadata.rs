@@ -1,6 +1,7 @@
 //! HTTP headers to and from the metadata of `Head` and `Trailers`.
 
 use baton_proto::channel::Metadata;
+use baton_trace::answer;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
 use http::{HeaderMap, HeaderValue};
 
@@ -22,7 +23,7 @@ pub(super) fn from_headers(headers: &HeaderMap) -> Vec<Metadata> {
 }
 
 /// The headers received; `None` if an entry is no valid header.
-pub(super) fn to_headers(metadata: Vec<Metadata>) -> Option<HeaderMap> {
+pub(crate) fn to_headers(metadata: Vec<Metadata>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(metadata.len() + 2);
     for Metadata { key, value } in metadata {
         let name = HeaderName::from_bytes(key.as_bytes()).ok()?;
@@ -32,7 +33,8 @@ pub(super) fn to_headers(metadata: Vec<Metadata>) -> Option<HeaderMap> {
         }
         headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
-    Some(headers)
+    // tonic panics on them, in the task of whoever called.
+    (!answer::has_bad_details(&headers)).then_some(headers)
 }
 
 /// Parses `grpc-timeout` (gRPC over HTTP/2: at most 8 digits and a unit) into nanoseconds.
@@ -54,6 +56,11 @@ pub(super) fn timeout_ns(headers: &HeaderMap) -> Option<u64> {
     // 0 on the wire means no deadline; a timeout of zero has already passed.
     Some(digits.parse::<u64>().ok()?.saturating_mul(scale).max(1))
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzz::METADATA;
 
 #[cfg(test)]
 mod tests {
@@ -85,7 +92,13 @@ mod tests {
         let back = to_headers(from_headers(&headers)).unwrap();
         assert_eq!(back.get_all("a").iter().collect::<Vec<_>>(), ["1", "2"]);
         assert!(!back.contains_key("te"));
-        for (key, value) in [("", "x"), ("A", "x"), ("a b", "x"), ("a", "x\ny")] {
+        for (key, value) in [
+            ("", "x"),
+            ("A", "x"),
+            ("a b", "x"),
+            ("a", "x\ny"),
+            ("grpc-status-details-bin", "!"),
+        ] {
             let entry = Metadata {
                 key: key.into(),
                 value: value.as_bytes().to_vec().into(),

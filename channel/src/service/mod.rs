@@ -17,6 +17,11 @@ pub(crate) mod record;
 pub(crate) mod server;
 pub(crate) mod shared;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use control::fuzz_control;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use metadata::{METADATA, to_headers};
+
 pub use body::ResponseBody;
 pub use error::SessionError;
 pub(crate) use error::{reset_status, stream_status};

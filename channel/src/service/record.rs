@@ -339,6 +339,9 @@ impl Drop for ServerDraft {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

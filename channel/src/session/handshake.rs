@@ -140,6 +140,11 @@ impl Responder {
     }
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzz::HANDSHAKE;
+
 #[cfg(test)]
 mod tests {
     use super::*;

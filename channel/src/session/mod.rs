@@ -15,6 +15,8 @@ mod rekey;
 mod resolver;
 mod transport;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use handshake::HANDSHAKE;
 pub use handshake::{HandshakeError, Initiator, Responder};
 pub use policy::{KeyLimit, RekeyPolicy};
 pub use prologue::prologue;

@@ -3,6 +3,7 @@
 mod backpressure;
 mod calls;
 mod dependencies;
+mod details;
 mod ends;
 mod example;
 mod hostile;

@@ -9,6 +9,8 @@
 //! key cannot push out a living exec-server, and a dead connection does not keep a living one out. Sessions that are
 //! spliced outlive their registration.
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod proof;
 mod registration;
 

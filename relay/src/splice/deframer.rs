@@ -210,6 +210,11 @@ fn message_len(prefix: [u8; PREFIX_LEN]) -> Result<usize, DeframeError> {
     Ok(len as usize)
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzz::FRAMES;
+
 #[cfg(test)]
 mod tests {
     use baton_proto::limits::NOISE_MESSAGE_MAX;

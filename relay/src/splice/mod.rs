@@ -16,6 +16,8 @@ mod queue;
 mod rope;
 mod stamp;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use deframer::FRAMES;
 pub(crate) use deframer::{DeframeError, Deframer, SplicedFrame};
 pub(crate) use outgoing::Outgoing;
 pub(crate) use pump::pump;

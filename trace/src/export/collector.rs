@@ -21,6 +21,7 @@ use super::resource;
 use super::settings::Settings;
 use super::wire::{Batch, Speaker};
 use super::worker::Destination;
+use crate::answer::Careful;
 use crate::limits::{EXPORT_RETRIES, EXPORT_RETRY_FIRST};
 use crate::stage::Exporter;
 
@@ -54,7 +55,7 @@ impl Collector {
     }
 
     async fn attempt(&self, request: Bytes) -> Result<ExportTraceServiceResponse, Status> {
-        let mut client = Grpc::new(self.channel.clone());
+        let mut client = Grpc::new(Careful(self.channel.clone()));
         let ready = client.ready().await;
         ready.map_err(|error| Status::unavailable(error.to_string()))?;
         let metadata = MetadataMap::from_headers(self.headers.clone());
@@ -84,15 +85,17 @@ impl Destination for Collector {
         let relay = || Speaker::new(&resource::reported(Exporter::Relay, &self.resource));
         let request = batch.take(&self.own, relay);
         match tokio::time::timeout(self.timeout, self.persist(request)).await {
-            Ok(Ok(response)) => {
-                let rejected = response
-                    .partial_success
-                    .map_or(0, |partial| partial.rejected_spans);
-                spans.saturating_sub(usize::try_from(rejected).unwrap_or(0))
-            }
+            Ok(Ok(response)) => accepted(spans, &response),
             Ok(Err(_)) | Err(_) => 0,
         }
     }
+}
+
+/// How many of the spans sent the collector has taken, as it says.
+fn accepted(spans: usize, response: &ExportTraceServiceResponse) -> usize {
+    let partial = response.partial_success.as_ref();
+    let rejected = partial.map_or(0, |partial| partial.rejected_spans);
+    spans.saturating_sub(usize::try_from(rejected).unwrap_or(0))
 }
 
 /// OTLP specification, "OTLP/gRPC response", failures.
@@ -153,3 +156,6 @@ impl Decoder for Encoded {
         BufferSettings::default()
     }
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) mod fuzz;

@@ -29,5 +29,7 @@ pub mod spans;
 mod wire;
 mod worker;
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use collector::fuzz::ANSWER as COLLECTOR_ANSWER;
 pub use otlp::{Exporter, ShutdownReport};
 pub use settings::{ExportError, Settings};

@@ -298,6 +298,9 @@ fn span_id(bytes: &[u8]) -> Option<SpanId> {
     (id != SpanId::INVALID).then_some(id)
 }
 
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -18,6 +18,8 @@
 
 mod baggage;
 pub mod carrier;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod grammar;
 mod traceparent;
 mod tracestate;

@@ -1,0 +1,81 @@
+//! Whatever is in an allow-list, a client is on it by a whole good line, its last, and by no other.
+
+use baton_fuzz::Target;
+
+use super::*;
+
+/// The input: the file.
+pub(crate) const ALLOW_LIST: Target = Target {
+    name: "allow-list",
+    run,
+    seeds,
+};
+
+fn run(bytes: &[u8]) {
+    let path = Path::new("allow");
+    let (clients, problem) = parse(path, bytes);
+    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
+    let is_bad = |line: &[u8]| matches!(parse_line(line), Line::Bad(..));
+    let first_bad = lines.iter().position(|line| is_bad(line));
+    match (&problem, first_bad) {
+        (None, None) => {}
+        (Some(AllowError::Line { line, .. }), Some(first)) => assert_eq!(*line, first + 1),
+        other => panic!("{other:?}"),
+    }
+    for (key, client) in &clients {
+        assert!(!client.name.is_empty() && !client.name.contains([' ', '#']));
+        // The last line that begins with the key is what counts, alone as in the file.
+        let text = key.to_string();
+        let of_key = |line: &&&[u8]| {
+            let line = std::str::from_utf8(line).ok();
+            let word = line.and_then(|line| line.split('#').next()?.split_whitespace().next());
+            word == Some(&text)
+        };
+        let last = lines.iter().rev().find(of_key).expect("a client is on no line");
+        let Line::Client(read, alone) = parse_line(last) else {
+            panic!("let in by a bad line");
+        };
+        assert_eq!(
+            (read, &alone.name, alone.trust),
+            (*key, &client.name, client.trust)
+        );
+    }
+}
+
+fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let key = PublicKey::from_bytes([9; 32]).to_string();
+    let other = PublicKey::from_bytes([8; 32]).to_string();
+    let zero = PublicKey::from_bytes([0; 32]).to_string();
+    let of = |lines: &[String]| lines.join("\n").into_bytes();
+    vec![
+        (
+            "list",
+            of(&[
+                "# who may".into(),
+                format!("{key} laptop continue # mine"),
+                String::new(),
+                format!("  {other}\tci\r"),
+            ]),
+        ),
+        (
+            "bad-trust",
+            of(&[format!("{key} laptop"), format!("{key} laptop always")]),
+        ),
+        (
+            "no-name",
+            of(&[format!("{key} # name"), format!("{other} ci restart")]),
+        ),
+        ("too-many-words", of(&[format!("{key} a clamp b")])),
+        ("low-order", of(&[format!("{zero} nobody")])),
+        (
+            "not-text",
+            [key.as_bytes(), b" a\xff\n", other.as_bytes(), b" b"].concat(),
+        ),
+    ]
+}
+
+#[cfg(test)]
+#[test]
+fn no_bad_line_lets_a_client_in() {
+    baton_fuzz::replay(&ALLOW_LIST);
+}

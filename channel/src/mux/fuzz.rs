@@ -1,0 +1,580 @@
+//! Whatever a peer sends, at whatever time: the multiplexer keeps its bounds, gives and takes credit to the byte, hands out what was
+//! sent in its order, and its own frames are ones that a peer can read. A peer that breaks the protocol gets one `GoAway`.
+
+use std::collections::HashMap;
+
+use baton_fuzz::{Input, Script, Target};
+use baton_proto::channel::{GoAway, StageTiming, Timings};
+use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
+use baton_trace::record::Anchor;
+use prost::Message as _;
+
+use super::frame::{Kind, put_header};
+use super::*;
+
+/// A client against a hostile exec-server. The input: see [`World::act`].
+pub(crate) const CLIENT: Target = Target {
+    name: "mux-client",
+    run: |bytes| run(Role::Client, bytes),
+    seeds,
+};
+
+/// An exec-server against a hostile client. The input: see [`World::act`].
+pub(crate) const SERVER: Target = Target {
+    name: "mux-server",
+    run: |bytes| run(Role::Server, bytes),
+    seeds,
+};
+
+/// Bytes that a run lets a peer send in all, so that a run is over soon.
+const SENT_MAX: usize = 3 * 1024 * 1024;
+
+/// What the bytes that wait on a stream may pin: so many times themselves, and a little. Pieces of a message keep the message.
+const PINNED: (usize, usize) = (9, 64 * 1024);
+
+struct World {
+    mux: Mux,
+    now: Anchor,
+    /// The peer's message under construction.
+    message: Vec<u8>,
+    /// Every message delivered, so that what its pieces pin can be told.
+    delivered: Vec<Bytes>,
+    sent_bytes: usize,
+    /// By stream: what the peer has sent, and how much of it was handed out.
+    sent: HashMap<StreamId, (Vec<u8>, usize)>,
+    /// By stream: `Data` that the peer may still get.
+    granted: HashMap<StreamId, u64>,
+}
+
+fn run(role: Role, bytes: &[u8]) {
+    let now = Anchor {
+        instant: Instant::now(),
+        unix_ns: 1_000_000_000,
+    };
+    let mut world = World {
+        mux: Mux::new(role, now.instant),
+        now,
+        message: Vec::new(),
+        delivered: Vec::new(),
+        sent_bytes: 0,
+        sent: HashMap::new(),
+        granted: HashMap::new(),
+    };
+    let mut input = Input::new(bytes);
+    while !input.is_empty() && world.sent_bytes < SENT_MAX {
+        let done = world.act(&mut input);
+        while world.mux.poll_event().is_some() {}
+        if let Err(error) = done {
+            world.check_last_word(&error);
+            return;
+        }
+        world.check();
+    }
+    world.check_wound_up();
+}
+
+impl World {
+    /// One step of the peer, the application or the clock.
+    fn act(&mut self, input: &mut Input<'_>) -> Result<(), MuxError> {
+        match input.u8() % 20 {
+            0 => self.message.extend_from_slice(input.chunk()),
+            1 => {
+                let head = Head {
+                    path: ["/a.B/C", "", "no path"][usize::from(input.u8() % 3)].into(),
+                    timeout_ns: u64::from(input.u16()) << (input.u8() % 48),
+                    timings: true,
+                    metadata: entries(input),
+                };
+                self.put(Kind::Head, input, &head.encode_to_vec());
+            }
+            2 => {
+                let (len, end) = (usize::from(input.u16()), input.bool());
+                let id = stream(input);
+                let len = len.min(NOISE_PLAINTEXT_MAX - 8);
+                // A pattern, so that order can be told.
+                let from = self.message.len() as u8;
+                let body: Vec<u8> = (0..len).map(|at| from.wrapping_add(at as u8)).collect();
+                put_header(&mut self.message, Kind::Data, end, id, len);
+                self.message.extend_from_slice(&body);
+            }
+            3 => {
+                let stage = StageTiming {
+                    stage: input.u8().into(),
+                    start_ns: u64::from(input.u32()) << (input.u8() % 33),
+                    duration_ns: u64::MAX,
+                    attempt: u32::MAX,
+                };
+                let trailers = Trailers {
+                    metadata: entries(input),
+                    timings: Some(Timings {
+                        received_unix_ns: u64::MAX,
+                        stages: vec![stage; usize::from(input.u8())],
+                    }),
+                };
+                self.put(Kind::Trailers, input, &trailers.encode_to_vec());
+            }
+            4 => {
+                let code = u32::from(input.u8()).to_be_bytes();
+                self.put(Kind::Reset, input, &code);
+            }
+            5 => {
+                let credit = input.u32().to_be_bytes();
+                self.put(Kind::Credit, input, &credit);
+            }
+            6 => {
+                let ping = Ping {
+                    id: input.u8().into(),
+                    sent_unix_ns: u64::MAX,
+                };
+                put_header(&mut self.message, Kind::Ping, false, 0, ping.encoded_len());
+                self.message.extend_from_slice(&ping.encode_to_vec());
+            }
+            7 => {
+                let pong = Pong {
+                    id: input.u8().into(),
+                    ping_sent_unix_ns: input.u64(),
+                    received_unix_ns: input.u64(),
+                    sent_unix_ns: input.u64(),
+                };
+                put_header(&mut self.message, Kind::Pong, false, 0, pong.encoded_len());
+                self.message.extend_from_slice(&pong.encode_to_vec());
+            }
+            8 => {
+                let go_away = GoAway {
+                    reason: input.u8().into(),
+                    last_stream: input.u32(),
+                    detail: String::from_utf8_lossy(input.chunk()).into_owned(),
+                };
+                let body = go_away.encode_to_vec();
+                put_header(&mut self.message, Kind::GoAway, false, 0, body.len().min(0xffff));
+                self.message.extend_from_slice(&body);
+            }
+            9 => {
+                let kind = [Kind::Head, Kind::Trailers, Kind::Reset, Kind::Credit, Kind::Data];
+                let kind = kind[usize::from(input.u8() % 5)];
+                let body = input.chunk();
+                self.put(kind, input, body);
+            }
+            10 | 11 => self.deliver()?,
+            12 => drop(self.transmit()),
+            13 => self.open_or_answer(input),
+            14 => self.send_data(input),
+            15 => {
+                let (id, with_timings) = (stream(input), input.bool());
+                let draft = with_timings.then(|| TimingsDraft {
+                    anchor: self.now,
+                    stages: Vec::new(),
+                });
+                if self.mux.role == Role::Server {
+                    let _ = self.mux.send_trailers(id, vec![entry()], draft);
+                }
+            }
+            16 => {
+                let (id, times) = (stream(input), input.u8());
+                for _ in 0..times {
+                    if !self.receive(id) {
+                        break;
+                    }
+                }
+            }
+            17 => {
+                let id = stream(input);
+                match input.u8() % 3 {
+                    0 => self.mux.reset(id, code::CANCELLED),
+                    1 => self.mux.release(id),
+                    _ => drop(self.mux.take_head(id)),
+                }
+            }
+            18 => {
+                let by = Duration::from_millis(input.u16().into());
+                self.now.instant += by;
+                self.now.unix_ns += by.as_nanos() as u64;
+                self.mux.handle_timeout(self.now.instant)?;
+                assert!(
+                    self.mux.next_timeout() > self.now.instant,
+                    "a timer that does not rest"
+                );
+            }
+            _ => self.mux.go_away(go_away::Reason::Shutdown, "bye"),
+        }
+        Ok(())
+    }
+
+    /// Appends a frame of the peer's.
+    fn put(&mut self, kind: Kind, input: &mut Input<'_>, body: &[u8]) {
+        let body = &body[..body.len().min(0xffff)];
+        put_header(&mut self.message, kind, false, stream(input), body.len());
+        self.message.extend_from_slice(body);
+    }
+
+    fn deliver(&mut self) -> Result<(), MuxError> {
+        let mut message = std::mem::take(&mut self.message);
+        message.truncate(NOISE_PLAINTEXT_MAX);
+        let message = Bytes::from(message);
+        self.sent_bytes += message.len();
+        self.delivered.push(message.clone());
+        let mut frames = message.clone();
+        while let Ok(Some(frame)) = frame::next(&mut frames) {
+            match frame.kind {
+                Kind::Data => {
+                    let (sent, _) = self.sent.entry(frame.stream).or_default();
+                    sent.extend_from_slice(&frame.body);
+                }
+                Kind::Credit if frame.body.len() == 4 => {
+                    let credit = frame.body.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+                    *self.granted(frame.stream) += credit;
+                }
+                _ => {}
+            }
+        }
+        let now = self.now;
+        self.mux
+            .handle(now, now.instant, RelayStamp::default(), message)?;
+        for (id, stream) in &self.mux.streams {
+            let pieces = &stream.receive.queue;
+            let pinned: usize = pieces.iter().map(|piece| self.pinned(piece)).sum();
+            let queued = stream.receive.buffered;
+            assert!(
+                pinned <= PINNED.0 * queued + PINNED.1,
+                "stream {id} pins {pinned} bytes with {queued}"
+            );
+        }
+        Ok(())
+    }
+
+    fn granted(&mut self, id: StreamId) -> &mut u64 {
+        self.granted.entry(id).or_insert(STREAM_WINDOW.into())
+    }
+
+    /// Takes a message, reads it as a peer would, and holds its `Data` against the credit given.
+    fn transmit(&mut self) -> bool {
+        let mut out = Vec::new();
+        let any = self.mux.transmit(self.now, &mut out);
+        assert_eq!(any, !out.is_empty());
+        assert!(
+            out.len() <= NOISE_PLAINTEXT_MAX,
+            "a message of {} bytes",
+            out.len()
+        );
+        if !any {
+            assert!(!self.mux.wants_transmit(), "it wants to send, but has nothing");
+        }
+        let mut message = Bytes::from(out);
+        while let Some(frame) = frame::next(&mut message).expect("our own frames can be read") {
+            match frame.kind {
+                Kind::Data => {
+                    let granted = self.granted(frame.stream);
+                    let left = granted.checked_sub(frame.body.len() as u64);
+                    *granted = left.expect("Data beyond the peer's credit");
+                }
+                Kind::Head => {
+                    assert!(frame.body.len() <= HEAD_MAX);
+                    let head = Head::decode(frame.body).expect("our own Head decodes");
+                    assert!(head.metadata.len() <= METADATA_ENTRIES_MAX);
+                }
+                Kind::Trailers => {
+                    let trailers = Trailers::decode(frame.body).expect("our own Trailers decode");
+                    let timings = trailers.timings.map_or(0, |timings| timings.encoded_len());
+                    assert!(timings <= TIMINGS_MAX);
+                }
+                _ => {}
+            }
+        }
+        if any {
+            self.mux.sealed(self.now.instant);
+        }
+        any
+    }
+
+    fn open_or_answer(&mut self, input: &mut Input<'_>) {
+        let (id, timeout) = (stream(input), u64::from(input.u16()));
+        let head = Head {
+            path: "/a.B/C".into(),
+            metadata: entries(input),
+            ..Head::default()
+        };
+        match self.mux.role {
+            Role::Client => {
+                let deadline = deadline(self.now.instant, timeout * 1_000_000);
+                let _ = self.mux.open(self.now.instant, &head, deadline);
+            }
+            Role::Server => {
+                let _ = self.mux.send_head(id, &head);
+            }
+        }
+    }
+
+    fn send_data(&mut self, input: &mut Input<'_>) {
+        let (id, len) = (stream(input), input.u16());
+        let end = input.bool() && self.mux.role == Role::Client;
+        if self.mux.has_room(id) == Ok(true) {
+            let data = vec![7; len.into()].into();
+            self.mux
+                .send_data(self.now.instant, id, data, end)
+                .expect("there was room");
+        }
+    }
+
+    /// Takes what there is on a stream; `false`: nothing that counts.
+    fn receive(&mut self, id: StreamId) -> bool {
+        let Received::Data(data) = self.mux.receive(id) else {
+            return false;
+        };
+        assert!(!data.is_empty(), "nothing, as data");
+        let (sent, taken) = self.sent.get_mut(&id).expect("the peer has sent on this stream");
+        let next = sent.get(*taken..*taken + data.len());
+        assert_eq!(next, Some(&data[..]), "bytes lost, repeated or reordered");
+        *taken += data.len();
+        true
+    }
+
+    /// The bounds, and the accounts.
+    fn check(&self) {
+        let mux = &self.mux;
+        assert!(mux.streams.len() <= MAX_STREAMS);
+        assert!(
+            mux.deadlines.len() <= mux.streams.len(),
+            "a deadline outlives its stream"
+        );
+        assert!(mux.control.pongs.len() <= limits::MAX_PONGS);
+        assert!(mux.control.resets.len() <= limits::MAX_RESETS + MAX_STREAMS);
+        assert!(
+            mux.control.credits.len() <= MAX_STREAMS + 64,
+            "{} credits",
+            mux.control.credits.len()
+        );
+        assert!(mux.goodbye.chars().count() <= limits::HINT_CHARS);
+        for (id, stream) in &mux.streams {
+            let receive = &stream.receive;
+            let queued: usize = receive.queue.iter().map(Bytes::len).sum();
+            assert_eq!(receive.buffered, queued, "stream {id}");
+            let accounted = receive.window as usize + receive.grant as usize + receive.buffered;
+            match receive.reset {
+                None => assert_eq!(accounted, STREAM_WINDOW as usize, "credit leaks on stream {id}"),
+                Some(_) => assert!(accounted <= STREAM_WINDOW as usize),
+            }
+            assert!(receive.empty_frames <= limits::MAX_EMPTY_DATA);
+            assert!(stream.credit <= STREAM_WINDOW);
+            let backlog = stream.queue.iter().map(|item| match item {
+                stream::Item::Data { data, .. } => data.len(),
+                _ => 0,
+            });
+            assert_eq!(stream.queued_bytes, backlog.sum::<usize>());
+            assert!(stream.queued_bytes <= limits::SEND_BUFFER + usize::from(u16::MAX));
+        }
+    }
+
+    /// Memory that one piece holds: its handle, and the message that it is a part of or its own buffer.
+    fn pinned(&self, piece: &Bytes) -> usize {
+        let at = piece.as_ptr() as usize;
+        let holds = |message: &&Bytes| {
+            (message.as_ptr() as usize..message.as_ptr() as usize + message.len()).contains(&at)
+        };
+        let message = self.delivered.iter().rev().find(holds);
+        size_of::<Bytes>() + message.map_or(2 * piece.len() + 32, Bytes::len)
+    }
+
+    /// What a peer that broke something gets: one `GoAway`, and nothing else any more.
+    fn check_last_word(&mut self, error: &MuxError) {
+        let is_told = self.mux.give_up(error);
+        assert_eq!(is_told, *error != MuxError::Silent);
+        if !is_told {
+            return;
+        }
+        let mut out = Vec::new();
+        assert!(self.mux.wants_transmit() && self.mux.transmit(self.now, &mut out));
+        let mut message = Bytes::from(out.clone());
+        let last = frame::next(&mut message)
+            .expect("our own frame")
+            .expect("one frame");
+        assert_eq!((last.kind, message.len()), (Kind::GoAway, 0));
+        assert!(!self.mux.wants_transmit() && !self.mux.transmit(self.now, &mut out));
+    }
+
+    /// With credit for all, everything that waits is sent, and then nothing wants to be.
+    fn check_wound_up(&mut self) {
+        let ids: Vec<_> = self.mux.streams.keys().copied().collect();
+        for _ in 0..10_000 {
+            if self.transmit() {
+                continue;
+            }
+            let mut granted = false;
+            for id in &ids {
+                if let Some(stream) = self.mux.streams.get_mut(id)
+                    && stream.queued_bytes > 0
+                    && stream.credit == 0
+                {
+                    stream.credit = STREAM_WINDOW;
+                    *self.granted.entry(*id).or_insert(0) += u64::from(STREAM_WINDOW);
+                    self.mux.schedule.activate(*id);
+                    granted = true;
+                }
+            }
+            if !granted {
+                let waiting = self
+                    .mux
+                    .streams
+                    .values()
+                    .filter(|stream| !stream.queue.is_empty())
+                    .count();
+                assert_eq!(waiting, 0, "streams that nobody will send");
+                return;
+            }
+        }
+        panic!("the writer never rests");
+    }
+}
+
+fn entry() -> Metadata {
+    Metadata {
+        key: "key".into(),
+        value: Bytes::from_static(b"value"),
+    }
+}
+
+/// Mostly few: many take long to make.
+fn entries(input: &mut Input<'_>) -> Vec<Metadata> {
+    let count = match input.u8() {
+        255 => METADATA_ENTRIES_MAX + 1,
+        254 => METADATA_ENTRIES_MAX / 2,
+        few => usize::from(few % 8),
+    };
+    vec![entry(); count]
+}
+
+fn stream(input: &mut Input<'_>) -> StreamId {
+    match input.u8() {
+        u8::MAX => StreamId::MAX,
+        id => id.into(),
+    }
+}
+
+/// What a script of seeds is made of; the numbers are those of [`World::act`].
+fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let new = Script::default;
+    let head = |script: Script, id| script.u8(1).u8(0).u16(0).u8(0).u8(0).u8(id);
+    let data = |script: Script, len, end, id| script.u8(2).u16(len).u8(end).u8(id);
+    let deliver = |script: Script| script.u8(10);
+    let take = |script: Script, id| script.u8(17).u8(id).u8(2).u8(16).u8(id).u8(9);
+    let open = |script: Script| script.u8(13).u8(1).u16(0).u8(1).u8(12);
+    let answer = |script: Script| {
+        let script = script.u8(13).u8(1).u16(0).u8(0).u8(14).u8(1).u16(300).u8(0);
+        script.u8(15).u8(1).u8(1).u8(12).u8(12).u8(17).u8(1).u8(1)
+    };
+    let trailers = |script: Script, id| script.u8(3).u8(9).u32(7).u8(0).u8(1).u8(2).u8(id);
+    let ones = (0..60).fold(head(new(), 1), |script, _| data(script, 1, 0, 1));
+    let pinned = (2..=40).fold(deliver(head(new(), 1)), |script, id| {
+        // One byte of a stream, in a message of 7 KiB.
+        deliver(data(script, 1, 0, 1).u8(1).u8(0).u16(0).u8(0).u8(254).u8(id))
+    });
+    let flood = (0..20).fold(new(), |script, id| script.u8(6).u8(id));
+    let streams = (1..=200).fold(new(), |script, id| deliver(head(script, id)));
+    let message = |frames: &[u8]| new().u8(0).chunk(frames).u8(10).done();
+    vec![
+        (
+            "request",
+            answer(take(deliver(data(data(head(new(), 1), 100, 0, 1), 20, 1, 1)), 1)).done(),
+        ),
+        (
+            "response",
+            take(deliver(trailers(data(head(open(new()), 1), 500, 0, 1), 1)), 1).done(),
+        ),
+        (
+            "deadline",
+            deliver(new().u8(1).u8(0).u16(50).u8(20).u8(0).u8(1))
+                .u8(18)
+                .u16(2_000)
+                .u8(12)
+                .done(),
+        ),
+        (
+            "credit",
+            answer(deliver(head(new(), 1)))
+                .u8(5)
+                .u32(1_000)
+                .u8(1)
+                .u8(10)
+                .u8(12)
+                .done(),
+        ),
+        (
+            "credit-beyond",
+            deliver(open(head(new(), 1)).u8(5).u32(u32::MAX).u8(1)).done(),
+        ),
+        (
+            "window",
+            deliver(data(
+                deliver(data(
+                    deliver(data(open(head(new(), 1)), 65_000, 0, 1)),
+                    65_000,
+                    0,
+                    1,
+                )),
+                65_000,
+                0,
+                1,
+            ))
+            .done(),
+        ),
+        ("reset", answer(deliver(head(new(), 1).u8(4).u8(1).u8(1))).done()),
+        (
+            "ping-pong",
+            deliver(
+                new()
+                    .u8(18)
+                    .u16(0)
+                    .u8(12)
+                    .u8(6)
+                    .u8(1)
+                    .u8(7)
+                    .u8(1)
+                    .u64(1_000_000_000)
+                    .u64(5)
+                    .u64(6),
+            )
+            .done(),
+        ),
+        ("ping-flood", deliver(flood).done()),
+        (
+            "go-away",
+            deliver(new().u8(8).u8(1).u32(3).chunk("bye\x1b[2J".as_bytes()))
+                .u8(13)
+                .done(),
+        ),
+        (
+            "metadata",
+            deliver(new().u8(1).u8(1).u16(1).u8(1).u8(255).u8(1)).done(),
+        ),
+        ("single-bytes", take(deliver(ones), 1).done()),
+        ("pinned", pinned.done()),
+        ("streams", streams.done()),
+        ("twice", deliver(head(head(new(), 5), 5)).done()),
+        (
+            "after-the-end",
+            deliver(data(data(head(new(), 1), 5, 1, 1), 5, 0, 1)).done(),
+        ),
+        ("unopened", deliver(data(new(), 5, 0, 200)).done()),
+        ("unknown-type", message(&[11, 0, 0, 0, 0, 0, 0, 1])),
+        (
+            "keys-among-others",
+            message(&[6, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]),
+        ),
+        ("truncated", message(&[2, 0, 0, 9, 0, 0, 0, 1, 1])),
+        ("bad-body", message(&[1, 0, 0, 2, 0, 0, 0, 1, 0x0a, 0x7f])),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_client_breaks_the_bounds_or_the_accounts_of_an_exec_servers_multiplexer() {
+        baton_fuzz::replay(&SERVER);
+    }
+
+    #[test]
+    fn no_exec_server_breaks_the_bounds_or_the_accounts_of_a_clients_multiplexer() {
+        baton_fuzz::replay(&CLIENT);
+    }
+}

@@ -1,0 +1,170 @@
+//! Whatever a server says of a call, and a relay of its messages: the record stays inside the envelope that the client measured itself,
+//! adds up, and can be drawn, exported and read again.
+
+use std::time::Duration;
+
+use baton_fuzz::{Input, Script, Target};
+use baton_proto::channel::StageTiming;
+use baton_trace::clock::{Estimator, Sample};
+use baton_trace::export::{json, read, spans};
+use baton_trace::report::{Coverage, Style, waterfall};
+use baton_trace::stage::transport::CALL;
+use prost::Message as _;
+
+use super::*;
+use crate::mux::ReceivedStamps;
+
+/// The input: the client's stamps, the relay's, the clock samples, an encoded `Timings`.
+pub(crate) const TIMINGS: Target = Target {
+    name: "timings",
+    run,
+    seeds,
+};
+
+fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let anchor = Anchor {
+        instant: Instant::now(),
+        unix_ns: input.u64(),
+    };
+    let mut at = anchor.instant;
+    // In order, as a clock gives them.
+    let mut later = |input: &mut Input<'_>| {
+        at += Duration::from_nanos(input.u32().into());
+        at
+    };
+    let head_sent = SentStamps {
+        queued: Some(later(&mut input)),
+        taken: Some(later(&mut input)),
+        sealed: Some(later(&mut input)),
+    };
+    let received = later(&mut input);
+    let opened = later(&mut input);
+    let handed = later(&mut input);
+    let end = later(&mut input);
+    let relay = RelayStamp {
+        queue_ns: input.u64(),
+        forward_ns: input.u64(),
+    };
+    let answered = input.bool();
+    let mut clock = Estimator::default();
+    for _ in 0..input.u8() % 4 {
+        clock.add(Sample {
+            t0: input.u64(),
+            t1: input.u64(),
+            t2: input.u64(),
+            t3: input.u64(),
+        });
+    }
+    let stamps = Stamps {
+        head_sent,
+        last_data_received: answered.then_some(ReceivedStamps {
+            at: received,
+            opened,
+            relay,
+        }),
+        ..Stamps::default()
+    };
+    let Ok(timings) = Timings::decode(input.rest()) else {
+        return;
+    };
+    let draft = ClientDraft {
+        anchor,
+        context: TraceContext::new_root(true),
+        parent: None,
+        method: "a.B/C".into(),
+        connect: None,
+        handed: answered.then_some(handed),
+        head_status: None,
+        observer: None,
+    };
+    let record = draft.build(&stamps, Some(timings), clock.offset(), end, 0);
+    check(&record);
+}
+
+fn check(record: &CallRecord) {
+    let call = record.stage(CALL).expect("every record has its envelope");
+    for stage in &record.stages {
+        assert!(stage.start_ns <= stage.end_ns, "{stage:?}");
+        assert!(
+            call.start_ns <= stage.start_ns && stage.end_ns <= call.end_ns,
+            "{stage:?} in {call:?}"
+        );
+    }
+    let coverage = Coverage::of(record);
+    let envelope = coverage.envelope.duration_ns();
+    assert!(coverage.remainder_ns() <= envelope, "{coverage:?}");
+    let drawn = waterfall(record, &Style::default());
+    assert!(!drawn.chars().any(|c| c.is_control() && c != '\n'), "{drawn:?}");
+    drop(spans::owed(record));
+    let mut file = Vec::new();
+    json::write(&mut file, std::slice::from_ref(record)).expect("a Vec takes it");
+    let back = read::read(&file).expect("what we write, we read");
+    assert_eq!(back.len(), 1);
+}
+
+fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let stage = |stage: StageId, start_ns, duration_ns| StageTiming {
+        stage: stage.0.into(),
+        start_ns,
+        duration_ns,
+        attempt: 0,
+    };
+    let of = |unix_ns: u64, relay: u64, samples: &[[u64; 4]], timings: Timings| {
+        let script = [10_000, 9_000, 8_000, 500_000, 7_000, 6_000, 5_000];
+        let script = script
+            .into_iter()
+            .fold(Script::default().u64(unix_ns), Script::u32);
+        let script = script.u64(relay).u64(relay).u8(1).u8(samples.len() as u8);
+        let script = samples
+            .iter()
+            .flatten()
+            .fold(script, |script, stamp| script.u64(*stamp));
+        script.raw(&timings.encode_to_vec()).done()
+    };
+    let honest = |received_unix_ns| Timings {
+        received_unix_ns,
+        stages: vec![
+            stage(RELAY_QUEUE, 0, 2_000),
+            stage(RELAY_FORWARD, 0, 1_000),
+            stage(RPC, 3_000, 300_000),
+        ],
+    };
+    let lie = Timings {
+        received_unix_ns: u64::MAX,
+        stages: vec![
+            stage(RPC, u64::MAX, u64::MAX),
+            stage(CALL, 0, u64::MAX),
+            stage(RELAY_QUEUE, 0, u64::MAX),
+            stage(StageId(255), 1, 1),
+        ],
+    };
+    let now = 1_700_000_000_000_000_000;
+    vec![
+        (
+            "honest",
+            of(
+                now,
+                1_500,
+                &[[now, now + 900, now + 1_000, now + 300]],
+                honest(now + 51_000),
+            ),
+        ),
+        ("no-clock", of(now, 0, &[], honest(now))),
+        (
+            "lie",
+            of(now, u64::MAX, &[[0, u64::MAX, u64::MAX, 0]], lie.clone()),
+        ),
+        (
+            "lie-at-zero",
+            of(0, u64::MAX / 2, &[[u64::MAX, 0, 0, u64::MAX]], lie),
+        ),
+        ("nothing", of(now, 0, &[], Timings::default())),
+    ]
+}
+
+#[cfg(test)]
+#[test]
+fn no_timings_leave_the_envelope_that_the_client_measured() {
+    baton_fuzz::replay(&TIMINGS);
+}

@@ -1,0 +1,200 @@
+//! Nothing but the genuine messages complete a handshake; what a peer with a key puts into them, and what it seals afterwards, is read
+//! or refused.
+
+use baton_fuzz::{Input, Script, Target};
+use baton_proto::limits::NOISE_PLAINTEXT_MAX;
+use baton_proto::registration::dial_token_hash;
+use baton_trace::clock::{Estimator, Sample};
+
+use super::*;
+use crate::key::Seed;
+use crate::link::dial::read_hello;
+use crate::session::TransportError;
+
+/// The input: what is done (see [`run`]), and with what.
+pub(crate) const HANDSHAKE: Target = Target {
+    name: "handshake",
+    run,
+    seeds,
+};
+
+const PROLOGUE: &[u8] = b"prologue";
+
+/// Both keys. Ephemeral ones too are the same each time, so that what is genuine can be committed.
+struct Keys {
+    client: StaticKey,
+    server: StaticKey,
+}
+
+impl Keys {
+    fn new() -> Self {
+        let key = |byte| {
+            Seed::from_bytes([byte; 32])
+                .client_key()
+                .expect("any seed is a key")
+        };
+        Self {
+            client: key(1),
+            server: key(2),
+        }
+    }
+
+    fn initiator(&self) -> HandshakeState {
+        builder(&self.client, PROLOGUE)
+            .expect("a builder")
+            .fixed_ephemeral_key_for_testing_only(&[3; 32])
+            .remote_public_key(self.server.public().as_bytes())
+            .and_then(Builder::build_initiator)
+            .expect("an initiator")
+    }
+
+    fn start(&self) -> (Initiator, Bytes) {
+        Initiator::write(self.initiator()).expect("message 1")
+    }
+
+    fn responder(&self) -> HandshakeState {
+        builder(&self.server, PROLOGUE)
+            .expect("a builder")
+            .fixed_ephemeral_key_for_testing_only(&[4; 32])
+            .build_responder()
+            .expect("a responder")
+    }
+
+    fn accept(&self, message: &[u8]) -> Result<Responder, HandshakeError> {
+        Responder::accept(self.responder(), message)
+    }
+
+    /// Message 2, genuine, around a payload.
+    fn answer(&self, payload: &[u8]) -> (Transport, Bytes) {
+        let responder = self.accept(&self.start().1).expect("the genuine message 1");
+        assert_eq!(responder.remote(), self.client.public());
+        responder.finish(payload).expect("message 2")
+    }
+}
+
+fn run(bytes: &[u8]) {
+    let mut input = Input::new(bytes);
+    let keys = Keys::new();
+    match input.u8() % 6 {
+        // Bytes as message 1.
+        0 => {
+            let message = input.rest();
+            let genuine = keys.start().1;
+            assert_eq!(keys.accept(message).is_ok(), message == genuine);
+        }
+        // Bytes as message 2.
+        1 => {
+            let message = input.rest();
+            if let Ok((_, payload)) = keys.start().0.finish(message) {
+                assert_eq!(keys.answer(&payload).1, message, "a message 2 that nobody wrote");
+            }
+        }
+        // A client that says something in message 1.
+        2 => {
+            let payload = input.chunk();
+            let mut message = vec![0; payload.len() + 96];
+            let written = keys.initiator().write_message(payload, &mut message);
+            if let Ok(len) = written {
+                let accepted = keys.accept(&message[..len]);
+                assert_eq!(accepted.is_ok(), payload.is_empty(), "message 1 says nothing");
+            }
+        }
+        // What a server says in message 2.
+        3 => {
+            let stamps = [input.u64(), input.u64()];
+            let payload = input.chunk();
+            let (_, message) = keys.answer(payload);
+            let (_, said) = keys.start().0.finish(&message).expect("the genuine message 2");
+            assert_eq!(said, payload);
+            if let Some((epoch, hello)) = read_hello(said) {
+                assert_eq!(hello.epoch[..], epoch.0);
+                let mut clock = Estimator::default();
+                clock.add(Sample {
+                    t0: stamps[0],
+                    t1: hello.received_unix_ns,
+                    t2: hello.sent_unix_ns,
+                    t3: stamps[1],
+                });
+                if let Some(offset) = clock.offset() {
+                    assert!(
+                        offset.error_ns <= stamps[1] - stamps[0],
+                        "an error longer than the exchange"
+                    );
+                }
+            }
+        }
+        // A genuine message that is altered in one place.
+        4 => {
+            let (is_first, at, by) = (input.bool(), usize::from(input.u8()), input.u8());
+            let (initiator, first) = keys.start();
+            let mut message = if is_first { first } else { keys.answer(b"hello").1 }.to_vec();
+            let at = at % message.len();
+            message[at] ^= by;
+            let done = if is_first {
+                keys.accept(&message).is_ok()
+            } else {
+                initiator.finish(&message).is_ok()
+            };
+            assert_eq!(done, by == 0, "altered in byte {at}");
+        }
+        // Bytes as a transport message, before one that is genuine.
+        _ => {
+            let (forged, plaintext) = (input.chunk(), input.rest());
+            let (mut server, message) = keys.answer(b"");
+            let (mut client, _) = keys.start().0.finish(&message).expect("the genuine message 2");
+            assert!(matches!(
+                client.open(forged),
+                Err(TransportError::Decrypt | TransportError::TooLong)
+            ));
+            let plaintext = &plaintext[..plaintext.len().min(NOISE_PLAINTEXT_MAX)];
+            let mut sealed = BytesMut::new();
+            server.seal(plaintext, &mut sealed).expect("it fits");
+            assert_eq!(client.open(&sealed).expect("genuine"), plaintext);
+        }
+    }
+}
+
+fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    use prost::Message as _;
+    let keys = Keys::new();
+    let raw = |kind, bytes: &[u8]| Script::default().u8(kind).raw(bytes).done();
+    let hello = |received_unix_ns, sent_unix_ns| {
+        let hello = baton_proto::channel::ServerHello {
+            epoch: dial_token_hash(b"epoch")[..16].to_vec().into(),
+            received_unix_ns,
+            sent_unix_ns,
+        };
+        Script::default()
+            .u8(3)
+            .u64(1_000)
+            .u64(9_000)
+            .chunk(&hello.encode_to_vec())
+            .done()
+    };
+    vec![
+        ("message-1", raw(0, &keys.start().1)),
+        ("message-1-short", raw(0, &keys.start().1[..95])),
+        ("message-2", raw(1, &keys.answer(b"hello").1)),
+        ("message-2-other", raw(1, &keys.answer(b"hallo").1)),
+        ("payload-1", Script::default().u8(2).chunk(b"early").done()),
+        ("payload-1-empty", Script::default().u8(2).chunk(b"").done()),
+        ("hello", hello(2_000, 3_000)),
+        ("hello-backwards", hello(u64::MAX, 0)),
+        (
+            "hello-short-epoch",
+            Script::default().u8(3).u64(0).u64(0).chunk(&[0x0a, 1, 7]).done(),
+        ),
+        ("altered-1", raw(4, &[1, 40, 1])),
+        ("altered-2", raw(4, &[0, 0, 0x80])),
+        (
+            "transport",
+            Script::default().u8(5).chunk(&[9; 20]).raw(b"plaintext").done(),
+        ),
+    ]
+}
+
+#[cfg(test)]
+#[test]
+fn nothing_but_the_genuine_messages_completes_a_handshake() {
+    baton_fuzz::replay(&HANDSHAKE);
+}

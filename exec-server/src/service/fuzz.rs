@@ -1,0 +1,420 @@
+//! Whatever a client sends on a `Run`: what it starts is what it said, once; a process reads a prefix of the input that was sent, in
+//! order; what makes no sense is a typed error; and when the client is gone so is the process.
+
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::io;
+use std::pin::Pin;
+use std::sync::{Mutex, MutexGuard};
+use std::task::{Context, Poll, Waker};
+
+use baton_channel::allow::Peer;
+use baton_channel::fuzz::peer;
+use baton_fuzz::{Input, Script, Target};
+use baton_proto::exec::exited;
+use baton_proto::exec::{Ack, EnvironmentVariable, Stdin, StdinClose};
+use baton_trace::w3c::TraceContext;
+use bytes::Bytes;
+use futures_util::StreamExt as _;
+use prost::Message as _;
+use rustix::process::Signal;
+use tokio::io::{AsyncRead, AsyncWrite, Empty, ReadBuf, empty};
+use tokio::runtime::Runtime;
+use tonic::codec::Codec as _;
+
+use super::*;
+use crate::process::{ProcessGroup, Running};
+
+/// The input: the requests (see [`body`]).
+pub(crate) const REQUESTS: Target = Target {
+    name: "run-requests",
+    run,
+    seeds,
+};
+
+const EPOCH: Epoch = Epoch([2; 16]);
+
+/// What really happened.
+#[derive(Debug, Default)]
+struct World {
+    launched: Vec<(Vec<Vec<u8>>, bool)>,
+    /// What the process read.
+    stdin: Vec<u8>,
+    is_stdin_at_end: bool,
+    is_signalled: bool,
+    gone: usize,
+    /// Who waits for the exit.
+    waiting: Option<Waker>,
+}
+
+/// An operating system with processes that read until their input ends, or end at once if they have none.
+#[derive(Debug, Clone, Default)]
+struct Fake(Arc<Mutex<World>>);
+
+struct Group {
+    world: Fake,
+    has_stdin: bool,
+    is_gone: bool,
+}
+
+struct Reader(Fake);
+
+impl World {
+    fn wake(&mut self) {
+        if let Some(waker) = self.waiting.take() {
+            waker.wake();
+        }
+    }
+}
+
+impl Fake {
+    fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().expect("one thread")
+    }
+}
+
+impl Backend for Fake {
+    type Group = Group;
+    type Stdin = Reader;
+    type Stdout = Empty;
+    type Stderr = Writer;
+
+    fn spawn(&self, launch: Launch, _: Option<&TraceContext>) -> Result<Running<Self>, StartError> {
+        let argv = launch
+            .argv()
+            .iter()
+            .map(|word| word.to_bytes().to_vec())
+            .collect();
+        self.lock().launched.push((argv, launch.has_stdin()));
+        Ok(Running {
+            group: Group {
+                world: self.clone(),
+                has_stdin: launch.has_stdin(),
+                is_gone: false,
+            },
+            stdin: launch.has_stdin().then(|| Reader(self.clone())),
+            stdout: empty(),
+            stderr: Writer(false),
+        })
+    }
+}
+
+impl ProcessGroup for Group {
+    fn pid(&self) -> u32 {
+        1
+    }
+
+    fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<exited::Status>> {
+        let mut world = self.world.lock();
+        if world.is_signalled {
+            let signaled = baton_proto::exec::Signaled {
+                signal: 15,
+                core_dumped: false,
+            };
+            return Poll::Ready(Ok(exited::Status::Signaled(signaled)));
+        }
+        if !self.has_stdin || world.is_stdin_at_end {
+            return Poll::Ready(Ok(exited::Status::Code(0)));
+        }
+        world.waiting = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn signal(&mut self, _: Signal) {
+        let mut world = self.world.lock();
+        world.is_signalled = true;
+        world.wake();
+    }
+
+    fn reap(&mut self) {
+        if !std::mem::replace(&mut self.is_gone, true) {
+            self.world.lock().gone += 1;
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.reap();
+    }
+}
+
+impl AsyncWrite for Reader {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
+        let mut world = self.0.lock();
+        if world.is_signalled {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        world.stdin.extend_from_slice(data);
+        Poll::Ready(Ok(data.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let mut world = self.0.lock();
+        world.is_stdin_at_end = true;
+        world.wake();
+    }
+}
+
+/// A little output.
+struct Writer(bool);
+
+impl AsyncRead for Writer {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !std::mem::replace(&mut self.0, true) {
+            buf.put_slice(b"said");
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// The client's body, which ends when it has said all.
+struct Body(Option<Bytes>);
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.take().map(|data| Ok(http_body::Frame::data(data))))
+    }
+}
+
+fn run(bytes: &[u8]) {
+    thread_local! {
+        static RUNTIME: RefCell<Runtime> = RefCell::new(
+            // In virtual time: a kill takes its grace.
+            tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().expect("a runtime"),
+        );
+        static PEER: Arc<Peer> = peer();
+    }
+    let body = body(&mut Input::new(bytes));
+    let world = Fake::default();
+    let service = ExecService::with_backend(EPOCH, 4, world.clone());
+    let table = service.clone();
+    let decoder = tonic_prost::ProstCodec::<RunRequest, RunRequest>::default().decoder();
+    let requests = Streaming::new_request(decoder, Body(Some(body.clone())), None, Some(REQUEST_BYTES));
+    let mut request = Request::new(requests);
+    request.extensions_mut().insert(PEER.with(Arc::clone));
+    let (events, end) = RUNTIME.with_borrow(|runtime| {
+        runtime.block_on(async {
+            let mut events = Vec::new();
+            let end = match service.run(request).await {
+                Err(status) => Err(status),
+                Ok(response) => {
+                    let mut stream = response.into_inner();
+                    loop {
+                        match stream.next().await {
+                            Some(Ok(event)) => events.push(event),
+                            Some(Err(status)) => break Err(status),
+                            None => break Ok(()),
+                        }
+                    }
+                }
+            };
+            while table.processes() > 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            }
+            (events, end)
+        })
+    });
+    let world = world.lock();
+    assert!(world.launched.len() <= 1, "started more than once");
+    assert_eq!(world.gone, world.launched.len(), "a process was left behind");
+    if let Err(status) = &end {
+        assert!(!status.message().chars().any(char::is_control), "{status:?}");
+        assert_ne!(status.code(), tonic::Code::Ok);
+    }
+    assert!(
+        events
+            .iter()
+            .enumerate()
+            .all(|(at, event)| event.seq == at as u64 + 1)
+    );
+    check(&world, &body, end.is_ok());
+}
+
+/// Holds what happened against what an independent reader finds in the requests.
+fn check(world: &World, body: &[u8], is_ok: bool) {
+    let (requests, is_whole) = read(body);
+    let start = match requests.first() {
+        Some(RunRequest {
+            kind: Some(Kind::Start(start)),
+        }) => Launch::try_from(start.clone())
+            .ok()
+            .filter(|launch| launch.epoch == EPOCH),
+        _ => None,
+    };
+    assert_eq!(world.launched.is_empty(), start.is_none());
+    let Some(start) = start else {
+        assert!(!is_ok && world.stdin.is_empty());
+        return;
+    };
+    let argv: Vec<_> = start.argv().iter().map(|word| word.to_bytes().to_vec()).collect();
+    assert_eq!(world.launched, [(argv, start.has_stdin())]);
+    let mut sent = Vec::new();
+    let mut is_closed = false;
+    for request in &requests[1..] {
+        match &request.kind {
+            Some(Kind::Stdin(Stdin { offset, data })) if *offset == sent.len() as u64 && !is_closed => {
+                sent.extend_from_slice(data);
+            }
+            Some(Kind::StdinClose(StdinClose { offset })) if *offset == sent.len() as u64 => is_closed = true,
+            Some(Kind::Ack(_)) => {}
+            _ => break,
+        }
+    }
+    assert!(
+        sent.starts_with(&world.stdin),
+        "it read what was not sent, or in another order"
+    );
+    if world.launched[0].1 && !world.is_signalled {
+        assert!(
+            is_closed && world.stdin == sent,
+            "its input looked complete and was not"
+        );
+    }
+    if is_ok && start.has_stdin() {
+        assert!(is_whole || is_closed, "no end of its input, and all is well");
+    }
+}
+
+/// The requests up to the first that does not decode, and whether that is all.
+fn read(mut body: &[u8]) -> (Vec<RunRequest>, bool) {
+    let mut requests = Vec::new();
+    while let Some((prefix, rest)) = body.split_first_chunk::<5>() {
+        let len = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
+        let message = (prefix[0] == 0 && len <= REQUEST_BYTES).then(|| rest.split_at_checked(len));
+        let Some(Some((message, rest))) = message else {
+            return (requests, false);
+        };
+        let Ok(request) = RunRequest::decode(message) else {
+            return (requests, false);
+        };
+        requests.push(request);
+        body = rest;
+    }
+    (requests, body.is_empty())
+}
+
+fn start(stdin: bool) -> Start {
+    Start {
+        process_id: vec![1; 16].into(),
+        epoch: EPOCH.0.to_vec().into(),
+        argv: vec!["cat".into(), "-".into()],
+        env: vec![EnvironmentVariable {
+            name: "A".into(),
+            value: "b".into(),
+        }],
+        cwd: "/".into(),
+        stdin,
+        drain_ms: Some(0),
+        ..Start::default()
+    }
+}
+
+/// The client's requests.
+fn body(input: &mut Input<'_>) -> Bytes {
+    let mut body = Vec::new();
+    let mut offset = 0_u64;
+    while !input.is_empty() {
+        let kind = match input.u8() % 9 {
+            0 => {
+                body.extend_from_slice(input.chunk());
+                continue;
+            }
+            1 => Kind::Start(start(input.bool())),
+            // A start, altered in one place.
+            2 => {
+                let mut message = start(true).encode_to_vec();
+                let at = usize::from(input.u8()) % message.len();
+                message[at] ^= input.u8();
+                let Ok(start) = Start::decode(&message[..]) else {
+                    continue;
+                };
+                Kind::Start(start)
+            }
+            3 => {
+                let data = input.chunk();
+                offset += data.len() as u64;
+                Kind::Stdin(Stdin {
+                    offset: offset - data.len() as u64,
+                    data: Bytes::copy_from_slice(data),
+                })
+            }
+            4 => Kind::Stdin(Stdin {
+                offset: input.u64(),
+                data: Bytes::copy_from_slice(input.chunk()),
+            }),
+            5 => Kind::StdinClose(StdinClose { offset }),
+            6 => Kind::StdinClose(StdinClose { offset: input.u64() }),
+            _ => Kind::Ack(Ack { seq: input.u64() }),
+        };
+        let message = RunRequest { kind: Some(kind) }.encode_to_vec();
+        body.push(0);
+        body.extend_from_slice(&(message.len() as u32).to_be_bytes());
+        body.extend_from_slice(&message);
+    }
+    body.into()
+}
+
+fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let started = |stdin| Script::default().u8(1).u8(stdin);
+    let data = |script: Script, data: &[u8]| script.u8(3).chunk(data);
+    vec![
+        ("no-stdin", started(0).done()),
+        ("stdin", data(data(started(1), b"one"), b"two").u8(5).done()),
+        (
+            "acks",
+            data(started(1), b"x").u8(7).u64(1).u8(5).u8(7).u64(0).done(),
+        ),
+        ("ack-beyond", started(1).u8(7).u64(u64::MAX).u8(5).done()),
+        ("cut", data(started(1), b"half").done()),
+        ("gap", started(1).u8(4).u64(9).chunk(b"x").done()),
+        (
+            "offset-overflow",
+            started(1).u8(4).u64(u64::MAX).chunk(b"xx").u8(5).done(),
+        ),
+        ("after-the-close", data(started(1).u8(5), b"x").done()),
+        ("close-too-early", data(started(1), b"abc").u8(6).u64(1).done()),
+        ("not-asked", data(started(0), b"x").done()),
+        ("two-starts", started(1).u8(1).u8(1).done()),
+        ("stdin-first", data(Script::default(), b"x").done()),
+        ("altered-id", Script::default().u8(2).u8(1).u8(1).done()),
+        ("altered-epoch", Script::default().u8(2).u8(30).u8(1).u8(5).done()),
+        ("nul", Script::default().u8(2).u8(39).u8(b'a').u8(5).done()),
+        ("nothing", Vec::new()),
+        (
+            "unreadable",
+            started(1).u8(0).chunk(&[0, 0, 0, 0, 1, 0xff]).done(),
+        ),
+        (
+            "too-long",
+            started(1).u8(0).chunk(&[0, 0xff, 0, 0, 0, 0xff]).done(),
+        ),
+        ("empty-request", started(1).u8(0).chunk(&[0, 0, 0, 0, 0]).done()),
+    ]
+}
+
+#[cfg(test)]
+#[test]
+fn no_requests_start_a_process_twice_feed_it_out_of_order_or_leave_it_behind() {
+    baton_fuzz::replay(&REQUESTS);
+}
