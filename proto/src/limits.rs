@@ -15,8 +15,8 @@ pub const NOISE_PLAINTEXT_MAX: usize = NOISE_MESSAGE_MAX - NOISE_TAG;
 /// Protects the receiver's reassembly buffer.
 pub const FRAME_MAX: usize = NOISE_MESSAGE_MAX + 64;
 
-/// Bytes of stream data a sender may have outstanding per stream and direction before credit comes back.
-/// Protects the receiver: a session holds at most [`MAX_STREAMS`] × this per direction.
+/// Bytes of stream data a sender may have outstanding per stream and direction before credit comes back, when the receiver does
+/// not say more (`Head.window`, `ServerHello.window`). What a receiver says is its own limit.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// Concurrent calls in one session. Protects the exec-server's memory and process table.
@@ -34,11 +34,12 @@ pub const METADATA_ENTRIES_MAX: usize = 1024;
 pub const TIMINGS_MAX: usize = 512;
 
 /// HTTP/2 stream window on the outer legs: one session's bytes in a relay, per direction. It is memory only
-/// while the other side does not take them.
-pub const OUTER_STREAM_WINDOW: u32 = 1024 * 1024;
+/// while the other side does not take them. HTTP/2 grants it anew once half of it was used, so half of it is what a path can hold:
+/// 2 MiB, twice what 200 Mbit/s and 40 ms do.
+pub const OUTER_STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Sessions on one outer connection. With [`OUTER_STREAM_WINDOW`] it fixes the connection window, so that one
-/// stalled session cannot stop another (64 MiB at worst for one connection).
+/// stalled session cannot stop another (256 MiB at worst for one connection).
 pub const MAX_SESSIONS: u32 = 64;
 
 /// HTTP/2 connection window on the outer legs: every session's stream window fits.

@@ -4,13 +4,14 @@
 //!
 //! | where | at most |
 //! |---|---|
-//! | HTTP/2 receive window of the side that writes | [`OUTER_STREAM_WINDOW`] (1 MiB) |
+//! | HTTP/2 receive window of the side that writes | [`OUTER_STREAM_WINDOW`] (4 MiB) |
 //! | the chunk the pump holds, already taken out of that window | [`OUTER_FRAME_SIZE`] (1 MiB) |
 //! | the session's queue | [`QUEUE_BYTES`] and one frame (320 KiB) |
 //! | the batch that waits for send capacity | [`EMIT_BYTES`] and one frame (192 KiB) |
 //! | HTTP/2 send buffer of the side that reads | [`SEND_BUFFER_BYTES`] and one batch (448 KiB) |
 //!
-//! That is 3 MiB, and 6 MiB for a session stalled both ways; an idle one holds none of it. The send buffer counts because
+//! That is 6 MiB, and 12 MiB for a session stalled both ways; an idle one holds none of it. Ends of this implementation keep no more
+//! than 2 MiB of a direction in flight; the rest is what others may do. The send buffer counts because
 //! hyper sends a batch as soon as one byte of capacity is free, and h2 then keeps the rest of it.
 //!
 //! [`OUTER_STREAM_WINDOW`]: baton_proto::limits::OUTER_STREAM_WINDOW
@@ -92,7 +93,7 @@ pub struct Limits {
     pub registrations_per_address: usize,
     /// `Register` streams of one address that have not proved a key yet. Protects against half-open registrations.
     pub unproved_per_address: usize,
-    /// Sessions of the whole relay, dials waiting included: 45 KiB each when idle, 6 MiB each at worst (see above).
+    /// Sessions of the whole relay, dials waiting included: 45 KiB each when idle, 12 MiB each at worst (see above).
     pub sessions: usize,
     /// Sessions that one address (IPv6: one /64) has dialled, dials waiting included. Protects the others: anyone may register an
     /// exec-server and dial it. Half of the relay, because whole companies share an address.
@@ -101,9 +102,9 @@ pub struct Limits {
     pub sessions_per_exec_server: usize,
     /// Sessions on one connection. Their stream windows fill its connection window, so that none can stall another.
     pub sessions_per_connection: usize,
-    /// Dials waiting for one exec-server. Protects it from a burst of Diffie-Hellman; 1 MiB each at worst.
+    /// Dials waiting for one exec-server. Protects it from a burst of Diffie-Hellman; 4 MiB each at worst.
     pub pending_per_exec_server: usize,
-    /// Dials waiting from one address (IPv6: one /64). Protects the other addresses; 1 MiB each at worst.
+    /// Dials waiting from one address (IPv6: one /64). Protects the other addresses; 4 MiB each at worst.
     pub pending_per_address: usize,
     /// From `Dial` to `Accept`, from `Challenge` to `Proof`, and for a TLS handshake.
     pub handshake_timeout: Duration,

@@ -25,6 +25,7 @@ from wire import (SUITE, Malformed, Message, Ticket, field, fixed64, frame, nois
 HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY, SWITCH, REKEY = range(1, 11)
 SESSION, STREAM = 0, 1
 WINDOW = 1 << 20
+TOLD_WINDOW = 3 << 19
 DATA_CHUNK = 16 * 1024
 CREDIT_BATCH = WINDOW // 8
 ACK_BATCH = 128 * 1024
@@ -76,6 +77,7 @@ class Session:
             said = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.RpcError) else "it hung up"
             raise Failure(f"no session: {said}") from None
         self.epoch = hello.last(1)
+        self.window = max(hello.last(4, 0), WINDOW)
         self.sample(sent, hello.last(2, 0), hello.last(3, 0))
 
     def new_handshake(self, bound_to):
@@ -161,7 +163,10 @@ class Call:
 
     def __init__(self, session, args):
         self.session, self.args = session, args
-        self.credit, self.consumed, self.unacknowledged = WINDOW, 0, 0
+        # What the exec-server takes, and what we do: said in the handshake and in Head, else the protocol's.
+        self.credit = WINDOW if args.no_window else session.window
+        self.window = WINDOW if args.no_window else TOLD_WINDOW
+        self.consumed, self.unacknowledged, self.most = 0, 0, self.credit
         self.pending, self.half_close = bytearray(), False
         self.received, self.seq, self.status = {1: 0, 2: 0}, 0, {}
         self.stdout, self.exit_code, self.carrier = bytearray(), None, b""
@@ -194,6 +199,7 @@ class Call:
         metadata = field(2, field(1, "traceparent") + field(2, args.traceparent))
         head = field(1, "/baton.exec.v1.Exec/Run") + metadata
         head += field(3, int(args.timeout * 1e9)) + field(4, args.timings)
+        head += field(5, 0 if args.no_window else TOLD_WINDOW)
         ping = field(1, 1) + fixed64(2, time.time_ns())
         self.session.send(frame(PING, SESSION, ping) + frame(HEAD, STREAM, head))
         self.request(1, start)
@@ -227,6 +233,9 @@ class Call:
                 self.take_metadata(Message(data).get(2, []))
             elif kind == DATA:
                 self.terminal_stamp = self.session.stamp
+                self.window -= len(data)
+                if self.window < 0:
+                    raise Failure("data beyond its credit")
                 body += data
                 self.grant(len(data))
                 while len(body) >= 5 and len(body) >= 5 + (size := struct.unpack_from(">I", body, 1)[0]):
@@ -234,6 +243,8 @@ class Call:
                     del body[:5 + size]
             elif kind == CREDIT:
                 self.credit += struct.unpack(">I", data)[0]
+                if self.credit > self.most:
+                    raise Failure("more credit than the window")
             elif kind == RESET:
                 raise Failure(f"the call was reset with gRPC status {struct.unpack('>I', data)[0]}")
             elif kind == TRAILERS:
@@ -252,6 +263,7 @@ class Call:
         self.consumed += size
         if self.consumed >= CREDIT_BATCH:
             self.session.send(frame(CREDIT, STREAM, struct.pack(">I", self.consumed)))
+            self.window += self.consumed
             self.consumed = 0
 
     def event(self, event):
@@ -332,6 +344,8 @@ def main():
     parser.add_argument("--timings", action="store_true", help="print the server's stages as a line of JSON on stderr")
     parser.add_argument("--rekey-after", type=int, default=0, metavar="N",
                         help="begin a rekey whenever N messages have come, and say on stderr how many there were")
+    parser.add_argument("--no-window", action="store_true",
+                        help="say and hear nothing of windows, as a client that does not know of them")
     parser.add_argument("--traceparent", help="default: a new, sampled trace")
     parser.add_argument("--check-trace", action="store_true", help="the command prints $TRACEPARENT: check it")
     parser.add_argument("--timeout", type=float, default=30, help="the call's deadline in seconds (30)")

@@ -100,6 +100,11 @@ echo_works() { code_is 0 echo 'one two' && prints out 'one two' && prints err ''
 exit_code() { code_is 3 sh -c 'exit 3' && prints out ''; }
 stderr_is_apart() { code_is 0 sh -c 'echo out; echo err >&2' && prints out out && prints err err; }
 signal_death() { code_is 137 sh -c 'kill -9 $$'; }
+no_window() { code_is 0 --no-window -- head -c "$1" /dev/zero && [ "$(wc -c <"$work/out")" = "$1" ]; }
+no_window_stdin() {
+    code_is 0 --no-window --stdin -- cksum < <(head -c "$1" /dev/zero | tr '\0' x) &&
+        prints out "$(head -c "$1" /dev/zero | tr '\0' x | cksum)"
+}
 output_of() { code_is 0 head -c "$1" /dev/zero && [ "$(wc -c <"$work/out")" = "$1" ]; }
 stdin_of() {
     code_is 0 --stdin -- cksum < <(head -c "$1" /dev/zero | tr '\0' x) &&
@@ -155,8 +160,10 @@ check 'a deadline that only the server watches' deadline_is_the_servers_too
 check 'stderr is apart from stdout' stderr_is_apart
 check 'death by a signal' signal_death
 check '300 KiB of output' output_of 307200
-check '5 MiB of output, five windows of credit' output_of 5242880
-check '3 MiB of stdin, three windows of credit' stdin_of 3145728
+check '5 MiB of output, over three windows of credit' output_of 5242880
+check '5 MiB of stdin, over two windows of credit' stdin_of 5242880
+check '5 MiB of output to a client that does not know of windows' no_window 5242880
+check '3 MiB of stdin from a client that does not know of windows' no_window_stdin 3145728
 check 'rekeys under 5 MiB of output' rekeys_under_output
 check 'rekeys under 3 MiB of stdin' rekeys_under_input
 check 'a command that is not found' not_found

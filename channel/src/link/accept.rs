@@ -18,6 +18,7 @@ use super::endpoint::RelayUrl;
 use super::stream::{OuterStream, StreamOpenError};
 use crate::allow::{AllowError, AllowList, Peer};
 use crate::key::{PublicKey, StaticKey};
+use crate::limits;
 use crate::mux::{Mux, Role};
 use crate::service::SessionError;
 use crate::service::established::Established;
@@ -125,6 +126,7 @@ impl Acceptor {
             epoch: self.epoch.0.to_vec().into(),
             received_unix_ns,
             sent_unix_ns: unix_now_ns(),
+            window: limits::RECEIVE_WINDOW,
         };
         let (transport, message2) = responder.finish(&hello.encode_to_vec())?;
         shared.send_handshake(message2);

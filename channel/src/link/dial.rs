@@ -190,7 +190,8 @@ pub(crate) async fn dial(
         exec_server: ticket.noise_key,
     };
     let session = Session::new(transport, end, prologue, rekey, established);
-    let mux = Mux::new(Role::Client, established);
+    let mut mux = Mux::new(Role::Client, established);
+    mux.set_peer_window(hello.window);
     // Nobody asks a client whether its exec-server is still allowed: it is pinned.
     let session = Established::new(session, mux, epoch, Box::new(|| false));
     shared.establish(session, Some(sample));

@@ -6,11 +6,13 @@
 //! Invariants:
 //! * frames of one stream leave and arrive in the order in which they were queued, `Trailers` included;
 //! * session control goes first, then `schedule` picks between streams, before encryption;
+//! * no more is sealed and under way than the path needs to stay busy (`pace`), so that what is queued next does not wait behind bulk;
 //! * `Data` needs credit, and credit is granted when the application *takes* the bytes, so a stream never holds
 //!   more than its window; every other frame is bounded by count or size;
 //! * anything a peer may not send is a [`MuxError`], which ends the session.
 
 pub(crate) mod frame;
+mod pace;
 mod receive;
 mod schedule;
 mod stream;
@@ -19,12 +21,13 @@ mod transmit;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use baton_proto::channel::{Head, Metadata, Ping, Pong, Trailers, go_away};
-use baton_proto::limits::MAX_STREAMS;
+use baton_proto::channel::{Head, Metadata, Pong, Trailers, go_away};
+use baton_proto::limits::{MAX_STREAMS, STREAM_WINDOW};
 use baton_trace::clock::{Estimator, Offset};
 use bytes::Bytes;
 
 use crate::limits;
+use pace::Pace;
 use schedule::Schedule;
 use stream::{Item, Stream};
 
@@ -148,6 +151,11 @@ pub struct Mux {
     /// Client: the next id to use. Server: the lowest id the peer may still use.
     next_id: StreamId,
     schedule: Schedule,
+    pace: Pace,
+    /// Bytes the peer takes on a stream that this end opens.
+    peer_window: u32,
+    /// Server: since when the client has been silent that has not spoken yet.
+    unheard_since: Option<Instant>,
     control: Control,
     events: VecDeque<Event>,
     deadlines: BTreeSet<(Instant, StreamId)>,
@@ -172,7 +180,8 @@ struct Control {
     resets: VecDeque<(StreamId, u32)>,
     /// Streams whose grant is due; each at most once.
     credits: VecDeque<StreamId>,
-    ping: Option<Ping>,
+    /// The id of the ping that shows that the peer is alive, when it is due.
+    ping: Option<u64>,
     pongs: VecDeque<Pong>,
     go_away: Option<baton_proto::channel::GoAway>,
 }
@@ -181,7 +190,7 @@ struct Liveness {
     last_heard: Instant,
     next_ping: Instant,
     next_ping_id: u64,
-    /// The ping in flight.
+    /// The ping of liveness in flight; those of the pace are beside it.
     outstanding: Option<u64>,
 }
 
@@ -193,6 +202,9 @@ impl Mux {
             streams: HashMap::new(),
             next_id: 1,
             schedule: Schedule::default(),
+            pace: Pace::new(now),
+            peer_window: STREAM_WINDOW,
+            unheard_since: (role == Role::Server).then_some(now),
             control: Control::default(),
             events: VecDeque::new(),
             deadlines: BTreeSet::new(),
@@ -214,7 +226,12 @@ impl Mux {
         }
     }
 
-    /// Opens a stream and queues its `Head`. Client only.
+    /// What the server says that it takes on a stream of this client, in bytes.
+    pub fn set_peer_window(&mut self, window: u32) {
+        self.peer_window = told_window(window);
+    }
+
+    /// Opens a stream and queues its `Head`, whose `window` is what the server may send. Client only.
     pub fn open(
         &mut self,
         now: Instant,
@@ -231,7 +248,7 @@ impl Mux {
         let item = Item::head(head)?;
         let id = self.next_id;
         self.next_id += 1;
-        let mut stream = Stream::new(deadline);
+        let mut stream = Stream::new(deadline, self.peer_window, told_window(head.window));
         stream.stamps.head_sent.queued = Some(now);
         self.streams.insert(id, stream);
         if let Some(deadline) = deadline {
@@ -369,7 +386,14 @@ impl Mux {
         if self.gave_up {
             return self.control.go_away.is_some();
         }
-        !self.control.is_empty() || !self.schedule.is_empty()
+        let wants_probe = || self.pace.is_stuck() || self.pace.wants_lone_probe();
+        let has_room = || self.pace.room() > 0 || self.pace.room_for_fresh() > 0 && self.schedule.has_fresh();
+        !self.control.is_empty() || !self.schedule.is_empty() && (has_room() || wants_probe())
+    }
+
+    /// From now on nothing waits for what is in flight: the session is ending, and this end reads no answers any more.
+    pub fn stop_pacing(&mut self) {
+        self.pace.switch_off();
     }
 
     /// Whether nothing is open.
@@ -452,14 +476,18 @@ impl Mux {
         }
         if self.role == Role::Client && self.liveness.outstanding.is_none() && now >= self.liveness.next_ping
         {
-            let id = self.liveness.next_ping_id;
-            self.liveness.next_ping_id += 1;
+            let id = self.next_ping_id();
             self.liveness.outstanding = Some(id);
             self.liveness.next_ping = now + limits::PING_INTERVAL;
-            // The stamp is set when the ping leaves.
-            self.control.ping = Some(Ping { id, sent_unix_ns: 0 });
+            self.control.ping = Some(id);
         }
         Ok(())
+    }
+
+    fn next_ping_id(&mut self) -> u64 {
+        let id = self.liveness.next_ping_id;
+        self.liveness.next_ping_id += 1;
+        id
     }
 
     fn sendable(&mut self, id: StreamId) -> Result<&mut Stream, StreamError> {
@@ -516,6 +544,11 @@ impl Control {
             self.credits.push_back(id);
         }
     }
+}
+
+/// The window that a peer told; one that told none, or less than any peer must take, has the protocol's.
+fn told_window(window: u32) -> u32 {
+    window.max(STREAM_WINDOW)
 }
 
 /// The deadline of a call whose caller gives it `timeout_ns` from `now` (0: none).

@@ -11,7 +11,7 @@ use prost::Message;
 
 use super::frame::{self, Frame, FrameError, Kind, StreamId};
 use super::stream::{ReceivedStamps, Stream};
-use super::{Event, Mux, MuxError, RelayStamp, Role, code, deadline};
+use super::{Event, Mux, MuxError, RelayStamp, Role, code, deadline, told_window};
 use crate::limits;
 use crate::link::hint;
 
@@ -27,6 +27,11 @@ impl Mux {
         mut message: Bytes,
     ) -> Result<(), MuxError> {
         self.liveness.last_heard = now.instant;
+        if let Some(since) = self.unheard_since.take() {
+            // The client speaks as soon as the server's last word of the handshake is there.
+            let took = received.saturating_duration_since(since);
+            self.pace.add_round_trip(now.instant, took);
+        }
         let stamps = ReceivedStamps {
             at: received,
             opened: now.instant,
@@ -73,7 +78,11 @@ impl Mux {
                 self.control.resets.push_back((id, code::RESOURCE_EXHAUSTED));
                 return Ok(());
             }
-            let mut stream = Stream::new(deadline(now, head.timeout_ns));
+            let mut stream = Stream::new(
+                deadline(now, head.timeout_ns),
+                told_window(head.window),
+                limits::RECEIVE_WINDOW,
+            );
             if let Some(deadline) = stream.deadline {
                 self.deadlines.insert((deadline, id));
             }
@@ -194,7 +203,7 @@ impl Mux {
         stream.credit = stream
             .credit
             .checked_add(credit)
-            .filter(|credit| *credit <= baton_proto::limits::STREAM_WINDOW)
+            .filter(|credit| *credit <= stream.send_window)
             .ok_or(MuxError::Limit("Credit beyond the window"))?;
         if stream.can_send() {
             self.schedule.activate(id);
@@ -218,8 +227,12 @@ impl Mux {
 
     fn on_pong(&mut self, now: Anchor, received: Instant, frame: Frame) -> Result<(), MuxError> {
         let pong = Pong::decode(frame.body).map_err(|_| FrameError::Body("Pong"))?;
-        if self.liveness.outstanding != Some(pong.id) {
+        if !self.pace.pong(received, pong.id) {
             return Err(MuxError::Protocol("an answer to no ping"));
+        }
+        if self.liveness.outstanding != Some(pong.id) {
+            // Behind bulk of our own; the clock has better samples.
+            return Ok(());
         }
         self.liveness.outstanding = None;
         self.clock.add(Sample {

@@ -45,8 +45,7 @@ impl Schedule {
     /// [`remove`](Self::remove) says otherwise.
     pub(super) fn next(&mut self) -> Option<StreamId> {
         loop {
-            let old_is_due = self.fresh_bytes >= limits::FRESH_BURST && !self.old.is_empty();
-            let list = if self.fresh.is_empty() || old_is_due {
+            let list = if self.fresh.is_empty() || self.old_is_due() {
                 &mut self.old
             } else {
                 &mut self.fresh
@@ -64,6 +63,35 @@ impl Schedule {
             flow.fresh = false;
             self.old.push_back(id);
         }
+    }
+
+    /// The same among those with a small backlog alone; what is bulk stays where it is. None when it is bulk's turn.
+    pub(super) fn next_fresh(&mut self) -> Option<StreamId> {
+        if self.old_is_due() {
+            return None;
+        }
+        while let Some(id) = self.fresh.front().copied() {
+            match self.flows.get_mut(&id) {
+                Some(flow) if flow.deficit > 0 => return Some(id),
+                Some(flow) => {
+                    flow.deficit += limits::QUANTUM as i64;
+                    flow.fresh = false;
+                    self.old.push_back(id);
+                }
+                None => {}
+            }
+            self.fresh.pop_front();
+        }
+        None
+    }
+
+    /// Whether [`next_fresh`](Self::next_fresh) may have one.
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty() && !self.old_is_due()
+    }
+
+    fn old_is_due(&self) -> bool {
+        self.fresh_bytes >= limits::FRESH_BURST && !self.old.is_empty()
     }
 
     /// The stream whose turn it is has sent this much.

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use baton_proto::channel::{Head, Metadata, Trailers};
-use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, STREAM_WINDOW};
+use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX};
 use baton_trace::record::{Anchor, StageRecord};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
@@ -68,6 +68,8 @@ pub(super) struct Stream {
     pub(super) queued_bytes: usize,
     /// Bytes the peer still takes.
     pub(super) credit: u32,
+    /// Bytes the peer takes in all, as it said.
+    pub(super) send_window: u32,
     /// The last item is queued.
     pub(super) send_closed: bool,
     /// The producer waits for room.
@@ -145,11 +147,13 @@ impl Item {
 }
 
 impl Stream {
-    pub(super) fn new(deadline: Option<Instant>) -> Self {
+    /// A stream whose peer takes `send_window` bytes and may send `receive_window`.
+    pub(super) fn new(deadline: Option<Instant>, send_window: u32, receive_window: u32) -> Self {
         Self {
             queue: VecDeque::with_capacity(4),
             queued_bytes: 0,
-            credit: STREAM_WINDOW,
+            credit: send_window,
+            send_window,
             send_closed: false,
             wants_room: false,
             data_in_message: None,
@@ -158,7 +162,7 @@ impl Stream {
                 head_seen: false,
                 queue: VecDeque::new(),
                 buffered: 0,
-                window: STREAM_WINDOW,
+                window: receive_window,
                 grant: 0,
                 grant_queued: false,
                 empty_frames: 0,

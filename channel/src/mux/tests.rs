@@ -239,6 +239,49 @@ fn a_reader_that_stalls_stops_its_sender_at_the_window_and_nobody_else() {
     assert!(events(&mut pair.server).contains(&Event::Writable(stalled)));
 }
 
+/// Bytes that a server sends on a stream that nobody reads.
+fn sent_unread(to_client: u32) -> usize {
+    let mut pair = Pair::new();
+    let head = Head {
+        window: to_client,
+        ..head()
+    };
+    let id = pair.client.open(pair.now.instant, &head, None).unwrap();
+    pair.settle();
+    pair.server.send_head(id, &Head::default()).unwrap();
+    let bulk = vec![0; 4 * STREAM_WINDOW as usize];
+    pair.server
+        .send_data(pair.now.instant, id, bulk.into(), false)
+        .unwrap();
+    pair.settle();
+    pair.client.streams[&id].receive.buffered
+}
+
+#[test]
+fn a_window_is_what_the_receiver_says_and_no_less_than_the_protocol_s() {
+    let least = STREAM_WINDOW as usize;
+    // A client that says nothing of windows, as they were once.
+    assert_eq!(sent_unread(0), least);
+    assert_eq!(sent_unread(1), least);
+    assert_eq!(
+        sent_unread(limits::RECEIVE_WINDOW),
+        limits::RECEIVE_WINDOW as usize
+    );
+    assert!(limits::RECEIVE_WINDOW > STREAM_WINDOW);
+    // The other direction: what the handshake told.
+    for (told, window) in [(0, least), (1_500_000, 1_500_000)] {
+        let mut pair = Pair::new();
+        pair.client.set_peer_window(told);
+        let id = pair.open();
+        let bulk = vec![0; 4 * least];
+        pair.client
+            .send_data(pair.now.instant, id, bulk.into(), false)
+            .unwrap();
+        pair.settle();
+        assert_eq!(pair.server.streams[&id].receive.buffered, window);
+    }
+}
+
 #[test]
 fn a_short_answer_does_not_wait_behind_bulk() {
     let mut pair = Pair::new();
@@ -275,10 +318,22 @@ fn bulk_is_not_starved_by_an_endless_supply_of_short_calls() {
                 .send_data(pair.now.instant, *id, vec![0; 4096].into(), false)
                 .unwrap();
         }
-        let mut message = message(&mut pair.server, pair.now).unwrap();
-        while let Some(frame) = frame::next(&mut message).unwrap() {
-            if frame.stream == bulk {
-                bulk_bytes += frame.body.len();
+        // Less than there is.
+        for _ in 0..3 {
+            let mut sent = message(&mut pair.server, pair.now).unwrap();
+            let stamp = RelayStamp::default();
+            pair.client
+                .handle(pair.now, pair.now.instant, stamp, sent.clone())
+                .unwrap();
+            while let Some(frame) = frame::next(&mut sent).unwrap() {
+                if frame.stream == bulk {
+                    bulk_bytes += frame.body.len();
+                }
+            }
+            if let Some(answers) = message(&mut pair.client, pair.now) {
+                pair.server
+                    .handle(pair.now, pair.now.instant, stamp, answers)
+                    .unwrap();
             }
         }
     }
@@ -482,7 +537,7 @@ fn what_a_peer_may_not_send_ends_the_session_and_it_is_told_why() {
         metadata: entries,
         ..Trailers::default()
     };
-    let over_window: Vec<Vec<u8>> = (0..=STREAM_WINDOW / 32_768)
+    let over_window: Vec<Vec<u8>> = (0..=limits::RECEIVE_WINDOW / 32_768)
         .map(|_| raw(2, 0, 1, &[0; 32_768]))
         .collect();
     let empty_data = |before: Vec<Vec<u8>>| {

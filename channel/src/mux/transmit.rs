@@ -1,6 +1,6 @@
 //! Building the next message: session control, then the streams by [`super::schedule`].
 
-use baton_proto::channel::{StageTiming, Timings, Trailers};
+use baton_proto::channel::{Ping, StageTiming, Timings, Trailers};
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, TIMINGS_MAX};
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::stage::transport::{TERMINAL_QUEUE, TERMINAL_SEAL};
@@ -12,6 +12,9 @@ use super::frame::{HEADER_LEN, Kind, StreamId, put_header};
 use super::stream::{Item, SentStamps, Stamped, Stream, TimingsDraft};
 use super::{Event, Mux};
 use crate::limits;
+
+/// Where the frames of streams end in a message, so that a `Ping` fits behind them: header, id and stamp.
+const DATA_END: usize = NOISE_PLAINTEXT_MAX - (HEADER_LEN + 11 + 9);
 
 /// What became of a stream's turn.
 enum Turn {
@@ -34,11 +37,49 @@ impl Mux {
             self.transmit_go_away(out);
             return !out.is_empty();
         }
-        self.transmit_control(now, out);
+        let mut ping = self.transmit_control(now, out);
+        let mut is_held_back = false;
+        if !self.pace.wants_lone_probe() {
+            is_held_back = self.transmit_streams(now.instant, out);
+        }
+        if ping.is_none() && self.pace.wants_probe(out.len()) {
+            let id = self.next_ping_id();
+            put_ping(out, id, now);
+            ping = Some(id);
+        }
+        if !out.is_empty() {
+            self.pace.sent(now.instant, out.len(), ping);
+        }
+        if is_held_back {
+            self.pace.held_back();
+        }
+        if self.schedule.is_empty() {
+            self.pace.ran_dry();
+        }
+        !out.is_empty()
+    }
+
+    /// Frames of streams; whether bulk was left for want of room on the path.
+    fn transmit_streams(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
+        let (room, room_for_fresh) = (self.pace.room(), self.pace.room_for_fresh());
+        let (grain, message_max) = (self.pace.grain(), self.pace.message_max());
+        let mut is_held_back = false;
         let mut later = Vec::new();
-        while NOISE_PLAINTEXT_MAX - out.len() > HEADER_LEN {
-            let Some(id) = self.schedule.next() else { break };
-            match self.transmit_stream(now.instant, id, out) {
+        while DATA_END - out.len().min(DATA_END) > HEADER_LEN {
+            let is_full = room < out.len() + grain;
+            if out.len() + grain > message_max && !is_full {
+                break;
+            }
+            let next = match is_full {
+                false => self.schedule.next(),
+                true if out.len() < room_for_fresh => self.schedule.next_fresh(),
+                true => None,
+            };
+            let Some(id) = next else {
+                is_held_back = is_full && !self.schedule.is_empty();
+                break;
+            };
+            match self.transmit_stream(now, id, grain, out) {
                 Turn::Sent(bytes) => self.schedule.sent(id, bytes),
                 Turn::Nothing => self.schedule.emptied(id),
                 Turn::Later => {
@@ -50,7 +91,7 @@ impl Mux {
         for id in later {
             self.schedule.activate(id);
         }
-        !out.is_empty()
+        is_held_back
     }
 
     /// The message that [`transmit`](Self::transmit) built is encrypted and with the link.
@@ -69,12 +110,13 @@ impl Mux {
         }
     }
 
-    fn transmit_control(&mut self, now: Anchor, out: &mut Vec<u8>) {
+    /// Session control; the id of the `Ping` in it, if there is one.
+    fn transmit_control(&mut self, now: Anchor, out: &mut Vec<u8>) -> Option<u64> {
         // Bounded by MAX_RESETS, MAX_STREAMS and MAX_PONGS; what does not fit goes with the next message.
         let fits = |out: &Vec<u8>| out.len() + 64 <= NOISE_PLAINTEXT_MAX;
-        if let Some(mut ping) = self.control.ping.take() {
-            ping.sent_unix_ns = now.unix_ns;
-            put_message(out, Kind::Ping, &ping);
+        let ping = self.control.ping.take();
+        if let Some(id) = ping {
+            put_ping(out, id, now);
         }
         while fits(out) {
             let Some(mut pong) = self.control.pongs.pop_front() else {
@@ -107,6 +149,7 @@ impl Mux {
             }
         }
         self.transmit_go_away(out);
+        ping
     }
 
     fn transmit_go_away(&mut self, out: &mut Vec<u8>) {
@@ -115,8 +158,8 @@ impl Mux {
         }
     }
 
-    fn transmit_stream(&mut self, now: Instant, id: StreamId, out: &mut Vec<u8>) -> Turn {
-        let room = NOISE_PLAINTEXT_MAX - out.len();
+    fn transmit_stream(&mut self, now: Instant, id: StreamId, grain: usize, out: &mut Vec<u8>) -> Turn {
+        let room = DATA_END - out.len();
         let Some(stream) = self.streams.get_mut(&id) else {
             return Turn::Nothing;
         };
@@ -137,7 +180,7 @@ impl Mux {
                 let len = data
                     .len()
                     .min(room - HEADER_LEN)
-                    .min(limits::QUANTUM)
+                    .min(grain)
                     .min(stream.credit as usize);
                 if len == 0 && !data.is_empty() {
                     return Turn::Nothing;
@@ -194,6 +237,12 @@ fn stamps_of(stream: &mut Stream, which: Stamped) -> &mut SentStamps {
         Stamped::Head => &mut stream.stamps.head_sent,
         Stamped::LastData => &mut stream.stamps.last_data_sent,
     }
+}
+
+/// Writes a ping, stamped as it leaves.
+fn put_ping(out: &mut Vec<u8>, id: u64, now: Anchor) {
+    let sent_unix_ns = now.unix_ns;
+    put_message(out, Kind::Ping, &Ping { id, sent_unix_ns });
 }
 
 fn put_message(out: &mut Vec<u8>, kind: Kind, message: &impl Message) {

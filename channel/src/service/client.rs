@@ -23,6 +23,7 @@ use super::body::{ResponseBody, grpc_status};
 use super::metadata;
 use super::record::{ClientDraft, ConnectTimes, Recording};
 use super::shared::{Shared, StreamHandle};
+use crate::limits;
 use crate::mux::{self, StreamError};
 
 /// Puts the finished record of one call into the caller's hands: add it to the request's extensions.
@@ -84,6 +85,7 @@ impl Call {
             path,
             timeout_ns: metadata::timeout_ns(&parts.headers).unwrap_or(0),
             timings: draft.is_some(),
+            window: limits::RECEIVE_WINDOW,
             metadata: metadata::from_headers(&parts.headers),
         };
         Self {

@@ -253,6 +253,10 @@ impl Shared {
             (Some(Ending::Flush(error)), Ending::Now(_)) => state.ending = Some(Ending::Now(error.clone())),
             (Some(_), _) => return,
         }
+        if let Some(session) = &mut state.established {
+            // What is queued leaves without waiting for answers: nobody reads them from now on.
+            session.mux.stop_pacing();
+        }
         state.cut += state.calls.len();
         for call in in_order(&mut state.calls) {
             call.abort();

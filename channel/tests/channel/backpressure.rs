@@ -2,21 +2,26 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
-use baton_channel::limits::SEND_BUFFER;
-use baton_proto::limits::STREAM_WINDOW;
+use baton_channel::Channel;
+use baton_channel::key::StaticKey;
+use baton_channel::limits::{IN_FLIGHT_INITIAL, RECEIVE_WINDOW, SEND_BUFFER, STREAM_MEMORY};
+use baton_channel::mux::Event;
+use baton_proto::channel::Head;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};
 use tonic::{Request, Status};
 
-use crate::support::service::{Mounted, answer};
-use crate::support::{Stack, eventually, guard, within};
+use crate::support::raw::{RawServer, RawSession};
+use crate::support::service::{Caller, Mounted, answer};
+use crate::support::{RunningRelay, Stack, eventually, guard, within};
 
 const CHUNK: usize = 64 * 1024;
 
 /// What a producer that nobody reads may get rid of: the receiver's window, the sender's buffer and a chunk on top, and
 /// what tonic encodes ahead (32 KiB and a chunk).
-const BOUND: usize = STREAM_WINDOW as usize + SEND_BUFFER + 4 * CHUNK;
+const BOUND: usize = RECEIVE_WINDOW as usize + SEND_BUFFER + 4 * CHUNK;
 
 /// Chunks as good as without end (a broken window must not take the machine's memory), counted as they are taken.
 fn endless() -> (impl Stream<Item = Bytes> + Send + 'static, Arc<AtomicUsize>) {
@@ -32,7 +37,7 @@ fn endless() -> (impl Stream<Item = Bytes> + Send + 'static, Arc<AtomicUsize>) {
 /// Waits until the window is full, moves bulk over the same session, and looks whether the producer got any further
 /// than it may.
 async fn assert_stalls_alone(stack: &Stack, produced: &AtomicUsize) {
-    eventually(|| produced.load(Ordering::Relaxed) >= STREAM_WINDOW as usize).await;
+    eventually(|| produced.load(Ordering::Relaxed) >= RECEIVE_WINDOW as usize).await;
     let bulk = Bytes::from(vec![1; 3 << 20]);
     for _ in 0..2 {
         let back = within(stack.caller().unary("/test/Echo", Request::new(bulk.clone()))).await;
@@ -90,4 +95,97 @@ async fn a_request_that_nobody_reads_stops_its_caller_alone() {
     assert!(!gone.is_gone());
     drop(within(call).await.unwrap());
     gone.wait().await;
+}
+
+/// A response of messages without end, as far as credit goes, by a server that counts what leaves; it goes on until it is dropped.
+async fn count_data(mut server: RawSession, left: Arc<AtomicUsize>) {
+    let id = server.opened().await;
+    server.mux.send_head(id, &Head::default()).unwrap();
+    let mut message = vec![0; 5 + CHUNK];
+    message[1..5].copy_from_slice(&(CHUNK as u32).to_be_bytes());
+    let message = Bytes::from(message);
+    loop {
+        while server.mux.has_room(id).unwrap() {
+            server
+                .mux
+                .send_data(Instant::now(), id, message.clone(), false)
+                .unwrap();
+        }
+        while server.mux.wants_transmit() {
+            let frames = server.frames();
+            server.send(&frames).await;
+            left.fetch_add(data_bytes(&frames), Ordering::Relaxed);
+            while server.mux.has_room(id).unwrap() {
+                server
+                    .mux
+                    .send_data(Instant::now(), id, message.clone(), false)
+                    .unwrap();
+            }
+        }
+        server.receive().await;
+    }
+}
+
+/// Bytes of `Data` in a plaintext.
+fn data_bytes(mut frames: &[u8]) -> usize {
+    let mut bytes = 0;
+    while let [kind, _, high, low, ..] = *frames {
+        let len = usize::from(u16::from_be_bytes([high, low]));
+        bytes += if kind == 2 { len } else { 0 };
+        frames = &frames[8 + len..];
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_client_holds_no_more_of_a_stream_than_is_stated_whatever_its_decoder_took() {
+    let relay = RunningRelay::start().await;
+    let (mut server, ticket) = RawServer::register(&relay.url()).await;
+    let left = Arc::new(AtomicUsize::new(0));
+    let sending = tokio::spawn({
+        let left = left.clone();
+        async move { count_data(server.session().await, left).await }
+    });
+    let caller = Caller::new(Channel::new(ticket, StaticKey::generate().unwrap()));
+    let mut flood = within(caller.server_streaming("/test/Flood", Request::new(Bytes::new())))
+        .await
+        .unwrap()
+        .into_inner();
+    let mut most = 0;
+    for read in 0..64 {
+        // Until nothing comes any more.
+        let mut before = usize::MAX;
+        while before != left.load(Ordering::Relaxed) {
+            before = left.load(Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(15)).await;
+        }
+        let held = before - read * (5 + CHUNK);
+        assert!(held <= STREAM_MEMORY as usize, "{held} after {read}");
+        most = most.max(held);
+        assert_eq!(within(flood.next()).await.unwrap().unwrap().len(), CHUNK);
+    }
+    // The decoder is part of it: else this says nothing.
+    assert!(most > RECEIVE_WINDOW as usize, "{most}");
+    sending.abort();
+}
+
+#[tokio::test]
+async fn a_call_that_is_given_up_says_so_to_a_peer_that_does_not_read_before_all_of_its_bulk() {
+    let relay = RunningRelay::start().await;
+    let (mut server, ticket) = RawServer::register(&relay.url()).await;
+    let caller = Caller::new(Channel::new(ticket, StaticKey::generate().unwrap()));
+    let (chunks, produced) = endless();
+    let call = tokio::spawn(async move { caller.streaming("/test/Any", chunks).await });
+    let mut server = server.session().await;
+    // The producer is stopped by its own buffer: the rest waits where it can be taken back.
+    eventually(|| produced.load(Ordering::Relaxed) >= SEND_BUFFER).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    call.abort();
+    let mut data = 0;
+    let is_reset = |event| matches!(event, Event::Reset(_));
+    while !std::iter::from_fn(|| server.mux.poll_event()).any(is_reset) {
+        // Answers nothing.
+        data += server.receive().await;
+    }
+    assert!(data > 0 && data <= IN_FLIGHT_INITIAL as usize + 1024, "{data}");
 }

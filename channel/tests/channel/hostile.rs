@@ -4,11 +4,11 @@
 
 use std::time::Instant;
 
-use baton_channel::limits::{CLOSE_TIMEOUT, MAX_HALF_OPEN};
+use baton_channel::limits::{CLOSE_TIMEOUT, MAX_HALF_OPEN, RECEIVE_WINDOW};
 use baton_channel::mux::{Event, MuxError, Received, StreamId};
 use baton_channel::{Channel, Notice, RecordTo, SessionError};
 use baton_proto::channel::{GoAway, Head, Metadata, StageTiming, Timings, Trailers, go_away};
-use baton_proto::limits::{HANDSHAKE_TIMEOUT, MAX_STREAMS, STREAM_WINDOW, TIMINGS_MAX};
+use baton_proto::limits::{HANDSHAKE_TIMEOUT, MAX_STREAMS, TIMINGS_MAX};
 use baton_trace::stage::Exporter;
 use baton_trace::stage::transport::CALL;
 use bytes::Bytes;
@@ -49,7 +49,7 @@ async fn a_client_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_owne
     // A handler that reads nothing.
     let service = Mounted::echo().on("/test/Hang", |_| std::future::pending());
     let mut stack = Stack::start(service).await;
-    let over_credit: Vec<_> = (0..=STREAM_WINDOW / 32_768)
+    let over_credit: Vec<_> = (0..=RECEIVE_WINDOW / 32_768)
         .map(|_| frame(DATA, 1, &[0; 32_768]))
         .collect();
     let cases = [

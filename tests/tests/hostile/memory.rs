@@ -348,13 +348,13 @@ async fn a_relay_s_memory_stays_within_its_bound() {
         Flood {
             // What a session may hold in one direction, by the relay's limits.
             name: "sixteen sessions that nobody reads",
-            bound: 16 * 3 * MIB,
+            bound: 16 * 6 * MIB,
             run: |target| Box::pin(stalled_sessions(target, 16)),
         },
         Flood {
-            // What waits in a dial is its HTTP/2 window, 1 MiB, and 32 may wait for one exec-server.
+            // What waits in a dial is its HTTP/2 window, 4 MiB, and 32 may wait for one exec-server.
             name: "dials that wait, with all that they may send",
-            bound: 32 * MIB,
+            bound: 32 * 4 * MIB,
             run: |target| {
                 Box::pin(async move {
                     let (mute, ticket) = RawServer::register(&target.ticket.relay_url).await;
@@ -362,7 +362,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                     for _ in 0..64 {
                         let ticket = ticket.clone();
                         waiting.push(tokio::spawn(async move {
-                            within(dial_and_send(&ticket, vec![0; 60_000], 20)).await
+                            within(dial_and_send(&ticket, vec![0; 60_000], 80)).await
                         }));
                     }
                     for dial in waiting {

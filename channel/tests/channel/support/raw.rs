@@ -263,14 +263,15 @@ impl RawSession {
         said
     }
 
-    /// Takes in the next message.
-    pub(crate) async fn receive(&mut self) {
+    /// Takes in the next message; its length.
+    pub(crate) async fn receive(&mut self) -> usize {
         let message = self.end.next().await;
         let plaintext = self.transport.open(&message).unwrap().freeze();
-        let stamp = RelayStamp::default();
+        let (stamp, len) = (RelayStamp::default(), plaintext.len());
         self.mux
             .handle(Anchor::now(), Instant::now(), stamp, plaintext)
             .unwrap();
+        len
     }
 
     /// Takes in the next message and counts the resets in it, without a word to the multiplexer, which opened no such streams.

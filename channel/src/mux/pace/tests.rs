@@ -1,0 +1,473 @@
+//! Two multiplexers at the ends of a long, narrow path, under a virtual clock.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use baton_proto::channel::Head;
+use baton_proto::limits::NOISE_PLAINTEXT_MAX;
+use baton_trace::record::Anchor;
+use bytes::Bytes;
+use proptest::prelude::*;
+
+use super::Pace;
+use crate::limits;
+use crate::mux::{Mux, Received, RelayStamp, Role, StreamId};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// The link of the benchmark: 200 Mbit/s, 20 ms each way.
+const LINK: Path = Path {
+    rate: 25e6,
+    one_way: Duration::from_millis(20),
+    jitter: Duration::ZERO,
+};
+
+#[derive(Debug, Clone, Copy)]
+struct Path {
+    /// Bytes a second, each way.
+    rate: f64,
+    one_way: Duration,
+    /// A message takes up to this much longer.
+    jitter: Duration,
+}
+
+/// One direction: a narrow place with a queue that takes everything, then a delay.
+struct Way {
+    free: Instant,
+    arriving: VecDeque<(Instant, Bytes)>,
+    /// For jitter: not random, and not regular.
+    count: u32,
+}
+
+impl Way {
+    fn push(&mut self, path: Path, now: Instant, message: Bytes) {
+        self.free = self.free.max(now) + Duration::from_secs_f64(message.len() as f64 / path.rate);
+        self.count = self.count.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let at = self.free + path.one_way + path.jitter * (self.count >> 24) / 256;
+        // A path that becomes shorter does not reorder.
+        let at = self.arriving.back().map_or(at, |(last, _)| at.max(*last));
+        self.arriving.push_back((at, message));
+    }
+}
+
+/// An exec-server that streams to a client that reads all of it, and what was seen.
+struct World {
+    client: Mux,
+    server: Mux,
+    path: Path,
+    up: Way,
+    down: Way,
+    start: Instant,
+    now: Instant,
+    bulk: StreamId,
+    bulk_received: usize,
+    /// Bytes of a second that the producer makes; without it as many as there is room for.
+    bulk_rate: Option<f64>,
+    bulk_sent: usize,
+    other: StreamId,
+    /// When the message on the other stream was queued, that is under way.
+    asked: Option<Instant>,
+    took: Vec<Duration>,
+    pings: usize,
+    messages: usize,
+}
+
+impl World {
+    fn new(path: Path) -> Self {
+        let start = Instant::now();
+        let way = || Way {
+            free: start,
+            arriving: VecDeque::new(),
+            count: 7,
+        };
+        // Its last word of the handshake leaves now, and finds a client that answers at once.
+        let server = Mux::new(Role::Server, start);
+        let start = start + path.one_way;
+        let mut client = Mux::new(Role::Client, start);
+        client.set_peer_window(limits::RECEIVE_WINDOW);
+        let head = Head {
+            window: limits::RECEIVE_WINDOW,
+            ..Head::default()
+        };
+        let bulk = client.open(start, &head, None).unwrap();
+        let other = client.open(start, &head, None).unwrap();
+        client.handle_timeout(start).unwrap();
+        let mut world = Self {
+            client,
+            server,
+            path,
+            up: way(),
+            down: way(),
+            start,
+            now: start,
+            bulk,
+            bulk_received: 0,
+            bulk_rate: None,
+            bulk_sent: 0,
+            other,
+            asked: None,
+            took: Vec::new(),
+            pings: 0,
+            messages: 0,
+        };
+        world.run(4 * path.one_way + MS, false);
+        for id in [bulk, other] {
+            world.server.take_head(id).unwrap();
+            world.server.send_head(id, &Head::default()).unwrap();
+        }
+        world.run(4 * path.one_way + MS, false);
+        world
+    }
+
+    fn anchor(&self) -> Anchor {
+        Anchor {
+            instant: self.now,
+            unix_ns: (self.now - self.start).as_nanos() as u64,
+        }
+    }
+
+    /// Everything that happens in so long, with bulk or without.
+    fn run(&mut self, time: Duration, has_bulk: bool) {
+        let end = self.now + time;
+        let began = self.now;
+        let sent_before = self.bulk_sent;
+        loop {
+            if has_bulk {
+                let due = |world: &Self| match world.bulk_rate {
+                    None => true,
+                    Some(rate) => {
+                        let made = (world.now - began).as_secs_f64() * rate;
+                        ((world.bulk_sent - sent_before) as f64) < made
+                    }
+                };
+                while due(self) && self.server.has_room(self.bulk).unwrap() {
+                    let chunk = Bytes::from_static(&[0; 65_536]);
+                    self.bulk_sent += chunk.len();
+                    self.server.send_data(self.now, self.bulk, chunk, false).unwrap();
+                }
+            }
+            self.transmit();
+            let next = [&self.up, &self.down]
+                .into_iter()
+                .filter_map(|way| Some(way.arriving.front()?.0))
+                .min();
+            let step = self.now + MS / 4;
+            let next = next.map_or(step, |next| next.min(step));
+            if next > end {
+                self.now = end;
+                return;
+            }
+            self.now = self.now.max(next);
+            self.arrive();
+        }
+    }
+
+    fn transmit(&mut self) {
+        let anchor = self.anchor();
+        for (mux, way) in [
+            (&mut self.client, &mut self.up),
+            (&mut self.server, &mut self.down),
+        ] {
+            while mux.wants_transmit() {
+                let mut out = Vec::new();
+                if !mux.transmit(anchor, &mut out) {
+                    break;
+                }
+                assert!(out.len() <= NOISE_PLAINTEXT_MAX);
+                mux.sealed(self.now);
+                self.messages += 1;
+                self.pings += frames_of(&out, 6);
+                way.push(self.path, self.now, out.into());
+            }
+        }
+    }
+
+    fn arrive(&mut self) {
+        let anchor = self.anchor();
+        for (mux, way) in [
+            (&mut self.server, &mut self.up),
+            (&mut self.client, &mut self.down),
+        ] {
+            while way.arriving.front().is_some_and(|(at, _)| *at <= self.now) {
+                let (_, message) = way.arriving.pop_front().unwrap();
+                mux.handle(anchor, self.now, RelayStamp::default(), message)
+                    .unwrap();
+            }
+            while mux.poll_event().is_some() {}
+        }
+        while let Received::Data(data) = self.client.receive(self.bulk) {
+            self.bulk_received += data.len();
+        }
+        while let Received::Data(_) = self.client.receive(self.other) {
+            self.took.push(self.now - self.asked.take().unwrap());
+        }
+    }
+
+    /// Part of the path's rate that bulk gets in so long.
+    fn throughput(&mut self, time: Duration) -> f64 {
+        let before = self.bulk_received;
+        self.run(time, true);
+        (self.bulk_received - before) as f64 / time.as_secs_f64() / self.path.rate
+    }
+
+    /// How long small messages of the other stream took beside bulk, in so many goes: the longest.
+    fn longest(&mut self, goes: usize) -> Duration {
+        self.took.clear();
+        for go in 0..goes {
+            self.asked = Some(self.now);
+            self.server
+                .send_data(self.now, self.other, Bytes::from_static(b"exited"), false)
+                .unwrap();
+            let limit = self.now + Duration::from_secs(20);
+            while self.asked.is_some() {
+                assert!(self.now < limit, "go {go} never came");
+                self.run(MS, true);
+            }
+            self.run((7 + go as u32 % 13) * MS, true);
+        }
+        self.took.iter().copied().max().unwrap()
+    }
+}
+
+fn frames_of(mut message: &[u8], kind: u8) -> usize {
+    let mut found = 0;
+    while let Some(header) = message.get(..8) {
+        found += usize::from(header[0] == kind);
+        message = &message[8 + usize::from(u16::from_be_bytes([header[2], header[3]]))..];
+    }
+    found
+}
+
+#[test]
+fn a_long_path_is_filled_and_what_is_queued_behind_bulk_overtakes_it() {
+    let mut world = World::new(LINK);
+    let first = world.throughput(4 * MS * 1000);
+    assert!(first >= 0.93, "{first} of the link in the first seconds");
+    let longest = world.longest(200);
+    assert!(longest <= 32 * MS, "{longest:?}");
+    // For longer than a round trip counts, and so through more than one look at it.
+    let then = world.throughput(25_000 * MS);
+    assert!(then >= 0.98, "{then} of the link afterwards");
+    let longest = world.longest(200);
+    assert!(longest <= 32 * MS, "{longest:?} after a while");
+}
+
+#[test]
+fn without_the_pace_the_same_waits_for_a_whole_window() {
+    let mut world = World::new(LINK);
+    world.server.stop_pacing();
+    world.run(1000 * MS, true);
+    let longest = world.longest(20);
+    assert!(
+        longest >= 45 * MS,
+        "{longest:?}: the pace is not what makes the difference"
+    );
+}
+
+#[test]
+fn a_path_that_becomes_slower_faster_longer_or_shorter_is_followed() {
+    let mut world = World::new(LINK);
+    world.run(3_000 * MS, true);
+    for (rate, one_way) in [
+        (5e6, 20),
+        (25e6, 20),
+        (10e6, 50),
+        (25e6, 5),
+        (1e6, 20),
+        (12e6, 40),
+        (20e6, 20),
+    ] {
+        world.path = Path {
+            rate,
+            one_way: one_way * MS,
+            ..LINK
+        };
+        // Until what the old path was is forgotten, and some to get back.
+        world.run(8_000 * MS, true);
+        let share = world.throughput(5_000 * MS);
+        let longest = world.longest(100);
+        assert!(share >= 0.95, "{share} of {:?}", world.path);
+        // Half of it more while it is found out how much more the path takes.
+        let most = (one_way * MS + 12 * MS + Duration::from_secs_f64(8_000.0 / rate)) * 3 / 2;
+        assert!(longest <= most, "{longest:?} on {:?}", world.path);
+    }
+}
+
+#[test]
+fn a_slow_path_has_no_second_of_bulk_before_a_keystroke() {
+    let mut world = World::new(Path {
+        rate: 125e3,
+        one_way: 15 * MS,
+        ..LINK
+    });
+    world.run(20_000 * MS, true);
+    let share = world.throughput(10_000 * MS);
+    assert!(share >= 0.95, "{share}");
+    let longest = world.longest(50);
+    assert!(longest <= 15 * MS + 200 * MS, "{longest:?}");
+}
+
+#[test]
+fn delays_that_vary_do_not_starve_bulk() {
+    for (jitter, at_least) in [(3, 0.9), (10, 0.7), (30, 0.15)] {
+        let mut world = World::new(Path {
+            jitter: jitter * MS,
+            ..LINK
+        });
+        world.run(5_000 * MS, true);
+        let share = world.throughput(20_000 * MS);
+        assert!(share >= at_least, "{share}, {jitter} ms");
+    }
+}
+
+#[test]
+fn a_peer_that_answers_nothing_is_sent_no_more_than_that_and_asked_no_more_than_it_must_answer() {
+    let mut world = World::new(LINK);
+    let before = world.pings;
+    world.client.stop_pacing();
+    // Everything arrives; no answer comes back.
+    let mut sent = 0;
+    while world.server.has_room(world.bulk).unwrap() || world.server.wants_transmit() {
+        if world.server.has_room(world.bulk).unwrap() {
+            let chunk = Bytes::from_static(&[0; 65_536]);
+            world
+                .server
+                .send_data(world.now, world.bulk, chunk, false)
+                .unwrap();
+        }
+        let mut out = Vec::new();
+        if world.server.transmit(world.anchor(), &mut out) {
+            world.server.sealed(world.now);
+            sent += out.len();
+            world.pings += frames_of(&out, 6);
+        }
+        assert!(sent < 10 << 20, "nothing holds it back");
+    }
+    assert!(sent <= limits::IN_FLIGHT_INITIAL as usize, "{sent}");
+    assert!((1..=limits::PROBES_MAX).contains(&(world.pings - before)));
+    // What is about other calls still leaves, and so does the end of this one.
+    let other = world.other;
+    world
+        .server
+        .send_data(world.now, other, Bytes::from_static(b"exited"), false)
+        .unwrap();
+    world.server.reset(world.bulk, 1);
+    let mut out = Vec::new();
+    assert!(world.server.wants_transmit() && world.server.transmit(world.anchor(), &mut out));
+    assert_eq!(frames_of(&out, 4), 1, "the reset");
+    assert_eq!(frames_of(&out, 2), 1, "the other call");
+}
+
+#[test]
+fn a_session_that_ends_sends_what_it_has_without_waiting_for_answers() {
+    let mut world = World::new(LINK);
+    let chunk = Bytes::from_static(&[0; 262_144]);
+    world
+        .server
+        .send_data(world.now, world.bulk, chunk, false)
+        .unwrap();
+    world.server.stop_pacing();
+    let mut sent = 0;
+    let mut out = Vec::new();
+    while world.server.wants_transmit() && world.server.transmit(world.anchor(), &mut out) {
+        sent += out.len();
+        world.server.sealed(world.now);
+    }
+    assert!(sent >= 262_144, "{sent}");
+}
+
+#[test]
+fn answers_out_of_turn_are_refused_and_early_ones_gain_nothing() {
+    let now = Instant::now();
+    let mut pace = Pace::new(now);
+    assert!(!pace.pong(now, 1));
+    for id in 1..=3 {
+        pace.sent(now, 10_000, Some(id));
+    }
+    assert!(!pace.pong(now, 2) && !pace.pong(now, 4));
+    // At once, as only a peer can that guesses: no rate comes of no time, and the limit stays a limit.
+    for id in 1..=3 {
+        assert!(pace.pong(now, id));
+        assert!(!pace.pong(now, id));
+    }
+    for id in 4..10_000 {
+        pace.held_back();
+        pace.sent(now, 60_000, Some(id));
+        pace.held_back();
+        assert!(pace.pong(now + Duration::from_nanos(id), id));
+        assert!(pace.target() <= limits::IN_FLIGHT_MAX);
+    }
+}
+
+#[test]
+fn loopback_does_not_feel_it() {
+    let mut world = World::new(Path {
+        rate: 2e9,
+        one_way: MS / 20,
+        ..LINK
+    });
+    world.run(200 * MS, true);
+    let pings = world.pings;
+    let share = world.throughput(500 * MS);
+    assert!(share >= 0.98, "{share}");
+    // One in seven messages.
+    let pings = world.pings - pings;
+    assert!(pings < 2500, "{pings} pings");
+}
+
+#[test]
+fn a_producer_that_is_slower_than_the_path_is_not_taken_for_it() {
+    let mut world = World::new(LINK);
+    world.run(2_000 * MS, true);
+    world.bulk_rate = Some(1e6);
+    world.run(30_000 * MS, true);
+    world.bulk_rate = None;
+    let share = world.throughput(500 * MS);
+    assert!(share >= 0.85, "{share} of the link at once");
+}
+
+#[test]
+fn after_a_pause_the_path_is_filled_at_once() {
+    let mut world = World::new(LINK);
+    world.run(2_000 * MS, true);
+    world.run(20_000 * MS, false);
+    let share = world.throughput(500 * MS);
+    assert!(share >= 0.85, "{share}");
+}
+
+#[test]
+fn short_calls_are_seldom_asked_about() {
+    let mut world = World::new(LINK);
+    let before = world.pings;
+    for _ in 0..100 {
+        world
+            .server
+            .send_data(world.now, world.other, Bytes::from_static(&[0; 400]), false)
+            .unwrap();
+        world.asked = Some(world.now);
+        world.run(50 * MS, false);
+    }
+    // 40 KB in all; the client's sign of life is not due twice.
+    assert!(world.pings - before <= 3, "{} pings", world.pings - before);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+
+    /// Whatever the path does, bulk goes on and nothing is held back for ever.
+    #[test]
+    fn it_never_stands_still(
+        changes in prop::collection::vec((4.0f64..9.0, 0u32..300, 1u32..1500, any::<bool>()), 1..8),
+    ) {
+        let mut world = World::new(LINK);
+        for (magnitude, one_way, time, has_bulk) in changes {
+            world.path = Path { rate: 10f64.powf(magnitude), one_way: one_way * MS, ..LINK };
+            world.run(time * MS, has_bulk);
+        }
+        world.path = LINK;
+        // What is queued on the old path comes out first.
+        world.run(60_000 * MS, true);
+        let share = world.throughput(3_000 * MS);
+        prop_assert!(share >= 0.9, "{share}");
+    }
+}
