@@ -79,9 +79,12 @@ impl World {
         match input.u8() % 20 {
             0 => self.message.extend_from_slice(input.chunk()),
             1 => {
+                let path = ["/a.B/C", "", "no path"][usize::from(input.u8() % 3)];
+                let timeout_ns = u64::from(input.u16()) << (input.u8() % 48);
                 let head = Head {
-                    path: ["/a.B/C", "", "no path"][usize::from(input.u8() % 3)].into(),
-                    timeout_ns: u64::from(input.u16()) << (input.u8() % 48),
+                    path: path.into(),
+                    timeout_ns,
+                    window: timeout_ns as u32,
                     timings: true,
                     metadata: entries(input),
                 };
@@ -122,7 +125,7 @@ impl World {
                 self.put(Kind::Credit, input, &credit);
             }
             6 => {
-                let ping = Ping {
+                let ping = baton_proto::channel::Ping {
                     id: input.u8().into(),
                     sent_unix_ns: u64::MAX,
                 };

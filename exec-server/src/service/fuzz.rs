@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Waker};
 
 use baton_channel::allow::Peer;
@@ -87,6 +87,7 @@ impl Backend for Fake {
             .collect();
         self.lock().launched.push((argv, launch.has_stdin()));
         Ok(Running {
+            exec: Arc::new(baton_trace::clock::now()),
             group: Group {
                 world: self.clone(),
                 has_stdin: launch.has_stdin(),

@@ -163,6 +163,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             epoch: dial_token_hash(b"epoch")[..16].to_vec().into(),
             received_unix_ns,
             sent_unix_ns,
+            window: 0,
         };
         Script::default()
             .u8(3)
