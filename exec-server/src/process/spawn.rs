@@ -15,11 +15,12 @@ use baton_trace::w3c::TraceContext;
 use rustix::fs::{Access, FileType, OFlags, access, fcntl_setfl, stat};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::net::unix::pipe;
+use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;
+use super::pipe::{Pipe, Room};
 use super::posix_spawn::{Image, posix_spawn};
 use super::program::{self, Found, look};
 use crate::error::StartError;
@@ -29,9 +30,9 @@ use crate::error::StartError;
 pub(super) struct Spawned {
     pub(super) leader: Leader,
     /// `None` when the child reads /dev/null.
-    pub(super) stdin: Option<pipe::Sender>,
-    pub(super) stdout: pipe::Receiver,
-    pub(super) stderr: pipe::Receiver,
+    pub(super) stdin: Option<Pipe<Sender>>,
+    pub(super) stdout: Pipe<Receiver>,
+    pub(super) stderr: Pipe<Receiver>,
 }
 
 /// Creates children, and holds what they have in common.
@@ -40,6 +41,7 @@ pub(super) struct Spawner {
     inherited: Inherited,
     /// Opened at the first child that reads it.
     null: OnceLock<File>,
+    large_pipes: Room,
 }
 
 impl Spawner {
@@ -48,6 +50,7 @@ impl Spawner {
         Self {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
+            large_pipes: Room::new(),
         }
     }
 
@@ -93,8 +96,14 @@ impl Spawner {
         let pid = posix_spawn(&image).map_err(|error| explain(error, path_of(&program), directory))?;
         // From here on the leader kills the child if anything fails.
         let leader = Leader::new(pid).map_err(StartError::SpawnFailed)?;
-        let receiver = |own| pipe::Receiver::from_owned_fd_unchecked(own).map_err(StartError::SpawnFailed);
-        let sender = |own| pipe::Sender::from_owned_fd_unchecked(own).map_err(StartError::SpawnFailed);
+        let receiver = |own| match Receiver::from_owned_fd_unchecked(own) {
+            Ok(end) => Ok(Pipe::new(end, self.large_pipes.clone())),
+            Err(error) => Err(StartError::SpawnFailed(error)),
+        };
+        let sender = |own| match Sender::from_owned_fd_unchecked(own) {
+            Ok(end) => Ok(Pipe::new(end, self.large_pipes.clone())),
+            Err(error) => Err(StartError::SpawnFailed(error)),
+        };
         Ok(Spawned {
             leader,
             stdin: stdin.map(|(own, _)| sender(own)).transpose()?,
