@@ -27,6 +27,7 @@ use clap::Parser;
 use args::{Args, Command, TraceCommand};
 
 fn main() {
+    baton_client::keep_freed_memory();
     let args = Args::parse();
     let outcome = match args.command {
         Command::Run(args) => command::run::main(args),

@@ -21,6 +21,7 @@ mod client;
 mod command;
 mod error;
 pub mod limits;
+mod memory;
 mod run;
 mod stdin;
 
@@ -30,5 +31,6 @@ pub use baton_channel::{ConnectError, RelayError, RelayRoots, RootsError, Sessio
 pub use client::{Client, Output};
 pub use command::Command;
 pub use error::{RunError, StartFailure};
+pub use memory::keep_freed_memory;
 pub use run::{Event, ExitStatus, Run};
 pub use stdin::{Stdin, StdinError};
