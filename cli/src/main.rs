@@ -17,6 +17,7 @@ mod identity;
 mod limits;
 mod logging;
 mod outer;
+mod output;
 mod signals;
 mod terminal;
 mod ticket_file;
