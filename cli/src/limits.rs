@@ -2,15 +2,33 @@
 
 use std::time::Duration;
 
+use baton_client::limits::STDIN_CHUNK;
+
 /// Largest write that cannot block when the descriptor polls as writable: Linux's PIPE_BUF. Protects the thread that keeps
 /// the session alive.
 pub(crate) const ATOMIC_WRITE: usize = 4096;
 
-/// Size of a read from standard input: what a pipe holds.
-pub(crate) const STDIN_READ: usize = 64 * 1024;
+/// Pieces of output that wait to be written by their thread: 64 KiB each, as the exec-server reads them, so 1 MiB, and as much that
+/// is being written.
+pub(crate) const OUTPUT_QUEUE: usize = 16;
 
-/// Reads of standard input that wait to be sent. With [`STDIN_READ`], 256 KiB of memory.
+/// How long output that came before an interruption may take to be written. Its reader may never read.
+pub(crate) const OUTPUT_GRACE: Duration = Duration::from_millis(200);
+
+/// Size of a read from standard input: one message, and one write to the command's pipe.
+pub(crate) const STDIN_READ: usize = STDIN_CHUNK;
+
+/// A read this short is copied, so that it does not keep a buffer of [`STDIN_READ`] alive.
+pub(crate) const SMALL_READ: usize = 8 * 1024;
+
+/// Reads of standard input that wait to be sent. With [`STDIN_READ`], 512 KiB of memory.
 pub(crate) const STDIN_QUEUE: usize = 4;
+
+/// Bytes after which a pipe to or from us is one of bulk.
+pub(crate) const BULK: usize = 512 * 1024;
+
+/// What such a pipe is made to hold: the most that Linux gives to everyone (`fs.pipe-max-size`).
+pub(crate) const BULK_PIPE: usize = 1024 * 1024;
 
 /// Longest that an exit waits for the collector. Exporting must never hold a command's exit code back for long.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);

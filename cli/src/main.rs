@@ -17,6 +17,7 @@ mod identity;
 mod limits;
 mod logging;
 mod outer;
+mod output;
 mod signals;
 mod terminal;
 mod ticket_file;
@@ -27,6 +28,7 @@ use clap::Parser;
 use args::{Args, Command, TraceCommand};
 
 fn main() {
+    baton_client::keep_freed_memory();
     let args = Args::parse();
     let outcome = match args.command {
         Command::Run(args) => command::run::main(args),

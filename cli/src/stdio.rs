@@ -1,18 +1,15 @@
-//! A command's streams to and from our own, without ever blocking the thread that keeps the session alive; and our own words
-//! beside them.
+//! Our own words on our standard streams, and a command's standard input from ours.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::io;
+use std::os::fd::AsFd;
 
 use baton_client::Stdin;
 use bytes::Bytes;
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::buffer::spare_capacity;
+use rustix::pipe::fcntl_setpipe_size;
 use tokio::sync::mpsc;
 
-use crate::error::CliError;
-use crate::limits::{ATOMIC_WRITE, STDIN_QUEUE, STDIN_READ};
+use crate::limits::{BULK, BULK_PIPE, SMALL_READ, STDIN_QUEUE, STDIN_READ};
 
 /// A line of ours on standard output. A reader that has gone away is no reason to panic.
 macro_rules! say {
@@ -30,63 +27,22 @@ macro_rules! tell {
     }};
 }
 
-/// One of our two output streams.
-pub(crate) struct Output {
-    file: Arc<File>,
-    name: &'static str,
+/// A pipe to or from us that carries much is enlarged, once: each time it is full or empty two programs change places.
+#[derive(Debug, Default)]
+pub(crate) struct Growing {
+    carried: usize,
 }
 
-impl Output {
-    pub(crate) fn stdout() -> io::Result<Self> {
-        Ok(Self {
-            file: duplicate(io::stdout().as_fd())?,
-            name: "standard output",
-        })
+impl Growing {
+    /// So many more bytes went through it. It may be no pipe.
+    pub(crate) fn carried(&mut self, fd: impl AsFd, bytes: usize) {
+        let before = self.carried;
+        self.carried = before.saturating_add(bytes);
+        if before < BULK && self.carried >= BULK {
+            // What is no pipe, or may not grow, stays as it is.
+            let _ = fcntl_setpipe_size(fd, BULK_PIPE);
+        }
     }
-
-    pub(crate) fn stderr() -> io::Result<Self> {
-        Ok(Self {
-            file: duplicate(io::stderr().as_fd())?,
-            name: "standard error",
-        })
-    }
-
-    /// Writes all of it. Small writes go straight out; a write that might block goes through another thread.
-    pub(crate) async fn write(&self, data: Bytes) -> Result<(), CliError> {
-        let written = if data.len() <= ATOMIC_WRITE && self.is_writable() {
-            (&*self.file).write_all(&data)
-        } else {
-            let file = Arc::clone(&self.file);
-            let task = tokio::task::spawn_blocking(move || (&*file).write_all(&data));
-            task.await.unwrap_or_else(|error| Err(io::Error::other(error)))
-        };
-        written.map_err(|source| match source.kind() {
-            io::ErrorKind::BrokenPipe => CliError::NotRead { stream: self.name },
-            _ => CliError::Stdio {
-                stream: self.name,
-                source,
-            },
-        })
-    }
-
-    fn is_writable(&self) -> bool {
-        let mut fds = [PollFd::new(&*self.file, PollFlags::OUT)];
-        matches!(
-            poll(
-                &mut fds,
-                Some(&rustix::event::Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 0
-                })
-            ),
-            Ok(1)
-        ) && fds[0].revents().contains(PollFlags::OUT)
-    }
-}
-
-fn duplicate(fd: impl AsFd) -> io::Result<Arc<File>> {
-    let fd: OwnedFd = fd.as_fd().try_clone_to_owned()?;
-    Ok(Arc::new(File::from(fd)))
 }
 
 /// Copies our standard input to the command's until either ends. Reading has a thread of its own, because a terminal
@@ -95,7 +51,7 @@ pub(crate) async fn forward(mut stdin: Stdin) {
     let (sender, mut chunks) = mpsc::channel::<Bytes>(STDIN_QUEUE);
     let reader = std::thread::Builder::new()
         .name("baton-stdin".into())
-        .spawn(move || read(&sender));
+        .spawn(move || read(io::stdin(), &sender));
     if reader.is_ok() {
         while let Some(chunk) = chunks.recv().await {
             if stdin.write(chunk).await.is_err() {
@@ -108,23 +64,75 @@ pub(crate) async fn forward(mut stdin: Stdin) {
     let _ = stdin.close().await;
 }
 
-fn read(sender: &mpsc::Sender<Bytes>) {
-    let mut buffer = vec![0; STDIN_READ];
-    let mut input = io::stdin().lock();
+fn read(input: impl AsFd, sender: &mpsc::Sender<Bytes>) {
+    let mut growing = Growing::default();
+    let mut buffer = Vec::new();
     loop {
-        match input.read(&mut buffer) {
+        buffer.reserve(STDIN_READ);
+        let len = match rustix::io::read(&input, spare_capacity(&mut buffer)) {
             // An input that cannot be read is one without content.
             Ok(0) => return,
-            Ok(len) => {
-                if sender
-                    .blocking_send(Bytes::copy_from_slice(&buffer[..len]))
-                    .is_err()
-                {
-                    return;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Ok(len) => len,
+            Err(rustix::io::Errno::INTR) => continue,
             Err(_) => return,
+        };
+        growing.carried(&input, len);
+        // What is typed must not pin a large buffer with each key.
+        let chunk = if len <= SMALL_READ {
+            let chunk = Bytes::copy_from_slice(&buffer);
+            buffer.clear();
+            chunk
+        } else {
+            std::mem::take(&mut buffer).into()
+        };
+        if sender.blocking_send(chunk).is_err() {
+            return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Write as _;
+
+    use rustix::pipe::{fcntl_getpipe_size, pipe};
+
+    use super::*;
+
+    #[test]
+    fn input_arrives_whole_whatever_its_pieces() {
+        let (reader, writer) = pipe().unwrap();
+        let (sender, mut chunks) = mpsc::channel(STDIN_QUEUE);
+        let reading = std::thread::spawn(move || {
+            read(&reader, &sender);
+            fcntl_getpipe_size(&reader).unwrap()
+        });
+        let sizes = [1, 70_000, 3, SMALL_READ, SMALL_READ + 1, BULK, 2 * BULK_PIPE];
+        let writing = std::thread::spawn(move || {
+            let mut writer = File::from(writer);
+            for (index, size) in sizes.into_iter().enumerate() {
+                writer.write_all(&vec![index as u8; size]).unwrap();
+            }
+        });
+        let mut received = vec![0; sizes.len()];
+        let mut latest = 0;
+        while let Some(chunk) = chunks.blocking_recv() {
+            assert!(chunk.len() <= STDIN_READ);
+            for byte in chunk {
+                assert!(byte >= latest, "out of order");
+                latest = byte;
+                received[usize::from(byte)] += 1;
+            }
+        }
+        writing.join().unwrap();
+        assert_eq!(received, sizes);
+        assert_eq!(reading.join().unwrap(), BULK_PIPE);
+    }
+
+    #[test]
+    fn what_is_no_pipe_is_left_as_it_is() {
+        let mut growing = Growing::default();
+        growing.carried(File::open("/dev/null").unwrap(), 10 * BULK);
     }
 }

@@ -24,6 +24,7 @@ mod error;
 #[doc(hidden)]
 pub mod fuzz;
 pub mod limits;
+mod memory;
 mod run;
 mod stdin;
 
@@ -33,5 +34,6 @@ pub use baton_channel::{ConnectError, RelayError, RelayRoots, RootsError, Sessio
 pub use client::{Client, Output};
 pub use command::Command;
 pub use error::{RunError, StartFailure};
+pub use memory::keep_freed_memory;
 pub use run::{Event, ExitStatus, Run};
 pub use stdin::{Stdin, StdinError};

@@ -14,6 +14,21 @@ pub const LOG_BYTES: usize = 256 * 1024;
 /// Largest read of a pipe, and so largest `Output`: a pipe holds 64 KiB by default.
 pub const READ_BYTES: usize = 64 * 1024;
 
+/// A read of a pipe this long, or a write this long that a pipe does not take whole, found it full or nearly so: half of
+/// what a pipe holds by default.
+pub const BULK_PIECE_BYTES: usize = 32 * 1024;
+
+/// So many of these make a pipe one of bulk, which is enlarged: a command with a page of output has no use for it.
+pub const BULK_PIECES: u32 = 8;
+
+/// What a pipe of bulk holds: the most that Linux gives to everyone (`fs.pipe-max-size`). A child and the server then change
+/// places once for each of these, not for each 64 KiB. The kernel's memory, and only as far as it is filled.
+pub const BULK_PIPE_BYTES: usize = 1024 * 1024;
+
+/// Pipes of bulk at a time: a quarter of the 64 MiB of pipes that Linux gives a user (`fs.pipe-user-pages-soft`). Beyond those, new
+/// pipes of the same user would hold 8 KiB.
+pub const BULK_PIPES: usize = 16;
+
 /// First read buffer of a process. Most commands write little; a read that fills it moves on to [`READ_BYTES`].
 pub const FIRST_READ_BYTES: usize = 4 * 1024;
 

@@ -50,9 +50,11 @@ pub(crate) fn put_frame(out: &mut BytesMut, noise: &[u8]) {
     out.extend_from_slice(noise);
 }
 
-/// Takes frames out of chunks, however they are cut. Holds at most one incomplete frame.
+/// Takes frames out of chunks, however they are cut. Holds at most one incomplete frame. Only a frame that came in several
+/// chunks is put together in a buffer; the others stay where they are.
 #[derive(Default)]
 pub(crate) struct Deframer {
+    /// The beginning of a frame, from chunks that are used up.
     partial: BytesMut,
     chunk: Bytes,
 }
@@ -60,33 +62,17 @@ pub(crate) struct Deframer {
 impl Deframer {
     /// Adds the next chunk. All frames must have been taken out before.
     pub(crate) fn push(&mut self, chunk: Bytes) {
-        if self.partial.is_empty() {
-            self.chunk = chunk;
-        } else {
-            self.partial.extend_from_slice(&chunk);
-        }
+        debug_assert!(
+            self.chunk.is_empty(),
+            "frames of the last chunk were not taken out"
+        );
+        self.chunk = chunk;
     }
 
     /// The next complete Noise message and the relay's stamp on it.
     pub(crate) fn next(&mut self) -> Result<Option<(Bytes, RelayStamp)>, OuterError> {
-        let message = if self.partial.is_empty() {
-            match frame_len(&self.chunk)? {
-                Some(len) => self.chunk.split_to(len),
-                None => {
-                    self.partial.extend_from_slice(&std::mem::take(&mut self.chunk));
-                    return Ok(None);
-                }
-            }
-        } else {
-            match frame_len(&self.partial)? {
-                Some(len) => {
-                    let message = self.partial.split_to(len).freeze();
-                    // What follows needs no reassembly until it is incomplete again.
-                    self.chunk = std::mem::take(&mut self.partial).freeze();
-                    message
-                }
-                None => return Ok(None),
-            }
+        let Some(message) = self.next_message()? else {
+            return Ok(None);
         };
         let frame = Frame::decode(message.slice(PREFIX_LEN..)).map_err(|_| OuterError::Malformed)?;
         if frame.noise.len() > NOISE_MESSAGE_MAX {
@@ -99,6 +85,35 @@ impl Deframer {
         Ok(Some((frame.noise, stamp)))
     }
 
+    /// The next complete gRPC message, prefix included.
+    fn next_message(&mut self) -> Result<Option<Bytes>, OuterError> {
+        if self.partial.is_empty() {
+            match message_len(&self.chunk)? {
+                Some(len) if len <= self.chunk.len() => return Ok(Some(self.chunk.split_to(len))),
+                // What follows must not make the buffer grow again.
+                Some(len) => self.partial.reserve(len),
+                None => {}
+            }
+        }
+        // First the prefix, which tells how much is missing.
+        self.complete(PREFIX_LEN);
+        let Some(len) = message_len(&self.partial)? else {
+            return Ok(None);
+        };
+        self.complete(len);
+        Ok((self.partial.len() == len).then(|| std::mem::take(&mut self.partial).freeze()))
+    }
+
+    /// Moves bytes of the chunk to the incomplete frame until that has so many.
+    fn complete(&mut self, len: usize) {
+        let missing = len.saturating_sub(self.partial.len());
+        let there = missing.min(self.chunk.len());
+        if there > 0 {
+            self.partial.reserve(missing);
+            self.partial.extend_from_slice(&self.chunk.split_to(there));
+        }
+    }
+
     /// Checks that the stream did not end inside a frame.
     pub(crate) fn finish(&self) -> Result<(), OuterError> {
         if self.partial.is_empty() && self.chunk.is_empty() {
@@ -109,10 +124,9 @@ impl Deframer {
     }
 }
 
-/// Length of the gRPC message at the front, prefix included, if it is complete.
-fn frame_len(mut bytes: &[u8]) -> Result<Option<usize>, OuterError> {
-    let available = bytes.len();
-    if available < PREFIX_LEN {
+/// Length of the gRPC message at the front, prefix included, if its prefix is complete.
+fn message_len(mut bytes: &[u8]) -> Result<Option<usize>, OuterError> {
+    if bytes.len() < PREFIX_LEN {
         return Ok(None);
     }
     if bytes.get_u8() != 0 {
@@ -122,7 +136,7 @@ fn frame_len(mut bytes: &[u8]) -> Result<Option<usize>, OuterError> {
     if len > FRAME_MAX {
         return Err(OuterError::TooLong(len));
     }
-    Ok((available >= PREFIX_LEN + len).then_some(PREFIX_LEN + len))
+    Ok(Some(PREFIX_LEN + len))
 }
 
 #[cfg(any(test, feature = "fuzz"))]
@@ -151,6 +165,24 @@ mod tests {
         assert_eq!(next(b"\x01\0\0\0\0"), Err(OuterError::Compressed));
         assert_eq!(next(b"\x00\xff\0\0\0"), Err(OuterError::TooLong(0xff00_0000)));
         assert_eq!(next(b"\x00\0\0\0\x01\xff"), Err(OuterError::Malformed));
+    }
+
+    #[test]
+    fn a_frame_that_came_in_one_chunk_stays_where_it_is() {
+        let mut wire = BytesMut::new();
+        put_frame(&mut wire, &[1; 3_000]);
+        put_frame(&mut wire, &[2; 3_000]);
+        let wire = wire.freeze();
+        let cut = wire.len() / 4;
+        let mut deframer = Deframer::default();
+        deframer.push(wire.slice(..cut));
+        assert_eq!(deframer.next(), Ok(None));
+        deframer.push(wire.slice(cut..));
+        let (first, _) = deframer.next().unwrap().unwrap();
+        let (second, _) = deframer.next().unwrap().unwrap();
+        assert_eq!((&first[..], &second[..]), (&[1; 3_000][..], &[2; 3_000][..]));
+        assert_eq!(second.as_ptr(), wire[wire.len() - 3_000..].as_ptr());
+        assert_eq!(deframer.finish(), Ok(()));
     }
 
     proptest! {

@@ -5,6 +5,7 @@
 //! happens as late as it can); [`incoming`] is the reader. [`client`] and [`server`] turn calls into streams and
 //! back, and [`record`] turns what was measured into records.
 
+mod batch;
 pub(crate) mod body;
 pub(crate) mod client;
 mod control;

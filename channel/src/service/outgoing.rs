@@ -14,16 +14,17 @@ use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tonic::Status;
 
+use super::batch::Batch;
 use super::error::SessionError;
 use super::established::Established;
 use super::shared::{Ending, Shared};
-use crate::limits;
 use crate::link::outer::{put_frame, put_frame_header};
 
 /// Everything a session sends, sealed and framed.
 pub(crate) struct Outgoing {
     shared: Arc<Shared>,
     plaintext: Vec<u8>,
+    batch: Batch,
     /// The session has ended in order, and all it had to say was taken.
     ended: bool,
 }
@@ -33,6 +34,7 @@ impl Outgoing {
         Self {
             shared,
             plaintext: Vec::new(),
+            batch: Batch::new(clock::now()),
             ended: false,
         }
     }
@@ -49,12 +51,12 @@ impl Body for Outgoing {
             // Resets the outer stream, so that the relay and the other end notice at once.
             return Poll::Ready(Some(Err(error.clone().into_status())));
         }
-        let mut out = BytesMut::new();
+        let mut out = BytesMut::with_capacity(this.batch.expected());
         while let Some(message) = state.handshake.pop_front() {
             put_frame(&mut out, &message);
         }
         if let Some(session) = &mut state.established {
-            while out.len() < limits::WRITE_BATCH {
+            while out.len() < this.batch.size() {
                 match seal_next(session, &mut this.plaintext, &mut out) {
                     Ok(true) => {}
                     Ok(false) => break,
@@ -70,6 +72,7 @@ impl Body for Outgoing {
         // A rekey may have begun, which has its deadline.
         this.shared.rearm(&state);
         if !out.is_empty() {
+            this.batch.handed_over(clock::now(), out.len());
             return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
         }
         if state.ending.is_some() {

@@ -7,13 +7,16 @@ pub(crate) mod relay;
 pub(crate) mod run;
 pub(crate) mod trace;
 
-use baton_client::{Client, Command, Event, RunError};
+use baton_client::{Client, Command, Event, Run, RunError};
 use baton_trace::record::CallRecord;
 use baton_trace::w3c::TraceContext;
+use tokio::time::timeout;
 
 use crate::error::CliError;
+use crate::limits::OUTPUT_GRACE;
+use crate::output::{Outputs, Stream};
 use crate::signals;
-use crate::stdio::{Output, forward};
+use crate::stdio::forward;
 
 /// A runtime on this thread. One thread, because a wake-up across cores costs more than the work it would share.
 fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
@@ -24,7 +27,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
 
 /// Runs one command with our own standard streams, and returns its exit code and what was measured.
 async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<CallRecord>), CliError> {
-    let (stdout, stderr) = (Output::stdout()?, Output::stderr()?);
+    let mut outputs = Outputs::open()?;
     // The trace that our caller is in, by our environment. Malformed variables start a new one.
     let command = command.parent(TraceContext::from_environment(|name| std::env::var_os(name)));
     let stop = signals::stop();
@@ -34,29 +37,55 @@ async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<Call
         signal = &mut stop => return Err(CliError::Interrupted { signal }),
     };
     let forwarding = tokio::spawn(forward(stdin));
-    let mut code = None;
+    let ended = tokio::select! {
+        ended = follow(&mut run, &mut outputs) => ended,
+        // Dropping the run kills the command.
+        signal = &mut stop => {
+            let _ = timeout(OUTPUT_GRACE, outputs.finish()).await;
+            return Err(CliError::Interrupted { signal });
+        }
+    };
+    // What came before a failure is shown before it is told.
+    let written = tokio::select! {
+        written = outputs.finish() => written,
+        signal = &mut stop => return Err(CliError::Interrupted { signal }),
+    };
+    forwarding.abort();
+    let Ended { code, truncated } = ended?;
+    written?;
+    if truncated {
+        tell!("baton: a background process still holds the command's output; what it writes is not shown");
+    }
+    Ok((code, run.record().await))
+}
+
+/// How a command ended.
+struct Ended {
+    code: i32,
+    /// Something still holds its output.
+    truncated: bool,
+}
+
+/// Hands the command's output on until it is closed.
+async fn follow(run: &mut Run, outputs: &mut Outputs) -> Result<Ended, CliError> {
+    let (mut code, mut was_truncated) = (None, false);
     loop {
         let event = tokio::select! {
             event = run.next() => event?,
-            // Dropping the run kills the command.
-            signal = &mut stop => return Err(CliError::Interrupted { signal }),
+            // As any tool that nobody reads, even if the command says nothing any more.
+            error = outputs.failed() => return Err(error),
         };
         match event {
             Some(Event::Started { .. }) => {}
-            Some(Event::Stdout(data)) => stdout.write(data).await?,
-            Some(Event::Stderr(data)) => stderr.write(data).await?,
+            Some(Event::Stdout(data)) => outputs.write(Stream::Stdout, data).await?,
+            Some(Event::Stderr(data)) => outputs.write(Stream::Stderr, data).await?,
             Some(Event::Exited { status, .. }) => code = Some(status.shell_code()),
-            Some(Event::Closed { truncated }) => {
-                if truncated {
-                    tell!(
-                        "baton: a background process still holds the command's output; what it writes is not shown"
-                    );
-                }
-            }
+            Some(Event::Closed { truncated }) => was_truncated = truncated,
             None => break,
         }
     }
-    forwarding.abort();
-    let code = code.ok_or(RunError::Protocol("closed before it exited"))?;
-    Ok((code, run.record().await))
+    Ok(Ended {
+        code: code.ok_or(RunError::Protocol("closed before it exited"))?,
+        truncated: was_truncated,
+    })
 }

@@ -13,10 +13,11 @@ use baton_proto::exec::exited::Status;
 use baton_trace::w3c::TraceContext;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::unix::pipe;
+use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::launch::Launch;
 use super::leader::Leader;
+use super::pipe::Pipe;
 use super::spawn::{Spawned, Spawner};
 use crate::error::StartError;
 
@@ -104,9 +105,9 @@ impl System {
 
 impl Backend for System {
     type Group = Leader;
-    type Stdin = pipe::Sender;
-    type Stdout = pipe::Receiver;
-    type Stderr = pipe::Receiver;
+    type Stdin = Pipe<Sender>;
+    type Stdout = Pipe<Receiver>;
+    type Stderr = Pipe<Receiver>;
 
     fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError> {
         let Spawned {

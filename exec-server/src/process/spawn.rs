@@ -12,13 +12,14 @@ use baton_trace::w3c::TraceContext;
 use rustix::fs::{Access, FileType, OFlags, access, fcntl_setfl, stat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::net::unix::pipe;
+use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::backend::{Exec, ExecState};
 use super::clone::{Cloned, Execution, Image, Nursery, State, clone_child};
 use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;
+use super::pipe::{Pipe, Room};
 use super::program::{self, Found, look};
 use crate::error::StartError;
 
@@ -28,9 +29,9 @@ pub(super) struct Spawned {
     pub(super) leader: Leader,
     pub(super) execution: Execution,
     /// `None` when the child reads /dev/null.
-    pub(super) stdin: Option<pipe::Sender>,
-    pub(super) stdout: pipe::Receiver,
-    pub(super) stderr: pipe::Receiver,
+    pub(super) stdin: Option<Pipe<Sender>>,
+    pub(super) stdout: Pipe<Receiver>,
+    pub(super) stderr: Pipe<Receiver>,
 }
 
 impl Exec for Execution {
@@ -51,6 +52,7 @@ pub(super) struct Spawner {
     /// Opened at the first child that reads it.
     null: OnceLock<OwnedFd>,
     nursery: Nursery,
+    large_pipes: Room,
 }
 
 impl Spawner {
@@ -60,6 +62,7 @@ impl Spawner {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
             nursery: Nursery::default(),
+            large_pipes: Room::new(),
         }
     }
 
@@ -113,8 +116,14 @@ impl Spawner {
         } = clone_child(image, stdio, &self.nursery).map_err(StartError::SpawnFailed)?;
         // From here on the leader kills the child if anything fails.
         let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
-        let receiver = |own| pipe::Receiver::from_owned_fd_unchecked(own).map_err(StartError::SpawnFailed);
-        let sender = |own| pipe::Sender::from_owned_fd_unchecked(own).map_err(StartError::SpawnFailed);
+        let receiver = |own| match Receiver::from_owned_fd_unchecked(own) {
+            Ok(end) => Ok(Pipe::new(end, self.large_pipes.clone())),
+            Err(error) => Err(StartError::SpawnFailed(error)),
+        };
+        let sender = |own| match Sender::from_owned_fd_unchecked(own) {
+            Ok(end) => Ok(Pipe::new(end, self.large_pipes.clone())),
+            Err(error) => Err(StartError::SpawnFailed(error)),
+        };
         Ok(Spawned {
             leader,
             execution,

@@ -6,16 +6,21 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_client::{Client, Command, Event, ExitStatus, Run, Seed, Ticket};
+use baton_client::limits::STDIN_CHUNK;
+use baton_client::{Client, Command, Event, ExitStatus, Run, Seed, Ticket, keep_freed_memory};
 use baton_tests::bench::{Failure, worker};
 use baton_tests::floor::PROGRAM;
 use baton_tests::load::sequential;
 use baton_trace::record::unix_now_ns;
 use bytes::BytesMut;
+use rustix::pipe::fcntl_setpipe_size;
 use tokio::io::AsyncReadExt as _;
 
-use super::program::{PIECE, check_count, consumer, producer};
+use super::program::{check_count, consumer, producer};
 use super::{runtime, word};
+
+/// What the pipe of a local producer holds.
+const LARGE_PIPE: usize = 1024 * 1024;
 
 /// How long a stream flows before anything is measured beside it.
 const BESIDE_WARM_UP: Duration = Duration::from_millis(500);
@@ -30,6 +35,7 @@ const BESIDE_WARM_UP: Duration = Duration::from_millis(500);
 /// | `beside RATE EXECUTIONS` | bytes a second of a stream, then milliseconds from each exit to us beside it; rate 0: no stream, `full`: unbounded |
 /// | `stall STREAMS BYTES FIRST SECONDS` | seconds of that many streams at once, which nobody reads for a while after the first so many bytes |
 pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
+    keep_freed_memory();
     let ticket: Ticket = ticket.parse()?;
     let key = Seed::read(Path::new(key))?;
     runtime()?.block_on(async {
@@ -141,11 +147,13 @@ async fn upload(client: &Client, bytes: u64) -> Result<(), Failure> {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut pipe = local.stdout.take().ok_or("no pipe")?;
+    // As `baton exec` does with a pipe that brings much; where the system says no it stays as it is.
+    let _ = fcntl_setpipe_size(&pipe, LARGE_PIPE);
     let (mut run, mut stdin) = client.start(command(&consumer()?)).await?;
     let feed = async {
         let mut buffer = BytesMut::new();
         loop {
-            buffer.reserve(PIECE);
+            buffer.reserve(STDIN_CHUNK);
             if pipe.read_buf(&mut buffer).await? == 0 {
                 return Ok::<(), Failure>(stdin.close().await?);
             }

@@ -1,0 +1,334 @@
+//! A command's output on its way to ours.
+//!
+//! What might block is written by a thread of its own, so that the thread that keeps the session alive never waits for a reader, and
+//! takes in the next bytes while the last ones are written. Bytes leave in the order in which they came, over both streams: often both
+//! are one terminal. A small write that cannot block goes straight out while that thread has nothing to do.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::future::pending;
+use std::io::{self, IoSlice, Write as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::error::CliError;
+use crate::limits::{ATOMIC_WRITE, OUTPUT_QUEUE};
+use crate::stdio::Growing;
+
+/// One of our output streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Both of them. Dropped without [`finish`](Self::finish), it leaves what is queued to its thread, if the program lives on.
+pub(crate) struct Outputs {
+    files: Arc<Files>,
+    /// From the first write that might block.
+    writer: Option<Writer>,
+}
+
+struct Files {
+    stdout: File,
+    stderr: File,
+}
+
+/// The thread, as seen from outside.
+struct Writer {
+    /// `None` once nothing more will come.
+    queue: Option<mpsc::Sender<Piece>>,
+    /// Pieces that are not written yet.
+    waiting: Arc<AtomicUsize>,
+    ended: oneshot::Receiver<Result<(), CliError>>,
+}
+
+struct Piece {
+    to: Stream,
+    data: Bytes,
+}
+
+impl Outputs {
+    pub(crate) fn open() -> io::Result<Self> {
+        Self::new(duplicate(io::stdout())?, duplicate(io::stderr())?)
+    }
+
+    fn new(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
+        let files = Arc::new(Files {
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+        });
+        Ok(Self { files, writer: None })
+    }
+
+    /// Takes all of it, waiting while [`OUTPUT_QUEUE`] pieces are not written yet. Fails once nothing can be written any more, which
+    /// may be about an earlier piece. Not cancellation safe: a dropped call may have taken it or not.
+    pub(crate) async fn write(&mut self, to: Stream, data: Bytes) -> Result<(), CliError> {
+        // Unless the thread may be in the middle of a write to the same terminal.
+        let is_idle = self.writer.as_ref().is_none_or(Writer::is_idle);
+        if is_idle && data.len() <= ATOMIC_WRITE && is_writable(self.files.of(to)) {
+            return self.files.write(to, &data);
+        }
+        let writer = match &mut self.writer {
+            Some(writer) => writer,
+            none => none.insert(Writer::start(Arc::clone(&self.files))?),
+        };
+        if writer.take(Piece { to, data }).await {
+            return Ok(());
+        }
+        self.finish().await
+    }
+
+    /// Resolves when nothing can be written any more, at once and not at the next write. Cancellation safe.
+    pub(crate) async fn failed(&mut self) -> CliError {
+        let error = match &mut self.writer {
+            Some(writer) => match (&mut writer.ended).await {
+                Ok(Err(error)) => error,
+                // Without an error it goes on while it has a queue.
+                Ok(Ok(())) | Err(_) => vanished(),
+            },
+            None => pending().await,
+        };
+        self.writer = None;
+        error
+    }
+
+    /// Waits until all of it is written. Nothing is written after it. Cancellation safe.
+    pub(crate) async fn finish(&mut self) -> Result<(), CliError> {
+        let Some(writer) = &mut self.writer else {
+            return Ok(());
+        };
+        writer.queue = None;
+        let ended = (&mut writer.ended).await;
+        self.writer = None;
+        ended.unwrap_or_else(|_| Err(vanished()))
+    }
+}
+
+impl Writer {
+    fn start(files: Arc<Files>) -> io::Result<Self> {
+        let (queue, pieces) = mpsc::channel(OUTPUT_QUEUE);
+        let (end, ended) = oneshot::channel();
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let still = Arc::clone(&waiting);
+        let run = move || {
+            // Nobody is left to be told when the program ends.
+            let _ = end.send(write_out(&files, pieces, &still));
+        };
+        std::thread::Builder::new()
+            .name("baton-output".into())
+            .spawn(run)?;
+        Ok(Self {
+            queue: Some(queue),
+            waiting,
+            ended,
+        })
+    }
+
+    fn is_idle(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// `false`: it has ended.
+    async fn take(&mut self, piece: Piece) -> bool {
+        let Some(queue) = &self.queue else { return false };
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        queue.send(piece).await.is_ok()
+    }
+}
+
+/// Writes piece after piece until there are no more. Those of one stream that wait together are one system call.
+fn write_out(
+    files: &Files,
+    mut pieces: mpsc::Receiver<Piece>,
+    waiting: &AtomicUsize,
+) -> Result<(), CliError> {
+    let mut growing = [Growing::default(), Growing::default()];
+    let mut ahead = None;
+    while let Some(Piece { to, data }) = ahead.take().or_else(|| pieces.blocking_recv()) {
+        let mut batch = VecDeque::from([data]);
+        while batch.len() < OUTPUT_QUEUE
+            && let Ok(piece) = pieces.try_recv()
+        {
+            if piece.to != to {
+                ahead = Some(piece);
+                break;
+            }
+            batch.push_back(piece.data);
+        }
+        let bytes = batch.iter().map(Bytes::len).sum();
+        let count = batch.len();
+        write_batch(files.of(to), batch).map_err(|error| failed(to, error))?;
+        growing[to as usize].carried(files.of(to), bytes);
+        waiting.fetch_sub(count, Ordering::Release);
+    }
+    Ok(())
+}
+
+fn write_batch(mut file: &File, mut batch: VecDeque<Bytes>) -> io::Result<()> {
+    while !batch.is_empty() {
+        let slices: Vec<_> = batch.iter().map(|data| IoSlice::new(data)).collect();
+        let mut written = match file.write_vectored(&slices) {
+            Ok(0) if batch.iter().any(|data| !data.is_empty()) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        while let Some(data) = batch.front_mut() {
+            if data.len() > written {
+                bytes::Buf::advance(data, written);
+                break;
+            }
+            written -= data.len();
+            batch.pop_front();
+        }
+    }
+    Ok(())
+}
+
+impl Files {
+    fn of(&self, stream: Stream) -> &File {
+        match stream {
+            Stream::Stdout => &self.stdout,
+            Stream::Stderr => &self.stderr,
+        }
+    }
+
+    fn write(&self, to: Stream, data: &[u8]) -> Result<(), CliError> {
+        let mut file = self.of(to);
+        file.write_all(data).map_err(|error| failed(to, error))
+    }
+}
+
+fn failed(stream: Stream, source: io::Error) -> CliError {
+    let stream = match stream {
+        Stream::Stdout => "standard output",
+        Stream::Stderr => "standard error",
+    };
+    match source.kind() {
+        io::ErrorKind::BrokenPipe => CliError::NotRead { stream },
+        _ => CliError::Stdio { stream, source },
+    }
+}
+
+/// The thread is gone without a word, which only a bug of ours can do.
+fn vanished() -> CliError {
+    CliError::Start(io::Error::other("the thread that writes output ended early"))
+}
+
+fn is_writable(fd: impl AsFd) -> bool {
+    let mut fds = [PollFd::new(&fd, PollFlags::OUT)];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    matches!(poll(&mut fds, Some(&at_once)), Ok(1)) && fds[0].revents().contains(PollFlags::OUT)
+}
+
+fn duplicate(fd: impl AsFd) -> io::Result<OwnedFd> {
+    let fd: BorrowedFd<'_> = fd.as_fd();
+    fd.try_clone_to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::thread;
+
+    use rustix::pipe::pipe;
+
+    use super::*;
+
+    /// Two streams into one pipe, as on a terminal.
+    fn one_pipe() -> (Outputs, File) {
+        let (reader, writer) = pipe().unwrap();
+        let second = writer.try_clone().unwrap();
+        (Outputs::new(writer, second).unwrap(), reader.into())
+    }
+
+    fn piece(byte: u8, len: usize) -> Bytes {
+        vec![byte; len].into()
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn bytes_leave_in_the_order_in_which_they_came_over_both_streams() {
+        let (mut outputs, mut reader) = one_pipe();
+        // Large and small ones: through the thread, and past it when it is idle.
+        let sizes = [1, 100_000, 2, 3, 5_000, 4, 200_000, 1, 1];
+        let mut expected = Vec::new();
+        for round in 0..20_u8 {
+            for size in sizes {
+                expected.extend(std::iter::repeat_n(round, size));
+            }
+        }
+        let reading = thread::spawn(move || {
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).map(|_| all)
+        });
+        for round in 0..20 {
+            for (index, size) in sizes.into_iter().enumerate() {
+                let to = [Stream::Stdout, Stream::Stderr][index % 2];
+                outputs.write(to, piece(round, size)).await.unwrap();
+            }
+        }
+        outputs.finish().await.unwrap();
+        drop(outputs);
+        assert!(reading.join().unwrap().unwrap() == expected);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_reader_that_does_not_read_holds_back_a_bounded_number_of_pieces() {
+        let (mut outputs, reader) = one_pipe();
+        let mut taken = 0;
+        let writing = async {
+            loop {
+                outputs.write(Stream::Stdout, piece(1, 64 * 1024)).await.unwrap();
+                taken += 1;
+            }
+        };
+        let blocked = tokio::time::timeout(std::time::Duration::from_millis(200), writing).await;
+        assert!(blocked.is_err());
+        // The pipe, the batch that is being written, the queue.
+        assert!((2..=2 + 2 * OUTPUT_QUEUE).contains(&taken), "{taken}");
+        drop(reader);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_reader_that_is_gone_is_told_at_once_and_at_the_next_write() {
+        let (mut outputs, reader) = one_pipe();
+        outputs.write(Stream::Stdout, piece(1, 200_000)).await.unwrap();
+        drop(reader);
+        let is_not_read = |error| {
+            let name = "standard output";
+            assert!(
+                matches!(error, CliError::NotRead { stream } if stream == name),
+                "{error}"
+            );
+        };
+        is_not_read(outputs.failed().await);
+
+        let (mut outputs, reader) = one_pipe();
+        drop(reader);
+        let mut result = Ok(());
+        while result.is_ok() {
+            result = outputs.write(Stream::Stdout, piece(1, 100_000)).await;
+        }
+        is_not_read(result.unwrap_err());
+        assert!(outputs.finish().await.is_ok(), "it was told");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn nothing_fails_while_nothing_is_written() {
+        let (mut outputs, _reader) = one_pipe();
+        let soon = std::time::Duration::from_millis(20);
+        assert!(tokio::time::timeout(soon, outputs.failed()).await.is_err());
+        outputs.write(Stream::Stdout, piece(1, 10_000)).await.unwrap();
+        assert!(tokio::time::timeout(soon, outputs.failed()).await.is_err());
+        outputs.finish().await.unwrap();
+    }
+}
