@@ -289,7 +289,8 @@ impl Pace {
         }
         // Without the time that the message itself took at the narrow place.
         let own = probe.bytes as f64 / self.rate.value().unwrap_or(f64::INFINITY);
-        let wait = round_trip.saturating_sub(Duration::from_secs_f64(own));
+        let own = Duration::try_from_secs_f64(own).unwrap_or(Duration::MAX);
+        let wait = round_trip.saturating_sub(own);
         let round = &mut self.round;
         round.least = Some(round.least.map_or(wait, |least| least.min(wait)));
         round.was_full |= was_full;
@@ -341,11 +342,11 @@ impl Pace {
         }
     }
 
-    /// Rate × (least round trip + margin), when both are known.
+    /// Rate × (least round trip + margin), when both are known; what is beyond any limit is cut.
     fn model(&self, margin: Duration) -> Option<u64> {
         let rate = self.rate.value()?;
         let time = self.round_trip?.least + margin;
-        Some((rate * time.as_secs_f64()) as u64)
+        Some(((rate * time.as_secs_f64()) as u64).min(2 * limits::IN_FLIGHT_MAX))
     }
 
     fn take_round_trip(&mut self, now: Instant, sample: Duration, probe: &Probe, was_full: bool) {

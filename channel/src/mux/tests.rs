@@ -267,7 +267,7 @@ fn a_window_is_what_the_receiver_says_and_no_less_than_the_protocol_s() {
         sent_unread(limits::RECEIVE_WINDOW),
         limits::RECEIVE_WINDOW as usize
     );
-    assert!(limits::RECEIVE_WINDOW > STREAM_WINDOW);
+    const { assert!(limits::RECEIVE_WINDOW > STREAM_WINDOW) };
     // The other direction: what the handshake told.
     for (told, window) in [(0, least), (1_500_000, 1_500_000)] {
         let mut pair = Pair::new();

@@ -97,13 +97,17 @@ async fn a_request_that_nobody_reads_stops_its_caller_alone() {
     gone.wait().await;
 }
 
+/// Bytes of a message there.
+const PIECE: usize = 20_000;
+
 /// A response of messages without end, as far as credit goes, by a server that counts what leaves; it goes on until it is dropped.
 async fn count_data(mut server: RawSession, left: Arc<AtomicUsize>) {
     let id = server.opened().await;
     server.mux.send_head(id, &Head::default()).unwrap();
-    let mut message = vec![0; 5 + CHUNK];
-    message[1..5].copy_from_slice(&(CHUNK as u32).to_be_bytes());
-    let message = Bytes::from(message);
+    let mut message = vec![0; 5 + PIECE];
+    message[1..5].copy_from_slice(&(PIECE as u32).to_be_bytes());
+    // Frames end anywhere in messages.
+    let message = Bytes::from(message.repeat(20));
     loop {
         while server.mux.has_room(id).unwrap() {
             server
@@ -152,17 +156,17 @@ async fn a_client_holds_no_more_of_a_stream_than_is_stated_whatever_its_decoder_
         .unwrap()
         .into_inner();
     let mut most = 0;
-    for read in 0..64 {
+    for read in 0..100 {
         // Until nothing comes any more.
         let mut before = usize::MAX;
         while before != left.load(Ordering::Relaxed) {
             before = left.load(Ordering::Relaxed);
             tokio::time::sleep(Duration::from_millis(15)).await;
         }
-        let held = before - read * (5 + CHUNK);
+        let held = before - read * (5 + PIECE);
         assert!(held <= STREAM_MEMORY as usize, "{held} after {read}");
         most = most.max(held);
-        assert_eq!(within(flood.next()).await.unwrap().unwrap().len(), CHUNK);
+        assert_eq!(within(flood.next()).await.unwrap().unwrap().len(), PIECE);
     }
     // The decoder is part of it: else this says nothing.
     assert!(most > RECEIVE_WINDOW as usize, "{most}");

@@ -399,6 +399,33 @@ fn answers_out_of_turn_are_refused_and_early_ones_gain_nothing() {
     }
 }
 
+proptest! {
+    /// Answers of a peer that chooses when: the limit keeps its bounds, and nothing overflows.
+    #[test]
+    fn no_time_of_an_answer_breaks_it(steps in prop::collection::vec((0u32..45, 0u32..50, 1usize..65_000, any::<bool>()), 1..300)) {
+        let mut now = Instant::now();
+        let mut pace = Pace::new(now);
+        let (mut id, mut answered) = (0, 0);
+        for (before, until, bytes, is_dry) in steps {
+            now += Duration::from_nanos(1 << before);
+            if pace.wants_probe(bytes) {
+                id += 1;
+                pace.sent(now, bytes, Some(id));
+            } else {
+                pace.sent(now, bytes, None);
+            }
+            if is_dry { pace.ran_dry() } else { pace.held_back() }
+            if until < 45 && answered < id {
+                now += Duration::from_nanos(1 << until);
+                answered += 1;
+                prop_assert!(pace.pong(now, answered));
+            }
+            prop_assert!((limits::IN_FLIGHT_MIN..=limits::IN_FLIGHT_MAX).contains(&pace.target()));
+            prop_assert!(pace.grain() > 0 && pace.message_max() >= pace.grain());
+        }
+    }
+}
+
 #[test]
 fn loopback_does_not_feel_it() {
     let mut world = World::new(Path {
