@@ -223,6 +223,12 @@ impl World {
                     let (sent, _) = self.sent.entry(frame.stream).or_default();
                     sent.extend_from_slice(&frame.body);
                 }
+                // It may tell a larger window than the protocol's.
+                Kind::Head if self.mux.role == Role::Server => {
+                    if let Ok(head) = Head::decode(frame.body.clone()) {
+                        *self.granted(frame.stream) += u64::from(head.window.saturating_sub(STREAM_WINDOW));
+                    }
+                }
                 Kind::Credit if frame.body.len() == 4 => {
                     let credit = frame.body.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
                     *self.granted(frame.stream) += credit;
@@ -294,6 +300,7 @@ impl World {
         let head = Head {
             path: "/a.B/C".into(),
             metadata: entries(input),
+            window: limits::RECEIVE_WINDOW,
             ..Head::default()
         };
         match self.mux.role {
@@ -353,11 +360,16 @@ impl World {
             assert_eq!(receive.buffered, queued, "stream {id}");
             let accounted = receive.window as usize + receive.grant as usize + receive.buffered;
             match receive.reset {
-                None => assert_eq!(accounted, STREAM_WINDOW as usize, "credit leaks on stream {id}"),
-                Some(_) => assert!(accounted <= STREAM_WINDOW as usize),
+                None => assert_eq!(
+                    accounted,
+                    limits::RECEIVE_WINDOW as usize,
+                    "credit leaks on stream {id}"
+                ),
+                Some(_) => assert!(accounted <= limits::RECEIVE_WINDOW as usize),
             }
             assert!(receive.empty_frames <= limits::MAX_EMPTY_DATA);
-            assert!(stream.credit <= STREAM_WINDOW);
+            let granted = self.granted.get(id).copied();
+            assert!(u64::from(stream.credit) <= granted.unwrap_or(STREAM_WINDOW.into()));
             let backlog = stream.queue.iter().map(|item| match item {
                 stream::Item::Data { data, .. } => data.len(),
                 _ => 0,
