@@ -89,9 +89,12 @@ pub const PAGE_MAX: u32 = 1_000;
 
 /// Records that an ambiguous id is answered with, at most.
 pub const SHOW_MAX: u32 = 20;
+
 /// Patches of processes that wait or are being written. At the bound the oldest records of *finished* processes are given up. Those of
-/// running ones take 6 KiB at most: [`ARGV_BYTES`] and as much again of the rest is exceptional, and 256 processes run at once by default. With
-/// 1 KiB a record, which is a long command line, a disk that is dead for an hour costs nothing at 4 executions a second.
+/// running ones take 12 KiB at most, and 256 processes run at once by default. A usual record takes 1.2 KiB, so a disk that is dead for an
+/// hour costs nothing at 4 executions a second.
+///
+/// With [`THREAD_BYTES`] this is the queue's memory: 21 to 27 MB resident at the bound (`cargo bench -p baton-tests --bench meta -- --only memory`).
 pub const PROCESS_BYTES: usize = 16 * 1024 * 1024;
 
 /// Patches of threads that wait or are being written; beyond it patches are refused that do not merge into what waits. Some 16,000 threads
@@ -102,7 +105,7 @@ pub const THREAD_BYTES: usize = 8 * 1024 * 1024;
 /// the index by key.
 pub const ENTRY_BYTES: usize = 560;
 
-/// Patches in one transaction. A batch of this size is written in some 30 ms, which is how long a barrier may have to wait for the one before its
+/// Patches in one transaction. A batch of this size is written in some 15 ms, which is how long a barrier may have to wait for the one before its
 /// own; larger ones are hardly faster.
 pub const BATCH_PATCHES: usize = 2_048;
 

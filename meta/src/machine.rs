@@ -255,7 +255,14 @@ impl Machine {
     }
 
     /// The flight is over.
-    pub(crate) fn finish(&mut self, flight: Flight, result: Result<Written, WriteError>, now: Instant) {
+    ///
+    /// Gives back what is no longer needed, to be freed when nobody waits for the machine.
+    pub(crate) fn finish(
+        &mut self,
+        flight: Flight,
+        result: Result<Written, WriteError>,
+        now: Instant,
+    ) -> Option<Flight> {
         self.in_flight = None;
         self.last_write = Some(now);
         match result {
@@ -267,6 +274,7 @@ impl Machine {
                 self.stats.rows += written.rows;
                 self.queue.written(&flight);
                 self.barriers.settled(flight.generations());
+                return Some(flight);
             }
             Err(error) if error.kind == WriteErrorKind::Rejected && flight.len() > 1 => {
                 // Says nothing about the others yet, so no barrier hears of it.
@@ -288,7 +296,7 @@ impl Machine {
                     flight
                         .generations()
                         .for_each(|generation| self.barriers.gave_up(generation));
-                    return;
+                    return Some(flight);
                 }
                 self.restore(flight);
                 let times = self.failing.as_ref().map_or(0, |failing| failing.times);
@@ -299,6 +307,7 @@ impl Machine {
                 });
             }
         }
+        None
     }
 
     fn restore(&mut self, flight: Flight) {

@@ -217,8 +217,11 @@ fn run(shared: &Shared, mut store: Box<dyn Store>) {
                 spans::persist(shared.recorder(), &flight, [now, end], &result);
                 state = shared.lock();
                 state.writing = None;
-                state.machine.finish(flight, result, end);
+                let done = state.machine.finish(flight, result, end);
                 state.tell();
+                drop(state);
+                drop(done);
+                state = shared.lock();
             }
             Next::Upkeep => {
                 drop(state);

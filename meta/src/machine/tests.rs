@@ -257,7 +257,7 @@ impl World {
             self.on_disk.extend(entry.updates);
         }
         let written = Written { rows: 0 };
-        self.machine.finish(flight, Ok(written), self.now);
+        let _ = self.machine.finish(flight, Ok(written), self.now);
     }
 
     fn keep(&mut self, flight: &Flight) {
@@ -287,7 +287,7 @@ impl World {
             .copied()
             .unwrap();
         let cause = WriteError::new(kind, self.attempts.to_string());
-        self.machine.finish(flight, Err(cause.clone()), self.now);
+        let _ = self.machine.finish(flight, Err(cause.clone()), self.now);
         let over = self.machine.over();
         let covering = |waiting: &Waiting| waiting.wait == Wait::Report && first < waiting.before;
         let (reported, stay): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(covering);
@@ -325,7 +325,7 @@ impl World {
             self.attempts += 1;
             let cause = WriteError::new(WriteErrorKind::Rejected, self.attempts.to_string());
             let dropped = self.unacknowledged;
-            self.machine.finish(flight, Err(cause.clone()), self.now);
+            let _ = self.machine.finish(flight, Err(cause.clone()), self.now);
             self.flying.clear();
             self.settled.extend(&poison.updates);
             self.unacknowledged += 1;
@@ -349,7 +349,7 @@ impl World {
         let flight = self.flight.take().unwrap();
         let half = flight.len() / 2;
         let cause = WriteError::new(WriteErrorKind::Rejected, "one of these");
-        self.machine.finish(flight, Err(cause), self.now);
+        let _ = self.machine.finish(flight, Err(cause), self.now);
         assert!(self.machine.over().is_empty());
         assert_eq!(self.machine.batch, half);
         self.fall_back();

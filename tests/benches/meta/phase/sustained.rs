@@ -94,9 +94,10 @@ fn sqlite(bench: &Bench) -> Result<Vec<f64>, Failure> {
     let started = Instant::now();
     while started.elapsed().as_secs_f64() < bench.plan.sustain_seconds {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut insert = transaction.prepare_cached(INSERT)?;
         for _ in 0..BATCH_PATCHES {
             let now = baton_trace::record::unix_now_ns().cast_signed();
-            transaction.prepare_cached(INSERT)?.execute(params![
+            insert.execute(params![
                 &process_id(n).0[..],
                 now,
                 argv,
@@ -111,6 +112,7 @@ fn sqlite(bench: &Bench) -> Result<Vec<f64>, Failure> {
             ])?;
             n += 1;
         }
+        drop(insert);
         transaction.commit()?;
     }
     let seconds = started.elapsed().as_secs_f64();
