@@ -117,8 +117,8 @@ pub struct CallRecord {
     pub context: TraceContext,
     /// The span that the envelope hangs under, if the caller had one.
     pub parent: Option<SpanId>,
-    /// An inbound context that was not continued (trust `restart`).
-    pub link: Option<TraceContext>,
+    /// Other spans that it is about: an inbound context that was not continued (trust `restart`), or the spans whose records a write is of.
+    pub links: Vec<TraceContext>,
     /// Fully qualified method without the leading slash, `package.Service/Method`.
     pub method: Cow<'static, str>,
     /// The clocks that the stages count from.

@@ -146,7 +146,7 @@ fn record(side: Side, context: &TraceContext) -> CallRecord {
         side,
         context: context.clone(),
         parent: None,
-        link: None,
+        links: Vec::new(),
         method: "baton.exec.v1.Exec/Run".into(),
         anchor: Anchor::now(),
         stages,

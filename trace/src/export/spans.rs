@@ -125,6 +125,8 @@ impl Details {
         };
         if stage == transport::CALL || stage == transport::RPC {
             rpc(record, stage == transport::CALL, &mut details);
+        } else if stage.is_background() && record.side == Side::Server {
+            background(record, &mut details);
         }
         details
     }
@@ -178,11 +180,26 @@ fn rpc(record: &CallRecord, is_call: bool, span: &mut Details) {
     if is_call {
         call(record, span);
     }
+    own(record, span);
+}
+
+/// What happened beside calls.
+fn background(record: &CallRecord, span: &mut Details) {
+    if record.status != RpcStatus(0) {
+        span.status = error(record.status);
+        span.attributes
+            .push(KeyValue::new(ERROR_TYPE, status::name(record.status)));
+    }
+    own(record, span);
+}
+
+/// The record's own attributes and links.
+fn own(record: &CallRecord, span: &mut Details) {
     let kept = record.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
     span.attributes.extend(kept);
     let dropped = record.attributes.len().saturating_sub(RECORD_ATTRIBUTES_MAX);
     span.dropped_attributes = u32::try_from(dropped).unwrap_or(u32::MAX);
-    if let Some(link) = &record.link {
+    for link in &record.links {
         let context = SpanContext::new(link.trace_id, link.span_id, link.flags, true, trace_state(link));
         span.links.links.push(Link::new(context, Vec::new(), 0));
     }
@@ -382,12 +399,12 @@ mod tests {
     fn flags_tracestate_and_links_are_kept() {
         let mut record = sample(Side::Client);
         record.context.tracestate = crate::w3c::Tracestate::parse("vendor=a,1tenant@sys=b").unwrap();
-        record.link = Some(TraceContext::new_root(false));
+        record.links = vec![TraceContext::new_root(false)];
         let call = &owed(&record).client[0];
         assert_eq!(call.span_context.trace_flags(), TraceFlags::new(0b11));
         assert_eq!(call.span_context.trace_state().header(), "vendor=a,1tenant@sys=b");
         let link = &call.links.links[0].span_context;
-        assert_eq!(Some(link.trace_id()), record.link.map(|link| link.trace_id));
+        assert_eq!(link.trace_id(), record.links[0].trace_id);
     }
 
     #[test]

@@ -87,9 +87,9 @@ impl Batch {
                 &mut self.own
             };
             let stage = placed.stage.stage;
-            if stage != transport::CALL && stage != transport::RPC {
+            if stage != transport::CALL && stage != transport::RPC && !stage.is_background() {
                 plain(&mut self.scratch, record, &header, &placed);
-            } else if record.link.is_none() {
+            } else if record.links.is_empty() {
                 let details = Details::of(record, &placed);
                 detailed(&mut self.scratch, record, &header, &placed, &details);
             } else {
@@ -302,7 +302,9 @@ mod tests {
                 if has_state {
                     record.context.tracestate = Tracestate::parse("vendor=a,other=b").unwrap();
                 }
-                record.link = has_link.then(|| TraceContext::new_root(true));
+                record
+                    .links
+                    .extend(has_link.then(|| TraceContext::new_root(true)));
                 record.attributes = vec![
                     KeyValue::new("text", "value"),
                     KeyValue::new("negative", -1 - i64::from(code)),

@@ -1,11 +1,12 @@
 //! Stages are data: what each interval of a call is, who exports it, and whether it counts as accounted time.
 //!
-//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process. Span ids, the
+//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process, [`meta`] what happens beside calls. Span ids, the
 //! report, metrics, `docs/STAGES.md` and the coverage check all read these tables; nothing about a stage is
 //! written down anywhere else.
 
 pub mod exec;
 mod markdown;
+pub mod meta;
 pub mod transport;
 
 use std::fmt;
@@ -26,7 +27,7 @@ pub struct StageDef {
     pub id: StageId,
     /// Value of the attribute `baton.stage`.
     pub name: &'static str,
-    /// The stage it is drawn and exported under; `None` for the envelope.
+    /// The stage it is drawn and exported under; `None` for the envelope, and for what happens beside calls.
     pub parent: Option<StageId>,
     /// Span kind.
     pub kind: Kind,
@@ -73,12 +74,17 @@ impl StageId {
     pub fn name(self) -> &'static str {
         self.def().map_or("unknown", |def| def.name)
     }
+
+    /// Whether it happens beside calls, as the one span of a trace of its own.
+    pub fn is_background(self) -> bool {
+        self != transport::CALL && self.def().is_some_and(|def| def.parent.is_none())
+    }
 }
 
 /// The rows by wire id: every record is looked up stage by stage, on the data path too.
-static BY_ID: [Option<&'static StageDef>; 256] = index([transport::STAGES, exec::STAGES]);
+static BY_ID: [Option<&'static StageDef>; 256] = index([transport::STAGES, exec::STAGES, meta::STAGES]);
 
-const fn index(tables: [&'static [StageDef]; 2]) -> [Option<&'static StageDef>; 256] {
+const fn index(tables: [&'static [StageDef]; 3]) -> [Option<&'static StageDef>; 256] {
     let mut by_id = [None; 256];
     let mut table = 0;
     while table < tables.len() {
@@ -99,14 +105,14 @@ impl fmt::Debug for StageId {
     }
 }
 
-/// Every row of both tables, in the order in which a waterfall shows them.
+/// Every stage that a call may have, in the order in which a waterfall shows them.
 pub fn all() -> impl Iterator<Item = &'static StageDef> {
     transport::STAGES.iter().chain(exec::STAGES)
 }
 
 /// The row with this `baton.stage` name.
 pub fn by_name(name: &str) -> Option<&'static StageDef> {
-    all().find(|def| def.name == name)
+    all().chain(meta::STAGES).find(|def| def.name == name)
 }
 
 /// The span id of a stage: the first 8 bytes of SHA-256 over trace id, envelope span id, stage id and attempt.
@@ -138,7 +144,7 @@ mod tests {
     fn ids_and_names_are_unique() {
         let mut ids = HashSet::new();
         let mut names = HashSet::new();
-        for def in all() {
+        for def in all().chain(meta::STAGES) {
             assert!(ids.insert(def.id), "id {}", def.id.0);
             assert!(names.insert(def.name), "name {}", def.name);
         }
@@ -152,6 +158,14 @@ mod tests {
                 None => assert_eq!(def.id, transport::CALL),
             }
         }
+    }
+
+    #[test]
+    fn what_happens_beside_calls_is_in_no_call_and_covers_nothing() {
+        for def in meta::STAGES {
+            assert!(def.id.is_background() && !def.covers, "{}", def.name);
+        }
+        assert!(all().all(|def| !def.id.is_background()));
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             baggage: Baggage::default(),
         },
         parent: Some(SpanId::from(5)),
-        link: None,
+        links: Vec::new(),
         method: "baton.exec.v1.Exec/Run".into(),
         anchor: Anchor {
             unix_ns: 1_700_000_000_000_000_000,

@@ -1,0 +1,140 @@
+//! Every bound of this crate: what it protects, and what it can cost.
+
+use std::time::Duration;
+
+/// Of the arguments of a command, all together, that a record keeps; the rest is cut. A command line that a person reads is shorter,
+/// and a `Start` may carry 4 MiB.
+pub const ARGV_BYTES: usize = 4 * 1024;
+
+/// Longest working directory that is kept; Linux allows no longer one (PATH_MAX).
+pub const CWD_BYTES: usize = 4 * 1024;
+
+/// Longest `fault`; the rest is cut.
+pub const FAULT_BYTES: usize = 512;
+
+/// Largest encoded timings; larger ones are left out. The server's stages of a call take some 300.
+pub const TIMINGS_BYTES: usize = 2 * 1024;
+
+/// Longest thread id; a longer one is refused.
+pub const THREAD_ID_BYTES: usize = 256;
+
+/// Longest title; a longer one is refused.
+pub const TITLE_BYTES: usize = 1024;
+
+/// Longest key of a thread's value; a longer one is refused.
+pub const VALUE_KEY_BYTES: usize = 128;
+
+/// Longest value; a longer one is refused.
+pub const VALUE_BYTES: usize = 4 * 1024;
+
+/// Values that one patch may set or take away; one with more is refused. Merged patches of a thread may have more together, within
+/// [`THREAD_BYTES`].
+pub const VALUES_PER_PATCH: usize = 64;
+
+/// How often the store's upkeep runs when there is little to do.
+pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Check for damage when a database is opened. Some 100 MiB are read in this time; a larger database is checked in part, so that a
+/// server starts at once whatever it has stored.
+pub const OPEN_CHECK: Duration = Duration::from_millis(200);
+
+/// Wait for a lock that a person's `sqlite3` holds, before a commit or a query fails with it.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Page cache of the writer: the top of each index and the pages that the last batches touched.
+pub const WRITER_CACHE_KIB: i64 = 8 * 1024;
+
+/// Page cache of one reader; with [`IDLE_READERS`] this is 8 MiB.
+pub const READER_CACHE_KIB: i64 = 2 * 1024;
+
+/// Readers that are kept open between queries.
+pub const IDLE_READERS: usize = 4;
+
+/// Owners and lives whose numbers are remembered. Some 100 bytes each.
+pub const NAMES_KEPT: usize = 4096;
+
+/// Pages (4 KiB) in the log from which on it is moved into the database beside the writer: 4 MiB, SQLite's own default.
+pub const CHECKPOINT_PAGES: u32 = 1_000;
+
+/// Pages in the log from which on the writer itself moves the rest, so that the log begins anew: 32 MiB. Bounds the log, unless a
+/// reader holds on to an old state of it.
+pub const WAL_PAGES: u32 = 8_000;
+
+/// Size that the log's file is cut to when it begins anew.
+pub const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
+
+/// Databases set aside in one life of the server. A disk on which each new one is damaged too is not helped by more.
+pub const SET_ASIDE_MAX: u32 = 3;
+
+/// Records that one step of retention looks at.
+pub const RETAIN_LOOKED_AT: u32 = 1_000;
+
+/// Records that one step of retention removes, and whose timings one step of compaction rounds: some milliseconds' work.
+pub const UPKEEP_RECORDS: u32 = 250;
+
+/// Pages that one step gives back to the file system: 1 MiB.
+pub const VACUUM_PAGES: u32 = 256;
+
+/// Free pages that stay in the file for the next records: 1 MiB. Fewer would be freed and taken again all the time.
+pub const SLACK_PAGES: u32 = 256;
+
+/// Age from which on a record's timings are kept to within a tenth. A waterfall of yesterday is still exact.
+pub const TIMINGS_EXACT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// Between two sweeps for old records. Each begins at the oldest and ends at the first that is too young.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Records or threads on one page of an answer, at most.
+pub const PAGE_MAX: u32 = 1_000;
+
+/// Records that an ambiguous id is answered with, at most.
+pub const SHOW_MAX: u32 = 20;
+
+/// Patches of processes that wait or are being written. At the bound the oldest records of *finished* processes are given up. Those of
+/// running ones take 12 KiB at most, and 256 processes run at once by default. A usual record takes 1.2 KiB, so a disk that is dead for an
+/// hour costs nothing at 4 executions a second.
+///
+/// With [`THREAD_BYTES`] this is the queue's memory: 21 to 27 MB resident at the bound (`cargo bench -p baton-tests --bench meta -- --only memory`).
+pub const PROCESS_BYTES: usize = 16 * 1024 * 1024;
+
+/// Patches of threads that wait or are being written; beyond it patches are refused that do not merge into what waits. Some 16,000 threads
+/// changed since the disk last took anything.
+pub const THREAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// What an entry of the queue costs beside what its patch points to: the entry itself (some 400 bytes), its place in the order and in
+/// the index by key.
+pub const ENTRY_BYTES: usize = 560;
+
+/// Patches in one transaction. A batch of this size is written in some 15 ms, which is how long a barrier may have to wait for the one before its
+/// own; larger ones are hardly faster.
+pub const BATCH_PATCHES: usize = 2_048;
+
+/// Patches in one transaction, in bytes, for those that are large.
+pub const BATCH_BYTES: usize = 2 * 1024 * 1024;
+
+/// How long the writer waits for more when nobody waits for it: a thread that is changed again and again is written twice a second, and
+/// a short process once instead of three times. As much is lost at most, of what no barrier covers, when the server is killed.
+pub const LINGER: Duration = Duration::from_millis(500);
+
+/// Processes in the queue at which the writer no longer waits for more. They hardly merge any further, and a backlog of them would be in a
+/// barrier's way.
+pub const EAGER_PROCESSES: usize = 64;
+
+/// How long the writer goes on looking by itself, every [`LINGER`], after it last had something to write. So whoever hands over an update does
+/// not pay for waking it.
+pub const ATTENTIVE: Duration = Duration::from_secs(5);
+
+/// From a failed write to the next try, doubled each time up to [`RETRY_MAX`].
+pub const RETRY_FIRST: Duration = Duration::from_millis(50);
+
+/// Longest wait between two tries. Short enough that a disk with space again is used at once, by a person's measure.
+pub const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Longest wait between two tries while somebody waits at a barrier: it tells what the disk says now, not what it said.
+pub const RETRY_AWAITED: Duration = Duration::from_millis(20);
+
+/// Barriers that wait at once, some 200 bytes each. Protects the queue's lock, which looks at each when a batch is settled.
+pub const BARRIERS_MAX: usize = 4_096;
+
+/// Links of one span `meta.persist`, for the first sampled processes of its batch.
+pub const SPAN_LINKS_MAX: usize = 16;

@@ -1,0 +1,114 @@
+//! `meta.persist` and `meta.flush`: what the store took, as spans of traces of their own that link to the spans they are about.
+//!
+//! A write or a barrier that no sampled span is behind makes none.
+
+use std::time::Instant;
+
+use baton_trace::export::attribute;
+use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::recorder::Recorder;
+use baton_trace::stage::StageId;
+use baton_trace::stage::meta::{META_FLUSH, META_PERSIST};
+use baton_trace::w3c::TraceContext;
+use opentelemetry::KeyValue;
+
+use crate::barrier::{FlushError, Flushed};
+use crate::limits::SPAN_LINKS_MAX;
+use crate::link::Link;
+use crate::queue::Flight;
+use crate::store::{WriteError, Written};
+
+/// gRPC's UNAVAILABLE: a later try may succeed.
+const UNAVAILABLE: RpcStatus = RpcStatus(14);
+
+/// A batch was written, or not. Only success is a span: what failed is tried again, and its span then begins where it first waited.
+pub(crate) fn persist(
+    recorder: &Recorder,
+    flight: &Flight,
+    [began, ended]: [Instant; 2],
+    result: &Result<Written, WriteError>,
+) {
+    let (Ok(written), Some(oldest), true) = (result, flight.oldest(), recorder.is_on()) else {
+        return;
+    };
+    let links: Vec<_> = flight.links().take(SPAN_LINKS_MAX).collect();
+    let queued = began.saturating_duration_since(oldest).as_nanos();
+    let attributes = vec![
+        number(attribute::META_PATCHES, flight.len()),
+        number(attribute::META_ROWS, written.rows),
+        number(attribute::META_QUEUE_NS, queued),
+    ];
+    finish(
+        recorder,
+        META_PERSIST,
+        [oldest, ended],
+        &links,
+        RpcStatus(0),
+        attributes,
+    );
+}
+
+/// A barrier is over.
+pub(crate) fn flush(
+    recorder: &Recorder,
+    link: Option<Link>,
+    interval: [Instant; 2],
+    result: &Result<Flushed, FlushError>,
+) {
+    if !recorder.is_on() {
+        return;
+    }
+    let (status, dropped) = match result {
+        Ok(_) => (RpcStatus(0), 0),
+        Err(FlushError::Failed { dropped: count, .. } | FlushError::Dropped { count }) => {
+            (UNAVAILABLE, *count)
+        }
+        Err(FlushError::Stopped | FlushError::TooMany) => (UNAVAILABLE, 0),
+    };
+    let attributes = match dropped {
+        0 => Vec::new(),
+        count => vec![number(attribute::META_DROPPED, count)],
+    };
+    finish(
+        recorder,
+        META_FLUSH,
+        interval,
+        link.as_slice(),
+        status,
+        attributes,
+    );
+}
+
+fn finish(
+    recorder: &Recorder,
+    stage: StageId,
+    [start, end]: [Instant; 2],
+    links: &[Link],
+    status: RpcStatus,
+    attributes: Vec<KeyValue>,
+) {
+    if links.is_empty() {
+        return;
+    }
+    // The writer's clock is the operating system's, and so is that of the calls outside of a simulation.
+    let anchor = Anchor {
+        instant: Instant::now(),
+        unix_ns: baton_trace::record::unix_now_ns(),
+    };
+    recorder.finish(CallRecord {
+        side: Side::Server,
+        context: TraceContext::new_root(true),
+        parent: None,
+        links: links.iter().map(Link::context).collect(),
+        method: "".into(),
+        anchor,
+        stages: vec![StageRecord::between(&anchor, stage, start, end)],
+        status,
+        clock: None,
+        attributes,
+    });
+}
+
+fn number(key: &'static str, value: impl TryInto<i64>) -> KeyValue {
+    KeyValue::new(key, value.try_into().unwrap_or(i64::MAX))
+}
