@@ -138,3 +138,6 @@ pub const BARRIERS_MAX: usize = 4_096;
 
 /// Links of one span `meta.persist`, for the first sampled processes of its batch.
 pub const SPAN_LINKS_MAX: usize = 16;
+
+/// Wait for the state directory's lock before its holder is named: longer than a fork takes until its exec, shorter than a person notices.
+pub const LOCK_PATIENCE: Duration = Duration::from_millis(100);

@@ -18,35 +18,35 @@ use baton_trace::stage::exec;
 use tempfile::TempDir;
 
 /// 1 November 2026.
-pub const NOW: u64 = 1_793_491_200_000_000_000;
-pub const SECOND: u64 = 1_000_000_000;
-pub const DAY: u64 = 86_400 * SECOND;
+pub(crate) const NOW: u64 = 1_793_491_200_000_000_000;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+pub(crate) const DAY: u64 = 86_400 * SECOND;
 
-pub const ME: Owner = Owner([7; 32]);
-pub const OTHER: Owner = Owner([8; 32]);
+pub(crate) const ME: Owner = Owner([7; 32]);
+pub(crate) const OTHER: Owner = Owner([8; 32]);
 
-pub struct State {
-    pub directory: TempDir,
-    pub retention: Retention,
+pub(crate) struct State {
+    pub(crate) directory: TempDir,
+    pub(crate) retention: Retention,
 }
 
 impl State {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
             retention: Retention::default(),
         }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.directory.path().join("state")
     }
 
-    pub fn database(&self) -> PathBuf {
+    pub(crate) fn database(&self) -> PathBuf {
         self.path().join(DATABASE)
     }
 
-    pub fn options(&self) -> Options {
+    pub(crate) fn options(&self) -> Options {
         Options {
             directory: self.path(),
             name: "exec-server of the test".to_owned(),
@@ -56,31 +56,31 @@ impl State {
         }
     }
 
-    pub fn try_open(&self) -> Result<Opened, OpenError> {
+    pub(crate) fn try_open(&self) -> Result<Opened, OpenError> {
         sqlite::open(&self.options(), &mut |survivor: &Survivor| {
             panic!("nobody should be killed: {survivor:?}")
         })
     }
 
-    pub fn open(&self) -> Opened {
+    pub(crate) fn open(&self) -> Opened {
         self.try_open().unwrap()
     }
 }
 
-pub fn id(n: u64) -> ProcessId {
+pub(crate) fn id(n: u64) -> ProcessId {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&n.to_be_bytes());
     ProcessId(id)
 }
 
-pub fn key(n: u64) -> ProcessKey {
+pub(crate) fn key(n: u64) -> ProcessKey {
     ProcessKey {
         owner: ME,
         process_id: id(n),
     }
 }
 
-pub fn thread_key(name: &str) -> ThreadKey {
+pub(crate) fn thread_key(name: &str) -> ThreadKey {
     ThreadKey {
         owner: ME,
         thread_id: name.into(),
@@ -88,7 +88,7 @@ pub fn thread_key(name: &str) -> ThreadKey {
 }
 
 /// A start that was accepted `n` seconds after [`NOW`].
-pub fn start(n: u64) -> ProcessStart {
+pub(crate) fn start(n: u64) -> ProcessStart {
     ProcessStart {
         epoch: Epoch([1; 16]),
         boot_id: boot::boot_id().unwrap(),
@@ -106,21 +106,21 @@ pub fn start(n: u64) -> ProcessStart {
     }
 }
 
-pub fn trace_id(n: u64) -> [u8; 16] {
+pub(crate) fn trace_id(n: u64) -> [u8; 16] {
     (u128::from(n)
         .wrapping_add(1)
         .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
     .to_be_bytes()
 }
 
-pub fn started(n: u64) -> ProcessPatch {
+pub(crate) fn started(n: u64) -> ProcessPatch {
     ProcessPatch {
         start: Some(Arc::new(start(n))),
         ..ProcessPatch::new(key(n))
     }
 }
 
-pub fn stages(n: u64) -> Vec<StageTime> {
+pub(crate) fn stages(n: u64) -> Vec<StageTime> {
     let time = |stage, start_ns, duration_ns| StageTime {
         stage,
         attempt: 0,
@@ -134,7 +134,7 @@ pub fn stages(n: u64) -> Vec<StageTime> {
     ]
 }
 
-pub fn end(n: u64, outcome: Outcome) -> ProcessEnd {
+pub(crate) fn end(n: u64, outcome: Outcome) -> ProcessEnd {
     ProcessEnd {
         outcome,
         fault: None,
@@ -152,7 +152,7 @@ pub fn end(n: u64, outcome: Outcome) -> ProcessEnd {
 }
 
 /// A whole record: started, run and over.
-pub fn finished(n: u64, outcome: Outcome) -> ProcessPatch {
+pub(crate) fn finished(n: u64, outcome: Outcome) -> ProcessPatch {
     ProcessPatch {
         spawned: Some(ProcessSpawned {
             os_pid: 4_000_000,
@@ -165,11 +165,11 @@ pub fn finished(n: u64, outcome: Outcome) -> ProcessPatch {
     }
 }
 
-pub fn ok(n: u64) -> ProcessPatch {
+pub(crate) fn ok(n: u64) -> ProcessPatch {
     finished(n, Outcome::Exited { code: 0 })
 }
 
-pub fn batch(updates: impl IntoIterator<Item = impl Into<Update>>) -> Batch {
+pub(crate) fn batch(updates: impl IntoIterator<Item = impl Into<Update>>) -> Batch {
     let mut batch = Batch::default();
     for update in updates {
         match update.into() {
@@ -180,11 +180,11 @@ pub fn batch(updates: impl IntoIterator<Item = impl Into<Update>>) -> Batch {
     batch
 }
 
-pub fn write(store: &mut dyn Store, updates: impl IntoIterator<Item = impl Into<Update>>) {
+pub(crate) fn write(store: &mut dyn Store, updates: impl IntoIterator<Item = impl Into<Update>>) {
     store.write(&batch(updates)).unwrap();
 }
 
-pub fn titled(name: &str, title: &str) -> ThreadPatch {
+pub(crate) fn titled(name: &str, title: &str) -> ThreadPatch {
     ThreadPatch {
         title: Some(Some(title.into())),
         ..ThreadPatch::touch(thread_key(name), NOW)
@@ -192,7 +192,7 @@ pub fn titled(name: &str, title: &str) -> ThreadPatch {
 }
 
 /// Every record of [`ME`], newest first.
-pub fn ids(opened: &Opened) -> Vec<ProcessId> {
+pub(crate) fn ids(opened: &Opened) -> Vec<ProcessId> {
     let page = opened.reader.history(&HistoryQuery::of(ME)).unwrap();
     page.items
         .iter()
@@ -201,7 +201,7 @@ pub fn ids(opened: &Opened) -> Vec<ProcessId> {
 }
 
 /// What `pragma integrity_check` says, through a connection of its own.
-pub fn integrity(database: &Path) -> String {
+pub(crate) fn integrity(database: &Path) -> String {
     let connection = rusqlite::Connection::open(database).unwrap();
     connection
         .pragma_query_value(None, "integrity_check", |row| row.get(0))
@@ -209,7 +209,7 @@ pub fn integrity(database: &Path) -> String {
 }
 
 /// Random numbers from a seed that is printed, and can be given.
-pub fn seeded() -> rand::rngs::StdRng {
+pub(crate) fn seeded() -> rand::rngs::StdRng {
     use rand::SeedableRng;
     let seed = match std::env::var("BATON_TEST_SEED") {
         Ok(seed) => seed.parse().expect("BATON_TEST_SEED is a number"),

@@ -13,7 +13,7 @@
 //! - the child runs no signal handler: all signals are blocked before the clone, and handlers are gone before any is unblocked;
 //! - the child never returns, and calls nothing that allocates, locks or panics (`child.rs`).
 //!
-//! This is the only module of the workspace that needs `unsafe`: no well-kept crate offers this.
+//! This is the only shipped module that needs `unsafe`: no well-kept crate offers this.
 #![expect(
     unsafe_code,
     reason = "what clone's child may do is beyond what Rust can check; see the module's documentation"

@@ -7,11 +7,14 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
+use std::thread;
+use std::time::Instant;
 
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::{Holder, OpenError};
 use super::place::private;
+use crate::limits;
 
 /// Longest name that is kept in the file or read from it.
 const NAME_BYTES: usize = 256;
@@ -27,7 +30,7 @@ impl Lock {
     pub(super) fn take(path: &Path, name: &str) -> Result<Self, OpenError> {
         let failed = |error: io::Error| OpenError::from_io(path, error);
         let mut file = private(path).map_err(failed)?;
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        match patiently(&file) {
             Ok(()) => {}
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 return Err(OpenError::InUse {
@@ -39,6 +42,19 @@ impl Lock {
         }
         write(&mut file, name).map_err(failed)?;
         Ok(Self { _file: file })
+    }
+}
+
+/// A child that the last holder was just making holds the lock too, between its fork and its exec: that is over in a moment.
+fn patiently(file: &File) -> rustix::io::Result<()> {
+    let until = Instant::now() + limits::LOCK_PATIENCE;
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
+                thread::sleep(limits::LOCK_PATIENCE / 20)
+            }
+            taken => return taken,
+        }
     }
 }
 

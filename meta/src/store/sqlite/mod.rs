@@ -187,8 +187,14 @@ impl SqliteStore {
             self.names.clear();
             let failure = failure::of_sqlite(&error);
             match failure.kind {
-                // The connection is as good as before.
-                WriteErrorKind::Rejected | WriteErrorKind::Busy => self.database = Some(database),
+                // The transaction was taken back and the connection is as good as before: SQLite is made for disks that fail. Kept, it also
+                // keeps the index of the log, which readers need and could not make anew on such a disk.
+                WriteErrorKind::Rejected
+                | WriteErrorKind::Busy
+                | WriteErrorKind::Full
+                | WriteErrorKind::Io => {
+                    self.database = Some(database);
+                }
                 WriteErrorKind::Corrupt if self.set_asides < limits::SET_ASIDE_MAX => {
                     drop(database);
                     self.replace(error.to_string())?;

@@ -84,6 +84,7 @@ impl Steps {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut old = Vec::new();
         let mut more = false;
+        let mut at = self.ages.at;
         {
             let mut select = transaction.prepare_cached(
                 "select n, begun_ns, ended_ns from processes where n > ?1 order by n limit ?2",
@@ -100,7 +101,7 @@ impl Steps {
                     more = true;
                     break;
                 }
-                self.ages.at = n;
+                at = n;
                 more = true;
                 if row.get::<_, Option<i64>>(2)?.is_some_and(|ended| ended < cutoff) {
                     old.push(n);
@@ -109,6 +110,8 @@ impl Steps {
         }
         remove(&transaction, &old)?;
         transaction.commit()?;
+        // Only now: a step that is taken back is done again.
+        self.ages.at = at;
         if !more {
             self.ages.ended(now_unix_ns);
         }
