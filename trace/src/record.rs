@@ -134,6 +134,25 @@ pub struct CallRecord {
     pub attributes: Vec<KeyValue>,
 }
 
+/// Something that no call waited for: one span in a trace of its own, linked to the calls it was done for.
+#[derive(Debug, Clone)]
+pub struct BackgroundRecord {
+    /// Of the table of such stages.
+    pub stage: StageId,
+    /// A trace of its own; `span_id` is this span's.
+    pub context: TraceContext,
+    /// The calls' spans. Exported up to [`RECORD_LINKS_MAX`](crate::limits::RECORD_LINKS_MAX).
+    pub links: Vec<TraceContext>,
+    /// By the wall clock.
+    pub start_unix_ns: u64,
+    /// By the wall clock.
+    pub end_unix_ns: u64,
+    /// Never argv, never environment, no path.
+    pub attributes: Vec<KeyValue>,
+    /// What went wrong, in words fit for telemetry.
+    pub failure: Option<String>,
+}
+
 impl CallRecord {
     /// The first record of a stage.
     pub fn stage(&self, stage: StageId) -> Option<&StageRecord> {

@@ -4,18 +4,22 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::limits::COLLECTED_MAX;
-use crate::record::CallRecord;
+use crate::record::{BackgroundRecord, CallRecord};
 
 /// Takes finished records. Called on the data path's thread: must neither block nor wait.
 pub trait Sink: Send + Sync {
     /// Takes one record.
     fn record(&self, record: CallRecord);
+
+    /// Takes what no call waited for. Whoever keeps calls alone need not.
+    fn background(&self, _record: BackgroundRecord) {}
 }
 
 /// A handle to the sinks of one part; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Recorder {
     sink: Option<Arc<dyn Sink>>,
+    keeps_stages: bool,
 }
 
 impl Recorder {
@@ -26,7 +30,24 @@ impl Recorder {
 
     /// Hands every record to `sink`.
     pub fn to(sink: Arc<dyn Sink>) -> Self {
-        Self { sink: Some(sink) }
+        Self {
+            sink: Some(sink),
+            keeps_stages: false,
+        }
+    }
+
+    /// The same; and handlers find the stages of every call in its [`ServerCall`](crate::call::ServerCall), whether or not
+    /// anybody takes its record.
+    pub fn keeping_stages(self) -> Self {
+        Self {
+            keeps_stages: true,
+            ..self
+        }
+    }
+
+    /// Whether handlers want the stages of every call.
+    pub fn keeps_stages(&self) -> bool {
+        self.keeps_stages
     }
 
     /// Whether anybody takes records.
@@ -38,6 +59,13 @@ impl Recorder {
     pub fn finish(&self, record: CallRecord) {
         if let Some(sink) = &self.sink {
             sink.record(record);
+        }
+    }
+
+    /// Hands on what no call waited for.
+    pub fn finish_background(&self, record: BackgroundRecord) {
+        if let Some(sink) = &self.sink {
+            sink.background(record);
         }
     }
 }

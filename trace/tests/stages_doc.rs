@@ -39,6 +39,9 @@ fn the_page_names_every_attribute() {
         attribute::REMAINDER_NS,
         attribute::CLOCK_OFFSET_NS,
         attribute::CLOCK_ERROR_NS,
+        attribute::META_QUEUE_AGE_NS,
+        attribute::META_UPDATES,
+        attribute::META_GENERATION,
         attribute::REPORTED_BY,
     ] {
         assert!(page.contains(&format!("| `{name}` |")), "{name}");

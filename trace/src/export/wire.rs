@@ -17,7 +17,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use super::attribute;
 use super::layout::{self, Placed};
 use super::spans::{self, Details};
-use crate::record::CallRecord;
+use crate::record::{BackgroundRecord, CallRecord};
 use crate::report::tree;
 use crate::stage::{Exporter, transport};
 
@@ -100,6 +100,16 @@ impl Batch {
             bytes(group, 2, &self.scratch);
             self.spans += 1;
         }
+    }
+
+    /// Adds the one span of what no call waited for. It has links, so it takes the long way.
+    pub(super) fn push_background(&mut self, record: &BackgroundRecord) {
+        bytes(
+            &mut self.own,
+            2,
+            &Span::from(spans::background(record)).encode_to_vec(),
+        );
+        self.spans += 1;
     }
 
     /// Number of spans.

@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 
-use super::{Exporter, Kind, StageDef, exec, transport};
+use super::{Exporter, Kind, StageDef, exec, meta, transport};
 
-/// Both tables in Markdown, under a heading each.
+/// The tables in Markdown, under a heading each.
 pub fn markdown() -> String {
     let mut out = String::new();
     table(&mut out, "Any call over the channel", transport::STAGES);
     out.push('\n');
     table(&mut out, "Processes", exec::STAGES);
+    out.push('\n');
+    table(&mut out, "Records: no part of a call", meta::STAGES);
     out
 }
 

@@ -1,11 +1,12 @@
 //! Stages are data: what each interval of a call is, who exports it, and whether it counts as accounted time.
 //!
-//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process. Span ids, the
+//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process, [`meta`] what no call waits for. Span ids, the
 //! report, metrics, `docs/STAGES.md` and the coverage check all read these tables; nothing about a stage is
 //! written down anywhere else.
 
 pub mod exec;
 mod markdown;
+pub mod meta;
 pub mod transport;
 
 use std::fmt;
@@ -26,7 +27,7 @@ pub struct StageDef {
     pub id: StageId,
     /// Value of the attribute `baton.stage`.
     pub name: &'static str,
-    /// The stage it is drawn and exported under; `None` for the envelope.
+    /// The stage it is drawn and exported under; `None` for the envelope, and for what is no part of a call.
     pub parent: Option<StageId>,
     /// Span kind.
     pub kind: Kind,
@@ -69,6 +70,11 @@ impl StageId {
         BY_ID[self.0 as usize]
     }
 
+    /// Whether it is one of the stages of a call, as this version knows them.
+    pub fn is_of_call(self) -> bool {
+        self == transport::CALL || self.def().is_some_and(|def| def.parent.is_some())
+    }
+
     /// The name of the table row, or `"unknown"`.
     pub fn name(self) -> &'static str {
         self.def().map_or("unknown", |def| def.name)
@@ -76,9 +82,9 @@ impl StageId {
 }
 
 /// The rows by wire id: every record is looked up stage by stage, on the data path too.
-static BY_ID: [Option<&'static StageDef>; 256] = index([transport::STAGES, exec::STAGES]);
+static BY_ID: [Option<&'static StageDef>; 256] = index([transport::STAGES, exec::STAGES, meta::STAGES]);
 
-const fn index(tables: [&'static [StageDef]; 2]) -> [Option<&'static StageDef>; 256] {
+const fn index(tables: [&'static [StageDef]; 3]) -> [Option<&'static StageDef>; 256] {
     let mut by_id = [None; 256];
     let mut table = 0;
     while table < tables.len() {
@@ -99,12 +105,12 @@ impl fmt::Debug for StageId {
     }
 }
 
-/// Every row of both tables, in the order in which a waterfall shows them.
+/// Every stage of a call, in the order in which a waterfall shows them.
 pub fn all() -> impl Iterator<Item = &'static StageDef> {
     transport::STAGES.iter().chain(exec::STAGES)
 }
 
-/// The row with this `baton.stage` name.
+/// The stage of a call with this `baton.stage` name.
 pub fn by_name(name: &str) -> Option<&'static StageDef> {
     all().find(|def| def.name == name)
 }
@@ -138,7 +144,7 @@ mod tests {
     fn ids_and_names_are_unique() {
         let mut ids = HashSet::new();
         let mut names = HashSet::new();
-        for def in all() {
+        for def in all().chain(meta::STAGES) {
             assert!(ids.insert(def.id), "id {}", def.id.0);
             assert!(names.insert(def.name), "name {}", def.name);
         }
@@ -152,6 +158,15 @@ mod tests {
                 None => assert_eq!(def.id, transport::CALL),
             }
         }
+    }
+
+    #[test]
+    fn what_no_call_waits_for_is_no_stage_of_a_call() {
+        for def in meta::STAGES {
+            assert_eq!(def.id.def(), Some(def));
+            assert!(!def.id.is_of_call() && !def.covers && by_name(def.name).is_none());
+        }
+        assert!(all().all(|def| def.id.is_of_call()));
     }
 
     #[test]
