@@ -53,3 +53,11 @@ pub const FINISHED_FOR: Duration = Duration::from_secs(10 * 60);
 
 /// Finished ids kept at most; beyond it the oldest is forgotten before its time. About 1 KiB each: 10 MB.
 pub const FINISHED_MAX: usize = 10_000;
+
+/// How often a process that prints has its progress recorded: what is lost with the server is told with a last `seq` that is at
+/// most this old. Protects the recorder from output.
+pub const PROGRESS_EVERY: Duration = Duration::from_secs(1);
+
+/// Longest wait of a start for its record, where it is asked for. A disk that takes longer is in trouble; the client learns that
+/// nothing ran rather than waiting on.
+pub const DURABLE_TIMEOUT: Duration = Duration::from_secs(5);

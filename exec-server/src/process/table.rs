@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::ticker::Ticker;
 use crate::error::StartError;
 use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT, STARTED_DELAY};
+use crate::records::ProcessKey;
 
 /// A process id, in its client's scope.
 type Key = (PublicKey, ProcessId);
@@ -132,6 +133,12 @@ pub(super) struct Registration {
 impl Registration {
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Whose place it is.
+    pub(super) fn key(&self) -> ProcessKey {
+        let (client, process) = self.key;
+        ProcessKey { client, process }
     }
 
     /// The process runs: its id is used up.
