@@ -63,7 +63,7 @@ pub(crate) struct RunArgs {
     /// Do not draw the waterfall
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Write every stage as OTLP/JSON to this file
+    /// Append every stage as OTLP/JSON to this file; at 16 MiB it becomes FILE.1 and a new one begins
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
     /// Working directory of the command
@@ -91,7 +91,7 @@ pub(crate) struct ExecArgs {
     /// Draw where the time went, on stderr
     #[arg(long)]
     pub(crate) trace: bool,
-    /// Write every stage as OTLP/JSON to this file
+    /// Append every stage as OTLP/JSON to this file; at 16 MiB it becomes FILE.1 and a new one begins
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
     /// This client's key file; made at first use [default: ~/.config/baton/client_key]

@@ -17,3 +17,7 @@ pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes read of a file with a ticket, which is one line of some 300. Protects memory from a wrong path.
 pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
+
+/// Bytes of a trace file before it becomes `FILE.1`: a thousand commands or more, and a quarter of what `baton trace show` reads.
+/// With the old one, twice this on disk.
+pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
