@@ -1,0 +1,40 @@
+//! Where records are written to.
+//!
+//! One thread writes, and it alone waits for the disk. A [`Store`] is what it writes to: SQLite, or in tests one that fails by
+//! command. Queries do not go through here; they read beside the writer.
+
+mod error;
+
+pub use error::{WriteError, WriteErrorKind};
+
+use crate::batch::Batch;
+
+/// Keeps batches for ever. Called from one thread only, and may block it.
+pub trait Store: Send {
+    /// Commits the whole batch, or nothing of it. When it returns `Ok`, the batch outlives the loss of power.
+    ///
+    /// A patch may be written again after it was written already (a commit whose success could not be told is retried), so writing
+    /// one twice must do what writing it once does.
+    fn write(&mut self, batch: &Batch) -> Result<Written, WriteError>;
+
+    /// Does one small step of what is due: retention, compaction, a checkpoint. Takes a few milliseconds at most; called again at once
+    /// while it says [`Upkeep::More`] and nothing waits to be written, and otherwise every
+    /// [`UPKEEP_INTERVAL`](crate::limits::UPKEEP_INTERVAL).
+    fn upkeep(&mut self, now_unix_ns: u64) -> Result<Upkeep, WriteError>;
+}
+
+/// What a commit took.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows inserted, changed or deleted.
+    pub rows: u64,
+}
+
+/// Whether there is more to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upkeep {
+    /// Not for now.
+    Done,
+    /// Yes.
+    More,
+}
