@@ -124,6 +124,8 @@ pub enum StopReason {
 pub struct End<'a> {
     /// The `seq` of the last event.
     pub seq: u64,
+    /// Its exit, as it was told before.
+    pub exit: &'a Exit,
     /// A descendant still held a pipe when it was given up.
     pub truncated: bool,
     /// Bytes of its standard output.

@@ -73,6 +73,7 @@ impl Observer for Told {
     }
 
     fn closed(&self, _: ProcessKey, end: &End<'_>) {
+        assert!(end.exit.seq > 1 && end.exit.at_unix_ns <= end.at_unix_ns);
         assert!(end.stages.iter().any(|stage| stage.stage == exec::PROCESS));
         self.say(format!(
             "closed {} {} {}",

@@ -9,6 +9,7 @@
 //! a disk. It hands over what happened by a call that returns at once.
 
 pub mod batch;
+mod facts;
 pub mod limits;
 pub mod record;
 pub mod store;

@@ -26,6 +26,7 @@ struct Inner {
     anchor: Anchor,
     is_decided: bool,
     next_progress: Option<Instant>,
+    exit: Exit,
 }
 
 impl Telling {
@@ -46,6 +47,12 @@ impl Telling {
                 anchor,
                 is_decided: false,
                 next_progress: None,
+                exit: Exit {
+                    seq: 0,
+                    status: None,
+                    stopped: None,
+                    at_unix_ns: 0,
+                },
             }
         }))
     }
@@ -88,15 +95,21 @@ impl Telling {
         }
     }
 
-    pub(super) fn exited(&self, seq: u64, status: Option<Status>, stopped: Option<StopReason>, now: Instant) {
-        if let Some(inner) = &self.0 {
-            let exit = Exit {
+    pub(super) fn exited(
+        &mut self,
+        seq: u64,
+        status: Option<Status>,
+        stopped: Option<StopReason>,
+        now: Instant,
+    ) {
+        if let Some(inner) = &mut self.0 {
+            inner.exit = Exit {
                 seq,
                 status,
                 stopped,
                 at_unix_ns: inner.anchor.unix_ns_of(now),
             };
-            inner.observer.exited(inner.process, &exit);
+            inner.observer.exited(inner.process, &inner.exit);
         }
     }
 
@@ -119,6 +132,7 @@ impl Telling {
         };
         let end = End {
             seq,
+            exit: &inner.exit,
             truncated: closed.truncated,
             stdout_bytes: closed.stdout_bytes,
             stderr_bytes: closed.stderr_bytes,
