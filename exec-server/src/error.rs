@@ -8,7 +8,7 @@ use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::limits::{
     THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
-    THREAD_TITLE_MAX,
+    THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
 };
 use tonic::{Code, Status};
 
@@ -98,7 +98,7 @@ pub enum InvalidStart {
     /// The limits on a thread's metadata in `baton_proto::limits`.
     #[error(
         "a thread's metadata has at most {THREAD_METADATA_ENTRIES_MAX} entries and {THREAD_METADATA_BYTES_MAX} bytes, no empty \
-         or doubled key, and no key of more than {THREAD_METADATA_KEY_MAX} bytes"
+         or doubled key, no key of more than {THREAD_METADATA_KEY_MAX} bytes and no value of more than {THREAD_METADATA_VALUE_MAX}"
     )]
     ThreadMetadata,
     /// A title or metadata without a thread to keep them.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_proto::exec::Start;
 use baton_proto::limits::{
     THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
-    THREAD_TITLE_MAX,
+    THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
 };
 use baton_proto::{Epoch, ProcessId};
 
@@ -125,6 +125,7 @@ fn thread(start: &Start) -> Result<Option<Box<Thread>>, InvalidStart> {
         bytes += entry.key.len() + entry.value.len();
         let is_bad = entry.key.is_empty()
             || entry.key.len() > THREAD_METADATA_KEY_MAX
+            || entry.value.len() > THREAD_METADATA_VALUE_MAX
             || bytes > THREAD_METADATA_BYTES_MAX
             || kept.iter().any(|(key, _)| *key == entry.key);
         if is_bad {
@@ -319,7 +320,15 @@ mod tests {
             ),
             (
                 InvalidStart::ThreadMetadata,
-                on_thread(vec![entry("k", &"v".repeat(THREAD_METADATA_BYTES_MAX))]),
+                on_thread(vec![entry("k", &"v".repeat(THREAD_METADATA_VALUE_MAX + 1))]),
+            ),
+            (
+                InvalidStart::ThreadMetadata,
+                on_thread(
+                    ["a", "b", "c", "d"]
+                        .map(|key| entry(key, &"v".repeat(THREAD_METADATA_VALUE_MAX)))
+                        .to_vec(),
+                ),
             ),
         ];
         for (expected, start) in refused {
@@ -327,7 +336,7 @@ mod tests {
         }
         let launch = Launch::try_from(Start {
             title: "a title".into(),
-            ..on_thread(vec![entry("k", &"v".repeat(THREAD_METADATA_BYTES_MAX - 1))])
+            ..on_thread(vec![entry("k", &"v".repeat(THREAD_METADATA_VALUE_MAX))])
         });
         let thread = launch.unwrap().thread.unwrap();
         assert_eq!((&*thread.id, thread.title.as_deref()), ("t", Some("a title")));
