@@ -27,11 +27,59 @@ pub const VALUE_KEY_BYTES: usize = 128;
 /// Longest value; a longer one is refused.
 pub const VALUE_BYTES: usize = 4 * 1024;
 
-/// Values that one patch may set or take away, those merged into it while it waits included.
+/// Values that one patch may set or take away; one with more is refused. Merged patches of a thread may have more together, within
+/// [`THREAD_BYTES`].
 pub const VALUES_PER_PATCH: usize = 64;
 
 /// How often the store's upkeep runs when there is little to do.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(30);
+
+/// Patches of processes that wait or are being written. At the bound the oldest records of *finished* processes are given up. Those of
+/// running ones take 6 KiB at most: [`ARGV_BYTES`] and as much again of the rest is exceptional, and 256 processes run at once by default. With
+/// 1 KiB a record, which is a long command line, a disk that is dead for an hour costs nothing at 4 executions a second.
+pub const PROCESS_BYTES: usize = 16 * 1024 * 1024;
+
+/// Patches of threads that wait or are being written; beyond it patches are refused that do not merge into what waits. Some 16,000 threads
+/// changed since the disk last took anything.
+pub const THREAD_BYTES: usize = 8 * 1024 * 1024;
+
+/// What an entry of the queue costs beside what its patch points to: the entry itself (some 400 bytes), its place in the order and in
+/// the index by key.
+pub const ENTRY_BYTES: usize = 560;
+
+/// Patches in one transaction. A batch of this size is written in some 30 ms, which is how long a barrier may have to wait for the one before its
+/// own; larger ones are hardly faster.
+pub const BATCH_PATCHES: usize = 2_048;
+
+/// Patches in one transaction, in bytes, for those that are large.
+pub const BATCH_BYTES: usize = 2 * 1024 * 1024;
+
+/// How long the writer waits for more when nobody waits for it: a thread that is changed again and again is written four times a second, and
+/// a short process once instead of three times. As much is lost at most, of what no barrier covers, when the server is killed.
+pub const LINGER: Duration = Duration::from_millis(250);
+
+/// Processes in the queue at which the writer no longer waits for more. They hardly merge any further, and a backlog of them would be in a
+/// barrier's way.
+pub const EAGER_PROCESSES: usize = 64;
+
+/// How long the writer goes on looking by itself, every [`LINGER`], after it last had something to write. So whoever hands over an update does
+/// not pay for waking it.
+pub const ATTENTIVE: Duration = Duration::from_secs(5);
+
+/// From a failed write to the next try, doubled each time up to [`RETRY_MAX`].
+pub const RETRY_FIRST: Duration = Duration::from_millis(50);
+
+/// Longest wait between two tries. Short enough that a disk with space again is used at once, by a person's measure.
+pub const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Longest wait between two tries while somebody waits at a barrier: it tells what the disk says now, not what it said.
+pub const RETRY_AWAITED: Duration = Duration::from_millis(20);
+
+/// Barriers that wait at once, some 200 bytes each. Protects the queue's lock, which looks at each when a batch is settled.
+pub const BARRIERS_MAX: usize = 4_096;
+
+/// Links of one span `meta.persist`, for the first sampled processes of its batch.
+pub const SPAN_LINKS_MAX: usize = 16;
 
 /// How long what was found about a directory is taken for true without another look. A person who looks after `git switch` sees it.
 pub const FACTS_FRESH: Duration = Duration::from_secs(2);

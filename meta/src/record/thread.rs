@@ -90,26 +90,45 @@ impl ThreadPatch {
 
     /// Memory that it holds, in bytes, itself included.
     pub fn size(&self) -> usize {
-        let title = self
-            .title
-            .iter()
-            .flatten()
-            .map(|title| title.len() + 16)
-            .sum::<usize>();
-        // A node of the map has room for 11 entries and is at least half full; 64 is what an entry then takes, with its allocations.
         let values: usize = self
             .values
             .iter()
-            .map(|(key, value)| 64 + 32 + key.len() + value.as_ref().map_or(0, |value| value.len()))
+            .map(|(key, value)| value_size(key, value))
             .sum();
-        let facts = self.facts.as_ref().map_or(0, |facts| {
+        let id = self.key.thread_id.len() + 16;
+        mem::size_of::<Self>() + id + title_size(&self.title) + values + self.facts_size()
+    }
+
+    /// By how much [`size`](Self::size) grows at most when `later` merges into it.
+    pub(crate) fn growth(&self, later: &Self) -> usize {
+        if later.delete {
+            return later.size().saturating_sub(self.size());
+        }
+        let mut grows = title_size(&later.title).saturating_sub(title_size(&self.title));
+        for (key, value) in &later.values {
+            let before = self.values.get(key).map_or(0, |before| value_size(key, before));
+            grows += value_size(key, value).saturating_sub(before);
+        }
+        grows + later.facts_size().saturating_sub(self.facts_size())
+    }
+
+    fn facts_size(&self) -> usize {
+        self.facts.as_ref().map_or(0, |facts| {
             let bytes = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map_or(0, |bytes| bytes.len() + 16);
             mem::size_of::<CwdFacts>()
                 + facts.cwd.len()
                 + bytes(&facts.repository_root)
                 + bytes(&facts.branch)
                 + facts.head.as_ref().map_or(0, |head| head.len() + 16)
-        });
-        mem::size_of::<Self>() + self.key.thread_id.len() + 16 + title + values + facts
+        })
     }
+}
+
+fn title_size(title: &Option<Option<Box<str>>>) -> usize {
+    title.iter().flatten().map(|title| title.len() + 16).sum()
+}
+
+/// A node of the map has room for 11 entries and is at least half full; 64 is what an entry then takes, 32 its allocations.
+fn value_size(key: &str, value: &Option<Box<str>>) -> usize {
+    64 + 32 + key.len() + value.as_ref().map_or(0, |value| value.len())
 }

@@ -1,0 +1,249 @@
+//! When a barrier is over, and what it says. No IO, no clock.
+//!
+//! ```text
+//! accepted ──► generation ──► outstanding[generation] += 1
+//! wait ──────► closes the open generation, waits for every one up to it
+//! settled ───► outstanding[generation] -= 1 ──► 0 left up to it: the barrier is over
+//! failed ────► the barriers that cover what failed report it at once; it stays outstanding
+//! gave up ───► settled, but counted, and told by every barrier until it is acknowledged
+//! ```
+//!
+//! What is counted here are *entries*: merged patches that wait or are being written. An entry keeps the generation of its oldest patch,
+//! so a later patch that merges into it never frees it of a barrier, and a barrier is never extended by one that came after it: it waits
+//! for that entry either way, and for no other. Whether one generation's batch succeeds says nothing about another's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::generation::Generation;
+use crate::store::WriteError;
+
+/// Names a barrier that somebody waits at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Ticket(u64);
+
+/// What somebody waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// To hear of the first failure, and of every record that was given up.
+    Report,
+    /// For the records to be durable: failures are retried, and what was given up of others does not matter.
+    Durable,
+}
+
+/// Everything that was accepted before the barrier is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flushed {
+    /// The last generation that it covers.
+    pub generation: Generation,
+}
+
+/// A barrier cannot promise that everything accepted before it is on disk.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FlushError {
+    /// The disk's fault: writing what the barrier covers failed. It is kept and tried again; a later barrier tells whether that helped.
+    #[error("not written yet: {cause}{}", Dropped(*.dropped))]
+    Failed {
+        /// What failed.
+        cause: WriteError,
+        /// Records given up so far that nobody has acknowledged.
+        dropped: u64,
+    },
+    /// The disk's fault, for long: everything that is left is on disk, but records had to be given up before they could be written.
+    #[error(
+        "{count} records were given up before they could be written, because nothing could be written for too long; everything else is on disk"
+    )]
+    Dropped {
+        /// How many, until somebody acknowledges them.
+        count: u64,
+    },
+    /// Nobody's fault: the server is shutting down, or its writer has failed; the shutdown's report says what was left.
+    #[error("the writer of metadata has stopped")]
+    Stopped,
+    /// The callers' fault: more barriers at once than [`BARRIERS_MAX`](crate::limits::BARRIERS_MAX).
+    #[error("too many barriers wait already; try again later")]
+    TooMany,
+}
+
+struct Dropped(u64);
+
+impl std::fmt::Display for Dropped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            count => write!(f, "; {count} records were given up before that"),
+        }
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Barriers {
+    open: Generation,
+    /// Something was accepted since the last barrier.
+    used: bool,
+    /// Entries not on disk yet, by the generation of their oldest patch. No zeros.
+    outstanding: BTreeMap<Generation, usize>,
+    waiting: BTreeMap<Ticket, Waiting>,
+    next: Ticket,
+    dropped: u64,
+    /// Barriers that are over and were not taken yet.
+    over: Vec<(Ticket, Result<Flushed, FlushError>)>,
+}
+
+#[derive(Debug)]
+struct Waiting {
+    covers: Generation,
+    wait: Wait,
+    /// The last failure of what it covers, for a wait that goes on in spite of it.
+    cause: Option<Arc<WriteError>>,
+}
+
+impl Barriers {
+    pub(crate) fn new() -> Self {
+        Self {
+            open: Generation::FIRST,
+            used: false,
+            outstanding: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            next: Ticket(0),
+            dropped: 0,
+            over: Vec::new(),
+        }
+    }
+
+    /// A patch was accepted; the generation is that of an entry which it begins.
+    pub(crate) fn accepted(&mut self) -> Generation {
+        self.used = true;
+        self.open
+    }
+
+    /// An entry of `generation` waits to be written.
+    pub(crate) fn began(&mut self, generation: Generation) {
+        *self.outstanding.entry(generation).or_default() += 1;
+    }
+
+    /// Waits for everything accepted so far.
+    pub(crate) fn wait(&mut self, wait: Wait) -> Ticket {
+        let ticket = self.next;
+        self.next = Ticket(ticket.0 + 1);
+        if self.used {
+            self.open = self.open.next();
+            self.used = false;
+        }
+        let covers = Generation(self.open.0 - 1);
+        let waiting = Waiting {
+            covers,
+            wait,
+            cause: None,
+        };
+        self.waiting.insert(ticket, waiting);
+        self.settle();
+        ticket
+    }
+
+    /// Nobody waits for `ticket` any more. Returns the last failure of what it covered.
+    pub(crate) fn abandon(&mut self, ticket: Ticket) -> Option<Arc<WriteError>> {
+        self.over.retain(|(over, _)| *over != ticket);
+        self.waiting.remove(&ticket).and_then(|waiting| waiting.cause)
+    }
+
+    /// Entries of these generations are on disk, or part of an older entry now.
+    pub(crate) fn settled(&mut self, generations: impl IntoIterator<Item = Generation>) {
+        for generation in generations {
+            self.remove(generation);
+        }
+        self.settle();
+    }
+
+    /// An entry was given up.
+    pub(crate) fn gave_up(&mut self, generation: Generation) {
+        self.dropped += 1;
+        self.remove(generation);
+        self.settle();
+    }
+
+    /// A record was given up before it became an entry.
+    pub(crate) fn refused(&mut self) {
+        self.dropped += 1;
+    }
+
+    /// Entries could not be written, of which `oldest` is the oldest generation. They stay outstanding.
+    pub(crate) fn failed(&mut self, oldest: Generation, cause: &Arc<WriteError>) {
+        let dropped = self.dropped;
+        let over = &mut self.over;
+        self.waiting.retain(|ticket, waiting| {
+            if waiting.covers < oldest {
+                return true;
+            }
+            if waiting.wait == Wait::Durable {
+                waiting.cause = Some(cause.clone());
+                return true;
+            }
+            let cause = WriteError::clone(cause);
+            over.push((*ticket, Err(FlushError::Failed { cause, dropped })));
+            false
+        });
+    }
+
+    /// Somebody has been told of `count` records that were given up.
+    pub(crate) fn acknowledge(&mut self, count: u64) {
+        self.dropped = self.dropped.saturating_sub(count);
+    }
+
+    /// The result of this one, if it is over.
+    pub(crate) fn take_one(&mut self, ticket: Ticket) -> Option<Result<Flushed, FlushError>> {
+        let index = self.over.iter().position(|(over, _)| *over == ticket)?;
+        Some(self.over.swap_remove(index).1)
+    }
+
+    /// The barriers that are over since the last call.
+    pub(crate) fn take_over(&mut self) -> Vec<(Ticket, Result<Flushed, FlushError>)> {
+        std::mem::take(&mut self.over)
+    }
+
+    /// Barriers that somebody waits at.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Records given up that nobody has acknowledged.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    fn remove(&mut self, generation: Generation) {
+        if let Some(count) = self.outstanding.get_mut(&generation) {
+            *count -= 1;
+            if *count == 0 {
+                self.outstanding.remove(&generation);
+            }
+        } else {
+            debug_assert!(false, "{generation:?} is not outstanding");
+        }
+    }
+
+    /// Ends the barriers that nothing stands before.
+    fn settle(&mut self) {
+        if self.waiting.is_empty() {
+            return;
+        }
+        let oldest = self.outstanding.keys().next().copied();
+        let dropped = self.dropped;
+        let over = &mut self.over;
+        self.waiting.retain(|ticket, waiting| {
+            if oldest.is_some_and(|oldest| oldest <= waiting.covers) {
+                return true;
+            }
+            let generation = waiting.covers;
+            over.push((
+                *ticket,
+                match (waiting.wait, dropped) {
+                    (Wait::Durable, _) | (Wait::Report, 0) => Ok(Flushed { generation }),
+                    (Wait::Report, count) => Err(FlushError::Dropped { count }),
+                },
+            ));
+            false
+        });
+    }
+}

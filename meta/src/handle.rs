@@ -1,0 +1,197 @@
+//! The way in: updates that return at once, and barriers that wait.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+
+use crate::barrier::{FlushError, Flushed, Ticket, Wait};
+use crate::link::Link;
+use crate::machine::{Refused, Stats};
+use crate::record::{self, ProcessPatch, Update};
+use crate::spans;
+use crate::store::WriteError;
+use crate::writer::{Mode, Shared};
+
+/// A handle to the writer; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Meta {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// A process's start is not known to be durable, so the process must not be spawned.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the start could not be made durable in time: {cause}")]
+pub struct NotDurable {
+    /// Why.
+    pub cause: NotDurableCause,
+}
+
+/// Why a start is not durable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotDurableCause {
+    /// The disk's fault: the last try to write failed.
+    #[error(transparent)]
+    Failed(WriteError),
+    /// The disk's fault: it has not answered.
+    #[error("the disk has not answered")]
+    Stalled,
+    /// No room in the queue, or the writer has stopped.
+    #[error(transparent)]
+    Refused(Refused),
+    /// Too many wait already.
+    #[error(transparent)]
+    Barrier(FlushError),
+}
+
+impl Meta {
+    /// Takes an update. Returns at once, whatever the disk does: it holds a lock for about a microsecond, and wakes the writer only after a
+    /// pause of seconds or for a full batch.
+    ///
+    /// What is too long of a process is cut (`limits`); a thread's patch is refused instead. A process's update that is refused for
+    /// another reason is counted, and every barrier reports it.
+    pub fn accept(&self, update: impl Into<Update>) -> Result<(), Refused> {
+        self.accept_linked(update, None)
+    }
+
+    /// As [`accept`](Self::accept); the span `meta.persist` of the write links to `link`, which is the span that the update is about.
+    pub fn accept_linked(&self, update: impl Into<Update>, link: Option<Link>) -> Result<(), Refused> {
+        let mut update = update.into();
+        if let Err(what) = record::check(&mut update) {
+            return Err(self.shared.lock().machine.refuse(false, Refused::Invalid(what)));
+        }
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        let accepted = state.machine.accept(update, link, now);
+        // What was given up for it may have been all that a barrier waited for.
+        state.tell();
+        self.shared.wake_if_due(&mut state, now);
+        accepted
+    }
+
+    /// Waits until everything accepted before this call is on disk, and for nothing accepted later. Says at once when writing it fails
+    /// (it is kept and tried again), and how many records had to be given up since somebody last [acknowledged](Self::acknowledge) that.
+    ///
+    /// Not bounded by itself: a disk that does not answer holds it up. Cancellation: nothing is lost by dropping it.
+    pub async fn flush(&self) -> Result<Flushed, FlushError> {
+        self.flush_linked(None).await
+    }
+
+    /// As [`flush`](Self::flush); the span `meta.flush` links to `link`, which is the span that asks.
+    pub async fn flush_linked(&self, link: Option<Link>) -> Result<Flushed, FlushError> {
+        let since = Instant::now();
+        let result = self.wait(Wait::Report)?.over().await;
+        spans::flush(self.shared.recorder(), link, since, Instant::now(), &result);
+        result
+    }
+
+    /// Has what was accepted so far written without delay, and waits for nothing: for when a client has gone.
+    pub fn hurry(&self) {
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        state.machine.hurry();
+        self.shared.wake_if_due(&mut state, now);
+    }
+
+    /// Takes a process's start, and waits until it is on disk: what `--durability start` does before it spawns. Failures are tried again until
+    /// `limit`.
+    ///
+    /// After an error the process must not be spawned, and the caller says so with a patch that ends it
+    /// ([`FailedToStart`](crate::record::Outcome::FailedToStart)): the start may still reach the disk. Cancellation: the start stays accepted.
+    pub async fn durable(
+        &self,
+        start: ProcessPatch,
+        link: Option<Link>,
+        limit: Duration,
+    ) -> Result<(), NotDurable> {
+        let not_durable = |cause| NotDurable { cause };
+        self.accept_linked(start, link)
+            .map_err(|refused| not_durable(NotDurableCause::Refused(refused)))?;
+        self.made_durable(limit).await
+    }
+
+    /// Waits until everything accepted before this call is on disk, trying again until `limit`: the second half of
+    /// [`durable`](Self::durable), for a start that was accepted already.
+    pub async fn made_durable(&self, limit: Duration) -> Result<(), NotDurable> {
+        let not_durable = |cause| NotDurable { cause };
+        let mut barrier = self
+            .wait(Wait::Durable)
+            .map_err(|error| not_durable(NotDurableCause::Barrier(error)))?;
+        match tokio::time::timeout(limit, barrier.wait()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(not_durable(NotDurableCause::Barrier(error))),
+            Err(_elapsed) => Err(not_durable(match barrier.abandon() {
+                Some(cause) => NotDurableCause::Failed(WriteError::clone(&cause)),
+                None => NotDurableCause::Stalled,
+            })),
+        }
+    }
+
+    /// A person has been told of `count` records that were given up: barriers report only what is beyond them.
+    pub fn acknowledge(&self, count: u64) {
+        self.shared.lock().machine.acknowledge(count);
+    }
+
+    /// Counters, and the state of the queue.
+    pub fn stats(&self) -> Stats {
+        let now = Instant::now();
+        let state = self.shared.lock();
+        let writing = state.writing;
+        Stats {
+            writing: writing.map_or(0, |writing| writing.patches),
+            writing_for: writing.map_or(Duration::ZERO, |writing| now - writing.since),
+            ..state.machine.stats(now)
+        }
+    }
+
+    fn wait(&self, wait: Wait) -> Result<Barrier<'_>, FlushError> {
+        let now = Instant::now();
+        let (sender, over) = oneshot::channel();
+        let mut state = self.shared.lock();
+        if state.mode != Mode::Runs {
+            return Err(FlushError::Stopped);
+        }
+        let ticket = state.machine.wait(wait)?;
+        // Over already if nothing waits to be written.
+        match state.machine.take_over(ticket) {
+            Some(result) => drop(sender.send(result)),
+            None => drop(state.waiters.insert(ticket, sender)),
+        }
+        self.shared.wake_if_due(&mut state, now);
+        Ok(Barrier {
+            shared: &self.shared,
+            ticket,
+            over,
+        })
+    }
+}
+
+/// A place at a barrier. Dropping it leaves the barrier.
+struct Barrier<'a> {
+    shared: &'a Shared,
+    ticket: Ticket,
+    over: oneshot::Receiver<Result<Flushed, FlushError>>,
+}
+
+impl Barrier<'_> {
+    async fn wait(&mut self) -> Result<Flushed, FlushError> {
+        (&mut self.over).await.unwrap_or(Err(FlushError::Stopped))
+    }
+
+    async fn over(mut self) -> Result<Flushed, FlushError> {
+        self.wait().await
+    }
+
+    /// Leaves it, with the last failure of what it covers.
+    fn abandon(&self) -> Option<Arc<WriteError>> {
+        let mut state = self.shared.lock();
+        state.waiters.remove(&self.ticket);
+        state.machine.abandon(self.ticket)
+    }
+}
+
+impl Drop for Barrier<'_> {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}

@@ -1,0 +1,342 @@
+//! The writer's decisions: what to write, when, and whom to tell. No IO; time comes in as an argument.
+//!
+//! ```text
+//! accept ──► Queue (merged, bounded) ──► next() = Write(flight) ──► the store ──► finish(flight, result)
+//! wait ────► Barriers ◄──── settled, failed, gave up ──────────────────────────────────┘
+//! ```
+//!
+//! One flight at a time. Failures are tried again for ever, oldest first, with growing pauses that a barrier cuts short: it shall tell
+//! what the disk says now. A store that rejects a batch gets it in halves, until the one patch is found that it cannot write.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::barrier::{Barriers, FlushError, Flushed, Ticket, Wait};
+use crate::limits::{
+    ATTENTIVE, BARRIERS_MAX, BATCH_BYTES, BATCH_PATCHES, EAGER_PROCESSES, LINGER, PROCESS_BYTES,
+    RETRY_AWAITED, RETRY_FIRST, RETRY_MAX, THREAD_BYTES, UPKEEP_INTERVAL,
+};
+use crate::link::Link;
+use crate::queue::{Added, Bounds, Flight, Queue};
+use crate::record::Update;
+use crate::store::{Upkeep, WriteError, WriteErrorKind, Written};
+
+/// What the writer does next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Write this, and tell [`Machine::finish`].
+    Write(Flight),
+    /// Let the store do a step of its own, and tell [`Machine::tended`].
+    Upkeep,
+    /// Nothing before this, unless somebody accepts or waits.
+    Sleep(Instant),
+    /// Nothing any more: everything is written that can be.
+    Stop,
+}
+
+/// An update that was not accepted. Never a process's, unless processes that run fill [`PROCESS_BYTES`] by themselves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The disk's fault: nothing could be written for so long that there is no room left.
+    #[error("the queue of metadata is full, because nothing can be written; `baton flush` says why")]
+    Full,
+    /// Nobody's fault: the server is shutting down.
+    #[error("the writer of metadata has stopped")]
+    Stopped,
+    /// The caller's fault; says what is too long.
+    #[error("not accepted: {0}")]
+    Invalid(&'static str),
+}
+
+/// Counters since the start, and the state of the queue.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Updates accepted.
+    pub accepted: u64,
+    /// Updates refused, of threads at the bound and of processes.
+    pub refused: u64,
+    /// Records given up since the start, whether acknowledged or not.
+    pub dropped: u64,
+    /// Batches on disk.
+    pub batches: u64,
+    /// Patches on disk, after merging.
+    pub patches: u64,
+    /// Rows that this took.
+    pub rows: u64,
+    /// Failed tries to write.
+    pub failures: u64,
+    /// Merged patches that wait.
+    pub waiting: usize,
+    /// Bytes that wait or are being written, as the bounds count them.
+    pub bytes: usize,
+    /// How long the oldest of them waits.
+    pub age: Duration,
+    /// Merged patches in the write that has not returned.
+    pub writing: usize,
+    /// How long that write takes already: seconds mean a disk that stalls.
+    pub writing_for: Duration,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Machine {
+    queue: Queue,
+    barriers: Barriers,
+    /// Patches in the next batch; fewer than [`BATCH_PATCHES`] while a rejected one is looked for.
+    batch: usize,
+    in_flight: Option<Instant>,
+    failing: Option<Failing>,
+    stopping: bool,
+    /// Somebody wants what waits to be written, and does not wait for it.
+    hurry: bool,
+    last_write: Option<Instant>,
+    upkeep_due: Instant,
+    stats: Stats,
+}
+
+/// The last tries failed.
+#[derive(Debug)]
+struct Failing {
+    times: u32,
+    since: Instant,
+    cause: Arc<WriteError>,
+}
+
+impl Machine {
+    pub(crate) fn new(now: Instant) -> Self {
+        let bounds = Bounds {
+            process_bytes: PROCESS_BYTES,
+            thread_bytes: THREAD_BYTES,
+        };
+        Self::bounded(bounds, now)
+    }
+
+    pub(crate) fn bounded(bounds: Bounds, now: Instant) -> Self {
+        Self {
+            queue: Queue::new(bounds),
+            barriers: Barriers::new(),
+            batch: BATCH_PATCHES,
+            in_flight: None,
+            failing: None,
+            stopping: false,
+            hurry: false,
+            last_write: None,
+            upkeep_due: now,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Takes an update that is well formed.
+    pub(crate) fn accept(&mut self, update: Update, link: Option<Link>, now: Instant) -> Result<(), Refused> {
+        let is_process = matches!(update, Update::Process(_));
+        if self.stopping {
+            return Err(self.refuse(is_process, Refused::Stopped));
+        }
+        let mut gone = Vec::new();
+        let generation = self.barriers.accepted();
+        let added = self.queue.add(update, generation, now, link, &mut gone);
+        if added == Added::New {
+            self.barriers.began(generation);
+        }
+        for generation in gone {
+            self.stats.dropped += 1;
+            self.barriers.gave_up(generation);
+        }
+        if added == Added::Full {
+            return Err(self.refuse(is_process, Refused::Full));
+        }
+        self.stats.accepted += 1;
+        Ok(())
+    }
+
+    /// Counts an update that was not accepted. A process has nobody who could be told, so the barriers tell.
+    pub(crate) fn refuse(&mut self, is_process: bool, why: Refused) -> Refused {
+        self.stats.refused += 1;
+        if is_process {
+            self.stats.dropped += 1;
+            self.barriers.refused();
+        }
+        why
+    }
+
+    /// Waits for everything accepted so far.
+    pub(crate) fn wait(&mut self, wait: Wait) -> Result<Ticket, FlushError> {
+        if self.barriers.len() >= BARRIERS_MAX {
+            return Err(FlushError::TooMany);
+        }
+        Ok(self.barriers.wait(wait))
+    }
+
+    /// Nobody waits for `ticket` any more. Returns the last failure of what it covers.
+    pub(crate) fn abandon(&mut self, ticket: Ticket) -> Option<Arc<WriteError>> {
+        self.barriers.abandon(ticket)
+    }
+
+    /// The result of a barrier, if it is over.
+    pub(crate) fn take_over(&mut self, ticket: Ticket) -> Option<Result<Flushed, FlushError>> {
+        self.barriers.take_one(ticket)
+    }
+
+    /// Writes what waits now without delay.
+    pub(crate) fn hurry(&mut self) {
+        self.hurry = !self.queue.is_empty();
+    }
+
+    /// Barriers that are over.
+    pub(crate) fn over(&mut self) -> Vec<(Ticket, Result<Flushed, FlushError>)> {
+        self.barriers.take_over()
+    }
+
+    /// Somebody was told of `count` records that were given up.
+    pub(crate) fn acknowledge(&mut self, count: u64) {
+        self.barriers.acknowledge(count);
+    }
+
+    /// From now on nothing is accepted, and what waits is written without delay.
+    pub(crate) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// What to do now. Not to be asked while a flight is under way.
+    pub(crate) fn next(&mut self, now: Instant) -> Next {
+        debug_assert!(self.in_flight.is_none());
+        match self.write_due(now) {
+            Some(due) if due <= now => {
+                if let Some(flight) = self.queue.take(self.batch, BATCH_BYTES) {
+                    self.in_flight = Some(now);
+                    self.hurry &= !self.queue.is_empty();
+                    return Next::Write(flight);
+                }
+            }
+            None if self.stopping => return Next::Stop,
+            _ => {}
+        }
+        if self.stopping {
+            return Next::Sleep(self.write_due(now).unwrap_or(now));
+        }
+        if self.upkeep_due <= now {
+            return Next::Upkeep;
+        }
+        let looks = self
+            .last_write
+            .filter(|last| now < *last + ATTENTIVE)
+            .map(|_| now + LINGER);
+        let times = [self.write_due(now), looks, Some(self.upkeep_due)];
+        Next::Sleep(times.into_iter().flatten().min().unwrap_or(now + LINGER))
+    }
+
+    /// Whether whoever sleeps until `until` must be woken.
+    pub(crate) fn is_due_before(&self, until: Instant, now: Instant) -> bool {
+        self.stopping || self.write_due(now).is_some_and(|due| due < until)
+    }
+
+    /// When the next flight begins; `None` while nothing waits.
+    fn write_due(&self, now: Instant) -> Option<Instant> {
+        let oldest = self.queue.oldest()?;
+        let awaited = self.barriers.len() > 0 || self.stopping;
+        if let Some(failing) = &self.failing {
+            let pause = RETRY_FIRST.saturating_mul(1 << failing.times.saturating_sub(1).min(16));
+            let longest = if awaited { RETRY_AWAITED } else { RETRY_MAX };
+            return Some(failing.since + pause.min(longest));
+        }
+        let full = self.queue.processes() >= EAGER_PROCESSES
+            || self.queue.len() >= BATCH_PATCHES
+            || self.queue.bytes() >= BATCH_BYTES
+            // The rest of what was cut in halves.
+            || self.batch < BATCH_PATCHES;
+        Some(if awaited || full || self.hurry {
+            now
+        } else {
+            oldest + LINGER
+        })
+    }
+
+    /// The flight is over.
+    pub(crate) fn finish(&mut self, flight: Flight, result: Result<Written, WriteError>, now: Instant) {
+        self.in_flight = None;
+        self.last_write = Some(now);
+        match result {
+            Ok(written) => {
+                self.failing = None;
+                self.batch = self.batch.saturating_mul(2).min(BATCH_PATCHES);
+                self.stats.batches += 1;
+                self.stats.patches += flight.len() as u64;
+                self.stats.rows += written.rows;
+                self.queue.written(&flight);
+                self.barriers.settled(flight.generations());
+            }
+            Err(error) if error.kind == WriteErrorKind::Rejected && flight.len() > 1 => {
+                // Says nothing about the others yet, so no barrier hears of it.
+                self.stats.failures += 1;
+                self.batch = flight.len() / 2;
+                self.restore(flight);
+            }
+            Err(error) => {
+                self.stats.failures += 1;
+                let cause = Arc::new(error);
+                let oldest = flight.generations().min();
+                if let Some(oldest) = oldest {
+                    self.barriers.failed(oldest, &cause);
+                }
+                if cause.kind == WriteErrorKind::Rejected {
+                    self.batch = BATCH_PATCHES;
+                    self.queue.discard(&flight);
+                    self.stats.dropped += flight.len() as u64;
+                    flight
+                        .generations()
+                        .for_each(|generation| self.barriers.gave_up(generation));
+                    return;
+                }
+                self.restore(flight);
+                let times = self.failing.as_ref().map_or(0, |failing| failing.times);
+                self.failing = Some(Failing {
+                    times: times.saturating_add(1),
+                    since: now,
+                    cause,
+                });
+            }
+        }
+    }
+
+    fn restore(&mut self, flight: Flight) {
+        let merged = self.queue.restore(flight);
+        self.barriers.settled(merged);
+    }
+
+    /// The store did a step of its own.
+    pub(crate) fn tended(&mut self, upkeep: Upkeep, now: Instant) {
+        self.upkeep_due = match upkeep {
+            Upkeep::More => now,
+            Upkeep::Done => now + UPKEEP_INTERVAL,
+        };
+    }
+
+    /// Why the last try failed, unless a later one succeeded.
+    pub(crate) fn failing(&self) -> Option<&WriteError> {
+        self.failing.as_ref().map(|failing| &*failing.cause)
+    }
+
+    /// Merged patches that are not on disk, beside those in flight.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Records given up that nobody has acknowledged.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.barriers.dropped()
+    }
+
+    /// See [`Stats`].
+    pub(crate) fn stats(&self, now: Instant) -> Stats {
+        let age = self
+            .queue
+            .oldest()
+            .map(|oldest| now.saturating_duration_since(oldest));
+        Stats {
+            waiting: self.queue.len(),
+            bytes: self.queue.bytes(),
+            age: age.unwrap_or_default(),
+            ..self.stats
+        }
+    }
+}

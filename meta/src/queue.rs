@@ -1,0 +1,347 @@
+//! What waits to be written: one merged entry a process and a thread, oldest first, within a bound of bytes. No IO, no clock.
+//!
+//! A patch merges into the entry of its process or thread, if that waits; beside one that is being written it begins a new entry. Entries
+//! leave oldest first in a [`Flight`], and come back to where they were when it failed, together with what came after them.
+//!
+//! At the bound, the oldest entries of *finished* processes are given up, and the caller counts them. Entries of running processes and
+//! of threads are not: when they alone fill their share, what is new is refused.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem;
+use std::time::Instant;
+
+use crate::batch::Batch;
+use crate::generation::Generation;
+use crate::limits::ENTRY_BYTES;
+use crate::link::Link;
+use crate::record::{ProcessKey, ProcessPatch, ThreadKey, ThreadPatch, Update};
+
+/// How much may wait, in bytes, what is being written included.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub process_bytes: usize,
+    pub thread_bytes: usize,
+}
+
+/// Place in the order. Never reused; an entry that comes back takes its old one.
+type Place = u64;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Queue {
+    bounds: Bounds,
+    entries: BTreeMap<Place, Box<Entry>>,
+    processes: HashMap<ProcessKey, Place>,
+    threads: HashMap<ThreadKey, Place>,
+    /// Entries of finished processes: what can be given up.
+    finished: BTreeSet<Place>,
+    next: Place,
+    process_bytes: usize,
+    thread_bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    about: About,
+    patch: Update,
+    size: usize,
+}
+
+/// What an entry has beside its patch.
+#[derive(Debug, Clone, Copy)]
+struct About {
+    generation: Generation,
+    since: Instant,
+    link: Option<Link>,
+}
+
+/// Entries that are being written. It must be given back: to [`Queue::written`], [`Queue::restore`] or [`Queue::discard`].
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub batch: Batch,
+    processes: Vec<(Place, About)>,
+    threads: Vec<(Place, About)>,
+    process_bytes: usize,
+    thread_bytes: usize,
+}
+
+/// What accepting a patch did.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Added {
+    /// A new entry waits.
+    New,
+    /// It is part of one that waited.
+    Merged,
+    /// There is no room for it, and nothing that could be given up.
+    Full,
+}
+
+impl Queue {
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            entries: BTreeMap::new(),
+            processes: HashMap::new(),
+            threads: HashMap::new(),
+            finished: BTreeSet::new(),
+            next: 0,
+            process_bytes: 0,
+            thread_bytes: 0,
+        }
+    }
+
+    /// Adds a patch. Entries that had to go for it are in `gone`, by their generations.
+    pub(crate) fn add(
+        &mut self,
+        update: Update,
+        generation: Generation,
+        now: Instant,
+        link: Option<Link>,
+        gone: &mut Vec<Generation>,
+    ) -> Added {
+        let place = match &update {
+            Update::Process(patch) => self.processes.get(&patch.key),
+            Update::Thread(patch) => self.threads.get(&patch.key),
+        };
+        let place = place.copied();
+        if !self.has_room(&update, place, gone) {
+            return Added::Full;
+        }
+        let Some(place) = place else {
+            let about = About {
+                generation,
+                since: now,
+                link,
+            };
+            let place = self.next;
+            self.next += 1;
+            self.insert(place, about, update);
+            return Added::New;
+        };
+        self.merge(place, update, link);
+        // What a process adds to its own entry is small and bounded, and what makes it a finished one must get in.
+        while self.process_bytes > self.bounds.process_bytes && self.give_up(gone) {}
+        Added::Merged
+    }
+
+    /// Takes the oldest entries to be written: at least one, and no more than `patches` of them and about `bytes`. `None` if nothing waits.
+    pub(crate) fn take(&mut self, patches: usize, bytes: usize) -> Option<Flight> {
+        let mut flight = Flight {
+            batch: Batch::default(),
+            processes: Vec::new(),
+            threads: Vec::new(),
+            process_bytes: 0,
+            thread_bytes: 0,
+        };
+        while let Some(first) = self.entries.first_entry() {
+            let taken = flight.len();
+            let full = flight.process_bytes + flight.thread_bytes + first.get().size > bytes;
+            if taken >= patches.max(1) || (taken > 0 && full) {
+                break;
+            }
+            let (place, entry) = first.remove_entry();
+            let Entry { about, patch, size } = *entry;
+            match patch {
+                Update::Process(patch) => {
+                    self.processes.remove(&patch.key);
+                    self.finished.remove(&place);
+                    flight.process_bytes += size;
+                    flight.processes.push((place, about));
+                    flight.batch.processes.push(patch);
+                }
+                Update::Thread(patch) => {
+                    self.threads.remove(&patch.key);
+                    flight.thread_bytes += size;
+                    flight.threads.push((place, about));
+                    flight.batch.threads.push(patch);
+                }
+            }
+        }
+        (flight.len() > 0).then_some(flight)
+    }
+
+    /// The flight is on disk.
+    pub(crate) fn written(&mut self, flight: &Flight) {
+        self.process_bytes -= flight.process_bytes;
+        self.thread_bytes -= flight.thread_bytes;
+    }
+
+    /// The flight shall not be tried again.
+    pub(crate) fn discard(&mut self, flight: &Flight) {
+        self.written(flight);
+    }
+
+    /// The flight failed: its entries wait again where they were. Returns the generations of entries that came after them and are part
+    /// of them now.
+    pub(crate) fn restore(&mut self, flight: Flight) -> Vec<Generation> {
+        self.written(&flight);
+        let mut merged = Vec::new();
+        let processes = flight.batch.processes.into_iter().map(Update::Process);
+        let threads = flight.batch.threads.into_iter().map(Update::Thread);
+        let entries = processes.zip(flight.processes).chain(threads.zip(flight.threads));
+        for (update, (place, about)) in entries {
+            let later = match &update {
+                Update::Process(patch) => self.processes.get(&patch.key),
+                Update::Thread(patch) => self.threads.get(&patch.key),
+            };
+            let later = later.copied().and_then(|later| self.remove(later));
+            self.insert(place, about, update);
+            if let Some(later) = later {
+                merged.push(later.about.generation);
+                self.merge(place, later.patch, later.about.link);
+            }
+        }
+        merged
+    }
+
+    /// Entries that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Entries of processes among them.
+    pub(crate) fn processes(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Bytes that wait or are being written.
+    pub(crate) fn bytes(&self) -> usize {
+        self.process_bytes + self.thread_bytes
+    }
+
+    /// When the first patch of the oldest entry was accepted.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.entries.first_key_value().map(|(_, entry)| entry.about.since)
+    }
+
+    /// Whether there is room for the update, if need be after giving up finished processes.
+    fn has_room(&mut self, update: &Update, place: Option<Place>, gone: &mut Vec<Generation>) -> bool {
+        match (update, place.and_then(|place| self.entries.get(&place))) {
+            (Update::Process(_), Some(_)) => true,
+            (Update::Process(_), None) => {
+                let size = size(update);
+                while self.process_bytes + size > self.bounds.process_bytes {
+                    if !self.give_up(gone) {
+                        return false;
+                    }
+                }
+                true
+            }
+            (Update::Thread(later), entry) => {
+                let grows = match entry.map(|entry| &entry.patch) {
+                    Some(Update::Thread(patch)) => patch.growth(later),
+                    _ => size(update),
+                };
+                grows == 0 || self.thread_bytes + grows <= self.bounds.thread_bytes
+            }
+        }
+    }
+
+    /// Gives up the oldest entry of a finished process; `false` if there is none.
+    fn give_up(&mut self, gone: &mut Vec<Generation>) -> bool {
+        let oldest = self.finished.first().copied();
+        let Some(entry) = oldest.and_then(|oldest| self.remove(oldest)) else {
+            return false;
+        };
+        gone.push(entry.about.generation);
+        true
+    }
+
+    fn insert(&mut self, place: Place, about: About, patch: Update) {
+        let size = size(&patch);
+        match &patch {
+            Update::Process(process) => {
+                self.process_bytes += size;
+                self.processes.insert(process.key, place);
+                if process.is_finished() {
+                    self.finished.insert(place);
+                }
+            }
+            Update::Thread(thread) => {
+                self.thread_bytes += size;
+                self.threads.insert(thread.key.clone(), place);
+            }
+        }
+        self.entries.insert(place, Box::new(Entry { about, patch, size }));
+    }
+
+    fn remove(&mut self, place: Place) -> Option<Entry> {
+        let entry = *self.entries.remove(&place)?;
+        match &entry.patch {
+            Update::Process(process) => {
+                self.process_bytes -= entry.size;
+                self.processes.remove(&process.key);
+                self.finished.remove(&place);
+            }
+            Update::Thread(thread) => {
+                self.thread_bytes -= entry.size;
+                self.threads.remove(&thread.key);
+            }
+        }
+        Some(entry)
+    }
+
+    fn merge(&mut self, place: Place, later: Update, link: Option<Link>) {
+        let Some(entry) = self.entries.get_mut(&place) else {
+            debug_assert!(false, "nothing waits at {place}");
+            return;
+        };
+        entry.about.link = entry.about.link.or(link);
+        match (&mut entry.patch, later) {
+            (Update::Process(patch), Update::Process(later)) => {
+                patch.merge(later);
+                if patch.is_finished() {
+                    self.finished.insert(place);
+                }
+            }
+            (Update::Thread(patch), Update::Thread(later)) => patch.merge(later),
+            _ => debug_assert!(false, "a process is no thread"),
+        }
+        let before = mem::replace(&mut entry.size, size(&entry.patch));
+        let bytes = match entry.patch {
+            Update::Process(_) => &mut self.process_bytes,
+            Update::Thread(_) => &mut self.thread_bytes,
+        };
+        *bytes = *bytes - before + entry.size;
+    }
+}
+
+impl Flight {
+    /// Patches in it.
+    pub(crate) fn len(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// The generations of its entries.
+    pub(crate) fn generations(&self) -> impl Iterator<Item = Generation> + '_ {
+        self.about().map(|about| about.generation)
+    }
+
+    /// When the first patch of its oldest entry was accepted.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.about().map(|about| about.since).min()
+    }
+
+    /// The spans that it is about.
+    pub(crate) fn links(&self) -> impl Iterator<Item = Link> + '_ {
+        self.about().filter_map(|about| about.link)
+    }
+
+    fn about(&self) -> impl Iterator<Item = &About> {
+        let all = self.processes.iter().chain(&self.threads);
+        all.map(|(_, about)| about)
+    }
+}
+
+/// What an entry with this patch costs.
+fn size(update: &Update) -> usize {
+    ENTRY_BYTES
+        + match update {
+            Update::Process(patch) => patch.size() - mem::size_of::<ProcessPatch>(),
+            Update::Thread(patch) => patch.size() - mem::size_of::<ThreadPatch>(),
+        }
+}

@@ -1,0 +1,261 @@
+//! The one writer: a thread of its own that owns the store and waits for the disk, so that nobody else does.
+//!
+//! It sleeps on a condition variable, asks the [`Machine`] what is next, and holds the lock only for that: never while the store
+//! works. A thread and not a task, because a task that blocks for a stalled disk takes a runtime's thread with it.
+//!
+//! Times are the operating system's clock, not that of a runtime whose time may be paused: a thread cannot be paused with it.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use std::{io, thread};
+
+use baton_trace::record::unix_now_ns;
+use baton_trace::recorder::Recorder;
+use tokio::sync::oneshot;
+
+use crate::barrier::{FlushError, Flushed, Ticket};
+use crate::handle::Meta;
+use crate::machine::{Machine, Next};
+use crate::queue::Flight;
+use crate::spans;
+use crate::store::{Store, Upkeep, WriteError, WriteErrorKind, Written};
+
+/// Starts the writer of `store`. Spans of its work go to `recorder`.
+///
+/// Fails only if the operating system gives no thread.
+pub fn start(store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Meta, Writer)> {
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State {
+            machine: Machine::new(Instant::now()),
+            waiters: HashMap::new(),
+            sleeps_until: None,
+            writing: None,
+            mode: Mode::Runs,
+        }),
+        wake: Condvar::new(),
+        recorder,
+    });
+    let (ended, has_ended) = oneshot::channel();
+    thread::Builder::new().name("baton-meta".to_owned()).spawn({
+        let shared = shared.clone();
+        move || {
+            // However this ends, whoever waits is told.
+            let _ended = ended;
+            let _told = Told(&shared);
+            run(&shared, store);
+        }
+    })?;
+    let writer = Writer {
+        shared: shared.clone(),
+        has_ended: Some(has_ended),
+    };
+    Ok((Meta { shared }, writer))
+}
+
+/// The writer's other end: ends it. Dropped, it ends the writer behind the batch that is being written; what waits is lost.
+#[derive(Debug)]
+pub struct Writer {
+    shared: Arc<Shared>,
+    has_ended: Option<oneshot::Receiver<()>>,
+}
+
+/// What became of what waited when the writer was ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use]
+pub struct ShutdownReport {
+    /// Merged patches that are not on disk, those in a write that does not return included; 0 is what one wants.
+    pub left: usize,
+    /// Records that were given up before, and that nobody has acknowledged.
+    pub dropped: u64,
+    /// Why the last try to write failed, if it did.
+    pub cause: Option<WriteError>,
+}
+
+impl ShutdownReport {
+    /// Everything that was ever accepted is on disk.
+    pub fn is_complete(&self) -> bool {
+        self.left == 0 && self.dropped == 0
+    }
+}
+
+impl Writer {
+    /// Accepts nothing more, writes what waits, and closes the store, in `limit` at most.
+    ///
+    /// Cancellation: as if it were dropped.
+    pub async fn shutdown(mut self, limit: Duration) -> ShutdownReport {
+        {
+            let mut state = self.shared.lock();
+            state.machine.stop();
+            self.shared.wake(&mut state);
+        }
+        if let Some(has_ended) = self.has_ended.take() {
+            let _ = tokio::time::timeout(limit, has_ended).await;
+        }
+        let mut state = self.shared.lock();
+        state.waiters.clear();
+        ShutdownReport {
+            left: state.machine.waiting() + state.writing.map_or(0, |writing| writing.patches),
+            dropped: state.machine.dropped(),
+            cause: state.machine.failing().cloned(),
+        }
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        let mut state = self.shared.lock();
+        state.mode = Mode::Ends;
+        state.machine.stop();
+        self.shared.wake(&mut state);
+    }
+}
+
+/// Between the handles and the thread.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: Mutex<State>,
+    wake: Condvar,
+    recorder: Recorder,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) machine: Machine,
+    pub(crate) waiters: HashMap<Ticket, oneshot::Sender<Result<Flushed, FlushError>>>,
+    /// The thread sleeps, and looks again then; `None` while it is awake.
+    sleeps_until: Option<Instant>,
+    /// What is being written.
+    pub(crate) writing: Option<Writing>,
+    pub(crate) mode: Mode,
+}
+
+/// A write that has not returned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writing {
+    pub(crate) since: Instant,
+    pub(crate) patches: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Runs,
+    /// As soon as the store returns.
+    Ends,
+    /// There is no thread any more.
+    Ended,
+}
+
+impl State {
+    /// Tells those whose barriers are over.
+    pub(crate) fn tell(&mut self) {
+        for (ticket, result) in self.machine.over() {
+            if let Some(waiter) = self.waiters.remove(&ticket) {
+                // Nobody waits any more: nothing to tell.
+                let _ = waiter.send(result);
+            }
+        }
+    }
+}
+
+impl Shared {
+    /// Held for a few microseconds at most: never while the store works.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the thread if what is due comes before it would look by itself.
+    pub(crate) fn wake_if_due(&self, state: &mut State, now: Instant) {
+        if state
+            .sleeps_until
+            .is_some_and(|until| state.machine.is_due_before(until, now))
+        {
+            self.wake(state);
+        }
+    }
+
+    fn wake(&self, state: &mut State) {
+        // Once is enough: it looks at everything.
+        state.sleeps_until = None;
+        self.wake.notify_one();
+    }
+
+    pub(crate) fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+}
+
+/// Tells those who wait when the thread ends, by a panic as well.
+struct Told<'a>(&'a Shared);
+
+impl Drop for Told<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.mode = Mode::Ended;
+        state.machine.stop();
+        state.waiters.clear();
+    }
+}
+
+fn run(shared: &Shared, mut store: Box<dyn Store>) {
+    let mut state = shared.lock();
+    loop {
+        if state.mode != Mode::Runs {
+            return;
+        }
+        let now = Instant::now();
+        match state.machine.next(now) {
+            Next::Write(flight) => {
+                state.writing = Some(Writing {
+                    since: now,
+                    patches: flight.len(),
+                });
+                drop(state);
+                let about = spans::Persist::begin(shared.recorder(), &flight);
+                let result = write(&mut *store, &flight);
+                let end = Instant::now();
+                about.finish(shared.recorder(), now, end, &result);
+                state = shared.lock();
+                state.writing = None;
+                state.machine.finish(flight, result, end);
+                state.tell();
+            }
+            Next::Upkeep => {
+                drop(state);
+                let upkeep = tend(&mut *store);
+                state = shared.lock();
+                state.machine.tended(upkeep, Instant::now());
+            }
+            Next::Sleep(until) => {
+                state.sleeps_until = Some(until);
+                let wait = until.saturating_duration_since(now);
+                state = shared
+                    .wake
+                    .wait_timeout(state, wait)
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .0;
+                state.sleeps_until = None;
+            }
+            Next::Stop => {
+                drop(state);
+                drop(store);
+                return;
+            }
+        }
+    }
+}
+
+/// A store that panics has failed, like any other: its batch is kept.
+fn write(store: &mut dyn Store, flight: &Flight) -> Result<Written, WriteError> {
+    catch_unwind(AssertUnwindSafe(|| store.write(&flight.batch)))
+        .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")))
+}
+
+fn tend(store: &mut dyn Store) -> Upkeep {
+    match catch_unwind(AssertUnwindSafe(|| store.upkeep(unix_now_ns()))) {
+        Ok(Ok(upkeep)) => upkeep,
+        // It is tried again in a while; what fails here also fails writes, and those are reported.
+        Ok(Err(_)) | Err(_) => Upkeep::Done,
+    }
+}
