@@ -4,6 +4,11 @@
 //! command. Queries do not go through here; they read beside the writer.
 
 mod error;
+pub mod machine;
+pub mod query;
+pub mod retention;
+pub mod sqlite;
+pub mod timings;
 
 pub use error::{WriteError, WriteErrorKind};
 

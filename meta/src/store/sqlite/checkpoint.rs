@@ -1,0 +1,101 @@
+//! Moving what the log holds into the database file, beside the writer.
+//!
+//! A thread of its own does it, because it syncs the device twice or thrice and no barrier shall wait for that. The log can only begin anew
+//! when nothing in it is left to move, and under load the writer always adds some: so when the log has grown large the writer moves
+//! the little that is left by itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::{io, thread};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::connection::keep_log;
+use crate::limits;
+
+/// The thread, as long as this lives.
+#[derive(Debug)]
+pub(super) struct Checkpointer {
+    wake: Option<SyncSender<()>>,
+    thread: Option<thread::JoinHandle<()>>,
+    /// Pages in the log, as of the last commit.
+    pages: Arc<AtomicU32>,
+    busy: Arc<AtomicBool>,
+}
+
+impl Checkpointer {
+    pub(super) fn start(path: PathBuf) -> io::Result<Self> {
+        let (wake, woken) = sync_channel::<()>(1);
+        let busy = Arc::new(AtomicBool::new(false));
+        let is_busy = Arc::clone(&busy);
+        let work = move || {
+            while woken.recv().is_ok() {
+                is_busy.store(true, Ordering::Release);
+                // If it fails the log stays, and the writer meets the same error where it is reported.
+                let _ = checkpoint_beside(&path);
+                is_busy.store(false, Ordering::Release);
+            }
+        };
+        Ok(Self {
+            wake: Some(wake),
+            thread: Some(
+                thread::Builder::new()
+                    .name("baton-checkpoint".to_owned())
+                    .spawn(work)?,
+            ),
+            pages: Arc::default(),
+            busy,
+        })
+    }
+
+    /// Counts the pages of the log from now on.
+    pub(super) fn watch(&self, connection: &mut Connection) -> rusqlite::Result<()> {
+        let pages = Arc::clone(&self.pages);
+        pages.store(0, Ordering::Release);
+        connection.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count: i32| {
+            pages.store(count.unsigned_abs(), Ordering::Release);
+            Ok(())
+        }))
+    }
+
+    /// After a commit: has the log moved if it is large.
+    pub(super) fn committed(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let pages = self.pages.load(Ordering::Acquire);
+        if pages >= limits::WAL_PAGES && !self.busy.load(Ordering::Acquire) {
+            return passive(connection);
+        }
+        if pages >= limits::CHECKPOINT_PAGES
+            && let Some(wake) = &self.wake
+        {
+            // Full: it will look anyway.
+            let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) = wake.try_send(());
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Checkpointer {
+    fn drop(&mut self) {
+        self.wake = None;
+        // On a disk that stalls it may take long; it holds nothing that anybody waits for.
+        if !self.busy.load(Ordering::Acquire)
+            && let Some(thread) = self.thread.take()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn checkpoint_beside(path: &PathBuf) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    keep_log(&connection)?;
+    passive(&connection)
+}
+
+/// Moves what can be moved without waiting for anybody.
+fn passive(connection: &Connection) -> rusqlite::Result<()> {
+    connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
+}

@@ -1,0 +1,239 @@
+//! How parts of a record are kept in columns: text where it is text, for people and for `json_each`, and bytes where it is not.
+
+use std::sync::Arc;
+
+use baton_proto::{Epoch, ProcessId};
+use baton_trace::stage::StageId;
+use rusqlite::types::{FromSqlError, ToSqlOutput, ValueRef};
+use rusqlite::{Row, ToSql};
+
+use crate::record::{
+    KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart,
+    SlowestStage, Timings, TraceRef,
+};
+
+/// SQLite's numbers are signed. What does not fit is the largest that does: only a clock in the year 2262 or a counter that lies is so large.
+pub(super) fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn unsigned(value: i64) -> u64 {
+    u64::try_from(value).unwrap_or(0)
+}
+
+/// A path or a name: text if it is UTF-8, else a blob.
+pub(super) fn text_or_blob(bytes: &[u8]) -> ToSqlOutput<'_> {
+    // Text with a NUL in it would be cut by most programs that read it.
+    let value = match str::from_utf8(bytes) {
+        Ok(text) if !text.contains('\0') => ValueRef::Text(text.as_bytes()),
+        _ => ValueRef::Blob(bytes),
+    };
+    ToSqlOutput::Borrowed(value)
+}
+
+fn bytes(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Box<[u8]>>> {
+    match row.get_ref(column)? {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => Ok(Some(bytes.into())),
+        _ => Ok(None),
+    }
+}
+
+/// A JSON array if every argument is UTF-8, else the arguments, each with a NUL behind it.
+pub(super) struct Argv<'a>(&'a [Box<[u8]>]);
+
+pub(super) fn argv(arguments: &[Box<[u8]>]) -> Argv<'_> {
+    Argv(arguments)
+}
+
+impl ToSql for Argv<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        let texts: Option<Vec<&str>> = self
+            .0
+            .iter()
+            .map(|argument| str::from_utf8(argument).ok())
+            .collect();
+        let json = texts.and_then(|texts| serde_json::to_string(&texts).ok());
+        Ok(match json {
+            Some(json) => json.into(),
+            None => self
+                .0
+                .iter()
+                .flat_map(|argument| [argument, &[0][..]].concat())
+                .collect::<Vec<u8>>()
+                .into(),
+        })
+    }
+}
+
+fn argv_of(row: &Row<'_>) -> rusqlite::Result<Vec<Box<[u8]>>> {
+    match row.get_ref("argv")? {
+        ValueRef::Text(json) => {
+            let texts: Vec<Box<str>> =
+                serde_json::from_slice(json).map_err(|error| FromSqlError::Other(Box::new(error)))?;
+            Ok(texts.into_iter().map(|text| text.into_boxed_bytes()).collect())
+        }
+        ValueRef::Blob(bytes) => {
+            let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+            Ok(bytes.split(|byte| *byte == 0).map(Into::into).collect())
+        }
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// An end, in columns.
+pub(super) struct Ended<'a> {
+    pub(super) ended_ns: i64,
+    pub(super) outcome: &'static str,
+    pub(super) failed: bool,
+    pub(super) exit_code: Option<i32>,
+    pub(super) signal: Option<i32>,
+    pub(super) core_dumped: Option<bool>,
+    pub(super) fault: Option<&'a str>,
+    pub(super) stdout_bytes: i64,
+    pub(super) stderr_bytes: i64,
+    pub(super) slowest: Option<u8>,
+    pub(super) slowest_ns: Option<i64>,
+    pub(super) timings: Option<&'a [u8]>,
+}
+
+impl<'a> Ended<'a> {
+    pub(super) fn of(end: &'a ProcessEnd) -> Self {
+        let killed = |status| match status {
+            KilledStatus::Exited(code) => (Some(code), None),
+            KilledStatus::Signaled(signal) => (None, Some(signal)),
+        };
+        let (outcome, (exit_code, signal)) = match end.outcome {
+            Outcome::Exited { code } => ("exited", (Some(code), None)),
+            Outcome::Signaled { signal, .. } => ("signaled", (None, Some(signal))),
+            Outcome::TimedOut { status } => ("timed_out", killed(status)),
+            Outcome::Killed { status } => ("killed", killed(status)),
+            Outcome::FailedToStart => ("failed_to_start", (None, None)),
+            Outcome::Lost => ("lost", (None, None)),
+        };
+        let core_dumped = match end.outcome {
+            Outcome::Signaled { core_dumped, .. } => Some(core_dumped),
+            _ => None,
+        };
+        let timings = end.timings.as_ref();
+        let slowest = timings.and_then(|timings| timings.slowest);
+        Self {
+            ended_ns: number(end.ended_unix_ns),
+            outcome,
+            failed: end.outcome.is_failure(),
+            exit_code,
+            signal,
+            core_dumped,
+            fault: end.fault.as_deref(),
+            stdout_bytes: number(end.stdout_bytes),
+            stderr_bytes: number(end.stderr_bytes),
+            slowest: slowest.map(|slowest| slowest.stage.0),
+            slowest_ns: slowest.map(|slowest| number(slowest.duration_ns)),
+            timings: timings.map(|timings| &*timings.encoded),
+        }
+    }
+}
+
+fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
+    let Some(outcome) = row.get::<_, Option<String>>("outcome")? else {
+        return Ok(None);
+    };
+    let exit_code: Option<i32> = row.get("exit_code")?;
+    let signal: Option<i32> = row.get("signal")?;
+    let status = match (exit_code, signal) {
+        (Some(code), _) => KilledStatus::Exited(code),
+        (None, signal) => KilledStatus::Signaled(signal.unwrap_or(0)),
+    };
+    let outcome = match &*outcome {
+        "exited" => Outcome::Exited {
+            code: exit_code.unwrap_or(0),
+        },
+        "signaled" => Outcome::Signaled {
+            signal: signal.unwrap_or(0),
+            core_dumped: row.get::<_, Option<bool>>("core_dumped")?.unwrap_or(false),
+        },
+        "timed_out" => Outcome::TimedOut { status },
+        "killed" => Outcome::Killed { status },
+        "failed_to_start" => Outcome::FailedToStart,
+        "lost" => Outcome::Lost,
+        other => return Err(FromSqlError::Other(format!("unknown outcome {other:?}").into()).into()),
+    };
+    let slowest = match (
+        row.get::<_, Option<u8>>("slowest")?,
+        row.get::<_, Option<i64>>("slowest_ns")?,
+    ) {
+        (Some(stage), Some(duration_ns)) => Some(SlowestStage {
+            stage: StageId(stage),
+            duration_ns: unsigned(duration_ns),
+        }),
+        _ => None,
+    };
+    let encoded = bytes(row, "timings")?;
+    let timings = (encoded.is_some() || slowest.is_some()).then(|| Timings {
+        encoded: encoded.map_or_else(|| Arc::from([]), Arc::from),
+        slowest,
+    });
+    Ok(Some(ProcessEnd {
+        outcome,
+        fault: row.get::<_, Option<String>>("fault")?.map(String::into_boxed_str),
+        ended_unix_ns: unsigned(row.get::<_, Option<i64>>("ended_ns")?.unwrap_or(0)),
+        stdout_bytes: unsigned(row.get::<_, Option<i64>>("stdout_bytes")?.unwrap_or(0)),
+        stderr_bytes: unsigned(row.get::<_, Option<i64>>("stderr_bytes")?.unwrap_or(0)),
+        timings,
+    }))
+}
+
+/// Every column of a record but its timings, under the names that [`process_of`] reads; `p` is the process.
+pub(super) const PROCESS_COLUMNS: &str = "p.n, o.key as owner_key, p.id, p.begun_ns, l.epoch, l.boot_id, p.thread, p.argv,
+    p.argv_cut, p.cwd, p.detached, p.parameters, p.trace_id, p.sampled, p.os_pid, p.start_ticks, p.spawned_ns, p.last_seq,
+    p.ended_ns, p.outcome, p.exit_code, p.signal, p.core_dumped, p.fault, p.stdout_bytes, p.stderr_bytes, p.slowest,
+    p.slowest_ns, p.survivor";
+
+/// What [`PROCESS_COLUMNS`] come from, beside `processes p`.
+pub(super) const PROCESS_JOINS: &str =
+    "join owners o on o.owner = p.owner left join lives l on l.life = p.life";
+
+/// Reads a record back as the one patch that would make it.
+pub(super) fn process_of(row: &Row<'_>) -> rusqlite::Result<ProcessPatch> {
+    let mut patch = ProcessPatch::new(ProcessKey {
+        owner: Owner(row.get("owner_key")?),
+        process_id: ProcessId(row.get("id")?),
+    });
+    patch.last_seq = unsigned(row.get("last_seq")?);
+    if let Some(epoch) = row.get("epoch")? {
+        let trace_id: Option<[u8; 16]> = row.get("trace_id")?;
+        let sampled = row.get::<_, Option<bool>>("sampled")?.unwrap_or(false);
+        patch.start = Some(Arc::new(ProcessStart {
+            epoch: Epoch(epoch),
+            boot_id: row.get::<_, Option<_>>("boot_id")?.unwrap_or_default(),
+            thread_id: row.get::<_, Option<String>>("thread")?.map(Arc::from),
+            argv: argv_of(row)?,
+            argv_cut: row.get::<_, Option<bool>>("argv_cut")?.unwrap_or(false),
+            cwd: bytes(row, "cwd")?.unwrap_or_default(),
+            accepted_unix_ns: unsigned(row.get("begun_ns")?),
+            detached: row.get::<_, Option<bool>>("detached")?.unwrap_or(false),
+            parameters: row.get::<_, Option<_>>("parameters")?.unwrap_or_default(),
+            trace: trace_id.map(|trace_id| TraceRef { trace_id, sampled }),
+        }));
+    }
+    patch.spawned = match (row.get("os_pid")?, row.get::<_, Option<i64>>("start_ticks")?) {
+        (Some(os_pid), Some(start_ticks)) => Some(ProcessSpawned {
+            os_pid,
+            start_ticks: unsigned(start_ticks),
+            spawned_unix_ns: unsigned(row.get::<_, Option<i64>>("spawned_ns")?.unwrap_or(0)),
+        }),
+        _ => None,
+    };
+    patch.end = end_of(row)?;
+    Ok(patch)
+}
+
+/// Reads a path or a name.
+pub(super) fn name_of(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Box<[u8]>>> {
+    bytes(row, column)
+}
+
+/// Reads a time.
+pub(super) fn time_of(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    row.get::<_, Option<i64>>(column)
+        .map(|value| unsigned(value.unwrap_or(0)))
+}

@@ -1,0 +1,81 @@
+//! A damaged database is set aside: renamed with its log, kept for whoever wants to look, and a new one takes its place.
+//!
+//! The main file is renamed first. A crash in between leaves a log without its database, which [`set_orphans_aside`] finds at the next
+//! opening: SQLite would otherwise take an old log for that of the new file.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use super::error::OpenError;
+use super::place::Place;
+
+/// A database that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetAside {
+    /// Where it is now. Its log, if it had one, is beside it under the same name with `-wal`.
+    pub path: PathBuf,
+    /// What was wrong with it.
+    pub reason: String,
+}
+
+/// Renames the database and its log.
+pub(super) fn set_aside(place: &Place, reason: impl Into<String>) -> Result<SetAside, OpenError> {
+    let kept = free_name(place);
+    for (from, suffix) in place.files().iter().zip(["", "-wal", "-shm"]) {
+        rename(from, &with_suffix(&kept, suffix))?;
+    }
+    place
+        .sync()
+        .map_err(|error| OpenError::from_io(place.directory(), error))?;
+    Ok(SetAside {
+        path: kept,
+        reason: reason.into(),
+    })
+}
+
+/// A log whose database is not there any more belongs to one that was being set aside.
+pub(super) fn set_orphans_aside(place: &Place) -> Result<Option<SetAside>, OpenError> {
+    let holds = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > 0);
+    if holds(&place.database()) || !holds(&place.wal()) {
+        return Ok(None);
+    }
+    set_aside(place, "its log was there without it").map(Some)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
+    match fs::rename(from, to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(OpenError::from_io(from, error)),
+        _ => Ok(()),
+    }
+}
+
+/// `baton.db.damaged-20261121T120203Z`, with a number where that is taken.
+fn free_name(place: &Place) -> PathBuf {
+    let base = with_suffix(&place.database(), &format!(".damaged-{}", now()));
+    let taken = |path: &PathBuf| {
+        ["", "-wal"]
+            .iter()
+            .any(|suffix| with_suffix(path, suffix).exists())
+    };
+    let numbered = (2..).map(|number: u32| with_suffix(&base, &format!(".{number}")));
+    std::iter::once(base.clone())
+        .chain(numbered)
+        .find(|path| !taken(path))
+        .unwrap_or(base)
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// UTC, by SQLite, which has a calendar and is here anyway.
+fn now() -> String {
+    let ask =
+        || Connection::open_in_memory()?.query_row("select strftime('%Y%m%dT%H%M%SZ')", [], |row| row.get(0));
+    ask().unwrap_or_else(|_: rusqlite::Error| "unknown-date".to_owned())
+}

@@ -1,0 +1,93 @@
+//! What a database file says of itself, read without changing a byte of it or of its log.
+
+use std::fs::{self, File};
+use std::io::Read;
+
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
+
+use super::connection::is_damage;
+use super::error::OpenError;
+use super::migrate::{APPLICATION_ID, VERSION};
+use super::place::Place;
+
+/// What the file is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Header {
+    /// Nothing yet.
+    Empty,
+    /// A database that this version can open.
+    Ours,
+    /// No database, or none that can be read.
+    Damaged(String),
+}
+
+/// SQLite's file header, as its file format documents it.
+const BYTES: usize = 100;
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const USER_VERSION_AT: usize = 60;
+const APPLICATION_ID_AT: usize = 68;
+
+/// Looks at the file before SQLite may write to it.
+///
+/// # Errors
+/// [`OpenError::Newer`] and [`OpenError::Foreign`]: the file is not for us to touch.
+pub(super) fn examine(place: &Place) -> Result<Header, OpenError> {
+    let path = place.database();
+    let mut bytes = Vec::with_capacity(BYTES);
+    match File::open(&path) {
+        Ok(file) => file.take(BYTES as u64).read_to_end(&mut bytes),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Header::Empty),
+        Err(error) => Err(error),
+    }
+    .map_err(|error| OpenError::from_io(&path, error))?;
+    if bytes.is_empty() {
+        return Ok(Header::Empty);
+    }
+    if bytes.len() < BYTES || !bytes.starts_with(MAGIC) {
+        return Ok(Header::Damaged("it does not begin as a database does".to_owned()));
+    }
+    let number = |at: usize| i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    judge(place, number(APPLICATION_ID_AT), number(USER_VERSION_AT), true)?;
+    // The log may hold a later first page: a newer version may have died right after its migration.
+    let has_log = fs::metadata(place.wal()).is_ok_and(|file| file.len() > 0);
+    if !has_log && number(APPLICATION_ID_AT) == APPLICATION_ID {
+        return Ok(Header::Ours);
+    }
+    let had_index = place.shm().exists();
+    let looked = look_through_log(place);
+    if !had_index {
+        let _ = fs::remove_file(place.shm());
+    }
+    match looked {
+        Ok((application_id, version, empty)) => {
+            judge(place, application_id, version, empty).map(|()| Header::Ours)
+        }
+        Err(error) if is_damage(&error) => Ok(Header::Damaged(error.to_string())),
+        Err(source) => Err(OpenError::Sqlite { path, source }),
+    }
+}
+
+fn judge(place: &Place, application_id: i32, version: i32, empty: bool) -> Result<(), OpenError> {
+    let path = place.database();
+    match application_id {
+        APPLICATION_ID if version > VERSION => Err(OpenError::Newer {
+            path,
+            found: version,
+            known: VERSION,
+        }),
+        APPLICATION_ID => Ok(()),
+        // Ours too, if we died between making it and filling it.
+        0 if empty => Ok(()),
+        _ => Err(OpenError::Foreign { path, application_id }),
+    }
+}
+
+/// Application id, version, and whether there is no table: as the database and its log say together.
+fn look_through_log(place: &Place) -> rusqlite::Result<(i32, i32, bool)> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(place.database(), flags)?;
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0));
+    let tables: i64 = connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;
+    Ok((number("application_id")?, number("user_version")?, tables == 0))
+}

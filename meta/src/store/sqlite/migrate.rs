@@ -1,0 +1,37 @@
+//! Schema versions: one SQL file each, applied in order, each in a transaction of its own.
+//!
+//! A version that was released is never edited; the next one is a new file. `user_version` in the file's header says how far it is,
+//! `application_id` that it is ours. `tests/fixtures` holds a database of every released version, and a test fails for one without.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// What SQLite's header says of a database that Baton made: `BATN`.
+pub const APPLICATION_ID: i32 = i32::from_be_bytes(*b"BATN");
+
+/// Every schema, in order; the first is version 1.
+pub const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+
+/// The version that this code reads and writes.
+pub const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// Version of an open database: 0 for an empty one.
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// Brings an open database to `VERSION`. What was done stays done when a later step fails.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    migrate_to(connection, MIGRATIONS)
+}
+
+pub(super) fn migrate_to(connection: &mut Connection, migrations: &[&str]) -> rusqlite::Result<()> {
+    let done = usize::try_from(version(connection)?).unwrap_or(0);
+    for (at, sql) in migrations.iter().enumerate().skip(done) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(sql)?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", at as i32 + 1)?;
+        transaction.commit()?;
+    }
+    Ok(())
+}

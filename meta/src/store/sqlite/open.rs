@@ -1,0 +1,103 @@
+//! Opening, in an order in which nothing that is not ours is touched and nothing damaged stops the server.
+//!
+//! 1. the directory: made, or looked at for who else may write there ([`Place`]);
+//! 2. the lock: one exec-server a directory ([`Lock`](super::lock::Lock));
+//! 3. the file's header: another program's and a newer version's are refused as they are ([`header`]);
+//! 4. SQLite, which applies or drops what a crash left in the log;
+//! 5. a check for damage, bounded in time; a damaged file is set aside and 3 to 5 begin anew with none ([`damage`]);
+//! 6. migrations.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use rusqlite::Connection;
+
+use super::connection::{bounded, is_damage, writer};
+use super::damage::{SetAside, set_aside, set_orphans_aside};
+use super::error::OpenError;
+use super::header::{Header, examine};
+use super::migrate::migrate;
+use super::place::Place;
+use crate::limits;
+
+/// An open database.
+#[derive(Debug)]
+pub(super) struct Database {
+    pub(super) connection: Connection,
+    pub(super) file: FileId,
+}
+
+/// Which file a path leads to: another one may be put in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+impl FileId {
+    /// `None` if there is no file.
+    pub(super) fn of(place: &Place) -> Option<Self> {
+        let file = fs::metadata(place.database()).ok()?;
+        Some(Self {
+            device: file.dev(),
+            inode: file.ino(),
+        })
+    }
+}
+
+/// Steps 3 to 6. A damaged file is set aside if it may be, and is an error otherwise.
+pub(super) fn open(place: &Place, may_set_aside: bool) -> Result<(Database, Option<SetAside>), OpenError> {
+    let orphan = set_orphans_aside(place)?;
+    let reason = match attempt(place)? {
+        Ok(database) => return Ok((database, orphan)),
+        Err(reason) => reason,
+    };
+    let damaged = |reason: String| OpenError::Io {
+        path: place.database(),
+        source: std::io::Error::other(reason),
+    };
+    if !may_set_aside {
+        return Err(damaged(reason));
+    }
+    let aside = set_aside(place, reason)?;
+    match attempt(place)? {
+        Ok(database) => Ok((database, Some(aside))),
+        // A new file that cannot be read either: not the file is at fault.
+        Err(reason) => Err(damaged(reason)),
+    }
+}
+
+/// The inner error is what is wrong with a damaged file.
+fn attempt(place: &Place) -> Result<Result<Database, String>, OpenError> {
+    if let Header::Damaged(reason) = examine(place)? {
+        return Ok(Err(reason));
+    }
+    place.claim_database()?;
+    match open_sound(place) {
+        Ok(Ok(connection)) => match FileId::of(place) {
+            Some(file) => Ok(Ok(Database { connection, file })),
+            None => Ok(Err("it went away while it was opened".to_owned())),
+        },
+        Ok(Err(reason)) => Ok(Err(reason)),
+        Err(error) if is_damage(&error) => Ok(Err(error.to_string())),
+        Err(source) => Err(OpenError::Sqlite {
+            path: place.database(),
+            source,
+        }),
+    }
+}
+
+fn open_sound(place: &Place) -> rusqlite::Result<Result<Connection, String>> {
+    let mut connection = writer(&place.database())?;
+    // A small file is checked whole; of a large one as much as fits in the time. What is not found now is found when it is met.
+    let check = |connection: &Connection| {
+        connection.pragma_query_value(None, "quick_check(1)", |row| row.get::<_, String>(0))
+    };
+    if let Some(found) = bounded(&mut connection, limits::OPEN_CHECK, check)?
+        && found != "ok"
+    {
+        return Ok(Err(found));
+    }
+    migrate(&mut connection)?;
+    Ok(Ok(connection))
+}

@@ -1,0 +1,378 @@
+//! Queries. Each filters and orders by an index, and pages by the key of the last row: none reads what it does not return, but for
+//! `failed` in combination with nothing else that has no index.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_from_iter};
+
+use super::columns::{PROCESS_COLUMNS, PROCESS_JOINS, name_of, number, process_of, time_of};
+use super::connection::is_damage;
+use super::readers::Readers;
+use crate::limits;
+use crate::record::{CwdFacts, Owner, ProcessKey, ThreadKey};
+use crate::store::query::{
+    Cursor, Found, HistoryQuery, Page, ProcessRecord, Survived, ThreadRecord, ThreadsQuery,
+};
+use crate::store::timings::{decode_rounded, encode, rounded_shape};
+
+/// A query that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// What is in the file is no longer a database.
+    #[error(
+        "the database is damaged ({0}); restart the exec-server, which sets it aside and begins a new one"
+    )]
+    Damaged(rusqlite::Error),
+    /// SQLite failed in another way.
+    #[error("the records could not be read: {0}")]
+    Sqlite(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for ReadError {
+    fn from(error: rusqlite::Error) -> Self {
+        match is_damage(&error) {
+            true => Self::Damaged(error),
+            false => Self::Sqlite(error),
+        }
+    }
+}
+
+/// Reads beside the writer: sees each commit as soon as it is there, and never waits for one. Clones share a few connections.
+///
+/// Every method blocks for as long as its query takes, usually well under 20 ms; an async caller uses `spawn_blocking`. A query
+/// sees only what its owner has.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    readers: Arc<Readers>,
+}
+
+impl Reader {
+    pub(super) fn new(readers: Arc<Readers>) -> Self {
+        Self { readers }
+    }
+
+    /// Processes, newest first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn history(&self, query: &HistoryQuery) -> Result<Page<ProcessRecord>, ReadError> {
+        self.readers.with(|connection| Ok(history(connection, query)?))
+    }
+
+    /// The record of one process, with its timings.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn process(&self, key: &ProcessKey) -> Result<Option<ProcessRecord>, ReadError> {
+        self.readers.with(|connection| {
+            let Some(owner) = owner(connection, key.owner)? else {
+                return Ok(None);
+            };
+            let n = connection
+                .prepare_cached("select n from processes where owner = ?1 and id = ?2")?
+                .query_row(params![owner, key.process_id.0], |row| row.get(0))
+                .optional()?;
+            n.map(|n| whole(connection, n))
+                .transpose()
+                .map_err(ReadError::from)
+        })
+    }
+
+    /// What `baton show` is given: a process id or the beginning of one, or a trace id; in hexadecimal digits, with or without
+    /// hyphens. Anything else leads to nothing.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn find(&self, owner: Owner, name: &str) -> Result<Found, ReadError> {
+        self.readers.with(|connection| Ok(find(connection, owner, name)?))
+    }
+
+    /// Threads, the one that was used last first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn threads(&self, query: &ThreadsQuery) -> Result<Page<ThreadRecord>, ReadError> {
+        self.readers.with(|connection| Ok(threads(connection, query)?))
+    }
+
+    /// One thread.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub fn thread(&self, key: &ThreadKey) -> Result<Option<ThreadRecord>, ReadError> {
+        self.readers.with(|connection| Ok(thread(connection, key)?))
+    }
+}
+
+fn owner(connection: &Connection, owner: Owner) -> rusqlite::Result<Option<i64>> {
+    connection
+        .prepare_cached("select owner from owners where key = ?1")?
+        .query_row([&owner.0[..]], |row| row.get(0))
+        .optional()
+}
+
+fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Page<ProcessRecord>> {
+    let Some(owner) = owner(connection, query.owner)? else {
+        return Ok(Page {
+            items: Vec::new(),
+            next: None,
+        });
+    };
+    let limit = query.limit.clamp(1, limits::PAGE_MAX);
+    // Which of the four indexes: `failed = 1` and the bound thread are what their conditions ask for.
+    let thread = if query.thread_id.is_some() {
+        "and p.thread = :thread"
+    } else {
+        "and :thread is null"
+    };
+    let failed = if query.failed { "and p.failed = 1" } else { "" };
+    let index = match (query.thread_id.is_some(), query.failed) {
+        (false, false) => "processes_by_time",
+        (false, true) => "processes_failed",
+        (true, false) => "processes_by_thread",
+        (true, true) => "processes_failed_by_thread",
+    };
+    let sql = format!(
+        "select {PROCESS_COLUMNS}, null as timings from processes p indexed by {index} {PROCESS_JOINS}
+        where p.owner = :owner {thread} {failed} and p.begun_ns >= :since and p.begun_ns <= :time
+            and (p.begun_ns < :time or p.n < :n)
+        order by p.begun_ns desc, p.n desc limit :limit"
+    );
+    let after = query.after.unwrap_or(Cursor {
+        time_ns: i64::MAX,
+        n: i64::MAX,
+    });
+    let mut statement = connection.prepare_cached(&sql)?;
+    let rows = statement.query_map(
+        named_params! {
+            ":owner": owner,
+            ":thread": query.thread_id,
+            ":since": query.since_unix_ns.map_or(i64::MIN, number),
+            ":time": after.time_ns,
+            ":n": after.n,
+            ":limit": limit + 1,
+        },
+        |row| Ok((cursor(row, "begun_ns")?, record(row)?)),
+    )?;
+    page(rows, limit)
+}
+
+fn cursor(row: &Row<'_>, time: &str) -> rusqlite::Result<Cursor> {
+    Ok(Cursor {
+        time_ns: row.get(time)?,
+        n: row.get("n")?,
+    })
+}
+
+/// Of one row more than the page holds, whether there is a next one.
+fn page<T>(
+    rows: impl Iterator<Item = rusqlite::Result<(Cursor, T)>>,
+    limit: u32,
+) -> rusqlite::Result<Page<T>> {
+    let mut items = Vec::new();
+    let mut last = None;
+    for row in rows {
+        let (cursor, item) = row?;
+        if items.len() == limit as usize {
+            return Ok(Page { items, next: last });
+        }
+        items.push(item);
+        last = Some(cursor);
+    }
+    Ok(Page { items, next: None })
+}
+
+fn record(row: &Row<'_>) -> rusqlite::Result<ProcessRecord> {
+    Ok(ProcessRecord {
+        patch: process_of(row)?,
+        begun_unix_ns: time_of(row, "begun_ns")?,
+        timings_rounded: false,
+        survivor: match row.get::<_, Option<String>>("survivor")?.as_deref() {
+            Some("killed") => Some(Survived::Killed),
+            Some("left") => Some(Survived::Left),
+            _ => None,
+        },
+    })
+}
+
+/// A record with its timings, in the exact form whichever form they are kept in.
+fn whole(connection: &Connection, n: i64) -> rusqlite::Result<ProcessRecord> {
+    let sql = format!("select {PROCESS_COLUMNS}, p.timings from processes p {PROCESS_JOINS} where p.n = ?1");
+    let mut record = connection.prepare_cached(&sql)?.query_row([n], record)?;
+    let timings = record.patch.end.as_mut().and_then(|end| end.timings.as_mut());
+    let Some(timings) = timings else { return Ok(record) };
+    let Some(shape) = rounded_shape(&timings.encoded) else {
+        return Ok(record);
+    };
+    let stages: Option<Vec<u8>> = connection
+        .prepare_cached("select stages from shapes where shape = ?1")?
+        .query_row([number(shape)], |row| row.get(0))
+        .optional()?;
+    if let Some(stages) = stages.and_then(|stages| decode_rounded(&timings.encoded, &stages)) {
+        timings.encoded = encode(&stages).into();
+        record.timings_rounded = true;
+    }
+    Ok(record)
+}
+
+fn find(connection: &Connection, key: Owner, name: &str) -> rusqlite::Result<Found> {
+    let Some(owner) = owner(connection, key)? else {
+        return Ok(Found::Nothing);
+    };
+    let Some((from, to)) = id_range(name) else {
+        return Ok(Found::Nothing);
+    };
+    let one_more = limits::SHOW_MAX + 1;
+    let by_id: Vec<i64> = connection
+        .prepare_cached(
+            "select n from processes where owner = ?1 and id between ?2 and ?3 order by id desc limit ?4",
+        )?
+        .query_map(params![owner, from, to, one_more], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let found = match by_id.is_empty() && from == to {
+        true => of_trace(connection, owner, from)?,
+        false => by_id,
+    };
+    match found[..] {
+        [] => Ok(Found::Nothing),
+        [n] => Ok(Found::One(Box::new(whole(connection, n)?))),
+        _ => {
+            let numbers = found.iter().take(limits::SHOW_MAX as usize);
+            let marks = vec!["?"; numbers.len()].join(",");
+            let sql = format!(
+                "select {PROCESS_COLUMNS}, null as timings from processes p {PROCESS_JOINS} where p.n in ({marks})
+                order by p.begun_ns desc, p.n desc"
+            );
+            let mut statement = connection.prepare(&sql)?;
+            let records = statement.query_map(params_from_iter(numbers), record)?;
+            Ok(Found::Several(records.collect::<Result<_, _>>()?))
+        }
+    }
+}
+
+/// Looks into each bucket of the index, the newest first.
+fn of_trace(connection: &Connection, owner: i64, trace_id: [u8; 16]) -> rusqlite::Result<Vec<i64>> {
+    let newest: Option<i64> =
+        connection.query_row("select max(n) >> 14 from processes", [], |row| row.get(0))?;
+    let mut look = connection.prepare_cached(
+        "select n from processes indexed by processes_by_trace
+        where n >> 14 = ?1 and trace_id = ?2 and owner = ?3 order by n desc limit ?4",
+    )?;
+    let mut found = Vec::new();
+    for bucket in (0..=newest.unwrap_or(-1)).rev() {
+        let some = params![bucket, trace_id, owner, limits::SHOW_MAX + 1];
+        for n in look.query_map(some, |row| row.get(0))? {
+            found.push(n?);
+        }
+        if found.len() > limits::SHOW_MAX as usize {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The first and the last id that begin with these digits; `None` if they are none, or too many.
+fn id_range(name: &str) -> Option<([u8; 16], [u8; 16])> {
+    let mut digits = Vec::with_capacity(32);
+    for digit in name.chars().filter(|c| *c != '-') {
+        digits.push(u8::try_from(digit.to_digit(16)?).ok()?);
+    }
+    if digits.is_empty() || digits.len() > 32 {
+        return None;
+    }
+    let end = |fill: u8| {
+        let mut id = [0; 16];
+        for (at, byte) in id.iter_mut().enumerate() {
+            let digit = |at: usize| digits.get(at).copied().unwrap_or(fill);
+            *byte = digit(2 * at) << 4 | digit(2 * at + 1);
+        }
+        id
+    };
+    Some((end(0), end(0xf)))
+}
+
+const THREAD_COLUMNS: &str =
+    "n, thread_id, title, archived, created_ns, updated_ns, cwd, repository_root, branch, head, facts_ns";
+
+fn threads(connection: &Connection, query: &ThreadsQuery) -> rusqlite::Result<Page<ThreadRecord>> {
+    let Some(owner) = owner(connection, query.owner)? else {
+        return Ok(Page {
+            items: Vec::new(),
+            next: None,
+        });
+    };
+    let limit = query.limit.clamp(1, limits::PAGE_MAX);
+    let after = query.after.unwrap_or(Cursor {
+        time_ns: i64::MAX,
+        n: i64::MAX,
+    });
+    let sql = format!(
+        "select {THREAD_COLUMNS} from threads indexed by threads_by_update
+        where owner = ?1 and archived = ?2 and updated_ns <= ?3 and (updated_ns < ?3 or n < ?4)
+        order by updated_ns desc, n desc limit ?5"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let some = params![owner, query.archived, after.time_ns, after.n, limit + 1];
+    let rows = statement.query_map(some, |row| {
+        Ok((cursor(row, "updated_ns")?, thread_of(row, query.owner)?))
+    })?;
+    let mut page = page(rows, limit)?;
+    for thread in &mut page.items {
+        thread.0.values = values(connection, thread.1)?;
+    }
+    Ok(Page {
+        items: page.items.into_iter().map(|thread| thread.0).collect(),
+        next: page.next,
+    })
+}
+
+fn thread(connection: &Connection, key: &ThreadKey) -> rusqlite::Result<Option<ThreadRecord>> {
+    let Some(owner) = owner(connection, key.owner)? else {
+        return Ok(None);
+    };
+    let sql = format!("select {THREAD_COLUMNS} from threads where owner = ?1 and thread_id = ?2");
+    let found = connection
+        .prepare_cached(&sql)?
+        .query_row(params![owner, key.thread_id], |row| thread_of(row, key.owner))
+        .optional()?;
+    let Some((mut thread, n)) = found else {
+        return Ok(None);
+    };
+    thread.values = values(connection, n)?;
+    Ok(Some(thread))
+}
+
+/// A thread without its values, and the number that they are found by.
+fn thread_of(row: &Row<'_>, owner: Owner) -> rusqlite::Result<(ThreadRecord, i64)> {
+    let facts = match row.get::<_, Option<i64>>("facts_ns")? {
+        None => None,
+        Some(_) => Some(CwdFacts {
+            cwd: name_of(row, "cwd")?.unwrap_or_default(),
+            repository_root: name_of(row, "repository_root")?,
+            branch: name_of(row, "branch")?,
+            head: row.get::<_, Option<String>>("head")?.map(String::into_boxed_str),
+            found_unix_ns: time_of(row, "facts_ns")?,
+        }),
+    };
+    let thread = ThreadRecord {
+        key: ThreadKey {
+            owner,
+            thread_id: row.get::<_, String>("thread_id")?.into(),
+        },
+        title: row.get("title")?,
+        values: BTreeMap::new(),
+        archived: row.get("archived")?,
+        created_unix_ns: time_of(row, "created_ns")?,
+        updated_unix_ns: time_of(row, "updated_ns")?,
+        facts,
+    };
+    Ok((thread, row.get("n")?))
+}
+
+fn values(connection: &Connection, thread: i64) -> rusqlite::Result<BTreeMap<String, String>> {
+    connection
+        .prepare_cached("select key, value from thread_values where thread = ?1")?
+        .query_map([thread], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect()
+}

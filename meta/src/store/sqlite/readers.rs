@@ -1,0 +1,65 @@
+//! Connections that only read, so that a query never waits for the writer nor holds it up.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
+
+use rusqlite::Connection;
+
+use super::connection;
+use crate::limits;
+
+/// A few open connections, made when first needed.
+#[derive(Debug)]
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Debug, Default)]
+struct Idle {
+    /// Counts the databases that were set aside: a connection of an earlier one reads a file that has moved.
+    database: u64,
+    connections: Vec<Connection>,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            idle: Mutex::default(),
+        }
+    }
+
+    /// Runs a query on a connection of its own. Blocks for as long as the query takes.
+    pub(super) fn with<T, E: From<rusqlite::Error>>(
+        &self,
+        query: impl FnOnce(&mut Connection) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let (database, idle) = {
+            let mut idle = self.idle();
+            (idle.database, idle.connections.pop())
+        };
+        let mut connection = match idle {
+            Some(connection) => connection,
+            None => connection::reader(&self.path)?,
+        };
+        // One that failed is not used again: whatever is wrong with it ends with it.
+        let answer = query(&mut connection)?;
+        let mut idle = self.idle();
+        if idle.database == database && idle.connections.len() < limits::IDLE_READERS {
+            idle.connections.push(connection);
+        }
+        Ok(answer)
+    }
+
+    /// Another file has taken the database's place.
+    pub(super) fn renew(&self) {
+        let mut idle = self.idle();
+        idle.database += 1;
+        idle.connections.clear();
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

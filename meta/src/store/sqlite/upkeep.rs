@@ -1,0 +1,247 @@
+//! What is due now and then, in steps of a few milliseconds between batches: removing old records, rounding old timings, giving
+//! freed pages back.
+//!
+//! Records are looked at in the order in which they began (`n`), from the oldest on. A sweep ends at the first record that is too young, so a
+//! sweep that finds nothing to do reads one row. What runs is never touched, however old.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::columns::number;
+use crate::limits;
+use crate::store::Upkeep;
+use crate::store::retention::Retention;
+use crate::store::timings::{decode, encode_rounded, shape};
+
+/// How far each sweep is.
+#[derive(Debug, Default)]
+pub(super) struct Steps {
+    retention: Retention,
+    ages: Sweep,
+    threads: Sweep,
+    timings: Sweep,
+}
+
+/// A walk over a table by its key, again and again.
+#[derive(Debug, Default)]
+struct Sweep {
+    /// The last row that was looked at.
+    at: i64,
+    /// Not begun again before.
+    next_unix_ns: u64,
+}
+
+impl Sweep {
+    fn is_due(&self, now_unix_ns: u64) -> bool {
+        now_unix_ns >= self.next_unix_ns
+    }
+
+    fn ended(&mut self, now_unix_ns: u64) {
+        self.at = 0;
+        self.next_unix_ns = before_or_after(now_unix_ns, limits::SWEEP_INTERVAL);
+    }
+}
+
+fn before_or_after(unix_ns: u64, after: Duration) -> u64 {
+    unix_ns.saturating_add(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX))
+}
+
+fn cutoff(now_unix_ns: u64, age: Duration) -> i64 {
+    number(now_unix_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
+}
+
+impl Steps {
+    pub(super) fn new(retention: Retention) -> Self {
+        Self {
+            retention,
+            ..Self::default()
+        }
+    }
+
+    /// Does one step of the first thing that is due.
+    pub(super) fn step(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<Upkeep> {
+        let done = self.remove_old(connection, now_unix_ns)?
+            || self.remove_old_threads(connection, now_unix_ns)?
+            || self.remove_for_space(connection)?
+            || vacuum(connection)?
+            || self.round_timings(connection, now_unix_ns)?;
+        Ok(match done {
+            true => Upkeep::More,
+            false => Upkeep::Done,
+        })
+    }
+
+    /// Whether anything was done; `false` when no sweep is due or the end of one was reached.
+    fn remove_old(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<bool> {
+        let Some(age) = self.retention.age else {
+            return Ok(false);
+        };
+        if !self.ages.is_due(now_unix_ns) {
+            return Ok(false);
+        }
+        let cutoff = cutoff(now_unix_ns, age);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut old = Vec::new();
+        let mut more = false;
+        {
+            let mut select = transaction.prepare_cached(
+                "select n, begun_ns, ended_ns from processes where n > ?1 order by n limit ?2",
+            )?;
+            let mut rows = select.query(params![self.ages.at, limits::RETAIN_LOOKED_AT])?;
+            while let Some(row) = rows.next()? {
+                let (n, begun): (i64, i64) = (row.get(0)?, row.get(1)?);
+                if begun >= cutoff {
+                    more = false;
+                    break;
+                }
+                // Whatever is left for the next step is looked at again there.
+                if old.len() == limits::UPKEEP_RECORDS as usize {
+                    more = true;
+                    break;
+                }
+                self.ages.at = n;
+                more = true;
+                if row.get::<_, Option<i64>>(2)?.is_some_and(|ended| ended < cutoff) {
+                    old.push(n);
+                }
+            }
+        }
+        remove(&transaction, &old)?;
+        transaction.commit()?;
+        if !more {
+            self.ages.ended(now_unix_ns);
+        }
+        Ok(more || !old.is_empty())
+    }
+
+    /// Threads that were not used for as long, and have no record left that would show them.
+    fn remove_old_threads(
+        &mut self,
+        connection: &mut Connection,
+        now_unix_ns: u64,
+    ) -> rusqlite::Result<bool> {
+        let Some(age) = self.retention.age else {
+            return Ok(false);
+        };
+        if !self.threads.is_due(now_unix_ns) {
+            return Ok(false);
+        }
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let last: Option<i64> = transaction
+            .prepare_cached("select max(n) from (select n from threads where n > ?1 order by n limit ?2)")?
+            .query_row(params![self.threads.at, limits::UPKEEP_RECORDS], |row| row.get(0))?;
+        if let Some(last) = last {
+            const OLD: &str = "select n from threads t where n > ?1 and n <= ?2 and updated_ns < ?3
+                and not exists (select 1 from processes p where p.owner = t.owner and p.thread = t.thread_id)";
+            let range = params![self.threads.at, last, cutoff(now_unix_ns, age)];
+            transaction
+                .prepare_cached(&format!("delete from thread_values where thread in ({OLD})"))?
+                .execute(range)?;
+            transaction
+                .prepare_cached(&format!("delete from threads where n in ({OLD})"))?
+                .execute(range)?;
+        }
+        transaction.commit()?;
+        match last {
+            Some(last) => self.threads.at = last,
+            None => self.threads.ended(now_unix_ns),
+        }
+        Ok(last.is_some())
+    }
+
+    fn remove_for_space(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
+        let Some(limit) = self.retention.bytes else {
+            return Ok(false);
+        };
+        if used_bytes(connection)? <= limit {
+            return Ok(false);
+        }
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let oldest: Vec<i64> = transaction
+            .prepare_cached("select n from processes where outcome is not null order by n limit ?1")?
+            .query_map([limits::UPKEEP_RECORDS], |row| row.get(0))?
+            .collect::<Result<_, _>>()?;
+        remove(&transaction, &oldest)?;
+        transaction.commit()?;
+        // With nothing left that may go, the limit is missed, and what runs stays.
+        Ok(!oldest.is_empty())
+    }
+
+    fn round_timings(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<bool> {
+        if !self.timings.is_due(now_unix_ns) {
+            return Ok(false);
+        }
+        let cutoff = cutoff(now_unix_ns, limits::TIMINGS_EXACT);
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let rounded: i64 = transaction
+            .prepare_cached("select n from progress where task = 'timings'")?
+            .query_row([], |row| row.get(0))
+            .optional()?
+            .unwrap_or(0);
+        let old: Vec<(i64, Option<Vec<u8>>)> = transaction
+            .prepare_cached(
+                "select n, timings from (select n, timings, begun_ns from processes where n > ?1 order by n limit ?2)
+                where begun_ns < ?3",
+            )?
+            .query_map(params![rounded, limits::UPKEEP_RECORDS, cutoff], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        for (n, timings) in &old {
+            // Timings in a form that is not ours are left as they are.
+            if let Some(stages) = timings.as_deref().and_then(decode) {
+                let shape: i64 = transaction
+                    .prepare_cached(
+                        "insert into shapes (stages) values (?1) on conflict do update set stages = stages returning shape",
+                    )?
+                    .query_row([shape(&stages)], |row| row.get(0))?;
+                transaction
+                    .prepare_cached("update processes set timings = ?2 where n = ?1")?
+                    .execute(params![n, encode_rounded(shape.unsigned_abs(), &stages)])?;
+            }
+        }
+        if let Some((last, _)) = old.last() {
+            transaction
+                .prepare_cached(
+                    "insert into progress (task, n) values ('timings', ?1) on conflict do update set n = ?1",
+                )?
+                .execute([last])?;
+        }
+        transaction.commit()?;
+        if old.is_empty() {
+            self.timings.ended(now_unix_ns);
+        }
+        Ok(!old.is_empty())
+    }
+}
+
+fn remove(connection: &Connection, processes: &[i64]) -> rusqlite::Result<()> {
+    let mut delete = connection.prepare_cached("delete from processes where n = ?1")?;
+    for n in processes {
+        delete.execute([n])?;
+    }
+    Ok(())
+}
+
+fn pages(connection: &Connection, which: &str) -> rusqlite::Result<u64> {
+    connection
+        .pragma_query_value(None, which, |row| row.get::<_, i64>(0))
+        .map(i64::unsigned_abs)
+}
+
+/// Bytes of the file that hold something.
+fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let used = pages(connection, "page_count")?.saturating_sub(pages(connection, "freelist_count")?);
+    Ok(used.saturating_mul(pages(connection, "page_size")?))
+}
+
+/// Gives some free pages back.
+fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
+    let free = pages(connection, "freelist_count")?;
+    let slack = u64::from(limits::SLACK_PAGES);
+    if free <= slack {
+        return Ok(false);
+    }
+    let some = (free - slack).min(u64::from(limits::VACUUM_PAGES));
+    connection.execute_batch(&format!("pragma incremental_vacuum({some})"))?;
+    Ok(true)
+}

@@ -1,0 +1,239 @@
+//! One batch, one transaction: what its patches say is merged into the rows that are there.
+//!
+//! Each patch is an upsert that does in SQL what [`ProcessPatch::merge`] and [`ThreadPatch::merge`] do in memory; a test holds the two to each
+//! other. So writing a patch twice is writing it once, a part that is absent changes nothing, a sequence number never goes back, and an
+//! end that was seen never becomes a lost one.
+
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::columns::{Ended, argv, number, text_or_blob};
+use crate::batch::Batch;
+use crate::limits;
+use crate::record::{Owner, ProcessPatch, ProcessStart, ThreadPatch};
+
+/// Numbers of owners and lives that were looked up already.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    owners: HashMap<Owner, i64>,
+    lives: HashMap<[u8; 16], i64>,
+}
+
+impl Names {
+    /// After a transaction that was taken back, or in another file, they may mean nothing.
+    pub(super) fn clear(&mut self) {
+        self.owners.clear();
+        self.lives.clear();
+    }
+
+    fn owner(&mut self, transaction: &Connection, owner: Owner) -> rusqlite::Result<i64> {
+        if let Some(number) = self.owners.get(&owner) {
+            return Ok(*number);
+        }
+        if self.owners.len() >= limits::NAMES_KEPT {
+            self.owners.clear();
+        }
+        let number = transaction
+            .prepare_cached(
+                "insert into owners (key) values (?1) on conflict do update set key = key returning owner",
+            )?
+            .query_row([&owner.0[..]], |row| row.get(0))?;
+        self.owners.insert(owner, number);
+        Ok(number)
+    }
+
+    fn life(&mut self, transaction: &Connection, start: &ProcessStart) -> rusqlite::Result<i64> {
+        if let Some(number) = self.lives.get(&start.epoch.0) {
+            return Ok(*number);
+        }
+        if self.lives.len() >= limits::NAMES_KEPT {
+            self.lives.clear();
+        }
+        let number = transaction
+            .prepare_cached(
+                "insert into lives (epoch, boot_id) values (?1, ?2) on conflict (epoch) do update set epoch = epoch returning life",
+            )?
+            .query_row(params![&start.epoch.0[..], &start.boot_id[..]], |row| row.get(0))?;
+        self.lives.insert(start.epoch.0, number);
+        Ok(number)
+    }
+}
+
+/// Commits the batch; returns the rows that it inserted, changed or deleted.
+pub(super) fn write(connection: &mut Connection, names: &mut Names, batch: &Batch) -> rusqlite::Result<u64> {
+    let before = connection.total_changes();
+    // At once, so that a lock held by somebody else is found before any work is done.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for patch in &batch.threads {
+        thread(&transaction, names, patch)?;
+    }
+    for patch in &batch.processes {
+        process(&transaction, names, patch)?;
+    }
+    transaction.commit()?;
+    Ok(connection.total_changes().saturating_sub(before))
+}
+
+/// The upsert of a process. ?4 (`life`) is there exactly when the patch has a start, ?18 (`outcome`) when it has an end.
+static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
+    const START: [&str; 9] = [
+        "begun_ns",
+        "thread",
+        "argv",
+        "argv_cut",
+        "cwd",
+        "detached",
+        "parameters",
+        "trace_id",
+        "sampled",
+    ];
+    const END: [&str; 12] = [
+        "ended_ns",
+        "outcome",
+        "failed",
+        "exit_code",
+        "signal",
+        "core_dumped",
+        "fault",
+        "stdout_bytes",
+        "stderr_bytes",
+        "slowest",
+        "slowest_ns",
+        "timings",
+    ];
+    let with = |columns: &[&str], condition: &str| -> String {
+        let set = |column: &&str| format!("{column} = iif({condition}, excluded.{column}, {column}),\n");
+        columns.iter().map(set).collect()
+    };
+    format!(
+        "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id, sampled,
+            os_pid, start_ticks, spawned_ns, last_seq, ended_ns, outcome, failed, exit_code, signal, core_dumped, fault,
+            stdout_bytes, stderr_bytes, slowest, slowest_ns, timings)
+        values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
+            ?24, ?25, ?26, ?27, ?28)
+        on conflict (owner, id) do update set
+        {}{}
+        life = coalesce(?4, life),
+        os_pid = coalesce(?13, os_pid),
+        start_ticks = coalesce(?14, start_ticks),
+        spawned_ns = coalesce(?15, spawned_ns),
+        last_seq = max(last_seq, ?16)",
+        with(&START, "?4 is not null"),
+        with(&END, "?18 is not null and not (?18 = 'lost' and coalesce(outcome, 'lost') <> 'lost')"),
+    )
+});
+
+fn process(transaction: &Connection, names: &mut Names, patch: &ProcessPatch) -> rusqlite::Result<()> {
+    let owner = names.owner(transaction, patch.key.owner)?;
+    let start = patch.start.as_deref();
+    let life = start.map(|start| names.life(transaction, start)).transpose()?;
+    let trace = start.and_then(|start| start.trace.as_ref());
+    let spawned = patch.spawned.as_ref();
+    let end = patch.end.as_ref().map(Ended::of);
+    let end = end.as_ref();
+    // Without its start a record still has a place in history.
+    let begun = start
+        .map(|start| start.accepted_unix_ns)
+        .or(spawned.map(|spawned| spawned.spawned_unix_ns))
+        .or(patch.end.as_ref().map(|end| end.ended_unix_ns))
+        .unwrap_or(0);
+    transaction.prepare_cached(&UPSERT_PROCESS)?.execute(params![
+        owner,
+        &patch.key.process_id.0[..],
+        number(begun),
+        life,
+        start.and_then(|start| start.thread_id.as_deref()),
+        start.map(|start| argv(&start.argv)),
+        start.map(|start| start.argv_cut),
+        start.map(|start| text_or_blob(&start.cwd)),
+        start.map(|start| start.detached),
+        start.map(|start| &start.parameters[..]),
+        trace.map(|trace| &trace.trace_id[..]),
+        trace.map(|trace| trace.sampled),
+        spawned.map(|spawned| spawned.os_pid),
+        spawned.map(|spawned| number(spawned.start_ticks)),
+        spawned.map(|spawned| number(spawned.spawned_unix_ns)),
+        number(patch.last_seq),
+        end.map(|end| end.ended_ns),
+        end.map(|end| end.outcome),
+        end.is_some_and(|end| end.failed),
+        end.and_then(|end| end.exit_code),
+        end.and_then(|end| end.signal),
+        end.and_then(|end| end.core_dumped),
+        end.and_then(|end| end.fault),
+        end.map(|end| end.stdout_bytes),
+        end.map(|end| end.stderr_bytes),
+        end.and_then(|end| end.slowest),
+        end.and_then(|end| end.slowest_ns),
+        end.and_then(|end| end.timings),
+    ])?;
+    Ok(())
+}
+
+fn thread(transaction: &Connection, names: &mut Names, patch: &ThreadPatch) -> rusqlite::Result<()> {
+    let owner = names.owner(transaction, patch.key.owner)?;
+    let id = &*patch.key.thread_id;
+    if patch.delete {
+        let deleted: Option<i64> = transaction
+            .prepare_cached("delete from threads where owner = ?1 and thread_id = ?2 returning n")?
+            .query_row(params![owner, id], |row| row.get(0))
+            .optional()?;
+        if let Some(n) = deleted {
+            transaction
+                .prepare_cached("delete from thread_values where thread = ?1")?
+                .execute([n])?;
+        }
+    }
+    if !patch.exists {
+        return Ok(());
+    }
+    let facts = patch.facts.as_deref();
+    let n: i64 = transaction
+        .prepare_cached(
+            "insert into threads (owner, thread_id, title, archived, created_ns, updated_ns, cwd, repository_root, branch,
+                head, facts_ns)
+            values (?1, ?2, ?3, coalesce(?5, 0), ?6, ?6, ?7, ?8, ?9, ?10, ?11)
+            on conflict (owner, thread_id) do update set
+                title = iif(?4, ?3, title),
+                archived = coalesce(?5, archived),
+                updated_ns = max(updated_ns, ?6),
+                cwd = iif(?11 is null, cwd, ?7),
+                repository_root = iif(?11 is null, repository_root, ?8),
+                branch = iif(?11 is null, branch, ?9),
+                head = iif(?11 is null, head, ?10),
+                facts_ns = coalesce(?11, facts_ns)
+            returning n",
+        )?
+        .query_row(
+            params![
+                owner,
+                id,
+                patch.title.as_ref().and_then(|title| title.as_deref()),
+                patch.title.is_some(),
+                patch.archived,
+                number(patch.at_unix_ns),
+                facts.map(|facts| text_or_blob(&facts.cwd)),
+                facts.and_then(|facts| facts.repository_root.as_deref()).map(text_or_blob),
+                facts.and_then(|facts| facts.branch.as_deref()).map(text_or_blob),
+                facts.and_then(|facts| facts.head.as_deref()),
+                facts.map(|facts| number(facts.found_unix_ns)),
+            ],
+            |row| row.get(0),
+        )?;
+    for (key, value) in &patch.values {
+        match value {
+            Some(value) => transaction
+                .prepare_cached(
+                    "insert into thread_values (thread, key, value) values (?1, ?2, ?3)
+                    on conflict (thread, key) do update set value = ?3 where value <> ?3",
+                )?
+                .execute(params![n, key, value])?,
+            None => transaction
+                .prepare_cached("delete from thread_values where thread = ?1 and key = ?2")?
+                .execute(params![n, key])?,
+        };
+    }
+    Ok(())
+}

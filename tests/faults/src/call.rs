@@ -1,0 +1,161 @@
+//! The C library's calls that write and sync, with the faults of the [`Disk`](crate::Disk) that a file is on.
+//!
+//! The only `unsafe` of this crate, and why it is sound: each function has the C library's signature and hands its arguments on
+//! to the kernel unread, so it is as safe as the function it stands for; nothing is read through a pointer of the caller's. Disks are
+//! leaked, so a pointer in the table is valid for ever.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_long, c_void};
+
+use crate::disk::{self, Slot, Write};
+
+/// Longest path that is looked at; a longer one is on no disk.
+const PATH_MAX: usize = 4096;
+
+/// The disk that an open file is on, by its path as the kernel knows it.
+fn disk_of(file: c_int) -> Option<&'static Slot> {
+    if !disk::any() {
+        return None;
+    }
+    let mut name = [0_u8; 32];
+    write_name(&mut name, file)?;
+    let mut path = [0_u8; PATH_MAX];
+    // SAFETY: both buffers are ours, `name` ends in a NUL, and the length is that of `path`. By number, because `readlink` could be
+    // anybody's.
+    let length = unsafe {
+        libc::syscall(
+            libc::SYS_readlinkat,
+            libc::AT_FDCWD,
+            name.as_ptr(),
+            path.as_mut_ptr(),
+            PATH_MAX,
+        )
+    };
+    let path = path.get(..usize::try_from(length).ok()?)?;
+    disk::pointers()
+        // SAFETY: a pointer in the table was leaked from a box and is never freed.
+        .map(|pointer| unsafe { &*pointer })
+        .find(|slot| slot.holds(path))
+}
+
+/// `/proc/self/fd/N` and a NUL, without allocating: this runs inside `write`.
+fn write_name(into: &mut [u8; 32], file: c_int) -> Option<()> {
+    const PREFIX: &[u8] = b"/proc/self/fd/";
+    let mut number = u32::try_from(file).ok()?;
+    let mut digits = [0_u8; 10];
+    let mut used = 0;
+    loop {
+        digits[used] = b'0' + (number % 10) as u8;
+        used += 1;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    into[..PREFIX.len()].copy_from_slice(PREFIX);
+    for (at, digit) in digits[..used].iter().rev().enumerate() {
+        into[PREFIX.len() + at] = *digit;
+    }
+    Some(())
+}
+
+fn fail(errno: i32) {
+    // SAFETY: the location of this thread's errno is always valid.
+    unsafe { *libc::__errno_location() = errno };
+}
+
+/// How much of a write may be done; `None` if it failed, with errno set.
+fn allowed(file: c_int, bytes: usize) -> Option<usize> {
+    match disk_of(file).map(|disk| disk.write(bytes)) {
+        None | Some(Write::All) => Some(bytes),
+        Some(Write::Cut(bytes)) => Some(bytes),
+        Some(Write::Fail(errno)) => {
+            fail(errno);
+            None
+        }
+    }
+}
+
+fn sync(file: c_int, call: c_long) -> c_int {
+    let disk = disk_of(file);
+    let fault = disk.and_then(Slot::sync);
+    // SAFETY: a number and no pointer.
+    let result = unsafe { libc::syscall(call, file) } as c_int;
+    disk.inspect(|disk| disk.synced());
+    match fault {
+        Some(errno) => {
+            fail(errno);
+            -1
+        }
+        None => result,
+    }
+}
+
+fn truncate(file: c_int, length: i64) -> c_int {
+    if let Some(errno) = disk_of(file).and_then(Slot::grow) {
+        fail(errno);
+        return -1;
+    }
+    // SAFETY: numbers and no pointer.
+    unsafe { libc::syscall(libc::SYS_ftruncate, file, length) as c_int }
+}
+
+/// write(2).
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn write(file: c_int, bytes: *const c_void, count: usize) -> isize {
+    let Some(count) = allowed(file, count) else {
+        return -1;
+    };
+    // SAFETY: the caller's buffer holds at least `count` bytes, and the kernel checks.
+    unsafe { libc::syscall(libc::SYS_write, file, bytes, count) as isize }
+}
+
+/// pwrite(2).
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pwrite(file: c_int, bytes: *const c_void, count: usize, at: i64) -> isize {
+    let Some(count) = allowed(file, count) else {
+        return -1;
+    };
+    // SAFETY: as in `write`.
+    unsafe { libc::syscall(libc::SYS_pwrite64, file, bytes, count, at) as isize }
+}
+
+/// pwrite64(2).
+///
+/// # Safety
+/// As the C library's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pwrite64(file: c_int, bytes: *const c_void, count: usize, at: i64) -> isize {
+    // SAFETY: the same call.
+    unsafe { pwrite(file, bytes, count, at) }
+}
+
+/// fsync(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn fsync(file: c_int) -> c_int {
+    sync(file, libc::SYS_fsync)
+}
+
+/// fdatasync(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn fdatasync(file: c_int) -> c_int {
+    sync(file, libc::SYS_fdatasync)
+}
+
+/// ftruncate(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn ftruncate(file: c_int, length: i64) -> c_int {
+    truncate(file, length)
+}
+
+/// ftruncate64(2).
+#[unsafe(no_mangle)]
+pub extern "C" fn ftruncate64(file: c_int, length: i64) -> c_int {
+    truncate(file, length)
+}
