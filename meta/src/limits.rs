@@ -158,3 +158,33 @@ pub const PAGE_MAX: u32 = 1_000;
 
 /// Records that an ambiguous id is answered with, at most.
 pub const SHOW_MAX: u32 = 20;
+
+/// Longest wait of a query for what was accepted before it: a person waits that long for the record of what has just run. Beyond it the
+/// answer is what is on disk, and says so.
+pub const READ_FLUSH: Duration = Duration::from_secs(1);
+
+/// Queries that run at once, each on a thread of its own. Protects the machine from a client that asks for everything many times.
+pub const QUERIES_AT_ONCE: usize = 4;
+
+/// Records in one message of `History`: some 30 KiB, of long command lines 500.
+pub const HISTORY_PAGE: u32 = 100;
+
+/// Threads in one message of `Threads`.
+pub const THREADS_PAGE: u32 = 100;
+
+/// Bytes of a name that `Show` is asked for: 32 hexadecimal digits, hyphens and some more.
+pub const NAME_BYTES: usize = 64;
+
+/// Largest request of `baton.meta.v1`: an update of a thread.
+pub const META_REQUEST_BYTES: usize = 64 * 1024;
+
+/// Longest wait of a barrier that a client asks for. A disk that does not answer for so long is the answer.
+pub const FLUSH_MAX: Duration = Duration::from_secs(30);
+
+/// Between SIGTERM and SIGKILL to what an earlier life of the server had left running: as for any process that is killed. The server waits for it
+/// before it serves.
+pub const SURVIVOR_GRACE: Duration = Duration::from_millis(200);
+
+/// How much earlier than recorded a process may have begun, in clock ticks (a second): when it was made is noted once its spawn has
+/// returned. No other process gets its pid in that time.
+pub const START_TICKS_SLACK: u64 = 100;
