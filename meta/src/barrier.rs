@@ -77,7 +77,7 @@ impl std::fmt::Display for Dropped {
 }
 
 /// See the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Barriers {
     open: Generation,
     /// Something was accepted since the last barrier.
@@ -91,7 +91,7 @@ pub(crate) struct Barriers {
     over: Vec<(Ticket, Result<Flushed, FlushError>)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Waiting {
     covers: Generation,
     wait: Wait,

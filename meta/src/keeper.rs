@@ -18,7 +18,7 @@ use crate::limits::SURVIVOR_GRACE;
 use crate::machine::Stats;
 use crate::observe::Recording;
 use crate::service::MetaService;
-use crate::store::machine;
+use crate::store::boot;
 use crate::store::sqlite::{
     self, OpenError, Opened, Options, Reader, Recovered, SetAside, SetAsides, Survivor,
 };
@@ -98,7 +98,7 @@ impl Keeper {
 
     /// What the exec-server tells, and what it waits for.
     pub fn records(&self, durability: Durability) -> Records {
-        let boot_id = machine::boot_id().unwrap_or_default();
+        let boot_id = boot::boot_id().unwrap_or_default();
         let observer = Recording::new(self.meta.clone(), Arc::clone(&self.facts), self.epoch, boot_id);
         let gate = DurableStart::new(self.meta.clone(), self.reader.clone());
         Records {
@@ -139,7 +139,7 @@ impl Keeper {
 
 /// Ends the group of a process that has outlived its server: as for any that is killed, but waited for.
 fn kill(survivor: &Survivor) {
-    let is_running = || machine::is_running(survivor.os_pid, survivor.start_ticks);
+    let is_running = || boot::is_running(survivor.os_pid, survivor.start_ticks);
     let group = i32::try_from(survivor.os_pid).ok().and_then(Pid::from_raw);
     let Some(group) = group.filter(|_| is_running()) else {
         return;

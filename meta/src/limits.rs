@@ -34,6 +34,62 @@ pub const VALUES_PER_PATCH: usize = 64;
 /// How often the store's upkeep runs when there is little to do.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(30);
 
+/// Check for damage when a database is opened. Some 100 MiB are read in this time; a larger database is checked in part, so that a
+/// server starts at once whatever it has stored.
+pub const OPEN_CHECK: Duration = Duration::from_millis(200);
+
+/// Wait for a lock that a person's `sqlite3` holds, before a commit or a query fails with it.
+pub const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Page cache of the writer: the top of each index and the pages that the last batches touched.
+pub const WRITER_CACHE_KIB: i64 = 8 * 1024;
+
+/// Page cache of one reader; with [`IDLE_READERS`] this is 8 MiB.
+pub const READER_CACHE_KIB: i64 = 2 * 1024;
+
+/// Readers that are kept open between queries.
+pub const IDLE_READERS: usize = 4;
+
+/// Owners and lives whose numbers are remembered. Some 100 bytes each.
+pub const NAMES_KEPT: usize = 4096;
+
+/// Pages (4 KiB) in the log from which on it is moved into the database beside the writer: 4 MiB, SQLite's own default.
+pub const CHECKPOINT_PAGES: u32 = 1_000;
+
+/// Pages in the log from which on the writer itself moves the rest, so that the log begins anew: 32 MiB. Bounds the log, unless a
+/// reader holds on to an old state of it.
+pub const WAL_PAGES: u32 = 8_000;
+
+/// Size that the log's file is cut to when it begins anew.
+pub const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
+
+/// Databases set aside in one life of the server. A disk on which each new one is damaged too is not helped by more.
+pub const SET_ASIDE_MAX: u32 = 3;
+
+/// Records that one step of retention looks at.
+pub const RETAIN_LOOKED_AT: u32 = 1_000;
+
+/// Records that one step of retention removes, and whose timings one step of compaction rounds: some milliseconds' work.
+pub const UPKEEP_RECORDS: u32 = 250;
+
+/// Pages that one step gives back to the file system: 1 MiB.
+pub const VACUUM_PAGES: u32 = 256;
+
+/// Free pages that stay in the file for the next records: 1 MiB. Fewer would be freed and taken again all the time.
+pub const SLACK_PAGES: u32 = 256;
+
+/// Age from which on a record's timings are kept to within a tenth. A waterfall of yesterday is still exact.
+pub const TIMINGS_EXACT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
+
+/// Between two sweeps for old records. Each begins at the oldest and ends at the first that is too young.
+pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Records or threads on one page of an answer, at most.
+pub const PAGE_MAX: u32 = 1_000;
+
+/// Records that an ambiguous id is answered with, at most.
+pub const SHOW_MAX: u32 = 20;
+
 /// Patches of processes that wait or are being written. At the bound the oldest records of *finished* processes are given up. Those of
 /// running ones take 6 KiB at most: [`ARGV_BYTES`] and as much again of the rest is exceptional, and 256 processes run at once by default. With
 /// 1 KiB a record, which is a long command line, a disk that is dead for an hour costs nothing at 4 executions a second.
@@ -102,62 +158,6 @@ pub const GIT_FILE_BYTES: u64 = 8 * 1024;
 
 /// Bytes read of a repository's `packed-refs`: a hundred thousand refs and more. Beyond it a branch's commit stays unknown.
 pub const GIT_PACKED_BYTES: u64 = 16 * 1024 * 1024;
-
-/// Check for damage when a database is opened. Some 100 MiB are read in this time; a larger database is checked in part, so that a
-/// server starts at once whatever it has stored.
-pub const OPEN_CHECK: Duration = Duration::from_millis(200);
-
-/// Wait for a lock that a person's `sqlite3` holds, before a commit or a query fails with it.
-pub const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// Page cache of the writer: the top of each index and the pages that the last batches touched.
-pub const WRITER_CACHE_KIB: i64 = 8 * 1024;
-
-/// Page cache of one reader; with [`IDLE_READERS`] this is 8 MiB.
-pub const READER_CACHE_KIB: i64 = 2 * 1024;
-
-/// Readers that are kept open between queries.
-pub const IDLE_READERS: usize = 4;
-
-/// Owners and lives whose numbers are remembered. Some 100 bytes each.
-pub const NAMES_KEPT: usize = 4096;
-
-/// Pages (4 KiB) in the log from which on it is moved into the database beside the writer: 4 MiB, SQLite's own default.
-pub const CHECKPOINT_PAGES: u32 = 1_000;
-
-/// Pages in the log from which on the writer itself moves the rest, so that the log begins anew: 32 MiB. Bounds the log, unless a
-/// reader holds on to an old state of it.
-pub const WAL_PAGES: u32 = 8_000;
-
-/// Size that the log's file is cut to when it begins anew.
-pub const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
-
-/// Databases set aside in one life of the server. A disk on which each new one is damaged too is not helped by more.
-pub const SET_ASIDE_MAX: u32 = 3;
-
-/// Records that one step of retention looks at.
-pub const RETAIN_LOOKED_AT: u32 = 1_000;
-
-/// Records that one step of retention removes, and whose timings one step of compaction rounds: some milliseconds' work.
-pub const UPKEEP_RECORDS: u32 = 250;
-
-/// Pages that one step gives back to the file system: 1 MiB.
-pub const VACUUM_PAGES: u32 = 256;
-
-/// Free pages that stay in the file for the next records: 1 MiB. Fewer would be freed and taken again all the time.
-pub const SLACK_PAGES: u32 = 256;
-
-/// Age from which on a record's timings are kept to within a tenth. A waterfall of yesterday is still exact.
-pub const TIMINGS_EXACT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
-
-/// Between two sweeps for old records. Each begins at the oldest and ends at the first that is too young.
-pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-
-/// Records or threads on one page of an answer, at most.
-pub const PAGE_MAX: u32 = 1_000;
-
-/// Records that an ambiguous id is answered with, at most.
-pub const SHOW_MAX: u32 = 20;
 
 /// Longest wait of a query for what was accepted before it: a person waits that long for the record of what has just run. Beyond it the
 /// answer is what is on disk, and says so.

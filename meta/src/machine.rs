@@ -78,12 +78,13 @@ pub struct Stats {
 }
 
 /// See the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Machine {
     queue: Queue,
     barriers: Barriers,
-    /// Patches in the next batch; fewer than [`BATCH_PATCHES`] while a rejected one is looked for.
+    /// Patches in the next batch; fewer than `batch_max` while a rejected one is looked for.
     batch: usize,
+    batch_max: usize,
     in_flight: Option<Instant>,
     failing: Option<Failing>,
     stopping: bool,
@@ -95,7 +96,7 @@ pub(crate) struct Machine {
 }
 
 /// The last tries failed.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Failing {
     times: u32,
     since: Instant,
@@ -108,14 +109,16 @@ impl Machine {
             process_bytes: PROCESS_BYTES,
             thread_bytes: THREAD_BYTES,
         };
-        Self::bounded(bounds, now)
+        Self::bounded(bounds, BATCH_PATCHES, now)
     }
 
-    pub(crate) fn bounded(bounds: Bounds, now: Instant) -> Self {
+    /// With other bounds of its queue, and of the patches in a batch.
+    fn bounded(bounds: Bounds, batch_max: usize, now: Instant) -> Self {
         Self {
             queue: Queue::new(bounds),
             barriers: Barriers::new(),
-            batch: BATCH_PATCHES,
+            batch: batch_max,
+            batch_max,
             in_flight: None,
             failing: None,
             stopping: false,
@@ -240,10 +243,10 @@ impl Machine {
             return Some(failing.since + pause.min(longest));
         }
         let full = self.queue.processes() >= EAGER_PROCESSES
-            || self.queue.len() >= BATCH_PATCHES
+            || self.queue.len() >= self.batch_max
             || self.queue.bytes() >= BATCH_BYTES
             // The rest of what was cut in halves.
-            || self.batch < BATCH_PATCHES;
+            || self.batch < self.batch_max;
         Some(if awaited || full || self.hurry {
             now
         } else {
@@ -258,7 +261,7 @@ impl Machine {
         match result {
             Ok(written) => {
                 self.failing = None;
-                self.batch = self.batch.saturating_mul(2).min(BATCH_PATCHES);
+                self.batch = self.batch.saturating_mul(2).min(self.batch_max);
                 self.stats.batches += 1;
                 self.stats.patches += flight.len() as u64;
                 self.stats.rows += written.rows;
@@ -279,7 +282,7 @@ impl Machine {
                     self.barriers.failed(oldest, &cause);
                 }
                 if cause.kind == WriteErrorKind::Rejected {
-                    self.batch = BATCH_PATCHES;
+                    self.batch = self.batch_max;
                     self.queue.discard(&flight);
                     self.stats.dropped += flight.len() as u64;
                     flight
@@ -340,3 +343,6 @@ impl Machine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,7 +27,7 @@ pub(crate) struct Bounds {
 type Place = u64;
 
 /// See the [module](self).
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Queue {
     bounds: Bounds,
     entries: BTreeMap<Place, Box<Entry>>,
@@ -40,7 +40,7 @@ pub(crate) struct Queue {
     thread_bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Entry {
     about: About,
     patch: Update,
@@ -56,7 +56,7 @@ struct About {
 }
 
 /// Entries that are being written. It must be given back: to [`Queue::written`], [`Queue::restore`] or [`Queue::discard`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Flight {
     pub batch: Batch,
     processes: Vec<(Place, About)>,

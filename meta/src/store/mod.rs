@@ -3,8 +3,8 @@
 //! One thread writes, and it alone waits for the disk. A [`Store`] is what it writes to: SQLite, or in tests one that fails by
 //! command. Queries do not go through here; they read beside the writer.
 
+pub mod boot;
 mod error;
-pub mod machine;
 pub mod query;
 pub mod retention;
 pub mod sqlite;

@@ -10,7 +10,7 @@ use baton_proto::{Epoch, ProcessId};
 
 use super::columns::number;
 use crate::record::{Owner, ProcessKey};
-use crate::store::machine;
+use crate::store::boot;
 
 /// A process of an earlier life that still runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +20,7 @@ pub struct Survivor {
     /// Its pid, which is its process group's too.
     pub os_pid: u32,
     /// When it was made, in clock ticks after the boot, or a little later. Whoever signals it asks again right before
-    /// ([`machine::is_running`]).
+    /// ([`boot::is_running`]).
     pub start_ticks: u64,
     /// It was asked to outlive the server, and is left running.
     pub detached: bool,
@@ -52,9 +52,9 @@ pub(super) fn begin(connection: &Connection, life: &Life) -> rusqlite::Result<()
         on conflict (epoch) do nothing",
         params![
             life.epoch.0,
-            machine::boot_id(),
+            boot::boot_id(),
             pid,
-            machine::process_started(pid).map(number),
+            boot::process_started(pid).map(number),
             env!("CARGO_PKG_VERSION"),
             number(life.begun_unix_ns),
         ],
@@ -109,7 +109,7 @@ pub(super) fn recover(
 }
 
 fn survivors(connection: &Connection) -> rusqlite::Result<Vec<(i64, Survivor)>> {
-    let Some(boot_id) = machine::boot_id() else {
+    let Some(boot_id) = boot::boot_id() else {
         return Ok(Vec::new());
     };
     let mut running = connection.prepare(
@@ -129,7 +129,7 @@ fn survivors(connection: &Connection) -> rusqlite::Result<Vec<(i64, Survivor)>> 
         };
         Ok((row.get(0)?, survivor))
     })?;
-    let is_alive = |survivor: &Survivor| machine::is_running(survivor.os_pid, survivor.start_ticks);
+    let is_alive = |survivor: &Survivor| boot::is_running(survivor.os_pid, survivor.start_ticks);
     let mut alive = Vec::new();
     for survivor in read {
         let survivor: (i64, Survivor) = survivor?;
