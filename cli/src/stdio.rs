@@ -30,6 +30,17 @@ macro_rules! tell {
     }};
 }
 
+/// A page of an answer on standard output. A reader that has gone away ends the command, as after `| head`.
+pub(crate) fn page(text: &str) -> Result<(), CliError> {
+    let stream = "standard output";
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|source| match source.kind() {
+        io::ErrorKind::BrokenPipe => CliError::NotRead { stream },
+        _ => CliError::Stdio { stream, source },
+    })
+}
+
 /// One of our two output streams.
 pub(crate) struct Output {
     file: Arc<File>,

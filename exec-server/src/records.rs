@@ -109,7 +109,7 @@ pub struct Exit {
 /// Why a process was killed before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// Its client reset the call, let its deadline pass, or vanished.
+    /// Its client reset the call, let its deadline pass, cut its requests short, or vanished.
     ClientGone,
     /// Its client broke the protocol.
     Protocol,

@@ -199,7 +199,12 @@ impl<B: Backend> Driver<B> {
         if let Err(error) = end
             && !self.life.has_exited()
         {
-            self.shared.fail(error.into(), StopReason::Protocol);
+            let why = match error {
+                // What a client that vanishes leaves behind.
+                RequestError::Unreadable | RequestError::StdinCut => StopReason::ClientGone,
+                _ => StopReason::Protocol,
+            };
+            self.shared.fail(error.into(), why);
         }
     }
 

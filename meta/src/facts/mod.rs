@@ -121,7 +121,11 @@ impl Facts {
     }
 
     fn absolute(&self, cwd: &[u8]) -> Arc<Path> {
-        self.base.join(OsStr::from_bytes(cwd)).into()
+        match cwd {
+            // Joined, it would end in a slash.
+            [] => self.base.as_path().into(),
+            cwd => self.base.join(OsStr::from_bytes(cwd)).into(),
+        }
     }
 
     fn finder(&self) -> &SyncSender<Need> {

@@ -91,7 +91,7 @@ fn open_sound(place: &Place) -> rusqlite::Result<Result<Connection, String>> {
     let mut connection = writer(&place.database())?;
     // A small file is checked whole; of a large one as much as fits in the time. What is not found now is found when it is met.
     let check = |connection: &Connection| {
-        connection.pragma_query_value(None, "quick_check(1)", |row| row.get::<_, String>(0))
+        connection.query_row("pragma quick_check(1)", [], |row| row.get::<_, String>(0))
     };
     if let Some(found) = bounded(&mut connection, limits::OPEN_CHECK, check)?
         && found != "ok"
