@@ -240,7 +240,7 @@ pub(crate) fn call(record: &Record, stages: &[StageTime]) -> Option<CallRecord> 
             ..TraceContext::new_root(false)
         },
         parent: None,
-        link: None,
+        links: Vec::new(),
         method: "baton.exec.v1.Exec/Run".into(),
         anchor: Anchor {
             unix_ns: record.accepted_unix_ns,

@@ -87,7 +87,7 @@ mod tests {
             side: Side::Client,
             context: TraceContext::new_root(true),
             parent: None,
-            link: None,
+            links: Vec::new(),
             method: "a.B/C".into(),
             anchor: Anchor::now(),
             stages: Vec::new(),

@@ -81,7 +81,7 @@ impl Meta {
     pub async fn flush_linked(&self, link: Option<Link>) -> Result<Flushed, FlushError> {
         let since = Instant::now();
         let result = self.wait(Wait::Report)?.over().await;
-        spans::flush(self.shared.recorder(), link, since, Instant::now(), &result);
+        spans::flush(self.shared.recorder(), link, [since, Instant::now()], &result);
         result
     }
 

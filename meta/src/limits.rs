@@ -110,9 +110,9 @@ pub const BATCH_PATCHES: usize = 2_048;
 /// Patches in one transaction, in bytes, for those that are large.
 pub const BATCH_BYTES: usize = 2 * 1024 * 1024;
 
-/// How long the writer waits for more when nobody waits for it: a thread that is changed again and again is written four times a second, and
+/// How long the writer waits for more when nobody waits for it: a thread that is changed again and again is written twice a second, and
 /// a short process once instead of three times. As much is lost at most, of what no barrier covers, when the server is killed.
-pub const LINGER: Duration = Duration::from_millis(250);
+pub const LINGER: Duration = Duration::from_millis(500);
 
 /// Processes in the queue at which the writer no longer waits for more. They hardly merge any further, and a backlog of them would be in a
 /// barrier's way.

@@ -20,4 +20,13 @@ impl Link {
             span_id: context.span_id,
         })
     }
+
+    /// As a span links to it.
+    pub(crate) fn context(&self) -> TraceContext {
+        TraceContext {
+            trace_id: self.trace_id,
+            span_id: self.span_id,
+            ..TraceContext::new_root(true)
+        }
+    }
 }

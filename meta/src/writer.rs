@@ -212,10 +212,9 @@ fn run(shared: &Shared, mut store: Box<dyn Store>) {
                     patches: flight.len(),
                 });
                 drop(state);
-                let about = spans::Persist::begin(shared.recorder(), &flight);
                 let result = write(&mut *store, &flight);
                 let end = Instant::now();
-                about.finish(shared.recorder(), now, end, &result);
+                spans::persist(shared.recorder(), &flight, [now, end], &result);
                 state = shared.lock();
                 state.writing = None;
                 state.machine.finish(flight, result, end);

@@ -186,7 +186,7 @@ mod tests {
             side: Side::Client,
             context: TraceContext::new_root(true).with_span(random_span_id()),
             parent: None,
-            link: None,
+            links: Vec::new(),
             method: "baton.exec.v1.Exec/Run".into(),
             anchor: Anchor::now(),
             stages: vec![StageRecord {

@@ -85,7 +85,7 @@ fn record(side: Side) -> CallRecord {
         side,
         context: TraceContext::new_root(true),
         parent: None,
-        link: None,
+        links: Vec::new(),
         method: "baton.exec.v1.Exec/Run".into(),
         anchor: Anchor::now(),
         stages,

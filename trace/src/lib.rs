@@ -26,4 +26,4 @@ pub mod status;
 pub mod text;
 pub mod w3c;
 
-pub use opentelemetry::{KeyValue, SpanId, TraceFlags, TraceId, Value};
+pub use opentelemetry::{SpanId, TraceFlags, TraceId};

@@ -34,9 +34,6 @@ pub const RECORD_STAGES_MAX: usize = 128;
 /// Attributes of one record that are exported or read from a file.
 pub const RECORD_ATTRIBUTES_MAX: usize = 64;
 
-/// Links of one span. A batch of records is written for as many calls as came meanwhile; who looks at it wants a few of them.
-pub const RECORD_LINKS_MAX: usize = 32;
-
 /// Bytes of a string attribute's value. The SDK has no such limit; a server's attributes may hold what its client
 /// chose.
 pub const ATTRIBUTE_VALUE_MAX: usize = 1024;

@@ -117,8 +117,8 @@ pub struct CallRecord {
     pub context: TraceContext,
     /// The span that the envelope hangs under, if the caller had one.
     pub parent: Option<SpanId>,
-    /// An inbound context that was not continued (trust `restart`).
-    pub link: Option<TraceContext>,
+    /// Other spans that it is about: an inbound context that was not continued (trust `restart`), or the spans whose records a write is of.
+    pub links: Vec<TraceContext>,
     /// Fully qualified method without the leading slash, `package.Service/Method`.
     pub method: Cow<'static, str>,
     /// The clocks that the stages count from.
@@ -132,25 +132,6 @@ pub struct CallRecord {
     pub clock: Option<Offset>,
     /// Attributes of the envelope (client) or of the SERVER span (server). Never argv, never environment.
     pub attributes: Vec<KeyValue>,
-}
-
-/// Something that no call waited for: one span in a trace of its own, linked to the calls it was done for.
-#[derive(Debug, Clone)]
-pub struct BackgroundRecord {
-    /// Of the table of such stages.
-    pub stage: StageId,
-    /// A trace of its own; `span_id` is this span's.
-    pub context: TraceContext,
-    /// The calls' spans. Exported up to [`RECORD_LINKS_MAX`](crate::limits::RECORD_LINKS_MAX).
-    pub links: Vec<TraceContext>,
-    /// By the wall clock.
-    pub start_unix_ns: u64,
-    /// By the wall clock.
-    pub end_unix_ns: u64,
-    /// Never argv, never environment, no path.
-    pub attributes: Vec<KeyValue>,
-    /// What went wrong, in words fit for telemetry.
-    pub failure: Option<String>,
 }
 
 impl CallRecord {

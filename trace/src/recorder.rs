@@ -4,15 +4,12 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::limits::COLLECTED_MAX;
-use crate::record::{BackgroundRecord, CallRecord};
+use crate::record::CallRecord;
 
 /// Takes finished records. Called on the data path's thread: must neither block nor wait.
 pub trait Sink: Send + Sync {
     /// Takes one record.
     fn record(&self, record: CallRecord);
-
-    /// Takes what no call waited for. Whoever keeps calls alone need not.
-    fn background(&self, _record: BackgroundRecord) {}
 }
 
 /// A handle to the sinks of one part; cheap to clone.
@@ -59,13 +56,6 @@ impl Recorder {
     pub fn finish(&self, record: CallRecord) {
         if let Some(sink) = &self.sink {
             sink.record(record);
-        }
-    }
-
-    /// Hands on what no call waited for.
-    pub fn finish_background(&self, record: BackgroundRecord) {
-        if let Some(sink) = &self.sink {
-            sink.background(record);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use baton_trace::export::{Exporter, Settings, ShutdownReport};
-use baton_trace::record::{Anchor, BackgroundRecord, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Sink;
 use baton_trace::stage::{self, StageId};
 use baton_trace::w3c::{TraceContext, random_span_id};
@@ -116,46 +116,6 @@ fn text(attributes: &[KeyValue], key: &str) -> String {
     }
 }
 
-#[test]
-fn what_no_call_waited_for_is_a_trace_of_its_own_with_links() {
-    let (receiver, address) = Receiver::start();
-    let exporter = exporter(Side::Server, address, &[]);
-    let calls: Vec<_> = (0..40).map(|_| TraceContext::new_root(true)).collect();
-    let own = TraceContext::new_root(true);
-    let background = |context: &TraceContext| BackgroundRecord {
-        stage: stage::meta::META_PERSIST,
-        context: context.clone(),
-        links: calls.clone(),
-        start_unix_ns: 1_700_000_000_000_000_400,
-        end_unix_ns: 1_700_000_000_000_000_700,
-        attributes: vec![opentelemetry::KeyValue::new("baton.meta.updates", 40)],
-        failure: Some("disk full".into()),
-    };
-    exporter.background(background(&own));
-    exporter.background(background(&TraceContext::new_root(false)));
-    assert_eq!(
-        exporter.shutdown(AT_ONCE),
-        ShutdownReport {
-            exported: 1,
-            dropped: 0
-        }
-    );
-    let spans = receiver.spans();
-    let [(service, span)] = &spans[..] else {
-        panic!("{spans:?}")
-    };
-    assert_eq!(service, "baton-exec-server");
-    assert_eq!(span.trace_id, own.trace_id.to_bytes());
-    assert_eq!(span.span_id, own.span_id.to_bytes());
-    assert!(span.parent_span_id.is_empty());
-    assert_eq!(span.name, "meta.persist");
-    assert_eq!(text(&span.attributes, "baton.stage"), "meta.persist");
-    assert_eq!((span.links.len(), span.dropped_links_count), (32, 8));
-    assert_eq!(span.links[0].trace_id, calls[0].trace_id.to_bytes());
-    assert_eq!(span.status.as_ref().unwrap().message, "disk full");
-    assert_eq!(span.end_time_unix_nano - span.start_time_unix_nano, 1_000);
-}
-
 fn exporter(side: Side, to: SocketAddr, more: &[(&str, &str)]) -> Exporter {
     let endpoint = format!("http://{to}");
     let settings = Settings::from_lookup(|name| match name {
@@ -186,7 +146,7 @@ fn record(side: Side, context: &TraceContext) -> CallRecord {
         side,
         context: context.clone(),
         parent: None,
-        link: None,
+        links: Vec::new(),
         method: "baton.exec.v1.Exec/Run".into(),
         anchor: Anchor::now(),
         stages,

@@ -39,9 +39,10 @@ fn the_page_names_every_attribute() {
         attribute::REMAINDER_NS,
         attribute::CLOCK_OFFSET_NS,
         attribute::CLOCK_ERROR_NS,
-        attribute::META_QUEUE_AGE_NS,
-        attribute::META_UPDATES,
-        attribute::META_GENERATION,
+        attribute::META_PATCHES,
+        attribute::META_ROWS,
+        attribute::META_QUEUE_NS,
+        attribute::META_DROPPED,
         attribute::REPORTED_BY,
     ] {
         assert!(page.contains(&format!("| `{name}` |")), "{name}");

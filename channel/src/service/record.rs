@@ -159,7 +159,7 @@ impl ClientDraft {
             side: Side::Client,
             context: self.context,
             parent: self.parent,
-            link: None,
+            links: Vec::new(),
             method: self.method,
             anchor,
             stages,
@@ -226,7 +226,7 @@ impl Window {
         for timing in &timings.stages {
             let stage = StageId(u8::try_from(timing.stage).unwrap_or(u8::MAX));
             // A server reports what a server measures, nothing else.
-            if !(stage.is_of_call() && stage.def().is_some_and(|def| def.exporter == Exporter::Server)) {
+            if !(!stage.is_background() && stage.def().is_some_and(|def| def.exporter == Exporter::Server)) {
                 continue;
             }
             let start_ns = clamp(base.saturating_add(ns(timing.start_ns)));
@@ -408,7 +408,7 @@ mod tests {
             side: Side::Server,
             context,
             parent: None,
-            link: None,
+            links: Vec::new(),
             method: "a.B/C".into(),
             anchor,
             stages: vec![StageRecord::between(&anchor, RPC, anchor.instant, anchor.instant)],

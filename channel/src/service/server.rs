@@ -250,7 +250,7 @@ impl Finish {
                 side: Side::Server,
                 context: self.trace.context,
                 parent: None,
-                link: self.trace.link,
+                links: self.trace.link.into_iter().collect(),
                 method: self.trace.method.into(),
                 anchor,
                 stages: vec![rpc],

@@ -79,7 +79,7 @@ async fn continued_and_clamped_traces_keep_their_ids() {
         assert_eq!(call.handler, caller.with_span(rpc));
         let server = call.server.unwrap();
         assert_eq!(&server.context, envelope);
-        assert_eq!(server.link, None);
+        assert!(server.links.is_empty());
     }
 }
 
@@ -103,7 +103,9 @@ async fn a_restarted_trace_is_another_one_linked_to_the_callers() {
     assert_eq!(call.handler.tracestate, Tracestate::default());
     let server = call.server.unwrap();
     assert_eq!(server.context.trace_id, call.handler.trace_id);
-    let link = server.link.expect("a link to where the call came from");
+    let [link] = &server.links[..] else {
+        panic!("no link to where the call came from: {:?}", server.links)
+    };
     assert_eq!(
         (link.trace_id, link.span_id),
         (caller.trace_id, call.client.context.span_id)

@@ -61,8 +61,8 @@ fn cut_argv(argv: &mut Vec<Box<[u8]>>) -> bool {
     let mut left = ARGV_BYTES;
     for index in 0..argv.len() {
         let room = left.saturating_sub(ARGUMENT_BYTES);
-        if argv[index].len() > room {
-            argv[index] = argv[index][..room].into();
+        if argv[index].len() > room || left < ARGUMENT_BYTES {
+            argv[index] = argv[index][..room.min(argv[index].len())].into();
             argv.truncate(index + 1);
             argv.shrink_to_fit();
             return true;
@@ -109,5 +109,116 @@ fn refuse(patch: &ThreadPatch) -> Result<(), &'static str> {
         Ok(())
     } else {
         Err("a fact of a working directory is longer than a path can be")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use baton_proto::{Epoch, ProcessId};
+
+    use super::super::{Outcome, Owner, ProcessEnd, ProcessKey, ProcessStart, ThreadKey, Timings};
+    use super::*;
+
+    fn started(argv: &[&[u8]]) -> Update {
+        let key = ProcessKey {
+            owner: Owner([0; 32]),
+            process_id: ProcessId([0; 16]),
+        };
+        let start = ProcessStart {
+            epoch: Epoch([0; 16]),
+            boot_id: [0; 16],
+            thread_id: None,
+            argv: argv.iter().map(|argument| Box::from(*argument)).collect(),
+            argv_cut: false,
+            cwd: vec![b'/'; 2 * CWD_BYTES].into(),
+            accepted_unix_ns: 0,
+            detached: false,
+            parameters: [0; 32],
+            trace: None,
+        };
+        let end = ProcessEnd {
+            outcome: Outcome::FailedToStart,
+            fault: Some("ü".repeat(FAULT_BYTES).into()),
+            ended_unix_ns: 0,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            timings: Some(Timings {
+                encoded: vec![0; TIMINGS_BYTES + 1].into(),
+                slowest: None,
+            }),
+        };
+        let mut patch = ProcessPatch::new(key);
+        patch.start = Some(Arc::new(start));
+        patch.end = Some(end);
+        patch.into()
+    }
+
+    fn checked(mut update: Update) -> ProcessPatch {
+        check(&mut update).unwrap();
+        match update {
+            Update::Process(patch) => patch,
+            Update::Thread(_) => unreachable!("it was a process"),
+        }
+    }
+
+    #[test]
+    fn a_process_of_any_size_is_recorded_within_the_bounds() {
+        let long = vec![b'x'; 1 << 20];
+        let many = vec![&b""[..]; 100_000];
+        for argv in [&[&b"tool"[..], &long, b"more"][..], &many, &[&long[..]; 3]] {
+            let patch = checked(started(argv));
+            let start = patch.start.as_ref().unwrap();
+            assert!(start.argv_cut && start.cwd.len() == CWD_BYTES);
+            assert!(!start.argv.is_empty() && start.argv[0].starts_with(&argv[0][..argv[0].len().min(4)]));
+            let end = patch.end.as_ref().unwrap();
+            assert!(end.fault.as_ref().unwrap().len() <= FAULT_BYTES && end.timings.is_none());
+            assert!(patch.size() < 20 * 1024, "{}", patch.size());
+        }
+    }
+
+    #[test]
+    fn a_command_that_fits_is_kept_whole() {
+        let patch = checked(started(&[b"echo", b"", b"\xff"]));
+        let start = patch.start.unwrap();
+        assert!(!start.argv_cut);
+        assert_eq!(
+            start.argv,
+            [
+                Box::from(&b"echo"[..]),
+                Box::from(&b""[..]),
+                Box::from(&b"\xff"[..])
+            ]
+        );
+    }
+
+    #[test]
+    fn a_thread_beyond_a_bound_is_refused_by_name() {
+        let patch = |id: &str| {
+            let key = ThreadKey {
+                owner: Owner([0; 32]),
+                thread_id: id.into(),
+            };
+            ThreadPatch::touch(key, 0)
+        };
+        let set = |values: BTreeMap<Box<str>, Option<Box<str>>>| ThreadPatch { values, ..patch("t") };
+        let value = |key: usize, value: usize| -> BTreeMap<Box<str>, Option<Box<str>>> {
+            [("k".repeat(key).into(), Some("v".repeat(value).into()))].into()
+        };
+        let refused = |patch: ThreadPatch| check(&mut patch.into()).is_err();
+        assert!(refused(patch("")) && refused(patch(&"x".repeat(THREAD_ID_BYTES + 1))));
+        assert!(!refused(patch(&"x".repeat(THREAD_ID_BYTES))));
+        assert!(refused(set(value(0, 1))) && refused(set(value(VALUE_KEY_BYTES + 1, 1))));
+        assert!(refused(set(value(1, VALUE_BYTES + 1))) && !refused(set(value(1, VALUE_BYTES))));
+        let many = (0..=VALUES_PER_PATCH)
+            .map(|n| (n.to_string().into(), None))
+            .collect();
+        assert!(refused(set(many)));
+        let title = ThreadPatch {
+            title: Some(Some("t".repeat(TITLE_BYTES + 1).into())),
+            ..patch("t")
+        };
+        assert!(refused(title));
     }
 }

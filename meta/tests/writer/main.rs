@@ -5,4 +5,5 @@ mod barriers;
 mod bounds;
 mod durable;
 mod ends;
+mod spans;
 mod support;

@@ -178,9 +178,13 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn start() -> Self {
+        Self::recording(Recorder::off())
+    }
+
+    pub(crate) fn recording(recorder: Recorder) -> Self {
         let memory = Memory::default();
         let (store, faults) = Faulty::around(Closes(memory.clone()));
-        let (meta, writer) = baton_meta::start(Box::new(store), Recorder::off()).unwrap();
+        let (meta, writer) = baton_meta::start(Box::new(store), recorder).unwrap();
         Self {
             meta,
             writer,

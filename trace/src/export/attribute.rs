@@ -13,11 +13,13 @@ pub const REMAINDER_NS: &str = "baton.remainder_ns";
 pub const CLOCK_OFFSET_NS: &str = "baton.clock.offset_ns";
 /// On a client's `call`: the true offset lies within this of the estimate, in nanoseconds.
 pub const CLOCK_ERROR_NS: &str = "baton.clock.error_ns";
-/// On `meta.persist`: how long its oldest update had waited in the queue, in nanoseconds.
-pub const META_QUEUE_AGE_NS: &str = "baton.meta.queue_age_ns";
-/// On `meta.persist`: rows that the batch wrote. On `meta.flush`: updates that it covered.
-pub const META_UPDATES: &str = "baton.meta.updates";
-/// On `meta.flush`: its generation.
-pub const META_GENERATION: &str = "baton.meta.generation";
+/// On `meta.persist`: merged patches in the batch.
+pub const META_PATCHES: &str = "baton.meta.patches";
+/// On `meta.persist`: rows that the batch inserted, changed or deleted.
+pub const META_ROWS: &str = "baton.meta.rows";
+/// On `meta.persist`: nanoseconds that the oldest patch of the batch waited until its write began. The rest of the span is the write.
+pub const META_QUEUE_NS: &str = "baton.meta.queue_ns";
+/// On a failed `meta.flush`: records given up that nobody has acknowledged.
+pub const META_DROPPED: &str = "baton.meta.dropped";
 /// On a resource whose spans another part reports: the `service.instance.id` of the part that does.
 pub const REPORTED_BY: &str = "baton.reported_by";

@@ -15,7 +15,7 @@ pub(super) struct Placed {
     pub stage: StageRecord,
     pub part: Exporter,
     pub span_id: SpanId,
-    /// `None` only for the envelope of a call without a parent.
+    /// `None` only for the envelope of a call without a parent, and for what happens beside calls.
     pub parent: Option<SpanId>,
     /// The parent is exported by another part.
     pub parent_is_remote: bool,
@@ -74,6 +74,16 @@ fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> 
     for (index, stage) in stages.iter().enumerate() {
         let part = part(stage.stage);
         if stage.stage == transport::CALL || !wanted(part) {
+            continue;
+        }
+        // In a client's record it came with a server's trailers, and claims to be a part of the call.
+        if stage.stage.is_background() && record.side == Side::Server {
+            placed.push(Placed {
+                part,
+                span_id: envelope,
+                parent: record.parent,
+                ..timed(record, *stage)
+            });
             continue;
         }
         let attempt = free_attempt(&mut taken, stage);
@@ -145,7 +155,9 @@ fn round(placed: &mut [Placed]) {
                 .parent
                 .filter(|_| span.stage.stage != transport::CALL)
                 .and_then(|parent| placed.iter().position(|other| other.span_id == parent)),
-            pinned: span.stage.stage == transport::CALL || span.stage.stage == transport::RPC,
+            pinned: span.stage.stage == transport::CALL
+                || span.stage.stage == transport::RPC
+                || span.stage.stage.is_background(),
         })
         .collect();
     for (span, micros) in placed.iter_mut().zip(rounding::to_micros(&items)) {
@@ -160,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::report::tests::{record, stage};
-    use crate::stage::{exec::*, transport::*};
+    use crate::stage::{exec::*, meta::*, transport::*};
 
     fn warm() -> CallRecord {
         record(vec![
@@ -199,6 +211,26 @@ mod tests {
         ids.sort_by_key(|id| id.to_bytes());
         whole.sort_by_key(|id| id.to_bytes());
         assert_eq!(ids, whole);
+    }
+
+    #[test]
+    fn what_happens_beside_calls_is_the_root_of_its_own_trace_unless_a_server_claims_it_for_a_call() {
+        let mut beside = record(vec![stage(META_PERSIST, 0, 900)]);
+        beside.side = Side::Server;
+        beside.parent = None;
+        let placed = owed(&beside);
+        assert_eq!(stages(&placed), [META_PERSIST]);
+        assert_eq!(
+            (placed[0].span_id, placed[0].parent),
+            (beside.context.span_id, None)
+        );
+        assert_eq!((placed[0].end_ns - placed[0].start_ns) % 1_000, 0);
+
+        let claimed = record(vec![stage(CALL, 0, 1_000), stage(META_PERSIST, 0, 900)]);
+        assert_eq!(stages(&owed(&claimed)), [CALL]);
+        let placed = whole(&claimed);
+        assert_ne!(placed[1].span_id, placed[0].span_id);
+        assert_eq!(placed[1].parent, Some(placed[0].span_id));
     }
 
     #[test]

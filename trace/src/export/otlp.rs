@@ -35,7 +35,7 @@ use super::resource;
 use super::settings::{ExportError, Settings};
 use super::worker::{self, Shared};
 use crate::limits::{EXPORT_ABANDONED_GRACE, EXPORT_SHUTDOWN_MAX};
-use crate::record::{BackgroundRecord, CallRecord, Side};
+use crate::record::{CallRecord, Side};
 use crate::recorder::Sink;
 use crate::stage;
 use nix::sys::signal::SigSet;
@@ -128,12 +128,6 @@ impl Sink for Exporter {
     fn record(&self, record: CallRecord) {
         if record.context.is_sampled() {
             self.shared.push(record);
-        }
-    }
-
-    fn background(&self, record: BackgroundRecord) {
-        if record.context.is_sampled() {
-            self.shared.push_background(record);
         }
     }
 }

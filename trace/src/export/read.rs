@@ -197,7 +197,7 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
         },
         context,
         parent: call.and_then(|call| call.parent),
-        link: call.and_then(|call| link(&call.span)),
+        links: call.and_then(|call| link(&call.span)).into_iter().collect(),
         method: of_speaker(RPC_METHOD).to_owned().into(),
         anchor: Anchor {
             unix_ns,
@@ -319,15 +319,15 @@ mod tests {
     fn a_record_comes_back_whole() {
         let mut record = record(vec![stage(CALL, 5, 1_000), stage(RPC, 20, 700)]);
         record.parent = Some(random_span_id());
-        record.link = Some(TraceContext::new_root(true));
+        record.links = vec![TraceContext::new_root(true)];
         record.status = RpcStatus(14);
         record.context.tracestate = Tracestate::parse("vendor=a").unwrap();
         record.attributes = vec![KeyValue::new("process.exit.code", 3)];
         let read = read(&written(&[record.clone()])).unwrap().remove(0);
         assert_eq!(read.context, record.context);
         assert_eq!(
-            (read.side, read.parent, read.link),
-            (record.side, record.parent, record.link)
+            (read.side, read.parent, read.links),
+            (record.side, record.parent, record.links)
         );
         assert_eq!((read.method, read.status), (record.method, record.status));
         assert_eq!(read.attributes, record.attributes);

@@ -17,10 +17,8 @@ use opentelemetry_semantic_conventions::attribute::{
 
 use super::attribute;
 use super::layout::{self, Placed};
-use crate::limits::{
-    ATTRIBUTE_ELEMENTS_MAX, ATTRIBUTE_VALUE_MAX, RECORD_ATTRIBUTES_MAX, RECORD_LINKS_MAX, SPAN_NAME_MAX,
-};
-use crate::record::{BackgroundRecord, CallRecord, RpcStatus, Side};
+use crate::limits::{ATTRIBUTE_ELEMENTS_MAX, ATTRIBUTE_VALUE_MAX, RECORD_ATTRIBUTES_MAX, SPAN_NAME_MAX};
+use crate::record::{CallRecord, RpcStatus, Side};
 use crate::report::{Coverage, tree};
 use crate::stage::{Exporter, Kind, transport};
 use crate::status;
@@ -127,6 +125,8 @@ impl Details {
         };
         if stage == transport::CALL || stage == transport::RPC {
             rpc(record, stage == transport::CALL, &mut details);
+        } else if stage.is_background() && record.side == Side::Server {
+            background(record, &mut details);
         }
         details
     }
@@ -180,55 +180,28 @@ fn rpc(record: &CallRecord, is_call: bool, span: &mut Details) {
     if is_call {
         call(record, span);
     }
+    own(record, span);
+}
+
+/// What happened beside calls.
+fn background(record: &CallRecord, span: &mut Details) {
+    if record.status != RpcStatus(0) {
+        span.status = error(record.status);
+        span.attributes
+            .push(KeyValue::new(ERROR_TYPE, status::name(record.status)));
+    }
+    own(record, span);
+}
+
+/// The record's own attributes and links.
+fn own(record: &CallRecord, span: &mut Details) {
     let kept = record.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
     span.attributes.extend(kept);
     let dropped = record.attributes.len().saturating_sub(RECORD_ATTRIBUTES_MAX);
     span.dropped_attributes = u32::try_from(dropped).unwrap_or(u32::MAX);
-    if let Some(context) = &record.link {
-        span.links.links.push(link(context));
-    }
-}
-
-fn link(to: &TraceContext) -> Link {
-    let context = SpanContext::new(to.trace_id, to.span_id, to.flags, true, trace_state(to));
-    Link::new(context, Vec::new(), 0)
-}
-
-/// The span of what no call waited for: the root of its own trace.
-pub(super) fn background(record: &BackgroundRecord) -> SpanData {
-    let name = tree::label(record.stage);
-    let mut attributes = vec![KeyValue::new(attribute::STAGE, name.clone())];
-    attributes.extend(record.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped));
-    let dropped = |all: usize, most: usize| u32::try_from(all.saturating_sub(most)).unwrap_or(u32::MAX);
-    let mut links = SpanLinks::default();
-    links.links = record.links.iter().take(RECORD_LINKS_MAX).map(link).collect();
-    links.dropped_count = dropped(record.links.len(), RECORD_LINKS_MAX);
-    // Whole microseconds, at least one: as every other span.
-    let start_ns = record.start_unix_ns / 1_000 * 1_000;
-    let end_ns = (record.end_unix_ns.div_ceil(1_000) * 1_000).max(start_ns + 1_000);
-    SpanData {
-        span_context: SpanContext::new(
-            record.context.trace_id,
-            record.context.span_id,
-            record.context.flags,
-            false,
-            TraceState::NONE,
-        ),
-        parent_span_id: SpanId::INVALID,
-        parent_span_is_remote: false,
-        span_kind: SpanKind::Internal,
-        name,
-        start_time: time(start_ns),
-        end_time: time(end_ns),
-        attributes,
-        dropped_attributes_count: dropped(record.attributes.len(), RECORD_ATTRIBUTES_MAX),
-        events: SpanEvents::default(),
-        links,
-        status: match &record.failure {
-            Some(why) => Status::error(cut_str(why, ATTRIBUTE_VALUE_MAX).to_owned()),
-            None => Status::Unset,
-        },
-        instrumentation_scope: SCOPE.clone(),
+    for link in &record.links {
+        let context = SpanContext::new(link.trace_id, link.span_id, link.flags, true, trace_state(link));
+        span.links.links.push(Link::new(context, Vec::new(), 0));
     }
 }
 
@@ -426,12 +399,12 @@ mod tests {
     fn flags_tracestate_and_links_are_kept() {
         let mut record = sample(Side::Client);
         record.context.tracestate = crate::w3c::Tracestate::parse("vendor=a,1tenant@sys=b").unwrap();
-        record.link = Some(TraceContext::new_root(false));
+        record.links = vec![TraceContext::new_root(false)];
         let call = &owed(&record).client[0];
         assert_eq!(call.span_context.trace_flags(), TraceFlags::new(0b11));
         assert_eq!(call.span_context.trace_state().header(), "vendor=a,1tenant@sys=b");
         let link = &call.links.links[0].span_context;
-        assert_eq!(Some(link.trace_id()), record.link.map(|link| link.trace_id));
+        assert_eq!(link.trace_id(), record.links[0].trace_id);
     }
 
     #[test]

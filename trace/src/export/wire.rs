@@ -17,7 +17,7 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use super::attribute;
 use super::layout::{self, Placed};
 use super::spans::{self, Details};
-use crate::record::{BackgroundRecord, CallRecord};
+use crate::record::CallRecord;
 use crate::report::tree;
 use crate::stage::{Exporter, transport};
 
@@ -87,9 +87,9 @@ impl Batch {
                 &mut self.own
             };
             let stage = placed.stage.stage;
-            if stage != transport::CALL && stage != transport::RPC {
+            if stage != transport::CALL && stage != transport::RPC && !stage.is_background() {
                 plain(&mut self.scratch, record, &header, &placed);
-            } else if record.link.is_none() {
+            } else if record.links.is_empty() {
                 let details = Details::of(record, &placed);
                 detailed(&mut self.scratch, record, &header, &placed, &details);
             } else {
@@ -100,16 +100,6 @@ impl Batch {
             bytes(group, 2, &self.scratch);
             self.spans += 1;
         }
-    }
-
-    /// Adds the one span of what no call waited for. It has links, so it takes the long way.
-    pub(super) fn push_background(&mut self, record: &BackgroundRecord) {
-        bytes(
-            &mut self.own,
-            2,
-            &Span::from(spans::background(record)).encode_to_vec(),
-        );
-        self.spans += 1;
     }
 
     /// Number of spans.
@@ -312,7 +302,9 @@ mod tests {
                 if has_state {
                     record.context.tracestate = Tracestate::parse("vendor=a,other=b").unwrap();
                 }
-                record.link = has_link.then(|| TraceContext::new_root(true));
+                record
+                    .links
+                    .extend(has_link.then(|| TraceContext::new_root(true)));
                 record.attributes = vec![
                     KeyValue::new("text", "value"),
                     KeyValue::new("negative", -1 - i64::from(code)),

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use super::layout;
 use super::settings::Settings;
 use super::wire::Batch;
-use crate::record::{BackgroundRecord, CallRecord};
+use crate::record::CallRecord;
 
 /// Where spans go. The second implementor is the test's, which stalls and fails by command.
 pub(super) trait Destination {
@@ -45,8 +45,7 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 struct Queue {
     records: Vec<CallRecord>,
-    background: Vec<BackgroundRecord>,
-    /// Stages of `records`, and one for each of `background`: what bounds them. A client exports about half of its record's stages.
+    /// Stages of `records`: what bounds them. A client exports about half of its record's stages.
     stages: usize,
     closed: bool,
 }
@@ -83,17 +82,6 @@ impl Shared {
         }
     }
 
-    /// The same for what no call waited for, which is one span each. It wakes nobody: it comes with calls that do.
-    pub(super) fn push_background(&self, record: BackgroundRecord) {
-        self.owed.fetch_add(1, Ordering::Relaxed);
-        let mut queue = self.queue();
-        if queue.closed || queue.stages + 1 > self.queue_stages {
-            return;
-        }
-        queue.stages += 1;
-        queue.background.push(record);
-    }
-
     /// Takes no more records and asks the thread to finish by `deadline`.
     pub(super) fn close(&self, deadline: Instant) {
         self.queue().closed = true;
@@ -111,13 +99,12 @@ impl Shared {
         )
     }
 
-    fn take(&self) -> (Vec<CallRecord>, Vec<BackgroundRecord>) {
+    fn take(&self) -> Vec<CallRecord> {
         let mut queue = self.queue();
         queue.stages = 0;
         // The next batch will be about as large.
         let capacity = queue.records.len().min(self.batch_spans);
-        let records = std::mem::replace(&mut queue.records, Vec::with_capacity(capacity));
-        (records, std::mem::take(&mut queue.background))
+        std::mem::replace(&mut queue.records, Vec::with_capacity(capacity))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -156,20 +143,11 @@ pub(super) async fn run(shared: &Shared, settings: &Settings, mut to: impl Desti
     }
 }
 
-async fn export(
-    shared: &Shared,
-    (records, background): (Vec<CallRecord>, Vec<BackgroundRecord>),
-    batch: &mut Batch,
-    to: &mut impl Destination,
-) {
-    let calls = records.iter().map(Item::Call);
-    let mut items = calls.chain(background.iter().map(Item::Background)).peekable();
-    while let Some(item) = items.next() {
-        match item {
-            Item::Call(record) => batch.push(record),
-            Item::Background(record) => batch.push_background(record),
-        }
-        if batch.len() < shared.batch_spans && items.peek().is_some() {
+async fn export(shared: &Shared, records: Vec<CallRecord>, batch: &mut Batch, to: &mut impl Destination) {
+    let mut records = records.iter().peekable();
+    while let Some(record) = records.next() {
+        batch.push(record);
+        if batch.len() < shared.batch_spans && records.peek().is_some() {
             continue;
         }
         tokio::select! {
@@ -180,11 +158,6 @@ async fn export(
             () = shared.expired() => return,
         }
     }
-}
-
-enum Item<'a> {
-    Call(&'a CallRecord),
-    Background(&'a BackgroundRecord),
 }
 
 #[cfg(test)]
@@ -285,26 +258,6 @@ mod tests {
         assert_eq!(shared.counts(), (0, 5));
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn what_no_call_waited_for_leaves_with_the_calls_and_is_counted() {
-        let settings = settings(&[]);
-        let shared = Shared::new(&settings);
-        let mut fake = Fake::default();
-        shared.push(call());
-        shared.push_background(BackgroundRecord {
-            stage: crate::stage::meta::META_PERSIST,
-            context: crate::w3c::TraceContext::new_root(true),
-            links: Vec::new(),
-            start_unix_ns: 1,
-            end_unix_ns: 2,
-            attributes: Vec::new(),
-            failure: None,
-        });
-        shared.close(Instant::now() + Duration::from_secs(60));
-        run(&shared, &settings, &mut fake).await;
-        assert_eq!((fake.sent, shared.counts()), (vec![6], (6, 0)));
-    }
-
     #[test]
     fn the_queue_is_bounded_and_closed_for_good() {
         let settings = settings(&[("OTEL_BSP_MAX_QUEUE_SIZE", "10")]);
@@ -312,10 +265,10 @@ mod tests {
         for _ in 0..5 {
             shared.push(call());
         }
-        assert_eq!(shared.take().0.len(), 1);
+        assert_eq!(shared.take().len(), 1);
         shared.close(Instant::now());
         shared.push(call());
-        assert_eq!(shared.take().0.len(), 0);
+        assert_eq!(shared.take().len(), 0);
         assert_eq!(shared.counts(), (0, 30));
     }
 }

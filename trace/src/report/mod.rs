@@ -45,7 +45,7 @@ pub(crate) mod tests {
             side: Side::Client,
             context,
             parent: None,
-            link: None,
+            links: Vec::new(),
             method: "baton.exec.v1.Exec/Run".into(),
             anchor: Anchor {
                 unix_ns: 1_700_000_000_000_000_000,

@@ -11,7 +11,7 @@ pub fn markdown() -> String {
     out.push('\n');
     table(&mut out, "Processes", exec::STAGES);
     out.push('\n');
-    table(&mut out, "Records: no part of a call", meta::STAGES);
+    table(&mut out, "Beside calls", meta::STAGES);
     out
 }
 

@@ -1,18 +1,19 @@
-//! What the exec-server does for its records, which no call waits for: spans of traces of their own, linked to the calls they were
-//! made for. They are no part of a call: never under its envelope, never in its timings.
+//! Stages of the store of metadata: what it does beside the calls whose records it writes.
+//!
+//! Nobody waits for it, so none of them lies in a call. Each is a trace of its own, of one span, that links to the spans it is about.
 
 use super::{Exporter, Kind, StageDef, StageId};
 
-/// Records on their way from the queue to the disk: one batch.
+/// A batch of records on its way to the disk.
 pub const META_PERSIST: StageId = StageId(48);
-/// A barrier: from the request to its answer.
+/// A barrier.
 pub const META_FLUSH: StageId = StageId(49);
 
 #[rustfmt::skip]
 /// The table.
 pub const STAGES: &[StageDef] = &[
-    row(META_PERSIST, "meta.persist", "the batch taken from the queue", "committed, or failed"),
-    row(META_FLUSH, "meta.flush", "barrier asked for", "everything before it durable, or reported"),
+    row(META_PERSIST, "meta.persist", "oldest record of the batch accepted", "batch on disk"),
+    row(META_FLUSH, "meta.flush", "barrier asked for", "all accepted before it on disk, or a failure known"),
 ];
 
 const fn row(id: StageId, name: &'static str, from: &'static str, to: &'static str) -> StageDef {

@@ -1,6 +1,6 @@
 //! Stages are data: what each interval of a call is, who exports it, and whether it counts as accounted time.
 //!
-//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process, [`meta`] what no call waits for. Span ids, the
+//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process, [`meta`] what happens beside calls. Span ids, the
 //! report, metrics, `docs/STAGES.md` and the coverage check all read these tables; nothing about a stage is
 //! written down anywhere else.
 
@@ -27,7 +27,7 @@ pub struct StageDef {
     pub id: StageId,
     /// Value of the attribute `baton.stage`.
     pub name: &'static str,
-    /// The stage it is drawn and exported under; `None` for the envelope, and for what is no part of a call.
+    /// The stage it is drawn and exported under; `None` for the envelope, and for what happens beside calls.
     pub parent: Option<StageId>,
     /// Span kind.
     pub kind: Kind,
@@ -70,14 +70,14 @@ impl StageId {
         BY_ID[self.0 as usize]
     }
 
-    /// Whether it is one of the stages of a call, as this version knows them.
-    pub fn is_of_call(self) -> bool {
-        self == transport::CALL || self.def().is_some_and(|def| def.parent.is_some())
-    }
-
     /// The name of the table row, or `"unknown"`.
     pub fn name(self) -> &'static str {
         self.def().map_or("unknown", |def| def.name)
+    }
+
+    /// Whether it happens beside calls, as the one span of a trace of its own.
+    pub fn is_background(self) -> bool {
+        self != transport::CALL && self.def().is_some_and(|def| def.parent.is_none())
     }
 }
 
@@ -105,14 +105,14 @@ impl fmt::Debug for StageId {
     }
 }
 
-/// Every stage of a call, in the order in which a waterfall shows them.
+/// Every stage that a call may have, in the order in which a waterfall shows them.
 pub fn all() -> impl Iterator<Item = &'static StageDef> {
     transport::STAGES.iter().chain(exec::STAGES)
 }
 
-/// The stage of a call with this `baton.stage` name.
+/// The row with this `baton.stage` name.
 pub fn by_name(name: &str) -> Option<&'static StageDef> {
-    all().find(|def| def.name == name)
+    all().chain(meta::STAGES).find(|def| def.name == name)
 }
 
 /// The span id of a stage: the first 8 bytes of SHA-256 over trace id, envelope span id, stage id and attempt.
@@ -161,12 +161,11 @@ mod tests {
     }
 
     #[test]
-    fn what_no_call_waits_for_is_no_stage_of_a_call() {
+    fn what_happens_beside_calls_is_in_no_call_and_covers_nothing() {
         for def in meta::STAGES {
-            assert_eq!(def.id.def(), Some(def));
-            assert!(!def.id.is_of_call() && !def.covers && by_name(def.name).is_none());
+            assert!(def.id.is_background() && !def.covers, "{}", def.name);
         }
-        assert!(all().all(|def| def.id.is_of_call()));
+        assert!(all().all(|def| !def.id.is_background()));
     }
 
     #[test]

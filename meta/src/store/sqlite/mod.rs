@@ -29,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use baton_proto::Epoch;
+use baton_trace::record::unix_now_ns;
 
 use self::checkpoint::Checkpointer;
 use self::lives::Life;
@@ -128,7 +129,7 @@ pub fn open(options: &Options, kill: &mut dyn FnMut(&Survivor)) -> Result<Opened
 
 /// The one writer.
 ///
-/// Survives its database: a connection that failed is made anew before the next attempt, and a file that was damaged while it was in use is
+/// Dropping it closes it. It survives its database: a connection that failed is made anew before the next attempt, and a file that was damaged while it was in use is
 /// set aside then. So is one that was removed or replaced: what is written to a file that nobody can find is not kept.
 #[derive(Debug)]
 pub struct SqliteStore {
@@ -166,21 +167,6 @@ impl SqliteStore {
     /// Bytes that the database and its log take on disk.
     pub fn bytes(&self) -> u64 {
         self.place.bytes()
-    }
-
-    /// Says that this life has ended, moves the log into the database and closes it. Dropping the store instead loses nothing: the next
-    /// opening reads the log.
-    ///
-    /// # Errors
-    /// [`WriteError`]; what was committed stays committed.
-    pub fn close(mut self, now_unix_ns: u64) -> Result<(), WriteError> {
-        let life = self.life.clone();
-        self.attempt(|database, _| {
-            lives::end(&database.connection, &life, now_unix_ns)?;
-            database
-                .connection
-                .query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))
-        })
     }
 
     /// Runs one transaction, on a new connection where the last one failed, and once more in a new file where this one is damaged.
@@ -255,6 +241,19 @@ impl SqliteStore {
     fn renew(&mut self) {
         self.names.clear();
         self.readers.renew();
+    }
+}
+
+/// Says that this life has ended as it should, and moves the log into the database. If that fails nothing is lost: the next opening reads
+/// the log.
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        if let Some(database) = self.database.take() {
+            let _ = lives::end(&database.connection, &self.life, unix_now_ns());
+            let _ = database
+                .connection
+                .query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
+        }
     }
 }
 

@@ -1,0 +1,1 @@
+//! The disk fails by command, under SQLite's own file layer.

@@ -1,0 +1,10 @@
+//! The store on real SQLite: what it keeps, what it refuses, and what it does when the disk fails.
+
+mod faults;
+mod merging;
+mod migrations;
+mod opening;
+mod queries;
+mod recovery;
+mod retention;
+mod support;

@@ -1,0 +1,150 @@
+//! From every released schema to this one.
+
+use std::fs;
+use std::path::PathBuf;
+
+use baton_meta::store::query::HistoryQuery;
+use baton_meta::store::sqlite::{MIGRATIONS, VERSION};
+use rusqlite::Connection;
+
+use crate::support::{ME, State, integrity, key, ok, started, thread_key, titled, write};
+
+/// A database of that version, as SQL: its schema and some records. Released with the version and never edited.
+fn fixture(version: i32) -> PathBuf {
+    PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/fixtures")).join(format!("{version}.sql"))
+}
+
+fn restore(version: i32, state: &State) {
+    let sql = fs::read_to_string(fixture(version)).unwrap_or_else(|error| {
+        panic!("schema {version} has no fixture ({error}): BATON_BLESS=1 writes that of the current version")
+    });
+    drop(state.open());
+    fs::remove_file(state.database()).unwrap();
+    let connection = Connection::open(state.database()).unwrap();
+    connection.execute_batch(&sql).unwrap();
+}
+
+fn schema(connection: &Connection) -> Vec<String> {
+    let mut all = connection
+        .prepare("select sql from sqlite_schema where sql is not null order by name")
+        .unwrap();
+    all.query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect()
+}
+
+/// The database as SQL that makes it again.
+fn dump(connection: &Connection) -> String {
+    let mut sql = String::new();
+    for pragma in ["application_id", "user_version", "auto_vacuum"] {
+        let value: i32 = connection
+            .pragma_query_value(None, pragma, |row| row.get(0))
+            .unwrap();
+        sql += &format!("pragma {pragma} = {value};\n");
+    }
+    let mut tables = connection
+        .prepare("select name, sql, type from sqlite_schema where sql is not null order by type = 'index', type = 'view', rowid")
+        .unwrap();
+    let tables = tables
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .unwrap();
+    for table in tables {
+        let (name, create, kind): (String, String, String) = table.unwrap();
+        sql += &format!("{create};\n");
+        if kind != "table" {
+            continue;
+        }
+        let columns: Vec<String> = connection
+            .prepare("select name from pragma_table_info(?1)")
+            .unwrap()
+            .query_map([&name], |row| row.get(0))
+            .unwrap()
+            .map(Result::unwrap)
+            .collect();
+        let quoted = columns
+            .iter()
+            .map(|column| format!("quote({column})"))
+            .collect::<Vec<_>>()
+            .join(" || ',' || ");
+        let mut rows = connection
+            .prepare(&format!("select {quoted} from {name}"))
+            .unwrap();
+        for row in rows.query_map([], |row| row.get::<_, String>(0)).unwrap() {
+            sql += &format!("insert into {name} values ({});\n", row.unwrap());
+        }
+    }
+    sql
+}
+
+/// Some of everything.
+fn sample(state: &State) {
+    let mut opened = state.open();
+    let mut thread = titled("a thread", "its title");
+    thread.values.insert("key".into(), Some("value".into()));
+    write(&mut opened.store, [thread]);
+    write(&mut opened.store, [ok(1), started(2)]);
+    let connection = Connection::open(state.database()).unwrap();
+    // Nothing of the machine that it is written on.
+    connection
+        .execute_batch("update lives set boot_id = zeroblob(16), os_pid = 1, start_ticks = 1")
+        .unwrap();
+}
+
+#[test]
+fn every_released_schema_has_a_fixture_and_reaches_this_one() {
+    let fresh = State::new();
+    sample(&fresh);
+    let fresh = Connection::open(fresh.database()).unwrap();
+    if std::env::var("BATON_BLESS").is_ok_and(|value| value == "1") && !fixture(VERSION).exists() {
+        fs::create_dir_all(fixture(VERSION).parent().unwrap()).unwrap();
+        fs::write(fixture(VERSION), dump(&fresh)).unwrap();
+    }
+    for version in 1..=VERSION {
+        let state = State::new();
+        restore(version, &state);
+        let mut opened = state.open();
+        assert_eq!((&opened.set_aside, opened.recovered.lost), (&None, 1));
+        // Its records are there, and it takes more.
+        assert_eq!(
+            opened.reader.process(&key(1)).unwrap().unwrap().patch.end,
+            ok(1).end
+        );
+        let thread = opened.reader.thread(&thread_key("a thread")).unwrap().unwrap();
+        assert_eq!(
+            (thread.title.as_deref(), &*thread.values["key"]),
+            (Some("its title"), "value")
+        );
+        write(&mut opened.store, [ok(3)]);
+        assert_eq!(
+            opened.reader.history(&HistoryQuery::of(ME)).unwrap().items.len(),
+            3
+        );
+        drop(opened);
+        assert_eq!(integrity(&state.database()), "ok");
+        let connection = Connection::open(state.database()).unwrap();
+        assert_eq!(
+            connection.pragma_query_value(None, "user_version", |row| row.get(0)),
+            Ok(VERSION)
+        );
+        assert_eq!(schema(&connection), schema(&fresh), "from {version}");
+    }
+}
+
+#[test]
+fn a_released_schema_was_not_edited() {
+    for version in 1..=VERSION {
+        let state = State::new();
+        restore(version, &state);
+        let made = Connection::open_in_memory().unwrap();
+        for migration in &MIGRATIONS[..usize::try_from(version).unwrap()] {
+            made.execute_batch(migration).unwrap();
+        }
+        let restored = Connection::open(state.database()).unwrap();
+        assert_eq!(
+            schema(&restored),
+            schema(&made),
+            "schema/{version}.sql differs from what was released: add a new one"
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! What a server that was killed had left.
+
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command};
+use std::sync::Arc;
+
+use baton_meta::record::{Outcome, ProcessPatch, ProcessSpawned};
+use baton_meta::store::boot;
+use baton_meta::store::query::{HistoryQuery, Survived};
+use baton_meta::store::sqlite::{self, Opened, Survivor};
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::support::{ME, NOW, SECOND, State, ids, key, ok, start, started, write};
+
+fn opened(state: &State, kill: &mut dyn FnMut(&Survivor)) -> Opened {
+    let mut options = state.options();
+    options.now_unix_ns = NOW + 100 * SECOND;
+    sqlite::open(&options, kill).unwrap()
+}
+
+/// A process in a group of its own, as the exec-server makes them.
+fn child() -> (Child, ProcessSpawned) {
+    let child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
+    let spawned = ProcessSpawned {
+        os_pid: child.id(),
+        start_ticks: boot::process_started(child.id()).unwrap(),
+        spawned_unix_ns: NOW,
+    };
+    (child, spawned)
+}
+
+fn running(n: u64, spawned: ProcessSpawned, detached: bool) -> ProcessPatch {
+    let mut start = start(n);
+    start.detached = detached;
+    ProcessPatch {
+        start: Some(Arc::new(start)),
+        spawned: Some(spawned),
+        last_seq: 7,
+        ..started(n)
+    }
+}
+
+#[test]
+fn what_ran_is_lost_with_its_last_seq_and_what_had_ended_is_not() {
+    let state = State::new();
+    let mut first = state.open();
+    let gone = ProcessSpawned {
+        os_pid: 4_000_000,
+        start_ticks: 5,
+        spawned_unix_ns: NOW,
+    };
+    write(&mut first.store, [ok(1), running(2, gone, false), started(3)]);
+    drop(first);
+    let second = opened(&state, &mut |survivor| panic!("{survivor:?}"));
+    assert_eq!(second.recovered.lost, 2);
+    let record = |n| second.reader.process(&key(n)).unwrap().unwrap();
+    assert_eq!(record(1).patch, ok(1));
+    for (n, seq) in [(2, 7), (3, 0)] {
+        let lost = record(n);
+        let end = lost.patch.end.unwrap();
+        assert_eq!(
+            (end.outcome, lost.patch.last_seq, lost.survivor),
+            (Outcome::Lost, seq, None)
+        );
+        assert_eq!(end.ended_unix_ns, NOW + 100 * SECOND);
+        assert_eq!(end.fault.as_deref(), Some("the server ended first"));
+    }
+    let failed = HistoryQuery {
+        failed: true,
+        ..HistoryQuery::of(ME)
+    };
+    assert_eq!(second.reader.history(&failed).unwrap().items.len(), 2);
+    drop(second);
+    assert_eq!(opened(&state, &mut |_| {}).recovered.lost, 0, "once");
+}
+
+#[test]
+fn a_survivor_is_handed_to_be_killed_and_a_detached_one_is_left() {
+    let state = State::new();
+    let mut first = state.open();
+    let (mut stays, detached) = child();
+    let (mut dies, attached) = child();
+    write(
+        &mut first.store,
+        [running(1, detached, true), running(2, attached, false)],
+    );
+    drop(first);
+    let mut killed = Vec::new();
+    let second = opened(&state, &mut |survivor| {
+        kill_process_group(
+            Pid::from_raw(survivor.os_pid.cast_signed()).unwrap(),
+            Signal::KILL,
+        )
+        .unwrap();
+        killed.push(survivor.clone());
+    });
+    assert!(!dies.wait().unwrap().success());
+    assert_eq!(stays.try_wait().unwrap(), None, "it lives on");
+    stays.kill().unwrap();
+    stays.wait().unwrap();
+    assert_eq!(second.recovered.killed, killed);
+    assert_eq!(
+        killed.iter().map(|survivor| survivor.key).collect::<Vec<_>>(),
+        [key(2)]
+    );
+    assert_eq!(
+        second
+            .recovered
+            .left
+            .iter()
+            .map(|survivor| survivor.key)
+            .collect::<Vec<_>>(),
+        [key(1)]
+    );
+    let survivor = |n| second.reader.process(&key(n)).unwrap().unwrap().survivor;
+    assert_eq!(
+        (survivor(1), survivor(2)),
+        (Some(Survived::Left), Some(Survived::Killed))
+    );
+}
+
+#[test]
+fn another_process_that_has_the_pid_by_now_is_never_touched() {
+    let state = State::new();
+    let mut first = state.open();
+    let (mut other, spawned) = child();
+    // The same pid, made at another time; and the same of another boot.
+    let earlier = ProcessSpawned {
+        start_ticks: spawned.start_ticks - 1,
+        ..spawned
+    };
+    let mut of_another_boot = running(2, spawned, false);
+    let start = Arc::make_mut(of_another_boot.start.as_mut().unwrap());
+    start.boot_id[0] ^= 1;
+    start.epoch.0[0] ^= 1;
+    write(&mut first.store, [running(1, earlier, false), of_another_boot]);
+    drop(first);
+    let second = opened(&state, &mut |survivor| panic!("{survivor:?}"));
+    assert_eq!(second.recovered.lost, 2);
+    assert_eq!(other.try_wait().unwrap(), None);
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn a_survivor_is_handed_again_if_the_server_dies_while_it_kills() {
+    let state = State::new();
+    let mut first = state.open();
+    let (mut child, spawned) = child();
+    write(&mut first.store, [running(1, spawned, false)]);
+    drop(first);
+    let dies = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        opened(&state, &mut |_| panic!("killed itself"))
+    }));
+    assert!(dies.is_err());
+    let mut handed = 0;
+    let second = opened(&state, &mut |_| handed += 1);
+    assert_eq!((handed, second.recovered.lost), (1, 1));
+    assert_eq!(ids(&second).len(), 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+}

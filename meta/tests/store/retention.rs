@@ -1,0 +1,227 @@
+//! Retention and compaction, step by step.
+
+use std::fs;
+use std::sync::Arc;
+
+use baton_meta::ThreadPatch;
+use baton_meta::record::ProcessPatch;
+use baton_meta::store::timings::decode;
+use baton_meta::store::{Store, Upkeep};
+
+use crate::support::{
+    DAY, NOW, SECOND, State, id, ids, integrity, key, ok, stages, start, started, thread_key, titled, write,
+};
+
+/// Until nothing is left to do; the steps it took.
+fn tend(store: &mut dyn Store, now: u64) -> u32 {
+    for steps in 0..10_000 {
+        if store.upkeep(now).unwrap() == Upkeep::Done {
+            return steps;
+        }
+    }
+    panic!("upkeep never ends");
+}
+
+#[test]
+fn what_ended_too_long_ago_goes_and_what_runs_stays() {
+    let mut state = State::new();
+    state.retention = "30d".parse().unwrap();
+    let mut opened = state.open();
+    // Ended 40 days later, so 20 days before now; it began first of all.
+    let mut long = ok(1);
+    long.end.as_mut().unwrap().ended_unix_ns = NOW + 40 * DAY;
+    write(&mut opened.store, [started(0), long, ok(2), ok(3)]);
+    write(&mut opened.store, (1_000..2_000).map(ok));
+    let mut young = ok(5_000);
+    Arc::make_mut(young.start.as_mut().unwrap()).accepted_unix_ns = NOW + 50 * DAY;
+    write(&mut opened.store, [young]);
+    let steps = tend(&mut opened.store, NOW + 60 * DAY);
+    assert!(steps >= 4, "in small steps: {steps}");
+    assert_eq!(ids(&opened), [id(5_000), id(1), id(0)]);
+    // Nothing is due before the next sweep, and then it goes.
+    assert_eq!(tend(&mut opened.store, NOW + 60 * DAY), 0);
+    tend(&mut opened.store, NOW + 75 * DAY);
+    assert_eq!(ids(&opened), [id(5_000), id(0)]);
+}
+
+#[test]
+fn nothing_goes_without_a_limit() {
+    let state = State::new();
+    let mut opened = state.open();
+    write(&mut opened.store, (0..10).map(ok));
+    tend(&mut opened.store, NOW + 10_000 * DAY);
+    assert_eq!(ids(&opened).len(), 10);
+}
+
+#[test]
+fn the_oldest_go_until_the_file_is_small_enough_and_it_really_shrinks() {
+    let mut state = State::new();
+    state.retention = "3MiB".parse().unwrap();
+    let mut opened = state.open();
+    let large = |n: u64| {
+        let mut start = start(n);
+        start.argv = vec![vec![b'a'; 2_000].into()];
+        ProcessPatch {
+            start: Some(Arc::new(start)),
+            ..ok(n)
+        }
+    };
+    let running = ProcessPatch {
+        end: None,
+        ..large(0)
+    };
+    write(&mut opened.store, [running]);
+    for first in (0..4_000).step_by(500) {
+        write(&mut opened.store, (first + 1..=first + 500).map(large));
+    }
+    let connection = rusqlite::Connection::open(state.database()).unwrap();
+    connection
+        .execute_batch("pragma wal_checkpoint(truncate)")
+        .unwrap();
+    let before = fs::metadata(state.database()).unwrap().len();
+    assert!(before > 8 << 20, "{before}");
+    tend(&mut opened.store, NOW);
+    connection
+        .execute_batch("pragma wal_checkpoint(truncate)")
+        .unwrap();
+    let after = fs::metadata(state.database()).unwrap().len();
+    // One MiB of free pages stays for the next records.
+    assert!(after <= 4 << 20, "{after}");
+    let left = connection.query_row(
+        "select count(*), min(n), max(n) from processes where outcome is not null",
+        [],
+        |row| {
+            Ok((
+                row.get::<_, i64>(0)?,
+                row.get::<_, i64>(1)?,
+                row.get::<_, i64>(2)?,
+            ))
+        },
+    );
+    let (count, oldest, newest) = left.unwrap();
+    assert!(
+        count > 400 && newest == 4_001 && newest - oldest + 1 == count,
+        "the newest stay: {count} {oldest} {newest}"
+    );
+    assert!(opened.reader.process(&key(0)).unwrap().is_some(), "it runs");
+    drop(opened);
+    assert_eq!(integrity(&state.database()), "ok");
+}
+
+#[test]
+fn a_limit_that_what_runs_exceeds_alone_is_missed_and_ends() {
+    let mut state = State::new();
+    state.retention = "1MiB".parse().unwrap();
+    let mut opened = state.open();
+    let running = |n: u64| {
+        let mut start = start(n);
+        start.argv = vec![vec![b'a'; 4_000].into()];
+        ProcessPatch {
+            start: Some(Arc::new(start)),
+            ..started(n)
+        }
+    };
+    write(&mut opened.store, (0..400).map(running));
+    tend(&mut opened.store, NOW);
+    assert_eq!(ids(&opened).len(), 400);
+}
+
+#[test]
+fn a_thread_goes_with_its_last_record() {
+    let mut state = State::new();
+    state.retention = "30d".parse().unwrap();
+    let mut opened = state.open();
+    let mut of_thread = ok(1);
+    let start = Arc::make_mut(of_thread.start.as_mut().unwrap());
+    start.thread_id = Some("used".into());
+    start.accepted_unix_ns = NOW + 20 * DAY;
+    of_thread.end.as_mut().unwrap().ended_unix_ns = NOW + 20 * DAY;
+    let mut noted = titled("unused", "t");
+    noted.values.insert("k".into(), Some("v".into()));
+    write(
+        &mut opened.store,
+        [
+            titled("used", "t"),
+            noted,
+            ThreadPatch {
+                at_unix_ns: NOW + 39 * DAY,
+                ..titled("young", "t")
+            },
+        ],
+    );
+    write(&mut opened.store, [of_thread]);
+    tend(&mut opened.store, NOW + 40 * DAY);
+    let there = |name: &str| opened.reader.thread(&thread_key(name)).unwrap().is_some();
+    assert_eq!(
+        (there("used"), there("unused"), there("young")),
+        (true, false, true)
+    );
+    let connection = rusqlite::Connection::open(state.database()).unwrap();
+    let values: i64 = connection
+        .query_row("select count(*) from thread_values", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(values, 0);
+    drop(opened);
+    let mut opened = state.open();
+    // The record goes in the first sweep after, and the thread with it.
+    tend(&mut opened.store, NOW + 60 * DAY);
+    assert!(opened.reader.thread(&thread_key("used")).unwrap().is_none());
+}
+
+#[test]
+fn timings_of_old_records_are_kept_to_a_tenth_and_share_their_shape() {
+    let state = State::new();
+    let mut opened = state.open();
+    let foreign = {
+        let mut patch = ok(7);
+        patch.end.as_mut().unwrap().timings.as_mut().unwrap().encoded = [0xff, 1, 2, 3][..].into();
+        patch
+    };
+    write(&mut opened.store, [started(8), foreign.clone()]);
+    write(&mut opened.store, (1_000..2_000).map(ok));
+    let mut young = ok(5_000);
+    Arc::make_mut(young.start.as_mut().unwrap()).accepted_unix_ns = NOW + 9 * DAY;
+    write(&mut opened.store, [young.clone()]);
+    let connection = rusqlite::Connection::open(state.database()).unwrap();
+    let bytes = || -> i64 {
+        connection
+            .query_row("select sum(length(timings)) from processes", [], |row| row.get(0))
+            .unwrap()
+    };
+    let before = bytes();
+    let steps = tend(&mut opened.store, NOW + 10 * DAY);
+    assert!(steps >= 4, "in small steps: {steps}");
+    assert!(bytes() * 2 < before, "{before} to {}", bytes());
+    let shapes: i64 = connection
+        .query_row("select count(*) from shapes", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(shapes, 1);
+
+    let record = |n| opened.reader.process(&key(n)).unwrap().unwrap();
+    assert_eq!(
+        (record(5_000).patch, record(5_000).timings_rounded),
+        (young, false)
+    );
+    assert_eq!(record(7).patch, foreign, "what is not understood is left alone");
+    let rounded = record(1_500);
+    assert!(rounded.timings_rounded);
+    let timings = rounded.patch.end.as_ref().unwrap().timings.clone().unwrap();
+    assert_eq!(
+        timings.slowest,
+        ok(1_500).end.unwrap().timings.unwrap().slowest,
+        "what a list shows stays exact"
+    );
+    let read = decode(&timings.encoded).unwrap();
+    for (exact, read) in stages(1_500).iter().zip(&read) {
+        assert_eq!(exact.stage, read.stage);
+        assert!(
+            exact.duration_ns.abs_diff(read.duration_ns) * 10 <= exact.duration_ns,
+            "{exact:?} {read:?}"
+        );
+    }
+    assert_eq!(read.len(), stages(0).len());
+    // A sweep goes on where the last one ended, in another life too.
+    drop(opened);
+    let mut opened = state.open();
+    assert!(tend(&mut opened.store, NOW + 10 * DAY + SECOND) <= 1);
+}

@@ -1,0 +1,220 @@
+//! A store in a directory of its own, and records to put into it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use baton_meta::record::{
+    Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage,
+    ThreadKey, ThreadPatch, Timings, TraceRef,
+};
+use baton_meta::store::query::HistoryQuery;
+use baton_meta::store::retention::Retention;
+use baton_meta::store::sqlite::{self, DATABASE, OpenError, Opened, Options, Survivor};
+use baton_meta::store::timings::{StageTime, encode};
+use baton_meta::store::{Store, boot};
+use baton_meta::{Batch, Update};
+use baton_proto::{Epoch, ProcessId};
+use baton_trace::stage::exec;
+use tempfile::TempDir;
+
+/// 1 November 2026.
+pub const NOW: u64 = 1_793_491_200_000_000_000;
+pub const SECOND: u64 = 1_000_000_000;
+pub const DAY: u64 = 86_400 * SECOND;
+
+pub const ME: Owner = Owner([7; 32]);
+pub const OTHER: Owner = Owner([8; 32]);
+
+pub struct State {
+    pub directory: TempDir,
+    pub retention: Retention,
+}
+
+impl State {
+    pub fn new() -> Self {
+        Self {
+            directory: tempfile::tempdir().unwrap(),
+            retention: Retention::default(),
+        }
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join("state")
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.path().join(DATABASE)
+    }
+
+    pub fn options(&self) -> Options {
+        Options {
+            directory: self.path(),
+            name: "exec-server of the test".to_owned(),
+            epoch: Epoch(rand::random()),
+            retention: self.retention,
+            now_unix_ns: NOW,
+        }
+    }
+
+    pub fn try_open(&self) -> Result<Opened, OpenError> {
+        sqlite::open(&self.options(), &mut |survivor: &Survivor| {
+            panic!("nobody should be killed: {survivor:?}")
+        })
+    }
+
+    pub fn open(&self) -> Opened {
+        self.try_open().unwrap()
+    }
+}
+
+pub fn id(n: u64) -> ProcessId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    ProcessId(id)
+}
+
+pub fn key(n: u64) -> ProcessKey {
+    ProcessKey {
+        owner: ME,
+        process_id: id(n),
+    }
+}
+
+pub fn thread_key(name: &str) -> ThreadKey {
+    ThreadKey {
+        owner: ME,
+        thread_id: name.into(),
+    }
+}
+
+/// A start that was accepted `n` seconds after [`NOW`].
+pub fn start(n: u64) -> ProcessStart {
+    ProcessStart {
+        epoch: Epoch([1; 16]),
+        boot_id: boot::boot_id().unwrap(),
+        thread_id: None,
+        argv: [&b"sh"[..], b"-c", b"echo ok"].map(Into::into).to_vec(),
+        argv_cut: false,
+        cwd: b"/src/baton"[..].into(),
+        accepted_unix_ns: NOW + n * SECOND,
+        detached: false,
+        parameters: [9; 32],
+        trace: Some(TraceRef {
+            trace_id: trace_id(n),
+            sampled: true,
+        }),
+    }
+}
+
+pub fn trace_id(n: u64) -> [u8; 16] {
+    (u128::from(n)
+        .wrapping_add(1)
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835))
+    .to_be_bytes()
+}
+
+pub fn started(n: u64) -> ProcessPatch {
+    ProcessPatch {
+        start: Some(Arc::new(start(n))),
+        ..ProcessPatch::new(key(n))
+    }
+}
+
+pub fn stages(n: u64) -> Vec<StageTime> {
+    let time = |stage, start_ns, duration_ns| StageTime {
+        stage,
+        attempt: 0,
+        start_ns,
+        duration_ns,
+    };
+    vec![
+        time(exec::PROCESS, 0, 900_000 + n),
+        time(exec::PROCESS_SPAWN, 10, 400_000 + n),
+        time(exec::PROCESS_WAIT, 400_010, 490_000 + n),
+    ]
+}
+
+pub fn end(n: u64, outcome: Outcome) -> ProcessEnd {
+    ProcessEnd {
+        outcome,
+        fault: None,
+        ended_unix_ns: NOW + n * SECOND + 900_000,
+        stdout_bytes: 3,
+        stderr_bytes: 0,
+        timings: Some(Timings {
+            encoded: encode(&stages(n)).into(),
+            slowest: Some(SlowestStage {
+                stage: exec::PROCESS_WAIT,
+                duration_ns: 490_000 + n,
+            }),
+        }),
+    }
+}
+
+/// A whole record: started, run and over.
+pub fn finished(n: u64, outcome: Outcome) -> ProcessPatch {
+    ProcessPatch {
+        spawned: Some(ProcessSpawned {
+            os_pid: 4_000_000,
+            start_ticks: n,
+            spawned_unix_ns: NOW + n * SECOND + 1,
+        }),
+        last_seq: 4,
+        end: Some(end(n, outcome)),
+        ..started(n)
+    }
+}
+
+pub fn ok(n: u64) -> ProcessPatch {
+    finished(n, Outcome::Exited { code: 0 })
+}
+
+pub fn batch(updates: impl IntoIterator<Item = impl Into<Update>>) -> Batch {
+    let mut batch = Batch::default();
+    for update in updates {
+        match update.into() {
+            Update::Process(patch) => batch.processes.push(patch),
+            Update::Thread(patch) => batch.threads.push(patch),
+        }
+    }
+    batch
+}
+
+pub fn write(store: &mut dyn Store, updates: impl IntoIterator<Item = impl Into<Update>>) {
+    store.write(&batch(updates)).unwrap();
+}
+
+pub fn titled(name: &str, title: &str) -> ThreadPatch {
+    ThreadPatch {
+        title: Some(Some(title.into())),
+        ..ThreadPatch::touch(thread_key(name), NOW)
+    }
+}
+
+/// Every record of [`ME`], newest first.
+pub fn ids(opened: &Opened) -> Vec<ProcessId> {
+    let page = opened.reader.history(&HistoryQuery::of(ME)).unwrap();
+    page.items
+        .iter()
+        .map(|record| record.patch.key.process_id)
+        .collect()
+}
+
+/// What `pragma integrity_check` says, through a connection of its own.
+pub fn integrity(database: &Path) -> String {
+    let connection = rusqlite::Connection::open(database).unwrap();
+    connection
+        .pragma_query_value(None, "integrity_check", |row| row.get(0))
+        .unwrap()
+}
+
+/// Random numbers from a seed that is printed, and can be given.
+pub fn seeded() -> rand::rngs::StdRng {
+    use rand::SeedableRng;
+    let seed = match std::env::var("BATON_TEST_SEED") {
+        Ok(seed) => seed.parse().expect("BATON_TEST_SEED is a number"),
+        Err(_) => rand::random(),
+    };
+    println!("BATON_TEST_SEED={seed}");
+    rand::rngs::StdRng::seed_from_u64(seed)
+}

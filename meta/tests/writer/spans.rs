@@ -1,0 +1,102 @@
+//! Spans of the store: linked, of traces of their own, and only where somebody could follow the link.
+
+use std::sync::Arc;
+
+use baton_meta::Link;
+use baton_meta::limits::SPAN_LINKS_MAX;
+use baton_meta::store::WriteErrorKind;
+use baton_trace::export::attribute;
+use baton_trace::record::{CallRecord, RpcStatus};
+use baton_trace::recorder::{Collected, Recorder};
+use baton_trace::stage::StageId;
+use baton_trace::stage::meta::{META_FLUSH, META_PERSIST};
+use baton_trace::w3c::TraceContext;
+
+use crate::support::{AT_MOST, Bench, process, value};
+
+fn recording() -> (Bench, Arc<Collected>) {
+    let collected = Arc::new(Collected::default());
+    (Bench::recording(Recorder::to(collected.clone())), collected)
+}
+
+fn of(records: &[CallRecord], stage: StageId) -> Vec<&CallRecord> {
+    let has = |record: &&CallRecord| record.stage(stage).is_some();
+    records.iter().filter(has).collect()
+}
+
+fn number(record: &CallRecord, key: &str) -> Option<i64> {
+    let found = record.attributes.iter().find(|kv| kv.key.as_str() == key)?;
+    match found.value {
+        opentelemetry::Value::I64(number) => Some(number),
+        _ => None,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
+    let (bench, collected) = recording();
+    let call = TraceContext::new_root(true);
+    let asks = TraceContext::new_root(true);
+    bench.meta.accept_linked(process(1), Link::to(&call)).unwrap();
+    // Part of the same entry; the span of the first stays.
+    bench.meta.accept(process(1)).unwrap();
+    bench.meta.flush_linked(Link::to(&asks)).await.unwrap();
+    assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
+
+    let records = collected.take();
+    let [persist] = of(&records, META_PERSIST)[..] else {
+        panic!("{records:?}")
+    };
+    assert_eq!(persist.links[0].trace_id, call.trace_id);
+    assert_eq!(persist.links[0].span_id, call.span_id);
+    assert_ne!(persist.context.trace_id, call.trace_id);
+    assert_eq!(persist.parent, None);
+    assert_eq!(number(persist, attribute::META_PATCHES), Some(1));
+    assert_eq!(number(persist, attribute::META_ROWS), Some(1));
+    let stage = persist.stage(META_PERSIST).unwrap();
+    let queued = number(persist, attribute::META_QUEUE_NS).unwrap();
+    assert!(queued > 0 && queued as u64 <= stage.duration_ns());
+
+    let [flush] = of(&records, META_FLUSH)[..] else {
+        panic!("{records:?}")
+    };
+    assert_eq!((flush.links[0].trace_id, flush.parent), (asks.trace_id, None));
+    assert_eq!(flush.status, RpcStatus(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_barrier_that_failed_is_an_error_and_the_write_is_a_span_when_it_succeeds() {
+    let (bench, collected) = recording();
+    bench.faults.fail(WriteErrorKind::Full);
+    let link = Link::to(&TraceContext::new_root(true));
+    bench.meta.accept_linked(process(1), link).unwrap();
+    bench.meta.flush_linked(link).await.unwrap_err();
+    let records = collected.take();
+    assert!(of(&records, META_PERSIST).is_empty());
+    assert_eq!(of(&records, META_FLUSH)[0].status, RpcStatus(14));
+    bench.faults.fail(None);
+    bench.meta.flush().await.unwrap();
+    assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
+    assert_eq!(of(&collected.take(), META_PERSIST).len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nobody_traces_makes_no_spans_and_what_many_trace_makes_few_links() {
+    let (bench, collected) = recording();
+    assert_eq!(Link::to(&TraceContext::new_root(false)), None);
+    bench.meta.accept(value("t", 0)).unwrap();
+    bench.meta.flush().await.unwrap();
+    bench.faults.stall(true);
+    for n in 0..100 {
+        let link = Link::to(&TraceContext::new_root(true));
+        bench.meta.accept_linked(process(n), link).unwrap();
+    }
+    bench.faults.stall(false);
+    assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
+    let records = collected.take();
+    assert!(records.iter().all(|record| record.links.len() <= SPAN_LINKS_MAX));
+    assert!(records.iter().any(|record| record.links.len() == SPAN_LINKS_MAX));
+    assert!(of(&records, META_FLUSH).is_empty());
+    // A batch of a hundred, in two at most: it may have begun before the last was handed over.
+    assert!(records.len() <= 2, "{records:?}");
+}

@@ -1,0 +1,137 @@
+//! What a barrier takes, from handing one record over until it is durable, beside one append and fsync on the same disk in the same run.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::Write as _;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use baton_meta::Meta;
+use baton_tests::bench::{Failure, Row, Unit};
+use baton_tests::stats::{Bar, Rounds, Statistic};
+use tokio::runtime::Runtime;
+
+use super::{Bench, Visit};
+use crate::bars;
+use crate::records::{end, spawned, start, whole};
+use crate::state::State;
+
+/// Executions a second, each of three updates.
+const LOAD: f64 = 2_000.0;
+/// Between two barriers, and between two fsyncs.
+const PAUSE: Duration = Duration::from_millis(3);
+/// Records of the load have other ids than those of the barriers.
+const LOAD_IDS: u64 = 1 << 40;
+
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+    let mut rows = Vec::new();
+    for (id, what, load, bar) in [
+        ("idle", "idle", false, bars::BARRIER[0]),
+        (
+            "loaded",
+            "beside the updates of 2,000 executions/s",
+            true,
+            bars::BARRIER[1],
+        ),
+    ] {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let state = State::start(&bench.directory)?;
+        let over = AtomicBool::new(false);
+        let measured = thread::scope(|scope| {
+            if load {
+                scope.spawn(|| executions(&state.meta, &over));
+            }
+            let measured = visits(bench, &runtime, &state.meta);
+            over.store(true, Ordering::Relaxed);
+            measured
+        })?;
+        runtime.block_on(state.end())?;
+        let [own, peer, peer_again] = &measured[..] else {
+            return Err("not three participants".into());
+        };
+        rows.extend(judge(bench, [id, what], [own, peer, peer_again], bar));
+    }
+    Ok(rows)
+}
+
+fn visits(bench: &Bench, runtime: &Runtime, meta: &Meta) -> Result<Vec<Rounds>, Failure> {
+    let n = Cell::new(0);
+    let barrier = || {
+        n.set(n.get() + 1);
+        let since = Instant::now();
+        meta.accept(whole(n.get()))?;
+        runtime.block_on(meta.flush())?;
+        Ok(since.elapsed().as_secs_f64())
+    };
+    let [first, second] = [
+        tempfile::tempfile_in(&bench.directory)?,
+        tempfile::tempfile_in(&bench.directory)?,
+    ];
+    let visit = |once: &dyn Fn() -> Result<f64, Failure>| {
+        (0..bench.plan.barriers)
+            .map(|_| {
+                thread::sleep(PAUSE);
+                once()
+            })
+            .collect()
+    };
+    let participants: [Visit<'_>; 3] = [
+        Box::new(|| visit(&barrier)),
+        Box::new(|| visit(&|| fsync(&first))),
+        Box::new(|| visit(&|| fsync(&second))),
+    ];
+    bench.interleave(bench.plan.barrier_rounds, &participants)
+}
+
+/// One page, appended.
+fn fsync(mut file: &File) -> Result<f64, Failure> {
+    let since = Instant::now();
+    file.write_all(&[0x5a; 4096])?;
+    file.sync_data()?;
+    Ok(since.elapsed().as_secs_f64())
+}
+
+fn executions(meta: &Meta, over: &AtomicBool) {
+    let started = Instant::now();
+    let mut n = 0_u64;
+    while !over.load(Ordering::Relaxed) {
+        let due = (started.elapsed().as_secs_f64() * LOAD) as u64;
+        while n < due {
+            let id = LOAD_IDS + n;
+            // A refusal would show in the barriers.
+            let _ = meta.accept(start(id));
+            let _ = meta.accept(spawned(id));
+            let _ = meta.accept(end(id));
+            n += 1;
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn judge(bench: &Bench, [id, what]: [&str; 2], measured: [&Rounds; 3], bar: Bar) -> Vec<Row> {
+    let [own, peer, _] = measured;
+    let milliseconds = |who: &str, name: &str, of: &Rounds, percentile: &str, statistic| {
+        let estimate = bench.bootstrap.value(of, statistic).times(1e3);
+        let (id, what) = (
+            format!("{who}_{id}_{percentile}"),
+            format!("{name}, {what}, {percentile}"),
+        );
+        Row::new(id, what, Unit::Milliseconds, estimate, of)
+    };
+    let ratio = |percentile: &str, statistic, bar| {
+        let id = format!("barrier_over_fsync_{id}_{percentile}");
+        let what = format!("barrier over fsync, {what}, {percentile}");
+        bench.ratio(&id, &what, measured, statistic, bar)
+    };
+    vec![
+        ratio("p99", Statistic::P99, Some(bar)),
+        ratio("p50", Statistic::P50, None),
+        milliseconds("barrier", "barrier", own, "p50", Statistic::P50),
+        milliseconds("barrier", "barrier", own, "p99", Statistic::P99),
+        milliseconds("fsync", "fsync", peer, "p50", Statistic::P50),
+        milliseconds("fsync", "fsync", peer, "p99", Statistic::P99),
+    ]
+}

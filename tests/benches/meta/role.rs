@@ -1,0 +1,118 @@
+//! This executable as a worker: a queue in front of a disk that never answers, in a process of its own, so that its memory is nobody
+//! else's.
+
+use baton_meta::record::{ThreadKey, Timings};
+use baton_meta::store::{Upkeep, Written};
+use baton_meta::{Batch, Meta, ProcessPatch, Refused, Store, ThreadPatch, WriteError};
+use baton_tests::bench::{Failure, worker};
+use baton_tests::process::usage::resident_bytes;
+use baton_trace::recorder::Recorder;
+
+use crate::records::{OWNER, end, start, whole};
+
+/// Runs the role that the first argument names.
+pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["queue", shape] => queue(shape),
+        _ => Err(format!("no such role: {arguments:?}").into()),
+    }
+}
+
+/// Never answers.
+struct Dead;
+
+impl Store for Dead {
+    fn write(&mut self, _batch: &Batch) -> Result<Written, WriteError> {
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn upkeep(&mut self, _now_unix_ns: u64) -> Result<Upkeep, WriteError> {
+        Ok(Upkeep::Done)
+    }
+}
+
+/// Answers with what the queue takes at its bound, after as much again went through it: resident bytes, bytes by its own count, patches.
+fn queue(shape: &str) -> Result<(), Failure> {
+    let (process, value_bytes): (fn(u64) -> ProcessPatch, usize) = match shape {
+        "least" => (least, 0),
+        "usual" => (whole, 20),
+        "largest" => (largest, 4_000),
+        _ => return Err(format!("no such shape: {shape}").into()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (meta, _writer) = baton_meta::start(Box::new(Dead), Recorder::off())?;
+    runtime.block_on(worker::answer("ready", async |_| {
+        let pid = std::process::id();
+        let before = resident_bytes(pid)?;
+        fill(&meta, process, value_bytes);
+        let stats = meta.stats();
+        let after = resident_bytes(pid)?;
+        Ok(vec![
+            after.saturating_sub(before) as f64,
+            stats.bytes as f64,
+            (stats.waiting + stats.writing) as f64,
+        ])
+    }))
+}
+
+fn fill(meta: &Meta, process: fn(u64) -> ProcessPatch, value_bytes: usize) {
+    let mut threads = 0;
+    while meta.accept(thread(threads, value_bytes)) != Err(Refused::Full) {
+        threads += 1;
+    }
+    let mut processes = 0;
+    while meta.stats().dropped == 0 {
+        // Cannot be refused: what finished can be given up.
+        let _ = meta.accept(process(processes));
+        processes += 1;
+    }
+    for n in processes..processes * 2 {
+        let _ = meta.accept(process(n));
+    }
+}
+
+fn thread(n: u64, value_bytes: usize) -> ThreadPatch {
+    let key = ThreadKey {
+        owner: OWNER,
+        thread_id: format!("thread-{n}").into(),
+    };
+    let mut patch = ThreadPatch::touch(key, n);
+    if value_bytes > 0 {
+        patch
+            .values
+            .insert("status".into(), Some("v".repeat(value_bytes).into()));
+    }
+    patch
+}
+
+/// Only its end, without timings.
+fn least(n: u64) -> ProcessPatch {
+    let mut patch = end(n);
+    if let Some(end) = &mut patch.end {
+        end.timings = None;
+    }
+    patch
+}
+
+/// As large as a record may be.
+fn largest(n: u64) -> ProcessPatch {
+    let mut patch = start(n);
+    if let Some(start) = patch.start.as_mut().and_then(std::sync::Arc::get_mut) {
+        start.argv = vec![vec![b'a'; 16 * 1024].into()];
+        start.cwd = vec![b'd'; 4_000].into();
+    }
+    patch.merge(end(n));
+    if let Some(end) = &mut patch.end {
+        end.fault = Some("f".repeat(2_000).into());
+        end.timings = Some(Timings {
+            encoded: vec![0; 2_000].into(),
+            slowest: None,
+        });
+    }
+    patch
+}
