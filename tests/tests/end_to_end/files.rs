@@ -186,7 +186,7 @@ fn a_ticket_file_serves_in_place_of_the_ticket() {
     exec(&home.file("absent")).assert_failed(255, "cannot read the ticket file");
 
     let mut nowhere = home.baton_exec_server(&format!("http://{address}"));
-    nowhere.args(["--ticket-file", "/no/such/directory/ticket"]);
+    nowhere.args(["--state", "none", "--ticket-file", "/no/such/directory/ticket"]);
     run(nowhere).assert_failed(255, "cannot write /no/such/directory/ticket: No such file");
 }
 
