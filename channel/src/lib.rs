@@ -30,4 +30,4 @@ pub use link::tls::roots::{RelayRoots, RootsError};
 pub use server::{Notice, Server, ServerError};
 pub use service::client::RecordTo;
 pub use service::server::Service;
-pub use service::{ResponseBody, SessionError};
+pub use service::{ResponseBody, Routes, SessionError};

@@ -4,7 +4,9 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::{SystemTime, UNIX_EPOCH};
 
+use baton_meta::store::retention::Retention;
 use clap::{Parser, Subcommand};
 
 use crate::ticket_file;
@@ -50,6 +52,17 @@ pub(crate) enum Command {
     Relay(RelayArgs),
     /// Run commands for clients; listens on nothing, dials the relay
     ExecServer(ExecServerArgs),
+    /// What has run: commands, newest first, with outcome and time
+    History(HistoryArgs),
+    /// One command of the history, with where its time went
+    Show(ShowArgs),
+    /// Threads (conversations, jobs), the most recently used first
+    Threads(ThreadsArgs),
+    /// Look at one thread, or change it
+    #[command(subcommand)]
+    Thread(ThreadCommand),
+    /// Wait until everything recorded so far is on the exec-server's disk
+    Flush(FlushArgs),
     /// Make a key file, or read one, and print its public line
     Keygen(KeygenArgs),
     /// Look at trace files
@@ -63,7 +76,7 @@ pub(crate) struct RunArgs {
     /// Do not draw the waterfall
     #[arg(long, short)]
     pub(crate) quiet: bool,
-    /// Write every stage as OTLP/JSON to this file
+    /// Append every stage as OTLP/JSON to this file; at 16 MiB it becomes FILE.1 and a new one begins
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
     /// Working directory of the command
@@ -82,33 +95,187 @@ pub(crate) struct RunArgs {
 #[derive(clap::Args)]
 #[command(after_help = format!("{EXIT_CODES}\n\nExample:\n  baton exec \"$TICKET\" -- tar -c src | tar -t"))]
 pub(crate) struct ExecArgs {
-    /// The exec-server's ticket, as `baton exec-server` printed it
-    #[arg(env = "BATON_TICKET", value_name = "TICKET", hide_env_values = true, value_parser = ticket)]
-    pub(crate) ticket: Option<String>,
-    /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it
-    #[arg(long, value_name = "FILE", env = "BATON_TICKET_FILE")]
-    pub(crate) ticket_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
     /// Draw where the time went, on stderr
     #[arg(long)]
     pub(crate) trace: bool,
-    /// Write every stage as OTLP/JSON to this file
+    /// Append every stage as OTLP/JSON to this file; at 16 MiB it becomes FILE.1 and a new one begins
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
-    /// This client's key file; made at first use [default: ~/.config/baton/client_key]
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
-    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [default: the system's]
-    #[arg(long, value_name = "FILE", env = "BATON_RELAY_CA")]
-    pub(crate) relay_ca: Option<PathBuf>,
     /// Working directory on the remote machine
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// Set a variable in the command's environment; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     pub(crate) env: Vec<(String, String)>,
+    /// The conversation or job that this command belongs to; `baton history --thread T` finds it again
+    #[arg(long, value_name = "T")]
+    pub(crate) thread: Option<String>,
+    /// Title of the thread from now on
+    #[arg(long, requires = "thread")]
+    pub(crate) title: Option<String>,
+    /// Set a key of the thread's metadata; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = entry, requires = "thread")]
+    pub(crate) meta: Vec<(String, String)>,
     /// The command and its arguments, after `--`
     #[arg(required = true, last = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
+}
+
+/// Which exec-server, and who we are there.
+#[derive(clap::Args)]
+pub(crate) struct RemoteArgs {
+    /// The exec-server's ticket, as `baton exec-server` printed it
+    #[arg(env = "BATON_TICKET", value_name = "TICKET", hide_env_values = true, value_parser = ticket)]
+    pub(crate) ticket: Option<String>,
+    /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it
+    #[arg(long, value_name = "FILE", env = "BATON_TICKET_FILE")]
+    pub(crate) ticket_file: Option<PathBuf>,
+    /// This client's key file; made at first use [default: ~/.config/baton/client_key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [default: the system's]
+    #[arg(long, value_name = "FILE", env = "BATON_RELAY_CA")]
+    pub(crate) relay_ca: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Columns that do not fit the terminal are left out: --json has all. Without a terminal nothing is cut.
+
+Example:
+  baton history --failed --since 1d")]
+pub(crate) struct HistoryArgs {
+    /// Only commands of this thread
+    #[arg(long, value_name = "T")]
+    pub(crate) thread: Option<String>,
+    /// Only what was started since: 90s, 15m, 1h, 2d ago, or at a time like 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub(crate) since: Option<u64>,
+    /// Only what did not exit with 0
+    #[arg(long)]
+    pub(crate) failed: bool,
+    /// At most so many; 0 for all
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
+    pub(crate) limit: u32,
+    /// One JSON object a line, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+The stages are those that the exec-server measured, from the arrival of the call to the end of the command; the whole way is in the
+trace whose id is shown, where it was exported, and in files of --trace-json.
+
+Example:
+  baton show 019a3c5e")]
+pub(crate) struct ShowArgs {
+    /// The command's id or the beginning of it, or its trace id
+    pub(crate) id: String,
+    /// One JSON object, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton threads --json")]
+pub(crate) struct ThreadsArgs {
+    /// Archived ones instead
+    #[arg(long)]
+    pub(crate) archived: bool,
+    /// At most so many; 0 for all
+    #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
+    pub(crate) limit: u32,
+    /// One JSON object a line, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ThreadCommand {
+    /// Title, metadata, and the repository that its last command ran in
+    Show(ThreadShowArgs),
+    /// Change title and metadata
+    Set(ThreadSetArgs),
+    /// Hide it from `baton threads`
+    Archive(ThreadArchiveArgs),
+    /// Forget title and metadata; the commands stay in the history
+    Delete(ThreadDeleteArgs),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton thread show release-42")]
+pub(crate) struct ThreadShowArgs {
+    /// The thread
+    pub(crate) thread: String,
+    /// One JSON object, for programs
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+}
+
+#[derive(clap::Args)]
+#[command(
+    after_help = "Example:\n  baton thread set release-42 --title 'Release 42' --meta owner=alice --remove draft"
+)]
+pub(crate) struct ThreadSetArgs {
+    /// The thread; made if there is none
+    pub(crate) thread: String,
+    /// Its title; empty takes it away
+    #[arg(long)]
+    pub(crate) title: Option<String>,
+    /// Set a key of its metadata; repeatable
+    #[arg(long, value_name = "KEY=VALUE", value_parser = entry)]
+    pub(crate) meta: Vec<(String, String)>,
+    /// Take a key away; repeatable
+    #[arg(long, value_name = "KEY")]
+    pub(crate) remove: Vec<String>,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton thread archive release-42")]
+pub(crate) struct ThreadArchiveArgs {
+    /// The thread
+    pub(crate) thread: String,
+    /// Show it again
+    #[arg(long)]
+    pub(crate) undo: bool,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton thread delete release-42")]
+pub(crate) struct ThreadDeleteArgs {
+    /// The thread
+    pub(crate) thread: String,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 if everything is on disk; 255 if not, and a sentence says why.
+
+Example:
+  baton exec -- make release && baton flush")]
+pub(crate) struct FlushArgs {
+    /// Take note of so many records that were given up: from now on only later ones are told
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) acknowledge: u64,
+    #[command(flatten)]
+    pub(crate) remote: RemoteArgs,
 }
 
 #[derive(clap::Args)]
@@ -155,6 +322,23 @@ pub(crate) struct ExecServerArgs {
     /// Allow-list [default: ~/.config/baton/allowed_clients]
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,
+    /// Where records of commands are kept, or `none` to keep none [default: ~/.local/state/baton/ID, ID being this exec-server's]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) state: Option<PathBuf>,
+    /// How long records are kept and how much they may take; `all` keeps everything
+    #[arg(long, value_name = "AGE,SIZE", default_value = "30d,1GiB")]
+    pub(crate) retain: Retention,
+    /// When a start counts as recorded: `start` delays each command until its record is on disk, so that a crash never runs one twice
+    #[arg(long, value_enum, default_value_t = Durability::Async)]
+    pub(crate) durability: Durability,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Durability {
+    /// Soon; nothing waits
+    Async,
+    /// Before the command is started
+    Start,
 }
 
 #[derive(clap::Args)]
@@ -185,6 +369,28 @@ pub(crate) struct TraceShowArgs {
 /// The ticket alone, where the whole line was copied.
 fn ticket(text: &str) -> Result<String, Infallible> {
     Ok(ticket_file::bare(text).into())
+}
+
+fn entry(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
+        _ => Err("expected KEY=VALUE".into()),
+    }
+}
+
+/// A moment, in nanoseconds since the Unix epoch: so long ago, or a time.
+fn since(text: &str) -> Result<u64, String> {
+    let at = match humantime::parse_duration(text) {
+        Ok(ago) => SystemTime::now().checked_sub(ago),
+        Err(_) => Some(
+            humantime::parse_rfc3339_weak(text)
+                .map_err(|_| "expected an age like 1h or 2d, or a time like 2026-01-31T12:00:00Z")?,
+        ),
+    };
+    let since = at
+        .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
+    Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {
@@ -230,7 +436,7 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!(exec.ticket.as_deref(), Some("baton1:x"));
+        assert_eq!(exec.remote.ticket.as_deref(), Some("baton1:x"));
         assert!(exec.trace);
         assert_eq!(exec.command, ["ls", "-l"]);
     }
@@ -244,6 +450,22 @@ mod tests {
         else {
             panic!()
         };
-        assert_eq!(exec.ticket.as_deref(), Some("baton1:x"));
+        assert_eq!(exec.remote.ticket.as_deref(), Some("baton1:x"));
+    }
+
+    #[test]
+    fn a_moment_is_an_age_or_a_time() {
+        assert_eq!(since("1970-01-01T00:00:01Z"), Ok(1_000_000_000));
+        let hour = since("1h").unwrap();
+        let now = since("0s").unwrap();
+        assert!((3_599_000_000_000..3_601_000_000_000).contains(&(now - hour)));
+        assert_eq!(since("100000y"), Ok(0));
+        assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn title_and_metadata_need_a_thread() {
+        let line = ["baton", "exec", "baton1:x", "--title", "t", "--", "ls"];
+        assert!(Args::try_parse_from(line).is_err());
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use baton_channel::ServerError;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
-use baton_client::{RootsError, RunError, StartFailure, TicketError};
+use baton_client::{RecordsError, RootsError, RunError, StartFailure, TicketError};
+use baton_meta::KeeperError;
 use baton_relay::{BindError, TlsError};
 use baton_trace::export::ExportError;
 use baton_trace::export::read::ReadError;
@@ -43,6 +44,16 @@ pub(crate) enum CliError {
     Server(#[from] ServerError),
     #[error(transparent)]
     Run(#[from] RunError),
+    #[error(transparent)]
+    Records(#[from] RecordsError),
+    #[error(transparent)]
+    Keeper(#[from] KeeperError),
+    #[error("--durability start needs a place for its records: give --state a directory")]
+    NoState,
+    #[error("not everything is on the exec-server's disk: {0}")]
+    NotFlushed(String),
+    #[error("`{name}` may mean any of these; give more of the id:\n{several}")]
+    Ambiguous { name: String, several: String },
     #[error(transparent)]
     Export(#[from] ExportError),
     #[error(transparent)]

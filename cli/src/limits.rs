@@ -35,3 +35,13 @@ pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes read of a file with a ticket, which is one line of some 300. Protects memory from a wrong path.
 pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
+
+/// Bytes of a trace file before it becomes `FILE.1`: a thousand commands or more, and a quarter of what `baton trace show` reads.
+/// With the old one, twice this on disk.
+pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
+
+/// How often the exec-server's owner may hear of the disk. A person need not know sooner, and an idle exec-server should sleep.
+pub(crate) const HEALTH_LOOK: Duration = Duration::from_secs(5);
+
+/// Longest wait for the disk when the exec-server ends. What is not written then is told.
+pub(crate) const STATE_SHUTDOWN: Duration = Duration::from_secs(3);

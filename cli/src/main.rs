@@ -18,7 +18,11 @@ mod limits;
 mod logging;
 mod outer;
 mod output;
+mod record;
+mod remote;
 mod signals;
+mod state;
+mod table;
 mod terminal;
 mod ticket_file;
 mod trace_file;
@@ -35,6 +39,11 @@ fn main() {
         Command::Exec(args) => command::exec::main(args),
         Command::Relay(args) => command::relay::main(args),
         Command::ExecServer(args) => command::exec_server::main(args),
+        Command::History(args) => command::history::main(args),
+        Command::Show(args) => command::show::main(args),
+        Command::Threads(args) => command::threads::main(args),
+        Command::Thread(command) => command::thread::main(command),
+        Command::Flush(args) => command::flush::main(args),
         Command::Keygen(args) => command::keygen::main(args),
         Command::Trace(TraceCommand::Show(args)) => command::trace::main(args),
     };

@@ -1,6 +1,6 @@
 //! Our own words on our standard streams, and a command's standard input from ours.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 
 use baton_client::Stdin;
@@ -9,6 +9,7 @@ use rustix::buffer::spare_capacity;
 use rustix::pipe::fcntl_setpipe_size;
 use tokio::sync::mpsc;
 
+use crate::error::CliError;
 use crate::limits::{BULK, BULK_PIPE, SMALL_READ, STDIN_QUEUE, STDIN_READ};
 
 /// A line of ours on standard output. A reader that has gone away is no reason to panic.
@@ -25,6 +26,17 @@ macro_rules! tell {
         use std::io::Write as _;
         let _ = writeln!(std::io::stderr().lock(), $($text)*);
     }};
+}
+
+/// A page of an answer on standard output. A reader that has gone away ends the command, as after `| head`.
+pub(crate) fn page(text: &str) -> Result<(), CliError> {
+    let stream = "standard output";
+    let mut stdout = io::stdout().lock();
+    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    written.map_err(|source| match source.kind() {
+        io::ErrorKind::BrokenPipe => CliError::NotRead { stream },
+        _ => CliError::Stdio { stream, source },
+    })
 }
 
 /// A pipe to or from us that carries much is enlarged, once: each time it is full or empty two programs change places.

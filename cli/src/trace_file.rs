@@ -1,13 +1,20 @@
 //! The file of `--trace-json`, which must not cost a command its exit code.
+//!
+//! Each command appends one line, an OTLP/JSON object, in a single write. Before the file would outgrow
+//! [`TRACE_FILE_MAX`] it becomes `FILE.1`, in place of an earlier one, and a new file begins: two files at most, however many
+//! commands are traced, and by however many at once.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
-use std::path::PathBuf;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
 
 use baton_trace::export::json;
 use baton_trace::record::CallRecord;
+use rustix::fs::{FlockOperation, flock};
 
 use crate::error::CliError;
+use crate::limits::TRACE_FILE_MAX;
 
 /// A file that can be written, opened before there is anything to write: a path that is wrong is told before the command runs.
 pub(crate) struct TraceFile {
@@ -16,34 +23,125 @@ pub(crate) struct TraceFile {
 }
 
 impl TraceFile {
-    /// Opens the file, made if need be, and leaves its content for now.
+    /// Opens the file, made if need be.
     pub(crate) fn open(path: Option<PathBuf>) -> Result<Option<Self>, CliError> {
         let Some(path) = path else { return Ok(None) };
-        let opened = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path);
-        match opened {
+        match open(&path) {
             Ok(file) => Ok(Some(Self { path, file })),
             Err(source) => Err(CliError::Write { path, source }),
         }
     }
 
-    /// Replaces the content. The command has run: a failure is told, and that is all.
+    /// Appends a trace. The command has run: a failure is told, and that is all.
     pub(crate) fn write(self, record: &CallRecord) {
         let Self { path, file } = self;
-        if let Err(error) = write(file, record) {
+        if let Err(error) = append(&path, file, record, TRACE_FILE_MAX) {
             tell!("baton: the trace is not in {}: {error}", path.display());
         }
     }
 }
 
-fn write(file: File, record: &CallRecord) -> io::Result<()> {
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(path)
+}
+
+fn append(path: &Path, mut file: File, record: &CallRecord, max: u64) -> io::Result<()> {
+    let mut line = Vec::new();
+    json::write(&mut line, std::slice::from_ref(record))?;
+    // Anything else, such as /dev/stdout, is a pipe, a terminal or a link, and is its owner's to bound.
+    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
+        file = rotated(path, file, line.len() as u64, max)?;
     }
-    let mut file = BufWriter::new(file);
-    json::write(&mut file, std::slice::from_ref(record))?;
-    file.flush()
+    file.write_all(&line)
+}
+
+/// The file to append to, locked, with room for `len` bytes.
+fn rotated(path: &Path, mut file: File, len: u64, max: u64) -> io::Result<File> {
+    loop {
+        flock(&file, FlockOperation::LockExclusive)?;
+        let own = file.metadata()?;
+        let is_current =
+            fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()));
+        if is_current {
+            if own.len() == 0 || own.len() + len <= max {
+                return Ok(file);
+            }
+            let mut old = path.as_os_str().to_owned();
+            old.push(".1");
+            fs::rename(path, old)?;
+        }
+        // It is FILE.1 now, by us or by another command.
+        file = open(path)?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_trace::record::{Anchor, RpcStatus, Side};
+    use baton_trace::w3c::TraceContext;
+
+    use super::*;
+
+    fn record() -> CallRecord {
+        CallRecord {
+            side: Side::Client,
+            context: TraceContext::new_root(true),
+            parent: None,
+            links: Vec::new(),
+            method: "a.B/C".into(),
+            anchor: Anchor::now(),
+            stages: Vec::new(),
+            status: RpcStatus(0),
+            clock: None,
+            attributes: Vec::new(),
+        }
+    }
+
+    fn lines(path: &Path) -> usize {
+        fs::read_to_string(path).map_or(0, |text| text.lines().count())
+    }
+
+    #[test]
+    fn a_trace_file_grows_to_its_limit_and_then_makes_room_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old) = (dir.path().join("t.json"), dir.path().join("t.json.1"));
+        let mut one = Vec::new();
+        json::write(&mut one, &[record()]).unwrap();
+        // Room for three.
+        let max = one.len() as u64 * 7 / 2;
+        let append = || append(&path, open(&path).unwrap(), &record(), max).unwrap();
+        for expected in [(1, 0), (2, 0), (3, 0), (1, 3), (2, 3), (3, 3), (1, 3)] {
+            append();
+            assert_eq!((lines(&path), lines(&old)), expected);
+        }
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_file_that_another_command_has_just_rotated_is_opened_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, old) = (dir.path().join("t.json"), dir.path().join("t.json.1"));
+        let early = open(&path).unwrap();
+        fs::rename(&path, &old).unwrap();
+        append(&path, early, &record(), 1 << 20).unwrap();
+        append(&path, open(&path).unwrap(), &record(), 1 << 20).unwrap();
+        // Nothing stood at the path when the first was written.
+        assert_eq!((lines(&path), lines(&old)), (1, 1));
+        let early = open(&path).unwrap();
+        fs::rename(&path, &old).unwrap();
+        fs::write(&path, "").unwrap();
+        append(&path, early, &record(), 1 << 20).unwrap();
+        assert_eq!(lines(&path), 1);
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_only_written_to() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("t.json"), dir.path().join("link"));
+        fs::write(&path, "x\n").unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        append(&link, open(&link).unwrap(), &record(), 1).unwrap();
+        assert_eq!(lines(&path), 2);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    }
 }

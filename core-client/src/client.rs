@@ -14,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::command::Command;
 use crate::error::RunError;
 use crate::limits;
+use crate::records::Records;
 use crate::run::{Event, ExitStatus, Run};
 use crate::stdin::Stdin;
 use baton_channel::key::StaticKey;
@@ -67,6 +68,11 @@ impl Client {
     /// Connects now rather than at the first command.
     pub async fn connect(&self) -> Result<Epoch, RunError> {
         Ok(self.channel.connect().await?)
+    }
+
+    /// What has run on this exec-server under this client's key, its threads, and barriers; over the same session.
+    pub fn records(&self) -> Records {
+        Records::over(self.channel.clone())
     }
 
     /// Ends the session, having sent what was queued: a run that was just dropped is cancelled on the other end before

@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
-use baton_proto::exec::{EnvironmentVariable, Start};
+use baton_proto::exec::{EnvironmentVariable, Start, ThreadMetadata};
 use baton_trace::text::printable;
 use baton_trace::w3c::Extracted;
 use bytes::Bytes;
@@ -19,6 +19,9 @@ pub struct Command {
     env: Vec<(OsString, OsString)>,
     clear_env: bool,
     drain: Option<Duration>,
+    thread: String,
+    title: String,
+    metadata: Vec<ThreadMetadata>,
     pub(crate) max_output: usize,
     pub(crate) trace: bool,
     pub(crate) parent: Option<Extracted>,
@@ -39,6 +42,9 @@ impl Command {
             env: Vec::new(),
             clear_env: false,
             drain: None,
+            thread: String::new(),
+            title: String::new(),
+            metadata: Vec::new(),
             max_output: limits::MAX_OUTPUT,
             trace: false,
             parent: None,
@@ -80,6 +86,28 @@ impl Command {
     /// How long after the exit to wait for pipes that a descendant still holds. Rounded down to milliseconds.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = Some(limit);
+        self
+    }
+
+    /// Says that this command belongs to one of the caller's threads (conversations, jobs), under which the exec-server keeps its
+    /// record; at most [`THREAD_ID_MAX`](baton_proto::limits::THREAD_ID_MAX) bytes.
+    pub fn thread(mut self, id: impl Into<String>) -> Self {
+        self.thread = id.into();
+        self
+    }
+
+    /// The thread's title from now on, at most [`THREAD_TITLE_MAX`](baton_proto::limits::THREAD_TITLE_MAX) bytes. Needs
+    /// [`thread`](Self::thread).
+    pub fn thread_title(mut self, title: impl Into<String>) -> Self {
+        self.title = title.into();
+        self
+    }
+
+    /// Sets a key of the thread's metadata; the last value of a key counts. Needs [`thread`](Self::thread).
+    pub fn thread_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        let (key, value) = (key.into(), value.into());
+        self.metadata.retain(|entry| entry.key != key);
+        self.metadata.push(ThreadMetadata { key, value });
         self
     }
 
@@ -136,6 +164,9 @@ impl Command {
             drain_ms: self
                 .drain
                 .map(|limit| u32::try_from(limit.as_millis()).unwrap_or(u32::MAX)),
+            thread_id: self.thread,
+            title: self.title,
+            metadata: self.metadata,
         }
     }
 }

@@ -63,6 +63,8 @@ pub enum StartFailure {
     SpawnFailed,
     /// A limit of the exec-server.
     TooManyProcesses,
+    /// The exec-server starts only what is on its disk, and its disk did not take it in time.
+    NotDurable,
 }
 
 impl StartFailure {
@@ -78,6 +80,7 @@ impl StartFailure {
             Kind::Lost => Self::Lost,
             Kind::SpawnFailed => Self::SpawnFailed,
             Kind::TooManyProcesses => Self::TooManyProcesses,
+            Kind::NotDurable => Self::NotDurable,
             Kind::Unspecified => return None,
         })
     }

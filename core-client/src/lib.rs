@@ -2,7 +2,7 @@
 //!
 //! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, shared by concurrent calls and made
 //! again when it is lost. [`Client::run`] is the whole command as a future; [`Client::start`] is the same command as a
-//! stream of events with a writer for its standard input.
+//! stream of events with a writer for its standard input. [`Client::records`] tells what has run before.
 //!
 //! ```no_run
 //! use baton_client::{Client, Command, Seed};
@@ -25,6 +25,7 @@ mod error;
 pub mod fuzz;
 pub mod limits;
 mod memory;
+mod records;
 mod run;
 mod stdin;
 
@@ -35,5 +36,6 @@ pub use client::{Client, Output};
 pub use command::Command;
 pub use error::{RunError, StartFailure};
 pub use memory::keep_freed_memory;
+pub use records::{Pages, Records, RecordsError};
 pub use run::{Event, ExitStatus, Run};
 pub use stdin::{Stdin, StdinError};

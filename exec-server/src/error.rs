@@ -6,6 +6,10 @@ use std::io;
 
 use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
+use baton_proto::limits::{
+    THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
+    THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
+};
 use tonic::{Code, Status};
 
 /// Nothing was started.
@@ -32,6 +36,15 @@ pub enum StartError {
     /// The server is going away.
     #[error("the server is shutting down")]
     ShuttingDown,
+    /// Server's fault: its disk. Only where it was asked to start nothing that is not on it.
+    #[error(
+        "the record of this start could not be made durable in time, and nothing ran: the exec-server's disk is slow, full or \
+         broken; try again, or ask with `baton flush` what is wrong"
+    )]
+    NotDurable,
+    /// Nobody reads this: the call ended while its start waited.
+    #[error("the call ended before its process was started")]
+    Abandoned,
     /// Client's fault.
     #[error("command not found: it is no path to a file, and in no directory of the command's PATH")]
     CommandNotFound,
@@ -76,6 +89,21 @@ pub enum InvalidStart {
     /// Empty, or with a '='.
     #[error("the name of an environment variable is empty or contains '='")]
     VariableName,
+    /// [`THREAD_ID_MAX`], and no control characters: it is shown and typed.
+    #[error("thread_id is longer than {THREAD_ID_MAX} bytes or contains a control character")]
+    ThreadId,
+    /// [`THREAD_TITLE_MAX`].
+    #[error("title is longer than {THREAD_TITLE_MAX} bytes")]
+    ThreadTitle,
+    /// The limits on a thread's metadata in `baton_proto::limits`.
+    #[error(
+        "a thread's metadata has at most {THREAD_METADATA_ENTRIES_MAX} entries and {THREAD_METADATA_BYTES_MAX} bytes, no empty \
+         or doubled key, no key of more than {THREAD_METADATA_KEY_MAX} bytes and no value of more than {THREAD_METADATA_VALUE_MAX}"
+    )]
+    ThreadMetadata,
+    /// A title or metadata without a thread to keep them.
+    #[error("title and metadata belong to a thread: thread_id is empty")]
+    NoThread,
 }
 
 /// A request after `Start` that makes no sense. All are the client's fault; the process is killed.
@@ -122,10 +150,13 @@ impl From<StartError> for Status {
         let message = error.to_string();
         let (code, kind) = match error {
             StartError::Unauthenticated => return Status::unauthenticated(message),
-            StartError::ShuttingDown | StartError::FirstFailed => return Status::unavailable(message),
+            StartError::ShuttingDown | StartError::FirstFailed | StartError::Abandoned => {
+                return Status::unavailable(message);
+            }
             StartError::Invalid(_) => (Code::InvalidArgument, Kind::InvalidStart),
             StartError::Lost => (Code::Aborted, Kind::Lost),
             StartError::Conflict => (Code::AlreadyExists, Kind::Conflict),
+            StartError::NotDurable => (Code::Unavailable, Kind::NotDurable),
             StartError::TooManyProcesses(_) => (Code::ResourceExhausted, Kind::TooManyProcesses),
             StartError::CommandNotFound => (Code::NotFound, Kind::CommandNotFound),
             StartError::NotExecutable => (Code::PermissionDenied, Kind::NotExecutable),

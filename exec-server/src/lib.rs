@@ -3,6 +3,7 @@
 //! * [`service`]: the RPCs, from a checked `Start` to the stream of events;
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
+//! * [`records`]: what is told of every process to whoever keeps records, without ever waiting for them;
 //! * [`limits`]: every bound, with its reason and what it can cost.
 //!
 //! The service is an ordinary tonic service. `baton_channel::Server` says who is calling by an `Arc<Peer>` in the request's
@@ -15,6 +16,7 @@ pub mod fuzz;
 pub mod limits;
 pub mod log;
 pub mod process;
+pub mod records;
 pub mod service;
 
 pub use error::{InvalidStart, RequestError, StartError};

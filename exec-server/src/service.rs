@@ -13,7 +13,8 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::{InvalidStart, StartError};
 use crate::limits::{MAX_PROCESSES, REQUEST_BYTES, START_TIMEOUT};
-use crate::process::{self, Backend, Events, Launch, ProcessTable, System};
+use crate::process::{self, Backend, Events, Launch, ProcessTable, Processes, System};
+use crate::records::Records;
 
 /// Runs processes. Clones share one process table.
 ///
@@ -22,8 +23,7 @@ use crate::process::{self, Backend, Events, Launch, ProcessTable, System};
 #[derive(Debug, Clone)]
 pub struct ExecService<B = System> {
     epoch: Epoch,
-    backend: B,
-    table: Arc<ProcessTable>,
+    processes: Processes<B>,
 }
 
 impl ExecService {
@@ -43,9 +43,18 @@ impl<B: Backend> ExecService<B> {
     pub fn with_backend(epoch: Epoch, max_processes: usize, backend: B) -> Self {
         Self {
             epoch,
-            backend,
-            table: Arc::new(ProcessTable::new(max_processes)),
+            processes: Processes {
+                backend,
+                table: Arc::new(ProcessTable::new(max_processes)),
+                records: Records::default(),
+            },
         }
+    }
+
+    /// Has every process told of to whoever keeps records. For a service that was just made: its clones keep what they have.
+    pub fn records(mut self, records: Records) -> Self {
+        self.processes.records = records;
+        self
     }
 
     /// The service as tonic mounts it, with this crate's limits on requests.
@@ -60,14 +69,14 @@ impl<B: Backend> ExecService<B> {
 
     /// Processes that have not been reaped, those being killed included.
     pub fn processes(&self) -> usize {
-        self.table.len()
+        self.processes.table.len()
     }
 
     /// Refuses new processes and kills all there are, whole groups, then waits until they are reaped, at most
     /// [`crate::limits::SHUTDOWN_TIMEOUT`]. Returns how many are left, 0 unless the kernel cannot end one. If the
     /// returned future is dropped the kill still goes on.
     pub async fn shutdown(&self) -> usize {
-        self.table.shutdown().await
+        self.processes.table.shutdown().await
     }
 }
 
@@ -88,7 +97,7 @@ impl<B: Backend> Exec for ExecService<B> {
             return Err(StartError::Lost.into());
         }
         // A process that was spawned has its driver from here on, whatever becomes of this future.
-        let mut events = process::run(&self.table, &self.backend, &client, launch, call, requests)?;
+        let mut events = process::run(&self.processes, &client, launch, call, requests).await?;
         events.settled().await?;
         Ok(Response::new(events))
     }

@@ -107,6 +107,13 @@ impl Meta {
         let not_durable = |cause| NotDurable { cause };
         self.accept_linked(start, link)
             .map_err(|refused| not_durable(NotDurableCause::Refused(refused)))?;
+        self.made_durable(limit).await
+    }
+
+    /// Waits until everything accepted before this call is on disk, trying again until `limit`: the second half of
+    /// [`durable`](Self::durable), for a start that was accepted already.
+    pub async fn made_durable(&self, limit: Duration) -> Result<(), NotDurable> {
+        let not_durable = |cause| NotDurable { cause };
         let mut barrier = self
             .wait(Wait::Durable)
             .map_err(|error| not_durable(NotDurableCause::Barrier(error)))?;

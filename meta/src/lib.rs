@@ -17,23 +17,32 @@
 
 mod barrier;
 pub mod batch;
+mod facts;
+mod gate;
 mod generation;
 mod handle;
+mod keeper;
 pub mod limits;
 mod link;
 mod machine;
+mod observe;
 mod queue;
 pub mod record;
+pub mod service;
 mod spans;
 pub mod store;
 mod writer;
 
 pub use barrier::{FlushError, Flushed};
 pub use batch::Batch;
+pub use gate::DurableStart;
 pub use generation::Generation;
 pub use handle::{Meta, NotDurable, NotDurableCause};
+pub use keeper::{Durability, Health, Keeper, KeeperError, OpenReport, Word};
 pub use link::Link;
 pub use machine::{Refused, Stats};
+pub use observe::Recording;
 pub use record::{ProcessPatch, ThreadPatch, Update};
+pub use service::MetaService;
 pub use store::{Store, WriteError};
 pub use writer::{ShutdownReport, Writer, start};

@@ -141,3 +141,55 @@ pub const SPAN_LINKS_MAX: usize = 16;
 
 /// Wait for the state directory's lock before its holder is named: longer than a fork takes until its exec, shorter than a person notices.
 pub const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+
+/// How long what was found about a directory is taken for true without another look. A person who looks after `git switch` sees it.
+pub const FACTS_FRESH: Duration = Duration::from_secs(2);
+
+/// Directories whose facts are remembered, and threads of which it is known what they were told; beyond it all of them are forgotten and
+/// found again. About 1 KiB each: 2 MB.
+pub const FACTS_CACHED: usize = 1024;
+
+/// Commands whose facts are to be looked for once their first event is on its way: as many as run at once, and some.
+pub const FACTS_EXPECTED: usize = 1024;
+
+/// Needs that wait for the finder; further ones are forgotten. Protects memory from a file system that hangs.
+pub const FACTS_QUEUE: usize = 64;
+
+/// Directories looked at on the way up from a working directory. Protects from a path that is nothing but slashes and dots.
+pub const FACTS_PARENTS: usize = 128;
+
+/// Bytes read of one small file of a repository: a line each.
+pub const GIT_FILE_BYTES: u64 = 8 * 1024;
+
+/// Bytes read of a repository's `packed-refs`: a hundred thousand refs and more. Beyond it a branch's commit stays unknown.
+pub const GIT_PACKED_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Longest wait of a query for what was accepted before it: a person waits that long for the record of what has just run. Beyond it the
+/// answer is what is on disk, and says so.
+pub const READ_FLUSH: Duration = Duration::from_secs(1);
+
+/// Queries that run at once, each on a thread of its own. Protects the machine from a client that asks for everything many times.
+pub const QUERIES_AT_ONCE: usize = 4;
+
+/// Records in one message of `History`: some 30 KiB, of long command lines 500.
+pub const HISTORY_PAGE: u32 = 100;
+
+/// Threads in one message of `Threads`.
+pub const THREADS_PAGE: u32 = 100;
+
+/// Bytes of a name that `Show` is asked for: 32 hexadecimal digits, hyphens and some more.
+pub const NAME_BYTES: usize = 64;
+
+/// Largest request of `baton.meta.v1`: an update of a thread.
+pub const META_REQUEST_BYTES: usize = 64 * 1024;
+
+/// Longest wait of a barrier that a client asks for. A disk that does not answer for so long is the answer.
+pub const FLUSH_MAX: Duration = Duration::from_secs(30);
+
+/// Between SIGTERM and SIGKILL to what an earlier life of the server had left running: as for any process that is killed. The server waits for it
+/// before it serves.
+pub const SURVIVOR_GRACE: Duration = Duration::from_millis(200);
+
+/// How much earlier than recorded a process may have begun, in clock ticks (a second): when it was made is noted once its spawn has
+/// returned. No other process gets its pid in that time.
+pub const START_TICKS_SLACK: u64 = 100;

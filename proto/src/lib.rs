@@ -1,7 +1,8 @@
 //! The wire of Baton: generated types, identifiers, and the limits that both ends must agree on.
 //!
-//! Three packages, from the outside in: [`relay`] is what a relay sees, [`channel`] is what travels inside the
-//! Noise transport messages, [`exec`] is the service that runs processes. `docs/PROTOCOL.md` is their prose.
+//! Four packages, from the outside in: [`relay`] is what a relay sees, [`channel`] is what travels inside the
+//! Noise transport messages, [`exec`] is the service that runs processes, [`meta`] the one that
+//! tells what has run. `docs/PROTOCOL.md` is their prose.
 
 mod exec_error;
 pub mod header;
@@ -28,6 +29,12 @@ pub mod channel {
 pub mod exec {
     #![allow(missing_docs, clippy::all)]
     tonic::include_proto!("baton.exec.v1");
+}
+
+/// `baton.meta.v1`: records of processes, and threads.
+pub mod meta {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("baton.meta.v1");
 }
 
 /// The protocol version that both ends put into the Noise prologue and the registration proof.

@@ -70,3 +70,23 @@ pub const REKEY_PACE: Duration = Duration::from_secs(1);
 
 /// Rekeys that a peer may make at once before [`REKEY_PACE`] counts.
 pub const REKEY_BURST: u32 = 16;
+
+/// Bytes of a thread's id. It is a key of the exec-server's index, and a word on somebody's command line.
+pub const THREAD_ID_MAX: usize = 256;
+
+/// Bytes of a thread's title: a line that a person reads.
+pub const THREAD_TITLE_MAX: usize = 1024;
+
+/// Entries of metadata in one `Start` or update of a thread. With the limits below, what one request makes the exec-server
+/// keep of it is bounded by [`THREAD_METADATA_BYTES_MAX`], however it is cut.
+pub const THREAD_METADATA_ENTRIES_MAX: usize = 64;
+
+/// Bytes of a key in a thread's metadata.
+pub const THREAD_METADATA_KEY_MAX: usize = 128;
+
+/// Bytes of a value in a thread's metadata.
+pub const THREAD_METADATA_VALUE_MAX: usize = 4 * 1024;
+
+/// Bytes of keys and values in one request's metadata for a thread. Protects the exec-server's queue and disk from metadata that
+/// is really content.
+pub const THREAD_METADATA_BYTES_MAX: usize = 16 * 1024;

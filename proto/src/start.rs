@@ -60,6 +60,18 @@ mod tests {
                 drain_ms: Some(0),
                 ..start.clone()
             },
+            Start {
+                thread_id: "t".into(),
+                ..start.clone()
+            },
+            Start {
+                title: "t".into(),
+                ..start.clone()
+            },
+            Start {
+                metadata: vec![Default::default()],
+                ..start.clone()
+            },
         ];
         for other in others {
             assert_ne!(start.parameters(), other.parameters(), "{other:?}");

@@ -23,6 +23,7 @@ fn every_claim_names_a_test_that_exists() {
         "cli",
         "core-client",
         "exec-server",
+        "meta",
         "proto",
         "relay",
         "tests",

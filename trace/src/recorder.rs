@@ -16,6 +16,7 @@ pub trait Sink: Send + Sync {
 #[derive(Clone, Default)]
 pub struct Recorder {
     sink: Option<Arc<dyn Sink>>,
+    keeps_stages: bool,
 }
 
 impl Recorder {
@@ -26,7 +27,24 @@ impl Recorder {
 
     /// Hands every record to `sink`.
     pub fn to(sink: Arc<dyn Sink>) -> Self {
-        Self { sink: Some(sink) }
+        Self {
+            sink: Some(sink),
+            keeps_stages: false,
+        }
+    }
+
+    /// The same; and handlers find the stages of every call in its [`ServerCall`](crate::call::ServerCall), whether or not
+    /// anybody takes its record.
+    pub fn keeping_stages(self) -> Self {
+        Self {
+            keeps_stages: true,
+            ..self
+        }
+    }
+
+    /// Whether handlers want the stages of every call.
+    pub fn keeps_stages(&self) -> bool {
+        self.keeps_stages
     }
 
     /// Whether anybody takes records.

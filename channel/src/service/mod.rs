@@ -3,7 +3,7 @@
 //! [`established`] joins the Noise session and the multiplexer, and [`shared`] puts them behind one lock;
 //! [`outgoing`] is the writer (the body of the outer request, pulled by HTTP/2 when it has room, so that scheduling
 //! happens as late as it can); [`incoming`] is the reader. [`client`] and [`server`] turn calls into streams and
-//! back, and [`record`] turns what was measured into records.
+//! back, and [`record`] turns what was measured into records. [`Routes`] puts two services on one session.
 
 mod batch;
 pub(crate) mod body;
@@ -15,6 +15,7 @@ pub(crate) mod incoming;
 mod metadata;
 pub(crate) mod outgoing;
 pub(crate) mod record;
+mod routes;
 pub(crate) mod server;
 pub(crate) mod shared;
 
@@ -26,3 +27,4 @@ pub(crate) use metadata::{METADATA, to_headers};
 pub use body::ResponseBody;
 pub use error::SessionError;
 pub(crate) use error::{reset_status, stream_status};
+pub use routes::Routes;

@@ -226,7 +226,7 @@ impl Window {
         for timing in &timings.stages {
             let stage = StageId(u8::try_from(timing.stage).unwrap_or(u8::MAX));
             // A server reports what a server measures, nothing else.
-            if !stage.def().is_some_and(|def| def.exporter == Exporter::Server) {
+            if stage.is_background() || stage.def().is_none_or(|def| def.exporter != Exporter::Server) {
                 continue;
             }
             let start_ns = clamp(base.saturating_add(ns(timing.start_ns)));

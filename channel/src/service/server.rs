@@ -165,7 +165,8 @@ impl Inbound {
 
         let extracted = TraceContext::extract(&headers);
         let (context, link) = peer.admit(extracted);
-        let recording = head.timings || (stream.shared().recorder().is_on() && context.is_sampled());
+        let recorder = stream.shared().recorder();
+        let recording = head.timings || recorder.keeps_stages() || (recorder.is_on() && context.is_sampled());
         let anchor = anchor_at(arrival.at);
         let call = Arc::new(ServerCall::new(&context, anchor, recording));
 

@@ -1,26 +1,19 @@
 //! `baton exec`: one command on a remote machine, like ssh.
 
-use baton_client::{Client, Command, RunError, SessionError, Ticket};
+use baton_client::Command;
 use baton_trace::record::Side;
 
 use super::{run_here, runtime};
 use crate::args::ExecArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
+use crate::remote::Remote;
 use crate::trace_file::TraceFile;
-use crate::{identity, logging, outer, terminal, ticket_file};
+use crate::{logging, terminal};
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     logging::start("error");
     let trace_file = TraceFile::open(args.trace_json)?;
-    let ticket: Ticket = match (args.ticket, args.ticket_file) {
-        (Some(ticket), _) => ticket.parse()?,
-        (None, Some(file)) => ticket_file::read(&file)?,
-        (None, None) => return Err(CliError::NoTicket),
-    };
-    let roots = outer::roots(args.relay_ca.as_deref())?;
-    let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
-    let public = *key.public();
     let exporting = Exporting::start(Side::Client)?;
 
     let mut argv = args.command.into_iter();
@@ -31,23 +24,26 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     if let Some(cwd) = args.cwd {
         command = command.current_dir(cwd);
     }
+    if let Some(thread) = args.thread {
+        command = command.thread(thread);
+    }
+    if let Some(title) = args.title {
+        command = command.thread_title(title);
+    }
+    for (key, value) in args.meta {
+        command = command.thread_metadata(key, value);
+    }
     command = command.trace(args.trace || trace_file.is_some());
 
     let runtime = runtime()?;
-    outer::warn_if_exposed(&ticket.relay_url);
-    let client = Client::with_recorder(ticket, key, exporting.recorder()).relay_roots(roots);
+    let remote = Remote::new(args.remote, exporting.recorder())?;
     let outcome = runtime.block_on(async {
-        let outcome = run_here(&client, command).await;
-        client.close().await;
+        let outcome = run_here(&remote.client, command).await;
+        remote.client.close().await;
         outcome
     });
     exporting.finish();
-    let (code, record) = outcome.map_err(|error| match error {
-        CliError::Run(RunError::Session(SessionError::NotAllowed)) => CliError::NotAllowed {
-            line: identity::public_line(&public),
-        },
-        other => other,
-    })?;
+    let (code, record) = outcome.map_err(|error| remote.explain(error))?;
     if let Some(record) = record {
         if let Some(file) = trace_file {
             file.write(&record);

@@ -3,21 +3,22 @@
 use std::path::{Path, PathBuf};
 
 use baton_channel::allow::AllowList;
-use baton_channel::{Notice, Server};
+use baton_channel::{Notice, Routes, Server};
 use baton_client::{Seed, SessionError, Ticket};
 use baton_exec_server::ExecService;
 use baton_trace::record::Side;
 
 use super::runtime;
-use crate::args::ExecServerArgs;
+use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
-use crate::{identity, logging, outer, signals, ticket_file};
+use crate::limits::STATE_SHUTDOWN;
+use crate::{identity, logging, outer, signals, state, ticket_file};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
     let roots = outer::roots(args.relay_ca.as_deref())?;
-    let allow_path = identity::path(args.allow, identity::ALLOWED_CLIENTS)?;
+    let allow_path = identity::path(args.allow.clone(), identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;
     if allow.is_empty() {
         tell!(
@@ -25,31 +26,65 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             allow_path.display()
         );
     }
-    let (seed, _) = Seed::read_or_create(&identity::path(args.key, identity::EXEC_SERVER_KEY)?)?;
+    let (seed, _) = Seed::read_or_create(&identity::path(args.key.clone(), identity::EXEC_SERVER_KEY)?)?;
     let exporting = Exporting::start(Side::Server)?;
     let outcome: Result<(), CliError> = runtime()?.block_on(async {
-        let server = Server::new(&args.relay, &seed, allow)?
-            .relay_roots(roots)
-            .recorder(exporting.recorder());
+        let server = Server::new(&args.relay, &seed, allow)?;
+        // Before the ticket is told: whoever reads it may call.
+        let id = server.ticket().exec_server;
+        let keeper = state::open(&args, id, server.epoch(), exporting.recorder())?;
+        let recorder = match keeper {
+            Some(_) => exporting.recorder().keeping_stages(),
+            None => exporting.recorder(),
+        };
+        let server = server.relay_roots(roots).recorder(recorder);
         outer::warn_if_exposed(&args.relay);
         if let Some(path) = &args.ticket_file {
             ticket_file::write(path, &server.ticket())?;
         }
-        let service = ExecService::new(server.epoch());
+        let mut service = ExecService::new(server.epoch());
+        if let Some(keeper) = &keeper {
+            service = service.records(keeper.records(match args.durability {
+                Durability::Async => baton_meta::Durability::Async,
+                Durability::Start => baton_meta::Durability::Start,
+            }));
+        }
         let teller = Teller {
             ticket: server.ticket(),
             relay: args.relay.clone(),
             allow_path,
         };
-        let outcome = server
-            .on_notice(move |notice| teller.tell(notice))
-            .serve(service.clone().into_server(), async {
-                signals::stop().await;
-            })
-            .await;
+        let exec = service.clone().into_server();
+        let stop = async {
+            signals::stop().await;
+        };
+        let outcome = match &keeper {
+            Some(keeper) => {
+                let hurry = keeper.hurry();
+                let server = server.on_notice(move |notice| {
+                    // A client that has gone finds what it did on disk, if the disk will.
+                    if matches!(notice, Notice::SessionEnded(..)) {
+                        hurry();
+                    }
+                    teller.tell(notice);
+                });
+                let routes = Routes::new(exec, keeper.service().into_server());
+                tokio::select! {
+                    outcome = server.serve(routes, stop) => outcome,
+                    () = state::watch(keeper) => Ok(()),
+                }
+            }
+            None => {
+                let server = server.on_notice(move |notice| teller.tell(notice));
+                server.serve(exec, stop).await
+            }
+        };
         let left = service.shutdown().await;
         if left > 0 {
             tell!("baton: {left} processes could not be killed");
+        }
+        if let Some(keeper) = keeper {
+            state::tell_left(&keeper.shutdown(STATE_SHUTDOWN).await);
         }
         Ok(outcome?)
     });

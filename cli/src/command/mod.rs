@@ -2,9 +2,14 @@
 
 pub(crate) mod exec;
 pub(crate) mod exec_server;
+pub(crate) mod flush;
+pub(crate) mod history;
 pub(crate) mod keygen;
 pub(crate) mod relay;
 pub(crate) mod run;
+pub(crate) mod show;
+pub(crate) mod thread;
+pub(crate) mod threads;
 pub(crate) mod trace;
 
 use baton_client::{Client, Command, Event, Run, RunError};
@@ -19,7 +24,7 @@ use crate::signals;
 use crate::stdio::forward;
 
 /// A runtime on this thread. One thread, because a wake-up across cores costs more than the work it would share.
-fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?)

@@ -34,39 +34,82 @@ use super::output::ReadBuffer;
 use super::shared::Shared;
 use super::stdin;
 use super::table::{Place, ProcessTable, Registration};
+use super::telling::Telling;
 use crate::error::{RequestError, StartError};
 use crate::limits::READS_PER_TURN;
+use crate::records::{Accepted, Records, StopReason};
 
-/// Starts a process and returns its events; or, if this start repeats an earlier one, that one's end. Must be called in a tokio
-/// runtime; does not wait for the child's exec.
-pub(crate) fn run<B: Backend>(
-    table: &Arc<ProcessTable>,
-    backend: &B,
+/// What all processes of a server have in common. Clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Processes<B> {
+    pub(crate) backend: B,
+    pub(crate) table: Arc<ProcessTable>,
+    pub(crate) records: Records,
+}
+
+/// Starts a process and returns its events; or, if this start repeats an earlier one, that one's end. Waits for nothing but the
+/// gate of the records, where there is one, and not for the child's exec. Dropped before that, nothing runs.
+pub(crate) async fn run<B: Backend>(
+    processes: &Processes<B>,
     client: &Peer,
     launch: Launch,
     call: Option<Arc<ServerCall>>,
     requests: Streaming<RunRequest>,
 ) -> Result<Events, StartError> {
-    let begun = clock::now();
+    let Processes {
+        backend,
+        table,
+        records,
+    } = processes;
+    let accepted = clock::now();
     let drain = launch.drain;
     let key = (client.key, launch.process_id);
-    let mut registration = match table.register(key, launch.parameters, begun)? {
+    let mut registration = match table.register(key, launch.parameters, accepted)? {
         Place::New(registration) => registration,
         Place::Taken(ended) => return Ok(Events::again(ended)),
     };
+    records.is_new(registration.key()).await?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
     let has_stdin = launch.stdin;
+    let mut telling = Telling::accepted(
+        records,
+        registration.key(),
+        call.as_deref(),
+        accepted,
+        |at_unix_ns| Accepted {
+            client_name: &client.name,
+            argv: &launch.argv,
+            cwd: launch.cwd.as_deref(),
+            thread: launch.thread.as_deref(),
+            trace: context.as_ref(),
+            parameters: &launch.parameters,
+            at_unix_ns,
+        },
+    );
+    let shared = registration.shared().clone();
+    let spawned = async {
+        let begun = durable(records, call.as_deref(), &shared, accepted).await?;
+        Ok((begun, backend.spawn(launch, context.as_ref())?))
+    };
+    let (begun, running) = match spawned.await {
+        Ok(spawned) => spawned,
+        Err(error) => {
+            telling.refused(&error, clock::now());
+            return Err(error);
+        }
+    };
     let Running {
         exec,
         group,
         stdin,
         stdout,
         stderr,
-    } = backend.spawn(launch, context.as_ref())?;
+    } = running;
     let spawned = clock::now();
     registration.set_started(true);
-    let shared = registration.shared().clone();
-    let events = Events::new(shared.clone(), table.patience(has_stdin).clone());
+    telling.started(group.pid(), spawned);
+    let patience = table.patience(has_stdin).clone();
+    let events = Events::new(shared.clone(), patience, telling.delivery());
     shared.starts(group.pid(), exec.clone());
     let driver = Driver::<B> {
         exec,
@@ -79,6 +122,9 @@ pub(crate) fn run<B: Backend>(
         kill: Kill::Idle,
         timer: None,
         shared: shared.clone(),
+        // `Started`, which the log holds back until it is so.
+        seq: 1,
+        telling,
         registration,
         call,
         context,
@@ -90,6 +136,27 @@ pub(crate) fn run<B: Backend>(
         driver.drive(requests).await;
     });
     Ok(events)
+}
+
+/// Waits until the records say that this start is durable, if they are to say so at all. Returns when the spawn begins.
+async fn durable(
+    records: &Records,
+    call: Option<&ServerCall>,
+    shared: &Shared,
+    accepted: Instant,
+) -> Result<Instant, StartError> {
+    if records.gate.is_none() {
+        return Ok(accepted);
+    }
+    records.durable().await?;
+    let now = clock::now();
+    if let Some(call) = call {
+        call.record(exec::START_DURABLE, accepted, now);
+    }
+    match shared.stopped() {
+        Some(_) => Err(StartError::ShuttingDown),
+        None => Ok(now),
+    }
 }
 
 /// The child exited because it could not execute its program.
@@ -110,6 +177,9 @@ struct Driver<B: Backend> {
     /// Most processes never need one.
     timer: Option<Pin<Box<Sleep>>>,
     shared: Arc<Shared>,
+    /// Of the last event.
+    seq: u64,
+    telling: Telling,
     registration: Registration,
     call: Option<Arc<ServerCall>>,
     /// The `process` stage's, as the child got it.
@@ -137,8 +207,18 @@ impl<B: Backend> Driver<B> {
         if let Err(error) = end
             && !self.life.has_exited()
         {
-            self.shared.fail(error.into());
+            let why = match error {
+                // What a client that vanishes leaves behind.
+                RequestError::Unreadable | RequestError::StdinCut => StopReason::ClientGone,
+                _ => StopReason::Protocol,
+            };
+            self.shared.fail(error.into(), why);
         }
+    }
+
+    fn append(&mut self, kind: Kind) {
+        self.seq += 1;
+        self.shared.append(kind);
     }
 
     /// Ready when the process is reaped.
@@ -205,10 +285,11 @@ impl<B: Backend> Driver<B> {
         match chunk {
             Ok(data) if !data.is_empty() => {
                 self.life.output(stream, data.len(), now);
-                self.shared.append(Kind::Output(Output {
+                self.append(Kind::Output(Output {
                     stream: stream.into(),
                     data,
                 }));
+                self.telling.progressed(self.seq, now);
                 true
             }
             // A pipe that cannot be read has nothing more to give.
@@ -234,15 +315,24 @@ impl<B: Backend> Driver<B> {
         let now = clock::now();
         match self.exec.state() {
             ExecState::Failed(error) => {
-                self.shared.fail(error.into());
+                self.telling.refused(&error, now);
+                self.shared.fail(error.into(), StopReason::ServerFault);
                 return Err(NotExecuted);
             }
             ExecState::Executed(Some(at)) => self.life.executed(at, now),
             ExecState::Executed(None) | ExecState::Pending => {}
         }
         self.life.exit(now);
+        // Told before the client can be: what it asks to have flushed then covers it.
+        let status = exit.as_ref().ok().copied();
+        self.telling.exited(
+            self.seq + u64::from(exit.is_ok()),
+            status,
+            self.shared.stopped(),
+            now,
+        );
         match exit {
-            Ok(status) => self.shared.append(Kind::Exited(Exited {
+            Ok(status) => self.append(Kind::Exited(Exited {
                 status: Some(status),
                 observed_unix_ns: match &self.call {
                     Some(call) => call.anchor().unix_ns_of(now),
@@ -254,9 +344,10 @@ impl<B: Backend> Driver<B> {
                     .filter(|_| self.sees_ids)
                     .map(TraceContext::to_carrier),
             })),
-            Err(_) => self
-                .shared
-                .fail(Status::internal("the exit status of the process was lost")),
+            Err(_) => self.shared.fail(
+                Status::internal("the exit status of the process was lost"),
+                StopReason::ServerFault,
+            ),
         }
         Ok(())
     }
@@ -271,15 +362,19 @@ impl<B: Backend> Driver<B> {
         };
         let Some(closed) = closed else { return };
         // Taken: the record of a call that was cut short waits for whoever can still add to it.
-        if let Some(call) = self.call.take() {
+        let call = self.call.take();
+        if let Some(call) = &call {
             for (stage, start, end) in self.life.stages() {
                 call.record(stage, start, end);
             }
         }
+        self.telling
+            .closed(self.seq + 1, &closed, &self.life, call.as_deref(), now);
+        drop(call);
         if !self.kill.is_pending() {
             self.retire();
         }
-        self.shared.append(Kind::Closed(closed));
+        self.append(Kind::Closed(closed));
     }
 
     fn retire(&mut self) {

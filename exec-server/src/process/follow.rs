@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use baton_proto::exec::ProcessEvent;
 use futures_util::Stream;
@@ -11,6 +11,7 @@ use tonic::Status;
 
 use super::ends::{Again, Ended};
 use super::shared::Shared;
+use super::telling::Delivery;
 use super::ticker::Ticker;
 
 /// The events of one process, in order. What has been handed over is forgotten: the transport's flow control is what
@@ -32,14 +33,20 @@ struct Follower {
     shared: Arc<Shared>,
     seen: u64,
     patience: Ticker,
+    /// Until it is told.
+    delivery: Option<Delivery>,
+    /// The transport has taken events, and found no more.
+    is_drained: bool,
 }
 
 impl Events {
-    pub(super) fn new(shared: Arc<Shared>, patience: Ticker) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, patience: Ticker, delivery: Option<Delivery>) -> Self {
         Self(Source::First(Follower {
             shared,
             seen: 0,
             patience,
+            delivery,
+            is_drained: false,
         }))
     }
 
@@ -79,7 +86,16 @@ impl Stream for Events {
             Source::First(follower) => follower,
             Source::Again(again) => return Pin::new(again).poll_next(cx),
         };
-        let item = ready!(follower.shared.poll_event(cx, follower.seen));
+        if follower.is_drained
+            && let Some(delivery) = follower.delivery.take()
+        {
+            delivery.tell();
+        }
+        let Poll::Ready(item) = follower.shared.poll_event(cx, follower.seen) else {
+            // The transport sends what it took when there is no more of it, and then asks again.
+            follower.is_drained = follower.seen > 0;
+            return Poll::Pending;
+        };
         if let Some(Ok(event)) = &item {
             follower.seen = event.seq;
         }
@@ -90,5 +106,8 @@ impl Stream for Events {
 impl Drop for Follower {
     fn drop(&mut self) {
         self.shared.abandon();
+        if let Some(delivery) = self.delivery.take() {
+            delivery.tell();
+        }
     }
 }

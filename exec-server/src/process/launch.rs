@@ -4,11 +4,16 @@ use std::ffi::CString;
 use std::time::Duration;
 
 use baton_proto::exec::Start;
+use baton_proto::limits::{
+    THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
+    THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
+};
 use baton_proto::{Epoch, ProcessId};
 
 use super::environment::{Changes, Variable};
 use crate::error::InvalidStart;
 use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX};
+use crate::records::Thread;
 
 /// A checked start: what to run, and for how long to wait for its pipes.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ pub struct Launch {
     pub(super) environment: Changes,
     pub(super) stdin: bool,
     pub(super) drain: Duration,
+    /// Boxed: most starts have none.
+    pub(super) thread: Option<Box<Thread>>,
 }
 
 impl TryFrom<Start> for Launch {
@@ -33,6 +40,7 @@ impl TryFrom<Start> for Launch {
         let process_id = ProcessId::try_from(&start.process_id[..]).map_err(|_| InvalidStart::ProcessId)?;
         let epoch = Epoch::try_from(&start.epoch[..]).map_err(|_| InvalidStart::Epoch)?;
         let parameters = start.parameters();
+        let thread = thread(&start)?;
         if start.argv.is_empty() {
             return Err(InvalidStart::EmptyArgv);
         }
@@ -68,6 +76,7 @@ impl TryFrom<Start> for Launch {
             },
             stdin: start.stdin,
             drain,
+            thread,
         })
     }
 }
@@ -89,9 +98,51 @@ impl Launch {
     }
 }
 
+/// What a start says of its thread.
+fn thread(start: &Start) -> Result<Option<Box<Thread>>, InvalidStart> {
+    let Start {
+        thread_id: id,
+        title,
+        metadata,
+        ..
+    } = start;
+    if id.is_empty() {
+        let is_bare = title.is_empty() && metadata.is_empty();
+        return is_bare.then_some(None).ok_or(InvalidStart::NoThread);
+    }
+    if id.len() > THREAD_ID_MAX || id.chars().any(char::is_control) {
+        return Err(InvalidStart::ThreadId);
+    }
+    if title.len() > THREAD_TITLE_MAX {
+        return Err(InvalidStart::ThreadTitle);
+    }
+    if metadata.len() > THREAD_METADATA_ENTRIES_MAX {
+        return Err(InvalidStart::ThreadMetadata);
+    }
+    let mut kept: Vec<(String, String)> = Vec::with_capacity(metadata.len());
+    let mut bytes = 0;
+    for entry in metadata {
+        bytes += entry.key.len() + entry.value.len();
+        let is_bad = entry.key.is_empty()
+            || entry.key.len() > THREAD_METADATA_KEY_MAX
+            || entry.value.len() > THREAD_METADATA_VALUE_MAX
+            || bytes > THREAD_METADATA_BYTES_MAX
+            || kept.iter().any(|(key, _)| *key == entry.key);
+        if is_bad {
+            return Err(InvalidStart::ThreadMetadata);
+        }
+        kept.push((entry.key.clone(), entry.value.clone()));
+    }
+    Ok(Some(Box::new(Thread {
+        id: id.clone(),
+        title: Some(title.clone()).filter(|title| !title.is_empty()),
+        metadata: kept,
+    })))
+}
+
 #[cfg(test)]
 mod tests {
-    use baton_proto::exec::EnvironmentVariable;
+    use baton_proto::exec::{EnvironmentVariable, ThreadMetadata};
 
     use super::*;
 
@@ -199,5 +250,97 @@ mod tests {
         .unwrap();
         assert_eq!(launch.drain, DRAIN_MAX);
         assert_eq!(Launch::try_from(start()).unwrap().drain, DRAIN_DEFAULT);
+    }
+
+    fn entry(key: &str, value: &str) -> ThreadMetadata {
+        ThreadMetadata {
+            key: key.into(),
+            value: value.into(),
+        }
+    }
+
+    fn on_thread(metadata: Vec<ThreadMetadata>) -> Start {
+        Start {
+            thread_id: "t".into(),
+            metadata,
+            ..start()
+        }
+    }
+
+    #[test]
+    fn what_is_said_of_a_thread_is_bounded_and_belongs_to_one() {
+        let refused = [
+            (
+                InvalidStart::ThreadId,
+                Start {
+                    thread_id: "t".repeat(THREAD_ID_MAX + 1),
+                    ..start()
+                },
+            ),
+            (
+                InvalidStart::ThreadId,
+                Start {
+                    thread_id: "a\nb".into(),
+                    ..start()
+                },
+            ),
+            (
+                InvalidStart::ThreadTitle,
+                Start {
+                    title: "t".repeat(THREAD_TITLE_MAX + 1),
+                    ..on_thread(vec![])
+                },
+            ),
+            (
+                InvalidStart::NoThread,
+                Start {
+                    title: "t".into(),
+                    ..start()
+                },
+            ),
+            (
+                InvalidStart::NoThread,
+                Start {
+                    metadata: vec![entry("k", "v")],
+                    ..start()
+                },
+            ),
+            (
+                InvalidStart::ThreadMetadata,
+                on_thread(vec![entry("k", ""); THREAD_METADATA_ENTRIES_MAX + 1]),
+            ),
+            (
+                InvalidStart::ThreadMetadata,
+                on_thread(vec![entry("k", "a"), entry("k", "b")]),
+            ),
+            (InvalidStart::ThreadMetadata, on_thread(vec![entry("", "a")])),
+            (
+                InvalidStart::ThreadMetadata,
+                on_thread(vec![entry(&"k".repeat(THREAD_METADATA_KEY_MAX + 1), "")]),
+            ),
+            (
+                InvalidStart::ThreadMetadata,
+                on_thread(vec![entry("k", &"v".repeat(THREAD_METADATA_VALUE_MAX + 1))]),
+            ),
+            (
+                InvalidStart::ThreadMetadata,
+                on_thread(
+                    ["a", "b", "c", "d"]
+                        .map(|key| entry(key, &"v".repeat(THREAD_METADATA_VALUE_MAX)))
+                        .to_vec(),
+                ),
+            ),
+        ];
+        for (expected, start) in refused {
+            assert_eq!(Launch::try_from(start).unwrap_err(), expected);
+        }
+        let launch = Launch::try_from(Start {
+            title: "a title".into(),
+            ..on_thread(vec![entry("k", &"v".repeat(THREAD_METADATA_VALUE_MAX))])
+        });
+        let thread = launch.unwrap().thread.unwrap();
+        assert_eq!((&*thread.id, thread.title.as_deref()), ("t", Some("a title")));
+        assert_eq!(thread.metadata[0].0, "k");
+        assert_eq!(Launch::try_from(start()).unwrap().thread, None);
     }
 }

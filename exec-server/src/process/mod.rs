@@ -4,7 +4,7 @@
 //! `driver` task of its own then reads the pipes, watches the exit, feeds stdin and kills, and appends to the
 //! process's log what happened, in the order in which it saw it; `follow` is the log's way out, the response
 //! stream of `Run`. The `table` holds every process by client and id until it is reaped, whatever becomes of its RPC; `ends` is
-//! what it keeps of one for a start that is repeated.
+//! what it keeps of one for a start that is repeated. `telling` is what the observer of [`crate::records`] learns of one.
 //!
 //! The decisions are in three machines without IO: `life` (when is a process over, what did it take), `kill`
 //! (which signal, when) and [`crate::log`].
@@ -26,10 +26,11 @@ mod shared;
 mod spawn;
 mod stdin;
 mod table;
+mod telling;
 mod ticker;
 
 pub use backend::{Backend, Exec, ExecState, ProcessGroup, Running, System};
-pub(crate) use driver::run;
+pub(crate) use driver::{Processes, run};
 pub use follow::Events;
 pub use launch::Launch;
 pub use pipe::Pipe;

@@ -15,6 +15,7 @@ use super::ends::{Ended, Ends};
 use crate::error::RequestError;
 use crate::limits::LOG_BYTES;
 use crate::log::EventLog;
+use crate::records::StopReason;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -28,7 +29,8 @@ struct State {
     log: EventLog,
     /// Until `Started` is in the log.
     starting: Option<Starting>,
-    stop: bool,
+    /// The first reason counts.
+    stop: Option<StopReason>,
     /// Nobody will read the log: events are no longer kept, so that a full log does not keep the child from ending.
     abandoned: bool,
     /// Ends the response stream in place of what is still in the log.
@@ -51,7 +53,7 @@ impl Shared {
             state: Mutex::new(State {
                 log: EventLog::new(LOG_BYTES),
                 starting: None,
-                stop: false,
+                stop: None,
                 abandoned: false,
                 failure: None,
                 closed: false,
@@ -119,7 +121,12 @@ impl Shared {
     pub(super) fn should_stop(&self, cx: &mut Context<'_>) -> bool {
         let mut state = self.lock();
         register(&mut state.driver, cx);
-        state.stop
+        state.stop.is_some()
+    }
+
+    /// Why the process is to be killed, if it is.
+    pub(super) fn stopped(&self) -> Option<StopReason> {
+        self.lock().stop
     }
 
     /// Takes the next event after `seen` out of the log, and lets the driver read on if that made room. `None` after
@@ -167,10 +174,10 @@ impl Shared {
         self.lock().log.acknowledge(seq)
     }
 
-    /// Kills the process; whoever follows it sees its end.
+    /// Kills the process, because the server shuts down; whoever follows it sees its end.
     pub(super) fn stop(&self) {
         let mut state = self.lock();
-        state.stop = true;
+        state.stop.get_or_insert(StopReason::Shutdown);
         wake(state.driver.take());
     }
 
@@ -183,12 +190,12 @@ impl Shared {
         let last = state.log.last();
         state.log.evict(last);
         state.abandoned = true;
-        state.stop = true;
+        state.stop.get_or_insert(StopReason::ClientGone);
         wake(state.driver.take());
     }
 
     /// Ends the call with an error and kills the process, unless it is over.
-    pub(super) fn fail(&self, status: Status) {
+    pub(super) fn fail(&self, status: Status, why: StopReason) {
         let mut state = self.lock();
         if state.closed || state.abandoned {
             return;
@@ -197,7 +204,7 @@ impl Shared {
         state.log.evict(last);
         state.failure = Some(status);
         state.abandoned = true;
-        state.stop = true;
+        state.stop.get_or_insert(why);
         wake(state.driver.take());
         wake(state.follower.take());
     }

@@ -15,6 +15,7 @@ use super::shared::Shared;
 use super::ticker::Ticker;
 use crate::error::StartError;
 use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN};
+use crate::records::ProcessKey;
 
 /// A process id, in its client's scope.
 type Key = (PublicKey, ProcessId);
@@ -139,6 +140,12 @@ pub(super) struct Registration {
 impl Registration {
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
+    }
+
+    /// Whose place it is.
+    pub(super) fn key(&self) -> ProcessKey {
+        let (client, process) = self.key;
+        ProcessKey { client, process }
     }
 
     /// Whether there is a process, and its id so used up.

@@ -63,7 +63,8 @@ pub struct TraceRef {
 pub struct ProcessSpawned {
     /// Its pid, which is its process group's too.
     pub os_pid: u32,
-    /// When it was made, in clock ticks after the boot (field 22 of `/proc/PID/stat`): with boot id and pid this names it for certain.
+    /// When it was made, in clock ticks after the boot (field 22 of `/proc/PID/stat`), or up to
+    /// [`START_TICKS_SLACK`](crate::limits::START_TICKS_SLACK) later: with boot id and pid this names it for certain.
     pub start_ticks: u64,
     /// When it was made, by the wall clock.
     pub spawned_unix_ns: u64,

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use crate::limits::START_TICKS_SLACK;
+
 /// The kernel's id of this boot. `None` where the kernel does not tell; then no survivor is ever recognised.
 pub fn boot_id() -> Option<[u8; 16]> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
@@ -22,6 +24,12 @@ pub fn boot_id() -> Option<[u8; 16]> {
 pub fn process_started(pid: u32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     started_in(&stat)
+}
+
+/// Whether the process that had been made by `start_ticks` still runs: one of this pid that began then, or up to
+/// [`START_TICKS_SLACK`] before.
+pub fn is_running(pid: u32, start_ticks: u64) -> bool {
+    process_started(pid).is_some_and(|began| began <= start_ticks && start_ticks - began <= START_TICKS_SLACK)
 }
 
 /// The second field is the program's name in parentheses, and may hold anything, `) ` included: count from the last one.
@@ -54,6 +62,14 @@ mod tests {
         }
         child.wait().unwrap();
         assert_eq!(process_started(child.id()), None);
+    }
+
+    #[test]
+    fn a_process_may_have_begun_a_little_before_it_was_noted_and_never_after() {
+        let (me, began) = (std::process::id(), process_started(std::process::id()).unwrap());
+        assert!(is_running(me, began) && is_running(me, began + START_TICKS_SLACK));
+        assert!(!is_running(me, began + START_TICKS_SLACK + 1));
+        assert!(!is_running(me, began - 1));
     }
 
     #[test]

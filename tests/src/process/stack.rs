@@ -46,6 +46,17 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub fn start(collector: Option<&str>) -> Result<Self, StackError> {
+        Self::start_with(collector, |_, _| {})
+    }
+
+    /// The same; `prepare` may change the exec-server's command, knowing the directory that its state is in.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub fn start_with(
+        collector: Option<&str>,
+        prepare: impl FnOnce(&mut Command, &Path),
+    ) -> Result<Self, StackError> {
         let dir = TempDir::with_prefix("baton-").map_err(|error| StackError::Keys(error.into()))?;
         let seed = Seed::generate().map_err(|error| StackError::Keys(error.into()))?;
         let public = seed.write(&dir.path().join(CLIENT_KEY)).and_then(|()| {
@@ -62,7 +73,8 @@ impl Stack {
         let address = relay.line_after("listening on ", START_PATIENCE)?;
 
         let url = format!("http://{address}");
-        let (exec_server, ticket) = start_exec_server(&url, dir.path(), "exec_server_key", collector)?;
+        let (exec_server, ticket) =
+            start_exec_server(&url, dir.path(), "exec_server_key", collector, prepare)?;
         Ok(Self {
             relay,
             exec_server,
@@ -78,7 +90,7 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub fn another_exec_server(&self, name: &str) -> Result<(Part, Ticket), StackError> {
-        start_exec_server(&self.url, self.dir.path(), name, None)
+        start_exec_server(&self.url, self.dir.path(), name, None, |_, _| {})
     }
 
     /// Where the relay is, as a URL.
@@ -119,13 +131,17 @@ fn start_exec_server(
     dir: &Path,
     key: &str,
     collector: Option<&str>,
+    prepare: impl FnOnce(&mut Command, &Path),
 ) -> Result<(Part, Ticket), StackError> {
     let mut command = isolated(Command::new(baton()?), collector);
     command.args(["exec-server", "--relay", relay, "--key"]);
     command
         .arg(dir.join(key))
         .arg("--allow")
-        .arg(dir.join(ALLOW_LIST));
+        .arg(dir.join(ALLOW_LIST))
+        .arg("--state")
+        .arg(dir.join(format!("{key}.state")));
+    prepare(&mut command, dir);
     let mut part = Part::start("exec-server", command)?;
     let ticket = part.line_after("ticket: ", START_PATIENCE)?.parse()?;
     Ok((part, ticket))

@@ -47,7 +47,7 @@ fn assert_drawn(text: &str) {
         .lines()
         .filter_map(|line| line.split_whitespace().next())
         .collect();
-    for def in stage::all().filter(|def| !["call", "process.stderr"].contains(&def.name)) {
+    for def in stage::all().filter(|def| !["call", "process.stderr", "start.durable"].contains(&def.name)) {
         let lines = names.iter().filter(|name| **name == def.name).count();
         assert_eq!(lines, 1, "{}: {text}", def.name);
     }
@@ -134,15 +134,29 @@ fn a_trace_file_that_cannot_be_written_is_told_before_the_command_runs_and_never
     ));
     assert!(to_stdout.text().starts_with('{'), "{to_stdout:?}");
 
-    // Content of another trace, longer than this one's, is gone.
+    assert!(!Path::new("/dev/stdout.1").exists());
+}
+
+#[test]
+fn a_trace_file_takes_one_command_after_the_other_and_stays_within_its_limit() {
+    let home = Home::new();
     let file = home.file("trace.json");
-    fs::write(&file, " ".repeat(1 << 20)).unwrap();
-    run(baton_run(
-        &home,
-        &["-q", "--trace-json", file.to_str().unwrap()],
-        &["echo"],
-    ));
+    let trace = || {
+        let options = ["-q", "--trace-json", file.to_str().unwrap()];
+        run(baton_run(&home, &options, &["echo"]));
+    };
+    trace();
+    trace();
+    let drawn = show(&home, &file);
+    let traces = drawn.text().lines().filter(|line| line.starts_with("trace "));
+    assert_eq!(traces.count(), 2, "{drawn:?}");
+
+    // Just before the limit.
+    let full = fs::read_to_string(&file).unwrap() + &" ".repeat(16 << 20);
+    fs::write(&file, &full[..16 << 20]).unwrap();
+    trace();
     assert_drawn(show(&home, &file).text());
+    assert_eq!(fs::metadata(home.file("trace.json.1")).unwrap().len(), 16 << 20);
 }
 
 #[test]
@@ -172,7 +186,7 @@ fn a_ticket_file_serves_in_place_of_the_ticket() {
     exec(&home.file("absent")).assert_failed(255, "cannot read the ticket file");
 
     let mut nowhere = home.baton_exec_server(&format!("http://{address}"));
-    nowhere.args(["--ticket-file", "/no/such/directory/ticket"]);
+    nowhere.args(["--state", "none", "--ticket-file", "/no/such/directory/ticket"]);
     run(nowhere).assert_failed(255, "cannot write /no/such/directory/ticket: No such file");
 }
 

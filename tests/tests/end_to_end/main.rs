@@ -4,6 +4,7 @@
 //! * `trace`: one command is one trace, whole, at a real OTLP receiver;
 //! * `files`: trace files and `baton run`;
 //! * `blind`: what the relay's two legs carry;
+//! * `records`: history, threads, barriers, and what is left when the disk fails or the exec-server is killed;
 //! * `refused`: bad tickets, relays, keys, lists and commands, each with its sentence;
 //! * `revoked`: a client that loses its line on the list loses what it runs;
 //! * `hostile`: what a hostile peer or file gets to show on a terminal;
@@ -17,6 +18,7 @@ mod blind;
 mod ends;
 mod files;
 mod hostile;
+mod records;
 mod refused;
 mod revoked;
 mod support;

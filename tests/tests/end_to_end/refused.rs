@@ -443,7 +443,12 @@ fn a_nul_in_a_command_is_refused_and_the_session_goes_on() {
 #[test]
 fn two_exec_servers_cannot_hold_one_registration() {
     let world = World::new();
-    let second = world.home.exec_server(&format!("http://{}", world.relay_address));
+    let mut second = world
+        .home
+        .baton_exec_server(&format!("http://{}", world.relay_address));
+    // On one state they would not even get so far.
+    second.args(["--state", "none"]);
+    let second = Part::start("exec-server", second).unwrap();
     await_says(
         &second,
         "another exec-server with this key is registered and alive",

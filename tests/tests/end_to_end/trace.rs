@@ -42,7 +42,16 @@ impl Traced {
     /// Everything that was ever exported: the exec-server sends the rest when it ends, and commands have ended.
     fn all_spans(mut self) -> Vec<ReceivedSpan> {
         self.world.stop_exec_server();
-        self.collector.spans()
+        // Records are written in traces of their own, whenever their writer comes to it.
+        let mut spans = self.collector.spans();
+        spans.retain(|span| {
+            let is_beside = span
+                .attribute("baton.stage")
+                .is_some_and(|stage| stage.starts_with("meta."));
+            assert!(!is_beside || (span.span.parent_span_id.is_empty() && !span.span.links.is_empty()));
+            !is_beside
+        });
+        spans
     }
 }
 

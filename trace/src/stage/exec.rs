@@ -17,10 +17,13 @@ pub const PROCESS_STDERR: StageId = StageId(36);
 pub const PROCESS_WAIT: StageId = StageId(37);
 /// From the exit to the end of its pipes.
 pub const PROCESS_CLOSE: StageId = StageId(38);
+/// Waiting for the record of the start to be on disk, where the exec-server was asked to start nothing that is not.
+pub const START_DURABLE: StageId = StageId(39);
 
 #[rustfmt::skip]
 /// The table, in waterfall order.
 pub const STAGES: &[StageDef] = &[
+    row(START_DURABLE, "start.durable", RPC, "start accepted", "its record durable", true),
     row(PROCESS, "process", RPC, "spawn begins", "Closed emitted", false),
     row(PROCESS_SPAWN, "process.spawn", PROCESS, "spawn begins", "exec begins", true),
     row(PROCESS_FIRST_OUTPUT, "process.first_output", PROCESS, "exec begins", "first byte read", false),

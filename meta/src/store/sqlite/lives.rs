@@ -19,7 +19,8 @@ pub struct Survivor {
     pub key: ProcessKey,
     /// Its pid, which is its process group's too.
     pub os_pid: u32,
-    /// When it was made, in clock ticks after the boot. Whoever signals it compares again, right before.
+    /// When it was made, in clock ticks after the boot, or a little later. Whoever signals it asks again right before
+    /// ([`boot::is_running`]).
     pub start_ticks: u64,
     /// It was asked to outlive the server, and is left running.
     pub detached: bool,
@@ -128,7 +129,7 @@ fn survivors(connection: &Connection) -> rusqlite::Result<Vec<(i64, Survivor)>> 
         };
         Ok((row.get(0)?, survivor))
     })?;
-    let is_alive = |survivor: &Survivor| boot::process_started(survivor.os_pid) == Some(survivor.start_ticks);
+    let is_alive = |survivor: &Survivor| boot::is_running(survivor.os_pid, survivor.start_ticks);
     let mut alive = Vec::new();
     for survivor in read {
         let survivor: (i64, Survivor) = survivor?;

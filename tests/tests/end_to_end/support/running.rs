@@ -156,6 +156,13 @@ impl Finished {
         assert_printable(&self.stderr);
     }
 
+    /// It failed with `code`, whatever it printed before.
+    #[track_caller]
+    pub(crate) fn assert_failed_whatever(&self, code: i32) {
+        assert_eq!(self.code, code, "{self:?}");
+        assert_printable(&self.stderr);
+    }
+
     /// It succeeded with exactly this on stdout.
     #[track_caller]
     pub(crate) fn assert_printed(&self, stdout: &str) {

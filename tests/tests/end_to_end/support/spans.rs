@@ -32,7 +32,8 @@ pub(crate) enum At {
 /// The stages of an `echo` that prints to stdout alone.
 fn of_echo(session: Session) -> impl Iterator<Item = &'static StageDef> {
     stage::all().filter(move |def| {
-        def.name != "process.stderr" && (session == Session::Cold || !def.name.starts_with("connect."))
+        !["process.stderr", "start.durable"].contains(&def.name)
+            && (session == Session::Cold || !def.name.starts_with("connect."))
     })
 }
 

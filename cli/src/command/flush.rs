@@ -1,0 +1,30 @@
+//! `baton flush`: the barrier.
+
+use baton_trace::text::printable;
+
+use crate::args::FlushArgs;
+use crate::error::CliError;
+use crate::logging;
+use crate::remote::ask;
+
+pub(crate) fn main(args: FlushArgs) -> Result<i32, CliError> {
+    logging::start("error");
+    let flushed = ask(args.remote, async |records| {
+        Ok(records.flush(args.acknowledge).await?)
+    })?;
+    if flushed.durable {
+        return Ok(0);
+    }
+    let causes = flushed.failures.iter().map(|failure| match failure.pending {
+        true => format!("{}; it is tried again", printable(&failure.cause)),
+        false => printable(&failure.cause).into_owned(),
+    });
+    let dropped = (flushed.dropped > 0).then(|| {
+        format!(
+            "{0} records were given up, because nothing could be written for too long; `baton flush --acknowledge {0}` takes note of that",
+            flushed.dropped
+        )
+    });
+    let why: Vec<_> = causes.chain(dropped).collect();
+    Err(CliError::NotFlushed(why.join("; ")))
+}

@@ -1,0 +1,98 @@
+//! `baton history`: what has run.
+
+use baton_proto::meta::{HistoryRequest, Record};
+use baton_trace::text::printable;
+
+use crate::args::HistoryArgs;
+use crate::error::CliError;
+use crate::remote::ask;
+use crate::stdio::page;
+use crate::table::{Column, Row, Terminal, draw};
+use crate::{logging, record};
+
+/// Rows that are aligned together: what a person sees at once, and bounded memory however long the history is.
+const ALIGNED: usize = 1000;
+
+pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
+    logging::start("error");
+    let request = HistoryRequest {
+        thread_id: args.thread.clone().unwrap_or_default(),
+        since_unix_ns: args.since.unwrap_or_default(),
+        failed: args.failed,
+        limit: args.limit,
+        ..HistoryRequest::default()
+    };
+    let terminal = Terminal::of_stdout();
+    ask(args.remote, async |records| {
+        let mut pages = records.history(request).await?;
+        let mut rows = Vec::new();
+        let (mut is_behind, mut is_empty) = (false, true);
+        while let Some(page_of) = pages.next().await? {
+            is_behind |= page_of.behind;
+            is_empty &= page_of.records.is_empty();
+            if args.json {
+                let lines = page_of
+                    .records
+                    .iter()
+                    .map(|one| format!("{}\n", record::json(one)));
+                page(&lines.collect::<String>())?;
+                continue;
+            }
+            rows.extend(page_of.records);
+            if rows.len() >= ALIGNED {
+                page(&table(
+                    &std::mem::take(&mut rows),
+                    args.thread.is_some(),
+                    terminal,
+                ))?;
+            }
+        }
+        if !rows.is_empty() {
+            page(&table(&rows, args.thread.is_some(), terminal))?;
+        }
+        if is_empty && !args.json {
+            tell!("baton: no such commands on record");
+        }
+        warn_if_behind(is_behind);
+        Ok(0)
+    })
+}
+
+/// Old answers are told from new ones.
+pub(crate) fn warn_if_behind(is_behind: bool) {
+    if is_behind {
+        tell!(
+            "baton: the exec-server's disk takes nothing at the moment, so the newest records may be missing; `baton flush` says why"
+        );
+    }
+}
+
+pub(crate) fn table(records: &[Record], is_one_thread: bool, terminal: Terminal) -> String {
+    let columns = [
+        Column::left("ID"),
+        Column::right("STARTED"),
+        Column::right("TOOK"),
+        Column::left("OUTCOME"),
+        Column::left("SLOWEST").spare(2),
+        Column::left("TRACE").spare(4),
+        Column::left("THREAD").spare(if is_one_thread { 9 } else { 1 }),
+        Column::left("FAULT").spare(3),
+        Column::left("COMMAND"),
+    ];
+    let row = |one: &Record| Row {
+        cells: vec![
+            record::short_id(one),
+            record::ago(one.accepted_unix_ns),
+            record::took(one),
+            record::outcome(one),
+            record::slowest(one),
+            record::hex(&one.trace_id),
+            printable(&one.thread_id).into_owned(),
+            printable(&one.fault).into_owned(),
+            record::command(one),
+        ],
+        is_bad: record::is_failure(one),
+    };
+    let rows: Vec<_> = records.iter().map(row).collect();
+    draw(&columns, &rows, terminal)
+}

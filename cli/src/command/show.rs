@@ -1,0 +1,100 @@
+//! `baton show`: one command of the history, long after the fact.
+
+use std::fmt::Write as _;
+
+use baton_proto::meta::{Outcome, Record, ShowResponse};
+use baton_trace::text::printable;
+
+use super::history::{table, warn_if_behind};
+use crate::args::ShowArgs;
+use crate::error::CliError;
+use crate::remote::ask;
+use crate::stdio::page;
+use crate::table::Terminal;
+use crate::{logging, record, terminal};
+
+pub(crate) fn main(args: ShowArgs) -> Result<i32, CliError> {
+    logging::start("error");
+    let found = ask(args.remote, async |records| {
+        Ok(records.show(args.id.as_str()).await?)
+    })?;
+    let ShowResponse {
+        record: Some(one),
+        stages,
+        rounded,
+        several,
+        behind,
+    } = found
+    else {
+        return Err(ambiguous(args.id, &found.several));
+    };
+    drop(several);
+    if args.json {
+        let mut json = record::json(&one);
+        json["stages"] = record::stages_json(&stages);
+        json["stages_rounded"] = rounded.into();
+        page(&format!("{json}\n"))?;
+        return Ok(0);
+    }
+    page(&about(&one))?;
+    if let Some(call) = record::call(&one, &stages) {
+        say!();
+        if rounded {
+            say!("Times are within a tenth of what was measured.");
+        }
+        terminal::draw(&call, std::io::stdout());
+    }
+    warn_if_behind(behind);
+    Ok(0)
+}
+
+fn ambiguous(name: String, several: &[Record]) -> CliError {
+    let plain = Terminal {
+        width: Terminal::of_stdout().width,
+        color: false,
+    };
+    CliError::Ambiguous {
+        name,
+        several: table(several, false, plain).trim_end().to_owned(),
+    }
+}
+
+/// A line a fact; what is not known has none.
+fn about(one: &Record) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{name:<9} {}", printable(value));
+        }
+    };
+    let when = |unix_ns: u64| match unix_ns {
+        0 => String::new(),
+        at => format!("{} ({})", record::time(at), record::ago(at)),
+    };
+    line("command", &record::command(one));
+    line("cwd", &String::from_utf8_lossy(&one.cwd));
+    line("outcome", &record::outcome(one));
+    line("fault", &one.fault);
+    line("", record::survivor(one).unwrap_or_default());
+    line("thread", &one.thread_id);
+    line("started", &when(one.accepted_unix_ns));
+    match one.outcome() {
+        Outcome::Lost => line("found", &when(one.ended_unix_ns)),
+        _ => line("ended", &when(one.ended_unix_ns)),
+    }
+    line("took", &record::took(one));
+    line("slowest", &record::slowest(one));
+    let output = format!(
+        "{} bytes on stdout, {} on stderr",
+        one.stdout_bytes, one.stderr_bytes
+    );
+    match one.outcome() {
+        Outcome::Running | Outcome::Lost => line("events", &format!("{} seen", one.last_seq)),
+        Outcome::FailedToStart => {}
+        _ => line("output", &output),
+    }
+    line("id", &record::hex(&one.process_id));
+    line("trace", &record::hex(&one.trace_id));
+    out
+}

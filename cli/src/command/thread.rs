@@ -1,0 +1,137 @@
+//! `baton thread`: one of them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use baton_proto::meta::{Facts, HistoryRequest, ThreadShowResponse, ThreadUpdateRequest};
+use baton_trace::text::printable;
+use serde_json::json;
+
+use super::{history, threads};
+use crate::args::{ThreadArchiveArgs, ThreadCommand, ThreadDeleteArgs, ThreadSetArgs, ThreadShowArgs};
+use crate::error::CliError;
+use crate::remote::ask;
+use crate::stdio::page;
+use crate::table::Terminal;
+use crate::{logging, record};
+
+/// Commands that are shown with their thread.
+const LAST: u32 = 10;
+
+pub(crate) fn main(command: ThreadCommand) -> Result<i32, CliError> {
+    logging::start("error");
+    match command {
+        ThreadCommand::Show(args) => show(args),
+        ThreadCommand::Set(args) => set(args),
+        ThreadCommand::Archive(ThreadArchiveArgs { thread, undo, remote }) => {
+            ask(remote, async |records| {
+                Ok(records.archive_thread(thread, undo).await?)
+            })?;
+            Ok(0)
+        }
+        ThreadCommand::Delete(ThreadDeleteArgs { thread, remote }) => {
+            ask(remote, async |records| Ok(records.delete_thread(thread).await?))?;
+            Ok(0)
+        }
+    }
+}
+
+fn show(args: ThreadShowArgs) -> Result<i32, CliError> {
+    ask(args.remote, async |records| {
+        let found = records.thread(args.thread.as_str()).await?;
+        if args.json {
+            page(&format!("{}\n", json(&found)))?;
+            return Ok(0);
+        }
+        page(&about(&found))?;
+        let last = HistoryRequest {
+            thread_id: args.thread,
+            limit: LAST,
+            ..HistoryRequest::default()
+        };
+        let last = records.history(last).await?.next().await?;
+        let commands = last.map(|page| page.records).unwrap_or_default();
+        if !commands.is_empty() {
+            page(&format!(
+                "\n{}",
+                history::table(&commands, true, Terminal::of_stdout())
+            ))?;
+        }
+        history::warn_if_behind(found.behind);
+        Ok(0)
+    })
+}
+
+/// Set, and on disk when this says so by its exit code.
+fn set(args: ThreadSetArgs) -> Result<i32, CliError> {
+    let request = ThreadUpdateRequest {
+        thread_id: args.thread,
+        title: args.title,
+        set: args.meta.into_iter().collect(),
+        remove: args.remove,
+    };
+    ask(args.remote, async |records| {
+        records.update_thread(request).await?;
+        let flushed = records.flush(0).await?;
+        match flushed.failures.first() {
+            Some(failure) => Err(CliError::NotFlushed(printable(&failure.cause).into_owned())),
+            None => Ok(0),
+        }
+    })
+}
+
+fn about(found: &ThreadShowResponse) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: &str| {
+        if !value.is_empty() {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{:<10} {}", printable(name), printable(value));
+        }
+    };
+    let when = |unix_ns: u64| format!("{} ({})", record::time(unix_ns), record::ago(unix_ns));
+    if let Some(thread) = &found.thread {
+        line("thread", &thread.thread_id);
+        line("title", &thread.title);
+        line("begun", &when(thread.created_unix_ns));
+        line("used", &when(thread.updated_unix_ns));
+        if thread.archived {
+            line("archived", "yes");
+        }
+    }
+    if let Some(facts) = &found.facts {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        line("cwd", &text(&facts.cwd));
+        line("repository", &text(&facts.repository_root));
+        line("branch", &branch(facts));
+        line("commit", &facts.head);
+    }
+    // Sorted: a map has no order of its own.
+    for (key, value) in found.values.iter().collect::<BTreeMap<_, _>>() {
+        line("metadata", &format!("{key}={value}"));
+    }
+    out
+}
+
+fn branch(facts: &Facts) -> String {
+    match facts.branch.is_empty() && !facts.head.is_empty() {
+        true => "(detached)".into(),
+        false => String::from_utf8_lossy(&facts.branch).into_owned(),
+    }
+}
+
+fn json(found: &ThreadShowResponse) -> serde_json::Value {
+    let mut json = found.thread.as_ref().map(threads::json).unwrap_or_default();
+    json["metadata"] = json!(found.values);
+    let text =
+        |bytes: &[u8]| Some(String::from_utf8_lossy(bytes).into_owned()).filter(|text| !text.is_empty());
+    json["facts"] = found.facts.as_ref().map_or(serde_json::Value::Null, |facts| {
+        json!({
+            "cwd": text(&facts.cwd),
+            "repository_root": text(&facts.repository_root),
+            "branch": text(&facts.branch),
+            "head": text(facts.head.as_bytes()),
+            "found_unix_ns": facts.found_unix_ns,
+        })
+    });
+    json
+}

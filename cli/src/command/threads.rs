@@ -1,0 +1,71 @@
+//! `baton threads`: conversations and jobs.
+
+use baton_proto::meta::{Thread, ThreadsRequest};
+use baton_trace::text::printable;
+use serde_json::json;
+
+use super::history::warn_if_behind;
+use crate::args::ThreadsArgs;
+use crate::error::CliError;
+use crate::remote::ask;
+use crate::stdio::page;
+use crate::table::{Column, Row, Terminal, draw};
+use crate::{logging, record};
+
+pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
+    logging::start("error");
+    let request = ThreadsRequest {
+        archived: args.archived,
+        limit: args.limit,
+        ..ThreadsRequest::default()
+    };
+    ask(args.remote, async |records| {
+        let mut pages = records.threads(request).await?;
+        let mut rows = Vec::new();
+        let mut is_behind = false;
+        while let Some(next) = pages.next().await? {
+            is_behind |= next.behind;
+            if args.json {
+                let lines = next.threads.iter().map(|one| format!("{}\n", json(one)));
+                page(&lines.collect::<String>())?;
+                continue;
+            }
+            rows.extend(next.threads.iter().map(row));
+        }
+        if !rows.is_empty() {
+            let columns = [
+                Column::left("THREAD"),
+                Column::right("USED"),
+                Column::right("BEGUN").spare(1),
+                Column::left("TITLE"),
+            ];
+            page(&draw(&columns, &rows, Terminal::of_stdout()))?;
+        } else if !args.json {
+            tell!("baton: no such threads; `baton exec --thread T` begins one");
+        }
+        warn_if_behind(is_behind);
+        Ok(0)
+    })
+}
+
+fn row(thread: &Thread) -> Row {
+    Row {
+        cells: vec![
+            printable(&thread.thread_id).into_owned(),
+            record::ago(thread.updated_unix_ns),
+            record::ago(thread.created_unix_ns),
+            printable(&thread.title).into_owned(),
+        ],
+        is_bad: false,
+    }
+}
+
+pub(crate) fn json(thread: &Thread) -> serde_json::Value {
+    json!({
+        "thread": thread.thread_id,
+        "title": Some(&thread.title).filter(|title| !title.is_empty()),
+        "archived": thread.archived,
+        "created_unix_ns": thread.created_unix_ns,
+        "updated_unix_ns": thread.updated_unix_ns,
+    })
+}

@@ -1,0 +1,293 @@
+//! A record of `baton.meta.v1` as a person reads it, and as a program does.
+//!
+//! All of it comes from the other end and is made safe for a terminal; in JSON it is escaped.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use baton_client::ExitStatus;
+use baton_proto::meta::{Outcome, Record, StageTime, Survivor};
+use baton_trace::SpanId;
+use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::report::tree::label;
+use baton_trace::report::units::duration;
+use baton_trace::stage::{StageId, transport};
+use baton_trace::text::printable;
+use baton_trace::w3c::TraceContext;
+use baton_trace::{TraceFlags, TraceId};
+use serde_json::{Value, json};
+
+/// Digits of an id in a table: the time of UUIDv7 and as many random ones as tell those of one millisecond apart.
+const SHORT_ID: usize = 18;
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+pub(crate) fn short_id(record: &Record) -> String {
+    let mut id = hex(&record.process_id);
+    id.truncate(SHORT_ID);
+    id
+}
+
+/// The arguments as one would type them, more or less.
+pub(crate) fn command(record: &Record) -> String {
+    let quoted = |argument: &bytes::Bytes| {
+        let text = String::from_utf8_lossy(argument).into_owned();
+        let is_plain = !text.is_empty()
+            && text
+                .chars()
+                .all(|c| c.is_alphanumeric() || "-_./:=@%+,".contains(c));
+        match is_plain {
+            true => text,
+            false => format!("'{}'", text.replace('\'', r"'\''")),
+        }
+    };
+    let mut words: Vec<_> = record.argv.iter().map(quoted).collect();
+    if record.argv_cut {
+        words.push("…".into());
+    }
+    printable(&words.join(" ")).into_owned()
+}
+
+pub(crate) fn is_failure(record: &Record) -> bool {
+    match record.outcome() {
+        Outcome::Running => false,
+        Outcome::Exited => record.exit_code != Some(0),
+        _ => true,
+    }
+}
+
+/// How it ended, in two words.
+pub(crate) fn outcome(record: &Record) -> String {
+    let status = match (record.exit_code, record.signal) {
+        (Some(code), _) => format!(" {}", ExitStatus::Code(code).shell_code()),
+        (None, Some(signal)) => format!(" {}", signal_name(signal)),
+        (None, None) => String::new(),
+    };
+    match record.outcome() {
+        Outcome::Running => "running".into(),
+        Outcome::Exited => format!("exit{status}"),
+        Outcome::Signaled => format!("signal{status}{}", if record.core_dumped { ", core" } else { "" }),
+        Outcome::TimedOut => "timed out".into(),
+        Outcome::Killed => format!("killed{status}"),
+        Outcome::FailedToStart => "not started".into(),
+        Outcome::Lost => "lost".into(),
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal {
+        1 => "HUP".into(),
+        2 => "INT".into(),
+        3 => "QUIT".into(),
+        6 => "ABRT".into(),
+        9 => "KILL".into(),
+        11 => "SEGV".into(),
+        13 => "PIPE".into(),
+        14 => "ALRM".into(),
+        15 => "TERM".into(),
+        other => other.to_string(),
+    }
+}
+
+/// From its acceptance to its end; of one that runs, nothing.
+pub(crate) fn duration_ns(record: &Record) -> Option<u64> {
+    (record.ended_unix_ns > 0).then(|| record.ended_unix_ns.saturating_sub(record.accepted_unix_ns))
+}
+
+pub(crate) fn took(record: &Record) -> String {
+    // When a lost one ended is not known.
+    match (record.outcome(), duration_ns(record)) {
+        (Outcome::Lost, _) | (_, None) => String::new(),
+        (_, Some(ns)) => duration(ns, false),
+    }
+}
+
+pub(crate) fn slowest(record: &Record) -> String {
+    match stage(record.slowest_stage) {
+        Some(stage) => format!("{} {}", label(stage), duration(record.slowest_ns, false)),
+        None => String::new(),
+    }
+}
+
+fn stage(id: u32) -> Option<StageId> {
+    u8::try_from(id).ok().filter(|id| *id > 0).map(StageId)
+}
+
+/// How long ago, in words.
+pub(crate) fn ago(unix_ns: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_nanos(unix_ns);
+    let Ok(ago) = SystemTime::now().duration_since(at) else {
+        return "now".into();
+    };
+    let seconds = ago.as_secs();
+    match seconds {
+        0 => "now".into(),
+        1..=59 => format!("{seconds} s ago"),
+        60..=3_599 => format!("{} min ago", seconds / 60),
+        3_600..=86_399 => format!("{} h ago", seconds / 3_600),
+        _ => format!("{} d ago", seconds / 86_400),
+    }
+}
+
+/// A moment in UTC.
+pub(crate) fn time(unix_ns: u64) -> String {
+    let at = UNIX_EPOCH + Duration::from_nanos(unix_ns);
+    // Beyond the year 9999 nobody's clock is right.
+    match unix_ns / 1_000_000_000 {
+        0..253_402_300_800 => humantime::format_rfc3339_millis(at).to_string(),
+        _ => "?".into(),
+    }
+}
+
+pub(crate) fn survivor(record: &Record) -> Option<&'static str> {
+    match record.survivor() {
+        Survivor::None => None,
+        Survivor::Killed => Some("it was found running when the exec-server came back, and killed"),
+        Survivor::Left => {
+            Some("it was found running when the exec-server came back, and left running, being detached")
+        }
+    }
+}
+
+/// For a program.
+pub(crate) fn json(record: &Record) -> Value {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let some = |ns: u64| (ns > 0).then_some(ns);
+    let name = match record.outcome() {
+        Outcome::Running => "running",
+        Outcome::Exited => "exited",
+        Outcome::Signaled => "signaled",
+        Outcome::TimedOut => "timed_out",
+        Outcome::Killed => "killed",
+        Outcome::FailedToStart => "failed_to_start",
+        Outcome::Lost => "lost",
+    };
+    let argv: Vec<_> = record.argv.iter().map(|argument| text(argument)).collect();
+    let full = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+    json!({
+        "id": hex(&record.process_id),
+        "thread": full(&record.thread_id),
+        "argv": argv,
+        "argv_cut": record.argv_cut,
+        "cwd": full(&text(&record.cwd)),
+        "outcome": name,
+        "failed": is_failure(record),
+        "exit_code": record.exit_code,
+        "signal": record.signal,
+        "core_dumped": record.core_dumped,
+        "fault": full(&record.fault),
+        "accepted": time(record.accepted_unix_ns),
+        "accepted_unix_ns": record.accepted_unix_ns,
+        "spawned_unix_ns": some(record.spawned_unix_ns),
+        "ended_unix_ns": some(record.ended_unix_ns),
+        "duration_ns": duration_ns(record),
+        "slowest_stage": stage(record.slowest_stage).map(label),
+        "slowest_ns": stage(record.slowest_stage).map(|_| record.slowest_ns),
+        "trace_id": full(&hex(&record.trace_id)),
+        "last_seq": record.last_seq,
+        "stdout_bytes": record.stdout_bytes,
+        "stderr_bytes": record.stderr_bytes,
+        "survivor": match record.survivor() {
+            Survivor::None => None,
+            Survivor::Killed => Some("killed"),
+            Survivor::Left => Some("left"),
+        },
+    })
+}
+
+pub(crate) fn stages_json(stages: &[StageTime]) -> Value {
+    let one = |time: &StageTime| {
+        json!({
+            "stage": stage(time.stage).map(label),
+            "attempt": time.attempt,
+            "start_ns": time.start_ns,
+            "duration_ns": time.duration_ns,
+        })
+    };
+    stages.iter().map(one).collect()
+}
+
+/// The exec-server's stages as a call that they alone make up, fit to be drawn. `None` without any.
+pub(crate) fn call(record: &Record, stages: &[StageTime]) -> Option<CallRecord> {
+    let ns = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
+    let drawn = |time: &StageTime| {
+        let start_ns = ns(time.start_ns);
+        Some(StageRecord {
+            stage: stage(time.stage)?,
+            attempt: u8::try_from(time.attempt).unwrap_or(u8::MAX),
+            start_ns,
+            end_ns: start_ns.saturating_add(ns(time.duration_ns)),
+            estimated: false,
+        })
+    };
+    let mut stages: Vec<_> = stages.iter().filter_map(drawn).collect();
+    let end_ns = stages.iter().map(|stage| stage.end_ns).max()?;
+    stages.push(StageRecord {
+        stage: transport::CALL,
+        attempt: 0,
+        start_ns: 0,
+        end_ns,
+        estimated: false,
+    });
+    let trace_id = <[u8; 16]>::try_from(&record.trace_id[..]).unwrap_or_default();
+    Some(CallRecord {
+        side: Side::Client,
+        context: TraceContext {
+            trace_id: TraceId::from_bytes(trace_id),
+            span_id: SpanId::from_bytes([0; 8]),
+            flags: TraceFlags::NOT_SAMPLED,
+            ..TraceContext::new_root(false)
+        },
+        parent: None,
+        links: Vec::new(),
+        method: "baton.exec.v1.Exec/Run".into(),
+        anchor: Anchor {
+            unix_ns: record.accepted_unix_ns,
+            ..Anchor::now()
+        },
+        stages,
+        status: RpcStatus(0),
+        clock: None,
+        attributes: Vec::new(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_shown_as_one_would_type_it_and_steers_no_terminal() {
+        let record = Record {
+            argv: ["sh", "-c", "echo 'a b'\x1b[2J", "", "plain-1.x"]
+                .map(bytes::Bytes::from)
+                .to_vec(),
+            argv_cut: true,
+            ..Record::default()
+        };
+        assert_eq!(command(&record), r"sh -c 'echo '\''a b'\''[2J' '' plain-1.x …");
+    }
+
+    #[test]
+    fn whatever_an_exec_server_says_is_drawn() {
+        let record = Record {
+            accepted_unix_ns: u64::MAX,
+            ended_unix_ns: 1,
+            slowest_stage: 999,
+            outcome: 77,
+            trace_id: vec![1].into(),
+            ..Record::default()
+        };
+        let stages = [StageTime {
+            stage: 32,
+            attempt: 1000,
+            start_ns: u64::MAX,
+            duration_ns: u64::MAX,
+        }];
+        assert!(call(&record, &stages).is_some() && call(&record, &[]).is_none());
+        assert_eq!(time(u64::MAX), "2554-07-21T23:34:33.709Z");
+        json(&record);
+        assert_eq!((took(&record), slowest(&record)), ("0 µs".into(), String::new()));
+    }
+}

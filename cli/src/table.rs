@@ -1,0 +1,183 @@
+//! Rows in columns, for a terminal that a person looks at, and for whatever reads the same without one.
+
+use std::io::{self, IsTerminal as _};
+
+use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
+
+/// Two spaces between columns.
+const GAP: usize = 2;
+
+/// A column: its head, and whether it may be left out where the terminal is narrow; those of the highest number go first.
+pub(crate) struct Column {
+    pub(crate) head: &'static str,
+    pub(crate) right: bool,
+    pub(crate) spare: u8,
+}
+
+impl Column {
+    pub(crate) const fn left(head: &'static str) -> Self {
+        Self {
+            head,
+            right: false,
+            spare: 0,
+        }
+    }
+
+    pub(crate) const fn right(head: &'static str) -> Self {
+        Self {
+            right: true,
+            ..Self::left(head)
+        }
+    }
+
+    pub(crate) const fn spare(self, spare: u8) -> Self {
+        Self { spare, ..self }
+    }
+}
+
+/// A row, and whether it stands out.
+pub(crate) struct Row {
+    pub(crate) cells: Vec<String>,
+    pub(crate) is_bad: bool,
+}
+
+/// What the terminal on standard output is like.
+#[derive(Clone, Copy)]
+pub(crate) struct Terminal {
+    /// `None`: no terminal, nothing is cut.
+    pub(crate) width: Option<usize>,
+    pub(crate) color: bool,
+}
+
+impl Terminal {
+    pub(crate) fn of_stdout() -> Self {
+        let stdout = io::stdout();
+        let is_terminal = stdout.is_terminal();
+        let columns = rustix::termios::tcgetwinsize(&stdout)
+            .ok()
+            .map(|size| usize::from(size.ws_col));
+        Self {
+            width: columns.filter(|columns| is_terminal && *columns > 0),
+            color: is_terminal && std::env::var_os("NO_COLOR").is_none(),
+        }
+    }
+}
+
+/// Least width of the last column before spare columns go.
+const LAST_LEAST: usize = 24;
+
+/// The table, a line a row. The last column takes what is left of the terminal.
+pub(crate) fn draw(columns: &[Column], rows: &[Row], terminal: Terminal) -> String {
+    let width_of = |index: usize| {
+        let cells = rows.iter().map(|row| row.cells[index].width());
+        cells.max().unwrap_or(0).max(columns[index].head.width())
+    };
+    let widths: Vec<usize> = (0..columns.len()).map(width_of).collect();
+    let last = columns.len() - 1;
+    let fixed = |shown: &[usize]| -> usize {
+        let before = shown.iter().filter(|index| **index != last);
+        before.map(|index| widths[*index] + GAP).sum()
+    };
+    let mut shown: Vec<usize> = (0..columns.len()).collect();
+    if let Some(width) = terminal.width {
+        let least = widths[last].min(LAST_LEAST);
+        while fixed(&shown) + least > width {
+            let spare = shown.iter().copied().filter(|index| columns[*index].spare > 0);
+            let Some(goes) = spare.max_by_key(|index| columns[*index].spare) else {
+                break;
+            };
+            shown.retain(|index| *index != goes);
+        }
+    }
+    let room = terminal.width.map_or(usize::MAX, |width| {
+        width.saturating_sub(fixed(&shown)).max(LAST_LEAST)
+    });
+    let mut out = String::new();
+    let line = |cells: &dyn Fn(usize) -> String, paint: &str| {
+        let mut line = String::new();
+        for index in &shown {
+            let cell = cells(*index);
+            if *index == last {
+                line.push_str(&cut(&cell, room));
+                continue;
+            }
+            let pad = " ".repeat(widths[*index] - cell.width());
+            let (before, after) = if columns[*index].right {
+                (pad, String::new())
+            } else {
+                (String::new(), pad)
+            };
+            line.push_str(&format!("{before}{cell}{after}{}", " ".repeat(GAP)));
+        }
+        let line = line.trim_end();
+        match terminal.color && !paint.is_empty() {
+            true => format!("\x1b[{paint}m{line}\x1b[0m\n"),
+            false => format!("{line}\n"),
+        }
+    };
+    out.push_str(&line(&|index| columns[index].head.to_owned(), "1"));
+    for row in rows {
+        out.push_str(&line(
+            &|index| row.cells[index].clone(),
+            if row.is_bad { "31" } else { "" },
+        ));
+    }
+    out
+}
+
+/// As much of a text as fits, with an ellipsis if that is not all.
+fn cut(text: &str, width: usize) -> String {
+    if text.width() <= width {
+        return text.to_owned();
+    }
+    let mut taken = 0;
+    let fits = |c: &char| {
+        taken += c.width().unwrap_or(0);
+        taken < width
+    };
+    text.chars().take_while(fits).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLUMNS: [Column; 3] = [
+        Column::left("A"),
+        Column::right("SPARE").spare(1),
+        Column::left("LAST"),
+    ];
+
+    fn drawn(width: Option<usize>, last: &str) -> String {
+        let row = |cells: [&str; 3]| Row {
+            cells: cells.map(str::to_owned).to_vec(),
+            is_bad: false,
+        };
+        let terminal = Terminal { width, color: false };
+        draw(
+            &COLUMNS,
+            &[row(["one", "7", last]), row(["世", "1234567", ""])],
+            terminal,
+        )
+    }
+
+    #[test]
+    fn without_a_terminal_nothing_is_cut() {
+        let text = drawn(None, &"x".repeat(100));
+        let expected = format!(
+            "A      SPARE  LAST\none        7  {}\n世   1234567\n",
+            "x".repeat(100)
+        );
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_narrow_terminal_loses_the_spare_column_and_then_the_end_of_the_last() {
+        let text = drawn(Some(38), &"x".repeat(100));
+        assert!(text.lines().all(|line| line.width() <= 38), "{text}");
+        assert!(text.contains("SPARE"));
+        let text = drawn(Some(30), &"世".repeat(100));
+        assert!(text.lines().all(|line| line.width() <= 30), "{text}");
+        assert!(!text.contains("SPARE") && text.contains("世…\n"), "{text}");
+    }
+}

@@ -1,0 +1,166 @@
+//! One process, as its life tells the observer of it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use baton_proto::exec::Closed;
+use baton_proto::exec::exited::Status;
+use baton_trace::call::ServerCall;
+use baton_trace::record::{Anchor, StageRecord};
+
+use super::life::Life;
+use crate::error::StartError;
+use crate::limits::PROGRESS_EVERY;
+use crate::records::{Accepted, End, Exit, Observer, ProcessKey, Records, StopReason};
+
+/// See the [module](self). Nothing without an observer. Dropped before the process was spawned, it tells that nothing runs: a
+/// spawn that does not come must not count as running for ever.
+#[derive(Debug)]
+pub(super) struct Telling(Option<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    observer: Arc<dyn Observer>,
+    process: ProcessKey,
+    /// Its call's, so that all times of one process are of one reading of the clocks.
+    anchor: Anchor,
+    is_decided: bool,
+    next_progress: Option<Instant>,
+    exit: Exit,
+}
+
+impl Telling {
+    /// Tells that a start was accepted.
+    pub(super) fn accepted<'a>(
+        records: &Records,
+        process: ProcessKey,
+        call: Option<&ServerCall>,
+        now: Instant,
+        accepted: impl FnOnce(u64) -> Accepted<'a>,
+    ) -> Self {
+        Self(records.observer.clone().map(|observer| {
+            let anchor = call.map_or_else(Anchor::now, |call| *call.anchor());
+            observer.accepted(process, &accepted(anchor.unix_ns_of(now)));
+            Inner {
+                observer,
+                process,
+                anchor,
+                is_decided: false,
+                next_progress: None,
+                exit: Exit {
+                    seq: 0,
+                    status: None,
+                    stopped: None,
+                    at_unix_ns: 0,
+                },
+            }
+        }))
+    }
+
+    /// Tells that nothing runs.
+    pub(super) fn refused(&mut self, why: &StartError, now: Instant) {
+        if let Some(inner) = &mut self.0 {
+            inner.is_decided = true;
+            inner
+                .observer
+                .refused(inner.process, why, inner.anchor.unix_ns_of(now));
+        }
+    }
+
+    pub(super) fn started(&mut self, pid: u32, now: Instant) {
+        if let Some(inner) = &mut self.0 {
+            inner.is_decided = true;
+            inner.next_progress = Some(now + PROGRESS_EVERY);
+            inner
+                .observer
+                .started(inner.process, pid, inner.anchor.unix_ns_of(now));
+        }
+    }
+
+    /// Who is to be told that the first event is on its way.
+    pub(super) fn delivery(&self) -> Option<Delivery> {
+        self.0.as_ref().map(|inner| Delivery {
+            observer: Arc::clone(&inner.observer),
+            process: inner.process,
+        })
+    }
+
+    /// There is an event `seq` now.
+    pub(super) fn progressed(&mut self, seq: u64, now: Instant) {
+        if let Some(inner) = &mut self.0
+            && inner.next_progress.is_some_and(|next| next <= now)
+        {
+            inner.next_progress = Some(now + PROGRESS_EVERY);
+            inner.observer.progressed(inner.process, seq);
+        }
+    }
+
+    pub(super) fn exited(
+        &mut self,
+        seq: u64,
+        status: Option<Status>,
+        stopped: Option<StopReason>,
+        now: Instant,
+    ) {
+        if let Some(inner) = &mut self.0 {
+            inner.exit = Exit {
+                seq,
+                status,
+                stopped,
+                at_unix_ns: inner.anchor.unix_ns_of(now),
+            };
+            inner.observer.exited(inner.process, &inner.exit);
+        }
+    }
+
+    /// The end, with all that was measured: what the call has if it records, else what the life alone knows.
+    pub(super) fn closed(
+        &self,
+        seq: u64,
+        closed: &Closed,
+        life: &Life,
+        call: Option<&ServerCall>,
+        now: Instant,
+    ) {
+        let Some(inner) = &self.0 else { return };
+        let of_life = life
+            .stages()
+            .map(|(stage, start, end)| StageRecord::between(&inner.anchor, stage, start, end));
+        let stages: Vec<_> = match call {
+            Some(call) if call.is_recording() => call.stages(),
+            _ => of_life.collect(),
+        };
+        let end = End {
+            seq,
+            exit: &inner.exit,
+            truncated: closed.truncated,
+            stdout_bytes: closed.stdout_bytes,
+            stderr_bytes: closed.stderr_bytes,
+            stages: &stages,
+            anchor: &inner.anchor,
+            at_unix_ns: inner.anchor.unix_ns_of(now),
+        };
+        inner.observer.closed(inner.process, &end);
+    }
+}
+
+impl Drop for Telling {
+    fn drop(&mut self) {
+        if self.0.as_ref().is_some_and(|inner| !inner.is_decided) {
+            self.refused(&StartError::Abandoned, baton_trace::clock::now());
+        }
+    }
+}
+
+/// Tells, once, that the first event of a process is on its way.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    observer: Arc<dyn Observer>,
+    process: ProcessKey,
+}
+
+impl Delivery {
+    pub(super) fn tell(self) {
+        self.observer.delivered(self.process);
+    }
+}

@@ -1,0 +1,296 @@
+//! What whoever keeps records is told, when, and that nothing waits for them.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use baton_exec_server::records::{
+    Accepted, Answer, End, Exit, Gate, NotDurable, Observer, ProcessKey, Records, StopReason,
+};
+use baton_exec_server::{ExecService, StartError};
+use baton_proto::exec::exec_error::Kind;
+use baton_proto::exec::process_event::Kind as EventKind;
+use baton_proto::exec::{Signaled, Start, ThreadMetadata, exited};
+use baton_trace::stage::exec;
+use baton_trace::w3c::TraceContext;
+use support::{EPOCH, Host, eventually, kind, start};
+use tokio::sync::watch;
+
+/// What was told, in words.
+#[derive(Debug, Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Told {
+    fn say(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+
+    fn all(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn has(&self, what: &str) -> bool {
+        self.all().iter().any(|told| told.starts_with(what))
+    }
+}
+
+impl Observer for Told {
+    fn accepted(&self, process: ProcessKey, accepted: &Accepted<'_>) {
+        assert_eq!(accepted.client_name, "test");
+        assert!(accepted.at_unix_ns > 1_600_000_000_000_000_000);
+        let thread = accepted
+            .thread
+            .map(|thread| thread.id.clone())
+            .unwrap_or_default();
+        let program = accepted.argv[0].to_str().unwrap();
+        let client = process.client.as_bytes()[0];
+        self.say(format!("accepted {program} of {client} on {thread:?}"));
+    }
+
+    fn refused(&self, _: ProcessKey, why: &StartError, _: u64) {
+        self.say(format!("refused {why:?}"));
+    }
+
+    fn started(&self, _: ProcessKey, pid: u32, _: u64) {
+        assert!(pid > 1);
+        self.say("started".into());
+    }
+
+    fn delivered(&self, _: ProcessKey) {
+        self.say("delivered".into());
+    }
+
+    fn progressed(&self, _: ProcessKey, seq: u64) {
+        assert!(seq > 1);
+        self.say("progressed".into());
+    }
+
+    fn exited(&self, _: ProcessKey, exit: &Exit) {
+        self.say(format!(
+            "exited {} {:?} {:?}",
+            exit.seq, exit.status, exit.stopped
+        ));
+    }
+
+    fn closed(&self, _: ProcessKey, end: &End<'_>) {
+        assert!(end.exit.seq > 1 && end.exit.at_unix_ns <= end.at_unix_ns);
+        assert!(end.stages.iter().any(|stage| stage.stage == exec::PROCESS));
+        self.say(format!(
+            "closed {} {} {}",
+            end.seq, end.stdout_bytes, end.stderr_bytes
+        ));
+    }
+}
+
+/// Opens by command.
+#[derive(Debug)]
+struct Door {
+    answer: watch::Receiver<Option<Result<(), NotDurable>>>,
+    known: bool,
+}
+
+impl Gate for Door {
+    fn may_have_run(&self, _: ProcessKey) -> Answer<'_, bool> {
+        Box::pin(async { Ok(self.known) })
+    }
+
+    fn durable(&self) -> Answer<'_, ()> {
+        let mut answer = self.answer.clone();
+        Box::pin(async move {
+            let answer = answer.wait_for(Option::is_some).await.map_err(|_| NotDurable)?;
+            answer.unwrap_or(Err(NotDurable))
+        })
+    }
+}
+
+type Opener = watch::Sender<Option<Result<(), NotDurable>>>;
+
+async fn host(known: bool) -> (Host, Arc<Told>, Opener) {
+    let told = Arc::new(Told::default());
+    let (opener, answer) = watch::channel(None);
+    let records = Records {
+        observer: Some(told.clone()),
+        gate: Some(Arc::new(Door { answer, known })),
+    };
+    let host = Host::with(ExecService::new(EPOCH).records(records)).await;
+    (host, told, opener)
+}
+
+async fn observed() -> (Host, Arc<Told>) {
+    let told = Arc::new(Told::default());
+    let records = Records {
+        observer: Some(told.clone()),
+        gate: None,
+    };
+    (Host::with(ExecService::new(EPOCH).records(records)).await, told)
+}
+
+#[tokio::test]
+async fn all_that_a_client_has_seen_was_told_before() {
+    let (host, told) = observed().await;
+    let start = Start {
+        thread_id: "a thread".into(),
+        metadata: vec![ThreadMetadata {
+            key: "k".into(),
+            value: "v".into(),
+        }],
+        ..start(&["sh", "-c", "echo out; echo error >&2; exit 3"])
+    };
+    let mut call = host.run(start).await.unwrap();
+    while let Some(event) = call.events.message().await.unwrap() {
+        let expected = match event.kind.unwrap() {
+            EventKind::Started(_) => "started",
+            EventKind::Output(_) => "started",
+            EventKind::Exited(_) => "exited",
+            EventKind::Closed(_) => "closed",
+        };
+        assert!(told.has(expected), "{expected} in {:?}", told.all());
+    }
+    eventually("delivered is told", || told.has("delivered")).await;
+    let mut all = told.all();
+    all.retain(|told| told != "delivered");
+    assert_eq!(
+        all,
+        [
+            "accepted sh of 1 on \"a thread\"",
+            "started",
+            "exited 4 Some(Code(3)) None",
+            "closed 5 4 6",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn the_first_event_leaves_before_it_is_told_that_it_did() {
+    let (host, told) = observed().await;
+    let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
+    call.pid().await;
+    eventually("delivered is told while it runs", || told.has("delivered")).await;
+    assert!(!told.has("exited"));
+}
+
+#[tokio::test]
+async fn what_runs_nothing_is_told_as_that() {
+    let (host, told) = observed().await;
+    let status = host.run(start(&["/no/such/program"])).await.err().unwrap();
+    assert_eq!(kind(&status), Kind::CommandNotFound);
+    assert_eq!(
+        told.all(),
+        [
+            "accepted /no/such/program of 1 on \"\"",
+            "refused CommandNotFound"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn who_stopped_a_process_is_told() {
+    let (host, told) = observed().await;
+    let term = exited::Status::Signaled(Signaled {
+        signal: 15,
+        core_dumped: false,
+    });
+    let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
+    call.pid().await;
+    drop(call);
+    host.idle().await;
+    let gone = format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::ClientGone));
+    assert!(told.has(&gone), "{:?}", told.all());
+
+    let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
+    call.pid().await;
+    call.requests.ack(99).await;
+    host.idle().await;
+    let broke = format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::Protocol));
+    assert!(told.has(&broke), "{:?}", told.all());
+
+    let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
+    call.pid().await;
+    host.service.shutdown().await;
+    let shut = format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::Shutdown));
+    assert!(told.has(&shut), "{:?}", told.all());
+}
+
+#[tokio::test]
+async fn a_process_that_prints_on_tells_how_far_it_has_come() {
+    let (host, told) = observed().await;
+    let ran = host.sh("echo a; sleep 1.1; echo b; echo c").await;
+    assert_eq!(ran.text(), "a\nb\nc\n");
+    let progress = told.all().iter().filter(|told| *told == "progressed").count();
+    assert_eq!(progress, 1, "once a second: {:?}", told.all());
+}
+
+#[tokio::test]
+async fn a_gate_holds_the_spawn_and_nothing_after_it() {
+    let (host, told, opener) = host(false).await;
+    host.traced(TraceContext::new_root(true));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let script = format!("echo ran >{}; echo done", file.path().display());
+    let running = host.run(start(&["sh", "-c", &script]));
+    tokio::pin!(running);
+    tokio::select! {
+        biased;
+        _ = &mut running => panic!("it did not wait"),
+        () = eventually("accepted", || told.has("accepted")) => {}
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    assert_eq!(std::fs::read(file.path()).unwrap(), b"");
+    opener.send(Some(Ok(()))).unwrap();
+    let ran = running.await.unwrap().finish().await;
+    // From here on the gate would hold anything that asked it.
+    assert_eq!(ran.text(), "done\n");
+    let stages = host.last_call().stages();
+    let waited = stages
+        .iter()
+        .find(|stage| stage.stage == exec::START_DURABLE)
+        .unwrap();
+    let process = stages.iter().find(|stage| stage.stage == exec::PROCESS).unwrap();
+    assert!(waited.duration_ns() > 50_000_000 && waited.end_ns <= process.start_ns);
+}
+
+#[tokio::test]
+async fn a_start_that_cannot_be_made_durable_is_refused_and_may_be_repeated() {
+    let (host, told, opener) = host(false).await;
+    opener.send(Some(Err(NotDurable))).unwrap();
+    let start = start(&["echo", "ok"]);
+    let status = host.run(start.clone()).await.err().unwrap();
+    assert_eq!(kind(&status), Kind::NotDurable);
+    assert_eq!(told.all().last().unwrap(), "refused NotDurable");
+    assert!(!told.has("started"));
+    opener.send(Some(Ok(()))).unwrap();
+    assert_eq!(host.run(start).await.unwrap().finish().await.text(), "ok\n");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gate_that_says_nothing_is_given_up() {
+    let (host, told, _opener) = host(false).await;
+    let status = host.run(start(&["true"])).await.err().unwrap();
+    assert_eq!(kind(&status), Kind::NotDurable);
+    assert!(!told.has("started"), "{:?}", told.all());
+}
+
+#[tokio::test]
+async fn an_id_that_an_earlier_life_accepted_is_lost_and_not_run_again() {
+    let (host, told, opener) = host(true).await;
+    opener.send(Some(Ok(()))).unwrap();
+    let status = host.run(start(&["true"])).await.err().unwrap();
+    assert_eq!(kind(&status), Kind::Lost);
+    assert_eq!(told.all(), [""; 0], "its record is that of the earlier life");
+}
+
+#[tokio::test]
+async fn a_call_that_ends_while_its_start_waits_leaves_nothing_behind() {
+    let (host, told, _opener) = host(false).await;
+    {
+        let running = host.run(start(&["true"]));
+        tokio::pin!(running);
+        tokio::select! {
+            biased;
+            _ = &mut running => panic!("it did not wait"),
+            () = eventually("accepted", || told.has("accepted")) => {}
+        }
+    }
+    eventually("it is told", || told.has("refused Abandoned")).await;
+    host.idle().await;
+    assert!(!told.has("started"));
+}

@@ -1,0 +1,60 @@
+//! `--durability start`: a start is on disk before its process is made, so that a crash never runs it twice.
+
+use baton_exec_server::limits::DURABLE_TIMEOUT;
+use baton_exec_server::records::{self, Answer, Gate, NotDurable};
+
+use crate::handle::Meta;
+use crate::observe::key;
+use crate::record::{Outcome, ProcessKey};
+use crate::store::query::ProcessRecord;
+use crate::store::sqlite::Reader;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub struct DurableStart {
+    meta: Meta,
+    reader: Reader,
+}
+
+impl DurableStart {
+    pub(crate) fn new(meta: Meta, reader: Reader) -> Self {
+        Self { meta, reader }
+    }
+
+    /// What is on disk of a process.
+    async fn record(&self, key: ProcessKey) -> Result<Option<ProcessRecord>, NotDurable> {
+        let reader = self.reader.clone();
+        // A query waits for the disk: not on a thread that delivers events.
+        let asked = tokio::task::spawn_blocking(move || reader.process(&key));
+        asked.await.map_err(|_| NotDurable)?.map_err(|_| NotDurable)
+    }
+
+    async fn flushed(&self) -> Result<(), NotDurable> {
+        // Whoever asks gives up before this does.
+        let made = self.meta.made_durable(DURABLE_TIMEOUT).await;
+        made.map_err(|_| NotDurable)
+    }
+}
+
+impl Gate for DurableStart {
+    fn may_have_run(&self, process: records::ProcessKey) -> Answer<'_, bool> {
+        Box::pin(async move {
+            let key = key(process);
+            if self.record(key).await?.is_none_or(|record| never_ran(&record)) {
+                return Ok(false);
+            }
+            // That it was refused may still wait to be written.
+            self.flushed().await?;
+            Ok(!self.record(key).await?.is_none_or(|record| never_ran(&record)))
+        })
+    }
+
+    fn durable(&self) -> Answer<'_, ()> {
+        Box::pin(self.flushed())
+    }
+}
+
+fn never_ran(record: &ProcessRecord) -> bool {
+    let end = record.patch.end.as_ref();
+    end.is_some_and(|end| end.outcome == Outcome::FailedToStart)
+}

@@ -1,0 +1,229 @@
+//! All of it put together: what an exec-server needs to keep records, from opening the state to the last barrier.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use baton_exec_server::records::Records;
+use baton_proto::Epoch;
+use baton_trace::recorder::Recorder;
+use rustix::process::{Pid, Signal, kill_process_group};
+
+use crate::facts::Facts;
+use crate::gate::DurableStart;
+use crate::handle::Meta;
+use crate::limits::SURVIVOR_GRACE;
+use crate::machine::Stats;
+use crate::observe::Recording;
+use crate::service::MetaService;
+use crate::store::boot;
+use crate::store::sqlite::{
+    self, OpenError, Opened, Options, Reader, Recovered, SetAside, SetAsides, Survivor,
+};
+use crate::writer::{self, ShutdownReport, Writer};
+
+/// When a start counts as recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Durability {
+    /// Soon after: nothing waits.
+    #[default]
+    Async,
+    /// Before its process is made, which waits for that.
+    Start,
+}
+
+/// Records could not be kept from the start.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// The state directory.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The operating system gave no thread.
+    #[error("cannot start the writer of records: {0}")]
+    Thread(#[source] io::Error),
+}
+
+/// What was found when the state was opened, in sentences for the owner.
+#[derive(Debug, Default)]
+pub struct OpenReport {
+    /// A damaged database was set aside.
+    pub set_aside: Option<SetAside>,
+    /// What an earlier life had left.
+    pub recovered: Recovered,
+}
+
+/// Keeps the records of one exec-server.
+#[derive(Debug)]
+pub struct Keeper {
+    meta: Meta,
+    writer: Writer,
+    reader: Reader,
+    facts: Arc<Facts>,
+    set_asides: SetAsides,
+    epoch: Epoch,
+}
+
+impl Keeper {
+    /// Opens the state, ends what an earlier life had left running (unless it was detached), and starts the writer. Blocks: for
+    /// milliseconds, and up to [`SURVIVOR_GRACE`] for each process that has to be killed.
+    ///
+    /// # Errors
+    /// [`KeeperError`], which says what to do. A damaged database is no error: see [`OpenReport`].
+    pub fn open(options: &Options, recorder: Recorder) -> Result<(Self, OpenReport), KeeperError> {
+        let Opened {
+            store,
+            reader,
+            set_aside,
+            recovered,
+        } = sqlite::open(options, &mut kill)?;
+        let set_asides = store.set_asides();
+        let (meta, writer) = writer::start(Box::new(store), recorder).map_err(KeeperError::Thread)?;
+        let found = meta.clone();
+        let facts = Facts::new(Arc::new(move |patch| {
+            // Full or stopped: the thread's next command finds it again.
+            let _ = found.accept(patch);
+        }));
+        let keeper = Self {
+            meta,
+            writer,
+            reader,
+            facts: Arc::new(facts),
+            set_asides,
+            epoch: options.epoch,
+        };
+        Ok((keeper, OpenReport { set_aside, recovered }))
+    }
+
+    /// What the exec-server tells, and what it waits for.
+    pub fn records(&self, durability: Durability) -> Records {
+        let boot_id = boot::boot_id().unwrap_or_default();
+        let observer = Recording::new(self.meta.clone(), Arc::clone(&self.facts), self.epoch, boot_id);
+        let gate = DurableStart::new(self.meta.clone(), self.reader.clone());
+        Records {
+            observer: Some(Arc::new(observer)),
+            gate: match durability {
+                Durability::Async => None,
+                Durability::Start => Some(Arc::new(gate)),
+            },
+        }
+    }
+
+    /// The service that tells clients of their records.
+    pub fn service(&self) -> MetaService {
+        MetaService::new(self.meta.clone(), self.reader.clone(), Arc::clone(&self.facts))
+    }
+
+    /// What the owner is to be told from time to time.
+    pub fn health(&self) -> Health {
+        Health {
+            meta: self.meta.clone(),
+            set_asides: self.set_asides.clone(),
+            last: Stats::default(),
+            is_failing: false,
+        }
+    }
+
+    /// A client has gone: what it did is written without delay.
+    pub fn hurry(&self) -> impl Fn() + Send + Sync + 'static {
+        let meta = self.meta.clone();
+        move || meta.hurry()
+    }
+
+    /// Writes what waits, in `limit` at most. To be called when no process is left.
+    pub async fn shutdown(self, limit: Duration) -> ShutdownReport {
+        self.writer.shutdown(limit).await
+    }
+}
+
+/// Ends the group of a process that has outlived its server: as for any that is killed, but waited for.
+fn kill(survivor: &Survivor) {
+    let is_running = || boot::is_running(survivor.os_pid, survivor.start_ticks);
+    let group = i32::try_from(survivor.os_pid).ok().and_then(Pid::from_raw);
+    let Some(group) = group.filter(|_| is_running()) else {
+        return;
+    };
+    // It may have ended just now. Its number stays its group's while anybody is in it, and is nobody's so soon after.
+    let _ = kill_process_group(group, Signal::TERM);
+    let deadline = Instant::now() + SURVIVOR_GRACE;
+    while Instant::now() < deadline && is_running() {
+        thread::sleep(SURVIVOR_GRACE / 20);
+    }
+    let _ = kill_process_group(group, Signal::KILL);
+}
+
+/// Tells the owner when the disk begins to fail and when it is well again, and what was given up: nothing is lost in silence.
+#[derive(Debug)]
+pub struct Health {
+    meta: Meta,
+    set_asides: SetAsides,
+    last: Stats,
+    is_failing: bool,
+}
+
+/// Something the owner is to know.
+#[derive(Debug)]
+pub enum Word {
+    /// Writing fails, or the disk does not answer.
+    Failing {
+        /// Records that wait.
+        waiting: usize,
+    },
+    /// It is well again, and all is written.
+    Recovered,
+    /// Records were given up.
+    Dropped {
+        /// How many since the last time.
+        count: u64,
+    },
+    /// A database was damaged while it was in use, and is elsewhere now.
+    SetAside(SetAside),
+}
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Failing { waiting } => write!(
+                f,
+                "records cannot be written at the moment, {waiting} wait; commands run on; `baton flush` says why"
+            ),
+            Self::Recovered => write!(f, "records are written again"),
+            Self::Dropped { count } => write!(
+                f,
+                "{count} records were given up, because nothing could be written for too long"
+            ),
+            Self::SetAside(SetAside { path, reason }) => write!(
+                f,
+                "the database was damaged ({reason}) and is now {}; a new one was begun",
+                path.display()
+            ),
+        }
+    }
+}
+
+impl Health {
+    /// What is new since the last look.
+    pub fn look(&mut self) -> Vec<Word> {
+        let stats = self.meta.stats();
+        let mut words: Vec<_> = self.set_asides.take().into_iter().map(Word::SetAside).collect();
+        let fails = stats.failures > self.last.failures || stats.writing_for > Duration::from_secs(1);
+        let writes = stats.batches > self.last.batches;
+        if fails && !writes && !self.is_failing {
+            self.is_failing = true;
+            words.push(Word::Failing {
+                waiting: stats.waiting + stats.writing,
+            });
+        } else if self.is_failing && writes && !fails {
+            self.is_failing = false;
+            words.push(Word::Recovered);
+        }
+        if stats.dropped > self.last.dropped {
+            words.push(Word::Dropped {
+                count: stats.dropped - self.last.dropped,
+            });
+        }
+        self.last = stats;
+        words
+    }
+}

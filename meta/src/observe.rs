@@ -1,0 +1,238 @@
+//! What the exec-server tells, as patches. Called on the path of events: copies what is kept, at most a few KiB, and hands it to the queue.
+
+use std::sync::Arc;
+
+use baton_exec_server::StartError;
+use baton_exec_server::records::{self, Accepted, End, Exit, Observer, StopReason, Thread};
+use baton_proto::Epoch;
+use baton_proto::exec::exited::Status;
+use baton_trace::record::StageRecord;
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::facts::Facts;
+use crate::handle::Meta;
+use crate::limits::ARGV_BYTES;
+use crate::link::Link;
+use crate::record::{
+    KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart,
+    SlowestStage, ThreadKey, ThreadPatch, Timings, TraceRef,
+};
+use crate::store::timings::{self, StageTime};
+
+/// Keeps records of what the exec-server runs.
+#[derive(Debug)]
+pub struct Recording {
+    meta: Meta,
+    facts: Arc<Facts>,
+    epoch: Epoch,
+    boot_id: [u8; 16],
+    ticks_per_second: u64,
+}
+
+impl Recording {
+    /// Of the life of the server that `epoch` names.
+    pub(crate) fn new(meta: Meta, facts: Arc<Facts>, epoch: Epoch, boot_id: [u8; 16]) -> Self {
+        Self {
+            meta,
+            facts,
+            epoch,
+            boot_id,
+            ticks_per_second: rustix::param::clock_ticks_per_second(),
+        }
+    }
+
+    fn patch(&self, patch: ProcessPatch, link: Option<Link>) {
+        // What is refused is counted, and told by every barrier.
+        let _ = self.meta.accept_linked(patch, link);
+    }
+
+    /// Clock ticks since the boot, as `/proc/PID/stat` counts them. A process that was made just now began at most a few before.
+    fn ticks(&self) -> u64 {
+        let now = clock_gettime(ClockId::Boottime);
+        let (seconds, ns) = (now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned());
+        seconds * self.ticks_per_second + ns * self.ticks_per_second / 1_000_000_000
+    }
+
+    /// The thread of a start: it exists, was used, and is called what the start says.
+    fn thread(&self, process: ProcessKey, thread: &Thread, cwd: &[u8], at_unix_ns: u64) -> Arc<str> {
+        let key = ThreadKey {
+            owner: process.owner,
+            thread_id: thread.id.as_str().into(),
+        };
+        let thread_id = Arc::clone(&key.thread_id);
+        self.facts.expect(process, key.clone(), cwd);
+        let mut patch = ThreadPatch::touch(key, at_unix_ns);
+        patch.title = thread.title.as_deref().map(|title| Some(title.into()));
+        let values = thread.metadata.iter();
+        patch.values = values
+            .map(|(key, value)| (key.as_str().into(), Some(value.as_str().into())))
+            .collect();
+        // Within its bounds already; full only after hours of a dead disk, which every barrier tells.
+        let _ = self.meta.accept(patch);
+        thread_id
+    }
+}
+
+impl Observer for Recording {
+    fn accepted(&self, process: records::ProcessKey, accepted: &Accepted<'_>) {
+        let key = key(process);
+        let cwd: Box<[u8]> = accepted.cwd.map(|cwd| cwd.to_bytes().into()).unwrap_or_default();
+        let (argv, argv_cut) = argv(accepted);
+        let start = ProcessStart {
+            epoch: self.epoch,
+            boot_id: self.boot_id,
+            thread_id: accepted
+                .thread
+                .map(|thread| self.thread(key, thread, &cwd, accepted.at_unix_ns)),
+            argv,
+            argv_cut,
+            cwd,
+            accepted_unix_ns: accepted.at_unix_ns,
+            detached: false,
+            parameters: *accepted.parameters,
+            trace: accepted.trace.map(|context| TraceRef {
+                trace_id: context.trace_id.to_bytes(),
+                sampled: context.is_sampled(),
+            }),
+        };
+        let mut patch = ProcessPatch::new(key);
+        patch.start = Some(Arc::new(start));
+        self.patch(patch, accepted.trace.and_then(Link::to));
+    }
+
+    fn refused(&self, process: records::ProcessKey, why: &StartError, at_unix_ns: u64) {
+        let key = key(process);
+        self.facts.forget(&key);
+        let mut patch = ProcessPatch::new(key);
+        patch.end = Some(ProcessEnd {
+            outcome: Outcome::FailedToStart,
+            fault: Some(why.to_string().into()),
+            ended_unix_ns: at_unix_ns,
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            timings: None,
+        });
+        self.patch(patch, None);
+    }
+
+    fn started(&self, process: records::ProcessKey, pid: u32, at_unix_ns: u64) {
+        let mut patch = ProcessPatch::new(key(process));
+        patch.spawned = Some(ProcessSpawned {
+            os_pid: pid,
+            start_ticks: self.ticks(),
+            spawned_unix_ns: at_unix_ns,
+        });
+        patch.last_seq = 1;
+        self.patch(patch, None);
+    }
+
+    fn delivered(&self, process: records::ProcessKey) {
+        self.facts.delivered(&key(process));
+    }
+
+    fn progressed(&self, process: records::ProcessKey, seq: u64) {
+        let mut patch = ProcessPatch::new(key(process));
+        patch.last_seq = seq;
+        self.patch(patch, None);
+    }
+
+    fn exited(&self, process: records::ProcessKey, exit: &Exit) {
+        let mut patch = ProcessPatch::new(key(process));
+        patch.last_seq = exit.seq;
+        patch.end = Some(ended(exit));
+        self.patch(patch, None);
+    }
+
+    fn closed(&self, process: records::ProcessKey, end: &End<'_>) {
+        let mut patch = ProcessPatch::new(key(process));
+        patch.last_seq = end.seq;
+        patch.end = Some(ProcessEnd {
+            stdout_bytes: end.stdout_bytes,
+            stderr_bytes: end.stderr_bytes,
+            timings: measured(end.stages),
+            ..ended(end.exit)
+        });
+        self.patch(patch, None);
+    }
+}
+
+pub(crate) fn key(process: records::ProcessKey) -> ProcessKey {
+    ProcessKey {
+        owner: Owner(*process.client.as_bytes()),
+        process_id: process.process,
+    }
+}
+
+/// The arguments, cut where they are too long: a start may carry megabytes, and only what is kept is to be copied.
+fn argv(accepted: &Accepted<'_>) -> (Vec<Box<[u8]>>, bool) {
+    let mut left = ARGV_BYTES;
+    let mut argv = Vec::with_capacity(accepted.argv.len().min(16));
+    for argument in accepted.argv {
+        let bytes = argument.to_bytes();
+        if bytes.len() > left || argv.len() >= ARGV_BYTES / 16 {
+            argv.push(bytes[..bytes.len().min(left)].into());
+            return (argv, true);
+        }
+        left -= bytes.len();
+        argv.push(bytes.into());
+    }
+    (argv, false)
+}
+
+/// The end, as far as the exit tells it.
+fn ended(exit: &Exit) -> ProcessEnd {
+    let fault = match (exit.stopped, exit.status) {
+        (_, None) => Some("the operating system did not say how it ended"),
+        (Some(StopReason::ClientGone), _) => Some("its client reset the call, ran out of time, or vanished"),
+        (Some(StopReason::Protocol), _) => Some("its client broke the protocol"),
+        (Some(StopReason::Shutdown), _) => Some("the exec-server shut down"),
+        (Some(StopReason::ServerFault) | None, _) => None,
+    };
+    let outcome = match (exit.status, exit.stopped) {
+        (None, _) => Outcome::Lost,
+        (Some(Status::Code(code)), None) => Outcome::Exited { code },
+        (Some(Status::Code(code)), Some(_)) => Outcome::Killed {
+            status: KilledStatus::Exited(code),
+        },
+        (Some(Status::Signaled(signaled)), None) => Outcome::Signaled {
+            signal: signaled.signal,
+            core_dumped: signaled.core_dumped,
+        },
+        (Some(Status::Signaled(signaled)), Some(_)) => Outcome::Killed {
+            status: KilledStatus::Signaled(signaled.signal),
+        },
+    };
+    ProcessEnd {
+        outcome,
+        fault: fault.map(Into::into),
+        ended_unix_ns: exit.at_unix_ns,
+        stdout_bytes: 0,
+        stderr_bytes: 0,
+        timings: None,
+    }
+}
+
+/// The server's stages, after the first of them began.
+fn measured(stages: &[StageRecord]) -> Option<Timings> {
+    let first = stages.iter().map(|stage| stage.start_ns).min()?;
+    let times: Vec<_> = stages
+        .iter()
+        .map(|stage| StageTime {
+            stage: stage.stage,
+            attempt: stage.attempt,
+            start_ns: stage.start_ns.abs_diff(first),
+            duration_ns: stage.duration_ns(),
+        })
+        .collect();
+    let covering = stages
+        .iter()
+        .filter(|stage| stage.stage.def().is_some_and(|def| def.covers));
+    let slowest = covering.max_by_key(|stage| stage.duration_ns());
+    Some(Timings {
+        encoded: timings::encode(&times).into(),
+        slowest: slowest.map(|stage| SlowestStage {
+            stage: stage.stage,
+            duration_ns: stage.duration_ns(),
+        }),
+    })
+}

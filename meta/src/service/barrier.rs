@@ -1,0 +1,67 @@
+//! `Flush`, and the barriers that other requests end with.
+
+use std::sync::Arc;
+
+use baton_proto::meta as wire;
+use baton_trace::call::ServerCall;
+use tokio::time::timeout;
+use tonic::{Request, Response, Status};
+
+use super::MetaService;
+use crate::barrier::FlushError;
+use crate::limits::FLUSH_MAX;
+use crate::link::Link;
+
+pub(super) async fn flush(
+    service: &MetaService,
+    request: Request<wire::FlushRequest>,
+) -> Result<Response<wire::FlushResponse>, Status> {
+    let call = request.extensions().get::<Arc<ServerCall>>();
+    let link = call.and_then(|call| Link::to(call.context()));
+    let meta = &service.inner.meta;
+    meta.acknowledge(request.get_ref().acknowledge_dropped);
+    let failed = |cause: String, dropped| wire::FlushResponse {
+        failures: vec![wire::Failure { cause, pending: true }],
+        dropped,
+        ..wire::FlushResponse::default()
+    };
+    let response = match timeout(FLUSH_MAX, meta.flush_linked(link)).await {
+        Err(_elapsed) => failed(
+            format!("the disk has not answered for {} s", FLUSH_MAX.as_secs()),
+            0,
+        ),
+        Ok(result) => match result {
+            Ok(flushed) => wire::FlushResponse {
+                generation: flushed.generation.number(),
+                durable: true,
+                ..wire::FlushResponse::default()
+            },
+            Err(FlushError::Failed { cause, dropped }) => failed(cause.kind.to_string(), dropped),
+            Err(FlushError::Dropped { count }) => wire::FlushResponse {
+                dropped: count,
+                ..wire::FlushResponse::default()
+            },
+            Err(error) => return Err(status(&error)),
+        },
+    };
+    Ok(Response::new(response))
+}
+
+/// Waits until all that was accepted is on disk. What was given up before is not this request's.
+pub(super) async fn durable(service: &MetaService) -> Result<(), Status> {
+    match timeout(FLUSH_MAX, service.inner.meta.flush()).await {
+        Ok(Ok(_) | Err(FlushError::Dropped { .. })) => Ok(()),
+        Ok(Err(error)) => Err(status(&error)),
+        Err(_elapsed) => Err(Status::unavailable("not written yet: the disk has not answered")),
+    }
+}
+
+/// Without what the disk said: that holds paths, and is the owner's.
+fn status(error: &FlushError) -> Status {
+    match error {
+        FlushError::Failed { cause, .. } => Status::unavailable(format!("not written yet: {}", cause.kind)),
+        FlushError::Dropped { .. } => Status::data_loss(error.to_string()),
+        FlushError::Stopped => Status::unavailable("the exec-server is shutting down"),
+        FlushError::TooMany => Status::resource_exhausted(error.to_string()),
+    }
+}

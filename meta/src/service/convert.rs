@@ -1,0 +1,117 @@
+//! Records as they travel.
+
+use std::sync::Arc;
+
+use baton_proto::meta as wire;
+
+use crate::record::{CwdFacts, KilledStatus, Outcome, ProcessEnd};
+use crate::store::query::{ProcessRecord, Survived, ThreadRecord};
+use crate::store::timings::decode;
+
+/// A record. A client that is not to learn the ids of its spans gets no trace id.
+pub(super) fn record(record: &ProcessRecord, sees_ids: bool) -> wire::Record {
+    let patch = &record.patch;
+    let mut out = wire::Record {
+        process_id: patch.key.process_id.0.to_vec().into(),
+        accepted_unix_ns: record.begun_unix_ns,
+        last_seq: patch.last_seq,
+        survivor: match record.survivor {
+            None => wire::Survivor::None,
+            Some(Survived::Killed) => wire::Survivor::Killed,
+            Some(Survived::Left) => wire::Survivor::Left,
+        }
+        .into(),
+        ..wire::Record::default()
+    };
+    if let Some(start) = &patch.start {
+        out.thread_id = start.thread_id.as_deref().unwrap_or_default().into();
+        out.argv = start
+            .argv
+            .iter()
+            .map(|argument| argument.to_vec().into())
+            .collect();
+        out.argv_cut = start.argv_cut;
+        out.cwd = start.cwd.to_vec().into();
+        if let Some(trace) = start.trace.filter(|_| sees_ids) {
+            out.trace_id = trace.trace_id.to_vec().into();
+        }
+    }
+    if let Some(spawned) = &patch.spawned {
+        out.spawned_unix_ns = spawned.spawned_unix_ns;
+    }
+    if let Some(end) = &patch.end {
+        ended(&mut out, end);
+    }
+    out
+}
+
+fn ended(out: &mut wire::Record, end: &ProcessEnd) {
+    out.ended_unix_ns = end.ended_unix_ns;
+    out.fault = end.fault.as_deref().unwrap_or_default().into();
+    out.stdout_bytes = end.stdout_bytes;
+    out.stderr_bytes = end.stderr_bytes;
+    if let Some(slowest) = end.timings.as_ref().and_then(|timings| timings.slowest) {
+        out.slowest_stage = slowest.stage.0.into();
+        out.slowest_ns = slowest.duration_ns;
+    }
+    let mut killed = |status| match status {
+        KilledStatus::Exited(code) => out.exit_code = Some(code),
+        KilledStatus::Signaled(signal) => out.signal = Some(signal),
+    };
+    let outcome = match end.outcome {
+        Outcome::Exited { code } => {
+            out.exit_code = Some(code);
+            wire::Outcome::Exited
+        }
+        Outcome::Signaled { signal, core_dumped } => {
+            out.signal = Some(signal);
+            out.core_dumped = core_dumped;
+            wire::Outcome::Signaled
+        }
+        Outcome::TimedOut { status } => {
+            killed(status);
+            wire::Outcome::TimedOut
+        }
+        Outcome::Killed { status } => {
+            killed(status);
+            wire::Outcome::Killed
+        }
+        Outcome::FailedToStart => wire::Outcome::FailedToStart,
+        Outcome::Lost => wire::Outcome::Lost,
+    };
+    out.outcome = outcome.into();
+}
+
+/// The stages of a record that was read whole.
+pub(super) fn stages(record: &ProcessRecord) -> Vec<wire::StageTime> {
+    let timings = record.patch.end.as_ref().and_then(|end| end.timings.as_ref());
+    let times = timings.and_then(|timings| decode(&timings.encoded));
+    let stage = |time: crate::store::timings::StageTime| wire::StageTime {
+        stage: time.stage.0.into(),
+        attempt: time.attempt.into(),
+        start_ns: time.start_ns,
+        duration_ns: time.duration_ns,
+    };
+    times.unwrap_or_default().into_iter().map(stage).collect()
+}
+
+pub(super) fn thread(thread: &ThreadRecord) -> wire::Thread {
+    wire::Thread {
+        thread_id: thread.key.thread_id.to_string(),
+        title: thread.title.clone().unwrap_or_default(),
+        archived: thread.archived,
+        created_unix_ns: thread.created_unix_ns,
+        updated_unix_ns: thread.updated_unix_ns,
+    }
+}
+
+pub(super) fn facts(facts: &Arc<CwdFacts>) -> wire::Facts {
+    let bytes = |bytes: &Option<Box<[u8]>>| bytes.as_ref().map(|bytes| bytes.to_vec().into());
+    wire::Facts {
+        cwd: facts.cwd.to_vec().into(),
+        repository_root: bytes(&facts.repository_root).unwrap_or_default(),
+        branch: bytes(&facts.branch).unwrap_or_default(),
+        head: facts.head.as_deref().unwrap_or_default().into(),
+        found_unix_ns: facts.found_unix_ns,
+    }
+}

@@ -1,0 +1,354 @@
+//! What has run stays known: history, threads, barriers, and what is left of them when the disk fails or the exec-server is killed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use baton_tests::process::Part;
+use rusqlite::Connection;
+use rustix::process::Signal;
+use serde_json::Value;
+
+use crate::support::{Finished, Home, Input, Mark, PATIENCE, Running, World, poll, relay, run, signal};
+
+/// `baton WORDS…` of this home, with the world's ticket.
+fn baton(world: &World, words: &[&str]) -> Finished {
+    run(command(world, words))
+}
+
+fn command(world: &World, words: &[&str]) -> Command {
+    let mut baton = world.home.baton();
+    baton.args(words).env("BATON_TICKET", world.ticket.to_string());
+    baton
+}
+
+/// `baton history --json OPTIONS`.
+#[track_caller]
+fn history(world: &World, options: &[&str]) -> Vec<Value> {
+    let finished = baton(world, &[&["history", "--json"], options].concat());
+    assert_eq!((finished.code, &*finished.stderr), (0, ""), "{finished:?}");
+    let lines = finished.text().lines();
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn words(record: &Value) -> Vec<&str> {
+    let argv = record["argv"].as_array().unwrap();
+    argv.iter().map(|argument| argument.as_str().unwrap()).collect()
+}
+
+/// The default state directory of the home's exec-server.
+fn state(home: &Home) -> PathBuf {
+    let all = home.file(".local/state/baton");
+    let entry = fs::read_dir(all).unwrap().next().unwrap();
+    entry.unwrap().path()
+}
+
+/// Ends the exec-server as a crash does, and starts it again.
+fn crash(world: &mut World, options: &[&str]) {
+    signal(&world.exec_server, Signal::KILL);
+    world.exec_server.wait(PATIENCE).unwrap();
+    restart(world, options);
+}
+
+fn restart(world: &mut World, options: &[&str]) {
+    let mut exec_server = world
+        .home
+        .baton_exec_server(&format!("http://{}", world.relay_address));
+    exec_server.args(options);
+    world.exec_server = Part::start("exec-server", exec_server).unwrap();
+    world.await_registration();
+}
+
+/// Holds the database's lock, so that nothing can be written; until it is dropped.
+struct Held(Connection);
+
+impl Held {
+    fn new(state: &Path) -> Self {
+        let connection = Connection::open(state.join("baton.db")).unwrap();
+        connection.busy_timeout(PATIENCE).unwrap();
+        connection.execute_batch("begin immediate").unwrap();
+        Self(connection)
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.execute_batch("rollback").unwrap();
+    }
+}
+
+#[test]
+fn history_tells_what_ran_how_it_ended_and_where_its_time_went() {
+    let world = World::new();
+    run(world.exec(["echo", "ok"]));
+    run(world.exec(["sh", "-c", "exit 3"]));
+    run(world.exec(["sh", "-c", "kill -9 $$"]));
+    run(world.exec(["/no/such/program"]));
+    let all = history(&world, &[]);
+    let told: Vec<_> = all
+        .iter()
+        .map(|record| (words(record)[0], record["outcome"].as_str().unwrap()))
+        .collect();
+    let expected = [
+        ("/no/such/program", "failed_to_start"),
+        ("sh", "signaled"),
+        ("sh", "exited"),
+        ("echo", "exited"),
+    ];
+    assert_eq!(told, expected, "the newest first");
+    assert_eq!(all[2]["exit_code"], 3);
+    assert_eq!(all[1]["signal"], 9);
+    assert!(all[0]["fault"].as_str().unwrap().starts_with("command not found"));
+    let echo = &all[3];
+    assert_eq!((&echo["stdout_bytes"], &echo["last_seq"]), (&3.into(), &4.into()));
+    assert!(echo["duration_ns"].as_u64().unwrap() > 0);
+    assert_eq!(echo["trace_id"].as_str().unwrap().len(), 32);
+    assert!(echo["slowest_stage"].as_str().unwrap().starts_with("process."));
+
+    let failed = history(&world, &["--failed", "--since", "1h"]);
+    assert_eq!(failed.len(), 3);
+    assert_eq!(history(&world, &["-n", "1"]).len(), 1);
+    assert!(history(&world, &["--since", "0s"]).is_empty());
+
+    let table = baton(&world, &["history"]);
+    assert!(table.text().starts_with("ID "), "{table:?}");
+    assert!(
+        table.text().contains(" exit 3 ") && table.text().contains("echo ok\n"),
+        "{table:?}"
+    );
+}
+
+#[test]
+fn show_draws_the_waterfall_of_a_command_long_after_the_fact() {
+    let mut world = World::new();
+    run(world.exec(["echo", "ok"]));
+    let record = history(&world, &[]).remove(0);
+    crash(&mut world, &[]);
+    let id = record["id"].as_str().unwrap();
+    for name in [id, &id[..20], record["trace_id"].as_str().unwrap()] {
+        let shown = baton(&world, &["show", name]);
+        assert_eq!(shown.code, 0, "{shown:?}");
+        for line in [
+            "command   echo ok",
+            "outcome   exit 0",
+            " process.spawn ",
+            " server.queue ",
+            " remainder ",
+        ] {
+            assert!(shown.text().contains(line), "no {line:?} in {shown:?}");
+        }
+    }
+    let json = baton(&world, &["show", "--json", id]);
+    let json: Value = serde_json::from_str(json.text()).unwrap();
+    let stages: Vec<_> = json["stages"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|stage| stage["stage"].as_str().unwrap())
+        .collect();
+    for stage in ["server.open", "process", "process.wait", "process.close"] {
+        assert!(stages.contains(&stage), "{stages:?}");
+    }
+    baton(&world, &["show", "ffff"]).assert_failed(255, "no record of yours");
+}
+
+#[test]
+fn a_thread_has_title_metadata_and_the_repository_of_its_commands() {
+    let world = World::new();
+    let dir = world.home.file("work");
+    fs::create_dir_all(dir.join(".git/objects")).unwrap();
+    fs::write(dir.join(".git/HEAD"), "ref: refs/heads/topic\n").unwrap();
+    let options = [
+        "--thread",
+        "t-1",
+        "--title",
+        "A title",
+        "--meta",
+        "k=v",
+        "--meta",
+        "gone=x",
+        "--cwd",
+        dir.to_str().unwrap(),
+    ];
+    run(world.exec_with(&options, ["true"])).assert_printed("");
+    run(world.exec_with(&["--thread", "t-2"], ["false"]));
+    run(world.exec(["true"]));
+    let of_thread = history(&world, &["--thread", "t-1"]);
+    assert_eq!((of_thread.len(), &of_thread[0]["thread"]), (1, &"t-1".into()));
+
+    let show = || -> Value {
+        let shown = baton(&world, &["thread", "show", "--json", "t-1"]);
+        serde_json::from_str(shown.text()).unwrap()
+    };
+    let branch = || show()["facts"]["branch"].as_str().map(str::to_owned);
+    // Found behind the command, not in its way.
+    poll("the facts are found", || {
+        branch().filter(|branch| branch == "topic")
+    });
+    let shown = show();
+    assert_eq!(shown["title"], "A title");
+    assert_eq!(shown["metadata"], serde_json::json!({"k": "v", "gone": "x"}));
+    assert_eq!(shown["facts"]["repository_root"], dir.to_str().unwrap());
+    fs::write(dir.join(".git/HEAD"), "ref: refs/heads/other\n").unwrap();
+    poll("a changed head is seen", || {
+        branch().filter(|branch| branch == "other")
+    });
+
+    let set = [
+        "thread", "set", "t-1", "--title", "Another", "--meta", "k=w", "--remove", "gone",
+    ];
+    baton(&world, &set).assert_printed("");
+    assert_eq!(show()["title"], "Another");
+    assert_eq!(show()["metadata"], serde_json::json!({"k": "w"}));
+
+    let threads = || baton(&world, &["threads"]).text().lines().count() - 1;
+    assert_eq!(threads(), 2);
+    baton(&world, &["thread", "archive", "t-2"]).assert_printed("");
+    assert_eq!(threads(), 1);
+    baton(&world, &["thread", "archive", "--undo", "t-2"]).assert_printed("");
+    assert_eq!(threads(), 2);
+    baton(&world, &["thread", "delete", "t-2"]).assert_printed("");
+    baton(&world, &["thread", "show", "t-2"]).assert_failed(255, "you have no thread of this id");
+    baton(&world, &["thread", "delete", "t-2"]).assert_failed(255, "you have no thread of this id");
+    assert_eq!(history(&world, &["--thread", "t-2"]).len(), 1, "what ran stays");
+}
+
+#[test]
+fn another_key_sees_nothing_of_it() {
+    let world = World::new();
+    run(world.exec_with(&["--thread", "secret"], ["echo", "mine"]));
+    let id = history(&world, &[])[0]["id"].as_str().unwrap().to_owned();
+    let other = Home::new();
+    let lines = [&world.home, &other].map(|home| format!("{} tester continue\n", home.public()));
+    fs::write(world.home.config("allowed_clients"), lines.concat()).unwrap();
+    let ask = |words: &[&str]| {
+        let mut baton = other.baton();
+        baton.args(words).env("BATON_TICKET", world.ticket.to_string());
+        run(baton)
+    };
+    assert_eq!(ask(&["history", "--json"]).text(), "");
+    assert_eq!(ask(&["threads", "--json"]).text(), "");
+    ask(&["show", &id]).assert_failed(255, "no record of yours");
+    ask(&["thread", "show", "secret"]).assert_failed(255, "you have no thread of this id");
+    ask(&["thread", "delete", "secret"]).assert_failed(255, "you have no thread of this id");
+    assert_eq!(history(&world, &["--thread", "secret"]).len(), 1);
+}
+
+#[test]
+fn what_a_flush_covered_outlives_kill_9_and_what_ran_is_lost() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        run(world.exec(["true"]));
+    }
+    let mark = Mark::new();
+    // Prints for longer than progress takes to be told, and then holds no pipe whose end would kill it.
+    let printing = "for i in 1 2 3 4 5 6 7 8; do echo $i; sleep 0.2; done; exec >/dev/null 2>&1; sleep 300";
+    let exec = world.exec_with(&["--env", mark.variable()], ["sh", "-c", printing]);
+    let running = Running::start(exec, Input::Open);
+    poll("it runs and its progress is told", || {
+        let all = history(&world, &["-n", "1"]);
+        (all[0]["outcome"] == "running" && all[0]["last_seq"].as_u64()? > 1).then_some(())
+    });
+    assert!(!mark.processes().is_empty());
+    baton(&world, &["flush"]).assert_printed("");
+    crash(&mut world, &[]);
+    running.finish().assert_failed_whatever(255);
+    mark.await_gone();
+    let all = history(&world, &[]);
+    assert_eq!(all.len(), 4, "all that the barrier covered");
+    let lost = &all[0];
+    assert_eq!(
+        (&lost["outcome"], &lost["survivor"]),
+        (&"lost".into(), &"killed".into())
+    );
+    assert!(lost["last_seq"].as_u64().unwrap() > 1, "{lost}");
+    assert!(all[1..].iter().all(|record| record["outcome"] == "exited"));
+    world.await_exec_server_says("count as lost, 1 were still running and were killed");
+}
+
+#[test]
+fn while_nothing_can_be_written_commands_run_as_before_and_the_barrier_says_why() {
+    let world = World::new();
+    run(world.exec(["true"]));
+    baton(&world, &["flush"]).assert_printed("");
+    let held = Held::new(&state(&world.home));
+    let began = Instant::now();
+    for _ in 0..5 {
+        run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    }
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    baton(&world, &["flush"]).assert_failed(255, "another process holds the database");
+    let behind = baton(&world, &["history", "--json"]);
+    assert_eq!(behind.text().lines().count(), 1, "what is on disk: {behind:?}");
+    assert!(
+        behind.stderr.contains("the newest records may be missing"),
+        "{behind:?}"
+    );
+    drop(held);
+    baton(&world, &["flush"]).assert_printed("");
+    assert_eq!(history(&world, &[]).len(), 6, "nothing was lost");
+}
+
+#[test]
+fn with_durability_start_a_start_waits_for_the_disk_and_nothing_else_does() {
+    let mut world = World::new();
+    world.stop_exec_server();
+    restart(&mut world, &["--durability", "start"]);
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    let going = Running::start(world.exec(["sh", "-c", "read line; echo got $line"]), Input::Open);
+    poll("it runs", || {
+        history(&world, &["-n", "1"])[0]["spawned_unix_ns"].as_u64()
+    });
+    let held = Held::new(&state(&world.home));
+    let mut going = going;
+    going.write(b"a line\n");
+    going.finish().assert_printed("got a line\n");
+    let canary = world.home.file("canary");
+    run(world.exec(["touch", canary.to_str().unwrap()]))
+        .assert_failed(255, "could not be made durable in time");
+    assert!(!canary.exists());
+    drop(held);
+    run(world.exec(["touch", canary.to_str().unwrap()])).assert_printed("");
+    assert!(canary.exists());
+}
+
+#[test]
+fn two_exec_servers_on_one_state_are_told_apart_by_name_and_pid() {
+    let world = World::new();
+    let mut second = world
+        .home
+        .baton_exec_server(&format!("http://{}", world.relay_address));
+    let used = state(&world.home);
+    second
+        .args(["--key", world.home.file("other_key").to_str().unwrap(), "--state"])
+        .arg(&used);
+    let refused = run(second);
+    refused.assert_failed(255, &format!("(pid {})", world.exec_server.pid()));
+    assert!(
+        refused.stderr.contains("is in use by exec-server "),
+        "{refused:?}"
+    );
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+}
+
+#[test]
+fn without_a_state_nothing_is_kept_and_that_is_said() {
+    let home = Home::new();
+    home.allow("continue");
+    let (_relay, address) = relay(&home, "127.0.0.1:0", &[]);
+    let mut command = home.baton_exec_server(&format!("http://{address}"));
+    command.args(["--state", "none"]);
+    let mut exec_server = Part::start("exec-server", command).unwrap();
+    let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
+    run(home.exec(&ticket, ["--thread", "t"], ["echo", "ok"])).assert_printed("ok\n");
+    for words in [&["history"][..], &["threads"], &["flush"], &["show", "00"]] {
+        let mut baton = home.baton();
+        baton.args(words).env("BATON_TICKET", &ticket);
+        run(baton).assert_failed(255, "this exec-server keeps no records");
+    }
+    assert!(!home.file(".local/state").exists());
+    let mut durable = home.baton_exec_server(&format!("http://{address}"));
+    durable.args(["--state", "none", "--durability", "start"]);
+    run(durable).assert_failed(255, "--durability start needs a place for its records");
+}
