@@ -6,8 +6,8 @@
 //! for then covers it.
 //!
 //! ```text
-//! accepted ─┬─► started ─► progressed* ─► exited ─► closed
-//!           └─► refused                delivered, once, somewhere after started
+//! accepted ─┬─► started ─┬─► progressed* ─► exited ─► closed
+//!           └─► refused  └─► refused       delivered, once, somewhere after started
 //! ```
 //!
 //! The one exception is asked for: a [`Gate`] is awaited between `accepted` and the spawn, and delays nothing else.
@@ -44,10 +44,10 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// A start was checked and has its place. Nothing runs yet.
     fn accepted(&self, process: ProcessKey, accepted: &Accepted<'_>);
 
-    /// Nothing runs, and nothing will.
+    /// Nothing runs, and nothing will. After `started` if it turned out only there that the program cannot be executed.
     fn refused(&self, process: ProcessKey, why: &StartError, at_unix_ns: u64);
 
-    /// It runs, as this process of the operating system.
+    /// It runs, or is about to, as this process of the operating system.
     fn started(&self, process: ProcessKey, pid: u32, at_unix_ns: u64);
 
     /// Its first event is on its way to the client: what would have delayed that may be done from now on.

@@ -178,6 +178,7 @@ async fn what_runs_nothing_is_told_as_that() {
         told.all(),
         [
             "accepted /no/such/program of 1 on \"\"",
+            "started",
             "refused CommandNotFound"
         ]
     );

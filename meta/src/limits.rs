@@ -193,3 +193,6 @@ pub const SURVIVOR_GRACE: Duration = Duration::from_millis(200);
 /// How much earlier than recorded a process may have begun, in clock ticks (a second): when it was made is noted once its spawn has
 /// returned. No other process gets its pid in that time.
 pub const START_TICKS_SLACK: u64 = 100;
+
+/// Stages kept of a process at most: more than the tables have rows. Protects the file from a server that measured without end.
+pub const STAGES_MAX: usize = 96;

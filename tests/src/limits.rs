@@ -80,6 +80,7 @@ mod tests {
             "trace",
             "channel",
             "relay",
+            "meta",
             "exec-server",
             "core-client",
             "cli",
@@ -91,7 +92,7 @@ mod tests {
                 let text = fs::read_to_string(&file).unwrap();
                 let shown = file.strip_prefix(&workspace).unwrap().display();
                 let is_limits = file.ends_with("limits.rs");
-                let is_test = file.ends_with("tests.rs");
+                let is_test = file.ends_with("tests.rs") || file.ends_with("fuzz.rs");
                 let mut before = "";
                 for line in text
                     .lines()

@@ -6,7 +6,7 @@
 
 use baton_trace::stage::StageId;
 
-use crate::limits::TIMINGS_BYTES;
+use crate::limits::{STAGES_MAX, TIMINGS_BYTES};
 
 /// One stage of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,9 +23,6 @@ pub struct StageTime {
 
 const EXACT: u8 = 1;
 const ROUNDED: u8 = 2;
-
-/// Stages in a record at most: more than the tables have rows.
-pub const STAGES_MAX: usize = 96;
 
 /// Writes timings exactly. Stages beyond [`STAGES_MAX`], or that do not fit in
 /// [`TIMINGS_BYTES`], are left out.
