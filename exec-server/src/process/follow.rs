@@ -60,14 +60,27 @@ impl Events {
     /// A short command's events then leave in one message instead of two, which the sender, the relay and the
     /// client each save the work of.
     pub(crate) async fn settled(&mut self) -> Result<(), Status> {
-        let Source::First(Follower { shared, patience, .. }) = &mut self.0 else {
+        let Source::First(Follower {
+            shared,
+            patience,
+            delivery,
+            ..
+        }) = &mut self.0
+        else {
             return Ok(());
         };
         loop {
             let more = poll_fn(|cx| shared.poll_more_than_started(cx));
             tokio::select! {
                 biased;
-                () = more => return shared.failure().map_or(Ok(()), Err),
+                () = more => match shared.failure() {
+                    Some(status) => {
+                        // Of what never ran there is no first event.
+                        *delivery = None;
+                        return Err(status);
+                    }
+                    None => return Ok(()),
+                },
                 () = patience.wait() => {}
             }
             // What there is goes out.

@@ -477,7 +477,7 @@ fn update(key: Key, number: Number, finished: bool) -> Update {
             let process_id = ProcessId([n; 16]);
             let mut patch = ProcessPatch::new(ProcessKey { owner, process_id });
             patch.last_seq = number + 1;
-            patch.end = finished.then(|| ProcessEnd {
+            patch.end = finished.then_some(ProcessEnd {
                 outcome: Outcome::Killed {
                     status: KilledStatus::Signaled(9),
                 },

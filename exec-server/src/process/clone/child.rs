@@ -38,10 +38,8 @@ fn execute(shared: &Shared) -> Result<Never, Errno> {
         if let Some(cwd) = &shared.image.cwd {
             syscall1(Sysno::chdir, cwd.as_ptr().addr())?;
         }
-        let mut number = 0;
-        for own in shared.stdio {
+        for (number, own) in shared.stdio.into_iter().enumerate() {
             syscall3(Sysno::dup3, own as usize, number, 0)?;
-            number += 1;
         }
         let nothing: u64 = 0;
         set_mask(&nothing, None)?;
