@@ -9,7 +9,7 @@ use crate::record::{Outcome, ProcessKey};
 use crate::store::query::ProcessRecord;
 use crate::store::sqlite::Reader;
 
-/// See the [module](self).
+/// A gate that holds a start until the store has its record.
 #[derive(Debug)]
 pub struct DurableStart {
     meta: Meta,

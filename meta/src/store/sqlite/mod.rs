@@ -4,7 +4,7 @@
 //! a damaged database that was set aside, processes of an earlier life that were lost or had survived. `docs/METADATA.md` is for people
 //! who read the file themselves.
 //!
-//! * opening: [`open`](mod@open), `place`, `lock`, `header`, `damage`, `migrate`, `lives`;
+//! * opening: `open`, `place`, `lock`, `header`, `damage`, `migrate`, `lives`;
 //! * writing: `write`, `columns`, `connection` (what each setting promises), `checkpoint`, `upkeep`, `failure`;
 //! * reading: `readers`, `read`.
 
@@ -79,7 +79,7 @@ pub struct Opened {
     pub recovered: Recovered,
 }
 
-/// Opens the state directory: see [`open`](mod@open) for the order of things. Blocks, for some milliseconds and at most
+/// Opens the state directory: see `open.rs` for the order of things. Blocks, for some milliseconds and at most
 /// [`OPEN_CHECK`](limits::OPEN_CHECK) beyond what the disk takes.
 ///
 /// `kill` is called for each process of an earlier life that still runs and was not detached; it ends the process group and returns.
