@@ -115,8 +115,8 @@ rekeys_under_output() {
         [ "$(sed 's/ rekeys//' "$work/err")" -ge 3 ]
 }
 rekeys_under_input() {
-    code_is 0 --rekey-after 2 --stdin -- cksum < <(head -c 3145728 /dev/zero | tr '\0' x) &&
-        prints out "$(head -c 3145728 /dev/zero | tr '\0' x | cksum)" && [ "$(sed 's/ rekeys//' "$work/err")" -ge 2 ]
+    code_is 0 --rekey-after 2 --stdin -- cksum < <(head -c 12582912 /dev/zero | tr '\0' x) &&
+        prints out "$(head -c 12582912 /dev/zero | tr '\0' x | cksum)" && [ "$(sed 's/ rekeys//' "$work/err")" -ge 2 ]
 }
 not_found() { code_is 127 no-such-command && says COMMAND_NOT_FOUND; }
 not_executable() { code_is 126 /etc/passwd && says NOT_EXECUTABLE; }
@@ -165,7 +165,7 @@ check '5 MiB of stdin, over two windows of credit' stdin_of 5242880
 check '5 MiB of output to a client that does not know of windows' no_window 5242880
 check '3 MiB of stdin from a client that does not know of windows' no_window_stdin 3145728
 check 'rekeys under 5 MiB of output' rekeys_under_output
-check 'rekeys under 3 MiB of stdin' rekeys_under_input
+check 'rekeys under 12 MiB of stdin' rekeys_under_input
 check 'a command that is not found' not_found
 check 'a file that is not executable' not_executable
 check 'the child and its exit name the span that the client derives' trace_continues

@@ -165,9 +165,41 @@ def prologue(server_id, session_id):
     return parts(b"baton.channel.v1", version, SUITE.encode(), roles, server_id, session_id)
 
 
+def siphash(key, message):
+    """SipHash-2-4, as 8 bytes, little-endian."""
+    mask = (1 << 64) - 1
+    k0, k1 = struct.unpack("<QQ", key)
+    v = [k0 ^ 0x736f6d6570736575, k1 ^ 0x646f72616e646f6d, k0 ^ 0x6c7967656e657261, k1 ^ 0x7465646279746573]
+
+    def rotate(x, bits):
+        return (x << bits | x >> (64 - bits)) & mask
+
+    def rounds(count):
+        for _ in range(count):
+            v[0] = (v[0] + v[1]) & mask
+            v[2] = (v[2] + v[3]) & mask
+            v[1] = rotate(v[1], 13) ^ v[0]
+            v[3] = rotate(v[3], 16) ^ v[2]
+            v[0] = rotate(v[0], 32)
+            v[2] = (v[2] + v[1]) & mask
+            v[0] = (v[0] + v[3]) & mask
+            v[1] = rotate(v[1], 17) ^ v[2]
+            v[3] = rotate(v[3], 21) ^ v[0]
+            v[2] = rotate(v[2], 32)
+
+    padded = message + bytes(7 - len(message) % 8) + bytes([len(message) & 0xff])
+    for (word,) in struct.iter_unpack("<Q", padded):
+        v[3] ^= word
+        rounds(2)
+        v[0] ^= word
+    v[2] ^= 0xff
+    rounds(4)
+    return struct.pack("<Q", v[0] ^ v[1] ^ v[2] ^ v[3])
+
+
 def span_id(trace_id, envelope, stage, attempt=0):
     """The derived id of a stage's span."""
-    return hashlib.sha256(trace_id + envelope + bytes([stage, attempt])).digest()[:8]
+    return siphash(trace_id, envelope + bytes([stage, attempt]))
 
 
 def frame(kind, stream, body=b"", end=False):
