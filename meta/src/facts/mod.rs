@@ -148,7 +148,7 @@ impl std::fmt::Debug for Facts {
 
 /// The finder's life, which ends with its [`Facts`].
 fn find(needs: &Receiver<Need>, known: &Mutex<Known>, found: &Found) {
-    // `posix_spawn` blocks signals in the thread that calls it; a SIGCHLD would wake this one instead, for every child.
+    // Cloning a child blocks signals in the thread that does it; a SIGCHLD would wake this one instead, for every child.
     let _ = SigSet::all().thread_block();
     for need in needs {
         let facts = look(known, &need.cwd, clock::now());
