@@ -174,7 +174,8 @@ impl Channel {
     /// outcome is dealt with even when all of them have.
     fn attempt(&self, id: AttemptId) -> SharedFuture<BoxFuture<'static, Connected>> {
         let inner = Arc::clone(&self.inner);
-        let task = tokio::spawn(async move {
+        // In one place from first to last: handing it over to the runtime moves it three times, and it is large.
+        let task = tokio::spawn(Box::pin(async move {
             let (recorder, network) = (inner.recorder.clone(), inner.network.clone());
             let way = Way {
                 roots: inner.roots.clone(),
@@ -193,7 +194,7 @@ impl Channel {
                 }
             }
             result.map_err(Arc::new)
-        });
+        }));
         async move { task.await.unwrap_or_else(|_| Err(Arc::new(ConnectError::Local))) }
             .boxed()
             .shared()

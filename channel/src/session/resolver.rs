@@ -43,18 +43,19 @@ impl Random for OsRandom {
 #[derive(Default)]
 struct X25519 {
     private: [u8; KEY_LEN],
+    /// The same, ready to be used: making it multiplies the base point, which is needed once and not for each agreement.
+    key: Option<agreement::PrivateKey>,
     public: [u8; KEY_LEN],
 }
 
 impl X25519 {
-    fn key(&self) -> Result<agreement::PrivateKey, snow::Error> {
-        agreement::PrivateKey::from_private_key(&agreement::X25519, &self.private)
-            .map_err(|_| snow::Error::Dh)
-    }
-
-    fn derive_public(&mut self) -> Result<(), snow::Error> {
-        let public = self.key()?.compute_public_key().map_err(|_| snow::Error::Dh)?;
+    fn derive(&mut self) -> Result<(), snow::Error> {
+        self.key = None;
+        let key = agreement::PrivateKey::from_private_key(&agreement::X25519, &self.private)
+            .map_err(|_| snow::Error::Dh)?;
+        let public = key.compute_public_key().map_err(|_| snow::Error::Dh)?;
         self.public.copy_from_slice(public.as_ref());
+        self.key = Some(key);
         Ok(())
     }
 }
@@ -82,12 +83,13 @@ impl Dh for X25519 {
         // snow has checked the length. A key whose public half cannot be computed leaves zeros, and every
         // agreement with it fails.
         self.private.copy_from_slice(privkey);
-        let _ = self.derive_public();
+        self.public = [0; KEY_LEN];
+        let _ = self.derive();
     }
 
     fn generate(&mut self, rng: &mut dyn Random) -> Result<(), snow::Error> {
         rng.try_fill_bytes(&mut self.private)?;
-        self.derive_public()
+        self.derive()
     }
 
     fn pubkey(&self) -> &[u8] {
@@ -102,7 +104,8 @@ impl Dh for X25519 {
     fn dh(&self, pubkey: &[u8], out: &mut [u8]) -> Result<(), snow::Error> {
         let peer = pubkey.get(..KEY_LEN).ok_or(snow::Error::Dh)?;
         let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, peer);
-        agreement::agree(&self.key()?, peer, snow::Error::Dh, |shared| {
+        let key = self.key.as_ref().ok_or(snow::Error::Dh)?;
+        agreement::agree(key, peer, snow::Error::Dh, |shared| {
             if shared.iter().fold(0, |acc, byte| acc | byte) == 0 {
                 return Err(snow::Error::Dh);
             }
