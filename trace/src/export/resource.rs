@@ -21,6 +21,7 @@ use opentelemetry_semantic_conventions::attribute::{
 
 use super::attribute::REPORTED_BY;
 use crate::stage::Exporter;
+use crate::w3c::random::random_u128;
 
 /// The service name of a part.
 pub fn service_name(part: Exporter) -> &'static str {
@@ -77,7 +78,7 @@ pub(super) fn reported(part: Exporter, reporter: &Resource) -> Resource {
 
 /// One random id a process: a UUIDv4, as the conventions ask.
 static INSTANCE: LazyLock<String> = LazyLock::new(|| {
-    let random: u128 = rand::random();
+    let random = random_u128();
     let versioned = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{versioned:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")

@@ -21,6 +21,7 @@ pub mod carrier;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod grammar;
+pub(crate) mod random;
 mod traceparent;
 mod tracestate;
 
@@ -58,7 +59,7 @@ impl TraceContext {
     pub fn new_root(sampled: bool) -> Self {
         let flags = if sampled { 0b11 } else { 0b10 };
         Self {
-            trace_id: TraceId::from(rand::random::<u128>().max(1)),
+            trace_id: TraceId::from(random::random_u128().max(1)),
             span_id: random_span_id(),
             flags: TraceFlags::new(flags),
             tracestate: Tracestate::default(),
@@ -87,5 +88,5 @@ impl TraceContext {
 
 /// A new random span id, never zero.
 pub fn random_span_id() -> SpanId {
-    SpanId::from(rand::random::<u64>().max(1))
+    SpanId::from(random::random_u64().max(1))
 }
