@@ -1,5 +1,7 @@
 //! The command line.
 
+mod plain;
+
 use std::convert::Infallible;
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -17,6 +19,16 @@ use crate::ticket_file;
 pub(crate) struct Args {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Args {
+    /// What the command line asks for. Ends the program where it asks for help, or cannot be understood.
+    pub(crate) fn from_command_line() -> Self {
+        let plain = plain::exec(std::env::args_os(), |name| std::env::var_os(name));
+        plain.map_or_else(Self::parse, |exec| Self {
+            command: Command::Exec(exec),
+        })
+    }
 }
 
 const EXAMPLE: &str = "\
@@ -93,6 +105,7 @@ pub(crate) struct RunArgs {
 }
 
 #[derive(clap::Args)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 #[command(after_help = format!("{EXIT_CODES}\n\nExample:\n  baton exec \"$TICKET\" -- tar -c src | tar -t"))]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
@@ -125,6 +138,7 @@ pub(crate) struct ExecArgs {
 
 /// Which exec-server, and who we are there.
 #[derive(clap::Args)]
+#[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct RemoteArgs {
     /// The exec-server's ticket, as `baton exec-server` printed it
     #[arg(env = "BATON_TICKET", value_name = "TICKET", hide_env_values = true, value_parser = ticket)]

@@ -1,18 +1,109 @@
 //! Log lines on stderr. `BATON_LOG` takes tracing-subscriber's filter syntax.
 
+use std::env::{VarError, var};
+use std::io::{IsTerminal as _, stderr};
+use std::sync::OnceLock;
+
+use tracing::level_filters::LevelFilter;
+use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::{Interest, set_global_default};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 
 /// Starts logging at `default` unless `BATON_LOG` says otherwise.
 pub(crate) fn start(default: &str) {
-    let filter = std::env::var("BATON_LOG").unwrap_or_else(|_| default.into());
+    let filter = var("BATON_LOG").unwrap_or_else(|_| default.into());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
         tell!("baton: BATON_LOG is ignored: {error}");
         EnvFilter::new(default)
     });
+    // Fails only where something else logs already.
+    let _ = set_global_default(lines(filter));
+}
+
+/// The same for a command that is waited for and has nothing but errors to log: unless `BATON_LOG` is set, nothing is
+/// prepared for that before there is one.
+pub(crate) fn errors_only() {
+    match var("BATON_LOG") {
+        Err(VarError::NotPresent) => {
+            let _ = set_global_default(Errors::default());
+        }
+        _ => start("error"),
+    }
+}
+
+/// What writes lines.
+fn lines(filter: EnvFilter) -> impl Subscriber + Send + Sync {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(std::io::stderr)
+        .with_writer(stderr)
         .with_target(false)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
-        .init();
+        .with_ansi(stderr().is_terminal())
+        .finish()
+}
+
+/// Hands errors to what writes lines, which is made for the first of them. Knows no spans: none is an error.
+#[derive(Default)]
+struct Errors {
+    lines: OnceLock<Box<dyn Subscriber + Send + Sync>>,
+}
+
+impl Errors {
+    fn lines(&self) -> &dyn Subscriber {
+        self.lines
+            .get_or_init(|| Box::new(lines(EnvFilter::new("error"))))
+    }
+}
+
+impl Subscriber for Errors {
+    fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
+        match self.enabled(metadata) {
+            true => Interest::always(),
+            false => Interest::never(),
+        }
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.is_event() && *metadata.level() == Level::ERROR
+    }
+
+    fn max_level_hint(&self) -> Option<LevelFilter> {
+        Some(LevelFilter::ERROR)
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        self.lines().event(event);
+    }
+
+    // Never called: no span is enabled.
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use tracing::subscriber::with_default;
+
+    use super::*;
+
+    #[test]
+    fn nothing_is_prepared_before_the_first_error() {
+        let errors = std::sync::Arc::new(Errors::default());
+        with_default(std::sync::Arc::clone(&errors), || {
+            tracing::warn!("not told");
+            let _entered = tracing::error_span!("not known").entered();
+            assert!(errors.lines.get().is_none());
+            tracing::error!("told on stderr of this test");
+            assert!(errors.lines.get().is_some());
+        });
+    }
 }

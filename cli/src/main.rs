@@ -27,13 +27,11 @@ mod terminal;
 mod ticket_file;
 mod trace_file;
 
-use clap::Parser;
-
 use args::{Args, Command, TraceCommand};
 
 fn main() {
     baton_client::keep_freed_memory();
-    let args = Args::parse();
+    let args = Args::from_command_line();
     let outcome = match args.command {
         Command::Run(args) => command::run::main(args),
         Command::Exec(args) => command::exec::main(args),

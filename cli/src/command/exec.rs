@@ -1,5 +1,7 @@
 //! `baton exec`: one command on a remote machine, like ssh.
 
+use std::mem::ManuallyDrop;
+
 use baton_client::Command;
 use baton_trace::record::Side;
 
@@ -12,7 +14,7 @@ use crate::trace_file::TraceFile;
 use crate::{logging, terminal};
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
-    logging::start("error");
+    logging::errors_only();
     let trace_file = TraceFile::open(args.trace_json)?;
     let exporting = Exporting::start(Side::Client)?;
 
@@ -35,8 +37,9 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     }
     command = command.trace(args.trace || trace_file.is_some());
 
-    let runtime = runtime()?;
-    let remote = Remote::new(args.remote, exporting.recorder())?;
+    // The program ends with this function. Taking apart what the system takes back anyway would only delay that.
+    let runtime = ManuallyDrop::new(runtime()?);
+    let remote = ManuallyDrop::new(Remote::new(args.remote, exporting.recorder())?);
     let outcome = runtime.block_on(async {
         let outcome = run_here(&remote.client, command).await;
         remote.client.close().await;

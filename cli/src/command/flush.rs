@@ -8,7 +8,7 @@ use crate::logging;
 use crate::remote::ask;
 
 pub(crate) fn main(args: FlushArgs) -> Result<i32, CliError> {
-    logging::start("error");
+    logging::errors_only();
     let flushed = ask(args.remote, async |records| {
         Ok(records.flush(args.acknowledge).await?)
     })?;

@@ -14,7 +14,7 @@ use crate::{logging, record};
 const ALIGNED: usize = 1000;
 
 pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
-    logging::start("error");
+    logging::errors_only();
     let request = HistoryRequest {
         thread_id: args.thread.clone().unwrap_or_default(),
         since_unix_ns: args.since.unwrap_or_default(),

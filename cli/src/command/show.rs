@@ -14,7 +14,7 @@ use crate::table::Terminal;
 use crate::{logging, record, terminal};
 
 pub(crate) fn main(args: ShowArgs) -> Result<i32, CliError> {
-    logging::start("error");
+    logging::errors_only();
     let found = ask(args.remote, async |records| {
         Ok(records.show(args.id.as_str()).await?)
     })?;

@@ -19,7 +19,7 @@ use crate::{logging, record};
 const LAST: u32 = 10;
 
 pub(crate) fn main(command: ThreadCommand) -> Result<i32, CliError> {
-    logging::start("error");
+    logging::errors_only();
     match command {
         ThreadCommand::Show(args) => show(args),
         ThreadCommand::Set(args) => set(args),

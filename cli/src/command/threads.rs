@@ -13,7 +13,7 @@ use crate::table::{Column, Row, Terminal, draw};
 use crate::{logging, record};
 
 pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
-    logging::start("error");
+    logging::errors_only();
     let request = ThreadsRequest {
         archived: args.archived,
         limit: args.limit,

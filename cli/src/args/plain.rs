@@ -1,0 +1,188 @@
+//! Plain command lines of `baton exec`, read without clap.
+//!
+//! clap describes every option to itself before it looks at a word, on pages that a new process has to be given one by one; `exec` is what
+//! somebody waits for. Plain is `exec`, then a ticket and options that say who and where, each once and with its value in a word of its
+//! own, `--`, and the command. clap decides about everything else, help and errors included, and what it would make of a
+//! plain line is what comes out here: a test holds the two together.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::{ExecArgs, RemoteArgs, ticket};
+
+/// What these words, the program's name first, ask for; `None` if they are not plain. `variable` is the environment, by which clap
+/// finds what no word says.
+pub(super) fn exec(
+    words: impl IntoIterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Option<ExecArgs> {
+    let mut words = words.into_iter().skip(1);
+    if words.next()? != "exec" {
+        return None;
+    }
+    let mut remote = RemoteArgs {
+        ticket: None,
+        ticket_file: None,
+        key: None,
+        relay_ca: None,
+    };
+    let (mut trace, mut cwd, mut trace_json) = (false, None, None);
+    loop {
+        let word = words.next()?;
+        let path = match word.to_str()? {
+            "--" => break,
+            "--trace" if !trace => {
+                trace = true;
+                continue;
+            }
+            "--key" => &mut remote.key,
+            "--ticket-file" => &mut remote.ticket_file,
+            "--relay-ca" => &mut remote.relay_ca,
+            "--cwd" => &mut cwd,
+            "--trace-json" => &mut trace_json,
+            word if !word.starts_with('-') && remote.ticket.is_none() => {
+                remote.ticket = ticket(word).ok();
+                continue;
+            }
+            _ => return None,
+        };
+        let value = words.next()?;
+        if path.is_some() || value.is_empty() || value.as_encoded_bytes().starts_with(b"-") {
+            return None;
+        }
+        *path = Some(PathBuf::from(value));
+    }
+    if remote.ticket.is_none()
+        && let Some(text) = variable("BATON_TICKET")
+    {
+        remote.ticket = ticket(text.to_str()?).ok();
+    }
+    for (path, name) in [
+        (&mut remote.ticket_file, "BATON_TICKET_FILE"),
+        (&mut remote.relay_ca, "BATON_RELAY_CA"),
+    ] {
+        if path.is_none()
+            && let Some(value) = variable(name)
+        {
+            if value.is_empty() {
+                return None;
+            }
+            *path = Some(PathBuf::from(value));
+        }
+    }
+    let command: Vec<_> = words.collect();
+    (!command.is_empty()).then_some(ExecArgs {
+        remote,
+        trace,
+        trace_json,
+        cwd,
+        env: Vec::new(),
+        thread: None,
+        title: None,
+        meta: Vec::new(),
+        command,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory as _, Parser as _};
+
+    use super::super::{Args, Command};
+    use super::*;
+
+    fn words(line: &str) -> Vec<OsString> {
+        let line = format!("baton {line}");
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    /// In the environment of this test, as clap reads it.
+    fn plain(line: &str) -> Option<ExecArgs> {
+        exec(words(line), |name| std::env::var_os(name))
+    }
+
+    #[test]
+    fn clap_makes_the_same_of_a_plain_line() {
+        for line in [
+            "exec baton1:x -- ls",
+            "exec baton1:x --trace -- ls -l --trace --help -- x",
+            "exec --trace baton1:x -- exec",
+            "exec -- ls",
+            "exec --ticket-file t --key k --relay-ca c --cwd /tmp --trace-json f -- ls",
+            "exec ticket:baton1:x --key k -- ls",
+        ] {
+            let Ok(Args {
+                command: Command::Exec(clap),
+            }) = Args::try_parse_from(words(line))
+            else {
+                panic!("{line}")
+            };
+            assert_eq!(plain(line).as_ref(), Some(&clap), "{line}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_plain_is_left_to_clap() {
+        for line in [
+            "",
+            "exec",
+            "exec --help",
+            "exec baton1:x --help -- ls",
+            "exec -h",
+            "exec help",
+            "exec --version",
+            "exec baton1:x ls",
+            "exec baton1:x --",
+            "exec baton1:x y -- ls",
+            "exec baton1:x --nothing -- ls",
+            "exec baton1:x --env A=1 -- ls",
+            "exec baton1:x --title T -- ls",
+            "exec baton1:x --key=a -- ls",
+            "exec baton1:x --key a --key b -- ls",
+            "exec baton1:x --key -- ls",
+            "exec baton1:x --key --trace -- ls",
+            "exec baton1:x --trace --trace -- ls",
+            "help exec",
+            "--help",
+            "run ls",
+            "exec-server --relay http://a",
+        ] {
+            assert_eq!(plain(line), None, "{line}");
+        }
+        assert_eq!(exec([], |_| None), None);
+    }
+
+    #[test]
+    fn a_variable_says_what_no_word_does_and_an_empty_path_is_left_to_clap() {
+        let set = |name: &str| Some(OsString::from(format!("of {name}")));
+        let found = exec(words("exec --key k -- ls"), set).unwrap().remote;
+        assert_eq!(found.ticket.as_deref(), Some("of BATON_TICKET"));
+        assert_eq!(found.ticket_file, Some("of BATON_TICKET_FILE".into()));
+        assert_eq!(found.relay_ca, Some("of BATON_RELAY_CA".into()));
+
+        let told = exec(words("exec a --ticket-file b --relay-ca c -- ls"), set)
+            .unwrap()
+            .remote;
+        assert_eq!(told.ticket.as_deref(), Some("a"));
+        assert_eq!(told.ticket_file, Some("b".into()));
+        assert_eq!(told.relay_ca, Some("c".into()));
+
+        let empty = |name: &str| (name != "BATON_TICKET").then(OsString::new);
+        assert_eq!(exec(words("exec a -- ls"), empty), None);
+    }
+
+    #[test]
+    fn clap_knows_no_other_variable_and_no_default() {
+        let args = Args::command();
+        let exec = args.find_subcommand("exec").unwrap();
+        let mut variables: Vec<_> = exec.get_arguments().filter_map(clap::Arg::get_env).collect();
+        variables.sort();
+        assert_eq!(variables, ["BATON_RELAY_CA", "BATON_TICKET", "BATON_TICKET_FILE"]);
+        let with_values: Vec<_> = exec
+            .get_arguments()
+            .filter(|arg| arg.get_action().takes_values())
+            .collect();
+        assert!(with_values.len() > 8);
+        assert!(with_values.iter().all(|arg| arg.get_default_values().is_empty()));
+    }
+}
