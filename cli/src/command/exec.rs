@@ -37,7 +37,8 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     }
     command = command.trace(args.trace || trace_file.is_some());
 
-    // The program ends with this function. Taking apart what the system takes back anyway would only delay that.
+    // The program ends with this function. Taking apart what the system takes back anyway would only delay that; memory, keys
+    // included, it clears before anybody else gets it.
     let runtime = ManuallyDrop::new(runtime()?);
     let remote = ManuallyDrop::new(Remote::new(args.remote, exporting.recorder())?);
     let outcome = runtime.block_on(async {
