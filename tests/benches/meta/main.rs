@@ -5,7 +5,8 @@
 //! cargo bench -p baton-tests --bench meta [-- --quick --only PHASE --directory DIR --seed N --json FILE --check]
 //! ```
 //!
-//! The disk is a real one and every sync is real. Whether the event path feels any of it is the business of the benchmark of executions.
+//! The disk is a real one and every sync is real. The last phase asks whether a client feels any of it: executions through the real binary with the store
+//! on, and with every sync stalled, beside `--state none`.
 
 mod bars;
 mod options;

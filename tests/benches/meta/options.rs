@@ -39,6 +39,9 @@ pub(crate) struct Plan {
     /// Barriers of a visit, and fsyncs of one; rounds of such visits.
     pub(crate) barriers: usize,
     pub(crate) barrier_rounds: usize,
+    /// Executions of a visit, and rounds of such visits.
+    pub(crate) executions: usize,
+    pub(crate) delivery_rounds: usize,
     /// Resamples of each bootstrap.
     pub(crate) resamples: usize,
 }
@@ -51,6 +54,8 @@ impl Plan {
         sustain_rounds: 1,
         barriers: 250,
         barrier_rounds: 8,
+        executions: 250,
+        delivery_rounds: 12,
         resamples: 2_000,
     };
 
@@ -61,6 +66,8 @@ impl Plan {
         sustain_rounds: 2,
         barriers: 100,
         barrier_rounds: 4,
+        executions: 150,
+        delivery_rounds: 5,
         ..Self::FULL
     };
 }

@@ -1,11 +1,17 @@
-//! This executable as a worker: a queue in front of a disk that never answers, in a process of its own, so that its memory is nobody
+//! This executable as a worker: a client that executes; or a queue in front of a disk that never answers, in a process of its own, so that its memory is nobody
 //! else's.
 
+use std::path::Path;
+use std::time::Instant;
+
+use baton_client::{Client, Command, Event, Seed};
 use baton_meta::record::{ThreadKey, Timings};
 use baton_meta::store::{Upkeep, Written};
 use baton_meta::{Batch, Meta, ProcessPatch, Refused, Store, ThreadPatch, WriteError};
 use baton_tests::bench::{Failure, worker};
+use baton_tests::floor::PROGRAM;
 use baton_tests::process::usage::resident_bytes;
+use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 
 use crate::records::{OWNER, end, start, whole};
@@ -15,8 +21,55 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments[..] {
         ["queue", shape] => queue(shape),
+        ["client", ticket, key] => client(ticket, key),
         _ => Err(format!("no such role: {arguments:?}").into()),
     }
+}
+
+/// A client of Baton as any program would be, on one thread, with one warm session. Asked for `exit N` it executes so often and answers
+/// with the milliseconds from the exec-server's sight of each exit into its hands; asked for `all N`, with those of each execution.
+fn client(ticket: &str, key: &str) -> Result<(), Failure> {
+    let key = Seed::read(Path::new(key))?.client_key()?;
+    let client = Client::new(ticket.parse()?, key);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        client.connect().await?;
+        worker::answer("ready", async |request| {
+            let (what, executions) = request.split_once(' ').ok_or("no number")?;
+            let mut took = Vec::new();
+            for _ in 0..executions.parse::<usize>()? {
+                let began = Instant::now();
+                let exit = exit_milliseconds(&client).await?;
+                took.push(match what {
+                    "exit" => exit,
+                    _ => began.elapsed().as_secs_f64() * 1e3,
+                });
+            }
+            Ok(took)
+        })
+        .await
+    })
+}
+
+async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
+    let (mut run, stdin) = client.start(Command::new(PROGRAM)).await?;
+    let _ = stdin.close().await;
+    let mut exit = f64::NAN;
+    while let Some(event) = run.next().await? {
+        if let Event::Exited {
+            status,
+            observed_unix_ns,
+        } = event
+        {
+            if !status.success() {
+                return Err(format!("{PROGRAM}: {status:?}").into());
+            }
+            exit = unix_now_ns().saturating_sub(observed_unix_ns) as f64 / 1e6;
+        }
+    }
+    Ok(exit)
 }
 
 /// Never answers.

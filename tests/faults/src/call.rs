@@ -100,6 +100,27 @@ fn truncate(file: c_int, length: i64) -> c_int {
     unsafe { libc::syscall(libc::SYS_ftruncate, file, length) as c_int }
 }
 
+/// Runs when this crate is loaded into a program as a shared library, by `LD_PRELOAD`: the fault that the environment names, from the
+/// beginning. `BATON_FAULTS_SLOW_SYNC=MS:DIR` makes each sync below the directory take so much longer. Anything else does nothing.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static LOADED: extern "C" fn() = loaded;
+
+extern "C" fn loaded() {
+    let Ok(fault) = std::env::var("BATON_FAULTS_SLOW_SYNC") else {
+        return;
+    };
+    if let Some((ms, directory)) = fault.split_once(':')
+        && let Ok(ms) = ms.parse()
+        && std::fs::create_dir_all(directory).is_ok()
+    {
+        let disk = crate::Disk::under(std::path::Path::new(directory));
+        disk.set(crate::Fault::SlowSync(std::time::Duration::from_millis(ms)));
+        // For as long as the program runs.
+        std::mem::forget(disk);
+    }
+}
+
 /// write(2).
 ///
 /// # Safety

@@ -2,6 +2,7 @@
 
 mod barrier;
 mod coalesce;
+mod delivery;
 mod memory;
 mod sustained;
 
@@ -16,11 +17,12 @@ use crate::options::Plan;
 type Phase = fn(&Bench) -> Result<Vec<Row>, Failure>;
 
 /// All phases, in order, by name.
-pub(crate) const ALL: [(&str, Phase); 4] = [
+pub(crate) const ALL: [(&str, Phase); 5] = [
     ("coalesce", coalesce::measure),
     ("sustained", sustained::measure),
     ("barrier", barrier::measure),
     ("memory", memory::measure),
+    ("delivery", delivery::measure),
 ];
 
 /// Their names.
