@@ -26,6 +26,19 @@ fn nothing_is_lost(state: &State, n: u64) {
 }
 
 #[test]
+fn a_disk_whose_syncs_take_half_a_second_each_keeps_no_server_from_starting() {
+    let state = State::new();
+    let disk = Disk::under(state.directory.path());
+    drop(state.open());
+    let new = disk.seen().syncs;
+    // The file's journal mode and schema, and the life that begins and ends: not one for each name that is written.
+    assert!(new <= 16, "a new database took {new} syncs");
+    let _opened = state.open();
+    let again = disk.seen().syncs - new;
+    assert!(again <= 4, "one that was there took {again} syncs");
+}
+
+#[test]
 fn a_commit_that_fails_says_what_helps_and_succeeds_when_the_disk_does() {
     use WriteErrorKind::{Full, Io};
     for (fault, kind) in [

@@ -44,10 +44,12 @@ pub(super) struct Life {
     pub(super) begun_unix_ns: u64,
 }
 
-/// Writes that this life has begun. Done again in a database that takes another's place.
-pub(super) fn begin(connection: &Connection, life: &Life) -> rusqlite::Result<()> {
+/// Writes that this life has begun. Done again in a database that takes another's place. One commit: on a disk whose syncs take half a
+/// second each, a commit for every stage would keep the server from starting for half a minute.
+pub(super) fn begin(connection: &mut Connection, life: &Life) -> rusqlite::Result<()> {
     let pid = std::process::id();
-    connection.execute(
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute(
         "insert into lives (epoch, boot_id, os_pid, start_ticks, version, begun_ns) values (?1, ?2, ?3, ?4, ?5, ?6)
         on conflict (epoch) do nothing",
         params![
@@ -59,11 +61,12 @@ pub(super) fn begin(connection: &Connection, life: &Life) -> rusqlite::Result<()
             number(life.begun_unix_ns),
         ],
     )?;
-    let mut name = connection.prepare("insert into stages (stage, name) values (?1, ?2) on conflict (stage) do update set name = ?2 where name <> ?2")?;
+    let mut name = transaction.prepare("insert into stages (stage, name) values (?1, ?2) on conflict (stage) do update set name = ?2 where name <> ?2")?;
     for stage in baton_trace::stage::all() {
         name.execute(params![stage.id.0, stage.name])?;
     }
-    Ok(())
+    drop(name);
+    transaction.commit()
 }
 
 /// Writes that this life has ended as it should.

@@ -104,7 +104,7 @@ pub fn open(options: &Options, kill: &mut dyn FnMut(&Survivor)) -> Result<Opened
     };
     let Database { mut connection, file } = database;
     let recovered = lives::recover(&mut connection, options.now_unix_ns, kill).map_err(failed)?;
-    lives::begin(&connection, &life).map_err(failed)?;
+    lives::begin(&mut connection, &life).map_err(failed)?;
     checkpointer.watch(&mut connection).map_err(failed)?;
     let reader = Reader::new(Arc::clone(&readers));
     let store = SqliteStore {
@@ -219,7 +219,7 @@ impl SqliteStore {
         if let Some(set_aside) = set_aside {
             self.tell(set_aside);
         }
-        lives::begin(&database.connection, &self.life).map_err(|error| failure::of_sqlite(&error))?;
+        lives::begin(&mut database.connection, &self.life).map_err(|error| failure::of_sqlite(&error))?;
         self.checkpointer
             .watch(&mut database.connection)
             .map_err(|error| failure::of_sqlite(&error))?;
