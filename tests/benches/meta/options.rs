@@ -54,8 +54,8 @@ impl Plan {
         sustain_rounds: 1,
         barriers: 250,
         barrier_rounds: 8,
-        executions: 250,
-        delivery_rounds: 12,
+        executions: 600,
+        delivery_rounds: 30,
         resamples: 2_000,
     };
 
@@ -66,8 +66,8 @@ impl Plan {
         sustain_rounds: 2,
         barriers: 100,
         barrier_rounds: 4,
-        executions: 150,
-        delivery_rounds: 5,
+        executions: 300,
+        delivery_rounds: 6,
         ..Self::FULL
     };
 }

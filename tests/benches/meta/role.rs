@@ -1,5 +1,5 @@
-//! This executable as a worker: a client that executes; or a queue in front of a disk that never answers, in a process of its own, so that its memory is nobody
-//! else's.
+//! This executable as a worker: a client that executes; or a queue in front of a disk that never answers, in a process of its own, so that
+//! its memory is nobody else's.
 
 use std::path::Path;
 use std::time::Instant;
@@ -8,6 +8,7 @@ use baton_client::{Client, Command, Event, Seed};
 use baton_meta::record::{ThreadKey, Timings};
 use baton_meta::store::{Upkeep, Written};
 use baton_meta::{Batch, Meta, ProcessPatch, Refused, Store, ThreadPatch, WriteError};
+use baton_proto::meta::HistoryRequest;
 use baton_tests::bench::{Failure, worker};
 use baton_tests::floor::PROGRAM;
 use baton_tests::process::usage::resident_bytes;
@@ -26,8 +27,11 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// A client of Baton as any program would be, on one thread, with one warm session. Asked for `exit N` it executes so often and answers
-/// with the milliseconds from the exec-server's sight of each exit into its hands; asked for `all N`, with those of each execution.
+/// A client of Baton as any program would be, on one thread, with one warm session.
+///
+/// * `execute WARM-UP COUNTED`: executes so often; of each that counts the milliseconds from the exec-server's sight of its exit into this
+///   process's hands, and after all of those, of each the milliseconds it took.
+/// * `kept`: the seconds that a barrier behind one more execution takes, and how many executions are on record then.
 fn client(ticket: &str, key: &str) -> Result<(), Failure> {
     let key = Seed::read(Path::new(key))?.client_key()?;
     let client = Client::new(ticket.parse()?, key);
@@ -37,20 +41,46 @@ fn client(ticket: &str, key: &str) -> Result<(), Failure> {
     runtime.block_on(async {
         client.connect().await?;
         worker::answer("ready", async |request| {
-            let (what, executions) = request.split_once(' ').ok_or("no number")?;
-            let mut took = Vec::new();
-            for _ in 0..executions.parse::<usize>()? {
-                let began = Instant::now();
-                let exit = exit_milliseconds(&client).await?;
-                took.push(match what {
-                    "exit" => exit,
-                    _ => began.elapsed().as_secs_f64() * 1e3,
-                });
+            match request.split(' ').collect::<Vec<_>>()[..] {
+                ["execute", warm_up, counted] => {
+                    executions(&client, warm_up.parse()?, counted.parse()?).await
+                }
+                ["kept"] => kept(&client).await,
+                _ => Err(format!("no such request: {request}").into()),
             }
-            Ok(took)
         })
         .await
     })
+}
+
+async fn executions(client: &Client, warm_up: usize, counted: usize) -> Result<Vec<f64>, Failure> {
+    for _ in 0..warm_up {
+        exit_milliseconds(client).await?;
+    }
+    let (mut exits, mut wholes) = (Vec::new(), Vec::new());
+    for _ in 0..counted {
+        let began = Instant::now();
+        exits.push(exit_milliseconds(client).await?);
+        wholes.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    exits.append(&mut wholes);
+    Ok(exits)
+}
+
+async fn kept(client: &Client) -> Result<Vec<f64>, Failure> {
+    exit_milliseconds(client).await?;
+    let began = Instant::now();
+    let flushed = client.records().flush(0).await?;
+    let took = began.elapsed().as_secs_f64();
+    if !flushed.durable {
+        return Err(format!("the barrier failed: {flushed:?}").into());
+    }
+    let mut pages = client.records().history(HistoryRequest::default()).await?;
+    let mut records = 0;
+    while let Some(page) = pages.next().await? {
+        records += page.records.len();
+    }
+    Ok(vec![took, records as f64])
 }
 
 async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
@@ -63,10 +93,10 @@ async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
             observed_unix_ns,
         } = event
         {
+            exit = unix_now_ns().saturating_sub(observed_unix_ns) as f64 / 1e6;
             if !status.success() {
                 return Err(format!("{PROGRAM}: {status:?}").into());
             }
-            exit = unix_now_ns().saturating_sub(observed_unix_ns) as f64 / 1e6;
         }
     }
     Ok(exit)

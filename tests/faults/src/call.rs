@@ -5,7 +5,7 @@
 //! leaked, so a pointer in the table is valid for ever.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_long, c_void};
+use std::ffi::{CStr, c_int, c_long, c_void};
 
 use crate::disk::{self, Slot, Write};
 
@@ -106,10 +106,17 @@ fn truncate(file: c_int, length: i64) -> c_int {
 #[unsafe(link_section = ".init_array")]
 static LOADED: extern "C" fn() = loaded;
 
+const SLOW_SYNC: &CStr = c"BATON_FAULTS_SLOW_SYNC";
+
 extern "C" fn loaded() {
-    let Ok(fault) = std::env::var("BATON_FAULTS_SLOW_SYNC") else {
+    let Ok(fault) = std::env::var(SLOW_SYNC.to_str().unwrap_or_default()) else {
         return;
     };
+    // The programs that this one starts are not meant, and would pay for loading it.
+    for name in [c"LD_PRELOAD", SLOW_SYNC] {
+        // SAFETY: nothing else runs yet: a library's constructors come before `main`, and so before the first thread.
+        unsafe { libc::unsetenv(name.as_ptr()) };
+    }
     if let Some((ms, directory)) = fault.split_once(':')
         && let Ok(ms) = ms.parse()
         && std::fs::create_dir_all(directory).is_ok()

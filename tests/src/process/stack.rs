@@ -49,7 +49,8 @@ impl Stack {
         Self::start_with(collector, |_, _| {})
     }
 
-    /// The same; `prepare` may change the exec-server's command, knowing the directory that its state is in.
+    /// The same; `prepare` may change the exec-server's command, and choose its `--state`, by default a directory below the one that it is given,
+    /// which lasts as long as this.
     ///
     /// # Errors
     /// [`StackError`].
@@ -138,10 +139,11 @@ fn start_exec_server(
     command
         .arg(dir.join(key))
         .arg("--allow")
-        .arg(dir.join(ALLOW_LIST))
-        .arg("--state")
-        .arg(dir.join(format!("{key}.state")));
+        .arg(dir.join(ALLOW_LIST));
     prepare(&mut command, dir);
+    if !command.get_args().any(|argument| argument == "--state") {
+        command.arg("--state").arg(dir.join(format!("{key}.state")));
+    }
     let mut part = Part::start("exec-server", command)?;
     let ticket = part.line_after("ticket: ", START_PATIENCE)?.parse()?;
     Ok((part, ticket))

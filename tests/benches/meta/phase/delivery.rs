@@ -1,107 +1,175 @@
 //! What a client feels of the store: how long an exit takes into its hands, with the store on, and with every sync stalled for half a second,
-//! beside an exec-server that keeps nothing.
+//! beside an exec-server that keeps nothing. Each execution makes a record, so the store has its work meanwhile.
+//!
+//! The faults are loaded under the real binary, which knows nothing of them, before it opens its state: it has to start on such a disk too.
 
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread;
+use std::time::Duration;
 
-use baton_tests::bench::{Failure, Row, Unit, Worker};
+use baton_tests::bench::{Failure, Row, Unit, Worker, interleave};
 use baton_tests::process::Stack;
-use baton_tests::stats::Statistic;
+use baton_tests::stats::{Rounds, Statistic};
 
-use super::{Bench, Visit};
+use super::Bench;
 use crate::bars;
 
-/// What every sync takes longer, for the last of them.
-const STALL_MS: u64 = 500;
+/// What every sync of the last exec-server takes longer.
+const STALL: Duration = Duration::from_millis(500);
+/// Executions of each before the first round.
+const FIRST: usize = 200;
+/// Executions of a visit that do not count.
+const WARM_UP: usize = 20;
+/// After a visit, so that what an exec-server still writes then is not felt by the next: the writer waits half a second for more.
+const SETTLE: Duration = Duration::from_millis(600);
 
 /// An exec-server, and a client of it.
 struct Way {
     stack: Stack,
     client: Worker,
+    keeps: bool,
 }
 
 impl Way {
-    fn start(prepare: impl FnOnce(&mut Command, &Path)) -> Result<Self, Failure> {
+    fn start(keeps: bool, prepare: impl FnOnce(&mut Command, &Path)) -> Result<Self, Failure> {
         let stack = Stack::start_with(None, prepare)?;
         let (ticket, key) = (stack.ticket().to_string(), stack.client_key());
         let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
         let client = Worker::start(&["client", &ticket, key], None)?;
-        client.ask("exit 200")?;
-        Ok(Self { stack, client })
+        client.ask(format!("execute {FIRST} 0"))?;
+        Ok(Self { stack, client, keeps })
     }
 
-    fn none(command: &mut Command, _: &Path) {
-        command.args(["--state", "none"]);
+    fn without_store() -> Result<Self, Failure> {
+        Self::start(false, |command, _| {
+            command.args(["--state", "none"]);
+        })
+    }
+
+    /// Milliseconds of each exit, and of each execution.
+    fn visit(&self, executions: usize) -> Result<(Vec<f64>, Vec<f64>), Failure> {
+        let mut exits = self.client.ask(format!("execute {WARM_UP} {executions}"))?;
+        thread::sleep(SETTLE);
+        let wholes = exits.split_off(executions);
+        Ok((exits, wholes))
+    }
+
+    /// What was measured beside the store was measured beside its work: all of it is there. The barrier's seconds.
+    fn kept(&self, executions: usize) -> Result<f64, Failure> {
+        let [seconds, records] = self.client.ask("kept")?[..] else {
+            return Err("not two numbers".into());
+        };
+        // Another one goes before the barrier.
+        match records as usize == executions + 1 {
+            true => Ok(seconds),
+            false => Err(format!("{records} records were kept of {executions} executions and one").into()),
+        }
     }
 }
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let faults = faults()?;
-    let stalled = |command: &mut Command, directory: &Path| {
-        let state = directory.join("stalled.state");
-        command.arg("--state").arg(&state).env("LD_PRELOAD", &faults).env(
-            "BATON_FAULTS_SLOW_SYNC",
-            format!("{STALL_MS}:{}", state.display()),
-        );
+    let under = |name: &'static str| {
+        let directory = tempfile::Builder::new().prefix(name).tempdir_in(&bench.directory);
+        directory.map_err(Failure::from)
     };
+    let (on, slow) = (under("on-")?, under("stalled-")?);
     let ways = [
-        Way::start(Way::none)?,
-        Way::start(Way::none)?,
-        Way::start(|_, _| {})?,
-        Way::start(stalled)?,
+        Way::without_store()?,
+        Way::without_store()?,
+        Way::start(true, |command, _| {
+            command.arg("--state").arg(on.path().join("state"));
+        })?,
+        Way::start(true, |command, _| {
+            let state = slow.path().join("state");
+            let fault = format!("{}:{}", STALL.as_millis(), state.display());
+            command.arg("--state").arg(&state);
+            command
+                .env("LD_PRELOAD", &faults)
+                .env("BATON_FAULTS_SLOW_SYNC", fault);
+        })?,
     ];
-    let executions = bench.plan.executions;
-    let visits: Vec<Visit<'_>> = ["exit", "all"]
+    let (executions, rounds) = (bench.plan.executions, bench.plan.delivery_rounds);
+    let wholes = RefCell::new(vec![Rounds::default(); ways.len()]);
+    let done = RefCell::new(0);
+    let exits = interleave(
+        ways.len(),
+        rounds,
+        |visited| {
+            let (exits, whole) = ways[visited].visit(executions)?;
+            wholes.borrow_mut()[visited].add(*done.borrow(), whole);
+            Ok(exits)
+        },
+        |rounds_done| {
+            *done.borrow_mut() = rounds_done;
+            Ok(())
+        },
+    )?;
+    let executed = FIRST + rounds * 2 * (WARM_UP + executions);
+    let barriers: Vec<_> = ways
         .iter()
-        .flat_map(|what| ways.iter().map(move |way| (what, way)))
-        .map(|(what, way)| Box::new(move || way.client.ask(format!("{what} {executions}"))) as Visit<'_>)
-        .collect();
-    let measured = bench.interleave(bench.plan.delivery_rounds, &visits)?;
-    drop(visits);
-    let mut rows = Vec::new();
-    for (of, id, what, has_bar) in [
-        (
-            &measured[..ways.len()],
-            "delivery",
-            "exit into the caller's hands",
-            true,
-        ),
-        (&measured[ways.len()..], "execution", "whole execution", false),
-    ] {
-        let [none, none_again, on, stalled] = of else {
-            return Err("four were measured".into());
-        };
-        for (percentile, statistic, bar) in [
-            ("p50", Statistic::P50, bars::DELIVERY[0]),
-            ("p99", Statistic::P99, bars::DELIVERY[1]),
-        ] {
-            for (way, name, own) in [
-                ("on", "store on", on),
-                ("stalled", "every sync stalled 500 ms", stalled),
-            ] {
-                rows.push(bench.ratio(
-                    &format!("{id}_{way}_{percentile}"),
-                    &format!("{what}, {name}, over none, {percentile}"),
-                    [own, none, none_again],
-                    statistic,
-                    has_bar.then_some(bar),
-                ));
-            }
-            let value = bench.bootstrap.value(none, statistic);
-            let name = format!("{what}, --state none, {percentile}");
-            rows.push(Row::new(
-                format!("{id}_none_{percentile}"),
-                name,
-                Unit::Milliseconds,
-                value,
-                none,
-            ));
-        }
+        .filter(|way| way.keeps)
+        .map(|way| way.kept(executed))
+        .collect::<Result<_, _>>()?;
+    if barriers
+        .last()
+        .is_none_or(|seconds| *seconds < STALL.as_secs_f64())
+    {
+        return Err(format!("nothing stalled: a barrier took {barriers:?} s").into());
     }
+    let mut rows = rows(
+        bench,
+        &exits,
+        "delivery",
+        "exit into the caller's hands",
+        Some(bars::DELIVERY),
+    )?;
+    rows.extend(self::rows(
+        bench,
+        &wholes.into_inner(),
+        "execution",
+        "whole execution",
+        None,
+    )?);
     for way in ways {
         drop(way.client);
-        // The stalled one cannot write everything in its time, and says so; it ends all the same.
         way.stack.stop()?;
+    }
+    Ok(rows)
+}
+
+fn rows(
+    bench: &Bench,
+    of: &[Rounds],
+    id: &str,
+    what: &str,
+    bars: Option<[baton_tests::stats::Bar; 2]>,
+) -> Result<Vec<Row>, Failure> {
+    let [none, none_again, on, stalled] = of else {
+        return Err("four were measured".into());
+    };
+    let mut rows = Vec::new();
+    for (at, percentile, statistic) in [(0, "p50", Statistic::P50), (1, "p99", Statistic::P99)] {
+        for (way, name, own) in [
+            ("on", "store on", on),
+            ("stalled", "every sync stalled 500 ms", stalled),
+        ] {
+            rows.push(bench.ratio(
+                &format!("{id}_{way}_{percentile}"),
+                &format!("{what}, {name}, over none, {percentile}"),
+                [own, none, none_again],
+                statistic,
+                bars.map(|bars| bars[at]),
+            ));
+        }
+        let value = bench.bootstrap.value(none, statistic);
+        let (id, what) = (
+            format!("{id}_none_{percentile}"),
+            format!("{what}, --state none, {percentile}"),
+        );
+        rows.push(Row::new(id, what, Unit::Milliseconds, value, none));
     }
     Ok(rows)
 }
