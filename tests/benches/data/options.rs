@@ -1,31 +1,13 @@
 //! What the command line asks for, and how much is measured.
 
-use std::path::PathBuf;
-
 /// Measures Baton's data path beside ssh and a blind relay and judges it by its bars.
 #[derive(clap::Parser)]
 pub(crate) struct Options {
-    /// Measure less, for a first look and for CI
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// Only the rows of this phase; repeatable. Without it, all
-    #[arg(long, value_name = "PHASE", value_parser = clap::builder::PossibleValuesParser::new(crate::phase::names()))]
-    pub(crate) only: Vec<String>,
-    /// Seed of the bootstrap; a random one is printed
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
-    /// Write every number to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Fail when a bar is failed
-    #[arg(long)]
-    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) shared: baton_tests::bench::Options,
     /// Install OpenSSH with apt-get where it is missing; takes root
     #[arg(long)]
     pub(crate) install_ssh: bool,
-    /// Cargo passes this
-    #[arg(long, hide = true)]
-    pub(crate) bench: bool,
 }
 
 /// How much is measured. A round visits each participant twice.

@@ -1,25 +1,10 @@
 //! What the command line asks for, and how much is measured.
 
-use std::path::PathBuf;
-
 /// Measures Baton beside the floor and judges it by its bars.
 #[derive(clap::Parser)]
 pub(crate) struct Options {
-    /// Measure less: under a minute, for a first look and for CI
-    #[arg(long)]
-    pub(crate) quick: bool,
-    /// Seed of the bootstrap; a random one is printed
-    #[arg(long)]
-    pub(crate) seed: Option<u64>,
-    /// Write every number to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    pub(crate) json: Option<PathBuf>,
-    /// Fail when a bar is failed
-    #[arg(long)]
-    pub(crate) check: bool,
-    /// Cargo passes this
-    #[arg(long, hide = true)]
-    pub(crate) bench: bool,
+    #[command(flatten)]
+    pub(crate) shared: baton_tests::bench::Options,
 }
 
 /// Rounds of visits. A round visits each participant twice; each visit runs `warm_up` executions that are not counted,
@@ -78,19 +63,6 @@ impl Plan {
         accounts: rounds(15, 3, 50),
         ..Self::FULL
     };
-}
-
-impl Plan {
-    /// The phases that run in rounds, by name.
-    pub(crate) fn phases(&self) -> [(&'static str, Rounds); 5] {
-        [
-            ("latency", self.latency),
-            ("throughput", self.throughput),
-            ("tracing", self.tracing),
-            ("tracing, many in flight", self.tracing_in_flight),
-            ("accounts", self.accounts),
-        ]
-    }
 }
 
 const fn rounds(rounds: usize, warm_up: usize, executions: usize) -> Rounds {

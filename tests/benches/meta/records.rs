@@ -91,6 +91,16 @@ pub(crate) fn end(n: u64) -> ProcessPatch {
     patch
 }
 
+/// Its end as far as the exit alone tells it.
+pub(crate) fn exited(n: u64) -> ProcessPatch {
+    let mut patch = end(n);
+    patch.last_seq = 3;
+    if let Some(end) = &mut patch.end {
+        end.timings = None;
+    }
+    patch
+}
+
 /// All of a process, as its parts merge.
 pub(crate) fn whole(n: u64) -> ProcessPatch {
     let mut patch = start(n);

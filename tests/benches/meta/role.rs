@@ -15,6 +15,7 @@ use baton_tests::process::usage::resident_bytes;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 
+use crate::million::DAY_NS;
 use crate::records::{OWNER, end, start, whole};
 
 /// Runs the role that the first argument names.
@@ -31,6 +32,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
 ///
 /// * `execute WARM-UP COUNTED`: executes so often; of each that counts the milliseconds from the exec-server's sight of its exit into this
 ///   process's hands, and after all of those, of each the milliseconds it took.
+/// * `history FAILED DAYS LIMIT THREAD`: the milliseconds until the last record was here, and how many there were; `show NAME` likewise.
 /// * `kept`: the seconds that a barrier behind one more execution takes, and how many executions are on record then.
 fn client(ticket: &str, key: &str) -> Result<(), Failure> {
     let key = Seed::read(Path::new(key))?.client_key()?;
@@ -46,6 +48,27 @@ fn client(ticket: &str, key: &str) -> Result<(), Failure> {
                     executions(&client, warm_up.parse()?, counted.parse()?).await
                 }
                 ["kept"] => kept(&client).await,
+                ["history", failed, days, limit, thread] => {
+                    let days: u64 = days.parse()?;
+                    let request = HistoryRequest {
+                        failed: failed == "1",
+                        since_unix_ns: unix_now_ns() - days * DAY_NS,
+                        limit: limit.parse()?,
+                        thread_id: thread.trim_matches('-').to_owned(),
+                        ..HistoryRequest::default()
+                    };
+                    let began = Instant::now();
+                    let records = history(&client, request).await?;
+                    Ok(vec![began.elapsed().as_secs_f64() * 1e3, records as f64])
+                }
+                ["show", name] => {
+                    let began = Instant::now();
+                    let found = client.records().show(name).await?;
+                    Ok(vec![
+                        began.elapsed().as_secs_f64() * 1e3,
+                        f64::from(u8::from(found.record.is_some())),
+                    ])
+                }
                 _ => Err(format!("no such request: {request}").into()),
             }
         })
@@ -75,12 +98,18 @@ async fn kept(client: &Client) -> Result<Vec<f64>, Failure> {
     if !flushed.durable {
         return Err(format!("the barrier failed: {flushed:?}").into());
     }
-    let mut pages = client.records().history(HistoryRequest::default()).await?;
+    let records = history(client, HistoryRequest::default()).await?;
+    Ok(vec![took, records as f64])
+}
+
+/// How many records there are.
+async fn history(client: &Client, request: HistoryRequest) -> Result<usize, Failure> {
+    let mut pages = client.records().history(request).await?;
     let mut records = 0;
     while let Some(page) = pages.next().await? {
         records += page.records.len();
     }
-    Ok(vec![took, records as f64])
+    Ok(records)
 }
 
 async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {

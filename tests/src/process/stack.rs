@@ -40,6 +40,9 @@ pub enum StackError {
 }
 
 impl Stack {
+    /// The file with the client's key, in the directory that `prepare` is given.
+    pub const CLIENT_KEY: &str = "client_key";
+
     /// Starts both and waits until a client can dial. Both export to `collector`, if there is one. The client whose key is in
     /// [`client_key`](Self::client_key) is allowed, and its trace context trusted (`continue`).
     ///
@@ -60,7 +63,7 @@ impl Stack {
     ) -> Result<Self, StackError> {
         let dir = TempDir::with_prefix("baton-").map_err(|error| StackError::Keys(error.into()))?;
         let seed = Seed::generate().map_err(|error| StackError::Keys(error.into()))?;
-        let public = seed.write(&dir.path().join(CLIENT_KEY)).and_then(|()| {
+        let public = seed.write(&dir.path().join(Self::CLIENT_KEY)).and_then(|()| {
             let key = seed.client_key()?;
             Ok(*key.public())
         });
@@ -106,7 +109,7 @@ impl Stack {
 
     /// The key file of the client that is allowed.
     pub fn client_key(&self) -> PathBuf {
-        self.dir.path().join(CLIENT_KEY)
+        self.dir.path().join(Self::CLIENT_KEY)
     }
 
     /// Asks both to end, the exec-server first, and waits until they have exported what they had. Returns what the
@@ -124,7 +127,6 @@ impl Stack {
     }
 }
 
-const CLIENT_KEY: &str = "client_key";
 const ALLOW_LIST: &str = "allowed_clients";
 
 fn start_exec_server(

@@ -10,16 +10,13 @@ mod ssh;
 mod stalled;
 mod warm;
 
-use baton_tests::bench::{Failure, Row, Unit, interleave};
+use baton_tests::bench::{Failure, Phase, Row, Unit, interleave};
 use baton_tests::stats::{Bar, Bootstrap, Estimate, Rounds, Statistic};
 
 use crate::options::Plan;
 
-/// Measures some rows.
-type Phase = fn(&Bench) -> Result<Vec<Row>, Failure>;
-
 /// All phases, in order, by name.
-pub(crate) const ALL: [(&str, Phase); 11] = [
+pub(crate) const ALL: [(&str, Phase<Bench>); 11] = [
     ("blind-bbr", |bench| blind::measure(bench, "bbr")),
     ("blind-cubic", |bench| blind::measure(bench, "cubic")),
     ("ssh-download", |bench| ssh::measure(bench, Direction::Download)),

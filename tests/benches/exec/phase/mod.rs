@@ -8,26 +8,28 @@ mod tracing;
 
 use std::cell::Cell;
 
-use baton_tests::bench::{self, Row};
+use baton_tests::bench::{self, Phase};
 use baton_tests::stats::{Bootstrap, Rounds};
 
 use crate::Failure;
+use crate::exports::Exports;
 use crate::options::{self, Plan};
 use crate::protocol::{Request, Task};
-use crate::report::Exports;
 use crate::worker::{Baton, Worker};
 
-/// Measures some rows.
-type Phase = fn(&Bench) -> Result<Vec<Row>, Failure>;
-
 /// All phases, in order, by name.
-pub(crate) const ALL: [(&str, Phase); 5] = [
+pub(crate) const ALL: [(&str, Phase<Bench>); 5] = [
     ("latency", latency::measure),
     ("throughput", throughput::measure),
     ("tracing", tracing::measure),
     ("accounts", accounts::measure),
     ("memory", memory::measure),
 ];
+
+/// Their names.
+pub(crate) fn names() -> [&'static str; ALL.len()] {
+    ALL.map(|(name, _)| name)
+}
 
 /// What all phases share.
 pub(crate) struct Bench {

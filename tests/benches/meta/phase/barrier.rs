@@ -9,15 +9,15 @@ use std::time::{Duration, Instant};
 
 use baton_meta::Meta;
 use baton_tests::bench::{Failure, Row, Unit};
-use baton_tests::stats::{Bar, Rounds, Statistic};
+use baton_tests::stats::{Bar, Estimate, Rounds, Statistic};
 use tokio::runtime::Runtime;
 
 use super::{Bench, Visit};
 use crate::bars;
-use crate::records::{end, spawned, start, whole};
+use crate::records::{end, exited, spawned, start, whole};
 use crate::state::State;
 
-/// Executions a second, each of three updates.
+/// Executions a second, each of the four updates that an exec-server makes of one.
 const LOAD: f64 = 2_000.0;
 /// Between two barriers, and between two fsyncs.
 const PAUSE: Duration = Duration::from_millis(3);
@@ -40,19 +40,23 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
             .build()?;
         let state = State::start(&bench.directory)?;
         let over = AtomicBool::new(false);
-        let measured = thread::scope(|scope| {
-            if load {
-                scope.spawn(|| executions(&state.meta, &over));
-            }
+        let (measured, beside) = thread::scope(|scope| {
+            let beside = load.then(|| scope.spawn(|| executions(&state.meta, &over)));
             let measured = visits(bench, &runtime, &state.meta);
             over.store(true, Ordering::Relaxed);
-            measured
-        })?;
+            (measured, beside.map(|beside| beside.join()))
+        });
+        let measured = measured?;
         runtime.block_on(state.end())?;
         let [own, peer, peer_again] = &measured[..] else {
             return Err("not three participants".into());
         };
         rows.extend(judge(bench, [id, what], [own, peer, peer_again], bar));
+        if let Some(beside) = beside {
+            let rate = beside.map_err(|_| "the load panicked")??;
+            let what = "executions/s whose updates were accepted beside it";
+            rows.push(Row::once("load", what, Unit::PerSecond, Estimate::exact(rate)));
+        }
     }
     Ok(rows)
 }
@@ -94,21 +98,22 @@ fn fsync(mut file: &File) -> Result<f64, Failure> {
     Ok(since.elapsed().as_secs_f64())
 }
 
-fn executions(meta: &Meta, over: &AtomicBool) {
+/// How many a second there were.
+fn executions(meta: &Meta, over: &AtomicBool) -> Result<f64, Failure> {
     let started = Instant::now();
     let mut n = 0_u64;
     while !over.load(Ordering::Relaxed) {
         let due = (started.elapsed().as_secs_f64() * LOAD) as u64;
         while n < due {
             let id = LOAD_IDS + n;
-            // A refusal would show in the barriers.
-            let _ = meta.accept(start(id));
-            let _ = meta.accept(spawned(id));
-            let _ = meta.accept(end(id));
+            for update in [start(id), spawned(id), exited(id), end(id)] {
+                meta.accept(update)?;
+            }
             n += 1;
         }
         thread::sleep(Duration::from_millis(1));
     }
+    Ok(n as f64 / started.elapsed().as_secs_f64())
 }
 
 fn judge(bench: &Bench, [id, what]: [&str; 2], measured: [&Rounds; 3], bar: Bar) -> Vec<Row> {

@@ -3,25 +3,24 @@
 mod barrier;
 mod coalesce;
 mod delivery;
+mod history;
 mod memory;
 mod sustained;
 
 use std::path::PathBuf;
 
-use baton_tests::bench::{Failure, Row, Unit, interleave};
+use baton_tests::bench::{Failure, Phase, Row, Unit, interleave};
 use baton_tests::stats::{Bar, Bootstrap, Rounds, Statistic};
 
 use crate::options::Plan;
 
-/// Measures some rows.
-type Phase = fn(&Bench) -> Result<Vec<Row>, Failure>;
-
 /// All phases, in order, by name.
-pub(crate) const ALL: [(&str, Phase); 5] = [
+pub(crate) const ALL: [(&str, Phase<Bench>); 6] = [
     ("coalesce", coalesce::measure),
     ("sustained", sustained::measure),
     ("barrier", barrier::measure),
     ("memory", memory::measure),
+    ("history", history::measure),
     ("delivery", delivery::measure),
 ];
 

@@ -1,32 +1,48 @@
 //! Records made durable without a pause, beside a program that inserts the same rows with SQLite alone, in batches of the same size.
 
+use std::cell::RefCell;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use baton_meta::limits::BATCH_PATCHES;
-use baton_tests::bench::{Failure, Row, Unit};
-use baton_tests::stats::Statistic;
+use baton_tests::bench::{Failure, Row, Unit, interleave};
+use baton_tests::stats::{Rounds, Statistic};
 use rusqlite::{Connection, TransactionBehavior, params};
 use tempfile::TempDir;
 
-use super::{Bench, Visit};
+use super::Bench;
 use crate::bars;
+use crate::options::Plan;
 use crate::records::{ARGV, BOOT, CWD, EPOCH, OWNER, TIMINGS, process_id, trace_id, whole};
 use crate::state::{self, State};
 
 /// What the producer leaves waiting: enough that the writer never waits for it.
 const AHEAD: usize = 3 * BATCH_PATCHES;
 
+/// Of the windows of a visit: seconds a record.
+type Windows = Vec<f64>;
+
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
-    let participants: [Visit<'_>; 3] = [
-        Box::new(|| ours(bench)),
-        Box::new(|| sqlite(bench)),
-        Box::new(|| sqlite(bench)),
-    ];
-    let measured = bench.interleave(bench.plan.sustain_rounds, &participants)?;
-    let [own, peer, peer_again] = &measured[..] else {
-        return Err("not three participants".into());
-    };
+    // One round, since one visit is long. What is drawn are its windows: those of the same place in their visits, and so of databases of
+    // the same age, belong together.
+    let measured = RefCell::new([Rounds::new(), Rounds::new(), Rounds::new()]);
+    interleave(
+        3,
+        1,
+        |visited| {
+            let windows = match visited {
+                0 => ours(bench)?,
+                _ => sqlite(bench)?,
+            };
+            for (window, seconds) in windows.into_iter().enumerate() {
+                measured.borrow_mut()[visited].add(window, [seconds]);
+            }
+            Ok(Vec::new())
+        },
+        |_| Ok(()),
+    )?;
+    let measured = measured.into_inner();
+    let [own, peer, peer_again] = &measured;
     let what = "records made durable a second, over SQLite's own batched inserts";
     let rate = |id: &str, what: &str, of| {
         let estimate = bench.bootstrap.value(of, Statistic::Rate);
@@ -45,15 +61,57 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// Seconds a record, from the first that is accepted to the barrier behind the last.
-fn ours(bench: &Bench) -> Result<Vec<f64>, Failure> {
+/// Counts windows: seconds a record of each, by what was durable at its ends.
+struct Watch {
+    started: Instant,
+    window: f64,
+    ended: f64,
+    counted: u64,
+    windows: Windows,
+    wanted: usize,
+}
+
+impl Watch {
+    fn start(plan: &Plan) -> Self {
+        Self {
+            started: Instant::now(),
+            window: plan.sustain_seconds / plan.sustain_windows as f64,
+            ended: 0.0,
+            counted: 0,
+            windows: Windows::new(),
+            wanted: plan.sustain_windows,
+        }
+    }
+
+    /// Whether this is the last window, and its time is over: what ends it is up to the caller.
+    fn is_over(&mut self, durable: impl FnOnce() -> u64) -> bool {
+        if self.started.elapsed().as_secs_f64() < self.window * (self.windows.len() + 1) as f64 {
+            return false;
+        }
+        if self.windows.len() + 1 == self.wanted {
+            return true;
+        }
+        self.end(durable());
+        false
+    }
+
+    fn end(&mut self, durable: u64) {
+        let now = self.started.elapsed().as_secs_f64();
+        self.windows
+            .push((now - self.ended) / (durable - self.counted) as f64);
+        (self.ended, self.counted) = (now, durable);
+    }
+}
+
+/// From the first record that is accepted to the barrier behind the last.
+fn ours(bench: &Bench) -> Result<Windows, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let state = State::start(&bench.directory)?;
     let mut n = 0;
-    let started = Instant::now();
-    while started.elapsed().as_secs_f64() < bench.plan.sustain_seconds {
+    let mut watch = Watch::start(&bench.plan);
+    while !watch.is_over(|| state.meta.stats().patches) {
         for _ in 0..256 {
             state.meta.accept(whole(n))?;
             n += 1;
@@ -63,9 +121,13 @@ fn ours(bench: &Bench) -> Result<Vec<f64>, Failure> {
         }
     }
     runtime.block_on(state.meta.flush())?;
-    let seconds = started.elapsed().as_secs_f64();
+    let stats = state.meta.stats();
+    if (stats.patches, stats.dropped) != (n, 0) {
+        return Err(format!("{n} records were handed over, and came to {stats:?}").into());
+    }
+    watch.end(n);
     runtime.block_on(state.end())?;
-    Ok(vec![seconds / n as f64])
+    Ok(watch.windows)
 }
 
 const INSERT: &str = "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id, sampled,
@@ -74,7 +136,7 @@ const INSERT: &str = "insert into processes (owner, id, begun_ns, life, thread, 
     values (1, ?1, ?2, 1, 'thread', ?3, 0, ?4, 0, ?5, ?6, 1, ?7, ?8, ?9, 4, ?10, 'exited', 0, 0, null, null, null, 23, 0, 37, 1234567, ?11)";
 
 /// The same with SQLite alone: its own checkpoints, a plain insert.
-fn sqlite(bench: &Bench) -> Result<Vec<f64>, Failure> {
+fn sqlite(bench: &Bench) -> Result<Windows, Failure> {
     let directory = TempDir::new_in(&bench.directory)?;
     // For the schema.
     drop(state::open(directory.path())?);
@@ -91,8 +153,8 @@ fn sqlite(bench: &Bench) -> Result<Vec<f64>, Failure> {
     )?;
     let argv = serde_json::to_string(&ARGV)?;
     let mut n: u64 = 0;
-    let started = Instant::now();
-    while started.elapsed().as_secs_f64() < bench.plan.sustain_seconds {
+    let mut watch = Watch::start(&bench.plan);
+    while !watch.is_over(|| n) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut insert = transaction.prepare_cached(INSERT)?;
         for _ in 0..BATCH_PATCHES {
@@ -115,6 +177,6 @@ fn sqlite(bench: &Bench) -> Result<Vec<f64>, Failure> {
         drop(insert);
         transaction.commit()?;
     }
-    let seconds = started.elapsed().as_secs_f64();
-    Ok(vec![seconds / n as f64])
+    watch.end(n);
+    Ok(watch.windows)
 }

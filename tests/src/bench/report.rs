@@ -4,46 +4,57 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use baton_tests::bench::{Row, machine};
-use baton_tests::stats::Verdict;
 use serde_json::json;
 
-use crate::options::Plan;
+use super::{Row, machine};
+use crate::stats::Verdict;
 
 /// See the [module](self).
-pub(crate) struct Report {
+#[derive(Debug)]
+pub(super) struct Report {
     facts: Vec<(&'static str, String)>,
     seed: u64,
-    plan: Plan,
-    pub(crate) rows: Vec<Row>,
+    plan: String,
+    pub(super) rows: Vec<Row>,
+    notes: serde_json::Map<String, serde_json::Value>,
+    has_failed_note: bool,
 }
 
 impl Report {
-    pub(crate) fn new(seed: u64, plan: Plan) -> Self {
+    pub(super) fn new(seed: u64, plan: String) -> Self {
         Self {
             facts: machine::facts(),
             seed,
             plan,
             rows: Vec::new(),
+            notes: serde_json::Map::new(),
+            has_failed_note: false,
         }
     }
 
-    /// Whether a bar is failed. What was not measured is not.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.rows.iter().any(|row| row.verdict() == Some(Verdict::Fail))
+    /// Something that is no row.
+    pub(super) fn note(&mut self, name: &str, value: serde_json::Value, failed: bool) {
+        self.notes.insert(name.to_owned(), value);
+        self.has_failed_note |= failed;
+    }
+
+    /// Whether a bar is failed, or a note. What was not measured is not.
+    pub(super) fn has_failed(&self) -> bool {
+        let is_failed = |row: &Row| row.verdict() == Some(Verdict::Fail);
+        self.rows.iter().any(is_failed) || self.has_failed_note
     }
 
     /// What is known before anything is measured.
-    pub(crate) fn print_head(&self) {
+    pub(super) fn print_head(&self) {
         for (name, value) in &self.facts {
             println!("{name:<19}{value}");
         }
         println!("{:<19}{}", "seed", self.seed);
-        println!("{:<19}{:?}\n", "plan", self.plan);
+        println!("{:<19}{}\n", "plan", self.plan);
     }
 
     /// How many bars are passed, and which are not.
-    pub(crate) fn print_verdicts(&self) {
+    pub(super) fn print_verdicts(&self) {
         let mut passed = 0;
         for row in &self.rows {
             match (row.verdict(), row.absence()) {
@@ -57,7 +68,7 @@ impl Report {
     }
 
     /// Everything, for programs.
-    pub(crate) fn write_json(&self, file: &Path) -> io::Result<()> {
+    pub(super) fn write_json(&self, file: &Path) -> io::Result<()> {
         let facts: serde_json::Map<_, _> = self
             .facts
             .iter()
@@ -67,8 +78,9 @@ impl Report {
             "machine": facts,
             "load_after": machine::load(),
             "seed": self.seed,
-            "plan": format!("{:?}", self.plan),
+            "plan": self.plan,
             "rows": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
+            "notes": self.notes,
         });
         fs::write(file, format!("{report:#}\n"))
     }

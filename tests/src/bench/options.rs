@@ -1,0 +1,37 @@
+//! The options that every benchmark has.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+
+/// To be flattened into a benchmark's own, which [`parse`] then reads.
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Measure less, for a first look and for CI
+    #[arg(long)]
+    pub quick: bool,
+    /// Only the rows of this phase; repeatable. Without it, all
+    #[arg(long, value_name = "PHASE")]
+    pub only: Vec<String>,
+    /// Seed of the bootstrap; a random one is printed
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Write every number to this file as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// Fail when a bar is failed
+    #[arg(long)]
+    pub check: bool,
+    /// Cargo passes this
+    #[arg(long, hide = true)]
+    pub bench: bool,
+}
+
+/// Reads the command line. `phases` are what `--only` takes.
+pub fn parse<O: clap::Parser>(phases: impl IntoIterator<Item = &'static str>) -> O {
+    let phases = PossibleValuesParser::new(phases);
+    let matches = O::command()
+        .mut_arg("only", |only| only.value_parser(phases))
+        .get_matches();
+    O::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
