@@ -4,34 +4,70 @@
 //! for each, makes it durable, and only then "runs" it, which is a line in a file. What a barrier covered it notes in another file, after
 //! the barrier returned. Both files are written by one `write(2)` a line, which SIGKILL does not take back.
 //!
-//! `cargo test` does 20 rounds, `BATON_TEST_FULL=1` 500, `BATON_CRASHES=N` as many.
+//! It notes in a third file what it is about to do, so that kills can be aimed: at the making of a new database, at the migration of an old
+//! one, at opening, at retention and the checkpoints that it brings about, and at load, where most go. Now and then nobody looks
+//! between two kills, so that a crash meets what a crash had left.
+//!
+//! `cargo test` does 20 rounds, `BATON_TEST_FULL=1` 500, `BATON_CRASHES=N` as many; `BATON_TEST_SEED=N` aims as another run did.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use baton_meta::record::{Outcome, ProcessPatch};
+use baton_meta::store::retention::Retention;
 use baton_meta::store::sqlite::{self, Options};
+use baton_meta::store::{Store, Upkeep};
 use baton_meta::{Meta, ThreadPatch};
-use baton_proto::Epoch;
+use baton_proto::{Epoch, ProcessId};
 use baton_trace::recorder::Recorder;
 use rand::RngExt;
 
-use crate::support::{NOW, State, integrity, key, ok, seeded, start, thread_key};
+use crate::migrations::restore;
+use crate::support::{DAY, NOW, OTHER, State, batch, integrity, key, ok, seeded, start, thread_key};
 
 const STATE: &str = "BATON_CRASH_STATE";
 const FIRST: &str = "BATON_CRASH_FIRST";
+const BULK: &str = "BATON_CRASH_BULK";
 
 /// Ids at the end of one life that the next is asked for again, as by clients that lost their answers.
 const RETRIED: u64 = 200;
 
 /// Starts at the same time.
 const TASKS: usize = 16;
+
+/// Old records that are written at once for retention to remove: more than the log may hold before it is moved.
+const OLD: u64 = 1_200;
+
+/// A log of this size is moved into the database, beside the writer.
+const LOG_DUE: u64 = baton_meta::limits::CHECKPOINT_PAGES as u64 * 4096;
+
+/// Removes what is of the 1970s and nothing of these tests, by their clock or by the machine's, which the writer goes by.
+const RETENTION: Retention = Retention {
+    age: Some(Duration::from_secs(20_000 * DAY / 1_000_000_000)),
+    bytes: None,
+};
+
+/// What the child is about to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Opening,
+    Upkeep,
+    Load,
+}
+
+impl Phase {
+    const ALL: [(Self, char); 3] = [(Self::Opening, 'o'), (Self::Upkeep, 'u'), (Self::Load, 'l')];
+
+    fn letter(self) -> char {
+        Self::ALL[self as usize].1
+    }
+}
 
 /// Lines of a letter and a number.
 struct Notes(File);
@@ -54,11 +90,15 @@ impl Notes {
 }
 
 fn runs(state: &Path) -> PathBuf {
-    state.join("../runs")
+    state.with_file_name("runs")
 }
 
 fn promises(state: &Path) -> PathBuf {
-    state.join("../promises")
+    state.with_file_name("promises")
+}
+
+fn phases(state: &Path) -> PathBuf {
+    state.with_file_name("phases")
 }
 
 /// Not a test by itself: what [`nothing_behind_a_barrier_is_lost_and_nothing_runs_twice`] starts and kills.
@@ -72,11 +112,19 @@ fn the_child_that_is_killed() {
         directory: state.clone(),
         name: "child".to_owned(),
         epoch: Epoch(rand::random()),
-        retention: Default::default(),
+        retention: RETENTION,
         now_unix_ns: NOW,
     };
     let epoch = options.epoch;
-    let opened = sqlite::open(&options, &mut |_| {}).expect("the child opens");
+    let at = Notes::open(&phases(&state));
+    at.add(Phase::Opening.letter(), 0);
+    let mut opened = sqlite::open(&options, &mut |_| {}).expect("the child opens");
+    if std::env::var_os(BULK).is_some() {
+        at.add(Phase::Upkeep.letter(), 0);
+        opened.store.write(&batch((0..OLD).map(old))).expect("written");
+        while opened.store.upkeep(NOW).expect("kept up") == Upkeep::More {}
+    }
+    at.add(Phase::Load.letter(), 0);
     let reader = opened.reader.clone();
     let (meta, _writer) = baton_meta::start(Box::new(opened.store), Recorder::off()).unwrap();
     let next = Arc::new(AtomicU64::new(first.parse().unwrap()));
@@ -111,6 +159,22 @@ fn the_child_that_is_killed() {
             task.await.expect("until it is killed");
         }
     });
+}
+
+/// One that retention removes, of 3 KiB, or whose timings are to be rounded.
+fn old(n: u64) -> ProcessPatch {
+    let age = if n.is_multiple_of(4) { 10 * DAY } else { NOW };
+    let mut patch = ok(n);
+    patch.key.owner = OTHER;
+    patch.key.process_id = ProcessId(rand::random());
+    if let Some(start) = patch.start.as_mut().and_then(Arc::get_mut) {
+        start.cwd = vec![b'x'; 3_000].into();
+        start.accepted_unix_ns = NOW - age;
+    }
+    if let Some(end) = &mut patch.end {
+        end.ended_unix_ns = NOW - age;
+    }
+    patch
 }
 
 /// Its end without timings: these are rounded once they are old, by the machine's clock.
@@ -148,63 +212,96 @@ async fn run(meta: &Meta, epoch: Epoch, n: u64, ran: &Notes, promised: &Notes) {
     }
 }
 
-#[test]
-fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
-    let mut random = seeded();
-    let full = std::env::var("BATON_TEST_FULL").is_ok_and(|value| value == "1");
-    let rounds = match std::env::var("BATON_CRASHES") {
-        Ok(rounds) => rounds.parse().expect("BATON_CRASHES is a number"),
-        Err(_) => {
-            if full {
-                500
-            } else {
-                20
-            }
+/// One state directory, whose server is killed again and again.
+struct Victim {
+    state: State,
+    /// Promises that were looked at.
+    checked: usize,
+    lost: u64,
+    known_end: BTreeMap<u64, Outcome>,
+}
+
+impl Victim {
+    fn new() -> Self {
+        Self {
+            state: State {
+                retention: RETENTION,
+                ..State::new()
+            },
+            checked: 0,
+            lost: 0,
+            known_end: BTreeMap::new(),
         }
-    };
-    println!("kill -9: {rounds} times");
-    let state = State::new();
-    let (mut checked, mut lost_with_server) = (0, 0);
-    let mut known_end: BTreeMap<u64, Outcome> = BTreeMap::new();
-    for round in 0..rounds {
-        let first = Notes::read(&runs(&state.path()))
+    }
+
+    fn start(&self, bulk: bool) -> Child {
+        let state = self.state.path();
+        let first = Notes::read(&runs(&state))
             .iter()
             .map(|(_, n)| *n)
             .max()
             .map_or(0, |last| last.saturating_sub(RETRIED));
-        let before = std::fs::metadata(promises(&state.path())).map_or(0, |file| file.len());
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child
             .args(["--exact", "crash::the_child_that_is_killed", "--nocapture"])
-            .env(STATE, state.path())
+            .env(STATE, &state)
             .env(FIRST, first.to_string())
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        // Some are killed while they open, most under load.
-        let until = Instant::now() + Duration::from_secs(20);
-        if random.random_range(0..8) > 0 {
-            while std::fs::metadata(promises(&state.path())).map_or(0, |file| file.len()) == before {
-                assert!(
-                    child.try_wait().unwrap().is_none(),
-                    "round {round}: the child died by itself"
-                );
-                assert!(
-                    Instant::now() < until,
-                    "round {round}: the child promises nothing"
-                );
-                std::thread::yield_now();
-            }
+            .stdout(Stdio::null());
+        if bulk {
+            child.env(BULK, "1");
         }
-        std::thread::sleep(Duration::from_micros(random.random_range(0..60_000)));
+        child.spawn().unwrap()
+    }
+
+    /// Kills it some time after it has begun `phase`, or under load after its first promise; what it was at then.
+    fn kill(&self, round: u64, phase: Phase, random: &mut impl RngExt) -> Phase {
+        let state = self.state.path();
+        let watched = match phase {
+            Phase::Load => promises(&state),
+            _ => phases(&state),
+        };
+        let text = || std::fs::read_to_string(&watched).unwrap_or_default();
+        let before = text().len();
+        let mut child = self.start(phase == Phase::Upkeep);
+        let until = Instant::now() + Duration::from_secs(20);
+        let has_begun = || match phase {
+            Phase::Load => std::fs::metadata(&watched).is_ok_and(|file| file.len() > before as u64),
+            phase => text()[before..].contains(phase.letter()),
+        };
+        while !has_begun() {
+            let status = child.try_wait().unwrap();
+            assert_eq!(status, None, "round {round}: the child died by itself");
+            assert!(
+                Instant::now() < until,
+                "round {round}: the child does not get to {phase:?}"
+            );
+            std::thread::yield_now();
+        }
+        let longest = match phase {
+            Phase::Opening => 25_000,
+            Phase::Upkeep => 250_000,
+            Phase::Load => 60_000,
+        };
+        std::thread::sleep(Duration::from_micros(random.random_range(0..longest)));
         child.kill().unwrap();
         child.wait().unwrap();
+        let last = Notes::read(&phases(&state)).pop().unwrap().0;
+        let (at, _) = Phase::ALL
+            .into_iter()
+            .find(|(_, letter)| *letter == last)
+            .unwrap();
+        at
+    }
 
-        let opened = sqlite::open(&state.options(), &mut |survivor| panic!("{survivor:?}"))
+    /// Nothing that was promised is missing, and nothing ran twice.
+    fn look(&mut self, round: u64) {
+        let state = self.state.path();
+        let opened = sqlite::open(&self.state.options(), &mut |survivor| panic!("{survivor:?}"))
             .unwrap_or_else(|error| panic!("round {round}: {error}"));
         assert_eq!(opened.set_aside, None, "round {round}: it opens without repair");
-        lost_with_server += opened.recovered.lost;
-        let all = Notes::read(&promises(&state.path()));
-        for (letter, n) in &all[checked..] {
+        self.lost += opened.recovered.lost;
+        let all = Notes::read(&promises(&state));
+        for (letter, n) in &all[self.checked..] {
             let record = || {
                 opened
                     .reader
@@ -216,7 +313,7 @@ fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
                 's' => assert!(record().patch.start.is_some(), "round {round}: {n}"),
                 'e' => {
                     assert_eq!(seen(record().patch), seen(ok(*n)), "round {round}: {n}");
-                    known_end.insert(*n, Outcome::Exited { code: 0 });
+                    self.known_end.insert(*n, Outcome::Exited { code: 0 });
                 }
                 _ => {
                     let thread = opened
@@ -228,30 +325,102 @@ fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
                 }
             }
         }
-        checked = all.len();
+        self.checked = all.len();
         let mut once = HashSet::new();
-        for (_, n) in Notes::read(&runs(&state.path())) {
+        for (_, n) in Notes::read(&runs(&state)) {
             assert!(once.insert(n), "round {round}: {n} ran twice");
         }
-        if round % 10 == 0 || round + 1 == rounds {
-            drop(opened);
-            assert_eq!(integrity(&state.database()), "ok", "round {round}");
+        drop(opened);
+        if round.is_multiple_of(10) || self.checked == 0 {
+            assert_eq!(integrity(&self.state.database()), "ok", "round {round}");
         }
     }
-    // And nothing of an earlier round went away later.
-    let opened = state.open();
-    for n in known_end.keys() {
-        assert_eq!(
-            seen(opened.reader.process(&key(*n)).unwrap().unwrap().patch),
-            seen(ok(*n))
-        );
+
+    /// Nothing of an earlier round went away later.
+    fn look_back(&self) {
+        let opened = self.state.open();
+        for n in self.known_end.keys() {
+            let record = opened.reader.process(&key(*n)).unwrap();
+            assert_eq!(seen(record.unwrap().patch), seen(ok(*n)), "{n}");
+        }
+        drop(opened);
+        assert_eq!(integrity(&self.state.database()), "ok");
     }
+}
+
+#[test]
+fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
+    let mut random = seeded();
+    let full = std::env::var("BATON_TEST_FULL").is_ok_and(|value| value == "1");
+    let rounds: u64 = match std::env::var("BATON_CRASHES") {
+        Ok(rounds) => rounds.parse().expect("BATON_CRASHES is a number"),
+        Err(_) => {
+            if full {
+                500
+            } else {
+                20
+            }
+        }
+    };
+    println!("kill -9: {rounds} times");
+    let mut victim = Victim::new();
+    let mut kills: BTreeMap<Phase, u64> = BTreeMap::new();
+    let (mut new, mut migrated, mut logs_due, mut unseen) = (0, 0, 0, 0);
+    for round in 0..rounds {
+        let at = match random.random_range(0..12) {
+            0 => {
+                let mut once = Victim::new();
+                let at = once.kill(round, Phase::Opening, &mut random);
+                once.look(round);
+                new += 1;
+                at
+            }
+            1 => {
+                let mut once = Victim::new();
+                restore(1, &once.state);
+                let at = once.kill(round, Phase::Opening, &mut random);
+                once.look(round);
+                migrated += 1;
+                at
+            }
+            aim => {
+                let phase = match aim {
+                    2 | 3 => Phase::Opening,
+                    4 | 5 => Phase::Upkeep,
+                    _ => Phase::Load,
+                };
+                let at = victim.kill(round, phase, &mut random);
+                let log = victim.state.database().with_file_name("baton.db-wal");
+                logs_due += u64::from(std::fs::metadata(log).is_ok_and(|log| log.len() >= LOG_DUE));
+                // The next child opens what this one left.
+                match random.random_range(0..4) {
+                    0 => unseen += 1,
+                    _ => victim.look(round),
+                }
+                at
+            }
+        };
+        *kills.entry(at).or_default() += 1;
+    }
+    victim.look(rounds);
+    victim.look_back();
     println!(
-        "{checked} promises held, {} runs, {lost_with_server} lost with their server",
-        Notes::read(&runs(&state.path())).len()
+        "killed {kills:?}; {new} with a new database, {migrated} with one of schema 1, {logs_due} with a log that is due to be moved, {unseen} \
+         opened by the next to be killed"
+    );
+    println!(
+        "{} promises held, {} runs, {} found lost with their server",
+        victim.checked,
+        Notes::read(&runs(&victim.state.path())).len(),
+        victim.lost
     );
     assert!(
-        rounds < 20 || checked > 100,
-        "too little was promised to mean anything: {checked}"
+        rounds < 20 || victim.checked > 100,
+        "too little was promised to mean anything: {}",
+        victim.checked
+    );
+    assert!(
+        rounds < 100 || kills.len() == Phase::ALL.len() && logs_due > 0,
+        "not everything was hit"
     );
 }

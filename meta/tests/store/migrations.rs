@@ -14,7 +14,7 @@ fn fixture(version: i32) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/fixtures")).join(format!("{version}.sql"))
 }
 
-fn restore(version: i32, state: &State) {
+pub(crate) fn restore(version: i32, state: &State) {
     let sql = fs::read_to_string(fixture(version)).unwrap_or_else(|error| {
         panic!("schema {version} has no fixture ({error}): BATON_BLESS=1 writes that of the current version")
     });
