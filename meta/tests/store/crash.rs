@@ -297,7 +297,7 @@ impl Victim {
     fn look(&mut self, round: u64) {
         let state = self.state.path();
         let opened = sqlite::open(&self.state.options(), &mut |survivor| panic!("{survivor:?}"))
-            .unwrap_or_else(|error| panic!("round {round}: {error}"));
+            .unwrap_or_else(|error| panic!("round {round}: {error:?}"));
         assert_eq!(opened.set_aside, None, "round {round}: it opens without repair");
         self.lost += opened.recovered.lost;
         let all = Notes::read(&promises(&state));

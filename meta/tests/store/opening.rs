@@ -54,6 +54,35 @@ fn the_directory_and_every_file_in_it_is_the_owner_s_alone() {
 }
 
 #[test]
+fn a_database_whose_making_was_cut_short_is_made_anew() {
+    // At each point of its making at which there is a journal: as kill -9 leaves it.
+    let made = State::new();
+    fs::create_dir(made.path()).unwrap();
+    fs::set_permissions(made.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let journal = made.path().join("baton.db-journal");
+    let connection = Connection::open(made.database()).unwrap();
+    connection
+        .execute_batch("pragma auto_vacuum = incremental; begin immediate")
+        .unwrap();
+    connection
+        .execute_batch("create table begun (a); pragma cache_spill = 1")
+        .unwrap();
+    connection.cache_flush().unwrap();
+    assert!(journal.exists());
+    let state = State::new();
+    fs::create_dir(state.path()).unwrap();
+    fs::set_permissions(state.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    for file in ["baton.db", "baton.db-journal"] {
+        fs::copy(made.path().join(file), state.path().join(file)).unwrap();
+    }
+    let opened = state.open();
+    assert_eq!(opened.set_aside, None);
+    drop(opened);
+    assert_eq!(integrity(&state.database()), "ok");
+    assert!(!state.path().join("baton.db-journal").exists());
+}
+
+#[test]
 fn a_second_exec_server_is_refused_by_name_and_pid() {
     let state = State::new();
     let first = state.open();

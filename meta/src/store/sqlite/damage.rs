@@ -24,8 +24,8 @@ pub struct SetAside {
 /// Renames the database and its log.
 pub(super) fn set_aside(place: &Place, reason: impl Into<String>) -> Result<SetAside, OpenError> {
     let kept = free_name(place);
-    for (from, suffix) in place.files().iter().zip(["", "-wal", "-shm"]) {
-        rename(from, &with_suffix(&kept, suffix))?;
+    for (from, suffix) in place.files() {
+        rename(&from, &with_suffix(&kept, suffix))?;
     }
     place
         .sync()

@@ -5,7 +5,7 @@ use std::io::Read;
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::connection::is_damage;
+use super::connection::{is_damage, keep_log};
 use super::error::OpenError;
 use super::migrate::{APPLICATION_ID, VERSION};
 use super::place::Place;
@@ -54,7 +54,12 @@ pub(super) fn examine(place: &Place) -> Result<Header, OpenError> {
         return Ok(Header::Ours);
     }
     let had_index = place.shm().exists();
-    let looked = look_through_log(place);
+    let mut looked = look_through_log(place);
+    if looked.as_ref().is_err_and(is_half_made) {
+        // A server died while it made the database, before there was a log: what it had begun is taken back, as by whoever reads such a
+        // file next, and it is an empty one again.
+        looked = roll_back(place).and_then(|()| look_through_log(place));
+    }
     if !had_index {
         let _ = fs::remove_file(place.shm());
     }
@@ -80,6 +85,19 @@ fn judge(place: &Place, application_id: i32, version: i32, empty: bool) -> Resul
         0 if empty => Ok(()),
         _ => Err(OpenError::Foreign { path, application_id }),
     }
+}
+
+/// A transaction without a log was cut short, and who may only read cannot take it back.
+fn is_half_made(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
+}
+
+fn roll_back(place: &Place) -> rusqlite::Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(place.database(), flags)?;
+    keep_log(&connection)?;
+    connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
 }
 
 /// Application id, version, and whether there is no table: as the database and its log say together.

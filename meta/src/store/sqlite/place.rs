@@ -61,9 +61,19 @@ impl Place {
         self.directory.join(format!("{DATABASE}-shm"))
     }
 
-    /// The three files of the database, the main one first.
-    pub(super) fn files(&self) -> [PathBuf; 3] {
-        [self.database(), self.wal(), self.shm()]
+    /// SQLite's journal, while a database is made: until then it has no log.
+    pub(super) fn journal(&self) -> PathBuf {
+        self.directory.join(format!("{DATABASE}-journal"))
+    }
+
+    /// The files of the database, the main one first, each with what its name adds to that of the first.
+    pub(super) fn files(&self) -> [(PathBuf, &'static str); 4] {
+        [
+            (self.database(), ""),
+            (self.wal(), "-wal"),
+            (self.shm(), "-shm"),
+            (self.journal(), "-journal"),
+        ]
     }
 
     /// Makes an empty database file unless there is one, and closes it to others. SQLite gives its log and index the same mode.
