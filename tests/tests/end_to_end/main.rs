@@ -9,12 +9,14 @@
 //! * `revoked`: a client that loses its line on the list loses what it runs;
 //! * `hostile`: what a hostile peer or file gets to show on a terminal;
 //! * `tls`: the connection to the relay, and the warning where it is in clear text;
+//! * `crashes`: an exec-server that is killed again and again runs nothing twice and forgets nothing that a barrier covered;
 //! * `ends`: who dies, and what is left;
 //! * `volume`: no byte is lost, however many there are.
 //!
 //! Every wait has a deadline, far beyond what a loaded machine needs. `BATON_TEST_FULL=1` raises the amounts in `volume`.
 
 mod blind;
+mod crashes;
 mod ends;
 mod files;
 mod hostile;

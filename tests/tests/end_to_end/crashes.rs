@@ -1,0 +1,232 @@
+//! The real exec-server with `--durability start` is killed with SIGKILL at random points, under load and while it starts, again and again on the
+//! same state, by a client that repeats every start whose answer it lost.
+//!
+//! Each command leaves a line in a file when it runs: nobody may find two of one. What a barrier covered has to be on record at the end, and every
+//! exec-server has to come up.
+//!
+//! `cargo test` does 8 rounds, `BATON_TEST_FULL=1` 500, `BATON_CRASHES=N` as many; the seed is printed, and `BATON_TEST_SEED=N` takes one.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use baton_channel::Channel;
+use baton_proto::Epoch;
+use baton_proto::exec::exec_client::ExecClient;
+use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{RunRequest, Start, run_request};
+use baton_proto::meta::{HistoryRequest, Outcome};
+use baton_tests::amount::{amount, seed};
+use baton_tests::process::Part;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use rustix::process::Signal;
+use tokio::task::JoinSet;
+
+use crate::support::{PATIENCE, World, signal};
+
+/// Starts under way at the same time.
+const TASKS: usize = 8;
+
+/// A start, and the life of the server that it names.
+#[derive(Clone)]
+struct Attempt {
+    n: u64,
+    epoch: Epoch,
+}
+
+/// What became of one.
+enum Answer {
+    /// It ran to its end, and what came before it was made durable, or not asked about.
+    Ended { is_durable: bool },
+    /// The server says that an earlier life may have run it: it is not to be run again.
+    MayHaveRun,
+    /// The session went away: nobody knows.
+    Lost,
+}
+
+fn id(n: u64) -> [u8; 16] {
+    let mut id = [0x5a; 16];
+    id[..8].copy_from_slice(&n.to_be_bytes());
+    id
+}
+
+fn start(attempt: &Attempt, runs: &Path) -> Start {
+    let script = format!("echo {} >>{}", attempt.n, runs.display());
+    Start {
+        process_id: id(attempt.n).to_vec().into(),
+        epoch: attempt.epoch.0.to_vec().into(),
+        argv: ["/bin/sh".to_owned(), "-c".to_owned(), script]
+            .map(Into::into)
+            .to_vec(),
+        ..Start::default()
+    }
+}
+
+async fn execute(channel: Channel, start: Start, flush: bool) -> Answer {
+    let request = RunRequest {
+        kind: Some(run_request::Kind::Start(start)),
+    };
+    let call = ExecClient::new(channel.clone())
+        .run(tokio_stream::once(request))
+        .await;
+    let mut events = match call {
+        Ok(events) => events.into_inner(),
+        Err(status) => return refused(&status),
+    };
+    let mut has_exited = false;
+    loop {
+        match events.message().await {
+            Ok(Some(event)) => has_exited |= matches!(event.kind, Some(Kind::Exited(_))),
+            Ok(None) if has_exited => break,
+            Ok(None) => panic!("a command without an exit"),
+            Err(status) => return refused(&status),
+        }
+    }
+    let flushed = match flush {
+        true => baton_client::Client::over(channel).records().flush(0).await.ok(),
+        false => None,
+    };
+    Answer::Ended {
+        is_durable: flushed.is_some_and(|flushed| flushed.durable),
+    }
+}
+
+fn refused(status: &tonic::Status) -> Answer {
+    match status.code() {
+        tonic::Code::Unavailable | tonic::Code::Cancelled | tonic::Code::Unknown => Answer::Lost,
+        tonic::Code::Aborted | tonic::Code::FailedPrecondition => Answer::MayHaveRun,
+        _ => panic!("{status:?}"),
+    }
+}
+
+#[test]
+fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied() {
+    let mut random = StdRng::seed_from_u64(seed());
+    let rounds = match std::env::var("BATON_CRASHES") {
+        Ok(rounds) => rounds.parse().expect("BATON_CRASHES is a number"),
+        Err(_) => amount("kill -9", 8, 500),
+    };
+    let mut world = World::new();
+    world.stop_exec_server();
+    let runs = world.home.file("runs");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let mut next = 0;
+    // Answers that were lost, to be asked for again; and what a barrier has covered.
+    let mut lost: Vec<Attempt> = Vec::new();
+    let mut durable: HashSet<u64> = HashSet::new();
+    let (mut ended, mut may_have_run, mut repeated, mut while_starting) = (0, 0, 0, 0);
+    for round in 0..rounds {
+        let mut command = world
+            .home
+            .baton_exec_server(&format!("http://{}", world.relay_address));
+        command.args(["--durability", "start"]);
+        world.exec_server = Part::start("exec-server", command).unwrap();
+        if random.random_range(0..6) == 0 {
+            // At some point of its start: before, in and after the opening of its state.
+            while_starting += 1;
+            std::thread::sleep(Duration::from_micros(random.random_range(0..120_000)));
+        } else {
+            world.await_registration();
+            let load = Duration::from_micros(random.random_range(0..150_000));
+            let channel = Channel::new(world.ticket.clone(), world.home.seed().client_key().unwrap());
+            let again = std::mem::take(&mut lost);
+            repeated += again.len();
+            let (server, runs) = (&world.exec_server, runs.as_path());
+            runtime.block_on(async {
+                let epoch = tokio::time::timeout(PATIENCE, channel.connect()).await;
+                let epoch = epoch.expect("in time").unwrap();
+                let mut under_way = JoinSet::new();
+                let mut of_task: HashMap<tokio::task::Id, Attempt> = HashMap::new();
+                // Named for the life that it was first meant for, or, by a client that believes that it never ran, for this one.
+                let mut again = again.into_iter().map(|attempt| match random.random() {
+                    true => attempt,
+                    false => Attempt { epoch, ..attempt },
+                });
+                let kill = tokio::time::sleep(load);
+                tokio::pin!(kill);
+                let mut is_killed = false;
+                loop {
+                    while !is_killed && under_way.len() < TASKS {
+                        let attempt = again.next().unwrap_or_else(|| {
+                            next += 1;
+                            Attempt { n: next, epoch }
+                        });
+                        let one = execute(channel.clone(), start(&attempt, runs), attempt.n % 5 == 0);
+                        let handle = under_way.spawn(one);
+                        of_task.insert(handle.id(), attempt);
+                    }
+                    tokio::select! {
+                        () = &mut kill, if !is_killed => {
+                            signal(server, Signal::KILL);
+                            is_killed = true;
+                        }
+                        answer = under_way.join_next_with_id() => {
+                            let Some(answer) = answer else { break };
+                            let (task, answer) = answer.unwrap();
+                            let attempt = of_task.remove(&task).unwrap();
+                            match answer {
+                                Answer::Ended { is_durable } => {
+                                    ended += 1;
+                                    if is_durable {
+                                        durable.insert(attempt.n);
+                                    }
+                                }
+                                Answer::MayHaveRun => may_have_run += 1,
+                                Answer::Lost => lost.push(attempt),
+                            }
+                        }
+                    }
+                }
+                lost.extend(again);
+            });
+        }
+        // Those that were killed under load are dead already.
+        signal(&world.exec_server, Signal::KILL);
+        world.exec_server.wait(PATIENCE).unwrap();
+        let mut once = HashSet::new();
+        let text = fs::read_to_string(&runs).unwrap_or_default();
+        for line in text.lines() {
+            assert!(once.insert(line.to_owned()), "round {round}: {line} ran twice");
+        }
+    }
+    let mut command = world
+        .home
+        .baton_exec_server(&format!("http://{}", world.relay_address));
+    command.args(["--durability", "start"]);
+    world.exec_server = Part::start("exec-server", command).unwrap();
+    world.await_registration();
+    let kept: HashSet<Vec<u8>> = runtime.block_on(async {
+        let mut pages = world
+            .client()
+            .records()
+            .history(HistoryRequest::default())
+            .await
+            .unwrap();
+        let mut kept = HashSet::new();
+        while let Some(page) = pages.next().await.unwrap() {
+            // Each with the end that the client saw: the barrier came after it.
+            let records = page.records.into_iter();
+            let exited = records.filter(|record| record.outcome() == Outcome::Exited);
+            kept.extend(exited.map(|record| record.process_id.to_vec()));
+        }
+        kept
+    });
+    for n in &durable {
+        assert!(kept.contains(&id(*n)[..]), "{n} is gone");
+    }
+    println!(
+        "{while_starting} killed while they started; {ended} commands ran to their end, {} of them behind a barrier and on record; {repeated} \
+         starts were repeated, {may_have_run} of which an earlier life may have run",
+        durable.len()
+    );
+    assert!(
+        rounds < 8 || durable.len() > 10,
+        "too little was promised to mean anything"
+    );
+}
