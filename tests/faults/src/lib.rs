@@ -8,6 +8,9 @@
 //! A [`Disk`] is a directory: faults hit the files below it and nothing else in the process, so tests can run side by side. Where no
 //! fault is set a call costs one atomic load more than the C library's.
 //!
+//! Loaded by `LD_PRELOAD` it is under a program that knows nothing of it, such as the real `baton` in a benchmark; the environment then
+//! says what fails: `BATON_FAULTS_SLOW_SYNC=MS:DIR`, each sync below that directory takes so much longer.
+//!
 //! For tests alone. Nothing that is shipped may depend on it.
 
 pub mod call;

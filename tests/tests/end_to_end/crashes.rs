@@ -202,12 +202,9 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
     world.exec_server = Part::start("exec-server", command).unwrap();
     world.await_registration();
     let kept: HashSet<Vec<u8>> = runtime.block_on(async {
-        let mut pages = world
-            .client()
-            .records()
-            .history(HistoryRequest::default())
-            .await
-            .unwrap();
+        let client = world.client();
+        let pages = client.records().history(HistoryRequest::default()).await;
+        let mut pages = pages.unwrap();
         let mut kept = HashSet::new();
         while let Some(page) = pages.next().await.unwrap() {
             // Each with the end that the client saw: the barrier came after it.
