@@ -1,7 +1,7 @@
 //! What the child does before its exec, by the rules of the module above: system calls, and nothing else.
 
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use syscalls::{Errno, Sysno, syscall1, syscall2, syscall3, syscall4};
 
@@ -20,12 +20,21 @@ type Action = [usize; 8];
 pub(super) extern "C" fn main(shared: *mut c_void) -> c_int {
     // SAFETY: whoever clones passes what lives until this child has left the memory, and shares it only.
     let shared = unsafe { &*shared.cast_const().cast::<Shared>() };
+    // SAFETY: the kernel makes it 0 when this process leaves the memory, which is not given back before. Here and not by
+    // CLONE_CHILD_CLEARTID: musl's clone refuses that.
+    let _ = unsafe { syscall1(Sysno::set_tid_address, shared.present.as_ptr().addr()) };
     let Err(errno) = execute(shared);
-    shared.errno.store(errno.into_raw(), Ordering::Release);
+    shared.errno.store(errno.into_raw(), Ordering::Relaxed);
+    publish();
     loop {
         // SAFETY: ends this process, which is not a thread of its parent.
         let _ = unsafe { syscall1(Sysno::exit_group, 127) };
     }
+}
+
+/// Orders what was stored before the kernel's own store to `present`, whatever the machine's memory model.
+fn publish() {
+    fence(Ordering::Release);
 }
 
 enum Never {}
@@ -43,7 +52,8 @@ fn execute(shared: &Shared) -> Result<Never, Errno> {
         }
         let nothing: u64 = 0;
         set_mask(&nothing, None)?;
-        shared.executed_ns.store(monotonic_ns(), Ordering::Release);
+        shared.executed_ns.store(monotonic_ns(), Ordering::Relaxed);
+        publish();
         syscall3(
             Sysno::execve,
             shared.image.program.as_ptr().addr(),

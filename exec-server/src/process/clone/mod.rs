@@ -7,7 +7,7 @@
 //! Both run in the same memory, then. That is sound by four rules:
 //!
 //! - the child touches nothing but its own stack and what is meant for it ([`Shared`]), which is neither moved nor freed before the
-//!   kernel has said that the child has left this memory, by its exec or its end (`CLONE_CHILD_CLEARTID`, clone(2));
+//!   kernel has said that the child has left this memory, by its exec or its end (set_tid_address(2), or wait(2));
 //! - the child makes system calls without the C library: it shares the thread-local storage of the thread that cloned it, `errno`
 //!   included;
 //! - the child runs no signal handler: all signals are blocked before the clone, and handlers are gone before any is unblocked;
@@ -29,13 +29,16 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use baton_trace::clock;
 use libc::c_char;
 use rustix::io::Errno;
-use rustix::process::{Pid, setpgid};
+use rustix::process::{
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, setpgid, waitid, waitpid,
+};
 
 use self::child::Signals;
 pub(super) use self::nursery::Nursery;
@@ -94,7 +97,9 @@ struct Shared {
     /// Become descriptors 0, 1 and 2. None of them is below 3.
     stdio: [RawFd; 3],
     stack: Stack,
-    /// The kernel makes it 0 when the child has left this memory.
+    /// The child's, once there is one.
+    pid: OnceLock<Pid>,
+    /// The kernel makes it 0 when the child has left this memory; not if the child was killed before its first instruction.
     present: AtomicU32,
     /// Why the child could not execute; 0 is no reason.
     errno: AtomicI32,
@@ -111,19 +116,34 @@ impl Shared {
     fn has_left(&self) -> bool {
         self.present.load(Ordering::Acquire) == 0
     }
+
+    /// Whether the memory may be given back: the child has left it, or there is no such child any more, or it is dead.
+    fn is_free(&self) -> bool {
+        if self.has_left() {
+            return true;
+        }
+        let Some(pid) = self.pid.get() else { return false };
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        // Should the number be another child's by now, this one waits for that to end.
+        matches!(
+            waitid(WaitId::Pid(*pid), options),
+            Ok(Some(_)) | Err(Errno::CHILD)
+        )
+    }
 }
 
 /// Creates the child. An error means that there is none.
 ///
 /// `stdio` becomes its descriptors 0, 1 and 2, and may be closed as soon as this returns; everything else must be close-on-exec.
 pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nursery) -> io::Result<Cloned> {
-    const FLAGS: i32 = libc::CLONE_VM | libc::CLONE_PIDFD | libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD;
+    const FLAGS: i32 = libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
     let shared = Arc::new(Shared {
         arguments: pointers(image.arguments.iter().map(CString::as_c_str)),
         environment: pointers(image.environment.strings()),
         image,
         stdio: stdio.map(|fd| fd.as_raw_fd()),
         stack: nursery.stack()?,
+        pid: OnceLock::new(),
         present: AtomicU32::new(1),
         errno: AtomicI32::new(0),
         executed_ns: AtomicI64::new(0),
@@ -152,8 +172,14 @@ pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nu
         nursery.take_back(shared);
         return Err(error);
     };
-    // SAFETY: the kernel has just made it for us.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+    let _ = shared.pid.set(pid);
+    let pidfd = match adopt(pid, pidfd) {
+        Ok(pidfd) => pidfd,
+        Err(error) => {
+            nursery.take_back(shared);
+            return Err(error);
+        }
+    };
     // The child does it too. Whoever comes first, the group is there before anybody signals it; afterwards it is refused.
     let _ = setpgid(Some(pid), Some(pid));
     Ok(Cloned {
@@ -166,6 +192,19 @@ pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nu
             cloned_ns,
         },
     })
+}
+
+/// Owns what clone wrote as the child's pidfd. A kernel that knows no such thing ignores that it was asked for: then the child is ended.
+fn adopt(pid: Pid, pidfd: RawFd) -> io::Result<OwnedFd> {
+    if pidfd >= 0 {
+        // SAFETY: the kernel has just made it for us.
+        return Ok(unsafe { OwnedFd::from_raw_fd(pidfd) });
+    }
+    // Not waited for yet, so the number is still the child's. SIGKILL keeps the wait short.
+    let _ = kill_process(pid, Signal::KILL);
+    let _ = waitpid(Some(pid), WaitOptions::empty());
+    let why = "this kernel makes no pidfds; Linux 5.4 or newer is needed";
+    Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
 /// A C array of strings.
@@ -218,8 +257,6 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd as _;
 
-    use rustix::process::{WaitOptions, waitpid};
-
     use super::super::environment::{Changes, Inherited};
     use super::*;
 
@@ -262,6 +299,32 @@ mod tests {
             let kept = format!("{nursery:?}");
             assert!(kept.contains("idle: 40, inhabited: 0"), "{kept}");
         }
+    }
+
+    #[test]
+    fn a_child_that_is_killed_on_its_way_gives_its_memory_back() {
+        let nursery = Nursery::default();
+        for _ in 0..300 {
+            let child = clone_one(&nursery, c"/bin/true");
+            kill_process(child.pid, Signal::KILL).unwrap();
+            drop(child.execution);
+            waitpid(Some(child.pid), WaitOptions::empty()).unwrap();
+        }
+        drop(nursery.stack().unwrap());
+        let kept = format!("{nursery:?}");
+        assert!(kept.contains("inhabited: 0"), "{kept}");
+    }
+
+    #[test]
+    fn a_kernel_without_pidfds_is_an_error_and_leaves_no_child() {
+        let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let error = adopt(pid, -1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::Unsupported);
+        assert_eq!(
+            child.wait().unwrap_err().raw_os_error(),
+            Some(Errno::CHILD.raw_os_error())
+        );
     }
 
     #[test]

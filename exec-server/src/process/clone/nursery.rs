@@ -32,7 +32,7 @@ impl Nursery {
     /// Takes what a child was given, whether or not the child has left it.
     pub(super) fn take_back(&self, shared: Arc<Shared>) {
         let mut inner = self.lock();
-        match shared.has_left() {
+        match shared.is_free() {
             true => inner.put(shared),
             false => inner.inhabited.push(shared),
         }
@@ -54,10 +54,7 @@ impl Inner {
     }
 
     fn sweep(&mut self) {
-        let left: Vec<_> = self
-            .inhabited
-            .extract_if(.., |shared| shared.has_left())
-            .collect();
+        let left: Vec<_> = self.inhabited.extract_if(.., |shared| shared.is_free()).collect();
         left.into_iter().for_each(|shared| self.put(shared));
     }
 }
