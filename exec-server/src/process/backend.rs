@@ -97,7 +97,7 @@ pub trait ProcessGroup: Send + 'static {
 pub struct System(Arc<Spawner>);
 
 impl System {
-    /// Children inherit the environment as it is now.
+    /// Children inherit the environment as it is now, but no controlling terminal. From here on this process does not ignore SIGCHLD.
     pub(crate) fn new() -> Self {
         Self(Arc::new(Spawner::new()))
     }

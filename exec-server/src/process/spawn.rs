@@ -15,7 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::backend::{Exec, ExecState};
-use super::clone::{Cloned, Execution, Image, Nursery, State, clone_child};
+use super::clone::{Cloned, Execution, Image, Nursery, State, clone_child, prepare};
 use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;
@@ -53,16 +53,19 @@ pub(super) struct Spawner {
     null: OnceLock<OwnedFd>,
     nursery: Nursery,
     large_pipes: Room,
+    has_terminal: bool,
 }
 
 impl Spawner {
-    /// Children inherit the environment as it is now.
+    /// Children inherit the environment as it is now, but not the controlling terminal. From here on this process does not ignore SIGCHLD.
     pub(super) fn new() -> Self {
+        let has_terminal = prepare();
         Self {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
             nursery: Nursery::default(),
             large_pipes: Room::new(),
+            has_terminal,
         }
     }
 
@@ -107,6 +110,7 @@ impl Spawner {
             arguments: argv,
             environment,
             cwd,
+            leaves_terminal: self.has_terminal,
         };
         let stdio = [childs_stdin, childs_stdout.as_fd(), childs_stderr.as_fd()];
         let Cloned {

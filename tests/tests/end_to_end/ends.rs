@@ -6,7 +6,7 @@ use std::io::Read as _;
 use baton_tests::process::Part;
 use rustix::process::Signal;
 
-use crate::support::{Home, Input, Mark, Running, World, poll, relay, run, signal};
+use crate::support::{Home, Input, Mark, Running, World, after, poll, relay, run, signal};
 
 /// A shell and two grandchildren, none of which would end by itself.
 const FAMILY: &str = "sleep 300 & sleep 300 & wait";
@@ -65,6 +65,39 @@ fn an_interrupted_run_takes_its_command_along() {
         running.finish().assert_failed(code, "baton: interrupted");
         mark.await_gone();
     }
+}
+
+#[test]
+fn exit_codes_are_known_though_our_parent_ignores_what_tells_of_them() {
+    let home = Home::new();
+    let mut baton = home.baton();
+    baton.args(["run", "--quiet", "--", "sh", "-c", "exit 5"]);
+    // Not by `trap`: some shells never ignore this one.
+    let finished = run(after("exec env --ignore-signal=CHLD \"$0\" \"$@\"", &baton));
+    assert_eq!((finished.code, &*finished.stderr), (5, ""), "{finished:?}");
+}
+
+/// It would be stopped there, being in the background, and could write on the terminal of whoever runs the exec-server.
+#[test]
+fn a_command_cannot_reach_the_terminal_of_its_server() {
+    let home = Home::new();
+    let asks = "(: </dev/tty) 2>/dev/null && echo reached || echo none";
+    let baton = home.baton().get_program().to_str().unwrap().to_owned();
+    // `script` has a new terminal for what it runs.
+    let mut script = std::process::Command::new("script");
+    script
+        .args([
+            "-qec",
+            &format!("{baton} run --quiet -- sh -c '{asks}'"),
+            "/dev/null",
+        ])
+        .env("HOME", home.file(""));
+    let finished = run(script);
+    assert_eq!(
+        (finished.code, finished.text().trim()),
+        (0, "none"),
+        "{finished:?}"
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What the child does before its exec, by the rules of the module above: system calls, and nothing else.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::sync::atomic::{Ordering, fence};
 
 use syscalls::{Errno, Sysno, syscall1, syscall2, syscall3, syscall4};
@@ -13,8 +13,14 @@ const SIGSET_BYTES: usize = 8;
 /// Highest signal number, on every architecture but MIPS.
 const LAST_SIGNAL: usize = 64;
 
+/// What a signal that is ignored has for a handler.
+const IGNORED: usize = 1;
+
 /// More than the kernel's `struct sigaction` on any architecture. Its first word is the handler; all zeroes mean the default.
 type Action = [usize; 8];
+
+/// A process's own controlling terminal, if it has one.
+pub(super) const TERMINAL: &CStr = c"/dev/tty";
 
 /// Becomes the program, or says why not and exits.
 pub(super) extern "C" fn main(shared: *mut c_void) -> c_int {
@@ -44,6 +50,9 @@ fn execute(shared: &Shared) -> Result<Never, Errno> {
     unsafe {
         syscall2(Sysno::setpgid, 0, 0)?;
         forget_handlers()?;
+        if shared.image.leaves_terminal {
+            give_up_terminal();
+        }
         if let Some(cwd) = &shared.image.cwd {
             syscall1(Sysno::chdir, cwd.as_ptr().addr())?;
         }
@@ -64,37 +73,77 @@ fn execute(shared: &Shared) -> Result<Never, Errno> {
     Err(Errno::EINVAL)
 }
 
+/// Leaves the controlling terminal, which is the server's owner's and no client's: a program that asks it for a password, say, would be
+/// stopped by it for ever, being in the background there. Not by a session of its own, which costs the kernel a group of its scheduler.
+fn give_up_terminal() {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
+    // SAFETY: a string that ends, and a request that has no argument.
+    unsafe {
+        let terminal = syscall3(
+            Sysno::openat,
+            libc::AT_FDCWD as usize,
+            TERMINAL.as_ptr().addr(),
+            flags as usize,
+        );
+        if let Ok(terminal) = terminal {
+            let _ = syscall2(Sysno::ioctl, terminal, libc::TIOCNOTTY as usize);
+            let _ = syscall1(Sysno::close, terminal);
+        }
+    }
+}
+
 /// An exec would reset handlers too, but not before a signal that is unblocked can reach one. What is ignored stays so, as nohup wants it;
 /// but SIGPIPE, which Rust's own start-up ignores.
-unsafe fn forget_handlers() -> Result<(), Errno> {
-    const IGNORED: usize = 1;
-    let default: Action = [0; 8];
+fn forget_handlers() -> Result<(), Errno> {
     for signal in 1..=LAST_SIGNAL {
         if signal == libc::SIGKILL as usize || signal == libc::SIGSTOP as usize {
             continue;
         }
-        let mut action: Action = [0; 8];
-        // SAFETY: an action is read, or the default written, of the kernel's size or more.
-        unsafe {
-            syscall4(
-                Sysno::rt_sigaction,
-                signal,
-                0,
-                (&raw mut action).addr(),
-                SIGSET_BYTES,
-            )?;
-            if action[0] > IGNORED || signal == libc::SIGPIPE as usize {
-                syscall4(
-                    Sysno::rt_sigaction,
-                    signal,
-                    (&raw const default).addr(),
-                    0,
-                    SIGSET_BYTES,
-                )?;
-            }
+        if handler(signal)? > IGNORED || signal == libc::SIGPIPE as usize {
+            reset(signal)?;
         }
     }
     Ok(())
+}
+
+/// Sees to it that this process learns how its children end. Some parents ignore SIGCHLD, which is inherited, and then the kernel
+/// throws exit statuses away.
+pub(super) fn keep_exit_statuses() {
+    let signal = libc::SIGCHLD as usize;
+    if handler(signal) == Ok(IGNORED) {
+        // It fails only for signals that do not exist.
+        let _ = reset(signal);
+    }
+}
+
+fn handler(signal: usize) -> Result<usize, Errno> {
+    let mut action: Action = [0; 8];
+    // SAFETY: an action is written, of the kernel's size or less.
+    unsafe {
+        syscall4(
+            Sysno::rt_sigaction,
+            signal,
+            0,
+            (&raw mut action).addr(),
+            SIGSET_BYTES,
+        )?;
+    }
+    Ok(action[0])
+}
+
+fn reset(signal: usize) -> Result<(), Errno> {
+    let default: Action = [0; 8];
+    // SAFETY: an action is read, of the kernel's size or less.
+    let returned = unsafe {
+        syscall4(
+            Sysno::rt_sigaction,
+            signal,
+            (&raw const default).addr(),
+            0,
+            SIGSET_BYTES,
+        )
+    };
+    returned.map(drop)
 }
 
 fn set_mask(mask: &u64, old: Option<&mut u64>) -> Result<(), Errno> {

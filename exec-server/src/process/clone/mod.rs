@@ -35,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use baton_trace::clock;
 use libc::c_char;
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
     Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, setpgid, waitid, waitpid,
@@ -55,6 +56,8 @@ pub(super) struct Image {
     pub(super) environment: Environment,
     /// `None` is the server's own.
     pub(super) cwd: Option<CString>,
+    /// It gives up the controlling terminal that this process has; see [`prepare`].
+    pub(super) leaves_terminal: bool,
 }
 
 /// A child that exists, and may not have executed its program yet.
@@ -130,6 +133,13 @@ impl Shared {
             Ok(Some(_)) | Err(Errno::CHILD)
         )
     }
+}
+
+/// Prepares this process for children. Says whether it has a controlling terminal, which they are to leave.
+pub(super) fn prepare() -> bool {
+    child::keep_exit_statuses();
+    let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    rustix::fs::open(child::TERMINAL, flags, Mode::empty()).is_ok()
 }
 
 /// Creates the child. An error means that there is none.
@@ -267,6 +277,7 @@ mod tests {
             arguments: vec![program.to_owned()],
             environment: Inherited::capture().child(Changes::default(), None),
             cwd: None,
+            leaves_terminal: true,
         };
         clone_child(image, [null.as_fd(); 3], nursery).unwrap()
     }

@@ -19,7 +19,7 @@ pub(crate) use mark::Mark;
 pub(crate) use proxy::Proxy;
 pub(crate) use running::assert_printable;
 pub(crate) use running::{Finished, Input, Running, run};
-pub(crate) use world::{Home, World, relay, signal};
+pub(crate) use world::{Home, World, after, relay, signal};
 
 /// How long anything may take. Most waits end within milliseconds; this is for a machine that does other things too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

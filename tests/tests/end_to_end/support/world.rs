@@ -191,6 +191,19 @@ pub(crate) fn relay(home: &Home, listen: &str, options: &[&str]) -> (Part, Socke
     (relay, address.parse().unwrap())
 }
 
+/// The same command, after a line of shell in its very process: `ulimit`, `trap`, a redirection.
+pub(crate) fn after(script: &str, command: &Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(format!("{script}; exec \"$0\" \"$@\""));
+    shell
+        .arg(command.get_program())
+        .args(command.get_args())
+        .env_clear();
+    let set = command.get_envs();
+    shell.envs(set.filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
 /// Signals a part that has not been waited for.
 pub(crate) fn signal(part: &Part, signal: Signal) {
     let pid = Pid::from_raw(part.pid().try_into().unwrap()).unwrap();
