@@ -44,6 +44,9 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
         client.close().await;
         outcome
     });
+    // Else the relay would wait for a connection that nobody serves any more.
+    drop(client);
+    drop(runtime);
     // The exec-server kills what still runs before it ends.
     server.stopper.stop();
     relay.stopper.stop();
