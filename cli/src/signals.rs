@@ -1,25 +1,53 @@
 //! Asking to stop.
 
+use std::future::poll_fn;
+use std::task::Poll;
+
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Resolves with the number of the first SIGINT, SIGTERM or SIGHUP.
+/// Resolves with the number of the first SIGHUP, SIGINT, SIGQUIT or SIGTERM. What our parent had ignored stays so: that is how nohup, and
+/// a shell without job control for what it runs in the background, say that we are to go on.
 pub(crate) async fn stop() -> i32 {
+    let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored(&status));
     let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
         SignalKind::hangup(),
+        SignalKind::interrupt(),
+        SignalKind::quit(),
+        SignalKind::terminate(),
     ];
-    let [mut interrupt, mut terminate, mut hangup] = kinds.map(|kind| signal(kind).ok());
-    let wait = async |signal: &mut Option<tokio::signal::unix::Signal>| match signal {
-        Some(signal) => {
-            signal.recv().await;
+    let numbers = kinds.iter().map(SignalKind::as_raw_value);
+    let heeded = numbers.filter(|number| ignored >> (number - 1) & 1 == 0);
+    // Where a handler cannot be installed the default action will do.
+    let installed = heeded.filter_map(|number| Some((number, signal(SignalKind::from_raw(number)).ok()?)));
+    let mut signals: Vec<_> = installed.collect();
+    poll_fn(|cx| {
+        for (number, signal) in &mut signals {
+            if signal.poll_recv(cx).is_ready() {
+                return Poll::Ready(*number);
+            }
         }
-        // Handlers cannot be installed: the default action will do.
-        None => std::future::pending().await,
-    };
-    tokio::select! {
-        () = wait(&mut interrupt) => SignalKind::interrupt().as_raw_value(),
-        () = wait(&mut terminate) => SignalKind::terminate().as_raw_value(),
-        () = wait(&mut hangup) => SignalKind::hangup().as_raw_value(),
+        Poll::Pending
+    })
+    .await
+}
+
+/// The signals that a process ignores, signal N as bit N - 1, by its `/proc/PID/status`.
+fn ignored(status: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_ignored_is_read_from_the_status_of_a_process() {
+        let status =
+            "Name:\tbaton\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000001001\nSigCgt:\t0000000000000440\n";
+        assert_eq!(ignored(status), 1 | 1 << 12);
+        assert_eq!(ignored("SigIgn:\tx\n"), 0);
+        assert_eq!(ignored(""), 0);
     }
 }

@@ -41,7 +41,12 @@ fn a_killed_client_leaves_no_process_behind() {
 #[test]
 fn an_interrupted_client_takes_its_command_along() {
     let world = World::new();
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
+    for (signal, code) in [
+        (Signal::HUP, 129),
+        (Signal::INT, 130),
+        (Signal::QUIT, 131),
+        (Signal::TERM, 143),
+    ] {
         let mark = Mark::new();
         let client = family(&world, &mark, FAMILY);
         client.signal(signal);
@@ -53,7 +58,7 @@ fn an_interrupted_client_takes_its_command_along() {
 #[test]
 fn an_interrupted_run_takes_its_command_along() {
     let home = crate::support::Home::new();
-    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+    for (signal, code) in [(Signal::INT, 130), (Signal::QUIT, 131), (Signal::TERM, 143)] {
         let mark = Mark::new();
         let (name, value) = mark.variable().split_once('=').unwrap();
         let mut baton = home.baton();
@@ -66,6 +71,18 @@ fn an_interrupted_run_takes_its_command_along() {
         running.finish().assert_failed(code, "baton: interrupted");
         mark.await_gone();
     }
+}
+
+#[test]
+fn what_is_started_under_nohup_outlives_its_terminal() {
+    let world = World::new();
+    let exec = after("trap '' HUP", &world.exec(["sh", "-c", "read line; exit 4"]));
+    let mut client = Running::start(exec, Input::Open);
+    world.await_exec_server_says("session of tester began");
+    client.signal(Signal::HUP);
+    client.write(b"go on\n");
+    let finished = client.finish();
+    assert_eq!(finished.code, 4, "{finished:?}");
 }
 
 #[test]
