@@ -66,6 +66,11 @@ pub(crate) enum CliError {
     Write { path: PathBuf, source: io::Error },
     #[error("cannot write to {stream}: {source}")]
     Stdio { stream: &'static str, source: io::Error },
+    #[error(
+        "cannot read standard input to its end: {0}; the command was killed, since what it got is not all: mend the input, or add \
+         `</dev/null`"
+    )]
+    Input(io::Error),
     #[error("cannot find your home directory: set HOME, or pass the file by its flag")]
     NoHome,
     #[error("cannot start: {0}")]

@@ -18,7 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::CliError;
 use crate::limits::{ATOMIC_WRITE, OUTPUT_QUEUE};
-use crate::stdio::Growing;
+use crate::stdio::{Growing, await_ready};
 
 /// One of our output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Outputs {
         // Unless the thread may be in the middle of a write to the same terminal.
         let is_idle = self.writer.as_ref().is_none_or(Writer::is_idle);
         if is_idle && data.len() <= ATOMIC_WRITE && is_writable(self.files.of(to)) {
-            return self.files.write(to, &data);
+            return self.files.write(to, data);
         }
         let writer = match &mut self.writer {
             Some(writer) => writer,
@@ -177,6 +177,11 @@ fn write_batch(mut file: &File, mut batch: VecDeque<Bytes>) -> io::Result<()> {
             Ok(0) if batch.iter().any(|data| !data.is_empty()) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // Whoever shares it with us has made it so.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                await_ready(file, PollFlags::OUT);
+                continue;
+            }
             Err(error) => return Err(error),
         };
         while let Some(data) = batch.front_mut() {
@@ -199,9 +204,8 @@ impl Files {
         }
     }
 
-    fn write(&self, to: Stream, data: &[u8]) -> Result<(), CliError> {
-        let mut file = self.of(to);
-        file.write_all(data).map_err(|error| failed(to, error))
+    fn write(&self, to: Stream, data: Bytes) -> Result<(), CliError> {
+        write_batch(self.of(to), VecDeque::from([data])).map_err(|error| failed(to, error))
     }
 }
 
@@ -279,6 +283,23 @@ mod tests {
         outputs.finish().await.unwrap();
         drop(outputs);
         assert!(reading.join().unwrap().unwrap() == expected);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_stream_that_does_not_block_gets_all_of_it() {
+        let (mut outputs, mut reader) = one_pipe();
+        rustix::io::ioctl_fionbio(&outputs.files.stdout, true).unwrap();
+        for size in [1, 300_000, 4_000] {
+            outputs.write(Stream::Stdout, piece(7, size)).await.unwrap();
+        }
+        let reading = thread::spawn(move || {
+            thread::sleep(std::time::Duration::from_millis(20));
+            let mut all = Vec::new();
+            reader.read_to_end(&mut all).map(|_| all)
+        });
+        outputs.finish().await.unwrap();
+        drop(outputs);
+        assert_eq!(reading.join().unwrap().unwrap().len(), 304_001);
     }
 
     #[tokio::test(flavor = "current_thread")]

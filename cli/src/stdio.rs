@@ -1,13 +1,17 @@
 //! Our own words on our standard streams, and a command's standard input from ours.
 
+use std::future::pending;
 use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 
 use baton_client::Stdin;
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::pipe::fcntl_setpipe_size;
-use tokio::sync::mpsc;
+use rustix::termios::isatty;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::error::CliError;
 use crate::limits::{BULK, BULK_PIPE, SMALL_READ, STDIN_QUEUE, STDIN_READ};
@@ -57,15 +61,31 @@ impl Growing {
     }
 }
 
+/// Waits until a descriptor that does not block, or is at its end, may be tried again.
+pub(crate) fn await_ready(fd: impl AsFd, what: PollFlags) {
+    // Should it fail, the next try tells why.
+    let _ = poll(&mut [PollFd::new(&fd, what)], None);
+}
+
 /// Copies our standard input to the command's until either ends. Reading has a thread of its own, because a terminal
 /// or a pipe may never become readable.
-pub(crate) async fn forward(mut stdin: Stdin) {
-    let (sender, mut chunks) = mpsc::channel::<Bytes>(STDIN_QUEUE);
+///
+/// What cannot be read to its end is told to `cut`, and the command's input then stays open.
+pub(crate) async fn forward(mut stdin: Stdin, cut: oneshot::Sender<CliError>) {
+    let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(STDIN_QUEUE);
     let reader = std::thread::Builder::new()
         .name("baton-stdin".into())
         .spawn(move || read(io::stdin(), &sender));
     if reader.is_ok() {
         while let Some(chunk) = chunks.recv().await {
+            let chunk = match chunk {
+                Ok(chunk) => chunk,
+                Err(source) => {
+                    // Nobody is left to be told when the command has ended meanwhile.
+                    let _ = cut.send(CliError::Input(source));
+                    return pending().await;
+                }
+            };
             if stdin.write(chunk).await.is_err() {
                 // The command no longer reads; what it says next tells why.
                 return;
@@ -76,17 +96,28 @@ pub(crate) async fn forward(mut stdin: Stdin) {
     let _ = stdin.close().await;
 }
 
-fn read(input: impl AsFd, sender: &mpsc::Sender<Bytes>) {
+fn read(input: impl AsFd, sender: &mpsc::Sender<io::Result<Bytes>>) {
     let mut growing = Growing::default();
     let mut buffer = Vec::new();
     loop {
         buffer.reserve(STDIN_READ);
         let len = match rustix::io::read(&input, spare_capacity(&mut buffer)) {
-            // An input that cannot be read is one without content.
             Ok(0) => return,
             Ok(len) => len,
-            Err(rustix::io::Errno::INTR) => continue,
-            Err(_) => return,
+            Err(Errno::INTR) => continue,
+            // Whoever shares it with us has made it so.
+            Err(Errno::AGAIN) => {
+                await_ready(&input, PollFlags::IN);
+                continue;
+            }
+            // Not open for reading, as nohup leaves it, or a terminal that has gone: an input without content.
+            Err(Errno::BADF) => return,
+            Err(Errno::IO) if isatty(&input) => return,
+            Err(error) => {
+                // Nobody is left to be told.
+                let _ = sender.blocking_send(Err(error.into()));
+                return;
+            }
         };
         growing.carried(&input, len);
         // What is typed must not pin a large buffer with each key.
@@ -97,7 +128,7 @@ fn read(input: impl AsFd, sender: &mpsc::Sender<Bytes>) {
         } else {
             std::mem::take(&mut buffer).into()
         };
-        if sender.blocking_send(chunk).is_err() {
+        if sender.blocking_send(Ok(chunk)).is_err() {
             return;
         }
     }
@@ -130,8 +161,8 @@ mod tests {
         let mut received = vec![0; sizes.len()];
         let mut latest = 0;
         while let Some(chunk) = chunks.blocking_recv() {
-            assert!(chunk.len() <= STDIN_READ);
-            for byte in chunk {
+            assert!(chunk.as_ref().unwrap().len() <= STDIN_READ);
+            for byte in chunk.unwrap() {
                 assert!(byte >= latest, "out of order");
                 latest = byte;
                 received[usize::from(byte)] += 1;
@@ -146,5 +177,41 @@ mod tests {
     fn what_is_no_pipe_is_left_as_it_is() {
         let mut growing = Growing::default();
         growing.carried(File::open("/dev/null").unwrap(), 10 * BULK);
+    }
+
+    /// What is read of an input, and whether it failed.
+    fn read_all(input: impl AsFd + Send + 'static) -> (Vec<u8>, bool) {
+        let (sender, mut chunks) = mpsc::channel(STDIN_QUEUE);
+        std::thread::spawn(move || read(&input, &sender));
+        let (mut all, mut failed) = (Vec::new(), false);
+        while let Some(chunk) = chunks.blocking_recv() {
+            match chunk {
+                Ok(chunk) => all.extend_from_slice(&chunk),
+                Err(_) => failed = true,
+            }
+        }
+        (all, failed)
+    }
+
+    #[test]
+    fn an_input_that_fails_is_not_one_that_ends() {
+        assert_eq!(read_all(File::open("/").unwrap()), (vec![], true));
+        assert_eq!(read_all(File::open("/dev/null").unwrap()), (vec![], false));
+        let unreadable = File::options().write(true).open("/dev/null").unwrap();
+        assert_eq!(read_all(unreadable), (vec![], false));
+    }
+
+    #[test]
+    fn an_input_that_does_not_block_is_waited_for() {
+        let (reader, writer) = pipe().unwrap();
+        rustix::io::ioctl_fionbio(&reader, true).unwrap();
+        let reading = std::thread::spawn(move || read_all(reader));
+        let mut writer = File::from(writer);
+        for _ in 0..3 {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            writer.write_all(b"x").unwrap();
+        }
+        drop(writer);
+        assert_eq!(reading.join().unwrap(), (b"xxx".to_vec(), false));
     }
 }

@@ -15,6 +15,7 @@ pub(crate) mod trace;
 use baton_client::{Client, Command, Event, Run, RunError};
 use baton_trace::record::CallRecord;
 use baton_trace::w3c::TraceContext;
+use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use crate::error::CliError;
@@ -41,9 +42,12 @@ async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<Call
         started = client.start(command) => started?,
         signal = &mut stop => return Err(CliError::Interrupted { signal }),
     };
-    let forwarding = tokio::spawn(forward(stdin));
+    let (cut, input_failed) = oneshot::channel();
+    let forwarding = tokio::spawn(forward(stdin, cut));
     let ended = tokio::select! {
         ended = follow(&mut run, &mut outputs) => ended,
+        // What was read so far must not look complete to the command: dropping the run kills it.
+        Ok(error) = input_failed => Err(error),
         // Dropping the run kills the command.
         signal = &mut stop => {
             let _ = timeout(OUTPUT_GRACE, outputs.finish()).await;
@@ -61,7 +65,12 @@ async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<Call
     if truncated {
         tell!("baton: a background process still holds the command's output; what it writes is not shown");
     }
-    Ok((code, run.record().await))
+    let record = tokio::select! {
+        record = run.record() => record,
+        // The command has ended, and its code is known.
+        _ = &mut stop => None,
+    };
+    Ok((code, record))
 }
 
 /// How a command ended.

@@ -137,6 +137,15 @@ fn a_command_cannot_reach_the_terminal_of_its_server() {
 }
 
 #[test]
+fn input_that_cannot_be_read_to_its_end_is_told_and_never_looks_complete() {
+    let home = Home::new();
+    let mut baton = home.baton();
+    baton.args(["run", "--quiet", "--", "sh", "-c", "cat; echo complete"]);
+    run(after("exec </", &baton)).assert_failed(255, "cannot read standard input to its end: Is a directory");
+    run(after("exec 0>/dev/null", &baton)).assert_printed("complete\n");
+}
+
+#[test]
 fn a_killed_relay_ends_the_call_and_its_process_and_its_successor_serves_on() {
     let mut world = World::new();
     let mark = Mark::new();
