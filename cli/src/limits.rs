@@ -40,6 +40,13 @@ pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
 /// With the old one, twice this on disk.
 pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
 
+/// Open descriptors that an exec-server asks the system for: four for each of its 256 processes, three for each session, and room. Its
+/// children inherit that; few programs look at it, and none that waits by select(2) has so many by itself.
+pub(crate) const EXEC_SERVER_FILES: u64 = 4096;
+
+/// The same of a relay, beside one for each connection that it allows.
+pub(crate) const RELAY_FILES: u64 = 256;
+
 /// How often the exec-server's owner may hear of the disk. A person need not know sooner, and an idle exec-server should sleep.
 pub(crate) const HEALTH_LOOK: Duration = Duration::from_secs(5);
 

@@ -11,6 +11,7 @@ mod stdio;
 
 mod args;
 mod command;
+mod descriptors;
 mod error;
 mod exporting;
 mod identity;

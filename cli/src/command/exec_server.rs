@@ -12,11 +12,12 @@ use super::runtime;
 use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
-use crate::limits::STATE_SHUTDOWN;
-use crate::{identity, logging, outer, signals, state, ticket_file};
+use crate::limits::{EXEC_SERVER_FILES, STATE_SHUTDOWN};
+use crate::{descriptors, identity, logging, outer, signals, state, ticket_file};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
+    descriptors::allow(EXEC_SERVER_FILES);
     let roots = outer::roots(args.relay_ca.as_deref())?;
     let allow_path = identity::path(args.allow.clone(), identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;

@@ -5,7 +5,8 @@ use baton_relay::{Config, Relay, Tls};
 use super::runtime;
 use crate::args::RelayArgs;
 use crate::error::CliError;
-use crate::{logging, signals};
+use crate::limits::RELAY_FILES;
+use crate::{descriptors, logging, signals};
 
 pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
     logging::start("info");
@@ -25,6 +26,7 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
             tls,
             ..Config::default()
         };
+        descriptors::allow(config.limits.connections as u64 + RELAY_FILES);
         let relay = Relay::bind(args.listen, config).await?;
         say!("listening on {}", relay.local_addr());
         relay

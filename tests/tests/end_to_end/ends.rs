@@ -146,6 +146,40 @@ fn input_that_cannot_be_read_to_its_end_is_told_and_never_looks_complete() {
 }
 
 #[test]
+fn both_servers_ask_for_as_many_descriptors_as_their_limits_need() {
+    let home = Home::new();
+    let limits_of = |part: &Part| {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", part.pid())).unwrap();
+        let line = limits
+            .lines()
+            .find(|line| line.starts_with("Max open files"))
+            .unwrap();
+        let numbers = line.split_whitespace().skip(3).take(2);
+        numbers
+            .map(|number| number.parse().unwrap())
+            .collect::<Vec<u64>>()
+    };
+    let low = |command: &std::process::Command| after("ulimit -Sn 128", command);
+    let mut baton = home.baton();
+    baton.args(["relay", "--listen", "127.0.0.1:0"]);
+    let mut relay = Part::start("relay", low(&baton)).unwrap();
+    let address = relay
+        .line_after("listening on ", crate::support::PATIENCE)
+        .unwrap();
+    let exec_server = home.baton_exec_server(&format!("http://{address}"));
+    let mut exec_server = Part::start("exec-server", low(&exec_server)).unwrap();
+    exec_server
+        .line_after("ticket: ", crate::support::PATIENCE)
+        .unwrap();
+    for (part, wanted) in [(&relay, 16_384), (&exec_server, 4_096)] {
+        let [soft, hard] = limits_of(part)[..] else {
+            panic!()
+        };
+        assert!(soft >= wanted.min(hard), "{soft} of {hard}");
+    }
+}
+
+#[test]
 fn a_killed_relay_ends_the_call_and_its_process_and_its_successor_serves_on() {
     let mut world = World::new();
     let mark = Mark::new();
