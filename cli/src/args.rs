@@ -140,11 +140,12 @@ pub(crate) struct ExecArgs {
 #[derive(clap::Args)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct RemoteArgs {
-    /// The exec-server's ticket, as `baton exec-server` printed it
-    #[arg(env = "BATON_TICKET", value_name = "TICKET", hide_env_values = true, value_parser = ticket)]
+    /// The exec-server's ticket, as `baton exec-server` printed it [env: BATON_TICKET]
+    // Not clap's `env`: what is said on the command line must count, whichever of the two variables is set.
+    #[arg(value_name = "TICKET", value_parser = ticket)]
     pub(crate) ticket: Option<String>,
-    /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it
-    #[arg(long, value_name = "FILE", env = "BATON_TICKET_FILE")]
+    /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it [env: BATON_TICKET_FILE]
+    #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
     pub(crate) ticket_file: Option<PathBuf>,
     /// This client's key file; made at first use [default: ~/.config/baton/client_key]
     #[arg(long, value_name = "FILE")]

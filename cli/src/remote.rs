@@ -1,5 +1,8 @@
 //! A client of the exec-server that the command line names, with our key.
 
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
 use baton_client::{Client, PublicKey, Records, RecordsError, RunError, SessionError, Ticket};
 use baton_trace::recorder::Recorder;
 
@@ -17,11 +20,7 @@ pub(crate) struct Remote {
 impl Remote {
     /// Reads ticket and key. Connects to nothing yet.
     pub(crate) fn new(args: RemoteArgs, recorder: Recorder) -> Result<Self, CliError> {
-        let ticket: Ticket = match (args.ticket, args.ticket_file) {
-            (Some(ticket), _) => ticket.parse()?,
-            (None, Some(file)) => ticket_file::read(&file)?,
-            (None, None) => return Err(CliError::NoTicket),
-        };
+        let ticket = ticket(args.ticket, args.ticket_file, |name| std::env::var_os(name))?;
         let roots = outer::roots(args.relay_ca.as_deref())?;
         let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
         let public = *key.public();
@@ -44,6 +43,28 @@ impl Remote {
     }
 }
 
+/// The ticket that the command line names, else that of the environment. An empty variable is none.
+fn ticket(
+    given: Option<String>,
+    file: Option<PathBuf>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<Ticket, CliError> {
+    let variable = |name| variable(name).filter(|value| !value.is_empty());
+    if let Some(ticket) = given {
+        return Ok(ticket.parse()?);
+    }
+    if let Some(file) = file {
+        return ticket_file::read(&file);
+    }
+    if let Some(ticket) = variable("BATON_TICKET") {
+        return Ok(ticket_file::bare(&ticket.to_string_lossy()).parse()?);
+    }
+    match variable("BATON_TICKET_FILE") {
+        Some(file) => ticket_file::read(Path::new(&file)),
+        None => Err(CliError::NoTicket),
+    }
+}
+
 /// Asks an exec-server for records, and says goodbye.
 pub(crate) fn ask<T>(
     args: RemoteArgs,
@@ -60,4 +81,39 @@ pub(crate) fn ask<T>(
         answer
     });
     answer.map_err(|error| remote.explain(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_client::TicketError;
+
+    use super::*;
+
+    #[test]
+    fn what_the_command_line_names_counts_before_the_environment() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ticket");
+        // Each of the sources holds something that fails in its own way.
+        std::fs::write(&path, "baton1:x").unwrap();
+        let nowhere = dir.path().join("nowhere");
+        let set = |ticket: &'static str, file: PathBuf| {
+            move |name: &str| match name {
+                "BATON_TICKET" => Some(ticket.into()),
+                _ => Some(file.clone().into()),
+            }
+        };
+        let is = |found: Result<Ticket, CliError>, expected: TicketError| {
+            assert!(
+                matches!(found, Err(CliError::Ticket(error)) if error == expected),
+                "{expected}"
+            );
+        };
+        let both = set("x", nowhere.clone());
+        is(ticket(Some("baton1:x".into()), None, &both), TicketError::Damaged);
+        is(ticket(None, Some(path.clone()), &both), TicketError::Damaged);
+        is(ticket(None, None, &both), TicketError::Prefix);
+        is(ticket(None, None, set("", path)), TicketError::Damaged);
+        let none = ticket(None, None, set("", PathBuf::new()));
+        assert!(matches!(none, Err(CliError::NoTicket)));
+    }
 }
