@@ -25,8 +25,18 @@ impl Args {
     /// What the command line asks for. Ends the program where it asks for help, or cannot be understood.
     pub(crate) fn from_command_line() -> Self {
         let plain = plain::exec(std::env::args_os(), |name| std::env::var_os(name));
-        plain.map_or_else(Self::parse, |exec| Self {
-            command: Command::Exec(exec),
+        if let Some(exec) = plain {
+            return Self {
+                command: Command::Exec(exec),
+            };
+        }
+        Self::try_parse().unwrap_or_else(|error| {
+            // Nobody is left to be told if it cannot be printed.
+            let _ = error.print();
+            if error.use_stderr() && lacks_dashes(std::env::args_os()) {
+                tell!("\n{DASHES}");
+            }
+            std::process::exit(error.exit_code())
         })
     }
 }
@@ -53,6 +63,10 @@ const EXIT_CODES: &str = "\
 Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 141 if
 nobody reads our output any more, as after `| head` (the command is killed); 255 if Baton failed; 2 if Baton did not
 understand its own arguments.";
+
+const INPUT: &str = "\
+Standard input is read to its end, whether or not the command wants it, as ssh does. In a loop that reads, and in the background of a
+terminal, add `</dev/null`.";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -106,7 +120,7 @@ pub(crate) struct RunArgs {
 
 #[derive(clap::Args)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
-#[command(after_help = format!("{EXIT_CODES}\n\nExample:\n  baton exec \"$TICKET\" -- tar -c src | tar -t"))]
+#[command(after_help = format!("{EXIT_CODES}\n\n{INPUT}\n\nExample:\n  baton exec \"$TICKET\" -- tar -c src | tar -t"))]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
@@ -120,7 +134,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// Set a variable in the command's environment; repeatable
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) env: Vec<(String, String)>,
     /// The conversation or job that this command belongs to; `baton history --thread T` finds it again
     #[arg(long, value_name = "T")]
@@ -129,7 +143,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, requires = "thread")]
     pub(crate) title: Option<String>,
     /// Set a key of the thread's metadata; repeatable
-    #[arg(long, value_name = "KEY=VALUE", value_parser = entry, requires = "thread")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, requires = "thread")]
     pub(crate) meta: Vec<(String, String)>,
     /// The command and its arguments, after `--`
     #[arg(required = true, last = true, value_name = "CMD")]
@@ -171,12 +185,8 @@ pub(crate) struct HistoryArgs {
     /// Only what did not exit with 0
     #[arg(long)]
     pub(crate) failed: bool,
-    /// At most so many; 0 for all
-    #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
-    pub(crate) limit: u32,
-    /// One JSON object a line, for programs
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
 }
@@ -198,18 +208,25 @@ pub(crate) struct ShowArgs {
     pub(crate) remote: RemoteArgs,
 }
 
+/// How much of a list, and for whom.
 #[derive(clap::Args)]
-#[command(after_help = "Example:\n  baton threads --json")]
-pub(crate) struct ThreadsArgs {
-    /// Archived ones instead
-    #[arg(long)]
-    pub(crate) archived: bool,
+pub(crate) struct ListArgs {
     /// At most so many; 0 for all
     #[arg(long, short = 'n', value_name = "N", default_value_t = 50)]
     pub(crate) limit: u32,
     /// One JSON object a line, for programs
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "Example:\n  baton threads --json")]
+pub(crate) struct ThreadsArgs {
+    /// Archived ones instead
+    #[arg(long)]
+    pub(crate) archived: bool,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
 }
@@ -249,7 +266,7 @@ pub(crate) struct ThreadSetArgs {
     #[arg(long)]
     pub(crate) title: Option<String>,
     /// Set a key of its metadata; repeatable
-    #[arg(long, value_name = "KEY=VALUE", value_parser = entry)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     pub(crate) meta: Vec<(String, String)>,
     /// Take a key away; repeatable
     #[arg(long, value_name = "KEY")]
@@ -381,15 +398,25 @@ pub(crate) struct TraceShowArgs {
     pub(crate) file: PathBuf,
 }
 
+/// How `exec` wants its command.
+const DASHES: &str =
+    "  tip: `baton exec` takes its command after `--`, as in `baton exec -- uname -a`";
+
+/// Whether this is an `exec` without the dashes before its command.
+fn lacks_dashes(mut line: impl Iterator<Item = OsString>) -> bool {
+    line.nth(1).is_some_and(|command| command == "exec") && !line.any(|word| word == "--")
+}
+
 /// The ticket alone, where the whole line was copied.
 fn ticket(text: &str) -> Result<String, Infallible> {
     Ok(ticket_file::bare(text).into())
 }
 
-fn entry(text: &str) -> Result<(String, String), String> {
+/// NAME=VALUE or KEY=VALUE: only the value may be empty.
+fn pair(text: &str) -> Result<(String, String), &'static str> {
     match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.into(), value.into())),
-        _ => Err("expected KEY=VALUE".into()),
+        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
+        _ => Err("there is no `=` in it, or nothing before it"),
     }
 }
 
@@ -406,13 +433,6 @@ fn since(text: &str) -> Result<u64, String> {
         .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
         .unwrap_or_default();
     Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
-}
-
-fn variable(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("expected NAME=VALUE".into()),
-    }
 }
 
 #[cfg(test)]
@@ -454,6 +474,14 @@ mod tests {
         assert_eq!(exec.remote.ticket.as_deref(), Some("baton1:x"));
         assert!(exec.trace);
         assert_eq!(exec.command, ["ls", "-l"]);
+    }
+
+    #[test]
+    fn an_exec_without_dashes_is_told_of_them() {
+        let lacks = |line: &[&str]| lacks_dashes(line.iter().map(OsString::from));
+        assert!(lacks(&["baton", "exec", "uname", "-a"]));
+        assert!(!lacks(&["baton", "exec", "--bogus", "--", "uname"]));
+        assert!(!lacks(&["baton", "run", "uname"]) && !lacks(&["baton"]));
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
         thread_id: args.thread.clone().unwrap_or_default(),
         since_unix_ns: args.since.unwrap_or_default(),
         failed: args.failed,
-        limit: args.limit,
+        limit: args.list.limit,
         ..HistoryRequest::default()
     };
     let terminal = Terminal::of_stdout();
@@ -30,7 +30,7 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
         while let Some(page_of) = pages.next().await? {
             is_behind |= page_of.behind;
             is_empty &= page_of.records.is_empty();
-            if args.json {
+            if args.list.json {
                 let lines = page_of
                     .records
                     .iter()
@@ -50,7 +50,7 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
         if !rows.is_empty() {
             page(&table(&rows, args.thread.is_some(), terminal))?;
         }
-        if is_empty && !args.json {
+        if is_empty && !args.list.json {
             tell!("baton: no such commands on record");
         }
         warn_if_behind(is_behind);

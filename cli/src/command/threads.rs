@@ -16,7 +16,7 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
     logging::errors_only();
     let request = ThreadsRequest {
         archived: args.archived,
-        limit: args.limit,
+        limit: args.list.limit,
         ..ThreadsRequest::default()
     };
     ask(args.remote, async |records| {
@@ -25,7 +25,7 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
         let mut is_behind = false;
         while let Some(next) = pages.next().await? {
             is_behind |= next.behind;
-            if args.json {
+            if args.list.json {
                 let lines = next.threads.iter().map(|one| format!("{}\n", json(one)));
                 page(&lines.collect::<String>())?;
                 continue;
@@ -40,7 +40,7 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
                 Column::left("TITLE"),
             ];
             page(&draw(&columns, &rows, Terminal::of_stdout()))?;
-        } else if !args.json {
+        } else if !args.list.json {
             tell!("baton: no such threads; `baton exec --thread T` begins one");
         }
         warn_if_behind(is_behind);
