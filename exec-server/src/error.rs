@@ -10,6 +10,7 @@ use baton_proto::limits::{
     THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
     THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
 };
+use rustix::io::Errno;
 use tonic::{Code, Status};
 
 /// Nothing was started.
@@ -55,8 +56,26 @@ pub enum StartError {
     #[error("the working directory does not exist, is not a directory, or may not be entered")]
     BadCwd,
     /// Server's fault: processes, memory, descriptors.
-    #[error("the operating system refused to start the process: {0}")]
+    #[error("the operating system refused to start the process: {0}{advice}", advice = advice(.0))]
     SpawnFailed(#[source] io::Error),
+}
+
+/// What can be done about a refusal, where that is known.
+fn advice(refusal: &io::Error) -> &'static str {
+    match Errno::from_io_error(refusal) {
+        Some(Errno::AGAIN) => {
+            "; the exec-server's user or container may have no more processes: raise that limit (ulimit -u, pids.max), or try again \
+             when some have ended"
+        }
+        Some(Errno::MFILE | Errno::NFILE) => {
+            "; raise the exec-server's limit on open files (ulimit -n), or try again when some commands have ended"
+        }
+        Some(Errno::NOMEM) => "; its machine or container is out of memory",
+        Some(Errno::TOOBIG) => {
+            "; pass fewer or shorter arguments and variables, or send them on standard input"
+        }
+        _ => "",
+    }
 }
 
 /// What is wrong with a `Start`.
@@ -190,4 +209,23 @@ fn detailed(code: Code, kind: Kind, message: String) -> Status {
     };
     let details = detail.to_details(code);
     Status::with_details(code, message, details)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_of_the_system_s_says_what_to_do_where_that_is_known() {
+        let says = |errno: Errno| StartError::SpawnFailed(errno.into()).to_string();
+        for (errno, advice) in [
+            (Errno::AGAIN, "ulimit -u"),
+            (Errno::MFILE, "ulimit -n"),
+            (Errno::NOMEM, "out of memory"),
+            (Errno::TOOBIG, "fewer or shorter arguments"),
+        ] {
+            assert!(says(errno).contains(advice), "{}", says(errno));
+        }
+        assert!(says(Errno::TXTBSY).ends_with(&io::Error::from(Errno::TXTBSY).to_string()));
+    }
 }
