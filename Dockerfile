@@ -2,6 +2,8 @@
 #
 #   docker build -t baton .
 #   docker run --rm baton --help
+#
+# Give an exec-server `--init`: what a command leaves behind is the container's first process's to reap, and Baton reaps its own only.
 FROM rust:1.95-bookworm AS build
 WORKDIR /src
 COPY . .
