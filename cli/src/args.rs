@@ -85,14 +85,14 @@ pub(crate) enum Command {
     /// Threads (conversations, jobs), the most recently used first
     Threads(ThreadsArgs),
     /// Look at one thread, or change it
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  baton thread show release-42")]
     Thread(ThreadCommand),
     /// Wait until everything recorded so far is on the exec-server's disk
     Flush(FlushArgs),
     /// Make a key file, or read one, and print its public line
     Keygen(KeygenArgs),
     /// Look at trace files
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  baton trace show trace.json")]
     Trace(TraceCommand),
 }
 
@@ -444,6 +444,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_has_an_example() {
+        fn look(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string);
+            assert!(
+                help.is_some_and(|help| help.contains("Example")),
+                "{}",
+                command.get_name()
+            );
+            command.get_subcommands().for_each(look);
+        }
+        look(&Args::command());
     }
 
     #[test]
