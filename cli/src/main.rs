@@ -29,6 +29,7 @@ mod ticket_file;
 mod trace_file;
 
 use args::{Args, Command, TraceCommand};
+use error::CliError;
 
 fn main() {
     baton_client::keep_freed_memory();
@@ -49,6 +50,9 @@ fn main() {
     let code = outcome.unwrap_or_else(|error| {
         if !error.is_silent() {
             tell!("baton: {error}");
+        }
+        if let CliError::Interrupted { signal } = error {
+            signals::die_of(signal);
         }
         error.exit_code()
     });

@@ -31,6 +31,15 @@ pub(crate) async fn stop() -> i32 {
     .await
 }
 
+/// Ends this process as the signal would have done at once. A shell then ends the loop that ran us, too, which it does for no exit code.
+/// Returns if that is not possible, and for SIGQUIT, which would leave a core.
+pub(crate) fn die_of(number: i32) {
+    if number != SignalKind::quit().as_raw_value() {
+        // The exit code says the same.
+        let _ = signal_hook::low_level::emulate_default_handler(number);
+    }
+}
+
 /// The signals that a process ignores, signal N as bit N - 1, by its `/proc/PID/status`.
 fn ignored(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

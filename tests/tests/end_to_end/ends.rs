@@ -50,7 +50,11 @@ fn an_interrupted_client_takes_its_command_along() {
         let mark = Mark::new();
         let client = family(&world, &mark, FAMILY);
         client.signal(signal);
-        client.finish().assert_failed(code, "baton: interrupted");
+        let finished = client.finish();
+        finished.assert_failed(code, "baton: interrupted");
+        // Else a shell would go on with the loop that it ran us in.
+        let expected = Some(signal.as_raw()).filter(|_| signal != Signal::QUIT);
+        assert_eq!(finished.signal, expected, "{finished:?}");
         mark.await_gone();
     }
 }

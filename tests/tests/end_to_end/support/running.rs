@@ -35,6 +35,8 @@ pub(crate) struct Running {
 pub(crate) struct Finished {
     /// Its exit code; 128 + N if signal N killed it.
     pub(crate) code: i32,
+    /// What killed it.
+    pub(crate) signal: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
 }
@@ -111,6 +113,7 @@ impl Running {
                 .code()
                 .or(status.signal().map(|signal| 128 + signal))
                 .unwrap(),
+            signal: status.signal(),
             stdout: take(&mut self.stdout),
             stderr: String::from_utf8_lossy(&take(&mut self.stderr)).into_owned(),
         };
