@@ -155,7 +155,7 @@ pub(crate) struct ExecArgs {
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct RemoteArgs {
     /// The exec-server's ticket, as `baton exec-server` printed it [env: BATON_TICKET]
-    // Not clap's `env`: what is said on the command line must count, whichever of the two variables is set.
+    // Not clap's `env`: what is said on the command line must count, whichever of the two variables is set, and an empty one is none.
     #[arg(value_name = "TICKET", value_parser = ticket)]
     pub(crate) ticket: Option<String>,
     /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it [env: BATON_TICKET_FILE]
@@ -164,8 +164,8 @@ pub(crate) struct RemoteArgs {
     /// This client's key file; made at first use [default: ~/.config/baton/client_key]
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [default: the system's]
-    #[arg(long, value_name = "FILE", env = "BATON_RELAY_CA")]
+    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [env: BATON_RELAY_CA] [default: the system's]
+    #[arg(long, value_name = "FILE")]
     pub(crate) relay_ca: Option<PathBuf>,
 }
 
@@ -345,8 +345,8 @@ pub(crate) struct ExecServerArgs {
     /// Key file; made at first use [default: ~/.config/baton/exec_server_key]
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [default: the system's]
-    #[arg(long, value_name = "FILE", env = "BATON_RELAY_CA")]
+    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [env: BATON_RELAY_CA] [default: the system's]
+    #[arg(long, value_name = "FILE")]
     pub(crate) relay_ca: Option<PathBuf>,
     /// Write the ticket to this file as well, readable by its owner only
     #[arg(long, value_name = "FILE")]

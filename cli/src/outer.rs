@@ -1,6 +1,7 @@
 //! The connection to the relay, as far as a person decides on it: whom to believe, and a warning where there is no TLS.
 
-use std::path::Path;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
 use baton_channel::is_exposed;
 use baton_client::RelayRoots;
@@ -9,10 +10,16 @@ use crate::error::CliError;
 
 /// Whom to believe about a relay dialled by `https`.
 pub(crate) fn roots(relay_ca: Option<&Path>) -> Result<RelayRoots, CliError> {
-    Ok(match relay_ca {
-        Some(path) => RelayRoots::from_pem_file(path)?,
+    Ok(match file(relay_ca, std::env::var_os("BATON_RELAY_CA")) {
+        Some(path) => RelayRoots::from_pem_file(&path)?,
         None => RelayRoots::default(),
     })
+}
+
+/// What the command line says, else the environment. An empty variable is none.
+fn file(given: Option<&Path>, variable: Option<OsString>) -> Option<PathBuf> {
+    let variable = variable.filter(|value| !value.is_empty());
+    given.map(Path::to_owned).or(variable.map(PathBuf::from))
 }
 
 /// Warns if what the relay sees can be seen by the network as well. Says nothing of a URL that is none: dialling it does.
@@ -21,6 +28,21 @@ pub(crate) fn warn_if_exposed(relay_url: &str) {
         tell!(
             "baton: warning: the connection to the relay is in clear text: commands and output are encrypted end to end, but \
              the network sees sizes, times and the dial token; use a relay with TLS and an https:// URL"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_variable_names_no_authority() {
+        assert_eq!(file(None, Some("".into())), None);
+        assert_eq!(file(None, Some("ca.pem".into())), Some("ca.pem".into()));
+        assert_eq!(
+            file(Some(Path::new("own.pem")), Some("ca.pem".into())),
+            Some("own.pem".into())
         );
     }
 }
