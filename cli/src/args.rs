@@ -24,7 +24,7 @@ pub(crate) struct Args {
 impl Args {
     /// What the command line asks for. Ends the program where it asks for help, or cannot be understood.
     pub(crate) fn from_command_line() -> Self {
-        let plain = plain::exec(std::env::args_os(), |name| std::env::var_os(name));
+        let plain = plain::exec(std::env::args_os());
         if let Some(exec) = plain {
             return Self {
                 command: Command::Exec(exec),
@@ -399,8 +399,7 @@ pub(crate) struct TraceShowArgs {
 }
 
 /// How `exec` wants its command.
-const DASHES: &str =
-    "  tip: `baton exec` takes its command after `--`, as in `baton exec -- uname -a`";
+const DASHES: &str = "  tip: `baton exec` takes its command after `--`, as in `baton exec -- uname -a`";
 
 /// Whether this is an `exec` without the dashes before its command.
 fn lacks_dashes(mut line: impl Iterator<Item = OsString>) -> bool {

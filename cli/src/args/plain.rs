@@ -10,12 +10,8 @@ use std::path::PathBuf;
 
 use super::{ExecArgs, RemoteArgs, ticket};
 
-/// What these words, the program's name first, ask for; `None` if they are not plain. `variable` is the environment, by which clap
-/// finds what no word says.
-pub(super) fn exec(
-    words: impl IntoIterator<Item = OsString>,
-    variable: impl Fn(&str) -> Option<OsString>,
-) -> Option<ExecArgs> {
+/// What these words, the program's name first, ask for; `None` if they are not plain.
+pub(super) fn exec(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs> {
     let mut words = words.into_iter().skip(1);
     if words.next()? != "exec" {
         return None;
@@ -52,23 +48,9 @@ pub(super) fn exec(
         }
         *path = Some(PathBuf::from(value));
     }
-    if remote.ticket.is_none()
-        && let Some(text) = variable("BATON_TICKET")
-    {
-        remote.ticket = ticket(text.to_str()?).ok();
-    }
-    for (path, name) in [
-        (&mut remote.ticket_file, "BATON_TICKET_FILE"),
-        (&mut remote.relay_ca, "BATON_RELAY_CA"),
-    ] {
-        if path.is_none()
-            && let Some(value) = variable(name)
-        {
-            if value.is_empty() {
-                return None;
-            }
-            *path = Some(PathBuf::from(value));
-        }
+    // Two of them contradict each other.
+    if remote.ticket.is_some() && remote.ticket_file.is_some() {
+        return None;
     }
     let command: Vec<_> = words.collect();
     (!command.is_empty()).then_some(ExecArgs {
@@ -96,9 +78,8 @@ mod tests {
         line.split_whitespace().map(OsString::from).collect()
     }
 
-    /// In the environment of this test, as clap reads it.
     fn plain(line: &str) -> Option<ExecArgs> {
-        exec(words(line), |name| std::env::var_os(name))
+        exec(words(line))
     }
 
     #[test]
@@ -134,6 +115,7 @@ mod tests {
             "exec baton1:x ls",
             "exec baton1:x --",
             "exec baton1:x y -- ls",
+            "exec baton1:x --ticket-file f -- ls",
             "exec baton1:x --nothing -- ls",
             "exec baton1:x --env A=1 -- ls",
             "exec baton1:x --title T -- ls",
@@ -149,35 +131,14 @@ mod tests {
         ] {
             assert_eq!(plain(line), None, "{line}");
         }
-        assert_eq!(exec([], |_| None), None);
+        assert_eq!(exec([]), None);
     }
 
     #[test]
-    fn a_variable_says_what_no_word_does_and_an_empty_path_is_left_to_clap() {
-        let set = |name: &str| Some(OsString::from(format!("of {name}")));
-        let found = exec(words("exec --key k -- ls"), set).unwrap().remote;
-        assert_eq!(found.ticket.as_deref(), Some("of BATON_TICKET"));
-        assert_eq!(found.ticket_file, Some("of BATON_TICKET_FILE".into()));
-        assert_eq!(found.relay_ca, Some("of BATON_RELAY_CA".into()));
-
-        let told = exec(words("exec a --ticket-file b --relay-ca c -- ls"), set)
-            .unwrap()
-            .remote;
-        assert_eq!(told.ticket.as_deref(), Some("a"));
-        assert_eq!(told.ticket_file, Some("b".into()));
-        assert_eq!(told.relay_ca, Some("c".into()));
-
-        let empty = |name: &str| (name != "BATON_TICKET").then(OsString::new);
-        assert_eq!(exec(words("exec a -- ls"), empty), None);
-    }
-
-    #[test]
-    fn clap_knows_no_other_variable_and_no_default() {
+    fn clap_knows_no_variable_and_no_default() {
         let args = Args::command();
         let exec = args.find_subcommand("exec").unwrap();
-        let mut variables: Vec<_> = exec.get_arguments().filter_map(clap::Arg::get_env).collect();
-        variables.sort();
-        assert_eq!(variables, ["BATON_RELAY_CA", "BATON_TICKET", "BATON_TICKET_FILE"]);
+        assert_eq!(exec.get_arguments().filter_map(clap::Arg::get_env).count(), 0);
         let with_values: Vec<_> = exec
             .get_arguments()
             .filter(|arg| arg.get_action().takes_values())
