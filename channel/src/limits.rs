@@ -100,6 +100,11 @@ pub const MAX_EMPTY_DATA: u32 = 64;
 /// Answers to pings waiting to be sent. Protects memory from a ping flood; a peer that pings as designed has one.
 pub const MAX_PONGS: usize = 16;
 
+/// Streams that have ended and whose handlers have not gone yet, beside the [`MAX_STREAMS`](baton_proto::limits::MAX_STREAMS) open
+/// ones. As many, so that a client may give up all its calls and make others at once; what such a stream buffered is freed when it ends.
+/// Protects the task table from a peer that opens streams and resets them faster than handlers can be stopped.
+pub const MAX_ENDING: usize = baton_proto::limits::MAX_STREAMS;
+
 /// Resets, refusals among them, waiting to be sent while the peer opens further streams. Protects memory from a peer that
 /// opens streams without reading.
 pub const MAX_RESETS: usize = 1024;

@@ -63,6 +63,8 @@ pub mod code {
     pub const RESOURCE_EXHAUSTED: u32 = 8;
     /// The handler failed without an answer.
     pub const INTERNAL: u32 = 13;
+    /// This end takes no further stream; nothing was done for this one.
+    pub const UNAVAILABLE: u32 = 14;
 }
 
 /// Something the application should look at.
@@ -148,8 +150,9 @@ pub enum StreamError {
 pub struct Mux {
     role: Role,
     streams: HashMap<StreamId, Stream>,
-    /// Client: the next id to use. Server: the lowest id the peer may still use.
-    next_id: StreamId,
+    /// Client: the next id to use. Server: the lowest id the peer may still use. Wider than an id, so that there is one after
+    /// the last.
+    next_id: u64,
     schedule: Schedule,
     pace: Pace,
     /// Bytes the peer takes on a stream that this end opens.
@@ -168,6 +171,8 @@ pub struct Mux {
     clock: Estimator,
     liveness: Liveness,
     going_away: bool,
+    /// This end has said that it takes no further stream.
+    takes_no_more: bool,
     /// What the peer said when it went away. Authenticated, but the peer's own words.
     goodbye: String,
     /// This end has given up on the peer: nothing leaves any more but a waiting `GoAway`.
@@ -221,6 +226,7 @@ impl Mux {
                 outstanding: None,
             },
             going_away: false,
+            takes_no_more: false,
             goodbye: String::new(),
             gave_up: false,
         }
@@ -239,14 +245,14 @@ impl Mux {
         deadline: Option<Instant>,
     ) -> Result<StreamId, StreamError> {
         debug_assert_eq!(self.role, Role::Client);
-        if self.going_away || self.next_id == StreamId::MAX {
+        if self.going_away {
             return Err(StreamError::GoingAway);
         }
+        let id = StreamId::try_from(self.next_id).map_err(|_| StreamError::GoingAway)?;
         if self.streams.len() >= MAX_STREAMS {
             return Err(StreamError::TooMany);
         }
         let item = Item::head(head)?;
-        let id = self.next_id;
         self.next_id += 1;
         let mut stream = Stream::new(deadline, self.peer_window, told_window(head.window));
         stream.stamps.head_sent.queued = Some(now);
@@ -401,9 +407,14 @@ impl Mux {
         self.streams.is_empty()
     }
 
-    /// Whether the peer has said it takes no further stream.
+    /// Whether no further stream can be opened: the peer has said that it takes none, or the numbers are used up.
     pub fn is_going_away(&self) -> bool {
-        self.going_away
+        self.going_away || self.is_used_up()
+    }
+
+    /// Whether the last stream number has been used; then only a new session helps.
+    pub fn is_used_up(&self) -> bool {
+        self.next_id > StreamId::MAX.into()
     }
 
     /// What the peer said when it went away: fit to be shown, but nothing more than its word.
@@ -427,11 +438,12 @@ impl Mux {
         true
     }
 
-    /// Tells the peer that this end takes no further stream.
+    /// Tells the peer that this end takes no further stream, and takes none. Those that are open go on.
     pub fn go_away(&mut self, reason: go_away::Reason, detail: &str) {
+        self.takes_no_more = true;
         self.control.go_away = Some(baton_proto::channel::GoAway {
             reason: reason.into(),
-            last_stream: self.next_id.saturating_sub(1),
+            last_stream: StreamId::try_from(self.next_id - 1).unwrap_or(StreamId::MAX),
             detail: detail.into(),
         });
     }
@@ -468,6 +480,8 @@ impl Mux {
             if deadline > now {
                 break;
             }
+            // Taken out here, so that the loop ends whatever becomes of the stream.
+            self.deadlines.pop_first();
             self.reset(id, code::DEADLINE_EXCEEDED);
             self.events.push_back(Event::Reset(id));
         }
