@@ -15,7 +15,7 @@ use tonic::transport;
 use crate::allow::{AllowError, AllowList};
 use crate::key::{KeyError, Seed, ServerKeys};
 use crate::limits;
-use crate::link::accept::{Acceptor, Refusal};
+use crate::link::accept::{Acceptor, NEVER_SPOKE, Refusal};
 use crate::link::endpoint::{RelayError, RelayUrl};
 use crate::link::network::Network;
 use crate::link::register::{RegisterError, Registration, exec_server_id};
@@ -42,9 +42,9 @@ pub enum Notice {
     AllowListUnusable(Arc<AllowError>),
     /// A session could not be taken over; its client knows as much.
     AcceptFailed(String),
-    /// A session of this client began.
+    /// A session of this client began: the client has proven that it is there.
     SessionStarted(String),
-    /// A session of this client ended, why, and how many calls were cut short by it. Clients come and go: where there were none, a
+    /// A session that had begun ended, why, and how many calls were cut short by it. Clients come and go: where there were none, a
     /// reason that only the relay tells matters little.
     SessionEnded(String, SessionError, usize),
 }
@@ -255,8 +255,12 @@ impl Server {
                     sessions.add(accepted.shared(), peer.key);
                     notice(Notice::SessionStarted(name.clone()));
                     let shared = Arc::clone(accepted.shared());
-                    let error = accepted.serve(service, permit).await;
-                    notice(Notice::SessionEnded(name, error, shared.cut_calls()));
+                    let began = || notice(Notice::SessionStarted(name.clone()));
+                    let error = accepted.serve(service, permit, began).await;
+                    notice(match shared.is_confirmed() {
+                        true => Notice::SessionEnded(name, error, shared.cut_calls()),
+                        false => Notice::AcceptFailed(NEVER_SPOKE.into()),
+                    });
                 }
                 Err(refusal) => {
                     notice(match refusal {

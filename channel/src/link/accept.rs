@@ -27,6 +27,10 @@ use crate::service::server::{self, Service};
 use crate::service::shared::Shared;
 use crate::session::{End, HandshakeError, RekeyPolicy, Responder, Session, prologue};
 
+/// Of a session whose client has not shown that it is there.
+pub(crate) const NEVER_SPOKE: &str =
+    "the client never spoke after the handshake: it has gone, or the relay repeated an old one";
+
 /// What every session of one exec-server shares.
 pub(crate) struct Acceptor {
     pub(crate) url: RelayUrl,
@@ -160,8 +164,13 @@ impl Accepted {
     }
 
     /// Serves the session to its end and returns why it ended. A client that is not allowed is told so, encrypted, and
-    /// nothing else. `half_open` is held until the client has proven that it is there.
-    pub(crate) async fn serve(self, service: impl Service, half_open: OwnedSemaphorePermit) -> SessionError {
+    /// nothing else. `half_open` is held until the client has proven that it is there; then `began` is called.
+    pub(crate) async fn serve(
+        self,
+        service: impl Service,
+        half_open: OwnedSemaphorePermit,
+        began: impl FnOnce(),
+    ) -> SessionError {
         let Self { shared, stream, peer } = self;
         let peer = match peer {
             Ok(peer) => peer,
@@ -172,24 +181,20 @@ impl Accepted {
             }
         };
         tokio::spawn(Arc::clone(&shared).run_timer());
-        tokio::spawn({
-            let shared = Arc::clone(&shared);
-            async move {
-                // Message 1 can be replayed; only a transport message shows that the client is there.
-                if tokio::time::timeout(HANDSHAKE_TIMEOUT, shared.confirmed())
-                    .await
-                    .is_err()
-                {
-                    shared.close(SessionError::Relay(
-                        "the client never spoke after the handshake".into(),
-                    ));
-                }
-                drop(half_open);
+        let confirm = async {
+            // Message 1 can be replayed; only a transport message shows that the client is there.
+            let spoke = tokio::time::timeout(HANDSHAKE_TIMEOUT, shared.confirmed()).await;
+            if spoke.is_err() {
+                shared.close(SessionError::Relay(NEVER_SPOKE.into()));
             }
-        });
-        incoming::read(&shared, stream, |stream| {
+            drop(half_open);
+            if shared.is_confirmed() {
+                began();
+            }
+        };
+        let read = incoming::read(&shared, stream, |stream| {
             server::spawn(stream, service.clone(), Arc::clone(&peer))
-        })
-        .await
+        });
+        tokio::join!(confirm, read).1
     }
 }

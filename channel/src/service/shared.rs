@@ -182,6 +182,11 @@ impl Shared {
     /// Waits for the first transport message of the peer, or for the session's end. One waiter.
     pub(crate) async fn confirmed(&self) {
         self.confirmed.notified().await;
+    /// Whether a transport message of the peer has opened: it is there, and no old message 1 repeated.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.lock().is_confirmed
+    }
+
     }
 
     /// Waits until the session is told to end. One waiter.
@@ -280,19 +285,22 @@ impl Shared {
         if state.ending.is_some() {
             return false;
         }
+        let mut is_opened = false;
         let outcome = match &mut state.established {
             None => return false,
-            Some(session) => session
-                .open(message)
-                .and_then(|plaintext| session.handle(Anchor::now(), received, relay, plaintext)),
+            Some(session) => session.open(message).and_then(|plaintext| {
+                is_opened = true;
+                session.handle(Anchor::now(), received, relay, plaintext)
+            }),
         };
+        if is_opened && !state.is_confirmed {
+            // Whatever it says: it is there.
+            state.is_confirmed = true;
+            self.confirmed.notify_one();
+        }
         if let Err(error) = outcome {
             self.fail(&mut state, error);
             return false;
-        }
-        if !state.is_confirmed {
-            state.is_confirmed = true;
-            self.confirmed.notify_one();
         }
         self.react(&mut state);
         self.rearm(&state);
