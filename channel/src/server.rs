@@ -73,6 +73,8 @@ pub struct Server {
     relay_url: String,
     on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
     sessions: Arc<Sessions>,
+    /// One permit a handshake under way, whichever registration it came by.
+    half_open: Arc<Semaphore>,
 }
 
 impl Server {
@@ -96,6 +98,7 @@ impl Server {
             relay_url: relay_url.into(),
             on_notice: Arc::new(|notice| tracing::debug!(?notice, "channel server")),
             sessions: Arc::default(),
+            half_open: Arc::new(Semaphore::new(limits::MAX_HALF_OPEN)),
         })
     }
 
@@ -162,19 +165,22 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let mut shutdown = pin!(shutdown);
-        let mut backoff = Backoff::new(self.acceptor.id);
+        let mut standing = Standing {
+            backoff: Backoff::new(self.acceptor.id),
+            was_registered: false,
+        };
         let _watching = self.watch_allow_list();
         loop {
-            let attempt = self.serve_registration(&service, &mut backoff);
+            let attempt = self.serve_registration(&service, &mut standing);
             let error = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 error = attempt => error,
             };
-            if error.is_permanent() {
+            if error.is_permanent() && !standing.was_registered {
                 return Err(error.into());
             }
-            let wait = backoff.next();
+            let wait = standing.backoff.next();
             (self.on_notice)(Notice::Retrying(error, wait));
             tokio::select! {
                 biased;
@@ -205,7 +211,7 @@ impl Server {
         watching
     }
 
-    async fn serve_registration(&self, service: &impl Service, backoff: &mut Backoff) -> RegisterError {
+    async fn serve_registration(&self, service: &impl Service, standing: &mut Standing) -> RegisterError {
         let opened = async {
             let registration = Registration::open(&self.acceptor.url, &self.keys).await?;
             // Sessions share one connection whose window has room for all of them.
@@ -215,27 +221,21 @@ impl Server {
             Ok(opened) => opened,
             Err(error) => return error,
         };
-        backoff.reset();
+        standing.backoff.reset();
+        standing.was_registered = true;
         (self.on_notice)(Notice::Registered);
-        let half_open = Arc::new(Semaphore::new(limits::MAX_HALF_OPEN));
         loop {
             match registration.incoming().await {
-                Ok(incoming) => self.take(incoming, &channel, service, &half_open),
+                Ok(incoming) => self.take(incoming, &channel, service),
                 Err(error) => return error,
             }
         }
     }
 
     /// Serves one session in a task of its own.
-    fn take(
-        &self,
-        incoming: Incoming,
-        channel: &transport::Channel,
-        service: &impl Service,
-        half_open: &Arc<Semaphore>,
-    ) {
+    fn take(&self, incoming: Incoming, channel: &transport::Channel, service: &impl Service) {
         let notice = Arc::clone(&self.on_notice);
-        let Ok(permit) = Arc::clone(half_open).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.half_open).try_acquire_owned() else {
             notice(Notice::AcceptFailed(format!(
                 "{} handshakes are already under way",
                 limits::MAX_HALF_OPEN
@@ -275,6 +275,12 @@ impl Server {
 }
 
 /// Exponential, with jitter: a relay that comes back is not met by every exec-server at once. The jitter is taken from the
+/// How registering has gone so far.
+struct Standing {
+    backoff: Backoff,
+    was_registered: bool,
+}
+
 /// exec-server's id, a hash: as good as random from one server to the next, and the same when a simulation is replayed.
 struct Backoff {
     attempt: u32,

@@ -95,6 +95,90 @@ async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_s
     let first = call(caller.clone());
     let mut old = server.session().await;
     let first_id = old.opened().await;
+#[tokio::test]
+async fn a_server_that_stops_answers_the_calls_it_has_and_ends_with_the_last() {
+    let (started, mut is_started) = mpsc::unbounded_channel();
+    let go_on = Arc::new(Notify::new());
+    let goes_on = Arc::clone(&go_on);
+    let service = Mounted::echo().on("/test/Wait", move |_| {
+        started.send(()).unwrap();
+        let go_on = Arc::clone(&goes_on);
+        async move {
+            go_on.notified().await;
+            Ok(message("answered"))
+        }
+    });
+    let stack = Stack::start(service).await;
+    let idle = Channel::new(stack.server.ticket.clone(), stack.key());
+    within(idle.connect()).await.unwrap();
+    let caller = stack.caller();
+    let call = tokio::spawn(async move { caller.unary("/test/Wait", empty()).await });
+    within(is_started.recv()).await.unwrap();
+
+    let metrics = stack.relay.metrics.clone();
+    let stopping = Instant::now();
+    let stopped = tokio::spawn(stack.server.stop());
+    // A session without a call does not wait for the others.
+    eventually(|| metrics.snapshot().sessions_open == 1).await;
+    // Nobody is served any more who comes now.
+    let late = Caller::new(stack.channel.clone());
+    within(late.echo("late")).await.unwrap_err();
+    assert!(!call.is_finished() && !stopped.is_finished());
+    go_on.notify_one();
+    let answer = within(call).await.unwrap().unwrap();
+    assert_eq!(answer.into_inner(), "answered");
+    within(stopped).await.unwrap();
+    assert!(stopping.elapsed() < DRAIN_TIMEOUT, "{:?}", stopping.elapsed());
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_place_in_a_session_that_is_going_away_finds_another() {
+    let relay = RunningRelay::start().await;
+    let (mut server, ticket) = RawServer::register(&relay.url()).await;
+    let key = baton_channel::key::StaticKey::generate().unwrap();
+    let caller = Caller::new(Channel::new(ticket, key));
+    let call = |caller: Caller| tokio::spawn(async move { caller.unary("/test/Any", empty()).await });
+    let _held: Vec<_> = (0..MAX_STREAMS).map(|_| call(caller.clone())).collect();
+    let mut old = server.session().await;
+    for _ in 0..MAX_STREAMS {
+        old.opened().await;
+    }
+    let waiting = call(caller);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    old.mux.go_away(go_away::Reason::Shutdown, "");
+    old.flush().await;
+    let mut new = server.session().await;
+    let id = new.opened().await;
+    new.answer(id).await;
+    within(waiting).await.unwrap().unwrap();
+}
+
+/// A relay that is set up anew may refuse for a while what it took before; an exec-server that gave up then would be gone.
+#[tokio::test]
+async fn a_server_that_was_registered_outlasts_a_relay_that_refuses_it() {
+    let mut stack = Stack::start(Mounted::echo()).await;
+    let address = stack.relay.address;
+    stack.relay.kill().await;
+    let config = Config {
+        authorities: vec!["relay.example".into()],
+        ..Config::default()
+    };
+    let refusing = RunningRelay::start_with(address, config).await;
+    let refused = |notice: &Notice| matches!(notice, Notice::Retrying(RegisterError::Refused(_), wait) if *wait > Duration::ZERO);
+    for _ in 0..2 {
+        stack.server.until(refused).await;
+    }
+    refusing.kill().await;
+    stack.relay = RunningRelay::start_at(address).await;
+    stack
+        .server
+        .until(|notice| matches!(notice, Notice::Registered))
+        .await;
+    assert_eq!(within(stack.caller().echo("again")).await.unwrap(), "again");
+}
+
     let second = call(caller.clone());
     let second_id = old.opened().await;
     old.mux.go_away(go_away::Reason::Shutdown, "");
