@@ -183,6 +183,9 @@ pub const TICKET_MAX: usize = 4096;
 /// First and longest wait before an exec-server registers again.
 pub const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// How long an exec-server that stops lets open calls finish. What is still open then is cut.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// How long a closing session may take to send what it has queued.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 

@@ -156,7 +156,9 @@ impl Server {
     }
 
     /// Registers and serves until `shutdown` resolves, registering again whenever the relay is lost. Returns an error
-    /// only for what no retry can change. Meanwhile an allow-list in a file is looked at every
+    /// only for what no retry can change, and only as long as it was never registered: a relay that refuses later may be set up
+    /// wrong for a while, or hostile. After `shutdown` no call is taken any more; those that are open have
+    /// [`limits::DRAIN_TIMEOUT`] to be answered. Meanwhile an allow-list in a file is looked at every
     /// [`limits::ALLOW_LIST_LOOK`]: a client whose key is gone from it is told so and its sessions end, within a
     /// second.
     pub async fn serve(
@@ -253,7 +255,6 @@ impl Server {
                 Ok(peer) => {
                     let name = peer.name.clone();
                     sessions.add(accepted.shared(), peer.key);
-                    notice(Notice::SessionStarted(name.clone()));
                     let shared = Arc::clone(accepted.shared());
                     let began = || notice(Notice::SessionStarted(name.clone()));
                     let error = accepted.serve(service, permit, began).await;
@@ -267,20 +268,20 @@ impl Server {
                         Refusal::Unlisted(key) => Notice::Refused(*key),
                         Refusal::ListUnusable(error) => Notice::AllowListUnusable(Arc::clone(error)),
                     });
-                    accepted.serve(service, permit).await;
+                    accepted.serve(service, permit, || ()).await;
                 }
             }
         });
     }
 }
 
-/// Exponential, with jitter: a relay that comes back is not met by every exec-server at once. The jitter is taken from the
 /// How registering has gone so far.
 struct Standing {
     backoff: Backoff,
     was_registered: bool,
 }
 
+/// Exponential, with jitter: a relay that comes back is not met by every exec-server at once. The jitter is taken from the
 /// exec-server's id, a hash: as good as random from one server to the next, and the same when a simulation is replayed.
 struct Backoff {
     attempt: u32,

@@ -14,8 +14,15 @@ use crate::service::shared::Shared;
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Sessions {
-    all: Mutex<Vec<Served>>,
+    all: Mutex<All>,
     added: Notify,
+}
+
+#[derive(Default)]
+struct All {
+    served: Vec<Served>,
+    /// None is served any more.
+    are_closed: bool,
 }
 
 struct Served {
@@ -28,8 +35,12 @@ struct Served {
 impl Sessions {
     pub(super) fn add(&self, session: &Arc<Shared>, client: PublicKey) {
         let mut all = self.lock();
-        all.retain(|served| served.session.strong_count() > 0);
-        all.push(Served {
+        if all.are_closed {
+            // Its handshake was under way when the others were told.
+            return say_goodbye(session);
+        }
+        all.served.retain(|served| served.session.strong_count() > 0);
+        all.served.push(Served {
             session: Arc::downgrade(session),
             client,
             is_missing: false,
@@ -39,7 +50,7 @@ impl Sessions {
 
     /// Waits until there is one. One waiter.
     pub(super) async fn any(&self) {
-        while self.lock().is_empty() {
+        while self.lock().served.is_empty() {
             self.added.notified().await;
         }
     }
@@ -48,7 +59,7 @@ impl Sessions {
     /// caught between two writes.
     pub(super) fn keep(&self, named: impl Fn(&PublicKey) -> bool) {
         let mut all = self.lock();
-        all.retain_mut(|served| {
+        all.served.retain_mut(|served| {
             let Some(session) = served.session.upgrade() else {
                 return false;
             };
@@ -61,28 +72,40 @@ impl Sessions {
         });
     }
 
-    /// Says goodbye on every session, and gives them [`limits::CLOSE_TIMEOUT`] to be heard.
+    /// Says goodbye on every session and takes no other. Open calls have [`limits::DRAIN_TIMEOUT`] to be answered; then they are
+    /// cut, and the sessions have [`limits::CLOSE_TIMEOUT`] for what is queued.
     pub(super) async fn close(&self) {
-        let sessions = std::mem::take(&mut *self.lock());
-        let deadline = tokio::time::Instant::now() + limits::CLOSE_TIMEOUT;
-        for served in &sessions {
-            if let Some(session) = served.session.upgrade() {
-                session.go_away(
-                    go_away::Reason::Shutdown,
-                    "",
-                    SessionError::GoAway(go_away::Reason::Shutdown),
-                );
-            }
-        }
-        while sessions.iter().any(|served| served.session.strong_count() > 0)
-            && tokio::time::Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let sessions: Vec<_> = {
+            let mut all = self.lock();
+            all.are_closed = true;
+            all.served.drain(..).map(|served| served.session).collect()
+        };
+        let open = || sessions.iter().filter_map(Weak::upgrade);
+        open().for_each(|session| session.drain());
+        until(limits::DRAIN_TIMEOUT, || {
+            open().all(|session| session.ended().is_some())
+        })
+        .await;
+        open().for_each(|session| say_goodbye(&session));
+        until(limits::CLOSE_TIMEOUT, || open().next().is_none()).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Served>> {
+    fn lock(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a session, its calls included, once what is queued has been sent. One that has ended already stays as it is.
+fn say_goodbye(session: &Shared) {
+    let reason = go_away::Reason::Shutdown;
+    session.go_away(reason, "", SessionError::GoAway(reason));
+}
+
+/// Looks until `is_over`, no longer than this.
+async fn until(limit: Duration, is_over: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + limit;
+    while !is_over() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 

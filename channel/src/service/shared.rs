@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(super) ending: Option<Ending>,
     /// The peer said that it would end the session.
     goodbye: Option<go_away::Reason>,
+    /// This end did, and does once its calls are answered.
+    is_draining: bool,
     /// Calls that the session's end cut short, on the server.
     cut: usize,
     wakers: HashMap<StreamId, Wakers>,
@@ -96,6 +98,7 @@ impl Shared {
                 writer: None,
                 ending: None,
                 goodbye: None,
+                is_draining: false,
                 cut: 0,
                 wakers: HashMap::new(),
                 opened: VecDeque::new(),
@@ -179,14 +182,14 @@ impl Shared {
         matches!(self.lock().ending, Some(Ending::Flush(_)))
     }
 
-    /// Waits for the first transport message of the peer, or for the session's end. One waiter.
-    pub(crate) async fn confirmed(&self) {
-        self.confirmed.notified().await;
     /// Whether a transport message of the peer has opened: it is there, and no old message 1 repeated.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.lock().is_confirmed
     }
 
+    /// Waits for the first transport message of the peer, or for the session's end. One waiter.
+    pub(crate) async fn confirmed(&self) {
+        self.confirmed.notified().await;
     }
 
     /// Waits until the session is told to end. One waiter.
@@ -220,7 +223,24 @@ impl Shared {
         self.say_goodbye(&mut self.lock(), reason, detail, error);
     }
 
+    /// Says that this end shuts down, takes no further call, and ends the session once those that are open are answered.
+    pub(crate) fn drain(&self) {
+        let mut state = self.lock();
+        if state.ending.is_some() {
+            return;
+        }
+        if let Some(session) = &mut state.established {
+            session.mux.go_away(go_away::Reason::Shutdown, "");
+        }
+        state.is_draining = true;
+        self.react(&mut state);
+    }
+
     fn say_goodbye(&self, state: &mut State, reason: go_away::Reason, detail: &str, error: SessionError) {
+        if state.ending.is_some() {
+            // What it was told first counts.
+            return;
+        }
         if let Some(session) = &mut state.established {
             session.mux.go_away(reason, detail);
         }
@@ -263,6 +283,8 @@ impl Shared {
             session.mux.stop_pacing();
         }
         state.cut += state.calls.len();
+        // Who waits for a place in this session waits for nothing.
+        self.slots.close();
         for call in in_order(&mut state.calls) {
             call.abort();
         }
@@ -328,7 +350,8 @@ impl Shared {
         })
     }
 
-    /// Opens a stream, waiting while [`MAX_STREAMS`] are open. Cancellation safe: nothing is opened before it returns.
+    /// Opens a stream, waiting while [`MAX_STREAMS`] are open, unless the session is ending. Cancellation safe: nothing is opened
+    /// before it returns.
     pub(super) async fn open(
         self: &Arc<Self>,
         head: &Head,
@@ -439,13 +462,29 @@ impl Shared {
                     self.end(state, Ending::Now(SessionError::Rejected { reason, said }));
                 }
                 // Open calls may still be answered; no new one is opened.
-                Event::GoAway(reason) => state.goodbye = Some(reason),
+                Event::GoAway(reason) => {
+                    state.goodbye = Some(reason);
+                    self.slots.close();
+                }
             }
         }
-        if let Some(reason) = state.goodbye
-            && state.is_idle()
-        {
+        if state.ending.is_none() && state.is_idle() {
+            self.end_if_over(state);
+        }
+    }
+
+    /// Ends a session without a call that takes no other.
+    fn end_if_over(&self, state: &mut State) {
+        let is_used_up = |session: &Established| session.mux.is_used_up();
+        if let Some(reason) = state.goodbye {
             self.end(state, Ending::Now(SessionError::GoAway(reason)));
+        } else if state.is_draining {
+            self.end(
+                state,
+                Ending::Flush(SessionError::GoAway(go_away::Reason::Shutdown)),
+            );
+        } else if state.established.as_ref().is_some_and(is_used_up) {
+            self.end(state, Ending::Flush(SessionError::Closed));
         }
     }
 }

@@ -1,12 +1,17 @@
 //! The session under the calls: made once, lost, made again, and let go.
 
 use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use baton_channel::{Channel, Notice, SessionError};
+use baton_channel::limits::{CLOSE_TIMEOUT, DRAIN_TIMEOUT};
+use baton_channel::{Channel, Notice, RegisterError, SessionError};
 use baton_proto::channel::go_away;
+use baton_proto::limits::MAX_STREAMS;
+use baton_relay::Config;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tonic::{Code, Request};
 
 use crate::support::raw::RawServer;
@@ -77,24 +82,19 @@ async fn a_server_that_stops_says_so_to_its_callers() {
     let caller = stack.caller();
     let hanging = tokio::spawn(async move { caller.unary("/test/Hang", empty()).await });
     within(is_started.recv()).await.unwrap();
+    let stopping = Instant::now();
     stack.server.stop().await;
+    let took = stopping.elapsed();
+    assert!(
+        took >= DRAIN_TIMEOUT && took < DRAIN_TIMEOUT + 2 * CLOSE_TIMEOUT,
+        "{took:?}"
+    );
     let lost = within(hanging).await.unwrap().unwrap_err();
     assert_eq!(lost.code(), Code::Unavailable);
     let goodbye = SessionError::GoAway(go_away::Reason::Shutdown);
     assert_eq!(source::<SessionError>(&lost), &goodbye);
 }
 
-#[tokio::test]
-async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_session_ends() {
-    let relay = RunningRelay::start().await;
-    let (mut server, ticket) = RawServer::register(&relay.url()).await;
-    let key = baton_channel::key::StaticKey::generate().unwrap();
-    let caller = Caller::new(Channel::new(ticket, key));
-    let call = |caller: Caller| tokio::spawn(async move { caller.unary("/test/Any", empty()).await });
-
-    let first = call(caller.clone());
-    let mut old = server.session().await;
-    let first_id = old.opened().await;
 #[tokio::test]
 async fn a_server_that_stops_answers_the_calls_it_has_and_ends_with_the_last() {
     let (started, mut is_started) = mpsc::unbounded_channel();
@@ -179,6 +179,17 @@ async fn a_server_that_was_registered_outlasts_a_relay_that_refuses_it() {
     assert_eq!(within(stack.caller().echo("again")).await.unwrap(), "again");
 }
 
+#[tokio::test]
+async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_session_ends() {
+    let relay = RunningRelay::start().await;
+    let (mut server, ticket) = RawServer::register(&relay.url()).await;
+    let key = baton_channel::key::StaticKey::generate().unwrap();
+    let caller = Caller::new(Channel::new(ticket, key));
+    let call = |caller: Caller| tokio::spawn(async move { caller.unary("/test/Any", empty()).await });
+
+    let first = call(caller.clone());
+    let mut old = server.session().await;
+    let first_id = old.opened().await;
     let second = call(caller.clone());
     let second_id = old.opened().await;
     old.mux.go_away(go_away::Reason::Shutdown, "");
