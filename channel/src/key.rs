@@ -4,6 +4,7 @@
 //! so that one file is one identity and a ticket stays valid across restarts. Secrets are zeroised on drop and
 //! `Debug` prints none of them.
 
+use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -13,7 +14,7 @@ use std::str::FromStr;
 
 use aws_lc_rs::signature::KeyPair;
 use aws_lc_rs::{agreement, hkdf, signature};
-use data_encoding::BASE64URL_NOPAD;
+use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::limits::KEY_FILE_MAX;
@@ -242,7 +243,8 @@ impl Seed {
         Ok(Self(seed))
     }
 
-    /// Writes a new key file, readable by its owner only. Never overwrites one.
+    /// Writes a new key file, readable by its owner only. Never overwrites one. It is whole as soon as it has its name: another program
+    /// that makes the same key at the same time finds it, and a crash leaves none that is cut short.
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
@@ -256,13 +258,18 @@ impl Seed {
             fs::create_dir_all(parent).map_err(failed)?;
         }
         let line = self.line();
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .map_err(failed)
+        let draft = draft_of(path)?;
+        create(&draft, line.as_bytes()).map_err(failed)?;
+        let linked = fs::hard_link(&draft, path);
+        // What stays behind if this fails is a key that nobody uses.
+        let _ = fs::remove_file(&draft);
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                // A file system without links: there a reader may come too early.
+                create(path, line.as_bytes()).map_err(failed)
+            }
+            linked => linked.map_err(failed),
+        }
     }
 
     /// What a key file holds.
@@ -314,6 +321,24 @@ impl Seed {
             .expect("HKDF-SHA256 expands to 32 bytes");
         out
     }
+}
+
+/// A name beside `path` that nobody else uses.
+fn draft_of(path: &Path) -> Result<PathBuf, KeyError> {
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).map_err(|_| KeyError::Random)?;
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(format!(".{}", HEXLOWER.encode(&random)));
+    Ok(path.with_file_name(name))
+}
+
+/// Makes a file that there was not, for its owner's eyes, and has it on the disk.
+fn create(path: &Path, text: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(text)?;
+    file.sync_all()
 }
 
 /// The seed in a key file; `None` if it is none, or longer than one.
@@ -383,6 +408,31 @@ mod tests {
         assert!(matches!(seed.write(&path), Err(KeyError::Exists { .. })));
         let absent = Seed::read(&dir.path().join("absent"));
         assert!(matches!(absent, Err(KeyError::Absent { .. })));
+    }
+
+    #[test]
+    fn programs_that_make_the_same_key_at_once_get_the_same_one() {
+        const PROGRAMS: usize = 4;
+        let dir = tempfile::tempdir().unwrap();
+        for round in 0..50 {
+            let path = dir.path().join(format!("{round}/key"));
+            let start = std::sync::Barrier::new(PROGRAMS);
+            let made: Vec<_> = std::thread::scope(|scope| {
+                let program = || {
+                    start.wait();
+                    Seed::read_or_create(&path)
+                };
+                let programs: Vec<_> = (0..PROGRAMS).map(|_| scope.spawn(program)).collect();
+                programs
+                    .into_iter()
+                    .map(|program| program.join().unwrap().unwrap())
+                    .collect()
+            });
+            assert_eq!(made.iter().filter(|(_, is_new)| *is_new).count(), 1);
+            assert!(made.iter().all(|(seed, _)| seed.0 == made[0].0.0));
+            let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
+            assert_eq!(files, 1, "a draft stays behind");
+        }
     }
 
     #[test]
