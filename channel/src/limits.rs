@@ -120,6 +120,10 @@ pub const REKEY_AFTER_BYTES: u64 = 64 << 30;
 /// Age at which a key is renewed, whatever it has carried. Bounds for how long a stolen one is of use.
 pub const REKEY_AFTER: Duration = Duration::from_secs(3600);
 
+/// Of an exec-server's sessions each renews its keys up to this part of the age sooner, so that many that began together do not all
+/// shake hands in the same moment.
+pub const REKEY_SPREAD: u32 = 10;
+
 /// How often the allow-list is looked at while sessions are open. Two looks have to find a key gone before its sessions
 /// end, so that an editor caught between two writes cuts nobody; both are over in 0.4 s.
 pub const ALLOW_LIST_LOOK: Duration = Duration::from_millis(200);

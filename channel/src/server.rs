@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use baton_proto::relay::Incoming;
@@ -89,6 +90,7 @@ impl Server {
             key: Arc::new(seed.client_key()?),
             allow: Arc::new(allow),
             rekey: RekeyPolicy::default(),
+            shaken: AtomicU64::new(0),
             epoch: Epoch(epoch),
             recorder: Recorder::off(),
         };
@@ -118,7 +120,8 @@ impl Server {
         self
     }
 
-    /// Renews the keys of its sessions by another policy than the default.
+    /// Renews the keys of its sessions by another policy than the default; each session's up to a tenth of its age sooner
+    /// ([`limits::REKEY_SPREAD`]).
     pub fn rekey_policy(mut self, policy: RekeyPolicy) -> Self {
         if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
             acceptor.rekey = policy;
@@ -296,7 +299,7 @@ impl Backoff {
         }
         Self {
             attempt: 0,
-            jitter: u64::from_le_bytes(jitter),
+            jitter: server.first_bytes(),
         }
     }
 

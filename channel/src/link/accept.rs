@@ -1,6 +1,7 @@
 //! From an `Incoming` to an established session, on the exec-server.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use baton_proto::channel::{ServerHello, go_away};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
@@ -38,6 +39,8 @@ pub(crate) struct Acceptor {
     pub(crate) key: Arc<StaticKey>,
     pub(crate) allow: Arc<AllowList>,
     pub(crate) rekey: RekeyPolicy,
+    /// Handshakes so far.
+    pub(crate) shaken: AtomicU64,
     pub(crate) epoch: Epoch,
     pub(crate) recorder: Recorder,
 }
@@ -139,7 +142,9 @@ impl Acceptor {
             key: Arc::clone(&self.key),
             client: remote,
         };
-        let session = Session::new(transport, end, prologue, self.rekey, now);
+        let n = self.shaken.fetch_add(1, Ordering::Relaxed);
+        let rekey = self.rekey.spread(self.id.first_bytes(), n);
+        let session = Session::new(transport, end, prologue, rekey, now);
         let mux = Mux::new(Role::Server, now);
         let allow = Arc::clone(&self.allow);
         let still_allowed = Box::new(move || allow.still_names(&remote));
