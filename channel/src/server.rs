@@ -163,7 +163,7 @@ impl Server {
     /// wrong for a while, or hostile. After `shutdown` no call is taken any more; those that are open have
     /// [`limits::DRAIN_TIMEOUT`] to be answered. Meanwhile an allow-list in a file is looked at every
     /// [`limits::ALLOW_LIST_LOOK`]: a client whose key is gone from it is told so and its sessions end, within a
-    /// second.
+    /// second; another trust counts for the calls that come then.
     pub async fn serve(
         self,
         service: impl Service,
@@ -197,7 +197,8 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the sessions of clients that are taken off the allow-list, until what is returned is dropped.
+    /// Ends the sessions of clients that are taken off the allow-list, and trusts the others as it says, until what is returned is
+    /// dropped.
     fn watch_allow_list(&self) -> JoinSet<()> {
         let mut watching = JoinSet::new();
         if let Some(mut watch) = self.acceptor.allow.watch() {
@@ -209,7 +210,7 @@ impl Server {
                     if let Some(problem) = watch.look() {
                         notice(Notice::AllowListUnusable(problem));
                     }
-                    sessions.keep(|key| watch.names(key));
+                    sessions.follow(|key| watch.standing(key));
                 }
             });
         }
@@ -257,7 +258,7 @@ impl Server {
             match accepted.peer() {
                 Ok(peer) => {
                     let name = peer.name.clone();
-                    sessions.add(accepted.shared(), peer.key);
+                    sessions.add(accepted.shared(), Arc::clone(peer));
                     let shared = Arc::clone(accepted.shared());
                     let began = || notice(Notice::SessionStarted(name.clone()));
                     let error = accepted.serve(service, permit, began).await;
@@ -293,10 +294,6 @@ struct Backoff {
 
 impl Backoff {
     fn new(server: ExecServerId) -> Self {
-        let mut jitter = [0; 8];
-        for (to, from) in jitter.iter_mut().zip(server.0) {
-            *to = from;
-        }
         Self {
             attempt: 0,
             jitter: server.first_bytes(),

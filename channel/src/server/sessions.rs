@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_proto::channel::go_away;
 use tokio::sync::Notify;
 
+use crate::allow::{Peer, Standing};
 use crate::key::PublicKey;
 use crate::limits;
 use crate::service::SessionError;
@@ -27,13 +28,13 @@ struct All {
 
 struct Served {
     session: Weak<Shared>,
-    client: PublicKey,
-    /// The last look at the allow-list did not find its client.
-    is_missing: bool,
+    client: Arc<Peer>,
+    /// What the last look at the allow-list told.
+    standing: Standing,
 }
 
 impl Sessions {
-    pub(super) fn add(&self, session: &Arc<Shared>, client: PublicKey) {
+    pub(super) fn add(&self, session: &Arc<Shared>, client: Arc<Peer>) {
         let mut all = self.lock();
         if all.are_closed {
             // Its handshake was under way when the others were told.
@@ -43,7 +44,7 @@ impl Sessions {
         all.served.push(Served {
             session: Arc::downgrade(session),
             client,
-            is_missing: false,
+            standing: Standing::Unknown,
         });
         self.added.notify_one();
     }
@@ -55,18 +56,23 @@ impl Sessions {
         }
     }
 
-    /// Ends the sessions of clients that are not `named`, and were not the last time either: an editor may have been
-    /// caught between two writes.
-    pub(super) fn keep(&self, named: impl Fn(&PublicKey) -> bool) {
+    /// Ends the sessions of clients that are missing, and trusts the others as the list says now. What is told only once does not
+    /// count yet: an editor may have been caught between two writes.
+    pub(super) fn follow(&self, standing: impl Fn(&PublicKey) -> Standing) {
         let mut all = self.lock();
         all.served.retain_mut(|served| {
             let Some(session) = served.session.upgrade() else {
                 return false;
             };
-            let was_missing = std::mem::replace(&mut served.is_missing, !named(&served.client));
-            if was_missing && served.is_missing {
-                session.revoke();
-                return false;
+            let now = standing(&served.client.key);
+            let before = std::mem::replace(&mut served.standing, now);
+            match now {
+                Standing::Missing if before == now => {
+                    session.revoke();
+                    return false;
+                }
+                Standing::Named(trust) if before == now => served.client.set_trust(trust),
+                _ => {}
             }
             true
         });
@@ -114,21 +120,50 @@ mod tests {
     use baton_trace::recorder::Recorder;
 
     use super::*;
+    use crate::allow::{AllowList, Trust};
+
+    fn key(byte: u8) -> PublicKey {
+        PublicKey::from_bytes([byte; 32])
+    }
+
+    fn client(byte: u8) -> Arc<Peer> {
+        let list = AllowList::only(key(byte), "test", Trust::Continue);
+        Arc::new(list.find(&key(byte)).unwrap().unwrap())
+    }
 
     #[test]
     fn a_client_found_missing_twice_in_a_row_is_cut_and_nobody_else() {
         let sessions = Sessions::default();
-        let key = |byte| PublicKey::from_bytes([byte; 32]);
         let (one, other) = (Shared::new(Recorder::off()), Shared::new(Recorder::off()));
-        sessions.add(&one, key(1));
-        sessions.add(&other, key(2));
-        let only_other = |named: &PublicKey| *named == key(2);
-        sessions.keep(only_other);
-        sessions.keep(|_| true);
-        sessions.keep(only_other);
+        sessions.add(&one, client(1));
+        sessions.add(&other, client(2));
+        let only_other = |named: &PublicKey| match *named == key(2) {
+            true => Standing::Named(Trust::Clamp),
+            false => Standing::Missing,
+        };
+        sessions.follow(only_other);
+        sessions.follow(|_| Standing::Unknown);
+        sessions.follow(only_other);
         assert_eq!(one.ended(), None);
-        sessions.keep(only_other);
+        sessions.follow(only_other);
         assert_eq!(one.ended(), Some(SessionError::Revoked));
         assert_eq!(other.ended(), None);
+    }
+
+    #[test]
+    fn another_trust_counts_when_it_was_found_twice_in_a_row() {
+        let sessions = Sessions::default();
+        let (session, client) = (Shared::new(Recorder::off()), client(1));
+        sessions.add(&session, Arc::clone(&client));
+        let follow = |trust| {
+            sessions.follow(|_| Standing::Named(trust));
+            client.trust()
+        };
+        // As an editor writes a line: its last word is missing, and clamp is what counts then.
+        assert_eq!(follow(Trust::Restart), Trust::Continue);
+        assert_eq!(follow(Trust::Clamp), Trust::Continue);
+        assert_eq!(follow(Trust::Restart), Trust::Continue);
+        assert_eq!(follow(Trust::Restart), Trust::Restart);
+        assert_eq!(session.ended(), None);
     }
 }
