@@ -16,7 +16,7 @@ use tonic::transport;
 use crate::allow::{AllowError, AllowList};
 use crate::key::{KeyError, Seed, ServerKeys};
 use crate::limits;
-use crate::link::accept::{Acceptor, NEVER_SPOKE, Refusal};
+use crate::link::accept::{Acceptor, Refusal};
 use crate::link::endpoint::{RelayError, RelayUrl};
 use crate::link::network::Network;
 use crate::link::register::{RegisterError, Registration, exec_server_id};
@@ -264,7 +264,7 @@ impl Server {
                     let error = accepted.serve(service, permit, began).await;
                     notice(match shared.is_confirmed() {
                         true => Notice::SessionEnded(name, error, shared.cut_calls()),
-                        false => Notice::AcceptFailed(NEVER_SPOKE.into()),
+                        false => Notice::AcceptFailed(error.to_string()),
                     });
                 }
                 Err(refusal) => {

@@ -28,10 +28,6 @@ use crate::service::server::{self, Service};
 use crate::service::shared::Shared;
 use crate::session::{End, HandshakeError, RekeyPolicy, Responder, Session, prologue};
 
-/// Of a session whose client has not shown that it is there.
-pub(crate) const NEVER_SPOKE: &str =
-    "the client never spoke after the handshake: it has gone, or the relay repeated an old one";
-
 /// What every session of one exec-server shares.
 pub(crate) struct Acceptor {
     pub(crate) url: RelayUrl,
@@ -190,7 +186,8 @@ impl Accepted {
             // Message 1 can be replayed; only a transport message shows that the client is there.
             let spoke = tokio::time::timeout(HANDSHAKE_TIMEOUT, shared.confirmed()).await;
             if spoke.is_err() {
-                shared.close(SessionError::Relay(NEVER_SPOKE.into()));
+                let why = "the client never spoke after the handshake: it has gone, or the relay repeated an old one";
+                shared.close(SessionError::Relay(why.into()));
             }
             drop(half_open);
             if shared.is_confirmed() {
