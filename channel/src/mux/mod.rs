@@ -11,6 +11,9 @@
 //!   more than its window; every other frame is bounded by count or size;
 //! * anything a peer may not send is a [`MuxError`], which ends the session.
 
+mod control;
+mod error;
+mod event;
 pub(crate) mod frame;
 mod pace;
 mod receive;
@@ -27,10 +30,13 @@ use baton_trace::clock::{Estimator, Offset};
 use bytes::Bytes;
 
 use crate::limits;
+use control::Control;
 use pace::Pace;
 use schedule::Schedule;
 use stream::{Item, Stream};
 
+pub use error::{MuxError, StreamError};
+pub use event::{Event, Received, code};
 pub use frame::{FrameError, StreamId};
 pub use stream::{ReceivedStamps, SentStamps, Stamps, TimingsDraft};
 pub(crate) use transmit::terminal_stages;
@@ -51,99 +57,6 @@ pub struct RelayStamp {
     pub queue_ns: u64,
     /// Passing through the relay.
     pub forward_ns: u64,
-}
-
-/// gRPC status codes that the multiplexer itself uses in `Reset`.
-pub mod code {
-    /// The caller gave up.
-    pub const CANCELLED: u32 = 1;
-    /// The deadline passed.
-    pub const DEADLINE_EXCEEDED: u32 = 4;
-    /// Too many streams.
-    pub const RESOURCE_EXHAUSTED: u32 = 8;
-    /// The handler failed without an answer.
-    pub const INTERNAL: u32 = 13;
-    /// This end takes no further stream; nothing was done for this one.
-    pub const UNAVAILABLE: u32 = 14;
-}
-
-/// Something the application should look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// The peer opened a stream (server only).
-    Opened(StreamId),
-    /// [`Mux::take_head`] or [`Mux::receive`] has something new.
-    Readable(StreamId),
-    /// [`Mux::send_data`] has room again.
-    Writable(StreamId),
-    /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`] tells the code.
-    Reset(StreamId),
-    /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. The stream itself may
-    /// be gone by now.
-    Answered(StreamId, SentStamps),
-    /// The peer takes no further stream.
-    GoAway(go_away::Reason),
-}
-
-/// What [`Mux::receive`] found.
-#[derive(Debug, PartialEq)]
-pub enum Received {
-    /// Bytes, in order. Taking them granted their credit back.
-    Data(Bytes),
-    /// The peer has half-closed the stream; only a request ends so.
-    End,
-    /// The answer is complete.
-    Trailers(Trailers),
-    /// The stream ended early, with a gRPC status code.
-    Reset(u32),
-    /// Nothing yet.
-    Pending,
-}
-
-/// The peer broke the protocol or a limit; the session is over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MuxError {
-    /// Not a frame sequence we speak.
-    #[error("the peer broke the protocol: {0}")]
-    Protocol(&'static str),
-    /// A frame that does not parse.
-    #[error("the peer sent a malformed frame: {0}")]
-    Frame(#[from] FrameError),
-    /// More of something than the peer may have outstanding.
-    #[error("the peer exceeded a limit: {0}")]
-    Limit(&'static str),
-    /// Nothing at all arrived for [`limits::IDLE_TIMEOUT`], pings unanswered.
-    #[error("the peer has not answered for {} s", limits::IDLE_TIMEOUT.as_secs())]
-    Silent,
-}
-
-impl MuxError {
-    /// The reason that the peer is told, and in what; none for a peer that is not there.
-    fn last_word(&self) -> Option<(go_away::Reason, String)> {
-        match self {
-            Self::Protocol(what) => Some((go_away::Reason::ProtocolError, (*what).into())),
-            Self::Frame(error) => Some((go_away::Reason::ProtocolError, format!("a frame: {error}"))),
-            Self::Limit(what) => Some((go_away::Reason::LimitExceeded, (*what).into())),
-            Self::Silent => None,
-        }
-    }
-}
-
-/// A stream could not be opened, or is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum StreamError {
-    /// [`MAX_STREAMS`] calls are open.
-    #[error("too many calls at once in one session (limit {MAX_STREAMS})")]
-    TooMany,
-    /// The session takes no further calls.
-    #[error("the session is closing")]
-    GoingAway,
-    /// The head is larger than [`baton_proto::limits::HEAD_MAX`].
-    #[error("the call's metadata is too large")]
-    HeadTooLarge,
-    /// The stream has ended.
-    #[error("the call has ended")]
-    Closed,
 }
 
 /// One end of a multiplexed session.
@@ -177,18 +90,6 @@ pub struct Mux {
     goodbye: String,
     /// This end has given up on the peer: nothing leaves any more but a waiting `GoAway`.
     gave_up: bool,
-}
-
-/// Session control, sent before anything else. Every queue is bounded.
-#[derive(Default)]
-struct Control {
-    resets: VecDeque<(StreamId, u32)>,
-    /// Streams whose grant is due; each at most once.
-    credits: VecDeque<StreamId>,
-    /// The id of the ping that shows that the peer is alive, when it is due.
-    ping: Option<u64>,
-    pongs: VecDeque<Pong>,
-    go_away: Option<baton_proto::channel::GoAway>,
 }
 
 struct Liveness {
@@ -539,23 +440,6 @@ impl Mux {
             self.clear_deadline(id);
             self.schedule.remove(id);
             self.streams.remove(&id);
-        }
-    }
-}
-
-impl Control {
-    fn is_empty(&self) -> bool {
-        self.resets.is_empty()
-            && self.credits.is_empty()
-            && self.ping.is_none()
-            && self.pongs.is_empty()
-            && self.go_away.is_none()
-    }
-
-    fn grant(&mut self, id: StreamId, receive: &mut stream::Receive) {
-        if !receive.grant_queued {
-            receive.grant_queued = true;
-            self.credits.push_back(id);
         }
     }
 }
