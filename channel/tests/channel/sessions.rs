@@ -209,6 +209,29 @@ async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_s
     old.ended().await;
 }
 
+/// A caller that waited for its session gives the exec-server what is left, not all of it again.
+#[tokio::test]
+async fn a_deadline_is_told_as_what_is_left_of_it() {
+    const PAIRING: Duration = Duration::from_millis(300);
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let relay = RunningRelay::start().await;
+    let (mut server, ticket) = RawServer::register(&relay.url()).await;
+    let key = baton_channel::key::StaticKey::generate().unwrap();
+    let caller = Caller::new(Channel::new(ticket, key));
+    let call = tokio::spawn(async move {
+        let mut request = empty();
+        request.set_timeout(PATIENCE);
+        caller.unary("/test/Any", request).await
+    });
+    tokio::time::sleep(PAIRING).await;
+    let mut session = server.session().await;
+    let id = session.opened().await;
+    let told = Duration::from_nanos(session.mux.take_head(id).unwrap().timeout_ns);
+    assert!(told <= PATIENCE - PAIRING / 2 && told > PATIENCE / 2, "{told:?}");
+    session.answer(id).await;
+    within(call).await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn the_session_ends_with_the_last_handle_to_its_channel() {
     let mut stack = Stack::start(Mounted::echo()).await;
