@@ -5,7 +5,7 @@
 //! `Debug` prints none of them.
 //!
 //! * here: what a seed gives;
-//! * [`file`]: where it is kept.
+//! * `key/file.rs`: where it is kept.
 
 use std::fmt;
 use std::io;

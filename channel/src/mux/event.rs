@@ -24,11 +24,11 @@ pub mod code {
 pub enum Event {
     /// The peer opened a stream (server only).
     Opened(StreamId),
-    /// [`Mux::take_head`] or [`Mux::receive`] has something new.
+    /// [`Mux::take_head`](super::Mux::take_head) or [`Mux::receive`](super::Mux::receive) has something new.
     Readable(StreamId),
-    /// [`Mux::send_data`] has room again.
+    /// [`Mux::send_data`](super::Mux::send_data) has room again.
     Writable(StreamId),
-    /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`] tells the code.
+    /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`](super::Mux::receive) tells the code.
     Reset(StreamId),
     /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. The stream itself may
     /// be gone by now.
@@ -37,7 +37,7 @@ pub enum Event {
     GoAway(go_away::Reason),
 }
 
-/// What [`Mux::receive`] found.
+/// What [`Mux::receive`](super::Mux::receive) found.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     /// Bytes, in order. Taking them granted their credit back.
