@@ -339,6 +339,12 @@ impl Mux {
         true
     }
 
+    /// All numbers but the last.
+    #[cfg(test)]
+    pub(crate) fn use_up_but_one(&mut self) {
+        self.next_id = StreamId::MAX.into();
+    }
+
     /// Tells the peer that this end takes no further stream, and takes none. Those that are open go on.
     pub fn go_away(&mut self, reason: go_away::Reason, detail: &str) {
         self.takes_no_more = true;

@@ -563,7 +563,7 @@ fn the_last_number_of_a_session_is_used_once_and_its_deadline_passes() {
 #[test]
 fn a_client_whose_numbers_are_used_up_is_going_away() {
     let mut pair = Pair::new();
-    pair.client.next_id = StreamId::MAX.into();
+    pair.client.use_up_but_one();
     let last = pair.exchange();
     assert_eq!(last, StreamId::MAX);
     assert!(pair.client.is_going_away());

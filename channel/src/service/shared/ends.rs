@@ -174,3 +174,51 @@ fn in_order<T>(of_streams: &mut HashMap<StreamId, T>) -> impl Iterator<Item = T>
     taken.sort_unstable_by_key(|(id, _)| *id);
     taken.into_iter().map(|(_, of_stream)| of_stream)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use baton_proto::Epoch;
+    use baton_proto::channel::Head;
+    use baton_trace::clock;
+    use baton_trace::recorder::Recorder;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::key::StaticKey;
+    use crate::mux::{Mux, Role, StreamError};
+    use crate::session::{End, Initiator, RekeyPolicy, Responder, Session};
+
+    #[test]
+    fn a_session_whose_numbers_are_used_up_ends_with_its_last_call() {
+        let (key, server) = (
+            Arc::new(StaticKey::generate().unwrap()),
+            StaticKey::generate().unwrap(),
+        );
+        let (initiator, message1) = Initiator::start(&key, server.public(), b"").unwrap();
+        let responder = Responder::read(&server, b"", &message1).unwrap();
+        let (_, message2) = responder.finish(b"").unwrap();
+        let (transport, _) = initiator.finish(&message2).unwrap();
+        let end = End::Client {
+            key,
+            exec_server: *server.public(),
+        };
+        let now = clock::now();
+        let session = Session::new(transport, end, Vec::new(), RekeyPolicy::default(), now);
+        let mut mux = Mux::new(Role::Client, now);
+        mux.use_up_but_one();
+        let shared = Shared::new(Recorder::off());
+        let epoch = Epoch([0; 16]);
+        shared.establish(Established::new(session, mux, epoch, Box::new(|| false)), None);
+
+        let open = || shared.open(&Head::default(), None).now_or_never().unwrap();
+        assert!(shared.is_open());
+        let last = open().ok().unwrap();
+        assert!(!shared.is_open(), "a new call needs a new session");
+        assert_eq!(open().err(), Some(StreamError::GoingAway));
+        assert_eq!(shared.ended(), None, "the last call goes on");
+        drop(last);
+        assert_eq!(shared.ended(), Some(SessionError::Closed));
+    }
+}
