@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use baton_fuzz::{Input, Script, Target};
-use baton_proto::channel::{GoAway, StageTiming, Timings};
+use baton_proto::channel::{GoAway, Pong, StageTiming, Timings, Trailers};
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
 use baton_trace::record::Anchor;
 use prost::Message as _;

@@ -24,7 +24,7 @@ mod transmit;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use baton_proto::channel::{Head, Metadata, Pong, Trailers, go_away};
+use baton_proto::channel::{Head, Metadata, go_away};
 use baton_proto::limits::{MAX_STREAMS, STREAM_WINDOW};
 use baton_trace::clock::{Estimator, Offset};
 use bytes::Bytes;

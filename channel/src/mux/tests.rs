@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use baton_proto::channel::Trailers;
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
 use baton_trace::record::Anchor;
 use proptest::prelude::*;
