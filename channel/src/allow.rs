@@ -1,24 +1,23 @@
 //! Who may call: the allow-list, one `key name trust` a line, and what a client's trace context is trusted with.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::Mutex;
-use std::time::Instant;
 
-use baton_trace::TraceFlags;
-use baton_trace::clock;
-use baton_trace::w3c::{Extracted, TraceContext};
+use rustix::fs::OFlags;
 
 use crate::key::PublicKey;
-use crate::limits::{ALLOW_LIST_MAX, CLAMP_BURST, CLAMP_PER_SECOND};
+use crate::limits::ALLOW_LIST_MAX;
 
+mod peer;
 mod watch;
 
-pub(crate) use watch::Watch;
+use peer::Buckets;
+pub use peer::Peer;
+pub(crate) use watch::{Standing, Watch};
 
 /// What a client's inbound trace context is trusted with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,22 +49,13 @@ impl FromStr for Trust {
 pub struct AllowList {
     clients: HashMap<PublicKey, Client>,
     source: Option<PathBuf>,
+    buckets: Buckets,
 }
 
 #[derive(Debug, Clone)]
 struct Client {
     name: String,
     trust: Trust,
-}
-
-/// The client at the other end of a session; in the extensions of every request.
-pub struct Peer {
-    /// Its static key: its identity.
-    pub key: PublicKey,
-    /// Its name on the allow-list.
-    pub name: String,
-    trust: Trust,
-    bucket: Mutex<Bucket>,
 }
 
 /// An allow-list that cannot be used.
@@ -78,6 +68,14 @@ pub enum AllowError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// A directory, a FIFO, a device.
+    #[error(
+        "the allow-list {path} is not a regular file: it is read again for every client, so name a file on disk"
+    )]
+    NotAFile {
+        /// Which one.
+        path: PathBuf,
     },
     /// Not an allow-list.
     #[error("the allow-list {path} is larger than {ALLOW_LIST_MAX} bytes")]
@@ -106,7 +104,7 @@ impl AllowList {
         };
         Self {
             clients: HashMap::from([(key, client)]),
-            source: None,
+            ..Self::default()
         }
     }
 
@@ -124,7 +122,7 @@ impl AllowList {
         match problem {
             None => Ok(Self {
                 clients,
-                source: None,
+                ..Self::default()
             }),
             Some(problem) => Err(problem),
         }
@@ -134,12 +132,9 @@ impl AllowList {
     pub fn find(&self, key: &PublicKey) -> Result<Option<Peer>, AllowError> {
         let reread = self.source.as_deref().map(Self::read).transpose()?;
         let clients = reread.as_ref().map_or(&self.clients, |list| &list.clients);
-        Ok(clients.get(key).map(|client| Peer {
-            key: *key,
-            name: client.name.clone(),
-            trust: client.trust,
-            bucket: Mutex::new(Bucket::full(clock::now())),
-        }))
+        Ok(clients
+            .get(key)
+            .map(|client| Peer::new(*key, client.name.clone(), client.trust, &self.buckets)))
     }
 
     /// Whether a client that was let in may stay. Unlike [`find`](Self::find) this holds on to what can be told: in a
@@ -168,10 +163,19 @@ fn read_file(path: &Path) -> Result<Vec<u8>, AllowError> {
         path: path.into(),
         source,
     };
-    let file = match File::open(path) {
+    // A FIFO would make whoever opens it wait: the handshake of a client, or a session under its lock.
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(without_waiting)
+        .open(path);
+    let file = match opened {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
         opened => opened.map_err(failed)?,
     };
+    if !file.metadata().map_err(failed)?.is_file() {
+        return Err(AllowError::NotAFile { path: path.into() });
+    }
     let mut text = Vec::new();
     file.take(ALLOW_LIST_MAX + 1)
         .read_to_end(&mut text)
@@ -242,77 +246,6 @@ fn parse_line(line: &[u8]) -> Line {
     Line::Client(key, Client { name, trust })
 }
 
-impl Peer {
-    /// Whether this client may learn the ids of the spans that its calls make here. One whose trace is not continued has no use
-    /// for them.
-    pub fn sees_ids(&self) -> bool {
-        self.trust != Trust::Restart
-    }
-
-    /// Applies the trust of this client to an inbound context: the context to go on with, and a link to one that was
-    /// not continued. Without an inbound context a new, unsampled trace starts.
-    pub(crate) fn admit(&self, inbound: Extracted) -> (TraceContext, Option<TraceContext>) {
-        let known = inbound.context.is_some();
-        let sampled = inbound.context.as_ref().is_some_and(TraceContext::is_sampled);
-        match self.trust {
-            Trust::Restart if known => {
-                let link = inbound.context;
-                (TraceContext::new_root(sampled && self.take_token()), link)
-            }
-            Trust::Restart => (TraceContext::new_root(false), None),
-            Trust::Clamp if sampled && !self.take_token() => {
-                let mut context = inbound.continue_or_start(false);
-                context.flags = TraceFlags::new(context.flags.to_u8() & !TraceFlags::SAMPLED.to_u8());
-                (context, None)
-            }
-            Trust::Clamp | Trust::Continue => (inbound.continue_or_start(false), None),
-        }
-    }
-
-    fn take_token(&self) -> bool {
-        let mut bucket = self
-            .bucket
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
-        bucket.take(clock::now())
-    }
-}
-
-impl fmt::Debug for Peer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Peer")
-            .field("key", &self.key)
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-/// A token bucket: [`CLAMP_PER_SECOND`] traces a second, [`CLAMP_BURST`] at once.
-struct Bucket {
-    tokens: f64,
-    at: Instant,
-}
-
-impl Bucket {
-    fn full(now: Instant) -> Self {
-        Self {
-            tokens: CLAMP_BURST,
-            at: now,
-        }
-    }
-
-    fn take(&mut self, now: Instant) -> bool {
-        let refill = now.saturating_duration_since(self.at).as_secs_f64() * CLAMP_PER_SECOND;
-        self.tokens = (self.tokens + refill).min(CLAMP_BURST);
-        self.at = now;
-        if self.tokens < 1.0 {
-            return false;
-        }
-        self.tokens -= 1.0;
-        true
-    }
-}
-
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 
@@ -324,20 +257,6 @@ mod tests {
 
     fn key(byte: u8) -> PublicKey {
         PublicKey::from_bytes([byte; 32])
-    }
-
-    fn inbound(sampled: bool) -> Extracted {
-        Extracted {
-            context: Some(TraceContext::new_root(sampled)),
-            ..Extracted::default()
-        }
-    }
-
-    fn peer(trust: Trust) -> Peer {
-        AllowList::only(key(1), "laptop", trust)
-            .find(&key(1))
-            .unwrap()
-            .unwrap()
     }
 
     #[test]
@@ -353,8 +272,8 @@ mod tests {
         )
         .unwrap();
         let peer = list.find(&key(1)).unwrap().unwrap();
-        assert_eq!((peer.name.as_str(), peer.trust), ("laptop", Trust::Continue));
-        assert_eq!(list.find(&key(2)).unwrap().unwrap().trust, Trust::Clamp);
+        assert_eq!((peer.name.as_str(), peer.trust()), ("laptop", Trust::Continue));
+        assert_eq!(list.find(&key(2)).unwrap().unwrap().trust(), Trust::Clamp);
         assert!(list.find(&key(3)).unwrap().is_none());
     }
 
@@ -401,7 +320,7 @@ mod tests {
         let path = dir.path().join("allowed");
         let list = AllowList::file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(matches!(list.find(&key(1)), Err(AllowError::Read { .. })));
+        assert!(matches!(list.find(&key(1)), Err(AllowError::NotAFile { .. })));
         assert!(list.still_names(&key(1)));
         std::fs::remove_dir(&path).unwrap();
         std::fs::write(&path, vec![b'#'; ALLOW_LIST_MAX as usize + 1]).unwrap();
@@ -410,42 +329,24 @@ mod tests {
         assert!(!list.still_names(&key(1)), "one that is gone names nobody");
     }
 
+    /// Opening a FIFO waits for whoever writes to it, and everybody else with it; reading it twice finds nothing.
     #[test]
-    fn continue_keeps_everything() {
-        for sampled in [false, true] {
-            let inbound = inbound(sampled);
-            let (context, link) = peer(Trust::Continue).admit(inbound.clone());
-            assert_eq!((Some(context), link), (inbound.context, None));
-        }
-    }
-
-    #[test]
-    fn clamp_keeps_the_ids_and_bounds_what_is_recorded() {
-        let peer = peer(Trust::Clamp);
-        let inbound = inbound(true);
-        let admitted: Vec<_> = (0..CLAMP_BURST as usize + 50)
-            .map(|_| peer.admit(inbound.clone()).0)
-            .collect();
-        let trace_id = inbound.context.unwrap().trace_id;
-        assert!(admitted.iter().all(|context| context.trace_id == trace_id));
-        assert!(admitted[0].is_sampled());
-        assert!(!admitted.last().unwrap().is_sampled());
-    }
-
-    #[test]
-    fn restart_starts_a_new_trace_with_a_link() {
-        let inbound = inbound(true);
-        let (context, link) = peer(Trust::Restart).admit(inbound.clone());
-        assert_ne!(context.trace_id, inbound.context.as_ref().unwrap().trace_id);
-        assert_eq!(link, inbound.context);
-    }
-
-    #[test]
-    fn a_bucket_refills() {
-        let start = Instant::now();
-        let mut bucket = Bucket::full(start);
-        while bucket.take(start) {}
-        assert!(!bucket.take(start + Duration::from_millis(1)));
-        assert!(bucket.take(start + Duration::from_secs(1)));
+    fn a_list_that_is_no_regular_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, fifo, 0o600.into(), 0).unwrap();
+        let (sender, told) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let list = AllowList {
+                source: Some(path.clone()),
+                ..AllowList::default()
+            };
+            let problem = list.find(&key(1)).map(|_| ()).unwrap_err();
+            let _ = sender.send((problem.to_string(), list.still_names(&key(1))));
+        });
+        let (problem, still_names) = told.recv_timeout(Duration::from_secs(5)).expect("does not wait");
+        assert!(problem.contains("not a regular file"), "{problem}");
+        assert!(still_names, "what cannot be read sends nobody away");
     }
 }

@@ -3,12 +3,13 @@
 //! A key file holds one 32-byte seed; everything else is derived from it (HKDF-SHA256, RFC 5869, one label per use),
 //! so that one file is one identity and a ticket stays valid across restarts. Secrets are zeroised on drop and
 //! `Debug` prints none of them.
+//!
+//! * here: what a seed gives;
+//! * `key/file.rs`: where it is kept.
 
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use aws_lc_rs::signature::KeyPair;
@@ -16,12 +17,10 @@ use aws_lc_rs::{agreement, hkdf, signature};
 use data_encoding::BASE64URL_NOPAD;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::limits::KEY_FILE_MAX;
 use crate::low_order::is_low_order;
 use crate::session::SUITE;
 
-/// First word of a key file.
-const FILE_TAG: &str = "baton-key-v1";
+mod file;
 
 /// A static Noise key pair (X25519).
 pub struct StaticKey {
@@ -209,84 +208,6 @@ impl Seed {
         Self(Box::new(Zeroizing::new(bytes)))
     }
 
-    /// Reads a key file. Refuses one that others can read.
-    pub fn read(path: &Path) -> Result<Self, KeyError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::NotFound => KeyError::Absent { path: path.into() },
-            _ => KeyError::File {
-                action: "read",
-                path: path.into(),
-                source,
-            },
-        };
-        // One file from here on, whatever becomes of its name.
-        let mut file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let mode = metadata.mode() & 0o777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Permissions {
-                path: path.into(),
-                mode,
-            });
-        }
-        // A buffer that never grows leaves no copy behind; one byte more than a key's file can have.
-        let mut text = Zeroizing::new([0; KEY_FILE_MAX + 1]);
-        let mut len = 0;
-        while len < text.len() {
-            match file.read(&mut text[len..]).map_err(failed)? {
-                0 => break,
-                read => len += read,
-            }
-        }
-        let seed = parse_file(&text[..len]).ok_or_else(|| KeyError::Format { path: path.into() })?;
-        Ok(Self(seed))
-    }
-
-    /// Writes a new key file, readable by its owner only. Never overwrites one.
-    pub fn write(&self, path: &Path) -> Result<(), KeyError> {
-        let failed = |source: io::Error| match source.kind() {
-            io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
-            _ => KeyError::File {
-                action: "write",
-                path: path.into(),
-                source,
-            },
-        };
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(failed)?;
-        }
-        let line = self.line();
-        OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(path)
-            .and_then(|mut file| file.write_all(line.as_bytes()))
-            .map_err(failed)
-    }
-
-    /// What a key file holds.
-    fn line(&self) -> Zeroizing<String> {
-        let encoded = Zeroizing::new(BASE64URL_NOPAD.encode(&**self.0));
-        Zeroizing::new(format!("{FILE_TAG} {}\n", *encoded))
-    }
-
-    /// Reads the key file, or makes it if there is none. The flag says whether it is new.
-    pub fn read_or_create(path: &Path) -> Result<(Self, bool), KeyError> {
-        match Self::read(path) {
-            Err(KeyError::Absent { .. }) => {
-                let seed = Self::generate()?;
-                match seed.write(path) {
-                    // Somebody made it in between: theirs counts.
-                    Err(KeyError::Exists { .. }) => Ok((Self::read(path)?, false)),
-                    Err(error) => Err(error),
-                    Ok(()) => Ok((seed, true)),
-                }
-            }
-            other => Ok((other?, false)),
-        }
-    }
-
     /// The static Noise key of a client.
     pub fn client_key(&self) -> Result<StaticKey, KeyError> {
         StaticKey::from_private(self.derive(b"baton noise static v1"))
@@ -314,21 +235,6 @@ impl Seed {
             .expect("HKDF-SHA256 expands to 32 bytes");
         out
     }
-}
-
-/// The seed in a key file; `None` if it is none, or longer than one.
-fn parse_file(text: &[u8]) -> Option<Secret> {
-    if text.len() > KEY_FILE_MAX {
-        return None;
-    }
-    let encoded = std::str::from_utf8(text).ok()?.trim().strip_prefix(FILE_TAG)?;
-    let decoded = Zeroizing::new(BASE64URL_NOPAD.decode(encoded.trim().as_bytes()).ok()?);
-    let mut seed = Secret::default();
-    if decoded.len() != seed.len() {
-        return None;
-    }
-    seed.copy_from_slice(&decoded);
-    Some(seed)
 }
 
 impl fmt::Debug for Seed {
@@ -366,64 +272,7 @@ pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
-
-    #[test]
-    fn a_key_file_round_trips_and_is_never_overwritten() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("sub/key");
-        let (seed, created) = Seed::read_or_create(&path).unwrap();
-        assert!(created);
-        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
-        let (again, created) = Seed::read_or_create(&path).unwrap();
-        assert!(!created);
-        assert_eq!(seed.0, again.0);
-        assert!(matches!(seed.write(&path), Err(KeyError::Exists { .. })));
-        let absent = Seed::read(&dir.path().join("absent"));
-        assert!(matches!(absent, Err(KeyError::Absent { .. })));
-    }
-
-    #[test]
-    fn a_file_with_any_permission_for_others_is_refused_with_the_command_that_mends_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        Seed::generate().unwrap().write(&path).unwrap();
-        for bit in [0o040, 0o020, 0o010, 0o004, 0o002, 0o001] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600 | bit)).unwrap();
-            let error = Seed::read(&path).unwrap_err();
-            assert!(matches!(error, KeyError::Permissions { .. }), "{bit:o}: {error}");
-            let command = format!("`chmod 600 {}`", path.display());
-            assert!(error.to_string().contains(&command), "{error}");
-        }
-        for mode in [0o600, 0o400, 0o700] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            assert!(Seed::read(&path).is_ok(), "{mode:o}");
-        }
-    }
-
-    #[test]
-    fn another_file_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("key");
-        for content in [
-            "",
-            "baton-key-v1",
-            "baton-key-v1 AAAA",
-            "ssh-ed25519 AAAA",
-            &"x".repeat(5000),
-            // A key, and then too much.
-            &format!("baton-key-v1 {}{}", "A".repeat(43), " ".repeat(KEY_FILE_MAX)),
-        ] {
-            fs::write(&path, content).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-            assert!(
-                matches!(Seed::read(&path), Err(KeyError::Format { .. })),
-                "{content}"
-            );
-        }
-    }
 
     #[test]
     fn public_keys_name_their_suite() {

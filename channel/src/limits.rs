@@ -100,6 +100,11 @@ pub const MAX_EMPTY_DATA: u32 = 64;
 /// Answers to pings waiting to be sent. Protects memory from a ping flood; a peer that pings as designed has one.
 pub const MAX_PONGS: usize = 16;
 
+/// Streams that have ended and whose handlers have not gone yet, beside the [`MAX_STREAMS`](baton_proto::limits::MAX_STREAMS) open
+/// ones. As many, so that a client may give up all its calls and make others at once; what such a stream buffered is freed when it ends.
+/// Protects the task table from a peer that opens streams and resets them faster than handlers can be stopped.
+pub const MAX_ENDING: usize = baton_proto::limits::MAX_STREAMS;
+
 /// Resets, refusals among them, waiting to be sent while the peer opens further streams. Protects memory from a peer that
 /// opens streams without reading.
 pub const MAX_RESETS: usize = 1024;
@@ -114,6 +119,10 @@ pub const REKEY_AFTER_BYTES: u64 = 64 << 30;
 
 /// Age at which a key is renewed, whatever it has carried. Bounds for how long a stolen one is of use.
 pub const REKEY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Of an exec-server's sessions each renews its keys up to this part of the age sooner, so that many that began together do not all
+/// shake hands in the same moment.
+pub const REKEY_SPREAD: u32 = 10;
 
 /// How often the allow-list is looked at while sessions are open. Two looks have to find a key gone before its sessions
 /// end, so that an editor caught between two writes cuts nobody; both are over in 0.4 s.
@@ -177,6 +186,9 @@ pub const TICKET_MAX: usize = 4096;
 
 /// First and longest wait before an exec-server registers again.
 pub const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+
+/// How long an exec-server that stops lets open calls finish. What is still open then is cut.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a closing session may take to send what it has queued.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use baton_proto::relay::Incoming;
@@ -42,9 +43,9 @@ pub enum Notice {
     AllowListUnusable(Arc<AllowError>),
     /// A session could not be taken over; its client knows as much.
     AcceptFailed(String),
-    /// A session of this client began.
+    /// A session of this client began: the client has proven that it is there.
     SessionStarted(String),
-    /// A session of this client ended, why, and how many calls were cut short by it. Clients come and go: where there were none, a
+    /// A session that had begun ended, why, and how many calls were cut short by it. Clients come and go: where there were none, a
     /// reason that only the relay tells matters little.
     SessionEnded(String, SessionError, usize),
 }
@@ -73,6 +74,8 @@ pub struct Server {
     relay_url: String,
     on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
     sessions: Arc<Sessions>,
+    /// One permit a handshake under way, whichever registration it came by.
+    half_open: Arc<Semaphore>,
 }
 
 impl Server {
@@ -87,6 +90,7 @@ impl Server {
             key: Arc::new(seed.client_key()?),
             allow: Arc::new(allow),
             rekey: RekeyPolicy::default(),
+            shaken: AtomicU64::new(0),
             epoch: Epoch(epoch),
             recorder: Recorder::off(),
         };
@@ -96,6 +100,7 @@ impl Server {
             relay_url: relay_url.into(),
             on_notice: Arc::new(|notice| tracing::debug!(?notice, "channel server")),
             sessions: Arc::default(),
+            half_open: Arc::new(Semaphore::new(limits::MAX_HALF_OPEN)),
         })
     }
 
@@ -115,7 +120,8 @@ impl Server {
         self
     }
 
-    /// Renews the keys of its sessions by another policy than the default.
+    /// Renews the keys of its sessions by another policy than the default; each session's up to a tenth of its age sooner
+    /// ([`limits::REKEY_SPREAD`]).
     pub fn rekey_policy(mut self, policy: RekeyPolicy) -> Self {
         if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
             acceptor.rekey = policy;
@@ -153,28 +159,33 @@ impl Server {
     }
 
     /// Registers and serves until `shutdown` resolves, registering again whenever the relay is lost. Returns an error
-    /// only for what no retry can change. Meanwhile an allow-list in a file is looked at every
+    /// only for what no retry can change, and only as long as it was never registered: a relay that refuses later may be set up
+    /// wrong for a while, or hostile. After `shutdown` no call is taken any more; those that are open have
+    /// [`limits::DRAIN_TIMEOUT`] to be answered. Meanwhile an allow-list in a file is looked at every
     /// [`limits::ALLOW_LIST_LOOK`]: a client whose key is gone from it is told so and its sessions end, within a
-    /// second.
+    /// second; another trust counts for the calls that come then.
     pub async fn serve(
         self,
         service: impl Service,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let mut shutdown = pin!(shutdown);
-        let mut backoff = Backoff::new(self.acceptor.id);
+        let mut standing = Standing {
+            backoff: Backoff::new(self.acceptor.id),
+            was_registered: false,
+        };
         let _watching = self.watch_allow_list();
         loop {
-            let attempt = self.serve_registration(&service, &mut backoff);
+            let attempt = self.serve_registration(&service, &mut standing);
             let error = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
                 error = attempt => error,
             };
-            if error.is_permanent() {
+            if error.is_permanent() && !standing.was_registered {
                 return Err(error.into());
             }
-            let wait = backoff.next();
+            let wait = standing.backoff.next();
             (self.on_notice)(Notice::Retrying(error, wait));
             tokio::select! {
                 biased;
@@ -186,7 +197,8 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the sessions of clients that are taken off the allow-list, until what is returned is dropped.
+    /// Ends the sessions of clients that are taken off the allow-list, and trusts the others as it says, until what is returned is
+    /// dropped.
     fn watch_allow_list(&self) -> JoinSet<()> {
         let mut watching = JoinSet::new();
         if let Some(mut watch) = self.acceptor.allow.watch() {
@@ -198,14 +210,14 @@ impl Server {
                     if let Some(problem) = watch.look() {
                         notice(Notice::AllowListUnusable(problem));
                     }
-                    sessions.keep(|key| watch.names(key));
+                    sessions.follow(|key| watch.standing(key));
                 }
             });
         }
         watching
     }
 
-    async fn serve_registration(&self, service: &impl Service, backoff: &mut Backoff) -> RegisterError {
+    async fn serve_registration(&self, service: &impl Service, standing: &mut Standing) -> RegisterError {
         let opened = async {
             let registration = Registration::open(&self.acceptor.url, &self.keys).await?;
             // Sessions share one connection whose window has room for all of them.
@@ -215,27 +227,21 @@ impl Server {
             Ok(opened) => opened,
             Err(error) => return error,
         };
-        backoff.reset();
+        standing.backoff.reset();
+        standing.was_registered = true;
         (self.on_notice)(Notice::Registered);
-        let half_open = Arc::new(Semaphore::new(limits::MAX_HALF_OPEN));
         loop {
             match registration.incoming().await {
-                Ok(incoming) => self.take(incoming, &channel, service, &half_open),
+                Ok(incoming) => self.take(incoming, &channel, service),
                 Err(error) => return error,
             }
         }
     }
 
     /// Serves one session in a task of its own.
-    fn take(
-        &self,
-        incoming: Incoming,
-        channel: &transport::Channel,
-        service: &impl Service,
-        half_open: &Arc<Semaphore>,
-    ) {
+    fn take(&self, incoming: Incoming, channel: &transport::Channel, service: &impl Service) {
         let notice = Arc::clone(&self.on_notice);
-        let Ok(permit) = Arc::clone(half_open).try_acquire_owned() else {
+        let Ok(permit) = Arc::clone(&self.half_open).try_acquire_owned() else {
             notice(Notice::AcceptFailed(format!(
                 "{} handshakes are already under way",
                 limits::MAX_HALF_OPEN
@@ -252,22 +258,31 @@ impl Server {
             match accepted.peer() {
                 Ok(peer) => {
                     let name = peer.name.clone();
-                    sessions.add(accepted.shared(), peer.key);
-                    notice(Notice::SessionStarted(name.clone()));
+                    sessions.add(accepted.shared(), Arc::clone(peer));
                     let shared = Arc::clone(accepted.shared());
-                    let error = accepted.serve(service, permit).await;
-                    notice(Notice::SessionEnded(name, error, shared.cut_calls()));
+                    let began = || notice(Notice::SessionStarted(name.clone()));
+                    let error = accepted.serve(service, permit, began).await;
+                    notice(match shared.is_confirmed() {
+                        true => Notice::SessionEnded(name, error, shared.cut_calls()),
+                        false => Notice::AcceptFailed(error.to_string()),
+                    });
                 }
                 Err(refusal) => {
                     notice(match refusal {
                         Refusal::Unlisted(key) => Notice::Refused(*key),
                         Refusal::ListUnusable(error) => Notice::AllowListUnusable(Arc::clone(error)),
                     });
-                    accepted.serve(service, permit).await;
+                    accepted.serve(service, permit, || ()).await;
                 }
             }
         });
     }
+}
+
+/// How registering has gone so far.
+struct Standing {
+    backoff: Backoff,
+    was_registered: bool,
 }
 
 /// Exponential, with jitter: a relay that comes back is not met by every exec-server at once. The jitter is taken from the
@@ -279,13 +294,9 @@ struct Backoff {
 
 impl Backoff {
     fn new(server: ExecServerId) -> Self {
-        let mut jitter = [0; 8];
-        for (to, from) in jitter.iter_mut().zip(server.0) {
-            *to = from;
-        }
         Self {
             attempt: 0,
-            jitter: u64::from_le_bytes(jitter),
+            jitter: server.first_bytes(),
         }
     }
 

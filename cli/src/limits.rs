@@ -47,6 +47,13 @@ pub(crate) const EXEC_SERVER_FILES: u64 = 4096;
 /// The same of a relay, beside one for each connection that it allows.
 pub(crate) const RELAY_FILES: u64 = 256;
 
+/// Lines of one cause that an exec-server tells in a [`REPEATS_PERIOD`], where others can cause them at will: a relay, or whoever has a
+/// ticket. Protects logs. Enough for a relay that is gone for a while.
+pub(crate) const REPEATS_PER_PERIOD: u32 = 12;
+
+/// After it the number of those that were not told is.
+pub(crate) const REPEATS_PERIOD: Duration = Duration::from_secs(60);
+
 /// How often the exec-server's owner may hear of the disk. A person need not know sooner, and an idle exec-server should sleep.
 pub(crate) const HEALTH_LOOK: Duration = Duration::from_secs(5);
 

@@ -21,6 +21,7 @@ mod outer;
 mod output;
 mod record;
 mod remote;
+mod repeats;
 mod signals;
 mod state;
 mod table;

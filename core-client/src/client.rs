@@ -20,7 +20,8 @@ use crate::stdin::Stdin;
 use baton_channel::key::StaticKey;
 use baton_channel::ticket::Ticket;
 
-/// A client of one exec-server. Cheap to clone; clones share the session.
+/// A client of one exec-server. Cheap to clone; clones share the session. It ends with the last of them, and so does what still runs
+/// over it: keep one for as long as a [`Run`].
 #[derive(Clone)]
 pub struct Client {
     channel: Channel,

@@ -103,15 +103,26 @@ impl RunError {
     }
 }
 
+/// What is wrong below a call, with no word of the exec-server in it.
+pub(crate) enum Broken {
+    Connect(ConnectError),
+    Session(SessionError),
+}
+
+impl Broken {
+    pub(crate) fn under(status: &Status) -> Option<Self> {
+        let source = status.source()?;
+        let session = source.downcast_ref::<SessionError>().cloned().map(Self::Session);
+        session.or_else(|| source.downcast_ref::<ConnectError>().cloned().map(Self::Connect))
+    }
+}
+
 impl From<Status> for RunError {
     fn from(status: Status) -> Self {
-        if let Some(source) = status.source() {
-            if let Some(error) = source.downcast_ref::<SessionError>() {
-                return Self::Session(error.clone());
-            }
-            if let Some(error) = source.downcast_ref::<ConnectError>() {
-                return Self::Connect(error.clone());
-            }
+        match Broken::under(&status) {
+            Some(Broken::Connect(error)) => return Self::Connect(error),
+            Some(Broken::Session(error)) => return Self::Session(error),
+            None => {}
         }
         if let Some(detail) = ExecError::from_details(status.details())
             && let Some(failure) = StartFailure::from_wire(detail.kind())

@@ -1,7 +1,5 @@
 //! What has run before: records, threads, and the barrier that says that they are on disk.
 
-use std::error::Error;
-
 use baton_channel::{Channel, ConnectError, SessionError};
 use baton_proto::meta::meta_client::MetaClient;
 use baton_proto::meta::{
@@ -11,6 +9,8 @@ use baton_proto::meta::{
 };
 use baton_trace::text::printable;
 use tonic::{Code, Status, Streaming};
+
+use crate::error::Broken;
 
 /// The records that an exec-server keeps of this client's commands. Cheap to clone.
 ///
@@ -44,13 +44,10 @@ pub enum RecordsError {
 
 impl From<Status> for RecordsError {
     fn from(status: Status) -> Self {
-        if let Some(source) = status.source() {
-            if let Some(error) = source.downcast_ref::<SessionError>() {
-                return Self::Session(error.clone());
-            }
-            if let Some(error) = source.downcast_ref::<ConnectError>() {
-                return Self::Connect(error.clone());
-            }
+        match Broken::under(&status) {
+            Some(Broken::Connect(error)) => return Self::Connect(error),
+            Some(Broken::Session(error)) => return Self::Session(error),
+            None => {}
         }
         match status.code() {
             Code::NotFound => Self::NotFound(printable(status.message()).into_owned()),

@@ -72,6 +72,15 @@ id!(
     "process id"
 );
 
+impl ExecServerId {
+    /// A number that differs from one exec-server to the next as a random one would, and is the same in each of its lives: the id's first
+    /// eight bytes, of a hash.
+    pub fn first_bytes(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -39,6 +39,7 @@ mod service;
 mod session;
 mod slots;
 mod splice;
+mod surplus;
 mod text;
 mod tls;
 

@@ -75,6 +75,9 @@ pub const PEM_BYTES: u64 = 1024 * 1024;
 /// Pause of the accept loop when the system has no file descriptor left, so that it does not spin.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// How often connections that were closed because of a limit are told, with their number. Protects the log.
+pub const SURPLUS_TOLD: Duration = Duration::from_secs(10);
+
 /// Retry hint of a refusal that passes when some pairing ends.
 pub const RETRY_SOON: Duration = Duration::from_millis(250);
 
@@ -87,6 +90,9 @@ pub struct Limits {
     /// TCP connections. Protects file descriptors; an idle one costs some 10 KiB, and under TLS at worst 150 KiB more (rustls
     /// buffers 64 KiB either way and a record). Surplus ones are closed at once.
     pub connections: usize,
+    /// TCP connections of one address (IPv6: one /64). Protects the others: a connection costs its peer nothing. Half of the relay,
+    /// because whole companies share an address.
+    pub connections_per_address: usize,
     /// Registered exec-servers, some 2 KiB each beside their connection.
     pub registrations: usize,
     /// Registered exec-servers of one address (IPv6: one /64). Protects the others: anyone may register a key of its own.
@@ -118,6 +124,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 16_384,
+            connections_per_address: 8_192,
             registrations: 4_096,
             registrations_per_address: 1_024,
             unproved_per_address: 32,

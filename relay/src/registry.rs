@@ -23,6 +23,8 @@ pub(crate) struct Registry {
     pub(crate) limits: Limits,
     pub(crate) authorities: Vec<String>,
     pub(crate) metrics: Arc<Metrics>,
+    /// Per address: connections.
+    pub(crate) connections_from: Slots<IpAddr>,
     /// Per address: `Register` streams without a proof.
     pub(crate) unproved: Slots<IpAddr>,
     /// Per address: registrations.
@@ -77,6 +79,7 @@ impl Registry {
         Self {
             authorities: config.authorities,
             metrics: Arc::default(),
+            connections_from: Slots::new(limits.connections_per_address),
             unproved: Slots::new(limits.unproved_per_address),
             registered_from: Slots::new(limits.registrations_per_address),
             sessions_from: Slots::new(limits.sessions_per_address),

@@ -1,9 +1,10 @@
 //! The connections of a relay: listening, one task per connection, and the end of them all.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Instant;
 
 use baton_proto::limits::{MAX_SESSIONS, OUTER_CONNECTION_WINDOW, OUTER_FRAME_SIZE, OUTER_STREAM_WINDOW};
 use hyper::rt::{Read, Write};
@@ -21,8 +22,10 @@ use crate::limits::{
     SURPLUS_STREAMS,
 };
 use crate::listener::{Accepted, Listener};
-use crate::registry::Registry;
+use crate::registry::{Registry, address_key};
 use crate::service::RelayService;
+use crate::slots::Slot;
+use crate::surplus::Surplus;
 use crate::{Config, Metrics, Tls};
 
 /// A relay that listens; [`Relay::serve`] runs it.
@@ -84,19 +87,27 @@ impl<L: Listener> Relay<L> {
         let (stop, stopped) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
+        let mut surplus = Surplus::default();
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => {}
                 accepted = listener.accept() => match accepted {
-                    // Closing a surplus connection tells its peer more than letting it wait unanswered.
-                    Ok(_) if connections.len() >= registry.limits.connections => {
-                        tracing::warn!(limit = registry.limits.connections, "a connection beyond the limit was closed");
-                    }
-                    Ok(accepted) => {
-                        let (tls, registry, stopped) = (tls.clone(), registry.clone(), stopped.clone());
-                        connections.spawn(connection(accepted, tls, registry, stopped));
-                    }
+                    Ok(accepted) => match place_for(&accepted, connections.len(), &registry) {
+                        Ok(place) => {
+                            let (tls, registry, stopped) = (tls.clone(), registry.clone(), stopped.clone());
+                            connections.spawn(async move {
+                                let _place = place;
+                                connection(accepted, tls, registry, stopped).await;
+                            });
+                        }
+                        // Closing a surplus connection tells its peer more than letting it wait unanswered.
+                        Err(full) => {
+                            if let Some(closed) = surplus.add(Instant::now()) {
+                                tracing::warn!(closed, remote = %accepted.remote.ip(), "connections beyond a limit were closed: {full}");
+                            }
+                        }
+                    },
                     Err(error) => {
                         tracing::warn!("cannot accept a connection: {error}");
                         sleep(ACCEPT_PAUSE).await;
@@ -112,6 +123,30 @@ impl<L: Listener> Relay<L> {
             tracing::info!("connections that did not close in time are cut");
         }
     }
+}
+
+/// Which limit has no place for a connection.
+#[derive(Debug, thiserror::Error)]
+enum Full {
+    #[error("this relay has all its {0}")]
+    Relay(usize),
+    #[error("this address has all its {0}")]
+    Address(usize),
+}
+
+fn place_for<S>(
+    accepted: &Accepted<S>,
+    connections: usize,
+    registry: &Registry,
+) -> Result<Slot<IpAddr>, Full> {
+    let limits = &registry.limits;
+    if connections >= limits.connections {
+        return Err(Full::Relay(limits.connections));
+    }
+    registry
+        .connections_from
+        .take(address_key(accepted.remote.ip()))
+        .ok_or(Full::Address(limits.connections_per_address))
 }
 
 /// Serves one connection to its end.

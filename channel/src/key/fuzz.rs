@@ -1,8 +1,12 @@
 //! Whatever is in a key file or given as a public key is one, in the spelling that we write, or refused.
 
+use std::path::Path;
+
 use baton_fuzz::{Input, Script, Target};
 
+use super::file::{FILE_TAG, parse_file};
 use super::*;
+use crate::limits::KEY_FILE_MAX;
 
 /// The input: a public key's text, and a key file.
 pub(crate) const KEYS: Target = Target {

@@ -1,6 +1,7 @@
 //! From an `Incoming` to an established session, on the exec-server.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use baton_proto::channel::{ServerHello, go_away};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
@@ -34,6 +35,8 @@ pub(crate) struct Acceptor {
     pub(crate) key: Arc<StaticKey>,
     pub(crate) allow: Arc<AllowList>,
     pub(crate) rekey: RekeyPolicy,
+    /// Handshakes so far.
+    pub(crate) shaken: AtomicU64,
     pub(crate) epoch: Epoch,
     pub(crate) recorder: Recorder,
 }
@@ -135,7 +138,9 @@ impl Acceptor {
             key: Arc::clone(&self.key),
             client: remote,
         };
-        let session = Session::new(transport, end, prologue, self.rekey, now);
+        let n = self.shaken.fetch_add(1, Ordering::Relaxed);
+        let rekey = self.rekey.spread(self.id.first_bytes(), n);
+        let session = Session::new(transport, end, prologue, rekey, now);
         let mux = Mux::new(Role::Server, now);
         let allow = Arc::clone(&self.allow);
         let still_allowed = Box::new(move || allow.still_names(&remote));
@@ -160,8 +165,13 @@ impl Accepted {
     }
 
     /// Serves the session to its end and returns why it ended. A client that is not allowed is told so, encrypted, and
-    /// nothing else. `half_open` is held until the client has proven that it is there.
-    pub(crate) async fn serve(self, service: impl Service, half_open: OwnedSemaphorePermit) -> SessionError {
+    /// nothing else. `half_open` is held until the client has proven that it is there; then `began` is called.
+    pub(crate) async fn serve(
+        self,
+        service: impl Service,
+        half_open: OwnedSemaphorePermit,
+        began: impl FnOnce(),
+    ) -> SessionError {
         let Self { shared, stream, peer } = self;
         let peer = match peer {
             Ok(peer) => peer,
@@ -172,24 +182,21 @@ impl Accepted {
             }
         };
         tokio::spawn(Arc::clone(&shared).run_timer());
-        tokio::spawn({
-            let shared = Arc::clone(&shared);
-            async move {
-                // Message 1 can be replayed; only a transport message shows that the client is there.
-                if tokio::time::timeout(HANDSHAKE_TIMEOUT, shared.confirmed())
-                    .await
-                    .is_err()
-                {
-                    shared.close(SessionError::Relay(
-                        "the client never spoke after the handshake".into(),
-                    ));
-                }
-                drop(half_open);
+        let confirm = async {
+            // Message 1 can be replayed; only a transport message shows that the client is there.
+            let spoke = tokio::time::timeout(HANDSHAKE_TIMEOUT, shared.confirmed()).await;
+            if spoke.is_err() {
+                let why = "the client never spoke after the handshake: it has gone, or the relay repeated an old one";
+                shared.close(SessionError::Relay(why.into()));
             }
-        });
-        incoming::read(&shared, stream, |stream| {
+            drop(half_open);
+            if shared.is_confirmed() {
+                began();
+            }
+        };
+        let read = incoming::read(&shared, stream, |stream| {
             server::spawn(stream, service.clone(), Arc::clone(&peer))
-        })
-        .await
+        });
+        tokio::join!(confirm, read).1
     }
 }

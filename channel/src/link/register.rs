@@ -41,7 +41,8 @@ pub enum RegisterError {
 }
 
 impl RegisterError {
-    /// Whether trying again without a change somewhere is pointless.
+    /// Whether trying again without a change somewhere is pointless. Said before the first registration, it is the owner's to mend;
+    /// afterwards it may pass, and is nothing to stop for.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Relay(error) => error.is_permanent(),

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use baton_fuzz::{Input, Script, Target};
-use baton_proto::channel::{GoAway, StageTiming, Timings};
+use baton_proto::channel::{GoAway, Pong, StageTiming, Timings, Trailers};
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
 use baton_trace::record::Anchor;
 use prost::Message as _;
@@ -341,7 +341,12 @@ impl World {
     /// The bounds, and the accounts.
     fn check(&self) {
         let mux = &self.mux;
-        assert!(mux.streams.len() <= MAX_STREAMS);
+        assert!(mux.streams.len() <= MAX_STREAMS + limits::MAX_ENDING);
+        let open = mux
+            .streams
+            .values()
+            .filter(|stream| !stream.is_finished(mux.role));
+        assert!(open.count() <= MAX_STREAMS);
         assert!(
             mux.deadlines.len() <= mux.streams.len(),
             "a deadline outlives its stream"
@@ -349,7 +354,7 @@ impl World {
         assert!(mux.control.pongs.len() <= limits::MAX_PONGS);
         assert!(mux.control.resets.len() <= limits::MAX_RESETS + MAX_STREAMS);
         assert!(
-            mux.control.credits.len() <= MAX_STREAMS + 64,
+            mux.control.credits.len() <= MAX_STREAMS + limits::MAX_ENDING + 64,
             "{} credits",
             mux.control.credits.len()
         );

@@ -11,6 +11,9 @@
 //!   more than its window; every other frame is bounded by count or size;
 //! * anything a peer may not send is a [`MuxError`], which ends the session.
 
+mod control;
+mod error;
+mod event;
 pub(crate) mod frame;
 mod pace;
 mod receive;
@@ -21,16 +24,19 @@ mod transmit;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use baton_proto::channel::{Head, Metadata, Pong, Trailers, go_away};
+use baton_proto::channel::{Head, Metadata, go_away};
 use baton_proto::limits::{MAX_STREAMS, STREAM_WINDOW};
 use baton_trace::clock::{Estimator, Offset};
 use bytes::Bytes;
 
 use crate::limits;
+use control::Control;
 use pace::Pace;
 use schedule::Schedule;
 use stream::{Item, Stream};
 
+pub use error::{MuxError, StreamError};
+pub use event::{Event, Received, code};
 pub use frame::{FrameError, StreamId};
 pub use stream::{ReceivedStamps, SentStamps, Stamps, TimingsDraft};
 pub(crate) use transmit::terminal_stages;
@@ -53,103 +59,13 @@ pub struct RelayStamp {
     pub forward_ns: u64,
 }
 
-/// gRPC status codes that the multiplexer itself uses in `Reset`.
-pub mod code {
-    /// The caller gave up.
-    pub const CANCELLED: u32 = 1;
-    /// The deadline passed.
-    pub const DEADLINE_EXCEEDED: u32 = 4;
-    /// Too many streams.
-    pub const RESOURCE_EXHAUSTED: u32 = 8;
-    /// The handler failed without an answer.
-    pub const INTERNAL: u32 = 13;
-}
-
-/// Something the application should look at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// The peer opened a stream (server only).
-    Opened(StreamId),
-    /// [`Mux::take_head`] or [`Mux::receive`] has something new.
-    Readable(StreamId),
-    /// [`Mux::send_data`] has room again.
-    Writable(StreamId),
-    /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`] tells the code.
-    Reset(StreamId),
-    /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. The stream itself may
-    /// be gone by now.
-    Answered(StreamId, SentStamps),
-    /// The peer takes no further stream.
-    GoAway(go_away::Reason),
-}
-
-/// What [`Mux::receive`] found.
-#[derive(Debug, PartialEq)]
-pub enum Received {
-    /// Bytes, in order. Taking them granted their credit back.
-    Data(Bytes),
-    /// The peer has half-closed the stream; only a request ends so.
-    End,
-    /// The answer is complete.
-    Trailers(Trailers),
-    /// The stream ended early, with a gRPC status code.
-    Reset(u32),
-    /// Nothing yet.
-    Pending,
-}
-
-/// The peer broke the protocol or a limit; the session is over.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum MuxError {
-    /// Not a frame sequence we speak.
-    #[error("the peer broke the protocol: {0}")]
-    Protocol(&'static str),
-    /// A frame that does not parse.
-    #[error("the peer sent a malformed frame: {0}")]
-    Frame(#[from] FrameError),
-    /// More of something than the peer may have outstanding.
-    #[error("the peer exceeded a limit: {0}")]
-    Limit(&'static str),
-    /// Nothing at all arrived for [`limits::IDLE_TIMEOUT`], pings unanswered.
-    #[error("the peer has not answered for {} s", limits::IDLE_TIMEOUT.as_secs())]
-    Silent,
-}
-
-impl MuxError {
-    /// The reason that the peer is told, and in what; none for a peer that is not there.
-    fn last_word(&self) -> Option<(go_away::Reason, String)> {
-        match self {
-            Self::Protocol(what) => Some((go_away::Reason::ProtocolError, (*what).into())),
-            Self::Frame(error) => Some((go_away::Reason::ProtocolError, format!("a frame: {error}"))),
-            Self::Limit(what) => Some((go_away::Reason::LimitExceeded, (*what).into())),
-            Self::Silent => None,
-        }
-    }
-}
-
-/// A stream could not be opened, or is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum StreamError {
-    /// [`MAX_STREAMS`] calls are open.
-    #[error("too many calls at once in one session (limit {MAX_STREAMS})")]
-    TooMany,
-    /// The session takes no further calls.
-    #[error("the session is closing")]
-    GoingAway,
-    /// The head is larger than [`baton_proto::limits::HEAD_MAX`].
-    #[error("the call's metadata is too large")]
-    HeadTooLarge,
-    /// The stream has ended.
-    #[error("the call has ended")]
-    Closed,
-}
-
 /// One end of a multiplexed session.
 pub struct Mux {
     role: Role,
     streams: HashMap<StreamId, Stream>,
-    /// Client: the next id to use. Server: the lowest id the peer may still use.
-    next_id: StreamId,
+    /// Client: the next id to use. Server: the lowest id the peer may still use. Wider than an id, so that there is one after
+    /// the last.
+    next_id: u64,
     schedule: Schedule,
     pace: Pace,
     /// Bytes the peer takes on a stream that this end opens.
@@ -168,22 +84,12 @@ pub struct Mux {
     clock: Estimator,
     liveness: Liveness,
     going_away: bool,
+    /// This end has said that it takes no further stream.
+    takes_no_more: bool,
     /// What the peer said when it went away. Authenticated, but the peer's own words.
     goodbye: String,
     /// This end has given up on the peer: nothing leaves any more but a waiting `GoAway`.
     gave_up: bool,
-}
-
-/// Session control, sent before anything else. Every queue is bounded.
-#[derive(Default)]
-struct Control {
-    resets: VecDeque<(StreamId, u32)>,
-    /// Streams whose grant is due; each at most once.
-    credits: VecDeque<StreamId>,
-    /// The id of the ping that shows that the peer is alive, when it is due.
-    ping: Option<u64>,
-    pongs: VecDeque<Pong>,
-    go_away: Option<baton_proto::channel::GoAway>,
 }
 
 struct Liveness {
@@ -221,6 +127,7 @@ impl Mux {
                 outstanding: None,
             },
             going_away: false,
+            takes_no_more: false,
             goodbye: String::new(),
             gave_up: false,
         }
@@ -239,14 +146,14 @@ impl Mux {
         deadline: Option<Instant>,
     ) -> Result<StreamId, StreamError> {
         debug_assert_eq!(self.role, Role::Client);
-        if self.going_away || self.next_id == StreamId::MAX {
+        if self.going_away {
             return Err(StreamError::GoingAway);
         }
+        let id = StreamId::try_from(self.next_id).map_err(|_| StreamError::GoingAway)?;
         if self.streams.len() >= MAX_STREAMS {
             return Err(StreamError::TooMany);
         }
         let item = Item::head(head)?;
-        let id = self.next_id;
         self.next_id += 1;
         let mut stream = Stream::new(deadline, self.peer_window, told_window(head.window));
         stream.stamps.head_sent.queued = Some(now);
@@ -401,9 +308,14 @@ impl Mux {
         self.streams.is_empty()
     }
 
-    /// Whether the peer has said it takes no further stream.
+    /// Whether no further stream can be opened: the peer has said that it takes none, or the numbers are used up.
     pub fn is_going_away(&self) -> bool {
-        self.going_away
+        self.going_away || self.is_used_up()
+    }
+
+    /// Whether the last stream number has been used; then only a new session helps.
+    pub fn is_used_up(&self) -> bool {
+        self.next_id > StreamId::MAX.into()
     }
 
     /// What the peer said when it went away: fit to be shown, but nothing more than its word.
@@ -427,11 +339,18 @@ impl Mux {
         true
     }
 
-    /// Tells the peer that this end takes no further stream.
+    /// All numbers but the last.
+    #[cfg(test)]
+    pub(crate) fn use_up_but_one(&mut self) {
+        self.next_id = StreamId::MAX.into();
+    }
+
+    /// Tells the peer that this end takes no further stream, and takes none. Those that are open go on.
     pub fn go_away(&mut self, reason: go_away::Reason, detail: &str) {
+        self.takes_no_more = true;
         self.control.go_away = Some(baton_proto::channel::GoAway {
             reason: reason.into(),
-            last_stream: self.next_id.saturating_sub(1),
+            last_stream: StreamId::try_from(self.next_id - 1).unwrap_or(StreamId::MAX),
             detail: detail.into(),
         });
     }
@@ -468,6 +387,8 @@ impl Mux {
             if deadline > now {
                 break;
             }
+            // Taken out here, so that the loop ends whatever becomes of the stream.
+            self.deadlines.pop_first();
             self.reset(id, code::DEADLINE_EXCEEDED);
             self.events.push_back(Event::Reset(id));
         }
@@ -525,23 +446,6 @@ impl Mux {
             self.clear_deadline(id);
             self.schedule.remove(id);
             self.streams.remove(&id);
-        }
-    }
-}
-
-impl Control {
-    fn is_empty(&self) -> bool {
-        self.resets.is_empty()
-            && self.credits.is_empty()
-            && self.ping.is_none()
-            && self.pongs.is_empty()
-            && self.go_away.is_none()
-    }
-
-    fn grant(&mut self, id: StreamId, receive: &mut stream::Receive) {
-        if !receive.grant_queued {
-            receive.grant_queued = true;
-            self.credits.push_back(id);
         }
     }
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use prost::Message;
 
 use super::frame::{self, Frame, FrameError, Kind, StreamId};
-use super::stream::{ReceivedStamps, Stream};
+use super::stream::{ReceivedStamps, Stream, unpinned};
 use super::{Event, Mux, MuxError, RelayStamp, Role, code, deadline, told_window};
 use crate::limits;
 use crate::link::hint;
@@ -40,9 +40,9 @@ impl Mux {
         let message_len = message.len();
         while let Some(frame) = frame::next(&mut message)? {
             match frame.kind {
-                Kind::Head => self.on_head(now.instant, stamps, frame)?,
+                Kind::Head => self.on_head(now.instant, stamps, frame, message_len)?,
                 Kind::Data => self.on_data(stamps, frame, message_len)?,
-                Kind::Trailers => self.on_trailers(frame)?,
+                Kind::Trailers => self.on_trailers(frame, message_len)?,
                 Kind::Reset => self.on_reset(frame)?,
                 Kind::Credit => self.on_credit(frame)?,
                 Kind::Ping => self.on_ping(now, received, frame)?,
@@ -56,26 +56,32 @@ impl Mux {
         Ok(())
     }
 
-    fn on_head(&mut self, now: Instant, stamps: ReceivedStamps, frame: Frame) -> Result<(), MuxError> {
+    fn on_head(
+        &mut self,
+        now: Instant,
+        stamps: ReceivedStamps,
+        frame: Frame,
+        message_len: usize,
+    ) -> Result<(), MuxError> {
         if frame.body.len() > HEAD_MAX {
             return Err(FrameError::Body("Head").into());
         }
-        let head = Head::decode(frame.body).map_err(|_| FrameError::Body("Head"))?;
+        let head = Head::decode(unpinned(frame.body, message_len)).map_err(|_| FrameError::Body("Head"))?;
         if head.metadata.len() > METADATA_ENTRIES_MAX {
             return Err(MuxError::Limit("metadata entries"));
         }
         let id = frame.stream;
         if self.role == Role::Server {
-            if id < self.next_id {
+            if self.is_known(id) {
                 return Err(MuxError::Protocol("a stream number was used twice"));
             }
-            self.next_id = id.saturating_add(1);
+            self.next_id = u64::from(id) + 1;
             // Streams that end early each leave a Reset to send; a peer that opens them and never reads gets no more.
             if self.control.resets.len() >= limits::MAX_RESETS {
                 return Err(MuxError::Limit("streams that ended early, unread"));
             }
-            if self.streams.len() >= MAX_STREAMS {
-                self.control.resets.push_back((id, code::RESOURCE_EXHAUSTED));
+            if let Some(code) = self.refusal() {
+                self.control.resets.push_back((id, code));
                 return Ok(());
             }
             let mut stream = Stream::new(
@@ -137,14 +143,15 @@ impl Mux {
         Ok(())
     }
 
-    fn on_trailers(&mut self, frame: Frame) -> Result<(), MuxError> {
+    fn on_trailers(&mut self, frame: Frame, message_len: usize) -> Result<(), MuxError> {
         if self.role == Role::Server {
             return Err(MuxError::Protocol("Trailers on a request"));
         }
         if frame.body.len() > HEAD_MAX + TIMINGS_MAX {
             return Err(FrameError::Body("Trailers").into());
         }
-        let mut trailers = Trailers::decode(frame.body).map_err(|_| FrameError::Body("Trailers"))?;
+        let mut trailers =
+            Trailers::decode(unpinned(frame.body, message_len)).map_err(|_| FrameError::Body("Trailers"))?;
         if trailers.metadata.len() > METADATA_ENTRIES_MAX {
             return Err(MuxError::Limit("metadata entries"));
         }
@@ -255,11 +262,33 @@ impl Mux {
 
     /// A frame may still arrive for a stream that this end has forgotten, never for one that was not opened.
     fn check_known(&self, id: StreamId) -> Result<(), MuxError> {
-        if id < self.next_id {
+        if self.is_known(id) {
             Ok(())
         } else {
             Err(MuxError::Protocol("a frame on a stream that was never opened"))
         }
+    }
+
+    /// Whether this number has been used.
+    fn is_known(&self, id: StreamId) -> bool {
+        u64::from(id) < self.next_id
+    }
+
+    /// Why a stream that the peer opens now is not taken. One that has ended holds no place, though its handler may take a
+    /// moment to go: a client that gives calls up may make others in the same message.
+    fn refusal(&self) -> Option<u32> {
+        if self.takes_no_more {
+            return Some(code::UNAVAILABLE);
+        }
+        let known = self.streams.len();
+        let open = || {
+            self.streams
+                .values()
+                .filter(|stream| !stream.is_finished(self.role))
+        };
+        let is_full = known >= MAX_STREAMS
+            && (known >= MAX_STREAMS + limits::MAX_ENDING || open().count() >= MAX_STREAMS);
+        is_full.then_some(code::RESOURCE_EXHAUSTED)
     }
 
     /// The stream, if it still takes frames from the peer.

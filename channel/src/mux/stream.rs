@@ -128,12 +128,16 @@ impl Receive {
             *last = joined.freeze();
             return;
         }
-        let is_pin = message_len > 2 * body.len() + limits::COPY_SLACK;
-        self.queue
-            .push_back(match body.len() <= limits::COPY_BELOW && is_pin {
-                true => Bytes::copy_from_slice(&body),
-                false => body,
-            });
+        self.queue.push_back(unpinned(body, message_len));
+    }
+}
+
+/// A part of a message of `message_len`, on its own where the whole message would be kept for a small part of it.
+pub(super) fn unpinned(part: Bytes, message_len: usize) -> Bytes {
+    let is_pin = message_len > 2 * part.len() + limits::COPY_SLACK;
+    match part.len() <= limits::COPY_BELOW && is_pin {
+        true => Bytes::copy_from_slice(&part),
+        false => part,
     }
 }
 
@@ -200,6 +204,7 @@ impl Stream {
         self.send_closed = true;
         self.receive.queue.clear();
         self.receive.buffered = 0;
+        self.receive.head = None;
         self.receive.trailers = None;
         self.receive.reset.get_or_insert(code);
     }

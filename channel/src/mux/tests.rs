@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use baton_proto::channel::Trailers;
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
 use baton_trace::record::Anchor;
 use proptest::prelude::*;
@@ -474,6 +475,105 @@ fn after_going_away_no_stream_is_opened() {
     );
 }
 
+#[test]
+fn a_call_that_crosses_a_goodbye_is_refused_and_those_before_it_are_answered() {
+    let mut pair = Pair::new();
+    let before = pair.exchange();
+    pair.server.go_away(go_away::Reason::Shutdown, "");
+    // Opened before the goodbye is heard.
+    let crossing = pair.open();
+    pair.settle();
+    assert_eq!(pair.client.receive(crossing), Received::Reset(code::UNAVAILABLE));
+    assert!(!events(&mut pair.server).contains(&Event::Opened(crossing)));
+    pair.server.send_trailers(before, Vec::new(), None).unwrap();
+    pair.settle();
+    assert_eq!(
+        pair.client.receive(before),
+        Received::Trailers(Trailers::default())
+    );
+    for id in [before, crossing] {
+        pair.client.release(id);
+        pair.server.release(id);
+    }
+    assert!(pair.client.is_idle() && pair.server.is_idle());
+}
+
+/// Handlers of calls that were given up take a moment to go, and a client cannot know when they have.
+#[test]
+fn a_client_that_gives_up_all_its_calls_may_open_as_many_in_the_same_message() {
+    let mut pair = Pair::new();
+    let mut given_up = Vec::new();
+    for _ in 0..MAX_STREAMS {
+        given_up.push(pair.open());
+    }
+    pair.settle();
+    for id in &given_up {
+        pair.client.release(*id);
+    }
+    let opened: Vec<_> = (0..MAX_STREAMS).map(|_| pair.open()).collect();
+    pair.settle();
+    for id in &opened {
+        assert_eq!(pair.client.receive(*id), Received::Pending, "{id}");
+    }
+    // What nobody has let go of yet is bounded too.
+    for id in &opened {
+        pair.client.release(*id);
+    }
+    let beyond = pair.open();
+    pair.settle();
+    assert_eq!(
+        pair.client.receive(beyond),
+        Received::Reset(code::RESOURCE_EXHAUSTED)
+    );
+    assert!(pair.server.streams.len() <= 2 * MAX_STREAMS);
+    for id in given_up.into_iter().chain(opened) {
+        pair.server.release(id);
+    }
+    let again = pair.open();
+    pair.settle();
+    assert_eq!(pair.client.receive(again), Received::Pending);
+}
+
+#[test]
+fn the_last_number_of_a_session_is_used_once_and_its_deadline_passes() {
+    let mut pair = Pair::new();
+    let (now, last) = (pair.now, StreamId::MAX);
+    let from_client = |pair: &mut Pair, message: Vec<u8>| {
+        pair.server
+            .handle(now, now.instant, RelayStamp::default(), message.into())
+    };
+    let expiring = |timeout_ns| {
+        let head = Head { timeout_ns, ..head() };
+        raw(1, 0, last, &head.encode_to_vec())
+    };
+    from_client(&mut pair, expiring(1_000)).unwrap();
+    assert!(events(&mut pair.server).contains(&Event::Opened(last)));
+    from_client(&mut pair, raw(2, 1, last, b"request")).unwrap();
+    assert_eq!(
+        from_client(&mut pair, expiring(2_000)),
+        Err(MuxError::Protocol("a stream number was used twice"))
+    );
+    pair.advance(Duration::from_millis(1));
+    pair.server.handle_timeout(pair.now.instant).unwrap();
+    assert_eq!(
+        pair.server.receive(last),
+        Received::Reset(code::DEADLINE_EXCEEDED)
+    );
+}
+
+#[test]
+fn a_client_whose_numbers_are_used_up_is_going_away() {
+    let mut pair = Pair::new();
+    pair.client.use_up_but_one();
+    let last = pair.exchange();
+    assert_eq!(last, StreamId::MAX);
+    assert!(pair.client.is_going_away());
+    assert_eq!(
+        pair.client.open(pair.now.instant, &head(), None),
+        Err(StreamError::GoingAway)
+    );
+}
+
 /// A frame by hand.
 fn raw(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
     let mut out = vec![kind, flags];
@@ -876,4 +976,45 @@ fn single_bytes_and_bytes_in_long_messages_hold_little_more_than_themselves_unti
         }
     }
     assert_eq!(next, 20_000);
+}
+
+/// A call's metadata stays for as long as its handler likes.
+#[test]
+fn metadata_holds_little_more_than_itself_of_the_message_it_came_in() {
+    let metadata = vec![Metadata {
+        key: "a".into(),
+        value: vec![b'v'; 100].into(),
+    }];
+    let head = Head {
+        metadata: metadata.clone(),
+        ..head()
+    };
+    let trailers = Trailers {
+        metadata,
+        timings: None,
+    };
+    let credits = raw(5, 0, 1, &[0; 4]).repeat(5_000);
+    let long = |frame: Vec<u8>| Bytes::from([frame, credits.clone()].concat());
+
+    let mut pair = Pair::new();
+    let now = pair.now;
+    let message = long(raw(1, 0, 1, &head.encode_to_vec()));
+    pair.server
+        .handle(now, now.instant, RelayStamp::default(), message.clone())
+        .unwrap();
+    assert!(message.is_unique(), "a request's head holds its message");
+    assert_eq!(pair.server.take_head(1), Some(head.clone()));
+
+    assert_eq!(pair.open(), 1);
+    for frame in [
+        raw(1, 0, 1, &head.encode_to_vec()),
+        raw(3, 0, 1, &trailers.encode_to_vec()),
+    ] {
+        let message = long(frame);
+        pair.client
+            .handle(now, now.instant, RelayStamp::default(), message.clone())
+            .unwrap();
+        assert!(message.is_unique(), "an answer's metadata holds its message");
+    }
+    assert_eq!(pair.client.receive(1), Received::Trailers(trailers));
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_proto::channel::go_away;
 use tokio::sync::Notify;
 
+use crate::allow::{Peer, Standing};
 use crate::key::PublicKey;
 use crate::limits;
 use crate::service::SessionError;
@@ -14,75 +15,103 @@ use crate::service::shared::Shared;
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Sessions {
-    all: Mutex<Vec<Served>>,
+    all: Mutex<All>,
     added: Notify,
+}
+
+#[derive(Default)]
+struct All {
+    served: Vec<Served>,
+    /// None is served any more.
+    are_closed: bool,
 }
 
 struct Served {
     session: Weak<Shared>,
-    client: PublicKey,
-    /// The last look at the allow-list did not find its client.
-    is_missing: bool,
+    client: Arc<Peer>,
+    /// What the last look at the allow-list told.
+    standing: Standing,
 }
 
 impl Sessions {
-    pub(super) fn add(&self, session: &Arc<Shared>, client: PublicKey) {
+    pub(super) fn add(&self, session: &Arc<Shared>, client: Arc<Peer>) {
         let mut all = self.lock();
-        all.retain(|served| served.session.strong_count() > 0);
-        all.push(Served {
+        if all.are_closed {
+            // Its handshake was under way when the others were told.
+            return say_goodbye(session);
+        }
+        all.served.retain(|served| served.session.strong_count() > 0);
+        all.served.push(Served {
             session: Arc::downgrade(session),
             client,
-            is_missing: false,
+            standing: Standing::Unknown,
         });
         self.added.notify_one();
     }
 
     /// Waits until there is one. One waiter.
     pub(super) async fn any(&self) {
-        while self.lock().is_empty() {
+        while self.lock().served.is_empty() {
             self.added.notified().await;
         }
     }
 
-    /// Ends the sessions of clients that are not `named`, and were not the last time either: an editor may have been
-    /// caught between two writes.
-    pub(super) fn keep(&self, named: impl Fn(&PublicKey) -> bool) {
+    /// Ends the sessions of clients that are missing, and trusts the others as the list says now. What is told only once does not
+    /// count yet: an editor may have been caught between two writes.
+    pub(super) fn follow(&self, standing: impl Fn(&PublicKey) -> Standing) {
         let mut all = self.lock();
-        all.retain_mut(|served| {
+        all.served.retain_mut(|served| {
             let Some(session) = served.session.upgrade() else {
                 return false;
             };
-            let was_missing = std::mem::replace(&mut served.is_missing, !named(&served.client));
-            if was_missing && served.is_missing {
-                session.revoke();
-                return false;
+            let now = standing(&served.client.key);
+            let before = std::mem::replace(&mut served.standing, now);
+            match now {
+                Standing::Missing if before == now => {
+                    session.revoke();
+                    return false;
+                }
+                Standing::Named(trust) if before == now => served.client.set_trust(trust),
+                _ => {}
             }
             true
         });
     }
 
-    /// Says goodbye on every session, and gives them [`limits::CLOSE_TIMEOUT`] to be heard.
+    /// Says goodbye on every session and takes no other. Open calls have [`limits::DRAIN_TIMEOUT`] to be answered; then they are
+    /// cut, and the sessions have [`limits::CLOSE_TIMEOUT`] for what is queued.
     pub(super) async fn close(&self) {
-        let sessions = std::mem::take(&mut *self.lock());
-        let deadline = tokio::time::Instant::now() + limits::CLOSE_TIMEOUT;
-        for served in &sessions {
-            if let Some(session) = served.session.upgrade() {
-                session.go_away(
-                    go_away::Reason::Shutdown,
-                    "",
-                    SessionError::GoAway(go_away::Reason::Shutdown),
-                );
-            }
-        }
-        while sessions.iter().any(|served| served.session.strong_count() > 0)
-            && tokio::time::Instant::now() < deadline
-        {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let sessions: Vec<_> = {
+            let mut all = self.lock();
+            all.are_closed = true;
+            all.served.drain(..).map(|served| served.session).collect()
+        };
+        let open = || sessions.iter().filter_map(Weak::upgrade);
+        open().for_each(|session| session.drain());
+        until(limits::DRAIN_TIMEOUT, || {
+            open().all(|session| session.ended().is_some())
+        })
+        .await;
+        open().for_each(|session| say_goodbye(&session));
+        until(limits::CLOSE_TIMEOUT, || open().next().is_none()).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Served>> {
+    fn lock(&self) -> MutexGuard<'_, All> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends a session, its calls included, once what is queued has been sent. One that has ended already stays as it is.
+fn say_goodbye(session: &Shared) {
+    let reason = go_away::Reason::Shutdown;
+    session.go_away(reason, "", SessionError::GoAway(reason));
+}
+
+/// Looks until `is_over`, no longer than this.
+async fn until(limit: Duration, is_over: impl Fn() -> bool) {
+    let deadline = tokio::time::Instant::now() + limit;
+    while !is_over() && tokio::time::Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
 
@@ -91,21 +120,50 @@ mod tests {
     use baton_trace::recorder::Recorder;
 
     use super::*;
+    use crate::allow::{AllowList, Trust};
+
+    fn key(byte: u8) -> PublicKey {
+        PublicKey::from_bytes([byte; 32])
+    }
+
+    fn client(byte: u8) -> Arc<Peer> {
+        let list = AllowList::only(key(byte), "test", Trust::Continue);
+        Arc::new(list.find(&key(byte)).unwrap().unwrap())
+    }
 
     #[test]
     fn a_client_found_missing_twice_in_a_row_is_cut_and_nobody_else() {
         let sessions = Sessions::default();
-        let key = |byte| PublicKey::from_bytes([byte; 32]);
         let (one, other) = (Shared::new(Recorder::off()), Shared::new(Recorder::off()));
-        sessions.add(&one, key(1));
-        sessions.add(&other, key(2));
-        let only_other = |named: &PublicKey| *named == key(2);
-        sessions.keep(only_other);
-        sessions.keep(|_| true);
-        sessions.keep(only_other);
+        sessions.add(&one, client(1));
+        sessions.add(&other, client(2));
+        let only_other = |named: &PublicKey| match *named == key(2) {
+            true => Standing::Named(Trust::Clamp),
+            false => Standing::Missing,
+        };
+        sessions.follow(only_other);
+        sessions.follow(|_| Standing::Unknown);
+        sessions.follow(only_other);
         assert_eq!(one.ended(), None);
-        sessions.keep(only_other);
+        sessions.follow(only_other);
         assert_eq!(one.ended(), Some(SessionError::Revoked));
         assert_eq!(other.ended(), None);
+    }
+
+    #[test]
+    fn another_trust_counts_when_it_was_found_twice_in_a_row() {
+        let sessions = Sessions::default();
+        let (session, client) = (Shared::new(Recorder::off()), client(1));
+        sessions.add(&session, Arc::clone(&client));
+        let follow = |trust| {
+            sessions.follow(|_| Standing::Named(trust));
+            client.trust()
+        };
+        // As an editor writes a line: its last word is missing, and clamp is what counts then.
+        assert_eq!(follow(Trust::Restart), Trust::Continue);
+        assert_eq!(follow(Trust::Clamp), Trust::Continue);
+        assert_eq!(follow(Trust::Restart), Trust::Continue);
+        assert_eq!(follow(Trust::Restart), Trust::Restart);
+        assert_eq!(session.ended(), None);
     }
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use baton_proto::channel::Head;
 use baton_trace::bridge;
+use baton_trace::clock;
 use baton_trace::record::{Anchor, CallRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::w3c::{self, Extracted, TraceContext};
@@ -45,7 +46,8 @@ impl RecordTo {
 /// A call that has not been sent. Dropping it is recorded as giving it up.
 pub(crate) struct Call {
     head: Head,
-    started: Instant,
+    /// When the caller's patience ends.
+    deadline: Option<Instant>,
     recording: Recording,
     body: Body,
 }
@@ -81,16 +83,17 @@ impl Call {
         if draft.is_none() {
             caller.inject(&mut parts.headers);
         }
+        let timeout_ns = metadata::timeout_ns(&parts.headers).unwrap_or(0);
         let head = Head {
             path,
-            timeout_ns: metadata::timeout_ns(&parts.headers).unwrap_or(0),
+            timeout_ns,
             timings: draft.is_some(),
             window: limits::RECEIVE_WINDOW,
             metadata: metadata::from_headers(&parts.headers),
         };
         Self {
             head,
-            started: anchor.instant,
+            deadline: mux::deadline(anchor.instant, timeout_ns),
             recording: Recording::new(draft, recorder),
             body,
         }
@@ -98,7 +101,7 @@ impl Call {
 
     /// When the caller's patience ends.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        mux::deadline(self.started, self.head.timeout_ns)
+        self.deadline
     }
 
     /// It was not and will not be sent, for this reason.
@@ -113,7 +116,12 @@ impl Call {
         shared: &Arc<Shared>,
         connect: Option<ConnectTimes>,
     ) -> Result<Started, StreamError> {
-        let stream = Arc::new(shared.open(&self.head, self.deadline()).await?);
+        if let Some(deadline) = self.deadline {
+            // What is left, now that there is a session; 0 would be no deadline.
+            let left = deadline.saturating_duration_since(clock::now()).as_nanos();
+            self.head.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
+        }
+        let stream = Arc::new(shared.open(&self.head, self.deadline).await?);
         let mut recording = std::mem::take(&mut self.recording);
         recording.sent(&stream, connect);
         let body = std::mem::take(&mut self.body);

@@ -94,6 +94,9 @@ pub(crate) fn reset_status(code: u32) -> Status {
         Code::DeadlineExceeded => "the call's deadline passed",
         Code::Cancelled => "the call was cancelled",
         Code::ResourceExhausted => "the exec-server has too many calls in this session",
+        Code::Unavailable => {
+            "the exec-server takes no further calls: it is shutting down; nothing was done for this one"
+        }
         _ => "the call was reset by the other end",
     };
     // A reset never means success.

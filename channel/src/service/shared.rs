@@ -2,29 +2,36 @@
 //!
 //! Whoever has something to send queues it in the multiplexer and wakes the writer; the reader hands messages in and
 //! wakes whoever they concern. The lock is held for short computations only, never across an await.
+//!
+//! * here: what the lock guards, messages in, events out, and the timer;
+//! * [`ends`]: how a session comes to its end;
+//! * [`handle`]: one stream of it, as a call holds it.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Instant;
 
 use baton_proto::Epoch;
-use baton_proto::channel::{Head, Metadata, go_away};
+use baton_proto::channel::{Head, go_away};
 use baton_proto::limits::MAX_STREAMS;
-use baton_trace::clock::{self, Offset, Sample};
+use baton_trace::clock::{self, Sample};
 use baton_trace::record::Anchor;
 use baton_trace::recorder::Recorder;
 use bytes::Bytes;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, Semaphore};
 use tokio::task::AbortHandle;
-use tonic::Status;
 
-use super::error::{SessionError, reset_status, stream_status};
+use super::error::SessionError;
 use super::established::Established;
 use super::record::ServerDraft;
-use crate::limits;
-use crate::mux::{Event, Mux, Received, RelayStamp, Stamps, StreamError, StreamId, TimingsDraft, code};
+use crate::mux::{Event, RelayStamp, StreamError, StreamId};
+
+mod ends;
+mod handle;
+
+pub(super) use ends::Ending;
+pub(crate) use handle::StreamHandle;
 
 /// A session, shared by its reader, its writer, its timer and every call on it.
 pub(crate) struct Shared {
@@ -52,6 +59,8 @@ pub(crate) struct State {
     pub(super) ending: Option<Ending>,
     /// The peer said that it would end the session.
     goodbye: Option<go_away::Reason>,
+    /// This end did, and does once its calls are answered.
+    is_draining: bool,
     /// Calls that the session's end cut short, on the server.
     cut: usize,
     wakers: HashMap<StreamId, Wakers>,
@@ -60,15 +69,6 @@ pub(crate) struct State {
     calls: HashMap<StreamId, ServedCall>,
     armed: Option<Instant>,
     is_confirmed: bool,
-}
-
-/// How the session comes to its end.
-#[derive(Debug, Clone)]
-pub(super) enum Ending {
-    /// Send what is queued, then end.
-    Flush(SessionError),
-    /// At once.
-    Now(SessionError),
 }
 
 #[derive(Default)]
@@ -96,6 +96,7 @@ impl Shared {
                 writer: None,
                 ending: None,
                 goodbye: None,
+                is_draining: false,
                 cut: 0,
                 wakers: HashMap::new(),
                 opened: VecDeque::new(),
@@ -154,16 +155,6 @@ impl Shared {
             .map(|established| established.epoch)
     }
 
-    /// Why the session has ended, if it has.
-    pub(crate) fn ended(&self) -> Option<SessionError> {
-        self.lock().ended()
-    }
-
-    /// Calls that it had not answered when it ended; server only.
-    pub(crate) fn cut_calls(&self) -> usize {
-        self.lock().cut
-    }
-
     /// Whether a new call may be opened.
     pub(crate) fn is_open(&self) -> bool {
         let state = self.lock();
@@ -174,104 +165,14 @@ impl Shared {
                 .is_some_and(|session| !session.mux.is_going_away())
     }
 
-    /// Whether the session is ending but still sends what is queued.
-    pub(super) fn is_flushing(&self) -> bool {
-        matches!(self.lock().ending, Some(Ending::Flush(_)))
+    /// Whether a transport message of the peer has opened: it is there, and no old message 1 repeated.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.lock().is_confirmed
     }
 
     /// Waits for the first transport message of the peer, or for the session's end. One waiter.
     pub(crate) async fn confirmed(&self) {
         self.confirmed.notified().await;
-    }
-
-    /// Waits until the session is told to end. One waiter.
-    pub(super) async fn ending(&self) {
-        self.ending.notified().await;
-    }
-
-    /// Ends the session at once. Calls fail with `error`.
-    pub(crate) fn close(&self, error: SessionError) {
-        self.end(&mut self.lock(), Ending::Now(error));
-    }
-
-    /// Sends what is queued, then ends.
-    pub(crate) fn finish(&self, error: SessionError) {
-        self.end(&mut self.lock(), Ending::Flush(error));
-    }
-
-    /// Waits until a session that is ending has sent what was queued, or has ended, at most
-    /// [`limits::CLOSE_TIMEOUT`]. One waiter.
-    pub(crate) async fn flushed(&self) {
-        let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, self.flushed.notified()).await;
-    }
-
-    /// Nothing more will be sent.
-    pub(super) fn writer_is_done(&self) {
-        self.flushed.notify_one();
-    }
-
-    /// Says goodbye, sends what is queued, then ends.
-    pub(crate) fn go_away(&self, reason: go_away::Reason, detail: &str, error: SessionError) {
-        self.say_goodbye(&mut self.lock(), reason, detail, error);
-    }
-
-    fn say_goodbye(&self, state: &mut State, reason: go_away::Reason, detail: &str, error: SessionError) {
-        if let Some(session) = &mut state.established {
-            session.mux.go_away(reason, detail);
-        }
-        self.end(state, Ending::Flush(error));
-    }
-
-    /// Ends the session for `error`. A client that has been taken off the allow-list is told, and so is a peer that broke the
-    /// protocol or a limit, if it still reads; then nothing else that is queued leaves.
-    fn fail(&self, state: &mut State, error: SessionError) {
-        if error == SessionError::Revoked {
-            return self.say_goodbye(state, go_away::Reason::NotAllowed, "", error);
-        }
-        let is_told = match (&error, &mut state.established) {
-            (SessionError::Mux(error), Some(session)) => session.mux.give_up(error),
-            _ => false,
-        };
-        let ending = if is_told { Ending::Flush } else { Ending::Now };
-        self.end(state, ending(error));
-    }
-
-    /// The client's key is no longer on the allow-list: says so, and ends the session.
-    pub(crate) fn revoke(&self) {
-        self.fail(&mut self.lock(), SessionError::Revoked);
-    }
-
-    /// The first reason counts; a flush may still be cut short.
-    fn end(&self, state: &mut State, ending: Ending) {
-        let ending = match (state.goodbye, ending) {
-            // The peer's own word, which is authenticated, rather than the relay's.
-            (Some(reason), Ending::Now(SessionError::Relay(_))) => Ending::Now(SessionError::GoAway(reason)),
-            (_, ending) => ending,
-        };
-        match (&state.ending, ending) {
-            (None, ending) => state.ending = Some(ending),
-            (Some(Ending::Flush(error)), Ending::Now(_)) => state.ending = Some(Ending::Now(error.clone())),
-            (Some(_), _) => return,
-        }
-        if let Some(session) = &mut state.established {
-            // What is queued leaves without waiting for answers: nobody reads them from now on.
-            session.mux.stop_pacing();
-        }
-        state.cut += state.calls.len();
-        for call in in_order(&mut state.calls) {
-            call.abort();
-        }
-        for wakers in in_order(&mut state.wakers) {
-            [wakers.receive, wakers.send]
-                .into_iter()
-                .flatten()
-                .for_each(Waker::wake);
-        }
-        state.wake_writer();
-        self.timer.notify_one();
-        self.ending.notify_one();
-        // A client that has left is not half open.
-        self.confirmed.notify_one();
     }
 
     /// Takes in one sealed message. `false`: the session has ended.
@@ -280,19 +181,22 @@ impl Shared {
         if state.ending.is_some() {
             return false;
         }
+        let mut is_opened = false;
         let outcome = match &mut state.established {
             None => return false,
-            Some(session) => session
-                .open(message)
-                .and_then(|plaintext| session.handle(Anchor::now(), received, relay, plaintext)),
+            Some(session) => session.open(message).and_then(|plaintext| {
+                is_opened = true;
+                session.handle(Anchor::now(), received, relay, plaintext)
+            }),
         };
+        if is_opened && !state.is_confirmed {
+            // Whatever it says: it is there.
+            state.is_confirmed = true;
+            self.confirmed.notify_one();
+        }
         if let Err(error) = outcome {
             self.fail(&mut state, error);
             return false;
-        }
-        if !state.is_confirmed {
-            state.is_confirmed = true;
-            self.confirmed.notify_one();
         }
         self.react(&mut state);
         self.rearm(&state);
@@ -320,7 +224,8 @@ impl Shared {
         })
     }
 
-    /// Opens a stream, waiting while [`MAX_STREAMS`] are open. Cancellation safe: nothing is opened before it returns.
+    /// Opens a stream, waiting while [`MAX_STREAMS`] are open, unless the session is ending. Cancellation safe: nothing is opened
+    /// before it returns.
     pub(super) async fn open(
         self: &Arc<Self>,
         head: &Head,
@@ -431,23 +336,16 @@ impl Shared {
                     self.end(state, Ending::Now(SessionError::Rejected { reason, said }));
                 }
                 // Open calls may still be answered; no new one is opened.
-                Event::GoAway(reason) => state.goodbye = Some(reason),
+                Event::GoAway(reason) => {
+                    state.goodbye = Some(reason);
+                    self.slots.close();
+                }
             }
         }
-        if let Some(reason) = state.goodbye
-            && state.is_idle()
-        {
-            self.end(state, Ending::Now(SessionError::GoAway(reason)));
+        if state.ending.is_none() && state.is_idle() {
+            self.end_if_over(state);
         }
     }
-}
-
-/// Takes out what belongs to streams, oldest stream first: who hears of an end first must not depend on a hash, so that a
-/// simulation can be replayed.
-fn in_order<T>(of_streams: &mut HashMap<StreamId, T>) -> impl Iterator<Item = T> + use<T> {
-    let mut taken: Vec<_> = of_streams.drain().collect();
-    taken.sort_unstable_by_key(|(id, _)| *id);
-    taken.into_iter().map(|(_, of_stream)| of_stream)
 }
 
 impl ServedCall {
@@ -488,172 +386,5 @@ impl State {
             Some(Ending::Flush(error) | Ending::Now(error)) => Some(error.clone()),
             None => None,
         }
-    }
-}
-
-/// One stream of a session, for the call that owns it. Dropping it releases the stream: an unfinished call is reset.
-pub(crate) struct StreamHandle {
-    shared: Arc<Shared>,
-    id: StreamId,
-    _slot: Option<OwnedSemaphorePermit>,
-}
-
-impl StreamHandle {
-    pub(super) fn id(&self) -> StreamId {
-        self.id
-    }
-
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
-    }
-
-    /// Runs `f` on the multiplexer and passes on what it caused.
-    pub(super) fn with_mux<T>(&self, f: impl FnOnce(&mut Mux) -> T) -> Result<T, SessionError> {
-        let mut state = self.shared.lock();
-        if let Some(error) = state.ended() {
-            return Err(error);
-        }
-        let result = match &mut state.established {
-            Some(session) => f(&mut session.mux),
-            None => return Err(SessionError::Closed),
-        };
-        self.shared.react(&mut state);
-        Ok(result)
-    }
-
-    /// The next thing the peer sent; never [`Received::Pending`].
-    pub(super) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Result<Received, Status>> {
-        let id = self.id;
-        let mut state = self.shared.lock();
-        if let Some(session) = &mut state.established {
-            match session.mux.receive(id) {
-                Received::Reset(code) if state.ending.is_none() => {
-                    return Poll::Ready(Err(reset_status(code)));
-                }
-                Received::Pending | Received::Reset(_) => {}
-                received => {
-                    self.shared.react(&mut state);
-                    return Poll::Ready(Ok(received));
-                }
-            }
-        }
-        if let Some(error) = state.ended() {
-            return Poll::Ready(Err(error.into_status()));
-        }
-        state.wakers.entry(id).or_default().receive = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// The peer's `Head`.
-    pub(super) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<Head, Status>> {
-        let id = self.id;
-        let mut state = self.shared.lock();
-        if let Some(session) = &mut state.established {
-            if let Some(head) = session.mux.take_head(id) {
-                return Poll::Ready(Ok(head));
-            }
-            // Nothing but a reset can come before the head.
-            if let Received::Reset(code) = session.mux.receive(id)
-                && state.ending.is_none()
-            {
-                return Poll::Ready(Err(reset_status(code)));
-            }
-        }
-        if let Some(error) = state.ended() {
-            return Poll::Ready(Err(error.into_status()));
-        }
-        state.wakers.entry(id).or_default().receive = Some(cx.waker().clone());
-        Poll::Pending
-    }
-
-    /// Waits until the stream takes more.
-    pub(super) async fn room(&self) -> Result<(), Status> {
-        poll_fn(|cx| {
-            let mut state = self.shared.lock();
-            if let Some(error) = state.ended() {
-                return Poll::Ready(Err(error.into_status()));
-            }
-            let Some(session) = &mut state.established else {
-                return Poll::Ready(Ok(()));
-            };
-            match session.mux.has_room(self.id) {
-                Ok(true) => Poll::Ready(Ok(())),
-                Err(error) => Poll::Ready(Err(stream_status(error))),
-                Ok(false) => {
-                    state.wakers.entry(self.id).or_default().send = Some(cx.waker().clone());
-                    Poll::Pending
-                }
-            }
-        })
-        .await
-    }
-
-    pub(super) fn send_head(&self, head: &Head) -> Result<(), Status> {
-        self.with_mux(|mux| mux.send_head(self.id, head))
-            .map_err(SessionError::into_status)?
-            .map_err(stream_status)
-    }
-
-    pub(super) fn send_data(&self, data: Bytes, end: bool) -> Result<(), Status> {
-        self.with_mux(|mux| mux.send_data(clock::now(), self.id, data, end))
-            .map_err(SessionError::into_status)?
-            .map_err(stream_status)
-    }
-
-    /// Queues the end of a response; `draft` becomes the server's record once it is with the link.
-    pub(super) fn send_trailers(
-        &self,
-        metadata: Vec<Metadata>,
-        timings: Option<TimingsDraft>,
-        draft: Option<Box<ServerDraft>>,
-    ) -> Result<(), Status> {
-        if let Some(call) = self.shared.lock().calls.get_mut(&self.id) {
-            call.draft = draft;
-        }
-        self.with_mux(|mux| mux.send_trailers(self.id, metadata, timings))
-            .map_err(SessionError::into_status)?
-            .map_err(stream_status)
-    }
-
-    /// What happened to the stream's frames so far, and the clocks' offset.
-    pub(super) fn measured(&self) -> (Stamps, Option<Offset>) {
-        let state = self.shared.lock();
-        let Some(session) = &state.established else {
-            return Default::default();
-        };
-        let stamps = session.mux.stamps(self.id).cloned().unwrap_or_default();
-        (stamps, session.mux.clock_offset())
-    }
-
-    /// Why a stream was cut short.
-    pub(super) fn cut_short(&self) -> Status {
-        match self.with_mux(|mux| mux.receive(self.id)) {
-            Ok(Received::Reset(code)) => reset_status(code),
-            Ok(_) => reset_status(code::CANCELLED),
-            Err(error) => error.into_status(),
-        }
-    }
-
-    /// Ends the stream early.
-    pub(super) fn reset(&self, code: u32) {
-        // A session that has ended has no stream to reset.
-        let _ = self.with_mux(|mux| mux.reset(self.id, code));
-    }
-}
-
-impl Drop for StreamHandle {
-    fn drop(&mut self) {
-        let mut state = self.shared.lock();
-        state.wakers.remove(&self.id);
-        let mut gone = false;
-        if let Some(session) = &mut state.established {
-            session.mux.release(self.id);
-            gone = session.mux.stamps(self.id).is_none();
-        }
-        if gone {
-            // It ended without trailers; a task's handle holds the task's memory.
-            state.calls.remove(&self.id);
-        }
-        self.shared.react(&mut state);
     }
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use baton_proto::limits::{KEY_MAX_BYTES, KEY_MAX_MESSAGES, REKEY_BURST, REKEY_PACE, REKEY_TIMEOUT};
 
-use crate::limits::{REKEY_AFTER, REKEY_AFTER_BYTES, REKEY_AFTER_MESSAGES};
+use crate::limits::{REKEY_AFTER, REKEY_AFTER_BYTES, REKEY_AFTER_MESSAGES, REKEY_SPREAD};
 
 /// What one key carries in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -52,6 +52,22 @@ impl Default for RekeyPolicy {
     }
 }
 
+impl RekeyPolicy {
+    /// The same for the `n`th session of an exec-server, whose keys are renewed up to a [`REKEY_SPREAD`]th of the age sooner. Sessions that
+    /// began in one moment, behind a relay that came back, then renew theirs one after the other. Multiples of the golden ratio lie as
+    /// far apart as can be, however many there are (Weyl's sequence); `origin` tells one exec-server from the next.
+    pub(crate) fn spread(self, origin: u64, n: u64) -> Self {
+        const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
+        let place = origin.wrapping_add(n.wrapping_mul(GOLDEN)) as f64 / (1u128 << 64) as f64;
+        // A place just below 1 may round to it.
+        let sooner = (self.after_age / REKEY_SPREAD).mul_f64(place.min(1.0));
+        Self {
+            after_age: self.after_age.saturating_sub(sooner),
+            ..self
+        }
+    }
+}
+
 /// How many more rekeys the peer may cause now: a token bucket.
 pub(super) struct Allowance {
     left: u32,
@@ -90,6 +106,30 @@ impl Allowance {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_that_began_in_one_moment_renew_their_keys_far_apart_and_none_later_than_the_policy_says() {
+        let policy = RekeyPolicy::default();
+        for origin in [0, 7, u64::MAX] {
+            let mut ages: Vec<_> = (0..64).map(|n| policy.spread(origin, n).after_age).collect();
+            ages.sort_unstable();
+            assert!(ages[63] <= REKEY_AFTER && ages[0] >= REKEY_AFTER - REKEY_AFTER / REKEY_SPREAD);
+            let even = REKEY_AFTER / REKEY_SPREAD / 64;
+            for pair in ages.windows(2) {
+                assert!(pair[1] - pair[0] > even / 3, "{pair:?}");
+            }
+        }
+        assert_ne!(
+            policy.spread(0, 0),
+            policy.spread(1 << 60, 0),
+            "nor those of two exec-servers"
+        );
+        // Whatever the policy.
+        for after_age in [Duration::MAX, Duration::ZERO] {
+            let policy = RekeyPolicy { after_age, ..policy };
+            assert!(policy.spread(u64::MAX, 0).after_age <= after_age);
+        }
+    }
 
     #[test]
     fn an_allowance_is_a_burst_and_then_a_pace() {

@@ -1,12 +1,17 @@
 //! The session under the calls: made once, lost, made again, and let go.
 
 use std::future::pending;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use baton_channel::{Channel, Notice, SessionError};
+use baton_channel::limits::{CLOSE_TIMEOUT, DRAIN_TIMEOUT};
+use baton_channel::{Channel, Notice, RegisterError, SessionError};
 use baton_proto::channel::go_away;
+use baton_proto::limits::MAX_STREAMS;
+use baton_relay::Config;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tonic::{Code, Request};
 
 use crate::support::raw::RawServer;
@@ -77,11 +82,101 @@ async fn a_server_that_stops_says_so_to_its_callers() {
     let caller = stack.caller();
     let hanging = tokio::spawn(async move { caller.unary("/test/Hang", empty()).await });
     within(is_started.recv()).await.unwrap();
+    let stopping = Instant::now();
     stack.server.stop().await;
+    let took = stopping.elapsed();
+    assert!(
+        took >= DRAIN_TIMEOUT && took < DRAIN_TIMEOUT + 2 * CLOSE_TIMEOUT,
+        "{took:?}"
+    );
     let lost = within(hanging).await.unwrap().unwrap_err();
     assert_eq!(lost.code(), Code::Unavailable);
     let goodbye = SessionError::GoAway(go_away::Reason::Shutdown);
     assert_eq!(source::<SessionError>(&lost), &goodbye);
+}
+
+#[tokio::test]
+async fn a_server_that_stops_answers_the_calls_it_has_and_ends_with_the_last() {
+    let (started, mut is_started) = mpsc::unbounded_channel();
+    let go_on = Arc::new(Notify::new());
+    let goes_on = Arc::clone(&go_on);
+    let service = Mounted::echo().on("/test/Wait", move |_| {
+        started.send(()).unwrap();
+        let go_on = Arc::clone(&goes_on);
+        async move {
+            go_on.notified().await;
+            Ok(message("answered"))
+        }
+    });
+    let stack = Stack::start(service).await;
+    let idle = Channel::new(stack.server.ticket.clone(), stack.key());
+    within(idle.connect()).await.unwrap();
+    let caller = stack.caller();
+    let call = tokio::spawn(async move { caller.unary("/test/Wait", empty()).await });
+    within(is_started.recv()).await.unwrap();
+
+    let metrics = stack.relay.metrics.clone();
+    let stopping = Instant::now();
+    let stopped = tokio::spawn(stack.server.stop());
+    // A session without a call does not wait for the others.
+    eventually(|| metrics.snapshot().sessions_open == 1).await;
+    // Nobody is served any more who comes now.
+    let late = Caller::new(stack.channel.clone());
+    within(late.echo("late")).await.unwrap_err();
+    assert!(!call.is_finished() && !stopped.is_finished());
+    go_on.notify_one();
+    let answer = within(call).await.unwrap().unwrap();
+    assert_eq!(answer.into_inner(), "answered");
+    within(stopped).await.unwrap();
+    assert!(stopping.elapsed() < DRAIN_TIMEOUT, "{:?}", stopping.elapsed());
+}
+
+#[tokio::test]
+async fn a_call_that_waits_for_a_place_in_a_session_that_is_going_away_finds_another() {
+    let relay = RunningRelay::start().await;
+    let (mut server, ticket) = RawServer::register(&relay.url()).await;
+    let key = baton_channel::key::StaticKey::generate().unwrap();
+    let caller = Caller::new(Channel::new(ticket, key));
+    let call = |caller: Caller| tokio::spawn(async move { caller.unary("/test/Any", empty()).await });
+    let _held: Vec<_> = (0..MAX_STREAMS).map(|_| call(caller.clone())).collect();
+    let mut old = server.session().await;
+    for _ in 0..MAX_STREAMS {
+        old.opened().await;
+    }
+    let waiting = call(caller);
+    for _ in 0..10 {
+        tokio::task::yield_now().await;
+    }
+    old.mux.go_away(go_away::Reason::Shutdown, "");
+    old.flush().await;
+    let mut new = server.session().await;
+    let id = new.opened().await;
+    new.answer(id).await;
+    within(waiting).await.unwrap().unwrap();
+}
+
+/// A relay that is set up anew may refuse for a while what it took before; an exec-server that gave up then would be gone.
+#[tokio::test]
+async fn a_server_that_was_registered_outlasts_a_relay_that_refuses_it() {
+    let mut stack = Stack::start(Mounted::echo()).await;
+    let address = stack.relay.address;
+    stack.relay.kill().await;
+    let config = Config {
+        authorities: vec!["relay.example".into()],
+        ..Config::default()
+    };
+    let refusing = RunningRelay::start_with(address, config).await;
+    let refused = |notice: &Notice| matches!(notice, Notice::Retrying(RegisterError::Refused(_), wait) if *wait > Duration::ZERO);
+    for _ in 0..2 {
+        stack.server.until(refused).await;
+    }
+    refusing.kill().await;
+    stack.relay = RunningRelay::start_at(address).await;
+    stack
+        .server
+        .until(|notice| matches!(notice, Notice::Registered))
+        .await;
+    assert_eq!(within(stack.caller().echo("again")).await.unwrap(), "again");
 }
 
 #[tokio::test]
@@ -112,6 +207,29 @@ async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_s
     old.answer(first_id).await;
     within(first).await.unwrap().unwrap();
     old.ended().await;
+}
+
+/// A caller that waited for its session gives the exec-server what is left, not all of it again.
+#[tokio::test]
+async fn a_deadline_is_told_as_what_is_left_of_it() {
+    const PAIRING: Duration = Duration::from_millis(300);
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let relay = RunningRelay::start().await;
+    let (mut server, ticket) = RawServer::register(&relay.url()).await;
+    let key = baton_channel::key::StaticKey::generate().unwrap();
+    let caller = Caller::new(Channel::new(ticket, key));
+    let call = tokio::spawn(async move {
+        let mut request = empty();
+        request.set_timeout(PATIENCE);
+        caller.unary("/test/Any", request).await
+    });
+    tokio::time::sleep(PAIRING).await;
+    let mut session = server.session().await;
+    let id = session.opened().await;
+    let told = Duration::from_nanos(session.mux.take_head(id).unwrap().timeout_ns);
+    assert!(told <= PATIENCE - PAIRING / 2 && told > PATIENCE / 2, "{told:?}");
+    session.answer(id).await;
+    within(call).await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! How far a client's trace is trusted, as the handler sees it and as the server records it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use baton_channel::RecordTo;
-use baton_channel::allow::Trust;
+use baton_channel::allow::{AllowList, Trust};
+use baton_channel::key::StaticKey;
+use baton_channel::{Channel, RecordTo};
 use baton_trace::call::ServerCall;
 use baton_trace::record::CallRecord;
 use baton_trace::stage::{self, transport};
@@ -11,8 +13,8 @@ use baton_trace::w3c::{Baggage, TraceContext, Tracestate};
 use bytes::Bytes;
 use tonic::Request;
 
-use crate::support::service::{Mounted, message};
-use crate::support::{Stack, eventually, within};
+use crate::support::service::{Caller, Mounted, message};
+use crate::support::{RunningRelay, RunningServer, Stack, eventually, within};
 
 /// One call of a caller whose context is `caller`.
 struct Seen {
@@ -47,7 +49,41 @@ async fn call(stack: &Stack, caller: &TraceContext, seen: &std::sync::Mutex<Vec<
     }
 }
 
-async fn start(trust: Trust) -> (Stack, Arc<std::sync::Mutex<Vec<TraceContext>>>) {
+/// A session may last for weeks: an edit counts for the calls it makes from then on.
+#[tokio::test]
+async fn another_trust_on_the_list_counts_for_an_open_session_within_a_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("allowed");
+    let key = StaticKey::generate().unwrap();
+    let public = key.public().to_string();
+    let write = |trust: &str| std::fs::write(&list, format!("{public} test {trust}\n")).unwrap();
+    write("continue");
+    let (service, seen) = seeing();
+    let relay = RunningRelay::start().await;
+    let server = RunningServer::start(&relay.url(), AllowList::file(&list).unwrap(), service).await;
+    let channel = Channel::new(server.ticket.clone(), key);
+    let caller = Caller::new(channel);
+    let context = TraceContext::new_root(true);
+    let is_continued = async || {
+        let mut request = Request::new(Bytes::new());
+        request.extensions_mut().insert(context.clone());
+        within(caller.unary("/test/See", request)).await.unwrap();
+        seen.lock().unwrap().remove(0).trace_id == context.trace_id
+    };
+    assert!(is_continued().await);
+    for (trust, expected) in [("restart", false), ("clamp", true)] {
+        write(trust);
+        let edited = Instant::now();
+        while is_continued().await != expected {
+            assert!(edited.elapsed() < Duration::from_secs(1), "{trust}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+    assert_eq!(relay.metrics.snapshot().sessions_total, 1, "the session went on");
+}
+
+/// `/test/See` keeps the context that its handler has.
+fn seeing() -> (Mounted, Arc<std::sync::Mutex<Vec<TraceContext>>>) {
     let seen = Arc::new(std::sync::Mutex::new(Vec::new()));
     let sees = seen.clone();
     let service = Mounted::default().on("/test/See", move |request| {
@@ -55,6 +91,11 @@ async fn start(trust: Trust) -> (Stack, Arc<std::sync::Mutex<Vec<TraceContext>>>
         sees.lock().unwrap().push(call.context().clone());
         async { Ok(message("")) }
     });
+    (service, seen)
+}
+
+async fn start(trust: Trust) -> (Stack, Arc<std::sync::Mutex<Vec<TraceContext>>>) {
+    let (service, seen) = seeing();
     (Stack::with_trust(service, trust).await, seen)
 }
 

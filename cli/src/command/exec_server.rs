@@ -1,6 +1,8 @@
 //! `baton exec-server`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use baton_channel::allow::AllowList;
 use baton_channel::{Notice, Routes, Server};
@@ -13,6 +15,7 @@ use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
 use crate::limits::{EXEC_SERVER_FILES, STATE_SHUTDOWN};
+use crate::repeats::Repeats;
 use crate::{descriptors, identity, logging, outer, signals, state, ticket_file};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
@@ -54,6 +57,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             ticket: server.ticket(),
             relay: args.relay.clone(),
             allow_path,
+            floods: Mutex::default(),
         };
         let exec = service.clone().into_server();
         let stop = async {
@@ -99,10 +103,75 @@ struct Teller {
     ticket: Ticket,
     relay: String,
     allow_path: PathBuf,
+    floods: Mutex<[Repeats; Flood::ALL.len()]>,
+}
+
+/// What others can make an exec-server tell as often as they like: its relay, and mostly whoever has its ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flood {
+    Registered,
+    Retrying,
+    Refused,
+    NotAccepted,
+    ListUnusable,
+}
+
+impl Flood {
+    const ALL: [Self; 5] = [
+        Self::Registered,
+        Self::Retrying,
+        Self::Refused,
+        Self::NotAccepted,
+        Self::ListUnusable,
+    ];
+
+    fn of(notice: &Notice) -> Option<Self> {
+        match notice {
+            Notice::Registered => Some(Self::Registered),
+            Notice::Retrying(..) => Some(Self::Retrying),
+            Notice::Refused(_) => Some(Self::Refused),
+            Notice::AcceptFailed(_) => Some(Self::NotAccepted),
+            Notice::AllowListUnusable(_) => Some(Self::ListUnusable),
+            // Of a client that is allowed, and has proven that it is there.
+            Notice::SessionStarted(_) | Notice::SessionEnded(..) => None,
+        }
+    }
+
+    fn counted(self, count: u64) -> String {
+        let what = match self {
+            Self::Registered => "it was registered",
+            Self::Retrying => "it was not registered, and tried again",
+            Self::Refused => "it refused a client that is not allowed",
+            Self::NotAccepted => "a session did not come about",
+            Self::ListUnusable => "the allow-list kept a client out",
+        };
+        format!("and {count} times more {what}")
+    }
 }
 
 impl Teller {
     fn tell(&self, notice: Notice) {
+        let (counts, is_told) = self.weigh(&notice, Instant::now());
+        for count in counts {
+            tell!("baton: {count}");
+        }
+        if is_told {
+            self.tell_one(notice);
+        }
+    }
+
+    /// What was kept back and can be counted now, and whether this one is told.
+    fn weigh(&self, notice: &Notice, now: Instant) -> (Vec<String>, bool) {
+        let mut floods = self.floods.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = Flood::ALL
+            .into_iter()
+            .filter_map(|flood| Some(flood.counted(floods[flood as usize].count(now)?)))
+            .collect();
+        let is_told = Flood::of(notice).is_none_or(|flood| floods[flood as usize].admit(now));
+        (counts, is_told)
+    }
+
+    fn tell_one(&self, notice: Notice) {
         match notice {
             Notice::Registered => {
                 tell!("baton: registered with {}", self.relay);
@@ -148,6 +217,47 @@ fn add_line(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::limits::{REPEATS_PER_PERIOD, REPEATS_PERIOD};
+
+    #[test]
+    fn what_a_relay_or_a_ticket_can_cause_at_will_is_told_some_times_a_minute_and_then_counted() {
+        let seed = Seed::from_bytes([1; 32]);
+        let teller = Teller {
+            ticket: Server::new("http://127.0.0.1:7700", &seed, AllowList::default())
+                .unwrap()
+                .ticket(),
+            relay: String::new(),
+            allow_path: PathBuf::new(),
+            floods: Mutex::default(),
+        };
+        let start = Instant::now();
+        let key = *seed.client_key().unwrap().public();
+        let flood = |n: u32| {
+            [
+                Notice::AcceptFailed(format!("a relay's words, each time others: {n}")),
+                Notice::Refused(key),
+                Notice::Registered,
+            ]
+        };
+        let mut told = 0;
+        for n in 0..10_000 {
+            for notice in flood(n) {
+                let (counts, is_told) = teller.weigh(&notice, start);
+                told += u32::from(is_told) + u32::try_from(counts.len()).unwrap();
+            }
+        }
+        assert_eq!(told, 3 * REPEATS_PER_PERIOD);
+        // Nobody waits behind the flood.
+        let began = Notice::SessionStarted("laptop".into());
+        assert_eq!(teller.weigh(&began, start), (Vec::new(), true));
+        let (counts, is_told) = teller.weigh(&began, start + REPEATS_PERIOD);
+        let more = 10_000 - REPEATS_PER_PERIOD;
+        assert!(
+            counts.contains(&format!("and {more} times more a session did not come about")),
+            "{counts:?}"
+        );
+        assert!(is_told && counts.len() == 3, "{counts:?}");
+    }
 
     #[test]
     fn a_client_that_leaves_is_no_news_and_one_that_is_cut_off_is() {

@@ -307,6 +307,36 @@ async fn connections_beyond_the_limit_are_closed() {
 }
 
 #[tokio::test]
+async fn connections_of_an_address_beyond_its_limit_are_closed_and_others_are_not() {
+    let relay = crate::support::TestRelay::limited(Limits {
+        connections_per_address: 3,
+        ..Limits::default()
+    })
+    .await;
+    let is_closed = async |address: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        let mut stream = socket.connect(relay.addr).await.unwrap();
+        // An open one is greeted with HTTP/2's settings.
+        let is_closed = !matches!(soon("an answer", stream.read(&mut [0])).await, Ok(1));
+        (stream, is_closed)
+    };
+    let mut held = Vec::new();
+    for n in 0..3 {
+        let (stream, is_closed) = is_closed([127, 0, 0, 1]).await;
+        assert!(!is_closed, "{n}");
+        held.push(stream);
+    }
+    assert!(is_closed([127, 0, 0, 1]).await.1, "the fourth");
+    assert!(!is_closed([127, 0, 0, 2]).await.1, "another address");
+    held.clear();
+    soon("its places to come back", async {
+        while is_closed([127, 0, 0, 1]).await.1 {}
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let relay = crate::support::TestRelay::limited(Limits {
         connection_idle: Duration::from_millis(30),

@@ -1,0 +1,53 @@
+//! What goes wrong: with the session, by the peer; with one stream, here.
+
+use baton_proto::channel::go_away;
+use baton_proto::limits::MAX_STREAMS;
+
+use super::FrameError;
+use crate::limits;
+
+/// The peer broke the protocol or a limit; the session is over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MuxError {
+    /// Not a frame sequence we speak.
+    #[error("the peer broke the protocol: {0}")]
+    Protocol(&'static str),
+    /// A frame that does not parse.
+    #[error("the peer sent a malformed frame: {0}")]
+    Frame(#[from] FrameError),
+    /// More of something than the peer may have outstanding.
+    #[error("the peer exceeded a limit: {0}")]
+    Limit(&'static str),
+    /// Nothing at all arrived for [`limits::IDLE_TIMEOUT`], pings unanswered.
+    #[error("the peer has not answered for {} s", limits::IDLE_TIMEOUT.as_secs())]
+    Silent,
+}
+
+impl MuxError {
+    /// The reason that the peer is told, and in what; none for a peer that is not there.
+    pub(super) fn last_word(&self) -> Option<(go_away::Reason, String)> {
+        match self {
+            Self::Protocol(what) => Some((go_away::Reason::ProtocolError, (*what).into())),
+            Self::Frame(error) => Some((go_away::Reason::ProtocolError, format!("a frame: {error}"))),
+            Self::Limit(what) => Some((go_away::Reason::LimitExceeded, (*what).into())),
+            Self::Silent => None,
+        }
+    }
+}
+
+/// A stream could not be opened, or is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum StreamError {
+    /// [`MAX_STREAMS`] calls are open.
+    #[error("too many calls at once in one session (limit {MAX_STREAMS})")]
+    TooMany,
+    /// The session takes no further calls.
+    #[error("the session is closing")]
+    GoingAway,
+    /// The head is larger than [`baton_proto::limits::HEAD_MAX`].
+    #[error("the call's metadata is too large")]
+    HeadTooLarge,
+    /// The stream has ended.
+    #[error("the call has ended")]
+    Closed,
+}

@@ -1,0 +1,224 @@
+//! How a session comes to its end: in order or at once, from here, by the peer, or because nothing is left to do.
+
+use std::collections::HashMap;
+use std::task::Waker;
+
+use baton_proto::channel::go_away;
+
+use super::super::error::SessionError;
+use super::super::established::Established;
+use super::{Shared, State};
+use crate::limits;
+use crate::mux::StreamId;
+
+/// How the session comes to its end.
+#[derive(Debug, Clone)]
+pub(in crate::service) enum Ending {
+    /// Send what is queued, then end.
+    Flush(SessionError),
+    /// At once.
+    Now(SessionError),
+}
+
+impl Shared {
+    /// Why the session has ended, if it has.
+    pub(crate) fn ended(&self) -> Option<SessionError> {
+        self.lock().ended()
+    }
+
+    /// Whether the session is ending but still sends what is queued.
+    pub(in crate::service) fn is_flushing(&self) -> bool {
+        matches!(self.lock().ending, Some(Ending::Flush(_)))
+    }
+
+    /// Waits until the session is told to end. One waiter.
+    pub(in crate::service) async fn ending(&self) {
+        self.ending.notified().await;
+    }
+
+    /// Ends the session at once. Calls fail with `error`.
+    pub(crate) fn close(&self, error: SessionError) {
+        self.end(&mut self.lock(), Ending::Now(error));
+    }
+
+    /// Sends what is queued, then ends.
+    pub(crate) fn finish(&self, error: SessionError) {
+        self.end(&mut self.lock(), Ending::Flush(error));
+    }
+
+    /// Waits until a session that is ending has sent what was queued, or has ended, at most
+    /// [`limits::CLOSE_TIMEOUT`]. One waiter.
+    pub(crate) async fn flushed(&self) {
+        let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, self.flushed.notified()).await;
+    }
+
+    /// Nothing more will be sent.
+    pub(in crate::service) fn writer_is_done(&self) {
+        self.flushed.notify_one();
+    }
+
+    /// Says goodbye, sends what is queued, then ends.
+    pub(crate) fn go_away(&self, reason: go_away::Reason, detail: &str, error: SessionError) {
+        self.say_goodbye(&mut self.lock(), reason, detail, error);
+    }
+
+    /// Says that this end shuts down, takes no further call, and ends the session once those that are open are answered.
+    pub(crate) fn drain(&self) {
+        let mut state = self.lock();
+        if state.ending.is_some() {
+            return;
+        }
+        if let Some(session) = &mut state.established {
+            session.mux.go_away(go_away::Reason::Shutdown, "");
+        }
+        state.is_draining = true;
+        self.react(&mut state);
+    }
+
+    pub(super) fn say_goodbye(
+        &self,
+        state: &mut State,
+        reason: go_away::Reason,
+        detail: &str,
+        error: SessionError,
+    ) {
+        if state.ending.is_some() {
+            // What it was told first counts.
+            return;
+        }
+        if let Some(session) = &mut state.established {
+            session.mux.go_away(reason, detail);
+        }
+        self.end(state, Ending::Flush(error));
+    }
+
+    /// Ends the session for `error`. A client that has been taken off the allow-list is told, and so is a peer that broke the
+    /// protocol or a limit, if it still reads; then nothing else that is queued leaves.
+    pub(super) fn fail(&self, state: &mut State, error: SessionError) {
+        if error == SessionError::Revoked {
+            return self.say_goodbye(state, go_away::Reason::NotAllowed, "", error);
+        }
+        let is_told = match (&error, &mut state.established) {
+            (SessionError::Mux(error), Some(session)) => session.mux.give_up(error),
+            _ => false,
+        };
+        let ending = if is_told { Ending::Flush } else { Ending::Now };
+        self.end(state, ending(error));
+    }
+
+    /// The client's key is no longer on the allow-list: says so, and ends the session.
+    pub(crate) fn revoke(&self) {
+        self.fail(&mut self.lock(), SessionError::Revoked);
+    }
+
+    /// The first reason counts; a flush may still be cut short.
+    pub(super) fn end(&self, state: &mut State, ending: Ending) {
+        let ending = match (state.goodbye, ending) {
+            // The peer's own word, which is authenticated, rather than the relay's.
+            (Some(reason), Ending::Now(SessionError::Relay(_))) => Ending::Now(SessionError::GoAway(reason)),
+            (_, ending) => ending,
+        };
+        match (&state.ending, ending) {
+            (None, ending) => state.ending = Some(ending),
+            (Some(Ending::Flush(error)), Ending::Now(_)) => state.ending = Some(Ending::Now(error.clone())),
+            (Some(_), _) => return,
+        }
+        if let Some(session) = &mut state.established {
+            // What is queued leaves without waiting for answers: nobody reads them from now on.
+            session.mux.stop_pacing();
+        }
+        state.cut += state.calls.len();
+        // Who waits for a place in this session waits for nothing.
+        self.slots.close();
+        for call in in_order(&mut state.calls) {
+            call.abort();
+        }
+        for wakers in in_order(&mut state.wakers) {
+            [wakers.receive, wakers.send]
+                .into_iter()
+                .flatten()
+                .for_each(Waker::wake);
+        }
+        state.wake_writer();
+        self.timer.notify_one();
+        self.ending.notify_one();
+        // A client that has left is not half open.
+        self.confirmed.notify_one();
+    }
+
+    /// Ends a session without a call that takes no other.
+    pub(super) fn end_if_over(&self, state: &mut State) {
+        let is_used_up = |session: &Established| session.mux.is_used_up();
+        if let Some(reason) = state.goodbye {
+            self.end(state, Ending::Now(SessionError::GoAway(reason)));
+        } else if state.is_draining {
+            self.end(
+                state,
+                Ending::Flush(SessionError::GoAway(go_away::Reason::Shutdown)),
+            );
+        } else if state.established.as_ref().is_some_and(is_used_up) {
+            self.end(state, Ending::Flush(SessionError::Closed));
+        }
+    }
+
+    /// Calls that it had not answered when it ended; server only.
+    pub(crate) fn cut_calls(&self) -> usize {
+        self.lock().cut
+    }
+}
+
+/// Takes out what belongs to streams, oldest stream first: who hears of an end first must not depend on a hash, so that a
+/// simulation can be replayed.
+fn in_order<T>(of_streams: &mut HashMap<StreamId, T>) -> impl Iterator<Item = T> + use<T> {
+    let mut taken: Vec<_> = of_streams.drain().collect();
+    taken.sort_unstable_by_key(|(id, _)| *id);
+    taken.into_iter().map(|(_, of_stream)| of_stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use baton_proto::Epoch;
+    use baton_proto::channel::Head;
+    use baton_trace::clock;
+    use baton_trace::recorder::Recorder;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::key::StaticKey;
+    use crate::mux::{Mux, Role, StreamError};
+    use crate::session::{End, Initiator, RekeyPolicy, Responder, Session};
+
+    #[test]
+    fn a_session_whose_numbers_are_used_up_ends_with_its_last_call() {
+        let (key, server) = (
+            Arc::new(StaticKey::generate().unwrap()),
+            StaticKey::generate().unwrap(),
+        );
+        let (initiator, message1) = Initiator::start(&key, server.public(), b"").unwrap();
+        let responder = Responder::read(&server, b"", &message1).unwrap();
+        let (_, message2) = responder.finish(b"").unwrap();
+        let (transport, _) = initiator.finish(&message2).unwrap();
+        let end = End::Client {
+            key,
+            exec_server: *server.public(),
+        };
+        let now = clock::now();
+        let session = Session::new(transport, end, Vec::new(), RekeyPolicy::default(), now);
+        let mut mux = Mux::new(Role::Client, now);
+        mux.use_up_but_one();
+        let shared = Shared::new(Recorder::off());
+        let epoch = Epoch([0; 16]);
+        shared.establish(Established::new(session, mux, epoch, Box::new(|| false)), None);
+
+        let open = || shared.open(&Head::default(), None).now_or_never().unwrap();
+        assert!(shared.is_open());
+        let last = open().ok().unwrap();
+        assert!(!shared.is_open(), "a new call needs a new session");
+        assert_eq!(open().err(), Some(StreamError::GoingAway));
+        assert_eq!(shared.ended(), None, "the last call goes on");
+        drop(last);
+        assert_eq!(shared.ended(), Some(SessionError::Closed));
+    }
+}
