@@ -16,6 +16,7 @@ mod pace;
 mod receive;
 mod schedule;
 mod stream;
+pub(crate) mod timings;
 mod transmit;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
