@@ -89,3 +89,8 @@ pub const EXPORT_RETRIES: usize = 3;
 
 /// Pause before the first of them; each later one is twice as long.
 pub const EXPORT_RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// How much nicer to others (`setpriority(2)`) a thread is whose work nobody waits for: exporter, writer of metadata and its helpers. The scheduler
+/// then lets a command that wants the core go first. Not so nice that it starves: beside a busy thread of this process on one core it still gets
+/// a ninth of what that gets (110 to 1,024 by the kernel's table of weights), and needs a tenth at most: 5 to 14 µs an execution of 180.
+pub const BACKGROUND_NICENESS: i32 = 10;
