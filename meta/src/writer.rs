@@ -11,6 +11,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
+use baton_trace::background;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use tokio::sync::oneshot;
@@ -44,6 +45,7 @@ pub fn start(store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Meta, Wri
             // However this ends, whoever waits is told.
             let _ended = ended;
             let _told = Told(&shared);
+            background::give_way();
             run(&shared, store);
         }
     })?;

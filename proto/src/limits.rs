@@ -30,7 +30,7 @@ pub const HEAD_MAX: usize = 32 * 1024;
 /// a count, 32 KiB of empty ones would become a megabyte.
 pub const METADATA_ENTRIES_MAX: usize = 1024;
 
-/// Largest encoded `Timings` in `Trailers`. Protects the client from a server that lies at length.
+/// Largest encoded timings in `Trailers`: some forty stages. Protects the client from a server that lies at length.
 pub const TIMINGS_MAX: usize = 512;
 
 /// HTTP/2 stream window on the outer legs: one session's bytes in a relay, per direction. It is memory only

@@ -20,7 +20,7 @@ import grpc
 from noise.connection import Keypair, NoiseConnection
 
 from wire import (SUITE, Malformed, Message, Ticket, field, fixed64, frame, noise_private, parts, prologue, read_seed,
-                  span_id, unbase64)
+                  span_id, timings, unbase64)
 
 HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY, SWITCH, REKEY = range(1, 11)
 SESSION, STREAM = 0, 1
@@ -250,7 +250,7 @@ class Call:
             elif kind == TRAILERS:
                 message = Message(data)
                 self.take_metadata(message.get(1, []))
-                self.timings = Message(message.last(2))
+                self.timings = message.last(3)
                 return self.finish()
             self.flush()
 
@@ -328,11 +328,11 @@ class Call:
             raise Failure(f"the exit carried {self.carrier.hex()}, not span {process}")
 
     def print_timings(self):
-        stages = [{"stage": STAGES.get(stage.last(1, 0), stage.last(1, 0)), "start_ns": stage.last(2, 0),
-                   "duration_ns": stage.last(3, 0), "attempt": stage.last(4, 0)}
-                  for stage in map(Message, self.timings.get(2, []))]
+        received_unix_ns, rows = timings(self.timings)
+        stages = [{"stage": STAGES.get(stage, stage), "start_ns": start, "duration_ns": duration, "attempt": attempt}
+                  for stage, start, duration, attempt in rows]
         queue_ns, forward_ns = self.terminal_stamp
-        print(json.dumps({"received_unix_ns": self.timings.last(1, 0), "stages": stages, "clock": self.session.clock,
+        print(json.dumps({"received_unix_ns": received_unix_ns, "stages": stages, "clock": self.session.clock,
                           "terminal_relay": {"queue_ns": queue_ns, "forward_ns": forward_ns}}), file=sys.stderr)
 
 

@@ -10,7 +10,7 @@ import sys
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from wire import (Ticket, exec_server_id, field, fixed64, frame, noise_private, parts, prologue, public_bytes,
-                  registration_key, base64url, signed_message, span_id)
+                  registration_key, base64url, signed_message, span_id, timings, varint)
 
 SEED = bytes(range(32))
 NONCE = b"\x01" * 32
@@ -50,6 +50,7 @@ def vectors():
         "Credit of 131,072 on stream 1": frame(5, 1, (131_072).to_bytes(4, "big")),
         "Reset of stream 3 with CANCELLED": frame(4, 3, (1).to_bytes(4, "big")),
         "Head of /a.B/C on stream 1, 1 s, with timings": frame(1, 1, head),
+        "timings of stages 13 and, for the third time, 32": b"".join(map(varint, (1_000, 4, 13, 300, 5, 0, 32, 1, 0, 2))),
         "Ping 1 sent at 1,000,000,000": frame(6, 0, field(1, 1) + fixed64(2, 1_000_000_000)),
         "what a rekey adds to the prologue": parts(b"\x03" * 32),
         "Answer of a rekey": frame(10, 0, b"abc") + frame(9, 0),
@@ -65,6 +66,7 @@ def check_known():
     assert exec_server_id(b"").hex() == "e3b0c44298fc1c149afbf4c8996fb924"
     assert outer(b"abc") == b"\x00\x00\x00\x00\x05\x0a\x03abc"
     assert frame(2, 0x01020304, bytes(0x0506), end=True)[:8] == bytes([2, 1, 5, 6, 1, 2, 3, 4])
+    assert timings(bytes([0xE8, 7, 4, 13, 0xAC, 2, 5, 0, 32, 1, 0, 2])) == (1_000, [(13, 300, 5, 0), (32, 1, 0, 2)])
 
 
 def main():

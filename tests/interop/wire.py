@@ -77,6 +77,29 @@ class Message(dict):
         return self.get(number, [default])[-1]
 
 
+def varints(data):
+    out, value, shift = [], 0, 0
+    for byte in data:
+        value, shift = value | (byte & 0x7F) << shift, shift + 7
+        if byte < 0x80:
+            out.append(value)
+            value = shift = 0
+    if shift:
+        raise Malformed("a varint is cut")
+    return out
+
+
+def timings(data):
+    """Section 8: the arrival of Head, and of each stage its id, start, duration and attempt."""
+    if not data:
+        return 0, []
+    received_unix_ns, width, *numbers = varints(data)
+    if width < 3 or len(numbers) % width:
+        raise Malformed("timings that are no rows")
+    rows = [numbers[at:at + width] for at in range(0, len(numbers), width)]
+    return received_unix_ns, [tuple((row + [0])[:4]) for row in rows]
+
+
 def parts(*items):
     """Each part behind its length, u16 big endian."""
     return b"".join(struct.pack(">H", len(item)) + item for item in items)

@@ -89,7 +89,12 @@ impl ServerCall {
 
     /// The handler's stages so far.
     pub fn stages(&self) -> Vec<StageRecord> {
-        self.stages.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.with_stages(<[_]>::to_vec)
+    }
+
+    /// The same without a copy. `look` must not use this call.
+    pub fn with_stages<T>(&self, look: impl FnOnce(&[StageRecord]) -> T) -> T {
+        look(&self.stages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Hands the stages on once nobody else holds this call: now, unless something that the handler started outlasts it, as a

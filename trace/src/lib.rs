@@ -10,11 +10,13 @@
 //! * [`status`], [`text`]: gRPC status codes by name, and a peer's text made safe for a terminal;
 //! * [`report`]: coverage, remainder, tree and the terminal waterfall of one record;
 //! * [`export`]: the same record as OpenTelemetry spans, to a collector or a file;
+//! * [`background`]: threads whose work nobody waits for;
 //! * [`bridge`]: to and from the `tracing` spans of callers and handlers.
 //!
 //! Nothing here blocks, and with tracing off nothing here runs.
 
 pub mod answer;
+pub mod background;
 pub mod bridge;
 pub mod call;
 pub mod clock;

@@ -19,6 +19,7 @@ mod pace;
 mod receive;
 mod schedule;
 mod stream;
+pub(crate) mod timings;
 mod transmit;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};

@@ -162,12 +162,8 @@ impl Mux {
         if !stream.receive.head_seen {
             return Err(MuxError::Protocol("Trailers before Head"));
         }
-        if trailers
-            .timings
-            .as_ref()
-            .is_some_and(|timings| timings.encoded_len() > TIMINGS_MAX)
-        {
-            trailers.timings = None;
+        if trailers.timings.len() > TIMINGS_MAX {
+            trailers.timings = Bytes::new();
         }
         stream.receive.trailers = Some(trailers);
         stream.receive.closed = true;

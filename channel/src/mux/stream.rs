@@ -52,7 +52,7 @@ pub struct Stamps {
 pub struct TimingsDraft {
     /// Arrival of the request's `Head`.
     pub anchor: Anchor,
-    /// What the server measured so far.
+    /// What the server measured so far, what must not be missing first.
     pub stages: Vec<StageRecord>,
 }
 

@@ -141,12 +141,10 @@ fn trailers_with_timings_follow_the_message_of_the_last_data() {
     let Received::Trailers(trailers) = pair.client.receive(id) else {
         panic!("no trailers")
     };
-    let timings: Vec<_> = trailers
-        .timings
+    let timings: Vec<_> = timings::Timings::new(&trailers.timings)
         .unwrap()
-        .stages
-        .iter()
-        .map(|s| (s.stage, s.start_ns, s.duration_ns))
+        .map(Result::unwrap)
+        .map(|row| (row.stage.0, row.start_ns, row.duration_ns))
         .collect();
     assert_eq!(timings, [(14, 0, 5_000), (15, 5_000, 3_000)]);
 }
@@ -991,7 +989,7 @@ fn metadata_holds_little_more_than_itself_of_the_message_it_came_in() {
     };
     let trailers = Trailers {
         metadata,
-        timings: None,
+        timings: Bytes::new(),
     };
     let credits = raw(5, 0, 1, &[0; 4]).repeat(5_000);
     let long = |frame: Vec<u8>| Bytes::from([frame, credits.clone()].concat());

@@ -1,7 +1,7 @@
 //! Building the next message: session control, then the streams by [`super::schedule`].
 
-use baton_proto::channel::{Ping, StageTiming, Timings, Trailers};
-use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, TIMINGS_MAX};
+use baton_proto::channel::{Ping, Trailers};
+use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX};
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::stage::transport::{TERMINAL_QUEUE, TERMINAL_SEAL};
 use bytes::{Buf, Bytes};
@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use super::frame::{HEADER_LEN, Kind, StreamId, put_header};
 use super::stream::{Item, SentStamps, Stamped, Stream, TimingsDraft};
-use super::{Event, Mux};
+use super::{Event, Mux, timings};
 use crate::limits;
 
 /// Where the frames of streams end in a message, so that a `Ping` fits behind them: header, id and stamp.
@@ -212,7 +212,7 @@ impl Mux {
                 }
                 if let Some(Item::Trailers { metadata, timings }) = stream.queue.pop_front() {
                     let sent = stream.stamps.last_data_sent;
-                    let timings = timings.map(|draft| complete_timings(draft, &sent));
+                    let timings = timings.map_or_else(Bytes::new, |draft| complete_timings(&draft, &sent));
                     put_trailers(out, id, Trailers { metadata, timings });
                 }
                 self.answered.push(id);
@@ -246,7 +246,11 @@ fn put_ping(out: &mut Vec<u8>, id: u64, now: Anchor) {
 }
 
 fn put_message(out: &mut Vec<u8>, kind: Kind, message: &impl Message) {
-    put_header(out, kind, false, 0, message.encoded_len());
+    put_body(out, kind, 0, message);
+}
+
+fn put_body(out: &mut Vec<u8>, kind: Kind, id: StreamId, message: &impl Message) {
+    put_header(out, kind, false, id, message.encoded_len());
     // A Vec grows, so encoding cannot run out of room.
     let _ = message.encode(out);
 }
@@ -263,37 +267,24 @@ fn put_trailers(out: &mut Vec<u8>, id: StreamId, mut trailers: Trailers) {
             None => break,
         }
     }
-    let body = Bytes::from(trailers.encode_to_vec());
-    put_header(out, Kind::Trailers, false, id, body.len());
-    out.extend_from_slice(&body);
+    put_body(out, Kind::Trailers, id, &trailers);
 }
 
-fn complete_timings(draft: TimingsDraft, sent: &SentStamps) -> Timings {
-    let anchor = draft.anchor;
-    let mut stages = draft.stages;
-    stages.extend(terminal_stages(&anchor, sent));
-    let mut timings = Timings {
-        received_unix_ns: anchor.unix_ns,
-        stages: stages
-            .iter()
-            .map(|record| StageTiming {
-                stage: record.stage.0.into(),
-                start_ns: u64::try_from(record.start_ns).unwrap_or(0),
-                duration_ns: record.duration_ns(),
-                attempt: record.attempt.into(),
-            })
-            .collect(),
-    };
-    // Whatever a handler added beyond the limit goes; the multiplexer's own two come last and are kept.
-    while timings.encoded_len() > TIMINGS_MAX && timings.stages.len() > 2 {
-        let surplus = timings.stages.len() - 3;
-        timings.stages.remove(surplus);
-    }
-    timings
+/// The multiplexer's own two come first: what does not fit goes from the end, where what a handler added is.
+fn complete_timings(draft: &TimingsDraft, sent: &SentStamps) -> Bytes {
+    let own = terminal_stages(&draft.anchor, sent);
+    timings::encode(
+        draft.anchor.unix_ns,
+        own.chain(draft.stages.iter().copied()).map(timings::Row::from),
+    )
+    .into()
 }
 
 /// Queue residence and sealing of the last data frame, where there was one.
-pub(crate) fn terminal_stages(anchor: &Anchor, sent: &SentStamps) -> impl Iterator<Item = StageRecord> {
+pub(crate) fn terminal_stages(
+    anchor: &Anchor,
+    sent: &SentStamps,
+) -> impl Iterator<Item = StageRecord> + Clone + use<> {
     let queue = sent.queued.zip(sent.taken);
     let seal = sent.taken.zip(sent.sealed);
     [(TERMINAL_QUEUE, queue), (TERMINAL_SEAL, seal)]

@@ -106,7 +106,7 @@ impl Call {
 
     /// It was not and will not be sent, for this reason.
     pub(crate) fn fail(mut self, status: &Status) {
-        self.recording.finish(None, status.code().into());
+        self.recording.finish(&[], status.code().into());
     }
 
     /// Sends the call over an established session. On an error nothing was sent, and it may be tried again.
@@ -171,7 +171,7 @@ impl Started {
             let malformed = || Status::internal("the exec-server sent malformed response metadata");
             metadata::to_headers(head.metadata).ok_or_else(malformed)
         });
-        let headers = headers.inspect_err(|status| recording.finish(None, status.code().into()))?;
+        let headers = headers.inspect_err(|status| recording.finish(&[], status.code().into()))?;
         let status = grpc_status(&headers);
         if let Some(draft) = &mut recording.draft {
             draft.head_status = status;

@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
-use baton_proto::channel::Timings;
 use baton_trace::SpanId;
 use baton_trace::call::ServerCall;
 use baton_trace::clock::{self, Offset};
@@ -24,6 +23,7 @@ use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;
 
 use super::shared::StreamHandle;
+use crate::mux::timings::{Malformed, Timings};
 use crate::mux::{RelayStamp, SentStamps, Stamps, terminal_stages};
 
 /// When a session was made, for the call that had to wait for it.
@@ -80,8 +80,9 @@ impl Recording {
         }
     }
 
-    /// The call is over: builds the record and hands it on. Only the first time counts.
-    pub(super) fn finish(&mut self, timings: Option<Timings>, status: i32) {
+    /// The call is over: builds the record and hands it on. Only the first time counts. `timings` are the server's, as encoded; empty: it told
+    /// none.
+    pub(super) fn finish(&mut self, timings: &[u8], status: i32) {
         let Some(mut draft) = self.draft.take() else {
             return;
         };
@@ -101,7 +102,7 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.finish(None, tonic::Code::Cancelled.into());
+        self.finish(&[], tonic::Code::Cancelled.into());
     }
 }
 
@@ -109,7 +110,7 @@ impl ClientDraft {
     fn build(
         self,
         stamps: &Stamps,
-        timings: Option<Timings>,
+        timings: &[u8],
         clock: Option<Offset>,
         end: Instant,
         status: i32,
@@ -139,7 +140,7 @@ impl ClientDraft {
         if let (Some(taken), Some(sealed)) = (sent.taken, sent.sealed) {
             stages.push(between(CLIENT_SEAL, taken, sealed));
         }
-        if let (Some(sealed), Some(timings)) = (sent.sealed, timings) {
+        if let (Some(sealed), Ok(timings)) = (sent.sealed, Timings::new(timings)) {
             let last = stamps.last_data_received;
             let window = Window {
                 sent_ns: anchor.offset_ns(sealed),
@@ -147,7 +148,10 @@ impl ClientDraft {
                 answered: last.is_some(),
                 relay_back: last.map(|last| last.relay).unwrap_or_default(),
             };
-            window.place(&anchor, &timings, clock, &mut stages);
+            let own = stages.len();
+            if window.place(&anchor, timings, clock, &mut stages).is_err() {
+                stages.truncate(own);
+            }
         }
         if let Some(last) = stamps.last_data_received {
             stages.push(between(TERMINAL_OPEN, last.at, last.opened));
@@ -183,21 +187,42 @@ struct Window {
 impl Window {
     /// Places the server's stages between the two stamps. The sum of the two transits is exact. Where they divide lies
     /// in what the clocks' offset and its error allow and in what the relay's stamps leave: the middle of that.
+    ///
+    /// On an error some were added that mean nothing.
     fn place(
         &self,
         anchor: &Anchor,
-        timings: &Timings,
+        timings: Timings<'_>,
         clock: Option<Offset>,
         stages: &mut Vec<StageRecord>,
-    ) {
+    ) -> Result<(), Malformed> {
         let ns = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let received_unix_ns = timings.received_unix_ns;
+        let first = stages.len();
         let mut relay_out = RelayStamp::default();
         let mut server_end = 0i64;
-        for timing in &timings.stages {
-            match StageId(u8::try_from(timing.stage).unwrap_or(u8::MAX)) {
-                RELAY_QUEUE => relay_out.queue_ns = timing.duration_ns,
-                RELAY_FORWARD => relay_out.forward_ns = timing.duration_ns,
-                _ => server_end = server_end.max(ns(timing.start_ns).saturating_add(ns(timing.duration_ns))),
+        for told in timings {
+            let told = told?;
+            let end_ns = ns(told.start_ns).saturating_add(ns(told.duration_ns));
+            match told.stage {
+                RELAY_QUEUE => relay_out.queue_ns = told.duration_ns,
+                RELAY_FORWARD => relay_out.forward_ns = told.duration_ns,
+                stage => {
+                    server_end = server_end.max(end_ns);
+                    // A server reports what a server measures, nothing else.
+                    if stage.is_background() || stage.def().is_none_or(|def| def.exporter != Exporter::Server)
+                    {
+                        continue;
+                    }
+                    // From the arrival of `Head` for now, whose place is known when all are.
+                    stages.push(StageRecord {
+                        stage,
+                        attempt: told.attempt,
+                        start_ns: ns(told.start_ns),
+                        end_ns,
+                        estimated: false,
+                    });
+                }
             }
         }
         let slack = (self.back_ns - self.sent_ns).saturating_sub(server_end).max(0);
@@ -205,9 +230,8 @@ impl Window {
         let most = (self.sent_ns + slack - relay_total(self.relay_back).min(slack)).max(least);
         let base = match clock {
             Some(clock) => {
-                let received = i128::from(timings.received_unix_ns)
-                    - i128::from(anchor.unix_ns)
-                    - i128::from(clock.offset_ns);
+                let received =
+                    i128::from(received_unix_ns) - i128::from(anchor.unix_ns) - i128::from(clock.offset_ns);
                 let at = |error: i128| (received + error).clamp(least.into(), most.into()) as i64;
                 let error = i128::from(clock.error_ns);
                 at(-error).midpoint(at(error))
@@ -215,39 +239,18 @@ impl Window {
             None => least.midpoint(most),
         };
         let clamp = |at: i64| at.clamp(self.sent_ns, self.back_ns);
-
-        push_transit(
-            stages,
-            [TRANSIT, RELAY_QUEUE, RELAY_FORWARD],
-            self.sent_ns,
-            clamp(base),
-            relay_out,
-        );
-        for timing in &timings.stages {
-            let stage = StageId(u8::try_from(timing.stage).unwrap_or(u8::MAX));
-            // A server reports what a server measures, nothing else.
-            if stage.is_background() || stage.def().is_none_or(|def| def.exporter != Exporter::Server) {
-                continue;
-            }
-            let start_ns = clamp(base.saturating_add(ns(timing.start_ns)));
-            let end_ns = clamp(
-                base.saturating_add(ns(timing.start_ns))
-                    .saturating_add(ns(timing.duration_ns)),
-            );
-            let attempt = u8::try_from(timing.attempt).unwrap_or(u8::MAX);
-            stages.push(StageRecord {
-                stage,
-                attempt,
-                start_ns,
-                end_ns,
-                estimated: false,
-            });
+        for stage in &mut stages[first..] {
+            stage.start_ns = clamp(base.saturating_add(stage.start_ns));
+            stage.end_ns = clamp(base.saturating_add(stage.end_ns));
         }
+        let ids = [TRANSIT, RELAY_QUEUE, RELAY_FORWARD];
+        push_transit(stages, ids, self.sent_ns, clamp(base), relay_out);
         if self.answered {
             let start = clamp(base.saturating_add(server_end));
             let ids = [TERMINAL_TRANSIT, TERMINAL_RELAY_QUEUE, TERMINAL_RELAY_FORWARD];
             push_transit(stages, ids, start, self.back_ns, self.relay_back);
         }
+        Ok(())
     }
 }
 
@@ -344,9 +347,9 @@ pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {
+    use crate::mux::timings::{Row, encode};
     use std::time::Duration;
 
-    use baton_proto::channel::StageTiming;
     use baton_trace::recorder::Collected;
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::{CALL, SERVER_OPEN, TERMINAL_SEAL};
@@ -370,9 +373,9 @@ mod tests {
         }
     }
 
-    fn timing(stage: StageId, start_us: u64, duration_us: u64) -> StageTiming {
-        StageTiming {
-            stage: stage.0.into(),
+    fn timing(stage: StageId, start_us: u64, duration_us: u64) -> Row {
+        Row {
+            stage,
             start_ns: start_us * US,
             duration_ns: duration_us * US,
             attempt: 0,
@@ -474,21 +477,19 @@ mod tests {
             },
         );
         // The server's clock is 5 ms ahead; it had the request 80 µs after the call began.
-        let timings = Timings {
-            received_unix_ns: anchor.unix_ns + 80 * US + 5_000 * US,
-            stages: vec![
-                timing(SERVER_OPEN, 0, 5),
-                timing(RPC, 10, 380),
-                timing(TERMINAL_SEAL, 395, 5),
-                timing(RELAY_QUEUE, 0, 4),
-                timing(RELAY_FORWARD, 0, 6),
-            ],
-        };
+        let rows = [
+            timing(SERVER_OPEN, 0, 5),
+            timing(RPC, 10, 380),
+            timing(TERMINAL_SEAL, 395, 5),
+            timing(RELAY_QUEUE, 0, 4),
+            timing(RELAY_FORWARD, 0, 6),
+        ];
+        let timings = encode(anchor.unix_ns + 80 * US + 5_000 * US, rows.into_iter());
         let clock = Offset {
             offset_ns: 5_000_000,
             error_ns: 1_000,
         };
-        let record = draft(anchor).build(&stamps, Some(timings), Some(clock), end, 0);
+        let record = draft(anchor).build(&stamps, &timings, Some(clock), end, 0);
         assert_eq!(span(&record, CALL), (0, 560));
         assert_eq!(span(&record, TRANSIT), (30, 80));
         assert_eq!(span(&record, RELAY_FORWARD), (50, 56));
@@ -500,6 +501,25 @@ mod tests {
     }
 
     #[test]
+    fn timings_that_cannot_be_read_are_none_at_all() {
+        let anchor = Anchor {
+            instant: Instant::now(),
+            unix_ns: 1_000_000_000,
+        };
+        let (stamps, end) = stamps(&anchor, RelayStamp::default());
+        let mut timings = encode(
+            anchor.unix_ns,
+            [timing(RPC, 0, 400), timing(PROCESS, 0, 400)].into_iter(),
+        );
+        let none = draft(anchor).build(&stamps, &[], None, end, 0).stages;
+        for whole in [true, false] {
+            let stages = draft(anchor).build(&stamps, &timings, None, end, 0).stages;
+            assert_eq!(stages == none, !whole, "{stages:?}");
+            timings.pop();
+        }
+    }
+
+    #[test]
     fn a_wrong_clock_moves_the_servers_part_but_not_out_of_its_window() {
         let anchor = Anchor {
             instant: Instant::now(),
@@ -507,11 +527,8 @@ mod tests {
         };
         let (stamps, end) = stamps(&anchor, RelayStamp::default());
         for received_unix_ns in [0, anchor.unix_ns, u64::MAX] {
-            let timings = Timings {
-                received_unix_ns,
-                stages: vec![timing(PROCESS, 0, 400)],
-            };
-            let record = draft(anchor).build(&stamps, Some(timings), None, end, 0);
+            let timings = encode(received_unix_ns, [timing(PROCESS, 0, 400)].into_iter());
+            let record = draft(anchor).build(&stamps, &timings, None, end, 0);
             let (start, stop) = span(&record, PROCESS);
             assert!(
                 start >= 30 && stop <= 530 && stop - start == 400,
@@ -528,17 +545,16 @@ mod tests {
             offset_ns: i64,
             queue_ns: u64,
             forward_ns: u64,
-            claims in prop::collection::vec((any::<u32>(), any::<u64>(), any::<u64>()), 0..20),
+            claims in prop::collection::vec(any::<(u8, u64, u64, u8)>(), 0..20),
         ) {
             let anchor = Anchor { instant: Instant::now(), unix_ns: 1_000_000_000 };
             let (stamps, end) = stamps(&anchor, RelayStamp { queue_ns, forward_ns });
-            let stages = claims
+            let rows = claims
                 .into_iter()
-                .map(|(stage, start_ns, duration_ns)| StageTiming { stage: stage % 40, start_ns, duration_ns, attempt: 0 })
-                .collect();
+                .map(|(stage, start_ns, duration_ns, attempt)| Row { stage: StageId(stage % 45), start_ns, duration_ns, attempt });
             let clock = Offset { offset_ns, error_ns: 0 };
-            let timings = Timings { received_unix_ns, stages };
-            let record = draft(anchor).build(&stamps, Some(timings), Some(clock), end, 0);
+            let timings = encode(received_unix_ns, rows);
+            let record = draft(anchor).build(&stamps, &timings, Some(clock), end, 0);
             for stage in &record.stages {
                 prop_assert!(0 <= stage.start_ns && stage.start_ns <= stage.end_ns && stage.end_ns <= 560_000, "{stage:?}");
             }

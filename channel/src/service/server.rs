@@ -239,9 +239,11 @@ impl Finish {
         let rpc = self.rpc();
         let anchor = *self.call.anchor();
         let timings = self.wants_timings.then(|| {
-            let mut stages = self.call.stages();
+            let mut stages = Vec::with_capacity(16);
             stages.push(rpc);
             stages.extend(self.relay_stages());
+            self.call
+                .with_stages(|handlers| stages.extend_from_slice(handlers));
             TimingsDraft { anchor, stages }
         });
         let export = recorder.is_on() && self.trace.context.is_sampled();

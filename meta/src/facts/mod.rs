@@ -20,6 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
 use std::time::Instant;
 
+use baton_trace::background;
 use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
 use nix::sys::signal::SigSet;
@@ -134,7 +135,10 @@ impl Facts {
             let (known, found) = (Arc::clone(&self.known), Arc::clone(&self.found));
             let finder = thread::Builder::new().name("baton-facts".to_owned());
             // Without it nothing is found, and all else goes on.
-            let _ = finder.spawn(move || find(&needs, &known, &found));
+            let _ = finder.spawn(move || {
+                background::give_way();
+                find(&needs, &known, &found);
+            });
             sender
         })
     }

@@ -34,6 +34,7 @@ use super::collector::Collector;
 use super::resource;
 use super::settings::{ExportError, Settings};
 use super::worker::{self, Shared};
+use crate::background;
 use crate::limits::{EXPORT_ABANDONED_GRACE, EXPORT_SHUTDOWN_MAX};
 use crate::record::{CallRecord, Side};
 use crate::recorder::Sink;
@@ -101,6 +102,7 @@ impl Exporter {
                 // would wake for every child of an exec-server, to no end.
                 let _ = SigSet::all().thread_block();
                 let _ended_when_dropped = guard;
+                background::give_way();
                 runtime.block_on(worker::run(&for_thread, &settings, collector));
                 runtime.shutdown_background();
             })

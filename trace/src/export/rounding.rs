@@ -29,11 +29,43 @@ pub(super) struct Item {
 /// The items' bounds in microseconds since the Unix epoch.
 pub(super) fn to_micros(items: &[Item]) -> Vec<Range<u64>> {
     let mut placed: Vec<Placed> = items.iter().map(Placed::unplaced).collect();
-    // Family by family: members share a parent and are in the order of their starts.
-    let mut order: Vec<usize> = (0..items.len()).collect();
-    order.sort_by_key(|&i| (items[i].parent, items[i].start_ns, items[i].end_ns, i));
-    place_family(items, &mut placed, &order, None);
+    let families = Families::of(items);
+    place_family(items, &mut placed, &families, None);
     placed.iter().map(|p| p.start as u64..p.end as u64).collect()
+}
+
+/// Items by parent. Members of a family are in the order of their starts.
+struct Families {
+    members: Vec<usize>,
+    /// Where the children of each item are in `members`; before all of them are those without a parent.
+    children: Vec<Range<usize>>,
+    roots: usize,
+}
+
+impl Families {
+    fn of(items: &[Item]) -> Self {
+        let mut members: Vec<usize> = (0..items.len()).collect();
+        members.sort_unstable_by_key(|&i| (items[i].parent, items[i].start_ns, items[i].end_ns, i));
+        let mut children = vec![0..0; items.len()];
+        let mut roots = 0;
+        for (at, &member) in members.iter().enumerate() {
+            match items[member].parent {
+                None => roots = at + 1,
+                Some(parent) if children[parent].is_empty() => children[parent] = at..at + 1,
+                Some(parent) => children[parent].end = at + 1,
+            }
+        }
+        Self {
+            members,
+            children,
+            roots,
+        }
+    }
+
+    fn members(&self, parent: Option<usize>) -> &[usize] {
+        let place = parent.map_or(0..self.roots, |parent| self.children[parent].clone());
+        &self.members[place]
+    }
 }
 
 /// Bounds in microseconds; signed, so that a step back from the epoch is no special case.
@@ -65,16 +97,14 @@ impl Placed {
 }
 
 /// Places the children of `parent`, and theirs.
-fn place_family(items: &[Item], placed: &mut [Placed], order: &[usize], parent: Option<usize>) {
-    let from = order.partition_point(|&i| items[i].parent < parent);
-    let to = order.partition_point(|&i| items[i].parent <= parent);
-    let members = &order[from..to];
+fn place_family(items: &[Item], placed: &mut [Placed], families: &Families, parent: Option<usize>) {
+    let members = families.members(parent);
     if members.is_empty() {
         return;
     }
     for &member in members {
         if !placed[member].pinned {
-            placed[member].least = room_inside(items, order, member);
+            placed[member].least = room_inside(items, families, member);
         }
     }
     let bounds = match parent {
@@ -93,22 +123,23 @@ fn place_family(items: &[Item], placed: &mut [Placed], order: &[usize], parent: 
         }
     }
     for &member in members {
-        place_family(items, placed, order, Some(member));
+        place_family(items, placed, families, Some(member));
     }
 }
 
 /// The least length that holds the longest chain of followers inside `parent`, 1 µs apart.
-fn room_inside(items: &[Item], order: &[usize], parent: usize) -> i64 {
-    let from = order.partition_point(|&i| items[i].parent < Some(parent));
-    let to = order.partition_point(|&i| items[i].parent <= Some(parent));
-    let members = &order[from..to];
+fn room_inside(items: &[Item], families: &Families, parent: usize) -> i64 {
+    let members = families.members(Some(parent));
+    if members.is_empty() {
+        return 1;
+    }
     let mut chains: Vec<i64> = Vec::new();
     for (nth, &member) in members.iter().enumerate() {
         let before = (0..nth)
             .filter(|&m| follows(items, members[m], member))
             .map(|m| chains[m] + 1);
         let before = before.max().unwrap_or(0);
-        chains.push(before + room_inside(items, order, member));
+        chains.push(before + room_inside(items, families, member));
     }
     chains.into_iter().max().unwrap_or(1)
 }

@@ -19,7 +19,7 @@ use tokio::sync::{Notify, watch};
 use super::layout;
 use super::settings::Settings;
 use super::wire::Batch;
-use crate::record::CallRecord;
+use crate::record::{CallRecord, StageRecord};
 
 /// Where spans go. The second implementor is the test's, which stalls and fails by command.
 pub(super) trait Destination {
@@ -44,10 +44,34 @@ pub(super) struct Shared {
 
 #[derive(Debug, Default)]
 struct Queue {
-    records: Vec<CallRecord>,
-    /// Stages of `records`: what bounds them. A client exports about half of its record's stages.
-    stages: usize,
+    waiting: Waiting,
     closed: bool,
+}
+
+/// Records that wait, their stages side by side: so whoever finishes a record frees its stages himself, at once. Memory that one
+/// thread allocates and another frees costs both of them more.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    /// Without their stages; and how many those are.
+    records: Vec<(CallRecord, usize)>,
+    stages: Vec<StageRecord>,
+    /// Spans that are owed for them. A client exports about half of its record's stages.
+    spans: usize,
+}
+
+impl Waiting {
+    /// What bounds them.
+    fn cost(&self) -> usize {
+        self.stages.len() + self.records.len()
+    }
+
+    fn clear(&mut self, keep: usize) {
+        self.records.clear();
+        self.records.shrink_to(keep);
+        self.stages.clear();
+        self.stages.shrink_to(4 * keep);
+        self.spans = 0;
+    }
 }
 
 impl Shared {
@@ -64,22 +88,29 @@ impl Shared {
     }
 
     /// Takes one record; beyond the bound, or once closed, only counts it.
-    pub(super) fn push(&self, record: CallRecord) {
-        self.owed
-            .fetch_add(layout::owed_len(&record) as u64, Ordering::Relaxed);
-        let stages = record.stages.len() + 1;
+    pub(super) fn push(&self, mut record: CallRecord) {
+        let spans = layout::owed_len(&record);
+        self.owed.fetch_add(spans as u64, Ordering::Relaxed);
+        let stages = std::mem::take(&mut record.stages);
         let mut queue = self.queue();
-        if queue.closed || queue.stages + stages > self.queue_stages {
+        let Queue { waiting, closed } = &mut *queue;
+        if *closed || waiting.cost() + stages.len() >= self.queue_stages {
             return;
         }
-        let before = queue.stages;
-        queue.stages += stages;
-        queue.records.push(record);
-        let is_full = before < self.batch_spans && queue.stages >= self.batch_spans;
+        let was_due = self.is_due(waiting);
+        waiting.stages.extend_from_slice(&stages);
+        waiting.records.push((record, stages.len()));
+        waiting.spans += spans;
+        let is_due = self.is_due(waiting);
         drop(queue);
-        if is_full {
+        if is_due && !was_due {
             self.full_batch.notify_one();
         }
+    }
+
+    /// A whole batch, or so much that there may soon be no room.
+    fn is_due(&self, waiting: &Waiting) -> bool {
+        waiting.spans >= self.batch_spans || waiting.cost() >= self.queue_stages / 2
     }
 
     /// Takes no more records and asks the thread to finish by `deadline`.
@@ -99,12 +130,10 @@ impl Shared {
         )
     }
 
-    fn take(&self) -> Vec<CallRecord> {
-        let mut queue = self.queue();
-        queue.stages = 0;
-        // The next batch will be about as large.
-        let capacity = queue.records.len().min(self.batch_spans);
-        std::mem::replace(&mut queue.records, Vec::with_capacity(capacity))
+    /// Takes what waits in exchange for what was taken before, whose memory serves again.
+    fn take(&self, taken: &mut Waiting) {
+        taken.clear(self.batch_spans);
+        std::mem::swap(&mut self.queue().waiting, taken);
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -129,6 +158,7 @@ pub(super) async fn run(shared: &Shared, settings: &Settings, mut to: impl Desti
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     let mut closing = shared.deadline.subscribe();
     let mut batch = Batch::default();
+    let mut taken = Waiting::default();
     loop {
         tokio::select! {
             () = tokio::time::sleep(settings.delay) => {}
@@ -136,17 +166,26 @@ pub(super) async fn run(shared: &Shared, settings: &Settings, mut to: impl Desti
             _ = closing.wait_for(Option::is_some) => {}
         }
         let is_last = shared.queue().closed;
-        export(shared, shared.take(), &mut batch, &mut to).await;
+        shared.take(&mut taken);
+        export(shared, &mut taken, &mut batch, &mut to).await;
         if is_last {
             return;
         }
     }
 }
 
-async fn export(shared: &Shared, records: Vec<CallRecord>, batch: &mut Batch, to: &mut impl Destination) {
-    let mut records = records.iter().peekable();
-    while let Some(record) = records.next() {
-        batch.push(record);
+async fn export(shared: &Shared, taken: &mut Waiting, batch: &mut Batch, to: &mut impl Destination) {
+    let mut stages = &taken.stages[..];
+    let mut own = Vec::new();
+    let mut records = taken.records.drain(..).peekable();
+    while let Some((mut record, count)) = records.next() {
+        let (first, rest) = stages.split_at(count);
+        stages = rest;
+        own.clear();
+        own.extend_from_slice(first);
+        record.stages = own;
+        batch.push(&record);
+        own = record.stages;
         if batch.len() < shared.batch_spans && records.peek().is_some() {
             continue;
         }
@@ -192,7 +231,7 @@ mod tests {
         }
     }
 
-    fn settings(more: &'static [(&'static str, &'static str)]) -> Settings {
+    fn settings(more: &[(&'static str, &'static str)]) -> Settings {
         let read = Settings::from_lookup(|name| match name {
             "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://localhost:4317".to_owned()),
             name => more
@@ -227,6 +266,23 @@ mod tests {
         run(&shared, &settings, &mut fake).await;
         assert_eq!(fake.sent, [10, 5]);
         assert_eq!(shared.counts(), (15, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_whole_batch_or_half_of_the_room_leaves_without_delay() {
+        let batch = [("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "10")];
+        let room = [
+            ("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "100"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "30"),
+        ];
+        for (settings, due) in [(settings(&batch), 2), (settings(&room), 3)] {
+            let shared = Shared::new(&settings);
+            for pushed in 1..=due {
+                shared.push(call());
+                let woken = tokio::time::timeout(Duration::ZERO, shared.full_batch.notified()).await;
+                assert_eq!(woken.is_ok(), pushed == due, "{pushed} of {due}");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -265,10 +321,13 @@ mod tests {
         for _ in 0..5 {
             shared.push(call());
         }
-        assert_eq!(shared.take().len(), 1);
+        let mut taken = Waiting::default();
+        shared.take(&mut taken);
+        assert_eq!(taken.records.len(), 1);
         shared.close(Instant::now());
         shared.push(call());
-        assert_eq!(shared.take().len(), 0);
+        shared.take(&mut taken);
+        assert_eq!(taken.records.len(), 0);
         assert_eq!(shared.counts(), (0, 30));
     }
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::{io, thread};
 
+use baton_trace::background;
 use rusqlite::{Connection, OpenFlags};
 
 use super::connection::keep_log;
@@ -31,6 +32,7 @@ impl Checkpointer {
         let busy = Arc::new(AtomicBool::new(false));
         let is_busy = Arc::clone(&busy);
         let work = move || {
+            background::give_way();
             while woken.recv().is_ok() {
                 is_busy.store(true, Ordering::Release);
                 // If it fails the log stays, and the writer meets the same error where it is reported.

@@ -1,0 +1,215 @@
+//! In-band timings: what an exec-server measured of a call, in its `Trailers`.
+//!
+//! ```text
+//! received_unix_ns, width, then rows of `width` numbers: stage, start_ns, duration_ns[, attempt[, …]]
+//! ```
+//!
+//! All of it is varints. As a protobuf message of messages this was a hundred nested fields, and decoding them a tenth of what a client spends
+//! on a call; as rows it is written into one buffer and read in place. The width is told so that a later version may add columns: a reader
+//! skips those that it does not know, and takes those that are missing for 0.
+
+use baton_proto::limits::TIMINGS_MAX;
+use baton_trace::record::StageRecord;
+use baton_trace::stage::StageId;
+use prost::encoding::{decode_varint, encode_varint};
+
+/// Columns that every row has: stage, start, duration.
+const WIDTH_LEAST: u64 = 3;
+
+/// With the attempt.
+const WIDTH_OF_ATTEMPTS: u64 = 4;
+
+/// The timings were not written by these rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
+/// What a server claims of one stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Row {
+    /// 255, which is none, for an id beyond a byte.
+    pub(crate) stage: StageId,
+    /// Nanoseconds after the arrival of `Head`.
+    pub(crate) start_ns: u64,
+    pub(crate) duration_ns: u64,
+    pub(crate) attempt: u8,
+}
+
+/// Encoded timings, read row by row. Nothing follows an `Err`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Timings<'a> {
+    /// Arrival of `Head`, by the server's clock.
+    pub(crate) received_unix_ns: u64,
+    width: u64,
+    rows: &'a [u8],
+}
+
+impl From<StageRecord> for Row {
+    /// Of a stage that counts from the arrival of `Head`.
+    fn from(stage: StageRecord) -> Self {
+        Self {
+            stage: stage.stage,
+            start_ns: u64::try_from(stage.start_ns).unwrap_or(0),
+            duration_ns: stage.duration_ns(),
+            attempt: stage.attempt,
+        }
+    }
+}
+
+/// Writes timings: as many of the first rows as [`TIMINGS_MAX`] has room for.
+pub(crate) fn encode(received_unix_ns: u64, rows: impl Iterator<Item = Row> + Clone) -> Vec<u8> {
+    let has_attempts = rows.clone().any(|row| row.attempt > 0);
+    let width = if has_attempts {
+        WIDTH_OF_ATTEMPTS
+    } else {
+        WIDTH_LEAST
+    };
+    let mut out = Vec::with_capacity(TIMINGS_MAX / 2);
+    encode_varint(received_unix_ns, &mut out);
+    encode_varint(width, &mut out);
+    for row in rows {
+        let before = out.len();
+        encode_varint(row.stage.0.into(), &mut out);
+        encode_varint(row.start_ns, &mut out);
+        encode_varint(row.duration_ns, &mut out);
+        if has_attempts {
+            encode_varint(row.attempt.into(), &mut out);
+        }
+        if out.len() > TIMINGS_MAX {
+            out.truncate(before);
+            break;
+        }
+    }
+    out
+}
+
+impl<'a> Timings<'a> {
+    /// Reads what stands before the rows.
+    pub(crate) fn new(encoded: &'a [u8]) -> Result<Self, Malformed> {
+        let mut rows = encoded;
+        let received_unix_ns = varint(&mut rows)?;
+        let width = varint(&mut rows)?;
+        if width < WIDTH_LEAST {
+            return Err(Malformed);
+        }
+        Ok(Self {
+            received_unix_ns,
+            width,
+            rows,
+        })
+    }
+
+    /// A row of `width` numbers needs as many bytes at least, so a width that nobody has written ends with the bytes.
+    fn row(&mut self) -> Result<Row, Malformed> {
+        let mut row = Row {
+            stage: StageId(u8::try_from(varint(&mut self.rows)?).unwrap_or(u8::MAX)),
+            start_ns: varint(&mut self.rows)?,
+            duration_ns: varint(&mut self.rows)?,
+            attempt: 0,
+        };
+        if self.width >= WIDTH_OF_ATTEMPTS {
+            row.attempt = u8::try_from(varint(&mut self.rows)?).unwrap_or(u8::MAX);
+        }
+        for _unknown in WIDTH_OF_ATTEMPTS..self.width {
+            varint(&mut self.rows)?;
+        }
+        Ok(row)
+    }
+}
+
+impl Iterator for Timings<'_> {
+    type Item = Result<Row, Malformed>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rows.is_empty() {
+            return None;
+        }
+        let row = self.row();
+        if row.is_err() {
+            self.rows = &[];
+        }
+        Some(row)
+    }
+}
+
+fn varint(from: &mut &[u8]) -> Result<u64, Malformed> {
+    decode_varint(from).map_err(|_| Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(encoded: &[u8]) -> Result<(u64, Vec<Row>), Malformed> {
+        let timings = Timings::new(encoded)?;
+        let rows = timings.collect::<Result<_, _>>()?;
+        Ok((timings.received_unix_ns, rows))
+    }
+
+    fn row(stage: u8, start_ns: u64, duration_ns: u64, attempt: u8) -> Row {
+        Row {
+            stage: StageId(stage),
+            start_ns,
+            duration_ns,
+            attempt,
+        }
+    }
+
+    /// docs/PROTOCOL.md, section 10.
+    #[test]
+    fn the_bytes_are_stable() {
+        let rows = [row(13, 300, 5, 0), row(32, 1, 0, 0)];
+        let encoded = encode(1_000, rows.into_iter());
+        assert_eq!(encoded, [0xe8, 7, 3, 13, 0xac, 2, 5, 32, 1, 0]);
+        let again = [row(13, 300, 5, 0), row(32, 1, 0, 2)];
+        let encoded = encode(1_000, again.into_iter());
+        assert_eq!(encoded, [0xe8, 7, 4, 13, 0xac, 2, 5, 0, 32, 1, 0, 2]);
+    }
+
+    #[test]
+    fn columns_of_a_later_version_are_skipped() {
+        let encoded = [1, 6, 13, 44, 5, 1, 99, 98, 32, 7, 8, 0, 97, 96];
+        let rows = vec![row(13, 44, 5, 1), row(32, 7, 8, 0)];
+        assert_eq!(read(&encoded), Ok((1, rows)));
+    }
+
+    #[test]
+    fn rows_that_are_cut_or_too_narrow_are_malformed() {
+        for encoded in [
+            &[][..],
+            &[1],
+            &[1, 2, 13, 1],
+            &[1, 3, 13, 1],
+            &[1, 3, 13, 1, 0x80],
+            &[1, 0xff, 0xff, 3, 13, 1, 1, 1],
+        ] {
+            assert_eq!(read(encoded), Err(Malformed), "{encoded:?}");
+        }
+        assert_eq!(read(&[1, 3]), Ok((1, vec![])));
+    }
+
+    #[test]
+    fn what_is_beyond_the_limit_goes_from_the_end() {
+        let many = (0..200).map(|at| row(13, at << 20, 1 << 20, 0));
+        let encoded = encode(u64::MAX, many);
+        assert!(encoded.len() <= TIMINGS_MAX && encoded.len() > TIMINGS_MAX - 10);
+        let (_, rows) = read(&encoded).unwrap();
+        assert!(
+            rows.iter()
+                .enumerate()
+                .all(|(at, row)| row.start_ns == (at as u64) << 20)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            received_unix_ns: u64,
+            rows in prop::collection::vec((any::<u8>(), 0u64..1 << 40, 0u64..1 << 40, any::<u8>()), 0..24),
+        ) {
+            let rows: Vec<_> = rows.into_iter().map(|(id, start, length, attempt)| row(id, start, length, attempt)).collect();
+            prop_assert_eq!(read(&encode(received_unix_ns, rows.iter().copied())), Ok((received_unix_ns, rows)));
+        }
+    }
+}
