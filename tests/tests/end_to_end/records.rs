@@ -297,8 +297,9 @@ fn with_durability_start_a_start_waits_for_the_disk_and_nothing_else_does() {
     restart(&mut world, &["--durability", "start"]);
     run(world.exec(["echo", "ok"])).assert_printed("ok\n");
     let going = Running::start(world.exec(["sh", "-c", "read line; echo got $line"]), Input::Open);
-    poll("it runs", || {
-        history(&world, &["-n", "1"])[0]["spawned_unix_ns"].as_u64()
+    poll("it runs, beside the one before", || {
+        let records = history(&world, &[]);
+        (records.len() == 2).then(|| records[0]["spawned_unix_ns"].as_u64())?
     });
     let held = Held::new(&state(&world.home));
     let mut going = going;
