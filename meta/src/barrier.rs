@@ -150,16 +150,25 @@ impl Barriers {
 
     /// Entries of these generations are on disk, or part of an older entry now.
     pub(crate) fn settled(&mut self, generations: impl IntoIterator<Item = Generation>) {
+        // Entries of one generation mostly come together.
+        let mut run: Option<(Generation, usize)> = None;
         for generation in generations {
-            self.remove(generation);
+            match &mut run {
+                Some((of, count)) if *of == generation => *count += 1,
+                _ => {
+                    let over = run.replace((generation, 1));
+                    over.into_iter().for_each(|(of, count)| self.remove(of, count));
+                }
+            }
         }
+        run.into_iter().for_each(|(of, count)| self.remove(of, count));
         self.settle();
     }
 
     /// An entry was given up.
     pub(crate) fn gave_up(&mut self, generation: Generation) {
         self.dropped += 1;
-        self.remove(generation);
+        self.remove(generation, 1);
         self.settle();
     }
 
@@ -212,15 +221,16 @@ impl Barriers {
         self.dropped
     }
 
-    fn remove(&mut self, generation: Generation) {
-        if let Some(count) = self.outstanding.get_mut(&generation) {
-            *count -= 1;
-            if *count == 0 {
-                self.outstanding.remove(&generation);
-            }
-        } else {
-            debug_assert!(false, "{generation:?} is not outstanding");
-        }
+    fn remove(&mut self, generation: Generation, entries: usize) {
+        let left = self.outstanding.get(&generation).copied().unwrap_or_default();
+        debug_assert!(
+            left >= entries,
+            "{entries} of {generation:?} are not outstanding, {left} are"
+        );
+        match left.saturating_sub(entries) {
+            0 => self.outstanding.remove(&generation),
+            left => self.outstanding.insert(generation, left),
+        };
     }
 
     /// Ends the barriers that nothing stands before.

@@ -126,10 +126,15 @@ impl Queue {
 
     /// Takes the oldest entries to be written: at least one, and no more than `patches` of them and about `bytes`. `None` if nothing waits.
     pub(crate) fn take(&mut self, patches: usize, bytes: usize) -> Option<Flight> {
+        let processes = self.processes.len().min(patches.max(1));
+        let threads = self.threads.len().min(patches.max(1));
         let mut flight = Flight {
-            batch: Batch::default(),
-            processes: Vec::new(),
-            threads: Vec::new(),
+            batch: Batch {
+                processes: Vec::with_capacity(processes),
+                threads: Vec::with_capacity(threads),
+            },
+            processes: Vec::with_capacity(processes),
+            threads: Vec::with_capacity(threads),
             process_bytes: 0,
             thread_bytes: 0,
         };
@@ -140,8 +145,8 @@ impl Queue {
                 break;
             }
             let (place, entry) = first.remove_entry();
-            let Entry { about, patch, size } = *entry;
-            match patch {
+            let (about, size) = (entry.about, entry.size);
+            match entry.patch {
                 Update::Process(patch) => {
                     self.processes.remove(&patch.key);
                     self.finished.remove(&place);

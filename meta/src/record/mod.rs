@@ -7,6 +7,7 @@
 //! Times are nanoseconds since the Unix epoch, by this machine's clock. argv, cwd and values stay on this machine: they are never
 //! part of telemetry.
 
+mod argv;
 mod check;
 mod process;
 mod thread;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use baton_proto::ProcessId;
 
+pub use argv::Argv;
 pub(crate) use check::check;
 pub use process::{
     KilledStatus, Outcome, ProcessEnd, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage, Timings,

@@ -53,7 +53,7 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
     (0..3_u64, begun, spawned, 0..5_u64, end).prop_map(|(n, begun, spawned, last_seq, end)| ProcessPatch {
         start: begun.map(|(argv, cwd, at, detached, thread, traced)| {
             let mut start = start(at);
-            start.argv = argv;
+            start.argv = argv.into();
             start.cwd = cwd;
             start.detached = detached;
             start.argv_cut = detached;
