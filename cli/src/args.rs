@@ -354,12 +354,14 @@ pub(crate) struct ExecServerArgs {
     /// Allow-list [default: ~/.config/baton/allowed_clients]
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,
-    /// Where records of commands are kept, or `none` to keep none [default: ~/.local/state/baton/ID, ID being this exec-server's]
+    /// Where records of commands are kept, or `none` for memory alone: nothing is written, and all of it ends with this exec-server
+    /// [default: ~/.local/state/baton/ID, ID being this exec-server's]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// How long records are kept and how much they may take; `all` keeps everything
-    #[arg(long, value_name = "AGE,SIZE", default_value = "30d,1GiB")]
-    pub(crate) retain: Retention,
+    /// How long records are kept and how much they may take; `all` keeps everything. In memory they take 32MiB unless a size is given, and
+    /// 512MiB at most [default: 30d,1GiB]
+    #[arg(long, value_name = "AGE,SIZE")]
+    pub(crate) retain: Option<Retention>,
     /// When a start counts as recorded: `start` delays each command until its record is on disk, so that a crash never runs one twice
     #[arg(long, value_enum, default_value_t = Durability::Async)]
     pub(crate) durability: Durability,

@@ -132,6 +132,11 @@ impl Meta {
         self.shared.lock().machine.acknowledge(count);
     }
 
+    /// Why the store cannot remove old records or move its log at the moment: it grows meanwhile. Nothing is lost by it.
+    pub fn upkeep_failing(&self) -> Option<WriteError> {
+        self.shared.lock().machine.upkeep_failing().cloned()
+    }
+
     /// Counters, and the state of the queue.
     pub fn stats(&self) -> Stats {
         let now = Instant::now();

@@ -66,6 +66,13 @@ pub const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
 /// Databases set aside in one life of the server. A disk on which each new one is damaged too is not helped by more.
 pub const SET_ASIDE_MAX: u32 = 3;
 
+/// Size of a database in memory (`--state none`) when none is asked for: as much as the queue in front of it may take, and some 30,000
+/// commands. An exec-server is a small program, whose owner asked for no disk and not for a large one.
+pub const MEMORY_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Most that a database in memory takes, whatever is asked for: SQLite ends at 1 GiB, and doubles what it takes as it grows.
+pub const MEMORY_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
 /// Records that one step of retention looks at.
 pub const RETAIN_LOOKED_AT: u32 = 1_000;
 

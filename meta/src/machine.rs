@@ -92,6 +92,7 @@ pub(crate) struct Machine {
     hurry: bool,
     last_write: Option<Instant>,
     upkeep_due: Instant,
+    upkeep_failing: Option<WriteError>,
     stats: Stats,
 }
 
@@ -125,6 +126,7 @@ impl Machine {
             hurry: false,
             last_write: None,
             upkeep_due: now,
+            upkeep_failing: None,
             stats: Stats::default(),
         }
     }
@@ -316,11 +318,23 @@ impl Machine {
     }
 
     /// The store did a step of its own.
-    pub(crate) fn tended(&mut self, upkeep: Upkeep, now: Instant) {
+    pub(crate) fn tended(&mut self, upkeep: Result<Upkeep, WriteError>, now: Instant) {
         self.upkeep_due = match upkeep {
-            Upkeep::More => now,
-            Upkeep::Done => now + UPKEEP_INTERVAL,
+            Ok(Upkeep::More) => now,
+            // What failed is tried again then.
+            Ok(Upkeep::Done) | Err(_) => now + UPKEEP_INTERVAL,
         };
+        match upkeep {
+            Err(error) => self.upkeep_failing = Some(error),
+            // One that has more to do has not come to what failed yet.
+            Ok(Upkeep::Done) => self.upkeep_failing = None,
+            Ok(Upkeep::More) => {}
+        }
+    }
+
+    /// Why the store's last step of its own failed, unless it has come through since.
+    pub(crate) fn upkeep_failing(&self) -> Option<&WriteError> {
+        self.upkeep_failing.as_ref()
     }
 
     /// Why the last try failed, unless a later one succeeded.

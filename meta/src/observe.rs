@@ -186,7 +186,8 @@ fn argv(accepted: &Accepted<'_>) -> (Argv, bool) {
 fn ended(exit: &Exit) -> ProcessEnd {
     let fault = match (exit.stopped, exit.status) {
         (_, None) => Some("the operating system did not say how it ended"),
-        (Some(StopReason::ClientGone), _) => Some("its client reset the call, ran out of time, or vanished"),
+        (Some(StopReason::ClientGone), _) => Some("its client reset the call, or vanished"),
+        (Some(StopReason::Deadline), _) => Some("the deadline of its call passed"),
         (Some(StopReason::Protocol), _) => Some("its client broke the protocol"),
         (Some(StopReason::Shutdown), _) => Some("the exec-server shut down"),
         (Some(StopReason::ServerFault) | None, _) => None,
@@ -194,6 +195,12 @@ fn ended(exit: &Exit) -> ProcessEnd {
     let outcome = match (exit.status, exit.stopped) {
         (None, _) => Outcome::Lost,
         (Some(Status::Code(code)), None) => Outcome::Exited { code },
+        (Some(Status::Code(code)), Some(StopReason::Deadline)) => Outcome::TimedOut {
+            status: KilledStatus::Exited(code),
+        },
+        (Some(Status::Signaled(signaled)), Some(StopReason::Deadline)) => Outcome::TimedOut {
+            status: KilledStatus::Signaled(signaled.signal),
+        },
         (Some(Status::Code(code)), Some(_)) => Outcome::Killed {
             status: KilledStatus::Exited(code),
         },

@@ -254,10 +254,7 @@ fn write(store: &mut dyn Store, flight: &Flight) -> Result<Written, WriteError> 
         .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")))
 }
 
-fn tend(store: &mut dyn Store) -> Upkeep {
-    match catch_unwind(AssertUnwindSafe(|| store.upkeep(unix_now_ns()))) {
-        Ok(Ok(upkeep)) => upkeep,
-        // It is tried again in a while; what fails here also fails writes, and those are reported.
-        Ok(Err(_)) | Err(_) => Upkeep::Done,
-    }
+fn tend(store: &mut dyn Store) -> Result<Upkeep, WriteError> {
+    catch_unwind(AssertUnwindSafe(|| store.upkeep(unix_now_ns())))
+        .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")))
 }

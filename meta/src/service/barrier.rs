@@ -44,7 +44,12 @@ pub(super) async fn flush(
             Err(error) => return Err(status(&error)),
         },
     };
-    Ok(Response::new(response))
+    let upkeep = meta.upkeep_failing();
+    Ok(Response::new(wire::FlushResponse {
+        in_memory: service.inner.is_in_memory,
+        upkeep_failure: upkeep.map_or_else(String::new, |error| error.kind.to_string()),
+        ..response
+    }))
 }
 
 /// Waits until all that was accepted is on disk. What was given up before is not this request's.

@@ -40,16 +40,18 @@ struct Inner {
     reader: Reader,
     facts: Arc<Facts>,
     queries: Semaphore,
+    is_in_memory: bool,
 }
 
 impl MetaService {
-    pub(crate) fn new(meta: Meta, reader: Reader, facts: Arc<Facts>) -> Self {
+    pub(crate) fn new(meta: Meta, reader: Reader, facts: Arc<Facts>, is_in_memory: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
                 meta,
                 reader,
                 facts,
                 queries: Semaphore::new(QUERIES_AT_ONCE),
+                is_in_memory,
             }),
         }
     }
