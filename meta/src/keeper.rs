@@ -259,11 +259,7 @@ impl Health {
             self.is_failing = false;
             words.push(Word::Recovered);
         }
-        let upkeep = self.meta.upkeep_failing();
-        if upkeep.as_ref().map(|error| error.kind) != self.upkeep {
-            self.upkeep = upkeep.as_ref().map(|error| error.kind);
-            words.push(upkeep.map_or(Word::UpkeepRecovered, Word::UpkeepFailing));
-        }
+        words.extend(of_upkeep(&mut self.upkeep, self.meta.upkeep_failing()));
         if stats.dropped > self.last.dropped {
             words.push(Word::Dropped {
                 count: stats.dropped - self.last.dropped,
@@ -271,5 +267,41 @@ impl Health {
         }
         self.last = stats;
         words
+    }
+}
+
+/// Once when it begins to fail, once for each other cause, and once when it is well again.
+fn of_upkeep(told: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> Option<Word> {
+    let kind = failing.as_ref().map(|error| error.kind);
+    let is_news = *told != kind;
+    *told = kind;
+    is_news.then(|| failing.map_or(Word::UpkeepRecovered, Word::UpkeepFailing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upkeep_that_fails_is_told_once_for_each_cause() {
+        let mut told = None;
+        let mut look = |kind: Option<WriteErrorKind>| {
+            let word = of_upkeep(
+                &mut told,
+                kind.map(|kind| WriteError::new(kind, "at some offset")),
+            );
+            word.map(|word| word.to_string())
+        };
+        assert_eq!(look(None), None);
+        let io = look(Some(WriteErrorKind::Io)).unwrap();
+        assert!(io.contains("check the disk: at some offset"), "{io}");
+        assert_eq!(look(Some(WriteErrorKind::Io)), None);
+        assert!(
+            look(Some(WriteErrorKind::Full))
+                .unwrap()
+                .contains("no space left")
+        );
+        assert!(look(None).unwrap().contains("again"));
+        assert_eq!(look(None), None);
     }
 }

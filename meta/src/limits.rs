@@ -116,6 +116,10 @@ pub const ENTRY_BYTES: usize = 560;
 /// own; larger ones are hardly faster.
 pub const BATCH_PATCHES: usize = 2_048;
 
+/// Patches of a batch from which on it is freed beside the writer, which then has a backlog. Two such batches wait at most, beside the
+/// queue's bound: [`BATCH_BYTES`] each.
+pub const FREED_BESIDE: usize = 1_024;
+
 /// Patches in one transaction, in bytes, for those that are large.
 pub const BATCH_BYTES: usize = 2 * 1024 * 1024;
 

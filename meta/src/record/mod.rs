@@ -63,6 +63,16 @@ pub enum Update {
     Thread(ThreadPatch),
 }
 
+impl Update {
+    /// Whose process or thread it is.
+    pub fn owner(&self) -> Owner {
+        match self {
+            Self::Process(patch) => patch.key.owner,
+            Self::Thread(patch) => patch.key.owner,
+        }
+    }
+}
+
 impl From<ProcessPatch> for Update {
     fn from(patch: ProcessPatch) -> Self {
         Self::Process(patch)

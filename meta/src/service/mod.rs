@@ -206,8 +206,8 @@ impl MetaRpc for MetaService {
         &self,
         request: Request<wire::FlushRequest>,
     ) -> Result<Response<wire::FlushResponse>, Status> {
-        // Nothing of anybody's is told: the barrier is the whole queue's.
-        Caller::of(&request)?;
-        barrier::flush(self, request).await
+        // The barrier is the whole queue's. Of records that were given up a client is told its own, and acknowledges no other's.
+        let caller = Caller::of(&request)?;
+        barrier::flush(self, caller, request).await
     }
 }

@@ -5,7 +5,7 @@
 //! who read the file themselves.
 //!
 //! * opening: `open`, `place`, `lock`, `header`, `damage`, `migrate`, `lives`; `memory` where there is no directory;
-//! * writing: `write`, `columns`, `connection` (what each setting promises), `checkpoint`, `upkeep`, `failure`;
+//! * writing: `write`, `losses`, `columns`, `connection` (what each setting promises), `checkpoint`, `upkeep`, `failure`;
 //! * reading: `readers`, `read`.
 
 mod checkpoint;
@@ -17,6 +17,7 @@ mod failure;
 mod header;
 mod lives;
 mod lock;
+mod losses;
 mod memory;
 mod migrate;
 mod open;
@@ -44,6 +45,7 @@ use super::retention::Retention;
 use super::{Store, Upkeep, WriteError, WriteErrorKind, Written};
 use crate::batch::Batch;
 use crate::limits;
+use crate::record::Owner;
 
 pub use self::damage::SetAside;
 pub use self::error::{Holder, OpenError};
@@ -344,6 +346,14 @@ impl Store for SqliteStore {
             (None, _) => {}
         }
         Ok(Written { rows })
+    }
+
+    fn losses(&mut self) -> Result<Vec<(Owner, u64)>, WriteError> {
+        self.attempt(|database, _| losses::read(&database.connection))
+    }
+
+    fn note_losses(&mut self, losses: &[(Owner, u64)]) -> Result<(), WriteError> {
+        self.attempt(|database, names| losses::write(&mut database.connection, names, losses))
     }
 
     fn upkeep(&mut self, now_unix_ns: u64) -> Result<Upkeep, WriteError> {

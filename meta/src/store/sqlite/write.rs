@@ -34,7 +34,7 @@ impl Names {
         self.last_life = None;
     }
 
-    fn owner(&mut self, transaction: &Connection, owner: Owner) -> rusqlite::Result<i64> {
+    pub(super) fn owner(&mut self, transaction: &Connection, owner: Owner) -> rusqlite::Result<i64> {
         match self.last_owner {
             Some((last, number)) if last == owner => return Ok(number),
             _ => {}
