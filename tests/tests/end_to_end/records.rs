@@ -438,7 +438,9 @@ fn a_command_whose_deadline_passes_is_on_record_as_timed_out() {
         };
         let mut request = tonic::Request::new(tokio_stream::iter([first]));
         request.set_timeout(Duration::from_millis(500));
-        let mut events = ExecClient::new(channel).run(request).await.unwrap().into_inner();
+        // Kept: the session ends with its last handle.
+        let mut client = ExecClient::new(channel);
+        let mut events = client.run(request).await.unwrap().into_inner();
         let status = loop {
             match events.message().await {
                 Ok(Some(_)) => {}
