@@ -298,12 +298,15 @@ pub(crate) struct ThreadDeleteArgs {
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 if everything is on disk; 255 if not, and a sentence says why.
+Prints nothing when all is well. Records of this client that were given up because the disk took none for too long are told by each
+flush, until --acknowledge takes note of them; other clients are told of theirs.
+
+Exit codes: 0 if everything is on disk (or in memory, with exec-server --state none, which is said); 255 if not, and a sentence says why.
 
 Example:
   baton exec -- make release && baton flush")]
 pub(crate) struct FlushArgs {
-    /// Take note of so many records that were given up: from now on only later ones are told
+    /// Take note of so many of this client's records that were given up: from now on only later ones are told
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) acknowledge: u64,
     #[command(flatten)]
@@ -354,12 +357,14 @@ pub(crate) struct ExecServerArgs {
     /// Allow-list [default: ~/.config/baton/allowed_clients]
     #[arg(long, value_name = "FILE")]
     pub(crate) allow: Option<PathBuf>,
-    /// Where records of commands are kept, or `none` to keep none [default: ~/.local/state/baton/ID, ID being this exec-server's]
+    /// Where records of commands are kept, or `none` for memory alone: nothing is written, and all of it ends with this exec-server
+    /// [default: ~/.local/state/baton/ID, ID being this exec-server's]
     #[arg(long, value_name = "DIR")]
     pub(crate) state: Option<PathBuf>,
-    /// How long records are kept and how much they may take; `all` keeps everything
-    #[arg(long, value_name = "AGE,SIZE", default_value = "30d,1GiB")]
-    pub(crate) retain: Retention,
+    /// How long records are kept and how much they may take; `all` keeps everything. In memory they take 32MiB unless a size is given, and
+    /// 512MiB at most [default: 30d,1GiB]
+    #[arg(long, value_name = "AGE,SIZE")]
+    pub(crate) retain: Option<Retention>,
     /// When a start counts as recorded: `start` delays each command until its record is on disk, so that a crash never runs one twice
     #[arg(long, value_enum, default_value_t = Durability::Async)]
     pub(crate) durability: Durability,

@@ -59,3 +59,9 @@ pub(crate) const HEALTH_LOOK: Duration = Duration::from_secs(5);
 
 /// Longest wait for the disk when the exec-server ends. What is not written then is told.
 pub(crate) const STATE_SHUTDOWN: Duration = Duration::from_secs(3);
+
+/// How long records are kept by default: a person looks back a month, not a year.
+pub(crate) const RETAIN_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// What records may take by default, in bytes: a million usual commands, on a disk that has other uses.
+pub(crate) const RETAIN_BYTES: u64 = 1024 * 1024 * 1024;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use baton_meta::store::retention::Retention;
 use baton_meta::store::sqlite::{Options, SetAside};
 use baton_meta::{Keeper, OpenReport, ShutdownReport};
 use baton_proto::{Epoch, ExecServerId};
@@ -10,7 +11,13 @@ use baton_trace::recorder::Recorder;
 
 use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
-use crate::limits::HEALTH_LOOK;
+use crate::limits::{HEALTH_LOOK, RETAIN_AGE, RETAIN_BYTES};
+
+/// What is kept for how long unless `--retain` says so.
+const RETAIN: Retention = Retention {
+    age: Some(RETAIN_AGE),
+    bytes: Some(RETAIN_BYTES),
+};
 
 /// The directory of `--state`; `None` for `none`. By default one for each exec-server, in the XDG state directory
 /// (`$XDG_STATE_HOME/baton`, else `~/.local/state/baton`).
@@ -39,10 +46,15 @@ pub(crate) fn open(
     id: ExecServerId,
     epoch: Epoch,
     recorder: Recorder,
-) -> Result<Option<Keeper>, CliError> {
+) -> Result<Keeper, CliError> {
     let Some(directory) = directory(args.state.clone(), id)? else {
+        // In memory a size that nobody asked for is the store's own.
+        let retention = args.retain.unwrap_or(Retention {
+            bytes: None,
+            ..RETAIN
+        });
         return match args.durability {
-            Durability::Async => Ok(None),
+            Durability::Async => Ok(Keeper::in_memory(epoch, retention, recorder)?),
             Durability::Start => Err(CliError::NoState),
         };
     };
@@ -50,7 +62,7 @@ pub(crate) fn open(
         directory,
         name: format!("exec-server {id}"),
         epoch,
-        retention: args.retain,
+        retention: args.retain.unwrap_or(RETAIN),
         now_unix_ns: unix_now_ns(),
     };
     let (keeper, OpenReport { set_aside, recovered }) = Keeper::open(&options, recorder)?;
@@ -69,7 +81,7 @@ pub(crate) fn open(
             recovered.left.len()
         );
     }
-    Ok(Some(keeper))
+    Ok(keeper)
 }
 
 /// Tells the owner when the disk fails and when it is well again, for as long as it is polled.

@@ -35,7 +35,7 @@ pub enum RecordsError {
     #[error("{0}")]
     NotFound(String),
     /// The exec-server keeps no records.
-    #[error("this exec-server keeps no records: it is older than they are, or was started with --state none")]
+    #[error("this exec-server keeps no records: it is older than they are")]
     NotKept,
     /// Anything else, as gRPC tells it.
     #[error("{}: {}", .0.code(), printable(.0.message()))]

@@ -109,8 +109,10 @@ pub struct Exit {
 /// Why a process was killed before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// Its client reset the call, let its deadline pass, cut its requests short, or vanished.
+    /// Its client reset the call, cut its requests short, or vanished.
     ClientGone,
+    /// The deadline that its client gave the call passed.
+    Deadline,
     /// Its client broke the protocol.
     Protocol,
     /// The server shut down.

@@ -198,6 +198,16 @@ async fn who_stopped_a_process_is_told() {
     let gone = format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::ClientGone));
     assert!(told.has(&gone), "{:?}", told.all());
 
+    host.traced(TraceContext::new_root(true));
+    let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
+    call.pid().await;
+    // As the channel says when it cuts the call.
+    host.last_call().deadline_passed();
+    drop(call);
+    host.idle().await;
+    let late = format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::Deadline));
+    assert!(told.has(&late), "{:?}", told.all());
+
     let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
     call.pid().await;
     call.requests.ack(99).await;

@@ -5,7 +5,7 @@
 //! wait ──────► closes the open generation, waits for every one up to it
 //! settled ───► outstanding[generation] -= 1 ──► 0 left up to it: the barrier is over
 //! failed ────► the barriers that cover what failed report it at once; it stays outstanding
-//! gave up ───► settled, but counted, and told by every barrier until it is acknowledged
+//! gave up ───► settled, but counted for its owner, and told by every barrier of that owner until it is acknowledged
 //! ```
 //!
 //! What is counted here are *entries*: merged patches that wait or are being written. An entry keeps the generation of its oldest patch,
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::generation::Generation;
+use crate::record::Owner;
 use crate::store::WriteError;
 
 /// Names a barrier that somebody waits at.
@@ -25,8 +26,8 @@ pub(crate) struct Ticket(u64);
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
-    /// To hear of the first failure, and of every record that was given up.
-    Report,
+    /// To hear of the first failure, and of every record that was given up: of this owner, or of anybody's.
+    Report(Option<Owner>),
     /// For the records to be durable: failures are retried, and what was given up of others does not matter.
     Durable,
 }
@@ -86,7 +87,8 @@ pub(crate) struct Barriers {
     outstanding: BTreeMap<Generation, usize>,
     waiting: BTreeMap<Ticket, Waiting>,
     next: Ticket,
-    dropped: u64,
+    /// Given up and not acknowledged, by owner. No zeros. As many as there are clients on the allow-list.
+    dropped: BTreeMap<Owner, u64>,
     /// Barriers that are over and were not taken yet.
     over: Vec<(Ticket, Result<Flushed, FlushError>)>,
 }
@@ -107,7 +109,7 @@ impl Barriers {
             outstanding: BTreeMap::new(),
             waiting: BTreeMap::new(),
             next: Ticket(0),
-            dropped: 0,
+            dropped: BTreeMap::new(),
             over: Vec::new(),
         }
     }
@@ -150,45 +152,69 @@ impl Barriers {
 
     /// Entries of these generations are on disk, or part of an older entry now.
     pub(crate) fn settled(&mut self, generations: impl IntoIterator<Item = Generation>) {
+        // Entries of one generation mostly come together.
+        let mut run: Option<(Generation, usize)> = None;
         for generation in generations {
-            self.remove(generation);
+            match &mut run {
+                Some((of, count)) if *of == generation => *count += 1,
+                _ => {
+                    let over = run.replace((generation, 1));
+                    over.into_iter().for_each(|(of, count)| self.remove(of, count));
+                }
+            }
         }
+        run.into_iter().for_each(|(of, count)| self.remove(of, count));
         self.settle();
     }
 
     /// An entry was given up.
-    pub(crate) fn gave_up(&mut self, generation: Generation) {
-        self.dropped += 1;
-        self.remove(generation);
+    pub(crate) fn gave_up(&mut self, generation: Generation, owner: Owner) {
+        self.refused(owner);
+        self.remove(generation, 1);
         self.settle();
     }
 
     /// A record was given up before it became an entry.
-    pub(crate) fn refused(&mut self) {
-        self.dropped += 1;
+    pub(crate) fn refused(&mut self, owner: Owner) {
+        self.lost(owner, 1);
+    }
+
+    /// Records of an owner were given up, of which barriers tell from now on.
+    pub(crate) fn lost(&mut self, owner: Owner, records: u64) {
+        if records > 0 {
+            let of_owner = self.dropped.entry(owner).or_default();
+            *of_owner = of_owner.saturating_add(records);
+        }
     }
 
     /// Entries could not be written, of which `oldest` is the oldest generation. They stay outstanding.
     pub(crate) fn failed(&mut self, oldest: Generation, cause: &Arc<WriteError>) {
-        let dropped = self.dropped;
-        let over = &mut self.over;
+        let (dropped, over) = (&self.dropped, &mut self.over);
         self.waiting.retain(|ticket, waiting| {
             if waiting.covers < oldest {
                 return true;
             }
-            if waiting.wait == Wait::Durable {
+            let Wait::Report(whose) = waiting.wait else {
                 waiting.cause = Some(cause.clone());
                 return true;
-            }
+            };
+            let dropped = count(dropped, whose);
             let cause = WriteError::clone(cause);
             over.push((*ticket, Err(FlushError::Failed { cause, dropped })));
             false
         });
     }
 
-    /// Somebody has been told of `count` records that were given up.
-    pub(crate) fn acknowledge(&mut self, count: u64) {
-        self.dropped = self.dropped.saturating_sub(count);
+    /// Somebody has been told of `count` records that were given up, of this owner or of anybody's.
+    pub(crate) fn acknowledge(&mut self, whose: Option<Owner>, mut count: u64) {
+        for (owner, dropped) in &mut self.dropped {
+            if whose.is_none_or(|whose| whose == *owner) {
+                let acknowledged = count.min(*dropped);
+                *dropped -= acknowledged;
+                count -= acknowledged;
+            }
+        }
+        self.dropped.retain(|_, dropped| *dropped > 0);
     }
 
     /// The result of this one, if it is over.
@@ -209,18 +235,27 @@ impl Barriers {
 
     /// Records given up that nobody has acknowledged.
     pub(crate) fn dropped(&self) -> u64 {
-        self.dropped
+        count(&self.dropped, None)
     }
 
-    fn remove(&mut self, generation: Generation) {
-        if let Some(count) = self.outstanding.get_mut(&generation) {
-            *count -= 1;
-            if *count == 0 {
-                self.outstanding.remove(&generation);
-            }
-        } else {
-            debug_assert!(false, "{generation:?} is not outstanding");
-        }
+    /// The same by owner.
+    pub(crate) fn losses(&self) -> Vec<(Owner, u64)> {
+        self.dropped
+            .iter()
+            .map(|(owner, count)| (*owner, *count))
+            .collect()
+    }
+
+    fn remove(&mut self, generation: Generation, entries: usize) {
+        let left = self.outstanding.get(&generation).copied().unwrap_or_default();
+        debug_assert!(
+            left >= entries,
+            "{entries} of {generation:?} are not outstanding, {left} are"
+        );
+        match left.saturating_sub(entries) {
+            0 => self.outstanding.remove(&generation),
+            left => self.outstanding.insert(generation, left),
+        };
     }
 
     /// Ends the barriers that nothing stands before.
@@ -229,21 +264,31 @@ impl Barriers {
             return;
         }
         let oldest = self.outstanding.keys().next().copied();
-        let dropped = self.dropped;
-        let over = &mut self.over;
+        let (dropped, over) = (&self.dropped, &mut self.over);
         self.waiting.retain(|ticket, waiting| {
             if oldest.is_some_and(|oldest| oldest <= waiting.covers) {
                 return true;
             }
             let generation = waiting.covers;
+            let dropped = match waiting.wait {
+                Wait::Durable => 0,
+                Wait::Report(whose) => count(dropped, whose),
+            };
             over.push((
                 *ticket,
-                match (waiting.wait, dropped) {
-                    (Wait::Durable, _) | (Wait::Report, 0) => Ok(Flushed { generation }),
-                    (Wait::Report, count) => Err(FlushError::Dropped { count }),
+                match dropped {
+                    0 => Ok(Flushed { generation }),
+                    count => Err(FlushError::Dropped { count }),
                 },
             ));
             false
         });
+    }
+}
+
+fn count(dropped: &BTreeMap<Owner, u64>, whose: Option<Owner>) -> u64 {
+    match whose {
+        Some(owner) => dropped.get(&owner).copied().unwrap_or_default(),
+        None => dropped.values().fold(0, |sum, count| sum.saturating_add(*count)),
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::barrier::{FlushError, Flushed, Ticket, Wait};
 use crate::link::Link;
 use crate::machine::{Refused, Stats};
-use crate::record::{self, ProcessPatch, Update};
+use crate::record::{self, Owner, ProcessPatch, Update};
 use crate::spans;
 use crate::store::WriteError;
 use crate::writer::{Mode, Shared};
@@ -58,7 +58,7 @@ impl Meta {
     pub fn accept_linked(&self, update: impl Into<Update>, link: Option<Link>) -> Result<(), Refused> {
         let mut update = update.into();
         if let Err(what) = record::check(&mut update) {
-            return Err(self.shared.lock().machine.refuse(false, Refused::Invalid(what)));
+            return Err(self.shared.lock().machine.refuse(None, Refused::Invalid(what)));
         }
         let now = Instant::now();
         let mut state = self.shared.lock();
@@ -79,8 +79,17 @@ impl Meta {
 
     /// As [`flush`](Self::flush); the span `meta.flush` links to `link`, which is the span that asks.
     pub async fn flush_linked(&self, link: Option<Link>) -> Result<Flushed, FlushError> {
+        self.report(None, link).await
+    }
+
+    /// As [`flush_linked`](Self::flush_linked), for one owner: of the records that had to be given up, its own alone are told of.
+    pub async fn flush_of(&self, owner: Owner, link: Option<Link>) -> Result<Flushed, FlushError> {
+        self.report(Some(owner), link).await
+    }
+
+    async fn report(&self, whose: Option<Owner>, link: Option<Link>) -> Result<Flushed, FlushError> {
         let since = Instant::now();
-        let result = self.wait(Wait::Report)?.over().await;
+        let result = self.wait(Wait::Report(whose))?.over().await;
         spans::flush(self.shared.recorder(), link, [since, Instant::now()], &result);
         result
     }
@@ -127,9 +136,27 @@ impl Meta {
         }
     }
 
-    /// A person has been told of `count` records that were given up: barriers report only what is beyond them.
+    /// A person has been told of `count` records that were given up: barriers report only what is beyond them. Until then they do, in later
+    /// lives of the server too, once the disk has taken the count.
     pub fn acknowledge(&self, count: u64) {
-        self.shared.lock().machine.acknowledge(count);
+        self.acknowledged(None, count);
+    }
+
+    /// As [`acknowledge`](Self::acknowledge), of this owner's records.
+    pub fn acknowledge_of(&self, owner: Owner, count: u64) {
+        self.acknowledged(Some(owner), count);
+    }
+
+    fn acknowledged(&self, whose: Option<Owner>, count: u64) {
+        let now = Instant::now();
+        let mut state = self.shared.lock();
+        state.machine.acknowledge(whose, count, now);
+        self.shared.wake_if_due(&mut state, now);
+    }
+
+    /// Why the store cannot remove old records or move its log at the moment: it grows meanwhile. Nothing is lost by it.
+    pub fn upkeep_failing(&self) -> Option<WriteError> {
+        self.shared.lock().machine.upkeep_failing().cloned()
     }
 
     /// Counters, and the state of the queue.

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use baton_exec_server::records::Records;
 use baton_proto::Epoch;
+use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use rustix::process::{Pid, Signal, kill_process_group};
 
@@ -18,10 +19,11 @@ use crate::limits::SURVIVOR_GRACE;
 use crate::machine::Stats;
 use crate::observe::Recording;
 use crate::service::MetaService;
-use crate::store::boot;
+use crate::store::retention::Retention;
 use crate::store::sqlite::{
-    self, OpenError, Opened, Options, Reader, Recovered, SetAside, SetAsides, Survivor,
+    self, OpenError, Opened, Options, Reader, Recovered, SetAside, SetAsides, SqliteStore, Survivor,
 };
+use crate::store::{WriteError, WriteErrorKind, boot};
 use crate::writer::{self, ShutdownReport, Writer};
 
 /// When a start counts as recorded.
@@ -40,6 +42,9 @@ pub enum KeeperError {
     /// The state directory.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// SQLite made no database in memory; in its words.
+    #[error("cannot keep records in memory: {0}")]
+    Memory(String),
     /// The operating system gave no thread.
     #[error("cannot start the writer of records: {0}")]
     Thread(#[source] io::Error),
@@ -63,6 +68,7 @@ pub struct Keeper {
     facts: Arc<Facts>,
     set_asides: SetAsides,
     epoch: Epoch,
+    is_in_memory: bool,
 }
 
 impl Keeper {
@@ -78,6 +84,29 @@ impl Keeper {
             set_aside,
             recovered,
         } = sqlite::open(options, &mut kill)?;
+        let keeper = Self::over(store, reader, options.epoch, recorder)?;
+        Ok((keeper, OpenReport { set_aside, recovered }))
+    }
+
+    /// Keeps records in memory, for as long as this lives: see [`sqlite::open_in_memory`].
+    ///
+    /// # Errors
+    /// [`KeeperError::Memory`], [`KeeperError::Thread`].
+    pub fn in_memory(epoch: Epoch, retention: Retention, recorder: Recorder) -> Result<Self, KeeperError> {
+        let opened = sqlite::open_in_memory(epoch, retention, unix_now_ns());
+        let (store, reader) = opened.map_err(|error| KeeperError::Memory(error.to_string()))?;
+        Ok(Self {
+            is_in_memory: true,
+            ..Self::over(store, reader, epoch, recorder)?
+        })
+    }
+
+    fn over(
+        store: SqliteStore,
+        reader: Reader,
+        epoch: Epoch,
+        recorder: Recorder,
+    ) -> Result<Self, KeeperError> {
         let set_asides = store.set_asides();
         let (meta, writer) = writer::start(Box::new(store), recorder).map_err(KeeperError::Thread)?;
         let found = meta.clone();
@@ -85,15 +114,15 @@ impl Keeper {
             // Full or stopped: the thread's next command finds it again.
             let _ = found.accept(patch);
         }));
-        let keeper = Self {
+        Ok(Self {
             meta,
             writer,
             reader,
             facts: Arc::new(facts),
             set_asides,
-            epoch: options.epoch,
-        };
-        Ok((keeper, OpenReport { set_aside, recovered }))
+            epoch,
+            is_in_memory: false,
+        })
     }
 
     /// What the exec-server tells, and what it waits for.
@@ -112,7 +141,8 @@ impl Keeper {
 
     /// The service that tells clients of their records.
     pub fn service(&self) -> MetaService {
-        MetaService::new(self.meta.clone(), self.reader.clone(), Arc::clone(&self.facts))
+        let facts = Arc::clone(&self.facts);
+        MetaService::new(self.meta.clone(), self.reader.clone(), facts, self.is_in_memory)
     }
 
     /// What the owner is to be told from time to time.
@@ -122,6 +152,7 @@ impl Keeper {
             set_asides: self.set_asides.clone(),
             last: Stats::default(),
             is_failing: false,
+            upkeep: None,
         }
     }
 
@@ -160,6 +191,7 @@ pub struct Health {
     set_asides: SetAsides,
     last: Stats,
     is_failing: bool,
+    upkeep: Option<WriteErrorKind>,
 }
 
 /// Something the owner is to know.
@@ -172,6 +204,10 @@ pub enum Word {
     },
     /// It is well again, and all is written.
     Recovered,
+    /// Old records cannot be removed, or the log not moved. Told again when the cause is another.
+    UpkeepFailing(WriteError),
+    /// They can.
+    UpkeepRecovered,
     /// Records were given up.
     Dropped {
         /// How many since the last time.
@@ -189,6 +225,11 @@ impl fmt::Display for Word {
                 "records cannot be written at the moment, {waiting} wait; commands run on; `baton flush` says why"
             ),
             Self::Recovered => write!(f, "records are written again"),
+            Self::UpkeepFailing(cause) => write!(
+                f,
+                "old records cannot be removed or the database's log not be moved, so it grows, and this is tried again: {cause}"
+            ),
+            Self::UpkeepRecovered => write!(f, "the database is kept within its bounds again"),
             Self::Dropped { count } => write!(
                 f,
                 "{count} records were given up, because nothing could be written for too long"
@@ -218,6 +259,7 @@ impl Health {
             self.is_failing = false;
             words.push(Word::Recovered);
         }
+        words.extend(of_upkeep(&mut self.upkeep, self.meta.upkeep_failing()));
         if stats.dropped > self.last.dropped {
             words.push(Word::Dropped {
                 count: stats.dropped - self.last.dropped,
@@ -225,5 +267,41 @@ impl Health {
         }
         self.last = stats;
         words
+    }
+}
+
+/// Once when it begins to fail, once for each other cause, and once when it is well again.
+fn of_upkeep(told: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> Option<Word> {
+    let kind = failing.as_ref().map(|error| error.kind);
+    let is_news = *told != kind;
+    *told = kind;
+    is_news.then(|| failing.map_or(Word::UpkeepRecovered, Word::UpkeepFailing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_upkeep_that_fails_is_told_once_for_each_cause() {
+        let mut told = None;
+        let mut look = |kind: Option<WriteErrorKind>| {
+            let word = of_upkeep(
+                &mut told,
+                kind.map(|kind| WriteError::new(kind, "at some offset")),
+            );
+            word.map(|word| word.to_string())
+        };
+        assert_eq!(look(None), None);
+        let io = look(Some(WriteErrorKind::Io)).unwrap();
+        assert!(io.contains("check the disk: at some offset"), "{io}");
+        assert_eq!(look(Some(WriteErrorKind::Io)), None);
+        assert!(
+            look(Some(WriteErrorKind::Full))
+                .unwrap()
+                .contains("no space left")
+        );
+        assert!(look(None).unwrap().contains("again"));
+        assert_eq!(look(None), None);
     }
 }

@@ -27,6 +27,7 @@ mod link;
 mod machine;
 mod observe;
 mod queue;
+mod reap;
 pub mod record;
 pub mod service;
 mod spans;

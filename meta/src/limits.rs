@@ -66,6 +66,13 @@ pub const WAL_KEPT_BYTES: i64 = 64 * 1024 * 1024;
 /// Databases set aside in one life of the server. A disk on which each new one is damaged too is not helped by more.
 pub const SET_ASIDE_MAX: u32 = 3;
 
+/// Size of a database in memory (`--state none`) when none is asked for: as much as the queue in front of it may take, and some 30,000
+/// commands. An exec-server is a small program, whose owner asked for no disk and not for a large one.
+pub const MEMORY_BYTES: u64 = 32 * 1024 * 1024;
+
+/// Most that a database in memory takes, whatever is asked for: SQLite ends at 1 GiB, and doubles what it takes as it grows.
+pub const MEMORY_BYTES_MAX: u64 = 512 * 1024 * 1024;
+
 /// Records that one step of retention looks at.
 pub const RETAIN_LOOKED_AT: u32 = 1_000;
 
@@ -108,6 +115,10 @@ pub const ENTRY_BYTES: usize = 560;
 /// Patches in one transaction. A batch of this size is written in some 15 ms, which is how long a barrier may have to wait for the one before its
 /// own; larger ones are hardly faster.
 pub const BATCH_PATCHES: usize = 2_048;
+
+/// Patches of a batch from which on it is freed beside the writer, which then has a backlog. Two such batches wait at most, beside the
+/// queue's bound: [`BATCH_BYTES`] each.
+pub const FREED_BESIDE: usize = 1_024;
 
 /// Patches in one transaction, in bytes, for those that are large.
 pub const BATCH_BYTES: usize = 2 * 1024 * 1024;

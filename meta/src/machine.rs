@@ -18,7 +18,7 @@ use crate::limits::{
 };
 use crate::link::Link;
 use crate::queue::{Added, Bounds, Flight, Queue};
-use crate::record::Update;
+use crate::record::{Owner, Update};
 use crate::store::{Upkeep, WriteError, WriteErrorKind, Written};
 
 /// What the writer does next.
@@ -28,6 +28,8 @@ pub(crate) enum Next {
     Write(Flight),
     /// Let the store do a step of its own, and tell [`Machine::tended`].
     Upkeep,
+    /// Have the store remember how many records were given up, and tell [`Machine::noted`].
+    Note(Vec<(Owner, u64)>),
     /// Nothing before this, unless somebody accepts or waits.
     Sleep(Instant),
     /// Nothing any more: everything is written that can be.
@@ -92,6 +94,9 @@ pub(crate) struct Machine {
     hurry: bool,
     last_write: Option<Instant>,
     upkeep_due: Instant,
+    upkeep_failing: Option<WriteError>,
+    /// When the store is to remember what was given up; `None` if it does.
+    note_due: Option<Instant>,
     stats: Stats,
 }
 
@@ -125,15 +130,20 @@ impl Machine {
             hurry: false,
             last_write: None,
             upkeep_due: now,
+            upkeep_failing: None,
+            note_due: None,
             stats: Stats::default(),
         }
     }
 
     /// Takes an update that is well formed.
     pub(crate) fn accept(&mut self, update: Update, link: Option<Link>, now: Instant) -> Result<(), Refused> {
-        let is_process = matches!(update, Update::Process(_));
+        let process_of = match &update {
+            Update::Process(patch) => Some(patch.key.owner),
+            Update::Thread(_) => None,
+        };
         if self.stopping {
-            return Err(self.refuse(is_process, Refused::Stopped));
+            return Err(self.refuse(process_of, Refused::Stopped));
         }
         let mut gone = Vec::new();
         let generation = self.barriers.accepted();
@@ -141,25 +151,34 @@ impl Machine {
         if added == Added::New {
             self.barriers.began(generation);
         }
-        for generation in gone {
+        for (generation, owner) in gone {
             self.stats.dropped += 1;
-            self.barriers.gave_up(generation);
+            self.barriers.gave_up(generation, owner);
+            self.note_due = Some(now);
         }
         if added == Added::Full {
-            return Err(self.refuse(is_process, Refused::Full));
+            return Err(self.refuse(process_of, Refused::Full));
         }
         self.stats.accepted += 1;
         Ok(())
     }
 
-    /// Counts an update that was not accepted. A process has nobody who could be told, so the barriers tell.
-    pub(crate) fn refuse(&mut self, is_process: bool, why: Refused) -> Refused {
+    /// Counts an update that was not accepted: of a process of this owner, or of a thread. A process has nobody who could be told, so the barriers tell.
+    pub(crate) fn refuse(&mut self, process_of: Option<Owner>, why: Refused) -> Refused {
         self.stats.refused += 1;
-        if is_process {
+        if let Some(owner) = process_of {
             self.stats.dropped += 1;
-            self.barriers.refused();
+            self.barriers.refused(owner);
+            self.note_due = self.note_due.or(Some(self.upkeep_due));
         }
         why
+    }
+
+    /// Records that were given up in an earlier life, and that nobody has acknowledged.
+    pub(crate) fn lost_before(&mut self, losses: Vec<(Owner, u64)>) {
+        for (owner, records) in losses {
+            self.barriers.lost(owner, records);
+        }
     }
 
     /// Waits for everything accepted so far.
@@ -190,9 +209,12 @@ impl Machine {
         self.barriers.take_over()
     }
 
-    /// Somebody was told of `count` records that were given up.
-    pub(crate) fn acknowledge(&mut self, count: u64) {
-        self.barriers.acknowledge(count);
+    /// Somebody was told of `count` records that were given up, of this owner or of anybody's.
+    pub(crate) fn acknowledge(&mut self, whose: Option<Owner>, count: u64, now: Instant) {
+        if count > 0 {
+            self.barriers.acknowledge(whose, count);
+            self.note_due = Some(now);
+        }
     }
 
     /// From now on nothing is accepted, and what waits is written without delay.
@@ -211,11 +233,20 @@ impl Machine {
                     return Next::Write(flight);
                 }
             }
-            None if self.stopping => return Next::Stop,
+            None if self.stopping && self.note_due.is_none() => return Next::Stop,
             _ => {}
         }
+        // Behind what waits, for the same disk has to take it, and once more at the end.
+        let is_note_due = self.note_due.is_some_and(|due| due <= now || self.stopping);
+        if is_note_due && self.failing.is_none() {
+            return Next::Note(self.barriers.losses());
+        }
         if self.stopping {
-            return Next::Sleep(self.write_due(now).unwrap_or(now));
+            // Of what is given up while the disk fails nobody will be told but by the shutdown's report.
+            return match self.write_due(now) {
+                Some(due) => Next::Sleep(due),
+                None => Next::Stop,
+            };
         }
         if self.upkeep_due <= now {
             return Next::Upkeep;
@@ -224,13 +255,16 @@ impl Machine {
             .last_write
             .filter(|last| now < *last + ATTENTIVE)
             .map(|_| now + LINGER);
-        let times = [self.write_due(now), looks, Some(self.upkeep_due)];
+        let note = self.note_due.filter(|_| self.failing.is_none());
+        let times = [self.write_due(now), looks, note, Some(self.upkeep_due)];
         Next::Sleep(times.into_iter().flatten().min().unwrap_or(now + LINGER))
     }
 
     /// Whether whoever sleeps until `until` must be woken.
     pub(crate) fn is_due_before(&self, until: Instant, now: Instant) -> bool {
-        self.stopping || self.write_due(now).is_some_and(|due| due < until)
+        let note = self.note_due.filter(|_| self.failing.is_none());
+        let dues = [self.write_due(now), note];
+        self.stopping || dues.into_iter().flatten().any(|due| due < until)
     }
 
     /// When the next flight begins; `None` while nothing waits.
@@ -293,9 +327,10 @@ impl Machine {
                     self.batch = self.batch_max;
                     self.queue.discard(&flight);
                     self.stats.dropped += flight.len() as u64;
-                    flight
-                        .generations()
-                        .for_each(|generation| self.barriers.gave_up(generation));
+                    for (generation, owner) in flight.owners() {
+                        self.barriers.gave_up(generation, owner);
+                    }
+                    self.note_due = Some(now);
                     return Some(flight);
                 }
                 self.restore(flight);
@@ -315,12 +350,35 @@ impl Machine {
         self.barriers.settled(merged);
     }
 
-    /// The store did a step of its own.
-    pub(crate) fn tended(&mut self, upkeep: Upkeep, now: Instant) {
-        self.upkeep_due = match upkeep {
-            Upkeep::More => now,
-            Upkeep::Done => now + UPKEEP_INTERVAL,
+    /// The store was to remember what was given up. What was given up since is told of by the next note.
+    pub(crate) fn noted(&mut self, losses: &[(Owner, u64)], result: &Result<(), WriteError>, now: Instant) {
+        self.note_due = match result {
+            Ok(()) if losses == self.barriers.losses() => None,
+            Ok(()) => Some(now),
+            // The shutdown's report has the count too.
+            Err(_) if self.stopping => None,
+            Err(_) => Some(now + RETRY_MAX),
         };
+    }
+
+    /// The store did a step of its own.
+    pub(crate) fn tended(&mut self, upkeep: Result<Upkeep, WriteError>, now: Instant) {
+        self.upkeep_due = match upkeep {
+            Ok(Upkeep::More) => now,
+            // What failed is tried again then.
+            Ok(Upkeep::Done) | Err(_) => now + UPKEEP_INTERVAL,
+        };
+        match upkeep {
+            Err(error) => self.upkeep_failing = Some(error),
+            // One that has more to do has not come to what failed yet.
+            Ok(Upkeep::Done) => self.upkeep_failing = None,
+            Ok(Upkeep::More) => {}
+        }
+    }
+
+    /// Why the store's last step of its own failed, unless it has come through since.
+    pub(crate) fn upkeep_failing(&self) -> Option<&WriteError> {
+        self.upkeep_failing.as_ref()
     }
 
     /// Why the last try failed, unless a later one succeeded.

@@ -14,7 +14,7 @@ use crate::handle::Meta;
 use crate::limits::ARGV_BYTES;
 use crate::link::Link;
 use crate::record::{
-    KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart,
+    Argv, KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart,
     SlowestStage, ThreadKey, ThreadPatch, Timings, TraceRef,
 };
 use crate::store::timings::{self, StageTime};
@@ -164,17 +164,20 @@ pub(crate) fn key(process: records::ProcessKey) -> ProcessKey {
 }
 
 /// The arguments, cut where they are too long: a start may carry megabytes, and only what is kept is to be copied.
-fn argv(accepted: &Accepted<'_>) -> (Vec<Box<[u8]>>, bool) {
+fn argv(accepted: &Accepted<'_>) -> (Argv, bool) {
+    let most = ARGV_BYTES / 16;
+    let few = &accepted.argv[..accepted.argv.len().min(most)];
+    let bytes: usize = few.iter().map(|argument| argument.to_bytes().len()).sum();
+    let mut argv = Argv::with_capacity(few.len(), bytes.min(ARGV_BYTES));
     let mut left = ARGV_BYTES;
-    let mut argv = Vec::with_capacity(accepted.argv.len().min(16));
-    for argument in accepted.argv {
+    for (at, argument) in accepted.argv.iter().enumerate() {
         let bytes = argument.to_bytes();
-        if bytes.len() > left || argv.len() >= ARGV_BYTES / 16 {
-            argv.push(bytes[..bytes.len().min(left)].into());
+        if bytes.len() > left || at >= most {
+            argv.push(&bytes[..bytes.len().min(left)]);
             return (argv, true);
         }
         left -= bytes.len();
-        argv.push(bytes.into());
+        argv.push(bytes);
     }
     (argv, false)
 }
@@ -183,7 +186,8 @@ fn argv(accepted: &Accepted<'_>) -> (Vec<Box<[u8]>>, bool) {
 fn ended(exit: &Exit) -> ProcessEnd {
     let fault = match (exit.stopped, exit.status) {
         (_, None) => Some("the operating system did not say how it ended"),
-        (Some(StopReason::ClientGone), _) => Some("its client reset the call, ran out of time, or vanished"),
+        (Some(StopReason::ClientGone), _) => Some("its client reset the call, or vanished"),
+        (Some(StopReason::Deadline), _) => Some("the deadline of its call passed"),
         (Some(StopReason::Protocol), _) => Some("its client broke the protocol"),
         (Some(StopReason::Shutdown), _) => Some("the exec-server shut down"),
         (Some(StopReason::ServerFault) | None, _) => None,
@@ -191,6 +195,12 @@ fn ended(exit: &Exit) -> ProcessEnd {
     let outcome = match (exit.status, exit.stopped) {
         (None, _) => Outcome::Lost,
         (Some(Status::Code(code)), None) => Outcome::Exited { code },
+        (Some(Status::Code(code)), Some(StopReason::Deadline)) => Outcome::TimedOut {
+            status: KilledStatus::Exited(code),
+        },
+        (Some(Status::Signaled(signaled)), Some(StopReason::Deadline)) => Outcome::TimedOut {
+            status: KilledStatus::Signaled(signaled.signal),
+        },
         (Some(Status::Code(code)), Some(_)) => Outcome::Killed {
             status: KilledStatus::Exited(code),
         },

@@ -14,7 +14,7 @@ use crate::batch::Batch;
 use crate::generation::Generation;
 use crate::limits::ENTRY_BYTES;
 use crate::link::Link;
-use crate::record::{ProcessKey, ProcessPatch, ThreadKey, ThreadPatch, Update};
+use crate::record::{Owner, ProcessKey, ProcessPatch, ThreadKey, ThreadPatch, Update};
 
 /// How much may wait, in bytes, what is being written included.
 #[derive(Debug, Clone, Copy)]
@@ -90,14 +90,14 @@ impl Queue {
         }
     }
 
-    /// Adds a patch. Entries that had to go for it are in `gone`, by their generations.
+    /// Adds a patch. Entries that had to go for it are in `gone`, by their generations and whose they were.
     pub(crate) fn add(
         &mut self,
         update: Update,
         generation: Generation,
         now: Instant,
         link: Option<Link>,
-        gone: &mut Vec<Generation>,
+        gone: &mut Vec<(Generation, Owner)>,
     ) -> Added {
         let place = match &update {
             Update::Process(patch) => self.processes.get(&patch.key),
@@ -126,10 +126,15 @@ impl Queue {
 
     /// Takes the oldest entries to be written: at least one, and no more than `patches` of them and about `bytes`. `None` if nothing waits.
     pub(crate) fn take(&mut self, patches: usize, bytes: usize) -> Option<Flight> {
+        let processes = self.processes.len().min(patches.max(1));
+        let threads = self.threads.len().min(patches.max(1));
         let mut flight = Flight {
-            batch: Batch::default(),
-            processes: Vec::new(),
-            threads: Vec::new(),
+            batch: Batch {
+                processes: Vec::with_capacity(processes),
+                threads: Vec::with_capacity(threads),
+            },
+            processes: Vec::with_capacity(processes),
+            threads: Vec::with_capacity(threads),
             process_bytes: 0,
             thread_bytes: 0,
         };
@@ -140,8 +145,8 @@ impl Queue {
                 break;
             }
             let (place, entry) = first.remove_entry();
-            let Entry { about, patch, size } = *entry;
-            match patch {
+            let (about, size) = (entry.about, entry.size);
+            match entry.patch {
                 Update::Process(patch) => {
                     self.processes.remove(&patch.key);
                     self.finished.remove(&place);
@@ -219,7 +224,12 @@ impl Queue {
     }
 
     /// Whether there is room for the update, if need be after giving up finished processes.
-    fn has_room(&mut self, update: &Update, place: Option<Place>, gone: &mut Vec<Generation>) -> bool {
+    fn has_room(
+        &mut self,
+        update: &Update,
+        place: Option<Place>,
+        gone: &mut Vec<(Generation, Owner)>,
+    ) -> bool {
         match (update, place.and_then(|place| self.entries.get(&place))) {
             (Update::Process(_), Some(_)) => true,
             (Update::Process(_), None) => {
@@ -242,12 +252,12 @@ impl Queue {
     }
 
     /// Gives up the oldest entry of a finished process; `false` if there is none.
-    fn give_up(&mut self, gone: &mut Vec<Generation>) -> bool {
+    fn give_up(&mut self, gone: &mut Vec<(Generation, Owner)>) -> bool {
         let oldest = self.finished.first().copied();
         let Some(entry) = oldest.and_then(|oldest| self.remove(oldest)) else {
             return false;
         };
-        gone.push(entry.about.generation);
+        gone.push((entry.about.generation, entry.patch.owner()));
         true
     }
 
@@ -319,6 +329,13 @@ impl Flight {
     /// The generations of its entries.
     pub(crate) fn generations(&self) -> impl Iterator<Item = Generation> + '_ {
         self.about().map(|about| about.generation)
+    }
+
+    /// Whose its entries are, each with its generation.
+    pub(crate) fn owners(&self) -> impl Iterator<Item = (Generation, Owner)> + '_ {
+        let processes = self.batch.processes.iter().map(|patch| patch.key.owner);
+        let threads = self.batch.threads.iter().map(|patch| patch.key.owner);
+        self.generations().zip(processes.chain(threads))
     }
 
     /// When the first patch of its oldest entry was accepted.

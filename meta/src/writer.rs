@@ -20,16 +20,19 @@ use crate::barrier::{FlushError, Flushed, Ticket};
 use crate::handle::Meta;
 use crate::machine::{Machine, Next};
 use crate::queue::Flight;
+use crate::reap::Reaper;
 use crate::spans;
 use crate::store::{Store, Upkeep, WriteError, WriteErrorKind, Written};
 
 /// Starts the writer of `store`. Spans of its work go to `recorder`.
 ///
-/// Fails only if the operating system gives no thread.
-pub fn start(store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Meta, Writer)> {
+/// Fails only if the operating system gives no thread, or the store does not say what earlier lives gave up.
+pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Meta, Writer)> {
+    let mut machine = Machine::new(Instant::now());
+    machine.lost_before(store.losses().map_err(io::Error::other)?);
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
-            machine: Machine::new(Instant::now()),
+            machine,
             waiters: HashMap::new(),
             sleeps_until: None,
             writing: None,
@@ -201,6 +204,7 @@ impl Drop for Told<'_> {
 }
 
 fn run(shared: &Shared, mut store: Box<dyn Store>) {
+    let mut reaper = Reaper::default();
     let mut state = shared.lock();
     loop {
         if state.mode != Mode::Runs {
@@ -222,7 +226,9 @@ fn run(shared: &Shared, mut store: Box<dyn Store>) {
                 let done = state.machine.finish(flight, result, end);
                 state.tell();
                 drop(state);
-                drop(done);
+                if let Some(done) = done {
+                    reaper.free(done);
+                }
                 state = shared.lock();
             }
             Next::Upkeep => {
@@ -230,6 +236,13 @@ fn run(shared: &Shared, mut store: Box<dyn Store>) {
                 let upkeep = tend(&mut *store);
                 state = shared.lock();
                 state.machine.tended(upkeep, Instant::now());
+            }
+            Next::Note(losses) => {
+                drop(state);
+                let noted = catch_unwind(AssertUnwindSafe(|| store.note_losses(&losses)))
+                    .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")));
+                state = shared.lock();
+                state.machine.noted(&losses, &noted, Instant::now());
             }
             Next::Sleep(until) => {
                 state.sleeps_until = Some(until);
@@ -256,10 +269,7 @@ fn write(store: &mut dyn Store, flight: &Flight) -> Result<Written, WriteError> 
         .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")))
 }
 
-fn tend(store: &mut dyn Store) -> Upkeep {
-    match catch_unwind(AssertUnwindSafe(|| store.upkeep(unix_now_ns()))) {
-        Ok(Ok(upkeep)) => upkeep,
-        // It is tried again in a while; what fails here also fails writes, and those are reported.
-        Ok(Err(_)) | Err(_) => Upkeep::Done,
-    }
+fn tend(store: &mut dyn Store) -> Result<Upkeep, WriteError> {
+    catch_unwind(AssertUnwindSafe(|| store.upkeep(unix_now_ns())))
+        .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")))
 }

@@ -16,8 +16,8 @@ use http::HeaderValue;
 use http::header::{CONTENT_TYPE, TE};
 use http_body_util::BodyExt;
 use opentelemetry::trace::FutureExt;
-use tonic::Status;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use super::body::{RequestBody, grpc_status};
 use super::metadata;
@@ -135,9 +135,12 @@ impl Drop for Serving {
         let Some(finish) = self.finish.take() else {
             return;
         };
-        let status = self.stream.cut_short().code().into();
+        let status = self.stream.cut_short().code();
+        if status == Code::DeadlineExceeded {
+            finish.call.deadline_passed();
+        }
         // Nothing will be sent: dropping the draft hands the record on.
-        drop(finish.into_drafts(status, self.stream.shared().recorder()));
+        drop(finish.into_drafts(status.into(), self.stream.shared().recorder()));
     }
 }
 

@@ -37,22 +37,18 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         // Before the ticket is told: whoever reads it may call.
         let id = server.ticket().exec_server;
         let keeper = state::open(&args, id, server.epoch(), exporting.recorder())?;
-        let recorder = match keeper {
-            Some(_) => exporting.recorder().keeping_stages(),
-            None => exporting.recorder(),
-        };
-        let server = server.relay_roots(roots).recorder(recorder);
+        let server = server
+            .relay_roots(roots)
+            .recorder(exporting.recorder().keeping_stages());
         outer::warn_if_exposed(&args.relay);
         if let Some(path) = &args.ticket_file {
             ticket_file::write(path, &server.ticket())?;
         }
-        let mut service = ExecService::new(server.epoch());
-        if let Some(keeper) = &keeper {
-            service = service.records(keeper.records(match args.durability {
-                Durability::Async => baton_meta::Durability::Async,
-                Durability::Start => baton_meta::Durability::Start,
-            }));
-        }
+        let durability = match args.durability {
+            Durability::Async => baton_meta::Durability::Async,
+            Durability::Start => baton_meta::Durability::Start,
+        };
+        let service = ExecService::new(server.epoch()).records(keeper.records(durability));
         let teller = Teller {
             ticket: server.ticket(),
             relay: args.relay.clone(),
@@ -63,34 +59,24 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let stop = async {
             signals::stop().await;
         };
-        let outcome = match &keeper {
-            Some(keeper) => {
-                let hurry = keeper.hurry();
-                let server = server.on_notice(move |notice| {
-                    // A client that has gone finds what it did on disk, if the disk will.
-                    if matches!(notice, Notice::SessionEnded(..)) {
-                        hurry();
-                    }
-                    teller.tell(notice);
-                });
-                let routes = Routes::new(exec, keeper.service().into_server());
-                tokio::select! {
-                    outcome = server.serve(routes, stop) => outcome,
-                    () = state::watch(keeper) => Ok(()),
-                }
+        let hurry = keeper.hurry();
+        let server = server.on_notice(move |notice| {
+            // A client that has gone finds what it did on disk, if the disk will.
+            if matches!(notice, Notice::SessionEnded(..)) {
+                hurry();
             }
-            None => {
-                let server = server.on_notice(move |notice| teller.tell(notice));
-                server.serve(exec, stop).await
-            }
+            teller.tell(notice);
+        });
+        let routes = Routes::new(exec, keeper.service().into_server());
+        let outcome = tokio::select! {
+            outcome = server.serve(routes, stop) => outcome,
+            () = state::watch(&keeper) => Ok(()),
         };
         let left = service.shutdown().await;
         if left > 0 {
             tell!("baton: {left} processes could not be killed");
         }
-        if let Some(keeper) = keeper {
-            state::tell_left(&keeper.shutdown(STATE_SHUTDOWN).await);
-        }
+        state::tell_left(&keeper.shutdown(STATE_SHUTDOWN).await);
         Ok(outcome?)
     });
     exporting.finish();

@@ -1,4 +1,4 @@
-//! `baton flush`: the barrier.
+//! `baton flush`: the barrier. Like sync(1) it has nothing to say when all is well.
 
 use baton_trace::text::printable;
 
@@ -12,6 +12,15 @@ pub(crate) fn main(args: FlushArgs) -> Result<i32, CliError> {
     let flushed = ask(args.remote, async |records| {
         Ok(records.flush(args.acknowledge).await?)
     })?;
+    if !flushed.upkeep_failure.is_empty() {
+        tell!(
+            "baton: the exec-server cannot remove old records or shorten its log at the moment, so its database grows: {}",
+            printable(&flushed.upkeep_failure)
+        );
+    }
+    if flushed.durable && flushed.in_memory {
+        tell!("baton: this exec-server keeps its records in memory (--state none): they end with it");
+    }
     if flushed.durable {
         return Ok(0);
     }

@@ -325,12 +325,8 @@ impl<B: Backend> Driver<B> {
         self.life.exit(now);
         // Told before the client can be: what it asks to have flushed then covers it.
         let status = exit.as_ref().ok().copied();
-        self.telling.exited(
-            self.seq + u64::from(exit.is_ok()),
-            status,
-            self.shared.stopped(),
-            now,
-        );
+        self.telling
+            .exited(self.seq + u64::from(exit.is_ok()), status, self.stopped(), now);
         match exit {
             Ok(status) => self.append(Kind::Exited(Exited {
                 status: Some(status),
@@ -350,6 +346,17 @@ impl<B: Backend> Driver<B> {
             ),
         }
         Ok(())
+    }
+
+    /// Why it was being killed, if it was. A deadline cuts the call, which looks like a client that has gone; what the call knows by now says
+    /// which it was.
+    fn stopped(&self) -> Option<StopReason> {
+        match (self.shared.stopped(), &self.call) {
+            (Some(StopReason::ClientGone), Some(call)) if call.is_past_deadline() => {
+                Some(StopReason::Deadline)
+            }
+            (stopped, _) => stopped,
+        }
     }
 
     /// Ends the life when it is over: records its stages, reaps, and only then says so.

@@ -126,7 +126,7 @@ impl World {
             Op::Thread(n) => self.accept(Key::Thread(n), false),
             Op::Process(n) => self.accept(Key::Process(n), false),
             Op::End(n) => self.accept(Key::Process(n), true),
-            Op::Flush => self.wait(Wait::Report),
+            Op::Flush => self.wait(Wait::Report(None)),
             Op::Durable => self.wait(Wait::Durable),
             Op::Begin => self.begin(),
             Op::Succeed => self.succeed(),
@@ -145,7 +145,7 @@ impl World {
             Op::Acknowledge(n) => {
                 let count = u64::from(n) % (self.unacknowledged + 1);
                 self.unacknowledged -= count;
-                self.machine.acknowledge(count);
+                self.machine.acknowledge(None, count, self.now);
             }
         }
         self.check();
@@ -232,6 +232,11 @@ impl World {
         let flight = loop {
             match self.machine.next(self.now) {
                 Next::Write(flight) => break flight,
+                Next::Note(losses) => {
+                    let noted: u64 = losses.iter().map(|(_, records)| records).sum();
+                    assert_eq!(noted, self.unacknowledged);
+                    self.machine.noted(&losses, &Ok(()), self.now);
+                }
                 Next::Sleep(until) => {
                     assert!(until > self.now, "it would spin");
                     assert!(
@@ -289,7 +294,7 @@ impl World {
         let cause = WriteError::new(kind, self.attempts.to_string());
         let _ = self.machine.finish(flight, Err(cause.clone()), self.now);
         let over = self.machine.over();
-        let covering = |waiting: &Waiting| waiting.wait == Wait::Report && first < waiting.before;
+        let covering = |waiting: &Waiting| waiting.wait == Wait::Report(None) && first < waiting.before;
         let (reported, stay): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(covering);
         self.waiting = stay;
         assert_eq!(over.len(), reported.len(), "{over:?} {reported:?}");
@@ -330,7 +335,7 @@ impl World {
             self.settled.extend(&poison.updates);
             self.unacknowledged += 1;
             let first = poison.updates.iter().min().unwrap();
-            let covering = |waiting: &Waiting| waiting.wait == Wait::Report && *first < waiting.before;
+            let covering = |waiting: &Waiting| waiting.wait == Wait::Report(None) && *first < waiting.before;
             let (reported, stay): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(covering);
             self.waiting = stay;
             let over = self.machine.over();
@@ -388,7 +393,7 @@ impl World {
                 );
             }
             match (waiting.wait, self.unacknowledged) {
-                (Wait::Report, count) if count > 0 => {
+                (Wait::Report(None), count) if count > 0 => {
                     assert_eq!(result, Err(FlushError::Dropped { count }));
                 }
                 _ => assert!(result.is_ok(), "{result:?}"),
@@ -622,4 +627,26 @@ proptest! {
     ) {
         run(ops, if narrow { NARROW } else { WIDE }, batch);
     }
+}
+
+#[test]
+fn an_upkeep_that_fails_is_known_by_its_cause_and_tried_again_in_a_while() {
+    let mut now = Instant::now();
+    let mut machine = Machine::new(now);
+    let error = WriteError::new(WriteErrorKind::Io, "by command");
+    assert!(matches!(machine.next(now), Next::Upkeep));
+    machine.tended(Err(error.clone()), now);
+    assert_eq!(machine.upkeep_failing(), Some(&error));
+    let Next::Sleep(until) = machine.next(now) else {
+        panic!("it would spin")
+    };
+    assert_eq!(until, now + UPKEEP_INTERVAL);
+    now = until;
+    assert!(matches!(machine.next(now), Next::Upkeep));
+    // One step of several went well: not yet the one that failed.
+    machine.tended(Ok(Upkeep::More), now);
+    assert_eq!(machine.upkeep_failing(), Some(&error));
+    assert!(matches!(machine.next(now), Next::Upkeep));
+    machine.tended(Ok(Upkeep::Done), now);
+    assert_eq!(machine.upkeep_failing(), None);
 }

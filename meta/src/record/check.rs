@@ -34,7 +34,7 @@ fn cut(patch: &mut ProcessPatch) {
             .is_none_or(|id| id.len() <= THREAD_ID_BYTES);
         if argv > ARGV_BYTES || start.cwd.len() > CWD_BYTES || !id_fits {
             let start = Arc::make_mut(start);
-            start.argv_cut |= cut_argv(&mut start.argv);
+            start.argv_cut |= start.argv.cut(ARGV_BYTES, ARGUMENT_BYTES);
             if start.cwd.len() > CWD_BYTES {
                 start.cwd = start.cwd[..CWD_BYTES].into();
             }
@@ -55,21 +55,6 @@ fn cut(patch: &mut ProcessPatch) {
             end.timings = None;
         }
     }
-}
-
-fn cut_argv(argv: &mut Vec<Box<[u8]>>) -> bool {
-    let mut left = ARGV_BYTES;
-    for index in 0..argv.len() {
-        let room = left.saturating_sub(ARGUMENT_BYTES);
-        if argv[index].len() > room || left < ARGUMENT_BYTES {
-            argv[index] = argv[index][..room.min(argv[index].len())].into();
-            argv.truncate(index + 1);
-            argv.shrink_to_fit();
-            return true;
-        }
-        left = room - argv[index].len();
-    }
-    false
 }
 
 fn refuse(patch: &ThreadPatch) -> Result<(), &'static str> {
@@ -171,7 +156,8 @@ mod tests {
             let patch = checked(started(argv));
             let start = patch.start.as_ref().unwrap();
             assert!(start.argv_cut && start.cwd.len() == CWD_BYTES);
-            assert!(!start.argv.is_empty() && start.argv[0].starts_with(&argv[0][..argv[0].len().min(4)]));
+            let first = start.argv.iter().next().unwrap();
+            assert!(first.starts_with(&argv[0][..argv[0].len().min(4)]));
             let end = patch.end.as_ref().unwrap();
             assert!(end.fault.as_ref().unwrap().len() <= FAULT_BYTES && end.timings.is_none());
             assert!(patch.size() < 20 * 1024, "{}", patch.size());
@@ -184,12 +170,8 @@ mod tests {
         let start = patch.start.unwrap();
         assert!(!start.argv_cut);
         assert_eq!(
-            start.argv,
-            [
-                Box::from(&b"echo"[..]),
-                Box::from(&b""[..]),
-                Box::from(&b"\xff"[..])
-            ]
+            start.argv.iter().collect::<Vec<_>>(),
+            [&b"echo"[..], b"", b"\xff"]
         );
     }
 

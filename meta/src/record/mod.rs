@@ -7,6 +7,7 @@
 //! Times are nanoseconds since the Unix epoch, by this machine's clock. argv, cwd and values stay on this machine: they are never
 //! part of telemetry.
 
+mod argv;
 mod check;
 mod process;
 mod thread;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use baton_proto::ProcessId;
 
+pub use argv::Argv;
 pub(crate) use check::check;
 pub use process::{
     KilledStatus, Outcome, ProcessEnd, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage, Timings,
@@ -59,6 +61,16 @@ pub enum Update {
     Process(ProcessPatch),
     /// To a thread.
     Thread(ThreadPatch),
+}
+
+impl Update {
+    /// Whose process or thread it is.
+    pub fn owner(&self) -> Owner {
+        match self {
+            Self::Process(patch) => patch.key.owner,
+            Self::Thread(patch) => patch.key.owner,
+        }
+    }
 }
 
 impl From<ProcessPatch> for Update {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use baton_proto::Epoch;
 use baton_trace::stage::StageId;
 
-use super::ProcessKey;
+use super::{Argv, ProcessKey};
 
 /// What has become known of one process. A part that is `None` (or 0) says nothing about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct ProcessStart {
     /// The caller's thread that it belongs to.
     pub thread_id: Option<Arc<str>>,
     /// The command. Cut to [`ARGV_BYTES`](crate::limits::ARGV_BYTES) in all when it is accepted.
-    pub argv: Vec<Box<[u8]>>,
+    pub argv: Argv,
     /// Arguments were cut or left out of [`argv`](Self::argv).
     pub argv_cut: bool,
     /// Working directory as asked for; empty means the server's.
@@ -192,7 +192,7 @@ impl ProcessPatch {
     pub fn size(&self) -> usize {
         let start = self.start.as_ref().map_or(0, |start| {
             // An allocation has some 16 bytes of its own.
-            let argv: usize = start.argv.iter().map(|argument| argument.len() + 32).sum();
+            let argv = start.argv.allocated() + 16;
             let thread_id = start.thread_id.as_ref().map_or(0, |id| id.len() + 16);
             mem::size_of::<ProcessStart>() + 32 + argv + start.cwd.len() + thread_id
         });

@@ -7,25 +7,26 @@ use baton_trace::call::ServerCall;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
-use super::MetaService;
+use super::{Caller, MetaService};
 use crate::barrier::FlushError;
 use crate::limits::FLUSH_MAX;
 use crate::link::Link;
 
 pub(super) async fn flush(
     service: &MetaService,
+    caller: Caller,
     request: Request<wire::FlushRequest>,
 ) -> Result<Response<wire::FlushResponse>, Status> {
     let call = request.extensions().get::<Arc<ServerCall>>();
     let link = call.and_then(|call| Link::to(call.context()));
     let meta = &service.inner.meta;
-    meta.acknowledge(request.get_ref().acknowledge_dropped);
+    meta.acknowledge_of(caller.owner, request.get_ref().acknowledge_dropped);
     let failed = |cause: String, dropped| wire::FlushResponse {
         failures: vec![wire::Failure { cause, pending: true }],
         dropped,
         ..wire::FlushResponse::default()
     };
-    let response = match timeout(FLUSH_MAX, meta.flush_linked(link)).await {
+    let response = match timeout(FLUSH_MAX, meta.flush_of(caller.owner, link)).await {
         Err(_elapsed) => failed(
             format!("the disk has not answered for {} s", FLUSH_MAX.as_secs()),
             0,
@@ -44,7 +45,12 @@ pub(super) async fn flush(
             Err(error) => return Err(status(&error)),
         },
     };
-    Ok(Response::new(response))
+    let upkeep = meta.upkeep_failing();
+    Ok(Response::new(wire::FlushResponse {
+        in_memory: service.inner.is_in_memory,
+        upkeep_failure: upkeep.map_or_else(String::new, |error| error.kind.to_string()),
+        ..response
+    }))
 }
 
 /// Waits until all that was accepted is on disk. What was given up before is not this request's.

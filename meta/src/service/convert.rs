@@ -25,11 +25,8 @@ pub(super) fn record(record: &ProcessRecord, sees_ids: bool) -> wire::Record {
     };
     if let Some(start) = &patch.start {
         out.thread_id = start.thread_id.as_deref().unwrap_or_default().into();
-        out.argv = start
-            .argv
-            .iter()
-            .map(|argument| argument.to_vec().into())
-            .collect();
+        let argv = start.argv.iter();
+        out.argv = argv.map(|argument| argument.to_vec().into()).collect();
         out.argv_cut = start.argv_cut;
         out.cwd = start.cwd.to_vec().into();
         if let Some(trace) = start.trace.filter(|_| sees_ids) {

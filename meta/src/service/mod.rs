@@ -40,16 +40,18 @@ struct Inner {
     reader: Reader,
     facts: Arc<Facts>,
     queries: Semaphore,
+    is_in_memory: bool,
 }
 
 impl MetaService {
-    pub(crate) fn new(meta: Meta, reader: Reader, facts: Arc<Facts>) -> Self {
+    pub(crate) fn new(meta: Meta, reader: Reader, facts: Arc<Facts>, is_in_memory: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
                 meta,
                 reader,
                 facts,
                 queries: Semaphore::new(QUERIES_AT_ONCE),
+                is_in_memory,
             }),
         }
     }
@@ -204,8 +206,8 @@ impl MetaRpc for MetaService {
         &self,
         request: Request<wire::FlushRequest>,
     ) -> Result<Response<wire::FlushResponse>, Status> {
-        // Nothing of anybody's is told: the barrier is the whole queue's.
-        Caller::of(&request)?;
-        barrier::flush(self, request).await
+        // The barrier is the whole queue's. Of records that were given up a client is told its own, and acknowledges no other's.
+        let caller = Caller::of(&request)?;
+        barrier::flush(self, caller, request).await
     }
 }

@@ -13,6 +13,7 @@ pub mod timings;
 pub use error::{WriteError, WriteErrorKind};
 
 use crate::batch::Batch;
+use crate::record::Owner;
 
 /// Keeps batches for ever. Called from one thread only, and may block it.
 pub trait Store: Send {
@@ -26,6 +27,17 @@ pub trait Store: Send {
     /// while it says [`Upkeep::More`] and nothing waits to be written, and otherwise every
     /// [`UPKEEP_INTERVAL`](crate::limits::UPKEEP_INTERVAL).
     fn upkeep(&mut self, now_unix_ns: u64) -> Result<Upkeep, WriteError>;
+
+    /// What [`note_losses`](Self::note_losses) was last given, in an earlier life too.
+    fn losses(&mut self) -> Result<Vec<(Owner, u64)>, WriteError> {
+        Ok(Vec::new())
+    }
+
+    /// Remembers how many records of each owner were given up before they could be written and are not acknowledged. Takes the place of what
+    /// was noted before. A store that forgets everything with the server need not.
+    fn note_losses(&mut self, _losses: &[(Owner, u64)]) -> Result<(), WriteError> {
+        Ok(())
+    }
 }
 
 /// What a commit took.

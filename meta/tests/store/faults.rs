@@ -137,6 +137,39 @@ fn upkeep_that_fails_is_done_later() {
     assert_eq!(ids(&opened), []);
 }
 
+#[test]
+fn a_log_that_cannot_be_moved_is_told_by_upkeep_and_loses_nothing() {
+    let state = State::new();
+    let mut opened = state.open();
+    // More than a checkpoint waits for, in the log alone.
+    let disk = Disk::under(&state.path());
+    disk.set(Fault::Sync(libc::EIO));
+    let full = (0..).find(|n| {
+        disk.heal();
+        write(&mut opened.store, (n * 500..(n + 1) * 500).map(ok));
+        disk.set(Fault::Sync(libc::EIO));
+        std::thread::sleep(Duration::from_millis(20));
+        opened.store.upkeep(crate::support::NOW).is_err()
+    });
+    let full = full.unwrap();
+    let error = opened.store.upkeep(crate::support::NOW).unwrap_err();
+    assert_eq!(error.kind, WriteErrorKind::Io);
+    disk.heal();
+    let since = Instant::now();
+    while opened.store.upkeep(crate::support::NOW).is_err() {
+        assert!(since.elapsed() < Duration::from_secs(20), "it is well again");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    drop(opened);
+    nothing_is_lost_of(&state, (full + 1) * 500);
+}
+
+/// As [`nothing_is_lost`], of more records than a page of history has.
+fn nothing_is_lost_of(state: &State, n: u64) {
+    let opened = state.open();
+    assert!((0..n).all(|n| opened.reader.process(&key(n)).unwrap().is_some()));
+}
+
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -2,6 +2,8 @@
 
 mod crash;
 mod faults;
+mod losses;
+mod memory;
 mod merging;
 mod migrations;
 mod opening;

@@ -53,7 +53,7 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
     (0..3_u64, begun, spawned, 0..5_u64, end).prop_map(|(n, begun, spawned, last_seq, end)| ProcessPatch {
         start: begun.map(|(argv, cwd, at, detached, thread, traced)| {
             let mut start = start(at);
-            start.argv = argv;
+            start.argv = argv.into();
             start.cwd = cwd;
             start.detached = detached;
             start.argv_cut = detached;
@@ -235,4 +235,37 @@ fn a_lost_one_that_comes_late_changes_no_end_that_was_seen() {
     write(&mut opened.store, [seen.clone()]);
     write(&mut opened.store, [late]);
     assert_eq!(opened.reader.process(&key(1)).unwrap().unwrap().patch, seen);
+}
+
+#[test]
+fn a_row_has_nothing_of_the_row_before_it() {
+    let state = State::new();
+    let mut opened = state.open();
+    let mut nul = start(3);
+    nul.thread_id = Some("a\0b".into());
+    nul.cwd = b"/not\xffutf-8"[..].into();
+    let nul = ProcessPatch {
+        start: Some(Arc::new(nul)),
+        ..ProcessPatch::new(key(3))
+    };
+    let mut faulty = crate::support::finished(4, Outcome::FailedToStart);
+    faulty.end.as_mut().unwrap().fault = Some("a fault".into());
+    let mut bare = crate::support::finished(5, Outcome::Lost);
+    bare.end.as_mut().unwrap().timings = None;
+    bare.spawned = None;
+    // What one has the next has not, and the one behind that has again.
+    let rows = [
+        crate::support::ok(1),
+        ProcessPatch::new(key(2)),
+        nul,
+        faulty,
+        bare,
+        crate::support::ok(6),
+        crate::support::ok(7),
+    ];
+    write(&mut opened.store, rows.clone());
+    for row in rows {
+        let record = opened.reader.process(&row.key).unwrap();
+        assert_eq!(record.map(|record| record.patch), Some(row));
+    }
 }

@@ -60,7 +60,7 @@ fn the_oldest_go_until_the_file_is_small_enough_and_it_really_shrinks() {
     let mut opened = state.open();
     let large = |n: u64| {
         let mut start = start(n);
-        start.argv = vec![vec![b'a'; 2_000].into()];
+        start.argv = vec![vec![b'a'; 2_000].into()].into();
         ProcessPatch {
             start: Some(Arc::new(start)),
             ..ok(n)
@@ -115,7 +115,7 @@ fn a_limit_that_what_runs_exceeds_alone_is_missed_and_ends() {
     let mut opened = state.open();
     let running = |n: u64| {
         let mut start = start(n);
-        start.argv = vec![vec![b'a'; 4_000].into()];
+        start.argv = vec![vec![b'a'; 4_000].into()].into();
         ProcessPatch {
             start: Some(Arc::new(start)),
             ..started(n)

@@ -93,7 +93,10 @@ pub(crate) fn start(n: u64) -> ProcessStart {
         epoch: Epoch([1; 16]),
         boot_id: boot::boot_id().unwrap(),
         thread_id: None,
-        argv: [&b"sh"[..], b"-c", b"echo ok"].map(Into::into).to_vec(),
+        argv: [&b"sh"[..], b"-c", b"echo ok"]
+            .map(Box::from)
+            .into_iter()
+            .collect(),
         argv_cut: false,
         cwd: b"/src/baton"[..].into(),
         accepted_unix_ns: NOW + n * SECOND,

@@ -215,7 +215,7 @@ fn least(n: u64) -> ProcessPatch {
 fn largest(n: u64) -> ProcessPatch {
     let mut patch = start(n);
     if let Some(start) = patch.start.as_mut().and_then(std::sync::Arc::get_mut) {
-        start.argv = vec![vec![b'a'; 16 * 1024].into()];
+        start.argv = vec![vec![b'a'; 16 * 1024].into()].into();
         start.cwd = vec![b'd'; 4_000].into();
     }
     patch.merge(end(n));

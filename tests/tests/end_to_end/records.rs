@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use baton_proto::exec::exec_client::ExecClient;
+use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_tests::process::Part;
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Finished, Home, Input, Mark, PATIENCE, Running, World, poll, relay, run, signal};
+use crate::support::{Finished, Home, Input, Mark, PATIENCE, Running, World, poll, run, signal};
 
 /// `baton WORDS…` of this home, with the world's ticket.
 fn baton(world: &World, words: &[&str]) -> Finished {
@@ -334,22 +336,128 @@ fn two_exec_servers_on_one_state_are_told_apart_by_name_and_pid() {
 }
 
 #[test]
-fn without_a_state_nothing_is_kept_and_that_is_said() {
-    let home = Home::new();
-    home.allow("continue");
-    let (_relay, address) = relay(&home, "127.0.0.1:0", &[]);
-    let mut command = home.baton_exec_server(&format!("http://{address}"));
-    command.args(["--state", "none"]);
-    let mut exec_server = Part::start("exec-server", command).unwrap();
-    let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
-    run(home.exec(&ticket, ["--thread", "t"], ["echo", "ok"])).assert_printed("ok\n");
-    for words in [&["history"][..], &["threads"], &["flush"], &["show", "00"]] {
-        let mut baton = home.baton();
-        baton.args(words).env("BATON_TICKET", &ticket);
-        run(baton).assert_failed(255, "this exec-server keeps no records");
-    }
-    assert!(!home.file(".local/state").exists());
-    let mut durable = home.baton_exec_server(&format!("http://{address}"));
+fn without_a_state_records_are_in_memory_and_end_with_the_server() {
+    let mut world = World::new();
+    world.stop_exec_server();
+    fs::remove_dir_all(world.home.file(".local/state")).unwrap();
+    restart(&mut world, &["--state", "none"]);
+    run(world.exec_with(&["--thread", "t"], ["echo", "ok"])).assert_printed("ok\n");
+    run(world.exec(["false"]));
+    let all = history(&world, &[]);
+    assert_eq!(
+        all.iter().map(words).collect::<Vec<_>>(),
+        [vec!["false"], vec!["echo", "ok"]]
+    );
+    assert_eq!(history(&world, &["--failed"]).len(), 1);
+    let id = all[1]["id"].as_str().unwrap();
+    let shown = baton(&world, &["show", id]);
+    assert!(
+        shown.code == 0 && shown.text().contains("process.spawn"),
+        "{shown:?}"
+    );
+    assert!(baton(&world, &["threads"]).text().contains('t'));
+    let flushed = baton(&world, &["flush"]);
+    flushed.assert_printed("");
+    assert!(
+        flushed.stderr.contains("keeps its records in memory"),
+        "{flushed:?}"
+    );
+    assert!(!world.home.file(".local/state").exists());
+
+    world.stop_exec_server();
+    restart(&mut world, &["--state", "none"]);
+    assert_eq!(history(&world, &[]).len(), 0);
+    let mut durable = world
+        .home
+        .baton_exec_server(&format!("http://{}", world.relay_address));
     durable.args(["--state", "none", "--durability", "start"]);
     run(durable).assert_failed(255, "--durability start needs a place for its records");
+}
+
+#[test]
+fn a_clean_end_of_the_server_is_told_from_a_crash() {
+    let mut world = World::new();
+    run(world.exec(["true"]));
+    baton(&world, &["flush"]).assert_printed("");
+    crash(&mut world, &[]);
+    run(world.exec(["true"]));
+    world.stop_exec_server();
+    restart(&mut world, &[]);
+    let connection = Connection::open(state(&world.home).join("baton.db")).unwrap();
+    let mut lives = connection
+        .prepare("select ended_ns >= begun_ns from lives order by life")
+        .unwrap();
+    let ended: Vec<Option<bool>> = lives
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    assert_eq!(ended, [None, Some(true), None], "killed, ended, running");
+    // Nothing was lost at the clean end, without any flush.
+    assert_eq!(history(&world, &[]).len(), 2);
+}
+
+#[test]
+fn a_thread_that_was_archived_or_deleted_is_so_after_kill_9_without_any_flush() {
+    let mut world = World::new();
+    for thread in ["kept", "hidden", "gone"] {
+        run(world.exec_with(&["--thread", thread], ["true"]));
+    }
+    baton(&world, &["thread", "archive", "hidden"]).assert_printed("");
+    crash(&mut world, &[]);
+    let threads = baton(&world, &["threads"]);
+    assert!(
+        threads.text().contains("kept") && threads.text().contains("gone"),
+        "{threads:?}"
+    );
+    assert!(!threads.text().contains("hidden"), "{threads:?}");
+    baton(&world, &["thread", "delete", "gone"]).assert_printed("");
+    crash(&mut world, &[]);
+    let threads = baton(&world, &["threads"]);
+    assert!(
+        threads.text().contains("kept") && !threads.text().contains("gone"),
+        "{threads:?}"
+    );
+}
+
+#[test]
+fn a_command_whose_deadline_passes_is_on_record_as_timed_out() {
+    let world = World::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        let key = world.home.seed().client_key().unwrap();
+        let channel = baton_channel::Channel::new(world.ticket.clone(), key);
+        let epoch = channel.connect().await.unwrap();
+        let start = Start {
+            process_id: vec![7; 16].into(),
+            epoch: epoch.0.to_vec().into(),
+            argv: vec!["sleep".into(), "300".into()],
+            ..Start::default()
+        };
+        let first = RunRequest {
+            kind: Some(run_request::Kind::Start(start)),
+        };
+        let mut request = tonic::Request::new(tokio_stream::iter([first]));
+        request.set_timeout(Duration::from_millis(500));
+        // Kept: the session ends with its last handle.
+        let mut client = ExecClient::new(channel);
+        let mut events = client.run(request).await.unwrap().into_inner();
+        let status = loop {
+            match events.message().await {
+                Ok(Some(_)) => {}
+                Ok(None) => panic!("it ended by itself"),
+                Err(status) => break status,
+            }
+        };
+        assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+    });
+    let record = poll("its end is on record", || {
+        let all = history(&world, &[]);
+        (all.len() == 1 && all[0]["outcome"] != "running").then(|| all[0].clone())
+    });
+    assert_eq!(
+        (&record["outcome"], &record["fault"]),
+        (&"timed_out".into(), &"the deadline of its call passed".into()),
+        "{record}"
+    );
 }

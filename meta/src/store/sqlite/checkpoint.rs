@@ -5,16 +5,18 @@
 //! the little that is left by itself.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::{io, thread};
 
 use baton_trace::background;
 use rusqlite::{Connection, OpenFlags};
 
 use super::connection::keep_log;
+use super::failure;
 use crate::limits;
+use crate::store::WriteError;
 
 /// The thread, as long as this lives.
 #[derive(Debug)]
@@ -24,6 +26,8 @@ pub(super) struct Checkpointer {
     /// Pages in the log, as of the last commit.
     pages: Arc<AtomicU32>,
     busy: Arc<AtomicBool>,
+    /// Why the last one failed, unless a later one did not.
+    failure: Arc<Mutex<Option<WriteError>>>,
 }
 
 impl Checkpointer {
@@ -31,12 +35,14 @@ impl Checkpointer {
         let (wake, woken) = sync_channel::<()>(1);
         let busy = Arc::new(AtomicBool::new(false));
         let is_busy = Arc::clone(&busy);
+        let failure = Arc::new(Mutex::new(None));
+        let failed = Arc::clone(&failure);
         let work = move || {
             background::give_way();
             while woken.recv().is_ok() {
                 is_busy.store(true, Ordering::Release);
-                // If it fails the log stays, and the writer meets the same error where it is reported.
-                let _ = checkpoint_beside(&path);
+                // If it fails the log stays, and the next upkeep says why.
+                note(&failed, checkpoint_beside(&path));
                 is_busy.store(false, Ordering::Release);
             }
         };
@@ -49,6 +55,7 @@ impl Checkpointer {
             ),
             pages: Arc::default(),
             busy,
+            failure,
         })
     }
 
@@ -63,10 +70,11 @@ impl Checkpointer {
     }
 
     /// After a commit: has the log moved if it is large.
-    pub(super) fn committed(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(super) fn committed(&self, connection: &Connection) {
         let pages = self.pages.load(Ordering::Acquire);
         if pages >= limits::WAL_PAGES && !self.busy.load(Ordering::Acquire) {
-            return passive(connection);
+            note(&self.failure, passive(connection));
+            return;
         }
         if pages >= limits::CHECKPOINT_PAGES
             && let Some(wake) = &self.wake
@@ -74,7 +82,14 @@ impl Checkpointer {
             // Full: it will look anyway.
             let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) = wake.try_send(());
         }
-        Ok(())
+    }
+
+    /// Why the log cannot be moved, if the last try failed.
+    pub(super) fn failure(&self) -> Option<WriteError> {
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -88,6 +103,11 @@ impl Drop for Checkpointer {
             let _ = thread.join();
         }
     }
+}
+
+fn note(failure: &Mutex<Option<WriteError>>, result: rusqlite::Result<()>) {
+    let failed = result.err().map(|error| failure::of_sqlite(&error));
+    *failure.lock().unwrap_or_else(PoisonError::into_inner) = failed;
 }
 
 fn checkpoint_beside(path: &PathBuf) -> rusqlite::Result<()> {

@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use baton_proto::{Epoch, ProcessId};
 use baton_trace::stage::StageId;
+use rusqlite::Row;
 use rusqlite::types::{FromSqlError, ToSqlOutput, ValueRef};
-use rusqlite::{Row, ToSql};
 
 use crate::record::{
-    KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart,
+    Argv, KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart,
     SlowestStage, Timings, TraceRef,
 };
 
@@ -38,45 +38,49 @@ fn bytes(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Box<[u8]>>> {
     }
 }
 
-/// A JSON array if every argument is UTF-8, else the arguments, each with a NUL behind it.
-pub(super) struct Argv<'a>(&'a [Box<[u8]>]);
-
-pub(super) fn argv(arguments: &[Box<[u8]>]) -> Argv<'_> {
-    Argv(arguments)
+/// A JSON array if every argument is UTF-8, else the arguments, each with a NUL behind it. Written into `out`, which is used again from row
+/// to row.
+pub(super) fn argv<'a>(arguments: &Argv, out: &'a mut Vec<u8>) -> ToSqlOutput<'a> {
+    out.clear();
+    let is_text = json(arguments, out).is_some();
+    ToSqlOutput::Borrowed(match is_text {
+        true => ValueRef::Text(out),
+        false => {
+            out.clear();
+            for argument in arguments.iter() {
+                out.extend(argument);
+                out.push(0);
+            }
+            ValueRef::Blob(out)
+        }
+    })
 }
 
-impl ToSql for Argv<'_> {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        let texts: Option<Vec<&str>> = self
-            .0
-            .iter()
-            .map(|argument| str::from_utf8(argument).ok())
-            .collect();
-        let json = texts.and_then(|texts| serde_json::to_string(&texts).ok());
-        Ok(match json {
-            Some(json) => json.into(),
-            None => self
-                .0
-                .iter()
-                .flat_map(|argument| [argument, &[0][..]].concat())
-                .collect::<Vec<u8>>()
-                .into(),
-        })
+/// `None` where an argument is no UTF-8.
+fn json(arguments: &Argv, out: &mut Vec<u8>) -> Option<()> {
+    out.push(b'[');
+    for (at, argument) in arguments.iter().enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        serde_json::to_writer(&mut *out, str::from_utf8(argument).ok()?).ok()?;
     }
+    out.push(b']');
+    Some(())
 }
 
-fn argv_of(row: &Row<'_>) -> rusqlite::Result<Vec<Box<[u8]>>> {
+fn argv_of(row: &Row<'_>) -> rusqlite::Result<Argv> {
     match row.get_ref("argv")? {
         ValueRef::Text(json) => {
             let texts: Vec<Box<str>> =
                 serde_json::from_slice(json).map_err(|error| FromSqlError::Other(Box::new(error)))?;
-            Ok(texts.into_iter().map(|text| text.into_boxed_bytes()).collect())
+            Ok(texts.into_iter().map(str::into_boxed_bytes).collect())
         }
         ValueRef::Blob(bytes) => {
             let bytes = bytes.strip_suffix(&[0]).unwrap_or(bytes);
-            Ok(bytes.split(|byte| *byte == 0).map(Into::into).collect())
+            Ok(bytes.split(|byte| *byte == 0).map(Box::from).collect())
         }
-        _ => Ok(Vec::new()),
+        _ => Ok(Argv::default()),
     }
 }
 

@@ -31,10 +31,30 @@ pub(super) fn writer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Opens the writer's connection to a database in memory, by its name.
+pub(super) fn memory(name: &str) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_URI
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(name, flags)?;
+    common(&connection)?;
+    connection.pragma_update(None, "auto_vacuum", "incremental")?;
+    // So that a batch that fails is taken back.
+    connection.pragma_update(None, "journal_mode", "memory")?;
+    connection.pragma_update(None, "cache_size", -limits::READER_CACHE_KIB)?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
 /// Opens a reader's connection: it can change nothing, and sees each commit from its next statement on.
-pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+///
+/// A path has to be absolute, or it might be taken for the name of a database in memory.
+pub(super) fn reader(source: &Path) -> rusqlite::Result<Connection> {
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let connection = Connection::open_with_flags(source, flags)?;
     common(&connection)?;
     connection.pragma_update(None, "query_only", true)?;
     connection.pragma_update(None, "cache_size", -limits::READER_CACHE_KIB)?;

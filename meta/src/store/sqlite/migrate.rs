@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub const APPLICATION_ID: i32 = i32::from_be_bytes(*b"BATN");
 
 /// Every schema, in order; the first is version 1.
-pub const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql")];
+pub const MIGRATIONS: &[&str] = &[include_str!("schema/1.sql"), include_str!("schema/2.sql")];
 
 /// The version that this code reads and writes.
 pub const VERSION: i32 = MIGRATIONS.len() as i32;

@@ -4,8 +4,8 @@
 //! a damaged database that was set aside, processes of an earlier life that were lost or had survived. `docs/METADATA.md` is for people
 //! who read the file themselves.
 //!
-//! * opening: `open`, `place`, `lock`, `header`, `damage`, `migrate`, `lives`;
-//! * writing: `write`, `columns`, `connection` (what each setting promises), `checkpoint`, `upkeep`, `failure`;
+//! * opening: `open`, `place`, `lock`, `header`, `damage`, `migrate`, `lives`; `memory` where there is no directory;
+//! * writing: `write`, `losses`, `columns`, `connection` (what each setting promises), `checkpoint`, `upkeep`, `failure`;
 //! * reading: `readers`, `read`.
 
 mod checkpoint;
@@ -17,6 +17,8 @@ mod failure;
 mod header;
 mod lives;
 mod lock;
+mod losses;
+mod memory;
 mod migrate;
 mod open;
 mod place;
@@ -43,6 +45,7 @@ use super::retention::Retention;
 use super::{Store, Upkeep, WriteError, WriteErrorKind, Written};
 use crate::batch::Batch;
 use crate::limits;
+use crate::record::Owner;
 
 pub use self::damage::SetAside;
 pub use self::error::{Holder, OpenError};
@@ -109,15 +112,17 @@ pub fn open(options: &Options, kill: &mut dyn FnMut(&Survivor)) -> Result<Opened
     let reader = Reader::new(Arc::clone(&readers));
     let store = SqliteStore {
         database: Some(Database { connection, file }),
-        place,
+        home: Some(Home {
+            place,
+            checkpointer,
+            _lock: lock,
+        }),
         life,
         names: Names::default(),
         steps: Steps::new(options.retention),
-        checkpointer,
         readers,
         set_aside: SetAsides::default(),
         set_asides: 0,
-        _lock: lock,
     };
     Ok(Opened {
         store,
@@ -125,6 +130,47 @@ pub fn open(options: &Options, kill: &mut dyn FnMut(&Survivor)) -> Result<Opened
         set_aside,
         recovered,
     })
+}
+
+/// Makes a database in memory: what it holds ends with the store, and nothing of it is ever on a disk (but for what the machine swaps out).
+/// Without a size in `retention` it takes [`MEMORY_BYTES`](limits::MEMORY_BYTES), and never more than
+/// [`MEMORY_BYTES_MAX`](limits::MEMORY_BYTES_MAX).
+///
+/// # Errors
+/// SQLite's, for want of memory.
+pub fn open_in_memory(
+    epoch: Epoch,
+    retention: Retention,
+    now_unix_ns: u64,
+) -> rusqlite::Result<(SqliteStore, Reader)> {
+    let name = memory::name();
+    let mut connection = memory::make(&name)?;
+    let life = Life {
+        epoch,
+        begun_unix_ns: now_unix_ns,
+    };
+    lives::begin(&mut connection, &life)?;
+    let readers = Arc::new(Readers::new(name.into()));
+    let reader = Reader::new(Arc::clone(&readers));
+    let bytes = retention.bytes.unwrap_or(limits::MEMORY_BYTES);
+    let retention = Retention {
+        bytes: Some(bytes.min(limits::MEMORY_BYTES_MAX)),
+        ..retention
+    };
+    let store = SqliteStore {
+        database: Some(Database {
+            connection,
+            file: None,
+        }),
+        home: None,
+        life,
+        names: Names::default(),
+        steps: Steps::new(retention),
+        readers,
+        set_aside: SetAsides::default(),
+        set_asides: 0,
+    };
+    Ok((store, reader))
 }
 
 /// The one writer.
@@ -135,15 +181,22 @@ pub fn open(options: &Options, kill: &mut dyn FnMut(&Survivor)) -> Result<Opened
 pub struct SqliteStore {
     /// `None` after a failure, until the next attempt.
     database: Option<Database>,
-    place: Place,
     life: Life,
     names: Names,
     steps: Steps,
-    checkpointer: Checkpointer,
     readers: Arc<Readers>,
     set_aside: SetAsides,
     set_asides: u32,
-    // Last: what is above still works on the files when it is dropped.
+    /// `None` in memory. Last: what is above still works on the files when it is dropped.
+    home: Option<Home>,
+}
+
+/// The directory that the database is in.
+#[derive(Debug)]
+struct Home {
+    place: Place,
+    checkpointer: Checkpointer,
+    // Last, for the same reason.
     _lock: Lock,
 }
 
@@ -166,7 +219,11 @@ impl SqliteStore {
 
     /// Bytes that the database and its log take on disk.
     pub fn bytes(&self) -> u64 {
-        self.place.bytes()
+        match (&self.home, &self.database) {
+            (Some(home), _) => home.place.bytes(),
+            (None, Some(database)) => upkeep::used_bytes(&database.connection).unwrap_or(0),
+            (None, None) => 0,
+        }
     }
 
     /// Runs one transaction, on a new connection where the last one failed, and once more in a new file where this one is damaged.
@@ -187,6 +244,8 @@ impl SqliteStore {
             self.names.clear();
             let failure = failure::of_sqlite(&error);
             match failure.kind {
+                // In memory there is nothing to open again, and closing it would be the end of it.
+                _ if self.home.is_none() => self.database = Some(database),
                 // The transaction was taken back and the connection is as good as before: SQLite is made for disks that fail. Kept, it also
                 // keeps the index of the log, which readers need and could not make anew on such a disk.
                 WriteErrorKind::Rejected
@@ -208,28 +267,38 @@ impl SqliteStore {
 
     /// The database, opened again if it has to be.
     fn database(&mut self) -> Result<Database, WriteError> {
-        match self.database.take() {
+        let database = self.database.take();
+        let Some(Home { place, .. }) = &self.home else {
+            let gone = || WriteError::new(WriteErrorKind::Other, "there is no database in memory any more");
+            return database.ok_or_else(gone);
+        };
+        if let Some(database) = database {
+            if FileId::of(place) == database.file {
+                return Ok(database);
+            }
             // Removed or replaced: nobody would ever find what is written to it.
-            Some(database) if FileId::of(&self.place) != Some(database.file) => self.renew(),
-            Some(database) => return Ok(database),
-            None => {}
+            self.names.clear();
+            self.readers.renew();
         }
-        let (mut database, set_aside) = open::open(&self.place, self.set_asides < limits::SET_ASIDE_MAX)
+        let (mut database, set_aside) = open::open(place, self.set_asides < limits::SET_ASIDE_MAX)
             .map_err(|error| failure::of_opening(&error))?;
         if let Some(set_aside) = set_aside {
             self.tell(set_aside);
         }
         lives::begin(&mut database.connection, &self.life).map_err(|error| failure::of_sqlite(&error))?;
-        self.checkpointer
-            .watch(&mut database.connection)
-            .map_err(|error| failure::of_sqlite(&error))?;
+        if let Some(home) = &self.home {
+            let watched = home.checkpointer.watch(&mut database.connection);
+            watched.map_err(|error| failure::of_sqlite(&error))?;
+        }
         Ok(database)
     }
 
     fn replace(&mut self, reason: String) -> Result<(), WriteError> {
-        let set_aside =
-            damage::set_aside(&self.place, reason).map_err(|error| failure::of_opening(&error))?;
-        self.tell(set_aside);
+        if let Some(home) = &self.home {
+            let set_aside =
+                damage::set_aside(&home.place, reason).map_err(|error| failure::of_opening(&error))?;
+            self.tell(set_aside);
+        }
         Ok(())
     }
 
@@ -254,7 +323,7 @@ impl SqliteStore {
 /// the log.
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        if let Some(database) = self.database.take() {
+        if let Some(database) = self.database.take().filter(|_| self.home.is_some()) {
             let _ = lives::end(&database.connection, &self.life, unix_now_ns());
             let _ = database
                 .connection
@@ -266,19 +335,36 @@ impl Drop for SqliteStore {
 impl Store for SqliteStore {
     fn write(&mut self, batch: &Batch) -> Result<Written, WriteError> {
         let rows = self.attempt(|database, names| write::write(&mut database.connection, names, batch))?;
-        if let Some(database) = &self.database {
-            // The batch is committed: what the log costs is no reason to say that it is not. It grows, and the next commit meets the disk.
-            let _ = self.checkpointer.committed(&database.connection);
+        // The batch is committed: what follows is no reason to say that it is not.
+        match (&mut self.database, &self.home) {
+            // Failed, the log grows, and the next commit meets the disk.
+            (Some(database), Some(home)) => home.checkpointer.committed(&database.connection),
+            // At once: upkeep comes twice a minute, and memory is not to be had back.
+            (Some(database), None) => {
+                while self.steps.make_room(&mut database.connection).unwrap_or(false) {}
+            }
+            (None, _) => {}
         }
         Ok(Written { rows })
+    }
+
+    fn losses(&mut self) -> Result<Vec<(Owner, u64)>, WriteError> {
+        self.attempt(|database, _| losses::read(&database.connection))
+    }
+
+    fn note_losses(&mut self, losses: &[(Owner, u64)]) -> Result<(), WriteError> {
+        self.attempt(|database, names| losses::write(&mut database.connection, names, losses))
     }
 
     fn upkeep(&mut self, now_unix_ns: u64) -> Result<Upkeep, WriteError> {
         let mut steps = std::mem::take(&mut self.steps);
         let done = self.attempt(|database, _| steps.step(&mut database.connection, now_unix_ns));
         self.steps = steps;
-        if let Some(database) = &self.database {
-            let _ = self.checkpointer.committed(&database.connection);
+        if let (Some(database), Some(home)) = (&self.database, &self.home) {
+            home.checkpointer.committed(&database.connection);
+            if let Some(failure) = home.checkpointer.failure() {
+                return done.and(Err(failure));
+            }
         }
         done
     }

@@ -24,7 +24,8 @@ use crate::limits;
 #[derive(Debug)]
 pub(super) struct Database {
     pub(super) connection: Connection,
-    pub(super) file: FileId,
+    /// `None` in memory.
+    pub(super) file: Option<FileId>,
 }
 
 /// Which file a path leads to: another one may be put in its place.
@@ -75,7 +76,10 @@ fn attempt(place: &Place) -> Result<Result<Database, String>, OpenError> {
     place.claim_database()?;
     match open_sound(place) {
         Ok(Ok(connection)) => match FileId::of(place) {
-            Some(file) => Ok(Ok(Database { connection, file })),
+            Some(file) => Ok(Ok(Database {
+                connection,
+                file: Some(file),
+            })),
             None => Ok(Err("it went away while it was opened".to_owned())),
         },
         Ok(Err(reason)) => Ok(Err(reason)),

@@ -11,6 +11,7 @@ use crate::limits;
 /// A few open connections, made when first needed.
 #[derive(Debug)]
 pub(super) struct Readers {
+    /// A path, or the name of a database in memory.
     path: PathBuf,
     idle: Mutex<Idle>,
 }

@@ -63,7 +63,7 @@ impl Steps {
     pub(super) fn step(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<Upkeep> {
         let done = self.remove_old(connection, now_unix_ns)?
             || self.remove_old_threads(connection, now_unix_ns)?
-            || self.remove_for_space(connection)?
+            || self.make_room(connection)?
             || vacuum(connection)?
             || self.round_timings(connection, now_unix_ns)?;
         Ok(match done {
@@ -153,7 +153,8 @@ impl Steps {
         Ok(last.is_some())
     }
 
-    fn remove_for_space(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
+    /// Removes some of the oldest finished records if the database holds more than it may. False: it does not, or nothing may go.
+    pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
         let Some(limit) = self.retention.bytes else {
             return Ok(false);
         };
@@ -232,7 +233,7 @@ fn pages(connection: &Connection, which: &str) -> rusqlite::Result<u64> {
 }
 
 /// Bytes of the file that hold something.
-fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let used = pages(connection, "page_count")?.saturating_sub(pages(connection, "freelist_count")?);
     Ok(used.saturating_mul(pages(connection, "page_size")?))
 }

@@ -7,18 +7,22 @@
 use std::collections::HashMap;
 use std::sync::LazyLock;
 
+use rusqlite::types::Null;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::columns::{Ended, argv, number, text_or_blob};
 use crate::batch::Batch;
 use crate::limits;
-use crate::record::{Owner, ProcessPatch, ProcessStart, ThreadPatch};
+use crate::record::{Argv, Owner, ProcessPatch, ProcessStart, ThreadPatch};
 
 /// Numbers of owners and lives that were looked up already.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     owners: HashMap<Owner, i64>,
     lives: HashMap<[u8; 16], i64>,
+    /// The last ones: most batches are of one client, and all of one life.
+    last_owner: Option<(Owner, i64)>,
+    last_life: Option<([u8; 16], i64)>,
 }
 
 impl Names {
@@ -26,9 +30,21 @@ impl Names {
     pub(super) fn clear(&mut self) {
         self.owners.clear();
         self.lives.clear();
+        self.last_owner = None;
+        self.last_life = None;
     }
 
-    fn owner(&mut self, transaction: &Connection, owner: Owner) -> rusqlite::Result<i64> {
+    pub(super) fn owner(&mut self, transaction: &Connection, owner: Owner) -> rusqlite::Result<i64> {
+        match self.last_owner {
+            Some((last, number)) if last == owner => return Ok(number),
+            _ => {}
+        }
+        let number = self.find_owner(transaction, owner)?;
+        self.last_owner = Some((owner, number));
+        Ok(number)
+    }
+
+    fn find_owner(&mut self, transaction: &Connection, owner: Owner) -> rusqlite::Result<i64> {
         if let Some(number) = self.owners.get(&owner) {
             return Ok(*number);
         }
@@ -45,6 +61,16 @@ impl Names {
     }
 
     fn life(&mut self, transaction: &Connection, start: &ProcessStart) -> rusqlite::Result<i64> {
+        match self.last_life {
+            Some((last, number)) if last == start.epoch.0 => return Ok(number),
+            _ => {}
+        }
+        let number = self.find_life(transaction, start)?;
+        self.last_life = Some((start.epoch.0, number));
+        Ok(number)
+    }
+
+    fn find_life(&mut self, transaction: &Connection, start: &ProcessStart) -> rusqlite::Result<i64> {
         if let Some(number) = self.lives.get(&start.epoch.0) {
             return Ok(*number);
         }
@@ -71,9 +97,10 @@ pub(super) fn write(connection: &mut Connection, names: &mut Names, batch: &Batc
     }
     if !batch.processes.is_empty() {
         // Looked up once: the text is long, and finding it by its hash took a tenth of what a row takes.
-        let mut upsert = transaction.prepare_cached(&UPSERT_PROCESS)?;
+        let mut statement = transaction.prepare_cached(&UPSERT_PROCESS)?;
+        let mut upsert = Upsert::new(&mut statement);
         for patch in &batch.processes {
-            process(&transaction, &mut upsert, names, patch)?;
+            upsert.process(&transaction, names, patch)?;
         }
     }
     transaction.commit()?;
@@ -129,56 +156,158 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-fn process(
-    transaction: &Connection,
-    upsert: &mut CachedStatement<'_>,
-    names: &mut Names,
-    patch: &ProcessPatch,
-) -> rusqlite::Result<()> {
-    let owner = names.owner(transaction, patch.key.owner)?;
-    let start = patch.start.as_deref();
-    let life = start.map(|start| names.life(transaction, start)).transpose()?;
-    let trace = start.and_then(|start| start.trace.as_ref());
-    let spawned = patch.spawned.as_ref();
-    let end = patch.end.as_ref().map(Ended::of);
-    let end = end.as_ref();
-    // Without its start a record still has a place in history.
-    let begun = start
-        .map(|start| start.accepted_unix_ns)
-        .or(spawned.map(|spawned| spawned.spawned_unix_ns))
-        .or(patch.end.as_ref().map(|end| end.ended_unix_ns))
-        .unwrap_or(0);
-    upsert.execute(params![
-        owner,
-        &patch.key.process_id.0[..],
-        number(begun),
-        life,
-        start.and_then(|start| start.thread_id.as_deref()),
-        start.map(|start| argv(&start.argv)),
-        start.map(|start| start.argv_cut),
-        start.map(|start| text_or_blob(&start.cwd)),
-        start.map(|start| start.detached),
-        start.map(|start| &start.parameters[..]),
-        trace.map(|trace| &trace.trace_id[..]),
-        trace.map(|trace| trace.sampled),
-        spawned.map(|spawned| spawned.os_pid),
-        spawned.map(|spawned| number(spawned.start_ticks)),
-        spawned.map(|spawned| number(spawned.spawned_unix_ns)),
-        number(patch.last_seq),
-        end.map(|end| end.ended_ns),
-        end.map(|end| end.outcome),
-        end.is_some_and(|end| end.failed),
-        end.and_then(|end| end.exit_code),
-        end.and_then(|end| end.signal),
-        end.and_then(|end| end.core_dumped),
-        end.and_then(|end| end.fault),
-        end.map(|end| end.stdout_bytes),
-        end.map(|end| end.stderr_bytes),
-        end.and_then(|end| end.slowest),
-        end.and_then(|end| end.slowest_ns),
-        end.and_then(|end| end.timings),
-    ])?;
-    Ok(())
+/// Runs the upsert for one row after the other.
+struct Upsert<'a, 'c> {
+    statement: &'a mut CachedStatement<'c>,
+    /// What each parameter was given last. Commands that follow each other are mostly of one client, thread and directory and end alike:
+    /// what the row before had is bound already, and is spared the call and SQLite's copy.
+    bound: [Last; PARAMETERS],
+    json: Vec<u8>,
+}
+
+/// Parameters of [`UPSERT_PROCESS`], and the place that is never used, for they count from 1.
+const PARAMETERS: usize = 29;
+
+/// Longest text that is remembered.
+const REMEMBERED_BYTES: usize = 256;
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Last {
+    #[default]
+    Unknown,
+    Null,
+    Integer(i64),
+    Bytes(Vec<u8>),
+}
+
+impl<'a, 'c> Upsert<'a, 'c> {
+    /// Nothing may be bound to the statement that is not bound here.
+    fn new(statement: &'a mut CachedStatement<'c>) -> Self {
+        Self {
+            statement,
+            bound: std::array::from_fn(|_| Last::Unknown),
+            json: Vec::new(),
+        }
+    }
+
+    fn null(&mut self, at: usize) -> rusqlite::Result<()> {
+        if self.bound[at] != Last::Null {
+            self.statement.raw_bind_parameter(at, Null)?;
+            self.bound[at] = Last::Null;
+        }
+        Ok(())
+    }
+
+    fn integer(&mut self, at: usize, value: Option<impl Into<i64>>) -> rusqlite::Result<()> {
+        let Some(value) = value.map(Into::into) else {
+            return self.null(at);
+        };
+        if self.bound[at] != Last::Integer(value) {
+            self.statement.raw_bind_parameter(at, value)?;
+            self.bound[at] = Last::Integer(value);
+        }
+        Ok(())
+    }
+
+    /// A text that the next row is likely to have too.
+    fn text(&mut self, at: usize, value: Option<&str>) -> rusqlite::Result<()> {
+        match value {
+            None => self.null(at),
+            Some(value) if self.has(at, value.as_bytes()) => Ok(()),
+            Some(value) => self.statement.raw_bind_parameter(at, value),
+        }
+    }
+
+    /// As [`text`](Self::text), of a path: it may be no UTF-8.
+    fn path(&mut self, at: usize, value: Option<&[u8]>) -> rusqlite::Result<()> {
+        match value {
+            None => self.null(at),
+            Some(value) if self.has(at, value) => Ok(()),
+            Some(value) => self.statement.raw_bind_parameter(at, text_or_blob(value)),
+        }
+    }
+
+    /// Whether the parameter has this value. If not, it is to be bound now.
+    fn has(&mut self, at: usize, value: &[u8]) -> bool {
+        match &mut self.bound[at] {
+            Last::Bytes(last) if last == value => return true,
+            last if value.len() > REMEMBERED_BYTES => *last = Last::Unknown,
+            Last::Bytes(last) => {
+                last.clear();
+                last.extend(value);
+            }
+            last => *last = Last::Bytes(value.to_vec()),
+        }
+        false
+    }
+
+    /// Bytes that every row has others of.
+    fn blob(&mut self, at: usize, value: Option<&[u8]>) -> rusqlite::Result<()> {
+        let Some(value) = value else {
+            return self.null(at);
+        };
+        self.bound[at] = Last::Unknown;
+        self.statement.raw_bind_parameter(at, value)
+    }
+
+    fn argv(&mut self, at: usize, value: Option<&Argv>) -> rusqlite::Result<()> {
+        let Some(value) = value else {
+            return self.null(at);
+        };
+        self.bound[at] = Last::Unknown;
+        self.statement.raw_bind_parameter(at, argv(value, &mut self.json))
+    }
+
+    fn process(
+        &mut self,
+        transaction: &Connection,
+        names: &mut Names,
+        patch: &ProcessPatch,
+    ) -> rusqlite::Result<()> {
+        let owner = names.owner(transaction, patch.key.owner)?;
+        let start = patch.start.as_deref();
+        let life = start.map(|start| names.life(transaction, start)).transpose()?;
+        let trace = start.and_then(|start| start.trace.as_ref());
+        let spawned = patch.spawned.as_ref();
+        let end = patch.end.as_ref().map(Ended::of);
+        let end = end.as_ref();
+        // Without its start a record still has a place in history.
+        let begun = start
+            .map(|start| start.accepted_unix_ns)
+            .or(spawned.map(|spawned| spawned.spawned_unix_ns))
+            .or(patch.end.as_ref().map(|end| end.ended_unix_ns))
+            .unwrap_or(0);
+        self.integer(1, Some(owner))?;
+        self.blob(2, Some(&patch.key.process_id.0))?;
+        self.integer(3, Some(number(begun)))?;
+        self.integer(4, life)?;
+        self.text(5, start.and_then(|start| start.thread_id.as_deref()))?;
+        self.argv(6, start.map(|start| &start.argv))?;
+        self.integer(7, start.map(|start| start.argv_cut))?;
+        self.path(8, start.map(|start| &*start.cwd))?;
+        self.integer(9, start.map(|start| start.detached))?;
+        self.blob(10, start.map(|start| &start.parameters[..]))?;
+        self.blob(11, trace.map(|trace| &trace.trace_id[..]))?;
+        self.integer(12, trace.map(|trace| trace.sampled))?;
+        self.integer(13, spawned.map(|spawned| spawned.os_pid))?;
+        self.integer(14, spawned.map(|spawned| number(spawned.start_ticks)))?;
+        self.integer(15, spawned.map(|spawned| number(spawned.spawned_unix_ns)))?;
+        self.integer(16, Some(number(patch.last_seq)))?;
+        self.integer(17, end.map(|end| end.ended_ns))?;
+        self.text(18, end.map(|end| end.outcome))?;
+        self.integer(19, Some(end.is_some_and(|end| end.failed)))?;
+        self.integer(20, end.and_then(|end| end.exit_code))?;
+        self.integer(21, end.and_then(|end| end.signal))?;
+        self.integer(22, end.and_then(|end| end.core_dumped))?;
+        self.text(23, end.and_then(|end| end.fault))?;
+        self.integer(24, end.map(|end| end.stdout_bytes))?;
+        self.integer(25, end.map(|end| end.stderr_bytes))?;
+        self.integer(26, end.and_then(|end| end.slowest))?;
+        self.integer(27, end.and_then(|end| end.slowest_ns))?;
+        self.blob(28, end.and_then(|end| end.timings))?;
+        self.statement.raw_execute()?;
+        Ok(())
+    }
 }
 
 fn thread(transaction: &Connection, names: &mut Names, patch: &ThreadPatch) -> rusqlite::Result<()> {
