@@ -144,7 +144,7 @@ fn a_log_that_cannot_be_moved_is_told_by_upkeep_and_loses_nothing() {
     // More than a checkpoint waits for, in the log alone.
     let disk = Disk::under(&state.path());
     disk.set(Fault::Sync(libc::EIO));
-    let full = (0..).find(|n| {
+    let full = (0..100).find(|n| {
         disk.heal();
         write(&mut opened.store, (n * 500..(n + 1) * 500).map(ok));
         disk.set(Fault::Sync(libc::EIO));
