@@ -18,16 +18,34 @@ pub const READ_BYTES: usize = 64 * 1024;
 /// what a pipe holds by default.
 pub const BULK_PIECE_BYTES: usize = 32 * 1024;
 
-/// So many of these make a pipe one of bulk, which is enlarged: a command with a page of output has no use for it.
-pub const BULK_PIECES: u32 = 8;
+/// How a pipe that carries bulk grows.
+#[derive(Debug, Clone, Copy)]
+pub struct BulkStep {
+    /// It is found full so often before.
+    pub pieces: u32,
+    /// What it holds then. The kernel's memory, and only as far as it is filled.
+    pub bytes: usize,
+    /// So many pipes at a time.
+    pub places: usize,
+}
 
-/// What a pipe of bulk holds: the most that Linux gives to everyone (`fs.pipe-max-size`). A child and the server then change
-/// places once for each of these, not for each 64 KiB. The kernel's memory, and only as far as it is filled.
-pub const BULK_PIPE_BYTES: usize = 1024 * 1024;
-
-/// Pipes of bulk at a time: a quarter of the 64 MiB of pipes that Linux gives a user (`fs.pipe-user-pages-soft`). Beyond those, new
-/// pipes of the same user would hold 8 KiB.
-pub const BULK_PIPES: usize = 16;
+/// A child and the server change places once for what a pipe holds; a command with a page of output has no use for more than the usual 64 KiB.
+/// The second step is the most that Linux gives to everyone (`fs.pipe-max-size`); what stops before it has carried some megabytes never
+/// takes one of its places, and what stops later leaves the first step's to others. With the usual pipes of 256 processes, 48 MiB, they
+/// are about the 64 MiB of pipes that Linux gives a user (`fs.pipe-user-pages-soft`). Beyond those, new pipes of the same user would
+/// hold 8 KiB.
+pub const BULK_STEPS: [BulkStep; 2] = [
+    BulkStep {
+        pieces: 8,
+        bytes: 256 * 1024,
+        places: 64,
+    },
+    BulkStep {
+        pieces: 256,
+        bytes: 1024 * 1024,
+        places: 8,
+    },
+];
 
 /// First read buffer of a process. Most commands write little; a read that fills it moves on to [`READ_BYTES`].
 pub const FIRST_READ_BYTES: usize = 4 * 1024;

@@ -1,7 +1,7 @@
 //! The ends of a child's pipes that are ours. They grow when they carry bulk.
 //!
 //! A pipe holds 64 KiB, so a child that writes as fast as it can changes places with us for each 64 KiB, and on a busy machine that
-//! costs more than the bytes do. One that has been found (nearly) full a few times is enlarged, once. What a user's pipes may hold
+//! costs more than the bytes do. One that has been found (nearly) full a few times is enlarged, and again when that goes on. What a user's pipes may hold
 //! together is limited by the system, so there are only so many at a time; the others, and all where the system says no, stay as
 //! they are.
 
@@ -16,15 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{BULK_PIECE_BYTES, BULK_PIECES, BULK_PIPE_BYTES, BULK_PIPES};
+use crate::limits::{BULK_PIECE_BYTES, BULK_STEPS};
 
-/// The places for large pipes, shared by all children.
+/// The places for large pipes, shared by all children: of each step its own, so that streams which stopped after they had grown leave
+/// others at least the smaller ones.
 #[derive(Debug, Clone)]
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct Room([Arc<Semaphore>; BULK_STEPS.len()]);
 
 impl Room {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(BULK_PIPES)))
+        Self(BULK_STEPS.map(|step| Arc::new(Semaphore::new(step.places))))
     }
 }
 
@@ -32,43 +33,47 @@ impl Room {
 #[derive(Debug)]
 pub struct Pipe<P> {
     end: P,
-    size: Size,
-}
-
-#[derive(Debug)]
-enum Size {
-    /// As the system makes them; how often it was found full.
-    Usual { full: u32, room: Room },
-    /// Large.
-    Bulk(#[expect(dead_code, reason = "held for its Drop")] OwnedSemaphorePermit),
-    /// It stays as it is: the system does not want it larger.
-    Final,
+    /// How often it was found full since it last grew.
+    full: u32,
+    /// The next of [`BULK_STEPS`]; beyond the last it stays as it is.
+    next: usize,
+    /// Its place among those that grew as far.
+    place: Option<OwnedSemaphorePermit>,
+    room: Room,
 }
 
 impl<P: AsFd> Pipe<P> {
     pub(super) fn new(end: P, room: Room) -> Self {
-        let size = Size::Usual { full: 0, room };
-        Self { end, size }
+        Self {
+            end,
+            full: 0,
+            next: 0,
+            place: None,
+            room,
+        }
     }
 
     /// It was found full.
     fn was_full(&mut self) {
-        let Size::Usual { full, room } = &mut self.size else {
+        let (Some(step), Some(places)) = (BULK_STEPS.get(self.next), self.room.0.get(self.next)) else {
             return;
         };
-        *full += 1;
-        if *full < BULK_PIECES {
+        self.full += 1;
+        if self.full < step.pieces {
             return;
         }
-        let Ok(place) = Arc::clone(&room.0).try_acquire_owned() else {
-            // Perhaps there is a place later.
-            *full = 0;
-            return;
-        };
-        self.size = match fcntl_setpipe_size(&self.end, BULK_PIPE_BYTES) {
-            Ok(_) => Size::Bulk(place),
-            Err(_) => Size::Final,
-        };
+        // If there is no place now, perhaps there is one later.
+        self.full = 0;
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            match fcntl_setpipe_size(&self.end, step.bytes) {
+                Ok(_) => {
+                    self.place = Some(place);
+                    self.next += 1;
+                }
+                // The system does not want it larger.
+                Err(_) => self.next = BULK_STEPS.len(),
+            }
+        }
     }
 }
 
@@ -114,8 +119,11 @@ mod tests {
     use tokio::net::unix::pipe::pipe;
 
     use super::*;
+    use crate::limits::BulkStep;
 
     const USUAL: usize = 64 * 1024;
+    const BULK: BulkStep = BULK_STEPS[0];
+    const LARGE: BulkStep = BULK_STEPS[1];
 
     /// A pipe whose reading end is ours, and its size.
     fn reading(room: &Room) -> (Pipe<Receiver>, std::fs::File) {
@@ -134,23 +142,28 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_pipe_that_is_read_in_large_pieces_grows_once() {
+    async fn a_pipe_that_is_read_in_large_pieces_grows_step_by_step() {
         let room = Room::new();
         let (mut pipe, mut theirs) = reading(&room);
-        pass(&mut pipe, &mut theirs, BULK_PIECES - 1, BULK_PIECE_BYTES).await;
-        assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), USUAL);
-        pass(&mut pipe, &mut theirs, 1, BULK_PIECE_BYTES).await;
-        assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), BULK_PIPE_BYTES);
-        pass(&mut pipe, &mut theirs, BULK_PIECES, USUAL).await;
-        assert_eq!(room.0.available_permits(), BULK_PIPES - 1);
+        let mut size = USUAL;
+        for step in BULK_STEPS {
+            pass(&mut pipe, &mut theirs, step.pieces - 1, BULK_PIECE_BYTES).await;
+            assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), size);
+            pass(&mut pipe, &mut theirs, 1, BULK_PIECE_BYTES).await;
+            size = step.bytes;
+            assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), size);
+        }
+        pass(&mut pipe, &mut theirs, LARGE.pieces, USUAL).await;
+        let free = || [0, 1].map(|step: usize| room.0[step].available_permits());
+        assert_eq!(free(), [BULK.places, LARGE.places - 1]);
         drop(pipe);
-        assert_eq!(room.0.available_permits(), BULK_PIPES);
+        assert_eq!(free(), [BULK.places, LARGE.places]);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn talk_does_not_make_a_pipe_grow() {
         let (mut pipe, mut theirs) = reading(&Room::new());
-        pass(&mut pipe, &mut theirs, 100 * BULK_PIECES, 4096).await;
+        pass(&mut pipe, &mut theirs, 100 * BULK.pieces, 4096).await;
         assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), USUAL);
     }
 
@@ -158,17 +171,32 @@ mod tests {
     async fn no_more_pipes_grow_than_there_are_places_for() {
         let room = Room::new();
         let mut grown = Vec::new();
-        for _ in 0..BULK_PIPES {
+        for _ in 0..BULK.places {
             let (mut pipe, mut theirs) = reading(&room);
-            pass(&mut pipe, &mut theirs, BULK_PIECES, USUAL).await;
+            pass(&mut pipe, &mut theirs, BULK.pieces, USUAL).await;
             grown.push(pipe);
         }
         let (mut pipe, mut theirs) = reading(&room);
-        pass(&mut pipe, &mut theirs, BULK_PIECES, USUAL).await;
+        pass(&mut pipe, &mut theirs, BULK.pieces, USUAL).await;
         assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), USUAL);
         grown.pop();
-        pass(&mut pipe, &mut theirs, BULK_PIECES, USUAL).await;
-        assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), BULK_PIPE_BYTES);
+        pass(&mut pipe, &mut theirs, BULK.pieces, USUAL).await;
+        assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), BULK.bytes);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn large_pipes_whose_streams_have_stopped_leave_others_a_place() {
+        let room = Room::new();
+        let mut stopped = Vec::new();
+        for _ in 0..LARGE.places {
+            let (mut pipe, mut theirs) = reading(&room);
+            pass(&mut pipe, &mut theirs, BULK.pieces + LARGE.pieces, USUAL).await;
+            assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), LARGE.bytes);
+            stopped.push(pipe);
+        }
+        let (mut pipe, mut theirs) = reading(&room);
+        pass(&mut pipe, &mut theirs, BULK.pieces + LARGE.pieces, USUAL).await;
+        assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), BULK.bytes);
     }
 
     #[tokio::test(flavor = "current_thread")]
@@ -178,12 +206,12 @@ mod tests {
         let mut pipe = Pipe::new(sender, Room::new());
         let data = vec![7; USUAL + BULK_PIECE_BYTES];
         let mut buffer = vec![0; USUAL];
-        for _ in 0..BULK_PIECES {
+        for _ in 0..BULK.pieces {
             assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), USUAL);
             assert_eq!(pipe.write(&data).await.unwrap(), USUAL);
             theirs.read_exact(&mut buffer).unwrap();
         }
-        assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), BULK_PIPE_BYTES);
+        assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), BULK.bytes);
         assert_eq!(pipe.write(&data).await.unwrap(), data.len());
     }
 }
