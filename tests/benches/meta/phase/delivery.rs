@@ -1,5 +1,5 @@
 //! What a client feels of the store: how long an exit takes into its hands, with the store on, and with every sync stalled for half a second,
-//! beside an exec-server that keeps nothing. Each execution makes a record, so the store has its work meanwhile.
+//! beside an exec-server that keeps its records in memory (`--state none`). Each execution makes a record, so the store has its work meanwhile.
 //!
 //! The faults are loaded under the real binary, which knows nothing of them, before it opens its state: it has to start on such a disk too.
 
@@ -22,6 +22,10 @@ const STALL: Duration = Duration::from_millis(500);
 const FIRST: usize = 200;
 /// Executions of a visit that do not count.
 const WARM_UP: usize = 20;
+/// Exec-servers that are compared, the second without a store included.
+const WAYS: usize = 4;
+/// Rounds of the same processes. Where one's memory came to lie makes it a few percent faster or slower than the next, for as long as it lives.
+const ROUNDS_OF_A_PROCESS: usize = 3;
 /// After a visit, so that what an exec-server still writes then is not felt by the next: the writer waits half a second for more.
 const SETTLE: Duration = Duration::from_millis(600);
 
@@ -71,54 +75,36 @@ impl Way {
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let faults = faults()?;
-    let under = |name: &'static str| {
-        let directory = tempfile::Builder::new().prefix(name).tempdir_in(&bench.directory);
-        directory.map_err(Failure::from)
-    };
-    let (on, slow) = (under("on-")?, under("stalled-")?);
-    let ways = [
-        Way::without_store()?,
-        Way::without_store()?,
-        Way::start(true, |command, _| {
-            command.arg("--state").arg(on.path().join("state"));
-        })?,
-        Way::start(true, |command, _| {
-            let state = slow.path().join("state");
-            let fault = format!("{}:{}", STALL.as_millis(), state.display());
-            command.arg("--state").arg(&state);
-            command
-                .env("LD_PRELOAD", &faults)
-                .env("BATON_FAULTS_SLOW_SYNC", fault);
-        })?,
-    ];
+    let directory = tempfile::Builder::new()
+        .prefix("delivery-")
+        .tempdir_in(&bench.directory)?;
     let (executions, rounds) = (bench.plan.executions, bench.plan.delivery_rounds);
-    let wholes = RefCell::new(vec![Rounds::default(); ways.len()]);
+    let ways = RefCell::new(Vec::<Way>::new());
+    let wholes = RefCell::new(vec![Rounds::default(); WAYS]);
     let done = RefCell::new(0);
     let exits = interleave(
-        ways.len(),
+        WAYS,
         rounds,
         |visited| {
-            let (exits, whole) = ways[visited].visit(executions)?;
+            let (exits, whole) = ways.borrow()[visited].visit(executions)?;
             wholes.borrow_mut()[visited].add(*done.borrow(), whole);
             Ok(exits)
         },
         |rounds_done| {
             *done.borrow_mut() = rounds_done;
+            let begun = rounds_done.saturating_sub(1) / ROUNDS_OF_A_PROCESS * ROUNDS_OF_A_PROCESS;
+            let mut ways = ways.borrow_mut();
+            if rounds_done == rounds || rounds_done % ROUNDS_OF_A_PROCESS == 0 {
+                let executed = FIRST + (rounds_done - begun) * 2 * (WARM_UP + executions);
+                end(std::mem::take(&mut *ways), executed)?;
+            }
+            if ways.is_empty() && rounds_done < rounds {
+                let directory = directory.path().join(rounds_done.to_string());
+                ways.extend(start(&faults, &directory)?);
+            }
             Ok(())
         },
     )?;
-    let executed = FIRST + rounds * 2 * (WARM_UP + executions);
-    let barriers: Vec<_> = ways
-        .iter()
-        .filter(|way| way.keeps)
-        .map(|way| way.kept(executed))
-        .collect::<Result<_, _>>()?;
-    if barriers
-        .last()
-        .is_none_or(|seconds| *seconds < STALL.as_secs_f64())
-    {
-        return Err(format!("nothing stalled: a barrier took {barriers:?} s").into());
-    }
     let mut rows = rows(
         bench,
         &exits,
@@ -133,11 +119,47 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
         "whole execution",
         None,
     )?);
+    Ok(rows)
+}
+
+/// Two that keep nothing on the disk, one that does, and one whose disk stalls.
+fn start(faults: &Path, directory: &Path) -> Result<[Way; WAYS], Failure> {
+    std::fs::create_dir_all(directory)?;
+    let (on, slow) = (directory.join("on"), directory.join("stalled"));
+    let stalled = format!("{}:{}", STALL.as_millis(), slow.display());
+    Ok([
+        Way::without_store()?,
+        Way::without_store()?,
+        Way::start(true, |command, _| {
+            command.arg("--state").arg(on);
+        })?,
+        Way::start(true, |command, _| {
+            command.arg("--state").arg(slow);
+            command
+                .env("LD_PRELOAD", faults)
+                .env("BATON_FAULTS_SLOW_SYNC", stalled);
+        })?,
+    ])
+}
+
+/// Looks whether all that was executed is on record, behind a barrier that stalled where it had to, and ends the processes.
+fn end(ways: Vec<Way>, executed: usize) -> Result<(), Failure> {
+    let barriers: Vec<_> = ways
+        .iter()
+        .filter(|way| way.keeps)
+        .map(|way| way.kept(executed))
+        .collect::<Result<_, _>>()?;
+    if barriers
+        .last()
+        .is_some_and(|seconds| *seconds < STALL.as_secs_f64())
+    {
+        return Err(format!("nothing stalled: a barrier took {barriers:?} s").into());
+    }
     for way in ways {
         drop(way.client);
         way.stack.stop()?;
     }
-    Ok(rows)
+    Ok(())
 }
 
 fn rows(
