@@ -5,8 +5,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use baton_proto::exec::{EnvironmentVariable, Start, ThreadMetadata};
+use baton_trace::record::unix_now_ns;
 use baton_trace::text::printable;
-use baton_trace::w3c::Extracted;
+use baton_trace::w3c::{Extracted, random_bits};
 use bytes::Bytes;
 
 use crate::limits;
@@ -146,7 +147,7 @@ impl Command {
     pub(crate) fn into_start(self, stdin: bool) -> Start {
         let bytes = |text: &OsStr| Bytes::copy_from_slice(text.as_bytes());
         Start {
-            process_id: uuid::Uuid::now_v7().into_bytes().to_vec().into(),
+            process_id: process_id().to_vec().into(),
             // Known once there is a session; see `Client::start`.
             epoch: Bytes::new(),
             argv: self.argv.iter().map(|arg| bytes(arg)).collect(),
@@ -169,4 +170,14 @@ impl Command {
             metadata: self.metadata,
         }
     }
+}
+/// A UUID of version 7, whose random bits are no system call.
+fn process_id() -> [u8; 16] {
+    let now = unix_now_ns() / 1_000_000;
+    let random: [u8; 16] = random_bits().to_ne_bytes();
+    let mut bits = [0; 10];
+    bits.copy_from_slice(&random[..10]);
+    uuid::Builder::from_unix_timestamp_millis(now, &bits)
+        .into_uuid()
+        .into_bytes()
 }

@@ -86,6 +86,11 @@ impl TraceContext {
     }
 }
 
+/// 128 random bits for an id, as the ids of this module have them.
+pub fn random_bits() -> u128 {
+    random::random_u128()
+}
+
 /// A new random span id, never zero.
 pub fn random_span_id() -> SpanId {
     SpanId::from(random::random_u64().max(1))
