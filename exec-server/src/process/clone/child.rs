@@ -49,7 +49,10 @@ fn execute(shared: &Shared) -> Result<Never, Errno> {
     // SAFETY: every pointer is to something that `shared` owns, or to this stack, and of the size that the call expects.
     unsafe {
         syscall2(Sysno::setpgid, 0, 0)?;
-        forget_handlers()?;
+        match shared.is_cleared.load(Ordering::Acquire) {
+            true => reset(libc::SIGPIPE as usize)?,
+            false => forget_handlers()?,
+        }
         if shared.image.leaves_terminal {
             give_up_terminal();
         }

@@ -20,17 +20,17 @@
 )]
 
 mod child;
+mod enter;
 mod nursery;
 mod stack;
 
-use std::ffi::{CStr, CString, c_void};
+use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::ptr;
 use std::sync::Arc;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicI64, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use baton_trace::clock;
@@ -104,6 +104,8 @@ struct Shared {
     pid: OnceLock<Pid>,
     /// The kernel makes it 0 when the child has left this memory; not if the child was killed before its first instruction.
     present: AtomicU32,
+    /// The child starts without this process's signal handlers.
+    is_cleared: AtomicBool,
     /// Why the child could not execute; 0 is no reason.
     errno: AtomicI32,
     /// When it was about to, in nanoseconds of CLOCK_MONOTONIC; 0 is not yet.
@@ -146,7 +148,6 @@ pub(super) fn prepare() -> bool {
 ///
 /// `stdio` becomes its descriptors 0, 1 and 2, and may be closed as soon as this returns; everything else must be close-on-exec.
 pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nursery) -> io::Result<Cloned> {
-    const FLAGS: i32 = libc::CLONE_VM | libc::CLONE_PIDFD | libc::SIGCHLD;
     let shared = Arc::new(Shared {
         arguments: pointers(image.arguments.iter().map(CString::as_c_str)),
         environment: pointers(image.environment.strings()),
@@ -155,6 +156,7 @@ pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nu
         stack: nursery.stack()?,
         pid: OnceLock::new(),
         present: AtomicU32::new(1),
+        is_cleared: AtomicBool::new(false),
         errno: AtomicI32::new(0),
         executed_ns: AtomicI64::new(0),
     });
@@ -163,24 +165,15 @@ pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nu
     let cloned_ns = child::monotonic_ns();
     let signals = Signals::block();
     // SAFETY: the stack is nobody else's and what is shared stays where it is, both until the child has left; see `Execution::drop`.
-    // `child::main` keeps the rules of this module. The kernel writes to `pidfd` before this returns, and to `present`.
-    let pid = unsafe {
-        libc::clone(
-            child::main,
-            shared.stack.top(),
-            FLAGS,
-            Arc::as_ptr(&shared).cast_mut().cast::<c_void>(),
-            ptr::from_mut(&mut pidfd),
-            ptr::null_mut::<c_void>(),
-            shared.present.as_ptr(),
-        )
-    };
-    let error = io::Error::last_os_error();
+    let entered = unsafe { enter::enter(&shared, &mut pidfd) };
     drop(signals);
-    let Some(pid) = Pid::from_raw(pid.max(0)) else {
-        shared.present.store(0, Ordering::Release);
-        nursery.take_back(shared);
-        return Err(error);
+    let pid = match entered {
+        Ok(pid) => pid,
+        Err(error) => {
+            shared.present.store(0, Ordering::Release);
+            nursery.take_back(shared);
+            return Err(error);
+        }
     };
     let _ = shared.pid.set(pid);
     let pidfd = match adopt(pid, pidfd) {
@@ -220,7 +213,7 @@ fn adopt(pid: Pid, pidfd: RawFd) -> io::Result<OwnedFd> {
 /// A C array of strings.
 fn pointers<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Vec<*const c_char> {
     let strings = strings.into_iter().map(CStr::as_ptr);
-    strings.chain([ptr::null()]).collect()
+    strings.chain([std::ptr::null()]).collect()
 }
 
 impl Execution {
@@ -293,6 +286,20 @@ mod tests {
         let pids: Vec<_> = (0..200).map(|_| clone_one(&nursery, c"/bin/true").pid).collect();
         for pid in pids {
             assert_eq!(code(pid), Some(0));
+        }
+    }
+
+    #[test]
+    fn children_are_made_by_an_old_kernel_too() {
+        let nursery = Nursery::default();
+        for has_clone3 in [false, true] {
+            enter::HAS_CLONE3.store(has_clone3, Ordering::Relaxed);
+            let child = clone_one(&nursery, c"/bin/true");
+            assert_eq!(code(child.pid), Some(0));
+            let shared = child.execution.shared.as_ref().unwrap();
+            // Where this fails for the new way, this machine does not have it.
+            let is_cleared = shared.is_cleared.load(Ordering::Relaxed);
+            assert_eq!(is_cleared, enter::HAS_CLONE3.load(Ordering::Relaxed));
         }
     }
 

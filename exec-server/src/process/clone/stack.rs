@@ -46,6 +46,13 @@ impl Stack {
     }
 }
 
+impl Stack {
+    /// Its lowest address and how many bytes it has, the guard page included.
+    pub(super) fn range(&self) -> (usize, usize) {
+        (self.bottom.addr(), self.bytes)
+    }
+}
+
 impl Drop for Stack {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, and nobody's any more. It fails only for arguments that no mapping has.

@@ -1,0 +1,174 @@
+//! Has the kernel create the child: by clone3(2), which can take this process's signal handlers from it in the same call, or by
+//! clone(2) where that is not allowed; then the child looks at each handler itself, which takes it 60 system calls.
+
+use std::ffi::{c_int, c_void};
+use std::io;
+use std::os::fd::RawFd;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::process::Pid;
+use syscalls::Errno;
+
+use super::{Shared, child};
+
+const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_PIDFD;
+
+/// Linux 5.5 has it.
+const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
+
+/// Until it was tried in vain.
+pub(super) static HAS_CLONE3: AtomicBool = AtomicBool::new(true);
+
+/// Creates a child that begins in [`child::main`], and its pidfd.
+///
+/// # Safety
+///
+/// All signals are blocked. What is shared, its stack included, stays where it is and is used by nobody else until the child has left it.
+pub(super) unsafe fn enter(shared: &Shared, pidfd: &mut RawFd) -> io::Result<Pid> {
+    if HAS_CLONE3.load(Ordering::Relaxed) {
+        // SAFETY: as above.
+        match unsafe { clone3(shared, pidfd) } {
+            // An old kernel, another processor, or a filter of system calls that is older than this one.
+            Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => HAS_CLONE3.store(false, Ordering::Relaxed),
+            Err(errno) => return Err(io::Error::from_raw_os_error(errno.into_raw())),
+            Ok(pid) => return valid(pid),
+        }
+    }
+    // SAFETY: as above.
+    unsafe { clone(shared, pidfd) }
+}
+
+/// # Safety
+///
+/// As [`enter`].
+unsafe fn clone(shared: &Shared, pidfd: &mut RawFd) -> io::Result<Pid> {
+    shared.is_cleared.store(false, Ordering::Release);
+    // SAFETY: by the caller, and `child::main` keeps the rules of the module above. The kernel writes to `pidfd` before this returns.
+    let pid = unsafe {
+        libc::clone(
+            child::main,
+            shared.stack.top(),
+            FLAGS | libc::SIGCHLD,
+            ptr::from_ref(shared).cast_mut().cast::<c_void>(),
+            ptr::from_mut(pidfd),
+            ptr::null_mut::<c_void>(),
+            ptr::null_mut::<c_void>(),
+        )
+    };
+    match pid {
+        1.. => valid(pid),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn valid(pid: c_int) -> io::Result<Pid> {
+    Pid::from_raw(pid).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// The kernel's `struct clone_args`, as of its first version.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[repr(C)]
+struct Arguments {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+}
+
+/// # Safety
+///
+/// As [`enter`].
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+unsafe fn clone3(shared: &Shared, pidfd: &mut RawFd) -> Result<c_int, Errno> {
+    shared.is_cleared.store(true, Ordering::Release);
+    let (stack, stack_size) = shared.stack.range();
+    let arguments = Arguments {
+        flags: FLAGS as u64 | CLEAR_SIGHAND,
+        pidfd: ptr::from_mut(pidfd).addr() as u64,
+        child_tid: 0,
+        parent_tid: 0,
+        exit_signal: libc::SIGCHLD as u64,
+        stack: stack as u64,
+        stack_size: stack_size as u64,
+        tls: 0,
+    };
+    // SAFETY: by the caller, and `child::main` keeps the rules of the module above. The kernel reads `arguments` and writes to `pidfd`
+    // before this returns.
+    let returned = unsafe { jump(&arguments, ptr::from_ref(shared).cast()) };
+    match returned {
+        1.. => Ok(returned as c_int),
+        _ => Err(Errno::new(-returned as i32)),
+    }
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+unsafe fn clone3(_: &Shared, _: &mut RawFd) -> Result<c_int, Errno> {
+    Err(Errno::ENOSYS)
+}
+
+/// The system call itself: returns here, and with a child in [`child::main`] on the stack that it was given. The child begins with all
+/// registers of this thread but the stack pointer, and leaves this function's frame at once.
+///
+/// # Safety
+///
+/// As [`enter`].
+#[cfg(target_arch = "x86_64")]
+unsafe fn jump(arguments: &Arguments, shared: *const c_void) -> isize {
+    let returned: isize;
+    // SAFETY: by the caller. The kernel changes rax, rcx and r11 and nothing else; what the child goes on with is in other registers. The
+    // top of its stack is aligned to a page, as the call wants it.
+    unsafe {
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, {shared}",
+            "call {main}",
+            "ud2",
+            "2:",
+            shared = in(reg) shared,
+            main = in(reg) child::main as *const (),
+            inout("rax") libc::SYS_clone3 => returned,
+            in("rdi") ptr::from_ref(arguments),
+            in("rsi") size_of::<Arguments>(),
+            out("rcx") _,
+            out("r11") _,
+        );
+    }
+    returned
+}
+
+/// As for x86-64.
+///
+/// # Safety
+///
+/// As [`enter`].
+#[cfg(target_arch = "aarch64")]
+unsafe fn jump(arguments: &Arguments, shared: *const c_void) -> isize {
+    let returned: isize;
+    // SAFETY: by the caller. The kernel changes x0 and nothing else.
+    unsafe {
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "mov x0, {shared}",
+            "blr {main}",
+            "brk 1",
+            "2:",
+            shared = in(reg) shared,
+            main = in(reg) child::main as *const (),
+            inout("x0") ptr::from_ref(arguments) => returned,
+            in("x1") size_of::<Arguments>(),
+            in("x8") libc::SYS_clone3,
+        );
+    }
+    returned
+}
