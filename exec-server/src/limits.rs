@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// Processes alive at once, over all clients, those being killed included. Protects the machine's process table and
-/// descriptors (three a process, four with stdin). Worst case of memory: this × (2 × [`LOG_BYTES`] + [`REQUEST_BYTES`]).
+/// descriptors (three a process, four with stdin, two more for those below [`HELD_BELOW`]). Worst case of memory: this × (2 × [`LOG_BYTES`] + [`REQUEST_BYTES`]).
 pub const MAX_PROCESSES: usize = 256;
 
 /// Output and event headers that one process's log holds before its pipes are no longer read, and the child so
@@ -46,6 +46,10 @@ pub const BULK_STEPS: [BulkStep; 2] = [
         places: 8,
     },
 ];
+
+/// A child's ends of its pipes are held open here until it exits, two descriptors more a process, as long as their numbers are below this.
+/// Protects the descriptors of a server with many processes: Linux gives 1,024 by default.
+pub const HELD_BELOW: i32 = 512;
 
 /// First read buffer of a process. Most commands write little; a read that fills it moves on to [`READ_BYTES`].
 pub const FIRST_READ_BYTES: usize = 4 * 1024;

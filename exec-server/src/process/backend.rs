@@ -35,6 +35,9 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// Starts a process, its pipes attached before it can write, or says why not, in which case nothing runs. Whether it can
     /// execute its program may turn out later, see [`Exec`]. `context` is the position in its caller's trace that it is told.
     fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError>;
+
+    /// The process that prints there has exited: nothing is held open for it any more.
+    fn let_go(_stdout: Option<&mut Self::Stdout>, _stderr: Option<&mut Self::Stderr>) {}
 }
 
 /// A process that runs, or is about to.
@@ -124,6 +127,10 @@ impl Backend for System {
             stdout,
             stderr,
         })
+    }
+
+    fn let_go(stdout: Option<&mut Self::Stdout>, stderr: Option<&mut Self::Stderr>) {
+        stdout.into_iter().chain(stderr).for_each(Pipe::let_go);
     }
 }
 

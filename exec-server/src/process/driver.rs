@@ -22,6 +22,7 @@ use baton_trace::stage::exec;
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
+use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Status, Streaming};
 
@@ -111,13 +112,15 @@ pub(crate) async fn run<B: Backend>(
     let patience = table.patience(has_stdin).clone();
     let events = Events::new(shared.clone(), patience, telling.delivery());
     shared.starts(group.pid(), exec.clone());
-    let driver = Driver::<B> {
+    let mut driver = Driver::<B> {
         exec,
         group,
         stdout: Some(stdout),
         stderr: Some(stderr),
+        spent: (None, None),
         buffer: ReadBuffer::new(),
         turn: OutputStream::Stdout,
+        let_go: false,
         life: Life::new(begun, spawned, drain),
         kill: Kill::Idle,
         timer: None,
@@ -132,8 +135,10 @@ pub(crate) async fn run<B: Backend>(
     };
     tokio::spawn(async move {
         let mut stdin = stdin;
-        let requests = stdin::pump(requests, &mut stdin, &shared);
+        let requests = pin!(stdin::pump(requests, &mut stdin, &shared));
         driver.drive(requests).await;
+        // What is left of it is cleared away behind the answer.
+        yield_now().await;
     });
     Ok(events)
 }
@@ -169,9 +174,13 @@ struct Driver<B: Backend> {
     stdout: Option<B::Stdout>,
     /// `None` at its end.
     stderr: Option<B::Stderr>,
+    /// Those at their end.
+    spent: (Option<B::Stdout>, Option<B::Stderr>),
     buffer: ReadBuffer,
     /// The pipe to read next.
     turn: OutputStream,
+    /// Nothing holds the pipes for the process any more.
+    let_go: bool,
     life: Life,
     kill: Kill,
     /// Most processes never need one.
@@ -189,8 +198,7 @@ struct Driver<B: Backend> {
 }
 
 impl<B: Backend> Driver<B> {
-    async fn drive(mut self, requests: impl Future<Output = Result<(), RequestError>>) {
-        let mut requests = pin!(requests);
+    async fn drive(&mut self, mut requests: Pin<&mut impl Future<Output = Result<(), RequestError>>>) {
         let mut requesting = true;
         poll_fn(|cx| {
             if requesting && let Poll::Ready(end) = requests.as_mut().poll(cx) {
@@ -232,6 +240,10 @@ impl<B: Backend> Driver<B> {
             self.registration.set_started(false);
             self.retire();
             return Poll::Ready(());
+        }
+        if self.life.has_exited() && !std::mem::replace(&mut self.let_go, true) {
+            B::let_go(self.stdout.as_mut(), self.stderr.as_mut());
+            self.read(cx);
         }
         loop {
             let now = clock::now();
@@ -296,8 +308,8 @@ impl<B: Backend> Driver<B> {
             Ok(_) | Err(_) => {
                 self.life.end_of_file(stream, now);
                 match stream {
-                    OutputStream::Stderr => self.stderr = None,
-                    OutputStream::Stdout | OutputStream::Unspecified => self.stdout = None,
+                    OutputStream::Stderr => self.spent.1 = self.stderr.take(),
+                    OutputStream::Stdout | OutputStream::Unspecified => self.spent.0 = self.stdout.take(),
                 }
                 false
             }

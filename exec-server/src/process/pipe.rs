@@ -1,22 +1,26 @@
-//! The ends of a child's pipes that are ours. They grow when they carry bulk.
+//! The ends of a child's pipes that are ours. They grow when they carry bulk, and do not wake us for a child that is about to exit.
 //!
 //! A pipe holds 64 KiB, so a child that writes as fast as it can changes places with us for each 64 KiB, and on a busy machine that
-//! costs more than the bytes do. One that has been found (nearly) full a few times is enlarged, and again when that goes on. What a user's pipes may hold
-//! together is limited by the system, so there are only so many at a time; the others, and all where the system says no, stay as
-//! they are.
+//! costs more than the bytes do. One that has been found (nearly) full a few times is enlarged, and again when that goes on. What a
+//! user's pipes may hold together is limited by the system, so there are only so many at a time; the others, and all where the
+//! system says no, stay as they are.
+//!
+//! A child that exits closes its pipes first, one by one, and the end of each would wake us only for the exit to do so again a moment
+//! later. So its ends are held open here as well, until it has exited.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use rustix::io::Errno;
 use rustix::pipe::fcntl_setpipe_size;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{BULK_PIECE_BYTES, BULK_STEPS};
+use crate::limits::{BULK_PIECE_BYTES, BULK_STEPS, HELD_BELOW};
 
 /// The places for large pipes, shared by all children: of each step its own, so that streams which stopped after they had grown leave
 /// others at least the smaller ones.
@@ -40,6 +44,10 @@ pub struct Pipe<P> {
     /// Its place among those that grew as far.
     place: Option<OwnedSemaphorePermit>,
     room: Room,
+    /// The child's end, while it may still be held open for it.
+    held: Option<OwnedFd>,
+    /// It may be at its end without the runtime's knowledge.
+    look: bool,
 }
 
 impl<P: AsFd> Pipe<P> {
@@ -50,6 +58,8 @@ impl<P: AsFd> Pipe<P> {
             next: 0,
             place: None,
             room,
+            held: None,
+            look: false,
         }
     }
 
@@ -77,6 +87,33 @@ impl<P: AsFd> Pipe<P> {
     }
 }
 
+impl Pipe<Receiver> {
+    /// Holds the child's end open until [`Pipe::let_go`], or closes it at once if the server has many descriptors already.
+    pub(super) fn holding(mut self, theirs: OwnedFd) -> Self {
+        if theirs.as_raw_fd() < HELD_BELOW {
+            self.held = Some(theirs);
+        }
+        self
+    }
+
+    /// The child has exited: the end comes when its descendants have closed the pipe as well.
+    pub(super) fn let_go(&mut self) {
+        self.look = self.held.take().is_some();
+    }
+
+    /// Reads without asking the runtime, which learns of the end only when it looks for events again.
+    fn read_now(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<bool> {
+        match rustix::io::read(&self.end, buffer.initialize_unfilled()) {
+            Ok(read) => {
+                buffer.advance(read);
+                Ok(true)
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
 impl AsyncRead for Pipe<Receiver> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -84,7 +121,10 @@ impl AsyncRead for Pipe<Receiver> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        ready!(Pin::new(&mut self.end).poll_read(cx, buffer))?;
+        self.look = self.look && self.read_now(buffer)?;
+        if !self.look {
+            ready!(Pin::new(&mut self.end).poll_read(cx, buffer))?;
+        }
         if buffer.filled().len() - before >= BULK_PIECE_BYTES {
             self.was_full();
         }
@@ -158,6 +198,55 @@ mod tests {
         assert_eq!(free(), [BULK.places, LARGE.places - 1]);
         drop(pipe);
         assert_eq!(free(), [BULK.places, LARGE.places]);
+    }
+
+    /// What a pipe gives without waiting.
+    fn at_once(pipe: &mut Pipe<Receiver>) -> Option<Vec<u8>> {
+        let mut buffer = [0; 16];
+        let mut buffer = ReadBuf::new(&mut buffer);
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        match Pin::new(pipe).poll_read(&mut cx, &mut buffer) {
+            Poll::Ready(read) => read.map(|()| buffer.filled().to_vec()).ok(),
+            Poll::Pending => None,
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_pipe_that_is_held_ends_when_the_child_has_exited_and_without_a_further_event() {
+        let (pipe, mut theirs) = reading(&Room::new());
+        let mut pipe = pipe.holding(theirs.try_clone().unwrap().into());
+        theirs.write_all(b"last words").unwrap();
+        drop(theirs);
+        let mut buffer = [0; 16];
+        assert_eq!(pipe.read(&mut buffer).await.unwrap(), 10);
+        assert_eq!(at_once(&mut pipe), None, "the child may be there still");
+        pipe.let_go();
+        assert_eq!(at_once(&mut pipe), Some(vec![]));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_pipe_that_was_held_gives_what_is_in_it_and_waits_for_descendants() {
+        let (pipe, mut theirs) = reading(&Room::new());
+        let mut pipe = pipe.holding(theirs.try_clone().unwrap().into());
+        theirs.write_all(b"one").unwrap();
+        pipe.let_go();
+        assert_eq!(at_once(&mut pipe), Some(b"one".to_vec()));
+        assert_eq!(at_once(&mut pipe), None);
+        theirs.write_all(b"two").unwrap();
+        drop(theirs);
+        let mut rest = Vec::new();
+        pipe.read_to_end(&mut rest).await.unwrap();
+        assert_eq!(rest, b"two");
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_server_with_many_descriptors_holds_no_further_ones() {
+        let (pipe, theirs) = reading(&Room::new());
+        let high = rustix::io::fcntl_dupfd_cloexec(&theirs, HELD_BELOW).unwrap();
+        drop(theirs);
+        let mut pipe = pipe.holding(high);
+        let mut buffer = [0; 1];
+        assert_eq!(pipe.read(&mut buffer).await.unwrap(), 0);
     }
 
     #[tokio::test(flavor = "current_thread")]

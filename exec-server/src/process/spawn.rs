@@ -120,8 +120,8 @@ impl Spawner {
         } = clone_child(image, stdio, &self.nursery).map_err(StartError::SpawnFailed)?;
         // From here on the leader kills the child if anything fails.
         let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
-        let receiver = |own| match Receiver::from_owned_fd_unchecked(own) {
-            Ok(end) => Ok(Pipe::new(end, self.large_pipes.clone())),
+        let receiver = |own, theirs| match Receiver::from_owned_fd_unchecked(own) {
+            Ok(end) => Ok(Pipe::new(end, self.large_pipes.clone()).holding(theirs)),
             Err(error) => Err(StartError::SpawnFailed(error)),
         };
         let sender = |own| match Sender::from_owned_fd_unchecked(own) {
@@ -132,8 +132,8 @@ impl Spawner {
             leader,
             execution,
             stdin: stdin.map(|(own, _)| sender(own)).transpose()?,
-            stdout: receiver(stdout)?,
-            stderr: receiver(stderr)?,
+            stdout: receiver(stdout, childs_stdout)?,
+            stderr: receiver(stderr, childs_stderr)?,
         })
     }
 
