@@ -35,13 +35,13 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Some fifteen minutes, and 10 GB of disk meanwhile.
+    /// Some seventeen minutes, and 10 GB of disk meanwhile.
     pub(crate) const FULL: Self = Self {
         coalesce_seconds: 10.0,
         sustain_seconds: 60.0,
         sustain_windows: 12,
-        barriers: 250,
-        barrier_rounds: 8,
+        barriers: 150,
+        barrier_rounds: 32,
         queries: 25,
         query_rounds: 16,
         executions: 600,
