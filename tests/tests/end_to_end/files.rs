@@ -210,3 +210,18 @@ fn run_says_why_a_command_did_not_start() {
         run(baton_run(&home, &[], &[command])).assert_failed(code, sentence);
     }
 }
+
+#[test]
+fn a_trace_file_without_a_trace_is_told_from_one_that_is_not_there() {
+    let home = Home::new();
+    let file = home.file("trace.json");
+    let options = ["--trace-json", file.to_str().unwrap()];
+    run(baton_run(&home, &options, &["no-such-command"])).assert_failed(127, "command not found");
+    show(&home, &file).assert_failed(
+        255,
+        "the trace file is empty: a command that does not start leaves no trace; write one with `--trace-json FILE`",
+    );
+    fs::remove_file(&file).unwrap();
+    let missing = format!("cannot read the trace file {}: No such file", file.display());
+    show(&home, &file).assert_failed(255, &missing);
+}

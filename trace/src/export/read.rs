@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use opentelemetry::{KeyValue, SpanId, TraceFlags, TraceId};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -32,8 +32,18 @@ use crate::w3c::{Baggage, TraceContext, Tracestate};
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The file itself.
-    #[error("the trace file cannot be read: {0}")]
-    File(#[from] io::Error),
+    #[error("cannot read the trace file {}: {source}; `--trace-json FILE` writes one", path.display())]
+    File {
+        /// As it was named.
+        path: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+    /// There is nothing in the file but white space.
+    #[error(
+        "the trace file is empty: a command that does not start leaves no trace; write one with `--trace-json FILE`"
+    )]
+    Empty,
     /// The file is larger than [`TRACE_FILE_MAX`].
     #[error(
         "the trace file is larger than {TRACE_FILE_MAX} bytes; split it, or read it with a trace backend"
@@ -60,11 +70,15 @@ pub enum ReadError {
 /// # Errors
 /// [`ReadError`].
 pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<CallRecord>, ReadError> {
+    let path = path.as_ref();
     // The limit holds whatever the file claims to be: it may be a pipe or grow while it is read.
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(TRACE_FILE_MAX + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)
+        .and_then(|file| file.take(TRACE_FILE_MAX + 1).read_to_end(&mut bytes))
+        .map_err(|source| ReadError::File {
+            path: path.into(),
+            source,
+        })?;
     if bytes.len() as u64 > TRACE_FILE_MAX {
         return Err(ReadError::TooLarge);
     }
@@ -76,6 +90,9 @@ pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<CallRecord>, ReadError> {
 /// # Errors
 /// [`ReadError`].
 pub fn read(text: &[u8]) -> Result<Vec<CallRecord>, ReadError> {
+    if text.trim_ascii().is_empty() {
+        return Err(ReadError::Empty);
+    }
     let requests = serde_json::Deserializer::from_slice(text).into_iter::<ExportTraceServiceRequest>();
     let mut all = 0;
     let mut spans = Vec::new();
@@ -369,12 +386,21 @@ mod tests {
     fn what_is_not_ours_is_named() {
         assert!(matches!(read(b"{"), Err(ReadError::NotOtlp(_))));
         assert!(matches!(read(b"[1, 2]"), Err(ReadError::NotOtlp(_))));
-        assert!(matches!(read(b""), Err(ReadError::NotBaton { spans: 0 })));
+        assert!(matches!(read(b"{}"), Err(ReadError::NotBaton { spans: 0 })));
         let foreign = r#"{"resourceSpans":[{"scopeSpans":[{"spans":[
             {"traceId":"0000000000000000000000000000002a","spanId":"0000000000000007","name":"GET /"}]}]}]}"#;
         let error = read(foreign.as_bytes()).unwrap_err();
         assert!(matches!(error, ReadError::NotBaton { spans: 1 }), "{error}");
-        assert!(matches!(read_file("/nonexistent"), Err(ReadError::File(_))));
+        let missing = read_file("/nonexistent").unwrap_err();
+        assert!(matches!(missing, ReadError::File { .. }));
+        assert!(missing.to_string().contains("/nonexistent: "), "{missing}");
+    }
+
+    #[test]
+    fn an_empty_file_is_called_empty() {
+        for text in [&b""[..], b"\n", b" \r\n\t"] {
+            assert!(matches!(read(text), Err(ReadError::Empty)));
+        }
     }
 
     #[test]
