@@ -4,6 +4,8 @@ use std::io::{self, IsTerminal as _};
 
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use crate::terminal::is_colored;
+
 /// Two spaces between columns.
 const GAP: usize = 2;
 
@@ -52,13 +54,12 @@ pub(crate) struct Terminal {
 impl Terminal {
     pub(crate) fn of_stdout() -> Self {
         let stdout = io::stdout();
-        let is_terminal = stdout.is_terminal();
         let columns = rustix::termios::tcgetwinsize(&stdout)
             .ok()
             .map(|size| usize::from(size.ws_col));
         Self {
-            width: columns.filter(|columns| is_terminal && *columns > 0),
-            color: is_terminal && std::env::var_os("NO_COLOR").is_none(),
+            width: columns.filter(|columns| stdout.is_terminal() && *columns > 0),
+            color: is_colored(&stdout),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the terminal can show.
 
+use std::ffi::OsStr;
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::AsFd;
 
@@ -9,6 +10,16 @@ use baton_trace::report::{Style, waterfall};
 /// Columns when there is no terminal to ask.
 const WIDTH: usize = 100;
 
+/// Whether to write in colours: on a terminal, unless `NO_COLOR` says no.
+pub(crate) fn is_colored(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && !forbids(std::env::var_os("NO_COLOR").as_deref())
+}
+
+/// no-color.org: any value but an empty one.
+fn forbids(no_color: Option<&OsStr>) -> bool {
+    no_color.is_some_and(|value| !value.is_empty())
+}
+
 /// Draws a waterfall on `stream`. A reader that has gone away needs none.
 pub(crate) fn draw(record: &CallRecord, mut stream: impl Write + AsFd + IsTerminal) {
     let columns = rustix::termios::tcgetwinsize(&stream)
@@ -16,8 +27,19 @@ pub(crate) fn draw(record: &CallRecord, mut stream: impl Write + AsFd + IsTermin
         .map(|size| usize::from(size.ws_col));
     let style = Style {
         width: columns.filter(|columns| *columns > 0).unwrap_or(WIDTH),
-        color: stream.is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        color: is_colored(&stream),
         ascii: false,
     };
     let _: io::Result<()> = stream.write_all(waterfall(record, &style).as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_no_color_forbids_nothing() {
+        assert!(!forbids(None) && !forbids(Some(OsStr::new(""))));
+        assert!(forbids(Some(OsStr::new("0"))));
+    }
 }
