@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use baton_channel::ServerError;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
-use baton_client::{RecordsError, RootsError, RunError, StartFailure, TicketError};
+use baton_client::{
+    ConnectError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
+};
 use baton_meta::KeeperError;
 use baton_relay::{BindError, TlsError};
 use baton_trace::export::ExportError;
@@ -89,6 +91,35 @@ impl CliError {
         matches!(self, Self::NotRead { .. })
     }
 
+    /// What to do, where the error itself, which is a library's and knows of no command line, leaves that open.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        match self {
+            Self::Run(RunError::Connect(error)) | Self::Records(RecordsError::Connect(error)) => {
+                match error {
+                    ConnectError::Handshake => Some("ask the exec-server's owner for its current ticket"),
+                    ConnectError::Timeout(_) => Some("see that it is up, then try again"),
+                    ConnectError::Refused(_) => {
+                        Some("try again, and if that does not help look at what relay and exec-server print")
+                    }
+                    _ => None,
+                }
+            }
+            Self::Run(RunError::Session(error)) if is_cut(error) => {
+                Some("the command is killed if it still runs: `baton history` tells what became of it")
+            }
+            Self::Records(RecordsError::Session(error)) if is_cut(error) => Some("try again"),
+            Self::Run(RunError::Start {
+                failure: StartFailure::BadCwd,
+                ..
+            }) => Some("name another by --cwd"),
+            Self::Run(RunError::Protocol(_)) => Some("if both are of one version, report it"),
+            Self::Records(RecordsError::NotFound(_)) => {
+                Some("`baton history` and `baton threads` list what there is")
+            }
+            _ => None,
+        }
+    }
+
     pub(crate) fn exit_code(&self) -> i32 {
         match self {
             Self::Run(RunError::Start {
@@ -102,6 +133,45 @@ impl CliError {
             Self::Interrupted { signal } => 128 + signal,
             Self::NotRead { .. } => 128 + SIGPIPE,
             _ => FAILED,
+        }
+    }
+}
+
+/// Whether a session ended for no fault that its own words say how to mend.
+fn is_cut(error: &SessionError) -> bool {
+    !matches!(
+        error,
+        SessionError::NotAllowed | SessionError::AllowListUnusable | SessionError::Rejected { .. }
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_library_cannot_advise_the_command_line_does() {
+        let cut = || SessionError::Relay("its stream ended".into());
+        for (error, advice) in [
+            (
+                RunError::Connect(ConnectError::Handshake).into(),
+                Some("current ticket"),
+            ),
+            (RunError::Session(cut()).into(), Some("`baton history`")),
+            (RunError::Session(SessionError::NotAllowed).into(), None),
+            (RecordsError::Session(cut()).into(), Some("try again")),
+            (
+                RecordsError::NotFound(String::new()).into(),
+                Some("`baton threads`"),
+            ),
+            (CliError::NoTicket, None),
+        ] {
+            let given = CliError::advice(&error);
+            let is_right = match advice {
+                Some(advice) => given.is_some_and(|given| given.contains(advice)),
+                None => given.is_none(),
+            };
+            assert!(is_right, "{error}: {given:?}");
         }
     }
 }

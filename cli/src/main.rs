@@ -50,7 +50,10 @@ fn main() {
     };
     let code = outcome.unwrap_or_else(|error| {
         if !error.is_silent() {
-            tell!("baton: {error}");
+            match error.advice() {
+                Some(advice) => tell!("baton: {error}; {advice}"),
+                None => tell!("baton: {error}"),
+            }
         }
         if let CliError::Interrupted { signal } = error {
             signals::die_of(signal);

@@ -199,7 +199,8 @@ fn an_exec_server_that_is_not_there_is_told_from_a_ticket_that_does_not_fit() {
     assert_refused(
         &world.home,
         &wrong_key.to_string(),
-        "the server does not hold the key in this ticket, or the relay altered the handshake",
+        "the server does not hold the key in this ticket, or the relay altered the handshake; ask the exec-server's owner for its \
+         current ticket",
     );
     world.stop_exec_server();
     assert_refused(&world.home, &world.ticket.to_string(), not_there);
@@ -400,6 +401,7 @@ fn a_command_that_cannot_start_says_why_and_exits_like_a_shell() {
         let finished = run(world.exec_with(&["--cwd", cwd], canary.command()));
         let sentence = format!("baton: {cwd}: the working directory does not exist, is not a directory");
         finished.assert_failed(255, &sentence);
+        finished.assert_failed(255, "; name another by --cwd");
     }
     canary.assert_not_run();
 }
