@@ -37,7 +37,7 @@ pub enum RetentionError {
     #[error("{0:?} is too large")]
     TooLarge(String),
     /// An age of nothing would remove each record as it ends.
-    #[error("an age of 0 keeps nothing: name a longer one, or run with --state none")]
+    #[error("an age of 0 keeps nothing: name a longer one, or keep records in memory alone by --state none")]
     NoAge,
     /// A size that no database fits in.
     #[error("{0:?} is too small: the least is 1MiB")]

@@ -76,7 +76,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The operating system failed in another way.
-    #[error("cannot use {path:?}: {source}")]
+    #[error("cannot use {path:?}: {source}; give another --state, or --state none")]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -84,7 +84,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// SQLite failed on a file that is not damaged: a full disk, no memory, a device that fails.
-    #[error("cannot open {path:?}: {source}")]
+    #[error("cannot open {path:?}: {source}; see that its disk has room, or give another --state")]
     Sqlite {
         /// The database.
         path: PathBuf,
