@@ -55,6 +55,7 @@ Environment:
                                nowhere. The other standard OTEL_ variables work too
   TRACEPARENT, TRACESTATE, BAGGAGE  the trace that `run` and `exec` continue
   BATON_LOG                    log filter, like `debug` or `baton_relay=debug`
+  NO_COLOR                     no colours, even on a terminal
 
 Exit codes: 0; 255 if Baton failed, and a sentence on stderr says what to do; 2 if Baton did not understand its own
 arguments. `run` and `exec` exit with the code of their command: see their --help.";

@@ -1,7 +1,7 @@
 //! Tracing for Baton and for anything mounted on its channel.
 //!
 //! * [`w3c`]: trace context, tracestate and baggage, and their carriers (gRPC metadata, environment, protobuf);
-//! * [`stage`]: the two tables of stages; spans, report, metrics and docs read them;
+//! * [`stage`]: the three tables of stages; spans, report, metrics and docs read them;
 //! * [`call`]: what a handler knows of the call it serves, and adds to it;
 //! * [`recorder`]: where finished records go;
 //! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
