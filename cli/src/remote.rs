@@ -80,6 +80,8 @@ pub(crate) fn ask<T>(
         remote.client.close().await;
         answer
     });
+    // Not by its drop, which waits for a page that nobody reads.
+    runtime.shutdown_background();
     answer.map_err(|error| remote.explain(error))
 }
 

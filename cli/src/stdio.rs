@@ -1,7 +1,7 @@
 //! Our own words on our standard streams, and a command's standard input from ours.
 
 use std::future::pending;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::AsFd;
 
 use baton_client::Stdin;
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use rustix::pipe::fcntl_setpipe_size;
 use rustix::termios::isatty;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
 use crate::error::CliError;
 use crate::limits::{BULK, BULK_PIPE, SMALL_READ, STDIN_QUEUE, STDIN_READ};
@@ -34,9 +35,24 @@ macro_rules! tell {
 
 /// A page of an answer on standard output. A reader that has gone away ends the command, as after `| head`.
 pub(crate) fn page(text: &str) -> Result<(), CliError> {
+    page_to(io::stdout(), text)
+}
+
+/// The same, while a session is open. By a thread of its own: a pager may wait for its reader for longer than the exec-server waits for
+/// a sign of life. Dropped, it goes on alone.
+pub(crate) async fn page_beside(text: String) -> Result<(), CliError> {
+    page_beside_to(io::stdout(), text).await
+}
+
+async fn page_beside_to(out: impl io::Write + Send + 'static, text: String) -> Result<(), CliError> {
+    let written = spawn_blocking(move || page_to(out, &text)).await;
+    // It neither panics nor is it cancelled while somebody waits here.
+    written.unwrap_or_else(|error| Err(CliError::Start(io::Error::other(error))))
+}
+
+fn page_to(mut out: impl io::Write, text: &str) -> Result<(), CliError> {
     let stream = "standard output";
-    let mut stdout = io::stdout().lock();
-    let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|source| match source.kind() {
         io::ErrorKind::BrokenPipe => CliError::NotRead { stream },
         _ => CliError::Stdio { stream, source },
@@ -137,7 +153,8 @@ fn read(input: impl AsFd, sender: &mpsc::Sender<io::Result<Bytes>>) {
 #[cfg(test)]
 mod tests {
     use std::fs::File;
-    use std::io::Write as _;
+    use std::io::{Read as _, Write as _};
+    use std::time::Duration;
 
     use rustix::pipe::{fcntl_getpipe_size, pipe};
 
@@ -193,6 +210,25 @@ mod tests {
         (all, failed)
     }
 
+    #[tokio::test]
+    async fn a_page_that_nobody_reads_yet_keeps_nobody_else_waiting() {
+        let (reader, writer) = pipe().unwrap();
+        let (go, gone) = std::sync::mpsc::channel();
+        let reading = std::thread::spawn(move || {
+            // Also without the word, so that a page which does block fails here instead of for ever.
+            let _ = gone.recv_timeout(Duration::from_secs(5));
+            let mut all = String::new();
+            File::from(reader).read_to_string(&mut all).map(|_| all)
+        });
+        let text = "x".repeat(BULK_PIPE);
+        let mut writing = std::pin::pin!(page_beside_to(File::from(writer), text.clone()));
+        let waited = tokio::time::timeout(Duration::from_millis(1), &mut writing).await;
+        assert!(waited.is_err(), "the timer was kept waiting");
+        go.send(()).unwrap();
+        writing.await.unwrap();
+        assert!(reading.join().unwrap().unwrap() == text);
+    }
+
     #[test]
     fn an_input_that_fails_is_not_one_that_ends() {
         assert_eq!(read_all(File::open("/").unwrap()), (vec![], true));
@@ -208,7 +244,7 @@ mod tests {
         let reading = std::thread::spawn(move || read_all(reader));
         let mut writer = File::from(writer);
         for _ in 0..3 {
-            std::thread::sleep(std::time::Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(20));
             writer.write_all(b"x").unwrap();
         }
         drop(writer);

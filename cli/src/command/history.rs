@@ -6,7 +6,7 @@ use baton_trace::text::printable;
 use crate::args::HistoryArgs;
 use crate::error::CliError;
 use crate::remote::ask;
-use crate::stdio::page;
+use crate::stdio::page_beside;
 use crate::table::{Column, Row, Terminal, draw};
 use crate::{logging, record};
 
@@ -35,20 +35,17 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
                     .records
                     .iter()
                     .map(|one| format!("{}\n", record::json(one)));
-                page(&lines.collect::<String>())?;
+                page_beside(lines.collect()).await?;
                 continue;
             }
             rows.extend(page_of.records);
             if rows.len() >= ALIGNED {
-                page(&table(
-                    &std::mem::take(&mut rows),
-                    args.thread.is_some(),
-                    terminal,
-                ))?;
+                let rows = std::mem::take(&mut rows);
+                page_beside(table(&rows, args.thread.is_some(), terminal)).await?;
             }
         }
         if !rows.is_empty() {
-            page(&table(&rows, args.thread.is_some(), terminal))?;
+            page_beside(table(&rows, args.thread.is_some(), terminal)).await?;
         }
         if is_empty && !args.list.json {
             tell!("baton: no such commands on record");

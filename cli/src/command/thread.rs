@@ -11,7 +11,7 @@ use super::{history, threads};
 use crate::args::{ThreadArchiveArgs, ThreadCommand, ThreadDeleteArgs, ThreadSetArgs, ThreadShowArgs};
 use crate::error::CliError;
 use crate::remote::ask;
-use crate::stdio::page;
+use crate::stdio::page_beside;
 use crate::table::Terminal;
 use crate::{logging, record};
 
@@ -40,10 +40,10 @@ fn show(args: ThreadShowArgs) -> Result<i32, CliError> {
     ask(args.remote, async |records| {
         let found = records.thread(args.thread.as_str()).await?;
         if args.json {
-            page(&format!("{}\n", json(&found)))?;
+            page_beside(format!("{}\n", json(&found))).await?;
             return Ok(0);
         }
-        page(&about(&found))?;
+        page_beside(about(&found)).await?;
         let last = HistoryRequest {
             thread_id: args.thread,
             limit: LAST,
@@ -52,10 +52,8 @@ fn show(args: ThreadShowArgs) -> Result<i32, CliError> {
         let last = records.history(last).await?.next().await?;
         let commands = last.map(|page| page.records).unwrap_or_default();
         if !commands.is_empty() {
-            page(&format!(
-                "\n{}",
-                history::table(&commands, true, Terminal::of_stdout())
-            ))?;
+            let table = history::table(&commands, true, Terminal::of_stdout());
+            page_beside(format!("\n{table}")).await?;
         }
         history::warn_if_behind(found.behind);
         Ok(0)

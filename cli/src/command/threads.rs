@@ -8,7 +8,7 @@ use super::history::warn_if_behind;
 use crate::args::ThreadsArgs;
 use crate::error::CliError;
 use crate::remote::ask;
-use crate::stdio::page;
+use crate::stdio::page_beside;
 use crate::table::{Column, Row, Terminal, draw};
 use crate::{logging, record};
 
@@ -27,7 +27,7 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
             is_behind |= next.behind;
             if args.list.json {
                 let lines = next.threads.iter().map(|one| format!("{}\n", json(one)));
-                page(&lines.collect::<String>())?;
+                page_beside(lines.collect()).await?;
                 continue;
             }
             rows.extend(next.threads.iter().map(row));
@@ -39,7 +39,7 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
                 Column::right("BEGUN").spare(1),
                 Column::left("TITLE"),
             ];
-            page(&draw(&columns, &rows, Terminal::of_stdout()))?;
+            page_beside(draw(&columns, &rows, Terminal::of_stdout())).await?;
         } else if !args.list.json {
             tell!("baton: no such threads; `baton exec --thread T` begins one");
         }
