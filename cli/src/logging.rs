@@ -12,7 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 /// Starts logging at `default` unless `BATON_LOG` says otherwise.
 pub(crate) fn start(default: &str) {
-    let filter = var("BATON_LOG").unwrap_or_else(|_| default.into());
+    let filter = wanted(var("BATON_LOG")).unwrap_or_else(|| default.into());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
         tell!("baton: BATON_LOG is ignored: {error}");
         EnvFilter::new(default)
@@ -24,12 +24,17 @@ pub(crate) fn start(default: &str) {
 /// The same for a command that is waited for and has nothing but errors to log: unless `BATON_LOG` is set, nothing is
 /// prepared for that before there is one.
 pub(crate) fn errors_only() {
-    match var("BATON_LOG") {
-        Err(VarError::NotPresent) => {
+    match wanted(var("BATON_LOG")) {
+        None => {
             let _ = set_global_default(Errors::default());
         }
-        _ => start("error"),
+        Some(_) => start("error"),
     }
+}
+
+/// The filter that the environment asks for. An empty variable is none, and so is one that is no text.
+fn wanted(variable: Result<String, VarError>) -> Option<String> {
+    variable.ok().filter(|filter| !filter.is_empty())
 }
 
 /// What writes lines.
@@ -94,6 +99,13 @@ mod tests {
     use tracing::subscriber::with_default;
 
     use super::*;
+
+    #[test]
+    fn an_empty_variable_changes_no_filter() {
+        assert_eq!(wanted(Err(VarError::NotPresent)), None);
+        assert_eq!(wanted(Ok(String::new())), None);
+        assert_eq!(wanted(Ok("debug".into())), Some("debug".into()));
+    }
 
     #[test]
     fn nothing_is_prepared_before_the_first_error() {
