@@ -6,7 +6,7 @@ use std::convert::Infallible;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_meta::store::retention::Retention;
 use clap::{Parser, Subcommand};
@@ -61,9 +61,9 @@ Exit codes: 0; 255 if Baton failed, and a sentence on stderr says what to do; 2 
 arguments. `run` and `exec` exit with the code of their command: see their --help.";
 
 const EXIT_CODES: &str = "\
-Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 141 if
-nobody reads our output any more, as after `| head` (the command is killed); 255 if Baton failed; 2 if Baton did not
-understand its own arguments.";
+Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 124 if
+the time of --timeout was over, as timeout(1) says it; 141 if nobody reads our output any more, as after `| head` (the command is
+killed); 255 if Baton failed; 2 if Baton did not understand its own arguments.";
 
 const INPUT: &str = "\
 Standard input is read to its end, whether or not the command wants it, as ssh does. In a loop that reads, and in the background of a
@@ -109,6 +109,9 @@ pub(crate) struct RunArgs {
     /// Working directory of the command
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
+    /// Kill the command if it has not ended after this time, like 90s or 15m
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
     /// The command and its arguments
     #[arg(
         required = true,
@@ -134,6 +137,9 @@ pub(crate) struct ExecArgs {
     /// Working directory on the remote machine
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
+    /// Kill the command if it has not ended after this time, like 90s or 15m; connecting counts
+    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    pub(crate) timeout: Option<Duration>,
     /// Set a variable in the command's environment; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) env: Vec<(String, String)>,
@@ -425,6 +431,15 @@ fn pair(text: &str) -> Result<(String, String), &'static str> {
     }
 }
 
+/// A time to wait for something, which 0 is not.
+fn timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(Duration::ZERO) => Err("a command needs some time".into()),
+        Ok(limit) => Ok(limit),
+        Err(_) => Err("expected a time like 90s or 15m".into()),
+    }
+}
+
 /// A moment, in nanoseconds since the Unix epoch: so long ago, or a time.
 fn since(text: &str) -> Result<u64, String> {
     let at = match humantime::parse_duration(text) {
@@ -523,6 +538,14 @@ mod tests {
         assert!((3_599_000_000_000..3_601_000_000_000).contains(&(now - hour)));
         assert_eq!(since("100000y"), Ok(0));
         assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_timeout_has_a_unit_and_is_not_0() {
+        assert_eq!(timeout("1m 30s"), Ok(Duration::from_secs(90)));
+        for bad in ["10", "0s", "-1s", "soon", ""] {
+            assert!(timeout(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

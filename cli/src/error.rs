@@ -17,6 +17,9 @@ use baton_trace::export::read::ReadError;
 /// Baton's own failure.
 const FAILED: i32 = 255;
 
+/// The time of `--timeout` was over; as timeout(1) exits.
+const TIMED_OUT: i32 = 124;
+
 /// What ends a local program that writes to nobody.
 const SIGPIPE: i32 = rustix::process::Signal::PIPE.as_raw();
 
@@ -130,6 +133,7 @@ impl CliError {
                 failure: StartFailure::NotExecutable,
                 ..
             }) => 126,
+            Self::Run(RunError::TimedOut) => TIMED_OUT,
             Self::Interrupted { signal } => 128 + signal,
             Self::NotRead { .. } => 128 + SIGPIPE,
             _ => FAILED,

@@ -118,7 +118,7 @@ impl Client {
 
     async fn call(&self, command: Command, stdin: bool) -> Result<(Run, mpsc::Sender<RunRequest>), RunError> {
         let (requests, queued) = mpsc::channel(limits::OUTBOX);
-        let (parent, trace) = (command.parent.clone(), command.trace);
+        let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
         let names = command.names();
         let mut start = command.into_start(stdin);
         let channel = self.channel.clone();
@@ -133,6 +133,9 @@ impl Client {
             }
         });
         let mut request = tonic::Request::new(Box::pin(first.chain(ReceiverStream::new(queued))));
+        if let Some(timeout) = timeout {
+            request.set_timeout(timeout);
+        }
         if let Some(parent) = parent {
             request.extensions_mut().insert(parent);
         }

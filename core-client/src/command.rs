@@ -20,6 +20,7 @@ pub struct Command {
     env: Vec<(OsString, OsString)>,
     clear_env: bool,
     drain: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     thread: String,
     title: String,
     metadata: Vec<ThreadMetadata>,
@@ -43,6 +44,7 @@ impl Command {
             env: Vec::new(),
             clear_env: false,
             drain: None,
+            timeout: None,
             thread: String::new(),
             title: String::new(),
             metadata: Vec::new(),
@@ -87,6 +89,14 @@ impl Command {
     /// How long after the exit to wait for pipes that a descendant still holds. Rounded down to milliseconds.
     pub fn drain(mut self, limit: Duration) -> Self {
         self.drain = Some(limit);
+        self
+    }
+
+    /// How long it may take from the call to the end of its output, connecting included. After that it is killed, the call fails with
+    /// [`RunError::TimedOut`](crate::RunError::TimedOut), and its record says so. Both ends watch: it holds though the connection
+    /// is gone. As exact as gRPC's eight digits.
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = Some(limit);
         self
     }
 

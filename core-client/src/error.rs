@@ -6,7 +6,7 @@ use baton_channel::{ConnectError, SessionError};
 use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
 use baton_trace::text::printable;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::command::Names;
 
@@ -31,6 +31,11 @@ pub enum RunError {
     /// More output than [`crate::Command::max_output`]. The command was killed.
     #[error("the command printed more than {0} bytes: raise the limit, or read its output as a stream")]
     TooMuchOutput(usize),
+    /// The time of [`crate::Command::timeout`] was over. The command was killed, if it had begun.
+    #[error(
+        "the command did not end in its time, and was killed if it had begun: give it more, or look at what it waits for"
+    )]
+    TimedOut,
     /// The exec-server broke the protocol, for instance by leaving out an event.
     #[error("the exec-server broke the protocol: {0}")]
     Protocol(&'static str),
@@ -132,6 +137,9 @@ impl From<Status> for RunError {
                 message: printable(&detail.message).into_owned(),
             };
         }
-        Self::Rpc(status)
+        match status.code() {
+            Code::DeadlineExceeded => Self::TimedOut,
+            _ => Self::Rpc(status),
+        }
     }
 }

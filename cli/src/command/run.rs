@@ -37,6 +37,9 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     if let Some(cwd) = args.cwd {
         command = command.current_dir(cwd);
     }
+    if let Some(limit) = args.timeout {
+        command = command.timeout(limit);
+    }
     let runtime = runtime()?;
     let client = Client::with_recorder(server.ready, client_key, exporting.recorder());
     let outcome = runtime.block_on(async {

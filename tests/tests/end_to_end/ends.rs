@@ -78,6 +78,38 @@ fn an_interrupted_run_takes_its_command_along() {
 }
 
 #[test]
+fn a_command_beyond_its_time_is_killed_with_all_it_started_and_exits_as_timeout_does() {
+    let world = World::new();
+    let mark = Mark::new();
+    let script = format!("echo begun; {STUBBORN_FAMILY}");
+    let exec = world.exec_with(
+        &["--timeout", "500ms", "--env", mark.variable()],
+        ["sh", "-c", &script],
+    );
+    let finished = Running::start(exec, Input::Open).finish();
+    finished.assert_failed_whatever(124);
+    let sentence = "baton: the command did not end in its time, and was killed";
+    assert!(finished.stderr.contains(sentence), "{finished:?}");
+    assert_eq!(finished.text(), "begun\n", "what it printed is shown");
+    mark.await_gone();
+    poll("it is on record as timed out", || {
+        let mut history = world.home.baton();
+        history
+            .args(["history", "--json"])
+            .env("BATON_TICKET", world.ticket.to_string());
+        run(history)
+            .text()
+            .contains(r#""outcome":"timed_out""#)
+            .then_some(())
+    });
+    run(world.exec_with(&["--timeout", "1m"], ["sh", "-c", "exit 3"])).assert_failed(3, "");
+
+    let mut embedded = world.home.baton();
+    embedded.args(["run", "-q", "--timeout", "200ms", "--", "sleep", "300"]);
+    run(embedded).assert_failed(124, "did not end in its time");
+}
+
+#[test]
 fn what_is_started_under_nohup_outlives_its_terminal() {
     let world = World::new();
     let exec = after("trap '' HUP", &world.exec(["sh", "-c", "read line; exit 4"]));
