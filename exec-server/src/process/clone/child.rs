@@ -62,6 +62,9 @@ fn execute(shared: &Shared) -> Result<Never, Errno> {
         for (number, own) in shared.stdio.into_iter().enumerate() {
             syscall3(Sysno::dup3, own as usize, number, 0)?;
         }
+        // The exec would close them too, but may take its time, and among them are pipes of other children, which would not end
+        // meanwhile. Older kernels do not know this call.
+        let _ = syscall3(Sysno::close_range, shared.stdio.len(), u32::MAX as usize, 0);
         let nothing: u64 = 0;
         set_mask(&nothing, None)?;
         shared.executed_ns.store(monotonic_ns(), Ordering::Relaxed);
