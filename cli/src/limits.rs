@@ -40,7 +40,7 @@ pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
 /// With the old one, twice this on disk.
 pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
 
-/// Open descriptors that an exec-server asks the system for: up to six for each of its 256 processes, three for each session, and room. Its
+/// Open descriptors that an exec-server asks the system for: four for each of its 256 processes, three for each session, and room. Its
 /// children inherit that; few programs look at it, and none that waits by select(2) has so many by itself.
 pub(crate) const EXEC_SERVER_FILES: u64 = 4096;
 

@@ -47,9 +47,9 @@ pub const BULK_STEPS: [BulkStep; 2] = [
     },
 ];
 
-/// A child's ends of its pipes are held open here until it exits, two descriptors more a process, as long as their numbers are below this.
-/// Protects the descriptors of a server with many processes: Linux gives 1,024 by default.
-pub const HELD_BELOW: i32 = 512;
+/// A child's ends of its pipes are held open here until it exits, two descriptors more a process, as long as their numbers are below this: while
+/// few others run, which spares each exit two wake-ups of an idle server. A busy one is awake anyway, and its other children would get copies.
+pub const HELD_BELOW: i32 = 64;
 
 /// First read buffer of a process. Most commands write little; a read that fills it moves on to [`READ_BYTES`].
 pub const FIRST_READ_BYTES: usize = 4 * 1024;
