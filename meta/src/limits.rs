@@ -182,6 +182,13 @@ pub const READ_FLUSH: Duration = Duration::from_secs(1);
 /// Queries that run at once, each on a thread of its own. Protects the machine from a client that asks for everything many times.
 pub const QUERIES_AT_ONCE: usize = 4;
 
+/// Directories looked at for `baton thread show` at once, each on a thread of its own, which a file system that hangs keeps. Apart from the
+/// queries, which go on meanwhile.
+pub const LOOKS_AT_ONCE: usize = 4;
+
+/// Longest wait for such a look. Beyond it the answer is what was found before.
+pub const LOOK_LIMIT: Duration = Duration::from_secs(1);
+
 /// Records in one message of `History`: some 30 KiB, of long command lines 500.
 pub const HISTORY_PAGE: u32 = 100;
 

@@ -87,7 +87,7 @@ impl Facts {
         }
     }
 
-    /// Looks now, on the caller's thread, which may wait for the file system. `None` if the directory cannot be told.
+    /// Looks now, on the caller's thread, which may wait for the file system.
     pub(crate) fn look(&self, thread: &ThreadKey, cwd: &[u8]) -> Arc<CwdFacts> {
         let need = Need {
             thread: thread.clone(),

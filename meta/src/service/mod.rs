@@ -7,25 +7,23 @@
 mod barrier;
 mod convert;
 mod history;
+mod pages;
 mod thread;
 
-use std::fmt;
-use std::pin::Pin;
 use std::sync::Arc;
 
 use baton_channel::allow::Peer;
 use baton_proto::meta as wire;
 use baton_proto::meta::meta_server::{Meta as MetaRpc, MetaServer};
-use futures_util::Stream;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use crate::facts::Facts;
 use crate::handle::Meta;
-use crate::limits::{META_REQUEST_BYTES, QUERIES_AT_ONCE, READ_FLUSH};
-use crate::record::Owner;
-use crate::store::query::Cursor;
+use crate::limits::{LOOK_LIMIT, LOOKS_AT_ONCE, META_REQUEST_BYTES, QUERIES_AT_ONCE, READ_FLUSH};
+use crate::record::{CwdFacts, Owner, ThreadKey};
 use crate::store::sqlite::{ReadError, Reader};
 
 /// See the [module](self). Clones share what they read.
@@ -39,7 +37,8 @@ struct Inner {
     meta: Meta,
     reader: Reader,
     facts: Arc<Facts>,
-    queries: Semaphore,
+    queries: Arc<Semaphore>,
+    looks: Arc<Semaphore>,
     is_in_memory: bool,
 }
 
@@ -50,7 +49,8 @@ impl MetaService {
                 meta,
                 reader,
                 facts,
-                queries: Semaphore::new(QUERIES_AT_ONCE),
+                queries: Arc::new(Semaphore::new(QUERIES_AT_ONCE)),
+                looks: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
                 is_in_memory,
             }),
         }
@@ -76,9 +76,14 @@ impl MetaService {
         &self,
         ask: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Status> {
-        let _turn = self.inner.queries.acquire().await;
+        let turn = Arc::clone(&self.inner.queries).acquire_owned().await;
         let reader = self.inner.reader.clone();
-        let answer = tokio::task::spawn_blocking(move || ask(&reader)).await;
+        // The query's, not its client's, who may be gone before it is over.
+        let answer = spawn_blocking(move || {
+            let _turn = turn;
+            ask(&reader)
+        });
+        let answer = answer.await;
         let answer = answer.map_err(|_| Status::internal("a query of the records has failed"))?;
         answer.map_err(|error| {
             // The words of the database hold paths and are its owner's.
@@ -89,6 +94,24 @@ impl MetaService {
                 ReadError::Sqlite(_) => "the exec-server's records could not be read; try again",
             })
         })
+    }
+
+    /// What a thread's directory is part of now; what it was when it was last found, if the file system does not say in time.
+    async fn look(&self, thread: ThreadKey, before: CwdFacts) -> Arc<CwdFacts> {
+        let facts = Arc::clone(&self.inner.facts);
+        let cwd = before.cwd.clone();
+        let now = async {
+            let turn = Arc::clone(&self.inner.looks).acquire_owned().await;
+            let look = spawn_blocking(move || {
+                let _turn = turn;
+                facts.look(&thread, &cwd)
+            });
+            look.await
+        };
+        match timeout(LOOK_LIMIT, now).await {
+            Ok(Ok(now)) => now,
+            Ok(Err(_)) | Err(_) => Arc::new(before),
+        }
     }
 }
 
@@ -110,48 +133,17 @@ impl Caller {
     }
 }
 
-/// Where a page ended, as a client sends it back.
-fn cursor(after: &[u8]) -> Result<Option<Cursor>, Status> {
-    if after.is_empty() {
-        return Ok(None);
-    }
-    let bytes = after
-        .try_into()
-        .map_err(|_| Status::invalid_argument("`after` is not what a page said in `next`"))?;
-    Ok(Some(Cursor::from_bytes(bytes)))
-}
-
-/// Pages, one after the other as they are taken.
-pub struct Pages<T>(Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>);
-
-impl<T> fmt::Debug for Pages<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Pages")
-    }
-}
-
-impl<T> Stream for Pages<T> {
-    type Item = Result<T, Status>;
-
-    fn poll_next(
-        mut self: Pin<&mut Self>,
-        cx: &mut std::task::Context<'_>,
-    ) -> std::task::Poll<Option<Self::Item>> {
-        self.0.as_mut().poll_next(cx)
-    }
-}
-
 #[tonic::async_trait]
 impl MetaRpc for MetaService {
-    type HistoryStream = Pages<wire::HistoryPage>;
-    type ThreadsStream = Pages<wire::ThreadsPage>;
+    type HistoryStream = pages::Pages<wire::HistoryPage>;
+    type ThreadsStream = pages::Pages<wire::ThreadsPage>;
 
     async fn history(
         &self,
         request: Request<wire::HistoryRequest>,
     ) -> Result<Response<Self::HistoryStream>, Status> {
         let caller = Caller::of(&request)?;
-        history::pages(self, caller, request.into_inner()).await
+        history::list(self, caller, request.into_inner()).await
     }
 
     async fn show(
@@ -167,7 +159,7 @@ impl MetaRpc for MetaService {
         request: Request<wire::ThreadsRequest>,
     ) -> Result<Response<Self::ThreadsStream>, Status> {
         let caller = Caller::of(&request)?;
-        thread::pages(self, caller, request.into_inner()).await
+        thread::list(self, caller, request.into_inner()).await
     }
 
     async fn thread_show(
@@ -209,5 +201,71 @@ impl MetaRpc for MetaService {
         // The barrier is the whole queue's. Of records that were given up a client is told its own, and acknowledges no other's.
         let caller = Caller::of(&request)?;
         barrier::flush(self, caller, request).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use baton_proto::Epoch;
+    use baton_trace::recorder::Recorder;
+    use tokio::sync::oneshot;
+
+    use super::*;
+    use crate::keeper::Keeper;
+    use crate::store::retention::Retention;
+
+    fn service() -> (Keeper, MetaService) {
+        let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default(), Recorder::off()).unwrap();
+        let service = keeper.service();
+        (keeper, service)
+    }
+
+    #[tokio::test]
+    async fn a_query_that_its_client_gives_up_keeps_its_place_until_it_is_over() {
+        let (_keeper, service) = service();
+        let mut held = Vec::new();
+        for _ in 0..QUERIES_AT_ONCE {
+            let (began, has_begun) = oneshot::channel();
+            let (release, released) = mpsc::channel::<()>();
+            let query = service.query(move |_| {
+                began.send(()).unwrap();
+                let _ = released.recv();
+                Ok(())
+            });
+            tokio::select! {
+                _ = query => panic!("it is held"),
+                begun = has_begun => begun.unwrap(),
+            }
+            held.push(release);
+        }
+        assert_eq!(service.inner.queries.available_permits(), 0);
+        held.clear();
+        service.query(|_| Ok(())).await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_system_that_hangs_keeps_nobody_from_what_was_found_before() {
+        let (_keeper, service) = service();
+        let before = CwdFacts {
+            cwd: Box::from(&b"/proc"[..]),
+            repository_root: None,
+            branch: Some(Box::from(&b"before"[..])),
+            head: None,
+            found_unix_ns: 1,
+        };
+        let thread = ThreadKey {
+            owner: Owner([1; 32]),
+            thread_id: "t".into(),
+        };
+        // As looks that never return hold them.
+        let all = u32::try_from(LOOKS_AT_ONCE).unwrap();
+        let hung = service.inner.looks.acquire_many(all).await.unwrap();
+        let facts = service.look(thread.clone(), before.clone()).await;
+        assert_eq!(*facts, before);
+        service.query(|_| Ok(())).await.unwrap();
+        drop(hung);
+        assert_eq!(service.look(thread, before).await.branch, None, "looked at again");
     }
 }

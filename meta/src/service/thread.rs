@@ -1,7 +1,6 @@
 //! Threads: the list, one of them, and what changes it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
 
 use baton_proto::limits::{
     THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
@@ -9,67 +8,36 @@ use baton_proto::limits::{
 };
 use baton_proto::meta as wire;
 use baton_trace::record::unix_now_ns;
-use futures_util::stream;
 use tonic::{Response, Status};
 
-use super::{Caller, MetaService, Pages, barrier, convert, cursor};
+use super::pages::{Pages, Part, Told, pages};
+use super::{Caller, MetaService, barrier, convert};
 use crate::limits::THREADS_PAGE;
 use crate::machine::Refused;
 use crate::record::{ThreadKey, ThreadPatch};
-use crate::store::query::{Cursor, ThreadsQuery};
+use crate::store::query::{ThreadRecord, ThreadsQuery};
+use crate::store::sqlite::Reader;
 
-enum Place {
-    Next { after: Option<Cursor>, left: u64 },
-    End,
-}
-
-pub(super) async fn pages(
+pub(super) async fn list(
     service: &MetaService,
     caller: Caller,
     request: wire::ThreadsRequest,
 ) -> Result<Response<Pages<wire::ThreadsPage>>, Status> {
-    let place = Place::Next {
-        after: cursor(&request.after)?,
-        left: match request.limit {
-            0 => u64::MAX,
-            limit => limit.into(),
-        },
+    let part = Part::new(&request.after, request.limit, THREADS_PAGE)?;
+    let read = move |reader: &Reader, after, limit| {
+        reader.threads(&ThreadsQuery {
+            owner: caller.owner,
+            archived: request.archived,
+            after,
+            limit,
+        })
     };
-    let behind = service.is_behind().await;
-    let service = service.clone();
-    let pages = stream::try_unfold(place, move |place| {
-        let service = service.clone();
-        async move {
-            let Place::Next { after, left } = place else {
-                return Ok(None);
-            };
-            let query = ThreadsQuery {
-                owner: caller.owner,
-                archived: request.archived,
-                after,
-                limit: u32::try_from(left).unwrap_or(u32::MAX).min(THREADS_PAGE),
-            };
-            let page = service.query(move |reader| reader.threads(&query)).await?;
-            let left = left - page.items.len() as u64;
-            let message = wire::ThreadsPage {
-                threads: page.items.iter().map(convert::thread).collect(),
-                next: page
-                    .next
-                    .map(|next| next.to_bytes().to_vec().into())
-                    .unwrap_or_default(),
-                behind,
-            };
-            let place = match page.next {
-                Some(next) if left > 0 => Place::Next {
-                    after: Some(next),
-                    left,
-                },
-                _ => Place::End,
-            };
-            Ok(Some((message, place)))
-        }
-    });
-    Ok(Response::new(Pages(Box::pin(pages))))
+    let message = |threads: &[ThreadRecord], Told { next, behind }| wire::ThreadsPage {
+        threads: threads.iter().map(convert::thread).collect(),
+        next: next.into(),
+        behind,
+    };
+    Ok(pages(service, part, read, message).await)
 }
 
 pub(super) async fn show(
@@ -79,16 +47,13 @@ pub(super) async fn show(
 ) -> Result<Response<wire::ThreadShowResponse>, Status> {
     let key = key(caller, &request.thread_id)?;
     let behind = service.is_behind().await;
-    let facts = Arc::clone(&service.inner.facts);
-    let found = service.query(move |reader| {
-        let Some(found) = reader.thread(&key)? else {
-            return Ok(None);
-        };
+    let found = service.query(move |reader| reader.thread(&key));
+    let mut found = found.await?.ok_or_else(unknown)?;
+    let facts = match found.facts.take() {
         // Found before, and looked at again: the branch may be another by now.
-        let facts = found.facts.as_ref().map(|before| facts.look(&key, &before.cwd));
-        Ok(Some((found, facts)))
-    });
-    let (found, facts) = found.await?.ok_or_else(unknown)?;
+        Some(before) => Some(service.look(found.key.clone(), before).await),
+        None => None,
+    };
     Ok(Response::new(wire::ThreadShowResponse {
         thread: Some(convert::thread(&found)),
         values: found.values.into_iter().collect::<HashMap<_, _>>(),

@@ -1,0 +1,106 @@
+//! Lists, in pages: each is read when the one before it was taken.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_util::{Stream, stream};
+use tonic::{Response, Status};
+
+use super::MetaService;
+use crate::store::query::{Cursor, Page};
+use crate::store::sqlite::{ReadError, Reader};
+
+/// The part of a list that a client asks for.
+pub(super) struct Part {
+    after: Option<Cursor>,
+    left: u64,
+    most: u32,
+}
+
+impl Part {
+    /// Behind the page whose `next` was `after`, and `limit` items of it, or all for 0; `most` on one page.
+    pub(super) fn new(after: &[u8], limit: u32, most: u32) -> Result<Self, Status> {
+        let left = match limit {
+            0 => u64::MAX,
+            limit => limit.into(),
+        };
+        let after = cursor(after)?;
+        Ok(Self { after, left, most })
+    }
+
+    /// What is left to be read behind this page, if anything is.
+    fn behind<T>(self, page: &Page<T>) -> Option<Self> {
+        let left = self.left - page.items.len() as u64;
+        let after = page.next.filter(|_| left > 0)?;
+        Some(Self {
+            after: Some(after),
+            left,
+            ..self
+        })
+    }
+}
+
+/// Where a page ended, as a client sends it back.
+fn cursor(after: &[u8]) -> Result<Option<Cursor>, Status> {
+    if after.is_empty() {
+        return Ok(None);
+    }
+    let bytes = after
+        .try_into()
+        .map_err(|_| Status::invalid_argument("`after` is not what a page said in `next`"))?;
+    Ok(Some(Cursor::from_bytes(bytes)))
+}
+
+/// What a client is told with a page: the place behind it, and whether newer items may be missing.
+pub(super) struct Told {
+    pub(super) next: Vec<u8>,
+    pub(super) behind: bool,
+}
+
+/// The pages of a list: `read` gives so many items behind a cursor, `message` makes a page of them.
+pub(super) async fn pages<T, M>(
+    service: &MetaService,
+    part: Part,
+    read: impl Fn(&Reader, Option<Cursor>, u32) -> Result<Page<T>, ReadError> + Clone + Send + 'static,
+    message: impl Fn(&[T], Told) -> M + Clone + Send + 'static,
+) -> Response<Pages<M>>
+where
+    T: Send + 'static,
+{
+    let behind = service.is_behind().await;
+    let service = service.clone();
+    let pages = stream::try_unfold(Some(part), move |part| {
+        let (service, read, message) = (service.clone(), read.clone(), message.clone());
+        async move {
+            let Some(part) = part else { return Ok(None) };
+            let limit = u32::try_from(part.left).unwrap_or(u32::MAX).min(part.most);
+            let after = part.after;
+            let page = service.query(move |reader| read(reader, after, limit)).await?;
+            let next = page.next.map(|next| next.to_bytes().to_vec());
+            let told = Told {
+                next: next.unwrap_or_default(),
+                behind,
+            };
+            Ok(Some((message(&page.items, told), part.behind(&page))))
+        }
+    });
+    Response::new(Pages(Box::pin(pages)))
+}
+
+/// Pages, one after the other as they are taken.
+pub struct Pages<T>(Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>);
+
+impl<T> fmt::Debug for Pages<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Pages")
+    }
+}
+
+impl<T> Stream for Pages<T> {
+    type Item = Result<T, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll_next(cx)
+    }
+}
