@@ -31,6 +31,9 @@ pub const VALUE_BYTES: usize = 4 * 1024;
 /// [`THREAD_BYTES`].
 pub const VALUES_PER_PATCH: usize = 64;
 
+/// Values that a thread keeps. Further keys are not taken: 1 MiB a thread, which one answer has room for.
+pub const VALUES_PER_THREAD: usize = baton_proto::limits::THREAD_METADATA_KEYS_MAX;
+
 /// How often the store's upkeep runs when there is little to do.
 pub const UPKEEP_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -203,6 +206,9 @@ pub const META_REQUEST_BYTES: usize = 64 * 1024;
 
 /// Longest wait of a barrier that a client asks for. A disk that does not answer for so long is the answer.
 pub const FLUSH_MAX: Duration = Duration::from_secs(30);
+
+/// A write that takes longer is told as a disk that does not answer.
+pub const STALLED: Duration = Duration::from_secs(1);
 
 /// Between SIGTERM and SIGKILL to what an earlier life of the server had left running: as for any process that is killed. The server waits for it
 /// before it serves.

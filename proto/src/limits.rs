@@ -87,6 +87,10 @@ pub const THREAD_METADATA_KEY_MAX: usize = 128;
 /// Bytes of a value in a thread's metadata.
 pub const THREAD_METADATA_VALUE_MAX: usize = 4 * 1024;
 
+/// Keys of metadata that a thread keeps, by however many requests they came. With the limits above that is 1 MiB at most: `baton thread show` is
+/// told all of it in one message, which may have 4.
+pub const THREAD_METADATA_KEYS_MAX: usize = 256;
+
 /// Bytes of keys and values in one request's metadata for a thread. Protects the exec-server's queue and disk from metadata that
 /// is really content.
 pub const THREAD_METADATA_BYTES_MAX: usize = 16 * 1024;

@@ -1,5 +1,6 @@
 //! `baton flush`: the barrier. Like sync(1) it has nothing to say when all is well.
 
+use baton_proto::meta::{Failure, FlushResponse};
 use baton_trace::text::printable;
 
 use crate::args::FlushArgs;
@@ -24,16 +25,21 @@ pub(crate) fn main(args: FlushArgs) -> Result<i32, CliError> {
     if flushed.durable {
         return Ok(0);
     }
-    let causes = flushed.failures.iter().map(|failure| match failure.pending {
-        true => format!("{}; it is tried again", printable(&failure.cause)),
-        false => printable(&failure.cause).into_owned(),
-    });
     let dropped = (flushed.dropped > 0).then(|| {
         format!(
             "{0} records were given up, because nothing could be written for too long; `baton flush --acknowledge {0}` takes note of that",
             flushed.dropped
         )
     });
-    let why: Vec<_> = causes.chain(dropped).collect();
+    let why: Vec<_> = causes(&flushed).into_iter().chain(dropped).collect();
     Err(CliError::NotFlushed(why.join("; ")))
+}
+
+/// Why writing failed.
+pub(crate) fn causes(flushed: &FlushResponse) -> Vec<String> {
+    let cause = |failure: &Failure| match failure.pending {
+        true => format!("{}; it is tried again", printable(&failure.cause)),
+        false => printable(&failure.cause).into_owned(),
+    };
+    flushed.failures.iter().map(cause).collect()
 }

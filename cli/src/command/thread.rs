@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use baton_proto::limits::THREAD_METADATA_KEYS_MAX;
 use baton_proto::meta::{Facts, HistoryRequest, ThreadShowResponse, ThreadUpdateRequest};
 use baton_trace::text::printable;
 use serde_json::json;
 
-use super::{history, threads};
+use super::{flush, history, threads};
 use crate::args::{ThreadArchiveArgs, ThreadCommand, ThreadDeleteArgs, ThreadSetArgs, ThreadShowArgs};
 use crate::error::CliError;
 use crate::remote::ask;
@@ -71,9 +72,9 @@ fn set(args: ThreadSetArgs) -> Result<i32, CliError> {
     ask(args.remote, async |records| {
         records.update_thread(request).await?;
         let flushed = records.flush(0).await?;
-        match flushed.failures.first() {
-            Some(failure) => Err(CliError::NotFlushed(printable(&failure.cause).into_owned())),
-            None => Ok(0),
+        match flushed.failures.is_empty() {
+            true => Ok(0),
+            false => Err(CliError::NotFlushed(flush::causes(&flushed).join("; "))),
         }
     })
 }
@@ -106,6 +107,10 @@ fn about(found: &ThreadShowResponse) -> String {
     // Sorted: a map has no order of its own.
     for (key, value) in found.values.iter().collect::<BTreeMap<_, _>>() {
         line("metadata", &format!("{key}={value}"));
+    }
+    if found.values.len() >= THREAD_METADATA_KEYS_MAX {
+        let full = format!("full: of {THREAD_METADATA_KEYS_MAX} keys; further ones are not kept");
+        line("metadata", &full);
     }
     out
 }

@@ -58,14 +58,18 @@ pub(super) async fn durable(service: &MetaService) -> Result<(), Status> {
     match timeout(FLUSH_MAX, service.inner.meta.flush()).await {
         Ok(Ok(_) | Err(FlushError::Dropped { .. })) => Ok(()),
         Ok(Err(error)) => Err(status(&error)),
-        Err(_elapsed) => Err(Status::unavailable("not written yet: the disk has not answered")),
+        Err(_elapsed) => Err(Status::unavailable(
+            "not written yet: the disk has not answered; it is tried again",
+        )),
     }
 }
 
 /// Without what the disk said: that holds paths, and is the owner's.
 fn status(error: &FlushError) -> Status {
     match error {
-        FlushError::Failed { cause, .. } => Status::unavailable(format!("not written yet: {}", cause.kind)),
+        FlushError::Failed { cause, .. } => {
+            Status::unavailable(format!("not written yet: {}; it is tried again", cause.kind))
+        }
         FlushError::Dropped { .. } => Status::data_loss(error.to_string()),
         FlushError::Stopped => Status::unavailable("the exec-server is shutting down"),
         FlushError::TooMany => Status::resource_exhausted(error.to_string()),

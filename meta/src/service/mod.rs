@@ -175,7 +175,7 @@ impl MetaRpc for MetaService {
         request: Request<wire::ThreadUpdateRequest>,
     ) -> Result<Response<wire::ThreadUpdateResponse>, Status> {
         let caller = Caller::of(&request)?;
-        thread::update(self, caller, request.into_inner())
+        thread::update(self, caller, request.into_inner()).await
     }
 
     async fn thread_archive(

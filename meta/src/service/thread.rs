@@ -12,7 +12,7 @@ use tonic::{Response, Status};
 
 use super::pages::{Pages, Part, Told, pages};
 use super::{Caller, MetaService, barrier, convert};
-use crate::limits::THREADS_PAGE;
+use crate::limits::{THREADS_PAGE, VALUES_PER_THREAD};
 use crate::machine::Refused;
 use crate::record::{ThreadKey, ThreadPatch};
 use crate::store::query::{ThreadRecord, ThreadsQuery};
@@ -62,7 +62,7 @@ pub(super) async fn show(
     }))
 }
 
-pub(super) fn update(
+pub(super) async fn update(
     service: &MetaService,
     caller: Caller,
     request: wire::ThreadUpdateRequest,
@@ -70,11 +70,14 @@ pub(super) fn update(
     let mut patch = ThreadPatch::touch(key(caller, &request.thread_id)?, unix_now_ns());
     if let Some(title) = request.title {
         if title.len() > THREAD_TITLE_MAX {
-            return Err(too_large("title"));
+            return Err(Status::invalid_argument(format!(
+                "a thread's title has at most {THREAD_TITLE_MAX} bytes"
+            )));
         }
         patch.title = Some(Some(title.into_boxed_str()).filter(|title| !title.is_empty()));
     }
     patch.values = values(request.set, request.remove)?;
+    has_room(service, &patch).await?;
     accept(service, patch)?;
     Ok(Response::new(wire::ThreadUpdateResponse {}))
 }
@@ -101,6 +104,27 @@ pub(super) async fn delete(
     accept(service, ThreadPatch::delete(key, unix_now_ns()))?;
     barrier::durable(service).await?;
     Ok(Response::new(wire::ThreadDeleteResponse {}))
+}
+
+/// Whether the thread will keep what is set. What others set meanwhile may still take the room.
+async fn has_room(service: &MetaService, patch: &ThreadPatch) -> Result<(), Status> {
+    if patch.values.values().all(Option::is_none) {
+        return Ok(());
+    }
+    // What is not on disk yet is not counted while the disk takes nothing.
+    service.is_behind().await;
+    let key = patch.key.clone();
+    let found = service.query(move |reader| reader.thread(&key)).await?;
+    let before = found.map(|found| found.values).unwrap_or_default();
+    let is_touched = |key: &str| patch.values.contains_key(key);
+    let others = before.keys().filter(|key| !is_touched(key)).count();
+    let set = patch.values.values().flatten().count();
+    match others + set <= VALUES_PER_THREAD {
+        true => Ok(()),
+        false => Err(Status::resource_exhausted(format!(
+            "a thread keeps {VALUES_PER_THREAD} keys of metadata at most: take others away first (`baton thread set --remove KEY`)"
+        ))),
+    }
 }
 
 /// The key of a thread that is there. What was accepted before is on disk then: the thread itself may be.
@@ -142,19 +166,16 @@ fn values(set: HashMap<String, String>, remove: Vec<String>) -> Result<Values, S
     let is_key = |key: &String| !key.is_empty() && key.len() <= THREAD_METADATA_KEY_MAX;
     let is_value = |value: &String| value.len() <= THREAD_METADATA_VALUE_MAX;
     if !fits || !set.keys().chain(&remove).all(is_key) || !set.values().all(is_value) {
-        return Err(too_large("metadata"));
+        return Err(Status::invalid_argument(format!(
+            "a change of a thread's metadata has at most {THREAD_METADATA_ENTRIES_MAX} entries and {THREAD_METADATA_BYTES_MAX} bytes, no empty key, \
+             no key of more than {THREAD_METADATA_KEY_MAX} bytes and no value of more than {THREAD_METADATA_VALUE_MAX}"
+        )));
     }
     let set = set
         .into_iter()
         .map(|(key, value)| (key.into_boxed_str(), Some(value.into_boxed_str())));
     let remove = remove.into_iter().map(|key| (key.into_boxed_str(), None));
     Ok(set.chain(remove).collect())
-}
-
-fn too_large(what: &str) -> Status {
-    Status::invalid_argument(format!(
-        "the {what} of a thread is larger than docs/PROTOCOL.md allows"
-    ))
 }
 
 fn unknown() -> Status {

@@ -122,7 +122,7 @@ pub struct ThreadRecord {
     pub key: ThreadKey,
     /// What people call it.
     pub title: Option<String>,
-    /// What its owner noted.
+    /// What its owner noted. In a [`Page`] empty.
     pub values: BTreeMap<String, String>,
     /// Hidden from the list.
     pub archived: bool,

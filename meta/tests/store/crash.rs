@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_meta::record::{Outcome, ProcessPatch};
+use baton_meta::record::{Outcome, ProcessPatch, ThreadKey};
 use baton_meta::store::retention::Retention;
 use baton_meta::store::sqlite::{self, Options};
 use baton_meta::store::{Store, Upkeep};
@@ -184,6 +184,11 @@ fn seen(patch: ProcessPatch) -> Option<(Outcome, u64, u64)> {
         .map(|end| (end.outcome, end.ended_unix_ns, end.stdout_bytes))
 }
 
+/// The thread that has `n` among its values; one keeps only so many.
+fn counter(n: u64) -> ThreadKey {
+    thread_key(&format!("counter {}", n / 500))
+}
+
 async fn run(meta: &Meta, epoch: Epoch, n: u64, ran: &Notes, promised: &Notes) {
     let mut begun = start(n);
     begun.epoch = epoch;
@@ -197,7 +202,7 @@ async fn run(meta: &Meta, epoch: Epoch, n: u64, ran: &Notes, promised: &Notes) {
     ran.add('r', n);
     promised.add('s', n);
     meta.accept(ProcessPatch { start: None, ..ok(n) }).unwrap();
-    let mut counted = ThreadPatch::touch(thread_key("counter"), NOW);
+    let mut counted = ThreadPatch::touch(counter(n), NOW);
     counted.values.insert(n.to_string().into(), Some("x".into()));
     counted.title = Some(Some(n.to_string().into()));
     if n.is_multiple_of(5) {
@@ -316,11 +321,7 @@ impl Victim {
                     self.known_end.insert(*n, Outcome::Exited { code: 0 });
                 }
                 _ => {
-                    let thread = opened
-                        .reader
-                        .thread(&thread_key("counter"))
-                        .unwrap()
-                        .expect("the thread");
+                    let thread = opened.reader.thread(&counter(*n)).unwrap().expect("the thread");
                     assert!(thread.values.contains_key(&n.to_string()), "round {round}: {n}");
                 }
             }

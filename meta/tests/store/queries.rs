@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use baton_meta::ThreadPatch;
+use baton_meta::limits::VALUES_PER_THREAD;
 use baton_meta::record::{Outcome, Owner, ProcessKey, ProcessPatch};
 use baton_meta::store::query::{Cursor, Found, HistoryQuery, Page, ProcessRecord, ThreadsQuery};
 use baton_meta::store::sqlite::{Opened, Reader};
@@ -243,6 +244,46 @@ fn a_start_is_known_by_its_id_before_and_after_its_end_and_after_a_restart() {
         }
     );
     assert_eq!((record.begun_unix_ns, record.survivor), (NOW + SECOND, None));
+}
+
+#[test]
+fn a_thread_keeps_so_many_keys_and_takes_no_more_until_some_go() {
+    let state = State::new();
+    let mut opened = state.open();
+    let mut set = |keys: &[String], value: Option<&str>| {
+        let mut patch = ThreadPatch::touch(thread_key("t"), NOW);
+        let values = keys
+            .iter()
+            .map(|key| (key.as_str().into(), value.map(Into::into)));
+        patch.values = values.collect();
+        write(&mut opened.store, [patch]);
+        let thread = opened.reader.thread(&thread_key("t")).unwrap().unwrap();
+        thread.values
+    };
+    let keys = |from: usize, to: usize| (from..to).map(|n| format!("{n:03}")).collect::<Vec<_>>();
+    for from in (0..VALUES_PER_THREAD - 64).step_by(64) {
+        set(&keys(from, from + 64), Some("x"));
+    }
+    let full = set(&keys(VALUES_PER_THREAD - 64, VALUES_PER_THREAD + 9), Some("x"));
+    assert!(full.keys().eq(&keys(0, VALUES_PER_THREAD)));
+    let changed = set(&keys(0, 1), Some("y"));
+    assert_eq!(
+        (changed.len(), &*changed["000"]),
+        (VALUES_PER_THREAD, "y"),
+        "what is there can be changed"
+    );
+    // Set in the same patch as one is taken away, before it in order and behind it.
+    for (goes, comes) in [("000", "zzz"), ("zzz", "aaa")] {
+        let mut patch = ThreadPatch::touch(thread_key("t"), NOW);
+        patch.values = [(goes.into(), None), (comes.into(), Some("x".into()))].into();
+        write(&mut opened.store, [patch]);
+        let values = opened.reader.thread(&thread_key("t")).unwrap().unwrap().values;
+        assert_eq!(values.len(), VALUES_PER_THREAD);
+        assert!(
+            values.contains_key(comes) && !values.contains_key(goes),
+            "{comes}"
+        );
+    }
 }
 
 #[test]

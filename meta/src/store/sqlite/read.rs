@@ -315,16 +315,9 @@ fn threads(connection: &Connection, query: &ThreadsQuery) -> rusqlite::Result<Pa
     let mut statement = connection.prepare_cached(&sql)?;
     let some = params![owner, query.archived, after.time_ns, after.n, limit + 1];
     let rows = statement.query_map(some, |row| {
-        Ok((cursor(row, "updated_ns")?, thread_of(row, query.owner)?))
+        Ok((cursor(row, "updated_ns")?, thread_of(row, query.owner)?.0))
     })?;
-    let mut page = page(rows, limit)?;
-    for thread in &mut page.items {
-        thread.0.values = values(connection, thread.1)?;
-    }
-    Ok(Page {
-        items: page.items.into_iter().map(|thread| thread.0).collect(),
-        next: page.next,
-    })
+    page(rows, limit)
 }
 
 fn thread(connection: &Connection, key: &ThreadKey) -> rusqlite::Result<Option<ThreadRecord>> {

@@ -360,18 +360,25 @@ fn thread(transaction: &Connection, names: &mut Names, patch: &ThreadPatch) -> r
             ],
             |row| row.get(0),
         )?;
+    // First what goes, for that makes room.
     for (key, value) in &patch.values {
-        match value {
-            Some(value) => transaction
+        if value.is_none() {
+            transaction
+                .prepare_cached("delete from thread_values where thread = ?1 and key = ?2")?
+                .execute(params![n, key])?;
+        }
+    }
+    for (key, value) in &patch.values {
+        if let Some(value) = value {
+            transaction
                 .prepare_cached(
-                    "insert into thread_values (thread, key, value) values (?1, ?2, ?3)
+                    "insert into thread_values (thread, key, value) select ?1, ?2, ?3
+                    where exists (select 1 from thread_values where thread = ?1 and key = ?2)
+                        or (select count(*) from thread_values where thread = ?1) < ?4
                     on conflict (thread, key) do update set value = ?3 where value <> ?3",
                 )?
-                .execute(params![n, key, value])?,
-            None => transaction
-                .prepare_cached("delete from thread_values where thread = ?1 and key = ?2")?
-                .execute(params![n, key])?,
-        };
+                .execute(params![n, key, value, limits::VALUES_PER_THREAD as i64])?;
+        }
     }
     Ok(())
 }
