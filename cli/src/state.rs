@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use baton_meta::store::retention::Retention;
-use baton_meta::store::sqlite::{Options, SetAside};
+use baton_meta::store::sqlite::Options;
 use baton_meta::{Keeper, OpenReport, ShutdownReport};
 use baton_proto::{Epoch, ExecServerId};
 use baton_trace::record::unix_now_ns;
@@ -66,11 +66,8 @@ pub(crate) fn open(
         now_unix_ns: unix_now_ns(),
     };
     let (keeper, OpenReport { set_aside, recovered }) = Keeper::open(&options, recorder)?;
-    if let Some(SetAside { path, reason }) = set_aside {
-        tell!(
-            "baton: the database was damaged ({reason}) and is now {}; a new one was begun",
-            path.display()
-        );
+    if let Some(set_aside) = set_aside {
+        tell!("baton: {set_aside}");
     }
     if recovered.lost > 0 {
         tell!(

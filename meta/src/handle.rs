@@ -154,6 +154,11 @@ impl Meta {
         self.shared.wake_if_due(&mut state, now);
     }
 
+    /// Why the last try to write failed, unless a later one has succeeded.
+    pub fn failing(&self) -> Option<WriteError> {
+        self.shared.lock().machine.failing().cloned()
+    }
+
     /// Why the store cannot remove old records or move its log at the moment: it grows meanwhile. Nothing is lost by it.
     pub fn upkeep_failing(&self) -> Option<WriteError> {
         self.shared.lock().machine.upkeep_failing().cloned()

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use crate::facts::Facts;
 use crate::gate::DurableStart;
 use crate::handle::Meta;
-use crate::limits::SURVIVOR_GRACE;
+use crate::limits::{STALLED, SURVIVOR_GRACE};
 use crate::machine::Stats;
 use crate::observe::Recording;
 use crate::service::MetaService;
@@ -151,7 +151,7 @@ impl Keeper {
             meta: self.meta.clone(),
             set_asides: self.set_asides.clone(),
             last: Stats::default(),
-            is_failing: false,
+            writing: None,
             upkeep: None,
         }
     }
@@ -190,19 +190,28 @@ pub struct Health {
     meta: Meta,
     set_asides: SetAsides,
     last: Stats,
-    is_failing: bool,
+    writing: Option<Trouble>,
     upkeep: Option<WriteErrorKind>,
+}
+
+/// Why nothing can be written at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    Fails(WriteErrorKind),
+    Stalls,
 }
 
 /// Something the owner is to know.
 #[derive(Debug)]
 pub enum Word {
-    /// Writing fails, or the disk does not answer.
+    /// Writing fails, or the disk does not answer. Told again when the cause is another.
     Failing {
         /// Records that wait.
         waiting: usize,
+        /// Why; `None` if the disk does not answer.
+        cause: Option<WriteError>,
     },
-    /// It is well again, and all is written.
+    /// It is well again.
     Recovered,
     /// Old records cannot be removed, or the log not moved. Told again when the cause is another.
     UpkeepFailing(WriteError),
@@ -220,10 +229,16 @@ pub enum Word {
 impl fmt::Display for Word {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Failing { waiting } => write!(
-                f,
-                "records cannot be written at the moment, {waiting} wait; commands run on; `baton flush` says why"
-            ),
+            Self::Failing { waiting, cause } => {
+                write!(
+                    f,
+                    "records cannot be written at the moment, {waiting} wait, and commands run on: "
+                )?;
+                match cause {
+                    Some(cause) => cause.fmt(f),
+                    None => write!(f, "the disk does not answer"),
+                }
+            }
             Self::Recovered => write!(f, "records are written again"),
             Self::UpkeepFailing(cause) => write!(
                 f,
@@ -234,11 +249,7 @@ impl fmt::Display for Word {
                 f,
                 "{count} records were given up, because nothing could be written for too long"
             ),
-            Self::SetAside(SetAside { path, reason }) => write!(
-                f,
-                "the database was damaged ({reason}) and is now {}; a new one was begun",
-                path.display()
-            ),
+            Self::SetAside(set_aside) => set_aside.fmt(f),
         }
     }
 }
@@ -248,17 +259,7 @@ impl Health {
     pub fn look(&mut self) -> Vec<Word> {
         let stats = self.meta.stats();
         let mut words: Vec<_> = self.set_asides.take().into_iter().map(Word::SetAside).collect();
-        let fails = stats.failures > self.last.failures || stats.writing_for > Duration::from_secs(1);
-        let writes = stats.batches > self.last.batches;
-        if fails && !writes && !self.is_failing {
-            self.is_failing = true;
-            words.push(Word::Failing {
-                waiting: stats.waiting + stats.writing,
-            });
-        } else if self.is_failing && writes && !fails {
-            self.is_failing = false;
-            words.push(Word::Recovered);
-        }
+        words.extend(of_writing(&mut self.writing, &stats, self.meta.failing()));
         words.extend(of_upkeep(&mut self.upkeep, self.meta.upkeep_failing()));
         if stats.dropped > self.last.dropped {
             words.push(Word::Dropped {
@@ -268,6 +269,24 @@ impl Health {
         self.last = stats;
         words
     }
+}
+
+/// Once when it begins to fail or to stall, once for each other cause, and once when it is well again.
+fn of_writing(told: &mut Option<Trouble>, stats: &Stats, failing: Option<WriteError>) -> Option<Word> {
+    let stalls = || (stats.writing_for > STALLED).then_some(Trouble::Stalls);
+    let trouble = failing
+        .as_ref()
+        .map(|error| Trouble::Fails(error.kind))
+        .or_else(stalls);
+    let is_news = *told != trouble;
+    *told = trouble;
+    is_news.then(|| match trouble {
+        None => Word::Recovered,
+        Some(_) => Word::Failing {
+            waiting: stats.waiting + stats.writing,
+            cause: failing,
+        },
+    })
 }
 
 /// Once when it begins to fail, once for each other cause, and once when it is well again.
@@ -281,6 +300,40 @@ fn of_upkeep(told: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_disk_that_fails_or_stalls_is_told_once_for_each_cause_with_what_helps() {
+        let mut told = None;
+        let mut look = |kind: Option<WriteErrorKind>, writing_for: u64| {
+            let stats = Stats {
+                waiting: 3,
+                writing: 1,
+                writing_for: Duration::from_secs(writing_for),
+                ..Stats::default()
+            };
+            let failing = kind.map(|kind| WriteError::new(kind, "in its words"));
+            of_writing(&mut told, &stats, failing).map(|word| word.to_string())
+        };
+        assert_eq!(look(None, 0), None);
+        let stalls = look(None, 3).unwrap();
+        assert!(
+            stalls.contains("4 wait") && stalls.ends_with("does not answer"),
+            "{stalls}"
+        );
+        assert_eq!(look(None, 8), None);
+        let full = look(Some(WriteErrorKind::Full), 0).unwrap();
+        assert!(
+            full.contains("free some") && full.ends_with("in its words"),
+            "{full}"
+        );
+        assert_eq!(
+            look(Some(WriteErrorKind::Full), 3),
+            None,
+            "a try that takes long is no other cause"
+        );
+        assert!(look(None, 0).unwrap().contains("written again"));
+        assert_eq!(look(None, 1), None);
+    }
 
     #[test]
     fn an_upkeep_that_fails_is_told_once_for_each_cause() {

@@ -112,7 +112,11 @@ fn a_disk_that_is_full_when_the_server_starts_is_an_error_and_no_damage() {
     let disk = Disk::under(&state.path());
     disk.set(Fault::Write(libc::ENOSPC));
     let error = state.try_open().unwrap_err();
-    assert!(error.to_string().contains("No space left"), "{error}");
+    let error = error.to_string();
+    assert!(
+        error.contains("No space left") && error.contains("free some"),
+        "{error}"
+    );
     disk.heal();
     let opened = state.open();
     assert_eq!(

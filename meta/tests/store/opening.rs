@@ -205,6 +205,11 @@ fn is_set_aside(damage: impl FnOnce(&Path)) {
     let name = aside.path.file_name().unwrap().to_str().unwrap();
     assert!(name.starts_with("baton.db.damaged-2"), "{name}");
     assert!(!aside.reason.is_empty());
+    let told = aside.to_string();
+    assert!(
+        told.lines().count() == 1 && told.contains("sqlite3 FILE .recover"),
+        "{told}"
+    );
     assert_eq!(ids(&opened), []);
     write(&mut opened.store, [ok(1)]);
     drop(opened);
@@ -367,6 +372,7 @@ fn a_place_that_cannot_be_written_to_is_refused_by_type() {
     options.directory = state.directory.path().join("file");
     let error = sqlite::open(&options, &mut |_| {}).unwrap_err();
     assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
+    assert!(error.to_string().contains("it is no directory"), "{error}");
 }
 
 #[test]

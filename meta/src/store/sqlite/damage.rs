@@ -3,6 +3,7 @@
 //! The main file is renamed first. A crash in between leaves a log without its database, which [`set_orphans_aside`] finds at the next
 //! opening: SQLite would otherwise take an old log for that of the new file.
 
+use std::fmt;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,19 @@ pub struct SetAside {
     pub path: PathBuf,
     /// What was wrong with it.
     pub reason: String,
+}
+
+impl fmt::Display for SetAside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // SQLite tells each finding on a line of its own, below a heading.
+        let reason = self.reason.lines().filter(|line| !line.starts_with("***"));
+        write!(
+            f,
+            "the database was damaged ({}) and is now {}; a new one was begun, and `sqlite3 FILE .recover` shows what can be saved of the old one",
+            reason.collect::<Vec<_>>().join("; "),
+            self.path.display()
+        )
+    }
 }
 
 /// Renames the database and its log.

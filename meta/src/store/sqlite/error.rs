@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::failure::{is_full, of_sqlite};
+
 /// Who holds a state directory, as it wrote there itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
@@ -76,7 +78,7 @@ pub enum OpenError {
         source: io::Error,
     },
     /// The operating system failed in another way.
-    #[error("cannot use {path:?}: {source}; give another --state, or --state none")]
+    #[error("cannot use {path:?}: {source}; {}", advice(.source))]
     Io {
         /// The file or directory.
         path: PathBuf,
@@ -84,13 +86,24 @@ pub enum OpenError {
         source: io::Error,
     },
     /// SQLite failed on a file that is not damaged: a full disk, no memory, a device that fails.
-    #[error("cannot open {path:?}: {source}; see that its disk has room, or give another --state")]
+    #[error("cannot open {path:?}: {} ({source})", of_sqlite(.source).kind)]
     Sqlite {
         /// The database.
         path: PathBuf,
         /// What it said.
         source: rusqlite::Error,
     },
+}
+
+/// What helps.
+fn advice(source: &io::Error) -> &'static str {
+    use io::ErrorKind::{AlreadyExists, NotADirectory};
+    match source.kind() {
+        // As making it says of a file in its place.
+        AlreadyExists | NotADirectory => "it is no directory: give another --state",
+        _ if is_full(source) => "free some, give another --state, or --state none",
+        _ => "check the disk, give another --state, or --state none",
+    }
 }
 
 impl OpenError {
@@ -101,6 +114,36 @@ impl OpenError {
                 Self::NotWritable { path, source }
             }
             _ => Self::Io { path, source },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_that_cannot_be_opened_says_what_helps() {
+        let path = || PathBuf::from("/state/baton.db");
+        let of_sqlite = |code| OpenError::Sqlite {
+            path: path(),
+            source: rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None),
+        };
+        let of_system = |errno: rustix::io::Errno| OpenError::from_io(&path(), errno.into());
+        for (error, advice) in [
+            (of_sqlite(rusqlite::ffi::SQLITE_FULL), "free some"),
+            (of_sqlite(rusqlite::ffi::SQLITE_BUSY), "end it, or wait for it"),
+            (of_sqlite(rusqlite::ffi::SQLITE_IOERR), "check the disk"),
+            (of_system(rustix::io::Errno::NOSPC), "free some"),
+            (of_system(rustix::io::Errno::NOTDIR), "it is no directory"),
+            (of_system(rustix::io::Errno::IO), "check the disk"),
+            (of_system(rustix::io::Errno::ROFS), "that this user may write to"),
+        ] {
+            let told = error.to_string();
+            assert!(
+                told.contains(advice) && told.contains("/state/baton.db"),
+                "{told}"
+            );
         }
     }
 }

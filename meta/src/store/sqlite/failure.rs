@@ -38,7 +38,7 @@ pub(super) fn of_opening(error: &OpenError) -> WriteError {
     WriteError::new(kind, error.to_string())
 }
 
-fn is_full(error: &io::Error) -> bool {
+pub(super) fn is_full(error: &io::Error) -> bool {
     use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
     matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
 }
