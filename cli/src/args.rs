@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_meta::store::retention::Retention;
+use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 
 use crate::ticket_file;
@@ -144,7 +145,7 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
     pub(crate) env: Vec<(String, String)>,
     /// The conversation or job that this command belongs to; `baton history --thread T` finds it again
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) thread: Option<String>,
     /// Title of the thread from now on
     #[arg(long, requires = "thread")]
@@ -184,7 +185,8 @@ Example:
   baton history --failed --since 1d")]
 pub(crate) struct HistoryArgs {
     /// Only commands of this thread
-    #[arg(long, value_name = "T")]
+    // An empty one would be all of them, for a script whose variable is not set.
+    #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
     pub(crate) thread: Option<String>,
     /// Only what was started since: 90s, 15m, 1h, 2d ago, or at a time like 2026-01-31T12:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = since)]
@@ -464,6 +466,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn a_thread_without_a_name_is_refused() {
+        for line in [
+            &["baton", "exec", "--thread", "", "baton1:x", "--", "true"][..],
+            &["baton", "exec", "--thread=", "baton1:x", "--", "true"],
+            &["baton", "history", "--thread", ""],
+        ] {
+            let error = Args::try_parse_from(line).err().unwrap();
+            assert_eq!(error.kind(), clap::error::ErrorKind::InvalidValue, "{line:?}");
+        }
     }
 
     #[test]

@@ -90,17 +90,14 @@ fn signal_name(signal: i32) -> String {
     }
 }
 
-/// From its acceptance to its end; of one that runs, nothing.
-pub(crate) fn duration_ns(record: &Record) -> Option<u64> {
-    (record.ended_unix_ns > 0).then(|| record.ended_unix_ns.saturating_sub(record.accepted_unix_ns))
+/// From its acceptance to its end; of one that runs, nothing, and of a lost one, whose end nobody saw.
+fn duration_ns(record: &Record) -> Option<u64> {
+    let is_known = record.ended_unix_ns > 0 && record.outcome() != Outcome::Lost;
+    is_known.then(|| record.ended_unix_ns.saturating_sub(record.accepted_unix_ns))
 }
 
 pub(crate) fn took(record: &Record) -> String {
-    // When a lost one ended is not known.
-    match (record.outcome(), duration_ns(record)) {
-        (Outcome::Lost, _) | (_, None) => String::new(),
-        (_, Some(ns)) => duration(ns, false),
-    }
+    duration_ns(record).map_or_else(String::new, |ns| duration(ns, false))
 }
 
 pub(crate) fn slowest(record: &Record) -> String {
@@ -267,6 +264,25 @@ mod tests {
             ..Record::default()
         };
         assert_eq!(command(&record), r"sh -c 'echo '\''a b'\''[2J' '' plain-1.x …");
+    }
+
+    #[test]
+    fn how_long_a_lost_command_took_is_not_known() {
+        let mut record = Record {
+            accepted_unix_ns: 1_000,
+            ended_unix_ns: 4_000,
+            outcome: Outcome::Exited.into(),
+            ..Record::default()
+        };
+        assert_eq!(
+            (&*took(&record), &json(&record)["duration_ns"]),
+            ("3.0 µs", &3_000.into())
+        );
+        record.outcome = Outcome::Lost.into();
+        assert_eq!(
+            (&*took(&record), &json(&record)["duration_ns"]),
+            ("", &Value::Null)
+        );
     }
 
     #[test]
