@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use baton_meta::limits::LINGER;
 use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::{RunRequest, Start, run_request};
+use baton_proto::limits::THREAD_METADATA_KEYS_MAX;
 use baton_tests::process::Part;
 use rusqlite::Connection;
 use rustix::process::Signal;
@@ -281,6 +283,11 @@ fn while_nothing_can_be_written_commands_run_as_before_and_the_barrier_says_why(
     }
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     baton(&world, &["flush"]).assert_failed(255, "another process holds the database");
+    baton(&world, &["thread", "archive", "t"])
+        .assert_failed(255, "baton: not written yet: another process holds");
+    baton(&world, &["thread", "set", "t", "--title", "T"]).assert_failed(255, "it is tried again");
+    world.await_exec_server_says("records cannot be written at the moment");
+    world.await_exec_server_says("another process holds the database");
     let behind = baton(&world, &["history", "--json"]);
     assert_eq!(behind.text().lines().count(), 1, "what is on disk: {behind:?}");
     assert!(
@@ -372,6 +379,107 @@ fn without_a_state_records_are_in_memory_and_end_with_the_server() {
         .baton_exec_server(&format!("http://{}", world.relay_address));
     durable.args(["--state", "none", "--durability", "start"]);
     run(durable).assert_failed(255, "--durability start needs a place for its records");
+}
+
+#[test]
+fn what_a_client_that_vanishes_had_run_is_written_without_delay() {
+    let world = World::new();
+    let records = Connection::open(state(&world.home).join("baton.db")).unwrap();
+    let count = |which: &str| -> i64 {
+        let count = format!("select count(*) from processes where {which}");
+        records.query_row(&count, [], |row| row.get(0)).unwrap()
+    };
+    let mut tries = 0;
+    // By itself the writer waits for so long with what has been accepted. A machine that is busy may need another try.
+    poll("a record is on disk sooner than without the barrier", || {
+        tries += 1;
+        let mark = Mark::new();
+        let began = Instant::now();
+        let exec = world.exec_with(&["--env", mark.variable()], ["sleep", "300"]);
+        let running = Running::start(exec, Input::Open);
+        poll("it runs", || (!mark.processes().is_empty()).then_some(()));
+        // Killed, it says goodbye to nobody.
+        drop(running);
+        poll("it is on record", || (count("true") == tries).then_some(()));
+        let took = began.elapsed();
+        // Else what is left of this try is written in the next, and its record along with it.
+        poll("its end is on record", || {
+            (count("outcome is null") == 0).then_some(())
+        });
+        (took < LINGER).then_some(())
+    });
+    assert_eq!(count("outcome = 'killed' and fault like 'its client%'"), tries);
+}
+
+#[test]
+fn a_thread_that_is_full_refuses_more_and_says_so() {
+    let world = World::new();
+    let set = |from: usize, to: usize| {
+        let pairs = (from..to).flat_map(|n| ["--meta".to_owned(), format!("key-{n}=x")]);
+        let words = ["thread", "set", "t"].map(str::to_owned).into_iter().chain(pairs);
+        let words: Vec<_> = words.collect();
+        baton(&world, &words.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    for from in (0..THREAD_METADATA_KEYS_MAX).step_by(64) {
+        set(from, from + 64).assert_printed("");
+    }
+    set(THREAD_METADATA_KEYS_MAX, THREAD_METADATA_KEYS_MAX + 1).assert_failed(
+        255,
+        "baton: a thread keeps 256 keys of metadata at most: take others away",
+    );
+    // A key that is there may be changed, and a command runs whatever is noted with it.
+    set(0, 1).assert_printed("");
+    run(world.exec_with(&["--thread", "t", "--meta", "one=more"], ["echo", "ok"])).assert_printed("ok\n");
+    let shown = baton(&world, &["thread", "show", "t"]);
+    assert!(
+        shown.text().contains("full: of 256 keys") && !shown.text().contains("one=more"),
+        "{shown:?}"
+    );
+    let others = baton(
+        &world,
+        &["thread", "set", "t", "--remove", "key-0", "--meta", "one=more"],
+    );
+    others.assert_printed("");
+    assert!(
+        baton(&world, &["thread", "show", "t"])
+            .text()
+            .contains("one=more")
+    );
+}
+
+#[test]
+fn a_damaged_database_is_set_aside_and_one_of_a_newer_version_is_left_alone() {
+    let mut world = World::new();
+    run(world.exec(["true"]));
+    world.stop_exec_server();
+    let database = state(&world.home).join("baton.db");
+    let sound = fs::read(&database).unwrap();
+    fs::write(
+        &database,
+        [&sound[..4096], &vec![0xa5; sound.len() - 4096]].concat(),
+    )
+    .unwrap();
+    restart(&mut world, &[]);
+    world.await_exec_server_says("the database was damaged");
+    world.await_exec_server_says("a new one was begun, and `sqlite3 FILE .recover`");
+    assert_eq!(history(&world, &[]).len(), 0);
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    baton(&world, &["flush"]).assert_printed("");
+    assert_eq!(history(&world, &[]).len(), 1);
+
+    world.stop_exec_server();
+    let connection = Connection::open(&database).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    drop(connection);
+    let newer = fs::read(&database).unwrap();
+    let exec_server = world
+        .home
+        .baton_exec_server(&format!("http://{}", world.relay_address));
+    run(exec_server).assert_failed(
+        255,
+        "has schema 99, and this version knows up to 2: run the newer baton",
+    );
+    assert!(fs::read(&database).unwrap() == newer, "untouched");
 }
 
 #[test]
