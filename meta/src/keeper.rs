@@ -73,7 +73,7 @@ pub struct Keeper {
 
 impl Keeper {
     /// Opens the state, ends what an earlier life had left running (unless it was detached), and starts the writer. Blocks: for
-    /// milliseconds, and up to [`SURVIVOR_GRACE`] for each process that has to be killed.
+    /// milliseconds, and up to [`SURVIVOR_GRACE`] if processes have to be killed, however many.
     ///
     /// # Errors
     /// [`KeeperError`], which says what to do. A damaged database is no error: see [`OpenReport`].
@@ -168,20 +168,23 @@ impl Keeper {
     }
 }
 
-/// Ends the group of a process that has outlived its server: as for any that is killed, but waited for.
-fn kill(survivor: &Survivor) {
-    let is_running = || boot::is_running(survivor.os_pid, survivor.start_ticks);
-    let group = i32::try_from(survivor.os_pid).ok().and_then(Pid::from_raw);
-    let Some(group) = group.filter(|_| is_running()) else {
-        return;
+/// Ends the groups of processes that have outlived their server: as for any that is killed, but waited for, together.
+fn kill(survivors: &[Survivor]) {
+    let is_running = |survivor: &&Survivor| boot::is_running(survivor.os_pid, survivor.start_ticks);
+    let group = |survivor: &Survivor| Pid::from_raw(i32::try_from(survivor.os_pid).ok()?);
+    let groups: Vec<_> = survivors.iter().filter(is_running).filter_map(group).collect();
+    // One may have ended just now. Its number stays its group's while anybody is in it, and is nobody's so soon after.
+    let signal = |signal| {
+        for group in &groups {
+            let _ = kill_process_group(*group, signal);
+        }
     };
-    // It may have ended just now. Its number stays its group's while anybody is in it, and is nobody's so soon after.
-    let _ = kill_process_group(group, Signal::TERM);
+    signal(Signal::TERM);
     let deadline = Instant::now() + SURVIVOR_GRACE;
-    while Instant::now() < deadline && is_running() {
+    while Instant::now() < deadline && survivors.iter().any(|survivor| is_running(&survivor)) {
         thread::sleep(SURVIVOR_GRACE / 20);
     }
-    let _ = kill_process_group(group, Signal::KILL);
+    signal(Signal::KILL);
 }
 
 /// Tells the owner when the disk begins to fail and when it is well again, and what was given up: nothing is lost in silence.

@@ -1,18 +1,23 @@
 //! What a server that was killed had left.
 
-use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::io::Read as _;
+use std::os::unix::process::{CommandExt, ExitStatusExt as _};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Instant;
 
+use baton_meta::Keeper;
+use baton_meta::limits::SURVIVOR_GRACE;
 use baton_meta::record::{Outcome, ProcessPatch, ProcessSpawned};
 use baton_meta::store::boot;
 use baton_meta::store::query::{HistoryQuery, Survived};
 use baton_meta::store::sqlite::{self, Opened, Survivor};
+use baton_trace::recorder::Recorder;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::support::{ME, NOW, SECOND, State, ids, key, ok, start, started, write};
 
-fn opened(state: &State, kill: &mut dyn FnMut(&Survivor)) -> Opened {
+fn opened(state: &State, kill: &mut dyn FnMut(&[Survivor])) -> Opened {
     let mut options = state.options();
     options.now_unix_ns = NOW + 100 * SECOND;
     sqlite::open(&options, kill).unwrap()
@@ -86,13 +91,12 @@ fn a_survivor_is_handed_to_be_killed_and_a_detached_one_is_left() {
     );
     drop(first);
     let mut killed = Vec::new();
-    let second = opened(&state, &mut |survivor| {
-        kill_process_group(
-            Pid::from_raw(survivor.os_pid.cast_signed()).unwrap(),
-            Signal::KILL,
-        )
-        .unwrap();
-        killed.push(survivor.clone());
+    let second = opened(&state, &mut |survivors| {
+        for survivor in survivors {
+            let group = Pid::from_raw(survivor.os_pid.cast_signed()).unwrap();
+            kill_process_group(group, Signal::KILL).unwrap();
+        }
+        killed.extend_from_slice(survivors);
     });
     assert!(!dies.wait().unwrap().success());
     assert_eq!(stays.try_wait().unwrap(), None, "it lives on");
@@ -117,6 +121,38 @@ fn a_survivor_is_handed_to_be_killed_and_a_detached_one_is_left() {
         (survivor(1), survivor(2)),
         (Some(Survived::Left), Some(Survived::Killed))
     );
+}
+
+#[test]
+fn survivors_that_ignore_sigterm_are_killed_in_one_grace_however_many() {
+    let state = State::new();
+    let mut first = state.open();
+    let mut children: Vec<Child> = (0..16)
+        .map(|_| {
+            let mut child = Command::new("sh");
+            child.args(["-c", "trap '' TERM; echo ready; sleep 600"]);
+            child.process_group(0).stdout(Stdio::piped()).spawn().unwrap()
+        })
+        .collect();
+    for (n, child) in (0..).zip(&mut children) {
+        let mut ready = [0; 6];
+        child.stdout.as_mut().unwrap().read_exact(&mut ready).unwrap();
+        let spawned = ProcessSpawned {
+            os_pid: child.id(),
+            start_ticks: boot::process_started(child.id()).unwrap(),
+            spawned_unix_ns: NOW,
+        };
+        write(&mut first.store, [running(n, spawned, false)]);
+    }
+    drop(first);
+    let began = Instant::now();
+    let (_keeper, report) = Keeper::open(&state.options(), Recorder::off()).unwrap();
+    let took = began.elapsed();
+    assert_eq!(report.recovered.killed.len(), children.len());
+    assert!(took >= SURVIVOR_GRACE && took < 8 * SURVIVOR_GRACE, "{took:?}");
+    for mut child in children {
+        assert_eq!(child.wait().unwrap().signal(), Some(Signal::KILL.as_raw()));
+    }
 }
 
 #[test]
@@ -154,7 +190,7 @@ fn a_survivor_is_handed_again_if_the_server_dies_while_it_kills() {
     }));
     assert!(dies.is_err());
     let mut handed = 0;
-    let second = opened(&state, &mut |_| handed += 1);
+    let second = opened(&state, &mut |survivors| handed += survivors.len());
     assert_eq!((handed, second.recovered.lost), (1, 1));
     assert_eq!(ids(&second).len(), 1);
     child.kill().unwrap();

@@ -57,7 +57,7 @@ impl State {
     }
 
     pub(crate) fn try_open(&self) -> Result<Opened, OpenError> {
-        sqlite::open(&self.options(), &mut |survivor: &Survivor| {
+        sqlite::open(&self.options(), &mut |survivor: &[Survivor]| {
             panic!("nobody should be killed: {survivor:?}")
         })
     }

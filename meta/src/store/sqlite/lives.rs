@@ -82,7 +82,7 @@ pub(super) fn end(connection: &Connection, life: &Life, now_unix_ns: u64) -> rus
 pub(super) fn recover(
     connection: &mut Connection,
     now_unix_ns: u64,
-    kill: &mut dyn FnMut(&Survivor),
+    kill: &mut dyn FnMut(&[Survivor]),
 ) -> rusqlite::Result<Recovered> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut recovered = Recovered::default();
@@ -97,11 +97,11 @@ pub(super) fn recover(
         )?;
         match survivor.detached {
             true => recovered.left.push(survivor),
-            false => {
-                kill(&survivor);
-                recovered.killed.push(survivor);
-            }
+            false => recovered.killed.push(survivor),
         }
+    }
+    if !recovered.killed.is_empty() {
+        kill(&recovered.killed);
     }
     recovered.lost = transaction.execute(
         "update processes set outcome = 'lost', failed = 1, ended_ns = ?1, fault = 'the server ended first' where outcome is null",

@@ -85,12 +85,12 @@ pub struct Opened {
 /// Opens the state directory: see `open.rs` for the order of things. Blocks, for some milliseconds and at most
 /// [`OPEN_CHECK`](limits::OPEN_CHECK) beyond what the disk takes.
 ///
-/// `kill` is called for each process of an earlier life that still runs and was not detached; it ends the process group and returns.
-/// The pid is certain at this moment. If the server dies before `open` returns, the next one is handed the same.
+/// `kill` is called with the processes of an earlier life that still run and were not detached, if there are any; it ends their process groups
+/// and returns. The pids are certain at this moment. If the server dies before `open` returns, the next one is handed the same.
 ///
 /// # Errors
 /// [`OpenError`]; a damaged database is no error.
-pub fn open(options: &Options, kill: &mut dyn FnMut(&Survivor)) -> Result<Opened, OpenError> {
+pub fn open(options: &Options, kill: &mut dyn FnMut(&[Survivor])) -> Result<Opened, OpenError> {
     let place = Place::prepare(&options.directory)?;
     let lock = Lock::take(&place.lock(), &options.name)?;
     let (database, set_aside) = open::open(&place, true)?;
