@@ -21,18 +21,21 @@ const RETAIN: Retention = Retention {
 
 /// The directory of `--state`; `None` for `none`. By default one for each exec-server, in the XDG state directory
 /// (`$XDG_STATE_HOME/baton`, else `~/.local/state/baton`).
-fn directory(given: Option<PathBuf>, id: ExecServerId) -> Result<Option<PathBuf>, CliError> {
+fn directory(
+    given: Option<PathBuf>,
+    xdg: Option<PathBuf>,
+    home: Option<PathBuf>,
+    id: ExecServerId,
+) -> Result<Option<PathBuf>, CliError> {
     match given {
         Some(given) if given.as_os_str() == "none" => return Ok(None),
         Some(given) => return Ok(Some(given)),
         None => {}
     }
-    let xdg = std::env::var_os("XDG_STATE_HOME")
-        .map(PathBuf::from)
-        .filter(|path| path.is_absolute());
+    // As the XDG base directories have it: a relative one is none.
+    let xdg = xdg.filter(|path| path.is_absolute());
     let state = xdg.or_else(|| {
-        std::env::home_dir()
-            .filter(|home| !home.as_os_str().is_empty())
+        home.filter(|home| !home.as_os_str().is_empty())
             .map(|home| home.join(".local/state"))
     });
     Ok(Some(
@@ -47,7 +50,8 @@ pub(crate) fn open(
     epoch: Epoch,
     recorder: Recorder,
 ) -> Result<Keeper, CliError> {
-    let Some(directory) = directory(args.state.clone(), id)? else {
+    let xdg = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let Some(directory) = directory(args.state.clone(), xdg, std::env::home_dir(), id)? else {
         // In memory a size that nobody asked for is the store's own.
         let retention = args.retain.unwrap_or(Retention {
             bytes: None,
@@ -106,4 +110,31 @@ pub(crate) fn tell_left(report: &ShutdownReport) {
         report.left,
         report.dropped
     );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_state_is_where_it_was_said_or_where_xdg_says_or_below_the_home() {
+        let id = ExecServerId([7; 16]);
+        let place = |given: Option<&str>, xdg: Option<&str>, home: Option<&str>| {
+            let path = |path: Option<&str>| path.map(PathBuf::from);
+            directory(path(given), path(xdg), path(home), id)
+                .ok()
+                .map(|place| place.map(|place| place.display().to_string()))
+        };
+        let own = |base: &str| Some(Some(format!("{base}/baton/{id}")));
+        assert_eq!(
+            place(Some("s"), Some("/xdg"), Some("/home")),
+            Some(Some("s".into()))
+        );
+        assert_eq!(place(Some("none"), Some("/xdg"), Some("/home")), Some(None));
+        assert_eq!(place(None, Some("/xdg"), Some("/home")), own("/xdg"));
+        assert_eq!(place(None, Some("xdg"), Some("/home")), own("/home/.local/state"));
+        assert_eq!(place(None, None, Some("/home")), own("/home/.local/state"));
+        assert_eq!(place(None, None, Some("")), None);
+        assert_eq!(place(None, None, None), None);
+    }
 }
