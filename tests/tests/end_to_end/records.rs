@@ -483,6 +483,60 @@ fn a_damaged_database_is_set_aside_and_one_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
+fn records_that_were_given_up_are_told_to_their_client_until_it_takes_note() {
+    let mut world = World::new();
+    run(world.exec(["true"]));
+    world.stop_exec_server();
+    // As a server leaves it whose disk was dead for hours.
+    let connection = Connection::open(state(&world.home).join("baton.db")).unwrap();
+    let lost = "insert into losses (owner, records) select owner, 5 from owners";
+    assert_eq!(connection.execute(lost, []).unwrap(), 1);
+    drop(connection);
+    restart(&mut world, &[]);
+    for _ in 0..2 {
+        baton(&world, &["flush"]).assert_failed(255, "5 records were given up");
+    }
+    baton(&world, &["flush", "--acknowledge", "2"]).assert_failed(255, "3 records were given up");
+    // What is not acknowledged outlives the server, and what is does not come back.
+    world.stop_exec_server();
+    restart(&mut world, &[]);
+    baton(&world, &["flush"]).assert_failed(255, "`baton flush --acknowledge 3` takes note");
+    baton(&world, &["flush", "--acknowledge", "3"]).assert_printed("");
+    crash(&mut world, &[]);
+    baton(&world, &["flush"]).assert_printed("");
+}
+
+#[test]
+fn what_is_older_than_it_is_to_be_kept_is_gone_when_the_server_has_come_up() {
+    let mut world = World::new();
+    run(world.exec(["true"]));
+    baton(&world, &["flush"]).assert_printed("");
+    let ended = Instant::now();
+    world.stop_exec_server();
+    let age = Duration::from_secs(1);
+    std::thread::sleep((ended + age).saturating_duration_since(Instant::now()));
+    restart(&mut world, &["--retain", "1s"]);
+    poll("it is removed", || history(&world, &[]).is_empty().then_some(()));
+}
+
+#[test]
+fn an_end_while_nothing_can_be_written_is_bounded_and_says_what_was_left() {
+    let mut world = World::new();
+    run(world.exec(["true"]));
+    baton(&world, &["flush"]).assert_printed("");
+    let held = Held::new(&state(&world.home));
+    run(world.exec(["true"]));
+    let began = Instant::now();
+    world.stop_exec_server();
+    // For three seconds it tries, beside what else an end may take.
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    world.await_exec_server_says("1 records could not be written before the end, and 0 were given up before");
+    drop(held);
+    restart(&mut world, &[]);
+    assert_eq!(history(&world, &[]).len(), 1);
+}
+
+#[test]
 fn a_clean_end_of_the_server_is_told_from_a_crash() {
     let mut world = World::new();
     run(world.exec(["true"]));
@@ -532,7 +586,8 @@ fn a_thread_that_was_archived_or_deleted_is_so_after_kill_9_without_any_flush() 
 fn a_command_whose_deadline_passes_is_on_record_as_timed_out() {
     let world = World::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    runtime.block_on(async {
+    // Kept until the end is known: the session ends with its last handle, and may so before it has told of the deadline.
+    let _client = runtime.block_on(async {
         let key = world.home.seed().client_key().unwrap();
         let channel = baton_channel::Channel::new(world.ticket.clone(), key);
         let epoch = channel.connect().await.unwrap();
@@ -547,7 +602,6 @@ fn a_command_whose_deadline_passes_is_on_record_as_timed_out() {
         };
         let mut request = tonic::Request::new(tokio_stream::iter([first]));
         request.set_timeout(Duration::from_millis(500));
-        // Kept: the session ends with its last handle.
         let mut client = ExecClient::new(channel);
         let mut events = client.run(request).await.unwrap().into_inner();
         let status = loop {
@@ -558,6 +612,7 @@ fn a_command_whose_deadline_passes_is_on_record_as_timed_out() {
             }
         };
         assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
+        client
     });
     let record = poll("its end is on record", || {
         let all = history(&world, &[]);
