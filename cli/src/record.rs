@@ -1,7 +1,8 @@
 //! A record of `baton.meta.v1` as a person reads it, and as a program does.
 //!
-//! All of it comes from the other end and is made safe for a terminal; in JSON it is escaped.
+//! All of it comes from the other end and is made safe for a terminal; in JSON what is not is escaped.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_client::ExitStatus;
@@ -147,6 +148,22 @@ pub(crate) fn survivor(record: &Record) -> Option<&'static str> {
     }
 }
 
+/// A line of JSON for a program, or for somebody who looks. JSON itself escapes only some of what could steer a terminal.
+pub(crate) fn line(json: &Value) -> String {
+    let text = format!("{json}");
+    let steers = |c: char| matches!(printable(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
+    let mut line = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
+        match steers(c) {
+            // All of these are below U+FFFF, and within a string.
+            true => line.push_str(&format!("\\u{:04x}", u32::from(c))),
+            false => line.push(c),
+        }
+    }
+    line.push('\n');
+    line
+}
+
 /// For a program.
 pub(crate) fn json(record: &Record) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -264,6 +281,22 @@ mod tests {
             ..Record::default()
         };
         assert_eq!(command(&record), r"sh -c 'echo '\''a b'\''[2J' '' plain-1.x …");
+    }
+
+    #[test]
+    fn a_line_of_json_steers_no_terminal_and_is_the_same_json() {
+        let record = Record {
+            argv: vec![bytes::Bytes::from(
+                "\u{9b}2J \u{1b}[1m \u{7f} \u{202e} ü \u{1f600} \n",
+            )],
+            ..Record::default()
+        };
+        let json = json(&record);
+        let line = line(&json);
+        let text = line.strip_suffix('\n').unwrap();
+        assert_eq!(printable(text), text);
+        assert!(text.contains(r"\u009b2J") && text.contains('ü'), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(text).unwrap(), json);
     }
 
     #[test]

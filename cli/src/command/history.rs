@@ -31,10 +31,7 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
             is_behind |= page_of.behind;
             is_empty &= page_of.records.is_empty();
             if args.list.json {
-                let lines = page_of
-                    .records
-                    .iter()
-                    .map(|one| format!("{}\n", record::json(one)));
+                let lines = page_of.records.iter().map(|one| record::line(&record::json(one)));
                 page_beside(lines.collect()).await?;
                 continue;
             }

@@ -33,7 +33,7 @@ pub(crate) fn main(args: ShowArgs) -> Result<i32, CliError> {
         let mut json = record::json(&one);
         json["stages"] = record::stages_json(&stages);
         json["stages_rounded"] = rounded.into();
-        page(&format!("{json}\n"))?;
+        page(&record::line(&json))?;
         return Ok(0);
     }
     page(&about(&one))?;

@@ -41,7 +41,7 @@ fn show(args: ThreadShowArgs) -> Result<i32, CliError> {
     ask(args.remote, async |records| {
         let found = records.thread(args.thread.as_str()).await?;
         if args.json {
-            page_beside(format!("{}\n", json(&found))).await?;
+            page_beside(record::line(&json(&found))).await?;
             return Ok(0);
         }
         page_beside(about(&found)).await?;

@@ -26,7 +26,7 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
         while let Some(next) = pages.next().await? {
             is_behind |= next.behind;
             if args.list.json {
-                let lines = next.threads.iter().map(|one| format!("{}\n", json(one)));
+                let lines = next.threads.iter().map(|one| record::line(&json(one)));
                 page_beside(lines.collect()).await?;
                 continue;
             }
