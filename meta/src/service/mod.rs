@@ -208,18 +208,104 @@ impl MetaRpc for MetaService {
 mod tests {
     use std::sync::mpsc;
 
-    use baton_proto::Epoch;
+    use baton_proto::{Epoch, ProcessId};
     use baton_trace::recorder::Recorder;
+    use futures_util::TryStreamExt as _;
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::keeper::Keeper;
+    use crate::record::{ProcessKey, ProcessPatch, ProcessSpawned, ThreadPatch};
     use crate::store::retention::Retention;
 
     fn service() -> (Keeper, MetaService) {
         let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default(), Recorder::off()).unwrap();
         let service = keeper.service();
         (keeper, service)
+    }
+
+    #[tokio::test]
+    async fn a_list_comes_in_pages_up_to_its_limit_and_goes_on_where_it_was_left() {
+        const ALL: u64 = 250;
+        let (_keeper, service) = service();
+        let owner = Owner([1; 32]);
+        for n in 0..ALL {
+            let mut id = [0; 16];
+            id[..8].copy_from_slice(&n.to_be_bytes());
+            let key = ProcessKey {
+                owner,
+                process_id: ProcessId(id),
+            };
+            let mut patch = ProcessPatch::new(key);
+            patch.spawned = Some(ProcessSpawned {
+                os_pid: 1,
+                start_ticks: 1,
+                spawned_unix_ns: n,
+            });
+            service.inner.meta.accept(patch).unwrap();
+            let thread = ThreadKey {
+                owner,
+                thread_id: format!("{n}").into(),
+            };
+            service.inner.meta.accept(ThreadPatch::touch(thread, n)).unwrap();
+        }
+        let caller = Caller {
+            owner,
+            sees_ids: true,
+        };
+        // Lengths of the pages, what they hold, and where it goes on.
+        let records = async |limit, after: &[u8]| {
+            let request = wire::HistoryRequest {
+                limit,
+                after: after.to_vec().into(),
+                ..wire::HistoryRequest::default()
+            };
+            let pages = history::list(&service, caller, request).await.unwrap();
+            let pages: Vec<_> = pages.into_inner().try_collect().await.unwrap();
+            assert!(pages.iter().all(|page| !page.behind));
+            let lengths: Vec<_> = pages.iter().map(|page| page.records.len()).collect();
+            let next = pages.last().unwrap().next.clone();
+            let records = pages.into_iter().flat_map(|page| page.records);
+            let times: Vec<_> = records.map(|record| record.accepted_unix_ns).collect();
+            (lengths, times, next)
+        };
+        let newest_first: Vec<_> = (0..ALL).rev().collect();
+        assert_eq!(
+            records(0, b"").await,
+            (vec![100, 100, 50], newest_first.clone(), [][..].into())
+        );
+        let (lengths, mut times, next) = records(120, b"").await;
+        assert_eq!(lengths, [100, 20]);
+        let (lengths, rest, next) = records(130, &next).await;
+        assert_eq!(
+            (lengths, next.is_empty()),
+            (vec![100, 30], true),
+            "exactly the rest"
+        );
+        times.extend(rest);
+        assert_eq!(times, newest_first);
+        assert!(
+            history::list(
+                &service,
+                caller,
+                wire::HistoryRequest {
+                    after: vec![1].into(),
+                    ..wire::HistoryRequest::default()
+                }
+            )
+            .await
+            .is_err()
+        );
+
+        let request = wire::ThreadsRequest {
+            limit: 101,
+            ..wire::ThreadsRequest::default()
+        };
+        let pages = thread::list(&service, caller, request).await.unwrap();
+        let pages: Vec<_> = pages.into_inner().try_collect().await.unwrap();
+        let threads: Vec<_> = pages.iter().flat_map(|page| &page.threads).collect();
+        assert_eq!((pages.len(), threads.len()), (2, 101));
+        assert_eq!((&*threads[0].thread_id, &*threads[100].thread_id), ("249", "149"));
     }
 
     #[tokio::test]
