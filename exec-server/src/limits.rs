@@ -100,8 +100,8 @@ pub const STACK_BYTES: usize = 16 * 1024;
 /// Such stacks kept for the next children. Protects memory after many starts at once: at most 640 KiB, guard pages not counted.
 pub const IDLE_STACKS: usize = 40;
 
-/// How often a process that prints has its progress recorded: what is lost with the server is told with a last `seq` that is at
-/// most this old. Protects the recorder from output.
+/// Within what time the progress of a process that prints is recorded: what is lost with the server is told with a last `seq` that had been
+/// reached at most this long, and what the writer waits, before the end. Protects the recorder from output.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(1);
 
 /// Longest wait of a start for its record, where it is asked for. A disk that takes longer is in trouble; the client learns that

@@ -53,7 +53,8 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// Its first event is on its way to the client: what would have delayed that may be done from now on.
     fn delivered(&self, process: ProcessKey);
 
-    /// It has had this many events, told about once in [`PROGRESS_EVERY`](crate::limits::PROGRESS_EVERY) while it prints.
+    /// It has had this many events: told within [`PROGRESS_EVERY`](crate::limits::PROGRESS_EVERY) of the first that was not told, unless it ends
+    /// before.
     fn progressed(&self, process: ProcessKey, seq: u64);
 
     /// It has exited.

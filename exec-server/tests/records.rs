@@ -62,7 +62,7 @@ impl Observer for Told {
 
     fn progressed(&self, _: ProcessKey, seq: u64) {
         assert!(seq > 1);
-        self.say("progressed".into());
+        self.say(format!("progressed {seq}"));
     }
 
     fn exited(&self, _: ProcessKey, exit: &Exit) {
@@ -227,8 +227,26 @@ async fn a_process_that_prints_on_tells_how_far_it_has_come() {
     let (host, told) = observed().await;
     let ran = host.sh("echo a; sleep 1.1; echo b; echo c").await;
     assert_eq!(ran.text(), "a\nb\nc\n");
-    let progress = told.all().iter().filter(|told| *told == "progressed").count();
-    assert_eq!(progress, 1, "once a second: {:?}", told.all());
+    let all = told.all();
+    let progress: Vec<_> = all.iter().filter(|told| told.starts_with("progressed")).collect();
+    assert_eq!(progress, ["progressed 2"], "once a second: {all:?}");
+}
+
+#[tokio::test]
+async fn the_last_that_a_process_printed_is_told_though_it_prints_no_more() {
+    let (host, told) = observed().await;
+    let script = "for i in 1 2 3; do echo $i; sleep 0.05; done; exec sleep 1000";
+    let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
+    let (mut printed, mut seq) = (0, 0);
+    while printed < 6 {
+        seq += 1;
+        if let Some(EventKind::Output(output)) = call.next().await.unwrap() {
+            printed += output.data.len();
+        }
+    }
+    eventually("it is told", || told.has(&format!("progressed {seq}"))).await;
+    drop(call);
+    host.idle().await;
 }
 
 #[tokio::test]

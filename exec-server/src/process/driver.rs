@@ -36,6 +36,7 @@ use super::shared::Shared;
 use super::stdin;
 use super::table::{Place, ProcessTable, Registration};
 use super::telling::Telling;
+use super::ticker::Wait;
 use crate::error::{RequestError, StartError};
 use crate::limits::READS_PER_TURN;
 use crate::records::{Accepted, Records, StopReason};
@@ -128,6 +129,7 @@ pub(crate) async fn run<B: Backend>(
         // `Started`, which the log holds back until it is so.
         seq: 1,
         telling,
+        progress: None,
         registration,
         call,
         context,
@@ -189,6 +191,8 @@ struct Driver<B: Backend> {
     /// Of the last event.
     seq: u64,
     telling: Telling,
+    /// Until how far it has come is told, from the first event on that is not.
+    progress: Option<Wait>,
     registration: Registration,
     call: Option<Arc<ServerCall>>,
     /// The `process` stage's, as the child got it.
@@ -236,6 +240,7 @@ impl<B: Backend> Driver<B> {
             self.group.signal(signal);
         }
         self.read(cx);
+        self.tell_progress(cx);
         if self.watch(cx).is_err() {
             self.registration.set_started(false);
             self.retire();
@@ -301,7 +306,9 @@ impl<B: Backend> Driver<B> {
                     stream: stream.into(),
                     data,
                 }));
-                self.telling.progressed(self.seq, now);
+                if self.progress.is_none() && self.telling.is_on() {
+                    self.progress = Some(self.registration.progress().waiting());
+                }
                 true
             }
             // A pipe that cannot be read has nothing more to give.
@@ -313,6 +320,16 @@ impl<B: Backend> Driver<B> {
                 }
                 false
             }
+        }
+    }
+
+    /// Tells how far it has come, soon after it has; once for what came in between.
+    fn tell_progress(&mut self, cx: &mut Context<'_>) {
+        if let Some(progress) = &mut self.progress
+            && progress.as_mut().poll(cx).is_ready()
+        {
+            self.progress = None;
+            self.telling.progressed(self.seq);
         }
     }
 

@@ -14,7 +14,9 @@ use super::ends::Ended;
 use super::shared::Shared;
 use super::ticker::Ticker;
 use crate::error::StartError;
-use crate::limits::{FINISHED_FOR, FINISHED_MAX, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN};
+use crate::limits::{
+    FINISHED_FOR, FINISHED_MAX, PROGRESS_EVERY, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN,
+};
 use crate::records::ProcessKey;
 
 /// A process id, in its client's scope.
@@ -41,6 +43,8 @@ pub(crate) struct ProcessTable {
     patience: Ticker,
     /// The same for a client that may wait for it.
     haste: Ticker,
+    /// What the record of how far a process has come waits with for more.
+    progress: Ticker,
 }
 
 impl ProcessTable {
@@ -55,6 +59,7 @@ impl ProcessTable {
             emptied: Notify::new(),
             patience: Ticker::new(STARTED_DELAY / 2),
             haste: Ticker::new(STARTED_DELAY_STDIN / 2),
+            progress: Ticker::new(PROGRESS_EVERY / 2),
         }
     }
 
@@ -138,6 +143,11 @@ pub(super) struct Registration {
 }
 
 impl Registration {
+    /// How long what a process printed waits to be told.
+    pub(super) fn progress(&self) -> &Ticker {
+        &self.table.progress
+    }
+
     pub(super) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }

@@ -10,7 +10,6 @@ use baton_trace::record::{Anchor, StageRecord};
 
 use super::life::Life;
 use crate::error::StartError;
-use crate::limits::PROGRESS_EVERY;
 use crate::records::{Accepted, End, Exit, Observer, ProcessKey, Records, StopReason};
 
 /// See the [module](self). Nothing without an observer. Dropped before the process was spawned, it tells that nothing runs: a
@@ -25,7 +24,6 @@ struct Inner {
     /// Its call's, so that all times of one process are of one reading of the clocks.
     anchor: Anchor,
     is_decided: bool,
-    next_progress: Option<Instant>,
     exit: Exit,
 }
 
@@ -46,7 +44,6 @@ impl Telling {
                 process,
                 anchor,
                 is_decided: false,
-                next_progress: None,
                 exit: Exit {
                     seq: 0,
                     status: None,
@@ -70,7 +67,6 @@ impl Telling {
     pub(super) fn started(&mut self, pid: u32, now: Instant) {
         if let Some(inner) = &mut self.0 {
             inner.is_decided = true;
-            inner.next_progress = Some(now + PROGRESS_EVERY);
             inner
                 .observer
                 .started(inner.process, pid, inner.anchor.unix_ns_of(now));
@@ -85,12 +81,14 @@ impl Telling {
         })
     }
 
-    /// There is an event `seq` now.
-    pub(super) fn progressed(&mut self, seq: u64, now: Instant) {
-        if let Some(inner) = &mut self.0
-            && inner.next_progress.is_some_and(|next| next <= now)
-        {
-            inner.next_progress = Some(now + PROGRESS_EVERY);
+    /// Whether anybody is told.
+    pub(super) fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Tells that there is an event `seq`.
+    pub(super) fn progressed(&self, seq: u64) {
+        if let Some(inner) = &self.0 {
             inner.observer.progressed(inner.process, seq);
         }
     }

@@ -3,6 +3,7 @@
 //! Setting tokio's earliest timer wakes the runtime's own driver, which costs two system calls: much for a wait that
 //! nearly always ends early. Here all who wait share one timer, which runs only while there are some.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,6 +13,9 @@ use tokio::sync::Notify;
 /// See the [module](self). Clones are one ticker.
 #[derive(Debug, Clone)]
 pub(super) struct Ticker(Arc<Inner>);
+
+/// Somebody's wait.
+pub(super) type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[derive(Debug)]
 struct Inner {
@@ -30,6 +34,12 @@ impl Ticker {
             runs: AtomicBool::new(false),
             wanted: AtomicBool::new(false),
         }))
+    }
+
+    /// As [`wait`](Self::wait), for somebody who polls it beside other things.
+    pub(super) fn waiting(&self) -> Wait {
+        let ticker = self.clone();
+        Box::pin(async move { ticker.wait().await })
     }
 
     /// Waits for one to two periods. Must be called in a tokio runtime. Cancel safe.
