@@ -27,6 +27,9 @@ pub struct Client {
     channel: Channel,
 }
 
+/// What follows the start: the caller's end and the call's.
+type Requests = (mpsc::Sender<RunRequest>, mpsc::Receiver<RunRequest>);
+
 /// A command that has run to its end.
 #[derive(Debug)]
 pub struct Output {
@@ -85,7 +88,7 @@ impl Client {
     /// Runs a command without standard input to its end and collects its output. Dropping the future kills it.
     pub async fn run(&self, command: Command) -> Result<Output, RunError> {
         let max_output = command.max_output;
-        let mut run = self.call(command, false).await?.0;
+        let mut run = self.call(command, None).await?;
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let (mut exit, mut was_truncated) = (None, false);
         while let Some(event) = run.next().await? {
@@ -112,15 +115,17 @@ impl Client {
 
     /// Starts a command and hands out its events and its standard input.
     pub async fn start(&self, command: Command) -> Result<(Run, Stdin), RunError> {
-        let (run, requests) = self.call(command, true).await?;
+        let (requests, queued) = mpsc::channel(limits::OUTBOX);
+        let run = self.call(command, Some((requests.clone(), queued))).await?;
         Ok((run, Stdin::new(requests)))
     }
 
-    async fn call(&self, command: Command, stdin: bool) -> Result<(Run, mpsc::Sender<RunRequest>), RunError> {
-        let (requests, queued) = mpsc::channel(limits::OUTBOX);
+    /// With what is asked after the start, if anything is: else the request ends there, and nobody waits for more of it.
+    async fn call(&self, command: Command, requests: Option<Requests>) -> Result<Run, RunError> {
+        let (requests, queued) = requests.unzip();
         let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
         let names = command.names();
-        let mut start = command.into_start(stdin);
+        let mut start = command.into_start(requests.is_some());
         let channel = self.channel.clone();
         // Made when the call is sent: only then is it sure which life of the exec-server it goes to.
         let first = stream::once(async move {
@@ -132,7 +137,8 @@ impl Client {
                 kind: Some(run_request::Kind::Start(start)),
             }
         });
-        let mut request = tonic::Request::new(Box::pin(first.chain(ReceiverStream::new(queued))));
+        let more = stream::iter(queued.map(ReceiverStream::new)).flatten();
+        let mut request = tonic::Request::new(Box::pin(first.chain(more)));
         if let Some(timeout) = timeout {
             request.set_timeout(timeout);
         }
@@ -149,6 +155,6 @@ impl Client {
             .await
             .map_err(|status| RunError::from(status).naming(names))?
             .into_inner();
-        Ok((Run::new(events, requests.clone(), record), requests))
+        Ok(Run::new(events, requests, record))
     }
 }

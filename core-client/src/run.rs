@@ -68,7 +68,8 @@ impl ExitStatus {
 #[derive(Debug)]
 pub struct Run {
     events: Streaming<ProcessEvent>,
-    requests: mpsc::Sender<RunRequest>,
+    /// `None` when nothing follows the start.
+    requests: Option<mpsc::Sender<RunRequest>>,
     record: Option<oneshot::Receiver<CallRecord>>,
     next_seq: Option<u64>,
     received: Received,
@@ -94,7 +95,7 @@ enum Phase {
 impl Run {
     pub(crate) fn new(
         events: Streaming<ProcessEvent>,
-        requests: mpsc::Sender<RunRequest>,
+        requests: Option<mpsc::Sender<RunRequest>>,
         record: Option<oneshot::Receiver<CallRecord>>,
     ) -> Self {
         let received = Received::default();
@@ -207,13 +208,14 @@ impl Run {
             self.received.unacknowledged += data.len();
         }
         if self.received.unacknowledged >= limits::ACK_BATCH
+            && let Some(requests) = &self.requests
             && let Some(seq) = self.next_seq.and_then(|next| next.checked_sub(1))
         {
             let ack = RunRequest {
                 kind: Some(run_request::Kind::Ack(Ack { seq })),
             };
             // A full queue is full of standard input; the next event tries again.
-            if self.requests.try_send(ack).is_ok() {
+            if requests.try_send(ack).is_ok() {
                 self.received.unacknowledged = 0;
             }
         }
