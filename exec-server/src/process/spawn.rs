@@ -95,12 +95,11 @@ impl Spawner {
         let program =
             CString::new(program.into_os_string().into_vec()).map_err(|_| StartError::CommandNotFound)?;
 
-        let stdin = stdin
-            .then(child_reads)
-            .transpose()
-            .map_err(StartError::SpawnFailed)?;
-        let (stdout, childs_stdout) = child_writes().map_err(StartError::SpawnFailed)?;
-        let (stderr, childs_stderr) = child_writes().map_err(StartError::SpawnFailed)?;
+        // All of it is registered with the runtime before there is a child, so that nothing but the leader can fail afterwards.
+        let stdin = stdin.then(|| self.input()).transpose();
+        let stdin = stdin.map_err(StartError::SpawnFailed)?;
+        let (stdout, childs_stdout) = self.output().map_err(StartError::SpawnFailed)?;
+        let (stderr, childs_stderr) = self.output().map_err(StartError::SpawnFailed)?;
         let childs_stdin = match &stdin {
             Some((_, theirs)) => theirs.as_fd(),
             None => self.null().map_err(StartError::SpawnFailed)?,
@@ -120,21 +119,27 @@ impl Spawner {
         } = clone_child(image, stdio, &self.nursery).map_err(StartError::SpawnFailed)?;
         // From here on the leader kills the child if anything fails.
         let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
-        let receiver = |own, theirs| match Receiver::from_owned_fd_unchecked(own) {
-            Ok(end) => Ok(Pipe::new(end, self.large_pipes.clone()).holding(theirs)),
-            Err(error) => Err(StartError::SpawnFailed(error)),
-        };
-        let sender = |own| match Sender::from_owned_fd_unchecked(own) {
-            Ok(end) => Ok(Pipe::new(end, self.large_pipes.clone())),
-            Err(error) => Err(StartError::SpawnFailed(error)),
-        };
         Ok(Spawned {
             leader,
             execution,
-            stdin: stdin.map(|(own, _)| sender(own)).transpose()?,
-            stdout: receiver(stdout, childs_stdout)?,
-            stderr: receiver(stderr, childs_stderr)?,
+            stdin: stdin.map(|(own, _)| own),
+            stdout: stdout.holding(childs_stdout),
+            stderr: stderr.holding(childs_stderr),
         })
+    }
+
+    /// Our end of a pipe that a child reads, and the child's.
+    fn input(&self) -> io::Result<(Pipe<Sender>, OwnedFd)> {
+        let (own, theirs) = child_reads()?;
+        let end = Sender::from_owned_fd_unchecked(own)?;
+        Ok((Pipe::new(end, self.large_pipes.clone()), theirs))
+    }
+
+    /// Our end of a pipe that a child writes, and the child's.
+    fn output(&self) -> io::Result<(Pipe<Receiver>, OwnedFd)> {
+        let (own, theirs) = child_writes()?;
+        let end = Receiver::from_owned_fd_unchecked(own)?;
+        Ok((Pipe::new(end, self.large_pipes.clone()), theirs))
     }
 
     fn null(&self) -> io::Result<BorrowedFd<'_>> {
