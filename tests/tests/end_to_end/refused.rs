@@ -12,7 +12,7 @@ use baton_proto::ExecServerId;
 use baton_tests::process::Part;
 use rustix::process::Signal;
 
-use crate::support::{Home, PATIENCE, World, run, signal};
+use crate::support::{Home, PATIENCE, World, await_says, run, signal};
 
 /// A file that a command makes if it is run at all.
 struct Canary(PathBuf);
@@ -456,8 +456,4 @@ fn two_exec_servers_cannot_hold_one_registration() {
         "another exec-server with this key is registered and alive",
     );
     run(world.exec(["echo", "ok"])).assert_printed("ok\n");
-}
-
-fn await_says(part: &Part, text: &str) {
-    crate::support::poll(text, || part.stderr().contains(text).then_some(()));
 }

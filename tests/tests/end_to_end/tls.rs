@@ -8,7 +8,7 @@ use baton_client::Ticket;
 use baton_tests::process::Part;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
-use crate::support::{Home, PATIENCE, relay, run};
+use crate::support::{Home, PATIENCE, await_says, relay, run};
 
 /// Files as `openssl req -x509 -subj /CN=… -addext subjectAltName=…` makes them.
 struct Certificate {
@@ -137,14 +137,11 @@ fn clear_text_that_leaves_the_machine_is_warned_of_once() {
     let home = Home::new();
     // Linux takes 0.0.0.0 for this machine, but it is no address of loopback.
     let (relay_part, address) = relay(&home, "0.0.0.0:0", &["--authority", "0.0.0.0"]);
-    assert!(
-        relay_part
-            .stderr()
-            .contains("connections to this relay are in clear text")
-    );
+    await_says(&relay_part, "connections to this relay are in clear text");
     let url = format!("http://0.0.0.0:{}", address.port());
     let (exec_server, ticket) = exec_server(&home, &url, &[]);
     let warning = "warning: the connection to the relay is in clear text";
+    await_says(&exec_server, warning);
     assert_eq!(exec_server.stderr().matches(warning).count(), 1);
 
     let ran = run(home.exec(&ticket.to_string(), [""; 0], ["echo", "ok"]));

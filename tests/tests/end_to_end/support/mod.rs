@@ -15,6 +15,8 @@ mod world;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use baton_tests::process::Part;
+
 pub(crate) use mark::Mark;
 pub(crate) use proxy::Proxy;
 pub(crate) use running::assert_printable;
@@ -36,4 +38,9 @@ pub(crate) fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
         thread::sleep(POLL_PAUSE);
     }
+}
+
+/// Waits until a part has said this on its stderr, which is read beside its stdout.
+pub(crate) fn await_says(part: &Part, text: &str) {
+    poll(text, || part.stderr().contains(text).then_some(()));
 }
