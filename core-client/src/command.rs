@@ -181,6 +181,7 @@ impl Command {
         }
     }
 }
+
 /// A UUID of version 7, whose random bits are no system call.
 fn process_id() -> [u8; 16] {
     let now = unix_now_ns() / 1_000_000;
@@ -190,4 +191,21 @@ fn process_id() -> [u8; 16] {
     uuid::Builder::from_unix_timestamp_millis(now, &bits)
         .into_uuid()
         .into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn process_ids_are_uuids_of_version_7_that_differ_and_tell_when() {
+        let before = unix_now_ns() / 1_000_000;
+        let [one, other] = [process_id(), process_id()].map(uuid::Uuid::from_bytes);
+        assert_ne!(one, other);
+        assert_eq!(
+            (one.get_version_num(), one.get_variant()),
+            (7, uuid::Variant::RFC4122)
+        );
+        assert!(u128::from(before) <= one.as_u128() >> 80);
+    }
 }
