@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// Processes alive at once, over all clients, those being killed included. Protects the machine's process table and
-/// descriptors (three a process, four with stdin, two more for those below [`HELD_BELOW`]). Worst case of memory: this × (2 × [`LOG_BYTES`] + [`REQUEST_BYTES`]).
+/// descriptors (three a process, four with stdin, two more for those below [`HELD_BELOW`]). Worst case of memory:
+/// this × (2 × [`LOG_BYTES`] + [`REQUEST_BYTES`]).
 pub const MAX_PROCESSES: usize = 256;
 
 /// Output and event headers that one process's log holds before its pipes are no longer read, and the child so
