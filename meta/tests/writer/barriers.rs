@@ -83,7 +83,7 @@ async fn a_failed_write_is_told_kept_and_tried_again() {
     }
     assert!(!bench.memory.has("t", 0));
     bench.meta.accept(value("t", 1)).unwrap();
-    bench.faults.fail(None);
+    bench.mend().await;
     bench.meta.flush().await.unwrap();
     assert!(bench.memory.has("t", 0) && bench.memory.has("t", 1));
     assert!(bench.meta.stats().failures >= 3);

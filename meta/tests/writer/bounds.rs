@@ -22,7 +22,7 @@ async fn beyond_the_reserve_the_oldest_finished_records_go_and_every_barrier_say
         Err(FlushError::Failed { dropped: 100, .. }) => {}
         other => panic!("{other:?}"),
     }
-    bench.faults.fail(None);
+    bench.mend().await;
     for _ in 0..2 {
         assert_eq!(bench.meta.flush().await, Err(FlushError::Dropped { count: 100 }));
     }
@@ -62,7 +62,7 @@ async fn a_process_that_runs_is_never_given_up_and_a_thread_is_refused_instead()
     assert!(processes > 10_000, "{processes}");
     // The end of one that waits gets in, and is then what can be given up.
     bench.meta.accept(end(7)).unwrap();
-    bench.faults.fail(None);
+    bench.mend().await;
     let dropped = match bench.meta.flush().await {
         Err(FlushError::Dropped { count }) => count,
         other => panic!("{other:?}"),

@@ -74,7 +74,7 @@ async fn a_barrier_that_failed_is_an_error_and_the_write_is_a_span_when_it_succe
     let records = collected.take();
     assert!(of(&records, META_PERSIST).is_empty());
     assert_eq!(of(&records, META_FLUSH)[0].status, RpcStatus(14));
-    bench.faults.fail(None);
+    bench.mend().await;
     bench.meta.flush().await.unwrap();
     assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
     assert_eq!(of(&collected.take(), META_PERSIST).len(), 1);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_meta::record::{Outcome, Owner, ProcessEnd, ProcessKey, ThreadKey};
 use baton_meta::store::{Upkeep, WriteErrorKind, Written};
-use baton_meta::{Batch, Meta, ProcessPatch, Store, ThreadPatch, WriteError, Writer};
+use baton_meta::{Batch, FlushError, Meta, ProcessPatch, Store, ThreadPatch, WriteError, Writer};
 use baton_proto::ProcessId;
 use baton_trace::recorder::Recorder;
 
@@ -191,6 +191,13 @@ impl Bench {
             memory,
             faults,
         }
+    }
+
+    /// Ends what [`Faults::fail`] began. A write that has yet to tell that it failed may be under way, and a barrier beside it would say so: here
+    /// it is waited for.
+    pub(crate) async fn mend(&self) {
+        self.faults.fail(None);
+        while let Err(FlushError::Failed { .. }) = self.meta.flush().await {}
     }
 }
 
