@@ -184,14 +184,15 @@ mod tests {
     use baton_trace::clock;
     use baton_trace::recorder::Recorder;
     use futures_util::FutureExt as _;
+    use tonic::Code;
 
     use super::*;
     use crate::key::StaticKey;
-    use crate::mux::{Mux, Role, StreamError};
+    use crate::mux::{Mux, Role, StreamError, code};
     use crate::session::{End, Initiator, RekeyPolicy, Responder, Session};
 
-    #[test]
-    fn a_session_whose_numbers_are_used_up_ends_with_its_last_call() {
+    /// A client's session, made with nobody at the other end.
+    fn client(change: impl FnOnce(&mut Mux)) -> Arc<Shared> {
         let (key, server) = (
             Arc::new(StaticKey::generate().unwrap()),
             StaticKey::generate().unwrap(),
@@ -207,11 +208,16 @@ mod tests {
         let now = clock::now();
         let session = Session::new(transport, end, Vec::new(), RekeyPolicy::default(), now);
         let mut mux = Mux::new(Role::Client, now);
-        mux.use_up_but_one();
+        change(&mut mux);
         let shared = Shared::new(Recorder::off());
         let epoch = Epoch([0; 16]);
         shared.establish(Established::new(session, mux, epoch, Box::new(|| false)), None);
+        shared
+    }
 
+    #[test]
+    fn a_session_whose_numbers_are_used_up_ends_with_its_last_call() {
+        let shared = client(Mux::use_up_but_one);
         let open = || shared.open(&Head::default(), None).now_or_never().unwrap();
         assert!(shared.is_open());
         let last = open().ok().unwrap();
@@ -220,5 +226,16 @@ mod tests {
         assert_eq!(shared.ended(), None, "the last call goes on");
         drop(last);
         assert_eq!(shared.ended(), Some(SessionError::Closed));
+    }
+
+    #[test]
+    fn a_call_that_ended_before_its_session_keeps_its_own_reason() {
+        let shared = client(|_| ());
+        let open = || shared.open(&Head::default(), None).now_or_never().unwrap();
+        let (late, other) = (open().ok().unwrap(), open().ok().unwrap());
+        late.reset(code::DEADLINE_EXCEEDED);
+        shared.close(SessionError::Relay("gone".into()));
+        assert_eq!(late.cut_short().code(), Code::DeadlineExceeded);
+        assert_eq!(other.cut_short().code(), Code::Unavailable);
     }
 }

@@ -150,12 +150,18 @@ impl StreamHandle {
         (stamps, session.mux.clock_offset())
     }
 
-    /// Why a stream was cut short.
+    /// Why a stream was cut short: the reason of its own end, though its session has ended since, as that of a client that says why it gives up
+    /// and leaves.
     pub(in crate::service) fn cut_short(&self) -> Status {
-        match self.with_mux(|mux| mux.receive(self.id)) {
-            Ok(Received::Reset(code)) => reset_status(code),
-            Ok(_) => reset_status(code::CANCELLED),
-            Err(error) => error.into_status(),
+        let mut state = self.shared.lock();
+        let of_stream = match &mut state.established {
+            Some(session) => session.mux.receive(self.id),
+            None => Received::Pending,
+        };
+        match (of_stream, state.ended()) {
+            (Received::Reset(code), _) => reset_status(code),
+            (_, Some(error)) => error.into_status(),
+            (_, None) => reset_status(code::CANCELLED),
         }
     }
 
