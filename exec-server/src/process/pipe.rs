@@ -216,8 +216,8 @@ mod tests {
         // Children of other tests have a copy of whatever is open for a moment, so once in some times is enough.
         let mut ends = 0;
         for _ in 0..20 {
-            let (pipe, mut theirs) = reading(&Room::new());
-            let mut pipe = pipe.holding(theirs.try_clone().unwrap().into());
+            let (mut pipe, mut theirs) = reading(&Room::new());
+            pipe.held = Some(theirs.try_clone().unwrap().into());
             theirs.write_all(b"last words").unwrap();
             drop(theirs);
             let mut buffer = [0; 16];
@@ -231,8 +231,8 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipe_that_was_held_gives_what_is_in_it_and_waits_for_descendants() {
-        let (pipe, mut theirs) = reading(&Room::new());
-        let mut pipe = pipe.holding(theirs.try_clone().unwrap().into());
+        let (mut pipe, mut theirs) = reading(&Room::new());
+        pipe.held = Some(theirs.try_clone().unwrap().into());
         theirs.write_all(b"one").unwrap();
         pipe.let_go();
         assert_eq!(at_once(&mut pipe), Some(b"one".to_vec()));
@@ -246,6 +246,11 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_server_with_many_descriptors_holds_no_further_ones() {
+        let (pipe, theirs) = reading(&Room::new());
+        // Other tests have descriptors too.
+        let is_low = theirs.as_raw_fd() < HELD_BELOW;
+        assert_eq!(pipe.holding(theirs.into()).held.is_some(), is_low);
+
         let (pipe, theirs) = reading(&Room::new());
         let high = rustix::io::fcntl_dupfd_cloexec(&theirs, HELD_BELOW).unwrap();
         drop(theirs);

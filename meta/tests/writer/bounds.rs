@@ -52,8 +52,9 @@ async fn a_process_that_runs_is_never_given_up_and_a_thread_is_refused_instead()
     };
     assert_eq!(refused, Refused::Full);
     assert!(threads > 5_000, "{threads}");
-    // What merges into what waits, and takes no more room, still does.
-    bench.meta.accept(value("thread 0", 0)).unwrap();
+    // What merges into what waits, and takes no more room, still does. The oldest are being written, again and again: not the last.
+    let last = format!("thread {}", threads - 1);
+    bench.meta.accept(value(&last, 0)).unwrap();
     // Processes have a share of their own.
     let mut processes = 0;
     while bench.meta.accept(process(processes)).is_ok() {
