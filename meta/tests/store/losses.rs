@@ -33,6 +33,8 @@ async fn overflow(state: &State, meta: &Meta) -> u64 {
         n += 1;
     }
     disk.heal();
+    // A write that has yet to tell that it failed may be under way.
+    while let Err(FlushError::Failed { .. }) = meta.flush_of(ME, None).await {}
     told(meta, ME).await
 }
 
