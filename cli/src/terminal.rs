@@ -1,7 +1,7 @@
 //! What the terminal can show.
 
 use std::ffi::OsStr;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 
 use baton_trace::record::CallRecord;
@@ -20,17 +20,23 @@ fn forbids(no_color: Option<&OsStr>) -> bool {
     no_color.is_some_and(|value| !value.is_empty())
 }
 
-/// Draws a waterfall on `stream`. A reader that has gone away needs none.
-pub(crate) fn draw(record: &CallRecord, mut stream: impl Write + AsFd + IsTerminal) {
-    let columns = rustix::termios::tcgetwinsize(&stream)
+/// Draws a waterfall on standard error, beside what was asked for. A reader that has gone away needs none.
+pub(crate) fn draw_aside(record: &CallRecord) {
+    let mut stream = io::stderr();
+    let _: io::Result<()> = stream.write_all(drawn(record, &stream).as_bytes());
+}
+
+/// A waterfall as `stream` can show it.
+pub(crate) fn drawn(record: &CallRecord, stream: &(impl AsFd + IsTerminal)) -> String {
+    let columns = rustix::termios::tcgetwinsize(stream)
         .ok()
         .map(|size| usize::from(size.ws_col));
     let style = Style {
         width: columns.filter(|columns| *columns > 0).unwrap_or(WIDTH),
-        color: is_colored(&stream),
+        color: is_colored(stream),
         ascii: false,
     };
-    let _: io::Result<()> = stream.write_all(waterfall(record, &style).as_bytes());
+    waterfall(record, &style)
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
             file.write(&record);
         }
         if args.trace {
-            terminal::draw(&record, std::io::stderr());
+            terminal::draw_aside(&record);
         }
     }
     Ok(code)

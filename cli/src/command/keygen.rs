@@ -5,6 +5,7 @@ use baton_client::Seed;
 use crate::args::KeygenArgs;
 use crate::error::CliError;
 use crate::identity;
+use crate::stdio::page;
 
 pub(crate) fn main(args: KeygenArgs) -> Result<i32, CliError> {
     let path = identity::path(args.file, identity::CLIENT_KEY)?;
@@ -19,6 +20,7 @@ pub(crate) fn main(args: KeygenArgs) -> Result<i32, CliError> {
         );
         seed
     };
-    say!("{}", identity::public_line(seed.client_key()?.public()));
+    let line = identity::public_line(seed.client_key()?.public());
+    page(&format!("{line}\n"))?;
     Ok(0)
 }

@@ -60,7 +60,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
             file.write(&record);
         }
         if !args.quiet {
-            terminal::draw(&record, std::io::stderr());
+            terminal::draw_aside(&record);
         }
     }
     Ok(code)

@@ -11,7 +11,8 @@ use crate::error::CliError;
 use crate::remote::ask;
 use crate::stdio::page;
 use crate::table::Terminal;
-use crate::{logging, record, terminal};
+use crate::terminal::drawn;
+use crate::{logging, record};
 
 pub(crate) fn main(args: ShowArgs) -> Result<i32, CliError> {
     logging::errors_only();
@@ -38,11 +39,11 @@ pub(crate) fn main(args: ShowArgs) -> Result<i32, CliError> {
     }
     page(&about(&one))?;
     if let Some(call) = record::call(&one, &stages) {
-        say!();
-        if rounded {
-            say!("Times are within a tenth of what was measured.");
-        }
-        terminal::draw(&call, std::io::stdout());
+        let caveat = match rounded {
+            true => "Times are within a tenth of what was measured.\n",
+            false => "",
+        };
+        page(&format!("\n{caveat}{}", drawn(&call, &std::io::stdout())))?;
     }
     warn_if_behind(behind);
     Ok(0)

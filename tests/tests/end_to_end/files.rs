@@ -160,6 +160,32 @@ fn a_trace_file_takes_one_command_after_the_other_and_stays_within_its_limit() {
 }
 
 #[test]
+fn what_nobody_reads_ends_a_view_as_it_ends_any_tool() {
+    let world = World::new();
+    let file = world.home.file("trace.json");
+    let options = ["--trace-json", file.to_str().unwrap()];
+    run(world.exec_with(&options, ["echo", "ok"])).assert_printed("ok\n");
+    let ticket = world.ticket.to_string();
+    let mut history = world.home.baton();
+    history.args(["history", "--json", &ticket]);
+    let history: serde_json::Value = serde_json::from_slice(&run(history).stdout).unwrap();
+    let file = file.to_str().unwrap();
+    for view in [
+        &["trace", "show", file][..],
+        &["show", history["id"].as_str().unwrap(), &ticket],
+        &["history", &ticket],
+        &["keygen", "--public"],
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = world.home.baton();
+        let ended = command.args(view).stdout(writer).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.code(), &*said), (Some(141), ""), "{view:?}");
+    }
+}
+
+#[test]
 fn a_ticket_file_serves_in_place_of_the_ticket() {
     let home = Home::new();
     home.allow("continue");
