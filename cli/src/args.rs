@@ -57,6 +57,7 @@ Environment:
   TRACEPARENT, TRACESTATE, BAGGAGE  the trace that `run` and `exec` continue
   BATON_LOG                    log filter, like `debug` or `baton_relay=debug`
   NO_COLOR                     no colours, even on a terminal
+  LC_ALL, LC_CTYPE, LANG       waterfalls are drawn in ASCII if the locale they set is not UTF-8
 
 Exit codes: 0; 255 if Baton failed, and a sentence on stderr says what to do; 2 if Baton did not understand its own
 arguments. `run` and `exec` exit with the code of their command: see their --help.";

@@ -1,6 +1,6 @@
 //! What the terminal can show.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 
@@ -20,6 +20,19 @@ fn forbids(no_color: Option<&OsStr>) -> bool {
     no_color.is_some_and(|value| !value.is_empty())
 }
 
+/// Whether the locale has nothing but ASCII: it was set, and to no UTF-8. Where nobody set one, as in most containers, terminals know
+/// UTF-8 all the same.
+fn is_ascii(variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    // The order of POSIX.1-2017, XBD section 8.2; an empty variable counts as none.
+    let said = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable);
+    said.into_iter()
+        .find(|locale| !locale.is_empty())
+        .is_some_and(|locale| {
+            let locale = locale.to_string_lossy().to_ascii_lowercase();
+            !locale.contains("utf-8") && !locale.contains("utf8")
+        })
+}
+
 /// Draws a waterfall on standard error, beside what was asked for. A reader that has gone away needs none.
 pub(crate) fn draw_aside(record: &CallRecord) {
     let mut stream = io::stderr();
@@ -34,7 +47,7 @@ pub(crate) fn drawn(record: &CallRecord, stream: &(impl AsFd + IsTerminal)) -> S
     let style = Style {
         width: columns.filter(|columns| *columns > 0).unwrap_or(WIDTH),
         color: is_colored(stream),
-        ascii: false,
+        ascii: is_ascii(|name| std::env::var_os(name)),
     };
     waterfall(record, &style)
 }
@@ -47,5 +60,25 @@ mod tests {
     fn an_empty_no_color_forbids_nothing() {
         assert!(!forbids(None) && !forbids(Some(OsStr::new(""))));
         assert!(forbids(Some(OsStr::new("0"))));
+    }
+
+    #[test]
+    fn the_first_locale_that_is_set_decides_and_without_one_it_is_utf_8() {
+        let ascii = |set: &[(&str, &str)]| {
+            is_ascii(|name| {
+                let found = set.iter().find(|(set, _)| *set == name);
+                found.map(|(_, value)| (*value).into())
+            })
+        };
+        assert!(!ascii(&[]) && !ascii(&[("LANG", "")]));
+        for locale in ["C", "POSIX", "en_US", "de_DE.ISO-8859-1"] {
+            assert!(ascii(&[("LANG", locale)]), "{locale}");
+        }
+        for locale in ["C.UTF-8", "en_US.utf8", "ca_ES.UTF-8@valencia"] {
+            assert!(!ascii(&[("LANG", locale)]), "{locale}");
+        }
+        assert!(ascii(&[("LANG", "C.UTF-8"), ("LC_CTYPE", "C")]));
+        assert!(!ascii(&[("LC_ALL", "C.UTF-8"), ("LC_CTYPE", "C")]));
+        assert!(ascii(&[("LC_ALL", ""), ("LC_CTYPE", ""), ("LANG", "C")]));
     }
 }

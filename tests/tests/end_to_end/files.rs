@@ -186,6 +186,24 @@ fn what_nobody_reads_ends_a_view_as_it_ends_any_tool() {
 }
 
 #[test]
+fn a_waterfall_is_drawn_in_ascii_where_the_locale_has_nothing_else() {
+    let home = Home::new();
+    let file = home.file("trace.json");
+    run(baton_run(&home, &["-q", "--trace-json", file.to_str().unwrap()], &["echo"]));
+    for (name, locale, is_ascii) in [
+        ("LANG", "C", true),
+        ("LANG", "C.UTF-8", false),
+        ("LC_ALL", "POSIX", true),
+    ] {
+        let mut show = home.baton();
+        show.args(["trace", "show"]).arg(&file).env(name, locale);
+        let shown = run(show);
+        assert_drawn(shown.text());
+        assert_eq!(shown.text().is_ascii(), is_ascii, "{name}={locale}");
+    }
+}
+
+#[test]
 fn a_ticket_file_serves_in_place_of_the_ticket() {
     let home = Home::new();
     home.allow("continue");
