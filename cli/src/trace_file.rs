@@ -1,5 +1,7 @@
 //! The file of `--trace-json`, which must not cost a command its exit code.
 //!
+//! A file that a command has made and then had no trace for is taken away again: it would look like a trace that is broken.
+//!
 //! Each command appends one line, an OTLP/JSON object, in a single write. Before the file would outgrow
 //! [`TRACE_FILE_MAX`] it becomes `FILE.1`, in place of an earlier one, and a new file begins: two files at most, however many
 //! commands are traced, and by however many at once.
@@ -20,23 +22,43 @@ use crate::limits::TRACE_FILE_MAX;
 pub(crate) struct TraceFile {
     path: PathBuf,
     file: File,
+    /// It was not there before.
+    is_ours: bool,
 }
 
 impl TraceFile {
     /// Opens the file, made if need be.
     pub(crate) fn open(path: Option<PathBuf>) -> Result<Option<Self>, CliError> {
         let Some(path) = path else { return Ok(None) };
-        match open(&path) {
-            Ok(file) => Ok(Some(Self { path, file })),
+        let opened = match OpenOptions::new().append(true).create_new(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                open(&path).map(|file| (file, false))
+            }
+            made => made.map(|file| (file, true)),
+        };
+        match opened {
+            Ok((file, is_ours)) => Ok(Some(Self { path, file, is_ours })),
             Err(source) => Err(CliError::Write { path, source }),
         }
     }
 
     /// Appends a trace. The command has run: a failure is told, and that is all.
     pub(crate) fn write(self, record: &CallRecord) {
-        let Self { path, file } = self;
-        if let Err(error) = append(&path, file, record, TRACE_FILE_MAX) {
-            tell!("baton: the trace is not in {}: {error}", path.display());
+        if let Err(error) = append(&self.path, &self.file, record, TRACE_FILE_MAX) {
+            tell!("baton: the trace is not in {}: {error}", self.path.display());
+        }
+    }
+}
+
+impl Drop for TraceFile {
+    fn drop(&mut self) {
+        // Under the lock: another command may be about to append to it, and then finds that it has gone.
+        if self.is_ours && flock(&self.file, FlockOperation::LockExclusive).is_ok() {
+            let is_empty = self.file.metadata().is_ok_and(|own| own.len() == 0);
+            if is_empty && is_current(&self.path, &self.file).unwrap_or(false) {
+                // An empty file is no harm.
+                let _ = fs::remove_file(&self.path);
+            }
         }
     }
 }
@@ -45,24 +67,33 @@ fn open(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).open(path)
 }
 
-fn append(path: &Path, mut file: File, record: &CallRecord, max: u64) -> io::Result<()> {
+fn append(path: &Path, mut file: &File, record: &CallRecord, max: u64) -> io::Result<()> {
     let mut line = Vec::new();
     json::write(&mut line, std::slice::from_ref(record))?;
     // Anything else, such as /dev/stdout, is a pipe, a terminal or a link, and is its owner's to bound.
-    if fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
-        file = rotated(path, file, line.len() as u64, max)?;
+    let is_plain = match fs::symlink_metadata(path) {
+        Ok(found) => found.is_file(),
+        // Rotated, or taken away by the command that had made it.
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    if !is_plain {
+        return file.write_all(&line);
     }
-    file.write_all(&line)
+    rotated(path, file.try_clone()?, line.len() as u64, max)?.write_all(&line)
+}
+
+/// Whether `file` is what stands at `path` now.
+fn is_current(path: &Path, file: &File) -> io::Result<bool> {
+    let own = file.metadata()?;
+    Ok(fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino())))
 }
 
 /// The file to append to, locked, with room for `len` bytes.
 fn rotated(path: &Path, mut file: File, len: u64, max: u64) -> io::Result<File> {
     loop {
         flock(&file, FlockOperation::LockExclusive)?;
-        let own = file.metadata()?;
-        let is_current =
-            fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino()));
-        if is_current {
+        if is_current(path, &file)? {
+            let own = file.metadata()?;
             if own.len() == 0 || own.len() + len <= max {
                 return Ok(file);
             }
@@ -109,7 +140,7 @@ mod tests {
         json::write(&mut one, &[record()]).unwrap();
         // Room for three.
         let max = one.len() as u64 * 7 / 2;
-        let append = || append(&path, open(&path).unwrap(), &record(), max).unwrap();
+        let append = || append(&path, &open(&path).unwrap(), &record(), max).unwrap();
         for expected in [(1, 0), (2, 0), (3, 0), (1, 3), (2, 3), (3, 3), (1, 3)] {
             append();
             assert_eq!((lines(&path), lines(&old)), expected);
@@ -123,15 +154,29 @@ mod tests {
         let (path, old) = (dir.path().join("t.json"), dir.path().join("t.json.1"));
         let early = open(&path).unwrap();
         fs::rename(&path, &old).unwrap();
-        append(&path, early, &record(), 1 << 20).unwrap();
-        append(&path, open(&path).unwrap(), &record(), 1 << 20).unwrap();
-        // Nothing stood at the path when the first was written.
-        assert_eq!((lines(&path), lines(&old)), (1, 1));
+        append(&path, &early, &record(), 1 << 20).unwrap();
+        append(&path, &open(&path).unwrap(), &record(), 1 << 20).unwrap();
+        assert_eq!((lines(&path), lines(&old)), (2, 0));
         let early = open(&path).unwrap();
         fs::rename(&path, &old).unwrap();
         fs::write(&path, "").unwrap();
-        append(&path, early, &record(), 1 << 20).unwrap();
+        append(&path, &early, &record(), 1 << 20).unwrap();
         assert_eq!(lines(&path), 1);
+    }
+
+    #[test]
+    fn a_file_without_a_trace_goes_with_the_command_that_made_it_and_takes_no_other_s_trace_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.json");
+        let begin = || TraceFile::open(Some(path.clone())).unwrap().unwrap();
+        let (first, second) = (begin(), begin());
+        drop(first);
+        assert!(!path.exists());
+        second.write(&record());
+        assert_eq!(lines(&path), 1);
+        let (third, _fourth) = (begin(), begin());
+        third.write(&record());
+        assert_eq!(lines(&path), 2);
     }
 
     #[test]
@@ -140,7 +185,7 @@ mod tests {
         let (path, link) = (dir.path().join("t.json"), dir.path().join("link"));
         fs::write(&path, "x\n").unwrap();
         std::os::unix::fs::symlink(&path, &link).unwrap();
-        append(&link, open(&link).unwrap(), &record(), 1).unwrap();
+        append(&link, &open(&link).unwrap(), &record(), 1).unwrap();
         assert_eq!(lines(&path), 2);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
     }

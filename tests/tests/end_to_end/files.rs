@@ -189,7 +189,11 @@ fn what_nobody_reads_ends_a_view_as_it_ends_any_tool() {
 fn a_waterfall_is_drawn_in_ascii_where_the_locale_has_nothing_else() {
     let home = Home::new();
     let file = home.file("trace.json");
-    run(baton_run(&home, &["-q", "--trace-json", file.to_str().unwrap()], &["echo"]));
+    run(baton_run(
+        &home,
+        &["-q", "--trace-json", file.to_str().unwrap()],
+        &["echo"],
+    ));
     for (name, locale, is_ascii) in [
         ("LANG", "C", true),
         ("LANG", "C.UTF-8", false),
@@ -201,6 +205,26 @@ fn a_waterfall_is_drawn_in_ascii_where_the_locale_has_nothing_else() {
         assert_drawn(shown.text());
         assert_eq!(shown.text().is_ascii(), is_ascii, "{name}={locale}");
     }
+}
+
+#[test]
+fn a_command_that_never_began_leaves_no_trace_file_behind_and_leaves_alone_what_was_there() {
+    let home = Home::new();
+    let (new, empty, full) = (
+        home.file("new.json"),
+        home.file("empty.json"),
+        home.file("full.json"),
+    );
+    fs::write(&empty, "").unwrap();
+    fs::write(&full, "kept\n").unwrap();
+    for file in [&new, &empty, &full] {
+        let options = ["--trace-json", file.to_str().unwrap()];
+        run(home.exec("nonsense", options, ["true"])).assert_failed(255, "not a ticket");
+        run(baton_run(&home, &options, &["no-such-command"])).assert_failed(127, "command not found");
+    }
+    assert!(!new.exists());
+    assert_eq!(fs::read_to_string(&empty).unwrap(), "");
+    assert_eq!(fs::read_to_string(&full).unwrap(), "kept\n");
 }
 
 #[test]
@@ -259,8 +283,7 @@ fn run_says_why_a_command_did_not_start() {
 fn a_trace_file_without_a_trace_is_told_from_one_that_is_not_there() {
     let home = Home::new();
     let file = home.file("trace.json");
-    let options = ["--trace-json", file.to_str().unwrap()];
-    run(baton_run(&home, &options, &["no-such-command"])).assert_failed(127, "command not found");
+    fs::write(&file, "").unwrap();
     show(&home, &file).assert_failed(
         255,
         "the trace file is empty: a command that does not start leaves no trace; write one with `--trace-json FILE`",
