@@ -55,9 +55,6 @@ pub(crate) enum CliError {
     Keeper(#[from] KeeperError),
     #[error("--durability start needs a place for its records: give --state a directory")]
     NoState,
-    /// A request that the exec-server refused, in its words.
-    #[error("{0}")]
-    Refused(String),
     #[error("not everything is on the exec-server's disk: {0}")]
     NotFlushed(String),
     #[error("`{name}` may mean any of these; give more of the id:\n{several}")]

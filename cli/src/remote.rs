@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use baton_client::{Client, PublicKey, Records, RecordsError, RunError, SessionError, Ticket};
 use baton_trace::recorder::Recorder;
-use baton_trace::text::printable;
 
 use crate::args::RemoteArgs;
 use crate::command::runtime;
@@ -32,16 +31,13 @@ impl Remote {
         })
     }
 
-    /// Says what to do about a key that is not allowed, and what the exec-server says of a request without gRPC's name for it.
+    /// Says what to do about a key that is not allowed.
     pub(crate) fn explain(&self, error: CliError) -> CliError {
         match error {
             CliError::Run(RunError::Session(SessionError::NotAllowed))
             | CliError::Records(RecordsError::Session(SessionError::NotAllowed)) => CliError::NotAllowed {
                 line: identity::public_line(&self.public),
             },
-            CliError::Records(RecordsError::Rpc(status)) if !status.message().is_empty() => {
-                CliError::Refused(printable(status.message()).into_owned())
-            }
             other => other,
         }
     }

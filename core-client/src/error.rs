@@ -1,5 +1,6 @@
 //! Why a command did not run to its end.
 
+use std::borrow::Cow;
 use std::error::Error;
 
 use baton_channel::{ConnectError, SessionError};
@@ -39,8 +40,8 @@ pub enum RunError {
     /// The exec-server broke the protocol, for instance by leaving out an event.
     #[error("the exec-server broke the protocol: {0}")]
     Protocol(&'static str),
-    /// Anything else, as gRPC tells it.
-    #[error("{}: {}", .0.code(), printable(.0.message()))]
+    /// Anything else, in the exec-server's words.
+    #[error("{}", words(.0))]
     Rpc(Status),
 }
 
@@ -108,6 +109,14 @@ impl RunError {
     }
 }
 
+/// A status as its sender put it, fit to be shown. gRPC's name for it tells a person nothing more, unless it is all there is.
+pub(crate) fn words(status: &Status) -> Cow<'_, str> {
+    match status.message() {
+        "" => format!("the exec-server does not say why: {}", status.code()).into(),
+        said => printable(said),
+    }
+}
+
 /// What is wrong below a call, with no word of the exec-server in it.
 pub(crate) enum Broken {
     Connect(ConnectError),
@@ -140,6 +149,25 @@ impl From<Status> for RunError {
         match status.code() {
             Code::DeadlineExceeded => Self::TimedOut,
             _ => Self::Rpc(status),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_exec_server_says_is_shown_without_the_name_of_its_code() {
+        for (status, shown) in [
+            (Status::invalid_argument("too\x1b much"), "too much"),
+            (
+                Status::unavailable(""),
+                "the exec-server does not say why: The service is currently unavailable",
+            ),
+        ] {
+            assert_eq!(RunError::from(status.clone()).to_string(), shown);
+            assert_eq!(crate::RecordsError::from(status).to_string(), shown);
         }
     }
 }

@@ -10,7 +10,7 @@ use baton_proto::meta::{
 use baton_trace::text::printable;
 use tonic::{Code, Status, Streaming};
 
-use crate::error::Broken;
+use crate::error::{Broken, words};
 
 /// The records that an exec-server keeps of this client's commands. Cheap to clone.
 ///
@@ -37,8 +37,8 @@ pub enum RecordsError {
     /// The exec-server keeps no records.
     #[error("this exec-server keeps no records: it is older than they are")]
     NotKept,
-    /// Anything else, as gRPC tells it.
-    #[error("{}: {}", .0.code(), printable(.0.message()))]
+    /// Anything else, in the exec-server's words.
+    #[error("{}", words(.0))]
     Rpc(Status),
 }
 

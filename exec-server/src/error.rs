@@ -109,10 +109,10 @@ pub enum InvalidStart {
     #[error("the name of an environment variable is empty or contains '='")]
     VariableName,
     /// [`THREAD_ID_MAX`], and no control characters: it is shown and typed.
-    #[error("thread_id is longer than {THREAD_ID_MAX} bytes or contains a control character")]
+    #[error("a thread's id has at most {THREAD_ID_MAX} bytes and no control character")]
     ThreadId,
     /// [`THREAD_TITLE_MAX`].
-    #[error("title is longer than {THREAD_TITLE_MAX} bytes")]
+    #[error("a thread's title has at most {THREAD_TITLE_MAX} bytes")]
     ThreadTitle,
     /// The limits on a thread's metadata in `baton_proto::limits`.
     #[error(
@@ -121,7 +121,7 @@ pub enum InvalidStart {
     )]
     ThreadMetadata,
     /// A title or metadata without a thread to keep them.
-    #[error("title and metadata belong to a thread: thread_id is empty")]
+    #[error("title and metadata belong to a thread, and none is named")]
     NoThread,
 }
 

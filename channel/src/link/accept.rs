@@ -44,7 +44,7 @@ pub(crate) struct Acceptor {
 /// Why a dialled session was not served.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AcceptError {
-    #[error("the relay's Incoming is malformed")]
+    #[error("the relay announced a client without a valid session id")]
     Incoming,
     #[error("the relay did not hand the session over: {0}")]
     Stream(#[from] StreamOpenError),

@@ -103,8 +103,7 @@ impl Sessions {
 
 /// Ends a session, its calls included, once what is queued has been sent. One that has ended already stays as it is.
 fn say_goodbye(session: &Shared) {
-    let reason = go_away::Reason::Shutdown;
-    session.go_away(reason, "", SessionError::GoAway(reason));
+    session.go_away(go_away::Reason::Shutdown, "", SessionError::Closed);
 }
 
 /// Looks until `is_over`, no longer than this.
@@ -148,6 +147,18 @@ mod tests {
         sessions.follow(only_other);
         assert_eq!(one.ended(), Some(SessionError::Revoked));
         assert_eq!(other.ended(), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_this_end_closes_it_does_not_blame_on_the_other() {
+        let sessions = Sessions::default();
+        let (before, after) = (Shared::new(Recorder::off()), Shared::new(Recorder::off()));
+        sessions.add(&before, client(1));
+        sessions.close().await;
+        sessions.add(&after, client(2));
+        for session in [before, after] {
+            assert_eq!(session.ended(), Some(SessionError::Closed));
+        }
     }
 
     #[test]

@@ -41,11 +41,11 @@ pub enum SessionError {
     #[error("its key was taken off the allow-list")]
     Revoked,
     /// The peer said goodbye.
-    #[error("the other end closed the session ({})", .0.as_str_name())]
+    #[error("the other end {}", parting(*.0))]
     GoAway(go_away::Reason),
     /// The peer says that this end broke the protocol or a limit, and has ended the session. A bug of either end, or two that
     /// do not fit together.
-    #[error("the other end gave up on this one ({}): it says \"{said}\"; if both are of one version, report it", .reason.as_str_name())]
+    #[error("the other end gave up on this one for {}: it says \"{said}\"; if both are of one version, report it", fault(*.reason))]
     Rejected {
         /// `ProtocolError` or `LimitExceeded`.
         reason: go_away::Reason,
@@ -55,6 +55,23 @@ pub enum SessionError {
     /// This end did.
     #[error("the session was closed")]
     Closed,
+}
+
+/// What the other end does when it says goodbye so.
+fn parting(reason: go_away::Reason) -> &'static str {
+    match reason {
+        go_away::Reason::Shutdown => "is shutting down",
+        // Those that say more have errors of their own.
+        _ => "ended the session",
+    }
+}
+
+/// What this end did, as the other sees it.
+fn fault(reason: go_away::Reason) -> &'static str {
+    match reason {
+        go_away::Reason::LimitExceeded => "breaking one of its limits",
+        _ => "breaking the protocol",
+    }
 }
 
 impl SessionError {

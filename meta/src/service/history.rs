@@ -48,7 +48,7 @@ pub(super) async fn show(
 ) -> Result<Response<wire::ShowResponse>, Status> {
     let name = request.name;
     if name.len() > NAME_BYTES {
-        return Err(Status::invalid_argument("name is longer than any id"));
+        return Err(Status::invalid_argument("no id is so long"));
     }
     let behind = service.is_behind().await;
     let found = service

@@ -149,14 +149,10 @@ impl Shared {
     /// Ends a session without a call that takes no other.
     pub(super) fn end_if_over(&self, state: &mut State) {
         let is_used_up = |session: &Established| session.mux.is_used_up();
+        let takes_no_other = state.is_draining || state.established.as_ref().is_some_and(is_used_up);
         if let Some(reason) = state.goodbye {
             self.end(state, Ending::Now(SessionError::GoAway(reason)));
-        } else if state.is_draining {
-            self.end(
-                state,
-                Ending::Flush(SessionError::GoAway(go_away::Reason::Shutdown)),
-            );
-        } else if state.established.as_ref().is_some_and(is_used_up) {
+        } else if takes_no_other {
             self.end(state, Ending::Flush(SessionError::Closed));
         }
     }
