@@ -8,7 +8,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::{ExecArgs, RemoteArgs, ticket};
+use super::values::ticket;
+use super::{ExecArgs, RemoteArgs};
 
 /// What these words, the program's name first, ask for; `None` if they are not plain.
 pub(super) fn exec(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs> {
