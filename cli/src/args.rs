@@ -9,10 +9,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use baton_meta::store::retention::Retention;
-use clap::builder::NonEmptyStringValueParser;
 use clap::{Parser, Subcommand};
 
-use values::{pair, since, ticket, timeout};
+use values::{any, pair, since, text, thread, ticket, timeout, title, variable};
 
 /// Runs commands on a remote machine through a relay that cannot read them, and shows where every microsecond went.
 #[derive(Parser)]
@@ -112,7 +111,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// Kill the command if it has not ended after this time, like 90s or 15m
-    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    #[arg(long, value_name = "TIME", value_parser = text(timeout))]
     pub(crate) timeout: Option<Duration>,
     /// The command and its arguments
     #[arg(
@@ -140,19 +139,19 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// Kill the command if it has not ended after this time, like 90s or 15m; connecting counts
-    #[arg(long, value_name = "TIME", value_parser = timeout)]
+    #[arg(long, value_name = "TIME", value_parser = text(timeout))]
     pub(crate) timeout: Option<Duration>,
     /// Set a variable in the command's environment; repeatable
-    #[arg(long, value_name = "NAME=VALUE", value_parser = pair)]
-    pub(crate) env: Vec<(String, String)>,
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable())]
+    pub(crate) env: Vec<(OsString, OsString)>,
     /// The conversation or job that this command belongs to; `baton history --thread T` finds it again
-    #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "T", value_parser = text(thread))]
     pub(crate) thread: Option<String>,
     /// Title of the thread from now on
-    #[arg(long, requires = "thread")]
+    #[arg(long, requires = "thread", value_parser = text(title))]
     pub(crate) title: Option<String>,
     /// Set a key of the thread's metadata; repeatable
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair, requires = "thread")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = text(pair), requires = "thread")]
     pub(crate) meta: Vec<(String, String)>,
     /// The command and its arguments, after `--`
     #[arg(required = true, last = true, value_name = "CMD")]
@@ -165,7 +164,7 @@ pub(crate) struct ExecArgs {
 pub(crate) struct RemoteArgs {
     /// The exec-server's ticket, as `baton exec-server` printed it [env: BATON_TICKET]
     // Not clap's `env`: what is said on the command line must count, whichever of the two variables is set, and an empty one is none.
-    #[arg(value_name = "TICKET", value_parser = ticket)]
+    #[arg(value_name = "TICKET", value_parser = text(ticket))]
     pub(crate) ticket: Option<String>,
     /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it [env: BATON_TICKET_FILE]
     #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
@@ -186,8 +185,7 @@ Example:
   baton history --failed --since 1d")]
 pub(crate) struct HistoryArgs {
     /// Only commands of this thread
-    // An empty one would be all of them, for a script whose variable is not set.
-    #[arg(long, value_name = "T", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, value_name = "T", value_parser = text(thread))]
     pub(crate) thread: Option<String>,
     /// Only what was started since: 90s, 15m, 1h, 2d ago, or at a time like 2026-01-31T12:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = since)]
@@ -257,6 +255,7 @@ pub(crate) enum ThreadCommand {
 #[command(after_help = "Example:\n  baton thread show release-42")]
 pub(crate) struct ThreadShowArgs {
     /// The thread
+    #[arg(value_parser = text(thread))]
     pub(crate) thread: String,
     /// One JSON object, for programs
     #[arg(long)]
@@ -271,15 +270,16 @@ pub(crate) struct ThreadShowArgs {
 )]
 pub(crate) struct ThreadSetArgs {
     /// The thread; made if there is none
+    #[arg(value_parser = text(thread))]
     pub(crate) thread: String,
     /// Its title; empty takes it away
-    #[arg(long)]
+    #[arg(long, value_parser = text(title))]
     pub(crate) title: Option<String>,
     /// Set a key of its metadata; repeatable
-    #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = text(pair))]
     pub(crate) meta: Vec<(String, String)>,
     /// Take a key away; repeatable
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = text(any))]
     pub(crate) remove: Vec<String>,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
@@ -289,6 +289,7 @@ pub(crate) struct ThreadSetArgs {
 #[command(after_help = "Example:\n  baton thread archive release-42")]
 pub(crate) struct ThreadArchiveArgs {
     /// The thread
+    #[arg(value_parser = text(thread))]
     pub(crate) thread: String,
     /// Show it again
     #[arg(long)]
@@ -301,6 +302,7 @@ pub(crate) struct ThreadArchiveArgs {
 #[command(after_help = "Example:\n  baton thread delete release-42")]
 pub(crate) struct ThreadDeleteArgs {
     /// The thread
+    #[arg(value_parser = text(thread))]
     pub(crate) thread: String,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
@@ -440,7 +442,7 @@ mod tests {
             &["baton", "history", "--thread", ""],
         ] {
             let error = Args::try_parse_from(line).err().unwrap();
-            assert_eq!(error.kind(), clap::error::ErrorKind::InvalidValue, "{line:?}");
+            assert_eq!(error.kind(), clap::error::ErrorKind::ValueValidation, "{line:?}");
         }
     }
 

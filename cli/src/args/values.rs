@@ -1,20 +1,76 @@
 //! What the values of options may be, and what is made of them.
 
-use std::convert::Infallible;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use baton_proto::limits::{THREAD_ID_MAX, THREAD_TITLE_MAX};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 
 use crate::ticket_file;
 
+/// A value that travels as text. clap by itself does not say which of the arguments is none.
+pub(super) fn text<T>(
+    parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
+) -> impl TypedValueParser<Value = T>
+where
+    T: Clone + Send + Sync + 'static,
+{
+    OsStringValueParser::new().try_map(move |value: OsString| match value.to_str() {
+        Some(text) => parse(text),
+        None => Err("it is not UTF-8 text".into()),
+    })
+}
+
+/// Any text.
+pub(super) fn any(text: &str) -> Result<String, String> {
+    Ok(text.into())
+}
+
 /// The ticket alone, where the whole line was copied.
-pub(super) fn ticket(text: &str) -> Result<String, Infallible> {
+pub(super) fn ticket(text: &str) -> Result<String, String> {
     Ok(ticket_file::bare(text).into())
 }
 
-/// NAME=VALUE or KEY=VALUE: only the value may be empty.
-pub(super) fn pair(text: &str) -> Result<(String, String), &'static str> {
+/// NAME=VALUE, in any bytes, as the system has it: only the value may be empty.
+pub(super) fn variable() -> impl TypedValueParser<Value = (OsString, OsString)> {
+    OsStringValueParser::new().try_map(|pair: OsString| {
+        let bytes = pair.as_bytes();
+        let at = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0);
+        let (name, value) = at.map(|at| (&bytes[..at], &bytes[at + 1..])).ok_or(NO_PAIR)?;
+        let part = |bytes| OsStr::from_bytes(bytes).to_owned();
+        Ok::<_, &str>((part(name), part(value)))
+    })
+}
+
+const NO_PAIR: &str = "there is no `=` in it, or nothing before it";
+
+/// KEY=VALUE: only the value may be empty.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err("there is no `=` in it, or nothing before it"),
+        _ => Err(NO_PAIR.into()),
+    }
+}
+
+/// A thread's id. An empty one would be no thread, or all of them, for a script whose variable is not set.
+pub(super) fn thread(id: &str) -> Result<String, String> {
+    if id.is_empty() {
+        return Err("a thread has a name".into());
+    }
+    if id.len() > THREAD_ID_MAX || id.chars().any(char::is_control) {
+        return Err(format!(
+            "a thread's name has at most {THREAD_ID_MAX} bytes and no control character"
+        ));
+    }
+    Ok(id.into())
+}
+
+/// A thread's title, which may be empty.
+pub(super) fn title(title: &str) -> Result<String, String> {
+    match title.len() {
+        0..=THREAD_TITLE_MAX => Ok(title.into()),
+        _ => Err(format!("a title has at most {THREAD_TITLE_MAX} bytes")),
     }
 }
 
@@ -47,11 +103,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_thread_has_a_name_that_can_be_shown_and_kept() {
+        for good in ["release-42", "ü", &"x".repeat(THREAD_ID_MAX)] {
+            assert_eq!(thread(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "a\tb", "\u{9b}", &"x".repeat(THREAD_ID_MAX + 1)] {
+            assert!(thread(bad).is_err(), "{bad:?}");
+        }
+        assert!(title("").is_ok() && title(&"x".repeat(THREAD_TITLE_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_variable_is_parted_at_its_first_equals_sign_whatever_its_bytes() {
+        let command = clap::Command::new("x");
+        let parse = |pair: &[u8]| variable().parse_ref(&command, None, OsStr::from_bytes(pair)).ok();
+        let pair = |name: &[u8], value: &[u8]| {
+            let part = |bytes| OsStr::from_bytes(bytes).to_owned();
+            Some((part(name), part(value)))
+        };
+        assert_eq!(parse(b"A=b=c"), pair(b"A", b"b=c"));
+        assert_eq!(parse(b"A="), pair(b"A", b""));
+        assert_eq!(parse(b"\xff=\xfe"), pair(b"\xff", b"\xfe"));
+        assert_eq!((parse(b"A"), parse(b"=b"), parse(b"")), (None, None, None));
+    }
+
+    #[test]
     fn a_moment_is_an_age_or_a_time() {
         assert_eq!(since("1970-01-01T00:00:01Z"), Ok(1_000_000_000));
         let hour = since("1h").unwrap();
         let now = since("0s").unwrap();
-        assert!((3_599_000_000_000..3_601_000_000_000).contains(&(now - hour)));
+        // A machine may take its time between the two.
+        assert!((3_599_000_000_000..3_660_000_000_000).contains(&(now - hour)));
         assert_eq!(since("100000y"), Ok(0));
         assert!(since("yesterday").is_err());
     }

@@ -1,8 +1,10 @@
 //! Bad input of every kind: each its own sentence and exit code, nothing started, nothing hanging.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::thread;
@@ -440,6 +442,65 @@ fn a_nul_in_a_command_is_refused_and_the_session_goes_on() {
         assert_eq!(output.stdout, b"ok\n");
     });
     canary.assert_not_run();
+}
+
+#[test]
+fn what_is_wrong_with_an_option_is_said_with_the_option_s_name() {
+    let world = World::new();
+    let canary = Canary::new(&world.home);
+    let no_text = OsStr::from_bytes(b"a\xff");
+    let no_pair = OsStr::from_bytes(b"a=\xff");
+    let long = "x".repeat(1025);
+    let long = OsStr::new(&long);
+    for (option, value, sentence) in [
+        ("--thread", long, "at most 256 bytes"),
+        ("--thread", no_text, "not UTF-8"),
+        ("--title", long, "at most 1024 bytes"),
+        ("--title", no_text, "not UTF-8"),
+        ("--meta", no_pair, "not UTF-8"),
+        ("--env", OsStr::from_bytes(b"\xff"), "no `=`"),
+        ("--timeout", no_text, "not UTF-8"),
+    ] {
+        let mut options = vec![OsStr::new(option), value];
+        if ["--title", "--meta"].contains(&option) {
+            options.extend(["--thread", "t"].map(OsStr::new));
+        }
+        let refused = run(world
+            .home
+            .exec(&world.ticket.to_string(), options, canary.command()));
+        refused.assert_failed(2, sentence);
+        refused.assert_failed(2, &format!("for '{option} <"));
+    }
+    let mut show = world.home.baton();
+    show.args(["thread", "show"])
+        .arg(no_text)
+        .arg(world.ticket.to_string());
+    run(show).assert_failed(2, "for '<THREAD>': it is not UTF-8");
+    canary.assert_not_run();
+}
+
+#[test]
+fn bytes_that_are_no_text_arrive_as_they_are() {
+    let world = World::new();
+    let bytes = |bytes: &'static [u8]| OsStr::from_bytes(bytes);
+    let dir = world.home.file("dir").join(bytes(b"\xfe"));
+    fs::create_dir_all(&dir).unwrap();
+    let options = [
+        bytes(b"--env"),
+        bytes(b"A\xfd=\xff="),
+        bytes(b"--cwd"),
+        dir.as_os_str(),
+    ];
+    let script = r#"printf '%s|' "$1" "${PWD##*/}"; tr '\0' '\n' </proc/$$/environ | grep -a ^A"#;
+    let command = [
+        bytes(b"sh"),
+        bytes(b"-c"),
+        OsStr::new(script),
+        bytes(b"sh"),
+        bytes(b"\x80"),
+    ];
+    let finished = run(world.home.exec(&world.ticket.to_string(), options, command));
+    assert_eq!(finished.stdout, b"\x80|\xfe|A\xfd=\xff=\n", "{finished:?}");
 }
 
 #[test]
