@@ -351,6 +351,8 @@ second. A client prints its line with `baton keygen`, or when it is refused.
 
 The ticket goes to standard output. It stays the same while key and relay do; treat it as a secret.
 
+Asked to stop, by Ctrl-C or SIGTERM, it gives commands that run two seconds to end; asked so again, it ends them at once.
+
 Example:
   baton exec-server --relay http://relay.example:7700")]
 pub(crate) struct ExecServerArgs {

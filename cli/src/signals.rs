@@ -3,32 +3,46 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Resolves with the number of the first SIGHUP, SIGINT, SIGQUIT or SIGTERM. What our parent had ignored stays so: that is how nohup, and
-/// a shell without job control for what it runs in the background, say that we are to go on.
+/// Resolves with the number of the first that [`Stop`] knows.
 pub(crate) async fn stop() -> i32 {
-    let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored(&status));
-    let kinds = [
-        SignalKind::hangup(),
-        SignalKind::interrupt(),
-        SignalKind::quit(),
-        SignalKind::terminate(),
-    ];
-    let numbers = kinds.iter().map(SignalKind::as_raw_value);
-    let heeded = numbers.filter(|number| ignored >> (number - 1) & 1 == 0);
-    // Where a handler cannot be installed the default action will do.
-    let installed = heeded.filter_map(|number| Some((number, signal(SignalKind::from_raw(number)).ok()?)));
-    let mut signals: Vec<_> = installed.collect();
-    poll_fn(|cx| {
-        for (number, signal) in &mut signals {
-            if signal.poll_recv(cx).is_ready() {
-                return Poll::Ready(*number);
+    Stop::new().next().await
+}
+
+/// SIGHUP, SIGINT, SIGQUIT and SIGTERM, from when this is made. What our parent had ignored stays so: that is how nohup, and a shell
+/// without job control for what it runs in the background, say that we are to go on.
+pub(crate) struct Stop(Vec<(i32, Signal)>);
+
+impl Stop {
+    pub(crate) fn new() -> Self {
+        let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored(&status));
+        let kinds = [
+            SignalKind::hangup(),
+            SignalKind::interrupt(),
+            SignalKind::quit(),
+            SignalKind::terminate(),
+        ];
+        let numbers = kinds.iter().map(SignalKind::as_raw_value);
+        let heeded = numbers.filter(|number| ignored >> (number - 1) & 1 == 0);
+        // Where a handler cannot be installed the default action will do.
+        let installed =
+            heeded.filter_map(|number| Some((number, signal(SignalKind::from_raw(number)).ok()?)));
+        Self(installed.collect())
+    }
+
+    /// The number of the next one. Those of one kind that come before anybody looks count once. Cancellation safe.
+    pub(crate) async fn next(&mut self) -> i32 {
+        poll_fn(|cx| {
+            for (number, signal) in &mut self.0 {
+                if signal.poll_recv(cx).is_ready() {
+                    return Poll::Ready(*number);
+                }
             }
-        }
-        Poll::Pending
-    })
-    .await
+            Poll::Pending
+        })
+        .await
+    }
 }
 
 /// Ends this process as the signal would have done at once. A shell then ends the loop that ran us, too, which it does for no exit code.

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use baton_channel::allow::AllowList;
+use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Routes, Server};
 use baton_client::{Seed, SessionError, Ticket};
 use baton_exec_server::ExecService;
@@ -16,7 +17,8 @@ use crate::error::CliError;
 use crate::exporting::Exporting;
 use crate::limits::{EXEC_SERVER_FILES, STATE_SHUTDOWN};
 use crate::repeats::Repeats;
-use crate::{descriptors, identity, logging, outer, signals, state, ticket_file};
+use crate::signals::Stop;
+use crate::{descriptors, identity, logging, outer, state, ticket_file};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
@@ -56,8 +58,17 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             floods: Mutex::default(),
         };
         let exec = service.clone().into_server();
+        let (mut first, mut second) = (Stop::new(), Stop::new());
         let stop = async {
-            signals::stop().await;
+            first.next().await;
+            if let Some(patience) = patience(service.processes()) {
+                tell!("baton: {patience}");
+            }
+        };
+        let hurried = async {
+            // Not another one: a service manager may send SIGHUP beside SIGTERM.
+            let first = second.next().await;
+            while second.next().await != first {}
         };
         let hurry = keeper.hurry();
         let server = server.on_notice(move |notice| {
@@ -71,6 +82,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let outcome = tokio::select! {
             outcome = server.serve(routes, stop) => outcome,
             () = state::watch(&keeper) => Ok(()),
+            () = hurried => Ok(()),
         };
         let left = service.shutdown().await;
         if left > 0 {
@@ -82,6 +94,19 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     exporting.finish();
     outcome?;
     Ok(0)
+}
+
+/// What an exec-server that is asked to stop still waits for, if there is anything.
+fn patience(processes: usize) -> Option<String> {
+    let (run, them) = match processes {
+        0 => return None,
+        1 => ("1 command still runs and has".to_owned(), "it"),
+        _ => (format!("{processes} commands still run and have"), "them"),
+    };
+    let left = DRAIN_TIMEOUT.as_secs();
+    Some(format!(
+        "{run} {left} s to end; the same signal again ends {them} at once"
+    ))
 }
 
 /// Tells the owner what happens.

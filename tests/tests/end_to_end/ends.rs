@@ -241,7 +241,10 @@ fn an_exec_server_that_is_stopped_kills_what_it_runs_and_its_client_says_so() {
     assert!(mark.processes().is_empty(), "none outlives the exec-server");
     client
         .finish()
-        .assert_failed(255, "the other end closed the session (SHUTDOWN)");
+        .assert_failed(255, "the other end is shutting down; the command is killed");
+    world.await_exec_server_says(
+        "1 command still runs and has 2 s to end; the same signal again ends it at once\n",
+    );
 }
 
 #[test]
