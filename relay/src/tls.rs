@@ -5,13 +5,14 @@
 //! runs. Files that cannot be used then change nothing.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
 
+use rustix::fs::OFlags;
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -55,6 +56,14 @@ pub enum TlsError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A directory, a FIFO, a device: it could not be read again.
+    #[error(
+        "{path} is not a regular file: put the PEM text into one, which is read again whenever it changes"
+    )]
+    NotAFile {
+        /// Which file.
+        path: PathBuf,
     },
     /// Something else is in it.
     #[error("{path} holds no {expected} in PEM: expected a file with -----BEGIN {label}-----")]
@@ -194,8 +203,18 @@ fn read(path: &Path, check: impl FnOnce(&fs::Metadata) -> Result<(), TlsError>) 
         path: path.into(),
         source,
     };
-    let file = File::open(path).map_err(failed)?;
-    check(&file.metadata().map_err(failed)?)?;
+    // A FIFO would make whoever opens it wait: at the start its operator, and later all sessions.
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(without_waiting)
+        .open(path);
+    let file = opened.map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(TlsError::NotAFile { path: path.into() });
+    }
+    check(&metadata)?;
     let mut bytes = Vec::new();
     file.take(PEM_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > PEM_BYTES {
@@ -227,6 +246,7 @@ fn right_mode(owner: u32) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
@@ -243,6 +263,29 @@ mod tests {
     fn touch(path: &Path, seconds: u64) {
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
         File::open(path).unwrap().set_modified(time).unwrap();
+    }
+
+    /// Opening a FIFO waits for whoever writes to it, and every session of the relay with it.
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path());
+        let [cert, key, fifo] = ["cert", "key", "fifo"].map(|name| dir.path().join(name));
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, 0o600.into(), 0).unwrap();
+        let (sender, told) = std::sync::mpsc::channel();
+        let pairs = [(fifo.clone(), key), (cert, fifo)];
+        std::thread::spawn(move || {
+            for (cert, key) in pairs {
+                let _ = sender.send(Tls::from_pem_files(&cert, &key).unwrap_err());
+            }
+        });
+        for _ in 0..2 {
+            let error = told
+                .recv_timeout(std::time::Duration::from_secs(60))
+                .expect("does not wait");
+            assert!(matches!(error, TlsError::NotAFile { .. }), "{error}");
+        }
     }
 
     #[test]
