@@ -187,6 +187,11 @@ pub const TICKET_MAX: usize = 4096;
 /// First and longest wait before an exec-server registers again.
 pub const RECONNECT_BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 
+/// How long a registration must have held for the first wait to count again after it. Protects exec-server and relay from each other, where
+/// one of the two lets go at once whatever came about. As long as the longest wait, so that no more attempts are made in a time with it than
+/// without.
+pub const REGISTRATION_HELD: Duration = RECONNECT_BACKOFF.1;
+
 /// How long an exec-server that stops lets open calls finish. What is still open then is cut.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -4,10 +4,11 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use baton_proto::relay::Incoming;
 use baton_proto::{Epoch, ExecServerId};
+use baton_trace::clock;
 use baton_trace::recorder::Recorder;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -173,6 +174,7 @@ impl Server {
         let mut standing = Standing {
             backoff: Backoff::new(self.acceptor.id),
             was_registered: false,
+            since: None,
         };
         let _watching = self.watch_allow_list();
         loop {
@@ -185,7 +187,7 @@ impl Server {
             if error.is_permanent() && !standing.was_registered {
                 return Err(error.into());
             }
-            let wait = standing.backoff.next();
+            let wait = standing.lost(clock::now());
             (self.on_notice)(Notice::Retrying(error, wait));
             tokio::select! {
                 biased;
@@ -227,8 +229,7 @@ impl Server {
             Ok(opened) => opened,
             Err(error) => return error,
         };
-        standing.backoff.reset();
-        standing.was_registered = true;
+        standing.registered(clock::now());
         (self.on_notice)(Notice::Registered);
         loop {
             match registration.incoming().await {
@@ -283,6 +284,27 @@ impl Server {
 struct Standing {
     backoff: Backoff,
     was_registered: bool,
+    /// When the registration that holds came about.
+    since: Option<Instant>,
+}
+
+impl Standing {
+    fn registered(&mut self, now: Instant) {
+        self.was_registered = true;
+        self.since = Some(now);
+    }
+
+    /// How long to wait after an attempt has failed, or its registration has ended.
+    fn lost(&mut self, now: Instant) -> Duration {
+        let held = self
+            .since
+            .take()
+            .map(|since| now.saturating_duration_since(since));
+        if held.is_some_and(|held| held >= limits::REGISTRATION_HELD) {
+            self.backoff.reset();
+        }
+        self.backoff.next()
+    }
 }
 
 /// Exponential, with jitter: a relay that comes back is not met by every exec-server at once. The jitter is taken from the
@@ -310,5 +332,35 @@ impl Backoff {
 
     fn reset(&mut self) {
         self.attempt = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relay_that_drops_each_registration_at_once_is_asked_less_and_less_often() {
+        let (first, longest) = limits::RECONNECT_BACKOFF;
+        let mut standing = Standing {
+            backoff: Backoff::new(ExecServerId([7; 16])),
+            was_registered: false,
+            since: None,
+        };
+        let mut now = clock::now();
+        let start = now;
+        let attempts = (0..)
+            .take_while(|_| {
+                standing.registered(now);
+                now += limits::REGISTRATION_HELD / 100;
+                now += standing.lost(now);
+                now < start + longest * 60
+            })
+            .count();
+        assert!((60..140).contains(&attempts), "{attempts} in ten minutes");
+        // One that held was a relay that was well: it is back soon.
+        standing.registered(now);
+        let waits = [(); 2].map(|()| standing.lost(now + limits::REGISTRATION_HELD));
+        assert!(waits[0] <= first && waits[1] > first, "once: {waits:?}");
     }
 }
