@@ -2,7 +2,6 @@
 
 mod backpressure;
 mod calls;
-mod dependencies;
 mod details;
 mod ends;
 mod example;

@@ -1,7 +1,6 @@
 //! The relay over real sockets: a test plays client and exec-server with raw frames, no Noise.
 
 mod backpressure;
-mod dependencies;
 mod ends;
 mod pairing;
 mod refusals;

@@ -1,0 +1,86 @@
+//! What a part cannot even name, by its dependency tree.
+
+use std::process::Command;
+
+/// The names of the crates that are built for this one.
+fn tree(package: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "-p", package])
+        .args(["--edges", "normal,build", "--prefix", "none", "--format", "{p}"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo runs");
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let tree = String::from_utf8(output.stdout).expect("text");
+    tree.lines()
+        .filter_map(|line| Some(line.split(' ').next()?.to_owned()))
+        .collect()
+}
+
+/// `expected` shows that the tree was read.
+#[track_caller]
+fn assert_tree(package: &str, expected: &[&str], forbidden: &[&str]) {
+    let tree = tree(package);
+    let has = |name: &str| tree.iter().any(|one| one == name);
+    for name in expected {
+        assert!(has(name), "{name} is not in the tree of {package}: {tree:?}");
+    }
+    for name in forbidden {
+        assert!(!has(name), "{name} is in the dependency tree of {package}");
+    }
+}
+
+/// The relay is blind by construction: it cannot even name the code that opens a Noise message. For TLS it has the one cryptographic
+/// backend of the workspace.
+#[test]
+fn neither_the_channel_nor_noise_is_in_the_relays_dependency_tree() {
+    assert_tree(
+        "baton-relay",
+        &["baton-proto", "rustls", "aws-lc-rs"],
+        &[
+            "baton-channel",
+            "snow",
+            "aes-gcm",
+            "x25519-dalek",
+            "ring",
+            "openssl",
+        ],
+    );
+}
+
+/// What is audited is what runs.
+#[test]
+fn aws_lc_is_the_only_cryptography_in_the_tree() {
+    assert_tree(
+        "baton-channel",
+        &["snow", "rustls", "aws-lc-rs"],
+        &[
+            "ring",
+            "curve25519-dalek",
+            "x25519-dalek",
+            "ed25519-dalek",
+            "sha1",
+            "sha2",
+            "blake2",
+            "aes",
+            "aes-gcm",
+            "chacha20poly1305",
+            "openssl",
+            "baton-relay",
+        ],
+    );
+}
+
+/// No event can wait for the store of records: the exec-server cannot even name it.
+#[test]
+fn the_store_is_not_in_the_exec_servers_dependency_tree() {
+    assert_tree(
+        "baton-exec-server",
+        &["baton-channel", "baton-trace", "tokio"],
+        &["baton-meta", "rusqlite", "libsqlite3-sys"],
+    );
+}
