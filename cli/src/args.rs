@@ -114,12 +114,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "TIME", value_parser = text(timeout))]
     pub(crate) timeout: Option<Duration>,
     /// The command and its arguments
-    #[arg(
-        required = true,
-        trailing_var_arg = true,
-        allow_hyphen_values = true,
-        value_name = "CMD"
-    )]
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
 }
 
@@ -510,6 +505,20 @@ mod tests {
             panic!()
         };
         assert_eq!(exec.remote.ticket.as_deref(), Some("baton1:x"));
+    }
+
+    #[test]
+    fn run_takes_a_command_without_dashes_and_no_option_that_it_does_not_know_for_one() {
+        let run = |words: &[&str]| Args::try_parse_from([&["baton", "run", "-q"], words].concat());
+        for words in [&["ls", "-l", "--quiet"][..], &["--", "ls", "-l", "--quiet"]] {
+            let Command::Run(run) = run(words).unwrap().command else {
+                panic!("{words:?}")
+            };
+            assert_eq!(run.command, ["ls", "-l", "--quiet"]);
+        }
+        assert!(run(&["--", "-l"]).is_ok());
+        let error = run(&["--env", "A=b", "ls"]).err().unwrap();
+        assert_eq!(error.kind(), clap::error::ErrorKind::UnknownArgument);
     }
 
     #[test]
