@@ -303,9 +303,12 @@ impl Queue {
         entry.about.link = entry.about.link.or(link);
         match (&mut entry.patch, later) {
             (Update::Process(patch), Update::Process(later)) => {
+                let begins_anew = later.start.is_some();
                 patch.merge(later);
                 if patch.is_finished() {
                     self.finished.insert(place);
+                } else if begins_anew {
+                    self.finished.remove(&place);
                 }
             }
             (Update::Thread(patch), Update::Thread(later)) => patch.merge(later),

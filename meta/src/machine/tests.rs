@@ -5,13 +5,14 @@ use std::env;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use baton_proto::ProcessId;
+use baton_proto::{Epoch, ProcessId};
 use proptest::prelude::*;
 
 use super::*;
 use crate::limits::ENTRY_BYTES;
 use crate::record::{
-    KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ThreadKey, ThreadPatch,
+    Argv, KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessStart, ThreadKey,
+    ThreadPatch,
 };
 
 /// Something that happens to the machine. Indices count what there is, and wrap.
@@ -626,6 +627,50 @@ proptest! {
         narrow: bool,
     ) {
         run(ops, if narrow { NARROW } else { WIDE }, batch);
+    }
+}
+
+#[test]
+fn a_process_that_was_refused_and_begins_again_is_not_given_up_while_it_runs() {
+    let now = Instant::now();
+    let room = Bounds {
+        process_bytes: 3 * ENTRY_BYTES + 1_000,
+        thread_bytes: 0,
+    };
+    let mut machine = Machine::bounded(room, 2, now);
+    let mut accept = |n, finished, starts: bool| {
+        let mut update = update(Key::Process(n), 0, finished);
+        if let Update::Process(patch) = &mut update {
+            patch.start = starts.then(|| Arc::new(start()));
+        }
+        machine.accept(update, None, now)
+    };
+    accept(1, true, true).unwrap();
+    accept(1, false, true).unwrap();
+    let mut others = (2..).map(|n| accept(n, false, false));
+    assert_eq!(others.find_map(Result::err), Some(Refused::Full));
+    drop(others);
+    assert_eq!(machine.stats(now).dropped, 1, "the one that was refused");
+    let Next::Write(flight) = machine.next(now + LINGER) else {
+        panic!("it has something to write")
+    };
+    let oldest = &flight.batch.processes[0];
+    assert!(oldest.key.process_id == ProcessId([1; 16]) && oldest.start.is_some());
+}
+
+/// A start without arguments.
+fn start() -> ProcessStart {
+    ProcessStart {
+        epoch: Epoch([0; 16]),
+        boot_id: [0; 16],
+        thread_id: None,
+        argv: Argv::default(),
+        argv_cut: false,
+        cwd: Box::default(),
+        accepted_unix_ns: 0,
+        detached: false,
+        parameters: [0; 32],
+        trace: None,
     }
 }
 

@@ -170,11 +170,13 @@ impl ProcessPatch {
         self.end.is_some()
     }
 
-    /// Adds what became known later. Of each part the later one counts, except that an end that was seen is not made a lost one.
+    /// Adds what became known later. Of each part the later one counts, except that an end that was seen is not made a lost one. A start
+    /// begins the record anew: a start that was refused may be repeated, and how the first one ended says nothing of what runs now.
     pub fn merge(&mut self, later: Self) {
         debug_assert_eq!(self.key, later.key);
         if later.start.is_some() {
-            self.start = later.start;
+            *self = later;
+            return;
         }
         if later.spawned.is_some() {
             self.spawned = later.spawned;

@@ -15,7 +15,7 @@ use baton_meta::store::sqlite::{self, Opened, Survivor};
 use baton_trace::recorder::Recorder;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::support::{ME, NOW, SECOND, State, ids, key, ok, start, started, write};
+use crate::support::{ME, NOW, SECOND, State, end, ids, key, ok, start, started, write};
 
 fn opened(state: &State, kill: &mut dyn FnMut(&[Survivor])) -> Opened {
     let mut options = state.options();
@@ -77,6 +77,34 @@ fn what_ran_is_lost_with_its_last_seq_and_what_had_ended_is_not() {
     assert_eq!(second.reader.history(&failed).unwrap().items.len(), 2);
     drop(second);
     assert_eq!(opened(&state, &mut |_| {}).recovered.lost, 0, "once");
+}
+
+#[test]
+fn a_start_that_was_refused_and_repeated_counts_as_running() {
+    let state = State::new();
+    let mut first = state.open();
+    let (mut child, spawned) = child();
+    let refused = ProcessPatch {
+        end: Some(end(1, Outcome::FailedToStart)),
+        ..started(1)
+    };
+    let again = running(1, spawned, false);
+    write(&mut first.store, [refused]);
+    write(&mut first.store, [again.clone()]);
+    let record = first.reader.process(&key(1)).unwrap().unwrap();
+    assert_eq!(record.patch, again, "nothing of the first start is left");
+    drop(first);
+    let mut handed = 0;
+    let second = opened(&state, &mut |survivors| handed += survivors.len());
+    assert_eq!((handed, second.recovered.lost), (1, 1));
+    let record = second.reader.process(&key(1)).unwrap().unwrap();
+    assert_eq!(
+        record.patch.end.unwrap().outcome,
+        Outcome::Lost,
+        "and not as one that never ran, which might run again"
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

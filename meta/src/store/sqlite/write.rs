@@ -107,7 +107,8 @@ pub(super) fn write(connection: &mut Connection, names: &mut Names, batch: &Batc
     Ok(connection.total_changes().saturating_sub(before))
 }
 
-/// The upsert of a process. ?4 (`life`) is there exactly when the patch has a start, ?18 (`outcome`) when it has an end.
+/// The upsert of a process. ?4 (`life`) is there exactly when the patch has a start, which begins the record anew; ?18 (`outcome`) when it has
+/// an end.
 static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
     const START: [&str; 9] = [
         "begun_ns",
@@ -147,12 +148,16 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
         on conflict (owner, id) do update set
         {}{}
         life = coalesce(?4, life),
-        os_pid = coalesce(?13, os_pid),
-        start_ticks = coalesce(?14, start_ticks),
-        spawned_ns = coalesce(?15, spawned_ns),
-        last_seq = max(last_seq, ?16)",
+        os_pid = iif(?4 is null, coalesce(?13, os_pid), ?13),
+        start_ticks = iif(?4 is null, coalesce(?14, start_ticks), ?14),
+        spawned_ns = iif(?4 is null, coalesce(?15, spawned_ns), ?15),
+        last_seq = iif(?4 is null, max(last_seq, ?16), ?16),
+        survivor = iif(?4 is null, survivor, null)",
         with(&START, "?4 is not null"),
-        with(&END, "?18 is not null and not (?18 = 'lost' and coalesce(outcome, 'lost') <> 'lost')"),
+        with(
+            &END,
+            "?4 is not null or ?18 is not null and not (?18 = 'lost' and coalesce(outcome, 'lost') <> 'lost')"
+        ),
     )
 });
 
