@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use baton_meta::store::retention::Retention;
-use baton_meta::store::sqlite::Options;
+use baton_meta::store::sqlite::{Options, Recovered};
 use baton_meta::{Keeper, OpenReport, ShutdownReport};
 use baton_proto::{Epoch, ExecServerId};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
+use baton_trace::text::counted;
 
 use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
@@ -74,15 +75,23 @@ pub(crate) fn open(
         tell!("baton: {set_aside}");
     }
     if recovered.lost > 0 {
-        tell!(
-            "baton: this exec-server had ended before {} of its commands; they count as lost, {} were still running and were killed, {} were left \
-             running",
-            recovered.lost,
-            recovered.killed.len(),
-            recovered.left.len()
-        );
+        tell!("baton: {}", lost(&recovered));
     }
     Ok(keeper)
+}
+
+fn lost(recovered: &Recovered) -> String {
+    let were = |count: usize| counted(count as u64, "was", "were");
+    format!(
+        "this exec-server had ended before {}; {} still running and killed, {} left running",
+        counted(
+            recovered.lost,
+            "of its commands, which counts as lost",
+            "of its commands, which count as lost"
+        ),
+        were(recovered.killed.len()),
+        were(recovered.left.len())
+    )
 }
 
 /// Tells the owner when the disk fails and when it is well again, for as long as it is polled.
@@ -105,16 +114,55 @@ pub(crate) fn tell_left(report: &ShutdownReport) {
         .cause
         .as_ref()
         .map_or_else(String::new, |cause| format!(": {cause}"));
-    tell!(
-        "baton: {} records could not be written before the end, and {} were given up before{cause}",
-        report.left,
-        report.dropped
-    );
+    tell!("baton: {}{cause}", left(report));
+}
+
+fn left(report: &ShutdownReport) -> String {
+    format!(
+        "{} not be written before the end, and {} given up before",
+        counted(report.left as u64, "record could", "records could"),
+        counted(report.dropped, "was", "were")
+    )
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_is_told_of_as_one() {
+        let of = |lost_count| {
+            lost(&Recovered {
+                lost: lost_count,
+                ..Recovered::default()
+            })
+        };
+        assert!(
+            of(1).contains("before 1 of its commands, which counts as lost; 0 were"),
+            "{}",
+            of(1)
+        );
+        assert!(
+            of(2).contains("before 2 of its commands, which count as lost"),
+            "{}",
+            of(2)
+        );
+        let of = |count| {
+            left(&ShutdownReport {
+                left: count,
+                dropped: count as u64,
+                cause: None,
+            })
+        };
+        assert_eq!(
+            of(1),
+            "1 record could not be written before the end, and 1 was given up before"
+        );
+        assert_eq!(
+            of(0),
+            "0 records could not be written before the end, and 0 were given up before"
+        );
+    }
 
     #[test]
     fn the_state_is_where_it_was_said_or_where_xdg_says_or_below_the_home() {

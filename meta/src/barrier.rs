@@ -15,6 +15,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use baton_trace::text::counted;
+
 use crate::generation::Generation;
 use crate::record::Owner;
 use crate::store::WriteError;
@@ -52,7 +54,7 @@ pub enum FlushError {
     },
     /// The disk's fault, for long: everything that is left is on disk, but records had to be given up before they could be written.
     #[error(
-        "{count} records were given up before they could be written, because nothing could be written for too long; everything else is on disk"
+        "{} given up before they could be written, because nothing could be written for too long; everything else is on disk", counted(*.count, "record was", "records were")
     )]
     Dropped {
         /// How many, until somebody acknowledges them.
@@ -72,7 +74,11 @@ impl std::fmt::Display for Dropped {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             0 => Ok(()),
-            count => write!(f, "; {count} records were given up before that"),
+            count => write!(
+                f,
+                "; {} given up before that",
+                counted(count, "record was", "records were")
+            ),
         }
     }
 }

@@ -10,6 +10,7 @@ use baton_exec_server::records::Records;
 use baton_proto::Epoch;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
+use baton_trace::text::counted;
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::facts::Facts;
@@ -235,7 +236,8 @@ impl fmt::Display for Word {
             Self::Failing { waiting, cause } => {
                 write!(
                     f,
-                    "records cannot be written at the moment, {waiting} wait, and commands run on: "
+                    "records cannot be written at the moment, {}, and commands run on: ",
+                    counted(*waiting as u64, "waits", "wait")
                 )?;
                 match cause {
                     Some(cause) => cause.fmt(f),
@@ -250,7 +252,8 @@ impl fmt::Display for Word {
             Self::UpkeepRecovered => write!(f, "the database is kept within its bounds again"),
             Self::Dropped { count } => write!(
                 f,
-                "{count} records were given up, because nothing could be written for too long"
+                "{} given up, because nothing could be written for too long",
+                counted(*count, "record was", "records were")
             ),
             Self::SetAside(set_aside) => set_aside.fmt(f),
         }

@@ -20,6 +20,12 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(kept.collect())
 }
 
+/// A count with its words, which say one or many: `1 record was`, `2 records were`.
+pub fn counted(count: u64, one: &str, many: &str) -> String {
+    let words = if count == 1 { one } else { many };
+    format!("{count} {words}")
+}
+
 fn is_printable(c: char) -> bool {
     // `char::is_control` is exactly C0, DEL and C1 (Unicode category Cc).
     let steers = matches!(c,
@@ -37,6 +43,15 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn one_is_counted_as_one() {
+        let records = |count| counted(count, "record was", "records were");
+        assert_eq!(
+            [0, 1, 2].map(records),
+            ["0 records were", "1 record was", "2 records were"]
+        );
+    }
 
     #[test]
     fn ordinary_text_is_borrowed_unchanged() {

@@ -10,6 +10,7 @@ use baton_channel::{Notice, Routes, Server};
 use baton_client::{Seed, SessionError, Ticket};
 use baton_exec_server::ExecService;
 use baton_trace::record::Side;
+use baton_trace::text::counted;
 
 use super::runtime;
 use crate::args::{Durability, ExecServerArgs};
@@ -86,7 +87,8 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         };
         let left = service.shutdown().await;
         if left > 0 {
-            tell!("baton: {left} processes could not be killed");
+            let processes = counted(left as u64, "process", "processes");
+            tell!("baton: {processes} could not be killed");
         }
         state::tell_left(&keeper.shutdown(STATE_SHUTDOWN).await);
         Ok(outcome?)
@@ -156,7 +158,7 @@ impl Flood {
             Self::NotAccepted => "a session did not come about",
             Self::ListUnusable => "the allow-list kept a client out",
         };
-        format!("and {count} times more {what}")
+        format!("and {} {what}", counted(count, "time more", "times more"))
     }
 }
 

@@ -1,7 +1,7 @@
 //! `baton flush`: the barrier. Like sync(1) it has nothing to say when all is well.
 
 use baton_proto::meta::{Failure, FlushResponse};
-use baton_trace::text::printable;
+use baton_trace::text::{counted, printable};
 
 use crate::args::FlushArgs;
 use crate::error::CliError;
@@ -27,7 +27,8 @@ pub(crate) fn main(args: FlushArgs) -> Result<i32, CliError> {
     }
     let dropped = (flushed.dropped > 0).then(|| {
         format!(
-            "{0} records were given up, because nothing could be written for too long; `baton flush --acknowledge {0}` takes note of that",
+            "{} given up, because nothing could be written for too long; `baton flush --acknowledge {}` takes note of that",
+            counted(flushed.dropped, "record was", "records were"),
             flushed.dropped
         )
     });

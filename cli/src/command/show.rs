@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use baton_proto::meta::{Outcome, Record, ShowResponse};
-use baton_trace::text::printable;
+use baton_trace::text::{counted, printable};
 
 use super::history::{table, warn_if_behind};
 use crate::args::ShowArgs;
@@ -87,8 +87,9 @@ fn about(one: &Record) -> String {
     line("took", &record::took(one));
     line("slowest", &record::slowest(one));
     let output = format!(
-        "{} bytes on stdout, {} on stderr",
-        one.stdout_bytes, one.stderr_bytes
+        "{} on stdout, {} on stderr",
+        counted(one.stdout_bytes, "byte", "bytes"),
+        one.stderr_bytes
     );
     match one.outcome() {
         Outcome::Running | Outcome::Lost => line("events", &format!("{} seen", one.last_seq)),

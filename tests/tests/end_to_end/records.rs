@@ -268,7 +268,7 @@ fn what_a_flush_covered_outlives_kill_9_and_what_ran_is_lost() {
     );
     assert_eq!(lost["last_seq"], 2, "{lost}");
     assert!(all[1..].iter().all(|record| record["outcome"] == "exited"));
-    world.await_exec_server_says("count as lost, 1 were still running and were killed");
+    world.await_exec_server_says("before 1 of its commands, which counts as lost; 1 was still running and killed");
 }
 
 #[test]
@@ -530,7 +530,7 @@ fn an_end_while_nothing_can_be_written_is_bounded_and_says_what_was_left() {
     world.stop_exec_server();
     // For three seconds it tries, beside what else an end may take.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    world.await_exec_server_says("1 records could not be written before the end, and 0 were given up before");
+    world.await_exec_server_says("1 record could not be written before the end, and 0 were given up before");
     drop(held);
     restart(&mut world, &[]);
     assert_eq!(history(&world, &[]).len(), 1);
