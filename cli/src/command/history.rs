@@ -11,7 +11,7 @@ use crate::table::{Column, Row, Terminal, draw};
 use crate::{logging, record};
 
 /// Rows that are aligned together: what a person sees at once, and bounded memory however long the history is.
-const ALIGNED: usize = 1000;
+pub(crate) const ALIGNED: usize = 1000;
 
 pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
     logging::errors_only();

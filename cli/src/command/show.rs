@@ -35,6 +35,7 @@ pub(crate) fn main(args: ShowArgs) -> Result<i32, CliError> {
         json["stages"] = record::stages_json(&stages);
         json["stages_rounded"] = rounded.into();
         page(&record::line(&json))?;
+        warn_if_behind(behind);
         return Ok(0);
     }
     page(&about(&one))?;

@@ -42,6 +42,7 @@ fn show(args: ThreadShowArgs) -> Result<i32, CliError> {
         let found = records.thread(args.thread.as_str()).await?;
         if args.json {
             page_beside(record::line(&json(&found))).await?;
+            history::warn_if_behind(found.behind);
             return Ok(0);
         }
         page_beside(about(&found)).await?;

@@ -4,13 +4,20 @@ use baton_proto::meta::{Thread, ThreadsRequest};
 use baton_trace::text::printable;
 use serde_json::json;
 
-use super::history::warn_if_behind;
+use super::history::{ALIGNED, warn_if_behind};
 use crate::args::ThreadsArgs;
 use crate::error::CliError;
 use crate::remote::ask;
 use crate::stdio::page_beside;
 use crate::table::{Column, Row, Terminal, draw};
 use crate::{logging, record};
+
+const COLUMNS: [Column; 4] = [
+    Column::left("THREAD"),
+    Column::right("USED"),
+    Column::right("BEGUN").spare(1),
+    Column::left("TITLE"),
+];
 
 pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
     logging::errors_only();
@@ -21,26 +28,26 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
     };
     ask(args.remote, async |records| {
         let mut pages = records.threads(request).await?;
+        let terminal = Terminal::of_stdout();
         let mut rows = Vec::new();
-        let mut is_behind = false;
+        let (mut is_behind, mut is_empty) = (false, true);
         while let Some(next) = pages.next().await? {
             is_behind |= next.behind;
+            is_empty &= next.threads.is_empty();
             if args.list.json {
                 let lines = next.threads.iter().map(|one| record::line(&json(one)));
                 page_beside(lines.collect()).await?;
                 continue;
             }
             rows.extend(next.threads.iter().map(row));
+            if rows.len() >= ALIGNED {
+                page_beside(draw(&COLUMNS, &std::mem::take(&mut rows), terminal)).await?;
+            }
         }
         if !rows.is_empty() {
-            let columns = [
-                Column::left("THREAD"),
-                Column::right("USED"),
-                Column::right("BEGUN").spare(1),
-                Column::left("TITLE"),
-            ];
-            page_beside(draw(&columns, &rows, Terminal::of_stdout())).await?;
-        } else if !args.list.json {
+            page_beside(draw(&COLUMNS, &rows, terminal)).await?;
+        }
+        if is_empty && !args.list.json {
             tell!("baton: no such threads; `baton exec --thread T` begins one");
         }
         warn_if_behind(is_behind);
