@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use baton_exec_server::records::Records;
 use baton_proto::Epoch;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
-use baton_trace::text::counted;
+use baton_trace::text::{counted, printable};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::facts::Facts;
@@ -111,10 +112,8 @@ impl Keeper {
         let set_asides = store.set_asides();
         let (meta, writer) = writer::start(Box::new(store), recorder).map_err(KeeperError::Thread)?;
         let found = meta.clone();
-        let facts = Facts::new(Arc::new(move |patch| {
-            // Full or stopped: the thread's next command finds it again.
-            let _ = found.accept(patch);
-        }));
+        // Full or stopped: the thread's next command finds it again.
+        let facts = Facts::new(Arc::new(move |patch| found.accept(patch).is_ok()));
         Ok(Self {
             meta,
             writer,
@@ -150,10 +149,12 @@ impl Keeper {
     pub fn health(&self) -> Health {
         Health {
             meta: self.meta.clone(),
+            facts: Arc::clone(&self.facts),
             set_asides: self.set_asides.clone(),
             last: Stats::default(),
             writing: None,
             upkeep: None,
+            are_facts_held_up: false,
         }
     }
 
@@ -192,10 +193,12 @@ fn kill(survivors: &[Survivor]) {
 #[derive(Debug)]
 pub struct Health {
     meta: Meta,
+    facts: Arc<Facts>,
     set_asides: SetAsides,
     last: Stats,
     writing: Option<Trouble>,
     upkeep: Option<WriteErrorKind>,
+    are_facts_held_up: bool,
 }
 
 /// Why nothing can be written at the moment.
@@ -221,6 +224,13 @@ pub enum Word {
     UpkeepFailing(WriteError),
     /// They can.
     UpkeepRecovered,
+    /// Repositories around directories are not looked for any more, because so many file systems do not answer.
+    FactsHeldUp {
+        /// Where it waits for longest.
+        directory: PathBuf,
+    },
+    /// They are.
+    FactsRecovered,
     /// Records were given up.
     Dropped {
         /// How many since the last time.
@@ -250,6 +260,13 @@ impl fmt::Display for Word {
                 "old records cannot be removed or the database's log not be moved, so it grows, and this is tried again: {cause}"
             ),
             Self::UpkeepRecovered => write!(f, "the database is kept within its bounds again"),
+            Self::FactsHeldUp { directory } => write!(
+                f,
+                "repositories of threads are not looked for at the moment, because file systems do not answer; commands run on. Look after the one \
+                 under {}",
+                printable(&directory.to_string_lossy())
+            ),
+            Self::FactsRecovered => write!(f, "repositories of threads are looked for again"),
             Self::Dropped { count } => write!(
                 f,
                 "{} given up, because nothing could be written for too long",
@@ -267,6 +284,7 @@ impl Health {
         let mut words: Vec<_> = self.set_asides.take().into_iter().map(Word::SetAside).collect();
         words.extend(of_writing(&mut self.writing, &stats, self.meta.failing()));
         words.extend(of_upkeep(&mut self.upkeep, self.meta.upkeep_failing()));
+        words.extend(of_facts(&mut self.are_facts_held_up, self.facts.held_up()));
         if stats.dropped > self.last.dropped {
             words.push(Word::Dropped {
                 count: stats.dropped - self.last.dropped,
@@ -301,6 +319,13 @@ fn of_upkeep(told: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> 
     let is_news = *told != kind;
     *told = kind;
     is_news.then(|| failing.map_or(Word::UpkeepRecovered, Word::UpkeepFailing))
+}
+
+/// Once when they are held up, and once when they are not any more.
+fn of_facts(told: &mut bool, held_up: Option<PathBuf>) -> Option<Word> {
+    let is_news = *told != held_up.is_some();
+    *told = held_up.is_some();
+    is_news.then(|| held_up.map_or(Word::FactsRecovered, |directory| Word::FactsHeldUp { directory }))
 }
 
 #[cfg(test)]
@@ -339,6 +364,21 @@ mod tests {
         );
         assert!(look(None, 0).unwrap().contains("written again"));
         assert_eq!(look(None, 1), None);
+    }
+
+    #[test]
+    fn file_systems_that_do_not_answer_are_told_once_and_steer_no_terminal() {
+        let mut told = false;
+        let mut look = |held_up: Option<&str>| {
+            let word = of_facts(&mut told, held_up.map(PathBuf::from));
+            word.map(|word| word.to_string())
+        };
+        assert_eq!(look(None), None);
+        let held_up = look(Some("/net/\u{1b}[2Jx")).unwrap();
+        assert!(held_up.ends_with("under /net/[2Jx"), "{held_up}");
+        assert_eq!(look(Some("/net/y")), None);
+        assert!(look(None).unwrap().contains("again"));
+        assert_eq!(look(None), None);
     }
 
     #[test]

@@ -160,7 +160,7 @@ pub const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 /// How long what was found about a directory is taken for true without another look. A person who looks after `git switch` sees it.
 pub const FACTS_FRESH: Duration = Duration::from_secs(2);
 
-/// Directories whose facts are remembered, and threads of which it is known what they were told; beyond it all of them are forgotten and
+/// Directories whose facts are remembered, and threads of which it is known what they were told or that they were deleted; beyond it all of them are forgotten and
 /// found again. About 1 KiB each: 2 MB.
 pub const FACTS_CACHED: usize = 1024;
 
@@ -169,6 +169,16 @@ pub const FACTS_EXPECTED: usize = 1024;
 
 /// Needs that wait for the finder; further ones are forgotten. Protects memory from a file system that hangs.
 pub const FACTS_QUEUE: usize = 64;
+
+/// How long a look may take before its directory counts as one that hangs, and another thread does what its finder would. A network file
+/// system that is up answers within.
+pub const FACTS_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Threads that look for facts. All but one are begun because the others hang; with all of them hanging, no more is looked for.
+pub const FACTS_FINDERS: usize = 4;
+
+/// How long a thread is taken to know what it was told. It may have been removed and begun anew meanwhile.
+pub const FACTS_TOLD: Duration = Duration::from_secs(60);
 
 /// Directories looked at on the way up from a working directory. Protects from a path that is nothing but slashes and dots.
 pub const FACTS_PARENTS: usize = 128;

@@ -60,7 +60,7 @@ impl Recording {
             thread_id: thread.id.as_str().into(),
         };
         let thread_id = Arc::clone(&key.thread_id);
-        self.facts.expect(process, key.clone(), cwd);
+        self.facts.expect(process, key.clone(), cwd, at_unix_ns);
         let mut patch = ThreadPatch::touch(key, at_unix_ns);
         patch.title = thread.title.as_deref().map(|title| Some(title.into()));
         let values = thread.metadata.iter();

@@ -2,45 +2,45 @@
 //! first event of the command that needs it is on its way.
 //!
 //! ```text
-//! accepted ──► expect (thread, cwd) ──► delivered ──► the finder's own thread: look, and look again at what is old
+//! accepted ──► expect (thread, cwd) ──► delivered ──► a finder's own thread: look, and look again at what is old
 //!                                 └──► refused: forgotten              └──► a patch of the thread, if it is news
 //! ```
 //!
-//! The finder is one thread, begun at the first need. It alone waits for the file system; when it is behind, needs are forgotten, not
-//! queued: the next command of the thread has the same one.
+//! The [finders](finders) alone wait for the file system; when they are behind, needs are forgotten, not queued: the next command of the
+//! thread has the same one. A directory that hangs is looked at by nobody else until it answers.
 
+mod finders;
 mod git;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
-use baton_trace::background;
 use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
-use nix::sys::signal::SigSet;
 
-use crate::limits::{FACTS_CACHED, FACTS_EXPECTED, FACTS_FRESH, FACTS_QUEUE};
+use crate::limits::{FACTS_CACHED, FACTS_EXPECTED, FACTS_FRESH, FACTS_PATIENCE, FACTS_TOLD};
 use crate::record::{CwdFacts, ProcessKey, ThreadKey, ThreadPatch};
+use finders::Finders;
 use git::{Repository, Stamp};
 
-/// Takes what was found.
-pub(crate) type Found = Arc<dyn Fn(ThreadPatch) + Send + Sync>;
+/// Takes what was found. False: it was not accepted, and is to be told again.
+pub(crate) type Found = Arc<dyn Fn(ThreadPatch) -> bool + Send + Sync>;
+
+/// Looks for the repository around a directory; may wait for the file system.
+type Around = Box<dyn Fn(&Path) -> Option<Repository> + Send + Sync>;
 
 /// See the [module](self).
 pub(crate) struct Facts {
     /// What relative directories are relative to.
     base: PathBuf,
-    found: Found,
     expected: Mutex<HashMap<ProcessKey, Need>>,
-    finder: OnceLock<SyncSender<Need>>,
+    finders: OnceLock<Finders>,
     /// Shared with whoever asks for one thread's facts at once.
-    known: Arc<Mutex<Known>>,
+    looker: Arc<Looker>,
 }
 
 /// A thread whose command runs in a directory.
@@ -48,28 +48,43 @@ pub(crate) struct Facts {
 struct Need {
     thread: ThreadKey,
     cwd: Arc<Path>,
+    /// When the thread was used so.
+    at_unix_ns: u64,
 }
 
 impl Facts {
     /// Hands what it finds to `found`. Begins nothing yet.
     pub(crate) fn new(found: Found) -> Self {
+        Self::with(found, Box::new(Repository::around))
+    }
+
+    fn with(found: Found, around: Around) -> Self {
         Self {
             base: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
-            found,
             expected: Mutex::default(),
-            finder: OnceLock::new(),
-            known: Arc::default(),
+            finders: OnceLock::new(),
+            looker: Arc::new(Looker {
+                found,
+                around,
+                known: Mutex::default(),
+            }),
         }
     }
 
     /// A command of this thread was accepted. An empty `cwd` is the server's.
-    pub(crate) fn expect(&self, process: ProcessKey, thread: ThreadKey, cwd: &[u8]) {
+    pub(crate) fn expect(&self, process: ProcessKey, thread: ThreadKey, cwd: &[u8], at_unix_ns: u64) {
         let cwd = self.absolute(cwd);
         let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        // As many as processes can run: beyond it somebody forgot to say what became of one.
-        if expected.len() < FACTS_EXPECTED {
-            expected.insert(process, Need { thread, cwd });
+        // More than can run: of most of them no event was ever delivered, because their clients had gone.
+        if expected.len() >= FACTS_EXPECTED {
+            expected.clear();
         }
+        let need = Need {
+            thread,
+            cwd,
+            at_unix_ns,
+        };
+        expected.insert(process, need);
     }
 
     /// Nothing will be delivered.
@@ -80,22 +95,40 @@ impl Facts {
     /// Its first event is on its way: what it needs may be looked for.
     pub(crate) fn delivered(&self, process: &ProcessKey) {
         if let Some(need) = self.take(process)
-            && self.is_news(&need)
+            && self.looker.is_news(&need)
         {
-            // Full: the finder is behind. Somebody will need it again.
-            let _ = self.finder().try_send(need);
+            self.finders().send(need, clock::now());
         }
     }
 
-    /// Looks now, on the caller's thread, which may wait for the file system.
-    pub(crate) fn look(&self, thread: &ThreadKey, cwd: &[u8]) -> Arc<CwdFacts> {
-        let need = Need {
+    /// Looks now, on the caller's thread, which may wait for the file system. `at_unix_ns` is when the thread was last used. `None` if
+    /// somebody waits for that directory for long already.
+    pub(crate) fn look(&self, thread: &ThreadKey, cwd: &[u8], at_unix_ns: u64) -> Option<Arc<CwdFacts>> {
+        self.looker.serve(Need {
             thread: thread.clone(),
             cwd: self.absolute(cwd),
-        };
-        let facts = look(&self.known, &need.cwd, clock::now());
-        tell(&self.known, &self.found, need, &facts);
-        facts
+            at_unix_ns,
+        })
+    }
+
+    /// A thread is about to be deleted: what was found for it before that is not told any more, which would make it anew, and what is found
+    /// after it is told though it is the same.
+    pub(crate) fn deleted(&self, thread: &ThreadKey, at_unix_ns: u64) {
+        let mut known = self.looker.known();
+        known.told.remove(thread);
+        if known.deleted.len() >= FACTS_CACHED {
+            known.deleted.clear();
+        }
+        known.deleted.insert(thread.clone(), at_unix_ns);
+    }
+
+    /// A directory that does not answer, if so many do not that nothing is looked for any more.
+    pub(crate) fn held_up(&self) -> Option<PathBuf> {
+        let now = clock::now();
+        let held_up = self.finders.get().is_some_and(|finders| finders.are_held_up(now));
+        let known = held_up.then(|| self.looker.known())?;
+        let longest = known.looking.iter().min_by_key(|(_, looking)| looking.since);
+        Some(longest.map_or_else(PathBuf::new, |(cwd, _)| cwd.to_path_buf()))
     }
 
     fn take(&self, process: &ProcessKey) -> Option<Need> {
@@ -107,20 +140,6 @@ impl Facts {
         expected.remove(process)
     }
 
-    /// Whether there is anything to look for: not if it was looked for just now.
-    fn is_news(&self, need: &Need) -> bool {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(directory) = known.directories.get(&need.cwd) else {
-            return true;
-        };
-        let is_fresh = clock::now().saturating_duration_since(directory.looked) < FACTS_FRESH;
-        let is_told = known
-            .told
-            .get(&need.thread)
-            .is_some_and(|told| Arc::ptr_eq(told, &directory.facts));
-        !(is_fresh && is_told)
-    }
-
     fn absolute(&self, cwd: &[u8]) -> Arc<Path> {
         match cwd {
             // Joined, it would end in a slash.
@@ -129,17 +148,10 @@ impl Facts {
         }
     }
 
-    fn finder(&self) -> &SyncSender<Need> {
-        self.finder.get_or_init(|| {
-            let (sender, needs) = sync_channel(FACTS_QUEUE);
-            let (known, found) = (Arc::clone(&self.known), Arc::clone(&self.found));
-            let finder = thread::Builder::new().name("baton-facts".to_owned());
-            // Without it nothing is found, and all else goes on.
-            let _ = finder.spawn(move || {
-                background::give_way();
-                find(&needs, &known, &found);
-            });
-            sender
+    fn finders(&self) -> &Finders {
+        self.finders.get_or_init(|| {
+            let looker = Arc::clone(&self.looker);
+            Finders::begin(Arc::new(move |need| drop(looker.serve(need))))
         })
     }
 }
@@ -150,21 +162,22 @@ impl std::fmt::Debug for Facts {
     }
 }
 
-/// The finder's life, which ends with its [`Facts`].
-fn find(needs: &Receiver<Need>, known: &Mutex<Known>, found: &Found) {
-    // Cloning a child blocks signals in the thread that does it; a SIGCHLD would wake this one instead, for every child.
-    let _ = SigSet::all().thread_block();
-    for need in needs {
-        let facts = look(known, &need.cwd, clock::now());
-        tell(known, found, need, &facts);
-    }
+/// Looks, and tells what is news.
+struct Looker {
+    found: Found,
+    around: Around,
+    known: Mutex<Known>,
 }
 
 /// What is known of directories, and who was told.
 #[derive(Debug, Default)]
 struct Known {
     directories: HashMap<Arc<Path>, Directory>,
-    told: HashMap<ThreadKey, Arc<CwdFacts>>,
+    /// Directories that somebody looks at.
+    looking: HashMap<Arc<Path>, Looking>,
+    told: HashMap<ThreadKey, (Arc<CwdFacts>, Instant)>,
+    /// Threads that were deleted, and when.
+    deleted: HashMap<ThreadKey, u64>,
 }
 
 #[derive(Debug)]
@@ -174,40 +187,117 @@ struct Directory {
     repository: Option<(Repository, Stamp)>,
 }
 
-/// The facts of a directory: what is known if that is fresh or nothing has changed, else found anew.
-fn look(known: &Mutex<Known>, cwd: &Arc<Path>, now: Instant) -> Arc<CwdFacts> {
-    let lock = || known.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = lock()
-        .directories
-        .get(cwd)
-        .map(|known| (Arc::clone(&known.facts), known.looked, known.repository.clone()));
-    if let Some((facts, looked, _)) = &before
-        && now.saturating_duration_since(*looked) < FACTS_FRESH
-    {
-        return Arc::clone(facts);
+#[derive(Debug)]
+struct Looking {
+    since: Instant,
+    looks: usize,
+}
+
+impl Known {
+    /// Whether the thread knows. Not for ever: it may have been removed since, by its age or with a damaged database.
+    fn is_told(&self, thread: &ThreadKey, facts: &Arc<CwdFacts>, now: Instant) -> bool {
+        self.told.get(thread).is_some_and(|(told, at)| {
+            Arc::ptr_eq(told, facts) && now.saturating_duration_since(*at) < FACTS_TOLD
+        })
     }
-    // Without the lock: this waits for the file system.
-    let around = Repository::around(cwd);
-    let unchanged = before.filter(|(_, _, before)| match (before, &around) {
-        (Some((before, stamp)), Some(around)) => before == around && around.is_unchanged(stamp),
-        (None, None) => true,
-        _ => false,
-    });
-    let directory = match unchanged {
-        Some((facts, _, repository)) => Directory {
-            facts,
-            looked: now,
-            repository,
-        },
-        None => found(cwd, around, now),
-    };
-    let facts = Arc::clone(&directory.facts);
-    let mut known = lock();
-    if known.directories.len() >= FACTS_CACHED {
-        known.directories.clear();
+}
+
+impl Looker {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    known.directories.insert(Arc::clone(cwd), directory);
-    facts
+
+    /// Whether there is anything to look for: not if it was looked for just now.
+    fn is_news(&self, need: &Need) -> bool {
+        let now = clock::now();
+        let known = self.known();
+        let Some(directory) = known.directories.get(&need.cwd) else {
+            return true;
+        };
+        let is_fresh = now.saturating_duration_since(directory.looked) < FACTS_FRESH;
+        !(is_fresh && known.is_told(&need.thread, &directory.facts, now))
+    }
+
+    /// Looks, and tells the thread.
+    fn serve(&self, need: Need) -> Option<Arc<CwdFacts>> {
+        let facts = self.look(&need.cwd, clock::now())?;
+        self.tell(need, &facts);
+        Some(facts)
+    }
+
+    /// The facts of a directory: what is known if that is fresh or nothing has changed, else found anew. `None` if it hangs.
+    fn look(&self, cwd: &Arc<Path>, now: Instant) -> Option<Arc<CwdFacts>> {
+        let before = {
+            let mut known = self.known();
+            let before = known.directories.get(cwd);
+            let before =
+                before.map(|known| (Arc::clone(&known.facts), known.looked, known.repository.clone()));
+            if let Some((facts, looked, _)) = &before
+                && now.saturating_duration_since(*looked) < FACTS_FRESH
+            {
+                return Some(Arc::clone(facts));
+            }
+            let looking = known.looking.entry(Arc::clone(cwd));
+            let looking = looking.or_insert(Looking { since: now, looks: 0 });
+            if now.saturating_duration_since(looking.since) >= FACTS_PATIENCE {
+                return None;
+            }
+            looking.looks += 1;
+            before
+        };
+        // Without the lock: this waits for the file system.
+        let around = (self.around)(cwd);
+        let unchanged = before.filter(|(_, _, before)| match (before, &around) {
+            (Some((before, stamp)), Some(around)) => before == around && around.is_unchanged(stamp),
+            (None, None) => true,
+            _ => false,
+        });
+        let directory = match unchanged {
+            Some((facts, _, repository)) => Directory {
+                facts,
+                looked: now,
+                repository,
+            },
+            None => found(cwd, around, now),
+        };
+        let facts = Arc::clone(&directory.facts);
+        let mut known = self.known();
+        if let Some(looking) = known.looking.get_mut(cwd) {
+            looking.looks -= 1;
+            if looking.looks == 0 {
+                known.looking.remove(cwd);
+            }
+        }
+        if known.directories.len() >= FACTS_CACHED {
+            known.directories.clear();
+        }
+        known.directories.insert(Arc::clone(cwd), directory);
+        Some(facts)
+    }
+
+    /// Tells what a thread was not told before.
+    fn tell(&self, need: Need, facts: &Arc<CwdFacts>) {
+        let now = clock::now();
+        let mut known = self.known();
+        let is_deleted = known
+            .deleted
+            .get(&need.thread)
+            .is_some_and(|deleted| need.at_unix_ns <= *deleted);
+        if is_deleted || known.is_told(&need.thread, facts, now) {
+            return;
+        }
+        // Under the lock: a deletion that comes now is accepted behind it. Its time is that of the use, and looking is none.
+        let is_taken = (self.found)(ThreadPatch {
+            facts: Some(Arc::clone(facts)),
+            ..ThreadPatch::touch(need.thread.clone(), need.at_unix_ns)
+        });
+        if is_taken {
+            if known.told.len() >= FACTS_CACHED {
+                known.told.clear();
+            }
+            known.told.insert(need.thread, (Arc::clone(facts), now));
+        }
+    }
 }
 
 fn found(cwd: &Path, repository: Option<Repository>, now: Instant) -> Directory {
@@ -234,28 +324,6 @@ fn found(cwd: &Path, repository: Option<Repository>, now: Instant) -> Directory 
     }
 }
 
-/// Tells what a thread was not told before.
-fn tell(known: &Mutex<Known>, found: &Found, need: Need, facts: &Arc<CwdFacts>) {
-    {
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known
-            .told
-            .get(&need.thread)
-            .is_some_and(|told| Arc::ptr_eq(told, facts))
-        {
-            return;
-        }
-        if known.told.len() >= FACTS_CACHED {
-            known.told.clear();
-        }
-        known.told.insert(need.thread.clone(), Arc::clone(facts));
-    }
-    found(ThreadPatch {
-        facts: Some(Arc::clone(facts)),
-        ..ThreadPatch::touch(need.thread, unix_now_ns())
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -265,6 +333,7 @@ mod tests {
     use baton_proto::ProcessId;
 
     use super::*;
+    use crate::limits::FACTS_FINDERS;
     use crate::record::Owner;
 
     fn process(number: u8) -> ProcessKey {
@@ -282,12 +351,21 @@ mod tests {
     }
 
     fn facts() -> (Facts, mpsc::Receiver<ThreadPatch>) {
+        facts_around(Box::new(Repository::around))
+    }
+
+    fn facts_around(around: Around) -> (Facts, mpsc::Receiver<ThreadPatch>) {
         let (sender, found) = mpsc::channel();
-        let sender = Mutex::new(sender);
-        let facts = Facts::new(Arc::new(move |patch| {
-            sender.lock().unwrap().send(patch).unwrap();
-        }));
-        (facts, found)
+        let found_is = Arc::new(move |patch| sender.send(patch).is_ok());
+        (Facts::with(found_is, around), found)
+    }
+
+    /// As if whoever looks at something did so for longer.
+    fn age(facts: &Facts) {
+        facts.finders().age();
+        for looking in facts.looker.known().looking.values_mut() {
+            looking.since -= FACTS_PATIENCE;
+        }
     }
 
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -304,8 +382,8 @@ mod tests {
     fn nothing_is_looked_for_before_the_first_event_is_delivered() {
         let dir = tempfile::tempdir().unwrap();
         let (facts, found) = facts();
-        facts.expect(process(1), thread("t"), dir.path().as_os_str().as_bytes());
-        assert!(facts.finder.get().is_none(), "not even a thread for it");
+        facts.expect(process(1), thread("t"), dir.path().as_os_str().as_bytes(), 1);
+        assert!(facts.finders.get().is_none(), "not even a thread for it");
         // Made only now: had anybody looked before, it would be told that there is none.
         repository(dir.path(), &"a".repeat(40));
         facts.delivered(&process(1));
@@ -327,40 +405,126 @@ mod tests {
         let (facts, found) = facts();
         let cwd = dir.path().as_os_str().as_bytes();
         for number in 1..=3 {
-            facts.expect(process(number), thread("t"), cwd);
+            facts.expect(process(number), thread("t"), cwd, 1);
             facts.delivered(&process(number));
         }
-        facts.expect(process(4), thread("other"), cwd);
+        facts.expect(process(4), thread("other"), cwd, 1);
         facts.delivered(&process(4));
         let told = || found.recv_timeout(PATIENCE).unwrap().key;
         assert_eq!((told(), told()), (thread("t"), thread("other")));
         assert!(found.try_recv().is_err());
 
         // What is fresh is not looked at again; what is not, is.
-        let age = |known: &Facts| {
-            for directory in known.known.lock().unwrap().directories.values_mut() {
+        let forget_when = |known: &Facts| {
+            for directory in known.looker.known().directories.values_mut() {
                 directory.looked -= FACTS_FRESH;
             }
         };
-        age(&facts);
-        facts.look(&thread("t"), cwd);
+        forget_when(&facts);
+        facts.look(&thread("t"), cwd, 1);
         assert!(found.try_recv().is_err(), "nothing has changed");
         repository(dir.path(), &"b".repeat(40));
-        facts.look(&thread("t"), cwd);
+        facts.look(&thread("t"), cwd, 1);
         assert!(found.try_recv().is_err(), "still fresh");
-        age(&facts);
-        let seen = facts.look(&thread("t"), cwd);
+        forget_when(&facts);
+        let seen = facts.look(&thread("t"), cwd, 1).unwrap();
         assert_eq!(seen.head.as_deref(), Some(&*"b".repeat(40)));
         assert_eq!(found.try_recv().unwrap().facts, Some(seen));
     }
 
     #[test]
+    fn a_directory_that_hangs_stops_looks_at_no_other_one() {
+        let (begin, begun) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let held = Mutex::new(held);
+        let (facts, found) = facts_around(Box::new(move |path| {
+            if path.starts_with("/hangs") {
+                begin.send(path.to_owned()).unwrap();
+                let _ = held.lock().unwrap().recv();
+            }
+            None
+        }));
+        let mut processes = (1..).map(process);
+        let mut need = |name: &str, cwd: &str| {
+            let process = processes.next().unwrap();
+            facts.expect(process, thread(name), cwd.as_bytes(), 1);
+            facts.delivered(&process);
+        };
+        let hangs = || begun.recv_timeout(PATIENCE).unwrap();
+        let told = || found.recv_timeout(PATIENCE).unwrap().key;
+        need("stuck 1", "/hangs/1");
+        hangs();
+        age(&facts);
+        need("one", "/nowhere/1");
+        assert_eq!(told(), thread("one"));
+
+        // Whoever needs the same directory does without, and hangs nobody else.
+        need("other", "/hangs/1");
+        need("two", "/nowhere/2");
+        assert_eq!(told(), thread("two"));
+        assert_eq!(facts.look(&thread("other"), b"/hangs/1", 1), None);
+
+        for number in 2..=FACTS_FINDERS {
+            assert_eq!(facts.held_up(), None, "there may be more of them");
+            need(&format!("stuck {number}"), &format!("/hangs/{number}"));
+            hangs();
+            age(&facts);
+        }
+        assert_eq!(facts.held_up(), Some("/hangs/1".into()));
+        need("last", "/nowhere/3");
+        drop(release);
+        let all: std::collections::BTreeSet<_> = (0..=FACTS_FINDERS).map(|_| told()).collect();
+        let stuck = (1..=FACTS_FINDERS).map(|number| thread(&format!("stuck {number}")));
+        assert_eq!(all, stuck.chain([thread("last")]).collect());
+        assert_eq!(facts.held_up(), None);
+    }
+
+    #[test]
+    fn what_is_found_late_makes_no_deleted_thread_anew_and_one_that_is_used_again_is_told_again() {
+        let (facts, found) = facts();
+        let look = |at_unix_ns| facts.look(&thread("t"), b"/nowhere", at_unix_ns).unwrap();
+        let first = look(5);
+        assert_eq!(found.try_recv().unwrap().at_unix_ns, 5, "looking is no use of it");
+        facts.deleted(&thread("t"), 7);
+        look(5);
+        assert!(found.try_recv().is_err());
+        look(8);
+        assert_eq!(found.try_recv().unwrap().facts, Some(first));
+    }
+
+    #[test]
+    fn what_was_not_accepted_is_told_again() {
+        let (sender, found) = mpsc::channel();
+        let facts = Facts::new(Arc::new(move |patch: ThreadPatch| {
+            sender.send(patch.key).unwrap();
+            false
+        }));
+        for _ in 0..2 {
+            facts.look(&thread("t"), b"/nowhere", 1).unwrap();
+            assert_eq!(found.try_recv(), Ok(thread("t")));
+        }
+    }
+
+    #[test]
+    fn commands_of_which_no_event_was_ever_delivered_keep_nobody_out() {
+        let (facts, found) = facts();
+        for number in 0..FACTS_EXPECTED {
+            let mut gone = process(0);
+            gone.process_id.0[..8].copy_from_slice(&number.to_be_bytes());
+            facts.expect(gone, thread("gone"), b"/nowhere", 1);
+        }
+        facts.expect(process(255), thread("t"), b"/nowhere", 1);
+        facts.delivered(&process(255));
+        assert_eq!(found.recv_timeout(PATIENCE).unwrap().key, thread("t"));
+    }
+
+    #[test]
     fn a_start_that_was_refused_needs_nothing() {
         let (facts, found) = facts();
-        facts.expect(process(1), thread("t"), b"");
+        facts.expect(process(1), thread("t"), b"", 1);
         facts.forget(&process(1));
         facts.delivered(&process(1));
-        assert!(facts.finder.get().is_none() && found.try_recv().is_err());
+        assert!(facts.finders.get().is_none() && found.try_recv().is_err());
     }
 
     #[test]
@@ -370,9 +534,16 @@ mod tests {
             facts.look(
                 &thread(&number.to_string()),
                 format!("/nowhere/{number}").as_bytes(),
+                1,
             );
+            facts.deleted(&thread(&number.to_string()), 1);
         }
-        let known = facts.known.lock().unwrap();
-        assert!(known.told.len() <= FACTS_CACHED && known.directories.len() <= FACTS_CACHED);
+        let known = facts.looker.known();
+        let lengths = [known.told.len(), known.directories.len(), known.deleted.len()];
+        assert!(
+            lengths.iter().all(|length| *length <= FACTS_CACHED),
+            "{lengths:?}"
+        );
+        assert!(known.looking.is_empty());
     }
 }

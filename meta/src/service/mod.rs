@@ -97,20 +97,20 @@ impl MetaService {
     }
 
     /// What a thread's directory is part of now; what it was when it was last found, if the file system does not say in time.
-    async fn look(&self, thread: ThreadKey, before: CwdFacts) -> Arc<CwdFacts> {
+    async fn look(&self, thread: ThreadKey, used_unix_ns: u64, before: CwdFacts) -> Arc<CwdFacts> {
         let facts = Arc::clone(&self.inner.facts);
         let cwd = before.cwd.clone();
         let now = async {
             let turn = Arc::clone(&self.inner.looks).acquire_owned().await;
             let look = spawn_blocking(move || {
                 let _turn = turn;
-                facts.look(&thread, &cwd)
+                facts.look(&thread, &cwd, used_unix_ns)
             });
             look.await
         };
         match timeout(LOOK_LIMIT, now).await {
-            Ok(Ok(now)) => now,
-            Ok(Err(_)) | Err(_) => Arc::new(before),
+            Ok(Ok(Some(now))) => now,
+            Ok(Ok(None) | Err(_)) | Err(_) => Arc::new(before),
         }
     }
 }
@@ -348,10 +348,14 @@ mod tests {
         // As looks that never return hold them.
         let all = u32::try_from(LOOKS_AT_ONCE).unwrap();
         let hung = service.inner.looks.acquire_many(all).await.unwrap();
-        let facts = service.look(thread.clone(), before.clone()).await;
+        let facts = service.look(thread.clone(), 1, before.clone()).await;
         assert_eq!(*facts, before);
         service.query(|_| Ok(())).await.unwrap();
         drop(hung);
-        assert_eq!(service.look(thread, before).await.branch, None, "looked at again");
+        assert_eq!(
+            service.look(thread, 1, before).await.branch,
+            None,
+            "looked at again"
+        );
     }
 }

@@ -51,7 +51,10 @@ pub(super) async fn show(
     let mut found = found.await?.ok_or_else(unknown)?;
     let facts = match found.facts.take() {
         // Found before, and looked at again: the branch may be another by now.
-        Some(before) => Some(service.look(found.key.clone(), before).await),
+        Some(before) => {
+            let used = found.updated_unix_ns;
+            Some(service.look(found.key.clone(), used, before).await)
+        }
         None => None,
     };
     Ok(Response::new(wire::ThreadShowResponse {
@@ -101,7 +104,9 @@ pub(super) async fn delete(
     request: wire::ThreadDeleteRequest,
 ) -> Result<Response<wire::ThreadDeleteResponse>, Status> {
     let key = existing(service, key(caller, &request.thread_id)?).await?;
-    accept(service, ThreadPatch::delete(key, unix_now_ns()))?;
+    let now = unix_now_ns();
+    service.inner.facts.deleted(&key, now);
+    accept(service, ThreadPatch::delete(key, now))?;
     barrier::durable(service).await?;
     Ok(Response::new(wire::ThreadDeleteResponse {}))
 }

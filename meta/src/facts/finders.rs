@@ -1,0 +1,106 @@
+//! The threads that wait for the file system, so that nobody else does: one as a rule, begun at the first need.
+//!
+//! A look cannot be taken back from a file system that hangs, and a thread that waits for one is lost until it answers. Another one takes
+//! its place after a while, up to a bound; those that come back take part again. When all hang, nothing is looked for until one comes back,
+//! and the owner is told.
+
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use baton_trace::background;
+use nix::sys::signal::SigSet;
+
+use super::Need;
+use crate::limits::{FACTS_FINDERS, FACTS_PATIENCE, FACTS_QUEUE};
+
+type Work = Arc<dyn Fn(Need) + Send + Sync>;
+
+/// See the [module](self). The threads end with it.
+pub(super) struct Finders {
+    needs: SyncSender<Need>,
+    taken: Arc<Mutex<Receiver<Need>>>,
+    work: Work,
+    /// Of each thread, since when it is at a need; `None` if it is free.
+    busy: Arc<Mutex<Vec<Option<Instant>>>>,
+}
+
+impl Finders {
+    /// Begins the first thread, which does `work` for each need.
+    pub(super) fn begin(work: Work) -> Self {
+        let (needs, taken) = sync_channel(FACTS_QUEUE);
+        let finders = Self {
+            needs,
+            taken: Arc::new(Mutex::new(taken)),
+            work,
+            busy: Arc::default(),
+        };
+        finders.add(&mut finders.busy());
+        finders
+    }
+
+    /// Hands over a need, and puts another thread in the place of those that hang if all do.
+    pub(super) fn send(&self, need: Need, now: Instant) {
+        // Full: they are behind. Somebody will need it again.
+        let _ = self.needs.try_send(need);
+        let mut busy = self.busy();
+        if busy.len() < FACTS_FINDERS && all_hang(&busy, now) {
+            self.add(&mut busy);
+        }
+    }
+
+    /// Whether nothing is looked for, because all hang and there may be no more of them.
+    pub(super) fn are_held_up(&self, now: Instant) -> bool {
+        let busy = self.busy();
+        busy.len() >= FACTS_FINDERS && all_hang(&busy, now)
+    }
+
+    fn add(&self, busy: &mut Vec<Option<Instant>>) {
+        let index = busy.len();
+        let (taken, work, of_all) = (
+            Arc::clone(&self.taken),
+            Arc::clone(&self.work),
+            Arc::clone(&self.busy),
+        );
+        let finder = thread::Builder::new().name("baton-facts".to_owned());
+        let begun = finder.spawn(move || {
+            background::give_way();
+            // Cloning a child blocks signals in the thread that does it; a SIGCHLD would wake this one instead, for every child.
+            let _ = SigSet::all().thread_block();
+            // One waits for the next need, and the others for that one.
+            while let Ok(need) = { lock(&taken).recv() } {
+                lock(&of_all)[index] = Some(baton_trace::clock::now());
+                work(need);
+                lock(&of_all)[index] = None;
+            }
+        });
+        // Without it nothing more is found, and all else goes on.
+        if begun.is_ok() {
+            busy.push(None);
+        }
+    }
+
+    fn busy(&self) -> MutexGuard<'_, Vec<Option<Instant>>> {
+        lock(&self.busy)
+    }
+
+    /// As if all that are at a need were at it for longer.
+    #[cfg(test)]
+    pub(super) fn age(&self) {
+        for since in self.busy().iter_mut().flatten() {
+            *since -= FACTS_PATIENCE;
+        }
+    }
+}
+
+fn all_hang(busy: &[Option<Instant>], now: Instant) -> bool {
+    let hangs = |since: &Option<Instant>| {
+        since.is_some_and(|since| now.saturating_duration_since(since) >= FACTS_PATIENCE)
+    };
+    busy.iter().all(hangs)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
