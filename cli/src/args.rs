@@ -240,7 +240,7 @@ pub(crate) enum ThreadCommand {
     Show(ThreadShowArgs),
     /// Change title and metadata
     Set(ThreadSetArgs),
-    /// Hide it from `baton threads`
+    /// Hide it from `baton threads` until it is used again
     Archive(ThreadArchiveArgs),
     /// Forget title and metadata; the commands stay in the history
     Delete(ThreadDeleteArgs),

@@ -121,7 +121,8 @@ impl Records {
         Ok(())
     }
 
-    /// Hides a thread from [`threads`](Self::threads), or (`undo`) shows it again. Durable when this returns.
+    /// Hides a thread from [`threads`](Self::threads) until a command or [`update_thread`](Self::update_thread) uses it again, or (`undo`) shows it
+    /// again. Durable when this returns.
     ///
     /// # Errors
     /// [`RecordsError`].

@@ -53,7 +53,7 @@ impl Recording {
         seconds * self.ticks_per_second + ns * self.ticks_per_second / 1_000_000_000
     }
 
-    /// The thread of a start: it exists, was used, and is called what the start says.
+    /// The thread of a start: it exists, was used and so is listed again if it was archived, and is called what the start says.
     fn thread(&self, process: ProcessKey, thread: &Thread, cwd: &[u8], at_unix_ns: u64) -> Arc<str> {
         let key = ThreadKey {
             owner: process.owner,
@@ -62,6 +62,7 @@ impl Recording {
         let thread_id = Arc::clone(&key.thread_id);
         self.facts.expect(process, key.clone(), cwd, at_unix_ns);
         let mut patch = ThreadPatch::touch(key, at_unix_ns);
+        patch.archived = Some(false);
         patch.title = thread.title.as_deref().map(|title| Some(title.into()));
         let values = thread.metadata.iter();
         patch.values = values

@@ -80,6 +80,8 @@ pub(super) async fn update(
         patch.title = Some(Some(title.into_boxed_str()).filter(|title| !title.is_empty()));
     }
     patch.values = values(request.set, request.remove)?;
+    // Whoever works on it wants to see it.
+    patch.archived = Some(false);
     has_room(service, &patch).await?;
     accept(service, patch)?;
     Ok(Response::new(wire::ThreadUpdateResponse {}))
@@ -185,4 +187,99 @@ fn values(set: HashMap<String, String>, remove: Vec<String>) -> Result<Values, S
 
 fn unknown() -> Status {
     Status::not_found("you have no thread of this id")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+
+    use baton_channel::key::PublicKey;
+    use baton_exec_server::records::{self, Accepted};
+    use baton_proto::{Epoch, ProcessId};
+    use baton_trace::recorder::Recorder;
+    use futures_util::TryStreamExt as _;
+
+    use super::*;
+    use crate::keeper::{Durability, Keeper};
+    use crate::record::Owner;
+    use crate::store::retention::Retention;
+
+    const CALLER: Caller = Caller {
+        owner: Owner([1; 32]),
+        sees_ids: true,
+    };
+
+    async fn set(service: &MetaService, thread_id: &str) {
+        let request = wire::ThreadUpdateRequest {
+            thread_id: thread_id.into(),
+            title: Some("t".into()),
+            ..wire::ThreadUpdateRequest::default()
+        };
+        update(service, CALLER, request).await.unwrap();
+    }
+
+    async fn hide(service: &MetaService, thread_id: &str) {
+        let request = wire::ThreadArchiveRequest {
+            thread_id: thread_id.into(),
+            undo: false,
+        };
+        archive(service, CALLER, request).await.unwrap();
+    }
+
+    async fn listed(service: &MetaService) -> Vec<String> {
+        let pages = list(service, CALLER, wire::ThreadsRequest::default())
+            .await
+            .unwrap();
+        let pages: Vec<_> = pages.into_inner().try_collect().await.unwrap();
+        let threads = pages.into_iter().flat_map(|page| page.threads);
+        threads.map(|thread| thread.thread_id).collect()
+    }
+
+    #[tokio::test]
+    async fn an_archived_thread_is_listed_again_when_it_is_used_and_not_when_it_is_looked_at() {
+        let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default(), Recorder::off()).unwrap();
+        let service = keeper.service();
+        let observer = keeper.records(Durability::Async).observer.unwrap();
+        let mut processes = 1..;
+        let mut run = |thread_id: &str| {
+            let process = records::ProcessKey {
+                client: PublicKey::from_bytes(CALLER.owner.0),
+                process: ProcessId([processes.next().unwrap(); 16]),
+            };
+            let thread = records::Thread {
+                id: thread_id.into(),
+                title: None,
+                metadata: Vec::new(),
+            };
+            observer.accepted(
+                process,
+                &Accepted {
+                    client_name: "test",
+                    argv: &[CString::from(c"true")],
+                    cwd: None,
+                    thread: Some(&thread),
+                    trace: None,
+                    parameters: &[0; 32],
+                    at_unix_ns: unix_now_ns(),
+                },
+            );
+            process
+        };
+        let process = run("a");
+        assert_eq!(listed(&service).await, ["a"]);
+        hide(&service, "a").await;
+        // What is found of its directory is no use of it.
+        observer.delivered(process);
+        let request = wire::ThreadShowRequest {
+            thread_id: "a".into(),
+        };
+        let shown = show(&service, CALLER, request).await.unwrap().into_inner();
+        assert!(shown.thread.unwrap().archived);
+        assert!(listed(&service).await.is_empty());
+        run("a");
+        assert_eq!(listed(&service).await, ["a"]);
+        hide(&service, "a").await;
+        set(&service, "a").await;
+        assert_eq!(listed(&service).await, ["a"]);
+    }
 }
