@@ -77,10 +77,8 @@ pub const MEMORY_BYTES: u64 = 32 * 1024 * 1024;
 /// Most that a database in memory takes, whatever is asked for: SQLite ends at 1 GiB, and doubles what it takes as it grows.
 pub const MEMORY_BYTES_MAX: u64 = 512 * 1024 * 1024;
 
-/// Records that one step of retention looks at.
-pub const RETAIN_LOOKED_AT: u32 = 1_000;
-
-/// Records that one step of retention removes, and whose timings one step of compaction rounds: some milliseconds' work.
+/// Records that one step of retention looks at and removes, threads and lives that it removes, and records whose timings one step of compaction
+/// rounds: some milliseconds' work.
 pub const UPKEEP_RECORDS: u32 = 250;
 
 /// Pages that one step gives back to the file system: 1 MiB.
@@ -92,7 +90,7 @@ pub const SLACK_PAGES: u32 = 256;
 /// Age from which on a record's timings are kept to within a tenth. A waterfall of yesterday is still exact.
 pub const TIMINGS_EXACT: Duration = Duration::from_secs(2 * 24 * 60 * 60);
 
-/// Between two sweeps for old records. Each begins at the oldest and ends at the first that is too young.
+/// Between two sweeps for old records. Each begins at an owner's oldest and ends at the first that is too young.
 pub const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Records or threads on one page of an answer, at most.

@@ -4,12 +4,13 @@ use std::fs;
 use std::sync::Arc;
 
 use baton_meta::ThreadPatch;
-use baton_meta::record::ProcessPatch;
+use baton_meta::record::{ProcessKey, ProcessPatch};
 use baton_meta::store::timings::decode;
 use baton_meta::store::{Store, Upkeep};
 
 use crate::support::{
-    DAY, NOW, SECOND, State, id, ids, integrity, key, ok, stages, start, started, thread_key, titled, write,
+    DAY, NOW, OTHER, SECOND, State, id, ids, integrity, key, ok, stages, start, started, thread_key, titled,
+    write,
 };
 
 /// Until nothing is left to do; the steps it took.
@@ -128,6 +129,59 @@ fn a_limit_that_what_runs_exceeds_alone_is_missed_and_ends() {
     write(&mut opened.store, (0..400).map(running));
     tend(&mut opened.store, NOW);
     assert_eq!(ids(&opened).len(), 400);
+}
+
+#[test]
+fn a_record_whose_clock_was_ahead_keeps_no_other_one() {
+    let mut state = State::new();
+    state.retention = "30d".parse().unwrap();
+    let mut opened = state.open();
+    let mut ahead = ok(1);
+    Arc::make_mut(ahead.start.as_mut().unwrap()).accepted_unix_ns = NOW + 400 * DAY;
+    write(&mut opened.store, [ahead, ok(2)]);
+    let of_another = ProcessPatch {
+        key: ProcessKey {
+            owner: OTHER,
+            ..key(3)
+        },
+        ..ok(3)
+    };
+    write(&mut opened.store, [of_another.clone()]);
+    tend(&mut opened.store, NOW + 60 * DAY);
+    assert_eq!(ids(&opened), [id(1)]);
+    assert!(opened.reader.process(&of_another.key).unwrap().is_none());
+}
+
+#[test]
+fn timings_are_rounded_again_when_numbers_have_begun_anew() {
+    let mut state = State::new();
+    state.retention = "30d".parse().unwrap();
+    let mut opened = state.open();
+    write(&mut opened.store, (1..20).map(ok));
+    tend(&mut opened.store, NOW + 10 * DAY);
+    tend(&mut opened.store, NOW + 60 * DAY);
+    assert!(ids(&opened).is_empty());
+    let mut later = ok(100);
+    Arc::make_mut(later.start.as_mut().unwrap()).accepted_unix_ns = NOW + 60 * DAY;
+    later.end.as_mut().unwrap().ended_unix_ns = NOW + 60 * DAY;
+    write(&mut opened.store, [later]);
+    tend(&mut opened.store, NOW + 70 * DAY);
+    assert!(opened.reader.process(&key(100)).unwrap().unwrap().timings_rounded);
+}
+
+#[test]
+fn a_file_that_was_made_anew_without_incremental_vacuum_is_not_asked_for_pages_for_ever() {
+    let mut state = State::new();
+    state.retention = "30d".parse().unwrap();
+    let mut opened = state.open();
+    write(&mut opened.store, (1..4_000).map(ok));
+    drop(opened);
+    let connection = rusqlite::Connection::open(state.database()).unwrap();
+    connection
+        .execute_batch("pragma auto_vacuum = none; pragma journal_mode = delete; vacuum")
+        .unwrap();
+    drop(connection);
+    tend(&mut state.open().store, NOW + 60 * DAY);
 }
 
 #[test]

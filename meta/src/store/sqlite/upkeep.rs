@@ -1,8 +1,8 @@
 //! What is due now and then, in steps of a few milliseconds between batches: removing old records, rounding old timings, giving
 //! freed pages back.
 //!
-//! Records are looked at in the order in which they began (`n`), from the oldest on. A sweep ends at the first record that is too young, so a
-//! sweep that finds nothing to do reads one row. What runs is never touched, however old.
+//! A sweep for old records looks at those of one owner after the other, from the oldest on, by the index over their times, so one that finds
+//! nothing to do reads a row of that index an owner. What runs is never touched, however old.
 
 use std::time::Duration;
 
@@ -18,27 +18,35 @@ use crate::store::timings::{decode, encode_rounded, shape};
 #[derive(Debug, Default)]
 pub(super) struct Steps {
     retention: Retention,
-    ages: Sweep,
-    threads: Sweep,
-    timings: Sweep,
+    ages: Sweep<ByTime>,
+    threads: Sweep<i64>,
+    timings: Sweep<()>,
 }
 
-/// A walk over a table by its key, again and again.
+/// A place in the index over owners and times: behind this record.
+#[derive(Debug, Clone, Copy, Default)]
+struct ByTime {
+    owner: i64,
+    begun_ns: i64,
+    n: i64,
+}
+
+/// A walk over a table by a key, again and again.
 #[derive(Debug, Default)]
-struct Sweep {
+struct Sweep<K> {
     /// The last row that was looked at.
-    at: i64,
+    at: K,
     /// Not begun again before.
     next_unix_ns: u64,
 }
 
-impl Sweep {
+impl<K: Default> Sweep<K> {
     fn is_due(&self, now_unix_ns: u64) -> bool {
         now_unix_ns >= self.next_unix_ns
     }
 
     fn ended(&mut self, now_unix_ns: u64) {
-        self.at = 0;
+        self.at = K::default();
         self.next_unix_ns = before_or_after(now_unix_ns, limits::SWEEP_INTERVAL);
     }
 }
@@ -82,40 +90,35 @@ impl Steps {
         }
         let cutoff = cutoff(now_unix_ns, age);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut old = Vec::new();
-        let mut more = false;
-        let mut at = self.ages.at;
-        {
-            let mut select = transaction.prepare_cached(
-                "select n, begun_ns, ended_ns from processes where n > ?1 order by n limit ?2",
-            )?;
-            let mut rows = select.query(params![self.ages.at, limits::RETAIN_LOOKED_AT])?;
-            while let Some(row) = rows.next()? {
-                let (n, begun): (i64, i64) = (row.get(0)?, row.get(1)?);
-                if begun >= cutoff {
-                    more = false;
-                    break;
-                }
-                // Whatever is left for the next step is looked at again there.
-                if old.len() == limits::UPKEEP_RECORDS as usize {
-                    more = true;
-                    break;
-                }
-                at = n;
-                more = true;
-                if row.get::<_, Option<i64>>(2)?.is_some_and(|ended| ended < cutoff) {
-                    old.push(n);
-                }
+        let mut place = self.ages.at;
+        let looked_at = loop {
+            let some = begun_before(&transaction, cutoff, place)?;
+            if !some.is_empty() {
+                break some;
             }
-        }
+            // Nothing old is left of this owner.
+            let next: Option<i64> = transaction
+                .prepare_cached("select min(owner) from owners where owner > ?1")?
+                .query_row([place.owner], |row| row.get(0))?;
+            let Some(owner) = next else { break some };
+            place = ByTime {
+                owner,
+                ..ByTime::default()
+            };
+        };
+        let is_old = |ended: &Option<i64>| ended.is_some_and(|ended| ended < cutoff);
+        let old: Vec<i64> = looked_at
+            .iter()
+            .filter_map(|(place, ended)| is_old(ended).then_some(place.n))
+            .collect();
         remove(&transaction, &old)?;
         transaction.commit()?;
         // Only now: a step that is taken back is done again.
-        self.ages.at = at;
-        if !more {
-            self.ages.ended(now_unix_ns);
+        match looked_at.last() {
+            Some((last, _)) => self.ages.at = *last,
+            None => self.ages.ended(now_unix_ns),
         }
-        Ok(more || !old.is_empty())
+        Ok(!looked_at.is_empty())
     }
 
     /// Threads that were not used for as long, and have no record left that would show them.
@@ -178,6 +181,12 @@ impl Steps {
         }
         let cutoff = cutoff(now_unix_ns, limits::TIMINGS_EXACT);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        // Numbers begin anew when no record is left, and how far it had come then says nothing of them.
+        transaction
+            .prepare_cached(
+                "delete from progress where task = 'timings' and n > (select coalesce(max(n), 0) from processes)",
+            )?
+            .execute([])?;
         let rounded: i64 = transaction
             .prepare_cached("select n from progress where task = 'timings'")?
             .query_row([], |row| row.get(0))
@@ -218,6 +227,31 @@ impl Steps {
     }
 }
 
+/// Some of the records of an owner behind a place that began before `cutoff`, and when they ended.
+fn begun_before(
+    connection: &Connection,
+    cutoff: i64,
+    place: ByTime,
+) -> rusqlite::Result<Vec<(ByTime, Option<i64>)>> {
+    let mut select = connection.prepare_cached(
+        "select n, begun_ns, ended_ns from processes indexed by processes_by_time
+        where owner = ?1 and begun_ns >= ?2 and (begun_ns > ?2 or n > ?3) and begun_ns < ?4
+        order by begun_ns, n limit ?5",
+    )?;
+    let some = params![
+        place.owner,
+        place.begun_ns,
+        place.n,
+        cutoff,
+        limits::UPKEEP_RECORDS
+    ];
+    let records = select.query_map(some, |row| {
+        let (n, begun_ns) = (row.get(0)?, row.get(1)?);
+        Ok((ByTime { n, begun_ns, ..place }, row.get(2)?))
+    })?;
+    records.collect()
+}
+
 fn remove(connection: &Connection, processes: &[i64]) -> rusqlite::Result<()> {
     let mut delete = connection.prepare_cached("delete from processes where n = ?1")?;
     for n in processes {
@@ -247,5 +281,6 @@ fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
     }
     let some = (free - slack).min(u64::from(limits::VACUUM_PAGES));
     connection.execute_batch(&format!("pragma incremental_vacuum({some})"))?;
-    Ok(true)
+    // Where somebody has made the file anew in another mode it gives none back, and would be asked for ever.
+    Ok(pages(connection, "freelist_count")? < free)
 }
