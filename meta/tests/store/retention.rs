@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use baton_meta::ThreadPatch;
 use baton_meta::record::{ProcessKey, ProcessPatch};
+use baton_meta::store::sqlite::Opened;
 use baton_meta::store::timings::decode;
 use baton_meta::store::{Store, Upkeep};
 
@@ -150,6 +151,84 @@ fn a_record_whose_clock_was_ahead_keeps_no_other_one() {
     tend(&mut opened.store, NOW + 60 * DAY);
     assert_eq!(ids(&opened), [id(1)]);
     assert!(opened.reader.process(&of_another.key).unwrap().is_none());
+}
+
+#[test]
+fn by_size_alone_threads_go_that_were_last_used_before_the_records_that_went() {
+    let mut state = State::new();
+    state.retention = "1MiB".parse().unwrap();
+    let mut opened = state.open();
+    let of_thread = |n: u64, name: &str| {
+        let mut start = start(n);
+        start.argv = vec![vec![b'a'; 4_000].into()].into();
+        start.thread_id = Some(name.into());
+        ProcessPatch {
+            start: Some(Arc::new(start)),
+            ..ok(n)
+        }
+    };
+    let used = |name: &str, n: u64| {
+        let mut patch = ThreadPatch {
+            at_unix_ns: NOW + n * SECOND,
+            ..titled(name, "t")
+        };
+        patch.values.insert("k".into(), Some("v".into()));
+        patch
+    };
+    write(
+        &mut opened.store,
+        [
+            used("first", 1),
+            used("noted early", 1),
+            used("again", 600),
+            used("last", 600),
+            used("noted late", 700),
+        ],
+    );
+    write(&mut opened.store, [of_thread(1, "first"), of_thread(2, "again")]);
+    write(&mut opened.store, (3..600).map(|n| of_thread(n, "between")));
+    write(&mut opened.store, [of_thread(600, "last")]);
+    let there = |opened: &Opened, name: &str| opened.reader.thread(&thread_key(name)).unwrap().is_some();
+    let all = ["first", "noted early", "again", "last", "noted late"];
+    tend(&mut opened.store, NOW);
+    assert!(!ids(&opened).is_empty() && !ids(&opened).contains(&id(2)));
+    assert_eq!(
+        all.map(|name| there(&opened, name)),
+        [false, false, true, true, true]
+    );
+    let connection = rusqlite::Connection::open(state.database()).unwrap();
+    let values = connection.query_row("select count(*) from thread_values", [], |row| row.get(0));
+    assert_eq!(values, Ok(3));
+}
+
+#[test]
+fn threads_that_fill_the_size_by_themselves_go_too_those_first_that_were_not_used_for_longest() {
+    let mut state = State::new();
+    state.retention = "1MiB".parse().unwrap();
+    let mut opened = state.open();
+    let large = |n: u64| {
+        let mut patch = ThreadPatch::touch(thread_key(&n.to_string()), NOW + n * SECOND);
+        patch.archived = Some(n.is_multiple_of(2));
+        patch.values.insert("k".into(), Some("v".repeat(4_000).into()));
+        patch
+    };
+    // The newest was made first.
+    write(&mut opened.store, (0..600).rev().map(large));
+    let mut running = started(1);
+    Arc::make_mut(running.start.as_mut().unwrap()).thread_id = Some("0".into());
+    write(&mut opened.store, [running]);
+    tend(&mut opened.store, NOW);
+    let there = |n: u64| {
+        opened
+            .reader
+            .thread(&thread_key(&n.to_string()))
+            .unwrap()
+            .is_some()
+    };
+    let left: Vec<u64> = (0..600).filter(|n| there(*n)).collect();
+    assert!(left.len() > 10 && left.len() < 300, "{}", left.len());
+    assert_eq!(left[0], 0, "a command of it runs");
+    assert_eq!(left[1..], ((601 - left.len() as u64)..600).collect::<Vec<_>>());
 }
 
 #[test]

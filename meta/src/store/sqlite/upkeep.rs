@@ -156,7 +156,8 @@ impl Steps {
         Ok(last.is_some())
     }
 
-    /// Removes some of the oldest finished records if the database holds more than it may. False: it does not, or nothing may go.
+    /// Removes some of the oldest finished records if the database holds more than it may, and threads that were last used before those
+    /// began; with no such record left, those that were not used for longest. False: it does not hold more, or nothing may go.
     pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
         let Some(limit) = self.retention.bytes else {
             return Ok(false);
@@ -165,14 +166,19 @@ impl Steps {
             return Ok(false);
         }
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let oldest: Vec<i64> = transaction
-            .prepare_cached("select n from processes where outcome is not null order by n limit ?1")?
-            .query_map([limits::UPKEEP_RECORDS], |row| row.get(0))?
+        let oldest: Vec<(i64, i64)> = transaction
+            .prepare_cached(
+                "select n, begun_ns from processes where outcome is not null order by n limit ?1",
+            )?
+            .query_map([limits::UPKEEP_RECORDS], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
-        remove(&transaction, &oldest)?;
+        let (records, begun): (Vec<_>, Vec<_>) = oldest.into_iter().unzip();
+        remove(&transaction, &records)?;
+        let threads = unused_threads(&transaction, begun.last().copied().unwrap_or(i64::MAX))?;
+        remove_threads(&transaction, &threads)?;
         transaction.commit()?;
         // With nothing left that may go, the limit is missed, and what runs stays.
-        Ok(!oldest.is_empty())
+        Ok(!records.is_empty() || !threads.is_empty())
     }
 
     fn round_timings(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<bool> {
@@ -255,6 +261,43 @@ fn begun_before(
 fn remove(connection: &Connection, processes: &[i64]) -> rusqlite::Result<()> {
     let mut delete = connection.prepare_cached("delete from processes where n = ?1")?;
     for n in processes {
+        delete.execute([n])?;
+    }
+    Ok(())
+}
+
+/// Some threads without a record that were last used before `until`: those first that were not used for longest.
+fn unused_threads(connection: &Connection, until: i64) -> rusqlite::Result<Vec<i64>> {
+    let owners: Vec<i64> = connection
+        .prepare_cached("select owner from owners")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    // By its owner and whether it is archived: so the index has them in order.
+    let mut select = connection.prepare_cached(
+        "select updated_ns, n from threads t indexed by threads_by_update
+        where owner = ?1 and archived = ?2 and updated_ns < ?3
+            and not exists (select 1 from processes p where p.owner = t.owner and p.thread = t.thread_id)
+        order by updated_ns limit ?4",
+    )?;
+    let mut unused: Vec<(i64, i64)> = Vec::new();
+    for owner in owners {
+        for archived in [false, true] {
+            let some = params![owner, archived, until, limits::UPKEEP_RECORDS];
+            for thread in select.query_map(some, |row| Ok((row.get(0)?, row.get(1)?)))? {
+                unused.push(thread?);
+            }
+        }
+    }
+    unused.sort_unstable();
+    unused.truncate(limits::UPKEEP_RECORDS as usize);
+    Ok(unused.into_iter().map(|(_, n)| n).collect())
+}
+
+fn remove_threads(connection: &Connection, threads: &[i64]) -> rusqlite::Result<()> {
+    let mut values = connection.prepare_cached("delete from thread_values where thread = ?1")?;
+    let mut delete = connection.prepare_cached("delete from threads where n = ?1")?;
+    for n in threads {
+        values.execute([n])?;
         delete.execute([n])?;
     }
     Ok(())
