@@ -5,7 +5,7 @@ use rusqlite::{Connection, OpenFlags};
 use baton_meta::record::Outcome;
 use baton_meta::store::sqlite::VERSION;
 
-use crate::support::{State, finished, ok, started, titled, write};
+use crate::support::{State, end, finished, ok, started, titled, write};
 
 const PAGE: &str = include_str!("../../../docs/METADATA.md");
 
@@ -71,8 +71,37 @@ fn history_is_readable() {
         (row.0.len(), &*row.1, &*row.2, row.3, &*row.4),
         (19, "sh -c echo ok", "exited", 3, "process.wait")
     );
-    assert!((row.5 - 0.899_999).abs() < 1e-9, "{}", row.5);
+    assert!((row.5 - 0.9).abs() < 1e-9, "from its acceptance on: {}", row.5);
     assert_eq!(row.6, "0000000000000002".to_owned() + &"0".repeat(16));
+}
+
+#[test]
+fn how_long_a_lost_or_a_running_command_took_is_not_known() {
+    let state = state();
+    let mut opened = state.open();
+    let mut lost = started(4);
+    lost.end = Some(end(4, Outcome::Lost));
+    write(&mut opened.store, [lost, started(5)]);
+    let connection = reader(&state);
+    let mut took = connection
+        .prepare("select outcome, duration_ms is not null from history order by begun")
+        .unwrap();
+    let took: Vec<(String, bool)> = took
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .map(Result::unwrap)
+        .collect();
+    let took: Vec<_> = took.iter().map(|(outcome, known)| (&**outcome, *known)).collect();
+    assert_eq!(
+        took,
+        [
+            ("exited", true),
+            ("exited", true),
+            ("lost", false),
+            ("lost", false),
+            ("running", false)
+        ]
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use baton_meta::ThreadPatch;
 use baton_meta::record::{ProcessKey, ProcessPatch};
-use baton_meta::store::sqlite::Opened;
+use baton_meta::store::sqlite::{self, Opened};
 use baton_meta::store::timings::decode;
 use baton_meta::store::{Store, Upkeep};
 
@@ -151,6 +151,54 @@ fn a_record_whose_clock_was_ahead_keeps_no_other_one() {
     tend(&mut opened.store, NOW + 60 * DAY);
     assert_eq!(ids(&opened), [id(1)]);
     assert!(opened.reader.process(&of_another.key).unwrap().is_none());
+}
+
+#[test]
+fn a_life_goes_with_the_last_record_of_it_and_of_those_before_it() {
+    let mut state = State::new();
+    state.retention = "30d".parse().unwrap();
+    let mut epochs = Vec::new();
+    // A record of the day in each of four lives, none in the fifth.
+    let mut live = |day: Option<u64>| {
+        let options = state.options();
+        let mut opened = sqlite::open(&options, &mut |_| {}).unwrap();
+        epochs.push(options.epoch.0);
+        if let Some(day) = day {
+            let mut one = ok(day);
+            let start = Arc::make_mut(one.start.as_mut().unwrap());
+            start.epoch = options.epoch;
+            start.accepted_unix_ns = NOW + day * DAY;
+            one.end.as_mut().unwrap().ended_unix_ns = NOW + day * DAY + 1;
+            write(&mut opened.store, [one]);
+        }
+        opened
+    };
+    for day in [Some(1), Some(2), Some(3), None, Some(20)] {
+        drop(live(day));
+    }
+    // The first record is begun anew in this life: it is of this one now, and keeps its number.
+    let mut opened = live(Some(1));
+    let connection = rusqlite::Connection::open(state.database()).unwrap();
+    let lives = || -> Vec<[u8; 16]> {
+        let mut lives = connection
+            .prepare("select epoch from lives order by life")
+            .unwrap();
+        let lives = lives.query_map([], |row| row.get(0)).unwrap();
+        lives.map(Result::unwrap).collect()
+    };
+    tend(&mut opened.store, NOW + 30 * DAY);
+    assert_eq!(
+        lives(),
+        epochs,
+        "each has a record, or is younger than one that has"
+    );
+    tend(&mut opened.store, NOW + 40 * DAY);
+    assert_eq!(lives(), epochs[4..]);
+    assert_eq!(ids(&opened), [id(20)]);
+    let record = opened.reader.process(&key(20)).unwrap().unwrap();
+    assert_eq!(record.patch.start.unwrap().epoch.0, epochs[4]);
+    tend(&mut opened.store, NOW + 60 * DAY);
+    assert_eq!(lives(), epochs[5..], "this one stays");
 }
 
 #[test]

@@ -268,7 +268,9 @@ fn what_a_flush_covered_outlives_kill_9_and_what_ran_is_lost() {
     );
     assert_eq!(lost["last_seq"], 2, "{lost}");
     assert!(all[1..].iter().all(|record| record["outcome"] == "exited"));
-    world.await_exec_server_says("before 1 of its commands, which counts as lost; 1 was still running and killed");
+    world.await_exec_server_says(
+        "before 1 of its commands, which counts as lost; 1 was still running and killed",
+    );
 }
 
 #[test]
@@ -477,7 +479,7 @@ fn a_damaged_database_is_set_aside_and_one_of_a_newer_version_is_left_alone() {
         .baton_exec_server(&format!("http://{}", world.relay_address));
     run(exec_server).assert_failed(
         255,
-        "has schema 99, and this version knows up to 2: run the newer baton",
+        "has schema 99, and this version knows up to 3: run the newer baton",
     );
     assert!(fs::read(&database).unwrap() == newer, "untouched");
 }

@@ -50,7 +50,8 @@ pub(super) fn begin(connection: &mut Connection, life: &Life) -> rusqlite::Resul
     let pid = std::process::id();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute(
-        "insert into lives (epoch, boot_id, os_pid, start_ticks, version, begun_ns) values (?1, ?2, ?3, ?4, ?5, ?6)
+        "insert into lives (epoch, boot_id, os_pid, start_ticks, version, begun_ns, first_n)
+        values (?1, ?2, ?3, ?4, ?5, ?6, (select coalesce(max(n), 0) + 1 from processes))
         on conflict (epoch) do nothing",
         params![
             life.epoch.0,
@@ -67,6 +68,27 @@ pub(super) fn begin(connection: &mut Connection, life: &Life) -> rusqlite::Resul
     }
     drop(name);
     transaction.commit()
+}
+
+/// Removes some lives that no record is left of: at most `some`, the oldest first. Returns how many.
+///
+/// A record is first written in the life that runs, under a higher number than any that is left, and a life begins with the lowest number
+/// that its records can have. So the life that the oldest record was written in is the last that begins at that record's number or below, or
+/// a later one; and whatever life a record names by now, it is no earlier one. Those before it are named by nothing. This life is
+/// the last of all, and never before another.
+pub(super) fn forget(connection: &Connection, some: u32) -> rusqlite::Result<usize> {
+    connection
+        .prepare_cached(
+            "delete from lives where life in (
+                select life from lives
+                where life < (
+                    select max(life) from lives
+                    where first_n <= coalesce((select min(n) from processes), 9223372036854775807)
+                )
+                order by life limit ?1
+            )",
+        )?
+        .execute([some])
 }
 
 /// Writes that this life has ended as it should.

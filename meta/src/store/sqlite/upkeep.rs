@@ -9,6 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::columns::number;
+use super::lives;
 use crate::limits;
 use crate::store::Upkeep;
 use crate::store::retention::Retention;
@@ -20,6 +21,7 @@ pub(super) struct Steps {
     retention: Retention,
     ages: Sweep<ByTime>,
     threads: Sweep<i64>,
+    lives: Sweep<()>,
     timings: Sweep<()>,
 }
 
@@ -72,6 +74,7 @@ impl Steps {
         let done = self.remove_old(connection, now_unix_ns)?
             || self.remove_old_threads(connection, now_unix_ns)?
             || self.make_room(connection)?
+            || self.remove_old_lives(connection, now_unix_ns)?
             || vacuum(connection)?
             || self.round_timings(connection, now_unix_ns)?;
         Ok(match done {
@@ -154,6 +157,19 @@ impl Steps {
             None => self.threads.ended(now_unix_ns),
         }
         Ok(last.is_some())
+    }
+
+    /// Lives of the server that no record is left of.
+    fn remove_old_lives(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<bool> {
+        let keeps_all = self.retention == Retention::default();
+        if keeps_all || !self.lives.is_due(now_unix_ns) {
+            return Ok(false);
+        }
+        let is_any = lives::forget(connection, limits::UPKEEP_RECORDS)? > 0;
+        if !is_any {
+            self.lives.ended(now_unix_ns);
+        }
+        Ok(is_any)
     }
 
     /// Removes some of the oldest finished records if the database holds more than it may, and threads that were last used before those
