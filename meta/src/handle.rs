@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use crate::barrier::{FlushError, Flushed, Ticket, Wait};
 use crate::link::Link;
 use crate::machine::{Refused, Stats};
-use crate::record::{self, Owner, ProcessPatch, Update};
+use crate::record::{self, Owner, ProcessPatch, ThreadPatch, Update};
 use crate::spans;
 use crate::store::WriteError;
 use crate::writer::{Mode, Shared};
@@ -67,6 +67,14 @@ impl Meta {
         state.tell();
         self.shared.wake_if_due(&mut state, now);
         accepted
+    }
+
+    /// Takes what a command says of its thread. There is nobody who could be told that it is refused, so it counts as a record given up then.
+    pub(crate) fn accept_of_command(&self, patch: ThreadPatch) {
+        let owner = patch.key.owner;
+        if self.accept(patch).is_err() {
+            self.shared.lock().machine.lose(owner);
+        }
     }
 
     /// Waits until everything accepted before this call is on disk, and for nothing accepted later. Says at once when writing it fails

@@ -167,11 +167,16 @@ impl Machine {
     pub(crate) fn refuse(&mut self, process_of: Option<Owner>, why: Refused) -> Refused {
         self.stats.refused += 1;
         if let Some(owner) = process_of {
-            self.stats.dropped += 1;
-            self.barriers.refused(owner);
-            self.note_due = self.note_due.or(Some(self.upkeep_due));
+            self.lose(owner);
         }
         why
+    }
+
+    /// Counts something of this owner that was refused and that nobody else can be told of.
+    pub(crate) fn lose(&mut self, owner: Owner) {
+        self.stats.dropped += 1;
+        self.barriers.refused(owner);
+        self.note_due = self.note_due.or(Some(self.upkeep_due));
     }
 
     /// Records that were given up in an earlier life, and that nobody has acknowledged.

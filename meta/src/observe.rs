@@ -68,8 +68,8 @@ impl Recording {
         patch.values = values
             .map(|(key, value)| (key.as_str().into(), Some(value.as_str().into())))
             .collect();
-        // Within its bounds already; full only after hours of a dead disk, which every barrier tells.
-        let _ = self.meta.accept(patch);
+        // Within its bounds already; full only after hours of a dead disk.
+        self.meta.accept_of_command(patch);
         thread_id
     }
 }
@@ -246,4 +246,71 @@ fn measured(stages: &[StageRecord]) -> Option<Timings> {
             duration_ns: stage.duration_ns(),
         }),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+
+    use baton_channel::key::PublicKey;
+    use baton_proto::ProcessId;
+    use baton_trace::recorder::Recorder;
+
+    use super::*;
+    use crate::batch::Batch;
+    use crate::store::{Store, Upkeep, WriteError, WriteErrorKind, Written};
+    use crate::{FlushError, writer};
+
+    /// A disk that takes nothing.
+    struct Full;
+
+    impl Store for Full {
+        fn write(&mut self, _: &Batch) -> Result<Written, WriteError> {
+            Err(WriteError::new(WriteErrorKind::Full, "by command"))
+        }
+
+        fn upkeep(&mut self, _: u64) -> Result<Upkeep, WriteError> {
+            Ok(Upkeep::Done)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_a_command_says_of_its_thread_and_finds_no_room_is_counted_for_its_owner() {
+        let (meta, _writer) = writer::start(Box::new(Full), Recorder::off()).unwrap();
+        let facts = Arc::new(Facts::new(Arc::new(|_| true)));
+        let recording = Recording::new(meta.clone(), facts, Epoch([1; 16]), [0; 16]);
+        let owner = [1; 32];
+        let value = |n: u64| (n.to_string(), "v".repeat(4_000));
+        for n in 0_u64.. {
+            let mut process = [0; 16];
+            process[..8].copy_from_slice(&n.to_be_bytes());
+            let process = records::ProcessKey {
+                client: PublicKey::from_bytes(owner),
+                process: ProcessId(process),
+            };
+            let thread = Thread {
+                id: n.to_string(),
+                title: None,
+                metadata: (0..4).map(value).collect(),
+            };
+            let accepted = Accepted {
+                client_name: "test",
+                argv: &[CString::from(c"true")],
+                cwd: None,
+                thread: Some(&thread),
+                trace: None,
+                parameters: &[0; 32],
+                at_unix_ns: n,
+            };
+            recording.accepted(process, &accepted);
+            if meta.stats().refused > 0 {
+                break;
+            }
+        }
+        assert!(meta.stats().bytes < crate::limits::THREAD_BYTES + crate::limits::PROCESS_BYTES);
+        match meta.flush_of(Owner(owner), None).await {
+            Err(FlushError::Failed { dropped: 1, .. }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
 }
