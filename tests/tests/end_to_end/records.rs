@@ -1,4 +1,6 @@
-//! What has run stays known: history, threads, barriers, and what is left of them when the disk fails or the exec-server is killed.
+//! What has run stays known: history, [threads], barriers, and what is left of them when the disk fails or the exec-server is killed.
+
+mod threads;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,7 +10,6 @@ use std::time::{Duration, Instant};
 use baton_meta::limits::LINGER;
 use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::{RunRequest, Start, run_request};
-use baton_proto::limits::THREAD_METADATA_KEYS_MAX;
 use baton_tests::process::Part;
 use rusqlite::Connection;
 use rustix::process::Signal;
@@ -155,67 +156,6 @@ fn show_draws_the_waterfall_of_a_command_long_after_the_fact() {
         assert!(stages.contains(&stage), "{stages:?}");
     }
     baton(&world, &["show", "ffff"]).assert_failed(255, "no record of yours");
-}
-
-#[test]
-fn a_thread_has_title_metadata_and_the_repository_of_its_commands() {
-    let world = World::new();
-    let dir = world.home.file("work");
-    fs::create_dir_all(dir.join(".git/objects")).unwrap();
-    fs::write(dir.join(".git/HEAD"), "ref: refs/heads/topic\n").unwrap();
-    let options = [
-        "--thread",
-        "t-1",
-        "--title",
-        "A title",
-        "--meta",
-        "k=v",
-        "--meta",
-        "gone=x",
-        "--cwd",
-        dir.to_str().unwrap(),
-    ];
-    run(world.exec_with(&options, ["true"])).assert_printed("");
-    run(world.exec_with(&["--thread", "t-2"], ["false"]));
-    run(world.exec(["true"]));
-    let of_thread = history(&world, &["--thread", "t-1"]);
-    assert_eq!((of_thread.len(), &of_thread[0]["thread"]), (1, &"t-1".into()));
-
-    let show = || -> Value {
-        let shown = baton(&world, &["thread", "show", "--json", "t-1"]);
-        serde_json::from_str(shown.text()).unwrap()
-    };
-    let branch = || show()["facts"]["branch"].as_str().map(str::to_owned);
-    // Found behind the command, not in its way.
-    poll("the facts are found", || {
-        branch().filter(|branch| branch == "topic")
-    });
-    let shown = show();
-    assert_eq!(shown["title"], "A title");
-    assert_eq!(shown["metadata"], serde_json::json!({"k": "v", "gone": "x"}));
-    assert_eq!(shown["facts"]["repository_root"], dir.to_str().unwrap());
-    fs::write(dir.join(".git/HEAD"), "ref: refs/heads/other\n").unwrap();
-    poll("a changed head is seen", || {
-        branch().filter(|branch| branch == "other")
-    });
-
-    let set = [
-        "thread", "set", "t-1", "--title", "Another", "--meta", "k=w", "--remove", "gone",
-    ];
-    baton(&world, &set).assert_printed("");
-    assert_eq!(show()["title"], "Another");
-    assert_eq!(show()["metadata"], serde_json::json!({"k": "w"}));
-
-    let threads = || baton(&world, &["threads"]).text().lines().count() - 1;
-    assert_eq!(threads(), 2);
-    baton(&world, &["thread", "archive", "t-2"]).assert_printed("");
-    assert_eq!(threads(), 1);
-    baton(&world, &["thread", "archive", "--undo", "t-2"]).assert_printed("");
-    assert_eq!(threads(), 2);
-    baton(&world, &["thread", "delete", "t-2"]).assert_printed("");
-    baton(&world, &["thread", "show", "t-2"]).assert_failed(255, "you have no thread of this id");
-    baton(&world, &["thread", "delete", "t-2"]).assert_failed(255, "you have no thread of this id");
-    assert_eq!(history(&world, &["--thread", "t-2"]).len(), 1, "what ran stays");
 }
 
 #[test]
@@ -414,42 +354,6 @@ fn what_a_client_that_vanishes_had_run_is_written_without_delay() {
 }
 
 #[test]
-fn a_thread_that_is_full_refuses_more_and_says_so() {
-    let world = World::new();
-    let set = |from: usize, to: usize| {
-        let pairs = (from..to).flat_map(|n| ["--meta".to_owned(), format!("key-{n}=x")]);
-        let words = ["thread", "set", "t"].map(str::to_owned).into_iter().chain(pairs);
-        let words: Vec<_> = words.collect();
-        baton(&world, &words.iter().map(String::as_str).collect::<Vec<_>>())
-    };
-    for from in (0..THREAD_METADATA_KEYS_MAX).step_by(64) {
-        set(from, from + 64).assert_printed("");
-    }
-    set(THREAD_METADATA_KEYS_MAX, THREAD_METADATA_KEYS_MAX + 1).assert_failed(
-        255,
-        "baton: a thread keeps 256 keys of metadata at most: take others away",
-    );
-    // A key that is there may be changed, and a command runs whatever is noted with it.
-    set(0, 1).assert_printed("");
-    run(world.exec_with(&["--thread", "t", "--meta", "one=more"], ["echo", "ok"])).assert_printed("ok\n");
-    let shown = baton(&world, &["thread", "show", "t"]);
-    assert!(
-        shown.text().contains("full: of 256 keys") && !shown.text().contains("one=more"),
-        "{shown:?}"
-    );
-    let others = baton(
-        &world,
-        &["thread", "set", "t", "--remove", "key-0", "--meta", "one=more"],
-    );
-    others.assert_printed("");
-    assert!(
-        baton(&world, &["thread", "show", "t"])
-            .text()
-            .contains("one=more")
-    );
-}
-
-#[test]
 fn a_damaged_database_is_set_aside_and_one_of_a_newer_version_is_left_alone() {
     let mut world = World::new();
     run(world.exec(["true"]));
@@ -559,29 +463,6 @@ fn a_clean_end_of_the_server_is_told_from_a_crash() {
     assert_eq!(ended, [None, Some(true), None], "killed, ended, running");
     // Nothing was lost at the clean end, without any flush.
     assert_eq!(history(&world, &[]).len(), 2);
-}
-
-#[test]
-fn a_thread_that_was_archived_or_deleted_is_so_after_kill_9_without_any_flush() {
-    let mut world = World::new();
-    for thread in ["kept", "hidden", "gone"] {
-        run(world.exec_with(&["--thread", thread], ["true"]));
-    }
-    baton(&world, &["thread", "archive", "hidden"]).assert_printed("");
-    crash(&mut world, &[]);
-    let threads = baton(&world, &["threads"]);
-    assert!(
-        threads.text().contains("kept") && threads.text().contains("gone"),
-        "{threads:?}"
-    );
-    assert!(!threads.text().contains("hidden"), "{threads:?}");
-    baton(&world, &["thread", "delete", "gone"]).assert_printed("");
-    crash(&mut world, &[]);
-    let threads = baton(&world, &["threads"]);
-    assert!(
-        threads.text().contains("kept") && !threads.text().contains("gone"),
-        "{threads:?}"
-    );
 }
 
 #[test]
