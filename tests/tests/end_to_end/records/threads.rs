@@ -63,10 +63,13 @@ fn a_thread_has_title_metadata_and_the_repository_of_its_commands() {
     assert_eq!(threads(), 1);
     baton(&world, &["thread", "archive", "--undo", "t-2"]).assert_printed("");
     assert_eq!(threads(), 2);
+    baton(&world, &["thread", "archive", "t-2"]).assert_printed("");
+    run(world.exec_with(&["--thread", "t-2"], ["true"]));
+    assert_eq!(threads(), 2, "it is used again");
     baton(&world, &["thread", "delete", "t-2"]).assert_printed("");
     baton(&world, &["thread", "show", "t-2"]).assert_failed(255, "you have no thread of this id");
     baton(&world, &["thread", "delete", "t-2"]).assert_failed(255, "you have no thread of this id");
-    assert_eq!(history(&world, &["--thread", "t-2"]).len(), 1, "what ran stays");
+    assert_eq!(history(&world, &["--thread", "t-2"]).len(), 2, "what ran stays");
 }
 
 #[test]
