@@ -6,7 +6,7 @@
 //!                                 └──► refused: forgotten              └──► a patch of the thread, if it is news
 //! ```
 //!
-//! The [finders](finders) alone wait for the file system; when they are behind, needs are forgotten, not queued: the next command of the
+//! The [`finders`] alone wait for the file system; when they are behind, needs are forgotten, not queued: the next command of the
 //! thread has the same one. A directory that hangs is looked at by nobody else until it answers.
 
 mod finders;

@@ -1,4 +1,4 @@
-//! The machine against a [model](model): every short schedule, and long ones at random.
+//! The machine against a [`model`]: every short schedule, and long ones at random.
 
 mod model;
 
