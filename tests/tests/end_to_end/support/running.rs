@@ -5,11 +5,13 @@ use std::io::{Read, Write};
 use std::os::fd::AsFd as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Once;
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::PATIENCE;
 
@@ -46,6 +48,28 @@ pub(crate) fn run(command: Command) -> Finished {
     Running::start(command, Input::Bytes(Vec::new())).finish()
 }
 
+/// Whoever runs the tests may have made them ignore signals, as nohup does and a shell for what it runs in the background, and a command would
+/// inherit that. It does not inherit a handler.
+fn heed_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+        let ignored = u64::from_str_radix(ignored.unwrap().trim(), 16).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let _entered = runtime.enter();
+        for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()] {
+            if ignored >> (kind.as_raw_value() - 1) & 1 == 1 {
+                // It stays when this is dropped.
+                drop(signal(kind).unwrap());
+            }
+        }
+    });
+}
+
 impl Running {
     pub(crate) fn start(command: Command, input: Input) -> Self {
         let mut running = Self::start_unread(command, input);
@@ -55,6 +79,7 @@ impl Running {
 
     /// The same, but nobody reads its stdout before [`Running::read`].
     pub(crate) fn start_unread(mut command: Command, input: Input) -> Self {
+        heed_signals();
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
