@@ -21,9 +21,10 @@ pub(crate) struct Plan {
     /// Seconds of records without a pause, a visit, of which there are two; and in how many windows they are looked at.
     pub(crate) sustain_seconds: f64,
     pub(crate) sustain_windows: usize,
-    /// Barriers of a visit, and fsyncs of one; rounds of such visits.
-    pub(crate) barriers: usize,
-    pub(crate) barrier_rounds: usize,
+    /// Barriers with nothing beside them: short visits, so that what the disk does now and then meets barrier and fsync alike.
+    pub(crate) idle: Barriers,
+    /// Beside the load: long visits, because it piles up between them, and the first barrier of each has that to write.
+    pub(crate) loaded: Barriers,
     /// Queries of a visit, and rounds of such visits.
     pub(crate) queries: usize,
     pub(crate) query_rounds: usize,
@@ -34,18 +35,34 @@ pub(crate) struct Plan {
     pub(crate) resamples: usize,
 }
 
+/// Barriers of a visit, and fsyncs of one; rounds of such visits; and the pause before each.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Barriers {
+    pub(crate) visit: usize,
+    pub(crate) rounds: usize,
+    pub(crate) pause_ms: u64,
+}
+
 impl Plan {
-    /// Some seventeen minutes, and 10 GB of disk meanwhile.
+    /// Some twenty minutes, and 10 GB of disk meanwhile.
     pub(crate) const FULL: Self = Self {
         coalesce_seconds: 10.0,
         sustain_seconds: 60.0,
         sustain_windows: 12,
-        barriers: 150,
-        barrier_rounds: 32,
+        idle: Barriers {
+            visit: 10,
+            rounds: 1_200,
+            pause_ms: 1,
+        },
+        loaded: Barriers {
+            visit: 150,
+            rounds: 32,
+            pause_ms: 3,
+        },
         queries: 25,
         query_rounds: 16,
-        executions: 600,
-        delivery_rounds: 30,
+        executions: 300,
+        delivery_rounds: 60,
         resamples: 2_000,
     };
 
@@ -54,8 +71,15 @@ impl Plan {
         coalesce_seconds: 4.0,
         sustain_seconds: 4.0,
         sustain_windows: 4,
-        barriers: 100,
-        barrier_rounds: 4,
+        idle: Barriers {
+            rounds: 100,
+            ..Self::FULL.idle
+        },
+        loaded: Barriers {
+            visit: 100,
+            rounds: 4,
+            ..Self::FULL.loaded
+        },
         queries: 10,
         query_rounds: 5,
         executions: 300,

@@ -14,24 +14,25 @@ use tokio::runtime::Runtime;
 
 use super::{Bench, Visit};
 use crate::bars;
+use crate::options::Barriers;
 use crate::records::{end, exited, spawned, start, whole};
 use crate::state::State;
 
 /// Executions a second, each of the four updates that an exec-server makes of one.
 const LOAD: f64 = 2_000.0;
-/// Between two barriers, and between two fsyncs.
-const PAUSE: Duration = Duration::from_millis(3);
 /// Records of the load have other ids than those of the barriers.
 const LOAD_IDS: u64 = 1 << 40;
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
-    for (id, what, load, bar) in [
-        ("idle", "idle", false, bars::BARRIER[0]),
+    let (idle, loaded) = (bench.plan.idle, bench.plan.loaded);
+    for (id, what, load, plan, bar) in [
+        ("idle", "idle", false, idle, bars::BARRIER[0]),
         (
             "loaded",
             "beside the updates of 2,000 executions/s",
             true,
+            loaded,
             bars::BARRIER[1],
         ),
     ] {
@@ -42,7 +43,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
         let over = AtomicBool::new(false);
         let (measured, beside) = thread::scope(|scope| {
             let beside = load.then(|| scope.spawn(|| executions(&state.meta, &over)));
-            let measured = visits(bench, &runtime, &state.meta);
+            let measured = visits(bench, plan, &runtime, &state.meta);
             over.store(true, Ordering::Relaxed);
             (measured, beside.map(|beside| beside.join()))
         });
@@ -61,7 +62,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-fn visits(bench: &Bench, runtime: &Runtime, meta: &Meta) -> Result<Vec<Rounds>, Failure> {
+fn visits(bench: &Bench, plan: Barriers, runtime: &Runtime, meta: &Meta) -> Result<Vec<Rounds>, Failure> {
     let n = Cell::new(0);
     let barrier = || {
         n.set(n.get() + 1);
@@ -75,9 +76,9 @@ fn visits(bench: &Bench, runtime: &Runtime, meta: &Meta) -> Result<Vec<Rounds>, 
         tempfile::tempfile_in(&bench.directory)?,
     ];
     let visit = |once: &dyn Fn() -> Result<f64, Failure>| {
-        (0..bench.plan.barriers)
+        (0..plan.visit)
             .map(|_| {
-                thread::sleep(PAUSE);
+                thread::sleep(Duration::from_millis(plan.pause_ms));
                 once()
             })
             .collect()
@@ -87,7 +88,7 @@ fn visits(bench: &Bench, runtime: &Runtime, meta: &Meta) -> Result<Vec<Rounds>, 
         Box::new(|| visit(&|| fsync(&first))),
         Box::new(|| visit(&|| fsync(&second))),
     ];
-    bench.interleave(bench.plan.barrier_rounds, &participants)
+    bench.interleave(plan.rounds, &participants)
 }
 
 /// One page, appended.
