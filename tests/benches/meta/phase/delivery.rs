@@ -46,12 +46,6 @@ impl Way {
         Ok(Self { stack, client, keeps })
     }
 
-    fn without_store() -> Result<Self, Failure> {
-        Self::start(false, |command, _| {
-            command.args(["--state", "none"]);
-        })
-    }
-
     /// Milliseconds of each exit, and of each execution.
     fn visit(&self, executions: usize) -> Result<(Vec<f64>, Vec<f64>), Failure> {
         let mut exits = self.client.ask(format!("execute {WARM_UP} {executions}"))?;
@@ -122,23 +116,29 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// Two that keep nothing on the disk, one that does, and one whose disk stalls.
+/// Two that keep nothing on the disk, one that does, and one whose disk stalls. All have the layer of faults under them, which costs
+/// something by itself.
 fn start(faults: &Path, directory: &Path) -> Result<[Way; WAYS], Failure> {
     std::fs::create_dir_all(directory)?;
-    let (on, slow) = (directory.join("on"), directory.join("stalled"));
-    let stalled = format!("{}:{}", STALL.as_millis(), slow.display());
-    Ok([
-        Way::without_store()?,
-        Way::without_store()?,
-        Way::start(true, |command, _| {
-            command.arg("--state").arg(on);
-        })?,
-        Way::start(true, |command, _| {
-            command.arg("--state").arg(slow);
+    let way = |name: &str, keeps: bool, stall: Duration| {
+        let state = directory.join(name);
+        let slow = format!("{}:{}", stall.as_millis(), state.display());
+        Way::start(keeps, |command, _| {
             command
                 .env("LD_PRELOAD", faults)
-                .env("BATON_FAULTS_SLOW_SYNC", stalled);
-        })?,
+                .env("BATON_FAULTS_SLOW_SYNC", slow)
+                .arg("--state");
+            match keeps {
+                true => command.arg(state),
+                false => command.arg("none"),
+            };
+        })
+    };
+    Ok([
+        way("none", false, Duration::ZERO)?,
+        way("none-again", false, Duration::ZERO)?,
+        way("on", true, Duration::ZERO)?,
+        way("stalled", true, STALL)?,
     ])
 }
 
