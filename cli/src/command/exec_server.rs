@@ -100,15 +100,14 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
 
 /// What an exec-server that is asked to stop still waits for, if there is anything.
 fn patience(processes: usize) -> Option<String> {
-    let (run, them) = match processes {
-        0 => return None,
-        1 => ("1 command still runs and has".to_owned(), "it"),
-        _ => (format!("{processes} commands still run and have"), "them"),
-    };
+    let run = counted(
+        processes as u64,
+        "command still runs and has",
+        "commands still run and have",
+    );
+    let them = if processes == 1 { "it" } else { "them" };
     let left = DRAIN_TIMEOUT.as_secs();
-    Some(format!(
-        "{run} {left} s to end; the same signal again ends {them} at once"
-    ))
+    (processes > 0).then(|| format!("{run} {left} s to end; the same signal again ends {them} at once"))
 }
 
 /// Tells the owner what happens.
