@@ -158,8 +158,8 @@ pub const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 /// How long what was found about a directory is taken for true without another look. A person who looks after `git switch` sees it.
 pub const FACTS_FRESH: Duration = Duration::from_secs(2);
 
-/// Directories whose facts are remembered, and threads of which it is known what they were told or that they were deleted; beyond it all of them are forgotten and
-/// found again. About 1 KiB each: 2 MB.
+/// Directories whose facts are remembered, threads of which it is known what they were told, and threads that were deleted; beyond it all of
+/// them are forgotten and found again. About 1 KiB each: 3 MB.
 pub const FACTS_CACHED: usize = 1024;
 
 /// Commands whose facts are to be looked for once their first event is on its way: as many as run at once, and some.
