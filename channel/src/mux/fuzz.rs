@@ -1,7 +1,7 @@
 //! Whatever a peer sends, at whatever time: the multiplexer keeps its bounds, gives and takes credit to the byte, hands out what was
 //! sent in its order, and its own frames are ones that a peer can read. A peer that breaks the protocol gets one `GoAway`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use baton_fuzz::{Input, Script, Target};
 use baton_proto::channel::{GoAway, Pong, Trailers};
@@ -44,6 +44,8 @@ struct World {
     sent: HashMap<StreamId, (Vec<u8>, usize)>,
     /// By stream: `Data` that the peer may still get.
     granted: HashMap<StreamId, u64>,
+    /// Pings that the peer has and did not answer, oldest first.
+    asked: VecDeque<u64>,
 }
 
 fn run(role: Role, bytes: &[u8]) {
@@ -59,6 +61,7 @@ fn run(role: Role, bytes: &[u8]) {
         sent_bytes: 0,
         sent: HashMap::new(),
         granted: HashMap::new(),
+        asked: VecDeque::new(),
     };
     let mut input = Input::new(bytes);
     while !input.is_empty() && world.sent_bytes < SENT_MAX {
@@ -225,6 +228,8 @@ impl World {
                     let credit = frame.body.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
                     *self.granted(frame.stream) += credit;
                 }
+                // Any other than the one that is due ends the session.
+                Kind::Pong => drop(self.asked.pop_front()),
                 _ => {}
             }
         }
@@ -276,6 +281,10 @@ impl World {
                 Kind::Trailers => {
                     let trailers = Trailers::decode(frame.body).expect("our own Trailers decode");
                     assert!(trailers.timings.len() <= TIMINGS_MAX);
+                }
+                Kind::Ping => {
+                    let ping = baton_proto::channel::Ping::decode(frame.body).expect("our own Ping decodes");
+                    self.asked.push_back(ping.id);
                 }
                 _ => {}
             }
@@ -402,11 +411,11 @@ impl World {
         assert!(!self.mux.wants_transmit() && !self.mux.transmit(self.now, &mut out));
     }
 
-    /// With credit for all, everything that waits is sent, and then nothing wants to be.
+    /// With credit for all and every ping answered, everything that waits is sent, and then nothing wants to be.
     fn check_wound_up(&mut self) {
         let ids: Vec<_> = self.mux.streams.keys().copied().collect();
-        for _ in 0..10_000 {
-            if self.transmit() {
+        for _ in 0..100_000 {
+            if self.transmit() || self.answer_ping() {
                 continue;
             }
             let mut granted = false;
@@ -433,6 +442,24 @@ impl World {
             }
         }
         panic!("the writer never rests");
+    }
+
+    /// The peer answers the ping that is due; `false`: none is.
+    fn answer_ping(&mut self) -> bool {
+        let Some(id) = self.asked.pop_front() else {
+            return false;
+        };
+        let pong = Pong {
+            id,
+            ..Pong::default()
+        };
+        let mut message = Vec::new();
+        put_header(&mut message, Kind::Pong, false, 0, pong.encoded_len());
+        message.extend_from_slice(&pong.encode_to_vec());
+        let (now, none) = (self.now, RelayStamp::default());
+        let answered = self.mux.handle(now, now.instant, none, message.into());
+        answered.expect("the ping was ours, and is due");
+        true
     }
 }
 
@@ -467,7 +494,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let data = |script: Script, len, end, id| script.u8(2).u16(len).u8(end).u8(id);
     let deliver = |script: Script| script.u8(10);
     let take = |script: Script, id| script.u8(17).u8(id).u8(2).u8(16).u8(id).u8(9);
-    let open = |script: Script| script.u8(13).u8(1).u16(0).u8(1).u8(12);
+    let open = |script: Script, id| script.u8(13).u8(id).u16(0).u8(1).u8(12);
     let answer = |script: Script| {
         let script = script.u8(13).u8(1).u16(0).u8(0).u8(14).u8(1).u16(300).u8(0);
         script.u8(15).u8(1).u8(1).u8(12).u8(12).u8(17).u8(1).u8(1)
@@ -480,6 +507,14 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     });
     let flood = (0..20).fold(new(), |script, id| script.u8(6).u8(id));
     let streams = (1..=200).fold(new(), |script, id| deliver(head(script, id)));
+    // More than may be under way at once: answered pings alone bring the room for it.
+    let bulk = (1..=20).fold(new(), |script, id| {
+        deliver(head(open(script, id), id))
+            .u8(14)
+            .u8(id)
+            .u16(60_000)
+            .u8(0)
+    });
     let message = |frames: &[u8]| new().u8(0).chunk(frames).u8(10).done();
     vec![
         (
@@ -488,7 +523,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "response",
-            take(deliver(trailers(data(head(open(new()), 1), 500, 0, 1), 1)), 1).done(),
+            take(deliver(trailers(data(head(open(new(), 1), 1), 500, 0, 1), 1)), 1).done(),
         ),
         (
             "deadline",
@@ -510,13 +545,13 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         (
             "credit-beyond",
-            deliver(open(head(new(), 1)).u8(5).u32(u32::MAX).u8(1)).done(),
+            deliver(open(head(new(), 1), 1).u8(5).u32(u32::MAX).u8(1)).done(),
         ),
         (
             "window",
             deliver(data(
                 deliver(data(
-                    deliver(data(open(head(new(), 1)), 65_000, 0, 1)),
+                    deliver(data(open(head(new(), 1), 1), 65_000, 0, 1)),
                     65_000,
                     0,
                     1,
@@ -556,6 +591,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "metadata",
             deliver(new().u8(1).u8(1).u16(1).u8(1).u8(255).u8(1)).done(),
         ),
+        ("bulk", bulk.done()),
         ("single-bytes", take(deliver(ones), 1).done()),
         ("pinned", pinned.done()),
         ("streams", streams.done()),
