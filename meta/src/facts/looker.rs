@@ -1,0 +1,205 @@
+//! Looks for the repository around a directory, remembers what it found, and tells a thread what is news to it.
+
+use std::collections::HashMap;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use baton_trace::clock;
+use baton_trace::record::unix_now_ns;
+
+use super::git::{Repository, Stamp};
+use super::{Found, Need};
+use crate::limits::{FACTS_CACHED, FACTS_FRESH, FACTS_PATIENCE, FACTS_TOLD};
+use crate::record::{CwdFacts, ThreadKey, ThreadPatch};
+
+/// Looks for the repository around a directory; may wait for the file system.
+pub(super) type Around = Box<dyn Fn(&Path) -> Option<Repository> + Send + Sync>;
+
+/// See the [module](self).
+pub(super) struct Looker {
+    found: Found,
+    around: Around,
+    known: Mutex<Known>,
+}
+
+/// What is known of directories, and who was told.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) directories: HashMap<Arc<Path>, Directory>,
+    /// Directories that somebody looks at.
+    pub(super) looking: HashMap<Arc<Path>, Looking>,
+    pub(super) told: HashMap<ThreadKey, (Arc<CwdFacts>, Instant)>,
+    /// Threads that were deleted, and when.
+    pub(super) deleted: HashMap<ThreadKey, u64>,
+}
+
+#[derive(Debug)]
+pub(super) struct Directory {
+    facts: Arc<CwdFacts>,
+    pub(super) looked: Instant,
+    repository: Option<(Repository, Stamp)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Looking {
+    pub(super) since: Instant,
+    looks: usize,
+}
+
+impl Known {
+    /// Whether the thread knows. Not for ever: it may have been removed since, by its age or with a damaged database.
+    fn is_told(&self, thread: &ThreadKey, facts: &Arc<CwdFacts>, now: Instant) -> bool {
+        self.told.get(thread).is_some_and(|(told, at)| {
+            Arc::ptr_eq(told, facts) && now.saturating_duration_since(*at) < FACTS_TOLD
+        })
+    }
+}
+
+impl Looker {
+    pub(super) fn new(found: Found, around: Around) -> Self {
+        Self {
+            found,
+            around,
+            known: Mutex::default(),
+        }
+    }
+
+    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is anything to look for: not if it was looked for just now.
+    pub(super) fn is_news(&self, need: &Need) -> bool {
+        let now = clock::now();
+        let known = self.known();
+        let Some(directory) = known.directories.get(&need.cwd) else {
+            return true;
+        };
+        let is_fresh = now.saturating_duration_since(directory.looked) < FACTS_FRESH;
+        !(is_fresh && known.is_told(&need.thread, &directory.facts, now))
+    }
+
+    /// Looks, and tells the thread.
+    pub(super) fn serve(&self, need: Need) -> Option<Arc<CwdFacts>> {
+        let facts = self.look(&need.cwd, clock::now())?;
+        self.tell(need, &facts);
+        Some(facts)
+    }
+
+    /// The facts of a directory: what is known if that is fresh or nothing has changed, else found anew. `None` if it hangs.
+    fn look(&self, cwd: &Arc<Path>, now: Instant) -> Option<Arc<CwdFacts>> {
+        let before = {
+            let mut known = self.known();
+            let before = known.directories.get(cwd);
+            let before =
+                before.map(|known| (Arc::clone(&known.facts), known.looked, known.repository.clone()));
+            if let Some((facts, looked, _)) = &before
+                && now.saturating_duration_since(*looked) < FACTS_FRESH
+            {
+                return Some(Arc::clone(facts));
+            }
+            let looking = known.looking.entry(Arc::clone(cwd));
+            let looking = looking.or_insert(Looking { since: now, looks: 0 });
+            if now.saturating_duration_since(looking.since) >= FACTS_PATIENCE {
+                return None;
+            }
+            looking.looks += 1;
+            before
+        };
+        // Without the lock: this waits for the file system.
+        let around = (self.around)(cwd);
+        let unchanged = before.filter(|(_, _, before)| match (before, &around) {
+            (Some((before, stamp)), Some(around)) => before == around && around.is_unchanged(stamp),
+            (None, None) => true,
+            _ => false,
+        });
+        let directory = match unchanged {
+            Some((facts, _, repository)) => Directory {
+                facts,
+                looked: now,
+                repository,
+            },
+            None => found(cwd, around, now),
+        };
+        let facts = Arc::clone(&directory.facts);
+        let mut known = self.known();
+        if let Some(looking) = known.looking.get_mut(cwd) {
+            looking.looks -= 1;
+            if looking.looks == 0 {
+                known.looking.remove(cwd);
+            }
+        }
+        if known.directories.len() >= FACTS_CACHED {
+            known.directories.clear();
+        }
+        known.directories.insert(Arc::clone(cwd), directory);
+        Some(facts)
+    }
+
+    /// Tells what a thread was not told before.
+    fn tell(&self, need: Need, facts: &Arc<CwdFacts>) {
+        let now = clock::now();
+        let mut known = self.known();
+        let is_deleted = known
+            .deleted
+            .get(&need.thread)
+            .is_some_and(|deleted| need.at_unix_ns <= *deleted);
+        if is_deleted || known.is_told(&need.thread, facts, now) {
+            return;
+        }
+        // Under the lock: a deletion that comes now is accepted behind it. Its time is that of the use, and looking is none.
+        let is_taken = (self.found)(ThreadPatch {
+            facts: Some(Arc::clone(facts)),
+            ..ThreadPatch::touch(need.thread.clone(), need.at_unix_ns)
+        });
+        if is_taken {
+            if known.told.len() >= FACTS_CACHED {
+                known.told.clear();
+            }
+            known.told.insert(need.thread, (Arc::clone(facts), now));
+        }
+    }
+
+    /// The thread is about to be deleted: see [`Facts::deleted`](super::Facts::deleted).
+    pub(super) fn deleted(&self, thread: &ThreadKey, at_unix_ns: u64) {
+        let mut known = self.known();
+        known.told.remove(thread);
+        if known.deleted.len() >= FACTS_CACHED {
+            known.deleted.clear();
+        }
+        known.deleted.insert(thread.clone(), at_unix_ns);
+    }
+
+    /// The directory that somebody has been looking at for longest.
+    pub(super) fn looked_at_longest(&self) -> Option<PathBuf> {
+        let known = self.known();
+        let longest = known.looking.iter().min_by_key(|(_, looking)| looking.since);
+        longest.map(|(cwd, _)| cwd.to_path_buf())
+    }
+}
+
+fn found(cwd: &Path, repository: Option<Repository>, now: Instant) -> Directory {
+    let bytes = |path: &Path| Box::from(path.as_os_str().as_bytes());
+    let read = repository.map(|repository| {
+        let (head, stamp) = repository.head();
+        (repository, head, stamp)
+    });
+    let facts = CwdFacts {
+        cwd: bytes(cwd),
+        repository_root: read.as_ref().map(|(repository, ..)| bytes(&repository.root)),
+        branch: read
+            .as_ref()
+            .and_then(|(_, head, _)| head.branch.clone().map(Vec::into_boxed_slice)),
+        head: read
+            .as_ref()
+            .and_then(|(_, head, _)| head.commit.clone().map(String::into_boxed_str)),
+        found_unix_ns: unix_now_ns(),
+    };
+    Directory {
+        facts: Arc::new(facts),
+        looked: now,
+        repository: read.map(|(repository, _, stamp)| (repository, stamp)),
+    }
+}
