@@ -24,8 +24,9 @@ fn forbids(no_color: Option<&OsStr>) -> bool {
 /// UTF-8 all the same.
 fn is_ascii(variable: impl Fn(&str) -> Option<OsString>) -> bool {
     // The order of POSIX.1-2017, XBD section 8.2; an empty variable counts as none.
-    let said = ["LC_ALL", "LC_CTYPE", "LANG"].into_iter().filter_map(variable);
-    said.into_iter()
+    ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(variable)
         .find(|locale| !locale.is_empty())
         .is_some_and(|locale| {
             let locale = locale.to_string_lossy().to_ascii_lowercase();
