@@ -124,6 +124,7 @@ impl Client {
     async fn call(&self, command: Command, requests: Option<Requests>) -> Result<Run, RunError> {
         let (requests, queued) = requests.unzip();
         let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
+        let record_to = command.record_to.clone();
         let names = command.names();
         let mut start = command.into_start(requests.is_some());
         let channel = self.channel.clone();
@@ -145,11 +146,16 @@ impl Client {
         if let Some(parent) = parent {
             request.extensions_mut().insert(parent);
         }
-        let record = trace.then(|| {
-            let (extension, record) = RecordTo::channel();
-            request.extensions_mut().insert(extension);
-            record
-        });
+        let (record_to, record) = match record_to {
+            None if trace => {
+                let (record_to, record) = RecordTo::channel();
+                (Some(record_to), Some(record))
+            }
+            told => (told, None),
+        };
+        if let Some(record_to) = record_to {
+            request.extensions_mut().insert(record_to);
+        }
         let events = ExecClient::new(self.channel.clone())
             .run(request)
             .await

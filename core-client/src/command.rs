@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
+use baton_channel::RecordTo;
 use baton_proto::exec::{EnvironmentVariable, Start, ThreadMetadata};
 use baton_trace::record::unix_now_ns;
 use baton_trace::text::printable;
@@ -26,6 +27,7 @@ pub struct Command {
     metadata: Vec<ThreadMetadata>,
     pub(crate) max_output: usize,
     pub(crate) trace: bool,
+    pub(crate) record_to: Option<RecordTo>,
     pub(crate) parent: Option<Extracted>,
 }
 
@@ -50,6 +52,7 @@ impl Command {
             metadata: Vec::new(),
             max_output: limits::MAX_OUTPUT,
             trace: false,
+            record_to: None,
             parent: None,
         }
     }
@@ -128,9 +131,17 @@ impl Command {
         self
     }
 
-    /// Hands out what was measured, in [`crate::Output::record`], whether or not the client records.
+    /// Hands out what was measured, in [`crate::Output::record`], whether or not the client records. Of a command that fails,
+    /// [`record_to`](Self::record_to) tells.
     pub fn trace(mut self, trace: bool) -> Self {
         self.trace = trace;
+        self
+    }
+
+    /// Hands out what was measured to `record_to`, and not in [`crate::Output::record`]: once the call is over, however it ended. Of one
+    /// that failed or was given up it is what the client knows. For one call: a clone of this command that runs too has no record.
+    pub fn record_to(mut self, record_to: RecordTo) -> Self {
+        self.record_to = Some(record_to);
         self
     }
 

@@ -28,7 +28,7 @@ use crate::limits;
 use crate::mux::{self, StreamError};
 
 /// Puts the finished record of one call into the caller's hands: add it to the request's extensions.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct RecordTo(Arc<Mutex<Option<oneshot::Sender<CallRecord>>>>);
 
 impl RecordTo {

@@ -2,7 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
-use baton_client::Command;
+use baton_client::{Command, RecordTo};
 use baton_trace::record::Side;
 
 use super::{run_here, runtime};
@@ -38,7 +38,10 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     for (key, value) in args.meta {
         command = command.thread_metadata(key, value);
     }
-    command = command.trace(args.trace || trace_file.is_some());
+    let (record_to, mut record) = RecordTo::channel();
+    if args.trace || trace_file.is_some() {
+        command = command.record_to(record_to);
+    }
 
     // The program ends with this function. Taking apart what the system takes back anyway would only delay that; memory, keys
     // included, it clears before anybody else gets it.
@@ -50,8 +53,8 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
         outcome
     });
     exporting.finish();
-    let (code, record) = outcome.map_err(|error| remote.explain(error))?;
-    if let Some(record) = record {
+    // There is one however the command ended.
+    if let Ok(record) = record.try_recv() {
         if let Some(file) = trace_file {
             file.write(&record);
         }
@@ -59,5 +62,5 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
             terminal::draw_aside(&record);
         }
     }
-    Ok(code)
+    outcome.map_err(|error| remote.explain(error))
 }

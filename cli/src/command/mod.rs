@@ -13,7 +13,6 @@ pub(crate) mod threads;
 pub(crate) mod trace;
 
 use baton_client::{Client, Command, Event, Run, RunError};
-use baton_trace::record::CallRecord;
 use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -31,8 +30,8 @@ pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
         .build()?)
 }
 
-/// Runs one command with our own standard streams, and returns its exit code and what was measured.
-async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<CallRecord>), CliError> {
+/// Runs one command with our own standard streams, and returns its exit code.
+async fn run_here(client: &Client, command: Command) -> Result<i32, CliError> {
     let mut outputs = Outputs::open()?;
     // The trace that our caller is in, by our environment. Malformed variables start a new one.
     let command = command.parent(TraceContext::from_environment(|name| std::env::var_os(name)));
@@ -65,12 +64,7 @@ async fn run_here(client: &Client, command: Command) -> Result<(i32, Option<Call
     if truncated {
         tell!("baton: a background process still holds the command's output; what it writes is not shown");
     }
-    let record = tokio::select! {
-        record = run.record() => record,
-        // The command has ended, and its code is known.
-        _ = &mut stop => None,
-    };
-    Ok((code, record))
+    Ok(code)
 }
 
 /// How a command ended.

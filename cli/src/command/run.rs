@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server};
-use baton_client::{Client, Command, Seed, Ticket};
+use baton_client::{Client, Command, RecordTo, Seed, Ticket};
 use baton_exec_server::ExecService;
 use baton_relay::{Config, Relay};
 use baton_trace::record::Side;
@@ -31,9 +31,10 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     let server = Role::exec_server(relay.ready, allow)?;
 
     let mut argv = args.command.into_iter();
+    let (record_to, mut record) = RecordTo::channel();
     let mut command = Command::new(argv.next().unwrap_or_default())
         .args(argv)
-        .trace(true);
+        .record_to(record_to);
     if let Some(cwd) = args.cwd {
         command = command.current_dir(cwd);
     }
@@ -54,8 +55,8 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     server.stopper.stop();
     relay.stopper.stop();
     exporting.finish();
-    let (code, record) = outcome?;
-    if let Some(record) = record {
+    // There is one however the command ended.
+    if let Ok(record) = record.try_recv() {
         if let Some(file) = trace_file {
             file.write(&record);
         }
@@ -63,7 +64,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
             terminal::draw_aside(&record);
         }
     }
-    Ok(code)
+    outcome
 }
 
 /// A role on its thread, and what it tells once it is ready.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use baton_client::Ticket;
 use baton_tests::collector::ReceivedSpan;
 use baton_tests::process::Part;
 use baton_trace::stage;
@@ -208,7 +209,7 @@ fn a_waterfall_is_drawn_in_ascii_where_the_locale_has_nothing_else() {
 }
 
 #[test]
-fn a_command_that_never_began_leaves_no_trace_file_behind_and_leaves_alone_what_was_there() {
+fn a_call_that_was_never_made_leaves_no_trace_file_behind_and_leaves_alone_what_was_there() {
     let home = Home::new();
     let (new, empty, full) = (
         home.file("new.json"),
@@ -220,11 +221,46 @@ fn a_command_that_never_began_leaves_no_trace_file_behind_and_leaves_alone_what_
     for file in [&new, &empty, &full] {
         let options = ["--trace-json", file.to_str().unwrap()];
         run(home.exec("nonsense", options, ["true"])).assert_failed(255, "not a ticket");
-        run(baton_run(&home, &options, &["no-such-command"])).assert_failed(127, "command not found");
     }
     assert!(!new.exists());
     assert_eq!(fs::read_to_string(&empty).unwrap(), "");
     assert_eq!(fs::read_to_string(&full).unwrap(), "kept\n");
+}
+
+#[test]
+fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
+    let world = World::new();
+    let file = world.home.file("trace.json");
+    let ticket = &world.ticket;
+    let nowhere = Ticket {
+        relay_url: "http://127.0.0.1:1".into(),
+        ..ticket.clone()
+    };
+    for (ticket, time, command, code, status, known) in [
+        (ticket, "1m", "no-such-command", 127, "NOT_FOUND", "rpc"),
+        (ticket, "300ms", "cat", 124, "DEADLINE_EXCEEDED", "client.seal"),
+        (&nowhere, "1m", "cat", 255, "UNAVAILABLE", "dispatch"),
+    ] {
+        let options = [
+            "--trace",
+            "--trace-json",
+            file.to_str().unwrap(),
+            "--timeout",
+            time,
+        ];
+        let exec = world.home.exec(&ticket.to_string(), options, [command]);
+        let finished = Running::start(exec, Input::Open).finish();
+        assert_eq!(finished.code, code, "{finished:?}");
+        let (drawn, told) = finished.stderr.split_once("baton: ").unwrap();
+        assert_eq!(told.lines().count(), 1, "what to do comes last: {finished:?}");
+        assert!(
+            drawn.starts_with("trace ") && drawn.contains(&format!("\n {known} ")),
+            "{drawn}"
+        );
+        assert!(drawn.contains(&format!("\n status {status} from ")), "{drawn}");
+        show(&world.home, &file).assert_printed(drawn);
+        fs::remove_file(&file).unwrap();
+    }
 }
 
 #[test]
@@ -284,10 +320,7 @@ fn a_trace_file_without_a_trace_is_told_from_one_that_is_not_there() {
     let home = Home::new();
     let file = home.file("trace.json");
     fs::write(&file, "").unwrap();
-    show(&home, &file).assert_failed(
-        255,
-        "the trace file is empty: a command that does not start leaves no trace; write one with `--trace-json FILE`",
-    );
+    show(&home, &file).assert_failed(255, "the trace file is empty; write one with `--trace-json FILE`");
     fs::remove_file(&file).unwrap();
     let missing = format!("cannot read the trace file {}: No such file", file.display());
     show(&home, &file).assert_failed(255, &missing);

@@ -40,9 +40,7 @@ pub enum ReadError {
         source: io::Error,
     },
     /// There is nothing in the file but white space.
-    #[error(
-        "the trace file is empty: a command that does not start leaves no trace; write one with `--trace-json FILE`"
-    )]
+    #[error("the trace file is empty; write one with `--trace-json FILE`")]
     Empty,
     /// The file is larger than [`TRACE_FILE_MAX`].
     #[error(
