@@ -408,6 +408,15 @@ fn records_that_were_given_up_are_told_to_their_client_until_it_takes_note() {
     restart(&mut world, &[]);
     baton(&world, &["flush"]).assert_failed(255, "`baton flush --acknowledge 3` takes note");
     baton(&world, &["flush", "--acknowledge", "3"]).assert_printed("");
+    // Written behind the answer.
+    let records = Connection::open(state(&world.home).join("baton.db")).unwrap();
+    poll("the note is on disk", || {
+        let left: i64 = records
+            .query_row("select count(*) from losses", [], |row| row.get(0))
+            .unwrap();
+        (left == 0).then_some(())
+    });
+    drop(records);
     crash(&mut world, &[]);
     baton(&world, &["flush"]).assert_printed("");
 }
