@@ -18,6 +18,7 @@ use super::coverage::{Coverage, Interval};
 use super::{tree, units};
 use crate::clock::Offset;
 use crate::record::{CallRecord, StageRecord};
+use crate::stage::transport::{CLIENT_SEAL, RPC};
 use crate::status;
 use crate::text::printable;
 
@@ -124,6 +125,7 @@ impl<'a> Drawing<'a> {
                 .line(out, if line.stage.estimated { DIM } else { "" }, row.trim_end())?;
         }
         self.remainder(out)?;
+        self.untold(out)?;
         if let Some(offset) = self.record.clock {
             self.clock(out, offset)?;
         }
@@ -151,6 +153,16 @@ impl<'a> Drawing<'a> {
             durations = self.duration_columns,
         );
         self.paint.line(out, "", &row)
+    }
+
+    /// A call that was sent, and whose answer brought no timings: most often because it never ended.
+    fn untold(&self, out: &mut String) -> fmt::Result {
+        let has = |stage| self.record.stage(stage).is_some();
+        if has(CLIENT_SEAL) && !has(RPC) {
+            self.paint
+                .line(out, "", " the server's stages did not come back")?;
+        }
+        Ok(())
     }
 
     fn clock(&self, out: &mut String, offset: Offset) -> fmt::Result {
@@ -358,6 +370,16 @@ trace 0000000000000000000000000000002a · 10 ms · 8 stages · remainder 100 µs
             },
         );
         assert!(colored.contains("\x1b[31m status NOT_FOUND"));
+    }
+
+    #[test]
+    fn a_call_whose_server_told_nothing_says_so() {
+        let untold = "\n the server's stages did not come back\n";
+        let sent = [stage(CALL, 0, 10), stage(CLIENT_SEAL, 0, 5)];
+        let drawn = |stages: &[StageRecord]| waterfall(&record(stages.to_vec()), &Style::default());
+        assert!(drawn(&sent).contains(untold));
+        assert!(!drawn(&sent[..1]).contains(untold), "it was never sent");
+        assert!(!drawn(&[sent[0], sent[1], stage(RPC, 5, 9)]).contains(untold));
     }
 
     #[test]
