@@ -41,11 +41,13 @@ const RETRIED: u64 = 200;
 /// Starts at the same time.
 const TASKS: usize = 16;
 
-/// Old records that are written at once for retention to remove: more than the log may hold before it is moved.
-const OLD: u64 = 1_200;
-
 /// A log of this size is moved into the database, beside the writer.
 const LOG_DUE: u64 = baton_meta::limits::CHECKPOINT_PAGES as u64 * 4096;
+
+/// Old records that are written at once for retention to remove, and how long their directories are: more than the log may hold
+/// before it is moved.
+const OLD: u64 = 1_200;
+const OLD_CWD: usize = LOG_DUE.div_ceil(OLD) as usize;
 
 /// Removes what is of the 1970s and nothing of these tests, by their clock or by the machine's, which the writer goes by.
 const RETENTION: Retention = Retention {
@@ -161,14 +163,14 @@ fn the_child_that_is_killed() {
     });
 }
 
-/// One that retention removes, of 3 KiB, or whose timings are to be rounded.
+/// One that retention removes, or whose timings are to be rounded.
 fn old(n: u64) -> ProcessPatch {
     let age = if n.is_multiple_of(4) { 10 * DAY } else { NOW };
     let mut patch = ok(n);
     patch.key.owner = OTHER;
     patch.key.process_id = ProcessId(rand::random());
     if let Some(start) = patch.start.as_mut().and_then(Arc::get_mut) {
-        start.cwd = vec![b'x'; 3_000].into();
+        start.cwd = vec![b'x'; OLD_CWD].into();
         start.accepted_unix_ns = NOW - age;
     }
     if let Some(end) = &mut patch.end {
