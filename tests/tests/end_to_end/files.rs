@@ -237,9 +237,16 @@ fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
         ..ticket.clone()
     };
     for (ticket, time, command, code, status, known) in [
-        (ticket, "1m", "no-such-command", 127, "NOT_FOUND", "rpc"),
-        (ticket, "300ms", "cat", 124, "DEADLINE_EXCEEDED", "client.seal"),
-        (&nowhere, "1m", "cat", 255, "UNAVAILABLE", "dispatch"),
+        (ticket, "1m", "no-such-command", 127, "NOT_FOUND", "rpc "),
+        (
+            ticket,
+            "1s",
+            "cat",
+            124,
+            "DEADLINE_EXCEEDED",
+            "the server's stages did not come back\n",
+        ),
+        (&nowhere, "1m", "cat", 255, "UNAVAILABLE", "dispatch "),
     ] {
         let options = [
             "--trace",
@@ -254,7 +261,7 @@ fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
         let (drawn, told) = finished.stderr.split_once("baton: ").unwrap();
         assert_eq!(told.lines().count(), 1, "what to do comes last: {finished:?}");
         assert!(
-            drawn.starts_with("trace ") && drawn.contains(&format!("\n {known} ")),
+            drawn.starts_with("trace ") && drawn.contains(&format!("\n {known}")),
             "{drawn}"
         );
         assert!(drawn.contains(&format!("\n status {status} from ")), "{drawn}");
