@@ -5,13 +5,13 @@ use std::mem::ManuallyDrop;
 use baton_client::{Command, RecordTo};
 use baton_trace::record::Side;
 
-use super::{run_here, runtime};
+use super::{run_here, runtime, show_trace};
 use crate::args::ExecArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
+use crate::logging;
 use crate::remote::Remote;
 use crate::trace_file::TraceFile;
-use crate::{logging, terminal};
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     logging::errors_only();
@@ -38,7 +38,7 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     for (key, value) in args.meta {
         command = command.thread_metadata(key, value);
     }
-    let (record_to, mut record) = RecordTo::channel();
+    let (record_to, record) = RecordTo::channel();
     if args.trace || trace_file.is_some() {
         command = command.record_to(record_to);
     }
@@ -53,14 +53,6 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
         outcome
     });
     exporting.finish();
-    // There is one however the command ended.
-    if let Ok(record) = record.try_recv() {
-        if let Some(file) = trace_file {
-            file.write(&record);
-        }
-        if args.trace {
-            terminal::draw_aside(&record);
-        }
-    }
+    show_trace(record, trace_file, args.trace);
     outcome.map_err(|error| remote.explain(error))
 }

@@ -13,6 +13,7 @@ pub(crate) mod threads;
 pub(crate) mod trace;
 
 use baton_client::{Client, Command, Event, Run, RunError};
+use baton_trace::record::CallRecord;
 use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -20,8 +21,9 @@ use tokio::time::timeout;
 use crate::error::CliError;
 use crate::limits::OUTPUT_GRACE;
 use crate::output::{Outputs, Stream};
-use crate::signals;
 use crate::stdio::forward;
+use crate::trace_file::TraceFile;
+use crate::{signals, terminal};
 
 /// A runtime on this thread. One thread, because a wake-up across cores costs more than the work it would share.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
@@ -65,6 +67,19 @@ async fn run_here(client: &Client, command: Command) -> Result<i32, CliError> {
         tell!("baton: a background process still holds the command's output; what it writes is not shown");
     }
     Ok(code)
+}
+
+/// Writes and draws what was measured of a command. There is a record however it ended, unless its call was never made.
+fn show_trace(mut record: oneshot::Receiver<CallRecord>, file: Option<TraceFile>, is_drawn: bool) {
+    let Ok(record) = record.try_recv() else {
+        return;
+    };
+    if let Some(file) = file {
+        file.write(&record);
+    }
+    if is_drawn {
+        terminal::draw_aside(&record);
+    }
 }
 
 /// How a command ended.

@@ -14,12 +14,12 @@ use baton_relay::{Config, Relay};
 use baton_trace::record::Side;
 use tokio::sync::oneshot;
 
-use super::{run_here, runtime};
+use super::{run_here, runtime, show_trace};
 use crate::args::RunArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
+use crate::logging;
 use crate::trace_file::TraceFile;
-use crate::{logging, terminal};
 
 pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     logging::start("error");
@@ -31,7 +31,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     let server = Role::exec_server(relay.ready, allow)?;
 
     let mut argv = args.command.into_iter();
-    let (record_to, mut record) = RecordTo::channel();
+    let (record_to, record) = RecordTo::channel();
     let mut command = Command::new(argv.next().unwrap_or_default())
         .args(argv)
         .record_to(record_to);
@@ -55,15 +55,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     server.stopper.stop();
     relay.stopper.stop();
     exporting.finish();
-    // There is one however the command ended.
-    if let Ok(record) = record.try_recv() {
-        if let Some(file) = trace_file {
-            file.write(&record);
-        }
-        if !args.quiet {
-            terminal::draw_aside(&record);
-        }
-    }
+    show_trace(record, trace_file, !args.quiet);
     outcome
 }
 
