@@ -1,6 +1,7 @@
 //! What the command line asks for, and how much is measured.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Measures the writing of metadata beside SQLite and fsync alone, what is read of it and what a client feels of it, and judges it by its
 /// bars.
@@ -40,7 +41,7 @@ pub(crate) struct Plan {
 pub(crate) struct Barriers {
     pub(crate) visit: usize,
     pub(crate) rounds: usize,
-    pub(crate) pause_ms: u64,
+    pub(crate) pause: Duration,
 }
 
 impl Plan {
@@ -52,12 +53,12 @@ impl Plan {
         idle: Barriers {
             visit: 10,
             rounds: 1_200,
-            pause_ms: 1,
+            pause: Duration::from_millis(1),
         },
         loaded: Barriers {
             visit: 150,
             rounds: 32,
-            pause_ms: 3,
+            pause: Duration::from_millis(3),
         },
         queries: 25,
         query_rounds: 16,

@@ -78,7 +78,7 @@ fn visits(bench: &Bench, plan: Barriers, runtime: &Runtime, meta: &Meta) -> Resu
     let visit = |once: &dyn Fn() -> Result<f64, Failure>| {
         (0..plan.visit)
             .map(|_| {
-                thread::sleep(Duration::from_millis(plan.pause_ms));
+                thread::sleep(plan.pause);
                 once()
             })
             .collect()
