@@ -42,6 +42,9 @@ pub const OUTER_STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 /// stalled session cannot stop another (256 MiB at worst for one connection).
 pub const MAX_SESSIONS: u32 = 64;
 
+/// Sessions of one exec-server, over all its connections. An idle session costs an exec-server some 60 KiB and a relay 45 KiB.
+pub const EXEC_SERVER_SESSIONS: usize = 1024;
+
 /// HTTP/2 connection window on the outer legs: every session's stream window fits.
 pub const OUTER_CONNECTION_WINDOW: u32 = MAX_SESSIONS * OUTER_STREAM_WINDOW;
 

@@ -130,6 +130,7 @@ pub(crate) async fn dial(
         .send(register_response::Kind::Incoming(Incoming {
             session_id: session_id.0.to_vec().into(),
             accept_token: accept_token.to_vec().into(),
+            origin: registry.origins.of(address).to_vec().into(),
         }))
         .map_err(|error| match error {
             SendError::Full => DialRefusal::NotReading,

@@ -31,6 +31,7 @@ pub mod fuzz;
 pub mod limits;
 mod listener;
 mod metrics;
+mod origin;
 mod refusal;
 mod register;
 mod registry;

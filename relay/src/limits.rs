@@ -19,7 +19,7 @@
 
 use std::time::Duration;
 
-use baton_proto::limits::{HANDSHAKE_TIMEOUT, MAX_SESSIONS};
+use baton_proto::limits::{EXEC_SERVER_SESSIONS, HANDSHAKE_TIMEOUT, MAX_SESSIONS};
 
 /// Frames a direction of a session may queue before its pump stops reading and the HTTP/2 window closes behind it.
 /// Large enough that the outgoing side always finds a full batch, small enough not to hide its stalls.
@@ -130,7 +130,7 @@ impl Default for Limits {
             unproved_per_address: 32,
             sessions: 8_192,
             sessions_per_address: 4_096,
-            sessions_per_exec_server: MAX_SESSIONS as usize,
+            sessions_per_exec_server: EXEC_SERVER_SESSIONS,
             sessions_per_connection: MAX_SESSIONS as usize,
             pending_per_exec_server: 32,
             pending_per_address: 64,

@@ -12,6 +12,7 @@ use baton_proto::{ExecServerId, SessionId};
 use hyper::body::Incoming as Body;
 use tokio::sync::oneshot;
 
+use crate::origin::Origins;
 use crate::register::Registration;
 use crate::session::Session;
 use crate::slots::{Slot, Slots};
@@ -23,6 +24,8 @@ pub(crate) struct Registry {
     pub(crate) limits: Limits,
     pub(crate) authorities: Vec<String>,
     pub(crate) metrics: Arc<Metrics>,
+    /// What exec-servers are told of a dialler's network.
+    pub(crate) origins: Origins,
     /// Per address: connections.
     pub(crate) connections_from: Slots<IpAddr>,
     /// Per address: `Register` streams without a proof.
@@ -79,6 +82,7 @@ impl Registry {
         Self {
             authorities: config.authorities,
             metrics: Arc::default(),
+            origins: Origins::new(),
             connections_from: Slots::new(limits.connections_per_address),
             unproved: Slots::new(limits.unproved_per_address),
             registered_from: Slots::new(limits.registrations_per_address),

@@ -4,7 +4,7 @@ use baton_proto::limits::NOISE_MESSAGE_MAX;
 use baton_proto::relay::Frame;
 use tonic::Code;
 
-use crate::support::{World, assert_status, encode, new_session};
+use crate::support::{Peer, World, assert_status, encode, new_session};
 
 #[tokio::test]
 async fn frames_go_both_ways_and_a_clean_end_follows_them() {
@@ -53,6 +53,21 @@ async fn message_one_is_delivered_although_it_was_sent_before_acceptance() {
     server.writer.send_noise(b"noise message 2").await;
     let mut client = dial.answered().await;
     assert_eq!(&client.reader.noise().await[..], b"noise message 2");
+}
+
+#[tokio::test]
+async fn an_exec_server_is_told_which_dials_come_from_one_network() {
+    let mut world = World::new().await;
+    let mut origins = Vec::new();
+    for address in [[127, 0, 0, 1], [127, 0, 0, 1], [127, 0, 0, 2]] {
+        let peer = Peer::connect_from(&world.relay, address).await;
+        let dial = peer.dial(world.exec_server.id, new_session());
+        assert!(dial.writer.send_noise(b"noise message 1").await);
+        origins.push(world.exec_server.incoming().await.origin);
+    }
+    assert_eq!(origins[0].len(), 8);
+    assert_eq!(origins[0], origins[1]);
+    assert_ne!(origins[0], origins[2]);
 }
 
 #[tokio::test]

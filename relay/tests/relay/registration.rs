@@ -29,7 +29,10 @@ async fn answer(
 async fn a_valid_proof_registers_until_the_stream_ends() {
     let relay = TestRelay::start().await;
     let exec_server = ExecServer::register(&relay, 1).await;
-    assert_eq!(exec_server.max_sessions, baton_proto::limits::MAX_SESSIONS);
+    assert_eq!(
+        exec_server.max_sessions as usize,
+        baton_proto::limits::EXEC_SERVER_SESSIONS
+    );
     relay.counts("the registration", |s| s.registrations == 1).await;
     let id = exec_server.id;
     drop(exec_server);

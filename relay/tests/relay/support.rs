@@ -20,7 +20,7 @@ use http_body_util::{BodyExt, StreamBody};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use prost::Message;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -109,9 +109,22 @@ impl Peer {
         Self::with_window(relay, baton_proto::limits::OUTER_STREAM_WINDOW).await
     }
 
+    /// One from this address of loopback.
+    pub(crate) async fn connect_from(relay: &TestRelay, address: [u8; 4]) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        let stream = socket.connect(relay.addr).await.unwrap();
+        Self::over(relay, stream, baton_proto::limits::OUTER_STREAM_WINDOW).await
+    }
+
     /// One that takes this many bytes of a stream that nobody reads.
     pub(crate) async fn with_window(relay: &TestRelay, window: u32) -> Self {
-        let socket = TcpStream::connect(relay.addr).await.unwrap().into_std().unwrap();
+        let stream = TcpStream::connect(relay.addr).await.unwrap();
+        Self::over(relay, stream, window).await
+    }
+
+    async fn over(relay: &TestRelay, stream: TcpStream, window: u32) -> Self {
+        let socket = stream.into_std().unwrap();
         socket.set_nodelay(true).unwrap();
         let io = TcpStream::from_std(socket.try_clone().unwrap()).unwrap();
         let (send, connection) = http2::Builder::new(TokioExecutor::new())

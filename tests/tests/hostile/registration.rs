@@ -38,6 +38,7 @@ fn incoming(session: &[u8], token: &[u8]) -> Option<Kind> {
     Some(Kind::Incoming(Incoming {
         session_id: session.to_vec().into(),
         accept_token: token.to_vec().into(),
+        origin: Vec::new().into(),
     }))
 }
 

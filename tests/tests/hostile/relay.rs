@@ -115,6 +115,7 @@ impl HostileRelay {
         let incoming = Incoming {
             session_id: session.0.to_vec().into(),
             accept_token: token.to_vec().into(),
+            origin: Bytes::new(),
         };
         self.tell(exec_server, register_response::Kind::Incoming(incoming))
             .await;

@@ -125,6 +125,7 @@ fn body(input: &mut Input<'_>, keys: &ServerKeys) -> Bytes {
             _ => register_response::Kind::Incoming(Incoming {
                 session_id: input.chunk().to_vec().into(),
                 accept_token: input.chunk().to_vec().into(),
+                origin: Vec::new().into(),
             }),
         };
         let message = RegisterResponse { kind: Some(kind) }.encode_to_vec();

@@ -1,0 +1,48 @@
+//! What an exec-server is told of the network that a dial comes from: enough to tell two networks apart, not which they are.
+
+use std::hash::Hasher as _;
+use std::net::IpAddr;
+
+use siphasher::sip::SipHasher24;
+
+/// Names networks by a keyed hash. The key lives as long as the relay process and never leaves it, so nobody can find an address by
+/// hashing all of them.
+pub(crate) struct Origins([u8; 16]);
+
+impl Origins {
+    pub(crate) fn new() -> Self {
+        let mut key = [0; 16];
+        // Without randomness there is no accept token either, and every dial is refused.
+        let _ = getrandom::fill(&mut key);
+        Self(key)
+    }
+
+    /// The name of a network, as [`address_key`](crate::registry::address_key) gives it.
+    pub(crate) fn of(&self, network: IpAddr) -> [u8; 8] {
+        let mut hasher = SipHasher24::new_with_key(&self.0);
+        match network {
+            IpAddr::V4(v4) => hasher.write(&v4.octets()),
+            IpAddr::V6(v6) => hasher.write(&v6.octets()),
+        }
+        hasher.finish().to_le_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::address_key;
+
+    #[test]
+    fn an_origin_names_a_network_within_one_process_only() {
+        let origins = Origins([7; 16]);
+        let of = |address: &str| origins.of(address_key(address.parse().unwrap()));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"), "one /64");
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"), "another /64");
+        let network = address_key("192.0.2.1".parse().unwrap());
+        assert_ne!(origins.of(network), Origins([8; 16]).of(network));
+        assert_ne!(Origins::new().of(network), Origins::new().of(network));
+    }
+}
