@@ -21,6 +21,7 @@ use std::sync::Arc;
 use baton_channel::key::PublicKey;
 use baton_proto::ProcessId;
 use baton_proto::exec::exited::Status;
+use baton_trace::call_end::CallEnd;
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::w3c::TraceContext;
 use tokio::time::timeout;
@@ -110,14 +111,8 @@ pub struct Exit {
 /// Why a process was killed before its time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
-    /// Its client reset the call, cut its requests short, or vanished.
-    ClientGone,
-    /// The deadline that its client gave the call passed.
-    Deadline,
-    /// Its client broke the protocol.
-    Protocol,
-    /// The server shut down.
-    Shutdown,
+    /// Its call was cut short, or is refused to go on.
+    Call(CallEnd),
     /// The server lost its exit.
     ServerFault,
 }

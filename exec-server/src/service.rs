@@ -8,6 +8,7 @@ use baton_proto::exec::exec_server::{Exec, ExecServer};
 use baton_proto::exec::run_request::Kind;
 use baton_proto::exec::{RunRequest, Start};
 use baton_trace::call::ServerCall;
+use baton_trace::call_end::CallEndCell;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -19,7 +20,8 @@ use crate::records::Records;
 /// Runs processes. Clones share one process table.
 ///
 /// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. They may hold an
-/// `Arc<ServerCall>`: then the process's stages are recorded in it and the child's environment carries its trace.
+/// `Arc<ServerCall>`: then the process's stages are recorded in it and the child's environment carries its trace. And they may hold a
+/// [`CallEndCell`]: then records tell why a call was cut short.
 #[derive(Debug, Clone)]
 pub struct ExecService<B = System> {
     epoch: Epoch,
@@ -91,13 +93,14 @@ impl<B: Backend> Exec for ExecService<B> {
             .ok_or(StartError::Unauthenticated)?
             .clone();
         let call = extensions.get::<Arc<ServerCall>>().cloned();
+        let end = extensions.get::<CallEndCell>().cloned();
         let mut requests = request.into_inner();
         let launch = Launch::try_from(first(&mut requests).await?).map_err(StartError::from)?;
         if launch.epoch != self.epoch {
             return Err(StartError::Lost.into());
         }
         // A process that was spawned has its driver from here on, whatever becomes of this future.
-        let mut events = process::run(&self.processes, &client, launch, call, requests).await?;
+        let mut events = process::run(&self.processes, &client, launch, call, end, requests).await?;
         events.settled().await?;
         Ok(Response::new(events))
     }

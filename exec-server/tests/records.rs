@@ -11,6 +11,7 @@ use baton_exec_server::{ExecService, StartError};
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::exec::process_event::Kind as EventKind;
 use baton_proto::exec::{Signaled, Start, ThreadMetadata, exited};
+use baton_trace::call_end::{CallEnd, CallEndCell};
 use baton_trace::stage::exec;
 use baton_trace::w3c::TraceContext;
 use support::{EPOCH, Host, eventually, kind, start};
@@ -30,7 +31,11 @@ impl Told {
     }
 
     fn has(&self, what: &str) -> bool {
-        self.all().iter().any(|told| told.starts_with(what))
+        self.count(what) > 0
+    }
+
+    fn count(&self, what: &str) -> usize {
+        self.all().iter().filter(|told| told.starts_with(what)).count()
     }
 }
 
@@ -191,35 +196,49 @@ async fn who_stopped_a_process_is_told() {
         signal: 15,
         core_dumped: false,
     });
+    let stopped = |end| format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::Call(end)));
     let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
     call.pid().await;
     drop(call);
     host.idle().await;
-    let gone = format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::ClientGone));
-    assert!(told.has(&gone), "{:?}", told.all());
+    assert!(told.has(&stopped(CallEnd::Reset)), "{:?}", told.all());
 
-    host.traced(TraceContext::new_root(true));
-    let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
-    call.pid().await;
-    // As the channel says when it cuts the call.
-    host.last_call().deadline_passed();
-    drop(call);
-    host.idle().await;
-    let late = format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::Deadline));
-    assert!(told.has(&late), "{:?}", told.all());
+    for end in CallEnd::ALL {
+        let before = told.count(&stopped(end));
+        let cell = CallEndCell::default();
+        host.ends_by(cell.clone());
+        let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
+        call.pid().await;
+        // As the channel does before it cuts the call.
+        cell.set(end);
+        drop(call);
+        host.idle().await;
+        assert_eq!(told.count(&stopped(end)), before + 1, "{:?}", told.all());
+    }
+    host.ends_by(CallEndCell::default());
 
+    let before = told.count(&stopped(CallEnd::Violation));
     let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
     call.pid().await;
     call.requests.ack(99).await;
     host.idle().await;
-    let broke = format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::Protocol));
-    assert!(told.has(&broke), "{:?}", told.all());
+    assert_eq!(
+        told.count(&stopped(CallEnd::Violation)),
+        before + 1,
+        "{:?}",
+        told.all()
+    );
 
     let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
     call.pid().await;
+    let before = told.count(&stopped(CallEnd::ShutDown));
     host.service.shutdown().await;
-    let shut = format!("exited 2 {:?} {:?}", Some(term), Some(StopReason::Shutdown));
-    assert!(told.has(&shut), "{:?}", told.all());
+    assert_eq!(
+        told.count(&stopped(CallEnd::ShutDown)),
+        before + 1,
+        "{:?}",
+        told.all()
+    );
 }
 
 #[tokio::test]

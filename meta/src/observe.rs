@@ -6,6 +6,7 @@ use baton_exec_server::StartError;
 use baton_exec_server::records::{self, Accepted, End, Exit, Observer, StopReason, Thread};
 use baton_proto::Epoch;
 use baton_proto::exec::exited::Status;
+use baton_trace::call_end::CallEnd;
 use baton_trace::record::StageRecord;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -186,20 +187,17 @@ fn argv(accepted: &Accepted<'_>) -> (Argv, bool) {
 /// The end, as far as the exit tells it.
 fn ended(exit: &Exit) -> ProcessEnd {
     let fault = match (exit.stopped, exit.status) {
-        (_, None) => Some("the operating system did not say how it ended"),
-        (Some(StopReason::ClientGone), _) => Some("its client reset the call, or vanished"),
-        (Some(StopReason::Deadline), _) => Some("the deadline of its call passed"),
-        (Some(StopReason::Protocol), _) => Some("its client broke the protocol"),
-        (Some(StopReason::Shutdown), _) => Some("the exec-server shut down"),
+        (_, None) => Some("the operating system did not say how it ended".into()),
+        (Some(StopReason::Call(end)), _) => Some(end.to_string().into()),
         (Some(StopReason::ServerFault) | None, _) => None,
     };
     let outcome = match (exit.status, exit.stopped) {
         (None, _) => Outcome::Lost,
         (Some(Status::Code(code)), None) => Outcome::Exited { code },
-        (Some(Status::Code(code)), Some(StopReason::Deadline)) => Outcome::TimedOut {
+        (Some(Status::Code(code)), Some(StopReason::Call(CallEnd::Deadline))) => Outcome::TimedOut {
             status: KilledStatus::Exited(code),
         },
-        (Some(Status::Signaled(signaled)), Some(StopReason::Deadline)) => Outcome::TimedOut {
+        (Some(Status::Signaled(signaled)), Some(StopReason::Call(CallEnd::Deadline))) => Outcome::TimedOut {
             status: KilledStatus::Signaled(signaled.signal),
         },
         (Some(Status::Code(code)), Some(_)) => Outcome::Killed {
@@ -215,7 +213,7 @@ fn ended(exit: &Exit) -> ProcessEnd {
     };
     ProcessEnd {
         outcome,
-        fault: fault.map(Into::into),
+        fault,
         ended_unix_ns: exit.at_unix_ns,
         stdout_bytes: 0,
         stderr_bytes: 0,

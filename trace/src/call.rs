@@ -4,7 +4,6 @@
 //! hand on and adds stages of its own; the channel sends them back in `Trailers` and exports them.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -24,7 +23,6 @@ pub struct ServerCall {
     recording: bool,
     stages: Mutex<Vec<StageRecord>>,
     when_over: Mutex<Option<WhenOver>>,
-    past_deadline: AtomicBool,
 }
 
 /// Takes a call's stages when nobody can add to them any more.
@@ -49,19 +47,7 @@ impl ServerCall {
             recording,
             stages: Mutex::new(Vec::new()),
             when_over: Mutex::new(None),
-            past_deadline: AtomicBool::new(false),
         }
-    }
-
-    /// The call was cut short because its deadline passed, by either end's clock.
-    pub fn deadline_passed(&self) {
-        self.past_deadline.store(true, Ordering::Release);
-    }
-
-    /// Whether its deadline cut it short. For what the handler started and is killed for that: a process that outlasts its call by the time
-    /// that the kill takes.
-    pub fn is_past_deadline(&self) -> bool {
-        self.past_deadline.load(Ordering::Acquire)
     }
 
     /// The context of the `rpc` span: parent for whatever the handler starts.

@@ -3,6 +3,7 @@
 //! * [`w3c`]: trace context, tracestate and baggage, and their carriers (gRPC metadata, environment, protobuf);
 //! * [`stage`]: the three tables of stages; spans, report, metrics and docs read them;
 //! * [`call`]: what a handler knows of the call it serves, and adds to it;
+//! * [`call_end`]: why a call ended before its handler had answered it;
 //! * [`recorder`]: where finished records go;
 //! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
 //! * [`clock`]: the offset between two machines' clocks;
@@ -19,6 +20,7 @@ pub mod answer;
 pub mod background;
 pub mod bridge;
 pub mod call;
+pub mod call_end;
 pub mod clock;
 pub mod export;
 #[cfg(any(test, feature = "fuzz"))]

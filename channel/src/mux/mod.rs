@@ -252,6 +252,11 @@ impl Mux {
             .is_none_or(|stream| stream.receive.reset.is_some())
     }
 
+    /// The gRPC status code that a stream ended early with, if it did.
+    pub fn reset_code(&self, id: StreamId) -> Option<u32> {
+        self.streams.get(&id)?.receive.reset
+    }
+
     /// What happened to the stream's frames so far.
     pub fn stamps(&self, id: StreamId) -> Option<&Stamps> {
         self.streams.get(&id).map(|stream| &stream.stamps)

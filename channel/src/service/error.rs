@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use baton_proto::channel::go_away;
+use baton_trace::call_end::CallEnd;
 use tonic::{Code, Status};
 
 use crate::link::outer::OuterError;
@@ -12,9 +13,12 @@ use crate::session::{RekeyError, TransportError};
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// The relay, or the network to it. The text is an unauthenticated hint.
+    /// The relay ended the session's stream, mostly because the other end has gone. The text is an unauthenticated hint.
     #[error("the connection through the relay ended: {0}")]
     Relay(String),
+    /// This end's own connection to the relay was lost, or the relay shuts down. The text is an unauthenticated hint.
+    #[error("the connection to the relay was lost: {0}")]
+    ConnectionLost(String),
     /// What the relay sent is not its protocol.
     #[error(transparent)]
     Outer(#[from] OuterError),
@@ -75,6 +79,24 @@ fn fault(reason: go_away::Reason) -> &'static str {
 }
 
 impl SessionError {
+    /// Why the calls that were open when a session ended so were cut short, on the exec-server. Only what was authenticated as the client's
+    /// own is blamed on the client.
+    pub(crate) fn call_end(&self) -> CallEnd {
+        match self {
+            Self::Relay(_) | Self::Mux(MuxError::Silent) | Self::Rekey(RekeyError::Timeout) => {
+                CallEnd::ClientLost
+            }
+            Self::ConnectionLost(_) | Self::Outer(_) | Self::Transport(_) => CallEnd::ConnectionLost,
+            Self::Mux(_) | Self::Rekey(_) => CallEnd::Violation,
+            Self::Revoked => CallEnd::Revoked,
+            // The client said goodbye, or that it gives up.
+            Self::GoAway(_) | Self::Rejected { .. } | Self::NotAllowed | Self::AllowListUnusable => {
+                CallEnd::Reset
+            }
+            Self::Closed => CallEnd::ShutDown,
+        }
+    }
+
     /// The gRPC status of a call that this end of its session cut short.
     pub(crate) fn into_status(self) -> Status {
         let code = match self {

@@ -1,11 +1,13 @@
 //! The reader: chunks of the outer response body, opened and handed to the multiplexer.
 
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Instant;
 
 use baton_trace::{answer, clock};
 use http_body_util::BodyExt;
 use tonic::body::Body;
+use tonic::{Code, Status};
 
 use super::error::SessionError;
 use super::shared::{Shared, StreamHandle};
@@ -61,7 +63,17 @@ async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -
     let frame = tokio::select! {
         biased;
         frame = body.frame() => frame,
-        () = shared.ending() => return Err(shared.ended().unwrap_or(SessionError::Closed)),
+        () = shared.ending() => match shared.ended() {
+            Some(error) => return Err(error),
+            // HTTP/2 let go of the writer. Why, the reader's half of the same stream tells, behind what had arrived before.
+            None => match tokio::time::timeout(limits::CLOSE_TIMEOUT, body.frame()).await {
+                Ok(frame) => {
+                    shared.look_again();
+                    frame
+                }
+                Err(_) => return Err(SessionError::Relay("the outgoing stream was closed".into())),
+            },
+        },
     };
     match frame {
         Some(Ok(frame)) => match frame.into_data() {
@@ -69,14 +81,39 @@ async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -
                 deframer.push(chunk);
                 Ok(())
             }
-            Err(frame) => Err(SessionError::Relay(relay_reason(frame.trailers_ref()))),
+            Err(frame) => Err(ended_by_relay(frame.trailers_ref())),
         },
-        Some(Err(status)) => Err(SessionError::Relay(hint(status.message()))),
+        Some(Err(status)) => Err(broken(&status)),
         None => {
             deframer.finish()?;
             Err(SessionError::Relay("the relay closed the stream".into()))
         }
     }
+}
+
+/// Why the relay ended the stream in order: it shuts down, or the other end has gone. See PROTOCOL.md section 3, `Frame`.
+fn ended_by_relay(trailers: Option<&http::HeaderMap>) -> SessionError {
+    let reason = relay_reason(trailers);
+    match trailers.and_then(answer::status).map(|status| status.code()) {
+        Some(Code::Aborted) => SessionError::ConnectionLost(reason),
+        _ => SessionError::Relay(reason),
+    }
+}
+
+/// Why the stream broke: the relay reset it, or the connection that carried it was lost.
+fn broken(status: &Status) -> SessionError {
+    let reason = hint(status.message());
+    let mut cause = status.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>()
+            && error.is_reset()
+            && error.is_remote()
+        {
+            return SessionError::Relay(reason);
+        }
+        cause = error.source();
+    }
+    SessionError::ConnectionLost(reason)
 }
 
 async fn drain(body: &mut Body) {

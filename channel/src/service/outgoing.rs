@@ -89,8 +89,7 @@ impl Drop for Outgoing {
         // After an end in order HTTP/2 still has it all to send, and the reader waits for that.
         if !self.ended {
             // HTTP/2 let go of the stream: nothing can be sent any more.
-            self.shared
-                .close(SessionError::Relay("the outgoing stream was closed".into()));
+            self.shared.writer_is_lost();
         }
         self.shared.writer_is_done();
     }

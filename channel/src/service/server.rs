@@ -7,7 +7,9 @@ use std::time::Instant;
 use baton_proto::channel::Head;
 use baton_trace::bridge;
 use baton_trace::call::ServerCall;
+use baton_trace::call_end::CallEnd;
 use baton_trace::clock;
+use baton_trace::export::attribute;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, RPC, SERVER_OPEN, SERVER_QUEUE};
@@ -15,9 +17,10 @@ use baton_trace::w3c::TraceContext;
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, TE};
 use http_body_util::BodyExt;
+use opentelemetry::KeyValue;
 use opentelemetry::trace::FutureExt;
+use tonic::Status;
 use tonic::body::Body;
-use tonic::{Code, Status};
 
 use super::body::{RequestBody, grpc_status};
 use super::metadata;
@@ -88,6 +91,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
     call.record(SERVER_QUEUE, arrival.opened, started);
     request.extensions_mut().insert(Arc::clone(&call));
     request.extensions_mut().insert(peer);
+    request.extensions_mut().insert(stream.end());
     let serving = Serving {
         stream: Arc::clone(&stream),
         finish: Some(Finish {
@@ -136,11 +140,9 @@ impl Drop for Serving {
             return;
         };
         let status = self.stream.cut_short().code();
-        if status == Code::DeadlineExceeded {
-            finish.call.deadline_passed();
-        }
         // Nothing will be sent: dropping the draft hands the record on.
-        drop(finish.into_drafts(status.into(), self.stream.shared().recorder()));
+        let end = self.stream.end().get();
+        drop(finish.into_drafts(status.into(), end, self.stream.shared().recorder()));
     }
 }
 
@@ -234,6 +236,7 @@ impl Finish {
     fn into_drafts(
         self,
         status: i32,
+        end: Option<CallEnd>,
         recorder: &Recorder,
     ) -> (Option<TimingsDraft>, Option<Box<ServerDraft>>) {
         if !self.call.is_recording() {
@@ -261,7 +264,10 @@ impl Finish {
                 stages: vec![rpc],
                 status: RpcStatus(status),
                 clock: None,
-                attributes: Vec::new(),
+                attributes: end
+                    .map(|end| KeyValue::new(attribute::CALL_END, end.name()))
+                    .into_iter()
+                    .collect(),
             };
             Box::new(ServerDraft::new(record, self.call, recorder))
         });
@@ -315,7 +321,7 @@ async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>,
         .unwrap_or(tonic::Code::Unknown.into());
     let recorder = stream.shared().recorder();
     let finish = serving.finish.take();
-    let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, recorder));
+    let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, None, recorder));
     // Fails only when the session or the call has ended, and then nobody waits for it.
     let _ = stream.send_trailers(metadata::from_headers(&trailers), timings, draft);
 }

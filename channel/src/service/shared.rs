@@ -15,6 +15,7 @@ use std::time::Instant;
 use baton_proto::Epoch;
 use baton_proto::channel::{Head, go_away};
 use baton_proto::limits::MAX_STREAMS;
+use baton_trace::call_end::{CallEnd, CallEndCell};
 use baton_trace::clock::{self, Sample};
 use baton_trace::record::Anchor;
 use baton_trace::recorder::Recorder;
@@ -25,7 +26,7 @@ use tokio::task::AbortHandle;
 use super::error::SessionError;
 use super::established::Established;
 use super::record::ServerDraft;
-use crate::mux::{Event, RelayStamp, StreamError, StreamId};
+use crate::mux::{Event, RelayStamp, StreamError, StreamId, code};
 
 mod ends;
 mod handle;
@@ -61,6 +62,8 @@ pub(crate) struct State {
     goodbye: Option<go_away::Reason>,
     /// This end did, and does once its calls are answered.
     is_draining: bool,
+    /// The writer is gone before the session's end.
+    is_mute: bool,
     /// Calls that the session's end cut short, on the server.
     cut: usize,
     wakers: HashMap<StreamId, Wakers>,
@@ -84,6 +87,8 @@ struct ServedCall {
     task: Option<AbortHandle>,
     /// Completed when the trailers are with the link.
     draft: Option<Box<ServerDraft>>,
+    /// Tells the handler, and what it started, why the call was cut short.
+    end: CallEndCell,
 }
 
 impl Shared {
@@ -97,6 +102,7 @@ impl Shared {
                 ending: None,
                 goodbye: None,
                 is_draining: false,
+                is_mute: false,
                 cut: 0,
                 wakers: HashMap::new(),
                 opened: VecDeque::new(),
@@ -159,6 +165,7 @@ impl Shared {
     pub(crate) fn is_open(&self) -> bool {
         let state = self.lock();
         state.ending.is_none()
+            && !state.is_mute
             && state
                 .established
                 .as_ref()
@@ -216,10 +223,13 @@ impl Shared {
         let mut state = self.lock();
         let id = state.opened.pop_front()?;
         // From now on a reset finds it, whether it has its task yet or not.
-        state.calls.insert(id, ServedCall::default());
+        let call = ServedCall::default();
+        let end = call.end.clone();
+        state.calls.insert(id, call);
         Some(StreamHandle {
             shared: Arc::clone(self),
             id,
+            end: Some(end),
             _slot: None,
         })
     }
@@ -247,6 +257,7 @@ impl Shared {
         Ok(StreamHandle {
             shared: Arc::clone(self),
             id,
+            end: None,
             _slot: Some(slot),
         })
     }
@@ -313,7 +324,14 @@ impl Shared {
                     state.wake_receiver(id);
                     state.wake_sender(id);
                     if let Some(call) = state.calls.remove(&id) {
-                        call.abort();
+                        let reset = state
+                            .established
+                            .as_ref()
+                            .and_then(|session| session.mux.reset_code(id));
+                        call.cut(match reset {
+                            Some(code::DEADLINE_EXCEEDED) => CallEnd::Deadline,
+                            _ => CallEnd::Reset,
+                        });
                     }
                 }
                 Event::Answered(id, sent) => {
@@ -349,7 +367,9 @@ impl Shared {
 }
 
 impl ServedCall {
-    fn abort(self) {
+    /// Notes why before the handler is dropped.
+    fn cut(self, end: CallEnd) {
+        self.end.set(end);
         if let Some(task) = self.task {
             task.abort();
         }

@@ -1,6 +1,7 @@
 //! The channel over real sockets: a tonic service, a relay and a client in one process.
 
 mod backpressure;
+mod call_end;
 mod calls;
 mod details;
 mod ends;

@@ -10,6 +10,7 @@ use baton_trace::stage::transport as stages;
 use baton_trace::stage::{self, StageId};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
+use opentelemetry::KeyValue;
 use tonic::{Code, Request, Status};
 
 use crate::support::service::{Caller, Mounted, answer, collect, message};
@@ -218,6 +219,8 @@ async fn a_deadlines_record_says_so_at_both_ends() {
             RpcStatus(Code::DeadlineExceeded.into()),
             "{expired:?}"
         );
+        let end = KeyValue::new("baton.call_end", "deadline");
+        assert_eq!(expired.attributes.contains(&end), expired.side == Side::Server);
     }
 }
 

@@ -61,7 +61,7 @@ async fn a_lost_relay_fails_the_calls_under_way_and_the_next_one_finds_its_way()
         let lost = within(hanging).await.unwrap().unwrap_err();
         assert_eq!(lost.code(), Code::Unavailable, "{lost:?}");
         let error = source::<SessionError>(&lost);
-        assert!(matches!(error, SessionError::Relay(_)), "{error:?}");
+        assert!(matches!(error, SessionError::ConnectionLost(_)), "{error:?}");
         // Nobody is there: this call fails on its own, and does not poison the next.
         let alone = within(Caller::new(stack.channel.clone()).echo("x")).await;
         assert_eq!(alone.unwrap_err().code(), Code::Unavailable);

@@ -215,7 +215,13 @@ impl Teller {
 /// it cut a call short.
 fn how_it_ended(error: &SessionError, cut: usize) -> String {
     match (cut, error) {
-        (0, SessionError::Relay(_) | SessionError::GoAway(_) | SessionError::Closed) => String::new(),
+        (
+            0,
+            SessionError::Relay(_)
+            | SessionError::ConnectionLost(_)
+            | SessionError::GoAway(_)
+            | SessionError::Closed,
+        ) => String::new(),
         (0, error) => format!(": {error}"),
         (1, error) => format!(" with 1 call under way: {error}"),
         (_, error) => format!(" with {cut} calls under way: {error}"),

@@ -16,6 +16,7 @@ use baton_channel::allow::Peer;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Exited, Output, OutputStream, RunRequest};
 use baton_trace::call::ServerCall;
+use baton_trace::call_end::{CallEnd, CallEndCell};
 use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
@@ -56,6 +57,7 @@ pub(crate) async fn run<B: Backend>(
     client: &Peer,
     launch: Launch,
     call: Option<Arc<ServerCall>>,
+    end: Option<CallEndCell>,
     requests: Streaming<RunRequest>,
 ) -> Result<Events, StartError> {
     let Processes {
@@ -111,7 +113,7 @@ pub(crate) async fn run<B: Backend>(
     registration.set_started(true);
     telling.started(group.pid(), spawned);
     let patience = table.patience(has_stdin).clone();
-    let events = Events::new(shared.clone(), patience, telling.delivery());
+    let events = Events::new(shared.clone(), patience, end.clone(), telling.delivery());
     shared.starts(group.pid(), exec.clone());
     let mut driver = Driver::<B> {
         exec,
@@ -132,6 +134,7 @@ pub(crate) async fn run<B: Backend>(
         progress: None,
         registration,
         call,
+        end,
         context,
         sees_ids: client.sees_ids(),
     };
@@ -195,6 +198,8 @@ struct Driver<B: Backend> {
     progress: Option<Wait>,
     registration: Registration,
     call: Option<Arc<ServerCall>>,
+    /// Tells why the call was cut short, if its transport says so.
+    end: Option<CallEndCell>,
     /// The `process` stage's, as the child got it.
     context: Option<TraceContext>,
     /// Whether the client may learn it.
@@ -219,12 +224,15 @@ impl<B: Backend> Driver<B> {
         if let Err(error) = end
             && !self.life.has_exited()
         {
-            let why = match error {
-                // What a client that vanishes leaves behind.
-                RequestError::Unreadable | RequestError::StdinCut => StopReason::ClientGone,
-                _ => StopReason::Protocol,
+            let why = match (error, &self.end) {
+                // What a call that is cut short leaves behind; its reason is known by then.
+                (RequestError::Unreadable | RequestError::StdinCut, Some(end)) => {
+                    end.get().unwrap_or(CallEnd::Violation)
+                }
+                (RequestError::Unreadable | RequestError::StdinCut, None) => CallEnd::Reset,
+                _ => CallEnd::Violation,
             };
-            self.shared.fail(error.into(), why);
+            self.shared.fail(error.into(), StopReason::Call(why));
         }
     }
 
@@ -354,8 +362,12 @@ impl<B: Backend> Driver<B> {
         self.life.exit(now);
         // Told before the client can be: what it asks to have flushed then covers it.
         let status = exit.as_ref().ok().copied();
-        self.telling
-            .exited(self.seq + u64::from(exit.is_ok()), status, self.stopped(), now);
+        self.telling.exited(
+            self.seq + u64::from(exit.is_ok()),
+            status,
+            self.shared.stopped(),
+            now,
+        );
         match exit {
             Ok(status) => self.append(Kind::Exited(Exited {
                 status: Some(status),
@@ -375,17 +387,6 @@ impl<B: Backend> Driver<B> {
             ),
         }
         Ok(())
-    }
-
-    /// Why it was being killed, if it was. A deadline cuts the call, which looks like a client that has gone; what the call knows by now says
-    /// which it was.
-    fn stopped(&self) -> Option<StopReason> {
-        match (self.shared.stopped(), &self.call) {
-            (Some(StopReason::ClientGone), Some(call)) if call.is_past_deadline() => {
-                Some(StopReason::Deadline)
-            }
-            (stopped, _) => stopped,
-        }
     }
 
     /// Ends the life when it is over: records its stages, reaps, and only then says so.

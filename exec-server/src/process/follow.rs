@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use baton_proto::exec::ProcessEvent;
+use baton_trace::call_end::{CallEnd, CallEndCell};
 use futures_util::Stream;
 use tonic::Status;
 
@@ -33,6 +34,8 @@ struct Follower {
     shared: Arc<Shared>,
     seen: u64,
     patience: Ticker,
+    /// Tells why the call was cut short, if it was and its transport says so.
+    end: Option<CallEndCell>,
     /// Until it is told.
     delivery: Option<Delivery>,
     /// The transport has taken events, and found no more.
@@ -40,11 +43,17 @@ struct Follower {
 }
 
 impl Events {
-    pub(super) fn new(shared: Arc<Shared>, patience: Ticker, delivery: Option<Delivery>) -> Self {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        patience: Ticker,
+        end: Option<CallEndCell>,
+        delivery: Option<Delivery>,
+    ) -> Self {
         Self(Source::First(Follower {
             shared,
             seen: 0,
             patience,
+            end,
             delivery,
             is_drained: false,
         }))
@@ -118,7 +127,8 @@ impl Stream for Events {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.shared.abandon();
+        let end = self.end.as_ref().and_then(CallEndCell::get);
+        self.shared.abandon(end.unwrap_or(CallEnd::Reset));
         if let Some(delivery) = self.delivery.take() {
             delivery.tell();
         }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{ProcessEvent, Started};
+use baton_trace::call_end::CallEnd;
 use tonic::Status;
 
 use super::backend::{Exec, ExecState};
@@ -177,12 +178,12 @@ impl Shared {
     /// Kills the process, because the server shuts down; whoever follows it sees its end.
     pub(super) fn stop(&self) {
         let mut state = self.lock();
-        state.stop.get_or_insert(StopReason::Shutdown);
+        state.stop.get_or_insert(StopReason::Call(CallEnd::ShutDown));
         wake(state.driver.take());
     }
 
-    /// Nobody follows the process any more: kills it unless it is over.
-    pub(super) fn abandon(&self) {
+    /// Nobody follows the process any more, because its call ended so: kills it unless it is over.
+    pub(super) fn abandon(&self, why: CallEnd) {
         let mut state = self.lock();
         if state.closed || state.abandoned {
             return;
@@ -190,7 +191,7 @@ impl Shared {
         let last = state.log.last();
         state.log.evict(last);
         state.abandoned = true;
-        state.stop.get_or_insert(StopReason::ClientGone);
+        state.stop.get_or_insert(StopReason::Call(why));
         wake(state.driver.take());
     }
 

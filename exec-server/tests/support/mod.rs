@@ -17,6 +17,7 @@ use baton_proto::exec::{
     Stdin, StdinClose, exited,
 };
 use baton_trace::call::ServerCall;
+use baton_trace::call_end::CallEndCell;
 use baton_trace::record::Anchor;
 use baton_trace::w3c::TraceContext;
 use tokio::sync::mpsc;
@@ -38,6 +39,7 @@ pub struct Host {
 struct Setup {
     peer: Option<Arc<Peer>>,
     context: Option<TraceContext>,
+    end: Option<CallEndCell>,
     served: Vec<Arc<ServerCall>>,
 }
 
@@ -57,6 +59,7 @@ impl Host {
         let calls = Arc::new(Mutex::new(Setup {
             peer: Some(peer(1, Trust::Continue)),
             context: None,
+            end: None,
             served: Vec::new(),
         }));
         let setup = calls.clone();
@@ -64,6 +67,9 @@ impl Host {
             let mut setup = setup.lock().unwrap();
             if let Some(peer) = &setup.peer {
                 request.extensions_mut().insert(Arc::clone(peer));
+            }
+            if let Some(end) = &setup.end {
+                request.extensions_mut().insert(end.clone());
             }
             if let Some(context) = &setup.context {
                 let call = Arc::new(ServerCall::new(context, Anchor::now(), true));
@@ -107,6 +113,11 @@ impl Host {
     /// The context of calls from now on.
     pub fn traced(&self, context: TraceContext) {
         self.calls.lock().unwrap().context = Some(context);
+    }
+
+    /// Where calls from now on find why they were cut short.
+    pub fn ends_by(&self, end: CallEndCell) {
+        self.calls.lock().unwrap().end = Some(end);
     }
 
     /// The last traced call.

@@ -64,7 +64,7 @@ impl End {
                 Code::InvalidArgument,
                 format!("the relay ended the session: {error}"),
             ),
-            Self::ShutDown => Status::unavailable("the relay is shutting down; reconnect"),
+            Self::ShutDown => Status::aborted("the relay is shutting down; reconnect"),
         }
     }
 }

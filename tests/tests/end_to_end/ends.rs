@@ -225,7 +225,7 @@ fn a_killed_relay_ends_the_call_and_its_process_and_its_successor_serves_on() {
     signal(&world.relay, Signal::KILL);
     client
         .finish()
-        .assert_failed(255, "the connection through the relay ended");
+        .assert_failed(255, "the connection to the relay was lost");
     mark.await_gone();
     run(world.exec(["true"])).assert_failed(255, "cannot reach the relay");
 

@@ -5,6 +5,8 @@
 pub const STAGE: &str = "baton.stage";
 /// On a stage's further attempts: 1 for the second. Absent on the first.
 pub const ATTEMPT: &str = "baton.attempt";
+/// On the `rpc` of a call that was cut short: why, by the name of its [`CallEnd`](crate::call_end::CallEnd).
+pub const CALL_END: &str = "baton.call_end";
 /// `true` on a stage whose duration was measured and whose position was not.
 pub const ESTIMATED: &str = "baton.estimated";
 /// On a client's `call`: nanoseconds of it that no covering stage accounts for. Always present there.

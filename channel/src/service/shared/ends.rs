@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::task::Waker;
 
 use baton_proto::channel::go_away;
+use baton_trace::call_end::CallEnd;
 
 use super::super::error::SessionError;
 use super::super::established::Established;
@@ -31,7 +32,7 @@ impl Shared {
         matches!(self.lock().ending, Some(Ending::Flush(_)))
     }
 
-    /// Waits until the session is told to end. One waiter.
+    /// Waits until the session is told to end, or its writer is lost. One waiter.
     pub(in crate::service) async fn ending(&self) {
         self.ending.notified().await;
     }
@@ -50,6 +51,22 @@ impl Shared {
     /// [`limits::CLOSE_TIMEOUT`]. One waiter.
     pub(crate) async fn flushed(&self) {
         let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, self.flushed.notified()).await;
+    }
+
+    /// Nothing can be sent any more, and the writer does not know why. The reader ends the session once it has the reason.
+    pub(in crate::service) fn writer_is_lost(&self) {
+        let mut state = self.lock();
+        state.is_mute = true;
+        if state.ending.is_some() {
+            // It was sending what was queued.
+            self.end(&mut state, Ending::Now(SessionError::Closed));
+        }
+        self.ending.notify_one();
+    }
+
+    /// Has the reader, which takes in what had arrived before the writer was lost, come back for the reason.
+    pub(in crate::service) fn look_again(&self) {
+        self.ending.notify_one();
     }
 
     /// Nothing more will be sent.
@@ -115,7 +132,9 @@ impl Shared {
     pub(super) fn end(&self, state: &mut State, ending: Ending) {
         let ending = match (state.goodbye, ending) {
             // The peer's own word, which is authenticated, rather than the relay's.
-            (Some(reason), Ending::Now(SessionError::Relay(_))) => Ending::Now(SessionError::GoAway(reason)),
+            (Some(reason), Ending::Now(SessionError::Relay(_) | SessionError::ConnectionLost(_))) => {
+                Ending::Now(SessionError::GoAway(reason))
+            }
             (_, ending) => ending,
         };
         match (&state.ending, ending) {
@@ -130,8 +149,9 @@ impl Shared {
         state.cut += state.calls.len();
         // Who waits for a place in this session waits for nothing.
         self.slots.close();
+        let why = state.ended().map_or(CallEnd::ShutDown, |error| error.call_end());
         for call in in_order(&mut state.calls) {
-            call.abort();
+            call.cut(why);
         }
         for wakers in in_order(&mut state.wakers) {
             [wakers.receive, wakers.send]

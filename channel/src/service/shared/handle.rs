@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use baton_proto::channel::{Head, Metadata};
+use baton_trace::call_end::CallEndCell;
 use baton_trace::clock::{self, Offset};
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
@@ -19,12 +20,19 @@ use crate::mux::{Mux, Received, Stamps, StreamId, TimingsDraft, code};
 pub(crate) struct StreamHandle {
     pub(super) shared: Arc<Shared>,
     pub(super) id: StreamId,
+    /// Only of a stream that is served.
+    pub(super) end: Option<CallEndCell>,
     pub(super) _slot: Option<OwnedSemaphorePermit>,
 }
 
 impl StreamHandle {
     pub(in crate::service) fn id(&self) -> StreamId {
         self.id
+    }
+
+    /// Why the call will have been cut short, for its handler.
+    pub(in crate::service) fn end(&self) -> CallEndCell {
+        self.end.clone().unwrap_or_default()
     }
 
     pub(in crate::service) fn shared(&self) -> &Arc<Shared> {

@@ -1,0 +1,168 @@
+//! Why a call was cut short is known to what its handler started, and is never another party's fault.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use baton_channel::Channel;
+use baton_channel::allow::AllowList;
+use baton_channel::key::Seed;
+use baton_channel::session::RekeyPolicy;
+use baton_proto::channel::Head;
+use baton_trace::call_end::{CallEnd, CallEndCell};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tonic::Request;
+
+use crate::support::raw::RawSession;
+use crate::support::service::{Caller, Mounted};
+use crate::support::{Gone, RunningRelay, RunningServer, Stack, guard, within};
+
+/// What outlives a handler: its call's cell, and when the handler was dropped.
+type Outlives = (CallEndCell, Gone);
+
+/// `/test/Hang` never answers, and hands out what outlives it.
+fn hanging() -> (Mounted, mpsc::UnboundedReceiver<Outlives>) {
+    let (started, handlers) = mpsc::unbounded_channel();
+    let service = Mounted::echo().on("/test/Hang", move |request| {
+        let (guard, gone) = guard();
+        let cell = request.extensions().get::<CallEndCell>().unwrap().clone();
+        started.send((cell, gone)).unwrap();
+        async move {
+            // A handler that reads its requests must not see their end before the reason is known.
+            let (_guard, _request) = (guard, request);
+            std::future::pending().await
+        }
+    });
+    (service, handlers)
+}
+
+async fn hang(caller: Caller) {
+    // Whatever comes of it is not of interest here.
+    drop(caller.unary("/test/Hang", Request::new(Bytes::new())).await);
+}
+
+/// The reason that the handler's heirs find as soon as it is gone.
+async fn reason((cell, gone): Outlives) -> Option<CallEnd> {
+    gone.wait().await;
+    cell.get()
+}
+
+/// A session of the allowed client that has a call open, driven by hand.
+async fn raw_call(stack: &Stack) -> RawSession {
+    let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+    let head = Head {
+        path: "/test/Hang".into(),
+        ..Head::default()
+    };
+    client.mux.open(std::time::Instant::now(), &head, None).unwrap();
+    client.flush().await;
+    client
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_has_reset_the_call() {
+    let (service, mut handlers) = hanging();
+    let stack = Stack::start(service).await;
+    let call = tokio::spawn(hang(stack.caller()));
+    let handler = within(handlers.recv()).await.unwrap();
+    assert_eq!(handler.0.get(), None);
+    call.abort();
+    assert_eq!(reason(handler).await, Some(CallEnd::Reset));
+}
+
+#[tokio::test]
+async fn a_deadline_is_told_from_a_reset() {
+    let (service, mut handlers) = hanging();
+    let stack = Stack::start(service).await;
+    stack.channel.connect().await.unwrap();
+    let mut request = Request::new(Bytes::new());
+    request.set_timeout(Duration::from_millis(200));
+    within(stack.caller().unary("/test/Hang", request))
+        .await
+        .unwrap_err();
+    let handler = within(handlers.recv()).await.unwrap();
+    assert_eq!(reason(handler).await, Some(CallEnd::Deadline));
+}
+
+#[tokio::test]
+async fn a_client_whose_connection_breaks_is_lost() {
+    let (service, mut handlers) = hanging();
+    let stack = Stack::start(service).await;
+    let client = raw_call(&stack).await;
+    let handler = within(handlers.recv()).await.unwrap();
+    drop(client);
+    assert_eq!(reason(handler).await, Some(CallEnd::ClientLost));
+}
+
+#[tokio::test]
+async fn a_relay_that_ends_is_a_lost_connection_and_no_lost_client() {
+    for is_killed in [true, false] {
+        let (service, mut handlers) = hanging();
+        let stack = Stack::start(service).await;
+        let call = tokio::spawn(hang(stack.caller()));
+        let handler = within(handlers.recv()).await.unwrap();
+        match is_killed {
+            true => stack.relay.kill().await,
+            false => stack.relay.stop().await,
+        }
+        let expected = Some(CallEnd::ConnectionLost);
+        assert_eq!(reason(handler).await, expected, "killed: {is_killed}");
+        within(call).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_client_taken_off_the_list_is_revoked() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("allowed");
+    let relay = RunningRelay::start().await;
+    let key = Seed::generate().unwrap().client_key().unwrap();
+    std::fs::write(&list, format!("{} one\n", key.public())).unwrap();
+    let (service, mut handlers) = hanging();
+    let allow = AllowList::file(&list).unwrap();
+    let server = RunningServer::with_rekey(&relay.url(), allow, service, RekeyPolicy::default()).await;
+    let caller = Caller::new(Channel::new(server.ticket.clone(), key));
+    let call = tokio::spawn(hang(caller));
+    let handler = within(handlers.recv()).await.unwrap();
+    std::fs::write(&list, "").unwrap();
+    assert_eq!(reason(handler).await, Some(CallEnd::Revoked));
+    within(call).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_stops_has_shut_down() {
+    let (service, mut handlers) = hanging();
+    let stack = Stack::start(service).await;
+    let call = tokio::spawn(hang(stack.caller()));
+    let handler = within(handlers.recv()).await.unwrap();
+    stack.server.stop().await;
+    assert_eq!(reason(handler).await, Some(CallEnd::ShutDown));
+    within(call).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_client_that_breaks_the_protocol_is_blamed_for_that() {
+    let (service, mut handlers) = hanging();
+    let stack = Stack::start(service).await;
+    let mut client = raw_call(&stack).await;
+    let handler = within(handlers.recv()).await.unwrap();
+    client.send(b"no frame").await;
+    assert_eq!(reason(handler).await, Some(CallEnd::Violation));
+}
+
+#[tokio::test]
+async fn an_answered_call_has_no_such_reason() {
+    let seen = Arc::new(Mutex::new(None));
+    let keep = Arc::clone(&seen);
+    let service = Mounted::echo().on("/test/Cell", move |request| {
+        *keep.lock().unwrap() = request.extensions().get::<CallEndCell>().cloned();
+        async { Ok(crate::support::service::message("done")) }
+    });
+    let stack = Stack::start(service).await;
+    within(stack.caller().unary("/test/Cell", Request::new(Bytes::new())))
+        .await
+        .unwrap();
+    stack.server.stop().await;
+    let cell: Option<CallEndCell> = seen.lock().unwrap().take();
+    assert_eq!(cell.unwrap().get(), None);
+}
