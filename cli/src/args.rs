@@ -330,6 +330,10 @@ pub(crate) struct RelayArgs {
     /// the address a connection came to]
     #[arg(long, value_name = "NAME")]
     pub(crate) authority: Vec<String>,
+    /// Let only these exec-servers register: a file with one id a line, # begins a comment; read again when it changes. An
+    /// exec-server prints its id at its start [default: anyone may register]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) allow_servers: Option<PathBuf>,
     /// Speak TLS, with this certificate and its chain (PEM); peers then dial https:// URLs. Read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

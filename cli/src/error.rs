@@ -10,7 +10,7 @@ use baton_client::{
     ConnectError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
 };
 use baton_meta::KeeperError;
-use baton_relay::{BindError, TlsError};
+use baton_relay::{AllowedServersError, BindError, TlsError};
 use baton_trace::export::ExportError;
 use baton_trace::export::read::ReadError;
 
@@ -41,6 +41,8 @@ pub(crate) enum CliError {
     Allow(#[from] AllowError),
     #[error(transparent)]
     Bind(#[from] BindError),
+    #[error(transparent)]
+    AllowedServers(#[from] AllowedServersError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]

@@ -45,7 +45,8 @@ pub(crate) fn accept(
     let connection = connection
         .take_session()
         .ok_or(AcceptRefusal::ConnectionFull(limit))?;
-    let pending = registry.accept(id, &token).ok_or(AcceptRefusal::NotWaiting)?;
+    let mut pending = registry.accept(id, &token).ok_or(AcceptRefusal::NotWaiting)?;
+    pending.place.accepted();
 
     let session = pending.session;
     session.open();
@@ -55,7 +56,6 @@ pub(crate) fn accept(
     });
     let outgoing = Outgoing::new(session.clone(), Direction::ToExecServer).holding(slots.clone());
     let response = RelayBody::spliced(outgoing);
-    tokio::spawn(pump(session.clone(), Direction::ToExecServer, pending.body));
     tokio::spawn(async move {
         pump(session, Direction::ToClient, body).await;
         drop(slots);

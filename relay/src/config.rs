@@ -1,6 +1,6 @@
 //! What a relay is told at its start.
 
-use crate::{Limits, Tls};
+use crate::{AllowedServers, Limits, Tls};
 
 /// Configuration of a relay; the default serves loopback and a single address well.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +12,8 @@ pub struct Config {
     /// Certificate and key; every connection then speaks TLS 1.3. `None`: clear text, for loopback, a private network, or behind
     /// something that ends TLS.
     pub tls: Option<Tls>,
+    /// Exec-servers that may register, followed while the relay runs. `None`: anyone, for loopback and private networks.
+    pub allow_servers: Option<AllowedServers>,
     /// Bounds on everything a peer can make the relay hold.
     pub limits: Limits,
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use crate::network::Network;
 use crate::slots::{Slot, Slots};
 
 /// Shared by every stream of the connection.
@@ -29,6 +30,11 @@ impl Connection {
             streams: AtomicU64::new(0),
             streams_ever: AtomicU64::new(0),
         }
+    }
+
+    /// The peer's network, for limits.
+    pub(crate) fn network(&self) -> Network {
+        Network::of(self.remote.ip())
     }
 
     pub(crate) fn take_session(&self) -> Option<Slot<()>> {

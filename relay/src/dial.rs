@@ -1,9 +1,13 @@
-//! `Dial`: a client opens a session. Checked, entered as waiting, announced to the exec-server, answered once it accepts.
+//! `Dial`: a client opens a session. Checked, queued for a place, announced to the exec-server, answered once it accepts.
 //!
-//! The exec-server does nothing for a `Dial` that fails here; in particular no Diffie-Hellman without the dial token.
-//! Dropping the future (the client reset the stream or is gone) stops the waiting.
+//! The exec-server hears nothing of a `Dial` that fails here, nor of one whose first frame is not here yet: no Diffie-Hellman without the
+//! dial token, and no half-open handshake for a client that is silent. Dropping the future (the client reset the stream or is gone)
+//! stops the waiting.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, Weak};
+use std::task::Poll;
 use std::time::Duration;
 
 use baton_proto::relay::{Incoming, register_response};
@@ -18,12 +22,14 @@ use crate::Refused;
 use crate::body::RelayBody;
 use crate::connection::Connection;
 use crate::limits::{RETRY_LATER, RETRY_SOON};
+use crate::network::Network;
+use crate::places::{Full, Granted};
 use crate::refusal::Refusal;
 use crate::register::SendError;
-use crate::registry::{Pending, Registry, address_key};
+use crate::registry::{Pending, Registry};
 use crate::service::{HeaderError, id_header, token_header};
-use crate::session::{ClientSlots, Session};
-use crate::splice::{Direction, Outgoing};
+use crate::session::Session;
+use crate::splice::{DeframeError, Direction, End, Outgoing, pump};
 
 /// Why a `Dial` was refused.
 #[derive(Debug, thiserror::Error)]
@@ -38,18 +44,26 @@ pub(crate) enum DialRefusal {
     WrongToken,
     #[error("session id {0} is in use; draw a new random one for every dial")]
     IdInUse(SessionId),
-    #[error("this exec-server has all its {0} sessions; try again when one has ended")]
-    ExecServerFull(usize),
     #[error("this connection has all its {0} sessions; open another one")]
     ConnectionFull(usize),
-    #[error("this relay has all its {0} sessions; try again later")]
-    RelayFull(usize),
-    #[error("your address has all its {0} sessions at this relay; try again when one has ended")]
-    AddressFull(usize),
-    #[error("too many dials wait for this exec-server; try again in a moment")]
-    ExecServerBusy,
-    #[error("too many dials from your address wait; try again in a moment")]
-    AddressBusy,
+    #[error("no complete first frame came within {0:?}; send Noise message 1 with the dial")]
+    Silent(Duration),
+    #[error("the stream of the dial ended before its first frame was complete")]
+    Ended,
+    #[error("the relay ended the dial: {0}")]
+    Broken(DeframeError),
+    #[error("too many dials of your address have sent no first frame; try again in a moment")]
+    TooManySilent,
+    #[error("too many dials of your address wait for a place at this exec-server; try again in a moment")]
+    AddressQueueFull,
+    #[error("too many dials wait for a place at this exec-server; try again in a moment")]
+    ExecServerQueueFull,
+    #[error("too many dials wait for a place at this relay; try again in a moment")]
+    RelayQueueFull,
+    #[error(
+        "no place was free within {0:?}: the exec-server, your address or the relay has all its sessions; try again later"
+    )]
+    NoPlace(Duration),
     #[error("this exec-server does not read its announcements; try again in a moment")]
     NotReading,
     #[error("the exec-server did not accept within {0:?}; it may be overloaded or cut off, try again")]
@@ -79,35 +93,26 @@ pub(crate) async fn dial(
     }
 
     let limits = &registry.limits;
-    let address = address_key(connection.remote.ip());
-    let client_connection = connection
+    let network = connection.network();
+    let slot = connection
         .take_session()
         .ok_or(DialRefusal::ConnectionFull(limits.sessions_per_connection))?;
-    let place = registry
-        .sessions_of
-        .take(id)
-        .ok_or(DialRefusal::ExecServerFull(limits.sessions_per_exec_server))?;
-    let slots = ClientSlots {
-        address: registry
-            .sessions_from
-            .take(address)
-            .ok_or(DialRefusal::AddressFull(limits.sessions_per_address))?,
-        connection: client_connection,
-        total: registry
-            .sessions_total
-            .take(())
-            .ok_or(DialRefusal::RelayFull(limits.sessions))?,
+    let session = Session::new(session_id, id, registry.clone(), slot);
+    // Dropped on the way, it ends the session and with it the pump.
+    let response = Outgoing::new(session.clone(), Direction::ToClient);
+    tokio::spawn(pump(session.clone(), Direction::ToExecServer, body));
+    first_frame(registry, &session, network).await?;
+
+    let granted = registry.places.enter(id, network)?.granted();
+    let Granted { client, server } = match timeout(limits.waiting_timeout, granted).await {
+        Ok(Some(granted)) => granted,
+        Ok(None) => return Err(DialRefusal::ShuttingDown),
+        Err(_) => return Err(DialRefusal::NoPlace(limits.waiting_timeout)),
     };
-    // Held while this dial waits.
-    let _pending_for = registry.pending_for.take(id).ok_or(DialRefusal::ExecServerBusy)?;
-    let _pending_from = registry
-        .pending_from
-        .take(address)
-        .ok_or(DialRefusal::AddressBusy)?;
+    session.hold(client);
 
     let mut accept_token = [0; 32];
     getrandom::fill(&mut accept_token).map_err(|_| DialRefusal::NoRandom)?;
-    let session = Session::new(session_id, id, registry.clone(), slots);
     let (accepted, answer) = oneshot::channel();
     let waiting = Waiting {
         registry,
@@ -117,10 +122,9 @@ pub(crate) async fn dial(
     registry
         .wait(Pending {
             accept_token,
-            place,
-            response: Outgoing::new(session.clone(), Direction::ToClient),
+            place: server,
+            response,
             session,
-            body,
             accepted,
         })
         .map_err(|_| DialRefusal::IdInUse(session_id))?;
@@ -130,7 +134,7 @@ pub(crate) async fn dial(
         .send(register_response::Kind::Incoming(Incoming {
             session_id: session_id.0.to_vec().into(),
             accept_token: accept_token.to_vec().into(),
-            origin: registry.origins.of(address).to_vec().into(),
+            origin: registry.origins.of(network).to_vec().into(),
         }))
         .map_err(|error| match error {
             SendError::Full => DialRefusal::NotReading,
@@ -147,6 +151,42 @@ pub(crate) async fn dial(
     let mut response = Response::new(RelayBody::spliced(response));
     crate::service::grpc_content_type(response.headers_mut());
     Ok(response)
+}
+
+/// Waits for the first frame of a dial. One that came with the request costs nothing.
+async fn first_frame(registry: &Registry, session: &Session, network: Network) -> Result<(), DialRefusal> {
+    let queue = session.queue(Direction::ToExecServer);
+    let mut first = pin!(poll_fn(|cx| queue.poll_first(cx)));
+    // The pump has not run yet.
+    tokio::task::yield_now().await;
+    let first = match poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await {
+        Poll::Ready(first) => first,
+        Poll::Pending => {
+            let _silent = registry
+                .silent_from
+                .take(network)
+                .ok_or(DialRefusal::TooManySilent)?;
+            let wait = registry.limits.handshake_timeout;
+            timeout(wait, first)
+                .await
+                .map_err(|_| DialRefusal::Silent(wait))?
+        }
+    };
+    first.map_err(|end| match end {
+        End::Broken(error) => DialRefusal::Broken(error),
+        End::ShutDown => DialRefusal::ShuttingDown,
+        End::Clean | End::Disconnected => DialRefusal::Ended,
+    })
+}
+
+impl From<Full> for DialRefusal {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Relay => Self::RelayQueueFull,
+            Full::ExecServer => Self::ExecServerQueueFull,
+            Full::Network => Self::AddressQueueFull,
+        }
+    }
 }
 
 /// Takes the dial out of the table when it stops waiting without having been accepted.
@@ -166,22 +206,30 @@ impl Drop for Waiting<'_> {
 impl Refusal for DialRefusal {
     fn code(&self) -> Code {
         match self {
-            Self::Header(_) => Code::InvalidArgument,
+            Self::Header(_) | Self::Ended | Self::Broken(_) => Code::InvalidArgument,
             Self::NotRegistered(_) => Code::NotFound,
             Self::WrongToken => Code::PermissionDenied,
             Self::IdInUse(_) => Code::AlreadyExists,
+            Self::Silent(_) => Code::DeadlineExceeded,
             Self::NotAccepted(_) | Self::ShuttingDown => Code::Unavailable,
             Self::NoRandom => Code::Internal,
-            _ => Code::ResourceExhausted,
+            Self::ConnectionFull(_)
+            | Self::TooManySilent
+            | Self::AddressQueueFull
+            | Self::ExecServerQueueFull
+            | Self::RelayQueueFull
+            | Self::NoPlace(_)
+            | Self::NotReading => Code::ResourceExhausted,
         }
     }
 
     fn counts_as(&self) -> Refused {
         match self {
-            Self::Header(_) => Refused::Malformed,
+            Self::Header(_) | Self::Ended | Self::Broken(_) => Refused::Malformed,
             Self::NotRegistered(_) => Refused::NotRegistered,
             Self::WrongToken => Refused::NotAuthorised,
             Self::IdInUse(_) => Refused::Taken,
+            Self::Silent(_) => Refused::Silent,
             Self::NotAccepted(_) | Self::ShuttingDown | Self::NoRandom => Refused::NotAccepted,
             _ => Refused::Limit,
         }
@@ -189,10 +237,12 @@ impl Refusal for DialRefusal {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::ExecServerFull(_) | Self::ConnectionFull(_) | Self::AddressFull(_) | Self::RelayFull(_) => {
-                Some(RETRY_LATER)
-            }
-            Self::ExecServerBusy | Self::AddressBusy | Self::NotReading => Some(RETRY_SOON),
+            Self::ConnectionFull(_) | Self::NoPlace(_) => Some(RETRY_LATER),
+            Self::TooManySilent
+            | Self::AddressQueueFull
+            | Self::ExecServerQueueFull
+            | Self::RelayQueueFull
+            | Self::NotReading => Some(RETRY_SOON),
             _ => None,
         }
     }

@@ -5,7 +5,7 @@
 //! - `listener` takes connections, `server` serves them, `tls` may wrap them, `service` routes the three methods of
 //!   `baton.relay.v1.Relay`.
 //! - `register` proves an exec-server's key and keeps its stream; `registry` is who is there.
-//! - `dial` and `accept` are the two halves of a pairing; `session` is what they share afterwards.
+//! - `dial` and `accept` are the two halves of a pairing; `places` is where dials wait; `session` is what they share afterwards.
 //! - `splice` moves the frames: payloads uncopied, a stamp on each, and nothing ever dropped in silence.
 //! - [`limits`] says what each bound protects and what it can cost.
 //!
@@ -21,6 +21,7 @@
 //! ```
 
 mod accept;
+mod allowed;
 mod body;
 mod config;
 mod connection;
@@ -31,7 +32,9 @@ pub mod fuzz;
 pub mod limits;
 mod listener;
 mod metrics;
+mod network;
 mod origin;
+mod places;
 mod refusal;
 mod register;
 mod registry;
@@ -44,6 +47,7 @@ mod surplus;
 mod text;
 mod tls;
 
+pub use allowed::{AllowedServers, AllowedServersError};
 pub use config::Config;
 pub use limits::Limits;
 pub use listener::{Accepted, Listener};

@@ -50,9 +50,19 @@ pub const HEADER_LIST_BYTES: u32 = 8 * 1024;
 /// One message of an exec-server on its `Register` stream; a `Proof` has 140 bytes.
 pub const REGISTER_MESSAGE_BYTES: usize = 1024;
 
-/// Messages that wait on one `Register` stream, some 60 bytes each: one `Incoming` for every session, a few pings. A `Dial`
-/// that finds it full is refused: the exec-server does not read.
-pub const REGISTER_QUEUE: usize = MAX_SESSIONS as usize + 8;
+/// Dials that one exec-server has been told of and has not accepted yet. It shares its handshakes out by the dials' origins, so it
+/// should know of many; one that accepts nothing has told so for this many times 16 KiB.
+pub const ANNOUNCED: usize = 256;
+
+/// Messages that wait on one `Register` stream, some 70 bytes each: one `Incoming` for every dial that may be announced, a few pings.
+/// A `Dial` that finds it full is refused: the exec-server does not read.
+pub const REGISTER_QUEUE: usize = ANNOUNCED + 8;
+
+/// How often the file of exec-servers that may register is read again.
+pub const ALLOW_SERVERS_CHECK: Duration = Duration::from_millis(500);
+
+/// Bytes read of that file: 30,000 ids. Protects memory from a wrong path.
+pub const ALLOW_SERVERS_BYTES: u64 = 1024 * 1024;
 
 /// Characters that are shown of what a peer says. Protects logs and whoever reads a refusal.
 pub const SHOWN_CHARS: usize = 256;
@@ -90,29 +100,41 @@ pub struct Limits {
     /// TCP connections. Protects file descriptors; an idle one costs some 10 KiB, and under TLS at worst 150 KiB more (rustls
     /// buffers 64 KiB either way and a record). Surplus ones are closed at once.
     pub connections: usize,
-    /// TCP connections of one address (IPv6: one /64). Protects the others: a connection costs its peer nothing. Half of the relay,
-    /// because whole companies share an address.
+    /// TCP connections of one address. Protects the others: a connection costs its peer nothing. Half of the relay,
+    /// because whole companies share an address. Here and below, an IPv6 /48 counts as an address, and a /64 gets half of it.
     pub connections_per_address: usize,
     /// Registered exec-servers, some 2 KiB each beside their connection.
     pub registrations: usize,
-    /// Registered exec-servers of one address (IPv6: one /64). Protects the others: anyone may register a key of its own.
+    /// Registered exec-servers of one address. Protects the others: without a list of exec-servers anyone may register a key.
     pub registrations_per_address: usize,
     /// `Register` streams of one address that have not proved a key yet. Protects against half-open registrations.
     pub unproved_per_address: usize,
-    /// Sessions of the whole relay, dials waiting included: 45 KiB each when idle, 12 MiB each at worst (see above).
+    /// Sessions of the whole relay: 45 KiB each when idle, 12 MiB each at worst (see above).
     pub sessions: usize,
-    /// Sessions that one address (IPv6: one /64) has dialled, dials waiting included. Protects the others: anyone may register an
-    /// exec-server and dial it. Half of the relay, because whole companies share an address.
+    /// Sessions that one address has dialled. Protects the others: anyone may register an exec-server and dial it. Half of the relay,
+    /// because whole companies share an address.
     pub sessions_per_address: usize,
-    /// Sessions to one exec-server, dials waiting included. Protects it, and the other exec-servers of this relay.
+    /// Sessions to one exec-server. Protects it, and the other exec-servers of this relay.
     pub sessions_per_exec_server: usize,
-    /// Sessions on one connection. Their stream windows fill its connection window, so that none can stall another.
+    /// Sessions on one connection, dials waiting included. Their stream windows fill its connection window, so that none can stall another.
     pub sessions_per_connection: usize,
-    /// Dials waiting for one exec-server. Protects it from a burst of Diffie-Hellman; 4 MiB each at worst.
+    /// Dials that an exec-server has been told of and has not accepted. Protects its announcements.
     pub pending_per_exec_server: usize,
-    /// Dials waiting from one address (IPv6: one /64). Protects the other addresses; 4 MiB each at worst.
-    pub pending_per_address: usize,
-    /// From `Dial` to `Accept`, from `Challenge` to `Proof`, and for a TLS handshake.
+    /// Dials of one address whose first frame is not here yet. They cost their peer nothing, so nobody is told of them; 16 KiB each.
+    pub silent_per_address: usize,
+    /// Dials that wait for a place, all exec-servers together: 16 KiB each.
+    pub waiting: usize,
+    /// Dials that wait for a place at one exec-server.
+    pub waiting_per_exec_server: usize,
+    /// Dials of one address that wait for a place, all exec-servers together.
+    pub waiting_per_address: usize,
+    /// Dials of one address that wait for a place at one exec-server. Protects the others of this address from an exec-server that
+    /// accepts nothing.
+    pub waiting_per_exec_server_and_address: usize,
+    /// How long a dial waits for a place.
+    pub waiting_timeout: Duration,
+    /// From `Dial` to its first frame, from the announcement to `Accept`, from `Challenge` to `Proof`, and for the handshakes of TLS and
+    /// HTTP/2.
     pub handshake_timeout: Duration,
     /// How long a registration's first holder has to answer a `Ping` when a second one wants its place.
     pub probe_timeout: Duration,
@@ -132,8 +154,13 @@ impl Default for Limits {
             sessions_per_address: 4_096,
             sessions_per_exec_server: EXEC_SERVER_SESSIONS,
             sessions_per_connection: MAX_SESSIONS as usize,
-            pending_per_exec_server: 32,
-            pending_per_address: 64,
+            pending_per_exec_server: ANNOUNCED,
+            silent_per_address: 1_024,
+            waiting: 8_192,
+            waiting_per_exec_server: 4_096,
+            waiting_per_address: 4_096,
+            waiting_per_exec_server_and_address: 1_024,
+            waiting_timeout: Duration::from_secs(30),
             handshake_timeout: HANDSHAKE_TIMEOUT,
             probe_timeout: Duration::from_secs(2),
             connection_idle: Duration::from_secs(120),

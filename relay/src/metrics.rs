@@ -19,12 +19,14 @@ pub enum Refused {
     Limit,
     /// The exec-server did not accept in time.
     NotAccepted,
+    /// A dial that sent no first frame in time.
+    Silent,
     /// Another protocol version, or a name that is not this relay's.
     Precondition,
 }
 
 impl Refused {
-    const COUNT: usize = 7;
+    const COUNT: usize = 8;
 
     /// Every reason, in the order of [`Snapshot::refused`].
     pub const ALL: [Self; Self::COUNT] = [
@@ -34,6 +36,7 @@ impl Refused {
         Self::Taken,
         Self::Limit,
         Self::NotAccepted,
+        Self::Silent,
         Self::Precondition,
     ];
 }

@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use siphasher::sip::SipHasher24;
 
+use crate::network::Network;
+
 /// Names networks by a keyed hash. The key lives as long as the relay process and never leaves it, so nobody can find an address by
 /// hashing all of them.
 pub(crate) struct Origins([u8; 16]);
@@ -17,10 +19,10 @@ impl Origins {
         Self(key)
     }
 
-    /// The name of a network, as [`address_key`](crate::registry::address_key) gives it.
-    pub(crate) fn of(&self, network: IpAddr) -> [u8; 8] {
+    /// The name of a network.
+    pub(crate) fn of(&self, network: Network) -> [u8; 8] {
         let mut hasher = SipHasher24::new_with_key(&self.0);
-        match network {
+        match network.address() {
             IpAddr::V4(v4) => hasher.write(&v4.octets()),
             IpAddr::V6(v6) => hasher.write(&v6.octets()),
         }
@@ -31,17 +33,16 @@ impl Origins {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::registry::address_key;
 
     #[test]
     fn an_origin_names_a_network_within_one_process_only() {
         let origins = Origins([7; 16]);
-        let of = |address: &str| origins.of(address_key(address.parse().unwrap()));
+        let of = |address: &str| origins.of(Network::of(address.parse().unwrap()));
         assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
         assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"), "one /64");
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"), "another /64");
-        let network = address_key("192.0.2.1".parse().unwrap());
+        let network = Network::of("192.0.2.1".parse().unwrap());
         assert_ne!(origins.of(network), Origins([8; 16]).of(network));
         assert_ne!(Origins::new().of(network), Origins::new().of(network));
     }

@@ -4,20 +4,19 @@
 //! session takes the lock of this table: nothing that may hold the last reference is dropped under it.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use aws_lc_rs::constant_time;
 use baton_proto::{ExecServerId, SessionId};
-use hyper::body::Incoming as Body;
 use tokio::sync::oneshot;
 
+use crate::network::NetworkSlots;
 use crate::origin::Origins;
+use crate::places::{Places, ServerPlace};
 use crate::register::Registration;
 use crate::session::Session;
-use crate::slots::{Slot, Slots};
 use crate::splice::{End, Outgoing};
-use crate::{Config, Limits, Metrics};
+use crate::{AllowedServers, Config, Limits, Metrics};
 
 /// The tables.
 pub(crate) struct Registry {
@@ -26,24 +25,27 @@ pub(crate) struct Registry {
     pub(crate) metrics: Arc<Metrics>,
     /// What exec-servers are told of a dialler's network.
     pub(crate) origins: Origins,
-    /// Per address: connections.
-    pub(crate) connections_from: Slots<IpAddr>,
-    /// Per address: `Register` streams without a proof.
-    pub(crate) unproved: Slots<IpAddr>,
-    /// Per address: registrations.
-    pub(crate) registered_from: Slots<IpAddr>,
-    /// Per address: sessions, by the side that dialled.
-    pub(crate) sessions_from: Slots<IpAddr>,
-    /// All sessions.
-    pub(crate) sessions_total: Slots<()>,
-    /// Sessions per exec-server; by id, so that a new registration inherits what the last one left open.
-    pub(crate) sessions_of: Slots<ExecServerId>,
-    /// Waiting dials per exec-server.
-    pub(crate) pending_for: Slots<ExecServerId>,
-    /// Waiting dials per address.
-    pub(crate) pending_from: Slots<IpAddr>,
-    registrations: Mutex<HashMap<ExecServerId, Arc<Registration>>>,
+    /// Exec-servers that may register; `None`: anyone.
+    pub(crate) allow_servers: Option<AllowedServers>,
+    /// Per network: connections.
+    pub(crate) connections_from: NetworkSlots,
+    /// Per network: `Register` streams without a proof.
+    pub(crate) unproved: NetworkSlots,
+    /// Per network: registrations.
+    pub(crate) registered_from: NetworkSlots,
+    /// Per network: dials without a first frame.
+    pub(crate) silent_from: NetworkSlots,
+    /// Sessions, and the dials that wait for one.
+    pub(crate) places: Arc<Places>,
+    registrations: Mutex<Registrations>,
     sessions: Mutex<HashMap<SessionId, Entry>>,
+}
+
+#[derive(Default)]
+struct Registrations {
+    now: HashMap<ExecServerId, Arc<Registration>>,
+    /// Ids that were registered since the relay started, and which came before which: no more than may be registered at once.
+    known: HashMap<ExecServerId, usize>,
 }
 
 enum Entry {
@@ -55,10 +57,9 @@ enum Entry {
 pub(crate) struct Pending {
     pub(crate) accept_token: [u8; 32],
     /// Its place at the exec-server.
-    pub(crate) place: Slot<ExecServerId>,
+    pub(crate) place: ServerPlace,
+    /// Noise message 1 waits in its queue.
     pub(crate) session: Arc<Session>,
-    /// The request body of the `Dial`; Noise message 1 waits in it.
-    pub(crate) body: Body,
     /// The response body of the `Dial`, handed back when the exec-server has accepted.
     pub(crate) response: Outgoing,
     pub(crate) accepted: oneshot::Sender<Outgoing>,
@@ -83,14 +84,12 @@ impl Registry {
             authorities: config.authorities,
             metrics: Arc::default(),
             origins: Origins::new(),
-            connections_from: Slots::new(limits.connections_per_address),
-            unproved: Slots::new(limits.unproved_per_address),
-            registered_from: Slots::new(limits.registrations_per_address),
-            sessions_from: Slots::new(limits.sessions_per_address),
-            sessions_total: Slots::new(limits.sessions),
-            sessions_of: Slots::new(limits.sessions_per_exec_server),
-            pending_for: Slots::new(limits.pending_per_exec_server),
-            pending_from: Slots::new(limits.pending_per_address),
+            allow_servers: config.allow_servers,
+            connections_from: NetworkSlots::new(limits.connections_per_address),
+            unproved: NetworkSlots::new(limits.unproved_per_address),
+            registered_from: NetworkSlots::new(limits.registrations_per_address),
+            silent_from: NetworkSlots::new(limits.silent_per_address),
+            places: Places::new(&limits),
             registrations: Mutex::default(),
             sessions: Mutex::default(),
             limits,
@@ -98,29 +97,55 @@ impl Registry {
     }
 
     pub(crate) fn registration(&self, id: ExecServerId) -> Option<Arc<Registration>> {
-        lock(&self.registrations).get(&id).cloned()
+        lock(&self.registrations).now.get(&id).cloned()
+    }
+
+    /// May this exec-server register here?
+    pub(crate) fn allows(&self, id: ExecServerId) -> bool {
+        self.allow_servers.as_ref().is_none_or(|list| list.contains(id))
+    }
+
+    /// Has it been registered before, while there was room to remember it?
+    pub(crate) fn knows(&self, id: ExecServerId) -> bool {
+        lock(&self.registrations).known.contains_key(&id)
     }
 
     /// Registers, if the place is free or still held by `replacing`. The exec-server is welcomed before anyone can dial it, so
     /// that `Registered` comes before the first `Incoming`.
+    ///
+    /// In a full table an exec-server that was here before gets the place of the one that came last: strangers who fill the table
+    /// while its connection is down do not lock it out.
     pub(crate) fn register(
         &self,
         registration: &Arc<Registration>,
         replacing: Option<&Arc<Registration>>,
     ) -> Registered {
-        let mut registrations = lock(&self.registrations);
-        let free = registrations.len() < self.limits.registrations;
-        match registrations.get_mut(&registration.id()) {
-            Some(holder) if replacing.is_some_and(|old| Arc::ptr_eq(old, holder)) => {
-                registration.welcome(self.limits.sessions_per_exec_server);
-                *holder = registration.clone();
+        let displaced = {
+            let registrations = &mut *lock(&self.registrations);
+            let Registrations { now, known } = registrations;
+            let id = registration.id();
+            let mut displaced = None;
+            match now.get(&id) {
+                Some(holder) if replacing.is_some_and(|old| Arc::ptr_eq(old, holder)) => {}
+                Some(holder) => return Registered::Taken(holder.clone()),
+                None if now.len() < self.limits.registrations => {}
+                None => {
+                    let Some(last) = last_comer(now, known, id) else {
+                        return Registered::Full;
+                    };
+                    displaced = now.remove(&last);
+                }
             }
-            Some(holder) => return Registered::Taken(holder.clone()),
-            None if free => {
-                registration.welcome(self.limits.sessions_per_exec_server);
-                registrations.insert(registration.id(), registration.clone());
+            registration.welcome(self.limits.sessions_per_exec_server);
+            now.insert(id, registration.clone());
+            let place = known.len();
+            if place < self.limits.registrations {
+                known.entry(id).or_insert(place);
             }
-            None => return Registered::Full,
+            displaced
+        };
+        if let Some(displaced) = displaced {
+            displaced.displace();
         }
         Registered::Done
     }
@@ -128,11 +153,19 @@ impl Registry {
     /// Removes this registration, unless another has its place by now.
     pub(crate) fn unregister(&self, registration: &Arc<Registration>) {
         let mut registrations = lock(&self.registrations);
-        if registrations
-            .get(&registration.id())
-            .is_some_and(|holder| Arc::ptr_eq(holder, registration))
-        {
-            registrations.remove(&registration.id());
+        let holder = registrations.now.get(&registration.id());
+        if holder.is_some_and(|holder| Arc::ptr_eq(holder, registration)) {
+            registrations.now.remove(&registration.id());
+        }
+    }
+
+    /// The list of exec-servers has changed: ends the registrations of those that it does not name any more.
+    pub(crate) fn enforce_allow_servers(&self) {
+        let all: Vec<_> = lock(&self.registrations).now.values().cloned().collect();
+        for registration in all {
+            if !self.allows(registration.id()) {
+                registration.disallow();
+            }
         }
     }
 
@@ -193,6 +226,7 @@ impl Registry {
 
     /// Ends every session and registration with a status that says so.
     pub(crate) fn shut_down(&self) {
+        self.places.shut_down();
         let sessions = std::mem::take(&mut *lock(&self.sessions));
         for entry in sessions.into_values() {
             match entry {
@@ -205,22 +239,23 @@ impl Registry {
                 Entry::Pending(_) => {}
             }
         }
-        let registrations: Vec<_> = lock(&self.registrations).values().cloned().collect();
+        let registrations: Vec<_> = lock(&self.registrations).now.values().cloned().collect();
         for registration in registrations {
             registration.shut_down();
         }
     }
 }
 
-/// What limits per address count by: one IPv4 address, or the /64 that an IPv6 host draws its addresses from.
-pub(crate) fn address_key(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => {
-            let prefix = v6.to_bits() & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from_bits(prefix))
-        }
-        v4 => v4,
-    }
+/// The registered exec-server that came last, of those that came after this one, if it was here before.
+fn last_comer(
+    now: &HashMap<ExecServerId, Arc<Registration>>,
+    known: &HashMap<ExecServerId, usize>,
+    id: ExecServerId,
+) -> Option<ExecServerId> {
+    let own = *known.get(&id)?;
+    let came = |id: &ExecServerId| known.get(id).copied().unwrap_or(usize::MAX);
+    let last = now.keys().max_by_key(|id| came(id))?;
+    (came(last) > own).then_some(*last)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

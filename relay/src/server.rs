@@ -1,7 +1,7 @@
 //! The connections of a relay: listening, one task per connection, and the end of them all.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -18,15 +18,15 @@ use tokio::time::{interval, sleep, timeout};
 
 use crate::connection::Connection;
 use crate::limits::{
-    ACCEPT_PAUSE, CLOSE_GRACE, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SEND_BUFFER_BYTES,
-    SURPLUS_STREAMS,
+    ACCEPT_PAUSE, ALLOW_SERVERS_CHECK, CLOSE_GRACE, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
+    SEND_BUFFER_BYTES, SURPLUS_STREAMS,
 };
 use crate::listener::{Accepted, Listener};
-use crate::registry::{Registry, address_key};
+use crate::network::{Network, NetworkSlot};
+use crate::registry::Registry;
 use crate::service::RelayService;
-use crate::slots::Slot;
 use crate::surplus::Surplus;
-use crate::{Config, Metrics, Tls};
+use crate::{AllowedServers, Config, Metrics, Tls};
 
 /// A relay that listens; [`Relay::serve`] runs it.
 pub struct Relay<L = TcpListener> {
@@ -88,10 +88,16 @@ impl<L: Listener> Relay<L> {
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         let mut surplus = Surplus::default();
+        let mut list_check = interval(ALLOW_SERVERS_CHECK);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => {}
+                _ = list_check.tick(), if registry.allow_servers.is_some() => {
+                    if registry.allow_servers.as_ref().is_some_and(AllowedServers::look) {
+                        registry.enforce_allow_servers();
+                    }
+                }
                 accepted = listener.accept() => match accepted {
                     Ok(accepted) => match place_for(&accepted, connections.len(), &registry) {
                         Ok(place) => {
@@ -138,15 +144,15 @@ fn place_for<S>(
     accepted: &Accepted<S>,
     connections: usize,
     registry: &Registry,
-) -> Result<Slot<IpAddr>, Full> {
+) -> Result<NetworkSlot, Full> {
     let limits = &registry.limits;
     if connections >= limits.connections {
         return Err(Full::Relay(limits.connections));
     }
     registry
         .connections_from
-        .take(address_key(accepted.remote.ip()))
-        .ok_or(Full::Address(limits.connections_per_address))
+        .take(Network::of(accepted.remote.ip()))
+        .ok_or(Full::Address(registry.connections_from.limit()))
 }
 
 /// Serves one connection to its end.

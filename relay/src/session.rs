@@ -2,13 +2,13 @@
 //! of them is gone, so is the session, whatever the reason. The exec-server's places come back before that, with its own two
 //! halves: a client that stops reading keeps its own places taken, not the exec-server's.
 
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use baton_proto::{ExecServerId, SessionId};
 
+use crate::places::{ClientPlace, ServerPlace};
 use crate::registry::Registry;
 use crate::slots::Slot;
 use crate::splice::{Direction, End, Queue};
@@ -21,22 +21,16 @@ pub(crate) struct Session {
     queues: [Queue; 2],
     bytes: [AtomicU64; 2],
     opened: OnceLock<Instant>,
-    _slots: ClientSlots,
-}
-
-/// The places a session takes from its `Dial` to its end.
-#[expect(dead_code, reason = "held for their Drop")]
-pub(crate) struct ClientSlots {
-    pub(crate) total: Slot<()>,
-    pub(crate) connection: Slot<()>,
-    pub(crate) address: Slot<IpAddr>,
+    /// Its place among those of its network and of the relay, once it was its turn.
+    place: OnceLock<ClientPlace>,
+    _connection: Slot<()>,
 }
 
 /// The places at the exec-server, from `Accept` until both halves of its stream are gone: held by the pump that reads them
 /// and the response body that feeds them.
 #[expect(dead_code, reason = "held for their Drop")]
 pub(crate) struct ServerSlots {
-    pub(crate) exec_server: Slot<ExecServerId>,
+    pub(crate) exec_server: ServerPlace,
     pub(crate) connection: Slot<()>,
 }
 
@@ -45,7 +39,7 @@ impl Session {
         id: SessionId,
         exec_server: ExecServerId,
         registry: Arc<Registry>,
-        slots: ClientSlots,
+        connection: Slot<()>,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -54,8 +48,14 @@ impl Session {
             queues: Default::default(),
             bytes: Default::default(),
             opened: OnceLock::new(),
-            _slots: slots,
+            place: OnceLock::new(),
+            _connection: connection,
         })
+    }
+
+    /// It was its turn: the place is its own until its end.
+    pub(crate) fn hold(&self, place: ClientPlace) {
+        let _ = self.place.set(place);
     }
 
     pub(crate) fn id(&self) -> SessionId {
@@ -76,7 +76,8 @@ impl Session {
 
     /// Ends both directions, each after what it has queued; a direction that has ended keeps its own end.
     pub(crate) fn end(&self, end: End) {
-        if let End::Broken(error) = end {
+        // A dial that nobody accepted is refused, which is counted there.
+        if let (End::Broken(error), true) = (end, self.opened.get().is_some()) {
             self.registry.metrics.session_reset();
             tracing::info!(session = %self.id, "session reset: {error}");
         }

@@ -39,6 +39,8 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let server = Server::new(&args.relay, &seed, allow)?;
         // Before the ticket is told: whoever reads it may call.
         let id = server.ticket().exec_server;
+        // What the operator of a relay with --allow-servers needs, before that relay refuses.
+        tell!("baton: the id of this exec-server is {id}");
         let keeper = state::open(&args, id, server.epoch(), exporting.recorder())?;
         let server = server
             .relay_roots(roots)

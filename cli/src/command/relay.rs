@@ -1,6 +1,6 @@
 //! `baton relay`.
 
-use baton_relay::{Config, Relay, Tls};
+use baton_relay::{AllowedServers, Config, Relay, Tls};
 
 use super::runtime;
 use crate::args::RelayArgs;
@@ -14,7 +14,19 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
         (Some(cert), Some(key)) => Some(Tls::from_pem_files(&cert, &key)?),
         _ => None,
     };
-    if tls.is_none() && !args.listen.ip().to_canonical().is_loopback() {
+    let allow_servers = args
+        .allow_servers
+        .as_deref()
+        .map(AllowedServers::from_file)
+        .transpose()?;
+    let is_loopback = args.listen.ip().to_canonical().is_loopback();
+    if allow_servers.is_none() && !is_loopback {
+        tell!(
+            "baton: anyone who reaches this relay may register an exec-server here and take up its places; pass --allow-servers \
+             with the ids of yours"
+        );
+    }
+    if tls.is_none() && !is_loopback {
         tell!(
             "baton: connections to this relay are in clear text: others on the network can see who runs how much when, and \
              the dial tokens; pass --tls-cert and --tls-key, or let something in front of the relay end TLS"
@@ -23,6 +35,7 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
     runtime()?.block_on(async {
         let config = Config {
             authorities: args.authority,
+            allow_servers,
             tls,
             ..Config::default()
         };

@@ -14,7 +14,6 @@ pub(crate) mod fuzz;
 mod proof;
 mod registration;
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +34,9 @@ pub(crate) use self::registration::{Registration, SendError};
 use crate::Refused;
 use crate::connection::Connection;
 use crate::limits::{REGISTER_MESSAGE_BYTES, REGISTER_QUEUE, RETRY_SOON};
+use crate::network::NetworkSlot;
 use crate::refusal::{self, Refusal};
-use crate::registry::{self, Registry, address_key};
-use crate::slots::Slot;
+use crate::registry::{self, Registry};
 use crate::text::Clean;
 
 /// The generated server's other half, for one request.
@@ -67,6 +66,15 @@ pub(crate) enum RegisterRefusal {
     Taken(ExecServerId),
     #[error("a newer registration of the same key has replaced this one, which did not answer in time")]
     Replaced,
+    #[error(
+        "this relay is full, and an exec-server that was registered here before needs the place; use another relay"
+    )]
+    Displaced,
+    #[error(
+        "this relay does not list exec-server {0}; add that id, on a line of its own, to the file it was started with \
+         (--allow-servers)"
+    )]
+    NotAllowed(ExecServerId),
     #[error("too many registrations from your address are under way; try again in a moment")]
     AddressBusy,
     #[error("your address has all its {0} registrations at this relay; use another relay")]
@@ -188,7 +196,7 @@ impl Exchange {
         let _half_open = self
             .registry
             .unproved
-            .take(address_key(self.connection.remote.ip()))
+            .take(self.connection.network())
             .ok_or(RegisterRefusal::AddressBusy)?;
         let mut nonce = [0; 32];
         getrandom::fill(&mut nonce).map_err(|_| RegisterRefusal::NoRandom)?;
@@ -228,12 +236,16 @@ impl Exchange {
     /// Takes the key's place, from a holder that does not answer if need be.
     async fn take_place(&self, registration: Registration) -> Result<Place, RegisterRefusal> {
         let registration = Arc::new(registration);
+        let id = registration.id();
+        if !self.registry.allows(id) {
+            return Err(RegisterRefusal::NotAllowed(id));
+        }
         let limits = &self.registry.limits;
-        let slot = self
-            .registry
-            .registered_from
-            .take(address_key(self.connection.remote.ip()))
-            .ok_or(RegisterRefusal::AddressFull(limits.registrations_per_address))?;
+        let slot = self.registry.registered_from.take(self.connection.network());
+        // One that was here before is not kept out by others of its address that have come since.
+        if slot.is_none() && !self.registry.knows(id) {
+            return Err(RegisterRefusal::AddressFull(limits.registrations_per_address));
+        }
         let mut dead: Option<Arc<Registration>> = None;
         loop {
             match self.registry.register(&registration, dead.as_ref()) {
@@ -270,7 +282,7 @@ fn unreadable(status: &Status) -> Option<RegisterRefusal> {
 struct Place {
     registry: Arc<Registry>,
     registration: Arc<Registration>,
-    _slot: Slot<IpAddr>,
+    _slot: Option<NetworkSlot>,
 }
 
 impl Drop for Place {
@@ -289,7 +301,10 @@ impl Refusal for RegisterRefusal {
             Self::Slow(_) => Code::DeadlineExceeded,
             Self::Taken(_) => Code::AlreadyExists,
             Self::Replaced => Code::Aborted,
-            Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) => Code::ResourceExhausted,
+            Self::NotAllowed(_) => Code::PermissionDenied,
+            Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) | Self::Displaced => {
+                Code::ResourceExhausted
+            }
             Self::ShuttingDown => Code::Unavailable,
             Self::NoRandom => Code::Internal,
         }
@@ -300,7 +315,8 @@ impl Refusal for RegisterRefusal {
             Self::Proof(error) => error.counts_as(),
             Self::NotAProof | Self::Unreadable => Refused::Malformed,
             Self::Taken(_) | Self::Replaced => Refused::Taken,
-            Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) => Refused::Limit,
+            Self::NotAllowed(_) => Refused::NotAuthorised,
+            Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) | Self::Displaced => Refused::Limit,
             Self::Slow(_) | Self::ShuttingDown | Self::NoRandom => Refused::NotAccepted,
         }
     }

@@ -36,6 +36,8 @@ pub(crate) enum SendError {
 #[derive(Debug, Clone, Copy)]
 enum Dismissal {
     Replaced,
+    Displaced,
+    NotAllowed,
     ShutDown,
 }
 
@@ -114,6 +116,16 @@ impl Registration {
         self.dismiss(Dismissal::Replaced);
     }
 
+    /// The table is full, and one that was here before needs its place.
+    pub(crate) fn displace(&self) {
+        self.dismiss(Dismissal::Displaced);
+    }
+
+    /// The list of exec-servers does not name it any more.
+    pub(crate) fn disallow(&self) {
+        self.dismiss(Dismissal::NotAllowed);
+    }
+
     /// The relay is shutting down.
     pub(crate) fn shut_down(&self) {
         self.dismiss(Dismissal::ShutDown);
@@ -125,6 +137,8 @@ impl Registration {
             let notified = self.dismissed.notified();
             match self.dismissal.get() {
                 Some(Dismissal::Replaced) => return RegisterRefusal::Replaced,
+                Some(Dismissal::Displaced) => return RegisterRefusal::Displaced,
+                Some(Dismissal::NotAllowed) => return RegisterRefusal::NotAllowed(self.id()),
                 Some(Dismissal::ShutDown) => return RegisterRefusal::ShuttingDown,
                 None => notified.await,
             }

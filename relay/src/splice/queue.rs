@@ -124,6 +124,19 @@ impl Queue {
         wake(pusher);
     }
 
+    /// Ready when the first frame is here, or will not come. Nobody takes yet.
+    pub(crate) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+        let mut state = self.lock();
+        if !state.frames.is_empty() {
+            return Poll::Ready(Ok(()));
+        }
+        if let Some(end) = state.end {
+            return Poll::Ready(Err(end));
+        }
+        register(&mut state.taker, cx);
+        Poll::Pending
+    }
+
     /// Takes up to [`EMIT_BYTES`] and the frame that exceeds them, stamping each.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Batch> {
         let mut state = self.lock();

@@ -4,7 +4,7 @@ use baton_proto::limits::NOISE_MESSAGE_MAX;
 use baton_proto::relay::Frame;
 use tonic::Code;
 
-use crate::support::{Peer, World, assert_status, encode, new_session};
+use crate::support::{MESSAGE_1, Peer, World, assert_status, encode, new_session};
 
 #[tokio::test]
 async fn frames_go_both_ways_and_a_clean_end_follows_them() {
@@ -33,7 +33,7 @@ async fn frames_go_both_ways_and_a_clean_end_follows_them() {
 
     let counted = world.relay.metrics.snapshot();
     assert_eq!(counted.sessions_total, 1);
-    assert_eq!(counted.to_exec_server.frames, 8);
+    assert_eq!(counted.to_exec_server.frames, 9);
     assert_eq!(counted.to_client.frames, 8);
     assert!(counted.to_client.bytes > NOISE_MESSAGE_MAX as u64);
 }
@@ -42,14 +42,13 @@ async fn frames_go_both_ways_and_a_clean_end_follows_them() {
 async fn message_one_is_delivered_although_it_was_sent_before_acceptance() {
     let mut world = World::new().await;
     let dial = world.client.dial(world.exec_server.id, new_session());
-    assert!(dial.writer.send_noise(b"noise message 1").await);
     let incoming = world.exec_server.incoming().await;
     assert!(
         !dial.is_answered(),
         "headers come once the exec-server has accepted"
     );
     let mut server = world.accepting.accept(&incoming).answered().await;
-    assert_eq!(&server.reader.noise().await[..], b"noise message 1");
+    assert_eq!(&server.reader.noise().await[..], MESSAGE_1);
     server.writer.send_noise(b"noise message 2").await;
     let mut client = dial.answered().await;
     assert_eq!(&client.reader.noise().await[..], b"noise message 2");
@@ -61,8 +60,7 @@ async fn an_exec_server_is_told_which_dials_come_from_one_network() {
     let mut origins = Vec::new();
     for address in [[127, 0, 0, 1], [127, 0, 0, 1], [127, 0, 0, 2]] {
         let peer = Peer::connect_from(&world.relay, address).await;
-        let dial = peer.dial(world.exec_server.id, new_session());
-        assert!(dial.writer.send_noise(b"noise message 1").await);
+        let _dial = peer.dial(world.exec_server.id, new_session());
         origins.push(world.exec_server.incoming().await.origin);
     }
     assert_eq!(origins[0].len(), 8);

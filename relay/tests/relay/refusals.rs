@@ -5,6 +5,7 @@ use std::time::Duration;
 use baton_proto::{ExecServerId, header};
 use baton_relay::{Limits, Refused};
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 use tonic::Code;
 
 use crate::support::{DIAL_TOKEN, ExecServer, Peer, World, assert_status, new_session, pushback, soon};
@@ -108,7 +109,7 @@ async fn an_exec_server_that_does_not_accept_in_time() {
 }
 
 #[tokio::test]
-async fn a_session_beyond_the_exec_servers_limit_with_a_retry_hint() {
+async fn a_dial_beyond_the_exec_servers_sessions_waits_for_its_turn() {
     let mut world = World::limited(Limits {
         sessions_per_exec_server: 2,
         ..Limits::default()
@@ -117,17 +118,112 @@ async fn a_session_beyond_the_exec_servers_limit_with_a_retry_hint() {
     assert_eq!(world.exec_server.max_sessions, 2);
     let first = world.session().await;
     let _second = world.session().await;
-    let status = world
-        .client
-        .dial(world.exec_server.id, new_session())
-        .refused()
-        .await;
-    assert_status(&status, Code::ResourceExhausted, "all its 2 sessions");
-    assert_eq!(pushback(&status), Some(2_000));
-
+    let ids = [new_session(), new_session()];
+    let mut waiting = Vec::new();
+    for id in ids {
+        waiting.push(world.client.dial(world.exec_server.id, id));
+        // Answered in the order in which they came, so the dial before it waits by now.
+        world.not_found().await;
+    }
+    let early = timeout(Duration::from_millis(50), world.exec_server.incoming()).await;
+    assert!(early.is_err(), "announced without a place");
     drop(first);
-    world.relay.counts("a free place", |s| s.sessions_open == 1).await;
-    let _third = world.session().await;
+    let incoming = world.exec_server.incoming().await;
+    assert_eq!(incoming.session_id, &ids[0].0[..], "first come, first served");
+    let _third = world.accepting.accept(&incoming).answered().await;
+    let _client = waiting.remove(0).answered().await;
+    assert!(!waiting[0].is_answered());
+}
+
+#[tokio::test]
+async fn a_dial_that_waits_too_long_for_a_place_is_told_when_to_come_again() {
+    let mut world = World::limited(Limits {
+        sessions_per_address: 1,
+        waiting_timeout: Duration::from_millis(50),
+        ..Limits::default()
+    })
+    .await;
+    let _first = world.session().await;
+    let dial = world.client.dial(world.exec_server.id, new_session());
+    let status = dial.refused().await;
+    assert_status(&status, Code::ResourceExhausted, "no place was free within 50ms");
+    assert_eq!(pushback(&status), Some(2_000));
+}
+
+#[tokio::test]
+async fn nobody_hears_of_a_dial_before_its_first_frame() {
+    let mut world = World::limited(Limits {
+        handshake_timeout: Duration::from_millis(300),
+        pending_per_exec_server: 1,
+        sessions_per_exec_server: 1,
+        ..Limits::default()
+    })
+    .await;
+    let id = world.exec_server.id;
+    let silent = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+    let slow = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+    assert!(slow.writer.send_raw(vec![0, 0, 0, 0, 9, 1]).await);
+    world.not_found().await;
+    // They hold none of the exec-server's places either.
+    let session = new_session();
+    let dial = world.client.dial(id, session);
+    let incoming = world.exec_server.incoming().await;
+    assert_eq!(incoming.session_id, &session.0[..]);
+    for dial in [silent, slow] {
+        let status = dial.refused().await;
+        assert_status(
+            &status,
+            Code::DeadlineExceeded,
+            "no complete first frame came within 300ms",
+        );
+    }
+    assert_eq!(world.relay.metrics.snapshot().refused(Refused::Silent), 2);
+    drop(dial);
+}
+
+#[tokio::test]
+async fn a_dial_whose_first_frame_is_broken_is_refused_before_the_exec_server_hears_of_it() {
+    let mut world = World::new().await;
+    let id = world.exec_server.id;
+    let mut ended = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+    ended.writer.end();
+    let status = ended.refused().await;
+    assert_status(&status, Code::InvalidArgument, "ended before its first frame");
+    for (bytes, says) in [
+        (vec![1, 0, 0, 0, 1, 0], "compressed"),
+        (vec![0, 0, 1, 0, 0x40, 0], "longer than"),
+    ] {
+        let dial = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+        assert!(dial.writer.send_raw(bytes).await);
+        assert_status(&dial.refused().await, Code::InvalidArgument, says);
+    }
+    let counted = world.relay.metrics.snapshot();
+    assert_eq!(counted.refused(Refused::Malformed), 3);
+    assert_eq!(counted.sessions_reset, 0);
+    let _session = world.session().await;
+}
+
+#[tokio::test]
+async fn dials_to_an_exec_server_that_accepts_nothing_keep_nobody_of_their_address_from_another() {
+    let mut world = World::limited(Limits {
+        pending_per_exec_server: 4,
+        waiting_per_exec_server_and_address: 100,
+        sessions_per_connection: 200,
+        ..Limits::default()
+    })
+    .await;
+    let mut mute = ExecServer::register(&world.relay, 2).await;
+    let peer = Peer::connect(&world.relay).await;
+    let dials: Vec<_> = (0..60).map(|_| peer.dial(mute.id, new_session())).collect();
+    for _ in 0..4 {
+        mute.incoming().await;
+    }
+    for _ in 0..10 {
+        let _session = world.session().await;
+    }
+    assert!(dials.iter().all(|dial| !dial.is_answered()));
+    let early = timeout(Duration::from_millis(20), mute.incoming()).await;
+    assert!(early.is_err(), "only so many are announced at once");
 }
 
 #[tokio::test]
@@ -176,63 +272,85 @@ async fn the_sixty_fifth_session_of_a_connection_is_answered_and_not_queued() {
 }
 
 #[tokio::test]
-async fn dials_beyond_what_may_wait() {
+async fn dials_beyond_what_may_wait_are_refused_at_once() {
     for (limits, says) in [
         (
             Limits {
-                pending_per_exec_server: 1,
+                waiting: 1,
                 ..Limits::default()
             },
-            "wait for this exec-server",
+            "wait for a place at this relay",
         ),
         (
             Limits {
-                pending_per_address: 1,
+                waiting_per_exec_server: 1,
                 ..Limits::default()
             },
-            "from your address",
+            "too many dials wait for a place at this exec-server",
         ),
         (
             Limits {
-                sessions_per_address: 1,
+                waiting_per_address: 1,
                 ..Limits::default()
             },
-            "your address has all its 1 sessions",
+            "dials of your address wait",
         ),
         (
             Limits {
-                sessions: 1,
+                waiting_per_exec_server_and_address: 1,
                 ..Limits::default()
             },
-            "this relay has all its 1 sessions",
+            "dials of your address wait",
         ),
     ] {
-        let mut world = World::limited(limits).await;
-        let waiting = world.client.dial(world.exec_server.id, new_session());
-        world.exec_server.incoming().await;
-        let status = world
-            .client
-            .dial(world.exec_server.id, new_session())
-            .refused()
-            .await;
+        let mut world = World::limited(Limits {
+            pending_per_exec_server: 1,
+            ..limits
+        })
+        .await;
+        let id = world.exec_server.id;
+        let _announced = world.client.dial(id, new_session());
+        let incoming = world.exec_server.incoming().await;
+        let waiting = world.client.dial(id, new_session());
+        world.not_found().await;
+        let status = world.client.dial(id, new_session()).refused().await;
         assert_status(&status, Code::ResourceExhausted, says);
-        assert!(pushback(&status).is_some());
+        assert_eq!(pushback(&status), Some(250));
 
-        // A client that gives up frees its place at once.
+        // A client that gives up frees its turn at once.
         waiting.reset().await;
-        soon("the place", async {
+        soon("the turn", async {
             loop {
-                let dial = world.client.dial(world.exec_server.id, new_session());
-                let heard =
-                    tokio::time::timeout(Duration::from_millis(50), world.exec_server.incoming()).await;
-                if heard.is_ok() {
+                let dial = world.client.dial(id, new_session());
+                world.not_found().await;
+                if !dial.is_answered() {
                     break;
                 }
-                dial.refused().await;
             }
         })
         .await;
+        let _session = world.accepting.accept(&incoming).answered().await;
     }
+}
+
+#[tokio::test]
+async fn silent_dials_of_an_address_are_limited_and_others_pass_them() {
+    let mut world = World::limited(Limits {
+        silent_per_address: 1,
+        ..Limits::default()
+    })
+    .await;
+    let id = world.exec_server.id;
+    let _silent = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+    world.not_found().await;
+    let status = world
+        .client
+        .dial_silently(id, new_session(), &DIAL_TOKEN)
+        .refused()
+        .await;
+    assert_status(&status, Code::ResourceExhausted, "have sent no first frame");
+    assert_eq!(pushback(&status), Some(250));
+    let _session = world.session().await;
 }
 
 #[tokio::test]
@@ -262,7 +380,6 @@ async fn an_exec_server_that_does_not_read_its_announcements() {
         sessions_per_exec_server: 10_000,
         sessions_per_connection: 10_000,
         pending_per_exec_server: 10_000,
-        pending_per_address: 10_000,
         ..Limits::default()
     })
     .await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_proto::relay::{Pong, RegisterRequest, register_request, register_response};
-use baton_relay::{Config, Limits, Refused};
+use baton_relay::{AllowedServers, Config, Limits, Refused};
 use tonic::{Code, Status};
 
 use crate::support::{ExecServer, Key, Peer, Registering, TestRelay, World, assert_status, new_session};
@@ -275,6 +275,7 @@ async fn a_registration_whose_connection_is_gone_is_replaced_at_once() {
 async fn spliced_sessions_outlive_the_registration_and_still_count() {
     let mut world = World::limited(Limits {
         sessions_per_exec_server: 1,
+        waiting_timeout: Duration::from_millis(50),
         ..Limits::default()
     })
     .await;
@@ -286,7 +287,7 @@ async fn spliced_sessions_outlive_the_registration_and_still_count() {
 
     let exec_server = ExecServer::register(&world.relay, 1).await;
     let status = world.client.dial(exec_server.id, new_session()).refused().await;
-    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert_status(&status, Code::ResourceExhausted, "no place was free within 50ms");
 }
 
 #[tokio::test]
@@ -304,4 +305,67 @@ async fn shutting_down_ends_registrations_dials_and_sessions_with_a_reason() {
     ] {
         assert_status(&status, Code::Unavailable, "shutting down; reconnect");
     }
+}
+
+#[tokio::test]
+async fn only_listed_exec_servers_register_and_the_list_is_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("servers");
+    let list = |seeds: &[u8]| {
+        let ids: String = seeds
+            .iter()
+            .map(|seed| format!("{}\n", Key::new(*seed).id()))
+            .collect();
+        std::fs::write(&path, format!("# ours\n{ids}")).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    list(&[1]);
+    let relay = TestRelay::with(Config {
+        allow_servers: Some(AllowedServers::from_file(&path).unwrap()),
+        ..Config::default()
+    })
+    .await;
+    let mut listed = ExecServer::register(&relay, 1).await;
+    let status = ExecServer::try_register(&relay, 2).await.err().unwrap();
+    assert_status(&status, Code::PermissionDenied, &Key::new(2).id().to_string());
+    assert_status(&status, Code::PermissionDenied, "--allow-servers");
+
+    list(&[2]);
+    let status = listed.stream.next().await.unwrap_err();
+    assert_status(&status, Code::PermissionDenied, "does not list");
+    relay.counts("its end", |s| s.registrations == 0).await;
+    let _added = ExecServer::register(&relay, 2).await;
+}
+
+#[tokio::test]
+async fn strangers_who_fill_the_table_do_not_lock_out_whoever_was_there_before() {
+    let relay = TestRelay::limited(Limits {
+        registrations: 3,
+        registrations_per_address: 2,
+        ..Limits::default()
+    })
+    .await;
+    let ours = ExecServer::register(&relay, 1).await;
+    drop(ours);
+    relay.counts("its end", |s| s.registrations == 0).await;
+    let _first = ExecServer::register_from(&relay, [127, 0, 0, 2], 2)
+        .await
+        .unwrap();
+    let _second = ExecServer::register_from(&relay, [127, 0, 0, 1], 3)
+        .await
+        .unwrap();
+    let mut last = ExecServer::register_from(&relay, [127, 0, 0, 1], 4)
+        .await
+        .unwrap();
+    let status = ExecServer::register_from(&relay, [127, 0, 0, 3], 5)
+        .await
+        .err()
+        .unwrap();
+    assert_status(&status, Code::ResourceExhausted, "all its 3 registrations");
+
+    // Neither the full table nor its full address keeps it out.
+    let _back = ExecServer::register(&relay, 1).await;
+    let status = last.stream.next().await.unwrap_err();
+    assert_status(&status, Code::ResourceExhausted, "registered here before");
+    relay.counts("three of them", |s| s.registrations == 3).await;
 }

@@ -32,6 +32,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) const DIAL_TOKEN: [u8; 32] = [0xd1; 32];
 
+/// What a dial sends first.
+pub(crate) const MESSAGE_1: &[u8] = b"noise message 1";
+
 /// Waits for what must happen.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     match timeout(PATIENCE, future).await {
@@ -183,7 +186,19 @@ impl Peer {
         self.dial_with(id, session, &DIAL_TOKEN)
     }
 
+    /// With [`MESSAGE_1`] as its first frame.
     pub(crate) fn dial_with(&self, id: ExecServerId, session: SessionId, token: &[u8]) -> Call {
+        let call = self.dial_silently(id, session, token);
+        let first = Frame {
+            noise: MESSAGE_1.into(),
+            ..Frame::default()
+        };
+        call.writer.send_first(&first);
+        call
+    }
+
+    /// Without a first frame.
+    pub(crate) fn dial_silently(&self, id: ExecServerId, session: SessionId, token: &[u8]) -> Call {
         self.call(
             "Dial",
             &[
@@ -268,6 +283,13 @@ impl Writer {
     /// Sends one `Frame`; `false` once the stream takes no more.
     pub(crate) async fn send(&self, frame: &Frame) -> bool {
         self.send_raw(encode(frame)).await
+    }
+
+    /// The first frame, before anything was sent.
+    fn send_first(&self, frame: &Frame) {
+        let sender = self.0.as_ref().expect("not ended");
+        let sent = sender.try_send(Ok(http_body::Frame::data(encode(frame).into())));
+        sent.expect("there is room");
     }
 
     pub(crate) async fn send_noise(&self, noise: &[u8]) -> bool {
@@ -392,11 +414,18 @@ pub(crate) struct Registering {
 impl Registering {
     /// Opens the stream on a connection of its own, calling the relay `authority`.
     pub(crate) async fn open(relay: &TestRelay, authority: &str) -> Result<Self, Status> {
+        Self::open_from(relay, authority, [127, 0, 0, 1]).await
+    }
+
+    async fn open_from(relay: &TestRelay, authority: &str, address: [u8; 4]) -> Result<Self, Status> {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", relay.addr))
             .unwrap()
             .initial_stream_window_size(1_024) // Small, so that a test can fill it.
             .origin(format!("http://{authority}").parse().unwrap());
-        let mut client = RelayClient::new(endpoint.connect().await.unwrap());
+        let mut connector = hyper_util::client::legacy::connect::HttpConnector::new();
+        connector.set_local_address(Some(address.into()));
+        let channel = endpoint.connect_with_connector(connector).await.unwrap();
+        let mut client = RelayClient::new(channel);
         let (send, requests) = mpsc::channel(8);
         let receive = soon("Register", client.register(ReceiverStream::new(requests)))
             .await?
@@ -437,9 +466,14 @@ impl ExecServer {
     }
 
     pub(crate) async fn try_register(relay: &TestRelay, seed: u8) -> Result<Self, Status> {
+        Self::register_from(relay, [127, 0, 0, 1], seed).await
+    }
+
+    /// One that dials from this address of loopback.
+    pub(crate) async fn register_from(relay: &TestRelay, address: [u8; 4], seed: u8) -> Result<Self, Status> {
         let authority = relay.addr.to_string();
         let key = Key::new(seed);
-        let mut stream = Registering::open(relay, &authority).await?;
+        let mut stream = Registering::open_from(relay, &authority, address).await?;
         let nonce = stream.challenge().await;
         stream.prove(key.proof(&nonce, &authority)).await;
         match stream.next().await? {
@@ -495,11 +529,20 @@ impl World {
         }
     }
 
+    /// Is answered after everything that the client has sent so far was looked at.
+    pub(crate) async fn not_found(&self) {
+        for _ in 0..2 {
+            let call = self.client.dial(ExecServerId([9; 16]), new_session());
+            assert_eq!(call.refused().await.code(), Code::NotFound);
+        }
+    }
+
     /// A spliced session: the client's side, the exec-server's side.
     pub(crate) async fn session(&mut self) -> (Side, Side) {
         let dial = self.client.dial(self.exec_server.id, new_session());
         let incoming = self.exec_server.incoming().await;
-        let accepted = self.accepting.accept(&incoming).answered().await;
+        let mut accepted = self.accepting.accept(&incoming).answered().await;
+        assert_eq!(&accepted.reader.noise().await[..], MESSAGE_1);
         (dial.answered().await, accepted)
     }
 }

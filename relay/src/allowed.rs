@@ -1,0 +1,239 @@
+//! Which exec-servers may register: a file of ids that is followed while the relay runs.
+//!
+//! A registration costs its owner a key pair and nothing else, so without a list anybody can fill the table.
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use baton_proto::{ExecServerId, IdError};
+use rustix::fs::OFlags;
+
+use crate::limits::ALLOW_SERVERS_BYTES;
+
+/// The ids that a file lists. Clones share them.
+#[derive(Debug, Clone)]
+pub struct AllowedServers(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    ids: HashSet<ExecServerId>,
+    text: String,
+    /// The last look failed, and that has been told.
+    is_unusable: bool,
+}
+
+/// The list cannot be used: the operator's to mend.
+#[derive(Debug, thiserror::Error)]
+pub enum AllowedServersError {
+    /// The operating system refused, or it is too long.
+    #[error("cannot read the list of exec-servers {path}: {source}")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A directory, a FIFO, a device: it could not be read again.
+    #[error(
+        "{path} is not a regular file: put the ids of exec-servers into one, which is read again whenever it changes"
+    )]
+    NotAFile {
+        /// Which file.
+        path: PathBuf,
+    },
+    /// Somebody else could let any exec-server in.
+    #[error(
+        "the list of exec-servers {path} can be written by others (mode {mode:03o}): run `chmod go-w {path}`"
+    )]
+    Permissions {
+        /// Which file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// A line that is no id.
+    #[error(
+        "{path}, line {line}: {source}; expected an exec-server's id, which it prints on standard error at its start, or a comment after #"
+    )]
+    Line {
+        /// Which file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong with it.
+        source: IdError,
+    },
+}
+
+impl AllowedServers {
+    /// Reads a list: one id a line, `#` begins a comment. While a relay that was given it runs, the file is read again every
+    /// [`ALLOW_SERVERS_CHECK`](crate::limits::ALLOW_SERVERS_CHECK).
+    pub fn from_file(path: &Path) -> Result<Self, AllowedServersError> {
+        let text = read(path)?;
+        let state = State {
+            ids: parse(path, &text)?,
+            text,
+            is_unusable: false,
+        };
+        Ok(Self(Arc::new(Inner {
+            path: path.into(),
+            state: Mutex::new(state),
+        })))
+    }
+
+    pub(crate) fn contains(&self, id: ExecServerId) -> bool {
+        self.lock().ids.contains(&id)
+    }
+
+    /// Reads the file again; `true` when other ids are listed now. A list that cannot be used changes nothing.
+    pub(crate) fn look(&self) -> bool {
+        let path = &self.0.path;
+        let looked = read(path).and_then(|text| {
+            if text == self.lock().text {
+                return Ok(None);
+            }
+            parse(path, &text).map(|ids| Some((ids, text)))
+        });
+        let state = &mut *self.lock();
+        match looked {
+            Ok(changed) => {
+                state.is_unusable = false;
+                let Some((ids, text)) = changed else {
+                    return false;
+                };
+                (state.ids, state.text) = (ids, text);
+                tracing::info!(
+                    exec_servers = state.ids.len(),
+                    "the list of exec-servers was read again"
+                );
+                true
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut state.is_unusable, true) {
+                    tracing::warn!("the list of exec-servers in use is kept: {error}");
+                }
+                false
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read(path: &Path) -> Result<String, AllowedServersError> {
+    let failed = |source| AllowedServersError::File {
+        path: path.into(),
+        source,
+    };
+    // Opening a FIFO would wait for whoever writes to it, and every session with it.
+    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(without_waiting)
+        .open(path);
+    let file = opened.map_err(failed)?;
+    let metadata = file.metadata().map_err(failed)?;
+    if !metadata.is_file() {
+        return Err(AllowedServersError::NotAFile { path: path.into() });
+    }
+    let mode = metadata.mode() & 0o777;
+    if mode & 0o022 != 0 {
+        return Err(AllowedServersError::Permissions {
+            path: path.into(),
+            mode,
+        });
+    }
+    let mut text = String::new();
+    file.take(ALLOW_SERVERS_BYTES + 1)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
+    if text.len() as u64 > ALLOW_SERVERS_BYTES {
+        return Err(failed(io::ErrorKind::FileTooLarge.into()));
+    }
+    Ok(text)
+}
+
+fn parse(path: &Path, text: &str) -> Result<HashSet<ExecServerId>, AllowedServersError> {
+    let lines = text.lines().enumerate().filter_map(|(at, line)| {
+        let id = line.split('#').next().unwrap_or("").trim();
+        (!id.is_empty()).then_some((at, id))
+    });
+    let ids = lines.map(|(at, id)| {
+        id.parse().map_err(|source| AllowedServersError::Line {
+            path: path.into(),
+            line: at + 1,
+            source,
+        })
+    });
+    ids.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn id(byte: u8) -> ExecServerId {
+        ExecServerId([byte; 16])
+    }
+
+    #[test]
+    fn a_list_is_followed_and_one_that_cannot_be_used_changes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("servers");
+        let write = |text: &str, mode| {
+            fs::write(&path, text).unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        write(&format!("# ours\n\n {} # the build machine\n", id(1)), 0o644);
+        let list = AllowedServers::from_file(&path).unwrap();
+        let listed = || [1, 2].map(|byte| list.contains(id(byte)));
+        assert_eq!(listed(), [true, false]);
+        assert!(!list.look(), "nothing has changed");
+
+        write(&format!("{}\n{}\n", id(1), id(2)), 0o644);
+        assert!(list.look());
+        assert_eq!(listed(), [true, true]);
+
+        for (text, mode) in [("nonsense", 0o644), ("", 0o666), (" ", 0o620)] {
+            write(text, mode);
+            assert!(!list.look(), "{text:?} {mode:o}");
+            assert_eq!(listed(), [true, true]);
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(!list.look());
+        assert_eq!(listed(), [true, true]);
+
+        write(&format!("{}\n", id(2)), 0o600);
+        assert!(list.look());
+        assert_eq!(listed(), [false, true]);
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_list_is_told_by_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("servers");
+        fs::write(&path, format!("{}\nabc\n", id(1))).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let error = AllowedServers::from_file(&path).unwrap_err();
+        assert!(error.to_string().contains("line 2"), "{error}");
+        let error = AllowedServers::from_file(dir.path()).unwrap_err();
+        assert!(matches!(error, AllowedServersError::NotAFile { .. }), "{error}");
+        let error = AllowedServers::from_file(&dir.path().join("none")).unwrap_err();
+        assert!(matches!(error, AllowedServersError::File { .. }), "{error}");
+    }
+}
