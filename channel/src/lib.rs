@@ -24,6 +24,7 @@ pub mod ticket;
 pub use channel::Channel;
 pub use link::dial::ConnectError;
 pub use link::endpoint::{RelayError, is_exposed};
+pub use link::health::{HealthError, check_exec_server, check_relay};
 pub use link::network::Network;
 pub use link::register::RegisterError;
 pub use link::tls::roots::{RelayRoots, RootsError};

@@ -156,6 +156,10 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long to look, after a connection in clear text failed, whether TLS would have been the answer.
 pub const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Longest time that a health check takes, connecting included. Below the five seconds after which container engines usually kill a check,
+/// so that its sentence is in their log.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Bytes read of the file of a private authority. Protects memory from a wrong path; a certificate has some 2 KiB.
 pub const CA_FILE: u64 = 1024 * 1024;
 

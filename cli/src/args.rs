@@ -93,6 +93,8 @@ pub(crate) enum Command {
     Flush(FlushArgs),
     /// Make a key file, or read one, and print its public line
     Keygen(KeygenArgs),
+    /// Check that a relay answers, or that an exec-server is registered; for container engines and service managers
+    Health(HealthArgs),
     /// Look at trace files
     #[command(subcommand, after_help = "Example:\n  baton trace show trace.json")]
     Trace(TraceCommand),
@@ -348,7 +350,8 @@ The allow-list holds one client a line: its public key, a name, and what its tra
 (continue, clamp or restart). It is read anew for every client, and a client whose line is taken off it is cut within a
 second. A client prints its line with `baton keygen`, or when it is refused.
 
-The ticket goes to standard output. It stays the same while key and relay do; treat it as a secret.
+The ticket goes to standard output, or with --ticket-file to that file alone: use it where standard output is kept in a log. It
+stays the same while key and relay do; treat it as a secret.
 
 Asked to stop, by Ctrl-C or SIGTERM, it gives commands that run two seconds to end; asked so again, it ends them at once.
 
@@ -364,7 +367,7 @@ pub(crate) struct ExecServerArgs {
     /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [env: BATON_RELAY_CA] [default: the system's]
     #[arg(long, value_name = "FILE")]
     pub(crate) relay_ca: Option<PathBuf>,
-    /// Write the ticket to this file as well, readable by its owner only
+    /// Write the ticket to this file, readable by its owner only, and not to standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) ticket_file: Option<PathBuf>,
     /// Allow-list [default: ~/.config/baton/allowed_clients]
@@ -399,6 +402,31 @@ pub(crate) struct KeygenArgs {
     pub(crate) public: bool,
     /// Where to write the key; an existing file is never overwritten [default: ~/.config/baton/client_key]
     pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+With --relay, the relay at this URL must answer. Otherwise the exec-server of the ticket must be registered with its relay. The
+check goes through the relay alone: it starts nothing, needs no key, and the exec-server does not hear of it. It takes three
+seconds at most.
+
+Exit codes: 0 if healthy, and nothing is printed; 1 if not, and a sentence on stderr says why; 2 if Baton did not understand its own
+arguments.
+
+Examples:
+  baton health --relay http://127.0.0.1:7700
+  baton health --ticket-file ticket")]
+pub(crate) struct HealthArgs {
+    /// Check this relay
+    #[arg(long, value_name = "URL", conflicts_with = "ticket_file")]
+    pub(crate) relay: Option<String>,
+    /// Check the exec-server of the ticket in this file, as `baton exec-server --ticket-file` wrote it [env: BATON_TICKET or
+    /// BATON_TICKET_FILE]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ticket_file: Option<PathBuf>,
+    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [env: BATON_RELAY_CA] [default: the system's]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) relay_ca: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

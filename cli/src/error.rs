@@ -3,9 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
-use baton_channel::ServerError;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
+use baton_channel::{HealthError, ServerError};
 use baton_client::{
     ConnectError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
 };
@@ -47,6 +47,12 @@ pub(crate) enum CliError {
     Tls(#[from] TlsError),
     #[error(transparent)]
     Roots(#[from] RootsError),
+    #[error(
+        "no relay and no exec-server to check: pass --relay URL or --ticket-file FILE, or set BATON_TICKET or BATON_TICKET_FILE"
+    )]
+    NothingToCheck,
+    #[error(transparent)]
+    Health(#[from] HealthError),
     #[error(transparent)]
     Server(#[from] ServerError),
     #[error(transparent)]

@@ -46,6 +46,7 @@ fn main() {
         Command::Thread(command) => command::thread::main(command),
         Command::Flush(args) => command::flush::main(args),
         Command::Keygen(args) => command::keygen::main(args),
+        Command::Health(args) => command::health::main(args),
         Command::Trace(TraceCommand::Show(args)) => command::trace::main(args),
     };
     let code = outcome.unwrap_or_else(|error| {

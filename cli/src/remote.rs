@@ -44,7 +44,7 @@ impl Remote {
 }
 
 /// The ticket that the command line names, else that of the environment. An empty variable is none.
-fn ticket(
+pub(crate) fn ticket(
     given: Option<String>,
     file: Option<PathBuf>,
     variable: impl Fn(&str) -> Option<OsString>,

@@ -7,6 +7,7 @@
 //! - `register` proves an exec-server's key and keeps its stream; `registry` is who is there.
 //! - `dial` and `accept` are the two halves of a pairing; `places` is where dials wait; `session` is what they share afterwards.
 //! - `splice` moves the frames: payloads uncopied, a stamp on each, and nothing ever dropped in silence.
+//! - `health` answers health checks.
 //! - [`limits`] says what each bound protects and what it can cost.
 //!
 //! ```no_run
@@ -29,6 +30,7 @@ mod dial;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod health;
 pub mod limits;
 mod listener;
 mod metrics;

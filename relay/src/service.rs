@@ -21,6 +21,7 @@ use crate::accept::accept;
 use crate::body::RelayBody;
 use crate::connection::Connection;
 use crate::dial::dial;
+use crate::health;
 use crate::limits::REGISTER_MESSAGE_BYTES;
 use crate::refusal;
 use crate::register::Registrar;
@@ -63,6 +64,9 @@ impl hyper::service::Service<Request<Body>> for RelayService {
 
 impl RelayService {
     async fn answer(self, request: Request<Body>) -> Response<RelayBody> {
+        if let Some(response) = health::answer(&self.registry, &request) {
+            return response;
+        }
         let metrics = &self.registry.metrics;
         match request.uri().path() {
             "/baton.relay.v1.Relay/Dial" => dial(&self.registry, &self.connection, request)

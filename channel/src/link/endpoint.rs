@@ -153,13 +153,18 @@ impl RelayUrl {
 
     /// The absolute URI of a relay method.
     pub(crate) fn method(&self, name: &str) -> Uri {
+        self.at(format!("/baton.relay.v1.Relay/{name}"))
+    }
+
+    /// The absolute URI of `path`, a constant that begins with `/`.
+    pub(crate) fn at(&self, path: String) -> Uri {
         Uri::builder()
             .scheme(self.uri.scheme_str().unwrap_or("http"))
             .authority(self.authority.as_str())
-            .path_and_query(format!("/baton.relay.v1.Relay/{name}"))
+            .path_and_query(path)
             .build()
             // All three parts come from a parsed URI and a constant.
-            .expect("a checked relay URL and a method make a URI")
+            .expect("a checked relay URL and a path make a URI")
     }
 
     /// Connects. Each caller gets a connection of its own.

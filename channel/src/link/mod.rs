@@ -7,6 +7,7 @@
 //! * [`stream`]: one outer stream, `Dial` or `Accept`;
 //! * [`dial`]: from a ticket to an established session;
 //! * [`register`]: an exec-server's standing registration;
+//! * [`health`]: asks a relay whether it answers, and whether an exec-server is registered;
 //! * [`accept`]: from an `Incoming` to an established session.
 
 pub(crate) mod accept;
@@ -14,6 +15,7 @@ pub(crate) mod dial;
 pub(crate) mod endpoint;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+pub(crate) mod health;
 pub(crate) mod network;
 pub(crate) mod outer;
 pub(crate) mod register;

@@ -56,6 +56,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let service = ExecService::new(server.epoch()).records(keeper.records(durability));
         let teller = Teller {
             ticket: server.ticket(),
+            ticket_file: args.ticket_file.clone(),
             relay: args.relay.clone(),
             allow_path,
             floods: Mutex::default(),
@@ -115,6 +116,7 @@ fn patience(processes: usize) -> Option<String> {
 /// Tells the owner what happens.
 struct Teller {
     ticket: Ticket,
+    ticket_file: Option<PathBuf>,
     relay: String,
     allow_path: PathBuf,
     floods: Mutex<[Repeats; Flood::ALL.len()]>,
@@ -188,8 +190,18 @@ impl Teller {
     fn tell_one(&self, notice: Notice) {
         match notice {
             Notice::Registered => {
-                tell!("baton: registered with {}", self.relay);
-                say!("ticket: {}", self.ticket);
+                match &self.ticket_file {
+                    // Standard output may be kept in a log that others read.
+                    Some(path) => tell!(
+                        "baton: registered with {}; the ticket is in {}",
+                        self.relay,
+                        path.display()
+                    ),
+                    None => {
+                        tell!("baton: registered with {}", self.relay);
+                        say!("ticket: {}", self.ticket);
+                    }
+                }
             }
             Notice::Retrying(error, wait) => {
                 tell!("baton: {error}; trying again in {:.1} s", wait.as_secs_f64());
@@ -246,6 +258,7 @@ mod tests {
             ticket: Server::new("http://127.0.0.1:7700", &seed, AllowList::default())
                 .unwrap()
                 .ticket(),
+            ticket_file: None,
             relay: String::new(),
             allow_path: PathBuf::new(),
             floods: Mutex::default(),

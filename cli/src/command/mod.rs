@@ -3,6 +3,7 @@
 pub(crate) mod exec;
 pub(crate) mod exec_server;
 pub(crate) mod flush;
+pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod keygen;
 pub(crate) mod relay;

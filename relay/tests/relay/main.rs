@@ -2,6 +2,7 @@
 
 mod backpressure;
 mod ends;
+mod health;
 mod pairing;
 mod refusals;
 mod registration;

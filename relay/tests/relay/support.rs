@@ -182,6 +182,24 @@ impl Peer {
         }
     }
 
+    /// The HTTP status of `GET path`, whose answer must be no error of gRPC.
+    pub(crate) async fn get(&self, path: &str, headers: &[(&str, String)]) -> u16 {
+        let mut request = Request::get(format!("http://{}{path}", self.authority));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        // The body's sender is dropped: an empty body.
+        let body = StreamBody::new(ReceiverStream::new(mpsc::channel(1).1));
+        let mut send = self.send.clone();
+        let response = soon("an answer", async {
+            send.ready().await?;
+            send.send_request(request.body(body).unwrap()).await
+        });
+        let response = response.await.unwrap();
+        assert!(!response.headers().contains_key("grpc-status"));
+        response.status().as_u16()
+    }
+
     pub(crate) fn dial(&self, id: ExecServerId, session: SessionId) -> Call {
         self.dial_with(id, session, &DIAL_TOKEN)
     }

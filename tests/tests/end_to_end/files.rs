@@ -10,9 +10,10 @@ use baton_tests::process::Part;
 use baton_trace::stage;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
+use rustix::process::Signal;
 
 use crate::support::spans::{At, Session, assert_echo};
-use crate::support::{Finished, Home, Input, PATIENCE, Running, World, relay, run};
+use crate::support::{Finished, Home, Input, PATIENCE, Running, World, await_says, relay, run, signal};
 
 fn read(path: &Path) -> Vec<ReceivedSpan> {
     let request: ExportTraceServiceRequest =
@@ -279,8 +280,10 @@ fn a_ticket_file_serves_in_place_of_the_ticket() {
     let mut command = home.baton_exec_server(&format!("http://{address}"));
     command.arg("--ticket-file").arg(&file);
     let mut exec_server = Part::start("exec-server", command).unwrap();
-    let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
-    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{ticket}\n"));
+    await_says(&exec_server, &format!("; the ticket is in {}", file.display()));
+    let ticket = fs::read_to_string(&file).unwrap();
+    let ticket = ticket.strip_suffix('\n').unwrap();
+    assert!(ticket.starts_with("baton1:"), "{ticket}");
     assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
     let exec = |file: &Path| {
@@ -299,6 +302,19 @@ fn a_ticket_file_serves_in_place_of_the_ticket() {
     let mut nowhere = home.baton_exec_server(&format!("http://{address}"));
     nowhere.args(["--state", "none", "--ticket-file", "/no/such/directory/ticket"]);
     run(nowhere).assert_failed(255, "cannot write /no/such/directory/ticket: No such file");
+
+    // What a service manager keeps of it in a log has no ticket.
+    signal(&exec_server, Signal::TERM);
+    assert!(exec_server.wait(PATIENCE).unwrap().success());
+    assert!(
+        exec_server.line(PATIENCE).is_err(),
+        "something on standard output"
+    );
+    assert!(
+        !exec_server.stderr().contains("baton1:"),
+        "{}",
+        exec_server.stderr()
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! * `refused`: bad tickets, relays, keys, lists and commands, each with its sentence;
 //! * `revoked`: a client that loses its line on the list loses what it runs;
 //! * `hostile`: what a hostile peer or file gets to show on a terminal;
+//! * `health`: `baton health`;
 //! * `tls`: the connection to the relay, and the warning where it is in clear text;
 //! * `crashes`: an exec-server that is killed again and again runs nothing twice and forgets nothing that a barrier covered;
 //! * `ends`: who dies, and what is left;
@@ -19,6 +20,7 @@ mod blind;
 mod crashes;
 mod ends;
 mod files;
+mod health;
 mod hostile;
 mod records;
 mod refused;

@@ -77,6 +77,20 @@ fn a_command_runs_through_a_relay_with_tls() {
 }
 
 #[test]
+fn a_relay_with_tls_is_checked_over_tls() {
+    let home = Home::new();
+    let certificate = Certificate::new(&home, "relay", "localhost");
+    let (_relay, port) = certificate.relay(&home);
+    let check = |url: &str| {
+        let mut health = home.baton();
+        health.args(["health", "--relay", url, "--relay-ca", certificate.cert()]);
+        run(health)
+    };
+    check(&format!("https://localhost:{port}")).assert_printed("");
+    check(&format!("http://localhost:{port}")).assert_failed(1, "speaks TLS only: use https:// instead");
+}
+
+#[test]
 fn a_scheme_that_does_not_fit_the_relay_is_named() {
     let home = Home::new();
     let certificate = Certificate::new(&home, "relay", "localhost");

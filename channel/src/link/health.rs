@@ -1,0 +1,149 @@
+//! Health checks over HTTP/2 (`GET /health`): whether a relay answers, and whether it has a ticket's exec-server registered.
+//!
+//! Nothing is started and no session is opened: the exec-server does not hear of a check.
+
+use baton_proto::{ExecServerId, header};
+use baton_trace::answer;
+use data_encoding::HEXLOWER;
+use http::{Request, StatusCode};
+use tokio::time::timeout;
+use tonic::body::Body;
+use tower_service::Service as _;
+
+use super::endpoint::{RelayError, RelayUrl, innermost};
+use super::tls::roots::RelayRoots;
+use crate::limits::HEALTH_TIMEOUT;
+use crate::ticket::Ticket;
+
+/// Why a relay or an exec-server is not healthy. What the relay answers is not authenticated beyond its certificate.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum HealthError {
+    /// The relay cannot be used or reached.
+    #[error(transparent)]
+    Relay(#[from] RelayError),
+    /// The relay answers, and has no exec-server of this id.
+    #[error(
+        "the exec-server {id} is not registered with the relay at {url}; see that `baton exec-server` runs, and what it prints"
+    )]
+    NotRegistered {
+        /// The exec-server.
+        id: ExecServerId,
+        /// The relay.
+        url: String,
+    },
+    /// The relay has the exec-server, with another dial token.
+    #[error("the relay at {url} refused this ticket; use the exec-server's current one")]
+    TicketRefused {
+        /// The relay.
+        url: String,
+    },
+    /// What answers is no relay that knows health checks.
+    #[error(
+        "{url} answered with {answer}, which is no Baton relay's answer to a health check; check the URL, and the relay's version"
+    )]
+    NoRelay {
+        /// Where.
+        url: String,
+        /// The HTTP status, or that it was an error of gRPC.
+        answer: String,
+    },
+    /// The connection broke.
+    #[error("the connection to the relay at {url} broke: {reason}; see that the relay runs")]
+    Broken {
+        /// The relay.
+        url: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// No answer in [`HEALTH_TIMEOUT`].
+    #[error("no answer from the relay at {url} within {seconds} s", seconds = HEALTH_TIMEOUT.as_secs())]
+    Timeout {
+        /// The relay.
+        url: String,
+    },
+}
+
+/// Whether the relay at this URL answers. Takes [`HEALTH_TIMEOUT`] at most; cancellation safe.
+///
+/// # Errors
+/// Why it counts as not healthy.
+pub async fn check_relay(url: &str, roots: RelayRoots) -> Result<(), HealthError> {
+    let parsed = RelayUrl::parse(url)?.with_roots(roots);
+    match get(&parsed, url, "/health", &[]).await? {
+        StatusCode::OK => Ok(()),
+        other => Err(no_relay(url, other)),
+    }
+}
+
+/// Whether the relay of this ticket has the ticket's exec-server registered now. Takes [`HEALTH_TIMEOUT`] at most; cancellation
+/// safe.
+///
+/// # Errors
+/// Why it counts as not healthy.
+pub async fn check_exec_server(ticket: &Ticket, roots: RelayRoots) -> Result<(), HealthError> {
+    let url = &ticket.relay_url;
+    let parsed = RelayUrl::parse(url)?.with_roots(roots);
+    let headers = [
+        (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
+        (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
+    ];
+    let url = super::hint(url);
+    match get(&parsed, &url, "/health/exec-server", &headers).await? {
+        StatusCode::OK => Ok(()),
+        StatusCode::NOT_FOUND => Err(HealthError::NotRegistered {
+            id: ticket.exec_server,
+            url,
+        }),
+        StatusCode::FORBIDDEN => Err(HealthError::TicketRefused { url }),
+        other => Err(no_relay(&url, other)),
+    }
+}
+
+fn no_relay(url: &str, status: StatusCode) -> HealthError {
+    HealthError::NoRelay {
+        url: url.into(),
+        answer: format!("HTTP status {}", status.as_u16()),
+    }
+}
+
+async fn get(
+    relay: &RelayUrl,
+    url: &str,
+    path: &'static str,
+    headers: &[(&'static str, String)],
+) -> Result<StatusCode, HealthError> {
+    let broken = |error: tonic::transport::Error| HealthError::Broken {
+        url: url.into(),
+        reason: innermost(&error),
+    };
+    let ask = async {
+        let mut channel = relay.connect().await?;
+        let mut request = Request::get(relay.at(path.into()));
+        for (name, value) in headers {
+            request = request.header(*name, value);
+        }
+        let request = request
+            .body(Body::empty())
+            // Names are constants, values are hex.
+            .expect("a health check is a request");
+        std::future::poll_fn(|cx| channel.poll_ready(cx))
+            .await
+            .map_err(broken)?;
+        let response = match channel.call(request).await {
+            Ok(response) => response,
+            // A relay in TLS, dialled in clear text, breaks the connection and says nothing.
+            Err(error) => return Err(relay.explain().await.map_or_else(|| broken(error), Into::into)),
+        };
+        // A relay without health checks answers with HTTP status 200 and an error of gRPC.
+        if let Some(status) = answer::status(response.headers()) {
+            return Err(HealthError::NoRelay {
+                url: url.into(),
+                answer: format!("gRPC status {:?}", status.code()),
+            });
+        }
+        Ok(response.status())
+    };
+    timeout(HEALTH_TIMEOUT, ask)
+        .await
+        .map_err(|_| HealthError::Timeout { url: url.into() })?
+}

@@ -1,0 +1,35 @@
+//! `baton health`: a check for container engines, service managers and people.
+
+use baton_channel::{check_exec_server, check_relay};
+
+use super::runtime;
+use crate::args::HealthArgs;
+use crate::error::CliError;
+use crate::{outer, remote};
+
+/// What a health check exits with that failed; container engines know no other.
+const UNHEALTHY: i32 = 1;
+
+pub(crate) fn main(args: HealthArgs) -> Result<i32, CliError> {
+    match check(args) {
+        Ok(()) => Ok(0),
+        Err(error) => {
+            tell!("baton: {error}");
+            Ok(UNHEALTHY)
+        }
+    }
+}
+
+fn check(args: HealthArgs) -> Result<(), CliError> {
+    let roots = outer::roots(args.relay_ca.as_deref())?;
+    let runtime = runtime()?;
+    if let Some(url) = args.relay {
+        return Ok(runtime.block_on(check_relay(&url, roots))?);
+    }
+    let ticket = remote::ticket(None, args.ticket_file, |name| std::env::var_os(name));
+    let ticket = match ticket {
+        Err(CliError::NoTicket) => return Err(CliError::NothingToCheck),
+        ticket => ticket?,
+    };
+    Ok(runtime.block_on(check_exec_server(&ticket, roots))?)
+}

@@ -1,0 +1,41 @@
+//! `GET /health`: what a health check asks a relay, over HTTP/2 on the port where it serves.
+//!
+//! | path | 200 | otherwise |
+//! |---|---|---|
+//! | `/health` | this relay answers | – |
+//! | `/health/exec-server` | the exec-server is registered | 400: a header is missing or malformed; 403: the dial token does not fit; 404: not registered |
+//!
+//! The second one takes the request headers `baton-exec-server-id` and `baton-dial-token` of `Dial`. It tells nothing that `Dial` does not
+//! tell the holder of the same headers, and unlike `Dial` the exec-server does not hear of it.
+
+use baton_proto::{ExecServerId, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+
+use crate::body::RelayBody;
+use crate::registry::Registry;
+use crate::service::{HeaderError, id_header, token_header};
+
+/// The answer to a health check, or `None` if the request is something else.
+pub(crate) fn answer<B>(registry: &Registry, request: &Request<B>) -> Option<Response<RelayBody>> {
+    if request.method() != Method::GET {
+        return None;
+    }
+    let status = match request.uri().path() {
+        "/health" => StatusCode::OK,
+        "/health/exec-server" => exec_server(registry, request.headers()).unwrap_or(StatusCode::BAD_REQUEST),
+        _ => return None,
+    };
+    let mut response = Response::new(RelayBody::default());
+    *response.status_mut() = status;
+    Some(response)
+}
+
+fn exec_server(registry: &Registry, headers: &HeaderMap) -> Result<StatusCode, HeaderError> {
+    let id: ExecServerId = id_header(headers, header::EXEC_SERVER_ID)?;
+    let dial_token = token_header(headers, header::DIAL_TOKEN)?;
+    Ok(match registry.registration(id) {
+        Some(registration) if registration.dial_token_fits(&dial_token) => StatusCode::OK,
+        Some(_) => StatusCode::FORBIDDEN,
+        None => StatusCode::NOT_FOUND,
+    })
+}
