@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use baton_trace::w3c::{BAGGAGE_VARIABLE, TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, TraceContext};
 
+use super::telemetry;
+
 const TRACE: [&str; 3] = [TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, BAGGAGE_VARIABLE];
 
 /// A variable as the operating system wants it: `NAME=VALUE`.
@@ -46,27 +48,37 @@ impl Variable {
 
 /// What children inherit.
 #[derive(Debug)]
-pub(super) struct Inherited(Arc<[Variable]>);
+pub(super) struct Inherited {
+    variables: Arc<[Variable]>,
+    /// The `host.id` that children export under; `None` where nothing is exported.
+    host: Option<String>,
+}
 
 impl Inherited {
-    /// This process's own environment, as it is now, without the trace that the server itself may run in.
+    /// This process's own environment, as it is now, without the trace that the server itself may run in, and without its
+    /// [own telemetry](telemetry).
     pub(super) fn capture() -> Self {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Variable::new(&name.into_vec(), &value.into_vec()))
             .filter(|variable| !variable.is_of_a_trace());
-        Self(variables.collect())
+        let (variables, host) = telemetry::of_children(variables.collect());
+        Self {
+            variables: variables.into(),
+            host,
+        }
     }
 
     /// The environment of one child.
     pub(super) fn child(&self, changes: Changes, context: Option<&TraceContext>) -> Environment {
         let Changes { mut own, clear } = changes;
+        telemetry::merge(&mut own, self.host.as_deref());
         if let Some(context) = context {
             own.retain(|variable| !variable.is_of_a_trace());
             let carrier = context.to_environment().into_iter();
             own.extend(carrier.filter_map(|(name, value)| Variable::new(name.as_bytes(), value?.as_bytes())));
         }
         Environment {
-            inherited: (!clear).then(|| self.0.clone()),
+            inherited: (!clear).then(|| self.variables.clone()),
             own,
         }
     }
@@ -126,7 +138,10 @@ mod tests {
     }
 
     fn inherited() -> Inherited {
-        Inherited([variable("PATH", "/server"), variable("HOME", "/root")].into())
+        Inherited {
+            variables: [variable("PATH", "/server"), variable("HOME", "/root")].into(),
+            host: None,
+        }
     }
 
     fn texts(environment: &Environment) -> Vec<String> {

@@ -26,6 +26,7 @@ mod shared;
 mod spawn;
 mod stdin;
 mod table;
+mod telemetry;
 mod telling;
 mod ticker;
 

@@ -38,8 +38,8 @@ pub(super) fn own(part: Exporter, configured_name: Option<String>) -> Resource {
     let mut attributes = vec![
         KeyValue::new(SERVICE_NAME, service_name(part)),
         KeyValue::new(SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
-        KeyValue::new(SERVICE_INSTANCE_ID, INSTANCE.clone()),
-        KeyValue::new(HOST_ID, HOST.id.clone()),
+        KeyValue::new(SERVICE_INSTANCE_ID, instance(part)),
+        KeyValue::new(HOST_ID, host_id()),
         KeyValue::new(PROCESS_PID, i64::from(std::process::id())),
     ];
     attributes.extend(HOST.name.clone().map(|name| KeyValue::new(HOST_NAME, name)));
@@ -55,10 +55,24 @@ pub(super) fn own(part: Exporter, configured_name: Option<String>) -> Resource {
         .build()
 }
 
+/// The resource of what `own` does beside calls: a service of its own, so that it does not stand among the traces of calls.
+pub(super) fn background(own: &Resource) -> Resource {
+    let name = own.get(&Key::from_static_str(SERVICE_NAME));
+    let name = name.map_or_else(String::new, |name| name.to_string());
+    let mut attributes: Vec<_> = own
+        .iter()
+        .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
+        .collect();
+    attributes.push(KeyValue::new(SERVICE_NAME, format!("{name}-background")));
+    Resource::builder_empty()
+        .with_schema_url(attributes, SCHEMA_URL)
+        .build()
+}
+
 /// The resource of another part, whose spans `reporter` reports.
 pub(super) fn reported(part: Exporter, reporter: &Resource) -> Resource {
     let of_reporter = |key| reporter.get(&Key::from_static_str(key));
-    let reporter_id = of_reporter(SERVICE_INSTANCE_ID).unwrap_or_else(|| Value::from(INSTANCE.clone()));
+    let reporter_id = of_reporter(SERVICE_INSTANCE_ID).unwrap_or_else(|| Value::from(instance(part)));
     let attributes = [
         KeyValue::new(SERVICE_NAME, service_name(part)),
         KeyValue::new(
@@ -67,7 +81,7 @@ pub(super) fn reported(part: Exporter, reporter: &Resource) -> Resource {
         ),
         KeyValue::new(
             HOST_ID,
-            of_reporter(HOST_ID).unwrap_or_else(|| Value::from(HOST.id.clone())),
+            of_reporter(HOST_ID).unwrap_or_else(|| Value::from(host_id())),
         ),
         KeyValue::new(REPORTED_BY, reporter_id),
     ];
@@ -76,13 +90,29 @@ pub(super) fn reported(part: Exporter, reporter: &Resource) -> Resource {
         .build()
 }
 
-/// One random id a process: a UUIDv4, as the conventions ask.
-static INSTANCE: LazyLock<String> = LazyLock::new(|| {
+/// This machine, as all of our resources name it unless `OTEL_RESOURCE_ATTRIBUTES` says otherwise.
+pub fn host_id() -> &'static str {
+    &HOST.id
+}
+
+/// One id for each part of a process: `baton run` has a client and a server.
+static CLIENT: LazyLock<String> = LazyLock::new(instance_id);
+static SERVER: LazyLock<String> = LazyLock::new(instance_id);
+
+/// A random UUIDv4, as the conventions ask.
+fn instance_id() -> String {
     let random = random_u128();
     let versioned = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
     let hex = format!("{versioned:032x}");
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
-});
+}
+
+fn instance(part: Exporter) -> &'static str {
+    match part {
+        Exporter::Client | Exporter::Relay => &CLIENT,
+        Exporter::Server => &SERVER,
+    }
+}
 
 struct Host {
     id: String,
@@ -100,13 +130,13 @@ static HOST: LazyLock<Host> = LazyLock::new(|| {
     // A minimal container has no machine id; its host name is at least its own.
     let source = machine.or_else(|| name.clone()).unwrap_or_default();
     Host {
-        id: host_id(&source),
+        id: derived_id(&source),
         name,
     }
 });
 
 /// Half of SHA-256 over a fixed prefix and the machine's own id.
-fn host_id(machine: &str) -> String {
+fn derived_id(machine: &str) -> String {
     let mut hash = digest::Context::new(&digest::SHA256);
     hash.update(b"baton host.id\0");
     hash.update(machine.as_bytes());
@@ -140,6 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn what_happens_beside_calls_is_a_service_of_its_own() {
+        let server = own(Exporter::Server, Some("builder".into()));
+        let beside = background(&server);
+        assert_eq!(get(&beside, "service.name"), "builder-background");
+        assert_eq!(get(&beside, "host.id"), get(&server, "host.id"));
+    }
+
+    #[test]
+    fn the_parts_of_one_process_are_instances_of_their_own_and_keep_their_ids() {
+        let id = |resource: &Resource| get(resource, "service.instance.id");
+        let (client, server) = (own(Exporter::Client, None), own(Exporter::Server, None));
+        let relay = reported(Exporter::Relay, &client);
+        assert!(id(&client) != id(&server) && id(&client) != id(&relay) && id(&server) != id(&relay));
+        assert_eq!(id(&client), id(&own(Exporter::Client, None)));
+    }
+
+    #[test]
     fn a_reported_part_is_marked_and_shares_the_reporters_clock() {
         let client = own(Exporter::Client, None);
         let relay = reported(Exporter::Relay, &client);
@@ -158,9 +205,9 @@ mod tests {
     #[test]
     fn the_machine_id_itself_is_not_sent() {
         assert_ne!(
-            host_id("0123456789abcdef0123456789abcdef"),
+            derived_id("0123456789abcdef0123456789abcdef"),
             "0123456789abcdef0123456789abcdef"
         );
-        assert_ne!(host_id("a"), host_id("b"));
+        assert_ne!(derived_id("a"), derived_id("b"));
     }
 }
