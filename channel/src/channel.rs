@@ -3,18 +3,20 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 
 use baton_proto::Epoch;
 use baton_trace::recorder::Recorder;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
+use opentelemetry::KeyValue;
 use tonic::Status;
 use tonic::body::Body;
 
 use crate::key::StaticKey;
 use crate::link::dial::{ConnectError, Way, dial};
+use crate::link::endpoint::RelayUrl;
 use crate::link::network::Network;
 use crate::link::tls::roots::RelayRoots;
 use crate::mux::{StreamError, code};
@@ -48,6 +50,8 @@ struct Inner {
     network: Option<Network>,
     link: Mutex<Link>,
     attempts: AtomicU64,
+    /// The relay's address, as spans name it.
+    relay: OnceLock<Vec<KeyValue>>,
 }
 
 /// The session's supervisor.
@@ -81,6 +85,7 @@ impl Channel {
                 network: None,
                 link: Mutex::new(Link::Down),
                 attempts: AtomicU64::new(0),
+                relay: OnceLock::new(),
             }),
         }
     }
@@ -109,6 +114,11 @@ impl Channel {
             inner.network = Some(network);
         }
         self
+    }
+
+    /// Whether every call is recorded.
+    pub fn is_recording(&self) -> bool {
+        self.inner.recorder.is_on()
     }
 
     /// How often the present session has renewed its keys.
@@ -224,6 +234,13 @@ impl Channel {
 }
 
 impl Inner {
+    /// What spans say of the relay; nothing where its URL is none, which every call fails with.
+    fn relay(&self) -> Vec<KeyValue> {
+        let read =
+            || RelayUrl::parse(&self.ticket.relay_url).map_or_else(|_| Vec::new(), |url| url.attributes());
+        self.relay.get_or_init(read).clone()
+    }
+
     /// The attempt is over; `false` if it was not the present one any more.
     fn leave(&self, id: AttemptId, next: Link) -> bool {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
@@ -253,7 +270,7 @@ impl tower_service::Service<http::Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let mut call = Call::new(request, &self.inner.recorder);
+        let mut call = Call::new(request, &self.inner.recorder, || self.inner.relay());
         let channel = self.clone();
         Box::pin(async move {
             let sent = match call.deadline() {

@@ -264,6 +264,7 @@ pub(crate) fn call(record: &Record, stages: &[StageTime]) -> Option<CallRecord> 
         status: RpcStatus(0),
         clock: None,
         attributes: Vec::new(),
+        subject: None,
     })
 }
 

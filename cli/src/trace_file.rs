@@ -125,6 +125,7 @@ mod tests {
             status: RpcStatus(0),
             clock: None,
             attributes: Vec::new(),
+            subject: None,
         }
     }
 

@@ -1,11 +1,12 @@
 //! The client: one exec-server, one warm session, any number of commands.
 
 use baton_channel::{Channel, RecordTo, RelayRoots};
-use baton_proto::Epoch;
 use baton_proto::exec::exec_client::ExecClient;
-use baton_proto::exec::{RunRequest, run_request};
+use baton_proto::exec::{RunRequest, Start, run_request};
+use baton_proto::{Epoch, ProcessId};
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::Recorder;
+use baton_trace::subject::Subject;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -121,12 +122,15 @@ impl Client {
     }
 
     /// With what is asked after the start, if anything is: else the request ends there, and nobody waits for more of it.
-    async fn call(&self, command: Command, requests: Option<Requests>) -> Result<Run, RunError> {
+    async fn call(&self, mut command: Command, requests: Option<Requests>) -> Result<Run, RunError> {
         let (requests, queued) = requests.unzip();
         let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
         let record_to = command.record_to.clone();
         let names = command.names();
+        let label = command.label.take();
         let mut start = command.into_start(requests.is_some());
+        let is_recorded = trace || record_to.is_some() || self.channel.is_recording();
+        let subject = is_recorded.then(|| subject(label, &start)).flatten();
         let channel = self.channel.clone();
         // Made when the call is sent: only then is it sure which life of the exec-server it goes to.
         let first = stream::once(async move {
@@ -156,11 +160,21 @@ impl Client {
         if let Some(record_to) = record_to {
             request.extensions_mut().insert(record_to);
         }
+        if let Some(subject) = &subject {
+            request.extensions_mut().insert(subject.clone());
+        }
         let events = ExecClient::new(self.channel.clone())
             .run(request)
             .await
             .map_err(|status| RunError::from(status).naming(names))?
             .into_inner();
-        Ok(Run::new(events, requests, record))
+        Ok(Run::new(events, requests, record, subject))
     }
+}
+
+/// What spans say of a command: no argument, no directory, no variable. `None` for a start that the exec-server will refuse.
+fn subject(label: Option<String>, start: &Start) -> Option<Subject> {
+    let process = ProcessId::try_from(&start.process_id[..]).ok()?;
+    let thread = Some(&*start.thread_id).filter(|thread| !thread.is_empty());
+    Some(Subject::new(label, start.argv.first()?, process, thread))
 }

@@ -2,6 +2,7 @@
 
 use baton_proto::exec::{Ack, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
 use baton_trace::record::CallRecord;
+use baton_trace::subject::{End, Exit, Subject};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
@@ -64,6 +65,15 @@ impl ExitStatus {
     }
 }
 
+impl From<ExitStatus> for End {
+    fn from(status: ExitStatus) -> Self {
+        Self::by_itself(match status {
+            ExitStatus::Code(code) => Exit::Code(code),
+            ExitStatus::Signal { signal, .. } => Exit::Signal(signal),
+        })
+    }
+}
+
 /// A command under way. Dropping it kills the command and its process group.
 #[derive(Debug)]
 pub struct Run {
@@ -71,6 +81,8 @@ pub struct Run {
     /// `None` when nothing follows the start.
     requests: Option<mpsc::Sender<RunRequest>>,
     record: Option<oneshot::Receiver<CallRecord>>,
+    /// Told what the record of the call says of the command.
+    subject: Option<Subject>,
     next_seq: Option<u64>,
     received: Received,
     phase: Phase,
@@ -97,12 +109,14 @@ impl Run {
         events: Streaming<ProcessEvent>,
         requests: Option<mpsc::Sender<RunRequest>>,
         record: Option<oneshot::Receiver<CallRecord>>,
+        subject: Option<Subject>,
     ) -> Self {
         let received = Received::default();
         Self {
             events,
             requests,
             record,
+            subject,
             next_seq: Some(1),
             received,
             phase: Phase::Starting,
@@ -151,6 +165,9 @@ impl Run {
         Ok(match kind {
             process_event::Kind::Started(started) => {
                 self.phase = Phase::Running;
+                if let Some(subject) = &self.subject {
+                    subject.started(started.pid);
+                }
                 Event::Started { pid: started.pid }
             }
             process_event::Kind::Output(output) => match output.stream() {
@@ -181,6 +198,9 @@ impl Run {
                     Some(_) => return Err(RunError::Protocol("an exit status that does not exist")),
                     None => return Err(RunError::Protocol("an exit without a status")),
                 };
+                if let Some(subject) = &self.subject {
+                    subject.ended(status.into());
+                }
                 Event::Exited {
                     status,
                     observed_unix_ns: exited.observed_unix_ns,

@@ -23,6 +23,7 @@ use baton_proto::ProcessId;
 use baton_proto::exec::exited::Status;
 use baton_trace::call_end::CallEnd;
 use baton_trace::record::{Anchor, StageRecord};
+use baton_trace::subject::{self, Outcome};
 use baton_trace::w3c::TraceContext;
 use tokio::time::timeout;
 
@@ -106,6 +107,28 @@ pub struct Exit {
     pub stopped: Option<StopReason>,
     /// When.
     pub at_unix_ns: u64,
+}
+
+impl Exit {
+    /// How it ended, as telemetry and history have it.
+    pub(crate) fn end(status: Option<Status>, stopped: Option<StopReason>) -> subject::End {
+        let exit = status.map(|status| match status {
+            Status::Code(code) => subject::Exit::Code(code),
+            Status::Signaled(signaled) => subject::Exit::Signal(signaled.signal),
+        });
+        match (exit, stopped) {
+            (None, _) => subject::End::unseen(Outcome::Lost),
+            (Some(exit), None) => subject::End::by_itself(exit),
+            (exit, Some(StopReason::Call(CallEnd::Deadline))) => subject::End {
+                outcome: Outcome::TimedOut,
+                exit,
+            },
+            (exit, Some(_)) => subject::End {
+                outcome: Outcome::Killed,
+                exit,
+            },
+        }
+    }
 }
 
 /// Why a process was killed before its time.

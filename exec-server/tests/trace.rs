@@ -3,9 +3,11 @@
 mod support;
 
 use baton_channel::allow::Trust;
+use baton_proto::ProcessId;
 use baton_proto::exec::Start;
 use baton_proto::exec::process_event::Kind;
 use baton_trace::stage::{StageId, exec};
+use baton_trace::subject::{End, Exit, Outcome};
 use baton_trace::w3c::TraceContext;
 use support::{Host, start, variable};
 
@@ -113,6 +115,45 @@ async fn every_stage_is_recorded_before_the_call_ends() {
     let (out, err) = (of(exec::PROCESS_STDOUT), of(exec::PROCESS_STDERR));
     assert!(out.start_ns < err.start_ns, "each from its own first byte");
     assert_eq!(of(exec::PROCESS_FIRST_OUTPUT).end_ns, out.start_ns);
+}
+
+#[tokio::test]
+async fn the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended() {
+    let host = Host::start().await;
+    host.traced(TraceContext::new_root(true));
+    for (script, code, signal) in [("exit 3", 3, None), ("kill -9 $$", 137, Some(9))] {
+        let started = Start {
+            thread_id: "nightly".into(),
+            ..start(&["/bin/sh", "-c", script])
+        };
+        let id = ProcessId::try_from(&started.process_id[..]).unwrap();
+        let ran = host.run(started).await.unwrap().finish().await;
+        let call = host.last_call();
+        let known = call.subject().unwrap().known();
+        let text = |key| known.text(key).unwrap().into_owned();
+        assert_eq!(text("process.executable.name"), "sh");
+        assert_eq!(text("process.pid"), ran.pid.to_string());
+        assert_eq!(text("baton.process.id"), id.to_string());
+        assert_eq!(text("baton.thread"), "nightly");
+        assert_eq!(text("baton.client"), "test");
+        assert_eq!(known.attributes.len(), 5, "and no argument: {known:?}");
+        let exit = signal.map_or(Exit::Code(code), Exit::Signal);
+        assert_eq!((known.end, exit.code()), (End::by_itself(exit), code));
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_was_killed_says_so_whatever_it_exited_with() {
+    let host = Host::start().await;
+    host.traced(TraceContext::new_root(true));
+    let script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done";
+    let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
+    call.pid().await;
+    assert!(matches!(call.next().await, Ok(Some(Kind::Output(_)))));
+    drop(call);
+    host.idle().await;
+    let end = host.last_call().subject().unwrap().known().end;
+    assert_eq!((end.outcome, end.exit), (Outcome::Killed, Some(Exit::Code(0))));
 }
 
 #[tokio::test]

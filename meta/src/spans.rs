@@ -106,6 +106,7 @@ fn finish(
         status,
         clock: None,
         attributes,
+        subject: None,
     });
 }
 

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use tokio::sync::oneshot;
@@ -123,6 +123,19 @@ impl ReceivedSpan {
     pub fn attribute(&self, key: &str) -> Option<&str> {
         text(&self.span.attributes, key)
     }
+
+    /// The text of an attribute of the resource; `None` if it is absent or not text.
+    pub fn of_resource(&self, key: &str) -> Option<&str> {
+        text(&self.resource, key)
+    }
+
+    /// The number of an attribute of the span; `None` if it is absent or no integer.
+    pub fn integer(&self, key: &str) -> Option<i64> {
+        match value(&self.span.attributes, key)? {
+            Value::IntValue(number) => Some(*number),
+            _ => None,
+        }
+    }
 }
 
 impl Kept {
@@ -153,12 +166,14 @@ fn bind(address: SocketAddr) -> io::Result<(Receiver, String)> {
     Ok((receiver, endpoint))
 }
 
-fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+fn value<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a Value> {
     let attribute = attributes.iter().find(|attribute| attribute.key == key)?;
-    match &attribute.value {
-        Some(AnyValue {
-            value: Some(Value::StringValue(text)),
-        }) => Some(text),
+    attribute.value.as_ref()?.value.as_ref()
+}
+
+fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
+    match value(attributes, key)? {
+        Value::StringValue(text) => Some(text),
         _ => None,
     }
 }
@@ -199,6 +214,7 @@ mod tests {
             status: RpcStatus(0),
             clock: None,
             attributes: Vec::new(),
+            subject: None,
         });
         exporter.shutdown(PATIENCE);
         let spans = collector.wait_for(PATIENCE, |spans| !spans.is_empty());

@@ -92,6 +92,7 @@ fn record(side: Side) -> CallRecord {
         status: RpcStatus(0),
         clock: None,
         attributes: Vec::new(),
+        subject: None,
     }
 }
 

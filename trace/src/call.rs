@@ -4,7 +4,7 @@
 //! hand on and adds stages of its own; the channel sends them back in `Trailers` and exports them.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use opentelemetry::SpanId;
@@ -12,6 +12,7 @@ use opentelemetry::SpanId;
 use crate::limits::HANDLER_STAGES_MAX;
 use crate::record::{Anchor, StageRecord};
 use crate::stage::{self, StageId, transport};
+use crate::subject::Subject;
 use crate::w3c::TraceContext;
 
 /// One call, as its handler sees it.
@@ -23,6 +24,9 @@ pub struct ServerCall {
     recording: bool,
     stages: Mutex<Vec<StageRecord>>,
     when_over: Mutex<Option<WhenOver>>,
+    /// Somebody takes its record.
+    exported: bool,
+    subject: OnceLock<Subject>,
 }
 
 /// Takes a call's stages when nobody can add to them any more.
@@ -47,7 +51,16 @@ impl ServerCall {
             recording,
             stages: Mutex::new(Vec::new()),
             when_over: Mutex::new(None),
+            exported: recording,
+            subject: OnceLock::new(),
         }
+    }
+
+    /// Whether somebody takes the record of this call. If not, what is `recording` is for its caller and its handler alone.
+    #[must_use]
+    pub fn exported(mut self, exported: bool) -> Self {
+        self.exported = exported;
+        self
     }
 
     /// The context of the `rpc` span: parent for whatever the handler starts.
@@ -74,6 +87,19 @@ impl ServerCall {
     /// Whether stages are kept.
     pub fn is_recording(&self) -> bool {
         self.recording
+    }
+
+    /// The call runs this command: the server's `process` span tells of it. Only the first one counts; it is not made where nobody takes the
+    /// record.
+    pub fn runs(&self, subject: impl FnOnce() -> Subject) {
+        if self.exported {
+            self.subject.get_or_init(subject);
+        }
+    }
+
+    /// The command that the call runs.
+    pub fn subject(&self) -> Option<&Subject> {
+        self.subject.get()
     }
 
     /// Adds an interval.

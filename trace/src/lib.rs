@@ -4,6 +4,7 @@
 //! * [`stage`]: the three tables of stages; spans, report, metrics and docs read them;
 //! * [`call`]: what a handler knows of the call it serves, and adds to it;
 //! * [`call_end`]: why a call ended before its handler had answered it;
+//! * [`subject`]: the command that a call runs, and how it ended;
 //! * [`recorder`]: where finished records go;
 //! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
 //! * [`clock`]: the offset between two machines' clocks;
@@ -32,6 +33,7 @@ pub mod recorder;
 pub mod report;
 pub mod stage;
 pub mod status;
+pub mod subject;
 pub mod text;
 pub mod w3c;
 

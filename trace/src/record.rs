@@ -10,6 +10,7 @@ use opentelemetry::{KeyValue, SpanId};
 
 use crate::clock::{self, Offset};
 use crate::stage::StageId;
+use crate::subject::SubjectRecord;
 use crate::w3c::TraceContext;
 
 /// One reading of both clocks. Wall time is stepped and monotonic time stops in suspend, so each call takes its
@@ -108,6 +109,19 @@ pub enum Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RpcStatus(pub i32);
 
+impl RpcStatus {
+    /// OK.
+    pub const OK: Self = Self(0);
+    /// CANCELLED.
+    pub const CANCELLED: Self = Self(1);
+    /// DEADLINE_EXCEEDED.
+    pub const DEADLINE_EXCEEDED: Self = Self(4);
+    /// UNIMPLEMENTED.
+    pub const UNIMPLEMENTED: Self = Self(12);
+    /// INTERNAL.
+    pub const INTERNAL: Self = Self(13);
+}
+
 /// Everything one part knows of one call.
 #[derive(Debug, Clone)]
 pub struct CallRecord {
@@ -132,6 +146,8 @@ pub struct CallRecord {
     pub clock: Option<Offset>,
     /// Attributes of the envelope (client) or of the SERVER span (server). Never argv, never environment.
     pub attributes: Vec<KeyValue>,
+    /// The command that the call runs, if that is what it is for.
+    pub subject: Option<Box<SubjectRecord>>,
 }
 
 impl CallRecord {

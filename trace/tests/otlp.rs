@@ -153,6 +153,7 @@ fn record(side: Side, context: &TraceContext) -> CallRecord {
         status: RpcStatus(0),
         clock: None,
         attributes: Vec::new(),
+        subject: None,
     }
 }
 

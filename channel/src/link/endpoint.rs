@@ -1,9 +1,12 @@
 //! An HTTP/2 connection to a relay, with the window arithmetic of the design.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use baton_proto::limits::{OUTER_CONNECTION_WINDOW, OUTER_FRAME_SIZE, OUTER_STREAM_WINDOW};
 use http::Uri;
+use opentelemetry::KeyValue;
+use opentelemetry_semantic_conventions::attribute::{SERVER_ADDRESS, SERVER_PORT};
 use tonic::transport::{Channel, Endpoint};
 
 use super::network::Network;
@@ -218,13 +221,26 @@ impl RelayUrl {
             .unwrap_or(host)
     }
 
-    fn connector(&self) -> Connector {
+    fn port(&self) -> u16 {
         let default_port = if self.is_tls() { 443 } else { 80 };
+        self.uri.port_u16().unwrap_or(default_port)
+    }
+
+    /// What the conventions ask of a client's span: the server as it is dialled, which is the relay.
+    pub(crate) fn attributes(&self) -> Vec<KeyValue> {
+        let host: Arc<str> = self.host().into();
+        vec![
+            KeyValue::new(SERVER_ADDRESS, host),
+            KeyValue::new(SERVER_PORT, i64::from(self.port())),
+        ]
+    }
+
+    fn connector(&self) -> Connector {
         Connector {
             roots: self.roots.clone(),
             url: self.uri.to_string(),
             host: self.host().to_owned(),
-            port: self.uri.port_u16().unwrap_or(default_port),
+            port: self.port(),
             over: self
                 .network
                 .clone()

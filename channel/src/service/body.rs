@@ -99,6 +99,9 @@ impl ResponseBody {
                 Poll::Ready(Some(Ok(Frame::data(data))))
             }
             Poll::Ready(Ok(Received::Trailers(trailers))) => {
+                if let Some(draft) = &mut self.recording.draft {
+                    draft.about.is_answered = true;
+                }
                 let headers = metadata::to_headers(trailers.metadata).unwrap_or_else(malformed);
                 let told = || self.recording.draft.as_ref().and_then(|draft| draft.head_status);
                 let status = grpc_status(&headers).or_else(told);

@@ -11,10 +11,12 @@ use baton_trace::bridge;
 use baton_trace::clock;
 use baton_trace::record::{Anchor, CallRecord};
 use baton_trace::recorder::Recorder;
+use baton_trace::subject::Subject;
 use baton_trace::w3c::{self, Extracted, TraceContext};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
+use opentelemetry::KeyValue;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tonic::Status;
@@ -22,7 +24,7 @@ use tonic::body::Body;
 
 use super::body::{ResponseBody, grpc_status};
 use super::metadata;
-use super::record::{ClientDraft, ConnectTimes, Recording};
+use super::record::{About, ClientDraft, ConnectTimes, Recording};
 use super::shared::{Shared, StreamHandle};
 use crate::limits;
 use crate::mux::{self, StreamError};
@@ -54,8 +56,12 @@ pub(crate) struct Call {
 
 impl Call {
     /// Takes a request. With a `recorder` that is on, or when its extensions ask for a [`RecordTo`], the call is an
-    /// envelope of its own: a new trace, or a child of the caller's.
-    pub(crate) fn new(request: http::Request<Body>, recorder: &Recorder) -> Self {
+    /// envelope of its own, with the attributes of the `relay`: a new trace, or a child of the caller's; of the command that the extensions name as its [`Subject`].
+    pub(crate) fn new(
+        request: http::Request<Body>,
+        recorder: &Recorder,
+        relay: impl FnOnce() -> Vec<KeyValue>,
+    ) -> Self {
         let (mut parts, body) = request.into_parts();
         let observer = parts.extensions.get::<RecordTo>().and_then(RecordTo::take);
         let recording = recorder.is_on() || observer.is_some();
@@ -74,6 +80,11 @@ impl Call {
                 context,
                 parent,
                 method: path.trim_start_matches('/').to_owned().into(),
+                about: About {
+                    attributes: relay(),
+                    subject: parts.extensions.remove::<Subject>(),
+                    is_answered: false,
+                },
                 connect: None,
                 handed: None,
                 head_status: None,

@@ -19,7 +19,9 @@ use baton_trace::stage::transport::{
     TERMINAL_TRANSIT, TRANSIT,
 };
 use baton_trace::stage::{Exporter, StageId};
+use baton_trace::subject::{Reach, Subject};
 use baton_trace::w3c::TraceContext;
+use opentelemetry::KeyValue;
 use tokio::sync::oneshot;
 
 use super::shared::StreamHandle;
@@ -42,6 +44,8 @@ pub(crate) struct ClientDraft {
     pub(crate) context: TraceContext,
     pub(crate) parent: Option<SpanId>,
     pub(crate) method: Cow<'static, str>,
+    /// What the caller said of it, and where it goes.
+    pub(crate) about: About,
     /// Present when this call had to wait for the session.
     pub(crate) connect: Option<ConnectTimes>,
     /// The latest data frame reached the caller.
@@ -50,6 +54,16 @@ pub(crate) struct ClientDraft {
     pub(crate) head_status: Option<i32>,
     /// The caller wants the record too.
     pub(crate) observer: Option<oneshot::Sender<CallRecord>>,
+}
+
+/// What a client's span says of its call beside what was measured.
+#[derive(Default)]
+pub(crate) struct About {
+    pub(crate) attributes: Vec<KeyValue>,
+    /// The command that it runs.
+    pub(crate) subject: Option<Subject>,
+    /// The server ended it.
+    pub(crate) is_answered: bool,
 }
 
 /// The record of a call that this end makes, finished exactly once: with how the call ended, or as cancelled when the
@@ -86,12 +100,23 @@ impl Recording {
         let Some(mut draft) = self.draft.take() else {
             return;
         };
+        let reach = match (self.stream.is_some(), draft.about.is_answered) {
+            (false, _) => Reach::NotSent,
+            (true, false) => Reach::CutShort,
+            (true, true) => Reach::Answered,
+        };
+        let status = RpcStatus(status);
+        let subject = draft.about.subject.take();
+        let subject = subject.map(|subject| Box::new(subject.of_call(reach, status)));
         let (stamps, clock) = self
             .stream
             .take()
             .map_or_else(Default::default, |stream| stream.measured());
         let observer = draft.observer.take();
-        let record = draft.build(&stamps, timings, clock, clock::now(), status);
+        let record = CallRecord {
+            subject,
+            ..draft.build(&stamps, timings, clock, clock::now(), status.0)
+        };
         if let Some(observer) = observer {
             // The caller may have lost interest.
             let _ = observer.send(record.clone());
@@ -169,7 +194,8 @@ impl ClientDraft {
             stages,
             status: RpcStatus(status),
             clock,
-            attributes: Vec::new(),
+            attributes: self.about.attributes,
+            subject: None,
         }
     }
 }
@@ -324,6 +350,7 @@ impl ServerDraft {
             record.stages.extend(terminal_stages(&record.anchor, last_data));
         }
         let recorder = self.recorder.clone();
+        let subject = call.subject().cloned();
         call.when_over(move |stages| {
             // What outlasts a call that was cut short belongs to it all the same.
             let end_ns = stages.iter().map(|stage| stage.end_ns).max();
@@ -331,6 +358,7 @@ impl ServerDraft {
                 rpc.end_ns = rpc.end_ns.max(end_ns.unwrap_or(rpc.end_ns));
             }
             record.stages.extend(stages);
+            record.subject = subject.map(|subject| Box::new(subject.known()));
             recorder.finish(record);
         });
     }
@@ -366,6 +394,7 @@ mod tests {
             context: TraceContext::new_root(true),
             parent: None,
             method: "a.B/C".into(),
+            about: About::default(),
             connect: None,
             handed: None,
             head_status: None,
@@ -421,6 +450,7 @@ mod tests {
             status: RpcStatus(0),
             clock: None,
             attributes: Vec::new(),
+            subject: None,
         };
         (ServerDraft::new(record, Arc::clone(&call), recorder), call)
     }

@@ -171,9 +171,10 @@ impl Inbound {
         let extracted = TraceContext::extract(&headers);
         let (context, link) = peer.admit(extracted);
         let recorder = stream.shared().recorder();
-        let recording = head.timings || recorder.keeps_stages() || (recorder.is_on() && context.is_sampled());
+        let exported = recorder.is_on() && context.is_sampled();
+        let recording = head.timings || recorder.keeps_stages() || exported;
         let anchor = anchor_at(arrival.at);
-        let call = Arc::new(ServerCall::new(&context, anchor, recording));
+        let call = Arc::new(ServerCall::new(&context, anchor, recording).exported(exported));
 
         let mut request = http::Request::new(Body::new(RequestBody::new(Arc::clone(stream))));
         *request.method_mut() = http::Method::POST;
@@ -268,6 +269,7 @@ impl Finish {
                     .map(|end| KeyValue::new(attribute::CALL_END, end.name()))
                     .into_iter()
                     .collect(),
+                subject: None,
             };
             Box::new(ServerDraft::new(record, self.call, recorder))
         });

@@ -52,7 +52,7 @@ fn run(bytes: &[u8]) {
     let decoder = tonic_prost::ProstCodec::<RunRequest, ProcessEvent>::default().decoder();
     let events = Streaming::new_response(decoder, body, http::StatusCode::OK, None, None);
     let (requests, mut sent) = mpsc::channel(limits::OUTBOX);
-    let mut run = Run::new(events, Some(requests), None);
+    let mut run = Run::new(events, Some(requests), None, None);
     let mut seen = Vec::new();
     let mut bytes = (0, 0);
     let end = loop {

@@ -20,6 +20,7 @@ use baton_trace::call_end::{CallEnd, CallEndCell};
 use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
+use baton_trace::subject::Subject;
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
@@ -40,7 +41,7 @@ use super::telling::Telling;
 use super::ticker::Wait;
 use crate::error::{RequestError, StartError};
 use crate::limits::READS_PER_TURN;
-use crate::records::{Accepted, Records, StopReason};
+use crate::records::{Accepted, Exit, Records, StopReason};
 
 /// What all processes of a server have in common. Clones share it.
 #[derive(Debug, Clone)]
@@ -74,6 +75,9 @@ pub(crate) async fn run<B: Backend>(
     };
     records.is_new(registration.key()).await?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
+    if let Some(call) = &call {
+        call.runs(|| launch.subject(&client.name));
+    }
     let has_stdin = launch.stdin;
     let mut telling = Telling::accepted(
         records,
@@ -112,6 +116,9 @@ pub(crate) async fn run<B: Backend>(
     let spawned = clock::now();
     registration.set_started(true);
     telling.started(group.pid(), spawned);
+    if let Some(subject) = subject(&call) {
+        subject.started(group.pid());
+    }
     let patience = table.patience(has_stdin).clone();
     let events = Events::new(shared.clone(), patience, end.clone(), telling.delivery());
     shared.starts(group.pid(), exec.clone());
@@ -167,6 +174,11 @@ async fn durable(
         Some(_) => Err(StartError::ShuttingDown),
         None => Ok(now),
     }
+}
+
+/// What the spans of a call say of its process, where somebody takes them.
+fn subject(call: &Option<Arc<ServerCall>>) -> Option<&Subject> {
+    call.as_deref().and_then(ServerCall::subject)
 }
 
 /// The child exited because it could not execute its program.
@@ -362,12 +374,12 @@ impl<B: Backend> Driver<B> {
         self.life.exit(now);
         // Told before the client can be: what it asks to have flushed then covers it.
         let status = exit.as_ref().ok().copied();
-        self.telling.exited(
-            self.seq + u64::from(exit.is_ok()),
-            status,
-            self.shared.stopped(),
-            now,
-        );
+        let stopped = self.shared.stopped();
+        self.telling
+            .exited(self.seq + u64::from(exit.is_ok()), status, stopped, now);
+        if let Some(subject) = subject(&self.call) {
+            subject.ended(Exit::end(status, stopped));
+        }
         match exit {
             Ok(status) => self.append(Kind::Exited(Exited {
                 status: Some(status),

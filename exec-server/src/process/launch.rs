@@ -9,6 +9,8 @@ use baton_proto::limits::{
     THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
 };
 use baton_proto::{Epoch, ProcessId};
+use baton_trace::export::attribute;
+use baton_trace::subject::Subject;
 
 use super::environment::{Changes, Variable};
 use crate::error::InvalidStart;
@@ -90,6 +92,14 @@ impl Launch {
     /// The program and its arguments, as given; there is a first.
     pub fn argv(&self) -> &[CString] {
         &self.argv
+    }
+
+    /// What spans say of it. Of what was given that is the program's name, the ids, and nothing else.
+    pub(super) fn subject(&self, client: &str) -> Subject {
+        let program = self.argv.first().map(|program| program.to_bytes());
+        let thread = self.thread.as_ref().map(|thread| &*thread.id);
+        Subject::new(None, program.unwrap_or_default(), self.process_id, thread)
+            .with(attribute::CLIENT, client.to_owned())
     }
 
     /// Whether the client sends stdin.

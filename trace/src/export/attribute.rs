@@ -15,6 +15,16 @@ pub const REMAINDER_NS: &str = "baton.remainder_ns";
 pub const CLOCK_OFFSET_NS: &str = "baton.clock.offset_ns";
 /// On a client's `call`: the true offset lies within this of the estimate, in nanoseconds.
 pub const CLOCK_ERROR_NS: &str = "baton.clock.error_ns";
+/// On the span of a command: its id on the exec-server, in hexadecimal digits.
+pub const PROCESS_ID: &str = "baton.process.id";
+/// On the span of a command: how it ended, by the names of [`Outcome`](crate::subject::Outcome).
+pub const OUTCOME: &str = "baton.outcome";
+/// On the span of a command that a signal ended: the signal's name without `SIG`, or its number where it has none.
+pub const SIGNAL: &str = "baton.signal";
+/// On the span of a command: the caller's thread that it belongs to.
+pub const THREAD: &str = "baton.thread";
+/// On a server's `process`: the client's name on the allow-list.
+pub const CLIENT: &str = "baton.client";
 /// On `meta.persist`: merged patches in the batch.
 pub const META_PATCHES: &str = "baton.meta.patches";
 /// On `meta.persist`: rows that the batch inserted, changed or deleted.

@@ -45,6 +45,7 @@ fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
             all.client.extend(spans.client);
             all.relay.extend(spans.relay);
             all.server.extend(spans.server);
+            all.background.extend(spans.background);
         }
         let name = std::env::var("OTEL_SERVICE_NAME")
             .ok()
@@ -62,6 +63,13 @@ fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
                 resource::reported(group, &own)
             };
             resource_spans.extend(group_spans_by_resource_and_scope(spans, &(&resource).into()));
+        }
+        if !all.background.is_empty() {
+            let resource = resource::background(&own);
+            resource_spans.extend(group_spans_by_resource_and_scope(
+                all.background,
+                &(&resource).into(),
+            ));
         }
     }
     ExportTraceServiceRequest { resource_spans }

@@ -14,18 +14,21 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use opentelemetry_semantic_conventions::attribute::{
-    ERROR_TYPE, RPC_METHOD, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME,
+    ERROR_TYPE, PROCESS_EXECUTABLE_NAME, PROCESS_EXIT_CODE, PROCESS_PID, RPC_METHOD, RPC_METHOD_ORIGINAL,
+    RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME,
 };
 
 use super::attribute;
+use super::spans::UNKNOWN_METHOD;
 use crate::clock::Offset;
 use crate::limits::{
     RECORD_ATTRIBUTES_MAX, RECORD_STAGES_MAX, TRACE_FILE_CALLS_MAX, TRACE_FILE_DEPTH_MAX, TRACE_FILE_MAX,
 };
 use crate::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use crate::report::tree;
-use crate::stage::{StageId, transport};
+use crate::stage::{StageId, exec, transport};
 use crate::status;
+use crate::subject::{End, Exit, Outcome, SubjectRecord};
 use crate::w3c::{Baggage, TraceContext, Tracestate};
 
 /// Why a trace file could not be read.
@@ -200,6 +203,9 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
         context.flags = TraceFlags::new((span.flags & 0b11) as u8);
         context.tracestate = Tracestate::parse(&span.trace_state).unwrap_or_default();
     }
+    let subject = call
+        .or_else(|| stages.iter().find(|span| span.stage == exec::PROCESS))
+        .and_then(|span| subject(&span.span));
     let of_speaker = |key| speaker.and_then(|span| text(span, key)).unwrap_or_default();
     let number = |key| call.and_then(|call| integer(&call.span, key));
     let offset = number(attribute::CLOCK_OFFSET_NS);
@@ -213,7 +219,10 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
         context,
         parent: call.and_then(|call| call.parent),
         links: call.and_then(|call| link(&call.span)).into_iter().collect(),
-        method: of_speaker(RPC_METHOD).to_owned().into(),
+        method: speaker
+            .map(|span| method(span).to_owned())
+            .unwrap_or_default()
+            .into(),
         anchor: Anchor {
             unix_ns,
             ..Anchor::now()
@@ -227,7 +236,10 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
         clock: offset
             .zip(error)
             .map(|(offset_ns, error_ns)| Offset { offset_ns, error_ns }),
-        attributes: speaker.map(attributes).unwrap_or_default(),
+        attributes: speaker
+            .map(|span| attributes(span, subject.as_ref()))
+            .unwrap_or_default(),
+        subject: subject.map(Box::new),
     }
 }
 
@@ -261,17 +273,58 @@ fn link(span: &Span) -> Option<TraceContext> {
     })
 }
 
+fn method(span: &Span) -> &str {
+    match text(span, RPC_METHOD).unwrap_or_default() {
+        UNKNOWN_METHOD => text(span, RPC_METHOD_ORIGINAL).unwrap_or_default(),
+        method => method,
+    }
+}
+
+/// Attributes of a command as its maker gave them.
+const OF_COMMAND: [&str; 5] = [
+    PROCESS_EXECUTABLE_NAME,
+    PROCESS_PID,
+    attribute::PROCESS_ID,
+    attribute::THREAD,
+    attribute::CLIENT,
+];
+
+fn subject(span: &Span) -> Option<SubjectRecord> {
+    let outcome = Outcome::from_name(text(span, attribute::OUTCOME)?)?;
+    let code = integer(span, PROCESS_EXIT_CODE).and_then(|code| i32::try_from(code).ok());
+    let exit = code.map(|code| match text(span, attribute::SIGNAL) {
+        Some(_) => Exit::Signal(code.saturating_sub(128)),
+        None => Exit::Code(code),
+    });
+    Some(SubjectRecord {
+        label: span.name.clone().into(),
+        attributes: kept(span, |key| OF_COMMAND.contains(&key)),
+        end: End { outcome, exit },
+    })
+}
+
 /// The attributes that the record brought along, not those that the exporter made.
-fn attributes(span: &Span) -> Vec<KeyValue> {
-    let is_made = |key: &str| {
-        let conventional = [RPC_SYSTEM_NAME, RPC_METHOD, RPC_RESPONSE_STATUS_CODE, ERROR_TYPE];
-        key.starts_with("baton.") || conventional.contains(&key)
-    };
-    let kept = span
+fn attributes(span: &Span, subject: Option<&SubjectRecord>) -> Vec<KeyValue> {
+    let conventional = [
+        RPC_SYSTEM_NAME,
+        RPC_METHOD,
+        RPC_METHOD_ORIGINAL,
+        RPC_RESPONSE_STATUS_CODE,
+        ERROR_TYPE,
+    ];
+    let of_command = |key: &str| key == PROCESS_EXIT_CODE || OF_COMMAND.contains(&key);
+    kept(span, |key| {
+        let is_made = key.starts_with("baton.") || conventional.contains(&key);
+        !is_made && (subject.is_none() || !of_command(key))
+    })
+}
+
+fn kept(span: &Span, is_wanted: impl Fn(&str) -> bool) -> Vec<KeyValue> {
+    let wanted = span
         .attributes
         .iter()
-        .filter(|attribute| !is_made(&attribute.key));
-    let read = kept.filter_map(|kv| {
+        .filter(|attribute| is_wanted(&attribute.key));
+    let read = wanted.filter_map(|kv| {
         let value = match kv.value.as_ref()?.value.as_ref()? {
             Value::StringValue(text) => opentelemetry::Value::from(text.clone()),
             Value::BoolValue(flag) => (*flag).into(),
@@ -318,6 +371,7 @@ pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {
+    use baton_proto::ProcessId;
     use proptest::prelude::*;
 
     use super::*;
@@ -325,6 +379,7 @@ mod tests {
     use crate::report::tests::{record, stage};
     use crate::report::{Style, waterfall};
     use crate::stage::transport::*;
+    use crate::subject::Subject;
     use crate::w3c::random_span_id;
 
     fn written(records: &[CallRecord]) -> Vec<u8> {
@@ -349,6 +404,27 @@ mod tests {
         );
         assert_eq!((read.method, read.status), (record.method, record.status));
         assert_eq!(read.attributes, record.attributes);
+    }
+
+    #[test]
+    fn the_command_of_a_record_comes_back_too() {
+        let subject = Subject::new(Some("build".into()), b"make", ProcessId([1; 16]), None);
+        subject.started(7);
+        for end in [
+            End::by_itself(Exit::Code(3)),
+            End::by_itself(Exit::Signal(9)),
+            End::unseen(Outcome::TimedOut),
+        ] {
+            let known = subject.known();
+            let mut record = record(vec![stage(CALL, 5, 1_000)]);
+            record.attributes = vec![KeyValue::new("server.address", "relay.example")];
+            record.subject = Some(Box::new(SubjectRecord { end, ..known }));
+            let read = read(&written(&[record.clone()])).unwrap().remove(0);
+            assert_eq!(
+                (read.subject, read.attributes),
+                (record.subject, record.attributes)
+            );
+        }
     }
 
     #[test]

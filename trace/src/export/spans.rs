@@ -1,7 +1,8 @@
 //! Records as spans: names, kinds, attributes, links and status.
 //!
 //! `call` and `rpc` are named after the method and carry the conventional RPC attributes (OpenTelemetry semantic
-//! conventions for gRPC); every other span is named after its stage.
+//! conventions for gRPC); every other span is named after its stage. The `call` of a command is named after the command, and
+//! that span and the server's `process` carry the conventional attributes of CLI programs (`span.cli.client`) beside.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -12,7 +13,7 @@ use opentelemetry::trace::{Link, SpanContext, SpanKind, Status, TraceState};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, SpanId, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use opentelemetry_semantic_conventions::attribute::{
-    ERROR_TYPE, RPC_METHOD, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME,
+    ERROR_TYPE, PROCESS_EXIT_CODE, RPC_METHOD, RPC_METHOD_ORIGINAL, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME,
 };
 
 use super::attribute;
@@ -20,8 +21,9 @@ use super::layout::{self, Placed};
 use crate::limits::{ATTRIBUTE_ELEMENTS_MAX, ATTRIBUTE_VALUE_MAX, RECORD_ATTRIBUTES_MAX, SPAN_NAME_MAX};
 use crate::record::{CallRecord, RpcStatus, Side};
 use crate::report::{Coverage, tree};
-use crate::stage::{Exporter, Kind, transport};
+use crate::stage::{Exporter, Kind, StageId, exec, transport};
 use crate::status;
+use crate::subject::{Exit, SubjectRecord, signal_name};
 use crate::w3c::TraceContext;
 
 /// One record's spans by the resource that they are reported under.
@@ -33,12 +35,14 @@ pub struct Spans {
     pub relay: Vec<SpanData>,
     /// What the server measured.
     pub server: Vec<SpanData>,
+    /// What happened beside calls.
+    pub background: Vec<SpanData>,
 }
 
 impl Spans {
     /// Number of spans.
     pub fn len(&self) -> usize {
-        self.client.len() + self.relay.len() + self.server.len()
+        self.client.len() + self.relay.len() + self.server.len() + self.background.len()
     }
 
     /// Whether there are none.
@@ -65,6 +69,9 @@ fn convert(record: &CallRecord, placed: Vec<Placed>) -> Spans {
         let group = match placed.part {
             Exporter::Client => &mut spans.client,
             Exporter::Relay => &mut spans.relay,
+            Exporter::Server if record.side == Side::Server && placed.stage.stage.is_background() => {
+                &mut spans.background
+            }
             Exporter::Server => &mut spans.server,
         };
         group.push(span(record, &state, placed));
@@ -127,10 +134,24 @@ impl Details {
             rpc(record, stage == transport::CALL, &mut details);
         } else if stage.is_background() && record.side == Side::Server {
             background(record, &mut details);
+        } else if let Some(subject) = record.subject.as_deref().filter(|_| stage == exec::PROCESS) {
+            command(subject, &mut details);
         }
         details
     }
+
+    /// Whether a span of this stage says no more than its ids and times.
+    pub(super) fn is_plain(record: &CallRecord, stage: StageId) -> bool {
+        let is_of_command = stage == exec::PROCESS && record.subject.is_some();
+        stage != transport::CALL && stage != transport::RPC && !stage.is_background() && !is_of_command
+    }
 }
+
+/// The RPC system, which also names the span of a method that the server does not have.
+const SYSTEM: &str = "grpc";
+
+/// What the conventions call a method that is not recognised.
+pub(super) const UNKNOWN_METHOD: &str = "_OTHER";
 
 /// What all spans are instrumented by.
 pub(super) static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
@@ -153,11 +174,18 @@ fn stage_attributes(placed: &Placed) -> Vec<KeyValue> {
 /// What only the two spans of the RPC itself carry.
 fn rpc(record: &CallRecord, is_call: bool, span: &mut Details) {
     let method = cut(record.method.clone(), SPAN_NAME_MAX);
-    if !method.is_empty() {
-        span.name = method.clone();
+    span.attributes.push(KeyValue::new(RPC_SYSTEM_NAME, SYSTEM));
+    if record.status == RpcStatus::UNIMPLEMENTED {
+        // Whatever a caller made up must not become the name of a kind of call.
+        span.name = SYSTEM.into();
+        span.attributes.push(KeyValue::new(RPC_METHOD, UNKNOWN_METHOD));
+        span.attributes.push(KeyValue::new(RPC_METHOD_ORIGINAL, method));
+    } else {
+        if !method.is_empty() {
+            span.name = method.clone();
+        }
+        span.attributes.push(KeyValue::new(RPC_METHOD, method));
     }
-    span.attributes.push(KeyValue::new(RPC_SYSTEM_NAME, "grpc"));
-    span.attributes.push(KeyValue::new(RPC_METHOD, method));
 
     // A server's span as its client reports it: how the handler ended is not known, only how the call did.
     let is_own = is_call == (record.side == Side::Client);
@@ -179,8 +207,32 @@ fn rpc(record: &CallRecord, is_call: bool, span: &mut Details) {
     }
     if is_call {
         call(record, span);
+        if let Some(subject) = &record.subject {
+            span.name = cut(subject.label.as_str().to_owned().into(), SPAN_NAME_MAX);
+            command(subject, span);
+        }
     }
     own(record, span);
+}
+
+/// The command that the call runs. A call that failed has its error already, which counts.
+fn command(subject: &SubjectRecord, span: &mut Details) {
+    let kept = subject.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
+    span.attributes.extend(kept);
+    span.attributes
+        .push(KeyValue::new(attribute::OUTCOME, subject.end.outcome.name()));
+    if let Some(exit) = subject.end.exit {
+        span.attributes
+            .push(KeyValue::new(PROCESS_EXIT_CODE, i64::from(exit.code())));
+        if let Exit::Signal(signal) = exit {
+            span.attributes
+                .push(KeyValue::new(attribute::SIGNAL, signal_name(signal)));
+        }
+    }
+    if let (Some(class), Status::Unset) = (subject.end.error_type(), &span.status) {
+        span.status = Status::error(class);
+        span.attributes.push(KeyValue::new(ERROR_TYPE, class));
+    }
 }
 
 /// What happened beside calls.
@@ -282,6 +334,7 @@ fn cut_str(text: &str, max: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use baton_proto::ProcessId;
     use opentelemetry::TraceFlags;
 
     use super::*;
@@ -290,6 +343,7 @@ mod tests {
     use crate::report::tests::{record, stage};
     use crate::stage::exec::PROCESS;
     use crate::stage::transport::*;
+    use crate::subject::{End, Outcome, Subject};
 
     fn value<'a>(span: &'a SpanData, key: &str) -> Option<&'a Value> {
         let mut values = span.attributes.iter().filter(|kv| kv.key.as_str() == key);
@@ -393,6 +447,102 @@ mod tests {
         assert_eq!(failed(Side::Client, 5), error("NOT_FOUND"));
         assert_eq!(failed(Side::Server, 5), (Status::Unset, None));
         assert_eq!(failed(Side::Server, 13), error("INTERNAL"));
+    }
+
+    /// The sample, of a command that ended so.
+    fn of_command(side: Side, end: End) -> CallRecord {
+        let subject = Subject::new(
+            Some("build".into()),
+            b"/usr/bin/make",
+            ProcessId([0xab; 16]),
+            Some("t"),
+        );
+        let subject = match side {
+            Side::Client => subject,
+            Side::Server => subject.with(attribute::CLIENT, "laptop"),
+        };
+        subject.started(77);
+        subject.ended(end);
+        CallRecord {
+            subject: Some(Box::new(subject.known())),
+            ..sample(side)
+        }
+    }
+
+    fn failed(outcome: Outcome, exit: Exit) -> End {
+        End {
+            outcome,
+            exit: Some(exit),
+        }
+    }
+
+    #[test]
+    fn a_command_names_its_call_and_both_ends_say_the_same_of_it() {
+        let end = End::by_itself(Exit::Signal(15));
+        let client = owed(&of_command(Side::Client, end)).client.remove(0);
+        let server = owed(&of_command(Side::Server, end)).server;
+        let (rpc, process) = (&server[0], &server[1]);
+        assert_eq!((&*client.name, &*rpc.name), ("build", "baton.exec.v1.Exec/Run"));
+        assert_eq!(process.name, "process");
+        for span in [&client, process] {
+            assert_eq!(value(span, "process.executable.name"), Some(&"make".into()));
+            assert_eq!(value(span, "process.pid"), Some(&Value::I64(77)));
+            assert_eq!(value(span, "process.exit.code"), Some(&Value::I64(143)));
+            assert_eq!(value(span, "baton.process.id"), Some(&"ab".repeat(16).into()));
+            assert_eq!(value(span, "baton.outcome"), Some(&"signaled".into()));
+            assert_eq!(value(span, "baton.signal"), Some(&"TERM".into()));
+            assert_eq!(value(span, "baton.thread"), Some(&"t".into()));
+            assert_eq!(value(span, "error.type"), Some(&"signaled".into()));
+            assert_eq!(span.status, Status::error("signaled"));
+        }
+        assert_eq!(value(process, "baton.client"), Some(&"laptop".into()));
+        assert_eq!(value(&client, "baton.client"), None);
+        assert_eq!(
+            value(&client, "rpc.method"),
+            Some(&"baton.exec.v1.Exec/Run".into())
+        );
+        assert_eq!(value(&client, "rpc.response.status_code"), Some(&"OK".into()));
+        // A command's exit is no fault of the RPC that carries it.
+        assert_eq!((&rpc.status, value(rpc, "error.type")), (&Status::Unset, None));
+        assert_eq!(value(rpc, "baton.outcome"), None);
+    }
+
+    #[test]
+    fn a_command_is_an_error_unless_it_exits_with_0_and_a_failed_call_counts_more() {
+        let error = |status: i32, end: End| {
+            let mut record = of_command(Side::Client, end);
+            record.status = RpcStatus(status);
+            let call = owed(&record).client.remove(0);
+            let class = value(&call, "error.type").map(Value::to_string);
+            let status = class.clone().map_or(Status::Unset, Status::error);
+            assert_eq!(call.status, status);
+            class
+        };
+        let class = |name: &str| Some(name.to_owned());
+        assert_eq!(error(0, End::by_itself(Exit::Code(0))), None);
+        assert_eq!(error(0, End::by_itself(Exit::Code(1))), class("nonzero_exit"));
+        assert_eq!(error(0, failed(Outcome::Killed, Exit::Code(0))), class("killed"));
+        assert_eq!(
+            error(4, End::unseen(Outcome::TimedOut)),
+            class("DEADLINE_EXCEEDED")
+        );
+        assert_eq!(error(14, End::by_itself(Exit::Code(1))), class("UNAVAILABLE"));
+        let lost = owed(&of_command(Side::Client, End::unseen(Outcome::Lost)));
+        assert_eq!(value(&lost.client[0], "process.exit.code"), None);
+    }
+
+    #[test]
+    fn a_method_that_the_server_does_not_have_names_nothing() {
+        for side in [Side::Client, Side::Server] {
+            let mut record = sample(side);
+            record.method = "made.Up/4711".into();
+            record.status = RpcStatus::UNIMPLEMENTED;
+            let spans = owed(&record);
+            let span = spans.client.first().or(spans.server.first()).unwrap();
+            assert_eq!(span.name, "grpc");
+            assert_eq!(value(span, "rpc.method"), Some(&"_OTHER".into()));
+            assert_eq!(value(span, "rpc.method_original"), Some(&"made.Up/4711".into()));
+        }
     }
 
     #[test]

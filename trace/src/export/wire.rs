@@ -16,10 +16,11 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 
 use super::attribute;
 use super::layout::{self, Placed};
+use super::resource;
 use super::spans::{self, Details};
 use crate::record::CallRecord;
 use crate::report::tree;
-use crate::stage::{Exporter, transport};
+use crate::stage::Exporter;
 
 /// A resource and our scope, encoded once.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub(super) struct Speaker {
     schema_url: Vec<u8>,
     /// `ScopeSpans.scope`, tag and length included.
     scope: Vec<u8>,
+    of: Resource,
 }
 
 impl Speaker {
@@ -38,6 +40,7 @@ impl Speaker {
             resource: Vec::new(),
             schema_url: Vec::new(),
             scope: Vec::new(),
+            of: resource.clone(),
         };
         let scope = InstrumentationScope::from((&*spans::SCOPE, None));
         bytes(&mut speaker.scope, 1, &scope.encode_to_vec());
@@ -50,6 +53,11 @@ impl Speaker {
             bytes(&mut speaker.schema_url, 3, group.schema_url.as_bytes());
         }
         speaker
+    }
+
+    /// The same part, of what happens beside its calls. Rarely wanted, so not kept.
+    fn background(&self) -> Self {
+        Self::new(&resource::background(&self.of))
     }
 
     /// Appends `ExportTraceServiceRequest.resource_spans` with `spans`, each of them a `ScopeSpans.spans`.
@@ -70,6 +78,7 @@ impl Speaker {
 pub(super) struct Batch {
     own: Vec<u8>,
     relay: Vec<u8>,
+    background: Vec<u8>,
     spans: usize,
     scratch: Vec<u8>,
 }
@@ -81,13 +90,15 @@ impl Batch {
         let header = state.header();
         for placed in layout::owed(record) {
             self.scratch.clear();
+            let stage = placed.stage.stage;
             let group = if placed.part == Exporter::Relay {
                 &mut self.relay
+            } else if stage.is_background() {
+                &mut self.background
             } else {
                 &mut self.own
             };
-            let stage = placed.stage.stage;
-            if stage != transport::CALL && stage != transport::RPC && !stage.is_background() {
+            if Details::is_plain(record, stage) {
                 plain(&mut self.scratch, record, &header, &placed);
             } else if record.links.is_empty() {
                 let details = Details::of(record, &placed);
@@ -109,15 +120,20 @@ impl Batch {
 
     /// Takes the spans out as one request, and leaves room for as many again.
     pub(super) fn take(&mut self, own: &Speaker, relay: impl FnOnce() -> Speaker) -> Bytes {
-        let mut request = Vec::with_capacity(self.own.len() + self.relay.len() + 4_096);
+        let mut request =
+            Vec::with_capacity(self.own.len() + self.relay.len() + self.background.len() + 4_096);
         if !self.own.is_empty() {
             own.say(&mut request, &self.own);
         }
         if !self.relay.is_empty() {
             relay().say(&mut request, &self.relay);
         }
+        if !self.background.is_empty() {
+            own.background().say(&mut request, &self.background);
+        }
         self.own.clear();
         self.relay.clear();
+        self.background.clear();
         self.spans = 0;
         request.into()
     }
@@ -251,28 +267,32 @@ fn field_len(len: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use baton_proto::ProcessId;
     use opentelemetry::KeyValue;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
     use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
     use proptest::prelude::*;
 
     use super::*;
-    use crate::export::resource;
     use crate::record::{RpcStatus, Side, StageRecord};
     use crate::report::tests::{record, stage};
     use crate::stage::StageId;
+    use crate::subject::{End, Exit, Subject};
     use crate::w3c::{TraceContext, Tracestate};
 
     /// The long way for everything.
     fn generated(records: &[CallRecord], own: &Resource, relay: &Resource) -> ExportTraceServiceRequest {
         let mut ours = Vec::new();
         let mut relays = Vec::new();
+        let mut background = Vec::new();
         for spans in records.iter().map(spans::owed) {
             ours.extend(spans.client);
             ours.extend(spans.server);
             relays.extend(spans.relay);
+            background.extend(spans.background);
         }
-        let groups = [(ours, own), (relays, relay)]
+        let beside = &resource::background(own);
+        let groups = [(ours, own), (relays, relay), (background, beside)]
             .into_iter()
             .filter(|(spans, _)| !spans.is_empty());
         let grouped = groups.flat_map(|(spans, by)| group_spans_by_resource_and_scope(spans, &by.into()));
@@ -282,7 +302,7 @@ mod tests {
     }
 
     fn records() -> impl Strategy<Value = CallRecord> {
-        let stages = (0u8..45, -9_000i64..900_000, 0i64..90_000, 0u8..200, any::<bool>());
+        let stages = (0u8..52, -9_000i64..900_000, 0i64..90_000, 0u8..200, any::<bool>());
         (
             prop::collection::vec(stages, 0..40),
             any::<(bool, bool, bool, u8)>(),
@@ -296,7 +316,10 @@ mod tests {
                         ..stage(StageId(id), start, start + length)
                     });
                 let (is_server, has_state, has_link, code) = more;
+                let subject = Subject::new(None, b"make", ProcessId([code; 16]), Some("t"));
+                subject.ended(End::by_itself(Exit::Signal(code.into())));
                 let mut record = record(stages.collect());
+                record.subject = (code % 2 == 0).then(|| Box::new(subject.known()));
                 record.side = if is_server { Side::Server } else { Side::Client };
                 record.status = RpcStatus((code % 20).into());
                 if has_state {

@@ -55,6 +55,7 @@ pub(crate) mod tests {
             status: RpcStatus(0),
             clock: None,
             attributes: Vec::new(),
+            subject: None,
         }
     }
 }

@@ -134,9 +134,13 @@ impl<'a> Drawing<'a> {
 
     fn header(&self, out: &mut String) -> fmt::Result {
         let Glyphs { separator, .. } = self.glyphs;
-        let trace: TraceId = self.record.context.trace_id;
+        // One that is not told to this client has no id here.
+        let trace = match self.record.context.trace_id {
+            TraceId::INVALID => String::new(),
+            id => format!("trace {id}{separator}"),
+        };
         let header = format!(
-            "trace {trace}{separator}{}{separator}{} stages{separator}remainder {}",
+            "{trace}{}{separator}{} stages{separator}remainder {}",
             self.duration(self.coverage.envelope.duration_ns()),
             self.lines.len(),
             self.remainder_text(),
@@ -333,6 +337,17 @@ trace 0000000000000000000000000000002a · 10 ms · 8 stages · remainder 100 µs
  server clock +12 µs ± 40 µs
 ";
         assert_eq!(waterfall(&record, &Style::default()), expected);
+    }
+
+    #[test]
+    fn a_trace_whose_id_is_not_known_is_drawn_without_one() {
+        let mut record = sample();
+        record.context.trace_id = TraceId::INVALID;
+        let drawn = waterfall(&record, &Style::default());
+        assert!(
+            drawn.starts_with("10 ms · 8 stages · remainder 100 µs (1 %)\n"),
+            "{drawn}"
+        );
     }
 
     #[test]

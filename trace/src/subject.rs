@@ -1,0 +1,389 @@
+//! The command that a call runs: what its spans say beside the RPC, and how the command ended.
+//!
+//! ```text
+//! caller ── Subject in the request's extensions ─► client's record ─► span `call`: named after the command
+//! handler ─ ServerCall::runs(Subject) ───────────► server's record ─► span `process`: the same attributes
+//! ```
+//!
+//! A [`Subject`] is shared between its maker, which notes the pid and the end as soon as it knows them, and the record of the
+//! call, which reads them when the call is over. Names and attributes follow OpenTelemetry's conventions for CLI programs
+//! (`span.cli.client`); what these lack is `baton.*` (docs/STAGES.md). Arguments and environments are never part of it.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use baton_proto::ProcessId;
+use opentelemetry::{KeyValue, StringValue};
+use opentelemetry_semantic_conventions::attribute::{PROCESS_EXECUTABLE_NAME, PROCESS_PID};
+
+use crate::export::attribute;
+use crate::record::RpcStatus;
+
+/// How a command ended. `baton.outcome`, `baton history` and `baton show` use the same names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// By itself, with an exit code.
+    Exited,
+    /// By a signal that the exec-server did not send.
+    Signaled,
+    /// Its deadline passed, and it was killed.
+    TimedOut,
+    /// It was killed before its end: its caller gave it up, its session ended, or the exec-server shut down.
+    Killed,
+    /// It never ran.
+    FailedToStart,
+    /// It was started, or may have been, and nobody saw its end.
+    Lost,
+}
+
+impl Outcome {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Exited,
+        Self::Signaled,
+        Self::TimedOut,
+        Self::Killed,
+        Self::FailedToStart,
+        Self::Lost,
+    ];
+
+    /// Its name: in telemetry, in the history and in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Exited => "exited",
+            Self::Signaled => "signaled",
+            Self::TimedOut => "timed_out",
+            Self::Killed => "killed",
+            Self::FailedToStart => "failed_to_start",
+            Self::Lost => "lost",
+        }
+    }
+
+    /// The outcome behind a [`name`](Self::name).
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|outcome| outcome.name() == name)
+    }
+}
+
+/// What the operating system said of the end of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Its exit code, 0 to 255.
+    Code(i32),
+    /// The number of the signal that ended it, on the machine where it ran.
+    Signal(i32),
+}
+
+impl Exit {
+    /// The code that a shell reports: the exit code, or 128 and the signal's number.
+    pub fn code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => signal.saturating_add(128),
+        }
+    }
+}
+
+/// The name of a signal on Linux, without `SIG`; another number stays a number.
+pub fn signal_name(signal: i32) -> Cow<'static, str> {
+    let name = match signal {
+        1 => "HUP",
+        2 => "INT",
+        3 => "QUIT",
+        4 => "ILL",
+        5 => "TRAP",
+        6 => "ABRT",
+        7 => "BUS",
+        8 => "FPE",
+        9 => "KILL",
+        10 => "USR1",
+        11 => "SEGV",
+        12 => "USR2",
+        13 => "PIPE",
+        14 => "ALRM",
+        15 => "TERM",
+        24 => "XCPU",
+        25 => "XFSZ",
+        31 => "SYS",
+        other => return other.to_string().into(),
+    };
+    name.into()
+}
+
+/// The end of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct End {
+    /// How it ended.
+    pub outcome: Outcome,
+    /// What the operating system said, where it was told.
+    pub exit: Option<Exit>,
+}
+
+impl End {
+    /// An end that the operating system said nothing about.
+    pub const fn unseen(outcome: Outcome) -> Self {
+        Self { outcome, exit: None }
+    }
+
+    /// A command that ended by itself, or by a signal that was not the exec-server's.
+    pub const fn by_itself(exit: Exit) -> Self {
+        Self {
+            outcome: match exit {
+                Exit::Code(_) => Outcome::Exited,
+                Exit::Signal(_) => Outcome::Signaled,
+            },
+            exit: Some(exit),
+        }
+    }
+
+    /// The class of error that this end is, of a closed list; `None` for an exit code of 0.
+    pub fn error_type(&self) -> Option<&'static str> {
+        match (self.outcome, self.exit) {
+            (Outcome::Exited, Some(Exit::Code(0))) => None,
+            (Outcome::Exited, _) => Some("nonzero_exit"),
+            (outcome, _) => Some(outcome.name()),
+        }
+    }
+}
+
+/// How far a call came, as its client knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Reach {
+    /// Nothing of it was sent.
+    #[default]
+    NotSent,
+    /// It was sent, and ended without the server's trailers.
+    CutShort,
+    /// The server ended it.
+    Answered,
+}
+
+/// A command. Clones share what becomes known of it.
+#[derive(Debug, Clone)]
+pub struct Subject(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    label: StringValue,
+    attributes: Vec<KeyValue>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    pid: Option<u32>,
+    end: Option<End>,
+}
+
+impl Subject {
+    /// A command that runs `program`, as it was requested. `label`, which has to be of low cardinality, names the client's span; without
+    /// one the program's base name does.
+    pub fn new(label: Option<String>, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
+        let executable: Arc<str> = base_name(program).into();
+        let label = label.map_or_else(|| Arc::clone(&executable).into(), StringValue::from);
+        let mut attributes = Vec::with_capacity(4);
+        attributes.push(KeyValue::new(PROCESS_EXECUTABLE_NAME, executable));
+        attributes.push(KeyValue::new(attribute::PROCESS_ID, process.to_string()));
+        attributes.extend(thread.map(|thread| KeyValue::new(attribute::THREAD, thread.to_owned())));
+        Self(Arc::new(Inner {
+            label,
+            attributes,
+            seen: Mutex::default(),
+        }))
+    }
+
+    /// Adds an attribute. To be called before the subject is shared: afterwards it changes nothing.
+    #[must_use]
+    pub fn with(mut self, key: &'static str, value: impl Into<opentelemetry::Value>) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.0) {
+            inner.attributes.push(KeyValue::new(key, value));
+        }
+        self
+    }
+
+    /// It runs, as this process of the operating system.
+    pub fn started(&self, pid: u32) {
+        self.seen().pid = Some(pid);
+    }
+
+    /// It has ended. The first end counts.
+    pub fn ended(&self, end: End) {
+        self.seen().end.get_or_insert(end);
+    }
+
+    /// What is known now that the call of a client is over.
+    pub fn of_call(&self, reach: Reach, status: RpcStatus) -> SubjectRecord {
+        let seen = *self.seen();
+        let assumed = || End::unseen(assumed(reach, status, seen.pid.is_some()));
+        self.record(seen.pid, seen.end.unwrap_or_else(assumed))
+    }
+
+    /// What is known now that nobody can add to it. A command without an end counts as lost.
+    pub fn known(&self) -> SubjectRecord {
+        let seen = *self.seen();
+        self.record(seen.pid, seen.end.unwrap_or(End::unseen(Outcome::Lost)))
+    }
+
+    fn record(&self, pid: Option<u32>, end: End) -> SubjectRecord {
+        let mut attributes = Vec::with_capacity(self.0.attributes.len() + 1);
+        attributes.extend_from_slice(&self.0.attributes);
+        attributes.extend(pid.map(|pid| KeyValue::new(PROCESS_PID, i64::from(pid))));
+        SubjectRecord {
+            label: self.0.label.clone(),
+            attributes,
+            end,
+        }
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Never a path: it may name a person or a project.
+fn base_name(program: &[u8]) -> Cow<'_, str> {
+    let path = Path::new(OsStr::from_bytes(program));
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()
+}
+
+/// What became of a command whose end its client was not told.
+fn assumed(reach: Reach, status: RpcStatus, is_started: bool) -> Outcome {
+    match (status, reach) {
+        (RpcStatus::DEADLINE_EXCEEDED, _) => Outcome::TimedOut,
+        (_, Reach::NotSent) => Outcome::FailedToStart,
+        // Its caller gave it up: the exec-server kills what a client that has gone had running.
+        (RpcStatus::CANCELLED, _) => Outcome::Killed,
+        (RpcStatus::OK | RpcStatus::INTERNAL, _) | (_, Reach::CutShort) => Outcome::Lost,
+        // A server that refuses what a client sends kills what runs for it.
+        (_, Reach::Answered) if is_started => Outcome::Killed,
+        (_, Reach::Answered) => Outcome::FailedToStart,
+    }
+}
+
+/// What a record keeps of a command.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SubjectRecord {
+    /// The name of the client's span.
+    pub label: StringValue,
+    /// The program's base name, the pid where there is one, and what the subject's maker added.
+    pub attributes: Vec<KeyValue>,
+    /// How it ended.
+    pub end: End,
+}
+
+impl SubjectRecord {
+    /// The text of an attribute.
+    pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
+        let found = self.attributes.iter().find(|kv| kv.key.as_str() == key)?;
+        Some(found.value.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    fn named(label: Option<&str>, program: &str) -> Subject {
+        let label = label.map(str::to_owned);
+        Subject::new(label, program.as_bytes(), ProcessId([0xab; 16]), Some("t"))
+    }
+
+    fn subject() -> Subject {
+        named(None, "make")
+    }
+
+    #[test]
+    fn names_lead_back_to_their_outcomes() {
+        for outcome in Outcome::ALL {
+            assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
+        }
+        assert_eq!(Outcome::from_name("fine"), None);
+    }
+
+    #[test]
+    fn a_subject_is_named_by_its_label_and_else_by_its_program() {
+        for (label, program, name) in [
+            (None, "make", "make"),
+            (None, "/home/ada/bin/make", "make"),
+            (None, "..", ".."),
+            (Some("build"), "/usr/bin/make", "build"),
+        ] {
+            assert_eq!(named(label, program).known().label.as_str(), name);
+        }
+    }
+
+    #[test]
+    fn what_becomes_known_later_is_in_the_record_and_the_first_end_counts() {
+        let subject = subject();
+        let maker = subject.clone();
+        maker.started(7);
+        maker.ended(End::by_itself(Exit::Signal(9)));
+        maker.ended(End::by_itself(Exit::Code(0)));
+        let record = subject.of_call(Reach::Answered, RpcStatus::OK);
+        assert_eq!(record.end, End::by_itself(Exit::Signal(9)));
+        assert_eq!(record.end.exit.map(Exit::code), Some(137));
+        assert_eq!(record.text("process.pid").as_deref(), Some("7"));
+        assert_eq!(record.text("process.executable.name").as_deref(), Some("make"));
+        assert_eq!(record.text("baton.process.id"), Some("ab".repeat(16).into()));
+        assert_eq!(record.text("baton.thread").as_deref(), Some("t"));
+    }
+
+    #[test]
+    fn a_command_whose_end_was_not_told_is_judged_by_its_call() {
+        let unavailable = RpcStatus(14);
+        for (reach, status, is_started, outcome) in [
+            (Reach::NotSent, unavailable, false, Outcome::FailedToStart),
+            (
+                Reach::NotSent,
+                RpcStatus::CANCELLED,
+                false,
+                Outcome::FailedToStart,
+            ),
+            (
+                Reach::NotSent,
+                RpcStatus::DEADLINE_EXCEEDED,
+                false,
+                Outcome::TimedOut,
+            ),
+            (
+                Reach::CutShort,
+                RpcStatus::DEADLINE_EXCEEDED,
+                true,
+                Outcome::TimedOut,
+            ),
+            (Reach::CutShort, RpcStatus::CANCELLED, true, Outcome::Killed),
+            (Reach::CutShort, unavailable, true, Outcome::Lost),
+            (Reach::CutShort, unavailable, false, Outcome::Lost),
+            (Reach::Answered, RpcStatus(5), false, Outcome::FailedToStart),
+            (Reach::Answered, RpcStatus(3), true, Outcome::Killed),
+            (Reach::Answered, RpcStatus::INTERNAL, true, Outcome::Lost),
+            (Reach::Answered, RpcStatus::OK, true, Outcome::Lost),
+        ] {
+            let subject = subject();
+            if is_started {
+                subject.started(7);
+            }
+            let end = subject.of_call(reach, status).end;
+            assert_eq!(end, End::unseen(outcome), "{reach:?} {status:?} {is_started}");
+        }
+    }
+
+    #[test]
+    fn only_an_exit_code_of_0_is_no_error() {
+        let class = |end: End| end.error_type();
+        assert_eq!(class(End::by_itself(Exit::Code(0))), None);
+        assert_eq!(class(End::by_itself(Exit::Code(3))), Some("nonzero_exit"));
+        assert_eq!(class(End::by_itself(Exit::Signal(9))), Some("signaled"));
+        for outcome in Outcome::ALL {
+            assert!(class(End::unseen(outcome)).is_some(), "{outcome:?}");
+        }
+        // It caught the signal and exited with 0: it was killed all the same.
+        let killed = End {
+            outcome: Outcome::Killed,
+            exit: Some(Exit::Code(0)),
+        };
+        assert_eq!(class(killed), Some("killed"));
+    }
+}
