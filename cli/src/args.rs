@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use baton_meta::store::retention::Retention;
+use baton_proto::meta::Outcome;
 use clap::{Parser, Subcommand};
 
-use values::{any, pair, since, text, thread, ticket, timeout, title, variable};
+use values::{any, label, outcome, pair, since, text, thread, ticket, timeout, title, variable};
 
 /// Runs commands on a remote machine through a relay that cannot read them, and shows where every microsecond went.
 #[derive(Parser)]
@@ -112,6 +113,9 @@ pub(crate) struct RunArgs {
     /// Working directory of the command
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
+    /// Name the command in traces, in place of its program; of low cardinality, like `build`
+    #[arg(long, value_parser = text(label))]
+    pub(crate) label: Option<String>,
     /// Kill the command if it has not ended after this time, like 90s or 15m
     #[arg(long, value_name = "TIME", value_parser = text(timeout))]
     pub(crate) timeout: Option<Duration>,
@@ -138,6 +142,9 @@ pub(crate) struct ExecArgs {
     /// Kill the command if it has not ended after this time, like 90s or 15m; connecting counts
     #[arg(long, value_name = "TIME", value_parser = text(timeout))]
     pub(crate) timeout: Option<Duration>,
+    /// Name the command in traces, in place of its program; of low cardinality, like `build`
+    #[arg(long, value_parser = text(label))]
+    pub(crate) label: Option<String>,
     /// Set a variable in the command's environment; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable())]
     pub(crate) env: Vec<(OsString, OsString)>,
@@ -190,6 +197,9 @@ pub(crate) struct HistoryArgs {
     /// Only what did not exit with 0
     #[arg(long)]
     pub(crate) failed: bool,
+    /// Only what ended so: exited, signaled, timed_out, killed, failed_to_start or lost; repeatable, or several with commas between
+    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = text(outcome))]
+    pub(crate) outcome: Vec<Outcome>,
     #[command(flatten)]
     pub(crate) list: ListArgs,
     #[command(flatten)]

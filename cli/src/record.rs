@@ -12,6 +12,7 @@ use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::report::tree::label;
 use baton_trace::report::units::duration;
 use baton_trace::stage::{StageId, transport};
+use baton_trace::subject::{self, signal_name};
 use baton_trace::text::printable;
 use baton_trace::w3c::TraceContext;
 use baton_trace::{TraceFlags, TraceId};
@@ -65,30 +66,33 @@ pub(crate) fn outcome(record: &Record) -> String {
         (None, Some(signal)) => format!(" {}", signal_name(signal)),
         (None, None) => String::new(),
     };
-    match record.outcome() {
-        Outcome::Running => "running".into(),
-        Outcome::Exited => format!("exit{status}"),
-        Outcome::Signaled => format!("signal{status}{}", if record.core_dumped { ", core" } else { "" }),
-        Outcome::TimedOut => "timed out".into(),
-        Outcome::Killed => format!("killed{status}"),
-        Outcome::FailedToStart => "not started".into(),
-        Outcome::Lost => "lost".into(),
+    let core = if record.core_dumped { ", core" } else { "" };
+    format!("{}{status}{core}", word(record.outcome()))
+}
+
+/// The outcome's name, as `baton.outcome` has it on spans.
+fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Running => "running",
+        Outcome::Exited => subject::Outcome::Exited.name(),
+        Outcome::Signaled => subject::Outcome::Signaled.name(),
+        Outcome::TimedOut => subject::Outcome::TimedOut.name(),
+        Outcome::Killed => subject::Outcome::Killed.name(),
+        Outcome::FailedToStart => subject::Outcome::FailedToStart.name(),
+        Outcome::Lost => subject::Outcome::Lost.name(),
     }
 }
 
-fn signal_name(signal: i32) -> String {
-    match signal {
-        1 => "HUP".into(),
-        2 => "INT".into(),
-        3 => "QUIT".into(),
-        6 => "ABRT".into(),
-        9 => "KILL".into(),
-        11 => "SEGV".into(),
-        13 => "PIPE".into(),
-        14 => "ALRM".into(),
-        15 => "TERM".into(),
-        other => other.to_string(),
-    }
+/// The outcome behind a word; one that runs has none.
+pub(crate) fn ended(word: &str) -> Option<Outcome> {
+    Some(match subject::Outcome::from_name(word)? {
+        subject::Outcome::Exited => Outcome::Exited,
+        subject::Outcome::Signaled => Outcome::Signaled,
+        subject::Outcome::TimedOut => Outcome::TimedOut,
+        subject::Outcome::Killed => Outcome::Killed,
+        subject::Outcome::FailedToStart => Outcome::FailedToStart,
+        subject::Outcome::Lost => Outcome::Lost,
+    })
 }
 
 /// From its acceptance to its end; of one that runs, nothing, and of a lost one, whose end nobody saw.
@@ -168,15 +172,6 @@ pub(crate) fn line(json: &Value) -> String {
 pub(crate) fn json(record: &Record) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let some = |ns: u64| (ns > 0).then_some(ns);
-    let name = match record.outcome() {
-        Outcome::Running => "running",
-        Outcome::Exited => "exited",
-        Outcome::Signaled => "signaled",
-        Outcome::TimedOut => "timed_out",
-        Outcome::Killed => "killed",
-        Outcome::FailedToStart => "failed_to_start",
-        Outcome::Lost => "lost",
-    };
     let argv: Vec<_> = record.argv.iter().map(|argument| text(argument)).collect();
     let full = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     json!({
@@ -185,7 +180,7 @@ pub(crate) fn json(record: &Record) -> Value {
         "argv": argv,
         "argv_cut": record.argv_cut,
         "cwd": full(&text(&record.cwd)),
-        "outcome": name,
+        "outcome": word(record.outcome()),
         "failed": is_failure(record),
         "exit_code": record.exit_code,
         "signal": record.signal,
@@ -298,6 +293,20 @@ mod tests {
         assert_eq!(printable(text), text);
         assert!(text.contains(r"\u009b2J") && text.contains('ü'), "{text}");
         assert_eq!(serde_json::from_str::<Value>(text).unwrap(), json);
+    }
+
+    #[test]
+    fn an_outcome_is_shown_by_the_word_that_spans_and_json_have() {
+        for name in subject::Outcome::ALL.map(subject::Outcome::name) {
+            let record = Record {
+                outcome: ended(name).unwrap().into(),
+                signal: Some(15),
+                ..Record::default()
+            };
+            assert_eq!(outcome(&record), format!("{name} TERM"));
+            assert_eq!(json(&record)["outcome"], name);
+        }
+        assert_eq!(ended("running"), None);
     }
 
     #[test]

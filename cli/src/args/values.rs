@@ -5,9 +5,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_proto::limits::{THREAD_ID_MAX, THREAD_TITLE_MAX};
+use baton_proto::meta::Outcome;
+use baton_trace::limits::SPAN_NAME_MAX;
+use baton_trace::subject;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 
-use crate::ticket_file;
+use crate::{record, ticket_file};
 
 /// A value that travels as text. clap by itself does not say which of the arguments is none.
 pub(super) fn text<T>(
@@ -64,6 +67,22 @@ pub(super) fn thread(id: &str) -> Result<String, String> {
         ));
     }
     Ok(id.into())
+}
+
+/// The name of a span.
+pub(super) fn label(label: &str) -> Result<String, String> {
+    match label.len() {
+        1..=SPAN_NAME_MAX if !label.chars().any(char::is_control) => Ok(label.into()),
+        _ => Err(format!(
+            "a label has 1 to {SPAN_NAME_MAX} bytes and no control character"
+        )),
+    }
+}
+
+/// How a command ended.
+pub(super) fn outcome(word: &str) -> Result<Outcome, String> {
+    let words = || subject::Outcome::ALL.map(subject::Outcome::name).join(", ");
+    record::ended(word).ok_or_else(|| format!("expected one of {}", words()))
 }
 
 /// A thread's title, which may be empty.

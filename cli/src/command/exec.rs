@@ -26,6 +26,9 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     if let Some(cwd) = args.cwd {
         command = command.current_dir(cwd);
     }
+    if let Some(label) = args.label {
+        command = command.label(label);
+    }
     if let Some(limit) = args.timeout {
         command = command.timeout(limit);
     }

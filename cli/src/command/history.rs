@@ -19,6 +19,7 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
         thread_id: args.thread.clone().unwrap_or_default(),
         since_unix_ns: args.since.unwrap_or_default(),
         failed: args.failed,
+        outcomes: args.outcome.iter().map(|outcome| (*outcome).into()).collect(),
         limit: args.list.limit,
         ..HistoryRequest::default()
     };

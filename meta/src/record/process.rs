@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use baton_proto::Epoch;
 use baton_trace::stage::StageId;
+use baton_trace::subject;
 
 use super::{Argv, ProcessKey};
 
@@ -129,6 +130,18 @@ pub enum KilledStatus {
 }
 
 impl Outcome {
+    /// Its word, which telemetry and the history share.
+    pub fn word(&self) -> subject::Outcome {
+        match self {
+            Self::Exited { .. } => subject::Outcome::Exited,
+            Self::Signaled { .. } => subject::Outcome::Signaled,
+            Self::TimedOut { .. } => subject::Outcome::TimedOut,
+            Self::Killed { .. } => subject::Outcome::Killed,
+            Self::FailedToStart => subject::Outcome::FailedToStart,
+            Self::Lost => subject::Outcome::Lost,
+        }
+    }
+
     /// Whether `history --failed` shows it: everything but an exit status of 0.
     pub fn is_failure(&self) -> bool {
         !matches!(self, Self::Exited { code: 0 })

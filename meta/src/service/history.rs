@@ -1,6 +1,7 @@
 //! `History` and `Show`.
 
 use baton_proto::meta as wire;
+use baton_trace::subject::Outcome;
 use tonic::{Response, Status};
 
 use super::pages::{Pages, Part, Told, pages};
@@ -19,6 +20,7 @@ pub(super) async fn list(
         thread_id: Some(request.thread_id).filter(|thread| !thread.is_empty()),
         since_unix_ns: Some(request.since_unix_ns).filter(|since| *since > 0),
         failed: request.failed,
+        outcomes: outcomes(&request.outcomes)?,
         ..HistoryQuery::of(caller.owner)
     };
     let read = move |reader: &Reader, after, limit| {
@@ -39,6 +41,26 @@ pub(super) async fn list(
         }
     };
     Ok(pages(service, part, read, message).await)
+}
+
+/// What a request asks for, each once.
+fn outcomes(asked: &[i32]) -> Result<Vec<Outcome>, Status> {
+    let unknown = || Status::invalid_argument("an outcome that no process has ended with");
+    if asked.len() > Outcome::ALL.len() {
+        return Err(Status::invalid_argument("more outcomes than there are"));
+    }
+    let one = |number: &i32| {
+        Ok(match wire::Outcome::try_from(*number).map_err(|_| unknown())? {
+            wire::Outcome::Running => return Err(unknown()),
+            wire::Outcome::Exited => Outcome::Exited,
+            wire::Outcome::Signaled => Outcome::Signaled,
+            wire::Outcome::TimedOut => Outcome::TimedOut,
+            wire::Outcome::Killed => Outcome::Killed,
+            wire::Outcome::FailedToStart => Outcome::FailedToStart,
+            wire::Outcome::Lost => Outcome::Lost,
+        })
+    };
+    asked.iter().map(one).collect()
 }
 
 pub(super) async fn show(

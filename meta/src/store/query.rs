@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use baton_trace::subject::Outcome;
+
 use crate::record::{CwdFacts, Owner, ProcessPatch, ThreadKey};
 
 /// Which processes, newest first.
@@ -15,6 +17,8 @@ pub struct HistoryQuery {
     pub since_unix_ns: Option<u64>,
     /// Failed ones alone.
     pub failed: bool,
+    /// Those alone that ended so; empty: all.
+    pub outcomes: Vec<Outcome>,
     /// The end of the page before; `None` for the first.
     pub after: Option<Cursor>,
     /// How many; more than [`PAGE_MAX`](crate::limits::PAGE_MAX) is cut to that.
@@ -29,6 +33,7 @@ impl HistoryQuery {
             thread_id: None,
             since_unix_ns: None,
             failed: false,
+            outcomes: Vec::new(),
             after: None,
             limit: crate::limits::PAGE_MAX,
         }

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use baton_meta::ThreadPatch;
 use baton_meta::limits::VALUES_PER_THREAD;
-use baton_meta::record::{Outcome, Owner, ProcessKey, ProcessPatch};
+use baton_meta::record::{KilledStatus, Outcome, Owner, ProcessKey, ProcessPatch};
 use baton_meta::store::query::{Cursor, Found, HistoryQuery, Page, ProcessRecord, ThreadsQuery};
 use baton_meta::store::sqlite::{Opened, Reader};
 use baton_proto::ProcessId;
+use baton_trace::subject::Outcome as Word;
 use rand::RngExt;
 
 use crate::support::{
@@ -38,7 +39,11 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
     let threads = [None, Some("a"), Some("b")];
     let mut model = Vec::new();
     for n in 0..300_u64 {
-        let outcome = match random.random_range(0..4) {
+        let outcome = match random.random_range(0..6) {
+            4 => Outcome::Lost,
+            5 => Outcome::Killed {
+                status: KilledStatus::Exited(0),
+            },
             0 => Outcome::Exited { code: 1 },
             1 => Outcome::Signaled {
                 signal: 9,
@@ -70,7 +75,13 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
     for owner in [ME, OTHER] {
         for thread_id in threads {
             for since in [None, Some(NOW + 7 * SECOND)] {
-                for failed in [false, true] {
+                for (failed, words) in [
+                    (false, &[][..]),
+                    (true, &[]),
+                    (false, &[Word::Exited]),
+                    (true, &[Word::Exited, Word::Lost]),
+                    (false, &[Word::Killed, Word::Signaled, Word::Killed]),
+                ] {
                     let begun = |patch: &ProcessPatch| patch.start.as_ref().unwrap().accepted_unix_ns;
                     let mut expected: Vec<_> = model
                         .iter()
@@ -85,6 +96,10 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
                         .filter(|(_, patch)| {
                             !failed || patch.end.as_ref().is_some_and(|end| end.outcome.is_failure())
                         })
+                        .filter(|(_, patch)| {
+                            let word = patch.end.as_ref().map(|end| end.outcome.word());
+                            words.is_empty() || word.is_some_and(|word| words.contains(&word))
+                        })
                         .collect();
                     expected.sort_by_key(|(at, patch)| std::cmp::Reverse((begun(patch), *at)));
                     let expected: Vec<_> = expected.iter().map(|(_, patch)| patch.key.process_id).collect();
@@ -95,6 +110,7 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
                                 thread_id: thread_id.map(str::to_owned),
                                 since_unix_ns: since,
                                 failed,
+                                outcomes: words.to_vec(),
                                 limit,
                                 ..HistoryQuery::of(owner)
                             },
@@ -103,7 +119,7 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
                             records.iter().map(|record| record.patch.key.process_id).collect();
                         assert_eq!(
                             answer, expected,
-                            "{owner:?} {thread_id:?} {since:?} {failed} {limit}"
+                            "{owner:?} {thread_id:?} {since:?} {failed} {words:?} {limit}"
                         );
                     }
                 }

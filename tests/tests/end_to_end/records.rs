@@ -113,13 +113,18 @@ fn history_tells_what_ran_how_it_ended_and_where_its_time_went() {
 
     let failed = history(&world, &["--failed", "--since", "1h"]);
     assert_eq!(failed.len(), 3);
+    let signaled = history(&world, &["--outcome", "signaled"]);
+    assert_eq!((signaled.len(), &signaled[0]["id"]), (1, &all[1]["id"]));
+    assert_eq!(history(&world, &["--outcome", "exited,failed_to_start"]).len(), 3);
+    assert_eq!(history(&world, &["--outcome", "exited", "--failed"]).len(), 1);
+    baton(&world, &["history", "--outcome", "fine"]).assert_failed(2, "timed_out");
     assert_eq!(history(&world, &["-n", "1"]).len(), 1);
     assert!(history(&world, &["--since", "0s"]).is_empty());
 
     let table = baton(&world, &["history"]);
     assert!(table.text().starts_with("ID "), "{table:?}");
     assert!(
-        table.text().contains(" exit 3 ") && table.text().contains("echo ok\n"),
+        table.text().contains(" exited 3 ") && table.text().contains("echo ok\n"),
         "{table:?}"
     );
 }
@@ -136,7 +141,7 @@ fn show_draws_the_waterfall_of_a_command_long_after_the_fact() {
         assert_eq!(shown.code, 0, "{shown:?}");
         for line in [
             "command   echo ok",
-            "outcome   exit 0",
+            "outcome   exited 0",
             " process.spawn ",
             " server.queue ",
             " remainder ",

@@ -4,14 +4,17 @@ use std::sync::Arc;
 
 use baton_client::{Client, Command};
 use baton_tests::collector::{Collector, ReceivedSpan};
+use baton_tests::process::Part;
 use baton_trace::export::{Exporter, Settings};
 use baton_trace::record::Side;
 use baton_trace::recorder::Recorder;
 use baton_trace::w3c::{TraceContext, Traceparent};
 use baton_trace::{SpanId, TraceId};
+use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
+use rustix::process::Signal;
 
-use crate::support::spans::{At, Session, assert_echo, envelope, of_trace, traces};
-use crate::support::{PATIENCE, World, run};
+use crate::support::spans::{At, Session, assert_echo, envelope, of_trace, stage_of, traces};
+use crate::support::{Home, PATIENCE, World, relay, run, signal};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -231,7 +234,134 @@ fn a_failed_command_is_an_error_in_a_whole_trace() {
     }
     let call = envelope(&spans);
     assert_eq!(call.attribute("rpc.response.status_code"), Some("NOT_FOUND"));
+    assert_eq!(call.span.name, "no-such-command");
+    assert_eq!(call.attribute("baton.outcome"), Some("failed_to_start"));
+    // The call failed, which counts more than that its command did.
+    assert_eq!(call.attribute("error.type"), Some("NOT_FOUND"));
     assert!(!spans.iter().any(|span| span.span.name == "process"));
+}
+
+/// Whether a span is an error, and of which class.
+fn error(span: &ReceivedSpan) -> (bool, Option<&str>) {
+    let status = span.span.status.clone().unwrap_or_default();
+    (status.code() == StatusCode::Error, span.attribute("error.type"))
+}
+
+#[test]
+fn a_command_s_outcome_is_on_its_call_and_on_its_process_and_never_on_the_rpc() {
+    let traced = Traced::new();
+    let options = ["--thread", "nightly", "--label", "build"];
+    let mut ids = Vec::new();
+    for (script, code) in [
+        ("exit 0 # a-secret-argument", 0),
+        ("exit 3", 3),
+        ("kill -TERM $$", 143),
+    ] {
+        let mut exec = traced.world.exec_with(&options, ["/bin/sh", "-c", script]);
+        exec.env("A_SECRET_VARIABLE", "a-secret-value");
+        assert_eq!(run(exec).code, code);
+        let mut history = traced.world.home.baton();
+        history.args(["history", "--json", "-n1", &traced.world.ticket.to_string()]);
+        let history = run(history);
+        let record: serde_json::Value = serde_json::from_str(history.text()).unwrap();
+        ids.push((
+            record["id"].as_str().unwrap().to_owned(),
+            record["outcome"].clone(),
+        ));
+    }
+    let spans = traced.all_spans();
+    let by_trace: Vec<_> = traces(&spans)
+        .into_iter()
+        .map(|trace| of_trace(&spans, trace))
+        .collect();
+    for (nth, (code, outcome, class)) in [
+        (0, "exited", None),
+        (3, "exited", Some("nonzero_exit")),
+        (143, "signaled", Some("signaled")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (id, on_record) = &ids[nth];
+        assert_eq!(on_record, outcome, "history uses the same words");
+        let about = |span: &&ReceivedSpan| span.attribute("baton.process.id") == Some(id);
+        let spans = by_trace
+            .iter()
+            .find(|spans| spans.iter().any(|span| about(&span)))
+            .unwrap();
+        let [call, process, rpc] = ["call", "process", "rpc"]
+            .map(|stage| spans.iter().find(|span| stage_of(span) == stage).unwrap());
+        assert_eq!((&*call.span.name, &*process.span.name), ("build", "process"));
+        for span in [call, process] {
+            assert_eq!(span.attribute("baton.process.id"), Some(&**id));
+            assert_eq!(span.attribute("process.executable.name"), Some("sh"));
+            assert_eq!(span.attribute("baton.thread"), Some("nightly"));
+            assert_eq!(span.attribute("baton.outcome"), Some(outcome));
+            assert_eq!(span.integer("process.exit.code"), Some(code));
+            assert!(span.integer("process.pid") > Some(1));
+            assert_eq!(span.attribute("baton.signal"), (code > 128).then_some("TERM"));
+            assert_eq!(error(span), (class.is_some(), class));
+        }
+        assert_eq!(call.integer("process.pid"), process.integer("process.pid"));
+        assert_eq!(process.attribute("baton.client"), Some("tester"));
+        assert_eq!(call.attribute("server.address"), Some("127.0.0.1"));
+        assert!(call.integer("server.port").is_some());
+        assert_eq!(call.attribute("rpc.response.status_code"), Some("OK"));
+        assert_eq!(error(rpc), (false, None));
+        assert_eq!(rpc.attribute("baton.outcome"), None);
+    }
+    let exported = format!("{spans:?}");
+    assert!(!exported.contains("a-secret") && !exported.contains("exit 3"));
+}
+
+/// Prints the `OTEL_` variables that a command sees, sorted.
+const SHOW_OTEL: &str = "env | grep ^OTEL_ | sort";
+
+#[test]
+fn a_command_exports_to_the_exec_server_s_collector_from_its_host_and_never_in_its_name() {
+    let collector = Collector::start().unwrap();
+    let home = Home::with_collector(Some(collector.endpoint()));
+    home.allow("continue");
+    let (_relay, address) = relay(&home, "127.0.0.1:0", &[]);
+    let mut exec_server = home.baton_exec_server(&format!("http://{address}"));
+    exec_server
+        .env("OTEL_SERVICE_NAME", "builder")
+        .env("OTEL_RESOURCE_ATTRIBUTES", "service.name=builder,team=a")
+        .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=a-secret-token");
+    let mut exec_server = Part::start("exec-server", exec_server).unwrap();
+    let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
+    let options = ["--env", "OTEL_RESOURCE_ATTRIBUTES=job=7"];
+    let [bare, with_own] = [&[][..], &options].map(|options| {
+        let exec = home.exec(&ticket, options, ["sh", "-c", SHOW_OTEL]);
+        let finished = run(exec);
+        assert_eq!(finished.code, 0, "{finished:?}");
+        finished.text().to_owned()
+    });
+    signal(&exec_server, Signal::TERM);
+    assert!(exec_server.wait(PATIENCE).unwrap().success());
+    let spans = collector.spans();
+    let of_server = spans.iter().find(|span| span.service == "builder").unwrap();
+    let host = of_server.of_resource("host.id").unwrap();
+    let expected = |attributes: &str| {
+        format!(
+            "OTEL_EXPORTER_OTLP_ENDPOINT={}\nOTEL_EXPORTER_OTLP_PROTOCOL=grpc\nOTEL_RESOURCE_ATTRIBUTES={attributes},host.id={host}\n",
+            collector.endpoint()
+        )
+    };
+    assert_eq!((bare, with_own), (expected("team=a"), expected("job=7")));
+}
+
+#[test]
+fn a_command_whose_time_was_up_is_timed_out_at_both_ends() {
+    let traced = Traced::new();
+    let exec = traced.world.exec_with(&["--timeout", "1s"], ["sleep", "600"]);
+    assert_eq!(run(exec).code, 124);
+    let spans = traced.all_spans();
+    for (stage, class) in [("call", "DEADLINE_EXCEEDED"), ("process", "timed_out")] {
+        let span = spans.iter().find(|span| stage_of(span) == stage).unwrap();
+        assert_eq!(span.attribute("baton.outcome"), Some("timed_out"), "{stage}");
+        assert_eq!(error(span), (true, Some(class)), "{stage}");
+    }
 }
 
 #[test]

@@ -106,13 +106,11 @@ impl<'a> Ended<'a> {
             KilledStatus::Exited(code) => (Some(code), None),
             KilledStatus::Signaled(signal) => (None, Some(signal)),
         };
-        let (outcome, (exit_code, signal)) = match end.outcome {
-            Outcome::Exited { code } => ("exited", (Some(code), None)),
-            Outcome::Signaled { signal, .. } => ("signaled", (None, Some(signal))),
-            Outcome::TimedOut { status } => ("timed_out", killed(status)),
-            Outcome::Killed { status } => ("killed", killed(status)),
-            Outcome::FailedToStart => ("failed_to_start", (None, None)),
-            Outcome::Lost => ("lost", (None, None)),
+        let (exit_code, signal) = match end.outcome {
+            Outcome::Exited { code } => (Some(code), None),
+            Outcome::Signaled { signal, .. } => (None, Some(signal)),
+            Outcome::TimedOut { status } | Outcome::Killed { status } => killed(status),
+            Outcome::FailedToStart | Outcome::Lost => (None, None),
         };
         let core_dumped = match end.outcome {
             Outcome::Signaled { core_dumped, .. } => Some(core_dumped),
@@ -122,7 +120,7 @@ impl<'a> Ended<'a> {
         let slowest = timings.and_then(|timings| timings.slowest);
         Self {
             ended_ns: number(end.ended_unix_ns),
-            outcome,
+            outcome: end.outcome.word().name(),
             failed: end.outcome.is_failure(),
             exit_code,
             signal,

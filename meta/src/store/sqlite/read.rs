@@ -1,9 +1,10 @@
 //! Queries. Each filters and orders by an index, and pages by the key of the last row: none reads what it does not return, but for
-//! `failed` in combination with nothing else that has no index.
+//! outcomes, which it passes over where none of the indexes tells them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use baton_trace::subject::Outcome;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_from_iter};
 
 use super::columns::{PROCESS_COLUMNS, PROCESS_JOINS, name_of, number, process_of, time_of};
@@ -126,8 +127,22 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Pa
     } else {
         "and :thread is null"
     };
-    let failed = if query.failed { "and p.failed = 1" } else { "" };
-    let index = match (query.thread_id.is_some(), query.failed) {
+    // Of all outcomes only an exit may be none.
+    let has_exits = query.outcomes.is_empty() || query.outcomes.contains(&Outcome::Exited);
+    let is_failed = query.failed || !has_exits;
+    let failed = if is_failed { "and p.failed = 1" } else { "" };
+    let outcome = match &query.outcomes[..] {
+        [] => String::new(),
+        outcomes => {
+            let names: Vec<_> = Outcome::ALL
+                .into_iter()
+                .filter(|outcome| outcomes.contains(outcome))
+                .map(|outcome| format!("'{}'", outcome.name()))
+                .collect();
+            format!("and p.outcome in ({})", names.join(", "))
+        }
+    };
+    let index = match (query.thread_id.is_some(), is_failed) {
         (false, false) => "processes_by_time",
         (false, true) => "processes_failed",
         (true, false) => "processes_by_thread",
@@ -135,7 +150,7 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Pa
     };
     let sql = format!(
         "select {PROCESS_COLUMNS}, null as timings from processes p indexed by {index} {PROCESS_JOINS}
-        where p.owner = :owner {thread} {failed} and p.begun_ns >= :since and p.begun_ns <= :time
+        where p.owner = :owner {thread} {failed} {outcome} and p.begun_ns >= :since and p.begun_ns <= :time
             and (p.begun_ns < :time or p.n < :n)
         order by p.begun_ns desc, p.n desc limit :limit"
     );
