@@ -59,7 +59,7 @@ pub(crate) fn open(
             ..RETAIN
         });
         return match args.durability {
-            Durability::Async => Ok(Keeper::in_memory(epoch, retention, recorder)?),
+            Durability::Async => Ok(Keeper::in_memory(epoch, retention)?),
             Durability::Start => Err(CliError::NoState),
         };
     };

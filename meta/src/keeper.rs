@@ -90,16 +90,16 @@ impl Keeper {
         Ok((keeper, OpenReport { set_aside, recovered }))
     }
 
-    /// Keeps records in memory, for as long as this lives: see [`sqlite::open_in_memory`].
+    /// Keeps records in memory, for as long as this lives: see [`sqlite::open_in_memory`]. No span tells of that: nothing waits for a disk.
     ///
     /// # Errors
     /// [`KeeperError::Memory`], [`KeeperError::Thread`].
-    pub fn in_memory(epoch: Epoch, retention: Retention, recorder: Recorder) -> Result<Self, KeeperError> {
+    pub fn in_memory(epoch: Epoch, retention: Retention) -> Result<Self, KeeperError> {
         let opened = sqlite::open_in_memory(epoch, retention, unix_now_ns());
         let (store, reader) = opened.map_err(|error| KeeperError::Memory(error.to_string()))?;
         Ok(Self {
             is_in_memory: true,
-            ..Self::over(store, reader, epoch, recorder)?
+            ..Self::over(store, reader, epoch, Recorder::off())?
         })
     }
 

@@ -152,6 +152,10 @@ pub const BARRIERS_MAX: usize = 4_096;
 /// Links of one span `meta.persist`, for the first sampled processes of its batch.
 pub const SPAN_LINKS_MAX: usize = 16;
 
+/// Of so many writes that sampled commands are behind, the last becomes a span. Under load there is a write a command: a trace of each would
+/// outnumber the traces of the commands.
+pub const WRITES_PER_SPAN: u32 = 100;
+
 /// Wait for the state directory's lock before its holder is named: longer than a fork takes until its exec, shorter than a person notices.
 pub const LOCK_PATIENCE: Duration = Duration::from_millis(100);
 

@@ -1,6 +1,7 @@
 //! `meta.persist` and `meta.flush`: what the store took, as spans of traces of their own that link to the spans they are about.
 //!
-//! A write or a barrier that no sampled span is behind makes none.
+//! A write or a barrier that no sampled span is behind makes none. Of the writes that would make one, one in
+//! [`WRITES_PER_SPAN`](crate::limits::WRITES_PER_SPAN) does: under load there is a write a command.
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use baton_trace::w3c::TraceContext;
 use opentelemetry::KeyValue;
 
 use crate::barrier::{FlushError, Flushed};
-use crate::limits::SPAN_LINKS_MAX;
+use crate::limits::{SPAN_LINKS_MAX, WRITES_PER_SPAN};
 use crate::link::Link;
 use crate::queue::Flight;
 use crate::store::{WriteError, Written};
@@ -21,9 +22,28 @@ use crate::store::{WriteError, Written};
 /// gRPC's UNAVAILABLE: a later try may succeed.
 const UNAVAILABLE: RpcStatus = RpcStatus(14);
 
+/// Which writes become spans.
+#[derive(Debug, Default)]
+pub(crate) struct Writes {
+    /// Since the last one that did.
+    since: u32,
+}
+
+impl Writes {
+    fn is_due(&mut self) -> bool {
+        self.since += 1;
+        let is_due = self.since >= WRITES_PER_SPAN;
+        if is_due {
+            self.since = 0;
+        }
+        is_due
+    }
+}
+
 /// A batch was written, or not. Only success is a span: what failed is tried again, and its span then begins where it first waited.
 pub(crate) fn persist(
     recorder: &Recorder,
+    writes: &mut Writes,
     flight: &Flight,
     [began, ended]: [Instant; 2],
     result: &Result<Written, WriteError>,
@@ -32,6 +52,9 @@ pub(crate) fn persist(
         return;
     };
     let links: Vec<_> = flight.links().take(SPAN_LINKS_MAX).collect();
+    if links.is_empty() || !writes.is_due() {
+        return;
+    }
     let queued = began.saturating_duration_since(oldest).as_nanos();
     let attributes = vec![
         number(attribute::META_PATCHES, flight.len()),

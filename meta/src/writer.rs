@@ -205,6 +205,7 @@ impl Drop for Told<'_> {
 
 fn run(shared: &Shared, mut store: Box<dyn Store>) {
     let mut reaper = Reaper::default();
+    let mut writes = spans::Writes::default();
     let mut state = shared.lock();
     loop {
         if state.mode != Mode::Runs {
@@ -220,7 +221,7 @@ fn run(shared: &Shared, mut store: Box<dyn Store>) {
                 drop(state);
                 let result = write(&mut *store, &flight);
                 let end = Instant::now();
-                spans::persist(shared.recorder(), &flight, [now, end], &result);
+                spans::persist(shared.recorder(), &mut writes, &flight, [now, end], &result);
                 state = shared.lock();
                 state.writing = None;
                 let done = state.machine.finish(flight, result, end);

@@ -209,7 +209,6 @@ mod tests {
     use std::sync::mpsc;
 
     use baton_proto::{Epoch, ProcessId};
-    use baton_trace::recorder::Recorder;
     use futures_util::TryStreamExt as _;
     use tokio::sync::oneshot;
 
@@ -219,7 +218,7 @@ mod tests {
     use crate::store::retention::Retention;
 
     fn service() -> (Keeper, MetaService) {
-        let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default(), Recorder::off()).unwrap();
+        let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default()).unwrap();
         let service = keeper.service();
         (keeper, service)
     }

@@ -196,7 +196,6 @@ mod tests {
     use baton_channel::key::PublicKey;
     use baton_exec_server::records::{self, Accepted};
     use baton_proto::{Epoch, ProcessId};
-    use baton_trace::recorder::Recorder;
     use futures_util::TryStreamExt as _;
 
     use super::*;
@@ -237,7 +236,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_archived_thread_is_listed_again_when_it_is_used_and_not_when_it_is_looked_at() {
-        let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default(), Recorder::off()).unwrap();
+        let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default()).unwrap();
         let service = keeper.service();
         let observer = keeper.records(Durability::Async).observer.unwrap();
         let mut processes = 1..;

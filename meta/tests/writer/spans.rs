@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use baton_meta::Link;
-use baton_meta::limits::SPAN_LINKS_MAX;
+use baton_meta::limits::{SPAN_LINKS_MAX, WRITES_PER_SPAN};
 use baton_meta::store::WriteErrorKind;
 use baton_trace::export::attribute;
 use baton_trace::record::{CallRecord, RpcStatus};
@@ -32,9 +32,34 @@ fn number(record: &CallRecord, key: &str) -> Option<i64> {
     }
 }
 
+/// As many writes that sampled calls are behind, each on disk before the next.
+async fn write(bench: &Bench, writes: u32) {
+    for _ in 0..writes {
+        let link = Link::to(&TraceContext::new_root(true));
+        bench.meta.accept_linked(process(1), link).unwrap();
+        bench.meta.flush().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_write_in_a_hundred_is_a_span() {
+    let (bench, collected) = recording();
+    for _ in 0..2 {
+        write(&bench, WRITES_PER_SPAN - 1).await;
+        // One that nobody traces does not count.
+        bench.meta.accept(value("t", 0)).unwrap();
+        bench.meta.flush().await.unwrap();
+        assert_eq!(collected.take().len(), 0);
+        write(&bench, 1).await;
+        assert_eq!(of(&collected.take(), META_PERSIST).len(), 1);
+    }
+    assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
     let (bench, collected) = recording();
+    write(&bench, WRITES_PER_SPAN - 1).await;
     let call = TraceContext::new_root(true);
     let asks = TraceContext::new_root(true);
     bench.meta.accept_linked(process(1), Link::to(&call)).unwrap();
@@ -67,6 +92,7 @@ async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_barrier_that_failed_is_an_error_and_the_write_is_a_span_when_it_succeeds() {
     let (bench, collected) = recording();
+    write(&bench, WRITES_PER_SPAN - 1).await;
     bench.faults.fail(WriteErrorKind::Full);
     let link = Link::to(&TraceContext::new_root(true));
     bench.meta.accept_linked(process(1), link).unwrap();
@@ -86,17 +112,22 @@ async fn what_nobody_traces_makes_no_spans_and_what_many_trace_makes_few_links()
     assert_eq!(Link::to(&TraceContext::new_root(false)), None);
     bench.meta.accept(value("t", 0)).unwrap();
     bench.meta.flush().await.unwrap();
+    write(&bench, WRITES_PER_SPAN - 2).await;
+    let begun = bench.faults.begun();
     bench.faults.stall(true);
-    for n in 0..100 {
+    let accept = |n| {
         let link = Link::to(&TraceContext::new_root(true));
         bench.meta.accept_linked(process(n), link).unwrap();
-    }
+    };
+    accept(0);
+    bench.meta.hurry();
+    bench.faults.wait_begun(begun + 1);
+    (1..=100).for_each(accept);
     bench.faults.stall(false);
     assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
     let records = collected.take();
-    assert!(records.iter().all(|record| record.links.len() <= SPAN_LINKS_MAX));
-    assert!(records.iter().any(|record| record.links.len() == SPAN_LINKS_MAX));
-    assert!(of(&records, META_FLUSH).is_empty());
-    // A batch of a hundred, in two at most: it may have begun before the last was handed over.
-    assert!(records.len() <= 2, "{records:?}");
+    let [persist] = &records[..] else {
+        panic!("{records:?}")
+    };
+    assert_eq!(persist.links.len(), SPAN_LINKS_MAX);
 }
