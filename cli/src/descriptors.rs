@@ -2,13 +2,13 @@
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises it to `wanted`, or as far as is allowed. A higher one stays.
-pub(crate) fn allow(wanted: u64) {
+/// Raises it to `wanted`, or as far as is allowed. A higher one stays. Returns what it was if it was raised: programs started from here may want
+/// that, as those that wait by select(2) and close all that they may have open.
+pub(crate) fn allow(wanted: u64) -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
-    if limit.current.is_some_and(|current| current < wanted) {
-        limit.current = Some(wanted);
-        // What fails for want of a descriptor later says so.
-        let _ = setrlimit(Resource::Nofile, limit);
-    }
+    let before = limit.current.filter(|current| *current < wanted)?;
+    limit.current = Some(wanted);
+    // What fails for want of a descriptor later says so.
+    setrlimit(Resource::Nofile, limit).ok().map(|()| before)
 }

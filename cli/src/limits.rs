@@ -41,7 +41,7 @@ pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
 pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
 
 /// Open descriptors that an exec-server asks the system for: four for each of its 256 processes, three for each session, and room. Its
-/// children inherit that; few programs look at it, and none that waits by select(2) has so many by itself.
+/// commands start with the limit that it was started with.
 pub(crate) const EXEC_SERVER_FILES: u64 = 4096;
 
 /// The same of a relay, beside one for each connection that it allows.

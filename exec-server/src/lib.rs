@@ -18,6 +18,8 @@ pub mod log;
 pub mod process;
 pub mod records;
 pub mod service;
+mod settings;
 
 pub use error::{InvalidStart, RequestError, StartError};
 pub use service::ExecService;
+pub use settings::{Directory, Settings};

@@ -13,9 +13,10 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::error::{InvalidStart, StartError};
-use crate::limits::{MAX_PROCESSES, REQUEST_BYTES, START_TIMEOUT};
+use crate::limits::{REQUEST_BYTES, START_TIMEOUT};
 use crate::process::{self, Backend, Events, Launch, ProcessTable, Processes, System};
 use crate::records::Records;
+use crate::settings::Settings;
 
 /// Runs processes. Clones share one process table.
 ///
@@ -31,23 +32,26 @@ pub struct ExecService<B = System> {
 impl ExecService {
     /// One life of a server, named by `epoch`, which its clients learn when they connect.
     pub fn new(epoch: Epoch) -> Self {
-        Self::with_max_processes(epoch, MAX_PROCESSES)
+        Self::with(epoch, &Settings::default())
     }
 
-    /// As [`ExecService::new`], with another limit than [`MAX_PROCESSES`].
-    pub fn with_max_processes(epoch: Epoch, max_processes: usize) -> Self {
-        Self::with_backend(epoch, max_processes, System::new())
+    /// As [`ExecService::new`], set up in another way.
+    pub fn with(epoch: Epoch, settings: &Settings) -> Self {
+        let mut service = Self::with_backend(epoch, settings.max_processes, System::new(settings.open_files));
+        service.processes.home = settings.directory.path().map(Into::into);
+        service
     }
 }
 
 impl<B: Backend> ExecService<B> {
-    /// As [`ExecService::with_max_processes`], on processes of another make.
+    /// With so many processes at once, of another make, whose default directory is their own affair.
     pub fn with_backend(epoch: Epoch, max_processes: usize, backend: B) -> Self {
         Self {
             epoch,
             processes: Processes {
                 backend,
                 table: Arc::new(ProcessTable::new(max_processes)),
+                home: None,
                 records: Records::default(),
             },
         }

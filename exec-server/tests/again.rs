@@ -4,9 +4,10 @@ mod support;
 
 use std::fs;
 
+use baton_exec_server::ExecService;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Exited, ProcessEvent, Signaled, Start, exited};
-use support::{Host, start};
+use support::{Host, most, start};
 
 /// The seqs, the exit and the count of bytes on stdout that a repeated start was told.
 fn end(events: &[ProcessEvent]) -> ([u64; 2], exited::Status, u64) {
@@ -87,11 +88,7 @@ async fn a_client_that_went_away_and_comes_back_learns_that_its_command_was_kill
 
 #[tokio::test]
 async fn a_repetition_needs_no_place_of_its_own() {
-    let host = Host::with(baton_exec_server::ExecService::with_max_processes(
-        support::EPOCH,
-        1,
-    ))
-    .await;
+    let host = Host::with(ExecService::with(support::EPOCH, &most(1))).await;
     let start = start(&["sleep", "1000"]);
     let first = host.run(start.clone()).await.unwrap();
     let again = host.run(start).await.unwrap();

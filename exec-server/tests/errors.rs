@@ -8,7 +8,7 @@ use baton_exec_server::ExecService;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::run_request::Kind as RequestKind;
 use baton_proto::exec::{Ack, Start};
-use support::{EPOCH, Host, kind, start, variable};
+use support::{EPOCH, Host, kind, most, start, variable};
 use tonic::Code;
 
 async fn refused(host: &Host, start: Start) -> (Code, ErrorKind) {
@@ -180,7 +180,7 @@ async fn an_id_whose_start_failed_can_be_tried_again() {
 
 #[tokio::test]
 async fn a_full_server_refuses_until_one_has_ended() {
-    let host = Host::with(ExecService::with_max_processes(EPOCH, 2)).await;
+    let host = Host::with(ExecService::with(EPOCH, &most(2))).await;
     let one = host.run(start(&["sleep", "1000"])).await.unwrap();
     let _two = host.run(start(&["sleep", "1000"])).await.unwrap();
     let full = (Code::ResourceExhausted, ErrorKind::TooManyProcesses);

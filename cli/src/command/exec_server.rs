@@ -8,9 +8,10 @@ use baton_channel::allow::AllowList;
 use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Routes, Server};
 use baton_client::{Seed, SessionError, Ticket};
-use baton_exec_server::ExecService;
+use baton_exec_server::{ExecService, Settings};
 use baton_trace::record::Side;
 use baton_trace::text::counted;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use super::runtime;
 use crate::args::{Durability, ExecServerArgs};
@@ -23,7 +24,8 @@ use crate::{descriptors, identity, logging, outer, state, ticket_file};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
-    descriptors::allow(EXEC_SERVER_FILES);
+    refuse_to_be_read();
+    let open_files = descriptors::allow(EXEC_SERVER_FILES);
     let roots = outer::roots(args.relay_ca.as_deref())?;
     let allow_path = identity::path(args.allow.clone(), identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;
@@ -53,7 +55,11 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             Durability::Async => baton_meta::Durability::Async,
             Durability::Start => baton_meta::Durability::Start,
         };
-        let service = ExecService::new(server.epoch()).records(keeper.records(durability));
+        let settings = Settings {
+            open_files,
+            ..Settings::default()
+        };
+        let service = ExecService::with(server.epoch(), &settings).records(keeper.records(durability));
         let teller = Teller {
             ticket: server.ticket(),
             ticket_file: args.ticket_file.clone(),
@@ -99,6 +105,14 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     exporting.finish();
     outcome?;
     Ok(0)
+}
+
+/// Keeps other processes of this user, the commands that it runs among them, from reading its keys and tickets out of its memory: no debugger
+/// may attach, it leaves no core, and its `/proc` files belong to root. Commands are not affected: the exec of their program makes them
+/// what they would be otherwise.
+fn refuse_to_be_read() {
+    // It fails for no value that the kernel knows.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
 /// What an exec-server that is asked to stop still waits for, if there is anything.

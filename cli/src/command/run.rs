@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server};
 use baton_client::{Client, Command, RecordTo, Seed, Ticket};
-use baton_exec_server::ExecService;
+use baton_exec_server::{Directory, ExecService, Settings};
 use baton_relay::{Config, Relay};
 use baton_trace::record::Side;
 use tokio::sync::oneshot;
@@ -108,7 +108,11 @@ impl Role<Ticket> {
                 Err(error) => return drop(ready.send(Err(error))),
             };
             let ticket = server.ticket();
-            let service = ExecService::new(server.epoch());
+            let settings = Settings {
+                directory: Directory::Own,
+                ..Settings::default()
+            };
+            let service = ExecService::with(server.epoch(), &settings);
             let server = server.on_notice(move |notice| match notice {
                 Notice::Registered => drop(ready.send(Ok(ticket.clone()))),
                 Notice::Retrying(error, _) => drop(ready.send(Err(CliError::Embedded(error.to_string())))),

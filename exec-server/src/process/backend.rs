@@ -100,9 +100,10 @@ pub trait ProcessGroup: Send + 'static {
 pub struct System(Arc<Spawner>);
 
 impl System {
-    /// Children inherit the environment as it is now, but no controlling terminal. From here on this process does not ignore SIGCHLD.
-    pub(crate) fn new() -> Self {
-        Self(Arc::new(Spawner::new()))
+    /// Children inherit the environment as it is now, but no controlling terminal, nor which signals are ignored. From here on this process does
+    /// not ignore SIGCHLD.
+    pub(crate) fn new(open_files: Option<u64>) -> Self {
+        Self(Arc::new(Spawner::new(open_files)))
     }
 }
 

@@ -5,6 +5,7 @@
 //! the exit, because a short command's output and exit often arrive together and people like them in that order;
 //! the exit never waits for a pipe, since one turn reads no more than [`READS_PER_TURN`] times.
 
+use std::ffi::CStr;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -48,6 +49,8 @@ use crate::records::{Accepted, Exit, Records, StopReason};
 pub(crate) struct Processes<B> {
     pub(crate) backend: B,
     pub(crate) table: Arc<ProcessTable>,
+    /// Where a process starts that is given no directory; `None` is the server's own.
+    pub(crate) home: Option<Arc<CStr>>,
     pub(crate) records: Records,
 }
 
@@ -56,7 +59,7 @@ pub(crate) struct Processes<B> {
 pub(crate) async fn run<B: Backend>(
     processes: &Processes<B>,
     client: &Peer,
-    launch: Launch,
+    mut launch: Launch,
     call: Option<Arc<ServerCall>>,
     end: Option<CallEndCell>,
     requests: Streaming<RunRequest>,
@@ -64,8 +67,10 @@ pub(crate) async fn run<B: Backend>(
     let Processes {
         backend,
         table,
+        home,
         records,
     } = processes;
+    launch.start_in(home.as_deref());
     let accepted = clock::now();
     let drain = launch.drain;
     let key = (client.key, launch.process_id);

@@ -17,6 +17,9 @@ use super::telemetry;
 
 const TRACE: [&str; 3] = [TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, BAGGAGE_VARIABLE];
 
+/// What the names of Baton's own variables begin with.
+const BATON: &[u8] = b"BATON_";
+
 /// A variable as the operating system wants it: `NAME=VALUE`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Variable {
@@ -55,12 +58,13 @@ pub(super) struct Inherited {
 }
 
 impl Inherited {
-    /// This process's own environment, as it is now, without the trace that the server itself may run in, and without its
-    /// [own telemetry](telemetry).
+    /// This process's own environment, as it is now, without the trace that the server itself may run in, without its
+    /// [own telemetry](telemetry), and without what configures Baton: that may hold a secret (`BATON_TICKET`), and a `baton` that a command
+    /// runs must not take it for its own.
     pub(super) fn capture() -> Self {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Variable::new(&name.into_vec(), &value.into_vec()))
-            .filter(|variable| !variable.is_of_a_trace());
+            .filter(|variable| !variable.is_of_a_trace() && !variable.name().starts_with(BATON));
         let (variables, host) = telemetry::of_children(variables.collect());
         Self {
             variables: variables.into(),

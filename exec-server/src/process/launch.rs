@@ -1,6 +1,6 @@
 //! A `Start` that has been checked: what to run, as types that cannot hold what the operating system refuses.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::time::Duration;
 
 use baton_proto::exec::Start;
@@ -13,6 +13,7 @@ use baton_trace::export::attribute;
 use baton_trace::subject::Subject;
 
 use super::environment::{Changes, Variable};
+use super::spawn::is_directory;
 use crate::error::InvalidStart;
 use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX};
 use crate::records::Thread;
@@ -100,6 +101,13 @@ impl Launch {
         let thread = self.thread.as_ref().map(|thread| &*thread.id);
         Subject::new(None, program.unwrap_or_default(), self.process_id, thread)
             .with(attribute::CLIENT, client.to_owned())
+    }
+
+    /// Has it start in `home` if it names no directory, and if there is such a one: a server's user may have none.
+    pub(super) fn start_in(&mut self, home: Option<&CStr>) {
+        if self.cwd.is_none() {
+            self.cwd = home.filter(|home| is_directory(home)).map(CStr::to_owned);
+        }
     }
 
     /// Whether the client sends stdin.

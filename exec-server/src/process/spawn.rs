@@ -15,7 +15,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::backend::{Exec, ExecState};
-use super::clone::{Cloned, Execution, Image, Nursery, State, clone_child, prepare};
+use super::clone::{Cloned, Execution, Image, Inheritance, Nursery, State, clone_child, prepare};
 use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;
@@ -53,19 +53,20 @@ pub(super) struct Spawner {
     null: OnceLock<OwnedFd>,
     nursery: Nursery,
     large_pipes: Room,
-    has_terminal: bool,
+    inheritance: Inheritance,
 }
 
 impl Spawner {
-    /// Children inherit the environment as it is now, but not the controlling terminal. From here on this process does not ignore SIGCHLD.
-    pub(super) fn new() -> Self {
-        let has_terminal = prepare();
+    /// Children inherit the environment as it is now, but not the controlling terminal, nor which signals are ignored. Their soft limit on open
+    /// files is this process's own, or `open_files`. From here on this process does not ignore SIGCHLD.
+    pub(super) fn new(open_files: Option<u64>) -> Self {
+        let inheritance = prepare(open_files);
         Self {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
             nursery: Nursery::default(),
             large_pipes: Room::new(),
-            has_terminal,
+            inheritance,
         }
     }
 
@@ -83,7 +84,7 @@ impl Spawner {
             ..
         } = launch;
         let directory = cwd.as_deref().map(path_of);
-        if directory.is_some_and(|directory| !is_directory(directory)) {
+        if cwd.as_deref().is_some_and(|directory| !is_directory(directory)) {
             return Err(StartError::BadCwd);
         }
         let environment = self.inherited.child(environment, context);
@@ -109,7 +110,7 @@ impl Spawner {
             arguments: argv,
             environment,
             cwd,
-            leaves_terminal: self.has_terminal,
+            inheritance: self.inheritance,
         };
         let stdio = [childs_stdin, childs_stdout.as_fd(), childs_stderr.as_fd()];
         let Cloned {
@@ -182,7 +183,7 @@ fn path_of(text: &CStr) -> &Path {
 /// One error of the operating system can have several causes; the likeliest is looked up after the fact, so that a
 /// start that works pays nothing.
 fn explain(errno: Errno, image: &Image) -> StartError {
-    let cwd = image.cwd.as_deref().map(path_of);
+    let cwd = image.cwd.as_deref();
     if cwd.is_some_and(|cwd| !is_directory(cwd) || access(cwd, Access::EXEC_OK).is_err()) {
         return StartError::BadCwd;
     }
@@ -201,6 +202,6 @@ fn explain(errno: Errno, image: &Image) -> StartError {
     }
 }
 
-fn is_directory(path: &Path) -> bool {
+pub(super) fn is_directory(path: &CStr) -> bool {
     stat(path).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory)
 }

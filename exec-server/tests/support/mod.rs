@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use baton_channel::allow::{AllowList, Peer, Trust};
 use baton_channel::key::PublicKey;
-use baton_exec_server::ExecService;
+use baton_exec_server::{ExecService, Settings};
 use baton_proto::Epoch;
 use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
@@ -308,6 +308,14 @@ impl Ran {
 
     pub fn text(&self) -> &str {
         std::str::from_utf8(&self.stdout).unwrap()
+    }
+}
+
+/// No more processes at once than this.
+pub fn most(max_processes: usize) -> Settings {
+    Settings {
+        max_processes,
+        ..Settings::default()
     }
 }
 

@@ -4,6 +4,8 @@
 //! * `trace`: one command is one trace, whole, at a real OTLP receiver;
 //! * `files`: trace files and `baton run`;
 //! * `blind`: what the relay's two legs carry;
+//! * `call_end`: history tells who ended a command;
+//! * `inherited`: what a command gets of the exec-server that runs it, and what it does not;
 //! * `records`: history, threads, barriers, and what is left when the disk fails or the exec-server is killed;
 //! * `refused`: bad tickets, relays, keys, lists and commands, each with its sentence;
 //! * `revoked`: a client that loses its line on the list loses what it runs;
@@ -17,11 +19,13 @@
 //! Every wait has a deadline, far beyond what a loaded machine needs. `BATON_TEST_FULL=1` raises the amounts in `volume`.
 
 mod blind;
+mod call_end;
 mod crashes;
 mod ends;
 mod files;
 mod health;
 mod hostile;
+mod inherited;
 mod records;
 mod refused;
 mod revoked;

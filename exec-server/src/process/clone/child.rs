@@ -13,6 +13,9 @@ const SIGSET_BYTES: usize = 8;
 /// Highest signal number, on every architecture but MIPS.
 const LAST_SIGNAL: usize = 64;
 
+/// What a signal has for a handler that does what it does by default.
+const DEFAULT: usize = 0;
+
 /// What a signal that is ignored has for a handler.
 const IGNORED: usize = 1;
 
@@ -50,10 +53,10 @@ fn execute(shared: &Shared) -> Result<Never, Errno> {
     unsafe {
         syscall2(Sysno::setpgid, 0, 0)?;
         match shared.is_cleared.load(Ordering::Acquire) {
-            true => reset(libc::SIGPIPE as usize)?,
-            false => forget_handlers()?,
+            true => heed(shared.image.inheritance.ignored)?,
+            false => reset_all()?,
         }
-        if shared.image.leaves_terminal {
+        if shared.image.inheritance.leaves_terminal {
             give_up_terminal();
         }
         if let Some(cwd) = &shared.image.cwd {
@@ -65,6 +68,16 @@ fn execute(shared: &Shared) -> Result<Never, Errno> {
         // The exec would close them too, but may take its time, and among them are pipes of other children, which would not end
         // meanwhile. Older kernels do not know this call.
         let _ = syscall3(Sysno::close_range, shared.stdio.len(), u32::MAX as usize, 0);
+        if let Some(limit) = &shared.image.inheritance.open_files {
+            // A higher one is no reason not to run.
+            let _ = syscall4(
+                Sysno::prlimit64,
+                0,
+                libc::RLIMIT_NOFILE as usize,
+                (&raw const *limit).addr(),
+                0,
+            );
+        }
         let nothing: u64 = 0;
         set_mask(&nothing, None)?;
         shared.executed_ns.store(monotonic_ns(), Ordering::Relaxed);
@@ -98,18 +111,37 @@ fn give_up_terminal() {
     }
 }
 
-/// An exec would reset handlers too, but not before a signal that is unblocked can reach one. What is ignored stays so, as nohup wants it;
-/// but SIGPIPE, which Rust's own start-up ignores.
-fn forget_handlers() -> Result<(), Errno> {
+/// Restores the default of every signal. An exec would reset handlers too, but not before a signal that is unblocked can reach one; and what is
+/// ignored would stay so, which programs started by hand do not expect: a command would not heed the Ctrl-C of its user because the
+/// exec-server was once started by nohup, or by a shell in the background.
+fn reset_all() -> Result<(), Errno> {
     for signal in 1..=LAST_SIGNAL {
         if signal == libc::SIGKILL as usize || signal == libc::SIGSTOP as usize {
             continue;
         }
-        if handler(signal)? > IGNORED || signal == libc::SIGPIPE as usize {
+        if handler(signal)? != DEFAULT {
             reset(signal)?;
         }
     }
     Ok(())
+}
+
+/// The same for these signals (signal N is bit N - 1), where the kernel has removed all handlers.
+fn heed(signals: u64) -> Result<(), Errno> {
+    let mut left = signals;
+    while left != 0 {
+        reset(left.trailing_zeros() as usize + 1)?;
+        left &= left - 1;
+    }
+    Ok(())
+}
+
+/// The signals that this process ignores, signal N as bit N - 1. SIGPIPE, which Rust's own start-up ignores, is always one.
+pub(super) fn ignored() -> u64 {
+    let ignored = (1..=LAST_SIGNAL).filter(|signal| handler(*signal) == Ok(IGNORED));
+    ignored.fold(1 << (libc::SIGPIPE - 1), |signals, signal| {
+        signals | 1 << (signal - 1)
+    })
 }
 
 /// Sees to it that this process learns how its children end. Some parents ignore SIGCHLD, which is inherited, and then the kernel

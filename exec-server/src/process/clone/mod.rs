@@ -38,7 +38,8 @@ use libc::c_char;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, setpgid, waitid, waitpid,
+    Pid, Resource, Signal, WaitId, WaitIdOptions, WaitOptions, getrlimit, kill_process, setpgid, waitid,
+    waitpid,
 };
 
 use self::child::Signals;
@@ -46,7 +47,7 @@ pub(super) use self::nursery::Nursery;
 use self::stack::Stack;
 use super::environment::Environment;
 
-/// A child to be: leader of a process group of its own, no signal blocked, SIGPIPE as programs expect it.
+/// A child to be: leader of a process group of its own, no signal blocked, each with its default action.
 #[derive(Debug)]
 pub(super) struct Image {
     /// An absolute path.
@@ -56,8 +57,18 @@ pub(super) struct Image {
     pub(super) environment: Environment,
     /// `None` is the server's own.
     pub(super) cwd: Option<CString>,
-    /// It gives up the controlling terminal that this process has; see [`prepare`].
-    pub(super) leaves_terminal: bool,
+    pub(super) inheritance: Inheritance,
+}
+
+/// What a child would inherit from this process and must not; see [`prepare`].
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inheritance {
+    /// This process has a controlling terminal, which the child gives up.
+    leaves_terminal: bool,
+    /// Signals that this process ignores, signal N as bit N - 1.
+    ignored: u64,
+    /// The limit on open files to restore, soft and hard: the kernel's `struct rlimit64`. `None` where this process has not changed it.
+    open_files: Option<[u64; 2]>,
 }
 
 /// A child that exists, and may not have executed its program yet.
@@ -137,11 +148,18 @@ impl Shared {
     }
 }
 
-/// Prepares this process for children. Says whether it has a controlling terminal, which they are to leave.
-pub(super) fn prepare() -> bool {
+/// Prepares this process for children. They get `open_files` as their soft limit, if this process has raised its own from that.
+pub(super) fn prepare(open_files: Option<u64>) -> Inheritance {
     child::keep_exit_statuses();
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    rustix::fs::open(child::TERMINAL, flags, Mode::empty()).is_ok()
+    let limit = getrlimit(Resource::Nofile);
+    Inheritance {
+        leaves_terminal: rustix::fs::open(child::TERMINAL, flags, Mode::empty()).is_ok(),
+        ignored: child::ignored(),
+        open_files: open_files
+            .filter(|soft| limit.current != Some(*soft))
+            .map(|soft| [soft, limit.maximum.unwrap_or(u64::MAX)]),
+    }
 }
 
 /// Creates the child. An error means that there is none.
@@ -264,13 +282,20 @@ mod tests {
     use super::*;
 
     fn clone_one(nursery: &Nursery, program: &CStr) -> Cloned {
+        clone_with(nursery, &[program], prepare(None))
+    }
+
+    fn clone_with(nursery: &Nursery, arguments: &[&CStr], inheritance: Inheritance) -> Cloned {
         let null = File::options().read(true).write(true).open("/dev/null").unwrap();
         let image = Image {
-            program: program.to_owned(),
-            arguments: vec![program.to_owned()],
+            program: arguments[0].to_owned(),
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
             environment: Inherited::capture().child(Changes::default(), None),
             cwd: None,
-            leaves_terminal: true,
+            inheritance: Inheritance {
+                leaves_terminal: true,
+                ..inheritance
+            },
         };
         clone_child(image, [null.as_fd(); 3], nursery).unwrap()
     }
@@ -301,6 +326,44 @@ mod tests {
             let is_cleared = shared.is_cleared.load(Ordering::Relaxed);
             assert_eq!(is_cleared, enter::HAS_CLONE3.load(Ordering::Relaxed));
         }
+    }
+
+    #[test]
+    fn children_ignore_no_signal_though_this_process_does() {
+        // SAFETY: nothing sends these, and no other test minds whether they are ignored.
+        unsafe {
+            libc::signal(libc::SIGQUIT, libc::SIG_IGN);
+            libc::signal(libc::SIGUSR2, libc::SIG_IGN);
+            libc::signal(libc::SIGRTMAX(), libc::SIG_IGN);
+        }
+        let nursery = Nursery::default();
+        let look = [
+            c"/bin/grep",
+            c"-Eq",
+            c"^Sig(Ign|Blk):.*[1-9a-f]",
+            c"/proc/self/status",
+        ];
+        for has_clone3 in [false, true] {
+            enter::HAS_CLONE3.store(has_clone3, Ordering::Relaxed);
+            let child = clone_with(&nursery, &look, prepare(None));
+            assert_eq!(code(child.pid), Some(1), "new kernel: {has_clone3}");
+        }
+    }
+
+    #[test]
+    fn children_get_the_limit_on_open_files_that_they_are_to_have() {
+        let nursery = Nursery::default();
+        let shows = |soft: u64, text: &'static CStr| {
+            let shell = [c"/bin/sh", c"-c", text];
+            code(clone_with(&nursery, &shell, prepare(Some(soft))).pid)
+        };
+        assert_eq!(
+            shows(77, c"test $(ulimit -Sn) = 77 && test $(ulimit -Hn) != 77"),
+            Some(0)
+        );
+        let own = getrlimit(Resource::Nofile);
+        assert_ne!(own.current, Some(77), "this process keeps its own");
+        assert_eq!(prepare(own.current).open_files, None, "nothing to restore");
     }
 
     #[test]

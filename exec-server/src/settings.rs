@@ -1,0 +1,49 @@
+//! How an [`ExecService`](crate::ExecService) is set up.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStringExt as _;
+
+use crate::limits::MAX_PROCESSES;
+
+/// What its owner decides about a service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// Processes alive at once, over all clients. What each can cost is at [`MAX_PROCESSES`].
+    pub max_processes: usize,
+    /// Where a command runs whose start names no directory.
+    pub directory: Directory,
+    /// The soft limit on open files that commands start with, for a server that has raised its own; `None`: this process's.
+    pub open_files: Option<u64>,
+}
+
+/// Where a command runs whose start names no directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directory {
+    /// The home directory of the server's user; the server's own directory where there is no home.
+    Home,
+    /// The server's own directory.
+    Own,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            max_processes: MAX_PROCESSES,
+            directory: Directory::Home,
+            open_files: None,
+        }
+    }
+}
+
+impl Directory {
+    /// `None` is the server's own.
+    pub(crate) fn path(self) -> Option<CString> {
+        match self {
+            Self::Home => {
+                let home = std::env::home_dir().filter(|home| home.is_absolute());
+                home.and_then(|home| CString::new(home.into_os_string().into_vec()).ok())
+            }
+            Self::Own => None,
+        }
+    }
+}

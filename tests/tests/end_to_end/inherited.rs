@@ -1,0 +1,106 @@
+//! What a command gets of the exec-server that runs it, and what it does not.
+
+use std::fs;
+use std::os::unix::fs::chown;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use baton_tests::process::{Part, baton};
+use rustix::process::getuid;
+
+use crate::support::{Finished, Home, PATIENCE, after, relay, run};
+
+/// A user that owns nothing, on every Linux.
+const NOBODY: u32 = 65534;
+
+/// A relay and an exec-server that was started so, and a command of `client`'s there.
+fn exec_of(started: impl FnOnce(&str) -> Command, client: &Home, script: &str) -> Finished {
+    let (_relay, address) = relay(client, "127.0.0.1:0", &[]);
+    let mut exec_server = Part::start("exec-server", started(&format!("http://{address}"))).unwrap();
+    let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
+    run(client.exec(&ticket, [""; 0], ["sh", "-c", script]))
+}
+
+fn own(path: &Path) {
+    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    if path.is_dir() {
+        fs::read_dir(path)
+            .unwrap()
+            .for_each(|entry| own(&entry.unwrap().path()));
+    }
+}
+
+#[test]
+fn a_command_starts_as_one_that_was_started_by_hand() {
+    let home = Home::new();
+    home.allow("continue");
+    let background = |url: &str| {
+        let mut command = home.baton_exec_server(url);
+        command.env("BATON_SECRET", "x").env("OTHER", "y");
+        // As nohup and `&` do it; SIGUSR1 is nobody's.
+        after("trap '' HUP INT QUIT USR1; ulimit -Sn 200; cd /usr", &command)
+    };
+    let script =
+        "grep -E '^Sig(Ign|Blk)' /proc/self/status; ulimit -Sn; env | grep -E '^(BATON_|OTHER)'; pwd";
+    let told = exec_of(background, &home, script);
+    let home_directory = fs::canonicalize(home.file("")).unwrap();
+    told.assert_printed(&format!(
+        "SigBlk:\t{zero}\nSigIgn:\t{zero}\n200\nOTHER=y\n{home}\n",
+        zero = "0".repeat(16),
+        home = home_directory.display(),
+    ));
+}
+
+#[test]
+fn baton_run_keeps_its_callers_directory() {
+    let mut command = Home::new().baton();
+    command.args(["run", "-q", "--", "pwd"]).current_dir("/usr");
+    run(command).assert_printed("/usr\n");
+}
+
+#[test]
+fn a_command_runs_where_the_exec_server_does_if_its_user_has_no_home() {
+    let home = Home::new();
+    home.allow("continue");
+    let homeless = |url: &str| {
+        let mut command = home.baton_exec_server(url);
+        let config = |name: &str| home.config(name);
+        command
+            .args(["--state", "none", "--key"])
+            .arg(config("exec_server_key"))
+            .arg("--allow")
+            .arg(config("allowed_clients"))
+            .env("HOME", "/no/such/home");
+        after("cd /usr", &command)
+    };
+    exec_of(homeless, &home, "pwd").assert_printed("/usr\n");
+}
+
+#[test]
+fn other_processes_of_its_user_cannot_read_an_exec_server() {
+    let (server, client) = (Home::new(), Home::new());
+    fs::write(
+        server.config("allowed_clients"),
+        format!("{} tester\n", client.public()),
+    )
+    .unwrap();
+    // Where the user may execute it.
+    let program = server.file("baton");
+    fs::copy(baton().unwrap(), &program).unwrap();
+    let unprivileged = |url: &str| {
+        let plain = server.baton_exec_server(url);
+        let mut command = Command::new(&program);
+        command.args(plain.get_args()).env_clear();
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        if getuid().is_root() {
+            own(&server.file(""));
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command
+    };
+    let script = "cat /proc/$PPID/environ >/dev/null; echo $?; cat /proc/self/environ >/dev/null; echo $?";
+    let told = exec_of(unprivileged, &client, script);
+    assert_eq!((told.code, told.text()), (0, "1\n0\n"), "{told:?}");
+    assert!(told.stderr.contains("Permission denied"), "{told:?}");
+}
