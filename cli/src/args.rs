@@ -14,6 +14,8 @@ use clap::{Parser, Subcommand};
 
 use values::{any, label, outcome, pair, since, text, thread, ticket, timeout, title, variable};
 
+use crate::limits::MAX_PROCESSES_MAX;
+
 /// Runs commands on a remote machine through a relay that cannot read them, and shows where every microsecond went.
 #[derive(Parser)]
 #[command(version, arg_required_else_help = true, after_help = EXAMPLE)]
@@ -394,7 +396,14 @@ pub(crate) struct ExecServerArgs {
     /// When a start counts as recorded: `start` delays each command until its record is on disk, so that a crash never runs one twice
     #[arg(long, value_enum, default_value_t = Durability::Async)]
     pub(crate) durability: Durability,
+    /// Commands at once, of all clients. A client's key may start one while it runs fewer than three times what is free, so it gets three
+    /// quarters alone. A command takes some 40 KiB here, and 4.3 MiB at most if its client stalls it on purpose: 4.4 GiB for 1024
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_PROCESSES, value_parser = clap::value_parser!(u32).range(1..=MAX_PROCESSES_MAX))]
+    pub(crate) max_processes: u32,
 }
+
+/// As the exec-server has it.
+const DEFAULT_PROCESSES: u32 = baton_exec_server::limits::MAX_PROCESSES as u32;
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Durability {

@@ -40,9 +40,15 @@ pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
 /// With the old one, twice this on disk.
 pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
 
-/// Open descriptors that an exec-server asks the system for: four for each of its 256 processes, three for each session, and room. Its
-/// commands start with the limit that it was started with.
+/// Open descriptors that an exec-server asks the system for, beside [`PROCESS_FILES`] for each process that it may run: for its sessions,
+/// and room. Its commands start with the limit that it was started with.
 pub(crate) const EXEC_SERVER_FILES: u64 = 4096;
+
+/// Open descriptors of one process: three pipes and a pidfd.
+pub(crate) const PROCESS_FILES: u64 = 4;
+
+/// Most processes that an exec-server may be told to run at once. Linux's own default for a user is below it on most machines.
+pub(crate) const MAX_PROCESSES_MAX: i64 = 65_536;
 
 /// The same of a relay, beside one for each connection that it allows.
 pub(crate) const RELAY_FILES: u64 = 256;

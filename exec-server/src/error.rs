@@ -3,15 +3,19 @@
 //! No text here holds an argument or a variable: a status message may end up in telemetry.
 
 use std::io;
+use std::time::Duration;
 
 use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
+use baton_proto::header::RETRY_PUSHBACK;
 use baton_proto::limits::{
     THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
     THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
 };
 use rustix::io::Errno;
 use tonic::{Code, Status};
+
+use crate::limits::{FINISHED_AT_LEAST, FINISHED_PER_SECOND, PROCESSES_RETRY};
 
 /// Nothing was started.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +38,27 @@ pub enum StartError {
     /// Nobody's fault: try again later.
     #[error("the server already runs {0} processes, its limit; try again when one has ended")]
     TooManyProcesses(usize),
+    /// Client's fault, or its owner's: see [`MAX_PROCESSES`](crate::limits::MAX_PROCESSES).
+    #[error(
+        "this client's key already runs {running} processes, its share of the {limit} that the server runs at once: end some of them, \
+         or try again when one has ended"
+    )]
+    TooManyOfClient {
+        /// Its processes.
+        running: usize,
+        /// The server's limit.
+        limit: usize,
+    },
+    /// Client's fault: it starts processes faster than they can be remembered.
+    #[error(
+        "this client's key has started processes faster than {} a second for {} s, more than the server remembers to keep a repeated \
+         start from running twice; nothing ran; try again in {} s",
+        FINISHED_PER_SECOND, FINISHED_AT_LEAST.as_secs(), .retry_after.as_secs_f64().ceil()
+    )]
+    TooManyStarts {
+        /// When there will be room again.
+        retry_after: Duration,
+    },
     /// The server is going away.
     #[error("the server is shutting down")]
     ShuttingDown,
@@ -167,6 +192,11 @@ pub enum RequestError {
 impl From<StartError> for Status {
     fn from(error: StartError) -> Self {
         let message = error.to_string();
+        let retry_after = match &error {
+            StartError::TooManyProcesses(_) | StartError::TooManyOfClient { .. } => Some(PROCESSES_RETRY),
+            StartError::TooManyStarts { retry_after } => Some(*retry_after),
+            _ => None,
+        };
         let (code, kind) = match error {
             StartError::Unauthenticated => return Status::unauthenticated(message),
             StartError::ShuttingDown | StartError::FirstFailed | StartError::Abandoned => {
@@ -176,13 +206,20 @@ impl From<StartError> for Status {
             StartError::Lost => (Code::Aborted, Kind::Lost),
             StartError::Conflict => (Code::AlreadyExists, Kind::Conflict),
             StartError::NotDurable => (Code::Unavailable, Kind::NotDurable),
-            StartError::TooManyProcesses(_) => (Code::ResourceExhausted, Kind::TooManyProcesses),
+            StartError::TooManyProcesses(_)
+            | StartError::TooManyOfClient { .. }
+            | StartError::TooManyStarts { .. } => (Code::ResourceExhausted, Kind::TooManyProcesses),
             StartError::CommandNotFound => (Code::NotFound, Kind::CommandNotFound),
             StartError::NotExecutable => (Code::PermissionDenied, Kind::NotExecutable),
             StartError::BadCwd => (Code::FailedPrecondition, Kind::BadCwd),
             StartError::SpawnFailed(_) => (Code::ResourceExhausted, Kind::SpawnFailed),
         };
-        detailed(code, kind, message)
+        let mut status = detailed(code, kind, message);
+        if let Some(wait) = retry_after {
+            let ms = wait.as_millis().max(1) as u64;
+            status.metadata_mut().insert(RETRY_PUSHBACK, ms.into());
+        }
+        status
     }
 }
 

@@ -2,10 +2,27 @@
 
 use std::time::Duration;
 
-/// Processes alive at once, over all clients, those being killed included. Protects the machine's process table and
-/// descriptors (three a process, four with stdin, two more for those below [`HELD_BELOW`]). Worst case of memory:
-/// this × (2 × [`LOG_BYTES`] + [`REQUEST_BYTES`]).
-pub const MAX_PROCESSES: usize = 256;
+/// Processes alive at once, over all clients, those being killed included; [`Settings::max_processes`](crate::Settings) sets another limit.
+/// Protects the machine's process table and descriptors (three a process, four with stdin, two more for those below [`HELD_BELOW`]).
+///
+/// Worst case of memory: 2 × ([`KEPT_BYTES`] + this × ([`KEPT_ALWAYS_BYTES`] + [`READ_BYTES`])) of output, and this × [`REQUEST_BYTES`] of input
+/// that its child does not read: 4.4 GiB in all, 4.3 MiB for each process more. A command that nobody stalls on purpose takes some 40 KiB.
+pub const MAX_PROCESSES: usize = 1024;
+
+/// A client's key may take one more of what clients share while it holds less than this times what is free: processes
+/// ([`MAX_PROCESSES`]), finished ids ([`FINISHED_MAX`]), retained output ([`KEPT_BYTES`]). One key alone gets three quarters (768 processes), and
+/// so leaves a quarter to others; of that the next one gets three quarters.
+pub const SHARE_OF_FREE: usize = 3;
+
+/// The hint to a client whose start found no place: short commands end in that time, and others are not asked after too often.
+pub const PROCESSES_RETRY: Duration = Duration::from_secs(1);
+
+/// Output retained in the logs of all processes together, while they are not at [`KEPT_ALWAYS_BYTES`] each. As much as 512 full logs. Blocks of
+/// buffer are at least half used, so memory is at most twice this.
+pub const KEPT_BYTES: usize = 128 * 1024 * 1024;
+
+/// Output that a process retains, before one more read, whatever its client holds otherwise. Protects a client's commands from each other.
+pub const KEPT_ALWAYS_BYTES: usize = 4 * 1024;
 
 /// Output and event headers that one process's log holds before its pipes are no longer read, and the child so
 /// blocks. Four reads of [`READ_BYTES`]: enough for the sender never to wait for a read, small enough to stay in
@@ -33,7 +50,7 @@ pub struct BulkStep {
 /// A child and the server change places once for what a pipe holds; a command with a page of output has no use for more than the usual 64 KiB.
 /// The second step is the most that Linux gives to everyone (`fs.pipe-max-size`); what stops before it has carried some megabytes never
 /// takes one of its places, and what stops later leaves the first step's to others. With the usual pipes of 256 processes, 48 MiB, they
-/// are about the 64 MiB of pipes that Linux gives a user (`fs.pipe-user-pages-soft`). Beyond those, new pipes of the same user would
+/// are about the 64 MiB of pipes that Linux gives a user other than root (`fs.pipe-user-pages-soft`). Beyond those, new pipes of the same user
 /// hold 8 KiB.
 pub const BULK_STEPS: [BulkStep; 2] = [
     BulkStep {
@@ -88,12 +105,22 @@ pub const KILL_GRACE: Duration = Duration::from_millis(200);
 /// Longest wait for all processes at shutdown: [`KILL_GRACE`], and time for the kernel to end what SIGKILL hit.
 pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long a finished process is remembered by its id, so that a repeated start cannot run a command twice. Longer than
-/// a client keeps trying to recover a call.
+/// How long a finished process is remembered by its id, where there is room, so that a repeated start cannot run a command twice.
 pub const FINISHED_FOR: Duration = Duration::from_secs(10 * 60);
 
-/// Finished ids kept at most; beyond it the oldest is forgotten before its time. About 1 KiB each: 10 MB.
-pub const FINISHED_MAX: usize = 10_000;
+/// How long it is remembered in any case. Longer than a client keeps trying to recover a call.
+pub const FINISHED_AT_LEAST: Duration = Duration::from_secs(120);
+
+/// Starts a second that one client's key alone may keep up for ever: its share of [`FINISHED_MAX`] lasts [`FINISHED_AT_LEAST`]. More than one
+/// exec-server has been seen to start.
+pub const FINISHED_PER_SECOND: usize = 3_000;
+
+/// Ids taken at once, of processes that run and of finished ones: one key's share alone, three quarters, is [`FINISHED_PER_SECOND`] for
+/// [`FINISHED_AT_LEAST`]. Beyond its share a client's *new* starts are refused with a hint when to try again; an id is never forgotten early.
+pub const FINISHED_MAX: usize = FINISHED_PER_SECOND * FINISHED_AT_LEAST.as_secs() as usize / 3 * 4;
+
+/// What the finished ids take in memory at most: some 220 bytes each, in a queue and an index that grow by doubling.
+pub const FINISHED_BYTES: usize = 128 * 1024 * 1024;
 
 /// A child's stack between its clone and its exec, where it only makes system calls.
 pub const STACK_BYTES: usize = 16 * 1024;

@@ -191,6 +191,35 @@ async fn a_full_server_refuses_until_one_has_ended() {
 }
 
 #[tokio::test]
+async fn processes_of_one_client_leave_places_to_another_and_the_refusal_says_what_to_do() {
+    let host = Host::with(ExecService::with(EPOCH, &most(8))).await;
+    let mut held = Vec::new();
+    let refusal = loop {
+        match host.run(start(&["sleep", "1000"])).await {
+            Ok(call) => held.push(call),
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(held.len(), 6);
+    assert_eq!(
+        (refusal.code(), kind(&refusal)),
+        (Code::ResourceExhausted, ErrorKind::TooManyProcesses)
+    );
+    let says = refusal.message();
+    assert!(
+        says.contains("runs 6 processes, its share of the 8") && says.contains("try again"),
+        "{says}"
+    );
+    assert_eq!(refusal.metadata().get("grpc-retry-pushback-ms").unwrap(), "1000");
+    host.calls_as(2);
+    assert_eq!(host.sh("exit 3").await.code(), 3);
+    host.calls_as(1);
+    held.truncate(5);
+    support::eventually("no place comes back", || host.service.processes() < 6).await;
+    assert_eq!(host.sh("exit 4").await.code(), 4);
+}
+
+#[tokio::test]
 async fn a_caller_without_a_name_is_unauthenticated() {
     let host = Host::start().await;
     host.calls_anonymously();

@@ -17,7 +17,7 @@ use super::runtime;
 use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
-use crate::limits::{EXEC_SERVER_FILES, STATE_SHUTDOWN};
+use crate::limits::{EXEC_SERVER_FILES, PROCESS_FILES, STATE_SHUTDOWN};
 use crate::repeats::Repeats;
 use crate::signals::Stop;
 use crate::{descriptors, identity, logging, outer, state, ticket_file};
@@ -25,7 +25,7 @@ use crate::{descriptors, identity, logging, outer, state, ticket_file};
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
     refuse_to_be_read();
-    let open_files = descriptors::allow(EXEC_SERVER_FILES);
+    let open_files = descriptors::allow(EXEC_SERVER_FILES + PROCESS_FILES * u64::from(args.max_processes));
     let roots = outer::roots(args.relay_ca.as_deref())?;
     let allow_path = identity::path(args.allow.clone(), identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;
@@ -57,6 +57,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         };
         let settings = Settings {
             open_files,
+            max_processes: args.max_processes as usize,
             ..Settings::default()
         };
         let service = ExecService::with(server.epoch(), &settings).records(keeper.records(durability));

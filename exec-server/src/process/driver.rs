@@ -70,8 +70,8 @@ pub(crate) async fn run<B: Backend>(
         home,
         records,
     } = processes;
-    launch.start_in(home.as_deref());
     let accepted = clock::now();
+    launch.start_in(home.as_deref());
     let drain = launch.drain;
     let key = (client.key, launch.process_id);
     let mut registration = match table.register(key, launch.parameters, accepted)? {
@@ -425,10 +425,12 @@ impl<B: Backend> Driver<B> {
         self.telling
             .closed(self.seq + 1, &closed, &self.life, call.as_deref(), now);
         drop(call);
+        let closed = Kind::Closed(closed);
         if !self.kill.is_pending() {
+            self.shared.closes(self.seq + 1, &closed);
             self.retire();
         }
-        self.append(Kind::Closed(closed));
+        self.append(closed);
     }
 
     fn retire(&mut self) {

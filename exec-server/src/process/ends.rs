@@ -8,13 +8,16 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use baton_proto::exec::ProcessEvent;
+use baton_proto::exec::exited::Status;
 use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{Closed, Exited, ProcessEvent, TraceCarrier};
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
-use tonic::Status;
 
 use crate::error::StartError;
+
+/// Trace id, span id and flags.
+const TRACEPARENT_BYTES: usize = 25;
 
 /// What is known of a process's end. The sender's drop says that no more will be.
 #[derive(Debug, Default)]
@@ -27,12 +30,87 @@ struct Known {
 #[derive(Debug)]
 pub(super) struct Ends(watch::Sender<Known>);
 
-/// A side that can be kept when the process is long gone; some 1 KiB.
+/// Whoever waits for the end of a process, or comes after it.
 #[derive(Debug, Clone)]
 pub(super) struct Ended(watch::Receiver<Known>);
 
 /// The end of a process, as events. Dropping it changes nothing.
-pub(super) struct Again(Pin<Box<dyn Stream<Item = Result<ProcessEvent, Status>> + Send>>);
+pub(super) struct Again(Pin<Box<dyn Stream<Item = Result<ProcessEvent, tonic::Status>> + Send>>);
+
+/// What is remembered of a process's end: its two events in less memory. The trace context is the bare `traceparent`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct End {
+    /// 0: its exit is not known.
+    exited_seq: u64,
+    /// 0: it was not closed.
+    closed_seq: u64,
+    observed_unix_ns: u64,
+    stdout_bytes: u64,
+    stderr_bytes: u64,
+    status: Option<Status>,
+    truncated: bool,
+    trace: Option<[u8; TRACEPARENT_BYTES]>,
+}
+
+impl End {
+    fn of(known: &Known) -> Self {
+        let mut end = Self::default();
+        if let Some(ProcessEvent {
+            seq,
+            kind: Some(Kind::Exited(exited)),
+        }) = &known.exited
+        {
+            end.exited_seq = *seq;
+            end.status = exited.status;
+            end.observed_unix_ns = exited.observed_unix_ns;
+            let carrier = exited.trace.as_ref();
+            end.trace = carrier.and_then(|carrier| carrier.traceparent[..].try_into().ok());
+        }
+        if let Some(ProcessEvent {
+            seq,
+            kind: Some(Kind::Closed(closed)),
+        }) = &known.closed
+        {
+            end.closed_seq = *seq;
+            end.truncated = closed.truncated;
+            end.stdout_bytes = closed.stdout_bytes;
+            end.stderr_bytes = closed.stderr_bytes;
+        }
+        end
+    }
+
+    fn known(&self) -> Known {
+        let event = |seq, kind| {
+            (seq > 0).then_some(ProcessEvent {
+                seq,
+                kind: Some(kind),
+            })
+        };
+        let trace = self.trace.map(|traceparent| TraceCarrier {
+            traceparent: traceparent.to_vec().into(),
+            ..TraceCarrier::default()
+        });
+        let exited = Exited {
+            status: self.status,
+            observed_unix_ns: self.observed_unix_ns,
+            trace,
+        };
+        let closed = Closed {
+            truncated: self.truncated,
+            stdout_bytes: self.stdout_bytes,
+            stderr_bytes: self.stderr_bytes,
+        };
+        Known {
+            exited: event(self.exited_seq, Kind::Exited(exited)),
+            closed: event(self.closed_seq, Kind::Closed(closed)),
+        }
+    }
+
+    /// For a start that comes after the end.
+    pub(super) fn ended(&self) -> Ended {
+        Ended(watch::channel(self.known()).1)
+    }
+}
 
 impl Ends {
     pub(super) fn new() -> Self {
@@ -56,6 +134,11 @@ impl Ends {
     pub(super) fn ended(&self) -> Ended {
         Ended(self.0.subscribe())
     }
+
+    /// What is known of the end so far.
+    pub(super) fn end(&self) -> End {
+        End::of(&self.0.borrow())
+    }
 }
 
 impl Ended {
@@ -77,7 +160,10 @@ enum Told {
     All,
 }
 
-async fn next(ends: &mut watch::Receiver<Known>, told: &mut Told) -> Option<Result<ProcessEvent, Status>> {
+async fn next(
+    ends: &mut watch::Receiver<Known>,
+    told: &mut Told,
+) -> Option<Result<ProcessEvent, tonic::Status>> {
     loop {
         {
             let known = ends.borrow_and_update();
@@ -93,7 +179,9 @@ async fn next(ends: &mut watch::Receiver<Known>, told: &mut Told) -> Option<Resu
                 }
                 (Told::Nothing, None, Some(_)) => {
                     *told = Told::All;
-                    return Some(Err(Status::internal("the exit status of the process was lost")));
+                    return Some(Err(tonic::Status::internal(
+                        "the exit status of the process was lost",
+                    )));
                 }
                 (Told::Nothing | Told::Exited, _, None) => {}
             }
@@ -106,7 +194,7 @@ async fn next(ends: &mut watch::Receiver<Known>, told: &mut Told) -> Option<Resu
 }
 
 impl Stream for Again {
-    type Item = Result<ProcessEvent, Status>;
+    type Item = Result<ProcessEvent, tonic::Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.0.as_mut().poll_next(cx)

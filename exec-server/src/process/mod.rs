@@ -4,7 +4,7 @@
 //! `driver` task of its own then reads the pipes, watches the exit, feeds stdin and kills, and appends to the
 //! process's log what happened, in the order in which it saw it; `follow` is the log's way out, the response
 //! stream of `Run`. The `table` holds every process by client and id until it is reaped, whatever becomes of its RPC; `ends` is
-//! what it keeps of one for a start that is repeated. `telling` is what the observer of [`crate::records`] learns of one.
+//! what it keeps of one for a start that is repeated; `shares` and `kept` say how much of all that one client may have. `telling` is what the observer of [`crate::records`] learns of one.
 //!
 //! The decisions are in three machines without IO: `life` (when is a process over, what did it take), `kill`
 //! (which signal, when) and [`crate::log`].
@@ -15,6 +15,7 @@ mod driver;
 mod ends;
 mod environment;
 mod follow;
+mod kept;
 mod kill;
 mod launch;
 mod leader;
@@ -23,6 +24,7 @@ mod output;
 mod pipe;
 mod program;
 mod shared;
+mod shares;
 mod spawn;
 mod stdin;
 mod table;

@@ -12,7 +12,8 @@ use baton_trace::call_end::CallEnd;
 use tonic::Status;
 
 use super::backend::{Exec, ExecState};
-use super::ends::{Ended, Ends};
+use super::ends::{End, Ended, Ends};
+use super::kept::Kept;
 use crate::error::RequestError;
 use crate::limits::LOG_BYTES;
 use crate::log::EventLog;
@@ -28,6 +29,8 @@ pub(super) struct Shared {
 #[derive(Debug)]
 struct State {
     log: EventLog,
+    /// What the log counts for its client.
+    kept: Kept,
     /// Until `Started` is in the log.
     starting: Option<Starting>,
     /// The first reason counts.
@@ -49,10 +52,11 @@ struct Starting {
 }
 
 impl Shared {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(kept: Kept) -> Self {
         Self {
             state: Mutex::new(State {
                 log: EventLog::new(LOG_BYTES),
+                kept,
                 starting: None,
                 stop: None,
                 abandoned: false,
@@ -68,6 +72,16 @@ impl Shared {
     /// What stays of the process.
     pub(super) fn ended(&self) -> Ended {
         self.ends.ended()
+    }
+
+    /// What is known of its end so far.
+    pub(super) fn end(&self) -> End {
+        self.ends.end()
+    }
+
+    /// It will be closed so, as event `seq`: whoever comes after it is told, though the event is not in the log yet.
+    pub(super) fn closes(&self, seq: u64, closed: &Kind) {
+        self.ends.note(seq, closed);
     }
 
     /// There is a process. `Started` is appended before its first event, or by [`Shared::announce`].
@@ -106,16 +120,17 @@ impl Shared {
         self.ends.note(state.log.last() + 1, &kind);
         let seq = state.log.append(kind);
         if state.abandoned {
-            state.log.evict(seq);
+            state.evict(seq);
             return;
         }
+        state.count();
         wake(state.follower.take());
     }
 
     /// Whether a pipe may be read. The driver is woken when that becomes true.
     pub(super) fn has_room(&self) -> bool {
         let state = self.lock();
-        state.abandoned || state.log.has_room()
+        state.abandoned || state.log.has_room() && state.kept.has_room(state.driver.as_ref())
     }
 
     /// Whether the driver is to kill the process group; `cx` is woken when that changes or when there is room again.
@@ -143,7 +158,7 @@ impl Shared {
             return Poll::Ready(Some(Err(failure)));
         }
         if let Some(event) = state.log.next_after(seen) {
-            if state.log.evict(event.seq) {
+            if state.evict(event.seq) {
                 wake(state.driver.take());
             }
             return Poll::Ready(Some(Ok(event)));
@@ -189,7 +204,7 @@ impl Shared {
             return;
         }
         let last = state.log.last();
-        state.log.evict(last);
+        state.evict(last);
         state.abandoned = true;
         state.stop.get_or_insert(StopReason::Call(why));
         wake(state.driver.take());
@@ -202,7 +217,7 @@ impl Shared {
             return;
         }
         let last = state.log.last();
-        state.log.evict(last);
+        state.evict(last);
         state.failure = Some(status);
         state.abandoned = true;
         state.stop.get_or_insert(why);
@@ -212,6 +227,19 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// As [`EventLog::evict`].
+    fn evict(&mut self, seq: u64) -> bool {
+        let has_made_room = self.log.evict(seq);
+        self.count();
+        has_made_room
+    }
+
+    fn count(&mut self) {
+        self.kept.set(self.log.bytes());
     }
 }
 

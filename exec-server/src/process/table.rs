@@ -1,7 +1,7 @@
 //! Every process of this server, by client and id, from before its spawn until it is reaped; and the ends of those that
-//! finished recently, so that a repeated start never runs a command twice.
+//! [`finished`] recently, so that a repeated start never runs a command twice. Clients share both by the rule of `shares`.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,14 +10,19 @@ use baton_proto::ProcessId;
 use baton_trace::clock;
 use tokio::sync::Notify;
 
+use self::finished::{Digest, Finished, Past};
 use super::ends::Ended;
+use super::kept::{Budget, Kept};
 use super::shared::Shared;
+use super::shares::{Client, Clients, What, lacks, may_take};
 use super::ticker::Ticker;
 use crate::error::StartError;
 use crate::limits::{
-    FINISHED_FOR, FINISHED_MAX, PROGRESS_EVERY, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN,
+    FINISHED_AT_LEAST, FINISHED_MAX, PROGRESS_EVERY, SHUTDOWN_TIMEOUT, STARTED_DELAY, STARTED_DELAY_STDIN,
 };
 use crate::records::ProcessKey;
+
+mod finished;
 
 /// A process id, in its client's scope.
 type Key = (PublicKey, ProcessId);
@@ -38,6 +43,7 @@ pub(super) enum Place {
 #[derive(Debug)]
 pub(crate) struct ProcessTable {
     entries: Mutex<Entries>,
+    kept: Arc<Budget>,
     emptied: Notify,
     /// What `Started` waits with for company.
     patience: Ticker,
@@ -53,9 +59,11 @@ impl ProcessTable {
             entries: Mutex::new(Entries {
                 live: HashMap::new(),
                 finished: Finished::default(),
+                clients: Clients::default(),
                 max_processes,
                 closing: false,
             }),
+            kept: Arc::default(),
             emptied: Notify::new(),
             patience: Ticker::new(STARTED_DELAY / 2),
             haste: Ticker::new(STARTED_DELAY_STDIN / 2),
@@ -71,11 +79,15 @@ impl ProcessTable {
         now: Instant,
     ) -> Result<Place, StartError> {
         let mut entries = self.lock();
-        if let Some(ended) = entries.find(&key, &parameters, now)? {
+        let client = entries.clients.client(&key.0);
+        if let Some(ended) = entries.find(&key, &client, &parameters)? {
             return Ok(Place::Taken(ended));
         }
-        entries.check_room()?;
-        let shared = Arc::new(Shared::new());
+        entries.make_room(&client, now)?;
+        client.take(What::Live, 1);
+        client.take(What::Ids, 1);
+        let kept = Kept::new(Arc::clone(&self.kept), Arc::clone(&client));
+        let shared = Arc::new(Shared::new(kept));
         let live = Live {
             shared: shared.clone(),
             parameters,
@@ -84,6 +96,7 @@ impl ProcessTable {
         Ok(Place::New(Registration {
             table: self.clone(),
             key,
+            client,
             shared,
             started: false,
             released: false,
@@ -137,6 +150,7 @@ impl ProcessTable {
 pub(super) struct Registration {
     table: Arc<ProcessTable>,
     key: Key,
+    client: Arc<Client>,
     shared: Arc<Shared>,
     started: bool,
     released: bool,
@@ -165,15 +179,25 @@ impl Registration {
 
     /// The process is reaped.
     pub(super) fn release(&mut self) {
+        self.release_at(clock::now());
+    }
+
+    fn release_at(&mut self, now: Instant) {
         if std::mem::replace(&mut self.released, true) {
             return;
         }
         let mut entries = self.table.lock();
         let live = entries.live.remove(&self.key);
-        if self.started
-            && let Some(live) = live
-        {
-            entries.finished.insert(self.key, live.past(), clock::now());
+        self.client.give_back(What::Live, 1);
+        match live {
+            Some(live) if self.started => entries.finished.insert(Past {
+                client: Arc::clone(&self.client),
+                id: self.key.1,
+                digest: digest(&live.parameters),
+                end: live.shared.end(),
+                at: now,
+            }),
+            _ => self.client.give_back(What::Ids, 1),
         }
         if entries.live.is_empty() {
             self.table.emptied.notify_waiters();
@@ -191,6 +215,7 @@ impl Drop for Registration {
 struct Entries {
     live: HashMap<Key, Live>,
     finished: Finished,
+    clients: Clients,
     max_processes: usize,
     closing: bool,
 }
@@ -201,89 +226,57 @@ struct Live {
     parameters: Parameters,
 }
 
-impl Live {
-    /// What stays of it.
-    fn past(&self) -> Past {
-        Past {
-            ended: self.shared.ended(),
-            parameters: self.parameters,
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Past {
-    ended: Ended,
-    parameters: Parameters,
+/// What tells commands of one client apart when they have ended.
+fn digest(parameters: &Parameters) -> Digest {
+    let mut digest = Digest::default();
+    digest.copy_from_slice(&parameters[..size_of::<Digest>()]);
+    digest
 }
 
 impl Entries {
     /// The process of this id, if it is the one that is meant.
     fn find(
-        &mut self,
+        &self,
         key: &Key,
+        client: &Arc<Client>,
         parameters: &Parameters,
-        now: Instant,
     ) -> Result<Option<Ended>, StartError> {
-        let past = match self.live.get(key) {
-            Some(live) => Some(live.past()),
-            None => self.finished.find(key, now),
+        let (is_meant, ended) = match self.live.get(key) {
+            Some(live) => (live.parameters == *parameters, live.shared.ended()),
+            None => match self.finished.find(client, key.1) {
+                Some(past) => (past.digest == digest(parameters), past.end.ended()),
+                None => return Ok(None),
+            },
         };
-        match past {
-            Some(past) if past.parameters == *parameters => Ok(Some(past.ended)),
-            Some(_) => Err(StartError::Conflict),
-            None => Ok(None),
+        match is_meant {
+            true => Ok(Some(ended)),
+            false => Err(StartError::Conflict),
         }
     }
 
-    fn check_room(&self) -> Result<(), StartError> {
+    /// Finds room for a process of this client and its id, or says why there is none.
+    fn make_room(&mut self, client: &Client, now: Instant) -> Result<(), StartError> {
         if self.closing {
             return Err(StartError::ShuttingDown);
         }
-        if self.live.len() >= self.max_processes {
-            return Err(StartError::TooManyProcesses(self.max_processes));
+        let (running, limit) = (client.holds(What::Live), self.max_processes);
+        if self.live.len() >= limit {
+            return Err(StartError::TooManyProcesses(limit));
         }
-        Ok(())
-    }
-}
-
-/// Processes that have ended, for [`FINISHED_FOR`], the last [`FINISHED_MAX`] of them. No clock of its own.
-#[derive(Debug, Default)]
-struct Finished {
-    ids: HashMap<Key, Past>,
-    /// Oldest first.
-    ages: VecDeque<(Instant, Key)>,
-}
-
-impl Finished {
-    fn insert(&mut self, key: Key, past: Past, now: Instant) {
-        self.expire(now);
-        if self.ages.len() >= FINISHED_MAX {
-            self.pop();
+        if !may_take(running, self.live.len(), limit) {
+            return Err(StartError::TooManyOfClient { running, limit });
         }
-        if self.ids.insert(key, past).is_none() {
-            self.ages.push_back((now, key));
-        }
-    }
-
-    fn find(&mut self, key: &Key, now: Instant) -> Option<Past> {
-        self.expire(now);
-        self.ids.get(key).cloned()
-    }
-
-    fn expire(&mut self, now: Instant) {
-        while self
-            .ages
-            .front()
-            .is_some_and(|(at, _)| now.saturating_duration_since(*at) >= FINISHED_FOR)
-        {
-            self.pop();
-        }
-    }
-
-    fn pop(&mut self) {
-        if let Some((_, key)) = self.ages.pop_front() {
-            self.ids.remove(&key);
+        loop {
+            let (own, taken) = (client.holds(What::Ids), self.live.len() + self.finished.len());
+            if may_take(own, taken, FINISHED_MAX) {
+                return Ok(());
+            }
+            if !self.finished.make_room(now) {
+                let room_in = self.finished.room_in(now, lacks(own, taken, FINISHED_MAX));
+                // Without so many finished ones processes that run have to end first.
+                let retry_after = room_in.unwrap_or(FINISHED_AT_LEAST);
+                return Err(StartError::TooManyStarts { retry_after });
+            }
         }
     }
 }
@@ -293,6 +286,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::limits::{FINISHED_FOR, FINISHED_PER_SECOND};
 
     fn key(client: u8, process: u32) -> Key {
         let mut id = [0; 16];
@@ -323,7 +317,9 @@ mod tests {
         first.release();
         assert!(matches!(is_the_same(ONE), Ok(Place::Taken(_))));
         assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
+        // What is old goes when another comes.
         let later = Instant::now() + FINISHED_FOR;
+        runs(&table, key(1, 2), later).unwrap();
         new(&table, key(1, 1), OTHER, later);
     }
 
@@ -349,21 +345,85 @@ mod tests {
     }
 
     #[test]
-    fn finished_ids_are_bounded_and_the_oldest_goes_first() {
-        let mut finished = Finished::default();
+    fn one_clients_processes_leave_places_to_others() {
+        let table = Arc::new(ProcessTable::new(256));
         let now = Instant::now();
-        let past = Past {
-            ended: Shared::new().ended(),
-            parameters: ONE,
+        let mut held = Vec::new();
+        let refusal = loop {
+            match table.register(key(1, held.len() as u32), ONE, now) {
+                Ok(Place::New(registration)) => held.push(registration),
+                Ok(Place::Taken(_)) => panic!("taken"),
+                Err(error) => break error,
+            }
         };
-        for process in 0..=FINISHED_MAX as u32 {
-            finished.insert(key(1, process), past.clone(), now);
+        assert_eq!(held.len(), 192);
+        let expected = StartError::TooManyOfClient {
+            running: 192,
+            limit: 256,
+        };
+        assert_eq!(refusal.to_string(), expected.to_string());
+        for client in 2..10 {
+            held.push(new(&table, key(client, 1), ONE, now));
         }
-        assert_eq!(finished.ids.len(), FINISHED_MAX);
-        assert!(finished.find(&key(1, 0), now).is_none());
-        assert!(finished.find(&key(1, 1), now).is_some());
-        let later = now + FINISHED_FOR + Duration::from_secs(1);
-        assert!(finished.find(&key(1, 1), later).is_none());
-        assert!(finished.ids.is_empty() && finished.ages.is_empty());
+        // Its place comes back when others have left enough of them free.
+        held.drain(..20);
+        new(&table, key(1, 1000), ONE, now);
+    }
+
+    /// A process of this client that is started and over in the same moment.
+    fn runs(table: &Arc<ProcessTable>, key: Key, now: Instant) -> Result<(), StartError> {
+        match table.register(key, ONE, now)? {
+            Place::New(mut registration) => {
+                registration.set_started(true);
+                registration.release_at(now);
+                Ok(())
+            }
+            Place::Taken(_) => panic!("taken"),
+        }
+    }
+
+    #[test]
+    fn an_id_is_remembered_for_two_minutes_at_3000_starts_a_second_and_beyond_that_starts_are_refused() {
+        let table = Arc::new(ProcessTable::new(10));
+        let start = Instant::now();
+        let at = |n: u32| start + Duration::from_secs(1) * n / FINISHED_PER_SECOND as u32;
+        let all = FINISHED_PER_SECOND as u32 * FINISHED_AT_LEAST.as_secs() as u32;
+        for n in 0..all {
+            runs(&table, key(1, n), at(n)).unwrap();
+        }
+        let first = |now| table.register(key(1, 0), ONE, now);
+        assert!(matches!(first(at(all - 1)), Ok(Place::Taken(_))));
+        // It goes on so for as long as it likes.
+        for n in all..all + 2 * FINISHED_PER_SECOND as u32 {
+            runs(&table, key(1, n), at(n)).unwrap();
+        }
+        // And no faster.
+        let now = at(all + 2 * FINISHED_PER_SECOND as u32);
+        let (mut n, mut wait) = (all + 2 * FINISHED_PER_SECOND as u32, None);
+        while wait.is_none() {
+            n += 1;
+            match runs(&table, key(1, n), now) {
+                Ok(()) => {}
+                Err(StartError::TooManyStarts { retry_after }) => wait = Some(retry_after),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        let wait = wait.unwrap();
+        assert!(wait > Duration::ZERO && wait <= FINISHED_AT_LEAST, "{wait:?}");
+        // Others start, and are remembered, all the same; nothing of the first was forgotten for that.
+        for n in 0..1000 {
+            runs(&table, key(2, n), now).unwrap();
+        }
+        let known = table.register(key(1, 2 * FINISHED_PER_SECOND as u32 + 1), ONE, now);
+        assert!(matches!(known, Ok(Place::Taken(_))));
+        // They have taken of the room that the hint was about; the next one is longer, and right.
+        let Err(StartError::TooManyStarts { retry_after }) = runs(&table, key(1, n + 1), now) else {
+            panic!("there is room")
+        };
+        assert!(
+            retry_after > wait && retry_after <= FINISHED_AT_LEAST,
+            "{retry_after:?}"
+        );
+        runs(&table, key(1, n + 1), now + retry_after).unwrap();
     }
 }

@@ -1,0 +1,156 @@
+//! The budget for output that is retained in logs, over all processes, shared by client.
+//!
+//! A process whose client is over its share is not read: its child waits, as it does for a full log. Each process may always retain one
+//! read, so that a client's other commands cannot stop one whose output somebody takes.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
+
+use super::shares::{Client, What, may_take};
+use crate::limits::{KEPT_ALWAYS_BYTES, KEPT_BYTES};
+
+/// The bytes that all processes retain.
+#[derive(Debug, Default)]
+pub(super) struct Budget {
+    taken: AtomicUsize,
+    /// Drivers that wait for room.
+    waiting: Mutex<Vec<Waker>>,
+    is_awaited: AtomicBool,
+}
+
+/// What one process retains. Dropping it gives all of it back.
+#[derive(Debug)]
+pub(super) struct Kept {
+    budget: Arc<Budget>,
+    client: Arc<Client>,
+    bytes: usize,
+}
+
+impl Kept {
+    pub(super) fn new(budget: Arc<Budget>, client: Arc<Client>) -> Self {
+        Self {
+            budget,
+            client,
+            bytes: 0,
+        }
+    }
+
+    /// It retains this many bytes now.
+    pub(super) fn set(&mut self, bytes: usize) {
+        if bytes >= self.bytes {
+            let more = bytes - self.bytes;
+            self.budget.taken.fetch_add(more, Ordering::Relaxed);
+            self.client.take(What::Kept, more);
+        } else {
+            let less = self.bytes - bytes;
+            self.client.give_back(What::Kept, less);
+            // Before the look at who waits: see `has_room`.
+            self.budget.taken.fetch_sub(less, Ordering::SeqCst);
+            if self.budget.is_awaited.load(Ordering::SeqCst) {
+                self.budget.wake();
+            }
+        }
+        self.bytes = bytes;
+    }
+
+    /// Whether a pipe may be read. Where it may not, `driver` is woken when something was given back.
+    pub(super) fn has_room(&self, driver: Option<&Waker>) -> bool {
+        if self.may_read() {
+            return true;
+        }
+        if let Some(driver) = driver {
+            self.budget.await_room(driver.clone());
+        }
+        // What was given back before the driver was listed woke nobody.
+        self.may_read()
+    }
+
+    fn may_read(&self) -> bool {
+        self.bytes < KEPT_ALWAYS_BYTES
+            || may_take(
+                self.client.holds(What::Kept),
+                self.budget.taken.load(Ordering::SeqCst),
+                KEPT_BYTES,
+            )
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+impl Budget {
+    fn await_room(&self, driver: Waker) {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if !waiting.iter().any(|waker| waker.will_wake(&driver)) {
+            waiting.push(driver);
+        }
+        self.is_awaited.store(true, Ordering::SeqCst);
+    }
+
+    fn wake(&self) {
+        let waiting = {
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            self.is_awaited.store(false, Ordering::SeqCst);
+            std::mem::take(&mut *waiting)
+        };
+        waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicU32;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Woken(AtomicU32);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn a_client_over_its_share_is_not_read_and_others_are() {
+        let budget = Arc::new(Budget::default());
+        let (greedy, other) = (Arc::default(), Arc::default());
+        let kept = |client: &Arc<Client>| Kept::new(Arc::clone(&budget), Arc::clone(client));
+        let (mut first, mut second) = (kept(&greedy), kept(&greedy));
+        first.set(KEPT_BYTES / 4 * 3);
+        second.set(KEPT_ALWAYS_BYTES);
+        assert!(!first.has_room(None) && !second.has_room(None));
+        // One read is everybody's.
+        second.set(KEPT_ALWAYS_BYTES - 1);
+        assert!(second.has_room(None));
+        let mut others = kept(&other);
+        others.set(KEPT_BYTES / 8);
+        assert!(others.has_room(None));
+        drop((first, second, others));
+        assert_eq!(budget.taken.load(Ordering::Relaxed), 0);
+        assert_eq!(greedy.holds(What::Kept), 0);
+    }
+
+    #[test]
+    fn whoever_waits_for_room_is_woken_once_when_something_is_given_back() {
+        let budget = Arc::new(Budget::default());
+        let client = Arc::default();
+        let kept = || Kept::new(Arc::clone(&budget), Arc::clone(&client));
+        let (mut one, mut waits) = (kept(), kept());
+        waits.set(KEPT_ALWAYS_BYTES);
+        one.set(KEPT_BYTES);
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(!waits.has_room(Some(&waker)) && !waits.has_room(Some(&waker)));
+        one.set(KEPT_BYTES / 2);
+        one.set(0);
+        assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+        assert!(waits.has_room(None));
+    }
+}

@@ -1,0 +1,160 @@
+//! How clients share what an exec-server has a limited number of: places for processes, finished ids, bytes of retained output.
+//!
+//! One rule for all three: a client's key may take more while it holds less than [`SHARE_OF_FREE`] times what is free. One key alone gets
+//! three quarters. Each further key gets a share of the rest, and nobody has to know how many keys there are. What a key holds is never
+//! taken from it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use baton_channel::key::PublicKey;
+
+use crate::limits::SHARE_OF_FREE;
+
+/// Whether a key that holds `own` of the `taken` out of `total` may take one more.
+pub(super) fn may_take(own: usize, taken: usize, total: usize) -> bool {
+    own < total.saturating_sub(taken).saturating_mul(SHARE_OF_FREE)
+}
+
+/// How many have to become free before it may, at most: fewer if its own are among them.
+pub(super) fn lacks(own: usize, taken: usize, total: usize) -> usize {
+    let allowed = total.saturating_sub(taken).saturating_mul(SHARE_OF_FREE);
+    (own + 1).saturating_sub(allowed).div_ceil(SHARE_OF_FREE)
+}
+
+/// What one client's key holds, over all of its sessions.
+#[derive(Debug, Default)]
+pub(super) struct Client {
+    /// Processes alive.
+    live: AtomicUsize,
+    /// Ids that are taken: processes alive and finished ones that are remembered.
+    ids: AtomicUsize,
+    /// Bytes of retained output.
+    kept: AtomicUsize,
+}
+
+/// One of the counts of a [`Client`].
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What {
+    Live,
+    Ids,
+    Kept,
+}
+
+impl Client {
+    fn count(&self, what: What) -> &AtomicUsize {
+        match what {
+            What::Live => &self.live,
+            What::Ids => &self.ids,
+            What::Kept => &self.kept,
+        }
+    }
+
+    pub(super) fn holds(&self, what: What) -> usize {
+        self.count(what).load(Ordering::Relaxed)
+    }
+
+    pub(super) fn take(&self, what: What, count: usize) {
+        self.count(what).fetch_add(count, Ordering::Relaxed);
+    }
+
+    pub(super) fn give_back(&self, what: What, count: usize) {
+        self.count(what).fetch_sub(count, Ordering::Relaxed);
+    }
+}
+
+/// Every client that holds something, by its key.
+#[derive(Debug, Default)]
+pub(super) struct Clients {
+    clients: HashMap<PublicKey, Arc<Client>>,
+    /// How many there may be before those that hold nothing are forgotten.
+    sweep_at: usize,
+}
+
+impl Clients {
+    pub(super) fn client(&mut self, key: &PublicKey) -> Arc<Client> {
+        if let Some(client) = self.clients.get(key) {
+            return Arc::clone(client);
+        }
+        if self.clients.len() >= self.sweep_at {
+            // Whoever holds something has its `Arc` too.
+            self.clients.retain(|_, client| Arc::strong_count(client) > 1);
+            self.sweep_at = (2 * self.clients.len()).max(64);
+        }
+        let client = Arc::new(Client::default());
+        self.clients.insert(*key, Arc::clone(&client));
+        client
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many each key gets when one after the other takes all it can.
+    fn greedy(keys: usize, total: usize) -> Vec<usize> {
+        let mut taken = 0;
+        let mut shares = Vec::new();
+        for _ in 0..keys {
+            let mut own = 0;
+            while may_take(own, taken, total) {
+                own += 1;
+                taken += 1;
+            }
+            shares.push(own);
+        }
+        shares
+    }
+
+    #[test]
+    fn so_many_as_are_lacking_make_room() {
+        for (own, taken) in [(768, 768), (768, 1000), (1024, 1024), (10, 1023), (0, 1024)] {
+            let lacks = lacks(own, taken, 1024);
+            assert!(
+                !may_take(own, taken, 1024) && may_take(own, taken - lacks, 1024),
+                "{own} of {taken}"
+            );
+            assert!(!may_take(own, taken - lacks + 1, 1024), "{own} of {taken}");
+        }
+    }
+
+    #[test]
+    fn a_key_that_takes_all_it_can_leaves_a_quarter_to_others() {
+        assert_eq!(greedy(3, 1024), [768, 192, 48]);
+        assert_eq!(greedy(1, 480_000), [360_000]);
+        assert_eq!(greedy(2, 1), [1, 0]);
+        assert_eq!(greedy(2, 4), [3, 1]);
+    }
+
+    #[test]
+    fn keys_that_come_and_go_at_once_get_equal_shares() {
+        // Four keys take turns until none may take more.
+        let (mut own, mut taken) = ([0; 4], 0);
+        while (0..4).any(|key| may_take(own[key], taken, 1024)) {
+            for key in &mut own {
+                if may_take(*key, taken, 1024) {
+                    *key += 1;
+                    taken += 1;
+                }
+            }
+        }
+        assert!(own.iter().all(|own| (235..=238).contains(own)), "{own:?}");
+        assert!(taken < 1024);
+    }
+
+    #[test]
+    fn clients_that_hold_nothing_are_forgotten() {
+        let mut clients = Clients::default();
+        let held = clients.client(&PublicKey::from_bytes([255; 32]));
+        held.take(What::Live, 1);
+        for n in 0..10_000_u32 {
+            let mut key = [0; 32];
+            key[..4].copy_from_slice(&n.to_be_bytes());
+            clients.client(&PublicKey::from_bytes(key));
+        }
+        assert!(clients.clients.len() <= 65, "{}", clients.clients.len());
+        let same = clients.client(&PublicKey::from_bytes([255; 32]));
+        assert_eq!(same.holds(What::Live), 1);
+    }
+}

@@ -1,0 +1,188 @@
+//! The ends of processes that finished recently, in little memory, so that a repeated start never runs a command twice.
+//!
+//! One queue over all clients, oldest first, and an index into it. An id is remembered for [`FINISHED_FOR`]; when there is no room it is
+//! forgotten earlier, but never before [`FINISHED_AT_LEAST`]. Without room even then, new starts are refused. Time comes in as an
+//! argument: how old an id is says the server's clock, never the time that a client wrote into it.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use baton_proto::ProcessId;
+
+use super::super::ends::End;
+use super::super::shares::{Client, What};
+use crate::limits::{FINISHED_AT_LEAST, FINISHED_FOR};
+
+/// As much of `Start::parameters` as tells one command from another of the same client.
+pub(super) type Digest = [u8; 16];
+
+/// Forgotten at most when one is remembered, so that nobody waits for many.
+const FORGET_AT_ONCE: usize = 4;
+
+/// Queues shorter than this are not worth shrinking.
+const SHRINK_ABOVE: usize = 4096;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Finished {
+    /// Oldest first.
+    queue: VecDeque<Past>,
+    /// Where in the queue, counted from the first that there ever was, modulo 2^32.
+    index: HashMap<(usize, ProcessId), u32>,
+    /// How many have been forgotten, modulo 2^32.
+    forgotten: u32,
+}
+
+/// A process that has ended.
+#[derive(Debug)]
+pub(super) struct Past {
+    pub(super) client: Arc<Client>,
+    pub(super) id: ProcessId,
+    pub(super) digest: Digest,
+    pub(super) end: End,
+    pub(super) at: Instant,
+}
+
+/// Clients are told apart by where their counts are: both the queue and the table's list of clients keep them there.
+fn key(client: &Arc<Client>, id: ProcessId) -> (usize, ProcessId) {
+    (Arc::as_ptr(client).addr(), id)
+}
+
+impl Finished {
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Remembers one. Its id is counted as the client's already, and stays so until it is forgotten.
+    pub(super) fn insert(&mut self, past: Past) {
+        for _ in 0..FORGET_AT_ONCE {
+            if !self.forget_if(past.at, FINISHED_FOR) {
+                break;
+            }
+        }
+        let position = self.forgotten.wrapping_add(self.queue.len() as u32);
+        self.index.insert(key(&past.client, past.id), position);
+        self.queue.push_back(past);
+    }
+
+    pub(super) fn find(&self, client: &Arc<Client>, id: ProcessId) -> Option<&Past> {
+        let position = *self.index.get(&key(client, id))?;
+        self.queue.get(position.wrapping_sub(self.forgotten) as usize)
+    }
+
+    /// Makes room by forgetting the oldest, if it is old enough for that.
+    pub(super) fn make_room(&mut self, now: Instant) -> bool {
+        self.forget_if(now, FINISHED_AT_LEAST)
+    }
+
+    /// How long until so many may be forgotten to make room; `None` if fewer are remembered.
+    pub(super) fn room_in(&self, now: Instant, count: usize) -> Option<Duration> {
+        let last = self.queue.get(count.checked_sub(1)?)?;
+        let age = now.saturating_duration_since(last.at);
+        Some(FINISHED_AT_LEAST.saturating_sub(age))
+    }
+
+    fn forget_if(&mut self, now: Instant, age: Duration) -> bool {
+        let is_due = |past: &Past| now.saturating_duration_since(past.at) >= age;
+        if !self.queue.front().is_some_and(is_due) {
+            return false;
+        }
+        if let Some(past) = self.queue.pop_front() {
+            self.index.remove(&key(&past.client, past.id));
+            self.forgotten = self.forgotten.wrapping_add(1);
+            past.client.give_back(What::Ids, 1);
+        }
+        if self.queue.capacity() > SHRINK_ABOVE && self.queue.len() < self.queue.capacity() / 4 {
+            self.queue.shrink_to(self.queue.capacity() / 2);
+            self.index.shrink_to(self.queue.capacity());
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::limits::FINISHED_MAX;
+
+    fn past(client: &Arc<Client>, n: u32, at: Instant) -> Past {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&n.to_be_bytes());
+        client.take(What::Ids, 1);
+        Past {
+            client: Arc::clone(client),
+            id: ProcessId(id),
+            digest: [1; 16],
+            end: End::default(),
+            at,
+        }
+    }
+
+    fn id(n: u32) -> ProcessId {
+        past(&Arc::default(), n, Instant::now()).id
+    }
+
+    #[test]
+    fn the_oldest_is_forgotten_first_and_none_too_early() {
+        let (mut finished, client) = (Finished::default(), Arc::default());
+        let start = Instant::now();
+        let at = |n: u32| start + Duration::from_millis(n.into());
+        for n in 0..1000 {
+            finished.insert(past(&client, n, at(n)));
+        }
+        assert_eq!(client.holds(What::Ids), 1000);
+        assert!(!finished.make_room(at(999)));
+        assert_eq!(
+            finished.room_in(at(999), 1),
+            Some(FINISHED_AT_LEAST - Duration::from_millis(999))
+        );
+        let later = at(9) + FINISHED_AT_LEAST;
+        while finished.make_room(later) {}
+        assert_eq!((finished.len(), client.holds(What::Ids)), (990, 990));
+        assert!(finished.find(&client, id(9)).is_none());
+        for n in 10..1000 {
+            assert_eq!(finished.find(&client, id(n)).unwrap().id, id(n));
+        }
+        // Nobody finds another client's.
+        assert!(finished.find(&Arc::default(), id(500)).is_none());
+    }
+
+    #[test]
+    fn what_is_old_is_forgotten_though_there_is_room_and_the_memory_given_back() {
+        let (mut finished, client) = (Finished::default(), Arc::default());
+        let start = Instant::now();
+        for n in 0..100_000 {
+            finished.insert(past(&client, n, start));
+        }
+        let full = finished.queue.capacity();
+        let later = start + FINISHED_FOR;
+        for n in 100_000..140_000 {
+            finished.insert(past(&client, n, later));
+        }
+        assert_eq!(finished.len(), 40_000, "and no more than four at a time");
+        assert_eq!(client.holds(What::Ids), 40_000);
+        assert!(finished.find(&client, id(99_999)).is_none());
+        assert!(finished.find(&client, id(100_000)).is_some());
+        for n in 140_000..141_000 {
+            finished.insert(past(&client, n, later + FINISHED_FOR));
+        }
+        for n in 141_000..160_000 {
+            finished.insert(past(&client, n, later + FINISHED_FOR));
+        }
+        assert!(finished.queue.capacity() < full);
+    }
+
+    #[test]
+    fn an_id_takes_no_more_memory_than_the_limits_say() {
+        assert!(size_of::<Past>() <= 160, "{}", size_of::<Past>());
+        // Both grow by doubling.
+        let queue = FINISHED_MAX.next_power_of_two() * size_of::<Past>();
+        let index = (FINISHED_MAX * 8 / 7).next_power_of_two() * (size_of::<((usize, ProcessId), u32)>() + 1);
+        assert!(
+            queue + index <= crate::limits::FINISHED_BYTES,
+            "{}",
+            queue + index
+        );
+    }
+}
