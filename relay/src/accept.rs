@@ -61,7 +61,7 @@ pub(crate) fn accept(
         drop(slots);
     });
     // A client that has gone meanwhile gives the body back; dropping it ends the session.
-    drop(pending.accepted.send(pending.response));
+    drop(pending.accepted.send(Ok(pending.response)));
 
     let mut response = Response::new(response);
     grpc_content_type(response.headers_mut());

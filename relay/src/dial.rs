@@ -64,6 +64,8 @@ pub(crate) enum DialRefusal {
         "no place was free within {0:?}: the exec-server, your address or the relay has all its sessions; try again later"
     )]
     NoPlace(Duration),
+    #[error("too many dials of your network wait at this exec-server; try again in a moment")]
+    Declined(Duration),
     #[error("this exec-server does not read its announcements; try again in a moment")]
     NotReading,
     #[error("the exec-server did not accept within {0:?}; it may be overloaded or cut off, try again")]
@@ -143,7 +145,8 @@ pub(crate) async fn dial(
     drop(registration);
 
     let response = match timeout(limits.handshake_timeout, answer).await {
-        Ok(Ok(response)) => response,
+        Ok(Ok(Ok(response))) => response,
+        Ok(Ok(Err(declined))) => return Err(DialRefusal::Declined(declined.retry_after)),
         Ok(Err(_)) => return Err(DialRefusal::ShuttingDown),
         Err(_) => return Err(DialRefusal::NotAccepted(limits.handshake_timeout)),
     };
@@ -219,6 +222,7 @@ impl Refusal for DialRefusal {
             | Self::ExecServerQueueFull
             | Self::RelayQueueFull
             | Self::NoPlace(_)
+            | Self::Declined(_)
             | Self::NotReading => Code::ResourceExhausted,
         }
     }
@@ -243,6 +247,7 @@ impl Refusal for DialRefusal {
             | Self::ExecServerQueueFull
             | Self::RelayQueueFull
             | Self::NotReading => Some(RETRY_SOON),
+            Self::Declined(retry_after) => Some(*retry_after),
             _ => None,
         }
     }

@@ -5,8 +5,10 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use aws_lc_rs::constant_time;
+use baton_proto::relay::Decline;
 use baton_proto::{ExecServerId, SessionId};
 use tokio::sync::oneshot;
 
@@ -62,7 +64,12 @@ pub(crate) struct Pending {
     pub(crate) session: Arc<Session>,
     /// The response body of the `Dial`, handed back when the exec-server has accepted.
     pub(crate) response: Outgoing,
-    pub(crate) accepted: oneshot::Sender<Outgoing>,
+    pub(crate) accepted: oneshot::Sender<Result<Outgoing, Declined>>,
+}
+
+/// The exec-server does not take the session now.
+pub(crate) struct Declined {
+    pub(crate) retry_after: Duration,
 }
 
 /// The session id has an entry already.
@@ -196,6 +203,18 @@ impl Registry {
         match std::mem::replace(entry, paired) {
             Entry::Pending(pending) => Some(pending),
             Entry::Paired(_) => None,
+        }
+    }
+
+    /// Refuses the waiting dial that a `Decline` names, if its token fits.
+    pub(crate) fn decline(&self, decline: &Decline) {
+        let id = SessionId::try_from(&decline.session_id[..]).ok();
+        let token = decline.accept_token[..].try_into().ok();
+        let Some((id, token)) = id.zip(token) else { return };
+        if let Some(pending) = self.accept(id, &token) {
+            let retry_after = Duration::from_millis(decline.retry_after_ms.into());
+            // A client that has gone meanwhile is told nothing.
+            drop(pending.accepted.send(Err(Declined { retry_after })));
         }
     }
 

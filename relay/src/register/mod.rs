@@ -180,6 +180,7 @@ impl Exchange {
             match message {
                 Ok(Some(message)) => match message.kind {
                     Some(register_request::Kind::Pong(pong)) => registration.pong(pong.nonce),
+                    Some(register_request::Kind::Decline(decline)) => self.registry.decline(&decline),
                     Some(register_request::Kind::Proof(_)) | None => {} // A later version may say more.
                 },
                 Ok(None) => return Ok(()),

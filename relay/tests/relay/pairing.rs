@@ -1,10 +1,11 @@
 //! Dial, Incoming, Accept, and frames both ways.
 
 use baton_proto::limits::NOISE_MESSAGE_MAX;
-use baton_proto::relay::Frame;
+use baton_proto::relay::{Decline, Frame, RegisterRequest, register_request};
+use bytes::Bytes;
 use tonic::Code;
 
-use crate::support::{MESSAGE_1, Peer, World, assert_status, encode, new_session};
+use crate::support::{MESSAGE_1, Peer, World, assert_status, encode, new_session, pushback};
 
 #[tokio::test]
 async fn frames_go_both_ways_and_a_clean_end_follows_them() {
@@ -52,6 +53,39 @@ async fn message_one_is_delivered_although_it_was_sent_before_acceptance() {
     server.writer.send_noise(b"noise message 2").await;
     let mut client = dial.answered().await;
     assert_eq!(&client.reader.noise().await[..], b"noise message 2");
+}
+
+#[tokio::test]
+async fn a_dial_that_the_exec_server_declines_is_refused_at_once_with_its_hint() {
+    let mut world = World::new().await;
+    let dial = world.client.dial(world.exec_server.id, new_session());
+    assert!(dial.writer.send_noise(b"noise message 1").await);
+    let incoming = world.exec_server.incoming().await;
+    let decline = |accept_token: Bytes, retry_after_ms| {
+        let decline = Decline {
+            session_id: incoming.session_id.clone(),
+            accept_token,
+            retry_after_ms,
+        };
+        RegisterRequest {
+            kind: Some(register_request::Kind::Decline(decline)),
+        }
+    };
+    let send = &world.exec_server.stream.send;
+    // Without the right token, and of any length, it means nothing.
+    for token in [&[0; 32][..], b"", b"short"] {
+        send.send(decline(Bytes::copy_from_slice(token), 1))
+            .await
+            .unwrap();
+    }
+    send.send(decline(incoming.accept_token.clone(), 321))
+        .await
+        .unwrap();
+    let refused = dial.refused().await;
+    assert_status(&refused, Code::ResourceExhausted, "wait at this exec-server");
+    assert_eq!(pushback(&refused), Some(321));
+    // Its session is over, and the next one comes about.
+    world.session().await;
 }
 
 #[tokio::test]

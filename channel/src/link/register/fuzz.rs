@@ -79,6 +79,7 @@ fn run(bytes: &[u8]) {
                 check(&proof, &keys, bytes);
             }
             Some(register_request::Kind::Pong(_)) => assert_ne!(at, 0, "an answer before the proof"),
+            Some(register_request::Kind::Decline(_)) => panic!("nobody asked it to"),
             None => panic!("it said nothing"),
         }
     }
