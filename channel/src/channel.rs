@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use baton_proto::Epoch;
+use baton_trace::clock;
 use baton_trace::recorder::Recorder;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture};
@@ -15,9 +17,11 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::key::StaticKey;
+use crate::limits;
 use crate::link::dial::{ConnectError, Way, dial};
 use crate::link::endpoint::RelayUrl;
 use crate::link::network::Network;
+use crate::link::retry::Retry;
 use crate::link::tls::roots::RelayRoots;
 use crate::mux::{StreamError, code};
 use crate::service::ResponseBody;
@@ -48,11 +52,16 @@ struct Inner {
     recorder: Recorder,
     rekey: RekeyPolicy,
     network: Option<Network>,
+    patience: Duration,
+    on_waiting: Option<OnWaiting>,
     link: Mutex<Link>,
     attempts: AtomicU64,
     /// The relay's address, as spans name it.
     relay: OnceLock<Vec<KeyValue>>,
 }
+
+/// Is told why there is no session yet, and how long the channel goes on trying.
+type OnWaiting = Arc<dyn Fn(&ConnectError, Duration) + Send + Sync>;
 
 /// The session's supervisor.
 enum Link {
@@ -83,6 +92,8 @@ impl Channel {
                 recorder,
                 rekey: RekeyPolicy::default(),
                 network: None,
+                patience: limits::CONNECT_PATIENCE,
+                on_waiting: None,
                 link: Mutex::new(Link::Down),
                 attempts: AtomicU64::new(0),
                 relay: OnceLock::new(),
@@ -119,6 +130,25 @@ impl Channel {
     /// Whether every call is recorded.
     pub fn is_recording(&self) -> bool {
         self.inner.recorder.is_on()
+    }
+
+    /// How long a call that needs a session waits for one while what keeps it out can pass: a relay or an exec-server that restarts, or is
+    /// full. [`limits::CONNECT_PATIENCE`] if not told; zero is one attempt. What waiting cannot cure is told at once. For a channel that
+    /// was just made: its clones keep what they have.
+    pub fn connect_timeout(mut self, patience: Duration) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.patience = patience;
+        }
+        self
+    }
+
+    /// Tells once for each session that takes longer than [`limits::WAITING_TOLD`] to come about why that is, and how long the channel goes on
+    /// trying; must not block. For a channel that was just made: its clones keep what they have.
+    pub fn on_waiting(mut self, tell: impl Fn(&ConnectError, Duration) + Send + Sync + 'static) -> Self {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.on_waiting = Some(Arc::new(tell));
+        }
+        self
     }
 
     /// How often the present session has renewed its keys.
@@ -186,12 +216,7 @@ impl Channel {
         let inner = Arc::clone(&self.inner);
         // In one place from first to last: handing it over to the runtime moves it three times, and it is large.
         let task = tokio::spawn(Box::pin(async move {
-            let (recorder, network) = (inner.recorder.clone(), inner.network.clone());
-            let way = Way {
-                roots: inner.roots.clone(),
-                network,
-            };
-            let result = dial(&inner.ticket, &inner.key, inner.rekey, recorder, way).await;
+            let result = inner.connect(id).await;
             match &result {
                 Ok((shared, _)) => {
                     if !inner.leave(id, Link::Up(Arc::clone(shared))) {
@@ -239,6 +264,62 @@ impl Inner {
         let read =
             || RelayUrl::parse(&self.ticket.relay_url).map_or_else(|_| Vec::new(), |url| url.attributes());
         self.relay.get_or_init(read).clone()
+    }
+
+    /// Dials until there is a session, for as long as that can help and somebody waits for it.
+    async fn connect(self: &Arc<Self>, id: AttemptId) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
+        let started = clock::now();
+        let mut retry = Retry::new(started, self.patience, self.jitter(id));
+        let mut is_told = false;
+        let mut failed = None;
+        loop {
+            let way = Way {
+                roots: self.roots.clone(),
+                network: self.network.clone(),
+            };
+            let dialling = dial(&self.ticket, &self.key, self.rekey, self.recorder.clone(), way);
+            let dialled = match self.patience {
+                Duration::ZERO => dialling.await,
+                _ => match tokio::time::timeout_at(retry.deadline().into(), dialling).await {
+                    Ok(dialled) => dialled,
+                    // What has gone wrong before says more.
+                    Err(_) => return Err(failed.unwrap_or(ConnectError::NotInTime(self.patience))),
+                },
+            };
+            let error = match dialled {
+                Ok(connected) => return Ok(connected),
+                Err(error) => error,
+            };
+            let now = clock::now();
+            let Some(wait) = retry.after(&error, now).filter(|_| self.is_awaited(id)) else {
+                return Err(error);
+            };
+            let left = retry.deadline().saturating_duration_since(now);
+            if !is_told && now + wait >= started + limits::WAITING_TOLD {
+                is_told = true;
+                if let Some(tell) = &self.on_waiting {
+                    tell(&error, left);
+                }
+            }
+            failed = Some(error);
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Random: many processes of one key are started at once. In a simulation the same each time.
+    fn jitter(&self, id: AttemptId) -> u64 {
+        let mut jitter = [0; 8];
+        if self.network.is_some() || getrandom::fill(&mut jitter).is_err() {
+            jitter.copy_from_slice(&self.key.public().as_bytes()[..8]);
+        }
+        // Never zero, from which no jitter comes.
+        u64::from_le_bytes(jitter).wrapping_add(id) | 1
+    }
+
+    /// Whether the attempt is still the present one. A channel that was closed, or dropped by all but this attempt, waits for nothing.
+    fn is_awaited(self: &Arc<Self>, id: AttemptId) -> bool {
+        let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::strong_count(self) > 1 && matches!(&*link, Link::Connecting(present, _) if *present == id)
     }
 
     /// The attempt is over; `false` if it was not the present one any more.

@@ -16,6 +16,7 @@ pub mod limits;
 mod link;
 mod low_order;
 pub mod mux;
+mod places;
 mod server;
 mod service;
 pub mod session;

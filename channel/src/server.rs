@@ -6,22 +6,23 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
 use baton_proto::{Epoch, ExecServerId};
 use baton_trace::clock;
 use baton_trace::recorder::Recorder;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tonic::transport;
 
 use crate::allow::{AllowError, AllowList};
 use crate::key::{KeyError, Seed, ServerKeys};
 use crate::limits;
-use crate::link::accept::{Acceptor, Refusal};
+use crate::link::accept::{Acceptor, Origin, Refusal};
 use crate::link::endpoint::{RelayError, RelayUrl};
 use crate::link::network::Network;
+use crate::link::pool::Pool;
 use crate::link::register::{RegisterError, Registration, exec_server_id};
 use crate::link::tls::roots::RelayRoots;
+use crate::places::{Place, Places, Shares};
 use crate::service::SessionError;
 use crate::service::server::Service;
 use crate::session::RekeyPolicy;
@@ -75,8 +76,8 @@ pub struct Server {
     relay_url: String,
     on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
     sessions: Arc<Sessions>,
-    /// One permit a handshake under way, whichever registration it came by.
-    half_open: Arc<Semaphore>,
+    /// Of dials whose client is not known yet, whichever registration they came by.
+    half_open: Places<Origin>,
 }
 
 impl Server {
@@ -94,6 +95,12 @@ impl Server {
             shaken: AtomicU64::new(0),
             epoch: Epoch(epoch),
             recorder: Recorder::off(),
+            sessions: Places::new(session_shares(limits::EXEC_SERVER_SESSIONS)),
+            farewells: Places::new(Shares {
+                places: limits::MAX_FAREWELLS,
+                weight: 1,
+                queue: 0,
+            }),
         };
         Ok(Self {
             acceptor: Arc::new(acceptor),
@@ -101,7 +108,11 @@ impl Server {
             relay_url: relay_url.into(),
             on_notice: Arc::new(|notice| tracing::debug!(?notice, "channel server")),
             sessions: Arc::default(),
-            half_open: Arc::new(Semaphore::new(limits::MAX_HALF_OPEN)),
+            half_open: Places::new(Shares {
+                places: limits::MAX_HALF_OPEN,
+                weight: 1,
+                queue: limits::HALF_OPEN_QUEUE,
+            }),
         })
     }
 
@@ -126,6 +137,15 @@ impl Server {
     pub fn rekey_policy(mut self, policy: RekeyPolicy) -> Self {
         if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
             acceptor.rekey = policy;
+        }
+        self
+    }
+
+    /// Serves so many sessions at most, at least one; [`limits::EXEC_SERVER_SESSIONS`] if not told. They are shared by client key
+    /// ([`limits::SESSION_WEIGHT`]).
+    pub fn max_sessions(mut self, sessions: usize) -> Self {
+        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
+            acceptor.sessions = Places::new(session_shares(sessions.max(1)));
         }
         self
     }
@@ -171,11 +191,7 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let mut shutdown = pin!(shutdown);
-        let mut standing = Standing {
-            backoff: Backoff::new(self.acceptor.id),
-            was_registered: false,
-            since: None,
-        };
+        let mut standing = Standing::new(self.acceptor.id);
         let _watching = self.watch_allow_list();
         loop {
             let attempt = self.serve_registration(&service, &mut standing);
@@ -187,7 +203,7 @@ impl Server {
             if error.is_permanent() && !standing.was_registered {
                 return Err(error.into());
             }
-            let wait = standing.lost(clock::now());
+            let wait = standing.lost(clock::now(), error.is_said());
             (self.on_notice)(Notice::Retrying(error, wait));
             tokio::select! {
                 biased;
@@ -222,61 +238,116 @@ impl Server {
     async fn serve_registration(&self, service: &impl Service, standing: &mut Standing) -> RegisterError {
         let opened = async {
             let registration = Registration::open(&self.acceptor.url, &self.keys).await?;
-            // Sessions share one connection whose window has room for all of them.
-            Ok((registration, self.acceptor.url.connect().await?))
+            Ok((registration, Pool::open(self.acceptor.url.clone()).await?))
         };
-        let (mut registration, channel) = match opened.await {
+        let (mut registration, pool) = match opened.await {
             Ok(opened) => opened,
             Err(error) => return error,
         };
+        let mut closing = JoinSet::new();
+        closing.spawn({
+            let pool = Arc::clone(&pool);
+            async move { pool.close_idle().await }
+        });
         standing.registered(clock::now());
         (self.on_notice)(Notice::Registered);
         loop {
-            match registration.incoming().await {
-                Ok(incoming) => self.take(incoming, &channel, service),
+            let took = match registration.incoming().await {
+                Ok(incoming) => self.take(incoming, &pool, service),
                 Err(error) => return error,
+            };
+            if let Err(surplus) = took
+                && let Err(error) = registration.decline(surplus).await
+            {
+                return error;
             }
         }
     }
 
-    /// Serves one session in a task of its own.
-    fn take(&self, incoming: Incoming, channel: &transport::Channel, service: &impl Service) {
+    /// Serves one session in a task of its own, when its origin's turn has come; gives it back if that has a full share of the queue.
+    fn take(&self, incoming: Incoming, pool: &Arc<Pool>, service: &impl Service) -> Result<(), Incoming> {
         let notice = Arc::clone(&self.on_notice);
-        let Ok(permit) = Arc::clone(&self.half_open).try_acquire_owned() else {
-            notice(Notice::AcceptFailed(format!(
-                "{} handshakes are already under way",
-                limits::MAX_HALF_OPEN
-            )));
-            return;
+        let Ok(entered) = self.half_open.enter(Origin::of(&incoming)) else {
+            notice(Notice::AcceptFailed(
+                "too many dials of its network wait already; its client was told to try again".into(),
+            ));
+            return Err(incoming);
         };
-        let (acceptor, channel, service) = (Arc::clone(&self.acceptor), channel.clone(), service.clone());
-        let sessions = Arc::clone(&self.sessions);
+        let session = Dialled {
+            acceptor: Arc::clone(&self.acceptor),
+            sessions: Arc::clone(&self.sessions),
+            pool: Arc::clone(pool),
+            service: service.clone(),
+            notice,
+        };
         tokio::spawn(async move {
-            let accepted = match acceptor.accept(channel, incoming).await {
-                Ok(accepted) => accepted,
-                Err(error) => return notice(Notice::AcceptFailed(error.to_string())),
-            };
-            match accepted.peer() {
-                Ok(peer) => {
-                    let name = peer.name.clone();
-                    sessions.add(accepted.shared(), Arc::clone(peer));
-                    let shared = Arc::clone(accepted.shared());
-                    let began = || notice(Notice::SessionStarted(name.clone()));
-                    let error = accepted.serve(service, permit, began).await;
-                    notice(match shared.is_confirmed() {
-                        true => Notice::SessionEnded(name, error, shared.cut_calls()),
-                        false => Notice::AcceptFailed(error.to_string()),
-                    });
-                }
-                Err(refusal) => {
-                    notice(match refusal {
-                        Refusal::Unlisted(key) => Notice::Refused(*key),
-                        Refusal::ListUnusable(error) => Notice::AllowListUnusable(Arc::clone(error)),
-                    });
-                    accepted.serve(service, permit, || ()).await;
-                }
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, entered.taken()).await {
+                // One that only waits is small.
+                Ok(place) => Box::pin(session.serve(incoming, place)).await,
+                Err(_) => (session.notice)(Notice::AcceptFailed(
+                    "it waited too long for others of its network; the relay has told its client".into(),
+                )),
             }
         });
+        Ok(())
+    }
+}
+
+fn session_shares(sessions: usize) -> Shares {
+    Shares {
+        places: sessions,
+        weight: limits::SESSION_WEIGHT,
+        queue: limits::SESSION_QUEUE,
+    }
+}
+
+/// A session that was dialled, and what serving it takes.
+struct Dialled<S> {
+    acceptor: Arc<Acceptor>,
+    sessions: Arc<Sessions>,
+    pool: Arc<Pool>,
+    service: S,
+    notice: Arc<dyn Fn(Notice) + Send + Sync>,
+}
+
+impl<S: Service> Dialled<S> {
+    /// Takes it over and serves it to its end.
+    async fn serve(self, incoming: Incoming, place: Place<Origin>) {
+        let Self {
+            acceptor,
+            sessions,
+            pool,
+            service,
+            notice,
+        } = self;
+        let accepted = match acceptor.accept(&pool, incoming, place).await {
+            Ok(accepted) => accepted,
+            Err(error) => return notice(Notice::AcceptFailed(error.to_string())),
+        };
+        match accepted.peer() {
+            Ok(peer) => {
+                let name = peer.name.clone();
+                sessions.add(accepted.shared(), Arc::clone(peer));
+                let shared = Arc::clone(accepted.shared());
+                let began = || notice(Notice::SessionStarted(name.clone()));
+                let error = accepted.serve(&acceptor, service, began).await;
+                notice(match shared.is_confirmed() {
+                    true => Notice::SessionEnded(name, error, shared.cut_calls()),
+                    false => Notice::AcceptFailed(error.to_string()),
+                });
+            }
+            Err(refusal) => {
+                notice(match refusal {
+                    Refusal::Unlisted(key) => Notice::Refused(*key),
+                    Refusal::ListUnusable(error) => Notice::AllowListUnusable(Arc::clone(error)),
+                    Refusal::NoSession(peer) => Notice::AcceptFailed(format!(
+                        "{} has its share of the sessions, and was told to try again",
+                        peer.name
+                    )),
+                });
+                accepted.serve(&acceptor, service, || ()).await;
+            }
+        }
     }
 }
 
@@ -286,24 +357,44 @@ struct Standing {
     was_registered: bool,
     /// When the registration that holds came about.
     since: Option<Instant>,
+    /// When the last registration that had held was lost, or the first attempt failed.
+    lost: Option<Instant>,
 }
 
 impl Standing {
+    fn new(server: ExecServerId) -> Self {
+        Self {
+            backoff: Backoff::new(server),
+            was_registered: false,
+            since: None,
+            lost: None,
+        }
+    }
+
     fn registered(&mut self, now: Instant) {
         self.was_registered = true;
         self.since = Some(now);
     }
 
-    /// How long to wait after an attempt has failed, or its registration has ended.
-    fn lost(&mut self, now: Instant) -> Duration {
-        let held = self
-            .since
-            .take()
-            .map(|since| now.saturating_duration_since(since));
-        if held.is_some_and(|held| held >= limits::REGISTRATION_HELD) {
+    /// How long to wait after an attempt has failed, or its registration has ended. `is_said`: the relay itself refused or ended it.
+    fn lost(&mut self, now: Instant, is_said: bool) -> Duration {
+        let since = self.since.take();
+        let has_held = |limit| since.is_some_and(|since| now.saturating_duration_since(since) >= limit);
+        if is_said {
+            if has_held(limits::REGISTRATION_HELD) {
+                self.backoff.reset();
+            }
+            return self.backoff.next();
+        }
+        if has_held(limits::REDIAL_HELD) {
+            self.lost = Some(now);
             self.backoff.reset();
         }
-        self.backoff.next()
+        let lost = *self.lost.get_or_insert(now);
+        match now.saturating_duration_since(lost) < limits::REDIAL_FOR {
+            true => self.backoff.redial(),
+            false => self.backoff.next(),
+        }
     }
 }
 
@@ -326,12 +417,22 @@ impl Backoff {
         let (first, longest) = limits::RECONNECT_BACKOFF;
         let full = first.saturating_mul(1 << self.attempt.min(16)).min(longest);
         self.attempt += 1;
-        self.jitter = self.jitter.rotate_left(16);
-        full.mul_f64(0.5 + 0.5 * (self.jitter % (1 << 16)) as f64 / f64::from(u16::MAX))
+        full.mul_f64(0.5 + 0.5 * self.spread())
+    }
+
+    /// [`limits::REDIAL_EVERY`], by up to half of it more or less.
+    fn redial(&mut self) -> Duration {
+        limits::REDIAL_EVERY.mul_f64(0.5 + self.spread())
     }
 
     fn reset(&mut self) {
         self.attempt = 0;
+    }
+
+    /// From 0 to 1.
+    fn spread(&mut self) -> f64 {
+        self.jitter = self.jitter.rotate_left(16);
+        (self.jitter % (1 << 16)) as f64 / f64::from(u16::MAX)
     }
 }
 
@@ -339,28 +440,75 @@ impl Backoff {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_relay_that_drops_each_registration_at_once_is_asked_less_and_less_often() {
-        let (first, longest) = limits::RECONNECT_BACKOFF;
-        let mut standing = Standing {
-            backoff: Backoff::new(ExecServerId([7; 16])),
-            was_registered: false,
-            since: None,
-        };
+    const SERVER: ExecServerId = ExecServerId([7; 16]);
+
+    /// Attempts in ten minutes at a relay that ends each registration after this time.
+    fn attempts(held: Duration, is_said: bool) -> usize {
+        let mut standing = Standing::new(SERVER);
         let mut now = clock::now();
-        let start = now;
-        let attempts = (0..)
-            .take_while(|_| {
-                standing.registered(now);
-                now += limits::REGISTRATION_HELD / 100;
-                now += standing.lost(now);
-                now < start + longest * 60
-            })
-            .count();
-        assert!((60..140).contains(&attempts), "{attempts} in ten minutes");
+        let end = now + Duration::from_secs(600);
+        let attempt = || {
+            standing.registered(now);
+            now += held;
+            now += standing.lost(now, is_said);
+            now < end
+        };
+        std::iter::repeat_with(attempt)
+            .take_while(|goes_on| *goes_on)
+            .count()
+    }
+
+    #[test]
+    fn a_relay_that_ends_each_registration_at_once_is_asked_less_and_less_often() {
+        let told = attempts(Duration::from_millis(100), true);
+        assert!((60..140).contains(&told), "{told}");
+        // And one that drops it without a word, once the time in which it may be back soon is over.
+        let dropped = attempts(Duration::from_millis(100), false);
+        assert!((120..300).contains(&dropped), "{dropped}");
         // One that held was a relay that was well: it is back soon.
+        let mut standing = Standing::new(SERVER);
+        let now = clock::now();
         standing.registered(now);
-        let waits = [(); 2].map(|()| standing.lost(now + limits::REGISTRATION_HELD));
+        let waits = [(); 2].map(|()| standing.lost(now + limits::REGISTRATION_HELD, true));
+        let first = limits::RECONNECT_BACKOFF.0;
         assert!(waits[0] <= first && waits[1] > first, "once: {waits:?}");
+    }
+
+    #[test]
+    fn a_lost_relay_is_redialled_without_a_pause_for_half_a_minute_and_then_less_often() {
+        let mut standing = Standing::new(SERVER);
+        let start = clock::now();
+        standing.registered(start);
+        let lost = start + limits::REDIAL_HELD;
+        let mut now = lost;
+        let (mut soon, mut late) = (0, 0);
+        while now < lost + limits::REDIAL_FOR * 4 {
+            let wait = standing.lost(now, false);
+            if now < lost + limits::REDIAL_FOR {
+                let least = limits::REDIAL_EVERY / 2;
+                assert!((least..=3 * least).contains(&wait), "{wait:?}");
+                soon += 1;
+            } else {
+                late += 1;
+            }
+            now += wait;
+        }
+        assert!(
+            (100..300).contains(&soon) && (10..25).contains(&late),
+            "{soon}, {late}"
+        );
+    }
+
+    #[test]
+    fn restarts_one_after_the_other_do_not_add_up() {
+        let mut standing = Standing::new(SERVER);
+        let mut now = clock::now();
+        for _ in 0..100 {
+            standing.registered(now);
+            now += limits::REDIAL_HELD;
+            let wait = standing.lost(now, false);
+            assert!(wait <= limits::REDIAL_EVERY * 3 / 2, "{wait:?}");
+            now += wait;
+        }
     }
 }

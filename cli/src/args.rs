@@ -12,9 +12,9 @@ use baton_meta::store::retention::Retention;
 use baton_proto::meta::Outcome;
 use clap::{Parser, Subcommand};
 
-use values::{any, label, outcome, pair, since, text, thread, ticket, timeout, title, variable};
+use values::{any, label, outcome, pair, patience, since, text, thread, ticket, timeout, title, variable};
 
-use crate::limits::MAX_PROCESSES_MAX;
+use crate::limits::{MAX_PROCESSES_MAX, MAX_SESSIONS_MAX};
 
 /// Runs commands on a remote machine through a relay that cannot read them, and shows where every microsecond went.
 #[derive(Parser)]
@@ -181,6 +181,10 @@ pub(crate) struct RemoteArgs {
     /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [env: BATON_RELAY_CA] [default: the system's]
     #[arg(long, value_name = "FILE")]
     pub(crate) relay_ca: Option<PathBuf>,
+    /// How long to try to connect while relay or exec-server are down, restart or are full, like 5s or 2m; 0s is one attempt. What waiting
+    /// cannot cure is told at once [default: 30s]
+    #[arg(long, value_name = "TIME", value_parser = text(patience))]
+    pub(crate) connect_timeout: Option<Duration>,
 }
 
 #[derive(clap::Args)]
@@ -400,10 +404,17 @@ pub(crate) struct ExecServerArgs {
     /// quarters alone. A command takes some 40 KiB here, and 4.3 MiB at most if its client stalls it on purpose: 4.4 GiB for 1024
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PROCESSES, value_parser = clap::value_parser!(u32).range(1..=MAX_PROCESSES_MAX))]
     pub(crate) max_processes: u32,
+    /// How many sessions (connected clients) it serves at once, shared by client key: a key alone gets four fifths. A relay passes on 1,024
+    /// at most. An idle one takes 60 KiB (1,024: 60 MiB), one with a command some 300 KiB, and one whose client does its worst 580 MiB
+    #[arg(long, value_name = "N", default_value_t = DEFAULT_SESSIONS, value_parser = clap::value_parser!(u32).range(1..=MAX_SESSIONS_MAX))]
+    pub(crate) max_sessions: u32,
 }
 
 /// As the exec-server has it.
 const DEFAULT_PROCESSES: u32 = baton_exec_server::limits::MAX_PROCESSES as u32;
+
+/// As the channel has it.
+const DEFAULT_SESSIONS: u32 = baton_channel::limits::EXEC_SERVER_SESSIONS as u32;
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Durability {

@@ -109,7 +109,7 @@ impl CliError {
                 match error {
                     ConnectError::Handshake => Some("ask the exec-server's owner for its current ticket"),
                     ConnectError::Timeout(_) => Some("see that it is up, then try again"),
-                    ConnectError::Refused(_) => {
+                    ConnectError::Refused(_) | ConnectError::Unavailable(_) | ConnectError::Broken(_) => {
                         Some("try again, and if that does not help look at what relay and exec-server print")
                     }
                     _ => None,

@@ -50,6 +50,9 @@ pub(crate) const PROCESS_FILES: u64 = 4;
 /// Most processes that an exec-server may be told to run at once. Linux's own default for a user is below it on most machines.
 pub(crate) const MAX_PROCESSES_MAX: i64 = 65_536;
 
+/// Most sessions that it may be told to serve at once: 4 GiB of memory when all are idle.
+pub(crate) const MAX_SESSIONS_MAX: i64 = 65_536;
+
 /// The same of a relay, beside one for each connection that it allows.
 pub(crate) const RELAY_FILES: u64 = 256;
 

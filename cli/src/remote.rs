@@ -25,8 +25,14 @@ impl Remote {
         let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
         let public = *key.public();
         outer::warn_if_exposed(&ticket.relay_url);
+        let client = Client::with_recorder(ticket, key, recorder)
+            .relay_roots(roots)
+            .on_waiting(|error, left| tell!("baton: {error}; trying for {} s more", left.as_secs()));
         Ok(Self {
-            client: Client::with_recorder(ticket, key, recorder).relay_roots(roots),
+            client: match args.connect_timeout {
+                Some(patience) => client.connect_timeout(patience),
+                None => client,
+            },
             public,
         })
     }

@@ -1,6 +1,8 @@
 //! The client: one exec-server, one warm session, any number of commands.
 
-use baton_channel::{Channel, RecordTo, RelayRoots};
+use std::time::Duration;
+
+use baton_channel::{Channel, ConnectError, RecordTo, RelayRoots};
 use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_proto::{Epoch, ProcessId};
@@ -67,6 +69,22 @@ impl Client {
     pub fn relay_roots(self, roots: RelayRoots) -> Self {
         Self {
             channel: self.channel.relay_roots(roots),
+        }
+    }
+
+    /// How long a command that needs a session waits for one while what keeps it out can pass; 30 s if not told, and zero is one attempt. See
+    /// [`Channel::connect_timeout`]. For a client that was just made: its clones keep what they have.
+    pub fn connect_timeout(self, patience: Duration) -> Self {
+        Self {
+            channel: self.channel.connect_timeout(patience),
+        }
+    }
+
+    /// Tells once for each session that is long in coming why that is, and how long it is still waited for; must not block. For a client
+    /// that was just made: its clones keep what they have.
+    pub fn on_waiting(self, tell: impl Fn(&ConnectError, Duration) + Send + Sync + 'static) -> Self {
+        Self {
+            channel: self.channel.on_waiting(tell),
         }
     }
 

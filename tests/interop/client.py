@@ -76,6 +76,8 @@ class Session:
         except (StopIteration, grpc.RpcError) as error:
             said = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.RpcError) else "it hung up"
             raise Failure(f"no session: {said}") from None
+        if hello.last(5, 0):
+            raise Failure(f"no session left for this key; again in {hello.last(5, 0)} ms")
         self.epoch = hello.last(1)
         self.window = max(hello.last(4, 0), WINDOW)
         self.sample(sent, hello.last(2, 0), hello.last(3, 0))

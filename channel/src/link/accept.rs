@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use baton_proto::channel::{ServerHello, go_away};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
@@ -12,15 +13,16 @@ use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use data_encoding::HEXLOWER;
 use prost::Message;
-use tokio::sync::OwnedSemaphorePermit;
-use tonic::transport::Channel;
+use tonic::Code;
 
-use super::endpoint::RelayUrl;
+use super::endpoint::{RelayError, RelayUrl};
+use super::pool::{Lease, Pool};
 use super::stream::{OuterStream, StreamOpenError};
 use crate::allow::{AllowError, AllowList, Peer};
 use crate::key::{PublicKey, StaticKey};
 use crate::limits;
 use crate::mux::{Mux, Role};
+use crate::places::{Place, Places};
 use crate::service::SessionError;
 use crate::service::established::Established;
 use crate::service::incoming;
@@ -39,6 +41,26 @@ pub(crate) struct Acceptor {
     pub(crate) shaken: AtomicU64,
     pub(crate) epoch: Epoch,
     pub(crate) recorder: Recorder,
+    /// Sessions of clients on the allow-list, from the moment when their key is known.
+    pub(crate) sessions: Places<PublicKey>,
+    /// Clients that are told why they are not served.
+    pub(crate) farewells: Places<Origin>,
+}
+
+/// Where a dial came from, as the relay tells: a keyed hash of a network. What a hostile relay tells there is of no use to it: it can
+/// withhold any session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Origin([u8; 8]);
+
+impl Origin {
+    /// A relay that does not tell makes all dials one origin's.
+    pub(crate) fn of(incoming: &Incoming) -> Self {
+        let mut origin = [0; 8];
+        for (to, from) in origin.iter_mut().zip(&incoming.origin) {
+            *to = *from;
+        }
+        Self(origin)
+    }
 }
 
 /// Why a dialled session was not served.
@@ -46,6 +68,8 @@ pub(crate) struct Acceptor {
 pub(crate) enum AcceptError {
     #[error("the relay announced a client without a valid session id")]
     Incoming,
+    #[error("no connection for another session: {0}")]
+    Connect(#[from] RelayError),
     #[error("the relay did not hand the session over: {0}")]
     Stream(#[from] StreamOpenError),
     #[error("{0}: the client pins another key, or the relay altered the handshake")]
@@ -60,9 +84,19 @@ pub(crate) enum Refusal {
     Unlisted(PublicKey),
     /// The allow-list does not tell.
     ListUnusable(Arc<AllowError>),
+    /// Its key has its share of the sessions, or all are taken.
+    NoSession(Arc<Peer>),
 }
 
 impl Refusal {
+    /// The same for people.
+    fn detail(&self) -> &'static str {
+        match self {
+            Self::NoSession(_) => "no session left for this key",
+            _ => "",
+        }
+    }
+
     /// What the client is told, and no more: the rest is for the exec-server's owner.
     fn to_client(&self) -> (go_away::Reason, SessionError) {
         match self {
@@ -71,6 +105,8 @@ impl Refusal {
                 go_away::Reason::AllowListUnusable,
                 SessionError::AllowListUnusable,
             ),
+            // This implementation's clients know from message 2.
+            Self::NoSession(_) => (go_away::Reason::LimitExceeded, SessionError::Closed),
         }
     }
 }
@@ -79,59 +115,73 @@ impl Refusal {
 pub(crate) struct Accepted {
     shared: Arc<Shared>,
     stream: OuterStream,
-    peer: Result<Arc<Peer>, Refusal>,
+    admission: Result<Admitted, Refusal>,
+    /// Held for a client that is refused until it has been told so.
+    half_open: Option<Place<Origin>>,
+    origin: Origin,
+    lease: Lease,
+}
+
+/// A client that is served.
+struct Admitted {
+    peer: Arc<Peer>,
+    session: Place<PublicKey>,
+}
+
+/// A session whose client has said who it is, and has not been answered.
+struct Opened {
+    shared: Arc<Shared>,
+    stream: OuterStream,
+    session: SessionId,
+    responder: Responder,
+    received_unix_ns: u64,
+    lease: Lease,
 }
 
 impl Acceptor {
-    /// Takes the session over and shakes hands. Bounded by [`HANDSHAKE_TIMEOUT`].
+    /// Takes the session over and shakes hands. Bounded by [`HANDSHAKE_TIMEOUT`] until the client's key is known. From there on a client
+    /// that is allowed counts with its key, and leaves `half_open`, its origin's place, to others.
     pub(crate) async fn accept(
         &self,
-        mut channel: Channel,
+        pool: &Arc<Pool>,
         incoming: Incoming,
+        half_open: Place<Origin>,
     ) -> Result<Accepted, AcceptError> {
-        let shared = Shared::new(self.recorder.clone());
-        let accepted = tokio::time::timeout(
-            HANDSHAKE_TIMEOUT,
-            self.shake_hands(&mut channel, incoming, &shared),
-        )
-        .await
-        .unwrap_or(Err(AcceptError::Timeout));
-        if accepted.is_err() {
-            // Hangs up: the client would wait for message 2 until its deadline.
-            shared.close(SessionError::Closed);
-        }
-        accepted
-    }
-
-    async fn shake_hands(
-        &self,
-        channel: &mut Channel,
-        incoming: Incoming,
-        shared: &Arc<Shared>,
-    ) -> Result<Accepted, AcceptError> {
-        let session = SessionId::try_from(&incoming.session_id[..]).map_err(|_| AcceptError::Incoming)?;
-        let headers = [
-            (header::SESSION_ID, session.to_string()),
-            (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
-        ];
-        let mut stream = OuterStream::open(channel, self.url.method("Accept"), &headers, shared).await?;
-        let message1 = stream.message().await?;
-        let received_unix_ns = unix_now_ns();
-        let prologue = prologue(self.id, session);
-        let responder = Responder::read(&self.key, &prologue, &message1)?;
-        let remote = *responder.remote();
-        let peer = match self.allow.find(&remote) {
-            Ok(Some(peer)) => Ok(Arc::new(peer)),
+        let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.open(pool, &incoming))
+            .await
+            .unwrap_or(Err(AcceptError::Timeout))?;
+        let remote = *opened.responder.remote();
+        let mut half_open = Some(half_open);
+        let admission = match self.allow.find(&remote) {
+            Ok(Some(peer)) => {
+                half_open = None;
+                self.admit(Arc::new(peer)).await
+            }
             Ok(None) => Err(Refusal::Unlisted(remote)),
             Err(error) => Err(Refusal::ListUnusable(Arc::new(error))),
+        };
+        let Opened {
+            shared,
+            stream,
+            session,
+            responder,
+            received_unix_ns,
+            lease,
+        } = opened;
+        let retry = match &admission {
+            Err(Refusal::NoSession(_)) => limits::SESSION_RETRY,
+            _ => Duration::ZERO,
         };
         let hello = ServerHello {
             epoch: self.epoch.0.to_vec().into(),
             received_unix_ns,
             sent_unix_ns: unix_now_ns(),
             window: limits::RECEIVE_WINDOW,
+            retry_after_ms: u32::try_from(retry.as_millis()).unwrap_or(u32::MAX),
         };
-        let (transport, message2) = responder.finish(&hello.encode_to_vec())?;
+        let prologue = prologue(self.id, session);
+        let answered = responder.finish(&hello.encode_to_vec());
+        let (transport, message2) = answered.inspect_err(|_| shared.close(SessionError::Closed))?;
         shared.send_handshake(message2);
         let now = clock::now();
         let end = End::ExecServer {
@@ -146,17 +196,89 @@ impl Acceptor {
         let still_allowed = Box::new(move || allow.still_names(&remote));
         shared.establish(Established::new(session, mux, self.epoch, still_allowed), None);
         Ok(Accepted {
-            shared: Arc::clone(shared),
+            shared,
             stream,
-            peer,
+            admission,
+            half_open,
+            origin: Origin::of(&incoming),
+            lease,
         })
+    }
+
+    /// A session for a client that is allowed: its key's turn is waited for, but not longer than the client waits.
+    async fn admit(&self, peer: Arc<Peer>) -> Result<Admitted, Refusal> {
+        let Ok(entered) = self.sessions.enter(peer.key) else {
+            return Err(Refusal::NoSession(peer));
+        };
+        match tokio::time::timeout(limits::SESSION_WAIT, entered.taken()).await {
+            Ok(session) => Ok(Admitted { peer, session }),
+            Err(_) => Err(Refusal::NoSession(peer)),
+        }
+    }
+
+    /// Takes the session over and reads message 1.
+    async fn open(&self, pool: &Arc<Pool>, incoming: &Incoming) -> Result<Opened, AcceptError> {
+        let session = SessionId::try_from(&incoming.session_id[..]).map_err(|_| AcceptError::Incoming)?;
+        let headers = [
+            (header::SESSION_ID, session.to_string()),
+            (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
+        ];
+        let (shared, lease, mut stream) = self.take_over(pool, &headers).await?;
+        // Dropped before it is complete, it hangs up: the client would wait for message 2 until its deadline.
+        let hang_up = HangUp(&shared);
+        let message1 = stream.message().await?;
+        let received_unix_ns = unix_now_ns();
+        let responder = Responder::read(&self.key, &prologue(self.id, session), &message1)?;
+        std::mem::forget(hang_up);
+        Ok(Opened {
+            shared,
+            stream,
+            session,
+            responder,
+            received_unix_ns,
+            lease,
+        })
+    }
+
+    /// Opens the stream, and once more over another connection where the relay takes the first one for full.
+    async fn take_over(
+        &self,
+        pool: &Arc<Pool>,
+        headers: &[(&'static str, String)],
+    ) -> Result<(Arc<Shared>, Lease, OuterStream), AcceptError> {
+        let mut full = None;
+        loop {
+            let mut lease = pool.lease(full.as_ref()).await?;
+            let shared = Shared::new(self.recorder.clone());
+            let opened =
+                OuterStream::open(&mut lease.channel, self.url.method("Accept"), headers, &shared).await;
+            match opened {
+                Ok(stream) => return Ok((shared, lease, stream)),
+                // The relay lets go of a session a little later than this end: others may be told so, too.
+                Err(StreamOpenError::Refused(status))
+                    if status.code() == Code::ResourceExhausted && full.is_none() =>
+                {
+                    full = Some(lease);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Ends a session that has not come about.
+struct HangUp<'a>(&'a Shared);
+
+impl Drop for HangUp<'_> {
+    fn drop(&mut self) {
+        self.0.close(SessionError::Closed);
     }
 }
 
 impl Accepted {
     /// The client, or why it is not served.
     pub(crate) fn peer(&self) -> Result<&Arc<Peer>, &Refusal> {
-        self.peer.as_ref()
+        self.admission.as_ref().map(|admitted| &admitted.peer)
     }
 
     /// The session, to end it from outside.
@@ -164,20 +286,36 @@ impl Accepted {
         &self.shared
     }
 
-    /// Serves the session to its end and returns why it ended. A client that is not allowed is told so, encrypted, and
-    /// nothing else. `half_open` is held until the client has proven that it is there; then `began` is called.
+    /// Serves the session to its end and returns why it ended; `began` is called once the client has proven that it is there. A client
+    /// that is not served is told so, encrypted, and nothing else; once that is queued its origin's place is free.
     pub(crate) async fn serve(
         self,
+        acceptor: &Acceptor,
         service: impl Service,
-        half_open: OwnedSemaphorePermit,
         began: impl FnOnce(),
     ) -> SessionError {
-        let Self { shared, stream, peer } = self;
-        let peer = match peer {
-            Ok(peer) => peer,
+        let Self {
+            shared,
+            stream,
+            admission,
+            half_open,
+            origin,
+            lease: _lease,
+        } = self;
+        let Admitted {
+            peer,
+            session: _session,
+        } = match admission {
+            Ok(admitted) => admitted,
             Err(refusal) => {
                 let (reason, error) = refusal.to_client();
-                shared.go_away(reason, "", error);
+                shared.go_away(reason, refusal.detail(), error);
+                drop(half_open);
+                let Ok(farewell) = acceptor.farewells.enter(origin) else {
+                    shared.close(SessionError::Closed);
+                    return SessionError::Closed;
+                };
+                let _farewell = farewell.taken().await;
                 return incoming::read(&shared, stream, drop).await;
             }
         };
@@ -189,7 +327,6 @@ impl Accepted {
                 let why = "the client never spoke after the handshake: it has gone, or the relay repeated an old one";
                 shared.close(SessionError::Relay(why.into()));
             }
-            drop(half_open);
             if shared.is_confirmed() {
                 began();
             }
@@ -198,5 +335,23 @@ impl Accepted {
             server::spawn(stream, service.clone(), Arc::clone(&peer))
         });
         tokio::join!(confirm, read).1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_of_any_length_is_one() {
+        let origin = |bytes: &'static [u8]| {
+            Origin::of(&Incoming {
+                origin: bytes.into(),
+                ..Incoming::default()
+            })
+        };
+        assert_eq!(origin(b""), Origin([0; 8]));
+        assert_eq!(origin(b"12345678"), Origin(*b"12345678"));
+        assert_eq!(origin(b"12345678 and more"), Origin(*b"12345678"));
     }
 }

@@ -1,6 +1,7 @@
 //! From a ticket to an established session: connect, `Dial` with Noise message 1, wait to be paired, read message 2.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_proto::channel::ServerHello;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
@@ -19,7 +20,9 @@ use super::network::Network;
 use super::stream::{OuterStream, StreamOpenError};
 use super::tls::roots::RelayRoots;
 use crate::key::StaticKey;
+use crate::limits;
 use crate::mux::{Mux, Role};
+use crate::service::SessionError;
 use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::record::ConnectTimes;
@@ -49,15 +52,34 @@ pub enum ConnectError {
         /// How long it asks to wait, in milliseconds.
         retry_ms: Option<u64>,
     },
-    /// The relay refused for another reason, or the connection broke.
+    /// The exec-server, whose key is proven, has no session left for this client's key.
+    #[error(
+        "the exec-server has no session left for this key; try again in {retry_ms} ms, or end others of this key"
+    )]
+    NoSession {
+        /// How long it asks to wait, in milliseconds.
+        retry_ms: u32,
+    },
+    /// The connection broke, or nothing came over it.
+    #[error("the connection to the relay broke: {0}")]
+    Broken(String),
+    /// The relay shuts down, or the exec-server did not take the session in time.
+    #[error("the relay did not connect us (it says: {0})")]
+    Unavailable(String),
+    /// The relay refused for another reason, or is none.
     #[error("the relay did not connect us (it says: {0})")]
     Refused(String),
     /// Message 2 did not come or did not verify.
     #[error("the server does not hold the key in this ticket, or the relay altered the handshake")]
     Handshake,
-    /// Some step took longer than [`HANDSHAKE_TIMEOUT`].
-    #[error("no answer from {_0} within {seconds} s", seconds = HANDSHAKE_TIMEOUT.as_secs())]
+    /// Some step took longer than [`limits::DIAL_PATIENCE`] or [`HANDSHAKE_TIMEOUT`].
+    #[error("no answer from {0} in time")]
     Timeout(&'static str),
+    /// The time that the channel was given was over; nothing had failed until then.
+    #[error(
+        "no session with the exec-server within {0:?}: give it more time, or see that relay and exec-server are up"
+    )]
+    NotInTime(Duration),
     /// No randomness, or an unusable local key.
     #[error("cannot start a handshake: bad local key, or no randomness from the operating system")]
     Local,
@@ -73,6 +95,7 @@ impl ConnectError {
         }
         let status = match error {
             StreamOpenError::Refused(status) => status,
+            StreamOpenError::Connection(why) => return Self::Broken(hint(&why)),
             other => return Self::Refused(hint(&other.to_string())),
         };
         let said = hint(status.message());
@@ -83,7 +106,35 @@ impl ConnectError {
                 hint: said,
                 retry_ms: retry_ms(&status),
             },
+            Code::Unavailable | Code::Aborted | Code::DeadlineExceeded => Self::Unavailable(said),
             _ => Self::Refused(said),
+        }
+    }
+
+    /// Whether waiting can be enough. [`Handshake`](Self::Handshake) is not told apart from a key that is another.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Relay(error) => error.may_pass(),
+            Self::NotRegistered(_)
+            | Self::Busy { .. }
+            | Self::NoSession { .. }
+            | Self::Broken(_)
+            | Self::Unavailable(_)
+            | Self::Timeout(_) => true,
+            Self::TicketRefused(_)
+            | Self::Refused(_)
+            | Self::Handshake
+            | Self::NotInTime(_)
+            | Self::Local => false,
+        }
+    }
+
+    /// How long the relay or the exec-server asks to wait.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Busy { retry_ms, .. } => retry_ms.map(Duration::from_millis),
+            Self::NoSession { retry_ms } => Some(Duration::from_millis((*retry_ms).into())),
+            _ => None,
         }
     }
 
@@ -91,8 +142,8 @@ impl ConnectError {
     pub(crate) fn to_status(self: &Arc<Self>) -> Status {
         let code = match **self {
             Self::TicketRefused(_) => Code::PermissionDenied,
-            Self::Busy { .. } => Code::ResourceExhausted,
-            Self::Timeout(_) => Code::DeadlineExceeded,
+            Self::Busy { .. } | Self::NoSession { .. } => Code::ResourceExhausted,
+            Self::Timeout(_) | Self::NotInTime(_) => Code::DeadlineExceeded,
             Self::Local | Self::Relay(RelayError::Url(_)) => Code::InvalidArgument,
             Self::Relay(ref error) if error.is_certificate() => Code::Unauthenticated,
             Self::Handshake => Code::Unauthenticated,
@@ -122,6 +173,7 @@ pub(crate) fn read_hello(payload: Bytes) -> Option<(Epoch, ServerHello)> {
 }
 
 /// How a relay is reached and believed.
+#[derive(Clone)]
 pub(crate) struct Way {
     /// Whom to believe when its URL is `https`.
     pub(crate) roots: RelayRoots,
@@ -129,7 +181,8 @@ pub(crate) struct Way {
     pub(crate) network: Option<Network>,
 }
 
-/// Connects, shakes hands and starts the session's reader and timer. Bounded by [`HANDSHAKE_TIMEOUT`] a step.
+/// Connects, shakes hands and starts the session's reader and timer. Bounded by [`limits::DIAL_PATIENCE`], of which most may be waiting in the
+/// relay's queue, and [`HANDSHAKE_TIMEOUT`].
 pub(crate) async fn dial(
     ticket: &Ticket,
     key: &Arc<StaticKey>,
@@ -158,10 +211,8 @@ pub(crate) async fn dial(
         (header::SESSION_ID, session.to_string()),
         (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
     ];
-    // A little longer than the relay itself waits, so that its reason arrives before ours.
-    let patience = HANDSHAKE_TIMEOUT + HANDSHAKE_TIMEOUT / 5;
     let opening = OuterStream::open(&mut channel, url.method("Dial"), &headers, &shared);
-    let opened = tokio::time::timeout(patience, opening)
+    let opened = tokio::time::timeout(limits::DIAL_PATIENCE, opening)
         .await
         .map_err(|_| ConnectError::Timeout("the relay"))?;
     let mut stream = match opened {
@@ -173,11 +224,20 @@ pub(crate) async fn dial(
     let message2 = tokio::time::timeout(HANDSHAKE_TIMEOUT, stream.message())
         .await
         .map_err(|_| ConnectError::Timeout("the exec-server"))?
-        // An exec-server that cannot open message 1 hangs up without a word.
-        .map_err(|_| ConnectError::Handshake)?;
+        .map_err(|error| match error {
+            StreamOpenError::Connection(why) => ConnectError::Broken(hint(&why)),
+            // An exec-server that cannot open message 1 hangs up without a word.
+            _ => ConnectError::Handshake,
+        })?;
     let t3 = unix_now_ns();
     let (transport, payload) = initiator.finish(&message2).map_err(|_| ConnectError::Handshake)?;
     let (epoch, hello) = read_hello(payload).ok_or(ConnectError::Handshake)?;
+    if hello.retry_after_ms > 0 {
+        shared.close(SessionError::Closed);
+        return Err(ConnectError::NoSession {
+            retry_ms: hello.retry_after_ms,
+        });
+    }
     let established = clock::now();
     let sample = Sample {
         t0,

@@ -10,6 +10,7 @@ use opentelemetry_semantic_conventions::attribute::{SERVER_ADDRESS, SERVER_PORT}
 use tonic::transport::{Channel, Endpoint};
 
 use super::network::Network;
+use super::tcp::Tcp;
 use super::tls::connector::Connector;
 use super::tls::roots::RelayRoots;
 use crate::limits;
@@ -74,6 +75,14 @@ pub enum RelayError {
         /// Where.
         url: String,
     },
+    /// The file of a private authority, which is read anew for each connection, cannot be used any more.
+    #[error("no connection to {url}: {reason}")]
+    Roots {
+        /// Where.
+        url: String,
+        /// What is wrong with the file.
+        reason: String,
+    },
     /// The TLS handshake failed for another reason.
     #[error("cannot set up TLS with {url}: {reason}; a relay needs TLS 1.3 and HTTP/2")]
     Tls {
@@ -89,6 +98,11 @@ impl RelayError {
     /// then would be gone for good, and whoever can disturb its connection once could make it so.
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Url(_))
+    }
+
+    /// Whether waiting can be enough: the relay is down, restarts, or the way to it is broken.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable { .. } | Self::Roots { .. })
     }
 
     /// Whether the relay could not prove that it is the one of the URL.
@@ -174,7 +188,6 @@ impl RelayUrl {
     pub(crate) async fn connect(&self) -> Result<Channel, RelayError> {
         let endpoint = Endpoint::from(self.uri.clone())
             .connect_timeout(limits::CONNECT_TIMEOUT)
-            .tcp_nodelay(true)
             .initial_stream_window_size(OUTER_STREAM_WINDOW)
             .initial_connection_window_size(OUTER_CONNECTION_WINDOW)
             .max_frame_size(OUTER_FRAME_SIZE)
@@ -184,7 +197,7 @@ impl RelayUrl {
         let connected = match (&self.network, self.is_tls()) {
             (_, true) => endpoint.connect_with_connector(self.connector()).await,
             (Some(network), false) => endpoint.connect_with_connector(network.clone()).await,
-            (None, false) => endpoint.connect().await,
+            (None, false) => endpoint.connect_with_connector(self.tcp()).await,
         };
         connected.map_err(|error| {
             cause(&error).cloned().unwrap_or_else(|| RelayError::Unreachable {
@@ -235,12 +248,18 @@ impl RelayUrl {
         ]
     }
 
+    fn tcp(&self) -> Tcp {
+        Tcp {
+            host: self.host().to_owned(),
+            port: self.port(),
+        }
+    }
+
     fn connector(&self) -> Connector {
         Connector {
             roots: self.roots.clone(),
             url: self.uri.to_string(),
-            host: self.host().to_owned(),
-            port: self.port(),
+            tcp: self.tcp(),
             over: self
                 .network
                 .clone()
@@ -307,10 +326,10 @@ mod tests {
 
     #[test]
     fn a_port_that_is_not_told_follows_from_the_scheme_and_brackets_are_no_host() {
-        let connector = |text| RelayUrl::parse(text).unwrap().connector();
-        assert_eq!(connector("https://a").port, 443);
-        assert_eq!(connector("http://a").port, 80);
-        let six = connector("https://[2001:db8::1]:7700");
+        let tcp = |text| RelayUrl::parse(text).unwrap().tcp();
+        assert_eq!(tcp("https://a").port, 443);
+        assert_eq!(tcp("http://a").port, 80);
+        let six = tcp("https://[2001:db8::1]:7700");
         assert_eq!((six.host.as_str(), six.port), ("2001:db8::1", 7700));
     }
 

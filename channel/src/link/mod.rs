@@ -2,12 +2,15 @@
 //!
 //! * [`endpoint`]: connections to a relay;
 //! * [`network`]: another network than TCP;
+//! * [`tcp`] (TCP): each address of a relay in turn;
 //! * [`tls`]: the same under TLS, for `https` URLs;
 //! * [`outer`]: gRPC messages of `Frame` to and from Noise messages, without copying payloads;
 //! * [`stream`]: one outer stream, `Dial` or `Accept`;
 //! * [`dial`]: from a ticket to an established session;
+//! * [`retry`]: when a dial that failed is repeated;
 //! * [`register`]: an exec-server's standing registration;
 //! * [`health`]: asks a relay whether it answers, and whether an exec-server is registered;
+//! * [`pool`]: the connections over which an exec-server accepts;
 //! * [`accept`]: from an `Incoming` to an established session.
 
 pub(crate) mod accept;
@@ -18,8 +21,11 @@ pub(crate) mod fuzz;
 pub(crate) mod health;
 pub(crate) mod network;
 pub(crate) mod outer;
+pub(crate) mod pool;
 pub(crate) mod register;
+pub(crate) mod retry;
 pub(crate) mod stream;
+pub(crate) mod tcp;
 pub(crate) mod tls;
 
 /// Text from a relay or the system, fit to be shown: no control characters, and not endless.

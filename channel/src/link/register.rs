@@ -4,13 +4,15 @@ use std::error::Error as _;
 
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::relay_client::RelayClient;
-use baton_proto::relay::{Incoming, Pong, Proof, RegisterRequest, register_request, register_response};
+use baton_proto::relay::{
+    Decline, Incoming, Pong, Proof, RegisterRequest, register_request, register_response,
+};
 use baton_proto::{ExecServerId, PROTOCOL_VERSION, registration};
 use baton_trace::answer::Careful;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
-use super::endpoint::{RelayError, RelayUrl};
+use super::endpoint::{RelayError, RelayUrl, innermost};
 use super::hint;
 use crate::key::ServerKeys;
 use crate::limits;
@@ -29,9 +31,12 @@ pub enum RegisterError {
     /// The relay does not take us as we are.
     #[error("the relay refused the registration (it says: {0})")]
     Refused(String),
-    /// The registration ended, or never came about.
+    /// The relay ended the registration, or had no place for it.
     #[error("the registration ended (the relay says: {0})")]
     Ended(String),
+    /// The connection was lost, or the relay shuts down.
+    #[error("the connection to the relay was lost ({0})")]
+    Lost(String),
     /// The relay does not speak our protocol.
     #[error("the relay sent {0}: that is no Baton relay of this version")]
     Protocol(&'static str),
@@ -51,9 +56,25 @@ impl RegisterError {
         }
     }
 
+    /// Whether the relay itself refused or ended the registration, and so asks for a pause. A relay that is gone, that shuts down or that
+    /// cannot be reached is back soon: it is dialled again at once.
+    pub(crate) fn is_said(&self) -> bool {
+        match self {
+            Self::Relay(error) => !error.may_pass(),
+            Self::InUse(_) | Self::Refused(_) | Self::Ended(_) | Self::Protocol(_) => true,
+            Self::Lost(_) | Self::Timeout => false,
+        }
+    }
+
     fn from_status(status: &Status) -> Self {
+        // A status that came from the wire has no source; one that stands for a broken connection has.
+        if let Some(source) = status.source() {
+            return Self::Lost(innermost(source));
+        }
         let said = hint(status.message());
         match status.code() {
+            // What a relay says that shuts down, and a proxy before a relay that is down.
+            Code::Unavailable => Self::Lost(said),
             Code::AlreadyExists => Self::InUse(said),
             Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument => Self::Refused(said),
             _ => Self::Ended(said),
@@ -135,6 +156,16 @@ impl Registration {
                 _ => return Err(RegisterError::Protocol("a second registration")),
             }
         }
+    }
+
+    /// Refuses a client that dials, for now.
+    pub(crate) async fn decline(&self, incoming: Incoming) -> Result<(), RegisterError> {
+        let decline = Decline {
+            session_id: incoming.session_id,
+            accept_token: incoming.accept_token,
+            retry_after_ms: u32::try_from(limits::DECLINE_RETRY.as_millis()).unwrap_or(u32::MAX),
+        };
+        self.send(register_request::Kind::Decline(decline)).await
     }
 
     async fn next(&mut self) -> Result<register_response::Kind, RegisterError> {

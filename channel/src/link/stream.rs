@@ -33,6 +33,9 @@ pub(crate) enum StreamOpenError {
     /// The connection failed.
     #[error("{0}")]
     Connection(String),
+    /// Something answers that is none of ours.
+    #[error("HTTP status {0}: that is no Baton relay")]
+    NoRelay(u16),
     /// What came is no stream of frames.
     #[error(transparent)]
     Outer(#[from] OuterError),
@@ -70,8 +73,12 @@ impl OuterStream {
             return Err(StreamOpenError::Refused(status));
         }
         if parts.status != http::StatusCode::OK {
-            let message = format!("HTTP status {}: that is no Baton relay", parts.status.as_u16());
-            return Err(StreamOpenError::Connection(message));
+            let code = parts.status.as_u16();
+            return Err(match code {
+                // A proxy before a relay that is down.
+                502..=504 => StreamOpenError::Connection(format!("HTTP status {code}")),
+                _ => StreamOpenError::NoRelay(code),
+            });
         }
         Ok(Self {
             body,

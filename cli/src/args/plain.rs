@@ -22,6 +22,7 @@ pub(super) fn exec(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs
         ticket_file: None,
         key: None,
         relay_ca: None,
+        connect_timeout: None,
     };
     let (mut trace, mut cwd, mut trace_json) = (false, None, None);
     loop {
@@ -124,6 +125,7 @@ mod tests {
             "exec baton1:x --title T -- ls",
             "exec baton1:x --timeout 5s -- ls",
             "exec baton1:x --label build -- ls",
+            "exec baton1:x --connect-timeout 5s -- ls",
             "exec baton1:x --key=a -- ls",
             "exec baton1:x --key a --key b -- ls",
             "exec baton1:x --key -- ls",

@@ -102,6 +102,11 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A time to try something in, where 0 is one attempt.
+pub(super) fn patience(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|_| "expected a time like 5s or 2m".into())
+}
+
 /// A moment, in nanoseconds since the Unix epoch: so long ago, or a time.
 pub(super) fn since(text: &str) -> Result<u64, String> {
     let at = match humantime::parse_duration(text) {
@@ -163,5 +168,7 @@ mod tests {
         for bad in ["10", "0s", "-1s", "soon", ""] {
             assert!(timeout(bad).is_err(), "{bad}");
         }
+        assert_eq!(patience("0s"), Ok(Duration::ZERO));
+        assert!(patience("10").is_err());
     }
 }

@@ -46,6 +46,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let keeper = state::open(&args, id, server.epoch(), exporting.recorder())?;
         let server = server
             .relay_roots(roots)
+            .max_sessions(args.max_sessions as usize)
             .recorder(exporting.recorder().keeping_stages());
         outer::warn_if_exposed(&args.relay);
         if let Some(path) = &args.ticket_file {

@@ -8,15 +8,15 @@ use std::task::{Context, Poll};
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, Error};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::ALPN;
-use super::roots::RelayRoots;
+use super::roots::{ConfigError, RelayRoots};
 use crate::link::endpoint::RelayError;
 use crate::link::hint;
 use crate::link::network::{Connection, Network};
+use crate::link::tcp::Tcp;
 
 /// Makes a TLS connection for tonic, again and again. Dropping a connection under way ends it.
 #[derive(Clone)]
@@ -24,9 +24,7 @@ pub(crate) struct Connector {
     pub(crate) roots: RelayRoots,
     /// For people.
     pub(crate) url: String,
-    /// Without the brackets of an IPv6 address.
-    pub(crate) host: String,
-    pub(crate) port: u16,
+    pub(crate) tcp: Tcp,
     /// Another network than TCP, and the relay's `host:port` there.
     pub(crate) over: Option<(Network, String)>,
 }
@@ -34,13 +32,20 @@ pub(crate) struct Connector {
 impl Connector {
     /// One connection. Unbounded in time: the caller bounds it.
     pub(crate) async fn connect(&self) -> Result<TlsStream<Box<dyn Connection>>, RelayError> {
-        let name = ServerName::try_from(self.host.clone()).map_err(|_| RelayError::Url(hint(&self.url)))?;
+        let name =
+            ServerName::try_from(self.tcp.host.clone()).map_err(|_| RelayError::Url(hint(&self.url)))?;
         let roots = self.roots.clone();
-        // Reads the platform's certificates once.
+        // Reads files: the platform's certificates once, a private authority's each time.
         let config = tokio::task::spawn_blocking(move || roots.config())
             .await
-            .unwrap_or_else(|error| Err(error.to_string()))
-            .map_err(|reason| self.failed(&reason))?;
+            .unwrap_or_else(|error| Err(ConfigError::Tls(error.to_string())))
+            .map_err(|error| match error {
+                ConfigError::File(error) => RelayError::Roots {
+                    url: self.url.clone(),
+                    reason: hint(&error.to_string()),
+                },
+                ConfigError::Tls(reason) => self.failed(&reason),
+            })?;
         let socket = self.socket().await.map_err(|error| RelayError::Unreachable {
             url: self.url.clone(),
             reason: hint(&error.to_string()),
@@ -60,10 +65,7 @@ impl Connector {
         if let Some((network, authority)) = &self.over {
             return network.connect(authority).await;
         }
-        let socket = TcpStream::connect((self.host.as_str(), self.port)).await?;
-        // Nagle's algorithm and delayed acknowledgements together cost 40 ms a round trip.
-        socket.set_nodelay(true)?;
-        Ok(Box::new(socket))
+        Ok(Box::new(self.tcp.connect().await?))
     }
 
     fn failed(&self, reason: &str) -> RelayError {
@@ -81,7 +83,7 @@ impl Connector {
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => {
                     RelayError::WrongName {
                         url,
-                        host: hint(&self.host),
+                        host: hint(&self.tcp.host),
                     }
                 }
                 // A bad signature: an authority of the right name, and another key.
@@ -108,7 +110,11 @@ impl Connector {
             // Whatever came was no TLS record; HTTP/2 begins with a length.
             Some(Error::InvalidMessage(_)) => RelayError::NotTls { url },
             Some(other) => self.failed(&other.to_string()),
-            None => self.failed(&error.to_string()),
+            // The connection broke: nothing is wrong with its TLS, as far as can be seen.
+            None => RelayError::Unreachable {
+                url,
+                reason: hint(&format!("the connection broke during the TLS handshake: {error}")),
+            },
         }
     }
 }

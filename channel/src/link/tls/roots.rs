@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -27,10 +27,27 @@ pub struct RelayRoots(Arc<Roots>);
 
 #[derive(Default)]
 struct Roots {
+    /// Read anew for each connection.
+    file: Option<PathBuf>,
     /// `None`: the platform's.
-    own: Option<Vec<CertificateDer<'static>>>,
-    /// Made at the first connection: reading the platform's list takes milliseconds that a clear-text relay never costs.
-    config: OnceLock<Result<Arc<ClientConfig>, String>>,
+    own: Mutex<Own>,
+}
+
+/// What was read last, and what was made of it at the first connection: reading the platform's list takes milliseconds that a clear-text
+/// relay never costs.
+#[derive(Default)]
+struct Own {
+    certificates: Option<Vec<CertificateDer<'static>>>,
+    config: Option<Arc<ClientConfig>>,
+}
+
+/// No connection can be made by these roots.
+#[derive(Debug)]
+pub(super) enum ConfigError {
+    /// The file has changed, and cannot be used any more.
+    File(RootsError),
+    /// rustls does not take them.
+    Tls(String),
 }
 
 /// The file of a private authority cannot be used.
@@ -56,83 +73,117 @@ pub enum RootsError {
 
 impl RelayRoots {
     /// The certificates of a PEM file, and no others: a private authority, or the relay's own certificate. At most
-    /// [`limits::CA_FILE`] bytes are read.
+    /// [`limits::CA_FILE`] bytes are read, now and again for each connection: an authority that is renewed counts from the next one on,
+    /// and while the file cannot be used no connection is made.
     pub fn from_pem_file(path: &Path) -> Result<Self, RootsError> {
-        let failed = |source| RootsError::File {
-            path: path.into(),
-            source,
-        };
-        let format = || RootsError::Format { path: path.into() };
-        let file = std::fs::File::open(path).map_err(failed)?;
-        let mut text = Vec::new();
-        io::Read::read_to_end(&mut io::Read::take(file, limits::CA_FILE + 1), &mut text).map_err(failed)?;
-        if text.len() as u64 > limits::CA_FILE {
-            return Err(format());
-        }
-        Self::from_pem(&text).ok_or_else(format)
+        let certificates = read(path)?;
+        Ok(Self::of(certificates, Some(path.into())))
     }
 
-    /// As [`RelayRoots::from_pem_file`]; `None` unless all that is marked as a certificate is one, and there is one.
+    /// As [`RelayRoots::from_pem_file`], once; `None` unless all that is marked as a certificate is one, and there is one.
     pub fn from_pem(text: &[u8]) -> Option<Self> {
-        let certificates: Vec<_> = CertificateDer::pem_slice_iter(text)
-            .collect::<Result<_, _>>()
-            .ok()?;
-        let mut store = RootCertStore::empty();
-        for certificate in &certificates {
-            store.add(certificate.clone()).ok()?;
-        }
-        (!certificates.is_empty()).then(|| {
-            Self(Arc::new(Roots {
-                own: Some(certificates),
-                config: OnceLock::new(),
-            }))
-        })
+        Some(Self::of(parse(text)?, None))
     }
 
-    /// What rustls needs to know. The first call may read files.
-    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, String> {
-        self.0.config.get_or_init(|| self.0.make()).clone()
+    fn of(certificates: Vec<CertificateDer<'static>>, file: Option<PathBuf>) -> Self {
+        let own = Own {
+            certificates: Some(certificates),
+            config: None,
+        };
+        Self(Arc::new(Roots {
+            file,
+            own: Mutex::new(own),
+        }))
+    }
+
+    /// What rustls needs to know. Reads files.
+    pub(super) fn config(&self) -> Result<Arc<ClientConfig>, ConfigError> {
+        let now = self.0.file.as_deref().map(read).transpose();
+        let now = now.map_err(ConfigError::File)?;
+        let mut own = self.0.lock();
+        if now.is_some() && now != own.certificates {
+            *own = Own {
+                certificates: now,
+                config: None,
+            };
+        }
+        if let Some(config) = &own.config {
+            return Ok(Arc::clone(config));
+        }
+        let config = config(own.certificates.as_deref()).map_err(ConfigError::Tls)?;
+        own.config = Some(Arc::clone(&config));
+        Ok(config)
     }
 }
 
 impl Roots {
-    fn make(&self) -> Result<Arc<ClientConfig>, String> {
-        let provider = Arc::new(provider());
-        let own = self.own.clone().unwrap_or_default();
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(self.store().into(), Arc::clone(&provider))
-                .build()
-                .map_err(|error| error.to_string())?;
-        let mut config = ClientConfig::builder_with_provider(provider)
-            .with_protocol_versions(&[&TLS13])
-            .map_err(|error| error.to_string())?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Verifier { own, verifier }))
-            .with_no_client_auth();
-        config.alpn_protocols = vec![ALPN.to_vec()];
-        Ok(Arc::new(config))
+    fn lock(&self) -> MutexGuard<'_, Own> {
+        self.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    fn store(&self) -> RootCertStore {
-        let mut store = RootCertStore::empty();
-        match &self.own {
-            Some(own) => {
-                store.add_parsable_certificates(own.iter().cloned());
-            }
-            None => {
-                store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-                if store.is_empty() {
-                    store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
-                }
+fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
+    let failed = |source| RootsError::File {
+        path: path.into(),
+        source,
+    };
+    let format = || RootsError::Format { path: path.into() };
+    let file = std::fs::File::open(path).map_err(failed)?;
+    let mut text = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(file, limits::CA_FILE + 1), &mut text).map_err(failed)?;
+    if text.len() as u64 > limits::CA_FILE {
+        return Err(format());
+    }
+    parse(&text).ok_or_else(format)
+}
+
+fn parse(text: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+    let certificates: Vec<_> = CertificateDer::pem_slice_iter(text)
+        .collect::<Result<_, _>>()
+        .ok()?;
+    let mut store = RootCertStore::empty();
+    for certificate in &certificates {
+        store.add(certificate.clone()).ok()?;
+    }
+    (!certificates.is_empty()).then_some(certificates)
+}
+
+/// `None`: the platform's roots.
+fn config(own: Option<&[CertificateDer<'static>]>) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(provider());
+    let verifier = WebPkiServerVerifier::builder_with_provider(store(own).into(), Arc::clone(&provider))
+        .build()
+        .map_err(|error| error.to_string())?;
+    let own = own.unwrap_or_default().to_vec();
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|error| error.to_string())?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Verifier { own, verifier }))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ALPN.to_vec()];
+    Ok(Arc::new(config))
+}
+
+fn store(own: Option<&[CertificateDer<'static>]>) -> RootCertStore {
+    let mut store = RootCertStore::empty();
+    match own {
+        Some(own) => {
+            store.add_parsable_certificates(own.iter().cloned());
+        }
+        None => {
+            store.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if store.is_empty() {
+                store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
             }
         }
-        store
     }
+    store
 }
 
 impl fmt::Debug for RelayRoots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0.own {
+        match &self.0.lock().certificates {
             Some(own) => write!(f, "RelayRoots({} certificates)", own.len()),
             None => f.write_str("RelayRoots(platform)"),
         }

@@ -164,6 +164,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             received_unix_ns,
             sent_unix_ns,
             window: 0,
+            retry_after_ms: 0,
         };
         Script::default()
             .u8(3)

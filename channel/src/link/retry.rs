@@ -1,0 +1,147 @@
+//! When a client that could not connect tries again: with jitter, until its patience ends, and only where waiting can help.
+
+use std::time::{Duration, Instant};
+
+use super::dial::ConnectError;
+use crate::limits::{RETRY_FIRST, RETRY_HINT_MAX, RETRY_LONGEST, RETRY_UNVERIFIED};
+
+/// See the [module](self). Of one session that is to come about.
+pub(crate) struct Retry {
+    deadline: Instant,
+    /// Without the jitter.
+    next: Duration,
+    /// Attempts that ended before the server had proved its key.
+    unverified: u32,
+    jitter: u64,
+}
+
+impl Retry {
+    /// `jitter`: random, or the same in each replay of a simulation.
+    pub(crate) fn new(now: Instant, patience: Duration, jitter: u64) -> Self {
+        Self {
+            deadline: now + patience,
+            next: RETRY_FIRST,
+            unverified: 0,
+            jitter,
+        }
+    }
+
+    /// When the client gives up.
+    pub(crate) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// How long to wait after an attempt failed like this; `None`: it is to be told now.
+    pub(crate) fn after(&mut self, error: &ConnectError, now: Instant) -> Option<Duration> {
+        if !self.may_pass(error) {
+            return None;
+        }
+        let full = match error.retry_after() {
+            Some(hint) => hint.clamp(RETRY_FIRST, RETRY_HINT_MAX),
+            None => {
+                let next = (self.next * 3 / 2).min(RETRY_LONGEST);
+                std::mem::replace(&mut self.next, next)
+            }
+        };
+        let wait = full.mul_f64(0.5 + self.spread());
+        (now + wait < self.deadline).then_some(wait)
+    }
+
+    fn may_pass(&mut self, error: &ConnectError) -> bool {
+        if matches!(error, ConnectError::Handshake) {
+            // An exec-server that stops or is late hangs up just like one that holds another key.
+            self.unverified += 1;
+            return self.unverified <= RETRY_UNVERIFIED;
+        }
+        error.may_pass()
+    }
+
+    /// From 0 to 1; xorshift64 (Marsaglia 2003).
+    fn spread(&mut self) -> f64 {
+        self.jitter ^= self.jitter << 13;
+        self.jitter ^= self.jitter >> 7;
+        self.jitter ^= self.jitter << 17;
+        (self.jitter % (1 << 16)) as f64 / f64::from(u16::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_trace::clock;
+
+    use super::super::endpoint::RelayError;
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    fn busy(retry_ms: Option<u64>) -> ConnectError {
+        ConnectError::Busy {
+            hint: String::new(),
+            retry_ms,
+        }
+    }
+
+    /// The waits until it gives up.
+    fn waits(error: &ConnectError, jitter: u64) -> Vec<Duration> {
+        let mut now = clock::now();
+        let mut retry = Retry::new(now, PATIENCE, jitter);
+        std::iter::from_fn(|| {
+            let wait = retry.after(error, now)?;
+            now += wait;
+            Some(wait)
+        })
+        .collect()
+    }
+
+    #[test]
+    fn what_waiting_can_cure_is_tried_until_patience_ends() {
+        let unreachable = ConnectError::Relay(RelayError::Unreachable {
+            url: String::new(),
+            reason: String::new(),
+        });
+        for error in [
+            unreachable,
+            ConnectError::NotRegistered(String::new()),
+            ConnectError::Unavailable(String::new()),
+            ConnectError::Broken(String::new()),
+            ConnectError::Timeout("the relay"),
+            busy(None),
+        ] {
+            let waits = waits(&error, 7);
+            assert!((50..120).contains(&waits.len()), "{error}: {}", waits.len());
+            assert!(waits.iter().all(|wait| *wait <= RETRY_LONGEST * 3 / 2), "{error}");
+            assert!(waits.iter().sum::<Duration>() < PATIENCE);
+        }
+    }
+
+    #[test]
+    fn what_it_cannot_cure_is_told_at_once() {
+        for error in [
+            ConnectError::TicketRefused(String::new()),
+            ConnectError::Refused(String::new()),
+            ConnectError::Local,
+            ConnectError::Relay(RelayError::Url(String::new())),
+            ConnectError::Relay(RelayError::Untrusted { url: String::new() }),
+        ] {
+            assert!(waits(&error, 7).is_empty(), "{error}");
+        }
+        let hung_up = waits(&ConnectError::Handshake, 7);
+        assert_eq!(hung_up.len(), RETRY_UNVERIFIED as usize);
+    }
+
+    #[test]
+    fn a_hint_is_followed_within_reason_and_no_two_clients_wait_alike() {
+        let hinted = waits(&busy(Some(2_000)), 7);
+        let (least, greatest) = (Duration::from_secs(1), Duration::from_secs(3));
+        assert!(
+            hinted.iter().all(|wait| (least..=greatest).contains(wait)),
+            "{hinted:?}"
+        );
+        let forever = waits(&busy(Some(u64::MAX)), 7);
+        assert!(
+            forever.iter().all(|wait| *wait <= RETRY_HINT_MAX * 3 / 2),
+            "{forever:?}"
+        );
+        assert_ne!(waits(&busy(Some(2_000)), 8), hinted);
+    }
+}

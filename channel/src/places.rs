@@ -1,0 +1,332 @@
+//! Places that are shared by key: a bounded number of them, and a bounded queue before them.
+//!
+//! * A key may take a place while it holds fewer than `weight` × the places that are free. So a key alone gets `weight / (weight + 1)` of all,
+//!   n keys that want as many as they can get share `n × weight / (n × weight + 1)` of them, and the rest is free for a key that has none.
+//! * A key that may not take one waits. Of the keys that wait, each gets a place in turn; those who wait for one key get theirs in the order
+//!   in which they came. The queue's places are shared by the same rule, with weight 1.
+//! * Only a key whose share of the queue is full is refused, at once.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+/// See the [module](self). Clones share the places.
+#[derive(Clone)]
+pub(crate) struct Places<K: Key>(Arc<Mutex<State<K>>>);
+
+/// By what places are shared.
+pub(crate) trait Key: Copy + Eq + Hash {}
+
+impl<K: Copy + Eq + Hash> Key for K {}
+
+/// A place that is taken. Dropped, it goes to whoever waits.
+pub(crate) struct Place<K: Key> {
+    places: Places<K>,
+    key: K,
+}
+
+/// A key's share of the queue is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// What is to be had, and how it is shared.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Shares {
+    pub(crate) places: usize,
+    pub(crate) weight: usize,
+    pub(crate) queue: usize,
+}
+
+struct State<K> {
+    shares: Shares,
+    taken: usize,
+    /// Of keys that hold one.
+    held: HashMap<K, usize>,
+    waiting: usize,
+    /// Of keys that wait, oldest first.
+    queues: HashMap<K, VecDeque<Waiter>>,
+    /// The same keys, in the order of their turns.
+    turns: VecDeque<K>,
+    /// Waiters so far.
+    counted: u64,
+}
+
+struct Waiter {
+    number: u64,
+    /// The place is already counted when this is sent.
+    granted: oneshot::Sender<()>,
+}
+
+/// A place, or a place in the queue. Dropped before it is [`taken`](Self::taken), it leaves the queue.
+pub(crate) struct Entered<K: Key> {
+    places: Places<K>,
+    key: K,
+    waits: Option<(u64, oneshot::Receiver<()>)>,
+    is_over: bool,
+}
+
+impl<K: Key> Places<K> {
+    pub(crate) fn new(shares: Shares) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            shares,
+            taken: 0,
+            held: HashMap::new(),
+            waiting: 0,
+            queues: HashMap::new(),
+            turns: VecDeque::new(),
+            counted: 0,
+        })))
+    }
+
+    /// Takes a place, or one in the queue.
+    pub(crate) fn enter(&self, key: K) -> Result<Entered<K>, Full> {
+        let mut state = self.lock();
+        let entered = |waits| Entered {
+            places: self.clone(),
+            key,
+            waits,
+            is_over: false,
+        };
+        if !state.queues.contains_key(&key) && state.may_take(key) {
+            state.take(key);
+            return Ok(entered(None));
+        }
+        state.wait(key).map(|waits| entered(Some(waits)))
+    }
+
+    /// How many are taken.
+    #[cfg(test)]
+    pub(crate) fn taken(&self) -> usize {
+        self.lock().taken
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<K>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<K: Key> Entered<K> {
+    /// The place, once it is this one's turn.
+    pub(crate) async fn taken(mut self) -> Place<K> {
+        if let Some((_, granted)) = &mut self.waits {
+            // The sender is dropped only with the places, which this holds.
+            let _ = granted.await;
+        }
+        self.is_over = true;
+        Place {
+            places: self.places.clone(),
+            key: self.key,
+        }
+    }
+}
+
+impl<K: Key> Drop for Entered<K> {
+    fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
+        let mut state = self.places.lock();
+        let is_granted = match &mut self.waits {
+            None => true,
+            // Granted under the lock, so it was by now or never will be.
+            Some((number, granted)) => match granted.try_recv() {
+                Ok(()) => true,
+                Err(_) => {
+                    state.leave(self.key, *number);
+                    false
+                }
+            },
+        };
+        if is_granted {
+            state.give_back(self.key);
+        }
+        state.grant();
+    }
+}
+
+impl<K: Key> Drop for Place<K> {
+    fn drop(&mut self) {
+        let mut state = self.places.lock();
+        state.give_back(self.key);
+        state.grant();
+    }
+}
+
+impl<K: Key> State<K> {
+    fn may_take(&self, key: K) -> bool {
+        let held = self.held.get(&key).copied().unwrap_or(0);
+        let free = self.shares.places.saturating_sub(self.taken);
+        held < self.shares.weight.saturating_mul(free)
+    }
+
+    fn take(&mut self, key: K) {
+        self.taken += 1;
+        *self.held.entry(key).or_default() += 1;
+    }
+
+    fn give_back(&mut self, key: K) {
+        self.taken -= 1;
+        if let Some(held) = self.held.get_mut(&key) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&key);
+            }
+        }
+    }
+
+    fn wait(&mut self, key: K) -> Result<(u64, oneshot::Receiver<()>), Full> {
+        let free = self.shares.queue.saturating_sub(self.waiting);
+        let queue = self.queues.get(&key).map_or(0, VecDeque::len);
+        if queue >= free {
+            return Err(Full);
+        }
+        let (granted, is_granted) = oneshot::channel();
+        self.counted += 1;
+        self.waiting += 1;
+        let number = self.counted;
+        if queue == 0 {
+            self.turns.push_back(key);
+        }
+        let waiter = Waiter { number, granted };
+        self.queues.entry(key).or_default().push_back(waiter);
+        Ok((number, is_granted))
+    }
+
+    fn leave(&mut self, key: K, number: u64) {
+        if let Some(queue) = self.queues.get_mut(&key)
+            && let Some(at) = queue.iter().position(|waiter| waiter.number == number)
+        {
+            queue.remove(at);
+            self.waiting -= 1;
+            self.forget_if_empty(key);
+        }
+    }
+
+    fn forget_if_empty(&mut self, key: K) {
+        if self.queues.get(&key).is_some_and(VecDeque::is_empty) {
+            self.queues.remove(&key);
+            self.turns.retain(|turn| *turn != key);
+        }
+    }
+
+    /// Gives places that are free to those who wait.
+    fn grant(&mut self) {
+        while let Some(at) = self.turns.iter().position(|key| self.may_take(*key)) {
+            // Its next turn comes after everybody else's.
+            let Some(key) = self.turns.remove(at) else { return };
+            self.turns.push_back(key);
+            let waiter = self.queues.get_mut(&key).and_then(VecDeque::pop_front);
+            self.forget_if_empty(key);
+            let Some(waiter) = waiter else { continue };
+            self.waiting -= 1;
+            self.take(key);
+            if waiter.granted.send(()).is_err() {
+                self.give_back(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn places(places: usize, weight: usize, queue: usize) -> Places<char> {
+        Places::new(Shares {
+            places,
+            weight,
+            queue,
+        })
+    }
+
+    /// As many places as this key gets at once.
+    fn all(places: &Places<char>, key: char) -> Vec<Place<char>> {
+        let one = || places.enter(key).ok()?.taken().now_or_never();
+        std::iter::from_fn(one).collect()
+    }
+
+    #[test]
+    fn however_many_a_key_takes_another_finds_one() {
+        let places = places(64, 1, 64);
+        let mut held = Vec::new();
+        for (key, expected) in [('a', 32), ('b', 16), ('c', 8), ('d', 4), ('e', 2)] {
+            let some = all(&places, key);
+            assert_eq!(some.len(), expected, "{key}");
+            held.push(some);
+        }
+        assert_eq!(places.taken(), 62);
+        assert_eq!(all(&places, 'f').len(), 1);
+    }
+
+    #[test]
+    fn a_greater_weight_leaves_less_to_others_but_never_nothing() {
+        let places = places(1024, 4, 0);
+        let first = all(&places, 'a');
+        assert_eq!(first.len(), 820);
+        let second = all(&places, 'b');
+        assert!(second.len() > 100, "{}", second.len());
+        // Places that come back go where there are fewer.
+        drop(first);
+        assert_eq!(all(&places, 'b').len() + second.len(), 820);
+    }
+
+    #[test]
+    fn keys_that_wait_take_turns_and_each_is_served_in_its_order() {
+        let places = places(2, 1, 100);
+        let held = all(&places, 'x');
+        assert_eq!(held.len(), 1);
+        let other = all(&places, 'y');
+        let mut waiting: Vec<_> = "aaabb"
+            .chars()
+            .map(|key| (key, Some(places.enter(key).unwrap().taken().boxed())))
+            .collect();
+        let mut served = Vec::new();
+        drop((held, other));
+        while waiting.iter().any(|(_, waits)| waits.is_some()) {
+            let mut places = Vec::new();
+            for (at, (key, waits)) in waiting.iter_mut().enumerate() {
+                if let Some(place) = waits.as_mut().and_then(|waits| waits.now_or_never()) {
+                    served.push((*key, at));
+                    places.push(place);
+                    *waits = None;
+                }
+            }
+            assert!(!places.is_empty(), "nobody is served any more: {served:?}");
+        }
+        let order = |of: char| {
+            served
+                .iter()
+                .filter(move |(key, _)| *key == of)
+                .map(|(_, at)| *at)
+        };
+        assert!(order('a').is_sorted() && order('b').is_sorted());
+        // The second of one key comes before the third of another.
+        let at = |wanted| served.iter().position(|(_, at)| *at == wanted);
+        assert!(at(4) < at(2), "{served:?}");
+        assert_eq!(places.taken(), 0);
+    }
+
+    #[test]
+    fn only_a_full_share_of_the_queue_is_refused_and_whoever_leaves_makes_room() {
+        let places = places(1, 1, 4);
+        let held = all(&places, 'x');
+        let one = places.enter('a').unwrap();
+        let two = places.enter('a').unwrap();
+        assert_eq!(places.enter('a').err(), Some(Full));
+        let other = places.enter('b').unwrap();
+        drop(one);
+        let three = places.enter('a').unwrap();
+        // A place that was granted and not fetched goes on to the next.
+        drop(held);
+        drop(two);
+        assert!(other.taken().now_or_never().is_some());
+        assert!(three.taken().now_or_never().is_some());
+        let state = places.lock();
+        assert_eq!((state.taken, state.waiting), (0, 0));
+        assert!(state.held.is_empty() && state.queues.is_empty() && state.turns.is_empty());
+    }
+}
