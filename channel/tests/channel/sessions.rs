@@ -53,6 +53,7 @@ async fn a_lost_relay_fails_the_calls_under_way_and_the_next_one_finds_its_way()
         within(is_started.recv()).await.unwrap();
 
         let address = stack.relay.address;
+        let alone = Channel::new(stack.server.ticket.clone(), stack.key()).connect_timeout(Duration::ZERO);
         if is_killed {
             stack.relay.kill().await;
         } else {
@@ -63,7 +64,7 @@ async fn a_lost_relay_fails_the_calls_under_way_and_the_next_one_finds_its_way()
         let error = source::<SessionError>(&lost);
         assert!(matches!(error, SessionError::ConnectionLost(_)), "{error:?}");
         // Nobody is there: this call fails on its own, and does not poison the next.
-        let alone = within(Caller::new(stack.channel.clone()).echo("x")).await;
+        let alone = within(Caller::new(alone).echo("x")).await;
         assert_eq!(alone.unwrap_err().code(), Code::Unavailable);
 
         stack.relay = RunningRelay::start_at(address).await;
@@ -116,13 +117,13 @@ async fn a_server_that_stops_answers_the_calls_it_has_and_ends_with_the_last() {
     within(is_started.recv()).await.unwrap();
 
     let metrics = stack.relay.metrics.clone();
+    let late = Channel::new(stack.server.ticket.clone(), stack.key()).connect_timeout(Duration::ZERO);
     let stopping = Instant::now();
     let stopped = tokio::spawn(stack.server.stop());
     // A session without a call does not wait for the others.
     eventually(|| metrics.snapshot().sessions_open == 1).await;
     // Nobody is served any more who comes now.
-    let late = Caller::new(stack.channel.clone());
-    within(late.echo("late")).await.unwrap_err();
+    within(Caller::new(late).echo("late")).await.unwrap_err();
     assert!(!call.is_finished() && !stopped.is_finished());
     go_on.notify_one();
     let answer = within(call).await.unwrap().unwrap();
@@ -272,10 +273,11 @@ async fn a_session_that_nobody_waits_for_any_more_ends_with_its_channel() {
 async fn a_failure_that_nobody_waited_for_is_not_told_to_a_later_call() {
     let stack = Stack::start(Mounted::echo()).await;
     let address = stack.relay.address;
-    let other = Channel::new(stack.server.ticket.clone(), stack.key());
+    let once = || Channel::new(stack.server.ticket.clone(), stack.key()).connect_timeout(Duration::ZERO);
+    let (channel, other) = (once(), once());
     stack.relay.kill().await;
     {
-        let connect = stack.channel.connect();
+        let connect = channel.connect();
         let mut connect = std::pin::pin!(connect);
         // Begins to dial, and gives up.
         assert!(futures_util::poll!(&mut connect).is_pending());
@@ -286,7 +288,7 @@ async fn a_failure_that_nobody_waited_for_is_not_told_to_a_later_call() {
     let _relay = RunningRelay::start_at(address).await;
     let mut server = stack.server;
     server.until(|notice| matches!(notice, Notice::Registered)).await;
-    within(stack.channel.connect()).await.unwrap();
+    within(channel.connect()).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! TLS to the relay: it works, it believes nobody it was not told to, and what goes wrong has a type and a sentence.
 
+use std::time::Duration;
+
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
 use baton_channel::{Channel, ConnectError, Notice, RegisterError, RelayError, RelayRoots, Server};
@@ -49,7 +51,9 @@ async fn refused(url: &str, roots: RelayRoots) -> RelayError {
         panic!("{notice:?}");
     };
 
-    let channel = Channel::new(ticket, seed.client_key().unwrap()).relay_roots(roots);
+    let channel = Channel::new(ticket, seed.client_key().unwrap())
+        .relay_roots(roots)
+        .connect_timeout(Duration::ZERO);
     let started = std::time::Instant::now();
     let status = within(Caller::new(channel).echo("x")).await.unwrap_err();
     assert!(started.elapsed() < HANDSHAKE_TIMEOUT, "{status:?}");
@@ -160,6 +164,33 @@ async fn a_relay_that_is_down_is_not_taken_for_one_without_tls() {
         let error = refused(&url, RelayRoots::default()).await;
         assert!(matches!(error, RelayError::Unreachable { .. }), "{error:?}");
     }
+}
+
+#[tokio::test]
+async fn the_file_of_an_authority_is_read_anew_for_each_connection() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ca.pem");
+    std::fs::write(&file, old.pem()).unwrap();
+    let roots = RelayRoots::from_pem_file(&file).unwrap();
+    let relay = old.relay("127.0.0.1").await;
+    call(&https(&relay, "127.0.0.1"), &roots).await;
+    let relay = new.relay("127.0.0.1").await;
+    let url = https(&relay, "127.0.0.1");
+    let error = refused(&url, roots.clone()).await;
+    assert!(matches!(error, RelayError::Untrusted { .. }), "{error:?}");
+    std::fs::write(&file, new.pem()).unwrap();
+    call(&url, &roots).await;
+    // What cannot be read is believed by nobody.
+    std::fs::write(&file, "").unwrap();
+    let error = refused(&url, roots.clone()).await;
+    assert!(matches!(error, RelayError::Roots { .. }), "{error:?}");
+    std::fs::remove_file(&file).unwrap();
+    let error = refused(&url, roots).await;
+    assert!(
+        error.to_string().contains("cannot read the relay's CA file"),
+        "{error}"
+    );
 }
 
 #[test]

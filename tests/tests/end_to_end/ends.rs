@@ -227,7 +227,7 @@ fn a_killed_relay_ends_the_call_and_its_process_and_its_successor_serves_on() {
         .finish()
         .assert_failed(255, "the connection to the relay was lost");
     mark.await_gone();
-    run(world.exec(["true"])).assert_failed(255, "cannot reach the relay");
+    run(world.exec_with(&["--connect-timeout", "0s"], ["true"])).assert_failed(255, "cannot reach the relay");
 
     (world.relay, _) = relay(&world.home, &world.relay_address.to_string(), &[]);
     world.await_registration();

@@ -97,7 +97,8 @@ fn a_relay_s_reasons_are_shown_to_a_client_without_what_steers() {
             noise_key: home.public(),
             dial_token: seed.server_keys().unwrap().dial_token.clone(),
         };
-        let finished = run(home.exec(&ticket.to_string(), [""; 0], ["true"]));
+        let once = ["--connect-timeout", "0s"];
+        let finished = run(home.exec(&ticket.to_string(), once, ["true"]));
         finished.assert_failed(255, "relay");
         assert_harmless(&finished.stderr);
     }

@@ -12,6 +12,7 @@
 //! * `hostile`: what a hostile peer or file gets to show on a terminal;
 //! * `health`: `baton health`;
 //! * `tls`: the connection to the relay, and the warning where it is in clear text;
+//! * `crowds`: more commands at once than a connection has sessions, and commands that wait for relay and exec-server;
 //! * `crashes`: an exec-server that is killed again and again runs nothing twice and forgets nothing that a barrier covered;
 //! * `ends`: who dies, and what is left;
 //! * `volume`: no byte is lost, however many there are.
@@ -21,6 +22,7 @@
 mod blind;
 mod call_end;
 mod crashes;
+mod crowds;
 mod ends;
 mod files;
 mod health;

@@ -38,7 +38,9 @@ impl Canary {
 #[track_caller]
 fn assert_refused(home: &Home, ticket: &str, sentence: &str) {
     let canary = Canary::new(home);
-    run(home.exec(ticket, [""; 0], canary.command())).assert_failed(255, sentence);
+    // One attempt: what waiting may cure is waited for by default.
+    let once = ["--connect-timeout", "0s"];
+    run(home.exec(ticket, once, canary.command())).assert_failed(255, sentence);
     canary.assert_not_run();
 }
 
@@ -162,7 +164,7 @@ fn a_port_that_never_answers_ends_in_a_deadline() {
     assert_refused(
         &home,
         &stray_ticket(&silent).to_string(),
-        "no answer from the relay within 5 s",
+        "the connection to the relay broke: ",
     );
     await_says(
         &exec_server,

@@ -15,6 +15,7 @@
 mod altered;
 mod events;
 mod memory;
+mod origins;
 /// The hand-driven ends of the channel's own tests.
 #[allow(dead_code, reason = "each test crate uses a part")]
 #[path = "../../../channel/tests/channel/support/raw.rs"]

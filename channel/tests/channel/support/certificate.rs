@@ -27,7 +27,11 @@ impl Authority {
 
     /// Trust in this authority alone.
     pub(crate) fn roots(&self) -> RelayRoots {
-        RelayRoots::from_pem(self.certificate.pem().as_bytes()).unwrap()
+        RelayRoots::from_pem(self.pem().as_bytes()).unwrap()
+    }
+
+    pub(crate) fn pem(&self) -> String {
+        self.certificate.pem()
     }
 
     /// A relay with a certificate for `name`.

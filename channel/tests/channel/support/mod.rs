@@ -123,6 +123,16 @@ impl RunningServer {
         Self::run(relay_url, allow, service, |server| server.rekey_policy(policy)).await
     }
 
+    /// The same, with so many sessions.
+    pub(crate) async fn with_sessions(
+        relay_url: &str,
+        allow: AllowList,
+        service: Mounted,
+        sessions: usize,
+    ) -> Self {
+        Self::run(relay_url, allow, service, |server| server.max_sessions(sessions)).await
+    }
+
     async fn run(
         relay_url: &str,
         allow: AllowList,

@@ -1,0 +1,225 @@
+//! What falls silent is missed in time: in virtual time, over a network in memory that holds frames back.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use baton_channel::allow::{AllowList, Trust};
+use baton_channel::key::Seed;
+use baton_channel::limits::{IDLE_TIMEOUT, OUTER_KEEP_ALIVE, OUTER_KEEP_ALIVE_TIMEOUT, PING_INTERVAL};
+use baton_channel::mux::MuxError;
+use baton_channel::{Channel, Network, Notice, Server, SessionError};
+use baton_relay::{Accepted, Config, Listener, Relay};
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex, split};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use tonic::Request;
+
+use crate::support::service::{Caller, Mounted};
+use crate::support::source;
+
+const ADDRESS: &str = "127.0.0.1:7700";
+
+/// HTTP/2's connection preface (RFC 9113 section 3.4), its frame header, and the type of a frame that carries our messages.
+const PREFACE: usize = 24;
+const HEADER: usize = 9;
+const DATA: u8 = 0;
+
+/// What a leg holds back; from its start nothing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// Messages; HTTP/2 itself goes on, pings and their answers too.
+    Messages = 1,
+    /// All bytes, as of a machine that is gone.
+    All = 2,
+}
+
+/// One way to the relay, which can be held.
+#[derive(Clone)]
+struct Leg {
+    held: Arc<AtomicU8>,
+    relay: mpsc::UnboundedSender<DuplexStream>,
+}
+
+impl Leg {
+    fn new(relay: &mpsc::UnboundedSender<DuplexStream>) -> Self {
+        Self {
+            held: Arc::default(),
+            relay: relay.clone(),
+        }
+    }
+
+    fn hold(&self, held: Held) {
+        self.held.store(held as u8, Ordering::Relaxed);
+    }
+
+    fn network(&self) -> Network {
+        let leg = self.clone();
+        Network::new(move |_| {
+            let ((near, near_far), (far_near, far)) = (duplex(1 << 16), duplex(1 << 16));
+            let (up_from, down_to) = split(near_far);
+            let (down_from, up_to) = split(far_near);
+            tokio::spawn(pass(up_from, up_to, PREFACE, Arc::clone(&leg.held)));
+            tokio::spawn(pass(down_from, down_to, 0, Arc::clone(&leg.held)));
+            let sent = leg.relay.send(far);
+            async move {
+                sent.map_err(|_| io::ErrorKind::ConnectionRefused)?;
+                Ok(near)
+            }
+        })
+    }
+}
+
+/// Passes frames on, but for those that are held.
+async fn pass(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    preface: usize,
+    held: Arc<AtomicU8>,
+) -> io::Result<()> {
+    let mut bytes = vec![0; preface];
+    from.read_exact(&mut bytes).await?;
+    to.write_all(&bytes).await?;
+    loop {
+        let mut header = [0; HEADER];
+        from.read_exact(&mut header).await?;
+        let len = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        let mut payload = vec![0; len as usize];
+        from.read_exact(&mut payload).await?;
+        let held = held.load(Ordering::Relaxed);
+        if held == Held::All as u8 {
+            std::future::pending::<()>().await;
+        }
+        if held == Held::Messages as u8 && header[3] == DATA {
+            continue;
+        }
+        to.write_all(&header).await?;
+        to.write_all(&payload).await?;
+    }
+}
+
+struct InMemory(mpsc::UnboundedReceiver<DuplexStream>);
+
+impl Listener for InMemory {
+    type Stream = DuplexStream;
+
+    async fn accept(&mut self) -> io::Result<Accepted<DuplexStream>> {
+        let stream = self.0.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
+        let address: SocketAddr = ADDRESS.parse().unwrap();
+        Ok(Accepted {
+            stream,
+            remote: address,
+            local: address,
+        })
+    }
+}
+
+/// A client with a call under way, an exec-server, and the legs of both.
+struct World {
+    client: Leg,
+    server: Leg,
+    notices: mpsc::UnboundedReceiver<Notice>,
+    call: tokio::task::JoinHandle<Result<tonic::Response<Bytes>, tonic::Status>>,
+}
+
+async fn world() -> World {
+    let (connections, accepted) = mpsc::unbounded_channel();
+    let relay = Relay::with_listener(InMemory(accepted), ADDRESS.parse().unwrap(), Config::default());
+    tokio::spawn(relay.serve(std::future::pending()));
+    let (client, server) = (Leg::new(&connections), Leg::new(&connections));
+    let seed = Seed::generate().unwrap();
+    let key = seed.client_key().unwrap();
+    let allow = AllowList::only(*key.public(), "test", Trust::Continue);
+    let (notify, mut notices) = mpsc::unbounded_channel();
+    let serving = Server::new(&format!("http://{ADDRESS}"), &seed, allow)
+        .unwrap()
+        .over(server.network())
+        .on_notice(move |notice| drop(notify.send(notice)));
+    let channel = Channel::new(serving.ticket(), key).over(client.network());
+    let hanging = Mounted::echo().on("/test/Hang", |_| std::future::pending());
+    tokio::spawn(serving.serve(hanging, std::future::pending()));
+    let registered = notices.recv().await;
+    assert!(matches!(registered, Some(Notice::Registered)), "{registered:?}");
+    let caller = Caller::new(channel);
+    let call = tokio::spawn(async move { caller.unary("/test/Hang", Request::new(Bytes::new())).await });
+    // A quiet session is no dead one.
+    sleep(10 * IDLE_TIMEOUT).await;
+    assert!(!call.is_finished());
+    World {
+        client,
+        server,
+        notices,
+        call,
+    }
+}
+
+fn is_silent(error: &SessionError) -> bool {
+    matches!(error, SessionError::Mux(MuxError::Silent))
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_that_a_relay_withholds_end_the_session_within_35_seconds() {
+    for is_client in [true, false] {
+        let mut world = world().await;
+        let leg = if is_client { &world.client } else { &world.server };
+        leg.hold(Held::Messages);
+        let started = Instant::now();
+        let lost = timeout(2 * IDLE_TIMEOUT, world.call)
+            .await
+            .unwrap()
+            .unwrap()
+            .unwrap_err();
+        let took = started.elapsed();
+        // What is heard last is the answer to the last ping.
+        assert!(
+            took <= IDLE_TIMEOUT && took >= IDLE_TIMEOUT - 2 * PING_INTERVAL,
+            "{took:?}"
+        );
+        let is_ended = async {
+            loop {
+                if let Some(Notice::SessionEnded(_, error, _)) = world.notices.recv().await {
+                    return error;
+                }
+            }
+        };
+        let by_server = timeout(2 * IDLE_TIMEOUT, is_ended).await.unwrap();
+        let by_client = source::<SessionError>(&lost);
+        assert!(
+            is_silent(by_client) || is_silent(&by_server),
+            "{by_client:?}, {by_server:?}"
+        );
+        assert!(started.elapsed() <= IDLE_TIMEOUT + Duration::from_secs(1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_relay_that_is_gone_is_missed_within_15_seconds_by_both_ends() {
+    const MISSED: Duration = Duration::from_secs(15);
+    assert!(OUTER_KEEP_ALIVE + OUTER_KEEP_ALIVE_TIMEOUT < MISSED);
+    let mut world = world().await;
+    while world.notices.try_recv().is_ok() {}
+    world.client.hold(Held::All);
+    world.server.hold(Held::All);
+    let started = Instant::now();
+    let lost = timeout(MISSED, world.call)
+        .await
+        .expect("missed in time")
+        .unwrap()
+        .unwrap_err();
+    assert!(
+        matches!(source(&lost), SessionError::ConnectionLost(_)),
+        "{lost:?}"
+    );
+    let (mut has_ended, mut is_redialled) = (false, false);
+    while !(has_ended && is_redialled) {
+        let left = MISSED.saturating_sub(started.elapsed());
+        match timeout(left, world.notices.recv()).await.expect("missed in time") {
+            Some(Notice::SessionEnded(_, SessionError::ConnectionLost(_), _)) => has_ended = true,
+            Some(Notice::Retrying(..)) => is_redialled = true,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,211 @@
+//! What an exec-server does with dials that a relay announces and that go no further: they keep out nobody who dials from elsewhere.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use baton_channel::allow::{AllowList, Trust};
+use baton_channel::key::{Seed, StaticKey};
+use baton_channel::limits::{DECLINE_RETRY, HALF_OPEN_QUEUE, MAX_HALF_OPEN};
+use baton_channel::session::{Initiator, prologue};
+use baton_channel::ticket::Ticket;
+use baton_channel::{Notice, Server};
+use baton_exec_server::ExecService;
+use baton_proto::registration::exec_server_id;
+use baton_proto::relay::relay_server::{Relay, RelayServer};
+use baton_proto::relay::{
+    Challenge, Decline, Frame, Incoming, RegisterRequest, RegisterResponse, Registered, register_request,
+    register_response,
+};
+use baton_proto::{SessionId, header};
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::StreamExt as _;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::world::within;
+
+/// A relay that announces what the test tells it to, and says nothing on the sessions that are accepted.
+#[derive(Clone, Default)]
+struct Announcing(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    registered: Option<mpsc::UnboundedSender<Result<RegisterResponse, Status>>>,
+    declined: Vec<Decline>,
+    accepted: HashMap<String, Accepted>,
+}
+
+/// The streams of a session: to the exec-server, and from it.
+struct Accepted {
+    to: mpsc::Sender<Result<Frame, Status>>,
+    from: Option<Streaming<Frame>>,
+}
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Relay for Announcing {
+    type RegisterStream = Responses<RegisterResponse>;
+    type DialStream = Responses<Frame>;
+    type AcceptStream = Responses<Frame>;
+
+    async fn register(
+        &self,
+        request: Request<Streaming<RegisterRequest>>,
+    ) -> Result<Response<Self::RegisterStream>, Status> {
+        let (send, responses) = mpsc::unbounded_channel();
+        let tell = |kind| RegisterResponse { kind: Some(kind) };
+        let challenge = Challenge {
+            nonce: vec![0; 32].into(),
+        };
+        send.send(Ok(tell(register_response::Kind::Challenge(challenge))))
+            .unwrap();
+        let relay = self.clone();
+        tokio::spawn(async move {
+            let mut requests = request.into_inner();
+            while let Some(Ok(request)) = requests.next().await {
+                let mut state = relay.0.lock().unwrap();
+                match request.kind {
+                    Some(register_request::Kind::Proof(proof)) => {
+                        let registered = Registered {
+                            exec_server_id: exec_server_id(&proof.public_key).0.to_vec().into(),
+                            max_sessions: 1024,
+                        };
+                        let told = tell(register_response::Kind::Registered(registered));
+                        send.send(Ok(told)).unwrap();
+                        state.registered = Some(send.clone());
+                    }
+                    Some(register_request::Kind::Decline(decline)) => state.declined.push(decline),
+                    _ => {}
+                }
+            }
+        });
+        Ok(Response::new(Box::pin(UnboundedReceiverStream::new(responses))))
+    }
+
+    async fn dial(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
+        Err(Status::unimplemented("the test dials"))
+    }
+
+    async fn accept(
+        &self,
+        request: Request<Streaming<Frame>>,
+    ) -> Result<Response<Self::AcceptStream>, Status> {
+        let session = request.metadata().get(header::SESSION_ID).unwrap();
+        let session = session.to_str().unwrap().to_owned();
+        let (to, frames) = mpsc::channel(4);
+        let accepted = Accepted {
+            to,
+            from: Some(request.into_inner()),
+        };
+        self.0.lock().unwrap().accepted.insert(session, accepted);
+        Ok(Response::new(Box::pin(ReceiverStream::new(frames))))
+    }
+}
+
+/// Looks again until `condition` holds.
+async fn eventually(condition: impl Fn() -> bool) {
+    within(async {
+        while !condition() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    })
+    .await;
+}
+
+impl Announcing {
+    async fn start() -> (Self, String) {
+        let relay = Self::default();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let served = tonic::transport::Server::builder().add_service(RelayServer::new(relay.clone()));
+        tokio::spawn(served.serve_with_incoming(TcpListenerStream::new(listener)));
+        (relay, url)
+    }
+
+    fn announce(&self, origin: &'static [u8]) -> SessionId {
+        let session = SessionId(rand::random());
+        let incoming = Incoming {
+            session_id: session.0.to_vec().into(),
+            accept_token: vec![7; 32].into(),
+            origin: Bytes::from_static(origin),
+        };
+        let kind = Some(register_response::Kind::Incoming(incoming));
+        let state = self.0.lock().unwrap();
+        let registered = state.registered.as_ref().unwrap();
+        registered.send(Ok(RegisterResponse { kind })).unwrap();
+        session
+    }
+
+    fn accepted(&self) -> usize {
+        self.0.lock().unwrap().accepted.len()
+    }
+
+    fn declined(&self) -> Vec<Decline> {
+        self.0.lock().unwrap().declined.clone()
+    }
+
+    /// Dials from this origin and shakes hands. How long that took.
+    async fn visit(&self, origin: &'static [u8], ticket: &Ticket, key: &StaticKey) -> Duration {
+        let started = Instant::now();
+        let session = self.announce(origin);
+        let name = session.to_string();
+        eventually(|| self.0.lock().unwrap().accepted.contains_key(&name)).await;
+        let (to, from) = {
+            let mut state = self.0.lock().unwrap();
+            let accepted = state.accepted.get_mut(&name).unwrap();
+            (accepted.to.clone(), accepted.from.take().unwrap())
+        };
+        let prologue = prologue(ticket.exec_server, session);
+        let (initiator, message1) = Initiator::start(key, &ticket.noise_key, &prologue).unwrap();
+        let frame = Frame {
+            noise: message1,
+            ..Frame::default()
+        };
+        to.send(Ok(frame)).await.unwrap();
+        let mut from = from;
+        let message2 = within(from.message()).await.unwrap().unwrap().noise;
+        assert!(initiator.finish(&message2).is_ok());
+        started.elapsed()
+    }
+}
+
+#[tokio::test]
+async fn dials_of_one_origin_that_go_no_further_keep_no_other_origin_out() {
+    let (relay, url) = Announcing::start().await;
+    let seed = Seed::generate().unwrap();
+    let key = seed.client_key().unwrap();
+    let allow = AllowList::only(*key.public(), "test", Trust::Continue);
+    let (notify, mut notices) = mpsc::unbounded_channel();
+    let server = Server::new(&url, &seed, allow)
+        .unwrap()
+        .on_notice(move |notice| drop(notify.send(notice)));
+    let ticket = server.ticket();
+    let service = ExecService::new(server.epoch()).into_server();
+    let serving = tokio::spawn(server.serve(service, std::future::pending()));
+    assert!(matches!(within(notices.recv()).await, Some(Notice::Registered)));
+
+    // An origin alone gets half of the places, and no more.
+    for _ in 0..MAX_HALF_OPEN {
+        relay.announce(b"greedy");
+    }
+    eventually(|| relay.accepted() == MAX_HALF_OPEN / 2).await;
+    let took = relay.visit(b"modest", &ticket, &key).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    // Its share of the queue is half of that, too: beyond it the relay is told at once.
+    assert!(relay.declined().is_empty());
+    for _ in 0..HALF_OPEN_QUEUE {
+        relay.announce(b"greedy");
+    }
+    eventually(|| relay.declined().len() >= HALF_OPEN_QUEUE / 4).await;
+    let declined = relay.declined().pop().unwrap();
+    assert_eq!(declined.accept_token, vec![7; 32]);
+    assert_eq!(u128::from(declined.retry_after_ms), DECLINE_RETRY.as_millis());
+    let took = relay.visit(b"modest", &ticket, &key).await;
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    serving.abort();
+}
