@@ -181,6 +181,13 @@ impl Part {
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
     }
 
+    /// Kills it, as a power cut does, and waits until it is gone.
+    pub fn kill(&mut self) {
+        // Fails only for a process that has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Stops it where it is, as if its machine hung: it reads nothing, and its connections stay open.
     ///
     /// # Errors
@@ -241,9 +248,7 @@ impl Part {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // Fails only for a process that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
 }
 
