@@ -1,20 +1,23 @@
 //! Who may call: the allow-list, one `key name trust` a line, and what a client's trace context is trusted with.
+//!
+//! * here: what a list says of a key;
+//! * `allow/lines.rs`: its text;
+//! * `allow/file.rs`: the file, and who may change it;
+//! * `allow/watch.rs`: the file while sessions are open.
 
-use std::collections::HashMap;
-use std::fs::OpenOptions;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use rustix::fs::OFlags;
-
+use crate::access::Exposure;
 use crate::key::PublicKey;
 use crate::limits::ALLOW_LIST_MAX;
 
+mod file;
+mod lines;
 mod peer;
 mod watch;
 
+use lines::{Client, Lines};
 use peer::Buckets;
 pub use peer::Peer;
 pub(crate) use watch::{Standing, Watch};
@@ -47,18 +50,12 @@ impl FromStr for Trust {
 /// Which clients may call.
 #[derive(Debug, Clone, Default)]
 pub struct AllowList {
-    clients: HashMap<PublicKey, Client>,
+    lines: Lines,
     source: Option<PathBuf>,
     buckets: Buckets,
 }
 
-#[derive(Debug, Clone)]
-struct Client {
-    name: String,
-    trust: Trust,
-}
-
-/// An allow-list that cannot be used.
+/// An allow-list that cannot be used, or a line of one.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowError {
     /// The operating system refused.
@@ -76,6 +73,27 @@ pub enum AllowError {
     NotAFile {
         /// Which one.
         path: PathBuf,
+    },
+    /// Others could let themselves in.
+    #[error("the allow-list {path} is not used, because {exposure}: check its lines, then run `{} {path}`", .exposure.command())]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// By what.
+        exposure: Exposure,
+    },
+    /// Others could put another list in its place.
+    #[error(
+        "the allow-list {path} is not used, because of its directory {folder}: {exposure}; check the list's lines, then run `{} {folder}`",
+        .exposure.command()
+    )]
+    FolderExposed {
+        /// Which file.
+        path: PathBuf,
+        /// Its directory, or that of what it links to.
+        folder: PathBuf,
+        /// By what.
+        exposure: Exposure,
     },
     /// Not an allow-list.
     #[error("the allow-list {path} is larger than {ALLOW_LIST_MAX} bytes")]
@@ -95,55 +113,72 @@ pub enum AllowError {
     },
 }
 
+impl AllowError {
+    /// Whether only the client of one line is refused, and not everyone.
+    pub fn is_of_one_line(&self) -> bool {
+        matches!(self, Self::Line { .. })
+    }
+}
+
 impl AllowList {
     /// Exactly one client.
     pub fn only(key: PublicKey, name: &str, trust: Trust) -> Self {
-        let client = Client {
-            name: name.into(),
-            trust,
-        };
         Self {
-            clients: HashMap::from([(key, client)]),
+            lines: Lines::only(key, Client::new(name, trust)),
             ..Self::default()
         }
     }
 
     /// An allow-list in a file, read anew for every handshake, so that an edit needs no restart. A missing file allows
-    /// nobody.
+    /// nobody, and a bad line not its own client: see [`problems`](Self::problems).
+    ///
+    /// # Errors
+    /// It cannot be read, or others can change it: the file or its directory belongs to somebody else, or has permission bits by
+    /// which others write.
     pub fn file(path: impl Into<PathBuf>) -> Result<Self, AllowError> {
         let path = path.into();
-        let mut list = Self::read(&path)?;
-        list.source = Some(path);
-        Ok(list)
-    }
-
-    fn read(path: &Path) -> Result<Self, AllowError> {
-        let (clients, problem) = parse(path, &read_file(path)?);
-        match problem {
-            None => Ok(Self {
-                clients,
-                ..Self::default()
-            }),
-            Some(problem) => Err(problem),
-        }
+        Ok(Self {
+            lines: Lines::parse(&file::read(&path)?),
+            source: Some(path),
+            ..Self::default()
+        })
     }
 
     /// The client of this key, if it may call now.
+    ///
+    /// # Errors
+    /// The list does not tell: it cannot be used, or this client's last line is bad.
     pub fn find(&self, key: &PublicKey) -> Result<Option<Peer>, AllowError> {
-        let reread = self.source.as_deref().map(Self::read).transpose()?;
-        let clients = reread.as_ref().map_or(&self.clients, |list| &list.clients);
-        Ok(clients
-            .get(key)
-            .map(|client| Peer::new(*key, client.name.clone(), client.trust, &self.buckets)))
+        let found = |client: &Client| Peer::new(*key, client.name.clone(), client.trust, &self.buckets);
+        let Some(path) = &self.source else {
+            return Ok(self.lines.client(key).map(found));
+        };
+        let lines = Lines::parse(&file::read(path)?);
+        match lines.bad_line(key) {
+            Some(bad) => Err(bad.error(path)),
+            None => Ok(lines.client(key).map(found)),
+        }
     }
 
-    /// Whether a client that was let in may stay. Unlike [`find`](Self::find) this holds on to what can be told: in a
-    /// file with a bad line the others still count, and one that cannot be read sends nobody away.
-    pub(crate) fn still_names(&self, key: &PublicKey) -> bool {
+    /// What is wrong with the list as it is now: the whole of it, or each of the first bad lines.
+    pub fn problems(&self) -> Vec<AllowError> {
         let Some(path) = &self.source else {
-            return self.clients.contains_key(key);
+            return Vec::new();
         };
-        read_file(path).map_or(true, |text| parse(path, &text).0.contains_key(key))
+        match file::read(path) {
+            Ok(text) => Lines::parse(&text).errors(path),
+            Err(problem) => vec![problem],
+        }
+    }
+
+    /// What the list says of a client that was let in, at a rekey of its session.
+    pub(crate) fn standing(&self, key: &PublicKey) -> Standing {
+        match &self.source {
+            None => self.lines.standing(key),
+            Some(path) => {
+                file::read(path).map_or(Standing::Unknown, |text| Lines::parse(&text).standing(key))
+            }
+        }
     }
 
     /// Follows the file; `None` without one.
@@ -153,104 +188,17 @@ impl AllowList {
 
     /// Whether nobody may call.
     pub fn is_empty(&self) -> bool {
-        self.clients.is_empty()
+        self.lines.allows_nobody()
     }
-}
-
-/// The bytes of an allow-list; none for a missing one.
-fn read_file(path: &Path) -> Result<Vec<u8>, AllowError> {
-    let failed = |source| AllowError::Read {
-        path: path.into(),
-        source,
-    };
-    // A FIFO would make whoever opens it wait: the handshake of a client, or a session under its lock.
-    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(without_waiting)
-        .open(path);
-    let file = match opened {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        opened => opened.map_err(failed)?,
-    };
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(AllowError::NotAFile { path: path.into() });
-    }
-    let mut text = Vec::new();
-    file.take(ALLOW_LIST_MAX + 1)
-        .read_to_end(&mut text)
-        .map_err(failed)?;
-    if text.len() as u64 > ALLOW_LIST_MAX {
-        return Err(AllowError::TooLarge { path: path.into() });
-    }
-    Ok(text)
-}
-
-/// The clients of all good lines, and the first bad one. A client whose last line is bad is not among them.
-fn parse(path: &Path, text: &[u8]) -> (HashMap<PublicKey, Client>, Option<AllowError>) {
-    let mut clients = HashMap::new();
-    let mut problem = None;
-    for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
-        match parse_line(line) {
-            Line::Blank => {}
-            Line::Client(key, client) => {
-                clients.insert(key, client);
-            }
-            Line::Bad(key, reason) => {
-                if let Some(key) = key {
-                    clients.remove(&key);
-                }
-                problem.get_or_insert(AllowError::Line {
-                    path: path.into(),
-                    line: number + 1,
-                    reason,
-                });
-            }
-        }
-    }
-    (clients, problem)
-}
-
-/// What a line says.
-enum Line {
-    Blank,
-    Client(PublicKey, Client),
-    /// What is wrong with it, and whose it is as far as that can be told.
-    Bad(Option<PublicKey>, &'static str),
-}
-
-fn parse_line(line: &[u8]) -> Line {
-    let Ok(line) = std::str::from_utf8(line) else {
-        return Line::Bad(None, "not UTF-8 text");
-    };
-    let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-    let Some(key) = words.next() else {
-        return Line::Blank;
-    };
-    let Ok(key) = key.parse::<PublicKey>() else {
-        return Line::Bad(None, "not a public key");
-    };
-    let bad = |reason| Line::Bad(Some(key), reason);
-    let Some(name) = words.next() else {
-        return bad("the name is missing");
-    };
-    let trust = match words.next().map(str::parse) {
-        None => Trust::default(),
-        Some(Ok(trust)) => trust,
-        Some(Err(())) => return bad("unknown trust"),
-    };
-    if words.next().is_some() {
-        return bad("too many words");
-    }
-    let name = name.to_owned();
-    Line::Client(key, Client { name, trust })
 }
 
 #[cfg(any(test, feature = "fuzz"))]
-pub(crate) mod fuzz;
+pub(crate) use lines::fuzz;
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::path::Path;
     use std::time::Duration;
 
     use super::*;
@@ -288,15 +236,16 @@ mod tests {
             &format!("{} a clamp x", key(1)),
         ] {
             std::fs::write(&path, format!("\n{bad}\n")).unwrap();
+            let problems = AllowList::file(&path).unwrap().problems();
             assert!(
-                matches!(AllowList::file(&path), Err(AllowError::Line { line: 2, .. })),
-                "{bad}"
+                matches!(problems[..], [AllowError::Line { line: 2, .. }]),
+                "{bad}: {problems:?}"
             );
         }
     }
 
     #[test]
-    fn a_bad_line_keeps_newcomers_out_and_sends_away_nobody_but_its_own_client() {
+    fn a_bad_line_refuses_its_own_client_and_nobody_else() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
         let list = AllowList::file(&path).unwrap();
@@ -307,26 +256,79 @@ mod tests {
             format!("{} ci everything", key(2)),
         ];
         std::fs::write(&path, lines.join("\n")).unwrap();
-        let problem = list.find(&key(1)).unwrap_err();
-        assert!(matches!(problem, AllowError::Line { line: 2, .. }), "{problem}");
-        assert!(list.still_names(&key(1)));
-        assert!(!list.still_names(&key(2)), "its last line is the one that counts");
-        assert!(!list.still_names(&key(3)));
+        assert!(list.find(&key(1)).unwrap().is_some());
+        let problem = list.find(&key(2)).map(|_| ()).unwrap_err();
+        assert!(matches!(problem, AllowError::Line { line: 4, .. }), "{problem}");
+        assert!(list.find(&key(3)).unwrap().is_none());
+        assert_eq!(list.standing(&key(1)), Standing::Named(Trust::Clamp));
+        assert_eq!(list.standing(&key(2)), Standing::Missing, "its last line counts");
+        assert_eq!(list.standing(&key(3)), Standing::Missing);
+        let told: Vec<_> = list.problems().iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 2, "{told:?}");
     }
 
     #[test]
-    fn a_list_that_cannot_be_read_lets_nobody_in_and_sends_nobody_away() {
+    fn a_list_that_cannot_be_read_lets_nobody_in_and_does_not_tell_who_may_stay() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
         let list = AllowList::file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(matches!(list.find(&key(1)), Err(AllowError::NotAFile { .. })));
-        assert!(list.still_names(&key(1)));
+        assert_eq!(list.standing(&key(1)), Standing::Unknown);
         std::fs::remove_dir(&path).unwrap();
         std::fs::write(&path, vec![b'#'; ALLOW_LIST_MAX as usize + 1]).unwrap();
         assert!(matches!(list.find(&key(1)), Err(AllowError::TooLarge { .. })));
         std::fs::remove_file(&path).unwrap();
-        assert!(!list.still_names(&key(1)), "one that is gone names nobody");
+        assert_eq!(
+            list.standing(&key(1)),
+            Standing::Missing,
+            "one that is gone names nobody"
+        );
+    }
+
+    #[test]
+    fn a_list_that_others_can_change_is_refused_with_the_command_that_mends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, path) = (dir.path(), dir.path().join("allowed"));
+        std::fs::write(&path, format!("{} laptop\n", key(1))).unwrap();
+        let list = AllowList::file(&path).unwrap();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let refused = |command: String| {
+            let problem = list.find(&key(1)).map(|_| ()).unwrap_err().to_string();
+            assert!(problem.contains(&format!("`{command}`")), "{problem}");
+            assert_eq!(list.standing(&key(1)), Standing::Unknown);
+            assert!(AllowList::file(&path).is_err());
+        };
+        for bits in [0o620, 0o602, 0o666] {
+            mode(&path, bits);
+            refused(format!("chmod go-w {}", path.display()));
+        }
+        mode(&path, 0o644);
+        assert!(list.find(&key(1)).unwrap().is_some(), "being read does no harm");
+        for bits in [0o770, 0o707, 0o777] {
+            mode(folder, bits);
+            refused(format!("chmod go-w {}", folder.display()));
+        }
+        // Of a list that is not there yet as well: somebody else could make it.
+        std::fs::remove_file(&path).unwrap();
+        refused(format!("chmod go-w {}", folder.display()));
+        // As /tmp is.
+        mode(folder, 0o1777);
+        assert!(list.find(&key(1)).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_list_behind_a_link_is_as_safe_as_the_directory_that_it_is_in() {
+        let dir = tempfile::tempdir().unwrap();
+        let (open, path) = (dir.path().join("open"), dir.path().join("allowed"));
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+        std::fs::write(open.join("list"), "").unwrap();
+        std::os::unix::fs::symlink(open.join("list"), &path).unwrap();
+        let problem = AllowList::file(&path).map(|_| ()).unwrap_err();
+        assert!(matches!(problem, AllowError::FolderExposed { .. }), "{problem}");
     }
 
     /// Opening a FIFO waits for whoever writes to it, and everybody else with it; reading it twice finds nothing.
@@ -343,10 +345,10 @@ mod tests {
                 ..AllowList::default()
             };
             let problem = list.find(&key(1)).map(|_| ()).unwrap_err();
-            let _ = sender.send((problem.to_string(), list.still_names(&key(1))));
+            let _ = sender.send((problem.to_string(), list.standing(&key(1))));
         });
-        let (problem, still_names) = told.recv_timeout(Duration::from_secs(5)).expect("does not wait");
+        let (problem, standing) = told.recv_timeout(Duration::from_secs(5)).expect("does not wait");
         assert!(problem.contains("not a regular file"), "{problem}");
-        assert!(still_names, "what cannot be read sends nobody away");
+        assert_eq!(standing, Standing::Unknown);
     }
 }

@@ -6,6 +6,7 @@
 //! Under them, from the inside out: [`mux`] (calls as streams of frames) and [`session`] (Noise) are sans-IO machines;
 //! `service` joins them to tonic; `link` carries them through a relay. `examples/health.rs` mounts a service.
 
+pub mod access;
 pub mod allow;
 mod channel;
 #[cfg(any(test, feature = "fuzz"))]

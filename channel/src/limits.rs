@@ -251,6 +251,10 @@ pub const KEY_FILE_MAX: usize = 1024;
 /// Bytes of an allow-list, which is read at every handshake: some 40,000 lines.
 pub const ALLOW_LIST_MAX: u64 = 4 * 1024 * 1024;
 
+/// Bad lines of an allow-list that its owner is told of at once. Protects logs and memory (a hundred bytes each) from a file that is something
+/// else; the others are told when these are mended.
+pub const ALLOW_LIST_PROBLEMS: usize = 8;
+
 /// Characters of a ticket. One has 250; protects whoever pastes something else.
 pub const TICKET_MAX: usize = 4096;
 

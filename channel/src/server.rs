@@ -40,8 +40,9 @@ pub enum Notice {
     Retrying(RegisterError, Duration),
     /// A client whose key is not on the allow-list; its owner may want to add this key.
     Refused(crate::key::PublicKey),
-    /// The allow-list cannot be used as it is. No client is let in until it can, and those that dial are told why. Open
-    /// sessions whose keys it still names go on; so do all while it cannot be read at all.
+    /// The allow-list cannot be used as it is, or one of its lines cannot ([`AllowError::is_of_one_line`]). Whom it concerns is not let in
+    /// until it can, and is told why. Open sessions whose keys it still names go on; while it cannot be used at all, they do until their next
+    /// rekey.
     AllowListUnusable(Arc<AllowError>),
     /// A session could not be taken over; its client knows as much.
     AcceptFailed(String),
@@ -225,8 +226,8 @@ impl Server {
                 loop {
                     sessions.any().await;
                     tokio::time::sleep(limits::ALLOW_LIST_LOOK).await;
-                    if let Some(problem) = watch.look() {
-                        notice(Notice::AllowListUnusable(problem));
+                    for problem in watch.look() {
+                        notice(Notice::AllowListUnusable(Arc::new(problem)));
                     }
                     sessions.follow(|key| watch.standing(key));
                 }
@@ -345,6 +346,12 @@ impl<S: Service> Dialled<S> {
                         peer.name
                     )),
                 });
+                if matches!(refusal, Refusal::Unlisted(_)) {
+                    // A line whose key cannot be read may be this client's.
+                    for problem in acceptor.allow.problems() {
+                        notice(Notice::AllowListUnusable(Arc::new(problem)));
+                    }
+                }
                 accepted.serve(&acceptor, service, || ()).await;
             }
         }

@@ -3,11 +3,10 @@
 //! Read whole at every look and compared with the last: cheaper than it sounds for a list of clients, and unlike time
 //! stamps it misses no edit.
 
-use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use super::{AllowError, Client, Trust, parse, read_file};
+use super::lines::Lines;
+use super::{AllowError, Trust, file};
 use crate::key::PublicKey;
 
 /// See the [module](self).
@@ -21,18 +20,19 @@ enum Seen {
     Nothing,
     List {
         text: Vec<u8>,
-        clients: HashMap<PublicKey, Client>,
+        lines: Lines,
     },
-    /// It could not be read, and that has been told.
-    Unreadable,
+    /// It could not be used, and that has been told in these words.
+    Unusable(String),
 }
 
 /// What the last look told of a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Nothing: it stays what it was. See [`super::AllowList::still_names`].
+    /// Nothing: the list cannot be used, or was not looked at yet. A session goes on until its next rekey, so that a mistake of its owner
+    /// does not cut every client at once; then it ends.
     Unknown,
-    /// It is not on the list.
+    /// It is not on the list, or its line is bad.
     Missing,
     /// It is, and is trusted like this.
     Named(Trust),
@@ -46,31 +46,31 @@ impl Watch {
         }
     }
 
-    /// Looks again. `Some`: something is wrong with the list that was not wrong the last time, or not in this way.
-    pub(crate) fn look(&mut self) -> Option<Arc<AllowError>> {
-        let text = match read_file(&self.path) {
+    /// Looks again, and returns what is wrong with the list that was not wrong the last time, or not in this way.
+    pub(crate) fn look(&mut self) -> Vec<AllowError> {
+        let text = match file::read(&self.path) {
             Ok(text) => text,
             Err(problem) => {
-                let is_told = matches!(self.seen, Seen::Unreadable);
-                self.seen = Seen::Unreadable;
-                return (!is_told).then(|| Arc::new(problem));
+                let words = problem.to_string();
+                let is_told = matches!(&self.seen, Seen::Unusable(told) if *told == words);
+                self.seen = Seen::Unusable(words);
+                return if is_told { Vec::new() } else { vec![problem] };
             }
         };
         if matches!(&self.seen, Seen::List { text: seen, .. } if *seen == text) {
-            return None;
+            return Vec::new();
         }
-        let (clients, problem) = parse(&self.path, &text);
-        self.seen = Seen::List { text, clients };
-        problem.map(Arc::new)
+        let lines = Lines::parse(&text);
+        let problems = lines.errors(&self.path);
+        self.seen = Seen::List { text, lines };
+        problems
     }
 
     /// What the last look told of this client.
     pub(crate) fn standing(&self, key: &PublicKey) -> Standing {
         match &self.seen {
-            Seen::List { clients, .. } => clients
-                .get(key)
-                .map_or(Standing::Missing, |client| Standing::Named(client.trust)),
-            Seen::Nothing | Seen::Unreadable => Standing::Unknown,
+            Seen::List { lines, .. } => lines.standing(key),
+            Seen::Nothing | Seen::Unusable(_) => Standing::Unknown,
         }
     }
 }
@@ -94,36 +94,39 @@ mod tests {
 
         let good = format!("{} one\n{} two\n", key(1), key(2));
         std::fs::write(&path, &good).unwrap();
-        assert!(watch.look().is_none());
+        assert!(watch.look().is_empty());
         assert_eq!(standing(&watch), [named; 2]);
 
         // Of the same length, as soon as can be.
         std::fs::write(&path, good.replace(&key(2).to_string(), &key(3).to_string())).unwrap();
-        assert!(watch.look().is_none());
+        assert!(watch.look().is_empty());
         assert_eq!(standing(&watch), [named, Standing::Missing]);
 
         std::fs::write(&path, good.replace("two", "two restart")).unwrap();
-        assert!(watch.look().is_none());
+        assert!(watch.look().is_empty());
         assert_eq!(standing(&watch), [named, Standing::Named(Trust::Restart)]);
 
         std::fs::write(&path, format!("{good}nonsense\n")).unwrap();
-        let problem = watch.look().unwrap();
-        assert!(matches!(*problem, AllowError::Line { line: 3, .. }), "{problem}");
-        assert!(watch.look().is_none(), "told already");
+        let problems = watch.look();
+        assert!(
+            matches!(problems[..], [AllowError::Line { line: 3, .. }]),
+            "{problems:?}"
+        );
+        assert!(watch.look().is_empty(), "told already");
         assert_eq!(standing(&watch), [named; 2]);
 
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(matches!(*watch.look().unwrap(), AllowError::NotAFile { .. }));
-        assert!(watch.look().is_none(), "told already");
+        assert!(matches!(watch.look()[..], [AllowError::NotAFile { .. }]));
+        assert!(watch.look().is_empty(), "told already");
         assert_eq!(
             standing(&watch),
             [Standing::Unknown; 2],
-            "what cannot be read sends nobody away"
+            "what cannot be read sends nobody away before the next rekey"
         );
 
         std::fs::remove_dir(&path).unwrap();
-        assert!(watch.look().is_none());
+        assert!(watch.look().is_empty());
         assert_eq!(
             standing(&watch),
             [Standing::Missing; 2],

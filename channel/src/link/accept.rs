@@ -193,7 +193,7 @@ impl Acceptor {
         let session = Session::new(transport, end, prologue, rekey, now);
         let mux = Mux::new(Role::Server, now);
         let allow = Arc::clone(&self.allow);
-        let still_allowed = Box::new(move || allow.still_names(&remote));
+        let still_allowed = Box::new(move || allow.standing(&remote));
         shared.establish(Established::new(session, mux, self.epoch, still_allowed), None);
         Ok(Accepted {
             shared,

@@ -19,6 +19,7 @@ use super::hint;
 use super::network::Network;
 use super::stream::{OuterStream, StreamOpenError};
 use super::tls::roots::RelayRoots;
+use crate::allow::Standing;
 use crate::key::StaticKey;
 use crate::limits;
 use crate::mux::{Mux, Role};
@@ -253,7 +254,7 @@ pub(crate) async fn dial(
     let mut mux = Mux::new(Role::Client, established);
     mux.set_peer_window(hello.window);
     // Nobody asks a client whether its exec-server is still allowed: it is pinned.
-    let session = Established::new(session, mux, epoch, Box::new(|| false));
+    let session = Established::new(session, mux, epoch, Box::new(|| Standing::Missing));
     shared.establish(session, Some(sample));
 
     tokio::spawn({

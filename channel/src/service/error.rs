@@ -36,9 +36,9 @@ pub enum SessionError {
         "this key is not allowed: ask the exec-server's owner to add the client's public line to its allow-list"
     )]
     NotAllowed,
-    /// The exec-server cannot tell whether it knows the client's key.
+    /// The exec-server cannot tell whether it knows the client's key: its list cannot be used, or the client's line is bad.
     #[error(
-        "the exec-server's allow-list is broken, so it lets nobody in: ask its owner to look at what the exec-server printed"
+        "the exec-server's allow-list does not tell whether this key is allowed: ask its owner to look at what the exec-server printed"
     )]
     AllowListUnusable,
     /// On the exec-server: the client's key is no longer on the allow-list.
@@ -88,11 +88,10 @@ impl SessionError {
             }
             Self::ConnectionLost(_) | Self::Outer(_) | Self::Transport(_) => CallEnd::ConnectionLost,
             Self::Mux(_) | Self::Rekey(_) => CallEnd::Violation,
-            Self::Revoked => CallEnd::Revoked,
+            // It is not on the list any more, or the list does not tell.
+            Self::Revoked | Self::AllowListUnusable => CallEnd::Revoked,
             // The client said goodbye, or that it gives up.
-            Self::GoAway(_) | Self::Rejected { .. } | Self::NotAllowed | Self::AllowListUnusable => {
-                CallEnd::Reset
-            }
+            Self::GoAway(_) | Self::Rejected { .. } | Self::NotAllowed => CallEnd::Reset,
             Self::Closed => CallEnd::ShutDown,
         }
     }

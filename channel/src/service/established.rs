@@ -11,12 +11,13 @@ use bytes::{Bytes, BytesMut};
 
 use super::control;
 use super::error::SessionError;
+use crate::allow::Standing;
 use crate::mux::{Mux, MuxError, RelayStamp};
 use crate::session::Session;
 
 /// Tells whether the client of this session may still call. Asked at every rekey, under the session's lock; must be
 /// quick.
-pub(crate) type StillAllowed = Box<dyn Fn() -> bool + Send>;
+pub(crate) type StillAllowed = Box<dyn Fn() -> Standing + Send>;
 
 /// See the [module](self).
 pub(crate) struct Established {
@@ -110,8 +111,11 @@ impl Established {
     fn handle_control(&mut self, now: Instant, message: Bytes) -> Result<(), SessionError> {
         let control = control::take(message).map_err(MuxError::from)?;
         if let Some(answer) = self.session.handle_control(now, control)? {
-            if !(self.still_allowed)() {
-                return Err(SessionError::Revoked);
+            match (self.still_allowed)() {
+                Standing::Named(_) => {}
+                Standing::Missing => return Err(SessionError::Revoked),
+                // Nobody can be taken off a list that cannot be read: no session outlives its keys on the strength of an old one.
+                Standing::Unknown => return Err(SessionError::AllowListUnusable),
             }
             self.session.answer(now, answer)?;
         }

@@ -1,6 +1,7 @@
-//! A client that is taken off the allow-list is out: at the next rekey, and within a second. A list that is broken is
-//! called that.
+//! A client that is taken off the allow-list is out: at the next rekey, and within a second. A bad line keeps its own client out; a list
+//! that cannot be used, everybody.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -167,36 +168,90 @@ async fn a_removed_client_is_cut_at_the_next_rekey() {
 }
 
 #[tokio::test]
-async fn a_list_that_breaks_is_called_that_to_newcomers_and_its_owner_and_sends_nobody_away() {
+async fn a_bad_line_keeps_its_own_client_out_and_nobody_else_and_the_owner_is_told() {
     let mut world = World::start(RekeyPolicy::default()).await;
     let (one, other, late) = (world.client("one"), world.client("other"), world.client("late"));
     world.write(&[&one.line, &other.line]);
     let (call, mut handler) = world.hang(&one).await;
     let (removed_call, _) = world.hang(&other).await;
 
-    let broken = |notice: &Notice| {
+    let broken = |words: &'static str| {
+        move |notice: &Notice| {
+            let Notice::AllowListUnusable(problem) = notice else {
+                return false;
+            };
+            problem.is_of_one_line() && problem.to_string().contains(words)
+        }
+    };
+    let bad_line = other.line.replace("other", "other always");
+    world.write(&[&one.line, "nonsense\n", &bad_line, &late.line]);
+    // Without anybody dialling.
+    world.server.until(broken("allowed:2: not a public key")).await;
+    world.server.until(broken("allowed:3: unknown trust")).await;
+    // Its line is bad, so it is not on the list any more.
+    assert_not_allowed(&within(removed_call).await.unwrap());
+    assert_eq!(world.ended().await, ("other".into(), SessionError::Revoked));
+    for _ in 0..2 {
+        let refused = within(other.caller.echo("x")).await.unwrap_err();
+        assert_eq!(refused.code(), Code::Unavailable);
+        assert_eq!(source::<SessionError>(&refused), &SessionError::AllowListUnusable);
+        world.server.until(broken("allowed:3: unknown trust")).await;
+    }
+    assert_eq!(within(one.caller.echo("mine")).await.unwrap(), "mine");
+    assert_eq!(within(late.caller.echo("in")).await.unwrap(), "in");
+    assert!(!handler.is_gone() && !call.is_finished());
+
+    // A line that goes while another is broken goes all the same.
+    world.write(&["nonsense\n", &late.line]);
+    assert_not_allowed(&within(call).await.unwrap());
+    // One that is on no line may be meant by the bad one.
+    assert_not_allowed(&within(other.caller.echo("x")).await.unwrap_err());
+    world.server.until(broken("allowed:1: not a public key")).await;
+}
+
+#[tokio::test]
+async fn a_list_that_others_can_change_lets_nobody_in_and_ends_sessions_at_their_next_rekey() {
+    let policy = RekeyPolicy {
+        after: KeyLimit {
+            messages: 40,
+            bytes: u64::MAX,
+        },
+        pace: Duration::ZERO,
+        ..RekeyPolicy::default()
+    };
+    let mut world = World::start(policy).await;
+    let (one, late) = (world.client("one"), world.client("late"));
+    world.write(&[&one.line, &late.line]);
+    assert_eq!(within(one.caller.echo("in")).await.unwrap(), "in");
+    std::fs::set_permissions(&world.list, std::fs::Permissions::from_mode(0o666)).unwrap();
+    let exposed = |notice: &Notice| {
         let Notice::AllowListUnusable(problem) = notice else {
             return false;
         };
-        problem.to_string().contains("allowed:2: not a public key")
+        !problem.is_of_one_line() && problem.to_string().contains("`chmod go-w ")
     };
-    world.write(&[&one.line, "nonsense\n", &other.line, &late.line]);
-    // Without anybody dialling.
-    world.server.until(broken).await;
-    for _ in 0..2 {
-        let refused = within(late.caller.echo("x")).await.unwrap_err();
-        assert_eq!(refused.code(), Code::Unavailable);
-        assert_eq!(source::<SessionError>(&refused), &SessionError::AllowListUnusable);
-        world.server.until(broken).await;
-    }
-    assert_eq!(within(one.caller.echo("mine")).await.unwrap(), "mine");
-
-    // A line that goes while another is broken goes all the same.
-    world.write(&[&one.line, "nonsense\n"]);
-    assert_not_allowed(&within(removed_call).await.unwrap());
-    assert_eq!(world.ended().await, ("other".into(), SessionError::Revoked));
-    assert!(!handler.is_gone() && !call.is_finished());
-
-    world.write(&[&one.line, &late.line]);
+    world.server.until(exposed).await;
+    let refused = within(late.caller.echo("x")).await.unwrap_err();
+    assert_eq!(source::<SessionError>(&refused), &SessionError::AllowListUnusable);
+    let mut answered = 0;
+    let ended = within(async {
+        loop {
+            match one.caller.echo("x").await {
+                Ok(_) => answered += 1,
+                Err(status) => break status,
+            }
+        }
+    })
+    .await;
+    assert_eq!(source::<SessionError>(&ended), &SessionError::AllowListUnusable);
+    assert!(
+        (1..80).contains(&answered),
+        "not at the next rekey: {answered} calls"
+    );
+    assert_eq!(
+        world.ended().await,
+        ("one".into(), SessionError::AllowListUnusable)
+    );
+    std::fs::set_permissions(&world.list, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(within(late.caller.echo("in")).await.unwrap(), "in");
 }

@@ -11,6 +11,7 @@ use baton_proto::channel::Head;
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;
 
 use super::*;
+use crate::allow::Trust;
 use crate::key::Seed;
 use crate::mux::{Role, StreamId};
 use crate::session::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder, TransportError};
@@ -50,6 +51,13 @@ fn run(bytes: &[u8]) {
             client.renewals().abs_diff(server.renewals()) <= 1,
             "one end is ahead by two keys"
         );
+    }
+}
+
+fn standing(is_allowed: &AtomicBool) -> Standing {
+    match is_allowed.load(Ordering::Relaxed) {
+        true => Standing::Named(Trust::Continue),
+        false => Standing::Missing,
     }
 }
 
@@ -110,14 +118,14 @@ impl World {
                     client_end,
                     client_policy,
                     Role::Client,
-                    Box::new(|| false),
+                    Box::new(|| Standing::Missing),
                 ),
                 end(
                     at_server,
                     server_end,
                     server_policy,
                     Role::Server,
-                    Box::new(move || asked.load(Ordering::Relaxed)),
+                    Box::new(move || standing(&asked)),
                 ),
             ],
             wires: Default::default(),

@@ -9,6 +9,7 @@ use baton_proto::channel::Head;
 use proptest::prelude::*;
 
 use super::*;
+use crate::allow::Trust;
 use crate::key::StaticKey;
 use crate::mux::{Event, Received, Role, StreamId};
 use crate::session::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder};
@@ -20,6 +21,13 @@ fn every(messages: u64, bytes: u64, after_age: Duration) -> RekeyPolicy {
         after_age,
         pace: Duration::ZERO,
         ..RekeyPolicy::default()
+    }
+}
+
+fn standing(is_allowed: &AtomicBool) -> Standing {
+    match is_allowed.load(Ordering::Relaxed) {
+        true => Standing::Named(Trust::Continue),
+        false => Standing::Missing,
     }
 }
 
@@ -67,13 +75,13 @@ impl Pair {
                 session(at_client, client_end, client_policy),
                 Mux::new(Role::Client, now.instant),
                 epoch,
-                Box::new(|| false),
+                Box::new(|| Standing::Missing),
             ),
             server: Established::new(
                 session(at_server, server_end, server_policy),
                 Mux::new(Role::Server, now.instant),
                 epoch,
-                Box::new(move || asked.load(Ordering::Relaxed)),
+                Box::new(move || standing(&asked)),
             ),
             to_client: VecDeque::new(),
             to_server: VecDeque::new(),

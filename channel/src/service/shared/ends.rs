@@ -109,11 +109,16 @@ impl Shared {
         self.end(state, Ending::Flush(error));
     }
 
-    /// Ends the session for `error`. A client that has been taken off the allow-list is told, and so is a peer that broke the
+    /// Ends the session for `error`. A client that has been taken off the allow-list, or cannot be looked up in it, is told, and so is a peer that broke the
     /// protocol or a limit, if it still reads; then nothing else that is queued leaves.
     pub(super) fn fail(&self, state: &mut State, error: SessionError) {
-        if error == SessionError::Revoked {
-            return self.say_goodbye(state, go_away::Reason::NotAllowed, "", error);
+        let goodbye = match error {
+            SessionError::Revoked => Some(go_away::Reason::NotAllowed),
+            SessionError::AllowListUnusable => Some(go_away::Reason::AllowListUnusable),
+            _ => None,
+        };
+        if let Some(reason) = goodbye {
+            return self.say_goodbye(state, reason, "", error);
         }
         let is_told = match (&error, &mut state.established) {
             (SessionError::Mux(error), Some(session)) => session.mux.give_up(error),
@@ -203,6 +208,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::allow::Standing;
     use crate::key::StaticKey;
     use crate::mux::{Mux, Role, StreamError, code};
     use crate::session::{End, Initiator, RekeyPolicy, Responder, Session};
@@ -227,7 +233,10 @@ mod tests {
         change(&mut mux);
         let shared = Shared::new(Recorder::off());
         let epoch = Epoch([0; 16]);
-        shared.establish(Established::new(session, mux, epoch, Box::new(|| false)), None);
+        shared.establish(
+            Established::new(session, mux, epoch, Box::new(|| Standing::Missing)),
+            None,
+        );
         shared
     }
 

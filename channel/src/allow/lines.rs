@@ -1,0 +1,143 @@
+//! The text of an allow-list. Each line stands for itself: a bad one refuses its own client, and no other.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use super::{AllowError, Standing, Trust};
+use crate::key::PublicKey;
+use crate::limits::ALLOW_LIST_PROBLEMS;
+
+/// All lines, as far as they say something. The last line of a key counts.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Lines {
+    entries: HashMap<PublicKey, Result<Client, BadLine>>,
+    /// The first bad lines, those without a key included.
+    bad: Vec<BadLine>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Client {
+    pub(super) name: String,
+    pub(super) trust: Trust,
+}
+
+/// A line that is no entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct BadLine {
+    /// Counted from 1.
+    pub(super) number: usize,
+    reason: &'static str,
+}
+
+impl Client {
+    pub(super) fn new(name: &str, trust: Trust) -> Self {
+        Self {
+            name: name.into(),
+            trust,
+        }
+    }
+}
+
+impl BadLine {
+    pub(super) fn error(self, path: &Path) -> AllowError {
+        AllowError::Line {
+            path: path.into(),
+            line: self.number,
+            reason: self.reason,
+        }
+    }
+}
+
+impl Lines {
+    pub(super) fn only(key: PublicKey, client: Client) -> Self {
+        Self {
+            entries: HashMap::from([(key, Ok(client))]),
+            bad: Vec::new(),
+        }
+    }
+
+    pub(super) fn parse(text: &[u8]) -> Self {
+        let mut lines = Self::default();
+        for (index, line) in text.split(|byte| *byte == b'\n').enumerate() {
+            match parse_line(line) {
+                Line::Blank => {}
+                Line::Client(key, client) => {
+                    lines.entries.insert(key, Ok(client));
+                }
+                Line::Bad(key, reason) => {
+                    let bad = BadLine {
+                        number: index + 1,
+                        reason,
+                    };
+                    lines.entries.extend(key.map(|key| (key, Err(bad))));
+                    if lines.bad.len() < ALLOW_LIST_PROBLEMS {
+                        lines.bad.push(bad);
+                    }
+                }
+            }
+        }
+        lines
+    }
+
+    /// Who is let in by this key.
+    pub(super) fn client(&self, key: &PublicKey) -> Option<&Client> {
+        self.entries.get(key)?.as_ref().ok()
+    }
+
+    /// The line that keeps this key out.
+    pub(super) fn bad_line(&self, key: &PublicKey) -> Option<BadLine> {
+        self.entries.get(key)?.as_ref().err().copied()
+    }
+
+    /// What it says of a client that was let in. A client whose line is bad is not on the list any more.
+    pub(super) fn standing(&self, key: &PublicKey) -> Standing {
+        self.client(key)
+            .map_or(Standing::Missing, |client| Standing::Named(client.trust))
+    }
+
+    pub(super) fn allows_nobody(&self) -> bool {
+        !self.entries.values().any(Result::is_ok)
+    }
+
+    /// The first bad lines, at most [`ALLOW_LIST_PROBLEMS`].
+    pub(super) fn errors(&self, path: &Path) -> Vec<AllowError> {
+        self.bad.iter().map(|bad| bad.error(path)).collect()
+    }
+}
+
+/// What a line says.
+enum Line {
+    Blank,
+    Client(PublicKey, Client),
+    /// What is wrong with it, and whose it is as far as that can be told.
+    Bad(Option<PublicKey>, &'static str),
+}
+
+fn parse_line(line: &[u8]) -> Line {
+    let Ok(line) = std::str::from_utf8(line) else {
+        return Line::Bad(None, "not UTF-8 text");
+    };
+    let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+    let Some(key) = words.next() else {
+        return Line::Blank;
+    };
+    let Ok(key) = key.parse::<PublicKey>() else {
+        return Line::Bad(None, "not a public key");
+    };
+    let bad = |reason| Line::Bad(Some(key), reason);
+    let Some(name) = words.next() else {
+        return bad("the name is missing");
+    };
+    let trust = match words.next().map(str::parse) {
+        None => Trust::default(),
+        Some(Ok(trust)) => trust,
+        Some(Err(())) => return bad("unknown trust"),
+    };
+    if words.next().is_some() {
+        return bad("too many words");
+    }
+    Line::Client(key, Client::new(name, trust))
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
