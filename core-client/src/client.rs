@@ -5,6 +5,7 @@ use std::time::Duration;
 use baton_channel::{Channel, ConnectError, RecordTo, RelayRoots};
 use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::{RunRequest, Start, run_request};
+use baton_proto::limits::ANSWER_MAX;
 use baton_proto::{Epoch, ProcessId};
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::Recorder;
@@ -182,6 +183,7 @@ impl Client {
             request.extensions_mut().insert(subject.clone());
         }
         let events = ExecClient::new(self.channel.clone())
+            .max_decoding_message_size(ANSWER_MAX)
             .run(request)
             .await
             .map_err(|status| RunError::from(status).naming(names))?

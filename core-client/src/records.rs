@@ -1,6 +1,7 @@
 //! What has run before: records, threads, and the barrier that says that they are on disk.
 
 use baton_channel::{Channel, ConnectError, SessionError};
+use baton_proto::limits::{ANSWER_MAX, PAGE_ITEMS_MAX, SHOWN_MAX, THREAD_ANSWER_MAX};
 use baton_proto::meta::meta_client::MetaClient;
 use baton_proto::meta::{
     FlushRequest, FlushResponse, HistoryPage, HistoryRequest, ShowRequest, ShowResponse,
@@ -37,6 +38,9 @@ pub enum RecordsError {
     /// The exec-server keeps no records.
     #[error("this exec-server keeps no records: it is older than they are")]
     NotKept,
+    /// An answer that no exec-server of this version gives.
+    #[error("the exec-server sent {0}; if both are of one version, report it")]
+    Protocol(&'static str),
     /// Anything else, in the exec-server's words.
     #[error("{}", words(.0))]
     Rpc(Status),
@@ -57,24 +61,61 @@ impl From<Status> for RecordsError {
     }
 }
 
-/// Pages of an answer, taken one after the other.
+/// Pages of an answer, taken one after the other: [`PAGE_ITEMS_MAX`] items at most on each, and no more in all than were asked for.
 #[derive(Debug)]
-pub struct Pages<T>(Streaming<T>);
+pub struct Pages<T> {
+    pages: Streaming<T>,
+    /// Items that may still come; `None` where all were asked for.
+    left: Option<usize>,
+}
 
-impl<T> Pages<T> {
+/// A message with a part of a list.
+trait Page {
+    fn items(&self) -> usize;
+}
+
+impl Page for HistoryPage {
+    fn items(&self) -> usize {
+        self.records.len()
+    }
+}
+
+impl Page for ThreadsPage {
+    fn items(&self) -> usize {
+        self.threads.len()
+    }
+}
+
+#[allow(private_bounds, reason = "the two pages that there are")]
+impl<T: Page> Pages<T> {
+    fn new(pages: Streaming<T>, limit: u32) -> Self {
+        let left = (limit > 0).then_some(limit as usize);
+        Self { pages, left }
+    }
+
     /// The next page; `None` after the last. Cancellation safe.
     ///
     /// # Errors
     /// [`RecordsError`].
     pub async fn next(&mut self) -> Result<Option<T>, RecordsError> {
-        Ok(self.0.message().await?)
+        let Some(page) = self.pages.message().await? else {
+            return Ok(None);
+        };
+        if page.items() > PAGE_ITEMS_MAX {
+            return Err(RecordsError::Protocol("a page with more than a page holds"));
+        }
+        if let Some(left) = &mut self.left {
+            let after = left.checked_sub(page.items());
+            *left = after.ok_or(RecordsError::Protocol("more than it was asked for"))?;
+        }
+        Ok(Some(page))
     }
 }
 
 impl Records {
     pub(crate) fn over(channel: Channel) -> Self {
         Self {
-            client: MetaClient::new(channel),
+            client: MetaClient::new(channel).max_decoding_message_size(ANSWER_MAX),
         }
     }
 
@@ -83,7 +124,9 @@ impl Records {
     /// # Errors
     /// [`RecordsError`].
     pub async fn history(&self, request: HistoryRequest) -> Result<Pages<HistoryPage>, RecordsError> {
-        Ok(Pages(self.client.clone().history(request).await?.into_inner()))
+        let limit = request.limit;
+        let pages = self.client.clone().history(request).await?.into_inner();
+        Ok(Pages::new(pages, limit))
     }
 
     /// One command, by its id, the beginning of it, or its trace id.
@@ -92,7 +135,13 @@ impl Records {
     /// [`RecordsError`].
     pub async fn show(&self, name: impl Into<String>) -> Result<ShowResponse, RecordsError> {
         let request = ShowRequest { name: name.into() };
-        Ok(self.client.clone().show(request).await?.into_inner())
+        let shown = self.client.clone().show(request).await?.into_inner();
+        match shown.stages.len().max(shown.several.len()) {
+            0..=SHOWN_MAX => Ok(shown),
+            _ => Err(RecordsError::Protocol(
+                "more stages or records than one command has",
+            )),
+        }
     }
 
     /// Threads, the most recently used first.
@@ -100,7 +149,9 @@ impl Records {
     /// # Errors
     /// [`RecordsError`].
     pub async fn threads(&self, request: ThreadsRequest) -> Result<Pages<ThreadsPage>, RecordsError> {
-        Ok(Pages(self.client.clone().threads(request).await?.into_inner()))
+        let limit = request.limit;
+        let pages = self.client.clone().threads(request).await?.into_inner();
+        Ok(Pages::new(pages, limit))
     }
 
     /// One thread.
@@ -109,7 +160,8 @@ impl Records {
     /// [`RecordsError`].
     pub async fn thread(&self, id: impl Into<String>) -> Result<ThreadShowResponse, RecordsError> {
         let request = ThreadShowRequest { thread_id: id.into() };
-        Ok(self.client.clone().thread_show(request).await?.into_inner())
+        let mut client = self.client.clone().max_decoding_message_size(THREAD_ANSWER_MAX);
+        Ok(client.thread_show(request).await?.into_inner())
     }
 
     /// Changes a thread, made if there is none. It is accepted when this returns; [`flush`](Self::flush) makes it durable.

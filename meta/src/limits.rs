@@ -205,11 +205,12 @@ pub const LOOKS_AT_ONCE: usize = 4;
 /// Longest wait for such a look. Beyond it the answer is what was found before.
 pub const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
-/// Records in one message of `History`: some 30 KiB, of long command lines 500.
-pub const HISTORY_PAGE: u32 = 100;
+/// Records in one message of `History`: some 30 KiB. Of long command lines fewer
+/// ([`PAGE_BYTES_MAX`](baton_proto::limits::PAGE_BYTES_MAX)).
+pub const HISTORY_PAGE: u32 = baton_proto::limits::PAGE_ITEMS_MAX as u32;
 
 /// Threads in one message of `Threads`.
-pub const THREADS_PAGE: u32 = 100;
+pub const THREADS_PAGE: u32 = baton_proto::limits::PAGE_ITEMS_MAX as u32;
 
 /// Bytes of a name that `Show` is asked for: 32 hexadecimal digits, hyphens and some more.
 pub const NAME_BYTES: usize = 64;

@@ -97,3 +97,20 @@ pub const THREAD_METADATA_KEYS_MAX: usize = 256;
 /// Bytes of keys and values in one request's metadata for a thread. Protects the exec-server's queue and disk from metadata that
 /// is really content.
 pub const THREAD_METADATA_BYTES_MAX: usize = 16 * 1024;
+
+/// Bytes of one message of an answer (an event of a command, a page, a record) that a client decodes. Protects callers from an exec-server: a
+/// message of the smallest records takes some 60 MiB for as long as its decoding, and is refused then.
+pub const ANSWER_MAX: usize = 256 * 1024;
+
+/// Records or threads on one page of an answer. A page with more is a violation.
+pub const PAGE_ITEMS_MAX: usize = 100;
+
+/// Bytes with which a page ends, unless it has one item only. Half of [`ANSWER_MAX`], so that no item makes a page too large.
+pub const PAGE_BYTES_MAX: usize = 128 * 1024;
+
+/// Stages or ambiguous records in an answer about one command.
+pub const SHOWN_MAX: usize = 256;
+
+/// Bytes of the answer about one thread, which has all of its metadata: [`THREAD_METADATA_KEYS_MAX`] of the longest keys and values, and room.
+pub const THREAD_ANSWER_MAX: usize =
+    ANSWER_MAX + THREAD_METADATA_KEYS_MAX * (THREAD_METADATA_KEY_MAX + THREAD_METADATA_VALUE_MAX + 16);

@@ -208,13 +208,16 @@ impl MetaRpc for MetaService {
 mod tests {
     use std::sync::mpsc;
 
+    use baton_proto::limits::PAGE_BYTES_MAX;
     use baton_proto::{Epoch, ProcessId};
     use futures_util::TryStreamExt as _;
+    use prost::Message as _;
     use tokio::sync::oneshot;
 
     use super::*;
     use crate::keeper::Keeper;
-    use crate::record::{ProcessKey, ProcessPatch, ProcessSpawned, ThreadPatch};
+    use crate::limits::{ARGV_BYTES, CWD_BYTES};
+    use crate::record::{Argv, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, ThreadPatch};
     use crate::store::retention::Retention;
 
     fn service() -> (Keeper, MetaService) {
@@ -305,6 +308,57 @@ mod tests {
         let threads: Vec<_> = pages.iter().flat_map(|page| &page.threads).collect();
         assert_eq!((pages.len(), threads.len()), (2, 101));
         assert_eq!((&*threads[0].thread_id, &*threads[100].thread_id), ("249", "149"));
+    }
+
+    /// Nothing of a record is longer.
+    #[tokio::test]
+    async fn a_page_of_long_records_ends_before_a_client_would_refuse_it() {
+        const ALL: u8 = 70;
+        let (_keeper, service) = service();
+        let owner = Owner([1; 32]);
+        for n in 0..ALL {
+            let thread = ThreadKey {
+                owner,
+                thread_id: format!("{n:0>256}").into(),
+            };
+            let mut patch = ThreadPatch::touch(thread, n.into());
+            patch.title = Some(Some("t".repeat(baton_proto::limits::THREAD_TITLE_MAX).into()));
+            service.inner.meta.accept(patch).unwrap();
+            let mut patch = ProcessPatch::new(ProcessKey {
+                owner,
+                process_id: ProcessId([n; 16]),
+            });
+            let mut argv = Argv::with_capacity(1, ARGV_BYTES);
+            argv.push(&vec![b'a'; ARGV_BYTES]);
+            patch.start = Some(Arc::new(ProcessStart {
+                epoch: Epoch([1; 16]),
+                boot_id: [0; 16],
+                thread_id: Some("t".repeat(baton_proto::limits::THREAD_ID_MAX).into()),
+                argv,
+                argv_cut: true,
+                cwd: vec![b'c'; CWD_BYTES].into(),
+                accepted_unix_ns: n.into(),
+                detached: false,
+                parameters: [n; 32],
+                trace: None,
+            }));
+            service.inner.meta.accept(patch).unwrap();
+        }
+        let caller = Caller {
+            owner,
+            sees_ids: true,
+        };
+        let pages = history::list(&service, caller, wire::HistoryRequest::default()).await;
+        let pages: Vec<_> = pages.unwrap().into_inner().try_collect().await.unwrap();
+        assert!(pages.len() > 2 && pages.iter().all(|page| page.encoded_len() <= PAGE_BYTES_MAX));
+        let records: Vec<_> = pages.iter().flat_map(|page| &page.records).collect();
+        assert_eq!(records.len(), usize::from(ALL));
+        assert!(records.iter().map(|record| record.encoded_len()).max() > Some(8_000));
+        let pages = thread::list(&service, caller, wire::ThreadsRequest::default()).await;
+        let pages: Vec<_> = pages.unwrap().into_inner().try_collect().await.unwrap();
+        assert!(pages.iter().all(|page| page.encoded_len() <= PAGE_BYTES_MAX));
+        let threads: usize = pages.iter().map(|page| page.threads.len()).sum();
+        assert_eq!(threads, usize::from(ALL));
     }
 
     #[tokio::test]

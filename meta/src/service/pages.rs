@@ -1,10 +1,12 @@
-//! Lists, in pages: each is read when the one before it was taken.
+//! Lists, in pages: each is read when the one before it was taken, and ends at [`PAGE_BYTES_MAX`].
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use baton_proto::limits::PAGE_BYTES_MAX;
 use futures_util::{Stream, stream};
+use prost::Message;
 use tonic::{Response, Status};
 
 use super::MetaService;
@@ -67,6 +69,7 @@ pub(super) async fn pages<T, M>(
 ) -> Response<Pages<M>>
 where
     T: Send + 'static,
+    M: Message,
 {
     let behind = service.is_behind().await;
     let service = service.clone();
@@ -74,15 +77,24 @@ where
         let (service, read, message) = (service.clone(), read.clone(), message.clone());
         async move {
             let Some(part) = part else { return Ok(None) };
-            let limit = u32::try_from(part.left).unwrap_or(u32::MAX).min(part.most);
+            let mut limit = u32::try_from(part.left).unwrap_or(u32::MAX).min(part.most);
             let after = part.after;
-            let page = service.query(move |reader| read(reader, after, limit)).await?;
-            let next = page.next.map(|next| next.to_bytes().to_vec());
-            let told = Told {
-                next: next.unwrap_or_default(),
-                behind,
-            };
-            Ok(Some((message(&page.items, told), part.behind(&page))))
+            loop {
+                let read = read.clone();
+                let page = service.query(move |reader| read(reader, after, limit)).await?;
+                let next = page.next.map(|next| next.to_bytes().to_vec());
+                let told = Told {
+                    next: next.unwrap_or_default(),
+                    behind,
+                };
+                let message = message(&page.items, told);
+                if message.encoded_len() > PAGE_BYTES_MAX && page.items.len() > 1 {
+                    // Long ones, which are rare: fewer of them.
+                    limit = page.items.len() as u32 / 2;
+                    continue;
+                }
+                return Ok(Some((message, part.behind(&page))));
+            }
         }
     });
     Response::new(Pages(Box::pin(pages)))

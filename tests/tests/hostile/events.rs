@@ -3,17 +3,14 @@
 
 use std::sync::Arc;
 
-use baton_channel::Server;
-use baton_channel::allow::{AllowList, Trust};
-use baton_client::{Client, Command, RunError, Seed};
+use baton_client::{Command, RunError};
 use baton_proto::exec::exec_server::{Exec, ExecServer};
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Closed, Exited, Output, ProcessEvent, RunRequest, Signaled, Started, exited};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::relay::HostileRelay;
-use crate::within;
+use crate::world::beside;
 
 /// Answers every run with the same events.
 #[derive(Clone)]
@@ -86,26 +83,11 @@ fn with_seq(kinds: Vec<Kind>, numbers: &[u64]) -> Vec<ProcessEvent> {
 
 /// What a client that runs a command makes of these events.
 async fn told(events: Vec<ProcessEvent>) -> Result<baton_client::Output, RunError> {
-    let relay = HostileRelay::start().await;
-    let seed = Seed::generate().unwrap();
-    let key = seed.client_key().unwrap();
-    let allow = AllowList::only(*key.public(), "test", Trust::Continue);
-    let server = Server::new(&relay.url(), &Seed::generate().unwrap(), allow).unwrap();
-    let ticket = server.ticket();
-    let (registered, is_registered) = tokio::sync::oneshot::channel();
-    let registered = std::sync::Mutex::new(Some(registered));
-    let server = server.on_notice(move |_| {
-        // The first thing that it tells.
-        crate::relay::lock(&registered)
-            .take()
-            .map(|registered| registered.send(()));
-    });
-    let serving = tokio::spawn(server.serve(ExecServer::new(Liar(Arc::new(events))), std::future::pending()));
-    within(is_registered).await.unwrap();
-    let client = Client::new(ticket, key);
-    let output = within(client.run(Command::new("true").max_output(1_000))).await;
-    serving.abort();
-    output
+    let liar = ExecServer::new(Liar(Arc::new(events)));
+    beside(liar, async |client| {
+        client.run(Command::new("true").max_output(1_000)).await
+    })
+    .await
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 //! * `rerouted`: sessions and peers that are crossed, and what was recorded, played again;
 //! * `registration`: what a relay can tell a registered exec-server;
 //! * `events`: an exec-server that lies about what a command did;
+//! * `pages`: an exec-server that answers queries with more than was asked for;
 //! * `memory`: floods against processes of the real binary, whose memory is measured.
 //!
 //! In every one of them: the session ends with a typed error in time (or nothing but time was touched), nothing runs that
@@ -16,6 +17,7 @@ mod altered;
 mod events;
 mod memory;
 mod origins;
+mod pages;
 /// The hand-driven ends of the channel's own tests.
 #[allow(dead_code, reason = "each test crate uses a part")]
 #[path = "../../../channel/tests/channel/support/raw.rs"]

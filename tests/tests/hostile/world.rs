@@ -366,3 +366,26 @@ async fn bystander(world: Arc<World>, mut stopped: oneshot::Receiver<()>) -> usi
     client.close().await;
     visits
 }
+
+/// What a client makes of an exec-server, the right one by its key, that has this service.
+pub(crate) async fn beside<T>(service: impl baton_channel::Service, ask: impl AsyncFnOnce(Client) -> T) -> T {
+    let relay = HostileRelay::start().await;
+    let seed = Seed::generate().unwrap();
+    let key = seed.client_key().unwrap();
+    let allow = AllowList::only(*key.public(), "test", Trust::Continue);
+    let server = Server::new(&relay.url(), &Seed::generate().unwrap(), allow).unwrap();
+    let ticket = server.ticket();
+    let (registered, is_registered) = tokio::sync::oneshot::channel();
+    let registered = std::sync::Mutex::new(Some(registered));
+    let server = server.on_notice(move |_| {
+        // The first thing that it tells.
+        crate::relay::lock(&registered)
+            .take()
+            .map(|registered| registered.send(()));
+    });
+    let serving = tokio::spawn(server.serve(service, std::future::pending()));
+    within(is_registered).await.unwrap();
+    let answer = within(ask(Client::new(ticket, key))).await;
+    serving.abort();
+    answer
+}
