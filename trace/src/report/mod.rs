@@ -3,16 +3,19 @@
 //! * [`coverage`]: the envelope, the accounted part of it, and the remainder;
 //! * [`tree`]: the stages in the order and depth in which they are shown;
 //! * [`waterfall`](mod@waterfall): both, drawn for a terminal;
+//! * [`brief`](mod@brief): the longest of them, in ten rows;
 //! * [`units`]: durations in words.
 //!
 //! Everything is a pure function of one [`CallRecord`](crate::record::CallRecord). Records hold figures from the
 //! other side of the wire and from files: nothing here panics, whatever they say.
 
+pub mod brief;
 pub mod coverage;
 pub mod tree;
 pub mod units;
 pub mod waterfall;
 
+pub use brief::brief;
 pub use coverage::Coverage;
 pub use waterfall::{Style, waterfall};
 
