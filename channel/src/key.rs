@@ -5,7 +5,8 @@
 //! `Debug` prints none of them.
 //!
 //! * here: what a seed gives;
-//! * `key/file.rs`: where it is kept.
+//! * `key/file.rs`: where it is kept;
+//! * `key/generation.rs`: which of its dial tokens counts.
 
 use std::fmt;
 use std::io;
@@ -17,10 +18,14 @@ use aws_lc_rs::{agreement, hkdf, signature};
 use data_encoding::BASE64URL_NOPAD;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::access::Exposure;
 use crate::low_order::is_low_order;
 use crate::session::SUITE;
 
 mod file;
+mod generation;
+
+pub use generation::Generation;
 
 /// A static Noise key pair (X25519).
 pub struct StaticKey {
@@ -102,6 +107,22 @@ pub enum KeyError {
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
+    },
+    /// Others could bring a revoked ticket back.
+    #[error("{path} is not used, because {exposure}: run `{} {path}`", .exposure.command())]
+    Exposed {
+        /// Which file.
+        path: PathBuf,
+        /// By what.
+        exposure: Exposure,
+    },
+    /// No generation can be read from it.
+    #[error(
+        "{path} holds no generation of a dial token: restore it; without the file the first tickets are valid again, revoked ones among them"
+    )]
+    Generation {
+        /// Which file.
+        path: PathBuf,
     },
     /// The file is something else.
     #[error("{path} is not a Baton key file: make one with `baton keygen {path}`")]
@@ -221,8 +242,19 @@ impl Seed {
             registration: signature::Ed25519KeyPair::from_seed_unchecked(&**registration)
                 .map(RegistrationKey)
                 .map_err(|_| KeyError::Random)?,
-            dial_token: DialToken(**self.derive(b"baton dial token v1")),
+            dial_token: self.dial_token(Generation::default()),
         })
+    }
+
+    /// The dial token of this generation. Each is independent of the others: whoever knows one learns nothing of the next.
+    pub fn dial_token(&self, Generation(number): Generation) -> DialToken {
+        let label = b"baton dial token v1";
+        // As it was before there were generations: tickets from then stay valid.
+        let token = match number {
+            0 => self.derive(label),
+            number => self.derive(&[&label[..], b" generation ", &number.to_be_bytes()].concat()),
+        };
+        DialToken(**token)
     }
 
     fn derive(&self, label: &[u8]) -> Secret {
@@ -312,6 +344,15 @@ mod tests {
         is_zeroised(&*keys.noise.private);
         is_zeroised(&keys.dial_token);
         // The registration key's bytes are aws-lc's, which overwrites what it frees.
+    }
+
+    #[test]
+    fn each_generation_has_a_dial_token_of_its_own() {
+        let seed = Seed::from_bytes([7; 32]);
+        let token = |number| seed.dial_token(Generation(number)).0;
+        assert_eq!(token(0), seed.server_keys().unwrap().dial_token.0);
+        assert!(token(0) != token(1) && token(1) != token(2) && token(0) != token(256));
+        assert_ne!(token(1), Seed::from_bytes([8; 32]).dial_token(Generation(1)).0);
     }
 
     #[test]

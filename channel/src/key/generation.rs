@@ -1,0 +1,167 @@
+//! The generation of an exec-server's dial token, kept beside its key as `KEYFILE.generation`.
+//!
+//! A ticket holds the dial token, and everything else that it holds is public or stays. So a leaked ticket is revoked by a dial token of the
+//! next generation: the relay then refuses dials with the one before. Keys stay as they are, and with them what clients pin and what allow-lists
+//! name. Without the file the generation is 0; whoever deletes it makes the first tickets valid again.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::KeyError;
+use crate::access::Exposure;
+use crate::limits::KEY_FILE_MAX;
+
+/// First word of the file.
+const FILE_TAG: &str = "baton-generation-v1";
+
+/// How often the dial token was replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Generation(pub u64);
+
+impl Generation {
+    /// Where that of this key is kept.
+    pub fn path(key: &Path) -> PathBuf {
+        let mut path = key.as_os_str().to_owned();
+        path.push(".generation");
+        path.into()
+    }
+
+    /// That of this key file.
+    ///
+    /// # Errors
+    /// The file cannot be read, is something else, or others can change it.
+    pub fn read(key: &Path) -> Result<Self, KeyError> {
+        let path = Self::path(key);
+        let failed = |source| KeyError::File {
+            action: "read the generation beside",
+            path: key.into(),
+            source,
+        };
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            opened => opened.map_err(failed)?,
+        };
+        if let Some(exposure) = Exposure::to_change(&file.metadata().map_err(failed)?) {
+            return Err(KeyError::Exposed { path, exposure });
+        }
+        let mut text = String::new();
+        file.take(KEY_FILE_MAX as u64)
+            .read_to_string(&mut text)
+            .map_err(failed)?;
+        let number = text.trim_end().strip_prefix(FILE_TAG).map(str::trim_start);
+        let number = number.and_then(|number| number.parse().ok());
+        number.map(Self).ok_or(KeyError::Generation { path })
+    }
+
+    /// Makes the next one that of this key file. It is on the disk when this returns; a crash leaves this one or the one before.
+    ///
+    /// # Errors
+    /// There is no such key file; the generation cannot be read or written.
+    pub fn advance(key: &Path) -> Result<Self, KeyError> {
+        let failed = |source: io::Error| match source.kind() {
+            io::ErrorKind::NotFound => KeyError::Absent { path: key.into() },
+            _ => KeyError::File {
+                action: "write the generation beside",
+                path: key.into(),
+                source,
+            },
+        };
+        // Held to the end: two that advance at once are two generations.
+        let lock = File::open(key).map_err(failed)?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+        let Self(before) = Self::read(key)?;
+        let next = Self(before.saturating_add(1));
+        let path = Self::path(key);
+        let mut draft = OsString::from(&path);
+        draft.push(".new");
+        next.write(Path::new(&draft), &path).map_err(failed)?;
+        Ok(next)
+    }
+
+    fn write(self, draft: &Path, path: &Path) -> io::Result<()> {
+        // One that a crash has left, and nobody else's: the lock is ours.
+        if let Err(error) = fs::remove_file(draft)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let mut options = OpenOptions::new();
+        let mut file = options.write(true).create_new(true).mode(0o600).open(draft)?;
+        writeln!(file, "{FILE_TAG} {}", self.0)?;
+        file.sync_all()?;
+        fs::rename(draft, path)?;
+        let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+
+    use super::super::Seed;
+    use super::*;
+
+    fn key() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        Seed::generate().unwrap().write(&path).unwrap();
+        (dir, path)
+    }
+
+    #[test]
+    fn each_advance_is_the_next_generation_and_is_found_again() {
+        const PROGRAMS: u64 = 4;
+        let (dir, key) = key();
+        assert_eq!(Generation::read(&key).unwrap(), Generation(0));
+        std::thread::scope(|scope| {
+            for _ in 0..PROGRAMS {
+                scope.spawn(|| Generation::advance(&key).unwrap());
+            }
+        });
+        assert_eq!(Generation::read(&key).unwrap(), Generation(PROGRAMS));
+        let path = Generation::path(&key);
+        assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            2,
+            "a draft stays behind"
+        );
+        let absent = Generation::advance(&dir.path().join("absent"));
+        assert!(matches!(absent, Err(KeyError::Absent { .. })));
+    }
+
+    #[test]
+    fn a_generation_that_is_none_or_that_others_can_change_is_not_taken_for_the_first() {
+        let (_dir, key) = key();
+        let path = Generation::path(&key);
+        for text in [
+            "",
+            "baton-generation-v1",
+            "baton-generation-v1 -1",
+            "1",
+            &"9".repeat(5000),
+        ] {
+            fs::write(&path, text).unwrap();
+            let read = Generation::read(&key);
+            assert!(
+                matches!(read, Err(KeyError::Generation { .. })),
+                "{text}: {read:?}"
+            );
+            assert!(Generation::advance(&key).is_err());
+        }
+        fs::write(&path, "baton-generation-v1 3\n").unwrap();
+        assert_eq!(Generation::read(&key).unwrap(), Generation(3));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o620)).unwrap();
+        let error = Generation::read(&key).unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("`chmod go-w {}`", path.display())),
+            "{error}"
+        );
+    }
+}
