@@ -50,8 +50,8 @@ Example, on one machine, nothing else needed:
 
 Example, on three:
   relay$   baton relay --listen 0.0.0.0:7700 --authority relay.example:7700
-  worker$  baton exec-server --relay http://relay.example:7700
-  laptop$  baton exec TICKET --trace -- uname -a
+  worker$  baton exec-server --relay http://relay.example:7700 --ticket-file ticket
+  laptop$  baton exec --ticket-file ticket --trace -- uname -a
 
 Environment:
   OTEL_EXPORTER_OTLP_ENDPOINT  where spans are exported to over OTLP (gRPC), like http://localhost:4317; without it,
@@ -107,8 +107,11 @@ pub(crate) enum Command {
 #[command(after_help = format!("{EXIT_CODES}\n\nExample:\n  baton run --trace-json trace.json -- make test"))]
 pub(crate) struct RunArgs {
     /// Do not draw the waterfall
-    #[arg(long, short)]
+    #[arg(long, short, conflicts_with = "trace")]
     pub(crate) quiet: bool,
+    /// Draw the whole waterfall, or with --trace=brief ten rows of it at most [default: full]
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
+    pub(crate) trace: Option<Drawing>,
     /// Append every stage as OTLP/JSON to this file; at 16 MiB it becomes FILE.1 and a new one begins
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
@@ -128,13 +131,16 @@ pub(crate) struct RunArgs {
 
 #[derive(clap::Args)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
-#[command(after_help = format!("{EXIT_CODES}\n\n{INPUT}\n\nExample:\n  baton exec \"$TICKET\" -- tar -c src | tar -t"))]
+#[command(after_help = format!("{EXIT_CODES}\n\n{INPUT}\n\nExample:\n  baton exec --ticket-file ticket -- tar -c src | tar -t"))]
 pub(crate) struct ExecArgs {
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
-    /// Draw where the time went, on stderr
-    #[arg(long)]
-    pub(crate) trace: bool,
+    /// Draw where the time went, on stderr; with --trace=brief only the stages that took more than 5 % of it, in ten rows at most
+    #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
+    pub(crate) trace: Option<Drawing>,
+    /// Here to be answered in our own words.
+    #[arg(long, short, hide = true, action = clap::ArgAction::Count)]
+    pub(crate) tty: u8,
     /// Append every stage as OTLP/JSON to this file; at 16 MiB it becomes FILE.1 and a new one begins
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
@@ -164,15 +170,26 @@ pub(crate) struct ExecArgs {
     pub(crate) command: Vec<OsString>,
 }
 
+/// How much of a waterfall is drawn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Drawing {
+    /// Every stage
+    Full,
+    /// The stages over 5 %, the remainder and the trace id
+    Brief,
+}
+
 /// Which exec-server, and who we are there.
 #[derive(clap::Args)]
 #[cfg_attr(test, derive(Debug, PartialEq))]
 pub(crate) struct RemoteArgs {
-    /// The exec-server's ticket, as `baton exec-server` printed it [env: BATON_TICKET]
+    /// The exec-server's ticket [env: BATON_TICKET]. Here every process of this machine can read it while `baton` runs: the variable, or a file,
+    /// keeps it to yourself
     // Not clap's `env`: what is said on the command line must count, whichever of the two variables is set, and an empty one is none.
     #[arg(value_name = "TICKET", value_parser = text(ticket))]
     pub(crate) ticket: Option<String>,
-    /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it [env: BATON_TICKET_FILE]
+    /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it, or with `-` from the first line of standard input
+    /// [env: BATON_TICKET_FILE]
     #[arg(long, value_name = "FILE", conflicts_with = "ticket")]
     pub(crate) ticket_file: Option<PathBuf>,
     /// This client's key file; made at first use [default: ~/.config/baton/client_key]
@@ -185,6 +202,9 @@ pub(crate) struct RemoteArgs {
     /// cannot cure is told at once [default: 30s]
     #[arg(long, value_name = "TIME", value_parser = text(patience))]
     pub(crate) connect_timeout: Option<Duration>,
+    /// Do not warn of a relay in clear text, which is otherwise done once for each host
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(clap::Args)]
@@ -197,7 +217,8 @@ pub(crate) struct HistoryArgs {
     /// Only commands of this thread
     #[arg(long, value_name = "T", value_parser = text(thread))]
     pub(crate) thread: Option<String>,
-    /// Only what was started since: 90s, 15m, 1h, 2d ago, or at a time like 2026-01-31T12:00:00Z
+    /// Only what was started since: 90s, 15m, 1h, 2d ago, since the midnight that began a day like 2026-01-31, or since a time like
+    /// 2026-01-31T12:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = since)]
     pub(crate) since: Option<u64>,
     /// Only what did not exit with 0
@@ -364,10 +385,11 @@ pub(crate) struct RelayArgs {
 #[command(after_help = "\
 The allow-list holds one client a line: its public key, a name, and what its trace context is trusted with
 (continue, clamp or restart). It is read anew for every client, and a client whose line is taken off it is cut within a
-second. A client prints its line with `baton keygen`, or when it is refused.
+second. A bad line refuses its own client alone. A list that others can change, or whose directory they can change, lets nobody in. A client
+prints its line with `baton keygen`, or when it is refused.
 
 The ticket goes to standard output, or with --ticket-file to that file alone: use it where standard output is kept in a log. It
-stays the same while key and relay do; treat it as a secret.
+stays the same while key and relay do, until `baton ticket rotate`; treat it as a secret.
 
 Asked to stop, by Ctrl-C or SIGTERM, it gives commands that run two seconds to end; asked so again, it ends them at once.
 
@@ -545,7 +567,7 @@ mod tests {
             panic!()
         };
         assert_eq!(exec.remote.ticket.as_deref(), Some("baton1:x"));
-        assert!(exec.trace);
+        assert_eq!(exec.trace, Some(Drawing::Full));
         assert_eq!(exec.command, ["ls", "-l"]);
     }
 

@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use baton_channel::access::Exposure;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
 use baton_channel::{HealthError, ServerError};
@@ -17,6 +18,9 @@ use baton_trace::export::read::ReadError;
 /// Baton's own failure.
 const FAILED: i32 = 255;
 
+/// A command line that asks for what there is not, as clap exits.
+const USAGE: i32 = 2;
+
 /// The time of `--timeout` was over; as timeout(1) exits.
 const TIMED_OUT: i32 = 124;
 
@@ -26,13 +30,20 @@ const SIGPIPE: i32 = rustix::process::Signal::PIPE.as_raw();
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     #[error(
-        "no ticket: pass the `ticket:` line of `baton exec-server`, or set BATON_TICKET or BATON_TICKET_FILE"
+        "no ticket: name the file that `baton exec-server --ticket-file FILE` wrote by --ticket-file or BATON_TICKET_FILE, or put the \
+         `ticket:` line into the variable BATON_TICKET"
     )]
     NoTicket,
     #[error(
         "cannot read the ticket file {path}: {source}; has `baton exec-server --ticket-file` written it?"
     )]
     TicketFile { path: PathBuf, source: io::Error },
+    #[error(
+        "the ticket file {path} is not used, because {exposure}: run `{} {path}`, and `baton ticket rotate` on the exec-server if others \
+         have read it",
+        .exposure.command()
+    )]
+    TicketExposed { path: PathBuf, exposure: Exposure },
     #[error(transparent)]
     Ticket(#[from] TicketError),
     #[error(transparent)]
@@ -77,6 +88,10 @@ pub(crate) enum CliError {
     NotAllowed { line: String },
     #[error("cannot write {path}: {source}")]
     Write { path: PathBuf, source: io::Error },
+    #[error(
+        "standard output is closed, so that what the command prints could not be shown: open it, or add `>/dev/null` if it shall be thrown away"
+    )]
+    NoStdout,
     #[error("cannot write to {stream}: {source}")]
     Stdio { stream: &'static str, source: io::Error },
     #[error(
@@ -92,6 +107,10 @@ pub(crate) enum CliError {
     Embedded(String),
     #[error("interrupted")]
     Interrupted { signal: i32 },
+    #[error(
+        "there are no remote terminals yet: leave -t out; the command then has pipes, and reads what you type line by line"
+    )]
+    NoTerminals,
     #[error("nobody reads {stream} any more")]
     NotRead { stream: &'static str },
 }
@@ -142,6 +161,7 @@ impl CliError {
                 ..
             }) => 126,
             Self::Run(RunError::TimedOut) => TIMED_OUT,
+            Self::NoTerminals => USAGE,
             Self::Interrupted { signal } => 128 + signal,
             Self::NotRead { .. } => 128 + SIGPIPE,
             _ => FAILED,

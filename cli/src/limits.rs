@@ -40,6 +40,12 @@ pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;
 /// With the old one, twice this on disk.
 pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
 
+/// Bytes of the file of hosts that were warned of: some thousand names. One that is full begins anew, and its hosts are warned of once more.
+pub(crate) const WARNED_MAX: u64 = 32 * 1024;
+
+/// Symbolic links in a row that lead to a trace file, as many as Linux follows.
+pub(crate) const LINKS_MAX: usize = 40;
+
 /// Open descriptors that an exec-server asks the system for, beside [`PROCESS_FILES`] for each process that it may run: for its sessions,
 /// and room. Its commands start with the limit that it was started with.
 pub(crate) const EXEC_SERVER_FILES: u64 = 4096;

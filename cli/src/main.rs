@@ -23,11 +23,13 @@ mod record;
 mod remote;
 mod repeats;
 mod signals;
+mod started;
 mod state;
 mod table;
 mod terminal;
 mod ticket_file;
 mod trace_file;
+mod warned;
 
 use args::{Args, Command, TraceCommand};
 use error::CliError;

@@ -7,6 +7,7 @@ use baton_channel::is_exposed;
 use baton_client::RelayRoots;
 
 use crate::error::CliError;
+use crate::warned;
 
 /// Whom to believe about a relay dialled by `https`.
 pub(crate) fn roots(relay_ca: Option<&Path>) -> Result<RelayRoots, CliError> {
@@ -22,13 +23,20 @@ fn file(given: Option<&Path>, variable: Option<OsString>) -> Option<PathBuf> {
     given.map(Path::to_owned).or(variable.map(PathBuf::from))
 }
 
-/// Warns if what the relay sees can be seen by the network as well. Says nothing of a URL that is none: dialling it does.
-pub(crate) fn warn_if_exposed(relay_url: &str) {
-    if is_exposed(relay_url).unwrap_or(false) {
-        tell!(
-            "baton: warning: the connection to the relay is in clear text: commands and output are encrypted end to end, but \
-             the network sees sizes, times and the dial token; use a relay with TLS and an https:// URL"
-        );
+/// Says so if what the relay sees can be seen by the network as well. Says nothing of a URL that is none: dialling it does.
+pub(crate) fn warning(relay_url: &str) -> Option<&'static str> {
+    is_exposed(relay_url).unwrap_or(false).then_some(
+        "warning: the connection to the relay is in clear text: commands and output are encrypted end to end, but \
+         the network sees sizes, times and the dial token; use a relay with TLS and an https:// URL",
+    )
+}
+
+/// Tells a client's user the same, once for each host: a sentence before every command is one that nobody reads.
+pub(crate) fn warn_once(relay_url: &str) {
+    if let Some(warning) = warning(relay_url)
+        && warned::is_first(relay_url)
+    {
+        tell!("baton: {warning}; this is told once for each host, and not with --quiet");
     }
 }
 

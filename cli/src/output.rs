@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::error::CliError;
 use crate::limits::{ATOMIC_WRITE, OUTPUT_QUEUE};
+use crate::started::without_stdout;
 use crate::stdio::{Growing, await_ready};
 
 /// One of our output streams.
@@ -54,8 +55,11 @@ struct Piece {
 }
 
 impl Outputs {
-    pub(crate) fn open() -> io::Result<Self> {
-        Self::new(duplicate(io::stdout())?, duplicate(io::stderr())?)
+    pub(crate) fn open() -> Result<Self, CliError> {
+        if without_stdout() {
+            return Err(CliError::NoStdout);
+        }
+        Ok(Self::new(duplicate(io::stdout())?, duplicate(io::stderr())?)?)
     }
 
     fn new(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {

@@ -24,7 +24,9 @@ impl Remote {
         let roots = outer::roots(args.relay_ca.as_deref())?;
         let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
         let public = *key.public();
-        outer::warn_if_exposed(&ticket.relay_url);
+        if !args.quiet {
+            outer::warn_once(&ticket.relay_url);
+        }
         let client = Client::with_recorder(ticket, key, recorder)
             .relay_roots(roots)
             .on_waiting(|error, left| tell!("baton: {error}; trying for {} s more", left.as_secs()));
@@ -93,6 +95,8 @@ pub(crate) fn ask<T>(
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use baton_client::TicketError;
 
     use super::*;
@@ -103,6 +107,7 @@ mod tests {
         let path = dir.path().join("ticket");
         // Each of the sources holds something that fails in its own way.
         std::fs::write(&path, "baton1:x").unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let nowhere = dir.path().join("nowhere");
         let set = |ticket: &'static str, file: PathBuf| {
             move |name: &str| match name {

@@ -20,8 +20,7 @@ const RETAIN: Retention = Retention {
     bytes: Some(RETAIN_BYTES),
 };
 
-/// The directory of `--state`; `None` for `none`. By default one for each exec-server, in the XDG state directory
-/// (`$XDG_STATE_HOME/baton`, else `~/.local/state/baton`).
+/// The directory of `--state`; `None` for `none`. By default one for each exec-server, in [Baton's own](own_directory).
 fn directory(
     given: Option<PathBuf>,
     xdg: Option<PathBuf>,
@@ -33,15 +32,19 @@ fn directory(
         Some(given) => return Ok(Some(given)),
         None => {}
     }
+    let own = own_directory(xdg, home).ok_or(CliError::NoHome)?;
+    Ok(Some(own.join(id.to_string())))
+}
+
+/// Where Baton keeps what it remembers: `$XDG_STATE_HOME/baton`, else `~/.local/state/baton`.
+pub(crate) fn own_directory(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     // As the XDG base directories have it: a relative one is none.
     let xdg = xdg.filter(|path| path.is_absolute());
     let state = xdg.or_else(|| {
         home.filter(|home| !home.as_os_str().is_empty())
             .map(|home| home.join(".local/state"))
     });
-    Ok(Some(
-        state.ok_or(CliError::NoHome)?.join("baton").join(id.to_string()),
-    ))
+    Some(state?.join("baton"))
 }
 
 /// Opens the records, and tells what was found.
@@ -72,10 +75,10 @@ pub(crate) fn open(
     };
     let (keeper, OpenReport { set_aside, recovered }) = Keeper::open(&options, recorder)?;
     if let Some(set_aside) = set_aside {
-        tell!("baton: {set_aside}");
+        log!("{set_aside}");
     }
     if recovered.lost > 0 {
-        tell!("baton: {}", lost(&recovered));
+        log!("{}", lost(&recovered));
     }
     Ok(keeper)
 }
@@ -100,7 +103,7 @@ pub(crate) async fn watch(keeper: &Keeper) {
     loop {
         tokio::time::sleep(HEALTH_LOOK).await;
         for word in health.look() {
-            tell!("baton: {word}");
+            log!("{word}");
         }
     }
 }
@@ -114,7 +117,7 @@ pub(crate) fn tell_left(report: &ShutdownReport) {
         .cause
         .as_ref()
         .map_or_else(String::new, |cause| format!(": {cause}"));
-    tell!("baton: {}{cause}", left(report));
+    log!("{}{cause}", left(report));
 }
 
 fn left(report: &ShutdownReport) -> String {

@@ -16,6 +16,7 @@ use tokio::task::spawn_blocking;
 
 use crate::error::CliError;
 use crate::limits::{BULK, BULK_PIPE, SMALL_READ, STDIN_QUEUE, STDIN_READ};
+use crate::started::without_stdout;
 
 /// A line of ours on standard output. A reader that has gone away is no reason to panic.
 macro_rules! say {
@@ -33,14 +34,32 @@ macro_rules! tell {
     }};
 }
 
+/// A line of a server's log on standard error: with the time, for whoever reads it later.
+macro_rules! log {
+    ($($text:tt)*) => {
+        tell!("{} baton: {}", $crate::stdio::now(), format_args!($($text)*))
+    };
+}
+
+/// The time as logs have it: RFC 3339, UTC, milliseconds.
+pub(crate) fn now() -> impl std::fmt::Display {
+    humantime::format_rfc3339_millis(std::time::SystemTime::now())
+}
+
 /// A page of an answer on standard output. A reader that has gone away ends the command, as after `| head`.
 pub(crate) fn page(text: &str) -> Result<(), CliError> {
+    if without_stdout() {
+        return Err(CliError::NoStdout);
+    }
     page_to(io::stdout(), text)
 }
 
 /// The same, while a session is open. By a thread of its own: a pager may wait for its reader for longer than the exec-server waits for
 /// a sign of life. Dropped, it goes on alone.
 pub(crate) async fn page_beside(text: String) -> Result<(), CliError> {
+    if without_stdout() {
+        return Err(CliError::NoStdout);
+    }
     page_beside_to(io::stdout(), text).await
 }
 

@@ -5,7 +5,9 @@ use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 
 use baton_trace::record::CallRecord;
-use baton_trace::report::{Style, waterfall};
+use baton_trace::report::{Style, brief, waterfall};
+
+use crate::args::Drawing;
 
 /// Columns when there is no terminal to ask.
 const WIDTH: usize = 100;
@@ -35,22 +37,29 @@ fn is_ascii(variable: impl Fn(&str) -> Option<OsString>) -> bool {
 }
 
 /// Draws a waterfall on standard error, beside what was asked for. A reader that has gone away needs none.
-pub(crate) fn draw_aside(record: &CallRecord) {
+pub(crate) fn draw_aside(record: &CallRecord, drawing: Drawing) {
     let mut stream = io::stderr();
-    let _: io::Result<()> = stream.write_all(drawn(record, &stream).as_bytes());
+    let drawn = match drawing {
+        Drawing::Full => drawn(record, &stream),
+        Drawing::Brief => brief(record, &style_of(&stream)),
+    };
+    let _: io::Result<()> = stream.write_all(drawn.as_bytes());
 }
 
 /// A waterfall as `stream` can show it.
 pub(crate) fn drawn(record: &CallRecord, stream: &(impl AsFd + IsTerminal)) -> String {
+    waterfall(record, &style_of(stream))
+}
+
+fn style_of(stream: &(impl AsFd + IsTerminal)) -> Style {
     let columns = rustix::termios::tcgetwinsize(stream)
         .ok()
         .map(|size| usize::from(size.ws_col));
-    let style = Style {
+    Style {
         width: columns.filter(|columns| *columns > 0).unwrap_or(WIDTH),
         color: is_colored(stream),
         ascii: is_ascii(|name| std::env::var_os(name)),
-    };
-    waterfall(record, &style)
+    }
 }
 
 #[cfg(test)]

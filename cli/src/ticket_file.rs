@@ -1,14 +1,19 @@
-//! A ticket in a file, so that it need not pass through a command line, which every process of the machine can read.
+//! A ticket in a file or on standard input, so that it need not pass through a command line, which every process of the machine can read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use baton_channel::access::Exposure;
 use baton_client::Ticket;
 
 use crate::error::CliError;
 use crate::limits::TICKET_FILE_MAX;
+
+/// The name that stands for standard input.
+const STDIN: &str = "-";
 
 /// The ticket of a `ticket:` line, or of a line without that word.
 pub(crate) fn bare(line: &str) -> &str {
@@ -16,20 +21,47 @@ pub(crate) fn bare(line: &str) -> &str {
     line.strip_prefix("ticket:").unwrap_or(line).trim_start()
 }
 
-/// Reads the one ticket of a file.
+/// Reads the one ticket of a file that is open to nobody else; of `-`, the first line of standard input, whose rest is the command's.
 pub(crate) fn read(path: &Path) -> Result<Ticket, CliError> {
-    let read = || -> io::Result<String> {
-        let mut text = String::new();
-        File::open(path)?
-            .take(TICKET_FILE_MAX)
-            .read_to_string(&mut text)?;
-        Ok(text)
-    };
-    let text = read().map_err(|source| CliError::TicketFile {
+    let failed = |source| CliError::TicketFile {
         path: path.into(),
         source,
-    })?;
+    };
+    if path.as_os_str() == STDIN {
+        let line = first_line(io::stdin()).map_err(failed)?;
+        return Ok(bare(&line).parse()?);
+    }
+    let file = File::open(path).map_err(failed)?;
+    if let Some(exposure) = Exposure::of_secret(&file.metadata().map_err(failed)?) {
+        return Err(CliError::TicketExposed {
+            path: path.into(),
+            exposure,
+        });
+    }
+    let mut text = String::new();
+    file.take(TICKET_FILE_MAX)
+        .read_to_string(&mut text)
+        .map_err(failed)?;
     Ok(bare(&text).parse()?)
+}
+
+/// Byte by byte, for what follows is not ours to take.
+fn first_line(input: impl AsFd) -> io::Result<String> {
+    let mut line = Vec::new();
+    let mut byte = [0];
+    while (line.len() as u64) < TICKET_FILE_MAX {
+        match rustix::io::read(&input, &mut byte) {
+            Ok(0) => break,
+            Ok(_) if byte[0] == b'\n' => break,
+            Ok(_) => line.push(byte[0]),
+            Err(rustix::io::Errno::INTR) => {}
+            Err(rustix::io::Errno::AGAIN) => {
+                crate::stdio::await_ready(&input, rustix::event::PollFlags::IN);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    String::from_utf8(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
 /// Writes a ticket, whole or not at all: a reader never finds half of one.
@@ -54,4 +86,45 @@ pub(crate) fn write(path: &Path, ticket: &Ticket) -> Result<(), CliError> {
             source,
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_ticket_file_that_is_open_to_others_is_refused_with_the_command_that_mends_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ticket");
+        fs::write(&path, "baton1:x").unwrap();
+        let read_with = |mode| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            read(&path).unwrap_err()
+        };
+        for mode in [0o640, 0o604, 0o620, 0o602, 0o644, 0o666] {
+            let error = read_with(mode).to_string();
+            let command = format!("`chmod 600 {}`", path.display());
+            assert!(error.contains(&command), "{mode:o}: {error}");
+        }
+        for mode in [0o600, 0o400] {
+            assert!(matches!(read_with(mode), CliError::Ticket(_)), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn of_standard_input_one_line_is_taken_and_no_byte_more() {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        File::from(writer).write_all(b"ticket: t\nrest\nof it").unwrap();
+        let mut reader = File::from(reader);
+        assert_eq!(first_line(&reader).unwrap(), "ticket: t");
+        let mut rest = String::new();
+        reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "rest\nof it");
+        assert_eq!(first_line(File::open("/dev/null").unwrap()).unwrap(), "");
+        let endless = first_line(File::open("/dev/zero").unwrap()).unwrap();
+        assert_eq!(endless.len() as u64, TICKET_FILE_MAX);
+    }
 }

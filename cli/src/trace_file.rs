@@ -6,17 +6,21 @@
 //! [`TRACE_FILE_MAX`] it becomes `FILE.1`, in place of an earlier one, and a new file begins: two files at most, however many
 //! commands are traced, and by however many at once.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use baton_trace::export::json;
 use baton_trace::record::CallRecord;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Mode, OFlags, PROC_SUPER_MAGIC, flock};
+use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::error::CliError;
-use crate::limits::TRACE_FILE_MAX;
+use crate::limits::{LINKS_MAX, TRACE_FILE_MAX};
 
 /// A file that can be written, opened before there is anything to write: a path that is wrong is told before the command runs.
 pub(crate) struct TraceFile {
@@ -30,7 +34,7 @@ impl TraceFile {
     /// Opens the file, made if need be.
     pub(crate) fn open(path: Option<PathBuf>) -> Result<Option<Self>, CliError> {
         let Some(path) = path else { return Ok(None) };
-        let opened = match OpenOptions::new().append(true).create_new(true).open(&path) {
+        let opened = match options().create_new(true).open(&path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 open(&path).map(|file| (file, false))
             }
@@ -63,8 +67,48 @@ impl Drop for TraceFile {
     }
 }
 
+/// A trace tells who ran what and when: a new file is its owner's alone.
+fn options() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options
+        .append(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed());
+    options
+}
+
+/// Opens a file to append to, made if need be. Links of this user and of root are followed (`/dev/stdout` is one); another user's would
+/// choose which of our files is written to.
 fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+    let mut path = path.to_owned();
+    for _ in 0..LINKS_MAX {
+        match options().create(true).open(&path) {
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {}
+            opened => return opened,
+        }
+        // The link itself, from here on whatever becomes of its name.
+        let link = rustix::fs::open(
+            &path,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?;
+        let owner = rustix::fs::fstat(&link)?.st_uid;
+        if owner != 0 && owner != geteuid().as_raw() {
+            let problem = format!(
+                "it is a symbolic link of another user ({owner}), which is not followed; name the file that you mean"
+            );
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
+        }
+        if rustix::fs::fstatfs(&link)?.f_type == PROC_SUPER_MAGIC {
+            // An open descriptor, which has no name to go on with.
+            return OpenOptions::new().append(true).open(&path);
+        }
+        let target = rustix::fs::readlinkat(&link, "", Vec::new())?;
+        let target = Path::new(OsStr::from_bytes(target.as_bytes()));
+        // An absolute target replaces the directory.
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(Errno::LOOP.into())
 }
 
 fn append(path: &Path, mut file: &File, record: &CallRecord, max: u64) -> io::Result<()> {
@@ -108,6 +152,9 @@ fn rotated(path: &Path, mut file: File, len: u64, max: u64) -> io::Result<File> 
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+    use std::os::fd::AsRawFd as _;
+
     use baton_trace::record::{Anchor, RpcStatus, Side};
     use baton_trace::w3c::TraceContext;
 
@@ -189,5 +236,44 @@ mod tests {
         append(&link, &open(&link).unwrap(), &record(), 1).unwrap();
         assert_eq!(lines(&path), 2);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        // As /dev/stdout leads to an open pipe.
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        let link = dir.path().join("pipe");
+        std::os::unix::fs::symlink(format!("/proc/self/fd/{}", writer.as_raw_fd()), &link).unwrap();
+        TraceFile::open(Some(link)).unwrap().unwrap().write(&record());
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text.lines().count(), 1);
+    }
+
+    #[test]
+    fn a_trace_file_is_its_owner_s_alone_and_a_link_of_another_user_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, link) = (dir.path().join("t.json"), dir.path().join("link"));
+        TraceFile::open(Some(path.clone()))
+            .unwrap()
+            .unwrap()
+            .write(&record());
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        std::os::unix::fs::symlink("t.json", &link).unwrap();
+        TraceFile::open(Some(link.clone()))
+            .unwrap()
+            .unwrap()
+            .write(&record());
+        assert_eq!(lines(&path), 2, "a relative link of our own is followed");
+        // Only root can give a link away.
+        if geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(4_242), None).unwrap();
+            let error = TraceFile::open(Some(link)).map(|_| ()).unwrap_err().to_string();
+            assert!(
+                error.contains("a symbolic link of another user (4242)"),
+                "{error}"
+            );
+            assert_eq!(lines(&path), 2);
+        }
+        let circle = dir.path().join("circle");
+        std::os::unix::fs::symlink("circle", &circle).unwrap();
+        assert!(TraceFile::open(Some(circle)).is_err());
     }
 }

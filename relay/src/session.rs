@@ -70,7 +70,8 @@ impl Session {
     pub(crate) fn open(&self) {
         if self.opened.set(Instant::now()).is_ok() {
             self.registry.metrics.session_opened();
-            tracing::info!(session = %self.id, exec_server = %self.exec_server, "session opened");
+            // A command has a session of its own, so these would be two lines a command.
+            tracing::debug!(session = %self.id, exec_server = %self.exec_server, "session opened");
         }
     }
 
@@ -98,7 +99,7 @@ impl Drop for Session {
         if let Some(opened) = self.opened.get() {
             self.registry.metrics.session_closed();
             let bytes = |direction: Direction| self.bytes[direction as usize].load(Relaxed);
-            tracing::info!(
+            tracing::debug!(
                 session = %self.id,
                 exec_server = %self.exec_server,
                 to_exec_server_bytes = bytes(Direction::ToExecServer),

@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::values::ticket;
-use super::{ExecArgs, RemoteArgs};
+use super::{Drawing, ExecArgs, RemoteArgs};
 
 /// What these words, the program's name first, ask for; `None` if they are not plain.
 pub(super) fn exec(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs> {
@@ -23,14 +23,22 @@ pub(super) fn exec(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs
         key: None,
         relay_ca: None,
         connect_timeout: None,
+        quiet: false,
     };
-    let (mut trace, mut cwd, mut trace_json) = (false, None, None);
+    let (mut trace, mut cwd, mut trace_json) = (None, None, None);
     loop {
         let word = words.next()?;
         let path = match word.to_str()? {
             "--" => break,
-            "--trace" if !trace => {
-                trace = true;
+            "--trace" | "--trace=full" | "--trace=brief" if trace.is_none() => {
+                trace = Some(match word == "--trace=brief" {
+                    true => Drawing::Brief,
+                    false => Drawing::Full,
+                });
+                continue;
+            }
+            "-q" | "--quiet" if !remote.quiet => {
+                remote.quiet = true;
                 continue;
             }
             "--key" => &mut remote.key,
@@ -58,6 +66,7 @@ pub(super) fn exec(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs
     (!command.is_empty()).then_some(ExecArgs {
         remote,
         trace,
+        tty: 0,
         trace_json,
         cwd,
         timeout: None,
@@ -95,6 +104,8 @@ mod tests {
             "exec -- ls",
             "exec --ticket-file t --key k --relay-ca c --cwd /tmp --trace-json f -- ls",
             "exec ticket:baton1:x --key k -- ls",
+            "exec -q baton1:x --trace=brief -- ls",
+            "exec --trace=full --quiet -- ls -t",
         ] {
             let Ok(Args {
                 command: Command::Exec(clap),
@@ -131,6 +142,12 @@ mod tests {
             "exec baton1:x --key -- ls",
             "exec baton1:x --key --trace -- ls",
             "exec baton1:x --trace --trace -- ls",
+            "exec baton1:x --trace --trace=brief -- ls",
+            "exec baton1:x --trace brief -- ls",
+            "exec baton1:x --trace=all -- ls",
+            "exec -q baton1:x --quiet -- ls",
+            "exec -t baton1:x -- ls",
+            "exec --ticket-file - -- ls",
             "help exec",
             "--help",
             "run ls",

@@ -9,6 +9,8 @@ use baton_proto::meta::Outcome;
 use baton_trace::limits::SPAN_NAME_MAX;
 use baton_trace::subject;
 use clap::builder::{OsStringValueParser, TypedValueParser};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
 
 use crate::{record, ticket_file};
 
@@ -107,19 +109,33 @@ pub(super) fn patience(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a time like 5s or 2m".into())
 }
 
-/// A moment, in nanoseconds since the Unix epoch: so long ago, or a time.
+/// A moment, in nanoseconds since the Unix epoch: so long ago, the midnight with which a day begins here, or a time.
 pub(super) fn since(text: &str) -> Result<u64, String> {
-    let at = match humantime::parse_duration(text) {
-        Ok(ago) => SystemTime::now().checked_sub(ago),
-        Err(_) => Some(
-            humantime::parse_rfc3339_weak(text)
-                .map_err(|_| "expected an age like 1h or 2d, or a time like 2026-01-31T12:00:00Z")?,
-        ),
+    since_in(text, TimeZone::system)
+}
+
+fn since_in(text: &str, zone: impl FnOnce() -> TimeZone) -> Result<u64, String> {
+    let at = if let Ok(ago) = humantime::parse_duration(text) {
+        SystemTime::now().checked_sub(ago)
+    } else if let Some(day) = day(text) {
+        // A day whose midnight is skipped by its zone begins later.
+        let midnight = day.to_zoned(zone()).map_err(|error| error.to_string())?;
+        Some(SystemTime::from(midnight))
+    } else {
+        let wanted =
+            "expected an age like 1h or 2d, a date like 2026-01-31, or a time like 2026-01-31T12:00:00Z";
+        Some(humantime::parse_rfc3339_weak(text).map_err(|_| wanted)?)
     };
     let since = at
         .and_then(|at| at.duration_since(UNIX_EPOCH).ok())
         .unwrap_or_default();
     Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// YYYY-MM-DD and nothing else.
+fn day(text: &str) -> Option<Date> {
+    let is_bare = text.len() == "2026-01-31".len();
+    text.parse().ok().filter(|_| is_bare)
 }
 
 #[cfg(test)]
@@ -160,6 +176,28 @@ mod tests {
         assert!((3_599_000_000_000..3_660_000_000_000).contains(&(now - hour)));
         assert_eq!(since("100000y"), Ok(0));
         assert!(since("yesterday").is_err());
+    }
+
+    #[test]
+    fn a_bare_date_begins_at_the_midnight_of_the_local_zone() {
+        const HOUR: u64 = 3_600_000_000_000;
+        let at = |text: &str, zone: &str| since_in(text, || TimeZone::posix(zone).unwrap());
+        let utc = at("2026-11-20", "UTC0").unwrap();
+        assert_eq!(Ok(utc), since("2026-11-20T00:00:00Z"));
+        assert_eq!(at("2026-11-20", "XYZ-5"), Ok(utc - 5 * HOUR));
+        assert_eq!(at("2026-11-20", "XYZ+3"), Ok(utc + 3 * HOUR));
+        // A zone whose clocks go from midnight to one on that day.
+        let skipped = at("2026-03-01", "XYZ0DST-1,M3.1.0/0,M11.1.0/0");
+        assert_eq!(skipped, since("2026-03-01T00:00:00Z"));
+        for bad in [
+            "2026-13-01",
+            "2026-02-30",
+            "20261120",
+            "2026-11-20X",
+            "11/20/2026",
+        ] {
+            assert!(since(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ use crate::remote::Remote;
 use crate::trace_file::TraceFile;
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
+    if args.tty > 0 {
+        return Err(CliError::NoTerminals);
+    }
     logging::errors_only();
     let trace_file = TraceFile::open(args.trace_json)?;
     let exporting = Exporting::start(Side::Client)?;
@@ -42,7 +45,7 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
         command = command.thread_metadata(key, value);
     }
     let (record_to, record) = RecordTo::channel();
-    if args.trace || trace_file.is_some() {
+    if args.trace.is_some() || trace_file.is_some() {
         command = command.record_to(record_to);
     }
 

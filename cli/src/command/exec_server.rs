@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
-use baton_channel::allow::AllowList;
+use baton_channel::allow::{AllowError, AllowList};
 use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Routes, Server};
 use baton_client::{Seed, SessionError, Ticket};
@@ -29,9 +29,12 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     let roots = outer::roots(args.relay_ca.as_deref())?;
     let allow_path = identity::path(args.allow.clone(), identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;
+    for problem in allow.problems() {
+        log!("{}", refusal(&problem));
+    }
     if allow.is_empty() {
-        tell!(
-            "baton: nobody is allowed yet: add a line `key name trust` for each client to {}",
+        log!(
+            "nobody is allowed yet: add a line `key name trust` for each client to {}",
             allow_path.display()
         );
     }
@@ -42,13 +45,15 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         // Before the ticket is told: whoever reads it may call.
         let id = server.ticket().exec_server;
         // What the operator of a relay with --allow-servers needs, before that relay refuses.
-        tell!("baton: the id of this exec-server is {id}");
+        log!("the id of this exec-server is {id}");
         let keeper = state::open(&args, id, server.epoch(), exporting.recorder())?;
         let server = server
             .relay_roots(roots)
             .max_sessions(args.max_sessions as usize)
             .recorder(exporting.recorder().keeping_stages());
-        outer::warn_if_exposed(&args.relay);
+        if let Some(warning) = outer::warning(&args.relay) {
+            log!("{warning}");
+        }
         if let Some(path) = &args.ticket_file {
             ticket_file::write(path, &server.ticket())?;
         }
@@ -74,7 +79,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let stop = async {
             first.next().await;
             if let Some(patience) = patience(service.processes()) {
-                tell!("baton: {patience}");
+                log!("{patience}");
             }
         };
         let hurried = async {
@@ -99,7 +104,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let left = service.shutdown().await;
         if left > 0 {
             let processes = counted(left as u64, "process", "processes");
-            tell!("baton: {processes} could not be killed");
+            log!("{processes} could not be killed");
         }
         state::tell_left(&keeper.shutdown(STATE_SHUTDOWN).await);
         Ok(outcome?)
@@ -185,7 +190,7 @@ impl Teller {
     fn tell(&self, notice: Notice) {
         let (counts, is_told) = self.weigh(&notice, Instant::now());
         for count in counts {
-            tell!("baton: {count}");
+            log!("{count}");
         }
         if is_told {
             self.tell_one(notice);
@@ -208,42 +213,42 @@ impl Teller {
             Notice::Registered => {
                 match &self.ticket_file {
                     // Standard output may be kept in a log that others read.
-                    Some(path) => tell!(
-                        "baton: registered with {}; the ticket is in {}",
+                    Some(path) => log!(
+                        "registered with {}; the ticket is in {}",
                         self.relay,
                         path.display()
                     ),
                     None => {
-                        tell!("baton: registered with {}", self.relay);
+                        log!("registered with {}", self.relay);
                         say!("ticket: {}", self.ticket);
                     }
                 }
             }
             Notice::Retrying(error, wait) => {
-                tell!("baton: {error}; trying again in {:.1} s", wait.as_secs_f64());
+                log!("{error}; trying again in {:.1} s", wait.as_secs_f64());
             }
             Notice::Refused(key) => {
-                tell!(
-                    "baton: refused a client that is not allowed; to allow it, {}",
+                log!(
+                    "refused a client that is not allowed; to allow it, {}",
                     add_line(&self.allow_path)
                 );
                 tell!("{key} NAME clamp");
             }
-            Notice::AcceptFailed(reason) => tell!("baton: a session did not come about: {reason}"),
-            Notice::SessionStarted(name) => tell!("baton: session of {name} began"),
-            Notice::SessionEnded(name, error, cut) => {
-                tell!("baton: session of {name} ended{}", how_it_ended(&error, cut));
-            }
-            Notice::AllowListUnusable(problem) => {
-                tell!("baton: {problem}; no client is let in until the list is right");
-            }
+            Notice::AcceptFailed(reason) => log!("a session did not come about: {reason}"),
+            // A command has a session of its own, so these would be two lines a command.
+            Notice::SessionStarted(name) => tracing::debug!("session of {name} began"),
+            Notice::SessionEnded(name, error, cut) => match how_it_ended(&error, cut) {
+                Some(how) => log!("session of {name} ended{how}"),
+                None => tracing::debug!("session of {name} ended"),
+            },
+            Notice::AllowListUnusable(problem) => log!("{}", refusal(&problem)),
         }
     }
 }
 
 /// Clients come and go. What else ends a session, a key taken off the list or a peer that breaks the protocol, is told whether or not
-/// it cut a call short.
-fn how_it_ended(error: &SessionError, cut: usize) -> String {
+/// it cut a call short. `None`: nothing that its owner needs to know.
+fn how_it_ended(error: &SessionError, cut: usize) -> Option<String> {
     match (cut, error) {
         (
             0,
@@ -251,11 +256,22 @@ fn how_it_ended(error: &SessionError, cut: usize) -> String {
             | SessionError::ConnectionLost(_)
             | SessionError::GoAway(_)
             | SessionError::Closed,
-        ) => String::new(),
-        (0, error) => format!(": {error}"),
-        (1, error) => format!(" with 1 call under way: {error}"),
-        (_, error) => format!(" with {cut} calls under way: {error}"),
+        ) => None,
+        (0, error) => Some(format!(": {error}")),
+        (1, error) => Some(format!(" with 1 call under way: {error}")),
+        (_, error) => Some(format!(" with {cut} calls under way: {error}")),
     }
+}
+
+/// What is wrong with the allow-list, and whom that keeps out.
+fn refusal(problem: &AllowError) -> String {
+    let refused = match problem.is_of_one_line() {
+        true => "the client of this line is refused until it is right",
+        false => {
+            "no client is let in until that is mended, and open sessions end when their keys are next renewed"
+        }
+    };
+    format!("{problem}; {refused}")
 }
 
 fn add_line(path: &Path) -> String {
@@ -311,14 +327,18 @@ mod tests {
     #[test]
     fn a_client_that_leaves_is_no_news_and_one_that_is_cut_off_is() {
         let left = SessionError::Relay("its stream ended".into());
-        assert_eq!(how_it_ended(&left, 0), "");
-        assert_eq!(how_it_ended(&SessionError::Closed, 0), "");
-        assert!(how_it_ended(&left, 2).starts_with(" with 2 calls under way: "));
+        assert_eq!(how_it_ended(&left, 0), None);
+        assert_eq!(how_it_ended(&SessionError::Closed, 0), None);
+        let cut = how_it_ended(&left, 2).unwrap();
+        assert!(cut.starts_with(" with 2 calls under way: "), "{cut}");
         let revoked = "its key was taken off the allow-list";
-        assert_eq!(how_it_ended(&SessionError::Revoked, 0), format!(": {revoked}"));
+        assert_eq!(
+            how_it_ended(&SessionError::Revoked, 0),
+            Some(format!(": {revoked}"))
+        );
         assert_eq!(
             how_it_ended(&SessionError::Revoked, 1),
-            format!(" with 1 call under way: {revoked}")
+            Some(format!(" with 1 call under way: {revoked}"))
         );
     }
 }

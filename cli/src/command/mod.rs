@@ -19,6 +19,7 @@ use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use crate::args::Drawing;
 use crate::error::CliError;
 use crate::limits::OUTPUT_GRACE;
 use crate::output::{Outputs, Stream};
@@ -71,15 +72,15 @@ async fn run_here(client: &Client, command: Command) -> Result<i32, CliError> {
 }
 
 /// Writes and draws what was measured of a command. There is a record however it ended, unless its call was never made.
-fn show_trace(mut record: oneshot::Receiver<CallRecord>, file: Option<TraceFile>, is_drawn: bool) {
+fn show_trace(mut record: oneshot::Receiver<CallRecord>, file: Option<TraceFile>, drawing: Option<Drawing>) {
     let Ok(record) = record.try_recv() else {
         return;
     };
     if let Some(file) = file {
         file.write(&record);
     }
-    if is_drawn {
-        terminal::draw_aside(&record);
+    if let Some(drawing) = drawing {
+        terminal::draw_aside(&record, drawing);
     }
 }
 

@@ -21,14 +21,14 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
         .transpose()?;
     let is_loopback = args.listen.ip().to_canonical().is_loopback();
     if allow_servers.is_none() && !is_loopback {
-        tell!(
-            "baton: anyone who reaches this relay may register an exec-server here and take up its places; pass --allow-servers \
+        log!(
+            "anyone who reaches this relay may register an exec-server here and take up its places; pass --allow-servers \
              with the ids of yours"
         );
     }
     if tls.is_none() && !is_loopback {
-        tell!(
-            "baton: connections to this relay are in clear text: others on the network can see who runs how much when, and \
+        log!(
+            "connections to this relay are in clear text: others on the network can see who runs how much when, and \
              the dial tokens; pass --tls-cert and --tls-key, or let something in front of the relay end TLS"
         );
     }

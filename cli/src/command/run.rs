@@ -15,7 +15,7 @@ use baton_trace::record::Side;
 use tokio::sync::oneshot;
 
 use super::{run_here, runtime, show_trace};
-use crate::args::RunArgs;
+use crate::args::{Drawing, RunArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
 use crate::logging;
@@ -58,7 +58,8 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     server.stopper.stop();
     relay.stopper.stop();
     exporting.finish();
-    show_trace(record, trace_file, !args.quiet);
+    let drawing = args.trace.unwrap_or(Drawing::Full);
+    show_trace(record, trace_file, (!args.quiet).then_some(drawing));
     outcome
 }
 

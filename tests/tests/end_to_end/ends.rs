@@ -114,9 +114,11 @@ fn a_command_beyond_its_time_is_killed_with_all_it_started_and_exits_as_timeout_
 #[test]
 fn what_is_started_under_nohup_outlives_its_terminal() {
     let world = World::new();
-    let exec = after("trap '' HUP", &world.exec(["sh", "-c", "read line; exit 4"]));
+    let runs = world.home.file("runs");
+    let script = format!("touch {}; read line; exit 4", runs.display());
+    let exec = after("trap '' HUP", &world.exec(["sh", "-c", &script]));
     let mut client = Running::start(exec, Input::Open);
-    world.await_exec_server_says("session of tester began");
+    poll("the command", || runs.exists().then_some(()));
     client.signal(Signal::HUP);
     client.write(b"go on\n");
     let finished = client.finish();
@@ -343,17 +345,44 @@ fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
 }
 
 #[test]
+fn commands_that_end_well_leave_no_line_behind_and_every_line_has_a_time() {
+    let world = World::new();
+    let logs = || [&world.exec_server, &world.relay].map(Part::stderr);
+    world.await_exec_server_says(&format!("registered with http://{}\n", world.relay_address));
+    let before = logs();
+    for _ in 0..20 {
+        run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    }
+    // A refusal is told behind them.
+    let stranger = Home::new();
+    run(stranger.exec(&world.ticket.to_string(), [""; 0], ["true"])).assert_failed(255, "not allowed");
+    world.await_exec_server_says("NAME clamp");
+    for (now, before) in logs().iter().zip(before) {
+        let new = now.strip_prefix(&before).unwrap();
+        let lines: Vec<_> = new
+            .lines()
+            .filter(|line| !line.starts_with("Noise_IK_"))
+            .collect();
+        assert!(lines.len() <= 1, "{lines:?}");
+        let told = now.lines().filter(|line| !line.starts_with("Noise_IK_"));
+        for line in told {
+            let time = line.split(' ').next().unwrap();
+            assert!(humantime::parse_rfc3339(time).is_ok(), "{line}");
+        }
+    }
+}
+
+#[test]
 fn an_exec_server_tells_an_end_from_a_cut() {
     let world = World::new();
     run(world.exec(["echo", "ok"])).assert_printed("ok\n");
-    // Again is sure to follow.
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
-    world.await_exec_server_says("session of tester ended\n");
     let mark = Mark::new();
     let client = family(&world, &mark, FAMILY);
     client.signal(Signal::KILL);
     client.finish();
     world.await_exec_server_says("session of tester ended with 1 call under way: ");
+    let told = world.exec_server.stderr();
+    assert_eq!(told.matches("session of tester").count(), 1, "{told}");
 }
 
 #[test]

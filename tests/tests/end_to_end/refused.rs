@@ -6,7 +6,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use baton_client::{Command, RunError, Seed, StartFailure, Ticket};
@@ -14,7 +14,7 @@ use baton_proto::ExecServerId;
 use baton_tests::process::Part;
 use rustix::process::Signal;
 
-use crate::support::{Home, PATIENCE, World, await_says, run, signal};
+use crate::support::{Home, Input, PATIENCE, Running, World, after, await_says, run, signal};
 
 /// A file that a command makes if it is run at all.
 struct Canary(PathBuf);
@@ -89,7 +89,10 @@ fn a_ticket_that_is_none_is_told_from_a_damaged_one() {
     }
     let mut without = world.home.baton();
     without.args(["exec", "--", "true"]);
-    run(without).assert_failed(255, "no ticket: pass the `ticket:` line of `baton exec-server`");
+    run(without).assert_failed(
+        255,
+        "no ticket: name the file that `baton exec-server --ticket-file FILE` wrote",
+    );
     let mut by_environment = world.home.baton();
     by_environment
         .args(["exec", "--", "echo", "ok"])
@@ -257,27 +260,131 @@ fn without_an_allow_list_everybody_is_refused_and_the_owner_is_told() {
 }
 
 #[test]
-fn a_bad_allow_list_is_named_with_its_line() {
-    let home = Home::new();
-    let key = home.public();
-    for (list, sentence) in [
-        (
-            "# comment\n\nnonsense tester clamp\n".into(),
-            "allowed_clients:3: not a public key",
-        ),
-        (format!("{key}\n"), "allowed_clients:1: the name is missing"),
-        (
-            format!("{key} tester everything\n"),
-            "allowed_clients:1: unknown trust",
-        ),
-        (
-            format!("{key} tester clamp more\n"),
-            "allowed_clients:1: too many words",
-        ),
+fn a_bad_line_of_an_allow_list_is_named_and_refuses_its_own_client_alone() {
+    let world = World::new();
+    let owner = Home::new();
+    let (other, stranger) = (Home::new(), Home::new());
+    let list = format!(
+        "# comment\n\nnonsense tester clamp\n{} tester\n{} other everything\n",
+        world.home.public(),
+        other.public()
+    );
+    fs::write(owner.config("allowed_clients"), list).unwrap();
+    let mut exec_server = owner.exec_server(&format!("http://{}", world.relay_address));
+    let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
+    let is_refused = "the client of this line is refused until it is right";
+    for problem in [
+        "allowed_clients:3: not a public key",
+        "allowed_clients:5: unknown trust",
     ] {
-        fs::write(home.config("allowed_clients"), list).unwrap();
-        run(home.baton_exec_server("http://127.0.0.1:1")).assert_failed(255, sentence);
+        await_says(&exec_server, problem);
     }
+    assert_eq!(exec_server.stderr().matches(is_refused).count(), 2);
+    run(world.home.exec(&ticket, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
+    assert_refused(
+        &other,
+        &ticket,
+        "allow-list does not tell whether this key is allowed",
+    );
+    assert_refused(&stranger, &ticket, "key is not allowed");
+}
+
+#[test]
+fn what_others_can_change_or_read_is_refused_with_the_command_that_mends_it() {
+    let world = World::new();
+    let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+
+    let owner = Home::new();
+    owner.allow("clamp");
+    let (list, folder) = (owner.config("allowed_clients"), owner.config(""));
+    for (path, open, mended) in [(&list, 0o666, 0o600), (&folder, 0o777, 0o700)] {
+        mode(path, open);
+        let started = run(owner.baton_exec_server("http://127.0.0.1:1"));
+        started.assert_failed(255, "others can change it");
+        started.assert_failed(
+            255,
+            format!("run `chmod go-w {}", path.display()).trim_end_matches('/'),
+        );
+        mode(path, mended);
+    }
+
+    // Nobody new is let in while it is open to others.
+    let allowed = world.home.config("allowed_clients");
+    mode(&allowed, 0o622);
+    let ticket = world.ticket.to_string();
+    let does_not_tell = "allow-list does not tell whether this key is allowed";
+    assert_refused(&world.home, &ticket, does_not_tell);
+    world.await_exec_server_says("others can change it (mode 622)");
+    mode(&allowed, 0o600);
+    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+
+    let file = world.home.file("ticket");
+    fs::write(&file, &ticket).unwrap();
+    let by_file = || {
+        let mut baton = world.home.baton();
+        baton.args(["exec", "--ticket-file"]).arg(&file);
+        baton.args(["--", "echo", "ok"]);
+        run(baton)
+    };
+    for open in [0o604, 0o640, 0o602] {
+        mode(&file, open);
+        by_file().assert_failed(255, &format!("run `chmod 600 {}`", file.display()));
+    }
+    mode(&file, 0o600);
+    by_file().assert_printed("ok\n");
+}
+
+#[test]
+fn a_ticket_comes_on_standard_input_before_what_is_the_command_s() {
+    let world = World::new();
+    let mut baton = world.home.baton();
+    baton.args(["exec", "--ticket-file", "-", "--", "cat"]);
+    let input = format!("ticket: {}\nfor\nthe command", world.ticket);
+    let finished = Running::start(baton, Input::Bytes(input.into_bytes())).finish();
+    finished.assert_printed("for\nthe command");
+}
+
+#[test]
+fn a_ticket_file_takes_the_ticket_off_standard_output() {
+    let world = World::new();
+    let home = Home::new();
+    let file = home.file("ticket");
+    let mut baton = home.baton_exec_server(&format!("http://{}", world.relay_address));
+    baton.arg("--ticket-file").arg(&file);
+    let mut exec_server = Part::start("exec-server", baton).unwrap();
+    await_says(&exec_server, "registered with http://");
+    signal(&exec_server, Signal::TERM);
+    assert!(exec_server.wait(PATIENCE).unwrap().success());
+    let ticket = fs::read_to_string(&file).unwrap();
+    assert!(ticket.trim_end().parse::<Ticket>().is_ok(), "{ticket}");
+    assert!(!exec_server.stderr().contains("baton1:"));
+    let printed = exec_server.line_after("ticket: ", PATIENCE);
+    assert!(printed.is_err(), "{printed:?}");
+}
+
+#[test]
+fn a_terminal_is_refused_in_our_own_words() {
+    let home = Home::new();
+    let ticket = stray_ticket("http://127.0.0.1:1").to_string();
+    for option in ["-t", "-tt", "--tty"] {
+        let finished = run(home.exec(&ticket, [option], ["true"]));
+        finished.assert_failed(2, "there are no remote terminals yet: leave -t out");
+    }
+}
+
+#[test]
+fn a_closed_standard_output_is_told_and_nothing_is_run() {
+    let world = World::new();
+    let canary = Canary::new(&world.home);
+    let closed = run(after("exec >&-", &world.exec(canary.command())));
+    closed.assert_failed(255, "standard output is closed");
+    canary.assert_not_run();
+    let mut public = world.home.baton();
+    public.args(["keygen", "--public"]);
+    run(after("exec >&-", &public)).assert_failed(255, "standard output is closed");
+    // What was chosen to be thrown away is.
+    run(after("exec >/dev/null", &world.exec(["echo", "ok"]))).assert_printed("");
+    run(after("exec 1<>/dev/null", &world.exec(["echo", "ok"]))).assert_printed("");
 }
 
 #[test]

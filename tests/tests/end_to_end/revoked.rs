@@ -57,18 +57,21 @@ fn a_list_that_breaks_while_the_exec_server_runs_is_blamed_and_not_the_relay() {
     let mut running = Running::start(world.exec_with(&["--env", mark.variable()], script), Input::Open);
     mark.await_processes(1);
 
-    fs::write(&list, format!("{allowed}nonsense tester clamp\n")).unwrap();
+    fs::remove_file(&list).unwrap();
+    fs::create_dir(&list).unwrap();
     let refused = run(world.exec(["true"]));
     refused.assert_failed(
         255,
-        "the exec-server's allow-list is broken, so it lets nobody in: ask its owner",
+        "the exec-server's allow-list does not tell whether this key is allowed: ask its owner",
     );
     assert!(!refused.stderr.contains("relay"), "{refused:?}");
-    world.await_exec_server_says("allowed_clients:2: not a public key");
+    world.await_exec_server_says("allowed_clients is not a regular file");
+    world.await_exec_server_says("no client is let in until that is mended");
 
-    // Whoever was in stays in.
+    // Whoever was in stays in, until the next rekey.
     running.write(b"still here\n");
     running.finish().assert_printed("still here\n");
+    fs::remove_dir(&list).unwrap();
     fs::write(&list, allowed).unwrap();
     run(world.exec(["echo", "ok"])).assert_printed("ok\n");
 }

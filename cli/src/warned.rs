@@ -1,0 +1,98 @@
+//! The hosts whose relays' clear text a client's user was warned of: one a line, in Baton's state directory.
+//!
+//! A memory, not a record: where it cannot be kept the warning comes again, and two commands at once may both give it.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use crate::limits::WARNED_MAX;
+use crate::state;
+
+const FILE: &str = "clear_text_hosts";
+
+/// Whether this relay's host was not warned of before. From now on it was.
+pub(crate) fn is_first(relay_url: &str) -> bool {
+    let xdg = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
+    let Some(directory) = state::own_directory(xdg, std::env::home_dir()) else {
+        return true;
+    };
+    is_first_in(&directory, host(relay_url)).unwrap_or(true)
+}
+
+fn is_first_in(directory: &Path, host: &str) -> io::Result<bool> {
+    let path = directory.join(FILE);
+    let mut known = String::new();
+    match fs::File::open(&path) {
+        Ok(file) => {
+            file.take(WARNED_MAX).read_to_string(&mut known)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        }
+        Err(error) => return Err(error),
+    }
+    if known.lines().any(|line| line == host) {
+        return Ok(false);
+    }
+    let is_full = known.len() + host.len() + 1 > usize::try_from(WARNED_MAX).unwrap_or(usize::MAX);
+    let mut options = OpenOptions::new();
+    options.create(true).mode(0o600);
+    // One that is full begins anew.
+    options.append(!is_full).write(is_full).truncate(is_full);
+    // In one write, for another command may be doing the same.
+    options.open(&path)?.write_all(format!("{host}\n").as_bytes())?;
+    Ok(true)
+}
+
+/// The host of a relay's URL, without scheme and port.
+fn host(relay_url: &str) -> &str {
+    let rest = relay_url.split_once("://").map_or(relay_url, |(_, rest)| rest);
+    let authority = rest.split('/').next().unwrap_or(rest);
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => authority,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn each_host_is_new_once_and_what_is_remembered_is_bounded() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = dir.path().join("state/baton");
+        let first = |host: &str| is_first_in(&state, host).unwrap();
+        assert!(first("a") && first("b"));
+        assert!(!first("a") && !first("b"));
+        let path = state.join(FILE);
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        for n in 0..WARNED_MAX / 8 {
+            first(&format!("host-{n}.example"));
+        }
+        assert!(fs::metadata(&path).unwrap().len() <= WARNED_MAX);
+        let last = format!("host-{}.example", WARNED_MAX / 8 - 1);
+        assert!(!first(&last));
+    }
+
+    #[test]
+    fn where_nothing_can_be_remembered_each_time_is_the_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        assert!(is_first_in(&file, "a").is_err());
+    }
+
+    #[test]
+    fn a_host_is_the_same_on_every_port() {
+        for url in ["http://a.example:7700", "http://a.example", "http://a.example:1/"] {
+            assert_eq!(host(url), "a.example");
+        }
+        assert_eq!(host("http://[2001:db8::1]:7700"), "[2001:db8::1]");
+        assert_eq!(host("http://[2001:db8::1]"), "[2001:db8::1]");
+    }
+}
