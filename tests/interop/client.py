@@ -173,6 +173,8 @@ class Call:
         self.received, self.seq, self.status = {1: 0, 2: 0}, 0, {}
         self.stdout, self.exit_code, self.carrier = bytearray(), None, b""
         self.timings, self.terminal_stamp = None, (0, 0)
+        # We export no span: the trace goes on from our caller's, and the call is told from its others by this.
+        self.call_id = secrets.token_bytes(8)
 
     def request(self, number, message):
         """Queues one RunRequest behind gRPC's 5-byte prefix."""
@@ -201,7 +203,7 @@ class Call:
         metadata = field(2, field(1, "traceparent") + field(2, args.traceparent))
         head = field(1, "/baton.exec.v1.Exec/Run") + metadata
         head += field(3, int(args.timeout * 1e9)) + field(4, args.timings)
-        head += field(5, 0 if args.no_window else TOLD_WINDOW)
+        head += field(5, 0 if args.no_window else TOLD_WINDOW) + fixed64(6, int.from_bytes(self.call_id, "big"))
         ping = field(1, 1) + fixed64(2, time.time_ns())
         self.session.send(frame(PING, SESSION, ping) + frame(HEAD, STREAM, head))
         self.request(1, start)
@@ -322,8 +324,8 @@ class Call:
 
     def check_trace(self):
         """The child and the terminal event name the span that we derive."""
-        _, trace, envelope, flags = self.args.traceparent.split("-")
-        process = span_id(bytes.fromhex(trace), bytes.fromhex(envelope), PROCESS_STAGE).hex()
+        _, trace, _, flags = self.args.traceparent.split("-")
+        process = span_id(bytes.fromhex(trace), self.call_id, PROCESS_STAGE).hex()
         if self.stdout.decode().split() != [f"00-{trace}-{process}-{flags}"]:
             raise Failure(f"the child saw {self.stdout.decode()!r}, not span {process}")
         if self.carrier.hex() != trace + process + flags:

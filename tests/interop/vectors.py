@@ -16,7 +16,7 @@ SEED = bytes(range(32))
 NONCE = b"\x01" * 32
 SESSION_ID = b"\x02" * 16
 TRACE_ID = bytes.fromhex("4bf92f3577b34da6a3ce929d0e0e4736")
-ENVELOPE = bytes.fromhex("00f067aa0ba902b7")
+CALL_ID = bytes.fromhex("00f067aa0ba902b7")
 AUTHORITY = "127.0.0.1:7700"
 
 
@@ -32,7 +32,7 @@ def vectors():
     ticket = Ticket.of_seed(SEED, f"http://{AUTHORITY}")
     token_hash = hashlib.sha256(ticket.dial_token).digest()
     signed = signed_message(NONCE, AUTHORITY, token_hash)
-    head = field(1, "/a.B/C") + field(3, 1_000_000_000) + field(4, True)
+    head = field(1, "/a.B/C") + field(3, 1_000_000_000) + field(4, True) + fixed64(6, int.from_bytes(CALL_ID, "big"))
     return {
         "key file": f"baton-key-v1 {base64url(SEED)}",
         "Noise private key": noise_private(SEED),
@@ -49,13 +49,13 @@ def vectors():
         "Data, stream 0x01020304, END_STREAM, 1,286 bytes: header": frame(2, 0x01020304, bytes(0x0506), end=True)[:8],
         "Credit of 131,072 on stream 1": frame(5, 1, (131_072).to_bytes(4, "big")),
         "Reset of stream 3 with CANCELLED": frame(4, 3, (1).to_bytes(4, "big")),
-        "Head of /a.B/C on stream 1, 1 s, with timings": frame(1, 1, head),
+        "Head of /a.B/C on stream 1, 1 s, with timings and call id": frame(1, 1, head),
         "timings of stages 13 and, for the third time, 32": b"".join(map(varint, (1_000, 4, 13, 300, 5, 0, 32, 1, 0, 2))),
         "Ping 1 sent at 1,000,000,000": frame(6, 0, field(1, 1) + fixed64(2, 1_000_000_000)),
         "what a rekey adds to the prologue": parts(b"\x03" * 32),
         "Answer of a rekey": frame(10, 0, b"abc") + frame(9, 0),
-        "span id of rpc (13)": span_id(TRACE_ID, ENVELOPE, 13),
-        "span id of process (32)": span_id(TRACE_ID, ENVELOPE, 32),
+        "span id of rpc (13)": span_id(TRACE_ID, CALL_ID, 13),
+        "span id of process (32)": span_id(TRACE_ID, CALL_ID, 32),
     }
 
 

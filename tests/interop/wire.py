@@ -220,9 +220,9 @@ def siphash(key, message):
     return struct.pack("<Q", v[0] ^ v[1] ^ v[2] ^ v[3])
 
 
-def span_id(trace_id, envelope, stage, attempt=0):
+def span_id(trace_id, call_id, stage, attempt=0):
     """The derived id of a stage's span."""
-    return siphash(trace_id, envelope + bytes([stage, attempt]))
+    return siphash(trace_id, call_id + bytes([stage, attempt]))
 
 
 def frame(kind, stream, body=b"", end=False):

@@ -19,7 +19,7 @@ use crate::w3c::TraceContext;
 #[derive(Debug)]
 pub struct ServerCall {
     context: TraceContext,
-    envelope: SpanId,
+    call_id: SpanId,
     anchor: Anchor,
     recording: bool,
     stages: Mutex<Vec<StageRecord>>,
@@ -39,14 +39,13 @@ impl fmt::Debug for WhenOver {
 }
 
 impl ServerCall {
-    /// A call whose envelope is the span of `inbound`. When not `recording`, stages are ignored and cost nothing;
-    /// the context still travels on.
-    pub fn new(inbound: &TraceContext, anchor: Anchor, recording: bool) -> Self {
-        let envelope = inbound.span_id;
-        let rpc = stage::span_id(inbound.trace_id, envelope, transport::RPC, 0);
+    /// A call in the trace of `inbound`, told from the trace's other calls by `call_id`. When not `recording`, stages are ignored and
+    /// cost nothing; the context still travels on.
+    pub fn new(inbound: &TraceContext, call_id: SpanId, anchor: Anchor, recording: bool) -> Self {
+        let rpc = stage::span_id(inbound.trace_id, call_id, transport::RPC, 0);
         Self {
             context: inbound.with_span(rpc),
-            envelope,
+            call_id,
             anchor,
             recording,
             stages: Mutex::new(Vec::new()),
@@ -70,13 +69,13 @@ impl ServerCall {
 
     /// The context of one of this call's stages, for handing to what runs inside it.
     pub fn context_of(&self, stage: StageId) -> TraceContext {
-        let id = stage::span_id(self.context.trace_id, self.envelope, stage, 0);
+        let id = stage::span_id(self.context.trace_id, self.call_id, stage, 0);
         self.context.with_span(id)
     }
 
-    /// The span that the caller exports for this call.
-    pub fn envelope(&self) -> SpanId {
-        self.envelope
+    /// What the span ids of this call's stages are derived from. A client that records the call has given its own span this id.
+    pub fn call_id(&self) -> SpanId {
+        self.call_id
     }
 
     /// The clocks that this call's stages count from: the arrival of its `Head`.
@@ -155,10 +154,12 @@ mod tests {
     use super::*;
     use crate::clock;
     use crate::stage::exec::PROCESS;
+    use crate::w3c::random_span_id;
 
     fn call() -> Arc<ServerCall> {
         Arc::new(ServerCall::new(
             &TraceContext::new_root(true),
+            random_span_id(),
             Anchor::now(),
             true,
         ))

@@ -127,9 +127,11 @@ impl RpcStatus {
 pub struct CallRecord {
     /// Who made it.
     pub side: Side,
-    /// Trace id, flags and tracestate; `span_id` is the envelope's (the `call` span).
+    /// Trace id, flags and tracestate. `span_id` is the call id, which all other span ids of the call are derived from: the id of the
+    /// `call` span, where the client records one.
     pub context: TraceContext,
-    /// The span that the envelope hangs under, if the caller had one.
+    /// The span that this part's outermost span hangs under: `call` under its caller's, `rpc` under the one that `traceparent` names.
+    /// `None`: it is the root of its trace.
     pub parent: Option<SpanId>,
     /// Other spans that it is about: an inbound context that was not continued (trust `restart`), or the spans whose records a write is of.
     pub links: Vec<TraceContext>,

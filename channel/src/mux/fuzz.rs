@@ -92,6 +92,7 @@ impl World {
                     timeout_ns,
                     window: timeout_ns as u32,
                     timings: true,
+                    call_id: 7,
                     metadata: entries(input),
                 };
                 self.put(Kind::Head, input, &head.encode_to_vec());

@@ -68,12 +68,10 @@ impl Call {
         let anchor = Anchor::now();
         let caller = caller_context(&mut parts);
         let path = parts.uri.path().to_owned();
+        let call_id = w3c::random_span_id();
         let draft = recording.then(|| {
             let parent = caller.context.as_ref().map(|context| context.span_id);
-            let context = caller
-                .clone()
-                .continue_or_start(true)
-                .with_span(w3c::random_span_id());
+            let context = caller.clone().continue_or_start(true).with_span(call_id);
             context.inject(&mut parts.headers);
             Box::new(ClientDraft {
                 anchor,
@@ -101,6 +99,7 @@ impl Call {
             timings: draft.is_some(),
             window: limits::RECEIVE_WINDOW,
             metadata: metadata::from_headers(&parts.headers),
+            call_id: u64::from_be_bytes(call_id.to_bytes()),
         };
         Self {
             head,

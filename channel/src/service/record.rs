@@ -438,7 +438,7 @@ mod tests {
     /// A server's draft, and the call as its handler holds it.
     fn server_draft(anchor: Anchor, recorder: &Recorder) -> (ServerDraft, Arc<ServerCall>) {
         let context = TraceContext::new_root(true);
-        let call = Arc::new(ServerCall::new(&context, anchor, true));
+        let call = Arc::new(ServerCall::new(&context, context.span_id, anchor, true));
         let record = CallRecord {
             side: Side::Server,
             context,

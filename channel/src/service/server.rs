@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use baton_proto::channel::Head;
+use baton_trace::SpanId;
 use baton_trace::bridge;
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEnd;
@@ -13,7 +14,7 @@ use baton_trace::export::attribute;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, RPC, SERVER_OPEN, SERVER_QUEUE};
-use baton_trace::w3c::TraceContext;
+use baton_trace::w3c::{self, TraceContext};
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, TE};
 use http_body_util::BodyExt;
@@ -155,7 +156,10 @@ struct Inbound {
 
 /// What the server's record needs to know of the caller's trace.
 struct Trace {
+    /// `span_id` is the call id.
     context: TraceContext,
+    /// The span that `traceparent` names, unless the trace starts here.
+    parent: Option<SpanId>,
     link: Option<TraceContext>,
     method: String,
 }
@@ -169,12 +173,18 @@ impl Inbound {
         let method = uri.path().trim_start_matches('/').to_owned();
 
         let extracted = TraceContext::extract(&headers);
+        let is_known = extracted.context.is_some();
         let (context, link) = peer.admit(extracted);
+        let parent = (is_known && link.is_none()).then_some(context.span_id);
+        let call_id = match head.call_id {
+            0 => w3c::random_span_id(),
+            id => SpanId::from(id),
+        };
         let recorder = stream.shared().recorder();
         let exported = recorder.is_on() && context.is_sampled();
         let recording = head.timings || recorder.keeps_stages() || exported;
         let anchor = anchor_at(arrival.at);
-        let call = Arc::new(ServerCall::new(&context, anchor, recording).exported(exported));
+        let call = Arc::new(ServerCall::new(&context, call_id, anchor, recording).exported(exported));
 
         let mut request = http::Request::new(Body::new(RequestBody::new(Arc::clone(stream))));
         *request.method_mut() = http::Method::POST;
@@ -185,7 +195,11 @@ impl Inbound {
             request,
             call,
             trace: Trace {
-                context,
+                context: TraceContext {
+                    span_id: call_id,
+                    ..context
+                },
+                parent,
                 link,
                 method,
             },
@@ -258,7 +272,7 @@ impl Finish {
             let record = CallRecord {
                 side: Side::Server,
                 context: self.trace.context,
-                parent: None,
+                parent: self.trace.parent,
                 links: self.trace.link.into_iter().collect(),
                 method: self.trace.method.into(),
                 anchor,

@@ -1,5 +1,6 @@
 //! How far a client's trace is trusted, as the handler sees it and as the server records it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -120,8 +121,35 @@ async fn continued_and_clamped_traces_keep_their_ids() {
         assert_eq!(call.handler, caller.with_span(rpc));
         let server = call.server.unwrap();
         assert_eq!(&server.context, envelope);
+        assert_eq!(server.parent, Some(envelope.span_id));
         assert!(server.links.is_empty());
     }
+}
+
+#[tokio::test]
+async fn a_client_that_records_nothing_forwards_its_callers_span_and_each_call_has_ids_of_its_own() {
+    let (stack, seen) = start(Trust::Continue).await;
+    let silent = Caller::new(Channel::new(stack.server.ticket.clone(), stack.key()));
+    let caller = caller();
+    for _ in 0..3 {
+        let mut request = Request::new(Bytes::new());
+        request.extensions_mut().insert(caller.clone());
+        within(silent.unary("/test/See", request)).await.unwrap();
+    }
+    let records = std::sync::Mutex::new(Vec::new());
+    eventually(|| {
+        let mut records = records.lock().unwrap();
+        records.extend(stack.server.records.take());
+        records.len() == 3
+    })
+    .await;
+    for record in records.into_inner().unwrap() {
+        assert_eq!(record.context.trace_id, caller.trace_id);
+        assert_eq!(record.parent, Some(caller.span_id));
+        assert_ne!(record.context.span_id, caller.span_id);
+    }
+    let handlers: HashSet<_> = seen.lock().unwrap().iter().map(|seen| seen.span_id).collect();
+    assert_eq!(handlers.len(), 3, "each call has an `rpc` span of its own");
 }
 
 #[tokio::test]
@@ -144,6 +172,7 @@ async fn a_restarted_trace_is_another_one_linked_to_the_callers() {
     assert_eq!(call.handler.tracestate, Tracestate::default());
     let server = call.server.unwrap();
     assert_eq!(server.context.trace_id, call.handler.trace_id);
+    assert_eq!(server.parent, None, "it is the root of its trace");
     let [link] = &server.links[..] else {
         panic!("no link to where the call came from: {:?}", server.links)
     };

@@ -72,7 +72,7 @@ impl Host {
                 request.extensions_mut().insert(end.clone());
             }
             if let Some(context) = &setup.context {
-                let call = Arc::new(ServerCall::new(context, Anchor::now(), true));
+                let call = Arc::new(ServerCall::new(context, context.span_id, Anchor::now(), true));
                 setup.served.push(call.clone());
                 request.extensions_mut().insert(call);
             }

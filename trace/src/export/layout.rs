@@ -15,8 +15,10 @@ pub(super) struct Placed {
     pub stage: StageRecord,
     pub part: Exporter,
     pub span_id: SpanId,
-    /// `None` only for the envelope of a call without a parent, and for what happens beside calls.
+    /// `None` for the root of a trace, and for what happens beside calls.
     pub parent: Option<SpanId>,
+    /// Its parent is the record's: no span of this record, whatever id that claims to have.
+    pub is_outermost: bool,
     /// The parent is exported by another part.
     pub parent_is_remote: bool,
     pub start_ns: u64,
@@ -52,25 +54,26 @@ pub(super) fn whole(record: &CallRecord) -> Vec<Placed> {
 }
 
 fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> {
-    let (trace, envelope) = (record.context.trace_id, record.context.span_id);
+    let (trace, call_id) = (record.context.trace_id, record.context.span_id);
     let stages = &record.stages[..record.stages.len().min(RECORD_STAGES_MAX)];
     let mut taken = Vec::with_capacity(stages.len());
     // A parent's id is wanted by each of its children, and hashing is most of what a span's layout costs.
     let mut ids = vec![None; stages.len()];
     let mut id_of = |index: usize| {
         let stage = &stages[index];
-        *ids[index].get_or_insert_with(|| stage::span_id(trace, envelope, stage.stage, stage.attempt))
+        *ids[index].get_or_insert_with(|| stage::span_id(trace, call_id, stage.stage, stage.attempt))
     };
     let mut placed = Vec::with_capacity(stages.len() + 1);
     if record.side == Side::Client {
         placed.push(Placed {
             part: Exporter::Client,
-            span_id: envelope,
+            span_id: call_id,
             parent: record.parent,
-            parent_is_remote: false,
+            is_outermost: true,
             ..timed(record, envelope_stage(record))
         });
     }
+    let rpc = stages.iter().position(|stage| stage.stage == transport::RPC);
     for (index, stage) in stages.iter().enumerate() {
         let part = part(stage.stage);
         if stage.stage == transport::CALL || !wanted(part) {
@@ -80,23 +83,34 @@ fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> 
         if stage.stage.is_background() && record.side == Side::Server {
             placed.push(Placed {
                 part,
-                span_id: envelope,
+                span_id: call_id,
                 parent: record.parent,
+                is_outermost: true,
                 ..timed(record, *stage)
             });
             continue;
         }
         let attempt = free_attempt(&mut taken, stage);
-        let parent = present_parent(stages, stage);
+        // Only a client knows the envelope. A server's outermost span is `rpc`.
+        let parent = match (present_parent(stages, stage), record.side) {
+            (None, Side::Server) => rpc.filter(|rpc| *rpc != index),
+            (parent, _) => parent,
+        };
+        let is_outermost = parent.is_none() && record.side == Side::Server;
+        let (parent, parent_is_remote) = match parent {
+            Some(parent) => (Some(id_of(parent)), self::part(stages[parent].stage) != part),
+            None if is_outermost => (record.parent, record.parent.is_some()),
+            None => (Some(call_id), part != Exporter::Client),
+        };
         placed.push(Placed {
             part,
             span_id: match attempt == stage.attempt {
                 true => id_of(index),
-                false => stage::span_id(trace, envelope, stage.stage, attempt),
+                false => stage::span_id(trace, call_id, stage.stage, attempt),
             },
-            parent: Some(parent.map_or(envelope, &mut id_of)),
-            parent_is_remote: parent.map_or(Exporter::Client, |index| self::part(stages[index].stage))
-                != part,
+            parent,
+            parent_is_remote,
+            is_outermost,
             ..timed(record, *stage)
         });
     }
@@ -138,6 +152,7 @@ fn timed(record: &CallRecord, stage: StageRecord) -> Placed {
         part: Exporter::Client,
         span_id: SpanId::INVALID,
         parent: None,
+        is_outermost: false,
         parent_is_remote: false,
         start_ns,
         end_ns: record.anchor.unix_ns_at(stage.end_ns).max(start_ns),
@@ -150,10 +165,9 @@ fn round(placed: &mut [Placed]) {
         .map(|span| Item {
             start_ns: span.start_ns,
             end_ns: span.end_ns,
-            // The envelope's parent is the caller's span. It cannot be one of these, whatever id it claims.
             parent: span
                 .parent
-                .filter(|_| span.stage.stage != transport::CALL)
+                .filter(|_| !span.is_outermost)
                 .and_then(|parent| placed.iter().position(|other| other.span_id == parent)),
             pinned: span.stage.stage == transport::CALL
                 || span.stage.stage == transport::RPC
@@ -242,6 +256,28 @@ mod tests {
                 .find(|other| Some(other.span_id) == span.parent)
                 .unwrap();
             assert_eq!(span.parent_is_remote, parent.part != span.part, "{span:?}");
+        }
+    }
+
+    #[test]
+    fn a_servers_rpc_hangs_under_the_span_that_it_was_told_and_is_the_root_where_it_was_told_none() {
+        let mut server = warm();
+        server.side = Side::Server;
+        let own = stage::span_id(server.context.trace_id, SpanId::from(7), RPC, 0);
+        // The last one is a peer's that derived the id of `rpc` before it called.
+        for parent in [None, Some(SpanId::from(9)), Some(own)] {
+            server.parent = parent;
+            let placed = owed(&server);
+            let rpc = placed.iter().find(|span| span.stage.stage == RPC).unwrap();
+            assert_eq!(
+                (rpc.span_id, rpc.parent, rpc.parent_is_remote),
+                (own, parent, parent.is_some())
+            );
+            let others = placed.iter().filter(|span| span.stage.stage != RPC);
+            for span in others {
+                let parent = placed.iter().find(|other| Some(other.span_id) == span.parent);
+                assert!(parent.is_some(), "no part of the trace: {span:?}");
+            }
         }
     }
 

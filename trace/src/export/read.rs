@@ -165,7 +165,7 @@ fn calls(spans: &[StageSpan]) -> Result<Vec<CallRecord>, ReadError> {
     Ok(order.iter().filter_map(record).collect())
 }
 
-/// The call that a stage belongs to: the nearest `call` above it, else the first span above it that is missing.
+/// The call that a stage belongs to: the nearest `call` above it, else an outermost `rpc`, else the first span above it that is missing.
 fn envelope_of(span: &StageSpan, by_id: &HashMap<Position, &StageSpan>) -> Position {
     let mut at = span;
     for _ in 0..TRACE_FILE_DEPTH_MAX {
@@ -177,6 +177,8 @@ fn envelope_of(span: &StageSpan, by_id: &HashMap<Position, &StageSpan>) -> Posit
         };
         match by_id.get(&parent) {
             Some(above) => at = above,
+            // Its client exported no `call`: that span may be above other calls too.
+            None if at.stage == transport::RPC => break,
             None => return parent,
         }
     }
@@ -217,7 +219,11 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
             Side::Server
         },
         context,
-        parent: call.and_then(|call| call.parent),
+        // Above a server's half without its `rpc` is a span that is missing.
+        parent: match (call, rpc) {
+            (Some(outermost), _) | (None, Some(outermost)) => outermost.parent,
+            (None, None) => Some(envelope),
+        },
         links: call.and_then(|call| link(&call.span)).into_iter().collect(),
         method: speaker
             .map(|span| method(span).to_owned())
@@ -448,12 +454,29 @@ mod tests {
     fn a_servers_half_is_read_too() {
         let mut record = record(vec![stage(RPC, 20, 700), stage(SERVER_OPEN, 5, 10)]);
         record.side = Side::Server;
-        let read = read(&written(&[record])).unwrap();
-        assert_eq!(
-            (read.len(), read[0].side, read[0].stages.len()),
-            (1, Side::Server, 2)
-        );
-        assert_eq!(read[0].context.span_id, SpanId::from(7));
+        for parent in [None, Some(SpanId::from(9))] {
+            record.parent = parent;
+            let read = read(&written(std::slice::from_ref(&record))).unwrap();
+            assert_eq!(
+                (read.len(), read[0].side, read[0].stages.len()),
+                (1, Side::Server, 2)
+            );
+            assert_eq!(read[0].parent, parent);
+        }
+    }
+
+    #[test]
+    fn servers_halves_of_calls_under_one_caller_are_told_apart() {
+        let half = |call_id: u64| {
+            let mut record = record(vec![stage(RPC, 0, 700), stage(SERVER_OPEN, 5, 10)]);
+            record.side = Side::Server;
+            record.parent = Some(SpanId::from(9));
+            record.context.span_id = SpanId::from(call_id);
+            record
+        };
+        let read = read(&written(&[half(1), half(2), half(3)])).unwrap();
+        assert_eq!(read.len(), 3);
+        assert!(read.iter().all(|record| record.stages.len() == 2));
     }
 
     #[test]

@@ -364,6 +364,7 @@ mod tests {
             stage(PROCESS, 110_000, 890_000),
         ]);
         record.side = side;
+        record.parent = (side == Side::Server).then_some(record.context.span_id);
         record
     }
 

@@ -115,18 +115,18 @@ pub fn by_name(name: &str) -> Option<&'static StageDef> {
     all().chain(meta::STAGES).find(|def| def.name == name)
 }
 
-/// The span id of a stage: SipHash-2-4 of envelope span id, stage id and attempt, under the trace id as its key.
-/// Every part computes the same id, so each can name a span that another exports.
+/// The span id of a stage: SipHash-2-4 of call id, stage id and attempt, under the trace id as its key. Every part computes the same
+/// id, so each can name a span that another exports.
 ///
 /// Nothing secret is in it: who knows the ids of a call can compute those of its stages, and needs to.
 ///
-/// The envelope itself keeps its own, random id.
-pub fn span_id(trace: TraceId, envelope: SpanId, stage: StageId, attempt: u8) -> SpanId {
+/// The call id is random. It is the id of the envelope, where the client records one.
+pub fn span_id(trace: TraceId, call_id: SpanId, stage: StageId, attempt: u8) -> SpanId {
     if stage == transport::CALL {
-        return envelope;
+        return call_id;
     }
     let mut input = [0; 10];
-    input[..8].copy_from_slice(&envelope.to_bytes());
+    input[..8].copy_from_slice(&call_id.to_bytes());
     input[8] = stage.0;
     input[9] = attempt;
     let hash = SipHasher24::new_with_key(&trace.to_bytes()).hash(&input);
