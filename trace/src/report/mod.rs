@@ -1,6 +1,7 @@
 //! What a person reads of one call: where its time went, and what nobody accounted for.
 //!
 //! * [`coverage`]: the envelope, the accounted part of it, and the remainder;
+//! * [`critical_path`]: what Jaeger draws as the critical path, and what must hold of it;
 //! * [`tree`]: the stages in the order and depth in which they are shown;
 //! * [`waterfall`](mod@waterfall): both, drawn for a terminal;
 //! * [`brief`](mod@brief): the longest of them, in ten rows;
@@ -11,6 +12,7 @@
 
 pub mod brief;
 pub mod coverage;
+pub mod critical_path;
 pub mod tree;
 pub mod units;
 pub mod waterfall;
@@ -57,6 +59,7 @@ pub(crate) mod tests {
             stages,
             status: RpcStatus(0),
             clock: None,
+            server_unix_ns: None,
             attributes: Vec::new(),
             subject: None,
         }

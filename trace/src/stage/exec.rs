@@ -3,7 +3,7 @@
 use super::transport::RPC;
 use super::{Exporter, Kind, StageDef, StageId};
 
-/// The whole life; its span is the parent that the child's `TRACEPARENT` names.
+/// The whole life.
 pub const PROCESS: StageId = StageId(32);
 /// Creating it.
 pub const PROCESS_SPAWN: StageId = StageId(33);
@@ -13,12 +13,16 @@ pub const PROCESS_FIRST_OUTPUT: StageId = StageId(34);
 pub const PROCESS_STDOUT: StageId = StageId(35);
 /// Standard error.
 pub const PROCESS_STDERR: StageId = StageId(36);
-/// Until its exit is known.
+/// Until its exit is known. Where its span is exported, it is the parent that the child's `TRACEPARENT` names.
 pub const PROCESS_WAIT: StageId = StageId(37);
 /// From the exit to the end of its pipes.
 pub const PROCESS_CLOSE: StageId = StageId(38);
 /// Waiting for the record of the start to be on disk, where the exec-server was asked to start nothing that is not.
 pub const START_DURABLE: StageId = StageId(39);
+
+/// What is read of the process beside the waiting for it, so on nobody's awaited path. Exported, such a stage ends at least 1 µs before the
+/// `process.wait` or `process.close` in which it ends: Jaeger's critical path follows the child that ends last.
+pub const BESIDE: [StageId; 3] = [PROCESS_FIRST_OUTPUT, PROCESS_STDOUT, PROCESS_STDERR];
 
 #[rustfmt::skip]
 /// The table, in waterfall order.

@@ -1,0 +1,362 @@
+//! The critical path of a trace, as Jaeger's UI (2.14 to 2.20) computes it, and what must hold of it.
+//!
+//! Jaeger counts in whole microseconds. It first cuts children to their parents, from the roots downwards, and then walks backwards from the end of
+//! each root: into the child that ends last; from there to the sibling that ends last of those that end *before* that child began; and so on.
+//! So a child that overlaps or only touches the one taken before it is left out, with all below it, and its time counts as its
+//! parent's own. [`check`] says where that happened to what a caller waited for.
+//!
+//! Spans come from peers and files: nothing here panics or recurses, whatever they say.
+
+use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use opentelemetry::SpanId;
+pub use opentelemetry::trace::SpanKind;
+
+use crate::stage::{StageId, exec, transport};
+
+/// A span of one trace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathSpan {
+    /// Its id.
+    pub id: SpanId,
+    /// Its parent's. The parent may be missing: then the span is a root.
+    pub parent: Option<SpanId>,
+    /// Jaeger leaves out a consumer under a producer.
+    pub kind: SpanKind,
+    /// Start, in microseconds since the Unix epoch.
+    pub start_us: u64,
+    /// End, in microseconds since the Unix epoch.
+    pub end_us: u64,
+    /// The stage that it is; `None` for a span that is not Baton's.
+    pub stage: Option<StageId>,
+    /// Of a `call`: the part of it that no covering stage accounts for, in nanoseconds.
+    pub remainder_ns: Option<u64>,
+}
+
+/// A part of the critical path that is one span's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Section {
+    /// Index of the span.
+    pub span: usize,
+    /// Start, in microseconds since the Unix epoch.
+    pub start_us: u64,
+    /// End, in microseconds since the Unix epoch.
+    pub end_us: u64,
+}
+
+impl Section {
+    /// Length in microseconds.
+    pub fn duration_us(&self) -> u64 {
+        self.end_us.saturating_sub(self.start_us)
+    }
+}
+
+/// The critical path of each root, from its end to its start, one root after the other. Sections without length are left out.
+pub fn critical_path(spans: &[PathSpan]) -> Vec<Section> {
+    let tree = Tree::of(spans);
+    tree.roots.iter().flat_map(|root| tree.walk(*root)).collect()
+}
+
+/// The spans that Jaeger looks at, by parent, cut to their parents.
+struct Tree {
+    roots: Vec<usize>,
+    parents: Vec<Option<usize>>,
+    /// Of each span, those that are left: the one that ends last first, of several the one that begins first.
+    children: Vec<Vec<usize>>,
+    /// Start and end. Of a span that was left out they mean nothing.
+    bounds: Vec<(u64, u64)>,
+}
+
+impl Tree {
+    fn of(spans: &[PathSpan]) -> Self {
+        let mut by_id: HashMap<SpanId, usize> = HashMap::with_capacity(spans.len());
+        for (index, span) in spans.iter().enumerate() {
+            by_id.entry(span.id).or_insert(index);
+        }
+        let mut tree = Self {
+            roots: Vec::new(),
+            parents: vec![None; spans.len()],
+            children: vec![Vec::new(); spans.len()],
+            bounds: spans
+                .iter()
+                .map(|span| (span.start_us, span.end_us.max(span.start_us)))
+                .collect(),
+        };
+        let mut in_order: Vec<usize> = (0..spans.len())
+            .filter(|&index| by_id[&spans[index].id] == index)
+            .collect();
+        in_order.sort_by_key(|&index| spans[index].start_us);
+        for index in in_order {
+            match spans[index].parent.and_then(|parent| by_id.get(&parent)) {
+                Some(&parent) => {
+                    tree.parents[index] = Some(parent);
+                    tree.children[parent].push(index);
+                }
+                None => tree.roots.push(index),
+            }
+        }
+        tree.cut(spans);
+        tree
+    }
+
+    /// Cuts children to their parents, parents first, and leaves out those that lie wholly outside.
+    fn cut(&mut self, spans: &[PathSpan]) {
+        let mut pending = self.roots.clone();
+        while let Some(parent) = pending.pop() {
+            let (first, last) = self.bounds[parent];
+            let bounds = &mut self.bounds;
+            self.children[parent].retain(|&child| {
+                let (start, end) = bounds[child];
+                // One that began before its parent may end with its start; one that did not must not begin with its end.
+                let is_outside = match start >= first {
+                    true => start >= last,
+                    false => end <= first,
+                };
+                let is_pruned =
+                    spans[parent].kind == SpanKind::Producer && spans[child].kind == SpanKind::Consumer;
+                bounds[child] = (start.max(first), end.min(last));
+                !is_outside && !is_pruned
+            });
+            let ends = &self.bounds;
+            self.children[parent].sort_by_key(|&child| Reverse(ends[child].1));
+            pending.extend_from_slice(&self.children[parent]);
+        }
+    }
+
+    fn walk(&self, root: usize) -> Vec<Section> {
+        let mut sections = Vec::new();
+        // How many of each span's children the walk has been at, or has passed by.
+        let mut passed: HashMap<usize, usize> = HashMap::new();
+        let mut at = root;
+        let mut bound = self.bounds[root].1;
+        let mut is_entered = true;
+        loop {
+            let next = passed.entry(at).or_default();
+            while !is_entered
+                && self.children[at]
+                    .get(*next)
+                    .is_some_and(|&child| self.bounds[child].1 >= bound)
+            {
+                *next += 1;
+            }
+            let child = self.children[at].get(*next).copied();
+            *next += 1;
+            let from = child.map_or(self.bounds[at].0, |child| self.bounds[child].1);
+            if from < bound {
+                sections.push(Section {
+                    span: at,
+                    start_us: from,
+                    end_us: bound,
+                });
+            }
+            match (child, self.parents[at]) {
+                (Some(child), _) => (at, bound, is_entered) = (child, from, true),
+                (None, Some(parent)) if at != root => (at, bound, is_entered) = (parent, from, false),
+                (None, _) => return sections,
+            }
+        }
+    }
+
+    /// The spans that were not left out.
+    fn kept(&self) -> HashSet<usize> {
+        let mut kept = HashSet::new();
+        let mut pending = self.roots.clone();
+        while let Some(span) = pending.pop() {
+            kept.insert(span);
+            pending.extend_from_slice(&self.children[span]);
+        }
+        kept
+    }
+}
+
+/// Something in a trace that its critical path does not tell as it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// Two spans have one id.
+    SharedId(SpanId),
+    /// More of a call is on the path as the own time of `call`, `rpc` and `process` than nobody accounts for: what a caller waited for was left out.
+    OwnTime {
+        /// The `call`, or `rpc` where there is none.
+        call: SpanId,
+        /// What is on the path, in microseconds.
+        own_us: u64,
+        /// What may be, in microseconds.
+        allowed_us: u64,
+    },
+    /// Output of a process, which nobody waits for, took the place of `process.wait` or `process.close`.
+    Beside(StageId),
+    /// Spans of a process's own are under this one, which is on the path, and none of them is.
+    ChildLeftOut(SpanId),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SharedId(id) => write!(f, "two spans have the id {id}"),
+            Self::OwnTime {
+                call,
+                own_us,
+                allowed_us,
+            } => write!(
+                f,
+                "{own_us} µs of the critical path are the own time of call, rpc and process of {call}; {allowed_us} µs are unaccounted for"
+            ),
+            Self::Beside(stage) => write!(f, "{} is on the critical path", stage.name()),
+            Self::ChildLeftOut(id) => write!(
+                f,
+                "the spans of the process under {id} are not on the critical path"
+            ),
+        }
+    }
+}
+
+/// Checks the critical path of one trace. Of each call, the own time of `call`, `rpc` and `process` on it is at most the call's remainder, 1 µs for
+/// each gap that the exporter leaves between two stages, and 2 µs for the rounding of the call itself; no output of a process is on it; and
+/// the spans that a process made itself are, where the waiting for it is.
+pub fn check(spans: &[PathSpan]) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut ids = HashSet::new();
+    findings.extend(
+        spans
+            .iter()
+            .filter(|span| !ids.insert(span.id))
+            .map(|span| Finding::SharedId(span.id)),
+    );
+    let tree = Tree::of(spans);
+    let path: Vec<Section> = tree.roots.iter().flat_map(|root| tree.walk(*root)).collect();
+    let mut own_us = vec![0; spans.len()];
+    let mut on_path = HashSet::new();
+    for section in &path {
+        own_us[section.span] += section.duration_us();
+        // A span whose time is all its children's is on the path as much as they are.
+        let mut at = Some(section.span);
+        while let Some(span) = at.filter(|span| on_path.insert(*span)) {
+            at = tree.parents[span];
+        }
+    }
+    for (index, span) in spans.iter().enumerate() {
+        if let Some(stage) = span
+            .stage
+            .filter(|stage| exec::BESIDE.contains(stage) && on_path.contains(&index))
+        {
+            findings.push(Finding::Beside(stage));
+        }
+    }
+    for (head, members) in calls(spans, &tree) {
+        let own = members.iter().filter(|&&member| !is_leaf(spans[member].stage));
+        let own_us: u64 = own.map(|&member| own_us[member]).sum();
+        let is_between = |&&member: &&usize| {
+            on_path.contains(&member)
+                && tree.parents[member].is_some_and(|parent| !is_leaf(spans[parent].stage))
+        };
+        let gaps = members.iter().filter(is_between).count() as u64;
+        let remainder_us = match spans[head].remainder_ns {
+            Some(remainder_ns) => remainder_ns.div_ceil(1_000),
+            None => uncovered_us(spans, head, &members),
+        };
+        let told_elsewhere_us = told_elsewhere_us(spans, head, &members);
+        let allowed_us = remainder_us
+            .saturating_add(told_elsewhere_us)
+            .saturating_add(gaps + 2);
+        if own_us > allowed_us {
+            let call = spans[head].id;
+            findings.push(Finding::OwnTime {
+                call,
+                own_us,
+                allowed_us,
+            });
+        }
+    }
+    findings.extend(children_left_out(spans, &tree, &on_path));
+    findings
+}
+
+/// Not one of those whose own time nobody accounts for.
+fn is_leaf(stage: Option<StageId>) -> bool {
+    !matches!(stage, Some(transport::CALL | transport::RPC | exec::PROCESS))
+}
+
+/// Each call with the spans of its stages: from its `call` downwards, or from `rpc` where that is outermost, up to where spans of others begin.
+fn calls(spans: &[PathSpan], tree: &Tree) -> HashMap<usize, Vec<usize>> {
+    let kept = tree.kept();
+    let mut calls: HashMap<usize, Vec<usize>> = HashMap::new();
+    for &index in &kept {
+        let mut at = index;
+        let mut rpc = None;
+        while let Some(stage) = spans[at].stage {
+            match stage {
+                transport::CALL => {
+                    rpc = Some(at);
+                    break;
+                }
+                transport::RPC => rpc = Some(at),
+                _ => {}
+            }
+            match tree.parents[at] {
+                Some(parent) => at = parent,
+                None => break,
+            }
+        }
+        if let Some(head) = rpc {
+            calls.entry(head).or_default().push(index);
+        }
+    }
+    calls
+}
+
+/// What lies between the two transits of a call whose `rpc` is not in this trace: the server exports nothing, or in a trace of its own.
+fn told_elsewhere_us(spans: &[PathSpan], call: usize, members: &[usize]) -> u64 {
+    let id = spans[call].id;
+    let is_rpc = |span: &PathSpan| span.stage == Some(transport::RPC) && span.parent == Some(id);
+    if spans[call].stage != Some(transport::CALL) || spans.iter().any(is_rpc) {
+        return 0;
+    }
+    let of = |stage| {
+        members
+            .iter()
+            .map(|&member| &spans[member])
+            .find(|span| span.stage == Some(stage))
+    };
+    let back = of(transport::TERMINAL_TRANSIT).map_or(spans[call].end_us, |back| back.start_us);
+    of(transport::TRANSIT).map_or(0, |out| back.saturating_sub(out.end_us))
+}
+
+/// What of `head` no covering stage covers.
+fn uncovered_us(spans: &[PathSpan], head: usize, members: &[usize]) -> u64 {
+    let (first, last) = (spans[head].start_us, spans[head].end_us);
+    let covers = |span: &&PathSpan| span.stage.and_then(StageId::def).is_some_and(|def| def.covers);
+    let mut covering: Vec<_> = members
+        .iter()
+        .map(|&member| &spans[member])
+        .filter(covers)
+        .collect();
+    covering.sort_by_key(|span| span.start_us);
+    let mut uncovered = 0;
+    let mut reached = first;
+    for span in covering {
+        uncovered += span.start_us.min(last).saturating_sub(reached);
+        reached = reached.max(span.end_us);
+    }
+    uncovered + last.saturating_sub(reached)
+}
+
+/// Where the waiting for a process is on the path, and the process made spans, but none of those is.
+fn children_left_out(spans: &[PathSpan], tree: &Tree, on_path: &HashSet<usize>) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for &parent in on_path {
+        if !matches!(spans[parent].stage, Some(exec::PROCESS | exec::PROCESS_WAIT)) {
+            continue;
+        }
+        let is_childs = |child: &&usize| matches!(spans[**child].stage, None | Some(transport::CALL));
+        let mut childs = tree.children[parent].iter().filter(is_childs).peekable();
+        if childs.peek().is_some() && !childs.any(|child| on_path.contains(child)) {
+            found.push(Finding::ChildLeftOut(spans[parent].id));
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests;
