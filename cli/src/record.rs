@@ -258,6 +258,7 @@ pub(crate) fn call(record: &Record, stages: &[StageTime]) -> Option<CallRecord> 
         stages,
         status: RpcStatus(0),
         clock: None,
+        server_unix_ns: None,
         attributes: Vec::new(),
         subject: None,
     })

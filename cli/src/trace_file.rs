@@ -171,6 +171,7 @@ mod tests {
             stages: Vec::new(),
             status: RpcStatus(0),
             clock: None,
+            server_unix_ns: None,
             attributes: Vec::new(),
             subject: None,
         }

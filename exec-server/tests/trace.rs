@@ -12,22 +12,25 @@ use baton_trace::w3c::TraceContext;
 use support::{Host, start, variable};
 
 #[tokio::test]
-async fn the_child_and_the_exit_carry_the_process_span() {
+async fn the_child_is_told_the_waiting_for_it_where_that_is_exported_and_the_exit_carries_the_process_span() {
+    for (exported, parent) in [(true, exec::PROCESS_WAIT), (false, exec::PROCESS)] {
+        exported_or_not(exported, parent).await;
+    }
+}
+
+async fn exported_or_not(exported: bool, parent: StageId) {
     let host = Host::start().await;
     host.traced(TraceContext::new_root(true));
+    host.exports(exported);
     let ran = host.run(start(&["env"])).await.unwrap().finish().await;
-    let process = host.last_call().context_of(exec::PROCESS);
-    let expected = format!(
-        "TRACEPARENT=00-{}-{}-{:02x}",
-        process.trace_id,
-        process.span_id,
-        process.flags.to_u8()
-    );
+    let told = host.last_call().context_of(parent).traceparent().unwrap();
+    let expected = format!("TRACEPARENT={told}");
     assert!(
         ran.text().lines().any(|line| line == expected),
         "{expected} in\n{}",
         ran.text()
     );
+    let process = host.last_call().context_of(exec::PROCESS);
     let exited = ran.exited.unwrap();
     let carrier = exited.trace.unwrap();
     assert_eq!(carrier.traceparent.len(), 25);

@@ -128,6 +128,7 @@ fn finish(
         stages: vec![StageRecord::between(&anchor, stage, start, end)],
         status,
         clock: None,
+        server_unix_ns: None,
         attributes,
         subject: None,
     });

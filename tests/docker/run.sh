@@ -178,9 +178,9 @@ END {
 }
 AWK
 services='baton-client baton-exec-server baton-relay'
-stages='call dispatch connect.dial connect.pair connect.handshake client.queue client.seal transit relay.queue relay.forward server.open
+stages='call dispatch connect.dial connect.pair connect.handshake client.queue client.seal transit relay.queue server.open
     server.queue rpc process process.spawn process.first_output process.stdout process.wait process.close terminal.queue terminal.seal
-    terminal.transit terminal.relay.queue terminal.relay.forward terminal.open terminal.notify'
+    terminal.transit terminal.relay.queue terminal.open terminal.notify'
 trace_is_whole() {
     "$docker" logs "$(compose ps -q jaeger)" >"$scratch/spans"
     awk -v trace=$trace -v caller=$caller -v expected_services="$services" -v expected_stages="${stages//$'\n'/ }" \

@@ -213,6 +213,7 @@ mod tests {
             }],
             status: RpcStatus(0),
             clock: None,
+            server_unix_ns: None,
             attributes: Vec::new(),
             subject: None,
         });

@@ -91,6 +91,7 @@ fn record(side: Side) -> CallRecord {
         stages,
         status: RpcStatus(0),
         clock: None,
+        server_unix_ns: None,
         attributes: Vec::new(),
         subject: None,
     }

@@ -62,6 +62,11 @@ impl ServerCall {
         self
     }
 
+    /// Whether spans of this call's stages are exported, so that somebody else's spans can hang under them.
+    pub fn is_exported(&self) -> bool {
+        self.exported
+    }
+
     /// The context of the `rpc` span: parent for whatever the handler starts.
     pub fn context(&self) -> &TraceContext {
         &self.context

@@ -26,6 +26,13 @@ pub struct Offset {
     pub error_ns: u64,
 }
 
+impl Offset {
+    /// Whether both may have one clock, as two parts on one machine do: an offset of 0 lies within the error.
+    pub fn may_be_none(&self) -> bool {
+        self.offset_ns.unsigned_abs() <= self.error_ns
+    }
+}
+
 /// Four stamps of one exchange, in nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct Sample {

@@ -72,6 +72,13 @@ pub const HANDLER_STAGES_MAX: usize = 32;
 /// Clock samples kept of one session. Old ones must go: clocks drift and are stepped.
 pub const CLOCK_SAMPLES: usize = 8;
 
+/// Between the two clock readings of a call's anchor. They take 50 ns; a thread that is interrupted between them loses the core for at least some
+/// microseconds, and its wall-clock stamps are wrong by as much.
+pub const ANCHOR_GAP_MAX: Duration = Duration::from_micros(5);
+
+/// How often an anchor is read again. Being interrupted three times in a row is a machine on which no stamp is worth more.
+pub const ANCHOR_RETRIES: usize = 3;
+
 /// Records that a collecting sink keeps; further ones are dropped. Protects a long-running tool from itself.
 pub const COLLECTED_MAX: usize = 65_536;
 

@@ -4,11 +4,13 @@
 //! `Trailers` all come from it. Building one allocates a single small vector; nothing here locks or blocks.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::{KeyValue, SpanId};
 
 use crate::clock::{self, Offset};
+use crate::limits::{ANCHOR_GAP_MAX, ANCHOR_RETRIES};
 use crate::stage::StageId;
 use crate::subject::SubjectRecord;
 use crate::w3c::TraceContext;
@@ -30,6 +32,19 @@ impl Anchor {
             instant: clock::now(),
             unix_ns: unix_now_ns(),
         }
+    }
+
+    /// Reads both clocks for the stamps of a whole call, again if the thread was interrupted between the two: the wall-clock time of each of
+    /// its spans would be wrong by as much.
+    pub fn of_call() -> Self {
+        let mut anchor = Self::now();
+        for _ in 0..ANCHOR_RETRIES {
+            if clock::now().saturating_duration_since(anchor.instant) <= ANCHOR_GAP_MAX {
+                break;
+            }
+            anchor = Self::now();
+        }
+        anchor
     }
 
     /// Nanoseconds from the anchor to `at`; negative if `at` was earlier.
@@ -146,6 +161,9 @@ pub struct CallRecord {
     pub status: RpcStatus,
     /// Estimated server clock minus client clock, where the session knows it.
     pub clock: Option<Offset>,
+    /// When the server's part began and ended by the server's own wall clock, in nanoseconds since the Unix epoch: the bounds of the `rpc`
+    /// span that the server exports. Of a client's record whose answer brought timings.
+    pub server_unix_ns: Option<Range<u64>>,
     /// Attributes of the envelope (client) or of the SERVER span (server). Never argv, never environment.
     pub attributes: Vec<KeyValue>,
     /// The command that the call runs, if that is what it is for.

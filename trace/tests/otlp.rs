@@ -152,6 +152,7 @@ fn record(side: Side, context: &TraceContext) -> CallRecord {
         stages,
         status: RpcStatus(0),
         clock: None,
+        server_unix_ns: None,
         attributes: Vec::new(),
         subject: None,
     }
@@ -193,16 +194,9 @@ fn client_and_server_together_export_every_stage_exactly_once() {
         assert_eq!(service, expected, "{}", def.name);
         let id = |stage: StageId| stage::span_id(context.trace_id, context.span_id, stage, 0).to_bytes();
         assert_eq!(span.span_id, id(def.id), "{}", def.name);
-        let parent = match (def.exporter, def.parent) {
-            // A server's outermost span is `rpc`.
-            (stage::Exporter::Server, Some(stage::transport::CALL)) if def.name != "rpc" => {
-                Some(stage::transport::RPC)
-            }
-            (_, parent) => parent,
-        };
         assert_eq!(
             span.parent_span_id,
-            parent.map_or(vec![], |p| id(p).to_vec()),
+            def.parent.map_or(vec![], |p| id(p).to_vec()),
             "{}",
             def.name
         );

@@ -30,8 +30,8 @@ pub enum Event {
     Writable(StreamId),
     /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`](super::Mux::receive) tells the code.
     Reset(StreamId),
-    /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. The stream itself may
-    /// be gone by now.
+    /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. Of an answer without data there is
+    /// only `sealed`, of the `Trailers`. The stream itself may be gone by now.
     Answered(StreamId, SentStamps),
     /// The peer takes no further stream.
     GoAway(go_away::Reason),

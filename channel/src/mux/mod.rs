@@ -40,7 +40,7 @@ pub use error::{MuxError, StreamError};
 pub use event::{Event, Received, code};
 pub use frame::{FrameError, StreamId};
 pub use stream::{ReceivedStamps, SentStamps, Stamps, TimingsDraft};
-pub(crate) use transmit::terminal_stages;
+pub(crate) use transmit::{rpc_stage, terminal_stages};
 
 /// Which end this is. Only a client opens streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

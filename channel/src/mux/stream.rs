@@ -52,7 +52,7 @@ pub struct Stamps {
 pub struct TimingsDraft {
     /// Arrival of the request's `Head`.
     pub anchor: Anchor,
-    /// What the server measured so far, what must not be missing first.
+    /// What the handler measured, and the relay's stamp, marked as estimated; what must not be missing first.
     pub stages: Vec<StageRecord>,
 }
 

@@ -146,7 +146,29 @@ fn trailers_with_timings_follow_the_message_of_the_last_data() {
         .map(Result::unwrap)
         .map(|row| (row.stage.0, row.start_ns, row.duration_ns))
         .collect();
-    assert_eq!(timings, [(14, 0, 5_000), (15, 5_000, 3_000)]);
+    assert_eq!(timings, [(14, 0, 5_000), (15, 5_000, 3_000), (13, 0, 8_000)]);
+}
+
+#[test]
+fn the_timings_of_an_answer_without_data_end_where_its_trailers_are_written() {
+    let mut pair = Pair::new();
+    let id = pair.exchange();
+    let draft = TimingsDraft {
+        anchor: pair.now,
+        stages: Vec::new(),
+    };
+    pair.server.send_trailers(id, Vec::new(), Some(draft)).unwrap();
+    pair.advance(Duration::from_micros(5));
+    pair.settle();
+    let Received::Trailers(trailers) = pair.client.receive(id) else {
+        panic!("no trailers")
+    };
+    let timings: Vec<_> = timings::Timings::new(&trailers.timings)
+        .unwrap()
+        .map(Result::unwrap)
+        .map(|row| (row.stage.0, row.start_ns, row.duration_ns))
+        .collect();
+    assert_eq!(timings, [(13, 0, 5_000)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use baton_proto::channel::{Ping, Trailers};
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX};
 use baton_trace::record::{Anchor, StageRecord};
-use baton_trace::stage::transport::{TERMINAL_QUEUE, TERMINAL_SEAL};
+use baton_trace::stage::transport::{RPC, TERMINAL_QUEUE, TERMINAL_SEAL};
 use bytes::{Buf, Bytes};
 use prost::Message;
 use std::time::Instant;
@@ -103,7 +103,8 @@ impl Mux {
         }
         while let Some(id) = self.answered.pop() {
             if let Some(stream) = self.streams.get(&id) {
-                let sent = stream.stamps.last_data_sent;
+                let mut sent = stream.stamps.last_data_sent;
+                sent.sealed.get_or_insert(now);
                 self.events.push_back(Event::Answered(id, sent));
             }
             self.collect(id);
@@ -211,7 +212,9 @@ impl Mux {
                     return Turn::Later;
                 }
                 if let Some(Item::Trailers { metadata, timings }) = stream.queue.pop_front() {
-                    let sent = stream.stamps.last_data_sent;
+                    let mut sent = stream.stamps.last_data_sent;
+                    // Without data the answer ends here, as far as its own timings can tell.
+                    sent.sealed.get_or_insert(now);
                     let timings = timings.map_or_else(Bytes::new, |draft| complete_timings(&draft, &sent));
                     put_trailers(out, id, Trailers { metadata, timings });
                 }
@@ -270,14 +273,31 @@ fn put_trailers(out: &mut Vec<u8>, id: StreamId, mut trailers: Trailers) {
     put_body(out, Kind::Trailers, id, &trailers);
 }
 
-/// The multiplexer's own two come first: what does not fit goes from the end, where what a handler added is.
+/// The multiplexer's own come first: what does not fit goes from the end, where what a handler added is.
 fn complete_timings(draft: &TimingsDraft, sent: &SentStamps) -> Bytes {
     let own = terminal_stages(&draft.anchor, sent);
-    timings::encode(
-        draft.anchor.unix_ns,
-        own.chain(draft.stages.iter().copied()).map(timings::Row::from),
-    )
-    .into()
+    let handlers = draft.stages.iter().filter(|stage| !stage.estimated);
+    let rpc = rpc_stage(&draft.anchor, sent, handlers);
+    let all = own.chain([rpc]).chain(draft.stages.iter().copied());
+    timings::encode(draft.anchor.unix_ns, all.map(timings::Row::from)).into()
+}
+
+/// The server's part of a call: from the arrival of `Head`, which the anchor is, until `sent` was sealed, and around the handler's own stages.
+pub(crate) fn rpc_stage<'a>(
+    anchor: &Anchor,
+    sent: &SentStamps,
+    handlers: impl Iterator<Item = &'a StageRecord>,
+) -> StageRecord {
+    let sealed_ns = sent.sealed.map_or(0, |sealed| anchor.offset_ns(sealed));
+    StageRecord {
+        stage: RPC,
+        attempt: 0,
+        start_ns: 0,
+        end_ns: handlers
+            .map(|stage| stage.end_ns)
+            .fold(sealed_ns.max(0), i64::max),
+        estimated: false,
+    }
 }
 
 /// Queue residence and sealing of the last data frame, where there was one.

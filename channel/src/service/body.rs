@@ -105,21 +105,21 @@ impl ResponseBody {
                 let headers = metadata::to_headers(trailers.metadata).unwrap_or_else(malformed);
                 let told = || self.recording.draft.as_ref().and_then(|draft| draft.head_status);
                 let status = grpc_status(&headers).or_else(told);
-                self.finish(&trailers.timings, status.unwrap_or(2));
+                self.finish(Some(&trailers.timings), status.unwrap_or(2));
                 Poll::Ready(Some(Ok(Frame::trailers(headers))))
             }
             Poll::Ready(Ok(_)) => {
-                self.finish(&[], tonic::Code::Internal.into());
+                self.finish(None, tonic::Code::Internal.into());
                 Poll::Ready(Some(Err(Status::internal("the response ended without trailers"))))
             }
             Poll::Ready(Err(status)) => {
-                self.finish(&[], status.code().into());
+                self.finish(None, status.code().into());
                 Poll::Ready(Some(Err(status)))
             }
         }
     }
 
-    fn finish(&mut self, timings: &[u8], status: i32) {
+    fn finish(&mut self, timings: Option<&[u8]>, status: i32) {
         self.ended = true;
         self.recording.finish(timings, status);
     }

@@ -65,7 +65,7 @@ impl Call {
         let (mut parts, body) = request.into_parts();
         let observer = parts.extensions.get::<RecordTo>().and_then(RecordTo::take);
         let recording = recorder.is_on() || observer.is_some();
-        let anchor = Anchor::now();
+        let anchor = Anchor::of_call();
         let caller = caller_context(&mut parts);
         let path = parts.uri.path().to_owned();
         let call_id = w3c::random_span_id();
@@ -116,7 +116,7 @@ impl Call {
 
     /// It was not and will not be sent, for this reason.
     pub(crate) fn fail(mut self, status: &Status) {
-        self.recording.finish(&[], status.code().into());
+        self.recording.finish(None, status.code().into());
     }
 
     /// Sends the call over an established session. On an error nothing was sent, and it may be tried again.
@@ -181,7 +181,7 @@ impl Started {
             let malformed = || Status::internal("the exec-server sent malformed response metadata");
             metadata::to_headers(head.metadata).ok_or_else(malformed)
         });
-        let headers = headers.inspect_err(|status| recording.finish(&[], status.code().into()))?;
+        let headers = headers.inspect_err(|status| recording.finish(None, status.code().into()))?;
         let status = grpc_status(&headers);
         if let Some(draft) = &mut recording.draft {
             draft.head_status = status;

@@ -5,6 +5,7 @@
 //! and positions are clamped into the interval between the client's own stamps.
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,7 +16,7 @@ use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
     CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RELAY_FORWARD,
-    RELAY_QUEUE, RPC, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
+    RELAY_QUEUE, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
     TERMINAL_TRANSIT, TRANSIT,
 };
 use baton_trace::stage::{Exporter, StageId};
@@ -26,7 +27,7 @@ use tokio::sync::oneshot;
 
 use super::shared::StreamHandle;
 use crate::mux::timings::{Malformed, Timings};
-use crate::mux::{RelayStamp, SentStamps, Stamps, terminal_stages};
+use crate::mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
 
 /// When a session was made, for the call that had to wait for it.
 #[derive(Debug, Clone, Copy)]
@@ -94,9 +95,9 @@ impl Recording {
         }
     }
 
-    /// The call is over: builds the record and hands it on. Only the first time counts. `timings` are the server's, as encoded; empty: it told
-    /// none.
-    pub(super) fn finish(&mut self, timings: &[u8], status: i32) {
+    /// The call is over: builds the record and hands it on. Only the first time counts. `timings` are the server's, as encoded, from its
+    /// trailers; `None`: the call was cut short before they came.
+    pub(super) fn finish(&mut self, timings: Option<&[u8]>, status: i32) {
         let Some(mut draft) = self.draft.take() else {
             return;
         };
@@ -127,7 +128,7 @@ impl Recording {
 
 impl Drop for Recording {
     fn drop(&mut self) {
-        self.finish(&[], tonic::Code::Cancelled.into());
+        self.finish(None, tonic::Code::Cancelled.into());
     }
 }
 
@@ -135,7 +136,7 @@ impl ClientDraft {
     fn build(
         self,
         stamps: &Stamps,
-        timings: &[u8],
+        timings: Option<&[u8]>,
         clock: Option<Offset>,
         end: Instant,
         status: i32,
@@ -145,7 +146,9 @@ impl ClientDraft {
         let between = |stage, start, end| StageRecord::between(&anchor, stage, start, end);
         stages.push(between(baton_trace::stage::transport::CALL, anchor.instant, end));
         let sent = stamps.head_sent;
-        stages.push(between(DISPATCH, anchor.instant, sent.queued.unwrap_or(end)));
+        if let Some(queued) = sent.queued {
+            stages.push(between(DISPATCH, anchor.instant, queued));
+        }
         if let Some(connect) = self.connect {
             // The session may have been under way before this call wanted it.
             let clip = |at: Instant| at.max(anchor.instant);
@@ -165,8 +168,10 @@ impl ClientDraft {
         if let (Some(taken), Some(sealed)) = (sent.taken, sent.sealed) {
             stages.push(between(CLIENT_SEAL, taken, sealed));
         }
-        if let (Some(sealed), Ok(timings)) = (sent.sealed, Timings::new(timings)) {
-            let last = stamps.last_data_received;
+        // The latest data of a call that was cut short is not its last.
+        let last = stamps.last_data_received.filter(|_| timings.is_some());
+        let mut server_unix_ns = None;
+        if let (Some(sealed), Ok(timings)) = (sent.sealed, Timings::new(timings.unwrap_or_default())) {
             let window = Window {
                 sent_ns: anchor.offset_ns(sealed),
                 back_ns: anchor.offset_ns(last.map_or(end, |last| last.at)),
@@ -174,11 +179,12 @@ impl ClientDraft {
                 relay_back: last.map(|last| last.relay).unwrap_or_default(),
             };
             let own = stages.len();
-            if window.place(&anchor, timings, clock, &mut stages).is_err() {
-                stages.truncate(own);
+            match window.place(&anchor, timings, clock, &mut stages) {
+                Ok(server) => server_unix_ns = Some(server),
+                Err(Malformed) => stages.truncate(own),
             }
         }
-        if let Some(last) = stamps.last_data_received {
+        if let Some(last) = last {
             stages.push(between(TERMINAL_OPEN, last.at, last.opened));
             if let Some(handed) = self.handed {
                 stages.push(between(TERMINAL_NOTIFY, last.opened, handed));
@@ -194,6 +200,7 @@ impl ClientDraft {
             stages,
             status: RpcStatus(status),
             clock,
+            server_unix_ns,
             attributes: self.about.attributes,
             subject: None,
         }
@@ -212,7 +219,8 @@ struct Window {
 
 impl Window {
     /// Places the server's stages between the two stamps. The sum of the two transits is exact. Where they divide lies
-    /// in what the clocks' offset and its error allow and in what the relay's stamps leave: the middle of that.
+    /// in what the clocks' offset and its error allow and in what the relay's stamps leave: the middle of that. Returns when the server's
+    /// part began and ended by the server's own clock.
     ///
     /// On an error some were added that mean nothing.
     fn place(
@@ -221,7 +229,7 @@ impl Window {
         timings: Timings<'_>,
         clock: Option<Offset>,
         stages: &mut Vec<StageRecord>,
-    ) -> Result<(), Malformed> {
+    ) -> Result<Range<u64>, Malformed> {
         let ns = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let received_unix_ns = timings.received_unix_ns;
         let first = stages.len();
@@ -254,6 +262,15 @@ impl Window {
         let slack = (self.back_ns - self.sent_ns).saturating_sub(server_end).max(0);
         let least = self.sent_ns + relay_total(relay_out).min(slack);
         let most = (self.sent_ns + slack - relay_total(self.relay_back).min(slack)).max(least);
+        // Without a way back to share it with, what the estimate takes from the way there would be remainder. One clock tells more than its estimate.
+        let one_clock = Offset {
+            offset_ns: 0,
+            error_ns: 0,
+        };
+        let clock = clock.map(|clock| match !self.answered && clock.may_be_none() {
+            true => one_clock,
+            false => clock,
+        });
         let base = match clock {
             Some(clock) => {
                 let received =
@@ -276,7 +293,8 @@ impl Window {
             let ids = [TERMINAL_TRANSIT, TERMINAL_RELAY_QUEUE, TERMINAL_RELAY_FORWARD];
             push_transit(stages, ids, start, self.back_ns, self.relay_back);
         }
-        Ok(())
+        let end_unix_ns = received_unix_ns.saturating_add(server_end.unsigned_abs());
+        Ok(received_unix_ns..end_unix_ns)
     }
 }
 
@@ -284,7 +302,7 @@ fn relay_total(stamp: RelayStamp) -> i64 {
     i64::try_from(stamp.queue_ns.saturating_add(stamp.forward_ns)).unwrap_or(i64::MAX)
 }
 
-/// A transit and its two relay stages, clamped to it and placed in its middle. A stamp of nothing at all is no stage.
+/// A transit and its two relay stages, clamped to it and placed in its middle. One without length is no stage.
 fn push_transit(
     stages: &mut Vec<StageRecord>,
     [transit, queue, forward]: [StageId; 3],
@@ -300,9 +318,6 @@ fn push_transit(
         end_ns,
         estimated: false,
     });
-    if relay == RelayStamp::default() {
-        return;
-    }
     let room = end_ns - start_ns;
     let clamped = |ns: u64, room: i64| i64::try_from(ns).unwrap_or(i64::MAX).min(room);
     let forward_ns = clamped(relay.forward_ns, room);
@@ -316,15 +331,18 @@ fn push_transit(
         end_ns,
         estimated: true,
     };
-    stages.push(estimated(forward, start, middle));
-    stages.push(estimated(queue, middle, middle + queue_ns));
+    let relay = [
+        estimated(forward, start, middle),
+        estimated(queue, middle, middle + queue_ns),
+    ];
+    stages.extend(relay.into_iter().filter(|stage| stage.duration_ns() > 0));
 }
 
 /// A server's record, complete but for the handler's stages and for what happens to its last data frame. It is finished exactly once:
 /// with both, or without the latter when the call or its session ends first. What the handler's spans, and its process's, hang
 /// under is exported either way.
 pub(crate) struct ServerDraft {
-    /// Taken when it is finished. Of the stages it has `rpc` alone.
+    /// Taken when it is finished. It has no stages yet.
     unfinished: Option<(CallRecord, Arc<ServerCall>)>,
     recorder: Recorder,
 }
@@ -346,17 +364,20 @@ impl ServerDraft {
         let Some((mut record, call)) = self.unfinished.take() else {
             return;
         };
-        if let Some(last_data) = last_data {
-            record.stages.extend(terminal_stages(&record.anchor, last_data));
-        }
+        let cut_short = || SentStamps {
+            sealed: Some(clock::now()),
+            ..SentStamps::default()
+        };
+        let sent = last_data.copied().unwrap_or_else(cut_short);
         let recorder = self.recorder.clone();
         let subject = call.subject().cloned();
         call.when_over(move |stages| {
             // What outlasts a call that was cut short belongs to it all the same.
-            let end_ns = stages.iter().map(|stage| stage.end_ns).max();
-            if let Some(rpc) = record.stages.iter_mut().find(|stage| stage.stage == RPC) {
-                rpc.end_ns = rpc.end_ns.max(end_ns.unwrap_or(rpc.end_ns));
-            }
+            record.stages.reserve_exact(stages.len() + 3);
+            record
+                .stages
+                .push(rpc_stage(&record.anchor, &sent, stages.iter()));
+            record.stages.extend(terminal_stages(&record.anchor, &sent));
             record.stages.extend(stages);
             record.subject = subject.map(|subject| Box::new(subject.known()));
             recorder.finish(record);
@@ -379,8 +400,9 @@ mod tests {
     use std::time::Duration;
 
     use baton_trace::recorder::Collected;
+    use baton_trace::report::Coverage;
     use baton_trace::stage::exec::PROCESS;
-    use baton_trace::stage::transport::{CALL, SERVER_OPEN, TERMINAL_SEAL};
+    use baton_trace::stage::transport::{CALL, RPC, SERVER_OPEN, TERMINAL_SEAL};
     use proptest::prelude::*;
 
     use super::*;
@@ -446,9 +468,10 @@ mod tests {
             links: Vec::new(),
             method: "a.B/C".into(),
             anchor,
-            stages: vec![StageRecord::between(&anchor, RPC, anchor.instant, anchor.instant)],
+            stages: Vec::new(),
             status: RpcStatus(0),
             clock: None,
+            server_unix_ns: None,
             attributes: Vec::new(),
             subject: None,
         };
@@ -465,10 +488,20 @@ mod tests {
             taken: Some(anchor.instant),
             sealed: Some(anchor.instant),
         };
+        let sealed = anchor.instant + Duration::from_micros(90);
+        let sent = SentStamps {
+            sealed: Some(sealed),
+            ..sent
+        };
         server_draft(anchor, &recorder).0.complete(&sent);
         let completed = records.take();
         assert_eq!(completed.len(), 1);
-        assert!(completed[0].stage(TERMINAL_SEAL).is_some());
+        assert_eq!(span(&completed[0], TERMINAL_SEAL), (0, 90));
+        assert_eq!(
+            span(&completed[0], RPC),
+            (0, 90),
+            "from the arrival to the last of the answer"
+        );
         // A session that ends with the trailers still queued drops it.
         drop(server_draft(anchor, &recorder).0);
         let dropped = records.take();
@@ -519,7 +552,7 @@ mod tests {
             offset_ns: 5_000_000,
             error_ns: 1_000,
         };
-        let record = draft(anchor).build(&stamps, &timings, Some(clock), end, 0);
+        let record = draft(anchor).build(&stamps, Some(&timings), Some(clock), end, 0);
         assert_eq!(span(&record, CALL), (0, 560));
         assert_eq!(span(&record, TRANSIT), (30, 80));
         assert_eq!(span(&record, RELAY_FORWARD), (50, 56));
@@ -528,6 +561,88 @@ mod tests {
         assert_eq!(span(&record, RPC), (90, 470));
         assert_eq!(span(&record, TERMINAL_TRANSIT), (480, 530));
         assert!(record.stage(RELAY_QUEUE).unwrap().estimated);
+    }
+
+    #[test]
+    fn a_call_that_was_cut_short_has_no_terminal_stage_of_an_earlier_frame() {
+        let anchor = Anchor::now();
+        let (stamps, end) = stamps(&anchor, RelayStamp::default());
+        let handed = |mut draft: ClientDraft| {
+            draft.handed = Some(end);
+            draft
+        };
+        let ended = handed(draft(anchor)).build(&stamps, Some(&[]), None, end, 0);
+        assert!(ended.stage(TERMINAL_OPEN).is_some() && ended.stage(TERMINAL_NOTIFY).is_some());
+        let cut = handed(draft(anchor)).build(&stamps, None, None, end, 1);
+        let stages: Vec<_> = cut.stages.iter().map(|stage| stage.stage).collect();
+        assert_eq!(stages, [CALL, DISPATCH, CLIENT_QUEUE, CLIENT_SEAL]);
+    }
+
+    #[test]
+    fn a_call_that_was_not_sent_is_all_remainder() {
+        let anchor = Anchor::now();
+        let end = anchor.instant + Duration::from_secs(5);
+        let record = draft(anchor).build(&Stamps::default(), None, None, end, 14);
+        assert_eq!(record.stages.len(), 1, "{:?}", record.stages);
+        assert_eq!(Coverage::of(&record).remainder_ns(), 5_000_000_000);
+    }
+
+    #[test]
+    fn a_relay_stage_without_length_is_absent() {
+        let anchor = Anchor::now();
+        for (stamp, back) in [((0, 5), 5), ((5, 0), 5), ((0, 0), 0)] {
+            let (queue_ns, forward_ns) = (stamp.0 * US, stamp.1 * US);
+            let (stamps, end) = stamps(&anchor, RelayStamp { queue_ns, forward_ns });
+            let rows = [
+                timing(RPC, 0, 400),
+                timing(RELAY_QUEUE, 0, stamp.0),
+                timing(RELAY_FORWARD, 0, stamp.1),
+            ];
+            let timings = encode(anchor.unix_ns, rows.into_iter());
+            let record = draft(anchor).build(&stamps, Some(&timings), None, end, 0);
+            for stages in [
+                [RELAY_QUEUE, RELAY_FORWARD],
+                [TERMINAL_RELAY_QUEUE, TERMINAL_RELAY_FORWARD],
+            ] {
+                let lengths = stages.map(|stage| record.stage(stage).map(StageRecord::duration_ns));
+                assert_eq!(lengths.into_iter().flatten().sum::<u64>(), back * US);
+                assert!(!lengths.contains(&Some(0)), "{lengths:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn without_a_way_back_the_way_there_ends_at_the_servers_own_stamp_where_both_may_have_one_clock() {
+        let anchor = Anchor {
+            instant: Instant::now(),
+            unix_ns: 1_000_000_000,
+        };
+        let (mut stamps, end) = stamps(&anchor, RelayStamp::default());
+        stamps.last_data_received = None;
+        let timings = encode(anchor.unix_ns + 70 * US, [timing(RPC, 0, 200)].into_iter());
+        for (offset_ns, received) in [(30_000, 70), (-30_000, 70), (-60_000, 130)] {
+            let clock = Offset {
+                offset_ns,
+                error_ns: 40_000,
+            };
+            let record = draft(anchor).build(&stamps, Some(&timings), Some(clock), end, 5);
+            assert_eq!(span(&record, TRANSIT), (30, received), "{offset_ns}");
+            assert!(record.stage(TERMINAL_TRANSIT).is_none());
+        }
+    }
+
+    #[test]
+    fn the_servers_own_stamps_are_kept_beside_where_they_are_placed() {
+        let anchor = Anchor::now();
+        let (stamps, end) = stamps(&anchor, RelayStamp::default());
+        let rows = [timing(RPC, 0, 400), timing(PROCESS, 5, 380)];
+        let timings = encode(1_000_000, rows.into_iter());
+        let record = draft(anchor).build(&stamps, Some(&timings), None, end, 0);
+        assert_eq!(record.server_unix_ns, Some(1_000_000..1_400_000));
+        assert_eq!(
+            draft(anchor).build(&stamps, None, None, end, 0).server_unix_ns,
+            None
+        );
     }
 
     #[test]
@@ -541,9 +656,9 @@ mod tests {
             anchor.unix_ns,
             [timing(RPC, 0, 400), timing(PROCESS, 0, 400)].into_iter(),
         );
-        let none = draft(anchor).build(&stamps, &[], None, end, 0).stages;
+        let none = draft(anchor).build(&stamps, Some(&[]), None, end, 0).stages;
         for whole in [true, false] {
-            let stages = draft(anchor).build(&stamps, &timings, None, end, 0).stages;
+            let stages = draft(anchor).build(&stamps, Some(&timings), None, end, 0).stages;
             assert_eq!(stages == none, !whole, "{stages:?}");
             timings.pop();
         }
@@ -558,7 +673,7 @@ mod tests {
         let (stamps, end) = stamps(&anchor, RelayStamp::default());
         for received_unix_ns in [0, anchor.unix_ns, u64::MAX] {
             let timings = encode(received_unix_ns, [timing(PROCESS, 0, 400)].into_iter());
-            let record = draft(anchor).build(&stamps, &timings, None, end, 0);
+            let record = draft(anchor).build(&stamps, Some(&timings), None, end, 0);
             let (start, stop) = span(&record, PROCESS);
             assert!(
                 start >= 30 && stop <= 530 && stop - start == 400,
@@ -584,7 +699,7 @@ mod tests {
                 .map(|(stage, start_ns, duration_ns, attempt)| Row { stage: StageId(stage % 45), start_ns, duration_ns, attempt });
             let clock = Offset { offset_ns, error_ns: 0 };
             let timings = encode(received_unix_ns, rows);
-            let record = draft(anchor).build(&stamps, &timings, Some(clock), end, 0);
+            let record = draft(anchor).build(&stamps, Some(&timings), Some(clock), end, 0);
             for stage in &record.stages {
                 prop_assert!(0 <= stage.start_ns && stage.start_ns <= stage.end_ns && stage.end_ns <= 560_000, "{stage:?}");
             }

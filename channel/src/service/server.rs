@@ -13,7 +13,7 @@ use baton_trace::clock;
 use baton_trace::export::attribute;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Recorder;
-use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, RPC, SERVER_OPEN, SERVER_QUEUE};
+use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, SERVER_OPEN, SERVER_QUEUE};
 use baton_trace::w3c::{self, TraceContext};
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, TE};
@@ -88,8 +88,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         trace,
     } = inbound;
     call.record(SERVER_OPEN, arrival.at, arrival.opened);
-    let started = clock::now();
-    call.record(SERVER_QUEUE, arrival.opened, started);
+    call.record(SERVER_QUEUE, arrival.opened, clock::now());
     request.extensions_mut().insert(Arc::clone(&call));
     request.extensions_mut().insert(peer);
     request.extensions_mut().insert(stream.end());
@@ -98,7 +97,6 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         finish: Some(Finish {
             call: Arc::clone(&call),
             trace,
-            started,
             relay: arrival.relay,
             wants_timings,
         }),
@@ -209,7 +207,7 @@ impl Inbound {
 
 /// Both clocks as they stood at `at`, shortly ago.
 fn anchor_at(at: Instant) -> Anchor {
-    let now = Anchor::now();
+    let now = Anchor::of_call();
     Anchor {
         instant: at,
         unix_ns: now.unix_ns_of(at),
@@ -220,16 +218,11 @@ fn anchor_at(at: Instant) -> Anchor {
 struct Finish {
     call: Arc<ServerCall>,
     trace: Trace,
-    started: Instant,
     relay: RelayStamp,
     wants_timings: bool,
 }
 
 impl Finish {
-    fn rpc(&self) -> StageRecord {
-        StageRecord::between(self.call.anchor(), RPC, self.started, clock::now())
-    }
-
     /// The relay's stamp on the request, for the client. Durations only: their position is the client's to estimate.
     fn relay_stages(&self) -> impl Iterator<Item = StageRecord> {
         let durations = [
@@ -257,18 +250,15 @@ impl Finish {
         if !self.call.is_recording() {
             return (None, None);
         }
-        let rpc = self.rpc();
         let anchor = *self.call.anchor();
         let timings = self.wants_timings.then(|| {
             let mut stages = Vec::with_capacity(16);
-            stages.push(rpc);
             stages.extend(self.relay_stages());
             self.call
                 .with_stages(|handlers| stages.extend_from_slice(handlers));
             TimingsDraft { anchor, stages }
         });
-        let export = recorder.is_on() && self.trace.context.is_sampled();
-        let draft = export.then(|| {
+        let draft = self.call.is_exported().then(|| {
             let record = CallRecord {
                 side: Side::Server,
                 context: self.trace.context,
@@ -276,9 +266,10 @@ impl Finish {
                 links: self.trace.link.into_iter().collect(),
                 method: self.trace.method.into(),
                 anchor,
-                stages: vec![rpc],
+                stages: Vec::new(),
                 status: RpcStatus(status),
                 clock: None,
+                server_unix_ns: None,
                 attributes: end
                     .map(|end| KeyValue::new(attribute::CALL_END, end.name()))
                     .into_iter()

@@ -80,6 +80,7 @@ pub(crate) async fn run<B: Backend>(
     };
     records.is_new(registration.key()).await?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
+    let childs_context = call.as_deref().map(childs_context);
     if let Some(call) = &call {
         call.runs(|| launch.subject(&client.name));
     }
@@ -102,7 +103,7 @@ pub(crate) async fn run<B: Backend>(
     let shared = registration.shared().clone();
     let spawned = async {
         let begun = durable(records, call.as_deref(), &shared, accepted).await?;
-        Ok((begun, backend.spawn(launch, context.as_ref())?))
+        Ok((begun, backend.spawn(launch, childs_context.as_ref())?))
     };
     let (begun, running) = match spawned.await {
         Ok(spawned) => spawned,
@@ -158,6 +159,15 @@ pub(crate) async fn run<B: Backend>(
         yield_now().await;
     });
     Ok(events)
+}
+
+/// The span that the child's own spans hang under. That is `process.wait`: its time is the child's, while `process` has other children
+/// beside it, of which Jaeger's critical path takes one. Where `process.wait` is not exported, `process` is the best known place.
+fn childs_context(call: &ServerCall) -> TraceContext {
+    call.context_of(match call.is_exported() {
+        true => exec::PROCESS_WAIT,
+        false => exec::PROCESS,
+    })
 }
 
 /// Waits until the records say that this start is durable, if they are to say so at all. Returns when the spawn begins.
@@ -217,7 +227,7 @@ struct Driver<B: Backend> {
     call: Option<Arc<ServerCall>>,
     /// Tells why the call was cut short, if its transport says so.
     end: Option<CallEndCell>,
-    /// The `process` stage's, as the child got it.
+    /// The `process` stage's.
     context: Option<TraceContext>,
     /// Whether the client may learn it.
     sees_ids: bool,

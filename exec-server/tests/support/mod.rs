@@ -39,6 +39,7 @@ pub struct Host {
 struct Setup {
     peer: Option<Arc<Peer>>,
     context: Option<TraceContext>,
+    exported: bool,
     end: Option<CallEndCell>,
     served: Vec<Arc<ServerCall>>,
 }
@@ -59,6 +60,7 @@ impl Host {
         let calls = Arc::new(Mutex::new(Setup {
             peer: Some(peer(1, Trust::Continue)),
             context: None,
+            exported: true,
             end: None,
             served: Vec::new(),
         }));
@@ -72,7 +74,9 @@ impl Host {
                 request.extensions_mut().insert(end.clone());
             }
             if let Some(context) = &setup.context {
-                let call = Arc::new(ServerCall::new(context, context.span_id, Anchor::now(), true));
+                let call = Arc::new(
+                    ServerCall::new(context, context.span_id, Anchor::now(), true).exported(setup.exported),
+                );
                 setup.served.push(call.clone());
                 request.extensions_mut().insert(call);
             }
@@ -93,6 +97,11 @@ impl Host {
             client: ExecClient::new(channel),
             calls,
         }
+    }
+
+    /// Whether the stages of the calls from now on are exported.
+    pub fn exports(&self, exported: bool) {
+        self.calls.lock().unwrap().exported = exported;
     }
 
     /// Who calls from now on.

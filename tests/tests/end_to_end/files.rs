@@ -12,7 +12,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use rustix::process::Signal;
 
-use crate::support::spans::{At, Session, assert_echo};
+use crate::support::spans::{At, Session, assert_echo, may_be_absent};
 use crate::support::{Finished, Home, Input, PATIENCE, Running, World, await_says, relay, run, signal};
 
 fn read(path: &Path) -> Vec<ReceivedSpan> {
@@ -51,7 +51,8 @@ fn assert_drawn(text: &str) {
         .collect();
     for def in stage::all().filter(|def| !["call", "process.stderr", "start.durable"].contains(&def.name)) {
         let lines = names.iter().filter(|name| **name == def.name).count();
-        assert_eq!(lines, 1, "{}: {text}", def.name);
+        let is_there = lines == 1 || lines == 0 && may_be_absent(def.name);
+        assert!(is_there, "{} {lines} times: {text}", def.name);
     }
     assert!(names.contains(&"remainder"), "{text}");
 }
@@ -247,7 +248,7 @@ fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
             "DEADLINE_EXCEEDED",
             "the server's stages did not come back\n",
         ),
-        (&nowhere, "1m", "cat", 255, "UNAVAILABLE", "dispatch "),
+        (&nowhere, "1m", "cat", 255, "UNAVAILABLE", "remainder "),
     ] {
         let options = [
             "--trace",

@@ -1,5 +1,6 @@
 //! One command is one trace: whole at a real receiver, continued from the caller, and handed on to the command.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use baton_client::{Client, Command};
@@ -8,12 +9,17 @@ use baton_tests::process::Part;
 use baton_trace::export::{Exporter, Settings};
 use baton_trace::record::Side;
 use baton_trace::recorder::Recorder;
+use baton_trace::report::critical_path::critical_path;
+use baton_trace::stage::StageId;
+use baton_trace::stage::exec::PROCESS_WAIT;
 use baton_trace::w3c::{TraceContext, Traceparent};
 use baton_trace::{SpanId, TraceId};
 use opentelemetry_proto::tonic::trace::v1::status::StatusCode;
 use rustix::process::Signal;
 
-use crate::support::spans::{At, Session, assert_echo, envelope, of_trace, stage_of, traces};
+use crate::support::spans::{
+    At, Session, assert_echo, assert_paths, envelope, of_trace, path_span, stage_of, traces,
+};
 use crate::support::{Home, PATIENCE, World, relay, run, signal};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
@@ -54,7 +60,15 @@ impl Traced {
             assert!(!is_beside || (span.span.parent_span_id.is_empty() && !span.span.links.is_empty()));
             !is_beside
         });
+        assert_paths(&spans);
         spans
+    }
+
+    /// A client that exports nothing: it forwards its caller's context.
+    fn silent_exec(&self, traceparent: &str, command: &[&str]) -> std::process::Command {
+        let mut exec = self.exec(&[("TRACEPARENT", traceparent)], command);
+        exec.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT");
+        exec
     }
 }
 
@@ -119,7 +133,7 @@ fn an_echo_over_a_warm_session_is_a_whole_trace_of_its_own_without_connecting() 
 }
 
 #[test]
-fn the_caller_s_context_is_continued_and_handed_on_from_the_process_span() {
+fn the_caller_s_context_is_continued_and_handed_on_from_the_waiting_for_the_process() {
     let traced = Traced::new();
     let variables = [
         ("TRACEPARENT", &*format!("00-{TRACE}-{CALLER}-01")),
@@ -130,10 +144,10 @@ fn the_caller_s_context_is_continued_and_handed_on_from_the_process_span() {
     assert_eq!(finished.code, 0, "{finished:?}");
     let spans = traced.all_spans();
     let caller = caller("vendor=opaque,other=1");
-    let process = assert_echo(&spans, At::Collector, Session::Cold, Some(&caller));
+    let waiting = assert_echo(&spans, At::Collector, Session::Cold, Some(&caller));
     let (traceparent, tracestate, baggage) = shown(finished.text());
     let traceparent = traceparent.unwrap();
-    assert_eq!(traceparent, process.traceparent().unwrap());
+    assert_eq!(traceparent, waiting.traceparent().unwrap());
     assert_eq!(
         (tracestate, baggage),
         ("vendor=opaque,other=1", "user=7,tenant=blue")
@@ -202,6 +216,143 @@ fn a_caller_s_context_travels_where_nothing_is_recorded() {
     let mut exec = world.exec(["sh", "-c", SHOW_CONTEXT]);
     exec.env("BAGGAGE", "user=7");
     assert_eq!(shown(run(exec).text()).2, "user=7", "baggage needs no trace");
+}
+
+#[test]
+fn calls_under_one_span_of_a_caller_that_records_nothing_share_no_ids() {
+    let traced = Traced::new();
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    let told: HashSet<_> = (0..3)
+        .map(|_| {
+            let finished = run(traced.silent_exec(&traceparent, &["sh", "-c", SHOW_CONTEXT]));
+            shown(finished.text()).0.unwrap().span_id()
+        })
+        .collect();
+    assert_eq!(told.len(), 3, "each child has a parent of its own");
+    let spans = traced.all_spans();
+    let ids: HashSet<_> = spans.iter().map(|span| &span.span.span_id).collect();
+    assert_eq!(ids.len(), spans.len());
+    let rpcs: Vec<_> = spans.iter().filter(|span| stage_of(span) == "rpc").collect();
+    assert_eq!(rpcs.len(), 3);
+    for rpc in rpcs {
+        let caller = SpanId::from_hex(CALLER).unwrap().to_bytes();
+        assert_eq!(rpc.span.parent_span_id, caller, "{rpc:?}");
+    }
+}
+
+/// The longest section that a stage, or a span of another's, has on the critical path of a trace, in milliseconds.
+fn on_path_ms(spans: &[ReceivedSpan], stage: Option<StageId>) -> u64 {
+    let spans: Vec<_> = spans.iter().map(path_span).collect();
+    let sections = critical_path(&spans);
+    let of_stage = sections
+        .iter()
+        .filter(|section| spans[section.span].stage == stage);
+    of_stage
+        .map(|section| section.duration_us() / 1_000)
+        .max()
+        .unwrap_or(0)
+}
+
+#[test]
+fn a_command_is_on_the_critical_path_of_its_trace() {
+    let traced = Traced::new();
+    for nth in 0..20 {
+        let sleep = ["sleep", "0.2"];
+        let finished = match nth % 2 {
+            0 => run(traced.exec(&[], &sleep)),
+            _ => run(traced.silent_exec(
+                &format!("00-{TRACE}-{CALLER}-01").replace("4736", &format!("47{nth:02}")),
+                &sleep,
+            )),
+        };
+        finished.assert_printed("");
+    }
+    let spans = traced.all_spans();
+    let traces = traces(&spans);
+    assert_eq!(traces.len(), 20);
+    for trace in traces {
+        let ms = on_path_ms(&of_trace(&spans, trace), Some(PROCESS_WAIT));
+        assert!(ms >= 190, "{trace}: {ms} ms of the command are on the path");
+    }
+}
+
+#[test]
+fn the_critical_path_goes_through_commands_of_any_kind() {
+    let traced = Traced::new();
+    let commands: [&[&str]; 6] = [
+        &["true"],
+        &["echo", "ok"],
+        &["sh", "-c", "echo early; sleep 0.05; echo late >&2; sleep 0.05"],
+        &["sh", "-c", "exec >&- 2>&-; sleep 0.05"],
+        &["sh", "-c", "(sleep 0.05; echo orphan) & echo first"],
+        &["head", "-c", "3000000", "/dev/zero"],
+    ];
+    for command in commands {
+        assert_eq!(run(traced.exec(&[], command)).code, 0, "{command:?}");
+        let finished = run(traced.silent_exec(&format!("00-{TRACE}-{CALLER}-01"), command));
+        assert_eq!(finished.code, 0, "{command:?}");
+    }
+    // Checks each path.
+    assert_eq!(traces(&traced.all_spans()).len(), commands.len() + 1);
+}
+
+/// Prints its parent, and when a span of its own would begin and end.
+const SPAN_OF_ITS_OWN: &str = r#"echo "$TRACEPARENT"; date +%s%N; sleep 0.1; date +%s%N"#;
+
+#[test]
+fn the_spans_that_a_command_makes_itself_are_on_the_critical_path() {
+    let traced = Traced::new();
+    let mut finished = vec![run(traced.exec(&[], &["sh", "-c", SPAN_OF_ITS_OWN]))];
+    let traceparent = format!("00-{TRACE}-{CALLER}-01");
+    finished.push(run(
+        traced.silent_exec(&traceparent, &["sh", "-c", SPAN_OF_ITS_OWN])
+    ));
+    let spans = traced.all_spans();
+    for finished in finished {
+        let mut lines = finished.text().lines();
+        let told = Traceparent::parse(lines.next().unwrap()).unwrap();
+        let mut trace = of_trace(&spans, told.trace_id());
+        let mut own = trace[0].clone();
+        own.span.attributes.clear();
+        own.span.span_id = vec![7; 8];
+        own.span.parent_span_id = told.span_id().to_bytes().to_vec();
+        own.span.start_time_unix_nano = lines.next().unwrap().parse().unwrap();
+        own.span.end_time_unix_nano = lines.next().unwrap().parse().unwrap();
+        trace.push(own);
+        assert_paths(&trace);
+        assert!(on_path_ms(&trace, None) >= 95, "{finished:?}");
+    }
+}
+
+#[test]
+fn a_server_that_restarts_or_clamps_traces_exports_whole_ones_with_a_root() {
+    for (trust, count) in [("restart", 2), ("clamp", 1)] {
+        let traced = Traced::new();
+        traced.world.home.allow(trust);
+        run(traced.exec(&[], &["sleep", "0.05"])).assert_printed("");
+        let spans = traced.all_spans();
+        let traces = traces(&spans);
+        assert_eq!(traces.len(), count, "{trust}");
+        let mut roots: Vec<_> = spans
+            .iter()
+            .filter(|span| span.span.parent_span_id.is_empty())
+            .map(stage_of)
+            .collect();
+        roots.sort_unstable();
+        assert_eq!(
+            roots,
+            if count == 2 {
+                &["call", "rpc"][..]
+            } else {
+                &["call"]
+            },
+            "{trust}"
+        );
+        let waited = traces
+            .iter()
+            .map(|trace| on_path_ms(&of_trace(&spans, *trace), Some(PROCESS_WAIT)));
+        assert!(waited.max() >= Some(45), "{trust}");
+    }
 }
 
 #[test]

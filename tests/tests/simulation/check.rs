@@ -437,7 +437,7 @@ fn one_trace(facts: &Facts<'_>) -> Vec<String> {
         for spawn in facts.runs.get(&ask.run).iter().flat_map(|run| &run.spawns) {
             if let Some(position) = spawn.position
                 && position.trace == caller.trace
-                && position.span != process_span(caller.trace, envelope)
+                && position.span != childs_parent(caller.trace, envelope)
             {
                 details.push(format!("{ask:?}: the process was told another span"));
             }
@@ -458,9 +458,9 @@ fn one_trace(facts: &Facts<'_>) -> Vec<String> {
     details
 }
 
-/// The span of the process of a call, as every part derives it.
-pub(crate) fn process_span(trace: TraceId, envelope: SpanId) -> SpanId {
-    stage::span_id(trace, envelope, exec::PROCESS, 0)
+/// The span that the process of a call is told, as every part derives it: servers of a simulation record, and their traces are sampled.
+pub(crate) fn childs_parent(trace: TraceId, envelope: SpanId) -> SpanId {
+    stage::span_id(trace, envelope, exec::PROCESS_WAIT, 0)
 }
 
 fn recovers(facts: &Facts<'_>) -> Vec<String> {

@@ -1,5 +1,7 @@
 //! Which stages of a record become spans, with which ids, under whom, and when.
 
+use std::ops::Range;
+
 use opentelemetry::SpanId;
 
 use super::rounding::{self, Item};
@@ -7,7 +9,7 @@ use crate::limits::RECORD_STAGES_MAX;
 use crate::record::{CallRecord, Side, StageRecord};
 use crate::report::coverage;
 use crate::report::tree::present_parent;
-use crate::stage::{self, Exporter, StageId, transport};
+use crate::stage::{self, Exporter, StageId, exec, transport};
 
 /// A stage as it will be exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +30,8 @@ pub(super) struct Placed {
 /// The spans that the part which made `record` owes the collector, rounded to whole microseconds.
 pub(super) fn owed(record: &CallRecord) -> Vec<Placed> {
     let mut placed = place(record, |part| owes(record.side, part));
-    round(&mut placed);
+    let server = server_beside(record, &mut placed);
+    round(&mut placed, server);
     placed
 }
 
@@ -159,7 +162,57 @@ fn timed(record: &CallRecord, stage: StageRecord) -> Placed {
     }
 }
 
-fn round(placed: &mut [Placed]) {
+/// Where a collector has the server's `rpc`, for the client's transits to keep out of: by the server's own clock, if that may be the client's too. The
+/// transits then end and begin there, in place of where the clock's estimate has them. `None`: the two clocks differ, and nobody's stamps
+/// can be held against the other's.
+fn server_beside(record: &CallRecord, placed: &mut [Placed]) -> Option<Range<u64>> {
+    if record.side != Side::Client || !record.clock?.may_be_none() {
+        return None;
+    }
+    let server = record.server_unix_ns.as_ref()?;
+    let transit = |stage| move |span: &Placed| span.stage.stage == stage;
+    let out = placed.iter().position(transit(transport::TRANSIT))?;
+    let back = placed.iter().position(transit(transport::TERMINAL_TRANSIT));
+    let first = placed[out].start_ns;
+    let last = match (back, placed.first()) {
+        (Some(back), _) => placed[back].end_ns,
+        (None, Some(call)) => call.end_ns,
+        (None, None) => return None,
+    };
+    let start_ns = server.start.clamp(first, last.max(first));
+    let end_ns = server.end.clamp(start_ns, last.max(start_ns));
+    move_transit(placed, out, first..start_ns);
+    if let Some(back) = back {
+        move_transit(placed, back, end_ns..last.max(end_ns));
+    }
+    Some(start_ns..end_ns)
+}
+
+/// Gives a transit other bounds, with its relay stages in their middle as before.
+fn move_transit(placed: &mut [Placed], index: usize, to: Range<u64>) {
+    let transit = &mut placed[index];
+    let middle = |start: u64, end: u64| start.midpoint(end);
+    let by = i128::from(middle(to.start, to.end)) - i128::from(middle(transit.start_ns, transit.end_ns));
+    transit.start_ns = to.start;
+    transit.end_ns = to.end;
+    let id = transit.span_id;
+    let moved = |at: u64| (i128::from(at) + by).clamp(to.start.into(), to.end.into()) as u64;
+    for relay in placed.iter_mut().filter(|span| span.parent == Some(id)) {
+        relay.start_ns = moved(relay.start_ns);
+        relay.end_ns = moved(relay.end_ns);
+    }
+}
+
+/// `server`: what a collector has under the envelope beside these.
+fn round(placed: &mut [Placed], server: Option<Range<u64>>) {
+    let server = server.map(|server| Item {
+        start_ns: server.start,
+        end_ns: server.end,
+        // The envelope is a client's first.
+        parent: Some(0),
+        pinned: true,
+        beside: false,
+    });
     let items: Vec<Item> = placed
         .iter()
         .map(|span| Item {
@@ -169,10 +222,12 @@ fn round(placed: &mut [Placed]) {
                 .parent
                 .filter(|_| !span.is_outermost)
                 .and_then(|parent| placed.iter().position(|other| other.span_id == parent)),
-            pinned: span.stage.stage == transport::CALL
-                || span.stage.stage == transport::RPC
-                || span.stage.stage.is_background(),
+            pinned: span.is_outermost
+                && (matches!(span.stage.stage, transport::CALL | transport::RPC)
+                    || span.stage.stage.is_background()),
+            beside: exec::BESIDE.contains(&span.stage.stage),
         })
+        .chain(server)
         .collect();
     for (span, micros) in placed.iter_mut().zip(rounding::to_micros(&items)) {
         span.start_ns = micros.start.saturating_mul(1_000);

@@ -21,6 +21,8 @@ mod collector;
 pub mod json;
 mod layout;
 pub mod otlp;
+#[cfg(test)]
+mod path_tests;
 pub mod read;
 pub mod resource;
 mod rounding;

@@ -239,6 +239,7 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
             .map(|span| stage(span, unix_ns))
             .collect(),
         status: status::from_name(of_speaker(RPC_RESPONSE_STATUS_CODE)).unwrap_or(RpcStatus(0)),
+        server_unix_ns: None,
         clock: offset
             .zip(error)
             .map(|(offset_ns, error_ns)| Offset { offset_ns, error_ns }),

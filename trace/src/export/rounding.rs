@@ -6,10 +6,12 @@
 //!
 //! 1. every span is at least 1 µs long;
 //! 2. every span lies inside its parent;
-//! 3. siblings that follow one another stay 1 µs apart.
+//! 3. siblings that follow one another stay 1 µs apart;
+//! 4. what goes on *beside* the awaited siblings (a process's output beside `process.wait`) ends at least 1 µs before the one in which it ends: the
+//!    critical path follows the child that ends last.
 //!
-//! A span without a parent in the set keeps its real bounds, outward to whole microseconds, where it is pinned
-//! (`call`, `rpc`); what surrounds it gives way. Where more children than microseconds are in a parent, rule 3 yields.
+//! A pinned one (`call`, `rpc`) keeps its real bounds, outward to whole microseconds; what surrounds it gives way. Where more children than
+//! microseconds are in a parent, rule 3 yields.
 
 use std::ops::Range;
 
@@ -22,8 +24,10 @@ pub(super) struct Item {
     pub end_ns: u64,
     /// Index of the parent among the items. Parents form no cycle.
     pub parent: Option<usize>,
-    /// Keeps its bounds when it has no parent among the items.
+    /// Keeps its bounds, outward to whole microseconds.
     pub pinned: bool,
+    /// Goes on beside its siblings: none of them makes room for it.
+    pub beside: bool,
 }
 
 /// The items' bounds in microseconds since the Unix epoch.
@@ -81,8 +85,7 @@ struct Placed {
 impl Placed {
     fn unplaced(item: &Item) -> Self {
         let nearest = |ns: u64| (ns / 1_000) as i64 + i64::from(ns % 1_000 >= 500);
-        let pinned = item.pinned && item.parent.is_none();
-        let (start, end) = if pinned {
+        let (start, end) = if item.pinned {
             ((item.start_ns / 1_000) as i64, item.end_ns.div_ceil(1_000) as i64)
         } else {
             (nearest(item.start_ns), nearest(item.end_ns))
@@ -91,17 +94,29 @@ impl Placed {
             start,
             end: end.max(start + 1),
             least: 1,
-            pinned,
+            pinned: item.pinned,
         }
     }
 }
 
 /// Places the children of `parent`, and theirs.
 fn place_family(items: &[Item], placed: &mut [Placed], families: &Families, parent: Option<usize>) {
-    let members = families.members(parent);
-    if members.is_empty() {
+    let all = families.members(parent);
+    if all.is_empty() {
         return;
     }
+    let awaited: Vec<usize>;
+    let members = match all.iter().any(|&member| items[member].beside) {
+        true => {
+            awaited = all
+                .iter()
+                .copied()
+                .filter(|&member| !items[member].beside)
+                .collect();
+            &awaited[..]
+        }
+        false => all,
+    };
     for &member in members {
         if !placed[member].pinned {
             placed[member].least = room_inside(items, families, member);
@@ -122,9 +137,34 @@ fn place_family(items: &[Item], placed: &mut [Placed], families: &Families, pare
             contain(&mut placed[member], &bounds);
         }
     }
-    for &member in members {
+    for &member in all.iter().filter(|&&member| items[member].beside) {
+        contain(&mut placed[member], &bounds);
+        if let Some(within) = ends_within(items, members, member) {
+            let within = placed[within];
+            hide(&mut placed[member], &within, bounds.start);
+        }
+    }
+    for &member in all {
         place_family(items, placed, families, Some(member));
     }
+}
+
+/// The awaited sibling in which one that goes on beside them ends: the first that does not end before it does, else the one that ends last.
+fn ends_within(items: &[Item], awaited: &[usize], beside: usize) -> Option<usize> {
+    let end = |member: &usize| items[*member].end_ns;
+    let around = awaited
+        .iter()
+        .copied()
+        .filter(|member| end(member) >= items[beside].end_ns);
+    around
+        .min_by_key(end)
+        .or_else(|| awaited.iter().copied().max_by_key(end))
+}
+
+/// Lets one span end 1 µs before `within` does, but not before that begins: it would compete with the sibling before.
+fn hide(p: &mut Placed, within: &Placed, first: i64) {
+    p.end = p.end.max(within.start).min(within.end - 1).max(first + 1);
+    p.start = p.start.min(p.end - 1);
 }
 
 /// The least length that holds the longest chain of followers inside `parent`, 1 µs apart.
@@ -136,7 +176,7 @@ fn room_inside(items: &[Item], families: &Families, parent: usize) -> i64 {
     let mut chains: Vec<i64> = Vec::new();
     for (nth, &member) in members.iter().enumerate() {
         let before = (0..nth)
-            .filter(|&m| follows(items, members[m], member))
+            .filter(|&m| !items[members[m]].beside && follows(items, members[m], member))
             .map(|m| chains[m] + 1);
         let before = before.max().unwrap_or(0);
         chains.push(before + room_inside(items, families, member));
@@ -212,11 +252,13 @@ mod tests {
     use super::*;
 
     fn item(start_ns: u64, end_ns: u64, parent: impl Into<Option<usize>>) -> Item {
+        let parent = parent.into();
         Item {
             start_ns,
             end_ns,
-            parent: parent.into(),
-            pinned: true,
+            parent,
+            pinned: parent.is_none(),
+            beside: false,
         }
     }
 
@@ -296,6 +338,61 @@ mod tests {
             loose(90_000, 90_300),
         ];
         assert_eq!(to_micros(&items), [6..7, 8..9, 10..90, 91..92]);
+    }
+
+    /// A process: spawned, waited for, closed, and its output beside that.
+    fn process(spawned: u64, first: u64, end_of_file: u64, exited: u64, closed: u64) -> [Item; 6] {
+        let beside = |start, end| Item {
+            beside: true,
+            ..item(start, end, 0)
+        };
+        [
+            item(0, closed, None),
+            item(0, spawned, 0),
+            beside(spawned, first),
+            beside(first, end_of_file),
+            item(spawned, exited, 0),
+            item(exited, closed, 0),
+        ]
+    }
+
+    #[test]
+    fn output_ends_before_the_waiting_or_the_closing_in_which_it_ends() {
+        // It ends while the process runs; with its exit; with its end; in between.
+        for (end_of_file, ends_in, at) in [(40_000, 4, 40), (90_000, 4, 88), (99_000, 5, 98), (95_000, 5, 95)]
+        {
+            let placed = to_micros(&process(10_000, 20_000, end_of_file, 90_000, 99_000));
+            assert_eq!(placed[4..], [10..89, 90..99]);
+            assert_eq!(placed[3].end, at, "{placed:?}");
+            assert!(placed[3].end < placed[ends_in].end, "{placed:?}");
+        }
+    }
+
+    #[test]
+    fn output_makes_no_awaited_sibling_move_and_competes_with_none() {
+        // All of it within three microseconds.
+        let placed = to_micros(&process(10_000, 10_100, 10_200, 10_300, 13_000));
+        assert_eq!(placed[1], 0..9);
+        assert_eq!(placed[4], 10..11);
+        assert_eq!(placed[5], 12..13);
+        for beside in &placed[2..4] {
+            assert!(beside.end < placed[4].end, "{placed:?}");
+        }
+    }
+
+    #[test]
+    fn siblings_keep_out_of_a_pinned_one() {
+        let pinned = Item {
+            pinned: true,
+            ..item(30_200, 70_800, 0)
+        };
+        let items = [
+            item(0, 100_000, None),
+            item(0, 30_200, 0),
+            pinned,
+            item(70_800, 100_000, 0),
+        ];
+        assert_eq!(to_micros(&items), [0..100, 0..29, 30..71, 72..100]);
     }
 
     /// A parent before its children: random forests in which everything real lies inside the root.
@@ -379,13 +476,14 @@ mod tests {
 
         #[test]
         fn no_figures_panic(
-            nodes in prop::collection::vec((any::<u64>(), any::<u64>(), any::<bool>()), 1..40)
+            nodes in prop::collection::vec((any::<u64>(), any::<u64>(), any::<bool>(), any::<bool>()), 1..40)
         ) {
-            let items: Vec<_> = nodes.iter().enumerate().map(|(nth, (start_ns, end_ns, pinned))| Item {
+            let items: Vec<_> = nodes.iter().enumerate().map(|(nth, (start_ns, end_ns, pinned, beside))| Item {
                 start_ns: *start_ns,
                 end_ns: *end_ns,
                 parent: nth.checked_sub(1).map(|n| n / 3),
                 pinned: *pinned,
+                beside: *beside,
             }).collect();
             check_containment(&items, &to_micros(&items))?;
         }

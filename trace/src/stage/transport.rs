@@ -27,7 +27,7 @@ pub const RELAY_FORWARD: StageId = StageId(10);
 pub const SERVER_OPEN: StageId = StageId(11);
 /// Waiting for the handler.
 pub const SERVER_QUEUE: StageId = StageId(12);
-/// The handler: the SERVER span of the call.
+/// The exec-server's part, from the request's arrival to the last of its answer: the SERVER span of the call.
 pub const RPC: StageId = StageId(13);
 /// Queue residence of the response's last data frame.
 pub const TERMINAL_QUEUE: StageId = StageId(14);
@@ -57,11 +57,11 @@ pub const STAGES: &[StageDef] = &[
     row(TRANSIT, "transit", Some(CALL), Kind::Internal, "handed to the link", "received by the server's link", Client, true),
     row(RELAY_QUEUE, "relay.queue", Some(TRANSIT), Kind::Internal, "frame complete in the relay", "taken by the outgoing stream", Relay, true),
     row(RELAY_FORWARD, "relay.forward", Some(TRANSIT), Kind::Internal, "first byte of the frame seen", "last byte of the frame seen", Relay, true),
-    row(SERVER_OPEN, "server.open", Some(CALL), Kind::Internal, "received", "decrypted and decoded", Server, true),
-    row(SERVER_QUEUE, "server.queue", Some(CALL), Kind::Internal, "decoded", "handler starts", Server, true),
-    row(RPC, "rpc", Some(CALL), Kind::Server, "handler starts", "its last frame queued", Server, false),
-    row(TERMINAL_QUEUE, "terminal.queue", Some(CALL), Kind::Internal, "last data frame queued", "taken by the writer", Server, true),
-    row(TERMINAL_SEAL, "terminal.seal", Some(CALL), Kind::Internal, "taken by the writer", "encrypted and handed to the link", Server, true),
+    row(RPC, "rpc", Some(CALL), Kind::Server, "received", "last data encrypted, or without data Trailers", Server, false),
+    row(SERVER_OPEN, "server.open", Some(RPC), Kind::Internal, "received", "decrypted and decoded", Server, true),
+    row(SERVER_QUEUE, "server.queue", Some(RPC), Kind::Internal, "decoded", "handler starts", Server, true),
+    row(TERMINAL_QUEUE, "terminal.queue", Some(RPC), Kind::Internal, "last data frame queued", "taken by the writer", Server, true),
+    row(TERMINAL_SEAL, "terminal.seal", Some(RPC), Kind::Internal, "taken by the writer", "encrypted and handed to the link", Server, true),
     row(TERMINAL_TRANSIT, "terminal.transit", Some(CALL), Kind::Internal, "handed to the link", "received by the client's link", Client, true),
     row(TERMINAL_RELAY_QUEUE, "terminal.relay.queue", Some(TERMINAL_TRANSIT), Kind::Internal, "frame complete in the relay", "taken by the outgoing stream", Relay, true),
     row(TERMINAL_RELAY_FORWARD, "terminal.relay.forward", Some(TERMINAL_TRANSIT), Kind::Internal, "first byte of the frame seen", "last byte of the frame seen", Relay, true),

@@ -8,7 +8,7 @@ use baton_proto::limits::TIMINGS_MAX;
 use baton_trace::clock::{Estimator, Sample};
 use baton_trace::export::{json, read, spans};
 use baton_trace::report::{Coverage, Style, waterfall};
-use baton_trace::stage::transport::CALL;
+use baton_trace::stage::transport::{CALL, RPC};
 
 use super::*;
 use crate::mux::ReceivedStamps;
@@ -79,7 +79,7 @@ fn run(bytes: &[u8]) {
         head_status: None,
         observer: None,
     };
-    let record = draft.build(&stamps, timings, clock.offset(), end, 0);
+    let record = draft.build(&stamps, Some(timings), clock.offset(), end, 0);
     check(&record);
 }
 

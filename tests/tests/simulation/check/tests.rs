@@ -41,7 +41,7 @@ fn spawned(run: RunId, process: u8, trace: u128) -> Event {
         life: LIFE,
         position: Some(Position {
             trace: trace_id,
-            span: process_span(trace_id, envelope(trace)),
+            span: childs_parent(trace_id, envelope(trace)),
         }),
     }
 }

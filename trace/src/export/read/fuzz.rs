@@ -76,6 +76,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         },
         stages,
         status: RpcStatus(0),
+        server_unix_ns: None,
         clock: Some(Offset {
             offset_ns: -5_000,
             error_ns: 700,
