@@ -11,7 +11,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in files {
         println!("cargo:rerun-if-changed=proto/{file}");
     }
-    let descriptors = protox::compile(files, ["proto"])?;
+    let mut descriptors = protox::compile(files, ["proto"])?;
+    let (exec, others) = descriptors
+        .file
+        .into_iter()
+        .partition(|file| file.package() == "baton.exec.v1");
+    // Its messages are looked at before they are decoded.
+    descriptors.file = exec;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("crate::codec::CheckedCodec")
+        .compile_fds(descriptors.clone())?;
+    descriptors.file = others;
     tonic_prost_build::configure()
         .bytes(".")
         .compile_fds(descriptors)?;

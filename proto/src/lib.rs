@@ -4,6 +4,7 @@
 //! Noise transport messages, [`exec`] is the service that runs processes, [`meta`] the one that
 //! tells what has run. `docs/PROTOCOL.md` is their prose.
 
+pub mod codec;
 mod exec_error;
 pub mod header;
 mod id;

@@ -33,6 +33,13 @@ pub const METADATA_ENTRIES_MAX: usize = 1024;
 /// Largest encoded timings in `Trailers`: some forty stages. Protects the client from a server that lies at length.
 pub const TIMINGS_MAX: usize = 512;
 
+/// Arguments of a start. Decoded, one costs some 80 bytes, however short it is. Protects the exec-server: a start of 4 MiB could hold two million.
+/// Linux takes some 200,000 of one letter.
+pub const ARGUMENTS_MAX: usize = 65_536;
+
+/// Environment variables of a start, those of one name counted each. Decoded, one costs some 120 bytes, however short it is.
+pub const ENVIRONMENT_MAX: usize = 16_384;
+
 /// HTTP/2 stream window on the outer legs: one session's bytes in a relay, per direction. It is memory only
 /// while the other side does not take them. HTTP/2 grants it anew once half of it was used, so half of it is what a path can hold:
 /// 2 MiB, twice what 200 Mbit/s and 40 ms do.

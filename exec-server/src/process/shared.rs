@@ -110,7 +110,9 @@ impl Shared {
     }
 
     fn started(&self, state: &mut State) {
-        if let Some(Starting { pid, .. }) = state.starting.take() {
+        if let Some(Starting { pid, exec }) = state.starting.take() {
+            // It has executed; asked for it, it lets go of what it was given for that.
+            exec.state();
             self.push(state, Kind::Started(Started { pid }));
         }
     }

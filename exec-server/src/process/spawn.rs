@@ -36,11 +36,13 @@ pub(super) struct Spawned {
 
 impl Exec for Execution {
     fn state(&self) -> ExecState {
-        match (self.state(), self.image()) {
-            (State::Pending, _) => ExecState::Pending,
-            (State::Executed(at), _) => ExecState::Executed(at),
-            (State::Failed(errno), Some(image)) => ExecState::Failed(explain(errno, image)),
-            (State::Failed(errno), None) => ExecState::Failed(StartError::SpawnFailed(errno.into())),
+        match self.state() {
+            State::Pending => ExecState::Pending,
+            State::Executed(at) => ExecState::Executed(at),
+            State::Failed(errno) => {
+                let explained = self.with_image(|image| explain(errno, image));
+                ExecState::Failed(explained.unwrap_or_else(|| StartError::SpawnFailed(errno.into())))
+            }
         }
     }
 }

@@ -12,21 +12,24 @@ use std::time::{Duration, Instant};
 use baton_channel::mux::StreamId;
 use baton_client::{Client, Command, Seed, Ticket};
 use baton_proto::channel::{Head, Metadata};
-use baton_proto::limits::{MAX_STREAMS, METADATA_ENTRIES_MAX};
+use baton_proto::exec::Start;
+use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, MAX_STREAMS, METADATA_ENTRIES_MAX};
 use baton_proto::relay::{Frame, Pong, RegisterRequest, register_request};
 use baton_proto::{SessionId, header};
 use baton_tests::amount::amount;
 use baton_tests::process::Stack;
 use baton_tests::process::usage::resident_bytes;
+use bytes::{Buf as _, BufMut as _, Bytes};
 use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
 use prost::Message;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
 use crate::raw::{RawServer, RawSession, client, dial, dial_headers, request as with_headers};
@@ -463,6 +466,146 @@ async fn on_every_stream(target: Arc<Target>, head: Vec<u8>, data: Vec<u8>) {
     }
     sleep(Duration::from_secs(1)).await;
 }
+
+/// Bytes as they are, for requests that no library would make. Answers are thrown away.
+#[derive(Default)]
+struct Bare;
+
+impl Codec for Bare {
+    type Encode = Bytes;
+    type Decode = ();
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Bare {
+    type Item = Bytes;
+    type Error = Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Bare {
+    type Item = ();
+    type Error = Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
+        from.advance(from.remaining());
+        Ok(Some(()))
+    }
+}
+
+/// So many starts of a command that sleeps, each with these encoded fields besides, held for a while once all are answered. Returns how
+/// each went.
+async fn starts(
+    target: Arc<Target>,
+    count: u64,
+    fields: impl Into<Bytes>,
+    hold: Duration,
+) -> Vec<Result<(), Status>> {
+    let channel = baton_channel::Channel::new(target.ticket.clone(), target.key());
+    let epoch = channel.connect().await.unwrap();
+    let fields = fields.into();
+    // A debug build takes a while for each, and a start has ten seconds.
+    let at_once = Arc::new(Semaphore::new(16));
+    let mut starting = tokio::task::JoinSet::new();
+    for _ in 0..count {
+        let (channel, fields, at_once) = (channel.clone(), fields.clone(), Arc::clone(&at_once));
+        starting.spawn(async move {
+            let _place = at_once.acquire().await;
+            let start = Start {
+                process_id: rand::random::<[u8; 16]>().to_vec().into(),
+                epoch: epoch.0.to_vec().into(),
+                argv: vec!["sh".into(), "-c".into(), "exec sleep 600".into()],
+                ..Start::default()
+            };
+            let start = [&start.encode_to_vec(), &fields[..]].concat();
+            let mut request = vec![0x0a];
+            prost::encoding::encode_varint(start.len() as u64, &mut request);
+            request.extend_from_slice(&start);
+            let path = http::uri::PathAndQuery::from_static("/baton.exec.v1.Exec/Run");
+            let mut grpc = tonic::client::Grpc::new(channel);
+            let requests = tokio_stream::iter([Bytes::from(request)]);
+            let events = grpc.streaming(tonic::Request::new(requests), path, Bare).await;
+            let mut events = events?.into_inner();
+            events.message().await?;
+            Ok::<_, Status>(events)
+        });
+    }
+    let started = within(starting.join_all()).await;
+    sleep(hold).await;
+    let went = started.into_iter().map(|started| started.map(drop)).collect();
+    channel.close().await;
+    went
+}
+
+/// `count` encoded fields of this number, each holding `value`.
+fn repeated(tag: u8, value: &[u8], count: usize) -> Vec<u8> {
+    let field = [&[tag << 3 | 2, u8::try_from(value.len()).unwrap()], value].concat();
+    field.repeat(count)
+}
+
+/// A variable of a `Start` in as few bytes as it takes. All are of one name, so that Linux takes any number of them.
+const VARIABLE: &[u8] = b"\x0a\x01a";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whatever_starts_carry_an_exec_server_holds_no_more_than_their_messages() {
+    let (stack, target) = start().await;
+    let floods = vec![
+        Flood {
+            name: "starts with as many variables as fit",
+            // A message is moved while it grows. What is refused is gone with its call.
+            bound: 2 * large_starts() * 4 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let fields = repeated(5, VARIABLE, 800_000);
+                    for start in starts(target, large_starts(), fields, Duration::ZERO).await {
+                        let refused = start.unwrap_err();
+                        assert!(
+                            refused.message().contains("at most 16384 environment variables"),
+                            "{refused}"
+                        );
+                    }
+                })
+            },
+        },
+        Flood {
+            name: "starts with as many arguments and variables as there may be, that run",
+            bound: 2 * large_starts() * LARGEST_START + 32 * MIB,
+            run: |target| {
+                Box::pin(async move {
+                    let mut fields = repeated(5, VARIABLE, ENVIRONMENT_MAX);
+                    fields.extend(repeated(3, b"", ARGUMENTS_MAX - 3));
+                    assert!((fields.len() as u64) < LARGEST_START);
+                    for start in starts(target, large_starts(), fields, Duration::from_secs(1)).await {
+                        start.unwrap();
+                    }
+                })
+            },
+        },
+    ];
+    let pid = stack.exec_server.pid();
+    endure(&target, pid, floods).await;
+}
+
+/// Fewer than a session has streams.
+fn large_starts() -> u64 {
+    amount("starts with as many entries as fit", 64, 240)
+}
+
+/// Bytes of the second kind of start, and more.
+const LARGEST_START: u64 = 256 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exec_server_s_memory_stays_within_its_bound() {

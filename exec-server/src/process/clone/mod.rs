@@ -28,9 +28,8 @@ use std::ffi::{CStr, CString};
 use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
-use std::sync::Arc;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use baton_trace::clock;
@@ -91,14 +90,22 @@ pub(super) enum State {
     Failed(Errno),
 }
 
-/// What a child was given to execute, and what it says of it.
+/// What a child was given to execute, and what it says of it. What it was given is dropped when it was seen to have executed: arguments and
+/// environment may be megabytes, and a process may run for days.
 pub(super) struct Execution {
-    /// `None` only while it is dropped.
-    shared: Option<Arc<Shared>>,
+    stage: Mutex<Stage>,
     nursery: Nursery,
     cloned: Instant,
     /// The same moment by the child's clock.
     cloned_ns: i64,
+}
+
+/// How far the child was when it was last looked at.
+enum Stage {
+    /// On its way, or it could not execute.
+    Here(Arc<Shared>),
+    /// It executes since then.
+    Executed(Option<Instant>),
 }
 
 /// What both processes see until the exec.
@@ -207,7 +214,7 @@ pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nu
         pid,
         pidfd,
         execution: Execution {
-            shared: Some(shared),
+            stage: Mutex::new(Stage::Here(shared)),
             nursery: nursery.clone(),
             cloned,
             cloned_ns,
@@ -237,20 +244,36 @@ fn pointers<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Vec<*const c_cha
 impl Execution {
     /// How far the child has come. It does not tell when that changes, except that it exits when it has failed.
     pub(super) fn state(&self) -> State {
-        let Some(shared) = &self.shared else {
-            return State::Pending;
+        let mut stage = self.lock();
+        let shared = match &*stage {
+            Stage::Here(shared) => shared,
+            Stage::Executed(at) => return State::Executed(*at),
         };
         if !shared.has_left() {
             return State::Pending;
         }
         match shared.errno.load(Ordering::Acquire) {
-            0 => State::Executed(self.instant_of(shared.executed_ns.load(Ordering::Acquire))),
+            0 => {
+                let at = self.instant_of(shared.executed_ns.load(Ordering::Acquire));
+                if let Stage::Here(shared) = std::mem::replace(&mut *stage, Stage::Executed(at)) {
+                    self.nursery.take_back(shared);
+                }
+                State::Executed(at)
+            }
             errno => State::Failed(Errno::from_raw_os_error(errno)),
         }
     }
 
-    pub(super) fn image(&self) -> Option<&Image> {
-        self.shared.as_ref().map(|shared| &shared.image)
+    /// Looks at what it was given, unless it was seen to have executed that.
+    pub(super) fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> Option<T> {
+        match &*self.lock() {
+            Stage::Here(shared) => Some(look(&shared.image)),
+            Stage::Executed(_) => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn instant_of(&self, ns: i64) -> Option<Instant> {
@@ -261,7 +284,8 @@ impl Execution {
 
 impl Drop for Execution {
     fn drop(&mut self) {
-        if let Some(shared) = self.shared.take() {
+        let stage = self.stage.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Stage::Here(shared) = std::mem::replace(stage, Stage::Executed(None)) {
             self.nursery.take_back(shared);
         }
     }
@@ -321,7 +345,9 @@ mod tests {
             enter::HAS_CLONE3.store(has_clone3, Ordering::Relaxed);
             let child = clone_one(&nursery, c"/bin/true");
             assert_eq!(code(child.pid), Some(0));
-            let shared = child.execution.shared.as_ref().unwrap();
+            let Stage::Here(shared) = &*child.execution.lock() else {
+                panic!("nobody has looked")
+            };
             // Where this fails for the new way, this machine does not have it.
             let is_cleared = shared.is_cleared.load(Ordering::Relaxed);
             assert_eq!(is_cleared, enter::HAS_CLONE3.load(Ordering::Relaxed));
@@ -364,6 +390,24 @@ mod tests {
         let own = getrlimit(Resource::Nofile);
         assert_ne!(own.current, Some(77), "this process keeps its own");
         assert_eq!(prepare(own.current).open_files, None, "nothing to restore");
+    }
+
+    #[test]
+    fn what_a_child_was_given_is_dropped_once_it_has_executed_though_it_runs_on() {
+        let nursery = Nursery::default();
+        let child = clone_with(&nursery, &[c"/bin/sleep", c"600"], prepare(None));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while child.execution.state() == State::Pending {
+            assert!(Instant::now() < deadline, "it never executes");
+            std::thread::yield_now();
+        }
+        assert!(matches!(child.execution.state(), State::Executed(Some(_))));
+        assert_eq!(child.execution.with_image(|_| ()), None);
+        let kept = format!("{nursery:?}");
+        assert!(kept.contains("idle: 1, inhabited: 0"), "{kept}");
+        kill_process(child.pid, Signal::KILL).unwrap();
+        waitpid(Some(child.pid), WaitOptions::empty()).unwrap();
+        assert!(matches!(child.execution.state(), State::Executed(Some(_))));
     }
 
     #[test]

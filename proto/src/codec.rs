@@ -1,0 +1,217 @@
+//! The codec of `baton.exec.v1`: protobuf, but what a message would decode to is looked at before it is decoded.
+//!
+//! A repeated field costs two bytes on the wire and up to a hundred in memory, so a limit on bytes alone lets a peer multiply what it sends by
+//! fifty. How many entries a [`RunRequest`] has is counted on the wire; one with too many is refused, and nothing is allocated for it.
+
+use std::fmt;
+
+use bytes::Buf as _;
+use prost::Message;
+use prost::encoding::{DecodeContext, WireType, decode_key, decode_varint, skip_field};
+use tonic::codec::{Codec, DecodeBuf, Decoder};
+use tonic::{Code, Status};
+use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
+
+use crate::exec::exec_error::Kind;
+use crate::exec::{ExecError, ProcessEvent, RunRequest};
+use crate::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, THREAD_METADATA_ENTRIES_MAX};
+
+/// See the [module](self).
+pub struct CheckedCodec<T, U>(ProstCodec<T, U>);
+
+/// Decodes what is within the limits.
+pub struct CheckedDecoder<U>(ProstDecoder<U>);
+
+/// A message that is looked at before it is decoded.
+pub trait Checked {
+    /// Refuses what must not be decoded. What is no protobuf passes: the decoder says so.
+    fn check(wire: &[u8]) -> Result<(), Status>;
+}
+
+impl<T, U> Default for CheckedCodec<T, U> {
+    fn default() -> Self {
+        Self(ProstCodec::default())
+    }
+}
+
+impl<T, U> Codec for CheckedCodec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Checked + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = CheckedDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        self.0.encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        CheckedDecoder(self.0.decoder())
+    }
+}
+
+impl<U: Message + Default + Checked> Decoder for CheckedDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        // tonic hands over one message, in one piece.
+        debug_assert_eq!(buf.chunk().len(), buf.remaining());
+        U::check(buf.chunk())?;
+        self.0.decode(buf)
+    }
+}
+
+impl Checked for ProcessEvent {
+    /// It has no repeated field.
+    fn check(_: &[u8]) -> Result<(), Status> {
+        Ok(())
+    }
+}
+
+impl Checked for RunRequest {
+    fn check(wire: &[u8]) -> Result<(), Status> {
+        // Of several `start` fields the decoder makes one.
+        let mut entries = Entries::default();
+        fields(wire, &mut |tag, start| {
+            if tag == 1 {
+                fields(start, &mut |tag, _| entries.count(tag));
+            }
+        });
+        let beyond = [
+            (entries.arguments, ARGUMENTS_MAX, "arguments"),
+            (entries.variables, ENVIRONMENT_MAX, "environment variables"),
+            (
+                entries.metadata,
+                THREAD_METADATA_ENTRIES_MAX,
+                "entries of thread metadata",
+            ),
+        ];
+        match beyond.into_iter().find(|(count, max, _)| count > max) {
+            None => Ok(()),
+            Some((count, max, what)) => Err(refusal(&format_args!(
+                "a start has at most {max} {what}, and this one has {count}; nothing ran; pass long lists in a file or on standard input"
+            ))),
+        }
+    }
+}
+
+/// What a `Start` has of what it may have many of.
+#[derive(Default)]
+struct Entries {
+    arguments: usize,
+    variables: usize,
+    metadata: usize,
+}
+
+impl Entries {
+    fn count(&mut self, tag: u32) {
+        match tag {
+            3 => self.arguments += 1,
+            5 => self.variables += 1,
+            11 => self.metadata += 1,
+            _ => {}
+        }
+    }
+}
+
+fn refusal(message: &fmt::Arguments<'_>) -> Status {
+    let error = ExecError {
+        kind: Kind::InvalidStart.into(),
+        message: message.to_string(),
+    };
+    let details = error.to_details(Code::InvalidArgument);
+    Status::with_details(Code::InvalidArgument, error.message, details)
+}
+
+/// Visits the fields with a length, until the end or what is no protobuf.
+fn fields<'a>(mut wire: &'a [u8], visit: &mut dyn FnMut(u32, &'a [u8])) {
+    while let Ok((tag, wire_type)) = decode_key(&mut wire) {
+        if wire_type != WireType::LengthDelimited {
+            if skip_field(wire_type, tag, &mut wire, DecodeContext::default()).is_err() {
+                return;
+            }
+            continue;
+        }
+        let Ok(len) = decode_varint(&mut wire) else { return };
+        let Some((field, rest)) = usize::try_from(len)
+            .ok()
+            .and_then(|len| wire.split_at_checked(len))
+        else {
+            return;
+        };
+        visit(tag, field);
+        wire = rest;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::exec::{EnvironmentVariable, Start, ThreadMetadata, run_request};
+
+    fn wire(start: Start) -> Vec<u8> {
+        let kind = Some(run_request::Kind::Start(start));
+        RunRequest { kind }.encode_to_vec()
+    }
+
+    fn full() -> Start {
+        Start {
+            process_id: vec![1; 16].into(),
+            stdin: true,
+            drain_ms: Some(7),
+            argv: vec![Bytes::from_static(b"a"); ARGUMENTS_MAX],
+            env: vec![EnvironmentVariable::default(); ENVIRONMENT_MAX],
+            metadata: vec![ThreadMetadata::default(); THREAD_METADATA_ENTRIES_MAX],
+            ..Start::default()
+        }
+    }
+
+    #[test]
+    fn a_start_with_as_many_entries_as_it_may_have_is_decoded_and_one_more_is_not() {
+        assert!(RunRequest::check(&wire(full())).is_ok());
+        let more: [fn(&mut Start); 3] = [
+            |start| start.argv.push(Bytes::new()),
+            |start| start.env.push(EnvironmentVariable::default()),
+            |start| start.metadata.push(ThreadMetadata::default()),
+        ];
+        for add in more {
+            let mut start = full();
+            add(&mut start);
+            let refused = RunRequest::check(&wire(start)).unwrap_err();
+            assert_eq!(refused.code(), Code::InvalidArgument);
+            let detail = ExecError::from_details(refused.details()).unwrap();
+            assert_eq!(detail.kind(), Kind::InvalidStart);
+            assert!(refused.message().contains("at most"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn entries_of_several_starts_in_one_request_are_counted_together() {
+        let twice = [wire(full()), wire(full())].concat();
+        assert!(RunRequest::check(&twice).is_err());
+        let decoded = RunRequest::decode(&*twice).unwrap();
+        let Some(run_request::Kind::Start(start)) = decoded.kind else {
+            panic!("{decoded:?}")
+        };
+        assert_eq!(start.env.len(), 2 * ENVIRONMENT_MAX, "the decoder merges them");
+    }
+
+    #[test]
+    fn what_is_no_protobuf_is_left_to_the_decoder() {
+        for garbage in [
+            &b"\xff"[..],
+            b"\x0a\x7f",
+            b"\x0a\x02\x2a\x7f",
+            b"\x0b\x0c",
+            b"\x0f\x01",
+        ] {
+            assert!(RunRequest::check(garbage).is_ok(), "{garbage:?}");
+        }
+    }
+}
