@@ -48,6 +48,21 @@ impl Traced {
         exec
     }
 
+    /// A client's exporter.
+    fn exporter(&self) -> Arc<Exporter> {
+        let endpoint = self.collector.endpoint().to_owned();
+        let settings =
+            Settings::from_lookup(|name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| endpoint.clone()));
+        Arc::new(Exporter::new(Side::Client, settings.unwrap().unwrap()).unwrap())
+    }
+
+    /// The client library, whose calls are exported.
+    fn client(&self, exporter: &Arc<Exporter>) -> Client {
+        let key = self.world.home.seed().client_key().unwrap();
+        let recorder = Recorder::to(exporter.clone());
+        Client::with_recorder(self.world.ticket.clone(), key, recorder)
+    }
+
     /// Everything that was ever exported: the exec-server sends the rest when it ends, and commands have ended.
     fn all_spans(mut self) -> Vec<ReceivedSpan> {
         self.world.stop_exec_server();
@@ -58,6 +73,7 @@ impl Traced {
                 .attribute("baton.stage")
                 .is_some_and(|stage| stage.starts_with("meta."));
             assert!(!is_beside || (span.span.parent_span_id.is_empty() && !span.span.links.is_empty()));
+            assert_eq!(is_beside, span.service == "baton-exec-server-background");
             !is_beside
         });
         assert_paths(&spans);
@@ -101,15 +117,10 @@ fn an_echo_over_a_cold_session_is_one_whole_trace() {
 #[test]
 fn an_echo_over_a_warm_session_is_a_whole_trace_of_its_own_without_connecting() {
     let traced = Traced::new();
-    let endpoint = traced.collector.endpoint().to_owned();
-    let settings =
-        Settings::from_lookup(|name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| endpoint.clone()));
-    let exporter = Arc::new(Exporter::new(Side::Client, settings.unwrap().unwrap()).unwrap());
+    let exporter = traced.exporter();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let key = traced.world.home.seed().client_key().unwrap();
-        let recorder = Recorder::to(exporter.clone());
-        let client = Client::with_recorder(traced.world.ticket.clone(), key, recorder);
+        let client = traced.client(&exporter);
         for _ in 0..3 {
             let output = client.run(Command::new("echo").arg("ok")).await.unwrap();
             assert_eq!(output.stdout, b"ok\n");
@@ -500,6 +511,70 @@ fn a_command_exports_to_the_exec_server_s_collector_from_its_host_and_never_in_i
         )
     };
     assert_eq!((bare, with_own), (expected("team=a"), expected("job=7")));
+}
+
+#[test]
+fn a_restarted_trace_has_a_root_that_links_to_the_callers_and_its_id_is_not_shown_as_zeros() {
+    let traced = Traced::new();
+    traced.world.home.allow("restart");
+    run(traced.exec(&[], &["echo", "ok"])).assert_printed("ok\n");
+    let ticket = traced.world.ticket.to_string();
+    let baton = |arguments: &[&str]| {
+        let mut baton = traced.world.home.baton();
+        baton.args(arguments).arg(&ticket);
+        let finished = run(baton);
+        assert_eq!(finished.code, 0, "{finished:?}");
+        finished.text().to_owned()
+    };
+    let record: serde_json::Value = serde_json::from_str(&baton(&["history", "--json"])).unwrap();
+    let shown = baton(&["show", record["id"].as_str().unwrap()]);
+    assert!(!shown.contains("0000000000000000"), "{shown}");
+    assert!(shown.contains(" process.wait "), "{shown}");
+    let spans = traced.all_spans();
+    let [client, server] = traces(&spans)[..] else {
+        panic!("two traces: {:?}", traces(&spans))
+    };
+    let of_server = of_trace(&spans, server);
+    let roots: Vec<_> = of_server
+        .iter()
+        .filter(|span| span.span.parent_span_id.is_empty())
+        .collect();
+    let [root] = roots[..] else {
+        panic!("{of_server:?}")
+    };
+    assert_eq!(stage_of(root), "rpc");
+    let call = envelope(&of_trace(&spans, client)).span.clone();
+    let link = &root.span.links[0];
+    assert_eq!((&link.trace_id, &link.span_id), (&call.trace_id, &call.span_id));
+    for span in &of_server {
+        let parent = &span.span.parent_span_id;
+        let is_there = of_server.iter().any(|other| other.span.span_id == *parent);
+        assert!(parent.is_empty() || is_there, "orphan: {span:?}");
+    }
+}
+
+#[test]
+fn what_an_exec_server_writes_beside_calls_is_a_service_of_its_own_and_one_write_in_a_hundred() {
+    let mut traced = Traced::new();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let exporter = traced.exporter();
+    runtime.block_on(async {
+        let client = traced.client(&exporter);
+        for _ in 0..100 {
+            client.run(Command::new("true")).await.unwrap();
+            client.records().flush(0).await.unwrap();
+        }
+        client.close().await;
+    });
+    exporter.shutdown(PATIENCE);
+    traced.world.stop_exec_server();
+    let mut spans = traced.collector.spans();
+    spans.retain(|span| span.service == "baton-exec-server-background");
+    let count = |stage| spans.iter().filter(|span| stage_of(span) == stage).count();
+    let (persist, flush) = (count("meta.persist"), count("meta.flush"));
+    assert_eq!((persist + flush, flush), (spans.len(), 100));
+    // A command that a write overtakes is in two of them.
+    assert!((1..=2).contains(&persist), "{persist}");
 }
 
 #[test]
