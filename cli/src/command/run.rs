@@ -11,7 +11,9 @@ use baton_channel::{Notice, Server};
 use baton_client::{Client, Command, RecordTo, Seed, Ticket};
 use baton_exec_server::{Directory, ExecService, Settings};
 use baton_relay::{Config, Relay};
+use baton_trace::export::resource;
 use baton_trace::record::Side;
+use baton_trace::stage::Exporter;
 use tokio::sync::oneshot;
 
 use super::{run_here, runtime, show_trace};
@@ -23,6 +25,8 @@ use crate::trace_file::TraceFile;
 
 pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     logging::start("error");
+    // Else client and exec-server would be one service, and one instance of it.
+    resource::environment_names(Exporter::Client);
     let trace_file = TraceFile::open(args.trace_json)?;
     let client_key = Seed::generate()?.client_key()?;
     let exporting = Exporting::start(Side::Client)?;

@@ -514,6 +514,36 @@ fn a_command_exports_to_the_exec_server_s_collector_from_its_host_and_never_in_i
 }
 
 #[test]
+fn the_parts_of_a_run_are_instances_of_their_own_and_a_service_name_is_the_client_s() {
+    let collector = Collector::start().unwrap();
+    let home = Home::with_collector(Some(collector.endpoint()));
+    let mut baton = home.baton();
+    baton.args(["run", "--quiet", "--", "echo", "ok"]);
+    baton.env("OTEL_SERVICE_NAME", "mine");
+    baton.env("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=7,team=a");
+    run(baton).assert_printed("ok\n");
+    let spans = collector.spans();
+    let mut parts: Vec<_> = spans
+        .iter()
+        .map(|span| (&*span.service, span.of_resource("service.instance.id").unwrap()))
+        .collect();
+    parts.sort_unstable();
+    parts.dedup();
+    let services: Vec<_> = parts.iter().map(|(service, _)| *service).collect();
+    assert_eq!(services, ["baton-exec-server", "baton-relay", "mine"]);
+    let mut instances: Vec<_> = parts.iter().map(|(_, instance)| *instance).collect();
+    instances.sort_unstable();
+    instances.dedup();
+    assert_eq!(instances.len(), 3, "{parts:?}");
+    // What is said of the whole process holds for its server too.
+    let server = spans
+        .iter()
+        .find(|span| span.service == "baton-exec-server")
+        .unwrap();
+    assert_eq!(server.of_resource("team"), Some("a"));
+}
+
+#[test]
 fn a_restarted_trace_has_a_root_that_links_to_the_callers_and_its_id_is_not_shown_as_zeros() {
     let traced = Traced::new();
     traced.world.home.allow("restart");

@@ -8,7 +8,7 @@
 //! Spans that one part reports for another (the relay's, and in files the server's) are stamped by the
 //! *reporter's* clock, so their resource has the reporter's `host.id`, and names it in `baton.reported_by`.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use aws_lc_rs::digest;
 use opentelemetry::{Key, KeyValue, Value};
@@ -32,9 +32,37 @@ pub fn service_name(part: Exporter) -> &'static str {
     }
 }
 
+/// The part that the environment names, in a process that has several.
+static NAMED: OnceLock<Exporter> = OnceLock::new();
+
+/// Says that this process has several parts, and that the service and the instance that its environment names are this one. To be called once,
+/// before there is an exporter.
+pub fn environment_names(part: Exporter) {
+    // A process has one environment, so the first call counts.
+    let _ = NAMED.set(part);
+}
+
 /// This process's own resource. `service_name` is that of `OTEL_SERVICE_NAME`, if set; it has the last word
 /// (OpenTelemetry, environment variable specification).
 pub(super) fn own(part: Exporter, configured_name: Option<String>) -> Resource {
+    let is_named = NAMED.get().is_none_or(|named| *named == part);
+    let environment = EnvResourceDetector::new().detect();
+    let environment = environment
+        .iter()
+        .map(|(key, value)| KeyValue::new(key.clone(), value.clone()));
+    build(part, environment.collect(), configured_name, is_named)
+}
+
+/// `environment` is that of the process. A part that it does not name keeps its own name and instance.
+fn build(
+    part: Exporter,
+    mut environment: Vec<KeyValue>,
+    configured_name: Option<String>,
+    is_named: bool,
+) -> Resource {
+    if !is_named {
+        environment.retain(|kv| ![SERVICE_NAME, SERVICE_INSTANCE_ID].contains(&kv.key.as_str()));
+    }
     let mut attributes = vec![
         KeyValue::new(SERVICE_NAME, service_name(part)),
         KeyValue::new(SERVICE_VERSION, env!("CARGO_PKG_VERSION")),
@@ -43,12 +71,8 @@ pub(super) fn own(part: Exporter, configured_name: Option<String>) -> Resource {
         KeyValue::new(PROCESS_PID, i64::from(std::process::id())),
     ];
     attributes.extend(HOST.name.clone().map(|name| KeyValue::new(HOST_NAME, name)));
-    let environment = EnvResourceDetector::new().detect();
-    attributes.extend(
-        environment
-            .iter()
-            .map(|(key, value)| KeyValue::new(key.clone(), value.clone())),
-    );
+    attributes.extend(environment);
+    let configured_name = configured_name.filter(|_| is_named);
     attributes.extend(configured_name.map(|name| KeyValue::new(SERVICE_NAME, name)));
     Resource::builder_empty()
         .with_schema_url(attributes, SCHEMA_URL)
@@ -166,6 +190,24 @@ mod tests {
         assert_eq!(
             get(&own(Exporter::Client, Some("mine".into())), "service.name"),
             "mine"
+        );
+    }
+
+    #[test]
+    fn a_part_that_the_environment_does_not_name_keeps_its_own_name_and_instance() {
+        let environment = || {
+            let of = ["service.name", "service.instance.id", "team"];
+            of.map(|key| KeyValue::new(key, "given")).to_vec()
+        };
+        let named = build(Exporter::Client, environment(), Some("mine".into()), true);
+        let other = build(Exporter::Server, environment(), Some("mine".into()), false);
+        assert_eq!(get(&named, "service.name"), "mine");
+        assert_eq!(get(&named, "service.instance.id"), "given");
+        assert_eq!(get(&other, "service.name"), "baton-exec-server");
+        assert_eq!(get(&other, "service.instance.id"), instance(Exporter::Server));
+        assert_eq!(
+            (get(&named, "team"), get(&other, "team")),
+            ("given".into(), "given".into())
         );
     }
 
