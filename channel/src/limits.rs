@@ -189,7 +189,9 @@ pub const RETRY_FIRST: Duration = Duration::from_millis(200);
 /// The same, at most: a relay or an exec-server that is back is found soon. A client costs the relay two connections a second.
 pub const RETRY_LONGEST: Duration = Duration::from_millis(500);
 
-/// Longest wait that a hint of the relay or of the exec-server can ask for. Protects the client from one that says "never".
+/// Longest wait, without its jitter, that a hint of the relay or of the exec-server can ask for. Protects the client from one that says
+/// "never". A hint is followed at first, and by half as much longer from one refusal to the next: a crowd that is refused must not keep
+/// the machine busy with coming back.
 pub const RETRY_HINT_MAX: Duration = Duration::from_secs(5);
 
 /// Further attempts of a client where the other end hung up before it proved its key. It may hold another one, which no attempt changes, or
@@ -217,6 +219,10 @@ pub const SESSION_WAIT: Duration = Duration::from_secs(3);
 
 /// What a client that found no session is told to wait.
 pub const SESSION_RETRY: Duration = Duration::from_millis(500);
+
+/// From message 2 to the first message of a client that is allowed; then its session ends, for message 1 may be an old one. Longer than a
+/// handshake's other steps: it counts against the client's own key, and a machine on which hundreds of commands start at once takes its time.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Sessions from the announcement of a dial to the moment when its client's key is known, per exec-server. Protects its memory from
 /// strangers: some 70 KiB each, and 4 MiB of the outer window at worst. Shared by the origin that the relay tells: an origin may

@@ -322,7 +322,7 @@ impl Accepted {
         tokio::spawn(Arc::clone(&shared).run_timer());
         let confirm = async {
             // Message 1 can be replayed; only a transport message shows that the client is there.
-            let spoke = tokio::time::timeout(HANDSHAKE_TIMEOUT, shared.confirmed()).await;
+            let spoke = tokio::time::timeout(limits::CONFIRM_TIMEOUT, shared.confirmed()).await;
             if spoke.is_err() {
                 let why = "the client never spoke after the handshake: it has gone, or the relay repeated an old one";
                 shared.close(SessionError::Relay(why.into()));

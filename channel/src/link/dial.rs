@@ -130,10 +130,10 @@ impl ConnectError {
         }
     }
 
-    /// How long the relay or the exec-server asks to wait.
+    /// How long the relay or the exec-server, which is full, asks to wait.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Busy { retry_ms, .. } => retry_ms.map(Duration::from_millis),
+            Self::Busy { retry_ms, .. } => Some(Duration::from_millis(retry_ms.unwrap_or(0))),
             Self::NoSession { retry_ms } => Some(Duration::from_millis((*retry_ms).into())),
             _ => None,
         }

@@ -10,6 +10,8 @@ pub(crate) struct Retry {
     deadline: Instant,
     /// Without the jitter.
     next: Duration,
+    /// By how much longer than it is asked to it waits, as it is refused again and again.
+    patience: f64,
     /// Attempts that ended before the server had proved its key.
     unverified: u32,
     jitter: u64,
@@ -21,6 +23,7 @@ impl Retry {
         Self {
             deadline: now + patience,
             next: RETRY_FIRST,
+            patience: 1.0,
             unverified: 0,
             jitter,
         }
@@ -37,7 +40,12 @@ impl Retry {
             return None;
         }
         let full = match error.retry_after() {
-            Some(hint) => hint.clamp(RETRY_FIRST, RETRY_HINT_MAX),
+            // Whoever is full has others to serve first: a crowd that came back as often as it may would keep it from that.
+            Some(hint) => {
+                let hint = hint.clamp(RETRY_FIRST, RETRY_HINT_MAX).mul_f64(self.patience);
+                self.patience = (self.patience * 1.5).min(RETRY_HINT_MAX.div_duration_f64(RETRY_FIRST));
+                hint.min(RETRY_HINT_MAX)
+            }
             None => {
                 let next = (self.next * 3 / 2).min(RETRY_LONGEST);
                 std::mem::replace(&mut self.next, next)
@@ -105,7 +113,6 @@ mod tests {
             ConnectError::Unavailable(String::new()),
             ConnectError::Broken(String::new()),
             ConnectError::Timeout("the relay"),
-            busy(None),
         ] {
             let waits = waits(&error, 7);
             assert!((50..120).contains(&waits.len()), "{error}: {}", waits.len());
@@ -131,17 +138,16 @@ mod tests {
 
     #[test]
     fn a_hint_is_followed_within_reason_and_no_two_clients_wait_alike() {
-        let hinted = waits(&busy(Some(2_000)), 7);
-        let (least, greatest) = (Duration::from_secs(1), Duration::from_secs(3));
-        assert!(
-            hinted.iter().all(|wait| (least..=greatest).contains(wait)),
-            "{hinted:?}"
-        );
+        let hinted = waits(&busy(Some(250)), 7);
+        let first = Duration::from_millis(125)..Duration::from_millis(375);
+        assert!(first.contains(&hinted[0]), "{hinted:?}");
+        // Less and less often, for others are to be served meanwhile.
+        assert!((8..20).contains(&hinted.len()), "{hinted:?}");
         let forever = waits(&busy(Some(u64::MAX)), 7);
         assert!(
             forever.iter().all(|wait| *wait <= RETRY_HINT_MAX * 3 / 2),
             "{forever:?}"
         );
-        assert_ne!(waits(&busy(Some(2_000)), 8), hinted);
+        assert_ne!(waits(&busy(Some(250)), 8), hinted);
     }
 }

@@ -52,3 +52,35 @@ impl tower_service::Service<http::Uri> for Tcp {
         Box::pin(async move { tcp.connect().await.map(TokioIo::new) })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::net::TcpSocket;
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_answers_no_syn_is_given_up_after_a_second() {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        let listener = socket.listen(1).unwrap();
+        let address = listener.local_addr().unwrap();
+        // Nobody accepts: when its queue is full the system answers no further SYN.
+        let mut queued = Vec::new();
+        while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
+            queued.push(connected.unwrap());
+        }
+        let tcp = Tcp {
+            host: "127.0.0.1".into(),
+            port: address.port(),
+        };
+        let started = Instant::now();
+        let error = tcp.connect().await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let took = started.elapsed();
+        assert!((SYN_TIMEOUT..2 * SYN_TIMEOUT).contains(&took), "{took:?}");
+    }
+}
