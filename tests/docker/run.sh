@@ -149,7 +149,7 @@ code=0
 out=$(client -e "TRACEPARENT=00-$trace-$caller-01" -- sh -c 'cat /etc/hostname; exit 7' 2>"$scratch/err") || code=$?
 [ "$code" = 7 ] || { cat "$scratch/err"; fail "expected exit code 7, got $code"; }
 first=$out
-second=$(client -e BATON_TICKET_FILE=/tickets/2 -- cat /etc/hostname)
+second=$(client -e BATON_TICKET_FILE=/tickets/2 -- cat /etc/hostname) || fail "no second exec-server"
 ids=$(compose ps -q exec-server | cut -c 1-12 | sort)
 expect "two exec-servers, each by its ticket" "$(printf '%s\n%s\n' "$first" "$second" | sort)" "$ids"
 compose run --rm -T --entrypoint baton client exec --trace -- uname -a </dev/null 2>"$scratch/drawn" || fail "exec --trace fails"
