@@ -12,7 +12,9 @@ use baton_meta::store::retention::Retention;
 use baton_proto::meta::Outcome;
 use clap::{Parser, Subcommand};
 
-use values::{any, label, outcome, pair, patience, since, text, thread, ticket, timeout, title, variable};
+use values::{
+    any, label, memory, outcome, pair, patience, since, text, thread, ticket, timeout, title, variable,
+};
 
 use crate::limits::{MAX_PROCESSES_MAX, MAX_SESSIONS_MAX};
 
@@ -373,6 +375,10 @@ pub(crate) struct RelayArgs {
     /// exec-server prints its id at its start [default: anyone may register]
     #[arg(long, value_name = "FILE")]
     pub(crate) allow_servers: Option<PathBuf>,
+    /// Memory that clients and exec-servers together can make this relay hold; no address and no exec-server gets more than half.
+    /// The process takes an eighth and 48 MiB more at most
+    #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = memory)]
+    pub(crate) memory: usize,
     /// Speak TLS, with this certificate and its chain (PEM); peers then dial https:// URLs. Read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use baton_proto::{SessionId, header};
 use http::{Request, Response};
-use hyper::body::Incoming as Body;
 use tonic::Code;
 
 use crate::Refused;
@@ -17,6 +16,7 @@ use crate::registry::Registry;
 use crate::service::{HeaderError, grpc_content_type, id_header, token_header};
 use crate::session::ServerSlots;
 use crate::splice::{Direction, Outgoing, pump};
+use crate::wire::Inbound;
 
 /// Why an `Accept` was refused.
 #[derive(Debug, thiserror::Error)]
@@ -34,7 +34,7 @@ pub(crate) enum AcceptRefusal {
 pub(crate) fn accept(
     registry: &Registry,
     connection: &Connection,
-    request: Request<Body>,
+    request: Request<Inbound>,
 ) -> Result<Response<RelayBody>, AcceptRefusal> {
     let (head, body) = request.into_parts();
     let id: SessionId = id_header(&head.headers, header::SESSION_ID)?;
@@ -42,7 +42,7 @@ pub(crate) fn accept(
 
     // Before the dial is taken out: it can still be accepted on another connection.
     let limit = registry.limits.sessions_per_connection;
-    let connection = connection
+    let place = connection
         .take_session()
         .ok_or(AcceptRefusal::ConnectionFull(limit))?;
     let mut pending = registry.accept(id, &token).ok_or(AcceptRefusal::NotWaiting)?;
@@ -50,9 +50,10 @@ pub(crate) fn accept(
 
     let session = pending.session;
     session.open();
+    connection.begins_session();
     let slots = Arc::new(ServerSlots {
         exec_server: pending.place,
-        connection,
+        connection: place,
     });
     let outgoing = Outgoing::new(session.clone(), Direction::ToExecServer).holding(slots.clone());
     let response = RelayBody::spliced(outgoing);

@@ -39,6 +39,14 @@ impl RelayBody {
         }
     }
 
+    /// Ready when the body was ended while something of it waits to be sent.
+    pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        match &mut self.kind {
+            Kind::Spliced(outgoing) => outgoing.poll_cut(cx),
+            Kind::Empty | Kind::Grpc(_) => Poll::Pending,
+        }
+    }
+
     pub(crate) fn on(self, stream: Stream) -> Self {
         Self {
             _stream: Some(stream),
@@ -57,7 +65,7 @@ impl Body for RelayBody {
     ) -> Poll<Option<Result<Frame<Rope>, Status>>> {
         match &mut self.kind {
             Kind::Empty => Poll::Ready(None),
-            Kind::Spliced(outgoing) => outgoing.poll_frame(cx).map(|frame| frame.map(Ok)),
+            Kind::Spliced(outgoing) => outgoing.poll_frame(cx),
             Kind::Grpc(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_ok(|frame| frame.map_data(Rope::from)),

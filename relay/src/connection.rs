@@ -2,8 +2,9 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
+use crate::budget::{Account, Budget, Reservation};
 use crate::network::Network;
 use crate::slots::{Slot, Slots};
 
@@ -16,25 +17,44 @@ pub(crate) struct Connection {
     sessions: Slots<()>,
     streams: AtomicU64,
     streams_ever: AtomicU64,
+    had_session: AtomicBool,
+    budget: Arc<Budget>,
 }
 
 /// Counts a stream as long as its response lives.
 pub(crate) struct Stream(Arc<Connection>);
 
 impl Connection {
-    pub(crate) fn new(remote: SocketAddr, local: SocketAddr, sessions: usize) -> Self {
+    pub(crate) fn new(remote: SocketAddr, local: SocketAddr, sessions: usize, budget: Arc<Budget>) -> Self {
         Self {
             remote,
             local,
             sessions: Slots::new(sessions),
             streams: AtomicU64::new(0),
             streams_ever: AtomicU64::new(0),
+            had_session: AtomicBool::new(false),
+            budget,
         }
     }
 
     /// The peer's network, for limits.
     pub(crate) fn network(&self) -> Network {
         Network::of(self.remote.ip())
+    }
+
+    /// A session of this connection was accepted: it may send as a session's peer does.
+    pub(crate) fn begins_session(&self) {
+        self.had_session.store(true, Relaxed);
+    }
+
+    pub(crate) fn has_had_session(&self) -> bool {
+        self.had_session.load(Relaxed)
+    }
+
+    /// Memory for what comes in; `None`: its share is used up.
+    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reservation> {
+        let account = Account::of(self.network(), None);
+        self.budget.reserve(account, bytes).ok()
     }
 
     pub(crate) fn take_session(&self) -> Option<Slot<()>> {

@@ -13,15 +13,15 @@ use std::time::Duration;
 use baton_proto::relay::{Incoming, register_response};
 use baton_proto::{ExecServerId, SessionId, header};
 use http::{Request, Response};
-use hyper::body::Incoming as Body;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::Code;
 
 use crate::Refused;
 use crate::body::RelayBody;
+use crate::budget::Account;
 use crate::connection::Connection;
-use crate::limits::{RETRY_LATER, RETRY_SOON};
+use crate::limits::{RETRY_LATER, RETRY_SOON, SESSION_BYTES};
 use crate::network::Network;
 use crate::places::{Full, Granted};
 use crate::refusal::Refusal;
@@ -30,6 +30,7 @@ use crate::registry::{Pending, Registry};
 use crate::service::{HeaderError, id_header, token_header};
 use crate::session::Session;
 use crate::splice::{DeframeError, Direction, End, Outgoing, pump};
+use crate::wire::Inbound;
 
 /// Why a `Dial` was refused.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +47,10 @@ pub(crate) enum DialRefusal {
     IdInUse(SessionId),
     #[error("this connection has all its {0} sessions; open another one")]
     ConnectionFull(usize),
+    #[error(
+        "this relay has no memory for another session of this address or exec-server; try again when one has ended"
+    )]
+    NoMemory,
     #[error("no complete first frame came within {0:?}; send Noise message 1 with the dial")]
     Silent(Duration),
     #[error("the stream of the dial ended before its first frame was complete")]
@@ -80,7 +85,7 @@ pub(crate) enum DialRefusal {
 pub(crate) async fn dial(
     registry: &Arc<Registry>,
     connection: &Connection,
-    request: Request<Body>,
+    request: Request<Inbound>,
 ) -> Result<Response<RelayBody>, DialRefusal> {
     let (head, body) = request.into_parts();
     let id: ExecServerId = id_header(&head.headers, header::EXEC_SERVER_ID)?;
@@ -99,7 +104,10 @@ pub(crate) async fn dial(
     let slot = connection
         .take_session()
         .ok_or(DialRefusal::ConnectionFull(limits.sessions_per_connection))?;
-    let session = Session::new(session_id, id, registry.clone(), slot);
+    let memory = registry
+        .reserve(Account::of(network, Some(id)), SESSION_BYTES)
+        .map_err(|_| DialRefusal::NoMemory)?;
+    let session = Session::new(session_id, id, registry.clone(), slot, memory);
     // Dropped on the way, it ends the session and with it the pump.
     let response = Outgoing::new(session.clone(), Direction::ToClient);
     tokio::spawn(pump(session.clone(), Direction::ToExecServer, body));
@@ -111,7 +119,7 @@ pub(crate) async fn dial(
         Ok(None) => return Err(DialRefusal::ShuttingDown),
         Err(_) => return Err(DialRefusal::NoPlace(limits.waiting_timeout)),
     };
-    session.hold(client);
+    session.takes_place(client);
 
     let mut accept_token = [0; 32];
     getrandom::fill(&mut accept_token).map_err(|_| DialRefusal::NoRandom)?;
@@ -126,7 +134,7 @@ pub(crate) async fn dial(
             accept_token,
             place: server,
             response,
-            session,
+            session: session.clone(),
             accepted,
         })
         .map_err(|_| DialRefusal::IdInUse(session_id))?;
@@ -144,13 +152,21 @@ pub(crate) async fn dial(
         })?;
     drop(registration);
 
-    let response = match timeout(limits.handshake_timeout, answer).await {
+    let queue = session.queue(Direction::ToExecServer);
+    let answered = tokio::select! {
+        // First: once there is an answer, the queue wakes whoever takes from it.
+        biased;
+        answered = timeout(limits.handshake_timeout, answer) => answered,
+        end = poll_fn(|cx| queue.poll_failed(cx)) => return Err(end.into()),
+    };
+    let response = match answered {
         Ok(Ok(Ok(response))) => response,
         Ok(Ok(Err(declined))) => return Err(DialRefusal::Declined(declined.retry_after)),
         Ok(Err(_)) => return Err(DialRefusal::ShuttingDown),
         Err(_) => return Err(DialRefusal::NotAccepted(limits.handshake_timeout)),
     };
     drop(waiting);
+    connection.begins_session();
     let mut response = Response::new(RelayBody::spliced(response));
     crate::service::grpc_content_type(response.headers_mut());
     Ok(response)
@@ -175,11 +191,19 @@ async fn first_frame(registry: &Registry, session: &Session, network: Network) -
                 .map_err(|_| DialRefusal::Silent(wait))?
         }
     };
-    first.map_err(|end| match end {
-        End::Broken(error) => DialRefusal::Broken(error),
-        End::ShutDown => DialRefusal::ShuttingDown,
-        End::Clean | End::Disconnected => DialRefusal::Ended,
-    })
+    first.map_err(DialRefusal::from)
+}
+
+/// The stream ended before the exec-server accepted.
+impl From<End> for DialRefusal {
+    fn from(end: End) -> Self {
+        match end {
+            End::Broken(error) => Self::Broken(error),
+            End::ShutDown => Self::ShuttingDown,
+            End::NoMemory => Self::NoMemory,
+            End::Clean | End::Disconnected | End::Stalled => Self::Ended,
+        }
+    }
 }
 
 impl From<Full> for DialRefusal {
@@ -217,6 +241,7 @@ impl Refusal for DialRefusal {
             Self::NotAccepted(_) | Self::ShuttingDown => Code::Unavailable,
             Self::NoRandom => Code::Internal,
             Self::ConnectionFull(_)
+            | Self::NoMemory
             | Self::TooManySilent
             | Self::AddressQueueFull
             | Self::ExecServerQueueFull
@@ -241,7 +266,7 @@ impl Refusal for DialRefusal {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::ConnectionFull(_) | Self::NoPlace(_) => Some(RETRY_LATER),
+            Self::ConnectionFull(_) | Self::NoMemory | Self::NoPlace(_) => Some(RETRY_LATER),
             Self::TooManySilent
             | Self::AddressQueueFull
             | Self::ExecServerQueueFull

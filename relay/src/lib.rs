@@ -2,12 +2,13 @@
 //!
 //! It is blind. It sees ids, sizes and timing; it never holds a Noise key and cannot tell the calls of a session apart.
 //!
-//! - `listener` takes connections, `server` serves them, `tls` may wrap them, `service` routes the three methods of
+//! - `listener` takes connections, `server` serves them, `tls` may wrap them, `wire` is HTTP/2 on one, `service` routes the three methods of
 //!   `baton.relay.v1.Relay`.
 //! - `register` proves an exec-server's key and keeps its stream; `registry` is who is there.
 //! - `dial` and `accept` are the two halves of a pairing; `places` is where dials wait; `session` is what they share afterwards.
 //! - `splice` moves the frames: payloads uncopied, a stamp on each, and nothing ever dropped in silence.
 //! - `health` answers health checks.
+//! - `budget` is the memory of all of it, `held` that of one session.
 //! - [`limits`] says what each bound protects and what it can cost.
 //!
 //! ```no_run
@@ -24,6 +25,7 @@
 mod accept;
 mod allowed;
 mod body;
+mod budget;
 mod config;
 mod connection;
 mod dial;
@@ -31,6 +33,7 @@ mod dial;
 #[doc(hidden)]
 pub mod fuzz;
 mod health;
+mod held;
 pub mod limits;
 mod listener;
 mod metrics;
@@ -48,6 +51,7 @@ mod splice;
 mod surplus;
 mod text;
 mod tls;
+mod wire;
 
 pub use allowed::{AllowedServers, AllowedServersError};
 pub use config::Config;

@@ -1,25 +1,30 @@
 //! Every limit, timeout and size of the relay: what it protects and what it can cost.
 //!
-//! What one session can hold, per direction, when the side that should read has stalled:
+//! # Memory
 //!
-//! | where | at most |
+//! Everything that a peer can make a relay hold is reserved in one budget ([`Limits::memory`]), of which no address and no exec-server
+//! gets more than half:
+//!
+//! | what | reserved |
 //! |---|---|
-//! | HTTP/2 receive window of the side that writes | [`OUTER_STREAM_WINDOW`] (4 MiB) |
-//! | the chunk the pump holds, already taken out of that window | [`OUTER_FRAME_SIZE`] (1 MiB) |
-//! | the session's queue | [`QUEUE_BYTES`] and one frame (320 KiB) |
-//! | the batch that waits for send capacity | [`EMIT_BYTES`] and one frame (192 KiB) |
-//! | HTTP/2 send buffer of the side that reads | [`SEND_BUFFER_BYTES`] and one batch (448 KiB) |
+//! | a connection | [`CONNECTION_BYTES`], and [`TLS_BYTES`] under TLS |
+//! | a frame of HTTP/2 longer than [`FRAME_BEFORE_SESSION_BYTES`] while it comes in | its length, at most [`FRAME_BYTES`] |
+//! | a session, or a dial that waits | [`SESSION_BYTES`] |
+//! | what a session holds: from when a body gave it until the socket of the other side took it | [`PINNED`] × its bytes and [`FRAME_OVERHEAD_BYTES`] a frame, in steps of [`HELD_STEP_BYTES`] |
 //!
-//! That is 6 MiB, and 12 MiB for a session stalled both ways; an idle one holds none of it. Ends of this implementation keep no more
-//! than 2 MiB of a direction in flight; the rest is what others may do. The send buffer counts because
-//! hyper sends a batch as soon as one byte of capacity is free, and h2 then keeps the rest of it.
+//! So the relay's resident memory is at most [`worst_case`]: the budget, and what the program needs by itself. A session can hold at most
+//! [`session_worst_case`] of it, when both of its readers have stalled. An idle one holds 45 KiB in all. Ends of this implementation keep
+//! no more than 2 MiB of a direction in flight; the rest is what others may do.
 //!
-//! [`OUTER_STREAM_WINDOW`]: baton_proto::limits::OUTER_STREAM_WINDOW
-//! [`OUTER_FRAME_SIZE`]: baton_proto::limits::OUTER_FRAME_SIZE
+//! Where a share is used up, a session that wants more ends with `RESOURCE_EXHAUSTED`, and new connections and dials are refused. Where
+//! all of the budget is, the session that holds most, of the address that holds most, is ended for the others. A session with bytes
+//! to send that none of its readers takes ends after [`STALLED`].
 
 use std::time::Duration;
 
-use baton_proto::limits::{EXEC_SERVER_SESSIONS, HANDSHAKE_TIMEOUT, MAX_SESSIONS};
+use baton_proto::limits::{
+    EXEC_SERVER_SESSIONS, FRAME_MAX, HANDSHAKE_TIMEOUT, MAX_SESSIONS, OUTER_STREAM_WINDOW,
+};
 
 /// Frames a direction of a session may queue before its pump stops reading and the HTTP/2 window closes behind it.
 /// Large enough that the outgoing side always finds a full batch, small enough not to hide its stalls.
@@ -32,11 +37,72 @@ pub const FRAME_OVERHEAD_BYTES: usize = 128;
 /// Frames handed to HTTP/2 in one go: two full Noise messages make one DATA frame and one `writev`.
 pub const EMIT_BYTES: usize = 128 * 1024;
 
-/// Pieces of a payload up to this size are copied into a neighbour's buffer: cheaper than another slice of a `writev`, and
-/// a small piece no longer pins the whole read buffer it arrived in.
-pub const COPY_BYTES: usize = 4 * 1024;
+/// Pieces of a body up to this size are copied out of what they arrived in, which is 64 KiB and more: a small piece would pin all of it.
+pub const COPY_BYTES: usize = 32 * 1024;
 
-/// HTTP/2 send buffer of one stream (hyper's `max_send_buf_size`). It holds what the peer's window admits and the
+/// Pieces up to this size are copied into a neighbour's buffer when they leave: cheaper than another slice of a `writev`.
+pub const JOIN_BYTES: usize = 4 * 1024;
+
+/// Memory that a held byte takes at most: a piece longer than [`COPY_BYTES`] pins the 64 KiB it arrived in, and a buffer that grows is
+/// half empty.
+pub const PINNED: usize = 2;
+
+/// Reserved for a connection: 4 KiB of DATA frames of a byte each (409 entries of some 280 bytes, in a table that grows by doubling), one
+/// frame of [`FRAME_BEFORE_SESSION_BYTES`], the headers of a request, HTTP/2's state and buffers. An idle one takes some 10 KiB.
+pub const CONNECTION_BYTES: usize = 192 * 1024;
+
+/// Reserved for TLS around a connection: rustls buffers 64 KiB either way and a record. An idle one takes some 15 KiB.
+pub const TLS_BYTES: usize = 160 * 1024;
+
+/// Reserved for a session: 45 KiB of tasks, streams and headers, and [`SESSION_HELD_BYTES`].
+pub const SESSION_BYTES: usize = 80 * 1024;
+
+/// What a session may hold before more is reserved for it.
+pub const SESSION_HELD_BYTES: usize = 16 * 1024;
+
+/// How much more is reserved at once. Large enough that bulk seldom asks.
+pub const HELD_STEP_BYTES: usize = 128 * 1024;
+
+/// Bytes of a dial before the exec-server has accepted it: its first frame, and some of what a hasty client sends behind it.
+pub const PENDING_BYTES: usize = FRAME_MAX + 16 * 1024;
+
+/// HTTP/2 frame size that the relay accepts. HTTP/2 keeps a frame until all of it is here. What an endpoint sends at once is smaller.
+pub const FRAME_BYTES: u32 = 256 * 1024;
+
+/// A frame of a peer that has had no session on its connection: message 1, headers, a registration. HTTP/2's own smallest maximum.
+pub const FRAME_BEFORE_SESSION_BYTES: usize = 16 * 1024;
+
+/// Bytes read at once beside a frame that is longer: at most 409 DATA frames before the tasks that take them out have their turn.
+pub const READ_BYTES: usize = 4 * 1024;
+
+/// What DATA frames under 256 bytes may lack of that, all together, while nobody has taken them out of HTTP/2 (which then closes the
+/// connection): 4,112 frames of a byte. [`READ_BYTES`] keeps them far below.
+pub const SMALL_FRAME_BUDGET: usize = 1024 * 1024;
+
+/// A session with bytes to send, none of which its reader has taken for this long, ends. Longer than an end of ours waits for a sign of
+/// life (35 s).
+pub const STALLED: Duration = Duration::from_secs(60);
+
+/// How often sessions are looked at. What has not moved meanwhile is copied out of what it arrived in.
+pub const STALLED_CHECK: Duration = Duration::from_secs(1);
+
+/// What the program takes without any peer: code, runtime, tables, the allocator's own.
+pub const PROGRAM_BYTES: usize = 48 * 1024 * 1024;
+
+/// The most resident memory that a relay with this budget takes.
+pub const fn worst_case(memory: usize) -> usize {
+    // The heaviest session is ended for others at once, but gives back what it holds a little later.
+    memory + memory / 8 + PROGRAM_BYTES
+}
+
+/// The most that is reserved for one session: both windows full, and for each direction a queue, a batch and HTTP/2's send buffer.
+pub const fn session_worst_case() -> usize {
+    let sent = SEND_BUFFER_BYTES + EMIT_BYTES + FRAME_MAX;
+    let direction = OUTER_STREAM_WINDOW as usize + QUEUE_BYTES + FRAME_MAX + sent;
+    SESSION_BYTES + 2 * (PINNED * direction + HELD_STEP_BYTES)
+}
+
+/// HTTP/2 send buffer of one stream (h2's `max_send_buffer_size`). It holds what the peer's window admits and the
 /// socket does not take.
 pub const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
@@ -97,8 +163,9 @@ pub const RETRY_LATER: Duration = Duration::from_secs(2);
 /// The limits a relay is started with; the defaults are for production.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// TCP connections. Protects file descriptors; an idle one costs some 10 KiB, and under TLS at worst 150 KiB more (rustls
-    /// buffers 64 KiB either way and a record). Surplus ones are closed at once.
+    /// Bytes of memory that peers can make the relay hold, all together (see the [module](self)).
+    pub memory: usize,
+    /// TCP connections. Protects file descriptors. Surplus ones are closed at once.
     pub connections: usize,
     /// TCP connections of one address. Protects the others: a connection costs its peer nothing. Half of the relay,
     /// because whole companies share an address. Here and below, an IPv6 /48 counts as an address, and a /64 gets half of it.
@@ -109,7 +176,7 @@ pub struct Limits {
     pub registrations_per_address: usize,
     /// `Register` streams of one address that have not proved a key yet. Protects against half-open registrations.
     pub unproved_per_address: usize,
-    /// Sessions of the whole relay: 45 KiB each when idle, 12 MiB each at worst (see above).
+    /// Sessions of the whole relay.
     pub sessions: usize,
     /// Sessions that one address has dialled. Protects the others: anyone may register an exec-server and dial it. Half of the relay,
     /// because whole companies share an address.
@@ -138,6 +205,8 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long a registration's first holder has to answer a `Ping` when a second one wants its place.
     pub probe_timeout: Duration,
+    /// A session with bytes to send that has not moved for this long ends. [`STALLED`], but for tests.
+    pub stalled: Duration,
     /// A connection without a stream for this long (at most twice this) is closed. Protects file descriptors.
     pub connection_idle: Duration,
 }
@@ -145,6 +214,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
+            memory: 1024 * 1024 * 1024,
             connections: 16_384,
             connections_per_address: 8_192,
             registrations: 4_096,
@@ -163,6 +233,7 @@ impl Default for Limits {
             waiting_timeout: Duration::from_secs(30),
             handshake_timeout: HANDSHAKE_TIMEOUT,
             probe_timeout: Duration::from_secs(2),
+            stalled: STALLED,
             connection_idle: Duration::from_secs(120),
         }
     }

@@ -24,13 +24,17 @@ impl Network {
     }
 
     /// The IPv4 address, or the /48 around it.
-    fn site(self) -> IpAddr {
-        match self.0 {
+    pub(crate) fn site(self) -> Site {
+        Site(match self.0 {
             IpAddr::V6(v6) => prefix(v6, 48),
             v4 => v4,
-        }
+        })
     }
 }
+
+/// One IPv4 address, or one IPv6 /48.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Site(IpAddr);
 
 fn prefix(address: Ipv6Addr, bits: u32) -> IpAddr {
     let mask = u128::MAX << (128 - bits);
@@ -40,14 +44,14 @@ fn prefix(address: Ipv6Addr, bits: u32) -> IpAddr {
 /// Places per network.
 pub(crate) struct NetworkSlots {
     limit: usize,
-    by_site: Slots<IpAddr>,
+    by_site: Slots<Site>,
     by_network: Slots<Network>,
 }
 
 /// A place of a network.
 #[expect(dead_code, reason = "held for their Drop")]
 pub(crate) struct NetworkSlot {
-    site: Slot<IpAddr>,
+    site: Slot<Site>,
     network: Option<Slot<Network>>,
 }
 

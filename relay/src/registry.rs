@@ -5,14 +5,15 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::constant_time;
 use baton_proto::relay::Decline;
 use baton_proto::{ExecServerId, SessionId};
 use tokio::sync::oneshot;
 
-use crate::network::NetworkSlots;
+use crate::budget::{Account, Budget, Exhausted, Reservation};
+use crate::network::{NetworkSlots, Site};
 use crate::origin::Origins;
 use crate::places::{Places, ServerPlace};
 use crate::register::Registration;
@@ -39,6 +40,8 @@ pub(crate) struct Registry {
     pub(crate) silent_from: NetworkSlots,
     /// Sessions, and the dials that wait for one.
     pub(crate) places: Arc<Places>,
+    /// The memory of them all.
+    pub(crate) budget: Arc<Budget>,
     registrations: Mutex<Registrations>,
     sessions: Mutex<HashMap<SessionId, Entry>>,
 }
@@ -97,6 +100,7 @@ impl Registry {
             registered_from: NetworkSlots::new(limits.registrations_per_address),
             silent_from: NetworkSlots::new(limits.silent_per_address),
             places: Places::new(&limits),
+            budget: Budget::new(limits.memory),
             registrations: Mutex::default(),
             sessions: Mutex::default(),
             limits,
@@ -241,6 +245,52 @@ impl Registry {
         {
             sessions.remove(&session.id());
         }
+    }
+
+    /// Reserves memory.
+    pub(crate) fn reserve(&self, account: Account, bytes: usize) -> Result<Reservation, Exhausted> {
+        let mut reservation = self.budget.reserve(account, 0)?;
+        self.grow(&mut reservation, bytes)?;
+        Ok(reservation)
+    }
+
+    /// Reserves more. Where all of the relay's memory is used up, the session that holds most, of the address that holds most, makes room
+    /// for the others.
+    pub(crate) fn grow(&self, reservation: &mut Reservation, bytes: usize) -> Result<(), Exhausted> {
+        match reservation.grow(bytes) {
+            Err(Exhausted::Relay { heaviest }) if heaviest != reservation.site() && self.evict(heaviest) => {
+                reservation.force(bytes);
+                Ok(())
+            }
+            grown => grown,
+        }
+    }
+
+    fn evict(&self, site: Site) -> bool {
+        let sessions = self.sessions();
+        let of_site = sessions.iter().filter(|session| session.held().site() == site);
+        // One that has been cut already gives back what it has.
+        let heaviest = of_site
+            .filter(|session| !session.is_cut())
+            .max_by_key(|session| session.held().reserved());
+        heaviest.inspect(|session| session.cut(End::NoMemory)).is_some()
+    }
+
+    /// Ends sessions that do not move.
+    pub(crate) fn sweep(&self, now: Instant) {
+        for session in self.sessions() {
+            session.sweep(now);
+        }
+    }
+
+    /// The sessions that exist. To be dropped without the lock.
+    fn sessions(&self) -> Vec<Arc<Session>> {
+        let sessions = lock(&self.sessions);
+        let paired = sessions.values().filter_map(|entry| match entry {
+            Entry::Paired(session) => session.upgrade(),
+            Entry::Pending(_) => None,
+        });
+        paired.collect()
     }
 
     /// Ends every session and registration with a status that says so.

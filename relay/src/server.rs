@@ -6,26 +6,22 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use baton_proto::limits::{MAX_SESSIONS, OUTER_CONNECTION_WINDOW, OUTER_FRAME_SIZE, OUTER_STREAM_WINDOW};
-use hyper::rt::{Read, Write};
-use hyper::server::conn::http2;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
+use crate::budget::{Account, Reservation};
 use crate::connection::Connection;
 use crate::limits::{
-    ACCEPT_PAUSE, ALLOW_SERVERS_CHECK, CLOSE_GRACE, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
-    SEND_BUFFER_BYTES, SURPLUS_STREAMS,
+    ACCEPT_PAUSE, ALLOW_SERVERS_CHECK, CLOSE_GRACE, CONNECTION_BYTES, STALLED_CHECK, TLS_BYTES,
 };
 use crate::listener::{Accepted, Listener};
 use crate::network::{Network, NetworkSlot};
 use crate::registry::Registry;
-use crate::service::RelayService;
 use crate::surplus::Surplus;
+use crate::wire;
 use crate::{AllowedServers, Config, Metrics, Tls};
 
 /// A relay that listens; [`Relay::serve`] runs it.
@@ -88,18 +84,20 @@ impl<L: Listener> Relay<L> {
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
         let mut surplus = Surplus::default();
+        let mut stalled_check = interval(STALLED_CHECK);
         let mut list_check = interval(ALLOW_SERVERS_CHECK);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => {}
+                _ = stalled_check.tick() => registry.sweep(Instant::now()),
                 _ = list_check.tick(), if registry.allow_servers.is_some() => {
                     if registry.allow_servers.as_ref().is_some_and(AllowedServers::look) {
                         registry.enforce_allow_servers();
                     }
                 }
                 accepted = listener.accept() => match accepted {
-                    Ok(accepted) => match place_for(&accepted, connections.len(), &registry) {
+                    Ok(accepted) => match place_for(&accepted, connections.len(), tls.is_some(), &registry) {
                         Ok(place) => {
                             let (tls, registry, stopped) = (tls.clone(), registry.clone(), stopped.clone());
                             connections.spawn(async move {
@@ -138,21 +136,26 @@ enum Full {
     Relay(usize),
     #[error("this address has all its {0}")]
     Address(usize),
+    #[error("the relay has no memory for more of this address")]
+    Memory,
 }
 
 fn place_for<S>(
     accepted: &Accepted<S>,
     connections: usize,
+    has_tls: bool,
     registry: &Registry,
-) -> Result<NetworkSlot, Full> {
+) -> Result<(NetworkSlot, Reservation), Full> {
     let limits = &registry.limits;
     if connections >= limits.connections {
         return Err(Full::Relay(limits.connections));
     }
-    registry
-        .connections_from
-        .take(Network::of(accepted.remote.ip()))
-        .ok_or(Full::Address(registry.connections_from.limit()))
+    let network = Network::of(accepted.remote.ip());
+    let slot = registry.connections_from.take(network);
+    let slot = slot.ok_or(Full::Address(registry.connections_from.limit()))?;
+    let bytes = CONNECTION_BYTES + if has_tls { TLS_BYTES } else { 0 };
+    let memory = registry.reserve(Account::of(network, None), bytes);
+    Ok((slot, memory.map_err(|_| Full::Memory)?))
 }
 
 /// Serves one connection to its end.
@@ -167,8 +170,14 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         remote,
         local,
     } = accepted;
+    let state = Arc::new(Connection::new(
+        remote,
+        local,
+        registry.limits.sessions_per_connection,
+        registry.budget.clone(),
+    ));
     let Some(tls) = tls else {
-        return http_connection(TokioIo::new(stream), local, remote, registry, stopped).await;
+        return wire::serve(stream, state, registry, stopped).await;
     };
     // A peer that connects and is silent holds no more than a socket, and not for long.
     let handshake = timeout(registry.limits.handshake_timeout, tls.accept(stream));
@@ -177,68 +186,8 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         _ = stopped.changed() => return,
     };
     match accepted {
-        Ok(Ok(stream)) => http_connection(TokioIo::new(stream), local, remote, registry, stopped).await,
+        Ok(Ok(stream)) => wire::serve(stream, state, registry, stopped).await,
         Ok(Err(error)) => tracing::debug!(%remote, "no TLS: {error}"),
         Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
     }
-}
-
-/// The same, once the bytes are HTTP/2's.
-async fn http_connection(
-    io: impl Read + Write + Unpin,
-    local: SocketAddr,
-    remote: SocketAddr,
-    registry: Arc<Registry>,
-    mut stopped: watch::Receiver<()>,
-) {
-    let idle_time = registry.limits.connection_idle;
-    let state = Arc::new(Connection::new(
-        remote,
-        local,
-        registry.limits.sessions_per_connection,
-    ));
-    let service = RelayService {
-        registry,
-        connection: state.clone(),
-    };
-    let mut http = pin!(http().serve_connection(io, service));
-    let mut idle_check = interval(idle_time);
-    let mut mark = None;
-    loop {
-        tokio::select! {
-            ended = &mut http => {
-                if let Err(error) = ended {
-                    tracing::debug!(%remote, "connection failed: {error}");
-                }
-                return;
-            }
-            _ = stopped.changed() => break,
-            _ = idle_check.tick() => {
-                let now = state.idle_mark();
-                if now.is_some() && now == mark {
-                    break;
-                }
-                mark = now;
-            }
-        }
-    }
-    http.as_mut().graceful_shutdown();
-    let _ = timeout(CLOSE_GRACE, http).await;
-}
-
-/// HTTP/2 as the limits want it.
-fn http() -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(OUTER_STREAM_WINDOW)
-        .initial_connection_window_size(OUTER_CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_SESSIONS + SURPLUS_STREAMS)
-        .max_frame_size(OUTER_FRAME_SIZE)
-        .max_send_buf_size(SEND_BUFFER_BYTES)
-        .max_header_list_size(HEADER_LIST_BYTES)
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
-        .auto_date_header(false);
-    builder
 }

@@ -1,11 +1,7 @@
 //! Routes the methods of `baton.relay.v1.Relay` on one connection.
 //!
 //! `Dial` and `Accept` are served on the HTTP body, where payloads need not be copied; `Register` by tonic's generated server.
-//! This is a hyper service and not a layer in tonic's own server, because that one takes only contiguous response chunks
-//! (we send ropes), hides the send buffer's size, and cannot bound its shutdown.
 
-use std::convert::Infallible;
-use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -13,7 +9,6 @@ use baton_proto::IdError;
 use baton_proto::relay::relay_server::RelayServer;
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use hyper::body::Incoming as Body;
 use tonic::Status;
 use tonic::codegen::Service as _;
 
@@ -26,6 +21,7 @@ use crate::limits::REGISTER_MESSAGE_BYTES;
 use crate::refusal;
 use crate::register::Registrar;
 use crate::registry::Registry;
+use crate::wire::Inbound;
 
 /// The service of one connection.
 #[derive(Clone)]
@@ -45,25 +41,9 @@ pub(crate) enum HeaderError {
     Token(&'static str),
 }
 
-type Answer = Pin<Box<dyn Future<Output = Result<Response<RelayBody>, Infallible>> + Send>>;
-
-impl hyper::service::Service<Request<Body>> for RelayService {
-    type Response = Response<RelayBody>;
-    type Error = Infallible;
-    type Future = Answer;
-
-    fn call(&self, request: Request<Body>) -> Answer {
-        let this = self.clone();
-        let stream = this.connection.open_stream();
-        Box::pin(async move {
-            let response = this.answer(request).await;
-            Ok(response.map(|body| body.on(stream)))
-        })
-    }
-}
-
 impl RelayService {
-    async fn answer(self, request: Request<Body>) -> Response<RelayBody> {
+    /// Answers one request.
+    pub(crate) async fn answer(self, request: Request<Inbound>) -> Response<RelayBody> {
         if let Some(response) = health::answer(&self.registry, &request) {
             return response;
         }
@@ -79,7 +59,7 @@ impl RelayService {
         }
     }
 
-    async fn register(self, request: Request<Body>) -> Response<RelayBody> {
+    async fn register(self, request: Request<Inbound>) -> Response<RelayBody> {
         let authority = request
             .uri()
             .authority()

@@ -3,11 +3,13 @@
 //! halves: a client that stops reading keeps its own places taken, not the exec-server's.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use baton_proto::{ExecServerId, SessionId};
 
+use crate::budget::{Exhausted, Reservation};
+use crate::held::Held;
 use crate::places::{ClientPlace, ServerPlace};
 use crate::registry::Registry;
 use crate::slots::Slot;
@@ -23,7 +25,16 @@ pub(crate) struct Session {
     opened: OnceLock<Instant>,
     /// Its place among those of its network and of the relay, once it was its turn.
     place: OnceLock<ClientPlace>,
+    held: Arc<Held>,
+    watched: Mutex<[Watched; 2]>,
     _connection: Slot<()>,
+}
+
+/// When a direction was last seen to move.
+#[derive(Debug, Default, Clone, Copy)]
+struct Watched {
+    moved: u64,
+    since: Option<Instant>,
 }
 
 /// The places at the exec-server, from `Accept` until both halves of its stream are gone: held by the pump that reads them
@@ -40,6 +51,7 @@ impl Session {
         exec_server: ExecServerId,
         registry: Arc<Registry>,
         connection: Slot<()>,
+        memory: Reservation,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -49,13 +61,70 @@ impl Session {
             bytes: Default::default(),
             opened: OnceLock::new(),
             place: OnceLock::new(),
+            held: Held::new(memory),
+            watched: Mutex::default(),
             _connection: connection,
         })
     }
 
     /// It was its turn: the place is its own until its end.
-    pub(crate) fn hold(&self, place: ClientPlace) {
+    pub(crate) fn takes_place(&self, place: ClientPlace) {
         let _ = self.place.set(place);
+    }
+
+    pub(crate) fn held(&self) -> &Arc<Held> {
+        &self.held
+    }
+
+    /// Counts bytes that came. They go with the rope they leave in, or with the session.
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Exhausted> {
+        self.held
+            .add(bytes, |reservation, bytes| self.registry.grow(reservation, bytes))
+    }
+
+    /// Has the exec-server accepted?
+    pub(crate) fn is_open(&self) -> bool {
+        self.opened.get().is_some()
+    }
+
+    /// Ends the session at once if a direction has had something to send and has not moved for [`STALLED`]; keeps what waits small
+    /// long before.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        for direction in [Direction::ToExecServer, Direction::ToClient] {
+            let watched = &mut watched[direction as usize];
+            let moved = self.held.moved(direction);
+            let waits = self.queue(direction).is_waiting() || self.held.in_flight(direction) > 0;
+            match watched.since {
+                Some(since) if waits && moved == watched.moved => {
+                    if now.saturating_duration_since(since) >= self.registry.limits.stalled {
+                        self.cut(End::Stalled);
+                        return;
+                    }
+                    self.queue(direction).compact();
+                }
+                _ => {
+                    *watched = Watched {
+                        moved,
+                        since: waits.then_some(now),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Was it ended without what it held?
+    pub(crate) fn is_cut(&self) -> bool {
+        self.queues.iter().any(Queue::is_cut)
+    }
+
+    /// Ends both directions without what they hold.
+    pub(crate) fn cut(&self, end: End) {
+        self.registry.metrics.session_reset();
+        tracing::info!(session = %self.id, "{}", end.status().message());
+        for queue in &self.queues {
+            queue.cut(end);
+        }
     }
 
     pub(crate) fn id(&self) -> SessionId {
@@ -78,7 +147,7 @@ impl Session {
     /// Ends both directions, each after what it has queued; a direction that has ended keeps its own end.
     pub(crate) fn end(&self, end: End) {
         // A dial that nobody accepted is refused, which is counted there.
-        if let (End::Broken(error), true) = (end, self.opened.get().is_some()) {
+        if let (End::Broken(error), true) = (end, self.is_open()) {
             self.registry.metrics.session_reset();
             tracing::info!(session = %self.id, "session reset: {error}");
         }

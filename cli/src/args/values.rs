@@ -104,6 +104,25 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Bytes of memory, in units of 1,024: 512MiB or 2GiB.
+pub(super) fn memory(text: &str) -> Result<usize, String> {
+    let expected = || "expected a size of at least 16MiB, like 512MiB or 2GiB".to_owned();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "m" | "mib" => 20,
+        "g" | "gib" => 30,
+        _ => return Err(expected()),
+    };
+    let number: usize = number.parse().map_err(|_| expected())?;
+    let bytes = number
+        .checked_mul(1 << shift)
+        .filter(|bytes| *bytes >= MEMORY_MIN);
+    bytes.ok_or_else(expected)
+}
+
+/// The least that a relay can be told to hold: a few hundred sessions.
+const MEMORY_MIN: usize = 16 << 20;
+
 /// A time to try something in, where 0 is one attempt.
 pub(super) fn patience(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a time like 5s or 2m".into())

@@ -1,6 +1,6 @@
 //! `baton relay`.
 
-use baton_relay::{AllowedServers, Config, Relay, Tls};
+use baton_relay::{AllowedServers, Config, Limits, Relay, Tls};
 
 use super::runtime;
 use crate::args::RelayArgs;
@@ -36,8 +36,11 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
         let config = Config {
             authorities: args.authority,
             allow_servers,
+            limits: Limits {
+                memory: args.memory,
+                ..Limits::default()
+            },
             tls,
-            ..Config::default()
         };
         descriptors::allow(config.limits.connections as u64 + RELAY_FILES);
         let relay = Relay::bind(args.listen, config).await?;

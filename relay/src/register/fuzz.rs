@@ -138,7 +138,12 @@ fn run(bytes: &[u8]) {
     let (outbound, responses) = mpsc::channel(REGISTER_QUEUE);
     let exchange = Exchange {
         registry: registry.clone(),
-        connection: Arc::new(Connection::new(address, address, 1)),
+        connection: Arc::new(Connection::new(
+            address,
+            address,
+            1,
+            crate::budget::Budget::new(0),
+        )),
         authority: AUTHORITY.to_owned(),
         outbound,
     };

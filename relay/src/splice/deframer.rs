@@ -28,6 +28,9 @@ pub(crate) enum DeframeError {
     /// The sender compressed a message; ciphertext does not compress, and the relay could not splice it.
     #[error("a frame is marked compressed, which baton.relay.v1 does not allow")]
     Compressed,
+    /// The sender did not wait for the exec-server to accept.
+    #[error("more than a first frame was sent before the exec-server accepted")]
+    Early,
     /// The sender ended its body in the middle of a frame.
     #[error("the stream ended inside a frame")]
     Truncated,
@@ -144,6 +147,20 @@ impl SplicedFrame {
     /// Bytes of the encoded message as it arrived.
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Bytes of the body that it was: with its prefix.
+    pub(crate) fn body_len(&self) -> usize {
+        PREFIX_LEN + self.len
+    }
+
+    /// Copies what is a slice of something larger.
+    pub(crate) fn compact(&mut self) {
+        let mut copy = BytesMut::with_capacity(self.len);
+        for piece in self.pieces.drain(..) {
+            copy.extend_from_slice(&piece);
+        }
+        self.pieces.push(copy.freeze());
     }
 
     /// Writes prefix, message and stamp; `now` ends its time in the queue.

@@ -5,6 +5,7 @@ use std::task::{Context, Poll, ready};
 
 use http::HeaderMap;
 use http_body::Frame;
+use tonic::Status;
 
 use super::{Batch, Direction, End, Rope};
 use crate::session::{ServerSlots, Session};
@@ -37,22 +38,40 @@ impl Outgoing {
         self.ended
     }
 
-    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame<Rope>>> {
+    pub(crate) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Rope>, Status>>> {
         if self.ended {
             return Poll::Ready(None);
         }
-        Poll::Ready(Some(
+        Poll::Ready(Some(Ok(
             match ready!(self.session.queue(self.direction).poll_take(cx)) {
-                Batch::Frames { data, frames, bytes } => {
+                Batch::Frames {
+                    data,
+                    frames,
+                    bytes,
+                    cost,
+                } => {
                     self.session.forwarded(self.direction, frames, bytes);
-                    Frame::data(data)
+                    Frame::data(data.handed(self.session.held().hand(self.direction, cost)))
                 }
                 Batch::End(end) => {
                     self.ended = true;
+                    // A status would wait behind what the peer does not take.
+                    if end.is_cut() && self.session.held().in_flight(self.direction) > 0 {
+                        return Poll::Ready(Some(Err(end.status())));
+                    }
                     Frame::trailers(trailers(end))
                 }
             },
-        ))
+        )))
+    }
+}
+
+impl Outgoing {
+    /// Ready when the session has been ended without what is queued.
+    pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
+        let end = ready!(self.session.queue(self.direction).poll_cut(cx));
+        self.ended = true;
+        Poll::Ready(end.status())
     }
 }
 

@@ -1,62 +1,110 @@
 //! The task that reads one side's request body into the session's queue.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Instant;
 
-use bytes::Bytes;
-use http_body::Body;
-
-use super::{Closed, Deframer, Direction, End, Queue};
+use super::{Closed, DeframeError, Deframer, Direction, End};
+use crate::limits::{FRAME_OVERHEAD_BYTES, PENDING_BYTES};
 use crate::session::Session;
+use crate::wire::Inbound;
 
 /// Runs until the body ends, breaks the framing, or nobody takes the frames any more; tells the session which.
-pub(crate) async fn pump<B>(session: Arc<Session>, direction: Direction, mut body: B)
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let mut deframer = Deframer::default();
-    let end = poll_fn(|cx| poll_pump(session.queue(direction), &mut deframer, Pin::new(&mut body), cx)).await;
+pub(crate) async fn pump(session: Arc<Session>, direction: Direction, mut body: Inbound) {
+    let mut pump = Pump {
+        session: &session,
+        direction,
+        deframer: Deframer::default(),
+        stashed: 0,
+        early: 0,
+        is_over: false,
+    };
+    let end = poll_fn(|cx| pump.poll(&mut body, cx)).await;
     match end {
         Ok(End::Clean) => session.queue(direction).end(End::Clean),
+        Ok(end) if end.is_cut() => session.cut(end),
         Ok(end) => session.end(end),
         Err(Closed) => {} // Whoever closed the queue has told the session why.
     }
 }
 
-fn poll_pump<B>(
-    queue: &Queue,
-    deframer: &mut Deframer,
-    mut body: Pin<&mut B>,
-    cx: &mut Context<'_>,
-) -> Poll<Result<End, Closed>>
-where
-    B: Body<Data = Bytes>,
-{
-    loop {
-        // Room first: a frame that has been cut must have a place to go, and a full queue closes the HTTP/2 window.
-        ready!(queue.poll_room(cx))?;
-        match deframer.next_frame() {
-            Ok(Some(frame)) => {
-                queue.push(frame);
-                continue;
-            }
-            Ok(None) => {}
-            Err(error) => return Poll::Ready(Ok(End::Broken(error))),
-        }
-        match ready!(body.as_mut().poll_frame(cx)) {
-            Some(Ok(frame)) => {
-                if let Ok(chunk) = frame.into_data() {
-                    deframer.feed(chunk, Instant::now());
+struct Pump<'a> {
+    session: &'a Session,
+    direction: Direction,
+    deframer: Deframer,
+    /// Bytes in the queue's backlog.
+    stashed: usize,
+    /// Bytes that came before the exec-server accepted.
+    early: usize,
+    /// The body has ended in order.
+    is_over: bool,
+}
+
+impl Pump<'_> {
+    fn poll(&mut self, body: &mut Inbound, cx: &mut Context<'_>) -> Poll<Result<End, Closed>> {
+        let queue = self.session.queue(self.direction);
+        loop {
+            // Room first: a frame that has been cut must have a place to go. Bytes that are cut into frames are the peer's to send again.
+            let has_room = match queue.poll_room(cx) {
+                Poll::Ready(room) => room.map(|()| true)?,
+                Poll::Pending => false,
+            };
+            if has_room {
+                match self.deframer.next_frame() {
+                    Ok(Some(frame)) => {
+                        if self.session.hold(FRAME_OVERHEAD_BYTES).is_err() {
+                            return Poll::Ready(Ok(End::NoMemory));
+                        }
+                        queue.push(frame);
+                        continue;
+                    }
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Ok(End::Broken(error))),
+                }
+                if self.stashed > 0 {
+                    let Some((chunk, came)) = queue.unstash() else {
+                        return Poll::Ready(Err(Closed)); // It was closed and cleared meanwhile.
+                    };
+                    self.stashed -= chunk.len();
+                    body.release(chunk.len());
+                    self.deframer.feed(chunk, came);
+                    continue;
+                }
+                if self.is_over {
+                    let end = self.deframer.finish().map_or_else(End::Broken, |()| End::Clean);
+                    return Poll::Ready(Ok(end));
                 }
             }
-            Some(Err(_)) => return Poll::Ready(Ok(End::Disconnected)),
-            // A reset without an error (RFC 9113 section 8.1) looks like an end too, but no END_STREAM was seen.
-            None if !body.is_end_stream() => return Poll::Ready(Ok(End::Disconnected)),
-            None => {
-                return Poll::Ready(Ok(deframer.finish().map_or_else(End::Broken, |()| End::Clean)));
+            if self.is_over {
+                return Poll::Pending;
+            }
+            // The body is emptied whether there is room or not: what waits is ours to count, and to keep small.
+            match body.poll_chunk(cx) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Some(Ok(chunk))) => {
+                    if !self.session.is_open() {
+                        self.early += chunk.len();
+                        if self.early > PENDING_BYTES {
+                            return Poll::Ready(Ok(End::Broken(DeframeError::Early)));
+                        }
+                    }
+                    if self.session.hold(chunk.len()).is_err() {
+                        return Poll::Ready(Ok(End::NoMemory));
+                    }
+                    let now = Instant::now();
+                    if has_room {
+                        body.release(chunk.len());
+                        self.deframer.feed(chunk, now);
+                    } else {
+                        self.stashed += chunk.len();
+                        queue.stash(chunk, now);
+                    }
+                }
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Ok(End::Disconnected)),
+                // A reset without an error (RFC 9113 section 8.1) looks like an end too, but no END_STREAM was seen.
+                Poll::Ready(None) if !body.is_end_stream() => return Poll::Ready(Ok(End::Disconnected)),
+                Poll::Ready(None) => self.is_over = true,
             }
         }
     }

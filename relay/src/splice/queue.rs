@@ -8,9 +8,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use bytes::Bytes;
 use tonic::{Code, Status};
 
-use super::{DeframeError, Rope, RopeBuilder, SplicedFrame};
+use super::{Backlog, DeframeError, Rope, RopeBuilder, SplicedFrame};
 use crate::limits::{EMIT_BYTES, FRAME_OVERHEAD_BYTES, QUEUE_BYTES};
 
 /// How a direction of a session ended.
@@ -24,6 +25,10 @@ pub(crate) enum End {
     Broken(DeframeError),
     /// The relay is shutting down.
     ShutDown,
+    /// One of the two sides took nothing for too long.
+    Stalled,
+    /// The share of the relay's memory is used up.
+    NoMemory,
 }
 
 /// The queue takes no more frames.
@@ -33,8 +38,13 @@ pub(crate) struct Closed;
 /// What the outgoing body takes.
 #[derive(Debug)]
 pub(crate) enum Batch {
-    /// Frames, stamped; how many, and their bytes as received.
-    Frames { data: Rope, frames: u64, bytes: u64 },
+    /// Frames, stamped; how many, their bytes as received, and what they counted.
+    Frames {
+        data: Rope,
+        frames: u64,
+        bytes: u64,
+        cost: usize,
+    },
     /// Nothing more will come.
     End(End),
 }
@@ -48,8 +58,11 @@ struct State {
     frames: VecDeque<SplicedFrame>,
     /// Payload and overhead of `frames`.
     cost: usize,
+    backlog: Backlog,
     end: Option<End>,
     abandoned: bool,
+    /// Nothing has moved for a while: what is here, and what comes, is copied out of what it arrived in.
+    stalled: bool,
     pusher: Option<Waker>,
     taker: Option<Waker>,
 }
@@ -65,7 +78,18 @@ impl End {
                 format!("the relay ended the session: {error}"),
             ),
             Self::ShutDown => Status::aborted("the relay is shutting down; reconnect"),
+            Self::Stalled => Status::deadline_exceeded(
+                "the relay ended the session: one side took nothing of what the other had sent for too long",
+            ),
+            Self::NoMemory => Status::resource_exhausted(
+                "the relay ended the session: it held more for it than its memory allows; one side reads too slowly",
+            ),
         }
+    }
+
+    /// Does it end the session without what is queued?
+    pub(crate) fn is_cut(self) -> bool {
+        matches!(self, Self::Stalled | Self::NoMemory)
     }
 }
 
@@ -85,17 +109,82 @@ impl Queue {
     }
 
     /// Queues a frame. [`Self::poll_room`] was ready, so at most one frame exceeds the bound.
-    pub(crate) fn push(&self, frame: SplicedFrame) {
+    pub(crate) fn push(&self, mut frame: SplicedFrame) {
         let taker = {
             let mut state = self.lock();
             if state.abandoned || state.end.is_some() {
                 return; // Ended meanwhile: the other side gets the status, the session is over.
             }
             state.cost += frame.len() + FRAME_OVERHEAD_BYTES;
+            if state.stalled {
+                frame.compact();
+            }
             state.frames.push_back(frame);
             state.taker.take()
         };
         wake(taker);
+    }
+
+    /// Keeps bytes for which there was no room.
+    pub(crate) fn stash(&self, chunk: Bytes, now: Instant) {
+        let mut state = self.lock();
+        if !state.abandoned && state.end.is_none() {
+            state.backlog.push(chunk, now);
+        }
+    }
+
+    /// The oldest of them, and when they came.
+    pub(crate) fn unstash(&self) -> Option<(Bytes, Instant)> {
+        self.lock().backlog.pop()
+    }
+
+    /// Does anything wait here?
+    pub(crate) fn is_waiting(&self) -> bool {
+        let state = self.lock();
+        !state.frames.is_empty() || !state.backlog.is_empty()
+    }
+
+    /// Nothing has moved for a while: pins no more memory than its bytes.
+    pub(crate) fn compact(&self) {
+        let state = &mut *self.lock();
+        if !std::mem::replace(&mut state.stalled, true) {
+            state.frames.iter_mut().for_each(SplicedFrame::compact);
+            state.backlog.compact();
+        }
+    }
+
+    /// Ends the queue without what it holds.
+    pub(crate) fn cut(&self, end: End) {
+        let freed = {
+            let mut state = self.lock();
+            state.end = Some(end);
+            state.cost = 0;
+            let freed = (
+                std::mem::take(&mut state.frames),
+                std::mem::take(&mut state.backlog),
+            );
+            (state.pusher.take(), state.taker.take(), freed)
+        };
+        let (pusher, taker, frames) = freed;
+        drop(frames);
+        wake(pusher);
+        wake(taker);
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.lock().end.is_some_and(End::is_cut)
+    }
+
+    /// Ready when the queue was [cut](Self::cut). The taker is woken then, whatever else it waits for.
+    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut state = self.lock();
+        match state.end {
+            Some(end) if end.is_cut() => Poll::Ready(end),
+            _ => {
+                register(&mut state.taker, cx);
+                Poll::Pending
+            }
+        }
     }
 
     /// Ends the queue after what it holds, unless it has an end already.
@@ -118,7 +207,11 @@ impl Queue {
             let mut state = self.lock();
             state.abandoned = true;
             state.cost = 0;
-            (state.pusher.take(), std::mem::take(&mut state.frames))
+            let freed = (
+                std::mem::take(&mut state.frames),
+                std::mem::take(&mut state.backlog),
+            );
+            (state.pusher.take(), freed)
         };
         drop(frames);
         wake(pusher);
@@ -137,6 +230,18 @@ impl Queue {
         Poll::Pending
     }
 
+    /// Ready when the queue has ended otherwise than in order. Nobody takes yet.
+    pub(crate) fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<End> {
+        let mut state = self.lock();
+        match state.end {
+            Some(end) if end != End::Clean => Poll::Ready(end),
+            _ => {
+                register(&mut state.taker, cx);
+                Poll::Pending
+            }
+        }
+    }
+
     /// Takes up to [`EMIT_BYTES`] and the frame that exceeds them, stamping each.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Batch> {
         let mut state = self.lock();
@@ -148,9 +253,12 @@ impl Queue {
             return Poll::Pending;
         }
         let was_full = state.cost >= QUEUE_BYTES;
+        if std::mem::take(&mut state.stalled) {
+            state.backlog.expand();
+        }
         let now = Instant::now();
         let mut out = RopeBuilder::default();
-        let (mut frames, mut bytes) = (0, 0);
+        let (mut frames, mut bytes, mut cost) = (0, 0, 0);
         while out.len() < EMIT_BYTES {
             let Some(frame) = state.frames.pop_front() else {
                 break;
@@ -158,6 +266,7 @@ impl Queue {
             state.cost -= frame.len() + FRAME_OVERHEAD_BYTES;
             frames += 1;
             bytes += frame.len() as u64;
+            cost += frame.body_len() + FRAME_OVERHEAD_BYTES;
             frame.emit(now, &mut out);
         }
         // Only a pump that waits for room: one that waits for its body would wake for nothing.
@@ -168,6 +277,7 @@ impl Queue {
             data: out.finish(),
             frames,
             bytes,
+            cost,
         })
     }
 

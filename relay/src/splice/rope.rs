@@ -5,13 +5,16 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::limits::COPY_BYTES;
+use crate::held::Handed;
+use crate::limits::JOIN_BYTES;
 
 /// Non-empty pieces in order.
 #[derive(Debug, Default)]
 pub(crate) struct Rope {
     pieces: VecDeque<Bytes>,
     remaining: usize,
+    /// Gives the memory back once HTTP/2 has sent it.
+    handed: Option<Handed>,
 }
 
 /// Builds a [`Rope`]: big pieces as they are, small ones copied together.
@@ -34,7 +37,7 @@ impl RopeBuilder {
 
     /// Appends a payload's piece, uncopied unless it is small.
     pub(crate) fn append(&mut self, piece: Bytes) {
-        if piece.len() <= COPY_BYTES {
+        if piece.len() <= JOIN_BYTES {
             self.copy(&piece);
         } else {
             self.flush();
@@ -55,6 +58,14 @@ impl RopeBuilder {
 }
 
 impl Rope {
+    /// Counts as this much in HTTP/2's hands for as long as it lives.
+    pub(crate) fn handed(self, handed: Handed) -> Self {
+        Self {
+            handed: Some(handed),
+            ..self
+        }
+    }
+
     fn push(&mut self, piece: Bytes) {
         if !piece.is_empty() {
             self.remaining += piece.len();
@@ -92,6 +103,9 @@ impl Buf for Rope {
     fn advance(&mut self, mut count: usize) {
         assert!(count <= self.remaining, "advanced past the end of a rope");
         self.remaining -= count;
+        if let Some(handed) = &self.handed {
+            handed.moved();
+        }
         while count > 0 {
             let Some(front) = self.pieces.front_mut() else {
                 return; // Unreachable: `remaining` is the sum of the pieces.

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use baton_proto::relay::Frame;
+use baton_relay::{Limits, Snapshot};
 use bytes::Bytes;
 use tokio::time::timeout;
+use tonic::Code;
 
-use crate::support::{Side, World, encode};
+use crate::support::{Peer, Side, World, assert_status, encode, new_session};
 
 /// Long enough for loopback to move everything that has room.
 const STALLED: Duration = Duration::from_millis(500);
@@ -104,4 +106,63 @@ async fn a_stamp_tells_how_long_a_frame_waited() {
         longest = longest.max(server.reader.next().await.unwrap().queue_ns);
     }
     assert!(longest >= STALLED.as_nanos() as u64 / 2, "{longest} ns");
+}
+
+#[tokio::test]
+async fn a_session_that_does_not_move_ends_with_a_reason() {
+    let mut world = World::limited(Limits {
+        stalled: Duration::from_millis(500),
+        ..Limits::default()
+    })
+    .await;
+    // A window that takes one frame, and a reader that takes none.
+    world.client = Peer::with_window(&world.relay, 1_000).await;
+    let (client, mut server) = world.session().await;
+    let (_other_client, _other_server) = world.session().await;
+    fill(&server).await;
+    let status = server.reader.end().await;
+    assert_status(&status, Code::DeadlineExceeded, "took nothing");
+    let counted = |s: &Snapshot| s.sessions_open == 1 && s.sessions_reset == 1;
+    world.relay.counts("the end of that session alone", counted).await;
+    drop(client);
+}
+
+#[tokio::test]
+async fn a_session_ends_for_the_memory_it_would_hold_and_others_do_not() {
+    let mut world = World::limited(Limits {
+        memory: 8 * 1024 * 1024,
+        ..Limits::default()
+    })
+    .await;
+    let (mut other_client, mut other_server) = world.session().await;
+    let (client, mut server) = world.session().await;
+    // A direction may hold 2 MiB here: half of the memory, and a byte counts twice.
+    while let Ok(true) = timeout(STALLED, server.writer.send_noise(&[7; FRAME])).await {}
+    let status = server.reader.end().await;
+    assert_status(
+        &status,
+        Code::ResourceExhausted,
+        "more for it than its memory allows",
+    );
+    drop(client);
+    other_client.writer.send_noise(b"still here").await;
+    assert_eq!(&other_server.reader.noise().await[..], b"still here");
+    other_server.writer.send_noise(b"and I").await;
+    assert_eq!(&other_client.reader.noise().await[..], b"and I");
+}
+
+#[tokio::test]
+async fn a_dial_that_sends_more_than_its_first_frame_is_refused() {
+    let mut world = World::new().await;
+    let dial = world.client.dial(world.exec_server.id, new_session());
+    world.exec_server.incoming().await;
+    for _ in 0..10 {
+        dial.writer.send_noise(&[7; 15_000]).await;
+    }
+    assert_status(
+        &dial.refused().await,
+        Code::InvalidArgument,
+        "before the exec-server accepted",
+    );
+    let _session = world.session().await;
 }

@@ -297,9 +297,10 @@ async fn shutting_down_ends_registrations_dials_and_sessions_with_a_reason() {
     let waiting = world.client.dial(world.exec_server.id, new_session());
     world.exec_server.incoming().await;
     world.relay.shut_down().await;
+    for status in [client.reader.end().await, server.reader.end().await] {
+        assert_status(&status, Code::Aborted, "shutting down; reconnect");
+    }
     for status in [
-        client.reader.end().await,
-        server.reader.end().await,
         waiting.refused().await,
         world.exec_server.stream.next().await.unwrap_err(),
     ] {

@@ -14,7 +14,7 @@ use baton_proto::ExecServerId;
 use baton_tests::process::Part;
 use rustix::process::Signal;
 
-use crate::support::{Home, Input, PATIENCE, Running, World, after, await_says, run, signal};
+use crate::support::{Home, Input, PATIENCE, Running, World, after, await_says, relay, run, signal};
 
 /// A file that a command makes if it is run at all.
 struct Canary(PathBuf);
@@ -626,4 +626,34 @@ fn two_exec_servers_cannot_hold_one_registration() {
         "another exec-server with this key is registered and alive",
     );
     run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+}
+
+#[test]
+fn a_relay_with_a_list_takes_only_the_exec_servers_on_it() {
+    let home = Home::new();
+    let list = home.config("relay_servers");
+    let write = |text: &str| {
+        std::fs::write(&list, text).unwrap();
+        std::fs::set_permissions(&list, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    write("# none yet\n");
+    let start = || relay(&home, "127.0.0.1:0", &["--allow-servers", list.to_str().unwrap()]);
+    let (_relay, address) = start();
+    let refused = run(home.baton_exec_server(&format!("http://{address}")));
+    let told = "the id of this exec-server is ";
+    let id = refused.stderr.lines().find_map(|line| line.split(told).nth(1));
+    let id = id.expect("it prints its id").to_owned();
+    refused.assert_failed(255, &format!("does not list exec-server {id}"));
+
+    write(&format!("{id} # the build machine\n"));
+    let (_relay, address) = start();
+    let mut exec_server = home.exec_server(&format!("http://{address}"));
+    exec_server.line_after("ticket: ", PATIENCE).unwrap();
+}
+
+#[test]
+fn a_relay_that_others_reach_without_a_list_says_that_anyone_may_register() {
+    let home = Home::new();
+    let (relay_part, _) = relay(&home, "0.0.0.0:0", &[]);
+    await_says(&relay_part, "pass --allow-servers");
 }

@@ -3,9 +3,11 @@
 //! * `relay`: a relay that hands every session to the test, message by message; `world`: an exec-server and clients that use it;
 //! * `altered`: messages that are flipped, cut, forged, lost, repeated, swapped, held back;
 //! * `rerouted`: sessions and peers that are crossed, and what was recorded, played again;
+//! * `strangers`: floods of dials beside a client that is allowed, and how long that one waits;
 //! * `registration`: what a relay can tell a registered exec-server;
 //! * `events`: an exec-server that lies about what a command did;
 //! * `pages`: an exec-server that answers queries with more than was asked for;
+//! * `budget`: the worst that peers can do to a relay's memory, against the formula of its `limits.rs`;
 //! * `memory`: floods against processes of the real binary, whose memory is measured.
 //!
 //! In every one of them: the session ends with a typed error in time (or nothing but time was touched), nothing runs that
@@ -14,6 +16,7 @@
 //! `BATON_TEST_FULL=1` raises the amounts, `BATON_TEST_SEED` repeats a run.
 
 mod altered;
+mod budget;
 mod events;
 mod memory;
 mod origins;
@@ -25,6 +28,7 @@ mod raw;
 mod registration;
 mod relay;
 mod rerouted;
+mod strangers;
 mod world;
 
 use world::within;

@@ -1,0 +1,215 @@
+//! One budget for the memory of the whole relay, shared out by address and by exec-server.
+//!
+//! Whatever a peer can make the relay hold is reserved here before or as it is held: connections, sessions, long frames on their way in,
+//! and the bytes of sessions whose reader is slow. No address and no exec-server gets more than half.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use baton_proto::ExecServerId;
+
+use crate::network::{Network, Site};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Budget {
+    bytes: usize,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    total: usize,
+    sites: HashMap<Site, usize>,
+    exec_servers: HashMap<ExecServerId, usize>,
+}
+
+/// On whose account memory is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) site: Site,
+    pub(crate) exec_server: Option<ExecServerId>,
+}
+
+/// Reserved memory, given back by `Drop`.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    budget: Arc<Budget>,
+    account: Account,
+    bytes: usize,
+}
+
+/// Which share is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exhausted {
+    /// All of it; this address has the most.
+    Relay {
+        heaviest: Site,
+    },
+    Site,
+    ExecServer,
+}
+
+impl Budget {
+    pub(crate) fn new(bytes: usize) -> Arc<Self> {
+        Arc::new(Self {
+            bytes,
+            used: Mutex::default(),
+        })
+    }
+
+    /// Reserves memory until the reservation is dropped.
+    pub(crate) fn reserve(
+        self: &Arc<Self>,
+        account: Account,
+        bytes: usize,
+    ) -> Result<Reservation, Exhausted> {
+        let mut reservation = Reservation {
+            budget: self.clone(),
+            account,
+            bytes: 0,
+        };
+        reservation.grow(bytes)?;
+        Ok(reservation)
+    }
+
+    #[cfg(test)]
+    fn used(&self) -> usize {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        self.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Reservation {
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn site(&self) -> Site {
+        self.account.site
+    }
+
+    /// Reserves more, if the shares it counts on allow it.
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
+        let share = self.budget.bytes / 2;
+        let used = &mut *self.budget.lock();
+        let of = |used: Option<&usize>| used.copied().unwrap_or(0);
+        if of(used.sites.get(&self.account.site)) + bytes > share {
+            return Err(Exhausted::Site);
+        }
+        if let Some(exec_server) = self.account.exec_server
+            && of(used.exec_servers.get(&exec_server)) + bytes > share
+        {
+            return Err(Exhausted::ExecServer);
+        }
+        if used.total + bytes > self.budget.bytes {
+            let most = used.sites.iter().max_by_key(|(_, bytes)| **bytes);
+            let heaviest = most.map_or(self.account.site, |(site, _)| *site);
+            return Err(Exhausted::Relay { heaviest });
+        }
+        used.add(self.account, bytes);
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Reserves more whatever is left: somebody else's memory is on its way back.
+    pub(crate) fn force(&mut self, bytes: usize) {
+        self.budget.lock().add(self.account, bytes);
+        self.bytes += bytes;
+    }
+
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.budget.lock().subtract(self.account, bytes);
+        self.bytes -= bytes;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shrink(self.bytes);
+    }
+}
+
+impl Used {
+    fn add(&mut self, account: Account, bytes: usize) {
+        self.total += bytes;
+        *self.sites.entry(account.site).or_default() += bytes;
+        if let Some(exec_server) = account.exec_server {
+            *self.exec_servers.entry(exec_server).or_default() += bytes;
+        }
+    }
+
+    fn subtract(&mut self, account: Account, bytes: usize) {
+        self.total -= bytes;
+        subtract(&mut self.sites, account.site, bytes);
+        if let Some(exec_server) = account.exec_server {
+            subtract(&mut self.exec_servers, exec_server, bytes);
+        }
+    }
+}
+
+/// Only keys with memory are kept.
+fn subtract<K: Hash + Eq>(used: &mut HashMap<K, usize>, key: K, bytes: usize) {
+    if let Some(held) = used.get_mut(&key) {
+        *held -= bytes;
+        if *held == 0 {
+            used.remove(&key);
+        }
+    }
+}
+
+impl Account {
+    pub(crate) fn of(network: Network, exec_server: Option<ExecServerId>) -> Self {
+        Self {
+            site: network.site(),
+            exec_server,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn account(host: u8, server: u8) -> Account {
+        Account::of(
+            Network::of([192, 0, 2, host].into()),
+            Some(ExecServerId([server; 16])),
+        )
+    }
+
+    #[test]
+    fn an_address_and_an_exec_server_get_half_and_the_relay_all_of_it() {
+        let budget = Budget::new(100);
+        let first = budget.reserve(account(1, 1), 50).unwrap();
+        assert_eq!(budget.reserve(account(1, 2), 1).unwrap_err(), Exhausted::Site);
+        assert_eq!(
+            budget.reserve(account(2, 1), 1).unwrap_err(),
+            Exhausted::ExecServer
+        );
+        let mut second = budget.reserve(account(2, 2), 40).unwrap();
+        let heaviest = first.account.site;
+        assert_eq!(
+            budget.reserve(account(3, 3), 11).unwrap_err(),
+            Exhausted::Relay { heaviest }
+        );
+        assert_eq!(second.grow(11), Err(Exhausted::Site));
+        let third = budget.reserve(account(3, 3), 10).unwrap();
+        second.shrink(30);
+        assert_eq!((budget.used(), second.bytes()), (70, 10));
+        second.force(60);
+        assert_eq!(budget.used(), 130);
+        drop((first, second, third));
+        assert_eq!(budget.used(), 0);
+        let used = budget.lock();
+        assert!(
+            used.sites.is_empty() && used.exec_servers.is_empty(),
+            "no memory for nobody"
+        );
+    }
+}

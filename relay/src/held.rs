@@ -1,0 +1,165 @@
+//! The memory of one session: what it holds, what is reserved for it, and whether it moves.
+//!
+//! A byte counts from the moment a body gave it until HTTP/2 has written it to the other side's socket. Shared by the session and by what
+//! it has handed to HTTP/2, which may outlive it.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::budget::{Exhausted, Reservation};
+use crate::limits::{HELD_STEP_BYTES, PINNED, SESSION_HELD_BYTES};
+use crate::network::Site;
+use crate::splice::Direction;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Held {
+    bytes: AtomicUsize,
+    /// What `bytes` may become before more is reserved.
+    allowed: AtomicUsize,
+    reservation: Mutex<Reservation>,
+    handed: [AtomicUsize; 2],
+    moved: [AtomicU64; 2],
+}
+
+/// Bytes in HTTP/2's hands; dropped with them.
+#[derive(Debug)]
+pub(crate) struct Handed {
+    held: Arc<Held>,
+    direction: Direction,
+    bytes: usize,
+}
+
+impl Held {
+    /// With [`SESSION_BYTES`](crate::limits::SESSION_BYTES) reserved.
+    pub(crate) fn new(reservation: Reservation) -> Arc<Self> {
+        Arc::new(Self {
+            bytes: AtomicUsize::new(0),
+            allowed: AtomicUsize::new(SESSION_HELD_BYTES),
+            reservation: Mutex::new(reservation),
+            handed: Default::default(),
+            moved: Default::default(),
+        })
+    }
+
+    /// Counts bytes that came. When `grow` gets no memory for them they are counted all the same: the session ends.
+    pub(crate) fn add(
+        &self,
+        bytes: usize,
+        grow: impl FnOnce(&mut Reservation, usize) -> Result<(), Exhausted>,
+    ) -> Result<(), Exhausted> {
+        let held = self.bytes.fetch_add(bytes, Relaxed) + bytes;
+        if held <= self.allowed.load(Relaxed) {
+            return Ok(());
+        }
+        let mut reservation = self.reservation();
+        let allowed = self.allowed.load(Relaxed);
+        if held > allowed {
+            let step = (held - allowed).next_multiple_of(HELD_STEP_BYTES);
+            grow(&mut reservation, step * PINNED)?;
+            self.allowed.store(allowed + step, Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Bytes are gone.
+    fn subtract(&self, bytes: usize) {
+        let held = self.bytes.fetch_sub(bytes, Relaxed).saturating_sub(bytes);
+        // Not at each step back and forth.
+        if self.allowed.load(Relaxed) < held + 3 * HELD_STEP_BYTES {
+            return;
+        }
+        let mut reservation = self.reservation();
+        let allowed = self.allowed.load(Relaxed);
+        let spare = allowed.saturating_sub(held.max(SESSION_HELD_BYTES) + HELD_STEP_BYTES);
+        let steps = spare / HELD_STEP_BYTES * HELD_STEP_BYTES;
+        reservation.shrink(steps * PINNED);
+        self.allowed.store(allowed - steps, Relaxed);
+    }
+
+    /// Hands bytes to HTTP/2.
+    pub(crate) fn hand(self: &Arc<Self>, direction: Direction, bytes: usize) -> Handed {
+        self.handed[direction as usize].fetch_add(bytes, Relaxed);
+        self.moved[direction as usize].fetch_add(1, Relaxed);
+        Handed {
+            held: self.clone(),
+            direction,
+            bytes,
+        }
+    }
+
+    /// Bytes that HTTP/2 has and the socket has not taken.
+    pub(crate) fn in_flight(&self, direction: Direction) -> usize {
+        self.handed[direction as usize].load(Relaxed)
+    }
+
+    /// Changes whenever bytes go on.
+    pub(crate) fn moved(&self, direction: Direction) -> u64 {
+        self.moved[direction as usize].load(Relaxed)
+    }
+
+    /// Bytes of the relay's memory that are reserved.
+    pub(crate) fn reserved(&self) -> usize {
+        self.reservation().bytes()
+    }
+
+    /// Who dialled.
+    pub(crate) fn site(&self) -> Site {
+        self.reservation().site()
+    }
+
+    fn reservation(&self) -> MutexGuard<'_, Reservation> {
+        self.reservation.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Handed {
+    /// The socket took some of them.
+    pub(crate) fn moved(&self) {
+        self.held.moved[self.direction as usize].fetch_add(1, Relaxed);
+    }
+}
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        self.moved();
+        self.held.handed[self.direction as usize].fetch_sub(self.bytes, Relaxed);
+        self.held.subtract(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::budget::{Account, Budget};
+    use crate::limits::SESSION_BYTES;
+    use crate::network::Network;
+
+    #[test]
+    fn what_is_held_is_reserved_and_comes_back_when_it_is_sent() {
+        let budget = Budget::new(64 * 1024 * 1024);
+        let account = Account::of(Network::of([192, 0, 2, 1].into()), None);
+        let held = Held::new(budget.reserve(account, SESSION_BYTES).unwrap());
+        let most = 4 * 1024 * 1024;
+        for _ in 0..64 {
+            held.add(most / 64, |reservation, bytes| reservation.grow(bytes))
+                .unwrap();
+        }
+        assert!(held.reserved() >= most * PINNED);
+        assert!(held.reserved() <= SESSION_BYTES + (most + HELD_STEP_BYTES) * PINNED);
+        let handed: Vec<_> = (0..64)
+            .map(|_| held.hand(Direction::ToClient, most / 64))
+            .collect();
+        assert_eq!(held.in_flight(Direction::ToClient), most);
+        let moved = held.moved(Direction::ToClient);
+        drop(handed);
+        assert_eq!(held.in_flight(Direction::ToClient), 0);
+        assert!(held.moved(Direction::ToClient) > moved);
+        assert!(
+            held.reserved() <= SESSION_BYTES + 3 * HELD_STEP_BYTES * PINNED,
+            "{}",
+            held.reserved()
+        );
+        assert!(held.add(most, |_, _| Err(Exhausted::Site)).is_err());
+    }
+}

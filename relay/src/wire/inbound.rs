@@ -1,0 +1,66 @@
+//! A request's body.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::RecvStream;
+use http_body::{Body, Frame};
+
+/// What a peer sends on one stream. Its window comes back only by [`Self::release`].
+pub(crate) struct Inbound(RecvStream);
+
+/// The peer has reset its stream or is gone.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the peer has reset its stream or is gone")]
+pub(crate) struct Lost;
+
+impl Inbound {
+    pub(crate) fn new(stream: RecvStream) -> Self {
+        Self(stream)
+    }
+
+    /// The next bytes; `None` at the end, which the peer may have ended in order.
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Lost>>> {
+        match ready!(self.0.poll_data(cx)) {
+            Some(chunk) => Poll::Ready(Some(chunk.map_err(|_| Lost))),
+            // Trailers of a request mean nothing here, but are its end.
+            None => match ready!(self.0.poll_trailers(cx)) {
+                Ok(_) => Poll::Ready(None),
+                Err(_) => Poll::Ready(Some(Err(Lost))),
+            },
+        }
+    }
+
+    /// These bytes have gone on: the peer may send as many more.
+    pub(crate) fn release(&mut self, bytes: usize) {
+        // Fails only for more than was received.
+        let _ = self.0.flow_control().release_capacity(bytes);
+    }
+
+    /// The peer has ended its stream in order, and all of it was taken.
+    pub(crate) fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}
+
+/// For tonic, which takes the messages of `Register` as they come.
+impl Body for Inbound {
+    type Data = Bytes;
+    type Error = Lost;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+        let chunk = ready!(self.poll_chunk(cx));
+        if let Some(Ok(chunk)) = &chunk {
+            self.release(chunk.len());
+        }
+        Poll::Ready(chunk.map(|chunk| chunk.map(Frame::data)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_end_stream()
+    }
+}

@@ -1,0 +1,126 @@
+//! One HTTP/2 connection: its requests, each in a task of its own, and its end.
+//!
+//! This is h2 itself and not hyper's server on top of it, because memory is bounded here. hyper returns a stream's window as soon as
+//! its body was polled, so whoever wants to slow a peer down must leave the bytes in h2, where a byte in a frame of its own takes 300.
+//! With h2 a body is emptied at once, what it gave is kept as small as it is, and the window comes back when the bytes have gone on.
+
+mod guard;
+mod inbound;
+mod response;
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use baton_proto::limits::{MAX_SESSIONS, OUTER_CONNECTION_WINDOW, OUTER_STREAM_WINDOW};
+use h2::server::{Builder, Connection as Http2};
+use h2::{Ping, PingPong};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::{interval, sleep, timeout};
+
+use self::guard::Guard;
+pub(crate) use self::inbound::Inbound;
+use crate::connection::Connection;
+use crate::limits::{
+    CLOSE_GRACE, FRAME_BYTES, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SEND_BUFFER_BYTES,
+    SMALL_FRAME_BUDGET, SURPLUS_STREAMS,
+};
+use crate::registry::Registry;
+use crate::service::RelayService;
+use crate::splice::Rope;
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(
+    io: impl AsyncRead + AsyncWrite + Unpin,
+    connection: Arc<Connection>,
+    registry: Arc<Registry>,
+    mut stopped: watch::Receiver<()>,
+) {
+    let remote = connection.remote;
+    let (wait, idle_time) = (registry.limits.handshake_timeout, registry.limits.connection_idle);
+    // A peer that connects and is silent holds no more than a socket, and not for long.
+    let handshake = builder().handshake::<_, Rope>(Guard::new(io, connection.clone()));
+    let shaken = tokio::select! {
+        shaken = timeout(wait, handshake) => shaken,
+        _ = stopped.changed() => return,
+    };
+    let mut http = match shaken {
+        Ok(Ok(http)) => http,
+        Ok(Err(error)) => return tracing::debug!(%remote, "no HTTP/2: {error}"),
+        Err(_) => return tracing::debug!(%remote, "HTTP/2 took too long to begin"),
+    };
+    let mut dead = pin!(keep_alive(http.ping_pong()));
+    let service = RelayService {
+        registry,
+        connection: connection.clone(),
+    };
+    let mut idle_check = interval(idle_time);
+    let mut mark = None;
+    loop {
+        tokio::select! {
+            goes_on = answer_next(&mut http, &service) => if !goes_on {
+                return;
+            },
+            () = &mut dead => return tracing::debug!(%remote, "the peer does not answer pings"),
+            _ = stopped.changed() => break,
+            _ = idle_check.tick() => {
+                let now = connection.idle_mark();
+                if now.is_some() && now == mark {
+                    break;
+                }
+                mark = now;
+            }
+        }
+    }
+    http.graceful_shutdown();
+    let rest = async { while answer_next(&mut http, &service).await {} };
+    let _ = timeout(CLOSE_GRACE, rest).await;
+}
+
+/// Answers the next request in a task; `false` when the connection is over. Drives the whole connection meanwhile.
+async fn answer_next<S>(http: &mut Http2<S, Rope>, service: &RelayService) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    match http.accept().await {
+        Some(Ok((request, respond))) => {
+            tokio::spawn(response::answer(service.clone(), request, respond));
+            true
+        }
+        Some(Err(error)) => {
+            tracing::debug!(remote = %service.connection.remote, "connection failed: {error}");
+            false
+        }
+        None => false,
+    }
+}
+
+/// Resolves when the peer has not answered a ping in time.
+async fn keep_alive(ping: Option<PingPong>) {
+    if let Some(mut ping) = ping {
+        loop {
+            sleep(KEEPALIVE_INTERVAL).await;
+            match timeout(KEEPALIVE_TIMEOUT, ping.ping(Ping::opaque())).await {
+                Ok(Ok(_)) => {}
+                // The connection is over, which is told elsewhere.
+                Ok(Err(_)) => break,
+                Err(_) => return,
+            }
+        }
+    }
+    std::future::pending().await
+}
+
+/// HTTP/2 as the limits want it.
+fn builder() -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(OUTER_STREAM_WINDOW)
+        .initial_connection_window_size(OUTER_CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_SESSIONS + SURPLUS_STREAMS)
+        .max_frame_size(FRAME_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
+        .max_header_list_size(HEADER_LIST_BYTES)
+        .data_frame_budget(SMALL_FRAME_BUDGET);
+    builder
+}

@@ -1,0 +1,116 @@
+//! Answers one request: the service, then its response body into HTTP/2 as the peer takes it.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Buf as _;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{Request, Response};
+use http_body::Body as _;
+
+use super::Inbound;
+use crate::body::RelayBody;
+use crate::service::RelayService;
+use crate::splice::Rope;
+
+/// Why a response did not get to its end. The peer's doing, but for [`Unsent::Body`].
+#[derive(Debug, thiserror::Error)]
+enum Unsent {
+    #[error("the stream failed: {0}")]
+    Stream(#[from] h2::Error),
+    #[error("the peer reset the stream: {0}")]
+    Reset(Reason),
+    #[error("the stream takes no more")]
+    Closed,
+    #[error("the session was ended: {0}")]
+    Body(tonic::Status),
+}
+
+/// Runs the service for a request, unless its peer resets it meanwhile, and sends the response.
+pub(crate) async fn answer(service: RelayService, request: Request<RecvStream>, respond: SendResponse<Rope>) {
+    if let Err(error) = try_answer(service, request, respond).await {
+        tracing::debug!("a response ended early: {error}");
+    }
+}
+
+async fn try_answer(
+    service: RelayService,
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Rope>,
+) -> Result<(), Unsent> {
+    let stream = service.connection.open_stream();
+    let response = tokio::select! {
+        response = service.answer(request.map(Inbound::new)) => response,
+        reset = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Unsent::Reset(reset?)),
+    };
+    let (head, body) = response.into_parts();
+    let mut body = body.on(stream);
+    let is_end = body.is_end_stream();
+    let mut sending = respond.send_response(Response::from_parts(head, ()), is_end)?;
+    if is_end {
+        return Ok(());
+    }
+    let mut waiting = None;
+    poll_fn(|cx| poll_send(&mut sending, &mut body, &mut waiting, cx)).await
+}
+
+/// Sends the body until its end. A chunk waits here until there is some capacity for it: reserving capacity before there is a chunk
+/// would take it from other streams of the connection.
+fn poll_send(
+    sending: &mut SendStream<Rope>,
+    body: &mut RelayBody,
+    waiting: &mut Option<Rope>,
+    cx: &mut Context<'_>,
+) -> Poll<Result<(), Unsent>> {
+    loop {
+        if let Poll::Ready(reason) = sending.poll_reset(cx)? {
+            return Poll::Ready(Err(Unsent::Reset(reason)));
+        }
+        if waiting.is_some() {
+            while sending.capacity() == 0 {
+                // A session whose reader stalls can be ended here.
+                if let Poll::Ready(status) = body.poll_cut(cx) {
+                    return Poll::Ready(Err(cut(sending, status)));
+                }
+                match ready!(sending.poll_capacity(cx)) {
+                    Some(capacity) => {
+                        capacity?;
+                    }
+                    None => return Poll::Ready(Err(Unsent::Closed)),
+                }
+            }
+            if let Some(chunk) = waiting.take() {
+                sending.send_data(chunk, false)?;
+            }
+        }
+        match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(chunk) if chunk.has_remaining() => {
+                    sending.reserve_capacity(1);
+                    *waiting = Some(chunk);
+                }
+                Ok(_) => {}
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        sending.reserve_capacity(0);
+                        sending.send_trailers(trailers)?;
+                        return Poll::Ready(Ok(()));
+                    }
+                }
+            },
+            Some(Err(status)) => return Poll::Ready(Err(cut(sending, status))),
+            None => {
+                sending.send_data(Rope::default(), true)?;
+                return Poll::Ready(Ok(()));
+            }
+        }
+    }
+}
+
+/// Resets the stream, which frees what HTTP/2 holds for it.
+fn cut(sending: &mut SendStream<Rope>, status: tonic::Status) -> Unsent {
+    sending.send_reset(Reason::ENHANCE_YOUR_CALM);
+    Unsent::Body(status)
+}

@@ -1,0 +1,303 @@
+//! What strangers who have a ticket, and no key that is allowed, can do to an allowed client: nothing but slow it down.
+//!
+//! Five hundred dials a second from four addresses, of every kind that costs its sender little, against a relay and an exec-server that are
+//! processes of the real binary. An allowed client opens a session of its own for each command: all of them must be served, with a p99 of at
+//! most five times what it is without the strangers.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command as Process;
+use std::time::{Duration, Instant};
+
+use baton_channel::session::{Initiator, prologue};
+use baton_client::{Client, Command, RelayRoots, Seed, StaticKey, Ticket};
+use baton_proto::SessionId;
+use baton_proto::relay::Frame;
+use baton_tests::amount::{amount, is_full};
+use baton_tests::process::{Part, baton, isolated};
+use prost::Message as _;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpSocket;
+use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::memory::{DATA, END_HEADERS, HEADERS, SETTINGS, http2_frame, request};
+use crate::raw::{RawServer, dial_headers};
+use crate::within;
+
+/// A stranger's connection is dropped after this long, as one is that gives up.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+const START: Duration = Duration::from_secs(60);
+
+/// What a stranger sends behind the request of its dial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Silent,
+    /// A first frame, a byte a second.
+    Slow,
+    /// A first frame of noise.
+    Garbage,
+    /// Message 1 of a key that is not allowed.
+    Unlisted,
+    /// Message 1 of a key that is, and nothing more.
+    Listed,
+    /// Bytes of a TLS handshake that does not go on.
+    TlsHello,
+}
+
+/// The relay, the exec-server, and who may call.
+struct World {
+    _relay: Part,
+    _exec_server: Part,
+    relay: SocketAddr,
+    ticket: Ticket,
+    seed: Seed,
+    roots: Option<RelayRoots>,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    async fn start(has_tls: bool) -> Self {
+        tokio::task::spawn_blocking(move || Self::start_blocking(has_tls))
+            .await
+            .unwrap()
+    }
+
+    fn start_blocking(has_tls: bool) -> Self {
+        let dir = tempfile::TempDir::with_prefix("baton-").unwrap();
+        let path = |name: &str| dir.path().join(name);
+        let seed = Seed::generate().unwrap();
+        let allowed = format!("{} honest clamp\n", seed.client_key().unwrap().public());
+        write_private(&path("allowed"), &allowed);
+
+        let mut command = isolated(Process::new(baton().unwrap()), None);
+        command.args(["relay", "--listen", "127.0.0.1:0"]);
+        if has_tls {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+            write_private(&path("cert"), &params.self_signed(&key).unwrap().pem());
+            write_private(&path("key"), &key.serialize_pem());
+            command
+                .arg("--tls-cert")
+                .arg(path("cert"))
+                .arg("--tls-key")
+                .arg(path("key"));
+        }
+        let mut relay_part = Part::start("relay", command).unwrap();
+        let relay: SocketAddr = relay_part
+            .line_after("listening on ", START)
+            .unwrap()
+            .parse()
+            .unwrap();
+
+        let mut command = isolated(Process::new(baton().unwrap()), None);
+        let url = if has_tls {
+            format!("https://localhost:{}", relay.port())
+        } else {
+            format!("http://{relay}")
+        };
+        command.args(["exec-server", "--state", "none", "--relay", &url, "--key"]);
+        command
+            .arg(path("server_key"))
+            .arg("--allow")
+            .arg(path("allowed"));
+        if has_tls {
+            command.arg("--relay-ca").arg(path("cert"));
+        }
+        let mut exec_server = Part::start("exec-server", command).unwrap();
+        let ticket = exec_server
+            .line_after("ticket: ", START)
+            .unwrap()
+            .parse()
+            .unwrap();
+        Self {
+            _relay: relay_part,
+            _exec_server: exec_server,
+            relay,
+            ticket,
+            seed,
+            roots: has_tls.then(|| RelayRoots::from_pem_file(&path("cert")).unwrap()),
+            _dir: dir,
+        }
+    }
+
+    fn key(&self) -> StaticKey {
+        self.seed.client_key().unwrap()
+    }
+
+    /// One command after another, each in a session of its own; how long each took.
+    async fn honest(&self, commands: u64) -> Vec<Duration> {
+        let mut took = Vec::new();
+        for at in 0..commands {
+            let started = Instant::now();
+            let mut client = Client::new(self.ticket.clone(), self.key());
+            if let Some(roots) = &self.roots {
+                client = client.relay_roots(roots.clone());
+            }
+            let output = within(client.run(Command::new("echo").arg("ok"))).await;
+            let output = output.unwrap_or_else(|error| panic!("command {at} of an allowed client: {error}"));
+            assert_eq!(output.stdout, b"ok\n");
+            took.push(started.elapsed());
+            client.close().await;
+        }
+        took.sort();
+        took
+    }
+
+    /// Strangers dial without an end, so many a second, from these addresses.
+    async fn strangers(&self, ticket: &Ticket, kinds: &[Kind], rate: u64, addresses: &[[u8; 4]]) {
+        let mut ticks = interval(Duration::from_secs(1) / u32::try_from(rate).unwrap());
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
+        let mut under_way = JoinSet::new();
+        for at in 0_usize.. {
+            ticks.tick().await;
+            while under_way.try_join_next().is_some() {}
+            let address = addresses[at % addresses.len()];
+            let kind = kinds[(at / addresses.len()) % kinds.len()];
+            let bytes = self.dial_of(ticket, kind);
+            let relay = self.relay;
+            under_way.spawn(async move {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind((address, 0).into()).unwrap();
+                // A relay that closes surplus connections does what it should.
+                let Ok(mut stream) = socket.connect(relay).await else {
+                    return;
+                };
+                let _ = stream.write_all(&bytes).await;
+                if kind == Kind::Slow {
+                    for byte in [0, 0, 0, 0, 98] {
+                        sleep(Duration::from_secs(1)).await;
+                        let _ = stream.write_all(&http2_frame(DATA, 0, 1, &[byte])).await;
+                    }
+                }
+                sleep(PATIENCE).await;
+            });
+        }
+    }
+
+    /// What a stranger sends at once.
+    fn dial_of(&self, ticket: &Ticket, kind: Kind) -> Vec<u8> {
+        if kind == Kind::TlsHello {
+            // A record of a handshake (RFC 8446 section 5.1) that is announced and does not come.
+            return vec![22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
+        }
+        let session = SessionId(rand::random());
+        let mut block = request("Dial");
+        for (name, value) in dial_headers(ticket, session) {
+            // A literal header, never indexed.
+            block.extend([0x10, name.len() as u8]);
+            block.extend(name.bytes());
+            block.push(value.len() as u8);
+            block.extend(value.bytes());
+        }
+        let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+        bytes.extend(http2_frame(SETTINGS, 0, 0, b""));
+        bytes.extend(http2_frame(HEADERS, END_HEADERS, 1, &block));
+        let message_1 = |key: &StaticKey| {
+            let prologue = prologue(ticket.exec_server, session);
+            Initiator::start(key, &ticket.noise_key, &prologue).unwrap().1
+        };
+        let noise = match kind {
+            Kind::Silent | Kind::Slow | Kind::TlsHello => return bytes,
+            Kind::Garbage => (0..96).map(|_| rand::random::<u8>()).collect(),
+            Kind::Unlisted => message_1(&Seed::generate().unwrap().client_key().unwrap()),
+            Kind::Listed => message_1(&self.key()),
+        };
+        let message = Frame {
+            noise,
+            ..Frame::default()
+        }
+        .encode_to_vec();
+        let mut first = vec![0];
+        first.extend((message.len() as u32).to_be_bytes());
+        first.extend(message);
+        bytes.extend(http2_frame(DATA, 0, 1, &first));
+        bytes
+    }
+
+    /// Serves commands alone and beside strangers.
+    async fn compare(&self, what: &str, strangers: impl Future<Output = ()>) {
+        let commands = amount("commands of an allowed client", 30, 300);
+        let alone = self.honest(commands).await;
+        let beside = tokio::select! {
+            beside = async {
+                // Places fill up for as long as a silent dial may last.
+                sleep(PATIENCE).await;
+                self.honest(commands).await
+            } => beside,
+            () = strangers => unreachable!("they go on"),
+        };
+        let at = |took: &[Duration], percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
+        let ratio = at(&beside, 99).as_secs_f64() / at(&alone, 99).as_secs_f64();
+        println!(
+            "{what}: {commands} of {commands} served; alone p50 {:.1?} p99 {:.1?}, beside p50 {:.1?} p99 {:.1?}: {ratio:.2} x",
+            at(&alone, 50),
+            at(&alone, 99),
+            at(&beside, 50),
+            at(&beside, 99),
+        );
+        // A bar for a machine that does nothing else: the smaller amount says that everybody is served.
+        assert!(
+            ratio <= 5.0 || !is_full(),
+            "{what}: p99 is {ratio:.2} times what it is alone"
+        );
+    }
+}
+
+fn write_private(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+const STRANGERS: [[u8; 4]; 4] = [[127, 0, 0, 2], [127, 0, 0, 3], [127, 0, 0, 4], [127, 0, 0, 5]];
+
+/// Dials of strangers in a second.
+fn rate() -> u64 {
+    amount("dials of strangers a second", 100, 500)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_allowed_client_is_served_beside_dials_of_strangers() {
+    let world = World::start(false).await;
+    let rate = rate();
+    for kind in [
+        Kind::Silent,
+        Kind::Slow,
+        Kind::Garbage,
+        Kind::Unlisted,
+        Kind::Listed,
+    ] {
+        let kinds = [kind];
+        let strangers = world.strangers(&world.ticket, &kinds, rate, &STRANGERS);
+        world.compare(&format!("{kind:?}"), strangers).await;
+    }
+    let all = [
+        Kind::Silent,
+        Kind::Slow,
+        Kind::Garbage,
+        Kind::Unlisted,
+        Kind::Listed,
+    ];
+    let strangers = world.strangers(&world.ticket, &all, rate, &STRANGERS);
+    world.compare("all kinds", strangers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_allowed_client_is_served_beside_tls_hellos_that_do_not_go_on() {
+    let world = World::start(true).await;
+    let kinds = [Kind::TlsHello];
+    let strangers = world.strangers(&world.ticket, &kinds, rate(), &STRANGERS);
+    world.compare("TLS hellos", strangers).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_allowed_client_is_served_beside_dials_of_its_own_address_to_a_mute_exec_server() {
+    let world = World::start(false).await;
+    let (_mute, ticket) = RawServer::register(&format!("http://{}", world.relay)).await;
+    let (kinds, own) = ([Kind::Listed], [[127, 0, 0, 1]]);
+    let strangers = world.strangers(&ticket, &kinds, rate(), &own);
+    world
+        .compare("a mute exec-server behind one NAT", strangers)
+        .await;
+}
