@@ -502,6 +502,7 @@ fn a_command_exports_to_the_exec_server_s_collector_from_its_host_and_never_in_i
     signal(&exec_server, Signal::TERM);
     assert!(exec_server.wait(PATIENCE).unwrap().success());
     let spans = collector.spans();
+    assert_paths(&spans);
     let of_server = spans.iter().find(|span| span.service == "builder").unwrap();
     let host = of_server.of_resource("host.id").unwrap();
     let expected = |attributes: &str| {
