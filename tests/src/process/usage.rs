@@ -10,15 +10,20 @@ use nix::unistd::Pid;
 
 /// Resident memory in bytes: `Rss` of `/proc/PID/smaps_rollup`, which walks the page tables. (`statm` and `VmRSS` batch
 /// their counters per CPU and may be off by a hundred kilobytes.) Pages of the program's file that are mapped in count,
-/// shared or not.
+/// shared or not. Only root may read that file of an exec-server, which is not dumpable; others get `VmRSS`.
 ///
 /// # Errors
 /// The operating system's, or a file in another format.
 pub fn resident_bytes(pid: u32) -> io::Result<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
-    let kilobytes = rollup
+    let (text, name) = match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            (fs::read_to_string(format!("/proc/{pid}/status"))?, "VmRSS:")
+        }
+        rollup => (rollup?, "Rss:"),
+    };
+    let kilobytes = text
         .lines()
-        .find_map(|line| line.strip_prefix("Rss:")?.trim().strip_suffix("kB"))
+        .find_map(|line| line.strip_prefix(name)?.trim().strip_suffix("kB"))
         .and_then(|figure| figure.trim().parse::<u64>().ok());
     kilobytes
         .map(|kilobytes| kilobytes * 1024)

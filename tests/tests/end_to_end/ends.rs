@@ -425,6 +425,9 @@ fn an_exec_server_whose_log_nobody_reads_serves_on() {
 fn an_exec_server_listens_on_nothing() {
     let world = World::new();
     run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    if !rustix::process::geteuid().is_root() {
+        return println!("not checked: only root may look at the descriptors of an exec-server");
+    }
     assert_eq!(listening(&world.exec_server), Vec::<String>::new());
     assert_eq!(listening(&world.relay).len(), 1, "one that listens is found");
 }
