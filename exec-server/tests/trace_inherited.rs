@@ -6,7 +6,7 @@ use std::process::Command;
 
 use support::{Host, start};
 
-const MARK: &str = "BATON_TEST_INHERITED";
+const MARK: &str = "TEST_OF_INHERITED";
 
 /// Runs itself again with a trace in its environment: changing one's own environment is unsafe.
 #[test]
