@@ -6,6 +6,7 @@
 //! * [`call_end`]: why a call ended before its handler had answered it;
 //! * [`subject`]: the command that a call runs, and how it ended;
 //! * [`recorder`]: where finished records go;
+//! * [`sampler`]: which traces are recorded;
 //! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
 //! * [`clock`]: the offset between two machines' clocks;
 //! * [`answer`]: a gRPC peer's answer, before tonic reads it;
@@ -31,6 +32,7 @@ pub mod limits;
 pub mod record;
 pub mod recorder;
 pub mod report;
+pub mod sampler;
 pub mod stage;
 pub mod status;
 pub mod subject;

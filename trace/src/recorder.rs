@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::limits::COLLECTED_MAX;
 use crate::record::CallRecord;
+use crate::sampler::Sampler;
 
 /// Takes finished records. Called on the data path's thread: must neither block nor wait.
 pub trait Sink: Send + Sync {
@@ -17,6 +18,7 @@ pub trait Sink: Send + Sync {
 pub struct Recorder {
     sink: Option<Arc<dyn Sink>>,
     keeps_stages: bool,
+    sampler: Sampler,
 }
 
 impl Recorder {
@@ -29,8 +31,18 @@ impl Recorder {
     pub fn to(sink: Arc<dyn Sink>) -> Self {
         Self {
             sink: Some(sink),
-            keeps_stages: false,
+            ..Self::default()
         }
+    }
+
+    /// The same; and this decides which calls are sampled.
+    pub fn sampling(self, sampler: Sampler) -> Self {
+        Self { sampler, ..self }
+    }
+
+    /// Decides which calls are sampled.
+    pub fn sampler(&self) -> &Sampler {
+        &self.sampler
     }
 
     /// The same; and handlers find the stages of every call in its [`ServerCall`](crate::call::ServerCall), whether or not

@@ -71,7 +71,9 @@ impl Call {
         let call_id = w3c::random_span_id();
         let draft = recording.then(|| {
             let parent = caller.context.as_ref().map(|context| context.span_id);
-            let context = caller.clone().continue_or_start(true).with_span(call_id);
+            let is_sampled = caller.context.as_ref().map(TraceContext::is_sampled);
+            let mut context = caller.clone().continue_or_start(true).with_span(call_id);
+            recorder.sampler().decide(&mut context, is_sampled);
             context.inject(&mut parts.headers);
             Box::new(ClientDraft {
                 anchor,

@@ -172,13 +172,14 @@ impl Inbound {
 
         let extracted = TraceContext::extract(&headers);
         let is_known = extracted.context.is_some();
-        let (context, link) = peer.admit(extracted);
+        let (mut context, link) = peer.admit(extracted);
         let parent = (is_known && link.is_none()).then_some(context.span_id);
         let call_id = match head.call_id {
             0 => w3c::random_span_id(),
             id => SpanId::from(id),
         };
         let recorder = stream.shared().recorder();
+        recorder.sampler().limit(&mut context);
         let exported = recorder.is_on() && context.is_sampled();
         let recording = head.timings || recorder.keeps_stages() || exported;
         let anchor = anchor_at(arrival.at);
