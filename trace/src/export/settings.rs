@@ -10,9 +10,15 @@
 //! | `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `…_HEADERS` | `name=value,…`, values percent-encoded |
 //! | `OTEL_EXPORTER_OTLP_TRACES_COMPRESSION`, `…_COMPRESSION` | `none` is the one there is |
 //! | `OTEL_BSP_SCHEDULE_DELAY`, `…_MAX_QUEUE_SIZE`, `…_MAX_EXPORT_BATCH_SIZE` | as for the SDK's batch processor |
+//! | `OTEL_TRACES_SAMPLER`, `…_ARG` | which traces are recorded: [`sampler`](crate::sampler) |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | override our resource |
 //!
-//! A number that does not parse is ignored, as the specification asks; an endpoint that does not is an error.
+//! `docs/guide/telemetry.md` has all standard variables. A number, a sampler or a propagator that is not supported is [`Ignored`], as
+//! the specification asks. What says where spans go and how (endpoint, protocol, compression, headers) is an [`ExportError`] if it is not
+//! supported: spans that go elsewhere than their owner wanted would be worse than none.
+
+mod error;
+mod ignored;
 
 use std::fmt;
 use std::time::Duration;
@@ -20,60 +26,13 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::limits::{EXPORT_BATCH_SPANS, EXPORT_DELAY, EXPORT_QUEUE_SPANS, EXPORT_TIMEOUT};
+use crate::limits::{
+    EXPORT_BATCH_SPANS, EXPORT_DELAY, EXPORT_QUEUE_SPANS, EXPORT_SHUTDOWN_MAX, EXPORT_TIMEOUT,
+};
+use crate::sampler::Sampler;
 
-/// Why export could not be set up. Nothing has been started.
-#[derive(Debug, thiserror::Error)]
-pub enum ExportError {
-    /// The endpoint is not a URL.
-    #[error("{variable}: `{value}` is not a collector's URL; write it like http://localhost:4317")]
-    Endpoint {
-        /// The variable that says so.
-        variable: &'static str,
-        /// What it says.
-        value: String,
-    },
-    /// The endpoint asks for TLS.
-    #[error(
-        "{variable}: `{value}` asks for TLS, which this build does not speak to collectors; \
-         use an http:// endpoint, such as a collector or agent on this machine"
-    )]
-    Tls {
-        /// The variable that says so.
-        variable: &'static str,
-        /// What it says.
-        value: String,
-    },
-    /// Another protocol than gRPC.
-    #[error(
-        "{variable}: `{value}` is not spoken; set it to grpc and point the endpoint at the collector's gRPC port, usually 4317"
-    )]
-    Protocol {
-        /// The variable that says so.
-        variable: &'static str,
-        /// What it says.
-        value: String,
-    },
-    /// A compression that is not spoken.
-    #[error("{variable}: `{value}` is not spoken; set it to none")]
-    Compression {
-        /// The variable that says so.
-        variable: &'static str,
-        /// What it says.
-        value: String,
-    },
-    /// A header that HTTP does not allow. Its value may be a secret and is not repeated.
-    #[error("{variable}: `{name}` and its value do not make a header; write name=value,name=value")]
-    Header {
-        /// The variable that says so.
-        variable: &'static str,
-        /// The header's name.
-        name: String,
-    },
-    /// The exporter's own thread could not be started.
-    #[error("the trace exporter's thread could not be started: {0}")]
-    Thread(#[source] std::io::Error),
-}
+pub use error::ExportError;
+pub use ignored::Ignored;
 
 /// Where and how to export.
 #[derive(Clone)]
@@ -85,6 +44,8 @@ pub struct Settings {
     pub(super) queue_spans: usize,
     pub(super) batch_spans: usize,
     pub(super) service_name: Option<String>,
+    sampler: Sampler,
+    ignored: Vec<Ignored>,
 }
 
 impl Settings {
@@ -101,66 +62,219 @@ impl Settings {
     /// # Errors
     /// [`ExportError`], with a sentence that names the variable.
     pub fn from_lookup(lookup: impl Fn(&'static str) -> Option<String>) -> Result<Option<Self>, ExportError> {
-        let get = |name| {
-            lookup(name)
-                .filter(|value| !value.trim().is_empty())
-                .map(|value| (name, value))
+        let mut variables = Variables {
+            lookup,
+            ignored: Vec::new(),
         };
-        let first = |names: [&'static str; 2]| names.into_iter().find_map(get);
-        let is = |name, wanted: &str| {
-            get(name).is_some_and(|(_, value)| value.trim().eq_ignore_ascii_case(wanted))
-        };
-        let number = |name| get(name).and_then(|(_, value)| value.trim().parse::<u64>().ok());
-
-        if is("OTEL_SDK_DISABLED", "true") || is("OTEL_TRACES_EXPORTER", "none") {
+        if variables.is("OTEL_SDK_DISABLED", "true") {
             return Ok(None);
         }
-        let Some((variable, value)) = first([
+        let endpoint = variables.first([
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
             "OTEL_EXPORTER_OTLP_ENDPOINT",
-        ]) else {
+        ]);
+        let Some((variable, endpoint)) = endpoint else {
             return Ok(None);
         };
-        let protocol = first([
+        if !variables.wants_otlp()? {
+            return Ok(None);
+        }
+        let insecure = variables.first([
+            "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
+            "OTEL_EXPORTER_OTLP_INSECURE",
+        ]);
+        let insecure = insecure.is_some_and(|(_, value)| value.trim().eq_ignore_ascii_case("true"));
+        let endpoint = self::endpoint(variable, endpoint, insecure)?;
+        let protocol = variables.first([
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
             "OTEL_EXPORTER_OTLP_PROTOCOL",
         ]);
         if let Some((variable, value)) = protocol.filter(|(_, value)| value.trim() != "grpc") {
             return Err(ExportError::Protocol { variable, value });
         }
-        let compression = first([
+        let compression = variables.first([
             "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
             "OTEL_EXPORTER_OTLP_COMPRESSION",
         ]);
         if let Some((variable, value)) = compression.filter(|(_, value)| value.trim() != "none") {
             return Err(ExportError::Compression { variable, value });
         }
-        let headers = match first(["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]) {
-            Some((variable, value)) => headers(variable, &value)?,
-            None => HeaderMap::new(),
-        };
-        let insecure = first([
-            "OTEL_EXPORTER_OTLP_TRACES_INSECURE",
-            "OTEL_EXPORTER_OTLP_INSECURE",
-        ])
-        .is_some_and(|(_, value)| value.trim().eq_ignore_ascii_case("true"));
-
-        let count = |name, default: usize| match number(name).map(usize::try_from) {
-            Some(Ok(count)) if count > 0 => count,
-            _ => default,
-        };
-        let queue_spans = count("OTEL_BSP_MAX_QUEUE_SIZE", EXPORT_QUEUE_SPANS);
-        let timeout =
-            number("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT").or_else(|| number("OTEL_EXPORTER_OTLP_TIMEOUT"));
+        let headers =
+            match variables.first(["OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"]) {
+                Some((variable, value)) => headers(variable, &value)?,
+                None => HeaderMap::new(),
+            };
+        variables.check_ignored();
+        let queue_spans = variables.count("OTEL_BSP_MAX_QUEUE_SIZE", EXPORT_QUEUE_SPANS);
+        let timeout = variables.first(["OTEL_EXPORTER_OTLP_TRACES_TIMEOUT", "OTEL_EXPORTER_OTLP_TIMEOUT"]);
+        let timeout = timeout.and_then(|(variable, value)| variables.number(variable, &value));
         Ok(Some(Self {
-            endpoint: endpoint(variable, value, insecure)?,
+            endpoint,
             headers,
-            timeout: timeout.map_or(EXPORT_TIMEOUT, Duration::from_millis),
-            delay: number("OTEL_BSP_SCHEDULE_DELAY").map_or(EXPORT_DELAY, Duration::from_millis),
+            timeout: match timeout.map_or(EXPORT_TIMEOUT, Duration::from_millis) {
+                // No limit, by the specification.
+                Duration::ZERO => EXPORT_SHUTDOWN_MAX,
+                timeout => timeout.min(EXPORT_SHUTDOWN_MAX),
+            },
+            delay: variables.millis("OTEL_BSP_SCHEDULE_DELAY", EXPORT_DELAY),
             queue_spans,
-            batch_spans: count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", EXPORT_BATCH_SPANS).min(queue_spans),
-            service_name: get("OTEL_SERVICE_NAME").map(|(_, value)| value),
+            batch_spans: variables
+                .count("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", EXPORT_BATCH_SPANS)
+                .min(queue_spans),
+            service_name: variables.get("OTEL_SERVICE_NAME"),
+            sampler: variables.sampler(),
+            ignored: variables.ignored,
         }))
+    }
+
+    /// Which traces are recorded.
+    pub fn sampler(&self) -> Sampler {
+        self.sampler
+    }
+
+    /// The sampler alone, for a part that exports nothing and records for its caller. What is not supported has no effect.
+    pub fn sampler_from_env() -> Sampler {
+        let mut variables = Variables {
+            lookup: |name| std::env::var(name).ok(),
+            ignored: Vec::new(),
+        };
+        if variables.is("OTEL_SDK_DISABLED", "true") {
+            return Sampler::default();
+        }
+        variables.sampler()
+    }
+
+    /// What was set and has no effect, for the owner to be told.
+    pub fn ignored(&self) -> &[Ignored] {
+        &self.ignored
+    }
+}
+
+/// A source of variables, and what in it has no effect.
+struct Variables<F> {
+    lookup: F,
+    ignored: Vec<Ignored>,
+}
+
+impl<F: Fn(&'static str) -> Option<String>> Variables<F> {
+    fn get(&self, name: &'static str) -> Option<String> {
+        (self.lookup)(name).filter(|value| !value.trim().is_empty())
+    }
+
+    /// The first that is set: what is about traces goes before what is about everything.
+    fn first(&self, names: [&'static str; 2]) -> Option<(&'static str, String)> {
+        names.into_iter().find_map(|name| Some((name, self.get(name)?)))
+    }
+
+    fn is(&self, name: &'static str, wanted: &str) -> bool {
+        self.get(name)
+            .is_some_and(|value| value.trim().eq_ignore_ascii_case(wanted))
+    }
+
+    fn number(&mut self, variable: &'static str, value: &str) -> Option<u64> {
+        let number = value.trim().parse().ok();
+        if number.is_none() {
+            self.ignore(variable, value, "it is not a number of milliseconds");
+        }
+        number
+    }
+
+    fn millis(&mut self, variable: &'static str, default: Duration) -> Duration {
+        let value = self.get(variable);
+        let millis = value.and_then(|value| self.number(variable, &value));
+        millis.map_or(default, Duration::from_millis)
+    }
+
+    fn count(&mut self, variable: &'static str, default: usize) -> usize {
+        let Some(value) = self.get(variable) else {
+            return default;
+        };
+        match value.trim().parse() {
+            Ok(count) if count > 0 => count,
+            _ => {
+                self.ignore(variable, &value, "it is not a number above 0");
+                default
+            }
+        }
+    }
+
+    /// Whether OTLP is among the exporters. Others that are named have no effect; others alone are an error.
+    fn wants_otlp(&mut self) -> Result<bool, ExportError> {
+        let variable = "OTEL_TRACES_EXPORTER";
+        let Some(value) = self.get(variable) else {
+            return Ok(true);
+        };
+        let is = |wanted| {
+            value
+                .split(',')
+                .any(|name| name.trim().eq_ignore_ascii_case(wanted))
+        };
+        match (is("otlp"), is("none")) {
+            (true, _) if value.contains(',') => {
+                self.ignore(variable, &value, "otlp is the only exporter here");
+                Ok(true)
+            }
+            (true, _) => Ok(true),
+            (false, true) => Ok(false),
+            (false, false) => Err(ExportError::Exporter { variable, value }),
+        }
+    }
+
+    fn sampler(&mut self) -> Sampler {
+        let argument = "OTEL_TRACES_SAMPLER_ARG";
+        let ratio = self.get(argument).map(|value| {
+            let ratio = value.trim().parse::<f64>();
+            let is_ratio = |ratio: &f64| (0.0..=1.0).contains(ratio);
+            (ratio.ok().filter(is_ratio), value)
+        });
+        let variable = "OTEL_TRACES_SAMPLER";
+        let Some(value) = self.get(variable) else {
+            return Sampler::default();
+        };
+        if value.contains("traceidratio")
+            && let Some((None, value)) = &ratio
+        {
+            self.ignore(argument, value, "it is not a number from 0 to 1; 1 is used");
+        }
+        let ratio = ratio.and_then(|(ratio, _)| ratio);
+        Sampler::named(value.trim(), ratio).unwrap_or_else(|| {
+            self.ignore(
+                variable,
+                &value,
+                "there is no such sampler here; parentbased_always_on is used",
+            );
+            Sampler::default()
+        })
+    }
+
+    /// Variables that would change what is exported, were they supported.
+    fn check_ignored(&mut self) {
+        for (variable, why) in [
+            ("OTEL_CONFIG_FILE", "configuration files are not read"),
+            (
+                "OTEL_EXPERIMENTAL_CONFIG_FILE",
+                "configuration files are not read",
+            ),
+        ] {
+            if let Some(value) = self.get(variable) {
+                self.ignore(variable, &value, why);
+            }
+        }
+        let variable = "OTEL_PROPAGATORS";
+        if let Some(value) = self.get(variable) {
+            let mut names = value.split(',').map(str::trim);
+            if names.any(|name| name != "tracecontext" && name != "baggage") {
+                self.ignore(variable, &value, "tracecontext and baggage are used, always");
+            }
+        }
+    }
+
+    fn ignore(&mut self, variable: &'static str, value: &str, why: &'static str) {
+        self.ignored.push(Ignored {
+            variable,
+            value: value.to_owned(),
+            why,
+        });
     }
 }
 
@@ -177,11 +291,12 @@ impl fmt::Debug for Settings {
 fn headers(variable: &'static str, list: &str) -> Result<HeaderMap, ExportError> {
     let mut headers = HeaderMap::new();
     for member in list.split(',').filter(|member| !member.trim().is_empty()) {
-        let (name, value) = member.split_once('=').unwrap_or((member, ""));
+        // What has no `=` may be a secret as a whole.
+        let (name, value) = member.split_once('=').unwrap_or_default();
         let (name, value) = (name.trim(), value.trim());
         let value = percent_decode_str(value).decode_utf8_lossy();
         match (name.parse::<HeaderName>(), HeaderValue::from_str(&value)) {
-            (Ok(parsed), Ok(value)) if member.contains('=') => headers.append(parsed, value),
+            (Ok(parsed), Ok(value)) => headers.append(parsed, value),
             _ => {
                 let name = name.to_owned();
                 return Err(ExportError::Header { variable, name });
@@ -197,6 +312,7 @@ fn endpoint(variable: &'static str, value: String, insecure: bool) -> Result<Uri
         None if insecure => format!("http://{text}"),
         _ => text.to_owned(),
     };
+    let value = without_credentials(&value);
     match url.parse::<Uri>() {
         Ok(uri) if uri.scheme_str() == Some("https") => Err(ExportError::Tls { variable, value }),
         Ok(uri) if uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty()) => {
@@ -204,6 +320,16 @@ fn endpoint(variable: &'static str, value: String, insecure: bool) -> Result<Uri
         }
         _ => Err(ExportError::Endpoint { variable, value }),
     }
+}
+
+/// A URL as it may be shown.
+fn without_credentials(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return url.to_owned();
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
 }
 
 #[cfg(test)]
@@ -281,8 +407,8 @@ mod tests {
                 "{error}"
             );
         }
-        let tls = settings(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://host:4317")]);
-        assert!(matches!(tls, Err(ExportError::Tls { .. })));
+        let tls = settings(&[("OTEL_EXPORTER_OTLP_ENDPOINT", "https://me:secret@host:4317/p")]).unwrap_err();
+        assert!(matches!(&tls, ExportError::Tls { value, .. } if value == "https://host:4317/p"));
         let http = settings(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf")]);
         assert!(matches!(http, Err(ExportError::Protocol { .. })));
     }
@@ -299,13 +425,71 @@ mod tests {
         for bad in ["secret", "a b=secret", "x=secret%0A"] {
             let error = with(bad).unwrap_err();
             assert!(matches!(error, ExportError::Header { .. }), "{bad}");
-            assert!(
-                bad == "secret" || !error.to_string().contains("secret"),
-                "{error}"
-            );
+            assert!(!error.to_string().contains("secret"), "{error}");
         }
         let gzip = settings(&[ENDPOINT, ("OTEL_EXPORTER_OTLP_COMPRESSION", "gzip")]);
         assert!(matches!(gzip, Err(ExportError::Compression { .. })));
+    }
+
+    #[test]
+    fn what_is_not_supported_and_does_no_harm_is_ignored_and_told() {
+        let read = settings(&[
+            ENDPOINT,
+            ("OTEL_TRACES_SAMPLER", "jaeger_remote"),
+            ("OTEL_TRACES_EXPORTER", "otlp,console"),
+            ("OTEL_BSP_SCHEDULE_DELAY", "soon"),
+            ("OTEL_BSP_MAX_QUEUE_SIZE", "0"),
+            ("OTEL_PROPAGATORS", "tracecontext,b3"),
+            ("OTEL_CONFIG_FILE", "otel.yaml"),
+            ("OTEL_EXPORTER_OTLP_TIMEOUT", "0"),
+        ]);
+        let read = read.unwrap().unwrap();
+        let told: Vec<_> = read.ignored().iter().map(ToString::to_string).collect();
+        let names = [
+            "OTEL_TRACES_EXPORTER: `otlp,console`",
+            "OTEL_CONFIG_FILE: `otel.yaml`",
+            "OTEL_PROPAGATORS: `tracecontext,b3`",
+            "OTEL_BSP_MAX_QUEUE_SIZE: `0`",
+            "OTEL_BSP_SCHEDULE_DELAY: `soon`",
+            "OTEL_TRACES_SAMPLER: `jaeger_remote`",
+        ];
+        assert_eq!(told.len(), names.len(), "{told:?}");
+        for (told, name) in told.iter().zip(names) {
+            assert!(told.starts_with(name), "{told}");
+        }
+        assert_eq!((read.sampler, read.delay), (Sampler::default(), EXPORT_DELAY));
+        assert_eq!(
+            (read.queue_spans, read.timeout),
+            (EXPORT_QUEUE_SPANS, EXPORT_SHUTDOWN_MAX)
+        );
+    }
+
+    #[test]
+    fn the_sampler_is_the_named_one_and_a_ratio_that_is_none_is_1() {
+        let with = |argument| {
+            let sampler = ("OTEL_TRACES_SAMPLER", "parentbased_traceidratio");
+            let read = settings(&[ENDPOINT, sampler, ("OTEL_TRACES_SAMPLER_ARG", argument)]);
+            let read = read.unwrap().unwrap();
+            (read.sampler, read.ignored.len())
+        };
+        let named = |ratio| Sampler::named("parentbased_traceidratio", ratio).unwrap();
+        assert_eq!(with("0.25"), (named(Some(0.25)), 0));
+        for bad in ["many", "-1", "1.5", "NaN"] {
+            assert_eq!(with(bad), (named(None), 1), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_exporter_that_is_not_otlp_is_an_error_and_none_is_none() {
+        let with = |exporter| settings(&[ENDPOINT, ("OTEL_TRACES_EXPORTER", exporter)]);
+        assert!(with("otlp").unwrap().unwrap().ignored().is_empty());
+        assert!(with("none").unwrap().is_none());
+        for other in ["zipkin", "console,jaeger"] {
+            assert!(
+                matches!(with(other), Err(ExportError::Exporter { .. })),
+                "{other}"
+            );
+        }
     }
 
     #[test]
