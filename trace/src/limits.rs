@@ -91,11 +91,52 @@ pub const EXPORT_ABANDONED_GRACE: Duration = Duration::from_secs(1);
 /// The longest that a shutdown may be asked to wait for a collector.
 pub const EXPORT_SHUTDOWN_MAX: Duration = Duration::from_secs(600);
 
-/// Further attempts at a request that a collector could not take at the moment.
-pub const EXPORT_RETRIES: usize = 3;
-
-/// Pause before the first of them; each later one is twice as long.
+/// Pause before the second attempt at a request that a collector could not take; each later one is twice as long, to
+/// [`EXPORT_RETRY_MAX`], and up to half of it shorter by chance, so that parts do not come back all at once.
 pub const EXPORT_RETRY_FIRST: Duration = Duration::from_millis(100);
+
+/// The longest such pause. A request is tried until the collector has taken or refused it: meanwhile records wait in the queue, which is bounded.
+pub const EXPORT_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Such a pause while somebody waits for an exit.
+pub const EXPORT_RETRY_CLOSING: Duration = Duration::from_millis(10);
+
+/// Longest that a command's exit waits for the collector. A person does not feel it, and a collector on this machine or in
+/// the same data centre needs 1 to 20 ms.
+pub const EXIT_WAIT: Duration = Duration::from_millis(50);
+
+/// After this part of the wait, what is not with the collector is written to the spool, beside waiting on. A collector nearby has answered by
+/// then, so a command usually writes nothing; and [`EXIT_WAIT`] leaves a slow disk 40 ms.
+pub const EXIT_SPOOL_AFTER: Duration = Duration::from_millis(10);
+
+/// Longest that an exit waits for the spool alone, after its wait for the collector. A disk that works needs under 1 ms, and has had
+/// [`EXIT_WAIT`] less [`EXIT_SPOOL_AFTER`]; this is for one that stalls, or a machine without a core to spare. Spans that are not on disk then are lost.
+pub const EXIT_SPOOL_GRACE: Duration = Duration::from_millis(200);
+
+/// Bytes of all files of a spool. The oldest are dropped for new ones. A command's trace is 2 to 6 KiB of them.
+pub const SPOOL_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Files of a spool: each exit with a dead collector reads the directory. Reading 4,096 names takes about 2 ms.
+pub const SPOOL_FILES_MAX: usize = 4_096;
+
+/// Age at which a file of the spool is dropped. Few trace backends take spans that are older.
+pub const SPOOL_AGE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Age at which a file that was not finished counts as left behind by a crash.
+pub const SPOOL_PART_AGE_MAX: Duration = Duration::from_secs(60);
+
+/// Age of the oldest waiting file from which every exit that adds to the spool is told. Below it a slow collector is nobody's business:
+/// the next command sends what this one leaves.
+pub const SPOOL_STALE: Duration = Duration::from_secs(10 * 60);
+
+/// Bytes of one request made of files of the spool: a quarter of what gRPC servers accept by default. Held twice while it is sent.
+pub const SPOOL_REQUEST_BYTES: usize = 1024 * 1024;
+
+/// Files in such a request: each is locked, so it holds a descriptor until the collector has answered.
+pub const SPOOL_REQUEST_FILES: usize = 128;
+
+/// Files and other entries of a spool that are told by name in one run.
+pub const SPOOL_FINDINGS_MAX: usize = 3;
 
 /// How much nicer to others (`setpriority(2)`) a thread is whose work nobody waits for: exporter, writer of metadata and its helpers. The scheduler
 /// then lets a command that wants the core go first. Not so nice that it starves: beside a busy thread of this process on one core it still gets

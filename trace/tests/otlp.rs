@@ -1,12 +1,15 @@
 //! The exporter against a real OTLP receiver over loopback, and against collectors that are dead.
 
 use std::collections::{BTreeMap, HashSet};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use baton_trace::export::{Exporter, Settings, ShutdownReport};
+use baton_trace::export::{Exit, ExitReport, Exporter, Options, Settings, ShutdownReport, Spool};
+use baton_trace::limits::EXIT_WAIT;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Sink;
 use baton_trace::stage::{self, StageId};
@@ -20,6 +23,8 @@ use opentelemetry_proto::tonic::collector::trace::v1::{
 use opentelemetry_proto::tonic::common::v1::KeyValue;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
+use rustix::net::{AddressFamily, SocketType};
+use tempfile::TempDir;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
@@ -66,15 +71,26 @@ impl Receiver {
 
     /// Serves on a thread of its own until the test ends.
     fn serve(&self) -> SocketAddr {
+        self.serve_at((Ipv4Addr::LOCALHOST, 0).into())
+    }
+
+    /// The same, at an address.
+    fn serve_at(&self, address: SocketAddr) -> SocketAddr {
+        self.serve_on(TcpListener::bind(address).unwrap())
+    }
+
+    /// The same, on a socket that is bound, and whose connections nobody has taken so far.
+    fn serve_on(&self, listener: TcpListener) -> SocketAddr {
         let service = TraceServiceServer::new(self.clone());
         let (ready, address) = std::sync::mpsc::channel();
+        listener.set_nonblocking(true).unwrap();
         thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()
                 .unwrap();
             runtime.block_on(async {
-                let incoming = TcpIncoming::bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+                let incoming = TcpIncoming::from(tokio::net::TcpListener::from_std(listener).unwrap());
                 ready.send(incoming.local_addr().unwrap()).unwrap();
                 let server = tonic::transport::Server::builder().add_service(service);
                 server.serve_with_incoming(incoming).await.unwrap();
@@ -116,7 +132,7 @@ fn text(attributes: &[KeyValue], key: &str) -> String {
     }
 }
 
-fn exporter(side: Side, to: SocketAddr, more: &[(&str, &str)]) -> Exporter {
+fn settings(to: SocketAddr, more: &[(&str, &str)]) -> Settings {
     let endpoint = format!("http://{to}");
     let settings = Settings::from_lookup(|name| match name {
         "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
@@ -125,7 +141,11 @@ fn exporter(side: Side, to: SocketAddr, more: &[(&str, &str)]) -> Exporter {
             .find(|(key, _)| *key == name)
             .map(|(_, value)| (*value).to_owned()),
     });
-    Exporter::new(side, settings.unwrap().unwrap()).unwrap()
+    settings.unwrap().unwrap()
+}
+
+fn exporter(side: Side, to: SocketAddr, more: &[(&str, &str)]) -> Exporter {
+    Exporter::new(side, settings(to, more)).unwrap()
 }
 
 /// A call in which every stage of the tables took 20 µs, one after the other.
@@ -327,6 +347,209 @@ fn spans_that_the_collector_rejects_are_not_called_exported() {
         (report.exported + 3, report.dropped),
         (receiver.spans().len() as u64, 3)
     );
+}
+
+/// A run that records one call, exports it to `address` and leaves as a command does, with a spool in `dir`.
+fn leave(address: SocketAddr, dir: &TempDir) -> (ExitReport, Duration) {
+    leave_within(EXIT_WAIT, address, dir)
+}
+
+/// The same with another wait.
+fn leave_within(wait: Duration, address: SocketAddr, dir: &TempDir) -> (ExitReport, Duration) {
+    let settings = settings(address, &[]);
+    let spool = Spool::new(dir.path().join("spool"), &settings);
+    let options = Options {
+        spool: Some(spool.clone()),
+        ..Options::default()
+    };
+    let exporter = Arc::new(Exporter::with_options(Side::Client, settings, options).unwrap());
+    exporter.record(record(Side::Client, &TraceContext::new_root(true)));
+    let exit = Exit {
+        wait,
+        is_patient: false,
+        spool: Some(spool),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let began = Instant::now();
+    let report = runtime.block_on(baton_trace::export::exit(
+        &[exporter],
+        exit,
+        std::future::pending(),
+    ));
+    (report, began.elapsed())
+}
+
+fn spooled(dir: &TempDir) -> usize {
+    let entries = std::fs::read_dir(dir.path().join("spool"));
+    let names = entries
+        .into_iter()
+        .flatten()
+        .map(|entry| entry.unwrap().file_name());
+    names
+        .filter(|name| name.to_string_lossy().ends_with(".otlp"))
+        .count()
+}
+
+/// A collector that takes no connection: its queue of them is full. It stays so for as long as what is returned lives.
+fn black_hole() -> (SocketAddr, Vec<TcpStream>, OwnedFd) {
+    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    rustix::net::bind(&socket, &SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+    rustix::net::listen(&socket, 0).unwrap();
+    let address: SocketAddr = rustix::net::getsockname(&socket).unwrap().try_into().unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(300)) {
+        waiting.push(stream);
+        assert!(waiting.len() < 16, "the queue is never full");
+    }
+    (address, waiting, socket)
+}
+
+fn closed_port() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap()
+}
+
+#[test]
+fn a_dead_collector_delays_no_exit_and_a_later_run_delivers_everything() {
+    let (hole, _waiting, _hole) = black_hole();
+    let mute = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let closed = closed_port();
+    for (address, hint) in [
+        (closed, "cannot connect"),
+        (hole, "does not answer"),
+        (mute.local_addr().unwrap(), "did not answer in time"),
+    ] {
+        let dir = TempDir::new().unwrap();
+        let mut fastest = Duration::MAX;
+        let bound = if address == closed {
+            // Nobody listens, so nobody waits.
+            EXIT_WAIT / 2
+        } else {
+            EXIT_WAIT + Duration::from_millis(10)
+        };
+        let (mut kept, mut runs, mut hinted) = (0, 0, 0);
+        // The fastest of some, on a machine that does other things too.
+        while (runs < 3 || hinted == 0 || fastest > bound) && runs < 50 {
+            let (report, took) = leave(address, &dir);
+            assert_eq!((report.exported, report.dropped), (0, 0), "{report:?}");
+            hinted += usize::from(report.trouble.unwrap().to_string().contains(hint));
+            fastest = fastest.min(took);
+            kept += report.spooled;
+            runs += 1;
+            assert_eq!(spooled(&dir), runs);
+        }
+        assert!(
+            fastest <= bound && hinted > 0,
+            "{hint}: {fastest:?}, {hinted} of {runs}"
+        );
+        if address == hole {
+            continue;
+        }
+        // Somebody serves there now.
+        let receiver = Receiver::default();
+        if address == closed {
+            receiver.serve_at(address);
+        } else {
+            let mute = mute.try_clone().unwrap();
+            receiver.serve_on(mute);
+        }
+        let began = Instant::now();
+        while spooled(&dir) > 0 {
+            // Longer than a command waits: this machine may be busy.
+            let (report, _) = leave_within(AT_ONCE, address, &dir);
+            kept += report.exported + report.spooled;
+            assert_eq!((report.dropped, report.earlier.dropped), (0, 0), "{report:?}");
+            assert!(began.elapsed() < AT_ONCE, "{} left", spooled(&dir));
+        }
+        let spans = receiver.spans();
+        let ids: HashSet<_> = spans.iter().map(|(_, span)| span.span_id.clone()).collect();
+        assert_eq!(ids.len() as u64, kept, "{hint}");
+    }
+}
+
+#[test]
+fn a_healthy_collector_gets_all_and_the_disk_nothing() {
+    let (receiver, address) = Receiver::start();
+    let dir = TempDir::new().unwrap();
+    let mut runs = 0;
+    // A machine that does other things too may need longer than the spool is waited with.
+    loop {
+        let (report, _) = leave(address, &dir);
+        runs += 1;
+        if report.exported > 0 && !dir.path().join("spool").exists() {
+            assert!(report.is_quiet() && report.dropped == 0, "{report}");
+            break;
+        }
+        assert!(runs < 50, "{report}");
+        let _ = std::fs::remove_dir_all(dir.path().join("spool"));
+    }
+    assert!(!receiver.spans().is_empty());
+}
+
+#[test]
+fn a_collector_that_refuses_is_told_by_what_to_correct_and_keeps_nothing_waiting() {
+    let dir = TempDir::new().unwrap();
+    let refused = |status: Status| {
+        let receiver = Receiver::default();
+        receiver.failing.lock().unwrap().push(status);
+        let address = receiver.serve();
+        let (report, _) = leave(address, &dir);
+        (
+            report.dropped,
+            report.spooled,
+            report.trouble.unwrap().to_string(),
+        )
+    };
+    let mut runs = 0;
+    for (status, hint) in [
+        (
+            Status::unauthenticated("who are you"),
+            "OTEL_EXPORTER_OTLP_HEADERS",
+        ),
+        (Status::permission_denied("no"), "OTEL_EXPORTER_OTLP_HEADERS"),
+        (Status::unimplemented(""), "gRPC port, usually 4317"),
+    ] {
+        // It may be too busy to answer in time.
+        let told = loop {
+            let (dropped, spooled, told) = refused(status.clone());
+            if dropped > 0 && spooled == 0 {
+                break told;
+            }
+            runs += 1;
+            assert!(runs < 50, "{told}");
+        };
+        assert!(told.contains(hint), "{told}");
+    }
+}
+
+#[test]
+fn a_port_that_speaks_http_1_is_told_as_that() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let mut read = [0; 24];
+            // The other end may have gone.
+            let _ = stream.read_exact(&mut read);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
+        }
+    });
+    let dir = TempDir::new().unwrap();
+    let mut runs = 0;
+    loop {
+        let (report, _) = leave(address, &dir);
+        assert!(report.spooled > 0, "{report}");
+        let told = report.trouble.unwrap().to_string();
+        if told.contains("speaks HTTP/1, not gRPC: use the gRPC port, usually 4317") {
+            break;
+        }
+        runs += 1;
+        assert!(runs < 50, "{told}");
+    }
 }
 
 /// Asserts that a collector at `address` costs the exit its bound at most, and that the loss is told.

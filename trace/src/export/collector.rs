@@ -1,114 +1,130 @@
 //! The connection to the collector: one unary RPC of bytes that are encoded already.
 //!
-//! Retries as the OTLP specification asks: only what it calls retryable, with exponential backoff, and never
-//! beyond the request's timeout in all.
+//! It is dialled when it is first wanted, and again after it broke. When to try again is the caller's to decide.
 
+mod dial;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
-use http::HeaderMap;
 use http::uri::PathAndQuery;
+use http::{HeaderMap, Uri};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
-use opentelemetry_sdk::Resource;
 use prost::Message as _;
+use tokio::sync::Mutex;
 use tonic::client::Grpc;
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Extensions, Request, Status};
+use tonic::{Extensions, Request, Status};
 
-use super::resource;
 use super::settings::Settings;
-use super::wire::{Batch, Speaker};
-use super::worker::Destination;
+use super::trouble::{Kind, Trouble, innermost};
+use super::worker::{Destination, Rejected};
 use crate::answer::Careful;
-use crate::limits::{EXPORT_RETRIES, EXPORT_RETRY_FIRST};
-use crate::stage::Exporter;
+use dial::Dial;
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-/// A collector, connected when it is first needed.
+/// A collector.
 pub(super) struct Collector {
-    channel: Channel,
+    uri: Uri,
     headers: HeaderMap,
     timeout: Duration,
-    resource: Resource,
-    own: Speaker,
+    /// Held while it is dialled, so that all who want it share one dial.
+    channel: Mutex<Option<Channel>>,
+    /// Something that listens there has answered in HTTP/1.
+    speaks_http1: Arc<AtomicBool>,
 }
 
 impl Collector {
-    /// Must be called inside the runtime that will drive it.
-    pub(super) fn new(settings: &Settings, resource: Resource) -> Self {
-        let channel = Endpoint::from(settings.endpoint.clone())
-            .connect_timeout(settings.timeout)
-            .tcp_nodelay(true)
-            .user_agent(concat!("baton-trace/", env!("CARGO_PKG_VERSION")));
-        // A fixed, valid header value; the plain endpoint serves as well.
-        let channel = channel.unwrap_or_else(|_| Endpoint::from(settings.endpoint.clone()));
+    pub(super) fn new(settings: &Settings) -> Self {
         Self {
-            channel: channel.connect_lazy(),
+            uri: settings.endpoint.clone(),
             headers: settings.headers.clone(),
             timeout: settings.timeout,
-            own: Speaker::new(&resource),
-            resource,
+            channel: Mutex::new(None),
+            speaks_http1: Arc::default(),
         }
     }
 
-    async fn attempt(&self, request: Bytes) -> Result<ExportTraceServiceResponse, Status> {
-        let mut client = Grpc::new(Careful(self.channel.clone()));
+    async fn channel(&self) -> Result<Channel, Trouble> {
+        let mut channel = self.channel.lock().await;
+        if let Some(channel) = &*channel {
+            return Ok(channel.clone());
+        }
+        let plain = Endpoint::from(self.uri.clone()).connect_timeout(self.timeout);
+        let named = plain
+            .clone()
+            .user_agent(concat!("baton-trace/", env!("CARGO_PKG_VERSION")));
+        // A fixed, valid header value; the plain endpoint serves as well.
+        let endpoint = named.unwrap_or(plain);
+        let dial = Dial::new(Arc::clone(&self.speaks_http1));
+        match endpoint.connect_with_connector(dial).await {
+            Ok(connected) => Ok(channel.insert(connected).clone()),
+            Err(error) => Err(self.trouble(Kind::Connect(innermost(&error)))),
+        }
+    }
+
+    async fn attempt(&self, request: Bytes) -> Result<ExportTraceServiceResponse, Trouble> {
+        let mut client = Grpc::new(Careful(self.channel().await?));
         let ready = client.ready().await;
-        ready.map_err(|error| Status::unavailable(error.to_string()))?;
+        ready.map_err(|error| self.trouble(Kind::Connect(innermost(&error))))?;
         let metadata = MetadataMap::from_headers(self.headers.clone());
         let request = Request::from_parts(metadata, Extensions::default(), request);
-        let response = client
-            .unary(request, PathAndQuery::from_static(EXPORT), Encoded)
-            .await?;
-        Ok(response.into_inner())
+        let response = client.unary(request, PathAndQuery::from_static(EXPORT), Encoded);
+        match response.await {
+            Ok(response) => {
+                self.speaks_http1.store(false, Ordering::Relaxed);
+                Ok(response.into_inner())
+            }
+            // Or it did so before, and was too quick to close for its answer to be read this time.
+            Err(_) if self.speaks_http1.load(Ordering::Relaxed) => Err(self.trouble(Kind::Http1)),
+            Err(status) => Err(Trouble::from_status(&self.uri, &status)),
+        }
     }
 
-    async fn persist(&self, request: Bytes) -> Result<ExportTraceServiceResponse, Status> {
-        let mut pause = EXPORT_RETRY_FIRST;
-        for _ in 0..EXPORT_RETRIES {
-            match self.attempt(request.clone()).await {
-                Err(status) if is_retryable(status.code()) => tokio::time::sleep(pause).await,
-                done => return done,
-            }
-            pause *= 2;
-        }
-        self.attempt(request).await
+    fn trouble(&self, kind: Kind) -> Trouble {
+        Trouble::new(&self.uri, kind)
     }
 }
 
 impl Destination for Collector {
-    async fn send(&mut self, batch: &mut Batch) -> usize {
-        let spans = batch.len();
-        let relay = || Speaker::new(&resource::reported(Exporter::Relay, &self.resource));
-        let request = batch.take(&self.own, relay);
-        match tokio::time::timeout(self.timeout, self.persist(request)).await {
-            Ok(Ok(response)) => accepted(spans, &response),
-            Ok(Err(_)) | Err(_) => 0,
+    async fn connect(&self) -> Result<(), Trouble> {
+        self.channel().await.map(drop)
+    }
+
+    async fn send(&self, request: Bytes, spans: u64) -> Result<Option<Rejected>, Trouble> {
+        let result = match tokio::time::timeout(self.timeout, self.attempt(request)).await {
+            Ok(result) => result,
+            Err(_) => Err(self.trouble(match self.channel.try_lock() {
+                Ok(channel) if channel.is_some() => Kind::Late,
+                _ => Kind::Connecting,
+            })),
+        };
+        match result {
+            Ok(response) => Ok(rejected(spans, response).map(|(spans, message)| Rejected {
+                spans,
+                why: self.trouble(Kind::Rejected(message)),
+            })),
+            Err(trouble) => {
+                if trouble.is_retryable() {
+                    // What broke it may have broken the connection.
+                    *self.channel.lock().await = None;
+                }
+                Err(trouble)
+            }
         }
     }
 }
 
-/// How many of the spans sent the collector has taken, as it says.
-fn accepted(spans: usize, response: &ExportTraceServiceResponse) -> usize {
-    let partial = response.partial_success.as_ref();
-    let rejected = partial.map_or(0, |partial| partial.rejected_spans);
-    spans.saturating_sub(usize::try_from(rejected).unwrap_or(0))
-}
-
-/// OTLP specification, "OTLP/gRPC response", failures.
-fn is_retryable(code: Code) -> bool {
-    matches!(
-        code,
-        Code::Cancelled
-            | Code::DeadlineExceeded
-            | Code::Aborted
-            | Code::OutOfRange
-            | Code::Unavailable
-            | Code::DataLoss
-    )
+/// How many of the spans sent the collector has rejected, and why, as it says. `None` if it took all.
+fn rejected(spans: u64, response: ExportTraceServiceResponse) -> Option<(u64, String)> {
+    let partial = response.partial_success?;
+    let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0).min(spans);
+    (rejected > 0).then_some((rejected, partial.error_message))
 }
 
 /// Passes the encoded request on as it is.

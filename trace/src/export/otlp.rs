@@ -21,19 +21,26 @@
 //! `opentelemetry-otlp` the exporters of one execution took 33 µs of CPU time; this way they take 9
 //! (`examples/export_cost.rs`).
 //!
-//! A dead collector costs the spans and nothing else: an exit waits for [`Exporter::shutdown`]'s limit at most, and
-//! keeps its exit code.
+//! A dead collector costs nothing but time, and of that what the caller gives: a long-lived part tries until its queue is full, an exit waits for
+//! [`Exporter::shutdown`]'s limit at most, or by [`exit`](super::exit()) leaves what remains to a later run.
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use http::Uri;
+use tokio::sync::watch;
+
 use super::collector::Collector;
+use super::drain::{Drain, Drained};
+use super::outbox::{Outbox, Pending};
 use super::resource;
 use super::settings::{ExportError, Settings};
-use super::worker::{self, Shared};
+use super::spool::Spool;
+use super::trouble::{Kind, Trouble};
+use super::worker::{self, Closing, OnDrop, Shared};
 use crate::background;
 use crate::limits::{EXPORT_ABANDONED_GRACE, EXPORT_SHUTDOWN_MAX};
 use crate::record::{CallRecord, Side};
@@ -42,11 +49,22 @@ use crate::stage;
 use nix::sys::signal::SigSet;
 
 /// Exports the records of one part. Only sampled records are taken.
-#[derive(Debug)]
 pub struct Exporter {
     shared: Arc<Shared>,
     /// Disconnected when the thread has ended.
     ended: Mutex<Receiver<()>>,
+    /// The same, for those who can await it.
+    ending: watch::Receiver<()>,
+    endpoint: Uri,
+}
+
+/// What an exporter may be given beside its settings.
+#[derive(Default)]
+pub struct Options {
+    /// What earlier runs have left is sent, beside what this one does.
+    pub spool: Option<Spool>,
+    /// Told once, by the exporter's thread, when spans begin to be lost.
+    pub on_drop: Option<OnDrop>,
 }
 
 /// What became of the spans, as far as it is known.
@@ -75,12 +93,19 @@ impl Exporter {
             .transpose()
     }
 
-    /// Starts an exporter: one thread, which connects when it first has something to send. Callable inside and
-    /// outside of a runtime.
+    /// Starts an exporter: one thread, which dials the collector at once. Callable inside and outside of a runtime.
     ///
     /// # Errors
-    /// [`ExportError`] when a setting is refused or the thread cannot be started.
+    /// [`ExportError`] when the thread cannot be started.
     pub fn new(side: Side, settings: Settings) -> Result<Self, ExportError> {
+        Self::with_options(side, settings, Options::default())
+    }
+
+    /// The same, with options.
+    ///
+    /// # Errors
+    /// [`ExportError`] when the thread cannot be started.
+    pub fn with_options(side: Side, settings: Settings, options: Options) -> Result<Self, ExportError> {
         let part = match side {
             Side::Client => stage::Exporter::Client,
             Side::Server => stage::Exporter::Server,
@@ -88,54 +113,127 @@ impl Exporter {
         let own = resource::own(part, settings.service_name.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ExportError::Thread)?;
-        let collector = {
-            let _inside = runtime.enter();
-            Collector::new(&settings, own)
-        };
-        let shared = Arc::new(Shared::new(&settings));
+        let shared = Arc::new(Shared::new(Outbox::new(&settings, own), options.on_drop));
+        let drain = options.spool.map(Drain::new);
         let (guard, ended) = channel::<()>();
+        let (ends, ending) = watch::channel(());
         let for_thread = Arc::clone(&shared);
+        let endpoint = settings.endpoint.clone();
         thread::Builder::new()
             .name("baton-otlp".to_owned())
             .spawn(move || {
                 // Cloning a child blocks signals in the thread that does it, and a SIGCHLD then picks any other: this one
                 // would wake for every child of an exec-server, to no end.
                 let _ = SigSet::all().thread_block();
-                let _ended_when_dropped = guard;
+                let _ended_when_dropped = (guard, ends);
                 background::give_way();
-                runtime.block_on(worker::run(&for_thread, &settings, collector));
+                let collector = Collector::new(&settings);
+                runtime.block_on(worker::run(&for_thread, &settings, collector, drain));
                 runtime.shutdown_background();
             })
             .map_err(ExportError::Thread)?;
         Ok(Self {
             shared,
             ended: Mutex::new(ended),
+            ending,
+            endpoint,
         })
     }
 
     /// Sends what waits, at once, and stops. Blocks for at most `timeout`; whatever is not with the collector by then
-    /// is given up, and the thread with it. Later records are dropped. Calling it again reports again.
+    /// is given up, and the thread with it. Later records are dropped. Calling it again reports again. [`exit`](super::exit()) keeps what
+    /// is given up here.
     pub fn shutdown(&self, timeout: Duration) -> ShutdownReport {
         let deadline = Instant::now() + timeout.min(EXPORT_SHUTDOWN_MAX);
-        self.shared.close(deadline);
+        self.close(deadline, true);
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         // Ended, or too late: the counters tell the same either way.
         let _ = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-        let (exported, dropped) = self.shared.counts();
+        let (exported, dropped) = self.shared.outbox.counts();
         ShutdownReport { exported, dropped }
+    }
+
+    /// Takes no more records.
+    pub(super) fn refuse(&self) {
+        self.shared.outbox.close();
+    }
+
+    /// Takes no more records, and has the thread end by `deadline`.
+    pub(super) fn close(&self, deadline: Instant, is_patient: bool) {
+        self.shared.close(Closing { deadline, is_patient });
+    }
+
+    /// Has the thread end now.
+    pub(super) fn give_up(&self) {
+        self.shared.give_up();
+    }
+
+    /// Resolves when the thread has ended.
+    pub(super) async fn ended(&self) {
+        // Nothing is ever sent: an error says that the thread has dropped the other end.
+        let _ = self.ending.clone().changed().await;
+    }
+
+    /// What the collector does not have.
+    pub(super) fn left(&self) -> Vec<Pending> {
+        self.shared.outbox.left()
+    }
+
+    /// The same, for good.
+    pub(super) fn empty(&self) -> Vec<Pending> {
+        self.shared.outbox.empty()
+    }
+
+    /// Whether nothing is left.
+    pub(super) fn is_done(&self) -> bool {
+        let (_, owed) = self.shared.outbox.counts();
+        owed == self.shared.outbox.dropped()
+    }
+
+    /// Spans that the collector has, and spans that nobody will get any more. What is left is neither.
+    pub(super) fn counts(&self) -> (u64, u64) {
+        (self.shared.outbox.counts().0, self.shared.outbox.dropped())
+    }
+
+    /// What became of the spool.
+    pub(super) fn drained(&self) -> MutexGuard<'_, Drained> {
+        self.shared.drained()
+    }
+
+    /// Why the collector does not have what is left, if that is known.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.shared.trouble()
+    }
+
+    /// What to say where only time has passed.
+    pub(super) fn patience(&self) -> Trouble {
+        let kind = if self.shared.is_connected() {
+            Kind::Late
+        } else {
+            Kind::Connecting
+        };
+        Trouble::new(&self.endpoint, kind)
+    }
+}
+
+impl fmt::Debug for Exporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter")
+            .field("endpoint", &self.endpoint)
+            .finish_non_exhaustive()
     }
 }
 
 impl Sink for Exporter {
     fn record(&self, record: CallRecord) {
         if record.context.is_sampled() {
-            self.shared.push(record);
+            self.shared.outbox.push(record);
         }
     }
 }
 
 impl Drop for Exporter {
     fn drop(&mut self) {
-        self.shared.close(Instant::now() + EXPORT_ABANDONED_GRACE);
+        self.close(Instant::now() + EXPORT_ABANDONED_GRACE, true);
     }
 }

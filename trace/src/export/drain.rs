@@ -1,0 +1,337 @@
+//! Sends what earlier runs have left in the spool, beside what this run does, once there is a connection.
+//!
+//! One run at a time, a request at a time, the oldest first; files are put together, since protobuf messages that follow each other are one message.
+//! When this run ends nothing new is begun but the first request, and what is under way is waited for within the wait of its exit; a file is removed when all of it is
+//! with the collector. What goes wrong ends the drain for this run: nobody waits for it.
+
+use bytes::BytesMut;
+use rustix::fd::OwnedFd;
+
+use super::outbox::Pending;
+use super::spool::{Content, Directory, Finding, Found, Opened, Spool, SpoolError, now_ms, prune};
+use super::worker::{Destination, Shared};
+use crate::limits::{SPOOL_FINDINGS_MAX, SPOOL_REQUEST_BYTES, SPOOL_REQUEST_FILES};
+
+/// A spool to send.
+pub(super) struct Drain {
+    spool: Spool,
+}
+
+/// What became of it.
+#[derive(Debug, Default)]
+pub(super) struct Drained {
+    /// Spans of earlier runs that the collector has now.
+    pub(super) delivered: u64,
+    /// Spans of earlier runs that nobody will get any more.
+    pub(super) dropped: u64,
+    /// Files that were not sent as they were, the first [`SPOOL_FINDINGS_MAX`] of them.
+    pub(super) findings: Vec<Finding>,
+    /// How many there were.
+    pub(super) found: usize,
+    pub(super) error: Option<SpoolError>,
+}
+
+/// A request made of files, and the files that are done with it.
+#[derive(Default)]
+struct Load {
+    requests: Vec<Pending>,
+    bytes: usize,
+    /// Their locks are held.
+    complete: Vec<(String, OwnedFd)>,
+}
+
+impl Drain {
+    pub(super) fn new(spool: Spool) -> Self {
+        Self { spool }
+    }
+
+    /// Until all is sent, something goes wrong, or this run ends; but one request is tried in any case, so that what short runs leave, short runs
+    /// send.
+    pub(super) async fn run(self, shared: &Shared, to: &impl Destination) {
+        if let Err(error) = self.send(shared, to).await {
+            shared.drained().error = Some(error);
+        }
+    }
+
+    async fn send(&self, shared: &Shared, to: &impl Destination) -> Result<(), SpoolError> {
+        let Some((directory, names)) = self.spool.look()? else {
+            return Ok(());
+        };
+        if names.is_empty() {
+            return Ok(());
+        }
+        let Ok(_sending) = directory.lock("send.lock", false) else {
+            // Another run sends it.
+            return Ok(());
+        };
+        shared.drained().dropped += prune(&directory, now_ms(), 0)?.spans;
+        let mut load = Load::default();
+        for told in names {
+            let name = told.to_string();
+            match directory.read(&name)? {
+                Opened::Taken => {}
+                Opened::Bad(what) => {
+                    if matches!(what, Found::Link | Found::Damaged) {
+                        directory.remove(&name)?;
+                    }
+                    find(shared, name, what);
+                }
+                Opened::Read(file, locked) => {
+                    let content = Content::read(file);
+                    if content.is_damaged {
+                        let read: u64 = content.requests.iter().map(|request| request.spans).sum();
+                        shared.drained().dropped += told.spans.saturating_sub(read);
+                        find(shared, name.clone(), Found::Damaged);
+                    }
+                    for request in content.requests {
+                        let is_full = load.bytes + request.bytes.len() > SPOOL_REQUEST_BYTES
+                            || load.complete.len() >= SPOOL_REQUEST_FILES;
+                        if is_full && (!load.send(shared, to, &directory).await? || shared.outbox.is_closed())
+                        {
+                            return Ok(());
+                        }
+                        load.bytes += request.bytes.len();
+                        load.requests.push(request);
+                    }
+                    load.complete.push((name, locked));
+                }
+            }
+        }
+        load.send(shared, to, &directory).await?;
+        Ok(())
+    }
+}
+
+impl Load {
+    /// Sends what there is as one request, and removes the files that are done. `false` if it is not with the collector.
+    async fn send(
+        &mut self,
+        shared: &Shared,
+        to: &impl Destination,
+        directory: &Directory,
+    ) -> Result<bool, SpoolError> {
+        let Self {
+            requests, complete, ..
+        } = std::mem::take(self);
+        match attempt(shared, to, &requests).await {
+            Attempt::Taken => {}
+            Attempt::Later => return Ok(false),
+            Attempt::Refused if requests.len() > 1 => {
+                // One of them spoils it for the others.
+                for request in requests {
+                    let spans = request.spans;
+                    match attempt(shared, to, &[request]).await {
+                        Attempt::Taken => {}
+                        Attempt::Later => return Ok(false),
+                        Attempt::Refused => shared.drained().dropped += spans,
+                    }
+                }
+            }
+            Attempt::Refused => {
+                shared.drained().dropped += requests.iter().map(|request| request.spans).sum::<u64>();
+                for (name, _) in &complete {
+                    find(shared, name.clone(), Found::Refused);
+                }
+            }
+        }
+        for (name, _locked) in complete {
+            directory.remove(&name)?;
+        }
+        Ok(true)
+    }
+}
+
+enum Attempt {
+    Taken,
+    Refused,
+    /// Not now; or not by what it was asked with.
+    Later,
+}
+
+async fn attempt(shared: &Shared, to: &impl Destination, requests: &[Pending]) -> Attempt {
+    let spans = requests.iter().map(|request| request.spans).sum();
+    let bytes = match requests {
+        [] => return Attempt::Taken,
+        [one] => one.bytes.clone(),
+        several => {
+            let mut all = BytesMut::with_capacity(several.iter().map(|request| request.bytes.len()).sum());
+            several
+                .iter()
+                .for_each(|request| all.extend_from_slice(&request.bytes));
+            all.freeze()
+        }
+    };
+    match to.send(bytes, spans).await {
+        Ok(rejected) => {
+            let rejected = rejected.map_or(0, |rejected| rejected.spans);
+            let mut drained = shared.drained();
+            drained.delivered += spans - rejected;
+            drained.dropped += rejected;
+            Attempt::Taken
+        }
+        Err(trouble) if trouble.is_about_request() => Attempt::Refused,
+        Err(_) => Attempt::Later,
+    }
+}
+
+fn find(shared: &Shared, name: String, what: Found) {
+    let mut drained = shared.drained();
+    drained.found += 1;
+    if drained.findings.len() < SPOOL_FINDINGS_MAX {
+        drained.findings.push(Finding { name, what });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::time::{Duration, Instant};
+
+    use bytes::Bytes;
+    use tempfile::TempDir;
+    use tonic::Code;
+
+    use super::*;
+    use crate::export::outbox::tests::{outbox, settings};
+    use crate::export::spool::tests::{files, request, spool, write};
+    use crate::export::trouble::{Kind, Trouble};
+    use crate::export::worker::{self, Closing, Rejected};
+
+    /// Takes what has no more than so many spans, and says how many there were.
+    struct Fake {
+        takes: u64,
+        otherwise: Code,
+        sent: Mutex<Vec<u64>>,
+    }
+
+    impl Fake {
+        fn new(takes: u64, otherwise: Code) -> Self {
+            Self {
+                takes,
+                otherwise,
+                sent: Mutex::default(),
+            }
+        }
+
+        fn sent(&self) -> Vec<u64> {
+            self.sent.lock().unwrap().clone()
+        }
+    }
+
+    impl Destination for &Fake {
+        async fn connect(&self) -> Result<(), Trouble> {
+            Ok(())
+        }
+
+        async fn send(&self, _: Bytes, spans: u64) -> Result<Option<Rejected>, Trouble> {
+            if spans > self.takes {
+                let refused = Kind::Refused(self.otherwise, String::new());
+                return Err(Trouble::new(&"http://localhost".parse().unwrap(), refused));
+            }
+            self.sent.lock().unwrap().push(spans);
+            Ok(None)
+        }
+    }
+
+    /// Drains until nothing moves, then ends the run.
+    async fn drain(spool: &Spool, to: &Fake) -> Drained {
+        let settings = settings(&[]);
+        let shared = Shared::new(outbox(&settings), None);
+        let running = worker::run(&shared, &settings, to, Some(Drain::new(spool.clone())));
+        // The clock is virtual: it moves when nothing else does.
+        let ending = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            shared.close(Closing {
+                deadline: Instant::now() + Duration::from_secs(60),
+                is_patient: false,
+            });
+        };
+        tokio::join!(running, ending);
+        std::mem::take(&mut *shared.drained())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_earlier_runs_left_is_sent_together_and_removed() {
+        let dir = TempDir::new().unwrap();
+        let spool = spool(&dir);
+        for _ in 0..3 {
+            write(&spool, &[request(), request()]);
+        }
+        let fake = Fake::new(u64::MAX, Code::Ok);
+        let drained = drain(&spool, &fake).await;
+        assert_eq!((drained.delivered, drained.dropped, drained.found), (30, 0, 0));
+        assert_eq!(fake.sent(), [30]);
+        assert!(files(&spool).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_is_no_larger_than_its_limits() {
+        let dir = TempDir::new().unwrap();
+        let spool = spool(&dir);
+        for _ in 0..SPOOL_REQUEST_FILES + 1 {
+            write(&spool, &[request()]);
+        }
+        let fake = Fake::new(u64::MAX, Code::Ok);
+        drain(&spool, &fake).await;
+        assert_eq!(fake.sent(), [5 * SPOOL_REQUEST_FILES as u64, 5]);
+        assert!(files(&spool).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_collector_that_has_trouble_leaves_everything_for_a_later_run() {
+        let dir = TempDir::new().unwrap();
+        let spool = spool(&dir);
+        write(&spool, &[request()]);
+        for code in [Code::Unavailable, Code::Unauthenticated, Code::Unimplemented] {
+            let drained = drain(&spool, &Fake::new(0, code)).await;
+            assert_eq!((drained.delivered, drained.dropped), (0, 0), "{code:?}");
+            assert_eq!(files(&spool).len(), 1, "{code:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_request_that_is_refused_spoils_no_other() {
+        let dir = TempDir::new().unwrap();
+        let spool = spool(&dir);
+        let twice = Pending {
+            bytes: [request().bytes, request().bytes].concat().into(),
+            spans: 10,
+        };
+        write(&spool, &[request(), twice, request()]);
+        let fake = Fake::new(5, Code::InvalidArgument);
+        let drained = drain(&spool, &fake).await;
+        assert_eq!((drained.delivered, drained.dropped), (10, 10));
+        assert!(files(&spool).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn garbage_is_removed_and_told_and_what_can_be_read_of_it_is_sent() {
+        let dir = TempDir::new().unwrap();
+        let spool = spool(&dir);
+        write(&spool, &[request(), request()]);
+        let [name] = &files(&spool)[..] else { panic!() };
+        let path = spool.path().join(name);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let fake = Fake::new(u64::MAX, Code::Ok);
+        let drained = drain(&spool, &fake).await;
+        assert_eq!((drained.delivered, drained.dropped, drained.found), (5, 5, 1));
+        assert_eq!(drained.findings[0].what, Found::Damaged);
+        assert!(files(&spool).is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_run_sends_at_a_time() {
+        let dir = TempDir::new().unwrap();
+        let spool = spool(&dir);
+        write(&spool, &[request()]);
+        let (directory, _) = spool.look().unwrap().unwrap();
+        let other = directory.lock("send.lock", false).unwrap();
+        let fake = Fake::new(u64::MAX, Code::Ok);
+        drain(&spool, &fake).await;
+        assert_eq!((fake.sent(), files(&spool).len()), (vec![], 1));
+        drop(other);
+        drain(&spool, &fake).await;
+        assert_eq!((fake.sent(), files(&spool).len()), (vec![5], 0));
+    }
+}

@@ -1,0 +1,65 @@
+//! The content of a file in the spool: `ExportTraceServiceRequest` messages, each after its length as a varint.
+
+use bytes::Bytes;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use prost::Message as _;
+use prost::encoding::{decode_varint, encode_varint};
+
+use crate::export::outbox::Pending;
+
+/// Messages one after the other.
+pub(super) fn encode(requests: &[Pending]) -> Vec<u8> {
+    let bytes: usize = requests.iter().map(|request| request.bytes.len() + 10).sum();
+    let mut out = Vec::with_capacity(bytes);
+    for request in requests {
+        encode_varint(request.bytes.len() as u64, &mut out);
+        out.extend_from_slice(&request.bytes);
+    }
+    out
+}
+
+/// What could be read of a file.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::export) struct Content {
+    /// Whole and valid, with spans.
+    pub(in crate::export) requests: Vec<Pending>,
+    /// There was something else behind them, or nothing at all.
+    pub(in crate::export) is_damaged: bool,
+}
+
+impl Content {
+    /// Reads to the end, or to what is damaged: behind that no message can be found.
+    pub(in crate::export) fn read(mut file: Bytes) -> Self {
+        let mut requests = Vec::new();
+        while !file.is_empty() {
+            match next(&mut file) {
+                Some(request) => requests.push(request),
+                None => {
+                    return Self {
+                        requests,
+                        is_damaged: true,
+                    };
+                }
+            }
+        }
+        Self {
+            is_damaged: requests.is_empty(),
+            requests,
+        }
+    }
+}
+
+fn next(file: &mut Bytes) -> Option<Pending> {
+    let len = usize::try_from(decode_varint(file).ok()?).ok()?;
+    if len > file.len() {
+        return None;
+    }
+    let bytes = file.split_to(len);
+    let request = ExportTraceServiceRequest::decode(bytes.clone()).ok()?;
+    let scopes = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
+    let spans = scopes.map(|scope| scope.spans.len() as u64).sum();
+    (spans > 0).then_some(Pending { bytes, spans })
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(in crate::export) mod fuzz;
