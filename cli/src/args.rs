@@ -13,7 +13,8 @@ use baton_proto::meta::Outcome;
 use clap::{Parser, Subcommand};
 
 use values::{
-    any, label, memory, outcome, pair, patience, since, text, thread, ticket, timeout, title, variable,
+    any, flush_timeout, label, memory, outcome, pair, patience, since, text, thread, ticket, timeout, title,
+    variable,
 };
 
 use crate::limits::{MAX_PROCESSES_MAX, MAX_SESSIONS_MAX};
@@ -57,7 +58,8 @@ Example, on three:
 
 Environment:
   OTEL_EXPORTER_OTLP_ENDPOINT  where spans are exported to over OTLP (gRPC), like http://localhost:4317; without it,
-                               nowhere. The other standard OTEL_ variables work too
+                               nowhere. docs/guide/telemetry.md has a table of all standard OTEL_ variables: which work, and how
+  CI                           if set, `run` and `exec` wait longer for the collector: see --flush-timeout
   TRACEPARENT, TRACESTATE, BAGGAGE  the trace that `run` and `exec` continue
   BATON_LOG                    log filter, like `debug` or `baton_relay=debug`
   NO_COLOR                     no colours, even on a terminal
@@ -126,6 +128,9 @@ pub(crate) struct RunArgs {
     /// Kill the command if it has not ended after this time, like 90s or 15m
     #[arg(long, value_name = "TIME", value_parser = text(timeout))]
     pub(crate) timeout: Option<Duration>,
+    /// Wait for the collector for so long at the end, like 2s; what it does not have then, a later run sends [default: 50ms; with CI set 2s]
+    #[arg(long, value_name = "TIME", value_parser = text(flush_timeout))]
+    pub(crate) flush_timeout: Option<Duration>,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     pub(crate) command: Vec<OsString>,
@@ -155,6 +160,9 @@ pub(crate) struct ExecArgs {
     /// Name the command in traces, in place of its program; of low cardinality, like `build`
     #[arg(long, value_parser = text(label))]
     pub(crate) label: Option<String>,
+    /// Wait for the collector for so long at the end, like 2s; what it does not have then, a later run sends [default: 50ms; with CI set 2s]
+    #[arg(long, value_name = "TIME", value_parser = text(flush_timeout))]
+    pub(crate) flush_timeout: Option<Duration>,
     /// Set a variable in the command's environment; repeatable
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable())]
     pub(crate) env: Vec<(OsString, OsString)>,

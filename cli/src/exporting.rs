@@ -1,36 +1,274 @@
 //! Export of what was recorded, as the standard OpenTelemetry variables say.
+//!
+//! Nothing here changes an exit code. What is not supported is told, and the command runs; what the collector does not have at the end goes to the
+//! spool, and a later run sends it.
 
+use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use baton_trace::export::Exporter;
+use baton_trace::export::{self, Exit, ExitReport, Exporter, OnDrop, Options, Settings, Spool, Trouble};
+use baton_trace::limits::EXIT_WAIT;
 use baton_trace::record::Side;
 use baton_trace::recorder::Recorder;
+use baton_trace::sampler::Sampler;
+use baton_trace::text::{counted, printable};
+
+use tokio::runtime::Runtime;
 
 use crate::error::CliError;
-use crate::limits::FLUSH_TIMEOUT;
+use crate::limits::{CI_FLUSH_TIMEOUT, FLUSH_TIMEOUT};
+use crate::signals::Stop;
 
-/// The exporter of one part, if there is one.
-pub(crate) struct Exporting(Option<Arc<Exporter>>);
+/// The exporters of this process, of which `baton run` has two.
+pub(crate) struct Exporting {
+    tell: Tell,
+    settings: Option<Settings>,
+    spool: Option<Spool>,
+    sampler: Sampler,
+    exporters: Vec<Arc<Exporter>>,
+}
+
+/// How the owner is told: by a command's line, or by a line of a server's log.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tell {
+    Line,
+    Log,
+}
+
+impl Tell {
+    fn tell(self, line: impl Display) {
+        match self {
+            Self::Line => tell!("baton: {line}"),
+            Self::Log => log!("{line}"),
+        }
+    }
+}
 
 impl Exporting {
-    pub(crate) fn start(side: Side) -> Result<Self, CliError> {
-        Ok(Self(Exporter::from_env(side)?.map(Arc::new)))
+    /// Of a process that ends with its command. Reads the environment; what has no effect is told. Nothing is started yet.
+    pub(crate) fn of_command() -> Self {
+        Self::new(Tell::Line)
     }
 
-    /// Where records go.
-    pub(crate) fn recorder(&self) -> Recorder {
-        self.0
-            .clone()
-            .map_or_else(Recorder::off, |exporter| Recorder::to(exporter))
+    /// Of a process that stays: it says so once when it begins to lose spans.
+    pub(crate) fn of_server() -> Self {
+        Self::new(Tell::Log)
     }
 
-    /// Sends what waits, within [`FLUSH_TIMEOUT`], and says what was lost.
-    pub(crate) fn finish(self) {
-        if let Some(exporter) = self.0 {
-            let report = exporter.shutdown(FLUSH_TIMEOUT);
-            if report.dropped > 0 {
-                tell!("baton: {report}; is the collector at OTEL_EXPORTER_OTLP_ENDPOINT up?");
-            }
+    fn new(tell: Tell) -> Self {
+        let settings = Settings::from_env().unwrap_or_else(|error| {
+            tell.tell(format_args!(
+                "{}; nothing is exported",
+                printable(&error.to_string())
+            ));
+            None
+        });
+        let ignored = settings.iter().flat_map(Settings::ignored);
+        ignored.for_each(|ignored| tell.tell(ignored));
+        let spool = settings
+            .as_ref()
+            .and_then(|settings| Some(Spool::new(spool_path()?, settings)));
+        let sampler = settings
+            .as_ref()
+            .map_or_else(Settings::sampler_from_env, Settings::sampler);
+        Self {
+            tell,
+            settings,
+            spool,
+            sampler,
+            exporters: Vec::new(),
         }
+    }
+
+    /// Starts the exporter of a part, and says where its records go.
+    pub(crate) fn start(&mut self, side: Side) -> Result<Recorder, CliError> {
+        let Some(settings) = &self.settings else {
+            return Ok(Recorder::off().sampling(self.sampler));
+        };
+        let tell = self.tell;
+        let options = Options {
+            // One part sends what earlier runs have left.
+            spool: self.spool.clone().filter(|_| self.exporters.is_empty()),
+            on_drop: (tell == Tell::Log).then(|| -> OnDrop {
+                Box::new(move |dropped, trouble| tell.tell(begins_to_drop(dropped, trouble)))
+            }),
+        };
+        let exporter = Arc::new(Exporter::with_options(side, settings.clone(), options)?);
+        self.exporters.push(Arc::clone(&exporter));
+        Ok(Recorder::to(exporter).sampling(self.sampler))
+    }
+
+    /// Ends the export: waits for the collector for `wait`, or for as long as a person does not feel; in CI, where there may be no later run, and of
+    /// a server for longer. Says what is not there.
+    pub(crate) fn finish(self, runtime: &Runtime, wait: Option<Duration>) {
+        if self.exporters.is_empty() {
+            return;
+        }
+        let is_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
+        let longer = match self.tell {
+            Tell::Log => Some(FLUSH_TIMEOUT),
+            Tell::Line => wait.or(is_ci.then_some(CI_FLUSH_TIMEOUT)),
+        };
+        let kept_in = self.spool.as_ref().map(|spool| spool.path().to_owned());
+        let exit = Exit {
+            wait: longer.unwrap_or(EXIT_WAIT),
+            is_patient: longer.is_some(),
+            spool: self.spool,
+        };
+        let interrupted = async {
+            Stop::new().next().await;
+        };
+        let report = runtime.block_on(export::exit(&self.exporters, exit, interrupted));
+        for line in lines(&report, kept_in, longer.is_some()) {
+            self.tell.tell(line);
+        }
+    }
+}
+
+fn begins_to_drop(dropped: u64, trouble: Option<Trouble>) -> String {
+    let lost = counted(
+        dropped,
+        "span was not exported and is lost",
+        "spans were not exported and are lost",
+    );
+    match trouble {
+        Some(trouble) => format!("{lost}, more may follow: {trouble}"),
+        None => format!("{lost}, more may follow: the collector is slower than what is recorded"),
+    }
+}
+
+/// `$XDG_STATE_HOME/baton/spool`, else `~/.local/state/baton/spool`. `None` without a home.
+fn spool_path() -> Option<PathBuf> {
+    let xdg = std::env::var_os("XDG_STATE_HOME")
+        .map(PathBuf::from)
+        .filter(|path| path.is_absolute());
+    let state = xdg.or_else(|| {
+        let home = std::env::home_dir()?;
+        (!home.as_os_str().is_empty()).then(|| home.join(".local/state"))
+    });
+    state.map(|state| state.join("baton/spool"))
+}
+
+/// What there is to say. Whoever was asked to wait says that it was not enough, even if only time was missing.
+fn lines(report: &ExitReport, kept_in: Option<PathBuf>, was_patient: bool) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !report.is_quiet() || was_patient && report.spooled > 0 {
+        let trouble = report.trouble.as_ref();
+        let trouble = trouble.map_or_else(
+            || "more was recorded than could be sent".to_owned(),
+            ToString::to_string,
+        );
+        let mut fates = Vec::new();
+        if report.spooled > 0 {
+            let kept_in = kept_in.unwrap_or_default();
+            fates.push(format!(
+                "{} kept in {} for a later run",
+                counted(report.spooled, "span is", "spans are"),
+                kept_in.display()
+            ));
+        }
+        if report.dropped > 0 {
+            let why = match &report.spool_error {
+                Some(error) => format!(" ({error})"),
+                None => String::new(),
+            };
+            fates.push(format!(
+                "{} lost{why}",
+                counted(report.dropped, "span is", "spans are")
+            ));
+        }
+        lines.push(format!("{}: {trouble}", fates.join(", ")));
+    }
+    let earlier = &report.earlier;
+    if earlier.dropped > 0 {
+        lines.push(format!(
+            "{} lost: the spool keeps 16 MiB for seven days, and only what a collector takes",
+            counted(
+                earlier.dropped,
+                "span of earlier runs is",
+                "spans of earlier runs are"
+            )
+        ));
+    }
+    for finding in &earlier.findings {
+        lines.push(format!("spool: {finding}"));
+    }
+    let more = earlier.found - earlier.findings.len();
+    if more > 0 {
+        lines.push(format!(
+            "spool: and {} not sent",
+            counted(more as u64, "more file was", "more files were")
+        ));
+    }
+    if let Some(error) = &earlier.error {
+        lines.push(format!("the spool of earlier runs was not sent: {error}"));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(report: &ExitReport, was_patient: bool) -> Vec<String> {
+        lines(
+            report,
+            Some("/home/me/.local/state/baton/spool".into()),
+            was_patient,
+        )
+    }
+
+    #[test]
+    fn what_is_delivered_is_no_news_and_what_is_kept_or_lost_is_one_line() {
+        let delivered = ExitReport {
+            exported: 12,
+            ..ExitReport::default()
+        };
+        assert!(said(&delivered, false).is_empty() && said(&delivered, true).is_empty());
+        let kept = ExitReport {
+            spooled: 1,
+            ..ExitReport::default()
+        };
+        assert!(
+            said(&kept, false).is_empty(),
+            "a slow collector gets it from the next run"
+        );
+        let [line] = &said(&kept, true)[..] else { panic!() };
+        assert!(
+            line.starts_with("1 span is kept in /home/me/.local/state/baton/spool for a later run: "),
+            "{line}"
+        );
+        let stale = ExitReport {
+            is_stale: true,
+            ..kept
+        };
+        assert_eq!(said(&stale, false).len(), 1);
+        let lost = ExitReport {
+            dropped: 12,
+            spool_error: Some(export::SpoolError::Open { path: "/s".into() }),
+            ..ExitReport::default()
+        };
+        let [line] = &said(&lost, false)[..] else { panic!() };
+        assert!(
+            line.starts_with("12 spans are lost (/s is open to other users"),
+            "{line}"
+        );
+    }
+
+    #[test]
+    fn what_became_of_earlier_runs_is_told_if_it_was_lost() {
+        let mut report = ExitReport::default();
+        report.earlier.delivered = 100;
+        assert!(said(&report, false).is_empty());
+        report.earlier.dropped = 7;
+        report.earlier.found = 5;
+        let told = said(&report, false);
+        assert!(
+            told[0].starts_with("7 spans of earlier runs are lost"),
+            "{told:?}"
+        );
+        assert_eq!(told[1], "spool: and 5 more files were not sent");
     }
 }

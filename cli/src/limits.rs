@@ -30,8 +30,12 @@ pub(crate) const BULK: usize = 512 * 1024;
 /// What such a pipe is made to hold: the most that Linux gives to everyone (`fs.pipe-max-size`).
 pub(crate) const BULK_PIPE: usize = 1024 * 1024;
 
-/// Longest that an exit waits for the collector. Exporting must never hold a command's exit code back for long.
+/// Longest that an exec-server's exit waits for the collector. What it does not have by then goes to the spool.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Longest that a command's exit waits for the collector where `CI` is set, unless `--flush-timeout` says otherwise: the machine may be gone before a
+/// later run could send what is left.
+pub(crate) const CI_FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Bytes read of a file with a ticket, which is one line of some 300. Protects memory from a wrong path.
 pub(crate) const TICKET_FILE_MAX: u64 = 16 * 1024;

@@ -25,6 +25,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::Span;
 use rustix::net::{AddressFamily, SocketType};
 use tempfile::TempDir;
+use tokio::sync::Semaphore;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
@@ -35,6 +36,8 @@ struct Receiver {
     tokens: Arc<Mutex<Vec<String>>>,
     /// Answers so many requests with a status first.
     failing: Arc<Mutex<Vec<Status>>>,
+    /// Takes a request for each of its permits, and answers no other.
+    gate: Option<Arc<Semaphore>>,
     /// Rejects so many spans of each request.
     rejecting: i64,
 }
@@ -52,6 +55,9 @@ impl TraceService for Receiver {
         self.tokens.lock().unwrap().extend(token);
         if let Some(status) = self.failing.lock().unwrap().pop() {
             return Err(status);
+        }
+        if let Some(gate) = &self.gate {
+            gate.acquire().await.unwrap().forget();
         }
         self.requests.lock().unwrap().push(request.into_inner());
         let partial_success = (self.rejecting > 0).then(|| ExportTracePartialSuccess {
@@ -383,14 +389,13 @@ fn leave_within(wait: Duration, address: SocketAddr, dir: &TempDir) -> (ExitRepo
 }
 
 fn spooled(dir: &TempDir) -> usize {
-    let entries = std::fs::read_dir(dir.path().join("spool"));
-    let names = entries
-        .into_iter()
-        .flatten()
-        .map(|entry| entry.unwrap().file_name());
-    names
-        .filter(|name| name.to_string_lossy().ends_with(".otlp"))
-        .count()
+    names(dir).len()
+}
+
+fn names(dir: &TempDir) -> Vec<String> {
+    let entries = std::fs::read_dir(dir.path().join("spool")).into_iter().flatten();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".otlp")).collect()
 }
 
 /// A collector that takes no connection: its queue of them is full. It stays so for as long as what is returned lives.
@@ -468,6 +473,57 @@ fn a_dead_collector_delays_no_exit_and_a_later_run_delivers_everything() {
         let ids: HashSet<_> = spans.iter().map(|(_, span)| span.span_id.clone()).collect();
         assert_eq!(ids.len() as u64, kept, "{hint}");
     }
+}
+
+#[test]
+fn only_what_was_not_delivered_is_kept() {
+    let gate = Arc::new(Semaphore::new(0));
+    let receiver = Receiver {
+        gate: Some(Arc::clone(&gate)),
+        ..Receiver::default()
+    };
+    let address = receiver.serve();
+    let dir = TempDir::new().unwrap();
+    // A record a request.
+    let settings = settings(address, &[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "2")]);
+    let spool = Spool::new(dir.path().join("spool"), &settings);
+    let exporter = Arc::new(Exporter::new(Side::Client, settings).unwrap());
+    for _ in 0..3 {
+        exporter.record(record(Side::Client, &TraceContext::new_root(true)));
+    }
+    let exit = Exit {
+        wait: AT_ONCE,
+        is_patient: true,
+        spool: Some(spool),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // All of it is written down first; then the first of three is delivered, and the wait is over.
+    let delivered = async {
+        while spooled(&dir) == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        gate.add_permits(1);
+        while exporter.shutdown(Duration::ZERO).exported == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let report = runtime.block_on(baton_trace::export::exit(
+        &[Arc::clone(&exporter)],
+        exit,
+        delivered,
+    ));
+    let delivered = receiver.spans().len() as u64;
+    assert_eq!((report.exported, report.dropped), (delivered, 0), "{report:?}");
+    assert_eq!((report.spooled, spooled(&dir)), (2 * delivered, 1), "{report:?}");
+    let [name] = &names(&dir)[..] else { panic!() };
+    assert_eq!(
+        name.split('-').nth(2),
+        Some(&*report.spooled.to_string()),
+        "{name}"
+    );
 }
 
 #[test]

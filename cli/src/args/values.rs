@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_proto::limits::{THREAD_ID_MAX, THREAD_TITLE_MAX};
 use baton_proto::meta::Outcome;
-use baton_trace::limits::SPAN_NAME_MAX;
+use baton_trace::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_trace::subject;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use jiff::civil::Date;
@@ -128,6 +128,15 @@ pub(super) fn patience(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a time like 5s or 2m".into())
 }
 
+/// A time to wait for a collector, which may be none.
+pub(super) fn flush_timeout(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(limit) if limit <= EXPORT_SHUTDOWN_MAX => Ok(limit),
+        Ok(_) => Err(format!("at most {} s", EXPORT_SHUTDOWN_MAX.as_secs())),
+        Err(_) => Err("expected a time like 500ms or 2s".into()),
+    }
+}
+
 /// A moment, in nanoseconds since the Unix epoch: so long ago, the midnight with which a day begins here, or a time.
 pub(super) fn since(text: &str) -> Result<u64, String> {
     since_in(text, TimeZone::system)
@@ -216,6 +225,15 @@ mod tests {
             "11/20/2026",
         ] {
             assert!(since(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_wait_for_a_collector_may_be_0_and_is_bounded() {
+        assert_eq!(flush_timeout("0s"), Ok(Duration::ZERO));
+        assert_eq!(flush_timeout("2s 500ms"), Ok(Duration::from_millis(2_500)));
+        for bad in ["2", "", "-1s", "1h"] {
+            assert!(flush_timeout(bad).is_err(), "{bad}");
         }
     }
 

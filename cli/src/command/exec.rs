@@ -19,7 +19,8 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     }
     logging::errors_only();
     let trace_file = TraceFile::open(args.trace_json)?;
-    let exporting = Exporting::start(Side::Client)?;
+    let mut exporting = Exporting::of_command();
+    let recorder = exporting.start(Side::Client)?;
 
     let mut argv = args.command.into_iter();
     let mut command = Command::new(argv.next().unwrap_or_default()).args(argv);
@@ -52,13 +53,13 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     // The program ends with this function. Taking apart what the system takes back anyway would only delay that; memory, keys
     // included, it clears before anybody else gets it.
     let runtime = ManuallyDrop::new(runtime()?);
-    let remote = ManuallyDrop::new(Remote::new(args.remote, exporting.recorder())?);
+    let remote = ManuallyDrop::new(Remote::new(args.remote, recorder)?);
     let outcome = runtime.block_on(async {
         let outcome = run_here(&remote.client, command).await;
         remote.client.close().await;
         outcome
     });
-    exporting.finish();
+    exporting.finish(&runtime, args.flush_timeout);
     show_trace(record, trace_file, args.trace);
     outcome.map_err(|error| remote.explain(error))
 }

@@ -39,18 +39,19 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         );
     }
     let (seed, _) = Seed::read_or_create(&identity::path(args.key.clone(), identity::EXEC_SERVER_KEY)?)?;
-    let exporting = Exporting::start(Side::Server)?;
+    let mut exporting = Exporting::of_server();
+    let recorder = exporting.start(Side::Server)?;
     let outcome: Result<(), CliError> = runtime()?.block_on(async {
         let server = Server::new(&args.relay, &seed, allow)?;
         // Before the ticket is told: whoever reads it may call.
         let id = server.ticket().exec_server;
         // What the operator of a relay with --allow-servers needs, before that relay refuses.
         log!("the id of this exec-server is {id}");
-        let keeper = state::open(&args, id, server.epoch(), exporting.recorder())?;
+        let keeper = state::open(&args, id, server.epoch(), recorder.clone())?;
         let server = server
             .relay_roots(roots)
             .max_sessions(args.max_sessions as usize)
-            .recorder(exporting.recorder().keeping_stages());
+            .recorder(recorder.keeping_stages());
         if let Some(warning) = outer::warning(&args.relay) {
             log!("{warning}");
         }
@@ -109,7 +110,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         state::tell_left(&keeper.shutdown(STATE_SHUTDOWN).await);
         Ok(outcome?)
     });
-    exporting.finish();
+    exporting.finish(&runtime()?, None);
     outcome?;
     Ok(0)
 }

@@ -13,6 +13,7 @@ use baton_exec_server::{Directory, ExecService, Settings};
 use baton_relay::{Config, Relay};
 use baton_trace::export::resource;
 use baton_trace::record::Side;
+use baton_trace::recorder::Recorder;
 use baton_trace::stage::Exporter;
 use tokio::sync::oneshot;
 
@@ -29,10 +30,11 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     resource::environment_names(Exporter::Client);
     let trace_file = TraceFile::open(args.trace_json)?;
     let client_key = Seed::generate()?.client_key()?;
-    let exporting = Exporting::start(Side::Client)?;
+    let mut exporting = Exporting::of_command();
+    let recorder = exporting.start(Side::Client)?;
     let relay = Role::relay()?;
     let allow = AllowList::only(*client_key.public(), "embedded", Trust::Continue);
-    let server = Role::exec_server(relay.ready, allow)?;
+    let server = Role::exec_server(relay.ready, allow, exporting.start(Side::Server)?)?;
 
     let mut argv = args.command.into_iter();
     let (record_to, record) = RecordTo::channel();
@@ -49,7 +51,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
         command = command.timeout(limit);
     }
     let runtime = runtime()?;
-    let client = Client::with_recorder(server.ready, client_key, exporting.recorder());
+    let client = Client::with_recorder(server.ready, client_key, recorder);
     let outcome = runtime.block_on(async {
         let outcome = run_here(&client, command).await;
         client.close().await;
@@ -61,7 +63,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     // The exec-server kills what still runs before it ends.
     server.stopper.stop();
     relay.stopper.stop();
-    exporting.finish();
+    exporting.finish(&self::runtime()?, args.flush_timeout);
     let drawing = args.trace.unwrap_or(Drawing::Full);
     show_trace(record, trace_file, (!args.quiet).then_some(drawing));
     outcome
@@ -102,14 +104,13 @@ impl Role<SocketAddr> {
 }
 
 impl Role<Ticket> {
-    fn exec_server(relay: SocketAddr, allow: AllowList) -> Result<Self, CliError> {
-        let exporting = Exporting::start(Side::Server)?;
+    fn exec_server(relay: SocketAddr, allow: AllowList, recorder: Recorder) -> Result<Self, CliError> {
         spawn("baton-exec", move |ready, stopped| async move {
             let server = Seed::generate()
                 .map_err(CliError::from)
                 .and_then(|seed| Ok(Server::new(&format!("http://{relay}"), &seed, allow)?));
             let server = match server {
-                Ok(server) => server.recorder(exporting.recorder()),
+                Ok(server) => server.recorder(recorder),
                 Err(error) => return drop(ready.send(Err(error))),
             };
             let ticket = server.ticket();
@@ -126,7 +127,6 @@ impl Role<Ticket> {
             // A failure for good was a notice before.
             let _ = server.serve(service.clone().into_server(), stopped).await;
             service.shutdown().await;
-            exporting.finish();
         })
     }
 }

@@ -2,6 +2,7 @@
 //! one), on loopback. Nothing else has to be installed.
 //!
 //! * `trace`: one command is one trace, whole, at a real OTLP receiver;
+//! * `telemetry`: what a collector's state and the `OTEL_*` variables do to a command;
 //! * `files`: trace files and `baton run`;
 //! * `blind`: what the relay's two legs carry;
 //! * `call_end`: history tells who ended a command;
@@ -32,6 +33,7 @@ mod records;
 mod refused;
 mod revoked;
 mod support;
+mod telemetry;
 mod tls;
 mod trace;
 mod volume;
