@@ -11,10 +11,11 @@ use baton_proto::relay::Incoming;
 use baton_proto::{Epoch, ExecServerId};
 use baton_trace::clock;
 use baton_trace::recorder::Recorder;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::allow::{AllowError, AllowList};
-use crate::key::{KeyError, Seed, ServerKeys};
+use crate::key::{DialToken, KeyError, Seed, ServerKeys};
 use crate::limits;
 use crate::link::accept::{Acceptor, Origin, Refusal};
 use crate::link::endpoint::{RelayError, RelayUrl};
@@ -79,6 +80,8 @@ pub struct Server {
     sessions: Arc<Sessions>,
     /// Of dials whose client is not known yet, whichever registration they came by.
     half_open: Places<Origin>,
+    /// The dial token from now on, whenever it changes.
+    dial_tokens: Option<watch::Receiver<DialToken>>,
 }
 
 impl Server {
@@ -114,7 +117,16 @@ impl Server {
                 weight: 1,
                 queue: limits::HALF_OPEN_QUEUE,
             }),
+            dial_tokens: None,
         })
+    }
+
+    /// Other dial tokens than the first of its seed ([`Seed::dial_token`]): what `tokens` holds, and whatever it is changed to. The server then
+    /// registers anew at once, and the relay refuses dials with the token before. Sessions go on.
+    pub fn dial_tokens(mut self, mut tokens: watch::Receiver<DialToken>) -> Self {
+        self.keys.dial_token = tokens.borrow_and_update().clone();
+        self.dial_tokens = Some(tokens);
+        self
     }
 
     /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told.
@@ -187,19 +199,29 @@ impl Server {
     /// [`limits::ALLOW_LIST_LOOK`]: a client whose key is gone from it is told so and its sessions end, within a
     /// second; another trust counts for the calls that come then.
     pub async fn serve(
-        self,
+        mut self,
         service: impl Service,
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let mut shutdown = pin!(shutdown);
         let mut standing = Standing::new(self.acceptor.id);
         let _watching = self.watch_allow_list();
+        let mut dial_tokens = self.dial_tokens.take();
         loop {
             let attempt = self.serve_registration(&service, &mut standing);
             let error = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
-                error = attempt => error,
+                token = changed(&mut dial_tokens) => Err(token),
+                error = attempt => Ok(error),
+            };
+            let error = match error {
+                Ok(error) => error,
+                Err(token) => {
+                    // The registration with the one before has been dropped.
+                    self.keys.dial_token = token;
+                    continue;
+                }
             };
             if error.is_permanent() && !standing.was_registered {
                 return Err(error.into());
@@ -292,6 +314,16 @@ impl Server {
         });
         Ok(())
     }
+}
+
+/// The next dial token; there may never be one.
+async fn changed(tokens: &mut Option<watch::Receiver<DialToken>>) -> DialToken {
+    if let Some(tokens) = tokens
+        && tokens.changed().await.is_ok()
+    {
+        return tokens.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }
 
 fn session_shares(sessions: usize) -> Shares {

@@ -100,6 +100,9 @@ pub(crate) enum Command {
     Flush(FlushArgs),
     /// Make a key file, or read one, and print its public line
     Keygen(KeygenArgs),
+    /// Revoke an exec-server's tickets, on its machine
+    #[command(subcommand, after_help = "Example:\n  baton ticket rotate")]
+    Ticket(TicketCommand),
     /// Check that a relay answers, or that an exec-server is registered; for container engines and service managers
     Health(HealthArgs),
     /// Look at trace files
@@ -493,6 +496,28 @@ pub(crate) struct HealthArgs {
     /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [env: BATON_RELAY_CA] [default: the system's]
     #[arg(long, value_name = "FILE")]
     pub(crate) relay_ca: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum TicketCommand {
+    /// Make every ticket from before worthless: the relay refuses to dial with it
+    Rotate(TicketRotateArgs),
+}
+
+#[derive(clap::Args)]
+#[command(after_help = "\
+Run it on the exec-server's machine, as its user, when a ticket has leaked. Keys and allow-list stay as they are, and so do sessions of allowed
+clients that are open. Give clients the new ticket, which the exec-server tells where it told the one before.
+
+The generation of the ticket is kept beside the key, in KEY.generation; back it up with the key. Without that file the first tickets are valid
+again.
+
+Example:
+  baton ticket rotate")]
+pub(crate) struct TicketRotateArgs {
+    /// The exec-server's key file [default: ~/.config/baton/exec_server_key]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

@@ -47,6 +47,9 @@ pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
 /// Bytes of the file of hosts that were warned of: some thousand names. One that is full begins anew, and its hosts are warned of once more.
 pub(crate) const WARNED_MAX: u64 = 32 * 1024;
 
+/// How often an exec-server looks for another generation of its ticket. A leaked one is worthless that soon.
+pub(crate) const GENERATION_LOOK: Duration = Duration::from_secs(1);
+
 /// Symbolic links in a row that lead to a trace file, as many as Linux follows.
 pub(crate) const LINKS_MAX: usize = 40;
 

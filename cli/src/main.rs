@@ -19,6 +19,7 @@ mod limits;
 mod logging;
 mod outer;
 mod output;
+mod own_ticket;
 mod record;
 mod remote;
 mod repeats;
@@ -49,6 +50,7 @@ fn main() {
         Command::Flush(args) => command::flush::main(args),
         Command::Keygen(args) => command::keygen::main(args),
         Command::Health(args) => command::health::main(args),
+        Command::Ticket(command) => command::ticket::main(command),
         Command::Trace(TraceCommand::Show(args)) => command::trace::main(args),
     };
     let code = outcome.unwrap_or_else(|error| {

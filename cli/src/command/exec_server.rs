@@ -1,26 +1,29 @@
 //! `baton exec-server`.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use baton_channel::allow::{AllowError, AllowList};
+use baton_channel::key::Generation;
 use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Routes, Server};
-use baton_client::{Seed, SessionError, Ticket};
+use baton_client::{Seed, SessionError};
 use baton_exec_server::{ExecService, Settings};
 use baton_trace::record::Side;
 use baton_trace::text::counted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use tokio::sync::watch;
 
 use super::runtime;
 use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
 use crate::limits::{EXEC_SERVER_FILES, PROCESS_FILES, STATE_SHUTDOWN};
+use crate::own_ticket::OwnTicket;
 use crate::repeats::Repeats;
 use crate::signals::Stop;
-use crate::{descriptors, identity, logging, outer, state, ticket_file};
+use crate::{descriptors, identity, logging, outer, own_ticket, state};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
@@ -38,7 +41,10 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             allow_path.display()
         );
     }
-    let (seed, _) = Seed::read_or_create(&identity::path(args.key.clone(), identity::EXEC_SERVER_KEY)?)?;
+    let key_path = identity::path(args.key.clone(), identity::EXEC_SERVER_KEY)?;
+    let (seed, _) = Seed::read_or_create(&key_path)?;
+    let generation = Generation::read(&key_path)?;
+    let (rotate, dial_tokens) = watch::channel(seed.dial_token(generation));
     let mut exporting = Exporting::of_server();
     let recorder = exporting.start(Side::Server)?;
     let outcome: Result<(), CliError> = runtime()?.block_on(async {
@@ -50,14 +56,13 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let keeper = state::open(&args, id, server.epoch(), recorder.clone())?;
         let server = server
             .relay_roots(roots)
+            .dial_tokens(dial_tokens)
             .max_sessions(args.max_sessions as usize)
             .recorder(recorder.keeping_stages());
         if let Some(warning) = outer::warning(&args.relay) {
             log!("{warning}");
         }
-        if let Some(path) = &args.ticket_file {
-            ticket_file::write(path, &server.ticket())?;
-        }
+        let ticket = Arc::new(OwnTicket::new(server.ticket(), args.ticket_file.clone())?);
         let durability = match args.durability {
             Durability::Async => baton_meta::Durability::Async,
             Durability::Start => baton_meta::Durability::Start,
@@ -69,8 +74,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         };
         let service = ExecService::with(server.epoch(), &settings).records(keeper.records(durability));
         let teller = Teller {
-            ticket: server.ticket(),
-            ticket_file: args.ticket_file.clone(),
+            ticket: Arc::clone(&ticket),
             relay: args.relay.clone(),
             allow_path,
             floods: Mutex::default(),
@@ -100,6 +104,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let outcome = tokio::select! {
             outcome = server.serve(routes, stop) => outcome,
             () = state::watch(&keeper) => Ok(()),
+            () = own_ticket::follow(&key_path, &seed, generation, &ticket, &rotate) => Ok(()),
             () = hurried => Ok(()),
         };
         let left = service.shutdown().await;
@@ -137,8 +142,7 @@ fn patience(processes: usize) -> Option<String> {
 
 /// Tells the owner what happens.
 struct Teller {
-    ticket: Ticket,
-    ticket_file: Option<PathBuf>,
+    ticket: Arc<OwnTicket>,
     relay: String,
     allow_path: PathBuf,
     floods: Mutex<[Repeats; Flood::ALL.len()]>,
@@ -211,20 +215,7 @@ impl Teller {
 
     fn tell_one(&self, notice: Notice) {
         match notice {
-            Notice::Registered => {
-                match &self.ticket_file {
-                    // Standard output may be kept in a log that others read.
-                    Some(path) => log!(
-                        "registered with {}; the ticket is in {}",
-                        self.relay,
-                        path.display()
-                    ),
-                    None => {
-                        log!("registered with {}", self.relay);
-                        say!("ticket: {}", self.ticket);
-                    }
-                }
-            }
+            Notice::Registered => self.ticket.registered(&self.relay),
             Notice::Retrying(error, wait) => {
                 log!("{error}; trying again in {:.1} s", wait.as_secs_f64());
             }
@@ -287,11 +278,10 @@ mod tests {
     #[test]
     fn what_a_relay_or_a_ticket_can_cause_at_will_is_told_some_times_a_minute_and_then_counted() {
         let seed = Seed::from_bytes([1; 32]);
+        let server = Server::new("http://127.0.0.1:7700", &seed, AllowList::default());
+        let ticket = server.unwrap().ticket();
         let teller = Teller {
-            ticket: Server::new("http://127.0.0.1:7700", &seed, AllowList::default())
-                .unwrap()
-                .ticket(),
-            ticket_file: None,
+            ticket: Arc::new(OwnTicket::new(ticket, None).unwrap()),
             relay: String::new(),
             allow_path: PathBuf::new(),
             floods: Mutex::default(),

@@ -11,6 +11,7 @@ pub(crate) mod run;
 pub(crate) mod show;
 pub(crate) mod thread;
 pub(crate) mod threads;
+pub(crate) mod ticket;
 pub(crate) mod trace;
 
 use baton_client::{Client, Command, Event, Run, RunError};

@@ -14,7 +14,7 @@ use baton_proto::ExecServerId;
 use baton_tests::process::Part;
 use rustix::process::Signal;
 
-use crate::support::{Home, Input, PATIENCE, Running, World, after, await_says, relay, run, signal};
+use crate::support::{Home, Input, PATIENCE, Running, World, after, await_says, poll, relay, run, signal};
 
 /// A file that a command makes if it is run at all.
 struct Canary(PathBuf);
@@ -360,6 +360,47 @@ fn a_ticket_file_takes_the_ticket_off_standard_output() {
     assert!(!exec_server.stderr().contains("baton1:"));
     let printed = exec_server.line_after("ticket: ", PATIENCE);
     assert!(printed.is_err(), "{printed:?}");
+}
+
+#[test]
+fn a_rotated_ticket_is_revoked_at_once_and_the_next_one_works_while_sessions_go_on() {
+    let mut world = World::new();
+    let runs = world.home.file("runs");
+    let script = format!("touch {}; read line; echo $line", runs.display());
+    let mut open = Running::start(world.exec(["sh", "-c", &script]), Input::Open);
+    poll("the command", || runs.exists().then_some(()));
+    let rotate = || {
+        let mut baton = world.home.baton();
+        baton.args(["ticket", "rotate"]);
+        run(baton)
+    };
+    let rotated = rotate();
+    assert!(
+        rotated.code == 0 && rotated.text().starts_with("generation 1: "),
+        "{rotated:?}"
+    );
+    let leaked = world.ticket.to_string();
+    let next = world.exec_server.line_after("ticket: ", PATIENCE).unwrap();
+    assert_ne!(next, leaked);
+    assert_refused(&world.home, &leaked, "the relay refused this ticket");
+    run(world.home.exec(&next, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
+    open.write(b"still here\n");
+    open.finish().assert_printed("still here\n");
+
+    // It stays revoked after a restart, and the next generation is another one.
+    world.stop_exec_server();
+    assert!(rotate().text().starts_with("generation 2: "));
+    let mut again = world.home.exec_server(&format!("http://{}", world.relay_address));
+    let last = again.line_after("ticket: ", PATIENCE).unwrap();
+    for revoked in [&leaked, &next] {
+        assert_refused(&world.home, revoked, "the relay refused this ticket");
+    }
+    run(world.home.exec(&last, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
+    let mut without = world.home.baton();
+    without
+        .args(["ticket", "rotate", "--key"])
+        .arg(world.home.file("absent"));
+    run(without).assert_failed(255, "there is no key file");
 }
 
 #[test]
