@@ -303,6 +303,9 @@ impl fmt::Debug for DialToken {
 pub(crate) mod fuzz;
 
 #[cfg(test)]
+mod wiped;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -369,12 +369,12 @@ fn a_rotated_ticket_is_revoked_at_once_and_the_next_one_works_while_sessions_go_
     let script = format!("touch {}; read line; echo $line", runs.display());
     let mut open = Running::start(world.exec(["sh", "-c", &script]), Input::Open);
     poll("the command", || runs.exists().then_some(()));
-    let rotate = || {
-        let mut baton = world.home.baton();
+    let rotate = |home: &Home| {
+        let mut baton = home.baton();
         baton.args(["ticket", "rotate"]);
         run(baton)
     };
-    let rotated = rotate();
+    let rotated = rotate(&world.home);
     assert!(
         rotated.code == 0 && rotated.text().starts_with("generation 1: "),
         "{rotated:?}"
@@ -389,7 +389,7 @@ fn a_rotated_ticket_is_revoked_at_once_and_the_next_one_works_while_sessions_go_
 
     // It stays revoked after a restart, and the next generation is another one.
     world.stop_exec_server();
-    assert!(rotate().text().starts_with("generation 2: "));
+    assert!(rotate(&world.home).text().starts_with("generation 2: "));
     let mut again = world.home.exec_server(&format!("http://{}", world.relay_address));
     let last = again.line_after("ticket: ", PATIENCE).unwrap();
     for revoked in [&leaked, &next] {
