@@ -5,6 +5,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::Write as _;
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::Command;
 
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -32,7 +33,15 @@ impl Worker {
     /// # Errors
     /// It did not start, or did not speak in time.
     pub fn start(arguments: &[&str], collector: Option<&str>) -> Result<Self, Failure> {
-        let mut command = isolated(Command::new(std::env::current_exe()?), collector);
+        Self::start_of(&std::env::current_exe()?, arguments, collector)
+    }
+
+    /// The same of another benchmark's executable.
+    ///
+    /// # Errors
+    /// It did not start, or did not speak in time.
+    pub fn start_of(executable: &Path, arguments: &[&str], collector: Option<&str>) -> Result<Self, Failure> {
+        let mut command = isolated(Command::new(executable), collector);
         command.arg(ROLE).args(arguments);
         let mut part = Part::start(arguments.first().copied().unwrap_or(ROLE), command)?;
         let ready = part.line(START_PATIENCE)?;

@@ -52,12 +52,28 @@ impl Stack {
         Self::start_with(collector, |_, _| {})
     }
 
+    /// The same with another `baton` binary than this workspace's.
+    ///
+    /// # Errors
+    /// [`StackError`].
+    pub fn start_of(baton: &Path, collector: Option<&str>) -> Result<Self, StackError> {
+        Self::start_both(baton, collector, |_, _| {})
+    }
+
     /// The same; `prepare` may change the exec-server's command, and choose its `--state`, by default a directory below the one that it is given,
     /// which lasts as long as this.
     ///
     /// # Errors
     /// [`StackError`].
     pub fn start_with(
+        collector: Option<&str>,
+        prepare: impl FnOnce(&mut Command, &Path),
+    ) -> Result<Self, StackError> {
+        Self::start_both(baton()?, collector, prepare)
+    }
+
+    fn start_both(
+        baton: &Path,
         collector: Option<&str>,
         prepare: impl FnOnce(&mut Command, &Path),
     ) -> Result<Self, StackError> {
@@ -71,14 +87,14 @@ impl Stack {
         let written = std::fs::write(dir.path().join(ALLOW_LIST), format!("{public} test continue\n"));
         written.map_err(|error: io::Error| StackError::Keys(error.into()))?;
 
-        let mut command = isolated(Command::new(baton()?), collector);
+        let mut command = isolated(Command::new(baton), collector);
         command.args(["relay", "--listen", "127.0.0.1:0"]);
         let mut relay = Part::start("relay", command)?;
         let address = relay.line_after("listening on ", START_PATIENCE)?;
 
         let url = format!("http://{address}");
         let (exec_server, ticket) =
-            start_exec_server(&url, dir.path(), "exec_server_key", collector, prepare)?;
+            start_exec_server(baton, &url, dir.path(), "exec_server_key", collector, prepare)?;
         Ok(Self {
             relay,
             exec_server,
@@ -94,7 +110,7 @@ impl Stack {
     /// # Errors
     /// [`StackError`].
     pub fn another_exec_server(&self, name: &str) -> Result<(Part, Ticket), StackError> {
-        start_exec_server(&self.url, self.dir.path(), name, None, |_, _| {})
+        start_exec_server(baton()?, &self.url, self.dir.path(), name, None, |_, _| {})
     }
 
     /// Where the relay is, as a URL.
@@ -130,13 +146,14 @@ impl Stack {
 const ALLOW_LIST: &str = "allowed_clients";
 
 fn start_exec_server(
+    baton: &Path,
     relay: &str,
     dir: &Path,
     key: &str,
     collector: Option<&str>,
     prepare: impl FnOnce(&mut Command, &Path),
 ) -> Result<(Part, Ticket), StackError> {
-    let mut command = isolated(Command::new(baton()?), collector);
+    let mut command = isolated(Command::new(baton), collector);
     command.args(["exec-server", "--relay", relay, "--key"]);
     command
         .arg(dir.join(key))
