@@ -9,6 +9,8 @@ use crate::stats::{Bar, Estimate, Rounds, Verdict};
 pub enum Unit {
     /// A ratio.
     Times,
+    /// Things.
+    Count,
     /// Hundredths.
     Percent,
     /// Milliseconds.
@@ -168,6 +170,7 @@ impl Unit {
     fn symbol(self) -> &'static str {
         match self {
             Self::Times => "×",
+            Self::Count => "",
             Self::Percent => "%",
             Self::Milliseconds => "ms",
             Self::Microseconds => "µs",
@@ -184,7 +187,7 @@ impl Unit {
             Self::Times | Self::Milliseconds => format!("{value:.3}"),
             Self::Percent => format!("{value:.2}"),
             Self::Microseconds | Self::Megabytes | Self::Kibibytes => format!("{value:.1}"),
-            Self::PerSecond | Self::Bytes | Self::MegabytesPerSecond => format!("{value:.0}"),
+            Self::Count | Self::PerSecond | Self::Bytes | Self::MegabytesPerSecond => format!("{value:.0}"),
         }
     }
 }
