@@ -1,10 +1,11 @@
 //! One TCP connection of a peer: its addresses, its sessions, and whether it is idle.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 use crate::budget::{Account, Budget, Reservation};
+use crate::limits::{EARLY_READ_BYTES, READ_BYTES, SESSION_CONNECTION_BYTES};
 use crate::network::Network;
 use crate::slots::{Slot, Slots};
 
@@ -19,6 +20,8 @@ pub(crate) struct Connection {
     streams_ever: AtomicU64,
     had_session: AtomicBool,
     budget: Arc<Budget>,
+    /// What a connection with sessions takes beyond another.
+    more: OnceLock<Reservation>,
 }
 
 /// Counts a stream as long as its response lives.
@@ -34,6 +37,7 @@ impl Connection {
             streams_ever: AtomicU64::new(0),
             had_session: AtomicBool::new(false),
             budget,
+            more: OnceLock::new(),
         }
     }
 
@@ -44,11 +48,20 @@ impl Connection {
 
     /// A session of this connection was accepted: it may send as a session's peer does.
     pub(crate) fn begins_session(&self) {
-        self.had_session.store(true, Relaxed);
+        if !self.had_session.swap(true, Relaxed)
+            && let Some(more) = self.reserve(SESSION_CONNECTION_BYTES)
+        {
+            let _ = self.more.set(more);
+        }
     }
 
     pub(crate) fn has_had_session(&self) -> bool {
         self.had_session.load(Relaxed)
+    }
+
+    /// Bytes to read at once.
+    pub(crate) fn portion(&self) -> usize {
+        self.more.get().map_or(EARLY_READ_BYTES, |_| READ_BYTES)
     }
 
     /// Memory for what comes in; `None`: its share is used up.

@@ -7,7 +7,7 @@
 //!
 //! | what | reserved |
 //! |---|---|
-//! | a connection | [`CONNECTION_BYTES`], and [`TLS_BYTES`] under TLS |
+//! | a connection | [`CONNECTION_BYTES`], [`TLS_BYTES`] under TLS, and [`SESSION_CONNECTION_BYTES`] once it has had a session |
 //! | a frame of HTTP/2 longer than [`FRAME_BEFORE_SESSION_BYTES`] while it comes in | its length, at most [`FRAME_BYTES`] |
 //! | a session, or a dial that waits | [`SESSION_BYTES`] |
 //! | what a session holds: from when a body gave it until the socket of the other side took it | [`PINNED`] × its bytes and [`FRAME_OVERHEAD_BYTES`] a frame, in steps of [`HELD_STEP_BYTES`] |
@@ -47,9 +47,13 @@ pub const JOIN_BYTES: usize = 4 * 1024;
 /// half empty.
 pub const PINNED: usize = 2;
 
-/// Reserved for a connection: 4 KiB of DATA frames of a byte each (409 entries of some 280 bytes, in a table that grows by doubling), one
-/// frame of [`FRAME_BEFORE_SESSION_BYTES`], the headers of a request, HTTP/2's state and buffers. An idle one takes some 10 KiB.
-pub const CONNECTION_BYTES: usize = 192 * 1024;
+/// Reserved for a connection: [`EARLY_READ_BYTES`] of DATA frames of a byte each (102 entries of some 280 bytes, in a table that grows by
+/// doubling), one frame of [`FRAME_BEFORE_SESSION_BYTES`], the headers of a request, HTTP/2's buffers. An idle one takes some 10 KiB.
+pub const CONNECTION_BYTES: usize = 80 * 1024;
+
+/// Reserved besides once a connection has had a session: it is read [`READ_BYTES`] at a time then, which is 409 such entries. Without
+/// memory for that it is read as before.
+pub const SESSION_CONNECTION_BYTES: usize = 112 * 1024;
 
 /// Reserved for TLS around a connection: rustls buffers 64 KiB either way and a record. An idle one takes some 15 KiB.
 pub const TLS_BYTES: usize = 160 * 1024;
@@ -71,6 +75,9 @@ pub const FRAME_BYTES: u32 = 256 * 1024;
 
 /// A frame of a peer that has had no session on its connection: message 1, headers, a registration. HTTP/2's own smallest maximum.
 pub const FRAME_BEFORE_SESSION_BYTES: usize = 16 * 1024;
+
+/// Bytes read at once of a peer that has had no session, beside a frame that is longer.
+pub const EARLY_READ_BYTES: usize = 1024;
 
 /// Bytes read at once beside a frame that is longer: at most 409 DATA frames before the tasks that take them out have their turn.
 pub const READ_BYTES: usize = 4 * 1024;

@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
 use crate::budget::Reservation;
 use crate::connection::Connection;
-use crate::limits::{FRAME_BEFORE_SESSION_BYTES, READ_BYTES};
+use crate::limits::FRAME_BEFORE_SESSION_BYTES;
 
 /// HTTP/2's connection preface (RFC 9113 section 3.4), which is no frame.
 const PREFACE_LEN: usize = 24;
@@ -104,7 +104,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
             return Poll::Pending;
         }
         // The rest of a long frame is read at once: it becomes one entry.
-        let portion = this.frames.payload + READ_BYTES;
+        let portion = this.frames.payload + this.connection.portion();
         this.io.set_limit(portion as u64);
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
