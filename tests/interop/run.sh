@@ -140,10 +140,17 @@ PYTHON
 deadline_is_the_servers_too() { code_is 255 --timeout 1 sleep 4 && says 'gRPC status 4'; }
 wrong_key() { use_key="$work/stranger" code_is 255 true && says NOT_ALLOWED; }
 broken_allow_list() {
+    local code=0
+    chmod o+w "$work/allow"
+    code_is 255 true && says ALLOW_LIST_UNUSABLE || code=1
+    chmod o-w "$work/allow"
+    return $code
+}
+bad_line_of_allow_list() {
     local code=0 good
     good=$(cat "$work/allow")
     echo nonsense >>"$work/allow"
-    code_is 255 true && says ALLOW_LIST_UNUSABLE || code=1
+    code_is 0 true || code=1
     echo "$good" >"$work/allow"
     return $code
 }
@@ -172,7 +179,8 @@ check 'the child and its exit name the span that the client derives' trace_conti
 check 'a malformed traceparent fails nothing' malformed_trace_is_none
 check "the server's stages and the relay's stamp" timings_come
 check 'a key that is not allowed' wrong_key
-check 'an allow-list that is broken' broken_allow_list
+check 'an allow-list that others can write' broken_allow_list
+check "an allow-list with somebody else's bad line" bad_line_of_allow_list
 check 'a wrong dial token' wrong_dial_token
 check 'an exec-server that is not registered' wrong_exec_server
 check 'another pinned key' wrong_pinned_key
