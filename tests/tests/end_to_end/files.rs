@@ -256,6 +256,9 @@ fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
             file.to_str().unwrap(),
             "--timeout",
             time,
+            // A relay that is not there is told at once.
+            "--connect-timeout",
+            "0s",
         ];
         let exec = world.home.exec(&ticket.to_string(), options, [command]);
         let finished = Running::start(exec, Input::Open).finish();

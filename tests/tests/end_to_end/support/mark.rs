@@ -11,7 +11,7 @@ pub(crate) struct Mark(String);
 
 impl Mark {
     pub(crate) fn new() -> Self {
-        Self(format!("BATON_TEST_MARK={:032x}", rand::random::<u128>()))
+        Self(format!("MARK_OF_A_TEST={:032x}", rand::random::<u128>()))
     }
 
     /// `NAME=VALUE`.
