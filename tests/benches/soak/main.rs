@@ -33,8 +33,12 @@ const LOOPS: usize = 4;
 /// How often memory is looked at.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Memory of the last fifth of the time over that of the fifth before it.
+/// Memory of the relay in the last fifth of the time over that of the fifth before it.
 const PLATEAU: Bar = Bar::AtMost(1.05);
+
+/// Bytes by which a command may make the exec-server grow there: what a finished id takes, which it keeps for ten minutes
+/// (`FINISHED_BYTES` over `FINISHED_MAX` in its `limits.rs`).
+const GROWTH: Bar = Bar::AtMost(280.0);
 
 /// Runs mixed commands and looks whether anything is lost.
 #[derive(clap::Parser)]
@@ -107,28 +111,41 @@ impl Soak {
             ),
             Row::once("rate", "commands, four loops", Unit::PerSecond, rate),
         ];
+        let fifth = looks.len() / 5;
+        let is_long = fifth > 10;
+        let peak = |part: usize, from: usize| {
+            let of = looks.iter().skip(from * fifth).take(fifth);
+            of.map(|look| look[part] as f64).fold(f64::NAN, f64::max)
+        };
         for (part, name) in ["relay", "exec-server"].into_iter().enumerate() {
-            let resident: Vec<f64> = looks.iter().map(|look| look[part] as f64).collect();
-            let fifth = resident.len() / 5;
-            let peak = |of: &[f64]| of.iter().copied().fold(f64::NAN, f64::max);
-            let (before, last) = resident[3 * fifth..].split_at(fifth);
-            let id = name.replace('-', "_");
+            let resident = (0..5).map(|from| peak(part, from)).fold(f64::NAN, f64::max);
+            let what = format!("resident at most, {name}");
             rows.push(Row::once(
-                format!("{id}_resident"),
-                format!("resident at most, {name}"),
+                format!("resident_{part}"),
+                what,
                 Unit::Megabytes,
-                Estimate::exact(peak(&resident) / 1e6),
+                Estimate::exact(resident / 1e6),
             ));
-            rows.push(
-                Row::once(
-                    format!("{id}_plateau"),
-                    format!("resident at most in the last fifth over the fifth before, {name}"),
-                    Unit::Times,
-                    Estimate::exact(peak(last) / peak(before)),
-                )
-                .bar((fifth > 10).then_some(PLATEAU)),
-            );
         }
+        rows.push(
+            Row::once(
+                "relay_plateau",
+                "resident at most in the last fifth over the fifth before, relay",
+                Unit::Times,
+                Estimate::exact(peak(0, 4) / peak(0, 3)),
+            )
+            .bar(is_long.then_some(PLATEAU)),
+        );
+        let growth = (peak(1, 4) - peak(1, 3)) / (self.commands as f64 / 5.0);
+        rows.push(
+            Row::once(
+                "exec_server_growth",
+                "growth per command in the last fifth, exec-server",
+                Unit::Bytes,
+                Estimate::exact(growth),
+            )
+            .bar(is_long.then_some(GROWTH)),
+        );
         Ok(rows)
     }
 
@@ -174,14 +191,9 @@ fn client(stack: &Stack) -> Result<Client, Failure> {
     Ok(Client::new(stack.ticket().clone(), key))
 }
 
-/// Records of processes in the database below `state`, and how many ids they have, which must be as many.
+/// Records of processes in the database of `state`, and how many ids they have, which must be as many.
 fn records(state: &Path) -> Result<usize, Failure> {
-    let files = std::fs::read_dir(state)?.collect::<Result<Vec<_>, _>>()?;
-    let mut found = files.into_iter().map(|file| file.path().join("baton.db"));
-    let database = found
-        .find(|path| path.is_file())
-        .ok_or("the exec-server has no database")?;
-    let database = rusqlite::Connection::open(database)?;
+    let database = rusqlite::Connection::open(state.join("baton.db"))?;
     let [records, ids] = ["count(*)", "count(distinct id)"].map(|what| {
         database.query_row(&format!("select {what} from processes"), [], |row| {
             row.get::<_, i64>(0)
