@@ -41,9 +41,9 @@ pub enum Notice {
     Retrying(RegisterError, Duration),
     /// A client whose key is not on the allow-list; its owner may want to add this key.
     Refused(crate::key::PublicKey),
-    /// The allow-list cannot be used as it is, or one of its lines cannot ([`AllowError::is_of_one_line`]). Whom it concerns is not let in
-    /// until it can, and is told why. Open sessions whose keys it still names go on; while it cannot be used at all, they do until their next
-    /// rekey.
+    /// The allow-list cannot be used as it is, or one of its lines cannot ([`AllowError::is_of_one_line`]). The clients that it concerns
+    /// are refused until it can, and are told why. Open sessions whose keys it still names go on; while it cannot be used at all, they do
+    /// until their next rekey.
     AllowListUnusable(Arc<AllowError>),
     /// A session could not be taken over; its client knows as much.
     AcceptFailed(String),

@@ -255,7 +255,7 @@ fn how_it_ended(error: &SessionError, cut: usize) -> Option<String> {
     }
 }
 
-/// What is wrong with the allow-list, and whom that keeps out.
+/// What is wrong with the allow-list, and which clients it refuses meanwhile.
 fn refusal(problem: &AllowError) -> String {
     let refused = match problem.is_of_one_line() {
         true => "the client of this line is refused until it is right",
