@@ -1,4 +1,4 @@
-//! Generates the wire types from the .proto files without a system `protoc`.
+//! Generates the messages from the .proto files without a system `protoc`.
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
@@ -11,20 +11,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in files {
         println!("cargo:rerun-if-changed=proto/{file}");
     }
-    let mut descriptors = protox::compile(files, ["proto"])?;
-    let (exec, others) = descriptors
-        .file
-        .into_iter()
-        .partition(|file| file.package() == "baton.exec.v1");
-    // Its messages are looked at before they are decoded.
-    descriptors.file = exec;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .codec_path("crate::codec::CheckedCodec")
-        .compile_fds(descriptors.clone())?;
-    descriptors.file = others;
-    tonic_prost_build::configure()
-        .bytes(".")
-        .compile_fds(descriptors)?;
+    let descriptors = protox::compile(files, ["proto"])?;
+    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
     Ok(())
 }

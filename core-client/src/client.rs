@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use baton_channel::{Channel, ConnectError, RecordTo, RelayRoots};
-use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_proto::limits::ANSWER_MAX;
 use baton_proto::{Epoch, ProcessId};
+use baton_rpc::exec::exec_client::ExecClient;
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::Recorder;
 use baton_trace::subject::Subject;

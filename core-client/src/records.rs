@@ -2,12 +2,12 @@
 
 use baton_channel::{Channel, ConnectError, SessionError};
 use baton_proto::limits::{ANSWER_MAX, PAGE_ITEMS_MAX, SHOWN_MAX, THREAD_ANSWER_MAX};
-use baton_proto::meta::meta_client::MetaClient;
 use baton_proto::meta::{
     FlushRequest, FlushResponse, HistoryPage, HistoryRequest, ShowRequest, ShowResponse,
     ThreadArchiveRequest, ThreadDeleteRequest, ThreadShowRequest, ThreadShowResponse, ThreadUpdateRequest,
     ThreadsPage, ThreadsRequest,
 };
+use baton_rpc::meta::meta_client::MetaClient;
 use baton_trace::text::printable;
 use tonic::{Code, Status, Streaming};
 

@@ -244,7 +244,7 @@ fn detailed(code: Code, kind: Kind, message: String) -> Status {
         kind: kind.into(),
         message: message.clone(),
     };
-    let details = detail.to_details(code);
+    let details = detail.to_details(code.into());
     Status::with_details(code, message, details)
 }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use baton_channel::allow::Peer;
 use baton_proto::Epoch;
-use baton_proto::exec::exec_server::{Exec, ExecServer};
 use baton_proto::exec::run_request::Kind;
 use baton_proto::exec::{RunRequest, Start};
+use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEndCell;
 use tokio::time::timeout;

@@ -4,17 +4,27 @@
 use bytes::Bytes;
 use prost::Message;
 use prost_types::Any;
-use tonic_types::pb::Status;
 
 use crate::exec::ExecError;
 
 const NAME: &str = "baton.exec.v1.ExecError";
 
+/// `google.rpc.Status`.
+#[derive(Clone, PartialEq, Message)]
+struct Status {
+    #[prost(int32, tag = "1")]
+    code: i32,
+    #[prost(string, tag = "2")]
+    message: String,
+    #[prost(message, repeated, tag = "3")]
+    details: Vec<Any>,
+}
+
 impl ExecError {
-    /// The details of a status of this code, whose message is this error's.
-    pub fn to_details(&self, code: tonic::Code) -> Bytes {
+    /// The details of a status of this gRPC code, whose message is this error's.
+    pub fn to_details(&self, code: i32) -> Bytes {
         let status = Status {
-            code: code.into(),
+            code,
             message: self.message.clone(),
             details: vec![Any {
                 type_url: format!("type.googleapis.com/{NAME}"),
@@ -38,6 +48,9 @@ mod tests {
     use super::*;
     use crate::exec::exec_error::Kind;
 
+    /// gRPC's `ABORTED`.
+    const ABORTED: i32 = 10;
+
     fn error() -> ExecError {
         ExecError {
             kind: Kind::Lost.into(),
@@ -47,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_details_are_stable() {
-        let details = error().to_details(tonic::Code::Aborted);
+        let details = error().to_details(ABORTED);
         let mut expected =
             b"\x08\x0a\x12\x01m\x1a\x34\x0a\x2btype.googleapis.com/baton.exec.v1.ExecError".to_vec();
         expected.extend_from_slice(b"\x12\x05\x08\x07\x12\x01m");
@@ -57,7 +70,7 @@ mod tests {
 
     #[test]
     fn other_details_are_passed_over() {
-        let ours = Status::decode(error().to_details(tonic::Code::Aborted)).unwrap();
+        let ours = Status::decode(error().to_details(ABORTED)).unwrap();
         let mut status = ours.clone();
         status.details.insert(
             0,

@@ -1,10 +1,9 @@
-//! The wire of Baton: generated types, identifiers, and the limits that both ends must agree on.
+//! The wire of Baton: generated messages, identifiers, and the limits that both ends must agree on. The services over them are in `baton-rpc`.
 //!
 //! Four packages, from the outside in: [`relay`] is what a relay sees, [`channel`] is what travels inside the
 //! Noise transport messages, [`exec`] is the service that runs processes, [`meta`] the one that
 //! tells what has run. `docs/PROTOCOL.md` is their prose.
 
-pub mod codec;
 mod exec_error;
 pub mod header;
 mod id;
@@ -17,25 +16,25 @@ pub use id::{Epoch, ExecServerId, IdError, ProcessId, SessionId};
 /// `baton.relay.v1`: the outer wire.
 pub mod relay {
     #![allow(missing_docs, clippy::all)]
-    tonic::include_proto!("baton.relay.v1");
+    include!(concat!(env!("OUT_DIR"), "/baton.relay.v1.rs"));
 }
 
 /// `baton.channel.v1`: frame bodies inside the Noise channel, and the ticket.
 pub mod channel {
     #![allow(missing_docs, clippy::all)]
-    tonic::include_proto!("baton.channel.v1");
+    include!(concat!(env!("OUT_DIR"), "/baton.channel.v1.rs"));
 }
 
 /// `baton.exec.v1`: running processes.
 pub mod exec {
     #![allow(missing_docs, clippy::all)]
-    tonic::include_proto!("baton.exec.v1");
+    include!(concat!(env!("OUT_DIR"), "/baton.exec.v1.rs"));
 }
 
 /// `baton.meta.v1`: records of processes, and threads.
 pub mod meta {
     #![allow(missing_docs, clippy::all)]
-    tonic::include_proto!("baton.meta.v1");
+    include!(concat!(env!("OUT_DIR"), "/baton.meta.v1.rs"));
 }
 
 /// The protocol version that both ends put into the Noise prologue and the registration proof.

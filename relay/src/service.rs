@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use baton_proto::IdError;
-use baton_proto::relay::relay_server::RelayServer;
+use baton_rpc::relay::relay_server::RelayServer;
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::Status;

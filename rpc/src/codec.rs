@@ -12,9 +12,9 @@ use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic::{Code, Status};
 use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
-use crate::exec::exec_error::Kind;
-use crate::exec::{ExecError, ProcessEvent, RunRequest};
-use crate::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, THREAD_METADATA_ENTRIES_MAX};
+use baton_proto::exec::exec_error::Kind;
+use baton_proto::exec::{ExecError, ProcessEvent, RunRequest};
+use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, THREAD_METADATA_ENTRIES_MAX};
 
 /// See the [module](self).
 pub struct CheckedCodec<T, U>(ProstCodec<T, U>);
@@ -123,7 +123,7 @@ fn refusal(message: &fmt::Arguments<'_>) -> Status {
         kind: Kind::InvalidStart.into(),
         message: message.to_string(),
     };
-    let details = error.to_details(Code::InvalidArgument);
+    let details = error.to_details(Code::InvalidArgument.into());
     Status::with_details(Code::InvalidArgument, error.message, details)
 }
 
@@ -153,7 +153,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::exec::{EnvironmentVariable, Start, ThreadMetadata, run_request};
+    use baton_proto::exec::{EnvironmentVariable, Start, ThreadMetadata, run_request};
 
     fn wire(start: Start) -> Vec<u8> {
         let kind = Some(run_request::Kind::Start(start));

@@ -52,6 +52,16 @@ fn neither_the_channel_nor_noise_is_in_the_relays_dependency_tree() {
     );
 }
 
+/// Crates without a runtime use the messages.
+#[test]
+fn the_messages_know_no_grpc_library() {
+    assert_tree(
+        "baton-proto",
+        &["prost"],
+        &["tonic", "tonic-prost", "tonic-types", "tokio", "hyper"],
+    );
+}
+
 /// What is audited is what runs.
 #[test]
 fn aws_lc_is_the_only_cryptography_in_the_tree() {

@@ -3,11 +3,11 @@
 use std::error::Error as _;
 
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
-use baton_proto::relay::relay_client::RelayClient;
 use baton_proto::relay::{
     Decline, Incoming, Pong, Proof, RegisterRequest, register_request, register_response,
 };
 use baton_proto::{ExecServerId, PROTOCOL_VERSION, registration};
+use baton_rpc::relay::relay_client::RelayClient;
 use baton_trace::answer::Careful;
 use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};

@@ -187,7 +187,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let failed = Status::with_details(
         tonic::Code::NotFound,
         "no",
-        detail.to_details(tonic::Code::NotFound),
+        detail.to_details(tonic::Code::NotFound.into()),
     );
     let mut headers = HeaderMap::new();
     failed.add_header(&mut headers).expect("headers");

@@ -210,7 +210,7 @@ fn run(bytes: &[u8]) {
     let world = Fake::default();
     let service = ExecService::with_backend(EPOCH, 4, world.clone());
     let table = service.clone();
-    let decoder = baton_proto::codec::CheckedCodec::<RunRequest, RunRequest>::default().decoder();
+    let decoder = baton_rpc::codec::CheckedCodec::<RunRequest, RunRequest>::default().decoder();
     let requests = Streaming::new_request(decoder, Body(Some(body.clone())), None, Some(REQUEST_BYTES));
     let mut request = Request::new(requests);
     request.extensions_mut().insert(PEER.with(Arc::clone));

@@ -8,7 +8,6 @@ use baton_channel::allow::{AllowList, Peer, Trust};
 use baton_channel::key::PublicKey;
 use baton_exec_server::{ExecService, Settings};
 use baton_proto::Epoch;
-use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::process_event::Kind as EventKind;
 use baton_proto::exec::run_request::Kind as RequestKind;
@@ -16,6 +15,7 @@ use baton_proto::exec::{
     Ack, Closed, EnvironmentVariable, ExecError, Exited, OutputStream, ProcessEvent, RunRequest, Start,
     Stdin, StdinClose, exited,
 };
+use baton_rpc::exec::exec_client::ExecClient;
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEndCell;
 use baton_trace::record::Anchor;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use baton_channel::allow::Peer;
 use baton_proto::meta as wire;
-use baton_proto::meta::meta_server::{Meta as MetaRpc, MetaServer};
+use baton_rpc::meta::meta_server::{Meta as MetaRpc, MetaServer};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;

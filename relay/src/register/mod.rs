@@ -19,10 +19,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_proto::ExecServerId;
-use baton_proto::relay::relay_server::Relay;
 use baton_proto::relay::{
     Challenge, Frame, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
 };
+use baton_rpc::relay::relay_server::Relay;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::Stream;

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
-use baton_proto::relay::relay_client::RelayClient;
 use baton_proto::relay::{
     Frame, Incoming, Pong, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
 };
 use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId, header};
 use baton_relay::{Config, Limits, Metrics, Relay, Snapshot};
+use baton_rpc::relay::relay_client::RelayClient;
 use bytes::{Buf, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, Request, Response};

@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use baton_channel::Channel;
 use baton_proto::Epoch;
-use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_proto::meta::{HistoryRequest, Outcome};
+use baton_rpc::exec::exec_client::ExecClient;
 use baton_tests::amount::{amount, seed};
 use baton_tests::process::Part;
 use rand::rngs::StdRng;

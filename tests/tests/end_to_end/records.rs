@@ -8,8 +8,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use baton_meta::limits::LINGER;
-use baton_proto::exec::exec_client::ExecClient;
 use baton_proto::exec::{RunRequest, Start, run_request};
+use baton_rpc::exec::exec_client::ExecClient;
 use baton_tests::process::Part;
 use rusqlite::Connection;
 use rustix::process::Signal;

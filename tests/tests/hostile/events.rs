@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use baton_client::{Command, RunError};
-use baton_proto::exec::exec_server::{Exec, ExecServer};
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Closed, Exited, Output, ProcessEvent, RunRequest, Signaled, Started, exited};
+use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 

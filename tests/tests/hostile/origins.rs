@@ -13,12 +13,12 @@ use baton_channel::ticket::Ticket;
 use baton_channel::{Notice, Server};
 use baton_exec_server::ExecService;
 use baton_proto::registration::exec_server_id;
-use baton_proto::relay::relay_server::{Relay, RelayServer};
 use baton_proto::relay::{
     Challenge, Decline, Frame, Incoming, RegisterRequest, RegisterResponse, Registered, register_request,
     register_response,
 };
 use baton_proto::{SessionId, header};
+use baton_rpc::relay::relay_server::{Relay, RelayServer};
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use tokio_stream::Stream;

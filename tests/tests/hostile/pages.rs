@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use baton_client::RecordsError;
 use baton_proto::limits::{ANSWER_MAX, PAGE_ITEMS_MAX, SHOWN_MAX};
-use baton_proto::meta::meta_server::{Meta, MetaServer};
 use baton_proto::meta::{
     FlushRequest, FlushResponse, HistoryPage, HistoryRequest, Record, ShowRequest, ShowResponse, StageTime,
     Thread, ThreadArchiveRequest, ThreadArchiveResponse, ThreadDeleteRequest, ThreadDeleteResponse,
     ThreadShowRequest, ThreadShowResponse, ThreadUpdateRequest, ThreadUpdateResponse, ThreadsPage,
     ThreadsRequest,
 };
+use baton_rpc::meta::meta_server::{Meta, MetaServer};
 use tonic::codegen::BoxStream;
 use tonic::{Code, Request, Response, Status};
 

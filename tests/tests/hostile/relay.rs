@@ -13,12 +13,12 @@ use std::time::Duration;
 
 use baton_client::Ticket;
 use baton_proto::registration::exec_server_id;
-use baton_proto::relay::relay_server::{Relay, RelayServer};
 use baton_proto::relay::{
     Challenge, Frame, Incoming, RegisterRequest, RegisterResponse, Registered, register_request,
     register_response,
 };
 use baton_proto::{ExecServerId, SessionId, header};
+use baton_rpc::relay::relay_server::{Relay, RelayServer};
 use bytes::{Buf, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;

@@ -9,11 +9,11 @@ use baton_channel::session::{Initiator, Responder, Transport, prologue};
 use baton_channel::ticket::Ticket;
 use baton_proto::channel::{Head, Metadata, ServerHello, go_away};
 use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
-use baton_proto::relay::relay_client::RelayClient;
 use baton_proto::relay::{
     Frame, Incoming, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
 };
 use baton_proto::{PROTOCOL_VERSION, SessionId, header};
+use baton_rpc::relay::relay_client::RelayClient;
 use baton_trace::record::Anchor;
 use bytes::{Buf, Bytes, BytesMut};
 use data_encoding::HEXLOWER;

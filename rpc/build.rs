@@ -1,0 +1,35 @@
+//! Generates the services and clients from the .proto files of `baton-proto`, whose messages they use. No system `protoc` is needed.
+
+const PROTO: &str = "../proto/proto";
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let files = [
+        "baton/relay/v1/relay.proto",
+        "baton/exec/v1/exec.proto",
+        "baton/meta/v1/meta.proto",
+    ];
+    for file in files {
+        println!("cargo:rerun-if-changed={PROTO}/{file}");
+    }
+    let mut descriptors = protox::compile(files, [PROTO])?;
+    let (exec, others) = descriptors
+        .file
+        .into_iter()
+        .partition(|file| file.package() == "baton.exec.v1");
+    // The codec of `baton.exec.v1` checks messages before it decodes them.
+    descriptors.file = exec;
+    services()
+        .codec_path("crate::codec::CheckedCodec")
+        .compile_fds(descriptors.clone())?;
+    descriptors.file = others;
+    services().compile_fds(descriptors)?;
+    Ok(())
+}
+
+/// Messages come from `baton-proto`; only services are generated.
+fn services() -> tonic_prost_build::Builder {
+    tonic_prost_build::configure()
+        .extern_path(".baton.relay.v1", "::baton_proto::relay")
+        .extern_path(".baton.exec.v1", "::baton_proto::exec")
+        .extern_path(".baton.meta.v1", "::baton_proto::meta")
+}

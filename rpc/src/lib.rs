@@ -1,0 +1,24 @@
+//! The gRPC services and clients of Baton, generated over the messages of `baton-proto`.
+//!
+//! Each module has the name of its package in `baton-proto`. [`codec`] decodes `baton.exec.v1` and refuses messages with too many entries.
+//! `baton-proto` itself knows no gRPC library, so that crates without one can use its messages.
+
+pub mod codec;
+
+/// Services of `baton.relay.v1`: what a relay serves.
+pub mod relay {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("baton.relay.v1");
+}
+
+/// Services of `baton.exec.v1`: running processes.
+pub mod exec {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("baton.exec.v1");
+}
+
+/// Services of `baton.meta.v1`: records of processes, and threads.
+pub mod meta {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("baton.meta.v1");
+}
