@@ -122,12 +122,6 @@ pub const FINISHED_MAX: usize = FINISHED_PER_SECOND * FINISHED_AT_LEAST.as_secs(
 /// What the finished ids take in memory at most: some 220 bytes each, in a queue and an index that grow by doubling.
 pub const FINISHED_BYTES: usize = 128 * 1024 * 1024;
 
-/// A child's stack between its clone and its exec, where it only makes system calls.
-pub const STACK_BYTES: usize = 16 * 1024;
-
-/// Such stacks kept for the next children. Protects memory after many starts at once: at most 640 KiB, guard pages not counted.
-pub const IDLE_STACKS: usize = 40;
-
 /// Within what time the progress of a process that prints is recorded: what is lost with the server is told with a last `seq` that had been
 /// reached at most this long, and what the writer waits, before the end. Protects the recorder from output.
 pub const PROGRESS_EVERY: Duration = Duration::from_secs(1);

@@ -6,13 +6,12 @@
 //!
 //! The server's own variables are copied once, when it starts: for most children they are then passed on as they are.
 
-use std::collections::HashSet;
-use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
 
 use baton_trace::w3c::{BAGGAGE_VARIABLE, TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, TraceContext};
 
+use super::clone::{Environment, Variable};
 use super::telemetry;
 
 const TRACE: [&str; 3] = [TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, BAGGAGE_VARIABLE];
@@ -20,33 +19,9 @@ const TRACE: [&str; 3] = [TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, BAGGAGE_VAR
 /// What the names of Baton's own variables begin with.
 const BATON: &[u8] = b"BATON_";
 
-/// A variable as the operating system wants it: `NAME=VALUE`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Variable {
-    text: CString,
-    name_bytes: usize,
-}
-
-impl Variable {
-    /// `None` if one of them holds a NUL.
-    pub(super) fn new(name: &[u8], value: &[u8]) -> Option<Self> {
-        Some(Self {
-            text: CString::new([name, b"=", value].concat()).ok()?,
-            name_bytes: name.len(),
-        })
-    }
-
-    pub(super) fn name(&self) -> &[u8] {
-        &self.text.as_bytes()[..self.name_bytes]
-    }
-
-    pub(super) fn value(&self) -> &[u8] {
-        &self.text.as_bytes()[self.name_bytes + 1..]
-    }
-
-    fn is_of_a_trace(&self) -> bool {
-        TRACE.iter().any(|name| name.as_bytes() == self.name())
-    }
+/// Whether it is one of the trace context's.
+fn is_of_a_trace(variable: &Variable) -> bool {
+    TRACE.iter().any(|name| name.as_bytes() == variable.name())
 }
 
 /// What children inherit.
@@ -64,7 +39,7 @@ impl Inherited {
     pub(super) fn capture() -> Self {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Variable::new(&name.into_vec(), &value.into_vec()))
-            .filter(|variable| !variable.is_of_a_trace() && !variable.name().starts_with(BATON));
+            .filter(|variable| !is_of_a_trace(variable) && !variable.name().starts_with(BATON));
         let (variables, host) = telemetry::of_children(variables.collect());
         Self {
             variables: variables.into(),
@@ -77,14 +52,11 @@ impl Inherited {
         let Changes { mut own, clear } = changes;
         telemetry::merge(&mut own, self.host.as_deref());
         if let Some(context) = context {
-            own.retain(|variable| !variable.is_of_a_trace());
+            own.retain(|variable| !is_of_a_trace(variable));
             let carrier = context.to_environment().into_iter();
             own.extend(carrier.filter_map(|(name, value)| Variable::new(name.as_bytes(), value?.as_bytes())));
         }
-        Environment {
-            inherited: (!clear).then(|| self.variables.clone()),
-            own,
-        }
+        Environment::new((!clear).then(|| self.variables.clone()), own)
     }
 }
 
@@ -95,42 +67,6 @@ pub(super) struct Changes {
     pub(super) own: Vec<Variable>,
     /// Nothing is inherited.
     pub(super) clear: bool,
-}
-
-/// See [`Inherited::child`].
-#[derive(Debug)]
-pub(super) struct Environment {
-    /// `None` when nothing is.
-    inherited: Option<Arc<[Variable]>>,
-    own: Vec<Variable>,
-}
-
-impl Environment {
-    fn inherited(&self) -> &[Variable] {
-        self.inherited.as_deref().unwrap_or_default()
-    }
-
-    /// A variable as the child sees it.
-    pub(super) fn value(&self, name: &str) -> Option<&[u8]> {
-        let named = |variable: &&Variable| variable.name() == name.as_bytes();
-        let own = self.own.iter().rev().find(named);
-        let variable = own.or_else(|| self.inherited().iter().find(named));
-        variable.map(Variable::value)
-    }
-
-    /// All of it, each name once.
-    pub(super) fn strings(&self) -> Vec<&CStr> {
-        let mut overridden = HashSet::with_capacity(self.own.len());
-        let own = self.own.iter().rev();
-        let mut strings: Vec<_> = own
-            .filter(|own| overridden.insert(own.name()))
-            .map(|own| &*own.text)
-            .collect();
-        let inherited = self.inherited().iter();
-        let inherited = inherited.filter(|variable| !overridden.contains(variable.name()));
-        strings.extend(inherited.map(|variable| &*variable.text));
-        strings
-    }
 }
 
 #[cfg(test)]

@@ -12,7 +12,8 @@ use baton_proto::{Epoch, ProcessId};
 use baton_trace::export::attribute;
 use baton_trace::subject::Subject;
 
-use super::environment::{Changes, Variable};
+use super::clone::Variable;
+use super::environment::Changes;
 use super::spawn::is_directory;
 use crate::error::InvalidStart;
 use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX};

@@ -6,7 +6,7 @@
 
 use baton_trace::export::resource;
 
-use super::environment::Variable;
+use super::clone::Variable;
 
 /// What is the exec-server's alone.
 const OWN: [&str; 5] = [

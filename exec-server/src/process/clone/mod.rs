@@ -21,6 +21,8 @@
 
 mod child;
 mod enter;
+mod environment;
+mod limits;
 mod nursery;
 mod stack;
 
@@ -32,7 +34,6 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use baton_trace::clock;
 use libc::c_char;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
@@ -42,9 +43,9 @@ use rustix::process::{
 };
 
 use self::child::Signals;
+pub(super) use self::environment::{Environment, Variable};
 pub(super) use self::nursery::Nursery;
 use self::stack::Stack;
-use super::environment::Environment;
 
 /// A child to be: leader of a process group of its own, no signal blocked, each with its default action.
 #[derive(Debug)]
@@ -186,7 +187,7 @@ pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nu
         executed_ns: AtomicI64::new(0),
     });
     let mut pidfd: RawFd = -1;
-    let cloned = clock::now();
+    let cloned = Instant::now();
     let cloned_ns = child::monotonic_ns();
     let signals = Signals::block();
     // SAFETY: the stack is nobody else's and what is shared stays where it is, both until the child has left; see `Execution::drop`.
@@ -302,7 +303,6 @@ mod tests {
     use std::fs::File;
     use std::os::fd::AsFd as _;
 
-    use super::super::environment::{Changes, Inherited};
     use super::*;
 
     fn clone_one(nursery: &Nursery, program: &CStr) -> Cloned {
@@ -314,7 +314,7 @@ mod tests {
         let image = Image {
             program: arguments[0].to_owned(),
             arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-            environment: Inherited::capture().child(Changes::default(), None),
+            environment: Environment::new(None, Vec::new()),
             cwd: None,
             inheritance: Inheritance {
                 leaves_terminal: true,
@@ -414,7 +414,7 @@ mod tests {
     fn the_memory_of_many_children_is_used_again() {
         let nursery = Nursery::default();
         for _ in 0..3 {
-            let children: Vec<_> = (0..2 * crate::limits::IDLE_STACKS)
+            let children: Vec<_> = (0..2 * limits::IDLE_STACKS)
                 .map(|_| clone_one(&nursery, c"/bin/true"))
                 .collect();
             for child in children {

@@ -5,8 +5,8 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::Shared;
+use super::limits::IDLE_STACKS;
 use super::stack::Stack;
-use crate::limits::IDLE_STACKS;
 
 /// See the [module](self). Clones are one.
 #[derive(Clone, Default)]
