@@ -9,9 +9,9 @@
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
 
+use baton_spawn::{Environment, Variable};
 use baton_trace::w3c::{BAGGAGE_VARIABLE, TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, TraceContext};
 
-use super::clone::{Environment, Variable};
 use super::telemetry;
 
 const TRACE: [&str; 3] = [TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, BAGGAGE_VARIABLE];

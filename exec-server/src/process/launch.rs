@@ -9,10 +9,10 @@ use baton_proto::limits::{
     THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
 };
 use baton_proto::{Epoch, ProcessId};
+use baton_spawn::Variable;
 use baton_trace::export::attribute;
 use baton_trace::subject::Subject;
 
-use super::clone::Variable;
 use super::environment::Changes;
 use super::spawn::is_directory;
 use crate::error::InvalidStart;

@@ -10,7 +10,6 @@
 //! (which signal, when) and [`crate::log`].
 
 mod backend;
-mod clone;
 mod driver;
 mod ends;
 mod environment;

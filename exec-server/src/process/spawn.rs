@@ -8,6 +8,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
+use baton_spawn::{Cloned, Execution, Image, Inheritance, Nursery, State, clone_child, prepare};
 use baton_trace::w3c::TraceContext;
 use rustix::fs::{Access, FileType, OFlags, access, fcntl_setfl, stat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -15,7 +16,6 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use tokio::net::unix::pipe::{Receiver, Sender};
 
 use super::backend::{Exec, ExecState};
-use super::clone::{Cloned, Execution, Image, Inheritance, Nursery, State, clone_child, prepare};
 use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;

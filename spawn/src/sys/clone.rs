@@ -12,19 +12,6 @@
 //!   included;
 //! - the child runs no signal handler: all signals are blocked before the clone, and handlers are gone before any is unblocked;
 //! - the child never returns, and calls nothing that allocates, locks or panics (`child.rs`).
-//!
-//! This is the only shipped module that needs `unsafe`: no well-kept crate offers this.
-#![expect(
-    unsafe_code,
-    reason = "what clone's child may do is beyond what Rust can check; see the module's documentation"
-)]
-
-mod child;
-mod enter;
-mod environment;
-mod limits;
-mod nursery;
-mod stack;
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -42,47 +29,52 @@ use rustix::process::{
     waitpid,
 };
 
-use self::child::Signals;
-pub(super) use self::environment::{Environment, Variable};
-pub(super) use self::nursery::Nursery;
-use self::stack::Stack;
+use super::child::{self, Signals};
+use super::enter;
+use super::nursery::Nursery;
+use super::stack::Stack;
+use crate::environment::Environment;
 
 /// A child to be: leader of a process group of its own, no signal blocked, each with its default action.
 #[derive(Debug)]
-pub(super) struct Image {
+pub struct Image {
     /// An absolute path.
-    pub(super) program: CString,
+    pub program: CString,
     /// `argv`, its first element included.
-    pub(super) arguments: Vec<CString>,
-    pub(super) environment: Environment,
+    pub arguments: Vec<CString>,
+    /// Its environment.
+    pub environment: Environment,
     /// `None` is the server's own.
-    pub(super) cwd: Option<CString>,
-    pub(super) inheritance: Inheritance,
+    pub cwd: Option<CString>,
+    /// What it must not inherit.
+    pub inheritance: Inheritance,
 }
 
 /// What a child would inherit from this process and must not; see [`prepare`].
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Inheritance {
+pub struct Inheritance {
     /// This process has a controlling terminal, which the child gives up.
-    leaves_terminal: bool,
+    pub(super) leaves_terminal: bool,
     /// Signals that this process ignores, signal N as bit N - 1.
-    ignored: u64,
+    pub(super) ignored: u64,
     /// The limit on open files to restore, soft and hard: the kernel's `struct rlimit64`. `None` where this process has not changed it.
-    open_files: Option<[u64; 2]>,
+    pub(super) open_files: Option<[u64; 2]>,
 }
 
 /// A child that exists, and may not have executed its program yet.
 #[derive(Debug)]
-pub(super) struct Cloned {
-    pub(super) pid: Pid,
+pub struct Cloned {
+    /// Its process id, and its group's.
+    pub pid: Pid,
     /// Close-on-exec.
-    pub(super) pidfd: OwnedFd,
-    pub(super) execution: Execution,
+    pub pidfd: OwnedFd,
+    /// How far it is.
+    pub execution: Execution,
 }
 
 /// How far a child has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub enum State {
     /// On its way to the exec.
     Pending,
     /// It executes its program since then; `None` if it was killed on its way.
@@ -93,7 +85,7 @@ pub(super) enum State {
 
 /// What a child was given to execute, and what it says of it. What it was given is dropped when it was seen to have executed: arguments and
 /// environment may be megabytes, and a process may run for days.
-pub(super) struct Execution {
+pub struct Execution {
     stage: Mutex<Stage>,
     nursery: Nursery,
     cloned: Instant,
@@ -110,25 +102,25 @@ enum Stage {
 }
 
 /// What both processes see until the exec.
-struct Shared {
-    image: Image,
+pub(super) struct Shared {
+    pub(super) image: Image,
     /// Of `image`'s, with a null pointer at the end.
-    arguments: Vec<*const c_char>,
+    pub(super) arguments: Vec<*const c_char>,
     /// As above.
-    environment: Vec<*const c_char>,
+    pub(super) environment: Vec<*const c_char>,
     /// Become descriptors 0, 1 and 2. None of them is below 3.
-    stdio: [RawFd; 3],
-    stack: Stack,
+    pub(super) stdio: [RawFd; 3],
+    pub(super) stack: Stack,
     /// The child's, once there is one.
     pid: OnceLock<Pid>,
     /// The kernel makes it 0 when the child has left this memory; not if the child was killed before its first instruction.
-    present: AtomicU32,
+    pub(super) present: AtomicU32,
     /// The child starts without this process's signal handlers.
-    is_cleared: AtomicBool,
+    pub(super) is_cleared: AtomicBool,
     /// Why the child could not execute; 0 is no reason.
-    errno: AtomicI32,
+    pub(super) errno: AtomicI32,
     /// When it was about to, in nanoseconds of CLOCK_MONOTONIC; 0 is not yet.
-    executed_ns: AtomicI64,
+    pub(super) executed_ns: AtomicI64,
 }
 
 // SAFETY: its pointers are into its own `image`, which nobody changes.
@@ -142,7 +134,7 @@ impl Shared {
     }
 
     /// Whether the memory may be given back: the child has left it, or there is no such child any more, or it is dead.
-    fn is_free(&self) -> bool {
+    pub(super) fn is_free(&self) -> bool {
         if self.has_left() {
             return true;
         }
@@ -157,7 +149,7 @@ impl Shared {
 }
 
 /// Prepares this process for children. They get `open_files` as their soft limit, if this process has raised its own from that.
-pub(super) fn prepare(open_files: Option<u64>) -> Inheritance {
+pub fn prepare(open_files: Option<u64>) -> Inheritance {
     child::keep_exit_statuses();
     let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let limit = getrlimit(Resource::Nofile);
@@ -173,7 +165,7 @@ pub(super) fn prepare(open_files: Option<u64>) -> Inheritance {
 /// Creates the child. An error means that there is none.
 ///
 /// `stdio` becomes its descriptors 0, 1 and 2, and may be closed as soon as this returns; everything else must be close-on-exec.
-pub(super) fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nursery) -> io::Result<Cloned> {
+pub fn clone_child(image: Image, stdio: [BorrowedFd<'_>; 3], nursery: &Nursery) -> io::Result<Cloned> {
     let shared = Arc::new(Shared {
         arguments: pointers(image.arguments.iter().map(CString::as_c_str)),
         environment: pointers(image.environment.strings()),
@@ -244,7 +236,7 @@ fn pointers<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Vec<*const c_cha
 
 impl Execution {
     /// How far the child has come. It does not tell when that changes, except that it exits when it has failed.
-    pub(super) fn state(&self) -> State {
+    pub fn state(&self) -> State {
         let mut stage = self.lock();
         let shared = match &*stage {
             Stage::Here(shared) => shared,
@@ -266,7 +258,7 @@ impl Execution {
     }
 
     /// Looks at what it was given, unless it was seen to have executed that.
-    pub(super) fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> Option<T> {
+    pub fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> Option<T> {
         match &*self.lock() {
             Stage::Here(shared) => Some(look(&shared.image)),
             Stage::Executed(_) => None,
@@ -414,7 +406,7 @@ mod tests {
     fn the_memory_of_many_children_is_used_again() {
         let nursery = Nursery::default();
         for _ in 0..3 {
-            let children: Vec<_> = (0..2 * limits::IDLE_STACKS)
+            let children: Vec<_> = (0..2 * crate::limits::IDLE_STACKS)
                 .map(|_| clone_one(&nursery, c"/bin/true"))
                 .collect();
             for child in children {

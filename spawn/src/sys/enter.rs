@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::Pid;
 use syscalls::Errno;
 
-use super::{Shared, child};
+use super::child;
+use super::clone::Shared;
 
 const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_PIDFD;
 

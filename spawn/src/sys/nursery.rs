@@ -4,13 +4,13 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Shared;
-use super::limits::IDLE_STACKS;
+use super::clone::Shared;
 use super::stack::Stack;
+use crate::limits::IDLE_STACKS;
 
 /// See the [module](self). Clones are one.
 #[derive(Clone, Default)]
-pub(in super::super) struct Nursery(Arc<Mutex<Inner>>);
+pub struct Nursery(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {

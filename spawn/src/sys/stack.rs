@@ -7,7 +7,7 @@ use std::ptr;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 use rustix::param::page_size;
 
-use super::limits::STACK_BYTES;
+use crate::limits::STACK_BYTES;
 
 /// Memory of its own, unmapped when dropped.
 pub(super) struct Stack {

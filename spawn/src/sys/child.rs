@@ -5,7 +5,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use syscalls::{Errno, Sysno, syscall1, syscall2, syscall3, syscall4};
 
-use super::Shared;
+use super::clone::Shared;
 
 /// Bytes of the kernel's signal set, on every architecture but MIPS.
 const SIGSET_BYTES: usize = 8;
