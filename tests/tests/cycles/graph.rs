@@ -1,0 +1,124 @@
+//! The graph of a crate's modules, and the cycles in it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::path::PathBuf;
+
+/// Where a module names another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) file: PathBuf,
+    pub(crate) line: usize,
+    /// As seen from the crate's root.
+    pub(crate) path: String,
+}
+
+/// The modules, and for each the modules that it names.
+#[derive(Debug, Default)]
+pub(crate) struct Graph(BTreeMap<String, BTreeMap<String, Place>>);
+
+impl Graph {
+    /// Keeps the first place of each edge.
+    pub(crate) fn add(&mut self, from: &str, to: &str, place: Place) {
+        let edges = self.0.entry(from.to_owned()).or_default();
+        edges.entry(to.to_owned()).or_insert(place);
+    }
+
+    /// The modules that each module names directly or through others.
+    fn reached(&self, from: &str) -> BTreeSet<&str> {
+        let mut reached = BTreeSet::new();
+        let mut open = vec![from];
+        while let Some(module) = open.pop() {
+            for to in self.0.get(module).into_iter().flatten().map(|(to, _)| to) {
+                if reached.insert(to.as_str()) {
+                    open.push(to);
+                }
+            }
+        }
+        reached
+    }
+
+    /// One cycle for each set of modules that all reach each other.
+    pub(crate) fn cycles(&self) -> Vec<Cycle> {
+        let reached: BTreeMap<&str, BTreeSet<&str>> = self
+            .0
+            .keys()
+            .map(|from| (from.as_str(), self.reached(from)))
+            .collect();
+        let mut cycles = Vec::new();
+        let mut seen: BTreeSet<&str> = BTreeSet::new();
+        for (module, forward) in &reached {
+            if !forward.contains(module) || seen.contains(module) {
+                continue;
+            }
+            let back = |to: &&str| reached.get(to).is_some_and(|back| back.contains(module));
+            let members: BTreeSet<&str> = forward.iter().copied().filter(back).collect();
+            seen.extend(&members);
+            let shortest = members
+                .iter()
+                .map(|from| self.shortest(from))
+                .min_by_key(Vec::len)
+                .expect("the module itself is a member");
+            cycles.push(Cycle {
+                members: members.into_iter().map(str::to_owned).collect(),
+                shortest,
+            });
+        }
+        cycles
+    }
+
+    /// The shortest way from a module that is in a cycle back to itself.
+    fn shortest(&self, from: &str) -> Vec<Edge> {
+        let mut before: BTreeMap<&str, &str> = BTreeMap::new();
+        let mut open = VecDeque::from([from]);
+        while let Some(module) = open.pop_front() {
+            for to in self.0.get(module).into_iter().flatten().map(|(to, _)| to) {
+                if !before.contains_key(to.as_str()) {
+                    before.insert(to, module);
+                    open.push_back(to);
+                }
+            }
+        }
+        let mut edges = Vec::new();
+        let mut to = from;
+        loop {
+            let module = before[to];
+            edges.push(Edge {
+                from: module.to_owned(),
+                to: to.to_owned(),
+                place: self.0[module][to].clone(),
+            });
+            to = module;
+            if to == from {
+                break;
+            }
+        }
+        edges.reverse();
+        edges
+    }
+}
+
+#[derive(Debug)]
+struct Edge {
+    from: String,
+    to: String,
+    place: Place,
+}
+
+/// Modules that all reach each other.
+#[derive(Debug)]
+pub(crate) struct Cycle {
+    members: Vec<String>,
+    shortest: Vec<Edge>,
+}
+
+impl fmt::Display for Cycle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; the shortest cycle:", self.members.join(", "))?;
+        for Edge { from, to, place } in &self.shortest {
+            let Place { file, line, path } = place;
+            write!(f, "\n  {from} names {to}: {}:{line}: {path}", file.display())?;
+        }
+        Ok(())
+    }
+}
