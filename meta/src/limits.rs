@@ -103,7 +103,7 @@ pub const SHOW_MAX: u32 = 20;
 /// running ones take 12 KiB at most, and 256 processes run at once by default. A usual record takes 1.2 KiB, so a disk that is dead for an
 /// hour costs nothing at 4 executions a second.
 ///
-/// With [`THREAD_BYTES`] this is the queue's memory: 21 to 27 MB resident at the bound (`cargo bench -p baton-tests --bench meta -- --only memory`).
+/// With [`THREAD_BYTES`] this is the queue's memory: 21 to 27 MB resident at the bound (`cargo bench -p baton-bench --bench meta -- --only memory`).
 pub const PROCESS_BYTES: usize = 16 * 1024 * 1024;
 
 /// Patches of threads that wait or are being written; beyond it patches are refused that do not merge into what waits. Some 16,000 threads

@@ -11,25 +11,8 @@ pub const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a part may take until it says that it is up: the exec-server's own deadlines towards a relay are 5 s.
 pub const START_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How often a part that says nothing when it is up is looked at.
-pub const START_POLL: Duration = Duration::from_millis(10);
-
 /// How long a part may take to end when asked to: it sends what waits to its collector, within 2 s, and kills what runs.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long a helper may work on one request. A visit of a benchmark takes less than a second on an idle machine.
-pub const VISIT_PATIENCE: Duration = Duration::from_secs(120);
-
-/// How far noise may move a bar, as a part of the bar. Without it a machine that is noisy enough would pass anything.
-pub const NOISE_ALLOWED: f64 = 0.05;
-
-/// Bytes that wait before the narrow place of a [link](crate::link) at most: the receive buffer asked of the kernel, which takes half of what it makes
-/// of it for its own accounts.
-pub const LINK_QUEUE: usize = 128 * 1024;
-
-/// What a piece on a [link](crate::link) may be late without loss of rate: a sleep is never exact, and a thread may have to wait for a core. A link that was
-/// idle lets as much through at once.
-pub const LINK_SLACK: Duration = Duration::from_millis(2);
 
 #[cfg(test)]
 mod tests {
@@ -85,6 +68,7 @@ mod tests {
             "core-client",
             "cli",
             "tests",
+            "bench",
         ] {
             let mut files = Vec::new();
             sources(&workspace.join(member).join("src"), &mut files);

@@ -19,27 +19,39 @@ use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
 /// A bound receiver that does not serve yet; connections wait.
-pub(crate) struct Receiver(TcpIncoming);
+pub struct Receiver(TcpIncoming);
 
 impl Receiver {
     /// Binds a free port of loopback. Needs a tokio runtime.
-    pub(crate) fn bind() -> io::Result<Self> {
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn bind() -> io::Result<Self> {
         Self::bind_to((Ipv4Addr::LOCALHOST, 0).into())
     }
 
-    /// The same at an address.
-    pub(crate) fn bind_to(address: SocketAddr) -> io::Result<Self> {
+    /// Binds an address. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn bind_to(address: SocketAddr) -> io::Result<Self> {
         let incoming = TcpIncoming::bind(address)?;
         Ok(Self(incoming.with_nodelay(Some(true))))
     }
 
     /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to.
-    pub(crate) fn endpoint(&self) -> io::Result<String> {
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn endpoint(&self) -> io::Result<String> {
         Ok(format!("http://{}", self.0.local_addr()?))
     }
 
     /// Hands every request to `take`, for ever, decoded as `M`: `ExportTraceServiceRequest`, or as little of it as matters.
-    pub(crate) async fn serve<M, F>(self, take: F) -> io::Result<()>
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub async fn serve<M, F>(self, take: F) -> io::Result<()>
     where
         M: prost::Message + Default + 'static,
         F: Fn(M) + Send + Sync + 'static,

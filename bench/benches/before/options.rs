@@ -1,0 +1,60 @@
+//! What the command line asks for, and how much is measured.
+
+use std::path::PathBuf;
+
+/// Measures a change: another commit's build beside this one's.
+#[derive(clap::Parser)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    pub(crate) shared: baton_bench::Options,
+    /// Directory with `baton` and `exec` of the earlier commit, as `bench/benches/before/save` copies them
+    #[arg(long, value_name = "DIR")]
+    pub(crate) before: PathBuf,
+    /// The same of the later one; without it, what this checkout builds
+    #[arg(long, value_name = "DIR")]
+    pub(crate) after: Option<PathBuf>,
+}
+
+/// How much is measured. A round visits each of the three sets twice.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Plan {
+    /// Process sets of each side.
+    pub(crate) sets: usize,
+    /// Rounds of visits to one set.
+    pub(crate) rounds: usize,
+    /// Executions of a visit that are not counted.
+    pub(crate) warm_up: usize,
+    /// Executions of a visit, one after the other.
+    pub(crate) executions: usize,
+    /// Executions of a visit, many in flight.
+    pub(crate) in_flight: usize,
+    /// How many are in flight.
+    pub(crate) width: usize,
+    /// New `baton exec` of a visit.
+    pub(crate) cold: usize,
+    /// Resamples of each bootstrap.
+    pub(crate) resamples: usize,
+}
+
+impl Plan {
+    /// Some six minutes.
+    pub(crate) const FULL: Self = Self {
+        sets: 8,
+        rounds: 6,
+        warm_up: 10,
+        executions: 100,
+        in_flight: 960,
+        width: 32,
+        cold: 25,
+        resamples: 2_000,
+    };
+
+    /// Under a minute. Intervals are wide.
+    pub(crate) const QUICK: Self = Self {
+        sets: 3,
+        rounds: 2,
+        in_flight: 320,
+        cold: 10,
+        ..Self::FULL
+    };
+}

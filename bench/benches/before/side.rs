@@ -1,0 +1,128 @@
+//! One side of the comparison: two executables of one commit, and process sets made of them.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use baton_bench::floor::PROGRAM;
+use baton_bench::{Failure, Worker};
+use baton_tests::process::{Stack, baton, isolated, usage};
+
+/// What is measured of one commit.
+pub(crate) struct Side {
+    baton: PathBuf,
+    client: PathBuf,
+}
+
+impl Side {
+    /// What `save` has copied to `dir`.
+    pub(crate) fn at(dir: &Path) -> Result<Self, Failure> {
+        let [baton, client] = ["baton", "exec"].map(|name| dir.join(name));
+        for file in [&baton, &client] {
+            if !file.is_file() {
+                return Err(format!(
+                    "{} is missing; run bench/benches/before/save {} in a checkout of that commit",
+                    file.display(),
+                    dir.display()
+                )
+                .into());
+            }
+        }
+        Ok(Self { baton, client })
+    }
+
+    /// What this checkout builds.
+    pub(crate) fn this() -> Result<Self, Failure> {
+        let deps = std::env::current_exe()?;
+        let deps = deps.parent().ok_or("this executable is in no directory")?;
+        Ok(Self {
+            baton: baton()?.to_owned(),
+            client: newest(deps, "exec-")?,
+        })
+    }
+
+    /// Starts a process set, its client connected. With a collector every execution is recorded and exported there.
+    pub(crate) fn start(&self, collector: Option<&str>) -> Result<ProcessSet, Failure> {
+        let stack = Stack::start_of(&self.baton, collector)?;
+        let (ticket, key) = (stack.ticket().to_string(), stack.client_key());
+        let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
+        let client = Worker::start_of(&self.client, &["client", &ticket, key], collector)?;
+        Ok(ProcessSet {
+            baton: self.baton.clone(),
+            stack,
+            client,
+        })
+    }
+}
+
+impl fmt::Display for Side {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} and {}", self.baton.display(), self.client.display())
+    }
+}
+
+/// The executable of `dir` whose name begins with `prefix` and that was built last.
+fn newest(dir: &Path, prefix: &str) -> Result<PathBuf, Failure> {
+    let mut found = Vec::new();
+    for entry in dir.read_dir()? {
+        let entry = entry?;
+        let path = entry.path();
+        let is_named = entry.file_name().to_string_lossy().starts_with(prefix);
+        if is_named && path.extension().is_none() {
+            found.push((entry.metadata()?.modified()?, path));
+        }
+    }
+    let newest = found.into_iter().max().map(|(_, path)| path);
+    newest.ok_or_else(|| "the benchmark `exec` is not built; run: cargo bench -p baton-bench --no-run".into())
+}
+
+/// A relay, an exec-server and a client.
+pub(crate) struct ProcessSet {
+    baton: PathBuf,
+    stack: Stack,
+    client: Worker,
+}
+
+impl ProcessSet {
+    /// Has the client execute; see the benchmark `exec` for its requests.
+    pub(crate) fn ask(&self, request: &str) -> Result<Vec<f64>, Failure> {
+        self.client.ask(request)
+    }
+
+    /// CPU time of the three parts so far, without that of what they executed.
+    pub(crate) fn cpu_time(&self) -> Result<Duration, Failure> {
+        let pids = [
+            self.stack.relay.pid(),
+            self.stack.exec_server.pid(),
+            self.client.pid(),
+        ];
+        Ok(pids
+            .into_iter()
+            .map(usage::cpu_time)
+            .sum::<std::io::Result<_>>()?)
+    }
+
+    /// Seconds of a new `baton exec` from its start to its end.
+    pub(crate) fn cold(&self, collector: Option<&str>) -> Result<f64, Failure> {
+        let mut command = isolated(Command::new(&self.baton), collector);
+        command.args(["exec", &self.stack.ticket().to_string(), "--key"]);
+        command.arg(self.stack.client_key()).args(["--", PROGRAM]);
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+        let started = Instant::now();
+        let status = command.status()?;
+        let took = started.elapsed().as_secs_f64();
+        match status.success() {
+            true => Ok(took),
+            false => Err(format!("{command:?} ended with {status}").into()),
+        }
+    }
+
+    /// Ends all three in the order in which nothing is lost.
+    pub(crate) fn stop(self) -> Result<(), Failure> {
+        self.client.ask("finish 0 0")?;
+        drop(self.client);
+        self.stack.stop()?;
+        Ok(())
+    }
+}

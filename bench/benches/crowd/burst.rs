@@ -1,0 +1,114 @@
+//! Commands that are all started at once, on loopback and through 40 ms of round trip, beside as many two at a time on loopback.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use baton_bench::link::{Link, Shape};
+use baton_bench::stats::{Bar, Estimate};
+use baton_bench::{Failure, Row, Unit};
+use baton_client::Ticket;
+use baton_tests::process::Stack;
+
+use crate::{Plan, exec, failure};
+
+/// The last of a burst, over the last of as many two at a time.
+const LAST: Bar = Bar::AtMost(2.0);
+
+/// Commands that fail.
+const FAILED: Bar = Bar::AtMost(0.0);
+
+/// A round trip of 40 ms, as fast as the machine otherwise.
+const AWAY: Shape = Shape {
+    bytes_per_second: 1e9,
+    one_way: Duration::from_millis(20),
+};
+
+pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
+    let stack = Stack::start(None)?;
+    let key = stack.client_key();
+    let near = stack.ticket().to_string();
+    let relay: SocketAddr = stack.relay_url().trim_start_matches("http://").parse()?;
+    let link = Link::bind(AWAY)?;
+    let far = Ticket {
+        relay_url: format!("http://{}", link.address()?),
+        ..stack.ticket().clone()
+    }
+    .to_string();
+    thread::spawn(move || link.serve(relay));
+
+    // One of each first, so that nothing is read from disk later.
+    at_once(1, &near, &key)?;
+    at_once(1, &far, &key)?;
+    let by_two = two_at_a_time(plan.commands, &near, &key)?;
+    let mut rows = vec![row(
+        "by_two",
+        "two at a time: the last",
+        Unit::Milliseconds,
+        by_two.as_secs_f64() * 1e3,
+    )];
+    for (id, name, ticket) in [("near", "loopback", &near), ("far", "40 ms away", &far)] {
+        let (last, failed) = at_once(plan.commands, ticket, &key)?;
+        let at_once = format!("{} at once, {name}", plan.commands);
+        let ratio = last.as_secs_f64() / by_two.as_secs_f64();
+        rows.push(row(
+            id,
+            &format!("{at_once}: the last"),
+            Unit::Milliseconds,
+            last.as_secs_f64() * 1e3,
+        ));
+        let over = format!("{at_once}: the last, over two at a time");
+        rows.push(row(&format!("{id}_ratio"), &over, Unit::Times, ratio).bar(Some(LAST)));
+        let what = format!("{at_once}: failed, of a hundred");
+        let percent = failed as f64 * 100.0 / plan.commands as f64;
+        rows.push(row(&format!("{id}_failed"), &what, Unit::Percent, percent).bar(Some(FAILED)));
+    }
+    Ok(rows)
+}
+
+fn row(id: &str, what: &str, unit: Unit, value: f64) -> Row {
+    Row::once(format!("burst_{id}"), what, unit, Estimate::exact(value))
+}
+
+/// How long it takes until the last has ended, and how many failed.
+fn at_once(commands: usize, ticket: &str, key: &Path) -> Result<(Duration, usize), Failure> {
+    let began = Instant::now();
+    let mut children = Vec::with_capacity(commands);
+    for _ in 0..commands {
+        children.push(exec(ticket, key)?);
+    }
+    let mut failed = 0;
+    for child in children {
+        if let Some(said) = failure(child)? {
+            if failed < 3 {
+                eprintln!("failed: {said}");
+            }
+            failed += 1;
+        }
+    }
+    Ok((began.elapsed(), failed))
+}
+
+fn two_at_a_time(commands: usize, ticket: &str, key: &Path) -> Result<Duration, Failure> {
+    let left = AtomicUsize::new(commands);
+    let began = Instant::now();
+    let work = || -> Result<(), Failure> {
+        while left
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+            .is_ok()
+        {
+            if let Some(said) = failure(exec(ticket, key)?)? {
+                return Err(said.into());
+            }
+        }
+        Ok(())
+    };
+    thread::scope(|scope| {
+        let other = scope.spawn(work);
+        work()?;
+        other.join().map_err(|_| "a thread panicked")?
+    })?;
+    Ok(began.elapsed())
+}

@@ -1,0 +1,77 @@
+//! The benchmark of crowds and restarts: five hundred commands started at once, and the time until commands work again after a relay
+//! was restarted. Each command is a `baton exec` of its own.
+//!
+//! ```text
+//! cargo bench -p baton-bench --bench crowd [-- --quick --only PHASE --commands N --restarts N --json FILE --check]
+//! ```
+
+mod burst;
+mod restart;
+
+use std::process::{Child, Command, ExitCode, Stdio};
+
+use baton_bench::options::parse;
+use baton_bench::{Failure, Phase, Run};
+use baton_tests::process::{baton, isolated};
+
+/// Measures bursts of commands and restarts of a relay, and judges them by their bars.
+#[derive(clap::Parser)]
+struct Options {
+    #[command(flatten)]
+    shared: baton_bench::Options,
+    /// Commands of a burst [default: 500, with --quick 100]
+    #[arg(long, value_name = "N")]
+    commands: Option<usize>,
+    /// Restarts [default: 100, with --quick 10]
+    #[arg(long, value_name = "N")]
+    restarts: Option<usize>,
+}
+
+/// How much is measured.
+#[derive(Debug)]
+struct Plan {
+    commands: usize,
+    restarts: usize,
+}
+
+const PHASES: [(&str, Phase<Plan>); 2] = [("burst", burst::measure), ("restart", restart::measure)];
+
+fn main() -> ExitCode {
+    let role = |_: &[String]| Err("this benchmark has no roles".into());
+    baton_bench::run::main("crowd", role, || {
+        let options: Options = parse(PHASES.map(|(name, _)| name));
+        let (commands, restarts) = if options.shared.quick {
+            (100, 10)
+        } else {
+            (500, 100)
+        };
+        let plan = Plan {
+            commands: options.commands.unwrap_or(commands),
+            restarts: options.restarts.unwrap_or(restarts),
+        };
+        let mut run = Run::begin(&options.shared, &plan);
+        run.phases(&plan, &PHASES)?;
+        run.end()
+    })
+}
+
+/// `baton exec TICKET -- true`, started.
+fn exec(ticket: &str, key: &std::path::Path) -> Result<Child, Failure> {
+    let mut command = isolated(Command::new(baton()?), None);
+    command
+        .args(["exec", "--key"])
+        .arg(key)
+        .args([ticket, "--", "true"]);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    Ok(command.spawn()?)
+}
+
+/// What a command that failed said; `None` for one that did not.
+fn failure(child: Child) -> Result<Option<String>, Failure> {
+    let output = child.wait_with_output()?;
+    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Ok((!output.status.success()).then_some(said))
+}

@@ -1,0 +1,68 @@
+//! A relay that is killed, or stopped, and started again on its port: the time from there until a command has run.
+
+use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use baton_bench::stats::{Bar, Estimate};
+use baton_bench::{Failure, Row, Unit};
+use baton_tests::limits::{START_PATIENCE, STOP_PATIENCE};
+use baton_tests::process::{Part, Stack, baton, isolated};
+
+use crate::{Plan, exec, failure};
+
+/// Milliseconds until a command has run: the median, and the 99th percentile.
+const AGAIN: [Bar; 2] = [Bar::AtMost(1_000.0), Bar::AtMost(2_000.0)];
+
+/// How long a relay is down. Of both kinds: sooner back than it is missed, and later.
+const DOWN: [Duration; 3] = [
+    Duration::from_millis(20),
+    Duration::from_millis(500),
+    Duration::from_millis(1_300),
+];
+
+/// A registration that held shorter does not count as one.
+const UP: Duration = Duration::from_millis(1_100);
+
+pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
+    let mut stack = Stack::start(None)?;
+    let (key, ticket) = (stack.client_key(), stack.ticket().to_string());
+    let address = stack.relay_url().trim_start_matches("http://").to_owned();
+    let mut took = Vec::with_capacity(plan.restarts);
+    for n in 0..plan.restarts {
+        sleep(UP);
+        if n % 2 == 0 {
+            stack.relay.ask_to_end();
+            stack.relay.wait(STOP_PATIENCE)?;
+        }
+        let mut command = isolated(Command::new(baton()?), None);
+        command.args(["relay", "--listen", &address]);
+        let down = Instant::now();
+        // Killed where it was not stopped.
+        stack.relay.kill();
+        sleep(DOWN[n % DOWN.len()].saturating_sub(down.elapsed()));
+        stack.relay = Part::start("relay", command)?;
+        stack.relay.line_after("listening on ", START_PATIENCE)?;
+        let began = Instant::now();
+        if let Some(said) = failure(exec(&ticket, &key)?)? {
+            return Err(format!("after restart {n}: {said}").into());
+        }
+        took.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    took.sort_by(f64::total_cmp);
+    let at = |part: f64| took[((took.len() - 1) as f64 * part).round() as usize];
+    let row = |id: &str, what: &str, value| {
+        let what = format!("{} restarts, until a command has run: {what}", took.len());
+        Row::once(
+            format!("restart_{id}"),
+            what,
+            Unit::Milliseconds,
+            Estimate::exact(value),
+        )
+    };
+    Ok(vec![
+        row("p50", "p50", at(0.5)).bar(Some(AGAIN[0])),
+        row("p99", "p99", at(0.99)).bar(Some(AGAIN[1])),
+        row("max", "the longest", at(1.0)),
+    ])
+}

@@ -1,0 +1,59 @@
+//! The benchmark of the data path: Baton beside a blind relay and ssh, under load, on a slow link, in a crowd, judged by its bars.
+//!
+//! ```text
+//! cargo bench -p baton-bench --bench data [-- --quick --only PHASE --seed N --json FILE --check --install-ssh]
+//! ```
+//!
+//! This process only asks and counts. What is measured runs in processes of its own: this executable again, in a
+//! [`role`], the `baton` binary (relay, exec-server, `exec`), and OpenSSH. `docs/BENCHMARKS.md` has the method.
+
+mod bars;
+mod limits;
+mod options;
+mod peers;
+mod phase;
+mod role;
+
+use std::process::ExitCode;
+
+use baton_bench::options::parse;
+use baton_bench::ssh;
+use baton_bench::{Failure, Run};
+use rustix::process::{Resource, getrlimit, setrlimit};
+
+use crate::options::{Options, Plan};
+use crate::phase::Bench;
+
+fn main() -> ExitCode {
+    baton_bench::run::main("data", role::main, || measure(&parse(phase::names())))
+}
+
+fn measure(options: &Options) -> Result<ExitCode, Failure> {
+    raise_open_files();
+    if options.install_ssh {
+        ssh::install()?;
+    }
+    let plan = if options.shared.quick {
+        Plan::QUICK
+    } else {
+        Plan::FULL
+    };
+    let mut run = Run::begin(&options.shared, &plan);
+    let bench = Bench::new(plan, run.seed());
+    run.phases(&bench, &phase::ALL)?;
+    run.end()
+}
+
+/// For the relay that holds a crowd; all parts inherit it. Where it is not allowed, opening sessions fails and says so.
+fn raise_open_files() {
+    let mut files = getrlimit(Resource::Nofile);
+    if files.current.is_some_and(|current| current < limits::OPEN_FILES) {
+        files.current = Some(
+            files
+                .maximum
+                .unwrap_or(limits::OPEN_FILES)
+                .min(limits::OPEN_FILES),
+        );
+        let _ = setrlimit(Resource::Nofile, files);
+    }
+}

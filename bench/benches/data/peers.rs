@@ -1,0 +1,176 @@
+//! The participants, as the benchmark drives them.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use baton_bench::{Failure, Worker};
+use baton_tests::process::{Stack, baton, isolated, usage};
+
+use crate::role::program::{check_count, consumer, producer};
+
+/// Relay, exec-server and a client with a warm session.
+pub(crate) struct Baton {
+    pub(crate) stack: Stack,
+    pub(crate) client: Worker,
+}
+
+impl Baton {
+    /// All three, nothing recorded.
+    pub(crate) fn start() -> Result<Self, Failure> {
+        let stack = Stack::start(None)?;
+        let client = client(&stack, &stack.ticket().to_string())?;
+        Ok(Self { stack, client })
+    }
+
+    /// CPU time so far of client, relay and exec-server, without that of the programs they run.
+    pub(crate) fn cpu_times(&self) -> std::io::Result<[Duration; 3]> {
+        Ok([
+            usage::cpu_time(self.client.pid())?,
+            usage::cpu_time(self.stack.relay.pid())?,
+            usage::cpu_time(self.stack.exec_server.pid())?,
+        ])
+    }
+}
+
+/// A client of this stack, with a ticket for it.
+pub(crate) fn client(stack: &Stack, ticket: &str) -> Result<Worker, Failure> {
+    Worker::start(&["client", ticket, &key(stack)?], None)
+}
+
+/// The path of the key that the stack lets in.
+pub(crate) fn key(stack: &Stack) -> Result<String, Failure> {
+    let key = stack.client_key();
+    Ok(key
+        .to_str()
+        .ok_or("the temporary directory is not UTF-8")?
+        .to_owned())
+}
+
+/// A new `baton exec` that runs `argv`.
+pub(crate) fn exec(stack: &Stack, collector: Option<&str>, argv: &[String]) -> Result<Command, Failure> {
+    let mut command = isolated(Command::new(baton()?), collector);
+    command.args(["exec", &stack.ticket().to_string(), "--key"]);
+    command.arg(stack.client_key()).arg("--").args(argv);
+    Ok(command)
+}
+
+/// Whether the far end of a blind relay gives its program the socket, or a pipe and copies.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ends {
+    Direct,
+    Piped,
+}
+
+/// Seconds of a download through the blind relay or whatever listens at `address`. The consumer has the socket as its stdin.
+pub(crate) fn download_tcp(address: &str, ends: Ends, bytes: u64) -> Result<f64, Failure> {
+    let started = Instant::now();
+    let stream = ask(address, ends, &format!("produce {bytes}"))?;
+    let mut consumer = local(&consumer()?, Stdio::from(OwnedFd::from(stream)), Stdio::piped())?;
+    let counted = finish(&mut consumer)?;
+    let took = started.elapsed().as_secs_f64();
+    check_count(&counted, bytes)?;
+    Ok(took)
+}
+
+/// Seconds of an upload. The producer has the socket as its stdout.
+pub(crate) fn upload_tcp(address: &str, ends: Ends, bytes: u64) -> Result<f64, Failure> {
+    let started = Instant::now();
+    let mut stream = ask(address, ends, "consume")?;
+    let argv = producer(bytes, None)?;
+    let stdout = Stdio::from(OwnedFd::from(stream.try_clone()?));
+    finish(&mut local(&argv, Stdio::null(), stdout)?)?;
+    stream.shutdown(Shutdown::Write)?;
+    let mut counted = Vec::new();
+    stream.read_to_end(&mut counted)?;
+    let took = started.elapsed().as_secs_f64();
+    check_count(&counted, bytes)?;
+    Ok(took)
+}
+
+fn ask(address: &str, ends: Ends, line: &str) -> Result<TcpStream, Failure> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_nodelay(true)?;
+    let how = match ends {
+        Ends::Direct => "direct",
+        Ends::Piped => "piped",
+    };
+    stream.write_all(format!("{how} {line}\n").as_bytes())?;
+    Ok(stream)
+}
+
+/// Seconds of `remote | consumer`, where `remote` is a command line that runs a producer elsewhere.
+pub(crate) fn download_cli(mut remote: Command, bytes: u64) -> Result<f64, Failure> {
+    let started = Instant::now();
+    let mut remote = remote.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+    let pipe = remote.stdout.take().ok_or("no pipe")?;
+    let mut consumer = local(&consumer()?, pipe.into(), Stdio::piped())?;
+    let counted = finish(&mut consumer)?;
+    let took = started.elapsed().as_secs_f64();
+    succeed(remote.wait_with_output()?)?;
+    check_count(&counted, bytes)?;
+    Ok(took)
+}
+
+/// Seconds of `producer | remote`, where `remote` is a command line that runs a consumer elsewhere.
+pub(crate) fn upload_cli(mut remote: Command, bytes: u64) -> Result<f64, Failure> {
+    let started = Instant::now();
+    let argv = producer(bytes, None)?;
+    let mut producer = local(&argv, Stdio::null(), Stdio::piped())?;
+    let pipe = producer.stdout.take().ok_or("no pipe")?;
+    let remote = remote.stdin(pipe).stdout(Stdio::piped()).spawn()?;
+    let counted = succeed(remote.wait_with_output()?)?;
+    let took = started.elapsed().as_secs_f64();
+    finish(&mut producer)?;
+    check_count(&counted, bytes)?;
+    Ok(took)
+}
+
+/// Seconds from starting a command to its end.
+pub(crate) fn cold(mut command: Command) -> Result<f64, Failure> {
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let started = Instant::now();
+    let status = command.status()?;
+    let took = started.elapsed().as_secs_f64();
+    if status.success() {
+        Ok(took)
+    } else {
+        Err(format!("{command:?} ended with {status}").into())
+    }
+}
+
+/// Words as one command line for a shell.
+pub(crate) fn quoted(argv: &[String]) -> String {
+    let words = argv
+        .iter()
+        .map(|word| format!("'{}'", word.replace('\'', r"'\''")));
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn local(argv: &[String], stdin: Stdio, stdout: Stdio) -> Result<std::process::Child, Failure> {
+    let mut command = Command::new(&argv[0]);
+    Ok(command.args(&argv[1..]).stdin(stdin).stdout(stdout).spawn()?)
+}
+
+fn finish(child: &mut std::process::Child) -> Result<Vec<u8>, Failure> {
+    let mut said = Vec::new();
+    if let Some(mut stdout) = child.stdout.take() {
+        stdout.read_to_end(&mut said)?;
+    }
+    let status = child.wait()?;
+    if status.success() {
+        Ok(said)
+    } else {
+        Err(format!("a program at the end of a stream ended with {status}").into())
+    }
+}
+
+fn succeed(output: Output) -> Result<Vec<u8>, Failure> {
+    if output.status.success() {
+        Ok(output.stdout)
+    } else {
+        Err(format!("the remote command ended with {}", output.status).into())
+    }
+}

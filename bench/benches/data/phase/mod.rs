@@ -1,0 +1,124 @@
+//! The phases of a run, each yielding rows, and what they share: the plan, and rounds of visits.
+
+mod beside;
+mod blind;
+mod cold;
+mod idle;
+mod link;
+mod reader;
+mod ssh;
+mod stalled;
+mod warm;
+
+use baton_bench::stats::{Bar, Bootstrap, Estimate, Rounds, Statistic};
+use baton_bench::{Failure, Phase, Row, Unit, interleave};
+
+use crate::options::Plan;
+
+/// All phases, in order, by name.
+pub(crate) const ALL: [(&str, Phase<Bench>); 11] = [
+    ("blind-bbr", |bench| blind::measure(bench, "bbr")),
+    ("blind-cubic", |bench| blind::measure(bench, "cubic")),
+    ("ssh-download", |bench| ssh::measure(bench, Direction::Download)),
+    ("ssh-upload", |bench| ssh::measure(bench, Direction::Upload)),
+    ("warm", warm::measure),
+    ("cold", cold::measure),
+    ("beside", beside::measure),
+    ("link", link::measure),
+    ("stalled", stalled::measure),
+    ("idle", idle::measure),
+    ("reader", reader::measure),
+];
+
+/// Their names.
+pub(crate) fn names() -> [&'static str; ALL.len()] {
+    ALL.map(|(name, _)| name)
+}
+
+/// Which way a stream goes, as the client sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    Download,
+    Upload,
+}
+
+/// What all phases share.
+pub(crate) struct Bench {
+    pub(crate) plan: Plan,
+    pub(crate) bootstrap: Bootstrap,
+}
+
+/// What one participant does when it is visited: its samples.
+type Visit<'a> = Box<dyn Fn() -> Result<Vec<f64>, Failure> + 'a>;
+
+impl Bench {
+    pub(crate) fn new(plan: Plan, seed: u64) -> Self {
+        Self {
+            plan,
+            bootstrap: Bootstrap::new(seed, plan.resamples),
+        }
+    }
+
+    /// Everybody once, uncounted; then rounds.
+    fn interleave(&self, rounds: usize, participants: &[Visit<'_>]) -> Result<Vec<Rounds>, Failure> {
+        for visit in participants {
+            visit()?;
+        }
+        interleave(
+            participants.len(),
+            rounds,
+            |visited| participants[visited](),
+            |_| Ok(()),
+        )
+    }
+
+    /// A row of a ratio.
+    fn ratio(&self, id: String, what: String, of: Compared<'_>, statistic: Statistic) -> Row {
+        let ratio = |over| self.bootstrap.ratio(over, of.peer, statistic);
+        let row = Row::new(id, what, Unit::Times, ratio(of.own), of.own).bar(of.bar);
+        match of.peer_again {
+            Some(again) => row.noise(ratio(again)),
+            None => row,
+        }
+    }
+
+    /// A row of megabytes a second; samples are those of [`stream`].
+    fn throughput(&self, id: String, what: String, of: &Rounds) -> Row {
+        let estimate = self.bootstrap.value(of, Statistic::Rate);
+        Row::new(id, what, Unit::MegabytesPerSecond, estimate, of)
+    }
+
+    /// A row of milliseconds; samples are seconds.
+    fn milliseconds(&self, id: String, what: String, of: &Rounds, statistic: Statistic) -> Row {
+        let estimate = self.bootstrap.value(of, statistic).times(1e3);
+        Row::new(id, what, Unit::Milliseconds, estimate, of)
+    }
+}
+
+/// Who is compared with whom.
+#[derive(Clone, Copy)]
+struct Compared<'a> {
+    own: &'a Rounds,
+    peer: &'a Rounds,
+    /// A second instance of the peer, for the noise of A against A.
+    peer_again: Option<&'a Rounds>,
+    bar: Option<Bar>,
+}
+
+/// A visit that streams once: seconds per 10^6 bytes.
+fn stream<'a>(bytes: u64, seconds: impl Fn() -> Result<f64, Failure> + 'a) -> Visit<'a> {
+    Box::new(move || Ok(vec![seconds()? / (bytes as f64 / 1e6)]))
+}
+
+/// The one number of an answer.
+fn one(answer: Vec<f64>) -> Result<f64, Failure> {
+    match answer[..] {
+        [number] => Ok(number),
+        _ => Err("not one number".into()),
+    }
+}
+
+/// A number that was read once.
+fn kibibytes(id: String, what: String, bytes: f64) -> Row {
+    Row::once(id, what, Unit::Kibibytes, Estimate::exact(bytes / 1024.0))
+}

@@ -1,0 +1,144 @@
+//! One session beside 63 that read nothing: their client is frozen in the middle of a stream each, so that every buffer on the way
+//! fills up, HTTP/2's windows included.
+//!
+//! Between visits the frozen client is let go for a moment: a relay takes a peer that does not answer its keep-alive for dead, as it
+//! should.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use baton_bench::stats::Statistic;
+use baton_bench::{Failure, Row, Worker};
+use baton_tests::process::usage;
+
+use super::{Bench, Compared, Visit, one, stream};
+use crate::bars;
+use crate::limits::{SESSIONS, SETTLE};
+use crate::peers::{Baton, key};
+
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+    let bytes = bench.plan.stalled_bytes;
+    let beside = Beside::start()?;
+    // The second is there for the noise of a stack against itself.
+    let alone = [Baton::start()?, Baton::start()?];
+    let mut rows = Vec::new();
+    for direction in ["download", "upload"] {
+        let own = |client: &Worker| one(client.ask(format!("{direction} {bytes}"))?);
+        let participants: [Visit<'_>; 3] = [
+            stream(bytes, || beside.while_stalled(|| own(&beside.baton.client))),
+            stream(bytes, || own(&alone[0].client)),
+            stream(bytes, || own(&alone[1].client)),
+        ];
+        let measured = bench.interleave(bench.plan.stalled_rounds, &participants)?;
+        let [own, peer, peer_again] = &measured[..] else {
+            return Err("not three participants".into());
+        };
+        let compared = Compared {
+            own,
+            peer,
+            peer_again: Some(peer_again),
+            bar: Some(bars::STALLED),
+        };
+        let id = format!("{direction}_beside_stalled");
+        let what = format!("{direction} beside 63 stalled sessions over alone");
+        rows.push(bench.ratio(id, what, compared, Statistic::Rate));
+        let id = format!("{direction}_beside_stalled_rate");
+        let what = format!("{direction} beside 63 stalled sessions");
+        rows.push(bench.throughput(id, what, own));
+    }
+
+    let register = |baton: &Baton| {
+        let started = Instant::now();
+        // A new process, from its start until a client can dial it.
+        let (_exec_server, _ticket) = baton.stack.another_exec_server("another_key")?;
+        Ok::<_, Failure>(started.elapsed().as_secs_f64())
+    };
+    const TIMES: usize = 10;
+    let participants: [Visit<'_>; 3] = [
+        Box::new(|| beside.while_stalled(|| (0..TIMES).map(|_| register(&beside.baton)).collect())),
+        Box::new(|| (0..TIMES).map(|_| register(&alone[0])).collect()),
+        Box::new(|| (0..TIMES).map(|_| register(&alone[1])).collect()),
+    ];
+    let measured = bench.interleave(bench.plan.stalled_rounds, &participants)?;
+    let [own, peer, peer_again] = &measured[..] else {
+        return Err("not three participants".into());
+    };
+    let compared = Compared {
+        own,
+        peer,
+        peer_again: Some(peer_again),
+        bar: Some(bars::STALLED),
+    };
+    let what = "registrations/s beside 63 stalled sessions over alone".to_owned();
+    rows.push(bench.ratio(
+        "register_beside_stalled".to_owned(),
+        what,
+        compared,
+        Statistic::Rate,
+    ));
+    let what = "a new exec-server, from start to registered, beside them, p50".to_owned();
+    rows.push(bench.milliseconds("register_p50".to_owned(), what, own, Statistic::P50));
+    beside.check()?;
+    Ok(rows)
+}
+
+/// A stack with 63 sessions that stall on demand, and room for the one that is measured.
+struct Beside {
+    baton: Baton,
+    crowd: Worker,
+}
+
+impl Beside {
+    fn start() -> Result<Self, Failure> {
+        let baton = Baton::start()?;
+        let ticket = baton.stack.ticket().to_string();
+        let crowd = Worker::start(&["crowd", &key(&baton.stack)?, &ticket], None)?;
+        crowd.ask(format!("open {}", SESSIONS - 1))?;
+        crowd.ask("stream")?;
+        let beside = Self { baton, crowd };
+        beside.check()?;
+        Ok(beside)
+    }
+
+    /// Whether all of them still live: each stream goes on where it stopped.
+    fn check(&self) -> Result<(), Failure> {
+        let alive = one(self.crowd.ask("sip")?)?;
+        if alive == (SESSIONS - 1) as f64 {
+            Ok(())
+        } else {
+            Err(format!("{alive} sessions are left of those that should stall").into())
+        }
+    }
+
+    fn while_stalled<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+        // Moves every stream on a little, and everything in between is full again afterwards.
+        self.check()?;
+        self.crowd.freeze()?;
+        let worked = self.settle().and_then(|()| work());
+        self.crowd.thaw()?;
+        worked
+    }
+
+    /// Waits until nothing moves: neither relay nor exec-server works.
+    fn settle(&self) -> Result<(), Failure> {
+        const LOOK: Duration = Duration::from_millis(50);
+        const STILL: Duration = Duration::from_millis(1);
+        let deadline = Instant::now() + SETTLE;
+        let used = || -> std::io::Result<Duration> {
+            Ok(usage::cpu_time(self.baton.stack.relay.pid())?
+                + usage::cpu_time(self.baton.stack.exec_server.pid())?)
+        };
+        let mut before = used()?;
+        loop {
+            sleep(LOOK);
+            let now = used()?;
+            if now.saturating_sub(before) < STILL {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err("the stalled sessions never came to rest".into());
+            }
+            before = now;
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A warm `Run` of `/bin/true` beside a program that keeps an ssh connection open and runs it there.
+
+use baton_bench::ssh::Ssh;
+use baton_bench::stats::Statistic;
+use baton_bench::{Failure, Row, Unit, Worker};
+
+use super::{Bench, Compared, Visit};
+use crate::bars;
+use crate::peers::Baton;
+
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+    let what = "warm `Run` over a warm ssh connection in a library, direct";
+    let ssh = match Ssh::start() {
+        Ok(ssh) => ssh,
+        Err(why) => {
+            let row = Row::absent("run_over_ssh_p50", what, Unit::Times, why.to_string());
+            return Ok(vec![row]);
+        }
+    };
+    let (port, key) = (ssh.port().to_string(), ssh.user_key());
+    let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
+    let baton = Baton::start()?;
+    // The second is there for the noise of ssh against itself.
+    let first = Worker::start(&["ssh", &port, key], None)?;
+    let second = Worker::start(&["ssh", &port, key], None)?;
+    let request = format!("sequential {} {}", bench.plan.warm_up, bench.plan.executions);
+    let visit = |worker: &Worker| worker.ask(&request);
+    let participants: [Visit<'_>; 3] = [
+        Box::new(|| visit(&baton.client)),
+        Box::new(|| visit(&first)),
+        Box::new(|| visit(&second)),
+    ];
+    let measured = bench.interleave(bench.plan.rounds, &participants)?;
+    let [own, peer, peer_again] = &measured[..] else {
+        return Err("not three participants".into());
+    };
+    let mut rows = Vec::new();
+    for (percentile, statistic, bar) in [
+        ("p50", Statistic::P50, Some(bars::SSH_WARM)),
+        ("p99", Statistic::P99, None),
+    ] {
+        let compared = Compared {
+            own,
+            peer,
+            peer_again: Some(peer_again),
+            bar,
+        };
+        let id = format!("run_over_ssh_{percentile}");
+        rows.push(bench.ratio(id, format!("{what}, {percentile}"), compared, statistic));
+        for (id, what, of) in [("run", "warm `Run`", own), ("ssh_library", "ssh, library", peer)] {
+            let (id, what) = (format!("{id}_{percentile}"), format!("{what}, {percentile}"));
+            rows.push(bench.milliseconds(id, what, of, statistic));
+        }
+    }
+    Ok(rows)
+}

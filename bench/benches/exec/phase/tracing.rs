@@ -1,0 +1,129 @@
+//! What tracing costs: three complete sets of parts at once, one recording and exporting everything, two not.
+//!
+//! The CPU time of a set is read between rounds, so it holds all that the set did in the round: the exporter's thread, which
+//! works when it likes, and the idling while others are visited. Both are there in all sets; the second off set against the
+//! first is the noise, differences between processes included.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use baton_bench::stats::{Rounds, Statistic};
+use baton_bench::{Row, Unit};
+
+use super::{Bench, Participant, interleave};
+use crate::Failure;
+use crate::bars;
+use crate::options;
+use crate::protocol::Task;
+use crate::worker::Baton;
+
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+    let sets = [bench.traced()?, Baton::start(None)?, Baton::start(None)?];
+    let width = bench.plan.width;
+    let mut rows = Vec::new();
+
+    let Measured {
+        cpu: [on, off, noise],
+        wall,
+    } = compare(bench, &sets, Task::Sequential, bench.plan.tracing)?;
+    let cost = Cost {
+        bench,
+        off: &off,
+        noise: &noise,
+    };
+    rows.push(
+        cost.cpu("tracing_cpu", "tracing on over off, CPU per execution", &on)
+            .bar(Some(bars::TRACING_CPU)),
+    );
+    rows.extend(cost.absolute(&on));
+    let ratio = |over, under| bench.bootstrap.ratio(over, under, Statistic::P50);
+    let [on, off, noise] = &wall;
+    rows.push(
+        Row::new(
+            "tracing_wall_p50",
+            "tracing on over off, wall p50",
+            Unit::Times,
+            ratio(on, off),
+            on,
+        )
+        .noise(ratio(noise, off)),
+    );
+
+    let Measured {
+        cpu: [on, off, noise],
+        wall,
+    } = compare(bench, &sets, Task::InFlight(width), bench.plan.tracing_in_flight)?;
+    let cost = Cost {
+        bench,
+        off: &off,
+        noise: &noise,
+    };
+    let what = format!("tracing on over off, CPU per execution, {width} in flight");
+    rows.push(cost.cpu("tracing_cpu_in_flight", what, &on));
+    let ratio = |over, under| bench.bootstrap.ratio(over, under, Statistic::Rate);
+    let [on, off, noise] = &wall;
+    let what = format!("tracing on over off, executions/s, {width} in flight");
+    rows.push(
+        Row::new("tracing_rate_in_flight", what, Unit::Times, ratio(on, off), on).noise(ratio(noise, off)),
+    );
+
+    let [on, ..] = sets;
+    bench.stop_traced(on)?;
+    Ok(rows)
+}
+
+/// On, off, off again.
+struct Measured {
+    /// CPU seconds per execution, one a round.
+    cpu: [Rounds; 3],
+    /// As the task measures.
+    wall: [Rounds; 3],
+}
+
+fn compare(bench: &Bench, sets: &[Baton; 3], task: Task, plan: options::Rounds) -> Result<Measured, Failure> {
+    let participants = sets.each_ref().map(|set| Participant {
+        worker: &set.client,
+        task,
+    });
+    bench.warm_up(&participants)?;
+    let cpu = RefCell::new([const { Rounds::new() }; 3]);
+    let mut before = [Duration::ZERO; 3];
+    let executions = 2 * (plan.warm_up + plan.executions);
+    let wall = interleave(&participants, plan, |done| {
+        for ((set, before), cpu) in sets.iter().zip(&mut before).zip(cpu.borrow_mut().iter_mut()) {
+            let now = set.cpu_time()?;
+            let used = now.saturating_sub(std::mem::replace(before, now));
+            if let Some(round) = done.checked_sub(1) {
+                cpu.add(round, [used.as_secs_f64() / executions as f64]);
+            }
+        }
+        Ok(())
+    })?;
+    let wall = wall.try_into().map_err(|_| "not three participants")?;
+    Ok(Measured {
+        cpu: cpu.into_inner(),
+        wall,
+    })
+}
+
+/// Rows of CPU time.
+struct Cost<'a> {
+    bench: &'a Bench,
+    off: &'a Rounds,
+    noise: &'a Rounds,
+}
+
+impl Cost<'_> {
+    fn cpu(&self, id: &'static str, what: impl Into<String>, on: &Rounds) -> Row {
+        let ratio = |over| self.bench.bootstrap.ratio(over, self.off, Statistic::Mean);
+        Row::new(id, what, Unit::Times, ratio(on), on).noise(ratio(self.noise))
+    }
+
+    fn absolute(&self, on: &Rounds) -> [Row; 2] {
+        [("cpu_on", "on", on), ("cpu_off", "off", self.off)].map(|(id, what, rounds)| {
+            let estimate = self.bench.bootstrap.value(rounds, Statistic::Mean).times(1e6);
+            let what = format!("CPU per execution of the three parts, tracing {what}");
+            Row::new(id, what, Unit::Microseconds, estimate, rounds)
+        })
+    }
+}

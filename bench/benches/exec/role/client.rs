@@ -1,0 +1,157 @@
+//! A client of Baton as a worker: the library as any program would use it, on one thread, with one warm session.
+//!
+//! Whether it records is decided like everywhere, by `OTEL_EXPORTER_OTLP_ENDPOINT`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_bench::floor::PROGRAM;
+use baton_client::{Client, Command, Event, ExitStatus, Seed};
+use baton_tests::load::{in_flight, sequential};
+use baton_trace::export::Exporter;
+use baton_trace::record::{CallRecord, Side, unix_now_ns};
+use baton_trace::recorder::Recorder;
+use baton_trace::report::Coverage;
+
+use super::answer;
+use crate::Failure;
+use crate::protocol::{Request, Task};
+
+/// How long the last spans may take to the sink.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Connects, then answers.
+pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
+    let ticket = ticket.parse()?;
+    let key = Seed::read(Path::new(key))?.client_key()?;
+    let exporter = Exporter::from_env(Side::Client)?.map(Arc::new);
+    let recorder = match &exporter {
+        Some(exporter) => Recorder::to(exporter.clone()),
+        None => Recorder::off(),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        let client = Client::with_recorder(ticket, key, recorder);
+        client.connect().await?;
+        answer("ready", async |request| {
+            handle(&client, exporter.as_deref(), request).await
+        })
+        .await
+    })
+}
+
+async fn handle(client: &Client, exporter: Option<&Exporter>, request: Request) -> Result<Vec<f64>, Failure> {
+    let Request {
+        task,
+        warm_up,
+        executions,
+    } = request;
+    let client = client.clone();
+    match task {
+        Task::Sequential => {
+            // As a task, like the floor.
+            let took = tokio::spawn(async move {
+                sequential(warm_up, || run(&client)).await?;
+                sequential(executions, || run(&client)).await
+            });
+            Ok(seconds(&took.await??))
+        }
+        Task::Piped => {
+            let took = tokio::spawn(async move {
+                sequential(warm_up, || run_piped(&client)).await?;
+                sequential(executions, || run_piped(&client)).await
+            });
+            Ok(seconds(&took.await??))
+        }
+        Task::InFlight(width) => {
+            let once = move || {
+                let client = client.clone();
+                async move { run(&client).await }
+            };
+            in_flight(warm_up, width, once.clone()).await?;
+            let took = in_flight(executions, width, once).await?;
+            Ok(vec![took.as_secs_f64() / executions as f64])
+        }
+        Task::Remainder => {
+            sequential(warm_up, || run_recorded(&client)).await?;
+            let took = sequential(executions, || run_recorded(&client)).await?;
+            Ok(took.iter().map(|(_, record)| remainder_percent(record)).collect())
+        }
+        Task::Exit => {
+            sequential(warm_up, || exit_milliseconds(&client)).await?;
+            let took = sequential(executions, || exit_milliseconds(&client)).await?;
+            Ok(took.into_iter().map(|(_, milliseconds)| milliseconds).collect())
+        }
+        Task::Finish => {
+            client.close().await;
+            if let Some(exporter) = exporter {
+                exporter.shutdown(FLUSH);
+            }
+            Ok(Vec::new())
+        }
+    }
+}
+
+fn command() -> Command {
+    Command::new(PROGRAM)
+}
+
+fn check(status: ExitStatus) -> Result<(), Failure> {
+    if status.success() {
+        Ok(())
+    } else {
+        Err(format!("{PROGRAM}: {status:?}").into())
+    }
+}
+
+async fn run(client: &Client) -> Result<(), Failure> {
+    check(client.run(command()).await?.status)
+}
+
+async fn run_recorded(client: &Client) -> Result<CallRecord, Failure> {
+    let output = client.run(command().trace(true)).await?;
+    check(output.status)?;
+    Ok(output.record.ok_or("there is no record of the call")?)
+}
+
+async fn run_piped(client: &Client) -> Result<(), Failure> {
+    follow(client).await.map(|_| ())
+}
+
+/// By one clock: both ends are on this machine.
+async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
+    let (observed_unix_ns, received_unix_ns) = follow(client).await?;
+    // Subtracted before it is a float, which would cut nanoseconds since 1970 to hundreds.
+    let nanoseconds = received_unix_ns.wrapping_sub(observed_unix_ns).cast_signed();
+    Ok(nanoseconds as f64 / 1e6)
+}
+
+/// One execution as a stream of events. Returns when the exec-server saw the exit, and when we did.
+async fn follow(client: &Client) -> Result<(u64, u64), Failure> {
+    let (mut run, stdin) = client.start(command()).await?;
+    drop(stdin);
+    let mut exit = None;
+    while let Some(event) = run.next().await? {
+        if let Event::Exited {
+            status,
+            observed_unix_ns,
+        } = event
+        {
+            exit = Some((observed_unix_ns, unix_now_ns()));
+            check(status)?;
+        }
+    }
+    Ok(exit.ok_or("closed before it exited")?)
+}
+
+fn remainder_percent(record: &CallRecord) -> f64 {
+    let coverage = Coverage::of(record);
+    100.0 * coverage.remainder_ns() as f64 / coverage.envelope.duration_ns() as f64
+}
+
+fn seconds<T>(took: &[(Duration, T)]) -> Vec<f64> {
+    took.iter().map(|(took, _)| took.as_secs_f64()).collect()
+}

@@ -1,0 +1,91 @@
+//! The benchmark's handles of its workers: those that execute, and Baton's three parts together.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use baton_bench::floor::Flavour;
+use baton_tests::process::{Stack, usage};
+
+use crate::Failure;
+use crate::protocol::{Request, Task};
+
+/// A process that executes when asked to, and how much it was asked.
+pub(crate) struct Worker {
+    process: baton_bench::Worker,
+    executions: Cell<usize>,
+}
+
+impl Worker {
+    fn start(arguments: &[&str], collector: Option<&str>) -> Result<Self, Failure> {
+        Ok(Self {
+            process: baton_bench::Worker::start(arguments, collector)?,
+            executions: Cell::new(0),
+        })
+    }
+
+    /// The floor.
+    pub(crate) fn floor(flavour: Flavour) -> Result<Self, Failure> {
+        Self::start(&["floor", flavour.name()], None)
+    }
+
+    /// Has it do something.
+    pub(crate) fn ask(&self, request: impl Into<Request>) -> Result<Vec<f64>, Failure> {
+        let request = request.into();
+        self.executions
+            .update(|executions| executions + request.warm_up + request.executions);
+        self.process.ask(request)
+    }
+
+    /// Executions asked for so far, warm-ups included.
+    pub(crate) fn executions(&self) -> usize {
+        self.executions.get()
+    }
+
+    fn pid(&self) -> u32 {
+        self.process.pid()
+    }
+}
+
+/// Relay, exec-server and client.
+pub(crate) struct Baton {
+    stack: Stack,
+    pub(crate) client: Worker,
+}
+
+impl Baton {
+    /// Starts all three, the client connected. With a collector every execution is recorded and exported there; without
+    /// one nothing is.
+    pub(crate) fn start(collector: Option<&str>) -> Result<Self, Failure> {
+        let stack = Stack::start(collector)?;
+        let (ticket, key) = (stack.ticket().to_string(), stack.client_key());
+        let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
+        let client = Worker::start(&["client", &ticket, key], collector)?;
+        Ok(Self { stack, client })
+    }
+
+    /// CPU time of the three parts so far, without that of what they executed.
+    pub(crate) fn cpu_time(&self) -> std::io::Result<Duration> {
+        let pids = [
+            self.stack.relay.pid(),
+            self.stack.exec_server.pid(),
+            self.client.pid(),
+        ];
+        pids.into_iter().map(usage::cpu_time).sum()
+    }
+
+    /// Resident bytes of relay and exec-server.
+    pub(crate) fn resident_bytes(&self) -> std::io::Result<(u64, u64)> {
+        Ok((
+            usage::resident_bytes(self.stack.relay.pid())?,
+            usage::resident_bytes(self.stack.exec_server.pid())?,
+        ))
+    }
+
+    /// Ends all three in the order in which nothing is lost.
+    pub(crate) fn stop(self) -> Result<(), Failure> {
+        self.client.ask(Task::Finish)?;
+        drop(self.client);
+        self.stack.stop()?;
+        Ok(())
+    }
+}

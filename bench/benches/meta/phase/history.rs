@@ -1,0 +1,146 @@
+//! What asking for history takes at a million records: by the command, from its start to its end, and by a program with a warm session; through the
+//! real exec-server, which has the [database](crate::million) open. Pages are in the operating system's cache, as they are when somebody asks twice.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use baton_bench::stats::Statistic;
+use baton_bench::{Failure, Row, Unit, Worker};
+use baton_client::Seed;
+use baton_meta::record::Owner;
+use baton_tests::process::{self, Stack, isolated};
+
+use super::{Bench, Visit};
+use crate::bars;
+use crate::million::{self, RECORDS, THREADS, id, is_own};
+
+/// Failed commands of a day: a twentieth of nine tenths of a thirtieth of all, give or take.
+const OF_A_DAY: std::ops::Range<f64> = 1_000.0..2_000.0;
+
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+    let mut filled = Ok(());
+    let state = tempfile::tempdir_in(&bench.directory)?;
+    let directory = state.path().join("state");
+    let began = Instant::now();
+    let stack = Stack::start_with(None, |command, dir| {
+        command.arg("--state").arg(&directory).args(["--retain", "all"]);
+        filled = Seed::read(&dir.join(Stack::CLIENT_KEY))
+            .and_then(|seed| seed.client_key())
+            .map_err(Failure::from)
+            .and_then(|key| million::fill(&directory, Owner(*key.public().as_bytes())));
+    })?;
+    filled?;
+    let bytes = std::fs::metadata(directory.join("baton.db"))?.len();
+    println!(
+        "{RECORDS} records, {} MB, made in {:.0} s",
+        bytes / 1_000_000,
+        began.elapsed().as_secs_f64()
+    );
+    let (ticket, key) = (stack.ticket().to_string(), stack.client_key());
+    let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
+    let client = Worker::start(&["client", &ticket, key], None)?;
+    let n = Cell::new(0_u64);
+    let next = || {
+        n.update(|n| n + 1);
+        n.get()
+    };
+    let queries = bench.plan.queries;
+    let visit = |once: &dyn Fn() -> Result<f64, Failure>| (0..queries).map(|_| once()).collect();
+    let ask = |request: &str, rows: std::ops::Range<f64>| match client.ask(request)?[..] {
+        [took, found] if rows.contains(&found) => Ok(took),
+        ref other => Err(Failure::from(format!("{request} was answered by {other:?}"))),
+    };
+    let command = |options: &[&str], rows| command(&ticket, key, options, rows);
+    let participants: [Visit<'_>; 6] = [
+        Box::new(|| visit(&|| command(&["--failed", "--since", "1d"], 50.0..51.0))),
+        Box::new(|| visit(&|| command(&["--failed", "--since", "1d", "-n", "0"], OF_A_DAY))),
+        Box::new(|| visit(&|| ask("history 1 1 50 -", 50.0..51.0))),
+        Box::new(|| visit(&|| ask("history 1 1 0 -", OF_A_DAY))),
+        Box::new(|| visit(&|| varied(next(), &|request| ask(request, 0.0..51.0)))),
+        Box::new(|| {
+            visit(&|| {
+                // Anywhere in the month, and the client's own.
+                let from = next().wrapping_mul(7_919_777) % (RECORDS - 100);
+                let own = (from..RECORDS).find(|n| is_own(*n)).unwrap_or(from);
+                let name: String = id(own).0.iter().map(|byte| format!("{byte:02x}")).collect();
+                ask(&format!("show {name}"), 1.0..2.0)
+            })
+        }),
+    ];
+    // Once before: pages that were just written are in the cache, those of the indexes are read for the first time.
+    for participant in &participants {
+        participant()?;
+    }
+    let measured = bench.interleave(bench.plan.query_rounds, &participants)?;
+    drop(participants);
+    let mut rows = Vec::new();
+    for (of, (id, what, bar)) in measured.iter().zip([
+        (
+            "command",
+            "`baton history --failed --since 1d`, start to end",
+            true,
+        ),
+        ("command_all", "the same with `-n 0`, all of the day's", false),
+        ("query", "its query over a warm session, 50 records", true),
+        ("query_all", "the same, all of the day's", true),
+        ("varied", "queries by time, thread and failure, 50 records", true),
+        ("show", "`show` of any command", false),
+    ]) {
+        for (percentile, statistic) in [("p50", Statistic::P50), ("p99", Statistic::P99)] {
+            let estimate = bench.bootstrap.value(of, statistic);
+            let what = format!("{what}, {percentile}");
+            let has_bar = bar && percentile == "p50";
+            rows.push(
+                Row::new(
+                    format!("history_{id}_{percentile}"),
+                    what,
+                    Unit::Milliseconds,
+                    estimate,
+                    of,
+                )
+                .bar(has_bar.then_some(bars::HISTORY)),
+            );
+        }
+    }
+    drop(client);
+    stack.stop()?;
+    Ok(rows)
+}
+
+/// One of the queries that people make, the `n`-th: days back, a thread or none, failed ones or all.
+fn varied(n: u64, ask: &dyn Fn(&str) -> Result<f64, Failure>) -> Result<f64, Failure> {
+    let days = [1, 2, 7, 30][n as usize % 4];
+    let failed = n / 4 % 2;
+    let thread = match n / 8 % 2 {
+        0 => "-".to_owned(),
+        _ => format!("thread-{}", n.wrapping_mul(7_919) % THREADS),
+    };
+    ask(&format!("history {failed} {days} 50 {thread}"))
+}
+
+/// Milliseconds of a new process, and a look at what it printed.
+fn command(ticket: &str, key: &str, options: &[&str], rows: std::ops::Range<f64>) -> Result<f64, Failure> {
+    let mut command = isolated(Command::new(process::baton()?), None);
+    command
+        .arg("history")
+        .args(options)
+        .args(["--key", key])
+        .env("BATON_TICKET", ticket)
+        .stdin(Stdio::null())
+        .stderr(File::open("/dev/null")?);
+    let began = Instant::now();
+    let output = command.output()?;
+    let took = began.elapsed().as_secs_f64() * 1e3;
+    // One line is the heads of the columns.
+    let found = output.stdout.iter().filter(|byte| **byte == b'\n').count() as f64 - 1.0;
+    match output.status.success() && rows.contains(&found) {
+        true => Ok(took),
+        false => Err(format!(
+            "baton history {options:?} told {found} records, {}",
+            output.status
+        )
+        .into()),
+    }
+}

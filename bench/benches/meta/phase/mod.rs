@@ -1,0 +1,75 @@
+//! The phases of a run, each yielding rows, and what they share.
+
+mod barrier;
+mod coalesce;
+mod delivery;
+mod history;
+mod memory;
+mod sustained;
+
+use std::path::PathBuf;
+
+use baton_bench::stats::{Bar, Bootstrap, Rounds, Statistic};
+use baton_bench::{Failure, Phase, Row, Unit, interleave};
+
+use crate::options::Plan;
+
+/// All phases, in order, by name.
+pub(crate) const ALL: [(&str, Phase<Bench>); 6] = [
+    ("coalesce", coalesce::measure),
+    ("sustained", sustained::measure),
+    ("barrier", barrier::measure),
+    ("memory", memory::measure),
+    ("history", history::measure),
+    ("delivery", delivery::measure),
+];
+
+/// Their names.
+pub(crate) fn names() -> [&'static str; ALL.len()] {
+    ALL.map(|(name, _)| name)
+}
+
+/// What all phases share.
+pub(crate) struct Bench {
+    pub(crate) plan: Plan,
+    pub(crate) bootstrap: Bootstrap,
+    /// Where databases are made.
+    pub(crate) directory: PathBuf,
+}
+
+/// What one participant does when it is visited: its samples.
+type Visit<'a> = Box<dyn Fn() -> Result<Vec<f64>, Failure> + 'a>;
+
+impl Bench {
+    pub(crate) fn new(plan: Plan, seed: u64, directory: PathBuf) -> Self {
+        Self {
+            plan,
+            bootstrap: Bootstrap::new(seed, plan.resamples),
+            directory,
+        }
+    }
+
+    fn interleave(&self, rounds: usize, participants: &[Visit<'_>]) -> Result<Vec<Rounds>, Failure> {
+        interleave(
+            participants.len(),
+            rounds,
+            |visited| participants[visited](),
+            |_| Ok(()),
+        )
+    }
+
+    /// A row of a ratio, with the noise of the peer against itself.
+    fn ratio(
+        &self,
+        id: &str,
+        what: &str,
+        [own, peer, peer_again]: [&Rounds; 3],
+        statistic: Statistic,
+        bar: Option<Bar>,
+    ) -> Row {
+        let ratio = |over| self.bootstrap.ratio(over, peer, statistic);
+        Row::new(id, what, Unit::Times, ratio(own), own)
+            .bar(bar)
+            .noise(ratio(peer_again))
+    }
+}

@@ -1,0 +1,182 @@
+//! Records made durable without a pause, beside a program that inserts the same rows with SQLite alone, in batches of the same size.
+
+use std::cell::RefCell;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use baton_bench::stats::{Rounds, Statistic};
+use baton_bench::{Failure, Row, Unit, interleave};
+use baton_meta::limits::BATCH_PATCHES;
+use rusqlite::{Connection, TransactionBehavior, params};
+use tempfile::TempDir;
+
+use super::Bench;
+use crate::bars;
+use crate::options::Plan;
+use crate::records::{ARGV, BOOT, CWD, EPOCH, OWNER, TIMINGS, process_id, trace_id, whole};
+use crate::state::{self, State};
+
+/// What the producer leaves waiting: enough that the writer never waits for it.
+const AHEAD: usize = 3 * BATCH_PATCHES;
+
+/// Of the windows of a visit: seconds a record.
+type Windows = Vec<f64>;
+
+pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+    // One round, since one visit is long. What is drawn are its windows: those of the same place in their visits, and so of databases of
+    // the same age, belong together.
+    let measured = RefCell::new([Rounds::new(), Rounds::new(), Rounds::new()]);
+    interleave(
+        3,
+        1,
+        |visited| {
+            let windows = match visited {
+                0 => ours(bench)?,
+                _ => sqlite(bench)?,
+            };
+            for (window, seconds) in windows.into_iter().enumerate() {
+                measured.borrow_mut()[visited].add(window, [seconds]);
+            }
+            Ok(Vec::new())
+        },
+        |_| Ok(()),
+    )?;
+    let measured = measured.into_inner();
+    let [own, peer, peer_again] = &measured;
+    let what = "records made durable a second, over SQLite's own batched inserts";
+    let rate = |id: &str, what: &str, of| {
+        let estimate = bench.bootstrap.value(of, Statistic::Rate);
+        Row::new(id, what, Unit::PerSecond, estimate, of)
+    };
+    Ok(vec![
+        bench.ratio(
+            "sustained_over_sqlite",
+            what,
+            [own, peer, peer_again],
+            Statistic::Rate,
+            Some(bars::SUSTAINED),
+        ),
+        rate("sustained", "records made durable", own),
+        rate("sqlite", "SQLite alone", peer),
+    ])
+}
+
+/// Counts windows: seconds a record of each, by what was durable at its ends.
+struct Watch {
+    started: Instant,
+    window: f64,
+    ended: f64,
+    counted: u64,
+    windows: Windows,
+    wanted: usize,
+}
+
+impl Watch {
+    fn start(plan: &Plan) -> Self {
+        Self {
+            started: Instant::now(),
+            window: plan.sustain_seconds / plan.sustain_windows as f64,
+            ended: 0.0,
+            counted: 0,
+            windows: Windows::new(),
+            wanted: plan.sustain_windows,
+        }
+    }
+
+    /// Whether this is the last window, and its time is over: what ends it is up to the caller.
+    fn is_over(&mut self, durable: impl FnOnce() -> u64) -> bool {
+        if self.started.elapsed().as_secs_f64() < self.window * (self.windows.len() + 1) as f64 {
+            return false;
+        }
+        if self.windows.len() + 1 == self.wanted {
+            return true;
+        }
+        self.end(durable());
+        false
+    }
+
+    fn end(&mut self, durable: u64) {
+        let now = self.started.elapsed().as_secs_f64();
+        self.windows
+            .push((now - self.ended) / (durable - self.counted) as f64);
+        (self.ended, self.counted) = (now, durable);
+    }
+}
+
+/// From the first record that is accepted to the barrier behind the last.
+fn ours(bench: &Bench) -> Result<Windows, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let state = State::start(&bench.directory)?;
+    let mut n = 0;
+    let mut watch = Watch::start(&bench.plan);
+    while !watch.is_over(|| state.meta.stats().patches) {
+        for _ in 0..256 {
+            state.meta.accept(whole(n))?;
+            n += 1;
+        }
+        while state.meta.stats().waiting > AHEAD {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+    runtime.block_on(state.meta.flush())?;
+    let stats = state.meta.stats();
+    if (stats.patches, stats.dropped) != (n, 0) {
+        return Err(format!("{n} records were handed over, and came to {stats:?}").into());
+    }
+    watch.end(n);
+    runtime.block_on(state.end())?;
+    Ok(watch.windows)
+}
+
+const INSERT: &str = "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id, sampled,
+        os_pid, start_ticks, spawned_ns, last_seq, ended_ns, outcome, failed, exit_code, signal, core_dumped, fault,
+        stdout_bytes, stderr_bytes, slowest, slowest_ns, timings)
+    values (1, ?1, ?2, 1, 'thread', ?3, 0, ?4, 0, ?5, ?6, 1, ?7, ?8, ?9, 4, ?10, 'exited', 0, 0, null, null, null, 23, 0, 37, 1234567, ?11)";
+
+/// The same with SQLite alone: its own checkpoints, a plain insert.
+fn sqlite(bench: &Bench) -> Result<Windows, Failure> {
+    let directory = TempDir::new_in(&bench.directory)?;
+    // For the schema.
+    drop(state::open(directory.path())?);
+    let mut connection = Connection::open(directory.path().join("baton.db"))?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    connection.execute(
+        "insert or ignore into owners (owner, key) values (1, ?1)",
+        [&OWNER.0[..]],
+    )?;
+    connection.execute(
+        "insert or ignore into lives (epoch, boot_id) values (?1, ?2)",
+        params![&EPOCH.0[..], &BOOT[..]],
+    )?;
+    let argv = serde_json::to_string(&ARGV)?;
+    let mut n: u64 = 0;
+    let mut watch = Watch::start(&bench.plan);
+    while !watch.is_over(|| n) {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut insert = transaction.prepare_cached(INSERT)?;
+        for _ in 0..BATCH_PATCHES {
+            let now = baton_trace::record::unix_now_ns().cast_signed();
+            insert.execute(params![
+                &process_id(n).0[..],
+                now,
+                argv,
+                CWD,
+                &[1_u8; 32][..],
+                &trace_id(n)[..],
+                1_000 + n.cast_signed() % 30_000,
+                n.cast_signed(),
+                now,
+                now,
+                &TIMINGS[..],
+            ])?;
+            n += 1;
+        }
+        drop(insert);
+        transaction.commit()?;
+    }
+    watch.end(n);
+    Ok(watch.windows)
+}

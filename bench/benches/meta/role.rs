@@ -1,0 +1,230 @@
+//! This executable as a worker: a client that executes; or a queue in front of a disk that never answers, in a process of its own, so that
+//! its memory is nobody else's.
+
+use std::path::Path;
+use std::time::Instant;
+
+use baton_bench::floor::PROGRAM;
+use baton_bench::{Failure, worker};
+use baton_client::{Client, Command, Event, Seed};
+use baton_meta::record::{ThreadKey, Timings};
+use baton_meta::store::{Upkeep, Written};
+use baton_meta::{Batch, Meta, ProcessPatch, Refused, Store, ThreadPatch, WriteError};
+use baton_proto::meta::HistoryRequest;
+use baton_tests::process::usage::resident_bytes;
+use baton_trace::record::unix_now_ns;
+use baton_trace::recorder::Recorder;
+
+use crate::million::DAY_NS;
+use crate::records::{OWNER, end, start, whole};
+
+/// Runs the role that the first argument names.
+pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["queue", shape] => queue(shape),
+        ["client", ticket, key] => client(ticket, key),
+        _ => Err(format!("no such role: {arguments:?}").into()),
+    }
+}
+
+/// A client of Baton as any program would be, on one thread, with one warm session.
+///
+/// * `execute WARM-UP COUNTED`: executes so often; of each that counts the milliseconds from the exec-server's sight of its exit into this
+///   process's hands, and after all of those, of each the milliseconds it took.
+/// * `history FAILED DAYS LIMIT THREAD`: the milliseconds until the last record was here, and how many there were; `show NAME` likewise.
+/// * `kept`: the seconds that a barrier behind one more execution takes, and how many executions are on record then.
+fn client(ticket: &str, key: &str) -> Result<(), Failure> {
+    let key = Seed::read(Path::new(key))?.client_key()?;
+    let client = Client::new(ticket.parse()?, key);
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(async {
+        client.connect().await?;
+        worker::answer("ready", async |request| {
+            match request.split(' ').collect::<Vec<_>>()[..] {
+                ["execute", warm_up, counted] => {
+                    executions(&client, warm_up.parse()?, counted.parse()?).await
+                }
+                ["kept"] => kept(&client).await,
+                ["history", failed, days, limit, thread] => {
+                    let days: u64 = days.parse()?;
+                    let request = HistoryRequest {
+                        failed: failed == "1",
+                        since_unix_ns: unix_now_ns() - days * DAY_NS,
+                        limit: limit.parse()?,
+                        thread_id: thread.trim_matches('-').to_owned(),
+                        ..HistoryRequest::default()
+                    };
+                    let began = Instant::now();
+                    let records = history(&client, request).await?;
+                    Ok(vec![began.elapsed().as_secs_f64() * 1e3, records as f64])
+                }
+                ["show", name] => {
+                    let began = Instant::now();
+                    let found = client.records().show(name).await?;
+                    Ok(vec![
+                        began.elapsed().as_secs_f64() * 1e3,
+                        f64::from(u8::from(found.record.is_some())),
+                    ])
+                }
+                _ => Err(format!("no such request: {request}").into()),
+            }
+        })
+        .await
+    })
+}
+
+async fn executions(client: &Client, warm_up: usize, counted: usize) -> Result<Vec<f64>, Failure> {
+    for _ in 0..warm_up {
+        exit_milliseconds(client).await?;
+    }
+    let (mut exits, mut wholes) = (Vec::new(), Vec::new());
+    for _ in 0..counted {
+        let began = Instant::now();
+        exits.push(exit_milliseconds(client).await?);
+        wholes.push(began.elapsed().as_secs_f64() * 1e3);
+    }
+    exits.append(&mut wholes);
+    Ok(exits)
+}
+
+async fn kept(client: &Client) -> Result<Vec<f64>, Failure> {
+    exit_milliseconds(client).await?;
+    let began = Instant::now();
+    let flushed = client.records().flush(0).await?;
+    let took = began.elapsed().as_secs_f64();
+    if !flushed.durable {
+        return Err(format!("the barrier failed: {flushed:?}").into());
+    }
+    let records = history(client, HistoryRequest::default()).await?;
+    Ok(vec![took, records as f64])
+}
+
+/// How many records there are.
+async fn history(client: &Client, request: HistoryRequest) -> Result<usize, Failure> {
+    let mut pages = client.records().history(request).await?;
+    let mut records = 0;
+    while let Some(page) = pages.next().await? {
+        records += page.records.len();
+    }
+    Ok(records)
+}
+
+async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
+    let (mut run, stdin) = client.start(Command::new(PROGRAM)).await?;
+    let _ = stdin.close().await;
+    let mut exit = f64::NAN;
+    while let Some(event) = run.next().await? {
+        if let Event::Exited {
+            status,
+            observed_unix_ns,
+        } = event
+        {
+            exit = unix_now_ns().saturating_sub(observed_unix_ns) as f64 / 1e6;
+            if !status.success() {
+                return Err(format!("{PROGRAM}: {status:?}").into());
+            }
+        }
+    }
+    Ok(exit)
+}
+
+/// Never answers.
+struct Dead;
+
+impl Store for Dead {
+    fn write(&mut self, _batch: &Batch) -> Result<Written, WriteError> {
+        loop {
+            std::thread::park();
+        }
+    }
+
+    fn upkeep(&mut self, _now_unix_ns: u64) -> Result<Upkeep, WriteError> {
+        Ok(Upkeep::Done)
+    }
+}
+
+/// Answers with what the queue takes at its bound, after as much again went through it: resident bytes, bytes by its own count, patches.
+fn queue(shape: &str) -> Result<(), Failure> {
+    let (process, value_bytes): (fn(u64) -> ProcessPatch, usize) = match shape {
+        "least" => (least, 0),
+        "usual" => (whole, 20),
+        "largest" => (largest, 4_000),
+        _ => return Err(format!("no such shape: {shape}").into()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (meta, _writer) = baton_meta::start(Box::new(Dead), Recorder::off())?;
+    runtime.block_on(worker::answer("ready", async |_| {
+        let pid = std::process::id();
+        let before = resident_bytes(pid)?;
+        fill(&meta, process, value_bytes);
+        let stats = meta.stats();
+        let after = resident_bytes(pid)?;
+        Ok(vec![
+            after.saturating_sub(before) as f64,
+            stats.bytes as f64,
+            (stats.waiting + stats.writing) as f64,
+        ])
+    }))
+}
+
+fn fill(meta: &Meta, process: fn(u64) -> ProcessPatch, value_bytes: usize) {
+    let mut threads = 0;
+    while meta.accept(thread(threads, value_bytes)) != Err(Refused::Full) {
+        threads += 1;
+    }
+    let mut processes = 0;
+    while meta.stats().dropped == 0 {
+        // Cannot be refused: what finished can be given up.
+        let _ = meta.accept(process(processes));
+        processes += 1;
+    }
+    for n in processes..processes * 2 {
+        let _ = meta.accept(process(n));
+    }
+}
+
+fn thread(n: u64, value_bytes: usize) -> ThreadPatch {
+    let key = ThreadKey {
+        owner: OWNER,
+        thread_id: format!("thread-{n}").into(),
+    };
+    let mut patch = ThreadPatch::touch(key, n);
+    if value_bytes > 0 {
+        patch
+            .values
+            .insert("status".into(), Some("v".repeat(value_bytes).into()));
+    }
+    patch
+}
+
+/// Only its end, without timings.
+fn least(n: u64) -> ProcessPatch {
+    let mut patch = end(n);
+    if let Some(end) = &mut patch.end {
+        end.timings = None;
+    }
+    patch
+}
+
+/// As large as a record may be.
+fn largest(n: u64) -> ProcessPatch {
+    let mut patch = start(n);
+    if let Some(start) = patch.start.as_mut().and_then(std::sync::Arc::get_mut) {
+        start.argv = vec![vec![b'a'; 16 * 1024].into()].into();
+        start.cwd = vec![b'd'; 4_000].into();
+    }
+    patch.merge(end(n));
+    if let Some(end) = &mut patch.end {
+        end.fault = Some("f".repeat(2_000).into());
+        end.timings = Some(Timings {
+            encoded: vec![0; 2_000].into(),
+            slowest: None,
+        });
+    }
+    patch
+}

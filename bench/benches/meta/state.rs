@@ -1,0 +1,55 @@
+//! A state directory of its own, with or without a writer.
+
+use std::path::Path;
+use std::time::Duration;
+
+use baton_bench::Failure;
+use baton_meta::store::retention::Retention;
+use baton_meta::store::sqlite::{self, Opened};
+use baton_meta::{Meta, Writer};
+use baton_trace::record::unix_now_ns;
+use baton_trace::recorder::Recorder;
+use tempfile::TempDir;
+
+use crate::records::EPOCH;
+
+/// A writer over a new database. Dropped, the database is removed.
+pub(crate) struct State {
+    pub(crate) meta: Meta,
+    writer: Writer,
+    _directory: TempDir,
+}
+
+impl State {
+    pub(crate) fn start(under: &Path) -> Result<Self, Failure> {
+        let directory = TempDir::new_in(under)?;
+        let store = open(directory.path())?.store;
+        let (meta, writer) = baton_meta::start(Box::new(store), Recorder::off())?;
+        Ok(Self {
+            meta,
+            writer,
+            _directory: directory,
+        })
+    }
+
+    pub(crate) async fn end(self) -> Result<(), Failure> {
+        let report = self.writer.shutdown(Duration::from_secs(20)).await;
+        if report.is_complete() {
+            Ok(())
+        } else {
+            Err(format!("not everything was written: {report:?}").into())
+        }
+    }
+}
+
+/// A new database.
+pub(crate) fn open(directory: &Path) -> Result<Opened, Failure> {
+    let options = sqlite::Options {
+        directory: directory.to_owned(),
+        name: "bench".to_owned(),
+        epoch: EPOCH,
+        retention: Retention::default(),
+        now_unix_ns: unix_now_ns(),
+    };
+    Ok(sqlite::open(&options, &mut |_| {})?)
+}

@@ -1,0 +1,110 @@
+//! A benchmark from its command line to its exit code.
+
+use std::fmt::Debug;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::report::Report;
+use crate::worker::ROLE;
+use crate::{Failure, Options, Row, table};
+
+/// Measures some rows with what all phases of a benchmark share.
+pub type Phase<B> = fn(&B) -> Result<Vec<Row>, Failure>;
+
+/// `main` of the benchmark `name`: it runs `role`, if its first argument is [`ROLE`], or `bench`.
+pub fn main(
+    name: &str,
+    role: impl FnOnce(&[String]) -> Result<(), Failure>,
+    bench: impl FnOnce() -> Result<ExitCode, Failure>,
+) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.split_first() {
+        Some((first, arguments)) if first == ROLE => role(arguments).map(|()| ExitCode::SUCCESS),
+        // `cargo test --all-targets` runs benchmarks too, without this flag.
+        _ if !arguments.iter().any(|argument| argument == "--bench") => {
+            println!("run this with: cargo bench -p baton-bench --bench {name}");
+            Ok(ExitCode::SUCCESS)
+        }
+        _ => bench(),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+/// A run that has begun.
+#[derive(Debug)]
+pub struct Run<'a> {
+    options: &'a Options,
+    seed: u64,
+    report: Report,
+    began: Instant,
+}
+
+impl<'a> Run<'a> {
+    /// Prints what is known before anything is measured. `plan` is how much that will be.
+    pub fn begin(options: &'a Options, plan: &dyn Debug) -> Self {
+        let seed = options.seed.unwrap_or_else(rand::random);
+        let report = Report::new(seed, format!("{plan:?}"));
+        report.print_head();
+        Self {
+            options,
+            seed,
+            report,
+            began: Instant::now(),
+        }
+    }
+
+    /// The bootstrap's.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Runs the phases that were asked for.
+    ///
+    /// # Errors
+    /// The first of a phase.
+    pub fn phases<B>(&mut self, bench: &B, phases: &[(&str, Phase<B>)]) -> Result<(), Failure> {
+        let only = &self.options.only;
+        for (name, measure) in phases {
+            if !only.is_empty() && !only.iter().any(|only| only == name) {
+                continue;
+            }
+            let began = Instant::now();
+            let rows = measure(bench).map_err(|error| format!("{name}: {error}"))?;
+            // At once: a run is long, and what it has measured may be all that somebody wants.
+            println!("{name}, {:.0} s", began.elapsed().as_secs_f64());
+            table::print(&rows);
+            println!();
+            self.report.rows.extend(rows);
+        }
+        Ok(())
+    }
+
+    /// Something that is no row: `value` stands in the JSON under `name`, and `failed` counts as a bar that is.
+    pub fn note(&mut self, name: &str, value: serde_json::Value, failed: bool) {
+        self.report.note(name, value, failed);
+    }
+
+    /// Prints and writes what came of it. With `--check` a bar that is failed is a failure.
+    ///
+    /// # Errors
+    /// The file of `--json` could not be written.
+    pub fn end(self) -> Result<ExitCode, Failure> {
+        self.report.print_verdicts();
+        println!(
+            "took {:.0} s, without building",
+            self.began.elapsed().as_secs_f64()
+        );
+        if let Some(file) = &self.options.json {
+            self.report.write_json(file)?;
+        }
+        let failed = self.options.check && self.report.has_failed();
+        Ok(if failed {
+            ExitCode::FAILURE
+        } else {
+            ExitCode::SUCCESS
+        })
+    }
+}

@@ -1,0 +1,190 @@
+//! An OTLP receiver that counts what it gets and drops it: what a collector costs the sender, and little more.
+//!
+//! A benchmark runs it in a process of its own, so that its CPU time is nobody else's.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use baton_tests::otlp::Receiver;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+
+/// What a sink has received.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Export requests.
+    pub batches: u64,
+    /// Spans in them.
+    pub spans: u64,
+    /// Those of kind CLIENT: one for each call that a client exported.
+    pub client_spans: u64,
+    /// Those of kind SERVER: one for each call that a server exported.
+    pub server_spans: u64,
+}
+
+/// A bound sink.
+pub struct Sink {
+    receiver: Receiver,
+    counters: Arc<Counters>,
+}
+
+/// Asks a running sink for its counts; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Handle(Arc<Counters>);
+
+#[derive(Debug, Default)]
+struct Counters {
+    batches: AtomicU64,
+    spans: AtomicU64,
+    client_spans: AtomicU64,
+    server_spans: AtomicU64,
+}
+
+impl Sink {
+    /// Binds a free port of loopback. Must be called in a tokio runtime.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn bind() -> io::Result<Self> {
+        let receiver = Receiver::bind()?;
+        let counters = Arc::default();
+        Ok(Self { receiver, counters })
+    }
+
+    /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn endpoint(&self) -> io::Result<String> {
+        self.receiver.endpoint()
+    }
+
+    /// For its counts.
+    pub fn handle(&self) -> Handle {
+        Handle(Arc::clone(&self.counters))
+    }
+
+    /// Serves until dropped.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub async fn serve(self) -> io::Result<()> {
+        let Self { receiver, counters } = self;
+        receiver
+            .serve(move |request: Request| counters.count(&request))
+            .await
+    }
+}
+
+impl Handle {
+    /// So far.
+    pub fn counts(&self) -> Counts {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Counts {
+            batches: read(&self.0.batches),
+            spans: read(&self.0.spans),
+            client_spans: read(&self.0.client_spans),
+            server_spans: read(&self.0.server_spans),
+        }
+    }
+}
+
+impl Counters {
+    fn count(&self, request: &Request) {
+        let mut counts = Counts::default();
+        let scopes = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
+        for span in scopes.flat_map(|scope| &scope.spans) {
+            counts.spans += 1;
+            counts.client_spans += u64::from(span.kind() == SpanKind::Client);
+            counts.server_spans += u64::from(span.kind() == SpanKind::Server);
+        }
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.spans.fetch_add(counts.spans, Ordering::Relaxed);
+        self.client_spans
+            .fetch_add(counts.client_spans, Ordering::Relaxed);
+        self.server_spans
+            .fetch_add(counts.server_spans, Ordering::Relaxed);
+    }
+}
+
+/// As much of an `ExportTraceServiceRequest` as is counted: decoding the rest would cost the machine that is being measured
+/// as much as making it did.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Request {
+    #[prost(message, repeated, tag = "1")]
+    resource_spans: Vec<ResourceSpans>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ResourceSpans {
+    #[prost(message, repeated, tag = "2")]
+    scope_spans: Vec<ScopeSpans>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct ScopeSpans {
+    #[prost(message, repeated, tag = "2")]
+    spans: Vec<Span>,
+}
+
+#[derive(Clone, Copy, PartialEq, prost::Message)]
+struct Span {
+    #[prost(enumeration = "SpanKind", tag = "6")]
+    kind: i32,
+}
+
+#[cfg(test)]
+mod tests {
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
+    use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+
+    use super::*;
+
+    fn span(kind: SpanKind) -> Span {
+        Span {
+            kind: kind.into(),
+            ..Span::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn spans_are_counted_over_all_groups_and_batches() {
+        let sink = Sink::bind().unwrap();
+        let handle = sink.handle();
+        let endpoint = sink.endpoint().unwrap();
+        let serving = tokio::spawn(sink.serve());
+        let scope = |kinds: &[SpanKind]| ScopeSpans {
+            spans: kinds.iter().map(|kind| span(*kind)).collect(),
+            ..ScopeSpans::default()
+        };
+        let group = |scope_spans| ResourceSpans {
+            scope_spans,
+            ..ResourceSpans::default()
+        };
+        let request = ExportTraceServiceRequest {
+            resource_spans: vec![
+                group(vec![scope(&[SpanKind::Client, SpanKind::Internal]), scope(&[])]),
+                group(vec![scope(&[
+                    SpanKind::Server,
+                    SpanKind::Server,
+                    SpanKind::Internal,
+                ])]),
+            ],
+        };
+        let mut client = TraceServiceClient::connect(endpoint).await.unwrap();
+        for _ in 0..2 {
+            client.export(request.clone()).await.unwrap();
+        }
+        assert_eq!(
+            handle.counts(),
+            Counts {
+                batches: 2,
+                spans: 10,
+                client_spans: 2,
+                server_spans: 4,
+            }
+        );
+        serving.abort();
+    }
+}
