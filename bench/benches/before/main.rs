@@ -1,7 +1,7 @@
 //! The benchmark of a change: what another commit built beside what this one builds.
 //!
 //! ```text
-//! bench/benches/before/save DIR          (in a checkout of the other commit: builds, and copies what is measured)
+//! bench/benches/before/save DIR CHECKOUT          (builds the checkout of another commit, and copies what is measured)
 //! cargo bench -p baton-bench --bench before -- --before DIR [--after DIR] [--quick --seed N --json FILE --check]
 //! ```
 //!

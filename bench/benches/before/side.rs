@@ -22,7 +22,7 @@ impl Side {
         for file in [&baton, &client] {
             if !file.is_file() {
                 return Err(format!(
-                    "{} is missing; run bench/benches/before/save {} in a checkout of that commit",
+                    "{} is missing; run: bench/benches/before/save {} CHECKOUT",
                     file.display(),
                     dir.display()
                 )
