@@ -11,7 +11,18 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for file in files {
         println!("cargo:rerun-if-changed=proto/{file}");
     }
-    let descriptors = protox::compile(files, ["proto"])?;
-    prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
+    let mut descriptors = protox::compile(files, ["proto"])?;
+    let (exec, others) = descriptors
+        .file
+        .into_iter()
+        .partition(|file| file.package() == "baton.exec.v1");
+    descriptors.file = exec;
+    let mut config = prost_build::Config::new();
+    config.bytes(["."]).compile_fds(descriptors.clone())?;
+    // Other packages use types of `baton.exec.v1`, which the crate has at this path.
+    descriptors.file = others;
+    config
+        .extern_path(".baton.exec.v1", "crate::exec")
+        .compile_fds(descriptors)?;
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baton_client::ExitStatus;
 use baton_proto::meta::{Outcome, Record, StageTime, Survivor};
 use baton_trace::SpanId;
+use baton_trace::call_end::CallEnd;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::report::tree::label;
 use baton_trace::report::units::duration;
@@ -186,6 +187,7 @@ pub(crate) fn json(record: &Record) -> Value {
         "signal": record.signal,
         "core_dumped": record.core_dumped,
         "fault": full(&record.fault),
+        "call_end": CallEnd::from_wire(record.call_end()).map(CallEnd::name),
         "accepted": time(record.accepted_unix_ns),
         "accepted_unix_ns": record.accepted_unix_ns,
         "spawned_unix_ns": some(record.spawned_unix_ns),
@@ -308,6 +310,20 @@ mod tests {
             assert_eq!(json(&record)["outcome"], name);
         }
         assert_eq!(ended("running"), None);
+    }
+
+    #[test]
+    fn every_reason_that_ended_a_call_has_its_word_in_json() {
+        let word = |number: i32| {
+            let record = Record {
+                call_end: number,
+                ..Record::default()
+            };
+            json(&record)["call_end"].as_str().map(str::to_owned)
+        };
+        assert_eq!((word(0), word(99)), (None, None));
+        let words: Vec<_> = (1..).map_while(word).collect();
+        assert_eq!(words, CallEnd::ALL.map(CallEnd::name));
     }
 
     #[test]

@@ -109,6 +109,7 @@ impl Observer for Recording {
         patch.end = Some(ProcessEnd {
             outcome: Outcome::FailedToStart,
             fault: Some(why.to_string().into()),
+            call_end: None,
             ended_unix_ns: at_unix_ns,
             stdout_bytes: 0,
             stderr_bytes: 0,
@@ -186,10 +187,13 @@ fn argv(accepted: &Accepted<'_>) -> (Argv, bool) {
 
 /// The end, as far as the exit tells it.
 fn ended(exit: &Exit) -> ProcessEnd {
-    let fault = match (exit.stopped, exit.status) {
-        (_, None) => Some("the operating system did not say how it ended".into()),
-        (Some(StopReason::Call(end)), _) => Some(end.to_string().into()),
-        (Some(StopReason::ServerFault) | None, _) => None,
+    let call_end = match exit.stopped {
+        Some(StopReason::Call(end)) => Some(end),
+        Some(StopReason::ServerFault) | None => None,
+    };
+    let fault = match exit.status {
+        None => Some("the operating system did not say how it ended".into()),
+        Some(_) => call_end.map(|end| end.to_string().into()),
     };
     let outcome = match (exit.status, exit.stopped) {
         (None, _) => Outcome::Lost,
@@ -214,6 +218,7 @@ fn ended(exit: &Exit) -> ProcessEnd {
     ProcessEnd {
         outcome,
         fault,
+        call_end,
         ended_unix_ns: exit.at_unix_ns,
         stdout_bytes: 0,
         stderr_bytes: 0,

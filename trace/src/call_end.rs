@@ -7,6 +7,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use baton_proto::exec as wire;
+
 /// Why a call was cut short, as the serving end knows it.
 ///
 /// What the relay says is not authenticated: a relay can make [`ClientLost`](Self::ClientLost) out of
@@ -59,6 +61,34 @@ impl CallEnd {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|end| end.name() == name)
     }
+
+    /// The reason that a message carries; `None` where the call was not cut short.
+    pub fn from_wire(end: wire::CallEnd) -> Option<Self> {
+        Some(match end {
+            wire::CallEnd::None => return None,
+            wire::CallEnd::Reset => Self::Reset,
+            wire::CallEnd::Deadline => Self::Deadline,
+            wire::CallEnd::ClientLost => Self::ClientLost,
+            wire::CallEnd::ConnectionLost => Self::ConnectionLost,
+            wire::CallEnd::Revoked => Self::Revoked,
+            wire::CallEnd::ShutDown => Self::ShutDown,
+            wire::CallEnd::Violation => Self::Violation,
+        })
+    }
+
+    /// The reason as a message carries it.
+    pub fn to_wire(end: Option<Self>) -> wire::CallEnd {
+        match end {
+            None => wire::CallEnd::None,
+            Some(Self::Reset) => wire::CallEnd::Reset,
+            Some(Self::Deadline) => wire::CallEnd::Deadline,
+            Some(Self::ClientLost) => wire::CallEnd::ClientLost,
+            Some(Self::ConnectionLost) => wire::CallEnd::ConnectionLost,
+            Some(Self::Revoked) => wire::CallEnd::Revoked,
+            Some(Self::ShutDown) => wire::CallEnd::ShutDown,
+            Some(Self::Violation) => wire::CallEnd::Violation,
+        }
+    }
 }
 
 /// A sentence for a person, about a command and its client.
@@ -97,12 +127,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_reason_has_a_name_and_a_sentence_of_its_own() {
+    fn each_reason_has_a_name_a_wire_value_and_a_sentence_of_its_own() {
         let mut sentences = std::collections::HashSet::new();
         for end in CallEnd::ALL {
             assert_eq!(CallEnd::from_name(end.name()), Some(end));
+            assert_eq!(CallEnd::from_wire(CallEnd::to_wire(Some(end))), Some(end));
             assert!(sentences.insert(end.to_string()), "{end}");
         }
+        assert_eq!(CallEnd::from_wire(CallEnd::to_wire(None)), None);
         assert_eq!(CallEnd::from_name("other"), None);
     }
 

@@ -77,6 +77,7 @@ pub(crate) fn end(n: u64) -> ProcessPatch {
     patch.end = Some(ProcessEnd {
         outcome: Outcome::Exited { code: 0 },
         fault: None,
+        call_end: None,
         ended_unix_ns: unix_now_ns(),
         stdout_bytes: 23,
         stderr_bytes: 0,

@@ -126,6 +126,7 @@ mod tests {
         let end = ProcessEnd {
             outcome: Outcome::FailedToStart,
             fault: Some("ü".repeat(FAULT_BYTES).into()),
+            call_end: None,
             ended_unix_ns: 0,
             stdout_bytes: 0,
             stderr_bytes: 0,

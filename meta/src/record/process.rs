@@ -4,6 +4,7 @@ use std::mem;
 use std::sync::Arc;
 
 use baton_proto::Epoch;
+use baton_trace::call_end::CallEnd;
 use baton_trace::stage::StageId;
 use baton_trace::subject;
 
@@ -79,6 +80,8 @@ pub struct ProcessEnd {
     /// What went wrong, in a few words, where the outcome alone does not say it: why it could not be started, who killed it. Cut to
     /// [`FAULT_BYTES`](crate::limits::FAULT_BYTES).
     pub fault: Option<Box<str>>,
+    /// Why its call was cut short, where the process was killed for that.
+    pub call_end: Option<CallEnd>,
     /// When the exit was seen.
     pub ended_unix_ns: u64,
     /// Bytes it wrote to stdout.

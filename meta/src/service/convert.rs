@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use baton_proto::meta as wire;
+use baton_trace::call_end::CallEnd;
 
 use crate::record::{CwdFacts, KilledStatus, Outcome, ProcessEnd};
 use crate::store::query::{ProcessRecord, Survived, ThreadRecord};
@@ -45,6 +46,7 @@ pub(super) fn record(record: &ProcessRecord, sees_ids: bool) -> wire::Record {
 fn ended(out: &mut wire::Record, end: &ProcessEnd) {
     out.ended_unix_ns = end.ended_unix_ns;
     out.fault = end.fault.as_deref().unwrap_or_default().into();
+    out.call_end = CallEnd::to_wire(end.call_end).into();
     out.stdout_bytes = end.stdout_bytes;
     out.stderr_bytes = end.stderr_bytes;
     if let Some(slowest) = end.timings.as_ref().and_then(|timings| timings.slowest) {

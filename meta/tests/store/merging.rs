@@ -8,6 +8,7 @@ use baton_meta::record::{
 };
 use baton_meta::store::query::ThreadRecord;
 use baton_meta::{Batch, Store};
+use baton_trace::call_end::CallEnd;
 use proptest::prelude::*;
 
 use crate::support::{NOW, SECOND, State, key, start, thread_key, write};
@@ -48,6 +49,7 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
     let end = proptest::option::of((
         outcome(),
         proptest::option::of("[a-z]{0,5}"),
+        proptest::option::of(proptest::sample::select(&CallEnd::ALL[..])),
         proptest::option::of(bytes()),
     ));
     (0..3_u64, begun, spawned, 0..5_u64, end).prop_map(|(n, begun, spawned, last_seq, end)| ProcessPatch {
@@ -67,9 +69,10 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
             spawned_unix_ns: NOW + start_ticks,
         }),
         last_seq,
-        end: end.map(|(outcome, fault, timings)| ProcessEnd {
+        end: end.map(|(outcome, fault, call_end, timings)| ProcessEnd {
             outcome,
             fault: fault.map(String::into_boxed_str),
+            call_end,
             ended_unix_ns: NOW + SECOND,
             stdout_bytes: last_seq,
             stderr_bytes: 1,

@@ -141,6 +141,7 @@ pub(crate) fn end(n: u64, outcome: Outcome) -> ProcessEnd {
     ProcessEnd {
         outcome,
         fault: None,
+        call_end: None,
         ended_unix_ns: NOW + n * SECOND + 900_000,
         stdout_bytes: 3,
         stderr_bytes: 0,

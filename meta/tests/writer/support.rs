@@ -252,6 +252,7 @@ pub(crate) fn end(n: u64) -> ProcessPatch {
     patch.end = Some(ProcessEnd {
         outcome: Outcome::Exited { code: 0 },
         fault: None,
+        call_end: None,
         ended_unix_ns: n,
         stdout_bytes: 0,
         stderr_bytes: 0,

@@ -16,36 +16,57 @@ fn endless(world: &World, mark: &Mark, options: &[&str]) -> Running {
     running
 }
 
-/// How the newest command ended and why, by the history of an exec-server that runs; and that nothing is left of it.
+/// The first line of `baton WORDS…`, as JSON.
+fn first_line(world: &World, words: &[&str]) -> Option<Value> {
+    let mut baton = world.home.baton();
+    baton.args(words).env("BATON_TICKET", world.ticket.to_string());
+    let finished = run(baton);
+    let line = finished.text().lines().next()?.to_owned();
+    Some(serde_json::from_str(&line).unwrap())
+}
+
+/// Asserts how and why the newest command ended, by the history of a running exec-server, and that none of its processes is left.
 #[track_caller]
-fn assert_ended(world: &World, mark: &Mark, outcome: &str, fault: &str) {
+fn assert_ended(world: &World, mark: &Mark, outcome: &str, call_end: Option<&str>, fault: Option<&str>) {
     mark.await_gone();
     let record = poll("its end is on record", || {
-        let mut baton = world.home.baton();
-        baton
-            .args(["history", "--json"])
-            .env("BATON_TICKET", world.ticket.to_string());
-        let history = run(baton);
-        let newest = history.text().lines().next()?.to_owned();
-        let record: Value = serde_json::from_str(&newest).unwrap();
+        let record = first_line(world, &["history", "--json"])?;
         (record["outcome"] != "running").then_some(record)
     });
-    let told = (record["outcome"].as_str(), record["fault"].as_str());
-    assert_eq!(told, (Some(outcome), Some(fault)), "{record}");
+    let shown = first_line(world, &["show", "--json", record["id"].as_str().unwrap()]).unwrap();
+    for record in [record, shown] {
+        let told = ["outcome", "call_end", "fault"].map(|key| record[key].as_str());
+        assert_eq!(told, [Some(outcome), call_end, fault], "{record}");
+    }
 }
 
 #[test]
 fn history_tells_who_ended_a_command() {
     let mut world = World::new();
-
     let mark = Mark::new();
+
+    assert_eq!(run(world.exec(["false"])).code, 1);
+    assert_ended(&world, &mark, "exited", None, None);
+
     let interrupted = endless(&world, &mark, &[]);
     interrupted.signal(Signal::INT);
     interrupted.finish();
-    assert_ended(&world, &mark, "killed", "its client reset the call");
+    assert_ended(
+        &world,
+        &mark,
+        "killed",
+        Some("reset"),
+        Some("its client reset the call"),
+    );
 
     endless(&world, &mark, &["--timeout", "300ms"]).finish();
-    assert_ended(&world, &mark, "timed_out", "the deadline of its call passed");
+    assert_ended(
+        &world,
+        &mark,
+        "timed_out",
+        Some("deadline"),
+        Some("the deadline of its call passed"),
+    );
 
     let lost = endless(&world, &mark, &[]);
     lost.signal(Signal::KILL);
@@ -54,7 +75,8 @@ fn history_tells_who_ended_a_command() {
         &world,
         &mark,
         "killed",
-        "its client was lost: the client's connection ended",
+        Some("client_lost"),
+        Some("its client was lost: the client's connection ended"),
     );
 
     let cut = endless(&world, &mark, &[]);
@@ -68,7 +90,8 @@ fn history_tells_who_ended_a_command() {
         &world,
         &mark,
         "killed",
-        "the exec-server lost its connection to the relay",
+        Some("connection_lost"),
+        Some("the exec-server lost its connection to the relay"),
     );
 
     let list = world.home.config("allowed_clients");
@@ -82,7 +105,8 @@ fn history_tells_who_ended_a_command() {
         &world,
         &mark,
         "killed",
-        "its client's key was taken off the allow-list",
+        Some("revoked"),
+        Some("its client's key was taken off the allow-list"),
     );
 
     let stopped = endless(&world, &mark, &[]);
@@ -91,5 +115,11 @@ fn history_tells_who_ended_a_command() {
     let url = format!("http://{}", world.relay_address);
     world.exec_server = Part::start("exec-server", world.home.baton_exec_server(&url)).unwrap();
     world.await_registration();
-    assert_ended(&world, &mark, "killed", "the exec-server shut down");
+    assert_ended(
+        &world,
+        &mark,
+        "killed",
+        Some("shut_down"),
+        Some("the exec-server shut down"),
+    );
 }

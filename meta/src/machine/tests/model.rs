@@ -485,6 +485,7 @@ pub(super) fn update(key: Key, number: Number, finished: bool) -> Update {
                     status: KilledStatus::Signaled(9),
                 },
                 fault: None,
+                call_end: None,
                 ended_unix_ns: number,
                 stdout_bytes: 0,
                 stderr_bytes: 0,

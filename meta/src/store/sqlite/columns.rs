@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use baton_proto::{Epoch, ProcessId};
+use baton_trace::call_end::CallEnd;
 use baton_trace::stage::StageId;
 use rusqlite::Row;
 use rusqlite::types::{FromSqlError, ToSqlOutput, ValueRef};
@@ -98,6 +99,7 @@ pub(super) struct Ended<'a> {
     pub(super) slowest: Option<u8>,
     pub(super) slowest_ns: Option<i64>,
     pub(super) timings: Option<&'a [u8]>,
+    pub(super) call_end: Option<&'static str>,
 }
 
 impl<'a> Ended<'a> {
@@ -131,6 +133,7 @@ impl<'a> Ended<'a> {
             slowest: slowest.map(|slowest| slowest.stage.0),
             slowest_ns: slowest.map(|slowest| number(slowest.duration_ns)),
             timings: timings.map(|timings| &*timings.encoded),
+            call_end: end.call_end.map(CallEnd::name),
         }
     }
 }
@@ -177,6 +180,10 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
     Ok(Some(ProcessEnd {
         outcome,
         fault: row.get::<_, Option<String>>("fault")?.map(String::into_boxed_str),
+        // A reason that only a newer version knows is not told. The fault still has its sentence.
+        call_end: row
+            .get::<_, Option<String>>("call_end")?
+            .and_then(|name| CallEnd::from_name(&name)),
         ended_unix_ns: unsigned(row.get::<_, Option<i64>>("ended_ns")?.unwrap_or(0)),
         stdout_bytes: unsigned(row.get::<_, Option<i64>>("stdout_bytes")?.unwrap_or(0)),
         stderr_bytes: unsigned(row.get::<_, Option<i64>>("stderr_bytes")?.unwrap_or(0)),
@@ -187,7 +194,7 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
 /// Every column of a record but its timings, under the names that [`process_of`] reads; `p` is the process.
 pub(super) const PROCESS_COLUMNS: &str = "p.n, o.key as owner_key, p.id, p.begun_ns, l.epoch, l.boot_id, p.thread, p.argv,
     p.argv_cut, p.cwd, p.detached, p.parameters, p.trace_id, p.sampled, p.os_pid, p.start_ticks, p.spawned_ns, p.last_seq,
-    p.ended_ns, p.outcome, p.exit_code, p.signal, p.core_dumped, p.fault, p.stdout_bytes, p.stderr_bytes, p.slowest,
+    p.ended_ns, p.outcome, p.exit_code, p.signal, p.core_dumped, p.fault, p.call_end, p.stdout_bytes, p.stderr_bytes, p.slowest,
     p.slowest_ns, p.survivor";
 
 /// What [`PROCESS_COLUMNS`] come from, beside `processes p`.

@@ -121,7 +121,7 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
         "trace_id",
         "sampled",
     ];
-    const END: [&str; 12] = [
+    const END: [&str; 13] = [
         "ended_ns",
         "outcome",
         "failed",
@@ -134,6 +134,7 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
         "slowest",
         "slowest_ns",
         "timings",
+        "call_end",
     ];
     let with = |columns: &[&str], condition: &str| -> String {
         let set = |column: &&str| format!("{column} = iif({condition}, excluded.{column}, {column}),\n");
@@ -142,9 +143,9 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
     format!(
         "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id, sampled,
             os_pid, start_ticks, spawned_ns, last_seq, ended_ns, outcome, failed, exit_code, signal, core_dumped, fault,
-            stdout_bytes, stderr_bytes, slowest, slowest_ns, timings)
+            stdout_bytes, stderr_bytes, slowest, slowest_ns, timings, call_end)
         values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-            ?24, ?25, ?26, ?27, ?28)
+            ?24, ?25, ?26, ?27, ?28, ?29)
         on conflict (owner, id) do update set
         {}{}
         life = coalesce(?4, life),
@@ -171,7 +172,7 @@ struct Upsert<'a, 'c> {
 }
 
 /// Parameters of [`UPSERT_PROCESS`], and the place that is never used, for they count from 1.
-const PARAMETERS: usize = 29;
+const PARAMETERS: usize = 30;
 
 /// Longest text that is remembered.
 const REMEMBERED_BYTES: usize = 256;
@@ -310,6 +311,7 @@ impl<'a, 'c> Upsert<'a, 'c> {
         self.integer(26, end.and_then(|end| end.slowest))?;
         self.integer(27, end.and_then(|end| end.slowest_ns))?;
         self.blob(28, end.and_then(|end| end.timings))?;
+        self.text(29, end.and_then(|end| end.call_end))?;
         self.statement.raw_execute()?;
         Ok(())
     }
