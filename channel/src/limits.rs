@@ -248,9 +248,6 @@ pub const POOL_IDLE: Duration = Duration::from_secs(30);
 /// asks faster than it reads waits.
 pub const REGISTER_OUTBOX: usize = 4;
 
-/// Characters that are shown of what a relay, a peer or the system says. Protects terminals and logs.
-pub const HINT_CHARS: usize = 200;
-
 /// Bytes of a key file. One is 60 bytes long; another file named by mistake is not read whole.
 pub const KEY_FILE_MAX: usize = 1024;
 

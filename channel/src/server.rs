@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
+use baton_export::clock;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
 use baton_proto::{Epoch, ExecServerId};
-use baton_trace::clock;
 use baton_trace::recorder::Recorder;
 use tokio::sync::watch;
 use tokio::task::JoinSet;

@@ -10,10 +10,10 @@ use baton_channel::{HealthError, ServerError};
 use baton_client::{
     ConnectError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
 };
+use baton_export::ExportError;
+use baton_export::read::ReadError;
 use baton_meta::KeeperError;
 use baton_relay::{AllowedServersError, BindError, TlsError};
-use baton_trace::export::ExportError;
-use baton_trace::export::read::ReadError;
 
 /// Baton's own failure.
 const FAILED: i32 = 255;

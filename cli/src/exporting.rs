@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_trace::export::{self, Exit, ExitReport, Exporter, OnDrop, Options, Settings, Spool, Trouble};
-use baton_trace::limits::EXIT_WAIT;
+use baton_export::limits::EXIT_WAIT;
+use baton_export::{Exit, ExitReport, Exporter, OnDrop, Options, Settings, Spool, Trouble};
 use baton_trace::record::Side;
 use baton_trace::recorder::Recorder;
 use baton_trace::sampler::Sampler;
@@ -120,7 +120,7 @@ impl Exporting {
         let interrupted = async {
             Stop::new().next().await;
         };
-        let report = runtime.block_on(export::exit(&self.exporters, exit, interrupted));
+        let report = runtime.block_on(baton_export::exit(&self.exporters, exit, interrupted));
         for line in lines(&report, kept_in, longer.is_some()) {
             self.tell.tell(line);
         }
@@ -247,7 +247,7 @@ mod tests {
         assert_eq!(said(&stale, false).len(), 1);
         let lost = ExitReport {
             dropped: 12,
-            spool_error: Some(export::SpoolError::Open { path: "/s".into() }),
+            spool_error: Some(baton_export::SpoolError::Open { path: "/s".into() }),
             ..ExitReport::default()
         };
         let [line] = &said(&lost, false)[..] else { panic!() };

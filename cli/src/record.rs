@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_client::ExitStatus;
+use baton_export::clock;
 use baton_proto::meta::{Outcome, Record, StageTime, Survivor};
 use baton_trace::SpanId;
 use baton_trace::call_end::CallEnd;
@@ -255,7 +256,7 @@ pub(crate) fn call(record: &Record, stages: &[StageTime]) -> Option<CallRecord> 
         method: "baton.exec.v1.Exec/Run".into(),
         anchor: Anchor {
             unix_ns: record.accepted_unix_ns,
-            ..Anchor::now()
+            ..clock::anchor()
         },
         stages,
         status: RpcStatus(0),

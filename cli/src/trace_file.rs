@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use baton_trace::export::json;
+use baton_export::json;
 use baton_trace::record::CallRecord;
 use rustix::fs::{FlockOperation, Mode, OFlags, PROC_SUPER_MAGIC, flock};
 use rustix::io::Errno;
@@ -155,7 +155,8 @@ mod tests {
     use std::io::Read as _;
     use std::os::fd::AsRawFd as _;
 
-    use baton_trace::record::{Anchor, RpcStatus, Side};
+    use baton_export::clock;
+    use baton_trace::record::{RpcStatus, Side};
     use baton_trace::w3c::TraceContext;
 
     use super::*;
@@ -167,7 +168,7 @@ mod tests {
             parent: None,
             links: Vec::new(),
             method: "a.B/C".into(),
-            anchor: Anchor::now(),
+            anchor: clock::anchor(),
             stages: Vec::new(),
             status: RpcStatus(0),
             clock: None,

@@ -1,4 +1,4 @@
-//! What exporting costs: `cargo run --release -p baton-trace --example export_cost`.
+//! What exporting costs: `cargo run --release -p baton-export --example export_cost`.
 //!
 //! Prints, for a client's record of 24 stages (12 spans of its own and the relay's) and a server's (12): nanoseconds on the data
 //! path's thread, and CPU time of the exporter's own thread for layout, encoding and sending to a local receiver
@@ -10,8 +10,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use baton_trace::export::{Exporter, Settings, spans};
-use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_export::clock;
+use baton_export::{Exporter, Settings, spans};
+use baton_trace::record::{CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Sink;
 use baton_trace::stage;
 use baton_trace::w3c::TraceContext;
@@ -87,7 +88,7 @@ fn record(side: Side) -> CallRecord {
         parent: None,
         links: Vec::new(),
         method: "baton.exec.v1.Exec/Run".into(),
-        anchor: Anchor::now(),
+        anchor: clock::anchor(),
         stages,
         status: RpcStatus(0),
         clock: None,

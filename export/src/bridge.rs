@@ -12,7 +12,7 @@ use opentelemetry::trace::{SpanContext, TraceContextExt, TraceState};
 use opentelemetry::{Context, TraceFlags};
 use tracing::level_filters::LevelFilter;
 
-use crate::w3c::{Baggage, Extracted, TraceContext, Traceparent, Tracestate};
+use baton_trace::w3c::{Baggage, Extracted, TraceContext, Traceparent, Tracestate};
 
 /// The second flag of Trace Context Level 2, section 3.2.2.5: the trace id is random, which no participant may change.
 const RANDOM: TraceFlags = TraceFlags::new(0b10);

@@ -21,8 +21,8 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Extensions, Request, Status};
 
 use super::settings::Settings;
+use super::shared::{Destination, Rejected};
 use super::trouble::{Kind, Trouble, innermost};
-use super::worker::{Destination, Rejected};
 use crate::answer::Careful;
 use dial::Dial;
 

@@ -8,27 +8,13 @@ use bytes::BytesMut;
 use rustix::fd::OwnedFd;
 
 use super::outbox::Pending;
+use super::shared::{Destination, Shared};
 use super::spool::{Content, Directory, Finding, Found, Opened, Spool, SpoolError, now_ms, prune};
-use super::worker::{Destination, Shared};
 use crate::limits::{SPOOL_FINDINGS_MAX, SPOOL_REQUEST_BYTES, SPOOL_REQUEST_FILES};
 
 /// A spool to send.
 pub(super) struct Drain {
     spool: Spool,
-}
-
-/// What became of it.
-#[derive(Debug, Default)]
-pub(super) struct Drained {
-    /// Spans of earlier runs that the collector has now.
-    pub(super) delivered: u64,
-    /// Spans of earlier runs that nobody will get any more.
-    pub(super) dropped: u64,
-    /// Files that were not sent as they were, the first [`SPOOL_FINDINGS_MAX`] of them.
-    pub(super) findings: Vec<Finding>,
-    /// How many there were.
-    pub(super) found: usize,
-    pub(super) error: Option<SpoolError>,
 }
 
 /// A request made of files, and the files that are done with it.
@@ -192,10 +178,11 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::export::outbox::tests::{outbox, settings};
-    use crate::export::spool::tests::{files, request, spool, write};
-    use crate::export::trouble::{Kind, Trouble};
-    use crate::export::worker::{self, Closing, Rejected};
+    use crate::outbox::tests::{outbox, settings};
+    use crate::shared::{Closing, Drained, Rejected};
+    use crate::spool::tests::{files, request, spool, write};
+    use crate::trouble::{Kind, Trouble};
+    use crate::worker;
 
     /// Takes what has no more than so many spans, and says how many there were.
     struct Fake {

@@ -14,8 +14,8 @@ use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_sc
 
 use super::resource;
 use super::spans::{self, Spans};
-use crate::record::{CallRecord, Side};
-use crate::stage::Exporter;
+use baton_trace::record::{CallRecord, Side};
+use baton_trace::stage::Exporter;
 
 /// Writes `records` to a new or emptied file.
 ///
@@ -80,8 +80,8 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::report::tests::{record, stage};
-    use crate::stage::transport::*;
+    use baton_trace::samples::{record, stage};
+    use baton_trace::stage::transport::*;
 
     fn json(records: &[CallRecord]) -> Value {
         let mut out = Vec::new();

@@ -6,10 +6,10 @@ use opentelemetry::SpanId;
 
 use super::rounding::{self, Item};
 use crate::limits::RECORD_STAGES_MAX;
-use crate::record::{CallRecord, Side, StageRecord};
-use crate::report::coverage;
-use crate::report::tree::present_parent;
-use crate::stage::{self, Exporter, StageId, exec, transport};
+use baton_trace::record::{CallRecord, Side, StageRecord};
+use baton_trace::report::coverage;
+use baton_trace::report::tree::present_parent;
+use baton_trace::stage::{self, Exporter, StageId, exec, transport};
 
 /// A stage as it will be exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -240,8 +240,8 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::report::tests::{record, stage};
-    use crate::stage::{exec::*, meta::*, transport::*};
+    use baton_trace::samples::{record, stage};
+    use baton_trace::stage::{exec::*, meta::*, transport::*};
 
     fn warm() -> CallRecord {
         record(vec![

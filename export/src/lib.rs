@@ -1,4 +1,5 @@
-//! One record as OpenTelemetry spans: to a collector over OTLP, or into a file.
+//! What `baton-trace` measures, handed to others: one record as OpenTelemetry spans, to a collector over OTLP or into a file; the `tracing`
+//! spans of callers and handlers; and the clock of a tokio runtime.
 //!
 //! ```text
 //! CallRecord ──► layout (which stages, ids, parents, rounding) ──┬──► wire ──► outbox ──► collector: gRPC, by a thread of its own
@@ -6,12 +7,15 @@
 //!                                                                └──► spans ──► json: a trace file ──► read
 //! ```
 //!
+//! * [`clock`]: the clock that every measurement and every deadline reads;
+//! * [`bridge`]: to and from the `tracing` spans of callers and handlers;
+//! * [`answer`]: a gRPC peer's answer, before tonic reads it;
 //! * `layout`: which stages become spans, under whom, and when; `rounding` to whole
 //!   microseconds;
-//! * [`spans`]: their names, attributes, links and status; [`attribute`]: the names of our own attributes;
+//! * [`spans`]: their names, attributes, links and status; the names those of our own are in [`baton_trace::attribute`];
 //! * `wire`: the same spans, encoded for a collector without the detour;
 //! * [`resource`]: who speaks;
-//! * [`otlp`]: the exporter, from the standard environment variables; [`settings`] reads them; `worker` is its thread,
+//! * [`otlp`]: the exporter, from the standard environment variables; [`settings`] reads them; `worker` is its thread, `shared` what they share,
 //!   `outbox` what it owes, `collector` the connection, [`trouble`] what is wrong with it;
 //! * [`exit()`]: how a process ends without waiting for a collector; [`spool`]: what is left then; `drain` sends it later;
 //! * [`json`] and [`read`]: trace files.
@@ -19,12 +23,18 @@
 //! Exactly once: a part exports what it measured. A client's record holds the server's stages as well, for the
 //! report, but only trace files write them.
 
-pub mod attribute;
+pub mod answer;
+pub mod bridge;
+pub mod clock;
 mod collector;
 mod drain;
 pub mod exit;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod json;
 mod layout;
+pub mod limits;
 pub mod otlp;
 mod outbox;
 #[cfg(test)]
@@ -33,20 +43,16 @@ pub mod read;
 pub mod resource;
 mod rounding;
 pub mod settings;
+mod shared;
 pub mod spans;
 pub mod spool;
 pub mod trouble;
 mod wire;
 mod worker;
 
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) use collector::fuzz::ANSWER as COLLECTOR_ANSWER;
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) use spool::fuzz::SPOOL_FILE;
-
 pub use exit::{Exit, ExitReport, exit};
 pub use otlp::{Exporter, Options, ShutdownReport};
 pub use settings::{ExportError, Settings};
+pub use shared::OnDrop;
 pub use spool::{Spool, SpoolError};
 pub use trouble::Trouble;
-pub use worker::OnDrop;

@@ -2,7 +2,8 @@
 //!
 //! ```no_run
 //! use std::{sync::Arc, time::Duration};
-//! use baton_trace::{export::Exporter, record::Side, recorder::Recorder};
+//! use baton_export::Exporter;
+//! use baton_trace::{record::Side, recorder::Recorder};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! if let Some(exporter) = Exporter::from_env(Side::Client)? {
@@ -34,18 +35,19 @@ use http::Uri;
 use tokio::sync::watch;
 
 use super::collector::Collector;
-use super::drain::{Drain, Drained};
+use super::drain::Drain;
 use super::outbox::{Outbox, Pending};
 use super::resource;
 use super::settings::{ExportError, Settings};
+use super::shared::{Closing, Drained, OnDrop, Shared};
 use super::spool::Spool;
 use super::trouble::{Kind, Trouble};
-use super::worker::{self, Closing, OnDrop, Shared};
-use crate::background;
+use super::worker;
 use crate::limits::{EXPORT_ABANDONED_GRACE, EXPORT_SHUTDOWN_MAX};
-use crate::record::{CallRecord, Side};
-use crate::recorder::Sink;
-use crate::stage;
+use baton_trace::background;
+use baton_trace::record::{CallRecord, Side};
+use baton_trace::recorder::Sink;
+use baton_trace::stage;
 use nix::sys::signal::SigSet;
 
 /// Exports the records of one part. Only sampled records are taken.

@@ -20,8 +20,8 @@ use super::layout;
 use super::resource;
 use super::settings::Settings;
 use super::wire::{Batch, Speaker};
-use crate::record::{CallRecord, StageRecord};
-use crate::stage::Exporter;
+use baton_trace::record::{CallRecord, StageRecord};
+use baton_trace::stage::Exporter;
 
 /// An encoded `ExportTraceServiceRequest`. Clones share its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -244,10 +244,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::report::tests::{record, stage};
-    use crate::stage::transport::*;
+    use baton_trace::samples::{record, stage};
+    use baton_trace::stage::transport::*;
 
-    pub(in crate::export) fn settings(more: &[(&'static str, &'static str)]) -> Settings {
+    pub(crate) fn settings(more: &[(&'static str, &'static str)]) -> Settings {
         let read = Settings::from_lookup(|name| match name {
             "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://localhost:4317".to_owned()),
             name => more
@@ -259,7 +259,7 @@ pub(super) mod tests {
     }
 
     /// Four spans of the client's own and one of the relay's.
-    pub(in crate::export) fn call() -> CallRecord {
+    pub(crate) fn call() -> CallRecord {
         record(vec![
             stage(CALL, 0, 100_000),
             stage(DISPATCH, 0, 10_000),
@@ -270,7 +270,7 @@ pub(super) mod tests {
         ])
     }
 
-    pub(in crate::export) fn outbox(settings: &Settings) -> Outbox {
+    pub(crate) fn outbox(settings: &Settings) -> Outbox {
         Outbox::new(settings, Resource::builder_empty().build())
     }
 

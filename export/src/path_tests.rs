@@ -5,14 +5,14 @@ use opentelemetry::{SpanId, TraceId};
 use proptest::prelude::*;
 
 use super::layout::{self, Placed};
-use crate::clock::Offset;
-use crate::record::{CallRecord, Side, StageRecord};
-use crate::report::Coverage;
-use crate::report::critical_path::{Finding, PathSpan, check, critical_path};
-use crate::report::tests::{record, stage};
-use crate::stage::exec::*;
-use crate::stage::transport::*;
-use crate::stage::{self, StageId};
+use baton_trace::clock::Offset;
+use baton_trace::record::{CallRecord, Side, StageRecord};
+use baton_trace::report::Coverage;
+use baton_trace::report::critical_path::{Finding, PathSpan, check, critical_path};
+use baton_trace::samples::{record, stage};
+use baton_trace::stage::exec::*;
+use baton_trace::stage::transport::*;
+use baton_trace::stage::{self, StageId};
 
 /// How long each stage of a call took, in nanoseconds. What lies between them is nobody's.
 #[derive(Debug, Clone)]

@@ -18,18 +18,19 @@ use opentelemetry_semantic_conventions::attribute::{
     RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME,
 };
 
-use super::attribute;
 use super::spans::UNKNOWN_METHOD;
-use crate::clock::Offset;
+use crate::clock;
 use crate::limits::{
     RECORD_ATTRIBUTES_MAX, RECORD_STAGES_MAX, TRACE_FILE_CALLS_MAX, TRACE_FILE_DEPTH_MAX, TRACE_FILE_MAX,
 };
-use crate::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
-use crate::report::tree;
-use crate::stage::{StageId, exec, transport};
-use crate::status;
-use crate::subject::{End, Exit, Outcome, SubjectRecord};
-use crate::w3c::{Baggage, TraceContext, Tracestate};
+use baton_trace::attribute;
+use baton_trace::clock::Offset;
+use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::report::tree;
+use baton_trace::stage::{StageId, exec, transport};
+use baton_trace::status;
+use baton_trace::subject::{End, Exit, Outcome, SubjectRecord};
+use baton_trace::w3c::{Baggage, TraceContext, Tracestate};
 
 /// Why a trace file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -231,7 +232,7 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
             .into(),
         anchor: Anchor {
             unix_ns,
-            ..Anchor::now()
+            ..clock::anchor()
         },
         stages: stages
             .iter()
@@ -382,12 +383,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::export::json;
-    use crate::report::tests::{record, stage};
-    use crate::report::{Style, waterfall};
-    use crate::stage::transport::*;
-    use crate::subject::Subject;
-    use crate::w3c::random_span_id;
+    use crate::json;
+    use baton_trace::report::{Style, waterfall};
+    use baton_trace::samples::{record, stage};
+    use baton_trace::stage::transport::*;
+    use baton_trace::subject::Subject;
+    use baton_trace::w3c::random_span_id;
 
     fn written(records: &[CallRecord]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -511,7 +512,7 @@ mod tests {
     #[test]
     fn a_cycle_of_parents_ends() {
         let text = String::from_utf8(written(&[record(vec![stage(DISPATCH, 0, 5)])])).unwrap();
-        let dispatch = crate::stage::span_id(TraceId::from(42), SpanId::from(7), DISPATCH, 0);
+        let dispatch = baton_trace::stage::span_id(TraceId::from(42), SpanId::from(7), DISPATCH, 0);
         let cyclic = text.replace("\"call\"", "\"rpc\"");
         let cyclic = cyclic.replace(
             "\"parentSpanId\":\"\"",

@@ -19,9 +19,9 @@ use opentelemetry_semantic_conventions::attribute::{
     HOST_ID, HOST_NAME, PROCESS_PID, SERVICE_INSTANCE_ID, SERVICE_NAME, SERVICE_VERSION,
 };
 
-use super::attribute::REPORTED_BY;
-use crate::stage::Exporter;
-use crate::w3c::random::random_u128;
+use baton_trace::attribute::REPORTED_BY;
+use baton_trace::stage::Exporter;
+use baton_trace::w3c::random::random_u128;
 
 /// The service name of a part.
 pub fn service_name(part: Exporter) -> &'static str {

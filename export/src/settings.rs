@@ -10,7 +10,7 @@
 //! | `OTEL_EXPORTER_OTLP_TRACES_HEADERS`, `…_HEADERS` | `name=value,…`, values percent-encoded |
 //! | `OTEL_EXPORTER_OTLP_TRACES_COMPRESSION`, `…_COMPRESSION` | `none` is the one there is |
 //! | `OTEL_BSP_SCHEDULE_DELAY`, `…_MAX_QUEUE_SIZE`, `…_MAX_EXPORT_BATCH_SIZE` | as for the SDK's batch processor |
-//! | `OTEL_TRACES_SAMPLER`, `…_ARG` | which traces are recorded: [`sampler`](crate::sampler) |
+//! | `OTEL_TRACES_SAMPLER`, `…_ARG` | which traces are recorded: [`sampler`](baton_trace::sampler) |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | override our resource |
 //!
 //! `docs/guide/telemetry.md` has all standard variables. A number, a sampler or a propagator that is not supported is [`Ignored`], as
@@ -29,7 +29,7 @@ use percent_encoding::percent_decode_str;
 use crate::limits::{
     EXPORT_BATCH_SPANS, EXPORT_DELAY, EXPORT_QUEUE_SPANS, EXPORT_SHUTDOWN_MAX, EXPORT_TIMEOUT,
 };
-use crate::sampler::Sampler;
+use baton_trace::sampler::Sampler;
 
 pub use error::ExportError;
 pub use ignored::Ignored;

@@ -16,15 +16,15 @@ use opentelemetry_semantic_conventions::attribute::{
     ERROR_TYPE, PROCESS_EXIT_CODE, RPC_METHOD, RPC_METHOD_ORIGINAL, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME,
 };
 
-use super::attribute;
 use super::layout::{self, Placed};
 use crate::limits::{ATTRIBUTE_ELEMENTS_MAX, ATTRIBUTE_VALUE_MAX, RECORD_ATTRIBUTES_MAX, SPAN_NAME_MAX};
-use crate::record::{CallRecord, RpcStatus, Side};
-use crate::report::{Coverage, tree};
-use crate::stage::{Exporter, Kind, StageId, exec, transport};
-use crate::status;
-use crate::subject::{Exit, SubjectRecord, signal_name};
-use crate::w3c::TraceContext;
+use baton_trace::attribute;
+use baton_trace::record::{CallRecord, RpcStatus, Side};
+use baton_trace::report::{Coverage, tree};
+use baton_trace::stage::{Exporter, Kind, StageId, exec, transport};
+use baton_trace::status;
+use baton_trace::subject::{Exit, SubjectRecord, signal_name};
+use baton_trace::w3c::TraceContext;
 
 /// One record's spans by the resource that they are reported under.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -338,12 +338,12 @@ mod tests {
     use opentelemetry::TraceFlags;
 
     use super::*;
-    use crate::clock::Offset;
-    use crate::record::StageRecord;
-    use crate::report::tests::{record, stage};
-    use crate::stage::exec::PROCESS;
-    use crate::stage::transport::*;
-    use crate::subject::{End, Outcome, Subject};
+    use baton_trace::clock::Offset;
+    use baton_trace::record::StageRecord;
+    use baton_trace::samples::{record, stage};
+    use baton_trace::stage::exec::PROCESS;
+    use baton_trace::stage::transport::*;
+    use baton_trace::subject::{End, Outcome, Subject};
 
     fn value<'a>(span: &'a SpanData, key: &str) -> Option<&'a Value> {
         let mut values = span.attributes.iter().filter(|kv| kv.key.as_str() == key);
@@ -549,7 +549,7 @@ mod tests {
     #[test]
     fn flags_tracestate_and_links_are_kept() {
         let mut record = sample(Side::Client);
-        record.context.tracestate = crate::w3c::Tracestate::parse("vendor=a,1tenant@sys=b").unwrap();
+        record.context.tracestate = baton_trace::w3c::Tracestate::parse("vendor=a,1tenant@sys=b").unwrap();
         record.links = vec![TraceContext::new_root(false)];
         let call = &owed(&record).client[0];
         assert_eq!(call.span_context.trace_flags(), TraceFlags::new(0b11));

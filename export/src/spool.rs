@@ -36,7 +36,7 @@ use aws_lc_rs::digest;
 use super::outbox::Pending;
 use super::settings::Settings;
 use crate::limits::{SPOOL_AGE_MAX, SPOOL_BYTES_MAX, SPOOL_FILES_MAX, SPOOL_PART_AGE_MAX};
-use crate::w3c::random::random_u64;
+use baton_trace::w3c::random::random_u64;
 
 pub(super) use content::Content;
 pub(super) use directory::{Directory, Opened};
@@ -254,7 +254,7 @@ impl fmt::Display for Finding {
             Found::NoFile => "is no plain file and was left alone",
             Found::Refused => "was refused by the collector and removed",
         };
-        write!(f, "{} {what}", crate::text::printable(&self.name))
+        write!(f, "{} {what}", baton_trace::text::printable(&self.name))
     }
 }
 

@@ -14,13 +14,13 @@ use opentelemetry_sdk::Resource;
 use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
-use super::attribute;
 use super::layout::{self, Placed};
 use super::resource;
 use super::spans::{self, Details};
-use crate::record::CallRecord;
-use crate::report::tree;
-use crate::stage::Exporter;
+use baton_trace::attribute;
+use baton_trace::record::CallRecord;
+use baton_trace::report::tree;
+use baton_trace::stage::Exporter;
 
 /// A resource and our scope, encoded once.
 #[derive(Debug)]
@@ -274,11 +274,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{RpcStatus, Side, StageRecord};
-    use crate::report::tests::{record, stage};
-    use crate::stage::StageId;
-    use crate::subject::{End, Exit, Subject};
-    use crate::w3c::{TraceContext, Tracestate};
+    use baton_trace::record::{RpcStatus, Side, StageRecord};
+    use baton_trace::samples::{record, stage};
+    use baton_trace::stage::StageId;
+    use baton_trace::subject::{End, Exit, Subject};
+    use baton_trace::w3c::{TraceContext, Tracestate};
 
     /// The long way for everything.
     fn generated(records: &[CallRecord], own: &Resource, relay: &Resource) -> ExportTraceServiceRequest {

@@ -1,6 +1,6 @@
-//! The exporter's own thread, and what it shares with the data path.
+//! The exporter's own thread.
 //!
-//! Flow: the thread dials the collector at once. The data path pushes records under a short lock ([`Outbox`]), and wakes the thread only when
+//! Flow: the thread dials the collector at once. The data path pushes records under a short lock ([`Outbox`](super::outbox)), and wakes the thread only when
 //! a whole batch waits. The thread wakes by itself every delay and there does what costs time: layout, rounding, encoding, sending. Beside that
 //! it sends what earlier runs have left in the [`spool`](super::spool). gRPC lives on a runtime inside this thread, because on a caller's
 //! current-thread runtime it would wait for the very thread that waits for it.
@@ -8,164 +8,17 @@
 //! Invariants: the data path never waits for the network; what waits is bounded; every span is counted; a request is tried until the collector
 //! has taken or refused it, or the deadline of the shutdown has passed, and stays in the outbox until then.
 
-use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use opentelemetry::Context;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
-use super::drain::{Drain, Drained};
-use super::outbox::Outbox;
+use super::drain::Drain;
 use super::settings::Settings;
-use super::trouble::Trouble;
+use super::shared::{Destination, Shared};
 use crate::limits::{EXPORT_RETRY_CLOSING, EXPORT_RETRY_FIRST, EXPORT_RETRY_MAX};
-use crate::w3c::random::random_u64;
-
-/// Where spans go. The second implementor is the test's, which stalls and fails by command.
-pub(super) trait Destination {
-    /// Connects, unless it is connected.
-    fn connect(&self) -> impl Future<Output = Result<(), Trouble>>;
-
-    /// One attempt at one request. `None` if the collector has taken all of its spans.
-    fn send(&self, request: Bytes, spans: u64) -> impl Future<Output = Result<Option<Rejected>, Trouble>>;
-}
-
-/// Spans that a collector did not want, of a request that it took.
-#[derive(Debug)]
-pub(super) struct Rejected {
-    pub(super) spans: u64,
-    pub(super) why: Trouble,
-}
-
-/// How long to go on once closed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Closing {
-    pub(super) deadline: Instant,
-    /// Whether to try for all that time, even if nobody listens.
-    pub(super) is_patient: bool,
-}
-
-/// Tells the owner of a long-lived part that spans are lost, once: how many so far, and why if that is known.
-pub type OnDrop = Box<dyn FnOnce(u64, Option<Trouble>) + Send>;
-
-/// What the data path and the thread share.
-pub(super) struct Shared {
-    pub(super) outbox: Outbox,
-    closing: watch::Sender<Option<Closing>>,
-    /// There is, or was, a connection.
-    connected: watch::Sender<bool>,
-    /// The latest, until something is delivered.
-    trouble: Mutex<Option<Trouble>>,
-    drained: Mutex<Drained>,
-    /// Nobody waits for this part's exit before there is something to drop.
-    on_drop: Mutex<Option<OnDrop>>,
-    may_drop: AtomicBool,
-}
-
-impl Shared {
-    pub(super) fn new(outbox: Outbox, on_drop: Option<OnDrop>) -> Self {
-        Self {
-            outbox,
-            closing: watch::Sender::new(None),
-            connected: watch::Sender::new(false),
-            trouble: Mutex::default(),
-            drained: Mutex::default(),
-            may_drop: AtomicBool::new(on_drop.is_some()),
-            on_drop: Mutex::new(on_drop),
-        }
-    }
-
-    /// Takes no more records and asks the thread to finish. Only the first time counts.
-    pub(super) fn close(&self, closing: Closing) {
-        self.outbox.close();
-        self.closing.send_modify(|current| {
-            current.get_or_insert(closing);
-        });
-    }
-
-    /// Has the thread give up now.
-    pub(super) fn give_up(&self) {
-        self.outbox.close();
-        let closing = Closing {
-            deadline: Instant::now(),
-            is_patient: false,
-        };
-        self.closing.send_replace(Some(closing));
-    }
-
-    pub(super) fn is_connected(&self) -> bool {
-        *self.connected.borrow()
-    }
-
-    /// Why the collector does not have what is left, if that is known.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
-        lock(&self.trouble).clone()
-    }
-
-    /// What became of what earlier runs have left.
-    pub(super) fn drained(&self) -> MutexGuard<'_, Drained> {
-        lock(&self.drained)
-    }
-
-    fn closing(&self) -> Option<Closing> {
-        *self.closing.borrow()
-    }
-
-    /// Resolves once closed.
-    pub(super) async fn closed(&self) {
-        // The sender is ours, so this cannot fail.
-        let _ = self.closing.subscribe().wait_for(Option::is_some).await;
-    }
-
-    /// Resolves once there was a connection.
-    pub(super) async fn first_connected(&self) {
-        let _ = self.connected.subscribe().wait_for(|connected| *connected).await;
-    }
-
-    /// Resolves once closed and the deadline has passed, also if that is moved.
-    async fn expired(&self) {
-        let mut closing = self.closing.subscribe();
-        loop {
-            let deadline = (*closing.borrow_and_update()).map(|closing| closing.deadline);
-            let passed = async {
-                match deadline {
-                    Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                () = passed => return,
-                _ = closing.changed() => {}
-            }
-        }
-    }
-
-    fn note(&self, result: Result<(), Trouble>) {
-        if result.is_ok() {
-            self.note_connected();
-        }
-        *lock(&self.trouble) = result.err();
-    }
-
-    fn note_connected(&self) {
-        self.connected
-            .send_if_modified(|connected| !std::mem::replace(connected, true));
-    }
-
-    /// Tells the owner if this is the first time that spans are lost.
-    fn tell_drops(&self) {
-        let dropped = self.outbox.dropped();
-        if dropped > 0 && self.may_drop.swap(false, Ordering::Relaxed) {
-            let on_drop = lock(&self.on_drop).take();
-            if let Some(on_drop) = on_drop {
-                on_drop(dropped, self.trouble());
-            }
-        }
-    }
-}
+use baton_trace::w3c::random::random_u64;
 
 /// The thread's life: until closed and empty, or closed and late.
 pub(super) async fn run(shared: &Shared, settings: &Settings, to: impl Destination, drain: Option<Drain>) {
@@ -242,7 +95,7 @@ async fn deliver(shared: &Shared, to: &impl Destination, request: Bytes, spans: 
                     .outbox
                     .answered(rejected.as_ref().map_or(0, |rejected| rejected.spans));
                 if let Some(rejected) = rejected {
-                    *lock(&shared.trouble) = Some(rejected.why);
+                    shared.note_rejected(rejected.why);
                 }
                 return true;
             }
@@ -279,20 +132,18 @@ fn shortened(pause: Duration) -> Duration {
     pause - pause.mul_f64((random_u64() % 1024) as f64 / 2048.0)
 }
 
-/// The same data whatever panicked meanwhile.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
 
     use tonic::Code;
 
+    use std::sync::Mutex;
+
     use super::*;
-    use crate::export::outbox::tests::{call, outbox, settings};
-    use crate::export::trouble::Kind;
+    use crate::outbox::tests::{call, outbox, settings};
+    use crate::shared::{Closing, OnDrop, Rejected, lock};
+    use crate::trouble::{Kind, Trouble};
 
     /// Accepts what it gets, or stalls or refuses some by command.
     #[derive(Default)]

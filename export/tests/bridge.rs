@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use baton_trace::bridge;
+use baton_export::bridge;
 use baton_trace::w3c::{Baggage, Extracted, TraceContext, Tracestate};
 use baton_trace::{SpanId, TraceFlags};
 use opentelemetry::baggage::BaggageExt;

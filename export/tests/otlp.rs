@@ -8,9 +8,10 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use baton_trace::export::{Exit, ExitReport, Exporter, Options, Settings, ShutdownReport, Spool};
-use baton_trace::limits::EXIT_WAIT;
-use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_export::clock;
+use baton_export::limits::EXIT_WAIT;
+use baton_export::{Exit, ExitReport, Exporter, Options, Settings, ShutdownReport, Spool};
+use baton_trace::record::{CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Sink;
 use baton_trace::stage::{self, StageId};
 use baton_trace::w3c::{TraceContext, random_span_id};
@@ -174,7 +175,7 @@ fn record(side: Side, context: &TraceContext) -> CallRecord {
         parent: (side == Side::Server).then_some(context.span_id),
         links: Vec::new(),
         method: "baton.exec.v1.Exec/Run".into(),
-        anchor: Anchor::now(),
+        anchor: clock::anchor(),
         stages,
         status: RpcStatus(0),
         clock: None,
@@ -380,11 +381,7 @@ fn leave_within(wait: Duration, address: SocketAddr, dir: &TempDir) -> (ExitRepo
         .build()
         .unwrap();
     let began = Instant::now();
-    let report = runtime.block_on(baton_trace::export::exit(
-        &[exporter],
-        exit,
-        std::future::pending(),
-    ));
+    let report = runtime.block_on(baton_export::exit(&[exporter], exit, std::future::pending()));
     (report, began.elapsed())
 }
 
@@ -510,11 +507,7 @@ fn only_what_was_not_delivered_is_kept() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let report = runtime.block_on(baton_trace::export::exit(
-        &[Arc::clone(&exporter)],
-        exit,
-        delivered,
-    ));
+    let report = runtime.block_on(baton_export::exit(&[Arc::clone(&exporter)], exit, delivered));
     let delivered = receiver.spans().len() as u64;
     assert_eq!((report.exported, report.dropped), (delivered, 0), "{report:?}");
     assert_eq!((report.spooled, spooled(&dir)), (2 * delivered, 1), "{report:?}");

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use baton_trace::export::Settings;
+use baton_export::Settings;
 
 /// The standard variables (OpenTelemetry specification 1.49, "Environment variables" and "OTLP exporter"); of those about metrics, logs and other
 /// exporters what they begin with.

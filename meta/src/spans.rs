@@ -5,7 +5,7 @@
 
 use std::time::Instant;
 
-use baton_trace::export::attribute;
+use baton_trace::attribute;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::StageId;

@@ -180,8 +180,9 @@ fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
-    use baton_trace::export::{Exporter, Settings};
-    use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+    use baton_export::clock;
+    use baton_export::{Exporter, Settings};
+    use baton_trace::record::{CallRecord, RpcStatus, Side, StageRecord};
     use baton_trace::recorder::Sink as _;
     use baton_trace::stage::transport::CALL;
     use baton_trace::w3c::{TraceContext, random_span_id};
@@ -203,7 +204,7 @@ mod tests {
             parent: None,
             links: Vec::new(),
             method: "baton.exec.v1.Exec/Run".into(),
-            anchor: Anchor::now(),
+            anchor: clock::anchor(),
             stages: vec![StageRecord {
                 stage: CALL,
                 attempt: 0,

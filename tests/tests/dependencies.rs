@@ -52,14 +52,19 @@ fn neither_the_channel_nor_noise_is_in_the_relays_dependency_tree() {
     );
 }
 
+/// A runtime, or what brings one along.
+const RUNTIMES: &[&str] = &["tokio", "tonic", "hyper"];
+
+/// Whoever measures chooses the runtime.
+#[test]
+fn there_is_no_runtime_in_the_tree_of_the_trace() {
+    assert_tree("baton-trace", &["opentelemetry"], RUNTIMES);
+}
+
 /// Crates without a runtime use the messages.
 #[test]
 fn the_messages_know_no_grpc_library() {
-    assert_tree(
-        "baton-proto",
-        &["prost"],
-        &["tonic", "tonic-prost", "tonic-types", "tokio", "hyper"],
-    );
+    assert_tree("baton-proto", &["prost"], RUNTIMES);
 }
 
 /// What is audited is what runs.

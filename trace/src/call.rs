@@ -157,7 +157,6 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::clock;
     use crate::stage::exec::PROCESS;
     use crate::w3c::random_span_id;
 
@@ -165,13 +164,16 @@ mod tests {
         Arc::new(ServerCall::new(
             &TraceContext::new_root(true),
             random_span_id(),
-            Anchor::now(),
+            Anchor {
+                instant: Instant::now(),
+                unix_ns: 0,
+            },
             true,
         ))
     }
 
     fn record(call: &ServerCall) {
-        call.record(PROCESS, clock::now(), clock::now());
+        call.record(PROCESS, Instant::now(), Instant::now());
     }
 
     #[test]

@@ -1,19 +1,9 @@
-//! The clock that every measurement reads, and the offset between two machines' wall clocks, from four-stamp exchanges (RFC 5905
-//! section 8).
+//! The offset between two machines' wall clocks, from four-stamp exchanges (RFC 5905 section 8).
 //!
 //! The handshake is the first sample and every `Ping`/`Pong` another. The sample with the least round trip in
 //! the window wins: queueing only ever adds to the round trip, and half of it bounds the error.
 
 use std::collections::VecDeque;
-use std::time::Instant;
-
-/// The monotonic clock: the one that tokio's timers keep, so that a deadline computed from it and a timer that waits for it
-/// agree. That is the operating system's clock, read as directly; only where a runtime's time was paused, as a simulation
-/// does, is it the runtime's.
-#[inline]
-pub fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
-}
 
 use crate::limits::CLOCK_SAMPLES;
 

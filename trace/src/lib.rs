@@ -8,23 +8,20 @@
 //! * [`recorder`]: where finished records go;
 //! * [`sampler`]: which traces are recorded;
 //! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
+//! * [`attribute`]: the names of Baton's own span attributes;
 //! * [`clock`]: the offset between two machines' clocks;
-//! * [`answer`]: a gRPC peer's answer, before tonic reads it;
 //! * [`status`], [`text`]: gRPC status codes by name, and a peer's text made safe for a terminal;
 //! * [`report`]: coverage, remainder, tree and the terminal waterfall of one record;
-//! * [`export`]: the same record as OpenTelemetry spans, to a collector or a file;
-//! * [`background`]: threads whose work nobody waits for;
-//! * [`bridge`]: to and from the `tracing` spans of callers and handlers.
+//! * [`background`]: threads whose work nobody waits for.
 //!
-//! Nothing here blocks, and with tracing off nothing here runs.
+//! Nothing here blocks, and with tracing off nothing here runs. There is no runtime in this crate and no clock but the wall's: readings of the
+//! monotonic clock are arguments. `baton-export` reads it, sends records to collectors and files, and joins `tracing`.
 
-pub mod answer;
+pub mod attribute;
 pub mod background;
-pub mod bridge;
 pub mod call;
 pub mod call_end;
 pub mod clock;
-pub mod export;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -33,6 +30,9 @@ pub mod record;
 pub mod recorder;
 pub mod report;
 pub mod sampler;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod samples;
 pub mod stage;
 pub mod status;
 pub mod subject;

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::{KeyValue, SpanId};
 
-use crate::clock::{self, Offset};
-use crate::limits::{ANCHOR_GAP_MAX, ANCHOR_RETRIES};
+use crate::clock::Offset;
 use crate::stage::StageId;
 use crate::subject::SubjectRecord;
 use crate::w3c::TraceContext;
@@ -26,27 +25,6 @@ pub struct Anchor {
 }
 
 impl Anchor {
-    /// Reads both clocks.
-    pub fn now() -> Self {
-        Self {
-            instant: clock::now(),
-            unix_ns: unix_now_ns(),
-        }
-    }
-
-    /// Reads both clocks for the stamps of a whole call, again if the thread was interrupted between the two: the wall-clock time of each of
-    /// its spans would be wrong by as much.
-    pub fn of_call() -> Self {
-        let mut anchor = Self::now();
-        for _ in 0..ANCHOR_RETRIES {
-            if clock::now().saturating_duration_since(anchor.instant) <= ANCHOR_GAP_MAX {
-                break;
-            }
-            anchor = Self::now();
-        }
-        anchor
-    }
-
     /// Nanoseconds from the anchor to `at`; negative if `at` was earlier.
     pub fn offset_ns(&self, at: Instant) -> i64 {
         match at.checked_duration_since(self.instant) {

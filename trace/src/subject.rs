@@ -19,7 +19,7 @@ use baton_proto::ProcessId;
 use opentelemetry::{KeyValue, StringValue};
 use opentelemetry_semantic_conventions::attribute::{PROCESS_EXECUTABLE_NAME, PROCESS_PID};
 
-use crate::export::attribute;
+use crate::attribute;
 use crate::record::RpcStatus;
 
 /// How a command ended. `baton.outcome`, `baton history` and `baton show` use the same names.

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use crate::limits::HINT_CHARS;
+
 /// `text` without what could steer a terminal: C0 and C1 controls and DEL, bidirectional marks, embeddings,
 /// overrides and isolates, and the line and paragraph separators. Tab, line feed and carriage return become a
 /// space, so that words stay apart.
@@ -18,6 +20,11 @@ pub fn printable(text: &str) -> Cow<'_, str> {
         _ => None,
     });
     Cow::Owned(kept.collect())
+}
+
+/// Text from a relay, a peer or the system, fit to be shown: [`printable`], and no longer than [`HINT_CHARS`].
+pub fn hint(text: &str) -> String {
+    printable(text).chars().take(HINT_CHARS).collect()
 }
 
 /// A count with its words, which say one or many: `1 record was`, `2 records were`.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::{env, fs};
 
-use baton_trace::export::attribute;
+use baton_trace::attribute;
 use baton_trace::stage;
 
 const BEGIN: &str =

@@ -5,8 +5,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use baton_export::clock;
 use baton_trace::TraceFlags;
-use baton_trace::clock;
 use baton_trace::w3c::{Extracted, TraceContext};
 
 use super::Trust;

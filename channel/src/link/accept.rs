@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use baton_export::clock;
 use baton_proto::channel::{ServerHello, go_away};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
 use baton_proto::{Epoch, ExecServerId, SessionId, header};
-use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use data_encoding::HEXLOWER;

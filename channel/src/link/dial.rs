@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_export::clock;
 use baton_proto::channel::ServerHello;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::{Epoch, SessionId, header};
-use baton_trace::clock::{self, Sample};
+use baton_trace::clock::Sample;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use bytes::Bytes;
@@ -15,7 +16,6 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use super::endpoint::{RelayError, RelayUrl};
-use super::hint;
 use super::network::Network;
 use super::stream::{OuterStream, StreamOpenError};
 use super::tls::roots::RelayRoots;
@@ -30,6 +30,7 @@ use crate::service::record::ConnectTimes;
 use crate::service::shared::Shared;
 use crate::session::{End, Initiator, RekeyPolicy, Session, prologue};
 use crate::ticket::Ticket;
+use baton_trace::text::hint;
 
 /// Why no session came about. Reasons spoken by the relay are unauthenticated hints, and shown as such.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -126,7 +126,7 @@ pub(crate) struct RelayUrl {
 
 impl RelayUrl {
     pub(crate) fn parse(text: &str) -> Result<Self, RelayError> {
-        let bad = || RelayError::Url(super::hint(text));
+        let bad = || RelayError::Url(baton_trace::text::hint(text));
         let uri: Uri = text.parse().map_err(|_| bad())?;
         if !matches!(uri.scheme_str(), Some("http" | "https")) {
             return Err(bad());
@@ -288,7 +288,7 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     while let Some(source) = cause.source() {
         cause = source;
     }
-    super::hint(&cause.to_string())
+    baton_trace::text::hint(&cause.to_string())
 }
 
 #[cfg(test)]

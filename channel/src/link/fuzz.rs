@@ -1,15 +1,15 @@
 //! Whatever a relay says in headers and trailers becomes a sentence of ours around a short hint without what steers a terminal.
 
+use baton_export::answer;
 use baton_fuzz::{Input, Script, Target};
-use baton_trace::answer;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::dial::ConnectError;
 use super::endpoint::RelayUrl;
 use super::stream::StreamOpenError;
-use crate::limits::HINT_CHARS;
 use crate::service::incoming::relay_reason;
+use baton_trace::limits::HINT_CHARS;
 
 /// The input: the values of the headers that are read.
 pub(crate) const WORDS: Target = Target {

@@ -2,8 +2,8 @@
 //!
 //! Nothing is started and no session is opened: the exec-server does not hear of a check.
 
+use baton_export::answer;
 use baton_proto::{ExecServerId, header};
-use baton_trace::answer;
 use data_encoding::HEXLOWER;
 use http::{Request, StatusCode};
 use tokio::time::timeout;
@@ -87,7 +87,7 @@ pub async fn check_exec_server(ticket: &Ticket, roots: RelayRoots) -> Result<(),
         (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
         (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
     ];
-    let url = super::hint(url);
+    let url = baton_trace::text::hint(url);
     match get(&parsed, &url, "/health/exec-server", &headers).await? {
         StatusCode::OK => Ok(()),
         StatusCode::NOT_FOUND => Err(HealthError::NotRegistered {

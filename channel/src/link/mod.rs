@@ -27,11 +27,3 @@ pub(crate) mod retry;
 pub(crate) mod stream;
 pub(crate) mod tcp;
 pub(crate) mod tls;
-
-/// Text from a relay or the system, fit to be shown: no control characters, and not endless.
-pub(crate) fn hint(text: &str) -> String {
-    baton_trace::text::printable(text)
-        .chars()
-        .take(crate::limits::HINT_CHARS)
-        .collect()
-}

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use baton_export::clock;
 use baton_proto::limits::MAX_SESSIONS;
-use baton_trace::clock;
 use tokio::sync::Notify;
 use tonic::transport::Channel;
 

@@ -75,7 +75,7 @@ impl Retry {
 
 #[cfg(test)]
 mod tests {
-    use baton_trace::clock;
+    use baton_export::clock;
 
     use super::super::endpoint::RelayError;
     use super::*;

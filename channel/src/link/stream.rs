@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baton_trace::answer;
+use baton_export::answer;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
 use http::{HeaderValue, Method, Request, Uri, Version};
@@ -13,10 +13,10 @@ use tonic::transport::Channel;
 use tower_service::Service;
 
 use super::endpoint::innermost;
-use super::hint;
 use super::outer::{Deframer, OuterError};
 use crate::service::outgoing::Outgoing;
 use crate::service::shared::Shared;
+use baton_trace::text::hint;
 
 /// The receiving half of an outer stream.
 pub(crate) struct OuterStream {

@@ -362,7 +362,7 @@ impl World {
             "{} credits",
             mux.control.credits.len()
         );
-        assert!(mux.goodbye.chars().count() <= limits::HINT_CHARS);
+        assert!(mux.goodbye.chars().count() <= baton_trace::limits::HINT_CHARS);
         for (id, stream) in &mux.streams {
             let receive = &stream.receive;
             let queued: usize = receive.queue.iter().map(Bytes::len).sum();

@@ -13,7 +13,7 @@ use super::frame::{self, Frame, FrameError, Kind, StreamId};
 use super::stream::{ReceivedStamps, Stream, unpinned};
 use super::{Event, Mux, MuxError, RelayStamp, Role, code, deadline, told_window};
 use crate::limits;
-use crate::link::hint;
+use baton_trace::text::hint;
 
 impl Mux {
     /// Takes in one decrypted message. `received` is when the link had it, `now` when it was decrypted.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use baton_export::clock;
 use baton_proto::channel::Trailers;
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
 use baton_trace::record::Anchor;
@@ -880,7 +881,7 @@ fn a_goodbye_cannot_steer_a_terminal_or_be_endless() {
     pair.settle();
     let said = pair.client.goodbye();
     assert!(
-        said.contains("[2J") && said.chars().count() <= limits::HINT_CHARS,
+        said.contains("[2J") && said.chars().count() <= baton_trace::limits::HINT_CHARS,
         "{said}"
     );
     assert!(!said.chars().any(char::is_control), "{said:?}");
@@ -961,7 +962,7 @@ proptest! {
 
 #[test]
 fn single_bytes_and_bytes_in_long_messages_hold_little_more_than_themselves_until_they_are_read() {
-    let now = Anchor::now();
+    let now = clock::anchor();
     let mut server = Mux::new(Role::Server, now.instant);
     let mut message = Vec::new();
     frame::put_header(&mut message, frame::Kind::Head, false, 1, 0);

@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use baton_trace::clock;
+use baton_export::clock;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Instant;
 
+use baton_export::bridge;
+use baton_export::clock;
 use baton_proto::channel::Head;
-use baton_trace::bridge;
-use baton_trace::clock;
-use baton_trace::record::{Anchor, CallRecord};
+use baton_trace::record::CallRecord;
 use baton_trace::recorder::Recorder;
 use baton_trace::subject::Subject;
 use baton_trace::w3c::{self, Extracted, TraceContext};
@@ -65,7 +65,7 @@ impl Call {
         let (mut parts, body) = request.into_parts();
         let observer = parts.extensions.get::<RecordTo>().and_then(RecordTo::take);
         let recording = recorder.is_on() || observer.is_some();
-        let anchor = Anchor::of_call();
+        let anchor = clock::call_anchor();
         let caller = caller_context(&mut parts);
         let path = parts.uri.path().to_owned();
         let call_id = w3c::random_span_id();

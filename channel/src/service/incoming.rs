@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Instant;
 
-use baton_trace::{answer, clock};
+use baton_export::{answer, clock};
 use http_body_util::BodyExt;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -12,9 +12,9 @@ use tonic::{Code, Status};
 use super::error::SessionError;
 use super::shared::{Shared, StreamHandle};
 use crate::limits;
-use crate::link::hint;
 use crate::link::outer::Deframer;
 use crate::link::stream::OuterStream;
+use baton_trace::text::hint;
 
 /// Reads until the session ends and returns why. `on_stream` is called for each stream the peer opens; it must not
 /// block, and a stream that nobody reads never stops the reader.

@@ -1,7 +1,7 @@
 //! HTTP headers to and from the metadata of `Head` and `Trailers`.
 
+use baton_export::answer;
 use baton_proto::channel::Metadata;
-use baton_trace::answer;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
 use http::{HeaderMap, HeaderValue};
 

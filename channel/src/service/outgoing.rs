@@ -7,9 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use baton_export::clock;
 use baton_proto::limits::NOISE_TAG;
-use baton_trace::clock;
-use baton_trace::record::Anchor;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
 use tonic::Status;
@@ -101,7 +100,7 @@ fn seal_next(
     plaintext: &mut Vec<u8>,
     out: &mut BytesMut,
 ) -> Result<bool, SessionError> {
-    if !session.wants_transmit() || !session.transmit(Anchor::now(), plaintext) {
+    if !session.wants_transmit() || !session.transmit(clock::anchor(), plaintext) {
         return Ok(false);
     }
     out.reserve(plaintext.len() + NOISE_TAG + 16);

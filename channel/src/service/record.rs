@@ -9,9 +9,10 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
+use baton_export::clock;
 use baton_trace::SpanId;
 use baton_trace::call::ServerCall;
-use baton_trace::clock::{self, Offset};
+use baton_trace::clock::Offset;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
@@ -482,7 +483,7 @@ mod tests {
     fn a_servers_draft_is_recorded_once_whether_its_answer_left_or_not() {
         let records = Arc::new(Collected::default());
         let recorder = Recorder::to(records.clone());
-        let anchor = Anchor::now();
+        let anchor = clock::anchor();
         let sent = SentStamps {
             queued: Some(anchor.instant),
             taken: Some(anchor.instant),
@@ -512,7 +513,7 @@ mod tests {
     #[test]
     fn a_call_that_was_cut_short_is_recorded_when_what_it_started_has_ended() {
         let records = Arc::new(Collected::default());
-        let anchor = Anchor::now();
+        let anchor = clock::anchor();
         let (draft, call) = server_draft(anchor, &Recorder::to(records.clone()));
         drop(draft);
         assert!(records.take().is_empty(), "its process still runs");
@@ -565,7 +566,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_cut_short_has_no_terminal_stage_of_an_earlier_frame() {
-        let anchor = Anchor::now();
+        let anchor = clock::anchor();
         let (stamps, end) = stamps(&anchor, RelayStamp::default());
         let handed = |mut draft: ClientDraft| {
             draft.handed = Some(end);
@@ -580,7 +581,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_not_sent_is_all_remainder() {
-        let anchor = Anchor::now();
+        let anchor = clock::anchor();
         let end = anchor.instant + Duration::from_secs(5);
         let record = draft(anchor).build(&Stamps::default(), None, None, end, 14);
         assert_eq!(record.stages.len(), 1, "{:?}", record.stages);
@@ -589,7 +590,7 @@ mod tests {
 
     #[test]
     fn a_relay_stage_without_length_is_absent() {
-        let anchor = Anchor::now();
+        let anchor = clock::anchor();
         for (stamp, back) in [((0, 5), 5), ((5, 0), 5), ((0, 0), 0)] {
             let (queue_ns, forward_ns) = (stamp.0 * US, stamp.1 * US);
             let (stamps, end) = stamps(&anchor, RelayStamp { queue_ns, forward_ns });
@@ -633,7 +634,7 @@ mod tests {
 
     #[test]
     fn the_servers_own_stamps_are_kept_beside_where_they_are_placed() {
-        let anchor = Anchor::now();
+        let anchor = clock::anchor();
         let (stamps, end) = stamps(&anchor, RelayStamp::default());
         let rows = [timing(RPC, 0, 400), timing(PROCESS, 5, 380)];
         let timings = encode(1_000_000, rows.into_iter());

@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Instant;
 
+use baton_export::bridge;
+use baton_export::clock;
 use baton_proto::channel::Head;
 use baton_trace::SpanId;
-use baton_trace::bridge;
+use baton_trace::attribute;
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEnd;
-use baton_trace::clock;
-use baton_trace::export::attribute;
 use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, SERVER_OPEN, SERVER_QUEUE};
@@ -208,7 +208,7 @@ impl Inbound {
 
 /// Both clocks as they stood at `at`, shortly ago.
 fn anchor_at(at: Instant) -> Anchor {
-    let now = Anchor::of_call();
+    let now = clock::call_anchor();
     Anchor {
         instant: at,
         unix_ns: now.unix_ns_of(at),

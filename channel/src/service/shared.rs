@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
+use baton_export::clock;
 use baton_proto::Epoch;
 use baton_proto::channel::{Head, go_away};
 use baton_proto::limits::MAX_STREAMS;
 use baton_trace::call_end::{CallEnd, CallEndCell};
-use baton_trace::clock::{self, Sample};
-use baton_trace::record::Anchor;
+use baton_trace::clock::Sample;
 use baton_trace::recorder::Recorder;
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore};
@@ -193,7 +193,7 @@ impl Shared {
             None => return false,
             Some(session) => session.open(message).and_then(|plaintext| {
                 is_opened = true;
-                session.handle(Anchor::now(), received, relay, plaintext)
+                session.handle(clock::anchor(), received, relay, plaintext)
             }),
         };
         if is_opened && !state.is_confirmed {

@@ -10,10 +10,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use baton_channel::RecordTo;
+use baton_export::bridge;
+use baton_trace::SpanId;
 use baton_trace::record::CallRecord;
 use baton_trace::stage::{self, transport};
 use baton_trace::w3c::TraceContext;
-use baton_trace::{SpanId, bridge};
 use bytes::Bytes;
 use futures_util::stream;
 use opentelemetry::Context;

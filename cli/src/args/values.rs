@@ -4,9 +4,9 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{THREAD_ID_MAX, THREAD_TITLE_MAX};
 use baton_proto::meta::Outcome;
-use baton_trace::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_trace::subject;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use jiff::civil::Date;

@@ -1,6 +1,6 @@
 //! `baton trace show`.
 
-use baton_trace::export::read;
+use baton_export::read;
 
 use crate::args::TraceShowArgs;
 use crate::error::CliError;

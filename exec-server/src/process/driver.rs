@@ -14,11 +14,11 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use baton_channel::allow::Peer;
+use baton_export::clock;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Exited, Output, OutputStream, RunRequest};
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::{CallEnd, CallEndCell};
-use baton_trace::clock;
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
 use baton_trace::subject::Subject;

@@ -10,7 +10,7 @@ use baton_proto::limits::{
 };
 use baton_proto::{Epoch, ProcessId};
 use baton_spawn::Variable;
-use baton_trace::export::attribute;
+use baton_trace::attribute;
 use baton_trace::subject::Subject;
 
 use super::environment::Changes;

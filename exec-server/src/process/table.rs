@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use baton_channel::key::PublicKey;
+use baton_export::clock;
 use baton_proto::ProcessId;
-use baton_trace::clock;
 use tokio::sync::Notify;
 
 use self::finished::{Digest, Finished, Past};

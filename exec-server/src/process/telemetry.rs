@@ -4,8 +4,8 @@
 //! the same `host.id`, since Jaeger's clock-skew adjustment compares it. `OTEL_SERVICE_NAME` would file the child's spans under the
 //! exec-server, and the headers may hold a token that no command has a right to.
 
+use baton_export::resource;
 use baton_spawn::Variable;
-use baton_trace::export::resource;
 
 /// What is the exec-server's alone.
 const OWN: [&str; 5] = [

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use baton_export::clock;
 use baton_proto::exec::Closed;
 use baton_proto::exec::exited::Status;
 use baton_trace::call::ServerCall;
@@ -37,7 +38,7 @@ impl Telling {
         accepted: impl FnOnce(u64) -> Accepted<'a>,
     ) -> Self {
         Self(records.observer.clone().map(|observer| {
-            let anchor = call.map_or_else(Anchor::now, |call| *call.anchor());
+            let anchor = call.map_or_else(clock::anchor, |call| *call.anchor());
             observer.accepted(process, &accepted(anchor.unix_ns_of(now)));
             Inner {
                 observer,
@@ -145,7 +146,7 @@ impl Telling {
 impl Drop for Telling {
     fn drop(&mut self) {
         if self.0.as_ref().is_some_and(|inner| !inner.is_decided) {
-            self.refused(&StartError::Abandoned, baton_trace::clock::now());
+            self.refused(&StartError::Abandoned, baton_export::clock::now());
         }
     }
 }

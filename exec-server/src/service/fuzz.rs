@@ -87,7 +87,7 @@ impl Backend for Fake {
             .collect();
         self.lock().launched.push((argv, launch.has_stdin()));
         Ok(Running {
-            exec: Arc::new(baton_trace::clock::now()),
+            exec: Arc::new(baton_export::clock::now()),
             group: Group {
                 world: self.clone(),
                 has_stdin: launch.has_stdin(),

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use baton_channel::allow::{AllowList, Peer, Trust};
 use baton_channel::key::PublicKey;
 use baton_exec_server::{ExecService, Settings};
+use baton_export::clock;
 use baton_proto::Epoch;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::process_event::Kind as EventKind;
@@ -18,7 +19,6 @@ use baton_proto::exec::{
 use baton_rpc::exec::exec_client::ExecClient;
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEndCell;
-use baton_trace::record::Anchor;
 use baton_trace::w3c::TraceContext;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -75,7 +75,7 @@ impl Host {
             }
             if let Some(context) = &setup.context {
                 let call = Arc::new(
-                    ServerCall::new(context, context.span_id, Anchor::now(), true).exported(setup.exported),
+                    ServerCall::new(context, context.span_id, clock::anchor(), true).exported(setup.exported),
                 );
                 setup.served.push(call.clone());
                 request.extensions_mut().insert(call);

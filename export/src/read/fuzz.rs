@@ -3,8 +3,9 @@
 use baton_fuzz::Target;
 
 use super::*;
-use crate::export::{json, spans};
-use crate::report::{Coverage, Style, waterfall};
+use crate::clock;
+use crate::{json, spans};
+use baton_trace::report::{Coverage, Style, waterfall};
 
 /// The input: the file.
 pub(crate) const TRACE_FILE: Target = Target {
@@ -50,7 +51,7 @@ fn run(bytes: &[u8]) {
 }
 
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {
-    use crate::stage::exec;
+    use baton_trace::stage::exec;
     let stage = |stage, start_ns, end_ns| StageRecord {
         stage,
         attempt: 0,
@@ -72,7 +73,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         method: "baton.exec.v1.Exec/Run".into(),
         anchor: Anchor {
             unix_ns: 1_700_000_000_000_000_000,
-            ..Anchor::now()
+            ..clock::anchor()
         },
         stages,
         status: RpcStatus(0),

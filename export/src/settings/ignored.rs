@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::text::printable;
+use baton_trace::text::printable;
 
 /// A variable that is set to something that is not supported and is ignored, as the specification asks. Its [`Display`](fmt::Display) is a
 /// sentence that names it.

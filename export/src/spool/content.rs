@@ -5,7 +5,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use prost::encoding::{decode_varint, encode_varint};
 
-use crate::export::outbox::Pending;
+use crate::outbox::Pending;
 
 /// Messages one after the other.
 pub(super) fn encode(requests: &[Pending]) -> Vec<u8> {
@@ -20,16 +20,16 @@ pub(super) fn encode(requests: &[Pending]) -> Vec<u8> {
 
 /// What could be read of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::export) struct Content {
+pub(crate) struct Content {
     /// Whole and valid, with spans.
-    pub(in crate::export) requests: Vec<Pending>,
+    pub(crate) requests: Vec<Pending>,
     /// There was something else behind them, or nothing at all.
-    pub(in crate::export) is_damaged: bool,
+    pub(crate) is_damaged: bool,
 }
 
 impl Content {
     /// Reads to the end, or to what is damaged: behind that no message can be found.
-    pub(in crate::export) fn read(mut file: Bytes) -> Self {
+    pub(crate) fn read(mut file: Bytes) -> Self {
         let mut requests = Vec::new();
         while !file.is_empty() {
             match next(&mut file) {
@@ -62,4 +62,4 @@ fn next(file: &mut Bytes) -> Option<Pending> {
 }
 
 #[cfg(any(test, feature = "fuzz"))]
-pub(in crate::export) mod fuzz;
+pub(crate) mod fuzz;

@@ -21,14 +21,14 @@ use crate::limits::SPOOL_BYTES_MAX;
 
 /// An open directory that is its owner's alone. Clones share the descriptor.
 #[derive(Debug, Clone)]
-pub(in crate::export) struct Directory {
+pub(crate) struct Directory {
     fd: Arc<OwnedFd>,
     path: PathBuf,
 }
 
 /// A file of the spool as it was found.
 #[derive(Debug)]
-pub(in crate::export) enum Opened {
+pub(crate) enum Opened {
     /// What it holds, under its lock.
     Read(Bytes, OwnedFd),
     /// Another run has it, or it has gone.
@@ -78,7 +78,7 @@ impl Directory {
     }
 
     /// The files that runs have written, the oldest first.
-    pub(in crate::export) fn names(&self) -> Result<Vec<Name>, SpoolError> {
+    pub(crate) fn names(&self) -> Result<Vec<Name>, SpoolError> {
         let mut names = Vec::new();
         self.each(|name| names.extend(Name::parse(name)))?;
         names.sort_unstable();
@@ -120,7 +120,7 @@ impl Directory {
     }
 
     /// Locks a file of this name, made if need be, until the descriptor is closed. Waits for it if asked to.
-    pub(in crate::export) fn lock(&self, name: &str, waits: bool) -> Result<OwnedFd, SpoolError> {
+    pub(crate) fn lock(&self, name: &str, waits: bool) -> Result<OwnedFd, SpoolError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.fd, name, flags, OWNER).map_err(|error| self.io_of(name, error))?;
         let operation = if waits {
@@ -155,7 +155,7 @@ impl Directory {
     }
 
     /// Reads a file under its lock.
-    pub(in crate::export) fn read(&self, name: &str) -> Result<Opened, SpoolError> {
+    pub(crate) fn read(&self, name: &str) -> Result<Opened, SpoolError> {
         // Of a pipe that somebody has put there, opening would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.fd, name, flags, Mode::empty()) {
@@ -195,7 +195,7 @@ impl Directory {
     }
 
     /// Removes a name. What a link points to stays.
-    pub(in crate::export) fn remove(&self, name: &str) -> Result<(), SpoolError> {
+    pub(crate) fn remove(&self, name: &str) -> Result<(), SpoolError> {
         unlinkat(self.fd.as_fd(), name, AtFlags::empty()).map_err(|error| self.io_of(name, error))
     }
 

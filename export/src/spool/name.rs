@@ -4,15 +4,15 @@ use std::fmt;
 
 /// `MILLISECONDS-DESTINATION-SPANS-BYTES-CHANCE.otlp`: destination and chance in hexadecimal, the others in decimal. Names sort by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::export) struct Name {
+pub(crate) struct Name {
     /// When it was written, since 1970.
-    pub(in crate::export) at_ms: u64,
+    pub(crate) at_ms: u64,
     /// Hash of the collector's endpoint and headers.
-    pub(in crate::export) destination: u64,
-    pub(in crate::export) spans: u64,
-    pub(in crate::export) bytes: u64,
+    pub(crate) destination: u64,
+    pub(crate) spans: u64,
+    pub(crate) bytes: u64,
     /// Keeps the files of runs that end at once apart.
-    pub(in crate::export) chance: u32,
+    pub(crate) chance: u32,
 }
 
 /// The end of every name.

@@ -9,27 +9,27 @@ use rustix::process::geteuid;
 use tempfile::TempDir;
 
 use super::*;
-use crate::export::outbox::Outbox;
-use crate::export::outbox::tests::{call, settings};
+use crate::outbox::Outbox;
+use crate::outbox::tests::{call, settings};
 
 /// A request of five spans.
-pub(in crate::export) fn request() -> Pending {
+pub(crate) fn request() -> Pending {
     let outbox = Outbox::new(&settings(&[]), Resource::builder_empty().build());
     outbox.push(call());
     outbox.next().unwrap()
 }
 
-pub(in crate::export) fn spool(dir: &TempDir) -> Spool {
+pub(crate) fn spool(dir: &TempDir) -> Spool {
     Spool::new(dir.path().join("state/baton/spool"), &settings(&[]))
 }
 
 /// Writes a file as a run does that ends then.
-pub(in crate::export) fn write(spool: &Spool, requests: &[Pending]) -> Pruned {
+pub(crate) fn write(spool: &Spool, requests: &[Pending]) -> Pruned {
     spool.write(requests).unwrap().1
 }
 
 /// Names of the files for this destination.
-pub(in crate::export) fn files(spool: &Spool) -> Vec<String> {
+pub(crate) fn files(spool: &Spool) -> Vec<String> {
     let look = spool.look().unwrap();
     look.map_or(Vec::new(), |(_, names)| {
         names.iter().map(Name::to_string).collect()

@@ -16,6 +16,7 @@ fn chosen() -> Target {
         baton_relay::fuzz::TARGETS,
         baton_channel::fuzz::TARGETS,
         baton_trace::fuzz::TARGETS,
+        baton_export::fuzz::TARGETS,
         baton_exec_server::fuzz::TARGETS,
         baton_client::fuzz::TARGETS,
     ];

@@ -70,7 +70,7 @@ impl Finders {
             let _ = SigSet::all().thread_block();
             // One waits for the next need, and the others for that one.
             while let Ok(need) = { lock(&taken).recv() } {
-                lock(&of_all)[index] = Some(baton_trace::clock::now());
+                lock(&of_all)[index] = Some(baton_export::clock::now());
                 work(need);
                 lock(&of_all)[index] = None;
             }

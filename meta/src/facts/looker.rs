@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use baton_trace::clock;
+use baton_export::clock;
 use baton_trace::record::unix_now_ns;
 
 use super::git::{Repository, Stamp};

@@ -19,7 +19,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use baton_trace::clock;
+use baton_export::clock;
 
 use crate::limits::FACTS_EXPECTED;
 use crate::record::{CwdFacts, ProcessKey, ThreadKey, ThreadPatch};

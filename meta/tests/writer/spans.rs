@@ -5,7 +5,7 @@ use std::sync::Arc;
 use baton_meta::Link;
 use baton_meta::limits::{SPAN_LINKS_MAX, WRITES_PER_SPAN};
 use baton_meta::store::WriteErrorKind;
-use baton_trace::export::attribute;
+use baton_trace::attribute;
 use baton_trace::record::{CallRecord, RpcStatus};
 use baton_trace::recorder::{Collected, Recorder};
 use baton_trace::stage::StageId;

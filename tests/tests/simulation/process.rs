@@ -99,7 +99,7 @@ impl Backend for Fake {
         };
         let task = tokio::spawn(process.live(signalled, exit)).abort_handle();
         Ok(Running {
-            exec: Arc::new(baton_trace::clock::now()),
+            exec: Arc::new(baton_export::clock::now()),
             group: Group {
                 pid: self.pids.fetch_add(1, Ordering::Relaxed),
                 run,

@@ -115,7 +115,7 @@ mod tests {
 
     use super::*;
     use crate::record::{RpcStatus, StageRecord};
-    use crate::report::tests::{record, stage};
+    use crate::samples::{record, stage};
     use crate::stage::{StageId, exec::*, transport::*};
 
     #[test]

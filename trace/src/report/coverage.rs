@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::tests::{record, stage};
+    use crate::samples::{record, stage};
     use crate::stage::{self, StageId, exec, transport::*};
 
     #[test]

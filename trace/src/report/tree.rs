@@ -51,7 +51,7 @@ pub fn rows(record: &CallRecord) -> Vec<Row<'_>> {
 
 /// The index in `stages` of the nearest ancestor of `of` that is present, the envelope excepted. Of several
 /// records of that stage it is the one of the same attempt, else the first.
-pub(crate) fn present_parent(stages: &[StageRecord], of: &StageRecord) -> Option<usize> {
+pub fn present_parent(stages: &[StageRecord], of: &StageRecord) -> Option<usize> {
     let mut ancestor = of.stage.def()?.parent;
     while let Some(id) = ancestor.filter(|id| *id != transport::CALL) {
         let same = stages
@@ -108,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::report::tests::{record, stage};
+    use crate::samples::{record, stage};
     use crate::stage::{exec::*, transport::*};
 
     fn shown(stages: Vec<StageRecord>) -> Vec<String> {

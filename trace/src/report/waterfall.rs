@@ -365,7 +365,7 @@ mod tests {
 
     use super::*;
     use crate::record::RpcStatus;
-    use crate::report::tests::{record, stage};
+    use crate::samples::{record, stage};
     use crate::stage::{StageId, exec::*, transport::*};
 
     fn sample() -> CallRecord {

@@ -21,7 +21,7 @@ pub mod carrier;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod grammar;
-pub(crate) mod random;
+pub mod random;
 mod traceparent;
 mod tracestate;
 

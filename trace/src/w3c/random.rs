@@ -35,11 +35,13 @@ impl Drawn {
     }
 }
 
-pub(crate) fn random_u64() -> u64 {
+/// 64 random bits, not for secrets.
+pub fn random_u64() -> u64 {
     DRAWN.with_borrow_mut(Drawn::take)
 }
 
-pub(crate) fn random_u128() -> u128 {
+/// 128 random bits, not for secrets.
+pub fn random_u128() -> u128 {
     u128::from(random_u64()) << 64 | u128::from(random_u64())
 }
 

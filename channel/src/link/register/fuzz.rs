@@ -6,9 +6,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use baton_export::answer::careful;
 use baton_fuzz::{Input, Script, Target};
 use baton_proto::relay::{Challenge, Ping, RegisterResponse, Registered};
-use baton_trace::answer::careful;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body_util::BodyExt as _;
@@ -71,7 +71,7 @@ fn run(bytes: &[u8]) {
     };
     let shown = error.to_string();
     assert!(!shown.chars().any(char::is_control), "{shown:?}");
-    assert!(shown.chars().count() <= limits::HINT_CHARS + 200);
+    assert!(shown.chars().count() <= baton_trace::limits::HINT_CHARS + 200);
     for (at, request) in said.into_iter().enumerate() {
         match request.kind {
             Some(register_request::Kind::Proof(proof)) => {

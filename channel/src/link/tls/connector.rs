@@ -14,9 +14,9 @@ use tokio_rustls::client::TlsStream;
 use super::ALPN;
 use super::roots::{ConfigError, RelayRoots};
 use crate::link::endpoint::RelayError;
-use crate::link::hint;
 use crate::link::network::{Connection, Network};
 use crate::link::tcp::Tcp;
+use baton_trace::text::hint;
 
 /// Makes a TLS connection for tonic, again and again. Dropping a connection under way ends it.
 #[derive(Clone)]

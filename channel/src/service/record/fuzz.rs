@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
+use baton_export::{json, read, spans};
 use baton_fuzz::{Input, Script, Target};
 use baton_proto::limits::TIMINGS_MAX;
 use baton_trace::clock::{Estimator, Sample};
-use baton_trace::export::{json, read, spans};
 use baton_trace::report::{Coverage, Style, waterfall};
 use baton_trace::stage::transport::{CALL, RPC};
 

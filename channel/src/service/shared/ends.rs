@@ -200,9 +200,9 @@ fn in_order<T>(of_streams: &mut HashMap<StreamId, T>) -> impl Iterator<Item = T>
 mod tests {
     use std::sync::Arc;
 
+    use baton_export::clock;
     use baton_proto::Epoch;
     use baton_proto::channel::Head;
-    use baton_trace::clock;
     use baton_trace::recorder::Recorder;
     use futures_util::FutureExt as _;
     use tonic::Code;

@@ -4,9 +4,10 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use baton_export::clock;
 use baton_proto::channel::{Head, Metadata};
 use baton_trace::call_end::CallEndCell;
-use baton_trace::clock::{self, Offset};
+use baton_trace::clock::Offset;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;

@@ -7,6 +7,7 @@ use baton_channel::key::{Seed, ServerKeys, StaticKey};
 use baton_channel::mux::{Event, Mux, RelayStamp, Role, StreamId};
 use baton_channel::session::{Initiator, Responder, Transport, prologue};
 use baton_channel::ticket::Ticket;
+use baton_export::clock;
 use baton_proto::channel::{Head, Metadata, ServerHello, go_away};
 use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
 use baton_proto::relay::{
@@ -14,7 +15,6 @@ use baton_proto::relay::{
 };
 use baton_proto::{PROTOCOL_VERSION, SessionId, header};
 use baton_rpc::relay::relay_client::RelayClient;
-use baton_trace::record::Anchor;
 use bytes::{Buf, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use prost::Message;
@@ -239,7 +239,7 @@ impl RawSession {
     /// What is queued, as frames.
     pub(crate) fn frames(&mut self) -> Vec<u8> {
         let mut plaintext = Vec::new();
-        self.mux.transmit(Anchor::now(), &mut plaintext);
+        self.mux.transmit(clock::anchor(), &mut plaintext);
         self.mux.sealed(Instant::now());
         plaintext
     }
@@ -250,7 +250,7 @@ impl RawSession {
         let read = async {
             while let Ok(Some(frame)) = self.end.receive.message().await {
                 let plaintext = self.transport.open(&frame.noise).unwrap().freeze();
-                let (now, stamp) = (Anchor::now(), RelayStamp::default());
+                let (now, stamp) = (clock::anchor(), RelayStamp::default());
                 self.mux.handle(now, now.instant, stamp, plaintext).unwrap();
                 while let Some(event) = self.mux.poll_event() {
                     if let Event::GoAway(reason) = event {
@@ -269,7 +269,7 @@ impl RawSession {
         let plaintext = self.transport.open(&message).unwrap().freeze();
         let (stamp, len) = (RelayStamp::default(), plaintext.len());
         self.mux
-            .handle(Anchor::now(), Instant::now(), stamp, plaintext)
+            .handle(clock::anchor(), Instant::now(), stamp, plaintext)
             .unwrap();
         len
     }
