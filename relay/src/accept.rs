@@ -10,13 +10,14 @@ use tonic::Code;
 use crate::Refused;
 use crate::body::RelayBody;
 use crate::connection::Connection;
+use crate::direction::Direction;
+use crate::headers::{HeaderError, grpc_content_type, id_header, token_header};
+use crate::inbound::Inbound;
 use crate::limits::RETRY_SOON;
 use crate::refusal::Refusal;
 use crate::registry::Registry;
-use crate::service::{HeaderError, grpc_content_type, id_header, token_header};
 use crate::session::ServerSlots;
-use crate::splice::{Direction, Outgoing, pump};
-use crate::wire::Inbound;
+use crate::splice::{Outgoing, pump};
 
 /// Why an `Accept` was refused.
 #[derive(Debug, thiserror::Error)]

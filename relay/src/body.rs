@@ -7,7 +7,8 @@ use http_body::{Body, Frame};
 use tonic::Status;
 
 use crate::connection::Stream;
-use crate::splice::{Outgoing, Rope};
+use crate::frames::Rope;
+use crate::splice::Outgoing;
 
 /// A response body; it keeps its connection from counting as idle.
 #[derive(Default)]

@@ -21,16 +21,18 @@ use crate::Refused;
 use crate::body::RelayBody;
 use crate::budget::Account;
 use crate::connection::Connection;
+use crate::direction::Direction;
+use crate::frames::{DeframeError, End};
+use crate::headers::{HeaderError, grpc_content_type, id_header, token_header};
+use crate::inbound::Inbound;
 use crate::limits::{RETRY_LATER, RETRY_SOON, SESSION_BYTES};
 use crate::network::Network;
 use crate::places::{Full, Granted};
 use crate::refusal::Refusal;
 use crate::register::SendError;
 use crate::registry::{Pending, Registry};
-use crate::service::{HeaderError, id_header, token_header};
 use crate::session::Session;
-use crate::splice::{DeframeError, Direction, End, Outgoing, pump};
-use crate::wire::Inbound;
+use crate::splice::{Outgoing, pump};
 
 /// Why a `Dial` was refused.
 #[derive(Debug, thiserror::Error)]
@@ -168,7 +170,7 @@ pub(crate) async fn dial(
     drop(waiting);
     connection.begins_session();
     let mut response = Response::new(RelayBody::spliced(response));
-    crate::service::grpc_content_type(response.headers_mut());
+    grpc_content_type(response.headers_mut());
     Ok(response)
 }
 

@@ -4,7 +4,7 @@ use baton_fuzz::Target;
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    crate::splice::FRAMES,
-    crate::service::fuzz::HEADERS,
+    crate::frames::FRAMES,
+    crate::headers::fuzz::HEADERS,
     crate::register::fuzz::REGISTER,
 ];

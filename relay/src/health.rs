@@ -12,8 +12,8 @@ use baton_proto::{ExecServerId, header};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::body::RelayBody;
+use crate::headers::{HeaderError, id_header, token_header};
 use crate::registry::Registry;
-use crate::service::{HeaderError, id_header, token_header};
 
 /// The answer to a health check, or `None` if the request is something else.
 pub(crate) fn answer<B>(registry: &Registry, request: &Request<B>) -> Option<Response<RelayBody>> {

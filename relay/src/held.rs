@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::budget::{Exhausted, Reservation};
+use crate::direction::Direction;
 use crate::limits::{HELD_STEP_BYTES, PINNED, SESSION_HELD_BYTES};
 use crate::network::Site;
-use crate::splice::Direction;
 
 /// See the [module](self).
 #[derive(Debug)]

@@ -6,7 +6,8 @@
 //!   `baton.relay.v1.Relay`.
 //! - `register` proves an exec-server's key and keeps its stream; `registry` is who is there.
 //! - `dial` and `accept` are the two halves of a pairing; `places` is where dials wait; `session` is what they share afterwards.
-//! - `splice` moves the frames: payloads uncopied, a stamp on each, and nothing ever dropped in silence.
+//! - `frames` cuts a body into frames, stamps each, and bounds the queue in which they wait; payloads are not copied.
+//! - `splice` moves the frames from body to body, and nothing is ever dropped in silence.
 //! - `health` answers health checks.
 //! - `budget` is the memory of all of it, `held` that of one session.
 //! - [`limits`] says what each bound protects and what it can cost.
@@ -29,11 +30,15 @@ mod budget;
 mod config;
 mod connection;
 mod dial;
+mod direction;
+mod frames;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
+mod headers;
 mod health;
 mod held;
+mod inbound;
 pub mod limits;
 mod listener;
 mod metrics;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use crate::splice::Direction;
+use crate::direction::Direction;
 
 /// Why something was refused; the key of [`Snapshot::refused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,12 +13,13 @@ use baton_proto::{ExecServerId, SessionId};
 use tokio::sync::oneshot;
 
 use crate::budget::{Account, Budget, Exhausted, Reservation};
+use crate::frames::End;
 use crate::network::{NetworkSlots, Site};
 use crate::origin::Origins;
 use crate::places::{Places, ServerPlace};
 use crate::register::Registration;
 use crate::session::Session;
-use crate::splice::{End, Outgoing};
+use crate::splice::Outgoing;
 use crate::{AllowedServers, Config, Limits, Metrics};
 
 /// The tables.

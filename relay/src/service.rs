@@ -2,13 +2,10 @@
 //!
 //! `Dial` and `Accept` are served on the HTTP body, where payloads need not be copied; `Register` by tonic's generated server.
 
-use std::str::FromStr;
 use std::sync::Arc;
 
-use baton_proto::IdError;
 use baton_rpc::relay::relay_server::RelayServer;
-use data_encoding::HEXLOWER;
-use http::{HeaderMap, HeaderValue, Request, Response};
+use http::{Request, Response};
 use tonic::Status;
 use tonic::codegen::Service as _;
 
@@ -17,28 +14,17 @@ use crate::body::RelayBody;
 use crate::connection::Connection;
 use crate::dial::dial;
 use crate::health;
+use crate::inbound::Inbound;
 use crate::limits::REGISTER_MESSAGE_BYTES;
 use crate::refusal;
 use crate::register::Registrar;
 use crate::registry::Registry;
-use crate::wire::Inbound;
 
 /// The service of one connection.
 #[derive(Clone)]
 pub(crate) struct RelayService {
     pub(crate) registry: Arc<Registry>,
     pub(crate) connection: Arc<Connection>,
-}
-
-/// A request header that is missing or malformed: the peer's fault.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HeaderError {
-    #[error("the request header {0} is missing")]
-    Missing(&'static str),
-    #[error("the request header {header} is {source}")]
-    Id { header: &'static str, source: IdError },
-    #[error("the request header {0} is not a token: 32 bytes (64 lowercase hex digits) expected")]
-    Token(&'static str),
 }
 
 impl RelayService {
@@ -68,66 +54,5 @@ impl RelayService {
         let mut server = RelayServer::new(registrar).max_decoding_message_size(REGISTER_MESSAGE_BYTES);
         let Ok(response) = server.call(request).await;
         response.map(RelayBody::grpc)
-    }
-}
-
-/// An id in a request header.
-pub(crate) fn id_header<T>(headers: &HeaderMap, name: &'static str) -> Result<T, HeaderError>
-where
-    T: FromStr<Err = IdError>,
-{
-    text(headers, name)?
-        .parse()
-        .map_err(|source| HeaderError::Id { header: name, source })
-}
-
-/// A 32-byte token in a request header.
-pub(crate) fn token_header(headers: &HeaderMap, name: &'static str) -> Result<[u8; 32], HeaderError> {
-    HEXLOWER
-        .decode(text(headers, name)?.as_bytes())
-        .ok()
-        .and_then(|token| token.try_into().ok())
-        .ok_or(HeaderError::Token(name))
-}
-
-/// Marks a response as gRPC.
-pub(crate) fn grpc_content_type(headers: &mut HeaderMap) {
-    headers.insert(
-        http::header::CONTENT_TYPE,
-        HeaderValue::from_static("application/grpc"),
-    );
-}
-
-fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, HeaderError> {
-    let value = headers.get(name).ok_or(HeaderError::Missing(name))?;
-    // Bytes that are no text are no hex either; the parser says what is expected.
-    Ok(value.to_str().unwrap_or(""))
-}
-
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) mod fuzz;
-
-#[cfg(test)]
-mod tests {
-    use baton_proto::SessionId;
-
-    use super::*;
-
-    #[test]
-    fn headers_are_parsed_strictly() {
-        let mut headers = HeaderMap::new();
-        assert_eq!(
-            id_header::<SessionId>(&headers, "x"),
-            Err(HeaderError::Missing("x"))
-        );
-        for bad in ["", "ab", &"AB".repeat(32), &"ab".repeat(33), &"zz".repeat(32)] {
-            headers.insert("x", bad.parse().unwrap());
-            assert!(id_header::<SessionId>(&headers, "x").is_err(), "{bad}");
-            assert_eq!(token_header(&headers, "x"), Err(HeaderError::Token("x")), "{bad}");
-        }
-        headers.insert("x", HeaderValue::from_bytes(&[0xff; 32]).unwrap());
-        assert!(id_header::<SessionId>(&headers, "x").is_err());
-        headers.insert("x", "ab".repeat(32).parse().unwrap());
-        assert_eq!(token_header(&headers, "x"), Ok([0xab; 32]));
     }
 }

@@ -9,11 +9,12 @@ use std::time::Instant;
 use baton_proto::{ExecServerId, SessionId};
 
 use crate::budget::{Exhausted, Reservation};
+use crate::direction::Direction;
+use crate::frames::{End, Queue};
 use crate::held::Held;
 use crate::places::{ClientPlace, ServerPlace};
 use crate::registry::Registry;
 use crate::slots::Slot;
-use crate::splice::{Direction, End, Queue};
 
 /// A session, pending or spliced.
 pub(crate) struct Session {

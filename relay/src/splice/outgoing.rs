@@ -7,7 +7,8 @@ use http::HeaderMap;
 use http_body::Frame;
 use tonic::Status;
 
-use super::{Batch, Direction, End, Rope};
+use crate::direction::Direction;
+use crate::frames::{Batch, End, Rope};
 use crate::session::{ServerSlots, Session};
 
 /// Dropped before its end, it ends the session: the peer has reset its stream or is gone.

@@ -10,10 +10,10 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::Body as _;
 
-use super::Inbound;
 use crate::body::RelayBody;
+use crate::frames::Rope;
+use crate::inbound::Inbound;
 use crate::service::RelayService;
-use crate::splice::Rope;
 
 /// Why a response did not get to its end. The peer's doing, but for [`Unsent::Body`].
 #[derive(Debug, thiserror::Error)]

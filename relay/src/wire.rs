@@ -5,7 +5,6 @@
 //! With h2 a body is emptied at once, what it gave is kept as small as it is, and the window comes back when the bytes have gone on.
 
 mod guard;
-mod inbound;
 mod response;
 
 use std::pin::pin;
@@ -19,15 +18,14 @@ use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 
 use self::guard::Guard;
-pub(crate) use self::inbound::Inbound;
 use crate::connection::Connection;
+use crate::frames::Rope;
 use crate::limits::{
     CLOSE_GRACE, FRAME_BYTES, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SEND_BUFFER_BYTES,
     SMALL_FRAME_BUDGET, SURPLUS_STREAMS,
 };
 use crate::registry::Registry;
 use crate::service::RelayService;
-use crate::splice::Rope;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(

@@ -1,0 +1,79 @@
+//! What the relay reads of a request's headers, each in its one spelling.
+
+use std::str::FromStr;
+
+use baton_proto::IdError;
+use data_encoding::HEXLOWER;
+use http::{HeaderMap, HeaderValue};
+
+/// A request header that is missing or malformed: the peer's fault.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeaderError {
+    #[error("the request header {0} is missing")]
+    Missing(&'static str),
+    #[error("the request header {header} is {source}")]
+    Id { header: &'static str, source: IdError },
+    #[error("the request header {0} is not a token: 32 bytes (64 lowercase hex digits) expected")]
+    Token(&'static str),
+}
+
+/// An id in a request header.
+pub(crate) fn id_header<T>(headers: &HeaderMap, name: &'static str) -> Result<T, HeaderError>
+where
+    T: FromStr<Err = IdError>,
+{
+    text(headers, name)?
+        .parse()
+        .map_err(|source| HeaderError::Id { header: name, source })
+}
+
+/// A 32-byte token in a request header.
+pub(crate) fn token_header(headers: &HeaderMap, name: &'static str) -> Result<[u8; 32], HeaderError> {
+    HEXLOWER
+        .decode(text(headers, name)?.as_bytes())
+        .ok()
+        .and_then(|token| token.try_into().ok())
+        .ok_or(HeaderError::Token(name))
+}
+
+/// Marks a response as gRPC.
+pub(crate) fn grpc_content_type(headers: &mut HeaderMap) {
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
+}
+
+fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, HeaderError> {
+    let value = headers.get(name).ok_or(HeaderError::Missing(name))?;
+    // Bytes that are no text are no hex either; the parser says what is expected.
+    Ok(value.to_str().unwrap_or(""))
+}
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
+
+#[cfg(test)]
+mod tests {
+    use baton_proto::SessionId;
+
+    use super::*;
+
+    #[test]
+    fn headers_are_parsed_strictly() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(
+            id_header::<SessionId>(&headers, "x"),
+            Err(HeaderError::Missing("x"))
+        );
+        for bad in ["", "ab", &"AB".repeat(32), &"ab".repeat(33), &"zz".repeat(32)] {
+            headers.insert("x", bad.parse().unwrap());
+            assert!(id_header::<SessionId>(&headers, "x").is_err(), "{bad}");
+            assert_eq!(token_header(&headers, "x"), Err(HeaderError::Token("x")), "{bad}");
+        }
+        headers.insert("x", HeaderValue::from_bytes(&[0xff; 32]).unwrap());
+        assert!(id_header::<SessionId>(&headers, "x").is_err());
+        headers.insert("x", "ab".repeat(32).parse().unwrap());
+        assert_eq!(token_header(&headers, "x"), Ok([0xab; 32]));
+    }
+}
