@@ -15,9 +15,9 @@ use crate::headers::{HeaderError, grpc_content_type, id_header, token_header};
 use crate::inbound::Inbound;
 use crate::limits::RETRY_SOON;
 use crate::refusal::Refusal;
-use crate::registry::Registry;
-use crate::session::ServerSlots;
+use crate::sessions::ServerSlots;
 use crate::splice::{Outgoing, pump};
+use crate::state::RelayState;
 
 /// Why an `Accept` was refused.
 #[derive(Debug, thiserror::Error)]
@@ -33,7 +33,7 @@ pub(crate) enum AcceptRefusal {
 
 /// Serves one `Accept`.
 pub(crate) fn accept(
-    registry: &Registry,
+    relay: &RelayState,
     connection: &Connection,
     request: Request<Inbound>,
 ) -> Result<Response<RelayBody>, AcceptRefusal> {
@@ -42,11 +42,14 @@ pub(crate) fn accept(
     let token = token_header(&head.headers, header::ACCEPT_TOKEN)?;
 
     // Before the dial is taken out: it can still be accepted on another connection.
-    let limit = registry.limits.sessions_per_connection;
+    let limit = relay.limits.sessions_per_connection;
     let place = connection
         .take_session()
         .ok_or(AcceptRefusal::ConnectionFull(limit))?;
-    let mut pending = registry.accept(id, &token).ok_or(AcceptRefusal::NotWaiting)?;
+    let mut pending = relay
+        .sessions
+        .accept(id, &token)
+        .ok_or(AcceptRefusal::NotWaiting)?;
     pending.place.accepted();
 
     let session = pending.session;
@@ -62,8 +65,8 @@ pub(crate) fn accept(
         pump(session, Direction::ToClient, body).await;
         drop(slots);
     });
-    // A client that has gone meanwhile gives the body back; dropping it ends the session.
-    drop(pending.accepted.send(Ok(pending.response)));
+    // A client that has gone meanwhile has ended the session.
+    let _ = pending.accepted.send(Ok(()));
 
     let mut response = Response::new(response);
     grpc_content_type(response.headers_mut());

@@ -29,10 +29,10 @@ use crate::limits::{RETRY_LATER, RETRY_SOON, SESSION_BYTES};
 use crate::network::Network;
 use crate::places::{Full, Granted};
 use crate::refusal::Refusal;
-use crate::register::SendError;
-use crate::registry::{Pending, Registry};
-use crate::session::Session;
+use crate::registry::SendError;
+use crate::sessions::{Pending, Session, Sessions};
 use crate::splice::{Outgoing, pump};
+use crate::state::RelayState;
 
 /// Why a `Dial` was refused.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +85,7 @@ pub(crate) enum DialRefusal {
 
 /// Serves one `Dial`.
 pub(crate) async fn dial(
-    registry: &Arc<Registry>,
+    relay: &RelayState,
     connection: &Connection,
     request: Request<Inbound>,
 ) -> Result<Response<RelayBody>, DialRefusal> {
@@ -96,26 +96,30 @@ pub(crate) async fn dial(
 
     // An id is a 128-bit hash that travels with its token: telling "not here" from "wrong token" tells a guesser nothing,
     // and tells a person what to do.
-    let registration = registry.registration(id).ok_or(DialRefusal::NotRegistered(id))?;
+    let registration = relay
+        .registry
+        .registration(id)
+        .ok_or(DialRefusal::NotRegistered(id))?;
     if !registration.dial_token_fits(&dial_token) {
         return Err(DialRefusal::WrongToken);
     }
 
-    let limits = &registry.limits;
+    let limits = &relay.limits;
     let network = connection.network();
     let slot = connection
         .take_session()
         .ok_or(DialRefusal::ConnectionFull(limits.sessions_per_connection))?;
-    let memory = registry
+    let memory = relay
+        .sessions
         .reserve(Account::of(network, Some(id)), SESSION_BYTES)
         .map_err(|_| DialRefusal::NoMemory)?;
-    let session = Session::new(session_id, id, registry.clone(), slot, memory);
+    let session = Session::new(session_id, id, relay.sessions.clone(), slot, memory);
     // Dropped on the way, it ends the session and with it the pump.
     let response = Outgoing::new(session.clone(), Direction::ToClient);
     tokio::spawn(pump(session.clone(), Direction::ToExecServer, body));
-    first_frame(registry, &session, network).await?;
+    first_frame(relay, &session, network).await?;
 
-    let granted = registry.places.enter(id, network)?.granted();
+    let granted = relay.places.enter(id, network)?.granted();
     let Granted { client, server } = match timeout(limits.waiting_timeout, granted).await {
         Ok(Some(granted)) => granted,
         Ok(None) => return Err(DialRefusal::ShuttingDown),
@@ -127,15 +131,15 @@ pub(crate) async fn dial(
     getrandom::fill(&mut accept_token).map_err(|_| DialRefusal::NoRandom)?;
     let (accepted, answer) = oneshot::channel();
     let waiting = Waiting {
-        registry,
+        sessions: &relay.sessions,
         session: Arc::downgrade(&session),
         id: session_id,
     };
-    registry
+    relay
+        .sessions
         .wait(Pending {
             accept_token,
             place: server,
-            response,
             session: session.clone(),
             accepted,
         })
@@ -146,7 +150,7 @@ pub(crate) async fn dial(
         .send(register_response::Kind::Incoming(Incoming {
             session_id: session_id.0.to_vec().into(),
             accept_token: accept_token.to_vec().into(),
-            origin: registry.origins.of(network).to_vec().into(),
+            origin: relay.origins.of(network).to_vec().into(),
         }))
         .map_err(|error| match error {
             SendError::Full => DialRefusal::NotReading,
@@ -161,12 +165,12 @@ pub(crate) async fn dial(
         answered = timeout(limits.handshake_timeout, answer) => answered,
         end = poll_fn(|cx| queue.poll_failed(cx)) => return Err(end.into()),
     };
-    let response = match answered {
-        Ok(Ok(Ok(response))) => response,
+    match answered {
+        Ok(Ok(Ok(()))) => {}
         Ok(Ok(Err(declined))) => return Err(DialRefusal::Declined(declined.retry_after)),
         Ok(Err(_)) => return Err(DialRefusal::ShuttingDown),
         Err(_) => return Err(DialRefusal::NotAccepted(limits.handshake_timeout)),
-    };
+    }
     drop(waiting);
     connection.begins_session();
     let mut response = Response::new(RelayBody::spliced(response));
@@ -175,7 +179,7 @@ pub(crate) async fn dial(
 }
 
 /// Waits for the first frame of a dial. One that came with the request costs nothing.
-async fn first_frame(registry: &Registry, session: &Session, network: Network) -> Result<(), DialRefusal> {
+async fn first_frame(relay: &RelayState, session: &Session, network: Network) -> Result<(), DialRefusal> {
     let queue = session.queue(Direction::ToExecServer);
     let mut first = pin!(poll_fn(|cx| queue.poll_first(cx)));
     // The pump has not run yet.
@@ -183,11 +187,11 @@ async fn first_frame(registry: &Registry, session: &Session, network: Network) -
     let first = match poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await {
         Poll::Ready(first) => first,
         Poll::Pending => {
-            let _silent = registry
+            let _silent = relay
                 .silent_from
                 .take(network)
                 .ok_or(DialRefusal::TooManySilent)?;
-            let wait = registry.limits.handshake_timeout;
+            let wait = relay.limits.handshake_timeout;
             timeout(wait, first)
                 .await
                 .map_err(|_| DialRefusal::Silent(wait))?
@@ -220,7 +224,7 @@ impl From<Full> for DialRefusal {
 
 /// Takes the dial out of the table when it stops waiting without having been accepted.
 struct Waiting<'a> {
-    registry: &'a Registry,
+    sessions: &'a Sessions,
     session: Weak<Session>,
     id: SessionId,
 }
@@ -228,7 +232,7 @@ struct Waiting<'a> {
 impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         // Bound, so that it is dropped after the table's lock.
-        let _pending = self.registry.give_up(&self.session, self.id);
+        let _pending = self.sessions.give_up(&self.session, self.id);
     }
 }
 

@@ -13,16 +13,16 @@ use http::{HeaderMap, Method, Request, Response, StatusCode};
 
 use crate::body::RelayBody;
 use crate::headers::{HeaderError, id_header, token_header};
-use crate::registry::Registry;
+use crate::state::RelayState;
 
 /// The answer to a health check, or `None` if the request is something else.
-pub(crate) fn answer<B>(registry: &Registry, request: &Request<B>) -> Option<Response<RelayBody>> {
+pub(crate) fn answer<B>(relay: &RelayState, request: &Request<B>) -> Option<Response<RelayBody>> {
     if request.method() != Method::GET {
         return None;
     }
     let status = match request.uri().path() {
         "/health" => StatusCode::OK,
-        "/health/exec-server" => exec_server(registry, request.headers()).unwrap_or(StatusCode::BAD_REQUEST),
+        "/health/exec-server" => exec_server(relay, request.headers()).unwrap_or(StatusCode::BAD_REQUEST),
         _ => return None,
     };
     let mut response = Response::new(RelayBody::default());
@@ -30,10 +30,10 @@ pub(crate) fn answer<B>(registry: &Registry, request: &Request<B>) -> Option<Res
     Some(response)
 }
 
-fn exec_server(registry: &Registry, headers: &HeaderMap) -> Result<StatusCode, HeaderError> {
+fn exec_server(relay: &RelayState, headers: &HeaderMap) -> Result<StatusCode, HeaderError> {
     let id: ExecServerId = id_header(headers, header::EXEC_SERVER_ID)?;
     let dial_token = token_header(headers, header::DIAL_TOKEN)?;
-    Ok(match registry.registration(id) {
+    Ok(match relay.registry.registration(id) {
         Some(registration) if registration.dial_token_fits(&dial_token) => StatusCode::OK,
         Some(_) => StatusCode::FORBIDDEN,
         None => StatusCode::NOT_FOUND,

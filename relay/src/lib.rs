@@ -2,15 +2,20 @@
 //!
 //! It is blind. It sees ids, sizes and timing; it never holds a Noise key and cannot tell the calls of a session apart.
 //!
-//! - `listener` takes connections, `server` serves them, `tls` may wrap them, `wire` is HTTP/2 on one, `service` routes the three methods of
-//!   `baton.relay.v1.Relay`.
-//! - `register` proves an exec-server's key and keeps its stream; `registry` is who is there.
-//! - `dial` and `accept` are the two halves of a pairing; `places` is where dials wait; `session` is what they share afterwards.
+//! From the bottom up; a module names only those before it:
+//!
+//! - [`limits`] says what each bound protects and what it can cost. `budget` is the relay's memory, `held` that of one session, `slots` and
+//!   `network` count places.
+//! - `headers` reads a request's headers, `inbound` its body.
 //! - `frames` cuts a body into frames, stamps each, and bounds the queue in which they wait; payloads are not copied.
-//! - `splice` moves the frames from body to body, and nothing is ever dropped in silence.
-//! - `health` answers health checks.
-//! - `budget` is the memory of all of it, `held` that of one session.
-//! - [`limits`] says what each bound protects and what it can cost.
+//! - `registry` is the exec-servers that are registered.
+//! - `places` is where dials wait for a place; `sessions` is the dials that wait for their `Accept`, and the sessions.
+//! - `splice` moves the frames of a session from body to body, and nothing is ever dropped in silence.
+//! - `state` is all of that for one relay.
+//! - `register` proves an exec-server's key and keeps its stream; `dial` and `accept` are the two halves of a pairing; `health` answers health
+//!   checks.
+//! - `service` routes the three methods of `baton.relay.v1.Relay`, `wire` is HTTP/2 on one connection, `listener` takes connections, `tls` may
+//!   wrap them, `server` serves them.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
@@ -50,9 +55,10 @@ mod register;
 mod registry;
 mod server;
 mod service;
-mod session;
+mod sessions;
 mod slots;
 mod splice;
+mod state;
 mod surplus;
 mod text;
 mod tls;

@@ -12,7 +12,6 @@
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
 mod proof;
-mod registration;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -30,23 +29,22 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
 use self::proof::{OwnNames, ProofError};
-pub(crate) use self::registration::{Registration, SendError};
 use crate::Refused;
 use crate::connection::Connection;
 use crate::limits::{REGISTER_MESSAGE_BYTES, REGISTER_QUEUE, RETRY_SOON};
 use crate::network::NetworkSlot;
 use crate::refusal::{self, Refusal};
-use crate::registry::{self, Registry};
+use crate::registry::{Dismissal, Outbound, Registered, Registration};
+use crate::state::RelayState;
 use crate::text::Clean;
 
 /// The generated server's other half, for one request.
 pub(crate) struct Registrar {
-    registry: Arc<Registry>,
+    relay: Arc<RelayState>,
     connection: Arc<Connection>,
     authority: String,
 }
 
-type Outbound = mpsc::Sender<Result<RegisterResponse, Status>>;
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Why a registration was refused or ended.
@@ -88,9 +86,9 @@ pub(crate) enum RegisterRefusal {
 }
 
 impl Registrar {
-    pub(crate) fn new(registry: Arc<Registry>, connection: Arc<Connection>, authority: String) -> Self {
+    pub(crate) fn new(relay: Arc<RelayState>, connection: Arc<Connection>, authority: String) -> Self {
         Self {
-            registry,
+            relay,
             connection,
             authority,
         }
@@ -107,9 +105,9 @@ impl Relay for Registrar {
         &self,
         request: Request<Streaming<RegisterRequest>>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
-        let refused = |refusal: RegisterRefusal| refusal::status(&refusal, &self.registry.metrics);
+        let refused = |refusal: RegisterRefusal| refusal::status(&refusal, &self.relay.metrics);
         let names = OwnNames {
-            configured: &self.registry.authorities,
+            configured: &self.relay.authorities,
             local: self.connection.local,
         };
         names
@@ -117,7 +115,7 @@ impl Relay for Registrar {
             .map_err(|error| refused(error.into()))?;
         let (outbound, responses) = mpsc::channel(REGISTER_QUEUE);
         let exchange = Exchange {
-            registry: self.registry.clone(),
+            relay: self.relay.clone(),
             connection: self.connection.clone(),
             authority: self.authority.clone(),
             outbound,
@@ -139,7 +137,7 @@ impl Relay for Registrar {
 
 /// One `Register` stream, in a task of its own.
 struct Exchange {
-    registry: Arc<Registry>,
+    relay: Arc<RelayState>,
     connection: Arc<Connection>,
     authority: String,
     outbound: Outbound,
@@ -154,7 +152,7 @@ impl Exchange {
             () = outbound.closed() => Ok(()),
         };
         if let Err(refusal) = ended {
-            let status = refusal::status(&refusal, &self.registry.metrics);
+            let status = refusal::status(&refusal, &self.relay.metrics);
             // A queue that is full belongs to a peer that does not read: it loses the reason, not the end.
             let _ = outbound.try_send(Err(status));
         }
@@ -174,13 +172,13 @@ impl Exchange {
         );
         loop {
             let message = tokio::select! {
-                dismissal = registration.dismissed() => return Err(dismissal),
+                dismissal = registration.dismissed() => return Err(dismissed(dismissal, registration.id())),
                 message = inbound.message() => message,
             };
             match message {
                 Ok(Some(message)) => match message.kind {
                     Some(register_request::Kind::Pong(pong)) => registration.pong(pong.nonce),
-                    Some(register_request::Kind::Decline(decline)) => self.registry.decline(&decline),
+                    Some(register_request::Kind::Decline(decline)) => self.relay.sessions.decline(&decline),
                     Some(register_request::Kind::Proof(_)) | None => {} // A later version may say more.
                 },
                 Ok(None) => return Ok(()),
@@ -195,7 +193,7 @@ impl Exchange {
         inbound: &mut Streaming<RegisterRequest>,
     ) -> Result<Option<Registration>, RegisterRefusal> {
         let _half_open = self
-            .registry
+            .relay
             .unproved
             .take(self.connection.network())
             .ok_or(RegisterRefusal::AddressBusy)?;
@@ -207,7 +205,7 @@ impl Exchange {
         let _ = self.outbound.try_send(Ok(RegisterResponse {
             kind: Some(challenge),
         }));
-        let wait = self.registry.limits.handshake_timeout;
+        let wait = self.relay.limits.handshake_timeout;
         let message = match timeout(wait, inbound.message()).await {
             Ok(Ok(Some(message))) => message,
             Ok(Ok(None)) => return Ok(None),
@@ -238,23 +236,23 @@ impl Exchange {
     async fn take_place(&self, registration: Registration) -> Result<Place, RegisterRefusal> {
         let registration = Arc::new(registration);
         let id = registration.id();
-        if !self.registry.allows(id) {
+        if !self.relay.registry.allows(id) {
             return Err(RegisterRefusal::NotAllowed(id));
         }
-        let limits = &self.registry.limits;
-        let slot = self.registry.registered_from.take(self.connection.network());
+        let limits = &self.relay.limits;
+        let slot = self.relay.registered_from.take(self.connection.network());
         // One that was here before is not kept out by others of its address that have come since.
-        if slot.is_none() && !self.registry.knows(id) {
+        if slot.is_none() && !self.relay.registry.knows(id) {
             return Err(RegisterRefusal::AddressFull(limits.registrations_per_address));
         }
         let mut dead: Option<Arc<Registration>> = None;
         loop {
-            match self.registry.register(&registration, dead.as_ref()) {
-                registry::Registered::Done => break,
-                registry::Registered::Full => {
+            match self.relay.registry.register(&registration, dead.as_ref()) {
+                Registered::Done => break,
+                Registered::Full => {
                     return Err(RegisterRefusal::Full(limits.registrations));
                 }
-                registry::Registered::Taken(holder) => {
+                Registered::Taken(holder) => {
                     if holder.answers(limits.probe_timeout).await {
                         return Err(RegisterRefusal::Taken(registration.id()));
                     }
@@ -263,14 +261,23 @@ impl Exchange {
             }
         }
         if let Some(dead) = dead {
-            dead.replace();
+            dead.dismiss(Dismissal::Replaced);
         }
-        self.registry.metrics.registered();
+        self.relay.metrics.registered();
         Ok(Place {
-            registry: self.registry.clone(),
+            relay: self.relay.clone(),
             registration,
             _slot: slot,
         })
+    }
+}
+
+fn dismissed(dismissal: Dismissal, id: ExecServerId) -> RegisterRefusal {
+    match dismissal {
+        Dismissal::Replaced => RegisterRefusal::Replaced,
+        Dismissal::Displaced => RegisterRefusal::Displaced,
+        Dismissal::NotAllowed => RegisterRefusal::NotAllowed(id),
+        Dismissal::ShutDown => RegisterRefusal::ShuttingDown,
     }
 }
 
@@ -281,15 +288,15 @@ fn unreadable(status: &Status) -> Option<RegisterRefusal> {
 
 /// A place in the registry, given up by `Drop`: the exchange may end anywhere.
 struct Place {
-    registry: Arc<Registry>,
+    relay: Arc<RelayState>,
     registration: Arc<Registration>,
     _slot: Option<NetworkSlot>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.registry.unregister(&self.registration);
-        self.registry.metrics.unregistered();
+        self.relay.registry.unregister(&self.registration);
+        self.relay.metrics.unregistered();
         tracing::info!(exec_server = %self.registration.id(), "unregistered");
     }
 }

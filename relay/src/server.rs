@@ -19,7 +19,7 @@ use crate::limits::{
 };
 use crate::listener::{Accepted, Listener};
 use crate::network::{Network, NetworkSlot};
-use crate::registry::Registry;
+use crate::state::RelayState;
 use crate::surplus::Surplus;
 use crate::wire;
 use crate::{AllowedServers, Config, Metrics, Tls};
@@ -29,7 +29,7 @@ pub struct Relay<L = TcpListener> {
     listener: L,
     local_addr: SocketAddr,
     tls: Option<Tls>,
-    registry: Arc<Registry>,
+    relay: Arc<RelayState>,
 }
 
 /// The relay could not listen.
@@ -57,7 +57,7 @@ impl<L: Listener> Relay<L> {
             listener,
             local_addr,
             tls: config.tls.take(),
-            registry: Arc::new(Registry::new(config)),
+            relay: Arc::new(RelayState::new(config)),
         }
     }
 
@@ -68,7 +68,7 @@ impl<L: Listener> Relay<L> {
 
     /// The counters, which live on while the relay runs.
     pub fn metrics(&self) -> Arc<Metrics> {
-        self.registry.metrics.clone()
+        self.relay.metrics.clone()
     }
 
     /// Serves until `shutdown` resolves; then ends every session and registration with `UNAVAILABLE` and returns
@@ -77,7 +77,7 @@ impl<L: Listener> Relay<L> {
         let Self {
             mut listener,
             tls,
-            registry,
+            relay,
             ..
         } = self;
         let (stop, stopped) = watch::channel(());
@@ -90,19 +90,19 @@ impl<L: Listener> Relay<L> {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => {}
-                _ = stalled_check.tick() => registry.sweep(Instant::now()),
-                _ = list_check.tick(), if registry.allow_servers.is_some() => {
-                    if registry.allow_servers.as_ref().is_some_and(AllowedServers::look) {
-                        registry.enforce_allow_servers();
+                _ = stalled_check.tick() => relay.sessions.sweep(Instant::now()),
+                _ = list_check.tick(), if relay.registry.allow_servers.is_some() => {
+                    if relay.registry.allow_servers.as_ref().is_some_and(AllowedServers::look) {
+                        relay.registry.enforce_allow_servers();
                     }
                 }
                 accepted = listener.accept() => match accepted {
-                    Ok(accepted) => match place_for(&accepted, connections.len(), tls.is_some(), &registry) {
+                    Ok(accepted) => match place_for(&accepted, connections.len(), tls.is_some(), &relay) {
                         Ok(place) => {
-                            let (tls, registry, stopped) = (tls.clone(), registry.clone(), stopped.clone());
+                            let (tls, relay, stopped) = (tls.clone(), relay.clone(), stopped.clone());
                             connections.spawn(async move {
                                 let _place = place;
-                                connection(accepted, tls, registry, stopped).await;
+                                connection(accepted, tls, relay, stopped).await;
                             });
                         }
                         // Closing a surplus connection tells its peer more than letting it wait unanswered.
@@ -120,7 +120,7 @@ impl<L: Listener> Relay<L> {
             }
         }
         drop(listener);
-        registry.shut_down();
+        relay.shut_down();
         drop(stop);
         let drained = async { while connections.join_next().await.is_some() {} };
         if timeout(CLOSE_GRACE * 2, drained).await.is_err() {
@@ -144,17 +144,17 @@ fn place_for<S>(
     accepted: &Accepted<S>,
     connections: usize,
     has_tls: bool,
-    registry: &Registry,
+    relay: &RelayState,
 ) -> Result<(NetworkSlot, Reservation), Full> {
-    let limits = &registry.limits;
+    let limits = &relay.limits;
     if connections >= limits.connections {
         return Err(Full::Relay(limits.connections));
     }
     let network = Network::of(accepted.remote.ip());
-    let slot = registry.connections_from.take(network);
-    let slot = slot.ok_or(Full::Address(registry.connections_from.limit()))?;
+    let slot = relay.connections_from.take(network);
+    let slot = slot.ok_or(Full::Address(relay.connections_from.limit()))?;
     let bytes = CONNECTION_BYTES + if has_tls { TLS_BYTES } else { 0 };
-    let memory = registry.reserve(Account::of(network, None), bytes);
+    let memory = relay.sessions.reserve(Account::of(network, None), bytes);
     Ok((slot, memory.map_err(|_| Full::Memory)?))
 }
 
@@ -162,7 +162,7 @@ fn place_for<S>(
 async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     accepted: Accepted<S>,
     tls: Option<Tls>,
-    registry: Arc<Registry>,
+    relay: Arc<RelayState>,
     mut stopped: watch::Receiver<()>,
 ) {
     let Accepted {
@@ -173,20 +173,20 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     let state = Arc::new(Connection::new(
         remote,
         local,
-        registry.limits.sessions_per_connection,
-        registry.budget.clone(),
+        relay.limits.sessions_per_connection,
+        relay.budget.clone(),
     ));
     let Some(tls) = tls else {
-        return wire::serve(stream, state, registry, stopped).await;
+        return wire::serve(stream, state, relay, stopped).await;
     };
     // A peer that connects and is silent holds no more than a socket, and not for long.
-    let handshake = timeout(registry.limits.handshake_timeout, tls.accept(stream));
+    let handshake = timeout(relay.limits.handshake_timeout, tls.accept(stream));
     let accepted = tokio::select! {
         accepted = handshake => accepted,
         _ = stopped.changed() => return,
     };
     match accepted {
-        Ok(Ok(stream)) => wire::serve(stream, state, registry, stopped).await,
+        Ok(Ok(stream)) => wire::serve(stream, state, relay, stopped).await,
         Ok(Err(error)) => tracing::debug!(%remote, "no TLS: {error}"),
         Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
     }

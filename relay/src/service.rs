@@ -18,27 +18,27 @@ use crate::inbound::Inbound;
 use crate::limits::REGISTER_MESSAGE_BYTES;
 use crate::refusal;
 use crate::register::Registrar;
-use crate::registry::Registry;
+use crate::state::RelayState;
 
 /// The service of one connection.
 #[derive(Clone)]
 pub(crate) struct RelayService {
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) relay: Arc<RelayState>,
     pub(crate) connection: Arc<Connection>,
 }
 
 impl RelayService {
     /// Answers one request.
     pub(crate) async fn answer(self, request: Request<Inbound>) -> Response<RelayBody> {
-        if let Some(response) = health::answer(&self.registry, &request) {
+        if let Some(response) = health::answer(&self.relay, &request) {
             return response;
         }
-        let metrics = &self.registry.metrics;
+        let metrics = &self.relay.metrics;
         match request.uri().path() {
-            "/baton.relay.v1.Relay/Dial" => dial(&self.registry, &self.connection, request)
+            "/baton.relay.v1.Relay/Dial" => dial(&self.relay, &self.connection, request)
                 .await
                 .unwrap_or_else(|refusal| refusal::response(&refusal, metrics)),
-            "/baton.relay.v1.Relay/Accept" => accept(&self.registry, &self.connection, request)
+            "/baton.relay.v1.Relay/Accept" => accept(&self.relay, &self.connection, request)
                 .unwrap_or_else(|refusal| refusal::response(&refusal, metrics)),
             "/baton.relay.v1.Relay/Register" => self.register(request).await,
             _ => Status::unimplemented("this is a Baton relay: it serves baton.relay.v1.Relay").into_http(),
@@ -50,7 +50,7 @@ impl RelayService {
             .uri()
             .authority()
             .map_or("", |authority| authority.as_str());
-        let registrar = Registrar::new(self.registry, self.connection, authority.to_owned());
+        let registrar = Registrar::new(self.relay, self.connection, authority.to_owned());
         let mut server = RelayServer::new(registrar).max_decoding_message_size(REGISTER_MESSAGE_BYTES);
         let Ok(response) = server.call(request).await;
         response.map(RelayBody::grpc)

@@ -24,18 +24,18 @@ use crate::limits::{
     CLOSE_GRACE, FRAME_BYTES, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SEND_BUFFER_BYTES,
     SMALL_FRAME_BUDGET, SURPLUS_STREAMS,
 };
-use crate::registry::Registry;
 use crate::service::RelayService;
+use crate::state::RelayState;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(
     io: impl AsyncRead + AsyncWrite + Unpin,
     connection: Arc<Connection>,
-    registry: Arc<Registry>,
+    relay: Arc<RelayState>,
     mut stopped: watch::Receiver<()>,
 ) {
     let remote = connection.remote;
-    let (wait, idle_time) = (registry.limits.handshake_timeout, registry.limits.connection_idle);
+    let (wait, idle_time) = (relay.limits.handshake_timeout, relay.limits.connection_idle);
     // A peer that connects and is silent holds no more than a socket, and not for long.
     let handshake = builder().handshake::<_, Rope>(Guard::new(io, connection.clone()));
     let shaken = tokio::select! {
@@ -49,7 +49,7 @@ pub(crate) async fn serve(
     };
     let mut dead = pin!(keep_alive(http.ping_pong()));
     let service = RelayService {
-        registry,
+        relay,
         connection: connection.clone(),
     };
     let mut idle_check = interval(idle_time);

@@ -133,11 +133,11 @@ fn run(bytes: &[u8]) {
             tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime"),
         );
     }
-    let registry = Arc::new(Registry::new(crate::Config::default()));
+    let relay = Arc::new(RelayState::new(crate::Config::default()));
     let address = AUTHORITY.parse().expect("an address");
     let (outbound, responses) = mpsc::channel(REGISTER_QUEUE);
     let exchange = Exchange {
-        registry: registry.clone(),
+        relay: relay.clone(),
         connection: Arc::new(Connection::new(
             address,
             address,
@@ -159,11 +159,11 @@ fn run(bytes: &[u8]) {
     let ended = RUNTIME.with_borrow(|runtime| runtime.block_on(exchange.converse(&mut inbound)));
     let id = exec_server_id(key().public_key().as_ref());
     assert!(
-        registry.registration(id).is_none(),
+        relay.registry.registration(id).is_none(),
         "an ended stream is still registered"
     );
     if let Err(refusal) = &ended {
-        let status = refusal::status(refusal, &registry.metrics);
+        let status = refusal::status(refusal, &relay.metrics);
         assert_ne!(status.code(), Code::Ok);
         assert!(!status.message().chars().any(char::is_control));
     }

@@ -6,19 +6,13 @@
 use std::net::SocketAddr;
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
+use baton_proto::PROTOCOL_VERSION;
 use baton_proto::registration::{exec_server_id, signed_message};
-use baton_proto::{ExecServerId, PROTOCOL_VERSION};
 use tonic::Code;
 
 use crate::Refused;
+use crate::registry::Proven;
 use crate::text::Clean;
-
-/// What a valid proof establishes.
-#[derive(Debug)]
-pub(crate) struct Proven {
-    pub(crate) id: ExecServerId,
-    pub(crate) dial_token_hash: [u8; 32],
-}
 
 /// Why a proof was not taken.
 #[derive(Debug, thiserror::Error)]

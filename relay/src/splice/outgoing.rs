@@ -9,7 +9,7 @@ use tonic::Status;
 
 use crate::direction::Direction;
 use crate::frames::{Batch, End, Rope};
-use crate::session::{ServerSlots, Session};
+use crate::sessions::{ServerSlots, Session};
 
 /// Dropped before its end, it ends the session: the peer has reset its stream or is gone.
 pub(crate) struct Outgoing {

@@ -9,7 +9,7 @@ use crate::direction::Direction;
 use crate::frames::{Closed, DeframeError, Deframer, End};
 use crate::inbound::Inbound;
 use crate::limits::{FRAME_OVERHEAD_BYTES, PENDING_BYTES};
-use crate::session::Session;
+use crate::sessions::Session;
 
 /// Runs until the body ends, breaks the framing, or nobody takes the frames any more; tells the session which.
 pub(crate) async fn pump(session: Arc<Session>, direction: Direction, mut body: Inbound) {

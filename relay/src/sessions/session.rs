@@ -8,19 +8,19 @@ use std::time::Instant;
 
 use baton_proto::{ExecServerId, SessionId};
 
+use super::Sessions;
 use crate::budget::{Exhausted, Reservation};
 use crate::direction::Direction;
 use crate::frames::{End, Queue};
 use crate::held::Held;
 use crate::places::{ClientPlace, ServerPlace};
-use crate::registry::Registry;
 use crate::slots::Slot;
 
 /// A session, pending or spliced.
 pub(crate) struct Session {
     id: SessionId,
     exec_server: ExecServerId,
-    registry: Arc<Registry>,
+    table: Arc<Sessions>,
     queues: [Queue; 2],
     bytes: [AtomicU64; 2],
     opened: OnceLock<Instant>,
@@ -50,14 +50,14 @@ impl Session {
     pub(crate) fn new(
         id: SessionId,
         exec_server: ExecServerId,
-        registry: Arc<Registry>,
+        table: Arc<Sessions>,
         connection: Slot<()>,
         memory: Reservation,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
             exec_server,
-            registry,
+            table,
             queues: Default::default(),
             bytes: Default::default(),
             opened: OnceLock::new(),
@@ -80,7 +80,7 @@ impl Session {
     /// Counts bytes that came. They go with the rope they leave in, or with the session.
     pub(crate) fn hold(&self, bytes: usize) -> Result<(), Exhausted> {
         self.held
-            .add(bytes, |reservation, bytes| self.registry.grow(reservation, bytes))
+            .add(bytes, |reservation, bytes| self.table.grow(reservation, bytes))
     }
 
     /// Has the exec-server accepted?
@@ -98,7 +98,7 @@ impl Session {
             let waits = self.queue(direction).is_waiting() || self.held.in_flight(direction) > 0;
             match watched.since {
                 Some(since) if waits && moved == watched.moved => {
-                    if now.saturating_duration_since(since) >= self.registry.limits.stalled {
+                    if now.saturating_duration_since(since) >= self.table.stalled {
                         self.cut(End::Stalled);
                         return;
                     }
@@ -121,7 +121,7 @@ impl Session {
 
     /// Ends both directions without what they hold.
     pub(crate) fn cut(&self, end: End) {
-        self.registry.metrics.session_reset();
+        self.table.metrics.session_reset();
         tracing::info!(session = %self.id, "{}", end.status().message());
         for queue in &self.queues {
             queue.cut(end);
@@ -139,7 +139,7 @@ impl Session {
     /// The exec-server has accepted.
     pub(crate) fn open(&self) {
         if self.opened.set(Instant::now()).is_ok() {
-            self.registry.metrics.session_opened();
+            self.table.metrics.session_opened();
             // A command has a session of its own, so these would be two lines a command.
             tracing::debug!(session = %self.id, exec_server = %self.exec_server, "session opened");
         }
@@ -149,7 +149,7 @@ impl Session {
     pub(crate) fn end(&self, end: End) {
         // A dial that nobody accepted is refused, which is counted there.
         if let (End::Broken(error), true) = (end, self.is_open()) {
-            self.registry.metrics.session_reset();
+            self.table.metrics.session_reset();
             tracing::info!(session = %self.id, "session reset: {error}");
         }
         for queue in &self.queues {
@@ -159,15 +159,15 @@ impl Session {
 
     pub(crate) fn forwarded(&self, direction: Direction, frames: u64, bytes: u64) {
         self.bytes[direction as usize].fetch_add(bytes, Relaxed);
-        self.registry.metrics.forwarded(direction, frames, bytes);
+        self.table.metrics.forwarded(direction, frames, bytes);
     }
 }
 
 impl Drop for Session {
     fn drop(&mut self) {
-        self.registry.forget_session(self);
+        self.table.forget(self);
         if let Some(opened) = self.opened.get() {
-            self.registry.metrics.session_closed();
+            self.table.metrics.session_closed();
             let bytes = |direction: Direction| self.bytes[direction as usize].load(Relaxed);
             tracing::debug!(
                 session = %self.id,

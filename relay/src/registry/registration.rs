@@ -9,11 +9,19 @@ use baton_proto::ExecServerId;
 use baton_proto::registration::dial_token_hash;
 use baton_proto::relay::{Ping, RegisterResponse, Registered, register_response};
 use tokio::sync::mpsc::error::TrySendError;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
+use tonic::Status;
 
-use super::proof::Proven;
-use super::{Outbound, RegisterRefusal};
+/// What a valid proof establishes.
+#[derive(Debug)]
+pub(crate) struct Proven {
+    pub(crate) id: ExecServerId,
+    pub(crate) dial_token_hash: [u8; 32],
+}
+
+/// What the relay sends on a `Register` stream.
+pub(crate) type Outbound = mpsc::Sender<Result<RegisterResponse, Status>>;
 
 /// A registration; shared by its own stream, the registry, and dials.
 pub(crate) struct Registration {
@@ -33,11 +41,16 @@ pub(crate) enum SendError {
     Gone,
 }
 
+/// Why the relay ends a registration.
 #[derive(Debug, Clone, Copy)]
-enum Dismissal {
+pub(crate) enum Dismissal {
+    /// Another registration has its place.
     Replaced,
+    /// The table is full, and one that was here before needs its place.
     Displaced,
+    /// The list of exec-servers does not name it any more.
     NotAllowed,
+    /// The relay is shutting down.
     ShutDown,
 }
 
@@ -111,41 +124,19 @@ impl Registration {
         }
     }
 
-    /// Another registration has its place.
-    pub(crate) fn replace(&self) {
-        self.dismiss(Dismissal::Replaced);
-    }
-
-    /// The table is full, and one that was here before needs its place.
-    pub(crate) fn displace(&self) {
-        self.dismiss(Dismissal::Displaced);
-    }
-
-    /// The list of exec-servers does not name it any more.
-    pub(crate) fn disallow(&self) {
-        self.dismiss(Dismissal::NotAllowed);
-    }
-
-    /// The relay is shutting down.
-    pub(crate) fn shut_down(&self) {
-        self.dismiss(Dismissal::ShutDown);
-    }
-
     /// Resolves with the reason when the relay ends this registration.
-    pub(crate) async fn dismissed(&self) -> RegisterRefusal {
+    pub(crate) async fn dismissed(&self) -> Dismissal {
         loop {
             let notified = self.dismissed.notified();
             match self.dismissal.get() {
-                Some(Dismissal::Replaced) => return RegisterRefusal::Replaced,
-                Some(Dismissal::Displaced) => return RegisterRefusal::Displaced,
-                Some(Dismissal::NotAllowed) => return RegisterRefusal::NotAllowed(self.id()),
-                Some(Dismissal::ShutDown) => return RegisterRefusal::ShuttingDown,
+                Some(dismissal) => return *dismissal,
                 None => notified.await,
             }
         }
     }
 
-    fn dismiss(&self, dismissal: Dismissal) {
+    /// Ends the registration, unless it is ending.
+    pub(crate) fn dismiss(&self, dismissal: Dismissal) {
         let _ = self.dismissal.set(dismissal);
         self.dismissed.notify_one();
     }

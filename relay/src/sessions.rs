@@ -1,0 +1,199 @@
+//! The sessions of a relay, and the dials that wait for one.
+//!
+//! A session id has one entry from `Dial` until the [`Session`] itself is gone, so it cannot be used twice at once. Dropping a
+//! session takes the lock of this table: nothing that may hold the last reference is dropped under it.
+
+mod session;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::constant_time;
+use baton_proto::SessionId;
+use baton_proto::relay::Decline;
+use tokio::sync::oneshot;
+
+pub(crate) use self::session::{ServerSlots, Session};
+use crate::budget::{Account, Budget, Exhausted, Reservation};
+use crate::frames::End;
+use crate::network::Site;
+use crate::places::ServerPlace;
+use crate::{Limits, Metrics};
+
+/// The table.
+pub(crate) struct Sessions {
+    metrics: Arc<Metrics>,
+    budget: Arc<Budget>,
+    /// How long a session may have something to send and not move.
+    stalled: Duration,
+    entries: Mutex<HashMap<SessionId, Entry>>,
+}
+
+enum Entry {
+    Pending(Pending),
+    Paired(Weak<Session>),
+}
+
+/// A `Dial` that waits for its `Accept`.
+pub(crate) struct Pending {
+    pub(crate) accept_token: [u8; 32],
+    /// Its place at the exec-server.
+    pub(crate) place: ServerPlace,
+    /// Noise message 1 waits in its queue.
+    pub(crate) session: Arc<Session>,
+    /// Tells the dial that the exec-server has accepted, or has declined.
+    pub(crate) accepted: oneshot::Sender<Result<(), Declined>>,
+}
+
+/// The exec-server does not take the session now.
+pub(crate) struct Declined {
+    pub(crate) retry_after: Duration,
+}
+
+/// The session id has an entry already.
+pub(crate) struct InUse;
+
+impl Sessions {
+    pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>, budget: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Self {
+            metrics,
+            budget,
+            stalled: limits.stalled,
+            entries: Mutex::default(),
+        })
+    }
+
+    /// Enters a dial that waits.
+    pub(crate) fn wait(&self, pending: Pending) -> Result<(), InUse> {
+        use std::collections::hash_map::Entry as Slot;
+        let id = pending.session.id();
+        let mut sessions = self.lock();
+        if let Slot::Vacant(slot) = sessions.entry(id) {
+            slot.insert(Entry::Pending(pending));
+            return Ok(());
+        }
+        drop(sessions);
+        drop(pending);
+        Err(InUse)
+    }
+
+    /// Takes the waiting dial that this token belongs to; a wrong token leaves it waiting. Compared in constant time, so
+    /// that nobody can find the token byte by byte.
+    pub(crate) fn accept(&self, id: SessionId, token: &[u8; 32]) -> Option<Pending> {
+        let mut sessions = self.lock();
+        let entry = sessions.get_mut(&id)?;
+        let Entry::Pending(pending) = entry else {
+            return None;
+        };
+        constant_time::verify_slices_are_equal(&pending.accept_token, token).ok()?;
+        let paired = Entry::Paired(Arc::downgrade(&pending.session));
+        match std::mem::replace(entry, paired) {
+            Entry::Pending(pending) => Some(pending),
+            Entry::Paired(_) => None,
+        }
+    }
+
+    /// Refuses the waiting dial that a `Decline` names, if its token fits.
+    pub(crate) fn decline(&self, decline: &Decline) {
+        let id = SessionId::try_from(&decline.session_id[..]).ok();
+        let token = decline.accept_token[..].try_into().ok();
+        let Some((id, token)) = id.zip(token) else { return };
+        if let Some(pending) = self.accept(id, &token) {
+            let retry_after = Duration::from_millis(decline.retry_after_ms.into());
+            // A client that has gone meanwhile is told nothing.
+            let _ = pending.accepted.send(Err(Declined { retry_after }));
+        }
+    }
+
+    /// Stops waiting: the dial timed out or its client is gone. Returns what waited, to be dropped by the caller.
+    pub(crate) fn give_up(&self, session: &Weak<Session>, id: SessionId) -> Option<Pending> {
+        let mut sessions = self.lock();
+        match sessions.get(&id) {
+            // The id may belong to a later dial by now.
+            Some(Entry::Pending(pending))
+                if std::ptr::eq(Arc::as_ptr(&pending.session), session.as_ptr()) => {}
+            _ => return None,
+        }
+        match sessions.remove(&id) {
+            Some(Entry::Pending(pending)) => Some(pending),
+            _ => None,
+        }
+    }
+
+    /// Called by a session's `Drop`: its id is free again. An entry that belongs to another session stays.
+    pub(crate) fn forget(&self, session: &Session) {
+        let mut sessions = self.lock();
+        if let Some(Entry::Paired(paired)) = sessions.get(&session.id())
+            && std::ptr::eq(paired.as_ptr(), session)
+        {
+            sessions.remove(&session.id());
+        }
+    }
+
+    /// Reserves memory.
+    pub(crate) fn reserve(&self, account: Account, bytes: usize) -> Result<Reservation, Exhausted> {
+        let mut reservation = self.budget.reserve(account, 0)?;
+        self.grow(&mut reservation, bytes)?;
+        Ok(reservation)
+    }
+
+    /// Reserves more. Where all of the relay's memory is used up, the session that holds most, of the address that holds most, makes room
+    /// for the others.
+    pub(crate) fn grow(&self, reservation: &mut Reservation, bytes: usize) -> Result<(), Exhausted> {
+        match reservation.grow(bytes) {
+            Err(Exhausted::Relay { heaviest }) if heaviest != reservation.site() && self.evict(heaviest) => {
+                reservation.force(bytes);
+                Ok(())
+            }
+            grown => grown,
+        }
+    }
+
+    fn evict(&self, site: Site) -> bool {
+        let sessions = self.all();
+        let of_site = sessions.iter().filter(|session| session.held().site() == site);
+        // One that has been cut already gives back what it has.
+        let heaviest = of_site
+            .filter(|session| !session.is_cut())
+            .max_by_key(|session| session.held().reserved());
+        heaviest.inspect(|session| session.cut(End::NoMemory)).is_some()
+    }
+
+    /// Ends sessions that do not move.
+    pub(crate) fn sweep(&self, now: Instant) {
+        for session in self.all() {
+            session.sweep(now);
+        }
+    }
+
+    /// The sessions that exist. To be dropped without the lock.
+    fn all(&self) -> Vec<Arc<Session>> {
+        let sessions = self.lock();
+        let paired = sessions.values().filter_map(|entry| match entry {
+            Entry::Paired(session) => session.upgrade(),
+            Entry::Pending(_) => None,
+        });
+        paired.collect()
+    }
+
+    /// Ends every session with a status that says so.
+    pub(crate) fn shut_down(&self) {
+        let entries = std::mem::take(&mut *self.lock());
+        for entry in entries.into_values() {
+            match entry {
+                Entry::Paired(session) => {
+                    if let Some(session) = session.upgrade() {
+                        session.end(End::ShutDown);
+                    }
+                }
+                // Dropped, it answers its dial.
+                Entry::Pending(_) => {}
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
