@@ -1,6 +1,7 @@
 //! A running command, as a stream of its events.
 
 use baton_proto::exec::{Ack, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
+use baton_trace::call_end::CallEnd;
 use baton_trace::record::CallRecord;
 use baton_trace::subject::{End, Exit, Subject};
 use bytes::Bytes;
@@ -65,12 +66,12 @@ impl ExitStatus {
     }
 }
 
-impl From<ExitStatus> for End {
+impl From<ExitStatus> for Exit {
     fn from(status: ExitStatus) -> Self {
-        Self::by_itself(match status {
-            ExitStatus::Code(code) => Exit::Code(code),
-            ExitStatus::Signal { signal, .. } => Exit::Signal(signal),
-        })
+        match status {
+            ExitStatus::Code(code) => Self::Code(code),
+            ExitStatus::Signal { signal, .. } => Self::Signal(signal),
+        }
     }
 }
 
@@ -199,7 +200,11 @@ impl Run {
                     None => return Err(RunError::Protocol("an exit without a status")),
                 };
                 if let Some(subject) = &self.subject {
-                    subject.ended(status.into());
+                    let exit = Exit::from(status);
+                    subject.ended(match CallEnd::from_wire(exited.call_end()) {
+                        None => End::by_itself(exit),
+                        Some(call_end) => End::cut_short(exit, call_end),
+                    });
                 }
                 Event::Exited {
                     status,

@@ -119,14 +119,21 @@ impl Exit {
         match (exit, stopped) {
             (None, _) => subject::End::unseen(Outcome::Lost),
             (Some(exit), None) => subject::End::by_itself(exit),
-            (exit, Some(StopReason::Call(CallEnd::Deadline))) => subject::End {
-                outcome: Outcome::TimedOut,
-                exit,
-            },
-            (exit, Some(_)) => subject::End {
+            (Some(exit), Some(StopReason::Call(end))) => subject::End::cut_short(exit, end),
+            (exit, Some(StopReason::ServerFault)) => subject::End {
                 outcome: Outcome::Killed,
                 exit,
             },
+        }
+    }
+}
+
+impl StopReason {
+    /// Why the call was cut short, where that is the reason.
+    pub fn call_end(self) -> Option<CallEnd> {
+        match self {
+            Self::Call(end) => Some(end),
+            Self::ServerFault => None,
         }
     }
 }

@@ -187,10 +187,7 @@ fn argv(accepted: &Accepted<'_>) -> (Argv, bool) {
 
 /// The end, as far as the exit tells it.
 fn ended(exit: &Exit) -> ProcessEnd {
-    let call_end = match exit.stopped {
-        Some(StopReason::Call(end)) => Some(end),
-        Some(StopReason::ServerFault) | None => None,
-    };
+    let call_end = exit.stopped.and_then(StopReason::call_end);
     let fault = match exit.status {
         None => Some("the operating system did not say how it ended".into()),
         Some(_) => call_end.map(|end| end.to_string().into()),

@@ -20,6 +20,7 @@ use opentelemetry::{KeyValue, StringValue};
 use opentelemetry_semantic_conventions::attribute::{PROCESS_EXECUTABLE_NAME, PROCESS_PID};
 
 use crate::attribute;
+use crate::call_end::CallEnd;
 use crate::record::RpcStatus;
 
 /// How a command ended. `baton.outcome`, `baton history` and `baton show` use the same names.
@@ -139,6 +140,17 @@ impl End {
         }
     }
 
+    /// A command that was killed because its call was cut short. It may have caught the signal and exited with a code.
+    pub const fn cut_short(exit: Exit, call_end: CallEnd) -> Self {
+        Self {
+            outcome: match call_end {
+                CallEnd::Deadline => Outcome::TimedOut,
+                _ => Outcome::Killed,
+            },
+            exit: Some(exit),
+        }
+    }
+
     /// The class of error that this end is, of a closed list; `None` for an exit code of 0.
     pub fn error_type(&self) -> Option<&'static str> {
         match (self.outcome, self.exit) {
@@ -157,6 +169,8 @@ pub enum Reach {
     NotSent,
     /// It was sent, and ended without the server's trailers.
     CutShort,
+    /// It was sent, and the server ended the session before it had answered, and said so.
+    Dismissed,
     /// The server ended it.
     Answered,
 }
@@ -257,8 +271,9 @@ fn assumed(reach: Reach, status: RpcStatus, is_started: bool) -> Outcome {
         // Its caller gave it up: the exec-server kills what a client that has gone had running.
         (RpcStatus::CANCELLED, _) => Outcome::Killed,
         (RpcStatus::OK | RpcStatus::INTERNAL, _) | (_, Reach::CutShort) => Outcome::Lost,
-        // A server that refuses what a client sends kills what runs for it.
-        (_, Reach::Answered) if is_started => Outcome::Killed,
+        // A server that refuses what a client sends, or ends its session, kills what runs for it.
+        (_, Reach::Answered | Reach::Dismissed) if is_started => Outcome::Killed,
+        (_, Reach::Dismissed) => Outcome::Lost,
         (_, Reach::Answered) => Outcome::FailedToStart,
     }
 }
@@ -356,6 +371,9 @@ mod tests {
             (Reach::CutShort, RpcStatus::CANCELLED, true, Outcome::Killed),
             (Reach::CutShort, unavailable, true, Outcome::Lost),
             (Reach::CutShort, unavailable, false, Outcome::Lost),
+            (Reach::Dismissed, unavailable, true, Outcome::Killed),
+            (Reach::Dismissed, RpcStatus(7), true, Outcome::Killed),
+            (Reach::Dismissed, unavailable, false, Outcome::Lost),
             (Reach::Answered, RpcStatus(5), false, Outcome::FailedToStart),
             (Reach::Answered, RpcStatus(3), true, Outcome::Killed),
             (Reach::Answered, RpcStatus::INTERNAL, true, Outcome::Lost),
@@ -367,6 +385,20 @@ mod tests {
             }
             let end = subject.of_call(reach, status).end;
             assert_eq!(end, End::unseen(outcome), "{reach:?} {status:?} {is_started}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_was_cut_short_is_killed_whatever_its_exit_says() {
+        for exit in [Exit::Code(0), Exit::Signal(15)] {
+            for call_end in CallEnd::ALL {
+                let end = End::cut_short(exit, call_end);
+                let outcome = match call_end {
+                    CallEnd::Deadline => Outcome::TimedOut,
+                    _ => Outcome::Killed,
+                };
+                assert_eq!((end.outcome, end.exit), (outcome, Some(exit)));
+            }
         }
     }
 

@@ -96,6 +96,14 @@ impl SessionError {
         }
     }
 
+    /// Whether the other end said that it ends the session. This is authenticated, unlike what a relay says.
+    pub(crate) fn is_goodbye(&self) -> bool {
+        matches!(
+            self,
+            Self::GoAway(_) | Self::Rejected { .. } | Self::NotAllowed | Self::AllowListUnusable
+        )
+    }
+
     /// The gRPC status of a call that this end of its session cut short.
     pub(crate) fn into_status(self) -> Status {
         let code = match self {

@@ -102,10 +102,13 @@ impl Recording {
         let Some(mut draft) = self.draft.take() else {
             return;
         };
-        let reach = match (self.stream.is_some(), draft.about.is_answered) {
-            (false, _) => Reach::NotSent,
-            (true, false) => Reach::CutShort,
-            (true, true) => Reach::Answered,
+        let reach = match &self.stream {
+            None => Reach::NotSent,
+            Some(_) if draft.about.is_answered => Reach::Answered,
+            Some(stream) => match stream.shared().ended() {
+                Some(error) if error.is_goodbye() => Reach::Dismissed,
+                _ => Reach::CutShort,
+            },
         };
         let status = RpcStatus(status);
         let subject = draft.about.subject.take();

@@ -407,6 +407,7 @@ impl<B: Backend> Driver<B> {
                     .as_ref()
                     .filter(|_| self.sees_ids)
                     .map(TraceContext::to_carrier),
+                call_end: CallEnd::to_wire(stopped.and_then(StopReason::call_end)).into(),
             })),
             Err(_) => self.shared.fail(
                 Status::internal("the exit status of the process was lost"),

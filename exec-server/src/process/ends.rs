@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use baton_proto::exec::exited::Status;
 use baton_proto::exec::process_event::Kind;
-use baton_proto::exec::{Closed, Exited, ProcessEvent, TraceCarrier};
+use baton_proto::exec::{CallEnd, Closed, Exited, ProcessEvent, TraceCarrier};
 use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 
@@ -50,6 +50,7 @@ pub(super) struct End {
     status: Option<Status>,
     truncated: bool,
     trace: Option<[u8; TRACEPARENT_BYTES]>,
+    call_end: CallEnd,
 }
 
 impl End {
@@ -65,6 +66,7 @@ impl End {
             end.observed_unix_ns = exited.observed_unix_ns;
             let carrier = exited.trace.as_ref();
             end.trace = carrier.and_then(|carrier| carrier.traceparent[..].try_into().ok());
+            end.call_end = exited.call_end();
         }
         if let Some(ProcessEvent {
             seq,
@@ -94,6 +96,7 @@ impl End {
             status: self.status,
             observed_unix_ns: self.observed_unix_ns,
             trace,
+            call_end: self.call_end.into(),
         };
         let closed = Closed {
             truncated: self.truncated,

@@ -1,6 +1,7 @@
 //! History tells who ended a command, and blames nobody else.
 
 use std::fs;
+use std::path::Path;
 
 use baton_tests::process::Part;
 use rustix::process::Signal;
@@ -23,6 +24,19 @@ fn first_line(world: &World, words: &[&str]) -> Option<Value> {
     let finished = run(baton);
     let line = finished.text().lines().next()?.to_owned();
     Some(serde_json::from_str(&line).unwrap())
+}
+
+/// The outcome that a client's trace file has of its one command.
+fn outcome_in(file: &Path) -> String {
+    let trace: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    let spans = trace["resourceSpans"].as_array().unwrap().iter();
+    let spans = spans.flat_map(|resource| resource["scopeSpans"].as_array().unwrap());
+    let spans = spans.flat_map(|scope| scope["spans"].as_array().unwrap());
+    let mut attributes = spans.flat_map(|span| span["attributes"].as_array().unwrap());
+    let outcome = attributes
+        .find(|attribute| attribute["key"] == "baton.outcome")
+        .unwrap();
+    outcome["value"]["stringValue"].as_str().unwrap().to_owned()
 }
 
 /// Asserts how and why the newest command ended, by the history of a running exec-server, and that none of its processes is left.
@@ -96,9 +110,11 @@ fn history_tells_who_ended_a_command() {
 
     let list = world.home.config("allowed_clients");
     let allowed = fs::read_to_string(&list).unwrap();
-    let revoked = endless(&world, &mark, &[]);
+    let file = world.home.file("revoked.json");
+    let revoked = endless(&world, &mark, &["--trace-json", file.to_str().unwrap()]);
     fs::write(&list, format!("{} other clamp\n", Home::new().public())).unwrap();
     revoked.finish().assert_failed(255, "key is not allowed");
+    assert_eq!(outcome_in(&file), "killed");
     mark.await_gone();
     fs::write(&list, allowed).unwrap();
     assert_ended(

@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use crate::support::spans::{
     At, Session, assert_echo, assert_paths, envelope, of_trace, path_span, stage_of, traces,
 };
-use crate::support::{Home, PATIENCE, World, relay, run, signal};
+use crate::support::{Home, Input, Mark, PATIENCE, Running, World, relay, run, signal};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -66,6 +66,11 @@ impl Traced {
     /// Everything that was ever exported: the exec-server sends the rest when it ends, and commands have ended.
     fn all_spans(mut self) -> Vec<ReceivedSpan> {
         self.world.stop_exec_server();
+        self.exported()
+    }
+
+    /// Everything that was exported by commands and an exec-server that have ended.
+    fn exported(self) -> Vec<ReceivedSpan> {
         // Records are written in traces of their own, whenever their writer comes to it.
         let mut spans = self.collector.spans();
         spans.retain(|span| {
@@ -619,6 +624,62 @@ fn a_command_whose_time_was_up_is_timed_out_at_both_ends() {
         assert_eq!(span.attribute("baton.outcome"), Some("timed_out"), "{stage}");
         assert_eq!(error(span), (true, Some(class)), "{stage}");
     }
+}
+
+/// Stops an exec-server that runs two commands, and asserts what the spans of both ends say of them.
+fn assert_killed_by_shutdown(is_hurried: bool) {
+    let mut traced = Traced::new();
+    let mark = Mark::new();
+    let options = ["--env", mark.variable()];
+    let catches = "trap 'exit 3' TERM; sleep 600 & wait";
+    let commands = [&["sleep", "600"][..], &["sh", "-c", catches]];
+    let running = commands.map(|command| {
+        let exec = traced.world.exec_with(&options, command.iter().copied());
+        Running::start(exec, Input::Open)
+    });
+    mark.await_processes(3);
+    if is_hurried {
+        signal(&traced.world.exec_server, Signal::TERM);
+        traced
+            .world
+            .await_exec_server_says("the same signal again ends them at once");
+    }
+    traced.world.stop_exec_server();
+    for running in running {
+        running.finish();
+    }
+    let spans = traced.exported();
+    for (program, code) in [("sleep", 143), ("sh", 3)] {
+        for stage in ["call", "process"] {
+            let about = |span: &&ReceivedSpan| {
+                stage_of(span) == stage && span.attribute("process.executable.name") == Some(program)
+            };
+            let span = spans.iter().find(about).unwrap();
+            let outcome = span.attribute("baton.outcome");
+            assert_eq!(outcome, Some("killed"), "{stage} of {program}, {is_hurried}");
+            // The session ends before the exit of a command that is given the time to end.
+            if is_hurried || stage == "process" {
+                assert_eq!(
+                    span.integer("process.exit.code"),
+                    Some(code),
+                    "{stage} of {program}"
+                );
+                assert_eq!(error(span), (true, Some("killed")), "{stage} of {program}");
+            } else {
+                assert_eq!(error(span), (true, Some("UNAVAILABLE")), "{stage} of {program}");
+            }
+        }
+    }
+}
+
+#[test]
+fn commands_that_outlast_a_shutdown_are_killed_at_both_ends() {
+    assert_killed_by_shutdown(false);
+}
+
+#[test]
+fn commands_that_a_hurried_shutdown_ends_are_killed_at_both_ends() {
+    assert_killed_by_shutdown(true);
 }
 
 #[test]
