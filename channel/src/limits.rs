@@ -213,7 +213,19 @@ pub const SESSION_WEIGHT: usize = 4;
 /// Handshakes that wait for a session of their key's share, over all keys; a key may wait while it has fewer than are free. Some 4 KiB each.
 pub const SESSION_QUEUE: usize = 512;
 
-/// How long such a handshake waits before the client is told to try again. Shorter than the client waits for message 2
+/// Sessions whose client has not spoken since message 2, over all keys and origins. They count with their key's sessions besides. Shared by
+/// key and origin: one origin that shakes hands with a key and then says nothing gets 512 of them, four get 602, and another origin always finds
+/// one, with the same key too. Fewer than a key's share of [`EXEC_SERVER_SESSIONS`], so that a key whose messages 1 are repeated can still begin
+/// a session.
+pub const MAX_UNCONFIRMED: usize = 640;
+
+/// How those are shared, as [`SESSION_WEIGHT`] has it: 500 commands that one client starts at once find room.
+pub const UNCONFIRMED_WEIGHT: usize = 4;
+
+/// Handshakes that wait for one of these, some 4 KiB each. Shared alike.
+pub const UNCONFIRMED_QUEUE: usize = 256;
+
+/// How long a handshake waits for either before the client is told to try again. Shorter than the client waits for message 2
 /// ([`HANDSHAKE_TIMEOUT`](baton_proto::limits::HANDSHAKE_TIMEOUT)).
 pub const SESSION_WAIT: Duration = Duration::from_secs(3);
 

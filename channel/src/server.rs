@@ -100,6 +100,11 @@ impl Server {
             epoch: Epoch(epoch),
             recorder: Recorder::off(),
             sessions: Places::new(session_shares(limits::EXEC_SERVER_SESSIONS)),
+            unconfirmed: Places::new(Shares {
+                places: limits::MAX_UNCONFIRMED,
+                weight: limits::UNCONFIRMED_WEIGHT,
+                queue: limits::UNCONFIRMED_QUEUE,
+            }),
             farewells: Places::new(Shares {
                 places: limits::MAX_FAREWELLS,
                 weight: 1,

@@ -443,8 +443,8 @@ pub(crate) struct ExecServerArgs {
     /// quarters alone. A command takes some 40 KiB here, and 4.3 MiB at most if its client stalls it on purpose: 4.4 GiB for 1024
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PROCESSES, value_parser = clap::value_parser!(u32).range(1..=MAX_PROCESSES_MAX))]
     pub(crate) max_processes: u32,
-    /// How many sessions (connected clients) it serves at once, shared by client key: a key alone gets four fifths. A relay passes on 1,024
-    /// at most. An idle one takes some 60 KiB (1,024: 60 MiB), and one whose client stalls all its 256 calls on purpose 580 MiB
+    /// How many sessions (connected clients) it serves at once, shared by client key: a key alone gets four fifths. A relay passes on 2,176
+    /// at most, those that wait or are refused included. An idle one takes some 60 KiB (1,024: 60 MiB), and one whose client stalls all its 256 calls on purpose 580 MiB
     #[arg(long, value_name = "N", default_value_t = DEFAULT_SESSIONS, value_parser = clap::value_parser!(u32).range(1..=MAX_SESSIONS_MAX))]
     pub(crate) max_sessions: u32,
 }

@@ -127,6 +127,11 @@ pub const REGISTER_MESSAGE_BYTES: usize = 1024;
 /// should know of many; one that accepts nothing has told so for this many times 16 KiB.
 pub const ANNOUNCED: usize = 256;
 
+/// Sessions to one exec-server: those that it serves, and the dials that it has accepted beside them: 128 handshakes, 768 that wait for their
+/// key's turn, 256 refusals under way. It shares them out by key, which a relay cannot see; were they scarcer here, a key that takes all it
+/// can would keep the others out before the exec-server hears of them. 80 KiB each at first, 180 MiB.
+pub const SESSIONS_PER_EXEC_SERVER: usize = EXEC_SERVER_SESSIONS + 128 + 768 + 256;
+
 /// Messages that wait on one `Register` stream, some 70 bytes each: one `Incoming` for every dial that may be announced, a few pings.
 /// A `Dial` that finds it full is refused: the exec-server does not read.
 pub const REGISTER_QUEUE: usize = ANNOUNCED + 8;
@@ -189,7 +194,7 @@ pub struct Limits {
     /// Sessions that one address has dialled. Protects the others: anyone may register an exec-server and dial it. Half of the relay,
     /// because whole companies share an address.
     pub sessions_per_address: usize,
-    /// Sessions to one exec-server. Protects it, and the other exec-servers of this relay.
+    /// Sessions to one exec-server ([`SESSIONS_PER_EXEC_SERVER`]). Protects it, and the other exec-servers of this relay.
     pub sessions_per_exec_server: usize,
     /// Sessions on one connection, dials waiting included. Their stream windows fill its connection window, so that none can stall another.
     pub sessions_per_connection: usize,
@@ -230,7 +235,7 @@ impl Default for Limits {
             unproved_per_address: 32,
             sessions: 8_192,
             sessions_per_address: 4_096,
-            sessions_per_exec_server: EXEC_SERVER_SESSIONS,
+            sessions_per_exec_server: SESSIONS_PER_EXEC_SERVER,
             sessions_per_connection: MAX_SESSIONS as usize,
             pending_per_exec_server: ANNOUNCED,
             silent_per_address: 1_024,

@@ -22,7 +22,7 @@ use crate::allow::{AllowError, AllowList, Peer};
 use crate::key::{PublicKey, StaticKey};
 use crate::limits;
 use crate::mux::{Mux, Role};
-use crate::places::{Place, Places};
+use crate::places::{Full, Place, Places};
 use crate::service::SessionError;
 use crate::service::established::Established;
 use crate::service::incoming;
@@ -43,6 +43,8 @@ pub(crate) struct Acceptor {
     pub(crate) recorder: Recorder,
     /// Sessions of clients on the allow-list, from the moment when their key is known.
     pub(crate) sessions: Places<PublicKey>,
+    /// Those of them whose client has not spoken since message 2.
+    pub(crate) unconfirmed: Places<(PublicKey, Origin)>,
     /// Clients that are told why they are not served.
     pub(crate) farewells: Places<Origin>,
 }
@@ -126,6 +128,8 @@ pub(crate) struct Accepted {
 struct Admitted {
     peer: Arc<Peer>,
     session: Place<PublicKey>,
+    /// Given back when the client has spoken.
+    unconfirmed: Place<(PublicKey, Origin)>,
 }
 
 /// A session whose client has said who it is, and has not been answered.
@@ -155,7 +159,7 @@ impl Acceptor {
         let admission = match self.allow.find(&remote) {
             Ok(Some(peer)) => {
                 half_open = None;
-                self.admit(Arc::new(peer)).await
+                self.admit(Arc::new(peer), Origin::of(&incoming)).await
             }
             Ok(None) => Err(Refusal::Unlisted(remote)),
             Err(error) => Err(Refusal::ListUnusable(Arc::new(error))),
@@ -205,14 +209,21 @@ impl Acceptor {
         })
     }
 
-    /// A session for a client that is allowed: its key's turn is waited for, but not longer than the client waits.
-    async fn admit(&self, peer: Arc<Peer>) -> Result<Admitted, Refusal> {
-        let Ok(entered) = self.sessions.enter(peer.key) else {
-            return Err(Refusal::NoSession(peer));
+    /// A session for a client that is allowed: its turn is waited for, but not longer than the client waits. Whoever repeats a message 1 of its
+    /// key, or dials with its key and says nothing, from another network, takes turns with it.
+    async fn admit(&self, peer: Arc<Peer>, origin: Origin) -> Result<Admitted, Refusal> {
+        let places = async {
+            let unconfirmed = self.unconfirmed.enter((peer.key, origin))?.taken().await;
+            let session = self.sessions.enter(peer.key)?.taken().await;
+            Ok::<_, Full>((session, unconfirmed))
         };
-        match tokio::time::timeout(limits::SESSION_WAIT, entered.taken()).await {
-            Ok(session) => Ok(Admitted { peer, session }),
-            Err(_) => Err(Refusal::NoSession(peer)),
+        match tokio::time::timeout(limits::SESSION_WAIT, places).await {
+            Ok(Ok((session, unconfirmed))) => Ok(Admitted {
+                peer,
+                session,
+                unconfirmed,
+            }),
+            Ok(Err(Full)) | Err(_) => Err(Refusal::NoSession(peer)),
         }
     }
 
@@ -305,6 +316,7 @@ impl Accepted {
         let Admitted {
             peer,
             session: _session,
+            unconfirmed,
         } = match admission {
             Ok(admitted) => admitted,
             Err(refusal) => {
@@ -327,6 +339,7 @@ impl Accepted {
                 let why = "the client never spoke after the handshake: it has gone, or the relay repeated an old one";
                 shared.close(SessionError::Relay(why.into()));
             }
+            drop(unconfirmed);
             if shared.is_confirmed() {
                 began();
             }

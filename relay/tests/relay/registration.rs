@@ -31,7 +31,7 @@ async fn a_valid_proof_registers_until_the_stream_ends() {
     let exec_server = ExecServer::register(&relay, 1).await;
     assert_eq!(
         exec_server.max_sessions as usize,
-        baton_proto::limits::EXEC_SERVER_SESSIONS
+        baton_relay::limits::SESSIONS_PER_EXEC_SERVER
     );
     relay.counts("the registration", |s| s.registrations == 1).await;
     let id = exec_server.id;

@@ -7,11 +7,14 @@ use std::time::{Duration, Instant};
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
-use baton_channel::limits::{DECLINE_RETRY, HALF_OPEN_QUEUE, MAX_HALF_OPEN};
+use baton_channel::limits::{
+    DECLINE_RETRY, HALF_OPEN_QUEUE, MAX_HALF_OPEN, MAX_UNCONFIRMED, SESSION_WAIT, UNCONFIRMED_WEIGHT,
+};
 use baton_channel::session::{Initiator, prologue};
 use baton_channel::ticket::Ticket;
-use baton_channel::{Notice, Server};
+use baton_channel::{Notice, Server, ServerError};
 use baton_exec_server::ExecService;
+use baton_proto::channel::ServerHello;
 use baton_proto::registration::exec_server_id;
 use baton_proto::relay::{
     Challenge, Decline, Frame, Incoming, RegisterRequest, RegisterResponse, Registered, register_request,
@@ -20,7 +23,10 @@ use baton_proto::relay::{
 use baton_proto::{SessionId, header};
 use baton_rpc::relay::relay_server::{Relay, RelayServer};
 use bytes::Bytes;
+use futures_util::future::join_all;
+use prost::Message as _;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::Stream;
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
@@ -107,6 +113,14 @@ impl Relay for Announcing {
     }
 }
 
+/// A handshake, and what its message 2 told.
+struct Visit {
+    took: Duration,
+    retry_after_ms: u32,
+    /// The session stays open as long as this does.
+    _from: Streaming<Frame>,
+}
+
 /// Looks again until `condition` holds.
 async fn eventually(condition: impl Fn() -> bool) {
     within(async {
@@ -149,8 +163,8 @@ impl Announcing {
         self.0.lock().unwrap().declined.clone()
     }
 
-    /// Dials from this origin and shakes hands. How long that took.
-    async fn visit(&self, origin: &'static [u8], ticket: &Ticket, key: &StaticKey) -> Duration {
+    /// Dials from this origin and shakes hands.
+    async fn visit(&self, origin: &'static [u8], ticket: &Ticket, key: &StaticKey) -> Visit {
         let started = Instant::now();
         let session = self.announce(origin);
         let name = session.to_string();
@@ -169,9 +183,27 @@ impl Announcing {
         to.send(Ok(frame)).await.unwrap();
         let mut from = from;
         let message2 = within(from.message()).await.unwrap().unwrap().noise;
-        assert!(initiator.finish(&message2).is_ok());
-        started.elapsed()
+        let (_, hello) = initiator.finish(&message2).unwrap();
+        Visit {
+            took: started.elapsed(),
+            retry_after_ms: ServerHello::decode(&hello[..]).unwrap().retry_after_ms,
+            _from: from,
+        }
     }
+}
+
+/// An exec-server with one client, registered at the relay.
+async fn serve(url: &str, seed: &Seed) -> (Ticket, JoinHandle<Result<(), ServerError>>) {
+    let allow = AllowList::only(*seed.client_key().unwrap().public(), "test", Trust::Continue);
+    let (notify, mut notices) = mpsc::unbounded_channel();
+    let server = Server::new(url, seed, allow)
+        .unwrap()
+        .on_notice(move |notice| drop(notify.send(notice)));
+    let ticket = server.ticket();
+    let service = ExecService::new(server.epoch()).into_server();
+    let serving = tokio::spawn(server.serve(service, std::future::pending()));
+    assert!(matches!(within(notices.recv()).await, Some(Notice::Registered)));
+    (ticket, serving)
 }
 
 #[tokio::test]
@@ -179,22 +211,14 @@ async fn dials_of_one_origin_that_go_no_further_keep_no_other_origin_out() {
     let (relay, url) = Announcing::start().await;
     let seed = Seed::generate().unwrap();
     let key = seed.client_key().unwrap();
-    let allow = AllowList::only(*key.public(), "test", Trust::Continue);
-    let (notify, mut notices) = mpsc::unbounded_channel();
-    let server = Server::new(&url, &seed, allow)
-        .unwrap()
-        .on_notice(move |notice| drop(notify.send(notice)));
-    let ticket = server.ticket();
-    let service = ExecService::new(server.epoch()).into_server();
-    let serving = tokio::spawn(server.serve(service, std::future::pending()));
-    assert!(matches!(within(notices.recv()).await, Some(Notice::Registered)));
+    let (ticket, serving) = serve(&url, &seed).await;
 
     // An origin alone gets half of the places, and no more.
     for _ in 0..MAX_HALF_OPEN {
         relay.announce(b"greedy");
     }
     eventually(|| relay.accepted() == MAX_HALF_OPEN / 2).await;
-    let took = relay.visit(b"modest", &ticket, &key).await;
+    let took = relay.visit(b"modest", &ticket, &key).await.took;
     assert!(took < Duration::from_secs(2), "{took:?}");
     // Its share of the queue is half of that, too: beyond it the relay is told at once.
     assert!(relay.declined().is_empty());
@@ -205,7 +229,28 @@ async fn dials_of_one_origin_that_go_no_further_keep_no_other_origin_out() {
     let declined = relay.declined().pop().unwrap();
     assert_eq!(declined.accept_token, vec![7; 32]);
     assert_eq!(u128::from(declined.retry_after_ms), DECLINE_RETRY.as_millis());
-    let took = relay.visit(b"modest", &ticket, &key).await;
+    let took = relay.visit(b"modest", &ticket, &key).await.took;
     assert!(took < Duration::from_secs(2), "{took:?}");
+    serving.abort();
+}
+
+/// As a stranger does that repeats the messages 1 of a client, with the client's own key.
+#[tokio::test]
+async fn mute_sessions_of_a_key_from_one_origin_leave_sessions_to_the_key_from_another() {
+    let (relay, url) = Announcing::start().await;
+    let seed = Seed::generate().unwrap();
+    let key = seed.client_key().unwrap();
+    let (ticket, serving) = serve(&url, &seed).await;
+    let share = MAX_UNCONFIRMED * UNCONFIRMED_WEIGHT / (UNCONFIRMED_WEIGHT + 1);
+    let visits = (0..share).map(|_| relay.visit(b"mute", &ticket, &key));
+    let visits = join_all(visits).await;
+    assert!(visits.iter().all(|visit| visit.retry_after_ms == 0));
+    let (mute, own) = tokio::join!(
+        relay.visit(b"mute", &ticket, &key),
+        relay.visit(b"its own", &ticket, &key)
+    );
+    assert!(mute.retry_after_ms > 0);
+    assert_eq!(own.retry_after_ms, 0);
+    assert!(own.took < SESSION_WAIT / 2, "{:?}", own.took);
     serving.abort();
 }

@@ -40,8 +40,10 @@ enum Kind {
     Garbage,
     /// Message 1 of a key that is not allowed.
     Unlisted,
-    /// Message 1 of a key that is, and nothing more.
+    /// Message 1 of another key that is, and nothing more.
     Listed,
+    /// Message 1 of the allowed client's own key, and nothing more: a leaked key, or a relay that repeats what it saw.
+    OwnKey,
     /// Bytes of a TLS handshake that does not go on.
     TlsHello,
 }
@@ -53,6 +55,8 @@ struct World {
     relay: SocketAddr,
     ticket: Ticket,
     seed: Seed,
+    /// Another client that is allowed.
+    other: Seed,
     roots: Option<RelayRoots>,
     _dir: tempfile::TempDir,
 }
@@ -68,7 +72,9 @@ impl World {
         let dir = tempfile::TempDir::with_prefix("baton-").unwrap();
         let path = |name: &str| dir.path().join(name);
         let seed = Seed::generate().unwrap();
-        let allowed = format!("{} honest clamp\n", seed.client_key().unwrap().public());
+        let other = Seed::generate().unwrap();
+        let public = |seed: &Seed| *seed.client_key().unwrap().public();
+        let allowed = format!("{} honest clamp\n{} other clamp\n", public(&seed), public(&other));
         write_private(&path("allowed"), &allowed);
 
         let mut command = isolated(Process::new(baton().unwrap()), None);
@@ -117,6 +123,7 @@ impl World {
             relay,
             ticket,
             seed,
+            other,
             roots: has_tls.then(|| RelayRoots::from_pem_file(&path("cert")).unwrap()),
             _dir: dir,
         }
@@ -202,7 +209,8 @@ impl World {
             Kind::Silent | Kind::Slow | Kind::TlsHello => return bytes,
             Kind::Garbage => (0..96).map(|_| rand::random::<u8>()).collect(),
             Kind::Unlisted => message_1(&Seed::generate().unwrap().client_key().unwrap()),
-            Kind::Listed => message_1(&self.key()),
+            Kind::Listed => message_1(&self.other.client_key().unwrap()),
+            Kind::OwnKey => message_1(&self.key()),
         };
         let message = Frame {
             noise,
@@ -261,25 +269,19 @@ fn rate() -> u64 {
 async fn an_allowed_client_is_served_beside_dials_of_strangers() {
     let world = World::start(false).await;
     let rate = rate();
-    for kind in [
+    let kinds = [
         Kind::Silent,
         Kind::Slow,
         Kind::Garbage,
         Kind::Unlisted,
         Kind::Listed,
-    ] {
-        let kinds = [kind];
-        let strangers = world.strangers(&world.ticket, &kinds, rate, &STRANGERS);
+        Kind::OwnKey,
+    ];
+    for kind in kinds {
+        let strangers = world.strangers(&world.ticket, std::slice::from_ref(&kind), rate, &STRANGERS);
         world.compare(&format!("{kind:?}"), strangers).await;
     }
-    let all = [
-        Kind::Silent,
-        Kind::Slow,
-        Kind::Garbage,
-        Kind::Unlisted,
-        Kind::Listed,
-    ];
-    let strangers = world.strangers(&world.ticket, &all, rate, &STRANGERS);
+    let strangers = world.strangers(&world.ticket, &kinds, rate, &STRANGERS);
     world.compare("all kinds", strangers).await;
 }
 
