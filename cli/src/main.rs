@@ -23,6 +23,7 @@ mod own_ticket;
 mod record;
 mod remote;
 mod repeats;
+mod runtime;
 mod signals;
 mod started;
 mod state;

@@ -7,8 +7,8 @@ use baton_client::{Client, PublicKey, Records, RecordsError, RunError, SessionEr
 use baton_trace::recorder::Recorder;
 
 use crate::args::RemoteArgs;
-use crate::command::runtime;
 use crate::error::CliError;
+use crate::runtime::runtime;
 use crate::{identity, outer, signals, ticket_file};
 
 /// See the [module](self).

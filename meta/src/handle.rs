@@ -9,9 +9,9 @@ use crate::barrier::{FlushError, Flushed, Ticket, Wait};
 use crate::link::Link;
 use crate::machine::{Refused, Stats};
 use crate::record::{self, Owner, ProcessPatch, ThreadPatch, Update};
+use crate::shared::{Mode, Shared};
 use crate::spans;
 use crate::store::WriteError;
-use crate::writer::{Mode, Shared};
 
 /// A handle to the writer; cheap to clone.
 #[derive(Debug, Clone)]

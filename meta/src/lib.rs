@@ -8,7 +8,7 @@
 //! * [`record`]: what is known of a process and of a thread, as patches that merge;
 //! * [`Meta`]: takes them, and waits at barriers; [`start`] gives one, and the [`Writer`] that ends it;
 //! * `machine`, of `queue` and `barrier`: every decision, without IO;
-//! * `writer`: the one thread that waits for the disk;
+//! * `writer`: the one thread that waits for the disk; `shared` is between it and the handles;
 //! * [`store`]: where it writes to, and what can go wrong there;
 //! * [`limits`]: every bound, with its reason and what it can cost.
 //!
@@ -30,6 +30,7 @@ mod queue;
 mod reap;
 pub mod record;
 pub mod service;
+mod shared;
 mod spans;
 pub mod store;
 mod writer;

@@ -5,9 +5,8 @@
 //!
 //! Times are the operating system's clock, not that of a runtime whose time may be paused: a thread cannot be paused with it.
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -16,11 +15,11 @@ use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use tokio::sync::oneshot;
 
-use crate::barrier::{FlushError, Flushed, Ticket};
 use crate::handle::Meta;
 use crate::machine::{Machine, Next};
 use crate::queue::Flight;
 use crate::reap::Reaper;
+use crate::shared::{Mode, Shared, Writing};
 use crate::spans;
 use crate::store::{Store, Upkeep, WriteError, WriteErrorKind, Written};
 
@@ -30,17 +29,7 @@ use crate::store::{Store, Upkeep, WriteError, WriteErrorKind, Written};
 pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Meta, Writer)> {
     let mut machine = Machine::new(Instant::now());
     machine.lost_before(store.losses().map_err(io::Error::other)?);
-    let shared = Arc::new(Shared {
-        state: Mutex::new(State {
-            machine,
-            waiters: HashMap::new(),
-            sleeps_until: None,
-            writing: None,
-            mode: Mode::Runs,
-        }),
-        wake: Condvar::new(),
-        recorder,
-    });
+    let shared = Arc::new(Shared::new(machine, recorder));
     let (ended, has_ended) = oneshot::channel();
     thread::Builder::new().name("baton-meta".to_owned()).spawn({
         let shared = shared.clone();
@@ -114,80 +103,6 @@ impl Drop for Writer {
         state.mode = Mode::Ends;
         state.machine.stop();
         self.shared.wake(&mut state);
-    }
-}
-
-/// Between the handles and the thread.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    state: Mutex<State>,
-    wake: Condvar,
-    recorder: Recorder,
-}
-
-#[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) machine: Machine,
-    pub(crate) waiters: HashMap<Ticket, oneshot::Sender<Result<Flushed, FlushError>>>,
-    /// The thread sleeps, and looks again then; `None` while it is awake.
-    sleeps_until: Option<Instant>,
-    /// What is being written.
-    pub(crate) writing: Option<Writing>,
-    pub(crate) mode: Mode,
-}
-
-/// A write that has not returned.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Writing {
-    pub(crate) since: Instant,
-    pub(crate) patches: usize,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Runs,
-    /// As soon as the store returns.
-    Ends,
-    /// There is no thread any more.
-    Ended,
-}
-
-impl State {
-    /// Tells those whose barriers are over.
-    pub(crate) fn tell(&mut self) {
-        for (ticket, result) in self.machine.over() {
-            if let Some(waiter) = self.waiters.remove(&ticket) {
-                // Nobody waits any more: nothing to tell.
-                let _ = waiter.send(result);
-            }
-        }
-    }
-}
-
-impl Shared {
-    /// Held for a few microseconds at most: never while the store works.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes the thread if what is due comes before it would look by itself.
-    pub(crate) fn wake_if_due(&self, state: &mut State, now: Instant) {
-        if state
-            .sleeps_until
-            .is_some_and(|until| state.machine.is_due_before(until, now))
-        {
-            self.wake(state);
-        }
-    }
-
-    fn wake(&self, state: &mut State) {
-        // Once is enough: it looks at everything.
-        state.sleeps_until = None;
-        self.wake.notify_one();
-    }
-
-    pub(crate) fn recorder(&self) -> &Recorder {
-        &self.recorder
     }
 }
 

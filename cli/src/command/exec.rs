@@ -5,12 +5,13 @@ use std::mem::ManuallyDrop;
 use baton_client::{Command, RecordTo};
 use baton_trace::record::Side;
 
-use super::{run_here, runtime, show_trace};
+use super::{run_here, show_trace};
 use crate::args::ExecArgs;
 use crate::error::CliError;
 use crate::exporting::Exporting;
 use crate::logging;
 use crate::remote::Remote;
+use crate::runtime::runtime;
 use crate::trace_file::TraceFile;
 
 pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {

@@ -15,13 +15,13 @@ use baton_trace::text::counted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::sync::watch;
 
-use super::runtime;
 use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
 use crate::limits::{EXEC_SERVER_FILES, PROCESS_FILES, STATE_SHUTDOWN};
 use crate::own_ticket::OwnTicket;
 use crate::repeats::Repeats;
+use crate::runtime::runtime;
 use crate::signals::Stop;
 use crate::{descriptors, identity, logging, outer, own_ticket, state};
 

@@ -2,9 +2,9 @@
 
 use baton_channel::{check_exec_server, check_relay};
 
-use super::runtime;
 use crate::args::HealthArgs;
 use crate::error::CliError;
+use crate::runtime::runtime;
 use crate::{outer, remote};
 
 /// What a health check exits with that failed; container engines know no other.

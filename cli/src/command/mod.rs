@@ -28,13 +28,6 @@ use crate::stdio::forward;
 use crate::trace_file::TraceFile;
 use crate::{signals, terminal};
 
-/// A runtime on this thread. One thread, because a wake-up across cores costs more than the work it would share.
-pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
-    Ok(tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?)
-}
-
 /// Runs one command with our own standard streams, and returns its exit code.
 async fn run_here(client: &Client, command: Command) -> Result<i32, CliError> {
     let mut outputs = Outputs::open()?;

@@ -2,10 +2,10 @@
 
 use baton_relay::{AllowedServers, Config, Limits, Relay, Tls};
 
-use super::runtime;
 use crate::args::RelayArgs;
 use crate::error::CliError;
 use crate::limits::RELAY_FILES;
+use crate::runtime::runtime;
 use crate::{descriptors, logging, signals};
 
 pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {

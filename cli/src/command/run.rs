@@ -17,11 +17,12 @@ use baton_trace::recorder::Recorder;
 use baton_trace::stage::Exporter;
 use tokio::sync::oneshot;
 
-use super::{run_here, runtime, show_trace};
+use super::{run_here, show_trace};
 use crate::args::{Drawing, RunArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
 use crate::logging;
+use crate::runtime::runtime;
 use crate::trace_file::TraceFile;
 
 pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
