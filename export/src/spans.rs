@@ -125,7 +125,14 @@ impl Details {
                 Some(Kind::Internal) | None => SpanKind::Internal,
             },
             name: tree::label(stage),
-            attributes: stage_attributes(placed),
+            attributes: stage_attributes(
+                placed,
+                if Self::is_plain(record, stage) {
+                    1
+                } else {
+                    TYPICAL_ATTRIBUTES
+                },
+            ),
             dropped_attributes: 0,
             links: SpanLinks::default(),
             status: Status::Unset,
@@ -160,8 +167,12 @@ pub(super) static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
         .build()
 });
 
-fn stage_attributes(placed: &Placed) -> Vec<KeyValue> {
-    let mut attributes = vec![KeyValue::new(attribute::STAGE, tree::label(placed.stage.stage))];
+/// Attributes that the span of a call or of a command mostly has.
+const TYPICAL_ATTRIBUTES: usize = 14;
+
+fn stage_attributes(placed: &Placed, capacity: usize) -> Vec<KeyValue> {
+    let mut attributes = Vec::with_capacity(capacity);
+    attributes.push(KeyValue::new(attribute::STAGE, tree::label(placed.stage.stage)));
     if placed.stage.attempt > 0 {
         attributes.push(KeyValue::new(attribute::ATTEMPT, i64::from(placed.stage.attempt)));
     }

@@ -196,14 +196,17 @@ impl Subject {
     /// A command that runs `program`, as it was requested. `label`, which has to be of low cardinality, names the client's span; without
     /// one the program's base name does.
     pub fn new(label: Option<String>, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
+        // Counted references: the record and the span take copies, and copy no text.
         let executable: Arc<str> = base_name(program).into();
-        let label = label.map_or_else(|| Arc::clone(&executable).into(), StringValue::from);
-        let mut attributes = Vec::with_capacity(4);
+        let label = label.map_or_else(|| Arc::clone(&executable), Arc::from);
+        let process: Arc<str> = process.to_string().into();
+        // The server adds its client, and the end the pid.
+        let mut attributes = Vec::with_capacity(5);
         attributes.push(KeyValue::new(PROCESS_EXECUTABLE_NAME, executable));
-        attributes.push(KeyValue::new(attribute::PROCESS_ID, process.to_string()));
-        attributes.extend(thread.map(|thread| KeyValue::new(attribute::THREAD, thread.to_owned())));
+        attributes.push(KeyValue::new(attribute::PROCESS_ID, process));
+        attributes.extend(thread.map(|thread| KeyValue::new(attribute::THREAD, Arc::<str>::from(thread))));
         Self(Arc::new(Inner {
-            label,
+            label: label.into(),
             attributes,
             seen: Mutex::default(),
         }))
