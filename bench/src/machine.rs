@@ -31,7 +31,8 @@ pub fn load() -> String {
     read("/proc/loadavg")
 }
 
-fn commit() -> String {
+/// The commit of this checkout, and whether it has changes.
+pub fn commit() -> String {
     let Some(commit) = run("git", &["rev-parse", "--short=12", "HEAD"]) else {
         return unknown();
     };

@@ -19,6 +19,9 @@ pub struct Options {
     /// Write every number to this file as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Write the rows that have a bar to this file, as a Markdown table with the commit, the seed and the machine
+    #[arg(long, value_name = "FILE")]
+    pub markdown: Option<PathBuf>,
     /// Fail when a bar is failed
     #[arg(long)]
     pub check: bool,

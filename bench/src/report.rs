@@ -1,4 +1,4 @@
-//! The whole run, for people and as JSON for programs.
+//! The whole run: for a terminal, as Markdown for a document, and as JSON for programs.
 
 use std::fs;
 use std::io;
@@ -7,12 +7,15 @@ use std::path::Path;
 use serde_json::json;
 
 use crate::stats::Verdict;
-use crate::{Row, machine};
+use crate::{Row, machine, table};
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Report {
+    /// The benchmark, and the options by which it measures less than all.
+    what: String,
     facts: Vec<(&'static str, String)>,
+    compared: Option<[String; 2]>,
     seed: u64,
     plan: String,
     pub(super) rows: Vec<Row>,
@@ -21,15 +24,22 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(seed: u64, plan: String) -> Self {
+    pub(super) fn new(what: String, seed: u64, plan: String) -> Self {
         Self {
+            what,
             facts: machine::facts(),
+            compared: None,
             seed,
             plan,
             rows: Vec::new(),
             notes: serde_json::Map::new(),
             has_failed_note: false,
         }
+    }
+
+    /// The commits that are compared, the earlier one first, where that is what is measured.
+    pub(super) fn compare(&mut self, commits: [String; 2]) {
+        self.compared = Some(commits);
     }
 
     /// Something that is no row.
@@ -67,6 +77,36 @@ impl Report {
         println!("{passed} bars passed; load after: {}", machine::load());
     }
 
+    /// For a document: the machine, then a table that opens with the benchmark, its commit and its seed and has the rows with a bar.
+    pub(super) fn markdown(&self) -> String {
+        let load = |load: &str| load.split_whitespace().next().unwrap_or_default().to_owned();
+        let machine = format!(
+            "{}, {} cores, Linux {}, {}, {}, {} profile; load {} before and {} after.",
+            self.value("processor"),
+            self.value("cores"),
+            self.value("kernel"),
+            self.value("congestion control"),
+            self.value("rustc"),
+            self.value("profile"),
+            load(self.value("load before")),
+            load(&machine::load()),
+        );
+        let commits = match &self.compared {
+            Some([before, after]) => format!("{after} over {before}"),
+            None => self.value("commit").to_owned(),
+        };
+        let mut head = format!("**`{}`**, {commits}, seed {}", self.what, self.seed);
+        if self.has_failed_note {
+            head.push_str(", **FAIL**: see `--json`");
+        }
+        format!("{machine}\n\n{}", table::markdown(&head, &self.rows))
+    }
+
+    fn value(&self, name: &str) -> &str {
+        let fact = self.facts.iter().find(|(known, _)| *known == name);
+        fact.map_or("unknown", |(_, value)| value)
+    }
+
     /// Everything, for programs.
     pub(super) fn write_json(&self, file: &Path) -> io::Result<()> {
         let facts: serde_json::Map<_, _> = self
@@ -76,6 +116,7 @@ impl Report {
             .collect();
         let report = json!({
             "machine": facts,
+            "compared": self.compared,
             "load_after": machine::load(),
             "seed": self.seed,
             "plan": self.plan,
@@ -83,5 +124,69 @@ impl Report {
             "notes": self.notes,
         });
         fs::write(file, format!("{report:#}\n"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Unit;
+    use crate::stats::{Bar, Estimate};
+
+    fn between(low: f64, value: f64, high: f64) -> Estimate {
+        Estimate { value, low, high }
+    }
+
+    #[test]
+    fn markdown_has_the_machine_and_the_judged_rows_under_commit_and_seed() {
+        let mut report = Report {
+            what: "exec --quick".to_owned(),
+            seed: 7,
+            plan: String::new(),
+            compared: None,
+            rows: Vec::new(),
+            notes: serde_json::Map::new(),
+            has_failed_note: false,
+            facts: vec![
+                ("commit", "0123456789ab".to_owned()),
+                ("processor", "a processor".to_owned()),
+                ("cores", "2".to_owned()),
+                ("kernel", "6.18".to_owned()),
+                ("congestion control", "bbr".to_owned()),
+                ("rustc", "rustc 1.95.0".to_owned()),
+                ("profile", "release".to_owned()),
+                ("load before", "0.50 0.40 0.30 1/200 4000".to_owned()),
+                ("binary", "/not/for/a/document".to_owned()),
+            ],
+        };
+        let ratio = |id: &str, of| Row::once(id, id, Unit::Times, of).noise(between(0.99, 1.0, 1.01));
+        report.rows = vec![
+            ratio("good", between(1.1, 1.2, 1.3)).bar(Some(Bar::AtMost(1.3))),
+            Row::once("shown", "shown only", Unit::Bytes, Estimate::exact(9.0)),
+            ratio("bad", between(1.1, 1.2, 1.4)).bar(Some(Bar::AtMost(1.3))),
+            Row::absent("none", "none", Unit::Times, "no sshd").bar(Some(Bar::AtLeast(2.0))),
+        ];
+        let text = report.markdown();
+        // The load after the run is the machine's own.
+        let (machine, rest) = text.split_once(" and ").unwrap();
+        assert_eq!(
+            machine,
+            "a processor, 2 cores, Linux 6.18, bbr, rustc 1.95.0, release profile; load 0.50 before"
+        );
+        let (_, table) = rest.split_once("\n\n").unwrap();
+        assert_eq!(
+            table,
+            "| | measured | 95 % interval | A against A | bar | verdict | n |\n\
+             |---|---|---|---|---|---|---|\n\
+             | **`exec --quick`**, 0123456789ab, seed 7 | | | | | | |\n\
+             | good | 1.200 × | 1.100 – 1.300 | 1.000 ± 0.010 | ≤ 1.3 × | pass | 1 in 1 |\n\
+             | bad | 1.200 × | 1.100 – 1.400 | 1.000 ± 0.010 | ≤ 1.3 × | **FAIL** | 1 in 1 |\n\
+             | none | – | | | ≥ 2 × | not measured | 0 in 0 |\n"
+        );
+        report.compare(["before".to_owned(), "after".to_owned()]);
+        report.note("exports", json!(null), true);
+        let head =
+            "\n| **`exec --quick`**, after over before, seed 7, **FAIL**: see `--json` | | | | | | |\n";
+        assert!(report.markdown().contains(head));
     }
 }

@@ -102,6 +102,11 @@ impl Row {
         Self { bar, ..self }
     }
 
+    /// Whether it has a bar.
+    pub(crate) fn is_judged(&self) -> bool {
+        self.bar.is_some()
+    }
+
     /// Its verdict, if it has a bar and was measured.
     pub fn verdict(&self) -> Option<Verdict> {
         let noise = self.noise.map_or(0.0, |noise| noise.half_width());

@@ -43,10 +43,17 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Prints what is known before anything is measured. `plan` is how much that will be.
-    pub fn begin(options: &'a Options, plan: &dyn Debug) -> Self {
+    /// Prints what is known before the benchmark `name` measures anything. `plan` is how much that will be.
+    pub fn begin(name: &'static str, options: &'a Options, plan: &dyn Debug) -> Self {
         let seed = options.seed.unwrap_or_else(rand::random);
-        let report = Report::new(seed, format!("{plan:?}"));
+        let mut what = name.to_owned();
+        if options.quick {
+            what.push_str(" --quick");
+        }
+        for phase in &options.only {
+            what.push_str(&format!(" --only {phase}"));
+        }
+        let report = Report::new(what, seed, format!("{plan:?}"));
         report.print_head();
         Self {
             options,
@@ -82,6 +89,11 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    /// Names the commits that are compared, the earlier one first, where that is what is measured.
+    pub fn compare(&mut self, commits: [String; 2]) {
+        self.report.compare(commits);
+    }
+
     /// Something that is no row: `value` stands in the JSON under `name`, and `failed` counts as a bar that is.
     pub fn note(&mut self, name: &str, value: serde_json::Value, failed: bool) {
         self.report.note(name, value, failed);
@@ -90,13 +102,16 @@ impl<'a> Run<'a> {
     /// Prints and writes what came of it. With `--check` a bar that is failed is a failure.
     ///
     /// # Errors
-    /// The file of `--json` could not be written.
+    /// A file of `--markdown` or `--json` could not be written.
     pub fn end(self) -> Result<ExitCode, Failure> {
         self.report.print_verdicts();
         println!(
             "took {:.0} s, without building",
             self.began.elapsed().as_secs_f64()
         );
+        if let Some(file) = &self.options.markdown {
+            std::fs::write(file, self.report.markdown())?;
+        }
         if let Some(file) = &self.options.json {
             self.report.write_json(file)?;
         }

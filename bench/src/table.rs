@@ -1,6 +1,7 @@
-//! The rows as a table for people.
+//! Rows as a table, for a terminal and as Markdown.
 
 use crate::Row;
+use crate::stats::Verdict;
 
 const HEAD: [&str; 7] = [
     "",
@@ -11,6 +12,9 @@ const HEAD: [&str; 7] = [
     "verdict",
     "n",
 ];
+
+/// The column of the verdict.
+const VERDICT: usize = 5;
 
 /// Prints the rows, and under them why some were not measured.
 pub fn print(rows: &[Row]) {
@@ -36,4 +40,28 @@ pub fn print(rows: &[Row]) {
             println!("not measured: {}: {why}", row.what());
         }
     }
+}
+
+/// A Markdown table of the rows that have a bar, below a row that has `head` alone. A failed verdict is bold.
+pub(crate) fn markdown(head: &str, rows: &[Row]) -> String {
+    let line = |cells: &[String; 7]| {
+        let padded = cells.iter().map(|cell| match &cell[..] {
+            "" => " ".to_owned(),
+            cell => format!(" {cell} "),
+        });
+        format!("|{}|\n", padded.collect::<Vec<_>>().join("|"))
+    };
+    let mut table = line(&HEAD.map(str::to_owned));
+    table.push_str(&format!("{}|\n", "|---".repeat(HEAD.len())));
+    let mut cells = [const { String::new() }; 7];
+    cells[0] = head.to_owned();
+    table.push_str(&line(&cells));
+    for row in rows.iter().filter(|row| row.is_judged()) {
+        let mut cells = row.cells();
+        if row.verdict() == Some(Verdict::Fail) {
+            cells[VERDICT] = format!("**{}**", cells[VERDICT]);
+        }
+        table.push_str(&line(&cells));
+    }
+    table
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! bench/benches/before/save DIR CHECKOUT          (builds the checkout of another commit, and copies what is measured)
-//! cargo bench -p baton-bench --bench before -- --before DIR [--after DIR] [--quick --seed N --json FILE --check]
+//! cargo bench -p baton-bench --bench before -- --before DIR [--after DIR] [--quick --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
 //! Both sides are copies: the `baton` binary, and the executable of the benchmark `exec`, which is the client. A *process set* is
@@ -46,8 +46,9 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
         Some(dir) => Side::at(dir)?,
         None => Side::this()?,
     };
-    let mut run = Run::begin(shared, &plan);
+    let mut run = Run::begin("before", shared, &plan);
     println!("before: {before}\nafter:  {after}\n");
+    run.compare([&before, &after].map(|side| side.commit().to_owned()));
     let sets = sets::Sets::new(plan, run.seed(), before, after)?;
     run.phases(&sets, &sets::ALL)?;
     run.end()

@@ -6,11 +6,12 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use baton_bench::floor::PROGRAM;
-use baton_bench::{Failure, Worker};
+use baton_bench::{Failure, Worker, machine};
 use baton_tests::process::{Stack, baton, isolated, usage};
 
 /// What is measured of one commit.
 pub(crate) struct Side {
+    commit: String,
     baton: PathBuf,
     client: PathBuf,
 }
@@ -29,7 +30,12 @@ impl Side {
                 .into());
             }
         }
-        Ok(Self { baton, client })
+        let commit = std::fs::read_to_string(dir.join("commit"));
+        Ok(Self {
+            commit: commit.map_or_else(|_| "unknown".to_owned(), |commit| commit.trim().to_owned()),
+            baton,
+            client,
+        })
     }
 
     /// What this checkout builds.
@@ -37,9 +43,15 @@ impl Side {
         let deps = std::env::current_exe()?;
         let deps = deps.parent().ok_or("this executable is in no directory")?;
         Ok(Self {
+            commit: machine::commit(),
             baton: baton()?.to_owned(),
             client: newest(deps, "exec-")?,
         })
+    }
+
+    /// The commit that it was built from.
+    pub(crate) fn commit(&self) -> &str {
+        &self.commit
     }
 
     /// Starts a process set, its client connected. With a collector every execution is recorded and exported there.
@@ -58,7 +70,13 @@ impl Side {
 
 impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} and {}", self.baton.display(), self.client.display())
+        write!(
+            f,
+            "{}: {} and {}",
+            self.commit,
+            self.baton.display(),
+            self.client.display()
+        )
     }
 }
 

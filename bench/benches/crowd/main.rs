@@ -2,7 +2,7 @@
 //! was restarted. Each command is a `baton exec` of its own.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench crowd [-- --quick --only PHASE --commands N --restarts N --json FILE --check]
+//! cargo bench -p baton-bench --bench crowd [-- --quick --only PHASE --commands N --restarts N --markdown FILE --json FILE --check]
 //! ```
 
 mod burst;
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
             commands: options.commands.unwrap_or(commands),
             restarts: options.restarts.unwrap_or(restarts),
         };
-        let mut run = Run::begin(&options.shared, &plan);
+        let mut run = Run::begin("crowd", &options.shared, &plan);
         run.phases(&plan, &PHASES)?;
         run.end()
     })

@@ -1,7 +1,7 @@
 //! The benchmark of the data path: Baton beside a blind relay and ssh, under load, on a slow link, in a crowd, judged by its bars.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench data [-- --quick --only PHASE --seed N --json FILE --check --install-ssh]
+//! cargo bench -p baton-bench --bench data [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check --install-ssh]
 //! ```
 //!
 //! This process only asks and counts. What is measured runs in processes of its own: this executable again, in a
@@ -38,7 +38,7 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
     } else {
         Plan::FULL
     };
-    let mut run = Run::begin(&options.shared, &plan);
+    let mut run = Run::begin("data", &options.shared, &plan);
     let bench = Bench::new(plan, run.seed());
     run.phases(&bench, &phase::ALL)?;
     run.end()

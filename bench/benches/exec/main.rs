@@ -1,7 +1,7 @@
 //! The benchmark of executions: Baton beside the floor, judged by its bars.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench exec [-- --quick --only PHASE --seed N --json FILE --check]
+//! cargo bench -p baton-bench --bench exec [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
 //! This process only asks and counts. What is measured runs in processes of its own: this executable again, in a
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 fn measure(Options { shared }: &Options) -> Result<ExitCode, Failure> {
     let plan = if shared.quick { Plan::QUICK } else { Plan::FULL };
-    let mut run = Run::begin(shared, &plan);
+    let mut run = Run::begin("exec", shared, &plan);
     let bench = Bench::start(plan, run.seed())?;
     run.phases(&bench, &phase::ALL)?;
     let exports = bench.finish()?;

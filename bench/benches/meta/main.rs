@@ -2,7 +2,7 @@
 //! fsync, what the queue holds at its bound, how long history takes at a million records, and whether a client feels any of it.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench meta [-- --quick --only PHASE --directory DIR --seed N --json FILE --check]
+//! cargo bench -p baton-bench --bench meta [-- --quick --only PHASE --directory DIR --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
 //! The disk is a real one and every sync is real. History and delivery go through the real binary.
@@ -29,7 +29,7 @@ fn main() -> ExitCode {
 
 fn measure(Options { shared, directory }: &Options) -> Result<ExitCode, Failure> {
     let plan = if shared.quick { Plan::QUICK } else { Plan::FULL };
-    let mut run = Run::begin(shared, &plan);
+    let mut run = Run::begin("meta", shared, &plan);
     println!("{:<19}{}\n", "directory", directory.display());
     let bench = Bench::new(plan, run.seed(), directory.clone());
     run.phases(&bench, &phase::ALL)?;

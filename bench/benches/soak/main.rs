@@ -1,7 +1,7 @@
 //! Mixed commands in four loops for as long as asked: nothing may be lost, and memory must reach its plateau.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench soak [-- --quick --commands N --seed N --json FILE --check]
+//! cargo bench -p baton-bench --bench soak [-- --quick --commands N --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
 //! Relay and exec-server are the `baton` binary; each loop has a client and a session of its own. What a command must answer is known
@@ -58,7 +58,11 @@ fn main() -> ExitCode {
 fn measure(options: &Options) -> Result<ExitCode, Failure> {
     let default = if options.shared.quick { 4_000 } else { 100_000 };
     let commands = options.commands.unwrap_or(default);
-    let mut run = Run::begin(&options.shared, &format!("{commands} commands, {LOOPS} loops"));
+    let mut run = Run::begin(
+        "soak",
+        &options.shared,
+        &format!("{commands} commands, {LOOPS} loops"),
+    );
     let soak = Soak {
         commands,
         seed: run.seed(),
