@@ -8,9 +8,9 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::access::Exposure;
-use crate::key::PublicKey;
 use crate::limits::ALLOW_LIST_MAX;
+use baton_noise::access::Exposure;
+use baton_noise::key::PublicKey;
 
 mod file;
 mod lines;

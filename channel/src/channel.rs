@@ -16,22 +16,22 @@ use opentelemetry::KeyValue;
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::key::StaticKey;
 use crate::limits;
 use crate::link::dial::{ConnectError, Way, dial};
 use crate::link::endpoint::RelayUrl;
 use crate::link::network::Network;
 use crate::link::retry::Retry;
 use crate::link::tls::roots::RelayRoots;
-use crate::mux::{StreamError, code};
 use crate::service::ResponseBody;
 use crate::service::SessionError;
 use crate::service::client::{Call, Started};
 use crate::service::record::ConnectTimes;
 use crate::service::shared::Shared;
 use crate::service::{reset_status, stream_status};
-use crate::session::RekeyPolicy;
 use crate::ticket::Ticket;
+use baton_mux::{StreamError, code};
+use baton_noise::RekeyPolicy;
+use baton_noise::key::StaticKey;
 
 /// A channel for tonic's generated clients: end-to-end encrypted, multiplexed over one session that is made at the
 /// first call, kept warm, and made again when it has ended. Cheap to clone; the session ends with the last clone.

@@ -8,23 +8,20 @@ use baton_proto::channel::Metadata;
 use http::HeaderMap;
 
 use crate::allow::{AllowList, Peer, Trust};
-use crate::key::Seed;
+use baton_noise::key::Seed;
 
 /// All of them.
 pub const TARGETS: &[Target] = &[
-    crate::link::outer::fuzz::FRAMES,
+    crate::outer::fuzz::FRAMES,
     crate::link::register::fuzz::REGISTRATION,
     crate::link::fuzz::WORDS,
-    crate::session::HANDSHAKE,
+    crate::link::dial::fuzz::SERVER_HELLO,
+    crate::service::KEY_FRAMES,
     crate::service::established::fuzz::SESSION,
-    crate::mux::frame::fuzz::FRAMES,
-    crate::mux::fuzz::CLIENT,
-    crate::mux::fuzz::SERVER,
     crate::service::METADATA,
     crate::service::record::fuzz::TIMINGS,
     crate::ticket::fuzz::TICKET,
     crate::allow::fuzz::ALLOW_LIST,
-    crate::key::fuzz::KEYS,
 ];
 
 /// For the targets of the crates above: a client that is allowed.

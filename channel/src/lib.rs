@@ -3,26 +3,24 @@
 //! * A server holds a [`key::Seed`], registers with a relay, and hands out a [`ticket::Ticket`]: [`Server`].
 //! * A client dials with the ticket and its own key and gets a channel for tonic's generated clients: [`Channel`].
 //!
-//! Under them, from the inside out: [`mux`] (calls as streams of frames) and [`session`] (Noise) are sans-IO machines;
-//! `service` joins them to tonic; `link` carries them through a relay. `examples/health.rs` mounts a service.
+//! Under them, from the inside out: [`baton_mux`] (calls as streams of frames) and [`baton_noise`] (the encrypted session and its keys) are
+//! sans-IO machines; `service` joins them to tonic; `outer` frames Noise messages for a relay; `link` carries them through it.
+//! `examples/health.rs` mounts a service.
 
-pub mod access;
 pub mod allow;
 mod channel;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
-pub mod key;
 pub mod limits;
 mod link;
-mod low_order;
-pub mod mux;
+mod outer;
 mod places;
 mod server;
 mod service;
-pub mod session;
 pub mod ticket;
 
+pub use baton_noise::{KeyLimit, RekeyPolicy, key};
 pub use channel::Channel;
 pub use link::dial::ConnectError;
 pub use link::endpoint::{RelayError, is_exposed};

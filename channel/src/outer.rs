@@ -8,7 +8,7 @@ use baton_proto::relay::Frame;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use prost::Message;
 
-use crate::mux::RelayStamp;
+use baton_mux::RelayStamp;
 
 /// gRPC's prefix: a compression flag and a `u32` length.
 const PREFIX_LEN: usize = 5;

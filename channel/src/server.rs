@@ -15,7 +15,6 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::allow::{AllowError, AllowList};
-use crate::key::{DialToken, KeyError, Seed, ServerKeys};
 use crate::limits;
 use crate::link::accept::{Acceptor, Origin, Refusal};
 use crate::link::endpoint::{RelayError, RelayUrl};
@@ -26,8 +25,9 @@ use crate::link::tls::roots::RelayRoots;
 use crate::places::{Place, Places, Shares};
 use crate::service::SessionError;
 use crate::service::server::Service;
-use crate::session::RekeyPolicy;
 use crate::ticket::Ticket;
+use baton_noise::RekeyPolicy;
+use baton_noise::key::{DialToken, KeyError, Seed, ServerKeys};
 use sessions::Sessions;
 
 mod sessions;
@@ -40,7 +40,7 @@ pub enum Notice {
     /// Not registered; the next attempt follows after the given time.
     Retrying(RegisterError, Duration),
     /// A client whose key is not on the allow-list; its owner may want to add this key.
-    Refused(crate::key::PublicKey),
+    Refused(baton_noise::key::PublicKey),
     /// The allow-list cannot be used as it is, or one of its lines cannot ([`AllowError::is_of_one_line`]). The clients that it concerns
     /// are refused until it can, and are told why. Open sessions whose keys it still names go on; while it cannot be used at all, they do
     /// until their next rekey.
@@ -151,7 +151,7 @@ impl Server {
     }
 
     /// Renews the keys of its sessions by another policy than the default; each session's up to a tenth of its age sooner
-    /// ([`limits::REKEY_SPREAD`]).
+    /// ([`baton_noise::limits::REKEY_SPREAD`]).
     pub fn rekey_policy(mut self, policy: RekeyPolicy) -> Self {
         if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
             acceptor.rekey = policy;

@@ -12,8 +12,8 @@ use baton_proto::{ExecServerId, PROTOCOL_VERSION};
 use data_encoding::BASE64URL_NOPAD;
 use prost::Message;
 
-use crate::key::{DialToken, PublicKey};
 use crate::limits::TICKET_MAX;
+use baton_noise::key::{DialToken, PublicKey};
 
 const PREFIX: &str = "baton1:";
 

@@ -3,7 +3,6 @@
 use std::io;
 use std::path::PathBuf;
 
-use baton_channel::access::Exposure;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
 use baton_channel::{HealthError, ServerError};
@@ -13,6 +12,7 @@ use baton_client::{
 use baton_export::ExportError;
 use baton_export::read::ReadError;
 use baton_meta::KeeperError;
+use baton_noise::access::Exposure;
 use baton_relay::{AllowedServersError, BindError, TlsError};
 
 /// Baton's own failure.

@@ -6,8 +6,8 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use baton_channel::access::Exposure;
 use baton_client::Ticket;
+use baton_noise::access::Exposure;
 
 use crate::error::CliError;
 use crate::limits::TICKET_FILE_MAX;

@@ -4,23 +4,23 @@ use std::collections::VecDeque;
 
 use baton_proto::channel::{GoAway, Pong};
 
-use super::StreamId;
-use super::stream::Receive;
+use crate::frame::StreamId;
+use crate::stream::Receive;
 
 /// Session control, sent before anything else. Every queue is bounded.
 #[derive(Default)]
-pub(super) struct Control {
-    pub(super) resets: VecDeque<(StreamId, u32)>,
+pub(crate) struct Control {
+    pub(crate) resets: VecDeque<(StreamId, u32)>,
     /// Streams whose grant is due; each at most once.
-    pub(super) credits: VecDeque<StreamId>,
+    pub(crate) credits: VecDeque<StreamId>,
     /// The id of the ping that shows that the peer is alive, when it is due.
-    pub(super) ping: Option<u64>,
-    pub(super) pongs: VecDeque<Pong>,
-    pub(super) go_away: Option<GoAway>,
+    pub(crate) ping: Option<u64>,
+    pub(crate) pongs: VecDeque<Pong>,
+    pub(crate) go_away: Option<GoAway>,
 }
 
 impl Control {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.resets.is_empty()
             && self.credits.is_empty()
             && self.ping.is_none()
@@ -28,7 +28,7 @@ impl Control {
             && self.go_away.is_none()
     }
 
-    pub(super) fn grant(&mut self, id: StreamId, receive: &mut Receive) {
+    pub(crate) fn grant(&mut self, id: StreamId, receive: &mut Receive) {
         if !receive.grant_queued {
             receive.grant_queued = true;
             self.credits.push_back(id);

@@ -3,7 +3,7 @@
 use baton_proto::channel::go_away;
 use baton_proto::limits::MAX_STREAMS;
 
-use super::FrameError;
+use crate::frame::FrameError;
 use crate::limits;
 
 /// The peer broke the protocol or a limit; the session is over.
@@ -25,7 +25,7 @@ pub enum MuxError {
 
 impl MuxError {
     /// The reason that the peer is told, and in what; none for a peer that is not there.
-    pub(super) fn last_word(&self) -> Option<(go_away::Reason, String)> {
+    pub(crate) fn last_word(&self) -> Option<(go_away::Reason, String)> {
         match self {
             Self::Protocol(what) => Some((go_away::Reason::ProtocolError, (*what).into())),
             Self::Frame(error) => Some((go_away::Reason::ProtocolError, format!("a frame: {error}"))),

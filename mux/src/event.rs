@@ -3,7 +3,8 @@
 use baton_proto::channel::{Trailers, go_away};
 use bytes::Bytes;
 
-use super::{SentStamps, StreamId};
+use crate::frame::StreamId;
+use crate::stamps::SentStamps;
 
 /// gRPC status codes that the multiplexer itself uses in `Reset`.
 pub mod code {
@@ -24,11 +25,11 @@ pub mod code {
 pub enum Event {
     /// The peer opened a stream (server only).
     Opened(StreamId),
-    /// [`Mux::take_head`](super::Mux::take_head) or [`Mux::receive`](super::Mux::receive) has something new.
+    /// [`Mux::take_head`](crate::Mux::take_head) or [`Mux::receive`](crate::Mux::receive) has something new.
     Readable(StreamId),
-    /// [`Mux::send_data`](super::Mux::send_data) has room again.
+    /// [`Mux::send_data`](crate::Mux::send_data) has room again.
     Writable(StreamId),
-    /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`](super::Mux::receive) tells the code.
+    /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`](crate::Mux::receive) tells the code.
     Reset(StreamId),
     /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. Of an answer without data there is
     /// only `sealed`, of the `Trailers`. The stream itself may be gone by now.
@@ -37,7 +38,7 @@ pub enum Event {
     GoAway(go_away::Reason),
 }
 
-/// What [`Mux::receive`](super::Mux::receive) found.
+/// What [`Mux::receive`](crate::Mux::receive) found.
 #[derive(Debug, PartialEq)]
 pub enum Received {
     /// Bytes, in order. Taking them granted their credit back.

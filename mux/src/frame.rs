@@ -3,8 +3,8 @@
 //! Bodies: `Data` raw bytes; `Reset` a `u32` gRPC status code; `Credit` a `u32` of bytes; `Switch` nothing; `Rekey`
 //! nothing or a Noise handshake message; everything else the protobuf message of its name in `baton.channel.v1`.
 //!
-//! `Switch` and `Rekey` are not the multiplexer's: they come in messages of their own, which `service::control` reads
-//! and writes.
+//! `Switch` and `Rekey` are not the multiplexer's: they come in messages of their own, which the
+//! application reads and writes.
 
 use bytes::{Buf, Bytes};
 
@@ -12,30 +12,40 @@ use bytes::{Buf, Bytes};
 pub type StreamId = u32;
 
 /// Bytes of a header.
-pub(crate) const HEADER_LEN: usize = 8;
+pub const HEADER_LEN: usize = 8;
 
 /// Flag of `Data`: the sender half-closes the stream.
-pub(super) const END_STREAM: u8 = 0x01;
+const END_STREAM: u8 = 0x01;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub enum Kind {
+    /// Opens a stream, or begins its answer.
     Head = 1,
+    /// Bytes of a stream.
     Data = 2,
+    /// Ends an answer.
     Trailers = 3,
+    /// Ends a stream early.
     Reset = 4,
+    /// More bytes may be sent on a stream.
     Credit = 5,
+    /// Asks for a `Pong`.
     Ping = 6,
+    /// Answers a `Ping`.
     Pong = 7,
+    /// The sender takes no further stream.
     GoAway = 8,
+    /// What follows is sealed with the new key.
     Switch = 9,
+    /// A handshake message of a rekey, or the wish for one.
     Rekey = 10,
 }
 
 impl Kind {
     /// Whether a message that begins with this type of frame is about the session's keys.
-    pub(crate) fn is_of_keys(kind: u8) -> bool {
+    pub fn is_of_keys(kind: u8) -> bool {
         kind == Self::Switch as u8 || kind == Self::Rekey as u8
     }
 }
@@ -62,15 +72,19 @@ pub enum FrameError {
 
 /// A frame as received; the body shares the message's buffer.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Frame {
-    pub(crate) kind: Kind,
-    pub(crate) end: bool,
-    pub(crate) stream: StreamId,
-    pub(crate) body: Bytes,
+pub struct Frame {
+    /// Its type.
+    pub kind: Kind,
+    /// Of `Data`: the sender half-closes the stream.
+    pub end: bool,
+    /// Its stream; 0 is the session.
+    pub stream: StreamId,
+    /// What follows the header.
+    pub body: Bytes,
 }
 
 /// Appends a header.
-pub(crate) fn put_header(out: &mut Vec<u8>, kind: Kind, end: bool, stream: StreamId, len: usize) {
+pub fn put_header(out: &mut Vec<u8>, kind: Kind, end: bool, stream: StreamId, len: usize) {
     debug_assert!(len <= usize::from(u16::MAX));
     out.push(kind as u8);
     out.push(if end { END_STREAM } else { 0 });
@@ -79,7 +93,7 @@ pub(crate) fn put_header(out: &mut Vec<u8>, kind: Kind, end: bool, stream: Strea
 }
 
 /// Takes the next frame off a message; `None` at its end.
-pub(crate) fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
+pub fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
     if message.is_empty() {
         return Ok(None);
     }

@@ -1,25 +1,6 @@
-//! The multiplexer, sans-IO: calls as streams of small frames over one ordered, reliable, encrypted session.
-//!
-//! Input is decrypted bytes, commands of the application and the time; output is plaintext for the next Noise
-//! message, events and a deadline. No socket, no clock, no randomness inside.
-//!
-//! Invariants:
-//! * frames of one stream leave and arrive in the order in which they were queued, `Trailers` included;
-//! * session control goes first, then `schedule` picks between streams, before encryption;
-//! * no more is sealed and under way than the path needs to stay busy (`pace`), so that what is queued next does not wait behind bulk;
-//! * `Data` needs credit, and credit is granted when the application *takes* the bytes, so a stream never holds
-//!   more than its window; every other frame is bounded by count or size;
-//! * anything a peer may not send is a [`MuxError`], which ends the session.
+//! One end of a session: streams, control, time. `receive` takes received messages apart, `transmit` builds the next one.
 
-mod control;
-mod error;
-mod event;
-pub(crate) mod frame;
-mod pace;
 mod receive;
-mod schedule;
-mod stream;
-pub(crate) mod timings;
 mod transmit;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -30,35 +11,17 @@ use baton_proto::limits::{MAX_STREAMS, STREAM_WINDOW};
 use baton_trace::clock::{Estimator, Offset};
 use bytes::Bytes;
 
+use crate::control::Control;
+use crate::error::{MuxError, StreamError};
+use crate::event::{Event, Received, code};
+use crate::frame::StreamId;
 use crate::limits;
-use control::Control;
-use pace::Pace;
-use schedule::Schedule;
-use stream::{Item, Stream};
+use crate::pace::Pace;
+use crate::schedule::Schedule;
+use crate::stamps::Stamps;
+use crate::stream::{Item, Role, Stamped, Stream, TimingsDraft};
 
-pub use error::{MuxError, StreamError};
-pub use event::{Event, Received, code};
-pub use frame::{FrameError, StreamId};
-pub use stream::{ReceivedStamps, SentStamps, Stamps, TimingsDraft};
-pub(crate) use transmit::{rpc_stage, terminal_stages};
-
-/// Which end this is. Only a client opens streams.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// Opens streams.
-    Client,
-    /// Answers them.
-    Server,
-}
-
-/// The relay's stamp on one message, in nanoseconds. Untrusted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct RelayStamp {
-    /// Residence in the relay's queue.
-    pub queue_ns: u64,
-    /// Passing through the relay.
-    pub forward_ns: u64,
-}
+pub use transmit::{rpc_stage, terminal_stages};
 
 /// One end of a multiplexed session.
 pub struct Mux {
@@ -79,7 +42,7 @@ pub struct Mux {
     /// Counts messages built; tells whether a frame is in the message under construction.
     message: u64,
     /// Streams with a stamped frame in the message under construction.
-    stamped: Vec<(StreamId, stream::Stamped)>,
+    stamped: Vec<(StreamId, Stamped)>,
     /// Streams whose `Trailers` are in the message under construction.
     answered: Vec<StreamId>,
     clock: Estimator,
@@ -345,9 +308,10 @@ impl Mux {
         true
     }
 
-    /// All numbers but the last.
-    #[cfg(test)]
-    pub(crate) fn use_up_but_one(&mut self) {
+    /// For tests here and above: all numbers but the last are used.
+    #[cfg(any(test, feature = "fuzz"))]
+    #[doc(hidden)]
+    pub fn use_up_but_one(&mut self) {
         self.next_id = StreamId::MAX.into();
     }
 

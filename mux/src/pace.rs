@@ -27,7 +27,7 @@ use crate::limits;
 use greatest::Greatest;
 
 /// See the [module](self).
-pub(super) struct Pace {
+pub(crate) struct Pace {
     /// Bytes of messages handed to the link, ever.
     sent: u64,
     /// As many of them are with the peer, as far as it has said.
@@ -126,7 +126,7 @@ enum Phase {
 }
 
 impl Pace {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             sent: 0,
             delivered: 0,
@@ -151,7 +151,7 @@ impl Pace {
     }
 
     /// Bytes that bulk may add now: none, or at least a [`grain`](Self::grain).
-    pub(super) fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         if self.is_off {
             return usize::MAX;
         }
@@ -163,7 +163,7 @@ impl Pace {
     }
 
     /// Bytes that streams with a small backlog may add now; they are not held back for bulk.
-    pub(super) fn room_for_fresh(&self) -> usize {
+    pub(crate) fn room_for_fresh(&self) -> usize {
         if self.is_off {
             return usize::MAX;
         }
@@ -172,22 +172,22 @@ impl Pace {
     }
 
     /// Largest frame of bulk: what is behind one on a slow path does not wait for all of the margin.
-    pub(super) fn grain(&self) -> usize {
+    pub(crate) fn grain(&self) -> usize {
         limits::QUANTUM.min((self.spacing() / 2) as usize)
     }
 
     /// Bulk had to wait.
-    pub(super) fn held_back(&mut self) {
+    pub(crate) fn held_back(&mut self) {
         self.full_at = Some(self.sent);
     }
 
     /// Whether there is no room and nothing under way that would bring it: if somebody wants it, a `Ping` must leave.
-    pub(super) fn is_stuck(&self) -> bool {
+    pub(crate) fn is_stuck(&self) -> bool {
         self.room() == 0 && self.probes.is_empty() && self.sent > self.probed
     }
 
     /// Whether a message of so many bytes should carry a `Ping`.
-    pub(super) fn wants_probe(&self, bytes: usize) -> bool {
+    pub(crate) fn wants_probe(&self, bytes: usize) -> bool {
         !self.is_off
             && self.probes.len() < limits::PROBES_MAX
             && (self.is_stuck()
@@ -203,7 +203,7 @@ impl Pace {
 
     /// Bytes of a message with bulk, at most. It arrives only when all of it has, so it is no longer than what one `Ping` answers for,
     /// or half of that.
-    pub(super) fn message_max(&self) -> usize {
+    pub(crate) fn message_max(&self) -> usize {
         match usize::try_from(self.spacing()).unwrap_or(usize::MAX) {
             spacing if spacing <= NOISE_PLAINTEXT_MAX => spacing,
             spacing if spacing <= 2 * NOISE_PLAINTEXT_MAX => spacing / 2,
@@ -212,14 +212,14 @@ impl Pace {
     }
 
     /// Whether that `Ping` should have its message for itself: bytes beside it would take their own time on the way.
-    pub(super) fn wants_lone_probe(&self) -> bool {
+    pub(crate) fn wants_lone_probe(&self) -> bool {
         matches!(self.phase, Phase::Drain(_))
             && self.in_flight() <= self.target()
             && !self.probes.iter().any(|probe| probe.is_clean)
     }
 
     /// A message of so many bytes is with the link; `probe` is the id of the `Ping` in it.
-    pub(super) fn sent(&mut self, now: Instant, bytes: usize, probe: Option<u64>) {
+    pub(crate) fn sent(&mut self, now: Instant, bytes: usize, probe: Option<u64>) {
         let is_first = self.is_after_pause();
         if is_first {
             // After a pause: the time in which nobody sent is no part of a sample, and what was sent before it neither.
@@ -247,12 +247,12 @@ impl Pace {
     }
 
     /// The writer has nothing more to send.
-    pub(super) fn ran_dry(&mut self) {
+    pub(crate) fn ran_dry(&mut self) {
         self.dry_at = Some(self.sent);
     }
 
     /// A round trip that was measured otherwise.
-    pub(super) fn add_round_trip(&mut self, now: Instant, sample: Duration) {
+    pub(crate) fn add_round_trip(&mut self, now: Instant, sample: Duration) {
         let is_least = self.round_trip.is_none_or(|known| sample <= known.least);
         if is_least {
             self.round_trip = Some(RoundTrip {
@@ -264,7 +264,7 @@ impl Pace {
     }
 
     /// The answer to a `Ping` arrived at `now`. `false`: not the one that is due; answers come in the order of the questions.
-    pub(super) fn pong(&mut self, now: Instant, id: u64) -> bool {
+    pub(crate) fn pong(&mut self, now: Instant, id: u64) -> bool {
         let Some(probe) = self.probes.front().copied().filter(|probe| probe.id == id) else {
             return false;
         };
@@ -312,7 +312,7 @@ impl Pace {
     }
 
     /// Nothing is held back from now on.
-    pub(super) fn switch_off(&mut self) {
+    pub(crate) fn switch_off(&mut self) {
         self.is_off = true;
     }
 

@@ -7,11 +7,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::frame::StreamId;
+use crate::frame::StreamId;
 use crate::limits;
 
 #[derive(Default)]
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     fresh: VecDeque<StreamId>,
     old: VecDeque<StreamId>,
     flows: HashMap<StreamId, Flow>,
@@ -26,12 +26,12 @@ struct Flow {
 
 impl Schedule {
     /// Whether no stream has something to send.
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.flows.is_empty()
     }
 
     /// The stream has something to send.
-    pub(super) fn activate(&mut self, id: StreamId) {
+    pub(crate) fn activate(&mut self, id: StreamId) {
         self.flows.entry(id).or_insert_with(|| {
             self.fresh.push_back(id);
             Flow {
@@ -43,7 +43,7 @@ impl Schedule {
 
     /// The stream whose turn it is. It stays until [`sent`](Self::sent), [`emptied`](Self::emptied) or
     /// [`remove`](Self::remove) says otherwise.
-    pub(super) fn next(&mut self) -> Option<StreamId> {
+    pub(crate) fn next(&mut self) -> Option<StreamId> {
         loop {
             let list = if self.fresh.is_empty() || self.old_is_due() {
                 &mut self.old
@@ -66,7 +66,7 @@ impl Schedule {
     }
 
     /// The same among those with a small backlog alone; what is bulk stays where it is. None when it is bulk's turn.
-    pub(super) fn next_fresh(&mut self) -> Option<StreamId> {
+    pub(crate) fn next_fresh(&mut self) -> Option<StreamId> {
         if self.old_is_due() {
             return None;
         }
@@ -86,7 +86,7 @@ impl Schedule {
     }
 
     /// Whether [`next_fresh`](Self::next_fresh) may have one.
-    pub(super) fn has_fresh(&self) -> bool {
+    pub(crate) fn has_fresh(&self) -> bool {
         !self.fresh.is_empty() && !self.old_is_due()
     }
 
@@ -95,7 +95,7 @@ impl Schedule {
     }
 
     /// The stream whose turn it is has sent this much.
-    pub(super) fn sent(&mut self, id: StreamId, bytes: usize) {
+    pub(crate) fn sent(&mut self, id: StreamId, bytes: usize) {
         if let Some(flow) = self.flows.get_mut(&id) {
             flow.deficit -= bytes as i64;
             if flow.fresh {
@@ -108,7 +108,7 @@ impl Schedule {
 
     /// The stream whose turn it is has nothing more to send. From `fresh` it goes to the end of `old`, so that it
     /// cannot come back ahead of others at once; from `old` it leaves.
-    pub(super) fn emptied(&mut self, id: StreamId) {
+    pub(crate) fn emptied(&mut self, id: StreamId) {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
         };
@@ -122,7 +122,7 @@ impl Schedule {
     }
 
     /// Forgets the stream.
-    pub(super) fn remove(&mut self, id: StreamId) {
+    pub(crate) fn remove(&mut self, id: StreamId) {
         if let Some(flow) = self.flows.remove(&id) {
             retain_not(
                 if flow.fresh {

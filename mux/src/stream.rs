@@ -1,4 +1,4 @@
-//! One stream: its two directions, and the stamps of the frames that stages are made of.
+//! One stream: its two directions.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -9,42 +9,17 @@ use baton_trace::record::{Anchor, StageRecord};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 
-use super::{RelayStamp, Role, StreamError};
+use crate::error::StreamError;
 use crate::limits;
+use crate::stamps::Stamps;
 
-/// What the writer did with a frame.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SentStamps {
-    /// Queued by the application.
-    pub queued: Option<Instant>,
-    /// Taken by the writer.
-    pub taken: Option<Instant>,
-    /// Encrypted and handed to the link.
-    pub sealed: Option<Instant>,
-}
-
-/// How a frame arrived.
+/// Which end this is. Only a client opens streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ReceivedStamps {
-    /// The link had the whole message.
-    pub at: Instant,
-    /// Decrypted and decoded.
-    pub opened: Instant,
-    /// What the relay says it cost.
-    pub relay: RelayStamp,
-}
-
-/// The frames of a stream that stages are made of.
-#[derive(Debug, Clone, Default)]
-pub struct Stamps {
-    /// The `Head` this end sent.
-    pub head_sent: SentStamps,
-    /// The `Head` this end received.
-    pub head_received: Option<ReceivedStamps>,
-    /// The latest `Data` this end sent; once the stream is over, the last.
-    pub last_data_sent: SentStamps,
-    /// The latest `Data` this end received; once the stream is over, the last.
-    pub last_data_received: Option<ReceivedStamps>,
+pub enum Role {
+    /// Opens streams.
+    Client,
+    /// Answers them.
+    Server,
 }
 
 /// Stage timings of a response, up to where the multiplexer takes over.
@@ -58,49 +33,49 @@ pub struct TimingsDraft {
 
 /// Which frame of a stream is in the message under construction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stamped {
+pub(crate) enum Stamped {
     Head,
     LastData,
 }
 
-pub(super) struct Stream {
-    pub(super) queue: VecDeque<Item>,
-    pub(super) queued_bytes: usize,
+pub(crate) struct Stream {
+    pub(crate) queue: VecDeque<Item>,
+    pub(crate) queued_bytes: usize,
     /// Bytes the peer still takes.
-    pub(super) credit: u32,
+    pub(crate) credit: u32,
     /// Bytes the peer takes in all, as it said.
-    pub(super) send_window: u32,
+    pub(crate) send_window: u32,
     /// The last item is queued.
-    pub(super) send_closed: bool,
+    pub(crate) send_closed: bool,
     /// The producer waits for room.
-    pub(super) wants_room: bool,
+    pub(crate) wants_room: bool,
     /// The message that holds the latest `Data`.
-    pub(super) data_in_message: Option<u64>,
-    pub(super) receive: Receive,
-    pub(super) stamps: Stamps,
-    pub(super) deadline: Option<Instant>,
-    pub(super) released: bool,
+    pub(crate) data_in_message: Option<u64>,
+    pub(crate) receive: Receive,
+    pub(crate) stamps: Stamps,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) released: bool,
 }
 
-pub(super) struct Receive {
-    pub(super) head: Option<Head>,
-    pub(super) head_seen: bool,
-    pub(super) queue: VecDeque<Bytes>,
-    pub(super) buffered: usize,
+pub(crate) struct Receive {
+    pub(crate) head: Option<Head>,
+    pub(crate) head_seen: bool,
+    pub(crate) queue: VecDeque<Bytes>,
+    pub(crate) buffered: usize,
     /// Bytes the peer may still send.
-    pub(super) window: u32,
+    pub(crate) window: u32,
     /// Bytes consumed and not yet granted back.
-    pub(super) grant: u32,
-    pub(super) grant_queued: bool,
-    pub(super) empty_frames: u32,
-    pub(super) trailers: Option<Trailers>,
+    pub(crate) grant: u32,
+    pub(crate) grant_queued: bool,
+    pub(crate) empty_frames: u32,
+    pub(crate) trailers: Option<Trailers>,
     /// Nothing follows from the peer.
-    pub(super) closed: bool,
-    pub(super) reset: Option<u32>,
+    pub(crate) closed: bool,
+    pub(crate) reset: Option<u32>,
 }
 
 /// A frame waiting to be sent.
-pub(super) enum Item {
+pub(crate) enum Item {
     Head(Bytes),
     Data {
         data: Bytes,
@@ -115,7 +90,7 @@ pub(super) enum Item {
 impl Receive {
     /// Queues bytes of a message of `message_len`, so that what waits holds little more memory than it has bytes: see
     /// [`limits::COPY_BELOW`].
-    pub(super) fn push(&mut self, body: Bytes, message_len: usize) {
+    pub(crate) fn push(&mut self, body: Bytes, message_len: usize) {
         self.buffered += body.len();
         if let Some(last) = self.queue.back_mut()
             && last.len() + body.len() <= limits::JOIN_UP_TO
@@ -133,7 +108,7 @@ impl Receive {
 }
 
 /// A part of a message of `message_len`, on its own where the whole message would be kept for a small part of it.
-pub(super) fn unpinned(part: Bytes, message_len: usize) -> Bytes {
+pub(crate) fn unpinned(part: Bytes, message_len: usize) -> Bytes {
     let is_pin = message_len > 2 * part.len() + limits::COPY_SLACK;
     match part.len() <= limits::COPY_BELOW && is_pin {
         true => Bytes::copy_from_slice(&part),
@@ -142,7 +117,7 @@ pub(super) fn unpinned(part: Bytes, message_len: usize) -> Bytes {
 }
 
 impl Item {
-    pub(super) fn head(head: &Head) -> Result<Self, StreamError> {
+    pub(crate) fn head(head: &Head) -> Result<Self, StreamError> {
         if head.encoded_len() > HEAD_MAX || head.metadata.len() > METADATA_ENTRIES_MAX {
             return Err(StreamError::HeadTooLarge);
         }
@@ -152,7 +127,7 @@ impl Item {
 
 impl Stream {
     /// A stream whose peer takes `send_window` bytes and may send `receive_window`.
-    pub(super) fn new(deadline: Option<Instant>, send_window: u32, receive_window: u32) -> Self {
+    pub(crate) fn new(deadline: Option<Instant>, send_window: u32, receive_window: u32) -> Self {
         Self {
             queue: VecDeque::with_capacity(4),
             queued_bytes: 0,
@@ -181,7 +156,7 @@ impl Stream {
     }
 
     /// Whether the writer could take something now.
-    pub(super) fn can_send(&self) -> bool {
+    pub(crate) fn can_send(&self) -> bool {
         match self.queue.front() {
             None => false,
             Some(Item::Data { data, .. }) => data.is_empty() || self.credit > 0,
@@ -190,7 +165,7 @@ impl Stream {
     }
 
     /// Whether the exchange is over: the answer is complete and nothing more can matter.
-    pub(super) fn is_finished(&self, role: Role) -> bool {
+    pub(crate) fn is_finished(&self, role: Role) -> bool {
         match role {
             Role::Client => self.receive.closed || self.receive.reset.is_some(),
             Role::Server => (self.send_closed && self.queue.is_empty()) || self.receive.reset.is_some(),
@@ -198,7 +173,7 @@ impl Stream {
     }
 
     /// Drops everything queued in both directions.
-    pub(super) fn abort(&mut self, code: u32) {
+    pub(crate) fn abort(&mut self, code: u32) {
         self.queue.clear();
         self.queued_bytes = 0;
         self.send_closed = true;

@@ -21,24 +21,26 @@ const WIDTH_OF_ATTEMPTS: u64 = 4;
 
 /// The timings were not written by these rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Malformed;
+pub struct Malformed;
 
 /// What a server claims of one stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Row {
+pub struct Row {
     /// 255, which is none, for an id beyond a byte.
-    pub(crate) stage: StageId,
+    pub stage: StageId,
     /// Nanoseconds after the arrival of `Head`.
-    pub(crate) start_ns: u64,
-    pub(crate) duration_ns: u64,
-    pub(crate) attempt: u8,
+    pub start_ns: u64,
+    /// Nanoseconds.
+    pub duration_ns: u64,
+    /// 0 for the first.
+    pub attempt: u8,
 }
 
 /// Encoded timings, read row by row. Nothing follows an `Err`.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Timings<'a> {
+pub struct Timings<'a> {
     /// Arrival of `Head`, by the server's clock.
-    pub(crate) received_unix_ns: u64,
+    pub received_unix_ns: u64,
     width: u64,
     rows: &'a [u8],
 }
@@ -56,7 +58,7 @@ impl From<StageRecord> for Row {
 }
 
 /// Writes timings: as many of the first rows as [`TIMINGS_MAX`] has room for.
-pub(crate) fn encode(received_unix_ns: u64, rows: impl Iterator<Item = Row> + Clone) -> Vec<u8> {
+pub fn encode(received_unix_ns: u64, rows: impl Iterator<Item = Row> + Clone) -> Vec<u8> {
     let has_attempts = rows.clone().any(|row| row.attempt > 0);
     let width = if has_attempts {
         WIDTH_OF_ATTEMPTS
@@ -84,7 +86,7 @@ pub(crate) fn encode(received_unix_ns: u64, rows: impl Iterator<Item = Row> + Cl
 
 impl<'a> Timings<'a> {
     /// Reads what stands before the rows.
-    pub(crate) fn new(encoded: &'a [u8]) -> Result<Self, Malformed> {
+    pub fn new(encoded: &'a [u8]) -> Result<Self, Malformed> {
         let mut rows = encoded;
         let received_unix_ns = varint(&mut rows)?;
         let width = varint(&mut rows)?;

@@ -4,10 +4,10 @@ use baton_proto::limits::NOISE_MESSAGE_MAX;
 use bytes::{Bytes, BytesMut};
 use snow::{Builder, HandshakeState};
 
-use super::resolver::AwsLcResolver;
-use super::transport::Keys;
-use super::{SUITE, Transport};
 use crate::key::{PublicKey, StaticKey};
+use crate::resolver::AwsLcResolver;
+use crate::suite::SUITE;
+use crate::transport::{Keys, Transport};
 
 /// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -79,7 +79,7 @@ impl Initiator {
         Ok((Transport::new(&keys), payload))
     }
 
-    pub(super) fn finish_keys(mut self, message: &[u8]) -> Result<(Keys, Bytes), HandshakeError> {
+    pub(crate) fn finish_keys(mut self, message: &[u8]) -> Result<(Keys, Bytes), HandshakeError> {
         let mut payload = BytesMut::zeroed(message.len().min(NOISE_MESSAGE_MAX));
         let len = self
             .state
@@ -129,7 +129,7 @@ impl Responder {
         Ok((Transport::new(&keys), message))
     }
 
-    pub(super) fn finish_keys(mut self, payload: &[u8]) -> Result<(Keys, Bytes), HandshakeError> {
+    pub(crate) fn finish_keys(mut self, payload: &[u8]) -> Result<(Keys, Bytes), HandshakeError> {
         let mut message = BytesMut::zeroed(payload.len() + 96);
         let len = self
             .state
@@ -141,14 +141,12 @@ impl Responder {
 }
 
 #[cfg(any(test, feature = "fuzz"))]
-mod fuzz;
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) use fuzz::HANDSHAKE;
+pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::session::TransportError;
+    use crate::transport::TransportError;
 
     fn pair(
         initiator_prologue: &[u8],

@@ -20,7 +20,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::access::Exposure;
 use crate::low_order::is_low_order;
-use crate::session::SUITE;
+use crate::suite::SUITE;
 
 mod file;
 mod generation;

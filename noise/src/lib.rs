@@ -1,4 +1,4 @@
-//! The Noise session, sans-IO: bytes in, bytes out, no clock and no socket.
+//! Noise, sans-IO: bytes in, bytes out, no clock and no socket. And the keys, with their files.
 //!
 //! One fixed suite, [`SUITE`]. `handshake` runs IK (Noise section 7.5): the initiator pins the responder's static
 //! key, and learns in message 2 that the responder holds it; the responder learns the initiator's key from message 1
@@ -6,22 +6,29 @@
 //! and opens transport messages with implicit nonces, so a lost, repeated or reordered message is fatal. `rekey` renews
 //! the keys under open calls by handshakes that travel inside, when `policy` says so.
 //!
-//! snow stays behind this module; `resolver` gives it aws-lc-rs.
+//! [`key`] derives every key from one seed and keeps it in a file that nobody else can read ([`access`]); `low_order` refuses public keys with
+//! which nothing can be kept secret.
+//!
+//! snow stays behind this crate; `resolver` gives it aws-lc-rs.
 
+pub mod access;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
 mod handshake;
+pub mod key;
+pub mod limits;
+mod low_order;
 mod policy;
 mod prologue;
 mod rekey;
 mod resolver;
+mod suite;
 mod transport;
 
-#[cfg(any(test, feature = "fuzz"))]
-pub(crate) use handshake::HANDSHAKE;
 pub use handshake::{HandshakeError, Initiator, Responder};
 pub use policy::{KeyLimit, RekeyPolicy};
 pub use prologue::prologue;
 pub use rekey::{Answer, Control, End, RekeyError, Session};
+pub use suite::SUITE;
 pub use transport::{Transport, TransportError};
-
-/// The one Noise suite of this protocol version.
-pub const SUITE: &str = "Noise_IK_25519_AESGCM_SHA256";

@@ -46,7 +46,7 @@ pub(crate) fn is_low_order(point: &[u8; 32]) -> bool {
 }
 
 /// All 14 strings of bytes for which [`is_low_order`] holds.
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzz"))]
 pub(crate) fn strings() -> impl Iterator<Item = [u8; 32]> {
     POINTS.into_iter().flat_map(|point| {
         let mut with_top_bit = point;

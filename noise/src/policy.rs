@@ -56,7 +56,7 @@ impl RekeyPolicy {
     /// The same for the `n`th session of an exec-server, whose keys are renewed up to a [`REKEY_SPREAD`]th of the age sooner. Sessions that
     /// began in one moment, behind a relay that came back, then renew theirs one after the other. Multiples of the golden ratio lie as
     /// far apart as can be, however many there are (Weyl's sequence); `origin` tells one exec-server from the next.
-    pub(crate) fn spread(self, origin: u64, n: u64) -> Self {
+    pub fn spread(self, origin: u64, n: u64) -> Self {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
         let place = origin.wrapping_add(n.wrapping_mul(GOLDEN)) as f64 / (1u128 << 64) as f64;
         // A place just below 1 may round to it.
@@ -69,21 +69,21 @@ impl RekeyPolicy {
 }
 
 /// How many more rekeys the peer may cause now: a token bucket.
-pub(super) struct Allowance {
+pub(crate) struct Allowance {
     left: u32,
     /// Up to when tokens have been counted.
     at: Instant,
 }
 
 impl Allowance {
-    pub(super) fn full(now: Instant) -> Self {
+    pub(crate) fn full(now: Instant) -> Self {
         Self {
             left: REKEY_BURST,
             at: now,
         }
     }
 
-    pub(super) fn take(&mut self, now: Instant, pace: Duration) -> bool {
+    pub(crate) fn take(&mut self, now: Instant, pace: Duration) -> bool {
         if pace.is_zero() {
             return true;
         }

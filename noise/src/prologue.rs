@@ -2,7 +2,7 @@
 
 use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId};
 
-use super::SUITE;
+use crate::suite::SUITE;
 
 /// Names of the two roles, in handshake order.
 const ROLES: &[u8] = b"initiator=client,responder=exec-server";
@@ -28,7 +28,7 @@ pub fn prologue(exec_server: ExecServerId, session: SessionId) -> Vec<u8> {
 
 /// The prologue of a rekey: the session's, and the hash of the handshake before. So no message of another session, or
 /// of another rekey of this one, verifies.
-pub(super) fn rekey_prologue(session: &[u8], previous: &[u8; 32]) -> Vec<u8> {
+pub(crate) fn rekey_prologue(session: &[u8], previous: &[u8; 32]) -> Vec<u8> {
     let mut out = Vec::with_capacity(session.len() + 2 + previous.len());
     out.extend_from_slice(session);
     put_part(&mut out, previous);

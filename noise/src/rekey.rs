@@ -22,11 +22,11 @@ use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 
-use super::policy::{Allowance, RekeyPolicy};
-use super::prologue::rekey_prologue;
-use super::transport::Keys;
-use super::{HandshakeError, Initiator, Responder, Transport, TransportError};
+use crate::handshake::{HandshakeError, Initiator, Responder};
 use crate::key::{PublicKey, StaticKey};
+use crate::policy::{Allowance, RekeyPolicy};
+use crate::prologue::rekey_prologue;
+use crate::transport::{Keys, Transport, TransportError};
 
 /// What the ends of a session say to each other about their keys. Each is a transport message of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]

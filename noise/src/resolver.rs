@@ -11,8 +11,8 @@ use zeroize::Zeroize;
 const KEY_LEN: usize = 32;
 const TAG_LEN: usize = 16;
 
-/// The primitives of [`super::SUITE`] and nothing else.
-pub(super) struct AwsLcResolver;
+/// The primitives of [`SUITE`](crate::suite::SUITE) and nothing else.
+pub(crate) struct AwsLcResolver;
 
 impl CryptoResolver for AwsLcResolver {
     fn resolve_rng(&self) -> Option<Box<dyn Random>> {

@@ -1,6 +1,6 @@
 //! Transport messages: one key and one message counter per direction (Noise section 5.1).
 //!
-//! The directions stand apart, for a rekey ([`super::rekey`]) renews one before the other.
+//! The directions stand apart, for a rekey ([`rekey`](crate::rekey)) renews one before the other.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use baton_proto::limits::{NOISE_MESSAGE_MAX, NOISE_PLAINTEXT_MAX, NOISE_TAG};
 use bytes::BytesMut;
 use snow::StatelessTransportState;
 
-use super::policy::{KeyLimit, RekeyPolicy};
+use crate::policy::{KeyLimit, RekeyPolicy};
 
 /// Why a transport message could not be sealed or opened. Each ends the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -26,13 +26,13 @@ pub enum TransportError {
 
 /// What a handshake leaves behind: a key for each direction, and the hash that names it (Noise section 5.2).
 #[derive(Clone)]
-pub(super) struct Keys {
+pub(crate) struct Keys {
     noise: Arc<StatelessTransportState>,
-    pub(super) hash: [u8; 32],
+    pub(crate) hash: [u8; 32],
 }
 
 impl Keys {
-    pub(super) fn new(noise: StatelessTransportState, hash: [u8; 32]) -> Self {
+    pub(crate) fn new(noise: StatelessTransportState, hash: [u8; 32]) -> Self {
         Self {
             noise: Arc::new(noise),
             hash,
@@ -78,7 +78,7 @@ impl Direction {
 }
 
 impl Transport {
-    pub(super) fn new(keys: &Keys) -> Self {
+    pub(crate) fn new(keys: &Keys) -> Self {
         Self {
             send: Direction::new(keys),
             receive: Direction::new(keys),
@@ -88,17 +88,17 @@ impl Transport {
     }
 
     /// Other limits than the protocol's.
-    pub(super) fn limit(&mut self, limit: KeyLimit) {
+    pub(crate) fn limit(&mut self, limit: KeyLimit) {
         self.limit = limit;
     }
 
     /// The hash of the handshake that the newest keys are from.
-    pub(super) fn hash(&self) -> &[u8; 32] {
+    pub(crate) fn hash(&self) -> &[u8; 32] {
         &self.hash
     }
 
     /// Whether either direction's key has carried as much as this.
-    pub(super) fn has_carried(&self, limit: &KeyLimit) -> bool {
+    pub(crate) fn has_carried(&self, limit: &KeyLimit) -> bool {
         [&self.send, &self.receive].into_iter().any(|direction| {
             let carried = &direction.carried;
             carried.messages >= limit.messages || carried.bytes >= limit.bytes
@@ -106,13 +106,13 @@ impl Transport {
     }
 
     /// Seals with a new key from the next message on.
-    pub(super) fn switch_send(&mut self, keys: &Keys) {
+    pub(crate) fn switch_send(&mut self, keys: &Keys) {
         self.send = Direction::new(keys);
         self.hash = keys.hash;
     }
 
     /// Opens with a new key from the next message on.
-    pub(super) fn switch_receive(&mut self, keys: &Keys) {
+    pub(crate) fn switch_receive(&mut self, keys: &Keys) {
         self.receive = Direction::new(keys);
         self.hash = keys.hash;
     }

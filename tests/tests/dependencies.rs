@@ -43,6 +43,8 @@ fn neither_the_channel_nor_noise_is_in_the_relays_dependency_tree() {
         &["baton-proto", "rustls", "aws-lc-rs"],
         &[
             "baton-channel",
+            "baton-noise",
+            "baton-mux",
             "snow",
             "aes-gcm",
             "x25519-dalek",
@@ -59,6 +61,13 @@ const RUNTIMES: &[&str] = &["tokio", "tonic", "hyper"];
 #[test]
 fn there_is_no_runtime_in_the_tree_of_the_trace() {
     assert_tree("baton-trace", &["opentelemetry"], RUNTIMES);
+}
+
+/// The protocol is state machines: bytes and the time go in, bytes and events come out.
+#[test]
+fn there_is_no_runtime_in_the_trees_of_noise_and_the_multiplexer() {
+    assert_tree("baton-noise", &["baton-proto", "snow", "aws-lc-rs"], RUNTIMES);
+    assert_tree("baton-mux", &["baton-proto", "baton-trace"], RUNTIMES);
 }
 
 /// Crates without a runtime use the messages.

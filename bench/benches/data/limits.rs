@@ -17,7 +17,7 @@ pub(crate) const SESSIONS: usize = 64;
 pub(crate) const CROWDS: usize = 4;
 
 /// Bytes a stream may make a part hold towards a reader that does not read, as stated: the window, and what gRPC's decoder took.
-pub(crate) const WINDOW: u64 = baton_channel::limits::STREAM_MEMORY as u64;
+pub(crate) const WINDOW: u64 = baton_mux::limits::STREAM_MEMORY as u64;
 
 /// How long the reader stalls that memory is watched beside.
 pub(crate) const STALL_SECONDS: u64 = 10;

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::OFlags;
 
 use super::AllowError;
-use crate::access::Exposure;
 use crate::limits::ALLOW_LIST_MAX;
+use baton_noise::access::Exposure;
 
 /// The bytes of an allow-list; none for a missing one.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, AllowError> {

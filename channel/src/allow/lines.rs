@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::{AllowError, Standing, Trust};
-use crate::key::PublicKey;
 use crate::limits::ALLOW_LIST_PROBLEMS;
+use baton_noise::key::PublicKey;
 
 /// All lines, as far as they say something. The last line of a key counts.
 #[derive(Debug, Clone, Default)]

@@ -10,8 +10,8 @@ use baton_trace::TraceFlags;
 use baton_trace::w3c::{Extracted, TraceContext};
 
 use super::Trust;
-use crate::key::PublicKey;
 use crate::limits::{CLAMP_BURST, CLAMP_PER_SECOND};
+use baton_noise::key::PublicKey;
 
 /// The client at the other end of a session; in the extensions of every request.
 pub struct Peer {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::lines::Lines;
 use super::{AllowError, Trust, file};
-use crate::key::PublicKey;
+use baton_noise::key::PublicKey;
 
 /// See the [module](self).
 pub(crate) struct Watch {

@@ -19,16 +19,16 @@ use super::endpoint::{RelayError, RelayUrl};
 use super::pool::{Lease, Pool};
 use super::stream::{OuterStream, StreamOpenError};
 use crate::allow::{AllowError, AllowList, Peer};
-use crate::key::{PublicKey, StaticKey};
 use crate::limits;
-use crate::mux::{Mux, Role};
 use crate::places::{Full, Place, Places};
 use crate::service::SessionError;
 use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::server::{self, Service};
 use crate::service::shared::Shared;
-use crate::session::{End, HandshakeError, RekeyPolicy, Responder, Session, prologue};
+use baton_mux::{Mux, Role};
+use baton_noise::key::{PublicKey, StaticKey};
+use baton_noise::{End, HandshakeError, RekeyPolicy, Responder, Session, prologue};
 
 /// What every session of one exec-server shares.
 pub(crate) struct Acceptor {
@@ -180,7 +180,7 @@ impl Acceptor {
             epoch: self.epoch.0.to_vec().into(),
             received_unix_ns,
             sent_unix_ns: unix_now_ns(),
-            window: limits::RECEIVE_WINDOW,
+            window: baton_mux::limits::RECEIVE_WINDOW,
             retry_after_ms: u32::try_from(retry.as_millis()).unwrap_or(u32::MAX),
         };
         let prologue = prologue(self.id, session);
@@ -328,7 +328,7 @@ impl Accepted {
                     return SessionError::Closed;
                 };
                 let _farewell = farewell.taken().await;
-                return incoming::read(&shared, stream, drop).await;
+                return incoming::read(&shared, stream.body, stream.deframer, drop).await;
             }
         };
         tokio::spawn(Arc::clone(&shared).run_timer());
@@ -344,7 +344,7 @@ impl Accepted {
                 began();
             }
         };
-        let read = incoming::read(&shared, stream, |stream| {
+        let read = incoming::read(&shared, stream.body, stream.deframer, |stream| {
             server::spawn(stream, service.clone(), Arc::clone(&peer))
         });
         tokio::join!(confirm, read).1

@@ -20,16 +20,16 @@ use super::network::Network;
 use super::stream::{OuterStream, StreamOpenError};
 use super::tls::roots::RelayRoots;
 use crate::allow::Standing;
-use crate::key::StaticKey;
 use crate::limits;
-use crate::mux::{Mux, Role};
 use crate::service::SessionError;
 use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::record::ConnectTimes;
 use crate::service::shared::Shared;
-use crate::session::{End, Initiator, RekeyPolicy, Session, prologue};
 use crate::ticket::Ticket;
+use baton_mux::{Mux, Role};
+use baton_noise::key::StaticKey;
+use baton_noise::{End, Initiator, RekeyPolicy, Session, prologue};
 use baton_trace::text::hint;
 
 /// Why no session came about. Reasons spoken by the relay are unauthenticated hints, and shown as such.
@@ -168,7 +168,7 @@ fn retry_ms(status: &Status) -> Option<u64> {
 }
 
 /// What the exec-server says in message 2.
-pub(crate) fn read_hello(payload: Bytes) -> Option<(Epoch, ServerHello)> {
+fn read_hello(payload: Bytes) -> Option<(Epoch, ServerHello)> {
     let hello = ServerHello::decode(payload).ok()?;
     let epoch = Epoch::try_from(&hello.epoch[..]).ok()?;
     Some((epoch, hello))
@@ -262,7 +262,7 @@ pub(crate) async fn dial(
         let shared = Arc::clone(&shared);
         async move {
             // Only a server's peer opens streams; a server that tries is stopped by the multiplexer.
-            incoming::read(&shared, stream, drop).await;
+            incoming::read(&shared, stream.body, stream.deframer, drop).await;
             // The connection lives as long as its session.
             drop(channel);
         }
@@ -278,3 +278,6 @@ pub(crate) async fn dial(
         },
     ))
 }
+
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;

@@ -4,7 +4,6 @@
 //! * [`network`]: another network than TCP;
 //! * [`tcp`] (TCP): each address of a relay in turn;
 //! * [`tls`]: the same under TLS, for `https` URLs;
-//! * [`outer`]: gRPC messages of `Frame` to and from Noise messages, without copying payloads;
 //! * [`stream`]: one outer stream, `Dial` or `Accept`;
 //! * [`dial`]: from a ticket to an established session;
 //! * [`retry`]: when a dial that failed is repeated;
@@ -20,7 +19,6 @@ pub(crate) mod endpoint;
 pub(crate) mod fuzz;
 pub(crate) mod health;
 pub(crate) mod network;
-pub(crate) mod outer;
 pub(crate) mod pool;
 pub(crate) mod register;
 pub(crate) mod retry;

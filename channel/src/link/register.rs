@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 use tonic::{Code, Status, Streaming};
 
 use super::endpoint::{RelayError, RelayUrl, innermost};
-use crate::key::ServerKeys;
 use crate::limits;
+use baton_noise::key::ServerKeys;
 use baton_trace::text::hint;
 
 /// Why an exec-server is not registered. Reasons spoken by the relay are unauthenticated hints.

@@ -13,7 +13,7 @@ use tonic::transport::Channel;
 use tower_service::Service;
 
 use super::endpoint::innermost;
-use super::outer::{Deframer, OuterError};
+use crate::outer::{Deframer, OuterError};
 use crate::service::outgoing::Outgoing;
 use crate::service::shared::Shared;
 use baton_trace::text::hint;

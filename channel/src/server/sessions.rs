@@ -7,10 +7,10 @@ use baton_proto::channel::go_away;
 use tokio::sync::Notify;
 
 use crate::allow::{Peer, Standing};
-use crate::key::PublicKey;
 use crate::limits;
 use crate::service::SessionError;
 use crate::service::shared::Shared;
+use baton_noise::key::PublicKey;
 
 /// See the [module](self).
 #[derive(Default)]

@@ -14,7 +14,7 @@ use super::client::Pump;
 use super::metadata;
 use super::record::Recording;
 use super::shared::StreamHandle;
-use crate::mux::Received;
+use baton_mux::Received;
 
 /// A request's body, on the server.
 pub(super) struct RequestBody {

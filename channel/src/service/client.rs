@@ -26,8 +26,7 @@ use super::body::{ResponseBody, grpc_status};
 use super::metadata;
 use super::record::{About, ClientDraft, ConnectTimes, Recording};
 use super::shared::{Shared, StreamHandle};
-use crate::limits;
-use crate::mux::{self, StreamError};
+use baton_mux::StreamError;
 
 /// Puts the finished record of one call into the caller's hands: add it to the request's extensions.
 #[derive(Debug, Clone)]
@@ -99,13 +98,13 @@ impl Call {
             path,
             timeout_ns,
             timings: draft.is_some(),
-            window: limits::RECEIVE_WINDOW,
+            window: baton_mux::limits::RECEIVE_WINDOW,
             metadata: metadata::from_headers(&parts.headers),
             call_id: u64::from_be_bytes(call_id.to_bytes()),
         };
         Self {
             head,
-            deadline: mux::deadline(anchor.instant, timeout_ns),
+            deadline: baton_mux::deadline(anchor.instant, timeout_ns),
             recording: Recording::new(draft, recorder),
             body,
         }
@@ -226,7 +225,7 @@ async fn pump(mut body: Body, stream: Arc<StreamHandle>) {
     // A stream that has ended takes nothing; its response tells the caller why.
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
-            stream.reset(mux::code::CANCELLED);
+            stream.reset(baton_mux::code::CANCELLED);
             return;
         };
         if let Ok(data) = frame.into_data()

@@ -9,8 +9,8 @@
 
 use bytes::Bytes;
 
-use crate::mux::frame::{self, Frame, FrameError, Kind};
-use crate::session::Control;
+use baton_mux::frame::{self, Frame, FrameError, Kind};
+use baton_noise::Control;
 
 /// Appends the frames.
 pub(super) fn put(control: &Control, out: &mut Vec<u8>) {
@@ -58,20 +58,8 @@ fn is_switch(frame: &Frame) -> bool {
     frame.kind == Kind::Switch && frame.body.is_empty()
 }
 
-/// For the fuzz target of frames: what is about keys has one spelling too.
 #[cfg(any(test, feature = "fuzz"))]
-pub(crate) fn fuzz_control(bytes: &[u8]) {
-    let read = take(Bytes::copy_from_slice(bytes));
-    assert!(
-        read.is_err() || is_control(bytes),
-        "about keys, and not told from a call"
-    );
-    if let Ok(control) = read {
-        let mut out = Vec::new();
-        put(&control, &mut out);
-        assert_eq!(out, bytes, "a rekey's word with two spellings");
-    }
-}
+pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {

@@ -6,9 +6,9 @@ use baton_proto::channel::go_away;
 use baton_trace::call_end::CallEnd;
 use tonic::{Code, Status};
 
-use crate::link::outer::OuterError;
-use crate::mux::{MuxError, StreamError};
-use crate::session::{RekeyError, TransportError};
+use crate::outer::OuterError;
+use baton_mux::{MuxError, StreamError};
+use baton_noise::{RekeyError, TransportError};
 
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -12,8 +12,8 @@ use bytes::{Bytes, BytesMut};
 use super::control;
 use super::error::SessionError;
 use crate::allow::Standing;
-use crate::mux::{Mux, MuxError, RelayStamp};
-use crate::session::Session;
+use baton_mux::{Mux, MuxError, RelayStamp};
+use baton_noise::Session;
 
 /// Tells whether the client of this session may still call. Asked at every rekey, under the session's lock; must be
 /// quick.

@@ -12,21 +12,17 @@ use tonic::{Code, Status};
 use super::error::SessionError;
 use super::shared::{Shared, StreamHandle};
 use crate::limits;
-use crate::link::outer::Deframer;
-use crate::link::stream::OuterStream;
+use crate::outer::Deframer;
 use baton_trace::text::hint;
 
-/// Reads until the session ends and returns why. `on_stream` is called for each stream the peer opens; it must not
+/// Reads the response body of an outer stream, behind what `deframer` already has, until the session ends and returns why. `on_stream` is called for each stream the peer opens; it must not
 /// block, and a stream that nobody reads never stops the reader.
 pub(crate) async fn read(
     shared: &Arc<Shared>,
-    stream: OuterStream,
+    mut body: Body,
+    mut deframer: Deframer,
     mut on_stream: impl FnMut(StreamHandle),
 ) -> SessionError {
-    let OuterStream {
-        mut body,
-        mut deframer,
-    } = stream;
     let mut received = clock::now();
     let error = loop {
         if let Err(error) = take_messages(shared, &mut deframer, received) {

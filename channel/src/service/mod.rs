@@ -20,7 +20,7 @@ pub(crate) mod server;
 pub(crate) mod shared;
 
 #[cfg(any(test, feature = "fuzz"))]
-pub(crate) use control::fuzz_control;
+pub(crate) use control::fuzz::KEY_FRAMES;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use metadata::{METADATA, to_headers};
 

@@ -17,7 +17,7 @@ use super::batch::Batch;
 use super::error::SessionError;
 use super::established::Established;
 use super::shared::{Ending, Shared};
-use crate::link::outer::{put_frame, put_frame_header};
+use crate::outer::{put_frame, put_frame_header};
 
 /// Everything a session sends, sealed and framed.
 pub(crate) struct Outgoing {

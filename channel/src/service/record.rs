@@ -27,8 +27,8 @@ use opentelemetry::KeyValue;
 use tokio::sync::oneshot;
 
 use super::shared::StreamHandle;
-use crate::mux::timings::{Malformed, Timings};
-use crate::mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
+use baton_mux::timings::{Malformed, Timings};
+use baton_mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
 
 /// When a session was made, for the call that had to wait for it.
 #[derive(Debug, Clone, Copy)]
@@ -400,7 +400,7 @@ pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {
-    use crate::mux::timings::{Row, encode};
+    use baton_mux::timings::{Row, encode};
     use std::time::Duration;
 
     use baton_trace::recorder::Collected;
@@ -410,7 +410,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::mux::ReceivedStamps;
+    use baton_mux::ReceivedStamps;
 
     const US: u64 = 1_000;
 

@@ -28,7 +28,7 @@ use super::metadata;
 use super::record::ServerDraft;
 use super::shared::StreamHandle;
 use crate::allow::Peer;
-use crate::mux::{ReceivedStamps, RelayStamp, TimingsDraft, code};
+use baton_mux::{ReceivedStamps, RelayStamp, TimingsDraft, code};
 
 /// What a session's calls are handed to: any tonic service.
 pub trait Service:

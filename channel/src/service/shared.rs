@@ -26,7 +26,7 @@ use tokio::task::AbortHandle;
 use super::error::SessionError;
 use super::established::Established;
 use super::record::ServerDraft;
-use crate::mux::{Event, RelayStamp, StreamError, StreamId, code};
+use baton_mux::{Event, RelayStamp, StreamError, StreamId, code};
 
 mod ends;
 mod handle;

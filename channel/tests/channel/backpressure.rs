@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use baton_channel::Channel;
 use baton_channel::key::StaticKey;
-use baton_channel::limits::{IN_FLIGHT_INITIAL, RECEIVE_WINDOW, SEND_BUFFER, STREAM_MEMORY};
-use baton_channel::mux::Event;
+use baton_mux::Event;
+use baton_mux::limits::{IN_FLIGHT_INITIAL, RECEIVE_WINDOW, SEND_BUFFER, STREAM_MEMORY};
 use baton_proto::channel::Head;
 use bytes::Bytes;
 use futures_util::stream::{self, Stream, StreamExt};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_channel::Channel;
 use baton_channel::allow::AllowList;
 use baton_channel::key::Seed;
-use baton_channel::session::RekeyPolicy;
+use baton_noise::RekeyPolicy;
 use baton_proto::channel::Head;
 use baton_trace::call_end::{CallEnd, CallEndCell};
 use bytes::Bytes;

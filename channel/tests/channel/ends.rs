@@ -4,7 +4,7 @@ use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use baton_channel::mux::code;
+use baton_mux::code;
 use baton_proto::channel::Head;
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};

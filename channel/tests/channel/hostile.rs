@@ -5,9 +5,10 @@
 use std::time::Instant;
 
 use baton_channel::key::StaticKey;
-use baton_channel::limits::{CLOSE_TIMEOUT, MAX_HALF_OPEN, RECEIVE_WINDOW};
-use baton_channel::mux::{Event, MuxError, Received, StreamId};
+use baton_channel::limits::{CLOSE_TIMEOUT, MAX_HALF_OPEN};
 use baton_channel::{Channel, Notice, RecordTo, SessionError};
+use baton_mux::limits::RECEIVE_WINDOW;
+use baton_mux::{Event, MuxError, Received, StreamId};
 use baton_proto::channel::{GoAway, Head, Metadata, Trailers, go_away};
 use baton_proto::limits::{MAX_STREAMS, TIMINGS_MAX};
 use baton_trace::stage::Exporter;

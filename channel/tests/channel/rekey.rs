@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use baton_channel::allow::AllowList;
 use baton_channel::key::StaticKey;
-use baton_channel::limits::PING_INTERVAL;
-use baton_channel::session::{KeyLimit, RekeyError, RekeyPolicy};
 use baton_channel::{Channel, Notice, SessionError};
+use baton_mux::limits::PING_INTERVAL;
+use baton_noise::{KeyLimit, RekeyError, RekeyPolicy};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::stream::StreamExt;
 use rand::rngs::SmallRng;

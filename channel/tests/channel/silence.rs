@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::Seed;
-use baton_channel::limits::{IDLE_TIMEOUT, OUTER_KEEP_ALIVE, OUTER_KEEP_ALIVE_TIMEOUT, PING_INTERVAL};
-use baton_channel::mux::MuxError;
+use baton_channel::limits::{OUTER_KEEP_ALIVE, OUTER_KEEP_ALIVE_TIMEOUT};
 use baton_channel::{Channel, Network, Notice, Server, SessionError};
+use baton_mux::MuxError;
+use baton_mux::limits::{IDLE_TIMEOUT, PING_INTERVAL};
 use baton_relay::{Accepted, Config, Listener, Relay};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex, split};

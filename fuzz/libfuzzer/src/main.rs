@@ -14,6 +14,8 @@ static TARGET: OnceLock<Target> = OnceLock::new();
 fn chosen() -> Target {
     let all = [
         baton_relay::fuzz::TARGETS,
+        baton_noise::fuzz::TARGETS,
+        baton_mux::fuzz::TARGETS,
         baton_channel::fuzz::TARGETS,
         baton_trace::fuzz::TARGETS,
         baton_export::fuzz::TARGETS,

@@ -11,8 +11,9 @@ use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, S
 use baton_trace::record::Anchor;
 use prost::Message as _;
 
-use super::frame::{Kind, put_header};
 use super::*;
+use crate::frame::{self, Kind, put_header};
+use crate::stamps::RelayStamp;
 use seeds::seeds;
 
 /// A client against a hostile exec-server. The input: see [`World::act`].
@@ -380,7 +381,7 @@ impl World {
             let granted = self.granted.get(id).copied();
             assert!(u64::from(stream.credit) <= granted.unwrap_or(STREAM_WINDOW.into()));
             let backlog = stream.queue.iter().map(|item| match item {
-                stream::Item::Data { data, .. } => data.len(),
+                crate::stream::Item::Data { data, .. } => data.len(),
                 _ => 0,
             });
             assert_eq!(stream.queued_bytes, backlog.sum::<usize>());

@@ -9,10 +9,13 @@ use baton_trace::record::Anchor;
 use bytes::Bytes;
 use prost::Message;
 
-use super::frame::{self, Frame, FrameError, Kind, StreamId};
-use super::stream::{ReceivedStamps, Stream, unpinned};
-use super::{Event, Mux, MuxError, RelayStamp, Role, code, deadline, told_window};
+use super::{Mux, deadline, told_window};
+use crate::error::MuxError;
+use crate::event::{Event, code};
+use crate::frame::{self, Frame, FrameError, Kind, StreamId};
 use crate::limits;
+use crate::stamps::{ReceivedStamps, RelayStamp};
+use crate::stream::{Role, Stream, unpinned};
 use baton_trace::text::hint;
 
 impl Mux {

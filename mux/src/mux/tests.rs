@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use baton_export::clock;
 use baton_proto::channel::Trailers;
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX, STREAM_WINDOW, TIMINGS_MAX};
 use baton_trace::record::Anchor;
@@ -10,6 +9,9 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
+use crate::frame;
+use crate::stamps::{RelayStamp, SentStamps};
+use crate::timings;
 
 /// A client and a server whose messages pass through the test's hands.
 struct Pair {
@@ -962,7 +964,10 @@ proptest! {
 
 #[test]
 fn single_bytes_and_bytes_in_long_messages_hold_little_more_than_themselves_until_they_are_read() {
-    let now = clock::anchor();
+    let now = Anchor {
+        instant: Instant::now(),
+        unix_ns: 0,
+    };
     let mut server = Mux::new(Role::Server, now.instant);
     let mut message = Vec::new();
     frame::put_header(&mut message, frame::Kind::Head, false, 1, 0);

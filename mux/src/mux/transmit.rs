@@ -1,4 +1,4 @@
-//! Building the next message: session control, then the streams by [`super::schedule`].
+//! Building the next message: session control, then the streams by [`schedule`](crate::schedule).
 
 use baton_proto::channel::{Ping, Trailers};
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX};
@@ -8,10 +8,13 @@ use bytes::{Buf, Bytes};
 use prost::Message;
 use std::time::Instant;
 
-use super::frame::{HEADER_LEN, Kind, StreamId, put_header};
-use super::stream::{Item, SentStamps, Stamped, Stream, TimingsDraft};
-use super::{Event, Mux, timings};
+use super::Mux;
+use crate::event::Event;
+use crate::frame::{HEADER_LEN, Kind, StreamId, put_header};
 use crate::limits;
+use crate::stamps::SentStamps;
+use crate::stream::{Item, Stamped, Stream, TimingsDraft};
+use crate::timings;
 
 /// Where the frames of streams end in a message, so that a `Ping` fits behind them: header, id and stamp.
 const DATA_END: usize = NOISE_PLAINTEXT_MAX - (HEADER_LEN + 11 + 9);
@@ -283,7 +286,7 @@ fn complete_timings(draft: &TimingsDraft, sent: &SentStamps) -> Bytes {
 }
 
 /// The server's part of a call: from the arrival of `Head`, which the anchor is, until `sent` was sealed, and around the handler's own stages.
-pub(crate) fn rpc_stage<'a>(
+pub fn rpc_stage<'a>(
     anchor: &Anchor,
     sent: &SentStamps,
     handlers: impl Iterator<Item = &'a StageRecord>,
@@ -301,7 +304,7 @@ pub(crate) fn rpc_stage<'a>(
 }
 
 /// Queue residence and sealing of the last data frame, where there was one.
-pub(crate) fn terminal_stages(
+pub fn terminal_stages(
     anchor: &Anchor,
     sent: &SentStamps,
 ) -> impl Iterator<Item = StageRecord> + Clone + use<> {

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 
 use super::Pace;
 use crate::limits;
-use crate::mux::{Mux, Received, RelayStamp, Role, StreamId};
+use crate::{Mux, Received, RelayStamp, Role, StreamId};
 
 const MS: Duration = Duration::from_millis(1);
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::*;
-use crate::session::KeyLimit;
+use crate::policy::KeyLimit;
 
 const NEVER: Duration = Duration::from_secs(1_000_000);
 const HOUR: Duration = Duration::from_secs(3600);

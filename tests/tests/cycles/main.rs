@@ -15,9 +15,6 @@ use std::process::Command;
 use graph::Graph;
 use modules::Sources;
 
-/// Crates that may still have cycles. Remove a crate here once its modules form none.
-const EXEMPT: [(&str, &str); 1] = [("baton-channel", "it is being divided into crates")];
-
 /// A library or binary of the workspace.
 struct Target {
     package: String,
@@ -79,9 +76,6 @@ fn graph(target: &Target) -> Graph {
 fn the_modules_of_no_crate_form_a_cycle() {
     let mut found = String::new();
     for target in targets() {
-        if EXEMPT.iter().any(|(package, _)| target.package == *package) {
-            continue;
-        }
         for cycle in graph(&target).cycles() {
             found += &format!("{}: {cycle}\n", target.package);
         }

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use baton_channel::mux::StreamId;
 use baton_client::{Client, Command, Seed, Ticket};
+use baton_mux::StreamId;
 use baton_proto::channel::{Head, Metadata};
 use baton_proto::exec::Start;
 use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, MAX_STREAMS, METADATA_ENTRIES_MAX};

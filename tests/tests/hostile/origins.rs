@@ -10,10 +10,10 @@ use baton_channel::key::{Seed, StaticKey};
 use baton_channel::limits::{
     DECLINE_RETRY, HALF_OPEN_QUEUE, MAX_HALF_OPEN, MAX_UNCONFIRMED, SESSION_WAIT, UNCONFIRMED_WEIGHT,
 };
-use baton_channel::session::{Initiator, prologue};
 use baton_channel::ticket::Ticket;
 use baton_channel::{Notice, Server, ServerError};
 use baton_exec_server::ExecService;
+use baton_noise::{Initiator, prologue};
 use baton_proto::channel::ServerHello;
 use baton_proto::registration::exec_server_id;
 use baton_proto::relay::{

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
-use baton_channel::session::{Initiator, prologue};
 use baton_client::{Client, Command, RelayRoots, Seed, StaticKey, Ticket};
+use baton_noise::{Initiator, prologue};
 use baton_proto::SessionId;
 use baton_proto::relay::Frame;
 use baton_tests::amount::{amount, is_full};

@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_channel::allow::{AllowList, Trust};
-use baton_channel::limits::IDLE_TIMEOUT;
 use baton_channel::{Notice, Server};
 use baton_client::{Client, Command, Event, ExitStatus, RunError, Seed, Ticket};
 use baton_exec_server::ExecService;
+use baton_mux::limits::IDLE_TIMEOUT;
 use baton_trace::record::CallRecord;
 use baton_trace::stage::transport::CALL;
 use bytes::Bytes;

@@ -16,7 +16,7 @@ use prost::Message as _;
 use tonic::codec::Codec as _;
 
 use super::*;
-use crate::key::Seed;
+use baton_noise::key::Seed;
 
 /// The input: the end of the stream (status, message, details), then its messages (see [`body`]).
 pub(crate) const REGISTRATION: Target = Target {

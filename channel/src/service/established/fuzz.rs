@@ -12,9 +12,9 @@ use baton_proto::limits::NOISE_PLAINTEXT_MAX;
 
 use super::*;
 use crate::allow::Trust;
-use crate::key::Seed;
-use crate::mux::{Role, StreamId};
-use crate::session::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder, TransportError};
+use baton_mux::{Role, StreamId};
+use baton_noise::key::Seed;
+use baton_noise::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder, TransportError};
 
 /// The input: both policies, then steps (see [`World::act`]).
 pub(crate) const SESSION: Target = Target {

@@ -10,9 +10,9 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::allow::Trust;
-use crate::key::StaticKey;
-use crate::mux::{Event, Received, Role, StreamId};
-use crate::session::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder};
+use baton_mux::{Event, Received, Role, StreamId};
+use baton_noise::key::StaticKey;
+use baton_noise::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder};
 
 /// Rekeys without pause are what these tests are about.
 fn every(messages: u64, bytes: u64, after_age: Duration) -> RekeyPolicy {
@@ -246,12 +246,12 @@ fn a_client_that_was_removed_is_cut_at_the_next_rekey() {
 
 #[test]
 fn malformed_and_unexpected_words_about_keys_end_the_session_with_their_own_errors() {
-    use crate::mux::FrameError;
+    use baton_mux::FrameError;
     let ping = [6, 0, 0, 0, 0, 0, 0, 0];
     let frame = |kind: u8, body: &[u8]| [&[kind, 0, 0, body.len() as u8, 0, 0, 0, 0], body].concat();
     let body = SessionError::Mux(MuxError::Frame(FrameError::Body("rekey")));
     let among = SessionError::Mux(MuxError::Protocol("a frame about keys among others"));
-    let unverified = SessionError::Rekey(RekeyError::Handshake(crate::session::HandshakeError::Verify));
+    let unverified = SessionError::Rekey(RekeyError::Handshake(baton_noise::HandshakeError::Verify));
     let unexpected = |error: &SessionError| matches!(error, SessionError::Rekey(RekeyError::Unexpected(_)));
     for from_client in [true, false] {
         let forged = |plaintext: &[u8]| {
@@ -285,7 +285,7 @@ fn malformed_and_unexpected_words_about_keys_end_the_session_with_their_own_erro
 fn an_hour_without_a_call_renews_the_keys() {
     let mut pair = Pair::new(never(), never());
     let mut elapsed = Duration::ZERO;
-    while elapsed < 3 * crate::limits::REKEY_AFTER + Duration::from_secs(60) {
+    while elapsed < 3 * baton_noise::limits::REKEY_AFTER + Duration::from_secs(60) {
         pair.advance(Duration::from_secs(10));
         elapsed += Duration::from_secs(10);
         pair.settle();

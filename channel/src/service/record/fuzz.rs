@@ -11,8 +11,8 @@ use baton_trace::report::{Coverage, Style, waterfall};
 use baton_trace::stage::transport::{CALL, RPC};
 
 use super::*;
-use crate::mux::ReceivedStamps;
-use crate::mux::timings::{Row, encode};
+use baton_mux::ReceivedStamps;
+use baton_mux::timings::{Row, encode};
 
 /// The input: the client's stamps, the relay's, the clock samples, encoded timings.
 pub(crate) const TIMINGS: Target = Target {

@@ -10,7 +10,7 @@ use super::super::error::SessionError;
 use super::super::established::Established;
 use super::{Shared, State};
 use crate::limits;
-use crate::mux::StreamId;
+use baton_mux::StreamId;
 
 /// How the session comes to its end.
 #[derive(Debug, Clone)]
@@ -209,9 +209,9 @@ mod tests {
 
     use super::*;
     use crate::allow::Standing;
-    use crate::key::StaticKey;
-    use crate::mux::{Mux, Role, StreamError, code};
-    use crate::session::{End, Initiator, RekeyPolicy, Responder, Session};
+    use baton_mux::{Mux, Role, StreamError, code};
+    use baton_noise::key::StaticKey;
+    use baton_noise::{End, Initiator, RekeyPolicy, Responder, Session};
 
     /// A client's session, made with nobody at the other end.
     fn client(change: impl FnOnce(&mut Mux)) -> Arc<Shared> {

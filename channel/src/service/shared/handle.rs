@@ -15,7 +15,7 @@ use tonic::Status;
 use super::super::error::{SessionError, reset_status, stream_status};
 use super::super::record::ServerDraft;
 use super::{Shared, State};
-use crate::mux::{Mux, Received, Stamps, StreamId, TimingsDraft, code};
+use baton_mux::{Mux, Received, Stamps, StreamId, TimingsDraft, code};
 
 /// One stream of a session, for the call that owns it. Dropping it releases the stream: an unfinished call is reset.
 pub(crate) struct StreamHandle {

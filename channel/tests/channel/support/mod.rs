@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
-use baton_channel::session::RekeyPolicy;
 use baton_channel::ticket::Ticket;
 use baton_channel::{Channel, Notice, RelayRoots, Server};
+use baton_noise::RekeyPolicy;
 use baton_proto::Epoch;
 use baton_relay::{Config, Metrics, Relay};
 use baton_trace::recorder::{Collected, Recorder};

@@ -4,10 +4,10 @@
 use std::time::Instant;
 
 use baton_channel::key::{Seed, ServerKeys, StaticKey};
-use baton_channel::mux::{Event, Mux, RelayStamp, Role, StreamId};
-use baton_channel::session::{Initiator, Responder, Transport, prologue};
 use baton_channel::ticket::Ticket;
 use baton_export::clock;
+use baton_mux::{Event, Mux, RelayStamp, Role, StreamId};
+use baton_noise::{Initiator, Responder, Transport, prologue};
 use baton_proto::channel::{Head, Metadata, ServerHello, go_away};
 use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
 use baton_proto::relay::{

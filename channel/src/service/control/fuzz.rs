@@ -1,0 +1,52 @@
+//! A message about keys has one spelling, and is told from one about calls.
+
+use baton_fuzz::Target;
+
+use super::*;
+
+/// The input: a decrypted message.
+pub(crate) const KEY_FRAMES: Target = Target {
+    name: "key-frames",
+    run,
+    seeds,
+};
+
+fn run(bytes: &[u8]) {
+    let read = take(Bytes::copy_from_slice(bytes));
+    assert!(
+        read.is_err() || is_control(bytes),
+        "about keys, and not told from a call"
+    );
+    if let Ok(control) = read {
+        let mut out = Vec::new();
+        put(&control, &mut out);
+        assert_eq!(out, bytes, "a message about keys with two spellings");
+    }
+}
+
+fn seeds() -> Vec<(&'static str, Vec<u8>)> {
+    let of = |control: Control| {
+        let mut out = Vec::new();
+        put(&control, &mut out);
+        out
+    };
+    vec![
+        ("request", of(Control::Request)),
+        ("start", of(Control::Start(vec![7; 96].into()))),
+        ("answer", of(Control::Answer(vec![7; 48].into()))),
+        ("switch", of(Control::Switch)),
+        ("switch-twice", of(Control::Switch).repeat(2)),
+        (
+            "switch-first",
+            [of(Control::Switch), of(Control::Request)].concat(),
+        ),
+        ("call", vec![2, 1, 0, 1, 0, 0, 0, 1, 9]),
+        ("truncated", vec![10, 0, 0, 2, 0, 0, 0, 0, 1]),
+    ]
+}
+
+#[cfg(test)]
+#[test]
+fn no_message_about_keys_has_two_spellings() {
+    baton_fuzz::replay(&KEY_FRAMES);
+}

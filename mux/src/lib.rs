@@ -1,0 +1,40 @@
+//! The multiplexer, sans-IO: calls as streams of small frames over one ordered, reliable, encrypted session.
+//!
+//! Input is decrypted bytes, commands of the application and the time; output is plaintext for the next Noise
+//! message, events and a deadline. No socket, no clock, no randomness inside.
+//!
+//! Invariants:
+//! * frames of one stream leave and arrive in the order in which they were queued, `Trailers` included;
+//! * session control goes first, then `schedule` picks between streams, before encryption;
+//! * no more is sealed and under way than the path needs to stay busy (`pace`), so that what is queued next does not wait behind bulk;
+//! * `Data` needs credit, and credit is granted when the application *takes* the bytes, so a stream never holds
+//!   more than its window; every other frame is bounded by count or size;
+//! * anything a peer may not send is a [`MuxError`], which ends the session.
+//!
+//! * [`Mux`]: one end of a session;
+//! * `stream`: one call's two directions; `control`: what goes ahead of streams;
+//! * `schedule`: which stream sends next; `pace`: how much may be under way;
+//! * [`frame`]: the bytes; [`timings`]: what `Trailers` tell of the server's stages;
+//! * [`Event`], [`MuxError`], [`Stamps`]: what the application is told.
+
+mod control;
+mod error;
+mod event;
+pub mod frame;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod fuzz;
+pub mod limits;
+mod mux;
+mod pace;
+mod schedule;
+mod stamps;
+mod stream;
+pub mod timings;
+
+pub use error::{MuxError, StreamError};
+pub use event::{Event, Received, code};
+pub use frame::{FrameError, StreamId};
+pub use mux::{Mux, deadline, rpc_stage, terminal_stages};
+pub use stamps::{ReceivedStamps, RelayStamp, SentStamps, Stamps};
+pub use stream::{Role, TimingsDraft};

@@ -1,0 +1,47 @@
+//! When what happened to the frames that stages are made of.
+
+use std::time::Instant;
+
+/// The relay's stamp on one message, in nanoseconds. Untrusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RelayStamp {
+    /// Residence in the relay's queue.
+    pub queue_ns: u64,
+    /// Passing through the relay.
+    pub forward_ns: u64,
+}
+
+/// What the writer did with a frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SentStamps {
+    /// Queued by the application.
+    pub queued: Option<Instant>,
+    /// Taken by the writer.
+    pub taken: Option<Instant>,
+    /// Encrypted and handed to the link.
+    pub sealed: Option<Instant>,
+}
+
+/// How a frame arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReceivedStamps {
+    /// The link had the whole message.
+    pub at: Instant,
+    /// Decrypted and decoded.
+    pub opened: Instant,
+    /// What the relay says it cost.
+    pub relay: RelayStamp,
+}
+
+/// The frames of a stream that stages are made of.
+#[derive(Debug, Clone, Default)]
+pub struct Stamps {
+    /// The `Head` this end sent.
+    pub head_sent: SentStamps,
+    /// The `Head` this end received.
+    pub head_received: Option<ReceivedStamps>,
+    /// The latest `Data` this end sent; once the stream is over, the last.
+    pub last_data_sent: SentStamps,
+    /// The latest `Data` this end received; once the stream is over, the last.
+    pub last_data_received: Option<ReceivedStamps>,
+}
