@@ -3,14 +3,13 @@
 //! A registration costs its owner a key pair and nothing else, so without a list anybody can fill the table.
 
 use std::collections::HashSet;
-use std::fs::OpenOptions;
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_proto::{ExecServerId, IdError};
-use rustix::fs::OFlags;
+use baton_regular_file::{OpenError, RegularFile};
 
 use crate::limits::ALLOW_SERVERS_BYTES;
 
@@ -137,32 +136,18 @@ fn read(path: &Path) -> Result<String, AllowedServersError> {
         path: path.into(),
         source,
     };
-    // Opening a FIFO would wait for whoever writes to it, and every session with it.
-    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(without_waiting)
-        .open(path);
-    let file = opened.map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(AllowedServersError::NotAFile { path: path.into() });
-    }
-    let mode = metadata.mode() & 0o777;
+    let file = RegularFile::open(path).map_err(|error| match error {
+        OpenError::Io(source) => failed(source),
+        OpenError::NotRegular => AllowedServersError::NotAFile { path: path.into() },
+    })?;
+    let mode = file.metadata().mode() & 0o777;
     if mode & 0o022 != 0 {
         return Err(AllowedServersError::Permissions {
             path: path.into(),
             mode,
         });
     }
-    let mut text = String::new();
-    file.take(ALLOW_SERVERS_BYTES + 1)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
-    if text.len() as u64 > ALLOW_SERVERS_BYTES {
-        return Err(failed(io::ErrorKind::FileTooLarge.into()));
-    }
-    Ok(text)
+    file.read_to_string(ALLOW_SERVERS_BYTES).map_err(failed)
 }
 
 fn parse(path: &Path, text: &str) -> Result<HashSet<ExecServerId>, AllowedServersError> {

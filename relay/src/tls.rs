@@ -4,15 +4,13 @@
 //! programs that replace files, and a restart would end every session: so the files are looked at again while the relay
 //! runs. Files that cannot be used then change nothing.
 
-use std::fmt;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime};
+use std::{fmt, fs, io};
 
-use rustix::fs::OFlags;
+use baton_regular_file::{OpenError, RegularFile};
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::pki_types::pem::PemObject;
@@ -203,24 +201,12 @@ fn read(path: &Path, check: impl FnOnce(&fs::Metadata) -> Result<(), TlsError>) 
         path: path.into(),
         source,
     };
-    // A FIFO would make whoever opens it wait: at the start its operator, and later all sessions.
-    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(without_waiting)
-        .open(path);
-    let file = opened.map_err(failed)?;
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(TlsError::NotAFile { path: path.into() });
-    }
-    check(&metadata)?;
-    let mut bytes = Vec::new();
-    file.take(PEM_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > PEM_BYTES {
-        return Err(failed(io::ErrorKind::FileTooLarge.into()));
-    }
-    Ok(bytes)
+    let file = RegularFile::open(path).map_err(|error| match error {
+        OpenError::Io(source) => failed(source),
+        OpenError::NotRegular => TlsError::NotAFile { path: path.into() },
+    })?;
+    check(file.metadata())?;
+    file.read(PEM_BYTES).map_err(failed)
 }
 
 fn is_private(path: &Path, metadata: &fs::Metadata) -> Result<(), TlsError> {

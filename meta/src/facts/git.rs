@@ -4,7 +4,7 @@
 //! (gitrepository-layout): `.git` as a directory, or as a file that names one (worktrees, submodules); `HEAD`; the branch in a file of its own or in
 //! `packed-refs`. Where a repository keeps its refs in another way (reftable), the commit stays unknown.
 //!
-//! Files are read with care: a command chooses the directory and may have put anything there. Only plain files are read, and
+//! Files are read with care: a command chooses the directory and may have put anything there. Only regular files are read, and
 //! only so much of them.
 
 use std::ffi::OsStr;
@@ -14,7 +14,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, open};
+use baton_regular_file::RegularFile;
 
 use crate::limits::{FACTS_PARENTS, GIT_FILE_BYTES, GIT_PACKED_BYTES};
 
@@ -113,7 +113,7 @@ impl Repository {
 
     /// The commit of a branch in `packed-refs`: lines of `COMMIT NAME`.
     fn packed(&self, name: &[u8]) -> io::Result<Option<String>> {
-        let file = plain(&self.common.join("packed-refs"))?;
+        let file = File::from(RegularFile::open(&self.common.join("packed-refs"))?);
         let mut lines = BufReader::new(file.take(GIT_PACKED_BYTES));
         let mut text = Vec::new();
         loop {
@@ -130,24 +130,13 @@ impl Repository {
     }
 }
 
-/// The beginning of a plain file.
+/// The beginning of a regular file.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
-    plain(path)?.take(GIT_FILE_BYTES).read_to_end(&mut text)?;
+    File::from(RegularFile::open(path)?)
+        .take(GIT_FILE_BYTES)
+        .read_to_end(&mut text)?;
     Ok(text)
-}
-
-/// Opens a plain file; what else there may be, such as a pipe without a writer, would block.
-fn plain(path: &Path) -> io::Result<File> {
-    let file = File::from(open(
-        path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?);
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::ErrorKind::InvalidInput.into()),
-    }
 }
 
 fn line(text: &[u8]) -> &[u8] {
