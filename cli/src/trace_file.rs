@@ -156,7 +156,8 @@ mod tests {
     use std::os::fd::AsRawFd as _;
 
     use baton_export::clock;
-    use baton_trace::record::{RpcStatus, Side};
+    use baton_trace::record::Side;
+    use baton_trace::status::RpcStatus;
     use baton_trace::w3c::TraceContext;
 
     use super::*;

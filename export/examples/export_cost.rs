@@ -12,9 +12,10 @@ use std::{fs, thread};
 
 use baton_export::clock;
 use baton_export::{Exporter, Settings, spans};
-use baton_trace::record::{CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::record::{CallRecord, Side, StageRecord};
 use baton_trace::recorder::Sink;
 use baton_trace::stage;
+use baton_trace::status::RpcStatus;
 use baton_trace::w3c::TraceContext;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_server::{
     TraceService, TraceServiceServer,

@@ -25,10 +25,11 @@ use crate::limits::{
 };
 use baton_trace::attribute;
 use baton_trace::clock::Offset;
-use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::report::tree;
 use baton_trace::stage::{StageId, exec, transport};
 use baton_trace::status;
+use baton_trace::status::RpcStatus;
 use baton_trace::subject::{End, Exit, Outcome, SubjectRecord};
 use baton_trace::w3c::{Baggage, TraceContext, Tracestate};
 

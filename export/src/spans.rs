@@ -19,10 +19,11 @@ use opentelemetry_semantic_conventions::attribute::{
 use super::layout::{self, Placed};
 use crate::limits::{ATTRIBUTE_ELEMENTS_MAX, ATTRIBUTE_VALUE_MAX, RECORD_ATTRIBUTES_MAX, SPAN_NAME_MAX};
 use baton_trace::attribute;
-use baton_trace::record::{CallRecord, RpcStatus, Side};
+use baton_trace::record::{CallRecord, Side};
 use baton_trace::report::{Coverage, tree};
 use baton_trace::stage::{Exporter, Kind, StageId, exec, transport};
 use baton_trace::status;
+use baton_trace::status::RpcStatus;
 use baton_trace::subject::{Exit, SubjectRecord, signal_name};
 use baton_trace::w3c::TraceContext;
 

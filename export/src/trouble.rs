@@ -6,8 +6,8 @@ use std::fmt;
 use http::Uri;
 use tonic::{Code, Status};
 
-use baton_trace::record::RpcStatus;
 use baton_trace::status;
+use baton_trace::status::RpcStatus;
 use baton_trace::text::printable;
 
 /// What is wrong with a collector. Its [`Display`](fmt::Display) is a clause that says what to do where something can be done.

@@ -274,9 +274,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use baton_trace::record::{RpcStatus, Side, StageRecord};
+    use baton_trace::record::{Side, StageRecord};
     use baton_trace::samples::{record, stage};
     use baton_trace::stage::StageId;
+    use baton_trace::status::RpcStatus;
     use baton_trace::subject::{End, Exit, Subject};
     use baton_trace::w3c::{TraceContext, Tracestate};
 

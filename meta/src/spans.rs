@@ -6,10 +6,11 @@
 use std::time::Instant;
 
 use baton_trace::attribute;
-use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::StageId;
 use baton_trace::stage::meta::{META_FLUSH, META_PERSIST};
+use baton_trace::status::RpcStatus;
 use baton_trace::w3c::TraceContext;
 use opentelemetry::KeyValue;
 

@@ -11,6 +11,7 @@ use opentelemetry::{KeyValue, SpanId};
 
 use crate::clock::Offset;
 use crate::stage::StageId;
+use crate::status::RpcStatus;
 use crate::subject::SubjectRecord;
 use crate::w3c::TraceContext;
 
@@ -96,23 +97,6 @@ pub enum Side {
     Client,
     /// Exports the server's stages.
     Server,
-}
-
-/// How a call ended: a gRPC status code, 0 for OK.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RpcStatus(pub i32);
-
-impl RpcStatus {
-    /// OK.
-    pub const OK: Self = Self(0);
-    /// CANCELLED.
-    pub const CANCELLED: Self = Self(1);
-    /// DEADLINE_EXCEEDED.
-    pub const DEADLINE_EXCEEDED: Self = Self(4);
-    /// UNIMPLEMENTED.
-    pub const UNIMPLEMENTED: Self = Self(12);
-    /// INTERNAL.
-    pub const INTERNAL: Self = Self(13);
 }
 
 /// Everything one part knows of one call.

@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use opentelemetry::{SpanId, TraceId};
 
-use crate::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use crate::record::{Anchor, CallRecord, Side, StageRecord};
 use crate::stage::StageId;
+use crate::status::RpcStatus;
 use crate::w3c::TraceContext;
 
 /// A stage between two offsets from the anchor.

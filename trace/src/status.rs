@@ -2,7 +2,22 @@
 
 use std::borrow::Cow;
 
-use crate::record::RpcStatus;
+/// How a call ended: a gRPC status code, 0 for OK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RpcStatus(pub i32);
+
+impl RpcStatus {
+    /// OK.
+    pub const OK: Self = Self(0);
+    /// CANCELLED.
+    pub const CANCELLED: Self = Self(1);
+    /// DEADLINE_EXCEEDED.
+    pub const DEADLINE_EXCEEDED: Self = Self(4);
+    /// UNIMPLEMENTED.
+    pub const UNIMPLEMENTED: Self = Self(12);
+    /// INTERNAL.
+    pub const INTERNAL: Self = Self(13);
+}
 
 /// The names in code order (grpc `doc/statuscodes.md`).
 const NAMES: [&str; 17] = [

@@ -21,7 +21,7 @@ use opentelemetry_semantic_conventions::attribute::{PROCESS_EXECUTABLE_NAME, PRO
 
 use crate::attribute;
 use crate::call_end::CallEnd;
-use crate::record::RpcStatus;
+use crate::status::RpcStatus;
 
 /// How a command ended. `baton.outcome`, `baton history` and `baton show` use the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use baton_export::clock;
 use baton_trace::SpanId;
 use baton_trace::call::ServerCall;
 use baton_trace::clock::Offset;
-use baton_trace::record::{Anchor, CallRecord, RpcStatus, Side, StageRecord};
+use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
     CLIENT_QUEUE, CLIENT_SEAL, CONNECT_DIAL, CONNECT_HANDSHAKE, CONNECT_PAIR, DISPATCH, RELAY_FORWARD,
@@ -21,6 +21,7 @@ use baton_trace::stage::transport::{
     TERMINAL_TRANSIT, TRANSIT,
 };
 use baton_trace::stage::{Exporter, StageId};
+use baton_trace::status::RpcStatus;
 use baton_trace::subject::{Reach, Subject};
 use baton_trace::w3c::TraceContext;
 use opentelemetry::KeyValue;

@@ -6,10 +6,11 @@ use baton_meta::Link;
 use baton_meta::limits::{SPAN_LINKS_MAX, WRITES_PER_SPAN};
 use baton_meta::store::WriteErrorKind;
 use baton_trace::attribute;
-use baton_trace::record::{CallRecord, RpcStatus};
+use baton_trace::record::CallRecord;
 use baton_trace::recorder::{Collected, Recorder};
 use baton_trace::stage::StageId;
 use baton_trace::stage::meta::{META_FLUSH, META_PERSIST};
+use baton_trace::status::RpcStatus;
 use baton_trace::w3c::TraceContext;
 
 use crate::support::{AT_MOST, Bench, process, value};

@@ -114,9 +114,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{RpcStatus, StageRecord};
+    use crate::record::StageRecord;
     use crate::samples::{record, stage};
     use crate::stage::{StageId, exec::*, transport::*};
+    use crate::status::RpcStatus;
 
     #[test]
     fn the_stages_over_5_percent_are_shown_and_the_trace_id_last() {

@@ -364,9 +364,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::RpcStatus;
     use crate::samples::{record, stage};
     use crate::stage::{StageId, exec::*, transport::*};
+    use crate::status::RpcStatus;
 
     fn sample() -> CallRecord {
         let estimated = |s| StageRecord { estimated: true, ..s };
