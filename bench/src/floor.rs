@@ -67,7 +67,7 @@ pub async fn once() -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use baton_tests::load::{in_flight, sequential};
+    use baton_support::load::{in_flight, sequential};
 
     #[test]
     fn both_flavours_execute_in_a_row_and_at_once() {

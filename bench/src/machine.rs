@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 use std::thread::available_parallelism;
 
-use baton_tests::process;
+use baton_support::process;
 
 /// Names and values, in the order in which they are printed. What cannot be found out says so.
 pub fn facts() -> Vec<(&'static str, String)> {

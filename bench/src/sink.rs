@@ -6,7 +6,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use baton_tests::otlp::Receiver;
+use baton_support::otlp::Receiver;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
 /// What a sink has received.

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
-use baton_tests::limits::START_PATIENCE;
-use baton_tests::process::{Part, PartError};
+use baton_support::limits::START_PATIENCE;
+use baton_support::process::{Part, PartError};
 use tempfile::TempDir;
 
 use crate::limits::START_POLL;

@@ -8,8 +8,8 @@ use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::process::Command;
 
-use baton_tests::limits::START_PATIENCE;
-use baton_tests::process::{Part, isolated};
+use baton_support::limits::START_PATIENCE;
+use baton_support::process::{Part, isolated};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::time::Duration;
 
-use baton_tests::collector::{Collector, ReceivedSpan};
+use baton_support::collector::{Collector, ReceivedSpan};
 
 /// How long to sleep between two looks when nothing comes.
 const PATIENCE: Duration = Duration::from_secs(3600);

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use baton_bench::floor::PROGRAM;
 use baton_bench::{Failure, Worker, machine};
-use baton_tests::process::{Stack, baton, isolated, usage};
+use baton_support::process::{Stack, baton, isolated, usage};
 
 /// What is measured of one commit.
 pub(crate) struct Side {

@@ -10,7 +10,7 @@ use baton_bench::link::{Link, Shape};
 use baton_bench::stats::{Bar, Estimate};
 use baton_bench::{Failure, Row, Unit};
 use baton_client::Ticket;
-use baton_tests::process::Stack;
+use baton_support::process::Stack;
 
 use crate::{Plan, exec, failure};
 

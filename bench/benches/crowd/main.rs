@@ -12,7 +12,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 
 use baton_bench::options::parse;
 use baton_bench::{Failure, Phase, Run};
-use baton_tests::process::{baton, isolated};
+use baton_support::process::{baton, isolated};
 
 /// Measures bursts of commands and restarts of a relay, and judges them by their bars.
 #[derive(clap::Parser)]

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use baton_bench::stats::{Bar, Estimate};
 use baton_bench::{Failure, Row, Unit};
-use baton_tests::limits::{START_PATIENCE, STOP_PATIENCE};
-use baton_tests::process::{Part, Stack, baton, isolated};
+use baton_support::limits::{START_PATIENCE, STOP_PATIENCE};
+use baton_support::process::{Part, Stack, baton, isolated};
 
 use crate::{Plan, exec, failure};
 

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use baton_bench::{Failure, Worker};
-use baton_tests::process::{Stack, baton, isolated, usage};
+use baton_support::process::{Stack, baton, isolated, usage};
 
 use crate::role::program::{check_count, consumer, producer};
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use baton_bench::floor::Flavour;
-use baton_tests::process::{Stack, usage};
+use baton_support::process::{Stack, usage};
 
 use crate::Failure;
 use crate::protocol::{Request, Task};

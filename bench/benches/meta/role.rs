@@ -11,7 +11,7 @@ use baton_meta::record::{ThreadKey, Timings};
 use baton_meta::store::{Upkeep, Written};
 use baton_meta::{Batch, Meta, ProcessPatch, Refused, Store, ThreadPatch, WriteError};
 use baton_proto::meta::HistoryRequest;
-use baton_tests::process::usage::resident_bytes;
+use baton_support::process::usage::resident_bytes;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_bench::Failure;
 use baton_client::{Client, Command, Event, ExitStatus, Output, RunError, StartFailure};
-use baton_tests::process::{baton, isolated};
+use baton_support::process::{baton, isolated};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 

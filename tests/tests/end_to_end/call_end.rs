@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use baton_tests::process::Part;
+use baton_support::process::Part;
 use rustix::process::Signal;
 use serde_json::Value;
 

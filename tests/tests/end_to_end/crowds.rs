@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::Instant;
 
-use baton_tests::amount::amount;
+use baton_support::amount::amount;
 
 use crate::support::{Home, PATIENCE, World, poll, relay, run};
 

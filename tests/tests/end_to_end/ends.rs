@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-use baton_tests::process::Part;
+use baton_support::process::Part;
 use rustix::process::Signal;
 
 use crate::support::{Home, Input, Mark, Running, World, after, poll, relay, run, signal};

@@ -5,8 +5,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use baton_client::Ticket;
-use baton_tests::collector::ReceivedSpan;
-use baton_tests::process::Part;
+use baton_support::collector::ReceivedSpan;
+use baton_support::process::Part;
 use baton_trace::stage;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;

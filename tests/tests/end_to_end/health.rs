@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::thread;
 
 use baton_client::Seed;
-use baton_tests::collector::Collector;
+use baton_support::collector::Collector;
 use rustix::process::Signal;
 
 use crate::support::{Finished, Home, World, poll, relay, run, signal};

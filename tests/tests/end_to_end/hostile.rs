@@ -12,7 +12,7 @@ use baton_proto::relay::{Frame, RegisterRequest, RegisterResponse};
 use baton_proto::{ExecServerId, header};
 use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use baton_rpc::relay::relay_server::{Relay, RelayServer};
-use baton_tests::process::Part;
+use baton_support::process::Part;
 use tonic::codegen::BoxStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use baton_tests::process::{Part, baton};
+use baton_support::process::{Part, baton};
 use rustix::process::getuid;
 
 use crate::support::{Finished, Home, PATIENCE, after, relay, run};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use baton_meta::limits::LINGER;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_rpc::exec::exec_client::ExecClient;
-use baton_tests::process::Part;
+use baton_support::process::Part;
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;

@@ -11,7 +11,7 @@ use std::thread;
 
 use baton_client::{Command, RunError, Seed, StartFailure, Ticket};
 use baton_proto::ExecServerId;
-use baton_tests::process::Part;
+use baton_support::process::Part;
 use rustix::process::Signal;
 
 use crate::support::{Home, Input, PATIENCE, Running, World, after, await_says, poll, relay, run, signal};

@@ -9,7 +9,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use baton_tests::collector::{Collector, ReceivedSpan};
+use baton_support::collector::{Collector, ReceivedSpan};
 use baton_trace::w3c::Traceparent;
 use rustix::process::Signal;
 
@@ -305,7 +305,7 @@ fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
         .home
         .baton_exec_server(&format!("http://{}", world.relay_address));
     command.env(ENDPOINT, "https://collector:4317");
-    world.exec_server = baton_tests::process::Part::start("exec-server", command).unwrap();
+    world.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
     world.await_registration();
     run(world.exec(["echo", "ok"])).assert_printed("ok\n");
     assert!(world.exec_server.stderr().contains("; nothing is exported"));
@@ -374,7 +374,7 @@ fn a_sampler_that_says_no_is_seen_by_the_command_and_by_no_collector() {
         .home
         .baton_exec_server(&format!("http://{}", world.relay_address));
     command.env("OTEL_TRACES_SAMPLER", "always_off");
-    world.exec_server = baton_tests::process::Part::start("exec-server", command).unwrap();
+    world.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
     world.await_registration();
     let of_servers = |spans: &[ReceivedSpan]| {
         let servers = spans.iter().filter(|span| span.service == "baton-exec-server");
@@ -397,7 +397,7 @@ fn an_exec_server_says_once_that_it_begins_to_lose_spans() {
         .env(ENDPOINT, format!("http://{}", free_port()))
         .env("OTEL_BSP_MAX_QUEUE_SIZE", "60")
         .env("OTEL_BSP_SCHEDULE_DELAY", "10");
-    world.exec_server = baton_tests::process::Part::start("exec-server", command).unwrap();
+    world.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
     world.await_registration();
     let told = |world: &World| {
         world

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use baton_client::Ticket;
-use baton_tests::process::Part;
+use baton_support::process::Part;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use crate::support::{Home, PATIENCE, await_says, relay, run};

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use baton_client::{Client, Command};
 use baton_export::{Exporter, Settings};
-use baton_tests::collector::{Collector, ReceivedSpan};
-use baton_tests::process::Part;
+use baton_support::collector::{Collector, ReceivedSpan};
+use baton_support::process::Part;
 use baton_trace::record::Side;
 use baton_trace::recorder::Recorder;
 use baton_trace::report::critical_path::critical_path;

@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use baton_client::{Client, Command, Event, ExitStatus, RunError, StartFailure};
-use baton_tests::amount::amount;
-use baton_tests::load;
+use baton_support::amount::amount;
+use baton_support::load;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};

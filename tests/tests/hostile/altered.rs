@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_proto::limits::FRAME_MAX;
-use baton_tests::amount::{amount, is_full, seed};
+use baton_support::amount::{amount, is_full, seed};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};

@@ -10,7 +10,7 @@ use baton_client::Ticket;
 use baton_proto::SessionId;
 use baton_proto::relay::{Frame, Incoming};
 use baton_relay::limits::worst_case;
-use baton_tests::process::{Part, baton, isolated};
+use baton_support::process::{Part, baton, isolated};
 use data_encoding::HEXLOWER;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};

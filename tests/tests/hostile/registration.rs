@@ -5,7 +5,7 @@ use std::sync::Arc;
 use baton_channel::{Notice, RegisterError};
 use baton_proto::relay::register_response::Kind;
 use baton_proto::relay::{Challenge, Incoming, Ping, Registered};
-use baton_tests::amount::amount;
+use baton_support::amount::amount;
 
 use crate::world::{Then, World};
 

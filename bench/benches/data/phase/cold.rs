@@ -7,7 +7,7 @@ use baton_bench::floor::PROGRAM;
 use baton_bench::ssh::{Route, Ssh};
 use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Unit, Worker};
-use baton_tests::process::Stack;
+use baton_support::process::Stack;
 
 use super::{Bench, Compared, Visit};
 use crate::bars;

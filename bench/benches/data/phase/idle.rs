@@ -5,7 +5,7 @@
 
 use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Worker};
-use baton_tests::process::usage;
+use baton_support::process::usage;
 
 use super::{Bench, Compared, Visit, kibibytes};
 use crate::bars;

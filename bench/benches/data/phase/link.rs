@@ -3,7 +3,7 @@
 use baton_bench::network::congestion_control;
 use baton_bench::stats::{Estimate, Statistic};
 use baton_bench::{Failure, Row, Unit, Worker};
-use baton_tests::process::Stack;
+use baton_support::process::Stack;
 
 use super::beside::{Load, exits};
 use super::{Bench, Visit, one, stream};

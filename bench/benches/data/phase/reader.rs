@@ -5,7 +5,7 @@ use std::thread;
 
 use baton_bench::stats::Bar;
 use baton_bench::{Failure, Row};
-use baton_tests::process::usage;
+use baton_support::process::usage;
 
 use super::{Bench, kibibytes};
 use crate::limits::{FLOW_BEFORE_STALL, READ_BEFORE_STALL, STALL_SECONDS, WATCH, WINDOW};

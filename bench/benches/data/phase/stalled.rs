@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Worker};
-use baton_tests::process::usage;
+use baton_support::process::usage;
 
 use super::{Bench, Compared, Visit, one, stream};
 use crate::bars;

@@ -10,7 +10,7 @@ use baton_bench::floor::PROGRAM;
 use baton_bench::{Failure, worker};
 use baton_client::limits::STDIN_CHUNK;
 use baton_client::{Client, Command, Event, ExitStatus, Run, Seed, Ticket, keep_freed_memory};
-use baton_tests::load::sequential;
+use baton_support::load::sequential;
 use baton_trace::record::unix_now_ns;
 use bytes::BytesMut;
 use rustix::pipe::fcntl_setpipe_size;

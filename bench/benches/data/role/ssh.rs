@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use baton_bench::floor::PROGRAM;
 use baton_bench::{Failure, worker};
-use baton_tests::load::sequential;
+use baton_support::load::sequential;
 use russh::client::{Config, Handle, Handler, connect};
 use russh::keys::{PrivateKeyWithHashAlg, PublicKeyOrCertificate, load_secret_key};
 use russh::{ChannelMsg, Preferred, cipher};

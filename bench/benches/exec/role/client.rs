@@ -9,7 +9,7 @@ use std::time::Duration;
 use baton_bench::floor::PROGRAM;
 use baton_client::{Client, Command, Event, ExitStatus, Seed};
 use baton_export::Exporter;
-use baton_tests::load::{in_flight, sequential};
+use baton_support::load::{in_flight, sequential};
 use baton_trace::record::{CallRecord, Side, unix_now_ns};
 use baton_trace::recorder::Recorder;
 use baton_trace::report::Coverage;

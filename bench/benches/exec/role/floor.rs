@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_bench::floor::{Flavour, once};
-use baton_tests::load::{in_flight, sequential};
+use baton_support::load::{in_flight, sequential};
 
 use super::{answer, not_mine};
 use crate::Failure;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use baton_bench::stats::{Rounds, Statistic};
 use baton_bench::{Failure, Row, Unit, Worker, interleave};
-use baton_tests::process::Stack;
+use baton_support::process::Stack;
 
 use super::Bench;
 use crate::bars;
@@ -198,7 +198,7 @@ fn rows(
 
 /// The faults as a library to be loaded under the exec-server.
 fn faults() -> Result<PathBuf, Failure> {
-    let binary = baton_tests::process::baton()?;
+    let binary = baton_support::process::baton()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build

@@ -10,7 +10,7 @@ use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Unit, Worker};
 use baton_client::Seed;
 use baton_meta::record::Owner;
-use baton_tests::process::{self, Stack, isolated};
+use baton_support::process::{self, Stack, isolated};
 
 use super::{Bench, Visit};
 use crate::bars;

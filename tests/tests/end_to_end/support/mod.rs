@@ -15,7 +15,7 @@ mod world;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use baton_tests::process::Part;
+use baton_support::process::Part;
 
 pub(crate) use mark::Mark;
 pub(crate) use proxy::Proxy;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use baton_tests::collector::ReceivedSpan;
+use baton_support::collector::ReceivedSpan;
 use baton_trace::report::critical_path::{self, PathSpan, SpanKind as Kinds};
 use baton_trace::stage::{self, Exporter, Kind, StageDef, exec, span_id, transport};
 use baton_trace::w3c::TraceContext;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use baton_client::{Client, PublicKey, Seed, Ticket};
-use baton_tests::process::{Part, baton};
+use baton_support::process::{Part, baton};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 

@@ -34,7 +34,7 @@ pub fn baton() -> Result<&'static Path, BuildError> {
 
 fn build() -> Result<PathBuf, BuildError> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    let workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let mut command = Command::new(cargo);
     command.current_dir(workspace).args([
         "build",

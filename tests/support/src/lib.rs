@@ -1,4 +1,4 @@
-//! What crosses crates: support for end-to-end tests and benchmarks.
+//! What tests and benchmarks share.
 //!
 //! * [`amount`]: how much a test does, and from which seed;
 //! * [`collector`]: an OTLP receiver that keeps spans, for tests;

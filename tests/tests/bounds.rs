@@ -1,0 +1,90 @@
+//! Every bound of the product is in its crate's `limits.rs`, and says what it protects.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// What a bound is called.
+const WORDS: [&str; 12] = [
+    "MAX", "LIMIT", "TIMEOUT", "GRACE", "PATIENCE", "QUEUE", "OUTBOX", "BURST", "INTERVAL", "BACKOFF",
+    "WINDOW", "RETRIES",
+];
+
+/// Not bounds of their own: figures of a wire or of a computation that follow from one.
+const DERIVED: [&str; 1] = ["relay/src/frames/deframer.rs MESSAGE_MAX"];
+
+fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The name and type of a constant that a line declares.
+fn constant(line: &str) -> Option<(&str, &str)> {
+    let (before, declared) = line.trim_start().split_once("const ")?;
+    let is_declaration = before.is_empty() || before.starts_with("pub");
+    let (name, rest) = declared.split_once(": ")?;
+    let kind = rest.split_once(" =")?.0;
+    let is_constant = name
+        .chars()
+        .all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+    (is_declaration && is_constant).then_some((name, kind))
+}
+
+#[test]
+fn every_bound_is_in_a_limits_rs_and_says_what_it_protects() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("..")
+        .canonicalize()
+        .unwrap();
+    let (mut strays, mut bounds) = (Vec::new(), 0);
+    for member in [
+        "proto",
+        "trace",
+        "channel",
+        "relay",
+        "meta",
+        "exec-server",
+        "core-client",
+        "cli",
+        "tests",
+        "bench",
+    ] {
+        let mut files = Vec::new();
+        sources(&workspace.join(member).join("src"), &mut files);
+        for file in files {
+            let text = fs::read_to_string(&file).unwrap();
+            let shown = file.strip_prefix(&workspace).unwrap().display();
+            let is_limits = file.ends_with("limits.rs");
+            let is_test = file.ends_with("tests.rs") || file.ends_with("fuzz.rs");
+            let mut before = "";
+            for line in text
+                .lines()
+                .take_while(|line| line.trim() != "#[cfg(test)]" && !is_test)
+            {
+                if let Some((name, kind)) = constant(line) {
+                    let is_number = ["usize", "u64", "u32", "f64"].contains(&kind);
+                    let is_word = |part| WORDS.contains(&part);
+                    let is_bound = kind.contains("Duration") || is_number && name.split('_').any(is_word);
+                    let at = format!("{shown} {name}");
+                    if is_limits {
+                        bounds += 1;
+                        assert!(
+                            before.trim_start().starts_with("///"),
+                            "{at} does not say what it protects"
+                        );
+                    } else if is_bound && !DERIVED.contains(&&*at) {
+                        strays.push(at);
+                    }
+                }
+                before = line;
+            }
+        }
+    }
+    assert!(bounds > 60, "{bounds} bounds found");
+    assert!(strays.is_empty(), "bounds outside of limits.rs: {strays:#?}");
+}
