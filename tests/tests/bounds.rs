@@ -1,7 +1,9 @@
 //! Every bound of the product is in its crate's `limits.rs`, and says what it protects.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use baton_support::sources::{crates, rust_files, workspace};
 
 /// What a bound is called.
 const WORDS: [&str; 12] = [
@@ -12,16 +14,8 @@ const WORDS: [&str; 12] = [
 /// Not bounds of their own: figures of a wire or of a computation that follow from one.
 const DERIVED: [&str; 1] = ["relay/src/frames/deframer.rs MESSAGE_MAX"];
 
-fn sources(dir: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
+/// Crates that only tests use, whose constants bound no product.
+const NO_PRODUCT: [&str; 3] = ["fuzz", "fuzz/libfuzzer", "tests/faults"];
 
 /// The name and type of a constant that a line declares.
 fn constant(line: &str) -> Option<(&str, &str)> {
@@ -37,26 +31,11 @@ fn constant(line: &str) -> Option<(&str, &str)> {
 
 #[test]
 fn every_bound_is_in_a_limits_rs_and_says_what_it_protects() {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()
-        .unwrap();
+    let workspace = workspace();
     let (mut strays, mut bounds) = (Vec::new(), 0);
-    for member in [
-        "proto",
-        "trace",
-        "channel",
-        "relay",
-        "meta",
-        "exec-server",
-        "core-client",
-        "cli",
-        "tests",
-        "bench",
-    ] {
-        let mut files = Vec::new();
-        sources(&workspace.join(member).join("src"), &mut files);
-        for file in files {
+    let is_product = |folder: &PathBuf| !NO_PRODUCT.iter().any(|name| folder.ends_with(name));
+    for folder in crates().into_iter().filter(is_product) {
+        for file in rust_files(&folder.join("src")) {
             let text = fs::read_to_string(&file).unwrap();
             let shown = file.strip_prefix(&workspace).unwrap().display();
             let is_limits = file.ends_with("limits.rs");

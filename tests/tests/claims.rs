@@ -8,22 +8,11 @@
 //! The sources are read as Rust reads them, token by token: a name in a comment or a string is no test, and neither is a helper.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
 
+use baton_support::sources::{crates, rust_files, workspace};
 use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 type Tests = BTreeSet<String>;
-
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
 
 /// Adds the functions of these tokens, and of every block in them, that are marked as tests: `#[test]`, `#[tokio::test(...)]`, and within
 /// `proptest!`.
@@ -144,25 +133,11 @@ fn claims_on(page: &str) -> Vec<(String, Vec<String>)> {
     claims
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
 fn all_tests() -> Tests {
-    let mut files = Vec::new();
-    // Every crate at the top of the workspace.
-    for entry in std::fs::read_dir(root()).unwrap() {
-        let part = entry.unwrap().path();
-        if !part.join("Cargo.toml").exists() {
-            continue;
-        }
-        for folder in ["src", "tests"] {
-            let folder = part.join(folder);
-            if folder.exists() {
-                sources(&folder, &mut files);
-            }
-        }
-    }
+    let folders = crates()
+        .into_iter()
+        .flat_map(|folder| ["src", "tests"].map(|part| folder.join(part)));
+    let files: Vec<_> = folders.flat_map(|folder| rust_files(&folder)).collect();
     let mut tests = Tests::new();
     for file in files {
         let text = std::fs::read_to_string(&file).unwrap();
@@ -177,7 +152,7 @@ fn all_tests() -> Tests {
 #[test]
 fn every_claim_names_a_test_that_exists() {
     let tests = all_tests();
-    let page = std::fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
+    let page = std::fs::read_to_string(workspace().join("docs/SECURITY.md")).unwrap();
     let claims = claims_on(&page);
     let named: BTreeSet<_> = claims.iter().flat_map(|(_, tests)| tests).collect();
     // Behind the head of the page, which names this very test.
@@ -215,7 +190,7 @@ fn matter(text: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_claim_is_about_what_its_tests_are_about() {
-    let page = std::fs::read_to_string(root().join("docs/SECURITY.md")).unwrap();
+    let page = std::fs::read_to_string(workspace().join("docs/SECURITY.md")).unwrap();
     let mut strange = Vec::new();
     for (sentence, tests) in claims_on(&page) {
         for test in tests {

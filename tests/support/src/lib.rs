@@ -4,6 +4,7 @@
 //! * [`collector`]: an OTLP receiver that keeps spans, for tests;
 //! * [`otlp`]: the receiving end of OTLP that all receivers share;
 //! * [`process`]: the parts of a run as processes of their own, and what they use of the machine;
+//! * [`sources`]: the source files of the workspace;
 //! * [`load`]: one execution after the other, or many at once;
 //! * [`limits`]: how long anything here waits.
 
@@ -13,3 +14,4 @@ pub mod limits;
 pub mod load;
 pub mod otlp;
 pub mod process;
+pub mod sources;

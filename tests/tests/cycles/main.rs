@@ -12,6 +12,7 @@ mod modules;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use baton_support::sources::rust_files;
 use graph::Graph;
 use modules::Sources;
 
@@ -52,24 +53,15 @@ fn targets() -> Vec<Target> {
     targets
 }
 
-/// Paths are relative to the workspace, for messages.
-fn read_sources(workspace: &Path, folder: &Path, sources: &mut Sources) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            read_sources(workspace, &path, sources);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let text = std::fs::read_to_string(&path).unwrap();
-            sources.insert(path.strip_prefix(workspace).unwrap().into(), text);
-        }
-    }
-}
-
 fn graph(target: &Target) -> Graph {
+    // Paths are relative to the workspace, for messages.
+    let relative = |path: &Path| path.strip_prefix(&target.workspace).unwrap().to_path_buf();
     let mut sources = Sources::new();
-    read_sources(&target.workspace, target.root.parent().unwrap(), &mut sources);
-    let root = target.root.strip_prefix(&target.workspace).unwrap();
-    modules::read(&sources, root).unwrap_or_else(|problem| panic!("{}: {problem}", target.package))
+    for path in rust_files(target.root.parent().unwrap()) {
+        sources.insert(relative(&path), std::fs::read_to_string(&path).unwrap());
+    }
+    modules::read(&sources, &relative(&target.root))
+        .unwrap_or_else(|problem| panic!("{}: {problem}", target.package))
 }
 
 #[test]
