@@ -45,23 +45,49 @@ pub struct Channel {
     inner: Arc<Inner>,
 }
 
+/// How a [`Channel`] works; the default suits most.
+#[derive(Clone)]
+pub struct ChannelConfig {
+    /// Trust roots for a relay whose URL is `https`. Default: the platform's.
+    pub relay_roots: RelayRoots,
+    /// Records every call. Default: off.
+    pub recorder: Recorder,
+    /// When the keys of a session are renewed.
+    pub rekey_policy: RekeyPolicy,
+    /// Another network than TCP to reach the relay over.
+    pub network: Option<Network>,
+    /// How long a call that needs a session waits for one while the cause can pass: a relay or an exec-server that restarts, or is full. Zero
+    /// is one attempt. A cause that cannot pass fails the call at once. Default: [`limits::CONNECT_PATIENCE`].
+    pub connect_timeout: Duration,
+    /// Is told once for each session that takes longer than [`limits::WAITING_TOLD`] to be made. Must not block.
+    pub on_waiting: Option<OnWaiting>,
+}
+
+/// Is told why there is no session yet, and how long the channel goes on trying.
+pub type OnWaiting = Arc<dyn Fn(&ConnectError, Duration) + Send + Sync>;
+
+impl Default for ChannelConfig {
+    fn default() -> Self {
+        Self {
+            relay_roots: RelayRoots::default(),
+            recorder: Recorder::off(),
+            rekey_policy: RekeyPolicy::default(),
+            network: None,
+            connect_timeout: limits::CONNECT_PATIENCE,
+            on_waiting: None,
+        }
+    }
+}
+
 struct Inner {
     ticket: Ticket,
     key: Arc<StaticKey>,
-    roots: RelayRoots,
-    recorder: Recorder,
-    rekey: RekeyPolicy,
-    network: Option<Network>,
-    patience: Duration,
-    on_waiting: Option<OnWaiting>,
+    config: ChannelConfig,
     link: Mutex<Link>,
     attempts: AtomicU64,
     /// The relay's address, as spans name it.
     relay: OnceLock<Vec<KeyValue>>,
 }
-
-/// Is told why there is no session yet, and how long the channel goes on trying.
-type OnWaiting = Arc<dyn Fn(&ConnectError, Duration) + Send + Sync>;
 
 /// The session's supervisor.
 enum Link {
@@ -79,21 +105,16 @@ type Connected = Result<(Arc<Shared>, ConnectTimes), Arc<ConnectError>>;
 impl Channel {
     /// A channel to the exec-server of `ticket`, as the client that `key` identifies. Connects at the first call.
     pub fn new(ticket: Ticket, key: StaticKey) -> Self {
-        Self::with_recorder(ticket, key, Recorder::off())
+        Self::with_config(ticket, key, ChannelConfig::default())
     }
 
-    /// The same, with every call recorded.
-    pub fn with_recorder(ticket: Ticket, key: StaticKey, recorder: Recorder) -> Self {
+    /// As [`new`](Self::new), configured.
+    pub fn with_config(ticket: Ticket, key: StaticKey, config: ChannelConfig) -> Self {
         Self {
             inner: Arc::new(Inner {
                 ticket,
                 key: Arc::new(key),
-                roots: RelayRoots::default(),
-                recorder,
-                rekey: RekeyPolicy::default(),
-                network: None,
-                patience: limits::CONNECT_PATIENCE,
-                on_waiting: None,
+                config,
                 link: Mutex::new(Link::Down),
                 attempts: AtomicU64::new(0),
                 relay: OnceLock::new(),
@@ -101,54 +122,9 @@ impl Channel {
         }
     }
 
-    /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told. For a channel that was just
-    /// made: its clones keep what they have.
-    pub fn relay_roots(mut self, roots: RelayRoots) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.inner) {
-            inner.roots = roots;
-        }
-        self
-    }
-
-    /// Renews the keys of its sessions by another policy than the default. To be called before the channel is cloned
-    /// or used: afterwards it changes nothing.
-    pub fn rekey_policy(mut self, policy: RekeyPolicy) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.inner) {
-            inner.rekey = policy;
-        }
-        self
-    }
-
-    /// Reaches the relay over another network than TCP. For a channel that was just made: its clones keep what they have.
-    pub fn over(mut self, network: Network) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.inner) {
-            inner.network = Some(network);
-        }
-        self
-    }
-
     /// Whether every call is recorded.
     pub fn is_recording(&self) -> bool {
-        self.inner.recorder.is_on()
-    }
-
-    /// How long a call that needs a session waits for one while what keeps it out can pass: a relay or an exec-server that restarts, or is
-    /// full. [`limits::CONNECT_PATIENCE`] if not told; zero is one attempt. What waiting cannot cure is told at once. For a channel that
-    /// was just made: its clones keep what they have.
-    pub fn connect_timeout(mut self, patience: Duration) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.inner) {
-            inner.patience = patience;
-        }
-        self
-    }
-
-    /// Tells once for each session that takes longer than [`limits::WAITING_TOLD`] to come about why that is, and how long the channel goes on
-    /// trying; must not block. For a channel that was just made: its clones keep what they have.
-    pub fn on_waiting(mut self, tell: impl Fn(&ConnectError, Duration) + Send + Sync + 'static) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.inner) {
-            inner.on_waiting = Some(Arc::new(tell));
-        }
-        self
+        self.inner.config.recorder.is_on()
     }
 
     /// How often the present session has renewed its keys.
@@ -269,21 +245,28 @@ impl Inner {
     /// Dials until there is a session, for as long as that can help and somebody waits for it.
     async fn connect(self: &Arc<Self>, id: AttemptId) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
         let started = clock::now();
-        let mut retry = Retry::new(started, self.patience, self.jitter(id));
+        let config = &self.config;
+        let mut retry = Retry::new(started, config.connect_timeout, self.jitter(id));
         let mut is_told = false;
         let mut failed = None;
         loop {
             let way = Way {
-                roots: self.roots.clone(),
-                network: self.network.clone(),
+                roots: config.relay_roots.clone(),
+                network: config.network.clone(),
             };
-            let dialling = dial(&self.ticket, &self.key, self.rekey, self.recorder.clone(), way);
-            let dialled = match self.patience {
+            let dialling = dial(
+                &self.ticket,
+                &self.key,
+                config.rekey_policy,
+                config.recorder.clone(),
+                way,
+            );
+            let dialled = match config.connect_timeout {
                 Duration::ZERO => dialling.await,
                 _ => match tokio::time::timeout_at(retry.deadline().into(), dialling).await {
                     Ok(dialled) => dialled,
                     // What has gone wrong before says more.
-                    Err(_) => return Err(failed.unwrap_or(ConnectError::NotInTime(self.patience))),
+                    Err(_) => return Err(failed.unwrap_or(ConnectError::NotInTime(config.connect_timeout))),
                 },
             };
             let error = match dialled {
@@ -297,7 +280,7 @@ impl Inner {
             let left = retry.deadline().saturating_duration_since(now);
             if !is_told && now + wait >= started + limits::WAITING_TOLD {
                 is_told = true;
-                if let Some(tell) = &self.on_waiting {
+                if let Some(tell) = &config.on_waiting {
                     tell(&error, left);
                 }
             }
@@ -309,7 +292,7 @@ impl Inner {
     /// Random: many processes of one key are started at once. In a simulation the same each time.
     fn jitter(&self, id: AttemptId) -> u64 {
         let mut jitter = [0; 8];
-        if self.network.is_some() || getrandom::fill(&mut jitter).is_err() {
+        if self.config.network.is_some() || getrandom::fill(&mut jitter).is_err() {
             jitter.copy_from_slice(&self.key.public().as_bytes()[..8]);
         }
         // Never zero, from which no jitter comes.
@@ -351,7 +334,7 @@ impl tower_service::Service<http::Request<Body>> for Channel {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let mut call = Call::new(request, &self.inner.recorder, || self.inner.relay());
+        let mut call = Call::new(request, &self.inner.config.recorder, || self.inner.relay());
         let channel = self.clone();
         Box::pin(async move {
             let sent = match call.deadline() {

@@ -21,14 +21,14 @@ mod service;
 pub mod ticket;
 
 pub use baton_noise::{KeyLimit, RekeyPolicy, key};
-pub use channel::Channel;
+pub use channel::{Channel, ChannelConfig, OnWaiting};
 pub use link::dial::ConnectError;
 pub use link::endpoint::{RelayError, is_exposed};
 pub use link::health::{HealthError, check_exec_server, check_relay};
 pub use link::network::Network;
 pub use link::register::RegisterError;
 pub use link::tls::roots::{RelayRoots, RootsError};
-pub use server::{Notice, Server, ServerError};
+pub use server::{Notice, Server, ServerConfig, ServerError};
 pub use service::client::RecordTo;
 pub use service::server::Service;
 pub use service::{ResponseBody, Routes, SessionError};

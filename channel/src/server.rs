@@ -71,6 +71,37 @@ pub enum ServerError {
     Random,
 }
 
+/// How a [`Server`] works; the default suits most.
+pub struct ServerConfig {
+    /// Trust roots for a relay whose URL is `https`. Default: the platform's.
+    pub relay_roots: RelayRoots,
+    /// Records every sampled call. Default: off.
+    pub recorder: Recorder,
+    /// When the keys of a session are renewed; each session's up to a tenth of its age sooner ([`baton_noise::limits::REKEY_SPREAD`]).
+    pub rekey_policy: RekeyPolicy,
+    /// Sessions at once; zero counts as one. Clients share them by key ([`limits::SESSION_WEIGHT`]). Default:
+    /// [`limits::EXEC_SERVER_SESSIONS`].
+    pub max_sessions: usize,
+    /// Another network than TCP to reach the relay over.
+    pub network: Option<Network>,
+    /// Dial tokens in place of the first of the seed ([`Seed::dial_token`]): the present one, and each that it is changed to. After a
+    /// change the server registers anew at once, and the relay refuses dials with the token before. Sessions go on.
+    pub dial_tokens: Option<watch::Receiver<DialToken>>,
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self {
+            relay_roots: RelayRoots::default(),
+            recorder: Recorder::off(),
+            rekey_policy: RekeyPolicy::default(),
+            max_sessions: limits::EXEC_SERVER_SESSIONS,
+            network: None,
+            dial_tokens: None,
+        }
+    }
+}
+
 /// Serves a tonic service through a relay.
 pub struct Server {
     acceptor: Arc<Acceptor>,
@@ -87,19 +118,40 @@ pub struct Server {
 impl Server {
     /// A server with the keys of `seed`, for the clients of `allow`, through the relay at `relay_url`.
     pub fn new(relay_url: &str, seed: &Seed, allow: AllowList) -> Result<Self, ServerError> {
-        let keys = seed.server_keys()?;
+        Self::with_config(relay_url, seed, allow, ServerConfig::default())
+    }
+
+    /// As [`new`](Self::new), configured.
+    pub fn with_config(
+        relay_url: &str,
+        seed: &Seed,
+        allow: AllowList,
+        config: ServerConfig,
+    ) -> Result<Self, ServerError> {
+        let ServerConfig {
+            relay_roots,
+            recorder,
+            rekey_policy,
+            max_sessions,
+            network,
+            mut dial_tokens,
+        } = config;
+        let mut keys = seed.server_keys()?;
+        if let Some(tokens) = &mut dial_tokens {
+            keys.dial_token = tokens.borrow_and_update().clone();
+        }
         let mut epoch = [0; 16];
         getrandom::fill(&mut epoch).map_err(|_| ServerError::Random)?;
         let acceptor = Acceptor {
-            url: RelayUrl::parse(relay_url)?,
+            url: RelayUrl::parse(relay_url)?.with_roots(relay_roots).over(network),
             id: exec_server_id(&keys),
             key: Arc::new(seed.client_key()?),
             allow: Arc::new(allow),
-            rekey: RekeyPolicy::default(),
+            rekey: rekey_policy,
             shaken: AtomicU64::new(0),
             epoch: Epoch(epoch),
-            recorder: Recorder::off(),
-            sessions: Places::new(session_shares(limits::EXEC_SERVER_SESSIONS)),
+            recorder,
+            sessions: Places::new(session_shares(max_sessions.max(1))),
             unconfirmed: Places::new(Shares {
                 places: limits::MAX_UNCONFIRMED,
                 weight: limits::UNCONFIRMED_WEIGHT,
@@ -122,58 +174,8 @@ impl Server {
                 weight: 1,
                 queue: limits::HALF_OPEN_QUEUE,
             }),
-            dial_tokens: None,
+            dial_tokens,
         })
-    }
-
-    /// Other dial tokens than the first of its seed ([`Seed::dial_token`]): what `tokens` holds, and whatever it is changed to. The server then
-    /// registers anew at once, and the relay refuses dials with the token before. Sessions go on.
-    pub fn dial_tokens(mut self, mut tokens: watch::Receiver<DialToken>) -> Self {
-        self.keys.dial_token = tokens.borrow_and_update().clone();
-        self.dial_tokens = Some(tokens);
-        self
-    }
-
-    /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told.
-    pub fn relay_roots(mut self, roots: RelayRoots) -> Self {
-        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
-            acceptor.url = acceptor.url.clone().with_roots(roots);
-        }
-        self
-    }
-
-    /// Records every sampled call.
-    pub fn recorder(mut self, recorder: Recorder) -> Self {
-        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
-            acceptor.recorder = recorder;
-        }
-        self
-    }
-
-    /// Renews the keys of its sessions by another policy than the default; each session's up to a tenth of its age sooner
-    /// ([`baton_noise::limits::REKEY_SPREAD`]).
-    pub fn rekey_policy(mut self, policy: RekeyPolicy) -> Self {
-        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
-            acceptor.rekey = policy;
-        }
-        self
-    }
-
-    /// Serves so many sessions at most, at least one; [`limits::EXEC_SERVER_SESSIONS`] if not told. They are shared by client key
-    /// ([`limits::SESSION_WEIGHT`]).
-    pub fn max_sessions(mut self, sessions: usize) -> Self {
-        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
-            acceptor.sessions = Places::new(session_shares(sessions.max(1)));
-        }
-        self
-    }
-
-    /// Reaches the relay over another network than TCP.
-    pub fn over(mut self, network: Network) -> Self {
-        if let Some(acceptor) = Arc::get_mut(&mut self.acceptor) {
-            acceptor.url = acceptor.url.clone().over(Some(network));
-        }
-        self
     }
 
     /// Tells what happens; must not block.

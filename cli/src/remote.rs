@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use baton_client::{Client, PublicKey, Records, RecordsError, RunError, SessionError, Ticket};
+use baton_client::{ChannelConfig, Client, PublicKey, Records, RecordsError, RunError, SessionError, Ticket};
 use baton_trace::recorder::Recorder;
 
 use crate::args::RemoteArgs;
@@ -27,14 +28,19 @@ impl Remote {
         if !args.quiet {
             outer::warn_once(&ticket.relay_url);
         }
-        let client = Client::with_recorder(ticket, key, recorder)
-            .relay_roots(roots)
-            .on_waiting(|error, left| tell!("baton: {error}; trying for {} s more", left.as_secs()));
+        let mut config = ChannelConfig {
+            relay_roots: roots,
+            recorder,
+            on_waiting: Some(Arc::new(|error, left| {
+                tell!("baton: {error}; trying for {} s more", left.as_secs());
+            })),
+            ..ChannelConfig::default()
+        };
+        if let Some(patience) = args.connect_timeout {
+            config.connect_timeout = patience;
+        }
         Ok(Self {
-            client: match args.connect_timeout {
-                Some(patience) => client.connect_timeout(patience),
-                None => client,
-            },
+            client: Client::with_config(ticket, key, config),
             public,
         })
     }

@@ -1,14 +1,11 @@
 //! The client: one exec-server, one warm session, any number of commands.
 
-use std::time::Duration;
-
-use baton_channel::{Channel, ConnectError, RecordTo, RelayRoots};
+use baton_channel::{Channel, ChannelConfig, RecordTo};
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_proto::limits::ANSWER_MAX;
 use baton_proto::{Epoch, ProcessId};
 use baton_rpc::exec::exec_client::ExecClient;
 use baton_trace::record::CallRecord;
-use baton_trace::recorder::Recorder;
 use baton_trace::subject::Subject;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -52,41 +49,17 @@ pub struct Output {
 impl Client {
     /// A client that connects at its first command.
     pub fn new(ticket: Ticket, key: StaticKey) -> Self {
-        Self::with_recorder(ticket, key, Recorder::off())
+        Self::with_config(ticket, key, ChannelConfig::default())
     }
 
-    /// The same, with every call recorded.
-    pub fn with_recorder(ticket: Ticket, key: StaticKey, recorder: Recorder) -> Self {
-        Self::over(Channel::with_recorder(ticket, key, recorder))
+    /// As [`new`](Self::new), configured.
+    pub fn with_config(ticket: Ticket, key: StaticKey, config: ChannelConfig) -> Self {
+        Self::over(Channel::with_config(ticket, key, config))
     }
 
     /// A client over a channel of the caller's, which other services may share.
     pub fn over(channel: Channel) -> Self {
         Self { channel }
-    }
-
-    /// Whom to believe about a relay whose URL is `https`; the platform's authorities if not told. For a client that was just
-    /// made: its clones keep what they have.
-    pub fn relay_roots(self, roots: RelayRoots) -> Self {
-        Self {
-            channel: self.channel.relay_roots(roots),
-        }
-    }
-
-    /// How long a command that needs a session waits for one while what keeps it out can pass; 30 s if not told, and zero is one attempt. See
-    /// [`Channel::connect_timeout`]. For a client that was just made: its clones keep what they have.
-    pub fn connect_timeout(self, patience: Duration) -> Self {
-        Self {
-            channel: self.channel.connect_timeout(patience),
-        }
-    }
-
-    /// Tells once for each session that is long in coming why that is, and how long it is still waited for; must not block. For a client
-    /// that was just made: its clones keep what they have.
-    pub fn on_waiting(self, tell: impl Fn(&ConnectError, Duration) + Send + Sync + 'static) -> Self {
-        Self {
-            channel: self.channel.on_waiting(tell),
-        }
     }
 
     /// Connects now rather than at the first command.

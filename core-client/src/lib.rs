@@ -31,7 +31,9 @@ mod stdin;
 
 pub use baton_channel::key::{PublicKey, Seed, StaticKey};
 pub use baton_channel::ticket::{Ticket, TicketError};
-pub use baton_channel::{ConnectError, RecordTo, RelayError, RelayRoots, RootsError, SessionError};
+pub use baton_channel::{
+    ChannelConfig, ConnectError, OnWaiting, RecordTo, RelayError, RelayRoots, RootsError, SessionError,
+};
 pub use client::{Client, Output};
 pub use command::Command;
 pub use error::{RunError, StartFailure};

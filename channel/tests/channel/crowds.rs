@@ -9,7 +9,7 @@ use baton_proto::limits::MAX_SESSIONS;
 use futures_util::future::try_join_all;
 
 use crate::support::service::Mounted;
-use crate::support::{RunningRelay, RunningServer, Stack, eventually, source, within};
+use crate::support::{RunningRelay, RunningServer, Stack, eventually, source, waiting, within};
 
 /// Sessions of one key at an exec-server with ten: as many as are fewer than four times the free ones.
 const SHARE: usize = 8;
@@ -33,7 +33,11 @@ async fn small() -> (RunningRelay, RunningServer, [Seed; 2]) {
 }
 
 fn channel(server: &RunningServer, key: &Seed, patience: Duration) -> Channel {
-    Channel::new(server.ticket.clone(), key.client_key().unwrap()).connect_timeout(patience)
+    Channel::with_config(
+        server.ticket.clone(),
+        key.client_key().unwrap(),
+        waiting(patience),
+    )
 }
 
 async fn connected(server: &RunningServer, key: &Seed) -> Channel {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::Seed;
-use baton_channel::{Channel, ConnectError, Notice, RelayError, Server};
+use baton_channel::{Channel, ChannelConfig, ConnectError, Notice, RelayError, Server};
 
 use crate::support::service::{Caller, Mounted};
-use crate::support::{RunningRelay, Stack, source, within};
+use crate::support::{RunningRelay, Stack, source, waiting, within};
 
 #[tokio::test]
 async fn a_client_waits_for_a_relay_and_then_for_an_exec_server() {
@@ -21,12 +21,14 @@ async fn a_client_waits_for_a_relay_and_then_for_an_exec_server() {
     let server = Server::new(&format!("http://{address}"), &seed, allow).unwrap();
     let told: Arc<Mutex<Vec<ConnectError>>> = Arc::default();
     let tell = Arc::clone(&told);
-    let channel = Channel::new(server.ticket(), key)
-        .connect_timeout(Duration::from_secs(25))
-        .on_waiting(move |error, left| {
+    let config = ChannelConfig {
+        on_waiting: Some(Arc::new(move |error, left| {
             assert!(left < Duration::from_secs(25));
             tell.lock().unwrap().push(error.clone());
-        });
+        })),
+        ..waiting(Duration::from_secs(25))
+    };
+    let channel = Channel::with_config(server.ticket(), key, config);
     let caller = Caller::new(channel);
     let calling = tokio::spawn(async move { caller.echo("x").await });
     within(async {
@@ -55,7 +57,7 @@ async fn patience_ends_with_what_was_wrong_last() {
     let mut ticket = stack.server.ticket.clone();
     ticket.exec_server.0[0] ^= 1;
     let started = Instant::now();
-    let channel = Channel::new(ticket, stack.key()).connect_timeout(PATIENCE);
+    let channel = Channel::with_config(ticket, stack.key(), waiting(PATIENCE));
     let failed = within(channel.connect()).await.unwrap_err();
     let error = source::<ConnectError>(&failed);
     assert!(matches!(error, ConnectError::NotRegistered(_)), "{error:?}");
@@ -66,7 +68,7 @@ async fn patience_ends_with_what_was_wrong_last() {
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut ticket = stack.server.ticket.clone();
     ticket.relay_url = format!("http://{}", silent.local_addr().unwrap());
-    let channel = Channel::new(ticket, stack.key()).connect_timeout(PATIENCE);
+    let channel = Channel::with_config(ticket, stack.key(), waiting(PATIENCE));
     let failed = within(channel.connect()).await.unwrap_err();
     let error = source::<ConnectError>(&failed);
     assert!(matches!(error, ConnectError::NotInTime(PATIENCE)), "{error:?}");

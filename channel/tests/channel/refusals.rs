@@ -12,13 +12,13 @@ use tonic::{Code, Status};
 
 use crate::support::raw::{self, RawServer};
 use crate::support::service::{Caller, Mounted};
-use crate::support::{RunningRelay, RunningServer, Stack, source, within};
+use crate::support::{RunningRelay, RunningServer, Stack, source, waiting, within};
 
 /// What a call with this ticket and a key on the list runs into.
 async fn refused(stack: &Stack, change: impl FnOnce(&mut Ticket)) -> Status {
     let mut ticket = stack.server.ticket.clone();
     change(&mut ticket);
-    let channel = Channel::new(ticket, stack.key()).connect_timeout(Duration::ZERO);
+    let channel = Channel::with_config(ticket, stack.key(), waiting(Duration::ZERO));
     within(Caller::new(channel).echo("x")).await.unwrap_err()
 }
 
@@ -130,7 +130,7 @@ async fn a_relay_that_never_speaks_is_given_up() {
 async fn a_server_that_accepts_and_never_speaks_is_given_up() {
     let stack = Stack::start(Mounted::echo()).await;
     let (mut mute, ticket) = RawServer::register(&stack.relay.url()).await;
-    let caller = Caller::new(Channel::new(ticket, stack.key()).connect_timeout(Duration::ZERO));
+    let caller = Caller::new(Channel::with_config(ticket, stack.key(), waiting(Duration::ZERO)));
     let accept = async {
         let incoming = mute.incoming().await;
         mute.accept(&incoming).await

@@ -19,7 +19,7 @@ use tonic::Code;
 
 use crate::support::raw::{RawServer, RawSession};
 use crate::support::service::{Caller, Mounted};
-use crate::support::{RunningRelay, RunningServer, Stack, source, within};
+use crate::support::{RunningRelay, RunningServer, Stack, renewing, source, within};
 
 /// Calls that run through all rekeys of a test.
 const CALLS: usize = 6;
@@ -100,7 +100,7 @@ async fn rekeys_under_load(client: RekeyPolicy, server: RekeyPolicy, wanted: u64
     let key = StaticKey::generate().unwrap();
     let allow = AllowList::only(*key.public(), "test", Default::default());
     let server = RunningServer::with_rekey(&relay.url(), allow, Mounted::echo(), server).await;
-    let channel = Channel::new(server.ticket.clone(), key).rekey_policy(client);
+    let channel = Channel::with_config(server.ticket.clone(), key, renewing(client));
     within(channel.connect()).await.unwrap();
 
     let started = Instant::now();
@@ -161,7 +161,7 @@ async fn an_idle_session_renews_its_keys_by_age() {
         after_age: Duration::from_millis(20),
         ..never()
     };
-    let channel = Channel::new(server.ticket.clone(), key).rekey_policy(policy);
+    let channel = Channel::with_config(server.ticket.clone(), key, renewing(policy));
     within(channel.connect()).await.unwrap();
     within(async {
         while channel.rekeys() < 3 {
@@ -242,7 +242,7 @@ async fn a_server_that_does_not_answer_a_rekey_is_left_in_time() {
         timeout: Duration::from_millis(100),
         ..never()
     };
-    let channel = Channel::new(ticket, StaticKey::generate().unwrap()).rekey_policy(policy);
+    let channel = Channel::with_config(ticket, StaticKey::generate().unwrap(), renewing(policy));
     let call = tokio::spawn(async move { Caller::new(channel).echo("x").await });
     let _mute = within(server.session()).await;
     let started = Instant::now();

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use tonic::{Code, Request, Status};
 
 use crate::support::service::{Caller, Mounted};
-use crate::support::{Gone, RunningRelay, RunningServer, guard, source, within};
+use crate::support::{Gone, RunningRelay, RunningServer, guard, renewing, source, within};
 
 /// What the design promises.
 const SOON: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ impl World {
     fn client(&self, name: &str) -> Listed {
         let key = StaticKey::generate().unwrap();
         let line = format!("{} {name}\n", key.public());
-        let channel = Channel::new(self.server.ticket.clone(), key).rekey_policy(self.policy);
+        let channel = Channel::with_config(self.server.ticket.clone(), key, renewing(self.policy));
         Listed {
             caller: Caller::new(channel),
             line,

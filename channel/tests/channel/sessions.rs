@@ -16,7 +16,7 @@ use tonic::{Code, Request};
 
 use crate::support::raw::RawServer;
 use crate::support::service::{Caller, Mounted, message};
-use crate::support::{RunningRelay, RunningServer, Stack, eventually, source, within};
+use crate::support::{RunningRelay, RunningServer, Stack, eventually, source, waiting, within};
 
 /// `/test/Hang` says when it has begun, and never answers.
 fn hanging() -> (Mounted, mpsc::UnboundedReceiver<()>) {
@@ -53,7 +53,7 @@ async fn a_lost_relay_fails_the_calls_under_way_and_the_next_one_finds_its_way()
         within(is_started.recv()).await.unwrap();
 
         let address = stack.relay.address;
-        let alone = Channel::new(stack.server.ticket.clone(), stack.key()).connect_timeout(Duration::ZERO);
+        let alone = Channel::with_config(stack.server.ticket.clone(), stack.key(), waiting(Duration::ZERO));
         if is_killed {
             stack.relay.kill().await;
         } else {
@@ -117,7 +117,7 @@ async fn a_server_that_stops_answers_the_calls_it_has_and_ends_with_the_last() {
     within(is_started.recv()).await.unwrap();
 
     let metrics = stack.relay.metrics.clone();
-    let late = Channel::new(stack.server.ticket.clone(), stack.key()).connect_timeout(Duration::ZERO);
+    let late = Channel::with_config(stack.server.ticket.clone(), stack.key(), waiting(Duration::ZERO));
     let stopping = Instant::now();
     let stopped = tokio::spawn(stack.server.stop());
     // A session without a call does not wait for the others.
@@ -273,7 +273,7 @@ async fn a_session_that_nobody_waits_for_any_more_ends_with_its_channel() {
 async fn a_failure_that_nobody_waited_for_is_not_told_to_a_later_call() {
     let stack = Stack::start(Mounted::echo()).await;
     let address = stack.relay.address;
-    let once = || Channel::new(stack.server.ticket.clone(), stack.key()).connect_timeout(Duration::ZERO);
+    let once = || Channel::with_config(stack.server.ticket.clone(), stack.key(), waiting(Duration::ZERO));
     let (channel, other) = (once(), once());
     stack.relay.kill().await;
     {

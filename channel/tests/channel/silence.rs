@@ -9,7 +9,7 @@ use std::time::Duration;
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::Seed;
 use baton_channel::limits::{OUTER_KEEP_ALIVE, OUTER_KEEP_ALIVE_TIMEOUT};
-use baton_channel::{Channel, Network, Notice, Server, SessionError};
+use baton_channel::{Channel, ChannelConfig, Network, Notice, Server, ServerConfig, SessionError};
 use baton_mux::MuxError;
 use baton_mux::limits::{IDLE_TIMEOUT, PING_INTERVAL};
 use baton_relay::{Accepted, Config, Listener, Relay};
@@ -135,11 +135,18 @@ async fn world() -> World {
     let key = seed.client_key().unwrap();
     let allow = AllowList::only(*key.public(), "test", Trust::Continue);
     let (notify, mut notices) = mpsc::unbounded_channel();
-    let serving = Server::new(&format!("http://{ADDRESS}"), &seed, allow)
+    let config = ServerConfig {
+        network: Some(server.network()),
+        ..ServerConfig::default()
+    };
+    let serving = Server::with_config(&format!("http://{ADDRESS}"), &seed, allow, config)
         .unwrap()
-        .over(server.network())
         .on_notice(move |notice| drop(notify.send(notice)));
-    let channel = Channel::new(serving.ticket(), key).over(client.network());
+    let config = ChannelConfig {
+        network: Some(client.network()),
+        ..ChannelConfig::default()
+    };
+    let channel = Channel::with_config(serving.ticket(), key, config);
     let hanging = Mounted::echo().on("/test/Hang", |_| std::future::pending());
     tokio::spawn(serving.serve(hanging, std::future::pending()));
     let registered = notices.recv().await;

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
-use baton_channel::{Channel, ConnectError, Notice, RegisterError, RelayError, RelayRoots, Server};
+use baton_channel::{
+    Channel, ChannelConfig, ConnectError, Notice, RegisterError, RelayError, RelayRoots, Server, ServerConfig,
+};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use tokio::sync::mpsc;
 use tonic::Code;
@@ -19,22 +21,34 @@ async fn call(url: &str, roots: &RelayRoots) {
     let allow = AllowList::only(*key.public(), "test", Trust::Continue);
     let server = RunningServer::start_with(url, allow, Mounted::echo(), roots.clone()).await;
     assert_eq!(server.ticket.relay_url, url);
-    let channel = Channel::new(server.ticket.clone(), key).relay_roots(roots.clone());
+    let channel = Channel::with_config(server.ticket.clone(), key, trusting(roots));
     assert_eq!(within(Caller::new(channel).echo("x")).await.unwrap(), "x");
     server.stop().await;
+}
+
+/// A channel believes these authorities about the relay.
+fn trusting(roots: &RelayRoots) -> ChannelConfig {
+    ChannelConfig {
+        relay_roots: roots.clone(),
+        ..ChannelConfig::default()
+    }
 }
 
 /// Why a client, and why a server, do not get through to the relay at `url`; both must say the same.
 async fn refused(url: &str, roots: RelayRoots) -> RelayError {
     let seed = Seed::generate().unwrap();
     let (notify, mut notices) = mpsc::unbounded_channel();
-    let server = Server::new(
+    let config = ServerConfig {
+        relay_roots: roots.clone(),
+        ..ServerConfig::default()
+    };
+    let server = Server::with_config(
         url,
         &seed,
         AllowList::only(*seed.client_key().unwrap().public(), "", Trust::Clamp),
+        config,
     )
     .unwrap()
-    .relay_roots(roots.clone())
     .on_notice(move |notice| drop(notify.send(notice)));
     let ticket = server.ticket();
     let serving = tokio::spawn(server.serve(Mounted::echo(), std::future::pending()));
@@ -51,9 +65,11 @@ async fn refused(url: &str, roots: RelayRoots) -> RelayError {
         panic!("{notice:?}");
     };
 
-    let channel = Channel::new(ticket, seed.client_key().unwrap())
-        .relay_roots(roots)
-        .connect_timeout(Duration::ZERO);
+    let config = ChannelConfig {
+        connect_timeout: Duration::ZERO,
+        ..trusting(&roots)
+    };
+    let channel = Channel::with_config(ticket, seed.client_key().unwrap(), config);
     let started = std::time::Instant::now();
     let status = within(Caller::new(channel).echo("x")).await.unwrap_err();
     assert!(started.elapsed() < HANDSHAKE_TIMEOUT, "{status:?}");

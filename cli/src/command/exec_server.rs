@@ -7,7 +7,7 @@ use std::time::Instant;
 use baton_channel::allow::{AllowError, AllowList};
 use baton_channel::key::Generation;
 use baton_channel::limits::DRAIN_TIMEOUT;
-use baton_channel::{Notice, Routes, Server};
+use baton_channel::{Notice, Routes, Server, ServerConfig};
 use baton_client::{Seed, SessionError};
 use baton_exec_server::{ExecService, Settings};
 use baton_trace::record::Side;
@@ -48,17 +48,19 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     let mut exporting = Exporting::of_server();
     let recorder = exporting.start(Side::Server)?;
     let outcome: Result<(), CliError> = runtime()?.block_on(async {
-        let server = Server::new(&args.relay, &seed, allow)?;
+        let config = ServerConfig {
+            relay_roots: roots,
+            recorder: recorder.clone().keeping_stages(),
+            max_sessions: args.max_sessions as usize,
+            dial_tokens: Some(dial_tokens),
+            ..ServerConfig::default()
+        };
+        let server = Server::with_config(&args.relay, &seed, allow, config)?;
         // Before the ticket is told: whoever reads it may call.
         let id = server.ticket().exec_server;
         // What the operator of a relay with --allow-servers needs, before that relay refuses.
         log!("the id of this exec-server is {id}");
-        let keeper = state::open(&args, id, server.epoch(), recorder.clone())?;
-        let server = server
-            .relay_roots(roots)
-            .dial_tokens(dial_tokens)
-            .max_sessions(args.max_sessions as usize)
-            .recorder(recorder.keeping_stages());
+        let keeper = state::open(&args, id, server.epoch(), recorder)?;
         if let Some(warning) = outer::warning(&args.relay) {
             log!("{warning}");
         }

@@ -7,8 +7,8 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 
 use baton_channel::allow::{AllowList, Trust};
-use baton_channel::{Notice, Server};
-use baton_client::{Client, Command, RecordTo, Seed, Ticket};
+use baton_channel::{Notice, Server, ServerConfig};
+use baton_client::{ChannelConfig, Client, Command, RecordTo, Seed, Ticket};
 use baton_exec_server::{Directory, ExecService, Settings};
 use baton_export::resource;
 use baton_relay::{Config, Relay};
@@ -52,7 +52,11 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
         command = command.timeout(limit);
     }
     let runtime = runtime()?;
-    let client = Client::with_recorder(server.ready, client_key, recorder);
+    let config = ChannelConfig {
+        recorder,
+        ..ChannelConfig::default()
+    };
+    let client = Client::with_config(server.ready, client_key, config);
     let outcome = runtime.block_on(async {
         let outcome = run_here(&client, command).await;
         client.close().await;
@@ -107,11 +111,16 @@ impl Role<SocketAddr> {
 impl Role<Ticket> {
     fn exec_server(relay: SocketAddr, allow: AllowList, recorder: Recorder) -> Result<Self, CliError> {
         spawn("baton-exec", move |ready, stopped| async move {
+            let config = ServerConfig {
+                recorder,
+                ..ServerConfig::default()
+            };
+            let url = format!("http://{relay}");
             let server = Seed::generate()
                 .map_err(CliError::from)
-                .and_then(|seed| Ok(Server::new(&format!("http://{relay}"), &seed, allow)?));
+                .and_then(|seed| Ok(Server::with_config(&url, &seed, allow, config)?));
             let server = match server {
-                Ok(server) => server.recorder(recorder),
+                Ok(server) => server,
                 Err(error) => return drop(ready.send(Err(error))),
             };
             let ticket = server.ticket();

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use baton_client::{Client, Command};
+use baton_client::{ChannelConfig, Client, Command};
 use baton_export::{Exporter, Settings};
 use baton_support::collector::{Collector, ReceivedSpan};
 use baton_support::process::Part;
@@ -59,8 +59,11 @@ impl Traced {
     /// The client library, whose calls are exported.
     fn client(&self, exporter: &Arc<Exporter>) -> Client {
         let key = self.world.home.seed().client_key().unwrap();
-        let recorder = Recorder::to(exporter.clone());
-        Client::with_recorder(self.world.ticket.clone(), key, recorder)
+        let config = ChannelConfig {
+            recorder: Recorder::to(exporter.clone()),
+            ..ChannelConfig::default()
+        };
+        Client::with_config(self.world.ticket.clone(), key, config)
     }
 
     /// Everything that was ever exported: the exec-server sends the rest when it ends, and commands have ended.

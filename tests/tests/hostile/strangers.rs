@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
-use baton_client::{Client, Command, RelayRoots, Seed, StaticKey, Ticket};
+use baton_client::{ChannelConfig, Client, Command, RelayRoots, Seed, StaticKey, Ticket};
 use baton_noise::{Initiator, prologue};
 use baton_proto::SessionId;
 use baton_proto::relay::Frame;
@@ -138,10 +138,11 @@ impl World {
         let mut took = Vec::new();
         for at in 0..commands {
             let started = Instant::now();
-            let mut client = Client::new(self.ticket.clone(), self.key());
-            if let Some(roots) = &self.roots {
-                client = client.relay_roots(roots.clone());
-            }
+            let config = ChannelConfig {
+                relay_roots: self.roots.clone().unwrap_or_default(),
+                ..ChannelConfig::default()
+            };
+            let client = Client::with_config(self.ticket.clone(), self.key(), config);
             let output = within(client.run(Command::new("echo").arg("ok"))).await;
             let output = output.unwrap_or_else(|error| panic!("command {at} of an allowed client: {error}"));
             assert_eq!(output.stdout, b"ok\n");

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server};
-use baton_client::{Client, Command, Event, ExitStatus, RunError, Seed, Ticket};
+use baton_client::{ChannelConfig, Client, Command, Event, ExitStatus, RunError, Seed, Ticket};
 use baton_exec_server::ExecService;
 use baton_mux::limits::IDLE_TIMEOUT;
 use baton_trace::record::CallRecord;
@@ -99,8 +99,12 @@ impl World {
 
     /// The allowed client, by this ticket.
     pub(crate) fn client(&self, ticket: &Ticket) -> Client {
-        // What a relay does to a session is seen at the first one.
-        Client::new(ticket.clone(), self.seed.client_key().unwrap()).connect_timeout(Duration::ZERO)
+        let config = ChannelConfig {
+            // What a relay does to a session is seen at the first one.
+            connect_timeout: Duration::ZERO,
+            ..ChannelConfig::default()
+        };
+        Client::with_config(ticket.clone(), self.seed.client_key().unwrap(), config)
     }
 
     /// A client whose sessions come to the test.

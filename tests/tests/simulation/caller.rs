@@ -6,8 +6,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use baton_channel::Channel;
 use baton_channel::ticket::Ticket;
+use baton_channel::{Channel, ChannelConfig};
 use baton_client::{Client, Command, Event as RunEvent, ExitStatus, RunError, Seed};
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{OutputStream, ProcessEvent, RunRequest, Start, exited, run_request};
@@ -64,12 +64,12 @@ impl Machine {
 
     /// One life of it.
     pub(crate) async fn live(self: Rc<Self>) -> turmoil::Result {
-        let channel = Channel::with_recorder(
-            self.ticket.clone(),
-            self.seed.client_key()?,
-            Recorder::to(Arc::new(self.history.clone())),
-        )
-        .over(network::network());
+        let config = ChannelConfig {
+            recorder: Recorder::to(Arc::new(self.history.clone())),
+            network: Some(network::network()),
+            ..ChannelConfig::default()
+        };
+        let channel = Channel::with_config(self.ticket.clone(), self.seed.client_key()?, config);
         let mut calls = JoinSet::new();
         for (run, plan) in self.plan.runs_of(self.client) {
             let now = turmoil::sim_elapsed().unwrap_or_default();

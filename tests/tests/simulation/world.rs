@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
-use baton_channel::{Notice, Server};
+use baton_channel::{Notice, Server, ServerConfig};
 use baton_client::Seed;
 use baton_exec_server::ExecService;
 use baton_exec_server::limits::MAX_PROCESSES;
@@ -317,17 +317,20 @@ impl ServerOf {
     fn server(&self) -> Result<Server, Box<dyn std::error::Error>> {
         let allow = AllowList::only(*self.client.client_key()?.public(), "simulated", Trust::Continue);
         let (history, probes) = (self.history.clone(), Arc::clone(&self.probes));
-        Ok(Server::new(&self.url, &Seed::from_bytes([9; 32]), allow)?
-            .over(network::network())
-            .recorder(Recorder::to(Arc::new(self.history.clone())))
-            .on_notice(move |notice| {
-                match notice {
-                    Notice::SessionStarted(_) => probes.serving.fetch_add(1, Ordering::Relaxed),
-                    Notice::SessionEnded(..) => probes.serving.fetch_sub(1, Ordering::Relaxed),
-                    _ => 0,
-                };
-                history.add(Event::Notice(tell(&notice)));
-            }))
+        let config = ServerConfig {
+            recorder: Recorder::to(Arc::new(self.history.clone())),
+            network: Some(network::network()),
+            ..ServerConfig::default()
+        };
+        let server = Server::with_config(&self.url, &Seed::from_bytes([9; 32]), allow, config)?;
+        Ok(server.on_notice(move |notice| {
+            match notice {
+                Notice::SessionStarted(_) => probes.serving.fetch_add(1, Ordering::Relaxed),
+                Notice::SessionEnded(..) => probes.serving.fetch_sub(1, Ordering::Relaxed),
+                _ => 0,
+            };
+            history.add(Event::Notice(tell(&notice)));
+        }))
     }
 
     /// One life of it.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_bench::floor::PROGRAM;
-use baton_client::{Client, Command, Event, ExitStatus, Seed};
+use baton_client::{ChannelConfig, Client, Command, Event, ExitStatus, Seed};
 use baton_export::Exporter;
 use baton_support::load::{in_flight, sequential};
 use baton_trace::record::{CallRecord, Side, unix_now_ns};
@@ -34,7 +34,11 @@ pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let client = Client::with_recorder(ticket, key, recorder);
+        let config = ChannelConfig {
+            recorder,
+            ..ChannelConfig::default()
+        };
+        let client = Client::with_config(ticket, key, config);
         client.connect().await?;
         answer("ready", async |request| {
             handle(&client, exporter.as_deref(), request).await

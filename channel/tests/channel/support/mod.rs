@@ -12,7 +12,7 @@ use std::time::Duration;
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
 use baton_channel::ticket::Ticket;
-use baton_channel::{Channel, Notice, RelayRoots, Server};
+use baton_channel::{Channel, ChannelConfig, Notice, RelayRoots, Server, ServerConfig};
 use baton_noise::RekeyPolicy;
 use baton_proto::Epoch;
 use baton_relay::{Config, Metrics, Relay};
@@ -40,6 +40,22 @@ pub(crate) async fn eventually(condition: impl Fn() -> bool) {
         }
     })
     .await;
+}
+
+/// A channel waits so long for a session; for zero it makes one attempt.
+pub(crate) fn waiting(connect_timeout: Duration) -> ChannelConfig {
+    ChannelConfig {
+        connect_timeout,
+        ..ChannelConfig::default()
+    }
+}
+
+/// A channel renews its keys by this policy.
+pub(crate) fn renewing(rekey_policy: RekeyPolicy) -> ChannelConfig {
+    ChannelConfig {
+        rekey_policy,
+        ..ChannelConfig::default()
+    }
 }
 
 /// A relay that runs.
@@ -100,7 +116,7 @@ pub(crate) struct RunningServer {
 impl RunningServer {
     /// Starts and waits until it is registered.
     pub(crate) async fn start(relay_url: &str, allow: AllowList, service: Mounted) -> Self {
-        Self::start_with(relay_url, allow, service, RelayRoots::default()).await
+        Self::run(relay_url, allow, service, ServerConfig::default()).await
     }
 
     /// The same, believing these authorities about the relay.
@@ -108,9 +124,13 @@ impl RunningServer {
         relay_url: &str,
         allow: AllowList,
         service: Mounted,
-        roots: RelayRoots,
+        relay_roots: RelayRoots,
     ) -> Self {
-        Self::run(relay_url, allow, service, |server| server.relay_roots(roots)).await
+        let config = ServerConfig {
+            relay_roots,
+            ..ServerConfig::default()
+        };
+        Self::run(relay_url, allow, service, config).await
     }
 
     /// The same, renewing keys by this policy.
@@ -118,9 +138,13 @@ impl RunningServer {
         relay_url: &str,
         allow: AllowList,
         service: Mounted,
-        policy: RekeyPolicy,
+        rekey_policy: RekeyPolicy,
     ) -> Self {
-        Self::run(relay_url, allow, service, |server| server.rekey_policy(policy)).await
+        let config = ServerConfig {
+            rekey_policy,
+            ..ServerConfig::default()
+        };
+        Self::run(relay_url, allow, service, config).await
     }
 
     /// The same, with so many sessions.
@@ -128,21 +152,24 @@ impl RunningServer {
         relay_url: &str,
         allow: AllowList,
         service: Mounted,
-        sessions: usize,
+        max_sessions: usize,
     ) -> Self {
-        Self::run(relay_url, allow, service, |server| server.max_sessions(sessions)).await
+        let config = ServerConfig {
+            max_sessions,
+            ..ServerConfig::default()
+        };
+        Self::run(relay_url, allow, service, config).await
     }
 
-    async fn run(
-        relay_url: &str,
-        allow: AllowList,
-        service: Mounted,
-        set_up: impl FnOnce(Server) -> Server,
-    ) -> Self {
+    async fn run(relay_url: &str, allow: AllowList, service: Mounted, config: ServerConfig) -> Self {
         let records = Arc::new(Collected::default());
         let (notify, notices) = mpsc::unbounded_channel();
-        let server = set_up(Server::new(relay_url, &Seed::generate().unwrap(), allow).unwrap())
-            .recorder(Recorder::to(records.clone()))
+        let config = ServerConfig {
+            recorder: Recorder::to(records.clone()),
+            ..config
+        };
+        let server = Server::with_config(relay_url, &Seed::generate().unwrap(), allow, config)
+            .unwrap()
             // A test may have stopped listening.
             .on_notice(move |notice| drop(notify.send(notice)));
         let (stop, stopped) = oneshot::channel::<()>();
@@ -200,8 +227,11 @@ impl Stack {
         let allow = AllowList::only(*key.public(), "test", trust);
         let server = RunningServer::start(&relay.url(), allow, service).await;
         let records = Arc::new(Collected::default());
-        let recorder = Recorder::to(records.clone());
-        let channel = Channel::with_recorder(server.ticket.clone(), key, recorder);
+        let config = ChannelConfig {
+            recorder: Recorder::to(records.clone()),
+            ..ChannelConfig::default()
+        };
+        let channel = Channel::with_config(server.ticket.clone(), key, config);
         Self {
             relay,
             server,
