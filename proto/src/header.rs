@@ -1,6 +1,6 @@
-//! Names of the request headers of `Dial` and `Accept`. Values are lowercase hex.
+//! Names of the request headers of `Register`, `Dial` and `Accept`. Values are lowercase hex.
 
-/// The exec-server a client wants; also what a load balancer in front of relays hashes.
+/// The exec-server's id, on all three methods: a load balancer that hashes it brings both ends to one relay.
 pub const EXEC_SERVER_ID: &str = "baton-exec-server-id";
 /// The session's id, chosen by the client.
 pub const SESSION_ID: &str = "baton-session-id";

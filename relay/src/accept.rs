@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_proto::{SessionId, header};
+use baton_proto::{ExecServerId, SessionId, header};
 use http::{Request, Response};
 use tonic::Code;
 
@@ -15,7 +15,7 @@ use crate::headers::{HeaderError, grpc_content_type, id_header, token_header};
 use crate::inbound::Inbound;
 use crate::limits::RETRY_SOON;
 use crate::refusal::Refusal;
-use crate::sessions::ServerSlots;
+use crate::sessions::{NotTaken, ServerSlots};
 use crate::splice::{Outgoing, pump};
 use crate::state::RelayState;
 
@@ -27,6 +27,15 @@ pub(crate) enum AcceptRefusal {
     /// One answer for a wrong token, an unknown session and one that is gone: a guesser learns nothing.
     #[error("no dial waits for this session id and accept token; the client may have given up")]
     NotWaiting,
+    /// Only to a holder of the accept token.
+    #[error(
+        "the request header {} names exec-server {named}, and the dial is for {dialled}; send the id that was dialled",
+        header::EXEC_SERVER_ID
+    )]
+    OtherExecServer {
+        named: ExecServerId,
+        dialled: ExecServerId,
+    },
     #[error("this connection has all its {0} sessions; accept on another one")]
     ConnectionFull(usize),
 }
@@ -38,6 +47,7 @@ pub(crate) fn accept(
     request: Request<Inbound>,
 ) -> Result<Response<RelayBody>, AcceptRefusal> {
     let (head, body) = request.into_parts();
+    let named: ExecServerId = id_header(&head.headers, header::EXEC_SERVER_ID)?;
     let id: SessionId = id_header(&head.headers, header::SESSION_ID)?;
     let token = token_header(&head.headers, header::ACCEPT_TOKEN)?;
 
@@ -48,8 +58,11 @@ pub(crate) fn accept(
         .ok_or(AcceptRefusal::ConnectionFull(limit))?;
     let mut pending = relay
         .sessions
-        .accept(id, &token)
-        .ok_or(AcceptRefusal::NotWaiting)?;
+        .accept(id, &token, named)
+        .map_err(|not_taken| match not_taken {
+            NotTaken::NotWaiting => AcceptRefusal::NotWaiting,
+            NotTaken::OtherExecServer(dialled) => AcceptRefusal::OtherExecServer { named, dialled },
+        })?;
     pending.place.accepted();
 
     let session = pending.session;
@@ -76,7 +89,7 @@ pub(crate) fn accept(
 impl Refusal for AcceptRefusal {
     fn code(&self) -> Code {
         match self {
-            Self::Header(_) => Code::InvalidArgument,
+            Self::Header(_) | Self::OtherExecServer { .. } => Code::InvalidArgument,
             Self::NotWaiting => Code::PermissionDenied,
             Self::ConnectionFull(_) => Code::ResourceExhausted,
         }
@@ -84,7 +97,7 @@ impl Refusal for AcceptRefusal {
 
     fn counts_as(&self) -> Refused {
         match self {
-            Self::Header(_) => Refused::Malformed,
+            Self::Header(_) | Self::OtherExecServer { .. } => Refused::Malformed,
             Self::NotWaiting => Refused::NotAuthorised,
             Self::ConnectionFull(_) => Refused::Limit,
         }

@@ -17,10 +17,10 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_proto::ExecServerId;
 use baton_proto::relay::{
     Challenge, Frame, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
 };
+use baton_proto::{ExecServerId, header};
 use baton_rpc::relay::relay_server::Relay;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -31,6 +31,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use self::proof::{OwnNames, ProofError};
 use crate::Refused;
 use crate::connection::Connection;
+use crate::headers::HeaderError;
 use crate::limits::{REGISTER_MESSAGE_BYTES, REGISTER_QUEUE, RETRY_SOON};
 use crate::network::NetworkSlot;
 use crate::refusal::{self, Refusal};
@@ -42,6 +43,8 @@ use crate::text::Clean;
 pub(crate) struct Registrar {
     relay: Arc<RelayState>,
     connection: Arc<Connection>,
+    /// The exec-server that the request header names; a proof of another key is refused.
+    named: ExecServerId,
     authority: String,
 }
 
@@ -51,7 +54,17 @@ type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RegisterRefusal {
     #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error(transparent)]
     Proof(#[from] ProofError),
+    #[error(
+        "the request header {} names exec-server {named}, and the proven key is that of {proven}; send the id of the key",
+        header::EXEC_SERVER_ID
+    )]
+    OtherId {
+        named: ExecServerId,
+        proven: ExecServerId,
+    },
     #[error("the first message must be a Proof")]
     NotAProof,
     #[error("a message does not decode, or is longer than {REGISTER_MESSAGE_BYTES} bytes")]
@@ -86,10 +99,16 @@ pub(crate) enum RegisterRefusal {
 }
 
 impl Registrar {
-    pub(crate) fn new(relay: Arc<RelayState>, connection: Arc<Connection>, authority: String) -> Self {
+    pub(crate) fn new(
+        relay: Arc<RelayState>,
+        connection: Arc<Connection>,
+        named: ExecServerId,
+        authority: String,
+    ) -> Self {
         Self {
             relay,
             connection,
+            named,
             authority,
         }
     }
@@ -117,6 +136,7 @@ impl Relay for Registrar {
         let exchange = Exchange {
             relay: self.relay.clone(),
             connection: self.connection.clone(),
+            named: self.named,
             authority: self.authority.clone(),
             outbound,
         };
@@ -139,6 +159,8 @@ impl Relay for Registrar {
 struct Exchange {
     relay: Arc<RelayState>,
     connection: Arc<Connection>,
+    /// The exec-server that the request header names; a proof of another key is refused.
+    named: ExecServerId,
     authority: String,
     outbound: Outbound,
 }
@@ -229,6 +251,12 @@ impl Exchange {
             &nonce,
             &self.authority,
         )?;
+        if proven.id != self.named {
+            return Err(RegisterRefusal::OtherId {
+                named: self.named,
+                proven: proven.id,
+            });
+        }
         Ok(Some(Registration::new(proven, self.outbound.clone())))
     }
 
@@ -305,7 +333,9 @@ impl Refusal for RegisterRefusal {
     fn code(&self) -> Code {
         match self {
             Self::Proof(error) => error.code(),
-            Self::NotAProof | Self::Unreadable => Code::InvalidArgument,
+            Self::Header(_) | Self::OtherId { .. } | Self::NotAProof | Self::Unreadable => {
+                Code::InvalidArgument
+            }
             Self::Slow(_) => Code::DeadlineExceeded,
             Self::Taken(_) => Code::AlreadyExists,
             Self::Replaced => Code::Aborted,
@@ -321,7 +351,7 @@ impl Refusal for RegisterRefusal {
     fn counts_as(&self) -> Refused {
         match self {
             Self::Proof(error) => error.counts_as(),
-            Self::NotAProof | Self::Unreadable => Refused::Malformed,
+            Self::Header(_) | Self::OtherId { .. } | Self::NotAProof | Self::Unreadable => Refused::Malformed,
             Self::Taken(_) | Self::Replaced => Refused::Taken,
             Self::NotAllowed(_) => Refused::NotAuthorised,
             Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) | Self::Displaced => Refused::Limit,

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use baton_proto::header;
 use baton_rpc::relay::relay_server::RelayServer;
 use http::{Request, Response};
 use tonic::Status;
@@ -13,11 +14,12 @@ use crate::accept::accept;
 use crate::body::RelayBody;
 use crate::connection::Connection;
 use crate::dial::dial;
+use crate::headers::id_header;
 use crate::health;
 use crate::inbound::Inbound;
 use crate::limits::REGISTER_MESSAGE_BYTES;
 use crate::refusal;
-use crate::register::Registrar;
+use crate::register::{RegisterRefusal, Registrar};
 use crate::state::RelayState;
 
 /// The service of one connection.
@@ -46,11 +48,17 @@ impl RelayService {
     }
 
     async fn register(self, request: Request<Inbound>) -> Response<RelayBody> {
+        let named = match id_header(request.headers(), header::EXEC_SERVER_ID) {
+            Ok(named) => named,
+            Err(error) => {
+                return refusal::response(&RegisterRefusal::from(error), &self.relay.metrics);
+            }
+        };
         let authority = request
             .uri()
             .authority()
             .map_or("", |authority| authority.as_str());
-        let registrar = Registrar::new(self.relay, self.connection, authority.to_owned());
+        let registrar = Registrar::new(self.relay, self.connection, named, authority.to_owned());
         let mut server = RelayServer::new(registrar).max_decoding_message_size(REGISTER_MESSAGE_BYTES);
         let Ok(response) = server.call(request).await;
         response.map(RelayBody::grpc)

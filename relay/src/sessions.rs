@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use aws_lc_rs::constant_time;
-use baton_proto::SessionId;
 use baton_proto::relay::Decline;
+use baton_proto::{ExecServerId, SessionId};
 use tokio::sync::oneshot;
 
 pub(crate) use self::session::{ServerSlots, Session};
@@ -51,6 +51,14 @@ pub(crate) struct Declined {
     pub(crate) retry_after: Duration,
 }
 
+/// Why an `Accept` does not get a dial. The dial goes on waiting.
+pub(crate) enum NotTaken {
+    /// A wrong token, an unknown session, or one that is gone.
+    NotWaiting,
+    /// The token fits, and the dial is for this other exec-server.
+    OtherExecServer(ExecServerId),
+}
+
 /// The session id has an entry already.
 pub(crate) struct InUse;
 
@@ -78,19 +86,39 @@ impl Sessions {
         Err(InUse)
     }
 
+    /// Takes the waiting dial that this token belongs to, if it is for `exec_server`; otherwise it goes on waiting.
+    pub(crate) fn accept(
+        &self,
+        id: SessionId,
+        token: &[u8; 32],
+        exec_server: ExecServerId,
+    ) -> Result<Pending, NotTaken> {
+        self.take(id, token, |session| match session.exec_server() {
+            dialled if dialled == exec_server => Ok(()),
+            dialled => Err(NotTaken::OtherExecServer(dialled)),
+        })
+    }
+
     /// Takes the waiting dial that this token belongs to; a wrong token leaves it waiting. Compared in constant time, so
     /// that nobody can find the token byte by byte.
-    pub(crate) fn accept(&self, id: SessionId, token: &[u8; 32]) -> Option<Pending> {
+    fn take(
+        &self,
+        id: SessionId,
+        token: &[u8; 32],
+        check: impl FnOnce(&Session) -> Result<(), NotTaken>,
+    ) -> Result<Pending, NotTaken> {
         let mut sessions = self.lock();
-        let entry = sessions.get_mut(&id)?;
+        let entry = sessions.get_mut(&id).ok_or(NotTaken::NotWaiting)?;
         let Entry::Pending(pending) = entry else {
-            return None;
+            return Err(NotTaken::NotWaiting);
         };
-        constant_time::verify_slices_are_equal(&pending.accept_token, token).ok()?;
+        constant_time::verify_slices_are_equal(&pending.accept_token, token)
+            .map_err(|_| NotTaken::NotWaiting)?;
+        check(&pending.session)?;
         let paired = Entry::Paired(Arc::downgrade(&pending.session));
         match std::mem::replace(entry, paired) {
-            Entry::Pending(pending) => Some(pending),
-            Entry::Paired(_) => None,
+            Entry::Pending(pending) => Ok(pending),
+            Entry::Paired(_) => Err(NotTaken::NotWaiting),
         }
     }
 
@@ -99,7 +127,7 @@ impl Sessions {
         let id = SessionId::try_from(&decline.session_id[..]).ok();
         let token = decline.accept_token[..].try_into().ok();
         let Some((id, token)) = id.zip(token) else { return };
-        if let Some(pending) = self.accept(id, &token) {
+        if let Ok(pending) = self.take(id, &token, |_| Ok(())) {
             let retry_after = Duration::from_millis(decline.retry_after_ms.into());
             // A client that has gone meanwhile is told nothing.
             let _ = pending.accepted.send(Err(Declined { retry_after }));

@@ -231,6 +231,7 @@ impl Acceptor {
     async fn open(&self, pool: &Arc<Pool>, incoming: &Incoming) -> Result<Opened, AcceptError> {
         let session = SessionId::try_from(&incoming.session_id[..]).map_err(|_| AcceptError::Incoming)?;
         let headers = [
+            (header::EXEC_SERVER_ID, self.id.to_string()),
             (header::SESSION_ID, session.to_string()),
             (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
         ];

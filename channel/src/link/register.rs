@@ -7,10 +7,10 @@ use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::{
     Decline, Incoming, Pong, Proof, RegisterRequest, register_request, register_response,
 };
-use baton_proto::{ExecServerId, PROTOCOL_VERSION, registration};
+use baton_proto::{ExecServerId, PROTOCOL_VERSION, header, registration};
 use baton_rpc::relay::relay_client::RelayClient;
 use tokio::sync::mpsc;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Request, Status, Streaming};
 
 use super::endpoint::{RelayError, RelayUrl, innermost};
 use crate::limits;
@@ -101,7 +101,12 @@ impl Registration {
         let mut relay = RelayClient::new(Careful(url.connect().await?));
         let (outbox, requests) = mpsc::channel(limits::REGISTER_OUTBOX);
         let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
-        let answers = match relay.register(requests).await {
+        let mut request = Request::new(requests);
+        // A valid value: hex.
+        if let Ok(id) = exec_server_id(keys).to_string().parse() {
+            request.metadata_mut().insert(header::EXEC_SERVER_ID, id);
+        }
+        let answers = match relay.register(request).await {
             Ok(answers) => answers,
             Err(status) => {
                 // The connection broke before the relay said anything: it may be waiting for TLS.

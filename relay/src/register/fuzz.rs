@@ -144,6 +144,7 @@ fn run(bytes: &[u8]) {
             1,
             crate::budget::Budget::new(0),
         )),
+        named: exec_server_id(key().public_key().as_ref()),
         authority: AUTHORITY.to_owned(),
         outbound,
     };

@@ -132,6 +132,10 @@ impl Session {
         self.id
     }
 
+    pub(crate) fn exec_server(&self) -> ExecServerId {
+        self.exec_server
+    }
+
     pub(crate) fn queue(&self, direction: Direction) -> &Queue {
         &self.queues[direction as usize]
     }

@@ -151,7 +151,11 @@ async fn a_client_that_stops_reading_keeps_no_place_of_an_exec_server_that_has_l
         }
     })
     .await;
-    let _server = world.accepting.accept(&incoming).answered().await;
+    let _server = world
+        .accepting
+        .accept(world.exec_server.id, &incoming)
+        .answered()
+        .await;
     let _client = dial.answered().await;
     assert_eq!(world.relay.metrics.snapshot().sessions_open, 2);
     drop(client);

@@ -1,5 +1,6 @@
 //! Dial, Incoming, Accept, and frames both ways.
 
+use baton_proto::ExecServerId;
 use baton_proto::limits::NOISE_MESSAGE_MAX;
 use baton_proto::relay::{Decline, Frame, RegisterRequest, register_request};
 use bytes::Bytes;
@@ -48,7 +49,11 @@ async fn message_one_is_delivered_although_it_was_sent_before_acceptance() {
         !dial.is_answered(),
         "headers come once the exec-server has accepted"
     );
-    let mut server = world.accepting.accept(&incoming).answered().await;
+    let mut server = world
+        .accepting
+        .accept(world.exec_server.id, &incoming)
+        .answered()
+        .await;
     assert_eq!(&server.reader.noise().await[..], MESSAGE_1);
     server.writer.send_noise(b"noise message 2").await;
     let mut client = dial.answered().await;
@@ -149,6 +154,33 @@ async fn frames_that_arrive_in_pieces_and_together_stay_frames() {
 }
 
 #[tokio::test]
+async fn an_accept_that_names_another_exec_server_is_refused_and_the_dial_goes_on() {
+    let mut world = World::new().await;
+    let dial = world.client.dial(world.exec_server.id, new_session());
+    let incoming = world.exec_server.incoming().await;
+
+    let other = ExecServerId([9; 16]);
+    let status = world.accepting.accept(other, &incoming).refused().await;
+    let says = format!(
+        "names exec-server {other}, and the dial is for {}",
+        world.exec_server.id
+    );
+    assert_status(&status, Code::InvalidArgument, &says);
+    // Without the token, nothing about the dial is told.
+    let mut guessed = incoming.clone();
+    guessed.accept_token = vec![0; 32].into();
+    let status = world.accepting.accept(other, &guessed).refused().await;
+    assert_status(&status, Code::PermissionDenied, "no dial waits");
+
+    let _server = world
+        .accepting
+        .accept(world.exec_server.id, &incoming)
+        .answered()
+        .await;
+    let _client = dial.answered().await;
+}
+
+#[tokio::test]
 async fn a_guessed_accept_token_is_refused_and_the_dial_goes_on() {
     let mut world = World::new().await;
     let dial = world.client.dial(world.exec_server.id, new_session());
@@ -156,15 +188,31 @@ async fn a_guessed_accept_token_is_refused_and_the_dial_goes_on() {
 
     let mut guessed = incoming.clone();
     guessed.accept_token = vec![0; 32].into();
-    let status = world.accepting.accept(&guessed).refused().await;
+    let status = world
+        .accepting
+        .accept(world.exec_server.id, &guessed)
+        .refused()
+        .await;
     assert_status(&status, Code::PermissionDenied, "no dial waits");
     let mut unknown = incoming.clone();
     unknown.session_id = new_session().0.to_vec().into();
-    let status = world.accepting.accept(&unknown).refused().await;
+    let status = world
+        .accepting
+        .accept(world.exec_server.id, &unknown)
+        .refused()
+        .await;
     assert_status(&status, Code::PermissionDenied, "no dial waits");
 
-    let _server = world.accepting.accept(&incoming).answered().await;
+    let _server = world
+        .accepting
+        .accept(world.exec_server.id, &incoming)
+        .answered()
+        .await;
     let _client = dial.answered().await;
-    let status = world.accepting.accept(&incoming).refused().await;
+    let status = world
+        .accepting
+        .accept(world.exec_server.id, &incoming)
+        .refused()
+        .await;
     assert_status(&status, Code::PermissionDenied, "no dial waits");
 }

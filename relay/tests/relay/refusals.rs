@@ -35,7 +35,7 @@ async fn headers_that_are_missing_or_malformed() {
         }
     }
     let status = world.client.call("Accept", &[]).refused().await;
-    assert_status(&status, Code::InvalidArgument, "baton-session-id is missing");
+    assert_status(&status, Code::InvalidArgument, "baton-exec-server-id is missing");
     let status = world.client.call("Listen", &[]).refused().await;
     assert_status(&status, Code::Unimplemented, "baton.relay.v1.Relay");
     assert_eq!(world.relay.metrics.snapshot().refused(Refused::Malformed), 13);
@@ -76,7 +76,11 @@ async fn a_session_id_in_use_while_it_waits_and_while_it_runs() {
     let incoming = world.exec_server.incoming().await;
     let status = world.client.dial(world.exec_server.id, id).refused().await;
     assert_status(&status, Code::AlreadyExists, "draw a new random one");
-    let server = world.accepting.accept(&incoming).answered().await;
+    let server = world
+        .accepting
+        .accept(world.exec_server.id, &incoming)
+        .answered()
+        .await;
     let client = dial.answered().await;
     let status = world.client.dial(world.exec_server.id, id).refused().await;
     assert_status(&status, Code::AlreadyExists, "draw a new random one");
@@ -104,7 +108,11 @@ async fn an_exec_server_that_does_not_accept_in_time() {
         Code::Unavailable,
         "did not accept within 100ms",
     );
-    let status = world.accepting.accept(&incoming).refused().await;
+    let status = world
+        .accepting
+        .accept(world.exec_server.id, &incoming)
+        .refused()
+        .await;
     assert_status(&status, Code::PermissionDenied, "no dial waits");
 }
 
@@ -130,7 +138,11 @@ async fn a_dial_beyond_the_exec_servers_sessions_waits_for_its_turn() {
     drop(first);
     let incoming = world.exec_server.incoming().await;
     assert_eq!(incoming.session_id, &ids[0].0[..], "first come, first served");
-    let _third = world.accepting.accept(&incoming).answered().await;
+    let _third = world
+        .accepting
+        .accept(world.exec_server.id, &incoming)
+        .answered()
+        .await;
     let _client = waiting.remove(0).answered().await;
     assert!(!waiting[0].is_answered());
 }
@@ -245,10 +257,14 @@ async fn a_session_beyond_the_connections_limit_on_either_side() {
     let other = Peer::connect(&world.relay).await;
     let dial = other.dial(world.exec_server.id, new_session());
     let incoming = world.exec_server.incoming().await;
-    let status = world.accepting.accept(&incoming).refused().await;
+    let status = world
+        .accepting
+        .accept(world.exec_server.id, &incoming)
+        .refused()
+        .await;
     assert_status(&status, Code::ResourceExhausted, "accept on another one");
     let another = Peer::connect(&world.relay).await;
-    let _server = another.accept(&incoming).answered().await;
+    let _server = another.accept(world.exec_server.id, &incoming).answered().await;
     let _client = dial.answered().await;
 }
 
@@ -329,7 +345,11 @@ async fn dials_beyond_what_may_wait_are_refused_at_once() {
             }
         })
         .await;
-        let _session = world.accepting.accept(&incoming).answered().await;
+        let _session = world
+            .accepting
+            .accept(world.exec_server.id, &incoming)
+            .answered()
+            .await;
     }
 }
 
@@ -367,7 +387,7 @@ async fn a_dial_whose_client_gave_up_cannot_be_accepted() {
         .await;
     assert_eq!(status.code(), Code::NotFound);
     soon("the dial to be forgotten", async {
-        let accept = world.accepting.accept(&incoming);
+        let accept = world.accepting.accept(world.exec_server.id, &incoming);
         assert_status(&accept.refused().await, Code::PermissionDenied, "given up");
     })
     .await;

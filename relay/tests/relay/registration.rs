@@ -105,6 +105,33 @@ async fn a_proof_that_is_wrong_in_any_part_is_refused() {
 }
 
 #[tokio::test]
+async fn a_header_that_does_not_name_the_proven_key_is_refused() {
+    let relay = TestRelay::start().await;
+    let authority = relay.addr.to_string();
+    let open = |id| Registering::open_with(&relay, &authority, id, [127, 0, 0, 1]);
+    for (bad, says) in [
+        (None, "baton-exec-server-id is missing"),
+        (Some("ABCD"), "baton-exec-server-id is"),
+    ] {
+        let status = open(bad).await.err().unwrap();
+        assert_status(&status, Code::InvalidArgument, says);
+    }
+    let (key, other) = (Key::new(1), Key::new(2));
+    let mut stream = open(Some(&other.id().to_string())).await.unwrap();
+    let nonce = stream.challenge().await;
+    stream.prove(key.proof(&nonce, &authority)).await;
+    let status = stream.next().await.unwrap_err();
+    assert_status(
+        &status,
+        Code::InvalidArgument,
+        &format!("names exec-server {}", other.id()),
+    );
+    assert_status(&status, Code::InvalidArgument, &format!("that of {}", key.id()));
+    assert_eq!(relay.metrics.snapshot().registrations, 0);
+    assert_eq!(relay.metrics.snapshot().refused(Refused::Malformed), 3);
+}
+
+#[tokio::test]
 async fn a_first_message_that_is_no_proof_or_none_at_all_is_refused() {
     let relay = TestRelay::start().await;
     let authority = relay.addr.to_string();

@@ -227,10 +227,12 @@ impl Peer {
         )
     }
 
-    pub(crate) fn accept(&self, incoming: &Incoming) -> Call {
+    /// As the exec-server `id`.
+    pub(crate) fn accept(&self, id: ExecServerId, incoming: &Incoming) -> Call {
         self.call(
             "Accept",
             &[
+                (header::EXEC_SERVER_ID, id.to_string()),
                 (header::SESSION_ID, HEXLOWER.encode(&incoming.session_id)),
                 (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
             ],
@@ -430,12 +432,19 @@ pub(crate) struct Registering {
 }
 
 impl Registering {
-    /// Opens the stream on a connection of its own, calling the relay `authority`.
+    /// Opens the stream on a connection of its own, calling the relay `authority`, for the exec-server of [`Key::new`]`(1)`.
     pub(crate) async fn open(relay: &TestRelay, authority: &str) -> Result<Self, Status> {
-        Self::open_from(relay, authority, [127, 0, 0, 1]).await
+        let id = Key::new(1).id().to_string();
+        Self::open_with(relay, authority, Some(&id), [127, 0, 0, 1]).await
     }
 
-    async fn open_from(relay: &TestRelay, authority: &str, address: [u8; 4]) -> Result<Self, Status> {
+    /// With this value of the header that names the exec-server.
+    pub(crate) async fn open_with(
+        relay: &TestRelay,
+        authority: &str,
+        id: Option<&str>,
+        address: [u8; 4],
+    ) -> Result<Self, Status> {
         let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{}", relay.addr))
             .unwrap()
             .initial_stream_window_size(1_024) // Small, so that a test can fill it.
@@ -445,9 +454,13 @@ impl Registering {
         let channel = endpoint.connect_with_connector(connector).await.unwrap();
         let mut client = RelayClient::new(channel);
         let (send, requests) = mpsc::channel(8);
-        let receive = soon("Register", client.register(ReceiverStream::new(requests)))
-            .await?
-            .into_inner();
+        let mut request = tonic::Request::new(ReceiverStream::new(requests));
+        if let Some(id) = id {
+            request
+                .metadata_mut()
+                .insert(header::EXEC_SERVER_ID, id.parse().unwrap());
+        }
+        let receive = soon("Register", client.register(request)).await?.into_inner();
         Ok(Self { send, receive })
     }
 
@@ -491,7 +504,8 @@ impl ExecServer {
     pub(crate) async fn register_from(relay: &TestRelay, address: [u8; 4], seed: u8) -> Result<Self, Status> {
         let authority = relay.addr.to_string();
         let key = Key::new(seed);
-        let mut stream = Registering::open_from(relay, &authority, address).await?;
+        let mut stream =
+            Registering::open_with(relay, &authority, Some(&key.id().to_string()), address).await?;
         let nonce = stream.challenge().await;
         stream.prove(key.proof(&nonce, &authority)).await;
         match stream.next().await? {
@@ -559,7 +573,11 @@ impl World {
     pub(crate) async fn session(&mut self) -> (Side, Side) {
         let dial = self.client.dial(self.exec_server.id, new_session());
         let incoming = self.exec_server.incoming().await;
-        let mut accepted = self.accepting.accept(&incoming).answered().await;
+        let mut accepted = self
+            .accepting
+            .accept(self.exec_server.id, &incoming)
+            .answered()
+            .await;
         assert_eq!(&accepted.reader.noise().await[..], MESSAGE_1);
         (dial.answered().await, accepted)
     }

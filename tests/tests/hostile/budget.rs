@@ -125,6 +125,7 @@ async fn accept_all(
             ..
         } = server.incoming().await;
         let headers = [
+            (baton_proto::header::EXEC_SERVER_ID, server.id().to_string()),
             (baton_proto::header::SESSION_ID, HEXLOWER.encode(&session_id)),
             (baton_proto::header::ACCEPT_TOKEN, HEXLOWER.encode(&accept_token)),
         ];

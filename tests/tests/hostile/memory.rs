@@ -171,6 +171,12 @@ pub(crate) fn request(method: &str) -> Vec<u8> {
         block.extend([name, u8::try_from(value.len()).unwrap()]);
         block.extend(value.bytes());
     }
+    // A name that is not in the table follows a zero.
+    block.push(0);
+    for text in [header::EXEC_SERVER_ID, &"ab".repeat(16)] {
+        block.push(u8::try_from(text.len()).unwrap());
+        block.extend(text.bytes());
+    }
     block
 }
 
@@ -323,6 +329,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                     let mut relay = client(&target.ticket.relay_url).await;
                     for _ in 0..amount("accepts with a guessed token", 1_000, 50_000) {
                         let headers = [
+                            (header::EXEC_SERVER_ID, target.ticket.exec_server.to_string()),
                             (header::SESSION_ID, SessionId(rand::random()).to_string()),
                             (header::ACCEPT_TOKEN, HEXLOWER.encode(&rand::random::<[u8; 32]>())),
                         ];
@@ -405,6 +412,7 @@ async fn stalled_sessions(target: Arc<Target>, count: usize) {
         // On a connection of its own: what nobody reads fills that of the registration otherwise.
         let mut relay = client(&ticket.relay_url).await;
         let headers = [
+            (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
             (header::SESSION_ID, HEXLOWER.encode(&incoming.session_id)),
             (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
         ];

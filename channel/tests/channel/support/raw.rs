@@ -13,7 +13,7 @@ use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message}
 use baton_proto::relay::{
     Frame, Incoming, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
 };
-use baton_proto::{PROTOCOL_VERSION, SessionId, header};
+use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId, header};
 use baton_rpc::relay::relay_client::RelayClient;
 use bytes::{Buf, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
@@ -102,7 +102,10 @@ impl RawServer {
         let keys = Seed::generate().unwrap().server_keys().unwrap();
         let mut relay = client(relay_url).await;
         let (outbox, requests) = mpsc::channel(1);
-        let registration = within(relay.register(ReceiverStream::new(requests))).await;
+        let id = exec_server_id(keys.registration.public());
+        let headers = [(header::EXEC_SERVER_ID, id.to_string())];
+        let requests = request(ReceiverStream::new(requests), &headers);
+        let registration = within(relay.register(requests)).await;
         let mut server = Self {
             relay,
             keys,
@@ -148,10 +151,16 @@ impl RawServer {
         }
     }
 
+    #[allow(dead_code, reason = "not every test accepts on its own")]
+    pub(crate) fn id(&self) -> ExecServerId {
+        exec_server_id(self.keys.registration.public())
+    }
+
     /// Takes a session without a word.
     pub(crate) async fn accept(&self, incoming: &Incoming) -> RawEnd {
         let session = SessionId::try_from(&incoming.session_id[..]).unwrap();
         let headers = [
+            (header::EXEC_SERVER_ID, self.id().to_string()),
             (header::SESSION_ID, session.to_string()),
             (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
         ];
