@@ -8,9 +8,10 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use crate::limits::ALLOW_LIST_MAX;
 use baton_noise::access::Exposure;
 use baton_noise::key::PublicKey;
+
+use crate::limits::ALLOW_LIST_MAX;
 
 mod file;
 mod lines;

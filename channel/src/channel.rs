@@ -8,6 +8,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use baton_export::clock;
+use baton_mux::{StreamError, code};
+use baton_noise::RekeyPolicy;
+use baton_noise::key::StaticKey;
 use baton_proto::Epoch;
 use baton_trace::recorder::Recorder;
 use futures_util::FutureExt;
@@ -29,9 +32,6 @@ use crate::service::record::ConnectTimes;
 use crate::service::shared::Shared;
 use crate::service::{reset_status, stream_status};
 use crate::ticket::Ticket;
-use baton_mux::{StreamError, code};
-use baton_noise::RekeyPolicy;
-use baton_noise::key::StaticKey;
 
 /// A channel for tonic's generated clients: end-to-end encrypted, multiplexed over one session that is made at the
 /// first call, kept warm, and made again when it has ended. Cheap to clone; the session ends with the last clone.

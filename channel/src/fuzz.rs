@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use baton_fuzz::Target;
+use baton_noise::key::Seed;
 use baton_proto::channel::Metadata;
 use http::HeaderMap;
 
 use crate::allow::{AllowList, Peer, Trust};
-use baton_noise::key::Seed;
 
 /// All of them.
 pub const TARGETS: &[Target] = &[

@@ -7,6 +7,8 @@ use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use baton_export::clock;
+use baton_noise::RekeyPolicy;
+use baton_noise::key::{DialToken, KeyError, Seed, ServerKeys};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
 use baton_proto::{Epoch, ExecServerId};
@@ -26,8 +28,6 @@ use crate::places::{Place, Places, Shares};
 use crate::service::SessionError;
 use crate::service::server::Service;
 use crate::ticket::Ticket;
-use baton_noise::RekeyPolicy;
-use baton_noise::key::{DialToken, KeyError, Seed, ServerKeys};
 use sessions::Sessions;
 
 mod sessions;

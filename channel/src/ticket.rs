@@ -7,13 +7,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use baton_noise::key::{DialToken, PublicKey};
 use baton_proto::channel::Ticket as Wire;
 use baton_proto::{ExecServerId, PROTOCOL_VERSION};
 use data_encoding::BASE64URL_NOPAD;
 use prost::Message;
 
 use crate::limits::TICKET_MAX;
-use baton_noise::key::{DialToken, PublicKey};
 
 const PREFIX: &str = "baton1:";
 

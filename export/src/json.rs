@@ -9,13 +9,13 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
+use baton_trace::record::{CallRecord, Side};
+use baton_trace::stage::Exporter;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
 
 use super::resource;
 use super::spans::{self, Spans};
-use baton_trace::record::{CallRecord, Side};
-use baton_trace::stage::Exporter;
 
 /// Writes `records` to a new or emptied file.
 ///
@@ -77,11 +77,11 @@ fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
 
 #[cfg(test)]
 mod tests {
+    use baton_trace::samples::{record, stage};
+    use baton_trace::stage::transport::*;
     use serde_json::Value;
 
     use super::*;
-    use baton_trace::samples::{record, stage};
-    use baton_trace::stage::transport::*;
 
     fn json(records: &[CallRecord]) -> Value {
         let mut out = Vec::new();

@@ -2,14 +2,14 @@
 
 use std::ops::Range;
 
-use opentelemetry::SpanId;
-
-use super::rounding::{self, Item};
-use crate::limits::RECORD_STAGES_MAX;
 use baton_trace::record::{CallRecord, Side, StageRecord};
 use baton_trace::report::coverage;
 use baton_trace::report::tree::present_parent;
 use baton_trace::stage::{self, Exporter, StageId, exec, transport};
+use opentelemetry::SpanId;
+
+use super::rounding::{self, Item};
+use crate::limits::RECORD_STAGES_MAX;
 
 /// A stage as it will be exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,9 +239,10 @@ fn round(placed: &mut [Placed], server: Option<Range<u64>>) {
 mod tests {
     use std::collections::HashSet;
 
-    use super::*;
     use baton_trace::samples::{record, stage};
     use baton_trace::stage::{exec::*, meta::*, transport::*};
+
+    use super::*;
 
     fn warm() -> CallRecord {
         record(vec![

@@ -31,6 +31,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use baton_trace::background;
+use baton_trace::record::{CallRecord, Side};
+use baton_trace::recorder::Sink;
+use baton_trace::stage;
 use http::Uri;
 use tokio::sync::watch;
 
@@ -44,10 +48,6 @@ use super::spool::Spool;
 use super::trouble::{Kind, Trouble};
 use super::worker;
 use crate::limits::{EXPORT_ABANDONED_GRACE, EXPORT_SHUTDOWN_MAX};
-use baton_trace::background;
-use baton_trace::record::{CallRecord, Side};
-use baton_trace::recorder::Sink;
-use baton_trace::stage;
 use nix::sys::signal::SigSet;
 
 /// Exports the records of one part. Only sampled records are taken.

@@ -12,6 +12,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use baton_trace::record::{CallRecord, StageRecord};
+use baton_trace::stage::Exporter;
 use bytes::Bytes;
 use opentelemetry_sdk::Resource;
 use tokio::sync::Notify;
@@ -20,8 +22,6 @@ use super::layout;
 use super::resource;
 use super::settings::Settings;
 use super::wire::{Batch, Speaker};
-use baton_trace::record::{CallRecord, StageRecord};
-use baton_trace::stage::Exporter;
 
 /// An encoded `ExportTraceServiceRequest`. Clones share its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -243,9 +243,10 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::*;
     use baton_trace::samples::{record, stage};
     use baton_trace::stage::transport::*;
+
+    use super::*;
 
     pub(crate) fn settings(more: &[(&'static str, &'static str)]) -> Settings {
         let read = Settings::from_lookup(|name| match name {

@@ -1,10 +1,5 @@
 //! What a client and a server export of one call, together: Jaeger's critical path goes through all that was awaited.
 
-use opentelemetry::trace::SpanKind;
-use opentelemetry::{SpanId, TraceId};
-use proptest::prelude::*;
-
-use super::layout::{self, Placed};
 use baton_trace::clock::Offset;
 use baton_trace::record::{CallRecord, Side, StageRecord};
 use baton_trace::report::Coverage;
@@ -13,6 +8,11 @@ use baton_trace::samples::{record, stage};
 use baton_trace::stage::exec::*;
 use baton_trace::stage::transport::*;
 use baton_trace::stage::{self, StageId};
+use opentelemetry::trace::SpanKind;
+use opentelemetry::{SpanId, TraceId};
+use proptest::prelude::*;
+
+use super::layout::{self, Placed};
 
 /// How long each stage of a call took, in nanoseconds. What lies between them is nobody's.
 #[derive(Debug, Clone)]

@@ -9,6 +9,15 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
+use baton_trace::attribute;
+use baton_trace::clock::Offset;
+use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
+use baton_trace::report::tree;
+use baton_trace::stage::{StageId, exec, transport};
+use baton_trace::status;
+use baton_trace::status::RpcStatus;
+use baton_trace::subject::{End, Exit, Outcome, SubjectRecord};
+use baton_trace::w3c::{Baggage, TraceContext, Tracestate};
 use opentelemetry::{KeyValue, SpanId, TraceFlags, TraceId};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -23,15 +32,6 @@ use crate::clock;
 use crate::limits::{
     RECORD_ATTRIBUTES_MAX, RECORD_STAGES_MAX, TRACE_FILE_CALLS_MAX, TRACE_FILE_DEPTH_MAX, TRACE_FILE_MAX,
 };
-use baton_trace::attribute;
-use baton_trace::clock::Offset;
-use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
-use baton_trace::report::tree;
-use baton_trace::stage::{StageId, exec, transport};
-use baton_trace::status;
-use baton_trace::status::RpcStatus;
-use baton_trace::subject::{End, Exit, Outcome, SubjectRecord};
-use baton_trace::w3c::{Baggage, TraceContext, Tracestate};
 
 /// Why a trace file could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -381,15 +381,15 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests {
     use baton_proto::ProcessId;
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::json;
     use baton_trace::report::{Style, waterfall};
     use baton_trace::samples::{record, stage};
     use baton_trace::stage::transport::*;
     use baton_trace::subject::Subject;
     use baton_trace::w3c::random_span_id;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::json;
 
     fn written(records: &[CallRecord]) -> Vec<u8> {
         let mut out = Vec::new();

@@ -23,13 +23,13 @@ mod ignored;
 use std::fmt;
 use std::time::Duration;
 
+use baton_trace::sampler::Sampler;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use percent_encoding::percent_decode_str;
 
 use crate::limits::{
     EXPORT_BATCH_SPANS, EXPORT_DELAY, EXPORT_QUEUE_SPANS, EXPORT_SHUTDOWN_MAX, EXPORT_TIMEOUT,
 };
-use baton_trace::sampler::Sampler;
 
 pub use error::ExportError;
 pub use ignored::Ignored;

@@ -9,6 +9,14 @@ use std::str::FromStr;
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use baton_trace::attribute;
+use baton_trace::record::{CallRecord, Side};
+use baton_trace::report::{Coverage, tree};
+use baton_trace::stage::{Exporter, Kind, StageId, exec, transport};
+use baton_trace::status;
+use baton_trace::status::RpcStatus;
+use baton_trace::subject::{Exit, SubjectRecord, signal_name};
+use baton_trace::w3c::TraceContext;
 use opentelemetry::trace::{Link, SpanContext, SpanKind, Status, TraceState};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, SpanId, StringValue, Value};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
@@ -18,14 +26,6 @@ use opentelemetry_semantic_conventions::attribute::{
 
 use super::layout::{self, Placed};
 use crate::limits::{ATTRIBUTE_ELEMENTS_MAX, ATTRIBUTE_VALUE_MAX, RECORD_ATTRIBUTES_MAX, SPAN_NAME_MAX};
-use baton_trace::attribute;
-use baton_trace::record::{CallRecord, Side};
-use baton_trace::report::{Coverage, tree};
-use baton_trace::stage::{Exporter, Kind, StageId, exec, transport};
-use baton_trace::status;
-use baton_trace::status::RpcStatus;
-use baton_trace::subject::{Exit, SubjectRecord, signal_name};
-use baton_trace::w3c::TraceContext;
 
 /// One record's spans by the resource that they are reported under.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -347,15 +347,15 @@ fn cut_str(text: &str, max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use baton_proto::ProcessId;
-    use opentelemetry::TraceFlags;
-
-    use super::*;
     use baton_trace::clock::Offset;
     use baton_trace::record::StageRecord;
     use baton_trace::samples::{record, stage};
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::*;
     use baton_trace::subject::{End, Outcome, Subject};
+    use opentelemetry::TraceFlags;
+
+    use super::*;
 
     fn value<'a>(span: &'a SpanData, key: &str) -> Option<&'a Value> {
         let mut values = span.attributes.iter().filter(|kv| kv.key.as_str() == key);

@@ -32,11 +32,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use aws_lc_rs::digest;
+use baton_trace::w3c::random::random_u64;
 
 use super::outbox::Pending;
 use super::settings::Settings;
 use crate::limits::{SPOOL_AGE_MAX, SPOOL_BYTES_MAX, SPOOL_FILES_MAX, SPOOL_PART_AGE_MAX};
-use baton_trace::w3c::random::random_u64;
 
 pub(super) use content::Content;
 pub(super) use directory::{Directory, Opened};

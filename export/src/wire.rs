@@ -4,6 +4,10 @@
 //! are two dozen an execution. So spans are written straight into the request; only what is rare (a link, an array among the
 //! attributes) takes the long way. A test holds both ways to the same messages.
 
+use baton_trace::attribute;
+use baton_trace::record::CallRecord;
+use baton_trace::report::tree;
+use baton_trace::stage::Exporter;
 use bytes::Bytes;
 use opentelemetry::Value;
 use opentelemetry::trace::Status;
@@ -17,10 +21,6 @@ use prost::encoding::{encode_varint, encoded_len_varint};
 use super::layout::{self, Placed};
 use super::resource;
 use super::spans::{self, Details};
-use baton_trace::attribute;
-use baton_trace::record::CallRecord;
-use baton_trace::report::tree;
-use baton_trace::stage::Exporter;
 
 /// A resource and our scope, encoded once.
 #[derive(Debug)]
@@ -268,18 +268,18 @@ fn field_len(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use baton_proto::ProcessId;
-    use opentelemetry::KeyValue;
-    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
-    use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
-    use proptest::prelude::*;
-
-    use super::*;
     use baton_trace::record::{Side, StageRecord};
     use baton_trace::samples::{record, stage};
     use baton_trace::stage::StageId;
     use baton_trace::status::RpcStatus;
     use baton_trace::subject::{End, Exit, Subject};
     use baton_trace::w3c::{TraceContext, Tracestate};
+    use opentelemetry::KeyValue;
+    use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+    use opentelemetry_proto::tonic::trace::v1::ResourceSpans;
+    use proptest::prelude::*;
+
+    use super::*;
 
     /// The long way for everything.
     fn generated(records: &[CallRecord], own: &Resource, relay: &Resource) -> ExportTraceServiceRequest {

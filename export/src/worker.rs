@@ -10,6 +10,7 @@
 
 use std::time::Duration;
 
+use baton_trace::w3c::random::random_u64;
 use bytes::Bytes;
 use opentelemetry::Context;
 use tokio::sync::Notify;
@@ -18,7 +19,6 @@ use super::drain::Drain;
 use super::settings::Settings;
 use super::shared::{Destination, Shared};
 use crate::limits::{EXPORT_RETRY_CLOSING, EXPORT_RETRY_FIRST, EXPORT_RETRY_MAX};
-use baton_trace::w3c::random::random_u64;
 
 /// The thread's life: until closed and empty, or closed and late.
 pub(super) async fn run(shared: &Shared, settings: &Settings, to: impl Destination, drain: Option<Drain>) {

@@ -1,4 +1,4 @@
-//! When what happened to the frames that stages are made of.
+//! When the frames that stages are made of were queued, sent and received.
 
 use std::time::Instant;
 

@@ -5,11 +5,11 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use baton_noise::access::Exposure;
 use rustix::fs::OFlags;
 
 use super::AllowError;
 use crate::limits::ALLOW_LIST_MAX;
-use baton_noise::access::Exposure;
 
 /// The bytes of an allow-list; none for a missing one.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, AllowError> {

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use baton_noise::key::PublicKey;
+
 use super::{AllowError, Standing, Trust};
 use crate::limits::ALLOW_LIST_PROBLEMS;
-use baton_noise::key::PublicKey;
 
 /// All lines, as far as they say something. The last line of a key counts.
 #[derive(Debug, Clone, Default)]

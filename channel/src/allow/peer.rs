@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use baton_export::clock;
+use baton_noise::key::PublicKey;
 use baton_trace::TraceFlags;
 use baton_trace::w3c::{Extracted, TraceContext};
 
 use super::Trust;
 use crate::limits::{CLAMP_BURST, CLAMP_PER_SECOND};
-use baton_noise::key::PublicKey;
 
 /// The client at the other end of a session; in the extensions of every request.
 pub struct Peer {

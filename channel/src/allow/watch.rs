@@ -5,9 +5,10 @@
 
 use std::path::PathBuf;
 
+use baton_noise::key::PublicKey;
+
 use super::lines::Lines;
 use super::{AllowError, Trust, file};
-use baton_noise::key::PublicKey;
 
 /// See the [module](self).
 pub(crate) struct Watch {

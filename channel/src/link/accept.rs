@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use baton_export::clock;
+use baton_mux::{Mux, Role};
+use baton_noise::key::{PublicKey, StaticKey};
+use baton_noise::{End, HandshakeError, RekeyPolicy, Responder, Session, prologue};
 use baton_proto::channel::{ServerHello, go_away};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
@@ -26,9 +29,6 @@ use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::server::{self, Service};
 use crate::service::shared::Shared;
-use baton_mux::{Mux, Role};
-use baton_noise::key::{PublicKey, StaticKey};
-use baton_noise::{End, HandshakeError, RekeyPolicy, Responder, Session, prologue};
 
 /// What every session of one exec-server shares.
 pub(crate) struct Acceptor {

@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_export::clock;
+use baton_mux::{Mux, Role};
+use baton_noise::key::StaticKey;
+use baton_noise::{End, Initiator, RekeyPolicy, Session, prologue};
 use baton_proto::channel::ServerHello;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::{Epoch, SessionId, header};
 use baton_trace::clock::Sample;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
+use baton_trace::text::hint;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use prost::Message;
@@ -27,10 +31,6 @@ use crate::service::incoming;
 use crate::service::record::ConnectTimes;
 use crate::service::shared::Shared;
 use crate::ticket::Ticket;
-use baton_mux::{Mux, Role};
-use baton_noise::key::StaticKey;
-use baton_noise::{End, Initiator, RekeyPolicy, Session, prologue};
-use baton_trace::text::hint;
 
 /// Why no session came about. Reasons spoken by the relay are unauthenticated hints, and shown as such.
 #[derive(Debug, Clone, thiserror::Error)]

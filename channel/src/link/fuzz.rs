@@ -2,6 +2,7 @@
 
 use baton_export::answer;
 use baton_fuzz::{Input, Script, Target};
+use baton_trace::limits::HINT_CHARS;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -9,7 +10,6 @@ use super::dial::ConnectError;
 use super::endpoint::RelayUrl;
 use super::stream::StreamOpenError;
 use crate::service::incoming::relay_reason;
-use baton_trace::limits::HINT_CHARS;
 
 /// The input: the values of the headers that are read.
 pub(crate) const WORDS: Target = Target {

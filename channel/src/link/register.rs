@@ -3,19 +3,19 @@
 use std::error::Error as _;
 
 use baton_export::answer::Careful;
+use baton_noise::key::ServerKeys;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::{
     Decline, Incoming, Pong, Proof, RegisterRequest, register_request, register_response,
 };
 use baton_proto::{ExecServerId, PROTOCOL_VERSION, header, registration};
 use baton_rpc::relay::relay_client::RelayClient;
+use baton_trace::text::hint;
 use tokio::sync::mpsc;
 use tonic::{Code, Request, Status, Streaming};
 
 use super::endpoint::{RelayError, RelayUrl, innermost};
 use crate::limits;
-use baton_noise::key::ServerKeys;
-use baton_trace::text::hint;
 
 /// Why an exec-server is not registered. Reasons spoken by the relay are unauthenticated hints.
 #[derive(Debug, thiserror::Error)]

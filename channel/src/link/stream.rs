@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use baton_export::answer;
+use baton_trace::text::hint;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
 use http::{HeaderValue, Method, Request, Uri, Version};
@@ -16,7 +17,6 @@ use super::endpoint::innermost;
 use crate::outer::{Deframer, OuterError};
 use crate::service::outgoing::Outgoing;
 use crate::service::shared::Shared;
-use baton_trace::text::hint;
 
 /// The receiving half of an outer stream.
 pub(crate) struct OuterStream {

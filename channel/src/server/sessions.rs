@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use baton_noise::key::PublicKey;
 use baton_proto::channel::go_away;
 use tokio::sync::Notify;
 
@@ -10,7 +11,6 @@ use crate::allow::{Peer, Standing};
 use crate::limits;
 use crate::service::SessionError;
 use crate::service::shared::Shared;
-use baton_noise::key::PublicKey;
 
 /// See the [module](self).
 #[derive(Default)]

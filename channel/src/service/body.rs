@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use baton_export::clock;
+use baton_mux::Received;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame};
@@ -14,7 +15,6 @@ use super::client::Pump;
 use super::metadata;
 use super::record::Recording;
 use super::shared::StreamHandle;
-use baton_mux::Received;
 
 /// A request's body, on the server.
 pub(super) struct RequestBody {

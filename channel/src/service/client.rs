@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use baton_export::bridge;
 use baton_export::clock;
+use baton_mux::StreamError;
 use baton_proto::channel::Head;
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::Recorder;
@@ -26,7 +27,6 @@ use super::body::{ResponseBody, grpc_status};
 use super::metadata;
 use super::record::{About, ClientDraft, ConnectTimes, Recording};
 use super::shared::{Shared, StreamHandle};
-use baton_mux::StreamError;
 
 /// Puts the finished record of one call into the caller's hands: add it to the request's extensions.
 #[derive(Debug, Clone)]

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
+use baton_mux::{MuxError, StreamError};
+use baton_noise::{RekeyError, TransportError};
 use baton_proto::channel::go_away;
 use baton_trace::call_end::CallEnd;
 use tonic::{Code, Status};
 
 use crate::outer::OuterError;
-use baton_mux::{MuxError, StreamError};
-use baton_noise::{RekeyError, TransportError};
 
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -5,6 +5,8 @@
 
 use std::time::Instant;
 
+use baton_mux::{Mux, MuxError, RelayStamp};
+use baton_noise::Session;
 use baton_proto::Epoch;
 use baton_trace::record::Anchor;
 use bytes::{Bytes, BytesMut};
@@ -12,8 +14,6 @@ use bytes::{Bytes, BytesMut};
 use super::control;
 use super::error::SessionError;
 use crate::allow::Standing;
-use baton_mux::{Mux, MuxError, RelayStamp};
-use baton_noise::Session;
 
 /// Tells whether the client of this session may still call. Asked at every rekey, under the session's lock; must be
 /// quick.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use baton_export::{answer, clock};
+use baton_trace::text::hint;
 use http_body_util::BodyExt;
 use tonic::body::Body;
 use tonic::{Code, Status};
@@ -13,7 +14,6 @@ use super::error::SessionError;
 use super::shared::{Shared, StreamHandle};
 use crate::limits;
 use crate::outer::Deframer;
-use baton_trace::text::hint;
 
 /// Reads the response body of an outer stream, behind what `deframer` already has, until the session ends and returns why. `on_stream` is called for each stream the peer opens; it must not
 /// block, and a stream that nobody reads never stops the reader.

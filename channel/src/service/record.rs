@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use baton_export::clock;
+use baton_mux::timings::{Malformed, Timings};
+use baton_mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
 use baton_trace::SpanId;
 use baton_trace::call::ServerCall;
 use baton_trace::clock::Offset;
@@ -28,8 +30,6 @@ use opentelemetry::KeyValue;
 use tokio::sync::oneshot;
 
 use super::shared::StreamHandle;
-use baton_mux::timings::{Malformed, Timings};
-use baton_mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
 
 /// When a session was made, for the call that had to wait for it.
 #[derive(Debug, Clone, Copy)]
@@ -404,6 +404,7 @@ mod tests {
     use baton_mux::timings::{Row, encode};
     use std::time::Duration;
 
+    use baton_mux::ReceivedStamps;
     use baton_trace::recorder::Collected;
     use baton_trace::report::Coverage;
     use baton_trace::stage::exec::PROCESS;
@@ -411,7 +412,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use baton_mux::ReceivedStamps;
 
     const US: u64 = 1_000;
 

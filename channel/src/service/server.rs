@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use baton_export::bridge;
 use baton_export::clock;
+use baton_mux::{ReceivedStamps, RelayStamp, TimingsDraft, code};
 use baton_proto::channel::Head;
 use baton_trace::SpanId;
 use baton_trace::attribute;
@@ -29,7 +30,6 @@ use super::metadata;
 use super::record::ServerDraft;
 use super::shared::StreamHandle;
 use crate::allow::Peer;
-use baton_mux::{ReceivedStamps, RelayStamp, TimingsDraft, code};
 
 /// What a session's calls are handed to: any tonic service.
 pub trait Service:

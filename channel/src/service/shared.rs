@@ -13,6 +13,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use baton_export::clock;
+use baton_mux::{Event, RelayStamp, StreamError, StreamId, code};
 use baton_proto::Epoch;
 use baton_proto::channel::{Head, go_away};
 use baton_proto::limits::MAX_STREAMS;
@@ -26,7 +27,6 @@ use tokio::task::AbortHandle;
 use super::error::SessionError;
 use super::established::Established;
 use super::record::ServerDraft;
-use baton_mux::{Event, RelayStamp, StreamError, StreamId, code};
 
 mod ends;
 mod handle;

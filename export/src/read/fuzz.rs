@@ -1,11 +1,11 @@
 //! Whatever is in a trace file: its calls are bounded, can be drawn and exported, and are the same after being written and read once more.
 
 use baton_fuzz::Target;
+use baton_trace::report::{Coverage, Style, waterfall};
 
 use super::*;
 use crate::clock;
 use crate::{json, spans};
-use baton_trace::report::{Coverage, Style, waterfall};
 
 /// The input: the file.
 pub(crate) const TRACE_FILE: Target = Target {

@@ -6,6 +6,7 @@ use baton_proto::channel::{GoAway, Head, Ping, Pong, Trailers, go_away};
 use baton_proto::limits::{HEAD_MAX, MAX_STREAMS, METADATA_ENTRIES_MAX, TIMINGS_MAX};
 use baton_trace::clock::Sample;
 use baton_trace::record::Anchor;
+use baton_trace::text::hint;
 use bytes::Bytes;
 use prost::Message;
 
@@ -16,7 +17,6 @@ use crate::frame::{self, Frame, FrameError, Kind, StreamId};
 use crate::limits;
 use crate::stamps::{ReceivedStamps, RelayStamp};
 use crate::stream::{Role, Stream, unpinned};
-use baton_trace::text::hint;
 
 impl Mux {
     /// Takes in one decrypted message. `received` is when the link had it, `now` when it was decrypted.

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker};
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use baton_export::answer::careful;
 use baton_fuzz::{Input, Script, Target};
+use baton_noise::key::Seed;
 use baton_proto::relay::{Challenge, Ping, RegisterResponse, Registered};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
@@ -16,7 +17,6 @@ use prost::Message as _;
 use tonic::codec::Codec as _;
 
 use super::*;
-use baton_noise::key::Seed;
 
 /// The input: the end of the stream (status, message, details), then its messages (see [`body`]).
 pub(crate) const REGISTRATION: Target = Target {

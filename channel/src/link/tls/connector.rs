@@ -5,6 +5,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use baton_trace::text::hint;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use rustls::{CertificateError, Error};
@@ -16,7 +17,6 @@ use super::roots::{ConfigError, RelayRoots};
 use crate::link::endpoint::RelayError;
 use crate::link::network::{Connection, Network};
 use crate::link::tcp::Tcp;
-use baton_trace::text::hint;
 
 /// Makes a TLS connection for tonic, again and again. Dropping a connection under way ends it.
 #[derive(Clone)]

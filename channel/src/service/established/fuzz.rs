@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use baton_fuzz::{Input, Script, Target};
+use baton_mux::{Role, StreamId};
+use baton_noise::key::Seed;
+use baton_noise::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder, TransportError};
 use baton_proto::channel::Head;
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;
 
 use super::*;
 use crate::allow::Trust;
-use baton_mux::{Role, StreamId};
-use baton_noise::key::Seed;
-use baton_noise::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder, TransportError};
 
 /// The input: both policies, then steps (see [`World::act`]).
 pub(crate) const SESSION: Target = Target {

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use baton_mux::{Event, Received, Role, StreamId};
+use baton_noise::key::StaticKey;
+use baton_noise::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder};
 use baton_proto::channel::Head;
 use proptest::prelude::*;
 
 use super::*;
 use crate::allow::Trust;
-use baton_mux::{Event, Received, Role, StreamId};
-use baton_noise::key::StaticKey;
-use baton_noise::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder};
 
 /// Rekeys without pause are what these tests are about.
 fn every(messages: u64, bytes: u64, after_age: Duration) -> RekeyPolicy {

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use baton_export::{json, read, spans};
 use baton_fuzz::{Input, Script, Target};
+use baton_mux::ReceivedStamps;
+use baton_mux::timings::{Row, encode};
 use baton_proto::limits::TIMINGS_MAX;
 use baton_trace::clock::{Estimator, Sample};
 use baton_trace::report::{Coverage, Style, waterfall};
 use baton_trace::stage::transport::{CALL, RPC};
 
 use super::*;
-use baton_mux::ReceivedStamps;
-use baton_mux::timings::{Row, encode};
 
 /// The input: the client's stamps, the relay's, the clock samples, encoded timings.
 pub(crate) const TIMINGS: Target = Target {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::task::Waker;
 
+use baton_mux::StreamId;
 use baton_proto::channel::go_away;
 use baton_trace::call_end::CallEnd;
 
@@ -10,7 +11,6 @@ use super::super::error::SessionError;
 use super::super::established::Established;
 use super::{Shared, State};
 use crate::limits;
-use baton_mux::StreamId;
 
 /// How the session comes to its end.
 #[derive(Debug, Clone)]
@@ -201,6 +201,9 @@ mod tests {
     use std::sync::Arc;
 
     use baton_export::clock;
+    use baton_mux::{Mux, Role, StreamError, code};
+    use baton_noise::key::StaticKey;
+    use baton_noise::{End, Initiator, RekeyPolicy, Responder, Session};
     use baton_proto::Epoch;
     use baton_proto::channel::Head;
     use baton_trace::recorder::Recorder;
@@ -209,9 +212,6 @@ mod tests {
 
     use super::*;
     use crate::allow::Standing;
-    use baton_mux::{Mux, Role, StreamError, code};
-    use baton_noise::key::StaticKey;
-    use baton_noise::{End, Initiator, RekeyPolicy, Responder, Session};
 
     /// A client's session, made with nobody at the other end.
     fn client(change: impl FnOnce(&mut Mux)) -> Arc<Shared> {

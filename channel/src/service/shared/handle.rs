@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use baton_export::clock;
+use baton_mux::{Mux, Received, Stamps, StreamId, TimingsDraft, code};
 use baton_proto::channel::{Head, Metadata};
 use baton_trace::call_end::CallEndCell;
 use baton_trace::clock::Offset;
@@ -15,7 +16,6 @@ use tonic::Status;
 use super::super::error::{SessionError, reset_status, stream_status};
 use super::super::record::ServerDraft;
 use super::{Shared, State};
-use baton_mux::{Mux, Received, Stamps, StreamId, TimingsDraft, code};
 
 /// One stream of a session, for the call that owns it. Dropping it releases the stream: an unfinished call is reset.
 pub(crate) struct StreamHandle {
