@@ -507,7 +507,7 @@ mod tests {
     fn a_stage_of_a_newer_version_is_shown_as_unknown() {
         let text = String::from_utf8(written(&[record(vec![stage(DISPATCH, 0, 5)])])).unwrap();
         let read = read(text.replace("dispatch", "hologram").as_bytes()).unwrap();
-        assert!(waterfall(&read[0], &Style::default()).contains("unknown.0"));
+        assert!(waterfall(&read[0], &Style::default()).contains("unknown(0)"));
     }
 
     #[test]

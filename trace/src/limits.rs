@@ -27,6 +27,12 @@ pub const BAGGAGE_BYTES_MAX: usize = 8192;
 /// Stages a handler may add to one call; more are dropped. Protects `Trailers` and memory from a handler in a loop.
 pub const HANDLER_STAGES_MAX: usize = 32;
 
+/// Stages that a process may register: as many as a handler may add to one call. Bounds the table that a waterfall orders its rows by.
+pub const REGISTERED_STAGES_MAX: usize = HANDLER_STAGES_MAX;
+
+/// Bytes of a registered stage's name. It is a span's name, and a column of the waterfall.
+pub const STAGE_NAME_MAX: usize = 48;
+
 /// Clock samples kept of one session. Old ones must go: clocks drift and are stepped.
 pub const CLOCK_SAMPLES: usize = 8;
 

@@ -1,8 +1,8 @@
 //! The stages of a call in the order and at the depth at which they are shown.
 //!
 //! A stage hangs under its table parent; where that is absent, under the nearest ancestor that is present, and at
-//! last under the envelope. Nothing is left out: an id that this version does not know comes from a newer peer
-//! and is shown as unknown.
+//! last under the envelope. Nothing is left out: an id that this process does not know comes from a newer peer, or from a
+//! table that this process did not register, and is shown as unknown.
 
 use std::borrow::Cow;
 
@@ -18,17 +18,18 @@ pub struct Row<'a> {
     pub stage: &'a StageRecord,
 }
 
-/// The name of a stage as it is shown and exported; ids that this version does not know become `unknown.<id>`.
+/// The name of a stage as it is shown and exported; unknown ids become `unknown(<id>)`.
 pub fn label(stage: StageId) -> Cow<'static, str> {
     match stage.def() {
         Some(def) => Cow::Borrowed(def.name),
-        None => Cow::Owned(format!("unknown.{}", stage.0)),
+        None => Cow::Owned(format!("unknown({})", stage.0)),
     }
 }
 
 /// The id behind a [`label`].
 pub fn from_label(label: &str) -> Option<StageId> {
-    match label.strip_prefix("unknown.") {
+    let unknown = label.strip_prefix("unknown(");
+    match unknown.and_then(|id| id.strip_suffix(')')) {
         Some(id) => id.parse().ok().map(StageId),
         None => stage::by_name(label).map(|def| def.id),
     }
@@ -97,9 +98,11 @@ impl Forest {
     }
 }
 
-/// Position in the tables; unknown ids come last, by number.
+/// Position in the tables, the registered rows after the built-in ones; unknown ids come last, by number.
 fn table_order(stage: StageId) -> (usize, u8) {
-    let position = stage::all().position(|def| def.id == stage);
+    let position = stage::all()
+        .chain(stage::registered())
+        .position(|def| def.id == stage);
     (position.unwrap_or(usize::MAX), stage.0)
 }
 
@@ -167,7 +170,7 @@ mod tests {
             stage(StageId(200), 5, 6),
             stage(DISPATCH, 0, 5),
         ];
-        assert_eq!(shown(stages), ["dispatch", "unknown.200"]);
+        assert_eq!(shown(stages), ["dispatch", "unknown(200)"]);
     }
 
     #[test]
@@ -175,7 +178,7 @@ mod tests {
         for id in 0..=u8::MAX {
             assert_eq!(from_label(&label(StageId(id))), Some(StageId(id)));
         }
-        assert_eq!(from_label("unknown.256"), None);
+        assert_eq!(from_label("unknown(256)"), None);
         assert_eq!(from_label("gc"), None);
     }
 

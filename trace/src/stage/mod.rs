@@ -1,12 +1,13 @@
 //! Stages are data: what each interval of a call is, who exports it, and whether it counts as accounted time.
 //!
-//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process, [`meta`] what happens beside calls. Span ids, the
-//! report, metrics, `docs/STAGES.md` and the coverage check all read these tables; nothing about a stage is
+//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process, [`meta`] what happens beside calls. A program
+//! [`register`]s the stages of the services that it mounts. Span ids, the report, metrics, `docs/STAGES.md` and the coverage check all read these tables; nothing about a stage is
 //! written down anywhere else.
 
 pub mod exec;
 mod markdown;
 pub mod meta;
+mod registry;
 pub mod transport;
 
 use std::fmt;
@@ -15,6 +16,7 @@ use opentelemetry::{SpanId, TraceId};
 use siphasher::sip::SipHasher24;
 
 pub use markdown::markdown;
+pub use registry::{RegisterError, USER_IDS, close_registration, register, registered};
 
 /// Wire id of a stage: stable for ever, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -65,9 +67,17 @@ pub enum Exporter {
 }
 
 impl StageId {
-    /// The table row; `None` for an id that this version does not know.
+    /// The table row; `None` for an id that this version does not know and that this process did not register.
     pub fn def(self) -> Option<&'static StageDef> {
-        BY_ID[self.0 as usize]
+        match BY_ID[self.0 as usize] {
+            None => registry::def(self),
+            built_in => built_in,
+        }
+    }
+
+    /// Whether users may register the id.
+    pub fn is_users(self) -> bool {
+        USER_IDS.contains(&self.0)
     }
 
     /// The name of the table row, or `"unknown"`.
@@ -105,14 +115,19 @@ impl fmt::Debug for StageId {
     }
 }
 
-/// Every stage that a call may have, in the order in which a waterfall shows them.
+/// Every built-in stage that a call may have, in the order in which a waterfall shows them.
 pub fn all() -> impl Iterator<Item = &'static StageDef> {
     transport::STAGES.iter().chain(exec::STAGES)
 }
 
+/// The rows of the built-in tables.
+fn built_in() -> impl Iterator<Item = &'static StageDef> {
+    all().chain(meta::STAGES)
+}
+
 /// The row with this `baton.stage` name.
 pub fn by_name(name: &str) -> Option<&'static StageDef> {
-    all().chain(meta::STAGES).find(|def| def.name == name)
+    built_in().chain(registered()).find(|def| def.name == name)
 }
 
 /// The span id of a stage: SipHash-2-4 of call id, stage id and attempt, under the trace id as its key. Every part computes the same
@@ -143,9 +158,10 @@ mod tests {
     fn ids_and_names_are_unique() {
         let mut ids = HashSet::new();
         let mut names = HashSet::new();
-        for def in all().chain(meta::STAGES) {
+        for def in built_in() {
             assert!(ids.insert(def.id), "id {}", def.id.0);
             assert!(names.insert(def.name), "name {}", def.name);
+            assert!(!def.id.is_users(), "id {} is a user's", def.id.0);
         }
     }
 
