@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use baton_spawn::{Cloned, Execution, Image, Inheritance, Nursery, State, clone_child, prepare};
+use baton_spawn::{Child, CloneSpawner, Execution, ExecutionState, Image, InheritedState, Spawn as _};
 use baton_trace::w3c::TraceContext;
 use rustix::fs::{Access, FileType, OFlags, access, fcntl_setfl, stat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -37,9 +37,9 @@ pub(super) struct Spawned {
 impl Exec for Execution {
     fn state(&self) -> ExecState {
         match self.state() {
-            State::Pending => ExecState::Pending,
-            State::Executed(at) => ExecState::Executed(at),
-            State::Failed(errno) => {
+            ExecutionState::Pending => ExecState::Pending,
+            ExecutionState::Executed(at) => ExecState::Executed(at),
+            ExecutionState::Failed(errno) => {
                 let explained = self.with_image(|image| explain(errno, image));
                 ExecState::Failed(explained.unwrap_or_else(|| StartError::SpawnFailed(errno.into())))
             }
@@ -53,22 +53,19 @@ pub(super) struct Spawner {
     inherited: Inherited,
     /// Opened at the first child that reads it.
     null: OnceLock<OwnedFd>,
-    nursery: Nursery,
+    children: CloneSpawner,
     large_pipes: Room,
-    inheritance: Inheritance,
 }
 
 impl Spawner {
     /// Children inherit the environment as it is now, but not the controlling terminal, nor which signals are ignored. Their soft limit on open
     /// files is this process's own, or `open_files`. From here on this process does not ignore SIGCHLD.
     pub(super) fn new(open_files: Option<u64>) -> Self {
-        let inheritance = prepare(open_files);
         Self {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
-            nursery: Nursery::default(),
+            children: CloneSpawner::new(InheritedState::capture(open_files)),
             large_pipes: Room::new(),
-            inheritance,
         }
     }
 
@@ -112,14 +109,16 @@ impl Spawner {
             arguments: argv,
             environment,
             cwd,
-            inheritance: self.inheritance,
         };
         let stdio = [childs_stdin, childs_stdout.as_fd(), childs_stderr.as_fd()];
-        let Cloned {
+        let Child {
             pid,
             pidfd,
             execution,
-        } = clone_child(image, stdio, &self.nursery).map_err(StartError::SpawnFailed)?;
+        } = self
+            .children
+            .spawn(image, stdio)
+            .map_err(StartError::SpawnFailed)?;
         // From here on the leader kills the child if anything fails.
         let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
         Ok(Spawned {

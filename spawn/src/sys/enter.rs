@@ -11,7 +11,7 @@ use rustix::process::Pid;
 use syscalls::Errno;
 
 use super::child;
-use super::clone::Shared;
+use super::memory::ChildMemory;
 
 const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_PIDFD;
 
@@ -26,10 +26,10 @@ pub(super) static HAS_CLONE3: AtomicBool = AtomicBool::new(true);
 /// # Safety
 ///
 /// All signals are blocked. What is shared, its stack included, stays where it is and is used by nobody else until the child has left it.
-pub(super) unsafe fn enter(shared: &Shared, pidfd: &mut RawFd) -> io::Result<Pid> {
+pub(super) unsafe fn enter(memory: &ChildMemory, pidfd: &mut RawFd) -> io::Result<Pid> {
     if HAS_CLONE3.load(Ordering::Relaxed) {
         // SAFETY: as above.
-        match unsafe { clone3(shared, pidfd) } {
+        match unsafe { clone3(memory, pidfd) } {
             // An old kernel, another processor, or a filter of system calls that is older than this one.
             Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => HAS_CLONE3.store(false, Ordering::Relaxed),
             Err(errno) => return Err(io::Error::from_raw_os_error(errno.into_raw())),
@@ -37,21 +37,21 @@ pub(super) unsafe fn enter(shared: &Shared, pidfd: &mut RawFd) -> io::Result<Pid
         }
     }
     // SAFETY: as above.
-    unsafe { clone(shared, pidfd) }
+    unsafe { clone(memory, pidfd) }
 }
 
 /// # Safety
 ///
 /// As [`enter`].
-unsafe fn clone(shared: &Shared, pidfd: &mut RawFd) -> io::Result<Pid> {
-    shared.is_cleared.store(false, Ordering::Release);
+unsafe fn clone(memory: &ChildMemory, pidfd: &mut RawFd) -> io::Result<Pid> {
+    memory.is_cleared.store(false, Ordering::Release);
     // SAFETY: by the caller, and `child::main` keeps the rules of the module above. The kernel writes to `pidfd` before this returns.
     let pid = unsafe {
         libc::clone(
             child::main,
-            shared.stack.top(),
+            memory.stack.top(),
             FLAGS | libc::SIGCHLD,
-            ptr::from_ref(shared).cast_mut().cast::<c_void>(),
+            ptr::from_ref(memory).cast_mut().cast::<c_void>(),
             ptr::from_mut(pidfd),
             ptr::null_mut::<c_void>(),
             ptr::null_mut::<c_void>(),
@@ -85,9 +85,9 @@ struct Arguments {
 ///
 /// As [`enter`].
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-unsafe fn clone3(shared: &Shared, pidfd: &mut RawFd) -> Result<c_int, Errno> {
-    shared.is_cleared.store(true, Ordering::Release);
-    let (stack, stack_size) = shared.stack.range();
+unsafe fn clone3(memory: &ChildMemory, pidfd: &mut RawFd) -> Result<c_int, Errno> {
+    memory.is_cleared.store(true, Ordering::Release);
+    let (stack, stack_size) = memory.stack.range();
     let arguments = Arguments {
         flags: FLAGS as u64 | CLEAR_SIGHAND,
         pidfd: ptr::from_mut(pidfd).addr() as u64,
@@ -100,7 +100,7 @@ unsafe fn clone3(shared: &Shared, pidfd: &mut RawFd) -> Result<c_int, Errno> {
     };
     // SAFETY: by the caller, and `child::main` keeps the rules of the module above. The kernel reads `arguments` and writes to `pidfd`
     // before this returns.
-    let returned = unsafe { jump(&arguments, ptr::from_ref(shared).cast()) };
+    let returned = unsafe { jump(&arguments, ptr::from_ref(memory).cast()) };
     match returned {
         1.. => Ok(returned as c_int),
         _ => Err(Errno::new(-returned as i32)),
@@ -108,7 +108,7 @@ unsafe fn clone3(shared: &Shared, pidfd: &mut RawFd) -> Result<c_int, Errno> {
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-unsafe fn clone3(_: &Shared, _: &mut RawFd) -> Result<c_int, Errno> {
+unsafe fn clone3(_: &ChildMemory, _: &mut RawFd) -> Result<c_int, Errno> {
     Err(Errno::ENOSYS)
 }
 
@@ -119,7 +119,7 @@ unsafe fn clone3(_: &Shared, _: &mut RawFd) -> Result<c_int, Errno> {
 ///
 /// As [`enter`].
 #[cfg(target_arch = "x86_64")]
-unsafe fn jump(arguments: &Arguments, shared: *const c_void) -> isize {
+unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
     let returned: isize;
     // SAFETY: by the caller. The kernel changes rax, rcx and r11 and nothing else; what the child goes on with is in other registers. The
     // top of its stack is aligned to a page, as the call wants it.
@@ -129,11 +129,11 @@ unsafe fn jump(arguments: &Arguments, shared: *const c_void) -> isize {
             "test rax, rax",
             "jnz 2f",
             "xor ebp, ebp",
-            "mov rdi, {shared}",
+            "mov rdi, {memory}",
             "call {main}",
             "ud2",
             "2:",
-            shared = in(reg) shared,
+            memory = in(reg) memory,
             main = in(reg) child::main as *const (),
             inout("rax") libc::SYS_clone3 => returned,
             in("rdi") ptr::from_ref(arguments),
@@ -151,7 +151,7 @@ unsafe fn jump(arguments: &Arguments, shared: *const c_void) -> isize {
 ///
 /// As [`enter`].
 #[cfg(target_arch = "aarch64")]
-unsafe fn jump(arguments: &Arguments, shared: *const c_void) -> isize {
+unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
     let returned: isize;
     // SAFETY: by the caller. The kernel changes x0 and nothing else.
     unsafe {
@@ -160,11 +160,11 @@ unsafe fn jump(arguments: &Arguments, shared: *const c_void) -> isize {
             "cbnz x0, 2f",
             "mov x29, xzr",
             "mov x30, xzr",
-            "mov x0, {shared}",
+            "mov x0, {memory}",
             "blr {main}",
             "brk 1",
             "2:",
-            shared = in(reg) shared,
+            memory = in(reg) memory,
             main = in(reg) child::main as *const (),
             inout("x0") ptr::from_ref(arguments) => returned,
             in("x1") size_of::<Arguments>(),

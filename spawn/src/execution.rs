@@ -1,0 +1,120 @@
+//! How far a child is on its way to its program.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+
+use crate::image::Image;
+use crate::sys::memory::ChildMemory;
+use crate::sys::stack_pool::StackPool;
+
+/// How far a child is on its way to its program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExecutionState {
+    /// It has not called execve(2) yet.
+    Pending,
+    /// It has executed its program, at this time; `None` if it was killed before it could.
+    Executed(Option<Instant>),
+    /// execve(2), or a step before it, failed. The child exits, and the program did not run.
+    Failed(Errno),
+}
+
+/// Tells how far a child is, and keeps its image until it has executed. The image is dropped then: arguments and environment may take
+/// megabytes, and a process may run for days.
+///
+/// Nobody is woken when the state changes. A child whose exec fails exits, and one that writes has executed.
+pub struct Execution(Mutex<Stage>);
+
+/// The state of a child when it was last looked at.
+enum Stage {
+    /// It was still in this process's memory, or its exec had failed.
+    Before(Cloned),
+    /// It had executed.
+    Executed(Option<Instant>),
+}
+
+/// A child that shares this process's memory until its exec.
+struct Cloned {
+    memory: Arc<ChildMemory>,
+    pool: StackPool,
+    /// When it was created, by this process's clock.
+    at: Instant,
+    /// The same moment by the child's clock.
+    at_ns: i64,
+}
+
+impl Execution {
+    /// Of a child that was created at `at`, which is `at_ns` by the child's clock.
+    pub(crate) fn of_clone(memory: Arc<ChildMemory>, pool: StackPool, at: Instant, at_ns: i64) -> Self {
+        Self(Mutex::new(Stage::Before(Cloned {
+            memory,
+            pool,
+            at,
+            at_ns,
+        })))
+    }
+
+    /// The state as it is now.
+    pub fn state(&self) -> ExecutionState {
+        let mut stage = self.lock();
+        let child = match &*stage {
+            Stage::Before(child) => child,
+            Stage::Executed(at) => return ExecutionState::Executed(*at),
+        };
+        if !child.memory.has_left() {
+            return ExecutionState::Pending;
+        }
+        if let Some(errno) = child.memory.errno() {
+            return ExecutionState::Failed(errno);
+        }
+        let at = child.instant_of(child.memory.executed_ns());
+        if let Stage::Before(child) = std::mem::replace(&mut *stage, Stage::Executed(at)) {
+            child.pool.take_back(child.memory);
+        }
+        ExecutionState::Executed(at)
+    }
+
+    /// Calls `look` with the image, or returns `None` if [`state`](Self::state) has returned [`Executed`](ExecutionState::Executed).
+    pub fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> Option<T> {
+        match &*self.lock() {
+            Stage::Before(child) => Some(look(child.memory.image())),
+            Stage::Executed(_) => None,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn with_memory<T>(&self, look: impl FnOnce(&ChildMemory) -> T) -> Option<T> {
+        match &*self.lock() {
+            Stage::Before(child) => Some(look(&child.memory)),
+            Stage::Executed(_) => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Stage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Cloned {
+    fn instant_of(&self, ns: i64) -> Option<Instant> {
+        let since = u64::try_from(ns.checked_sub(self.at_ns)?).ok()?;
+        Some(self.at + Duration::from_nanos(since))
+    }
+}
+
+impl Drop for Execution {
+    fn drop(&mut self) {
+        let stage = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Stage::Before(child) = std::mem::replace(stage, Stage::Executed(None)) {
+            child.pool.take_back(child.memory);
+        }
+    }
+}
+
+impl fmt::Debug for Execution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Execution").field(&self.state()).finish()
+    }
+}

@@ -1,0 +1,18 @@
+//! What a child executes.
+
+use std::ffi::CString;
+
+use crate::environment::Environment;
+
+/// The arguments of a child's execve(2), and its working directory.
+#[derive(Debug)]
+pub struct Image {
+    /// An absolute path. No directory is searched.
+    pub program: CString,
+    /// `argv`, its first element included.
+    pub arguments: Vec<CString>,
+    /// `envp`.
+    pub environment: Environment,
+    /// The working directory; `None` is this process's own.
+    pub cwd: Option<CString>,
+}
