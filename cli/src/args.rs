@@ -439,6 +439,10 @@ pub(crate) struct ExecServerArgs {
     /// When a start counts as recorded: `start` delays each command until its record is on disk, so that a crash never runs one twice
     #[arg(long, value_enum, default_value_t = Durability::Async)]
     pub(crate) durability: Durability,
+    /// How commands are started: `clone` takes as long whatever memory the exec-server uses, `std` (fork) takes longer with it but works in
+    /// every sandbox, and `auto` is `clone` where a trial of it at the start succeeds
+    #[arg(long, value_name = "HOW", value_enum, default_value_t = SpawnMethod::Auto)]
+    pub(crate) spawn: SpawnMethod,
     /// Commands at once, of all clients. A client's key may start one while it runs fewer than three times what is free, so it gets three
     /// quarters alone. A command takes some 40 KiB here, and 4.3 MiB at most if its client stalls it on purpose: 4.4 GiB for 1024
     #[arg(long, value_name = "N", default_value_t = DEFAULT_PROCESSES, value_parser = clap::value_parser!(u32).range(1..=MAX_PROCESSES_MAX))]
@@ -454,6 +458,17 @@ const DEFAULT_PROCESSES: u32 = baton_exec_server::limits::MAX_PROCESSES as u32;
 
 /// As the channel has it.
 const DEFAULT_SESSIONS: u32 = baton_channel::limits::EXEC_SERVER_SESSIONS as u32;
+
+/// How an exec-server starts commands.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum SpawnMethod {
+    /// `clone` if it works here, else `std`
+    Auto,
+    /// clone(2) with shared memory
+    Clone,
+    /// The standard library's fork
+    Std,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Durability {

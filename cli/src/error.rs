@@ -9,6 +9,7 @@ use baton_channel::{HealthError, ServerError};
 use baton_client::{
     ConnectError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
 };
+use baton_exec_server::CloneUnavailable;
 use baton_export::ExportError;
 use baton_export::read::ReadError;
 use baton_meta::KeeperError;
@@ -66,6 +67,8 @@ pub(crate) enum CliError {
     Health(#[from] HealthError),
     #[error(transparent)]
     Server(#[from] ServerError),
+    #[error("--spawn clone does not work here: {0}; --spawn auto or --spawn std does")]
+    Spawn(#[from] CloneUnavailable),
     #[error(transparent)]
     Run(#[from] RunError),
     #[error(transparent)]

@@ -20,6 +20,7 @@ pub mod records;
 pub mod service;
 mod settings;
 
+pub use baton_spawn::{CloneUnavailable, Method as SpawnMethod};
 pub use error::{InvalidStart, RequestError, StartError};
 pub use service::ExecService;
 pub use settings::{Directory, Settings};

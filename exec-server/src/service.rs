@@ -17,6 +17,7 @@ use crate::limits::{REQUEST_BYTES, START_TIMEOUT};
 use crate::process::{self, Backend, Events, Launch, ProcessTable, Processes, System};
 use crate::records::Records;
 use crate::settings::Settings;
+use crate::{CloneUnavailable, SpawnMethod};
 
 /// Runs processes. Clones share one process table.
 ///
@@ -32,14 +33,31 @@ pub struct ExecService<B = System> {
 impl ExecService {
     /// One life of a server, named by `epoch`, which its clients learn when they connect.
     pub fn new(epoch: Epoch) -> Self {
-        Self::with(epoch, &Settings::default())
+        Self::on(System::auto(), epoch, &Settings::default())
     }
 
     /// As [`ExecService::new`], set up in another way.
-    pub fn with(epoch: Epoch, settings: &Settings) -> Self {
-        let mut service = Self::with_backend(epoch, settings.max_processes, System::new(settings.open_files));
+    ///
+    /// # Errors
+    /// [`Settings::spawn`] is [`SpawnMethod::Clone`](crate::SpawnMethod::Clone), which does not work here.
+    pub fn with(epoch: Epoch, settings: &Settings) -> Result<Self, CloneUnavailable> {
+        Ok(Self::on(System::with(settings)?, epoch, settings))
+    }
+
+    fn on(system: System, epoch: Epoch, settings: &Settings) -> Self {
+        let mut service = Self::with_backend(epoch, settings.max_processes, system);
         service.processes.home = settings.directory.path().map(Into::into);
         service
+    }
+
+    /// How commands are started: [`SpawnMethod::Clone`] or [`SpawnMethod::Std`].
+    pub fn spawn_method(&self) -> SpawnMethod {
+        self.processes.backend.children().method
+    }
+
+    /// Why [`SpawnMethod::Auto`] has not selected [`SpawnMethod::Clone`].
+    pub fn spawn_fallback(&self) -> Option<CloneUnavailable> {
+        self.processes.backend.children().fallback
     }
 }
 

@@ -3,6 +3,8 @@
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt as _;
 
+use baton_spawn::Method as SpawnMethod;
+
 use crate::limits::MAX_PROCESSES;
 
 /// What its owner decides about a service.
@@ -12,6 +14,8 @@ pub struct Settings {
     pub max_processes: usize,
     /// Where a command runs whose start names no directory.
     pub directory: Directory,
+    /// How commands are started.
+    pub spawn: SpawnMethod,
     /// The soft limit on open files that commands start with, for a server that has raised its own; `None`: this process's.
     pub open_files: Option<u64>,
 }
@@ -30,6 +34,7 @@ impl Default for Settings {
         Self {
             max_processes: MAX_PROCESSES,
             directory: Directory::Home,
+            spawn: SpawnMethod::Auto,
             open_files: None,
         }
     }

@@ -1,13 +1,22 @@
 //! A start that is repeated: the same process, never a second one.
 
+#[macro_use]
 mod support;
 
 use std::fs;
 
-use baton_exec_server::ExecService;
+use baton_exec_server::{ExecService, SpawnMethod};
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Exited, ProcessEvent, Signaled, Start, exited};
 use support::{Host, most, start};
+use tempfile::NamedTempFile;
+
+with_each_spawn_method! {
+    a_start_repeated_after_the_end_is_told_the_end_and_runs_nothing,
+    a_start_repeated_while_it_runs_waits_for_the_end_and_changes_nothing,
+    a_client_that_went_away_and_comes_back_learns_that_its_command_was_killed,
+    a_repetition_needs_no_place_of_its_own,
+}
 
 /// The seqs, the exit and the count of bytes on stdout that a repeated start was told.
 fn end(events: &[ProcessEvent]) -> ([u64; 2], exited::Status, u64) {
@@ -28,10 +37,12 @@ fn end(events: &[ProcessEvent]) -> ([u64; 2], exited::Status, u64) {
 }
 
 /// A command that leaves a line in a file each time it runs, prints four bytes, and exits with 3 once its stdin is closed.
-fn counted(name: &str) -> (std::path::PathBuf, Start) {
-    let file = std::env::temp_dir().join(format!("baton-again-{name}-{}", std::process::id()));
-    let _ = fs::remove_file(&file);
-    let script = format!("echo ran >>{}; echo out; read line; exit 3", file.display());
+fn counted() -> (NamedTempFile, Start) {
+    let file = NamedTempFile::new().unwrap();
+    let script = format!(
+        "echo ran >>{}; echo out; read line; exit 3",
+        file.path().display()
+    );
     let start = Start {
         stdin: true,
         ..start(&["sh", "-c", &script])
@@ -39,10 +50,9 @@ fn counted(name: &str) -> (std::path::PathBuf, Start) {
     (file, start)
 }
 
-#[tokio::test]
-async fn a_start_repeated_after_the_end_is_told_the_end_and_runs_nothing() {
-    let host = Host::start().await;
-    let (file, start) = counted("after");
+async fn a_start_repeated_after_the_end_is_told_the_end_and_runs_nothing(method: SpawnMethod) {
+    let host = Host::start(method).await;
+    let (file, start) = counted();
     let call = host.run(start.clone()).await.unwrap();
     call.requests.close_stdin(0).await;
     let ran = call.finish().await;
@@ -52,13 +62,11 @@ async fn a_start_repeated_after_the_end_is_told_the_end_and_runs_nothing() {
         assert_eq!(end(&again), ([3, 4], exited::Status::Code(3), 4));
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "ran\n");
-    fs::remove_file(file).unwrap();
 }
 
-#[tokio::test]
-async fn a_start_repeated_while_it_runs_waits_for_the_end_and_changes_nothing() {
-    let host = Host::start().await;
-    let (file, start) = counted("while");
+async fn a_start_repeated_while_it_runs_waits_for_the_end_and_changes_nothing(method: SpawnMethod) {
+    let host = Host::start(method).await;
+    let (file, start) = counted();
     let first = host.run(start.clone()).await.unwrap();
     let impatient = host.run(start.clone()).await.unwrap();
     let patient = host.run(start).await.unwrap();
@@ -69,12 +77,10 @@ async fn a_start_repeated_while_it_runs_waits_for_the_end_and_changes_nothing() 
     assert_eq!((ran.code(), ran.text()), (3, "out\n"), "the first sees all");
     assert_eq!(end(&patient.events().await), ([3, 4], exited::Status::Code(3), 4));
     assert_eq!(fs::read_to_string(&file).unwrap(), "ran\n");
-    fs::remove_file(file).unwrap();
 }
 
-#[tokio::test]
-async fn a_client_that_went_away_and_comes_back_learns_that_its_command_was_killed() {
-    let host = Host::start().await;
+async fn a_client_that_went_away_and_comes_back_learns_that_its_command_was_killed(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let start = start(&["sleep", "1000"]);
     drop(host.run(start.clone()).await.unwrap());
     let again = host.run(start).await.unwrap().events().await;
@@ -86,9 +92,8 @@ async fn a_client_that_went_away_and_comes_back_learns_that_its_command_was_kill
     host.idle().await;
 }
 
-#[tokio::test]
-async fn a_repetition_needs_no_place_of_its_own() {
-    let host = Host::with(ExecService::with(support::EPOCH, &most(1))).await;
+async fn a_repetition_needs_no_place_of_its_own(method: SpawnMethod) {
+    let host = Host::with(ExecService::with(support::EPOCH, &most(1, method)).unwrap()).await;
     let start = start(&["sleep", "1000"]);
     let first = host.run(start.clone()).await.unwrap();
     let again = host.run(start).await.unwrap();

@@ -1,15 +1,30 @@
 //! Every way in which a start can fail, with its type, and that nothing runs after it.
 
+#[macro_use]
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use baton_exec_server::ExecService;
+use baton_exec_server::{ExecService, SpawnMethod};
 use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::run_request::Kind as RequestKind;
 use baton_proto::exec::{Ack, Start};
 use support::{EPOCH, Host, kind, most, start, variable};
 use tonic::Code;
+
+with_each_spawn_method! {
+    a_start_that_makes_no_sense_is_invalid,
+    a_second_start_on_one_call_ends_it,
+    a_command_that_cannot_run_says_why,
+    no_message_repeats_the_command,
+    another_life_of_the_server_answers_lost,
+    an_id_of_another_command_is_a_conflict_for_its_own_client_alone,
+    an_id_whose_start_failed_can_be_tried_again,
+    a_full_server_refuses_until_one_has_ended,
+    processes_of_one_client_leave_places_to_another_and_the_refusal_says_what_to_do,
+    a_caller_without_a_name_is_unauthenticated,
+    a_call_of_nobody_is_unauthenticated,
+}
 
 async fn refused(host: &Host, start: Start) -> (Code, ErrorKind) {
     match host.run(start).await {
@@ -18,9 +33,8 @@ async fn refused(host: &Host, start: Start) -> (Code, ErrorKind) {
     }
 }
 
-#[tokio::test]
-async fn a_start_that_makes_no_sense_is_invalid() {
-    let host = Host::start().await;
+async fn a_start_that_makes_no_sense_is_invalid(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let with_id = |id: Vec<u8>| Start {
         process_id: id.into(),
         ..start(&["true"])
@@ -61,20 +75,18 @@ async fn a_start_that_makes_no_sense_is_invalid() {
     assert_eq!(host.service.processes(), 0);
 }
 
-#[tokio::test]
-async fn a_second_start_on_one_call_ends_it() {
-    let host = Host::start().await;
+async fn a_second_start_on_one_call_ends_it(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let call = host.run(start(&["sleep", "1000"])).await.unwrap();
     call.requests.request(RequestKind::Start(start(&["true"]))).await;
     assert_eq!(kind(&call.failure().await), ErrorKind::InvalidStart);
     host.idle().await;
 }
 
-#[tokio::test]
-async fn a_command_that_cannot_run_says_why() {
-    let host = Host::start().await;
-    let folder = std::env::temp_dir().join(format!("baton-exec-errors-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
+async fn a_command_that_cannot_run_says_why(method: SpawnMethod) {
+    let host = Host::start(method).await;
+    let directory = tempfile::tempdir().unwrap();
+    let folder = directory.path();
     let file = |name: &str, content: &str, mode| {
         let path = folder.join(name);
         std::fs::write(&path, content).unwrap();
@@ -117,12 +129,10 @@ async fn a_command_that_cannot_run_says_why() {
     assert_eq!(too_long, (Code::ResourceExhausted, ErrorKind::SpawnFailed));
 
     assert_eq!(host.service.processes(), 0);
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
-#[tokio::test]
-async fn no_message_repeats_the_command() {
-    let host = Host::start().await;
+async fn no_message_repeats_the_command(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let secret = Start {
         env: vec![variable("SECRET-NAME=", "secret-value")],
         ..start(&["secret-command"])
@@ -137,9 +147,8 @@ async fn no_message_repeats_the_command() {
     }
 }
 
-#[tokio::test]
-async fn another_life_of_the_server_answers_lost() {
-    let host = Host::start().await;
+async fn another_life_of_the_server_answers_lost(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let start = Start {
         epoch: vec![8; 16].into(),
         ..start(&["true"])
@@ -147,9 +156,8 @@ async fn another_life_of_the_server_answers_lost() {
     assert_eq!(refused(&host, start).await, (Code::Aborted, ErrorKind::Lost));
 }
 
-#[tokio::test]
-async fn an_id_of_another_command_is_a_conflict_for_its_own_client_alone() {
-    let host = Host::start().await;
+async fn an_id_of_another_command_is_a_conflict_for_its_own_client_alone(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let other = start(&["sh", "-c", "read line"]);
     let first = Start {
         stdin: true,
@@ -166,9 +174,8 @@ async fn an_id_of_another_command_is_a_conflict_for_its_own_client_alone() {
     assert_eq!(refused(&host, other).await, conflict);
 }
 
-#[tokio::test]
-async fn an_id_whose_start_failed_can_be_tried_again() {
-    let host = Host::start().await;
+async fn an_id_whose_start_failed_can_be_tried_again(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let wrong = start(&["baton-no-such-command"]);
     let right = Start {
         argv: vec!["true".into()],
@@ -178,9 +185,8 @@ async fn an_id_whose_start_failed_can_be_tried_again() {
     assert_eq!(host.run(right).await.unwrap().finish().await.code(), 0);
 }
 
-#[tokio::test]
-async fn a_full_server_refuses_until_one_has_ended() {
-    let host = Host::with(ExecService::with(EPOCH, &most(2))).await;
+async fn a_full_server_refuses_until_one_has_ended(method: SpawnMethod) {
+    let host = Host::with(ExecService::with(EPOCH, &most(2, method)).unwrap()).await;
     let one = host.run(start(&["sleep", "1000"])).await.unwrap();
     let _two = host.run(start(&["sleep", "1000"])).await.unwrap();
     let full = (Code::ResourceExhausted, ErrorKind::TooManyProcesses);
@@ -190,9 +196,10 @@ async fn a_full_server_refuses_until_one_has_ended() {
     assert_eq!(host.sh("exit 3").await.code(), 3);
 }
 
-#[tokio::test]
-async fn processes_of_one_client_leave_places_to_another_and_the_refusal_says_what_to_do() {
-    let host = Host::with(ExecService::with(EPOCH, &most(8))).await;
+async fn processes_of_one_client_leave_places_to_another_and_the_refusal_says_what_to_do(
+    method: SpawnMethod,
+) {
+    let host = Host::with(ExecService::with(EPOCH, &most(8, method)).unwrap()).await;
     let mut held = Vec::new();
     let refusal = loop {
         match host.run(start(&["sleep", "1000"])).await {
@@ -219,17 +226,15 @@ async fn processes_of_one_client_leave_places_to_another_and_the_refusal_says_wh
     assert_eq!(host.sh("exit 4").await.code(), 4);
 }
 
-#[tokio::test]
-async fn a_caller_without_a_name_is_unauthenticated() {
-    let host = Host::start().await;
+async fn a_caller_without_a_name_is_unauthenticated(method: SpawnMethod) {
+    let host = Host::start(method).await;
     host.calls_anonymously();
     let status = host.run(start(&["true"])).await.err().unwrap();
     assert_eq!(status.code(), Code::Unauthenticated);
 }
 
-#[tokio::test]
-async fn a_call_of_nobody_is_unauthenticated() {
-    let host = Host::start().await;
+async fn a_call_of_nobody_is_unauthenticated(method: SpawnMethod) {
+    let host = Host::start(method).await;
     host.calls_anonymously();
     let Err(status) = host.run(start(&["true"])).await else {
         panic!("it ran")

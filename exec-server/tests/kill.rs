@@ -1,16 +1,28 @@
 //! Nobody is left behind: clients that vanish, and the end of the server.
 
+#[macro_use]
 mod support;
 
 use std::time::Instant;
 
+use baton_exec_server::SpawnMethod;
 use baton_exec_server::limits::{KILL_GRACE, SHUTDOWN_TIMEOUT};
 use baton_proto::exec::{Signaled, exited};
 use support::{Host, eventually, group_is_gone, start};
 use tonic::Code;
 
-async fn vanish(script: &str) {
-    let host = Host::start().await;
+with_each_spawn_method! {
+    a_vanished_client_takes_the_whole_group_along,
+    what_ignores_sigterm_is_killed,
+    descendants_are_killed_after_their_leader_has_exited,
+    a_child_blocked_on_a_full_pipe_is_killed,
+    sigterm_leaves_time_to_clean_up,
+    shutdown_kills_every_process_tells_its_client_and_refuses_new_ones,
+    shutdown_waits_for_no_client_that_does_not_read,
+}
+
+async fn vanish(script: &str, method: SpawnMethod) {
+    let host = Host::start(method).await;
     let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
     let pid = call.pid().await;
     // "ready" says that the script has set itself up.
@@ -21,31 +33,31 @@ async fn vanish(script: &str) {
     host.idle().await;
 }
 
-#[tokio::test]
-async fn a_vanished_client_takes_the_whole_group_along() {
-    vanish("echo ready; sleep 1000 & sleep 1000").await;
+async fn a_vanished_client_takes_the_whole_group_along(method: SpawnMethod) {
+    vanish("echo ready; sleep 1000 & sleep 1000", method).await;
 }
 
-#[tokio::test]
-async fn what_ignores_sigterm_is_killed() {
-    vanish("trap '' TERM; echo ready; sleep 1000 & while :; do sleep 1; done").await;
+async fn what_ignores_sigterm_is_killed(method: SpawnMethod) {
+    vanish(
+        "trap '' TERM; echo ready; sleep 1000 & while :; do sleep 1; done",
+        method,
+    )
+    .await;
 }
 
 /// Its leader is gone, and the group is still the right one to kill.
-#[tokio::test]
-async fn descendants_are_killed_after_their_leader_has_exited() {
-    vanish("trap '' TERM; sleep 1000 & echo ready").await;
+async fn descendants_are_killed_after_their_leader_has_exited(method: SpawnMethod) {
+    vanish("trap '' TERM; sleep 1000 & echo ready", method).await;
 }
 
-#[tokio::test]
-async fn a_child_blocked_on_a_full_pipe_is_killed() {
-    vanish("echo ready; cat /dev/zero").await;
+async fn a_child_blocked_on_a_full_pipe_is_killed(method: SpawnMethod) {
+    vanish("echo ready; cat /dev/zero", method).await;
 }
 
-#[tokio::test]
-async fn sigterm_leaves_time_to_clean_up() {
-    let host = Host::start().await;
-    let file = std::env::temp_dir().join(format!("baton-exec-cleanup-{}", std::process::id()));
+async fn sigterm_leaves_time_to_clean_up(method: SpawnMethod) {
+    let host = Host::start(method).await;
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("left-over");
     let script = format!(
         "trap 'sleep 0.05; : >{}; exit' TERM; echo ready; sleep 1000 & wait",
         file.display()
@@ -64,13 +76,11 @@ async fn sigterm_leaves_time_to_clean_up() {
             break;
         }
     }
-    std::fs::remove_file(&file).unwrap();
     assert!(is_clean, "killed before it could clean up");
 }
 
-#[tokio::test]
-async fn shutdown_kills_every_process_tells_its_client_and_refuses_new_ones() {
-    let host = Host::start().await;
+async fn shutdown_kills_every_process_tells_its_client_and_refuses_new_ones(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let mut calls = Vec::new();
     for _ in 0..5 {
         calls.push(host.run(start(&["sleep", "1000"])).await.unwrap());
@@ -92,9 +102,8 @@ async fn shutdown_kills_every_process_tells_its_client_and_refuses_new_ones() {
     assert_eq!(host.service.shutdown().await, 0);
 }
 
-#[tokio::test]
-async fn shutdown_waits_for_no_client_that_does_not_read() {
-    let host = Host::start().await;
+async fn shutdown_waits_for_no_client_that_does_not_read(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let call = host
         .run(start(&["sh", "-c", "trap '' TERM; cat /dev/zero"]))
         .await

@@ -1,17 +1,32 @@
 //! The life of a real process, event by event.
 
+#[macro_use]
 mod support;
 
 use std::time::Duration;
 
+use baton_exec_server::SpawnMethod;
 use baton_exec_server::limits::LOG_BYTES;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Signaled, Start, exited};
 use support::{Host, eventually, start, variable};
 
-#[tokio::test]
-async fn echo_is_started_output_exited_closed() {
-    let host = Host::start().await;
+with_each_spawn_method! {
+    echo_is_started_output_exited_closed,
+    both_streams_and_the_code_arrive_apart,
+    a_child_begins_with_no_signal_blocked_with_sigpipe_and_with_three_descriptors,
+    death_by_signal_is_no_exit_code,
+    the_child_leads_its_own_group_in_the_wanted_directory,
+    argv_and_environment_arrive_byte_for_byte,
+    a_descendant_that_holds_a_pipe_delays_closed_but_never_exited,
+    the_leader_is_reaped_only_when_its_life_is_over,
+    a_slow_descendant_within_the_drain_limit_loses_nothing,
+    a_client_that_does_not_read_stops_the_child_and_loses_nothing,
+    many_echoes_lose_no_byte,
+}
+
+async fn echo_is_started_output_exited_closed(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let ran = host.sh("echo ok").await;
     assert_eq!(ran.text(), "ok\n");
     assert_eq!(ran.code(), 0);
@@ -25,17 +40,15 @@ async fn echo_is_started_output_exited_closed() {
     assert_eq!(host.service.processes(), 0);
 }
 
-#[tokio::test]
-async fn both_streams_and_the_code_arrive_apart() {
-    let host = Host::start().await;
+async fn both_streams_and_the_code_arrive_apart(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let ran = host.sh("printf out; printf err >&2; exit 42").await;
     assert_eq!((&ran.stdout[..], &ran.stderr[..]), (&b"out"[..], &b"err"[..]));
     assert_eq!(ran.code(), 42);
 }
 
-#[tokio::test]
-async fn a_child_begins_with_no_signal_blocked_with_sigpipe_and_with_three_descriptors() {
-    let host = Host::start().await;
+async fn a_child_begins_with_no_signal_blocked_with_sigpipe_and_with_three_descriptors(method: SpawnMethod) {
+    let host = Host::start(method).await;
     // Rust's start-up ignores SIGPIPE in this very process, and the server holds pipes of another child meanwhile.
     let _other = host.run(start(&["sleep", "60"])).await.unwrap();
     let signals = host
@@ -61,9 +74,8 @@ async fn a_child_begins_with_no_signal_blocked_with_sigpipe_and_with_three_descr
     assert_eq!(descriptors.finish().await.text(), "0\n1\n2\n3\n");
 }
 
-#[tokio::test]
-async fn death_by_signal_is_no_exit_code() {
-    let host = Host::start().await;
+async fn death_by_signal_is_no_exit_code(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let ran = host.sh("kill -9 $$").await;
     let killed = Signaled {
         signal: 9,
@@ -72,9 +84,8 @@ async fn death_by_signal_is_no_exit_code() {
     assert_eq!(ran.status(), exited::Status::Signaled(killed));
 }
 
-#[tokio::test]
-async fn the_child_leads_its_own_group_in_the_wanted_directory() {
-    let host = Host::start().await;
+async fn the_child_leads_its_own_group_in_the_wanted_directory(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let wanted = Start {
         cwd: "/usr".into(),
         ..start(&["sh", "-c", "pwd; echo $$; cut -d' ' -f5 /proc/$$/stat"])
@@ -83,9 +94,8 @@ async fn the_child_leads_its_own_group_in_the_wanted_directory() {
     assert_eq!(ran.text(), format!("/usr\n{pid}\n{pid}\n", pid = ran.pid));
 }
 
-#[tokio::test]
-async fn argv_and_environment_arrive_byte_for_byte() {
-    let host = Host::start().await;
+async fn argv_and_environment_arrive_byte_for_byte(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let wanted = Start {
         argv: vec![
             "sh".into(),
@@ -108,9 +118,8 @@ async fn argv_and_environment_arrive_byte_for_byte() {
     assert_eq!(ran.text(), "ONLY=this\n");
 }
 
-#[tokio::test]
-async fn a_descendant_that_holds_a_pipe_delays_closed_but_never_exited() {
-    let host = Host::start().await;
+async fn a_descendant_that_holds_a_pipe_delays_closed_but_never_exited(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let wanted = Start {
         drain_ms: Some(1_000),
         ..start(&["sh", "-c", "sleep 1000 & echo $!"])
@@ -127,9 +136,8 @@ async fn a_descendant_that_holds_a_pipe_delays_closed_but_never_exited() {
 }
 
 /// Else the kernel could give its number to a stranger, whose group a late kill would hit.
-#[tokio::test]
-async fn the_leader_is_reaped_only_when_its_life_is_over() {
-    let host = Host::start().await;
+async fn the_leader_is_reaped_only_when_its_life_is_over(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let script = "sleep 0.2 & exit 5";
     let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
     let pid = call.pid().await;
@@ -143,9 +151,8 @@ async fn the_leader_is_reaped_only_when_its_life_is_over() {
     assert!(std::fs::read_to_string(&stat).is_err(), "still there");
 }
 
-#[tokio::test]
-async fn a_slow_descendant_within_the_drain_limit_loses_nothing() {
-    let host = Host::start().await;
+async fn a_slow_descendant_within_the_drain_limit_loses_nothing(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let ran = host.sh("(sleep 0.1; echo late) & echo early").await;
     assert_eq!(ran.text(), "early\nlate\n");
     assert!(!ran.closed.unwrap().truncated);
@@ -153,10 +160,9 @@ async fn a_slow_descendant_within_the_drain_limit_loses_nothing() {
     assert_eq!(ran.order[exited + 1], "output");
 }
 
-#[tokio::test]
-async fn a_client_that_does_not_read_stops_the_child_and_loses_nothing() {
+async fn a_client_that_does_not_read_stops_the_child_and_loses_nothing(method: SpawnMethod) {
     const TOTAL: usize = 64 << 20;
-    let host = Host::start().await;
+    let host = Host::start(method).await;
     let script = format!("head -c {TOTAL} /dev/zero");
     let mut call = host.run(start(&["sh", "-c", &script])).await.unwrap();
     let pid = call.pid().await;
@@ -205,11 +211,10 @@ async fn a_client_that_does_not_read_stops_the_child_and_loses_nothing() {
 }
 
 /// Set `BATON_ECHOES` to run more.
-#[tokio::test]
-async fn many_echoes_lose_no_byte() {
+async fn many_echoes_lose_no_byte(method: SpawnMethod) {
     let count: usize = std::env::var("BATON_ECHOES").map_or(1_000, |count| count.parse().unwrap());
     println!("BATON_ECHOES={count}");
-    let host = std::sync::Arc::new(Host::start().await);
+    let host = std::sync::Arc::new(Host::start(method).await);
     let mut lanes = tokio::task::JoinSet::new();
     for lane in 0..32 {
         let host = host.clone();

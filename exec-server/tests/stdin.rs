@@ -1,13 +1,27 @@
 //! Stdin by offset, and acknowledgements.
 
+#[macro_use]
 mod support;
 
+use baton_exec_server::SpawnMethod;
 use baton_proto::exec::Start;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::run_request::Kind as RequestKind;
 use support::{Call, Host, eventually, group_is_gone, kind, start};
 use tonic::Code;
+
+with_each_spawn_method! {
+    cat_gives_back_what_it_was_given,
+    without_stdin_the_child_reads_end_of_file_at_once,
+    a_child_that_stops_reading_is_no_error,
+    a_child_that_never_reads_stdin_still_delivers_all_its_output,
+    stdin_out_of_order_ends_the_call_and_the_process,
+    stdin_that_was_not_asked_for_is_refused,
+    requests_that_end_without_a_close_fail_the_call,
+    a_child_whose_stdin_was_cut_off_is_killed_before_it_sees_an_end,
+    acknowledgements_are_checked_and_change_nothing,
+}
 
 fn with_stdin(argv: &[&str]) -> Start {
     Start {
@@ -16,9 +30,8 @@ fn with_stdin(argv: &[&str]) -> Start {
     }
 }
 
-#[tokio::test]
-async fn cat_gives_back_what_it_was_given() {
-    let host = Host::start().await;
+async fn cat_gives_back_what_it_was_given(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let call = host.run(with_stdin(&["cat"])).await.unwrap();
     let chunk: Vec<u8> = (0..=255).cycle().take(100_000).collect();
     let sending = async {
@@ -36,16 +49,14 @@ async fn cat_gives_back_what_it_was_given() {
     assert_eq!(ran.code(), 0);
 }
 
-#[tokio::test]
-async fn without_stdin_the_child_reads_end_of_file_at_once() {
-    let host = Host::start().await;
+async fn without_stdin_the_child_reads_end_of_file_at_once(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let ran = host.run(start(&["cat"])).await.unwrap().finish().await;
     assert_eq!((ran.text(), ran.code()), ("", 0));
 }
 
-#[tokio::test]
-async fn a_child_that_stops_reading_is_no_error() {
-    let host = Host::start().await;
+async fn a_child_that_stops_reading_is_no_error(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let call = host.run(with_stdin(&["head", "-c", "3"])).await.unwrap();
     for turn in 0..20 {
         call.requests.stdin(turn * 100_000, vec![b'x'; 100_000]).await;
@@ -56,9 +67,8 @@ async fn a_child_that_stops_reading_is_no_error() {
 }
 
 /// Neither its unread stdin nor the acknowledgements stuck behind it hold up its output.
-#[tokio::test]
-async fn a_child_that_never_reads_stdin_still_delivers_all_its_output() {
-    let host = Host::start().await;
+async fn a_child_that_never_reads_stdin_still_delivers_all_its_output(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let script = "head -c 20000000 /dev/zero; echo >&2 done";
     let call = host.run(with_stdin(&["sh", "-c", script])).await.unwrap();
     let requests = call.requests.clone();
@@ -74,9 +84,8 @@ async fn a_child_that_never_reads_stdin_still_delivers_all_its_output() {
     flood.await.unwrap();
 }
 
-#[tokio::test]
-async fn stdin_out_of_order_ends_the_call_and_the_process() {
-    let host = Host::start().await;
+async fn stdin_out_of_order_ends_the_call_and_the_process(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let cases: [&[RequestKind]; 5] = [
         &[data(1, "x")],
         &[data(0, "xx"), data(1, "x")],
@@ -102,18 +111,16 @@ async fn stdin_out_of_order_ends_the_call_and_the_process() {
     host.idle().await;
 }
 
-#[tokio::test]
-async fn stdin_that_was_not_asked_for_is_refused() {
-    let host = Host::start().await;
+async fn stdin_that_was_not_asked_for_is_refused(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let call = host.run(start(&["sleep", "1000"])).await.unwrap();
     call.requests.stdin(0, "x").await;
     assert_eq!(kind(&call.failure().await), ErrorKind::InvalidStdin);
 }
 
 /// A copy that was cut off must not look complete to the child.
-#[tokio::test]
-async fn requests_that_end_without_a_close_fail_the_call() {
-    let host = Host::start().await;
+async fn requests_that_end_without_a_close_fail_the_call(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let Call { requests, mut events } = host.run(with_stdin(&["cat"])).await.unwrap();
     requests.stdin(0, "half").await;
     drop(requests);
@@ -128,9 +135,8 @@ async fn requests_that_end_without_a_close_fail_the_call() {
 }
 
 /// Between the end of its input and the signal it would have time to do what it does with complete input.
-#[tokio::test]
-async fn a_child_whose_stdin_was_cut_off_is_killed_before_it_sees_an_end() {
-    let host = Host::start().await;
+async fn a_child_whose_stdin_was_cut_off_is_killed_before_it_sees_an_end(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("complete");
     let script = format!("trap '' TERM; echo ready; cat; echo done >{}", file.display());
@@ -163,9 +169,8 @@ enum Cut {
     Call,
 }
 
-#[tokio::test]
-async fn acknowledgements_are_checked_and_change_nothing() {
-    let host = Host::start().await;
+async fn acknowledgements_are_checked_and_change_nothing(method: SpawnMethod) {
+    let host = Host::start(method).await;
     let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
     call.pid().await;
     call.requests.ack(1).await;

@@ -1,8 +1,10 @@
 //! The trace around a process: its stages, and the context that reaches the child and comes back.
 
+#[macro_use]
 mod support;
 
 use baton_channel::allow::Trust;
+use baton_exec_server::SpawnMethod;
 use baton_proto::ProcessId;
 use baton_proto::exec::Start;
 use baton_proto::exec::process_event::Kind;
@@ -11,15 +13,26 @@ use baton_trace::subject::{End, Exit, Outcome};
 use baton_trace::w3c::TraceContext;
 use support::{Host, start, variable};
 
-#[tokio::test]
-async fn the_child_is_told_the_waiting_for_it_where_that_is_exported_and_the_exit_carries_the_process_span() {
+with_each_spawn_method! {
+    the_child_is_told_the_waiting_for_it_where_that_is_exported_and_the_exit_carries_the_process_span,
+    a_client_whose_trace_is_not_continued_learns_no_id_of_the_new_one,
+    no_filter_removes_the_context_and_no_other_replaces_it,
+    every_stage_is_recorded_before_the_call_ends,
+    the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended,
+    a_process_that_was_killed_says_so_whatever_it_exited_with,
+    a_silent_process_has_no_stage_of_output,
+}
+
+async fn the_child_is_told_the_waiting_for_it_where_that_is_exported_and_the_exit_carries_the_process_span(
+    method: SpawnMethod,
+) {
     for (exported, parent) in [(true, exec::PROCESS_WAIT), (false, exec::PROCESS)] {
-        exported_or_not(exported, parent).await;
+        exported_or_not(exported, parent, method).await;
     }
 }
 
-async fn exported_or_not(exported: bool, parent: StageId) {
-    let host = Host::start().await;
+async fn exported_or_not(exported: bool, parent: StageId, method: SpawnMethod) {
+    let host = Host::start(method).await;
     host.traced(TraceContext::new_root(true));
     host.exports(exported);
     let ran = host.run(start(&["env"])).await.unwrap().finish().await;
@@ -39,9 +52,8 @@ async fn exported_or_not(exported: bool, parent: StageId) {
     assert_eq!(carrier.traceparent[24], process.flags.to_u8());
 }
 
-#[tokio::test]
-async fn a_client_whose_trace_is_not_continued_learns_no_id_of_the_new_one() {
-    let host = Host::start().await;
+async fn a_client_whose_trace_is_not_continued_learns_no_id_of_the_new_one(method: SpawnMethod) {
+    let host = Host::start(method).await;
     for (trust, sees) in [
         (Trust::Restart, false),
         (Trust::Clamp, true),
@@ -54,9 +66,8 @@ async fn a_client_whose_trace_is_not_continued_learns_no_id_of_the_new_one() {
     }
 }
 
-#[tokio::test]
-async fn no_filter_removes_the_context_and_no_other_replaces_it() {
-    let host = Host::start().await;
+async fn no_filter_removes_the_context_and_no_other_replaces_it(method: SpawnMethod) {
+    let host = Host::start(method).await;
     host.traced(TraceContext::new_root(true));
     let meddling = Start {
         clear_env: true,
@@ -75,9 +86,8 @@ async fn no_filter_removes_the_context_and_no_other_replaces_it() {
     );
 }
 
-#[tokio::test]
-async fn every_stage_is_recorded_before_the_call_ends() {
-    let host = Host::start().await;
+async fn every_stage_is_recorded_before_the_call_ends(method: SpawnMethod) {
+    let host = Host::start(method).await;
     host.traced(TraceContext::new_root(true));
     let script = "echo out; read line; echo err >&2";
     let mut call = host
@@ -120,9 +130,8 @@ async fn every_stage_is_recorded_before_the_call_ends() {
     assert_eq!(of(exec::PROCESS_FIRST_OUTPUT).end_ns, out.start_ns);
 }
 
-#[tokio::test]
-async fn the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended() {
-    let host = Host::start().await;
+async fn the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended(method: SpawnMethod) {
+    let host = Host::start(method).await;
     host.traced(TraceContext::new_root(true));
     for (script, code, signal) in [("exit 3", 3, None), ("kill -9 $$", 137, Some(9))] {
         let started = Start {
@@ -145,9 +154,8 @@ async fn the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended() {
     }
 }
 
-#[tokio::test]
-async fn a_process_that_was_killed_says_so_whatever_it_exited_with() {
-    let host = Host::start().await;
+async fn a_process_that_was_killed_says_so_whatever_it_exited_with(method: SpawnMethod) {
+    let host = Host::start(method).await;
     host.traced(TraceContext::new_root(true));
     let script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done";
     let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
@@ -159,9 +167,8 @@ async fn a_process_that_was_killed_says_so_whatever_it_exited_with() {
     assert_eq!((end.outcome, end.exit), (Outcome::Killed, Some(Exit::Code(0))));
 }
 
-#[tokio::test]
-async fn a_silent_process_has_no_stage_of_output() {
-    let host = Host::start().await;
+async fn a_silent_process_has_no_stage_of_output(method: SpawnMethod) {
+    let host = Host::start(method).await;
     host.traced(TraceContext::new_root(true));
     host.run(start(&["true"])).await.unwrap().finish().await;
     let stages = host.last_call().stages();

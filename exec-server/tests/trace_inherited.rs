@@ -4,6 +4,7 @@ mod support;
 
 use std::process::Command;
 
+use baton_exec_server::SpawnMethod;
 use support::{Host, start};
 
 const MARK: &str = "TEST_OF_INHERITED";
@@ -33,7 +34,7 @@ fn the_servers_own_trace_never_reaches_a_child() {
 
 #[tokio::main(flavor = "current_thread")]
 async fn inside() {
-    let host = Host::start().await;
+    let host = Host::start(SpawnMethod::Auto).await;
     let ran = host.run(start(&["env"])).await.unwrap().finish().await;
     assert!(ran.text().contains(&format!("{MARK}=kept")));
     assert!(!ran.text().contains("stale"), "{}", ran.text());

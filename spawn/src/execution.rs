@@ -56,6 +56,11 @@ impl Execution {
         })))
     }
 
+    /// Of a child that had executed its program at `at`.
+    pub(crate) fn executed_at(at: Instant) -> Self {
+        Self(Mutex::new(Stage::Executed(Some(at))))
+    }
+
     /// The state as it is now.
     pub fn state(&self) -> ExecutionState {
         let mut stage = self.lock();

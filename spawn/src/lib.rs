@@ -2,33 +2,39 @@
 //!
 //! A caller fills in an [`Image`] and passes it to a [`Spawn`]:
 //!
-//! * [`CloneSpawner`] creates the child by clone(2) and does not wait for its exec.
+//! * [`CloneSpawner`] creates the child by clone(2) and does not wait for its exec;
+//! * [`StdSpawner`] creates it by the standard library's fork(2) and waits.
 //!
-//! [`InheritedState`] holds what a child would inherit from this process and must not. [`limits`] has every bound, with its reason
-//! and its cost.
+//! [`Method::select`] chooses between them, by a probe if asked. [`InheritedState`] holds what a child would inherit from this process
+//! and must not. [`limits`] has every bound, with its reason and its cost.
 //!
 //! A child leads a process group of its own and has no controlling terminal. No signal is blocked in it, and each has its default
 //! action. It has the three descriptors that it was given and no other.
 //!
 //! All `unsafe` code is in the private module `sys`.
 
+mod clone_spawner;
 mod environment;
 mod execution;
 mod image;
-mod inherited;
 pub mod limits;
+mod method;
+mod std_spawner;
 mod sys;
 
 use std::fmt;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
+pub use clone_spawner::CloneSpawner;
 pub use environment::{Environment, Variable};
 pub use execution::{Execution, ExecutionState};
 pub use image::Image;
-pub use inherited::InheritedState;
+pub use method::{CloneUnavailable, Method, Selected};
+use rustix::io::Errno;
 use rustix::process::Pid;
-pub use sys::clone::CloneSpawner;
+pub use std_spawner::StdSpawner;
+pub use sys::inherited::InheritedState;
 
 /// Starts child processes.
 pub trait Spawn: fmt::Debug + Send + Sync + 'static {
@@ -36,10 +42,7 @@ pub trait Spawn: fmt::Debug + Send + Sync + 'static {
     ///
     /// `stdio` becomes its descriptors 0, 1 and 2; none of the three may be below 3. The caller may close them as soon as this returns. All
     /// other descriptors of this process must be close-on-exec.
-    ///
-    /// # Errors
-    /// The operating system created no process.
-    fn spawn(&self, image: Image, stdio: [BorrowedFd<'_>; 3]) -> io::Result<Child>;
+    fn spawn(&self, image: Image, stdio: [BorrowedFd<'_>; 3]) -> Result<Child, SpawnError>;
 }
 
 /// A child process. The caller has to wait for it: dropping this value neither kills nor reaps the child.
@@ -47,8 +50,24 @@ pub trait Spawn: fmt::Debug + Send + Sync + 'static {
 pub struct Child {
     /// Its process id, which is also its group's.
     pub pid: Pid,
-    /// Readable once it has exited. Close-on-exec.
-    pub pidfd: OwnedFd,
+    /// Readable once it has exited. Close-on-exec. `None` where the kernel has no pidfds, and where a sandbox refuses them.
+    pub pidfd: Option<OwnedFd>,
     /// How far it is on its way to its program.
     pub execution: Execution,
+}
+
+/// No program runs, and no process is left.
+#[derive(Debug, thiserror::Error)]
+pub enum SpawnError {
+    /// The operating system created no process.
+    #[error("no process could be created: {0}")]
+    NotCreated(#[source] io::Error),
+    /// The child's exec failed, or a step before it. Only from a [`Spawn`] that waits for the exec.
+    #[error("the program could not be executed: {errno}")]
+    NotExecuted {
+        /// Of the step that failed.
+        errno: Errno,
+        /// What the child was to execute.
+        image: Box<Image>,
+    },
 }

@@ -14,8 +14,11 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 type Tests = BTreeSet<String>;
 
-/// Adds the functions of these tokens, and of every block in them, that are marked as tests: `#[test]`, `#[tokio::test(...)]`, and within
-/// `proptest!`.
+/// Makes tests of the functions that it lists.
+const MAKES_TESTS: &str = "with_each_spawn_method";
+
+/// Adds the functions of these tokens, and of every block in them, that are marked as tests: `#[test]`, `#[tokio::test(...)]`, within
+/// `proptest!`, and in the list of [`MAKES_TESTS`].
 fn collect(tokens: TokenStream, tests: &mut Tests) {
     let mut is_test = false;
     let mut words = Words::default();
@@ -28,6 +31,12 @@ fn collect(tokens: TokenStream, tests: &mut Tests) {
                 {
                     is_test |= is_test_attribute(attribute.stream());
                     tokens.next();
+                }
+            }
+            TokenTree::Ident(word) if word == MAKES_TESTS && is_sign(tokens.peek(), '!') => {
+                tokens.next();
+                if let Some(TokenTree::Group(list)) = tokens.next() {
+                    tests.extend(list.stream().into_iter().filter_map(name));
                 }
             }
             TokenTree::Ident(word) => words.push(word.to_string()),
@@ -48,6 +57,17 @@ fn collect(tokens: TokenStream, tests: &mut Tests) {
             TokenTree::Punct(sign) if sign.as_char() == ';' => is_test = false,
             TokenTree::Punct(_) | TokenTree::Literal(_) => {}
         }
+    }
+}
+
+fn is_sign(token: Option<&TokenTree>, sign: char) -> bool {
+    matches!(token, Some(TokenTree::Punct(found)) if found.as_char() == sign)
+}
+
+fn name(token: TokenTree) -> Option<String> {
+    match token {
+        TokenTree::Ident(name) => Some(name.to_string()),
+        _ => None,
     }
 }
 
@@ -217,6 +237,10 @@ fn a_helper_a_comment_and_a_string_are_no_tests() {
         #[derive(test)] struct X { #[test] a: u8 }
         fn behind_a_marked_field_is_none() {}
         #[cfg(test)] fn a_helper_of_tests_is_none() {}
+        macro_rules! with_each_spawn_method { ($($name:ident,)+) => { mod of_a_definition_is_none {} } }
+        with_each_spawn_method! { a_listed_function_is_one, }
+        async fn a_listed_function_is_one(method: SpawnMethod) {}
+        async fn a_function_that_is_not_listed_is_none(method: SpawnMethod) {}
         mod tests {
             #[test] #[ignore] fn a_plain_test_is_one() {}
             #[tokio::test(flavor = "current_thread")] async fn a_test_of_tokio_is_one() {}
@@ -229,6 +253,7 @@ fn a_helper_a_comment_and_a_string_are_no_tests() {
     assert_eq!(
         names,
         [
+            "a_listed_function_is_one",
             "a_plain_test_is_one",
             "a_property_is_one_too",
             "a_test_of_tokio_is_one"

@@ -9,13 +9,13 @@ use baton_channel::key::Generation;
 use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Routes, Server, ServerConfig};
 use baton_client::{Seed, SessionError};
-use baton_exec_server::{ExecService, Settings};
+use baton_exec_server::{CloneUnavailable, ExecService, Settings, SpawnMethod};
 use baton_trace::record::Side;
 use baton_trace::text::counted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::sync::watch;
 
-use crate::args::{Durability, ExecServerArgs};
+use crate::args::{self, Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
 use crate::limits::{EXEC_SERVER_FILES, PROCESS_FILES, STATE_SHUTDOWN};
@@ -72,9 +72,17 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let settings = Settings {
             open_files,
             max_processes: args.max_processes as usize,
+            spawn: match args.spawn {
+                args::SpawnMethod::Auto => SpawnMethod::Auto,
+                args::SpawnMethod::Clone => SpawnMethod::Clone,
+                args::SpawnMethod::Std => SpawnMethod::Std,
+            },
             ..Settings::default()
         };
-        let service = ExecService::with(server.epoch(), &settings).records(keeper.records(durability));
+        let service = ExecService::with(server.epoch(), &settings)?.records(keeper.records(durability));
+        if let Some(reason) = service.spawn_fallback() {
+            log!("{}", slow_starts(&reason));
+        }
         let teller = Teller {
             ticket: Arc::clone(&ticket),
             relay: args.relay.clone(),
@@ -128,6 +136,14 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
 fn refuse_to_be_read() {
     // It fails for no value that the kernel knows.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+}
+
+/// Why commands are not started as fast as elsewhere.
+fn slow_starts(reason: &CloneUnavailable) -> String {
+    format!(
+        "commands are started by fork, since this machine or its sandbox does not support the faster way ({reason}); starts take longer the more \
+         memory this exec-server uses"
+    )
 }
 
 /// What an exec-server that is asked to stop still waits for, if there is anything.

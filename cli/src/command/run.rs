@@ -128,7 +128,10 @@ impl Role<Ticket> {
                 directory: Directory::Own,
                 ..Settings::default()
             };
-            let service = ExecService::with(server.epoch(), &settings);
+            let service = match ExecService::with(server.epoch(), &settings) {
+                Ok(service) => service,
+                Err(error) => return drop(ready.send(Err(error.into()))),
+            };
             let server = server.on_notice(move |notice| match notice {
                 Notice::Registered => drop(ready.send(Ok(ticket.clone()))),
                 Notice::Retrying(error, _) => drop(ready.send(Err(CliError::Embedded(error.to_string())))),

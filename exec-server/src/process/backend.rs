@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use baton_proto::exec::exited::Status;
+use baton_spawn::{CloneUnavailable, InheritedState, Selected};
 use baton_trace::w3c::TraceContext;
 use rustix::process::Signal;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -20,6 +21,7 @@ use super::leader::Leader;
 use super::pipe::Pipe;
 use super::spawn::{Spawned, Spawner};
 use crate::error::StartError;
+use crate::settings::Settings;
 
 /// Makes processes.
 pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
@@ -100,10 +102,28 @@ pub trait ProcessGroup: Send + 'static {
 pub struct System(Arc<Spawner>);
 
 impl System {
-    /// Children inherit the environment as it is now, but no controlling terminal, nor which signals are ignored. From here on this process does
-    /// not ignore SIGCHLD.
-    pub(crate) fn new(open_files: Option<u64>) -> Self {
-        Self(Arc::new(Spawner::new(open_files)))
+    /// Children inherit the environment as it is now, and nothing that [`InheritedState`] has. They are created by the method that a probe
+    /// selects.
+    pub(crate) fn auto() -> Self {
+        Self::new(Selected::auto(InheritedState::capture(None)))
+    }
+
+    /// As `settings` has it.
+    ///
+    /// # Errors
+    /// The method of creating children does not work here.
+    pub(crate) fn with(settings: &Settings) -> Result<Self, CloneUnavailable> {
+        let inherited = InheritedState::capture(settings.open_files);
+        Ok(Self::new(settings.spawn.select(inherited)?))
+    }
+
+    fn new(children: Selected) -> Self {
+        Self(Arc::new(Spawner::new(children)))
+    }
+
+    /// How children are created.
+    pub(crate) fn children(&self) -> &Selected {
+        self.0.children()
     }
 }
 

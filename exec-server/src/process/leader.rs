@@ -1,12 +1,11 @@
 //! The leader of a process group: the child itself, its exit, and signals to its whole group.
 //!
-//! The exit is learned from a pidfd, without a signal handler or a thread, and the leader is *not* reaped then: as long
-//! as it is a zombie its number cannot be given to another process, so its group can still be signalled safely,
-//! descendants that outlived it included. Reaping is the last thing that happens to it; after that the group is never
-//! signalled again.
+//! A pidfd reports the exit, without a signal handler or a thread; where there are no pidfds, SIGCHLD does. The leader is *not* reaped then: as
+//! long as it is a zombie the kernel cannot give its number to another process, so its group can still be signalled safely, descendants that
+//! outlived it included. Reaping is the last thing that happens to it; after that the group is never signalled again.
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::task::{Context, Poll, ready};
 
 use baton_proto::exec::Signaled;
@@ -16,22 +15,32 @@ use rustix::process::{
 };
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::signal;
+use tokio::signal::unix::SignalKind;
 
 /// The leader of a process group of ours. Dropping one that was not reaped kills its group.
 #[derive(Debug)]
 pub struct Leader {
     pid: Pid,
-    pidfd: AsyncFd<OwnedFd>,
+    watch: ExitWatch,
     reaped: bool,
+}
+
+/// What wakes the waiter for an exit.
+#[derive(Debug)]
+enum ExitWatch {
+    Pidfd(AsyncFd<OwnedFd>),
+    /// SIGCHLD, for an exit of any child of this process.
+    ChildSignal(signal::unix::Signal),
 }
 
 impl Leader {
     /// Takes over a child that leads a process group of its own. On failure it is killed and reaped.
-    pub(super) fn new(pid: Pid, pidfd: OwnedFd) -> io::Result<Self> {
-        match watch(pidfd) {
-            Ok(pidfd) => Ok(Self {
+    pub(super) fn new(pid: Pid, pidfd: Option<OwnedFd>) -> io::Result<Self> {
+        match ExitWatch::new(pidfd) {
+            Ok(watch) => Ok(Self {
                 pid,
-                pidfd,
+                watch,
                 reaped: false,
             }),
             Err(error) => {
@@ -50,15 +59,24 @@ impl Leader {
 
     /// Waits for the exit, and leaves a zombie. An error means that its status was taken by somebody else in this
     /// process, or that the runtime is ending.
-    pub(super) fn poll_exit(&self, cx: &mut Context<'_>) -> Poll<io::Result<Status>> {
-        loop {
-            let mut ready = ready!(self.pidfd.poll_read_ready(cx))?;
-            let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-            match waitid(WaitId::PidFd(self.pidfd.as_fd()), options) {
-                Ok(Some(status)) => return Poll::Ready(Ok(translate(&status))),
-                Ok(None) | Err(rustix::io::Errno::AGAIN) => ready.clear_ready(),
-                Err(error) => return Poll::Ready(Err(error.into())),
-            }
+    pub(super) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Status>> {
+        match &mut self.watch {
+            ExitWatch::Pidfd(pidfd) => loop {
+                let mut ready = ready!(pidfd.poll_read_ready(cx))?;
+                match exit_of(self.pid)? {
+                    Some(status) => return Poll::Ready(Ok(status)),
+                    None => ready.clear_ready(),
+                }
+            },
+            ExitWatch::ChildSignal(signal) => loop {
+                if let Some(status) = exit_of(self.pid)? {
+                    return Poll::Ready(Ok(status));
+                }
+                // One that came since the look is not lost: it is received here.
+                if ready!(signal.poll_recv(cx)).is_none() {
+                    return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+                }
+            },
         }
     }
 
@@ -74,7 +92,7 @@ impl Leader {
         if !self.reaped {
             self.reaped = true;
             let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-            let _ = waitid(WaitId::PidFd(self.pidfd.as_fd()), options);
+            let _ = waitid(WaitId::Pid(self.pid), options);
         }
     }
 }
@@ -88,12 +106,24 @@ impl Drop for Leader {
     }
 }
 
-#[expect(
-    deprecated,
-    reason = "it is deprecated for types whose descriptor can change, which an OwnedFd's cannot; its successor is unsafe"
-)]
-fn watch(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
-    AsyncFd::with_interest(pidfd, Interest::READABLE)
+impl ExitWatch {
+    #[expect(
+        deprecated,
+        reason = "it is deprecated for types whose descriptor can change, which an OwnedFd's cannot; its successor is unsafe"
+    )]
+    fn new(pidfd: Option<OwnedFd>) -> io::Result<Self> {
+        match pidfd {
+            Some(pidfd) => AsyncFd::with_interest(pidfd, Interest::READABLE).map(Self::Pidfd),
+            None => signal::unix::signal(SignalKind::child()).map(Self::ChildSignal),
+        }
+    }
+}
+
+/// How this child exited, if it has. It stays a zombie. Not by its pidfd, for which Linux before 5.4 and some sandboxes do not wait: a child that
+/// has not been reaped keeps its number.
+fn exit_of(pid: Pid) -> io::Result<Option<Status>> {
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+    Ok(waitid(WaitId::Pid(pid), options)?.as_ref().map(translate))
 }
 
 fn translate(status: &WaitIdStatus) -> Status {
@@ -103,5 +133,60 @@ fn translate(status: &WaitIdStatus) -> Status {
             core_dumped: status.dumped(),
         }),
         None => Status::Code(status.exit_status().unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+    use std::time::Duration;
+
+    use rustix::process::{PidfdFlags, pidfd_open};
+
+    use super::*;
+
+    fn start(script: &str) -> Pid {
+        let mut command = Command::new("sh");
+        let child = command.args(["-c", script]).process_group(0).spawn();
+        Pid::from_child(&child.unwrap())
+    }
+
+    fn leader(script: &str, has_pidfd: bool) -> Leader {
+        let pid = start(script);
+        let pidfd = has_pidfd.then(|| pidfd_open(pid, PidfdFlags::empty()).unwrap());
+        Leader::new(pid, pidfd).unwrap()
+    }
+
+    async fn exit(leader: &mut Leader) -> Status {
+        let exit = poll_fn(|cx| leader.poll_exit(cx));
+        let exit = tokio::time::timeout(Duration::from_secs(30), exit).await;
+        exit.expect("the exit is never seen").unwrap()
+    }
+
+    #[tokio::test]
+    async fn exits_are_seen_with_and_without_pidfds_and_leave_a_zombie() {
+        for has_pidfd in [true, false] {
+            let mut leaders: Vec<_> = (0..20)
+                .map(|code| leader(&format!("sleep 0.0{code}; exit {code}"), has_pidfd))
+                .collect();
+            for (code, leader) in leaders.iter_mut().enumerate().rev() {
+                let status = exit(leader).await;
+                assert_eq!(status, Status::Code(code as i32), "pidfd: {has_pidfd}");
+                assert_eq!(exit(leader).await, status, "it is a zombie");
+                leader.reap();
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_exit_from_before_the_watch_is_seen_without_a_pidfd() {
+        let pid = start("exit 7");
+        while exit_of(pid).unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        let mut leader = Leader::new(pid, None).unwrap();
+        assert_eq!(exit(&mut leader).await, Status::Code(7));
     }
 }

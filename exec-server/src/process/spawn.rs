@@ -8,7 +8,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::Path;
 use std::sync::OnceLock;
 
-use baton_spawn::{Child, CloneSpawner, Execution, ExecutionState, Image, InheritedState, Spawn as _};
+use baton_spawn::{Child, Execution, ExecutionState, Image, Selected, SpawnError};
 use baton_trace::w3c::TraceContext;
 use rustix::fs::{Access, FileType, OFlags, access, fcntl_setfl, stat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
@@ -53,18 +53,17 @@ pub(super) struct Spawner {
     inherited: Inherited,
     /// Opened at the first child that reads it.
     null: OnceLock<OwnedFd>,
-    children: CloneSpawner,
+    children: Selected,
     large_pipes: Room,
 }
 
 impl Spawner {
-    /// Children inherit the environment as it is now, but not the controlling terminal, nor which signals are ignored. Their soft limit on open
-    /// files is this process's own, or `open_files`. From here on this process does not ignore SIGCHLD.
-    pub(super) fn new(open_files: Option<u64>) -> Self {
+    /// Children inherit the environment as it is now.
+    pub(super) fn new(children: Selected) -> Self {
         Self {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
-            children: CloneSpawner::new(InheritedState::capture(open_files)),
+            children,
             large_pipes: Room::new(),
         }
     }
@@ -115,10 +114,7 @@ impl Spawner {
             pid,
             pidfd,
             execution,
-        } = self
-            .children
-            .spawn(image, stdio)
-            .map_err(StartError::SpawnFailed)?;
+        } = self.children.spawner.spawn(image, stdio).map_err(refusal)?;
         // From here on the leader kills the child if anything fails.
         let leader = Leader::new(pid, pidfd).map_err(StartError::SpawnFailed)?;
         Ok(Spawned {
@@ -128,6 +124,10 @@ impl Spawner {
             stdout: stdout.holding(childs_stdout),
             stderr: stderr.holding(childs_stderr),
         })
+    }
+
+    pub(super) fn children(&self) -> &Selected {
+        &self.children
     }
 
     /// Our end of a pipe that a child reads, and the child's.
@@ -179,6 +179,13 @@ fn beyond_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
 
 fn path_of(text: &CStr) -> &Path {
     Path::new(OsStr::from_bytes(text.to_bytes()))
+}
+
+fn refusal(error: SpawnError) -> StartError {
+    match error {
+        SpawnError::NotCreated(error) => StartError::SpawnFailed(error),
+        SpawnError::NotExecuted { errno, image } => explain(errno, &image),
+    }
 }
 
 /// One error of the operating system can have several causes; the likeliest is looked up after the fact, so that a

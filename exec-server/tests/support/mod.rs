@@ -1,12 +1,17 @@
 //! A server on loopback and a client of it, for the tests of one crate: no channel, no relay.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    unused_macros,
+    reason = "each test binary uses a part"
+)]
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_channel::allow::{AllowList, Peer, Trust};
 use baton_channel::key::PublicKey;
-use baton_exec_server::{ExecService, Settings};
+use baton_exec_server::{ExecService, Settings, SpawnMethod};
 use baton_export::clock;
 use baton_proto::Epoch;
 use baton_proto::exec::exec_error::Kind as ErrorKind;
@@ -52,8 +57,8 @@ fn peer(client: u8, trust: Trust) -> Arc<Peer> {
 }
 
 impl Host {
-    pub async fn start() -> Self {
-        Self::with(ExecService::new(EPOCH)).await
+    pub async fn start(method: SpawnMethod) -> Self {
+        Self::with(service(method)).await
     }
 
     pub async fn with(service: ExecService) -> Self {
@@ -320,10 +325,39 @@ impl Ran {
     }
 }
 
+/// Makes two tests of each function: one for each way to create a child.
+macro_rules! with_each_spawn_method {
+    ($($name:ident,)+) => {$(
+        mod $name {
+            use baton_exec_server::SpawnMethod;
+
+            #[tokio::test]
+            async fn by_clone() {
+                super::$name(SpawnMethod::Clone).await;
+            }
+
+            #[tokio::test]
+            async fn by_the_standard_library() {
+                super::$name(SpawnMethod::Std).await;
+            }
+        }
+    )+};
+}
+
+/// A service that creates children so.
+pub fn service(method: SpawnMethod) -> ExecService {
+    let settings = Settings {
+        spawn: method,
+        ..Settings::default()
+    };
+    ExecService::with(EPOCH, &settings).unwrap()
+}
+
 /// No more processes at once than this.
-pub fn most(max_processes: usize) -> Settings {
+pub fn most(max_processes: usize, method: SpawnMethod) -> Settings {
     Settings {
         max_processes,
+        spawn: method,
         ..Settings::default()
     }
 }

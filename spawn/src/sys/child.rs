@@ -11,7 +11,7 @@ use super::memory::{ChildMemory, ExecPlan};
 use super::signals;
 
 /// A process's own controlling terminal, if it has one.
-pub(crate) const TERMINAL: &CStr = c"/dev/tty";
+pub(super) const TERMINAL: &CStr = c"/dev/tty";
 
 /// The first instruction of a cloned child. Executes the program, or stores the error and exits.
 pub(super) extern "C" fn main(memory: *mut c_void) -> c_int {
@@ -20,7 +20,8 @@ pub(super) extern "C" fn main(memory: *mut c_void) -> c_int {
     // SAFETY: the kernel stores 0 there when this process leaves the memory, which is not freed before. Not CLONE_CHILD_CLEARTID: musl's
     // clone refuses that flag.
     let _ = unsafe { syscall1(Sysno::set_tid_address, memory.present.as_ptr().addr()) };
-    let Err(errno) = execute(&memory.plan, memory.is_cleared.load(Ordering::Acquire), || {
+    let is_cleared = memory.is_cleared.load(Ordering::Acquire);
+    let Err(errno) = execute(&memory.plan, is_cleared, OtherDescriptors::Close, || {
         memory.executed_ns.store(monotonic_ns(), Ordering::Relaxed);
         publish();
     });
@@ -37,8 +38,23 @@ fn publish() {
     fence(Ordering::Release);
 }
 
+/// What becomes of the descriptors above 2; the flags of close_range(2).
+#[derive(Debug, Clone, Copy)]
+pub(super) enum OtherDescriptors {
+    /// They are closed at once. The exec closes them too, but may take long, and among them are other children's pipes, whose readers would
+    /// wait for it.
+    Close = 0,
+    /// They are closed by the exec. One of them reports a failed exec.
+    CloseOnExec = libc::CLOSE_RANGE_CLOEXEC as isize,
+}
+
 /// Becomes the program. `is_cleared`: this child has none of the parent's signal handlers.
-fn execute(plan: &ExecPlan, is_cleared: bool, before_exec: impl FnOnce()) -> Result<Infallible, Errno> {
+pub(super) fn execute(
+    plan: &ExecPlan,
+    is_cleared: bool,
+    others: OtherDescriptors,
+    before_exec: impl FnOnce(),
+) -> Result<Infallible, Errno> {
     // SAFETY: every pointer is to something that `plan` owns, or to this stack, and of the size that the call expects.
     unsafe {
         syscall2(Sysno::setpgid, 0, 0)?;
@@ -55,9 +71,13 @@ fn execute(plan: &ExecPlan, is_cleared: bool, before_exec: impl FnOnce()) -> Res
         for (number, own) in plan.stdio.into_iter().enumerate() {
             syscall3(Sysno::dup3, own as usize, number, 0)?;
         }
-        // The exec closes them too, but may take long, and among them are other children's pipes, whose readers would wait for it. Kernels
-        // before 5.9 do not have this call.
-        let _ = syscall3(Sysno::close_range, plan.stdio.len(), u32::MAX as usize, 0);
+        // Kernels before 5.9 do not have this call, and before 5.11 not the flag.
+        let _ = syscall3(
+            Sysno::close_range,
+            plan.stdio.len(),
+            u32::MAX as usize,
+            others as usize,
+        );
         if let Some(limit) = &plan.inherited.open_files {
             // A limit that cannot be set is no reason not to run.
             let _ = syscall4(

@@ -18,67 +18,67 @@ use std::time::Instant;
 
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, setpgid, waitpid};
 
+use super::inherited::InheritedState;
 use super::memory::{ChildMemory, ExecPlan};
 use super::signals::BlockedSignals;
 use super::stack_pool::StackPool;
 use super::{child, enter};
-use crate::execution::Execution;
 use crate::image::Image;
-use crate::inherited::InheritedState;
-use crate::{Child, Spawn};
 
-/// Creates children by clone(2), and does not wait for their exec. A failed exec is reported by [`Execution`].
-#[derive(Debug)]
-pub struct CloneSpawner {
+/// A child that has been created.
+pub(crate) struct Cloned {
+    pub(crate) pid: Pid,
+    /// Close-on-exec.
+    pub(crate) pidfd: OwnedFd,
+    /// Shared with the child until its exec.
+    pub(crate) memory: Arc<ChildMemory>,
+    /// When it was created, by this process's clock.
+    pub(crate) at: Instant,
+    /// The same moment by the child's clock.
+    pub(crate) at_ns: i64,
+}
+
+/// Creates a child. The [`ChildMemory`] goes back to `pool`.
+pub(crate) fn clone(
+    image: Image,
     inherited: InheritedState,
-    pool: StackPool,
-}
-
-impl CloneSpawner {
-    /// Children undo `inherited`.
-    pub fn new(inherited: InheritedState) -> Self {
-        Self {
-            inherited,
-            pool: StackPool::default(),
+    stdio: [BorrowedFd<'_>; 3],
+    pool: &StackPool,
+) -> io::Result<Cloned> {
+    let plan = ExecPlan::new(image, inherited, stdio);
+    let memory = Arc::new(ChildMemory::new(plan, pool.stack()?));
+    let mut pidfd: RawFd = -1;
+    let at = Instant::now();
+    let at_ns = child::monotonic_ns();
+    let signals = BlockedSignals::new();
+    // SAFETY: no other child uses the stack, and the memory stays where it is until the child has left it: see `StackPool`.
+    let entered = unsafe { enter::enter(&memory, &mut pidfd) };
+    drop(signals);
+    let pid = match entered {
+        Ok(pid) => pid,
+        Err(error) => {
+            memory.present.store(0, Ordering::Release);
+            pool.take_back(memory);
+            return Err(error);
         }
-    }
-}
-
-impl Spawn for CloneSpawner {
-    fn spawn(&self, image: Image, stdio: [BorrowedFd<'_>; 3]) -> io::Result<Child> {
-        let plan = ExecPlan::new(image, self.inherited, stdio);
-        let memory = Arc::new(ChildMemory::new(plan, self.pool.stack()?));
-        let mut pidfd: RawFd = -1;
-        let at = Instant::now();
-        let at_ns = child::monotonic_ns();
-        let signals = BlockedSignals::new();
-        // SAFETY: no other child uses the stack, and the memory stays where it is until the child has left it: see `StackPool`.
-        let entered = unsafe { enter::enter(&memory, &mut pidfd) };
-        drop(signals);
-        let pid = match entered {
-            Ok(pid) => pid,
-            Err(error) => {
-                memory.present.store(0, Ordering::Release);
-                self.pool.take_back(memory);
-                return Err(error);
-            }
-        };
-        let _ = memory.pid.set(pid);
-        let pidfd = match adopt(pid, pidfd) {
-            Ok(pidfd) => pidfd,
-            Err(error) => {
-                self.pool.take_back(memory);
-                return Err(error);
-            }
-        };
-        // The child does the same. Whichever is first, the group exists before it can be signalled; the second attempt fails.
-        let _ = setpgid(Some(pid), Some(pid));
-        Ok(Child {
-            pid,
-            pidfd,
-            execution: Execution::of_clone(memory, self.pool.clone(), at, at_ns),
-        })
-    }
+    };
+    let _ = memory.pid.set(pid);
+    let pidfd = match adopt(pid, pidfd) {
+        Ok(pidfd) => pidfd,
+        Err(error) => {
+            pool.take_back(memory);
+            return Err(error);
+        }
+    };
+    // The child does the same. Whichever is first, the group exists before it can be signalled; the second attempt fails.
+    let _ = setpgid(Some(pid), Some(pid));
+    Ok(Cloned {
+        pid,
+        pidfd,
+        memory,
+        at,
+        at_ns,
+    })
 }
 
 /// Owns the pidfd that clone wrote. A kernel that has no pidfds ignores the request for one; then the child is killed.
@@ -99,19 +99,24 @@ mod tests {
     use std::ffi::CStr;
     use std::fs::File;
     use std::os::fd::AsFd as _;
+    use std::sync::Mutex;
     use std::time::Duration;
 
     use rustix::io::Errno;
-    use rustix::process::{Resource, getrlimit};
 
     use super::*;
+    use crate::clone_spawner::CloneSpawner;
     use crate::environment::Environment;
     use crate::execution::ExecutionState;
+    use crate::{Child, Spawn as _};
 
-    fn spawner(open_files: Option<u64>) -> CloneSpawner {
+    /// Held by whoever changes [`enter::HAS_CLONE3`].
+    static CLONE3: Mutex<()> = Mutex::new(());
+
+    fn spawner() -> CloneSpawner {
         CloneSpawner::new(InheritedState {
             has_terminal: true,
-            ..InheritedState::capture(open_files)
+            ..InheritedState::capture(None)
         })
     }
 
@@ -137,7 +142,7 @@ mod tests {
 
     #[test]
     fn children_execute_what_they_were_given_though_nobody_holds_it_any_more() {
-        let spawner = spawner(None);
+        let spawner = spawner();
         let pids: Vec<_> = (0..200).map(|_| clone_one(&spawner, c"/bin/true").pid).collect();
         for pid in pids {
             assert_eq!(code(pid), Some(0));
@@ -146,7 +151,8 @@ mod tests {
 
     #[test]
     fn children_are_made_by_an_old_kernel_too() {
-        let spawner = spawner(None);
+        let spawner = spawner();
+        let _alone = CLONE3.lock();
         for has_clone3 in [false, true] {
             enter::HAS_CLONE3.store(has_clone3, Ordering::Relaxed);
             let child = clone_one(&spawner, c"/bin/true");
@@ -167,13 +173,14 @@ mod tests {
             libc::signal(libc::SIGUSR2, libc::SIG_IGN);
             libc::signal(libc::SIGRTMAX(), libc::SIG_IGN);
         }
-        let spawner = spawner(None);
+        let spawner = spawner();
         let look = [
             c"/bin/grep",
             c"-Eq",
             c"^Sig(Ign|Blk):.*[1-9a-f]",
             c"/proc/self/status",
         ];
+        let _alone = CLONE3.lock();
         for has_clone3 in [false, true] {
             enter::HAS_CLONE3.store(has_clone3, Ordering::Relaxed);
             let child = clone_with(&spawner, &look);
@@ -182,20 +189,8 @@ mod tests {
     }
 
     #[test]
-    fn children_get_the_limit_on_open_files_that_they_are_to_have() {
-        let shell = [
-            c"/bin/sh",
-            c"-c",
-            c"test $(ulimit -Sn) = 77 && test $(ulimit -Hn) != 77",
-        ];
-        assert_eq!(code(clone_with(&spawner(Some(77)), &shell).pid), Some(0));
-        let own = getrlimit(Resource::Nofile);
-        assert_ne!(own.current, Some(77), "this process keeps its own");
-    }
-
-    #[test]
     fn what_a_child_was_given_is_dropped_once_it_has_executed_though_it_runs_on() {
-        let spawner = spawner(None);
+        let spawner = spawner();
         let child = clone_with(&spawner, &[c"/bin/sleep", c"600"]);
         let deadline = Instant::now() + Duration::from_secs(10);
         while child.execution.state() == ExecutionState::Pending {
@@ -219,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_memory_of_many_children_is_used_again() {
-        let spawner = spawner(None);
+        let spawner = spawner();
         for _ in 0..3 {
             let children: Vec<_> = (0..2 * crate::limits::IDLE_STACKS)
                 .map(|_| clone_one(&spawner, c"/bin/true"))
@@ -238,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_child_that_is_killed_on_its_way_gives_its_memory_back() {
-        let spawner = spawner(None);
+        let spawner = spawner();
         for _ in 0..300 {
             let child = clone_one(&spawner, c"/bin/true");
             kill_process(child.pid, Signal::KILL).unwrap();
@@ -264,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_child_that_cannot_execute_says_why_and_exits() {
-        let child = clone_one(&spawner(None), c"/nowhere");
+        let child = clone_one(&spawner(), c"/nowhere");
         assert_eq!(code(child.pid), Some(127));
         assert_eq!(child.execution.state(), ExecutionState::Failed(Errno::NOENT));
     }

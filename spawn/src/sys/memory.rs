@@ -9,9 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicI64, AtomicU32, Ordering};
 use rustix::io::Errno;
 use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
+use super::inherited::InheritedState;
 use super::stack::Stack;
 use crate::image::Image;
-use crate::inherited::InheritedState;
 
 /// The arguments of a child's system calls, as the kernel takes them.
 pub(super) struct ExecPlan {

@@ -51,7 +51,7 @@ pub(super) fn reset_each(signals: u64) -> Result<(), Errno> {
 }
 
 /// The signals that this process ignores; signal N is bit N - 1. SIGPIPE is always one: Rust's runtime ignores it.
-pub(crate) fn ignored() -> u64 {
+pub(super) fn ignored() -> u64 {
     let ignored = (1..=LAST_SIGNAL).filter(|signal| handler(*signal) == Ok(IGNORED));
     ignored.fold(1 << (libc::SIGPIPE - 1), |signals, signal| {
         signals | 1 << (signal - 1)
@@ -60,7 +60,7 @@ pub(crate) fn ignored() -> u64 {
 
 /// Gives SIGCHLD its default action if it is ignored. Some parents ignore it, children inherit that, and the kernel then discards exit
 /// statuses.
-pub(crate) fn keep_exit_statuses() {
+pub(super) fn keep_exit_statuses() {
     let signal = libc::SIGCHLD as usize;
     if handler(signal) == Ok(IGNORED) {
         // It fails only for signals that do not exist.

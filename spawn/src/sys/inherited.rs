@@ -3,18 +3,18 @@
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, getrlimit};
 
-use crate::sys::child::TERMINAL;
-use crate::sys::signals;
+use super::child::TERMINAL;
+use super::signals;
 
 /// State of this process that its children would inherit. Each child undoes it before its exec.
 #[derive(Debug, Clone, Copy)]
 pub struct InheritedState {
     /// This process has a controlling terminal.
-    pub(crate) has_terminal: bool,
+    pub(super) has_terminal: bool,
     /// The signals that this process ignores: signal N is bit N - 1.
-    pub(crate) ignored_signals: u64,
+    pub(super) ignored_signals: u64,
     /// The limit on open files that a child gets, soft and hard: the kernel's `struct rlimit64`. `None`: it keeps this process's.
-    pub(crate) open_files: Option<[u64; 2]>,
+    pub(super) open_files: Option<[u64; 2]>,
 }
 
 impl InheritedState {

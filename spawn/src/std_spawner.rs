@@ -1,0 +1,39 @@
+//! Children by the standard library's fork(2).
+
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use crate::execution::Execution;
+use crate::image::Image;
+use crate::sys::fork::fork;
+use crate::sys::inherited::InheritedState;
+use crate::{Child, Spawn, SpawnError};
+
+/// Creates children by the standard library's fork(2), and waits for their exec. Works in every sandbox; costs more the larger this process
+/// is.
+#[derive(Debug)]
+pub struct StdSpawner {
+    inherited: InheritedState,
+}
+
+impl StdSpawner {
+    /// Children undo `inherited`.
+    pub fn new(inherited: InheritedState) -> Self {
+        Self { inherited }
+    }
+}
+
+impl Spawn for StdSpawner {
+    fn spawn(&self, image: Image, stdio: [BorrowedFd<'_>; 3]) -> Result<Child, SpawnError> {
+        let pid = fork(image, self.inherited, stdio)?;
+        let executed = Instant::now();
+        Ok(Child {
+            pid,
+            // Nobody has waited for the child, so the number is still the child's.
+            pidfd: pidfd_open(pid, PidfdFlags::empty()).ok(),
+            execution: Execution::executed_at(executed),
+        })
+    }
+}
