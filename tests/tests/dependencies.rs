@@ -99,6 +99,17 @@ fn aws_lc_is_the_only_cryptography_in_the_tree() {
     );
 }
 
+/// What has the shipped `unsafe` code is small enough to be read whole, and serves programs that have another runtime.
+#[test]
+fn what_starts_children_needs_no_runtime_and_nothing_of_ours() {
+    assert_tree("baton-spawn", &["rustix", "syscalls"], RUNTIMES);
+    assert_tree(
+        "baton-spawn",
+        &["libc"],
+        &["baton-proto", "baton-trace", "baton-rpc"],
+    );
+}
+
 /// No event can wait for the store of records: the exec-server cannot even name it.
 #[test]
 fn the_store_is_not_in_the_exec_servers_dependency_tree() {

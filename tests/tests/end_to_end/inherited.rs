@@ -33,10 +33,17 @@ fn own(path: &Path) {
 
 #[test]
 fn a_command_starts_as_one_that_was_started_by_hand() {
+    for method in ["clone", "std"] {
+        starts_as_by_hand(method);
+    }
+}
+
+fn starts_as_by_hand(method: &str) {
     let home = Home::new();
     home.allow("continue");
     let background = |url: &str| {
         let mut command = home.baton_exec_server(url);
+        command.args(["--spawn", method]);
         command.env("BATON_SECRET", "x").env("OTHER", "y");
         // As nohup and `&` do it; SIGUSR1 is nobody's.
         after("trap '' HUP INT QUIT USR1; ulimit -Sn 200; cd /usr", &command)

@@ -7,6 +7,7 @@
 //! * `blind`: what the relay's two legs carry;
 //! * `call_end`: history tells who ended a command;
 //! * `inherited`: what a command gets of the exec-server that runs it, and what it does not;
+//! * `spawn`: how an exec-server creates processes, in a sandbox too;
 //! * `records`: history, threads, barriers, and what is left when the disk fails or the exec-server is killed;
 //! * `refused`: bad tickets, relays, keys, lists and commands, each with its sentence;
 //! * `revoked`: a client that loses its line on the list loses what it runs;
@@ -32,6 +33,7 @@ mod inherited;
 mod records;
 mod refused;
 mod revoked;
+mod spawn;
 mod support;
 mod telemetry;
 mod tls;
