@@ -1,12 +1,10 @@
 //! The file of an allow-list: read whole, and only if nobody but its owner can change it.
 
-use std::fs::{self, OpenOptions};
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use baton_noise::access::Exposure;
-use rustix::fs::OFlags;
+use baton_regular_file::{OpenError, RegularFile};
 
 use super::AllowError;
 use crate::limits::ALLOW_LIST_MAX;
@@ -19,21 +17,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, AllowError> {
     };
     // Of a missing list, too: somebody else could make one.
     check_folder(path, folder(path))?;
-    // A FIFO would make whoever opens it wait: the handshake of a client, or a session under its lock.
-    let without_waiting = OFlags::NONBLOCK.bits().cast_signed();
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(without_waiting)
-        .open(path);
-    let file = match opened {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        opened => opened.map_err(failed)?,
+    let file = match RegularFile::open(path) {
+        Ok(file) => file,
+        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(OpenError::Io(error)) => return Err(failed(error)),
+        Err(OpenError::NotRegular) => return Err(AllowError::NotAFile { path: path.into() }),
     };
-    let metadata = file.metadata().map_err(failed)?;
-    if !metadata.is_file() {
-        return Err(AllowError::NotAFile { path: path.into() });
-    }
-    if let Some(exposure) = Exposure::to_change(&metadata) {
+    if let Some(exposure) = Exposure::to_change(file.metadata()) {
         return Err(AllowError::Exposed {
             path: path.into(),
             exposure,
@@ -43,14 +33,10 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, AllowError> {
         let target = fs::canonicalize(path).map_err(failed)?;
         check_folder(path, folder(&target))?;
     }
-    let mut text = Vec::new();
-    file.take(ALLOW_LIST_MAX + 1)
-        .read_to_end(&mut text)
-        .map_err(failed)?;
-    if text.len() as u64 > ALLOW_LIST_MAX {
-        return Err(AllowError::TooLarge { path: path.into() });
-    }
-    Ok(text)
+    file.read(ALLOW_LIST_MAX).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => AllowError::TooLarge { path: path.into() },
+        _ => failed(error),
+    })
 }
 
 fn folder(path: &Path) -> PathBuf {
@@ -64,7 +50,7 @@ fn folder(path: &Path) -> PathBuf {
 fn check_folder(path: &Path, folder: PathBuf) -> Result<(), AllowError> {
     let found = match fs::metadata(&folder) {
         // Without a directory there is no list either.
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found.map_err(|source| AllowError::Read {
             path: path.into(),
             source,
