@@ -464,15 +464,10 @@ mod tests {
 
     /// The sample, of a command that ended so.
     fn of_command(side: Side, end: End) -> CallRecord {
-        let subject = Subject::new(
-            Some("build".into()),
-            b"/usr/bin/make",
-            ProcessId([0xab; 16]),
-            Some("t"),
-        );
+        let (program, process, thread) = (b"/usr/bin/make", ProcessId([0xab; 16]), Some("t"));
         let subject = match side {
-            Side::Client => subject,
-            Side::Server => subject.with(attribute::CLIENT, "laptop"),
+            Side::Client => Subject::new(Some("build".into()), program, process, thread),
+            Side::Server => Subject::of_client("laptop", program, process, thread),
         };
         subject.started(77);
         subject.ended(end);

@@ -196,29 +196,36 @@ impl Subject {
     /// A command that runs `program`, as it was requested. `label`, which has to be of low cardinality, names the client's span; without
     /// one the program's base name does.
     pub fn new(label: Option<String>, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
+        Self::with(label, program, process, thread, None)
+    }
+
+    /// As [`new`](Self::new), at the server: `client` is the name of the key whose owner asked for the command.
+    pub fn of_client(client: &str, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
+        Self::with(None, program, process, thread, Some(client))
+    }
+
+    fn with(
+        label: Option<String>,
+        program: &[u8],
+        process: ProcessId,
+        thread: Option<&str>,
+        client: Option<&str>,
+    ) -> Self {
         // Counted references: the record and the span take copies, and copy no text.
+        let text = |text: &str| Arc::<str>::from(text);
         let executable: Arc<str> = base_name(program).into();
         let label = label.map_or_else(|| Arc::clone(&executable), Arc::from);
-        let process: Arc<str> = process.to_string().into();
-        // The server adds its client, and the end the pid.
+        // The end adds the pid.
         let mut attributes = Vec::with_capacity(5);
         attributes.push(KeyValue::new(PROCESS_EXECUTABLE_NAME, executable));
-        attributes.push(KeyValue::new(attribute::PROCESS_ID, process));
-        attributes.extend(thread.map(|thread| KeyValue::new(attribute::THREAD, Arc::<str>::from(thread))));
+        attributes.push(KeyValue::new(attribute::PROCESS_ID, text(&process.to_string())));
+        attributes.extend(thread.map(|thread| KeyValue::new(attribute::THREAD, text(thread))));
+        attributes.extend(client.map(|client| KeyValue::new(attribute::CLIENT, text(client))));
         Self(Arc::new(Inner {
             label: label.into(),
             attributes,
             seen: Mutex::default(),
         }))
-    }
-
-    /// Adds an attribute. To be called before the subject is shared: afterwards it changes nothing.
-    #[must_use]
-    pub fn with(mut self, key: &'static str, value: impl Into<opentelemetry::Value>) -> Self {
-        if let Some(inner) = Arc::get_mut(&mut self.0) {
-            inner.attributes.push(KeyValue::new(key, value));
-        }
-        self
     }
 
     /// It runs, as this process of the operating system.

@@ -10,7 +10,6 @@ use baton_proto::limits::{
 };
 use baton_proto::{Epoch, ProcessId};
 use baton_spawn::Variable;
-use baton_trace::attribute;
 use baton_trace::subject::Subject;
 
 use super::environment::Changes;
@@ -100,8 +99,7 @@ impl Launch {
     pub(super) fn subject(&self, client: &str) -> Subject {
         let program = self.argv.first().map(|program| program.to_bytes());
         let thread = self.thread.as_ref().map(|thread| &*thread.id);
-        Subject::new(None, program.unwrap_or_default(), self.process_id, thread)
-            .with(attribute::CLIENT, client.to_owned())
+        Subject::of_client(client, program.unwrap_or_default(), self.process_id, thread)
     }
 
     /// Has it start in `home` if it names no directory, and if there is such a one: a server's user may have none.
