@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baton_meta::store::retention::Retention;
+use baton_metadata::store::retention::Retention;
 use baton_proto::meta::Outcome;
 use clap::{Parser, Subcommand};
 

@@ -12,7 +12,7 @@ use baton_client::{
 use baton_exec_server::CloneUnavailable;
 use baton_export::ExportError;
 use baton_export::read::ReadError;
-use baton_meta::KeeperError;
+use baton_metadata::KeeperError;
 use baton_noise::access::Exposure;
 use baton_relay::{AllowedServersError, BindError, TlsError};
 

@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use baton_meta::store::retention::Retention;
-use baton_meta::store::sqlite::{Options, Recovered};
-use baton_meta::{Keeper, OpenReport, ShutdownReport};
+use baton_metadata::store::retention::Retention;
+use baton_metadata::store::sqlite::{Options, Recovered};
+use baton_metadata::{Keeper, OpenReport, ShutdownReport};
 use baton_proto::{Epoch, ExecServerId};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;

@@ -24,7 +24,7 @@ impl Reaper {
         if self.flights.is_none() {
             let (flights, taken) = sync_channel(1);
             let work = move || taken.into_iter().for_each(drop);
-            let thread = thread::Builder::new().name("baton-meta-free".to_owned());
+            let thread = thread::Builder::new().name("baton-reaper".to_owned());
             // Without one, this frees.
             self.flights = thread.spawn(work).is_ok().then_some(flights);
         }

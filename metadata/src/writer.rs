@@ -31,7 +31,7 @@ pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Meta,
     machine.lost_before(store.losses().map_err(io::Error::other)?);
     let shared = Arc::new(Shared::new(machine, recorder));
     let (ended, has_ended) = oneshot::channel();
-    thread::Builder::new().name("baton-meta".to_owned()).spawn({
+    thread::Builder::new().name("baton-metadata".to_owned()).spawn({
         let shared = shared.clone();
         move || {
             // However this ends, whoever waits is told.

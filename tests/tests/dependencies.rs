@@ -116,6 +116,6 @@ fn the_store_is_not_in_the_exec_servers_dependency_tree() {
     assert_tree(
         "baton-exec-server",
         &["baton-channel", "baton-trace", "tokio"],
-        &["baton-meta", "rusqlite", "libsqlite3-sys"],
+        &["baton-metadata", "rusqlite", "libsqlite3-sys"],
     );
 }

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use baton_meta::record::{
+use baton_metadata::record::{
     Outcome, Owner, ProcessEnd, ProcessKey, ProcessSpawned, ProcessStart, SlowestStage, ThreadKey, Timings,
     TraceRef,
 };
-use baton_meta::{ProcessPatch, ThreadPatch};
+use baton_metadata::{ProcessPatch, ThreadPatch};
 use baton_proto::{Epoch, ProcessId};
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;

@@ -7,9 +7,9 @@ use std::time::Instant;
 use baton_bench::floor::PROGRAM;
 use baton_bench::{Failure, worker};
 use baton_client::{Client, Command, Event, Seed};
-use baton_meta::record::{ThreadKey, Timings};
-use baton_meta::store::{Upkeep, Written};
-use baton_meta::{Batch, Meta, ProcessPatch, Refused, Store, ThreadPatch, WriteError};
+use baton_metadata::record::{ThreadKey, Timings};
+use baton_metadata::store::{Upkeep, Written};
+use baton_metadata::{Batch, Meta, ProcessPatch, Refused, Store, ThreadPatch, WriteError};
 use baton_proto::meta::HistoryRequest;
 use baton_support::process::usage::resident_bytes;
 use baton_trace::record::unix_now_ns;
@@ -157,7 +157,7 @@ fn queue(shape: &str) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (meta, _writer) = baton_meta::start(Box::new(Dead), Recorder::off())?;
+    let (meta, _writer) = baton_metadata::start(Box::new(Dead), Recorder::off())?;
     runtime.block_on(worker::answer("ready", async |_| {
         let pid = std::process::id();
         let before = resident_bytes(pid)?;

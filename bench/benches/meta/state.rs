@@ -4,9 +4,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use baton_bench::Failure;
-use baton_meta::store::retention::Retention;
-use baton_meta::store::sqlite::{self, Opened};
-use baton_meta::{Meta, Writer};
+use baton_metadata::store::retention::Retention;
+use baton_metadata::store::sqlite::{self, Opened};
+use baton_metadata::{Meta, Writer};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use tempfile::TempDir;
@@ -24,7 +24,7 @@ impl State {
     pub(crate) fn start(under: &Path) -> Result<Self, Failure> {
         let directory = TempDir::new_in(under)?;
         let store = open(directory.path())?.store;
-        let (meta, writer) = baton_meta::start(Box::new(store), Recorder::off())?;
+        let (meta, writer) = baton_metadata::start(Box::new(store), Recorder::off())?;
         Ok(Self {
             meta,
             writer,

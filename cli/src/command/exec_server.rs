@@ -66,8 +66,8 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         }
         let ticket = Arc::new(OwnTicket::new(server.ticket(), args.ticket_file.clone())?);
         let durability = match args.durability {
-            Durability::Async => baton_meta::Durability::Async,
-            Durability::Start => baton_meta::Durability::Start,
+            Durability::Async => baton_metadata::Durability::Async,
+            Durability::Start => baton_metadata::Durability::Start,
         };
         let settings = Settings {
             open_files,

@@ -19,11 +19,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_meta::record::{Outcome, ProcessPatch, ThreadKey};
-use baton_meta::store::retention::Retention;
-use baton_meta::store::sqlite::{self, Options};
-use baton_meta::store::{Store, Upkeep};
-use baton_meta::{Meta, ThreadPatch};
+use baton_metadata::record::{Outcome, ProcessPatch, ThreadKey};
+use baton_metadata::store::retention::Retention;
+use baton_metadata::store::sqlite::{self, Options};
+use baton_metadata::store::{Store, Upkeep};
+use baton_metadata::{Meta, ThreadPatch};
 use baton_proto::{Epoch, ProcessId};
 use baton_trace::recorder::Recorder;
 use rand::RngExt;
@@ -42,7 +42,7 @@ const RETRIED: u64 = 200;
 const TASKS: usize = 16;
 
 /// A log of this size is moved into the database, beside the writer.
-const LOG_DUE: u64 = baton_meta::limits::CHECKPOINT_PAGES as u64 * 4096;
+const LOG_DUE: u64 = baton_metadata::limits::CHECKPOINT_PAGES as u64 * 4096;
 
 /// Old records that are written at once for retention to remove, and how long their directories are: more than the log may hold
 /// before it is moved.
@@ -128,7 +128,7 @@ fn the_child_that_is_killed() {
     }
     at.add(Phase::Load.letter(), 0);
     let reader = opened.reader.clone();
-    let (meta, _writer) = baton_meta::start(Box::new(opened.store), Recorder::off()).unwrap();
+    let (meta, _writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
     let next = Arc::new(AtomicU64::new(first.parse().unwrap()));
     let (ran, promised) = (
         Arc::new(Notes::open(&runs(&state))),

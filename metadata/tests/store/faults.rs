@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use baton_faults::{Disk, Fault};
-use baton_meta::record::ThreadKey;
-use baton_meta::store::WriteErrorKind;
-use baton_meta::store::query::HistoryQuery;
-use baton_meta::{FlushError, Meta, ProcessPatch, Store, Update};
+use baton_metadata::record::ThreadKey;
+use baton_metadata::store::WriteErrorKind;
+use baton_metadata::store::query::HistoryQuery;
+use baton_metadata::{FlushError, Meta, ProcessPatch, Store, Update};
 use baton_trace::recorder::Recorder;
 use rand::RngExt;
 
@@ -137,7 +137,7 @@ fn upkeep_that_fails_is_done_later() {
     assert_eq!(opened.store.upkeep(later).unwrap_err().kind, WriteErrorKind::Io);
     disk.heal();
     assert_eq!(ids(&opened).len(), 300, "whole steps or none");
-    while opened.store.upkeep(later).unwrap() != baton_meta::store::Upkeep::Done {}
+    while opened.store.upkeep(later).unwrap() != baton_metadata::store::Upkeep::Done {}
     assert_eq!(ids(&opened), []);
 }
 
@@ -195,7 +195,7 @@ fn a_stalled_disk_holds_barriers_up_and_nobody_else() {
     let opened = state.open();
     let disk = Disk::under(&state.path());
     let reader = opened.reader.clone();
-    let (meta, writer) = baton_meta::start(Box::new(opened.store), Recorder::off()).unwrap();
+    let (meta, writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
     runtime().block_on(async {
         meta.accept(ok(0)).unwrap();
         flushed(&meta).await.unwrap();
@@ -235,7 +235,7 @@ fn whatever_the_disk_does_in_between_all_is_there_in_the_end() {
     let opened = state.open();
     let disk = Disk::under(&state.path());
     let reader = opened.reader.clone();
-    let (meta, writer) = baton_meta::start(Box::new(opened.store), Recorder::off()).unwrap();
+    let (meta, writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
     let (mut failed, mut n) = (0, 0);
     runtime().block_on(async {
         for round in 0..30_u64 {

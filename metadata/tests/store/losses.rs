@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_faults::{Disk, Fault};
-use baton_meta::{FlushError, Meta, ProcessPatch, Writer};
+use baton_metadata::{FlushError, Meta, ProcessPatch, Writer};
 use baton_trace::recorder::Recorder;
 
 use crate::support::{ME, OTHER, State, key, ok};
@@ -11,11 +11,11 @@ use crate::support::{ME, OTHER, State, key, ok};
 const AT_MOST: Duration = Duration::from_secs(30);
 
 fn start(state: &State) -> (Meta, Writer) {
-    baton_meta::start(Box::new(state.open().store), Recorder::off()).unwrap()
+    baton_metadata::start(Box::new(state.open().store), Recorder::off()).unwrap()
 }
 
 /// What a barrier of this client tells it was given up.
-async fn told(meta: &Meta, owner: baton_meta::record::Owner) -> u64 {
+async fn told(meta: &Meta, owner: baton_metadata::record::Owner) -> u64 {
     match meta.flush_of(owner, None).await {
         Ok(_) => 0,
         Err(FlushError::Dropped { count }) => count,

@@ -1,10 +1,10 @@
 //! Records in memory: `--state none`.
 
-use baton_meta::record::Outcome;
-use baton_meta::store::query::{HistoryQuery, ThreadsQuery};
-use baton_meta::store::retention::{LEAST_BYTES, Retention};
-use baton_meta::store::sqlite::{self, Reader, SqliteStore};
-use baton_meta::store::{Store, Upkeep};
+use baton_metadata::record::Outcome;
+use baton_metadata::store::query::{HistoryQuery, ThreadsQuery};
+use baton_metadata::store::retention::{LEAST_BYTES, Retention};
+use baton_metadata::store::sqlite::{self, Reader, SqliteStore};
+use baton_metadata::store::{Store, Upkeep};
 use baton_proto::Epoch;
 
 use crate::support::{ME, NOW, OTHER, finished, id, key, ok, started, thread_key, titled, write};

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_meta::record::{
+use baton_metadata::record::{
     CwdFacts, KilledStatus, Outcome, ProcessEnd, ProcessPatch, ProcessSpawned, ThreadPatch, Timings,
 };
-use baton_meta::store::query::ThreadRecord;
-use baton_meta::{Batch, Store};
+use baton_metadata::store::query::ThreadRecord;
+use baton_metadata::{Batch, Store};
 use baton_trace::call_end::CallEnd;
 use proptest::prelude::*;
 

@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::PathBuf;
 
-use baton_meta::store::query::HistoryQuery;
-use baton_meta::store::sqlite::{MIGRATIONS, VERSION};
+use baton_metadata::store::query::HistoryQuery;
+use baton_metadata::store::sqlite::{MIGRATIONS, VERSION};
 use rusqlite::Connection;
 
 use crate::support::{ME, State, integrity, key, ok, started, thread_key, titled, write};

@@ -4,9 +4,9 @@ use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
-use baton_meta::Store;
-use baton_meta::store::query::Found;
-use baton_meta::store::sqlite::{self, APPLICATION_ID, OpenError, VERSION};
+use baton_metadata::Store;
+use baton_metadata::store::query::Found;
+use baton_metadata::store::sqlite::{self, APPLICATION_ID, OpenError, VERSION};
 use rusqlite::Connection;
 
 use crate::support::{ME, State, batch, id, ids, integrity, ok, write};

@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, OpenFlags};
 
-use baton_meta::record::Outcome;
-use baton_meta::store::sqlite::VERSION;
+use baton_metadata::record::Outcome;
+use baton_metadata::store::sqlite::VERSION;
 
 use crate::support::{State, end, finished, ok, started, titled, write};
 

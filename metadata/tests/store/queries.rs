@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use baton_meta::ThreadPatch;
-use baton_meta::limits::VALUES_PER_THREAD;
-use baton_meta::record::{KilledStatus, Outcome, Owner, ProcessKey, ProcessPatch};
-use baton_meta::store::query::{Cursor, Found, HistoryQuery, Page, ProcessRecord, ThreadsQuery};
-use baton_meta::store::sqlite::{Opened, Reader};
+use baton_metadata::ThreadPatch;
+use baton_metadata::limits::VALUES_PER_THREAD;
+use baton_metadata::record::{KilledStatus, Outcome, Owner, ProcessKey, ProcessPatch};
+use baton_metadata::store::query::{Cursor, Found, HistoryQuery, Page, ProcessRecord, ThreadsQuery};
+use baton_metadata::store::sqlite::{Opened, Reader};
 use baton_proto::ProcessId;
 use baton_trace::subject::Outcome as Word;
 use rand::RngExt;
@@ -15,7 +15,7 @@ use crate::support::{
     ME, NOW, OTHER, SECOND, State, batch, finished, id, ids, key, ok, seeded, start, started, thread_key,
     titled, trace_id, write,
 };
-use baton_meta::Store;
+use baton_metadata::Store;
 
 fn all_pages(reader: &Reader, mut query: HistoryQuery) -> Vec<ProcessRecord> {
     let mut records = Vec::new();

@@ -6,12 +6,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use baton_meta::Keeper;
-use baton_meta::limits::SURVIVOR_GRACE;
-use baton_meta::record::{Outcome, ProcessPatch, ProcessSpawned};
-use baton_meta::store::boot;
-use baton_meta::store::query::{HistoryQuery, Survived};
-use baton_meta::store::sqlite::{self, Opened, Survivor};
+use baton_metadata::Keeper;
+use baton_metadata::limits::SURVIVOR_GRACE;
+use baton_metadata::record::{Outcome, ProcessPatch, ProcessSpawned};
+use baton_metadata::store::boot;
+use baton_metadata::store::query::{HistoryQuery, Survived};
+use baton_metadata::store::sqlite::{self, Opened, Survivor};
 use baton_trace::recorder::Recorder;
 use rustix::process::{Pid, Signal, kill_process_group};
 

@@ -3,11 +3,11 @@
 use std::fs;
 use std::sync::Arc;
 
-use baton_meta::ThreadPatch;
-use baton_meta::record::{ProcessKey, ProcessPatch};
-use baton_meta::store::sqlite::{self, Opened};
-use baton_meta::store::timings::decode;
-use baton_meta::store::{Store, Upkeep};
+use baton_metadata::ThreadPatch;
+use baton_metadata::record::{ProcessKey, ProcessPatch};
+use baton_metadata::store::sqlite::{self, Opened};
+use baton_metadata::store::timings::decode;
+use baton_metadata::store::{Store, Upkeep};
 
 use crate::support::{
     DAY, NOW, OTHER, SECOND, State, id, ids, integrity, key, ok, stages, start, started, thread_key, titled,

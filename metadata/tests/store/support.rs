@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use baton_meta::record::{
+use baton_metadata::record::{
     Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, SlowestStage,
     ThreadKey, ThreadPatch, Timings, TraceRef,
 };
-use baton_meta::store::query::HistoryQuery;
-use baton_meta::store::retention::Retention;
-use baton_meta::store::sqlite::{self, DATABASE, OpenError, Opened, Options, Survivor};
-use baton_meta::store::timings::{StageTime, encode};
-use baton_meta::store::{Store, boot};
-use baton_meta::{Batch, Update};
+use baton_metadata::store::query::HistoryQuery;
+use baton_metadata::store::retention::Retention;
+use baton_metadata::store::sqlite::{self, DATABASE, OpenError, Opened, Options, Survivor};
+use baton_metadata::store::timings::{StageTime, encode};
+use baton_metadata::store::{Store, boot};
+use baton_metadata::{Batch, Update};
 use baton_proto::{Epoch, ProcessId};
 use baton_trace::stage::exec;
 use tempfile::TempDir;

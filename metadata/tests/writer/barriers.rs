@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use baton_meta::store::WriteErrorKind;
-use baton_meta::{FlushError, Refused};
+use baton_metadata::store::WriteErrorKind;
+use baton_metadata::{FlushError, Refused};
 use tokio::time::timeout;
 
 use crate::support::{AT_MOST, Bench, process, thread_key, value};
@@ -137,7 +137,7 @@ async fn a_flush_that_is_given_up_leaves_nothing_behind() {
     bench.faults.stall(true);
     bench.meta.accept(value("t", 0)).unwrap();
     // More than may wait at once, one after the other.
-    for _ in 0..baton_meta::limits::BARRIERS_MAX + 1 {
+    for _ in 0..baton_metadata::limits::BARRIERS_MAX + 1 {
         let mut flush = Box::pin(bench.meta.flush());
         assert!(futures_poll(flush.as_mut()).is_none());
     }
@@ -151,7 +151,7 @@ async fn more_barriers_than_may_wait_are_refused() {
     bench.faults.stall(true);
     bench.meta.accept(value("t", 0)).unwrap();
     let mut waiting = Vec::new();
-    for _ in 0..baton_meta::limits::BARRIERS_MAX {
+    for _ in 0..baton_metadata::limits::BARRIERS_MAX {
         let mut flush = Box::pin(bench.meta.flush());
         assert!(futures_poll(flush.as_mut()).is_none());
         waiting.push(flush);

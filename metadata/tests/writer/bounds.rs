@@ -1,8 +1,8 @@
 //! A disk that is dead for long.
 
-use baton_meta::limits::PROCESS_BYTES;
-use baton_meta::store::WriteErrorKind;
-use baton_meta::{FlushError, Refused};
+use baton_metadata::limits::PROCESS_BYTES;
+use baton_metadata::store::WriteErrorKind;
+use baton_metadata::{FlushError, Refused};
 
 use crate::support::{Bench, end, process, value};
 

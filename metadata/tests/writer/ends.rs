@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use baton_meta::store::WriteErrorKind;
-use baton_meta::{FlushError, Refused};
+use baton_metadata::store::WriteErrorKind;
+use baton_metadata::{FlushError, Refused};
 use tokio::time::timeout;
 
 use crate::support::{AT_MOST, Bench, process, value};

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use baton_meta::Link;
-use baton_meta::limits::{SPAN_LINKS_MAX, WRITES_PER_SPAN};
-use baton_meta::store::WriteErrorKind;
+use baton_metadata::Link;
+use baton_metadata::limits::{SPAN_LINKS_MAX, WRITES_PER_SPAN};
+use baton_metadata::store::WriteErrorKind;
 use baton_trace::attribute;
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::{Collected, Recorder};

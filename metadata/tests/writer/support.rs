@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
-use baton_meta::record::{Outcome, Owner, ProcessEnd, ProcessKey, ThreadKey};
-use baton_meta::store::{Upkeep, WriteErrorKind, Written};
-use baton_meta::{Batch, FlushError, Meta, ProcessPatch, Store, ThreadPatch, WriteError, Writer};
+use baton_metadata::record::{Outcome, Owner, ProcessEnd, ProcessKey, ThreadKey};
+use baton_metadata::store::{Upkeep, WriteErrorKind, Written};
+use baton_metadata::{Batch, FlushError, Meta, ProcessPatch, Store, ThreadPatch, WriteError, Writer};
 use baton_proto::ProcessId;
 use baton_trace::recorder::Recorder;
 
@@ -184,7 +184,7 @@ impl Bench {
     pub(crate) fn recording(recorder: Recorder) -> Self {
         let memory = Memory::default();
         let (store, faults) = Faulty::around(Closes(memory.clone()));
-        let (meta, writer) = baton_meta::start(Box::new(store), recorder).unwrap();
+        let (meta, writer) = baton_metadata::start(Box::new(store), recorder).unwrap();
         Self {
             meta,
             writer,
@@ -256,7 +256,7 @@ pub(crate) fn end(n: u64) -> ProcessPatch {
         ended_unix_ns: n,
         stdout_bytes: 0,
         stderr_bytes: 0,
-        timings: Some(baton_meta::record::Timings {
+        timings: Some(baton_metadata::record::Timings {
             encoded: vec![0; 1_000].into(),
             slowest: None,
         }),

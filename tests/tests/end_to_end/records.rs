@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use baton_meta::limits::LINGER;
+use baton_metadata::limits::LINGER;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_rpc::exec::exec_client::ExecClient;
 use baton_support::process::Part;

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use baton_bench::stats::{Bar, Estimate, Rounds, Statistic};
 use baton_bench::{Failure, Row, Unit};
-use baton_meta::Meta;
+use baton_metadata::Meta;
 use tokio::runtime::Runtime;
 
 use super::{Bench, Visit};

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use baton_bench::stats::{Rounds, Statistic};
 use baton_bench::{Failure, Row, Unit, interleave};
-use baton_meta::limits::BATCH_PATCHES;
+use baton_metadata::limits::BATCH_PATCHES;
 use rusqlite::{Connection, TransactionBehavior, params};
 use tempfile::TempDir;
 
