@@ -6,7 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "baton/channel/v1/channel.proto",
         "baton/channel/v1/ticket.proto",
         "baton/exec/v1/exec.proto",
-        "baton/meta/v1/meta.proto",
+        "baton/metadata/v1/metadata.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed=proto/{file}");

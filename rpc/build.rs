@@ -6,7 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "baton/relay/v1/relay.proto",
         "baton/exec/v1/exec.proto",
-        "baton/meta/v1/meta.proto",
+        "baton/metadata/v1/metadata.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={PROTO}/{file}");
@@ -31,5 +31,5 @@ fn services() -> tonic_prost_build::Builder {
     tonic_prost_build::configure()
         .extern_path(".baton.relay.v1", "::baton_proto::relay")
         .extern_path(".baton.exec.v1", "::baton_proto::exec")
-        .extern_path(".baton.meta.v1", "::baton_proto::meta")
+        .extern_path(".baton.metadata.v1", "::baton_proto::metadata")
 }

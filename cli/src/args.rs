@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use baton_metadata::store::retention::Retention;
-use baton_proto::meta::Outcome;
+use baton_proto::metadata::Outcome;
 use clap::{Parser, Subcommand};
 
 use values::{

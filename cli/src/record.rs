@@ -1,4 +1,4 @@
-//! A record of `baton.meta.v1` as a person reads it, and as a program does.
+//! A record of `baton.metadata.v1` as a person reads it, and as a program does.
 //!
 //! All of it comes from the other end and is made safe for a terminal; in JSON what is not is escaped.
 
@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_client::ExitStatus;
 use baton_export::clock;
-use baton_proto::meta::{Outcome, Record, StageTime, Survivor};
+use baton_proto::metadata::{Outcome, Record, StageTime, Survivor};
 use baton_trace::SpanId;
 use baton_trace::call_end::CallEnd;
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};

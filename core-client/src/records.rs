@@ -2,12 +2,12 @@
 
 use baton_channel::{Channel, ConnectError, SessionError};
 use baton_proto::limits::{ANSWER_MAX, PAGE_ITEMS_MAX, SHOWN_MAX, THREAD_ANSWER_MAX};
-use baton_proto::meta::{
+use baton_proto::metadata::{
     FlushRequest, FlushResponse, HistoryPage, HistoryRequest, ShowRequest, ShowResponse,
     ThreadArchiveRequest, ThreadDeleteRequest, ThreadShowRequest, ThreadShowResponse, ThreadUpdateRequest,
     ThreadsPage, ThreadsRequest,
 };
-use baton_rpc::meta::meta_client::MetaClient;
+use baton_rpc::metadata::metadata_client::MetadataClient;
 use baton_trace::text::printable;
 use tonic::{Code, Status, Streaming};
 
@@ -16,10 +16,10 @@ use crate::error::{Broken, words};
 /// The records that an exec-server keeps of this client's commands. Cheap to clone.
 ///
 /// A query tells what was accepted before it, unless the exec-server's disk takes nothing: then the answer says that it is
-/// *behind*. Requests and answers are those of `baton.meta.v1` ([`baton_proto::meta`]).
+/// *behind*. Requests and answers are those of `baton.metadata.v1` ([`baton_proto::metadata`]).
 #[derive(Clone)]
 pub struct Records {
-    client: MetaClient<Channel>,
+    client: MetadataClient<Channel>,
 }
 
 /// Records could not be read or changed.
@@ -115,7 +115,7 @@ impl<T: Page> Pages<T> {
 impl Records {
     pub(crate) fn over(channel: Channel) -> Self {
         Self {
-            client: MetaClient::new(channel).max_decoding_message_size(ANSWER_MAX),
+            client: MetadataClient::new(channel).max_decoding_message_size(ANSWER_MAX),
         }
     }
 

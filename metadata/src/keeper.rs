@@ -20,7 +20,7 @@ use crate::handle::Meta;
 use crate::limits::{STALLED, SURVIVOR_GRACE};
 use crate::machine::Stats;
 use crate::observe::Recording;
-use crate::service::MetaService;
+use crate::service::MetadataService;
 use crate::store::retention::Retention;
 use crate::store::sqlite::{
     self, OpenError, Opened, Options, Reader, Recovered, SetAside, SetAsides, SqliteStore, Survivor,
@@ -140,9 +140,9 @@ impl Keeper {
     }
 
     /// The service that tells clients of their records.
-    pub fn service(&self) -> MetaService {
+    pub fn service(&self) -> MetadataService {
         let facts = Arc::clone(&self.facts);
-        MetaService::new(self.meta.clone(), self.reader.clone(), facts, self.is_in_memory)
+        MetadataService::new(self.meta.clone(), self.reader.clone(), facts, self.is_in_memory)
     }
 
     /// What the owner is to be told from time to time.

@@ -45,6 +45,6 @@ pub use link::Link;
 pub use machine::{Refused, Stats};
 pub use observe::Recording;
 pub use record::{ProcessPatch, ThreadPatch, Update};
-pub use service::MetaService;
+pub use service::MetadataService;
 pub use store::{Store, WriteError};
 pub use writer::{ShutdownReport, Writer, start};

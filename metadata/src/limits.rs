@@ -215,8 +215,8 @@ pub const THREADS_PAGE: u32 = baton_proto::limits::PAGE_ITEMS_MAX as u32;
 /// Bytes of a name that `Show` is asked for: 32 hexadecimal digits, hyphens and some more.
 pub const NAME_BYTES: usize = 64;
 
-/// Largest request of `baton.meta.v1`: an update of a thread.
-pub const META_REQUEST_BYTES: usize = 64 * 1024;
+/// Largest request of `baton.metadata.v1`: an update of a thread.
+pub const METADATA_REQUEST_BYTES: usize = 64 * 1024;
 
 /// Longest wait of a barrier that a client asks for. A disk that does not answer for so long is the answer.
 pub const FLUSH_MAX: Duration = Duration::from_secs(30);

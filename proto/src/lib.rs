@@ -1,7 +1,7 @@
 //! The wire of Baton: generated messages, identifiers, and the limits that both ends must agree on. The services over them are in `baton-rpc`.
 //!
 //! Four packages, from the outside in: [`relay`] is what a relay sees, [`channel`] is what travels inside the
-//! Noise transport messages, [`exec`] is the service that runs processes, [`meta`] the one that
+//! Noise transport messages, [`exec`] is the service that runs processes, [`metadata`] the one that
 //! tells what has run. `docs/PROTOCOL.md` is their prose.
 
 mod exec_error;
@@ -31,10 +31,10 @@ pub mod exec {
     include!(concat!(env!("OUT_DIR"), "/baton.exec.v1.rs"));
 }
 
-/// `baton.meta.v1`: records of processes, and threads.
-pub mod meta {
+/// `baton.metadata.v1`: records of processes, and threads.
+pub mod metadata {
     #![allow(missing_docs, clippy::all)]
-    include!(concat!(env!("OUT_DIR"), "/baton.meta.v1.rs"));
+    include!(concat!(env!("OUT_DIR"), "/baton.metadata.v1.rs"));
 }
 
 /// The protocol version that both ends put into the Noise prologue and the registration proof.

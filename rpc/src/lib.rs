@@ -17,8 +17,8 @@ pub mod exec {
     tonic::include_proto!("baton.exec.v1");
 }
 
-/// Services of `baton.meta.v1`: records of processes, and threads.
-pub mod meta {
+/// Services of `baton.metadata.v1`: records of processes, and threads.
+pub mod metadata {
     #![allow(missing_docs, clippy::all)]
-    tonic::include_proto!("baton.meta.v1");
+    tonic::include_proto!("baton.metadata.v1");
 }

@@ -10,7 +10,7 @@ use baton_client::{Client, Command, Event, Seed};
 use baton_metadata::record::{ThreadKey, Timings};
 use baton_metadata::store::{Upkeep, Written};
 use baton_metadata::{Batch, Meta, ProcessPatch, Refused, Store, ThreadPatch, WriteError};
-use baton_proto::meta::HistoryRequest;
+use baton_proto::metadata::HistoryRequest;
 use baton_support::process::usage::resident_bytes;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{THREAD_ID_MAX, THREAD_TITLE_MAX};
-use baton_proto::meta::Outcome;
+use baton_proto::metadata::Outcome;
 use baton_trace::subject;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use jiff::civil::Date;

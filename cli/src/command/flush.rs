@@ -1,6 +1,6 @@
 //! `baton flush`: the barrier. Like sync(1) it has nothing to say when all is well.
 
-use baton_proto::meta::{Failure, FlushResponse};
+use baton_proto::metadata::{Failure, FlushResponse};
 use baton_trace::text::{counted, printable};
 
 use crate::args::FlushArgs;

@@ -1,6 +1,6 @@
 //! `baton history`: what has run.
 
-use baton_proto::meta::{HistoryRequest, Record};
+use baton_proto::metadata::{HistoryRequest, Record};
 use baton_trace::text::printable;
 
 use crate::args::HistoryArgs;

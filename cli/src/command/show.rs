@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use baton_proto::meta::{Outcome, Record, ShowResponse};
+use baton_proto::metadata::{Outcome, Record, ShowResponse};
 use baton_trace::text::{counted, printable};
 
 use super::history::{table, warn_if_behind};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use baton_proto::limits::THREAD_METADATA_KEYS_MAX;
-use baton_proto::meta::{Facts, HistoryRequest, ThreadShowResponse, ThreadUpdateRequest};
+use baton_proto::metadata::{Facts, HistoryRequest, ThreadShowResponse, ThreadUpdateRequest};
 use baton_trace::text::printable;
 use serde_json::json;
 

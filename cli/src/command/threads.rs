@@ -1,6 +1,6 @@
 //! `baton threads`: conversations and jobs.
 
-use baton_proto::meta::{Thread, ThreadsRequest};
+use baton_proto::metadata::{Thread, ThreadsRequest};
 use baton_trace::text::printable;
 use serde_json::json;
 

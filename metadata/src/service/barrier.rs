@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use baton_proto::meta as wire;
+use baton_proto::metadata as wire;
 use baton_trace::call::ServerCall;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
-use super::{Caller, MetaService};
+use super::{Caller, MetadataService};
 use crate::barrier::FlushError;
 use crate::limits::FLUSH_MAX;
 use crate::link::Link;
 
 pub(super) async fn flush(
-    service: &MetaService,
+    service: &MetadataService,
     caller: Caller,
     request: Request<wire::FlushRequest>,
 ) -> Result<Response<wire::FlushResponse>, Status> {
@@ -54,7 +54,7 @@ pub(super) async fn flush(
 }
 
 /// Waits until all that was accepted is on disk. What was given up before is not this request's.
-pub(super) async fn durable(service: &MetaService) -> Result<(), Status> {
+pub(super) async fn durable(service: &MetadataService) -> Result<(), Status> {
     match timeout(FLUSH_MAX, service.inner.meta.flush()).await {
         Ok(Ok(_) | Err(FlushError::Dropped { .. })) => Ok(()),
         Ok(Err(error)) => Err(status(&error)),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baton_proto::meta as wire;
+use baton_proto::metadata as wire;
 use baton_trace::call_end::CallEnd;
 
 use crate::record::{CwdFacts, KilledStatus, Outcome, ProcessEnd};

@@ -1,17 +1,17 @@
 //! `History` and `Show`.
 
-use baton_proto::meta as wire;
+use baton_proto::metadata as wire;
 use baton_trace::subject::Outcome;
 use tonic::{Response, Status};
 
 use super::pages::{Pages, Part, Told, pages};
-use super::{Caller, MetaService, convert};
+use super::{Caller, MetadataService, convert};
 use crate::limits::{HISTORY_PAGE, NAME_BYTES};
 use crate::store::query::{Found, HistoryQuery, ProcessRecord};
 use crate::store::sqlite::Reader;
 
 pub(super) async fn list(
-    service: &MetaService,
+    service: &MetadataService,
     caller: Caller,
     request: wire::HistoryRequest,
 ) -> Result<Response<Pages<wire::HistoryPage>>, Status> {
@@ -64,7 +64,7 @@ fn outcomes(asked: &[i32]) -> Result<Vec<Outcome>, Status> {
 }
 
 pub(super) async fn show(
-    service: &MetaService,
+    service: &MetadataService,
     caller: Caller,
     request: wire::ShowRequest,
 ) -> Result<Response<wire::ShowResponse>, Status> {

@@ -1,4 +1,4 @@
-//! The service `baton.meta.v1.Meta`: a client's own records, its threads, and barriers.
+//! The service `baton.metadata.v1.Metadata`: a client's own records, its threads, and barriers.
 //!
 //! Whose records they are is what the handshake proved; a request cannot say it. Queries read beside the writer, on threads that may
 //! wait for the disk, a few at a time. Before a query what was accepted is flushed, so that a client sees what it has just done; a disk that
@@ -13,8 +13,8 @@ mod thread;
 use std::sync::Arc;
 
 use baton_channel::allow::Peer;
-use baton_proto::meta as wire;
-use baton_rpc::meta::meta_server::{Meta as MetaRpc, MetaServer};
+use baton_proto::metadata as wire;
+use baton_rpc::metadata::metadata_server::{Metadata as MetadataRpc, MetadataServer};
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -22,13 +22,13 @@ use tonic::{Request, Response, Status};
 
 use crate::facts::Facts;
 use crate::handle::Meta;
-use crate::limits::{LOOK_LIMIT, LOOKS_AT_ONCE, META_REQUEST_BYTES, QUERIES_AT_ONCE, READ_FLUSH};
+use crate::limits::{LOOK_LIMIT, LOOKS_AT_ONCE, METADATA_REQUEST_BYTES, QUERIES_AT_ONCE, READ_FLUSH};
 use crate::record::{CwdFacts, Owner, ThreadKey};
 use crate::store::sqlite::{ReadError, Reader};
 
 /// See the [module](self). Clones share what they read.
 #[derive(Debug, Clone)]
-pub struct MetaService {
+pub struct MetadataService {
     inner: Arc<Inner>,
 }
 
@@ -42,7 +42,7 @@ struct Inner {
     is_in_memory: bool,
 }
 
-impl MetaService {
+impl MetadataService {
     pub(crate) fn new(meta: Meta, reader: Reader, facts: Arc<Facts>, is_in_memory: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -57,8 +57,8 @@ impl MetaService {
     }
 
     /// The service as tonic mounts it, with this crate's limits on requests.
-    pub fn into_server(self) -> MetaServer<Self> {
-        MetaServer::new(self).max_decoding_message_size(META_REQUEST_BYTES)
+    pub fn into_server(self) -> MetadataServer<Self> {
+        MetadataServer::new(self).max_decoding_message_size(METADATA_REQUEST_BYTES)
     }
 
     /// Makes what was accepted readable, if the disk takes it. True: it did not, in time.
@@ -134,7 +134,7 @@ impl Caller {
 }
 
 #[tonic::async_trait]
-impl MetaRpc for MetaService {
+impl MetadataRpc for MetadataService {
     type HistoryStream = pages::Pages<wire::HistoryPage>;
     type ThreadsStream = pages::Pages<wire::ThreadsPage>;
 
@@ -220,7 +220,7 @@ mod tests {
     use crate::record::{Argv, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, ThreadPatch};
     use crate::store::retention::Retention;
 
-    fn service() -> (Keeper, MetaService) {
+    fn service() -> (Keeper, MetadataService) {
         let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default()).unwrap();
         let service = keeper.service();
         (keeper, service)

@@ -9,7 +9,7 @@ use futures_util::{Stream, stream};
 use prost::Message;
 use tonic::{Response, Status};
 
-use super::MetaService;
+use super::MetadataService;
 use crate::store::query::{Cursor, Page};
 use crate::store::sqlite::{ReadError, Reader};
 
@@ -62,7 +62,7 @@ pub(super) struct Told {
 
 /// The pages of a list: `read` gives so many items behind a cursor, `message` makes a page of them.
 pub(super) async fn pages<T, M>(
-    service: &MetaService,
+    service: &MetadataService,
     part: Part,
     read: impl Fn(&Reader, Option<Cursor>, u32) -> Result<Page<T>, ReadError> + Clone + Send + 'static,
     message: impl Fn(&[T], Told) -> M + Clone + Send + 'static,

@@ -6,12 +6,12 @@ use baton_proto::limits::{
     THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
     THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
 };
-use baton_proto::meta as wire;
+use baton_proto::metadata as wire;
 use baton_trace::record::unix_now_ns;
 use tonic::{Response, Status};
 
 use super::pages::{Pages, Part, Told, pages};
-use super::{Caller, MetaService, barrier, convert};
+use super::{Caller, MetadataService, barrier, convert};
 use crate::limits::{THREADS_PAGE, VALUES_PER_THREAD};
 use crate::machine::Refused;
 use crate::record::{ThreadKey, ThreadPatch};
@@ -19,7 +19,7 @@ use crate::store::query::{ThreadRecord, ThreadsQuery};
 use crate::store::sqlite::Reader;
 
 pub(super) async fn list(
-    service: &MetaService,
+    service: &MetadataService,
     caller: Caller,
     request: wire::ThreadsRequest,
 ) -> Result<Response<Pages<wire::ThreadsPage>>, Status> {
@@ -41,7 +41,7 @@ pub(super) async fn list(
 }
 
 pub(super) async fn show(
-    service: &MetaService,
+    service: &MetadataService,
     caller: Caller,
     request: wire::ThreadShowRequest,
 ) -> Result<Response<wire::ThreadShowResponse>, Status> {
@@ -66,7 +66,7 @@ pub(super) async fn show(
 }
 
 pub(super) async fn update(
-    service: &MetaService,
+    service: &MetadataService,
     caller: Caller,
     request: wire::ThreadUpdateRequest,
 ) -> Result<Response<wire::ThreadUpdateResponse>, Status> {
@@ -88,7 +88,7 @@ pub(super) async fn update(
 }
 
 pub(super) async fn archive(
-    service: &MetaService,
+    service: &MetadataService,
     caller: Caller,
     request: wire::ThreadArchiveRequest,
 ) -> Result<Response<wire::ThreadArchiveResponse>, Status> {
@@ -101,7 +101,7 @@ pub(super) async fn archive(
 }
 
 pub(super) async fn delete(
-    service: &MetaService,
+    service: &MetadataService,
     caller: Caller,
     request: wire::ThreadDeleteRequest,
 ) -> Result<Response<wire::ThreadDeleteResponse>, Status> {
@@ -114,7 +114,7 @@ pub(super) async fn delete(
 }
 
 /// Whether the thread will keep what is set. What others set meanwhile may still take the room.
-async fn has_room(service: &MetaService, patch: &ThreadPatch) -> Result<(), Status> {
+async fn has_room(service: &MetadataService, patch: &ThreadPatch) -> Result<(), Status> {
     if patch.values.values().all(Option::is_none) {
         return Ok(());
     }
@@ -135,14 +135,14 @@ async fn has_room(service: &MetaService, patch: &ThreadPatch) -> Result<(), Stat
 }
 
 /// The key of a thread that is there. What was accepted before is on disk then: the thread itself may be.
-async fn existing(service: &MetaService, key: ThreadKey) -> Result<ThreadKey, Status> {
+async fn existing(service: &MetadataService, key: ThreadKey) -> Result<ThreadKey, Status> {
     barrier::durable(service).await?;
     let asked = key.clone();
     let found = service.query(move |reader| reader.thread(&asked)).await?;
     found.map(|_| key).ok_or_else(unknown)
 }
 
-fn accept(service: &MetaService, patch: ThreadPatch) -> Result<(), Status> {
+fn accept(service: &MetadataService, patch: ThreadPatch) -> Result<(), Status> {
     service.inner.meta.accept(patch).map_err(|refused| {
         let message = refused.to_string();
         match refused {
@@ -208,7 +208,7 @@ mod tests {
         sees_ids: true,
     };
 
-    async fn set(service: &MetaService, thread_id: &str) {
+    async fn set(service: &MetadataService, thread_id: &str) {
         let request = wire::ThreadUpdateRequest {
             thread_id: thread_id.into(),
             title: Some("t".into()),
@@ -217,7 +217,7 @@ mod tests {
         update(service, CALLER, request).await.unwrap();
     }
 
-    async fn hide(service: &MetaService, thread_id: &str) {
+    async fn hide(service: &MetadataService, thread_id: &str) {
         let request = wire::ThreadArchiveRequest {
             thread_id: thread_id.into(),
             undo: false,
@@ -225,7 +225,7 @@ mod tests {
         archive(service, CALLER, request).await.unwrap();
     }
 
-    async fn listed(service: &MetaService) -> Vec<String> {
+    async fn listed(service: &MetadataService) -> Vec<String> {
         let pages = list(service, CALLER, wire::ThreadsRequest::default())
             .await
             .unwrap();

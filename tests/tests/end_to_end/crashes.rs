@@ -15,7 +15,7 @@ use baton_channel::Channel;
 use baton_proto::Epoch;
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{RunRequest, Start, run_request};
-use baton_proto::meta::{HistoryRequest, Outcome};
+use baton_proto::metadata::{HistoryRequest, Outcome};
 use baton_rpc::exec::exec_client::ExecClient;
 use baton_support::amount::{amount, seed};
 use baton_support::process::Part;

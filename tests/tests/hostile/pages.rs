@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use baton_client::RecordsError;
 use baton_proto::limits::{ANSWER_MAX, PAGE_ITEMS_MAX, SHOWN_MAX};
-use baton_proto::meta::{
+use baton_proto::metadata::{
     FlushRequest, FlushResponse, HistoryPage, HistoryRequest, Record, ShowRequest, ShowResponse, StageTime,
     Thread, ThreadArchiveRequest, ThreadArchiveResponse, ThreadDeleteRequest, ThreadDeleteResponse,
     ThreadShowRequest, ThreadShowResponse, ThreadUpdateRequest, ThreadUpdateResponse, ThreadsPage,
     ThreadsRequest,
 };
-use baton_rpc::meta::meta_server::{Meta, MetaServer};
+use baton_rpc::metadata::metadata_server::{Metadata, MetadataServer};
 use tonic::codegen::BoxStream;
 use tonic::{Code, Request, Response, Status};
 
@@ -33,7 +33,7 @@ fn never<T>() -> Result<Response<T>, Status> {
 }
 
 #[tonic::async_trait]
-impl Meta for Liar {
+impl Metadata for Liar {
     type HistoryStream = BoxStream<HistoryPage>;
     type ThreadsStream = BoxStream<ThreadsPage>;
 
@@ -104,7 +104,7 @@ async fn taken(pages: Vec<HistoryPage>, limit: u32) -> Result<usize, RecordsErro
         history: pages,
         ..Answers::default()
     }));
-    beside(MetaServer::new(liar), async |client| {
+    beside(MetadataServer::new(liar), async |client| {
         let request = HistoryRequest {
             limit,
             ..HistoryRequest::default()
@@ -162,7 +162,7 @@ async fn no_other_answer_of_an_exec_server_is_longer_than_its_caller_takes() {
             }],
             ..Answers::default()
         }));
-        beside(MetaServer::new(liar), async |client| {
+        beside(MetadataServer::new(liar), async |client| {
             let shown = client.records().show("a").await;
             assert_eq!(shown.is_ok(), is_taken, "{shown:?}");
             let threads = client.records().threads(ThreadsRequest::default()).await;
@@ -178,7 +178,7 @@ async fn no_other_answer_of_an_exec_server_is_longer_than_its_caller_takes() {
         },
         ..Answers::default()
     }));
-    beside(MetaServer::new(liar), async |client| {
+    beside(MetadataServer::new(liar), async |client| {
         let thread = client.records().thread("a").await;
         assert!(
             matches!(&thread, Err(RecordsError::Rpc(status)) if status.code() == Code::OutOfRange),
