@@ -240,7 +240,7 @@ mod tests {
     use std::collections::HashSet;
 
     use baton_trace::samples::{record, stage};
-    use baton_trace::stage::{exec::*, meta::*, transport::*};
+    use baton_trace::stage::{exec::*, metadata::*, transport::*};
 
     use super::*;
 
@@ -285,18 +285,18 @@ mod tests {
 
     #[test]
     fn what_happens_beside_calls_is_the_root_of_its_own_trace_unless_a_server_claims_it_for_a_call() {
-        let mut beside = record(vec![stage(META_PERSIST, 0, 900)]);
+        let mut beside = record(vec![stage(METADATA_PERSIST, 0, 900)]);
         beside.side = Side::Server;
         beside.parent = None;
         let placed = owed(&beside);
-        assert_eq!(stages(&placed), [META_PERSIST]);
+        assert_eq!(stages(&placed), [METADATA_PERSIST]);
         assert_eq!(
             (placed[0].span_id, placed[0].parent),
             (beside.context.span_id, None)
         );
         assert_eq!((placed[0].end_ns - placed[0].start_ns) % 1_000, 0);
 
-        let claimed = record(vec![stage(CALL, 0, 1_000), stage(META_PERSIST, 0, 900)]);
+        let claimed = record(vec![stage(CALL, 0, 1_000), stage(METADATA_PERSIST, 0, 900)]);
         assert_eq!(stages(&owed(&claimed)), [CALL]);
         let placed = whole(&claimed);
         assert_ne!(placed[1].span_id, placed[0].span_id);

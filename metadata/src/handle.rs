@@ -54,7 +54,7 @@ impl Meta {
         self.accept_linked(update, None)
     }
 
-    /// As [`accept`](Self::accept); the span `meta.persist` of the write links to `link`, which is the span that the update is about.
+    /// As [`accept`](Self::accept); the span `metadata.persist` of the write links to `link`, which is the span that the update is about.
     pub fn accept_linked(&self, update: impl Into<Update>, link: Option<Link>) -> Result<(), Refused> {
         let mut update = update.into();
         if let Err(what) = record::check(&mut update) {
@@ -85,7 +85,7 @@ impl Meta {
         self.flush_linked(None).await
     }
 
-    /// As [`flush`](Self::flush); the span `meta.flush` links to `link`, which is the span that asks.
+    /// As [`flush`](Self::flush); the span `metadata.flush` links to `link`, which is the span that asks.
     pub async fn flush_linked(&self, link: Option<Link>) -> Result<Flushed, FlushError> {
         self.report(None, link).await
     }

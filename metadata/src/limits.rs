@@ -149,7 +149,7 @@ pub const RETRY_AWAITED: Duration = Duration::from_millis(20);
 /// Barriers that wait at once, some 200 bytes each. Protects the queue's lock, which looks at each when a batch is settled.
 pub const BARRIERS_MAX: usize = 4_096;
 
-/// Links of one span `meta.persist`, for the first sampled processes of its batch.
+/// Links of one span `metadata.persist`, for the first sampled processes of its batch.
 pub const SPAN_LINKS_MAX: usize = 16;
 
 /// Of so many writes that sampled commands are behind, the last becomes a span. Under load there is a write a command: a trace of each would

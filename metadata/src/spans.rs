@@ -1,4 +1,4 @@
-//! `meta.persist` and `meta.flush`: what the store took, as spans of traces of their own that link to the spans they are about.
+//! `metadata.persist` and `metadata.flush`: what the store took, as spans of traces of their own that link to the spans they are about.
 //!
 //! A write or a barrier that no sampled span is behind makes none. Of the writes that would make one, one in
 //! [`WRITES_PER_SPAN`](crate::limits::WRITES_PER_SPAN) does: under load there is a write a command.
@@ -9,7 +9,7 @@ use baton_trace::attribute;
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::StageId;
-use baton_trace::stage::meta::{META_FLUSH, META_PERSIST};
+use baton_trace::stage::metadata::{METADATA_FLUSH, METADATA_PERSIST};
 use baton_trace::status::RpcStatus;
 use baton_trace::w3c::TraceContext;
 use opentelemetry::KeyValue;
@@ -64,7 +64,7 @@ pub(crate) fn persist(
     ];
     finish(
         recorder,
-        META_PERSIST,
+        METADATA_PERSIST,
         [oldest, ended],
         &links,
         RpcStatus(0),
@@ -95,7 +95,7 @@ pub(crate) fn flush(
     };
     finish(
         recorder,
-        META_FLUSH,
+        METADATA_FLUSH,
         interval,
         link.as_slice(),
         status,

@@ -25,13 +25,13 @@ pub const SIGNAL: &str = "baton.signal";
 pub const THREAD: &str = "baton.thread";
 /// On a server's `process`: the client's name on the allow-list.
 pub const CLIENT: &str = "baton.client";
-/// On `meta.persist`: merged patches in the batch.
+/// On `metadata.persist`: merged patches in the batch.
 pub const META_PATCHES: &str = "baton.meta.patches";
-/// On `meta.persist`: rows that the batch inserted, changed or deleted.
+/// On `metadata.persist`: rows that the batch inserted, changed or deleted.
 pub const META_ROWS: &str = "baton.meta.rows";
-/// On `meta.persist`: nanoseconds that the oldest patch of the batch waited until its write began. The rest of the span is the write.
+/// On `metadata.persist`: nanoseconds that the oldest patch of the batch waited until its write began. The rest of the span is the write.
 pub const META_QUEUE_NS: &str = "baton.meta.queue_ns";
-/// On a failed `meta.flush`: records given up that nobody has acknowledged.
+/// On a failed `metadata.flush`: records given up that nobody has acknowledged.
 pub const META_DROPPED: &str = "baton.meta.dropped";
 /// On a resource whose spans another part reports: the `service.instance.id` of the part that does.
 pub const REPORTED_BY: &str = "baton.reported_by";

@@ -9,7 +9,7 @@ use baton_trace::attribute;
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::{Collected, Recorder};
 use baton_trace::stage::StageId;
-use baton_trace::stage::meta::{META_FLUSH, META_PERSIST};
+use baton_trace::stage::metadata::{METADATA_FLUSH, METADATA_PERSIST};
 use baton_trace::status::RpcStatus;
 use baton_trace::w3c::TraceContext;
 
@@ -52,7 +52,7 @@ async fn one_write_in_a_hundred_is_a_span() {
         bench.meta.flush().await.unwrap();
         assert_eq!(collected.take().len(), 0);
         write(&bench, 1).await;
-        assert_eq!(of(&collected.take(), META_PERSIST).len(), 1);
+        assert_eq!(of(&collected.take(), METADATA_PERSIST).len(), 1);
     }
     assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
 }
@@ -70,7 +70,7 @@ async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
     assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
 
     let records = collected.take();
-    let [persist] = of(&records, META_PERSIST)[..] else {
+    let [persist] = of(&records, METADATA_PERSIST)[..] else {
         panic!("{records:?}")
     };
     assert_eq!(persist.links[0].trace_id, call.trace_id);
@@ -79,11 +79,11 @@ async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
     assert_eq!(persist.parent, None);
     assert_eq!(number(persist, attribute::META_PATCHES), Some(1));
     assert_eq!(number(persist, attribute::META_ROWS), Some(1));
-    let stage = persist.stage(META_PERSIST).unwrap();
+    let stage = persist.stage(METADATA_PERSIST).unwrap();
     let queued = number(persist, attribute::META_QUEUE_NS).unwrap();
     assert!(queued > 0 && queued as u64 <= stage.duration_ns());
 
-    let [flush] = of(&records, META_FLUSH)[..] else {
+    let [flush] = of(&records, METADATA_FLUSH)[..] else {
         panic!("{records:?}")
     };
     assert_eq!((flush.links[0].trace_id, flush.parent), (asks.trace_id, None));
@@ -99,12 +99,12 @@ async fn a_barrier_that_failed_is_an_error_and_the_write_is_a_span_when_it_succe
     bench.meta.accept_linked(process(1), link).unwrap();
     bench.meta.flush_linked(link).await.unwrap_err();
     let records = collected.take();
-    assert!(of(&records, META_PERSIST).is_empty());
-    assert_eq!(of(&records, META_FLUSH)[0].status, RpcStatus(14));
+    assert!(of(&records, METADATA_PERSIST).is_empty());
+    assert_eq!(of(&records, METADATA_FLUSH)[0].status, RpcStatus(14));
     bench.mend().await;
     bench.meta.flush().await.unwrap();
     assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
-    assert_eq!(of(&collected.take(), META_PERSIST).len(), 1);
+    assert_eq!(of(&collected.take(), METADATA_PERSIST).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

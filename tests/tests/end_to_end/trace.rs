@@ -79,7 +79,7 @@ impl Traced {
         spans.retain(|span| {
             let is_beside = span
                 .attribute("baton.stage")
-                .is_some_and(|stage| stage.starts_with("meta."));
+                .is_some_and(|stage| stage.starts_with("metadata."));
             assert!(!is_beside || (span.span.parent_span_id.is_empty() && !span.span.links.is_empty()));
             assert_eq!(is_beside, span.service == "baton-exec-server-background");
             !is_beside
@@ -610,7 +610,7 @@ fn what_an_exec_server_writes_beside_calls_is_a_service_of_its_own_and_one_write
     let mut spans = traced.collector.spans();
     spans.retain(|span| span.service == "baton-exec-server-background");
     let count = |stage| spans.iter().filter(|span| stage_of(span) == stage).count();
-    let (persist, flush) = (count("meta.persist"), count("meta.flush"));
+    let (persist, flush) = (count("metadata.persist"), count("metadata.flush"));
     assert_eq!((persist + flush, flush), (spans.len(), 100));
     // A command that a write overtakes is in two of them.
     assert!((1..=2).contains(&persist), "{persist}");

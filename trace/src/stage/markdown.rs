@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Exporter, Kind, StageDef, exec, meta, transport};
+use super::{Exporter, Kind, StageDef, exec, metadata, transport};
 
 /// The tables in Markdown, under a heading each.
 pub fn markdown() -> String {
@@ -11,7 +11,7 @@ pub fn markdown() -> String {
     out.push('\n');
     table(&mut out, "Processes", exec::STAGES);
     out.push('\n');
-    table(&mut out, "Beside calls", meta::STAGES);
+    table(&mut out, "Beside calls", metadata::STAGES);
     out
 }
 

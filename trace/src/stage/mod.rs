@@ -1,12 +1,12 @@
 //! Stages are data: what each interval of a call is, who exports it, and whether it counts as accounted time.
 //!
-//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process, [`meta`] what happens beside calls. A program
+//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process, [`metadata`] what happens beside calls. A program
 //! [`register`]s the stages of the services that it mounts. Span ids, the report, metrics, `docs/STAGES.md` and the coverage check all read these tables; nothing about a stage is
 //! written down anywhere else.
 
 pub mod exec;
 mod markdown;
-pub mod meta;
+pub mod metadata;
 mod registry;
 pub mod transport;
 
@@ -92,7 +92,7 @@ impl StageId {
 }
 
 /// The rows by wire id: every record is looked up stage by stage, on the data path too.
-static BY_ID: [Option<&'static StageDef>; 256] = index([transport::STAGES, exec::STAGES, meta::STAGES]);
+static BY_ID: [Option<&'static StageDef>; 256] = index([transport::STAGES, exec::STAGES, metadata::STAGES]);
 
 const fn index(tables: [&'static [StageDef]; 3]) -> [Option<&'static StageDef>; 256] {
     let mut by_id = [None; 256];
@@ -122,7 +122,7 @@ pub fn all() -> impl Iterator<Item = &'static StageDef> {
 
 /// The rows of the built-in tables.
 fn built_in() -> impl Iterator<Item = &'static StageDef> {
-    all().chain(meta::STAGES)
+    all().chain(metadata::STAGES)
 }
 
 /// The row with this `baton.stage` name.
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn what_happens_beside_calls_is_in_no_call_and_covers_nothing() {
-        for def in meta::STAGES {
+        for def in metadata::STAGES {
             assert!(def.id.is_background() && !def.covers, "{}", def.name);
         }
         assert!(all().all(|def| !def.id.is_background()));

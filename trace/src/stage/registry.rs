@@ -208,7 +208,7 @@ mod tests {
     use super::*;
     use crate::stage::Kind;
     use crate::stage::exec::PROCESS;
-    use crate::stage::meta::META_FLUSH;
+    use crate::stage::metadata::METADATA_FLUSH;
     use crate::stage::transport::{CALL, RELAY_QUEUE, RPC};
 
     const fn row(id: u8, name: &'static str, parent: StageId) -> StageDef {
@@ -299,10 +299,10 @@ mod tests {
             ),
             (
                 RegisterError::NameTaken {
-                    name: "meta.flush",
+                    name: "metadata.flush",
                     id: 201,
                 },
-                vec![row(201, "meta.flush", RPC)],
+                vec![row(201, "metadata.flush", RPC)],
             ),
             (RegisterError::Name { id: 201 }, vec![row(201, "", RPC)]),
             (RegisterError::Name { id: 201 }, vec![row(201, "B\x1b[2J", RPC)]),
@@ -310,7 +310,7 @@ mod tests {
             (RegisterError::NoSuchParent { name: "b" }, vec![orphan]),
             (
                 RegisterError::NoSuchParent { name: "b" },
-                vec![row(201, "b", META_FLUSH)],
+                vec![row(201, "b", METADATA_FLUSH)],
             ),
             (
                 RegisterError::NoSuchParent { name: "b" },

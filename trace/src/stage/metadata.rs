@@ -5,15 +5,15 @@
 use super::{Exporter, Kind, StageDef, StageId};
 
 /// A batch of records on its way to the disk.
-pub const META_PERSIST: StageId = StageId(48);
+pub const METADATA_PERSIST: StageId = StageId(48);
 /// A barrier.
-pub const META_FLUSH: StageId = StageId(49);
+pub const METADATA_FLUSH: StageId = StageId(49);
 
 #[rustfmt::skip]
 /// The table.
 pub const STAGES: &[StageDef] = &[
-    row(META_PERSIST, "meta.persist", "oldest record of the batch accepted", "batch on disk"),
-    row(META_FLUSH, "meta.flush", "barrier asked for", "all accepted before it on disk, or a failure known"),
+    row(METADATA_PERSIST, "metadata.persist", "oldest record of the batch accepted", "batch on disk"),
+    row(METADATA_FLUSH, "metadata.flush", "barrier asked for", "all accepted before it on disk, or a failure known"),
 ];
 
 const fn row(id: StageId, name: &'static str, from: &'static str, to: &'static str) -> StageDef {
