@@ -8,6 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use baton_metadata::limits::LINGER;
+use baton_metadata::store::sqlite::VERSION;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_rpc::exec::exec_client::ExecClient;
 use baton_support::process::Part;
@@ -388,7 +389,7 @@ fn a_damaged_database_is_set_aside_and_one_of_a_newer_version_is_left_alone() {
         .baton_exec_server(&format!("http://{}", world.relay_address));
     run(exec_server).assert_failed(
         255,
-        "has schema 99, and this version knows up to 3: run the newer baton",
+        &format!("has schema 99, and this version knows up to {VERSION}: run the newer baton"),
     );
     assert!(fs::read(&database).unwrap() == newer, "untouched");
 }
