@@ -3,61 +3,27 @@
 //!
 //! Each test installs a subscriber of its own for its own thread.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
-
 use baton_export::bridge;
+use baton_support::spans::Ended;
 use baton_trace::w3c::{Baggage, Extracted, TraceContext, Tracestate};
 use baton_trace::{SpanId, TraceFlags};
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{FutureExt, SpanContext, TraceContextExt, TraceState, Tracer, TracerProvider};
 use opentelemetry::{Context, KeyValue};
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider, Span, SpanData, SpanProcessor};
+use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
 use tracing::Instrument;
 use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// Keeps every ended span.
-#[derive(Debug, Clone, Default)]
-struct Collector(Arc<Mutex<Vec<SpanData>>>);
-
-impl SpanProcessor for Collector {
-    fn on_start(&self, _span: &mut Span, _parent: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
-        self.0.lock().unwrap().push(span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
-
-impl Collector {
-    fn span(&self, name: &str) -> SpanData {
-        let spans = self.0.lock().unwrap();
-        spans
-            .iter()
-            .find(|span| span.name == name)
-            .expect("the span has ended")
-            .clone()
-    }
-}
-
 struct Installed {
-    spans: Collector,
+    spans: Ended,
     provider: SdkTracerProvider,
     _guard: DefaultGuard,
 }
 
 fn install(sampler: Sampler, context_activation: bool) -> Installed {
-    let spans = Collector::default();
+    let spans = Ended::default();
     let provider = SdkTracerProvider::builder()
         .with_span_processor(spans.clone())
         .with_sampler(sampler)
@@ -99,7 +65,7 @@ fn a_callers_tracing_span_is_the_parent() {
     let parent = tracing::info_span!("caller")
         .in_scope(bridge::current_parent)
         .unwrap();
-    let span = installed.spans.span("caller");
+    let span = installed.spans.named("caller");
     assert_eq!(parent.trace_id, span.span_context.trace_id());
     assert_eq!(parent.span_id, span.span_context.span_id());
     assert!(parent.is_sampled());
@@ -115,7 +81,7 @@ fn a_callers_tracing_span_is_the_parent_without_context_activation() {
         .unwrap();
     assert_eq!(
         parent.span_id,
-        installed.spans.span("caller").span_context.span_id()
+        installed.spans.named("caller").span_context.span_id()
     );
 }
 
@@ -131,13 +97,13 @@ fn the_innermost_span_is_the_parent_whoever_opened_it() {
     });
     assert_eq!(
         inner.unwrap().span_id,
-        installed.spans.span("inner").span_context.span_id()
+        installed.spans.named("inner").span_context.span_id()
     );
-    let span = installed.spans.span("innermost");
+    let span = installed.spans.named("innermost");
     assert_eq!(innermost.unwrap().span_id, span.span_context.span_id());
     assert_eq!(
         span.parent_span_id,
-        installed.spans.span("inner").span_context.span_id()
+        installed.spans.named("inner").span_context.span_id()
     );
 }
 
@@ -155,7 +121,7 @@ fn a_span_opened_in_an_attached_future_is_a_child() {
         .with_context(bridge::attach(&inbound)),
     )
     .unwrap();
-    let span = installed.spans.span("handler");
+    let span = installed.spans.named("handler");
     assert_eq!(span.span_context.trace_id(), inbound.trace_id);
     assert_eq!(span.parent_span_id, inbound.span_id);
     assert!(span.parent_span_is_remote);
@@ -176,7 +142,7 @@ fn an_attached_context_wins_over_an_outer_tracing_span() {
             .with_context(bridge::attach(&inbound)),
         )
     });
-    assert_eq!(installed.spans.span("handler").parent_span_id, inbound.span_id);
+    assert_eq!(installed.spans.named("handler").parent_span_id, inbound.span_id);
     assert_eq!(found, Some(inbound));
 }
 

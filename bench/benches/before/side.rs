@@ -57,9 +57,9 @@ impl Side {
     /// Starts a process set, its client connected. With a collector every execution is recorded and exported there.
     pub(crate) fn start(&self, collector: Option<&str>) -> Result<ProcessSet, Failure> {
         let stack = Stack::start_of(&self.baton, collector)?;
-        let (ticket, key) = (stack.ticket().to_string(), stack.client_key());
+        let (ticket, key) = (stack.ticket(), stack.client_key());
         let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
-        let client = Worker::start_of(&self.client, &["client", &ticket, key], collector)?;
+        let client = Worker::start_of(&self.client, &["client", ticket, key], collector)?;
         Ok(ProcessSet {
             baton: self.baton.clone(),
             stack,
@@ -124,7 +124,7 @@ impl ProcessSet {
     /// Seconds of a new `baton exec` from its start to its end.
     pub(crate) fn cold(&self, collector: Option<&str>) -> Result<f64, Failure> {
         let mut command = isolated(Command::new(&self.baton), collector);
-        command.args(["exec", &self.stack.ticket().to_string(), "--key"]);
+        command.args(["exec", self.stack.ticket(), "--key"]);
         command.arg(self.stack.client_key()).args(["--", PROGRAM]);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let started = Instant::now();

@@ -34,7 +34,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
     let link = Link::bind(AWAY)?;
     let far = Ticket {
         relay_url: format!("http://{}", link.address()?),
-        ..stack.ticket().clone()
+        ..stack.ticket().parse()?
     }
     .to_string();
     thread::spawn(move || link.serve(relay));

@@ -21,7 +21,7 @@ impl Baton {
     /// All three, nothing recorded.
     pub(crate) fn start() -> Result<Self, Failure> {
         let stack = Stack::start(None)?;
-        let client = client(&stack, &stack.ticket().to_string())?;
+        let client = client(&stack, stack.ticket())?;
         Ok(Self { stack, client })
     }
 
@@ -52,7 +52,7 @@ pub(crate) fn key(stack: &Stack) -> Result<String, Failure> {
 /// A new `baton exec` that runs `argv`.
 pub(crate) fn exec(stack: &Stack, collector: Option<&str>, argv: &[String]) -> Result<Command, Failure> {
     let mut command = isolated(Command::new(baton()?), collector);
-    command.args(["exec", &stack.ticket().to_string(), "--key"]);
+    command.args(["exec", stack.ticket(), "--key"]);
     command.arg(stack.client_key()).arg("--").args(argv);
     Ok(command)
 }

@@ -57,9 +57,9 @@ impl Baton {
     /// one nothing is.
     pub(crate) fn start(collector: Option<&str>) -> Result<Self, Failure> {
         let stack = Stack::start(collector)?;
-        let (ticket, key) = (stack.ticket().to_string(), stack.client_key());
+        let (ticket, key) = (stack.ticket(), stack.client_key());
         let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
-        let client = Worker::start(&["client", &ticket, key], collector)?;
+        let client = Worker::start(&["client", ticket, key], collector)?;
         Ok(Self { stack, client })
     }
 

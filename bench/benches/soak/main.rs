@@ -192,7 +192,7 @@ impl Soak {
 
 fn client(stack: &Stack) -> Result<Client, Failure> {
     let key = Seed::read(&stack.client_key())?.client_key()?;
-    Ok(Client::new(stack.ticket().clone(), key))
+    Ok(Client::new(stack.ticket().parse()?, key))
 }
 
 /// Records of processes in the database of `state`, and how many ids they have, which must be as many.

@@ -37,7 +37,10 @@ fn endless() -> (impl Stream<Item = Bytes> + Send + 'static, Arc<AtomicUsize>) {
 /// Waits until the window is full, moves bulk over the same session, and looks whether the producer got any further
 /// than it may.
 async fn assert_stalls_alone(stack: &Stack, produced: &AtomicUsize) {
-    eventually(|| produced.load(Ordering::Relaxed) >= RECEIVE_WINDOW as usize).await;
+    eventually("the window is full", || {
+        produced.load(Ordering::Relaxed) >= RECEIVE_WINDOW as usize
+    })
+    .await;
     let bulk = Bytes::from(vec![1; 3 << 20]);
     for _ in 0..2 {
         let back = within(stack.caller().unary("/test/Echo", Request::new(bulk.clone()))).await;
@@ -182,7 +185,10 @@ async fn a_call_that_is_given_up_says_so_to_a_peer_that_does_not_read_before_all
     let call = tokio::spawn(async move { caller.streaming("/test/Any", chunks).await });
     let mut server = server.session().await;
     // The producer is stopped by its own buffer: the rest waits where it can be taken back.
-    eventually(|| produced.load(Ordering::Relaxed) >= SEND_BUFFER).await;
+    eventually("the send buffer is full", || {
+        produced.load(Ordering::Relaxed) >= SEND_BUFFER
+    })
+    .await;
     tokio::time::sleep(Duration::from_millis(100)).await;
     call.abort();
     let mut data = 0;

@@ -108,6 +108,6 @@ async fn sessions_beyond_one_connection_are_accepted_over_others() {
         );
         assert_eq!(metrics.snapshot().sessions_open, crowd as u64);
         drop(channels);
-        eventually(|| metrics.snapshot().sessions_open == 0).await;
+        eventually("no session is open", || metrics.snapshot().sessions_open == 0).await;
     }
 }

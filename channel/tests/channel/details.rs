@@ -5,6 +5,7 @@ use std::time::Duration;
 use baton_channel::allow::AllowList;
 use baton_channel::key::Seed;
 use baton_channel::{Channel, ConnectError, Notice, RegisterError, Server};
+use baton_support::frames;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -17,12 +18,6 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const END_STREAM_AND_HEADERS: u8 = 5;
 
-/// One frame of HTTP/2 (RFC 9113, section 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let len = (payload.len() as u32).to_be_bytes();
-    [&len[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
-}
-
 /// A field that no table keeps (RFC 7541, section 6.2.2).
 fn field(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
@@ -32,7 +27,7 @@ fn field(name: &str, value: &str) -> Vec<u8> {
 /// Refuses the first request of a connection.
 async fn refuse(mut socket: TcpStream) -> std::io::Result<()> {
     socket.read_exact(&mut [0; PREFACE]).await?;
-    socket.write_all(&frame(SETTINGS, 0, 0, b"")).await?;
+    socket.write_all(&frames::http2(SETTINGS, 0, 0, b"")).await?;
     loop {
         let mut head = [0; 9];
         socket.read_exact(&mut head).await?;
@@ -45,7 +40,7 @@ async fn refuse(mut socket: TcpStream) -> std::io::Result<()> {
             block.extend(field("grpc-status", "13"));
             block.extend(field("grpc-message", "said"));
             block.extend(field("grpc-status-details-bin", "!"));
-            let answer = frame(HEADERS, END_STREAM_AND_HEADERS, 1, &block);
+            let answer = frames::http2(HEADERS, END_STREAM_AND_HEADERS, 1, &block);
             socket.write_all(&answer).await?;
         }
     }

@@ -11,6 +11,7 @@ use baton_mux::limits::RECEIVE_WINDOW;
 use baton_mux::{Event, MuxError, Received, StreamId};
 use baton_proto::channel::{GoAway, Head, Metadata, Trailers, go_away};
 use baton_proto::limits::{MAX_STREAMS, TIMINGS_MAX};
+use baton_support::frames::{self, kind};
 use baton_trace::stage::Exporter;
 use baton_trace::stage::transport::CALL;
 use bytes::Bytes;
@@ -22,23 +23,6 @@ use tonic::{Code, Request};
 use crate::support::raw::{self, RawServer, RawSession};
 use crate::support::service::{Caller, Mounted};
 use crate::support::{Stack, source, within};
-
-const HEAD: u8 = 1;
-const DATA: u8 = 2;
-const TRAILERS: u8 = 3;
-const RESET: u8 = 4;
-const CREDIT: u8 = 5;
-const PING: u8 = 6;
-const GO_AWAY: u8 = 8;
-
-/// A frame by hand.
-fn frame(kind: u8, stream: StreamId, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![kind, 0];
-    out.extend_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());
-    out.extend_from_slice(&stream.to_be_bytes());
-    out.extend_from_slice(body);
-    out
-}
 
 fn head(path: &str) -> Head {
     Head {
@@ -53,25 +37,25 @@ async fn a_client_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_owne
     let service = Mounted::echo().on("/test/Hang", |_| std::future::pending());
     let mut stack = Stack::start(service).await;
     let over_credit: Vec<_> = (0..=RECEIVE_WINDOW / 32_768)
-        .map(|_| frame(DATA, 1, &[0; 32_768]))
+        .map(|_| frames::mux(kind::DATA, 1, &[0; 32_768]))
         .collect();
     let cases = [
         ("no frame", Reason::ProtocolError, vec![vec![0xff; 3]]),
         (
             "data on no stream",
             Reason::ProtocolError,
-            vec![frame(DATA, 9, b"x")],
+            vec![frames::mux(kind::DATA, 9, b"x")],
         ),
         (
             "pings",
             Reason::LimitExceeded,
-            vec![frame(PING, 0, b"").repeat(1_000)],
+            vec![frames::mux(kind::PING, 0, b"").repeat(1_000)],
         ),
         ("data beyond its credit", Reason::LimitExceeded, over_credit),
         (
             "credit beyond the window",
             Reason::LimitExceeded,
-            vec![frame(CREDIT, 1, &[0xff; 4])],
+            vec![frames::mux(kind::CREDIT, 1, &[0xff; 4])],
         ),
     ];
     for (name, reason, messages) in cases {
@@ -112,7 +96,7 @@ async fn a_client_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_owne
 async fn a_client_that_breaks_the_protocol_and_does_not_read_is_cut_all_the_same() {
     let mut stack = Stack::start(Mounted::echo()).await;
     let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
-    client.send(&frame(DATA, 9, b"x")).await;
+    client.send(&frames::mux(kind::DATA, 9, b"x")).await;
     let started = Instant::now();
     stack
         .server
@@ -125,13 +109,21 @@ async fn a_client_that_breaks_the_protocol_and_does_not_read_is_cut_all_the_same
 async fn a_server_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_caller_too() {
     let stack = Stack::start(Mounted::echo()).await;
     let cases = [
-        ("data before head", Reason::ProtocolError, frame(DATA, 1, b"x")),
+        (
+            "data before head",
+            Reason::ProtocolError,
+            frames::mux(kind::DATA, 1, b"x"),
+        ),
         (
             "head that nobody asked for",
             Reason::ProtocolError,
-            frame(HEAD, 7, b""),
+            frames::mux(kind::HEAD, 7, b""),
         ),
-        ("pings", Reason::LimitExceeded, frame(PING, 0, b"").repeat(1_000)),
+        (
+            "pings",
+            Reason::LimitExceeded,
+            frames::mux(kind::PING, 0, b"").repeat(1_000),
+        ),
     ];
     for (name, reason, message) in cases {
         let (mut hostile, ticket) = RawServer::register(&stack.relay.url()).await;
@@ -158,8 +150,8 @@ async fn a_server_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_call
 async fn an_end_that_is_told_it_broke_the_protocol_says_so_to_whoever_uses_it() {
     let mut stack = Stack::start(Mounted::echo()).await;
     for reason in [Reason::ProtocolError, Reason::LimitExceeded] {
-        let told = frame(
-            GO_AWAY,
+        let told = frames::mux(
+            kind::GO_AWAY,
             0,
             &GoAway {
                 reason: reason.into(),
@@ -210,7 +202,10 @@ async fn ten_thousand_streams_start_no_more_handlers_than_the_limit_and_the_rest
     let mut refused = 0;
     // What fits into one message, and then what came back: a client that never read would be stopped (see above).
     for some in ids.chunks(500) {
-        let heads: Vec<u8> = some.iter().flat_map(|id| frame(HEAD, *id, &body)).collect();
+        let heads: Vec<u8> = some
+            .iter()
+            .flat_map(|id| frames::mux(kind::HEAD, *id, &body))
+            .collect();
         client.send(&heads).await;
         let in_limit = some.iter().filter(|id| **id <= MAX_STREAMS as u32).count();
         let wanted = refused + some.len() - in_limit;
@@ -329,9 +324,9 @@ async fn a_server_that_lies_in_its_trailers_stays_inside_the_envelope() {
             let serve = async {
                 let mut session = hostile.session().await;
                 let id = session.opened().await;
-                let mut answer = frame(HEAD, id, b"");
-                answer.extend(frame(DATA, id, &[0; 5]));
-                answer.extend(frame(TRAILERS, id, &trailers.encode_to_vec()));
+                let mut answer = frames::mux(kind::HEAD, id, b"");
+                answer.extend(frames::mux(kind::DATA, id, &[0; 5]));
+                answer.extend(frames::mux(kind::TRAILERS, id, &trailers.encode_to_vec()));
                 session.send(&answer).await;
                 session
             };
@@ -377,9 +372,9 @@ async fn resets_and_credits_for_streams_long_gone_are_ignored() {
     }
     client.mux.release(id);
     let late: Vec<u8> = [
-        frame(RESET, id, &[0; 4]),
-        frame(CREDIT, id, &[0xff; 4]),
-        frame(DATA, id, b"x"),
+        frames::mux(kind::RESET, id, &[0; 4]),
+        frames::mux(kind::CREDIT, id, &[0xff; 4]),
+        frames::mux(kind::DATA, id, b"x"),
     ]
     .concat();
     for _ in 0..1_000 {

@@ -32,7 +32,7 @@ fn request(text: &'static str) -> Request<Bytes> {
 /// The records that a sink holds, once there are `count`.
 async fn records(sink: &baton_trace::recorder::Collected, count: usize) -> Vec<CallRecord> {
     let all = std::sync::Mutex::new(Vec::new());
-    eventually(|| {
+    eventually("the record arrives", || {
         let mut all = all.lock().unwrap();
         all.extend(sink.take());
         all.len() >= count

@@ -121,7 +121,7 @@ async fn a_server_that_stops_answers_the_calls_it_has_and_ends_with_the_last() {
     let stopping = Instant::now();
     let stopped = tokio::spawn(stack.server.stop());
     // A session without a call does not wait for the others.
-    eventually(|| metrics.snapshot().sessions_open == 1).await;
+    eventually("one session is open", || metrics.snapshot().sessions_open == 1).await;
     // Nobody is served any more who comes now.
     within(Caller::new(late).echo("late")).await.unwrap_err();
     assert!(!call.is_finished() && !stopped.is_finished());
@@ -249,7 +249,7 @@ async fn the_session_ends_with_the_last_handle_to_its_channel() {
         .server
         .until(|notice| matches!(notice, Notice::SessionEnded(..)))
         .await;
-    eventually(|| metrics.snapshot().sessions_open == 0).await;
+    eventually("no session is open", || metrics.snapshot().sessions_open == 0).await;
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn a_session_that_nobody_waits_for_any_more_ends_with_its_channel() {
     }
     // One more, to its end: by then the others have been dialled, all that will be.
     within(stack.channel.connect()).await.unwrap();
-    eventually(|| metrics.snapshot().sessions_open == 1).await;
+    eventually("one session is open", || metrics.snapshot().sessions_open == 1).await;
 }
 
 #[tokio::test]
@@ -296,7 +296,10 @@ async fn a_closed_channel_makes_a_new_session_when_it_is_used_again() {
     let stack = Stack::start(Mounted::echo()).await;
     assert_eq!(within(stack.caller().echo("one")).await.unwrap(), "one");
     within(stack.channel.close()).await;
-    eventually(|| stack.relay.metrics.snapshot().sessions_open == 0).await;
+    eventually("no session is open", || {
+        stack.relay.metrics.snapshot().sessions_open == 0
+    })
+    .await;
     assert_eq!(within(stack.caller().echo("two")).await.unwrap(), "two");
     assert_eq!(stack.relay.metrics.snapshot().sessions_total, 2);
 }

@@ -36,7 +36,7 @@ async fn call(stack: &Stack, caller: &TraceContext, seen: &std::sync::Mutex<Vec<
     let mut server = None;
     if handler.is_sampled() {
         let taken = std::sync::Mutex::new(Vec::new());
-        eventually(|| {
+        eventually("a record arrives", || {
             taken.lock().unwrap().extend(stack.server.records.take());
             !taken.lock().unwrap().is_empty()
         })
@@ -137,7 +137,7 @@ async fn a_client_that_records_nothing_forwards_its_callers_span_and_each_call_h
         within(silent.unary("/test/See", request)).await.unwrap();
     }
     let records = std::sync::Mutex::new(Vec::new());
-    eventually(|| {
+    eventually("a record arrives", || {
         let mut records = records.lock().unwrap();
         records.extend(stack.server.records.take());
         records.len() == 3

@@ -6,21 +6,19 @@
 #[path = "../channel/support/mod.rs"]
 mod support;
 
-use std::sync::{Arc, Mutex, OnceLock};
-use std::time::Duration;
+use std::sync::OnceLock;
 
 use baton_channel::RecordTo;
 use baton_export::bridge;
+use baton_support::spans::Ended;
 use baton_trace::SpanId;
 use baton_trace::record::CallRecord;
 use baton_trace::stage::{self, transport};
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use futures_util::stream;
-use opentelemetry::Context;
 use opentelemetry::trace::TracerProvider;
-use opentelemetry_sdk::error::OTelSdkResult;
-use opentelemetry_sdk::trace::{SdkTracerProvider, Span, SpanData, SpanProcessor};
+use opentelemetry_sdk::trace::SdkTracerProvider;
 use tonic::Request;
 use tracing::Instrument;
 use tracing_subscriber::filter::filter_fn;
@@ -30,34 +28,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 use support::service::{Mounted, answer, message};
 use support::{Stack, eventually, within};
 
-/// Keeps every ended span.
-#[derive(Debug, Clone, Default)]
-struct Collector(Arc<Mutex<Vec<SpanData>>>);
-
-impl SpanProcessor for Collector {
-    fn on_start(&self, _span: &mut Span, _parent: &Context) {}
-
-    fn on_end(&self, span: SpanData) {
-        self.0.lock().unwrap().push(span);
-    }
-
-    fn force_flush(&self) -> OTelSdkResult {
-        Ok(())
-    }
-
-    fn shutdown_with_timeout(&self, _timeout: Duration) -> OTelSdkResult {
-        Ok(())
-    }
-}
+/// The subscriber of this process, and the spans that it has seen.
+struct Collector(Ended);
 
 impl Collector {
-    /// The subscriber of this process.
+    /// Installs it with the first call.
     fn installed() -> &'static Self {
         static COLLECTOR: OnceLock<Collector> = OnceLock::new();
         COLLECTOR.get_or_init(|| {
-            let collector = Self::default();
+            let ended = Ended::default();
             let provider = SdkTracerProvider::builder()
-                .with_span_processor(collector.clone())
+                .with_span_processor(ended.clone())
                 .build();
             let layer = tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("test"))
@@ -68,14 +49,14 @@ impl Collector {
             tracing_subscriber::registry().with(layer).init();
             // The provider lives as long as the process.
             std::mem::forget(provider);
-            collector
+            Self(ended)
         })
     }
 
     /// The span of this name under this parent, once it has ended.
     async fn child_of(&self, parent: &TraceContext, name: &str) {
-        eventually(|| {
-            self.0.lock().unwrap().iter().any(|span| {
+        eventually("the span ends", || {
+            self.0.all().iter().any(|span| {
                 span.name == name
                     && span.span_context.trace_id() == parent.trace_id
                     && span.parent_span_id == parent.span_id

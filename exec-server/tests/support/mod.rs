@@ -22,6 +22,7 @@ use baton_proto::exec::{
     Stdin, StdinClose, exited,
 };
 use baton_rpc::exec::exec_client::ExecClient;
+pub use baton_support::wait::eventually;
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEndCell;
 use baton_trace::w3c::TraceContext;
@@ -391,15 +392,6 @@ pub fn kind(status: &Status) -> ErrorKind {
     let detail = ExecError::from_details(status.details()).unwrap();
     assert_eq!(detail.message, status.message());
     detail.kind()
-}
-
-/// Waits for what another process or the kernel does in its own time; there is no event to wait for.
-pub async fn eventually(what: &str, mut done: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !done() {
-        assert!(start.elapsed() < Duration::from_secs(5), "{what}");
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
 }
 
 /// Whether any process is left in a group, zombies that somebody else has yet to reap aside.

@@ -215,10 +215,5 @@ pub(crate) fn integrity(database: &Path) -> String {
 /// Random numbers from a seed that is printed, and can be given.
 pub(crate) fn seeded() -> rand::rngs::StdRng {
     use rand::SeedableRng;
-    let seed = match std::env::var("BATON_TEST_SEED") {
-        Ok(seed) => seed.parse().expect("BATON_TEST_SEED is a number"),
-        Err(_) => rand::random(),
-    };
-    println!("BATON_TEST_SEED={seed}");
-    rand::rngs::StdRng::seed_from_u64(seed)
+    rand::rngs::StdRng::seed_from_u64(baton_support::amount::seed())
 }

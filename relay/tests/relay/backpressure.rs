@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use baton_proto::relay::Frame;
 use baton_relay::{Limits, Snapshot};
+use baton_support::frames;
 use bytes::Bytes;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::support::{Peer, Side, World, assert_status, encode, new_session};
+use crate::support::{Peer, Side, World, assert_status, new_session};
 
 /// Long enough for loopback to move everything that has room.
 const STALLED: Duration = Duration::from_millis(500);
@@ -29,7 +30,7 @@ async fn fill(side: &Side) -> u32 {
 fn numbered(number: u32) -> Bytes {
     let mut noise = vec![0; FRAME];
     noise[..4].copy_from_slice(&number.to_be_bytes());
-    encode(&Frame {
+    frames::grpc(&Frame {
         noise: noise.into(),
         ..Frame::default()
     })
@@ -63,7 +64,7 @@ async fn a_stalled_reader_stops_the_writer_within_the_stated_bound_and_loses_not
 async fn a_flood_of_empty_frames_meets_the_same_bound() {
     let mut world = World::new().await;
     let (client, mut server) = world.session().await;
-    let empty: Bytes = encode(&Frame::default()).repeat(10_000).into();
+    let empty: Bytes = frames::grpc(&Frame::default()).repeat(10_000).into();
     let mut sent = 0;
     // The queue holds 2,048 of them and the window closes behind it, as for any other bytes.
     while let Ok(true) = timeout(STALLED, client.writer.send_raw(empty.clone())).await {

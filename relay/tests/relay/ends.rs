@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use baton_proto::relay::Frame;
 use baton_relay::{Limits, Snapshot};
+use baton_support::frames;
 use bytes::Bytes;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::support::{Peer, World, assert_status, encode, new_session, soon};
+use crate::support::{Peer, World, assert_status, new_session, soon};
 
 fn none_open(counted: &Snapshot) -> bool {
     counted.sessions_open == 0
@@ -64,7 +65,7 @@ async fn an_exec_server_that_resets_its_stream_only() {
 async fn a_side_that_vanishes_while_the_other_is_stalled() {
     let mut world = World::new().await;
     let (client, server) = world.session().await;
-    let frame: Bytes = encode(&Frame {
+    let frame: Bytes = frames::grpc(&Frame {
         noise: vec![0; 60_000].into(),
         ..Frame::default()
     })

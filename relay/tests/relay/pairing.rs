@@ -3,10 +3,11 @@
 use baton_proto::ExecServerId;
 use baton_proto::limits::NOISE_MESSAGE_MAX;
 use baton_proto::relay::{Decline, Frame, RegisterRequest, register_request};
+use baton_support::frames;
 use bytes::Bytes;
 use tonic::Code;
 
-use crate::support::{MESSAGE_1, Peer, World, assert_status, encode, new_session, pushback};
+use crate::support::{MESSAGE_1, Peer, World, assert_status, new_session, pushback};
 
 #[tokio::test]
 async fn frames_go_both_ways_and_a_clean_end_follows_them() {
@@ -134,7 +135,7 @@ async fn frames_that_arrive_in_pieces_and_together_stay_frames() {
     let mut bytes = Vec::new();
     let sizes = [10, 0, 5_000, 300, 65_535, 1, 9_000];
     for (i, size) in sizes.iter().enumerate() {
-        bytes.extend(encode(&Frame {
+        bytes.extend(frames::grpc(&Frame {
             noise: vec![i as u8; *size].into(),
             ..Frame::default()
         }));

@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
+use baton_proto::registration::{dial_token_hash, exec_server_id};
 use baton_proto::relay::{
     Frame, Incoming, Pong, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
 };
-use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId, header};
+use baton_proto::{ExecServerId, SessionId, header};
 use baton_relay::{Config, Limits, Metrics, Relay, Snapshot};
 use baton_rpc::relay::relay_client::RelayClient;
+use baton_support::{frames, registration};
 use bytes::{Buf, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, Request, Response};
@@ -302,13 +303,13 @@ pub(crate) struct Writer(Option<mpsc::Sender<Result<http_body::Frame<Bytes>, std
 impl Writer {
     /// Sends one `Frame`; `false` once the stream takes no more.
     pub(crate) async fn send(&self, frame: &Frame) -> bool {
-        self.send_raw(encode(frame)).await
+        self.send_raw(frames::grpc(frame)).await
     }
 
     /// The first frame, before anything was sent.
     fn send_first(&self, frame: &Frame) {
         let sender = self.0.as_ref().expect("not ended");
-        let sent = sender.try_send(Ok(http_body::Frame::data(encode(frame).into())));
+        let sent = sender.try_send(Ok(http_body::Frame::data(frames::grpc(frame).into())));
         sent.expect("there is room");
     }
 
@@ -371,14 +372,6 @@ impl Reader {
     }
 }
 
-pub(crate) fn encode(frame: &Frame) -> Vec<u8> {
-    let message = frame.encode_to_vec();
-    let mut bytes = vec![0];
-    bytes.extend_from_slice(&(message.len() as u32).to_be_bytes());
-    bytes.extend_from_slice(&message);
-    bytes
-}
-
 fn decode(bytes: &mut BytesMut) -> Option<Frame> {
     let header: [u8; 5] = bytes.get(..5)?.try_into().unwrap();
     assert_eq!(header[0], 0);
@@ -410,18 +403,13 @@ impl Key {
 
     /// The proof an honest exec-server sends when it has dialled `authority`.
     pub(crate) fn proof(&self, nonce: &[u8], authority: &str) -> Proof {
-        let hash = dial_token_hash(&DIAL_TOKEN);
-        Proof {
-            version: PROTOCOL_VERSION,
-            public_key: self.0.public_key().as_ref().to_vec().into(),
-            signature: self
-                .0
-                .sign(&signed_message(nonce, authority, &hash))
-                .as_ref()
-                .to_vec()
-                .into(),
-            dial_token_hash: hash.to_vec().into(),
-        }
+        registration::proof(
+            self.0.public_key().as_ref(),
+            |message| self.0.sign(message).as_ref().to_vec(),
+            nonce,
+            authority,
+            &dial_token_hash(&DIAL_TOKEN),
+        )
     }
 }
 

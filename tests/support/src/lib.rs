@@ -1,17 +1,26 @@
-//! What tests and benchmarks share.
+//! What tests and benchmarks share. It knows the wire types (`baton-proto`) and the `baton` binary, and no other crate, so that the tests of
+//! every crate can use it.
 //!
 //! * [`amount`]: how much a test does, and from which seed;
-//! * [`collector`]: an OTLP receiver that keeps spans, for tests;
-//! * [`otlp`]: the receiving end of OTLP that all receivers share;
-//! * [`process`]: the parts of a run as processes of their own, and what they use of the machine;
+//! * [`wait`]: waiting with a deadline;
+//! * [`frames`] and [`codec`]: frames and messages by hand;
+//! * [`registration`]: an exec-server's proof, by hand;
+//! * [`spans`]: a subscriber that keeps ended spans;
+//! * [`collector`]: an OTLP receiver that keeps spans; [`otlp`]: the receiving half that all receivers share;
+//! * [`process`]: relay and exec-server as processes, and what they use of the machine;
+//! * [`load`]: executions one after the other, or many at once;
 //! * [`sources`]: the source files of the workspace;
-//! * [`load`]: one execution after the other, or many at once;
 //! * [`limits`]: how long anything here waits.
 
 pub mod amount;
+pub mod codec;
 pub mod collector;
+pub mod frames;
 pub mod limits;
 pub mod load;
 pub mod otlp;
 pub mod process;
+pub mod registration;
 pub mod sources;
+pub mod spans;
+pub mod wait;

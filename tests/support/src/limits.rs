@@ -13,3 +13,9 @@ pub const START_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How long a part may take to end when asked to: it sends what waits to its collector, within 2 s, and kills what runs.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a test waits for what must happen: far longer than anything takes, so that a loaded machine fails no test.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The pause between two tests of a condition.
+pub const LOOK_AGAIN: Duration = Duration::from_millis(2);

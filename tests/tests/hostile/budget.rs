@@ -10,6 +10,7 @@ use baton_client::Ticket;
 use baton_proto::SessionId;
 use baton_proto::relay::{Frame, Incoming};
 use baton_relay::limits::worst_case;
+use baton_support::frames;
 use baton_support::process::{Part, baton, isolated};
 use data_encoding::HEXLOWER;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -19,7 +20,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::memory::{DATA, END_HEADERS, HEADERS, MIB, Peak, SETTINGS, http2_frame, request};
+use crate::memory::{DATA, END_HEADERS, HEADERS, MIB, Peak, SETTINGS, request};
 use crate::raw::{RawServer, client, dial_headers, request as with_headers};
 use crate::within;
 
@@ -66,7 +67,7 @@ async fn connect(relay: SocketAddr) -> TcpStream {
     let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     // Nobody reads the answers: no window for them.
     let no_window = [0, 4, 0, 0, 0, 0];
-    hello.extend(http2_frame(SETTINGS, 0, 0, &no_window));
+    hello.extend(frames::http2(SETTINGS, 0, 0, &no_window));
     stream.write_all(&hello).await.unwrap();
     stream
 }
@@ -81,23 +82,18 @@ fn dial(ticket: &Ticket, stream: u32) -> Vec<u8> {
         block.push(value.len() as u8);
         block.extend(value.bytes());
     }
-    let mut bytes = http2_frame(HEADERS, END_HEADERS, stream, &block);
-    bytes.extend(http2_frame(DATA, 0, stream, &frame(96)));
+    let mut bytes = frames::http2(HEADERS, END_HEADERS, stream, &block);
+    bytes.extend(frames::http2(DATA, 0, stream, &frame(96)));
     bytes
 }
 
 /// A gRPC message around a `Frame` around a Noise message of this length.
 fn frame(len: usize) -> Vec<u8> {
-    use prost::Message as _;
     let frame = Frame {
         noise: vec![7; len].into(),
         ..Frame::default()
     };
-    let message = frame.encode_to_vec();
-    let mut bytes = vec![0];
-    bytes.extend((message.len() as u32).to_be_bytes());
-    bytes.extend(message);
-    bytes
+    frames::grpc(&frame)
 }
 
 /// Writes until the relay takes no more, closes, or all is written.
@@ -231,7 +227,7 @@ async fn half_a_million_frames_of_a_byte_on_each_of_sixteen_connections_stay_wit
                 for part in bytes.chunks(1_000) {
                     let frames: Vec<u8> = part
                         .iter()
-                        .flat_map(|byte| http2_frame(DATA, 0, 1, &[*byte]))
+                        .flat_map(|byte| frames::http2(DATA, 0, 1, &[*byte]))
                         .collect();
                     if !write(&mut stream, &frames).await {
                         break;
@@ -267,7 +263,7 @@ async fn a_thousand_sessions_that_never_read_stay_within_the_budget() {
                     let message = frame(15_000);
                     'all: for _ in 0..250 {
                         for at in 0..count {
-                            let data = http2_frame(DATA, 0, 2 * at as u32 + 1, &message);
+                            let data = frames::http2(DATA, 0, 2 * at as u32 + 1, &message);
                             if !write(&mut stream, &data).await {
                                 break 'all;
                             }
@@ -288,7 +284,7 @@ async fn a_frame_that_is_nearly_complete_takes_nothing_from_a_peer_without_a_ses
         let mut connections = Vec::new();
         for _ in 0..200 {
             let mut stream = connect(address).await;
-            let mut bytes = http2_frame(HEADERS, END_HEADERS, 1, &request("Dial"));
+            let mut bytes = frames::http2(HEADERS, END_HEADERS, 1, &request("Dial"));
             bytes.extend([0x03, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]);
             bytes.resize(bytes.len() + 0x3_fffe, 7);
             let _ = write(&mut stream, &bytes).await;

@@ -17,9 +17,11 @@ use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, MAX_STREAMS, METADATA_
 use baton_proto::relay::{Frame, Pong, RegisterRequest, register_request};
 use baton_proto::{SessionId, header};
 use baton_support::amount::amount;
+use baton_support::codec::Raw;
+use baton_support::frames::{self, kind};
 use baton_support::process::Stack;
 use baton_support::process::usage::resident_bytes;
-use bytes::{Buf as _, BufMut as _, Bytes};
+use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
 use prost::Message;
@@ -29,7 +31,6 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{sleep, timeout};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
 use crate::raw::{RawServer, RawSession, client, dial, dial_headers, request as with_headers};
@@ -51,7 +52,7 @@ async fn start() -> (Stack, Arc<Target>) {
     let start = || {
         let stack = Stack::start(None).unwrap();
         let seed = Seed::read(&stack.client_key()).unwrap();
-        let ticket = stack.ticket().clone();
+        let ticket: Ticket = stack.ticket().parse().unwrap();
         (stack, Arc::new(Target { ticket, seed }))
     };
     tokio::task::spawn_blocking(start).await.unwrap()
@@ -153,14 +154,6 @@ const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
 pub(crate) const END_HEADERS: u8 = 4;
 
-pub(crate) fn http2_frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    out.extend([kind, flags]);
-    out.extend(stream.to_be_bytes());
-    out.extend(payload);
-    out
-}
-
 /// A request of a method of the relay, without HPACK's compression (RFC 7541 section 6.2.2).
 pub(crate) fn request(method: &str) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
@@ -187,7 +180,10 @@ impl Wire {
             .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
             .await
             .unwrap();
-        socket.write_all(&http2_frame(SETTINGS, 0, 0, b"")).await.unwrap();
+        socket
+            .write_all(&frames::http2(SETTINGS, 0, 0, b""))
+            .await
+            .unwrap();
         Self(socket)
     }
 
@@ -219,7 +215,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             bound: 0,
             run: |target| {
                 Box::pin(async move {
-                    let pings = http2_frame(PING, 0, 0, &[7; 8]).repeat(1_000);
+                    let pings = frames::http2(PING, 0, 0, &[7; 8]).repeat(1_000);
                     let mut wire = Wire::connect(&target).await;
                     wire.flood((0..5_000).map(|_| pings.clone())).await;
                     sleep(Duration::from_millis(500)).await;
@@ -231,7 +227,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             bound: 0,
             run: |target| {
                 Box::pin(async move {
-                    let settings = http2_frame(SETTINGS, 0, 0, b"").repeat(1_000);
+                    let settings = frames::http2(SETTINGS, 0, 0, b"").repeat(1_000);
                     let mut wire = Wire::connect(&target).await;
                     wire.flood((0..5_000).map(|_| settings.clone())).await;
                     sleep(Duration::from_millis(500)).await;
@@ -245,12 +241,12 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                 Box::pin(async move {
                     for _ in 0..8 {
                         let mut wire = Wire::connect(&target).await;
-                        let mut begin = http2_frame(HEADERS, 0, 1, &request("Dial"));
+                        let mut begin = frames::http2(HEADERS, 0, 1, &request("Dial"));
                         // A literal header, never indexed: "x", 10,000 times "y".
                         let mut field = vec![0x10, 1, b'x', 0x7f, 0x91, 0x4d];
                         field.extend([b'y'; 10_000]);
-                        begin.extend(http2_frame(CONTINUATION, 0, 1, &field));
-                        let more = http2_frame(CONTINUATION, 0, 1, &field).repeat(10);
+                        begin.extend(frames::http2(CONTINUATION, 0, 1, &field));
+                        let more = frames::http2(CONTINUATION, 0, 1, &field).repeat(10);
                         let chunks = std::iter::once(begin).chain((0..1_000).map(|_| more.clone()));
                         assert!(wire.flood(chunks).await, "100 MB of metadata were taken");
                     }
@@ -263,7 +259,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             run: |target| {
                 Box::pin(async move {
                     let mut wire = Wire::connect(&target).await;
-                    let mut frame = http2_frame(HEADERS, END_HEADERS, 1, &request("Dial"));
+                    let mut frame = frames::http2(HEADERS, END_HEADERS, 1, &request("Dial"));
                     frame.extend([0xff, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]);
                     wire.flood(std::iter::once(frame).chain((0..16).map(|_| vec![0; 1 << 20])))
                         .await;
@@ -280,8 +276,8 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                     let (dial, cancel) = (request("Dial"), 8u32.to_be_bytes());
                     let chunks = (0..100_000u32).map(|n| {
                         let stream = 2 * n + 1;
-                        let mut chunk = http2_frame(HEADERS, END_HEADERS, stream, &dial);
-                        chunk.extend(http2_frame(RST_STREAM, 0, stream, &cancel));
+                        let mut chunk = frames::http2(HEADERS, END_HEADERS, stream, &dial);
+                        chunk.extend(frames::http2(RST_STREAM, 0, stream, &cancel));
                         chunk
                     });
                     wire.flood(chunks).await;
@@ -298,7 +294,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                     let mut wires = Vec::new();
                     for _ in 0..300 {
                         let mut wire = Wire::connect(&target).await;
-                        let register = http2_frame(HEADERS, END_HEADERS, 1, &request("Register"));
+                        let register = frames::http2(HEADERS, END_HEADERS, 1, &request("Register"));
                         wire.flood(std::iter::once(register)).await;
                         wires.push(wire);
                     }
@@ -440,18 +436,6 @@ async fn dial_and_send(ticket: &Ticket, noise: Vec<u8>, frames: usize) -> Status
     }
 }
 
-const HEAD: u8 = 1;
-const BYTES: u8 = 2;
-
-/// An inner frame by hand.
-fn frame(kind: u8, stream: StreamId, body: &[u8]) -> Vec<u8> {
-    let mut out = vec![kind, 0];
-    out.extend_from_slice(&u16::try_from(body.len()).unwrap().to_be_bytes());
-    out.extend_from_slice(&stream.to_be_bytes());
-    out.extend_from_slice(body);
-    out
-}
-
 fn head(entries: usize) -> Vec<u8> {
     let head = Head {
         path: "/baton.exec.v1.Exec/Run".into(),
@@ -470,51 +454,12 @@ fn head(entries: usize) -> Vec<u8> {
 async fn on_every_stream(target: Arc<Target>, head: Vec<u8>, data: Vec<u8>) {
     let mut session = target.session().await;
     for id in 1..=MAX_STREAMS as StreamId {
-        session.send(&frame(HEAD, id, &head)).await;
+        session.send(&frames::mux(kind::HEAD, id, &head)).await;
         for piece in data.chunks(60_000) {
-            session.send(&frame(BYTES, id, piece)).await;
+            session.send(&frames::mux(kind::DATA, id, piece)).await;
         }
     }
     sleep(Duration::from_secs(1)).await;
-}
-
-/// Bytes as they are, for requests that no library would make. Answers are thrown away.
-#[derive(Default)]
-struct Bare;
-
-impl Codec for Bare {
-    type Encode = Bytes;
-    type Decode = ();
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Bare {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Bare {
-    type Item = ();
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<()>, Status> {
-        from.advance(from.remaining());
-        Ok(Some(()))
-    }
 }
 
 /// So many starts of a command that sleeps, each with these encoded fields besides, held for a while once all are answered. Returns how
@@ -548,7 +493,7 @@ async fn starts(
             let path = http::uri::PathAndQuery::from_static("/baton.exec.v1.Exec/Run");
             let mut grpc = tonic::client::Grpc::new(channel);
             let requests = tokio_stream::iter([Bytes::from(request)]);
-            let events = grpc.streaming(tonic::Request::new(requests), path, Bare).await;
+            let events = grpc.streaming(tonic::Request::new(requests), path, Raw).await;
             let mut events = events?.into_inner();
             events.message().await?;
             Ok::<_, Status>(events)
@@ -661,7 +606,10 @@ async fn an_exec_server_s_memory_stays_within_its_bound() {
                     let mut session = target.session().await;
                     let head = head(0);
                     for some in (1..=10_000).collect::<Vec<StreamId>>().chunks(500) {
-                        let heads: Vec<u8> = some.iter().flat_map(|id| frame(HEAD, *id, &head)).collect();
+                        let heads: Vec<u8> = some
+                            .iter()
+                            .flat_map(|id| frames::mux(kind::HEAD, *id, &head))
+                            .collect();
                         session.send(&heads).await;
                     }
                     sleep(Duration::from_millis(500)).await;

@@ -22,6 +22,7 @@ use baton_proto::relay::{
 };
 use baton_proto::{SessionId, header};
 use baton_rpc::relay::relay_server::{Relay, RelayServer};
+use baton_support::wait::eventually;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use prost::Message as _;
@@ -121,16 +122,6 @@ struct Visit {
     _from: Streaming<Frame>,
 }
 
-/// Looks again until `condition` holds.
-async fn eventually(condition: impl Fn() -> bool) {
-    within(async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
-
 impl Announcing {
     async fn start() -> (Self, String) {
         let relay = Self::default();
@@ -168,7 +159,10 @@ impl Announcing {
         let started = Instant::now();
         let session = self.announce(origin);
         let name = session.to_string();
-        eventually(|| self.0.lock().unwrap().accepted.contains_key(&name)).await;
+        eventually("the dial is accepted", || {
+            self.0.lock().unwrap().accepted.contains_key(&name)
+        })
+        .await;
         let (to, from) = {
             let mut state = self.0.lock().unwrap();
             let accepted = state.accepted.get_mut(&name).unwrap();
@@ -217,7 +211,10 @@ async fn dials_of_one_origin_that_go_no_further_keep_no_other_origin_out() {
     for _ in 0..MAX_HALF_OPEN {
         relay.announce(b"greedy");
     }
-    eventually(|| relay.accepted() == MAX_HALF_OPEN / 2).await;
+    eventually("half of the places are taken", || {
+        relay.accepted() == MAX_HALF_OPEN / 2
+    })
+    .await;
     let took = relay.visit(b"modest", &ticket, &key).await.took;
     assert!(took < Duration::from_secs(2), "{took:?}");
     // Its share of the queue is half of that, too: beyond it the relay is told at once.
@@ -225,7 +222,10 @@ async fn dials_of_one_origin_that_go_no_further_keep_no_other_origin_out() {
     for _ in 0..HALF_OPEN_QUEUE {
         relay.announce(b"greedy");
     }
-    eventually(|| relay.declined().len() >= HALF_OPEN_QUEUE / 4).await;
+    eventually("a dial is declined", || {
+        relay.declined().len() >= HALF_OPEN_QUEUE / 4
+    })
+    .await;
     let declined = relay.declined().pop().unwrap();
     assert_eq!(declined.accept_token, vec![7; 32]);
     assert_eq!(u128::from(declined.retry_after_ms), DECLINE_RETRY.as_millis());

@@ -14,6 +14,7 @@ use baton_noise::{Initiator, prologue};
 use baton_proto::SessionId;
 use baton_proto::relay::Frame;
 use baton_support::amount::{amount, is_full};
+use baton_support::frames;
 use baton_support::process::{Part, baton, isolated};
 use prost::Message as _;
 use tokio::io::AsyncWriteExt as _;
@@ -21,7 +22,7 @@ use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::memory::{DATA, END_HEADERS, HEADERS, SETTINGS, http2_frame, request};
+use crate::memory::{DATA, END_HEADERS, HEADERS, SETTINGS, request};
 use crate::raw::{RawServer, dial_headers};
 use crate::within;
 
@@ -176,7 +177,7 @@ impl World {
                 if kind == Kind::Slow {
                     for byte in [0, 0, 0, 0, 98] {
                         sleep(Duration::from_secs(1)).await;
-                        let _ = stream.write_all(&http2_frame(DATA, 0, 1, &[byte])).await;
+                        let _ = stream.write_all(&frames::http2(DATA, 0, 1, &[byte])).await;
                     }
                 }
                 sleep(PATIENCE).await;
@@ -200,8 +201,8 @@ impl World {
             block.extend(value.bytes());
         }
         let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-        bytes.extend(http2_frame(SETTINGS, 0, 0, b""));
-        bytes.extend(http2_frame(HEADERS, END_HEADERS, 1, &block));
+        bytes.extend(frames::http2(SETTINGS, 0, 0, b""));
+        bytes.extend(frames::http2(HEADERS, END_HEADERS, 1, &block));
         let message_1 = |key: &StaticKey| {
             let prologue = prologue(ticket.exec_server, session);
             Initiator::start(key, &ticket.noise_key, &prologue).unwrap().1
@@ -221,7 +222,7 @@ impl World {
         let mut first = vec![0];
         first.extend((message.len() as u32).to_be_bytes());
         first.extend(message);
-        bytes.extend(http2_frame(DATA, 0, 1, &first));
+        bytes.extend(frames::http2(DATA, 0, 1, &first));
         bytes
     }
 

@@ -3,6 +3,7 @@
 use baton_bench::network::congestion_control;
 use baton_bench::stats::{Estimate, Statistic};
 use baton_bench::{Failure, Row, Unit, Worker};
+use baton_client::Ticket;
 use baton_support::process::Stack;
 
 use super::beside::{Load, exits};
@@ -17,7 +18,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let stack = Stack::start(None)?;
     let relay = stack.relay_url().trim_start_matches("http://").to_owned();
     let link = Worker::start(&["link", &relay], None)?;
-    let mut ticket = stack.ticket().clone();
+    let mut ticket: Ticket = stack.ticket().parse()?;
     ticket.relay_url = format!("http://{}", link.ready());
     let client = client(&stack, &ticket.to_string())?;
     let far_end = Worker::start(&["far-end"], None)?;

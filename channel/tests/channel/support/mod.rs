@@ -4,7 +4,6 @@ pub(crate) mod certificate;
 pub(crate) mod raw;
 pub(crate) mod service;
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,31 +15,12 @@ use baton_channel::{Channel, ChannelConfig, Notice, RelayRoots, Server, ServerCo
 use baton_noise::RekeyPolicy;
 use baton_proto::Epoch;
 use baton_relay::{Config, Metrics, Relay};
+pub(crate) use baton_support::wait::{eventually, within};
 use baton_trace::recorder::{Collected, Recorder};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use service::{Caller, Mounted};
-
-/// Far longer than anything here takes: a test that hangs says so.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
-
-/// Waits, but not for ever.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .expect("this happens in time")
-}
-
-/// Looks again until `condition` holds, for what announces itself nowhere.
-pub(crate) async fn eventually(condition: impl Fn() -> bool) {
-    within(async {
-        while !condition() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    })
-    .await;
-}
 
 /// A channel waits so long for a session; for zero it makes one attempt.
 pub(crate) fn waiting(connect_timeout: Duration) -> ChannelConfig {

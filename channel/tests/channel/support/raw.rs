@@ -9,12 +9,13 @@ use baton_export::clock;
 use baton_mux::{Event, Mux, RelayStamp, Role, StreamId};
 use baton_noise::{Initiator, Responder, Transport, prologue};
 use baton_proto::channel::{Head, Metadata, ServerHello, go_away};
-use baton_proto::registration::{dial_token_hash, exec_server_id, signed_message};
+use baton_proto::registration::{dial_token_hash, exec_server_id};
 use baton_proto::relay::{
-    Frame, Incoming, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
+    Frame, Incoming, RegisterRequest, RegisterResponse, register_request, register_response,
 };
-use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId, header};
+use baton_proto::{ExecServerId, SessionId, header};
 use baton_rpc::relay::relay_client::RelayClient;
+use baton_support::registration;
 use bytes::{Buf, Bytes, BytesMut};
 use data_encoding::HEXLOWER;
 use prost::Message;
@@ -124,13 +125,8 @@ impl RawServer {
         };
         let hash = dial_token_hash(&ticket.dial_token.0);
         let authority = relay_url.trim_start_matches("http://");
-        let message = signed_message(&challenge.nonce, authority, &hash);
-        let proof = Proof {
-            version: PROTOCOL_VERSION,
-            public_key: public.into(),
-            signature: server.keys.registration.sign(&message).into(),
-            dial_token_hash: hash.to_vec().into(),
-        };
+        let sign = |message: &[u8]| server.keys.registration.sign(message);
+        let proof = registration::proof(&public, sign, &challenge.nonce, authority, &hash);
         let kind = Some(register_request::Kind::Proof(proof));
         outbox.send(RegisterRequest { kind }).await.unwrap();
         let answer = server.next().await;

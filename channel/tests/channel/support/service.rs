@@ -8,53 +8,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use baton_channel::Channel;
-use bytes::{Buf, BufMut, Bytes};
+use baton_support::codec::Raw;
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{self, Stream, StreamExt};
 use tonic::body::Body;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Request, Response, Status, Streaming};
 
 /// Larger than any message of the tests.
 const MESSAGE_MAX: usize = 16 * 1024 * 1024;
-
-/// The codec that leaves messages as they are.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Raw;
-
-impl Codec for Raw {
-    type Encode = Bytes;
-    type Decode = Bytes;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        Self
-    }
-
-    fn decoder(&mut self) -> Self {
-        Self
-    }
-}
-
-impl Encoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        to.put(item);
-        Ok(())
-    }
-}
-
-impl Decoder for Raw {
-    type Item = Bytes;
-    type Error = Status;
-
-    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
-        Ok(Some(from.copy_to_bytes(from.remaining())))
-    }
-}
 
 /// What a method answers with.
 pub(crate) type Answer = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;

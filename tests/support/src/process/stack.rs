@@ -4,7 +4,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use baton_client::{Seed, Ticket, TicketError};
 use tempfile::TempDir;
 
 use super::{BuildError, Part, PartError, baton};
@@ -17,7 +16,7 @@ pub struct Stack {
     pub relay: Part,
     /// The exec-server.
     pub exec_server: Part,
-    ticket: Ticket,
+    ticket: String,
     url: String,
     dir: TempDir,
 }
@@ -31,12 +30,9 @@ pub enum StackError {
     /// One of them failed.
     #[error(transparent)]
     Part(#[from] PartError),
-    /// The exec-server's ticket is none.
-    #[error("the exec-server told a ticket that cannot be read: {0}")]
-    Ticket(#[from] TicketError),
     /// Keys or files could not be made.
     #[error("cannot make the keys of a test: {0}")]
-    Keys(#[source] Box<dyn std::error::Error + Send + Sync>),
+    Keys(#[from] io::Error),
 }
 
 impl Stack {
@@ -77,15 +73,9 @@ impl Stack {
         collector: Option<&str>,
         prepare: impl FnOnce(&mut Command, &Path),
     ) -> Result<Self, StackError> {
-        let dir = TempDir::with_prefix("baton-").map_err(|error| StackError::Keys(error.into()))?;
-        let seed = Seed::generate().map_err(|error| StackError::Keys(error.into()))?;
-        let public = seed.write(&dir.path().join(Self::CLIENT_KEY)).and_then(|()| {
-            let key = seed.client_key()?;
-            Ok(*key.public())
-        });
-        let public = public.map_err(|error| StackError::Keys(error.into()))?;
-        let written = std::fs::write(dir.path().join(ALLOW_LIST), format!("{public} test continue\n"));
-        written.map_err(|error: io::Error| StackError::Keys(error.into()))?;
+        let dir = TempDir::with_prefix("baton-")?;
+        let public = keygen(baton, &dir.path().join(Self::CLIENT_KEY))?;
+        std::fs::write(dir.path().join(ALLOW_LIST), format!("{public} test continue\n"))?;
 
         let mut command = isolated(Command::new(baton), collector);
         command.args(["relay", "--listen", "127.0.0.1:0"]);
@@ -109,7 +99,7 @@ impl Stack {
     ///
     /// # Errors
     /// [`StackError`].
-    pub fn another_exec_server(&self, name: &str) -> Result<(Part, Ticket), StackError> {
+    pub fn another_exec_server(&self, name: &str) -> Result<(Part, String), StackError> {
         start_exec_server(baton()?, &self.url, self.dir.path(), name, None, |_, _| {})
     }
 
@@ -119,7 +109,7 @@ impl Stack {
     }
 
     /// The exec-server's ticket.
-    pub fn ticket(&self) -> &Ticket {
+    pub fn ticket(&self) -> &str {
         &self.ticket
     }
 
@@ -143,6 +133,25 @@ impl Stack {
     }
 }
 
+/// Writes a new key to this file and returns its public key.
+fn keygen(baton: &Path, file: &Path) -> io::Result<String> {
+    let output = isolated(Command::new(baton), None)
+        .arg("keygen")
+        .arg(file)
+        .output()?;
+    let line = String::from_utf8_lossy(&output.stdout);
+    match line.split_whitespace().next() {
+        Some(public) if output.status.success() => Ok(public.to_owned()),
+        _ => {
+            let stderr = String::from_utf8_lossy(&output.stderr);
+            Err(io::Error::other(format!(
+                "`baton keygen` failed: {}",
+                stderr.trim()
+            )))
+        }
+    }
+}
+
 const ALLOW_LIST: &str = "allowed_clients";
 
 fn start_exec_server(
@@ -152,7 +161,7 @@ fn start_exec_server(
     key: &str,
     collector: Option<&str>,
     prepare: impl FnOnce(&mut Command, &Path),
-) -> Result<(Part, Ticket), StackError> {
+) -> Result<(Part, String), StackError> {
     let mut command = isolated(Command::new(baton), collector);
     command.args(["exec-server", "--relay", relay, "--key"]);
     command
@@ -164,7 +173,7 @@ fn start_exec_server(
         command.arg("--state").arg(dir.join(format!("{key}.state")));
     }
     let mut part = Part::start("exec-server", command)?;
-    let ticket = part.line_after("ticket: ", START_PATIENCE)?.parse()?;
+    let ticket = part.line_after("ticket: ", START_PATIENCE)?;
     Ok((part, ticket))
 }
 
