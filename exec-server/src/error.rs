@@ -109,6 +109,11 @@ pub enum InvalidStart {
     /// Something else came first, or nothing did.
     #[error("the first request of Run must be Start")]
     NotFirst,
+    /// No protobuf message, or no gRPC message at all.
+    #[error(
+        "the first request of Run cannot be read: it must be one gRPC message that holds an encoded RunRequest"
+    )]
+    Unreadable,
     /// No `Start` came within [`crate::limits::START_TIMEOUT`].
     #[error("no Start came in time")]
     TooLate,

@@ -10,7 +10,7 @@ use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEndCell;
 use tokio::time::timeout;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::error::{InvalidStart, StartError};
 use crate::limits::{REQUEST_BYTES, START_TIMEOUT};
@@ -130,7 +130,13 @@ impl<B: Backend> Exec for ExecService<B> {
 
 async fn first(requests: &mut Streaming<RunRequest>) -> Result<Start, Status> {
     let first = timeout(START_TIMEOUT, requests.message()).await;
-    match first.map_err(|_| StartError::from(InvalidStart::TooLate))?? {
+    let first = first.map_err(|_| StartError::from(InvalidStart::TooLate))?;
+    // What does not decode is the client's fault, and the library's words for it mean nothing to the client.
+    let first = first.map_err(|status| match status.code() {
+        Code::Internal => StartError::from(InvalidStart::Unreadable).into(),
+        _ => status,
+    })?;
+    match first {
         Some(RunRequest {
             kind: Some(Kind::Start(start)),
         }) => Ok(start),

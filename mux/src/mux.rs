@@ -54,6 +54,8 @@ pub struct Mux {
     goodbye: String,
     /// This end has given up on the peer: nothing leaves any more but a waiting `GoAway`.
     gave_up: bool,
+    /// See [`end_session`](Self::end_session).
+    is_ending: bool,
 }
 
 struct Liveness {
@@ -94,6 +96,7 @@ impl Mux {
             takes_no_more: false,
             goodbye: String::new(),
             gave_up: false,
+            is_ending: false,
         }
     }
 
@@ -252,7 +255,11 @@ impl Mux {
             Role::Server => stream.send_closed,
         };
         if !complete {
-            self.reset(id, code::CANCELLED);
+            let code = match (self.role, self.is_ending) {
+                (Role::Server, true) => code::UNAVAILABLE,
+                _ => code::CANCELLED,
+            };
+            self.reset(id, code);
         }
         self.collect(id);
     }
@@ -267,9 +274,11 @@ impl Mux {
         !self.control.is_empty() || !self.schedule.is_empty() && (has_room() || wants_probe())
     }
 
-    /// From now on nothing waits for what is in flight: the session is ending, and this end reads no answers any more.
-    pub fn stop_pacing(&mut self) {
+    /// The session is ending, and this end reads no answers any more: nothing waits for what is in flight, and a response
+    /// that its handler cannot complete is reset as `UNAVAILABLE`. The caller did not cancel it.
+    pub fn end_session(&mut self) {
         self.pace.switch_off();
+        self.is_ending = true;
     }
 
     /// Whether nothing is open.

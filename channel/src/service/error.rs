@@ -141,7 +141,7 @@ pub(crate) fn reset_status(code: u32) -> Status {
         Code::Cancelled => "the call was cancelled",
         Code::ResourceExhausted => "the exec-server has too many calls in this session",
         Code::Unavailable => {
-            "the exec-server takes no further calls: it is shutting down; nothing was done for this one"
+            "the exec-server ends the session: it took no further call, or did not finish this one"
         }
         _ => "the call was reset by the other end",
     };

@@ -16,6 +16,7 @@ use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, SERVER_OPEN, SERVER_QUEUE};
 use baton_trace::status::RpcStatus;
+use baton_trace::text::hint;
 use baton_trace::w3c::{self, TraceContext};
 use http::HeaderValue;
 use http::header::{CONTENT_TYPE, TE};
@@ -79,6 +80,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         return;
     };
     let wants_timings = head.timings;
+    let path = head.path.clone();
     let Some(inbound) = Inbound::new(&stream, head, arrival, &peer) else {
         let status = Status::invalid_argument("malformed request metadata");
         return respond(&stream, status.into_http(), Serving::unrecorded(&stream)).await;
@@ -109,9 +111,19 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
             Ok(()) => service.call(request).await,
         };
         let Ok(response) = response;
-        respond(&stream, response, serving).await;
+        respond(&stream, naming_method(response, &path), serving).await;
     };
     handler.with_context(context).await;
+}
+
+/// tonic answers a method that it does not know without a message: puts in which one that was.
+fn naming_method(response: http::Response<Body>, path: &str) -> http::Response<Body> {
+    let headers = response.headers();
+    let is_unknown = grpc_status(headers) == Some(tonic::Code::Unimplemented.into());
+    if !is_unknown || headers.contains_key("grpc-message") {
+        return response;
+    }
+    Status::unimplemented(format!("this exec-server has no method {}", hint(path))).into_http()
 }
 
 /// A call in its handler's hands. Dropped before its end, it was cut short: by the caller, by its deadline, with its

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use baton_channel::Channel;
 use baton_channel::allow::AllowList;
-use baton_channel::key::Seed;
+use baton_channel::key::{Seed, StaticKey};
+use baton_channel::ticket::Ticket;
 use baton_noise::RekeyPolicy;
-use baton_proto::channel::Head;
+use baton_proto::channel::{Head, go_away};
 use baton_trace::call_end::{CallEnd, CallEndCell};
 use bytes::Bytes;
 use tokio::sync::mpsc;
@@ -49,7 +50,11 @@ async fn reason((cell, gone): Outlives) -> Option<CallEnd> {
 
 /// A session of the allowed client that has a call open, driven by hand.
 async fn raw_call(stack: &Stack) -> RawSession {
-    let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+    raw_call_of(&stack.server.ticket, &stack.key()).await
+}
+
+async fn raw_call_of(ticket: &Ticket, key: &StaticKey) -> RawSession {
+    let mut client = RawSession::dial(ticket, key).await;
     let head = Head {
         path: "/test/Hang".into(),
         ..Head::default()
@@ -138,6 +143,37 @@ async fn a_server_that_stops_has_shut_down() {
     stack.server.stop().await;
     assert_eq!(reason(handler).await, Some(CallEnd::ShutDown));
     within(call).await.unwrap();
+}
+
+/// `Reset` with `UNAVAILABLE`.
+const RESET_UNAVAILABLE: (&str, u8) = ("Reset", 14);
+
+#[tokio::test]
+async fn a_shutdown_is_told_before_it_resets_a_call_as_unavailable() {
+    let (service, mut handlers) = hanging();
+    let stack = Stack::start(service).await;
+    let client = raw_call(&stack).await;
+    within(handlers.recv()).await.unwrap();
+    let (said, ()) = tokio::join!(client.parting(), stack.server.stop());
+    let shutdown = ("GoAway", go_away::Reason::Shutdown as u8);
+    // The first one when the calls were given their time.
+    assert_eq!(said, [shutdown, shutdown, RESET_UNAVAILABLE]);
+}
+
+#[tokio::test]
+async fn a_revocation_is_told_before_it_resets_a_call_as_unavailable() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("allowed");
+    let relay = RunningRelay::start().await;
+    let key = Seed::generate().unwrap().client_key().unwrap();
+    std::fs::write(&list, format!("{} one\n", key.public())).unwrap();
+    let (service, mut handlers) = hanging();
+    let server = RunningServer::start(&relay.url(), AllowList::file(&list).unwrap(), service).await;
+    let client = raw_call_of(&server.ticket, &key).await;
+    within(handlers.recv()).await.unwrap();
+    std::fs::write(&list, "").unwrap();
+    let not_allowed = ("GoAway", go_away::Reason::NotAllowed as u8);
+    assert_eq!(client.parting().await, [not_allowed, RESET_UNAVAILABLE]);
 }
 
 #[tokio::test]

@@ -153,7 +153,9 @@ async fn an_error_arrives_with_its_code_details_and_metadata() {
     assert_eq!(within(late.next()).await.unwrap().unwrap(), "one");
     check(within(late.next()).await.unwrap().unwrap_err());
     let unknown = within(stack.caller().unary("/test/Nothing", Request::new(bytes("")))).await;
-    assert_eq!(unknown.unwrap_err().code(), Code::Unimplemented);
+    let unknown = unknown.unwrap_err();
+    assert_eq!(unknown.code(), Code::Unimplemented);
+    assert_eq!(unknown.message(), "this exec-server has no method /test/Nothing");
 }
 
 fn failure() -> Status {

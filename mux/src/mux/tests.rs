@@ -597,6 +597,24 @@ fn a_client_whose_numbers_are_used_up_is_going_away() {
     );
 }
 
+#[test]
+fn the_end_of_the_session_resets_what_is_not_answered_as_unavailable_behind_its_reason() {
+    let mut pair = Pair::new();
+    let id = pair.open();
+    pair.settle();
+    pair.server.go_away(go_away::Reason::Shutdown, "");
+    pair.server.end_session();
+    pair.server.release(id);
+    pair.settle();
+    let told = events(&mut pair.client);
+    let at = |wanted: Event| told.iter().position(|event| *event == wanted).unwrap();
+    assert!(
+        at(Event::GoAway(go_away::Reason::Shutdown)) < at(Event::Reset(id)),
+        "{told:?}"
+    );
+    assert_eq!(pair.client.reset_code(id), Some(code::UNAVAILABLE));
+}
+
 /// A frame by hand.
 fn raw(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
     let mut out = vec![kind, flags];

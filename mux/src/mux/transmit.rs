@@ -129,6 +129,8 @@ impl Mux {
             pong.sent_unix_ns = now.unix_ns;
             put_message(out, Kind::Pong, &pong);
         }
+        // Before the resets, so that the peer knows why its streams end.
+        self.transmit_go_away(out);
         while fits(out) {
             let Some((id, code)) = self.control.resets.pop_front() else {
                 break;
@@ -152,7 +154,6 @@ impl Mux {
                 out.extend_from_slice(&grant.to_be_bytes());
             }
         }
-        self.transmit_go_away(out);
         ping
     }
 

@@ -255,7 +255,7 @@ fn a_long_path_is_filled_and_what_is_queued_behind_bulk_overtakes_it() {
 #[test]
 fn without_the_pace_the_same_waits_for_a_whole_window() {
     let mut world = World::new(LINK);
-    world.server.stop_pacing();
+    world.server.end_session();
     world.run(1000 * MS, true);
     let longest = world.longest(20);
     assert!(
@@ -324,7 +324,7 @@ fn delays_that_vary_do_not_starve_bulk() {
 fn a_peer_that_answers_nothing_is_sent_no_more_than_that_and_asked_no_more_than_it_must_answer() {
     let mut world = World::new(LINK);
     let before = world.pings;
-    world.client.stop_pacing();
+    world.client.end_session();
     // Everything arrives; no answer comes back.
     let mut sent = 0;
     while world.server.has_room(world.bulk).unwrap() || world.server.wants_transmit() {
@@ -366,7 +366,7 @@ fn a_session_that_ends_sends_what_it_has_without_waiting_for_answers() {
         .server
         .send_data(world.now, world.bulk, chunk, false)
         .unwrap();
-    world.server.stop_pacing();
+    world.server.end_session();
     let mut sent = 0;
     let mut out = Vec::new();
     while world.server.wants_transmit() && world.server.transmit(world.anchor(), &mut out) {

@@ -149,7 +149,7 @@ impl Shared {
         }
         if let Some(session) = &mut state.established {
             // What is queued leaves without waiting for answers: nobody reads them from now on.
-            session.mux.stop_pacing();
+            session.mux.end_session();
         }
         state.cut += state.calls.len();
         // Who waits for a place in this session waits for nothing.

@@ -292,6 +292,27 @@ impl RawSession {
         resets
     }
 
+    /// Reads to the session's end: each `GoAway` with its reason and each `Reset` with its code, as they came.
+    pub(crate) async fn parting(mut self) -> Vec<(&'static str, u8)> {
+        let mut said = Vec::new();
+        let read = async {
+            while let Ok(Some(frame)) = self.end.receive.message().await {
+                let mut plaintext = self.transport.open(&frame.noise).unwrap().freeze();
+                while let [kind, _, high, low, ..] = plaintext[..] {
+                    plaintext.advance(8);
+                    let body = plaintext.split_to(usize::from(u16::from_be_bytes([high, low])));
+                    match kind {
+                        4 => said.push(("Reset", body[3])),
+                        8 => said.push(("GoAway", body[1])),
+                        _ => {}
+                    }
+                }
+            }
+        };
+        within(read).await;
+        said
+    }
+
     /// Waits for the head of a response.
     pub(crate) async fn response(&mut self, id: StreamId) -> Head {
         loop {

@@ -80,7 +80,7 @@ impl tower_service::Service<http::Request<Body>> for Mounted {
         let method = self.methods.get(request.uri().path()).cloned();
         Box::pin(async move {
             let Some(method) = method else {
-                return Ok(Status::unimplemented("no such method").into_http());
+                return Ok(Status::unimplemented("").into_http());
             };
             let mut grpc = tonic::server::Grpc::new(Raw).max_decoding_message_size(MESSAGE_MAX);
             Ok(grpc.streaming(Run(method), request).await)
