@@ -6,12 +6,12 @@
 //!                                 └──► refused: forgotten              └──► a patch of the thread, if it is news
 //! ```
 //!
-//! The [`finders`] alone wait for the file system; when they are behind, needs are forgotten, not queued: the next command of the
+//! The [`finder_threads`] alone wait for the file system; when they are behind, needs are forgotten, not queued: the next command of the
 //! thread has the same one. A directory that hangs is looked at by nobody else until it answers.
 
-mod finders;
+mod finder;
+mod finder_threads;
 mod git;
-mod looker;
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -23,9 +23,9 @@ use baton_export::clock;
 
 use crate::limits::FACTS_EXPECTED;
 use crate::record::{CwdFacts, ProcessKey, ThreadKey, ThreadPatch};
-use finders::Finders;
+use finder::{Around, Looker};
+use finder_threads::Finders;
 use git::Repository;
-use looker::{Around, Looker};
 
 /// Takes what was found. False: it was not accepted, and is to be told again.
 pub(crate) type Found = Arc<dyn Fn(ThreadPatch) -> bool + Send + Sync>;

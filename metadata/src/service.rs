@@ -215,8 +215,8 @@ mod tests {
     use tokio::sync::oneshot;
 
     use super::*;
-    use crate::keeper::Keeper;
     use crate::limits::{ARGV_BYTES, CWD_BYTES};
+    use crate::metadata::Keeper;
     use crate::record::{Argv, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, ThreadPatch};
     use crate::store::retention::Retention;
 

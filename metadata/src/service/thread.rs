@@ -199,7 +199,7 @@ mod tests {
     use futures_util::TryStreamExt as _;
 
     use super::*;
-    use crate::keeper::{Durability, Keeper};
+    use crate::metadata::{Durability, Keeper};
     use crate::record::Owner;
     use crate::store::retention::Retention;
 

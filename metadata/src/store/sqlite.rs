@@ -4,7 +4,7 @@
 //! a damaged database that was set aside, processes of an earlier life that were lost or had survived. `docs/METADATA.md` is for people
 //! who read the file themselves.
 //!
-//! * opening: `open`, `place`, `lock`, `header`, `damage`, `migrate`, `lives`; `memory` where there is no directory;
+//! * opening: `open`, `state_directory`, `lock`, `header`, `damage`, `migrate`, `lives`; `memory` where there is no directory;
 //! * writing: `write`, `losses`, `columns`, `connection` (what each setting promises), `checkpoint`, `upkeep`, `failure`;
 //! * reading: `readers`, `read`.
 
@@ -21,9 +21,9 @@ mod losses;
 mod memory;
 mod migrate;
 mod open;
-mod place;
 mod read;
 mod readers;
+mod state_directory;
 mod upkeep;
 mod write;
 
@@ -37,8 +37,8 @@ use self::checkpoint::Checkpointer;
 use self::lives::Life;
 use self::lock::Lock;
 use self::open::{Database, FileId};
-use self::place::Place;
 use self::readers::Readers;
+use self::state_directory::Place;
 use self::upkeep::Steps;
 use self::write::Names;
 use super::retention::Retention;
@@ -51,8 +51,8 @@ pub use self::damage::SetAside;
 pub use self::error::{Holder, OpenError};
 pub use self::lives::{Recovered, Survivor};
 pub use self::migrate::{APPLICATION_ID, MIGRATIONS, VERSION};
-pub use self::place::{DATABASE, LOCK};
 pub use self::read::{ReadError, Reader};
+pub use self::state_directory::{DATABASE, LOCK};
 
 /// Where the state is, and whose.
 #[derive(Debug, Clone)]

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::error::OpenError;
-use super::place::Place;
+use super::state_directory::Place;
 
 /// A database that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use super::connection::{is_damage, keep_log};
 use super::error::OpenError;
 use super::migrate::{APPLICATION_ID, VERSION};
-use super::place::Place;
+use super::state_directory::Place;
 
 /// What the file is.
 #[derive(Debug, PartialEq, Eq)]

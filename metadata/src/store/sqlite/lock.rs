@@ -13,7 +13,7 @@ use std::time::Instant;
 use rustix::fs::{FlockOperation, flock};
 
 use super::error::{Holder, OpenError};
-use super::place::private;
+use super::state_directory::private;
 use crate::limits;
 
 /// Longest name that is kept in the file or read from it.

@@ -17,7 +17,7 @@ use super::damage::{SetAside, set_aside, set_orphans_aside};
 use super::error::OpenError;
 use super::header::{Header, examine};
 use super::migrate::migrate;
-use super::place::Place;
+use super::state_directory::Place;
 use crate::limits;
 
 /// An open database.
