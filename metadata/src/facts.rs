@@ -6,8 +6,8 @@
 //!                                 └──► refused: forgotten              └──► a patch of the thread, if it is news
 //! ```
 //!
-//! The [`finder_threads`] alone wait for the file system; when they are behind, needs are forgotten, not queued: the next command of the
-//! thread has the same one. A directory that hangs is looked at by nobody else until it answers.
+//! The [`finder_threads`] alone wait for the file system; when they are behind, requests are dropped, not queued: the next command of
+//! the thread makes the same one. A directory that hangs is looked at by nobody else until it answers.
 
 mod finder;
 mod finder_threads;
@@ -23,26 +23,26 @@ use baton_export::clock;
 
 use crate::limits::FACTS_EXPECTED;
 use crate::record::{CwdFacts, ProcessKey, ThreadKey, ThreadPatch};
-use finder::{Around, Looker};
-use finder_threads::Finders;
+use finder::{FindRepository, RepositoryFinder};
+use finder_threads::FinderThreads;
 use git::Repository;
 
 /// Takes what was found. False: it was not accepted, and is to be told again.
-pub(crate) type Found = Arc<dyn Fn(ThreadPatch) -> bool + Send + Sync>;
+pub(crate) type OnFound = Arc<dyn Fn(ThreadPatch) -> bool + Send + Sync>;
 
 /// See the [module](self).
 pub(crate) struct Facts {
     /// What relative directories are relative to.
     base: PathBuf,
-    expected: Mutex<HashMap<ProcessKey, Need>>,
-    finders: OnceLock<Finders>,
+    expected: Mutex<HashMap<ProcessKey, FactsRequest>>,
+    finders: OnceLock<FinderThreads>,
     /// Shared with whoever asks for one thread's facts at once.
-    looker: Arc<Looker>,
+    finder: Arc<RepositoryFinder>,
 }
 
 /// A thread whose command runs in a directory.
 #[derive(Debug, Clone)]
-struct Need {
+struct FactsRequest {
     thread: ThreadKey,
     cwd: Arc<Path>,
     /// When the thread was used so.
@@ -51,16 +51,16 @@ struct Need {
 
 impl Facts {
     /// Hands what it finds to `found`. Begins nothing yet.
-    pub(crate) fn new(found: Found) -> Self {
+    pub(crate) fn new(found: OnFound) -> Self {
         Self::with(found, Box::new(Repository::around))
     }
 
-    fn with(found: Found, around: Around) -> Self {
+    fn with(found: OnFound, around: FindRepository) -> Self {
         Self {
             base: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
             expected: Mutex::default(),
             finders: OnceLock::new(),
-            looker: Arc::new(Looker::new(found, around)),
+            finder: Arc::new(RepositoryFinder::new(found, around)),
         }
     }
 
@@ -72,12 +72,12 @@ impl Facts {
         if expected.len() >= FACTS_EXPECTED {
             expected.clear();
         }
-        let need = Need {
+        let request = FactsRequest {
             thread,
             cwd,
             at_unix_ns,
         };
-        expected.insert(process, need);
+        expected.insert(process, request);
     }
 
     /// Nothing will be delivered.
@@ -85,19 +85,19 @@ impl Facts {
         self.take(process);
     }
 
-    /// Its first event is on its way: what it needs may be looked for.
+    /// Its first event is on its way: its repository may be looked for.
     pub(crate) fn delivered(&self, process: &ProcessKey) {
-        if let Some(need) = self.take(process)
-            && self.looker.is_news(&need)
+        if let Some(request) = self.take(process)
+            && self.finder.is_news(&request)
         {
-            self.finders().send(need, clock::now());
+            self.finders().send(request, clock::now());
         }
     }
 
     /// Looks now, on the caller's thread, which may wait for the file system. `at_unix_ns` is when the thread was last used. `None` if
     /// somebody waits for that directory for long already.
     pub(crate) fn look(&self, thread: &ThreadKey, cwd: &[u8], at_unix_ns: u64) -> Option<Arc<CwdFacts>> {
-        self.looker.serve(Need {
+        self.finder.serve(FactsRequest {
             thread: thread.clone(),
             cwd: self.absolute(cwd),
             at_unix_ns,
@@ -107,17 +107,17 @@ impl Facts {
     /// A thread is about to be deleted: what was found for it before that is not told any more, which would make it anew, and what is found
     /// after it is told though it is the same.
     pub(crate) fn deleted(&self, thread: &ThreadKey, at_unix_ns: u64) {
-        self.looker.deleted(thread, at_unix_ns);
+        self.finder.deleted(thread, at_unix_ns);
     }
 
     /// A directory that does not answer, if so many do not that nothing is looked for any more.
     pub(crate) fn held_up(&self) -> Option<PathBuf> {
         let now = clock::now();
         let held_up = self.finders.get().is_some_and(|finders| finders.are_held_up(now));
-        held_up.then(|| self.looker.looked_at_longest().unwrap_or_default())
+        held_up.then(|| self.finder.looked_at_longest().unwrap_or_default())
     }
 
-    fn take(&self, process: &ProcessKey) -> Option<Need> {
+    fn take(&self, process: &ProcessKey) -> Option<FactsRequest> {
         let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
         // Most commands belong to no thread.
         if expected.is_empty() {
@@ -134,10 +134,10 @@ impl Facts {
         }
     }
 
-    fn finders(&self) -> &Finders {
+    fn finders(&self) -> &FinderThreads {
         self.finders.get_or_init(|| {
-            let looker = Arc::clone(&self.looker);
-            Finders::begin(Arc::new(move |need| drop(looker.serve(need))))
+            let finder = Arc::clone(&self.finder);
+            FinderThreads::begin(Arc::new(move |request| drop(finder.serve(request))))
         })
     }
 }
@@ -178,7 +178,7 @@ mod tests {
         facts_around(Box::new(Repository::around))
     }
 
-    fn facts_around(around: Around) -> (Facts, mpsc::Receiver<ThreadPatch>) {
+    fn facts_around(around: FindRepository) -> (Facts, mpsc::Receiver<ThreadPatch>) {
         let (sender, found) = mpsc::channel();
         let found_is = Arc::new(move |patch| sender.send(patch).is_ok());
         (Facts::with(found_is, around), found)
@@ -187,7 +187,7 @@ mod tests {
     /// As if whoever looks at something did so for longer.
     fn age(facts: &Facts) {
         facts.finders().age();
-        for looking in facts.looker.known().looking.values_mut() {
+        for looking in facts.finder.known().looking.values_mut() {
             looking.since -= FACTS_PATIENCE;
         }
     }
@@ -240,7 +240,7 @@ mod tests {
 
         // What is fresh is not looked at again; what is not, is.
         let forget_when = |known: &Facts| {
-            for directory in known.looker.known().directories.values_mut() {
+            for directory in known.finder.known().directories.values_mut() {
                 directory.looked -= FACTS_FRESH;
             }
         };
@@ -269,33 +269,33 @@ mod tests {
             None
         }));
         let mut processes = (1..).map(process);
-        let mut need = |name: &str, cwd: &str| {
+        let mut request = |name: &str, cwd: &str| {
             let process = processes.next().unwrap();
             facts.expect(process, thread(name), cwd.as_bytes(), 1);
             facts.delivered(&process);
         };
         let hangs = || begun.recv_timeout(PATIENCE).unwrap();
         let told = || found.recv_timeout(PATIENCE).unwrap().key;
-        need("stuck 1", "/hangs/1");
+        request("stuck 1", "/hangs/1");
         hangs();
         age(&facts);
-        need("one", "/nowhere/1");
+        request("one", "/nowhere/1");
         assert_eq!(told(), thread("one"));
 
         // Whoever needs the same directory does without, and hangs nobody else.
-        need("other", "/hangs/1");
-        need("two", "/nowhere/2");
+        request("other", "/hangs/1");
+        request("two", "/nowhere/2");
         assert_eq!(told(), thread("two"));
         assert_eq!(facts.look(&thread("other"), b"/hangs/1", 1), None);
 
         for number in 2..=FACTS_FINDERS {
             assert_eq!(facts.held_up(), None, "there may be more of them");
-            need(&format!("stuck {number}"), &format!("/hangs/{number}"));
+            request(&format!("stuck {number}"), &format!("/hangs/{number}"));
             hangs();
             age(&facts);
         }
         assert_eq!(facts.held_up(), Some("/hangs/1".into()));
-        need("last", "/nowhere/3");
+        request("last", "/nowhere/3");
         drop(release);
         let all: std::collections::BTreeSet<_> = (0..=FACTS_FINDERS).map(|_| told()).collect();
         let stuck = (1..=FACTS_FINDERS).map(|number| thread(&format!("stuck {number}")));
@@ -362,7 +362,7 @@ mod tests {
             );
             facts.deleted(&thread(&number.to_string()), 1);
         }
-        let known = facts.looker.known();
+        let known = facts.finder.known();
         let lengths = [known.told.len(), known.directories.len(), known.deleted.len()];
         assert!(
             lengths.iter().all(|length| *length <= FACTS_CACHED),

@@ -10,26 +10,26 @@ use baton_export::clock;
 use baton_trace::record::unix_now_ns;
 
 use super::git::{Repository, Stamp};
-use super::{Found, Need};
+use super::{FactsRequest, OnFound};
 use crate::limits::{FACTS_CACHED, FACTS_FRESH, FACTS_PATIENCE, FACTS_TOLD};
 use crate::record::{CwdFacts, ThreadKey, ThreadPatch};
 
 /// Looks for the repository around a directory; may wait for the file system.
-pub(super) type Around = Box<dyn Fn(&Path) -> Option<Repository> + Send + Sync>;
+pub(super) type FindRepository = Box<dyn Fn(&Path) -> Option<Repository> + Send + Sync>;
 
 /// See the [module](self).
-pub(super) struct Looker {
-    found: Found,
-    around: Around,
-    known: Mutex<Known>,
+pub(super) struct RepositoryFinder {
+    found: OnFound,
+    around: FindRepository,
+    known: Mutex<FactsCache>,
 }
 
 /// What is known of directories, and who was told.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct FactsCache {
     pub(super) directories: HashMap<Arc<Path>, Directory>,
     /// Directories that somebody looks at.
-    pub(super) looking: HashMap<Arc<Path>, Looking>,
+    pub(super) looking: HashMap<Arc<Path>, PendingLook>,
     pub(super) told: HashMap<ThreadKey, (Arc<CwdFacts>, Instant)>,
     /// Threads that were deleted, and when.
     pub(super) deleted: HashMap<ThreadKey, u64>,
@@ -43,12 +43,12 @@ pub(super) struct Directory {
 }
 
 #[derive(Debug)]
-pub(super) struct Looking {
+pub(super) struct PendingLook {
     pub(super) since: Instant,
     looks: usize,
 }
 
-impl Known {
+impl FactsCache {
     /// Whether the thread knows. Not for ever: it may have been removed since, by its age or with a damaged database.
     fn is_told(&self, thread: &ThreadKey, facts: &Arc<CwdFacts>, now: Instant) -> bool {
         self.told.get(thread).is_some_and(|(told, at)| {
@@ -57,8 +57,8 @@ impl Known {
     }
 }
 
-impl Looker {
-    pub(super) fn new(found: Found, around: Around) -> Self {
+impl RepositoryFinder {
+    pub(super) fn new(found: OnFound, around: FindRepository) -> Self {
         Self {
             found,
             around,
@@ -66,25 +66,25 @@ impl Looker {
         }
     }
 
-    pub(super) fn known(&self) -> MutexGuard<'_, Known> {
+    pub(super) fn known(&self) -> MutexGuard<'_, FactsCache> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there is anything to look for: not if it was looked for just now.
-    pub(super) fn is_news(&self, need: &Need) -> bool {
+    pub(super) fn is_news(&self, request: &FactsRequest) -> bool {
         let now = clock::now();
         let known = self.known();
-        let Some(directory) = known.directories.get(&need.cwd) else {
+        let Some(directory) = known.directories.get(&request.cwd) else {
             return true;
         };
         let is_fresh = now.saturating_duration_since(directory.looked) < FACTS_FRESH;
-        !(is_fresh && known.is_told(&need.thread, &directory.facts, now))
+        !(is_fresh && known.is_told(&request.thread, &directory.facts, now))
     }
 
     /// Looks, and tells the thread.
-    pub(super) fn serve(&self, need: Need) -> Option<Arc<CwdFacts>> {
-        let facts = self.look(&need.cwd, clock::now())?;
-        self.tell(need, &facts);
+    pub(super) fn serve(&self, request: FactsRequest) -> Option<Arc<CwdFacts>> {
+        let facts = self.look(&request.cwd, clock::now())?;
+        self.tell(request, &facts);
         Some(facts)
     }
 
@@ -101,7 +101,7 @@ impl Looker {
                 return Some(Arc::clone(facts));
             }
             let looking = known.looking.entry(Arc::clone(cwd));
-            let looking = looking.or_insert(Looking { since: now, looks: 0 });
+            let looking = looking.or_insert(PendingLook { since: now, looks: 0 });
             if now.saturating_duration_since(looking.since) >= FACTS_PATIENCE {
                 return None;
             }
@@ -139,26 +139,26 @@ impl Looker {
     }
 
     /// Tells what a thread was not told before.
-    fn tell(&self, need: Need, facts: &Arc<CwdFacts>) {
+    fn tell(&self, request: FactsRequest, facts: &Arc<CwdFacts>) {
         let now = clock::now();
         let mut known = self.known();
         let is_deleted = known
             .deleted
-            .get(&need.thread)
-            .is_some_and(|deleted| need.at_unix_ns <= *deleted);
-        if is_deleted || known.is_told(&need.thread, facts, now) {
+            .get(&request.thread)
+            .is_some_and(|deleted| request.at_unix_ns <= *deleted);
+        if is_deleted || known.is_told(&request.thread, facts, now) {
             return;
         }
         // Under the lock: a deletion that comes now is accepted behind it. Its time is that of the use, and looking is none.
         let is_taken = (self.found)(ThreadPatch {
             facts: Some(Arc::clone(facts)),
-            ..ThreadPatch::touch(need.thread.clone(), need.at_unix_ns)
+            ..ThreadPatch::touch(request.thread.clone(), request.at_unix_ns)
         });
         if is_taken {
             if known.told.len() >= FACTS_CACHED {
                 known.told.clear();
             }
-            known.told.insert(need.thread, (Arc::clone(facts), now));
+            known.told.insert(request.thread, (Arc::clone(facts), now));
         }
     }
 

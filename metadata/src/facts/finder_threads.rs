@@ -1,4 +1,4 @@
-//! The threads that wait for the file system, so that nobody else does: one as a rule, begun at the first need.
+//! The threads that wait for the file system, so that nobody else does: one as a rule, begun at the first request.
 //!
 //! A look cannot be taken back from a file system that hangs, and a thread that waits for one is lost until it answers. Another one takes
 //! its place after a while, up to a bound; those that come back take part again. When all hang, nothing is looked for until one comes back,
@@ -12,26 +12,26 @@ use std::time::Instant;
 use baton_trace::background;
 use nix::sys::signal::SigSet;
 
-use super::Need;
+use super::FactsRequest;
 use crate::limits::{FACTS_FINDERS, FACTS_PATIENCE, FACTS_QUEUE};
 
-type Work = Arc<dyn Fn(Need) + Send + Sync>;
+type Work = Arc<dyn Fn(FactsRequest) + Send + Sync>;
 
 /// See the [module](self). The threads end with it.
-pub(super) struct Finders {
-    needs: SyncSender<Need>,
-    taken: Arc<Mutex<Receiver<Need>>>,
+pub(super) struct FinderThreads {
+    requests: SyncSender<FactsRequest>,
+    taken: Arc<Mutex<Receiver<FactsRequest>>>,
     work: Work,
-    /// Of each thread, since when it is at a need; `None` if it is free.
+    /// Of each thread, since when it has worked on a request; `None` if it is free.
     busy: Arc<Mutex<Vec<Option<Instant>>>>,
 }
 
-impl Finders {
-    /// Begins the first thread, which does `work` for each need.
+impl FinderThreads {
+    /// Begins the first thread, which does `work` for each request.
     pub(super) fn begin(work: Work) -> Self {
-        let (needs, taken) = sync_channel(FACTS_QUEUE);
+        let (requests, taken) = sync_channel(FACTS_QUEUE);
         let finders = Self {
-            needs,
+            requests,
             taken: Arc::new(Mutex::new(taken)),
             work,
             busy: Arc::default(),
@@ -40,10 +40,10 @@ impl Finders {
         finders
     }
 
-    /// Hands over a need, and puts another thread in the place of those that hang if all do.
-    pub(super) fn send(&self, need: Need, now: Instant) {
-        // Full: they are behind. Somebody will need it again.
-        let _ = self.needs.try_send(need);
+    /// Hands over a request, and puts another thread in the place of those that hang if all do.
+    pub(super) fn send(&self, request: FactsRequest, now: Instant) {
+        // Full: they are behind. The thread's next command asks again.
+        let _ = self.requests.try_send(request);
         let mut busy = self.busy();
         if busy.len() < FACTS_FINDERS && all_hang(&busy, now) {
             self.add(&mut busy);
@@ -68,10 +68,10 @@ impl Finders {
             background::give_way();
             // Cloning a child blocks signals in the thread that does it; a SIGCHLD would wake this one instead, for every child.
             let _ = SigSet::all().thread_block();
-            // One waits for the next need, and the others for that one.
-            while let Ok(need) = { lock(&taken).recv() } {
+            // One waits for the next request, and the others for that one.
+            while let Ok(request) = { lock(&taken).recv() } {
                 lock(&of_all)[index] = Some(baton_export::clock::now());
-                work(need);
+                work(request);
                 lock(&of_all)[index] = None;
             }
         });
@@ -85,7 +85,7 @@ impl Finders {
         lock(&self.busy)
     }
 
-    /// As if all that are at a need were at it for longer.
+    /// Makes all that work on a request look as if they had for longer.
     #[cfg(test)]
     pub(super) fn age(&self) {
         for since in self.busy().iter_mut().flatten() {

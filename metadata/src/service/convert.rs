@@ -6,7 +6,7 @@ use baton_proto::metadata as wire;
 use baton_trace::call_end::CallEnd;
 
 use crate::record::{CwdFacts, KilledStatus, Outcome, ProcessEnd};
-use crate::store::query::{ProcessRecord, Survived, ThreadRecord};
+use crate::store::query::{ProcessRecord, SurvivorFate, ThreadRecord};
 use crate::store::timings::decode;
 
 /// A record. A client that is not to learn the ids of its spans gets no trace id.
@@ -18,8 +18,8 @@ pub(super) fn record(record: &ProcessRecord, sees_ids: bool) -> wire::Record {
         last_seq: patch.last_seq,
         survivor: match record.survivor {
             None => wire::Survivor::None,
-            Some(Survived::Killed) => wire::Survivor::Killed,
-            Some(Survived::Left) => wire::Survivor::Left,
+            Some(SurvivorFate::Killed) => wire::Survivor::Killed,
+            Some(SurvivorFate::Left) => wire::Survivor::Left,
         }
         .into(),
         ..wire::Record::default()

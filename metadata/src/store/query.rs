@@ -96,12 +96,12 @@ pub struct ProcessRecord {
     /// Its timings were exact once, and are to within a tenth by now.
     pub timings_rounded: bool,
     /// What became of a lost process that was still running when the server came back.
-    pub survivor: Option<Survived>,
+    pub survivor: Option<SurvivorFate>,
 }
 
 /// A process that had outlived its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Survived {
+pub enum SurvivorFate {
     /// It was killed.
     Killed,
     /// It was left running, being detached.

@@ -38,9 +38,9 @@ use self::lives::Life;
 use self::lock::Lock;
 use self::open::{Database, FileId};
 use self::readers::Readers;
-use self::state_directory::Place;
+use self::state_directory::StateDirectory;
 use self::upkeep::Steps;
-use self::write::Names;
+use self::write::RowIds;
 use super::retention::Retention;
 use super::{Store, Upkeep, WriteError, WriteErrorKind, Written};
 use crate::batch::Batch;
@@ -91,16 +91,16 @@ pub struct Opened {
 /// # Errors
 /// [`OpenError`]; a damaged database is no error.
 pub fn open(options: &Options, kill: &mut dyn FnMut(&[Survivor])) -> Result<Opened, OpenError> {
-    let place = Place::prepare(&options.directory)?;
-    let lock = Lock::take(&place.lock(), &options.name)?;
-    let (database, set_aside) = open::open(&place, true)?;
+    let state_directory = StateDirectory::prepare(&options.directory)?;
+    let lock = Lock::take(&state_directory.lock(), &options.name)?;
+    let (database, set_aside) = open::open(&state_directory, true)?;
     let failed = |source| OpenError::Sqlite {
-        path: place.database(),
+        path: state_directory.database(),
         source,
     };
-    let checkpointer = Checkpointer::start(place.database())
-        .map_err(|error| OpenError::from_io(&place.database(), error))?;
-    let readers = Arc::new(Readers::new(place.database()));
+    let checkpointer = Checkpointer::start(state_directory.database())
+        .map_err(|error| OpenError::from_io(&state_directory.database(), error))?;
+    let readers = Arc::new(Readers::new(state_directory.database()));
     let life = Life {
         epoch: options.epoch,
         begun_unix_ns: options.now_unix_ns,
@@ -112,13 +112,13 @@ pub fn open(options: &Options, kill: &mut dyn FnMut(&[Survivor])) -> Result<Open
     let reader = Reader::new(Arc::clone(&readers));
     let store = SqliteStore {
         database: Some(Database { connection, file }),
-        home: Some(Home {
-            place,
+        on_disk: Some(OnDisk {
+            state_directory,
             checkpointer,
             _lock: lock,
         }),
         life,
-        names: Names::default(),
+        row_ids: RowIds::default(),
         steps: Steps::new(options.retention),
         readers,
         set_aside: SetAsides::default(),
@@ -162,9 +162,9 @@ pub fn open_in_memory(
             connection,
             file: None,
         }),
-        home: None,
+        on_disk: None,
         life,
-        names: Names::default(),
+        row_ids: RowIds::default(),
         steps: Steps::new(retention),
         readers,
         set_aside: SetAsides::default(),
@@ -182,19 +182,19 @@ pub struct SqliteStore {
     /// `None` after a failure, until the next attempt.
     database: Option<Database>,
     life: Life,
-    names: Names,
+    row_ids: RowIds,
     steps: Steps,
     readers: Arc<Readers>,
     set_aside: SetAsides,
     set_asides: u32,
     /// `None` in memory. Last: what is above still works on the files when it is dropped.
-    home: Option<Home>,
+    on_disk: Option<OnDisk>,
 }
 
 /// The directory that the database is in.
 #[derive(Debug)]
-struct Home {
-    place: Place,
+struct OnDisk {
+    state_directory: StateDirectory,
     checkpointer: Checkpointer,
     // Last, for the same reason.
     _lock: Lock,
@@ -219,8 +219,8 @@ impl SqliteStore {
 
     /// Bytes that the database and its log take on disk.
     pub fn bytes(&self) -> u64 {
-        match (&self.home, &self.database) {
-            (Some(home), _) => home.place.bytes(),
+        match (&self.on_disk, &self.database) {
+            (Some(on_disk), _) => on_disk.state_directory.bytes(),
             (None, Some(database)) => upkeep::used_bytes(&database.connection).unwrap_or(0),
             (None, None) => 0,
         }
@@ -229,11 +229,11 @@ impl SqliteStore {
     /// Runs one transaction, on a new connection where the last one failed, and once more in a new file where this one is damaged.
     fn attempt<T>(
         &mut self,
-        mut work: impl FnMut(&mut Database, &mut Names) -> rusqlite::Result<T>,
+        mut work: impl FnMut(&mut Database, &mut RowIds) -> rusqlite::Result<T>,
     ) -> Result<T, WriteError> {
         loop {
             let mut database = self.database()?;
-            let error = match work(&mut database, &mut self.names) {
+            let error = match work(&mut database, &mut self.row_ids) {
                 Ok(done) => {
                     self.database = Some(database);
                     return Ok(done);
@@ -241,11 +241,11 @@ impl SqliteStore {
                 Err(error) => error,
             };
             // Numbers that were given in a transaction that was taken back mean nothing.
-            self.names.clear();
+            self.row_ids.clear();
             let failure = failure::of_sqlite(&error);
             match failure.kind {
                 // In memory there is nothing to open again, and closing it would be the end of it.
-                _ if self.home.is_none() => self.database = Some(database),
+                _ if self.on_disk.is_none() => self.database = Some(database),
                 // The transaction was taken back and the connection is as good as before: SQLite is made for disks that fail. Kept, it also
                 // keeps the index of the log, which readers need and could not make anew on such a disk.
                 WriteErrorKind::Rejected
@@ -268,35 +268,35 @@ impl SqliteStore {
     /// The database, opened again if it has to be.
     fn database(&mut self) -> Result<Database, WriteError> {
         let database = self.database.take();
-        let Some(Home { place, .. }) = &self.home else {
+        let Some(OnDisk { state_directory, .. }) = &self.on_disk else {
             let gone = || WriteError::new(WriteErrorKind::Other, "there is no database in memory any more");
             return database.ok_or_else(gone);
         };
         if let Some(database) = database {
-            if FileId::of(place) == database.file {
+            if FileId::of(state_directory) == database.file {
                 return Ok(database);
             }
             // Removed or replaced: nobody would ever find what is written to it.
-            self.names.clear();
+            self.row_ids.clear();
             self.readers.renew();
         }
-        let (mut database, set_aside) = open::open(place, self.set_asides < limits::SET_ASIDE_MAX)
+        let (mut database, set_aside) = open::open(state_directory, self.set_asides < limits::SET_ASIDE_MAX)
             .map_err(|error| failure::of_opening(&error))?;
         if let Some(set_aside) = set_aside {
             self.tell(set_aside);
         }
         lives::begin(&mut database.connection, &self.life).map_err(|error| failure::of_sqlite(&error))?;
-        if let Some(home) = &self.home {
-            let watched = home.checkpointer.watch(&mut database.connection);
+        if let Some(on_disk) = &self.on_disk {
+            let watched = on_disk.checkpointer.watch(&mut database.connection);
             watched.map_err(|error| failure::of_sqlite(&error))?;
         }
         Ok(database)
     }
 
     fn replace(&mut self, reason: String) -> Result<(), WriteError> {
-        if let Some(home) = &self.home {
-            let set_aside =
-                damage::set_aside(&home.place, reason).map_err(|error| failure::of_opening(&error))?;
+        if let Some(on_disk) = &self.on_disk {
+            let set_aside = damage::set_aside(&on_disk.state_directory, reason)
+                .map_err(|error| failure::of_opening(&error))?;
             self.tell(set_aside);
         }
         Ok(())
@@ -314,7 +314,7 @@ impl SqliteStore {
 
     /// Another file is at the same path.
     fn renew(&mut self) {
-        self.names.clear();
+        self.row_ids.clear();
         self.readers.renew();
     }
 }
@@ -323,7 +323,7 @@ impl SqliteStore {
 /// the log.
 impl Drop for SqliteStore {
     fn drop(&mut self) {
-        if let Some(database) = self.database.take().filter(|_| self.home.is_some()) {
+        if let Some(database) = self.database.take().filter(|_| self.on_disk.is_some()) {
             let _ = lives::end(&database.connection, &self.life, unix_now_ns());
             let _ = database
                 .connection
@@ -334,11 +334,12 @@ impl Drop for SqliteStore {
 
 impl Store for SqliteStore {
     fn write(&mut self, batch: &Batch) -> Result<Written, WriteError> {
-        let rows = self.attempt(|database, names| write::write(&mut database.connection, names, batch))?;
+        let rows =
+            self.attempt(|database, row_ids| write::write(&mut database.connection, row_ids, batch))?;
         // The batch is committed: what follows is no reason to say that it is not.
-        match (&mut self.database, &self.home) {
+        match (&mut self.database, &self.on_disk) {
             // Failed, the log grows, and the next commit meets the disk.
-            (Some(database), Some(home)) => home.checkpointer.committed(&database.connection),
+            (Some(database), Some(on_disk)) => on_disk.checkpointer.committed(&database.connection),
             // At once: upkeep comes twice a minute, and memory is not to be had back.
             (Some(database), None) => {
                 while self.steps.make_room(&mut database.connection).unwrap_or(false) {}
@@ -353,16 +354,16 @@ impl Store for SqliteStore {
     }
 
     fn note_losses(&mut self, losses: &[(Owner, u64)]) -> Result<(), WriteError> {
-        self.attempt(|database, names| losses::write(&mut database.connection, names, losses))
+        self.attempt(|database, row_ids| losses::write(&mut database.connection, row_ids, losses))
     }
 
     fn upkeep(&mut self, now_unix_ns: u64) -> Result<Upkeep, WriteError> {
         let mut steps = std::mem::take(&mut self.steps);
         let done = self.attempt(|database, _| steps.step(&mut database.connection, now_unix_ns));
         self.steps = steps;
-        if let (Some(database), Some(home)) = (&self.database, &self.home) {
-            home.checkpointer.committed(&database.connection);
-            if let Some(failure) = home.checkpointer.failure() {
+        if let (Some(database), Some(on_disk)) = (&self.database, &self.on_disk) {
+            on_disk.checkpointer.committed(&database.connection);
+            if let Some(failure) = on_disk.checkpointer.failure() {
                 return done.and(Err(failure));
             }
         }

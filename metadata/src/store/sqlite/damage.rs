@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::error::OpenError;
-use super::state_directory::Place;
+use super::state_directory::StateDirectory;
 
 /// A database that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,14 +36,17 @@ impl fmt::Display for SetAside {
 }
 
 /// Renames the database and its log.
-pub(super) fn set_aside(place: &Place, reason: impl Into<String>) -> Result<SetAside, OpenError> {
-    let kept = free_name(place);
-    for (from, suffix) in place.files() {
+pub(super) fn set_aside(
+    state_directory: &StateDirectory,
+    reason: impl Into<String>,
+) -> Result<SetAside, OpenError> {
+    let kept = free_name(state_directory);
+    for (from, suffix) in state_directory.files() {
         rename(&from, &with_suffix(&kept, suffix))?;
     }
-    place
+    state_directory
         .sync()
-        .map_err(|error| OpenError::from_io(place.directory(), error))?;
+        .map_err(|error| OpenError::from_io(state_directory.directory(), error))?;
     Ok(SetAside {
         path: kept,
         reason: reason.into(),
@@ -51,12 +54,12 @@ pub(super) fn set_aside(place: &Place, reason: impl Into<String>) -> Result<SetA
 }
 
 /// A log whose database is not there any more belongs to one that was being set aside.
-pub(super) fn set_orphans_aside(place: &Place) -> Result<Option<SetAside>, OpenError> {
+pub(super) fn set_orphans_aside(state_directory: &StateDirectory) -> Result<Option<SetAside>, OpenError> {
     let holds = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > 0);
-    if holds(&place.database()) || !holds(&place.wal()) {
+    if holds(&state_directory.database()) || !holds(&state_directory.wal()) {
         return Ok(None);
     }
-    set_aside(place, "its log was there without it").map(Some)
+    set_aside(state_directory, "its log was there without it").map(Some)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
@@ -67,8 +70,8 @@ fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
 }
 
 /// `baton.db.damaged-20261121T120203Z`, with a number where that is taken.
-fn free_name(place: &Place) -> PathBuf {
-    let base = with_suffix(&place.database(), &format!(".damaged-{}", now()));
+fn free_name(state_directory: &StateDirectory) -> PathBuf {
+    let base = with_suffix(&state_directory.database(), &format!(".damaged-{}", now()));
     let taken = |path: &PathBuf| {
         ["", "-wal"]
             .iter()

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use super::connection::{is_damage, keep_log};
 use super::error::OpenError;
 use super::migrate::{APPLICATION_ID, VERSION};
-use super::state_directory::Place;
+use super::state_directory::StateDirectory;
 
 /// What the file is.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ const APPLICATION_ID_AT: usize = 68;
 ///
 /// # Errors
 /// [`OpenError::Newer`] and [`OpenError::Foreign`]: the file is not for us to touch.
-pub(super) fn examine(place: &Place) -> Result<Header, OpenError> {
-    let path = place.database();
+pub(super) fn examine(state_directory: &StateDirectory) -> Result<Header, OpenError> {
+    let path = state_directory.database();
     let mut bytes = Vec::with_capacity(BYTES);
     match File::open(&path) {
         Ok(file) => file.take(BYTES as u64).read_to_end(&mut bytes),
@@ -47,33 +47,43 @@ pub(super) fn examine(place: &Place) -> Result<Header, OpenError> {
         return Ok(Header::Damaged("it does not begin as a database does".to_owned()));
     }
     let number = |at: usize| i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
-    judge(place, number(APPLICATION_ID_AT), number(USER_VERSION_AT), true)?;
+    judge(
+        state_directory,
+        number(APPLICATION_ID_AT),
+        number(USER_VERSION_AT),
+        true,
+    )?;
     // The log may hold a later first page: a newer version may have died right after its migration.
-    let has_log = fs::metadata(place.wal()).is_ok_and(|file| file.len() > 0);
+    let has_log = fs::metadata(state_directory.wal()).is_ok_and(|file| file.len() > 0);
     if !has_log && number(APPLICATION_ID_AT) == APPLICATION_ID {
         return Ok(Header::Ours);
     }
-    let had_index = place.shm().exists();
-    let mut looked = look_through_log(place);
+    let had_index = state_directory.shm().exists();
+    let mut looked = look_through_log(state_directory);
     if looked.as_ref().is_err_and(is_half_made) {
         // A server died while it made the database, before there was a log: what it had begun is taken back, as by whoever reads such a
         // file next, and it is an empty one again.
-        looked = roll_back(place).and_then(|()| look_through_log(place));
+        looked = roll_back(state_directory).and_then(|()| look_through_log(state_directory));
     }
     if !had_index {
-        let _ = fs::remove_file(place.shm());
+        let _ = fs::remove_file(state_directory.shm());
     }
     match looked {
         Ok((application_id, version, empty)) => {
-            judge(place, application_id, version, empty).map(|()| Header::Ours)
+            judge(state_directory, application_id, version, empty).map(|()| Header::Ours)
         }
         Err(error) if is_damage(&error) => Ok(Header::Damaged(error.to_string())),
         Err(source) => Err(OpenError::Sqlite { path, source }),
     }
 }
 
-fn judge(place: &Place, application_id: i32, version: i32, empty: bool) -> Result<(), OpenError> {
-    let path = place.database();
+fn judge(
+    state_directory: &StateDirectory,
+    application_id: i32,
+    version: i32,
+    empty: bool,
+) -> Result<(), OpenError> {
+    let path = state_directory.database();
     match application_id {
         APPLICATION_ID if version > VERSION => Err(OpenError::Newer {
             path,
@@ -93,17 +103,17 @@ fn is_half_made(error: &rusqlite::Error) -> bool {
     code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
 }
 
-fn roll_back(place: &Place) -> rusqlite::Result<()> {
+fn roll_back(state_directory: &StateDirectory) -> rusqlite::Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(place.database(), flags)?;
+    let connection = Connection::open_with_flags(state_directory.database(), flags)?;
     keep_log(&connection)?;
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
 }
 
 /// Application id, version, and whether there is no table: as the database and its log say together.
-fn look_through_log(place: &Place) -> rusqlite::Result<(i32, i32, bool)> {
+fn look_through_log(state_directory: &StateDirectory) -> rusqlite::Result<(i32, i32, bool)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(place.database(), flags)?;
+    let connection = Connection::open_with_flags(state_directory.database(), flags)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0));
     let tables: i64 = connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0))?;

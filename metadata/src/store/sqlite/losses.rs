@@ -3,7 +3,7 @@
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::columns::number;
-use super::write::Names;
+use super::write::RowIds;
 use crate::record::Owner;
 
 pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<(Owner, u64)>> {
@@ -18,13 +18,13 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<(Owner, u64)
 /// Takes the place of all that there is.
 pub(super) fn write(
     connection: &mut Connection,
-    names: &mut Names,
+    row_ids: &mut RowIds,
     losses: &[(Owner, u64)],
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute("delete from losses", [])?;
     for (owner, records) in losses {
-        let owner = names.owner(&transaction, *owner)?;
+        let owner = row_ids.owner(&transaction, *owner)?;
         let insert = "insert into losses (owner, records) values (?1, ?2)";
         transaction.execute(insert, params![owner, number(*records)])?;
     }

@@ -1,6 +1,6 @@
 //! Opening, in an order in which nothing that is not ours is touched and nothing damaged stops the server.
 //!
-//! 1. the directory: made, or looked at for who else may write there ([`Place`]);
+//! 1. the directory: made, or looked at for who else may write there ([`StateDirectory`]);
 //! 2. the lock: one exec-server a directory ([`Lock`](super::lock::Lock));
 //! 3. the file's header: another program's and a newer version's are refused as they are ([`header`]);
 //! 4. SQLite, which applies or drops what a crash left in the log;
@@ -17,7 +17,7 @@ use super::damage::{SetAside, set_aside, set_orphans_aside};
 use super::error::OpenError;
 use super::header::{Header, examine};
 use super::migrate::migrate;
-use super::state_directory::Place;
+use super::state_directory::StateDirectory;
 use crate::limits;
 
 /// An open database.
@@ -37,8 +37,8 @@ pub(super) struct FileId {
 
 impl FileId {
     /// `None` if there is no file.
-    pub(super) fn of(place: &Place) -> Option<Self> {
-        let file = fs::metadata(place.database()).ok()?;
+    pub(super) fn of(state_directory: &StateDirectory) -> Option<Self> {
+        let file = fs::metadata(state_directory.database()).ok()?;
         Some(Self {
             device: file.dev(),
             inode: file.ino(),
@@ -47,21 +47,24 @@ impl FileId {
 }
 
 /// Steps 3 to 6. A damaged file is set aside if it may be, and is an error otherwise.
-pub(super) fn open(place: &Place, may_set_aside: bool) -> Result<(Database, Option<SetAside>), OpenError> {
-    let orphan = set_orphans_aside(place)?;
-    let reason = match attempt(place)? {
+pub(super) fn open(
+    state_directory: &StateDirectory,
+    may_set_aside: bool,
+) -> Result<(Database, Option<SetAside>), OpenError> {
+    let orphan = set_orphans_aside(state_directory)?;
+    let reason = match attempt(state_directory)? {
         Ok(database) => return Ok((database, orphan)),
         Err(reason) => reason,
     };
     let damaged = |reason: String| OpenError::Io {
-        path: place.database(),
+        path: state_directory.database(),
         source: std::io::Error::other(reason),
     };
     if !may_set_aside {
         return Err(damaged(reason));
     }
-    let aside = set_aside(place, reason)?;
-    match attempt(place)? {
+    let aside = set_aside(state_directory, reason)?;
+    match attempt(state_directory)? {
         Ok(database) => Ok((database, Some(aside))),
         // A new file that cannot be read either: not the file is at fault.
         Err(reason) => Err(damaged(reason)),
@@ -69,13 +72,13 @@ pub(super) fn open(place: &Place, may_set_aside: bool) -> Result<(Database, Opti
 }
 
 /// The inner error is what is wrong with a damaged file.
-fn attempt(place: &Place) -> Result<Result<Database, String>, OpenError> {
-    if let Header::Damaged(reason) = examine(place)? {
+fn attempt(state_directory: &StateDirectory) -> Result<Result<Database, String>, OpenError> {
+    if let Header::Damaged(reason) = examine(state_directory)? {
         return Ok(Err(reason));
     }
-    place.claim_database()?;
-    match open_sound(place) {
-        Ok(Ok(connection)) => match FileId::of(place) {
+    state_directory.claim_database()?;
+    match open_sound(state_directory) {
+        Ok(Ok(connection)) => match FileId::of(state_directory) {
             Some(file) => Ok(Ok(Database {
                 connection,
                 file: Some(file),
@@ -85,14 +88,14 @@ fn attempt(place: &Place) -> Result<Result<Database, String>, OpenError> {
         Ok(Err(reason)) => Ok(Err(reason)),
         Err(error) if is_damage(&error) => Ok(Err(error.to_string())),
         Err(source) => Err(OpenError::Sqlite {
-            path: place.database(),
+            path: state_directory.database(),
             source,
         }),
     }
 }
 
-fn open_sound(place: &Place) -> rusqlite::Result<Result<Connection, String>> {
-    let mut connection = writer(&place.database())?;
+fn open_sound(state_directory: &StateDirectory) -> rusqlite::Result<Result<Connection, String>> {
+    let mut connection = writer(&state_directory.database())?;
     // A small file is checked whole; of a large one as much as fits in the time. What is not found now is found when it is met.
     let check = |connection: &Connection| {
         connection.query_row("pragma quick_check(1)", [], |row| row.get::<_, String>(0))

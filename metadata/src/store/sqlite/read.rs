@@ -13,7 +13,7 @@ use super::readers::Readers;
 use crate::limits;
 use crate::record::{CwdFacts, Owner, ProcessKey, ThreadKey};
 use crate::store::query::{
-    Cursor, Found, HistoryQuery, Page, ProcessRecord, Survived, ThreadRecord, ThreadsQuery,
+    Cursor, Found, HistoryQuery, Page, ProcessRecord, SurvivorFate, ThreadRecord, ThreadsQuery,
 };
 use crate::store::timings::{decode_rounded, encode, rounded_shape};
 
@@ -204,8 +204,8 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ProcessRecord> {
         begun_unix_ns: time_of(row, "begun_ns")?,
         timings_rounded: false,
         survivor: match row.get::<_, Option<String>>("survivor")?.as_deref() {
-            Some("killed") => Some(Survived::Killed),
-            Some("left") => Some(Survived::Left),
+            Some("killed") => Some(SurvivorFate::Killed),
+            Some("left") => Some(SurvivorFate::Left),
             _ => None,
         },
     })

@@ -18,11 +18,11 @@ pub const LOCK: &str = "lock";
 
 /// A state directory that exists and is safe to use.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct StateDirectory {
     directory: PathBuf,
 }
 
-impl Place {
+impl StateDirectory {
     /// Makes the directory unless it is there, and looks who else may write in it.
     pub(super) fn prepare(directory: &Path) -> Result<Self, OpenError> {
         let failed = |error: io::Error| OpenError::from_io(directory, error);

@@ -25,7 +25,7 @@ pub(super) struct Steps {
     timings: Sweep<()>,
 }
 
-/// A place in the index over owners and times: behind this record.
+/// A position in the index over owners and times: behind this record.
 #[derive(Debug, Clone, Copy, Default)]
 struct ByTime {
     owner: i64,
@@ -93,18 +93,18 @@ impl Steps {
         }
         let cutoff = cutoff(now_unix_ns, age);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut place = self.ages.at;
+        let mut position = self.ages.at;
         let looked_at = loop {
-            let some = begun_before(&transaction, cutoff, place)?;
+            let some = begun_before(&transaction, cutoff, position)?;
             if !some.is_empty() {
                 break some;
             }
             // Nothing old is left of this owner.
             let next: Option<i64> = transaction
                 .prepare_cached("select min(owner) from owners where owner > ?1")?
-                .query_row([place.owner], |row| row.get(0))?;
+                .query_row([position.owner], |row| row.get(0))?;
             let Some(owner) = next else { break some };
-            place = ByTime {
+            position = ByTime {
                 owner,
                 ..ByTime::default()
             };
@@ -112,7 +112,7 @@ impl Steps {
         let is_old = |ended: &Option<i64>| ended.is_some_and(|ended| ended < cutoff);
         let old: Vec<i64> = looked_at
             .iter()
-            .filter_map(|(place, ended)| is_old(ended).then_some(place.n))
+            .filter_map(|(position, ended)| is_old(ended).then_some(position.n))
             .collect();
         remove(&transaction, &old)?;
         transaction.commit()?;
@@ -253,7 +253,7 @@ impl Steps {
 fn begun_before(
     connection: &Connection,
     cutoff: i64,
-    place: ByTime,
+    position: ByTime,
 ) -> rusqlite::Result<Vec<(ByTime, Option<i64>)>> {
     let mut select = connection.prepare_cached(
         "select n, begun_ns, ended_ns from processes indexed by processes_by_time
@@ -261,15 +261,22 @@ fn begun_before(
         order by begun_ns, n limit ?5",
     )?;
     let some = params![
-        place.owner,
-        place.begun_ns,
-        place.n,
+        position.owner,
+        position.begun_ns,
+        position.n,
         cutoff,
         limits::UPKEEP_RECORDS
     ];
     let records = select.query_map(some, |row| {
         let (n, begun_ns) = (row.get(0)?, row.get(1)?);
-        Ok((ByTime { n, begun_ns, ..place }, row.get(2)?))
+        Ok((
+            ByTime {
+                n,
+                begun_ns,
+                ..position
+            },
+            row.get(2)?,
+        ))
     })?;
     records.collect()
 }

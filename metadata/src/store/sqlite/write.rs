@@ -17,7 +17,7 @@ use crate::record::{Argv, Owner, ProcessPatch, ProcessStart, ThreadPatch};
 
 /// Numbers of owners and lives that were looked up already.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(super) struct RowIds {
     owners: HashMap<Owner, i64>,
     lives: HashMap<[u8; 16], i64>,
     /// The last ones: most batches are of one client, and all of one life.
@@ -25,7 +25,7 @@ pub(super) struct Names {
     last_life: Option<([u8; 16], i64)>,
 }
 
-impl Names {
+impl RowIds {
     /// After a transaction that was taken back, or in another file, they may mean nothing.
     pub(super) fn clear(&mut self) {
         self.owners.clear();
@@ -88,19 +88,23 @@ impl Names {
 }
 
 /// Commits the batch; returns the rows that it inserted, changed or deleted.
-pub(super) fn write(connection: &mut Connection, names: &mut Names, batch: &Batch) -> rusqlite::Result<u64> {
+pub(super) fn write(
+    connection: &mut Connection,
+    row_ids: &mut RowIds,
+    batch: &Batch,
+) -> rusqlite::Result<u64> {
     let before = connection.total_changes();
     // At once, so that a lock held by somebody else is found before any work is done.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for patch in &batch.threads {
-        thread(&transaction, names, patch)?;
+        thread(&transaction, row_ids, patch)?;
     }
     if !batch.processes.is_empty() {
         // Looked up once: the text is long, and finding it by its hash took a tenth of what a row takes.
         let mut statement = transaction.prepare_cached(&UPSERT_PROCESS)?;
         let mut upsert = Upsert::new(&mut statement);
         for patch in &batch.processes {
-            upsert.process(&transaction, names, patch)?;
+            upsert.process(&transaction, row_ids, patch)?;
         }
     }
     transaction.commit()?;
@@ -267,12 +271,12 @@ impl<'a, 'c> Upsert<'a, 'c> {
     fn process(
         &mut self,
         transaction: &Connection,
-        names: &mut Names,
+        row_ids: &mut RowIds,
         patch: &ProcessPatch,
     ) -> rusqlite::Result<()> {
-        let owner = names.owner(transaction, patch.key.owner)?;
+        let owner = row_ids.owner(transaction, patch.key.owner)?;
         let start = patch.start.as_deref();
-        let life = start.map(|start| names.life(transaction, start)).transpose()?;
+        let life = start.map(|start| row_ids.life(transaction, start)).transpose()?;
         let trace = start.and_then(|start| start.trace.as_ref());
         let spawned = patch.spawned.as_ref();
         let end = patch.end.as_ref().map(Ended::of);
@@ -317,8 +321,8 @@ impl<'a, 'c> Upsert<'a, 'c> {
     }
 }
 
-fn thread(transaction: &Connection, names: &mut Names, patch: &ThreadPatch) -> rusqlite::Result<()> {
-    let owner = names.owner(transaction, patch.key.owner)?;
+fn thread(transaction: &Connection, row_ids: &mut RowIds, patch: &ThreadPatch) -> rusqlite::Result<()> {
+    let owner = row_ids.owner(transaction, patch.key.owner)?;
     let id = &*patch.key.thread_id;
     if patch.delete {
         let deleted: Option<i64> = transaction
