@@ -12,7 +12,7 @@ use baton_client::{
 use baton_exec_server::CloneUnavailable;
 use baton_export::ExportError;
 use baton_export::read::ReadError;
-use baton_metadata::KeeperError;
+use baton_metadata::MetadataError;
 use baton_noise::access::Exposure;
 use baton_relay::{AllowedServersError, BindError, TlsError};
 
@@ -74,7 +74,7 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Records(#[from] RecordsError),
     #[error(transparent)]
-    Keeper(#[from] KeeperError),
+    Metadata(#[from] MetadataError),
     #[error("--durability start needs a place for its records: give --state a directory")]
     NoState,
     #[error("not everything is on the exec-server's disk: {0}")]

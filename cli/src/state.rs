@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use baton_metadata::store::retention::Retention;
 use baton_metadata::store::sqlite::{Options, Recovered};
-use baton_metadata::{Keeper, OpenReport, ShutdownReport};
+use baton_metadata::{Metadata, OpenReport, ShutdownReport};
 use baton_proto::{Epoch, ExecServerId};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
@@ -53,7 +53,7 @@ pub(crate) fn open(
     id: ExecServerId,
     epoch: Epoch,
     recorder: Recorder,
-) -> Result<Keeper, CliError> {
+) -> Result<Metadata, CliError> {
     let xdg = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let Some(directory) = directory(args.state.clone(), xdg, std::env::home_dir(), id)? else {
         // In memory a size that nobody asked for is the store's own.
@@ -62,7 +62,7 @@ pub(crate) fn open(
             ..RETAIN
         });
         return match args.durability {
-            Durability::Async => Ok(Keeper::in_memory(epoch, retention)?),
+            Durability::Async => Ok(Metadata::in_memory(epoch, retention)?),
             Durability::Start => Err(CliError::NoState),
         };
     };
@@ -73,14 +73,14 @@ pub(crate) fn open(
         retention: args.retain.unwrap_or(RETAIN),
         now_unix_ns: unix_now_ns(),
     };
-    let (keeper, OpenReport { set_aside, recovered }) = Keeper::open(&options, recorder)?;
+    let (metadata, OpenReport { set_aside, recovered }) = Metadata::open(&options, recorder)?;
     if let Some(set_aside) = set_aside {
         log!("{set_aside}");
     }
     if recovered.lost > 0 {
         log!("{}", lost(&recovered));
     }
-    Ok(keeper)
+    Ok(metadata)
 }
 
 fn lost(recovered: &Recovered) -> String {
@@ -98,12 +98,12 @@ fn lost(recovered: &Recovered) -> String {
 }
 
 /// Tells the owner when the disk fails and when it is well again, for as long as it is polled.
-pub(crate) async fn watch(keeper: &Keeper) {
-    let mut health = keeper.health();
+pub(crate) async fn watch(metadata: &Metadata) {
+    let mut health = metadata.health();
     loop {
         tokio::time::sleep(HEALTH_LOOK).await;
-        for word in health.look() {
-            log!("{word}");
+        for event in health.look() {
+            log!("{event}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What is told of every process to whoever keeps records of them.
 //!
-//! The keeper is not this crate's: it is handed in as an [`Observer`], whose methods are plain functions that return nothing, so
+//! The store of records is not this crate's: it is handed in as an [`Observer`], whose methods are plain functions that return nothing, so
 //! that no event can wait for a disk. Nothing here can be awaited, and this crate cannot even name the store (a test holds
 //! that over its dependency tree). What a client has been sent was told to the observer before: a barrier that the client asks
 //! for then covers it.

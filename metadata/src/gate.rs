@@ -3,7 +3,7 @@
 use baton_exec_server::limits::DURABLE_TIMEOUT;
 use baton_exec_server::records::{self, Answer, Gate, NotDurable};
 
-use crate::handle::Meta;
+use crate::handle::WriterHandle;
 use crate::observe::key;
 use crate::record::{Outcome, ProcessKey};
 use crate::store::query::ProcessRecord;
@@ -12,13 +12,13 @@ use crate::store::sqlite::Reader;
 /// A gate that holds a start until the store has its record.
 #[derive(Debug)]
 pub struct DurableStart {
-    meta: Meta,
+    handle: WriterHandle,
     reader: Reader,
 }
 
 impl DurableStart {
-    pub(crate) fn new(meta: Meta, reader: Reader) -> Self {
-        Self { meta, reader }
+    pub(crate) fn new(handle: WriterHandle, reader: Reader) -> Self {
+        Self { handle, reader }
     }
 
     /// What is on disk of a process.
@@ -31,7 +31,7 @@ impl DurableStart {
 
     async fn flushed(&self) -> Result<(), NotDurable> {
         // Whoever asks gives up before this does.
-        let made = self.meta.made_durable(DURABLE_TIMEOUT).await;
+        let made = self.handle.made_durable(DURABLE_TIMEOUT).await;
         made.map_err(|_| NotDurable)
     }
 }

@@ -9,14 +9,14 @@ use crate::barrier::{FlushError, Flushed, Ticket, Wait};
 use crate::link::Link;
 use crate::machine::{Refused, Stats};
 use crate::record::{self, Owner, ProcessPatch, ThreadPatch, Update};
-use crate::shared::{Mode, Shared};
+use crate::shared::{Mode, WriterShared};
 use crate::spans;
 use crate::store::WriteError;
 
 /// A handle to the writer; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Meta {
-    pub(crate) shared: Arc<Shared>,
+pub struct WriterHandle {
+    pub(crate) shared: Arc<WriterShared>,
 }
 
 /// A process's start is not known to be durable, so the process must not be spawned.
@@ -44,7 +44,7 @@ pub enum NotDurableCause {
     Barrier(FlushError),
 }
 
-impl Meta {
+impl WriterHandle {
     /// Takes an update. Returns at once, whatever the disk does: it holds a lock for about a microsecond, and wakes the writer only after a
     /// pause of seconds or for a full batch.
     ///
@@ -208,7 +208,7 @@ impl Meta {
 
 /// A place at a barrier. Dropping it leaves the barrier.
 struct Barrier<'a> {
-    shared: &'a Shared,
+    shared: &'a WriterShared,
     ticket: Ticket,
     over: oneshot::Receiver<Result<Flushed, FlushError>>,
 }

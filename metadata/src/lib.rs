@@ -6,7 +6,7 @@
 //! ```
 //!
 //! * [`record`]: what is known of a process and of a thread, as patches that merge;
-//! * [`Meta`]: takes them, and waits at barriers; [`start`] gives one, and the [`Writer`] that ends it;
+//! * [`WriterHandle`]: takes them, and waits at barriers; [`start`] gives one, and the [`Writer`] that ends it;
 //! * `machine`, of `queue` and `barrier`: every decision, without IO;
 //! * `writer`: the one thread that waits for the disk; `shared` is between it and the handles;
 //! * [`store`]: where it writes to, and what can go wrong there;
@@ -39,10 +39,10 @@ pub use barrier::{FlushError, Flushed};
 pub use batch::Batch;
 pub use gate::DurableStart;
 pub use generation::Generation;
-pub use handle::{Meta, NotDurable, NotDurableCause};
+pub use handle::{NotDurable, NotDurableCause, WriterHandle};
 pub use link::Link;
 pub use machine::{Refused, Stats};
-pub use metadata::{Durability, Health, Keeper, KeeperError, OpenReport, Word};
+pub use metadata::{Durability, Health, HealthEvent, Metadata, MetadataError, OpenReport};
 pub use observe::Recording;
 pub use record::{ProcessPatch, ThreadPatch, Update};
 pub use service::MetadataService;

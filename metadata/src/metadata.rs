@@ -1,4 +1,4 @@
-//! All of it put together: what an exec-server needs to keep records, from opening the state to the last barrier.
+//! Everything that an exec-server needs to keep metadata: opens the state, hands out observer, gate and service, and writes what waits at shutdown.
 
 use std::fmt;
 use std::io;
@@ -16,7 +16,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::facts::Facts;
 use crate::gate::DurableStart;
-use crate::handle::Meta;
+use crate::handle::WriterHandle;
 use crate::limits::{STALLED, SURVIVOR_GRACE};
 use crate::machine::Stats;
 use crate::observe::Recording;
@@ -40,7 +40,7 @@ pub enum Durability {
 
 /// Records could not be kept from the start.
 #[derive(Debug, thiserror::Error)]
-pub enum KeeperError {
+pub enum MetadataError {
     /// The state directory.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -61,10 +61,10 @@ pub struct OpenReport {
     pub recovered: Recovered,
 }
 
-/// Keeps the records of one exec-server.
+/// The metadata of one exec-server.
 #[derive(Debug)]
-pub struct Keeper {
-    meta: Meta,
+pub struct Metadata {
+    handle: WriterHandle,
     writer: Writer,
     reader: Reader,
     facts: Arc<Facts>,
@@ -73,30 +73,30 @@ pub struct Keeper {
     is_in_memory: bool,
 }
 
-impl Keeper {
+impl Metadata {
     /// Opens the state, ends what an earlier life had left running (unless it was detached), and starts the writer. Blocks: for
     /// milliseconds, and up to [`SURVIVOR_GRACE`] if processes have to be killed, however many.
     ///
     /// # Errors
-    /// [`KeeperError`], which says what to do. A damaged database is no error: see [`OpenReport`].
-    pub fn open(options: &Options, recorder: Recorder) -> Result<(Self, OpenReport), KeeperError> {
+    /// [`MetadataError`], which says what to do. A damaged database is no error: see [`OpenReport`].
+    pub fn open(options: &Options, recorder: Recorder) -> Result<(Self, OpenReport), MetadataError> {
         let Opened {
             store,
             reader,
             set_aside,
             recovered,
         } = sqlite::open(options, &mut kill)?;
-        let keeper = Self::over(store, reader, options.epoch, recorder)?;
-        Ok((keeper, OpenReport { set_aside, recovered }))
+        let metadata = Self::over(store, reader, options.epoch, recorder)?;
+        Ok((metadata, OpenReport { set_aside, recovered }))
     }
 
     /// Keeps records in memory, for as long as this lives: see [`sqlite::open_in_memory`]. No span tells of that: nothing waits for a disk.
     ///
     /// # Errors
-    /// [`KeeperError::Memory`], [`KeeperError::Thread`].
-    pub fn in_memory(epoch: Epoch, retention: Retention) -> Result<Self, KeeperError> {
+    /// [`MetadataError::Memory`], [`MetadataError::Thread`].
+    pub fn in_memory(epoch: Epoch, retention: Retention) -> Result<Self, MetadataError> {
         let opened = sqlite::open_in_memory(epoch, retention, unix_now_ns());
-        let (store, reader) = opened.map_err(|error| KeeperError::Memory(error.to_string()))?;
+        let (store, reader) = opened.map_err(|error| MetadataError::Memory(error.to_string()))?;
         Ok(Self {
             is_in_memory: true,
             ..Self::over(store, reader, epoch, Recorder::off())?
@@ -108,14 +108,14 @@ impl Keeper {
         reader: Reader,
         epoch: Epoch,
         recorder: Recorder,
-    ) -> Result<Self, KeeperError> {
+    ) -> Result<Self, MetadataError> {
         let set_asides = store.set_asides();
-        let (meta, writer) = writer::start(Box::new(store), recorder).map_err(KeeperError::Thread)?;
-        let found = meta.clone();
+        let (handle, writer) = writer::start(Box::new(store), recorder).map_err(MetadataError::Thread)?;
+        let found = handle.clone();
         // Full or stopped: the thread's next command finds it again.
         let facts = Facts::new(Arc::new(move |patch| found.accept(patch).is_ok()));
         Ok(Self {
-            meta,
+            handle,
             writer,
             reader,
             facts: Arc::new(facts),
@@ -128,8 +128,8 @@ impl Keeper {
     /// What the exec-server tells, and what it waits for.
     pub fn records(&self, durability: Durability) -> Records {
         let boot_id = boot::boot_id().unwrap_or_default();
-        let observer = Recording::new(self.meta.clone(), Arc::clone(&self.facts), self.epoch, boot_id);
-        let gate = DurableStart::new(self.meta.clone(), self.reader.clone());
+        let observer = Recording::new(self.handle.clone(), Arc::clone(&self.facts), self.epoch, boot_id);
+        let gate = DurableStart::new(self.handle.clone(), self.reader.clone());
         Records {
             observer: Some(Arc::new(observer)),
             gate: match durability {
@@ -142,13 +142,13 @@ impl Keeper {
     /// The service that tells clients of their records.
     pub fn service(&self) -> MetadataService {
         let facts = Arc::clone(&self.facts);
-        MetadataService::new(self.meta.clone(), self.reader.clone(), facts, self.is_in_memory)
+        MetadataService::new(self.handle.clone(), self.reader.clone(), facts, self.is_in_memory)
     }
 
     /// What the owner is to be told from time to time.
     pub fn health(&self) -> Health {
         Health {
-            meta: self.meta.clone(),
+            handle: self.handle.clone(),
             facts: Arc::clone(&self.facts),
             set_asides: self.set_asides.clone(),
             last: Stats::default(),
@@ -160,8 +160,8 @@ impl Keeper {
 
     /// A client has gone: what it did is written without delay.
     pub fn hurry(&self) -> impl Fn() + Send + Sync + 'static {
-        let meta = self.meta.clone();
-        move || meta.hurry()
+        let handle = self.handle.clone();
+        move || handle.hurry()
     }
 
     /// Writes what waits, in `limit` at most. To be called when no process is left.
@@ -192,25 +192,25 @@ fn kill(survivors: &[Survivor]) {
 /// Tells the owner when the disk begins to fail and when it is well again, and what was given up: nothing is lost in silence.
 #[derive(Debug)]
 pub struct Health {
-    meta: Meta,
+    handle: WriterHandle,
     facts: Arc<Facts>,
     set_asides: SetAsides,
     last: Stats,
-    writing: Option<Trouble>,
+    writing: Option<WriteFailure>,
     upkeep: Option<WriteErrorKind>,
     are_facts_held_up: bool,
 }
 
 /// Why nothing can be written at the moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Trouble {
+enum WriteFailure {
     Fails(WriteErrorKind),
     Stalls,
 }
 
 /// Something the owner is to know.
 #[derive(Debug)]
-pub enum Word {
+pub enum HealthEvent {
     /// Writing fails, or the disk does not answer. Told again when the cause is another.
     Failing {
         /// Records that wait.
@@ -240,7 +240,7 @@ pub enum Word {
     SetAside(SetAside),
 }
 
-impl fmt::Display for Word {
+impl fmt::Display for HealthEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failing { waiting, cause } => {
@@ -279,34 +279,43 @@ impl fmt::Display for Word {
 
 impl Health {
     /// What is new since the last look.
-    pub fn look(&mut self) -> Vec<Word> {
-        let stats = self.meta.stats();
-        let mut words: Vec<_> = self.set_asides.take().into_iter().map(Word::SetAside).collect();
-        words.extend(of_writing(&mut self.writing, &stats, self.meta.failing()));
-        words.extend(of_upkeep(&mut self.upkeep, self.meta.upkeep_failing()));
-        words.extend(of_facts(&mut self.are_facts_held_up, self.facts.held_up()));
+    pub fn look(&mut self) -> Vec<HealthEvent> {
+        let stats = self.handle.stats();
+        let mut events: Vec<_> = self
+            .set_asides
+            .take()
+            .into_iter()
+            .map(HealthEvent::SetAside)
+            .collect();
+        events.extend(of_writing(&mut self.writing, &stats, self.handle.failing()));
+        events.extend(of_upkeep(&mut self.upkeep, self.handle.upkeep_failing()));
+        events.extend(of_facts(&mut self.are_facts_held_up, self.facts.held_up()));
         if stats.dropped > self.last.dropped {
-            words.push(Word::Dropped {
+            events.push(HealthEvent::Dropped {
                 count: stats.dropped - self.last.dropped,
             });
         }
         self.last = stats;
-        words
+        events
     }
 }
 
 /// Once when it begins to fail or to stall, once for each other cause, and once when it is well again.
-fn of_writing(told: &mut Option<Trouble>, stats: &Stats, failing: Option<WriteError>) -> Option<Word> {
-    let stalls = || (stats.writing_for > STALLED).then_some(Trouble::Stalls);
-    let trouble = failing
+fn of_writing(
+    told: &mut Option<WriteFailure>,
+    stats: &Stats,
+    failing: Option<WriteError>,
+) -> Option<HealthEvent> {
+    let stalls = || (stats.writing_for > STALLED).then_some(WriteFailure::Stalls);
+    let failure = failing
         .as_ref()
-        .map(|error| Trouble::Fails(error.kind))
+        .map(|error| WriteFailure::Fails(error.kind))
         .or_else(stalls);
-    let is_news = *told != trouble;
-    *told = trouble;
-    is_news.then(|| match trouble {
-        None => Word::Recovered,
-        Some(_) => Word::Failing {
+    let is_news = *told != failure;
+    *told = failure;
+    is_news.then(|| match failure {
+        None => HealthEvent::Recovered,
+        Some(_) => HealthEvent::Failing {
             waiting: stats.waiting + stats.writing,
             cause: failing,
         },
@@ -314,18 +323,22 @@ fn of_writing(told: &mut Option<Trouble>, stats: &Stats, failing: Option<WriteEr
 }
 
 /// Once when it begins to fail, once for each other cause, and once when it is well again.
-fn of_upkeep(told: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> Option<Word> {
+fn of_upkeep(told: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> Option<HealthEvent> {
     let kind = failing.as_ref().map(|error| error.kind);
     let is_news = *told != kind;
     *told = kind;
-    is_news.then(|| failing.map_or(Word::UpkeepRecovered, Word::UpkeepFailing))
+    is_news.then(|| failing.map_or(HealthEvent::UpkeepRecovered, HealthEvent::UpkeepFailing))
 }
 
 /// Once when they are held up, and once when they are not any more.
-fn of_facts(told: &mut bool, held_up: Option<PathBuf>) -> Option<Word> {
+fn of_facts(told: &mut bool, held_up: Option<PathBuf>) -> Option<HealthEvent> {
     let is_news = *told != held_up.is_some();
     *told = held_up.is_some();
-    is_news.then(|| held_up.map_or(Word::FactsRecovered, |directory| Word::FactsHeldUp { directory }))
+    is_news.then(|| {
+        held_up.map_or(HealthEvent::FactsRecovered, |directory| {
+            HealthEvent::FactsHeldUp { directory }
+        })
+    })
 }
 
 #[cfg(test)]
@@ -343,7 +356,7 @@ mod tests {
                 ..Stats::default()
             };
             let failing = kind.map(|kind| WriteError::new(kind, "in its words"));
-            of_writing(&mut told, &stats, failing).map(|word| word.to_string())
+            of_writing(&mut told, &stats, failing).map(|event| event.to_string())
         };
         assert_eq!(look(None, 0), None);
         let stalls = look(None, 3).unwrap();
@@ -370,8 +383,8 @@ mod tests {
     fn file_systems_that_do_not_answer_are_told_once_and_steer_no_terminal() {
         let mut told = false;
         let mut look = |held_up: Option<&str>| {
-            let word = of_facts(&mut told, held_up.map(PathBuf::from));
-            word.map(|word| word.to_string())
+            let event = of_facts(&mut told, held_up.map(PathBuf::from));
+            event.map(|event| event.to_string())
         };
         assert_eq!(look(None), None);
         let held_up = look(Some("/net/\u{1b}[2Jx")).unwrap();
@@ -385,11 +398,11 @@ mod tests {
     fn an_upkeep_that_fails_is_told_once_for_each_cause() {
         let mut told = None;
         let mut look = |kind: Option<WriteErrorKind>| {
-            let word = of_upkeep(
+            let event = of_upkeep(
                 &mut told,
                 kind.map(|kind| WriteError::new(kind, "at some offset")),
             );
-            word.map(|word| word.to_string())
+            event.map(|event| event.to_string())
         };
         assert_eq!(look(None), None);
         let io = look(Some(WriteErrorKind::Io)).unwrap();

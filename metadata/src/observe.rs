@@ -11,7 +11,7 @@ use baton_trace::record::StageRecord;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::facts::Facts;
-use crate::handle::Meta;
+use crate::handle::WriterHandle;
 use crate::limits::ARGV_BYTES;
 use crate::link::Link;
 use crate::record::{
@@ -23,7 +23,7 @@ use crate::store::timings::{self, StageTime};
 /// Keeps records of what the exec-server runs.
 #[derive(Debug)]
 pub struct Recording {
-    meta: Meta,
+    handle: WriterHandle,
     facts: Arc<Facts>,
     epoch: Epoch,
     boot_id: [u8; 16],
@@ -32,9 +32,9 @@ pub struct Recording {
 
 impl Recording {
     /// Of the life of the server that `epoch` names.
-    pub(crate) fn new(meta: Meta, facts: Arc<Facts>, epoch: Epoch, boot_id: [u8; 16]) -> Self {
+    pub(crate) fn new(handle: WriterHandle, facts: Arc<Facts>, epoch: Epoch, boot_id: [u8; 16]) -> Self {
         Self {
-            meta,
+            handle,
             facts,
             epoch,
             boot_id,
@@ -44,7 +44,7 @@ impl Recording {
 
     fn patch(&self, patch: ProcessPatch, link: Option<Link>) {
         // What is refused is counted, and told by every barrier.
-        let _ = self.meta.accept_linked(patch, link);
+        let _ = self.handle.accept_linked(patch, link);
     }
 
     /// Clock ticks since the boot, as `/proc/PID/stat` counts them. A process that was made just now began at most a few before.
@@ -70,7 +70,7 @@ impl Recording {
             .map(|(key, value)| (key.as_str().into(), Some(value.as_str().into())))
             .collect();
         // Within its bounds already; full only after hours of a dead disk.
-        self.meta.accept_of_command(patch);
+        self.handle.accept_of_command(patch);
         thread_id
     }
 }
@@ -276,9 +276,9 @@ mod tests {
 
     #[tokio::test]
     async fn what_a_command_says_of_its_thread_and_finds_no_room_is_counted_for_its_owner() {
-        let (meta, _writer) = writer::start(Box::new(Full), Recorder::off()).unwrap();
+        let (handle, _writer) = writer::start(Box::new(Full), Recorder::off()).unwrap();
         let facts = Arc::new(Facts::new(Arc::new(|_| true)));
-        let recording = Recording::new(meta.clone(), facts, Epoch([1; 16]), [0; 16]);
+        let recording = Recording::new(handle.clone(), facts, Epoch([1; 16]), [0; 16]);
         let owner = [1; 32];
         let value = |n: u64| (n.to_string(), "v".repeat(4_000));
         for n in 0_u64.. {
@@ -303,12 +303,12 @@ mod tests {
                 at_unix_ns: n,
             };
             recording.accepted(process, &accepted);
-            if meta.stats().refused > 0 {
+            if handle.stats().refused > 0 {
                 break;
             }
         }
-        assert!(meta.stats().bytes < crate::limits::THREAD_BYTES + crate::limits::PROCESS_BYTES);
-        match meta.flush_of(Owner(owner), None).await {
+        assert!(handle.stats().bytes < crate::limits::THREAD_BYTES + crate::limits::PROCESS_BYTES);
+        match handle.flush_of(Owner(owner), None).await {
             Err(FlushError::Failed { dropped: 1, .. }) => {}
             other => panic!("{other:?}"),
         }

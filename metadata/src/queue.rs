@@ -23,33 +23,33 @@ pub(crate) struct Bounds {
     pub thread_bytes: usize,
 }
 
-/// Place in the order. Never reused; an entry that comes back takes its old one.
-type Place = u64;
+/// Position of an entry in the order. Never reused; an entry that comes back takes its old one.
+type Position = u64;
 
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
     bounds: Bounds,
-    entries: BTreeMap<Place, Box<Entry>>,
-    processes: HashMap<ProcessKey, Place>,
-    threads: HashMap<ThreadKey, Place>,
+    entries: BTreeMap<Position, Box<Entry>>,
+    processes: HashMap<ProcessKey, Position>,
+    threads: HashMap<ThreadKey, Position>,
     /// Entries of finished processes: what can be given up.
-    finished: BTreeSet<Place>,
-    next: Place,
+    finished: BTreeSet<Position>,
+    next: Position,
     process_bytes: usize,
     thread_bytes: usize,
 }
 
 #[derive(Debug, Clone)]
 struct Entry {
-    about: About,
+    info: EntryInfo,
     patch: Update,
     size: usize,
 }
 
 /// What an entry has beside its patch.
 #[derive(Debug, Clone, Copy)]
-struct About {
+struct EntryInfo {
     generation: Generation,
     since: Instant,
     link: Option<Link>,
@@ -59,8 +59,8 @@ struct About {
 #[derive(Debug, Clone)]
 pub(crate) struct Flight {
     pub batch: Batch,
-    processes: Vec<(Place, About)>,
-    threads: Vec<(Place, About)>,
+    processes: Vec<(Position, EntryInfo)>,
+    threads: Vec<(Position, EntryInfo)>,
     process_bytes: usize,
     thread_bytes: usize,
 }
@@ -99,26 +99,26 @@ impl Queue {
         link: Option<Link>,
         gone: &mut Vec<(Generation, Owner)>,
     ) -> Added {
-        let place = match &update {
+        let position = match &update {
             Update::Process(patch) => self.processes.get(&patch.key),
             Update::Thread(patch) => self.threads.get(&patch.key),
         };
-        let place = place.copied();
-        if !self.has_room(&update, place, gone) {
+        let position = position.copied();
+        if !self.has_room(&update, position, gone) {
             return Added::Full;
         }
-        let Some(place) = place else {
-            let about = About {
+        let Some(position) = position else {
+            let info = EntryInfo {
                 generation,
                 since: now,
                 link,
             };
-            let place = self.next;
+            let position = self.next;
             self.next += 1;
-            self.insert(place, about, update);
+            self.insert(position, info, update);
             return Added::New;
         };
-        self.merge(place, update, link);
+        self.merge(position, update, link);
         // What a process adds to its own entry is small and bounded, and what makes it a finished one must get in.
         while self.process_bytes > self.bounds.process_bytes && self.give_up(gone) {}
         Added::Merged
@@ -144,20 +144,20 @@ impl Queue {
             if taken >= patches.max(1) || (taken > 0 && full) {
                 break;
             }
-            let (place, entry) = first.remove_entry();
-            let (about, size) = (entry.about, entry.size);
+            let (position, entry) = first.remove_entry();
+            let (info, size) = (entry.info, entry.size);
             match entry.patch {
                 Update::Process(patch) => {
                     self.processes.remove(&patch.key);
-                    self.finished.remove(&place);
+                    self.finished.remove(&position);
                     flight.process_bytes += size;
-                    flight.processes.push((place, about));
+                    flight.processes.push((position, info));
                     flight.batch.processes.push(patch);
                 }
                 Update::Thread(patch) => {
                     self.threads.remove(&patch.key);
                     flight.thread_bytes += size;
-                    flight.threads.push((place, about));
+                    flight.threads.push((position, info));
                     flight.batch.threads.push(patch);
                 }
             }
@@ -184,16 +184,16 @@ impl Queue {
         let processes = flight.batch.processes.into_iter().map(Update::Process);
         let threads = flight.batch.threads.into_iter().map(Update::Thread);
         let entries = processes.zip(flight.processes).chain(threads.zip(flight.threads));
-        for (update, (place, about)) in entries {
+        for (update, (position, info)) in entries {
             let later = match &update {
                 Update::Process(patch) => self.processes.get(&patch.key),
                 Update::Thread(patch) => self.threads.get(&patch.key),
             };
             let later = later.copied().and_then(|later| self.remove(later));
-            self.insert(place, about, update);
+            self.insert(position, info, update);
             if let Some(later) = later {
-                merged.push(later.about.generation);
-                self.merge(place, later.patch, later.about.link);
+                merged.push(later.info.generation);
+                self.merge(position, later.patch, later.info.link);
             }
         }
         merged
@@ -220,17 +220,17 @@ impl Queue {
 
     /// When the first patch of the oldest entry was accepted.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.entries.first_key_value().map(|(_, entry)| entry.about.since)
+        self.entries.first_key_value().map(|(_, entry)| entry.info.since)
     }
 
     /// Whether there is room for the update, if need be after giving up finished processes.
     fn has_room(
         &mut self,
         update: &Update,
-        place: Option<Place>,
+        position: Option<Position>,
         gone: &mut Vec<(Generation, Owner)>,
     ) -> bool {
-        match (update, place.and_then(|place| self.entries.get(&place))) {
+        match (update, position.and_then(|position| self.entries.get(&position))) {
             (Update::Process(_), Some(_)) => true,
             (Update::Process(_), None) => {
                 let size = size(update);
@@ -257,35 +257,36 @@ impl Queue {
         let Some(entry) = oldest.and_then(|oldest| self.remove(oldest)) else {
             return false;
         };
-        gone.push((entry.about.generation, entry.patch.owner()));
+        gone.push((entry.info.generation, entry.patch.owner()));
         true
     }
 
-    fn insert(&mut self, place: Place, about: About, patch: Update) {
+    fn insert(&mut self, position: Position, info: EntryInfo, patch: Update) {
         let size = size(&patch);
         match &patch {
             Update::Process(process) => {
                 self.process_bytes += size;
-                self.processes.insert(process.key, place);
+                self.processes.insert(process.key, position);
                 if process.is_finished() {
-                    self.finished.insert(place);
+                    self.finished.insert(position);
                 }
             }
             Update::Thread(thread) => {
                 self.thread_bytes += size;
-                self.threads.insert(thread.key.clone(), place);
+                self.threads.insert(thread.key.clone(), position);
             }
         }
-        self.entries.insert(place, Box::new(Entry { about, patch, size }));
+        self.entries
+            .insert(position, Box::new(Entry { info, patch, size }));
     }
 
-    fn remove(&mut self, place: Place) -> Option<Entry> {
-        let entry = *self.entries.remove(&place)?;
+    fn remove(&mut self, position: Position) -> Option<Entry> {
+        let entry = *self.entries.remove(&position)?;
         match &entry.patch {
             Update::Process(process) => {
                 self.process_bytes -= entry.size;
                 self.processes.remove(&process.key);
-                self.finished.remove(&place);
+                self.finished.remove(&position);
             }
             Update::Thread(thread) => {
                 self.thread_bytes -= entry.size;
@@ -295,20 +296,20 @@ impl Queue {
         Some(entry)
     }
 
-    fn merge(&mut self, place: Place, later: Update, link: Option<Link>) {
-        let Some(entry) = self.entries.get_mut(&place) else {
-            debug_assert!(false, "nothing waits at {place}");
+    fn merge(&mut self, position: Position, later: Update, link: Option<Link>) {
+        let Some(entry) = self.entries.get_mut(&position) else {
+            debug_assert!(false, "nothing waits at {position}");
             return;
         };
-        entry.about.link = entry.about.link.or(link);
+        entry.info.link = entry.info.link.or(link);
         match (&mut entry.patch, later) {
             (Update::Process(patch), Update::Process(later)) => {
                 let begins_anew = later.start.is_some();
                 patch.merge(later);
                 if patch.is_finished() {
-                    self.finished.insert(place);
+                    self.finished.insert(position);
                 } else if begins_anew {
-                    self.finished.remove(&place);
+                    self.finished.remove(&position);
                 }
             }
             (Update::Thread(patch), Update::Thread(later)) => patch.merge(later),
@@ -331,7 +332,7 @@ impl Flight {
 
     /// The generations of its entries.
     pub(crate) fn generations(&self) -> impl Iterator<Item = Generation> + '_ {
-        self.about().map(|about| about.generation)
+        self.info().map(|info| info.generation)
     }
 
     /// Whose its entries are, each with its generation.
@@ -343,17 +344,17 @@ impl Flight {
 
     /// When the first patch of its oldest entry was accepted.
     pub(crate) fn oldest(&self) -> Option<Instant> {
-        self.about().map(|about| about.since).min()
+        self.info().map(|info| info.since).min()
     }
 
     /// The spans that it is about.
     pub(crate) fn links(&self) -> impl Iterator<Item = Link> + '_ {
-        self.about().filter_map(|about| about.link)
+        self.info().filter_map(|info| info.link)
     }
 
-    fn about(&self) -> impl Iterator<Item = &About> {
+    fn info(&self) -> impl Iterator<Item = &EntryInfo> {
         let all = self.processes.iter().chain(&self.threads);
-        all.map(|(_, about)| about)
+        all.map(|(_, info)| info)
     }
 }
 

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
 use crate::facts::Facts;
-use crate::handle::Meta;
+use crate::handle::WriterHandle;
 use crate::limits::{LOOK_LIMIT, LOOKS_AT_ONCE, METADATA_REQUEST_BYTES, QUERIES_AT_ONCE, READ_FLUSH};
 use crate::record::{CwdFacts, Owner, ThreadKey};
 use crate::store::sqlite::{ReadError, Reader};
@@ -34,7 +34,7 @@ pub struct MetadataService {
 
 #[derive(Debug)]
 struct Inner {
-    meta: Meta,
+    handle: WriterHandle,
     reader: Reader,
     facts: Arc<Facts>,
     queries: Arc<Semaphore>,
@@ -43,10 +43,10 @@ struct Inner {
 }
 
 impl MetadataService {
-    pub(crate) fn new(meta: Meta, reader: Reader, facts: Arc<Facts>, is_in_memory: bool) -> Self {
+    pub(crate) fn new(handle: WriterHandle, reader: Reader, facts: Arc<Facts>, is_in_memory: bool) -> Self {
         Self {
             inner: Arc::new(Inner {
-                meta,
+                handle,
                 reader,
                 facts,
                 queries: Arc::new(Semaphore::new(QUERIES_AT_ONCE)),
@@ -63,7 +63,7 @@ impl MetadataService {
 
     /// Makes what was accepted readable, if the disk takes it. True: it did not, in time.
     async fn is_behind(&self) -> bool {
-        let flushed = timeout(READ_FLUSH, self.inner.meta.flush()).await;
+        let flushed = timeout(READ_FLUSH, self.inner.handle.flush()).await;
         // Records that were given up are no reason to call the rest old.
         !matches!(
             flushed,
@@ -216,20 +216,20 @@ mod tests {
 
     use super::*;
     use crate::limits::{ARGV_BYTES, CWD_BYTES};
-    use crate::metadata::Keeper;
+    use crate::metadata::Metadata;
     use crate::record::{Argv, ProcessKey, ProcessPatch, ProcessSpawned, ProcessStart, ThreadPatch};
     use crate::store::retention::Retention;
 
-    fn service() -> (Keeper, MetadataService) {
-        let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default()).unwrap();
-        let service = keeper.service();
-        (keeper, service)
+    fn service() -> (Metadata, MetadataService) {
+        let metadata = Metadata::in_memory(Epoch([1; 16]), Retention::default()).unwrap();
+        let service = metadata.service();
+        (metadata, service)
     }
 
     #[tokio::test]
     async fn a_list_comes_in_pages_up_to_its_limit_and_goes_on_where_it_was_left() {
         const ALL: u64 = 250;
-        let (_keeper, service) = service();
+        let (_metadata, service) = service();
         let owner = Owner([1; 32]);
         for n in 0..ALL {
             let mut id = [0; 16];
@@ -244,12 +244,16 @@ mod tests {
                 start_ticks: 1,
                 spawned_unix_ns: n,
             });
-            service.inner.meta.accept(patch).unwrap();
+            service.inner.handle.accept(patch).unwrap();
             let thread = ThreadKey {
                 owner,
                 thread_id: format!("{n}").into(),
             };
-            service.inner.meta.accept(ThreadPatch::touch(thread, n)).unwrap();
+            service
+                .inner
+                .handle
+                .accept(ThreadPatch::touch(thread, n))
+                .unwrap();
         }
         let caller = Caller {
             owner,
@@ -314,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn a_page_of_long_records_ends_before_a_client_would_refuse_it() {
         const ALL: u8 = 70;
-        let (_keeper, service) = service();
+        let (_metadata, service) = service();
         let owner = Owner([1; 32]);
         for n in 0..ALL {
             let thread = ThreadKey {
@@ -323,7 +327,7 @@ mod tests {
             };
             let mut patch = ThreadPatch::touch(thread, n.into());
             patch.title = Some(Some("t".repeat(baton_proto::limits::THREAD_TITLE_MAX).into()));
-            service.inner.meta.accept(patch).unwrap();
+            service.inner.handle.accept(patch).unwrap();
             let mut patch = ProcessPatch::new(ProcessKey {
                 owner,
                 process_id: ProcessId([n; 16]),
@@ -342,7 +346,7 @@ mod tests {
                 parameters: [n; 32],
                 trace: None,
             }));
-            service.inner.meta.accept(patch).unwrap();
+            service.inner.handle.accept(patch).unwrap();
         }
         let caller = Caller {
             owner,
@@ -363,7 +367,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_query_that_its_client_gives_up_keeps_its_place_until_it_is_over() {
-        let (_keeper, service) = service();
+        let (_metadata, service) = service();
         let mut held = Vec::new();
         for _ in 0..QUERIES_AT_ONCE {
             let (began, has_begun) = oneshot::channel();
@@ -386,7 +390,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_file_system_that_hangs_keeps_nobody_from_what_was_found_before() {
-        let (_keeper, service) = service();
+        let (_metadata, service) = service();
         let before = CwdFacts {
             cwd: Box::from(&b"/proc"[..]),
             repository_root: None,

@@ -12,7 +12,7 @@ use crate::machine::Machine;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct WriterShared {
     state: Mutex<State>,
     pub(crate) wake: Condvar,
     recorder: Recorder,
@@ -57,7 +57,7 @@ impl State {
     }
 }
 
-impl Shared {
+impl WriterShared {
     pub(crate) fn new(machine: Machine, recorder: Recorder) -> Self {
         Self {
             state: Mutex::new(State {

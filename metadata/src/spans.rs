@@ -25,12 +25,12 @@ const UNAVAILABLE: RpcStatus = RpcStatus(14);
 
 /// Which writes become spans.
 #[derive(Debug, Default)]
-pub(crate) struct Writes {
+pub(crate) struct SpanRate {
     /// Since the last one that did.
     since: u32,
 }
 
-impl Writes {
+impl SpanRate {
     fn is_due(&mut self) -> bool {
         self.since += 1;
         let is_due = self.since >= WRITES_PER_SPAN;
@@ -44,7 +44,7 @@ impl Writes {
 /// A batch was written, or not. Only success is a span: what failed is tried again, and its span then begins where it first waited.
 pub(crate) fn persist(
     recorder: &Recorder,
-    writes: &mut Writes,
+    writes: &mut SpanRate,
     flight: &Flight,
     [began, ended]: [Instant; 2],
     result: &Result<Written, WriteError>,

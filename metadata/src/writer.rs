@@ -15,28 +15,28 @@ use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use tokio::sync::oneshot;
 
-use crate::handle::Meta;
+use crate::handle::WriterHandle;
 use crate::machine::{Machine, Next};
 use crate::queue::Flight;
 use crate::reap::Reaper;
-use crate::shared::{Mode, Shared, Writing};
+use crate::shared::{Mode, WriterShared, Writing};
 use crate::spans;
 use crate::store::{Store, Upkeep, WriteError, WriteErrorKind, Written};
 
 /// Starts the writer of `store`. Spans of its work go to `recorder`.
 ///
 /// Fails only if the operating system gives no thread, or the store does not say what earlier lives gave up.
-pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Meta, Writer)> {
+pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(WriterHandle, Writer)> {
     let mut machine = Machine::new(Instant::now());
     machine.lost_before(store.losses().map_err(io::Error::other)?);
-    let shared = Arc::new(Shared::new(machine, recorder));
+    let shared = Arc::new(WriterShared::new(machine, recorder));
     let (ended, has_ended) = oneshot::channel();
     thread::Builder::new().name("baton-metadata".to_owned()).spawn({
         let shared = shared.clone();
         move || {
             // However this ends, whoever waits is told.
             let _ended = ended;
-            let _told = Told(&shared);
+            let _stop = StopOnDrop(&shared);
             background::give_way();
             run(&shared, store);
         }
@@ -45,13 +45,13 @@ pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Meta,
         shared: shared.clone(),
         has_ended: Some(has_ended),
     };
-    Ok((Meta { shared }, writer))
+    Ok((WriterHandle { shared }, writer))
 }
 
 /// The writer's other end: ends it. Dropped, it ends the writer behind the batch that is being written; what waits is lost.
 #[derive(Debug)]
 pub struct Writer {
-    shared: Arc<Shared>,
+    shared: Arc<WriterShared>,
     has_ended: Option<oneshot::Receiver<()>>,
 }
 
@@ -106,10 +106,10 @@ impl Drop for Writer {
     }
 }
 
-/// Tells those who wait when the thread ends, by a panic as well.
-struct Told<'a>(&'a Shared);
+/// Ends the waits of all callers when the thread ends, by a panic as well.
+struct StopOnDrop<'a>(&'a WriterShared);
 
-impl Drop for Told<'_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
         state.mode = Mode::Ended;
@@ -118,9 +118,9 @@ impl Drop for Told<'_> {
     }
 }
 
-fn run(shared: &Shared, mut store: Box<dyn Store>) {
+fn run(shared: &WriterShared, mut store: Box<dyn Store>) {
     let mut reaper = Reaper::default();
-    let mut writes = spans::Writes::default();
+    let mut writes = spans::SpanRate::default();
     let mut state = shared.lock();
     loop {
         if state.mode != Mode::Runs {

@@ -9,7 +9,7 @@ use baton_bench::{Failure, worker};
 use baton_client::{Client, Command, Event, Seed};
 use baton_metadata::record::{ThreadKey, Timings};
 use baton_metadata::store::{Upkeep, Written};
-use baton_metadata::{Batch, Meta, ProcessPatch, Refused, Store, ThreadPatch, WriteError};
+use baton_metadata::{Batch, ProcessPatch, Refused, Store, ThreadPatch, WriteError, WriterHandle};
 use baton_proto::metadata::HistoryRequest;
 use baton_support::process::usage::resident_bytes;
 use baton_trace::record::unix_now_ns;
@@ -157,12 +157,12 @@ fn queue(shape: &str) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (meta, _writer) = baton_metadata::start(Box::new(Dead), Recorder::off())?;
+    let (handle, _writer) = baton_metadata::start(Box::new(Dead), Recorder::off())?;
     runtime.block_on(worker::answer("ready", async |_| {
         let pid = std::process::id();
         let before = resident_bytes(pid)?;
-        fill(&meta, process, value_bytes);
-        let stats = meta.stats();
+        fill(&handle, process, value_bytes);
+        let stats = handle.stats();
         let after = resident_bytes(pid)?;
         Ok(vec![
             after.saturating_sub(before) as f64,
@@ -172,19 +172,19 @@ fn queue(shape: &str) -> Result<(), Failure> {
     }))
 }
 
-fn fill(meta: &Meta, process: fn(u64) -> ProcessPatch, value_bytes: usize) {
+fn fill(handle: &WriterHandle, process: fn(u64) -> ProcessPatch, value_bytes: usize) {
     let mut threads = 0;
-    while meta.accept(thread(threads, value_bytes)) != Err(Refused::Full) {
+    while handle.accept(thread(threads, value_bytes)) != Err(Refused::Full) {
         threads += 1;
     }
     let mut processes = 0;
-    while meta.stats().dropped == 0 {
+    while handle.stats().dropped == 0 {
         // Cannot be refused: what finished can be given up.
-        let _ = meta.accept(process(processes));
+        let _ = handle.accept(process(processes));
         processes += 1;
     }
     for n in processes..processes * 2 {
-        let _ = meta.accept(process(n));
+        let _ = handle.accept(process(n));
     }
 }
 

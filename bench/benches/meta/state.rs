@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_bench::Failure;
 use baton_metadata::store::retention::Retention;
 use baton_metadata::store::sqlite::{self, Opened};
-use baton_metadata::{Meta, Writer};
+use baton_metadata::{Writer, WriterHandle};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use tempfile::TempDir;
@@ -15,7 +15,7 @@ use crate::records::EPOCH;
 
 /// A writer over a new database. Dropped, the database is removed.
 pub(crate) struct State {
-    pub(crate) meta: Meta,
+    pub(crate) handle: WriterHandle,
     writer: Writer,
     _directory: TempDir,
 }
@@ -24,9 +24,9 @@ impl State {
     pub(crate) fn start(under: &Path) -> Result<Self, Failure> {
         let directory = TempDir::new_in(under)?;
         let store = open(directory.path())?.store;
-        let (meta, writer) = baton_metadata::start(Box::new(store), Recorder::off())?;
+        let (handle, writer) = baton_metadata::start(Box::new(store), Recorder::off())?;
         Ok(Self {
-            meta,
+            handle,
             writer,
             _directory: directory,
         })

@@ -60,7 +60,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let id = server.ticket().exec_server;
         // What the operator of a relay with --allow-servers needs, before that relay refuses.
         log!("the id of this exec-server is {id}");
-        let keeper = state::open(&args, id, server.epoch(), recorder)?;
+        let metadata = state::open(&args, id, server.epoch(), recorder)?;
         if let Some(warning) = outer::warning(&args.relay) {
             log!("{warning}");
         }
@@ -79,7 +79,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             },
             ..Settings::default()
         };
-        let service = ExecService::with(server.epoch(), &settings)?.records(keeper.records(durability));
+        let service = ExecService::with(server.epoch(), &settings)?.records(metadata.records(durability));
         if let Some(reason) = service.spawn_fallback() {
             log!("{}", slow_starts(&reason));
         }
@@ -102,7 +102,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             let first = second.next().await;
             while second.next().await != first {}
         };
-        let hurry = keeper.hurry();
+        let hurry = metadata.hurry();
         let server = server.on_notice(move |notice| {
             // A client that has gone finds what it did on disk, if the disk will.
             if matches!(notice, Notice::SessionEnded(..)) {
@@ -110,10 +110,10 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             }
             teller.tell(notice);
         });
-        let routes = Routes::new(exec, keeper.service().into_server());
+        let routes = Routes::new(exec, metadata.service().into_server());
         let outcome = tokio::select! {
             outcome = server.serve(routes, stop) => outcome,
-            () = state::watch(&keeper) => Ok(()),
+            () = state::watch(&metadata) => Ok(()),
             () = own_ticket::follow(&key_path, &seed, generation, &ticket, &rotate) => Ok(()),
             () = hurried => Ok(()),
         };
@@ -122,7 +122,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             let processes = counted(left as u64, "process", "processes");
             log!("{processes} could not be killed");
         }
-        state::tell_left(&keeper.shutdown(STATE_SHUTDOWN).await);
+        state::tell_left(&metadata.shutdown(STATE_SHUTDOWN).await);
         Ok(outcome?)
     });
     exporting.finish(&runtime()?, None);

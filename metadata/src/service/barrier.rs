@@ -19,14 +19,14 @@ pub(super) async fn flush(
 ) -> Result<Response<wire::FlushResponse>, Status> {
     let call = request.extensions().get::<Arc<ServerCall>>();
     let link = call.and_then(|call| Link::to(call.context()));
-    let meta = &service.inner.meta;
-    meta.acknowledge_of(caller.owner, request.get_ref().acknowledge_dropped);
+    let handle = &service.inner.handle;
+    handle.acknowledge_of(caller.owner, request.get_ref().acknowledge_dropped);
     let failed = |cause: String, dropped| wire::FlushResponse {
         failures: vec![wire::Failure { cause, pending: true }],
         dropped,
         ..wire::FlushResponse::default()
     };
-    let response = match timeout(FLUSH_MAX, meta.flush_of(caller.owner, link)).await {
+    let response = match timeout(FLUSH_MAX, handle.flush_of(caller.owner, link)).await {
         Err(_elapsed) => failed(
             format!("the disk has not answered for {} s", FLUSH_MAX.as_secs()),
             0,
@@ -45,7 +45,7 @@ pub(super) async fn flush(
             Err(error) => return Err(status(&error)),
         },
     };
-    let upkeep = meta.upkeep_failing();
+    let upkeep = handle.upkeep_failing();
     Ok(Response::new(wire::FlushResponse {
         in_memory: service.inner.is_in_memory,
         upkeep_failure: upkeep.map_or_else(String::new, |error| error.kind.to_string()),
@@ -55,7 +55,7 @@ pub(super) async fn flush(
 
 /// Waits until all that was accepted is on disk. What was given up before is not this request's.
 pub(super) async fn durable(service: &MetadataService) -> Result<(), Status> {
-    match timeout(FLUSH_MAX, service.inner.meta.flush()).await {
+    match timeout(FLUSH_MAX, service.inner.handle.flush()).await {
         Ok(Ok(_) | Err(FlushError::Dropped { .. })) => Ok(()),
         Ok(Err(error)) => Err(status(&error)),
         Err(_elapsed) => Err(Status::unavailable(

@@ -4,7 +4,7 @@ use baton_proto::metadata as wire;
 use baton_trace::subject::Outcome;
 use tonic::{Response, Status};
 
-use super::pages::{Pages, Part, Told, pages};
+use super::pages::{ListRange, PageInfo, Pages, pages};
 use super::{Caller, MetadataService, convert};
 use crate::limits::{HISTORY_PAGE, NAME_BYTES};
 use crate::store::query::{Found, HistoryQuery, ProcessRecord};
@@ -15,7 +15,7 @@ pub(super) async fn list(
     caller: Caller,
     request: wire::HistoryRequest,
 ) -> Result<Response<Pages<wire::HistoryPage>>, Status> {
-    let part = Part::new(&request.after, request.limit, HISTORY_PAGE)?;
+    let range = ListRange::new(&request.after, request.limit, HISTORY_PAGE)?;
     let query = HistoryQuery {
         thread_id: Some(request.thread_id).filter(|thread| !thread.is_empty()),
         since_unix_ns: Some(request.since_unix_ns).filter(|since| *since > 0),
@@ -30,7 +30,7 @@ pub(super) async fn list(
             ..query.clone()
         })
     };
-    let message = move |records: &[ProcessRecord], Told { next, behind }| {
+    let message = move |records: &[ProcessRecord], PageInfo { next, behind }| {
         let records = records.iter();
         wire::HistoryPage {
             records: records
@@ -40,7 +40,7 @@ pub(super) async fn list(
             behind,
         }
     };
-    Ok(pages(service, part, read, message).await)
+    Ok(pages(service, range, read, message).await)
 }
 
 /// What a request asks for, each once.

@@ -14,13 +14,13 @@ use crate::store::query::{Cursor, Page};
 use crate::store::sqlite::{ReadError, Reader};
 
 /// The part of a list that a client asks for.
-pub(super) struct Part {
+pub(super) struct ListRange {
     after: Option<Cursor>,
     left: u64,
     most: u32,
 }
 
-impl Part {
+impl ListRange {
     /// Behind the page whose `next` was `after`, and `limit` items of it, or all for 0; `most` on one page.
     pub(super) fn new(after: &[u8], limit: u32, most: u32) -> Result<Self, Status> {
         let left = match limit {
@@ -55,7 +55,7 @@ fn cursor(after: &[u8]) -> Result<Option<Cursor>, Status> {
 }
 
 /// What a client is told with a page: the place behind it, and whether newer items may be missing.
-pub(super) struct Told {
+pub(super) struct PageInfo {
     pub(super) next: Vec<u8>,
     pub(super) behind: bool,
 }
@@ -63,9 +63,9 @@ pub(super) struct Told {
 /// The pages of a list: `read` gives so many items behind a cursor, `message` makes a page of them.
 pub(super) async fn pages<T, M>(
     service: &MetadataService,
-    part: Part,
+    range: ListRange,
     read: impl Fn(&Reader, Option<Cursor>, u32) -> Result<Page<T>, ReadError> + Clone + Send + 'static,
-    message: impl Fn(&[T], Told) -> M + Clone + Send + 'static,
+    message: impl Fn(&[T], PageInfo) -> M + Clone + Send + 'static,
 ) -> Response<Pages<M>>
 where
     T: Send + 'static,
@@ -73,27 +73,27 @@ where
 {
     let behind = service.is_behind().await;
     let service = service.clone();
-    let pages = stream::try_unfold(Some(part), move |part| {
+    let pages = stream::try_unfold(Some(range), move |range| {
         let (service, read, message) = (service.clone(), read.clone(), message.clone());
         async move {
-            let Some(part) = part else { return Ok(None) };
-            let mut limit = u32::try_from(part.left).unwrap_or(u32::MAX).min(part.most);
-            let after = part.after;
+            let Some(range) = range else { return Ok(None) };
+            let mut limit = u32::try_from(range.left).unwrap_or(u32::MAX).min(range.most);
+            let after = range.after;
             loop {
                 let read = read.clone();
                 let page = service.query(move |reader| read(reader, after, limit)).await?;
                 let next = page.next.map(|next| next.to_bytes().to_vec());
-                let told = Told {
+                let info = PageInfo {
                     next: next.unwrap_or_default(),
                     behind,
                 };
-                let message = message(&page.items, told);
+                let message = message(&page.items, info);
                 if message.encoded_len() > PAGE_BYTES_MAX && page.items.len() > 1 {
                     // Long ones, which are rare: fewer of them.
                     limit = page.items.len() as u32 / 2;
                     continue;
                 }
-                return Ok(Some((message, part.behind(&page))));
+                return Ok(Some((message, range.behind(&page))));
             }
         }
     });

@@ -10,7 +10,7 @@ use baton_proto::metadata as wire;
 use baton_trace::record::unix_now_ns;
 use tonic::{Response, Status};
 
-use super::pages::{Pages, Part, Told, pages};
+use super::pages::{ListRange, PageInfo, Pages, pages};
 use super::{Caller, MetadataService, barrier, convert};
 use crate::limits::{THREADS_PAGE, VALUES_PER_THREAD};
 use crate::machine::Refused;
@@ -23,7 +23,7 @@ pub(super) async fn list(
     caller: Caller,
     request: wire::ThreadsRequest,
 ) -> Result<Response<Pages<wire::ThreadsPage>>, Status> {
-    let part = Part::new(&request.after, request.limit, THREADS_PAGE)?;
+    let range = ListRange::new(&request.after, request.limit, THREADS_PAGE)?;
     let read = move |reader: &Reader, after, limit| {
         reader.threads(&ThreadsQuery {
             owner: caller.owner,
@@ -32,12 +32,12 @@ pub(super) async fn list(
             limit,
         })
     };
-    let message = |threads: &[ThreadRecord], Told { next, behind }| wire::ThreadsPage {
+    let message = |threads: &[ThreadRecord], PageInfo { next, behind }| wire::ThreadsPage {
         threads: threads.iter().map(convert::thread).collect(),
         next: next.into(),
         behind,
     };
-    Ok(pages(service, part, read, message).await)
+    Ok(pages(service, range, read, message).await)
 }
 
 pub(super) async fn show(
@@ -143,7 +143,7 @@ async fn existing(service: &MetadataService, key: ThreadKey) -> Result<ThreadKey
 }
 
 fn accept(service: &MetadataService, patch: ThreadPatch) -> Result<(), Status> {
-    service.inner.meta.accept(patch).map_err(|refused| {
+    service.inner.handle.accept(patch).map_err(|refused| {
         let message = refused.to_string();
         match refused {
             Refused::Invalid(_) => Status::invalid_argument(message),
@@ -199,7 +199,7 @@ mod tests {
     use futures_util::TryStreamExt as _;
 
     use super::*;
-    use crate::metadata::{Durability, Keeper};
+    use crate::metadata::{Durability, Metadata};
     use crate::record::Owner;
     use crate::store::retention::Retention;
 
@@ -236,9 +236,9 @@ mod tests {
 
     #[tokio::test]
     async fn an_archived_thread_is_listed_again_when_it_is_used_and_not_when_it_is_looked_at() {
-        let keeper = Keeper::in_memory(Epoch([1; 16]), Retention::default()).unwrap();
-        let service = keeper.service();
-        let observer = keeper.records(Durability::Async).observer.unwrap();
+        let metadata = Metadata::in_memory(Epoch([1; 16]), Retention::default()).unwrap();
+        let service = metadata.service();
+        let observer = metadata.records(Durability::Async).observer.unwrap();
         let mut processes = 1..;
         let mut run = |thread_id: &str| {
             let process = records::ProcessKey {

@@ -23,7 +23,7 @@ use baton_metadata::record::{Outcome, ProcessPatch, ThreadKey};
 use baton_metadata::store::retention::Retention;
 use baton_metadata::store::sqlite::{self, Options};
 use baton_metadata::store::{Store, Upkeep};
-use baton_metadata::{Meta, ThreadPatch};
+use baton_metadata::{ThreadPatch, WriterHandle};
 use baton_proto::{Epoch, ProcessId};
 use baton_trace::recorder::Recorder;
 use rand::RngExt;
@@ -128,7 +128,7 @@ fn the_child_that_is_killed() {
     }
     at.add(Phase::Load.letter(), 0);
     let reader = opened.reader.clone();
-    let (meta, _writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
+    let (handle, _writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
     let next = Arc::new(AtomicU64::new(first.parse().unwrap()));
     let (ran, promised) = (
         Arc::new(Notes::open(&runs(&state))),
@@ -142,7 +142,7 @@ fn the_child_that_is_killed() {
     runtime.block_on(async move {
         let tasks: Vec<_> = (0..TASKS)
             .map(|_| {
-                let (meta, reader, next) = (meta.clone(), reader.clone(), Arc::clone(&next));
+                let (handle, reader, next) = (handle.clone(), reader.clone(), Arc::clone(&next));
                 let (ran, promised) = (Arc::clone(&ran), Arc::clone(&promised));
                 tokio::spawn(async move {
                     let mut n = 0;
@@ -150,7 +150,7 @@ fn the_child_that_is_killed() {
                         n = next.fetch_add(1, Ordering::Relaxed);
                         // An earlier life took it: whatever became of it, it is not run again.
                         if reader.process(&key(n)).unwrap().is_none() {
-                            run(&meta, epoch, n, &ran, &promised).await;
+                            run(&handle, epoch, n, &ran, &promised).await;
                         }
                     }
                 })
@@ -191,27 +191,28 @@ fn counter(n: u64) -> ThreadKey {
     thread_key(&format!("counter {}", n / 500))
 }
 
-async fn run(meta: &Meta, epoch: Epoch, n: u64, ran: &Notes, promised: &Notes) {
+async fn run(handle: &WriterHandle, epoch: Epoch, n: u64, ran: &Notes, promised: &Notes) {
     let mut begun = start(n);
     begun.epoch = epoch;
     let begun = ProcessPatch {
         start: Some(Arc::new(begun)),
         ..ProcessPatch::new(key(n))
     };
-    meta.durable(begun, None, Duration::from_secs(20))
+    handle
+        .durable(begun, None, Duration::from_secs(20))
         .await
         .expect("durable");
     ran.add('r', n);
     promised.add('s', n);
-    meta.accept(ProcessPatch { start: None, ..ok(n) }).unwrap();
+    handle.accept(ProcessPatch { start: None, ..ok(n) }).unwrap();
     let mut counted = ThreadPatch::touch(counter(n), NOW);
     counted.values.insert(n.to_string().into(), Some("x".into()));
     counted.title = Some(Some(n.to_string().into()));
     if n.is_multiple_of(5) {
-        meta.accept(counted).unwrap();
+        handle.accept(counted).unwrap();
     }
     if n.is_multiple_of(3) {
-        meta.flush().await.expect("flushed");
+        handle.flush().await.expect("flushed");
         promised.add('e', n);
         if n.is_multiple_of(5) {
             promised.add('t', n);

@@ -6,7 +6,7 @@ use baton_faults::{Disk, Fault};
 use baton_metadata::record::ThreadKey;
 use baton_metadata::store::WriteErrorKind;
 use baton_metadata::store::query::HistoryQuery;
-use baton_metadata::{FlushError, Meta, ProcessPatch, Store, Update};
+use baton_metadata::{FlushError, ProcessPatch, Store, Update, WriterHandle};
 use baton_trace::recorder::Recorder;
 use rand::RngExt;
 
@@ -182,8 +182,8 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-async fn flushed(meta: &Meta) -> Result<(), FlushError> {
-    tokio::time::timeout(Duration::from_secs(30), meta.flush())
+async fn flushed(handle: &WriterHandle) -> Result<(), FlushError> {
+    tokio::time::timeout(Duration::from_secs(30), handle.flush())
         .await
         .expect("a barrier ends")
         .map(|_| ())
@@ -195,13 +195,13 @@ fn a_stalled_disk_holds_barriers_up_and_nobody_else() {
     let opened = state.open();
     let disk = Disk::under(&state.path());
     let reader = opened.reader.clone();
-    let (meta, writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
+    let (handle, writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
     runtime().block_on(async {
-        meta.accept(ok(0)).unwrap();
-        flushed(&meta).await.unwrap();
+        handle.accept(ok(0)).unwrap();
+        flushed(&handle).await.unwrap();
         disk.set(Fault::StallSync);
-        meta.accept(ok(1)).unwrap();
-        let mut barrier = std::pin::pin!(meta.flush());
+        handle.accept(ok(1)).unwrap();
+        let mut barrier = std::pin::pin!(handle.flush());
         assert!(
             tokio::time::timeout(Duration::from_millis(300), &mut barrier)
                 .await
@@ -212,14 +212,14 @@ fn a_stalled_disk_holds_barriers_up_and_nobody_else() {
         // Meanwhile.
         let since = Instant::now();
         for n in 2..2_000 {
-            meta.accept(ok(n)).unwrap();
+            handle.accept(ok(n)).unwrap();
         }
         assert_eq!(reader.history(&HistoryQuery::of(ME)).unwrap().items.len(), 1);
         assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
         disk.heal();
         barrier.await.unwrap();
         assert!(reader.process(&key(1)).unwrap().is_some());
-        flushed(&meta).await.unwrap();
+        flushed(&handle).await.unwrap();
         assert!(writer.shutdown(Duration::from_secs(30)).await.is_complete());
     });
     let opened = state.open();
@@ -235,7 +235,7 @@ fn whatever_the_disk_does_in_between_all_is_there_in_the_end() {
     let opened = state.open();
     let disk = Disk::under(&state.path());
     let reader = opened.reader.clone();
-    let (meta, writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
+    let (handle, writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
     let (mut failed, mut n) = (0, 0);
     runtime().block_on(async {
         for round in 0..30_u64 {
@@ -255,22 +255,22 @@ fn whatever_the_disk_does_in_between_all_is_there_in_the_end() {
                     titled(&format!("thread {}", n % 7), &n.to_string()).into(),
                 ];
                 for update in whole {
-                    meta.accept(update).unwrap();
+                    handle.accept(update).unwrap();
                 }
                 n += 1;
             }
-            failed += u32::from(flushed(&meta).await.is_err());
+            failed += u32::from(flushed(&handle).await.is_err());
             if round % 3 == 0 {
                 disk.heal();
                 // The failure that is pending may be told once more; then it holds.
-                while flushed(&meta).await.is_err() {}
+                while flushed(&handle).await.is_err() {}
                 for n in 0..n {
                     assert!(reader.process(&key(n)).unwrap().is_some(), "{n} of {}", n);
                 }
             }
         }
         disk.heal();
-        while flushed(&meta).await.is_err() {}
+        while flushed(&handle).await.is_err() {}
         assert!(writer.shutdown(Duration::from_secs(30)).await.is_complete());
     });
     println!("{failed} barriers failed, {:?}", disk.seen());

@@ -6,11 +6,11 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Instant;
 
-use baton_metadata::Keeper;
+use baton_metadata::Metadata;
 use baton_metadata::limits::SURVIVOR_GRACE;
 use baton_metadata::record::{Outcome, ProcessPatch, ProcessSpawned};
 use baton_metadata::store::boot;
-use baton_metadata::store::query::{HistoryQuery, Survived};
+use baton_metadata::store::query::{HistoryQuery, SurvivorFate};
 use baton_metadata::store::sqlite::{self, Opened, Survivor};
 use baton_trace::recorder::Recorder;
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -147,7 +147,7 @@ fn a_survivor_is_handed_to_be_killed_and_a_detached_one_is_left() {
     let survivor = |n| second.reader.process(&key(n)).unwrap().unwrap().survivor;
     assert_eq!(
         (survivor(1), survivor(2)),
-        (Some(Survived::Left), Some(Survived::Killed))
+        (Some(SurvivorFate::Left), Some(SurvivorFate::Killed))
     );
 }
 
@@ -174,7 +174,7 @@ fn survivors_that_ignore_sigterm_are_killed_in_one_grace_however_many() {
     }
     drop(first);
     let began = Instant::now();
-    let (_keeper, report) = Keeper::open(&state.options(), Recorder::off()).unwrap();
+    let (_metadata, report) = Metadata::open(&state.options(), Recorder::off()).unwrap();
     let took = began.elapsed();
     assert_eq!(report.recovered.killed.len(), children.len());
     assert!(took >= SURVIVOR_GRACE && took < 8 * SURVIVOR_GRACE, "{took:?}");

@@ -11,20 +11,23 @@ async fn beyond_the_reserve_the_oldest_finished_records_go_and_every_barrier_say
     let bench = Bench::start();
     bench.faults.fail(WriteErrorKind::Full);
     // It still runs, and its record is the oldest.
-    bench.meta.accept(process(u64::MAX)).unwrap();
+    bench.handle.accept(process(u64::MAX)).unwrap();
     let mut n = 0;
-    while bench.meta.stats().dropped < 100 {
-        bench.meta.accept(end(n)).unwrap();
+    while bench.handle.stats().dropped < 100 {
+        bench.handle.accept(end(n)).unwrap();
         n += 1;
     }
-    assert!(bench.meta.stats().bytes <= PROCESS_BYTES);
-    match bench.meta.flush().await {
+    assert!(bench.handle.stats().bytes <= PROCESS_BYTES);
+    match bench.handle.flush().await {
         Err(FlushError::Failed { dropped: 100, .. }) => {}
         other => panic!("{other:?}"),
     }
     bench.mend().await;
     for _ in 0..2 {
-        assert_eq!(bench.meta.flush().await, Err(FlushError::Dropped { count: 100 }));
+        assert_eq!(
+            bench.handle.flush().await,
+            Err(FlushError::Dropped { count: 100 })
+        );
     }
     {
         let held = bench.memory.held();
@@ -33,10 +36,10 @@ async fn beyond_the_reserve_the_oldest_finished_records_go_and_every_barrier_say
         // Not always the first hundred: a write may have been under way, and what it holds cannot be given up.
         assert!(held.processes.contains_key(&end(n - 1).key));
     }
-    bench.meta.acknowledge(60);
-    assert_eq!(bench.meta.flush().await, Err(FlushError::Dropped { count: 40 }));
-    bench.meta.acknowledge(40);
-    bench.meta.flush().await.unwrap();
+    bench.handle.acknowledge(60);
+    assert_eq!(bench.handle.flush().await, Err(FlushError::Dropped { count: 40 }));
+    bench.handle.acknowledge(40);
+    bench.handle.flush().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -45,7 +48,7 @@ async fn a_process_that_runs_is_never_given_up_and_a_thread_is_refused_instead()
     bench.faults.fail(WriteErrorKind::Io);
     let mut threads = 0;
     let refused = loop {
-        match bench.meta.accept(value(&format!("thread {threads}"), 0)) {
+        match bench.handle.accept(value(&format!("thread {threads}"), 0)) {
             Ok(()) => threads += 1,
             Err(refused) => break refused,
         }
@@ -54,21 +57,21 @@ async fn a_process_that_runs_is_never_given_up_and_a_thread_is_refused_instead()
     assert!(threads > 5_000, "{threads}");
     // What merges into what waits, and takes no more room, still does. The oldest are being written, again and again: not the last.
     let last = format!("thread {}", threads - 1);
-    bench.meta.accept(value(&last, 0)).unwrap();
+    bench.handle.accept(value(&last, 0)).unwrap();
     // Processes have a share of their own.
     let mut processes = 0;
-    while bench.meta.accept(process(processes)).is_ok() {
+    while bench.handle.accept(process(processes)).is_ok() {
         processes += 1;
     }
     assert!(processes > 10_000, "{processes}");
     // The end of one that waits gets in, and is then what can be given up.
-    bench.meta.accept(end(7)).unwrap();
+    bench.handle.accept(end(7)).unwrap();
     bench.mend().await;
-    let dropped = match bench.meta.flush().await {
+    let dropped = match bench.handle.flush().await {
         Err(FlushError::Dropped { count }) => count,
         other => panic!("{other:?}"),
     };
-    assert_eq!(dropped, bench.meta.stats().dropped);
+    assert_eq!(dropped, bench.handle.stats().dropped);
     let held = bench.memory.held();
     assert_eq!(held.threads.len(), threads);
     // One refused process, and perhaps the one that ended.

@@ -14,26 +14,26 @@ const SOON: Duration = Duration::from_millis(100);
 async fn a_shutdown_writes_what_waits_and_closes_the_store() {
     let bench = Bench::start();
     for n in 0..100 {
-        bench.meta.accept(value("t", n)).unwrap();
+        bench.handle.accept(value("t", n)).unwrap();
     }
     let report = bench.writer.shutdown(AT_MOST).await;
     assert!(report.is_complete(), "{report:?}");
     assert!(bench.memory.has("t", 99));
     assert!(bench.memory.held().closed);
-    assert_eq!(bench.meta.accept(value("t", 100)), Err(Refused::Stopped));
-    assert_eq!(bench.meta.flush().await, Err(FlushError::Stopped));
+    assert_eq!(bench.handle.accept(value("t", 100)), Err(Refused::Stopped));
+    assert_eq!(bench.handle.flush().await, Err(FlushError::Stopped));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_over_a_stalled_disk_is_bounded_and_says_what_is_left() {
     let bench = Bench::start();
     bench.faults.stall(true);
-    bench.meta.accept(process(1)).unwrap();
-    bench.meta.hurry();
+    bench.handle.accept(process(1)).unwrap();
+    bench.handle.hurry();
     bench.faults.wait_begun(1);
-    bench.meta.accept(process(2)).unwrap();
-    let meta = bench.meta.clone();
-    let waits = tokio::spawn(async move { meta.flush().await });
+    bench.handle.accept(process(2)).unwrap();
+    let handle = bench.handle.clone();
+    let waits = tokio::spawn(async move { handle.flush().await });
     tokio::task::yield_now().await;
     let since = Instant::now();
     let report = bench.writer.shutdown(SOON).await;
@@ -49,7 +49,7 @@ async fn a_shutdown_over_a_stalled_disk_is_bounded_and_says_what_is_left() {
 async fn a_shutdown_over_a_failing_disk_names_the_cause() {
     let bench = Bench::start();
     bench.faults.fail(WriteErrorKind::ReadOnly);
-    bench.meta.accept(process(1)).unwrap();
+    bench.handle.accept(process(1)).unwrap();
     let report = bench.writer.shutdown(SOON).await;
     assert_eq!(report.left, 1);
     assert_eq!(
@@ -62,11 +62,11 @@ async fn a_shutdown_over_a_failing_disk_names_the_cause() {
 async fn a_writer_that_is_dropped_ends_and_tells_those_who_wait() {
     let bench = Bench::start();
     bench.faults.stall(true);
-    bench.meta.accept(value("t", 0)).unwrap();
-    let meta = bench.meta.clone();
-    let waits = tokio::spawn(async move { meta.flush().await });
+    bench.handle.accept(value("t", 0)).unwrap();
+    let handle = bench.handle.clone();
+    let waits = tokio::spawn(async move { handle.flush().await });
     bench.faults.wait_begun(1);
-    bench.meta.accept(value("t", 1)).unwrap();
+    bench.handle.accept(value("t", 1)).unwrap();
     drop(bench.writer);
     bench.faults.stall(false);
     // What was being written is, and what it covered is told of; what waited is not.

@@ -37,8 +37,8 @@ fn number(record: &CallRecord, key: &str) -> Option<i64> {
 async fn write(bench: &Bench, writes: u32) {
     for _ in 0..writes {
         let link = Link::to(&TraceContext::new_root(true));
-        bench.meta.accept_linked(process(1), link).unwrap();
-        bench.meta.flush().await.unwrap();
+        bench.handle.accept_linked(process(1), link).unwrap();
+        bench.handle.flush().await.unwrap();
     }
 }
 
@@ -48,8 +48,8 @@ async fn one_write_in_a_hundred_is_a_span() {
     for _ in 0..2 {
         write(&bench, WRITES_PER_SPAN - 1).await;
         // One that nobody traces does not count.
-        bench.meta.accept(value("t", 0)).unwrap();
-        bench.meta.flush().await.unwrap();
+        bench.handle.accept(value("t", 0)).unwrap();
+        bench.handle.flush().await.unwrap();
         assert_eq!(collected.take().len(), 0);
         write(&bench, 1).await;
         assert_eq!(of(&collected.take(), METADATA_PERSIST).len(), 1);
@@ -63,10 +63,10 @@ async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
     write(&bench, WRITES_PER_SPAN - 1).await;
     let call = TraceContext::new_root(true);
     let asks = TraceContext::new_root(true);
-    bench.meta.accept_linked(process(1), Link::to(&call)).unwrap();
+    bench.handle.accept_linked(process(1), Link::to(&call)).unwrap();
     // Part of the same entry; the span of the first stays.
-    bench.meta.accept(process(1)).unwrap();
-    bench.meta.flush_linked(Link::to(&asks)).await.unwrap();
+    bench.handle.accept(process(1)).unwrap();
+    bench.handle.flush_linked(Link::to(&asks)).await.unwrap();
     assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
 
     let records = collected.take();
@@ -96,13 +96,13 @@ async fn a_barrier_that_failed_is_an_error_and_the_write_is_a_span_when_it_succe
     write(&bench, WRITES_PER_SPAN - 1).await;
     bench.faults.fail(WriteErrorKind::Full);
     let link = Link::to(&TraceContext::new_root(true));
-    bench.meta.accept_linked(process(1), link).unwrap();
-    bench.meta.flush_linked(link).await.unwrap_err();
+    bench.handle.accept_linked(process(1), link).unwrap();
+    bench.handle.flush_linked(link).await.unwrap_err();
     let records = collected.take();
     assert!(of(&records, METADATA_PERSIST).is_empty());
     assert_eq!(of(&records, METADATA_FLUSH)[0].status, RpcStatus(14));
     bench.mend().await;
-    bench.meta.flush().await.unwrap();
+    bench.handle.flush().await.unwrap();
     assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
     assert_eq!(of(&collected.take(), METADATA_PERSIST).len(), 1);
 }
@@ -111,17 +111,17 @@ async fn a_barrier_that_failed_is_an_error_and_the_write_is_a_span_when_it_succe
 async fn what_nobody_traces_makes_no_spans_and_what_many_trace_makes_few_links() {
     let (bench, collected) = recording();
     assert_eq!(Link::to(&TraceContext::new_root(false)), None);
-    bench.meta.accept(value("t", 0)).unwrap();
-    bench.meta.flush().await.unwrap();
+    bench.handle.accept(value("t", 0)).unwrap();
+    bench.handle.flush().await.unwrap();
     write(&bench, WRITES_PER_SPAN - 2).await;
     let begun = bench.faults.begun();
     bench.faults.stall(true);
     let accept = |n| {
         let link = Link::to(&TraceContext::new_root(true));
-        bench.meta.accept_linked(process(n), link).unwrap();
+        bench.handle.accept_linked(process(n), link).unwrap();
     };
     accept(0);
-    bench.meta.hurry();
+    bench.handle.hurry();
     bench.faults.wait_begun(begun + 1);
     (1..=100).for_each(accept);
     bench.faults.stall(false);

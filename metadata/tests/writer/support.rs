@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_metadata::record::{Outcome, Owner, ProcessEnd, ProcessKey, ThreadKey};
 use baton_metadata::store::{Upkeep, WriteErrorKind, Written};
-use baton_metadata::{Batch, FlushError, Meta, ProcessPatch, Store, ThreadPatch, WriteError, Writer};
+use baton_metadata::{Batch, FlushError, ProcessPatch, Store, ThreadPatch, WriteError, Writer, WriterHandle};
 use baton_proto::ProcessId;
 use baton_trace::recorder::Recorder;
 
@@ -170,7 +170,7 @@ impl Faults {
 
 /// A writer, what it wrote, and the way to make it fail.
 pub(crate) struct Bench {
-    pub(crate) meta: Meta,
+    pub(crate) handle: WriterHandle,
     pub(crate) writer: Writer,
     pub(crate) memory: Memory,
     pub(crate) faults: Faults,
@@ -184,9 +184,9 @@ impl Bench {
     pub(crate) fn recording(recorder: Recorder) -> Self {
         let memory = Memory::default();
         let (store, faults) = Faulty::around(Closes(memory.clone()));
-        let (meta, writer) = baton_metadata::start(Box::new(store), recorder).unwrap();
+        let (handle, writer) = baton_metadata::start(Box::new(store), recorder).unwrap();
         Self {
-            meta,
+            handle,
             writer,
             memory,
             faults,
@@ -197,7 +197,7 @@ impl Bench {
     /// it is waited for.
     pub(crate) async fn mend(&self) {
         self.faults.fail(None);
-        while let Err(FlushError::Failed { .. }) = self.meta.flush().await {}
+        while let Err(FlushError::Failed { .. }) = self.handle.flush().await {}
     }
 }
 

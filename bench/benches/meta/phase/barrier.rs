@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use baton_bench::stats::{Bar, Estimate, Rounds, Statistic};
 use baton_bench::{Failure, Row, Unit};
-use baton_metadata::Meta;
+use baton_metadata::WriterHandle;
 use tokio::runtime::Runtime;
 
 use super::{Bench, Visit};
@@ -42,8 +42,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
         let state = State::start(&bench.directory)?;
         let over = AtomicBool::new(false);
         let (measured, beside) = thread::scope(|scope| {
-            let beside = load.then(|| scope.spawn(|| executions(&state.meta, &over)));
-            let measured = visits(bench, plan, &runtime, &state.meta);
+            let beside = load.then(|| scope.spawn(|| executions(&state.handle, &over)));
+            let measured = visits(bench, plan, &runtime, &state.handle);
             over.store(true, Ordering::Relaxed);
             (measured, beside.map(|beside| beside.join()))
         });
@@ -62,13 +62,18 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-fn visits(bench: &Bench, plan: Barriers, runtime: &Runtime, meta: &Meta) -> Result<Vec<Rounds>, Failure> {
+fn visits(
+    bench: &Bench,
+    plan: Barriers,
+    runtime: &Runtime,
+    handle: &WriterHandle,
+) -> Result<Vec<Rounds>, Failure> {
     let n = Cell::new(0);
     let barrier = || {
         n.set(n.get() + 1);
         let since = Instant::now();
-        meta.accept(whole(n.get()))?;
-        runtime.block_on(meta.flush())?;
+        handle.accept(whole(n.get()))?;
+        runtime.block_on(handle.flush())?;
         Ok(since.elapsed().as_secs_f64())
     };
     let [first, second] = [
@@ -100,7 +105,7 @@ fn fsync(mut file: &File) -> Result<f64, Failure> {
 }
 
 /// How many a second there were.
-fn executions(meta: &Meta, over: &AtomicBool) -> Result<f64, Failure> {
+fn executions(handle: &WriterHandle, over: &AtomicBool) -> Result<f64, Failure> {
     let started = Instant::now();
     let mut n = 0_u64;
     while !over.load(Ordering::Relaxed) {
@@ -108,7 +113,7 @@ fn executions(meta: &Meta, over: &AtomicBool) -> Result<f64, Failure> {
         while n < due {
             let id = LOAD_IDS + n;
             for update in [start(id), spawned(id), exited(id), end(id)] {
-                meta.accept(update)?;
+                handle.accept(update)?;
             }
             n += 1;
         }

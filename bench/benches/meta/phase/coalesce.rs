@@ -23,12 +23,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let state = State::start(&bench.directory)?;
     // Threads that exist already, and the first commit of a new database, are no part of it.
     for thread in 0..THREADS {
-        state.meta.accept(value(thread, 0))?;
+        state.handle.accept(value(thread, 0))?;
     }
-    state.meta.accept(records::whole(0))?;
-    runtime.block_on(state.meta.flush())?;
+    state.handle.accept(records::whole(0))?;
+    runtime.block_on(state.handle.flush())?;
 
-    let before = state.meta.stats();
+    let before = state.handle.stats();
     let mut took = Vec::new();
     let mut sent = 0_u64;
     let started = Instant::now();
@@ -39,15 +39,15 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
             let thread = (sent.wrapping_mul(7_919) % u64::from(THREADS)) as u32;
             let patch = value(thread, sent / u64::from(THREADS));
             let since = Instant::now();
-            state.meta.accept(patch)?;
+            state.handle.accept(patch)?;
             took.push(since.elapsed().as_secs_f64());
             sent += 1;
         }
         thread::sleep(BURST);
     }
-    runtime.block_on(state.meta.flush())?;
+    runtime.block_on(state.handle.flush())?;
     let seconds = started.elapsed().as_secs_f64();
-    let after = state.meta.stats();
+    let after = state.handle.stats();
     runtime.block_on(state.end())?;
 
     let per_patch = (after.rows - before.rows) as f64 / (after.accepted - before.accepted) as f64;

@@ -111,17 +111,17 @@ fn ours(bench: &Bench) -> Result<Windows, Failure> {
     let state = State::start(&bench.directory)?;
     let mut n = 0;
     let mut watch = Watch::start(&bench.plan);
-    while !watch.is_over(|| state.meta.stats().patches) {
+    while !watch.is_over(|| state.handle.stats().patches) {
         for _ in 0..256 {
-            state.meta.accept(whole(n))?;
+            state.handle.accept(whole(n))?;
             n += 1;
         }
-        while state.meta.stats().waiting > AHEAD {
+        while state.handle.stats().waiting > AHEAD {
             thread::sleep(Duration::from_millis(1));
         }
     }
-    runtime.block_on(state.meta.flush())?;
-    let stats = state.meta.stats();
+    runtime.block_on(state.handle.flush())?;
+    let stats = state.handle.stats();
     if (stats.patches, stats.dropped) != (n, 0) {
         return Err(format!("{n} records were handed over, and came to {stats:?}").into());
     }
