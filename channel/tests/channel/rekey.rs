@@ -93,7 +93,7 @@ async fn echo(caller: Caller, seed: u64, enough: Arc<AtomicBool>) -> u64 {
 
 /// `CALLS` calls with traffic in both directions, until their one session has renewed its keys so often.
 async fn rekeys_under_load(client: RekeyPolicy, server: RekeyPolicy, wanted: u64) {
-    let seed = baton_support::amount::seed();
+    let seed = baton_support::scale::seed();
     let relay = RunningRelay::start().await;
     let key = StaticKey::generate().unwrap();
     let allow = AllowList::only(*key.public(), "test", Default::default());

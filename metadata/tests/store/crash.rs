@@ -355,7 +355,7 @@ impl Victim {
 #[test]
 fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
     let mut random = seeded();
-    let full = baton_support::amount::is_full();
+    let full = baton_support::scale::is_full();
     let rounds: u64 = match std::env::var("BATON_CRASHES") {
         Ok(rounds) => rounds.parse().expect("BATON_CRASHES is a number"),
         Err(_) => {

@@ -215,5 +215,5 @@ pub(crate) fn integrity(database: &Path) -> String {
 /// Random numbers from a seed that is printed, and can be given.
 pub(crate) fn seeded() -> rand::rngs::StdRng {
     use rand::SeedableRng;
-    rand::rngs::StdRng::seed_from_u64(baton_support::amount::seed())
+    rand::rngs::StdRng::seed_from_u64(baton_support::scale::seed())
 }

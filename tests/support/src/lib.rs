@@ -1,7 +1,7 @@
 //! What tests and benchmarks share. It knows the wire types (`baton-proto`) and the `baton` binary, and no other crate, so that the tests of
 //! every crate can use it.
 //!
-//! * [`amount`]: how much a test does, and from which seed;
+//! * [`scale`]: how much a test does, and from which seed;
 //! * [`wait`]: waiting with a deadline;
 //! * [`frames`] and [`codec`]: frames and messages by hand;
 //! * [`registration`]: an exec-server's proof, by hand;
@@ -12,7 +12,6 @@
 //! * [`sources`]: the source files of the workspace;
 //! * [`limits`]: how long anything here waits.
 
-pub mod amount;
 pub mod codec;
 pub mod collector;
 pub mod frames;
@@ -21,6 +20,7 @@ pub mod load;
 pub mod otlp;
 pub mod process;
 pub mod registration;
+pub mod scale;
 pub mod sources;
 pub mod spans;
 pub mod wait;

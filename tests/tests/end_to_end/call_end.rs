@@ -7,20 +7,20 @@ use baton_support::process::Part;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Home, Input, Mark, Running, World, poll, relay, run, signal};
+use crate::support::{Home, Input, Mark, Running, Testbed, poll, relay, run, signal};
 
 /// A command that never ends by itself, once it runs.
-fn endless(world: &World, mark: &Mark, options: &[&str]) -> Running {
+fn endless(testbed: &Testbed, mark: &Mark, options: &[&str]) -> Running {
     let options = [&["--env", mark.variable()], options].concat();
-    let running = Running::start(world.exec_with(&options, ["sleep", "1000"]), Input::Open);
+    let running = Running::start(testbed.exec_with(&options, ["sleep", "1000"]), Input::Open);
     mark.await_processes(1);
     running
 }
 
 /// The first line of `baton WORDS…`, as JSON.
-fn first_line(world: &World, words: &[&str]) -> Option<Value> {
-    let mut baton = world.home.baton();
-    baton.args(words).env("BATON_TICKET", world.ticket.to_string());
+fn first_line(testbed: &Testbed, words: &[&str]) -> Option<Value> {
+    let mut baton = testbed.home.baton();
+    baton.args(words).env("BATON_TICKET", testbed.ticket.to_string());
     let finished = run(baton);
     let line = finished.text().lines().next()?.to_owned();
     Some(serde_json::from_str(&line).unwrap())
@@ -41,13 +41,13 @@ fn outcome_in(file: &Path) -> String {
 
 /// Asserts how and why the newest command ended, by the history of a running exec-server, and that none of its processes is left.
 #[track_caller]
-fn assert_ended(world: &World, mark: &Mark, outcome: &str, call_end: Option<&str>, fault: Option<&str>) {
+fn assert_ended(testbed: &Testbed, mark: &Mark, outcome: &str, call_end: Option<&str>, fault: Option<&str>) {
     mark.await_gone();
     let record = poll("its end is on record", || {
-        let record = first_line(world, &["history", "--json"])?;
+        let record = first_line(testbed, &["history", "--json"])?;
         (record["outcome"] != "running").then_some(record)
     });
-    let shown = first_line(world, &["show", "--json", record["id"].as_str().unwrap()]).unwrap();
+    let shown = first_line(testbed, &["show", "--json", record["id"].as_str().unwrap()]).unwrap();
     for record in [record, shown] {
         let told = ["outcome", "call_end", "fault"].map(|key| record[key].as_str());
         assert_eq!(told, [Some(outcome), call_end, fault], "{record}");
@@ -56,83 +56,83 @@ fn assert_ended(world: &World, mark: &Mark, outcome: &str, call_end: Option<&str
 
 #[test]
 fn history_tells_who_ended_a_command() {
-    let mut world = World::new();
+    let mut testbed = Testbed::new();
     let mark = Mark::new();
 
-    assert_eq!(run(world.exec(["false"])).code, 1);
-    assert_ended(&world, &mark, "exited", None, None);
+    assert_eq!(run(testbed.exec(["false"])).code, 1);
+    assert_ended(&testbed, &mark, "exited", None, None);
 
-    let interrupted = endless(&world, &mark, &[]);
+    let interrupted = endless(&testbed, &mark, &[]);
     interrupted.signal(Signal::INT);
     interrupted.finish();
     assert_ended(
-        &world,
+        &testbed,
         &mark,
         "killed",
         Some("reset"),
         Some("its client reset the call"),
     );
 
-    endless(&world, &mark, &["--timeout", "300ms"]).finish();
+    endless(&testbed, &mark, &["--timeout", "300ms"]).finish();
     assert_ended(
-        &world,
+        &testbed,
         &mark,
         "timed_out",
         Some("deadline"),
         Some("the deadline of its call passed"),
     );
 
-    let lost = endless(&world, &mark, &[]);
+    let lost = endless(&testbed, &mark, &[]);
     lost.signal(Signal::KILL);
     lost.finish();
     assert_ended(
-        &world,
+        &testbed,
         &mark,
         "killed",
         Some("client_lost"),
         Some("its client was lost: the client's connection ended"),
     );
 
-    let cut = endless(&world, &mark, &[]);
-    signal(&world.relay, Signal::KILL);
+    let cut = endless(&testbed, &mark, &[]);
+    signal(&testbed.relay, Signal::KILL);
     cut.finish()
         .assert_failed(255, "the connection to the relay was lost");
     mark.await_gone();
-    (world.relay, _) = relay(&world.home, &world.relay_address.to_string(), &[]);
-    world.await_registration();
+    (testbed.relay, _) = relay(&testbed.home, &testbed.relay_address.to_string(), &[]);
+    testbed.await_registration();
     assert_ended(
-        &world,
+        &testbed,
         &mark,
         "killed",
         Some("connection_lost"),
         Some("the exec-server lost its connection to the relay"),
     );
 
-    let list = world.home.config("allowed_clients");
+    let list = testbed.home.config("allowed_clients");
     let allowed = fs::read_to_string(&list).unwrap();
-    let file = world.home.file("revoked.json");
-    let revoked = endless(&world, &mark, &["--trace-json", file.to_str().unwrap()]);
+    let file = testbed.home.file("revoked.json");
+    let revoked = endless(&testbed, &mark, &["--trace-json", file.to_str().unwrap()]);
     fs::write(&list, format!("{} other clamp\n", Home::new().public())).unwrap();
     revoked.finish().assert_failed(255, "key is not allowed");
     assert_eq!(outcome_in(&file), "killed");
     mark.await_gone();
     fs::write(&list, allowed).unwrap();
     assert_ended(
-        &world,
+        &testbed,
         &mark,
         "killed",
         Some("revoked"),
         Some("its client's key was taken off the allow-list"),
     );
 
-    let stopped = endless(&world, &mark, &[]);
-    world.stop_exec_server();
+    let stopped = endless(&testbed, &mark, &[]);
+    testbed.stop_exec_server();
     stopped.finish().assert_failed(255, "shutting down");
-    let url = format!("http://{}", world.relay_address);
-    world.exec_server = Part::start("exec-server", world.home.baton_exec_server(&url)).unwrap();
-    world.await_registration();
+    let url = format!("http://{}", testbed.relay_address);
+    testbed.exec_server = Part::start("exec-server", testbed.home.baton_exec_server(&url)).unwrap();
+    testbed.await_registration();
     assert_ended(
-        &world,
+        &testbed,
         &mark,
         "killed",
         Some("shut_down"),

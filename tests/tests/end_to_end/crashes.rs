@@ -17,15 +17,15 @@ use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_proto::metadata::{HistoryRequest, Outcome};
 use baton_rpc::exec::exec_client::ExecClient;
-use baton_support::amount::{amount, seed};
 use baton_support::process::Part;
+use baton_support::scale::{scaled, seed};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::support::{PATIENCE, World, signal};
+use crate::support::{PATIENCE, Testbed, signal};
 
 /// Starts under way at the same time.
 const TASKS: usize = 8;
@@ -107,11 +107,11 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
     let mut random = StdRng::seed_from_u64(seed());
     let rounds = match std::env::var("BATON_CRASHES") {
         Ok(rounds) => rounds.parse().expect("BATON_CRASHES is a number"),
-        Err(_) => amount("kill -9", 8, 500),
+        Err(_) => scaled("kill -9", 8, 500),
     };
-    let mut world = World::new();
-    world.stop_exec_server();
-    let runs = world.home.file("runs");
+    let mut testbed = Testbed::new();
+    testbed.stop_exec_server();
+    let runs = testbed.home.file("runs");
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -123,24 +123,24 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
     let mut durable: HashSet<u64> = HashSet::new();
     let (mut ended, mut may_have_run, mut repeated, mut while_starting) = (0, 0, 0, 0);
     for round in 0..rounds {
-        let mut command = world
+        let mut command = testbed
             .home
-            .baton_exec_server(&format!("http://{}", world.relay_address));
+            .baton_exec_server(&format!("http://{}", testbed.relay_address));
         command.args(["--durability", "start"]);
-        world.exec_server = Part::start("exec-server", command).unwrap();
+        testbed.exec_server = Part::start("exec-server", command).unwrap();
         if random.random_range(0..6) == 0 {
             // At some point of its start: before, in and after the opening of its state.
             while_starting += 1;
             std::thread::sleep(Duration::from_micros(random.random_range(0..120_000)));
         } else {
-            world.await_registration();
+            testbed.await_registration();
             // After some answers, however long they take here, and then at any point.
             let answers = ended + random.random_range(0..40);
             let load = Duration::from_micros(random.random_range(0..20_000));
-            let channel = Channel::new(world.ticket.clone(), world.home.seed().client_key().unwrap());
+            let channel = Channel::new(testbed.ticket.clone(), testbed.home.seed().client_key().unwrap());
             let again = std::mem::take(&mut lost);
             repeated += again.len();
-            let (server, runs) = (&world.exec_server, runs.as_path());
+            let (server, runs) = (&testbed.exec_server, runs.as_path());
             runtime.block_on(async {
                 let epoch = tokio::time::timeout(PATIENCE, channel.connect()).await;
                 let epoch = epoch.expect("in time").unwrap();
@@ -198,22 +198,22 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
             });
         }
         // Those that were killed under load are dead already.
-        signal(&world.exec_server, Signal::KILL);
-        world.exec_server.wait(PATIENCE).unwrap();
+        signal(&testbed.exec_server, Signal::KILL);
+        testbed.exec_server.wait(PATIENCE).unwrap();
         let mut once = HashSet::new();
         let text = fs::read_to_string(&runs).unwrap_or_default();
         for line in text.lines() {
             assert!(once.insert(line.to_owned()), "round {round}: {line} ran twice");
         }
     }
-    let mut command = world
+    let mut command = testbed
         .home
-        .baton_exec_server(&format!("http://{}", world.relay_address));
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
     command.args(["--durability", "start"]);
-    world.exec_server = Part::start("exec-server", command).unwrap();
-    world.await_registration();
+    testbed.exec_server = Part::start("exec-server", command).unwrap();
+    testbed.await_registration();
     let kept: HashSet<Vec<u8>> = runtime.block_on(async {
-        let client = world.client();
+        let client = testbed.client();
         let pages = client.records().history(HistoryRequest::default()).await;
         let mut pages = pages.unwrap();
         let mut kept = HashSet::new();

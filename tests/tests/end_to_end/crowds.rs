@@ -3,17 +3,17 @@
 use std::process::Stdio;
 use std::time::Instant;
 
-use baton_support::amount::amount;
+use baton_support::scale::scaled;
 
-use crate::support::{Home, PATIENCE, World, poll, relay, run};
+use crate::support::{Home, PATIENCE, Testbed, poll, relay, run};
 
 #[test]
 fn commands_started_at_once_all_run_however_many_sessions_a_connection_has() {
-    let world = World::new();
-    let crowd = amount("commands at once", 100, 500);
+    let testbed = Testbed::new();
+    let crowd = scaled("commands at once", 100, 500);
     let children: Vec<_> = (0..crowd)
         .map(|_| {
-            let mut command = world.exec(["true"]);
+            let mut command = testbed.exec(["true"]);
             command
                 .stdin(Stdio::null())
                 .stdout(Stdio::null())
@@ -33,11 +33,11 @@ fn commands_started_at_once_all_run_however_many_sessions_a_connection_has() {
 
 #[test]
 fn a_command_waits_for_a_relay_and_an_exec_server_and_says_why() {
-    let mut world = World::new();
-    let (relay_address, ticket) = (world.relay_address.to_string(), world.ticket.to_string());
-    world.stop_exec_server();
-    drop(world.relay);
-    let mut command = world.home.exec(&ticket, [""; 0], ["echo", "ok"]);
+    let mut testbed = Testbed::new();
+    let (relay_address, ticket) = (testbed.relay_address.to_string(), testbed.ticket.to_string());
+    testbed.stop_exec_server();
+    drop(testbed.relay);
+    let mut command = testbed.home.exec(&ticket, [""; 0], ["echo", "ok"]);
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -50,8 +50,8 @@ fn a_command_waits_for_a_relay_and_an_exec_server_and_says_why() {
         line.contains("cannot reach the relay") && line.contains("trying for "),
         "{line}"
     );
-    let (_relay, _) = relay(&world.home, &relay_address, &[]);
-    let mut exec_server = world.home.exec_server(&format!("http://{relay_address}"));
+    let (_relay, _) = relay(&testbed.home, &relay_address, &[]);
+    let mut exec_server = testbed.home.exec_server(&format!("http://{relay_address}"));
     exec_server.line_after("ticket: ", PATIENCE).unwrap();
     poll("the command ends", || child.try_wait().unwrap());
     let output = child.wait_with_output().unwrap();
@@ -63,14 +63,14 @@ fn a_command_waits_for_a_relay_and_an_exec_server_and_says_why() {
 
 #[test]
 fn what_waiting_cannot_cure_is_told_at_once() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let stranger = Home::new();
     let started = Instant::now();
-    let ticket = world.ticket.to_string();
+    let ticket = testbed.ticket.to_string();
     run(stranger.exec(&ticket, [""; 0], ["true"])).assert_failed(255, "key is not allowed");
-    let mut other = world.ticket.clone();
+    let mut other = testbed.ticket.clone();
     other.dial_token.0[0] ^= 1;
-    let refused = run(world.home.exec(&other.to_string(), [""; 0], ["true"]));
+    let refused = run(testbed.home.exec(&other.to_string(), [""; 0], ["true"]));
     refused.assert_failed(255, "the relay refused this ticket");
     assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
 }

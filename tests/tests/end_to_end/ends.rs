@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use baton_support::process::Part;
 use rustix::process::Signal;
 
-use crate::support::{Home, Input, Mark, Running, World, after, poll, relay, run, signal};
+use crate::support::{Home, Input, Mark, Running, Testbed, after, poll, relay, run, signal};
 
 /// A shell and two grandchildren, none of which would end by itself.
 const FAMILY: &str = "sleep 300 & sleep 300 & wait";
@@ -18,8 +18,8 @@ const STUBBORN_FAMILY: &str = "trap '' TERM; sleep 300 & sleep 300 & wait; sleep
 const FAMILY_SIZE: usize = 3;
 
 /// A command that runs a family that carries `mark`, running.
-fn family(world: &World, mark: &Mark, script: &str) -> Running {
-    let exec = world.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
+fn family(testbed: &Testbed, mark: &Mark, script: &str) -> Running {
+    let exec = testbed.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
     let running = Running::start(exec, Input::Open);
     mark.await_processes(FAMILY_SIZE);
     running
@@ -27,20 +27,20 @@ fn family(world: &World, mark: &Mark, script: &str) -> Running {
 
 #[test]
 fn a_killed_client_leaves_no_process_behind() {
-    let world = World::new();
+    let testbed = Testbed::new();
     for script in [FAMILY, STUBBORN_FAMILY] {
         let mark = Mark::new();
-        let client = family(&world, &mark, script);
+        let client = family(&testbed, &mark, script);
         client.signal(Signal::KILL);
         assert_eq!(client.finish().code, 137);
         mark.await_gone();
     }
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
 }
 
 #[test]
 fn an_interrupted_client_takes_its_command_along() {
-    let world = World::new();
+    let testbed = Testbed::new();
     for (signal, code) in [
         (Signal::HUP, 129),
         (Signal::INT, 130),
@@ -48,7 +48,7 @@ fn an_interrupted_client_takes_its_command_along() {
         (Signal::TERM, 143),
     ] {
         let mark = Mark::new();
-        let client = family(&world, &mark, FAMILY);
+        let client = family(&testbed, &mark, FAMILY);
         client.signal(signal);
         let finished = client.finish();
         finished.assert_failed(code, "baton: interrupted");
@@ -81,10 +81,10 @@ fn an_interrupted_run_takes_its_command_along() {
 
 #[test]
 fn a_command_beyond_its_time_is_killed_with_all_it_started_and_exits_as_timeout_does() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let mark = Mark::new();
     let script = format!("echo begun; {STUBBORN_FAMILY}");
-    let exec = world.exec_with(
+    let exec = testbed.exec_with(
         &["--timeout", "500ms", "--env", mark.variable()],
         ["sh", "-c", &script],
     );
@@ -95,28 +95,28 @@ fn a_command_beyond_its_time_is_killed_with_all_it_started_and_exits_as_timeout_
     assert_eq!(finished.text(), "begun\n", "what it printed is shown");
     mark.await_gone();
     poll("it is on record as timed out", || {
-        let mut history = world.home.baton();
+        let mut history = testbed.home.baton();
         history
             .args(["history", "--json"])
-            .env("BATON_TICKET", world.ticket.to_string());
+            .env("BATON_TICKET", testbed.ticket.to_string());
         run(history)
             .text()
             .contains(r#""outcome":"timed_out""#)
             .then_some(())
     });
-    run(world.exec_with(&["--timeout", "1m"], ["sh", "-c", "exit 3"])).assert_failed(3, "");
+    run(testbed.exec_with(&["--timeout", "1m"], ["sh", "-c", "exit 3"])).assert_failed(3, "");
 
-    let mut embedded = world.home.baton();
+    let mut embedded = testbed.home.baton();
     embedded.args(["run", "-q", "--timeout", "200ms", "--", "sleep", "300"]);
     run(embedded).assert_failed(124, "did not end in its time");
 }
 
 #[test]
 fn what_is_started_under_nohup_outlives_its_terminal() {
-    let world = World::new();
-    let runs = world.home.file("runs");
+    let testbed = Testbed::new();
+    let runs = testbed.home.file("runs");
     let script = format!("touch {}; read line; exit 4", runs.display());
-    let exec = after("trap '' HUP", &world.exec(["sh", "-c", &script]));
+    let exec = after("trap '' HUP", &testbed.exec(["sh", "-c", &script]));
     let mut client = Running::start(exec, Input::Open);
     poll("the command", || runs.exists().then_some(()));
     client.signal(Signal::HUP);
@@ -221,42 +221,43 @@ fn both_servers_ask_for_as_many_descriptors_as_their_limits_need() {
 
 #[test]
 fn a_killed_relay_ends_the_call_and_its_process_and_its_successor_serves_on() {
-    let mut world = World::new();
+    let mut testbed = Testbed::new();
     let mark = Mark::new();
-    let client = family(&world, &mark, FAMILY);
-    signal(&world.relay, Signal::KILL);
+    let client = family(&testbed, &mark, FAMILY);
+    signal(&testbed.relay, Signal::KILL);
     client
         .finish()
         .assert_failed(255, "the connection to the relay was lost");
     mark.await_gone();
-    run(world.exec_with(&["--connect-timeout", "0s"], ["true"])).assert_failed(255, "cannot reach the relay");
+    run(testbed.exec_with(&["--connect-timeout", "0s"], ["true"]))
+        .assert_failed(255, "cannot reach the relay");
 
-    (world.relay, _) = relay(&world.home, &world.relay_address.to_string(), &[]);
-    world.await_registration();
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    (testbed.relay, _) = relay(&testbed.home, &testbed.relay_address.to_string(), &[]);
+    testbed.await_registration();
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
 }
 
 #[test]
 fn an_exec_server_that_is_stopped_kills_what_it_runs_and_its_client_says_so() {
-    let mut world = World::new();
+    let mut testbed = Testbed::new();
     let mark = Mark::new();
-    let client = family(&world, &mark, STUBBORN_FAMILY);
-    world.stop_exec_server();
+    let client = family(&testbed, &mark, STUBBORN_FAMILY);
+    testbed.stop_exec_server();
     assert!(mark.processes().is_empty(), "none outlives the exec-server");
     client
         .finish()
         .assert_failed(255, "the other end is shutting down; the command is killed");
-    world.await_exec_server_says(
+    testbed.await_exec_server_says(
         "1 command still runs and has 2 s to end; the same signal again ends it at once\n",
     );
 }
 
 #[test]
 fn a_killed_exec_server_ends_the_call_with_a_sentence() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let mark = Mark::new();
-    let client = family(&world, &mark, FAMILY);
-    signal(&world.exec_server, Signal::KILL);
+    let client = family(&testbed, &mark, FAMILY);
+    signal(&testbed.exec_server, Signal::KILL);
     client
         .finish()
         .assert_failed(255, "the connection through the relay ended");
@@ -264,7 +265,7 @@ fn a_killed_exec_server_ends_the_call_with_a_sentence() {
 
 #[test]
 fn an_exit_code_is_the_command_s_own_and_a_signal_adds_128() {
-    let world = World::new();
+    let testbed = Testbed::new();
     for (script, code) in [
         ("exit 0", 0),
         ("exit 1", 1),
@@ -273,7 +274,7 @@ fn an_exit_code_is_the_command_s_own_and_a_signal_adds_128() {
         ("kill -SEGV $$", 139),
         ("kill -TERM $$", 143),
     ] {
-        let finished = run(world.exec(["sh", "-c", script]));
+        let finished = run(testbed.exec(["sh", "-c", script]));
         assert_eq!(finished.code, code, "{script}: {finished:?}");
         assert_eq!(finished.stderr, "", "{script}");
     }
@@ -281,10 +282,10 @@ fn an_exit_code_is_the_command_s_own_and_a_signal_adds_128() {
 
 #[test]
 fn an_exit_is_told_while_a_background_process_holds_the_pipes() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let mark = Mark::new();
     let script = "sleep 300 & echo ok; exit 5";
-    let exec = world.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
+    let exec = testbed.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
     let finished = run(exec);
     assert_eq!((finished.code, finished.text()), (5, "ok\n"), "{finished:?}");
     assert!(
@@ -297,25 +298,25 @@ fn an_exit_is_told_while_a_background_process_holds_the_pipes() {
 
 #[test]
 fn a_command_that_never_reads_its_stdin_ends_all_the_same() {
-    let world = World::new();
+    let testbed = Testbed::new();
     for (script, code) in [
         ("exit 3", 3),
         ("exec <&-; echo ok; exit 4", 4),
         ("head -c 1 >/dev/null; exit 5", 5),
     ] {
-        let exec = world.exec(["sh", "-c", script]);
+        let exec = testbed.exec(["sh", "-c", script]);
         let finished = Running::start(exec, Input::Endless).finish();
         assert_eq!(finished.code, code, "{script}: {finished:?}");
         assert_eq!(finished.stderr, "", "{script}");
     }
     // Nor does it wait for an input that does not come.
-    let finished = Running::start(world.exec(["echo", "ok"]), Input::Open).finish();
+    let finished = Running::start(testbed.exec(["echo", "ok"]), Input::Open).finish();
     finished.assert_printed("ok\n");
 }
 
 #[test]
 fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
-    let world = World::new();
+    let testbed = Testbed::new();
     // Neither stream, nor the size of a write, makes a difference.
     for script in [
         "while :; do echo y; done",
@@ -323,7 +324,7 @@ fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
         "exec cat /dev/zero",
     ] {
         let mark = Mark::new();
-        let mut exec = world.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
+        let mut exec = testbed.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
         let is_stderr = script.contains(">&2");
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
@@ -346,17 +347,17 @@ fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
 
 #[test]
 fn commands_that_end_well_leave_no_line_behind_and_every_line_has_a_time() {
-    let world = World::new();
-    let logs = || [&world.exec_server, &world.relay].map(Part::stderr);
-    world.await_exec_server_says(&format!("registered with http://{}", world.relay_address));
+    let testbed = Testbed::new();
+    let logs = || [&testbed.exec_server, &testbed.relay].map(Part::stderr);
+    testbed.await_exec_server_says(&format!("registered with http://{}", testbed.relay_address));
     let before = logs();
     for _ in 0..20 {
-        run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+        run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
     }
     // A refusal is told behind them.
     let stranger = Home::new();
-    run(stranger.exec(&world.ticket.to_string(), [""; 0], ["true"])).assert_failed(255, "not allowed");
-    world.await_exec_server_says("NAME clamp");
+    run(stranger.exec(&testbed.ticket.to_string(), [""; 0], ["true"])).assert_failed(255, "not allowed");
+    testbed.await_exec_server_says("NAME clamp");
     for (now, before) in logs().iter().zip(before) {
         let new = now.strip_prefix(&before).unwrap();
         let is_of_ours = |line: &&str| !line.is_empty() && !line.starts_with("Noise_IK_");
@@ -372,14 +373,14 @@ fn commands_that_end_well_leave_no_line_behind_and_every_line_has_a_time() {
 
 #[test]
 fn an_exec_server_tells_an_end_from_a_cut() {
-    let world = World::new();
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    let testbed = Testbed::new();
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
     let mark = Mark::new();
-    let client = family(&world, &mark, FAMILY);
+    let client = family(&testbed, &mark, FAMILY);
     client.signal(Signal::KILL);
     client.finish();
-    world.await_exec_server_says("session of tester ended with 1 call under way: ");
-    let told = world.exec_server.stderr();
+    testbed.await_exec_server_says("session of tester ended with 1 call under way: ");
+    let told = testbed.exec_server.stderr();
     assert_eq!(told.matches("session of tester").count(), 1, "{told}");
 }
 
@@ -421,13 +422,13 @@ fn an_exec_server_whose_log_nobody_reads_serves_on() {
 
 #[test]
 fn an_exec_server_listens_on_nothing() {
-    let world = World::new();
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    let testbed = Testbed::new();
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
     if !rustix::process::geteuid().is_root() {
         return println!("not checked: only root may look at the descriptors of an exec-server");
     }
-    assert_eq!(listening(&world.exec_server), Vec::<String>::new());
-    assert_eq!(listening(&world.relay).len(), 1, "one that listens is found");
+    assert_eq!(listening(&testbed.exec_server), Vec::<String>::new());
+    assert_eq!(listening(&testbed.relay).len(), 1, "one that listens is found");
 }
 
 /// The sockets by which a process can be reached: listening TCP and Unix sockets, and any UDP socket.

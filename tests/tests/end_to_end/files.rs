@@ -13,7 +13,7 @@ use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use rustix::process::Signal;
 
 use crate::support::spans::{At, Session, assert_echo, may_be_absent};
-use crate::support::{Finished, Home, Input, PATIENCE, Running, World, await_says, relay, run, signal};
+use crate::support::{Finished, Home, Input, PATIENCE, Running, Testbed, await_says, relay, run, signal};
 
 fn read(path: &Path) -> Vec<ReceivedSpan> {
     let request: ExportTraceServiceRequest =
@@ -71,16 +71,16 @@ fn show(home: &Home, file: &Path) -> Finished {
 
 #[test]
 fn a_trace_file_holds_every_stage_of_the_three_parts_and_draws_the_same_waterfall_again() {
-    let world = World::new();
-    let file = world.home.file("trace.json");
-    let finished = run(world.exec_with(
+    let testbed = Testbed::new();
+    let file = testbed.home.file("trace.json");
+    let finished = run(testbed.exec_with(
         &["--trace", "--trace-json", file.to_str().unwrap()],
         ["echo", "ok"],
     ));
     finished.assert_printed("ok\n");
     assert_drawn(&finished.stderr);
     assert_echo(&read(&file), At::File, Session::Cold, None);
-    show(&world.home, &file).assert_printed(&finished.stderr);
+    show(&testbed.home, &file).assert_printed(&finished.stderr);
 }
 
 #[test]
@@ -164,12 +164,12 @@ fn a_trace_file_takes_one_command_after_the_other_and_stays_within_its_limit() {
 
 #[test]
 fn what_nobody_reads_ends_a_view_as_it_ends_any_tool() {
-    let world = World::new();
-    let file = world.home.file("trace.json");
+    let testbed = Testbed::new();
+    let file = testbed.home.file("trace.json");
     let options = ["--trace-json", file.to_str().unwrap()];
-    run(world.exec_with(&options, ["echo", "ok"])).assert_printed("ok\n");
-    let ticket = world.ticket.to_string();
-    let mut history = world.home.baton();
+    run(testbed.exec_with(&options, ["echo", "ok"])).assert_printed("ok\n");
+    let ticket = testbed.ticket.to_string();
+    let mut history = testbed.home.baton();
     history.args(["history", "--json", &ticket]);
     let history: serde_json::Value = serde_json::from_slice(&run(history).stdout).unwrap();
     let file = file.to_str().unwrap();
@@ -181,7 +181,7 @@ fn what_nobody_reads_ends_a_view_as_it_ends_any_tool() {
     ] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let mut command = world.home.baton();
+        let mut command = testbed.home.baton();
         let ended = command.args(view).stdout(writer).output().unwrap();
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!((ended.status.code(), &*said), (Some(141), ""), "{view:?}");
@@ -231,9 +231,9 @@ fn a_call_that_was_never_made_leaves_no_trace_file_behind_and_leaves_alone_what_
 
 #[test]
 fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
-    let world = World::new();
-    let file = world.home.file("trace.json");
-    let ticket = &world.ticket;
+    let testbed = Testbed::new();
+    let file = testbed.home.file("trace.json");
+    let ticket = &testbed.ticket;
     let nowhere = Ticket {
         relay_url: "http://127.0.0.1:1".into(),
         ..ticket.clone()
@@ -260,7 +260,7 @@ fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
             "--connect-timeout",
             "0s",
         ];
-        let exec = world.home.exec(&ticket.to_string(), options, [command]);
+        let exec = testbed.home.exec(&ticket.to_string(), options, [command]);
         let finished = Running::start(exec, Input::Open).finish();
         assert_eq!(finished.code, code, "{finished:?}");
         let (drawn, told) = finished.stderr.split_once("baton: ").unwrap();
@@ -270,7 +270,7 @@ fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
             "{drawn}"
         );
         assert!(drawn.contains(&format!("\n status {status} from ")), "{drawn}");
-        show(&world.home, &file).assert_printed(drawn);
+        show(&testbed.home, &file).assert_printed(drawn);
         fs::remove_file(&file).unwrap();
     }
 }

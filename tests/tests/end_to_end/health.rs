@@ -8,7 +8,7 @@ use baton_client::Seed;
 use baton_support::collector::Collector;
 use rustix::process::Signal;
 
-use crate::support::{Finished, Home, World, poll, relay, run, signal};
+use crate::support::{Finished, Home, Testbed, poll, relay, run, signal};
 
 fn check_relay(home: &Home, url: &str) -> Finished {
     let mut health = home.baton();
@@ -51,13 +51,13 @@ fn a_relay_is_healthy_while_it_answers() {
 
 #[test]
 fn an_exec_server_is_healthy_while_it_is_registered() {
-    let World {
+    let Testbed {
         home,
         relay: first_relay,
         relay_address,
         exec_server,
         ticket,
-    } = World::new();
+    } = Testbed::new();
     let check = || check_exec_server(&home, &ticket.to_string());
     check().assert_printed("");
     // The ticket of another seed: another dial token.

@@ -17,7 +17,7 @@ use tonic::codegen::BoxStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use crate::support::{Home, World, assert_printable, poll, run};
+use crate::support::{Home, Testbed, assert_printable, poll, run};
 
 /// Clears the screen, sets the title, colours, rewrites a line, reverses the reading order.
 const STEERING: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31mSTEERED\r\n\u{8}\u{7f}\u{202e}fake\u{2028}";
@@ -135,11 +135,11 @@ impl Exec for HostileExec {
 
 #[test]
 fn an_exec_server_s_reasons_are_shown_without_what_steers() {
-    let world = World::new();
+    let testbed = Testbed::new();
     for code in [Code::Internal, Code::NotFound, Code::Unknown] {
         let seed = Seed::generate().unwrap();
-        let allow = AllowList::only(world.home.public(), "tester", Trust::Continue);
-        let server = Server::new(&format!("http://{}", world.relay_address), &seed, allow).unwrap();
+        let allow = AllowList::only(testbed.home.public(), "tester", Trust::Continue);
+        let server = Server::new(&format!("http://{}", testbed.relay_address), &seed, allow).unwrap();
         let ticket = server.ticket().to_string();
         let (registered, told) = std::sync::mpsc::channel();
         let server = server.on_notice(move |notice| {
@@ -158,7 +158,7 @@ fn an_exec_server_s_reasons_are_shown_without_what_steers() {
                 .unwrap();
         });
         told.recv_timeout(crate::support::PATIENCE).unwrap();
-        let finished = run(world.home.exec(&ticket, ["--trace"], ["true"]));
+        let finished = run(testbed.home.exec(&ticket, ["--trace"], ["true"]));
         finished.assert_failed(255, WORD);
         assert_harmless(&finished.stderr);
     }

@@ -16,23 +16,23 @@ use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::support::{Finished, Home, Input, Mark, PATIENCE, Running, World, poll, run, signal};
+use crate::support::{Finished, Home, Input, Mark, PATIENCE, Running, Testbed, poll, run, signal};
 
-/// `baton WORDS…` of this home, with the world's ticket.
-fn baton(world: &World, words: &[&str]) -> Finished {
-    run(command(world, words))
+/// `baton WORDS…` of this home, with the testbed's ticket.
+fn baton(testbed: &Testbed, words: &[&str]) -> Finished {
+    run(command(testbed, words))
 }
 
-fn command(world: &World, words: &[&str]) -> Command {
-    let mut baton = world.home.baton();
-    baton.args(words).env("BATON_TICKET", world.ticket.to_string());
+fn command(testbed: &Testbed, words: &[&str]) -> Command {
+    let mut baton = testbed.home.baton();
+    baton.args(words).env("BATON_TICKET", testbed.ticket.to_string());
     baton
 }
 
 /// `baton history --json OPTIONS`.
 #[track_caller]
-fn history(world: &World, options: &[&str]) -> Vec<Value> {
-    let finished = baton(world, &[&["history", "--json"], options].concat());
+fn history(testbed: &Testbed, options: &[&str]) -> Vec<Value> {
+    let finished = baton(testbed, &[&["history", "--json"], options].concat());
     assert_eq!((finished.code, &*finished.stderr), (0, ""), "{finished:?}");
     let lines = finished.text().lines();
     lines.map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -51,19 +51,19 @@ fn state(home: &Home) -> PathBuf {
 }
 
 /// Ends the exec-server as a crash does, and starts it again.
-fn crash(world: &mut World, options: &[&str]) {
-    signal(&world.exec_server, Signal::KILL);
-    world.exec_server.wait(PATIENCE).unwrap();
-    restart(world, options);
+fn crash(testbed: &mut Testbed, options: &[&str]) {
+    signal(&testbed.exec_server, Signal::KILL);
+    testbed.exec_server.wait(PATIENCE).unwrap();
+    restart(testbed, options);
 }
 
-fn restart(world: &mut World, options: &[&str]) {
-    let mut exec_server = world
+fn restart(testbed: &mut Testbed, options: &[&str]) {
+    let mut exec_server = testbed
         .home
-        .baton_exec_server(&format!("http://{}", world.relay_address));
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
     exec_server.args(options);
-    world.exec_server = Part::start("exec-server", exec_server).unwrap();
-    world.await_registration();
+    testbed.exec_server = Part::start("exec-server", exec_server).unwrap();
+    testbed.await_registration();
 }
 
 /// Holds the database's lock, so that nothing can be written; until it is dropped.
@@ -86,12 +86,12 @@ impl Drop for Held {
 
 #[test]
 fn history_tells_what_ran_how_it_ended_and_where_its_time_went() {
-    let world = World::new();
-    run(world.exec(["echo", "ok"]));
-    run(world.exec(["sh", "-c", "exit 3"]));
-    run(world.exec(["sh", "-c", "kill -9 $$"]));
-    run(world.exec(["/no/such/program"]));
-    let all = history(&world, &[]);
+    let testbed = Testbed::new();
+    run(testbed.exec(["echo", "ok"]));
+    run(testbed.exec(["sh", "-c", "exit 3"]));
+    run(testbed.exec(["sh", "-c", "kill -9 $$"]));
+    run(testbed.exec(["/no/such/program"]));
+    let all = history(&testbed, &[]);
     let told: Vec<_> = all
         .iter()
         .map(|record| (words(record)[0], record["outcome"].as_str().unwrap()))
@@ -112,17 +112,20 @@ fn history_tells_what_ran_how_it_ended_and_where_its_time_went() {
     assert_eq!(echo["trace_id"].as_str().unwrap().len(), 32);
     assert!(echo["slowest_stage"].as_str().unwrap().starts_with("process."));
 
-    let failed = history(&world, &["--failed", "--since", "1h"]);
+    let failed = history(&testbed, &["--failed", "--since", "1h"]);
     assert_eq!(failed.len(), 3);
-    let signaled = history(&world, &["--outcome", "signaled"]);
+    let signaled = history(&testbed, &["--outcome", "signaled"]);
     assert_eq!((signaled.len(), &signaled[0]["id"]), (1, &all[1]["id"]));
-    assert_eq!(history(&world, &["--outcome", "exited,failed_to_start"]).len(), 3);
-    assert_eq!(history(&world, &["--outcome", "exited", "--failed"]).len(), 1);
-    baton(&world, &["history", "--outcome", "fine"]).assert_failed(2, "timed_out");
-    assert_eq!(history(&world, &["-n", "1"]).len(), 1);
-    assert!(history(&world, &["--since", "0s"]).is_empty());
+    assert_eq!(
+        history(&testbed, &["--outcome", "exited,failed_to_start"]).len(),
+        3
+    );
+    assert_eq!(history(&testbed, &["--outcome", "exited", "--failed"]).len(), 1);
+    baton(&testbed, &["history", "--outcome", "fine"]).assert_failed(2, "timed_out");
+    assert_eq!(history(&testbed, &["-n", "1"]).len(), 1);
+    assert!(history(&testbed, &["--since", "0s"]).is_empty());
 
-    let table = baton(&world, &["history"]);
+    let table = baton(&testbed, &["history"]);
     assert!(table.text().starts_with("ID "), "{table:?}");
     assert!(
         table.text().contains(" exited 3 ") && table.text().contains("echo ok\n"),
@@ -132,13 +135,13 @@ fn history_tells_what_ran_how_it_ended_and_where_its_time_went() {
 
 #[test]
 fn show_draws_the_waterfall_of_a_command_long_after_the_fact() {
-    let mut world = World::new();
-    run(world.exec(["echo", "ok"]));
-    let record = history(&world, &[]).remove(0);
-    crash(&mut world, &[]);
+    let mut testbed = Testbed::new();
+    run(testbed.exec(["echo", "ok"]));
+    let record = history(&testbed, &[]).remove(0);
+    crash(&mut testbed, &[]);
     let id = record["id"].as_str().unwrap();
     for name in [id, &id[..20], record["trace_id"].as_str().unwrap()] {
-        let shown = baton(&world, &["show", name]);
+        let shown = baton(&testbed, &["show", name]);
         assert_eq!(shown.code, 0, "{shown:?}");
         for line in [
             "command   echo ok",
@@ -150,7 +153,7 @@ fn show_draws_the_waterfall_of_a_command_long_after_the_fact() {
             assert!(shown.text().contains(line), "no {line:?} in {shown:?}");
         }
     }
-    let json = baton(&world, &["show", "--json", id]);
+    let json = baton(&testbed, &["show", "--json", id]);
     let json: Value = serde_json::from_str(json.text()).unwrap();
     let stages: Vec<_> = json["stages"]
         .as_array()
@@ -161,20 +164,20 @@ fn show_draws_the_waterfall_of_a_command_long_after_the_fact() {
     for stage in ["server.open", "process", "process.wait", "process.close"] {
         assert!(stages.contains(&stage), "{stages:?}");
     }
-    baton(&world, &["show", "ffff"]).assert_failed(255, "no record of yours");
+    baton(&testbed, &["show", "ffff"]).assert_failed(255, "no record of yours");
 }
 
 #[test]
 fn another_key_sees_nothing_of_it() {
-    let world = World::new();
-    run(world.exec_with(&["--thread", "secret"], ["echo", "mine"]));
-    let id = history(&world, &[])[0]["id"].as_str().unwrap().to_owned();
+    let testbed = Testbed::new();
+    run(testbed.exec_with(&["--thread", "secret"], ["echo", "mine"]));
+    let id = history(&testbed, &[])[0]["id"].as_str().unwrap().to_owned();
     let other = Home::new();
-    let lines = [&world.home, &other].map(|home| format!("{} tester continue\n", home.public()));
-    fs::write(world.home.config("allowed_clients"), lines.concat()).unwrap();
+    let lines = [&testbed.home, &other].map(|home| format!("{} tester continue\n", home.public()));
+    fs::write(testbed.home.config("allowed_clients"), lines.concat()).unwrap();
     let ask = |words: &[&str]| {
         let mut baton = other.baton();
-        baton.args(words).env("BATON_TICKET", world.ticket.to_string());
+        baton.args(words).env("BATON_TICKET", testbed.ticket.to_string());
         run(baton)
     };
     assert_eq!(ask(&["history", "--json"]).text(), "");
@@ -182,30 +185,30 @@ fn another_key_sees_nothing_of_it() {
     ask(&["show", &id]).assert_failed(255, "no record of yours");
     ask(&["thread", "show", "secret"]).assert_failed(255, "you have no thread of this id");
     ask(&["thread", "delete", "secret"]).assert_failed(255, "you have no thread of this id");
-    assert_eq!(history(&world, &["--thread", "secret"]).len(), 1);
+    assert_eq!(history(&testbed, &["--thread", "secret"]).len(), 1);
 }
 
 #[test]
 fn what_a_flush_covered_outlives_kill_9_and_what_ran_is_lost() {
-    let mut world = World::new();
+    let mut testbed = Testbed::new();
     for _ in 0..3 {
-        run(world.exec(["true"]));
+        run(testbed.exec(["true"]));
     }
     let mark = Mark::new();
     // Prints, works on in silence, and holds no pipe whose end would kill it.
     let printing = "echo up; exec >/dev/null 2>&1; sleep 300";
-    let exec = world.exec_with(&["--env", mark.variable()], ["sh", "-c", printing]);
+    let exec = testbed.exec_with(&["--env", mark.variable()], ["sh", "-c", printing]);
     let running = Running::start(exec, Input::Open);
     poll("it runs and its progress is told", || {
-        let all = history(&world, &["-n", "1"]);
+        let all = history(&testbed, &["-n", "1"]);
         (all[0]["outcome"] == "running" && all[0]["last_seq"].as_u64()? > 1).then_some(())
     });
     assert!(!mark.processes().is_empty());
-    baton(&world, &["flush"]).assert_printed("");
-    crash(&mut world, &[]);
+    baton(&testbed, &["flush"]).assert_printed("");
+    crash(&mut testbed, &[]);
     running.finish().assert_failed_whatever(255);
     mark.await_gone();
-    let all = history(&world, &[]);
+    let all = history(&testbed, &[]);
     assert_eq!(all.len(), 4, "all that the barrier covered");
     let lost = &all[0];
     assert_eq!(
@@ -214,125 +217,132 @@ fn what_a_flush_covered_outlives_kill_9_and_what_ran_is_lost() {
     );
     assert_eq!(lost["last_seq"], 2, "{lost}");
     assert!(all[1..].iter().all(|record| record["outcome"] == "exited"));
-    world.await_exec_server_says(
+    testbed.await_exec_server_says(
         "before 1 of its commands, which counts as lost; 1 was still running and killed",
     );
 }
 
 #[test]
 fn while_nothing_can_be_written_commands_run_as_before_and_the_barrier_says_why() {
-    let world = World::new();
-    run(world.exec(["true"]));
-    baton(&world, &["flush"]).assert_printed("");
-    let held = Held::new(&state(&world.home));
+    let testbed = Testbed::new();
+    run(testbed.exec(["true"]));
+    baton(&testbed, &["flush"]).assert_printed("");
+    let held = Held::new(&state(&testbed.home));
     let began = Instant::now();
     for _ in 0..5 {
-        run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+        run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
     }
     assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
-    baton(&world, &["flush"]).assert_failed(255, "another process holds the database");
-    baton(&world, &["thread", "archive", "t"])
+    baton(&testbed, &["flush"]).assert_failed(255, "another process holds the database");
+    baton(&testbed, &["thread", "archive", "t"])
         .assert_failed(255, "baton: not written yet: another process holds");
-    baton(&world, &["thread", "set", "t", "--title", "T"]).assert_failed(255, "it is tried again");
-    world.await_exec_server_says("records cannot be written at the moment");
-    world.await_exec_server_says("another process holds the database");
-    let behind = baton(&world, &["history", "--json"]);
+    baton(&testbed, &["thread", "set", "t", "--title", "T"]).assert_failed(255, "it is tried again");
+    testbed.await_exec_server_says("records cannot be written at the moment");
+    testbed.await_exec_server_says("another process holds the database");
+    let behind = baton(&testbed, &["history", "--json"]);
     assert_eq!(behind.text().lines().count(), 1, "what is on disk: {behind:?}");
     assert!(
         behind.stderr.contains("the newest records may be missing"),
         "{behind:?}"
     );
     drop(held);
-    baton(&world, &["flush"]).assert_printed("");
-    assert_eq!(history(&world, &[]).len(), 6, "nothing was lost");
+    baton(&testbed, &["flush"]).assert_printed("");
+    assert_eq!(history(&testbed, &[]).len(), 6, "nothing was lost");
 }
 
 #[test]
 fn with_durability_start_a_start_waits_for_the_disk_and_nothing_else_does() {
-    let mut world = World::new();
-    world.stop_exec_server();
-    restart(&mut world, &["--durability", "start"]);
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
-    let going = Running::start(world.exec(["sh", "-c", "read line; echo got $line"]), Input::Open);
+    let mut testbed = Testbed::new();
+    testbed.stop_exec_server();
+    restart(&mut testbed, &["--durability", "start"]);
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
+    let going = Running::start(
+        testbed.exec(["sh", "-c", "read line; echo got $line"]),
+        Input::Open,
+    );
     poll("it runs, beside the one before", || {
-        let records = history(&world, &[]);
+        let records = history(&testbed, &[]);
         (records.len() == 2).then(|| records[0]["spawned_unix_ns"].as_u64())?
     });
-    let held = Held::new(&state(&world.home));
+    let held = Held::new(&state(&testbed.home));
     let mut going = going;
     going.write(b"a line\n");
     going.finish().assert_printed("got a line\n");
-    let canary = world.home.file("canary");
-    run(world.exec(["touch", canary.to_str().unwrap()]))
+    let canary = testbed.home.file("canary");
+    run(testbed.exec(["touch", canary.to_str().unwrap()]))
         .assert_failed(255, "could not be made durable in time");
     assert!(!canary.exists());
     drop(held);
-    run(world.exec(["touch", canary.to_str().unwrap()])).assert_printed("");
+    run(testbed.exec(["touch", canary.to_str().unwrap()])).assert_printed("");
     assert!(canary.exists());
 }
 
 #[test]
 fn two_exec_servers_on_one_state_are_told_apart_by_name_and_pid() {
-    let world = World::new();
-    let mut second = world
+    let testbed = Testbed::new();
+    let mut second = testbed
         .home
-        .baton_exec_server(&format!("http://{}", world.relay_address));
-    let used = state(&world.home);
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
+    let used = state(&testbed.home);
     second
-        .args(["--key", world.home.file("other_key").to_str().unwrap(), "--state"])
+        .args([
+            "--key",
+            testbed.home.file("other_key").to_str().unwrap(),
+            "--state",
+        ])
         .arg(&used);
     let refused = run(second);
-    refused.assert_failed(255, &format!("(pid {})", world.exec_server.pid()));
+    refused.assert_failed(255, &format!("(pid {})", testbed.exec_server.pid()));
     assert!(
         refused.stderr.contains("is in use by exec-server "),
         "{refused:?}"
     );
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
 }
 
 #[test]
 fn without_a_state_records_are_in_memory_and_end_with_the_server() {
-    let mut world = World::new();
-    world.stop_exec_server();
-    fs::remove_dir_all(world.home.file(".local/state")).unwrap();
-    restart(&mut world, &["--state", "none"]);
-    run(world.exec_with(&["--thread", "t"], ["echo", "ok"])).assert_printed("ok\n");
-    run(world.exec(["false"]));
-    let all = history(&world, &[]);
+    let mut testbed = Testbed::new();
+    testbed.stop_exec_server();
+    fs::remove_dir_all(testbed.home.file(".local/state")).unwrap();
+    restart(&mut testbed, &["--state", "none"]);
+    run(testbed.exec_with(&["--thread", "t"], ["echo", "ok"])).assert_printed("ok\n");
+    run(testbed.exec(["false"]));
+    let all = history(&testbed, &[]);
     assert_eq!(
         all.iter().map(words).collect::<Vec<_>>(),
         [vec!["false"], vec!["echo", "ok"]]
     );
-    assert_eq!(history(&world, &["--failed"]).len(), 1);
+    assert_eq!(history(&testbed, &["--failed"]).len(), 1);
     let id = all[1]["id"].as_str().unwrap();
-    let shown = baton(&world, &["show", id]);
+    let shown = baton(&testbed, &["show", id]);
     assert!(
         shown.code == 0 && shown.text().contains("process.spawn"),
         "{shown:?}"
     );
-    assert!(baton(&world, &["threads"]).text().contains('t'));
-    let flushed = baton(&world, &["flush"]);
+    assert!(baton(&testbed, &["threads"]).text().contains('t'));
+    let flushed = baton(&testbed, &["flush"]);
     flushed.assert_printed("");
     assert!(
         flushed.stderr.contains("keeps its records in memory"),
         "{flushed:?}"
     );
-    assert!(!world.home.file(".local/state").exists());
+    assert!(!testbed.home.file(".local/state").exists());
 
-    world.stop_exec_server();
-    restart(&mut world, &["--state", "none"]);
-    assert_eq!(history(&world, &[]).len(), 0);
-    let mut durable = world
+    testbed.stop_exec_server();
+    restart(&mut testbed, &["--state", "none"]);
+    assert_eq!(history(&testbed, &[]).len(), 0);
+    let mut durable = testbed
         .home
-        .baton_exec_server(&format!("http://{}", world.relay_address));
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
     durable.args(["--state", "none", "--durability", "start"]);
     run(durable).assert_failed(255, "--durability start needs a place for its records");
 }
 
 #[test]
 fn what_a_client_that_vanishes_had_run_is_written_without_delay() {
-    let world = World::new();
-    let records = Connection::open(state(&world.home).join("baton.db")).unwrap();
+    let testbed = Testbed::new();
+    let records = Connection::open(state(&testbed.home).join("baton.db")).unwrap();
     let count = |which: &str| -> i64 {
         let count = format!("select count(*) from processes where {which}");
         records.query_row(&count, [], |row| row.get(0)).unwrap()
@@ -343,7 +353,7 @@ fn what_a_client_that_vanishes_had_run_is_written_without_delay() {
         tries += 1;
         let mark = Mark::new();
         let began = Instant::now();
-        let exec = world.exec_with(&["--env", mark.variable()], ["sleep", "300"]);
+        let exec = testbed.exec_with(&["--env", mark.variable()], ["sleep", "300"]);
         let running = Running::start(exec, Input::Open);
         poll("it runs", || (!mark.processes().is_empty()).then_some(()));
         // Killed, it says goodbye to nobody.
@@ -361,32 +371,32 @@ fn what_a_client_that_vanishes_had_run_is_written_without_delay() {
 
 #[test]
 fn a_damaged_database_is_set_aside_and_one_of_a_newer_version_is_left_alone() {
-    let mut world = World::new();
-    run(world.exec(["true"]));
-    world.stop_exec_server();
-    let database = state(&world.home).join("baton.db");
+    let mut testbed = Testbed::new();
+    run(testbed.exec(["true"]));
+    testbed.stop_exec_server();
+    let database = state(&testbed.home).join("baton.db");
     let sound = fs::read(&database).unwrap();
     fs::write(
         &database,
         [&sound[..4096], &vec![0xa5; sound.len() - 4096]].concat(),
     )
     .unwrap();
-    restart(&mut world, &[]);
-    world.await_exec_server_says("the database was damaged");
-    world.await_exec_server_says("a new one was begun, and `sqlite3 FILE .recover`");
-    assert_eq!(history(&world, &[]).len(), 0);
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
-    baton(&world, &["flush"]).assert_printed("");
-    assert_eq!(history(&world, &[]).len(), 1);
+    restart(&mut testbed, &[]);
+    testbed.await_exec_server_says("the database was damaged");
+    testbed.await_exec_server_says("a new one was begun, and `sqlite3 FILE .recover`");
+    assert_eq!(history(&testbed, &[]).len(), 0);
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
+    baton(&testbed, &["flush"]).assert_printed("");
+    assert_eq!(history(&testbed, &[]).len(), 1);
 
-    world.stop_exec_server();
+    testbed.stop_exec_server();
     let connection = Connection::open(&database).unwrap();
     connection.pragma_update(None, "user_version", 99).unwrap();
     drop(connection);
     let newer = fs::read(&database).unwrap();
-    let exec_server = world
+    let exec_server = testbed
         .home
-        .baton_exec_server(&format!("http://{}", world.relay_address));
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
     run(exec_server).assert_failed(
         255,
         &format!("has schema 99, and this version knows up to {VERSION}: run the newer baton"),
@@ -396,26 +406,26 @@ fn a_damaged_database_is_set_aside_and_one_of_a_newer_version_is_left_alone() {
 
 #[test]
 fn records_that_were_given_up_are_told_to_their_client_until_it_takes_note() {
-    let mut world = World::new();
-    run(world.exec(["true"]));
-    world.stop_exec_server();
+    let mut testbed = Testbed::new();
+    run(testbed.exec(["true"]));
+    testbed.stop_exec_server();
     // As a server leaves it whose disk was dead for hours.
-    let connection = Connection::open(state(&world.home).join("baton.db")).unwrap();
+    let connection = Connection::open(state(&testbed.home).join("baton.db")).unwrap();
     let lost = "insert into losses (owner, records) select owner, 5 from owners";
     assert_eq!(connection.execute(lost, []).unwrap(), 1);
     drop(connection);
-    restart(&mut world, &[]);
+    restart(&mut testbed, &[]);
     for _ in 0..2 {
-        baton(&world, &["flush"]).assert_failed(255, "5 records were given up");
+        baton(&testbed, &["flush"]).assert_failed(255, "5 records were given up");
     }
-    baton(&world, &["flush", "--acknowledge", "2"]).assert_failed(255, "3 records were given up");
+    baton(&testbed, &["flush", "--acknowledge", "2"]).assert_failed(255, "3 records were given up");
     // What is not acknowledged outlives the server, and what is does not come back.
-    world.stop_exec_server();
-    restart(&mut world, &[]);
-    baton(&world, &["flush"]).assert_failed(255, "`baton flush --acknowledge 3` takes note");
-    baton(&world, &["flush", "--acknowledge", "3"]).assert_printed("");
+    testbed.stop_exec_server();
+    restart(&mut testbed, &[]);
+    baton(&testbed, &["flush"]).assert_failed(255, "`baton flush --acknowledge 3` takes note");
+    baton(&testbed, &["flush", "--acknowledge", "3"]).assert_printed("");
     // Written behind the answer.
-    let records = Connection::open(state(&world.home).join("baton.db")).unwrap();
+    let records = Connection::open(state(&testbed.home).join("baton.db")).unwrap();
     poll("the note is on disk", || {
         let left: i64 = records
             .query_row("select count(*) from losses", [], |row| row.get(0))
@@ -423,50 +433,53 @@ fn records_that_were_given_up_are_told_to_their_client_until_it_takes_note() {
         (left == 0).then_some(())
     });
     drop(records);
-    crash(&mut world, &[]);
-    baton(&world, &["flush"]).assert_printed("");
+    crash(&mut testbed, &[]);
+    baton(&testbed, &["flush"]).assert_printed("");
 }
 
 #[test]
 fn what_is_older_than_it_is_to_be_kept_is_gone_when_the_server_has_come_up() {
-    let mut world = World::new();
-    run(world.exec(["true"]));
-    baton(&world, &["flush"]).assert_printed("");
+    let mut testbed = Testbed::new();
+    run(testbed.exec(["true"]));
+    baton(&testbed, &["flush"]).assert_printed("");
     let ended = Instant::now();
-    world.stop_exec_server();
+    testbed.stop_exec_server();
     let age = Duration::from_secs(1);
     std::thread::sleep((ended + age).saturating_duration_since(Instant::now()));
-    restart(&mut world, &["--retain", "1s"]);
-    poll("it is removed", || history(&world, &[]).is_empty().then_some(()));
+    restart(&mut testbed, &["--retain", "1s"]);
+    poll("it is removed", || {
+        history(&testbed, &[]).is_empty().then_some(())
+    });
 }
 
 #[test]
 fn an_end_while_nothing_can_be_written_is_bounded_and_says_what_was_left() {
-    let mut world = World::new();
-    run(world.exec(["true"]));
-    baton(&world, &["flush"]).assert_printed("");
-    let held = Held::new(&state(&world.home));
-    run(world.exec(["true"]));
+    let mut testbed = Testbed::new();
+    run(testbed.exec(["true"]));
+    baton(&testbed, &["flush"]).assert_printed("");
+    let held = Held::new(&state(&testbed.home));
+    run(testbed.exec(["true"]));
     let began = Instant::now();
-    world.stop_exec_server();
+    testbed.stop_exec_server();
     // For three seconds it tries, beside what else an end may take.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    world.await_exec_server_says("1 record could not be written before the end, and 0 were given up before");
+    testbed
+        .await_exec_server_says("1 record could not be written before the end, and 0 were given up before");
     drop(held);
-    restart(&mut world, &[]);
-    assert_eq!(history(&world, &[]).len(), 1);
+    restart(&mut testbed, &[]);
+    assert_eq!(history(&testbed, &[]).len(), 1);
 }
 
 #[test]
 fn a_clean_end_of_the_server_is_told_from_a_crash() {
-    let mut world = World::new();
-    run(world.exec(["true"]));
-    baton(&world, &["flush"]).assert_printed("");
-    crash(&mut world, &[]);
-    run(world.exec(["true"]));
-    world.stop_exec_server();
-    restart(&mut world, &[]);
-    let connection = Connection::open(state(&world.home).join("baton.db")).unwrap();
+    let mut testbed = Testbed::new();
+    run(testbed.exec(["true"]));
+    baton(&testbed, &["flush"]).assert_printed("");
+    crash(&mut testbed, &[]);
+    run(testbed.exec(["true"]));
+    testbed.stop_exec_server();
+    restart(&mut testbed, &[]);
+    let connection = Connection::open(state(&testbed.home).join("baton.db")).unwrap();
     let mut lives = connection
         .prepare("select ended_ns >= begun_ns from lives order by life")
         .unwrap();
@@ -477,17 +490,17 @@ fn a_clean_end_of_the_server_is_told_from_a_crash() {
         .collect();
     assert_eq!(ended, [None, Some(true), None], "killed, ended, running");
     // Nothing was lost at the clean end, without any flush.
-    assert_eq!(history(&world, &[]).len(), 2);
+    assert_eq!(history(&testbed, &[]).len(), 2);
 }
 
 #[test]
 fn a_command_whose_deadline_passes_is_on_record_as_timed_out() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     // Kept until the end is known: the session ends with its last handle, and may so before it has told of the deadline.
     let _client = runtime.block_on(async {
-        let key = world.home.seed().client_key().unwrap();
-        let channel = baton_channel::Channel::new(world.ticket.clone(), key);
+        let key = testbed.home.seed().client_key().unwrap();
+        let channel = baton_channel::Channel::new(testbed.ticket.clone(), key);
         let epoch = channel.connect().await.unwrap();
         let start = Start {
             process_id: vec![7; 16].into(),
@@ -513,7 +526,7 @@ fn a_command_whose_deadline_passes_is_on_record_as_timed_out() {
         client
     });
     let record = poll("its end is on record", || {
-        let all = history(&world, &[]);
+        let all = history(&testbed, &[]);
         (all.len() == 1 && all[0]["outcome"] != "running").then(|| all[0].clone())
     });
     assert_eq!(

@@ -14,7 +14,7 @@ use baton_proto::ExecServerId;
 use baton_support::process::Part;
 use rustix::process::Signal;
 
-use crate::support::{Home, Input, PATIENCE, Running, World, after, await_says, poll, relay, run, signal};
+use crate::support::{Home, Input, PATIENCE, Running, Testbed, after, await_says, poll, relay, run, signal};
 
 /// A file that a command makes if it is run at all.
 struct Canary(PathBuf);
@@ -65,8 +65,8 @@ fn port(answer: impl Fn(TcpStream) + Send + 'static) -> String {
 
 #[test]
 fn a_ticket_that_is_none_is_told_from_a_damaged_one() {
-    let world = World::new();
-    let ticket = world.ticket.to_string();
+    let testbed = Testbed::new();
+    let ticket = testbed.ticket.to_string();
     let mut mistyped = ticket.clone();
     let last = if mistyped.pop() == Some('A') { 'B' } else { 'A' };
     mistyped.insert(mistyped.len() / 2, last);
@@ -85,15 +85,15 @@ fn a_ticket_that_is_none_is_told_from_a_damaged_one() {
         (&format!("{ticket}{ticket}"), "the ticket is damaged (checksum)"),
         ("baton1:\u{1b}[31m", "the ticket is damaged (checksum)"),
     ] {
-        assert_refused(&world.home, text, sentence);
+        assert_refused(&testbed.home, text, sentence);
     }
-    let mut without = world.home.baton();
+    let mut without = testbed.home.baton();
     without.args(["exec", "--", "true"]);
     run(without).assert_failed(
         255,
         "no ticket: name the file that `baton exec-server --ticket-file FILE` wrote",
     );
-    let mut by_environment = world.home.baton();
+    let mut by_environment = testbed.home.baton();
     by_environment
         .args(["exec", "--", "echo", "ok"])
         .env("BATON_TICKET", &ticket);
@@ -182,42 +182,42 @@ fn a_port_that_never_answers_ends_in_a_deadline() {
 
 #[test]
 fn an_exec_server_that_is_not_there_is_told_from_a_ticket_that_does_not_fit() {
-    let mut world = World::new();
+    let mut testbed = Testbed::new();
     let home = Home::new();
     let not_there = "the exec-server is not connected to the relay";
     let of_nobody = Ticket {
         exec_server: ExecServerId([7; 16]),
-        ..world.ticket.clone()
+        ..testbed.ticket.clone()
     };
-    assert_refused(&world.home, &of_nobody.to_string(), not_there);
+    assert_refused(&testbed.home, &of_nobody.to_string(), not_there);
     let wrong_token = Ticket {
         dial_token: stray_ticket("http://a:1").dial_token.clone(),
-        ..world.ticket.clone()
+        ..testbed.ticket.clone()
     };
     assert_refused(
-        &world.home,
+        &testbed.home,
         &wrong_token.to_string(),
         "the relay refused this ticket",
     );
     let wrong_key = Ticket {
         noise_key: home.public(),
-        ..world.ticket.clone()
+        ..testbed.ticket.clone()
     };
     assert_refused(
-        &world.home,
+        &testbed.home,
         &wrong_key.to_string(),
         "the server does not hold the key in this ticket, or the relay altered the handshake; ask the exec-server's owner for its \
          current ticket",
     );
-    world.stop_exec_server();
-    assert_refused(&world.home, &world.ticket.to_string(), not_there);
+    testbed.stop_exec_server();
+    assert_refused(&testbed.home, &testbed.ticket.to_string(), not_there);
 }
 
 #[test]
 fn a_key_that_is_not_allowed_is_told_its_line_and_the_owner_what_to_add() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let stranger = Home::new();
-    let ticket = world.ticket.to_string();
+    let ticket = testbed.ticket.to_string();
     let sentence = "key is not allowed: ask the exec-server's owner to add";
     let canary = Canary::new(&stranger);
     let refused = run(stranger.exec(&ticket, [""; 0], canary.command()));
@@ -234,13 +234,13 @@ fn a_key_that_is_not_allowed_is_told_its_line_and_the_owner_what_to_add() {
     );
     let add = format!(
         "add this line to {}",
-        world.home.config("allowed_clients").display()
+        testbed.home.config("allowed_clients").display()
     );
-    world.await_exec_server_says(&add);
-    world.await_exec_server_says(&format!("{} NAME clamp", stranger.public()));
+    testbed.await_exec_server_says(&add);
+    testbed.await_exec_server_says(&format!("{} NAME clamp", stranger.public()));
 
     // Added as it stands, it is let in without a restart.
-    let list = world.home.config("allowed_clients");
+    let list = testbed.home.config("allowed_clients");
     let allowed = fs::read_to_string(&list).unwrap();
     fs::write(&list, format!("{allowed}{line}\n")).unwrap();
     run(stranger.exec(&ticket, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
@@ -250,27 +250,27 @@ fn a_key_that_is_not_allowed_is_told_its_line_and_the_owner_what_to_add() {
 
 #[test]
 fn without_an_allow_list_everybody_is_refused_and_the_owner_is_told() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let owner = Home::new();
-    let mut exec_server = owner.exec_server(&format!("http://{}", world.relay_address));
+    let mut exec_server = owner.exec_server(&format!("http://{}", testbed.relay_address));
     let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
     await_says(&exec_server, "nobody is allowed yet: add a line `key name trust`");
-    assert_refused(&world.home, &ticket, "key is not allowed");
-    await_says(&exec_server, &format!("{} NAME clamp", world.home.public()));
+    assert_refused(&testbed.home, &ticket, "key is not allowed");
+    await_says(&exec_server, &format!("{} NAME clamp", testbed.home.public()));
 }
 
 #[test]
 fn a_bad_line_of_an_allow_list_is_named_and_refuses_its_own_client_alone() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let owner = Home::new();
     let (other, stranger) = (Home::new(), Home::new());
     let list = format!(
         "# comment\n\nnonsense tester clamp\n{} tester\n{} other everything\n",
-        world.home.public(),
+        testbed.home.public(),
         other.public()
     );
     fs::write(owner.config("allowed_clients"), list).unwrap();
-    let mut exec_server = owner.exec_server(&format!("http://{}", world.relay_address));
+    let mut exec_server = owner.exec_server(&format!("http://{}", testbed.relay_address));
     let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
     let is_refused = "the client of this line is refused until it is right";
     for problem in [
@@ -280,7 +280,7 @@ fn a_bad_line_of_an_allow_list_is_named_and_refuses_its_own_client_alone() {
         await_says(&exec_server, problem);
     }
     assert_eq!(exec_server.stderr().matches(is_refused).count(), 2);
-    run(world.home.exec(&ticket, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
+    run(testbed.home.exec(&ticket, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
     assert_refused(
         &other,
         &ticket,
@@ -291,7 +291,7 @@ fn a_bad_line_of_an_allow_list_is_named_and_refuses_its_own_client_alone() {
 
 #[test]
 fn what_others_can_change_or_read_is_refused_with_the_command_that_mends_it() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 
     let owner = Home::new();
@@ -309,19 +309,19 @@ fn what_others_can_change_or_read_is_refused_with_the_command_that_mends_it() {
     }
 
     // Nobody new is let in while it is open to others.
-    let allowed = world.home.config("allowed_clients");
+    let allowed = testbed.home.config("allowed_clients");
     mode(&allowed, 0o622);
-    let ticket = world.ticket.to_string();
+    let ticket = testbed.ticket.to_string();
     let does_not_tell = "allow-list does not tell whether this key is allowed";
-    assert_refused(&world.home, &ticket, does_not_tell);
-    world.await_exec_server_says("others can change it (mode 622)");
+    assert_refused(&testbed.home, &ticket, does_not_tell);
+    testbed.await_exec_server_says("others can change it (mode 622)");
     mode(&allowed, 0o600);
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
 
-    let file = world.home.file("ticket");
+    let file = testbed.home.file("ticket");
     fs::write(&file, &ticket).unwrap();
     let by_file = || {
-        let mut baton = world.home.baton();
+        let mut baton = testbed.home.baton();
         baton.args(["exec", "--ticket-file"]).arg(&file);
         baton.args(["--", "echo", "ok"]);
         run(baton)
@@ -336,20 +336,20 @@ fn what_others_can_change_or_read_is_refused_with_the_command_that_mends_it() {
 
 #[test]
 fn a_ticket_comes_on_standard_input_before_what_is_the_command_s() {
-    let world = World::new();
-    let mut baton = world.home.baton();
+    let testbed = Testbed::new();
+    let mut baton = testbed.home.baton();
     baton.args(["exec", "--ticket-file", "-", "--", "cat"]);
-    let input = format!("ticket: {}\nfor\nthe command", world.ticket);
+    let input = format!("ticket: {}\nfor\nthe command", testbed.ticket);
     let finished = Running::start(baton, Input::Bytes(input.into_bytes())).finish();
     finished.assert_printed("for\nthe command");
 }
 
 #[test]
 fn a_ticket_file_takes_the_ticket_off_standard_output() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let home = Home::new();
     let file = home.file("ticket");
-    let mut baton = home.baton_exec_server(&format!("http://{}", world.relay_address));
+    let mut baton = home.baton_exec_server(&format!("http://{}", testbed.relay_address));
     baton.arg("--ticket-file").arg(&file);
     let mut exec_server = Part::start("exec-server", baton).unwrap();
     await_says(&exec_server, "registered with http://");
@@ -364,42 +364,44 @@ fn a_ticket_file_takes_the_ticket_off_standard_output() {
 
 #[test]
 fn a_rotated_ticket_is_revoked_at_once_and_the_next_one_works_while_sessions_go_on() {
-    let mut world = World::new();
-    let runs = world.home.file("runs");
+    let mut testbed = Testbed::new();
+    let runs = testbed.home.file("runs");
     let script = format!("touch {}; read line; echo $line", runs.display());
-    let mut open = Running::start(world.exec(["sh", "-c", &script]), Input::Open);
+    let mut open = Running::start(testbed.exec(["sh", "-c", &script]), Input::Open);
     poll("the command", || runs.exists().then_some(()));
     let rotate = |home: &Home| {
         let mut baton = home.baton();
         baton.args(["ticket", "rotate"]);
         run(baton)
     };
-    let rotated = rotate(&world.home);
+    let rotated = rotate(&testbed.home);
     assert!(
         rotated.code == 0 && rotated.text().starts_with("generation 1: "),
         "{rotated:?}"
     );
-    let leaked = world.ticket.to_string();
-    let next = world.exec_server.line_after("ticket: ", PATIENCE).unwrap();
+    let leaked = testbed.ticket.to_string();
+    let next = testbed.exec_server.line_after("ticket: ", PATIENCE).unwrap();
     assert_ne!(next, leaked);
-    assert_refused(&world.home, &leaked, "the relay refused this ticket");
-    run(world.home.exec(&next, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
+    assert_refused(&testbed.home, &leaked, "the relay refused this ticket");
+    run(testbed.home.exec(&next, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
     open.write(b"still here\n");
     open.finish().assert_printed("still here\n");
 
     // It stays revoked after a restart, and the next generation is another one.
-    world.stop_exec_server();
-    assert!(rotate(&world.home).text().starts_with("generation 2: "));
-    let mut again = world.home.exec_server(&format!("http://{}", world.relay_address));
+    testbed.stop_exec_server();
+    assert!(rotate(&testbed.home).text().starts_with("generation 2: "));
+    let mut again = testbed
+        .home
+        .exec_server(&format!("http://{}", testbed.relay_address));
     let last = again.line_after("ticket: ", PATIENCE).unwrap();
     for revoked in [&leaked, &next] {
-        assert_refused(&world.home, revoked, "the relay refused this ticket");
+        assert_refused(&testbed.home, revoked, "the relay refused this ticket");
     }
-    run(world.home.exec(&last, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
-    let mut without = world.home.baton();
+    run(testbed.home.exec(&last, [""; 0], ["echo", "ok"])).assert_printed("ok\n");
+    let mut without = testbed.home.baton();
     without
         .args(["ticket", "rotate", "--key"])
-        .arg(world.home.file("absent"));
+        .arg(testbed.home.file("absent"));
     run(without).assert_failed(255, "there is no key file");
 }
 
@@ -415,17 +417,17 @@ fn a_terminal_is_refused_in_our_own_words() {
 
 #[test]
 fn a_closed_standard_output_is_told_and_nothing_is_run() {
-    let world = World::new();
-    let canary = Canary::new(&world.home);
-    let closed = run(after("exec >&-", &world.exec(canary.command())));
+    let testbed = Testbed::new();
+    let canary = Canary::new(&testbed.home);
+    let closed = run(after("exec >&-", &testbed.exec(canary.command())));
     closed.assert_failed(255, "standard output is closed");
     canary.assert_not_run();
-    let mut public = world.home.baton();
+    let mut public = testbed.home.baton();
     public.args(["keygen", "--public"]);
     run(after("exec >&-", &public)).assert_failed(255, "standard output is closed");
     // What was chosen to be thrown away is.
-    run(after("exec >/dev/null", &world.exec(["echo", "ok"]))).assert_printed("");
-    run(after("exec 1<>/dev/null", &world.exec(["echo", "ok"]))).assert_printed("");
+    run(after("exec >/dev/null", &testbed.exec(["echo", "ok"]))).assert_printed("");
+    run(after("exec 1<>/dev/null", &testbed.exec(["echo", "ok"]))).assert_printed("");
 }
 
 #[test]
@@ -467,10 +469,10 @@ fn a_bad_key_file_is_refused_before_anything_is_dialled() {
 
 #[test]
 fn a_key_is_made_at_first_use_with_its_public_line_and_never_overwritten() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let home = Home::new();
     fs::remove_dir_all(home.file(".config")).unwrap();
-    let first = run(home.exec(&world.ticket.to_string(), [""; 0], ["true"]));
+    let first = run(home.exec(&testbed.ticket.to_string(), [""; 0], ["true"]));
     first.assert_failed(255, "made a client key");
     let made = fs::read(home.config("client_key")).unwrap();
     let mode = fs::metadata(home.config("client_key"))
@@ -522,10 +524,10 @@ fn a_key_is_made_at_first_use_with_its_public_line_and_never_overwritten() {
 
 #[test]
 fn a_command_that_cannot_start_says_why_and_exits_like_a_shell() {
-    let world = World::new();
-    let plain = world.home.file("plain");
+    let testbed = Testbed::new();
+    let plain = testbed.home.file("plain");
     fs::write(&plain, "text").unwrap();
-    let script = world.home.file("script");
+    let script = testbed.home.file("script");
     fs::write(&script, "#!/no/such/interpreter\n").unwrap();
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
     let (plain, script) = (plain.to_str().unwrap(), script.to_str().unwrap());
@@ -546,11 +548,11 @@ fn a_command_that_cannot_start_says_why_and_exits_like_a_shell() {
         (script, 126, "script: the command is not executable"),
         ("/", 126, "baton: /: the command is not executable"),
     ] {
-        run(world.exec([command])).assert_failed(code, sentence);
+        run(testbed.exec([command])).assert_failed(code, sentence);
     }
-    let canary = Canary::new(&world.home);
+    let canary = Canary::new(&testbed.home);
     for cwd in ["/no/such/dir", plain] {
-        let finished = run(world.exec_with(&["--cwd", cwd], canary.command()));
+        let finished = run(testbed.exec_with(&["--cwd", cwd], canary.command()));
         let sentence = format!("baton: {cwd}: the working directory does not exist, is not a directory");
         finished.assert_failed(255, &sentence);
         finished.assert_failed(255, "; name another by --cwd");
@@ -560,13 +562,13 @@ fn a_command_that_cannot_start_says_why_and_exits_like_a_shell() {
 
 #[test]
 fn a_nul_in_a_command_is_refused_and_the_session_goes_on() {
-    let world = World::new();
-    let canary = Canary::new(&world.home);
+    let testbed = Testbed::new();
+    let canary = Canary::new(&testbed.home);
     let [touch, file] = canary.command();
     let command = || Command::new(touch).arg(file);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let client = world.client();
+        let client = testbed.client();
         for (bad, sentence) in [
             (command().arg("a\0b"), "an argument contains a NUL byte"),
             (
@@ -596,8 +598,8 @@ fn a_nul_in_a_command_is_refused_and_the_session_goes_on() {
 
 #[test]
 fn what_is_wrong_with_an_option_is_said_with_the_option_s_name() {
-    let world = World::new();
-    let canary = Canary::new(&world.home);
+    let testbed = Testbed::new();
+    let canary = Canary::new(&testbed.home);
     let no_text = OsStr::from_bytes(b"a\xff");
     let no_pair = OsStr::from_bytes(b"a=\xff");
     let long = "x".repeat(1025);
@@ -615,25 +617,25 @@ fn what_is_wrong_with_an_option_is_said_with_the_option_s_name() {
         if ["--title", "--meta"].contains(&option) {
             options.extend(["--thread", "t"].map(OsStr::new));
         }
-        let refused = run(world
+        let refused = run(testbed
             .home
-            .exec(&world.ticket.to_string(), options, canary.command()));
+            .exec(&testbed.ticket.to_string(), options, canary.command()));
         refused.assert_failed(2, sentence);
         refused.assert_failed(2, &format!("for '{option} <"));
     }
-    let mut show = world.home.baton();
+    let mut show = testbed.home.baton();
     show.args(["thread", "show"])
         .arg(no_text)
-        .arg(world.ticket.to_string());
+        .arg(testbed.ticket.to_string());
     run(show).assert_failed(2, "for '<THREAD>': it is not UTF-8");
     canary.assert_not_run();
 }
 
 #[test]
 fn bytes_that_are_no_text_arrive_as_they_are() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let bytes = |bytes: &'static [u8]| OsStr::from_bytes(bytes);
-    let dir = world.home.file("dir").join(bytes(b"\xfe"));
+    let dir = testbed.home.file("dir").join(bytes(b"\xfe"));
     fs::create_dir_all(&dir).unwrap();
     let options = [
         bytes(b"--env"),
@@ -649,16 +651,16 @@ fn bytes_that_are_no_text_arrive_as_they_are() {
         bytes(b"sh"),
         bytes(b"\x80"),
     ];
-    let finished = run(world.home.exec(&world.ticket.to_string(), options, command));
+    let finished = run(testbed.home.exec(&testbed.ticket.to_string(), options, command));
     assert_eq!(finished.stdout, b"\x80|\xfe|A\xfd=\xff=\n", "{finished:?}");
 }
 
 #[test]
 fn two_exec_servers_cannot_hold_one_registration() {
-    let world = World::new();
-    let mut second = world
+    let testbed = Testbed::new();
+    let mut second = testbed
         .home
-        .baton_exec_server(&format!("http://{}", world.relay_address));
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
     // On one state they would not even get so far.
     second.args(["--state", "none"]);
     let second = Part::start("exec-server", second).unwrap();
@@ -666,7 +668,7 @@ fn two_exec_servers_cannot_hold_one_registration() {
         &second,
         "another exec-server with this key is registered and alive",
     );
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
 }
 
 #[test]

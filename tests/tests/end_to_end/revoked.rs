@@ -3,25 +3,28 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::{Home, Input, Mark, Running, World, run};
+use crate::support::{Home, Input, Mark, Running, Testbed, run};
 
 /// What the design promises.
 const SOON: Duration = Duration::from_secs(1);
 
 #[test]
 fn a_line_taken_off_the_allow_list_ends_what_its_client_runs_within_a_second() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let other = Home::new();
-    let list = world.home.config("allowed_clients");
+    let list = testbed.home.config("allowed_clients");
     let others_line = format!("{} other clamp\n", other.public());
     let allowed = fs::read_to_string(&list).unwrap();
     fs::write(&list, format!("{allowed}{others_line}")).unwrap();
 
     let (mark, spared_mark) = (Mark::new(), Mark::new());
     let script = ["sh", "-c", "sleep 300 & sleep 300 & wait"];
-    let cut = Running::start(world.exec_with(&["--env", mark.variable()], script), Input::Open);
+    let cut = Running::start(
+        testbed.exec_with(&["--env", mark.variable()], script),
+        Input::Open,
+    );
     let spared = other.exec(
-        &world.ticket.to_string(),
+        &testbed.ticket.to_string(),
         ["--env", spared_mark.variable()],
         ["sh", "-c", "read line; echo $line"],
     );
@@ -36,42 +39,45 @@ fn a_line_taken_off_the_allow_list_ends_what_its_client_runs_within_a_second() {
     let cut = cut.finish();
     assert!(removed.elapsed() < SOON, "{:?}", removed.elapsed());
     cut.assert_failed(255, "key is not allowed: ask the exec-server's owner to add");
-    world.await_exec_server_says(
+    testbed.await_exec_server_says(
         "session of tester ended with 1 call under way: its key was taken off the allow-list",
     );
-    run(world.exec(["true"])).assert_failed(255, "key is not allowed");
+    run(testbed.exec(["true"])).assert_failed(255, "key is not allowed");
 
     spared.write(b"spared\n");
     spared.finish().assert_printed("spared\n");
     fs::write(&list, allowed).unwrap();
-    run(world.exec(["echo", "back"])).assert_printed("back\n");
+    run(testbed.exec(["echo", "back"])).assert_printed("back\n");
 }
 
 #[test]
 fn a_list_that_breaks_while_the_exec_server_runs_is_blamed_and_not_the_relay() {
-    let world = World::new();
-    let list = world.home.config("allowed_clients");
+    let testbed = Testbed::new();
+    let list = testbed.home.config("allowed_clients");
     let allowed = fs::read_to_string(&list).unwrap();
     let mark = Mark::new();
     let script = ["sh", "-c", "read line; echo $line"];
-    let mut running = Running::start(world.exec_with(&["--env", mark.variable()], script), Input::Open);
+    let mut running = Running::start(
+        testbed.exec_with(&["--env", mark.variable()], script),
+        Input::Open,
+    );
     mark.await_processes(1);
 
     fs::remove_file(&list).unwrap();
     fs::create_dir(&list).unwrap();
-    let refused = run(world.exec(["true"]));
+    let refused = run(testbed.exec(["true"]));
     refused.assert_failed(
         255,
         "the exec-server's allow-list does not tell whether this key is allowed: ask its owner",
     );
     assert!(!refused.stderr.contains("relay"), "{refused:?}");
-    world.await_exec_server_says("allowed_clients is not a regular file");
-    world.await_exec_server_says("no client is let in until that is mended");
+    testbed.await_exec_server_says("allowed_clients is not a regular file");
+    testbed.await_exec_server_says("no client is let in until that is mended");
 
     // Whoever was in stays in, until the next rekey.
     running.write(b"still here\n");
     running.finish().assert_printed("still here\n");
     fs::remove_dir(&list).unwrap();
     fs::write(&list, allowed).unwrap();
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
 }

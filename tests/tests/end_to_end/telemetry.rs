@@ -13,7 +13,7 @@ use baton_support::collector::{Collector, ReceivedSpan};
 use baton_trace::w3c::Traceparent;
 use rustix::process::Signal;
 
-use crate::support::{Finished, Input, Running, World, poll, run};
+use crate::support::{Finished, Input, Running, Testbed, poll, run};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
@@ -25,19 +25,19 @@ fn free_port() -> SocketAddr {
     listener.local_addr().unwrap()
 }
 
-fn exec(world: &World, collector: &str, options: &[&str], command: &[&str]) -> Command {
-    let mut exec = world.exec_with(options, command);
+fn exec(testbed: &Testbed, collector: &str, options: &[&str], command: &[&str]) -> Command {
+    let mut exec = testbed.exec_with(options, command);
     exec.env(ENDPOINT, collector);
     exec
 }
 
-fn spool(world: &World) -> PathBuf {
-    world.home.file(".local/state/baton/spool")
+fn spool(testbed: &Testbed) -> PathBuf {
+    testbed.home.file(".local/state/baton/spool")
 }
 
 /// Names of the files that wait there.
-fn spooled(world: &World) -> Vec<String> {
-    let entries = fs::read_dir(spool(world)).into_iter().flatten();
+fn spooled(testbed: &Testbed) -> Vec<String> {
+    let entries = fs::read_dir(spool(testbed)).into_iter().flatten();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.ends_with(".otlp")).collect()
 }
@@ -74,30 +74,30 @@ fn fastest(bound: Duration, mut once: impl FnMut()) -> Duration {
 
 #[test]
 fn a_collector_that_never_answers_costs_a_command_50_ms_at_most() {
-    let world = World::new();
-    let plain = || run(world.exec(["true"])).assert_printed("");
+    let testbed = Testbed::new();
+    let plain = || run(testbed.exec(["true"])).assert_printed("");
     let without = fastest(Duration::ZERO, plain);
     let mute = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = format!("http://{}", mute.local_addr().unwrap());
     let bound = without + EXIT_WAIT + Duration::from_millis(15);
     let took = fastest(bound, || {
-        let finished = run(exec(&world, &endpoint, &[], &["sh", "-c", "echo ok; exit 7"]));
+        let finished = run(exec(&testbed, &endpoint, &[], &["sh", "-c", "echo ok; exit 7"]));
         assert_eq!((finished.code, finished.text()), (7, "ok\n"), "{finished:?}");
     });
     assert!(took <= bound, "{took:?} with, {without:?} without a collector");
-    assert!(!spooled(&world).is_empty());
+    assert!(!spooled(&testbed).is_empty());
 }
 
 #[test]
 fn spans_of_runs_with_a_dead_collector_arrive_once_each_by_later_runs() {
     const RUNS: usize = 12;
-    let world = World::new();
+    let testbed = Testbed::new();
     let address = free_port();
     let endpoint = format!("http://{address}");
     let all = |what: &str, patience: &[&str]| {
         let start = || {
             Running::start(
-                exec(&world, &endpoint, patience, &["echo", what]),
+                exec(&testbed, &endpoint, patience, &["echo", what]),
                 Input::Bytes(Vec::new()),
             )
         };
@@ -109,14 +109,14 @@ fn spans_of_runs_with_a_dead_collector_arrive_once_each_by_later_runs() {
     };
     for finished in all("dead", &[]) {
         finished.assert_printed("dead\n");
-        let kept = format!("kept in {}", spool(&world).display());
+        let kept = format!("kept in {}", spool(&testbed).display());
         assert!(
             finished.stderr.contains(&kept) && finished.stderr.contains(ENDPOINT),
             "{finished:?}"
         );
         assert_eq!(finished.stderr.lines().count(), 1, "{finished:?}");
     }
-    assert_eq!(spooled(&world).len(), RUNS);
+    assert_eq!(spooled(&testbed).len(), RUNS);
 
     let collector = Collector::start_at(address).unwrap();
     let mut runs = RUNS;
@@ -126,7 +126,7 @@ fn spans_of_runs_with_a_dead_collector_arrive_once_each_by_later_runs() {
             finished.assert_printed("alive\n");
         }
         runs += RUNS;
-        spooled(&world).is_empty().then_some(())
+        spooled(&testbed).is_empty().then_some(())
     });
     let spans = collector.spans();
     assert_eq!(envelopes(&spans), runs);
@@ -135,28 +135,28 @@ fn spans_of_runs_with_a_dead_collector_arrive_once_each_by_later_runs() {
 
 #[test]
 fn what_is_in_the_spool_and_not_ours_is_told_and_breaks_nothing() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let address = free_port();
     let endpoint = format!("http://{address}");
-    run(exec(&world, &endpoint, &[], &["true"])).assert_printed("");
-    let [name] = &spooled(&world)[..] else { panic!() };
+    run(exec(&testbed, &endpoint, &[], &["true"])).assert_printed("");
+    let [name] = &spooled(&testbed)[..] else { panic!() };
     let older = |millis: &str| format!("{millis}{}", &name[13..]);
-    fs::write(spool(&world).join(older("1700000000001")), b"garbage").unwrap();
-    let secret = world.home.file("secret");
+    fs::write(spool(&testbed).join(older("1700000000001")), b"garbage").unwrap();
+    let secret = testbed.home.file("secret");
     fs::write(&secret, b"secret").unwrap();
     let now = name[..13].parse::<u64>().unwrap();
-    let link = spool(&world).join(older(&(now - 1).to_string()));
+    let link = spool(&testbed).join(older(&(now - 1).to_string()));
     std::os::unix::fs::symlink(&secret, &link).unwrap();
-    let garbage = spool(&world).join(older(&(now - 2).to_string()));
+    let garbage = spool(&testbed).join(older(&(now - 2).to_string()));
     fs::write(&garbage, b"\x1b[2Jgarbage").unwrap();
 
     let collector = Collector::start_at(address).unwrap();
     let mut told = String::new();
     poll("an empty spool", || {
-        let finished = run(exec(&world, &endpoint, &[], &["true"]));
+        let finished = run(exec(&testbed, &endpoint, &[], &["true"]));
         finished.assert_printed("");
         told.push_str(&finished.stderr);
-        spooled(&world).is_empty().then_some(())
+        spooled(&testbed).is_empty().then_some(())
     });
     assert!(told.contains("is a link and was removed"), "{told}");
     assert!(told.contains("is damaged and was removed"), "{told}");
@@ -168,37 +168,37 @@ fn what_is_in_the_spool_and_not_ours_is_told_and_breaks_nothing() {
 
 #[test]
 fn a_spool_of_somebody_else_is_not_used_and_the_loss_is_told() {
-    let world = World::new();
-    fs::create_dir_all(spool(&world)).unwrap();
+    let testbed = Testbed::new();
+    fs::create_dir_all(spool(&testbed)).unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    fs::set_permissions(spool(&world), open).unwrap();
-    let finished = run(exec(&world, "http://127.0.0.1:1", &[], &["echo", "ok"]));
+    fs::set_permissions(spool(&testbed), open).unwrap();
+    let finished = run(exec(&testbed, "http://127.0.0.1:1", &[], &["echo", "ok"]));
     finished.assert_printed("ok\n");
     assert!(finished.stderr.contains("lost"), "{finished:?}");
     assert!(
         finished.stderr.contains("is open to other users: run `chmod 700"),
         "{finished:?}"
     );
-    assert!(spooled(&world).is_empty());
+    assert!(spooled(&testbed).is_empty());
 }
 
 #[test]
 fn in_ci_and_with_a_flush_timeout_a_collector_that_is_late_is_waited_for() {
-    let world = World::new();
+    let testbed = Testbed::new();
     for by_ci in [true, false] {
         let address = free_port();
         let endpoint = format!("http://{address}");
         let mut command = if by_ci {
-            exec(&world, &endpoint, &[], &["echo", "ok"])
+            exec(&testbed, &endpoint, &[], &["echo", "ok"])
         } else {
-            exec(&world, &endpoint, &["--flush-timeout", "2s"], &["echo", "ok"])
+            exec(&testbed, &endpoint, &["--flush-timeout", "2s"], &["echo", "ok"])
         };
         if by_ci {
             command.env("CI", "true");
         }
         let mut running = Running::start_unread(command, Input::Bytes(Vec::new()));
         // It is written down early, so the command is over by then.
-        let kept = poll("a file in the spool", || spooled(&world).pop());
+        let kept = poll("a file in the spool", || spooled(&testbed).pop());
         let collector = Collector::start_at(address).unwrap();
         running.read();
         let finished = running.finish();
@@ -206,7 +206,7 @@ fn in_ci_and_with_a_flush_timeout_a_collector_that_is_late_is_waited_for() {
         // On a machine that is busy for seconds the wait may be over first.
         if finished.stderr.is_empty() {
             assert_eq!(envelopes(&collector.spans()), 1, "{finished:?}");
-            assert!(!spooled(&world).contains(&kept), "it was delivered after all");
+            assert!(!spooled(&testbed).contains(&kept), "it was delivered after all");
         } else {
             assert!(finished.stderr.contains("kept in"), "{finished:?}");
         }
@@ -215,23 +215,23 @@ fn in_ci_and_with_a_flush_timeout_a_collector_that_is_late_is_waited_for() {
 
 #[test]
 fn an_interruption_ends_the_wait_for_a_collector_and_loses_nothing() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let mute = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = format!("http://{}", mute.local_addr().unwrap());
-    let command = exec(&world, &endpoint, &["--flush-timeout", "10m"], &["echo", "ok"]);
+    let command = exec(&testbed, &endpoint, &["--flush-timeout", "10m"], &["echo", "ok"]);
     let running = Running::start(command, Input::Bytes(Vec::new()));
-    poll("a file in the spool", || spooled(&world).pop());
+    poll("a file in the spool", || spooled(&testbed).pop());
     running.signal(Signal::INT);
     // Within PATIENCE, a tenth of the wait.
     let finished = running.finish();
     finished.assert_printed("ok\n");
     assert!(finished.stderr.contains("kept in"), "{finished:?}");
-    assert_eq!(spooled(&world).len(), 1);
+    assert_eq!(spooled(&testbed).len(), 1);
 }
 
 #[test]
 fn a_port_that_speaks_http_1_is_told_as_that() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     thread::spawn(move || {
@@ -243,7 +243,7 @@ fn a_port_that_speaks_http_1_is_told_as_that() {
         }
     });
     let finished = run(exec(
-        &world,
+        &testbed,
         &endpoint,
         &["--flush-timeout", "5s"],
         &["echo", "ok"],
@@ -255,7 +255,7 @@ fn a_port_that_speaks_http_1_is_told_as_that() {
 
 #[test]
 fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
-    let mut world = World::new();
+    let mut testbed = Testbed::new();
     let collector = Collector::start().unwrap();
     for (name, value) in [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"),
@@ -265,8 +265,8 @@ fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
         (ENDPOINT, "nonsense\x1b[2J"),
         ("OTEL_TRACES_EXPORTER", "zipkin"),
     ] {
-        for mut command in [world.exec(["echo", "ok"]), {
-            let mut run = world.home.baton();
+        for mut command in [testbed.exec(["echo", "ok"]), {
+            let mut run = testbed.home.baton();
             run.args(["run", "--quiet", "--", "echo", "ok"]);
             run
         }] {
@@ -285,7 +285,7 @@ fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
     }
     assert!(collector.spans().is_empty());
     // One that is ignored keeps nothing from being exported.
-    let mut command = exec(&world, collector.endpoint(), &[], &["echo", "ok"]);
+    let mut command = exec(&testbed, collector.endpoint(), &[], &["echo", "ok"]);
     command
         .env("OTEL_TRACES_SAMPLER", "jaeger_remote")
         .env("CI", "true");
@@ -300,15 +300,15 @@ fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
     assert_eq!(envelopes(&collector.spans()), 1);
 
     // An exec-server serves, too.
-    world.stop_exec_server();
-    let mut command = world
+    testbed.stop_exec_server();
+    let mut command = testbed
         .home
-        .baton_exec_server(&format!("http://{}", world.relay_address));
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
     command.env(ENDPOINT, "https://collector:4317");
-    world.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
-    world.await_registration();
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
-    assert!(world.exec_server.stderr().contains("; nothing is exported"));
+    testbed.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
+    testbed.await_registration();
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
+    assert!(testbed.exec_server.stderr().contains("; nothing is exported"));
 }
 
 /// The flags of the TRACEPARENT that a command of `exec` sees.
@@ -334,7 +334,7 @@ fn a_sampler_that_says_no_is_seen_by_the_command_and_by_no_collector() {
         "00-4bf92f3577b34da6a3ce929d0e0e4737-00f067aa0ba902b7-00",
     );
     let collector = Collector::start().unwrap();
-    let mut world = World::with_collector(Some(collector.endpoint()));
+    let mut testbed = Testbed::with_collector(Some(collector.endpoint()));
     let show = ["sh", "-c", "echo $TRACEPARENT"];
     for (sampler, ratio, expected) in [
         ("always_on", "0", [1, 1, 1]),
@@ -354,53 +354,53 @@ fn a_sampler_that_says_no_is_seen_by_the_command_and_by_no_collector() {
             ];
             variables.extend(parent);
             let before = envelopes(&collector.spans());
-            let seen = flags_seen(world.exec(show), &variables);
+            let seen = flags_seen(testbed.exec(show), &variables);
             assert_eq!(seen, expected, "{sampler} {ratio} {parent:?}");
             let exported = envelopes(&collector.spans()) - before;
             assert_eq!(exported, usize::from(expected), "{sampler} {ratio} {parent:?}");
         }
     }
     // `--trace` alone samples, too, unless the sampler says no.
-    let mut command = world.exec_with(&["--trace"], show);
+    let mut command = testbed.exec_with(&["--trace"], show);
     command.env_remove(ENDPOINT);
     assert_eq!(flags_seen(command, &[("OTEL_TRACES_SAMPLER", "always_off")]), 0);
-    let mut command = world.exec_with(&["--trace"], show);
+    let mut command = testbed.exec_with(&["--trace"], show);
     command.env_remove(ENDPOINT);
     assert_eq!(flags_seen(command, &[]), 1);
 
     // An exec-server's sampler takes away from what its clients sample.
-    world.stop_exec_server();
-    let mut command = world
+    testbed.stop_exec_server();
+    let mut command = testbed
         .home
-        .baton_exec_server(&format!("http://{}", world.relay_address));
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
     command.env("OTEL_TRACES_SAMPLER", "always_off");
-    world.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
-    world.await_registration();
+    testbed.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
+    testbed.await_registration();
     let of_servers = |spans: &[ReceivedSpan]| {
         let servers = spans.iter().filter(|span| span.service == "baton-exec-server");
         servers.count()
     };
     let before = of_servers(&collector.spans());
-    assert_eq!(flags_seen(world.exec(show), &[SAMPLED]), 0);
-    world.stop_exec_server();
+    assert_eq!(flags_seen(testbed.exec(show), &[SAMPLED]), 0);
+    testbed.stop_exec_server();
     assert_eq!(of_servers(&collector.spans()), before);
 }
 
 #[test]
 fn an_exec_server_says_once_that_it_begins_to_lose_spans() {
-    let mut world = World::new();
-    world.stop_exec_server();
-    let mut command = world
+    let mut testbed = Testbed::new();
+    testbed.stop_exec_server();
+    let mut command = testbed
         .home
-        .baton_exec_server(&format!("http://{}", world.relay_address));
+        .baton_exec_server(&format!("http://{}", testbed.relay_address));
     command
         .env(ENDPOINT, format!("http://{}", free_port()))
         .env("OTEL_BSP_MAX_QUEUE_SIZE", "60")
         .env("OTEL_BSP_SCHEDULE_DELAY", "10");
-    world.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
-    world.await_registration();
-    let told = |world: &World| {
-        world
+    testbed.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
+    testbed.await_registration();
+    let told = |testbed: &Testbed| {
+        testbed
             .exec_server
             .stderr()
             .matches("are lost, more may follow")
@@ -411,26 +411,26 @@ fn an_exec_server_says_once_that_it_begins_to_lose_spans() {
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
     );
     let one = || {
-        let mut command = world.exec(["true"]);
+        let mut command = testbed.exec(["true"]);
         command.env(sampled.0, sampled.1);
         run(command).assert_printed("");
     };
     poll("the exec-server says so", || {
         one();
-        (told(&world) > 0).then_some(())
+        (told(&testbed) > 0).then_some(())
     });
     for _ in 0..10 {
         one();
     }
-    assert_eq!(told(&world), 1, "{}", world.exec_server.stderr());
+    assert_eq!(told(&testbed), 1, "{}", testbed.exec_server.stderr());
     assert!(
-        world
+        testbed
             .exec_server
             .stderr()
             .contains("cannot connect to http://127.0.0.1:")
     );
     // What it still has at its end is kept.
-    assert!(spooled(&world).is_empty());
-    world.stop_exec_server();
-    assert_eq!(spooled(&world).len(), 1);
+    assert!(spooled(&testbed).is_empty());
+    testbed.stop_exec_server();
+    assert_eq!(spooled(&testbed).len(), 1);
 }

@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use crate::support::spans::{
     At, Session, assert_echo, assert_paths, envelope, of_trace, path_span, stage_of, traces,
 };
-use crate::support::{Home, Input, Mark, PATIENCE, Running, World, relay, run, signal};
+use crate::support::{Home, Input, Mark, PATIENCE, Running, Testbed, relay, run, signal};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
@@ -30,20 +30,20 @@ const SHOW_CONTEXT: &str = r#"printf '%s\n' "$TRACEPARENT" "$TRACESTATE" "$BAGGA
 
 /// The parts, and the receiver they export to.
 struct Traced {
-    world: World,
+    testbed: Testbed,
     collector: Collector,
 }
 
 impl Traced {
     fn new() -> Self {
         let collector = Collector::start().unwrap();
-        let world = World::with_collector(Some(collector.endpoint()));
-        Self { world, collector }
+        let testbed = Testbed::with_collector(Some(collector.endpoint()));
+        Self { testbed, collector }
     }
 
     /// `baton exec -- COMMAND` with variables in the caller's environment.
     fn exec(&self, variables: &[(&str, &str)], command: &[&str]) -> std::process::Command {
-        let mut exec = self.world.exec(command);
+        let mut exec = self.testbed.exec(command);
         exec.envs(variables.iter().copied());
         exec
     }
@@ -58,17 +58,17 @@ impl Traced {
 
     /// The client library, whose calls are exported.
     fn client(&self, exporter: &Arc<Exporter>) -> Client {
-        let key = self.world.home.seed().client_key().unwrap();
+        let key = self.testbed.home.seed().client_key().unwrap();
         let config = ChannelConfig {
             recorder: Recorder::to(exporter.clone()),
             ..ChannelConfig::default()
         };
-        Client::with_config(self.world.ticket.clone(), key, config)
+        Client::with_config(self.testbed.ticket.clone(), key, config)
     }
 
     /// Everything that was ever exported: the exec-server sends the rest when it ends, and commands have ended.
     fn all_spans(mut self) -> Vec<ReceivedSpan> {
-        self.world.stop_exec_server();
+        self.testbed.stop_exec_server();
         self.exported()
     }
 
@@ -224,15 +224,15 @@ fn baggage_without_a_trace_travels_and_leaves_no_orphan() {
 
 #[test]
 fn a_caller_s_context_travels_where_nothing_is_recorded() {
-    let world = World::new();
-    let mut exec = world.exec(["sh", "-c", SHOW_CONTEXT]);
+    let testbed = Testbed::new();
+    let mut exec = testbed.exec(["sh", "-c", SHOW_CONTEXT]);
     exec.env("TRACEPARENT", format!("00-{TRACE}-{CALLER}-01"));
     exec.env("TRACESTATE", "vendor=opaque").env("BAGGAGE", "user=7");
     let finished = run(exec);
     let (handed_on, tracestate, baggage) = shown(finished.text());
     assert_eq!(handed_on.unwrap().trace_id(), TraceId::from_hex(TRACE).unwrap());
     assert_eq!((tracestate, baggage), ("vendor=opaque", "user=7"));
-    let mut exec = world.exec(["sh", "-c", SHOW_CONTEXT]);
+    let mut exec = testbed.exec(["sh", "-c", SHOW_CONTEXT]);
     exec.env("BAGGAGE", "user=7");
     assert_eq!(shown(run(exec).text()).2, "user=7", "baggage needs no trace");
 }
@@ -347,7 +347,7 @@ fn the_spans_that_a_command_makes_itself_are_on_the_critical_path() {
 fn a_server_that_restarts_or_clamps_traces_exports_whole_ones_with_a_root() {
     for (trust, count) in [("restart", 2), ("clamp", 1)] {
         let traced = Traced::new();
-        traced.world.home.allow(trust);
+        traced.testbed.home.allow(trust);
         run(traced.exec(&[], &["sleep", "0.05"])).assert_printed("");
         let spans = traced.all_spans();
         let traces = traces(&spans);
@@ -427,11 +427,11 @@ fn a_command_s_outcome_is_on_its_call_and_on_its_process_and_never_on_the_rpc() 
         ("exit 3", 3),
         ("kill -TERM $$", 143),
     ] {
-        let mut exec = traced.world.exec_with(&options, ["/bin/sh", "-c", script]);
+        let mut exec = traced.testbed.exec_with(&options, ["/bin/sh", "-c", script]);
         exec.env("A_SECRET_VARIABLE", "a-secret-value");
         assert_eq!(run(exec).code, code);
-        let mut history = traced.world.home.baton();
-        history.args(["history", "--json", "-n1", &traced.world.ticket.to_string()]);
+        let mut history = traced.testbed.home.baton();
+        history.args(["history", "--json", "-n1", &traced.testbed.ticket.to_string()]);
         let history = run(history);
         let record: serde_json::Value = serde_json::from_str(history.text()).unwrap();
         ids.push((
@@ -555,11 +555,11 @@ fn the_parts_of_a_run_are_instances_of_their_own_and_a_service_name_is_the_clien
 #[test]
 fn a_restarted_trace_has_a_root_that_links_to_the_callers_and_its_id_is_not_shown_as_zeros() {
     let traced = Traced::new();
-    traced.world.home.allow("restart");
+    traced.testbed.home.allow("restart");
     run(traced.exec(&[], &["echo", "ok"])).assert_printed("ok\n");
-    let ticket = traced.world.ticket.to_string();
+    let ticket = traced.testbed.ticket.to_string();
     let baton = |arguments: &[&str]| {
-        let mut baton = traced.world.home.baton();
+        let mut baton = traced.testbed.home.baton();
         baton.args(arguments).arg(&ticket);
         let finished = run(baton);
         assert_eq!(finished.code, 0, "{finished:?}");
@@ -606,7 +606,7 @@ fn what_an_exec_server_writes_beside_calls_is_a_service_of_its_own_and_one_write
         client.close().await;
     });
     exporter.shutdown(PATIENCE);
-    traced.world.stop_exec_server();
+    traced.testbed.stop_exec_server();
     let mut spans = traced.collector.spans();
     spans.retain(|span| span.service == "baton-exec-server-background");
     let count = |stage| spans.iter().filter(|span| stage_of(span) == stage).count();
@@ -619,7 +619,7 @@ fn what_an_exec_server_writes_beside_calls_is_a_service_of_its_own_and_one_write
 #[test]
 fn a_command_whose_time_was_up_is_timed_out_at_both_ends() {
     let traced = Traced::new();
-    let exec = traced.world.exec_with(&["--timeout", "1s"], ["sleep", "600"]);
+    let exec = traced.testbed.exec_with(&["--timeout", "1s"], ["sleep", "600"]);
     assert_eq!(run(exec).code, 124);
     let spans = traced.all_spans();
     for (stage, class) in [("call", "DEADLINE_EXCEEDED"), ("process", "timed_out")] {
@@ -637,17 +637,17 @@ fn assert_killed_by_shutdown(is_hurried: bool) {
     let catches = "trap 'exit 3' TERM; sleep 600 & wait";
     let commands = [&["sleep", "600"][..], &["sh", "-c", catches]];
     let running = commands.map(|command| {
-        let exec = traced.world.exec_with(&options, command.iter().copied());
+        let exec = traced.testbed.exec_with(&options, command.iter().copied());
         Running::start(exec, Input::Open)
     });
     mark.await_processes(3);
     if is_hurried {
-        signal(&traced.world.exec_server, Signal::TERM);
+        signal(&traced.testbed.exec_server, Signal::TERM);
         traced
-            .world
+            .testbed
             .await_exec_server_says("the same signal again ends them at once");
     }
-    traced.world.stop_exec_server();
+    traced.testbed.stop_exec_server();
     for running in running {
         running.finish();
     }
@@ -687,8 +687,8 @@ fn commands_that_a_hurried_shutdown_ends_are_killed_at_both_ends() {
 
 #[test]
 fn a_dead_collector_changes_no_exit_code_and_no_output() {
-    let world = World::new();
-    let mut exec = world.exec(["sh", "-c", "echo ok; exit 7"]);
+    let testbed = Testbed::new();
+    let mut exec = testbed.exec(["sh", "-c", "echo ok; exit 7"]);
     exec.env("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
     let finished = run(exec);
     assert_eq!((finished.code, finished.text()), (7, "ok\n"), "{finished:?}");

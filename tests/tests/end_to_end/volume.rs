@@ -5,24 +5,24 @@ use std::io::Write as _;
 use std::sync::Arc;
 
 use baton_client::{Client, Command, Event, ExitStatus, RunError, StartFailure};
-use baton_support::amount::amount;
 use baton_support::load;
+use baton_support::scale::scaled;
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, SeedableRng as _};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::support::{Input, PATIENCE, Running, World, run};
+use crate::support::{Input, PATIENCE, Running, Testbed, run};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
 /// Runs a test with the client library on a runtime of its own, bounded in time.
 fn with_client<F: Future<Output = ()>>(test: impl FnOnce(Client) -> F) {
-    let world = World::new();
+    let testbed = Testbed::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        let client = world.client();
+        let client = testbed.client();
         timeout(4 * PATIENCE, test(client.clone())).await.unwrap();
         client.close().await;
     });
@@ -102,7 +102,7 @@ async fn through(client: &Client, command: Command, input: Bytes) -> Result<(Exi
 
 #[test]
 fn of_many_echos_at_once_none_loses_a_byte() {
-    let echos = amount("echos", 1_000, 10_000) as usize;
+    let echos = scaled("echos", 1_000, 10_000) as usize;
     with_client(|client| async move {
         let once = move || {
             let client = client.clone();
@@ -121,7 +121,7 @@ fn of_many_echos_at_once_none_loses_a_byte() {
 
 #[test]
 fn a_large_output_arrives_whole_in_the_library() {
-    let last = Seq::longer_than(amount("bytes", 32 << 20, 256 << 20));
+    let last = Seq::longer_than(scaled("bytes", 32 << 20, 256 << 20));
     with_client(|client| async move {
         let (mut run, stdin) = client.start(seq(last)).await.unwrap();
         drop(stdin);
@@ -137,12 +137,12 @@ fn a_large_output_arrives_whole_in_the_library() {
 
 #[test]
 fn a_large_output_that_is_read_late_arrives_whole_in_the_command_line() {
-    let world = World::new();
-    let last = Seq::longer_than(amount("bytes", 16 << 20, 256 << 20));
-    let exec = world.exec(["seq", "1", &last.to_string()]);
+    let testbed = Testbed::new();
+    let last = Seq::longer_than(scaled("bytes", 16 << 20, 256 << 20));
+    let exec = testbed.exec(["seq", "1", &last.to_string()]);
     let mut late = Running::start_unread(exec, Input::Open);
     // Meanwhile another command goes through, which takes longer than filling every buffer on the way.
-    run(world.exec(["echo", "ok"])).assert_printed("ok\n");
+    run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
     late.read();
     let finished = late.finish();
     assert_eq!(finished.code, 0, "{finished:?}");
@@ -176,9 +176,9 @@ fn a_reader_that_stalls_stops_nobody_else_and_loses_nothing() {
 
 #[test]
 fn what_goes_into_cat_comes_out_and_its_end_is_passed_on() {
-    let world = World::new();
+    let testbed = Testbed::new();
     let input = random_bytes(1, 8 << 20);
-    let finished = Running::start(world.exec(["cat"]), Input::Bytes(input.clone())).finish();
+    let finished = Running::start(testbed.exec(["cat"]), Input::Bytes(input.clone())).finish();
     assert_eq!((finished.code, &*finished.stderr), (0, ""));
     assert!(
         finished.stdout == input,
@@ -190,9 +190,9 @@ fn what_goes_into_cat_comes_out_and_its_end_is_passed_on() {
 
 #[test]
 fn input_can_end_while_output_goes_on() {
-    let world = World::new();
+    let testbed = Testbed::new();
     // What is printed after the end of the input shows that the end came alone.
-    let exec = world.exec(["sh", "-c", "wc -c; seq 1 1000; echo end"]);
+    let exec = testbed.exec(["sh", "-c", "wc -c; seq 1 1000; echo end"]);
     let finished = Running::start(exec, Input::Bytes(random_bytes(2, 3 << 20))).finish();
     let (count, rest) = finished.text().split_once('\n').unwrap();
     assert_eq!(count.trim(), (3 << 20).to_string());

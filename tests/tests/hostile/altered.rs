@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_proto::limits::FRAME_MAX;
-use baton_support::amount::{amount, is_full, seed};
+use baton_support::scale::{is_full, scaled, seed};
 use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
 use crate::relay::{Alter, PREFIX, Way, around, message, noise, splice};
-use crate::world::{Attack, Plot, Then, World};
+use crate::testbed::{Attack, Plot, Testbed, Then};
 
 /// Noise message 1 in its `Frame` and gRPC's prefix, and message 2: 2 bytes of the `Frame` before each.
 const MESSAGE_1: usize = PREFIX + 2 + 96;
@@ -83,7 +83,7 @@ fn flip(direction: Direction, number: usize, byte: usize, mask: u8) -> Attack {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_byte_of_the_handshake_that_is_another_ends_it() {
-    let world = Arc::new(World::start().await);
+    let testbed = Arc::new(Testbed::start().await);
     let mut random = StdRng::seed_from_u64(seed());
     let mut attacks = Vec::new();
     for (direction, len) in [(Up, MESSAGE_1), (Down, MESSAGE_2)] {
@@ -100,14 +100,14 @@ async fn any_byte_of_the_handshake_that_is_another_ends_it() {
         });
         attacks.extend((0..len).map(|byte| flip(direction, 0, byte, random.random_range(1..=u8::MAX))));
     }
-    world.suffer(attacks).await;
+    testbed.suffer(attacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn any_byte_of_a_transport_message_that_is_another_ends_the_session() {
-    let world = Arc::new(World::start().await);
+    let testbed = Arc::new(Testbed::start().await);
     let mut random = StdRng::seed_from_u64(seed());
-    let bytes = amount("bytes flipped in each of 4 transport messages", 16, 400) as usize;
+    let bytes = scaled("bytes flipped in each of 4 transport messages", 16, 400) as usize;
     let mut attacks = Vec::new();
     for direction in [Up, Down] {
         for number in [1, 2] {
@@ -121,12 +121,12 @@ async fn any_byte_of_a_transport_message_that_is_another_ends_the_session() {
             }
         }
     }
-    world.suffer(attacks).await;
+    testbed.suffer(attacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
-    let world = Arc::new(World::start().await);
+    let testbed = Arc::new(Testbed::start().await);
     let mut attacks = Vec::new();
     for direction in [Up, Down] {
         for number in 0..3 {
@@ -229,12 +229,12 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
             });
         }
     }
-    world.suffer(attacks).await;
+    testbed.suffer(attacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_held_back_end_the_session_in_time() {
-    let world = Arc::new(World::start().await);
+    let testbed = Arc::new(Testbed::start().await);
     let mut attacks = vec![
         Attack {
             name: "never answered, never announced".into(),
@@ -270,12 +270,12 @@ async fn messages_held_back_end_the_session_in_time() {
             then: then(direction, number),
         });
     }
-    world.suffer(attacks).await;
+    testbed.suffer(attacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_that_are_late_change_no_more_than_the_time() {
-    let world = Arc::new(World::start().await);
+    let testbed = Arc::new(Testbed::start().await);
     let late = |millis| Way {
         delay: Duration::from_millis(millis),
         ..Way::default()
@@ -286,7 +286,7 @@ async fn messages_that_are_late_change_no_more_than_the_time() {
         plot: spliced(late(up), late(down)),
         then: Then::Unharmed,
     });
-    world.suffer(attacks.into()).await;
+    testbed.suffer(attacks.into()).await;
 }
 
 /// A field of a stamp.
@@ -305,7 +305,7 @@ fn stamp(field: u8, value: u64) -> Vec<u8> {
 async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_the_session() {
     use Then::{NothingRuns, Unharmed};
 
-    let world = Arc::new(World::start().await);
+    let testbed = Arc::new(Testbed::start().await);
     let (queue, forward) = (2, 3);
     let both = |value| [stamp(queue, value), stamp(forward, value)].concat();
     let unknown = |len: usize| {
@@ -353,5 +353,5 @@ async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_t
             then,
         }
     });
-    world.suffer(attacks.collect()).await;
+    testbed.suffer(attacks.collect()).await;
 }

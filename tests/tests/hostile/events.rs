@@ -10,7 +10,7 @@ use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use tonic::codegen::BoxStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::world::beside;
+use crate::testbed::beside;
 
 /// Answers every run with the same events.
 #[derive(Clone)]

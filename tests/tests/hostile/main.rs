@@ -1,6 +1,6 @@
 //! What a hostile relay, client or exec-server can do to the real other parts: end its own sessions, and nothing else.
 //!
-//! * `relay`: a relay that hands every session to the test, message by message; `world`: an exec-server and clients that use it;
+//! * `relay`: a relay that hands every session to the test, message by message; `testbed`: an exec-server and clients that use it;
 //! * `altered`: messages that are flipped, cut, forged, lost, repeated, swapped, held back;
 //! * `rerouted`: sessions and peers that are crossed, and what was recorded, played again;
 //! * `strangers`: floods of dials beside a client that is allowed, and how long that one waits;
@@ -29,6 +29,6 @@ mod registration;
 mod relay;
 mod rerouted;
 mod strangers;
-mod world;
+mod testbed;
 
-use world::within;
+use testbed::within;

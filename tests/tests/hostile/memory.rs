@@ -16,11 +16,11 @@ use baton_proto::exec::Start;
 use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, MAX_STREAMS, METADATA_ENTRIES_MAX};
 use baton_proto::relay::{Frame, Pong, RegisterRequest, register_request};
 use baton_proto::{SessionId, header};
-use baton_support::amount::amount;
 use baton_support::codec::Raw;
 use baton_support::frames::{self, kind};
 use baton_support::process::Stack;
 use baton_support::process::usage::resident_bytes;
+use baton_support::scale::scaled;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
 use futures_util::future::BoxFuture;
@@ -97,7 +97,7 @@ async fn endure(target: &Arc<Target>, pid: u32, floods: Vec<Flood>) {
             );
             served += 1;
             assert!(
-                started.elapsed() < 2 * crate::world::IN_TIME,
+                started.elapsed() < 2 * crate::testbed::IN_TIME,
                 "{name}: still going"
             );
         }
@@ -307,7 +307,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             bound: 4 * MIB,
             run: |target| {
                 Box::pin(async move {
-                    let guesses = amount("dials with a guessed token", 500, 20_000);
+                    let guesses = scaled("dials with a guessed token", 500, 20_000);
                     let mut ticket = target.ticket.clone();
                     for _ in 0..guesses {
                         ticket.dial_token.0 = rand::random();
@@ -323,7 +323,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             run: |target| {
                 Box::pin(async move {
                     let mut relay = client(&target.ticket.relay_url).await;
-                    for _ in 0..amount("accepts with a guessed token", 1_000, 50_000) {
+                    for _ in 0..scaled("accepts with a guessed token", 1_000, 50_000) {
                         let headers = [
                             (header::EXEC_SERVER_ID, target.ticket.exec_server.to_string()),
                             (header::SESSION_ID, SessionId(rand::random()).to_string()),
@@ -342,7 +342,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             run: |target| {
                 Box::pin(async move {
                     let (server, _) = RawServer::register(&target.ticket.relay_url).await;
-                    for nonce in 0..amount("pongs to no ping", 20_000, 1_000_000) {
+                    for nonce in 0..scaled("pongs to no ping", 20_000, 1_000_000) {
                         let kind = Some(register_request::Kind::Pong(Pong { nonce }));
                         within(server.outbox.send(RegisterRequest { kind }))
                             .await
@@ -560,7 +560,7 @@ async fn whatever_starts_carry_an_exec_server_holds_no_more_than_their_messages(
 
 /// As many as a session has streams.
 fn large_starts() -> u64 {
-    amount("starts with as many entries as fit", 64, MAX_STREAMS as u64)
+    scaled("starts with as many entries as fit", 64, MAX_STREAMS as u64)
 }
 
 /// Bytes of the second kind of start, and more.
@@ -576,7 +576,7 @@ async fn an_exec_server_s_memory_stays_within_its_bound() {
             run: |target| {
                 Box::pin(async move {
                     let stranger = Seed::generate().unwrap();
-                    for _ in 0..amount("handshakes of a stranger", 100, 5_000) {
+                    for _ in 0..scaled("handshakes of a stranger", 100, 5_000) {
                         let client = Client::new(target.ticket.clone(), stranger.client_key().unwrap());
                         within(client.run(Command::new("true"))).await.unwrap_err();
                     }

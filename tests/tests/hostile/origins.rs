@@ -33,7 +33,7 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream, UnboundedReceiverStream};
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::world::within;
+use crate::testbed::within;
 
 /// A relay that announces what the test tells it to, and says nothing on the sessions that are accepted.
 #[derive(Clone, Default)]

@@ -14,7 +14,7 @@ use baton_rpc::metadata::metadata_server::{Metadata, MetadataServer};
 use tonic::codegen::BoxStream;
 use tonic::{Code, Request, Response, Status};
 
-use crate::world::beside;
+use crate::testbed::beside;
 
 /// Answers every query with the same.
 #[derive(Clone, Default)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use baton_channel::{Notice, RegisterError};
 use baton_proto::relay::register_response::Kind;
 use baton_proto::relay::{Challenge, Incoming, Ping, Registered};
-use baton_support::amount::amount;
+use baton_support::scale::scaled;
 
-use crate::world::{Then, World};
+use crate::testbed::{Testbed, Then};
 
 fn is_protocol(notice: &Notice) -> bool {
     matches!(notice, Notice::Retrying(RegisterError::Protocol(_), _))
@@ -44,11 +44,11 @@ fn incoming(session: &[u8], token: &[u8]) -> Option<Kind> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessions_go_on() {
-    let world = Arc::new(World::start().await);
-    let id = world.ticket.exec_server;
+    let testbed = Arc::new(Testbed::start().await);
+    let id = testbed.ticket.exec_server;
     // Its session lives through all of it.
-    let client = world.client(&world.ticket);
-    world
+    let client = testbed.client(&testbed.ticket);
+    testbed
         .visit(&client, "before")
         .await
         .assert("before", Then::Unharmed);
@@ -59,12 +59,12 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
         ("a second registration", registered_as(&id.0)),
         ("nothing at all", None),
     ] {
-        world.forget_notices();
-        world.relay.tell(id, told).await;
-        world.until(name, is_protocol).await;
-        world.until(name, is_registered).await;
-        world.visit(&client, name).await.assert(name, Then::Unharmed);
-        world.assert_not_told(session_ends);
+        testbed.forget_notices();
+        testbed.relay.tell(id, told).await;
+        testbed.until(name, is_protocol).await;
+        testbed.until(name, is_registered).await;
+        testbed.visit(&client, name).await.assert(name, Then::Unharmed);
+        testbed.assert_not_told(session_ends);
     }
     for (name, greeting) in [
         ("no challenge", vec![registered_as(&id.0)]),
@@ -82,26 +82,26 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
             vec![challenge(), incoming(&[7; 16], &[7; 32])],
         ),
     ] {
-        world.forget_notices();
-        world.relay.greet(greeting);
+        testbed.forget_notices();
+        testbed.relay.greet(greeting);
         // Ends the present one.
-        world.relay.tell(id, challenge()).await;
-        world
+        testbed.relay.tell(id, challenge()).await;
+        testbed
             .until(name, |notice| {
                 is_protocol(notice) && !format!("{notice:?}").contains("a second registration")
             })
             .await;
-        world.until(name, is_registered).await;
-        world.visit(&client, name).await.assert(name, Then::Unharmed);
-        world.assert_not_told(session_ends);
+        testbed.until(name, is_registered).await;
+        testbed.visit(&client, name).await.assert(name, Then::Unharmed);
+        testbed.assert_not_told(session_ends);
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_never_dialled_and_floods_of_them_start_nothing_and_stop_nobody() {
-    let world = Arc::new(World::start().await);
-    let id = world.ticket.exec_server;
-    let flood = amount("announcements and pings of a flood", 2_000, 50_000);
+    let testbed = Arc::new(Testbed::start().await);
+    let id = testbed.ticket.exec_server;
+    let flood = scaled("announcements and pings of a flood", 2_000, 50_000);
     let attack = async {
         for (name, told) in [
             ("no session id", incoming(b"", &[7; 32])),
@@ -110,13 +110,13 @@ async fn clients_that_never_dialled_and_floods_of_them_start_nothing_and_stop_no
             ("a token of another length", incoming(&[7; 16], &[7; 10_000])),
             ("a session of nobody", incoming(&[7; 16], &[7; 32])),
         ] {
-            world.forget_notices();
-            world.relay.tell(id, told).await;
-            world.until(name, is_not_accepted).await;
+            testbed.forget_notices();
+            testbed.relay.tell(id, told).await;
+            testbed.until(name, is_not_accepted).await;
         }
         for nonce in 0..flood {
-            world.relay.tell(id, Kind::Ping(Ping { nonce })).await;
-            world
+            testbed.relay.tell(id, Kind::Ping(Ping { nonce })).await;
+            testbed
                 .relay
                 .tell(id, incoming(&rand::random::<[u8; 16]>(), &[7; 32]))
                 .await;
@@ -124,16 +124,16 @@ async fn clients_that_never_dialled_and_floods_of_them_start_nothing_and_stop_no
     };
     // A visitor's own announcement may be the one too many: it is told so, and comes again.
     attack.await;
-    world.forget_notices();
-    let client = world.client(&world.ticket);
+    testbed.forget_notices();
+    let client = testbed.client(&testbed.ticket);
     for _ in 0..20 {
-        if world.visit(&client, "after").await.ended.is_ok() {
+        if testbed.visit(&client, "after").await.ended.is_ok() {
             break;
         }
     }
     assert_eq!(
-        world.ran().into_iter().collect::<Vec<_>>(),
+        testbed.ran().into_iter().collect::<Vec<_>>(),
         [("after".to_owned(), 1)]
     );
-    world.settle().await;
+    testbed.settle().await;
 }

@@ -12,24 +12,24 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::relay::{Alter, Dialled, Half, HostileRelay, Way, carry, lock, splice};
-use crate::world::{Attack, IN_TIME, Then, World};
+use crate::testbed::{Attack, IN_TIME, Testbed, Then};
 
 /// Two visits at once, whose sessions both come to the test. What was asked for ran `then`.
 async fn cross<F>(name: &str, then: Then, plot: impl FnOnce(HostileRelay, Dialled, Dialled) -> F)
 where
     F: Future<Output = ()>,
 {
-    let world = Arc::new(World::start().await);
-    let (one, mut dials_of_one) = world.victim();
-    let (other, mut dials_of_other) = world.victim();
+    let testbed = Arc::new(Testbed::start().await);
+    let (one, mut dials_of_one) = testbed.victim();
+    let (other, mut dials_of_other) = testbed.victim();
     let plot = async {
         let (one, other) = tokio::join!(dials_of_one.recv(), dials_of_other.recv());
         drop((dials_of_one, dials_of_other));
-        plot(world.relay.clone(), one.unwrap(), other.unwrap()).await;
+        plot(testbed.relay.clone(), one.unwrap(), other.unwrap()).await;
     };
     let names = [format!("{name}: one"), format!("{name}: other")];
     let visits = async {
-        let visits = tokio::join!(world.visit(&one, &names[0]), world.visit(&other, &names[1]));
+        let visits = tokio::join!(testbed.visit(&one, &names[0]), testbed.visit(&other, &names[1]));
         [visits.0, visits.1]
     };
     let attack = async {
@@ -41,8 +41,8 @@ where
         };
         visits.expect("both end in time")
     };
-    let visits = world.beside_others(attack).await;
-    let ran = world.ran();
+    let visits = testbed.beside_others(attack).await;
+    let ran = testbed.ran();
     for (visit, name) in visits.iter().zip(&names) {
         visit.assert(name, then);
         let times = ran.get(name).copied().unwrap_or(0);
@@ -117,8 +117,8 @@ async fn two_sessions_whose_answers_are_crossed_end() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_peer_or_another_session_than_the_client_meant_fails_the_handshake() {
-    let world = Arc::new(World::start().await);
-    let other = world.second_exec_server().await.exec_server;
+    let testbed = Arc::new(Testbed::start().await);
+    let other = testbed.second_exec_server().await.exec_server;
     let attacks = [
         Attack {
             name: "another exec-server".into(),
@@ -152,7 +152,7 @@ async fn another_peer_or_another_session_than_the_client_meant_fails_the_handsha
             then: Then::NothingRuns,
         },
     ];
-    world.suffer(attacks.into()).await;
+    testbed.suffer(attacks.into()).await;
 }
 
 /// All that was said in one session.
@@ -176,7 +176,7 @@ fn recording(tape: &Arc<Mutex<Vec<Bytes>>>) -> Way {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
-    let world = Arc::new(World::start().await);
+    let testbed = Arc::new(Testbed::start().await);
     let tape = Tape::default();
     let (sender, told) = tokio::sync::oneshot::channel();
     let recorded = Attack {
@@ -202,7 +202,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         }),
         then: Then::Unharmed,
     };
-    world.suffer(vec![recorded]).await;
+    testbed.suffer(vec![recorded]).await;
     let (exec_server, session) = told.await.unwrap();
     let (up, down) = (lock(&tape.up).clone(), lock(&tape.down).clone());
     assert!(up.len() > 3 && down.len() > 3);
@@ -210,8 +210,8 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
     // To the exec-server: the handshake completes, because message 1 can be replayed. Nothing comes of it.
     let replay = async {
         for (name, messages) in [("all of it", &up[..]), ("the first call", &up[..2])] {
-            world.forget_notices();
-            let mut server = world.relay.announce(exec_server, session).await.expect(name);
+            testbed.forget_notices();
+            let mut server = testbed.relay.announce(exec_server, session).await.expect(name);
             for message in messages {
                 server.sink.send(message.clone()).await;
             }
@@ -219,24 +219,24 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
             timeout(IN_TIME, ended).await.expect("the exec-server hangs up");
             // Nobody is said to have come.
             let failed = |notice: &Notice| matches!(notice, Notice::AcceptFailed(why) if why.contains("did not decrypt"));
-            world.until(name, failed).await;
+            testbed.until(name, failed).await;
         }
         // Message 1 alone, and silence: given up after the time for a handshake.
-        let mut server = world.relay.announce(exec_server, session).await.unwrap();
+        let mut server = testbed.relay.announce(exec_server, session).await.unwrap();
         server.sink.send(up[0].clone()).await;
         assert!(server.source.next().await.is_some(), "message 2");
         let ended = timeout(4 * HANDSHAKE_TIMEOUT, server.source.next()).await;
         assert!(ended.expect("the exec-server hangs up").is_none());
     };
-    world.beside_others(replay).await;
+    testbed.beside_others(replay).await;
     assert_eq!(
-        world.ran()["recorded"],
+        testbed.ran()["recorded"],
         1,
         "the command ran when it was asked for, and never again"
     );
 
     // To the client: message 2 answers the message 1 of its day alone.
-    let (client, mut dials) = world.victim();
+    let (client, mut dials) = testbed.victim();
     let deceive = async {
         let dialled = dials.recv().await.unwrap();
         drop(dials);
@@ -246,7 +246,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         }
         half
     };
-    let (visit, _held) = tokio::join!(timeout(IN_TIME, world.visit(&client, "deceived")), deceive);
+    let (visit, _held) = tokio::join!(timeout(IN_TIME, testbed.visit(&client, "deceived")), deceive);
     let ended = visit.expect("in time").ended;
     assert!(
         matches!(ended, Err(RunError::Connect(ConnectError::Handshake))),
@@ -276,5 +276,5 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         }),
         then: Then::Cut,
     };
-    world.suffer(vec![again]).await;
+    testbed.suffer(vec![again]).await;
 }

@@ -13,9 +13,9 @@ use baton_client::{ChannelConfig, Client, Command, RelayRoots, Seed, StaticKey, 
 use baton_noise::{Initiator, prologue};
 use baton_proto::SessionId;
 use baton_proto::relay::Frame;
-use baton_support::amount::{amount, is_full};
 use baton_support::frames;
 use baton_support::process::{Part, baton, isolated};
+use baton_support::scale::{is_full, scaled};
 use prost::Message as _;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpSocket;
@@ -50,7 +50,7 @@ enum Kind {
 }
 
 /// The relay, the exec-server, and who may call.
-struct World {
+struct Testbed {
     _relay: Part,
     _exec_server: Part,
     relay: SocketAddr,
@@ -62,7 +62,7 @@ struct World {
     _dir: tempfile::TempDir,
 }
 
-impl World {
+impl Testbed {
     async fn start(has_tls: bool) -> Self {
         tokio::task::spawn_blocking(move || Self::start_blocking(has_tls))
             .await
@@ -228,7 +228,7 @@ impl World {
 
     /// Serves commands alone and beside strangers.
     async fn compare(&self, what: &str, strangers: impl Future<Output = ()>) {
-        let commands = amount("commands of an allowed client", 30, 300);
+        let commands = scaled("commands of an allowed client", 30, 300);
         let alone = self.honest(commands).await;
         let beside = tokio::select! {
             beside = async {
@@ -264,12 +264,12 @@ const STRANGERS: [[u8; 4]; 4] = [[127, 0, 0, 2], [127, 0, 0, 3], [127, 0, 0, 4],
 
 /// Dials of strangers in a second.
 fn rate() -> u64 {
-    amount("dials of strangers a second", 100, 500)
+    scaled("dials of strangers a second", 100, 500)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_allowed_client_is_served_beside_dials_of_strangers() {
-    let world = World::start(false).await;
+    let testbed = Testbed::start(false).await;
     let rate = rate();
     let kinds = [
         Kind::Silent,
@@ -280,28 +280,28 @@ async fn an_allowed_client_is_served_beside_dials_of_strangers() {
         Kind::OwnKey,
     ];
     for kind in kinds {
-        let strangers = world.strangers(&world.ticket, std::slice::from_ref(&kind), rate, &STRANGERS);
-        world.compare(&format!("{kind:?}"), strangers).await;
+        let strangers = testbed.strangers(&testbed.ticket, std::slice::from_ref(&kind), rate, &STRANGERS);
+        testbed.compare(&format!("{kind:?}"), strangers).await;
     }
-    let strangers = world.strangers(&world.ticket, &kinds, rate, &STRANGERS);
-    world.compare("all kinds", strangers).await;
+    let strangers = testbed.strangers(&testbed.ticket, &kinds, rate, &STRANGERS);
+    testbed.compare("all kinds", strangers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_allowed_client_is_served_beside_tls_hellos_that_do_not_go_on() {
-    let world = World::start(true).await;
+    let testbed = Testbed::start(true).await;
     let kinds = [Kind::TlsHello];
-    let strangers = world.strangers(&world.ticket, &kinds, rate(), &STRANGERS);
-    world.compare("TLS hellos", strangers).await;
+    let strangers = testbed.strangers(&testbed.ticket, &kinds, rate(), &STRANGERS);
+    testbed.compare("TLS hellos", strangers).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_allowed_client_is_served_beside_dials_of_its_own_address_to_a_mute_exec_server() {
-    let world = World::start(false).await;
-    let (_mute, ticket) = RawServer::register(&format!("http://{}", world.relay)).await;
+    let testbed = Testbed::start(false).await;
+    let (_mute, ticket) = RawServer::register(&format!("http://{}", testbed.relay)).await;
     let (kinds, own) = ([Kind::Listed], [[127, 0, 0, 1]]);
-    let strangers = world.strangers(&ticket, &kinds, rate(), &own);
-    world
+    let strangers = testbed.strangers(&ticket, &kinds, rate(), &own);
+    testbed
         .compare("a mute exec-server behind one NAT", strangers)
         .await;
 }

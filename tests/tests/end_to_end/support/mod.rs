@@ -1,6 +1,6 @@
 //! What the tests share.
 //!
-//! * [`World`]: relay, exec-server and an allowed client's home directory;
+//! * [`Testbed`]: relay, exec-server and an allowed client's home directory;
 //! * [`Running`], [`Finished`]: one `baton` command, bounded in time;
 //! * [`Mark`]: finds the processes of one test, grandchildren included;
 //! * [`Proxy`]: a TCP proxy that keeps every byte;
@@ -10,7 +10,7 @@ mod mark;
 mod proxy;
 mod running;
 pub(crate) mod spans;
-mod world;
+mod testbed;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ pub(crate) use mark::Mark;
 pub(crate) use proxy::Proxy;
 pub(crate) use running::assert_printable;
 pub(crate) use running::{Finished, Input, Running, run};
-pub(crate) use world::{Home, World, after, relay, signal};
+pub(crate) use testbed::{Home, Testbed, after, relay, signal};
 
 /// How long anything may take. Most waits end within milliseconds; this is for a machine that does other things too.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);

@@ -21,7 +21,7 @@ pub(crate) struct Home {
 }
 
 /// A relay, an exec-server registered with it, and the home of a client that it allows and trusts.
-pub(crate) struct World {
+pub(crate) struct Testbed {
     pub(crate) home: Home,
     pub(crate) relay: Part,
     pub(crate) relay_address: SocketAddr,
@@ -120,7 +120,7 @@ impl Home {
     }
 }
 
-impl World {
+impl Testbed {
     /// Nothing is exported.
     pub(crate) fn new() -> Self {
         Self::with_collector(None)

@@ -40,7 +40,7 @@ const PIECES: usize = 4;
 const PIECE: usize = 8 * 1024;
 
 /// The exec-server, and where its commands leave a mark.
-pub(crate) struct World {
+pub(crate) struct Testbed {
     pub(crate) relay: HostileRelay,
     pub(crate) ticket: Ticket,
     seed: Seed,
@@ -76,7 +76,7 @@ pub(crate) struct Visit {
     pub(crate) ended: Result<Option<CallRecord>, RunError>,
 }
 
-impl World {
+impl Testbed {
     /// With an exec-server that is registered.
     pub(crate) async fn start() -> Self {
         let relay = HostileRelay::start().await;
@@ -213,10 +213,10 @@ impl World {
         for attack in attacks {
             let before = expected.insert(attack.name.clone(), attack.then);
             assert_eq!(before, None, "{}: a name of its own", attack.name);
-            let (world, turns) = (Arc::clone(self), Arc::clone(&turns));
+            let (testbed, turns) = (Arc::clone(self), Arc::clone(&turns));
             under_way.spawn(async move {
                 let _turn = turns.acquire_owned().await;
-                world.suffer_one(attack).await;
+                testbed.suffer_one(attack).await;
             });
         }
         while let Some(done) = under_way.join_next().await {
@@ -358,12 +358,12 @@ fn assert_inside(name: &str, record: &CallRecord) {
 const BYSTANDER: &str = "bystander";
 
 /// A client whose session the relay carries: it notices nothing of what happens to others. Returns how often it visited.
-async fn bystander(world: Arc<World>, mut stopped: oneshot::Receiver<()>) -> usize {
-    let client = world.client(&world.ticket);
+async fn bystander(testbed: Arc<Testbed>, mut stopped: oneshot::Receiver<()>) -> usize {
+    let client = testbed.client(&testbed.ticket);
     let mut visits = 0;
     while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
         let name = format!("{BYSTANDER} {:016x}", rand::random::<u64>());
-        let visit = timeout(IN_TIME, world.visit(&client, &name)).await.unwrap();
+        let visit = timeout(IN_TIME, testbed.visit(&client, &name)).await.unwrap();
         visit.assert(&name, Then::Unharmed);
         visits += 1;
     }
