@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// How often a part that says nothing when it is up is looked at.
+/// The pause between two checks of a process that does not report when it is ready.
 pub const START_POLL: Duration = Duration::from_millis(10);
 
-/// How long a helper may work on one request. A visit of a benchmark takes less than a second on an idle machine.
+/// How long a worker may take for one request. A visit takes less than a second on an idle machine.
 pub const VISIT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// How far noise may move a bar, as a part of the bar. Without it a machine that is noisy enough would pass anything.

@@ -37,7 +37,7 @@ impl Worker {
         Self::start_of(&std::env::current_exe()?, arguments, collector)
     }
 
-    /// The same of another benchmark's executable.
+    /// Starts another benchmark's executable, with [`ROLE`] and `arguments`, and waits for its first line.
     ///
     /// # Errors
     /// It did not start, or did not speak in time.

@@ -10,7 +10,7 @@ pub(crate) struct Options {
     /// Directory with `baton` and `exec` of the earlier commit, as `bench/benches/before/save` copies them
     #[arg(long, value_name = "DIR")]
     pub(crate) before: PathBuf,
-    /// The same of the later one; without it, what this checkout builds
+    /// Directory of the later commit; without it, the build of this checkout
     #[arg(long, value_name = "DIR")]
     pub(crate) after: Option<PathBuf>,
 }

@@ -19,11 +19,11 @@ pub(crate) const SSH_UPLOAD: Bar = Bar::AtLeast(2.5);
 pub(crate) const SSH_WARM: Bar = Bar::AtMost(0.65);
 /// Cold `baton exec` over a warm control master's command line, median.
 pub(crate) const SSH_COLD: Bar = Bar::AtMost(0.65);
-/// The same with export, its flush included.
+/// Cold `baton exec` with export, its flush included, over the same command line, median.
 pub(crate) const SSH_COLD_EXPORT: Bar = Bar::AtMost(0.9);
 /// Milliseconds from exit to caller beside a stream of 100 MB/s: median, 99th percentile.
 pub(crate) const EXIT_BESIDE_PACED: [Bar; 2] = [Bar::AtMost(0.6), Bar::AtMost(5.0)];
-/// The same beside a stream at full speed.
+/// Milliseconds from exit to caller beside a stream at full speed: median, 99th percentile.
 pub(crate) const EXIT_BESIDE_FULL: [Bar; 2] = [Bar::AtMost(2.0), Bar::AtMost(10.0)];
 /// Throughput as a part of the link.
 pub(crate) const LINK: Bar = Bar::AtLeast(0.9);

@@ -17,7 +17,7 @@ pub(crate) struct Plan {
     pub(crate) bulk_bytes: u64,
     /// Rounds of such streams.
     pub(crate) bulk_rounds: usize,
-    /// The same beside ssh, which takes longer.
+    /// Rounds of such streams beside ssh, which takes longer.
     pub(crate) ssh_rounds: usize,
     /// Rounds of executions, and how many a visit counts, after some that it does not.
     pub(crate) rounds: usize,

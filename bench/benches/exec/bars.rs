@@ -4,7 +4,7 @@ use baton_bench::stats::Bar;
 
 /// Warm `Run` over the floor, median.
 pub(crate) const RUN_P50: Bar = Bar::AtMost(1.4);
-/// The same, 99th percentile.
+/// Warm `Run` over the floor, 99th percentile.
 pub(crate) const RUN_P99: Bar = Bar::AtMost(1.6);
 /// Executions per second over the better floor, many in flight on one session.
 pub(crate) const IN_FLIGHT: Bar = Bar::AtLeast(0.85);
@@ -12,13 +12,13 @@ pub(crate) const IN_FLIGHT: Bar = Bar::AtLeast(0.85);
 pub(crate) const TRACING_CPU: Bar = Bar::AtMost(1.08);
 /// Remainder in percent of the envelope, median.
 pub(crate) const REMAINDER_P50: Bar = Bar::AtMost(4.0);
-/// The same, 90th percentile.
+/// Remainder in percent of the envelope, 90th percentile.
 pub(crate) const REMAINDER_P90: Bar = Bar::AtMost(8.0);
 /// Milliseconds from the exec-server's sight of the exit into the caller's hands, idle, median.
 pub(crate) const EXIT_P50: Bar = Bar::AtMost(0.25);
-/// The same, 99th percentile.
+/// Milliseconds from the exec-server's sight of the exit into the caller's hands, idle, 99th percentile.
 pub(crate) const EXIT_P99: Bar = Bar::AtMost(1.0);
 /// Resident megabytes (10^6 bytes) of the relay.
 pub(crate) const RELAY_MEMORY: Bar = Bar::AtMost(20.0);
-/// The same of the exec-server.
+/// Resident megabytes (10^6 bytes) of the exec-server.
 pub(crate) const EXEC_SERVER_MEMORY: Bar = Bar::AtMost(25.0);

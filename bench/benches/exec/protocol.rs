@@ -7,7 +7,7 @@ use std::fmt;
 pub(crate) enum Task {
     /// Execute one after the other: seconds of each.
     Sequential,
-    /// The same with standard input as a pipe, closed at once: seconds of each.
+    /// Execute one after the other with standard input as a pipe, closed at once: seconds of each.
     Piped,
     /// Execute with this many in flight: seconds per execution, one number.
     InFlight(usize),

@@ -31,7 +31,7 @@ impl Estimate {
         }
     }
 
-    /// The same in another unit.
+    /// Converts the value and its interval to another unit.
     pub fn times(self, factor: f64) -> Self {
         Self {
             value: self.value * factor,

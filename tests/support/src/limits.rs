@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-/// Bytes of a helper's stderr that are kept: the end of it. A helper that logs in a loop must not grow its starter.
+/// The last bytes of a process's stderr that are kept. A process that logs in a loop must not grow the test's memory.
 pub const STDERR_KEPT: usize = 16 * 1024;
 
-/// How long the stderr of a part that has ended is read on. A descendant may hold it open for ever.
+/// How long the stderr of an exited process is still read. A descendant may hold it open for ever.
 pub const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a part may take until it says that it is up: the exec-server's own deadlines towards a relay are 5 s.
+/// How long a process may take to report that it is ready. The exec-server's own deadlines towards a relay are 5 s.
 pub const START_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a part may take to end when asked to: it sends what waits to its collector, within 2 s, and kills what runs.
+/// How long a process may take to exit after SIGTERM: it exports waiting spans within 2 s and kills its commands.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long a test waits for what must happen: far longer than anything takes, so that a loaded machine fails no test.

@@ -135,7 +135,7 @@ const INSERT: &str = "insert into processes (owner, id, begun_ns, life, thread, 
         stdout_bytes, stderr_bytes, slowest, slowest_ns, timings)
     values (1, ?1, ?2, 1, 'thread', ?3, 0, ?4, 0, ?5, ?6, 1, ?7, ?8, ?9, 4, ?10, 'exited', 0, 0, null, null, null, 23, 0, 37, 1234567, ?11)";
 
-/// The same with SQLite alone: its own checkpoints, a plain insert.
+/// Inserts the same rows with SQLite alone: its own checkpoints, a plain insert.
 fn sqlite(bench: &Bench) -> Result<Windows, Failure> {
     let directory = TempDir::new_in(&bench.directory)?;
     // For the schema.

@@ -48,7 +48,7 @@ impl Stack {
         Self::start_with(collector, |_, _| {})
     }
 
-    /// The same with another `baton` binary than this workspace's.
+    /// Starts both from another `baton` binary than this workspace's.
     ///
     /// # Errors
     /// [`StackError`].
@@ -56,8 +56,8 @@ impl Stack {
         Self::start_both(baton, collector, |_, _| {})
     }
 
-    /// The same; `prepare` may change the exec-server's command, and choose its `--state`, by default a directory below the one that it is given,
-    /// which lasts as long as this.
+    /// Starts both. `prepare` may change the exec-server's command and choose its `--state`. The default is a directory below the
+    /// one that `prepare` is given, which exists until this is dropped.
     ///
     /// # Errors
     /// [`StackError`].
