@@ -470,6 +470,16 @@ pub(crate) enum SpawnMethod {
     Std,
 }
 
+impl From<SpawnMethod> for baton_exec_server::SpawnMethod {
+    fn from(method: SpawnMethod) -> Self {
+        match method {
+            SpawnMethod::Auto => Self::Auto,
+            SpawnMethod::Clone => Self::Clone,
+            SpawnMethod::Std => Self::Std,
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Durability {
     /// Soon; nothing waits

@@ -82,6 +82,9 @@ pub(crate) const HEALTH_LOOK: Duration = Duration::from_secs(5);
 /// Longest wait for the disk when the exec-server ends. What is not written then is told.
 pub(crate) const STATE_SHUTDOWN: Duration = Duration::from_secs(3);
 
+/// The same, for a writer that does not keep to it.
+pub(crate) const STATE_SHUTDOWN_LIMIT: Duration = Duration::from_secs(4);
+
 /// How long records are kept by default: a person looks back a month, not a year.
 pub(crate) const RETAIN_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use baton_metadata::store::retention::Retention;
 use baton_metadata::store::sqlite::{Options, Recovered};
-use baton_metadata::{Metadata, OpenReport, ShutdownReport};
+use baton_metadata::{Health, Metadata, OpenReport, ShutdownReport};
 use baton_proto::{Epoch, ExecServerId};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
@@ -98,8 +98,7 @@ fn lost(recovered: &Recovered) -> String {
 }
 
 /// Tells the owner when the disk fails and when it is well again, for as long as it is polled.
-pub(crate) async fn watch(metadata: &Metadata) {
-    let mut health = metadata.health();
+pub(crate) async fn watch(mut health: Health) {
     loop {
         tokio::time::sleep(HEALTH_LOOK).await;
         for event in health.look() {

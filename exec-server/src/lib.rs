@@ -1,5 +1,6 @@
 //! Runs processes for clients: the service `baton.exec.v1.Exec`.
 //!
+//! * [`server`]: the whole of it, mounted on a channel, with an end in order;
 //! * [`service`]: the RPCs, from a checked `Start` to the stream of events;
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
@@ -17,10 +18,12 @@ pub mod limits;
 pub mod log;
 pub mod process;
 pub mod records;
+pub mod server;
 pub mod service;
 mod settings;
 
 pub use baton_spawn::{CloneUnavailable, Method as SpawnMethod};
 pub use error::{InvalidStart, RequestError, StartError};
+pub use server::{ExecServer, Shutdown};
 pub use service::ExecService;
 pub use settings::{Directory, Settings};

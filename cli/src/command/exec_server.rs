@@ -7,18 +7,18 @@ use std::time::Instant;
 use baton_channel::allow::{AllowError, AllowList};
 use baton_channel::key::Generation;
 use baton_channel::limits::DRAIN_TIMEOUT;
-use baton_channel::{Notice, Routes, Server, ServerConfig};
+use baton_channel::{Notice, Server, ServerConfig};
 use baton_client::{Seed, SessionError};
-use baton_exec_server::{CloneUnavailable, ExecService, Settings, SpawnMethod};
+use baton_exec_server::{CloneUnavailable, ExecServer, Settings, Shutdown};
 use baton_trace::record::Side;
 use baton_trace::text::counted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use tokio::sync::watch;
 
-use crate::args::{self, Durability, ExecServerArgs};
+use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::exporting::Exporting;
-use crate::limits::{EXEC_SERVER_FILES, PROCESS_FILES, STATE_SHUTDOWN};
+use crate::limits::{EXEC_SERVER_FILES, PROCESS_FILES, STATE_SHUTDOWN, STATE_SHUTDOWN_LIMIT};
 use crate::own_ticket::OwnTicket;
 use crate::repeats::Repeats;
 use crate::runtime::runtime;
@@ -72,35 +72,14 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         let settings = Settings {
             open_files,
             max_processes: args.max_processes as usize,
-            spawn: match args.spawn {
-                args::SpawnMethod::Auto => SpawnMethod::Auto,
-                args::SpawnMethod::Clone => SpawnMethod::Clone,
-                args::SpawnMethod::Std => SpawnMethod::Std,
-            },
+            spawn: args.spawn.into(),
             ..Settings::default()
         };
-        let service = ExecService::with(server.epoch(), &settings)?.records(metadata.records(durability));
-        if let Some(reason) = service.spawn_fallback() {
-            log!("{}", slow_starts(&reason));
-        }
         let teller = Teller {
             ticket: Arc::clone(&ticket),
             relay: args.relay.clone(),
             allow_path,
             floods: Mutex::default(),
-        };
-        let exec = service.clone().into_server();
-        let (mut first, mut second) = (Stop::new(), Stop::new());
-        let stop = async {
-            first.next().await;
-            if let Some(patience) = patience(service.processes()) {
-                log!("{patience}");
-            }
-        };
-        let hurried = async {
-            // Not another one: a service manager may send SIGHUP beside SIGTERM.
-            let first = second.next().await;
-            while second.next().await != first {}
         };
         let hurry = metadata.hurry();
         let server = server.on_notice(move |notice| {
@@ -110,20 +89,43 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             }
             teller.tell(notice);
         });
-        let routes = Routes::new(exec, metadata.service().into_server());
-        let outcome = tokio::select! {
-            outcome = server.serve(routes, stop) => outcome,
-            () = state::watch(&metadata) => Ok(()),
-            () = own_ticket::follow(&key_path, &seed, generation, &ticket, &rotate) => Ok(()),
-            () = hurried => Ok(()),
+        let health = metadata.health();
+        let server = ExecServer::builder(server)
+            .settings(settings)
+            .records(metadata.records(durability))
+            .service(metadata.service().into_server())
+            .on_shutdown("records", STATE_SHUTDOWN_LIMIT, move || async move {
+                state::tell_left(&metadata.shutdown(STATE_SHUTDOWN).await);
+            })
+            .build()?;
+        let service = server.service().clone();
+        if let Some(reason) = service.spawn_fallback() {
+            log!("{}", slow_starts(&reason));
+        }
+        let (mut first, mut second) = (Stop::new(), Stop::new());
+        let stop = async {
+            tokio::select! {
+                _ = first.next() => {}
+                () = state::watch(health) => {}
+                () = own_ticket::follow(&key_path, &seed, generation, &ticket, &rotate) => {}
+            }
+            if let Some(patience) = patience(service.processes()) {
+                log!("{patience}");
+            }
         };
-        let left = service.shutdown().await;
+        let cut = async {
+            // Not another one: a service manager may send SIGHUP beside SIGTERM.
+            let first = second.next().await;
+            while second.next().await != first {}
+        };
+        let Shutdown {
+            processes_left: left, ..
+        } = server.serve_or_cut(stop, cut).await?;
         if left > 0 {
             let processes = counted(left as u64, "process", "processes");
             log!("{processes} could not be killed");
         }
-        state::tell_left(&metadata.shutdown(STATE_SHUTDOWN).await);
-        Ok(outcome?)
+        Ok(())
     });
     exporting.finish(&runtime()?, None);
     outcome?;

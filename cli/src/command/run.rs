@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server, ServerConfig};
 use baton_client::{ChannelConfig, Client, Command, RecordTo, Seed, Ticket};
-use baton_exec_server::{Directory, ExecService, Settings};
+use baton_exec_server::{Directory, ExecServer, Settings};
 use baton_export::resource;
 use baton_relay::{Config, Relay};
 use baton_trace::record::Side;
@@ -128,18 +128,17 @@ impl Role<Ticket> {
                 directory: Directory::Own,
                 ..Settings::default()
             };
-            let service = match ExecService::with(server.epoch(), &settings) {
-                Ok(service) => service,
-                Err(error) => return drop(ready.send(Err(error.into()))),
-            };
+            let told = ready.clone();
             let server = server.on_notice(move |notice| match notice {
                 Notice::Registered => drop(ready.send(Ok(ticket.clone()))),
                 Notice::Retrying(error, _) => drop(ready.send(Err(CliError::Embedded(error.to_string())))),
                 _ => {}
             });
             // A failure for good was a notice before.
-            let _ = server.serve(service.clone().into_server(), stopped).await;
-            service.shutdown().await;
+            match ExecServer::builder(server).settings(settings).build() {
+                Ok(server) => drop(server.serve(stopped).await),
+                Err(error) => drop(told.send(Err(error.into()))),
+            }
         })
     }
 }

@@ -1,0 +1,256 @@
+//! An exec-server: the service, mounted on a channel beside others, and its end in order.
+//!
+//! ```no_run
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! use baton_channel::allow::AllowList;
+//! use baton_channel::{Server, key::Seed};
+//! use baton_exec_server::ExecServer;
+//!
+//! let allow = AllowList::file("allowed_clients")?;
+//! let server = Server::new("http://relay.example:7700", &Seed::generate()?, allow)?;
+//! println!("ticket: {}", server.ticket());
+//! let server = ExecServer::builder(server).build()?;
+//! server.serve(std::future::pending()).await?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, pending, ready};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use baton_channel::{Routes, Server, ServerError, Service};
+use baton_rpc::exec::exec_server::ExecServer as ExecRoutes;
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::BoxFuture;
+
+use crate::CloneUnavailable;
+use crate::records::{Gate, Observer, Records};
+use crate::service::ExecService;
+use crate::settings::Settings;
+
+/// Runs commands for the clients of a [`Server`], and ends in order.
+///
+/// `S` are the services that were added to `Exec`.
+pub struct ExecServer<S = NoFurther> {
+    server: Server,
+    service: ExecService,
+    services: S,
+    hooks: Vec<Hook>,
+}
+
+/// Sets an [`ExecServer`] up; see [`ExecServer::builder`].
+pub struct Builder<S = NoFurther> {
+    server: Server,
+    settings: Settings,
+    records: Records,
+    services: S,
+    hooks: Vec<Hook>,
+}
+
+/// One step of a shutdown.
+struct Hook {
+    name: &'static str,
+    limit: Duration,
+    run: Box<dyn FnOnce() -> HookFuture + Send>,
+}
+
+type HookFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// How an [`ExecServer`] ended.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Shutdown {
+    /// Processes that were not reaped within [`SHUTDOWN_TIMEOUT`](crate::limits::SHUTDOWN_TIMEOUT): 0 unless the kernel cannot end one.
+    pub processes_left: usize,
+    /// The hooks that were dropped at their limit, by name.
+    pub hooks_cut: Vec<&'static str>,
+}
+
+impl ExecServer {
+    /// An exec-server on this channel, with no record of what it runs and no other service.
+    pub fn builder(server: Server) -> Builder {
+        Builder {
+            server,
+            settings: Settings::default(),
+            records: Records::default(),
+            services: NoFurther,
+            hooks: Vec::new(),
+        }
+    }
+}
+
+impl<S> Builder<S> {
+    /// Replaces the default [`Settings`].
+    pub fn settings(mut self, settings: Settings) -> Self {
+        self.settings = settings;
+        self
+    }
+
+    /// Replaces observer and gate.
+    pub fn records(mut self, records: Records) -> Self {
+        self.records = records;
+        self
+    }
+
+    /// Reports every process to this observer.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.records.observer = Some(observer);
+        self
+    }
+
+    /// Waits for this gate before every start.
+    pub fn gate(mut self, gate: Arc<dyn Gate>) -> Self {
+        self.records.gate = Some(gate);
+        self
+    }
+
+    /// Mounts a further tonic service on the same sessions. Calls of its methods carry the same `Arc<Peer>` in their extensions. Of two services
+    /// of one name, the last that was added is called.
+    pub fn service<A>(self, service: A) -> Builder<Routes<A, S>> {
+        let Self {
+            server,
+            settings,
+            records,
+            services,
+            hooks,
+        } = self;
+        Builder {
+            server,
+            settings,
+            records,
+            services: Routes::new(service, services),
+            hooks,
+        }
+    }
+
+    /// Adds a step to the shutdown. Hooks run one after the other, in the order in which they were added, once no process is left and no call is
+    /// open. One that takes longer than `limit` is dropped, and [`Shutdown::hooks_cut`] has its name.
+    pub fn on_shutdown<F>(
+        mut self,
+        name: &'static str,
+        limit: Duration,
+        hook: impl FnOnce() -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.hooks.push(Hook {
+            name,
+            limit,
+            run: Box::new(move || Box::pin(hook())),
+        });
+        self
+    }
+
+    /// Must be called in a tokio runtime with IO and time.
+    ///
+    /// # Errors
+    /// [`Settings::spawn`] does not work here.
+    pub fn build(self) -> Result<ExecServer<S>, CloneUnavailable> {
+        let service = ExecService::with(self.server.epoch(), &self.settings)?.records(self.records);
+        Ok(ExecServer {
+            server: self.server,
+            service,
+            services: self.services,
+            hooks: self.hooks,
+        })
+    }
+}
+
+impl<S> ExecServer<S>
+where
+    Routes<ExecRoutes<ExecService>, S>: Service,
+{
+    /// The service `Exec`. Clones of it share the processes.
+    pub fn service(&self) -> &ExecService {
+        &self.service
+    }
+
+    /// As [`serve_or_cut`](Self::serve_or_cut), without a second signal.
+    ///
+    /// # Errors
+    /// As [`Server::serve`].
+    pub async fn serve(self, stop: impl Future<Output = ()>) -> Result<Shutdown, ServerError> {
+        self.serve_or_cut(stop, pending()).await
+    }
+
+    /// Serves until `stop` resolves, and then ends in this order:
+    ///
+    /// 1. No call is taken any more. Open calls have [`DRAIN_TIMEOUT`](baton_channel::limits::DRAIN_TIMEOUT) to be answered, or until `cut`
+    ///    resolves, which may be before `stop`.
+    /// 2. Processes are killed, and reaped within [`SHUTDOWN_TIMEOUT`](crate::limits::SHUTDOWN_TIMEOUT).
+    /// 3. The hooks run, each within its limit.
+    ///
+    /// Dropping the future before it resolves skips what is left of these.
+    ///
+    /// # Errors
+    /// As [`Server::serve`]; steps 2 and 3 are done before it is returned.
+    pub async fn serve_or_cut(
+        self,
+        stop: impl Future<Output = ()>,
+        cut: impl Future<Output = ()>,
+    ) -> Result<Shutdown, ServerError> {
+        let Self {
+            server,
+            service,
+            services,
+            hooks,
+        } = self;
+        let routes = Routes::new(service.clone().into_server(), services);
+        let outcome = tokio::select! {
+            outcome = server.serve(routes, stop) => outcome,
+            () = cut => Ok(()),
+        };
+        let mut shutdown = Shutdown {
+            processes_left: service.shutdown().await,
+            hooks_cut: Vec::new(),
+        };
+        for Hook { name, limit, run } in hooks {
+            if tokio::time::timeout(limit, run()).await.is_err() {
+                shutdown.hooks_cut.push(name);
+            }
+        }
+        outcome.map(|()| shutdown)
+    }
+}
+
+/// The end of a list of services: answers UNIMPLEMENTED to every call.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoFurther;
+
+impl tower_service::Service<http::Request<Body>> for NoFurther {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<http::Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: http::Request<Body>) -> Self::Future {
+        Box::pin(ready(Ok(Status::unimplemented("").into_http())))
+    }
+}
+
+impl<S> fmt::Debug for ExecServer<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExecServer")
+            .field("service", &self.service)
+            .field("hooks", &self.hooks.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<S> fmt::Debug for Builder<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("settings", &self.settings)
+            .field("hooks", &self.hooks.len())
+            .finish_non_exhaustive()
+    }
+}
