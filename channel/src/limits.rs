@@ -86,11 +86,14 @@ pub const SESSION_WEIGHT: usize = 4;
 /// Handshakes that wait for a session of their key's share, over all keys; a key may wait while it has fewer than are free. Some 4 KiB each.
 pub const SESSION_QUEUE: usize = 512;
 
-/// Sessions whose client has not spoken since message 2, over all keys and origins. They count with their key's sessions besides. Shared by
-/// key and origin: one origin that shakes hands with a key and then says nothing gets 512 of them, four get 602, and another origin always finds
-/// one, with the same key too. Fewer than a key's share of [`EXEC_SERVER_SESSIONS`], so that a key whose messages 1 are repeated can still begin
-/// a session.
-pub const MAX_UNCONFIRMED: usize = 640;
+/// Unconfirmed sessions, whose client has not spoken since message 2, of an exec-server that serves so many sessions. They count as sessions of
+/// their key besides. They are shared by key and origin together: of 1,024 sessions 640 can be unconfirmed; one origin that shakes hands with a
+/// key and then says nothing gets 512 of these, four origins get 602, and another origin always finds one, with the same key too. Fewer than a
+/// key's share of the sessions, so that a key whose messages 1 are repeated can still begin a session.
+pub const fn max_unconfirmed(sessions: usize) -> usize {
+    let places = sessions.saturating_mul(5) / 8;
+    if places == 0 { 1 } else { places }
+}
 
 /// How those are shared, as [`SESSION_WEIGHT`] has it: 500 commands that one client starts at once find room.
 pub const UNCONFIRMED_WEIGHT: usize = 4;

@@ -153,7 +153,7 @@ impl Server {
             recorder,
             sessions: Places::new(session_shares(max_sessions.max(1))),
             unconfirmed: Places::new(Shares {
-                places: limits::MAX_UNCONFIRMED,
+                places: limits::max_unconfirmed(max_sessions),
                 weight: limits::UNCONFIRMED_WEIGHT,
                 queue: limits::UNCONFIRMED_QUEUE,
             }),

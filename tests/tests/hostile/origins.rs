@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
 use baton_channel::limits::{
-    DECLINE_RETRY, HALF_OPEN_QUEUE, MAX_HALF_OPEN, MAX_UNCONFIRMED, SESSION_WAIT, UNCONFIRMED_WEIGHT,
+    DECLINE_RETRY, EXEC_SERVER_SESSIONS, HALF_OPEN_QUEUE, MAX_HALF_OPEN, SESSION_WAIT, UNCONFIRMED_WEIGHT,
+    max_unconfirmed,
 };
 use baton_channel::ticket::Ticket;
 use baton_channel::{Notice, Server, ServerError};
@@ -241,7 +242,7 @@ async fn mute_sessions_of_a_key_from_one_origin_leave_sessions_to_the_key_from_a
     let seed = Seed::generate().unwrap();
     let key = seed.client_key().unwrap();
     let (ticket, serving) = serve(&url, &seed).await;
-    let share = MAX_UNCONFIRMED * UNCONFIRMED_WEIGHT / (UNCONFIRMED_WEIGHT + 1);
+    let share = max_unconfirmed(EXEC_SERVER_SESSIONS) * UNCONFIRMED_WEIGHT / (UNCONFIRMED_WEIGHT + 1);
     let visits = (0..share).map(|_| relay.visit(b"mute", &ticket, &key));
     let visits = join_all(visits).await;
     assert!(visits.iter().all(|visit| visit.retry_after_ms == 0));
