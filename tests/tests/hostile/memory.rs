@@ -164,12 +164,6 @@ pub(crate) fn request(method: &str) -> Vec<u8> {
         block.extend([name, u8::try_from(value.len()).unwrap()]);
         block.extend(value.bytes());
     }
-    // A name that is not in the table follows a zero.
-    block.push(0);
-    for text in [header::EXEC_SERVER_ID, &"ab".repeat(16)] {
-        block.push(u8::try_from(text.len()).unwrap());
-        block.extend(text.bytes());
-    }
     block
 }
 
@@ -294,7 +288,14 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                     let mut wires = Vec::new();
                     for _ in 0..300 {
                         let mut wire = Wire::connect(&target).await;
-                        let register = frames::http2(HEADERS, END_HEADERS, 1, &request("Register"));
+                        let mut block = request("Register");
+                        // A name that is not in the table follows a zero.
+                        block.push(0);
+                        for text in [header::EXEC_SERVER_ID, &"ab".repeat(16)] {
+                            block.push(u8::try_from(text.len()).unwrap());
+                            block.extend(text.bytes());
+                        }
+                        let register = frames::http2(HEADERS, END_HEADERS, 1, &block);
                         wire.flood(std::iter::once(register)).await;
                         wires.push(wire);
                     }
