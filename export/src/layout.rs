@@ -225,7 +225,7 @@ fn round(placed: &mut [Placed], server: Option<Range<u64>>) {
             pinned: span.is_outermost
                 && (matches!(span.stage.stage, transport::CALL | transport::RPC)
                     || span.stage.stage.is_background()),
-            beside: exec::BESIDE.contains(&span.stage.stage),
+            beside: is_beside(span.stage.stage),
         })
         .chain(server)
         .collect();
@@ -233,6 +233,11 @@ fn round(placed: &mut [Placed], server: Option<Range<u64>>) {
         span.start_ns = micros.start.saturating_mul(1_000);
         span.end_ns = micros.end.saturating_mul(1_000);
     }
+}
+
+/// A user's stage that does not cover may overlap its siblings, which are awaited.
+fn is_beside(stage: StageId) -> bool {
+    exec::BESIDE.contains(&stage) || stage.is_users() && stage.def().is_none_or(|def| !def.covers)
 }
 
 #[cfg(test)]
@@ -301,6 +306,22 @@ mod tests {
         let placed = whole(&claimed);
         assert_ne!(placed[1].span_id, placed[0].span_id);
         assert_eq!(placed[1].parent, Some(placed[0].span_id));
+    }
+
+    #[test]
+    fn no_sibling_makes_room_for_a_users_stage_that_does_not_cover() {
+        let mut server = warm();
+        server.side = Side::Server;
+        let bounds = |record: &CallRecord, of| {
+            let placed = owed(record);
+            let span = placed.iter().find(|span| span.stage.stage == of).unwrap();
+            (span.start_ns, span.end_ns)
+        };
+        let alone = bounds(&server, PROCESS);
+        server.stages.push(stage(StageId(200), 112_000, 700_000));
+        assert_eq!(bounds(&server, PROCESS), alone);
+        let (start_ns, end_ns) = bounds(&server, StageId(200));
+        assert!(alone.0 <= start_ns && start_ns < end_ns && end_ns < alone.1);
     }
 
     #[test]

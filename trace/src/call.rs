@@ -1,7 +1,8 @@
-//! What a handler knows of the call it serves.
+//! What a handler knows of the call it serves, and the stages that a handler and a caller add to it.
 //!
 //! The channel puts an `Arc<ServerCall>` into the extensions of every request. A handler reads the context to
-//! hand on and adds stages of its own; the channel sends them back in `Trailers` and exports them.
+//! hand on and adds stages of its own; the channel sends them back in `Trailers` and exports them. A caller adds its stages through
+//! [`ClientStages`]. Rows for stages of a mounted service are registered: [`stage::register`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -27,6 +28,43 @@ pub struct ServerCall {
     /// Somebody takes its record.
     exported: bool,
     subject: OnceLock<Subject>,
+}
+
+/// The stages that a caller adds to its own call, while the call lasts. Put a clone into the request's extensions, one for each call.
+///
+/// Only the ids of users ([`stage::USER_IDS`]) are taken: the channel itself measures the rest.
+#[derive(Debug, Clone, Default)]
+pub struct ClientStages(Arc<Mutex<Vec<Added>>>);
+
+#[derive(Debug)]
+struct Added {
+    stage: StageId,
+    start: Instant,
+    end: Instant,
+}
+
+impl ClientStages {
+    /// Adds an interval. Further ones than [`HANDLER_STAGES_MAX`] are dropped.
+    pub fn record(&self, stage: StageId, start: Instant, end: Instant) {
+        let mut added = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if stage.is_users() && added.len() < HANDLER_STAGES_MAX {
+            added.push(Added { stage, start, end });
+        }
+    }
+
+    /// Takes out the stages of a call that began at `anchor` and ended at `end`, clipped to it. Stages outside of it are dropped.
+    pub fn take(&self, anchor: &Anchor, end: Instant) -> Vec<StageRecord> {
+        let added = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let clipped = added.into_iter().map(|added| Added {
+            start: added.start.max(anchor.instant),
+            end: added.end.min(end),
+            ..added
+        });
+        clipped
+            .filter(|added| added.start < added.end)
+            .map(|added| StageRecord::between(anchor, added.stage, added.start, added.end))
+            .collect()
+    }
 }
 
 /// Takes a call's stages when nobody can add to them any more.
@@ -155,6 +193,7 @@ fn unlocked<T>(mutex: &mut Mutex<T>) -> &mut T {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
+    use std::time::Duration;
 
     use super::*;
     use crate::stage::exec::PROCESS;
@@ -187,6 +226,50 @@ mod tests {
         record(&process);
         drop(process);
         assert_eq!(stages.try_recv(), Ok(2));
+    }
+
+    #[test]
+    fn a_callers_stages_are_clipped_to_its_call() {
+        let anchor = Anchor {
+            instant: Instant::now(),
+            unix_ns: 0,
+        };
+        // The call lasts from 100 to 200 ms.
+        let at = |ms: u64| anchor.instant + Duration::from_millis(ms);
+        let stages = ClientStages::default();
+        for (start, end) in [
+            (110, 120),
+            (50, 110),
+            (190, 300),
+            (0, 100),
+            (200, 300),
+            (150, 140),
+        ] {
+            stages.record(StageId(200), at(start), at(end));
+        }
+        stages.record(PROCESS, at(110), at(120));
+        let call = Anchor {
+            instant: at(100),
+            unix_ns: 0,
+        };
+        let taken = stages.take(&call, at(200));
+        let ms: Vec<_> = taken
+            .iter()
+            .map(|stage| (stage.start_ns / 1_000_000, stage.end_ns / 1_000_000))
+            .collect();
+        assert_eq!(ms, [(10, 20), (0, 10), (90, 100)]);
+        assert!(stages.take(&call, at(200)).is_empty(), "they are taken");
+    }
+
+    #[test]
+    fn the_number_of_a_callers_stages_is_bounded() {
+        let stages = ClientStages::default();
+        let anchor = *call().anchor();
+        let end = anchor.instant + Duration::from_secs(1);
+        for _ in 0..=HANDLER_STAGES_MAX {
+            stages.record(StageId(200), anchor.instant, end);
+        }
+        assert_eq!(stages.take(&anchor, end).len(), HANDLER_STAGES_MAX);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Tracing for Baton and for anything mounted on its channel.
 //!
 //! * [`w3c`]: trace context, tracestate and baggage, and their carriers (gRPC metadata, environment, protobuf);
-//! * [`stage`]: the three tables of stages; spans, report, metrics and docs read them;
-//! * [`call`]: what a handler knows of the call it serves, and adds to it;
+//! * [`stage`]: the three tables of stages, and those that a program registers; spans, report, metrics and docs read them;
+//! * [`call`]: what a handler knows of the call it serves, and the stages that handler and caller add to it;
 //! * [`call_end`]: why a call ended before its handler had answered it;
 //! * [`subject`]: the command that a call runs, and how it ended;
 //! * [`recorder`]: where finished records go;

@@ -24,7 +24,7 @@ pub const BAGGAGE_MEMBERS_MAX: usize = 64;
 /// grow every `Head` and the environment of every child.
 pub const BAGGAGE_BYTES_MAX: usize = 8192;
 
-/// Stages a handler may add to one call; more are dropped. Protects `Trailers` and memory from a handler in a loop.
+/// Stages a handler may add to one call, and a caller; more are dropped. Protects `Trailers` and memory from a loop.
 pub const HANDLER_STAGES_MAX: usize = 32;
 
 /// Stages that a process may register: as many as a handler may add to one call. Bounds the table that a waterfall orders its rows by.

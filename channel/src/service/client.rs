@@ -10,8 +10,10 @@ use baton_export::bridge;
 use baton_export::clock;
 use baton_mux::StreamError;
 use baton_proto::channel::Head;
+use baton_trace::call::ClientStages;
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::Recorder;
+use baton_trace::stage;
 use baton_trace::subject::Subject;
 use baton_trace::w3c::{self, Extracted, TraceContext};
 use http::HeaderValue;
@@ -64,6 +66,7 @@ impl Call {
         let (mut parts, body) = request.into_parts();
         let observer = parts.extensions.get::<RecordTo>().and_then(RecordTo::take);
         let recording = recorder.is_on() || observer.is_some();
+        stage::close_registration();
         let anchor = clock::call_anchor();
         let caller = caller_context(&mut parts);
         let path = parts.uri.path().to_owned();
@@ -82,6 +85,7 @@ impl Call {
                 about: About {
                     attributes: relay(),
                     subject: parts.extensions.remove::<Subject>(),
+                    stages: parts.extensions.remove::<ClientStages>(),
                     is_answered: false,
                 },
                 connect: None,

@@ -13,7 +13,7 @@ use baton_export::clock;
 use baton_mux::timings::{Malformed, Timings};
 use baton_mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
 use baton_trace::SpanId;
-use baton_trace::call::ServerCall;
+use baton_trace::call::{ClientStages, ServerCall};
 use baton_trace::clock::Offset;
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
@@ -65,6 +65,8 @@ pub(crate) struct About {
     pub(crate) attributes: Vec<KeyValue>,
     /// The command that it runs.
     pub(crate) subject: Option<Subject>,
+    /// Where the caller adds stages of its own.
+    pub(crate) stages: Option<ClientStages>,
     /// The server ended it.
     pub(crate) is_answered: bool,
 }
@@ -195,6 +197,9 @@ impl ClientDraft {
                 stages.push(between(TERMINAL_NOTIFY, last.opened, handed));
             }
         }
+        if let Some(own) = &self.about.stages {
+            stages.extend(own.take(&anchor, end));
+        }
         CallRecord {
             side: Side::Client,
             context: self.context,
@@ -248,9 +253,7 @@ impl Window {
                 RELAY_FORWARD => relay_out.forward_ns = told.duration_ns,
                 stage => {
                     server_end = server_end.max(end_ns);
-                    // A server reports what a server measures, nothing else.
-                    if stage.is_background() || stage.def().is_none_or(|def| def.exporter != Exporter::Server)
-                    {
+                    if !may_be_told(stage) {
                         continue;
                     }
                     // From the arrival of `Head` for now, whose place is known when all are.
@@ -300,6 +303,15 @@ impl Window {
         }
         let end_unix_ns = received_unix_ns.saturating_add(server_end.unsigned_abs());
         Ok(received_unix_ns..end_unix_ns)
+    }
+}
+
+/// Whether a client takes a stage from a server: only what a server measures. A stage without a row is one that the server alone registered, or
+/// of a later version: it is drawn as unknown and never covers. 0 and 255 are the ids of no stage.
+fn may_be_told(stage: StageId) -> bool {
+    match stage.def() {
+        Some(def) => def.exporter == Exporter::Server && !stage.is_background(),
+        None => !matches!(stage.0, 0 | u8::MAX),
     }
 }
 

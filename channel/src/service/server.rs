@@ -14,6 +14,7 @@ use baton_trace::call::ServerCall;
 use baton_trace::call_end::CallEnd;
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
+use baton_trace::stage;
 use baton_trace::stage::transport::{RELAY_FORWARD, RELAY_QUEUE, SERVER_OPEN, SERVER_QUEUE};
 use baton_trace::status::RpcStatus;
 use baton_trace::text::hint;
@@ -196,6 +197,7 @@ impl Inbound {
         let exported = recorder.is_on() && context.is_sampled();
         let recording = head.timings || recorder.keeps_stages() || exported;
         let anchor = anchor_at(arrival.at);
+        stage::close_registration();
         let call = Arc::new(ServerCall::new(&context, call_id, anchor, recording).exported(exported));
 
         let mut request = http::Request::new(Body::new(RequestBody::new(Arc::clone(stream))));
