@@ -336,10 +336,12 @@ fn uncovered_us(spans: &[PathSpan], head: usize, members: &[usize]) -> u64 {
     let mut uncovered = 0;
     let mut reached = first;
     for span in covering {
-        uncovered += span.start_us.min(last).saturating_sub(reached);
+        let gap = span.start_us.min(last).saturating_sub(reached);
+        // Bounds are untrusted: a span may begin after its end.
+        uncovered = u64::saturating_add(uncovered, gap);
         reached = reached.max(span.end_us);
     }
-    uncovered + last.saturating_sub(reached)
+    uncovered.saturating_add(last.saturating_sub(reached))
 }
 
 /// Where the waiting for a process is on the path, and the process made spans, but none of those is.

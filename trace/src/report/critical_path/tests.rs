@@ -233,6 +233,21 @@ proptest! {
     }
 }
 
+#[test]
+fn spans_that_end_before_they_begin_overflow_no_sum() {
+    let spans = [
+        (4, 0, 0, 0, 0),
+        (3, 0, 0, 16_400_027_491_140_962_377, 61),
+        (5, 3, 14_547_795_001_111_815_466, 0, 198),
+    ];
+    let spans = spans.map(|(id, parent, start, end, stage)| PathSpan {
+        stage: Some(StageId(stage % 48)),
+        remainder_ns: (stage > 100).then_some(end),
+        ..span(id, parent, start, end)
+    });
+    check(&spans);
+}
+
 /// A call as it is exported, of 1,000 µs; nobody accounts for 20 of them.
 fn call() -> Vec<PathSpan> {
     let mut call = staged(CALL, StageId(0), 0, 1_000);
