@@ -46,7 +46,7 @@ impl EventLog {
 
     /// Adds an event and returns its `seq`.
     pub fn append(&mut self, kind: Kind) -> u64 {
-        self.last += 1;
+        self.last = self.next_seq();
         let event = ProcessEvent {
             seq: self.last,
             kind: Some(kind),
@@ -95,6 +95,11 @@ impl EventLog {
     /// The last event the client has acknowledged; 0 before the first.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
+    }
+
+    /// The `seq` of the event that is appended next.
+    pub fn next_seq(&self) -> u64 {
+        self.last + 1
     }
 
     /// The last event there is; 0 before the first.

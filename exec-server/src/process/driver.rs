@@ -141,8 +141,6 @@ pub(crate) async fn run<B: Backend>(
         kill: Kill::Idle,
         timer: None,
         shared: shared.clone(),
-        // `Started`, which the log holds back until it is so.
-        seq: 1,
         telling,
         progress: None,
         registration,
@@ -218,8 +216,6 @@ struct Driver<B: Backend> {
     /// Most processes never need one.
     timer: Option<Pin<Box<Sleep>>>,
     shared: Arc<Shared>,
-    /// Of the last event.
-    seq: u64,
     telling: Telling,
     /// Until how far it has come is told, from the first event on that is not.
     progress: Option<Wait>,
@@ -261,11 +257,6 @@ impl<B: Backend> Driver<B> {
             };
             self.shared.fail(error.into(), StopReason::Call(why));
         }
-    }
-
-    fn append(&mut self, kind: Kind) {
-        self.seq += 1;
-        self.shared.append(kind);
     }
 
     /// Ready when the process is reaped.
@@ -337,7 +328,7 @@ impl<B: Backend> Driver<B> {
         match chunk {
             Ok(data) if !data.is_empty() => {
                 self.life.output(stream, data.len(), now);
-                self.append(Kind::Output(Output {
+                self.shared.append(Kind::Output(Output {
                     stream: stream.into(),
                     data,
                 }));
@@ -364,7 +355,7 @@ impl<B: Backend> Driver<B> {
             && progress.as_mut().poll(cx).is_ready()
         {
             self.progress = None;
-            self.telling.progressed(self.seq);
+            self.telling.progressed(self.shared.next_seq() - 1);
         }
     }
 
@@ -390,13 +381,15 @@ impl<B: Backend> Driver<B> {
         // Told before the client can be: what it asks to have flushed then covers it.
         let status = exit.as_ref().ok().copied();
         let stopped = self.shared.stopped();
-        self.telling
-            .exited(self.seq + u64::from(exit.is_ok()), status, stopped, now);
+        let next = self.shared.next_seq();
+        // An exit whose status was lost is no event.
+        let seq = if exit.is_ok() { next } else { next - 1 };
+        self.telling.exited(seq, status, stopped, now);
         if let Some(subject) = subject(&self.call) {
             subject.ended(Exit::end(status, stopped));
         }
         match exit {
-            Ok(status) => self.append(Kind::Exited(Exited {
+            Ok(status) => self.shared.append(Kind::Exited(Exited {
                 status: Some(status),
                 observed_unix_ns: match &self.call {
                     Some(call) => call.anchor().unix_ns_of(now),
@@ -433,15 +426,16 @@ impl<B: Backend> Driver<B> {
                 call.record(stage, start, end);
             }
         }
+        let seq = self.shared.next_seq();
         self.telling
-            .closed(self.seq + 1, &closed, &self.life, call.as_deref(), now);
+            .closed(seq, &closed, &self.life, call.as_deref(), now);
         drop(call);
         let closed = Kind::Closed(closed);
         if !self.kill.is_pending() {
-            self.shared.closes(self.seq + 1, &closed);
+            self.shared.closes(seq, &closed);
             self.retire();
         }
-        self.append(closed);
+        self.shared.append(closed);
     }
 
     fn retire(&mut self) {

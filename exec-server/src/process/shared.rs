@@ -109,6 +109,12 @@ impl Shared {
         self.push(&mut state, kind);
     }
 
+    /// The `seq` of the event that the driver appends next. Nobody else appends but for `Started`, which counts from when there is a process.
+    pub(super) fn next_seq(&self) -> u64 {
+        let state = self.lock();
+        state.log.next_seq() + u64::from(state.starting.is_some())
+    }
+
     fn started(&self, state: &mut State) {
         if let Some(Starting { pid, exec }) = state.starting.take() {
             // It has executed; asked for it, it lets go of what it was given for that.
@@ -119,7 +125,7 @@ impl Shared {
 
     fn push(&self, state: &mut State, kind: Kind) {
         state.closed |= matches!(kind, Kind::Closed(_));
-        self.ends.note(state.log.last() + 1, &kind);
+        self.ends.note(state.log.next_seq(), &kind);
         let seq = state.log.append(kind);
         if state.abandoned {
             state.evict(seq);
