@@ -1,5 +1,6 @@
 //! A foreign tonic service, mounted on the channel: gRPC's own health service, called through a relay that cannot read
-//! the call, and what the call cost. Everything runs in this process, over real sockets on loopback.
+//! the call, and what the call cost. The service has a stage of its own, `health.lookup`. Everything runs in this process,
+//! over real sockets on loopback.
 //!
 //! `cargo run -p baton-channel --example health`
 
@@ -7,25 +8,77 @@ use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
 use baton_channel::{Channel, Notice, RecordTo, Server};
 use baton_relay::{Config, Relay};
+use baton_trace::call::ServerCall;
 use baton_trace::report::{Style, waterfall};
+use baton_trace::stage::{self, Exporter, Kind, StageDef, StageId, transport::RPC};
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::Notify;
-use tonic_health::pb::HealthCheckRequest;
+use tonic::{Request, Response, Status};
 use tonic_health::pb::health_client::HealthClient;
+use tonic_health::pb::health_server::{Health, HealthServer};
+use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
+use tonic_health::server::{HealthReporter, HealthService};
+
+const LOOKUP: StageId = StageId(192);
+
+/// The service's stages. Both ends know this table; users have the ids 192 to 254.
+static STAGES: [StageDef; 1] = [StageDef {
+    id: LOOKUP,
+    name: "health.lookup",
+    parent: Some(RPC),
+    kind: Kind::Internal,
+    from: "handler starts",
+    to: "status found",
+    exporter: Exporter::Server,
+    covers: true,
+}];
+
+/// The health service, which also records its stage.
+struct Traced(HealthService);
+
+#[tonic::async_trait]
+impl Health for Traced {
+    type WatchStream = <HealthService as Health>::WatchStream;
+
+    async fn check(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<HealthCheckResponse>, Status> {
+        let call = request.extensions().get::<Arc<ServerCall>>().cloned();
+        let start = Instant::now();
+        let answer = self.0.check(request).await;
+        if let Some(call) = call {
+            call.record(LOOKUP, start, Instant::now());
+        }
+        answer
+    }
+
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Self::WatchStream>, Status> {
+        self.0.watch(request).await
+    }
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // Each end registers the stages before its first call. Here both ends are one process.
+    stage::register(&STAGES)?;
+
     // The relay: pairs the two ends and forwards what it cannot read.
     let relay = Relay::bind("127.0.0.1:0".parse()?, Config::default()).await?;
     let relay_url = format!("http://{}", relay.local_addr());
     tokio::spawn(relay.serve(pending()));
 
     // The server: any tonic service. It dials out to the relay and lets in the clients whose keys it knows.
-    let (reporter, health) = tonic_health::server::health_reporter();
+    let reporter = HealthReporter::new();
     reporter
         .set_service_status("baton", tonic_health::ServingStatus::Serving)
         .await;
+    let health = HealthServer::new(Traced(HealthService::from_health_reporter(reporter)));
     let client_key = StaticKey::generate()?;
     let allow = AllowList::only(*client_key.public(), "example", Trust::Continue);
     let registered = Arc::new(Notify::new());
@@ -42,7 +95,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The client: tonic's generated one, over a channel made from the server's ticket.
     let mut client = HealthClient::new(Channel::new(ticket, client_key));
     let (record_to, record) = RecordTo::channel();
-    let mut request = tonic::Request::new(HealthCheckRequest {
+    let mut request = Request::new(HealthCheckRequest {
         service: "baton".into(),
     });
     request.extensions_mut().insert(record_to);
