@@ -39,7 +39,7 @@ impl ExecService {
     /// As [`ExecService::new`], set up in another way.
     ///
     /// # Errors
-    /// [`Settings::spawn`] is [`SpawnMethod::Clone`](crate::SpawnMethod::Clone), which does not work here.
+    /// [`Settings::spawn`] is [`SpawnMethod::Clone`], which does not work here.
     pub fn with(epoch: Epoch, settings: &Settings) -> Result<Self, CloneUnavailable> {
         Ok(Self::on(System::with(settings)?, epoch, settings))
     }
