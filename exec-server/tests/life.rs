@@ -64,7 +64,8 @@ async fn a_child_begins_with_no_signal_blocked_with_sigpipe_and_with_three_descr
     let ours = ignored(&std::fs::read_to_string("/proc/self/status").unwrap());
     let sigpipe = 1 << (13 - 1);
     assert_ne!(ours & sigpipe, 0);
-    assert_eq!(ignored(signals.text()), ours & !sigpipe);
+    // Whatever started this process: `nohup` and `&` have it ignore more.
+    assert_eq!(ignored(signals.text()), 0);
     assert!(signals.text().starts_with("SigBlk:\t0000000000000000\n"));
     // One that every other child of ours would get.
     let open = std::fs::File::open("/dev/null").unwrap();
