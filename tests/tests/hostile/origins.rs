@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
 use baton_channel::limits::{
-    DECLINE_RETRY, EXEC_SERVER_SESSIONS, HALF_OPEN_QUEUE, MAX_HALF_OPEN, SESSION_WAIT, UNCONFIRMED_WEIGHT,
-    max_unconfirmed,
+    DECLINE_RETRY, EXEC_SERVER_SESSIONS, HALF_OPEN_QUEUE, MAX_FAREWELLS, MAX_HALF_OPEN, SESSION_QUEUE,
+    SESSION_WAIT, UNCONFIRMED_QUEUE, UNCONFIRMED_WEIGHT, max_unconfirmed,
 };
 use baton_channel::ticket::Ticket;
 use baton_channel::{Notice, Server, ServerError};
@@ -22,6 +22,7 @@ use baton_proto::relay::{
     register_response,
 };
 use baton_proto::{SessionId, header};
+use baton_relay::limits::SESSIONS_PER_EXEC_SERVER;
 use baton_rpc::relay::relay_server::{Relay, RelayServer};
 use baton_support::wait::eventually;
 use bytes::Bytes;
@@ -254,4 +255,12 @@ async fn mute_sessions_of_a_key_from_one_origin_leave_sessions_to_the_key_from_a
     assert_eq!(own.retry_after_ms, 0);
     assert!(own.took < SESSION_WAIT / 2, "{:?}", own.took);
     serving.abort();
+}
+
+/// Otherwise a key that takes all it can would keep others out at the relay, which does not know keys.
+#[test]
+fn a_relay_has_a_session_for_every_dial_that_an_exec_server_keeps() {
+    let waiting = SESSION_QUEUE + UNCONFIRMED_QUEUE;
+    let kept = EXEC_SERVER_SESSIONS + MAX_HALF_OPEN + waiting + MAX_FAREWELLS;
+    assert_eq!(SESSIONS_PER_EXEC_SERVER, kept);
 }
