@@ -81,7 +81,6 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         return;
     };
     let wants_timings = head.timings;
-    let path = head.path.clone();
     let Some(inbound) = Inbound::new(&stream, head, arrival, &peer) else {
         let status = Status::invalid_argument("malformed request metadata");
         return respond(&stream, status.into_http(), Serving::unrecorded(&stream)).await;
@@ -91,6 +90,8 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
         call,
         trace,
     } = inbound;
+    // A counted reference, not a copy.
+    let uri = request.uri().clone();
     call.record(SERVER_OPEN, arrival.at, arrival.opened);
     call.record(SERVER_QUEUE, arrival.opened, clock::now());
     request.extensions_mut().insert(Arc::clone(&call));
@@ -112,7 +113,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
             Ok(()) => service.call(request).await,
         };
         let Ok(response) = response;
-        respond(&stream, naming_method(response, &path), serving).await;
+        respond(&stream, naming_method(response, uri.path()), serving).await;
     };
     handler.with_context(context).await;
 }
