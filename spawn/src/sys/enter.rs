@@ -28,7 +28,7 @@ pub(super) static HAS_CLONE3: AtomicBool = AtomicBool::new(true);
 /// All signals are blocked. What is shared, its stack included, stays where it is and is used by nobody else until the child has left it.
 pub(super) unsafe fn enter(memory: &ChildMemory, pidfd: &mut RawFd) -> io::Result<Pid> {
     if HAS_CLONE3.load(Ordering::Relaxed) {
-        // SAFETY: as above.
+        // SAFETY: clone3 asks for no more than this function does, and its caller has kept that.
         match unsafe { clone3(memory, pidfd) } {
             // An old kernel, another processor, or a filter of system calls that is older than this one.
             Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => HAS_CLONE3.store(false, Ordering::Relaxed),
@@ -36,7 +36,7 @@ pub(super) unsafe fn enter(memory: &ChildMemory, pidfd: &mut RawFd) -> io::Resul
             Ok(pid) => return valid(pid),
         }
     }
-    // SAFETY: as above.
+    // SAFETY: clone asks for no more than this function does, and its caller has kept that.
     unsafe { clone(memory, pidfd) }
 }
 
