@@ -14,7 +14,7 @@ pub(crate) mod threads;
 pub(crate) mod ticket;
 pub(crate) mod trace;
 
-use baton_client::{Client, Command, Event, Run, RunError};
+use baton_core_client::{Client, Command, Event, Run, RunError};
 use baton_trace::record::CallRecord;
 use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;

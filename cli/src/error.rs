@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
 use baton_channel::{HealthError, ServerError};
-use baton_client::{
+use baton_core_client::{
     ConnectError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
 };
 use baton_exec_server::CloneUnavailable;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use baton_client::{PublicKey, Seed, StaticKey};
+use baton_core_client::{PublicKey, Seed, StaticKey};
 
 use crate::error::CliError;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_client::limits::STDIN_CHUNK;
+use baton_core_client::limits::STDIN_CHUNK;
 
 /// Largest write that cannot block when the descriptor polls as writable: Linux's PIPE_BUF. Protects the thread that keeps
 /// the session alive.

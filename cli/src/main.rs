@@ -37,7 +37,7 @@ use args::{Args, Command, TraceCommand};
 use error::CliError;
 
 fn main() {
-    baton_client::keep_freed_memory();
+    baton_core_client::keep_freed_memory();
     let args = Args::from_command_line();
     let outcome = match args.command {
         Command::Run(args) => command::run::main(args),

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use baton_channel::is_exposed;
-use baton_client::RelayRoots;
+use baton_core_client::RelayRoots;
 
 use crate::error::CliError;
 use crate::warned;

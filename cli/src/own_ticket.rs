@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use baton_channel::key::{DialToken, Generation};
-use baton_client::{Seed, Ticket};
+use baton_core_client::{Seed, Ticket};
 use tokio::sync::watch;
 
 use crate::error::CliError;

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use baton_client::ExitStatus;
+use baton_core_client::ExitStatus;
 use baton_export::clock;
 use baton_proto::metadata::{Outcome, Record, StageTime, Survivor};
 use baton_trace::SpanId;

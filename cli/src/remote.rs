@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use baton_client::{ChannelConfig, Client, PublicKey, Records, RecordsError, RunError, SessionError, Ticket};
+use baton_core_client::{
+    ChannelConfig, Client, PublicKey, Records, RecordsError, RunError, SessionError, Ticket,
+};
 use baton_trace::recorder::Recorder;
 
 use crate::args::RemoteArgs;
@@ -103,7 +105,7 @@ pub(crate) fn ask<T>(
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
-    use baton_client::TicketError;
+    use baton_core_client::TicketError;
 
     use super::*;
 

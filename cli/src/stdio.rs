@@ -4,7 +4,7 @@ use std::future::pending;
 use std::io;
 use std::os::fd::AsFd;
 
-use baton_client::Stdin;
+use baton_core_client::Stdin;
 use bytes::Bytes;
 use rustix::buffer::spare_capacity;
 use rustix::event::{PollFd, PollFlags, poll};

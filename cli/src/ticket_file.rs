@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use baton_client::Ticket;
+use baton_core_client::Ticket;
 use baton_noise::access::Exposure;
 
 use crate::error::CliError;

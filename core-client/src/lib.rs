@@ -5,7 +5,7 @@
 //! stream of events with a writer for its standard input. [`Client::records`] tells what has run before.
 //!
 //! ```no_run
-//! use baton_client::{Client, Command, Seed};
+//! use baton_core_client::{Client, Command, Seed};
 //!
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 //! let ticket = std::env::var("BATON_TICKET")?.parse()?;

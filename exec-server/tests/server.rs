@@ -9,7 +9,7 @@ use baton_channel::key::Seed;
 use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::ticket::Ticket;
 use baton_channel::{Channel, Notice, Server};
-use baton_client::{Client, Command, RecordsError};
+use baton_core_client::{Client, Command, RecordsError};
 use baton_exec_server::limits::SHUTDOWN_TIMEOUT;
 use baton_exec_server::server::Builder;
 use baton_exec_server::{ExecServer, ExecService, Shutdown};

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use baton_bench::link::{Link, Shape};
 use baton_bench::stats::{Bar, Estimate};
 use baton_bench::{Failure, Row, Unit};
-use baton_client::Ticket;
+use baton_core_client::Ticket;
 use baton_support::process::Stack;
 
 use crate::{Plan, exec, failure};

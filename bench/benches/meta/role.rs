@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use baton_bench::floor::PROGRAM;
 use baton_bench::{Failure, worker};
-use baton_client::{Client, Command, Event, Seed};
+use baton_core_client::{Client, Command, Event, Seed};
 use baton_metadata::record::{ThreadKey, Timings};
 use baton_metadata::store::{Upkeep, Written};
 use baton_metadata::{Batch, ProcessPatch, Refused, Store, ThreadPatch, WriteError, WriterHandle};

@@ -19,7 +19,7 @@ use baton_bench::options::parse;
 use baton_bench::run::main as run_main;
 use baton_bench::stats::{Bar, Estimate};
 use baton_bench::{Failure, Row, Run, Unit};
-use baton_client::{Client, Seed};
+use baton_core_client::{Client, Seed};
 use baton_support::process::{Stack, usage};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;

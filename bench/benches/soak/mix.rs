@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use baton_bench::Failure;
-use baton_client::{Client, Command, Event, ExitStatus, Output, RunError, StartFailure};
+use baton_core_client::{Client, Command, Event, ExitStatus, Output, RunError, StartFailure};
 use baton_support::process::{baton, isolated};
 use rand::RngExt as _;
 use rand::rngs::StdRng;

@@ -2,7 +2,7 @@
 
 use std::mem::ManuallyDrop;
 
-use baton_client::{Command, RecordTo};
+use baton_core_client::{Command, RecordTo};
 use baton_trace::record::Side;
 
 use super::{run_here, show_trace};

@@ -8,7 +8,7 @@ use baton_channel::allow::{AllowError, AllowList};
 use baton_channel::key::Generation;
 use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Server, ServerConfig};
-use baton_client::{Seed, SessionError};
+use baton_core_client::{Seed, SessionError};
 use baton_exec_server::{CloneUnavailable, ExecServer, Settings, Shutdown};
 use baton_trace::record::Side;
 use baton_trace::text::counted;

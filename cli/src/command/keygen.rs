@@ -1,6 +1,6 @@
 //! `baton keygen`: a new key, or the public line of the one that is there.
 
-use baton_client::Seed;
+use baton_core_client::Seed;
 
 use crate::args::KeygenArgs;
 use crate::error::CliError;

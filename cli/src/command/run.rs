@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server, ServerConfig};
-use baton_client::{ChannelConfig, Client, Command, RecordTo, Seed, Ticket};
+use baton_core_client::{ChannelConfig, Client, Command, RecordTo, Seed, Ticket};
 use baton_exec_server::{Directory, ExecServer, Settings};
 use baton_export::resource;
 use baton_relay::{Config, Relay};

@@ -20,7 +20,7 @@ fn chosen() -> Target {
         baton_trace::fuzz::TARGETS,
         baton_export::fuzz::TARGETS,
         baton_exec_server::fuzz::TARGETS,
-        baton_client::fuzz::TARGETS,
+        baton_core_client::fuzz::TARGETS,
     ];
     let names = || all.iter().copied().flatten().map(|target| target.name);
     let wanted = std::env::var("BATON_FUZZ_TARGET").unwrap_or_default();

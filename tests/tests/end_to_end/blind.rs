@@ -46,7 +46,7 @@ fn neither_leg_of_the_relay_carries_a_trace_of_the_command() {
     client_leg.lead_to(address);
     server_leg.lead_to(address);
     let mut exec_server = home.exec_server(&format!("http://{name}"));
-    let mut ticket: baton_client::Ticket = {
+    let mut ticket: baton_core_client::Ticket = {
         let line = exec_server.line_after("ticket: ", PATIENCE).unwrap();
         line.parse().unwrap()
     };

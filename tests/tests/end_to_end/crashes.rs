@@ -86,7 +86,11 @@ async fn execute(channel: Channel, start: Start, flush: bool) -> Answer {
         }
     }
     let flushed = match flush {
-        true => baton_client::Client::over(channel).records().flush(0).await.ok(),
+        true => baton_core_client::Client::over(channel)
+            .records()
+            .flush(0)
+            .await
+            .ok(),
         false => None,
     };
     Answer::Ended {

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use baton_client::Ticket;
+use baton_core_client::Ticket;
 use baton_support::collector::ReceivedSpan;
 use baton_support::process::Part;
 use baton_trace::stage;

@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::thread;
 
-use baton_client::Seed;
+use baton_core_client::Seed;
 use baton_support::collector::Collector;
 use rustix::process::Signal;
 

@@ -6,7 +6,7 @@ use std::thread;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server};
-use baton_client::{Seed, Ticket};
+use baton_core_client::{Seed, Ticket};
 use baton_proto::exec::{ProcessEvent, RunRequest};
 use baton_proto::relay::{Frame, RegisterRequest, RegisterResponse};
 use baton_proto::{ExecServerId, header};

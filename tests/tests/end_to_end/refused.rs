@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use baton_client::{Command, RunError, Seed, StartFailure, Ticket};
+use baton_core_client::{Command, RunError, Seed, StartFailure, Ticket};
 use baton_proto::ExecServerId;
 use baton_support::process::Part;
 use rustix::process::Signal;

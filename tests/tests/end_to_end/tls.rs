@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
-use baton_client::Ticket;
+use baton_core_client::Ticket;
 use baton_support::process::Part;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use baton_client::{ChannelConfig, Client, Command};
+use baton_core_client::{ChannelConfig, Client, Command};
 use baton_export::{Exporter, Settings};
 use baton_support::collector::{Collector, ReceivedSpan};
 use baton_support::process::Part;

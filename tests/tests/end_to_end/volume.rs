@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io::Write as _;
 use std::sync::Arc;
 
-use baton_client::{Client, Command, Event, ExitStatus, RunError, StartFailure};
+use baton_core_client::{Client, Command, Event, ExitStatus, RunError, StartFailure};
 use baton_support::load;
 use baton_support::scale::scaled;
 use bytes::Bytes;

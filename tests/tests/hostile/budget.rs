@@ -6,7 +6,7 @@ use std::process::Command as Process;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_client::Ticket;
+use baton_core_client::Ticket;
 use baton_proto::SessionId;
 use baton_proto::relay::{Frame, Incoming};
 use baton_relay::limits::worst_case;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use baton_client::{Command, RunError};
+use baton_core_client::{Command, RunError};
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Closed, Exited, Output, ProcessEvent, RunRequest, Signaled, Started, exited};
 use baton_rpc::exec::exec_server::{Exec, ExecServer};
@@ -82,7 +82,7 @@ fn with_seq(kinds: Vec<Kind>, numbers: &[u64]) -> Vec<ProcessEvent> {
 }
 
 /// What a client that runs a command makes of these events.
-async fn told(events: Vec<ProcessEvent>) -> Result<baton_client::Output, RunError> {
+async fn told(events: Vec<ProcessEvent>) -> Result<baton_core_client::Output, RunError> {
     let liar = ExecServer::new(Liar(Arc::new(events)));
     beside(liar, async |client| {
         client.run(Command::new("true").max_output(1_000)).await

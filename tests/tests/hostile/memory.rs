@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use baton_client::{Client, Command, Seed, Ticket};
+use baton_core_client::{Client, Command, Seed, Ticket};
 use baton_mux::StreamId;
 use baton_proto::channel::{Head, Metadata};
 use baton_proto::exec::Start;
@@ -63,7 +63,7 @@ impl Target {
         self.ticket.relay_url.trim_start_matches("http://")
     }
 
-    fn key(&self) -> baton_client::StaticKey {
+    fn key(&self) -> baton_core_client::StaticKey {
         self.seed.client_key().unwrap()
     }
 

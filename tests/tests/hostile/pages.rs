@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baton_client::RecordsError;
+use baton_core_client::RecordsError;
 use baton_proto::limits::{ANSWER_MAX, PAGE_ITEMS_MAX, SHOWN_MAX};
 use baton_proto::metadata::{
     FlushRequest, FlushResponse, HistoryPage, HistoryRequest, Record, ShowRequest, ShowResponse, StageTime,

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use baton_client::Ticket;
+use baton_core_client::Ticket;
 use baton_proto::registration::exec_server_id;
 use baton_proto::relay::{
     Challenge, Frame, Incoming, RegisterRequest, RegisterResponse, Registered, register_request,

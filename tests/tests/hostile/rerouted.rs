@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
 use baton_channel::Notice;
-use baton_client::{ConnectError, RunError};
+use baton_core_client::{ConnectError, RunError};
 use baton_proto::SessionId;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use bytes::Bytes;

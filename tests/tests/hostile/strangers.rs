@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::time::{Duration, Instant};
 
-use baton_client::{ChannelConfig, Client, Command, RelayRoots, Seed, StaticKey, Ticket};
+use baton_core_client::{ChannelConfig, Client, Command, RelayRoots, Seed, StaticKey, Ticket};
 use baton_noise::{Initiator, prologue};
 use baton_proto::SessionId;
 use baton_proto::relay::Frame;

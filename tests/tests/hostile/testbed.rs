@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server};
-use baton_client::{ChannelConfig, Client, Command, Event, ExitStatus, RunError, Seed, Ticket};
+use baton_core_client::{ChannelConfig, Client, Command, Event, ExitStatus, RunError, Seed, Ticket};
 use baton_exec_server::ExecService;
 use baton_mux::limits::IDLE_TIMEOUT;
 use baton_trace::record::CallRecord;

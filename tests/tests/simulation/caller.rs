@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use baton_channel::ticket::Ticket;
 use baton_channel::{Channel, ChannelConfig};
-use baton_client::{Client, Command, Event as RunEvent, ExitStatus, RunError, Seed};
+use baton_core_client::{Client, Command, Event as RunEvent, ExitStatus, RunError, Seed};
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{OutputStream, ProcessEvent, RunRequest, Start, exited, run_request};
 use baton_proto::{Epoch, ProcessId};

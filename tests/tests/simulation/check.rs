@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 
-use baton_client::ExitStatus;
+use baton_core_client::ExitStatus;
 use baton_trace::record::Side;
 use baton_trace::stage::{self, exec};
 use baton_trace::{SpanId, TraceId};

@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_client::ExitStatus;
+use baton_core_client::ExitStatus;
 use baton_proto::ProcessId;
 use baton_trace::record::{CallRecord, Side};
 use baton_trace::recorder::Sink;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use baton_client::ExitStatus;
+use baton_core_client::ExitStatus;
 use baton_exec_server::StartError;
 use baton_exec_server::process::{Backend, Launch, ProcessGroup, Running};
 use baton_proto::exec::Signaled;

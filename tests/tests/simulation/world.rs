@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server, ServerConfig};
-use baton_client::Seed;
+use baton_core_client::Seed;
 use baton_exec_server::ExecService;
 use baton_exec_server::limits::MAX_PROCESSES;
 use baton_relay::{Config, Metrics, Relay};

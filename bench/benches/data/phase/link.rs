@@ -3,7 +3,7 @@
 use baton_bench::network::congestion_control;
 use baton_bench::stats::{Estimate, Statistic};
 use baton_bench::{Failure, Row, Unit, Worker};
-use baton_client::Ticket;
+use baton_core_client::Ticket;
 use baton_support::process::Stack;
 
 use super::beside::{Load, exits};

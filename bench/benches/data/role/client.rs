@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use baton_bench::floor::PROGRAM;
 use baton_bench::{Failure, worker};
-use baton_client::limits::STDIN_CHUNK;
-use baton_client::{Client, Command, Event, ExitStatus, Run, Seed, Ticket, keep_freed_memory};
+use baton_core_client::limits::STDIN_CHUNK;
+use baton_core_client::{Client, Command, Event, ExitStatus, Run, Seed, Ticket, keep_freed_memory};
 use baton_support::load::sequential;
 use baton_trace::record::unix_now_ns;
 use bytes::BytesMut;

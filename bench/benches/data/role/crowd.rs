@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use baton_bench::{Failure, worker};
-use baton_client::{Client, Command, Event, Run, Seed, Ticket};
+use baton_core_client::{Client, Command, Event, Run, Seed, Ticket};
 
 use super::program::producer;
 use super::{runtime, word};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_bench::floor::PROGRAM;
-use baton_client::{ChannelConfig, Client, Command, Event, ExitStatus, Seed};
+use baton_core_client::{ChannelConfig, Client, Command, Event, ExitStatus, Seed};
 use baton_export::Exporter;
 use baton_support::load::{in_flight, sequential};
 use baton_trace::record::{CallRecord, Side, unix_now_ns};

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Unit, Worker};
-use baton_client::Seed;
+use baton_core_client::Seed;
 use baton_metadata::record::Owner;
 use baton_support::process::{self, Stack, isolated};
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
-use baton_client::{Client, PublicKey, Seed, Ticket};
+use baton_core_client::{Client, PublicKey, Seed, Ticket};
 use baton_support::process::{Part, baton};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
