@@ -1,4 +1,4 @@
-//! One file a subcommand.
+//! The subcommands, one file each.
 
 pub(crate) mod exec;
 pub(crate) mod exec_server;
@@ -20,13 +20,33 @@ use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::args::Drawing;
+use crate::args::{self, Drawing, TraceCommand};
 use crate::error::CliError;
 use crate::limits::OUTPUT_GRACE;
 use crate::output::{Outputs, Stream};
 use crate::stdio::forward;
 use crate::trace_file::TraceFile;
 use crate::{signals, terminal};
+
+/// Runs the subcommand, and returns the exit code.
+pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
+    use args::Command;
+    match command {
+        Command::Run(args) => run::main(args),
+        Command::Exec(args) => exec::main(args),
+        Command::Relay(args) => relay::main(args),
+        Command::ExecServer(args) => exec_server::main(args),
+        Command::History(args) => history::main(args),
+        Command::Show(args) => show::main(args),
+        Command::Threads(args) => threads::main(args),
+        Command::Thread(command) => thread::main(command),
+        Command::Flush(args) => flush::main(args),
+        Command::Keygen(args) => keygen::main(args),
+        Command::Health(args) => health::main(args),
+        Command::Ticket(command) => ticket::main(command),
+        Command::Trace(TraceCommand::Show(args)) => trace::main(args),
+    }
+}
 
 /// Runs one command with our own standard streams, and returns its exit code.
 async fn run_here(client: &Client, command: Command) -> Result<i32, CliError> {

@@ -33,27 +33,13 @@ mod ticket_file;
 mod trace_file;
 mod warned;
 
-use args::{Args, Command, TraceCommand};
+use args::Args;
 use error::CliError;
 
 fn main() {
     baton_core_client::keep_freed_memory();
     let args = Args::from_command_line();
-    let outcome = match args.command {
-        Command::Run(args) => command::run::main(args),
-        Command::Exec(args) => command::exec::main(args),
-        Command::Relay(args) => command::relay::main(args),
-        Command::ExecServer(args) => command::exec_server::main(args),
-        Command::History(args) => command::history::main(args),
-        Command::Show(args) => command::show::main(args),
-        Command::Threads(args) => command::threads::main(args),
-        Command::Thread(command) => command::thread::main(command),
-        Command::Flush(args) => command::flush::main(args),
-        Command::Keygen(args) => command::keygen::main(args),
-        Command::Health(args) => command::health::main(args),
-        Command::Ticket(command) => command::ticket::main(command),
-        Command::Trace(TraceCommand::Show(args)) => command::trace::main(args),
-    };
+    let outcome = command::main(args.command);
     let code = outcome.unwrap_or_else(|error| {
         if !error.is_silent() {
             match error.advice() {
