@@ -7,12 +7,11 @@ use std::thread;
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::{Notice, Server};
 use baton_core_client::{Seed, Ticket};
-use baton_proto::exec::{ProcessEvent, RunRequest};
 use baton_proto::relay::{Frame, RegisterRequest, RegisterResponse};
 use baton_proto::{ExecServerId, header};
-use baton_rpc::exec::exec_server::{Exec, ExecServer};
 use baton_rpc::relay::relay_server::{Relay, RelayServer};
 use baton_support::process::Part;
+use baton_support::scripted_exec::ScriptedExec;
 use tonic::codegen::BoxStream;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Code, Request, Response, Status, Streaming};
@@ -120,19 +119,6 @@ fn a_relay_s_reasons_are_shown_to_an_exec_server_s_owner_without_what_steers() {
     }
 }
 
-/// An exec-server that answers every call with a text of its own.
-#[derive(Clone)]
-struct HostileExec(Code);
-
-#[tonic::async_trait]
-impl Exec for HostileExec {
-    type RunStream = BoxStream<ProcessEvent>;
-
-    async fn run(&self, _: Request<Streaming<RunRequest>>) -> Result<Response<Self::RunStream>, Status> {
-        Err(Status::new(self.0, STEERING))
-    }
-}
-
 #[test]
 fn an_exec_server_s_reasons_are_shown_without_what_steers() {
     let testbed = Testbed::new();
@@ -152,7 +138,7 @@ fn an_exec_server_s_reasons_are_shown_without_what_steers() {
                 .enable_all()
                 .build()
                 .unwrap();
-            let service = ExecServer::new(HostileExec(code));
+            let service = ScriptedExec::refusal(Status::new(code, STEERING));
             runtime
                 .block_on(server.serve(service, std::future::pending()))
                 .unwrap();

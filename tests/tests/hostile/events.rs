@@ -1,30 +1,12 @@
 //! An exec-server, the right one by its key, that lies about what a command did: the client says so, or has been lied to in a
 //! way that a command could have behaved.
 
-use std::sync::Arc;
-
 use baton_core_client::{Command, RunError};
 use baton_proto::exec::process_event::Kind;
-use baton_proto::exec::{Closed, Exited, Output, ProcessEvent, RunRequest, Signaled, Started, exited};
-use baton_rpc::exec::exec_server::{Exec, ExecServer};
-use tonic::codegen::BoxStream;
-use tonic::{Request, Response, Status, Streaming};
+use baton_proto::exec::{Closed, Exited, Output, ProcessEvent, Signaled, Started, exited};
+use baton_support::scripted_exec::ScriptedExec;
 
 use crate::testbed::beside;
-
-/// Answers every run with the same events.
-#[derive(Clone)]
-struct Liar(Arc<Vec<ProcessEvent>>);
-
-#[tonic::async_trait]
-impl Exec for Liar {
-    type RunStream = BoxStream<ProcessEvent>;
-
-    async fn run(&self, _: Request<Streaming<RunRequest>>) -> Result<Response<Self::RunStream>, Status> {
-        let events: Vec<_> = self.0.iter().cloned().map(Ok).collect();
-        Ok(Response::new(Box::pin(tokio_stream::iter(events))))
-    }
-}
 
 fn started() -> Kind {
     Kind::Started(Started { pid: 1 })
@@ -83,7 +65,7 @@ fn with_seq(kinds: Vec<Kind>, numbers: &[u64]) -> Vec<ProcessEvent> {
 
 /// What a client that runs a command makes of these events.
 async fn told(events: Vec<ProcessEvent>) -> Result<baton_core_client::Output, RunError> {
-    let liar = ExecServer::new(Liar(Arc::new(events)));
+    let liar = ScriptedExec::events(events);
     beside(liar, async |client| {
         client.run(Command::new("true").max_output(1_000)).await
     })
