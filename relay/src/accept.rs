@@ -7,16 +7,16 @@ use baton_proto::{ExecServerId, SessionId, header};
 use http::{Request, Response};
 use tonic::Code;
 
-use crate::Refused;
-use crate::body::RelayBody;
+use crate::RefusalReason;
 use crate::connection::Connection;
 use crate::direction::Direction;
 use crate::headers::{HeaderError, grpc_content_type, id_header, token_header};
-use crate::inbound::Inbound;
 use crate::limits::RETRY_SOON;
 use crate::refusal::Refusal;
-use crate::sessions::{NotTaken, ServerSlots};
-use crate::splice::{Outgoing, pump};
+use crate::request_body::RequestBody;
+use crate::response_body::ResponseBody;
+use crate::sessions::{ExecServerSlots, PendingDialError};
+use crate::splice::{OutgoingBody, pump};
 use crate::state::RelayState;
 
 /// Why an `Accept` was refused.
@@ -44,8 +44,8 @@ pub(crate) enum AcceptRefusal {
 pub(crate) fn accept(
     relay: &RelayState,
     connection: &Connection,
-    request: Request<Inbound>,
-) -> Result<Response<RelayBody>, AcceptRefusal> {
+    request: Request<RequestBody>,
+) -> Result<Response<ResponseBody>, AcceptRefusal> {
     let (head, body) = request.into_parts();
     let named: ExecServerId = id_header(&head.headers, header::EXEC_SERVER_ID)?;
     let id: SessionId = id_header(&head.headers, header::SESSION_ID)?;
@@ -53,27 +53,27 @@ pub(crate) fn accept(
 
     // Before the dial is taken out: it can still be accepted on another connection.
     let limit = relay.limits.sessions_per_connection;
-    let place = connection
+    let connection_slot = connection
         .take_session()
         .ok_or(AcceptRefusal::ConnectionFull(limit))?;
     let mut pending = relay
         .sessions
         .accept(id, &token, named)
         .map_err(|not_taken| match not_taken {
-            NotTaken::NotWaiting => AcceptRefusal::NotWaiting,
-            NotTaken::OtherExecServer(dialled) => AcceptRefusal::OtherExecServer { named, dialled },
+            PendingDialError::NotWaiting => AcceptRefusal::NotWaiting,
+            PendingDialError::OtherExecServer(dialled) => AcceptRefusal::OtherExecServer { named, dialled },
         })?;
-    pending.place.accepted();
+    pending.exec_server_slot.accepted();
 
     let session = pending.session;
     session.open();
     connection.begins_session();
-    let slots = Arc::new(ServerSlots {
-        exec_server: pending.place,
-        connection: place,
+    let slots = Arc::new(ExecServerSlots {
+        exec_server: pending.exec_server_slot,
+        connection: connection_slot,
     });
-    let outgoing = Outgoing::new(session.clone(), Direction::ToExecServer).holding(slots.clone());
-    let response = RelayBody::spliced(outgoing);
+    let outgoing = OutgoingBody::new(session.clone(), Direction::ToExecServer).holding(slots.clone());
+    let response = ResponseBody::spliced(outgoing);
     tokio::spawn(async move {
         pump(session, Direction::ToClient, body).await;
         drop(slots);
@@ -95,11 +95,11 @@ impl Refusal for AcceptRefusal {
         }
     }
 
-    fn counts_as(&self) -> Refused {
+    fn counts_as(&self) -> RefusalReason {
         match self {
-            Self::Header(_) | Self::OtherExecServer { .. } => Refused::Malformed,
-            Self::NotWaiting => Refused::NotAuthorised,
-            Self::ConnectionFull(_) => Refused::Limit,
+            Self::Header(_) | Self::OtherExecServer { .. } => RefusalReason::Malformed,
+            Self::NotWaiting => RefusalReason::NotAuthorised,
+            Self::ConnectionFull(_) => RefusalReason::Limit,
         }
     }
 

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
-use crate::budget::{Account, Budget, Reservation};
 use crate::limits::{EARLY_READ_BYTES, READ_BYTES, SESSION_CONNECTION_BYTES};
+use crate::memory_budget::{MemoryAccount, MemoryBudget, MemoryReservation};
 use crate::network::Network;
 use crate::slots::{Slot, Slots};
 
@@ -19,16 +19,21 @@ pub(crate) struct Connection {
     streams: AtomicU64,
     streams_ever: AtomicU64,
     had_session: AtomicBool,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     /// What a connection with sessions takes beyond another.
-    more: OnceLock<Reservation>,
+    more: OnceLock<MemoryReservation>,
 }
 
 /// Counts a stream as long as its response lives.
-pub(crate) struct Stream(Arc<Connection>);
+pub(crate) struct OpenStream(Arc<Connection>);
 
 impl Connection {
-    pub(crate) fn new(remote: SocketAddr, local: SocketAddr, sessions: usize, budget: Arc<Budget>) -> Self {
+    pub(crate) fn new(
+        remote: SocketAddr,
+        local: SocketAddr,
+        sessions: usize,
+        budget: Arc<MemoryBudget>,
+    ) -> Self {
         Self {
             remote,
             local,
@@ -65,8 +70,8 @@ impl Connection {
     }
 
     /// Memory for what comes in; `None`: its share is used up.
-    pub(crate) fn reserve(&self, bytes: usize) -> Option<Reservation> {
-        let account = Account::of(self.network(), None);
+    pub(crate) fn reserve(&self, bytes: usize) -> Option<MemoryReservation> {
+        let account = MemoryAccount::of(self.network(), None);
         self.budget.reserve(account, bytes).ok()
     }
 
@@ -74,10 +79,10 @@ impl Connection {
         self.sessions.take(())
     }
 
-    pub(crate) fn open_stream(self: &Arc<Self>) -> Stream {
+    pub(crate) fn open_stream(self: &Arc<Self>) -> OpenStream {
         self.streams.fetch_add(1, Relaxed);
         self.streams_ever.fetch_add(1, Relaxed);
-        Stream(self.clone())
+        OpenStream(self.clone())
     }
 
     /// Streams ever opened, if none is open now: two equal answers frame an idle time.
@@ -86,7 +91,7 @@ impl Connection {
     }
 }
 
-impl Drop for Stream {
+impl Drop for OpenStream {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Relaxed);
     }

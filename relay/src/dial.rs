@@ -17,21 +17,21 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::Refused;
-use crate::body::RelayBody;
-use crate::budget::Account;
+use crate::RefusalReason;
 use crate::connection::Connection;
+use crate::dial_queue::{QueueFull, SessionSlots};
 use crate::direction::Direction;
-use crate::frames::{DeframeError, End};
+use crate::frames::{DeframeError, SessionEnd};
 use crate::headers::{HeaderError, grpc_content_type, id_header, token_header};
-use crate::inbound::Inbound;
 use crate::limits::{RETRY_LATER, RETRY_SOON, SESSION_BYTES};
+use crate::memory_budget::MemoryAccount;
 use crate::network::Network;
-use crate::places::{Full, Granted};
 use crate::refusal::Refusal;
 use crate::registry::SendError;
-use crate::sessions::{Pending, Session, Sessions};
-use crate::splice::{Outgoing, pump};
+use crate::request_body::RequestBody;
+use crate::response_body::ResponseBody;
+use crate::sessions::{PendingDial, Session, Sessions};
+use crate::splice::{OutgoingBody, pump};
 use crate::state::RelayState;
 
 /// Why a `Dial` was refused.
@@ -70,7 +70,7 @@ pub(crate) enum DialRefusal {
     #[error(
         "no place was free within {0:?}: the exec-server, your address or the relay has all its sessions; try again later"
     )]
-    NoPlace(Duration),
+    NoSlot(Duration),
     #[error("too many dials of your network wait at this exec-server; try again in a moment")]
     Declined(Duration),
     #[error("this exec-server does not read its announcements; try again in a moment")]
@@ -87,8 +87,8 @@ pub(crate) enum DialRefusal {
 pub(crate) async fn dial(
     relay: &RelayState,
     connection: &Connection,
-    request: Request<Inbound>,
-) -> Result<Response<RelayBody>, DialRefusal> {
+    request: Request<RequestBody>,
+) -> Result<Response<ResponseBody>, DialRefusal> {
     let (head, body) = request.into_parts();
     let id: ExecServerId = id_header(&head.headers, header::EXEC_SERVER_ID)?;
     let session_id: SessionId = id_header(&head.headers, header::SESSION_ID)?;
@@ -111,35 +111,35 @@ pub(crate) async fn dial(
         .ok_or(DialRefusal::ConnectionFull(limits.sessions_per_connection))?;
     let memory = relay
         .sessions
-        .reserve(Account::of(network, Some(id)), SESSION_BYTES)
+        .reserve(MemoryAccount::of(network, Some(id)), SESSION_BYTES)
         .map_err(|_| DialRefusal::NoMemory)?;
     let session = Session::new(session_id, id, relay.sessions.clone(), slot, memory);
     // Dropped on the way, it ends the session and with it the pump.
-    let response = Outgoing::new(session.clone(), Direction::ToClient);
+    let response = OutgoingBody::new(session.clone(), Direction::ToClient);
     tokio::spawn(pump(session.clone(), Direction::ToExecServer, body));
     first_frame(relay, &session, network).await?;
 
-    let granted = relay.places.enter(id, network)?.granted();
-    let Granted { client, server } = match timeout(limits.waiting_timeout, granted).await {
+    let granted = relay.dial_queue.enter(id, network)?.granted();
+    let SessionSlots { client, server } = match timeout(limits.waiting_timeout, granted).await {
         Ok(Some(granted)) => granted,
         Ok(None) => return Err(DialRefusal::ShuttingDown),
-        Err(_) => return Err(DialRefusal::NoPlace(limits.waiting_timeout)),
+        Err(_) => return Err(DialRefusal::NoSlot(limits.waiting_timeout)),
     };
-    session.takes_place(client);
+    session.set_client_slot(client);
 
     let mut accept_token = [0; 32];
     getrandom::fill(&mut accept_token).map_err(|_| DialRefusal::NoRandom)?;
     let (accepted, answer) = oneshot::channel();
-    let waiting = Waiting {
+    let guard = PendingDialGuard {
         sessions: &relay.sessions,
         session: Arc::downgrade(&session),
         id: session_id,
     };
     relay
         .sessions
-        .wait(Pending {
+        .wait(PendingDial {
             accept_token,
-            place: server,
+            exec_server_slot: server,
             session: session.clone(),
             accepted,
         })
@@ -171,9 +171,9 @@ pub(crate) async fn dial(
         Ok(Err(_)) => return Err(DialRefusal::ShuttingDown),
         Err(_) => return Err(DialRefusal::NotAccepted(limits.handshake_timeout)),
     }
-    drop(waiting);
+    drop(guard);
     connection.begins_session();
-    let mut response = Response::new(RelayBody::spliced(response));
+    let mut response = Response::new(ResponseBody::spliced(response));
     grpc_content_type(response.headers_mut());
     Ok(response)
 }
@@ -201,35 +201,35 @@ async fn first_frame(relay: &RelayState, session: &Session, network: Network) ->
 }
 
 /// The stream ended before the exec-server accepted.
-impl From<End> for DialRefusal {
-    fn from(end: End) -> Self {
+impl From<SessionEnd> for DialRefusal {
+    fn from(end: SessionEnd) -> Self {
         match end {
-            End::Broken(error) => Self::Broken(error),
-            End::ShutDown => Self::ShuttingDown,
-            End::NoMemory => Self::NoMemory,
-            End::Clean | End::Disconnected | End::Stalled => Self::Ended,
+            SessionEnd::Broken(error) => Self::Broken(error),
+            SessionEnd::ShutDown => Self::ShuttingDown,
+            SessionEnd::NoMemory => Self::NoMemory,
+            SessionEnd::Clean | SessionEnd::Disconnected | SessionEnd::Stalled => Self::Ended,
         }
     }
 }
 
-impl From<Full> for DialRefusal {
-    fn from(full: Full) -> Self {
+impl From<QueueFull> for DialRefusal {
+    fn from(full: QueueFull) -> Self {
         match full {
-            Full::Relay => Self::RelayQueueFull,
-            Full::ExecServer => Self::ExecServerQueueFull,
-            Full::Network => Self::AddressQueueFull,
+            QueueFull::Relay => Self::RelayQueueFull,
+            QueueFull::ExecServer => Self::ExecServerQueueFull,
+            QueueFull::Network => Self::AddressQueueFull,
         }
     }
 }
 
 /// Takes the dial out of the table when it stops waiting without having been accepted.
-struct Waiting<'a> {
+struct PendingDialGuard<'a> {
     sessions: &'a Sessions,
     session: Weak<Session>,
     id: SessionId,
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for PendingDialGuard<'_> {
     fn drop(&mut self) {
         // Bound, so that it is dropped after the table's lock.
         let _pending = self.sessions.give_up(&self.session, self.id);
@@ -252,27 +252,27 @@ impl Refusal for DialRefusal {
             | Self::AddressQueueFull
             | Self::ExecServerQueueFull
             | Self::RelayQueueFull
-            | Self::NoPlace(_)
+            | Self::NoSlot(_)
             | Self::Declined(_)
             | Self::NotReading => Code::ResourceExhausted,
         }
     }
 
-    fn counts_as(&self) -> Refused {
+    fn counts_as(&self) -> RefusalReason {
         match self {
-            Self::Header(_) | Self::Ended | Self::Broken(_) => Refused::Malformed,
-            Self::NotRegistered(_) => Refused::NotRegistered,
-            Self::WrongToken => Refused::NotAuthorised,
-            Self::IdInUse(_) => Refused::Taken,
-            Self::Silent(_) => Refused::Silent,
-            Self::NotAccepted(_) | Self::ShuttingDown | Self::NoRandom => Refused::NotAccepted,
-            _ => Refused::Limit,
+            Self::Header(_) | Self::Ended | Self::Broken(_) => RefusalReason::Malformed,
+            Self::NotRegistered(_) => RefusalReason::NotRegistered,
+            Self::WrongToken => RefusalReason::NotAuthorised,
+            Self::IdInUse(_) => RefusalReason::Taken,
+            Self::Silent(_) => RefusalReason::Silent,
+            Self::NotAccepted(_) | Self::ShuttingDown | Self::NoRandom => RefusalReason::NotAccepted,
+            _ => RefusalReason::Limit,
         }
     }
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::ConnectionFull(_) | Self::NoMemory | Self::NoPlace(_) => Some(RETRY_LATER),
+            Self::ConnectionFull(_) | Self::NoMemory | Self::NoSlot(_) => Some(RETRY_LATER),
             Self::TooManySilent
             | Self::AddressQueueFull
             | Self::ExecServerQueueFull

@@ -5,7 +5,7 @@
 
 mod backlog;
 mod deframer;
-mod queue;
+mod frame_queue;
 mod rope;
 mod stamp;
 
@@ -13,5 +13,5 @@ pub(crate) use backlog::Backlog;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use deframer::FRAMES;
 pub(crate) use deframer::{DeframeError, Deframer, SplicedFrame};
-pub(crate) use queue::{Batch, Closed, End, Queue};
+pub(crate) use frame_queue::{FrameBatch, FrameQueue, QueueClosed, SessionEnd};
 pub(crate) use rope::{Rope, RopeBuilder};

@@ -11,12 +11,12 @@
 use baton_proto::{ExecServerId, header};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 
-use crate::body::RelayBody;
 use crate::headers::{HeaderError, id_header, token_header};
+use crate::response_body::ResponseBody;
 use crate::state::RelayState;
 
 /// The answer to a health check, or `None` if the request is something else.
-pub(crate) fn answer<B>(relay: &RelayState, request: &Request<B>) -> Option<Response<RelayBody>> {
+pub(crate) fn answer<B>(relay: &RelayState, request: &Request<B>) -> Option<Response<ResponseBody>> {
     if request.method() != Method::GET {
         return None;
     }
@@ -25,7 +25,7 @@ pub(crate) fn answer<B>(relay: &RelayState, request: &Request<B>) -> Option<Resp
         "/health/exec-server" => exec_server(relay, request.headers()).unwrap_or(StatusCode::BAD_REQUEST),
         _ => return None,
     };
-    let mut response = Response::new(RelayBody::default());
+    let mut response = Response::new(ResponseBody::default());
     *response.status_mut() = status;
     Some(response)
 }

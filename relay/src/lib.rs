@@ -29,12 +29,11 @@
 //! ```
 
 mod accept;
-mod allowed;
-mod body;
-mod budget;
+mod allowed_servers;
 mod config;
 mod connection;
 mod dial;
+mod dial_queue;
 mod direction;
 mod frames;
 #[cfg(any(test, feature = "fuzz"))]
@@ -42,32 +41,33 @@ mod frames;
 pub mod fuzz;
 mod headers;
 mod health;
-mod held;
-mod inbound;
+mod http2;
 pub mod limits;
 mod listener;
+mod memory_budget;
 mod metrics;
 mod network;
 mod origin;
-mod places;
 mod refusal;
 mod register;
 mod registry;
+mod rejected_connections;
+mod request_body;
+mod response_body;
+mod sanitized_text;
 mod server;
 mod service;
+mod session_memory;
 mod sessions;
 mod slots;
 mod splice;
 mod state;
-mod surplus;
-mod text;
 mod tls;
-mod wire;
 
-pub use allowed::{AllowedServers, AllowedServersError};
+pub use allowed_servers::{AllowedServers, AllowedServersError};
 pub use config::Config;
 pub use limits::Limits;
-pub use listener::{Accepted, Listener};
-pub use metrics::{Metrics, Refused, Snapshot, Traffic};
+pub use listener::{AcceptedConnection, Listener};
+pub use metrics::{DirectionTraffic, Metrics, MetricsSnapshot, RefusalReason};
 pub use server::{BindError, Relay};
 pub use tls::{Tls, TlsError};

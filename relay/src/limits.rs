@@ -10,7 +10,7 @@
 //! | a connection | [`CONNECTION_BYTES`], [`TLS_BYTES`] under TLS, and [`SESSION_CONNECTION_BYTES`] once it has had a session |
 //! | a frame of HTTP/2 longer than [`FRAME_BEFORE_SESSION_BYTES`] while it comes in | its length, at most [`FRAME_BYTES`] |
 //! | a session, or a dial that waits | [`SESSION_BYTES`] |
-//! | what a session holds: from when a body gave it until the socket of the other side took it | [`PINNED`] × its bytes and [`FRAME_OVERHEAD_BYTES`] a frame, in steps of [`HELD_STEP_BYTES`] |
+//! | what a session holds: from when a body gave it until the socket of the other side took it | [`PIN_FACTOR`] × its bytes and [`FRAME_OVERHEAD_BYTES`] a frame, in steps of [`HELD_STEP_BYTES`] |
 //!
 //! So the relay's resident memory is at most [`worst_case`]: the budget, and what the program needs by itself. A session can hold at most
 //! [`session_worst_case`] of it, when both of its readers have stalled. An idle one holds 45 KiB in all. Ends of this implementation keep
@@ -18,7 +18,7 @@
 //!
 //! Where a share is used up, a session that wants more ends with `RESOURCE_EXHAUSTED`, and new connections and dials are refused. Where
 //! all of the budget is, the session that holds most, of the address that holds most, is ended for the others. A session with bytes
-//! to send that none of its readers takes ends after [`STALLED`].
+//! to send that none of its readers takes ends after [`STALL_TIMEOUT`].
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub const JOIN_BYTES: usize = 4 * 1024;
 
 /// Memory that a held byte takes at most: a piece longer than [`COPY_BYTES`] pins the 64 KiB it arrived in, and a buffer that grows is
 /// half empty.
-pub const PINNED: usize = 2;
+pub const PIN_FACTOR: usize = 2;
 
 /// Reserved for a connection: [`EARLY_READ_BYTES`] of DATA frames of a byte each (102 entries of some 280 bytes, in a table that grows by
 /// doubling), one frame of [`FRAME_BEFORE_SESSION_BYTES`], the headers of a request, HTTP/2's buffers. An idle one takes some 10 KiB.
@@ -88,10 +88,10 @@ pub const SMALL_FRAME_BUDGET: usize = 1024 * 1024;
 
 /// A session with bytes to send, none of which its reader has taken for this long, ends. Longer than an end of ours waits for a sign of
 /// life (35 s).
-pub const STALLED: Duration = Duration::from_secs(60);
+pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How often sessions are looked at. What has not moved meanwhile is copied out of what it arrived in.
-pub const STALLED_CHECK: Duration = Duration::from_secs(1);
+pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the program takes without any peer: code, runtime, tables, the allocator's own.
 pub const PROGRAM_BYTES: usize = 48 * 1024 * 1024;
@@ -106,7 +106,7 @@ pub const fn worst_case(memory: usize) -> usize {
 pub const fn session_worst_case() -> usize {
     let sent = SEND_BUFFER_BYTES + EMIT_BYTES + FRAME_MAX;
     let direction = OUTER_STREAM_WINDOW as usize + QUEUE_BYTES + FRAME_MAX + sent;
-    SESSION_BYTES + 2 * (PINNED * direction + HELD_STEP_BYTES)
+    SESSION_BYTES + 2 * (PIN_FACTOR * direction + HELD_STEP_BYTES)
 }
 
 /// HTTP/2 send buffer of one stream (h2's `max_send_buffer_size`). It holds what the peer's window admits and the
@@ -115,7 +115,7 @@ pub const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Streams on one connection beyond its sessions, so that a surplus `Dial` is answered by a typed refusal instead of
 /// waiting in the client for a free stream. Each costs headers and a status.
-pub const SURPLUS_STREAMS: u32 = 16;
+pub const EXTRA_STREAMS: u32 = 16;
 
 /// All request headers of one stream together. The three that matter take 300 bytes; the rest is an attacker's.
 pub const HEADER_LIST_BYTES: u32 = 8 * 1024;
@@ -125,7 +125,7 @@ pub const REGISTER_MESSAGE_BYTES: usize = 1024;
 
 /// Dials that one exec-server has been told of and has not accepted yet. It shares its handshakes out by the dials' origins, so it
 /// should know of many; one that accepts nothing has told so for this many times 16 KiB.
-pub const ANNOUNCED: usize = 256;
+pub const ANNOUNCED_DIALS: usize = 256;
 
 /// Sessions to one exec-server: those that it serves, and the dials that it has accepted beside them: 128 handshakes, 768 that wait for their
 /// key's turn, 256 refusals under way. It shares them out by key, which a relay cannot see; were they scarcer here, a key that takes all it
@@ -134,16 +134,16 @@ pub const SESSIONS_PER_EXEC_SERVER: usize = EXEC_SERVER_SESSIONS + 128 + 768 + 2
 
 /// Messages that wait on one `Register` stream, some 70 bytes each: one `Incoming` for every dial that may be announced, a few pings.
 /// A `Dial` that finds it full is refused: the exec-server does not read.
-pub const REGISTER_QUEUE: usize = ANNOUNCED + 8;
+pub const REGISTER_QUEUE: usize = ANNOUNCED_DIALS + 8;
 
 /// How often the file of exec-servers that may register is read again.
-pub const ALLOW_SERVERS_CHECK: Duration = Duration::from_millis(500);
+pub const ALLOW_SERVERS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Bytes read of that file: 30,000 ids. Protects memory from a wrong path.
 pub const ALLOW_SERVERS_BYTES: u64 = 1024 * 1024;
 
 /// Characters that are shown of what a peer says. Protects logs and whoever reads a refusal.
-pub const SHOWN_CHARS: usize = 256;
+pub const SANITIZED_CHARS: usize = 256;
 
 /// How often HTTP/2 asks whether the peer is still there: a dead one is missed within interval + timeout, 14 s. Costs 17 bytes each way.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -156,7 +156,7 @@ pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(9);
 pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// How often a relay with TLS looks whether its certificate was renewed.
-pub const TLS_FILES_CHECK: Duration = Duration::from_secs(10);
+pub const TLS_FILES_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Bytes read of a certificate's or a key's file. Protects memory from a wrong path; a long chain has some 10 KiB.
 pub const PEM_BYTES: u64 = 1024 * 1024;
@@ -165,7 +165,7 @@ pub const PEM_BYTES: u64 = 1024 * 1024;
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// How often connections that were closed because of a limit are told, with their number. Protects the log.
-pub const SURPLUS_TOLD: Duration = Duration::from_secs(10);
+pub const REJECTED_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Retry hint of a refusal that passes when some pairing ends.
 pub const RETRY_SOON: Duration = Duration::from_millis(250);
@@ -218,7 +218,7 @@ pub struct Limits {
     pub handshake_timeout: Duration,
     /// How long a registration's first holder has to answer a `Ping` when a second one wants its place.
     pub probe_timeout: Duration,
-    /// A session with bytes to send that has not moved for this long ends. [`STALLED`], but for tests.
+    /// A session with bytes to send that has not moved for this long ends. [`STALL_TIMEOUT`], but for tests.
     pub stalled: Duration,
     /// A connection without a stream for this long (at most twice this) is closed. Protects file descriptors.
     pub connection_idle: Duration,
@@ -237,7 +237,7 @@ impl Default for Limits {
             sessions_per_address: 4_096,
             sessions_per_exec_server: SESSIONS_PER_EXEC_SERVER,
             sessions_per_connection: MAX_SESSIONS as usize,
-            pending_per_exec_server: ANNOUNCED,
+            pending_per_exec_server: ANNOUNCED_DIALS,
             silent_per_address: 1_024,
             waiting: 8_192,
             waiting_per_exec_server: 4_096,
@@ -246,7 +246,7 @@ impl Default for Limits {
             waiting_timeout: Duration::from_secs(30),
             handshake_timeout: HANDSHAKE_TIMEOUT,
             probe_timeout: Duration::from_secs(2),
-            stalled: STALLED,
+            stalled: STALL_TIMEOUT,
             connection_idle: Duration::from_secs(120),
         }
     }

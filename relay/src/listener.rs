@@ -14,12 +14,12 @@ pub trait Listener: Send {
 
     /// The next connection. Cancellation safe: one that was not returned is not lost. After an error it is asked again, a little
     /// later.
-    fn accept(&mut self) -> impl Future<Output = io::Result<Accepted<Self::Stream>>> + Send;
+    fn accept(&mut self) -> impl Future<Output = io::Result<AcceptedConnection<Self::Stream>>> + Send;
 }
 
 /// A connection and its two ends.
 #[derive(Debug)]
-pub struct Accepted<S> {
+pub struct AcceptedConnection<S> {
     /// The connection.
     pub stream: S,
     /// The peer.
@@ -31,13 +31,13 @@ pub struct Accepted<S> {
 impl Listener for TcpListener {
     type Stream = TcpStream;
 
-    async fn accept(&mut self) -> io::Result<Accepted<TcpStream>> {
+    async fn accept(&mut self) -> io::Result<AcceptedConnection<TcpStream>> {
         loop {
             let (stream, remote) = TcpListener::accept(self).await?;
             // Nagle's algorithm and delayed acknowledgements together cost 40 ms a round trip. Where either fails the peer is
             // gone already.
             if let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) {
-                return Ok(Accepted {
+                return Ok(AcceptedConnection {
                     stream,
                     remote,
                     local,

@@ -1,12 +1,12 @@
-//! Counters of a relay: plain atomics, read as one [`Snapshot`].
+//! Counters of a relay: plain atomics, read as one [`MetricsSnapshot`].
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::direction::Direction;
 
-/// Why something was refused; the key of [`Snapshot::refused`].
+/// Why something was refused; the key of [`MetricsSnapshot::refused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum RefusalReason {
     /// Missing or malformed headers or messages.
     Malformed,
     /// The exec-server is not registered here.
@@ -25,10 +25,10 @@ pub enum Refused {
     Precondition,
 }
 
-impl Refused {
+impl RefusalReason {
     const COUNT: usize = 8;
 
-    /// Every reason, in the order of [`Snapshot::refused`].
+    /// Every reason, in the order of [`MetricsSnapshot::refused`].
     pub const ALL: [Self; Self::COUNT] = [
         Self::Malformed,
         Self::NotRegistered,
@@ -48,14 +48,14 @@ pub struct Metrics {
     sessions_open: AtomicU64,
     sessions_total: AtomicU64,
     sessions_reset: AtomicU64,
-    refused: [AtomicU64; Refused::COUNT],
+    refused: [AtomicU64; RefusalReason::COUNT],
     frames: [AtomicU64; 2],
     bytes: [AtomicU64; 2],
 }
 
 /// The counters at one moment (each exact, together not one instant).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Snapshot {
+pub struct MetricsSnapshot {
     /// Exec-servers registered now.
     pub registrations: u64,
     /// Sessions spliced now.
@@ -64,38 +64,38 @@ pub struct Snapshot {
     pub sessions_total: u64,
     /// Sessions that the relay ended because a side broke the framing.
     pub sessions_reset: u64,
-    /// Refusals by reason, in the order of [`Refused::ALL`].
-    pub refused: [u64; Refused::COUNT],
+    /// Refusals by reason, in the order of [`RefusalReason::ALL`].
+    pub refused: [u64; RefusalReason::COUNT],
     /// From clients to exec-servers.
-    pub to_exec_server: Traffic,
+    pub to_exec_server: DirectionTraffic,
     /// From exec-servers to clients.
-    pub to_client: Traffic,
+    pub to_client: DirectionTraffic,
 }
 
 /// What went one way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Traffic {
+pub struct DirectionTraffic {
     /// Frames forwarded.
     pub frames: u64,
     /// Their encoded bytes as received, without gRPC prefixes and stamps.
     pub bytes: u64,
 }
 
-impl Snapshot {
+impl MetricsSnapshot {
     /// Refusals for one reason.
-    pub fn refused(&self, reason: Refused) -> u64 {
+    pub fn refused(&self, reason: RefusalReason) -> u64 {
         self.refused[reason as usize]
     }
 }
 
 impl Metrics {
     /// Reads every counter.
-    pub fn snapshot(&self) -> Snapshot {
-        let traffic = |direction: Direction| Traffic {
+    pub fn snapshot(&self) -> MetricsSnapshot {
+        let traffic = |direction: Direction| DirectionTraffic {
             frames: self.frames[direction as usize].load(Relaxed),
             bytes: self.bytes[direction as usize].load(Relaxed),
         };
-        Snapshot {
+        MetricsSnapshot {
             registrations: self.registrations.load(Relaxed),
             sessions_open: self.sessions_open.load(Relaxed),
             sessions_total: self.sessions_total.load(Relaxed),
@@ -127,7 +127,7 @@ impl Metrics {
         self.sessions_reset.fetch_add(1, Relaxed);
     }
 
-    pub(crate) fn refuse(&self, reason: Refused) {
+    pub(crate) fn refuse(&self, reason: RefusalReason) {
         self.refused[reason as usize].fetch_add(1, Relaxed);
     }
 

@@ -7,8 +7,8 @@ use http::Response;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
-use crate::body::RelayBody;
-use crate::{Metrics, Refused};
+use crate::response_body::ResponseBody;
+use crate::{Metrics, RefusalReason};
 
 /// What an operation's error type tells about itself; its `Display` is the sentence a person reads.
 pub(crate) trait Refusal: std::error::Error {
@@ -16,7 +16,7 @@ pub(crate) trait Refusal: std::error::Error {
     fn code(&self) -> Code;
 
     /// The counter.
-    fn counts_as(&self) -> Refused;
+    fn counts_as(&self) -> RefusalReason;
 
     /// When another try may succeed, if it may.
     fn retry_after(&self) -> Option<Duration> {
@@ -37,6 +37,6 @@ pub(crate) fn status(refusal: &dyn Refusal, metrics: &Metrics) -> Status {
 }
 
 /// A trailers-only response.
-pub(crate) fn response(refusal: &dyn Refusal, metrics: &Metrics) -> Response<RelayBody> {
+pub(crate) fn response(refusal: &dyn Refusal, metrics: &Metrics) -> Response<ResponseBody> {
     status(refusal, metrics).into_http()
 }

@@ -28,16 +28,16 @@ use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use self::proof::{OwnNames, ProofError};
-use crate::Refused;
+use self::proof::{ProofError, RelayAuthorities};
+use crate::RefusalReason;
 use crate::connection::Connection;
 use crate::headers::HeaderError;
 use crate::limits::{REGISTER_MESSAGE_BYTES, REGISTER_QUEUE, RETRY_SOON};
 use crate::network::NetworkSlot;
 use crate::refusal::{self, Refusal};
-use crate::registry::{Dismissal, Outbound, Registered, Registration};
+use crate::registry::{Outbound, RegisterOutcome, Registration, RegistrationEnd};
+use crate::sanitized_text::SanitizedText;
 use crate::state::RelayState;
-use crate::text::Clean;
 
 /// The generated server's other half, for one request.
 pub(crate) struct Registrar {
@@ -125,7 +125,7 @@ impl Relay for Registrar {
         request: Request<Streaming<RegisterRequest>>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
         let refused = |refusal: RegisterRefusal| refusal::status(&refusal, &self.relay.metrics);
-        let names = OwnNames {
+        let names = RelayAuthorities {
             configured: &self.relay.authorities,
             local: self.connection.local,
         };
@@ -133,7 +133,7 @@ impl Relay for Registrar {
             .check(&self.authority)
             .map_err(|error| refused(error.into()))?;
         let (outbound, responses) = mpsc::channel(REGISTER_QUEUE);
-        let exchange = Exchange {
+        let exchange = RegisterExchange {
             relay: self.relay.clone(),
             connection: self.connection.clone(),
             named: self.named,
@@ -156,7 +156,7 @@ impl Relay for Registrar {
 }
 
 /// One `Register` stream, in a task of its own.
-struct Exchange {
+struct RegisterExchange {
     relay: Arc<RelayState>,
     connection: Arc<Connection>,
     /// The exec-server that the request header names; a proof of another key is refused.
@@ -165,11 +165,11 @@ struct Exchange {
     outbound: Outbound,
 }
 
-impl Exchange {
+impl RegisterExchange {
     async fn run(self, mut inbound: Streaming<RegisterRequest>) {
         let outbound = self.outbound.clone();
         let ended = tokio::select! {
-            ended = self.converse(&mut inbound) => ended,
+            ended = self.serve_registration(&mut inbound) => ended,
             // The exec-server has reset the stream or is gone.
             () = outbound.closed() => Ok(()),
         };
@@ -180,21 +180,24 @@ impl Exchange {
         }
     }
 
-    async fn converse(&self, inbound: &mut Streaming<RegisterRequest>) -> Result<(), RegisterRefusal> {
+    async fn serve_registration(
+        &self,
+        inbound: &mut Streaming<RegisterRequest>,
+    ) -> Result<(), RegisterRefusal> {
         let Some(registration) = self.prove(inbound).await? else {
             return Ok(());
         };
-        let place = self.take_place(registration).await?;
-        let registration = &place.registration;
+        let slot = self.take_slot(registration).await?;
+        let registration = &slot.registration;
         tracing::info!(
             exec_server = %registration.id(),
             remote = %self.connection.remote,
-            authority = %Clean(&self.authority),
+            authority = %SanitizedText(&self.authority),
             "registered"
         );
         loop {
             let message = tokio::select! {
-                dismissal = registration.dismissed() => return Err(dismissed(dismissal, registration.id())),
+                end = registration.ended() => return Err(end_refusal(end, registration.id())),
                 message = inbound.message() => message,
             };
             match message {
@@ -261,7 +264,7 @@ impl Exchange {
     }
 
     /// Takes the key's place, from a holder that does not answer if need be.
-    async fn take_place(&self, registration: Registration) -> Result<Place, RegisterRefusal> {
+    async fn take_slot(&self, registration: Registration) -> Result<RegistrationSlot, RegisterRefusal> {
         let registration = Arc::new(registration);
         let id = registration.id();
         if !self.relay.registry.allows(id) {
@@ -276,11 +279,11 @@ impl Exchange {
         let mut dead: Option<Arc<Registration>> = None;
         loop {
             match self.relay.registry.register(&registration, dead.as_ref()) {
-                Registered::Done => break,
-                Registered::Full => {
+                RegisterOutcome::Done => break,
+                RegisterOutcome::Full => {
                     return Err(RegisterRefusal::Full(limits.registrations));
                 }
-                Registered::Taken(holder) => {
+                RegisterOutcome::Taken(holder) => {
                     if holder.answers(limits.probe_timeout).await {
                         return Err(RegisterRefusal::Taken(registration.id()));
                     }
@@ -289,10 +292,10 @@ impl Exchange {
             }
         }
         if let Some(dead) = dead {
-            dead.dismiss(Dismissal::Replaced);
+            dead.end(RegistrationEnd::Replaced);
         }
         self.relay.metrics.registered();
-        Ok(Place {
+        Ok(RegistrationSlot {
             relay: self.relay.clone(),
             registration,
             _slot: slot,
@@ -300,12 +303,12 @@ impl Exchange {
     }
 }
 
-fn dismissed(dismissal: Dismissal, id: ExecServerId) -> RegisterRefusal {
-    match dismissal {
-        Dismissal::Replaced => RegisterRefusal::Replaced,
-        Dismissal::Displaced => RegisterRefusal::Displaced,
-        Dismissal::NotAllowed => RegisterRefusal::NotAllowed(id),
-        Dismissal::ShutDown => RegisterRefusal::ShuttingDown,
+fn end_refusal(end: RegistrationEnd, id: ExecServerId) -> RegisterRefusal {
+    match end {
+        RegistrationEnd::Replaced => RegisterRefusal::Replaced,
+        RegistrationEnd::Displaced => RegisterRefusal::Displaced,
+        RegistrationEnd::NotAllowed => RegisterRefusal::NotAllowed(id),
+        RegistrationEnd::ShutDown => RegisterRefusal::ShuttingDown,
     }
 }
 
@@ -315,13 +318,13 @@ fn unreadable(status: &Status) -> Option<RegisterRefusal> {
 }
 
 /// A place in the registry, given up by `Drop`: the exchange may end anywhere.
-struct Place {
+struct RegistrationSlot {
     relay: Arc<RelayState>,
     registration: Arc<Registration>,
     _slot: Option<NetworkSlot>,
 }
 
-impl Drop for Place {
+impl Drop for RegistrationSlot {
     fn drop(&mut self) {
         self.relay.registry.unregister(&self.registration);
         self.relay.metrics.unregistered();
@@ -348,14 +351,18 @@ impl Refusal for RegisterRefusal {
         }
     }
 
-    fn counts_as(&self) -> Refused {
+    fn counts_as(&self) -> RefusalReason {
         match self {
             Self::Proof(error) => error.counts_as(),
-            Self::Header(_) | Self::OtherId { .. } | Self::NotAProof | Self::Unreadable => Refused::Malformed,
-            Self::Taken(_) | Self::Replaced => Refused::Taken,
-            Self::NotAllowed(_) => Refused::NotAuthorised,
-            Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) | Self::Displaced => Refused::Limit,
-            Self::Slow(_) | Self::ShuttingDown | Self::NoRandom => Refused::NotAccepted,
+            Self::Header(_) | Self::OtherId { .. } | Self::NotAProof | Self::Unreadable => {
+                RefusalReason::Malformed
+            }
+            Self::Taken(_) | Self::Replaced => RefusalReason::Taken,
+            Self::NotAllowed(_) => RefusalReason::NotAuthorised,
+            Self::AddressBusy | Self::AddressFull(_) | Self::Full(_) | Self::Displaced => {
+                RefusalReason::Limit
+            }
+            Self::Slow(_) | Self::ShuttingDown | Self::NoRandom => RefusalReason::NotAccepted,
         }
     }
 

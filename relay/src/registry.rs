@@ -7,29 +7,29 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_proto::ExecServerId;
 
-pub(crate) use self::registration::{Dismissal, Outbound, Proven, Registration, SendError};
+pub(crate) use self::registration::{Outbound, ProvenIdentity, Registration, RegistrationEnd, SendError};
 use crate::{AllowedServers, Limits};
 
 /// The table.
 pub(crate) struct Registry {
     /// Exec-servers that may register; `None`: anyone.
     pub(crate) allow_servers: Option<AllowedServers>,
-    /// Registrations at once.
+    /// RegistrationTable at once.
     most: usize,
     /// What an exec-server is told that it may have.
     sessions_per_exec_server: usize,
-    registrations: Mutex<Registrations>,
+    registrations: Mutex<RegistrationTable>,
 }
 
 #[derive(Default)]
-struct Registrations {
+struct RegistrationTable {
     now: HashMap<ExecServerId, Arc<Registration>>,
     /// Ids that were registered since the relay started, and which came before which: no more than may be registered at once.
     known: HashMap<ExecServerId, usize>,
 }
 
 /// What became of an attempt to register.
-pub(crate) enum Registered {
+pub(crate) enum RegisterOutcome {
     Done,
     /// This one holds the place.
     Taken(Arc<Registration>),
@@ -62,7 +62,7 @@ impl Registry {
     }
 
     /// Registers, if the place is free or still held by `replacing`. The exec-server is welcomed before anyone can dial it, so
-    /// that `Registered` comes before the first `Incoming`.
+    /// that `RegisterOutcome` comes before the first `Incoming`.
     ///
     /// In a full table an exec-server that was here before gets the place of the one that came last: strangers who fill the table
     /// while its connection is down do not lock it out.
@@ -70,19 +70,19 @@ impl Registry {
         &self,
         registration: &Arc<Registration>,
         replacing: Option<&Arc<Registration>>,
-    ) -> Registered {
+    ) -> RegisterOutcome {
         let displaced = {
             let registrations = &mut *self.lock();
-            let Registrations { now, known } = registrations;
+            let RegistrationTable { now, known } = registrations;
             let id = registration.id();
             let mut displaced = None;
             match now.get(&id) {
                 Some(holder) if replacing.is_some_and(|old| Arc::ptr_eq(old, holder)) => {}
-                Some(holder) => return Registered::Taken(holder.clone()),
+                Some(holder) => return RegisterOutcome::Taken(holder.clone()),
                 None if now.len() < self.most => {}
                 None => {
                     let Some(last) = last_comer(now, known, id) else {
-                        return Registered::Full;
+                        return RegisterOutcome::Full;
                     };
                     displaced = now.remove(&last);
                 }
@@ -96,9 +96,9 @@ impl Registry {
             displaced
         };
         if let Some(displaced) = displaced {
-            displaced.dismiss(Dismissal::Displaced);
+            displaced.end(RegistrationEnd::Displaced);
         }
-        Registered::Done
+        RegisterOutcome::Done
     }
 
     /// Removes this registration, unless another has its place by now.
@@ -115,7 +115,7 @@ impl Registry {
         let all: Vec<_> = self.lock().now.values().cloned().collect();
         for registration in all {
             if !self.allows(registration.id()) {
-                registration.dismiss(Dismissal::NotAllowed);
+                registration.end(RegistrationEnd::NotAllowed);
             }
         }
     }
@@ -124,11 +124,11 @@ impl Registry {
     pub(crate) fn shut_down(&self) {
         let registrations: Vec<_> = self.lock().now.values().cloned().collect();
         for registration in registrations {
-            registration.dismiss(Dismissal::ShutDown);
+            registration.end(RegistrationEnd::ShutDown);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Registrations> {
+    fn lock(&self) -> MutexGuard<'_, RegistrationTable> {
         self.registrations.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,16 +12,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, sleep, timeout};
 
-use crate::budget::{Account, Reservation};
 use crate::connection::Connection;
+use crate::http2;
 use crate::limits::{
-    ACCEPT_PAUSE, ALLOW_SERVERS_CHECK, CLOSE_GRACE, CONNECTION_BYTES, STALLED_CHECK, TLS_BYTES,
+    ACCEPT_PAUSE, ALLOW_SERVERS_CHECK_INTERVAL, CLOSE_GRACE, CONNECTION_BYTES, STALL_CHECK_INTERVAL,
+    TLS_BYTES,
 };
-use crate::listener::{Accepted, Listener};
+use crate::listener::{AcceptedConnection, Listener};
+use crate::memory_budget::{MemoryAccount, MemoryReservation};
 use crate::network::{Network, NetworkSlot};
+use crate::rejected_connections::RejectedConnections;
 use crate::state::RelayState;
-use crate::surplus::Surplus;
-use crate::wire;
 use crate::{AllowedServers, Config, Metrics, Tls};
 
 /// A relay that listens; [`Relay::serve`] runs it.
@@ -83,31 +84,31 @@ impl<L: Listener> Relay<L> {
         let (stop, stopped) = watch::channel(());
         let mut connections = JoinSet::new();
         let mut shutdown = pin!(shutdown);
-        let mut surplus = Surplus::default();
-        let mut stalled_check = interval(STALLED_CHECK);
-        let mut list_check = interval(ALLOW_SERVERS_CHECK);
+        let mut rejected = RejectedConnections::default();
+        let mut stalled_check = interval(STALL_CHECK_INTERVAL);
+        let mut list_check = interval(ALLOW_SERVERS_CHECK_INTERVAL);
         loop {
             tokio::select! {
                 () = &mut shutdown => break,
                 Some(_) = connections.join_next() => {}
                 _ = stalled_check.tick() => relay.sessions.sweep(Instant::now()),
                 _ = list_check.tick(), if relay.registry.allow_servers.is_some() => {
-                    if relay.registry.allow_servers.as_ref().is_some_and(AllowedServers::look) {
+                    if relay.registry.allow_servers.as_ref().is_some_and(AllowedServers::reload) {
                         relay.registry.enforce_allow_servers();
                     }
                 }
                 accepted = listener.accept() => match accepted {
-                    Ok(accepted) => match place_for(&accepted, connections.len(), tls.is_some(), &relay) {
-                        Ok(place) => {
+                    Ok(accepted) => match connection_slots(&accepted, connections.len(), tls.is_some(), &relay) {
+                        Ok(slots) => {
                             let (tls, relay, stopped) = (tls.clone(), relay.clone(), stopped.clone());
                             connections.spawn(async move {
-                                let _place = place;
+                                let _slots = slots;
                                 connection(accepted, tls, relay, stopped).await;
                             });
                         }
                         // Closing a surplus connection tells its peer more than letting it wait unanswered.
                         Err(full) => {
-                            if let Some(closed) = surplus.add(Instant::now()) {
+                            if let Some(closed) = rejected.add(Instant::now()) {
                                 tracing::warn!(closed, remote = %accepted.remote.ip(), "connections beyond a limit were closed: {full}");
                             }
                         }
@@ -131,7 +132,7 @@ impl<L: Listener> Relay<L> {
 
 /// Which limit has no place for a connection.
 #[derive(Debug, thiserror::Error)]
-enum Full {
+enum ConnectionLimit {
     #[error("this relay has all its {0}")]
     Relay(usize),
     #[error("this address has all its {0}")]
@@ -140,32 +141,32 @@ enum Full {
     Memory,
 }
 
-fn place_for<S>(
-    accepted: &Accepted<S>,
+fn connection_slots<S>(
+    accepted: &AcceptedConnection<S>,
     connections: usize,
     has_tls: bool,
     relay: &RelayState,
-) -> Result<(NetworkSlot, Reservation), Full> {
+) -> Result<(NetworkSlot, MemoryReservation), ConnectionLimit> {
     let limits = &relay.limits;
     if connections >= limits.connections {
-        return Err(Full::Relay(limits.connections));
+        return Err(ConnectionLimit::Relay(limits.connections));
     }
     let network = Network::of(accepted.remote.ip());
     let slot = relay.connections_from.take(network);
-    let slot = slot.ok_or(Full::Address(relay.connections_from.limit()))?;
+    let slot = slot.ok_or(ConnectionLimit::Address(relay.connections_from.limit()))?;
     let bytes = CONNECTION_BYTES + if has_tls { TLS_BYTES } else { 0 };
-    let memory = relay.sessions.reserve(Account::of(network, None), bytes);
-    Ok((slot, memory.map_err(|_| Full::Memory)?))
+    let memory = relay.sessions.reserve(MemoryAccount::of(network, None), bytes);
+    Ok((slot, memory.map_err(|_| ConnectionLimit::Memory)?))
 }
 
 /// Serves one connection to its end.
 async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
-    accepted: Accepted<S>,
+    accepted: AcceptedConnection<S>,
     tls: Option<Tls>,
     relay: Arc<RelayState>,
     mut stopped: watch::Receiver<()>,
 ) {
-    let Accepted {
+    let AcceptedConnection {
         stream,
         remote,
         local,
@@ -177,7 +178,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         relay.budget.clone(),
     ));
     let Some(tls) = tls else {
-        return wire::serve(stream, state, relay, stopped).await;
+        return http2::serve(stream, state, relay, stopped).await;
     };
     // A peer that connects and is silent holds no more than a socket, and not for long.
     let handshake = timeout(relay.limits.handshake_timeout, tls.accept(stream));
@@ -186,7 +187,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
         _ = stopped.changed() => return,
     };
     match accepted {
-        Ok(Ok(stream)) => wire::serve(stream, state, relay, stopped).await,
+        Ok(Ok(stream)) => http2::serve(stream, state, relay, stopped).await,
         Ok(Err(error)) => tracing::debug!(%remote, "no TLS: {error}"),
         Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
     }

@@ -11,15 +11,15 @@ use tonic::Status;
 use tonic::codegen::Service as _;
 
 use crate::accept::accept;
-use crate::body::RelayBody;
 use crate::connection::Connection;
 use crate::dial::dial;
 use crate::headers::id_header;
 use crate::health;
-use crate::inbound::Inbound;
 use crate::limits::REGISTER_MESSAGE_BYTES;
 use crate::refusal;
 use crate::register::{RegisterRefusal, Registrar};
+use crate::request_body::RequestBody;
+use crate::response_body::ResponseBody;
 use crate::state::RelayState;
 
 /// The service of one connection.
@@ -31,7 +31,7 @@ pub(crate) struct RelayService {
 
 impl RelayService {
     /// Answers one request.
-    pub(crate) async fn answer(self, request: Request<Inbound>) -> Response<RelayBody> {
+    pub(crate) async fn answer(self, request: Request<RequestBody>) -> Response<ResponseBody> {
         if let Some(response) = health::answer(&self.relay, &request) {
             return response;
         }
@@ -47,7 +47,7 @@ impl RelayService {
         }
     }
 
-    async fn register(self, request: Request<Inbound>) -> Response<RelayBody> {
+    async fn register(self, request: Request<RequestBody>) -> Response<ResponseBody> {
         let named = match id_header(request.headers(), header::EXEC_SERVER_ID) {
             Ok(named) => named,
             Err(error) => {
@@ -61,6 +61,6 @@ impl RelayService {
         let registrar = Registrar::new(self.relay, self.connection, named, authority.to_owned());
         let mut server = RelayServer::new(registrar).max_decoding_message_size(REGISTER_MESSAGE_BYTES);
         let Ok(response) = server.call(request).await;
-        response.map(RelayBody::grpc)
+        response.map(ResponseBody::grpc)
     }
 }

@@ -14,45 +14,45 @@ use baton_proto::relay::Decline;
 use baton_proto::{ExecServerId, SessionId};
 use tokio::sync::oneshot;
 
-pub(crate) use self::session::{ServerSlots, Session};
-use crate::budget::{Account, Budget, Exhausted, Reservation};
-use crate::frames::End;
+pub(crate) use self::session::{ExecServerSlots, Session};
+use crate::dial_queue::ExecServerSlot;
+use crate::frames::SessionEnd;
+use crate::memory_budget::{MemoryAccount, MemoryBudget, MemoryExhausted, MemoryReservation};
 use crate::network::Site;
-use crate::places::ServerPlace;
 use crate::{Limits, Metrics};
 
 /// The table.
 pub(crate) struct Sessions {
     metrics: Arc<Metrics>,
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     /// How long a session may have something to send and not move.
     stalled: Duration,
-    entries: Mutex<HashMap<SessionId, Entry>>,
+    entries: Mutex<HashMap<SessionId, SessionEntry>>,
 }
 
-enum Entry {
-    Pending(Pending),
+enum SessionEntry {
+    Pending(PendingDial),
     Paired(Weak<Session>),
 }
 
 /// A `Dial` that waits for its `Accept`.
-pub(crate) struct Pending {
+pub(crate) struct PendingDial {
     pub(crate) accept_token: [u8; 32],
     /// Its place at the exec-server.
-    pub(crate) place: ServerPlace,
+    pub(crate) exec_server_slot: ExecServerSlot,
     /// Noise message 1 waits in its queue.
     pub(crate) session: Arc<Session>,
     /// Tells the dial that the exec-server has accepted, or has declined.
-    pub(crate) accepted: oneshot::Sender<Result<(), Declined>>,
+    pub(crate) accepted: oneshot::Sender<Result<(), DialDeclined>>,
 }
 
 /// The exec-server does not take the session now.
-pub(crate) struct Declined {
+pub(crate) struct DialDeclined {
     pub(crate) retry_after: Duration,
 }
 
 /// Why an `Accept` does not get a dial. The dial goes on waiting.
-pub(crate) enum NotTaken {
+pub(crate) enum PendingDialError {
     /// A wrong token, an unknown session, or one that is gone.
     NotWaiting,
     /// The token fits, and the dial is for this other exec-server.
@@ -60,10 +60,10 @@ pub(crate) enum NotTaken {
 }
 
 /// The session id has an entry already.
-pub(crate) struct InUse;
+pub(crate) struct SessionIdInUse;
 
 impl Sessions {
-    pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>, budget: Arc<Budget>) -> Arc<Self> {
+    pub(crate) fn new(limits: &Limits, metrics: Arc<Metrics>, budget: Arc<MemoryBudget>) -> Arc<Self> {
         Arc::new(Self {
             metrics,
             budget,
@@ -73,17 +73,17 @@ impl Sessions {
     }
 
     /// Enters a dial that waits.
-    pub(crate) fn wait(&self, pending: Pending) -> Result<(), InUse> {
+    pub(crate) fn wait(&self, pending: PendingDial) -> Result<(), SessionIdInUse> {
         use std::collections::hash_map::Entry as Slot;
         let id = pending.session.id();
         let mut sessions = self.lock();
         if let Slot::Vacant(slot) = sessions.entry(id) {
-            slot.insert(Entry::Pending(pending));
+            slot.insert(SessionEntry::Pending(pending));
             return Ok(());
         }
         drop(sessions);
         drop(pending);
-        Err(InUse)
+        Err(SessionIdInUse)
     }
 
     /// Takes the waiting dial that this token belongs to, if it is for `exec_server`; otherwise it goes on waiting.
@@ -92,10 +92,10 @@ impl Sessions {
         id: SessionId,
         token: &[u8; 32],
         exec_server: ExecServerId,
-    ) -> Result<Pending, NotTaken> {
+    ) -> Result<PendingDial, PendingDialError> {
         self.take(id, token, |session| match session.exec_server() {
             dialled if dialled == exec_server => Ok(()),
-            dialled => Err(NotTaken::OtherExecServer(dialled)),
+            dialled => Err(PendingDialError::OtherExecServer(dialled)),
         })
     }
 
@@ -105,20 +105,20 @@ impl Sessions {
         &self,
         id: SessionId,
         token: &[u8; 32],
-        check: impl FnOnce(&Session) -> Result<(), NotTaken>,
-    ) -> Result<Pending, NotTaken> {
+        check: impl FnOnce(&Session) -> Result<(), PendingDialError>,
+    ) -> Result<PendingDial, PendingDialError> {
         let mut sessions = self.lock();
-        let entry = sessions.get_mut(&id).ok_or(NotTaken::NotWaiting)?;
-        let Entry::Pending(pending) = entry else {
-            return Err(NotTaken::NotWaiting);
+        let entry = sessions.get_mut(&id).ok_or(PendingDialError::NotWaiting)?;
+        let SessionEntry::Pending(pending) = entry else {
+            return Err(PendingDialError::NotWaiting);
         };
         constant_time::verify_slices_are_equal(&pending.accept_token, token)
-            .map_err(|_| NotTaken::NotWaiting)?;
+            .map_err(|_| PendingDialError::NotWaiting)?;
         check(&pending.session)?;
-        let paired = Entry::Paired(Arc::downgrade(&pending.session));
+        let paired = SessionEntry::Paired(Arc::downgrade(&pending.session));
         match std::mem::replace(entry, paired) {
-            Entry::Pending(pending) => Ok(pending),
-            Entry::Paired(_) => Err(NotTaken::NotWaiting),
+            SessionEntry::Pending(pending) => Ok(pending),
+            SessionEntry::Paired(_) => Err(PendingDialError::NotWaiting),
         }
     }
 
@@ -130,21 +130,21 @@ impl Sessions {
         if let Ok(pending) = self.take(id, &token, |_| Ok(())) {
             let retry_after = Duration::from_millis(decline.retry_after_ms.into());
             // A client that has gone meanwhile is told nothing.
-            let _ = pending.accepted.send(Err(Declined { retry_after }));
+            let _ = pending.accepted.send(Err(DialDeclined { retry_after }));
         }
     }
 
     /// Stops waiting: the dial timed out or its client is gone. Returns what waited, to be dropped by the caller.
-    pub(crate) fn give_up(&self, session: &Weak<Session>, id: SessionId) -> Option<Pending> {
+    pub(crate) fn give_up(&self, session: &Weak<Session>, id: SessionId) -> Option<PendingDial> {
         let mut sessions = self.lock();
         match sessions.get(&id) {
             // The id may belong to a later dial by now.
-            Some(Entry::Pending(pending))
+            Some(SessionEntry::Pending(pending))
                 if std::ptr::eq(Arc::as_ptr(&pending.session), session.as_ptr()) => {}
             _ => return None,
         }
         match sessions.remove(&id) {
-            Some(Entry::Pending(pending)) => Some(pending),
+            Some(SessionEntry::Pending(pending)) => Some(pending),
             _ => None,
         }
     }
@@ -152,7 +152,7 @@ impl Sessions {
     /// Called by a session's `Drop`: its id is free again. An entry that belongs to another session stays.
     pub(crate) fn forget(&self, session: &Session) {
         let mut sessions = self.lock();
-        if let Some(Entry::Paired(paired)) = sessions.get(&session.id())
+        if let Some(SessionEntry::Paired(paired)) = sessions.get(&session.id())
             && std::ptr::eq(paired.as_ptr(), session)
         {
             sessions.remove(&session.id());
@@ -160,7 +160,11 @@ impl Sessions {
     }
 
     /// Reserves memory.
-    pub(crate) fn reserve(&self, account: Account, bytes: usize) -> Result<Reservation, Exhausted> {
+    pub(crate) fn reserve(
+        &self,
+        account: MemoryAccount,
+        bytes: usize,
+    ) -> Result<MemoryReservation, MemoryExhausted> {
         let mut reservation = self.budget.reserve(account, 0)?;
         self.grow(&mut reservation, bytes)?;
         Ok(reservation)
@@ -168,9 +172,15 @@ impl Sessions {
 
     /// Reserves more. Where all of the relay's memory is used up, the session that holds most, of the address that holds most, makes room
     /// for the others.
-    pub(crate) fn grow(&self, reservation: &mut Reservation, bytes: usize) -> Result<(), Exhausted> {
+    pub(crate) fn grow(
+        &self,
+        reservation: &mut MemoryReservation,
+        bytes: usize,
+    ) -> Result<(), MemoryExhausted> {
         match reservation.grow(bytes) {
-            Err(Exhausted::Relay { heaviest }) if heaviest != reservation.site() && self.evict(heaviest) => {
+            Err(MemoryExhausted::Relay { heaviest })
+                if heaviest != reservation.site() && self.evict(heaviest) =>
+            {
                 reservation.force(bytes);
                 Ok(())
             }
@@ -185,7 +195,9 @@ impl Sessions {
         let heaviest = of_site
             .filter(|session| !session.is_cut())
             .max_by_key(|session| session.held().reserved());
-        heaviest.inspect(|session| session.cut(End::NoMemory)).is_some()
+        heaviest
+            .inspect(|session| session.cut(SessionEnd::NoMemory))
+            .is_some()
     }
 
     /// Ends sessions that do not move.
@@ -199,8 +211,8 @@ impl Sessions {
     fn all(&self) -> Vec<Arc<Session>> {
         let sessions = self.lock();
         let paired = sessions.values().filter_map(|entry| match entry {
-            Entry::Paired(session) => session.upgrade(),
-            Entry::Pending(_) => None,
+            SessionEntry::Paired(session) => session.upgrade(),
+            SessionEntry::Pending(_) => None,
         });
         paired.collect()
     }
@@ -210,18 +222,18 @@ impl Sessions {
         let entries = std::mem::take(&mut *self.lock());
         for entry in entries.into_values() {
             match entry {
-                Entry::Paired(session) => {
+                SessionEntry::Paired(session) => {
                     if let Some(session) = session.upgrade() {
-                        session.end(End::ShutDown);
+                        session.end(SessionEnd::ShutDown);
                     }
                 }
                 // Dropped, it answers its dial.
-                Entry::Pending(_) => {}
+                SessionEntry::Pending(_) => {}
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<SessionId, SessionEntry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -9,8 +9,8 @@
 //! be measured and its memory counted, and not in HTTP/2's buffers. Payloads are not copied, but for small pieces and for what has waited
 //! long. Behind a full queue bytes go to the backlog, and the HTTP/2 window of the side that writes stays closed by as many. Every end is told to the other side as a status.
 
-mod outgoing;
+mod outgoing_body;
 mod pump;
 
-pub(crate) use outgoing::Outgoing;
+pub(crate) use outgoing_body::OutgoingBody;
 pub(crate) use pump::pump;

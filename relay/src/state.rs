@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use crate::budget::Budget;
+use crate::dial_queue::DialQueue;
+use crate::memory_budget::MemoryBudget;
 use crate::network::NetworkSlots;
 use crate::origin::Origins;
-use crate::places::Places;
 use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::{Config, Limits, Metrics};
@@ -26,9 +26,9 @@ pub(crate) struct RelayState {
     /// Per network: dials without a first frame.
     pub(crate) silent_from: NetworkSlots,
     /// Sessions, and the dials that wait for one.
-    pub(crate) places: Arc<Places>,
+    pub(crate) dial_queue: Arc<DialQueue>,
     /// The memory of them all.
-    pub(crate) budget: Arc<Budget>,
+    pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) registry: Registry,
     pub(crate) sessions: Arc<Sessions>,
 }
@@ -37,7 +37,7 @@ impl RelayState {
     pub(crate) fn new(config: Config) -> Self {
         let limits = config.limits;
         let metrics = Arc::<Metrics>::default();
-        let budget = Budget::new(limits.memory);
+        let budget = MemoryBudget::new(limits.memory);
         Self {
             authorities: config.authorities,
             origins: Origins::new(),
@@ -45,7 +45,7 @@ impl RelayState {
             unproved: NetworkSlots::new(limits.unproved_per_address),
             registered_from: NetworkSlots::new(limits.registrations_per_address),
             silent_from: NetworkSlots::new(limits.silent_per_address),
-            places: Places::new(&limits),
+            dial_queue: DialQueue::new(&limits),
             registry: Registry::new(&limits, config.allow_servers),
             sessions: Sessions::new(&limits, metrics.clone(), budget.clone()),
             metrics,
@@ -56,7 +56,7 @@ impl RelayState {
 
     /// Ends every session and registration with a status that says so.
     pub(crate) fn shut_down(&self) {
-        self.places.shut_down();
+        self.dial_queue.shut_down();
         self.sessions.shut_down();
         self.registry.shut_down();
     }

@@ -20,29 +20,29 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::limits::{PEM_BYTES, TLS_FILES_CHECK};
+use crate::limits::{PEM_BYTES, TLS_FILES_CHECK_INTERVAL};
 
 /// HTTP/2 follows (RFC 7540 section 3.3).
 const ALPN: &[u8] = b"h2";
 
 /// A relay's certificate and key. Clones share them.
 #[derive(Clone)]
-pub struct Tls(Arc<Inner>);
+pub struct Tls(Arc<CertificateFiles>);
 
-struct Inner {
+struct CertificateFiles {
     certificate: PathBuf,
     key: PathBuf,
-    current: Mutex<Current>,
+    current: Mutex<LoadedCertificate>,
 }
 
-struct Current {
+struct LoadedCertificate {
     config: Arc<ServerConfig>,
     /// When both files were last written, as far as we know.
-    written: Written,
-    looked: Instant,
+    modified: ModificationTimes,
+    checked: Instant,
 }
 
-type Written = (Option<SystemTime>, Option<SystemTime>);
+type ModificationTimes = (Option<SystemTime>, Option<SystemTime>);
 
 /// Certificate and key cannot be used: the operator's to mend.
 #[derive(Debug, thiserror::Error)]
@@ -99,17 +99,17 @@ impl Tls {
     /// Reads a certificate with the chain to its authority, its own first, and its private key (PKCS #8, SEC 1 or PKCS #1), both
     /// PEM. A key that others can read is refused; that root gives a group is not, since keys are shared out so.
     ///
-    /// From then on the files are looked at every [`TLS_FILES_CHECK`] or at the next connection after it, and read again
+    /// From then on the files are looked at every [`TLS_FILES_CHECK_INTERVAL`] or at the next connection after it, and read again
     /// when they have changed.
     pub fn from_pem_files(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let current = Current {
-            written: written(certificate, key),
+        let current = LoadedCertificate {
+            modified: modified(certificate, key),
             config: load(certificate, key)?,
-            looked: Instant::now(),
+            checked: Instant::now(),
         };
         // The first number that aws-lc draws takes 27 ms: here rather than in somebody's handshake.
         let _ = current.config.crypto_provider().secure_random.fill(&mut [0; 32]);
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(CertificateFiles {
             certificate: certificate.into(),
             key: key.into(),
             current: Mutex::new(current),
@@ -127,20 +127,20 @@ impl Tls {
     }
 
     fn config(&self, now: Instant) -> Arc<ServerConfig> {
-        let Inner {
+        let CertificateFiles {
             certificate,
             key,
             current,
         } = &*self.0;
         let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-        if now.saturating_duration_since(current.looked) >= TLS_FILES_CHECK {
-            current.looked = now;
-            let written = written(certificate, key);
-            if written != current.written {
+        if now.saturating_duration_since(current.checked) >= TLS_FILES_CHECK_INTERVAL {
+            current.checked = now;
+            let modified = modified(certificate, key);
+            if modified != current.modified {
                 match load(certificate, key) {
                     Ok(config) => {
                         tracing::info!("the certificate was read again");
-                        (current.config, current.written) = (config, written);
+                        (current.config, current.modified) = (config, modified);
                     }
                     // One of the two may not be there yet: looked at again, and told again, next time.
                     Err(error) => tracing::warn!("the certificate in use is kept: {error}"),
@@ -157,7 +157,7 @@ impl fmt::Debug for Tls {
     }
 }
 
-fn written(certificate: &Path, key: &Path) -> Written {
+fn modified(certificate: &Path, key: &Path) -> ModificationTimes {
     let modified = |path| fs::metadata(path).and_then(|metadata| metadata.modified()).ok();
     (modified(certificate), modified(key))
 }
@@ -290,22 +290,25 @@ mod tests {
 
         write(dir.path());
         touch(&dir.path().join("cert"), 1);
-        assert!(Arc::ptr_eq(&tls.config(now), &first), "not looked at yet");
-        let later = now + TLS_FILES_CHECK * 2;
+        assert!(Arc::ptr_eq(&tls.config(now), &first), "not checked at yet");
+        let later = now + TLS_FILES_CHECK_INTERVAL * 2;
         let second = tls.config(later);
         assert!(!Arc::ptr_eq(&second, &first), "read again");
-        assert!(Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK), &second), "once");
+        assert!(
+            Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK_INTERVAL), &second),
+            "once"
+        );
 
         fs::write(dir.path().join("cert"), "half of it").unwrap();
         touch(&dir.path().join("cert"), 2);
         assert!(
-            Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK * 2), &second),
+            Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK_INTERVAL * 2), &second),
             "kept"
         );
         write(dir.path());
         touch(&dir.path().join("cert"), 3);
         assert!(
-            !Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK * 3), &second),
+            !Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK_INTERVAL * 3), &second),
             "mended"
         );
     }

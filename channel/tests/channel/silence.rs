@@ -12,7 +12,7 @@ use baton_channel::limits::{OUTER_KEEP_ALIVE, OUTER_KEEP_ALIVE_TIMEOUT};
 use baton_channel::{Channel, ChannelConfig, Network, Notice, Server, ServerConfig, SessionError};
 use baton_mux::MuxError;
 use baton_mux::limits::{IDLE_TIMEOUT, PING_INTERVAL};
-use baton_relay::{Accepted, Config, Listener, Relay};
+use baton_relay::{AcceptedConnection, Config, Listener, Relay};
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, duplex, split};
 use tokio::sync::mpsc;
@@ -107,10 +107,10 @@ struct InMemory(mpsc::UnboundedReceiver<DuplexStream>);
 impl Listener for InMemory {
     type Stream = DuplexStream;
 
-    async fn accept(&mut self) -> io::Result<Accepted<DuplexStream>> {
+    async fn accept(&mut self) -> io::Result<AcceptedConnection<DuplexStream>> {
         let stream = self.0.recv().await.ok_or(io::ErrorKind::BrokenPipe)?;
         let address: SocketAddr = ADDRESS.parse().unwrap();
-        Ok(Accepted {
+        Ok(AcceptedConnection {
             stream,
             remote: address,
             local: address,

@@ -50,25 +50,25 @@ pub(crate) struct SplicedFrame {
 pub(crate) struct Deframer {
     chunk: Bytes,
     arrived: Option<Instant>,
-    state: State,
+    state: DeframerState,
 }
 
 #[derive(Debug)]
-enum State {
+enum DeframerState {
     Prefix {
         bytes: [u8; PREFIX_LEN],
         have: usize,
         since: Option<Instant>,
     },
     Message {
-        partial: Partial,
+        partial: PartialFrame,
         missing: usize,
         since: Instant,
     },
 }
 
 #[derive(Debug, Default)]
-struct Partial {
+struct PartialFrame {
     pieces: Vec<Bytes>,
     small: BytesMut,
     len: usize,
@@ -92,7 +92,7 @@ impl Deframer {
         };
         loop {
             match &mut self.state {
-                State::Prefix { bytes, have, since } => {
+                DeframerState::Prefix { bytes, have, since } => {
                     if self.chunk.is_empty() {
                         return Ok(None);
                     }
@@ -104,17 +104,17 @@ impl Deframer {
                         return Ok(None);
                     }
                     let missing = message_len(*bytes)?;
-                    let mut partial = Partial::default();
+                    let mut partial = PartialFrame::default();
                     partial
                         .small
                         .reserve(if missing <= COPY_BYTES { missing } else { 0 });
-                    self.state = State::Message {
+                    self.state = DeframerState::Message {
                         partial,
                         missing,
                         since,
                     };
                 }
-                State::Message {
+                DeframerState::Message {
                     partial,
                     missing,
                     since,
@@ -127,7 +127,7 @@ impl Deframer {
                     }
                     let since = *since;
                     let partial = std::mem::take(partial);
-                    self.state = State::default();
+                    self.state = DeframerState::default();
                     return Ok(Some(partial.finish(since, now)));
                 }
             }
@@ -137,7 +137,7 @@ impl Deframer {
     /// The body ended: fine only between two frames.
     pub(crate) fn finish(&self) -> Result<(), DeframeError> {
         match self.state {
-            State::Prefix { have: 0, .. } => Ok(()),
+            DeframerState::Prefix { have: 0, .. } => Ok(()),
             _ => Err(DeframeError::Truncated),
         }
     }
@@ -177,7 +177,7 @@ impl SplicedFrame {
     }
 }
 
-impl Default for State {
+impl Default for DeframerState {
     fn default() -> Self {
         Self::Prefix {
             bytes: [0; PREFIX_LEN],
@@ -187,7 +187,7 @@ impl Default for State {
     }
 }
 
-impl Partial {
+impl PartialFrame {
     fn push(&mut self, piece: Bytes) {
         self.len += piece.len();
         if piece.len() <= COPY_BYTES {

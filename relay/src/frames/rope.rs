@@ -5,8 +5,8 @@ use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use crate::held::Handed;
 use crate::limits::JOIN_BYTES;
+use crate::session_memory::BytesInHttp2;
 
 /// Non-empty pieces in order.
 #[derive(Debug, Default)]
@@ -14,7 +14,7 @@ pub(crate) struct Rope {
     pieces: VecDeque<Bytes>,
     remaining: usize,
     /// Gives the memory back once HTTP/2 has sent it.
-    handed: Option<Handed>,
+    handed: Option<BytesInHttp2>,
 }
 
 /// Builds a [`Rope`]: big pieces as they are, small ones copied together.
@@ -59,7 +59,7 @@ impl RopeBuilder {
 
 impl Rope {
     /// Counts as this much in HTTP/2's hands for as long as it lives.
-    pub(crate) fn handed(self, handed: Handed) -> Self {
+    pub(crate) fn handed(self, handed: BytesInHttp2) -> Self {
         Self {
             handed: Some(handed),
             ..self

@@ -4,7 +4,7 @@ use baton_fuzz::{Input, Script, Target};
 use baton_proto::{ExecServerId, SessionId};
 
 use super::*;
-use crate::limits::SHOWN_CHARS;
+use crate::limits::SANITIZED_CHARS;
 use crate::register::fuzz::check_authority;
 
 /// The input: an id's header, a token's, the `:authority`.
@@ -70,7 +70,7 @@ fn run(bytes: &[u8]) {
             if let Err(said) = said {
                 assert!(!said.chars().any(char::is_control), "{said:?}");
                 // The sentence shows it twice.
-                assert!(said.chars().count() <= 2 * SHOWN_CHARS + 100, "{said:?}");
+                assert!(said.chars().count() <= 2 * SANITIZED_CHARS + 100, "{said:?}");
             }
         }
     }

@@ -17,7 +17,7 @@ use tonic::codec::Codec as _;
 
 use super::*;
 
-/// The input: pieces of the body, each with its kind (see [`Body::piece`]).
+/// The input: pieces of the body, each with its kind (see [`FuzzBody::piece`]).
 pub(crate) const REGISTER: Target = Target {
     name: "relay-register",
     run,
@@ -27,22 +27,22 @@ pub(crate) const REGISTER: Target = Target {
 const AUTHORITY: &str = "127.0.0.1:7700";
 
 /// A body that follows the input, and answers the relay's challenge in it.
-struct Body {
+struct FuzzBody {
     input: Vec<u8>,
     at: usize,
     responses: mpsc::Receiver<Result<RegisterResponse, Status>>,
-    seen: Arc<Mutex<Seen>>,
+    seen: Arc<Mutex<RelayAnswers>>,
 }
 
 /// What a body has seen and said.
 #[derive(Default)]
-struct Seen {
+struct RelayAnswers {
     nonce: Vec<u8>,
     registered: bool,
     sent: Vec<u8>,
 }
 
-impl http_body::Body for Body {
+impl http_body::Body for FuzzBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -50,7 +50,7 @@ impl http_body::Body for Body {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, Infallible>>> {
-        self.look();
+        self.read_answers();
         let all = std::mem::take(&mut self.input);
         let mut input = Input::new(&all[self.at..]);
         let piece = (!input.is_empty()).then(|| self.piece(&mut input));
@@ -67,15 +67,15 @@ impl http_body::Body for Body {
     }
 }
 
-impl Drop for Body {
+impl Drop for FuzzBody {
     fn drop(&mut self) {
-        self.look();
+        self.read_answers();
     }
 }
 
-impl Body {
+impl FuzzBody {
     /// Reads what the relay has said so far.
-    fn look(&mut self) {
+    fn read_answers(&mut self) {
         let mut seen = self.seen.lock().expect("one thread");
         while let Ok(response) = self.responses.try_recv() {
             match response.expect("no refusal before the end").kind {
@@ -136,20 +136,20 @@ fn run(bytes: &[u8]) {
     let relay = Arc::new(RelayState::new(crate::Config::default()));
     let address = AUTHORITY.parse().expect("an address");
     let (outbound, responses) = mpsc::channel(REGISTER_QUEUE);
-    let exchange = Exchange {
+    let exchange = RegisterExchange {
         relay: relay.clone(),
         connection: Arc::new(Connection::new(
             address,
             address,
             1,
-            crate::budget::Budget::new(0),
+            crate::memory_budget::MemoryBudget::new(0),
         )),
         named: exec_server_id(key().public_key().as_ref()),
         authority: AUTHORITY.to_owned(),
         outbound,
     };
-    let seen = Arc::<Mutex<Seen>>::default();
-    let body = Body {
+    let seen = Arc::<Mutex<RelayAnswers>>::default();
+    let body = FuzzBody {
         input: bytes.to_vec(),
         at: 0,
         responses,
@@ -157,7 +157,7 @@ fn run(bytes: &[u8]) {
     };
     let decoder = tonic_prost::ProstCodec::<RegisterResponse, RegisterRequest>::default().decoder();
     let mut inbound = Streaming::new_request(decoder, body, None, Some(REGISTER_MESSAGE_BYTES));
-    let ended = RUNTIME.with_borrow(|runtime| runtime.block_on(exchange.converse(&mut inbound)));
+    let ended = RUNTIME.with_borrow(|runtime| runtime.block_on(exchange.serve_registration(&mut inbound)));
     let id = exec_server_id(key().public_key().as_ref());
     assert!(
         relay.registry.registration(id).is_none(),
@@ -169,7 +169,7 @@ fn run(bytes: &[u8]) {
         assert!(!status.message().chars().any(char::is_control));
     }
     drop(inbound);
-    let Seen {
+    let RelayAnswers {
         nonce,
         registered,
         sent,
@@ -196,7 +196,7 @@ fn first_message(body: &[u8]) -> Option<&[u8]> {
 /// For the headers' target: whether a relay takes this name, or what it says.
 pub(crate) fn check_authority(configured: &[String], local: &str, authority: &str) -> Result<(), String> {
     let local = local.parse().expect("an address");
-    OwnNames { configured, local }
+    RelayAuthorities { configured, local }
         .check(authority)
         .map_err(|error| error.to_string())
 }

@@ -10,9 +10,9 @@ use baton_proto::PROTOCOL_VERSION;
 use baton_proto::registration::{exec_server_id, signed_message};
 use tonic::Code;
 
-use crate::Refused;
-use crate::registry::Proven;
-use crate::text::Clean;
+use crate::RefusalReason;
+use crate::registry::ProvenIdentity;
+use crate::sanitized_text::SanitizedText;
 
 /// Why a proof was not taken.
 #[derive(Debug, thiserror::Error)]
@@ -30,19 +30,19 @@ pub(crate) enum ProofError {
 }
 
 /// The names a relay answers to.
-pub(crate) struct OwnNames<'a> {
+pub(crate) struct RelayAuthorities<'a> {
     pub(crate) configured: &'a [String],
     /// Our end of the connection.
     pub(crate) local: SocketAddr,
 }
 
-impl OwnNames<'_> {
+impl RelayAuthorities<'_> {
     /// Is this authority ours?
     pub(crate) fn check(&self, authority: &str) -> Result<(), ProofError> {
         if self.includes(authority) {
             return Ok(());
         }
-        Err(ProofError::Authority(Clean(authority).to_string()))
+        Err(ProofError::Authority(SanitizedText(authority).to_string()))
     }
 
     fn includes(&self, authority: &str) -> bool {
@@ -67,7 +67,7 @@ pub(crate) fn verify(
     dial_token_hash: &[u8],
     nonce: &[u8; 32],
     authority: &str,
-) -> Result<Proven, ProofError> {
+) -> Result<ProvenIdentity, ProofError> {
     if version != PROTOCOL_VERSION {
         return Err(ProofError::Version(version));
     }
@@ -83,7 +83,7 @@ pub(crate) fn verify(
     UnparsedPublicKey::new(&ED25519, public_key)
         .verify(&signed_message(nonce, authority, &dial_token_hash), signature)
         .map_err(|_| ProofError::Signature)?;
-    Ok(Proven {
+    Ok(ProvenIdentity {
         id: exec_server_id(public_key),
         dial_token_hash,
     })
@@ -98,11 +98,11 @@ impl ProofError {
         }
     }
 
-    pub(crate) fn counts_as(&self) -> Refused {
+    pub(crate) fn counts_as(&self) -> RefusalReason {
         match self {
-            Self::Version(_) | Self::Authority(_) => Refused::Precondition,
-            Self::Malformed(_) => Refused::Malformed,
-            Self::Signature => Refused::NotAuthorised,
+            Self::Version(_) | Self::Authority(_) => RefusalReason::Precondition,
+            Self::Malformed(_) => RefusalReason::Malformed,
+            Self::Signature => RefusalReason::NotAuthorised,
         }
     }
 }
@@ -114,7 +114,7 @@ mod tests {
     fn answers_to(configured: &[&str], local: &str, authority: &str) -> bool {
         let configured: Vec<String> = configured.iter().map(|name| (*name).to_owned()).collect();
         let local = local.parse().unwrap();
-        OwnNames {
+        RelayAuthorities {
             configured: &configured,
             local,
         }

@@ -15,7 +15,7 @@ use tonic::Status;
 
 /// What a valid proof establishes.
 #[derive(Debug)]
-pub(crate) struct Proven {
+pub(crate) struct ProvenIdentity {
     pub(crate) id: ExecServerId,
     pub(crate) dial_token_hash: [u8; 32],
 }
@@ -25,11 +25,11 @@ pub(crate) type Outbound = mpsc::Sender<Result<RegisterResponse, Status>>;
 
 /// A registration; shared by its own stream, the registry, and dials.
 pub(crate) struct Registration {
-    proven: Proven,
+    proven: ProvenIdentity,
     outbound: Outbound,
     probes: Mutex<HashMap<u64, oneshot::Sender<()>>>,
-    dismissal: OnceLock<Dismissal>,
-    dismissed: Notify,
+    end: OnceLock<RegistrationEnd>,
+    ended: Notify,
 }
 
 /// A message could not be sent: the exec-server's fault, either way.
@@ -43,7 +43,7 @@ pub(crate) enum SendError {
 
 /// Why the relay ends a registration.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Dismissal {
+pub(crate) enum RegistrationEnd {
     /// Another registration has its place.
     Replaced,
     /// The table is full, and one that was here before needs its place.
@@ -55,13 +55,13 @@ pub(crate) enum Dismissal {
 }
 
 impl Registration {
-    pub(crate) fn new(proven: Proven, outbound: Outbound) -> Self {
+    pub(crate) fn new(proven: ProvenIdentity, outbound: Outbound) -> Self {
         Self {
             proven,
             outbound,
             probes: Mutex::default(),
-            dismissal: OnceLock::new(),
-            dismissed: Notify::new(),
+            end: OnceLock::new(),
+            ended: Notify::new(),
         }
     }
 
@@ -125,20 +125,20 @@ impl Registration {
     }
 
     /// Resolves with the reason when the relay ends this registration.
-    pub(crate) async fn dismissed(&self) -> Dismissal {
+    pub(crate) async fn ended(&self) -> RegistrationEnd {
         loop {
-            let notified = self.dismissed.notified();
-            match self.dismissal.get() {
-                Some(dismissal) => return *dismissal,
+            let notified = self.ended.notified();
+            match self.end.get() {
+                Some(end) => return *end,
                 None => notified.await,
             }
         }
     }
 
     /// Ends the registration, unless it is ending.
-    pub(crate) fn dismiss(&self, dismissal: Dismissal) {
-        let _ = self.dismissal.set(dismissal);
-        self.dismissed.notify_one();
+    pub(crate) fn end(&self, end: RegistrationEnd) {
+        let _ = self.end.set(end);
+        self.ended.notify_one();
     }
 
     fn probes(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<()>>> {

@@ -9,11 +9,11 @@ use std::time::Instant;
 use baton_proto::{ExecServerId, SessionId};
 
 use super::Sessions;
-use crate::budget::{Exhausted, Reservation};
+use crate::dial_queue::{ClientSlot, ExecServerSlot};
 use crate::direction::Direction;
-use crate::frames::{End, Queue};
-use crate::held::Held;
-use crate::places::{ClientPlace, ServerPlace};
+use crate::frames::{FrameQueue, SessionEnd};
+use crate::memory_budget::{MemoryExhausted, MemoryReservation};
+use crate::session_memory::SessionMemory;
 use crate::slots::Slot;
 
 /// A session, pending or spliced.
@@ -21,19 +21,19 @@ pub(crate) struct Session {
     id: SessionId,
     exec_server: ExecServerId,
     table: Arc<Sessions>,
-    queues: [Queue; 2],
+    queues: [FrameQueue; 2],
     bytes: [AtomicU64; 2],
     opened: OnceLock<Instant>,
     /// Its place among those of its network and of the relay, once it was its turn.
-    place: OnceLock<ClientPlace>,
-    held: Arc<Held>,
-    watched: Mutex<[Watched; 2]>,
+    client_slot: OnceLock<ClientSlot>,
+    held: Arc<SessionMemory>,
+    progress: Mutex<[DirectionProgress; 2]>,
     _connection: Slot<()>,
 }
 
 /// When a direction was last seen to move.
 #[derive(Debug, Default, Clone, Copy)]
-struct Watched {
+struct DirectionProgress {
     moved: u64,
     since: Option<Instant>,
 }
@@ -41,8 +41,8 @@ struct Watched {
 /// The places at the exec-server, from `Accept` until both halves of its stream are gone: held by the pump that reads them
 /// and the response body that feeds them.
 #[expect(dead_code, reason = "held for their Drop")]
-pub(crate) struct ServerSlots {
-    pub(crate) exec_server: ServerPlace,
+pub(crate) struct ExecServerSlots {
+    pub(crate) exec_server: ExecServerSlot,
     pub(crate) connection: Slot<()>,
 }
 
@@ -52,7 +52,7 @@ impl Session {
         exec_server: ExecServerId,
         table: Arc<Sessions>,
         connection: Slot<()>,
-        memory: Reservation,
+        memory: MemoryReservation,
     ) -> Arc<Self> {
         Arc::new(Self {
             id,
@@ -61,24 +61,24 @@ impl Session {
             queues: Default::default(),
             bytes: Default::default(),
             opened: OnceLock::new(),
-            place: OnceLock::new(),
-            held: Held::new(memory),
-            watched: Mutex::default(),
+            client_slot: OnceLock::new(),
+            held: SessionMemory::new(memory),
+            progress: Mutex::default(),
             _connection: connection,
         })
     }
 
     /// It was its turn: the place is its own until its end.
-    pub(crate) fn takes_place(&self, place: ClientPlace) {
-        let _ = self.place.set(place);
+    pub(crate) fn set_client_slot(&self, slot: ClientSlot) {
+        let _ = self.client_slot.set(slot);
     }
 
-    pub(crate) fn held(&self) -> &Arc<Held> {
+    pub(crate) fn held(&self) -> &Arc<SessionMemory> {
         &self.held
     }
 
     /// Counts bytes that came. They go with the rope they leave in, or with the session.
-    pub(crate) fn hold(&self, bytes: usize) -> Result<(), Exhausted> {
+    pub(crate) fn hold(&self, bytes: usize) -> Result<(), MemoryExhausted> {
         self.held
             .add(bytes, |reservation, bytes| self.table.grow(reservation, bytes))
     }
@@ -88,24 +88,24 @@ impl Session {
         self.opened.get().is_some()
     }
 
-    /// Ends the session at once if a direction has had something to send and has not moved for [`STALLED`]; keeps what waits small
+    /// Ends the session at once if a direction has had something to send and has not moved for [`STALL_TIMEOUT`]; keeps what waits small
     /// long before.
     pub(crate) fn sweep(&self, now: Instant) {
-        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         for direction in [Direction::ToExecServer, Direction::ToClient] {
-            let watched = &mut watched[direction as usize];
+            let progress = &mut progress[direction as usize];
             let moved = self.held.moved(direction);
             let waits = self.queue(direction).is_waiting() || self.held.in_flight(direction) > 0;
-            match watched.since {
-                Some(since) if waits && moved == watched.moved => {
+            match progress.since {
+                Some(since) if waits && moved == progress.moved => {
                     if now.saturating_duration_since(since) >= self.table.stalled {
-                        self.cut(End::Stalled);
+                        self.cut(SessionEnd::Stalled);
                         return;
                     }
                     self.queue(direction).compact();
                 }
                 _ => {
-                    *watched = Watched {
+                    *progress = DirectionProgress {
                         moved,
                         since: waits.then_some(now),
                     }
@@ -116,11 +116,11 @@ impl Session {
 
     /// Was it ended without what it held?
     pub(crate) fn is_cut(&self) -> bool {
-        self.queues.iter().any(Queue::is_cut)
+        self.queues.iter().any(FrameQueue::is_cut)
     }
 
     /// Ends both directions without what they hold.
-    pub(crate) fn cut(&self, end: End) {
+    pub(crate) fn cut(&self, end: SessionEnd) {
         self.table.metrics.session_reset();
         tracing::info!(session = %self.id, "{}", end.status().message());
         for queue in &self.queues {
@@ -136,7 +136,7 @@ impl Session {
         self.exec_server
     }
 
-    pub(crate) fn queue(&self, direction: Direction) -> &Queue {
+    pub(crate) fn queue(&self, direction: Direction) -> &FrameQueue {
         &self.queues[direction as usize]
     }
 
@@ -150,9 +150,9 @@ impl Session {
     }
 
     /// Ends both directions, each after what it has queued; a direction that has ended keeps its own end.
-    pub(crate) fn end(&self, end: End) {
+    pub(crate) fn end(&self, end: SessionEnd) {
         // A dial that nobody accepted is refused, which is counted there.
-        if let (End::Broken(error), true) = (end, self.is_open()) {
+        if let (SessionEnd::Broken(error), true) = (end, self.is_open()) {
             self.table.metrics.session_reset();
             tracing::info!(session = %self.id, "session reset: {error}");
         }

@@ -6,13 +6,13 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use crate::direction::Direction;
-use crate::frames::{Closed, DeframeError, Deframer, End};
-use crate::inbound::Inbound;
+use crate::frames::{DeframeError, Deframer, QueueClosed, SessionEnd};
 use crate::limits::{FRAME_OVERHEAD_BYTES, PENDING_BYTES};
+use crate::request_body::RequestBody;
 use crate::sessions::Session;
 
 /// Runs until the body ends, breaks the framing, or nobody takes the frames any more; tells the session which.
-pub(crate) async fn pump(session: Arc<Session>, direction: Direction, mut body: Inbound) {
+pub(crate) async fn pump(session: Arc<Session>, direction: Direction, mut body: RequestBody) {
     let mut pump = Pump {
         session: &session,
         direction,
@@ -23,10 +23,10 @@ pub(crate) async fn pump(session: Arc<Session>, direction: Direction, mut body: 
     };
     let end = poll_fn(|cx| pump.poll(&mut body, cx)).await;
     match end {
-        Ok(End::Clean) => session.queue(direction).end(End::Clean),
+        Ok(SessionEnd::Clean) => session.queue(direction).end(SessionEnd::Clean),
         Ok(end) if end.is_cut() => session.cut(end),
         Ok(end) => session.end(end),
-        Err(Closed) => {} // Whoever closed the queue has told the session why.
+        Err(QueueClosed) => {} // Whoever closed the queue has told the session why.
     }
 }
 
@@ -43,7 +43,11 @@ struct Pump<'a> {
 }
 
 impl Pump<'_> {
-    fn poll(&mut self, body: &mut Inbound, cx: &mut Context<'_>) -> Poll<Result<End, Closed>> {
+    fn poll(
+        &mut self,
+        body: &mut RequestBody,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<SessionEnd, QueueClosed>> {
         let queue = self.session.queue(self.direction);
         loop {
             // Room first: a frame that has been cut must have a place to go. Bytes that are cut into frames are the peer's to send again.
@@ -55,17 +59,17 @@ impl Pump<'_> {
                 match self.deframer.next_frame() {
                     Ok(Some(frame)) => {
                         if self.session.hold(FRAME_OVERHEAD_BYTES).is_err() {
-                            return Poll::Ready(Ok(End::NoMemory));
+                            return Poll::Ready(Ok(SessionEnd::NoMemory));
                         }
                         queue.push(frame);
                         continue;
                     }
                     Ok(None) => {}
-                    Err(error) => return Poll::Ready(Ok(End::Broken(error))),
+                    Err(error) => return Poll::Ready(Ok(SessionEnd::Broken(error))),
                 }
                 if self.stashed > 0 {
                     let Some((chunk, came)) = queue.unstash() else {
-                        return Poll::Ready(Err(Closed)); // It was closed and cleared meanwhile.
+                        return Poll::Ready(Err(QueueClosed)); // It was closed and cleared meanwhile.
                     };
                     self.stashed -= chunk.len();
                     body.release(chunk.len());
@@ -73,7 +77,10 @@ impl Pump<'_> {
                     continue;
                 }
                 if self.is_over {
-                    let end = self.deframer.finish().map_or_else(End::Broken, |()| End::Clean);
+                    let end = self
+                        .deframer
+                        .finish()
+                        .map_or_else(SessionEnd::Broken, |()| SessionEnd::Clean);
                     return Poll::Ready(Ok(end));
                 }
             }
@@ -87,11 +94,11 @@ impl Pump<'_> {
                     if !self.session.is_open() {
                         self.early += chunk.len();
                         if self.early > PENDING_BYTES {
-                            return Poll::Ready(Ok(End::Broken(DeframeError::Early)));
+                            return Poll::Ready(Ok(SessionEnd::Broken(DeframeError::Early)));
                         }
                     }
                     if self.session.hold(chunk.len()).is_err() {
-                        return Poll::Ready(Ok(End::NoMemory));
+                        return Poll::Ready(Ok(SessionEnd::NoMemory));
                     }
                     let now = Instant::now();
                     if has_room {
@@ -102,9 +109,11 @@ impl Pump<'_> {
                         queue.stash(chunk, now);
                     }
                 }
-                Poll::Ready(Some(Err(_))) => return Poll::Ready(Ok(End::Disconnected)),
+                Poll::Ready(Some(Err(_))) => return Poll::Ready(Ok(SessionEnd::Disconnected)),
                 // A reset without an error (RFC 9113 section 8.1) looks like an end too, but no END_STREAM was seen.
-                Poll::Ready(None) if !body.is_end_stream() => return Poll::Ready(Ok(End::Disconnected)),
+                Poll::Ready(None) if !body.is_end_stream() => {
+                    return Poll::Ready(Ok(SessionEnd::Disconnected));
+                }
                 Poll::Ready(None) => self.is_over = true,
             }
         }

@@ -3,23 +3,23 @@
 use std::time::Duration;
 
 use baton_proto::relay::Frame;
-use baton_relay::{Limits, Snapshot};
+use baton_relay::{Limits, MetricsSnapshot};
 use baton_support::frames;
 use bytes::Bytes;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::support::{Peer, Side, World, assert_status, new_session};
+use crate::support::{PeerConnection, SplicedStream, TestNetwork, assert_status, new_session};
 
 /// Long enough for loopback to move everything that has room.
-const STALLED: Duration = Duration::from_millis(500);
+const STALL_TIME: Duration = Duration::from_millis(500);
 
 const FRAME: usize = 60_000;
 
 /// Writes numbered frames until the stream takes no more; returns how many it took.
-async fn fill(side: &Side) -> u32 {
+async fn fill(side: &SplicedStream) -> u32 {
     let mut count = 0;
-    while let Ok(taken) = timeout(STALLED, side.writer.send_raw(numbered(count))).await {
+    while let Ok(taken) = timeout(STALL_TIME, side.writer.send_raw(numbered(count))).await {
         assert!(taken, "the stream ended");
         count += 1;
         assert!(count < 1_000, "nothing stops the writer");
@@ -39,8 +39,8 @@ fn numbered(number: u32) -> Bytes {
 
 #[tokio::test]
 async fn a_stalled_reader_stops_the_writer_within_the_stated_bound_and_loses_nothing() {
-    let mut world = World::new().await;
-    let (client, mut server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (client, mut server) = network.session().await;
     let count = fill(&client).await;
     // The relay's 6 MiB, and what the two test peers hold: the reader's window (4 MiB), the writer's send buffer (1 MiB).
     let held = count as usize * FRAME;
@@ -62,12 +62,12 @@ async fn a_stalled_reader_stops_the_writer_within_the_stated_bound_and_loses_not
 
 #[tokio::test]
 async fn a_flood_of_empty_frames_meets_the_same_bound() {
-    let mut world = World::new().await;
-    let (client, mut server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (client, mut server) = network.session().await;
     let empty: Bytes = frames::grpc(&Frame::default()).repeat(10_000).into();
     let mut sent = 0;
     // The queue holds 2,048 of them and the window closes behind it, as for any other bytes.
-    while let Ok(true) = timeout(STALLED, client.writer.send_raw(empty.clone())).await {
+    while let Ok(true) = timeout(STALL_TIME, client.writer.send_raw(empty.clone())).await {
         sent += 1;
         assert!(sent < 150, "{sent} chunks of 50,000 bytes were taken");
     }
@@ -78,12 +78,12 @@ async fn a_flood_of_empty_frames_meets_the_same_bound() {
 
 #[tokio::test]
 async fn stalled_sessions_do_not_stop_another_on_the_same_connections() {
-    let mut world = World::new().await;
+    let mut network = TestNetwork::new().await;
     let mut stalled = Vec::new();
     for _ in 0..8 {
-        stalled.push(world.session().await);
+        stalled.push(network.session().await);
     }
-    let (mut client, mut server) = world.session().await;
+    let (mut client, mut server) = network.session().await;
     for (stalled_client, stalled_server) in &stalled {
         tokio::join!(fill(stalled_client), fill(stalled_server));
     }
@@ -94,51 +94,54 @@ async fn stalled_sessions_do_not_stop_another_on_the_same_connections() {
         assert_eq!(client.reader.noise().await.len(), FRAME);
     }
     // Nor does it stop announcements.
-    let _another = world.session().await;
+    let _another = network.session().await;
 }
 
 #[tokio::test]
 async fn a_stamp_tells_how_long_a_frame_waited() {
-    let mut world = World::new().await;
-    let (client, mut server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (client, mut server) = network.session().await;
     let count = fill(&client).await;
     let mut longest = 0;
     for _ in 0..count {
         longest = longest.max(server.reader.next().await.unwrap().queue_ns);
     }
-    assert!(longest >= STALLED.as_nanos() as u64 / 2, "{longest} ns");
+    assert!(longest >= STALL_TIME.as_nanos() as u64 / 2, "{longest} ns");
 }
 
 #[tokio::test]
 async fn a_session_that_does_not_move_ends_with_a_reason() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         stalled: Duration::from_millis(500),
         ..Limits::default()
     })
     .await;
     // A window that takes one frame, and a reader that takes none.
-    world.client = Peer::with_window(&world.relay, 1_000).await;
-    let (client, mut server) = world.session().await;
-    let (_other_client, _other_server) = world.session().await;
+    network.client = PeerConnection::with_window(&network.relay, 1_000).await;
+    let (client, mut server) = network.session().await;
+    let (_other_client, _other_server) = network.session().await;
     fill(&server).await;
     let status = server.reader.end().await;
     assert_status(&status, Code::DeadlineExceeded, "took nothing");
-    let counted = |s: &Snapshot| s.sessions_open == 1 && s.sessions_reset == 1;
-    world.relay.counts("the end of that session alone", counted).await;
+    let counted = |s: &MetricsSnapshot| s.sessions_open == 1 && s.sessions_reset == 1;
+    network
+        .relay
+        .counts("the end of that session alone", counted)
+        .await;
     drop(client);
 }
 
 #[tokio::test]
 async fn a_session_ends_for_the_memory_it_would_hold_and_others_do_not() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         memory: 8 * 1024 * 1024,
         ..Limits::default()
     })
     .await;
-    let (mut other_client, mut other_server) = world.session().await;
-    let (client, mut server) = world.session().await;
+    let (mut other_client, mut other_server) = network.session().await;
+    let (client, mut server) = network.session().await;
     // A direction may hold 2 MiB here: half of the memory, and a byte counts twice.
-    while let Ok(true) = timeout(STALLED, server.writer.send_noise(&[7; FRAME])).await {}
+    while let Ok(true) = timeout(STALL_TIME, server.writer.send_noise(&[7; FRAME])).await {}
     let status = server.reader.end().await;
     assert_status(
         &status,
@@ -154,9 +157,9 @@ async fn a_session_ends_for_the_memory_it_would_hold_and_others_do_not() {
 
 #[tokio::test]
 async fn a_dial_that_sends_more_than_its_first_frame_is_refused() {
-    let mut world = World::new().await;
-    let dial = world.client.dial(world.exec_server.id, new_session());
-    world.exec_server.incoming().await;
+    let mut network = TestNetwork::new().await;
+    let dial = network.client.dial(network.exec_server.id, new_session());
+    network.exec_server.incoming().await;
     for _ in 0..10 {
         dial.writer.send_noise(&[7; 15_000]).await;
     }
@@ -165,5 +168,5 @@ async fn a_dial_that_sends_more_than_its_first_frame_is_refused() {
         Code::InvalidArgument,
         "before the exec-server accepted",
     );
-    let _session = world.session().await;
+    let _session = network.session().await;
 }

@@ -1,9 +1,9 @@
 //! Health checks: what they tell, of whom, and to whom.
 
 use baton_proto::{ExecServerId, header};
-use baton_relay::Refused;
+use baton_relay::RefusalReason;
 
-use crate::support::{DIAL_TOKEN, Peer, World, new_session, soon};
+use crate::support::{DIAL_TOKEN, PeerConnection, TestNetwork, new_session, within_timeout};
 
 const EXEC_SERVER: &str = "/health/exec-server";
 
@@ -16,12 +16,12 @@ fn headers(id: ExecServerId, token: &[u8]) -> [(&'static str, String); 2] {
 
 #[tokio::test]
 async fn a_health_check_tells_what_a_dial_tells_and_the_exec_server_hears_of_none() {
-    let World {
+    let TestNetwork {
         relay,
         mut exec_server,
         client,
         ..
-    } = World::new().await;
+    } = TestNetwork::new().await;
     assert_eq!(client.get("/health", &[]).await, 200);
     let id = exec_server.id;
     let held = headers(id, &DIAL_TOKEN);
@@ -43,16 +43,20 @@ async fn a_health_check_tells_what_a_dial_tells_and_the_exec_server_hears_of_non
 
     drop(exec_server);
     let gone = async { while client.get(EXEC_SERVER, &held).await != 404 {} };
-    soon("the end of the registration", gone).await;
+    within_timeout("the end of the registration", gone).await;
     assert_eq!(client.get("/health", &[]).await, 200);
     // Taken for no dials.
-    assert_eq!(relay.metrics.snapshot().refused, Refused::ALL.map(|_| 0));
+    assert_eq!(relay.metrics.snapshot().refused, RefusalReason::ALL.map(|_| 0));
 }
 
 #[tokio::test]
 async fn a_relay_that_shuts_down_is_not_healthy() {
-    let mut world = World::new().await;
-    world.relay.shut_down().await;
-    assert!(tokio::net::TcpStream::connect(world.relay.addr).await.is_err());
-    soon("the end of the connection", Peer::closed(world.client)).await;
+    let mut network = TestNetwork::new().await;
+    network.relay.shut_down().await;
+    assert!(tokio::net::TcpStream::connect(network.relay.addr).await.is_err());
+    within_timeout(
+        "the end of the connection",
+        PeerConnection::closed(network.client),
+    )
+    .await;
 }

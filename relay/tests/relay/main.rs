@@ -1,7 +1,7 @@
 //! The relay over real sockets: a test plays client and exec-server with raw frames, no Noise.
 
 mod backpressure;
-mod ends;
+mod disconnects;
 mod health;
 mod pairing;
 mod refusals;

@@ -7,12 +7,12 @@ use baton_support::frames;
 use bytes::Bytes;
 use tonic::Code;
 
-use crate::support::{MESSAGE_1, Peer, World, assert_status, new_session, pushback};
+use crate::support::{MESSAGE_1, PeerConnection, TestNetwork, assert_status, new_session, pushback};
 
 #[tokio::test]
 async fn frames_go_both_ways_and_a_clean_end_follows_them() {
-    let mut world = World::new().await;
-    let (mut client, mut server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (mut client, mut server) = network.session().await;
     for size in [0, 1, 100, 4_096, 4_097, 60_000, NOISE_MESSAGE_MAX] {
         let up = vec![1; size];
         let down = vec![2; size];
@@ -31,10 +31,10 @@ async fn frames_go_both_ways_and_a_clean_end_follows_them() {
     server.writer.end();
     assert_eq!(&client.reader.noise().await[..], b"and mine");
     assert_eq!(client.reader.end().await.code(), Code::Ok);
-    let closed = |s: &baton_relay::Snapshot| s.sessions_open == 0;
-    world.relay.counts("the session's end", closed).await;
+    let closed = |s: &baton_relay::MetricsSnapshot| s.sessions_open == 0;
+    network.relay.counts("the session's end", closed).await;
 
-    let counted = world.relay.metrics.snapshot();
+    let counted = network.relay.metrics.snapshot();
     assert_eq!(counted.sessions_total, 1);
     assert_eq!(counted.to_exec_server.frames, 9);
     assert_eq!(counted.to_client.frames, 8);
@@ -43,16 +43,16 @@ async fn frames_go_both_ways_and_a_clean_end_follows_them() {
 
 #[tokio::test]
 async fn message_one_is_delivered_although_it_was_sent_before_acceptance() {
-    let mut world = World::new().await;
-    let dial = world.client.dial(world.exec_server.id, new_session());
-    let incoming = world.exec_server.incoming().await;
+    let mut network = TestNetwork::new().await;
+    let dial = network.client.dial(network.exec_server.id, new_session());
+    let incoming = network.exec_server.incoming().await;
     assert!(
         !dial.is_answered(),
         "headers come once the exec-server has accepted"
     );
-    let mut server = world
+    let mut server = network
         .accepting
-        .accept(world.exec_server.id, &incoming)
+        .accept(network.exec_server.id, &incoming)
         .answered()
         .await;
     assert_eq!(&server.reader.noise().await[..], MESSAGE_1);
@@ -63,10 +63,10 @@ async fn message_one_is_delivered_although_it_was_sent_before_acceptance() {
 
 #[tokio::test]
 async fn a_dial_that_the_exec_server_declines_is_refused_at_once_with_its_hint() {
-    let mut world = World::new().await;
-    let dial = world.client.dial(world.exec_server.id, new_session());
+    let mut network = TestNetwork::new().await;
+    let dial = network.client.dial(network.exec_server.id, new_session());
     assert!(dial.writer.send_noise(b"noise message 1").await);
-    let incoming = world.exec_server.incoming().await;
+    let incoming = network.exec_server.incoming().await;
     let decline = |accept_token: Bytes, retry_after_ms| {
         let decline = Decline {
             session_id: incoming.session_id.clone(),
@@ -77,7 +77,7 @@ async fn a_dial_that_the_exec_server_declines_is_refused_at_once_with_its_hint()
             kind: Some(register_request::Kind::Decline(decline)),
         }
     };
-    let send = &world.exec_server.stream.send;
+    let send = &network.exec_server.stream.send;
     // Without the right token, and of any length, it means nothing.
     for token in [&[0; 32][..], b"", b"short"] {
         send.send(decline(Bytes::copy_from_slice(token), 1))
@@ -91,17 +91,17 @@ async fn a_dial_that_the_exec_server_declines_is_refused_at_once_with_its_hint()
     assert_status(&refused, Code::ResourceExhausted, "wait at this exec-server");
     assert_eq!(pushback(&refused), Some(321));
     // Its session is over, and the next one comes about.
-    world.session().await;
+    network.session().await;
 }
 
 #[tokio::test]
 async fn an_exec_server_is_told_which_dials_come_from_one_network() {
-    let mut world = World::new().await;
+    let mut network = TestNetwork::new().await;
     let mut origins = Vec::new();
     for address in [[127, 0, 0, 1], [127, 0, 0, 1], [127, 0, 0, 2]] {
-        let peer = Peer::connect_from(&world.relay, address).await;
-        let _dial = peer.dial(world.exec_server.id, new_session());
-        origins.push(world.exec_server.incoming().await.origin);
+        let peer = PeerConnection::connect_from(&network.relay, address).await;
+        let _dial = peer.dial(network.exec_server.id, new_session());
+        origins.push(network.exec_server.incoming().await.origin);
     }
     assert_eq!(origins[0].len(), 8);
     assert_eq!(origins[0], origins[1]);
@@ -110,8 +110,8 @@ async fn an_exec_server_is_told_which_dials_come_from_one_network() {
 
 #[tokio::test]
 async fn the_relay_overrides_an_endpoints_own_stamps() {
-    let mut world = World::new().await;
-    let (client, mut server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (client, mut server) = network.session().await;
     let forged = Frame {
         noise: vec![7; 100].into(),
         queue_ns: u64::MAX,
@@ -130,8 +130,8 @@ async fn the_relay_overrides_an_endpoints_own_stamps() {
 
 #[tokio::test]
 async fn frames_that_arrive_in_pieces_and_together_stay_frames() {
-    let mut world = World::new().await;
-    let (client, mut server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (client, mut server) = network.session().await;
     let mut bytes = Vec::new();
     let sizes = [10, 0, 5_000, 300, 65_535, 1, 9_000];
     for (i, size) in sizes.iter().enumerate() {
@@ -156,26 +156,26 @@ async fn frames_that_arrive_in_pieces_and_together_stay_frames() {
 
 #[tokio::test]
 async fn an_accept_that_names_another_exec_server_is_refused_and_the_dial_goes_on() {
-    let mut world = World::new().await;
-    let dial = world.client.dial(world.exec_server.id, new_session());
-    let incoming = world.exec_server.incoming().await;
+    let mut network = TestNetwork::new().await;
+    let dial = network.client.dial(network.exec_server.id, new_session());
+    let incoming = network.exec_server.incoming().await;
 
     let other = ExecServerId([9; 16]);
-    let status = world.accepting.accept(other, &incoming).refused().await;
+    let status = network.accepting.accept(other, &incoming).refused().await;
     let says = format!(
         "names exec-server {other}, and the dial is for {}",
-        world.exec_server.id
+        network.exec_server.id
     );
     assert_status(&status, Code::InvalidArgument, &says);
     // Without the token, nothing about the dial is told.
     let mut guessed = incoming.clone();
     guessed.accept_token = vec![0; 32].into();
-    let status = world.accepting.accept(other, &guessed).refused().await;
+    let status = network.accepting.accept(other, &guessed).refused().await;
     assert_status(&status, Code::PermissionDenied, "no dial waits");
 
-    let _server = world
+    let _server = network
         .accepting
-        .accept(world.exec_server.id, &incoming)
+        .accept(network.exec_server.id, &incoming)
         .answered()
         .await;
     let _client = dial.answered().await;
@@ -183,36 +183,36 @@ async fn an_accept_that_names_another_exec_server_is_refused_and_the_dial_goes_o
 
 #[tokio::test]
 async fn a_guessed_accept_token_is_refused_and_the_dial_goes_on() {
-    let mut world = World::new().await;
-    let dial = world.client.dial(world.exec_server.id, new_session());
-    let incoming = world.exec_server.incoming().await;
+    let mut network = TestNetwork::new().await;
+    let dial = network.client.dial(network.exec_server.id, new_session());
+    let incoming = network.exec_server.incoming().await;
 
     let mut guessed = incoming.clone();
     guessed.accept_token = vec![0; 32].into();
-    let status = world
+    let status = network
         .accepting
-        .accept(world.exec_server.id, &guessed)
+        .accept(network.exec_server.id, &guessed)
         .refused()
         .await;
     assert_status(&status, Code::PermissionDenied, "no dial waits");
     let mut unknown = incoming.clone();
     unknown.session_id = new_session().0.to_vec().into();
-    let status = world
+    let status = network
         .accepting
-        .accept(world.exec_server.id, &unknown)
+        .accept(network.exec_server.id, &unknown)
         .refused()
         .await;
     assert_status(&status, Code::PermissionDenied, "no dial waits");
 
-    let _server = world
+    let _server = network
         .accepting
-        .accept(world.exec_server.id, &incoming)
+        .accept(network.exec_server.id, &incoming)
         .answered()
         .await;
     let _client = dial.answered().await;
-    let status = world
+    let status = network
         .accepting
-        .accept(world.exec_server.id, &incoming)
+        .accept(network.exec_server.id, &incoming)
         .refused()
         .await;
     assert_status(&status, Code::PermissionDenied, "no dial waits");

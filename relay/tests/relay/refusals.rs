@@ -3,25 +3,27 @@
 use std::time::Duration;
 
 use baton_proto::{ExecServerId, header};
-use baton_relay::{Limits, Refused};
+use baton_relay::{Limits, RefusalReason};
 use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::support::{DIAL_TOKEN, ExecServer, Peer, World, assert_status, new_session, pushback, soon};
+use crate::support::{
+    DIAL_TOKEN, ExecServer, PeerConnection, TestNetwork, assert_status, new_session, pushback, within_timeout,
+};
 
 #[tokio::test]
 async fn headers_that_are_missing_or_malformed() {
-    let world = World::new().await;
+    let network = TestNetwork::new().await;
     let good = [
-        (header::EXEC_SERVER_ID, world.exec_server.id.to_string()),
+        (header::EXEC_SERVER_ID, network.exec_server.id.to_string()),
         (header::SESSION_ID, new_session().to_string()),
         (header::DIAL_TOKEN, "d1".repeat(32)),
     ];
     for i in 0..good.len() {
         let mut headers = good.to_vec();
         headers.remove(i);
-        let status = world.client.call("Dial", &headers).refused().await;
+        let status = network.client.call("Dial", &headers).refused().await;
         assert_status(
             &status,
             Code::InvalidArgument,
@@ -30,21 +32,24 @@ async fn headers_that_are_missing_or_malformed() {
         for bad in ["", "xyz", "ABCD"] {
             let mut headers = good.to_vec();
             headers[i].1 = bad.to_owned();
-            let status = world.client.call("Dial", &headers).refused().await;
+            let status = network.client.call("Dial", &headers).refused().await;
             assert_status(&status, Code::InvalidArgument, good[i].0);
         }
     }
-    let status = world.client.call("Accept", &[]).refused().await;
+    let status = network.client.call("Accept", &[]).refused().await;
     assert_status(&status, Code::InvalidArgument, "baton-exec-server-id is missing");
-    let status = world.client.call("Listen", &[]).refused().await;
+    let status = network.client.call("Listen", &[]).refused().await;
     assert_status(&status, Code::Unimplemented, "baton.relay.v1.Relay");
-    assert_eq!(world.relay.metrics.snapshot().refused(Refused::Malformed), 13);
+    assert_eq!(
+        network.relay.metrics.snapshot().refused(RefusalReason::Malformed),
+        13
+    );
 }
 
 #[tokio::test]
 async fn an_exec_server_that_is_not_registered() {
-    let world = World::new().await;
-    let status = world
+    let network = TestNetwork::new().await;
+    let status = network
         .client
         .dial(ExecServerId([9; 16]), new_session())
         .refused()
@@ -54,63 +59,63 @@ async fn an_exec_server_that_is_not_registered() {
 
 #[tokio::test]
 async fn a_wrong_dial_token_before_the_exec_server_hears_of_it() {
-    let mut world = World::new().await;
+    let mut network = TestNetwork::new().await;
     let mut token = DIAL_TOKEN;
     token[31] ^= 1;
-    let status = world
+    let status = network
         .client
-        .dial_with(world.exec_server.id, new_session(), &token)
+        .dial_with(network.exec_server.id, new_session(), &token)
         .refused()
         .await;
     assert_status(&status, Code::PermissionDenied, "current ticket");
     let good = new_session();
-    let _dial = world.client.dial(world.exec_server.id, good);
-    assert_eq!(world.exec_server.incoming().await.session_id, &good.0[..]);
+    let _dial = network.client.dial(network.exec_server.id, good);
+    assert_eq!(network.exec_server.incoming().await.session_id, &good.0[..]);
 }
 
 #[tokio::test]
 async fn a_session_id_in_use_while_it_waits_and_while_it_runs() {
-    let mut world = World::new().await;
+    let mut network = TestNetwork::new().await;
     let id = new_session();
-    let dial = world.client.dial(world.exec_server.id, id);
-    let incoming = world.exec_server.incoming().await;
-    let status = world.client.dial(world.exec_server.id, id).refused().await;
+    let dial = network.client.dial(network.exec_server.id, id);
+    let incoming = network.exec_server.incoming().await;
+    let status = network.client.dial(network.exec_server.id, id).refused().await;
     assert_status(&status, Code::AlreadyExists, "draw a new random one");
-    let server = world
+    let server = network
         .accepting
-        .accept(world.exec_server.id, &incoming)
+        .accept(network.exec_server.id, &incoming)
         .answered()
         .await;
     let client = dial.answered().await;
-    let status = world.client.dial(world.exec_server.id, id).refused().await;
+    let status = network.client.dial(network.exec_server.id, id).refused().await;
     assert_status(&status, Code::AlreadyExists, "draw a new random one");
 
     drop((client, server));
-    world
+    network
         .relay
         .counts("the session's end", |s| s.sessions_open == 0)
         .await;
-    let _again = world.client.dial(world.exec_server.id, id);
-    assert_eq!(world.exec_server.incoming().await.session_id, &id.0[..]);
+    let _again = network.client.dial(network.exec_server.id, id);
+    assert_eq!(network.exec_server.incoming().await.session_id, &id.0[..]);
 }
 
 #[tokio::test]
 async fn an_exec_server_that_does_not_accept_in_time() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         handshake_timeout: Duration::from_millis(100),
         ..Limits::default()
     })
     .await;
-    let dial = world.client.dial(world.exec_server.id, new_session());
-    let incoming = world.exec_server.incoming().await;
+    let dial = network.client.dial(network.exec_server.id, new_session());
+    let incoming = network.exec_server.incoming().await;
     assert_status(
         &dial.refused().await,
         Code::Unavailable,
         "did not accept within 100ms",
     );
-    let status = world
+    let status = network
         .accepting
-        .accept(world.exec_server.id, &incoming)
+        .accept(network.exec_server.id, &incoming)
         .refused()
         .await;
     assert_status(&status, Code::PermissionDenied, "no dial waits");
@@ -118,29 +123,29 @@ async fn an_exec_server_that_does_not_accept_in_time() {
 
 #[tokio::test]
 async fn a_dial_beyond_the_exec_servers_sessions_waits_for_its_turn() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         sessions_per_exec_server: 2,
         ..Limits::default()
     })
     .await;
-    assert_eq!(world.exec_server.max_sessions, 2);
-    let first = world.session().await;
-    let _second = world.session().await;
+    assert_eq!(network.exec_server.max_sessions, 2);
+    let first = network.session().await;
+    let _second = network.session().await;
     let ids = [new_session(), new_session()];
     let mut waiting = Vec::new();
     for id in ids {
-        waiting.push(world.client.dial(world.exec_server.id, id));
+        waiting.push(network.client.dial(network.exec_server.id, id));
         // Answered in the order in which they came, so the dial before it waits by now.
-        world.not_found().await;
+        network.client_round_trip().await;
     }
-    let early = timeout(Duration::from_millis(50), world.exec_server.incoming()).await;
+    let early = timeout(Duration::from_millis(50), network.exec_server.incoming()).await;
     assert!(early.is_err(), "announced without a place");
     drop(first);
-    let incoming = world.exec_server.incoming().await;
+    let incoming = network.exec_server.incoming().await;
     assert_eq!(incoming.session_id, &ids[0].0[..], "first come, first served");
-    let _third = world
+    let _third = network
         .accepting
-        .accept(world.exec_server.id, &incoming)
+        .accept(network.exec_server.id, &incoming)
         .answered()
         .await;
     let _client = waiting.remove(0).answered().await;
@@ -149,14 +154,14 @@ async fn a_dial_beyond_the_exec_servers_sessions_waits_for_its_turn() {
 
 #[tokio::test]
 async fn a_dial_that_waits_too_long_for_a_place_is_told_when_to_come_again() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         sessions_per_address: 1,
         waiting_timeout: Duration::from_millis(50),
         ..Limits::default()
     })
     .await;
-    let _first = world.session().await;
-    let dial = world.client.dial(world.exec_server.id, new_session());
+    let _first = network.session().await;
+    let dial = network.client.dial(network.exec_server.id, new_session());
     let status = dial.refused().await;
     assert_status(&status, Code::ResourceExhausted, "no place was free within 50ms");
     assert_eq!(pushback(&status), Some(2_000));
@@ -164,22 +169,22 @@ async fn a_dial_that_waits_too_long_for_a_place_is_told_when_to_come_again() {
 
 #[tokio::test]
 async fn nobody_hears_of_a_dial_before_its_first_frame() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         handshake_timeout: Duration::from_millis(300),
         pending_per_exec_server: 1,
         sessions_per_exec_server: 1,
         ..Limits::default()
     })
     .await;
-    let id = world.exec_server.id;
-    let silent = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
-    let slow = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+    let id = network.exec_server.id;
+    let silent = network.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+    let slow = network.client.dial_silently(id, new_session(), &DIAL_TOKEN);
     assert!(slow.writer.send_raw(vec![0, 0, 0, 0, 9, 1]).await);
-    world.not_found().await;
+    network.client_round_trip().await;
     // They hold none of the exec-server's places either.
     let session = new_session();
-    let dial = world.client.dial(id, session);
-    let incoming = world.exec_server.incoming().await;
+    let dial = network.client.dial(id, session);
+    let incoming = network.exec_server.incoming().await;
     assert_eq!(incoming.session_id, &session.0[..]);
     for dial in [silent, slow] {
         let status = dial.refused().await;
@@ -189,15 +194,15 @@ async fn nobody_hears_of_a_dial_before_its_first_frame() {
             "no complete first frame came within 300ms",
         );
     }
-    assert_eq!(world.relay.metrics.snapshot().refused(Refused::Silent), 2);
+    assert_eq!(network.relay.metrics.snapshot().refused(RefusalReason::Silent), 2);
     drop(dial);
 }
 
 #[tokio::test]
 async fn a_dial_whose_first_frame_is_broken_is_refused_before_the_exec_server_hears_of_it() {
-    let mut world = World::new().await;
-    let id = world.exec_server.id;
-    let mut ended = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+    let mut network = TestNetwork::new().await;
+    let id = network.exec_server.id;
+    let mut ended = network.client.dial_silently(id, new_session(), &DIAL_TOKEN);
     ended.writer.end();
     let status = ended.refused().await;
     assert_status(&status, Code::InvalidArgument, "ended before its first frame");
@@ -205,33 +210,33 @@ async fn a_dial_whose_first_frame_is_broken_is_refused_before_the_exec_server_he
         (vec![1, 0, 0, 0, 1, 0], "compressed"),
         (vec![0, 0, 1, 0, 0x40, 0], "longer than"),
     ] {
-        let dial = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+        let dial = network.client.dial_silently(id, new_session(), &DIAL_TOKEN);
         assert!(dial.writer.send_raw(bytes).await);
         assert_status(&dial.refused().await, Code::InvalidArgument, says);
     }
-    let counted = world.relay.metrics.snapshot();
-    assert_eq!(counted.refused(Refused::Malformed), 3);
+    let counted = network.relay.metrics.snapshot();
+    assert_eq!(counted.refused(RefusalReason::Malformed), 3);
     assert_eq!(counted.sessions_reset, 0);
-    let _session = world.session().await;
+    let _session = network.session().await;
 }
 
 #[tokio::test]
 async fn dials_to_an_exec_server_that_accepts_nothing_keep_nobody_of_their_address_from_another() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         pending_per_exec_server: 4,
         waiting_per_exec_server_and_address: 100,
         sessions_per_connection: 200,
         ..Limits::default()
     })
     .await;
-    let mut mute = ExecServer::register(&world.relay, 2).await;
-    let peer = Peer::connect(&world.relay).await;
+    let mut mute = ExecServer::register(&network.relay, 2).await;
+    let peer = PeerConnection::connect(&network.relay).await;
     let dials: Vec<_> = (0..60).map(|_| peer.dial(mute.id, new_session())).collect();
     for _ in 0..4 {
         mute.incoming().await;
     }
     for _ in 0..10 {
-        let _session = world.session().await;
+        let _session = network.session().await;
     }
     assert!(dials.iter().all(|dial| !dial.is_answered()));
     let early = timeout(Duration::from_millis(20), mute.incoming()).await;
@@ -240,48 +245,48 @@ async fn dials_to_an_exec_server_that_accepts_nothing_keep_nobody_of_their_addre
 
 #[tokio::test]
 async fn a_session_beyond_the_connections_limit_on_either_side() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         sessions_per_connection: 1,
         ..Limits::default()
     })
     .await;
-    let _first = world.session().await;
-    let status = world
+    let _first = network.session().await;
+    let status = network
         .client
-        .dial(world.exec_server.id, new_session())
+        .dial(network.exec_server.id, new_session())
         .refused()
         .await;
     assert_status(&status, Code::ResourceExhausted, "open another one");
     assert_eq!(pushback(&status), Some(2_000));
 
-    let other = Peer::connect(&world.relay).await;
-    let dial = other.dial(world.exec_server.id, new_session());
-    let incoming = world.exec_server.incoming().await;
-    let status = world
+    let other = PeerConnection::connect(&network.relay).await;
+    let dial = other.dial(network.exec_server.id, new_session());
+    let incoming = network.exec_server.incoming().await;
+    let status = network
         .accepting
-        .accept(world.exec_server.id, &incoming)
+        .accept(network.exec_server.id, &incoming)
         .refused()
         .await;
     assert_status(&status, Code::ResourceExhausted, "accept on another one");
-    let another = Peer::connect(&world.relay).await;
-    let _server = another.accept(world.exec_server.id, &incoming).answered().await;
+    let another = PeerConnection::connect(&network.relay).await;
+    let _server = another.accept(network.exec_server.id, &incoming).answered().await;
     let _client = dial.answered().await;
 }
 
 #[tokio::test]
 async fn the_sixty_fifth_session_of_a_connection_is_answered_and_not_queued() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         sessions_per_exec_server: 1_000,
         ..Limits::default()
     })
     .await;
     let mut sessions = Vec::new();
     for _ in 0..64 {
-        sessions.push(world.session().await);
+        sessions.push(network.session().await);
     }
-    let status = world
+    let status = network
         .client
-        .dial(world.exec_server.id, new_session())
+        .dial(network.exec_server.id, new_session())
         .refused()
         .await;
     assert_status(&status, Code::ResourceExhausted, "all its 64 sessions");
@@ -319,35 +324,35 @@ async fn dials_beyond_what_may_wait_are_refused_at_once() {
             "dials of your address wait",
         ),
     ] {
-        let mut world = World::limited(Limits {
+        let mut network = TestNetwork::limited(Limits {
             pending_per_exec_server: 1,
             ..limits
         })
         .await;
-        let id = world.exec_server.id;
-        let _announced = world.client.dial(id, new_session());
-        let incoming = world.exec_server.incoming().await;
-        let waiting = world.client.dial(id, new_session());
-        world.not_found().await;
-        let status = world.client.dial(id, new_session()).refused().await;
+        let id = network.exec_server.id;
+        let _announced = network.client.dial(id, new_session());
+        let incoming = network.exec_server.incoming().await;
+        let waiting = network.client.dial(id, new_session());
+        network.client_round_trip().await;
+        let status = network.client.dial(id, new_session()).refused().await;
         assert_status(&status, Code::ResourceExhausted, says);
         assert_eq!(pushback(&status), Some(250));
 
         // A client that gives up frees its turn at once.
         waiting.reset().await;
-        soon("the turn", async {
+        within_timeout("the turn", async {
             loop {
-                let dial = world.client.dial(id, new_session());
-                world.not_found().await;
+                let dial = network.client.dial(id, new_session());
+                network.client_round_trip().await;
                 if !dial.is_answered() {
                     break;
                 }
             }
         })
         .await;
-        let _session = world
+        let _session = network
             .accepting
-            .accept(world.exec_server.id, &incoming)
+            .accept(network.exec_server.id, &incoming)
             .answered()
             .await;
     }
@@ -355,48 +360,48 @@ async fn dials_beyond_what_may_wait_are_refused_at_once() {
 
 #[tokio::test]
 async fn silent_dials_of_an_address_are_limited_and_others_pass_them() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         silent_per_address: 1,
         ..Limits::default()
     })
     .await;
-    let id = world.exec_server.id;
-    let _silent = world.client.dial_silently(id, new_session(), &DIAL_TOKEN);
-    world.not_found().await;
-    let status = world
+    let id = network.exec_server.id;
+    let _silent = network.client.dial_silently(id, new_session(), &DIAL_TOKEN);
+    network.client_round_trip().await;
+    let status = network
         .client
         .dial_silently(id, new_session(), &DIAL_TOKEN)
         .refused()
         .await;
     assert_status(&status, Code::ResourceExhausted, "have sent no first frame");
     assert_eq!(pushback(&status), Some(250));
-    let _session = world.session().await;
+    let _session = network.session().await;
 }
 
 #[tokio::test]
 async fn a_dial_whose_client_gave_up_cannot_be_accepted() {
-    let mut world = World::new().await;
-    let dial = world.client.dial(world.exec_server.id, new_session());
-    let incoming = world.exec_server.incoming().await;
+    let mut network = TestNetwork::new().await;
+    let dial = network.client.dial(network.exec_server.id, new_session());
+    let incoming = network.exec_server.incoming().await;
     dial.reset().await;
     // On the same connection, so the relay has seen the reset before it sees this.
-    let status = world
+    let status = network
         .client
         .dial(ExecServerId([9; 16]), new_session())
         .refused()
         .await;
     assert_eq!(status.code(), Code::NotFound);
-    soon("the dial to be forgotten", async {
-        let accept = world.accepting.accept(world.exec_server.id, &incoming);
+    within_timeout("the dial to be forgotten", async {
+        let accept = network.accepting.accept(network.exec_server.id, &incoming);
         assert_status(&accept.refused().await, Code::PermissionDenied, "given up");
     })
     .await;
-    assert_eq!(world.relay.metrics.snapshot().sessions_total, 0);
+    assert_eq!(network.relay.metrics.snapshot().sessions_total, 0);
 }
 
 #[tokio::test]
 async fn an_exec_server_that_does_not_read_its_announcements() {
-    let world = World::limited(Limits {
+    let network = TestNetwork::limited(Limits {
         sessions_per_exec_server: 10_000,
         sessions_per_connection: 10_000,
         pending_per_exec_server: 10_000,
@@ -406,11 +411,11 @@ async fn an_exec_server_that_does_not_read_its_announcements() {
     // Its HTTP/2 window takes a few announcements, tonic and HTTP/2 buffer some, then the queue fills.
     let mut peers = Vec::new();
     let mut dials = Vec::new();
-    let refused = soon("a refusal", async {
+    let refused = within_timeout("a refusal", async {
         loop {
-            let peer = Peer::connect(&world.relay).await;
+            let peer = PeerConnection::connect(&network.relay).await;
             for _ in 0..64 {
-                dials.push(peer.dial(world.exec_server.id, new_session()));
+                dials.push(peer.dial(network.exec_server.id, new_session()));
             }
             // Answered after all 64, which are handled in order.
             let status = peer.dial(ExecServerId([9; 16]), new_session()).refused().await;
@@ -433,13 +438,13 @@ async fn an_exec_server_that_does_not_read_its_announcements() {
 
 #[tokio::test]
 async fn connections_beyond_the_limit_are_closed() {
-    let world = World::limited(Limits {
+    let network = TestNetwork::limited(Limits {
         connections: 3,
         ..Limits::default()
     })
     .await;
-    let fourth = Peer::connect(&world.relay).await;
-    let call = fourth.dial(world.exec_server.id, new_session());
+    let fourth = PeerConnection::connect(&network.relay).await;
+    let call = fourth.dial(network.exec_server.id, new_session());
     assert!(call.failed().await, "closed, not queued");
 }
 
@@ -455,7 +460,7 @@ async fn connections_of_an_address_beyond_its_limit_are_closed_and_others_are_no
         socket.bind((address, 0).into()).unwrap();
         let mut stream = socket.connect(relay.addr).await.unwrap();
         // An open one is greeted with HTTP/2's settings.
-        let is_closed = !matches!(soon("an answer", stream.read(&mut [0])).await, Ok(1));
+        let is_closed = !matches!(within_timeout("an answer", stream.read(&mut [0])).await, Ok(1));
         (stream, is_closed)
     };
     let mut held = Vec::new();
@@ -467,7 +472,7 @@ async fn connections_of_an_address_beyond_its_limit_are_closed_and_others_are_no
     assert!(is_closed([127, 0, 0, 1]).await.1, "the fourth");
     assert!(!is_closed([127, 0, 0, 2]).await.1, "another address");
     held.clear();
-    soon("its places to come back", async {
+    within_timeout("its places to come back", async {
         while is_closed([127, 0, 0, 1]).await.1 {}
     })
     .await;
@@ -484,10 +489,10 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let mut silent = tokio::net::TcpStream::connect(relay.addr).await.unwrap();
     let mut heard = Vec::new();
     let read = silent.read_to_end(&mut heard);
-    let _ = soon("the end of a connection that says nothing at all", read).await;
-    let idle = Peer::connect(&relay).await;
-    soon("the idle connection's end", idle.closed()).await;
-    let client = Peer::connect(&relay).await;
+    let _ = within_timeout("the end of a connection that says nothing at all", read).await;
+    let idle = PeerConnection::connect(&relay).await;
+    within_timeout("the idle connection's end", idle.closed()).await;
+    let client = PeerConnection::connect(&relay).await;
     let _dial = client.dial(exec_server.id, new_session());
     exec_server.incoming().await;
 }

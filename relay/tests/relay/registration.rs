@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use baton_proto::relay::{Pong, RegisterRequest, register_request, register_response};
-use baton_relay::{AllowedServers, Config, Limits, Refused};
+use baton_relay::{AllowedServers, Config, Limits, RefusalReason};
 use tonic::{Code, Status};
 
-use crate::support::{ExecServer, Key, Peer, Registering, TestRelay, World, assert_status, new_session};
+use crate::support::{
+    ExecServer, PeerConnection, RegisterStream, RegistrationKey, TestNetwork, TestRelay, assert_status,
+    new_session,
+};
 
 /// Registers with a proof made from the nonce.
 async fn answer(
@@ -14,7 +17,7 @@ async fn answer(
     authority: &str,
     proof: impl FnOnce(&[u8]) -> baton_proto::relay::Proof,
 ) -> Status {
-    let mut stream = Registering::open(relay, authority).await.unwrap();
+    let mut stream = RegisterStream::open(relay, authority).await.unwrap();
     let nonce = stream.challenge().await;
     assert_eq!(nonce.len(), 32);
     stream.prove(proof(&nonce)).await;
@@ -37,7 +40,7 @@ async fn a_valid_proof_registers_until_the_stream_ends() {
     let id = exec_server.id;
     drop(exec_server);
     relay.counts("its end", |s| s.registrations == 0).await;
-    let client = Peer::connect(&relay).await;
+    let client = PeerConnection::connect(&relay).await;
     assert_eq!(
         client.dial(id, new_session()).refused().await.code(),
         Code::NotFound
@@ -48,7 +51,7 @@ async fn a_valid_proof_registers_until_the_stream_ends() {
 async fn a_proof_that_is_wrong_in_any_part_is_refused() {
     let relay = TestRelay::start().await;
     let authority = relay.addr.to_string();
-    let key = Key::new(1);
+    let key = RegistrationKey::new(1);
     let good = |nonce: &[u8]| key.proof(nonce, &relay.addr.to_string());
 
     let status = answer(&relay, &authority, |nonce| {
@@ -69,7 +72,9 @@ async fn a_proof_that_is_wrong_in_any_part_is_refused() {
 
     let status = answer(&relay, &authority, |nonce| {
         let mut proof = good(nonce);
-        proof.public_key = Key::new(2).proof(nonce, &relay.addr.to_string()).public_key;
+        proof.public_key = RegistrationKey::new(2)
+            .proof(nonce, &relay.addr.to_string())
+            .public_key;
         proof
     })
     .await;
@@ -100,7 +105,7 @@ async fn a_proof_that_is_wrong_in_any_part_is_refused() {
     })
     .await;
     assert_status(&status, Code::InvalidArgument, "longer than");
-    assert_eq!(relay.metrics.snapshot().refused(Refused::NotAuthorised), 3);
+    assert_eq!(relay.metrics.snapshot().refused(RefusalReason::NotAuthorised), 3);
     assert_eq!(relay.metrics.snapshot().registrations, 0);
 }
 
@@ -108,7 +113,7 @@ async fn a_proof_that_is_wrong_in_any_part_is_refused() {
 async fn a_header_that_does_not_name_the_proven_key_is_refused() {
     let relay = TestRelay::start().await;
     let authority = relay.addr.to_string();
-    let open = |id| Registering::open_with(&relay, &authority, id, [127, 0, 0, 1]);
+    let open = |id| RegisterStream::open_with(&relay, &authority, id, [127, 0, 0, 1]);
     for (bad, says) in [
         (None, "baton-exec-server-id is missing"),
         (Some("ABCD"), "baton-exec-server-id is"),
@@ -116,7 +121,7 @@ async fn a_header_that_does_not_name_the_proven_key_is_refused() {
         let status = open(bad).await.err().unwrap();
         assert_status(&status, Code::InvalidArgument, says);
     }
-    let (key, other) = (Key::new(1), Key::new(2));
+    let (key, other) = (RegistrationKey::new(1), RegistrationKey::new(2));
     let mut stream = open(Some(&other.id().to_string())).await.unwrap();
     let nonce = stream.challenge().await;
     stream.prove(key.proof(&nonce, &authority)).await;
@@ -128,14 +133,14 @@ async fn a_header_that_does_not_name_the_proven_key_is_refused() {
     );
     assert_status(&status, Code::InvalidArgument, &format!("that of {}", key.id()));
     assert_eq!(relay.metrics.snapshot().registrations, 0);
-    assert_eq!(relay.metrics.snapshot().refused(Refused::Malformed), 3);
+    assert_eq!(relay.metrics.snapshot().refused(RefusalReason::Malformed), 3);
 }
 
 #[tokio::test]
 async fn a_first_message_that_is_no_proof_or_none_at_all_is_refused() {
     let relay = TestRelay::start().await;
     let authority = relay.addr.to_string();
-    let mut stream = Registering::open(&relay, &authority).await.unwrap();
+    let mut stream = RegisterStream::open(&relay, &authority).await.unwrap();
     stream.challenge().await;
     let kind = Some(register_request::Kind::Pong(Pong { nonce: 1 }));
     stream.send.send(RegisterRequest { kind }).await.unwrap();
@@ -151,7 +156,7 @@ async fn a_first_message_that_is_no_proof_or_none_at_all_is_refused() {
     })
     .await;
     let authority = relay.addr.to_string();
-    let mut stream = Registering::open(&relay, &authority).await.unwrap();
+    let mut stream = RegisterStream::open(&relay, &authority).await.unwrap();
     stream.challenge().await;
     assert_status(
         &stream.next().await.unwrap_err(),
@@ -168,9 +173,9 @@ async fn half_open_registrations_of_an_address_are_limited() {
     })
     .await;
     let authority = relay.addr.to_string();
-    let mut first = Registering::open(&relay, &authority).await.unwrap();
+    let mut first = RegisterStream::open(&relay, &authority).await.unwrap();
     first.challenge().await;
-    let mut second = Registering::open(&relay, &authority).await.unwrap();
+    let mut second = RegisterStream::open(&relay, &authority).await.unwrap();
     assert_status(
         &second.next().await.unwrap_err(),
         Code::ResourceExhausted,
@@ -210,7 +215,7 @@ async fn registrations_of_the_relay_and_of_an_address_are_limited_and_come_back(
 #[tokio::test]
 async fn a_forwarded_challenge_is_refused() {
     let honest = TestRelay::start().await;
-    let key = Key::new(1);
+    let key = RegistrationKey::new(1);
     // The exec-server dialled "evil:1", which forwards the honest relay's nonce and its answer.
     let status = answer(&honest, &honest.addr.to_string(), |nonce| {
         key.proof(nonce, "evil:1")
@@ -218,7 +223,7 @@ async fn a_forwarded_challenge_is_refused() {
     .await;
     assert_status(&status, Code::Unauthenticated, "this relay's name");
     // Nor does it help to dial the honest relay under the other name.
-    let status = Registering::open(&honest, "evil:1").await.err().unwrap();
+    let status = RegisterStream::open(&honest, "evil:1").await.err().unwrap();
     assert_status(&status, Code::FailedPrecondition, "does not answer to 'evil:1'");
     assert_status(&status, Code::FailedPrecondition, "--authority evil:1");
     assert_eq!(honest.metrics.snapshot().registrations, 0);
@@ -228,7 +233,7 @@ async fn a_forwarded_challenge_is_refused() {
 async fn a_relay_answers_to_its_configured_names_and_to_localhost_without_them() {
     let plain = TestRelay::start().await;
     let localhost = format!("localhost:{}", plain.addr.port());
-    let key = Key::new(1);
+    let key = RegistrationKey::new(1);
     let status = answer(&plain, &localhost, |nonce| key.proof(nonce, &localhost)).await;
     assert_eq!(status.code(), Code::Ok);
 
@@ -240,7 +245,7 @@ async fn a_relay_answers_to_its_configured_names_and_to_localhost_without_them()
     let name = "relay.example:443";
     let status = answer(&named, name, |nonce| key.proof(nonce, name)).await;
     assert_eq!(status.code(), Code::Ok);
-    let status = Registering::open(&named, &named.addr.to_string())
+    let status = RegisterStream::open(&named, &named.addr.to_string())
         .await
         .err()
         .unwrap();
@@ -261,7 +266,7 @@ async fn a_living_registration_cannot_be_pushed_out() {
     let (second, ()) = tokio::join!(second, answering);
     assert_status(&second.err().unwrap(), Code::AlreadyExists, "a key of its own");
 
-    let client = Peer::connect(&relay).await;
+    let client = PeerConnection::connect(&relay).await;
     let id = new_session();
     let _dial = client.dial(first.id, id);
     assert_eq!(first.incoming().await.session_id, &id.0[..]);
@@ -285,7 +290,7 @@ async fn a_dead_registration_is_replaced_after_a_probe() {
     assert_status(&first.stream.next().await.unwrap_err(), Code::Aborted, "replaced");
     relay.counts("one registration", |s| s.registrations == 1).await;
 
-    let client = Peer::connect(&relay).await;
+    let client = PeerConnection::connect(&relay).await;
     let _dial = client.dial(second.id, new_session());
     second.incoming().await;
 }
@@ -300,36 +305,36 @@ async fn a_registration_whose_connection_is_gone_is_replaced_at_once() {
 
 #[tokio::test]
 async fn spliced_sessions_outlive_the_registration_and_still_count() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         sessions_per_exec_server: 1,
         waiting_timeout: Duration::from_millis(50),
         ..Limits::default()
     })
     .await;
-    let (client, mut server) = world.session().await;
-    drop(world.exec_server);
-    world.relay.counts("its end", |s| s.registrations == 0).await;
+    let (client, mut server) = network.session().await;
+    drop(network.exec_server);
+    network.relay.counts("its end", |s| s.registrations == 0).await;
     client.writer.send_noise(b"still here").await;
     assert_eq!(&server.reader.noise().await[..], b"still here");
 
-    let exec_server = ExecServer::register(&world.relay, 1).await;
-    let status = world.client.dial(exec_server.id, new_session()).refused().await;
+    let exec_server = ExecServer::register(&network.relay, 1).await;
+    let status = network.client.dial(exec_server.id, new_session()).refused().await;
     assert_status(&status, Code::ResourceExhausted, "no place was free within 50ms");
 }
 
 #[tokio::test]
 async fn shutting_down_ends_registrations_dials_and_sessions_with_a_reason() {
-    let mut world = World::new().await;
-    let (mut client, mut server) = world.session().await;
-    let waiting = world.client.dial(world.exec_server.id, new_session());
-    world.exec_server.incoming().await;
-    world.relay.shut_down().await;
+    let mut network = TestNetwork::new().await;
+    let (mut client, mut server) = network.session().await;
+    let waiting = network.client.dial(network.exec_server.id, new_session());
+    network.exec_server.incoming().await;
+    network.relay.shut_down().await;
     for status in [client.reader.end().await, server.reader.end().await] {
         assert_status(&status, Code::Aborted, "shutting down; reconnect");
     }
     for status in [
         waiting.refused().await,
-        world.exec_server.stream.next().await.unwrap_err(),
+        network.exec_server.stream.next().await.unwrap_err(),
     ] {
         assert_status(&status, Code::Unavailable, "shutting down; reconnect");
     }
@@ -342,7 +347,7 @@ async fn only_listed_exec_servers_register_and_the_list_is_followed() {
     let list = |seeds: &[u8]| {
         let ids: String = seeds
             .iter()
-            .map(|seed| format!("{}\n", Key::new(*seed).id()))
+            .map(|seed| format!("{}\n", RegistrationKey::new(*seed).id()))
             .collect();
         std::fs::write(&path, format!("# ours\n{ids}")).unwrap();
         std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -355,7 +360,11 @@ async fn only_listed_exec_servers_register_and_the_list_is_followed() {
     .await;
     let mut listed = ExecServer::register(&relay, 1).await;
     let status = ExecServer::try_register(&relay, 2).await.err().unwrap();
-    assert_status(&status, Code::PermissionDenied, &Key::new(2).id().to_string());
+    assert_status(
+        &status,
+        Code::PermissionDenied,
+        &RegistrationKey::new(2).id().to_string(),
+    );
     assert_status(&status, Code::PermissionDenied, "--allow-servers");
 
     list(&[2]);

@@ -11,7 +11,7 @@ use baton_proto::relay::{
     Frame, Incoming, Pong, Proof, RegisterRequest, RegisterResponse, register_request, register_response,
 };
 use baton_proto::{ExecServerId, SessionId, header};
-use baton_relay::{Config, Limits, Metrics, Relay, Snapshot};
+use baton_relay::{Config, Limits, Metrics, MetricsSnapshot, Relay};
 use baton_rpc::relay::relay_client::RelayClient;
 use baton_support::{frames, registration};
 use bytes::{Buf, Bytes, BytesMut};
@@ -29,7 +29,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
 /// Nothing in these tests takes this long; a test that waits longer fails instead of hanging.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) const DIAL_TOKEN: [u8; 32] = [0xd1; 32];
 
@@ -37,8 +37,8 @@ pub(crate) const DIAL_TOKEN: [u8; 32] = [0xd1; 32];
 pub(crate) const MESSAGE_1: &[u8] = b"noise message 1";
 
 /// Waits for what must happen.
-pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match timeout(PATIENCE, future).await {
+pub(crate) async fn within_timeout<T>(what: &str, future: impl Future<Output = T>) -> T {
+    match timeout(TEST_TIMEOUT, future).await {
         Ok(value) => value,
         Err(_) => panic!("waited in vain for {what}"),
     }
@@ -84,12 +84,12 @@ impl TestRelay {
 
     pub(crate) async fn shut_down(&mut self) {
         drop(self.stop.take());
-        soon("the relay's end", &mut self.served).await.unwrap();
+        within_timeout("the relay's end", &mut self.served).await.unwrap();
     }
 
     /// Waits until the counters are as they should become.
-    pub(crate) async fn counts(&self, what: &str, reached: impl Fn(&Snapshot) -> bool) {
-        soon(what, async {
+    pub(crate) async fn counts(&self, what: &str, reached: impl Fn(&MetricsSnapshot) -> bool) {
+        within_timeout(what, async {
             while !reached(&self.metrics.snapshot()) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
@@ -101,14 +101,14 @@ impl TestRelay {
 type OutBody = StreamBody<ReceiverStream<Result<http_body::Frame<Bytes>, std::io::Error>>>;
 
 /// One TCP connection to the relay.
-pub(crate) struct Peer {
+pub(crate) struct PeerConnection {
     send: http2::SendRequest<OutBody>,
     authority: String,
     io: JoinHandle<()>,
     socket: std::net::TcpStream,
 }
 
-impl Peer {
+impl PeerConnection {
     pub(crate) async fn connect(relay: &TestRelay) -> Self {
         Self::with_window(relay, baton_proto::limits::OUTER_STREAM_WINDOW).await
     }
@@ -178,7 +178,7 @@ impl Peer {
             send.send_request(request).await
         });
         Call {
-            writer: Writer(Some(body)),
+            writer: FrameWriter(Some(body)),
             answer,
         }
     }
@@ -192,7 +192,7 @@ impl Peer {
         // The body's sender is dropped: an empty body.
         let body = StreamBody::new(ReceiverStream::new(mpsc::channel(1).1));
         let mut send = self.send.clone();
-        let response = soon("an answer", async {
+        let response = within_timeout("an answer", async {
             send.ready().await?;
             send.send_request(request.body(body).unwrap()).await
         });
@@ -243,14 +243,17 @@ impl Peer {
 
 /// A request under way.
 pub(crate) struct Call {
-    pub(crate) writer: Writer,
+    pub(crate) writer: FrameWriter,
     answer: JoinHandle<hyper::Result<Response<hyper::body::Incoming>>>,
 }
 
 impl Call {
     /// Waits for the response headers of a call that succeeds.
-    pub(crate) async fn answered(self) -> Side {
-        let response = soon("response headers", self.answer).await.unwrap().unwrap();
+    pub(crate) async fn answered(self) -> SplicedStream {
+        let response = within_timeout("response headers", self.answer)
+            .await
+            .unwrap()
+            .unwrap();
         let (head, body) = response.into_parts();
         assert_eq!(head.status, 200);
         assert!(
@@ -259,9 +262,9 @@ impl Call {
             Status::from_header_map(&head.headers)
         );
         assert_eq!(head.headers["content-type"], "application/grpc");
-        Side {
+        SplicedStream {
             writer: self.writer,
-            reader: Reader {
+            reader: FrameReader {
                 body,
                 bytes: BytesMut::new(),
             },
@@ -270,14 +273,17 @@ impl Call {
 
     /// Waits for the refusal of a call that fails.
     pub(crate) async fn refused(self) -> Status {
-        let response = soon("a refusal", self.answer).await.unwrap().unwrap();
+        let response = within_timeout("a refusal", self.answer).await.unwrap().unwrap();
         assert_eq!(response.status(), 200);
         Status::from_header_map(response.headers()).expect("a trailers-only response")
     }
 
     /// Waits for the transport error of a call that is not even answered.
     pub(crate) async fn failed(self) -> bool {
-        soon("a transport error", self.answer).await.unwrap().is_err()
+        within_timeout("a transport error", self.answer)
+            .await
+            .unwrap()
+            .is_err()
     }
 
     pub(crate) fn is_answered(&self) -> bool {
@@ -292,15 +298,15 @@ impl Call {
 }
 
 /// One side of a spliced session.
-pub(crate) struct Side {
-    pub(crate) writer: Writer,
-    pub(crate) reader: Reader,
+pub(crate) struct SplicedStream {
+    pub(crate) writer: FrameWriter,
+    pub(crate) reader: FrameReader,
 }
 
 /// The request body.
-pub(crate) struct Writer(Option<mpsc::Sender<Result<http_body::Frame<Bytes>, std::io::Error>>>);
+pub(crate) struct FrameWriter(Option<mpsc::Sender<Result<http_body::Frame<Bytes>, std::io::Error>>>);
 
-impl Writer {
+impl FrameWriter {
     /// Sends one `Frame`; `false` once the stream takes no more.
     pub(crate) async fn send(&self, frame: &Frame) -> bool {
         self.send_raw(frames::grpc(frame)).await
@@ -336,19 +342,19 @@ impl Writer {
 }
 
 /// The response body.
-pub(crate) struct Reader {
+pub(crate) struct FrameReader {
     body: hyper::body::Incoming,
     bytes: BytesMut,
 }
 
-impl Reader {
+impl FrameReader {
     /// The next frame, or how the body ended.
     pub(crate) async fn next(&mut self) -> Result<Frame, Status> {
         loop {
             if let Some(frame) = decode(&mut self.bytes) {
                 return Ok(frame);
             }
-            match soon("a frame or the end", self.body.frame()).await {
+            match within_timeout("a frame or the end", self.body.frame()).await {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(data) => self.bytes.extend_from_slice(&data),
                     Err(frame) => {
@@ -390,9 +396,9 @@ pub(crate) fn new_session() -> SessionId {
 }
 
 /// A registration key.
-pub(crate) struct Key(Ed25519KeyPair);
+pub(crate) struct RegistrationKey(Ed25519KeyPair);
 
-impl Key {
+impl RegistrationKey {
     pub(crate) fn new(seed: u8) -> Self {
         Self(Ed25519KeyPair::from_seed_unchecked(&[seed; 32]).unwrap())
     }
@@ -414,15 +420,15 @@ impl Key {
 }
 
 /// A `Register` stream.
-pub(crate) struct Registering {
+pub(crate) struct RegisterStream {
     pub(crate) send: mpsc::Sender<RegisterRequest>,
     pub(crate) receive: Streaming<RegisterResponse>,
 }
 
-impl Registering {
-    /// Opens the stream on a connection of its own, calling the relay `authority`, for the exec-server of [`Key::new`]`(1)`.
+impl RegisterStream {
+    /// Opens the stream on a connection of its own, calling the relay `authority`, for the exec-server of [`RegistrationKey::new`]`(1)`.
     pub(crate) async fn open(relay: &TestRelay, authority: &str) -> Result<Self, Status> {
-        let id = Key::new(1).id().to_string();
+        let id = RegistrationKey::new(1).id().to_string();
         Self::open_with(relay, authority, Some(&id), [127, 0, 0, 1]).await
     }
 
@@ -448,12 +454,14 @@ impl Registering {
                 .metadata_mut()
                 .insert(header::EXEC_SERVER_ID, id.parse().unwrap());
         }
-        let receive = soon("Register", client.register(request)).await?.into_inner();
+        let receive = within_timeout("Register", client.register(request))
+            .await?
+            .into_inner();
         Ok(Self { send, receive })
     }
 
     pub(crate) async fn next(&mut self) -> Result<register_response::Kind, Status> {
-        match soon("a Register message", self.receive.message()).await? {
+        match within_timeout("a Register message", self.receive.message()).await? {
             Some(message) => Ok(message.kind.expect("a kind")),
             None => Err(Status::ok("")),
         }
@@ -475,7 +483,7 @@ impl Registering {
 /// A registered exec-server.
 pub(crate) struct ExecServer {
     pub(crate) id: ExecServerId,
-    pub(crate) stream: Registering,
+    pub(crate) stream: RegisterStream,
     pub(crate) max_sessions: u32,
 }
 
@@ -491,9 +499,9 @@ impl ExecServer {
     /// One that dials from this address of loopback.
     pub(crate) async fn register_from(relay: &TestRelay, address: [u8; 4], seed: u8) -> Result<Self, Status> {
         let authority = relay.addr.to_string();
-        let key = Key::new(seed);
+        let key = RegistrationKey::new(seed);
         let mut stream =
-            Registering::open_with(relay, &authority, Some(&key.id().to_string()), address).await?;
+            RegisterStream::open_with(relay, &authority, Some(&key.id().to_string()), address).await?;
         let nonce = stream.challenge().await;
         stream.prove(key.proof(&nonce, &authority)).await;
         match stream.next().await? {
@@ -527,14 +535,14 @@ impl ExecServer {
 }
 
 /// A relay, an exec-server and a client, each on connections of their own.
-pub(crate) struct World {
+pub(crate) struct TestNetwork {
     pub(crate) relay: TestRelay,
     pub(crate) exec_server: ExecServer,
-    pub(crate) accepting: Peer,
-    pub(crate) client: Peer,
+    pub(crate) accepting: PeerConnection,
+    pub(crate) client: PeerConnection,
 }
 
-impl World {
+impl TestNetwork {
     pub(crate) async fn new() -> Self {
         Self::limited(Limits::default()).await
     }
@@ -543,14 +551,14 @@ impl World {
         let relay = TestRelay::limited(limits).await;
         Self {
             exec_server: ExecServer::register(&relay, 1).await,
-            accepting: Peer::connect(&relay).await,
-            client: Peer::connect(&relay).await,
+            accepting: PeerConnection::connect(&relay).await,
+            client: PeerConnection::connect(&relay).await,
             relay,
         }
     }
 
     /// Is answered after everything that the client has sent so far was looked at.
-    pub(crate) async fn not_found(&self) {
+    pub(crate) async fn client_round_trip(&self) {
         for _ in 0..2 {
             let call = self.client.dial(ExecServerId([9; 16]), new_session());
             assert_eq!(call.refused().await.code(), Code::NotFound);
@@ -558,7 +566,7 @@ impl World {
     }
 
     /// A spliced session: the client's side, the exec-server's side.
-    pub(crate) async fn session(&mut self) -> (Side, Side) {
+    pub(crate) async fn session(&mut self) -> (SplicedStream, SplicedStream) {
         let dial = self.client.dial(self.exec_server.id, new_session());
         let incoming = self.exec_server.incoming().await;
         let mut accepted = self

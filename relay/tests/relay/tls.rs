@@ -19,15 +19,15 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::support::{TestRelay, soon};
+use crate::support::{TestRelay, within_timeout};
 
 /// A certificate and its key, in files.
-struct Files {
+struct CertificateFiles {
     dir: TempDir,
     certificate: String,
 }
 
-impl Files {
+impl CertificateFiles {
     fn new() -> Self {
         let mut files = Self {
             dir: tempfile::tempdir().unwrap(),
@@ -60,7 +60,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-async fn relay(files: &Files, handshake_timeout: Duration) -> TestRelay {
+async fn relay(files: &CertificateFiles, handshake_timeout: Duration) -> TestRelay {
     TestRelay::with(Config {
         tls: Some(files.load().unwrap()),
         limits: Limits {
@@ -96,7 +96,7 @@ async fn handshake(
 
 #[tokio::test]
 async fn it_speaks_http_2_under_tls_1_3() {
-    let files = Files::new();
+    let files = CertificateFiles::new();
     let relay = relay(&files, Duration::from_secs(5)).await;
     let mut stream = handshake(&relay, &files.certificate, "h2").await.unwrap();
     assert_eq!(stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
@@ -105,7 +105,7 @@ async fn it_speaks_http_2_under_tls_1_3() {
         .await
         .unwrap();
     let mut head = [0; 4];
-    soon("the relay's settings", stream.read_exact(&mut head))
+    within_timeout("the relay's settings", stream.read_exact(&mut head))
         .await
         .unwrap();
     assert_eq!(head[3], 4, "SETTINGS");
@@ -113,36 +113,36 @@ async fn it_speaks_http_2_under_tls_1_3() {
 
 #[tokio::test]
 async fn another_protocol_is_refused_in_the_handshake() {
-    let files = Files::new();
+    let files = CertificateFiles::new();
     let relay = relay(&files, Duration::from_secs(5)).await;
     assert!(handshake(&relay, &files.certificate, "http/1.1").await.is_err());
 }
 
 #[tokio::test]
 async fn a_peer_that_is_silent_is_hung_up_on_and_holds_nobody_up() {
-    let files = Files::new();
+    let files = CertificateFiles::new();
     let relay = relay(&files, Duration::from_millis(300)).await;
     let mut silent = TcpStream::connect(relay.addr).await.unwrap();
     handshake(&relay, &files.certificate, "h2").await.unwrap();
-    let read = soon("its end", silent.read(&mut [0; 1])).await;
+    let read = within_timeout("its end", silent.read(&mut [0; 1])).await;
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
 }
 
 #[tokio::test]
 async fn a_handshake_under_way_does_not_hold_the_shutdown_up() {
-    let files = Files::new();
+    let files = CertificateFiles::new();
     let mut relay = relay(&files, Duration::from_secs(3600)).await;
     let mut silent = TcpStream::connect(relay.addr).await.unwrap();
     // Once this is through, the relay has taken the silent one, too.
     handshake(&relay, &files.certificate, "h2").await.unwrap();
     relay.shut_down().await;
-    let read = soon("its end", silent.read(&mut [0; 1])).await;
+    let read = within_timeout("its end", silent.read(&mut [0; 1])).await;
     assert!(matches!(read, Ok(0) | Err(_)), "{read:?}");
 }
 
 #[tokio::test]
 async fn clear_text_gets_an_alert_and_no_answer() {
-    let files = Files::new();
+    let files = CertificateFiles::new();
     let relay = relay(&files, Duration::from_secs(5)).await;
     let mut socket = TcpStream::connect(relay.addr).await.unwrap();
     socket
@@ -150,7 +150,7 @@ async fn clear_text_gets_an_alert_and_no_answer() {
         .await
         .unwrap();
     let mut answer = Vec::new();
-    let _ = soon("its end", socket.read_to_end(&mut answer)).await;
+    let _ = within_timeout("its end", socket.read_to_end(&mut answer)).await;
     assert_eq!(
         answer.first(),
         Some(&21),
@@ -161,7 +161,7 @@ async fn clear_text_gets_an_alert_and_no_answer() {
 
 #[test]
 fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
-    let files = Files::new();
+    let files = CertificateFiles::new();
     let key = files.path("key.pem");
     for mode in [0o644, 0o604, 0o620, 0o666, 0o601] {
         set_mode(&key, mode);
@@ -179,7 +179,7 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
 
 #[test]
 fn files_that_are_no_pair_are_told_apart() {
-    let (files, other) = (Files::new(), Files::new());
+    let (files, other) = (CertificateFiles::new(), CertificateFiles::new());
     let (cert, key) = (files.path("cert.pem"), files.path("key.pem"));
     let load = |cert: &Path, key: &Path| Tls::from_pem_files(cert, key).unwrap_err();
     let absent = files.path("absent");
@@ -211,7 +211,7 @@ fn files_that_are_no_pair_are_told_apart() {
 
 #[test]
 fn debug_prints_no_key() {
-    let files = Files::new();
+    let files = CertificateFiles::new();
     let printed = format!("{:?}", files.load().unwrap());
     assert!(printed.contains("<redacted>"), "{printed}");
     assert!(printed.len() < 200, "{printed}");

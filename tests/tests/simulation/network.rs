@@ -4,7 +4,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use baton_channel::Network;
-use baton_relay::{Accepted, Listener};
+use baton_relay::{AcceptedConnection, Listener};
 use turmoil::net::{TcpListener, TcpStream};
 
 /// Where the relay listens.
@@ -33,10 +33,10 @@ impl Simulated {
 impl Listener for Simulated {
     type Stream = TcpStream;
 
-    async fn accept(&mut self) -> io::Result<Accepted<TcpStream>> {
+    async fn accept(&mut self) -> io::Result<AcceptedConnection<TcpStream>> {
         let (stream, remote) = self.0.accept().await?;
         let local = stream.local_addr()?;
-        Ok(Accepted {
+        Ok(AcceptedConnection {
             stream,
             remote,
             local,

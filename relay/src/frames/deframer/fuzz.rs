@@ -98,7 +98,7 @@ fn splice(mut body: Bytes, cuts: &[usize]) -> (Vec<Vec<u8>>, Result<(), DeframeE
 }
 
 fn held(deframer: &Deframer) {
-    let State::Message { partial, .. } = &deframer.state else {
+    let DeframerState::Message { partial, .. } = &deframer.state else {
         return;
     };
     let pieces: usize = partial.pieces.iter().map(Bytes::len).sum();

@@ -17,24 +17,24 @@ use crate::network::{Network, NetworkSlot, NetworkSlots};
 use crate::slots::{Slot, Slots};
 
 /// All places of a relay.
-pub(crate) struct Places {
+pub(crate) struct DialQueue {
     limits: Limits,
     total: Slots<()>,
     by_network: NetworkSlots,
     waiting_from: NetworkSlots,
-    queues: Mutex<Queues>,
+    queues: Mutex<QueuesByExecServer>,
 }
 
 #[derive(Default)]
-struct Queues {
-    of: HashMap<ExecServerId, Queue>,
+struct QueuesByExecServer {
+    by_exec_server: HashMap<ExecServerId, ExecServerQueue>,
     waiting: usize,
     next_turn: u64,
 }
 
 /// One exec-server's places, and who waits for them. Without either it is not kept.
 #[derive(Default)]
-struct Queue {
+struct ExecServerQueue {
     sessions: usize,
     announced: usize,
     waiting: usize,
@@ -45,47 +45,47 @@ struct Queue {
 
 struct Turn {
     number: u64,
-    tell: oneshot::Sender<Granted>,
+    sender: oneshot::Sender<SessionSlots>,
 }
 
 /// A dial that waits for a place. Dropped, it gives up its turn.
-pub(crate) struct Waiting {
-    places: Arc<Places>,
+pub(crate) struct QueuedDial {
+    dial_queue: Arc<DialQueue>,
     exec_server: ExecServerId,
     network: Network,
     number: u64,
-    granted: oneshot::Receiver<Granted>,
+    granted: oneshot::Receiver<SessionSlots>,
     _slot: NetworkSlot,
 }
 
 /// The places of one session.
-pub(crate) struct Granted {
-    pub(crate) client: ClientPlace,
-    pub(crate) server: ServerPlace,
+pub(crate) struct SessionSlots {
+    pub(crate) client: ClientSlot,
+    pub(crate) server: ExecServerSlot,
 }
 
 /// A session's place among those of its network and of the relay.
-pub(crate) struct ClientPlace {
-    places: Arc<Places>,
+pub(crate) struct ClientSlot {
+    dial_queue: Arc<DialQueue>,
     slots: Option<(Slot<()>, NetworkSlot)>,
 }
 
 /// A session's place at its exec-server.
-pub(crate) struct ServerPlace {
-    places: Arc<Places>,
+pub(crate) struct ExecServerSlot {
+    dial_queue: Arc<DialQueue>,
     exec_server: ExecServerId,
     is_announced: bool,
 }
 
 /// Which queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Full {
+pub(crate) enum QueueFull {
     Relay,
     ExecServer,
     Network,
 }
 
-impl Places {
+impl DialQueue {
     pub(crate) fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             limits: limits.clone(),
@@ -101,30 +101,30 @@ impl Places {
         self: &Arc<Self>,
         exec_server: ExecServerId,
         network: Network,
-    ) -> Result<Waiting, Full> {
-        let slot = self.waiting_from.take(network).ok_or(Full::Network)?;
-        let (tell, granted) = oneshot::channel();
+    ) -> Result<QueuedDial, QueueFull> {
+        let slot = self.waiting_from.take(network).ok_or(QueueFull::Network)?;
+        let (sender, granted) = oneshot::channel();
         let number = {
             let queues = &mut *self.lock();
             if queues.waiting >= self.limits.waiting {
-                return Err(Full::Relay);
+                return Err(QueueFull::Relay);
             }
-            let queue = queues.of.entry(exec_server).or_default();
+            let queue = queues.by_exec_server.entry(exec_server).or_default();
             if queue.waiting >= self.limits.waiting_per_exec_server {
-                return Err(Full::ExecServer);
+                return Err(QueueFull::ExecServer);
             }
             let waits = queue.dials.get(&network).map_or(0, VecDeque::len);
             if waits >= self.limits.waiting_per_exec_server_and_address {
-                return Err(Full::Network);
+                return Err(QueueFull::Network);
             }
             queues.next_turn += 1;
             let number = queues.next_turn;
-            queue.push(network, Turn { number, tell });
+            queue.push(network, Turn { number, sender });
             queues.waiting += 1;
             number
         };
-        let waiting = Waiting {
-            places: self.clone(),
+        let waiting = QueuedDial {
+            dial_queue: self.clone(),
             exec_server,
             network,
             number,
@@ -142,14 +142,14 @@ impl Places {
                 return;
             };
             // One that has given up meanwhile hands its places back here, outside the lock.
-            drop(turn.tell.send(granted));
+            drop(turn.sender.send(granted));
         }
     }
 
     /// The next turn for which everything is free, and what it gets.
-    fn next(self: &Arc<Self>, exec_server: ExecServerId) -> Option<(Turn, Granted)> {
+    fn next(self: &Arc<Self>, exec_server: ExecServerId) -> Option<(Turn, SessionSlots)> {
         let queues = &mut *self.lock();
-        let queue = queues.of.get_mut(&exec_server)?;
+        let queue = queues.by_exec_server.get_mut(&exec_server)?;
         if queue.sessions >= self.limits.sessions_per_exec_server
             || queue.announced >= self.limits.pending_per_exec_server
         {
@@ -164,13 +164,13 @@ impl Places {
         queues.waiting -= 1;
         queue.sessions += 1;
         queue.announced += 1;
-        let granted = Granted {
-            client: ClientPlace {
-                places: self.clone(),
+        let granted = SessionSlots {
+            client: ClientSlot {
+                dial_queue: self.clone(),
                 slots: Some(slots),
             },
-            server: ServerPlace {
-                places: self.clone(),
+            server: ExecServerSlot {
+                dial_queue: self.clone(),
                 exec_server,
                 is_announced: true,
             },
@@ -185,7 +185,10 @@ impl Places {
             if queues.waiting == 0 {
                 return;
             }
-            let waits = queues.of.iter().filter(|(_, queue)| queue.waiting > 0);
+            let waits = queues
+                .by_exec_server
+                .iter()
+                .filter(|(_, queue)| queue.waiting > 0);
             waits.map(|(exec_server, _)| *exec_server).collect()
         };
         for exec_server in waiting {
@@ -198,7 +201,7 @@ impl Places {
         let turns: Vec<_> = {
             let queues = &mut *self.lock();
             queues.waiting = 0;
-            let all = queues.of.values_mut().flat_map(|queue| {
+            let all = queues.by_exec_server.values_mut().flat_map(|queue| {
                 queue.waiting = 0;
                 queue.networks.clear();
                 std::mem::take(&mut queue.dials)
@@ -208,38 +211,38 @@ impl Places {
         drop(turns);
     }
 
-    fn give_up(&self, waiting: &Waiting) {
+    fn give_up(&self, waiting: &QueuedDial) {
         let turn = {
             let queues = &mut *self.lock();
-            let Some(queue) = queues.of.get_mut(&waiting.exec_server) else {
+            let Some(queue) = queues.by_exec_server.get_mut(&waiting.exec_server) else {
                 return;
             };
             let turn = queue.remove(waiting.network, waiting.number);
             queues.waiting -= usize::from(turn.is_some());
             if queue.is_unused() {
-                queues.of.remove(&waiting.exec_server);
+                queues.by_exec_server.remove(&waiting.exec_server);
             }
             turn
         };
         drop(turn);
     }
 
-    fn change(&self, exec_server: ExecServerId, change: impl FnOnce(&mut Queue)) {
+    fn change(&self, exec_server: ExecServerId, change: impl FnOnce(&mut ExecServerQueue)) {
         let queues = &mut *self.lock();
-        if let Some(queue) = queues.of.get_mut(&exec_server) {
+        if let Some(queue) = queues.by_exec_server.get_mut(&exec_server) {
             change(queue);
             if queue.is_unused() {
-                queues.of.remove(&exec_server);
+                queues.by_exec_server.remove(&exec_server);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queues> {
+    fn lock(&self) -> MutexGuard<'_, QueuesByExecServer> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Queue {
+impl ExecServerQueue {
     fn push(&mut self, network: Network, turn: Turn) {
         let dials = self.dials.entry(network).or_default();
         if dials.is_empty() {
@@ -280,44 +283,45 @@ impl Queue {
     }
 }
 
-impl Waiting {
+impl QueuedDial {
     /// Resolves when it is this dial's turn.
-    pub(crate) async fn granted(mut self) -> Option<Granted> {
+    pub(crate) async fn granted(mut self) -> Option<SessionSlots> {
         (&mut self.granted).await.ok()
     }
 }
 
-impl Drop for Waiting {
+impl Drop for QueuedDial {
     fn drop(&mut self) {
-        self.places.give_up(self);
+        self.dial_queue.give_up(self);
     }
 }
 
-impl ServerPlace {
+impl ExecServerSlot {
     /// The exec-server has accepted: the next dial can be announced.
     pub(crate) fn accepted(&mut self) {
         if std::mem::take(&mut self.is_announced) {
-            self.places.change(self.exec_server, |queue| queue.announced -= 1);
-            self.places.serve(self.exec_server);
+            self.dial_queue
+                .change(self.exec_server, |queue| queue.announced -= 1);
+            self.dial_queue.serve(self.exec_server);
         }
     }
 }
 
-impl Drop for ServerPlace {
+impl Drop for ExecServerSlot {
     fn drop(&mut self) {
         let was_announced = self.is_announced;
-        self.places.change(self.exec_server, |queue| {
+        self.dial_queue.change(self.exec_server, |queue| {
             queue.sessions -= 1;
             queue.announced -= usize::from(was_announced);
         });
-        self.places.serve(self.exec_server);
+        self.dial_queue.serve(self.exec_server);
     }
 }
 
-impl Drop for ClientPlace {
+impl Drop for ClientSlot {
     fn drop(&mut self) {
         drop(self.slots.take());
-        self.places.serve_all();
+        self.dial_queue.serve_all();
     }
 }
 
@@ -327,30 +331,30 @@ mod tests {
 
     const SERVER: ExecServerId = ExecServerId([1; 16]);
 
-    fn places(limits: Limits) -> Arc<Places> {
-        Places::new(&limits)
+    fn dial_queue(limits: Limits) -> Arc<DialQueue> {
+        DialQueue::new(&limits)
     }
 
     fn network(host: u8) -> Network {
         Network::of([127, 0, 0, host].into())
     }
 
-    fn granted(waiting: &mut Waiting) -> Option<Granted> {
+    fn granted(waiting: &mut QueuedDial) -> Option<SessionSlots> {
         waiting.granted.try_recv().ok()
     }
 
     #[test]
     fn networks_take_turns_and_a_network_is_served_in_order() {
-        let places = places(Limits {
+        let dial_queue = dial_queue(Limits {
             sessions_per_exec_server: 1,
             ..Limits::default()
         });
-        let enter = |host| places.enter(SERVER, network(host)).ok().unwrap();
+        let enter = |host| dial_queue.enter(SERVER, network(host)).ok().unwrap();
         let mut first = enter(1);
         let mut place = granted(&mut first);
-        assert!(place.is_some(), "free places are given at once");
+        assert!(place.is_some(), "free slots are given at once");
         // One network dials a lot before another dials once.
-        let mut waiting: Vec<(u8, Waiting)> = [1, 1, 1, 2, 1, 3].map(|host| (host, enter(host))).into();
+        let mut waiting: Vec<(u8, QueuedDial)> = [1, 1, 1, 2, 1, 3].map(|host| (host, enter(host))).into();
         let mut served = Vec::new();
         while !waiting.is_empty() {
             drop(place.take());
@@ -367,19 +371,19 @@ mod tests {
         assert_eq!(of_first, [0; 4], "always the one that has waited longest");
         drop(place);
         assert!(
-            places.lock().of.is_empty(),
+            dial_queue.lock().by_exec_server.is_empty(),
             "an exec-server without sessions uses no memory"
         );
-        assert_eq!(places.lock().waiting, 0);
+        assert_eq!(dial_queue.lock().waiting, 0);
     }
 
     #[test]
     fn only_so_many_dials_are_announced_at_once() {
-        let places = places(Limits {
+        let dial_queue = dial_queue(Limits {
             pending_per_exec_server: 1,
             ..Limits::default()
         });
-        let enter = || places.enter(SERVER, network(1)).ok().unwrap();
+        let enter = || dial_queue.enter(SERVER, network(1)).ok().unwrap();
         let (mut first, mut second) = (enter(), enter());
         let mut accepted = granted(&mut first).unwrap();
         assert!(granted(&mut second).is_none());
@@ -389,12 +393,12 @@ mod tests {
 
     #[test]
     fn a_network_that_has_all_its_sessions_waits_and_holds_nobody_up() {
-        let places = places(Limits {
+        let dial_queue = dial_queue(Limits {
             sessions_per_address: 1,
             ..Limits::default()
         });
         let enter = |server, host| {
-            places
+            dial_queue
                 .enter(ExecServerId([server; 16]), network(host))
                 .ok()
                 .unwrap()
@@ -409,7 +413,7 @@ mod tests {
         );
         let _other = granted(&mut other).expect("another network passes it");
         // The exec-server's place comes back first, as where a client does not read.
-        let Granted { client, server } = place;
+        let SessionSlots { client, server } = place;
         drop(server);
         assert!(granted(&mut again).is_none());
         drop(client);
@@ -427,18 +431,22 @@ mod tests {
             waiting_per_address: 4,
             ..Limits::default()
         };
-        let places = places(limits);
-        let enter = |server, host| places.enter(ExecServerId([server; 16]), network(host));
+        let dial_queue = dial_queue(limits);
+        let enter = |server, host| dial_queue.enter(ExecServerId([server; 16]), network(host));
         let mut held: Vec<_> = (0..3).map(|_| enter(1, 1).ok().unwrap()).collect();
-        assert_eq!(enter(1, 1).err(), Some(Full::Network));
+        assert_eq!(enter(1, 1).err(), Some(QueueFull::Network));
         held.push(enter(2, 1).ok().unwrap());
-        assert_eq!(enter(3, 1).err(), Some(Full::Network), "over all exec-servers");
+        assert_eq!(
+            enter(3, 1).err(),
+            Some(QueueFull::Network),
+            "over all exec-servers"
+        );
         held.push(enter(1, 2).ok().unwrap());
-        assert_eq!(enter(1, 3).err(), Some(Full::Relay));
+        assert_eq!(enter(1, 3).err(), Some(QueueFull::Relay));
         drop(held.pop());
         drop(held.pop());
         held.push(enter(1, 2).ok().unwrap());
-        assert_eq!(enter(1, 3).err(), Some(Full::ExecServer));
+        assert_eq!(enter(1, 3).err(), Some(QueueFull::ExecServer));
         drop(held.remove(1));
         assert!(enter(1, 3).is_ok());
     }

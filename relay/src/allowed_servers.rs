@@ -15,16 +15,16 @@ use crate::limits::ALLOW_SERVERS_BYTES;
 
 /// The ids that a file lists. Clones share them.
 #[derive(Debug, Clone)]
-pub struct AllowedServers(Arc<Inner>);
+pub struct AllowedServers(Arc<AllowListFile>);
 
 #[derive(Debug)]
-struct Inner {
+struct AllowListFile {
     path: PathBuf,
-    state: Mutex<State>,
+    state: Mutex<ListedIds>,
 }
 
 #[derive(Debug)]
-struct State {
+struct ListedIds {
     ids: HashSet<ExecServerId>,
     text: String,
     /// The last look failed, and that has been told.
@@ -76,15 +76,15 @@ pub enum AllowedServersError {
 
 impl AllowedServers {
     /// Reads a list: one id a line, `#` begins a comment. While a relay that was given it runs, the file is read again every
-    /// [`ALLOW_SERVERS_CHECK`](crate::limits::ALLOW_SERVERS_CHECK).
+    /// [`ALLOW_SERVERS_CHECK_INTERVAL`](crate::limits::ALLOW_SERVERS_CHECK_INTERVAL).
     pub fn from_file(path: &Path) -> Result<Self, AllowedServersError> {
         let text = read(path)?;
-        let state = State {
+        let state = ListedIds {
             ids: parse(path, &text)?,
             text,
             is_unusable: false,
         };
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(AllowListFile {
             path: path.into(),
             state: Mutex::new(state),
         })))
@@ -95,16 +95,16 @@ impl AllowedServers {
     }
 
     /// Reads the file again; `true` when other ids are listed now. A list that cannot be used changes nothing.
-    pub(crate) fn look(&self) -> bool {
+    pub(crate) fn reload(&self) -> bool {
         let path = &self.0.path;
-        let looked = read(path).and_then(|text| {
+        let reloaded = read(path).and_then(|text| {
             if text == self.lock().text {
                 return Ok(None);
             }
             parse(path, &text).map(|ids| Some((ids, text)))
         });
         let state = &mut *self.lock();
-        match looked {
+        match reloaded {
             Ok(changed) => {
                 state.is_unusable = false;
                 let Some((ids, text)) = changed else {
@@ -126,7 +126,7 @@ impl AllowedServers {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, ListedIds> {
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -188,23 +188,23 @@ mod tests {
         let list = AllowedServers::from_file(&path).unwrap();
         let listed = || [1, 2].map(|byte| list.contains(id(byte)));
         assert_eq!(listed(), [true, false]);
-        assert!(!list.look(), "nothing has changed");
+        assert!(!list.reload(), "nothing has changed");
 
         write(&format!("{}\n{}\n", id(1), id(2)), 0o644);
-        assert!(list.look());
+        assert!(list.reload());
         assert_eq!(listed(), [true, true]);
 
         for (text, mode) in [("nonsense", 0o644), ("", 0o666), (" ", 0o620)] {
             write(text, mode);
-            assert!(!list.look(), "{text:?} {mode:o}");
+            assert!(!list.reload(), "{text:?} {mode:o}");
             assert_eq!(listed(), [true, true]);
         }
         fs::remove_file(&path).unwrap();
-        assert!(!list.look());
+        assert!(!list.reload());
         assert_eq!(listed(), [true, true]);
 
         write(&format!("{}\n", id(2)), 0o600);
-        assert!(list.look());
+        assert!(list.reload());
         assert_eq!(listed(), [false, true]);
     }
 

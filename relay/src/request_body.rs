@@ -8,26 +8,26 @@ use h2::RecvStream;
 use http_body::{Body, Frame};
 
 /// What a peer sends on one stream. Its window comes back only by [`Self::release`].
-pub(crate) struct Inbound(RecvStream);
+pub(crate) struct RequestBody(RecvStream);
 
 /// The peer has reset its stream or is gone.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the peer has reset its stream or is gone")]
-pub(crate) struct Lost;
+pub(crate) struct PeerLost;
 
-impl Inbound {
+impl RequestBody {
     pub(crate) fn new(stream: RecvStream) -> Self {
         Self(stream)
     }
 
     /// The next bytes; `None` at the end, which the peer may have ended in order.
-    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Lost>>> {
+    pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, PeerLost>>> {
         match ready!(self.0.poll_data(cx)) {
-            Some(chunk) => Poll::Ready(Some(chunk.map_err(|_| Lost))),
+            Some(chunk) => Poll::Ready(Some(chunk.map_err(|_| PeerLost))),
             // Trailers of a request mean nothing here, but are its end.
             None => match ready!(self.0.poll_trailers(cx)) {
                 Ok(_) => Poll::Ready(None),
-                Err(_) => Poll::Ready(Some(Err(Lost))),
+                Err(_) => Poll::Ready(Some(Err(PeerLost))),
             },
         }
     }
@@ -45,14 +45,14 @@ impl Inbound {
 }
 
 /// For tonic, which takes the messages of `Register` as they come.
-impl Body for Inbound {
+impl Body for RequestBody {
     type Data = Bytes;
-    type Error = Lost;
+    type Error = PeerLost;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Lost>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, PeerLost>>> {
         let chunk = ready!(self.poll_chunk(cx));
         if let Some(Ok(chunk)) = &chunk {
             self.release(chunk.len());

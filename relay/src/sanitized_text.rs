@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use crate::limits::SHOWN_CHARS;
+use crate::limits::SANITIZED_CHARS;
 
 /// Shows at most 256 characters; control characters (terminal escapes, forged log lines) become `·`.
-pub(crate) struct Clean<'a>(pub(crate) &'a str);
+pub(crate) struct SanitizedText<'a>(pub(crate) &'a str);
 
-impl fmt::Display for Clean<'_> {
+impl fmt::Display for SanitizedText<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         use fmt::Write as _;
-        for c in self.0.chars().take(SHOWN_CHARS) {
+        for c in self.0.chars().take(SANITIZED_CHARS) {
             f.write_char(if c.is_control() { '·' } else { c })?;
         }
         Ok(())
@@ -23,7 +23,7 @@ mod tests {
 
     #[test]
     fn control_characters_and_length_do_not_pass() {
-        assert_eq!(Clean("a\x1b[31m\nb\u{9b}").to_string(), "a·[31m·b·");
-        assert_eq!(Clean(&"x".repeat(999)).to_string().len(), SHOWN_CHARS);
+        assert_eq!(SanitizedText("a\x1b[31m\nb\u{9b}").to_string(), "a·[31m·b·");
+        assert_eq!(SanitizedText(&"x".repeat(999)).to_string().len(), SANITIZED_CHARS);
     }
 }

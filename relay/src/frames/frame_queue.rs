@@ -16,7 +16,7 @@ use crate::limits::{EMIT_BYTES, FRAME_OVERHEAD_BYTES, QUEUE_BYTES};
 
 /// How a direction of a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum SessionEnd {
     /// The sender ended its body between two frames.
     Clean,
     /// One of the two sides reset its stream or lost its connection.
@@ -33,11 +33,11 @@ pub(crate) enum End {
 
 /// The queue takes no more frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Closed;
+pub(crate) struct QueueClosed;
 
 /// What the outgoing body takes.
 #[derive(Debug)]
-pub(crate) enum Batch {
+pub(crate) enum FrameBatch {
     /// Frames, stamped; how many, their bytes as received, and what they counted.
     Frames {
         data: Rope,
@@ -46,20 +46,20 @@ pub(crate) enum Batch {
         cost: usize,
     },
     /// Nothing more will come.
-    End(End),
+    End(SessionEnd),
 }
 
 /// The queue.
 #[derive(Debug, Default)]
-pub(crate) struct Queue(Mutex<State>);
+pub(crate) struct FrameQueue(Mutex<QueueState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct QueueState {
     frames: VecDeque<SplicedFrame>,
     /// Payload and overhead of `frames`.
     cost: usize,
     backlog: Backlog,
-    end: Option<End>,
+    end: Option<SessionEnd>,
     abandoned: bool,
     /// Nothing has moved for a while: what is here, and what comes, is copied out of what it arrived in.
     stalled: bool,
@@ -67,7 +67,7 @@ struct State {
     taker: Option<Waker>,
 }
 
-impl End {
+impl SessionEnd {
     /// What the side that did not cause it is told. A hint: nothing authenticates it.
     pub(crate) fn status(self) -> Status {
         match self {
@@ -93,13 +93,13 @@ impl End {
     }
 }
 
-impl Queue {
+impl FrameQueue {
     /// Ready when a frame may be pushed. The pump is woken when there is room again, and when the queue closes,
     /// whatever else it waits for by then.
-    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), QueueClosed>> {
         let mut state = self.lock();
         if state.abandoned || state.end.is_some() {
-            return Poll::Ready(Err(Closed));
+            return Poll::Ready(Err(QueueClosed));
         }
         register(&mut state.pusher, cx);
         if state.cost >= QUEUE_BYTES {
@@ -154,7 +154,7 @@ impl Queue {
     }
 
     /// Ends the queue without what it holds.
-    pub(crate) fn cut(&self, end: End) {
+    pub(crate) fn cut(&self, end: SessionEnd) {
         let freed = {
             let mut state = self.lock();
             state.end = Some(end);
@@ -172,11 +172,11 @@ impl Queue {
     }
 
     pub(crate) fn is_cut(&self) -> bool {
-        self.lock().end.is_some_and(End::is_cut)
+        self.lock().end.is_some_and(SessionEnd::is_cut)
     }
 
     /// Ready when the queue was [cut](Self::cut). The taker is woken then, whatever else it waits for.
-    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<End> {
+    pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
         let mut state = self.lock();
         match state.end {
             Some(end) if end.is_cut() => Poll::Ready(end),
@@ -188,7 +188,7 @@ impl Queue {
     }
 
     /// Ends the queue after what it holds, unless it has an end already.
-    pub(crate) fn end(&self, end: End) {
+    pub(crate) fn end(&self, end: SessionEnd) {
         let (pusher, taker) = {
             let mut state = self.lock();
             if state.end.is_some() {
@@ -218,7 +218,7 @@ impl Queue {
     }
 
     /// Ready when the first frame is here, or will not come. Nobody takes yet.
-    pub(crate) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Result<(), End>> {
+    pub(crate) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Result<(), SessionEnd>> {
         let mut state = self.lock();
         if !state.frames.is_empty() {
             return Poll::Ready(Ok(()));
@@ -231,10 +231,10 @@ impl Queue {
     }
 
     /// Ready when the queue has ended otherwise than in order. Nobody takes yet.
-    pub(crate) fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<End> {
+    pub(crate) fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
         let mut state = self.lock();
         match state.end {
-            Some(end) if end != End::Clean => Poll::Ready(end),
+            Some(end) if end != SessionEnd::Clean => Poll::Ready(end),
             _ => {
                 register(&mut state.taker, cx);
                 Poll::Pending
@@ -243,11 +243,11 @@ impl Queue {
     }
 
     /// Takes up to [`EMIT_BYTES`] and the frame that exceeds them, stamping each.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Batch> {
+    pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<FrameBatch> {
         let mut state = self.lock();
         if state.frames.is_empty() {
             if let Some(end) = state.end {
-                return Poll::Ready(Batch::End(end));
+                return Poll::Ready(FrameBatch::End(end));
             }
             register(&mut state.taker, cx);
             return Poll::Pending;
@@ -273,7 +273,7 @@ impl Queue {
         let pusher = if was_full { state.pusher.take() } else { None };
         drop(state);
         wake(pusher);
-        Poll::Ready(Batch::Frames {
+        Poll::Ready(FrameBatch::Frames {
             data: out.finish(),
             frames,
             bytes,
@@ -281,7 +281,7 @@ impl Queue {
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

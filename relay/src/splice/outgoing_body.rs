@@ -8,18 +8,18 @@ use http_body::Frame;
 use tonic::Status;
 
 use crate::direction::Direction;
-use crate::frames::{Batch, End, Rope};
-use crate::sessions::{ServerSlots, Session};
+use crate::frames::{FrameBatch, Rope, SessionEnd};
+use crate::sessions::{ExecServerSlots, Session};
 
 /// Dropped before its end, it ends the session: the peer has reset its stream or is gone.
-pub(crate) struct Outgoing {
+pub(crate) struct OutgoingBody {
     session: Arc<Session>,
     direction: Direction,
     ended: bool,
-    _slots: Option<Arc<ServerSlots>>,
+    _slots: Option<Arc<ExecServerSlots>>,
 }
 
-impl Outgoing {
+impl OutgoingBody {
     pub(crate) fn new(session: Arc<Session>, direction: Direction) -> Self {
         Self {
             session,
@@ -30,7 +30,7 @@ impl Outgoing {
     }
 
     /// Keeps the exec-server's places taken for as long as it lives.
-    pub(crate) fn holding(mut self, slots: Arc<ServerSlots>) -> Self {
+    pub(crate) fn holding(mut self, slots: Arc<ExecServerSlots>) -> Self {
         self._slots = Some(slots);
         self
     }
@@ -45,7 +45,7 @@ impl Outgoing {
         }
         Poll::Ready(Some(Ok(
             match ready!(self.session.queue(self.direction).poll_take(cx)) {
-                Batch::Frames {
+                FrameBatch::Frames {
                     data,
                     frames,
                     bytes,
@@ -54,7 +54,7 @@ impl Outgoing {
                     self.session.forwarded(self.direction, frames, bytes);
                     Frame::data(data.handed(self.session.held().hand(self.direction, cost)))
                 }
-                Batch::End(end) => {
+                FrameBatch::End(end) => {
                     self.ended = true;
                     // A status would wait behind what the peer does not take.
                     if end.is_cut() && self.session.held().in_flight(self.direction) > 0 {
@@ -67,7 +67,7 @@ impl Outgoing {
     }
 }
 
-impl Outgoing {
+impl OutgoingBody {
     /// Ready when the session has been ended without what is queued.
     pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         let end = ready!(self.session.queue(self.direction).poll_cut(cx));
@@ -76,16 +76,16 @@ impl Outgoing {
     }
 }
 
-impl Drop for Outgoing {
+impl Drop for OutgoingBody {
     fn drop(&mut self) {
         self.session.queue(self.direction).abandon();
         if !self.ended {
-            self.session.end(End::Disconnected);
+            self.session.end(SessionEnd::Disconnected);
         }
     }
 }
 
-fn trailers(end: End) -> HeaderMap {
+fn trailers(end: SessionEnd) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if end.status().add_header(&mut trailers).is_err() {
         // Only a message that is no header value could fail; ours are plain sentences.

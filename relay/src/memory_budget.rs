@@ -13,13 +13,13 @@ use crate::network::{Network, Site};
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct MemoryBudget {
     bytes: usize,
-    used: Mutex<Used>,
+    used: Mutex<UsedMemory>,
 }
 
 #[derive(Debug, Default)]
-struct Used {
+struct UsedMemory {
     total: usize,
     sites: HashMap<Site, usize>,
     exec_servers: HashMap<ExecServerId, usize>,
@@ -27,22 +27,22 @@ struct Used {
 
 /// On whose account memory is taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Account {
+pub(crate) struct MemoryAccount {
     pub(crate) site: Site,
     pub(crate) exec_server: Option<ExecServerId>,
 }
 
 /// Reserved memory, given back by `Drop`.
 #[derive(Debug)]
-pub(crate) struct Reservation {
-    budget: Arc<Budget>,
-    account: Account,
+pub(crate) struct MemoryReservation {
+    budget: Arc<MemoryBudget>,
+    account: MemoryAccount,
     bytes: usize,
 }
 
 /// Which share is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Exhausted {
+pub(crate) enum MemoryExhausted {
     /// All of it; this address has the most.
     Relay {
         heaviest: Site,
@@ -51,7 +51,7 @@ pub(crate) enum Exhausted {
     ExecServer,
 }
 
-impl Budget {
+impl MemoryBudget {
     pub(crate) fn new(bytes: usize) -> Arc<Self> {
         Arc::new(Self {
             bytes,
@@ -62,10 +62,10 @@ impl Budget {
     /// Reserves memory until the reservation is dropped.
     pub(crate) fn reserve(
         self: &Arc<Self>,
-        account: Account,
+        account: MemoryAccount,
         bytes: usize,
-    ) -> Result<Reservation, Exhausted> {
-        let mut reservation = Reservation {
+    ) -> Result<MemoryReservation, MemoryExhausted> {
+        let mut reservation = MemoryReservation {
             budget: self.clone(),
             account,
             bytes: 0,
@@ -79,12 +79,12 @@ impl Budget {
         self.lock().total
     }
 
-    fn lock(&self) -> MutexGuard<'_, Used> {
+    fn lock(&self) -> MutexGuard<'_, UsedMemory> {
         self.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Reservation {
+impl MemoryReservation {
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -94,22 +94,22 @@ impl Reservation {
     }
 
     /// Reserves more, if the shares it counts on allow it.
-    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), Exhausted> {
+    pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), MemoryExhausted> {
         let share = self.budget.bytes / 2;
         let used = &mut *self.budget.lock();
         let of = |used: Option<&usize>| used.copied().unwrap_or(0);
         if of(used.sites.get(&self.account.site)) + bytes > share {
-            return Err(Exhausted::Site);
+            return Err(MemoryExhausted::Site);
         }
         if let Some(exec_server) = self.account.exec_server
             && of(used.exec_servers.get(&exec_server)) + bytes > share
         {
-            return Err(Exhausted::ExecServer);
+            return Err(MemoryExhausted::ExecServer);
         }
         if used.total + bytes > self.budget.bytes {
             let most = used.sites.iter().max_by_key(|(_, bytes)| **bytes);
             let heaviest = most.map_or(self.account.site, |(site, _)| *site);
-            return Err(Exhausted::Relay { heaviest });
+            return Err(MemoryExhausted::Relay { heaviest });
         }
         used.add(self.account, bytes);
         self.bytes += bytes;
@@ -129,14 +129,14 @@ impl Reservation {
     }
 }
 
-impl Drop for Reservation {
+impl Drop for MemoryReservation {
     fn drop(&mut self) {
         self.shrink(self.bytes);
     }
 }
 
-impl Used {
-    fn add(&mut self, account: Account, bytes: usize) {
+impl UsedMemory {
+    fn add(&mut self, account: MemoryAccount, bytes: usize) {
         self.total += bytes;
         *self.sites.entry(account.site).or_default() += bytes;
         if let Some(exec_server) = account.exec_server {
@@ -144,7 +144,7 @@ impl Used {
         }
     }
 
-    fn subtract(&mut self, account: Account, bytes: usize) {
+    fn subtract(&mut self, account: MemoryAccount, bytes: usize) {
         self.total -= bytes;
         subtract(&mut self.sites, account.site, bytes);
         if let Some(exec_server) = account.exec_server {
@@ -163,7 +163,7 @@ fn subtract<K: Hash + Eq>(used: &mut HashMap<K, usize>, key: K, bytes: usize) {
     }
 }
 
-impl Account {
+impl MemoryAccount {
     pub(crate) fn of(network: Network, exec_server: Option<ExecServerId>) -> Self {
         Self {
             site: network.site(),
@@ -176,8 +176,8 @@ impl Account {
 mod tests {
     use super::*;
 
-    fn account(host: u8, server: u8) -> Account {
-        Account::of(
+    fn account(host: u8, server: u8) -> MemoryAccount {
+        MemoryAccount::of(
             Network::of([192, 0, 2, host].into()),
             Some(ExecServerId([server; 16])),
         )
@@ -185,20 +185,23 @@ mod tests {
 
     #[test]
     fn an_address_and_an_exec_server_get_half_and_the_relay_all_of_it() {
-        let budget = Budget::new(100);
+        let budget = MemoryBudget::new(100);
         let first = budget.reserve(account(1, 1), 50).unwrap();
-        assert_eq!(budget.reserve(account(1, 2), 1).unwrap_err(), Exhausted::Site);
+        assert_eq!(
+            budget.reserve(account(1, 2), 1).unwrap_err(),
+            MemoryExhausted::Site
+        );
         assert_eq!(
             budget.reserve(account(2, 1), 1).unwrap_err(),
-            Exhausted::ExecServer
+            MemoryExhausted::ExecServer
         );
         let mut second = budget.reserve(account(2, 2), 40).unwrap();
         let heaviest = first.account.site;
         assert_eq!(
             budget.reserve(account(3, 3), 11).unwrap_err(),
-            Exhausted::Relay { heaviest }
+            MemoryExhausted::Relay { heaviest }
         );
-        assert_eq!(second.grow(11), Err(Exhausted::Site));
+        assert_eq!(second.grow(11), Err(MemoryExhausted::Site));
         let third = budget.reserve(account(3, 3), 10).unwrap();
         second.shrink(30);
         assert_eq!((budget.used(), second.bytes()), (70, 10));

@@ -6,36 +6,36 @@ use std::task::{Context, Poll};
 use http_body::{Body, Frame};
 use tonic::Status;
 
-use crate::connection::Stream;
+use crate::connection::OpenStream;
 use crate::frames::Rope;
-use crate::splice::Outgoing;
+use crate::splice::OutgoingBody;
 
 /// A response body; it keeps its connection from counting as idle.
 #[derive(Default)]
-pub(crate) struct RelayBody {
-    kind: Kind,
-    _stream: Option<Stream>,
+pub(crate) struct ResponseBody {
+    kind: BodyKind,
+    _stream: Option<OpenStream>,
 }
 
 #[derive(Default)]
-enum Kind {
+enum BodyKind {
     #[default]
     Empty,
-    Spliced(Outgoing),
+    Spliced(OutgoingBody),
     Grpc(tonic::body::Body),
 }
 
-impl RelayBody {
-    pub(crate) fn spliced(outgoing: Outgoing) -> Self {
+impl ResponseBody {
+    pub(crate) fn spliced(outgoing: OutgoingBody) -> Self {
         Self {
-            kind: Kind::Spliced(outgoing),
+            kind: BodyKind::Spliced(outgoing),
             _stream: None,
         }
     }
 
     pub(crate) fn grpc(body: tonic::body::Body) -> Self {
         Self {
-            kind: Kind::Grpc(body),
+            kind: BodyKind::Grpc(body),
             _stream: None,
         }
     }
@@ -43,12 +43,12 @@ impl RelayBody {
     /// Ready when the body was ended while something of it waits to be sent.
     pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         match &mut self.kind {
-            Kind::Spliced(outgoing) => outgoing.poll_cut(cx),
-            Kind::Empty | Kind::Grpc(_) => Poll::Pending,
+            BodyKind::Spliced(outgoing) => outgoing.poll_cut(cx),
+            BodyKind::Empty | BodyKind::Grpc(_) => Poll::Pending,
         }
     }
 
-    pub(crate) fn on(self, stream: Stream) -> Self {
+    pub(crate) fn on(self, stream: OpenStream) -> Self {
         Self {
             _stream: Some(stream),
             ..self
@@ -56,7 +56,7 @@ impl RelayBody {
     }
 }
 
-impl Body for RelayBody {
+impl Body for ResponseBody {
     type Data = Rope;
     type Error = Status;
 
@@ -65,9 +65,9 @@ impl Body for RelayBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Rope>, Status>>> {
         match &mut self.kind {
-            Kind::Empty => Poll::Ready(None),
-            Kind::Spliced(outgoing) => outgoing.poll_frame(cx),
-            Kind::Grpc(body) => Pin::new(body)
+            BodyKind::Empty => Poll::Ready(None),
+            BodyKind::Spliced(outgoing) => outgoing.poll_frame(cx),
+            BodyKind::Grpc(body) => Pin::new(body)
                 .poll_frame(cx)
                 .map_ok(|frame| frame.map_data(Rope::from)),
         }
@@ -75,9 +75,9 @@ impl Body for RelayBody {
 
     fn is_end_stream(&self) -> bool {
         match &self.kind {
-            Kind::Empty => true,
-            Kind::Spliced(outgoing) => outgoing.is_ended(),
-            Kind::Grpc(body) => body.is_end_stream(),
+            BodyKind::Empty => true,
+            BodyKind::Spliced(outgoing) => outgoing.is_ended(),
+            BodyKind::Grpc(body) => body.is_end_stream(),
         }
     }
 }

@@ -6,33 +6,33 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::budget::{Exhausted, Reservation};
 use crate::direction::Direction;
-use crate::limits::{HELD_STEP_BYTES, PINNED, SESSION_HELD_BYTES};
+use crate::limits::{HELD_STEP_BYTES, PIN_FACTOR, SESSION_HELD_BYTES};
+use crate::memory_budget::{MemoryExhausted, MemoryReservation};
 use crate::network::Site;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(crate) struct Held {
+pub(crate) struct SessionMemory {
     bytes: AtomicUsize,
     /// What `bytes` may become before more is reserved.
     allowed: AtomicUsize,
-    reservation: Mutex<Reservation>,
+    reservation: Mutex<MemoryReservation>,
     handed: [AtomicUsize; 2],
     moved: [AtomicU64; 2],
 }
 
 /// Bytes in HTTP/2's hands; dropped with them.
 #[derive(Debug)]
-pub(crate) struct Handed {
-    held: Arc<Held>,
+pub(crate) struct BytesInHttp2 {
+    held: Arc<SessionMemory>,
     direction: Direction,
     bytes: usize,
 }
 
-impl Held {
+impl SessionMemory {
     /// With [`SESSION_BYTES`](crate::limits::SESSION_BYTES) reserved.
-    pub(crate) fn new(reservation: Reservation) -> Arc<Self> {
+    pub(crate) fn new(reservation: MemoryReservation) -> Arc<Self> {
         Arc::new(Self {
             bytes: AtomicUsize::new(0),
             allowed: AtomicUsize::new(SESSION_HELD_BYTES),
@@ -46,8 +46,8 @@ impl Held {
     pub(crate) fn add(
         &self,
         bytes: usize,
-        grow: impl FnOnce(&mut Reservation, usize) -> Result<(), Exhausted>,
-    ) -> Result<(), Exhausted> {
+        grow: impl FnOnce(&mut MemoryReservation, usize) -> Result<(), MemoryExhausted>,
+    ) -> Result<(), MemoryExhausted> {
         let held = self.bytes.fetch_add(bytes, Relaxed) + bytes;
         if held <= self.allowed.load(Relaxed) {
             return Ok(());
@@ -56,7 +56,7 @@ impl Held {
         let allowed = self.allowed.load(Relaxed);
         if held > allowed {
             let step = (held - allowed).next_multiple_of(HELD_STEP_BYTES);
-            grow(&mut reservation, step * PINNED)?;
+            grow(&mut reservation, step * PIN_FACTOR)?;
             self.allowed.store(allowed + step, Relaxed);
         }
         Ok(())
@@ -73,15 +73,15 @@ impl Held {
         let allowed = self.allowed.load(Relaxed);
         let spare = allowed.saturating_sub(held.max(SESSION_HELD_BYTES) + HELD_STEP_BYTES);
         let steps = spare / HELD_STEP_BYTES * HELD_STEP_BYTES;
-        reservation.shrink(steps * PINNED);
+        reservation.shrink(steps * PIN_FACTOR);
         self.allowed.store(allowed - steps, Relaxed);
     }
 
     /// Hands bytes to HTTP/2.
-    pub(crate) fn hand(self: &Arc<Self>, direction: Direction, bytes: usize) -> Handed {
+    pub(crate) fn hand(self: &Arc<Self>, direction: Direction, bytes: usize) -> BytesInHttp2 {
         self.handed[direction as usize].fetch_add(bytes, Relaxed);
         self.moved[direction as usize].fetch_add(1, Relaxed);
-        Handed {
+        BytesInHttp2 {
             held: self.clone(),
             direction,
             bytes,
@@ -108,19 +108,19 @@ impl Held {
         self.reservation().site()
     }
 
-    fn reservation(&self) -> MutexGuard<'_, Reservation> {
+    fn reservation(&self) -> MutexGuard<'_, MemoryReservation> {
         self.reservation.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Handed {
+impl BytesInHttp2 {
     /// The socket took some of them.
     pub(crate) fn moved(&self) {
         self.held.moved[self.direction as usize].fetch_add(1, Relaxed);
     }
 }
 
-impl Drop for Handed {
+impl Drop for BytesInHttp2 {
     fn drop(&mut self) {
         self.moved();
         self.held.handed[self.direction as usize].fetch_sub(self.bytes, Relaxed);
@@ -131,22 +131,22 @@ impl Drop for Handed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::budget::{Account, Budget};
     use crate::limits::SESSION_BYTES;
+    use crate::memory_budget::{MemoryAccount, MemoryBudget};
     use crate::network::Network;
 
     #[test]
     fn what_is_held_is_reserved_and_comes_back_when_it_is_sent() {
-        let budget = Budget::new(64 * 1024 * 1024);
-        let account = Account::of(Network::of([192, 0, 2, 1].into()), None);
-        let held = Held::new(budget.reserve(account, SESSION_BYTES).unwrap());
+        let budget = MemoryBudget::new(64 * 1024 * 1024);
+        let account = MemoryAccount::of(Network::of([192, 0, 2, 1].into()), None);
+        let held = SessionMemory::new(budget.reserve(account, SESSION_BYTES).unwrap());
         let most = 4 * 1024 * 1024;
         for _ in 0..64 {
             held.add(most / 64, |reservation, bytes| reservation.grow(bytes))
                 .unwrap();
         }
-        assert!(held.reserved() >= most * PINNED);
-        assert!(held.reserved() <= SESSION_BYTES + (most + HELD_STEP_BYTES) * PINNED);
+        assert!(held.reserved() >= most * PIN_FACTOR);
+        assert!(held.reserved() <= SESSION_BYTES + (most + HELD_STEP_BYTES) * PIN_FACTOR);
         let handed: Vec<_> = (0..64)
             .map(|_| held.hand(Direction::ToClient, most / 64))
             .collect();
@@ -156,10 +156,10 @@ mod tests {
         assert_eq!(held.in_flight(Direction::ToClient), 0);
         assert!(held.moved(Direction::ToClient) > moved);
         assert!(
-            held.reserved() <= SESSION_BYTES + 3 * HELD_STEP_BYTES * PINNED,
+            held.reserved() <= SESSION_BYTES + 3 * HELD_STEP_BYTES * PIN_FACTOR,
             "{}",
             held.reserved()
         );
-        assert!(held.add(most, |_, _| Err(Exhausted::Site)).is_err());
+        assert!(held.add(most, |_, _| Err(MemoryExhausted::Site)).is_err());
     }
 }

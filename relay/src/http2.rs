@@ -4,7 +4,7 @@
 //! its body was polled, so whoever wants to slow a peer down must leave the bytes in h2, where a byte in a frame of its own takes 300.
 //! With h2 a body is emptied at once, what it gave is kept as small as it is, and the window comes back when the bytes have gone on.
 
-mod guard;
+mod frame_guard;
 mod response;
 
 use std::pin::pin;
@@ -17,12 +17,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::time::{interval, sleep, timeout};
 
-use self::guard::Guard;
+use self::frame_guard::FrameGuard;
 use crate::connection::Connection;
 use crate::frames::Rope;
 use crate::limits::{
-    CLOSE_GRACE, FRAME_BYTES, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT, SEND_BUFFER_BYTES,
-    SMALL_FRAME_BUDGET, SURPLUS_STREAMS,
+    CLOSE_GRACE, EXTRA_STREAMS, FRAME_BYTES, HEADER_LIST_BYTES, KEEPALIVE_INTERVAL, KEEPALIVE_TIMEOUT,
+    SEND_BUFFER_BYTES, SMALL_FRAME_BUDGET,
 };
 use crate::service::RelayService;
 use crate::state::RelayState;
@@ -37,7 +37,7 @@ pub(crate) async fn serve(
     let remote = connection.remote;
     let (wait, idle_time) = (relay.limits.handshake_timeout, relay.limits.connection_idle);
     // A peer that connects and is silent holds no more than a socket, and not for long.
-    let handshake = builder().handshake::<_, Rope>(Guard::new(io, connection.clone()));
+    let handshake = builder().handshake::<_, Rope>(FrameGuard::new(io, connection.clone()));
     let shaken = tokio::select! {
         shaken = timeout(wait, handshake) => shaken,
         _ = stopped.changed() => return,
@@ -115,7 +115,7 @@ fn builder() -> Builder {
     builder
         .initial_window_size(OUTER_STREAM_WINDOW)
         .initial_connection_window_size(OUTER_CONNECTION_WINDOW)
-        .max_concurrent_streams(MAX_SESSIONS + SURPLUS_STREAMS)
+        .max_concurrent_streams(MAX_SESSIONS + EXTRA_STREAMS)
         .max_frame_size(FRAME_BYTES)
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(HEADER_LIST_BYTES)

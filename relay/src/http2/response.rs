@@ -10,14 +10,14 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response};
 use http_body::Body as _;
 
-use crate::body::RelayBody;
 use crate::frames::Rope;
-use crate::inbound::Inbound;
+use crate::request_body::RequestBody;
+use crate::response_body::ResponseBody;
 use crate::service::RelayService;
 
-/// Why a response did not get to its end. The peer's doing, but for [`Unsent::Body`].
+/// Why a response did not get to its end. The peer's doing, but for [`ResponseError::Body`].
 #[derive(Debug, thiserror::Error)]
-enum Unsent {
+enum ResponseError {
     #[error("the stream failed: {0}")]
     Stream(#[from] h2::Error),
     #[error("the peer reset the stream: {0}")]
@@ -39,11 +39,11 @@ async fn try_answer(
     service: RelayService,
     request: Request<RecvStream>,
     mut respond: SendResponse<Rope>,
-) -> Result<(), Unsent> {
+) -> Result<(), ResponseError> {
     let stream = service.connection.open_stream();
     let response = tokio::select! {
-        response = service.answer(request.map(Inbound::new)) => response,
-        reset = poll_fn(|cx| respond.poll_reset(cx)) => return Err(Unsent::Reset(reset?)),
+        response = service.answer(request.map(RequestBody::new)) => response,
+        reset = poll_fn(|cx| respond.poll_reset(cx)) => return Err(ResponseError::Reset(reset?)),
     };
     let (head, body) = response.into_parts();
     let mut body = body.on(stream);
@@ -60,25 +60,25 @@ async fn try_answer(
 /// would take it from other streams of the connection.
 fn poll_send(
     sending: &mut SendStream<Rope>,
-    body: &mut RelayBody,
+    body: &mut ResponseBody,
     waiting: &mut Option<Rope>,
     cx: &mut Context<'_>,
-) -> Poll<Result<(), Unsent>> {
+) -> Poll<Result<(), ResponseError>> {
     loop {
         if let Poll::Ready(reason) = sending.poll_reset(cx)? {
-            return Poll::Ready(Err(Unsent::Reset(reason)));
+            return Poll::Ready(Err(ResponseError::Reset(reason)));
         }
         if waiting.is_some() {
             while sending.capacity() == 0 {
                 // A session whose reader stalls can be ended here.
                 if let Poll::Ready(status) = body.poll_cut(cx) {
-                    return Poll::Ready(Err(cut(sending, status)));
+                    return Poll::Ready(Err(reset_stream(sending, status)));
                 }
                 match ready!(sending.poll_capacity(cx)) {
                     Some(capacity) => {
                         capacity?;
                     }
-                    None => return Poll::Ready(Err(Unsent::Closed)),
+                    None => return Poll::Ready(Err(ResponseError::Closed)),
                 }
             }
             if let Some(chunk) = waiting.take() {
@@ -100,7 +100,7 @@ fn poll_send(
                     }
                 }
             },
-            Some(Err(status)) => return Poll::Ready(Err(cut(sending, status))),
+            Some(Err(status)) => return Poll::Ready(Err(reset_stream(sending, status))),
             None => {
                 sending.send_data(Rope::default(), true)?;
                 return Poll::Ready(Ok(()));
@@ -110,7 +110,7 @@ fn poll_send(
 }
 
 /// Resets the stream, which frees what HTTP/2 holds for it.
-fn cut(sending: &mut SendStream<Rope>, status: tonic::Status) -> Unsent {
+fn reset_stream(sending: &mut SendStream<Rope>, status: tonic::Status) -> ResponseError {
     sending.send_reset(Reason::ENHANCE_YOUR_CALM);
-    Unsent::Body(status)
+    ResponseError::Body(status)
 }

@@ -3,46 +3,46 @@
 use std::time::Duration;
 
 use baton_proto::relay::Frame;
-use baton_relay::{Limits, Snapshot};
+use baton_relay::{Limits, MetricsSnapshot};
 use baton_support::frames;
 use bytes::Bytes;
 use tokio::time::timeout;
 use tonic::Code;
 
-use crate::support::{Peer, World, assert_status, new_session, soon};
+use crate::support::{PeerConnection, TestNetwork, assert_status, new_session, within_timeout};
 
-fn none_open(counted: &Snapshot) -> bool {
+fn none_open(counted: &MetricsSnapshot) -> bool {
     counted.sessions_open == 0
 }
 
 #[tokio::test]
 async fn a_client_whose_connection_breaks() {
-    let mut world = World::new().await;
-    let (client, mut server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (client, mut server) = network.session().await;
     client.writer.send_noise(b"the last frame").await;
     assert_eq!(&server.reader.noise().await[..], b"the last frame");
-    world.client.cut();
+    network.client.cut();
     assert_status(&server.reader.end().await, Code::Unavailable, "peer disconnected");
-    world.relay.counts("the session's end", none_open).await;
+    network.relay.counts("the session's end", none_open).await;
 }
 
 #[tokio::test]
 async fn an_exec_server_whose_connection_breaks() {
-    let mut world = World::new().await;
-    let (mut client, _server) = world.session().await;
-    world.accepting.cut();
+    let mut network = TestNetwork::new().await;
+    let (mut client, _server) = network.session().await;
+    network.accepting.cut();
     assert_status(&client.reader.end().await, Code::Unavailable, "peer disconnected");
-    world.relay.counts("the session's end", none_open).await;
+    network.relay.counts("the session's end", none_open).await;
 }
 
 #[tokio::test]
 async fn a_client_that_resets_its_stream_only() {
-    let mut world = World::new().await;
-    let (client, mut server) = world.session().await;
-    let (mut other_client, mut other_server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (client, mut server) = network.session().await;
+    let (mut other_client, mut other_server) = network.session().await;
     drop(client);
     assert_status(&server.reader.end().await, Code::Unavailable, "peer disconnected");
-    world
+    network
         .relay
         .counts("one session's end", |s| s.sessions_open == 1)
         .await;
@@ -54,17 +54,17 @@ async fn a_client_that_resets_its_stream_only() {
 
 #[tokio::test]
 async fn an_exec_server_that_resets_its_stream_only() {
-    let mut world = World::new().await;
-    let (mut client, server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (mut client, server) = network.session().await;
     drop(server);
     assert_status(&client.reader.end().await, Code::Unavailable, "peer disconnected");
-    world.relay.counts("the session's end", none_open).await;
+    network.relay.counts("the session's end", none_open).await;
 }
 
 #[tokio::test]
 async fn a_side_that_vanishes_while_the_other_is_stalled() {
-    let mut world = World::new().await;
-    let (client, server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (client, server) = network.session().await;
     let frame: Bytes = frames::grpc(&Frame {
         noise: vec![0; 60_000].into(),
         ..Frame::default()
@@ -73,16 +73,16 @@ async fn a_side_that_vanishes_while_the_other_is_stalled() {
     let filled = async { while client.writer.send_raw(frame.clone()).await {} };
     let _ = tokio::time::timeout(std::time::Duration::from_millis(300), filled).await;
     // The writer's queue in the relay is full, its window closed; its connection breaks all the same.
-    world.client.cut();
+    network.client.cut();
     drop(client);
     drop(server);
-    world.relay.counts("the session's end", none_open).await;
+    network.relay.counts("the session's end", none_open).await;
 }
 
 #[tokio::test]
 async fn a_frame_that_is_too_long_resets_the_session_and_says_so_to_both() {
-    let mut world = World::new().await;
-    let (mut client, mut server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (mut client, mut server) = network.session().await;
     client.writer.send_noise(b"good").await;
     client.writer.send_raw(vec![0, 0, 1, 0, 64]).await;
     assert_eq!(&server.reader.noise().await[..], b"good");
@@ -96,19 +96,19 @@ async fn a_frame_that_is_too_long_resets_the_session_and_says_so_to_both() {
         Code::InvalidArgument,
         "a frame of 65600 bytes is longer",
     );
-    world.relay.counts("the session's end", none_open).await;
-    assert_eq!(world.relay.metrics.snapshot().sessions_reset, 1);
+    network.relay.counts("the session's end", none_open).await;
+    assert_eq!(network.relay.metrics.snapshot().sessions_reset, 1);
 }
 
 #[tokio::test]
 async fn a_compressed_or_truncated_frame_resets_the_session() {
-    let mut world = World::new().await;
-    let (mut client, mut server) = world.session().await;
+    let mut network = TestNetwork::new().await;
+    let (mut client, mut server) = network.session().await;
     server.writer.send_raw(vec![1, 0, 0, 0, 1, 0]).await;
     assert_status(&client.reader.end().await, Code::InvalidArgument, "compressed");
     assert_status(&server.reader.end().await, Code::InvalidArgument, "compressed");
 
-    let (mut client, mut server) = world.session().await;
+    let (mut client, mut server) = network.session().await;
     server.writer.send_raw(vec![0, 0, 0, 0, 9, 1]).await;
     server.writer.end();
     assert_status(
@@ -121,43 +121,43 @@ async fn a_compressed_or_truncated_frame_resets_the_session() {
         Code::InvalidArgument,
         "ended inside a frame",
     );
-    world.relay.counts("the sessions' end", none_open).await;
+    network.relay.counts("the sessions' end", none_open).await;
 }
 
 #[tokio::test]
 async fn a_client_that_stops_reading_keeps_no_place_of_an_exec_server_that_has_left() {
-    let mut world = World::limited(Limits {
+    let mut network = TestNetwork::limited(Limits {
         sessions_per_exec_server: 1,
         sessions_per_connection: 1,
         ..Limits::default()
     })
     .await;
     // This one neither reads nor leaves: the relay keeps what it should read.
-    world.client = Peer::with_window(&world.relay, 0).await;
-    let (client, server) = world.session().await;
+    network.client = PeerConnection::with_window(&network.relay, 0).await;
+    let (client, server) = network.session().await;
     server.writer.send_noise(b"what an unlisted client is told").await;
-    world
+    network
         .relay
         .counts("the frame in the relay's hands", |s| s.to_client.frames == 1)
         .await;
     drop(server);
-    let other = Peer::connect(&world.relay).await;
-    let (dial, incoming) = soon("a place at the exec-server", async {
+    let other = PeerConnection::connect(&network.relay).await;
+    let (dial, incoming) = within_timeout("a place at the exec-server", async {
         loop {
-            let dial = other.dial(world.exec_server.id, new_session());
-            if let Ok(incoming) = timeout(Duration::from_millis(50), world.exec_server.incoming()).await {
+            let dial = other.dial(network.exec_server.id, new_session());
+            if let Ok(incoming) = timeout(Duration::from_millis(50), network.exec_server.incoming()).await {
                 break (dial, incoming);
             }
             assert_eq!(dial.refused().await.code(), Code::ResourceExhausted);
         }
     })
     .await;
-    let _server = world
+    let _server = network
         .accepting
-        .accept(world.exec_server.id, &incoming)
+        .accept(network.exec_server.id, &incoming)
         .answered()
         .await;
     let _client = dial.answered().await;
-    assert_eq!(world.relay.metrics.snapshot().sessions_open, 2);
+    assert_eq!(network.relay.metrics.snapshot().sessions_open, 2);
     drop(client);
 }

@@ -11,9 +11,9 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf, Take};
 
-use crate::budget::Reservation;
 use crate::connection::Connection;
 use crate::limits::FRAME_BEFORE_SESSION_BYTES;
+use crate::memory_budget::MemoryReservation;
 
 /// HTTP/2's connection preface (RFC 9113 section 3.4), which is no frame.
 const PREFACE_LEN: usize = 24;
@@ -22,19 +22,19 @@ const PREFACE_LEN: usize = 24;
 const HEADER_LEN: usize = 9;
 
 /// A connection's bytes, looked at on their way to h2.
-pub(crate) struct Guard<S> {
+pub(crate) struct FrameGuard<S> {
     io: Take<S>,
     connection: Arc<Connection>,
-    frames: Frames,
+    scanner: FrameScanner,
     /// Memory of the long frame that is coming in.
-    held: Option<Reservation>,
-    /// Frames were read: others have their turn before more are.
-    rests: bool,
+    held: Option<MemoryReservation>,
+    /// FrameScanner were read: others have their turn before more are.
+    has_yielded: bool,
 }
 
 /// Finds the frames of a stream of bytes.
 #[derive(Debug, PartialEq, Eq)]
-struct Frames {
+struct FrameScanner {
     /// Bytes of the preface or of a frame's payload that are still to come.
     payload: usize,
     header: [u8; HEADER_LEN],
@@ -43,7 +43,7 @@ struct Frames {
 
 /// Why a connection is closed.
 #[derive(Debug, thiserror::Error)]
-enum Violation {
+enum ConnectionViolation {
     #[error(
         "a frame of {0} bytes from a peer without a session, which may send {FRAME_BEFORE_SESSION_BYTES}"
     )]
@@ -52,25 +52,25 @@ enum Violation {
     Memory(usize),
 }
 
-impl<S: AsyncRead> Guard<S> {
+impl<S: AsyncRead> FrameGuard<S> {
     pub(crate) fn new(io: S, connection: Arc<Connection>) -> Self {
         Self {
             io: io.take(0),
             connection,
-            frames: Frames {
+            scanner: FrameScanner {
                 payload: PREFACE_LEN,
                 header: [0; HEADER_LEN],
                 have: 0,
             },
             held: None,
-            rests: false,
+            has_yielded: false,
         }
     }
 }
 
-impl Frames {
+impl FrameScanner {
     /// Calls `begins` with the payload's length of each frame that begins in these bytes, once its header is complete.
-    fn look<E>(&mut self, mut bytes: &[u8], mut begins: impl FnMut(usize) -> Result<(), E>) -> Result<(), E> {
+    fn scan<E>(&mut self, mut bytes: &[u8], mut begins: impl FnMut(usize) -> Result<(), E>) -> Result<(), E> {
         loop {
             let skipped = self.payload.min(bytes.len());
             self.payload -= skipped;
@@ -92,41 +92,45 @@ impl Frames {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guard<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for FrameGuard<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if std::mem::take(&mut this.rests) {
+        if std::mem::take(&mut this.has_yielded) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         // The rest of a long frame is read at once: it becomes one entry.
-        let portion = this.frames.payload + this.connection.portion();
+        let portion = this.scanner.payload + this.connection.portion();
         this.io.set_limit(portion as u64);
         let before = buf.filled().len();
         ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
         let read = &buf.filled()[before..];
-        this.rests = read.len() == portion;
+        this.has_yielded = read.len() == portion;
         let (connection, held) = (&this.connection, &mut this.held);
-        let looked = this.frames.look(read, |payload| {
+        let scanned = this.scanner.scan(read, |payload| {
             *held = None;
             if payload <= FRAME_BEFORE_SESSION_BYTES {
                 return Ok(());
             }
             if !connection.has_had_session() {
-                return Err(Violation::Early(payload));
+                return Err(ConnectionViolation::Early(payload));
             }
-            *held = Some(connection.reserve(payload).ok_or(Violation::Memory(payload))?);
+            *held = Some(
+                connection
+                    .reserve(payload)
+                    .ok_or(ConnectionViolation::Memory(payload))?,
+            );
             Ok(())
         });
-        Poll::Ready(looked.map_err(io::Error::other))
+        Poll::Ready(scanned.map_err(io::Error::other))
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guard<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameGuard<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(self.io.get_mut()).poll_write(cx, bytes)
     }
@@ -170,13 +174,13 @@ mod tests {
                 bytes.extend_from_slice(&[0xff; HEADER_LEN - 3]);
                 bytes.resize(bytes.len() + length, 0xff);
             }
-            let mut frames = Frames { payload: PREFACE_LEN, header: [0; HEADER_LEN], have: 0 };
+            let mut frames = FrameScanner { payload: PREFACE_LEN, header: [0; HEADER_LEN], have: 0 };
             let mut seen = Vec::new();
             let mut cuts = cuts.iter().cycle();
             let mut rest = &bytes[..];
             while !rest.is_empty() {
                 let (piece, after) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
-                frames.look(piece, |length| { seen.push(length); Ok::<_, ()>(()) }).unwrap();
+                frames.scan(piece, |length| { seen.push(length); Ok::<_, ()>(()) }).unwrap();
                 rest = after;
             }
             prop_assert_eq!(seen, lengths);

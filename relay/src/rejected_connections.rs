@@ -1,0 +1,43 @@
+//! Connections that were closed because of a limit. Anybody can cause them, so they are told now and then, with their number: a log
+//! that a stranger can fill is a limit missing.
+
+use std::time::Instant;
+
+use crate::limits::REJECTED_LOG_INTERVAL;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(crate) struct RejectedConnections {
+    last_log: Option<Instant>,
+    count: u64,
+}
+
+impl RejectedConnections {
+    /// One more was closed. How many there were since the last that was told, if it is time to tell.
+    pub(crate) fn add(&mut self, now: Instant) -> Option<u64> {
+        self.count += 1;
+        let waits = |last_log| now.saturating_duration_since(last_log) < REJECTED_LOG_INTERVAL;
+        if self.last_log.is_some_and(waits) {
+            return None;
+        }
+        self.last_log = Some(now);
+        Some(std::mem::take(&mut self.count))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_surplus_connection_is_told_at_once_and_the_others_are_counted() {
+        let start = Instant::now();
+        let mut rejected = RejectedConnections::default();
+        assert_eq!(rejected.add(start), Some(1));
+        for _ in 0..10_000 {
+            assert_eq!(rejected.add(start + REJECTED_LOG_INTERVAL / 2), None);
+        }
+        assert_eq!(rejected.add(start + REJECTED_LOG_INTERVAL), Some(10_001));
+        assert_eq!(rejected.add(start + REJECTED_LOG_INTERVAL), None);
+    }
+}
