@@ -1,6 +1,6 @@
 //! The command line.
 
-mod plain;
+mod plain_exec;
 mod values;
 
 use std::ffi::OsString;
@@ -13,8 +13,8 @@ use baton_proto::metadata::Outcome;
 use clap::{Parser, Subcommand};
 
 use values::{
-    any, flush_timeout, label, memory, outcome, pair, patience, since, text, thread, ticket, timeout, title,
-    variable,
+    any_text, connect_timeout, environment_variable, flush_timeout, key_value, label, memory, outcome, since,
+    thread, ticket, timeout, title, utf8,
 };
 
 use crate::limits::{MAX_PROCESSES_MAX, MAX_SESSIONS_MAX};
@@ -30,7 +30,7 @@ pub(crate) struct Args {
 impl Args {
     /// What the command line asks for. Ends the program where it asks for help, or cannot be understood.
     pub(crate) fn from_command_line() -> Self {
-        let plain = plain::exec(std::env::args_os());
+        let plain = plain_exec::parse(std::env::args_os());
         if let Some(exec) = plain {
             return Self {
                 command: Command::Exec(exec),
@@ -40,7 +40,7 @@ impl Args {
             // Nobody is left to be told if it cannot be printed.
             let _ = error.print();
             if error.use_stderr() && lacks_dashes(std::env::args_os()) {
-                tell!("\n{DASHES}");
+                stderr_line!("\n{DASHES_TIP}");
             }
             std::process::exit(error.exit_code())
         })
@@ -118,7 +118,7 @@ pub(crate) struct RunArgs {
     pub(crate) quiet: bool,
     /// Draw the whole waterfall, or with --trace=brief ten rows of it at most [default: full]
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
-    pub(crate) trace: Option<Drawing>,
+    pub(crate) trace: Option<WaterfallDetail>,
     /// Append every stage as OTLP/JSON to this file; at 16 MiB it becomes FILE.1 and a new one begins
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
@@ -126,13 +126,13 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// Name the command in traces, in place of its program; of low cardinality, like `build`
-    #[arg(long, value_parser = text(label))]
+    #[arg(long, value_parser = utf8(label))]
     pub(crate) label: Option<String>,
     /// Kill the command if it has not ended after this time, like 90s or 15m
-    #[arg(long, value_name = "TIME", value_parser = text(timeout))]
+    #[arg(long, value_name = "TIME", value_parser = utf8(timeout))]
     pub(crate) timeout: Option<Duration>,
     /// Wait for the collector for so long at the end, like 2s; what it does not have then, a later run sends [default: 50ms; with CI set 2s]
-    #[arg(long, value_name = "TIME", value_parser = text(flush_timeout))]
+    #[arg(long, value_name = "TIME", value_parser = utf8(flush_timeout))]
     pub(crate) flush_timeout: Option<Duration>,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
@@ -147,7 +147,7 @@ pub(crate) struct ExecArgs {
     pub(crate) remote: RemoteArgs,
     /// Draw where the time went, on stderr; with --trace=brief only the stages that took more than 5 % of it, in ten rows at most
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
-    pub(crate) trace: Option<Drawing>,
+    pub(crate) trace: Option<WaterfallDetail>,
     /// Here to be answered in our own words.
     #[arg(long, short, hide = true, action = clap::ArgAction::Count)]
     pub(crate) tty: u8,
@@ -158,25 +158,25 @@ pub(crate) struct ExecArgs {
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
     /// Kill the command if it has not ended after this time, like 90s or 15m; connecting counts
-    #[arg(long, value_name = "TIME", value_parser = text(timeout))]
+    #[arg(long, value_name = "TIME", value_parser = utf8(timeout))]
     pub(crate) timeout: Option<Duration>,
     /// Name the command in traces, in place of its program; of low cardinality, like `build`
-    #[arg(long, value_parser = text(label))]
+    #[arg(long, value_parser = utf8(label))]
     pub(crate) label: Option<String>,
     /// Wait for the collector for so long at the end, like 2s; what it does not have then, a later run sends [default: 50ms; with CI set 2s]
-    #[arg(long, value_name = "TIME", value_parser = text(flush_timeout))]
+    #[arg(long, value_name = "TIME", value_parser = utf8(flush_timeout))]
     pub(crate) flush_timeout: Option<Duration>,
     /// Set a variable in the command's environment; repeatable
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable())]
+    #[arg(long, value_name = "NAME=VALUE", value_parser = environment_variable())]
     pub(crate) env: Vec<(OsString, OsString)>,
     /// The conversation or job that this command belongs to; `baton history --thread T` finds it again
-    #[arg(long, value_name = "T", value_parser = text(thread))]
+    #[arg(long, value_name = "T", value_parser = utf8(thread))]
     pub(crate) thread: Option<String>,
     /// Title of the thread from now on
-    #[arg(long, requires = "thread", value_parser = text(title))]
+    #[arg(long, requires = "thread", value_parser = utf8(title))]
     pub(crate) title: Option<String>,
     /// Set a key of the thread's metadata; repeatable
-    #[arg(long, value_name = "KEY=VALUE", value_parser = text(pair), requires = "thread")]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = utf8(key_value), requires = "thread")]
     pub(crate) meta: Vec<(String, String)>,
     /// The command and its arguments, after `--`
     #[arg(required = true, last = true, value_name = "CMD")]
@@ -185,7 +185,7 @@ pub(crate) struct ExecArgs {
 
 /// How much of a waterfall is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Drawing {
+pub(crate) enum WaterfallDetail {
     /// Every stage
     Full,
     /// The stages over 5 %, the remainder and the trace id
@@ -199,7 +199,7 @@ pub(crate) struct RemoteArgs {
     /// The exec-server's ticket [env: BATON_TICKET]. Here every process of this machine can read it while `baton` runs: the variable, or a file,
     /// keeps it to yourself
     // Not clap's `env`: what is said on the command line must count, whichever of the two variables is set, and an empty one is none.
-    #[arg(value_name = "TICKET", value_parser = text(ticket))]
+    #[arg(value_name = "TICKET", value_parser = utf8(ticket))]
     pub(crate) ticket: Option<String>,
     /// Read the ticket from this file, where `baton exec-server --ticket-file` wrote it, or with `-` from the first line of standard input
     /// [env: BATON_TICKET_FILE]
@@ -213,7 +213,7 @@ pub(crate) struct RemoteArgs {
     pub(crate) relay_ca: Option<PathBuf>,
     /// How long to try to connect while relay or exec-server are down, restart or are full, like 5s or 2m; 0s is one attempt. What waiting
     /// cannot cure is told at once [default: 30s]
-    #[arg(long, value_name = "TIME", value_parser = text(patience))]
+    #[arg(long, value_name = "TIME", value_parser = utf8(connect_timeout))]
     pub(crate) connect_timeout: Option<Duration>,
     /// Do not warn of a relay in clear text, which is otherwise done once for each host
     #[arg(long, short)]
@@ -228,7 +228,7 @@ Example:
   baton history --failed --since 1d")]
 pub(crate) struct HistoryArgs {
     /// Only commands of this thread
-    #[arg(long, value_name = "T", value_parser = text(thread))]
+    #[arg(long, value_name = "T", value_parser = utf8(thread))]
     pub(crate) thread: Option<String>,
     /// Only what was started since: 90s, 15m, 1h, 2d ago, since the midnight that began a day like 2026-01-31, or since a time like
     /// 2026-01-31T12:00:00Z
@@ -238,7 +238,7 @@ pub(crate) struct HistoryArgs {
     #[arg(long)]
     pub(crate) failed: bool,
     /// Only what ended so: exited, signaled, timed_out, killed, failed_to_start or lost; repeatable, or several with commas between
-    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = text(outcome))]
+    #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = utf8(outcome))]
     pub(crate) outcome: Vec<Outcome>,
     #[command(flatten)]
     pub(crate) list: ListArgs,
@@ -302,7 +302,7 @@ pub(crate) enum ThreadCommand {
 #[command(after_help = "Example:\n  baton thread show release-42")]
 pub(crate) struct ThreadShowArgs {
     /// The thread
-    #[arg(value_parser = text(thread))]
+    #[arg(value_parser = utf8(thread))]
     pub(crate) thread: String,
     /// One JSON object, for programs
     #[arg(long)]
@@ -317,16 +317,16 @@ pub(crate) struct ThreadShowArgs {
 )]
 pub(crate) struct ThreadSetArgs {
     /// The thread; made if there is none
-    #[arg(value_parser = text(thread))]
+    #[arg(value_parser = utf8(thread))]
     pub(crate) thread: String,
     /// Its title; empty takes it away
-    #[arg(long, value_parser = text(title))]
+    #[arg(long, value_parser = utf8(title))]
     pub(crate) title: Option<String>,
     /// Set a key of its metadata; repeatable
-    #[arg(long, value_name = "KEY=VALUE", value_parser = text(pair))]
+    #[arg(long, value_name = "KEY=VALUE", value_parser = utf8(key_value))]
     pub(crate) meta: Vec<(String, String)>,
     /// Take a key away; repeatable
-    #[arg(long, value_name = "KEY", value_parser = text(any))]
+    #[arg(long, value_name = "KEY", value_parser = utf8(any_text))]
     pub(crate) remove: Vec<String>,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
@@ -336,7 +336,7 @@ pub(crate) struct ThreadSetArgs {
 #[command(after_help = "Example:\n  baton thread archive release-42")]
 pub(crate) struct ThreadArchiveArgs {
     /// The thread
-    #[arg(value_parser = text(thread))]
+    #[arg(value_parser = utf8(thread))]
     pub(crate) thread: String,
     /// Show it again
     #[arg(long)]
@@ -349,7 +349,7 @@ pub(crate) struct ThreadArchiveArgs {
 #[command(after_help = "Example:\n  baton thread delete release-42")]
 pub(crate) struct ThreadDeleteArgs {
     /// The thread
-    #[arg(value_parser = text(thread))]
+    #[arg(value_parser = utf8(thread))]
     pub(crate) thread: String,
     #[command(flatten)]
     pub(crate) remote: RemoteArgs,
@@ -561,7 +561,7 @@ pub(crate) struct TraceShowArgs {
 }
 
 /// How `exec` wants its command.
-const DASHES: &str = "  tip: `baton exec` takes its command after `--`, as in `baton exec -- uname -a`";
+const DASHES_TIP: &str = "  tip: `baton exec` takes its command after `--`, as in `baton exec -- uname -a`";
 
 /// Whether this is an `exec` without the dashes before its command.
 fn lacks_dashes(mut line: impl Iterator<Item = OsString>) -> bool {
@@ -631,7 +631,7 @@ mod tests {
             panic!()
         };
         assert_eq!(exec.remote.ticket.as_deref(), Some("baton1:x"));
-        assert_eq!(exec.trace, Some(Drawing::Full));
+        assert_eq!(exec.trace, Some(WaterfallDetail::Full));
         assert_eq!(exec.command, ["ls", "-l"]);
     }
 

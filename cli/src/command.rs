@@ -20,10 +20,10 @@ use baton_trace::w3c::TraceContext;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
-use crate::args::{self, Drawing, TraceCommand};
+use crate::args::{self, TraceCommand, WaterfallDetail};
 use crate::error::CliError;
 use crate::limits::OUTPUT_GRACE;
-use crate::output::{Outputs, Stream};
+use crate::output::{OutputStream, OutputStreams};
 use crate::stdio::forward;
 use crate::trace_file::TraceFile;
 use crate::{signals, terminal};
@@ -49,8 +49,8 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
 }
 
 /// Runs one command with our own standard streams, and returns its exit code.
-async fn run_here(client: &Client, command: Command) -> Result<i32, CliError> {
-    let mut outputs = Outputs::open()?;
+async fn run_attached(client: &Client, command: Command) -> Result<i32, CliError> {
+    let mut outputs = OutputStreams::open()?;
     // The trace that our caller is in, by our environment. Malformed variables start a new one.
     let command = command.parent(TraceContext::from_environment(|name| std::env::var_os(name)));
     let stop = signals::stop();
@@ -62,7 +62,7 @@ async fn run_here(client: &Client, command: Command) -> Result<i32, CliError> {
     let (cut, input_failed) = oneshot::channel();
     let forwarding = tokio::spawn(forward(stdin, cut));
     let ended = tokio::select! {
-        ended = follow(&mut run, &mut outputs) => ended,
+        ended = forward_output(&mut run, &mut outputs) => ended,
         // What was read so far must not look complete to the command: dropping the run kills it.
         Ok(error) = input_failed => Err(error),
         // Dropping the run kills the command.
@@ -77,16 +77,22 @@ async fn run_here(client: &Client, command: Command) -> Result<i32, CliError> {
         signal = &mut stop => return Err(CliError::Interrupted { signal }),
     };
     forwarding.abort();
-    let Ended { code, truncated } = ended?;
+    let CommandExit { code, truncated } = ended?;
     written?;
     if truncated {
-        tell!("baton: a background process still holds the command's output; what it writes is not shown");
+        stderr_line!(
+            "baton: a background process still holds the command's output; what it writes is not shown"
+        );
     }
     Ok(code)
 }
 
 /// Writes and draws what was measured of a command. There is a record however it ended, unless its call was never made.
-fn show_trace(mut record: oneshot::Receiver<CallRecord>, file: Option<TraceFile>, drawing: Option<Drawing>) {
+fn show_trace(
+    mut record: oneshot::Receiver<CallRecord>,
+    file: Option<TraceFile>,
+    drawing: Option<WaterfallDetail>,
+) {
     let Ok(record) = record.try_recv() else {
         return;
     };
@@ -94,19 +100,19 @@ fn show_trace(mut record: oneshot::Receiver<CallRecord>, file: Option<TraceFile>
         file.write(&record);
     }
     if let Some(drawing) = drawing {
-        terminal::draw_aside(&record, drawing);
+        terminal::draw_on_stderr(&record, drawing);
     }
 }
 
 /// How a command ended.
-struct Ended {
+struct CommandExit {
     code: i32,
     /// Something still holds its output.
     truncated: bool,
 }
 
 /// Hands the command's output on until it is closed.
-async fn follow(run: &mut Run, outputs: &mut Outputs) -> Result<Ended, CliError> {
+async fn forward_output(run: &mut Run, outputs: &mut OutputStreams) -> Result<CommandExit, CliError> {
     let (mut code, mut was_truncated) = (None, false);
     loop {
         let event = tokio::select! {
@@ -116,14 +122,14 @@ async fn follow(run: &mut Run, outputs: &mut Outputs) -> Result<Ended, CliError>
         };
         match event {
             Some(Event::Started { .. }) => {}
-            Some(Event::Stdout(data)) => outputs.write(Stream::Stdout, data).await?,
-            Some(Event::Stderr(data)) => outputs.write(Stream::Stderr, data).await?,
+            Some(Event::Stdout(data)) => outputs.write(OutputStream::Stdout, data).await?,
+            Some(Event::Stderr(data)) => outputs.write(OutputStream::Stderr, data).await?,
             Some(Event::Exited { status, .. }) => code = Some(status.shell_code()),
             Some(Event::Closed { truncated }) => was_truncated = truncated,
             None => break,
         }
     }
-    Ok(Ended {
+    Ok(CommandExit {
         code: code.ok_or(RunError::Protocol("closed before it exited"))?,
         truncated: was_truncated,
     })

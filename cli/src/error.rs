@@ -115,13 +115,13 @@ pub(crate) enum CliError {
     )]
     NoTerminals,
     #[error("nobody reads {stream} any more")]
-    NotRead { stream: &'static str },
+    ReaderGone { stream: &'static str },
 }
 
 impl CliError {
     /// Whether the user knows already: as with any tool behind `| head`.
     pub(crate) fn is_silent(&self) -> bool {
-        matches!(self, Self::NotRead { .. })
+        matches!(self, Self::ReaderGone { .. })
     }
 
     /// What to do, where the error itself, which is a library's and knows of no command line, leaves that open.
@@ -166,7 +166,7 @@ impl CliError {
             Self::Run(RunError::TimedOut) => TIMED_OUT,
             Self::NoTerminals => USAGE,
             Self::Interrupted { signal } => 128 + signal,
-            Self::NotRead { .. } => 128 + SIGPIPE,
+            Self::ReaderGone { .. } => 128 + SIGPIPE,
             _ => FAILED,
         }
     }

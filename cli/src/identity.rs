@@ -31,11 +31,11 @@ pub(crate) fn client_key(path: &Path) -> Result<StaticKey, CliError> {
     let (seed, created) = Seed::read_or_create(path)?;
     let key = seed.client_key()?;
     if created {
-        tell!(
+        stderr_line!(
             "baton: made a client key, {}; its public line, for an exec-server's allow-list, is:",
             path.display()
         );
-        tell!("{}", public_line(key.public()));
+        stderr_line!("{}", public_line(key.public()));
     }
     Ok(key)
 }

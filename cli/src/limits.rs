@@ -25,10 +25,10 @@ pub(crate) const SMALL_READ: usize = 8 * 1024;
 pub(crate) const STDIN_QUEUE: usize = 4;
 
 /// Bytes after which a pipe to or from us is one of bulk.
-pub(crate) const BULK: usize = 512 * 1024;
+pub(crate) const BULK_BYTES: usize = 512 * 1024;
 
 /// What such a pipe is made to hold: the most that Linux gives to everyone (`fs.pipe-max-size`).
-pub(crate) const BULK_PIPE: usize = 1024 * 1024;
+pub(crate) const BULK_PIPE_BYTES: usize = 1024 * 1024;
 
 /// Longest that an exec-server's exit waits for the collector. What it does not have by then goes to the spool.
 pub(crate) const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -48,7 +48,7 @@ pub(crate) const TRACE_FILE_MAX: u64 = 16 * 1024 * 1024;
 pub(crate) const WARNED_MAX: u64 = 32 * 1024;
 
 /// How often an exec-server looks for another generation of its ticket. A leaked one is worthless that soon.
-pub(crate) const GENERATION_LOOK: Duration = Duration::from_secs(1);
+pub(crate) const GENERATION_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Symbolic links in a row that lead to a trace file, as many as Linux follows.
 pub(crate) const LINKS_MAX: usize = 40;
@@ -69,15 +69,15 @@ pub(crate) const MAX_SESSIONS_MAX: i64 = 65_536;
 /// The same of a relay, beside one for each connection that it allows.
 pub(crate) const RELAY_FILES: u64 = 256;
 
-/// Lines of one cause that an exec-server tells in a [`REPEATS_PERIOD`], where others can cause them at will: a relay, or whoever has a
+/// Lines of one cause that an exec-server tells in a [`LOG_PERIOD`], where others can cause them at will: a relay, or whoever has a
 /// ticket. Protects logs. Enough for a relay that is gone for a while.
-pub(crate) const REPEATS_PER_PERIOD: u32 = 12;
+pub(crate) const LOG_LINES_PER_PERIOD: u32 = 12;
 
 /// After it the number of those that were not told is.
-pub(crate) const REPEATS_PERIOD: Duration = Duration::from_secs(60);
+pub(crate) const LOG_PERIOD: Duration = Duration::from_secs(60);
 
 /// How often the exec-server's owner may hear of the disk. A person need not know sooner, and an idle exec-server should sleep.
-pub(crate) const HEALTH_LOOK: Duration = Duration::from_secs(5);
+pub(crate) const HEALTH_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Longest wait for the disk when the exec-server ends. What is not written then is told.
 pub(crate) const STATE_SHUTDOWN: Duration = Duration::from_secs(3);

@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 pub(crate) fn start(default: &str) {
     let filter = wanted(var("BATON_LOG")).unwrap_or_else(|| default.into());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
-        tell!("baton: BATON_LOG is ignored: {error}");
+        stderr_line!("baton: BATON_LOG is ignored: {error}");
         EnvFilter::new(default)
     });
     // Fails only where something else logs already.
@@ -26,7 +26,7 @@ pub(crate) fn start(default: &str) {
 pub(crate) fn errors_only() {
     match wanted(var("BATON_LOG")) {
         None => {
-            let _ = set_global_default(Errors::default());
+            let _ = set_global_default(ErrorsOnly::default());
         }
         Some(_) => start("error"),
     }
@@ -49,18 +49,18 @@ fn lines(filter: EnvFilter) -> impl Subscriber + Send + Sync {
 
 /// Hands errors to what writes lines, which is made for the first of them. Knows no spans: none is an error.
 #[derive(Default)]
-struct Errors {
+struct ErrorsOnly {
     lines: OnceLock<Box<dyn Subscriber + Send + Sync>>,
 }
 
-impl Errors {
+impl ErrorsOnly {
     fn lines(&self) -> &dyn Subscriber {
         self.lines
             .get_or_init(|| Box::new(lines(EnvFilter::new("error"))))
     }
 }
 
-impl Subscriber for Errors {
+impl Subscriber for ErrorsOnly {
     fn register_callsite(&self, metadata: &'static Metadata<'static>) -> Interest {
         match self.enabled(metadata) {
             true => Interest::always(),
@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn nothing_is_prepared_before_the_first_error() {
-        let errors = std::sync::Arc::new(Errors::default());
+        let errors = std::sync::Arc::new(ErrorsOnly::default());
         with_default(std::sync::Arc::clone(&errors), || {
             tracing::warn!("not told");
             let _entered = tracing::error_span!("not known").entered();

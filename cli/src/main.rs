@@ -3,35 +3,35 @@
 #![warn(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "they panic when nobody reads: `say!` and `tell!`"
+    reason = "they panic when nobody reads: `stdout_line!` and `stderr_line!`"
 )]
 
 #[macro_use]
 mod stdio;
 
 mod args;
+mod closed_stdout;
 mod command;
-mod descriptors;
+mod descriptor_limit;
 mod error;
-mod exporting;
+mod exporters;
 mod identity;
 mod limits;
+mod log_rate_limit;
 mod logging;
-mod outer;
+mod metadata;
 mod output;
-mod own_ticket;
+mod published_ticket;
 mod record;
+mod relay_connection;
 mod remote;
-mod repeats;
 mod runtime;
 mod signals;
-mod started;
-mod state;
 mod table;
 mod terminal;
 mod ticket_file;
 mod trace_file;
-mod warned;
+mod warned_hosts;
 
 use args::Args;
 use error::CliError;
@@ -43,12 +43,12 @@ fn main() {
     let code = outcome.unwrap_or_else(|error| {
         if !error.is_silent() {
             match error.advice() {
-                Some(advice) => tell!("baton: {error}; {advice}"),
-                None => tell!("baton: {error}"),
+                Some(advice) => stderr_line!("baton: {error}; {advice}"),
+                None => stderr_line!("baton: {error}"),
             }
         }
         if let CliError::Interrupted { signal } = error {
-            signals::die_of(signal);
+            signals::exit_by_signal(signal);
         }
         error.exit_code()
     });

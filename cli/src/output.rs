@@ -16,54 +16,54 @@ use bytes::Bytes;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::closed_stdout::stdout_was_closed;
 use crate::error::CliError;
 use crate::limits::{ATOMIC_WRITE, OUTPUT_QUEUE};
-use crate::started::without_stdout;
-use crate::stdio::{Growing, await_ready};
+use crate::stdio::{GrowingPipe, await_ready};
 
 /// One of our output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stream {
+pub(crate) enum OutputStream {
     Stdout,
     Stderr,
 }
 
 /// Both of them. Dropped without [`finish`](Self::finish), it leaves what is queued to its thread, if the program lives on.
-pub(crate) struct Outputs {
-    files: Arc<Files>,
+pub(crate) struct OutputStreams {
+    files: Arc<OutputFiles>,
     /// From the first write that might block.
-    writer: Option<Writer>,
+    writer: Option<WriterThread>,
 }
 
-struct Files {
+struct OutputFiles {
     stdout: File,
     stderr: File,
 }
 
 /// The thread, as seen from outside.
-struct Writer {
+struct WriterThread {
     /// `None` once nothing more will come.
-    queue: Option<mpsc::Sender<Piece>>,
+    queue: Option<mpsc::Sender<OutputChunk>>,
     /// Pieces that are not written yet.
     waiting: Arc<AtomicUsize>,
     ended: oneshot::Receiver<Result<(), CliError>>,
 }
 
-struct Piece {
-    to: Stream,
+struct OutputChunk {
+    to: OutputStream,
     data: Bytes,
 }
 
-impl Outputs {
+impl OutputStreams {
     pub(crate) fn open() -> Result<Self, CliError> {
-        if without_stdout() {
+        if stdout_was_closed() {
             return Err(CliError::NoStdout);
         }
         Ok(Self::new(duplicate(io::stdout())?, duplicate(io::stderr())?)?)
     }
 
     fn new(stdout: OwnedFd, stderr: OwnedFd) -> io::Result<Self> {
-        let files = Arc::new(Files {
+        let files = Arc::new(OutputFiles {
             stdout: stdout.into(),
             stderr: stderr.into(),
         });
@@ -72,17 +72,17 @@ impl Outputs {
 
     /// Takes all of it, waiting while [`OUTPUT_QUEUE`] pieces are not written yet. Fails once nothing can be written any more, which
     /// may be about an earlier piece. Not cancellation safe: a dropped call may have taken it or not.
-    pub(crate) async fn write(&mut self, to: Stream, data: Bytes) -> Result<(), CliError> {
+    pub(crate) async fn write(&mut self, to: OutputStream, data: Bytes) -> Result<(), CliError> {
         // Unless the thread may be in the middle of a write to the same terminal.
-        let is_idle = self.writer.as_ref().is_none_or(Writer::is_idle);
+        let is_idle = self.writer.as_ref().is_none_or(WriterThread::is_idle);
         if is_idle && data.len() <= ATOMIC_WRITE && is_writable(self.files.of(to)) {
             return self.files.write(to, data);
         }
         let writer = match &mut self.writer {
             Some(writer) => writer,
-            none => none.insert(Writer::start(Arc::clone(&self.files))?),
+            none => none.insert(WriterThread::start(Arc::clone(&self.files))?),
         };
-        if writer.take(Piece { to, data }).await {
+        if writer.take(OutputChunk { to, data }).await {
             return Ok(());
         }
         self.finish().await
@@ -94,7 +94,7 @@ impl Outputs {
             Some(writer) => match (&mut writer.ended).await {
                 Ok(Err(error)) => error,
                 // Without an error it goes on while it has a queue.
-                Ok(Ok(())) | Err(_) => vanished(),
+                Ok(Ok(())) | Err(_) => writer_thread_gone(),
             },
             None => pending().await,
         };
@@ -110,12 +110,12 @@ impl Outputs {
         writer.queue = None;
         let ended = (&mut writer.ended).await;
         self.writer = None;
-        ended.unwrap_or_else(|_| Err(vanished()))
+        ended.unwrap_or_else(|_| Err(writer_thread_gone()))
     }
 }
 
-impl Writer {
-    fn start(files: Arc<Files>) -> io::Result<Self> {
+impl WriterThread {
+    fn start(files: Arc<OutputFiles>) -> io::Result<Self> {
         let (queue, pieces) = mpsc::channel(OUTPUT_QUEUE);
         let (end, ended) = oneshot::channel();
         let waiting = Arc::new(AtomicUsize::new(0));
@@ -139,7 +139,7 @@ impl Writer {
     }
 
     /// `false`: it has ended.
-    async fn take(&mut self, piece: Piece) -> bool {
+    async fn take(&mut self, piece: OutputChunk) -> bool {
         let Some(queue) = &self.queue else { return false };
         self.waiting.fetch_add(1, Ordering::Relaxed);
         queue.send(piece).await.is_ok()
@@ -148,13 +148,13 @@ impl Writer {
 
 /// Writes piece after piece until there are no more. Those of one stream that wait together are one system call.
 fn write_out(
-    files: &Files,
-    mut pieces: mpsc::Receiver<Piece>,
+    files: &OutputFiles,
+    mut pieces: mpsc::Receiver<OutputChunk>,
     waiting: &AtomicUsize,
 ) -> Result<(), CliError> {
-    let mut growing = [Growing::default(), Growing::default()];
+    let mut growing = [GrowingPipe::default(), GrowingPipe::default()];
     let mut ahead = None;
-    while let Some(Piece { to, data }) = ahead.take().or_else(|| pieces.blocking_recv()) {
+    while let Some(OutputChunk { to, data }) = ahead.take().or_else(|| pieces.blocking_recv()) {
         let mut batch = VecDeque::from([data]);
         while batch.len() < OUTPUT_QUEUE
             && let Ok(piece) = pieces.try_recv()
@@ -200,32 +200,32 @@ fn write_batch(mut file: &File, mut batch: VecDeque<Bytes>) -> io::Result<()> {
     Ok(())
 }
 
-impl Files {
-    fn of(&self, stream: Stream) -> &File {
+impl OutputFiles {
+    fn of(&self, stream: OutputStream) -> &File {
         match stream {
-            Stream::Stdout => &self.stdout,
-            Stream::Stderr => &self.stderr,
+            OutputStream::Stdout => &self.stdout,
+            OutputStream::Stderr => &self.stderr,
         }
     }
 
-    fn write(&self, to: Stream, data: Bytes) -> Result<(), CliError> {
+    fn write(&self, to: OutputStream, data: Bytes) -> Result<(), CliError> {
         write_batch(self.of(to), VecDeque::from([data])).map_err(|error| failed(to, error))
     }
 }
 
-fn failed(stream: Stream, source: io::Error) -> CliError {
+fn failed(stream: OutputStream, source: io::Error) -> CliError {
     let stream = match stream {
-        Stream::Stdout => "standard output",
-        Stream::Stderr => "standard error",
+        OutputStream::Stdout => "standard output",
+        OutputStream::Stderr => "standard error",
     };
     match source.kind() {
-        io::ErrorKind::BrokenPipe => CliError::NotRead { stream },
+        io::ErrorKind::BrokenPipe => CliError::ReaderGone { stream },
         _ => CliError::Stdio { stream, source },
     }
 }
 
 /// The thread is gone without a word, which only a bug of ours can do.
-fn vanished() -> CliError {
+fn writer_thread_gone() -> CliError {
     CliError::Start(io::Error::other("the thread that writes output ended early"))
 }
 
@@ -253,10 +253,10 @@ mod tests {
     use super::*;
 
     /// Two streams into one pipe, as on a terminal.
-    fn one_pipe() -> (Outputs, File) {
+    fn one_pipe() -> (OutputStreams, File) {
         let (reader, writer) = pipe().unwrap();
         let second = writer.try_clone().unwrap();
-        (Outputs::new(writer, second).unwrap(), reader.into())
+        (OutputStreams::new(writer, second).unwrap(), reader.into())
     }
 
     fn piece(byte: u8, len: usize) -> Bytes {
@@ -280,7 +280,7 @@ mod tests {
         });
         for round in 0..20 {
             for (index, size) in sizes.into_iter().enumerate() {
-                let to = [Stream::Stdout, Stream::Stderr][index % 2];
+                let to = [OutputStream::Stdout, OutputStream::Stderr][index % 2];
                 outputs.write(to, piece(round, size)).await.unwrap();
             }
         }
@@ -294,7 +294,7 @@ mod tests {
         let (mut outputs, mut reader) = one_pipe();
         rustix::io::ioctl_fionbio(&outputs.files.stdout, true).unwrap();
         for size in [1, 300_000, 4_000] {
-            outputs.write(Stream::Stdout, piece(7, size)).await.unwrap();
+            outputs.write(OutputStream::Stdout, piece(7, size)).await.unwrap();
         }
         let reading = thread::spawn(move || {
             thread::sleep(std::time::Duration::from_millis(20));
@@ -312,7 +312,10 @@ mod tests {
         let mut taken = 0;
         let writing = async {
             loop {
-                outputs.write(Stream::Stdout, piece(1, 64 * 1024)).await.unwrap();
+                outputs
+                    .write(OutputStream::Stdout, piece(1, 64 * 1024))
+                    .await
+                    .unwrap();
                 taken += 1;
             }
         };
@@ -326,12 +329,15 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn a_reader_that_is_gone_is_told_at_once_and_at_the_next_write() {
         let (mut outputs, reader) = one_pipe();
-        outputs.write(Stream::Stdout, piece(1, 200_000)).await.unwrap();
+        outputs
+            .write(OutputStream::Stdout, piece(1, 200_000))
+            .await
+            .unwrap();
         drop(reader);
         let is_not_read = |error| {
             let name = "standard output";
             assert!(
-                matches!(error, CliError::NotRead { stream } if stream == name),
+                matches!(error, CliError::ReaderGone { stream } if stream == name),
                 "{error}"
             );
         };
@@ -341,7 +347,7 @@ mod tests {
         drop(reader);
         let mut result = Ok(());
         while result.is_ok() {
-            result = outputs.write(Stream::Stdout, piece(1, 100_000)).await;
+            result = outputs.write(OutputStream::Stdout, piece(1, 100_000)).await;
         }
         is_not_read(result.unwrap_err());
         assert!(outputs.finish().await.is_ok(), "it was told");
@@ -352,7 +358,10 @@ mod tests {
         let (mut outputs, _reader) = one_pipe();
         let soon = std::time::Duration::from_millis(20);
         assert!(tokio::time::timeout(soon, outputs.failed()).await.is_err());
-        outputs.write(Stream::Stdout, piece(1, 10_000)).await.unwrap();
+        outputs
+            .write(OutputStream::Stdout, piece(1, 10_000))
+            .await
+            .unwrap();
         assert!(tokio::time::timeout(soon, outputs.failed()).await.is_err());
         outputs.finish().await.unwrap();
     }

@@ -70,11 +70,11 @@ pub(crate) fn outcome(record: &Record) -> String {
         (None, None) => String::new(),
     };
     let core = if record.core_dumped { ", core" } else { "" };
-    format!("{}{status}{core}", word(record.outcome()))
+    format!("{}{status}{core}", outcome_name(record.outcome()))
 }
 
 /// The outcome's name, as `baton.outcome` has it on spans.
-fn word(outcome: Outcome) -> &'static str {
+fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Running => "running",
         Outcome::Exited => subject::Outcome::Exited.name(),
@@ -87,7 +87,7 @@ fn word(outcome: Outcome) -> &'static str {
 }
 
 /// The outcome behind a word; one that runs has none.
-pub(crate) fn ended(word: &str) -> Option<Outcome> {
+pub(crate) fn outcome_from_name(word: &str) -> Option<Outcome> {
     Some(match subject::Outcome::from_name(word)? {
         subject::Outcome::Exited => Outcome::Exited,
         subject::Outcome::Signaled => Outcome::Signaled,
@@ -183,7 +183,7 @@ pub(crate) fn json(record: &Record) -> Value {
         "argv": argv,
         "argv_cut": record.argv_cut,
         "cwd": full(&text(&record.cwd)),
-        "outcome": word(record.outcome()),
+        "outcome": outcome_name(record.outcome()),
         "failed": is_failure(record),
         "exit_code": record.exit_code,
         "signal": record.signal,
@@ -304,14 +304,14 @@ mod tests {
     fn an_outcome_is_shown_by_the_word_that_spans_and_json_have() {
         for name in subject::Outcome::ALL.map(subject::Outcome::name) {
             let record = Record {
-                outcome: ended(name).unwrap().into(),
+                outcome: outcome_from_name(name).unwrap().into(),
                 signal: Some(15),
                 ..Record::default()
             };
             assert_eq!(outcome(&record), format!("{name} TERM"));
             assert_eq!(json(&record)["outcome"], name);
         }
-        assert_eq!(ended("running"), None);
+        assert_eq!(outcome_from_name("running"), None);
     }
 
     #[test]

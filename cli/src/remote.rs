@@ -12,29 +12,29 @@ use baton_trace::recorder::Recorder;
 use crate::args::RemoteArgs;
 use crate::error::CliError;
 use crate::runtime::runtime;
-use crate::{identity, outer, signals, ticket_file};
+use crate::{identity, relay_connection, signals, ticket_file};
 
 /// See the [module](self).
-pub(crate) struct Remote {
+pub(crate) struct RemoteClient {
     pub(crate) client: Client,
     public: PublicKey,
 }
 
-impl Remote {
+impl RemoteClient {
     /// Reads ticket and key. Connects to nothing yet.
     pub(crate) fn new(args: RemoteArgs, recorder: Recorder) -> Result<Self, CliError> {
         let ticket = ticket(args.ticket, args.ticket_file, |name| std::env::var_os(name))?;
-        let roots = outer::roots(args.relay_ca.as_deref())?;
+        let roots = relay_connection::roots(args.relay_ca.as_deref())?;
         let key = identity::client_key(&identity::path(args.key, identity::CLIENT_KEY)?)?;
         let public = *key.public();
         if !args.quiet {
-            outer::warn_once(&ticket.relay_url);
+            relay_connection::warn_once(&ticket.relay_url);
         }
         let mut config = ChannelConfig {
             relay_roots: roots,
             recorder,
             on_waiting: Some(Arc::new(|error, left| {
-                tell!("baton: {error}; trying for {} s more", left.as_secs());
+                stderr_line!("baton: {error}; trying for {} s more", left.as_secs());
             })),
             ..ChannelConfig::default()
         };
@@ -73,7 +73,7 @@ pub(crate) fn ticket(
         return ticket_file::read(&file);
     }
     if let Some(ticket) = variable("BATON_TICKET") {
-        return Ok(ticket_file::bare(&ticket.to_string_lossy()).parse()?);
+        return Ok(ticket_file::without_label(&ticket.to_string_lossy()).parse()?);
     }
     match variable("BATON_TICKET_FILE") {
         Some(file) => ticket_file::read(Path::new(&file)),
@@ -82,15 +82,15 @@ pub(crate) fn ticket(
 }
 
 /// Asks an exec-server for records, and says goodbye.
-pub(crate) fn ask<T>(
+pub(crate) fn query_records<T>(
     args: RemoteArgs,
-    ask: impl AsyncFnOnce(Records) -> Result<T, CliError>,
+    query: impl AsyncFnOnce(Records) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
     let runtime = runtime()?;
-    let remote = Remote::new(args, Recorder::off())?;
+    let remote = RemoteClient::new(args, Recorder::off())?;
     let answer = runtime.block_on(async {
         let answer = tokio::select! {
-            answer = ask(remote.client.records()) => answer,
+            answer = query(remote.client.records()) => answer,
             signal = signals::stop() => Err(CliError::Interrupted { signal }),
         };
         remote.client.close().await;

@@ -5,16 +5,16 @@ use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Resolves with the number of the first that [`Stop`] knows.
+/// Resolves with the number of the first that [`StopSignals`] knows.
 pub(crate) async fn stop() -> i32 {
-    Stop::new().next().await
+    StopSignals::new().next().await
 }
 
 /// SIGHUP, SIGINT, SIGQUIT and SIGTERM, from when this is made. What our parent had ignored stays so: that is how nohup, and a shell
 /// without job control for what it runs in the background, say that we are to go on.
-pub(crate) struct Stop(Vec<(i32, Signal)>);
+pub(crate) struct StopSignals(Vec<(i32, Signal)>);
 
-impl Stop {
+impl StopSignals {
     pub(crate) fn new() -> Self {
         let ignored = std::fs::read_to_string("/proc/self/status").map_or(0, |status| ignored(&status));
         let kinds = [
@@ -47,7 +47,7 @@ impl Stop {
 
 /// Ends this process as the signal would have done at once. A shell then ends the loop that ran us, too, which it does for no exit code.
 /// Returns if that is not possible, and for SIGQUIT, which would leave a core.
-pub(crate) fn die_of(number: i32) {
+pub(crate) fn exit_by_signal(number: i32) {
     if number != SignalKind::quit().as_raw_value() {
         // The exit code says the same.
         let _ = signal_hook::low_level::emulate_default_handler(number);

@@ -14,12 +14,12 @@ use rustix::termios::isatty;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
+use crate::closed_stdout::stdout_was_closed;
 use crate::error::CliError;
-use crate::limits::{BULK, BULK_PIPE, SMALL_READ, STDIN_QUEUE, STDIN_READ};
-use crate::started::without_stdout;
+use crate::limits::{BULK_BYTES, BULK_PIPE_BYTES, SMALL_READ, STDIN_QUEUE, STDIN_READ};
 
 /// A line of ours on standard output. A reader that has gone away is no reason to panic.
-macro_rules! say {
+macro_rules! stdout_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stdout().lock(), $($text)*);
@@ -27,7 +27,7 @@ macro_rules! say {
 }
 
 /// The same on standard error.
-macro_rules! tell {
+macro_rules! stderr_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
         let _ = writeln!(std::io::stderr().lock(), $($text)*);
@@ -35,9 +35,9 @@ macro_rules! tell {
 }
 
 /// A line of a server's log on standard error: with the time, for whoever reads it later.
-macro_rules! log {
+macro_rules! log_line {
     ($($text:tt)*) => {
-        tell!("{} baton: {}", $crate::stdio::now(), format_args!($($text)*))
+        stderr_line!("{} baton: {}", $crate::stdio::now(), format_args!($($text)*))
     };
 }
 
@@ -48,7 +48,7 @@ pub(crate) fn now() -> impl std::fmt::Display {
 
 /// A page of an answer on standard output. A reader that has gone away ends the command, as after `| head`.
 pub(crate) fn page(text: &str) -> Result<(), CliError> {
-    if without_stdout() {
+    if stdout_was_closed() {
         return Err(CliError::NoStdout);
     }
     page_to(io::stdout(), text)
@@ -57,7 +57,7 @@ pub(crate) fn page(text: &str) -> Result<(), CliError> {
 /// The same, while a session is open. By a thread of its own: a pager may wait for its reader for longer than the exec-server waits for
 /// a sign of life. Dropped, it goes on alone.
 pub(crate) async fn page_beside(text: String) -> Result<(), CliError> {
-    if without_stdout() {
+    if stdout_was_closed() {
         return Err(CliError::NoStdout);
     }
     page_beside_to(io::stdout(), text).await
@@ -73,25 +73,25 @@ fn page_to(mut out: impl io::Write, text: &str) -> Result<(), CliError> {
     let stream = "standard output";
     let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     written.map_err(|source| match source.kind() {
-        io::ErrorKind::BrokenPipe => CliError::NotRead { stream },
+        io::ErrorKind::BrokenPipe => CliError::ReaderGone { stream },
         _ => CliError::Stdio { stream, source },
     })
 }
 
 /// A pipe to or from us that carries much is enlarged, once: each time it is full or empty two programs change places.
 #[derive(Debug, Default)]
-pub(crate) struct Growing {
+pub(crate) struct GrowingPipe {
     carried: usize,
 }
 
-impl Growing {
+impl GrowingPipe {
     /// So many more bytes went through it. It may be no pipe.
     pub(crate) fn carried(&mut self, fd: impl AsFd, bytes: usize) {
         let before = self.carried;
         self.carried = before.saturating_add(bytes);
-        if before < BULK && self.carried >= BULK {
+        if before < BULK_BYTES && self.carried >= BULK_BYTES {
             // What is no pipe, or may not grow, stays as it is.
-            let _ = fcntl_setpipe_size(fd, BULK_PIPE);
+            let _ = fcntl_setpipe_size(fd, BULK_PIPE_BYTES);
         }
     }
 }
@@ -132,7 +132,7 @@ pub(crate) async fn forward(mut stdin: Stdin, cut: oneshot::Sender<CliError>) {
 }
 
 fn read(input: impl AsFd, sender: &mpsc::Sender<io::Result<Bytes>>) {
-    let mut growing = Growing::default();
+    let mut growing = GrowingPipe::default();
     let mut buffer = Vec::new();
     loop {
         buffer.reserve(STDIN_READ);
@@ -187,7 +187,15 @@ mod tests {
             read(&reader, &sender);
             fcntl_getpipe_size(&reader).unwrap()
         });
-        let sizes = [1, 70_000, 3, SMALL_READ, SMALL_READ + 1, BULK, 2 * BULK_PIPE];
+        let sizes = [
+            1,
+            70_000,
+            3,
+            SMALL_READ,
+            SMALL_READ + 1,
+            BULK_BYTES,
+            2 * BULK_PIPE_BYTES,
+        ];
         let writing = std::thread::spawn(move || {
             let mut writer = File::from(writer);
             for (index, size) in sizes.into_iter().enumerate() {
@@ -206,13 +214,13 @@ mod tests {
         }
         writing.join().unwrap();
         assert_eq!(received, sizes);
-        assert_eq!(reading.join().unwrap(), BULK_PIPE);
+        assert_eq!(reading.join().unwrap(), BULK_PIPE_BYTES);
     }
 
     #[test]
     fn what_is_no_pipe_is_left_as_it_is() {
-        let mut growing = Growing::default();
-        growing.carried(File::open("/dev/null").unwrap(), 10 * BULK);
+        let mut growing = GrowingPipe::default();
+        growing.carried(File::open("/dev/null").unwrap(), 10 * BULK_BYTES);
     }
 
     /// What is read of an input, and whether it failed.
@@ -239,7 +247,7 @@ mod tests {
             let mut all = String::new();
             File::from(reader).read_to_string(&mut all).map(|_| all)
         });
-        let text = "x".repeat(BULK_PIPE);
+        let text = "x".repeat(BULK_PIPE_BYTES);
         let mut writing = std::pin::pin!(page_beside_to(File::from(writer), text.clone()));
         let waited = tokio::time::timeout(Duration::from_millis(1), &mut writing).await;
         assert!(waited.is_err(), "the timer was kept waiting");

@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use baton_trace::record::CallRecord;
 use baton_trace::report::{Style, brief, waterfall};
 
-use crate::args::Drawing;
+use crate::args::WaterfallDetail;
 
 /// Columns when there is no terminal to ask.
 const WIDTH: usize = 100;
@@ -37,11 +37,11 @@ fn is_ascii(variable: impl Fn(&str) -> Option<OsString>) -> bool {
 }
 
 /// Draws a waterfall on standard error, beside what was asked for. A reader that has gone away needs none.
-pub(crate) fn draw_aside(record: &CallRecord, drawing: Drawing) {
+pub(crate) fn draw_on_stderr(record: &CallRecord, drawing: WaterfallDetail) {
     let mut stream = io::stderr();
     let drawn = match drawing {
-        Drawing::Full => drawn(record, &stream),
-        Drawing::Brief => brief(record, &style_of(&stream)),
+        WaterfallDetail::Full => drawn(record, &stream),
+        WaterfallDetail::Brief => brief(record, &style_of(&stream)),
     };
     let _: io::Result<()> = stream.write_all(drawn.as_bytes());
 }

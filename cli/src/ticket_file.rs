@@ -16,7 +16,7 @@ use crate::limits::TICKET_FILE_MAX;
 const STDIN: &str = "-";
 
 /// The ticket of a `ticket:` line, or of a line without that word.
-pub(crate) fn bare(line: &str) -> &str {
+pub(crate) fn without_label(line: &str) -> &str {
     let line = line.trim();
     line.strip_prefix("ticket:").unwrap_or(line).trim_start()
 }
@@ -29,7 +29,7 @@ pub(crate) fn read(path: &Path) -> Result<Ticket, CliError> {
     };
     if path.as_os_str() == STDIN {
         let line = first_line(io::stdin()).map_err(failed)?;
-        return Ok(bare(&line).parse()?);
+        return Ok(without_label(&line).parse()?);
     }
     let file = File::open(path).map_err(failed)?;
     if let Some(exposure) = Exposure::of_secret(&file.metadata().map_err(failed)?) {
@@ -42,7 +42,7 @@ pub(crate) fn read(path: &Path) -> Result<Ticket, CliError> {
     file.take(TICKET_FILE_MAX)
         .read_to_string(&mut text)
         .map_err(failed)?;
-    Ok(bare(&text).parse()?)
+    Ok(without_label(&text).parse()?)
 }
 
 /// Byte by byte, for what follows is not ours to take.

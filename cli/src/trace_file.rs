@@ -49,7 +49,7 @@ impl TraceFile {
     /// Appends a trace. The command has run: a failure is told, and that is all.
     pub(crate) fn write(self, record: &CallRecord) {
         if let Err(error) = append(&self.path, &self.file, record, TRACE_FILE_MAX) {
-            tell!("baton: the trace is not in {}: {error}", self.path.display());
+            stderr_line!("baton: the trace is not in {}: {error}", self.path.display());
         }
     }
 }

@@ -29,7 +29,7 @@ pub struct Client {
 }
 
 /// What follows the start: the caller's end and the call's.
-type Requests = (mpsc::Sender<RunRequest>, mpsc::Receiver<RunRequest>);
+type RequestQueue = (mpsc::Sender<RunRequest>, mpsc::Receiver<RunRequest>);
 
 /// A command that has run to its end.
 #[derive(Debug)]
@@ -114,7 +114,7 @@ impl Client {
     }
 
     /// With what is asked after the start, if anything is: else the request ends there, and nobody waits for more of it.
-    async fn call(&self, mut command: Command, requests: Option<Requests>) -> Result<Run, RunError> {
+    async fn call(&self, mut command: Command, requests: Option<RequestQueue>) -> Result<Run, RunError> {
         let (requests, queued) = requests.unzip();
         let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
         let record_to = command.record_to.clone();

@@ -33,7 +33,7 @@ pub struct Command {
 }
 
 /// What a person calls a command and its place, fit to be shown.
-pub(crate) struct Names {
+pub(crate) struct DisplayNames {
     pub(crate) program: String,
     pub(crate) cwd: String,
 }
@@ -127,7 +127,7 @@ impl Command {
         self
     }
 
-    /// Names the command in traces, in place of its program's base name. Of low cardinality: `build` and not `build 4711`, since traces are
+    /// DisplayNames the command in traces, in place of its program's base name. Of low cardinality: `build` and not `build 4711`, since traces are
     /// searched and counted by it. Never an argument.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
@@ -162,9 +162,9 @@ impl Command {
     }
 
     /// What errors are about. The exec-server's words never repeat them.
-    pub(crate) fn names(&self) -> Names {
+    pub(crate) fn names(&self) -> DisplayNames {
         let shown = |name: &OsStr| printable(&name.to_string_lossy()).into_owned();
-        Names {
+        DisplayNames {
             program: self
                 .argv
                 .first()

@@ -9,7 +9,7 @@ use baton_proto::exec::exec_error::Kind;
 use baton_trace::text::printable;
 use tonic::{Code, Status};
 
-use crate::command::Names;
+use crate::command::DisplayNames;
 
 /// Why a command did not run to its end.
 #[derive(Debug, thiserror::Error)]
@@ -41,7 +41,7 @@ pub enum RunError {
     #[error("the exec-server broke the protocol: {0}")]
     Protocol(&'static str),
     /// Anything else, in the exec-server's words.
-    #[error("{}", words(.0))]
+    #[error("{}", status_text(.0))]
     Rpc(Status),
 }
 
@@ -94,7 +94,7 @@ impl StartFailure {
 
 impl RunError {
     /// Puts in front what the failure is about. The exec-server leaves it out, since its words may end up in telemetry.
-    pub(crate) fn naming(mut self, names: Names) -> Self {
+    pub(crate) fn naming(mut self, names: DisplayNames) -> Self {
         if let Self::Start { failure, message } = &mut self {
             let name = match failure {
                 StartFailure::CommandNotFound | StartFailure::NotExecutable => names.program,
@@ -110,7 +110,7 @@ impl RunError {
 }
 
 /// A status as its sender put it, fit to be shown. gRPC's name for it tells a person nothing more, unless it is all there is.
-pub(crate) fn words(status: &Status) -> Cow<'_, str> {
+pub(crate) fn status_text(status: &Status) -> Cow<'_, str> {
     match status.message() {
         "" => format!("the exec-server does not say why: {}", status.code()).into(),
         said => printable(said),
@@ -118,13 +118,13 @@ pub(crate) fn words(status: &Status) -> Cow<'_, str> {
 }
 
 /// What is wrong below a call, with no word of the exec-server in it.
-pub(crate) enum Broken {
+pub(crate) enum TransportFailure {
     Connect(ConnectError),
     Session(SessionError),
 }
 
-impl Broken {
-    pub(crate) fn under(status: &Status) -> Option<Self> {
+impl TransportFailure {
+    pub(crate) fn from_status(status: &Status) -> Option<Self> {
         let source = status.source()?;
         let session = source.downcast_ref::<SessionError>().cloned().map(Self::Session);
         session.or_else(|| source.downcast_ref::<ConnectError>().cloned().map(Self::Connect))
@@ -133,9 +133,9 @@ impl Broken {
 
 impl From<Status> for RunError {
     fn from(status: Status) -> Self {
-        match Broken::under(&status) {
-            Some(Broken::Connect(error)) => return Self::Connect(error),
-            Some(Broken::Session(error)) => return Self::Session(error),
+        match TransportFailure::from_status(&status) {
+            Some(TransportFailure::Connect(error)) => return Self::Connect(error),
+            Some(TransportFailure::Session(error)) => return Self::Session(error),
             None => {}
         }
         if let Some(detail) = ExecError::from_details(status.details())

@@ -11,12 +11,12 @@ use baton_rpc::metadata::metadata_client::MetadataClient;
 use baton_trace::text::printable;
 use tonic::{Code, Status, Streaming};
 
-use crate::error::{Broken, words};
+use crate::error::{TransportFailure, status_text};
 
 /// The records that an exec-server keeps of this client's commands. Cheap to clone.
 ///
 /// A query tells what was accepted before it, unless the exec-server's disk takes nothing: then the answer says that it is
-/// *behind*. Requests and answers are those of `baton.metadata.v1` ([`baton_proto::metadata`]).
+/// *behind*. RequestQueue and answers are those of `baton.metadata.v1` ([`baton_proto::metadata`]).
 #[derive(Clone)]
 pub struct Records {
     client: MetadataClient<Channel>,
@@ -42,15 +42,15 @@ pub enum RecordsError {
     #[error("the exec-server sent {0}; if both are of one version, report it")]
     Protocol(&'static str),
     /// Anything else, in the exec-server's words.
-    #[error("{}", words(.0))]
+    #[error("{}", status_text(.0))]
     Rpc(Status),
 }
 
 impl From<Status> for RecordsError {
     fn from(status: Status) -> Self {
-        match Broken::under(&status) {
-            Some(Broken::Connect(error)) => return Self::Connect(error),
-            Some(Broken::Session(error)) => return Self::Session(error),
+        match TransportFailure::from_status(&status) {
+            Some(TransportFailure::Connect(error)) => return Self::Connect(error),
+            Some(TransportFailure::Session(error)) => return Self::Session(error),
             None => {}
         }
         match status.code() {

@@ -85,20 +85,20 @@ pub struct Run {
     /// Told what the record of the call says of the command.
     subject: Option<Subject>,
     next_seq: Option<u64>,
-    received: Received,
-    phase: Phase,
+    received: ReceivedBytes,
+    phase: RunPhase,
 }
 
 /// What was received, to be compared with what the exec-server sent.
 #[derive(Debug, Default)]
-struct Received {
+struct ReceivedBytes {
     stdout: u64,
     stderr: u64,
     unacknowledged: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum RunPhase {
     Starting,
     Running,
     Exited,
@@ -112,7 +112,7 @@ impl Run {
         record: Option<oneshot::Receiver<CallRecord>>,
         subject: Option<Subject>,
     ) -> Self {
-        let received = Received::default();
+        let received = ReceivedBytes::default();
         Self {
             events,
             requests,
@@ -120,7 +120,7 @@ impl Run {
             subject,
             next_seq: Some(1),
             received,
-            phase: Phase::Starting,
+            phase: RunPhase::Starting,
         }
     }
 
@@ -128,7 +128,7 @@ impl Run {
     pub async fn next(&mut self) -> Result<Option<Event>, RunError> {
         let Some(event) = self.events.message().await? else {
             return match self.phase {
-                Phase::Closed => Ok(None),
+                RunPhase::Closed => Ok(None),
                 _ => Err(RunError::Protocol(
                     "the stream ended before the command was closed",
                 )),
@@ -156,16 +156,18 @@ impl Run {
     fn check(&mut self, kind: process_event::Kind) -> Result<Event, RunError> {
         let is_started = matches!(kind, process_event::Kind::Started(_));
         match self.phase {
-            Phase::Closed => return Err(RunError::Protocol("an event after the last")),
-            Phase::Starting if !is_started => return Err(RunError::Protocol("an event before it started")),
-            Phase::Running | Phase::Exited if is_started => {
+            RunPhase::Closed => return Err(RunError::Protocol("an event after the last")),
+            RunPhase::Starting if !is_started => {
+                return Err(RunError::Protocol("an event before it started"));
+            }
+            RunPhase::Running | RunPhase::Exited if is_started => {
                 return Err(RunError::Protocol("started twice"));
             }
             _ => {}
         }
         Ok(match kind {
             process_event::Kind::Started(started) => {
-                self.phase = Phase::Running;
+                self.phase = RunPhase::Running;
                 if let Some(subject) = &self.subject {
                     subject.started(started.pid);
                 }
@@ -183,10 +185,10 @@ impl Run {
                 OutputStream::Unspecified => return Err(RunError::Protocol("output of no stream")),
             },
             process_event::Kind::Exited(exited) => {
-                if self.phase == Phase::Exited {
+                if self.phase == RunPhase::Exited {
                     return Err(RunError::Protocol("exited twice"));
                 }
-                self.phase = Phase::Exited;
+                self.phase = RunPhase::Exited;
                 let status = match exited.status {
                     // What no operating system reports would become another code on the way to a caller's shell.
                     Some(exited::Status::Code(code)) if (0..=255).contains(&code) => ExitStatus::Code(code),
@@ -212,14 +214,14 @@ impl Run {
                 }
             }
             process_event::Kind::Closed(closed) => {
-                if self.phase != Phase::Exited {
+                if self.phase != RunPhase::Exited {
                     return Err(RunError::Protocol("closed before it exited"));
                 }
                 let sent = (closed.stdout_bytes, closed.stderr_bytes);
                 if sent != (self.received.stdout, self.received.stderr) {
                     return Err(RunError::Protocol("output is missing"));
                 }
-                self.phase = Phase::Closed;
+                self.phase = RunPhase::Closed;
                 Event::Closed {
                     truncated: closed.truncated,
                 }

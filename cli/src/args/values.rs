@@ -15,7 +15,7 @@ use jiff::tz::TimeZone;
 use crate::{record, ticket_file};
 
 /// A value that travels as text. clap by itself does not say which of the arguments is none.
-pub(super) fn text<T>(
+pub(super) fn utf8<T>(
     parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
 ) -> impl TypedValueParser<Value = T>
 where
@@ -28,33 +28,33 @@ where
 }
 
 /// Any text.
-pub(super) fn any(text: &str) -> Result<String, String> {
+pub(super) fn any_text(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
 /// The ticket alone, where the whole line was copied.
 pub(super) fn ticket(text: &str) -> Result<String, String> {
-    Ok(ticket_file::bare(text).into())
+    Ok(ticket_file::without_label(text).into())
 }
 
 /// NAME=VALUE, in any bytes, as the system has it: only the value may be empty.
-pub(super) fn variable() -> impl TypedValueParser<Value = (OsString, OsString)> {
+pub(super) fn environment_variable() -> impl TypedValueParser<Value = (OsString, OsString)> {
     OsStringValueParser::new().try_map(|pair: OsString| {
         let bytes = pair.as_bytes();
         let at = bytes.iter().position(|byte| *byte == b'=').filter(|at| *at > 0);
-        let (name, value) = at.map(|at| (&bytes[..at], &bytes[at + 1..])).ok_or(NO_PAIR)?;
+        let (name, value) = at.map(|at| (&bytes[..at], &bytes[at + 1..])).ok_or(NOT_A_PAIR)?;
         let part = |bytes| OsStr::from_bytes(bytes).to_owned();
         Ok::<_, &str>((part(name), part(value)))
     })
 }
 
-const NO_PAIR: &str = "there is no `=` in it, or nothing before it";
+const NOT_A_PAIR: &str = "there is no `=` in it, or nothing before it";
 
 /// KEY=VALUE: only the value may be empty.
-pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
-        _ => Err(NO_PAIR.into()),
+        _ => Err(NOT_A_PAIR.into()),
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn label(label: &str) -> Result<String, String> {
 /// How a command ended.
 pub(super) fn outcome(word: &str) -> Result<Outcome, String> {
     let words = || subject::Outcome::ALL.map(subject::Outcome::name).join(", ");
-    record::ended(word).ok_or_else(|| format!("expected one of {}", words()))
+    record::outcome_from_name(word).ok_or_else(|| format!("expected one of {}", words()))
 }
 
 /// A thread's title, which may be empty.
@@ -124,7 +124,7 @@ pub(super) fn memory(text: &str) -> Result<usize, String> {
 const MEMORY_MIN: usize = 16 << 20;
 
 /// A time to try something in, where 0 is one attempt.
-pub(super) fn patience(text: &str) -> Result<Duration, String> {
+pub(super) fn connect_timeout(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a time like 5s or 2m".into())
 }
 
@@ -184,7 +184,11 @@ mod tests {
     #[test]
     fn a_variable_is_parted_at_its_first_equals_sign_whatever_its_bytes() {
         let command = clap::Command::new("x");
-        let parse = |pair: &[u8]| variable().parse_ref(&command, None, OsStr::from_bytes(pair)).ok();
+        let parse = |pair: &[u8]| {
+            environment_variable()
+                .parse_ref(&command, None, OsStr::from_bytes(pair))
+                .ok()
+        };
         let pair = |name: &[u8], value: &[u8]| {
             let part = |bytes| OsStr::from_bytes(bytes).to_owned();
             Some((part(name), part(value)))
@@ -243,7 +247,7 @@ mod tests {
         for bad in ["10", "0s", "-1s", "soon", ""] {
             assert!(timeout(bad).is_err(), "{bad}");
         }
-        assert_eq!(patience("0s"), Ok(Duration::ZERO));
-        assert!(patience("10").is_err());
+        assert_eq!(connect_timeout("0s"), Ok(Duration::ZERO));
+        assert!(connect_timeout("10").is_err());
     }
 }

@@ -5,12 +5,12 @@ use std::mem::ManuallyDrop;
 use baton_core_client::{Command, RecordTo};
 use baton_trace::record::Side;
 
-use super::{run_here, show_trace};
+use super::{run_attached, show_trace};
 use crate::args::ExecArgs;
 use crate::error::CliError;
-use crate::exporting::Exporting;
+use crate::exporters::Exporters;
 use crate::logging;
-use crate::remote::Remote;
+use crate::remote::RemoteClient;
 use crate::runtime::runtime;
 use crate::trace_file::TraceFile;
 
@@ -20,7 +20,7 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     }
     logging::errors_only();
     let trace_file = TraceFile::open(args.trace_json)?;
-    let mut exporting = Exporting::of_command();
+    let mut exporting = Exporters::of_command();
     let recorder = exporting.start(Side::Client)?;
 
     let mut argv = args.command.into_iter();
@@ -54,9 +54,9 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     // The program ends with this function. Taking apart what the system takes back anyway would only delay that; memory, keys
     // included, it clears before anybody else gets it.
     let runtime = ManuallyDrop::new(runtime()?);
-    let remote = ManuallyDrop::new(Remote::new(args.remote, recorder)?);
+    let remote = ManuallyDrop::new(RemoteClient::new(args.remote, recorder)?);
     let outcome = runtime.block_on(async {
-        let outcome = run_here(&remote.client, command).await;
+        let outcome = run_attached(&remote.client, command).await;
         remote.client.close().await;
         outcome
     });

@@ -17,26 +17,27 @@ use tokio::sync::watch;
 
 use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
-use crate::exporting::Exporting;
+use crate::exporters::Exporters;
 use crate::limits::{EXEC_SERVER_FILES, PROCESS_FILES, STATE_SHUTDOWN, STATE_SHUTDOWN_LIMIT};
-use crate::own_ticket::OwnTicket;
-use crate::repeats::Repeats;
+use crate::log_rate_limit::LogRateLimit;
+use crate::published_ticket::PublishedTicket;
 use crate::runtime::runtime;
-use crate::signals::Stop;
-use crate::{descriptors, identity, logging, outer, own_ticket, state};
+use crate::signals::StopSignals;
+use crate::{descriptor_limit, identity, logging, metadata, published_ticket, relay_connection};
 
 pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     logging::start("info");
     refuse_to_be_read();
-    let open_files = descriptors::allow(EXEC_SERVER_FILES + PROCESS_FILES * u64::from(args.max_processes));
-    let roots = outer::roots(args.relay_ca.as_deref())?;
+    let open_files =
+        descriptor_limit::raise(EXEC_SERVER_FILES + PROCESS_FILES * u64::from(args.max_processes));
+    let roots = relay_connection::roots(args.relay_ca.as_deref())?;
     let allow_path = identity::path(args.allow.clone(), identity::ALLOWED_CLIENTS)?;
     let allow = AllowList::file(&allow_path)?;
     for problem in allow.problems() {
-        log!("{}", refusal(&problem));
+        log_line!("{}", allow_list_problem(&problem));
     }
     if allow.is_empty() {
-        log!(
+        log_line!(
             "nobody is allowed yet: add a line `key name trust` for each client to {}",
             allow_path.display()
         );
@@ -45,7 +46,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     let (seed, _) = Seed::read_or_create(&key_path)?;
     let generation = Generation::read(&key_path)?;
     let (rotate, dial_tokens) = watch::channel(seed.dial_token(generation));
-    let mut exporting = Exporting::of_server();
+    let mut exporting = Exporters::of_server();
     let recorder = exporting.start(Side::Server)?;
     let outcome: Result<(), CliError> = runtime()?.block_on(async {
         let config = ServerConfig {
@@ -59,12 +60,12 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         // Before the ticket is told: whoever reads it may call.
         let id = server.ticket().exec_server;
         // What the operator of a relay with --allow-servers needs, before that relay refuses.
-        log!("the id of this exec-server is {id}");
-        let metadata = state::open(&args, id, server.epoch(), recorder)?;
-        if let Some(warning) = outer::warning(&args.relay) {
-            log!("{warning}");
+        log_line!("the id of this exec-server is {id}");
+        let metadata = metadata::open(&args, id, server.epoch(), recorder)?;
+        if let Some(warning) = relay_connection::warning(&args.relay) {
+            log_line!("{warning}");
         }
-        let ticket = Arc::new(OwnTicket::new(server.ticket(), args.ticket_file.clone())?);
+        let ticket = Arc::new(PublishedTicket::new(server.ticket(), args.ticket_file.clone())?);
         let durability = match args.durability {
             Durability::Async => baton_metadata::Durability::Async,
             Durability::Start => baton_metadata::Durability::Start,
@@ -75,19 +76,19 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             spawn: args.spawn.into(),
             ..Settings::default()
         };
-        let teller = Teller {
+        let notice_log = NoticeLog {
             ticket: Arc::clone(&ticket),
             relay: args.relay.clone(),
             allow_path,
-            floods: Mutex::default(),
+            rate_limits: Mutex::default(),
         };
-        let hurry = metadata.hurry();
+        let flush_soon = metadata.hurry();
         let server = server.on_notice(move |notice| {
             // A client that has gone finds what it did on disk, if the disk will.
             if matches!(notice, Notice::SessionEnded(..)) {
-                hurry();
+                flush_soon();
             }
-            teller.tell(notice);
+            notice_log.handle(notice);
         });
         let health = metadata.health();
         let server = ExecServer::builder(server)
@@ -95,22 +96,22 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             .records(metadata.records(durability))
             .service(metadata.service().into_server())
             .on_shutdown("records", STATE_SHUTDOWN_LIMIT, move || async move {
-                state::tell_left(&metadata.shutdown(STATE_SHUTDOWN).await);
+                metadata::log_unwritten(&metadata.shutdown(STATE_SHUTDOWN).await);
             })
             .build()?;
         let service = server.service().clone();
         if let Some(reason) = service.spawn_fallback() {
-            log!("{}", slow_starts(&reason));
+            log_line!("{}", fork_fallback_message(&reason));
         }
-        let (mut first, mut second) = (Stop::new(), Stop::new());
+        let (mut first, mut second) = (StopSignals::new(), StopSignals::new());
         let stop = async {
             tokio::select! {
                 _ = first.next() => {}
-                () = state::watch(health) => {}
-                () = own_ticket::follow(&key_path, &seed, generation, &ticket, &rotate) => {}
+                () = metadata::log_health(health) => {}
+                () = published_ticket::follow(&key_path, &seed, generation, &ticket, &rotate) => {}
             }
-            if let Some(patience) = patience(service.processes()) {
-                log!("{patience}");
+            if let Some(message) = shutdown_message(service.processes()) {
+                log_line!("{message}");
             }
         };
         let cut = async {
@@ -123,7 +124,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         } = server.serve_or_cut(stop, cut).await?;
         if left > 0 {
             let processes = counted(left as u64, "process", "processes");
-            log!("{processes} could not be killed");
+            log_line!("{processes} could not be killed");
         }
         Ok(())
     });
@@ -141,7 +142,7 @@ fn refuse_to_be_read() {
 }
 
 /// Why commands are not started as fast as elsewhere.
-fn slow_starts(reason: &CloneUnavailable) -> String {
+fn fork_fallback_message(reason: &CloneUnavailable) -> String {
     format!(
         "commands are started by fork, since this machine or its sandbox does not support the faster way ({reason}); starts take longer the more \
          memory this exec-server uses"
@@ -149,7 +150,7 @@ fn slow_starts(reason: &CloneUnavailable) -> String {
 }
 
 /// What an exec-server that is asked to stop still waits for, if there is anything.
-fn patience(processes: usize) -> Option<String> {
+fn shutdown_message(processes: usize) -> Option<String> {
     let run = counted(
         processes as u64,
         "command still runs and has",
@@ -161,16 +162,16 @@ fn patience(processes: usize) -> Option<String> {
 }
 
 /// Tells the owner what happens.
-struct Teller {
-    ticket: Arc<OwnTicket>,
+struct NoticeLog {
+    ticket: Arc<PublishedTicket>,
     relay: String,
     allow_path: PathBuf,
-    floods: Mutex<[Repeats; Flood::ALL.len()]>,
+    rate_limits: Mutex<[LogRateLimit; NoticeKind::ALL.len()]>,
 }
 
 /// What others can make an exec-server tell as often as they like: its relay, and mostly whoever has its ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flood {
+enum NoticeKind {
     Registered,
     Retrying,
     Refused,
@@ -178,7 +179,7 @@ enum Flood {
     ListUnusable,
 }
 
-impl Flood {
+impl NoticeKind {
     const ALL: [Self; 5] = [
         Self::Registered,
         Self::Retrying,
@@ -211,56 +212,56 @@ impl Flood {
     }
 }
 
-impl Teller {
-    fn tell(&self, notice: Notice) {
-        let (counts, is_told) = self.weigh(&notice, Instant::now());
+impl NoticeLog {
+    fn handle(&self, notice: Notice) {
+        let (counts, is_logged) = self.admit(&notice, Instant::now());
         for count in counts {
-            log!("{count}");
+            log_line!("{count}");
         }
-        if is_told {
-            self.tell_one(notice);
+        if is_logged {
+            self.log(notice);
         }
     }
 
     /// What was kept back and can be counted now, and whether this one is told.
-    fn weigh(&self, notice: &Notice, now: Instant) -> (Vec<String>, bool) {
-        let mut floods = self.floods.lock().unwrap_or_else(PoisonError::into_inner);
-        let counts = Flood::ALL
+    fn admit(&self, notice: &Notice, now: Instant) -> (Vec<String>, bool) {
+        let mut rate_limits = self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner);
+        let counts = NoticeKind::ALL
             .into_iter()
-            .filter_map(|flood| Some(flood.counted(floods[flood as usize].count(now)?)))
+            .filter_map(|flood| Some(flood.counted(rate_limits[flood as usize].count(now)?)))
             .collect();
-        let is_told = Flood::of(notice).is_none_or(|flood| floods[flood as usize].admit(now));
-        (counts, is_told)
+        let is_logged = NoticeKind::of(notice).is_none_or(|flood| rate_limits[flood as usize].admit(now));
+        (counts, is_logged)
     }
 
-    fn tell_one(&self, notice: Notice) {
+    fn log(&self, notice: Notice) {
         match notice {
             Notice::Registered => self.ticket.registered(&self.relay),
             Notice::Retrying(error, wait) => {
-                log!("{error}; trying again in {:.1} s", wait.as_secs_f64());
+                log_line!("{error}; trying again in {:.1} s", wait.as_secs_f64());
             }
             Notice::Refused(key) => {
-                log!(
+                log_line!(
                     "refused a client that is not allowed; to allow it, {}",
-                    add_line(&self.allow_path)
+                    allow_instruction(&self.allow_path)
                 );
-                tell!("{key} NAME clamp");
+                stderr_line!("{key} NAME clamp");
             }
-            Notice::AcceptFailed(reason) => log!("a session did not come about: {reason}"),
+            Notice::AcceptFailed(reason) => log_line!("a session did not come about: {reason}"),
             // A command has a session of its own, so these would be two lines a command.
             Notice::SessionStarted(name) => tracing::debug!("session of {name} began"),
-            Notice::SessionEnded(name, error, cut) => match how_it_ended(&error, cut) {
-                Some(how) => log!("session of {name} ended{how}"),
+            Notice::SessionEnded(name, error, cut) => match session_end_message(&error, cut) {
+                Some(how) => log_line!("session of {name} ended{how}"),
                 None => tracing::debug!("session of {name} ended"),
             },
-            Notice::AllowListUnusable(problem) => log!("{}", refusal(&problem)),
+            Notice::AllowListUnusable(problem) => log_line!("{}", allow_list_problem(&problem)),
         }
     }
 }
 
 /// Clients come and go. What else ends a session, a key taken off the list or a peer that breaks the protocol, is told whether or not
 /// it cut a call short. `None`: nothing that its owner needs to know.
-fn how_it_ended(error: &SessionError, cut: usize) -> Option<String> {
+fn session_end_message(error: &SessionError, cut: usize) -> Option<String> {
     match (cut, error) {
         (
             0,
@@ -276,7 +277,7 @@ fn how_it_ended(error: &SessionError, cut: usize) -> Option<String> {
 }
 
 /// What is wrong with the allow-list, and which clients it refuses meanwhile.
-fn refusal(problem: &AllowError) -> String {
+fn allow_list_problem(problem: &AllowError) -> String {
     let refused = match problem.is_of_one_line() {
         true => "the client of this line is refused until it is right",
         false => {
@@ -286,25 +287,25 @@ fn refusal(problem: &AllowError) -> String {
     format!("{problem}; {refused}")
 }
 
-fn add_line(path: &Path) -> String {
+fn allow_instruction(path: &Path) -> String {
     format!("add this line to {}:", path.display())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::limits::{REPEATS_PER_PERIOD, REPEATS_PERIOD};
+    use crate::limits::{LOG_LINES_PER_PERIOD, LOG_PERIOD};
 
     #[test]
     fn what_a_relay_or_a_ticket_can_cause_at_will_is_told_some_times_a_minute_and_then_counted() {
         let seed = Seed::from_bytes([1; 32]);
         let server = Server::new("http://127.0.0.1:7700", &seed, AllowList::default());
         let ticket = server.unwrap().ticket();
-        let teller = Teller {
-            ticket: Arc::new(OwnTicket::new(ticket, None).unwrap()),
+        let notice_log = NoticeLog {
+            ticket: Arc::new(PublishedTicket::new(ticket, None).unwrap()),
             relay: String::new(),
             allow_path: PathBuf::new(),
-            floods: Mutex::default(),
+            rate_limits: Mutex::default(),
         };
         let start = Instant::now();
         let key = *seed.client_key().unwrap().public();
@@ -318,37 +319,37 @@ mod tests {
         let mut told = 0;
         for n in 0..10_000 {
             for notice in flood(n) {
-                let (counts, is_told) = teller.weigh(&notice, start);
-                told += u32::from(is_told) + u32::try_from(counts.len()).unwrap();
+                let (counts, is_logged) = notice_log.admit(&notice, start);
+                told += u32::from(is_logged) + u32::try_from(counts.len()).unwrap();
             }
         }
-        assert_eq!(told, 3 * REPEATS_PER_PERIOD);
+        assert_eq!(told, 3 * LOG_LINES_PER_PERIOD);
         // Nobody waits behind the flood.
         let began = Notice::SessionStarted("laptop".into());
-        assert_eq!(teller.weigh(&began, start), (Vec::new(), true));
-        let (counts, is_told) = teller.weigh(&began, start + REPEATS_PERIOD);
-        let more = 10_000 - REPEATS_PER_PERIOD;
+        assert_eq!(notice_log.admit(&began, start), (Vec::new(), true));
+        let (counts, is_logged) = notice_log.admit(&began, start + LOG_PERIOD);
+        let more = 10_000 - LOG_LINES_PER_PERIOD;
         assert!(
             counts.contains(&format!("and {more} times more a session did not come about")),
             "{counts:?}"
         );
-        assert!(is_told && counts.len() == 3, "{counts:?}");
+        assert!(is_logged && counts.len() == 3, "{counts:?}");
     }
 
     #[test]
     fn a_client_that_leaves_is_no_news_and_one_that_is_cut_off_is() {
         let left = SessionError::Relay("its stream ended".into());
-        assert_eq!(how_it_ended(&left, 0), None);
-        assert_eq!(how_it_ended(&SessionError::Closed, 0), None);
-        let cut = how_it_ended(&left, 2).unwrap();
+        assert_eq!(session_end_message(&left, 0), None);
+        assert_eq!(session_end_message(&SessionError::Closed, 0), None);
+        let cut = session_end_message(&left, 2).unwrap();
         assert!(cut.starts_with(" with 2 calls under way: "), "{cut}");
         let revoked = "its key was taken off the allow-list";
         assert_eq!(
-            how_it_ended(&SessionError::Revoked, 0),
+            session_end_message(&SessionError::Revoked, 0),
             Some(format!(": {revoked}"))
         );
         assert_eq!(
-            how_it_ended(&SessionError::Revoked, 1),
+            session_end_message(&SessionError::Revoked, 1),
             Some(format!(" with 1 call under way: {revoked}"))
         );
     }

@@ -6,21 +6,21 @@ use baton_trace::text::{counted, printable};
 use crate::args::FlushArgs;
 use crate::error::CliError;
 use crate::logging;
-use crate::remote::ask;
+use crate::remote::query_records;
 
 pub(crate) fn main(args: FlushArgs) -> Result<i32, CliError> {
     logging::errors_only();
-    let flushed = ask(args.remote, async |records| {
+    let flushed = query_records(args.remote, async |records| {
         Ok(records.flush(args.acknowledge).await?)
     })?;
     if !flushed.upkeep_failure.is_empty() {
-        tell!(
+        stderr_line!(
             "baton: the exec-server cannot remove old records or shorten its log at the moment, so its database grows: {}",
             printable(&flushed.upkeep_failure)
         );
     }
     if flushed.durable && flushed.in_memory {
-        tell!("baton: this exec-server keeps its records in memory (--state none): they end with it");
+        stderr_line!("baton: this exec-server keeps its records in memory (--state none): they end with it");
     }
     if flushed.durable {
         return Ok(0);

@@ -5,7 +5,7 @@ use baton_channel::{check_exec_server, check_relay};
 use crate::args::HealthArgs;
 use crate::error::CliError;
 use crate::runtime::runtime;
-use crate::{outer, remote};
+use crate::{relay_connection, remote};
 
 /// What a health check exits with that failed; container engines know no other.
 const UNHEALTHY: i32 = 1;
@@ -14,14 +14,14 @@ pub(crate) fn main(args: HealthArgs) -> Result<i32, CliError> {
     match check(args) {
         Ok(()) => Ok(0),
         Err(error) => {
-            tell!("baton: {error}");
+            stderr_line!("baton: {error}");
             Ok(UNHEALTHY)
         }
     }
 }
 
 fn check(args: HealthArgs) -> Result<(), CliError> {
-    let roots = outer::roots(args.relay_ca.as_deref())?;
+    let roots = relay_connection::roots(args.relay_ca.as_deref())?;
     let runtime = runtime()?;
     if let Some(url) = args.relay {
         return Ok(runtime.block_on(check_relay(&url, roots))?);

@@ -5,7 +5,7 @@ use baton_trace::text::printable;
 
 use crate::args::HistoryArgs;
 use crate::error::CliError;
-use crate::remote::ask;
+use crate::remote::query_records;
 use crate::stdio::page_beside;
 use crate::table::{Column, Row, Terminal, draw};
 use crate::{logging, record};
@@ -24,7 +24,7 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
         ..HistoryRequest::default()
     };
     let terminal = Terminal::of_stdout();
-    ask(args.remote, async |records| {
+    query_records(args.remote, async |records| {
         let mut pages = records.history(request).await?;
         let mut rows = Vec::new();
         let (mut is_behind, mut is_empty) = (false, true);
@@ -46,7 +46,7 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
             page_beside(table(&rows, args.thread.is_some(), terminal)).await?;
         }
         if is_empty && !args.list.json {
-            tell!("baton: no such commands on record");
+            stderr_line!("baton: no such commands on record");
         }
         warn_if_behind(is_behind);
         Ok(0)
@@ -56,7 +56,7 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
 /// Old answers are told from new ones.
 pub(crate) fn warn_if_behind(is_behind: bool) {
     if is_behind {
-        tell!(
+        stderr_line!(
             "baton: the exec-server's disk takes nothing at the moment, so the newest records may be missing; `baton flush` says why"
         );
     }

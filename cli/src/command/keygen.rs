@@ -14,7 +14,7 @@ pub(crate) fn main(args: KeygenArgs) -> Result<i32, CliError> {
     } else {
         let seed = Seed::generate()?;
         seed.write(&path)?;
-        tell!(
+        stderr_line!(
             "baton: wrote {}; its public line, for an exec-server's allow-list, is:",
             path.display()
         );

@@ -6,7 +6,7 @@ use crate::args::RelayArgs;
 use crate::error::CliError;
 use crate::limits::RELAY_FILES;
 use crate::runtime::runtime;
-use crate::{descriptors, logging, signals};
+use crate::{descriptor_limit, logging, signals};
 
 pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
     logging::start("info");
@@ -21,13 +21,13 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
         .transpose()?;
     let is_loopback = args.listen.ip().to_canonical().is_loopback();
     if allow_servers.is_none() && !is_loopback {
-        log!(
+        log_line!(
             "anyone who reaches this relay may register an exec-server here and take up its places; pass --allow-servers \
              with the ids of yours"
         );
     }
     if tls.is_none() && !is_loopback {
-        log!(
+        log_line!(
             "connections to this relay are in clear text: others on the network can see who runs how much when, and \
              the dial tokens; pass --tls-cert and --tls-key, or let something in front of the relay end TLS"
         );
@@ -42,9 +42,9 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
             },
             tls,
         };
-        descriptors::allow(config.limits.connections as u64 + RELAY_FILES);
+        descriptor_limit::raise(config.limits.connections as u64 + RELAY_FILES);
         let relay = Relay::bind(args.listen, config).await?;
-        say!("listening on {}", relay.local_addr());
+        stdout_line!("listening on {}", relay.local_addr());
         relay
             .serve(async {
                 signals::stop().await;

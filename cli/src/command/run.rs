@@ -17,10 +17,10 @@ use baton_trace::recorder::Recorder;
 use baton_trace::stage::Exporter;
 use tokio::sync::oneshot;
 
-use super::{run_here, show_trace};
-use crate::args::{Drawing, RunArgs};
+use super::{run_attached, show_trace};
+use crate::args::{RunArgs, WaterfallDetail};
 use crate::error::CliError;
-use crate::exporting::Exporting;
+use crate::exporters::Exporters;
 use crate::logging;
 use crate::runtime::runtime;
 use crate::trace_file::TraceFile;
@@ -31,11 +31,11 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     resource::environment_names(Exporter::Client);
     let trace_file = TraceFile::open(args.trace_json)?;
     let client_key = Seed::generate()?.client_key()?;
-    let mut exporting = Exporting::of_command();
+    let mut exporting = Exporters::of_command();
     let recorder = exporting.start(Side::Client)?;
-    let relay = Role::relay()?;
+    let relay = EmbeddedRole::relay()?;
     let allow = AllowList::only(*client_key.public(), "embedded", Trust::Continue);
-    let server = Role::exec_server(relay.ready, allow, exporting.start(Side::Server)?)?;
+    let server = EmbeddedRole::exec_server(relay.ready, allow, exporting.start(Side::Server)?)?;
 
     let mut argv = args.command.into_iter();
     let (record_to, record) = RecordTo::channel();
@@ -58,7 +58,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     };
     let client = Client::with_config(server.ready, client_key, config);
     let outcome = runtime.block_on(async {
-        let outcome = run_here(&client, command).await;
+        let outcome = run_attached(&client, command).await;
         client.close().await;
         outcome
     });
@@ -69,23 +69,23 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     server.stopper.stop();
     relay.stopper.stop();
     exporting.finish(&self::runtime()?, args.flush_timeout);
-    let drawing = args.trace.unwrap_or(Drawing::Full);
+    let drawing = args.trace.unwrap_or(WaterfallDetail::Full);
     show_trace(record, trace_file, (!args.quiet).then_some(drawing));
     outcome
 }
 
 /// A role on its thread, and what it tells once it is ready.
-struct Role<T> {
+struct EmbeddedRole<T> {
     ready: T,
-    stopper: Stopper,
+    stopper: RoleStopper,
 }
 
-struct Stopper {
+struct RoleStopper {
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
 
-impl Stopper {
+impl RoleStopper {
     fn stop(self) {
         // A role that has ended already needs no telling.
         let _ = self.stop.send(());
@@ -93,7 +93,7 @@ impl Stopper {
     }
 }
 
-impl Role<SocketAddr> {
+impl EmbeddedRole<SocketAddr> {
     fn relay() -> Result<Self, CliError> {
         spawn("baton-relay", |ready, stopped| async move {
             let loopback = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
@@ -108,7 +108,7 @@ impl Role<SocketAddr> {
     }
 }
 
-impl Role<Ticket> {
+impl EmbeddedRole<Ticket> {
     fn exec_server(relay: SocketAddr, allow: AllowList, recorder: Recorder) -> Result<Self, CliError> {
         spawn("baton-exec", move |ready, stopped| async move {
             let config = ServerConfig {
@@ -128,7 +128,7 @@ impl Role<Ticket> {
                 directory: Directory::Own,
                 ..Settings::default()
             };
-            let told = ready.clone();
+            let failed = ready.clone();
             let server = server.on_notice(move |notice| match notice {
                 Notice::Registered => drop(ready.send(Ok(ticket.clone()))),
                 Notice::Retrying(error, _) => drop(ready.send(Err(CliError::Embedded(error.to_string())))),
@@ -137,7 +137,7 @@ impl Role<Ticket> {
             // A failure for good was a notice before.
             match ExecServer::builder(server).settings(settings).build() {
                 Ok(server) => drop(server.serve(stopped).await),
-                Err(error) => drop(told.send(Err(error.into()))),
+                Err(error) => drop(failed.send(Err(error.into()))),
             }
         })
     }
@@ -146,26 +146,26 @@ impl Role<Ticket> {
 /// Starts a role and waits until it is ready or has failed.
 fn spawn<T, F>(
     name: &str,
-    role: impl FnOnce(mpsc::Sender<Result<T, CliError>>, Stopped) -> F + Send + 'static,
-) -> Result<Role<T>, CliError>
+    role: impl FnOnce(mpsc::Sender<Result<T, CliError>>, StopFuture) -> F + Send + 'static,
+) -> Result<EmbeddedRole<T>, CliError>
 where
     T: Send + 'static,
     F: Future<Output = ()>,
 {
-    let (ready, told) = mpsc::channel();
+    let (ready, outcome) = mpsc::channel();
     let (stop, stopped) = oneshot::channel();
     let runtime = runtime()?;
     let stopped = Box::pin(async move { drop(stopped.await) });
     let thread = std::thread::Builder::new()
         .name(name.into())
         .spawn(move || runtime.block_on(role(ready, stopped)))?;
-    let ready = told
+    let ready = outcome
         .recv()
         .unwrap_or_else(|_| Err(CliError::Embedded("it ended at once".into())))?;
-    Ok(Role {
+    Ok(EmbeddedRole {
         ready,
-        stopper: Stopper { stop, thread },
+        stopper: RoleStopper { stop, thread },
     })
 }
 
-type Stopped = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+type StopFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;

@@ -8,7 +8,7 @@ use baton_trace::text::{counted, printable};
 use super::history::{table, warn_if_behind};
 use crate::args::ShowArgs;
 use crate::error::CliError;
-use crate::remote::ask;
+use crate::remote::query_records;
 use crate::stdio::page;
 use crate::table::Terminal;
 use crate::terminal::drawn;
@@ -16,7 +16,7 @@ use crate::{logging, record};
 
 pub(crate) fn main(args: ShowArgs) -> Result<i32, CliError> {
     logging::errors_only();
-    let found = ask(args.remote, async |records| {
+    let found = query_records(args.remote, async |records| {
         Ok(records.show(args.id.as_str()).await?)
     })?;
     let ShowResponse {

@@ -11,7 +11,7 @@ use serde_json::json;
 use super::{flush, history, threads};
 use crate::args::{ThreadArchiveArgs, ThreadCommand, ThreadDeleteArgs, ThreadSetArgs, ThreadShowArgs};
 use crate::error::CliError;
-use crate::remote::ask;
+use crate::remote::query_records;
 use crate::stdio::page_beside;
 use crate::table::Terminal;
 use crate::{logging, record};
@@ -25,20 +25,20 @@ pub(crate) fn main(command: ThreadCommand) -> Result<i32, CliError> {
         ThreadCommand::Show(args) => show(args),
         ThreadCommand::Set(args) => set(args),
         ThreadCommand::Archive(ThreadArchiveArgs { thread, undo, remote }) => {
-            ask(remote, async |records| {
+            query_records(remote, async |records| {
                 Ok(records.archive_thread(thread, undo).await?)
             })?;
             Ok(0)
         }
         ThreadCommand::Delete(ThreadDeleteArgs { thread, remote }) => {
-            ask(remote, async |records| Ok(records.delete_thread(thread).await?))?;
+            query_records(remote, async |records| Ok(records.delete_thread(thread).await?))?;
             Ok(0)
         }
     }
 }
 
 fn show(args: ThreadShowArgs) -> Result<i32, CliError> {
-    ask(args.remote, async |records| {
+    query_records(args.remote, async |records| {
         let found = records.thread(args.thread.as_str()).await?;
         if args.json {
             page_beside(record::line(&json(&found))).await?;
@@ -70,7 +70,7 @@ fn set(args: ThreadSetArgs) -> Result<i32, CliError> {
         set: args.meta.into_iter().collect(),
         remove: args.remove,
     };
-    ask(args.remote, async |records| {
+    query_records(args.remote, async |records| {
         records.update_thread(request).await?;
         let flushed = records.flush(0).await?;
         match flushed.failures.is_empty() {

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::history::{ALIGNED, warn_if_behind};
 use crate::args::ThreadsArgs;
 use crate::error::CliError;
-use crate::remote::ask;
+use crate::remote::query_records;
 use crate::stdio::page_beside;
 use crate::table::{Column, Row, Terminal, draw};
 use crate::{logging, record};
@@ -26,7 +26,7 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
         limit: args.list.limit,
         ..ThreadsRequest::default()
     };
-    ask(args.remote, async |records| {
+    query_records(args.remote, async |records| {
         let mut pages = records.threads(request).await?;
         let terminal = Terminal::of_stdout();
         let mut rows = Vec::new();
@@ -48,7 +48,7 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
             page_beside(draw(&COLUMNS, &rows, terminal)).await?;
         }
         if is_empty && !args.list.json {
-            tell!("baton: no such threads; `baton exec --thread T` begins one");
+            stderr_line!("baton: no such threads; `baton exec --thread T` begins one");
         }
         warn_if_behind(is_behind);
         Ok(0)

@@ -5,7 +5,7 @@ use baton_channel::key::Generation;
 use crate::args::{TicketCommand, TicketRotateArgs};
 use crate::error::CliError;
 use crate::identity;
-use crate::limits::GENERATION_LOOK;
+use crate::limits::GENERATION_INTERVAL;
 use crate::stdio::page;
 
 pub(crate) fn main(command: TicketCommand) -> Result<i32, CliError> {
@@ -18,7 +18,7 @@ pub(crate) fn main(command: TicketCommand) -> Result<i32, CliError> {
                  its new ticket where it told the one before; one that does not run, when it starts\n",
                 key.display(),
                 // A look, and the registration.
-                GENERATION_LOOK.as_secs() + 1
+                GENERATION_INTERVAL.as_secs() + 1
             ))?;
             Ok(0)
         }

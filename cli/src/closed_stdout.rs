@@ -16,6 +16,6 @@ fn look() {
 }
 
 /// Whether what is written to standard output goes nowhere, though nobody chose that.
-pub(crate) fn without_stdout() -> bool {
+pub(crate) fn stdout_was_closed() -> bool {
     STDOUT_WAS_CLOSED.load(Ordering::Relaxed)
 }

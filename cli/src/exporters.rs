@@ -19,11 +19,11 @@ use tokio::runtime::Runtime;
 
 use crate::error::CliError;
 use crate::limits::{CI_FLUSH_TIMEOUT, FLUSH_TIMEOUT};
-use crate::signals::Stop;
+use crate::signals::StopSignals;
 
 /// The exporters of this process, of which `baton run` has two.
-pub(crate) struct Exporting {
-    tell: Tell,
+pub(crate) struct Exporters {
+    style: ReportStyle,
     settings: Option<Settings>,
     spool: Option<Spool>,
     sampler: Sampler,
@@ -32,41 +32,41 @@ pub(crate) struct Exporting {
 
 /// How the owner is told: by a command's line, or by a line of a server's log.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tell {
-    Line,
-    Log,
+enum ReportStyle {
+    Command,
+    ServerLog,
 }
 
-impl Tell {
-    fn tell(self, line: impl Display) {
+impl ReportStyle {
+    fn report(self, line: impl Display) {
         match self {
-            Self::Line => tell!("baton: {line}"),
-            Self::Log => log!("{line}"),
+            Self::Command => stderr_line!("baton: {line}"),
+            Self::ServerLog => log_line!("{line}"),
         }
     }
 }
 
-impl Exporting {
+impl Exporters {
     /// Of a process that ends with its command. Reads the environment; what has no effect is told. Nothing is started yet.
     pub(crate) fn of_command() -> Self {
-        Self::new(Tell::Line)
+        Self::new(ReportStyle::Command)
     }
 
     /// Of a process that stays: it says so once when it begins to lose spans.
     pub(crate) fn of_server() -> Self {
-        Self::new(Tell::Log)
+        Self::new(ReportStyle::ServerLog)
     }
 
-    fn new(tell: Tell) -> Self {
+    fn new(style: ReportStyle) -> Self {
         let settings = Settings::from_env().unwrap_or_else(|error| {
-            tell.tell(format_args!(
+            style.report(format_args!(
                 "{}; nothing is exported",
                 printable(&error.to_string())
             ));
             None
         });
         let ignored = settings.iter().flat_map(Settings::ignored);
-        ignored.for_each(|ignored| tell.tell(ignored));
+        ignored.for_each(|ignored| style.report(ignored));
         let spool = settings
             .as_ref()
             .and_then(|settings| Some(Spool::new(spool_path()?, settings)));
@@ -74,7 +74,7 @@ impl Exporting {
             .as_ref()
             .map_or_else(Settings::sampler_from_env, Settings::sampler);
         Self {
-            tell,
+            style,
             settings,
             spool,
             sampler,
@@ -87,12 +87,12 @@ impl Exporting {
         let Some(settings) = &self.settings else {
             return Ok(Recorder::off().sampling(self.sampler));
         };
-        let tell = self.tell;
+        let style = self.style;
         let options = Options {
             // One part sends what earlier runs have left.
             spool: self.spool.clone().filter(|_| self.exporters.is_empty()),
-            on_drop: (tell == Tell::Log).then(|| -> OnDrop {
-                Box::new(move |dropped, trouble| tell.tell(begins_to_drop(dropped, trouble)))
+            on_drop: (style == ReportStyle::ServerLog).then(|| -> OnDrop {
+                Box::new(move |dropped, trouble| style.report(spans_dropped(dropped, trouble)))
             }),
         };
         let exporter = Arc::new(Exporter::with_options(side, settings.clone(), options)?);
@@ -107,9 +107,9 @@ impl Exporting {
             return;
         }
         let is_ci = std::env::var_os("CI").is_some_and(|value| !value.is_empty());
-        let longer = match self.tell {
-            Tell::Log => Some(FLUSH_TIMEOUT),
-            Tell::Line => wait.or(is_ci.then_some(CI_FLUSH_TIMEOUT)),
+        let longer = match self.style {
+            ReportStyle::ServerLog => Some(FLUSH_TIMEOUT),
+            ReportStyle::Command => wait.or(is_ci.then_some(CI_FLUSH_TIMEOUT)),
         };
         let kept_in = self.spool.as_ref().map(|spool| spool.path().to_owned());
         let exit = Exit {
@@ -118,16 +118,16 @@ impl Exporting {
             spool: self.spool,
         };
         let interrupted = async {
-            Stop::new().next().await;
+            StopSignals::new().next().await;
         };
         let report = runtime.block_on(baton_export::exit(&self.exporters, exit, interrupted));
         for line in lines(&report, kept_in, longer.is_some()) {
-            self.tell.tell(line);
+            self.style.report(line);
         }
     }
 }
 
-fn begins_to_drop(dropped: u64, trouble: Option<Trouble>) -> String {
+fn spans_dropped(dropped: u64, trouble: Option<Trouble>) -> String {
     let lost = counted(
         dropped,
         "span was not exported and is lost",

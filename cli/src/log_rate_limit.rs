@@ -4,25 +4,25 @@
 
 use std::time::Instant;
 
-use crate::limits::{REPEATS_PER_PERIOD, REPEATS_PERIOD};
+use crate::limits::{LOG_LINES_PER_PERIOD, LOG_PERIOD};
 
 /// The lines of one cause.
 #[derive(Debug, Default)]
-pub(crate) struct Repeats {
+pub(crate) struct LogRateLimit {
     /// When the period began, and how many were told in it.
     period: Option<(Instant, u32)>,
     /// Since the last count.
     kept_back: u64,
 }
 
-impl Repeats {
+impl LogRateLimit {
     /// Whether one more should be told.
     pub(crate) fn admit(&mut self, now: Instant) -> bool {
         let told = match &mut self.period {
             Some((began, told)) if !is_over(*began, now) => told,
             period => &mut period.insert((now, 0)).1,
         };
-        if *told >= REPEATS_PER_PERIOD {
+        if *told >= LOG_LINES_PER_PERIOD {
             self.kept_back += 1;
             return false;
         }
@@ -38,7 +38,7 @@ impl Repeats {
 }
 
 fn is_over(began: Instant, now: Instant) -> bool {
-    now.saturating_duration_since(began) >= REPEATS_PERIOD
+    now.saturating_duration_since(began) >= LOG_PERIOD
 }
 
 #[cfg(test)]
@@ -48,12 +48,12 @@ mod tests {
     #[test]
     fn some_lines_of_a_period_are_told_and_the_rest_is_counted_once_it_is_over() {
         let start = Instant::now();
-        let mut repeats = Repeats::default();
+        let mut repeats = LogRateLimit::default();
         assert_eq!(repeats.count(start), None);
         let told = (0..10_000).filter(|_| repeats.admit(start)).count();
-        assert_eq!(told, REPEATS_PER_PERIOD as usize);
+        assert_eq!(told, LOG_LINES_PER_PERIOD as usize);
         assert_eq!(repeats.count(start), None, "not yet");
-        let later = start + REPEATS_PERIOD;
+        let later = start + LOG_PERIOD;
         assert_eq!(repeats.count(later), Some(10_000 - told as u64));
         assert_eq!(repeats.count(later), None, "once");
         assert!(repeats.admit(later));

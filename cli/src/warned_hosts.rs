@@ -8,14 +8,14 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::limits::WARNED_MAX;
-use crate::state;
+use crate::metadata;
 
 const FILE: &str = "clear_text_hosts";
 
 /// Whether this relay's host was not warned of before. From now on it was.
 pub(crate) fn is_first(relay_url: &str) -> bool {
     let xdg = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
-    let Some(directory) = state::own_directory(xdg, std::env::home_dir()) else {
+    let Some(directory) = metadata::own_state_directory(xdg, std::env::home_dir()) else {
         return true;
     };
     is_first_in(&directory, host(relay_url)).unwrap_or(true)

@@ -1,4 +1,4 @@
-//! An exec-server's ticket while it runs: told, kept in a file, and replaced when `baton ticket rotate` has made another generation of it.
+//! An exec-server's ticket while it runs: last_error, kept in a file, and replaced when `baton ticket rotate` has made another generation of it.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -8,28 +8,28 @@ use baton_core_client::{Seed, Ticket};
 use tokio::sync::watch;
 
 use crate::error::CliError;
-use crate::limits::GENERATION_LOOK;
+use crate::limits::GENERATION_INTERVAL;
 use crate::ticket_file;
 
 /// See the [module](self).
-pub(crate) struct OwnTicket {
+pub(crate) struct PublishedTicket {
     file: Option<PathBuf>,
-    state: Mutex<State>,
+    state: Mutex<TicketState>,
 }
 
-struct State {
+struct TicketState {
     ticket: Ticket,
     /// The file has it.
     is_written: bool,
 }
 
-impl OwnTicket {
+impl PublishedTicket {
     /// Writes it to the file, if there is one.
     pub(crate) fn new(ticket: Ticket, file: Option<PathBuf>) -> Result<Self, CliError> {
         if let Some(file) = &file {
             ticket_file::write(file, &ticket)?;
         }
-        let state = State {
+        let state = TicketState {
             ticket,
             is_written: true,
         };
@@ -44,17 +44,17 @@ impl OwnTicket {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Standard output may be kept in a log that others read.
         let Some(file) = &self.file else {
-            log!("registered with {relay}");
-            say!("ticket: {}", state.ticket);
+            log_line!("registered with {relay}");
+            stdout_line!("ticket: {}", state.ticket);
             return;
         };
         if !state.is_written {
             match ticket_file::write(file, &state.ticket) {
                 Ok(()) => state.is_written = true,
-                Err(error) => log!("the ticket that works now is not in its file: {error}"),
+                Err(error) => log_line!("the ticket that works now is not in its file: {error}"),
             }
         }
-        log!("registered with {relay}; the ticket is in {}", file.display());
+        log_line!("registered with {relay}; the ticket is in {}", file.display());
     }
 
     fn replace(&self, dial_token: DialToken) {
@@ -69,17 +69,17 @@ pub(crate) async fn follow(
     key: &Path,
     seed: &Seed,
     mut generation: Generation,
-    own: &OwnTicket,
+    own: &PublishedTicket,
     tokens: &watch::Sender<DialToken>,
 ) {
-    let mut told = String::new();
+    let mut last_error = String::new();
     loop {
-        tokio::time::sleep(GENERATION_LOOK).await;
+        tokio::time::sleep(GENERATION_INTERVAL).await;
         match Generation::read(key) {
             Ok(found) if found == generation => {}
             Ok(found) => {
                 generation = found;
-                log!(
+                log_line!(
                     "the ticket was rotated (generation {}): those from before are refused",
                     found.0
                 );
@@ -88,9 +88,9 @@ pub(crate) async fn follow(
             }
             Err(error) => {
                 let words = error.to_string();
-                if told != words {
-                    log!("{words}; the ticket stays what it is");
-                    told = words;
+                if last_error != words {
+                    log_line!("{words}; the ticket stays what it is");
+                    last_error = words;
                 }
             }
         }

@@ -12,7 +12,7 @@ use baton_trace::text::counted;
 
 use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
-use crate::limits::{HEALTH_LOOK, RETAIN_AGE, RETAIN_BYTES};
+use crate::limits::{HEALTH_INTERVAL, RETAIN_AGE, RETAIN_BYTES};
 
 /// What is kept for how long unless `--retain` says so.
 const RETAIN: Retention = Retention {
@@ -20,7 +20,7 @@ const RETAIN: Retention = Retention {
     bytes: Some(RETAIN_BYTES),
 };
 
-/// The directory of `--state`; `None` for `none`. By default one for each exec-server, in [Baton's own](own_directory).
+/// The directory of `--state`; `None` for `none`. By default one for each exec-server, in [Baton's own](own_state_directory).
 fn directory(
     given: Option<PathBuf>,
     xdg: Option<PathBuf>,
@@ -32,12 +32,12 @@ fn directory(
         Some(given) => return Ok(Some(given)),
         None => {}
     }
-    let own = own_directory(xdg, home).ok_or(CliError::NoHome)?;
+    let own = own_state_directory(xdg, home).ok_or(CliError::NoHome)?;
     Ok(Some(own.join(id.to_string())))
 }
 
 /// Where Baton keeps what it remembers: `$XDG_STATE_HOME/baton`, else `~/.local/state/baton`.
-pub(crate) fn own_directory(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
+pub(crate) fn own_state_directory(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
     // As the XDG base directories have it: a relative one is none.
     let xdg = xdg.filter(|path| path.is_absolute());
     let state = xdg.or_else(|| {
@@ -75,10 +75,10 @@ pub(crate) fn open(
     };
     let (metadata, OpenReport { set_aside, recovered }) = Metadata::open(&options, recorder)?;
     if let Some(set_aside) = set_aside {
-        log!("{set_aside}");
+        log_line!("{set_aside}");
     }
     if recovered.lost > 0 {
-        log!("{}", lost(&recovered));
+        log_line!("{}", lost(&recovered));
     }
     Ok(metadata)
 }
@@ -98,17 +98,17 @@ fn lost(recovered: &Recovered) -> String {
 }
 
 /// Tells the owner when the disk fails and when it is well again, for as long as it is polled.
-pub(crate) async fn watch(mut health: Health) {
+pub(crate) async fn log_health(mut health: Health) {
     loop {
-        tokio::time::sleep(HEALTH_LOOK).await;
+        tokio::time::sleep(HEALTH_INTERVAL).await;
         for event in health.look() {
-            log!("{event}");
+            log_line!("{event}");
         }
     }
 }
 
 /// Tells what was left when the server ended.
-pub(crate) fn tell_left(report: &ShutdownReport) {
+pub(crate) fn log_unwritten(report: &ShutdownReport) {
     if report.is_complete() {
         return;
     }
@@ -116,10 +116,10 @@ pub(crate) fn tell_left(report: &ShutdownReport) {
         .cause
         .as_ref()
         .map_or_else(String::new, |cause| format!(": {cause}"));
-    log!("{}{cause}", left(report));
+    log_line!("{}{cause}", unwritten(report));
 }
 
-fn left(report: &ShutdownReport) -> String {
+fn unwritten(report: &ShutdownReport) -> String {
     format!(
         "{} not be written before the end, and {} given up before",
         counted(report.left as u64, "record could", "records could"),
@@ -150,7 +150,7 @@ mod tests {
             of(2)
         );
         let of = |count| {
-            left(&ShutdownReport {
+            unwritten(&ShutdownReport {
                 left: count,
                 dropped: count as u64,
                 cause: None,

@@ -7,7 +7,7 @@ use baton_channel::is_exposed;
 use baton_core_client::RelayRoots;
 
 use crate::error::CliError;
-use crate::warned;
+use crate::warned_hosts;
 
 /// Whom to believe about a relay dialled by `https`.
 pub(crate) fn roots(relay_ca: Option<&Path>) -> Result<RelayRoots, CliError> {
@@ -34,9 +34,9 @@ pub(crate) fn warning(relay_url: &str) -> Option<&'static str> {
 /// Tells a client's user the same, once for each host: a sentence before every command is one that nobody reads.
 pub(crate) fn warn_once(relay_url: &str) {
     if let Some(warning) = warning(relay_url)
-        && warned::is_first(relay_url)
+        && warned_hosts::is_first(relay_url)
     {
-        tell!("baton: {warning}; this is told once for each host, and not with --quiet");
+        stderr_line!("baton: {warning}; this is told once for each host, and not with --quiet");
     }
 }
 

@@ -9,10 +9,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use super::values::ticket;
-use super::{Drawing, ExecArgs, RemoteArgs};
+use super::{ExecArgs, RemoteArgs, WaterfallDetail};
 
 /// What these words, the program's name first, ask for; `None` if they are not plain.
-pub(super) fn exec(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs> {
+pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs> {
     let mut words = words.into_iter().skip(1);
     if words.next()? != "exec" {
         return None;
@@ -32,8 +32,8 @@ pub(super) fn exec(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs
             "--" => break,
             "--trace" | "--trace=full" | "--trace=brief" if trace.is_none() => {
                 trace = Some(match word == "--trace=brief" {
-                    true => Drawing::Brief,
-                    false => Drawing::Full,
+                    true => WaterfallDetail::Brief,
+                    false => WaterfallDetail::Full,
                 });
                 continue;
             }
@@ -93,7 +93,7 @@ mod tests {
     }
 
     fn plain(line: &str) -> Option<ExecArgs> {
-        exec(words(line))
+        parse(words(line))
     }
 
     #[test]
@@ -157,7 +157,7 @@ mod tests {
         ] {
             assert_eq!(plain(line), None, "{line}");
         }
-        assert_eq!(exec([]), None);
+        assert_eq!(parse([]), None);
     }
 
     #[test]
