@@ -10,7 +10,7 @@ use baton_channel::{Channel, Notice, RecordTo, Server};
 use baton_relay::{Config, Relay};
 use baton_trace::call::ServerCall;
 use baton_trace::report::{Style, waterfall};
-use baton_trace::stage::{self, Exporter, Kind, StageDef, StageId, transport::RPC};
+use baton_trace::stage::{self, Component, StageDef, StageId, StageKind, transport::RPC};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,10 +28,10 @@ static STAGES: [StageDef; 1] = [StageDef {
     id: LOOKUP,
     name: "health.lookup",
     parent: Some(RPC),
-    kind: Kind::Internal,
+    kind: StageKind::Internal,
     from: "handler starts",
     to: "status found",
-    exporter: Exporter::Server,
+    exporter: Component::Server,
     covers: true,
 }];
 

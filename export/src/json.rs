@@ -10,7 +10,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
 use baton_trace::record::{CallRecord, Side};
-use baton_trace::stage::Exporter;
+use baton_trace::stage::Component;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
 
@@ -38,7 +38,10 @@ pub fn write(mut to: impl Write, records: &[CallRecord]) -> io::Result<()> {
 
 fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
     let mut resource_spans = Vec::new();
-    for (side, part) in [(Side::Client, Exporter::Client), (Side::Server, Exporter::Server)] {
+    for (side, part) in [
+        (Side::Client, Component::Client),
+        (Side::Server, Component::Server),
+    ] {
         let mut all = Spans::default();
         for record in records.iter().filter(|record| record.side == side) {
             let spans = spans::whole(record);
@@ -52,9 +55,9 @@ fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
             .filter(|name| !name.is_empty());
         let own = resource::own(part, name);
         let groups = [
-            (Exporter::Client, all.client),
-            (Exporter::Relay, all.relay),
-            (Exporter::Server, all.server),
+            (Component::Client, all.client),
+            (Component::Relay, all.relay),
+            (Component::Server, all.server),
         ];
         for (group, spans) in groups.into_iter().filter(|(_, spans)| !spans.is_empty()) {
             let resource = if group == part {

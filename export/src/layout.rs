@@ -5,7 +5,7 @@ use std::ops::Range;
 use baton_trace::record::{CallRecord, Side, StageRecord};
 use baton_trace::report::coverage;
 use baton_trace::report::tree::present_parent;
-use baton_trace::stage::{self, Exporter, StageId, exec, transport};
+use baton_trace::stage::{self, Component, StageId, exec, transport};
 use opentelemetry::SpanId;
 
 use super::rounding::{self, Item};
@@ -15,7 +15,7 @@ use crate::limits::RECORD_STAGES_MAX;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Placed {
     pub stage: StageRecord,
-    pub part: Exporter,
+    pub part: Component,
     pub span_id: SpanId,
     /// `None` for the root of a trace, and for what happens beside calls.
     pub parent: Option<SpanId>,
@@ -44,10 +44,10 @@ pub(super) fn owed_len(record: &CallRecord) -> usize {
 }
 
 /// Exactly once: a part exports what it measured, and the client what the relay stamped.
-fn owes(side: Side, part: Exporter) -> bool {
+fn owes(side: Side, part: Component) -> bool {
     match side {
-        Side::Client => matches!(part, Exporter::Client | Exporter::Relay),
-        Side::Server => part == Exporter::Server,
+        Side::Client => matches!(part, Component::Client | Component::Relay),
+        Side::Server => part == Component::Server,
     }
 }
 
@@ -56,7 +56,7 @@ pub(super) fn whole(record: &CallRecord) -> Vec<Placed> {
     place(record, |_| true)
 }
 
-fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> {
+fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<Placed> {
     let (trace, call_id) = (record.context.trace_id, record.context.span_id);
     let stages = &record.stages[..record.stages.len().min(RECORD_STAGES_MAX)];
     let mut taken = Vec::with_capacity(stages.len());
@@ -69,7 +69,7 @@ fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> 
     let mut placed = Vec::with_capacity(stages.len() + 1);
     if record.side == Side::Client {
         placed.push(Placed {
-            part: Exporter::Client,
+            part: Component::Client,
             span_id: call_id,
             parent: record.parent,
             is_outermost: true,
@@ -103,7 +103,7 @@ fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> 
         let (parent, parent_is_remote) = match parent {
             Some(parent) => (Some(id_of(parent)), self::part(stages[parent].stage) != part),
             None if is_outermost => (record.parent, record.parent.is_some()),
-            None => (Some(call_id), part != Exporter::Client),
+            None => (Some(call_id), part != Component::Client),
         };
         placed.push(Placed {
             part,
@@ -121,8 +121,8 @@ fn place(record: &CallRecord, wanted: impl Fn(Exporter) -> bool) -> Vec<Placed> 
 }
 
 /// An id that this version does not know can only have come from a newer server's `Trailers`.
-fn part(stage: StageId) -> Exporter {
-    stage.def().map_or(Exporter::Server, |def| def.exporter)
+fn part(stage: StageId) -> Component {
+    stage.def().map_or(Component::Server, |def| def.exporter)
 }
 
 /// A client's record always yields the envelope's span: every other span hangs under it.
@@ -152,7 +152,7 @@ fn timed(record: &CallRecord, stage: StageRecord) -> Placed {
     let start_ns = record.anchor.unix_ns_at(stage.start_ns);
     Placed {
         stage,
-        part: Exporter::Client,
+        part: Component::Client,
         span_id: SpanId::INVALID,
         parent: None,
         is_outermost: false,

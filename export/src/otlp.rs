@@ -109,8 +109,8 @@ impl Exporter {
     /// [`ExportError`] when the thread cannot be started.
     pub fn with_options(side: Side, settings: Settings, options: Options) -> Result<Self, ExportError> {
         let part = match side {
-            Side::Client => stage::Exporter::Client,
-            Side::Server => stage::Exporter::Server,
+            Side::Client => stage::Component::Client,
+            Side::Server => stage::Component::Server,
         };
         let own = resource::own(part, settings.service_name.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use baton_trace::record::{CallRecord, StageRecord};
-use baton_trace::stage::Exporter;
+use baton_trace::stage::Component;
 use bytes::Bytes;
 use opentelemetry_sdk::Resource;
 use tokio::sync::Notify;
@@ -229,7 +229,7 @@ impl Encoder {
             return false;
         }
         let resource = &self.resource;
-        let relay = || Speaker::new(&resource::reported(Exporter::Relay, resource));
+        let relay = || Speaker::new(&resource::reported(Component::Relay, resource));
         let bytes = self.batch.take(&self.own, relay);
         self.pending.push_back(Pending { bytes, spans });
         true

@@ -20,31 +20,31 @@ use opentelemetry_semantic_conventions::attribute::{
 };
 
 use baton_trace::attribute::REPORTED_BY;
-use baton_trace::stage::Exporter;
+use baton_trace::stage::Component;
 use baton_trace::w3c::random::random_u128;
 
 /// The service name of a part.
-pub fn service_name(part: Exporter) -> &'static str {
+pub fn service_name(part: Component) -> &'static str {
     match part {
-        Exporter::Client => "baton-client",
-        Exporter::Relay => "baton-relay",
-        Exporter::Server => "baton-exec-server",
+        Component::Client => "baton-client",
+        Component::Relay => "baton-relay",
+        Component::Server => "baton-exec-server",
     }
 }
 
 /// The part that the environment names, in a process that has several.
-static NAMED: OnceLock<Exporter> = OnceLock::new();
+static NAMED: OnceLock<Component> = OnceLock::new();
 
 /// Says that this process has several parts, and that the service and the instance that its environment names are this one. To be called once,
 /// before there is an exporter.
-pub fn environment_names(part: Exporter) {
+pub fn environment_names(part: Component) {
     // A process has one environment, so the first call counts.
     let _ = NAMED.set(part);
 }
 
 /// This process's own resource. `service_name` is that of `OTEL_SERVICE_NAME`, if set; it has the last word
 /// (OpenTelemetry, environment variable specification).
-pub(super) fn own(part: Exporter, configured_name: Option<String>) -> Resource {
+pub(super) fn own(part: Component, configured_name: Option<String>) -> Resource {
     let is_named = NAMED.get().is_none_or(|named| *named == part);
     let environment = EnvResourceDetector::new().detect();
     let environment = environment
@@ -55,7 +55,7 @@ pub(super) fn own(part: Exporter, configured_name: Option<String>) -> Resource {
 
 /// `environment` is that of the process. A part that it does not name keeps its own name and instance.
 fn build(
-    part: Exporter,
+    part: Component,
     mut environment: Vec<KeyValue>,
     configured_name: Option<String>,
     is_named: bool,
@@ -94,7 +94,7 @@ pub(super) fn background(own: &Resource) -> Resource {
 }
 
 /// The resource of another part, whose spans `reporter` reports.
-pub(super) fn reported(part: Exporter, reporter: &Resource) -> Resource {
+pub(super) fn reported(part: Component, reporter: &Resource) -> Resource {
     let of_reporter = |key| reporter.get(&Key::from_static_str(key));
     let reporter_id = of_reporter(SERVICE_INSTANCE_ID).unwrap_or_else(|| Value::from(instance(part)));
     let attributes = [
@@ -131,10 +131,10 @@ fn instance_id() -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-fn instance(part: Exporter) -> &'static str {
+fn instance(part: Component) -> &'static str {
     match part {
-        Exporter::Client | Exporter::Relay => &CLIENT,
-        Exporter::Server => &SERVER,
+        Component::Client | Component::Relay => &CLIENT,
+        Component::Server => &SERVER,
     }
 }
 
@@ -181,14 +181,14 @@ mod tests {
 
     #[test]
     fn a_part_names_itself_its_host_and_its_instance() {
-        let resource = own(Exporter::Server, None);
+        let resource = own(Component::Server, None);
         assert_eq!(get(&resource, "service.name"), "baton-exec-server");
         assert_eq!(get(&resource, "process.pid"), std::process::id().to_string());
         assert_eq!(get(&resource, "host.id").len(), 32);
         let instance = get(&resource, "service.instance.id");
         assert_eq!((instance.len(), &instance[14..15]), (36, "4"));
         assert_eq!(
-            get(&own(Exporter::Client, Some("mine".into())), "service.name"),
+            get(&own(Component::Client, Some("mine".into())), "service.name"),
             "mine"
         );
     }
@@ -199,12 +199,12 @@ mod tests {
             let of = ["service.name", "service.instance.id", "team"];
             of.map(|key| KeyValue::new(key, "given")).to_vec()
         };
-        let named = build(Exporter::Client, environment(), Some("mine".into()), true);
-        let other = build(Exporter::Server, environment(), Some("mine".into()), false);
+        let named = build(Component::Client, environment(), Some("mine".into()), true);
+        let other = build(Component::Server, environment(), Some("mine".into()), false);
         assert_eq!(get(&named, "service.name"), "mine");
         assert_eq!(get(&named, "service.instance.id"), "given");
         assert_eq!(get(&other, "service.name"), "baton-exec-server");
-        assert_eq!(get(&other, "service.instance.id"), instance(Exporter::Server));
+        assert_eq!(get(&other, "service.instance.id"), instance(Component::Server));
         assert_eq!(
             (get(&named, "team"), get(&other, "team")),
             ("given".into(), "given".into())
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn what_happens_beside_calls_is_a_service_of_its_own() {
-        let server = own(Exporter::Server, Some("builder".into()));
+        let server = own(Component::Server, Some("builder".into()));
         let beside = background(&server);
         assert_eq!(get(&beside, "service.name"), "builder-background");
         assert_eq!(get(&beside, "host.id"), get(&server, "host.id"));
@@ -222,16 +222,16 @@ mod tests {
     #[test]
     fn the_parts_of_one_process_are_instances_of_their_own_and_keep_their_ids() {
         let id = |resource: &Resource| get(resource, "service.instance.id");
-        let (client, server) = (own(Exporter::Client, None), own(Exporter::Server, None));
-        let relay = reported(Exporter::Relay, &client);
+        let (client, server) = (own(Component::Client, None), own(Component::Server, None));
+        let relay = reported(Component::Relay, &client);
         assert!(id(&client) != id(&server) && id(&client) != id(&relay) && id(&server) != id(&relay));
-        assert_eq!(id(&client), id(&own(Exporter::Client, None)));
+        assert_eq!(id(&client), id(&own(Component::Client, None)));
     }
 
     #[test]
     fn a_reported_part_is_marked_and_shares_the_reporters_clock() {
-        let client = own(Exporter::Client, None);
-        let relay = reported(Exporter::Relay, &client);
+        let client = own(Component::Client, None);
+        let relay = reported(Component::Relay, &client);
         assert_eq!(get(&relay, "service.name"), "baton-relay");
         assert_eq!(get(&relay, "host.id"), get(&client, "host.id"));
         assert_eq!(

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baton_trace::attribute;
 use baton_trace::record::{CallRecord, Side};
 use baton_trace::report::{Coverage, tree};
-use baton_trace::stage::{Exporter, Kind, StageId, exec, transport};
+use baton_trace::stage::{Component, StageId, StageKind, exec, transport};
 use baton_trace::status;
 use baton_trace::status::RpcStatus;
 use baton_trace::subject::{Exit, SubjectRecord, signal_name};
@@ -68,12 +68,12 @@ fn convert(record: &CallRecord, placed: Vec<Placed>) -> Spans {
     let mut spans = Spans::default();
     for placed in placed {
         let group = match placed.part {
-            Exporter::Client => &mut spans.client,
-            Exporter::Relay => &mut spans.relay,
-            Exporter::Server if record.side == Side::Server && placed.stage.stage.is_background() => {
+            Component::Client => &mut spans.client,
+            Component::Relay => &mut spans.relay,
+            Component::Server if record.side == Side::Server && placed.stage.stage.is_background() => {
                 &mut spans.background
             }
-            Exporter::Server => &mut spans.server,
+            Component::Server => &mut spans.server,
         };
         group.push(span(record, &state, placed));
     }
@@ -121,9 +121,9 @@ impl Details {
         let stage = placed.stage.stage;
         let mut details = Self {
             kind: match stage.def().map(|def| def.kind) {
-                Some(Kind::Client) => SpanKind::Client,
-                Some(Kind::Server) => SpanKind::Server,
-                Some(Kind::Internal) | None => SpanKind::Internal,
+                Some(StageKind::Client) => SpanKind::Client,
+                Some(StageKind::Server) => SpanKind::Server,
+                Some(StageKind::Internal) | None => SpanKind::Internal,
             },
             name: tree::label(stage),
             attributes: stage_attributes(

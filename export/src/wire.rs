@@ -7,7 +7,7 @@
 use baton_trace::attribute;
 use baton_trace::record::CallRecord;
 use baton_trace::report::tree;
-use baton_trace::stage::Exporter;
+use baton_trace::stage::Component;
 use bytes::Bytes;
 use opentelemetry::Value;
 use opentelemetry::trace::Status;
@@ -91,7 +91,7 @@ impl Batch {
         for placed in layout::owed(record) {
             self.scratch.clear();
             let stage = placed.stage.stage;
-            let group = if placed.part == Exporter::Relay {
+            let group = if placed.part == Component::Relay {
                 &mut self.relay
             } else if stage.is_background() {
                 &mut self.background
@@ -344,8 +344,8 @@ mod tests {
     }
 
     fn resources() -> (Resource, Resource) {
-        let own = resource::own(Exporter::Client, None);
-        let relay = resource::reported(Exporter::Relay, &own);
+        let own = resource::own(Component::Client, None);
+        let relay = resource::reported(Component::Relay, &own);
         (own, relay)
     }
 

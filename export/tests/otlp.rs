@@ -215,9 +215,9 @@ fn client_and_server_together_export_every_stage_exactly_once() {
     for def in stage::all() {
         let (service, span) = &by_stage[def.name];
         let expected = match def.exporter {
-            stage::Exporter::Client => "baton-client",
-            stage::Exporter::Relay => "baton-relay",
-            stage::Exporter::Server => "baton-exec-server",
+            stage::Component::Client => "baton-client",
+            stage::Component::Relay => "baton-relay",
+            stage::Component::Server => "baton-exec-server",
         };
         assert_eq!(service, expected, "{}", def.name);
         let id = |stage: StageId| stage::span_id(context.trace_id, context.span_id, stage, 0).to_bytes();
@@ -619,7 +619,7 @@ fn check_dead(address: SocketAddr) {
         started.elapsed()
     );
     let server_stages = stage::all()
-        .filter(|def| def.exporter == stage::Exporter::Server)
+        .filter(|def| def.exporter == stage::Component::Server)
         .count();
     let owed = 20 * (stage::all().count() - server_stages) as u64;
     assert_eq!(
@@ -674,7 +674,7 @@ fn beyond_the_queue_spans_are_dropped_and_counted() {
     assert!(report.dropped > 0 && report.exported > 0, "{report}");
     assert_eq!(report.exported, receiver.spans().len() as u64);
     let server_stages = stage::all()
-        .filter(|def| def.exporter == stage::Exporter::Server)
+        .filter(|def| def.exporter == stage::Component::Server)
         .count();
     assert_eq!(
         report.exported + report.dropped,

@@ -32,13 +32,13 @@ pub struct StageDef {
     /// The stage it is drawn and exported under; `None` for the envelope, and for what happens beside calls.
     pub parent: Option<StageId>,
     /// Span kind.
-    pub kind: Kind,
+    pub kind: StageKind,
     /// What begins it.
     pub from: &'static str,
     /// What ends it.
     pub to: &'static str,
     /// Who exports it: exactly one part, so that nothing is exported twice.
-    pub exporter: Exporter,
+    pub exporter: Component,
     /// Counts towards accounted time: on the awaited path, and no part of another covering stage except of a
     /// transit, whose relay stages are taken out of it.
     pub covers: bool,
@@ -46,7 +46,7 @@ pub struct StageDef {
 
 /// OpenTelemetry span kind of a stage. No PRODUCER or CONSUMER: Jaeger's critical path prunes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum StageKind {
     /// Inside one part.
     Internal,
     /// The caller's side of a call.
@@ -57,7 +57,7 @@ pub enum Kind {
 
 /// The part whose resource a stage is exported under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exporter {
+pub enum Component {
     /// Measured and exported by the client.
     Client,
     /// Measured by the relay's stamp, exported by the client under the relay's resource.

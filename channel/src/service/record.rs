@@ -22,7 +22,7 @@ use baton_trace::stage::transport::{
     RELAY_QUEUE, TERMINAL_NOTIFY, TERMINAL_OPEN, TERMINAL_RELAY_FORWARD, TERMINAL_RELAY_QUEUE,
     TERMINAL_TRANSIT, TRANSIT,
 };
-use baton_trace::stage::{Exporter, StageId};
+use baton_trace::stage::{Component, StageId};
 use baton_trace::status::RpcStatus;
 use baton_trace::subject::{Reach, Subject};
 use baton_trace::w3c::TraceContext;
@@ -310,7 +310,7 @@ impl Window {
 /// of a later version: it is drawn as unknown and never covers. 0 and 255 are the ids of no stage.
 fn may_be_told(stage: StageId) -> bool {
     match stage.def() {
-        Some(def) => def.exporter == Exporter::Server && !stage.is_background(),
+        Some(def) => def.exporter == Component::Server && !stage.is_background(),
         None => !matches!(stage.0, 0 | u8::MAX),
     }
 }

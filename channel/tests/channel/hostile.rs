@@ -12,7 +12,7 @@ use baton_mux::{Event, MuxError, Received, StreamId};
 use baton_proto::channel::{GoAway, Head, Metadata, Trailers, go_away};
 use baton_proto::limits::{MAX_STREAMS, TIMINGS_MAX};
 use baton_support::frames::{self, kind};
-use baton_trace::stage::Exporter;
+use baton_trace::stage::Component;
 use baton_trace::stage::transport::CALL;
 use bytes::Bytes;
 use go_away::Reason;
@@ -348,7 +348,7 @@ async fn a_server_that_lies_in_its_trailers_stays_inside_the_envelope() {
                 stage
                     .stage
                     .def()
-                    .is_some_and(|def| def.exporter == Exporter::Server)
+                    .is_some_and(|def| def.exporter == Component::Server)
             };
             let told = record.stages.iter().filter(by_server).count();
             let is_none = is_dropped || ["of nobody", "the client's own"].contains(&name);

@@ -76,7 +76,7 @@ async fn a_cold_call_and_a_warm_one_are_recorded_stage_by_stage() {
         for stage in stages::STAGES {
             let expected = is_cold || !CONNECT.contains(&stage.id);
             // A relay that needed no time says nothing.
-            let optional = stage.exporter == stage::Exporter::Relay;
+            let optional = stage.exporter == stage::Component::Relay;
             let found = client.stage(stage.id).is_some();
             assert!(
                 found == expected || optional,
@@ -86,7 +86,7 @@ async fn a_cold_call_and_a_warm_one_are_recorded_stage_by_stage() {
             let measured = server.stage(stage.id).is_some();
             assert_eq!(
                 measured,
-                stage.exporter == stage::Exporter::Server,
+                stage.exporter == stage::Component::Server,
                 "{} at the server",
                 stage.name
             );

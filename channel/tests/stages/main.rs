@@ -20,7 +20,7 @@ use baton_trace::call::{ClientStages, ServerCall};
 use baton_trace::record::CallRecord;
 use baton_trace::report::{Coverage, Style, tree, waterfall};
 use baton_trace::stage::transport::{CALL, RPC};
-use baton_trace::stage::{self, Exporter, Kind, RegisterError, StageDef, StageId};
+use baton_trace::stage::{self, Component, RegisterError, StageDef, StageId, StageKind};
 use bytes::Bytes;
 use tonic::Request;
 
@@ -32,19 +32,25 @@ const AUDIT: StageId = StageId(201);
 const RENDER: StageId = StageId(202);
 
 static STAGES: [StageDef; 3] = [
-    row(LOOKUP, "shop.lookup", RPC, Exporter::Server, true),
-    row(AUDIT, "shop.audit", RPC, Exporter::Server, false),
-    row(RENDER, "shop.render", CALL, Exporter::Client, true),
+    row(LOOKUP, "shop.lookup", RPC, Component::Server, true),
+    row(AUDIT, "shop.audit", RPC, Component::Server, false),
+    row(RENDER, "shop.render", CALL, Component::Client, true),
 ];
 
-static LATE: [StageDef; 1] = [row(StageId(203), "shop.late", RPC, Exporter::Server, true)];
+static LATE: [StageDef; 1] = [row(StageId(203), "shop.late", RPC, Component::Server, true)];
 
-const fn row(id: StageId, name: &'static str, parent: StageId, exporter: Exporter, covers: bool) -> StageDef {
+const fn row(
+    id: StageId,
+    name: &'static str,
+    parent: StageId,
+    exporter: Component,
+    covers: bool,
+) -> StageDef {
     StageDef {
         id,
         name,
         parent: Some(parent),
-        kind: Kind::Internal,
+        kind: StageKind::Internal,
         from: "asked",
         to: "done",
         exporter,

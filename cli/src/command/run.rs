@@ -14,7 +14,7 @@ use baton_export::resource;
 use baton_relay::{Config, Relay};
 use baton_trace::record::Side;
 use baton_trace::recorder::Recorder;
-use baton_trace::stage::Exporter;
+use baton_trace::stage::Component;
 use tokio::sync::oneshot;
 
 use super::{run_attached, show_trace};
@@ -28,7 +28,7 @@ use crate::trace_file::TraceFile;
 pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     logging::start("error");
     // Else client and exec-server would be one service, and one instance of it.
-    resource::environment_names(Exporter::Client);
+    resource::environment_names(Component::Client);
     let trace_file = TraceFile::open(args.trace_json)?;
     let client_key = Seed::generate()?.client_key()?;
     let mut exporting = Exporters::of_command();

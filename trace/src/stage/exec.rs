@@ -1,7 +1,7 @@
 //! Stages of a process, under the `rpc` stage of the call that runs it.
 
 use super::transport::RPC;
-use super::{Exporter, Kind, StageDef, StageId};
+use super::{Component, StageDef, StageId, StageKind};
 
 /// The whole life.
 pub const PROCESS: StageId = StageId(32);
@@ -49,10 +49,10 @@ const fn row(
         id,
         name,
         parent: Some(parent),
-        kind: Kind::Internal,
+        kind: StageKind::Internal,
         from,
         to,
-        exporter: Exporter::Server,
+        exporter: Component::Server,
         covers,
     }
 }

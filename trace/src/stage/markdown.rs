@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Exporter, Kind, StageDef, exec, metadata, transport};
+use super::{Component, StageDef, StageKind, exec, metadata, transport};
 
 /// The tables in Markdown, under a heading each.
 pub fn markdown() -> String {
@@ -26,14 +26,14 @@ fn table(out: &mut String, title: &str, stages: &[StageDef]) {
             .parent
             .map_or("–".to_owned(), |parent| format!("`{}`", parent.name()));
         let kind = match def.kind {
-            Kind::Internal => "internal",
-            Kind::Client => "client",
-            Kind::Server => "server",
+            StageKind::Internal => "internal",
+            StageKind::Client => "client",
+            StageKind::Server => "server",
         };
         let exporter = match def.exporter {
-            Exporter::Client => "client",
-            Exporter::Relay => "client, for the relay",
-            Exporter::Server => "server",
+            Component::Client => "client",
+            Component::Relay => "client, for the relay",
+            Component::Server => "server",
         };
         let covers = if def.covers { "yes" } else { "no" };
         let _ = writeln!(

@@ -2,7 +2,7 @@
 //!
 //! Nobody waits for it, so none of them lies in a call. Each is a trace of its own, of one span, that links to the spans it is about.
 
-use super::{Exporter, Kind, StageDef, StageId};
+use super::{Component, StageDef, StageId, StageKind};
 
 /// A batch of records on its way to the disk.
 pub const METADATA_PERSIST: StageId = StageId(48);
@@ -21,10 +21,10 @@ const fn row(id: StageId, name: &'static str, from: &'static str, to: &'static s
         id,
         name,
         parent: None,
-        kind: Kind::Internal,
+        kind: StageKind::Internal,
         from,
         to,
-        exporter: Exporter::Server,
+        exporter: Component::Server,
         covers: false,
     }
 }

@@ -12,7 +12,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use thiserror::Error;
 
-use super::{Exporter, StageDef, StageId, built_in};
+use super::{Component, StageDef, StageId, built_in};
 use crate::limits::{REGISTERED_STAGES_MAX, STAGE_NAME_MAX};
 
 /// The ids that a user's rows may have.
@@ -71,7 +71,7 @@ pub enum RegisterError {
     },
     /// One part measures and exports both a stage and its parent. The relay measures no registered stage.
     #[error("stage `{name}` must be exported by the same part as its parent, the client or the server")]
-    Exporter {
+    Component {
         /// The row's name.
         name: &'static str,
     },
@@ -174,8 +174,8 @@ impl Registry {
         let Some(parent) = parent else {
             return Err(RegisterError::NoSuchParent { name });
         };
-        if def.exporter == Exporter::Relay || def.exporter != parent.exporter {
-            return Err(RegisterError::Exporter { name });
+        if def.exporter == Component::Relay || def.exporter != parent.exporter {
+            return Err(RegisterError::Component { name });
         }
         Ok(())
     }
@@ -206,7 +206,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::stage::Kind;
+    use crate::stage::StageKind;
     use crate::stage::exec::PROCESS;
     use crate::stage::metadata::METADATA_FLUSH;
     use crate::stage::transport::{CALL, RELAY_QUEUE, RPC};
@@ -216,10 +216,10 @@ mod tests {
             id: StageId(id),
             name,
             parent: Some(parent),
-            kind: Kind::Internal,
+            kind: StageKind::Internal,
             from: "a",
             to: "b",
-            exporter: Exporter::Server,
+            exporter: Component::Server,
             covers: true,
         }
     }
@@ -321,16 +321,16 @@ mod tests {
                 vec![row(201, "b", StageId(202)), row(202, "c", RPC)],
             ),
             (
-                RegisterError::Exporter { name: "b" },
-                vec![client(RPC, Exporter::Client)],
+                RegisterError::Component { name: "b" },
+                vec![client(RPC, Component::Client)],
             ),
             (
-                RegisterError::Exporter { name: "b" },
-                vec![client(CALL, Exporter::Server)],
+                RegisterError::Component { name: "b" },
+                vec![client(CALL, Component::Server)],
             ),
             (
-                RegisterError::Exporter { name: "b" },
-                vec![client(RELAY_QUEUE, Exporter::Relay)],
+                RegisterError::Component { name: "b" },
+                vec![client(RELAY_QUEUE, Component::Relay)],
             ),
         ] {
             let registry = Registry::new();

@@ -1,7 +1,7 @@
 //! Stages of any call over the channel.
 
-use super::Exporter::{Client, Relay, Server};
-use super::{Kind, StageDef, StageId};
+use super::Component::{Client, Relay, Server};
+use super::{StageDef, StageId, StageKind};
 
 /// The envelope: the CLIENT span of the call.
 pub const CALL: StageId = StageId(1);
@@ -47,26 +47,26 @@ pub const TERMINAL_NOTIFY: StageId = StageId(20);
 #[rustfmt::skip]
 /// The table, in waterfall order.
 pub const STAGES: &[StageDef] = &[
-    row(CALL, "call", None, Kind::Client, "call", "Trailers handed to the caller", Client, false),
-    row(DISPATCH, "dispatch", Some(CALL), Kind::Internal, "call", "Head queued", Client, true),
-    row(CONNECT_DIAL, "connect.dial", Some(DISPATCH), Kind::Internal, "session wanted", "connected to the relay", Client, false),
-    row(CONNECT_PAIR, "connect.pair", Some(DISPATCH), Kind::Internal, "Dial sent", "exec-server accepted", Client, false),
-    row(CONNECT_HANDSHAKE, "connect.handshake", Some(DISPATCH), Kind::Internal, "exec-server accepted", "Noise message 2 opened", Client, false),
-    row(CLIENT_QUEUE, "client.queue", Some(CALL), Kind::Internal, "Head queued", "taken by the writer", Client, true),
-    row(CLIENT_SEAL, "client.seal", Some(CALL), Kind::Internal, "taken by the writer", "encrypted and handed to the link", Client, true),
-    row(TRANSIT, "transit", Some(CALL), Kind::Internal, "handed to the link", "received by the server's link", Client, true),
-    row(RELAY_QUEUE, "relay.queue", Some(TRANSIT), Kind::Internal, "frame complete in the relay", "taken by the outgoing stream", Relay, true),
-    row(RELAY_FORWARD, "relay.forward", Some(TRANSIT), Kind::Internal, "first byte of the frame seen", "last byte of the frame seen", Relay, true),
-    row(RPC, "rpc", Some(CALL), Kind::Server, "received", "last data encrypted, or without data Trailers", Server, false),
-    row(SERVER_OPEN, "server.open", Some(RPC), Kind::Internal, "received", "decrypted and decoded", Server, true),
-    row(SERVER_QUEUE, "server.queue", Some(RPC), Kind::Internal, "decoded", "handler starts", Server, true),
-    row(TERMINAL_QUEUE, "terminal.queue", Some(RPC), Kind::Internal, "last data frame queued", "taken by the writer", Server, true),
-    row(TERMINAL_SEAL, "terminal.seal", Some(RPC), Kind::Internal, "taken by the writer", "encrypted and handed to the link", Server, true),
-    row(TERMINAL_TRANSIT, "terminal.transit", Some(CALL), Kind::Internal, "handed to the link", "received by the client's link", Client, true),
-    row(TERMINAL_RELAY_QUEUE, "terminal.relay.queue", Some(TERMINAL_TRANSIT), Kind::Internal, "frame complete in the relay", "taken by the outgoing stream", Relay, true),
-    row(TERMINAL_RELAY_FORWARD, "terminal.relay.forward", Some(TERMINAL_TRANSIT), Kind::Internal, "first byte of the frame seen", "last byte of the frame seen", Relay, true),
-    row(TERMINAL_OPEN, "terminal.open", Some(CALL), Kind::Internal, "received", "decrypted and decoded", Client, true),
-    row(TERMINAL_NOTIFY, "terminal.notify", Some(CALL), Kind::Internal, "decoded", "in the caller's hands", Client, true),
+    row(CALL, "call", None, StageKind::Client, "call", "Trailers handed to the caller", Client, false),
+    row(DISPATCH, "dispatch", Some(CALL), StageKind::Internal, "call", "Head queued", Client, true),
+    row(CONNECT_DIAL, "connect.dial", Some(DISPATCH), StageKind::Internal, "session wanted", "connected to the relay", Client, false),
+    row(CONNECT_PAIR, "connect.pair", Some(DISPATCH), StageKind::Internal, "Dial sent", "exec-server accepted", Client, false),
+    row(CONNECT_HANDSHAKE, "connect.handshake", Some(DISPATCH), StageKind::Internal, "exec-server accepted", "Noise message 2 opened", Client, false),
+    row(CLIENT_QUEUE, "client.queue", Some(CALL), StageKind::Internal, "Head queued", "taken by the writer", Client, true),
+    row(CLIENT_SEAL, "client.seal", Some(CALL), StageKind::Internal, "taken by the writer", "encrypted and handed to the link", Client, true),
+    row(TRANSIT, "transit", Some(CALL), StageKind::Internal, "handed to the link", "received by the server's link", Client, true),
+    row(RELAY_QUEUE, "relay.queue", Some(TRANSIT), StageKind::Internal, "frame complete in the relay", "taken by the outgoing stream", Relay, true),
+    row(RELAY_FORWARD, "relay.forward", Some(TRANSIT), StageKind::Internal, "first byte of the frame seen", "last byte of the frame seen", Relay, true),
+    row(RPC, "rpc", Some(CALL), StageKind::Server, "received", "last data encrypted, or without data Trailers", Server, false),
+    row(SERVER_OPEN, "server.open", Some(RPC), StageKind::Internal, "received", "decrypted and decoded", Server, true),
+    row(SERVER_QUEUE, "server.queue", Some(RPC), StageKind::Internal, "decoded", "handler starts", Server, true),
+    row(TERMINAL_QUEUE, "terminal.queue", Some(RPC), StageKind::Internal, "last data frame queued", "taken by the writer", Server, true),
+    row(TERMINAL_SEAL, "terminal.seal", Some(RPC), StageKind::Internal, "taken by the writer", "encrypted and handed to the link", Server, true),
+    row(TERMINAL_TRANSIT, "terminal.transit", Some(CALL), StageKind::Internal, "handed to the link", "received by the client's link", Client, true),
+    row(TERMINAL_RELAY_QUEUE, "terminal.relay.queue", Some(TERMINAL_TRANSIT), StageKind::Internal, "frame complete in the relay", "taken by the outgoing stream", Relay, true),
+    row(TERMINAL_RELAY_FORWARD, "terminal.relay.forward", Some(TERMINAL_TRANSIT), StageKind::Internal, "first byte of the frame seen", "last byte of the frame seen", Relay, true),
+    row(TERMINAL_OPEN, "terminal.open", Some(CALL), StageKind::Internal, "received", "decrypted and decoded", Client, true),
+    row(TERMINAL_NOTIFY, "terminal.notify", Some(CALL), StageKind::Internal, "decoded", "in the caller's hands", Client, true),
 ];
 
 #[allow(clippy::too_many_arguments)] // One argument a column keeps the table a table.
@@ -74,10 +74,10 @@ const fn row(
     id: StageId,
     name: &'static str,
     parent: Option<StageId>,
-    kind: Kind,
+    kind: StageKind,
     from: &'static str,
     to: &'static str,
-    exporter: super::Exporter,
+    exporter: super::Component,
     covers: bool,
 ) -> StageDef {
     StageDef {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use baton_support::collector::ReceivedSpan;
 use baton_trace::report::critical_path::{self, PathSpan, SpanKind as Kinds};
-use baton_trace::stage::{self, Exporter, Kind, StageDef, exec, span_id, transport};
+use baton_trace::stage::{self, Component, StageDef, StageKind, exec, span_id, transport};
 use baton_trace::w3c::TraceContext;
 use baton_trace::{SpanId, TraceId};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -164,9 +164,9 @@ pub(crate) fn assert_echo(
         assert_eq!(span.flags & 1, 1, "{}: sampled", def.name);
         let name = match def.kind {
             // The command's, which no test that comes here labels.
-            Kind::Client => received.attribute("process.executable.name").unwrap(),
-            Kind::Server => METHOD,
-            Kind::Internal => def.name,
+            StageKind::Client => received.attribute("process.executable.name").unwrap(),
+            StageKind::Server => METHOD,
+            StageKind::Internal => def.name,
         };
         assert_eq!(span.name, name);
         assert!(span.start_time_unix_nano < span.end_time_unix_nano || at == At::File);
@@ -211,8 +211,8 @@ pub(crate) fn assert_echo(
     for span in spans {
         let exporter = stage::by_name(stage_of(span)).unwrap().exporter;
         let is_others = match at {
-            At::Collector => exporter == Exporter::Relay,
-            At::File => exporter != Exporter::Client,
+            At::Collector => exporter == Component::Relay,
+            At::File => exporter != Component::Client,
         };
         assert_eq!(
             is_reported(span),
@@ -262,24 +262,24 @@ fn is_reported(span: &ReceivedSpan) -> bool {
 /// The process that exports a stage: the client exports the relay's.
 fn part(def: &StageDef) -> &'static str {
     match def.exporter {
-        Exporter::Client | Exporter::Relay => "client",
-        Exporter::Server => "server",
+        Component::Client | Component::Relay => "client",
+        Component::Server => "server",
     }
 }
 
 fn service(def: &StageDef) -> &'static str {
     match def.exporter {
-        Exporter::Client => "baton-client",
-        Exporter::Relay => "baton-relay",
-        Exporter::Server => "baton-exec-server",
+        Component::Client => "baton-client",
+        Component::Relay => "baton-relay",
+        Component::Server => "baton-exec-server",
     }
 }
 
 fn kind(def: &StageDef) -> SpanKind {
     match def.kind {
-        Kind::Internal => SpanKind::Internal,
-        Kind::Client => SpanKind::Client,
-        Kind::Server => SpanKind::Server,
+        StageKind::Internal => SpanKind::Internal,
+        StageKind::Client => SpanKind::Client,
+        StageKind::Server => SpanKind::Server,
     }
 }
 
