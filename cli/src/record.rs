@@ -10,12 +10,12 @@ use baton_export::clock;
 use baton_proto::metadata::{Outcome, Record, StageTime, Survivor};
 use baton_trace::SpanId;
 use baton_trace::call_end::CallEnd;
+use baton_trace::command::{self, signal_name};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::report::tree::label;
 use baton_trace::report::units::duration;
 use baton_trace::stage::{StageId, transport};
 use baton_trace::status::RpcStatus;
-use baton_trace::subject::{self, signal_name};
 use baton_trace::text::printable;
 use baton_trace::w3c::TraceContext;
 use baton_trace::{TraceFlags, TraceId};
@@ -77,24 +77,24 @@ pub(crate) fn outcome(record: &Record) -> String {
 fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Running => "running",
-        Outcome::Exited => subject::Outcome::Exited.name(),
-        Outcome::Signaled => subject::Outcome::Signaled.name(),
-        Outcome::TimedOut => subject::Outcome::TimedOut.name(),
-        Outcome::Killed => subject::Outcome::Killed.name(),
-        Outcome::FailedToStart => subject::Outcome::FailedToStart.name(),
-        Outcome::Lost => subject::Outcome::Lost.name(),
+        Outcome::Exited => command::Outcome::Exited.name(),
+        Outcome::Signaled => command::Outcome::Signaled.name(),
+        Outcome::TimedOut => command::Outcome::TimedOut.name(),
+        Outcome::Killed => command::Outcome::Killed.name(),
+        Outcome::FailedToStart => command::Outcome::FailedToStart.name(),
+        Outcome::Lost => command::Outcome::Lost.name(),
     }
 }
 
 /// The outcome behind a word; one that runs has none.
 pub(crate) fn outcome_from_name(word: &str) -> Option<Outcome> {
-    Some(match subject::Outcome::from_name(word)? {
-        subject::Outcome::Exited => Outcome::Exited,
-        subject::Outcome::Signaled => Outcome::Signaled,
-        subject::Outcome::TimedOut => Outcome::TimedOut,
-        subject::Outcome::Killed => Outcome::Killed,
-        subject::Outcome::FailedToStart => Outcome::FailedToStart,
-        subject::Outcome::Lost => Outcome::Lost,
+    Some(match command::Outcome::from_name(word)? {
+        command::Outcome::Exited => Outcome::Exited,
+        command::Outcome::Signaled => Outcome::Signaled,
+        command::Outcome::TimedOut => Outcome::TimedOut,
+        command::Outcome::Killed => Outcome::Killed,
+        command::Outcome::FailedToStart => Outcome::FailedToStart,
+        command::Outcome::Lost => Outcome::Lost,
     })
 }
 
@@ -264,7 +264,7 @@ pub(crate) fn call(record: &Record, stages: &[StageTime]) -> Option<CallRecord> 
         clock: None,
         server_unix_ns: None,
         attributes: Vec::new(),
-        subject: None,
+        command: None,
     })
 }
 
@@ -302,7 +302,7 @@ mod tests {
 
     #[test]
     fn an_outcome_is_shown_by_the_word_that_spans_and_json_have() {
-        for name in subject::Outcome::ALL.map(subject::Outcome::name) {
+        for name in command::Outcome::ALL.map(command::Outcome::name) {
             let record = Record {
                 outcome: outcome_from_name(name).unwrap().into(),
                 signal: Some(15),

@@ -175,7 +175,7 @@ mod tests {
             clock: None,
             server_unix_ns: None,
             attributes: Vec::new(),
-            subject: None,
+            command: None,
         }
     }
 

@@ -5,8 +5,8 @@ use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_proto::limits::ANSWER_MAX;
 use baton_proto::{Epoch, ProcessId};
 use baton_rpc::exec::exec_client::ExecClient;
+use baton_trace::command::TracedCommand;
 use baton_trace::record::CallRecord;
-use baton_trace::subject::Subject;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
@@ -122,7 +122,7 @@ impl Client {
         let label = command.label.take();
         let mut start = command.into_start(requests.is_some());
         let is_recorded = trace || record_to.is_some() || self.channel.is_recording();
-        let subject = is_recorded.then(|| subject(label, &start)).flatten();
+        let traced_command = is_recorded.then(|| traced_command(label, &start)).flatten();
         let channel = self.channel.clone();
         // Made when the call is sent: only then is it sure which life of the exec-server it goes to.
         let first = stream::once(async move {
@@ -152,8 +152,8 @@ impl Client {
         if let Some(record_to) = record_to {
             request.extensions_mut().insert(record_to);
         }
-        if let Some(subject) = &subject {
-            request.extensions_mut().insert(subject.clone());
+        if let Some(traced_command) = &traced_command {
+            request.extensions_mut().insert(traced_command.clone());
         }
         let events = ExecClient::new(self.channel.clone())
             .max_decoding_message_size(ANSWER_MAX)
@@ -161,13 +161,13 @@ impl Client {
             .await
             .map_err(|status| RunError::from(status).naming(names))?
             .into_inner();
-        Ok(Run::new(events, requests, record, subject))
+        Ok(Run::new(events, requests, record, traced_command))
     }
 }
 
 /// What spans say of a command: no argument, no directory, no variable. `None` for a start that the exec-server will refuse.
-fn subject(label: Option<String>, start: &Start) -> Option<Subject> {
+fn traced_command(label: Option<String>, start: &Start) -> Option<TracedCommand> {
     let process = ProcessId::try_from(&start.process_id[..]).ok()?;
     let thread = Some(&*start.thread_id).filter(|thread| !thread.is_empty());
-    Some(Subject::new(label, start.argv.first()?, process, thread))
+    Some(TracedCommand::new(label, start.argv.first()?, process, thread))
 }

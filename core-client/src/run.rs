@@ -2,8 +2,8 @@
 
 use baton_proto::exec::{Ack, OutputStream, ProcessEvent, RunRequest, exited, process_event, run_request};
 use baton_trace::call_end::CallEnd;
+use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
 use baton_trace::record::CallRecord;
-use baton_trace::subject::{End, Exit, Subject};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Streaming;
@@ -66,7 +66,7 @@ impl ExitStatus {
     }
 }
 
-impl From<ExitStatus> for Exit {
+impl From<ExitStatus> for CommandExit {
     fn from(status: ExitStatus) -> Self {
         match status {
             ExitStatus::Code(code) => Self::Code(code),
@@ -83,7 +83,7 @@ pub struct Run {
     requests: Option<mpsc::Sender<RunRequest>>,
     record: Option<oneshot::Receiver<CallRecord>>,
     /// Told what the record of the call says of the command.
-    subject: Option<Subject>,
+    traced_command: Option<TracedCommand>,
     next_seq: Option<u64>,
     received: ReceivedBytes,
     phase: RunPhase,
@@ -110,14 +110,14 @@ impl Run {
         events: Streaming<ProcessEvent>,
         requests: Option<mpsc::Sender<RunRequest>>,
         record: Option<oneshot::Receiver<CallRecord>>,
-        subject: Option<Subject>,
+        traced_command: Option<TracedCommand>,
     ) -> Self {
         let received = ReceivedBytes::default();
         Self {
             events,
             requests,
             record,
-            subject,
+            traced_command,
             next_seq: Some(1),
             received,
             phase: RunPhase::Starting,
@@ -168,8 +168,8 @@ impl Run {
         Ok(match kind {
             process_event::Kind::Started(started) => {
                 self.phase = RunPhase::Running;
-                if let Some(subject) = &self.subject {
-                    subject.started(started.pid);
+                if let Some(traced_command) = &self.traced_command {
+                    traced_command.started(started.pid);
                 }
                 Event::Started { pid: started.pid }
             }
@@ -201,11 +201,11 @@ impl Run {
                     Some(_) => return Err(RunError::Protocol("an exit status that does not exist")),
                     None => return Err(RunError::Protocol("an exit without a status")),
                 };
-                if let Some(subject) = &self.subject {
-                    let exit = Exit::from(status);
-                    subject.ended(match CallEnd::from_wire(exited.call_end()) {
-                        None => End::by_itself(exit),
-                        Some(call_end) => End::cut_short(exit, call_end),
+                if let Some(traced_command) = &self.traced_command {
+                    let exit = CommandExit::from(status);
+                    traced_command.ended(match CallEnd::from_wire(exited.call_end()) {
+                        None => CommandEnd::by_itself(exit),
+                        Some(call_end) => CommandEnd::cut_short(exit, call_end),
                     });
                 }
                 Event::Exited {

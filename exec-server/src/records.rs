@@ -22,8 +22,8 @@ use baton_channel::key::PublicKey;
 use baton_proto::ProcessId;
 use baton_proto::exec::exited::Status;
 use baton_trace::call_end::CallEnd;
+use baton_trace::command::{self, Outcome};
 use baton_trace::record::{Anchor, StageRecord};
-use baton_trace::subject::{self, Outcome};
 use baton_trace::w3c::TraceContext;
 use tokio::time::timeout;
 
@@ -111,16 +111,16 @@ pub struct Exit {
 
 impl Exit {
     /// How it ended, as telemetry and history have it.
-    pub(crate) fn end(status: Option<Status>, stopped: Option<StopReason>) -> subject::End {
+    pub(crate) fn end(status: Option<Status>, stopped: Option<StopReason>) -> command::CommandEnd {
         let exit = status.map(|status| match status {
-            Status::Code(code) => subject::Exit::Code(code),
-            Status::Signaled(signaled) => subject::Exit::Signal(signaled.signal),
+            Status::Code(code) => command::CommandExit::Code(code),
+            Status::Signaled(signaled) => command::CommandExit::Signal(signaled.signal),
         });
         match (exit, stopped) {
-            (None, _) => subject::End::unseen(Outcome::Lost),
-            (Some(exit), None) => subject::End::by_itself(exit),
-            (Some(exit), Some(StopReason::Call(end))) => subject::End::cut_short(exit, end),
-            (exit, Some(StopReason::ServerFault)) => subject::End {
+            (None, _) => command::CommandEnd::unseen(Outcome::Lost),
+            (Some(exit), None) => command::CommandEnd::by_itself(exit),
+            (Some(exit), Some(StopReason::Call(end))) => command::CommandEnd::cut_short(exit, end),
+            (exit, Some(StopReason::ServerFault)) => command::CommandEnd {
                 outcome: Outcome::Killed,
                 exit,
             },

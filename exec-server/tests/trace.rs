@@ -8,8 +8,8 @@ use baton_exec_server::SpawnMethod;
 use baton_proto::ProcessId;
 use baton_proto::exec::Start;
 use baton_proto::exec::process_event::Kind;
+use baton_trace::command::{CommandEnd, CommandExit, Outcome};
 use baton_trace::stage::{StageId, exec};
-use baton_trace::subject::{End, Exit, Outcome};
 use baton_trace::w3c::TraceContext;
 use support::{Host, start, variable};
 
@@ -141,7 +141,7 @@ async fn the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended(met
         let id = ProcessId::try_from(&started.process_id[..]).unwrap();
         let ran = host.run(started).await.unwrap().finish().await;
         let call = host.last_call();
-        let known = call.subject().unwrap().known();
+        let known = call.command().unwrap().summary();
         let text = |key| known.text(key).unwrap().into_owned();
         assert_eq!(text("process.executable.name"), "sh");
         assert_eq!(text("process.pid"), ran.pid.to_string());
@@ -149,8 +149,8 @@ async fn the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended(met
         assert_eq!(text("baton.thread"), "nightly");
         assert_eq!(text("baton.client"), "test");
         assert_eq!(known.attributes.len(), 5, "and no argument: {known:?}");
-        let exit = signal.map_or(Exit::Code(code), Exit::Signal);
-        assert_eq!((known.end, exit.code()), (End::by_itself(exit), code));
+        let exit = signal.map_or(CommandExit::Code(code), CommandExit::Signal);
+        assert_eq!((known.end, exit.code()), (CommandEnd::by_itself(exit), code));
     }
 }
 
@@ -163,8 +163,11 @@ async fn a_process_that_was_killed_says_so_whatever_it_exited_with(method: Spawn
     assert!(matches!(call.next().await, Ok(Some(Kind::Output(_)))));
     drop(call);
     host.idle().await;
-    let end = host.last_call().subject().unwrap().known().end;
-    assert_eq!((end.outcome, end.exit), (Outcome::Killed, Some(Exit::Code(0))));
+    let end = host.last_call().command().unwrap().summary().end;
+    assert_eq!(
+        (end.outcome, end.exit),
+        (Outcome::Killed, Some(CommandExit::Code(0)))
+    );
 }
 
 async fn a_silent_process_has_no_stage_of_output(method: SpawnMethod) {

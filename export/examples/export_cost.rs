@@ -95,7 +95,7 @@ fn record(side: Side) -> CallRecord {
         clock: None,
         server_unix_ns: None,
         attributes: Vec::new(),
-        subject: None,
+        command: None,
     }
 }
 

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use baton_trace::attribute;
 use baton_trace::clock::Offset;
+use baton_trace::command::{CommandEnd, CommandExit, CommandSummary, Outcome};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::report::tree;
 use baton_trace::stage::{StageId, exec, transport};
 use baton_trace::status;
 use baton_trace::status::RpcStatus;
-use baton_trace::subject::{End, Exit, Outcome, SubjectRecord};
 use baton_trace::w3c::{Baggage, TraceContext, Tracestate};
 use opentelemetry::{KeyValue, SpanId, TraceFlags, TraceId};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -207,9 +207,9 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
         context.flags = TraceFlags::new((span.flags & 0b11) as u8);
         context.tracestate = Tracestate::parse(&span.trace_state).unwrap_or_default();
     }
-    let subject = call
+    let command = call
         .or_else(|| stages.iter().find(|span| span.stage == exec::PROCESS))
-        .and_then(|span| subject(&span.span));
+        .and_then(|span| read_command(&span.span));
     let of_speaker = |key| speaker.and_then(|span| text(span, key)).unwrap_or_default();
     let number = |key| call.and_then(|call| integer(&call.span, key));
     let offset = number(attribute::CLOCK_OFFSET_NS);
@@ -246,9 +246,9 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
             .zip(error)
             .map(|(offset_ns, error_ns)| Offset { offset_ns, error_ns }),
         attributes: speaker
-            .map(|span| attributes(span, subject.as_ref()))
+            .map(|span| attributes(span, command.as_ref()))
             .unwrap_or_default(),
-        subject: subject.map(Box::new),
+        command: command.map(Box::new),
     }
 }
 
@@ -298,22 +298,22 @@ const OF_COMMAND: [&str; 5] = [
     attribute::CLIENT,
 ];
 
-fn subject(span: &Span) -> Option<SubjectRecord> {
+fn read_command(span: &Span) -> Option<CommandSummary> {
     let outcome = Outcome::from_name(text(span, attribute::OUTCOME)?)?;
     let code = integer(span, PROCESS_EXIT_CODE).and_then(|code| i32::try_from(code).ok());
     let exit = code.map(|code| match text(span, attribute::SIGNAL) {
-        Some(_) => Exit::Signal(code.saturating_sub(128)),
-        None => Exit::Code(code),
+        Some(_) => CommandExit::Signal(code.saturating_sub(128)),
+        None => CommandExit::Code(code),
     });
-    Some(SubjectRecord {
+    Some(CommandSummary {
         label: span.name.clone().into(),
         attributes: kept(span, |key| OF_COMMAND.contains(&key)),
-        end: End { outcome, exit },
+        end: CommandEnd { outcome, exit },
     })
 }
 
 /// The attributes that the record brought along, not those that the exporter made.
-fn attributes(span: &Span, subject: Option<&SubjectRecord>) -> Vec<KeyValue> {
+fn attributes(span: &Span, command: Option<&CommandSummary>) -> Vec<KeyValue> {
     let conventional = [
         RPC_SYSTEM_NAME,
         RPC_METHOD,
@@ -324,7 +324,7 @@ fn attributes(span: &Span, subject: Option<&SubjectRecord>) -> Vec<KeyValue> {
     let of_command = |key: &str| key == PROCESS_EXIT_CODE || OF_COMMAND.contains(&key);
     kept(span, |key| {
         let is_made = key.starts_with("baton.") || conventional.contains(&key);
-        !is_made && (subject.is_none() || !of_command(key))
+        !is_made && (command.is_none() || !of_command(key))
     })
 }
 
@@ -381,10 +381,10 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests {
     use baton_proto::ProcessId;
+    use baton_trace::command::TracedCommand;
     use baton_trace::report::{Style, waterfall};
     use baton_trace::samples::{record, stage};
     use baton_trace::stage::transport::*;
-    use baton_trace::subject::Subject;
     use baton_trace::w3c::random_span_id;
     use proptest::prelude::*;
 
@@ -417,21 +417,21 @@ mod tests {
 
     #[test]
     fn the_command_of_a_record_comes_back_too() {
-        let subject = Subject::new(Some("build".into()), b"make", ProcessId([1; 16]), None);
-        subject.started(7);
+        let command = TracedCommand::new(Some("build".into()), b"make", ProcessId([1; 16]), None);
+        command.started(7);
         for end in [
-            End::by_itself(Exit::Code(3)),
-            End::by_itself(Exit::Signal(9)),
-            End::unseen(Outcome::TimedOut),
+            CommandEnd::by_itself(CommandExit::Code(3)),
+            CommandEnd::by_itself(CommandExit::Signal(9)),
+            CommandEnd::unseen(Outcome::TimedOut),
         ] {
-            let known = subject.known();
+            let known = command.summary();
             let mut record = record(vec![stage(CALL, 5, 1_000)]);
             record.attributes = vec![KeyValue::new("server.address", "relay.example")];
-            record.subject = Some(Box::new(SubjectRecord { end, ..known }));
+            record.command = Some(Box::new(CommandSummary { end, ..known }));
             let read = read(&written(&[record.clone()])).unwrap().remove(0);
             assert_eq!(
-                (read.subject, read.attributes),
-                (record.subject, record.attributes)
+                (read.command, read.attributes),
+                (record.command, record.attributes)
             );
         }
     }

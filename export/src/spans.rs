@@ -10,12 +10,12 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_trace::attribute;
+use baton_trace::command::{CommandExit, CommandSummary, signal_name};
 use baton_trace::record::{CallRecord, Side};
 use baton_trace::report::{Coverage, tree};
 use baton_trace::stage::{Component, StageId, StageKind, exec, transport};
 use baton_trace::status;
 use baton_trace::status::RpcStatus;
-use baton_trace::subject::{Exit, SubjectRecord, signal_name};
 use baton_trace::w3c::TraceContext;
 use opentelemetry::trace::{Link, SpanContext, SpanKind, Status, TraceState};
 use opentelemetry::{Array, InstrumentationScope, KeyValue, SpanId, StringValue, Value};
@@ -142,15 +142,15 @@ impl Details {
             rpc(record, stage == transport::CALL, &mut details);
         } else if stage.is_background() && record.side == Side::Server {
             background(record, &mut details);
-        } else if let Some(subject) = record.subject.as_deref().filter(|_| stage == exec::PROCESS) {
-            command(subject, &mut details);
+        } else if let Some(command) = record.command.as_deref().filter(|_| stage == exec::PROCESS) {
+            add_command(command, &mut details);
         }
         details
     }
 
     /// Whether a span of this stage says no more than its ids and times.
     pub(super) fn is_plain(record: &CallRecord, stage: StageId) -> bool {
-        let is_of_command = stage == exec::PROCESS && record.subject.is_some();
+        let is_of_command = stage == exec::PROCESS && record.command.is_some();
         stage != transport::CALL && stage != transport::RPC && !stage.is_background() && !is_of_command
     }
 }
@@ -219,29 +219,29 @@ fn rpc(record: &CallRecord, is_call: bool, span: &mut Details) {
     }
     if is_call {
         call(record, span);
-        if let Some(subject) = &record.subject {
-            span.name = cut(subject.label.as_str().to_owned().into(), SPAN_NAME_MAX);
-            command(subject, span);
+        if let Some(command) = &record.command {
+            span.name = cut(command.label.as_str().to_owned().into(), SPAN_NAME_MAX);
+            add_command(command, span);
         }
     }
     own(record, span);
 }
 
 /// The command that the call runs. A call that failed has its error already, which counts.
-fn command(subject: &SubjectRecord, span: &mut Details) {
-    let kept = subject.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
+fn add_command(command: &CommandSummary, span: &mut Details) {
+    let kept = command.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
     span.attributes.extend(kept);
     span.attributes
-        .push(KeyValue::new(attribute::OUTCOME, subject.end.outcome.name()));
-    if let Some(exit) = subject.end.exit {
+        .push(KeyValue::new(attribute::OUTCOME, command.end.outcome.name()));
+    if let Some(exit) = command.end.exit {
         span.attributes
             .push(KeyValue::new(PROCESS_EXIT_CODE, i64::from(exit.code())));
-        if let Exit::Signal(signal) = exit {
+        if let CommandExit::Signal(signal) = exit {
             span.attributes
                 .push(KeyValue::new(attribute::SIGNAL, signal_name(signal)));
         }
     }
-    if let (Some(class), Status::Unset) = (subject.end.error_type(), &span.status) {
+    if let (Some(class), Status::Unset) = (command.end.error_type(), &span.status) {
         span.status = Status::error(class);
         span.attributes.push(KeyValue::new(ERROR_TYPE, class));
     }
@@ -348,11 +348,11 @@ fn cut_str(text: &str, max: usize) -> &str {
 mod tests {
     use baton_proto::ProcessId;
     use baton_trace::clock::Offset;
+    use baton_trace::command::{CommandEnd, Outcome, TracedCommand};
     use baton_trace::record::StageRecord;
     use baton_trace::samples::{record, stage};
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::*;
-    use baton_trace::subject::{End, Outcome, Subject};
     use opentelemetry::TraceFlags;
 
     use super::*;
@@ -463,22 +463,22 @@ mod tests {
     }
 
     /// The sample, of a command that ended so.
-    fn of_command(side: Side, end: End) -> CallRecord {
+    fn of_command(side: Side, end: CommandEnd) -> CallRecord {
         let (program, process, thread) = (b"/usr/bin/make", ProcessId([0xab; 16]), Some("t"));
-        let subject = match side {
-            Side::Client => Subject::new(Some("build".into()), program, process, thread),
-            Side::Server => Subject::of_client("laptop", program, process, thread),
+        let command = match side {
+            Side::Client => TracedCommand::new(Some("build".into()), program, process, thread),
+            Side::Server => TracedCommand::for_client("laptop", program, process, thread),
         };
-        subject.started(77);
-        subject.ended(end);
+        command.started(77);
+        command.ended(end);
         CallRecord {
-            subject: Some(Box::new(subject.known())),
+            command: Some(Box::new(command.summary())),
             ..sample(side)
         }
     }
 
-    fn failed(outcome: Outcome, exit: Exit) -> End {
-        End {
+    fn failed(outcome: Outcome, exit: CommandExit) -> CommandEnd {
+        CommandEnd {
             outcome,
             exit: Some(exit),
         }
@@ -486,7 +486,7 @@ mod tests {
 
     #[test]
     fn a_command_names_its_call_and_both_ends_say_the_same_of_it() {
-        let end = End::by_itself(Exit::Signal(15));
+        let end = CommandEnd::by_itself(CommandExit::Signal(15));
         let client = owed(&of_command(Side::Client, end)).client.remove(0);
         let server = owed(&of_command(Side::Server, end)).server;
         let (rpc, process) = (&server[0], &server[1]);
@@ -517,7 +517,7 @@ mod tests {
 
     #[test]
     fn a_command_is_an_error_unless_it_exits_with_0_and_a_failed_call_counts_more() {
-        let error = |status: i32, end: End| {
+        let error = |status: i32, end: CommandEnd| {
             let mut record = of_command(Side::Client, end);
             record.status = RpcStatus(status);
             let call = owed(&record).client.remove(0);
@@ -527,15 +527,24 @@ mod tests {
             class
         };
         let class = |name: &str| Some(name.to_owned());
-        assert_eq!(error(0, End::by_itself(Exit::Code(0))), None);
-        assert_eq!(error(0, End::by_itself(Exit::Code(1))), class("nonzero_exit"));
-        assert_eq!(error(0, failed(Outcome::Killed, Exit::Code(0))), class("killed"));
+        assert_eq!(error(0, CommandEnd::by_itself(CommandExit::Code(0))), None);
         assert_eq!(
-            error(4, End::unseen(Outcome::TimedOut)),
+            error(0, CommandEnd::by_itself(CommandExit::Code(1))),
+            class("nonzero_exit")
+        );
+        assert_eq!(
+            error(0, failed(Outcome::Killed, CommandExit::Code(0))),
+            class("killed")
+        );
+        assert_eq!(
+            error(4, CommandEnd::unseen(Outcome::TimedOut)),
             class("DEADLINE_EXCEEDED")
         );
-        assert_eq!(error(14, End::by_itself(Exit::Code(1))), class("UNAVAILABLE"));
-        let lost = owed(&of_command(Side::Client, End::unseen(Outcome::Lost)));
+        assert_eq!(
+            error(14, CommandEnd::by_itself(CommandExit::Code(1))),
+            class("UNAVAILABLE")
+        );
+        let lost = owed(&of_command(Side::Client, CommandEnd::unseen(Outcome::Lost)));
         assert_eq!(value(&lost.client[0], "process.exit.code"), None);
     }
 

@@ -268,11 +268,11 @@ fn field_len(len: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use baton_proto::ProcessId;
+    use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
     use baton_trace::record::{Side, StageRecord};
     use baton_trace::samples::{record, stage};
     use baton_trace::stage::StageId;
     use baton_trace::status::RpcStatus;
-    use baton_trace::subject::{End, Exit, Subject};
     use baton_trace::w3c::{TraceContext, Tracestate};
     use opentelemetry::KeyValue;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -317,10 +317,10 @@ mod tests {
                         ..stage(StageId(id), start, start + length)
                     });
                 let (is_server, has_state, has_link, code) = more;
-                let subject = Subject::new(None, b"make", ProcessId([code; 16]), Some("t"));
-                subject.ended(End::by_itself(Exit::Signal(code.into())));
+                let command = TracedCommand::new(None, b"make", ProcessId([code; 16]), Some("t"));
+                command.ended(CommandEnd::by_itself(CommandExit::Signal(code.into())));
                 let mut record = record(stages.collect());
-                record.subject = (code % 2 == 0).then(|| Box::new(subject.known()));
+                record.command = (code % 2 == 0).then(|| Box::new(command.summary()));
                 record.side = if is_server { Side::Server } else { Side::Client };
                 record.status = RpcStatus((code % 20).into());
                 if has_state {

@@ -182,7 +182,7 @@ fn record(side: Side, context: &TraceContext) -> CallRecord {
         clock: None,
         server_unix_ns: None,
         attributes: Vec::new(),
-        subject: None,
+        command: None,
     }
 }
 

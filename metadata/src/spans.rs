@@ -131,7 +131,7 @@ fn finish(
         clock: None,
         server_unix_ns: None,
         attributes,
-        subject: None,
+        command: None,
     });
 }
 

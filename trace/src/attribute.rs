@@ -17,7 +17,7 @@ pub const CLOCK_OFFSET_NS: &str = "baton.clock.offset_ns";
 pub const CLOCK_ERROR_NS: &str = "baton.clock.error_ns";
 /// On the span of a command: its id on the exec-server, in hexadecimal digits.
 pub const PROCESS_ID: &str = "baton.process.id";
-/// On the span of a command: how it ended, by the names of [`Outcome`](crate::subject::Outcome).
+/// On the span of a command: how it ended, by the names of [`Outcome`](crate::command::Outcome).
 pub const OUTCOME: &str = "baton.outcome";
 /// On the span of a command that a signal ended: the signal's name without `SIG`, or its number where it has none.
 pub const SIGNAL: &str = "baton.signal";

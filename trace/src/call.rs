@@ -10,10 +10,10 @@ use std::time::Instant;
 
 use opentelemetry::SpanId;
 
+use crate::command::TracedCommand;
 use crate::limits::HANDLER_STAGES_MAX;
 use crate::record::{Anchor, StageRecord};
 use crate::stage::{self, StageId, transport};
-use crate::subject::Subject;
 use crate::w3c::TraceContext;
 
 /// One call, as its handler sees it.
@@ -24,10 +24,10 @@ pub struct ServerCall {
     anchor: Anchor,
     recording: bool,
     stages: Mutex<Vec<StageRecord>>,
-    when_over: Mutex<Option<WhenOver>>,
+    on_complete: Mutex<Option<OnComplete>>,
     /// Somebody takes its record.
     exported: bool,
-    subject: OnceLock<Subject>,
+    command: OnceLock<TracedCommand>,
 }
 
 /// The stages that a caller adds to its own call, while the call lasts. Put a clone into the request's extensions, one for each call.
@@ -68,11 +68,11 @@ impl ClientStages {
 }
 
 /// Takes a call's stages when nobody can add to them any more.
-struct WhenOver(Box<dyn FnOnce(Vec<StageRecord>) + Send>);
+struct OnComplete(Box<dyn FnOnce(Vec<StageRecord>) + Send>);
 
-impl fmt::Debug for WhenOver {
+impl fmt::Debug for OnComplete {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("WhenOver")
+        f.write_str("OnComplete")
     }
 }
 
@@ -87,9 +87,9 @@ impl ServerCall {
             anchor,
             recording,
             stages: Mutex::new(Vec::new()),
-            when_over: Mutex::new(None),
+            on_complete: Mutex::new(None),
             exported: recording,
-            subject: OnceLock::new(),
+            command: OnceLock::new(),
         }
     }
 
@@ -133,15 +133,15 @@ impl ServerCall {
 
     /// The call runs this command: the server's `process` span tells of it. Only the first one counts; it is not made where nobody takes the
     /// record.
-    pub fn runs(&self, subject: impl FnOnce() -> Subject) {
+    pub fn set_command(&self, command: impl FnOnce() -> TracedCommand) {
         if self.exported {
-            self.subject.get_or_init(subject);
+            self.command.get_or_init(command);
         }
     }
 
     /// The command that the call runs.
-    pub fn subject(&self) -> Option<&Subject> {
-        self.subject.get()
+    pub fn command(&self) -> Option<&TracedCommand> {
+        self.command.get()
     }
 
     /// Adds an interval.
@@ -167,12 +167,12 @@ impl ServerCall {
 
     /// Hands the stages on once nobody else holds this call: now, unless something that the handler started outlasts it, as a
     /// process does whose caller has gone. Its span was told to others, so it must be exported. The last one counts.
-    pub fn when_over(mut self: Arc<Self>, take: impl FnOnce(Vec<StageRecord>) + Send + 'static) {
+    pub fn on_complete(mut self: Arc<Self>, take: impl FnOnce(Vec<StageRecord>) + Send + 'static) {
         match Arc::get_mut(&mut self) {
             Some(call) => take(std::mem::take(unlocked(&mut call.stages))),
             None => {
-                let take = WhenOver(Box::new(take));
-                *self.when_over.lock().unwrap_or_else(PoisonError::into_inner) = Some(take);
+                let take = OnComplete(Box::new(take));
+                *self.on_complete.lock().unwrap_or_else(PoisonError::into_inner) = Some(take);
             }
         }
     }
@@ -180,7 +180,7 @@ impl ServerCall {
 
 impl Drop for ServerCall {
     fn drop(&mut self) {
-        if let Some(WhenOver(take)) = unlocked(&mut self.when_over).take() {
+        if let Some(OnComplete(take)) = unlocked(&mut self.on_complete).take() {
             take(std::mem::take(unlocked(&mut self.stages)));
         }
     }
@@ -221,7 +221,7 @@ mod tests {
         let call = call();
         let process = Arc::clone(&call);
         record(&call);
-        call.when_over(move |stages| sender.send(stages.len()).unwrap());
+        call.on_complete(move |stages| sender.send(stages.len()).unwrap());
         assert!(stages.try_recv().is_err());
         record(&process);
         drop(process);
@@ -277,7 +277,7 @@ mod tests {
         let (sender, stages) = mpsc::channel();
         let call = call();
         record(&call);
-        call.when_over(move |stages| sender.send(stages.len()).unwrap());
+        call.on_complete(move |stages| sender.send(stages.len()).unwrap());
         assert_eq!(stages.try_recv(), Ok(1));
     }
 }

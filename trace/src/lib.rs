@@ -4,7 +4,7 @@
 //! * [`stage`]: the three tables of stages, and those that a program registers; spans, report, metrics and docs read them;
 //! * [`call`]: what a handler knows of the call it serves, and the stages that handler and caller add to it;
 //! * [`call_end`]: why a call ended before its handler had answered it;
-//! * [`subject`]: the command that a call runs, and how it ended;
+//! * [`command`]: the command that a call runs, and how it ended;
 //! * [`recorder`]: where finished records go;
 //! * [`sampler`]: which traces are recorded;
 //! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
@@ -22,6 +22,7 @@ pub mod background;
 pub mod call;
 pub mod call_end;
 pub mod clock;
+pub mod command;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -35,7 +36,6 @@ pub mod sampler;
 pub mod samples;
 pub mod stage;
 pub mod status;
-pub mod subject;
 pub mod text;
 pub mod w3c;
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use opentelemetry::{KeyValue, SpanId};
 
 use crate::clock::Offset;
+use crate::command::CommandSummary;
 use crate::stage::StageId;
 use crate::status::RpcStatus;
-use crate::subject::SubjectRecord;
 use crate::w3c::TraceContext;
 
 /// One reading of both clocks. Wall time is stepped and monotonic time stops in suspend, so each call takes its
@@ -129,7 +129,7 @@ pub struct CallRecord {
     /// Attributes of the envelope (client) or of the SERVER span (server). Never argv, never environment.
     pub attributes: Vec<KeyValue>,
     /// The command that the call runs, if that is what it is for.
-    pub subject: Option<Box<SubjectRecord>>,
+    pub command: Option<Box<CommandSummary>>,
 }
 
 impl CallRecord {

@@ -39,6 +39,6 @@ pub fn record(stages: Vec<StageRecord>) -> CallRecord {
         clock: None,
         server_unix_ns: None,
         attributes: Vec::new(),
-        subject: None,
+        command: None,
     }
 }

@@ -11,10 +11,10 @@ use baton_export::clock;
 use baton_mux::StreamError;
 use baton_proto::channel::Head;
 use baton_trace::call::ClientStages;
+use baton_trace::command::TracedCommand;
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::Recorder;
 use baton_trace::stage;
-use baton_trace::subject::Subject;
 use baton_trace::w3c::{self, Extracted, TraceContext};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
@@ -57,7 +57,7 @@ pub(crate) struct Call {
 
 impl Call {
     /// Takes a request. With a `recorder` that is on, or when its extensions ask for a [`RecordTo`], the call is an
-    /// envelope of its own, with the attributes of the `relay`: a new trace, or a child of the caller's; of the command that the extensions name as its [`Subject`].
+    /// envelope of its own, with the attributes of the `relay`: a new trace, or a child of the caller's; of the command that the extensions name as its [`TracedCommand`].
     pub(crate) fn new(
         request: http::Request<Body>,
         recorder: &Recorder,
@@ -84,7 +84,7 @@ impl Call {
                 method: path.trim_start_matches('/').to_owned().into(),
                 about: About {
                     attributes: relay(),
-                    subject: parts.extensions.remove::<Subject>(),
+                    command: parts.extensions.remove::<TracedCommand>(),
                     stages: parts.extensions.remove::<ClientStages>(),
                     is_answered: false,
                 },

@@ -15,6 +15,7 @@ use baton_mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
 use baton_trace::SpanId;
 use baton_trace::call::{ClientStages, ServerCall};
 use baton_trace::clock::Offset;
+use baton_trace::command::{CallProgress, TracedCommand};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
 use baton_trace::stage::transport::{
@@ -24,7 +25,6 @@ use baton_trace::stage::transport::{
 };
 use baton_trace::stage::{Component, StageId};
 use baton_trace::status::RpcStatus;
-use baton_trace::subject::{Reach, Subject};
 use baton_trace::w3c::TraceContext;
 use opentelemetry::KeyValue;
 use tokio::sync::oneshot;
@@ -64,7 +64,7 @@ pub(crate) struct ClientDraft {
 pub(crate) struct About {
     pub(crate) attributes: Vec<KeyValue>,
     /// The command that it runs.
-    pub(crate) subject: Option<Subject>,
+    pub(crate) command: Option<TracedCommand>,
     /// Where the caller adds stages of its own.
     pub(crate) stages: Option<ClientStages>,
     /// The server ended it.
@@ -105,24 +105,24 @@ impl Recording {
         let Some(mut draft) = self.draft.take() else {
             return;
         };
-        let reach = match &self.stream {
-            None => Reach::NotSent,
-            Some(_) if draft.about.is_answered => Reach::Answered,
+        let progress = match &self.stream {
+            None => CallProgress::NotSent,
+            Some(_) if draft.about.is_answered => CallProgress::Answered,
             Some(stream) => match stream.shared().ended() {
-                Some(error) if error.is_goodbye() => Reach::Dismissed,
-                _ => Reach::CutShort,
+                Some(error) if error.is_goodbye() => CallProgress::SessionClosed,
+                _ => CallProgress::CutShort,
             },
         };
         let status = RpcStatus(status);
-        let subject = draft.about.subject.take();
-        let subject = subject.map(|subject| Box::new(subject.of_call(reach, status)));
+        let command = draft.about.command.take();
+        let command = command.map(|command| Box::new(command.summary_of_call(progress, status)));
         let (stamps, clock) = self
             .stream
             .take()
             .map_or_else(Default::default, |stream| stream.measured());
         let observer = draft.observer.take();
         let record = CallRecord {
-            subject,
+            command,
             ..draft.build(&stamps, timings, clock, clock::now(), status.0)
         };
         if let Some(observer) = observer {
@@ -212,7 +212,7 @@ impl ClientDraft {
             clock,
             server_unix_ns,
             attributes: self.about.attributes,
-            subject: None,
+            command: None,
         }
     }
 }
@@ -387,8 +387,8 @@ impl ServerDraft {
         };
         let sent = last_data.copied().unwrap_or_else(cut_short);
         let recorder = self.recorder.clone();
-        let subject = call.subject().cloned();
-        call.when_over(move |stages| {
+        let command = call.command().cloned();
+        call.on_complete(move |stages| {
             // What outlasts a call that was cut short belongs to it all the same.
             record.stages.reserve_exact(stages.len() + 3);
             record
@@ -396,7 +396,7 @@ impl ServerDraft {
                 .push(rpc_stage(&record.anchor, &sent, stages.iter()));
             record.stages.extend(terminal_stages(&record.anchor, &sent));
             record.stages.extend(stages);
-            record.subject = subject.map(|subject| Box::new(subject.known()));
+            record.command = command.map(|command| Box::new(command.summary()));
             recorder.finish(record);
         });
     }
@@ -490,7 +490,7 @@ mod tests {
             clock: None,
             server_unix_ns: None,
             attributes: Vec::new(),
-            subject: None,
+            command: None,
         };
         (ServerDraft::new(record, Arc::clone(&call), recorder), call)
     }

@@ -291,7 +291,7 @@ impl Finish {
                     .map(|end| KeyValue::new(attribute::CALL_END, end.name()))
                     .into_iter()
                     .collect(),
-                subject: None,
+                command: None,
             };
             Box::new(ServerDraft::new(record, self.call, recorder))
         });

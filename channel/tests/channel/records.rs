@@ -6,11 +6,11 @@ use std::sync::Arc;
 use baton_channel::{Channel, RecordTo};
 use baton_proto::ProcessId;
 use baton_trace::call::ServerCall;
+use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
 use baton_trace::record::{CallRecord, Side};
 use baton_trace::stage::transport as stages;
 use baton_trace::stage::{self, StageId};
 use baton_trace::status::RpcStatus;
-use baton_trace::subject::{End, Exit, Subject};
 use bytes::Bytes;
 use futures_util::stream::{self, StreamExt};
 use opentelemetry::KeyValue;
@@ -99,12 +99,12 @@ async fn a_cold_call_and_a_warm_one_are_recorded_stage_by_stage() {
 async fn a_call_names_the_relay_and_the_command_that_its_request_is_for() {
     let stack = Stack::start(Mounted::echo()).await;
     let mut asked = request("");
-    let subject = Subject::new(None, b"/bin/make", ProcessId([1; 16]), None);
-    asked.extensions_mut().insert(subject.clone());
-    subject.ended(End::by_itself(Exit::Code(3)));
+    let command = TracedCommand::new(None, b"/bin/make", ProcessId([1; 16]), None);
+    asked.extensions_mut().insert(command.clone());
+    command.ended(CommandEnd::by_itself(CommandExit::Code(3)));
     within(stack.caller().unary("/test/Echo", asked)).await.unwrap();
     let told = record(&stack.records).await;
-    assert_eq!(told.subject.as_deref(), Some(&subject.known()));
+    assert_eq!(told.command.as_deref(), Some(&command.summary()));
     let attribute = |key: &str| {
         let found = told.attributes.iter().find(|kv| kv.key.as_str() == key);
         found.map(|kv| kv.value.to_string())
@@ -114,11 +114,11 @@ async fn a_call_names_the_relay_and_the_command_that_its_request_is_for() {
         attribute("server.port"),
         Some(stack.relay.address.port().to_string())
     );
-    assert_eq!(record(&stack.server.records).await.subject, None);
+    assert_eq!(record(&stack.server.records).await.command, None);
     within(stack.caller().unary("/test/Echo", request("")))
         .await
         .unwrap();
-    assert_eq!(record(&stack.records).await.subject, None);
+    assert_eq!(record(&stack.records).await.command, None);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{THREAD_ID_MAX, THREAD_TITLE_MAX};
 use baton_proto::metadata::Outcome;
-use baton_trace::subject;
+use baton_trace::command;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -83,7 +83,7 @@ pub(super) fn label(label: &str) -> Result<String, String> {
 
 /// How a command ended.
 pub(super) fn outcome(word: &str) -> Result<Outcome, String> {
-    let words = || subject::Outcome::ALL.map(subject::Outcome::name).join(", ");
+    let words = || command::Outcome::ALL.map(command::Outcome::name).join(", ");
     record::outcome_from_name(word).ok_or_else(|| format!("expected one of {}", words()))
 }
 

@@ -19,9 +19,9 @@ use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Exited, Output, OutputStream, RunRequest};
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::{CallEnd, CallEndCell};
+use baton_trace::command::TracedCommand;
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
-use baton_trace::subject::Subject;
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
@@ -82,7 +82,7 @@ pub(crate) async fn run<B: Backend>(
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
     let childs_context = call.as_deref().map(childs_context);
     if let Some(call) = &call {
-        call.runs(|| launch.subject(&client.name));
+        call.set_command(|| launch.traced_command(&client.name));
     }
     let has_stdin = launch.stdin;
     let mut telling = Telling::accepted(
@@ -122,8 +122,8 @@ pub(crate) async fn run<B: Backend>(
     let spawned = clock::now();
     registration.set_started(true);
     telling.started(group.pid(), spawned);
-    if let Some(subject) = subject(&call) {
-        subject.started(group.pid());
+    if let Some(traced_command) = traced_command(&call) {
+        traced_command.started(group.pid());
     }
     let patience = table.patience(has_stdin).clone();
     let events = Events::new(shared.clone(), patience, end.clone(), telling.delivery());
@@ -190,8 +190,8 @@ async fn durable(
 }
 
 /// What the spans of a call say of its process, where somebody takes them.
-fn subject(call: &Option<Arc<ServerCall>>) -> Option<&Subject> {
-    call.as_deref().and_then(ServerCall::subject)
+fn traced_command(call: &Option<Arc<ServerCall>>) -> Option<&TracedCommand> {
+    call.as_deref().and_then(ServerCall::command)
 }
 
 /// The child exited because it could not execute its program.
@@ -385,8 +385,8 @@ impl<B: Backend> Driver<B> {
         // An exit whose status was lost is no event.
         let seq = if exit.is_ok() { next } else { next - 1 };
         self.telling.exited(seq, status, stopped, now);
-        if let Some(subject) = subject(&self.call) {
-            subject.ended(Exit::end(status, stopped));
+        if let Some(traced_command) = traced_command(&self.call) {
+            traced_command.ended(Exit::end(status, stopped));
         }
         match exit {
             Ok(status) => self.shared.append(Kind::Exited(Exited {

@@ -10,7 +10,7 @@ use baton_proto::limits::{
 };
 use baton_proto::{Epoch, ProcessId};
 use baton_spawn::Variable;
-use baton_trace::subject::Subject;
+use baton_trace::command::TracedCommand;
 
 use super::environment::Changes;
 use super::spawn::is_directory;
@@ -96,10 +96,10 @@ impl Launch {
     }
 
     /// What spans say of it. Of what was given that is the program's name, the ids, and nothing else.
-    pub(super) fn subject(&self, client: &str) -> Subject {
+    pub(super) fn traced_command(&self, client: &str) -> TracedCommand {
         let program = self.argv.first().map(|program| program.to_bytes());
         let thread = self.thread.as_ref().map(|thread| &*thread.id);
-        Subject::of_client(client, program.unwrap_or_default(), self.process_id, thread)
+        TracedCommand::for_client(client, program.unwrap_or_default(), self.process_id, thread)
     }
 
     /// Has it start in `home` if it names no directory, and if there is such a one: a server's user may have none.

@@ -83,7 +83,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             error_ns: 700,
         }),
         attributes: vec![KeyValue::new("k", "v"), KeyValue::new("n", 3)],
-        subject: None,
+        command: None,
     };
     let whole = vec![
         stage(transport::CALL, 0, 900_000),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use baton_proto::Epoch;
 use baton_trace::call_end::CallEnd;
+use baton_trace::command;
 use baton_trace::stage::StageId;
-use baton_trace::subject;
 
 use super::{Argv, ProcessKey};
 
@@ -134,14 +134,14 @@ pub enum KilledStatus {
 
 impl Outcome {
     /// Its word, which telemetry and the history share.
-    pub fn word(&self) -> subject::Outcome {
+    pub fn word(&self) -> command::Outcome {
         match self {
-            Self::Exited { .. } => subject::Outcome::Exited,
-            Self::Signaled { .. } => subject::Outcome::Signaled,
-            Self::TimedOut { .. } => subject::Outcome::TimedOut,
-            Self::Killed { .. } => subject::Outcome::Killed,
-            Self::FailedToStart => subject::Outcome::FailedToStart,
-            Self::Lost => subject::Outcome::Lost,
+            Self::Exited { .. } => command::Outcome::Exited,
+            Self::Signaled { .. } => command::Outcome::Signaled,
+            Self::TimedOut { .. } => command::Outcome::TimedOut,
+            Self::Killed { .. } => command::Outcome::Killed,
+            Self::FailedToStart => command::Outcome::FailedToStart,
+            Self::Lost => command::Outcome::Lost,
         }
     }
 

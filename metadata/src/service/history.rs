@@ -1,7 +1,7 @@
 //! `History` and `Show`.
 
 use baton_proto::metadata as wire;
-use baton_trace::subject::Outcome;
+use baton_trace::command::Outcome;
 use tonic::{Response, Status};
 
 use super::pages::{ListRange, PageInfo, Pages, pages};

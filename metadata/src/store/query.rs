@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_trace::subject::Outcome;
+use baton_trace::command::Outcome;
 
 use crate::record::{CwdFacts, Owner, ProcessPatch, ThreadKey};
 

@@ -8,7 +8,7 @@ use baton_metadata::record::{KilledStatus, Outcome, Owner, ProcessKey, ProcessPa
 use baton_metadata::store::query::{Cursor, Found, HistoryQuery, Page, ProcessRecord, ThreadsQuery};
 use baton_metadata::store::sqlite::{Opened, Reader};
 use baton_proto::ProcessId;
-use baton_trace::subject::Outcome as Word;
+use baton_trace::command::Outcome as Word;
 use rand::RngExt;
 
 use crate::support::{

@@ -217,7 +217,7 @@ mod tests {
             clock: None,
             server_unix_ns: None,
             attributes: Vec::new(),
-            subject: None,
+            command: None,
         });
         exporter.shutdown(PATIENCE);
         let spans = collector.wait_for(PATIENCE, |spans| !spans.is_empty());

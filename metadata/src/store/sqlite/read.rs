@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use baton_trace::subject::Outcome;
+use baton_trace::command::Outcome;
 use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_from_iter};
 
 use super::columns::{PROCESS_COLUMNS, PROCESS_JOINS, name_of, number, process_of, time_of};

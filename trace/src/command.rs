@@ -1,11 +1,11 @@
 //! The command that a call runs: what its spans say beside the RPC, and how the command ended.
 //!
 //! ```text
-//! caller ── Subject in the request's extensions ─► client's record ─► span `call`: named after the command
-//! handler ─ ServerCall::runs(Subject) ───────────► server's record ─► span `process`: the same attributes
+//! caller ── TracedCommand in the request's extensions ─► client's record ─► span `call`: named after the command
+//! handler ─ ServerCall::set_command(TracedCommand) ────► server's record ─► span `process`: the same attributes
 //! ```
 //!
-//! A [`Subject`] is shared between its maker, which notes the pid and the end as soon as it knows them, and the record of the
+//! A [`TracedCommand`] is shared between its maker, which notes the pid and the end as soon as it knows them, and the record of the
 //! call, which reads them when the call is over. Names and attributes follow OpenTelemetry's conventions for CLI programs
 //! (`span.cli.client`); what these lack is `baton.*` (docs/STAGES.md). Arguments and environments are never part of it.
 
@@ -71,14 +71,14 @@ impl Outcome {
 
 /// What the operating system said of the end of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub enum CommandExit {
     /// Its exit code, 0 to 255.
     Code(i32),
     /// The number of the signal that ended it, on the machine where it ran.
     Signal(i32),
 }
 
-impl Exit {
+impl CommandExit {
     /// The code that a shell reports: the exit code, or 128 and the signal's number.
     pub fn code(self) -> i32 {
         match self {
@@ -116,32 +116,32 @@ pub fn signal_name(signal: i32) -> Cow<'static, str> {
 
 /// The end of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct End {
+pub struct CommandEnd {
     /// How it ended.
     pub outcome: Outcome,
     /// What the operating system said, where it was told.
-    pub exit: Option<Exit>,
+    pub exit: Option<CommandExit>,
 }
 
-impl End {
+impl CommandEnd {
     /// An end that the operating system said nothing about.
     pub const fn unseen(outcome: Outcome) -> Self {
         Self { outcome, exit: None }
     }
 
     /// A command that ended by itself, or by a signal that was not the exec-server's.
-    pub const fn by_itself(exit: Exit) -> Self {
+    pub const fn by_itself(exit: CommandExit) -> Self {
         Self {
             outcome: match exit {
-                Exit::Code(_) => Outcome::Exited,
-                Exit::Signal(_) => Outcome::Signaled,
+                CommandExit::Code(_) => Outcome::Exited,
+                CommandExit::Signal(_) => Outcome::Signaled,
             },
             exit: Some(exit),
         }
     }
 
     /// A command that was killed because its call was cut short. It may have caught the signal and exited with a code.
-    pub const fn cut_short(exit: Exit, call_end: CallEnd) -> Self {
+    pub const fn cut_short(exit: CommandExit, call_end: CallEnd) -> Self {
         Self {
             outcome: match call_end {
                 CallEnd::Deadline => Outcome::TimedOut,
@@ -154,7 +154,7 @@ impl End {
     /// The class of error that this end is, of a closed list; `None` for an exit code of 0.
     pub fn error_type(&self) -> Option<&'static str> {
         match (self.outcome, self.exit) {
-            (Outcome::Exited, Some(Exit::Code(0))) => None,
+            (Outcome::Exited, Some(CommandExit::Code(0))) => None,
             (Outcome::Exited, _) => Some("nonzero_exit"),
             (outcome, _) => Some(outcome.name()),
         }
@@ -163,36 +163,36 @@ impl End {
 
 /// How far a call came, as its client knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Reach {
+pub enum CallProgress {
     /// Nothing of it was sent.
     #[default]
     NotSent,
     /// It was sent, and ended without the server's trailers.
     CutShort,
     /// It was sent, and the server ended the session before it had answered, and said so.
-    Dismissed,
+    SessionClosed,
     /// The server ended it.
     Answered,
 }
 
 /// A command. Clones share what becomes known of it.
 #[derive(Debug, Clone)]
-pub struct Subject(Arc<Inner>);
+pub struct TracedCommand(Arc<CommandInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct CommandInner {
     label: StringValue,
     attributes: Vec<KeyValue>,
-    seen: Mutex<Seen>,
+    observed: Mutex<Observed>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Seen {
+struct Observed {
     pid: Option<u32>,
-    end: Option<End>,
+    end: Option<CommandEnd>,
 }
 
-impl Subject {
+impl TracedCommand {
     /// A command that runs `program`, as it was requested. `label`, which has to be of low cardinality, names the client's span; without
     /// one the program's base name does.
     pub fn new(label: Option<String>, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
@@ -200,7 +200,7 @@ impl Subject {
     }
 
     /// As [`new`](Self::new), at the server: `client` is the name of the key whose owner asked for the command.
-    pub fn of_client(client: &str, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
+    pub fn for_client(client: &str, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
         Self::with(None, program, process, thread, Some(client))
     }
 
@@ -221,49 +221,52 @@ impl Subject {
         attributes.push(KeyValue::new(attribute::PROCESS_ID, text(&process.to_string())));
         attributes.extend(thread.map(|thread| KeyValue::new(attribute::THREAD, text(thread))));
         attributes.extend(client.map(|client| KeyValue::new(attribute::CLIENT, text(client))));
-        Self(Arc::new(Inner {
+        Self(Arc::new(CommandInner {
             label: label.into(),
             attributes,
-            seen: Mutex::default(),
+            observed: Mutex::default(),
         }))
     }
 
     /// It runs, as this process of the operating system.
     pub fn started(&self, pid: u32) {
-        self.seen().pid = Some(pid);
+        self.observed().pid = Some(pid);
     }
 
     /// It has ended. The first end counts.
-    pub fn ended(&self, end: End) {
-        self.seen().end.get_or_insert(end);
+    pub fn ended(&self, end: CommandEnd) {
+        self.observed().end.get_or_insert(end);
     }
 
     /// What is known now that the call of a client is over.
-    pub fn of_call(&self, reach: Reach, status: RpcStatus) -> SubjectRecord {
-        let seen = *self.seen();
-        let assumed = || End::unseen(assumed(reach, status, seen.pid.is_some()));
-        self.record(seen.pid, seen.end.unwrap_or_else(assumed))
+    pub fn summary_of_call(&self, progress: CallProgress, status: RpcStatus) -> CommandSummary {
+        let observed = *self.observed();
+        let assumed = || CommandEnd::unseen(assumed(progress, status, observed.pid.is_some()));
+        self.summarize(observed.pid, observed.end.unwrap_or_else(assumed))
     }
 
     /// What is known now that nobody can add to it. A command without an end counts as lost.
-    pub fn known(&self) -> SubjectRecord {
-        let seen = *self.seen();
-        self.record(seen.pid, seen.end.unwrap_or(End::unseen(Outcome::Lost)))
+    pub fn summary(&self) -> CommandSummary {
+        let observed = *self.observed();
+        self.summarize(
+            observed.pid,
+            observed.end.unwrap_or(CommandEnd::unseen(Outcome::Lost)),
+        )
     }
 
-    fn record(&self, pid: Option<u32>, end: End) -> SubjectRecord {
+    fn summarize(&self, pid: Option<u32>, end: CommandEnd) -> CommandSummary {
         let mut attributes = Vec::with_capacity(self.0.attributes.len() + 1);
         attributes.extend_from_slice(&self.0.attributes);
         attributes.extend(pid.map(|pid| KeyValue::new(PROCESS_PID, i64::from(pid))));
-        SubjectRecord {
+        CommandSummary {
             label: self.0.label.clone(),
             attributes,
             end,
         }
     }
 
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.0.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    fn observed(&self) -> MutexGuard<'_, Observed> {
+        self.0.observed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -274,32 +277,32 @@ fn base_name(program: &[u8]) -> Cow<'_, str> {
 }
 
 /// What became of a command whose end its client was not told.
-fn assumed(reach: Reach, status: RpcStatus, is_started: bool) -> Outcome {
-    match (status, reach) {
+fn assumed(progress: CallProgress, status: RpcStatus, is_started: bool) -> Outcome {
+    match (status, progress) {
         (RpcStatus::DEADLINE_EXCEEDED, _) => Outcome::TimedOut,
-        (_, Reach::NotSent) => Outcome::FailedToStart,
+        (_, CallProgress::NotSent) => Outcome::FailedToStart,
         // Its caller gave it up: the exec-server kills what a client that has gone had running.
         (RpcStatus::CANCELLED, _) => Outcome::Killed,
-        (RpcStatus::OK | RpcStatus::INTERNAL, _) | (_, Reach::CutShort) => Outcome::Lost,
+        (RpcStatus::OK | RpcStatus::INTERNAL, _) | (_, CallProgress::CutShort) => Outcome::Lost,
         // A server that refuses what a client sends, or ends its session, kills what runs for it.
-        (_, Reach::Answered | Reach::Dismissed) if is_started => Outcome::Killed,
-        (_, Reach::Dismissed) => Outcome::Lost,
-        (_, Reach::Answered) => Outcome::FailedToStart,
+        (_, CallProgress::Answered | CallProgress::SessionClosed) if is_started => Outcome::Killed,
+        (_, CallProgress::SessionClosed) => Outcome::Lost,
+        (_, CallProgress::Answered) => Outcome::FailedToStart,
     }
 }
 
 /// What a record keeps of a command.
 #[derive(Debug, Clone, PartialEq)]
-pub struct SubjectRecord {
+pub struct CommandSummary {
     /// The name of the client's span.
     pub label: StringValue,
-    /// The program's base name, the pid where there is one, and what the subject's maker added.
+    /// The program's base name, the pid where there is one, and what its maker added.
     pub attributes: Vec<KeyValue>,
     /// How it ended.
-    pub end: End,
+    pub end: CommandEnd,
 }
 
-impl SubjectRecord {
+impl CommandSummary {
     /// The text of an attribute.
     pub fn text(&self, key: &str) -> Option<Cow<'_, str>> {
         let found = self.attributes.iter().find(|kv| kv.key.as_str() == key)?;
@@ -310,12 +313,12 @@ impl SubjectRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    fn named(label: Option<&str>, program: &str) -> Subject {
+    fn named(label: Option<&str>, program: &str) -> TracedCommand {
         let label = label.map(str::to_owned);
-        Subject::new(label, program.as_bytes(), ProcessId([0xab; 16]), Some("t"))
+        TracedCommand::new(label, program.as_bytes(), ProcessId([0xab; 16]), Some("t"))
     }
 
-    fn subject() -> Subject {
+    fn command() -> TracedCommand {
         named(None, "make")
     }
 
@@ -335,20 +338,20 @@ mod tests {
             (None, "..", ".."),
             (Some("build"), "/usr/bin/make", "build"),
         ] {
-            assert_eq!(named(label, program).known().label.as_str(), name);
+            assert_eq!(named(label, program).summary().label.as_str(), name);
         }
     }
 
     #[test]
     fn what_becomes_known_later_is_in_the_record_and_the_first_end_counts() {
-        let subject = subject();
-        let maker = subject.clone();
+        let command = command();
+        let maker = command.clone();
         maker.started(7);
-        maker.ended(End::by_itself(Exit::Signal(9)));
-        maker.ended(End::by_itself(Exit::Code(0)));
-        let record = subject.of_call(Reach::Answered, RpcStatus::OK);
-        assert_eq!(record.end, End::by_itself(Exit::Signal(9)));
-        assert_eq!(record.end.exit.map(Exit::code), Some(137));
+        maker.ended(CommandEnd::by_itself(CommandExit::Signal(9)));
+        maker.ended(CommandEnd::by_itself(CommandExit::Code(0)));
+        let record = command.summary_of_call(CallProgress::Answered, RpcStatus::OK);
+        assert_eq!(record.end, CommandEnd::by_itself(CommandExit::Signal(9)));
+        assert_eq!(record.end.exit.map(CommandExit::code), Some(137));
         assert_eq!(record.text("process.pid").as_deref(), Some("7"));
         assert_eq!(record.text("process.executable.name").as_deref(), Some("make"));
         assert_eq!(record.text("baton.process.id"), Some("ab".repeat(16).into()));
@@ -358,51 +361,65 @@ mod tests {
     #[test]
     fn a_command_whose_end_was_not_told_is_judged_by_its_call() {
         let unavailable = RpcStatus(14);
-        for (reach, status, is_started, outcome) in [
-            (Reach::NotSent, unavailable, false, Outcome::FailedToStart),
+        for (progress, status, is_started, outcome) in [
+            (CallProgress::NotSent, unavailable, false, Outcome::FailedToStart),
             (
-                Reach::NotSent,
+                CallProgress::NotSent,
                 RpcStatus::CANCELLED,
                 false,
                 Outcome::FailedToStart,
             ),
             (
-                Reach::NotSent,
+                CallProgress::NotSent,
                 RpcStatus::DEADLINE_EXCEEDED,
                 false,
                 Outcome::TimedOut,
             ),
             (
-                Reach::CutShort,
+                CallProgress::CutShort,
                 RpcStatus::DEADLINE_EXCEEDED,
                 true,
                 Outcome::TimedOut,
             ),
-            (Reach::CutShort, RpcStatus::CANCELLED, true, Outcome::Killed),
-            (Reach::CutShort, unavailable, true, Outcome::Lost),
-            (Reach::CutShort, unavailable, false, Outcome::Lost),
-            (Reach::Dismissed, unavailable, true, Outcome::Killed),
-            (Reach::Dismissed, RpcStatus(7), true, Outcome::Killed),
-            (Reach::Dismissed, unavailable, false, Outcome::Lost),
-            (Reach::Answered, RpcStatus(5), false, Outcome::FailedToStart),
-            (Reach::Answered, RpcStatus(3), true, Outcome::Killed),
-            (Reach::Answered, RpcStatus::INTERNAL, true, Outcome::Lost),
-            (Reach::Answered, RpcStatus::OK, true, Outcome::Lost),
+            (
+                CallProgress::CutShort,
+                RpcStatus::CANCELLED,
+                true,
+                Outcome::Killed,
+            ),
+            (CallProgress::CutShort, unavailable, true, Outcome::Lost),
+            (CallProgress::CutShort, unavailable, false, Outcome::Lost),
+            (CallProgress::SessionClosed, unavailable, true, Outcome::Killed),
+            (CallProgress::SessionClosed, RpcStatus(7), true, Outcome::Killed),
+            (CallProgress::SessionClosed, unavailable, false, Outcome::Lost),
+            (
+                CallProgress::Answered,
+                RpcStatus(5),
+                false,
+                Outcome::FailedToStart,
+            ),
+            (CallProgress::Answered, RpcStatus(3), true, Outcome::Killed),
+            (CallProgress::Answered, RpcStatus::INTERNAL, true, Outcome::Lost),
+            (CallProgress::Answered, RpcStatus::OK, true, Outcome::Lost),
         ] {
-            let subject = subject();
+            let command = command();
             if is_started {
-                subject.started(7);
+                command.started(7);
             }
-            let end = subject.of_call(reach, status).end;
-            assert_eq!(end, End::unseen(outcome), "{reach:?} {status:?} {is_started}");
+            let end = command.summary_of_call(progress, status).end;
+            assert_eq!(
+                end,
+                CommandEnd::unseen(outcome),
+                "{progress:?} {status:?} {is_started}"
+            );
         }
     }
 
     #[test]
     fn a_command_that_was_cut_short_is_killed_whatever_its_exit_says() {
-        for exit in [Exit::Code(0), Exit::Signal(15)] {
+        for exit in [CommandExit::Code(0), CommandExit::Signal(15)] {
             for call_end in CallEnd::ALL {
-                let end = End::cut_short(exit, call_end);
+                let end = CommandEnd::cut_short(exit, call_end);
                 let outcome = match call_end {
                     CallEnd::Deadline => Outcome::TimedOut,
                     _ => Outcome::Killed,
@@ -414,17 +431,23 @@ mod tests {
 
     #[test]
     fn only_an_exit_code_of_0_is_no_error() {
-        let class = |end: End| end.error_type();
-        assert_eq!(class(End::by_itself(Exit::Code(0))), None);
-        assert_eq!(class(End::by_itself(Exit::Code(3))), Some("nonzero_exit"));
-        assert_eq!(class(End::by_itself(Exit::Signal(9))), Some("signaled"));
+        let class = |end: CommandEnd| end.error_type();
+        assert_eq!(class(CommandEnd::by_itself(CommandExit::Code(0))), None);
+        assert_eq!(
+            class(CommandEnd::by_itself(CommandExit::Code(3))),
+            Some("nonzero_exit")
+        );
+        assert_eq!(
+            class(CommandEnd::by_itself(CommandExit::Signal(9))),
+            Some("signaled")
+        );
         for outcome in Outcome::ALL {
-            assert!(class(End::unseen(outcome)).is_some(), "{outcome:?}");
+            assert!(class(CommandEnd::unseen(outcome)).is_some(), "{outcome:?}");
         }
         // It caught the signal and exited with 0: it was killed all the same.
-        let killed = End {
+        let killed = CommandEnd {
             outcome: Outcome::Killed,
-            exit: Some(Exit::Code(0)),
+            exit: Some(CommandExit::Code(0)),
         };
         assert_eq!(class(killed), Some("killed"));
     }
