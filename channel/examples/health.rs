@@ -9,7 +9,7 @@ use baton_channel::key::{Seed, StaticKey};
 use baton_channel::{Channel, Notice, RecordTo, Server};
 use baton_relay::{Config, Relay};
 use baton_trace::call::ServerCall;
-use baton_trace::report::{Style, waterfall};
+use baton_trace::report::{WaterfallStyle, waterfall};
 use baton_trace::stage::{self, Component, StageDef, StageId, StageKind, transport::RPC};
 use std::future::pending;
 use std::sync::Arc;
@@ -101,6 +101,6 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     request.extensions_mut().insert(record_to);
     let answer = client.check(request).await?.into_inner();
     println!("baton is {}", answer.status().as_str_name());
-    print!("{}", waterfall(&record.await?, &Style::default()));
+    print!("{}", waterfall(&record.await?, &WaterfallStyle::default()));
     Ok(())
 }

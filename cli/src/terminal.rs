@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write as _};
 use std::os::fd::AsFd;
 
 use baton_trace::record::CallRecord;
-use baton_trace::report::{Style, brief, waterfall};
+use baton_trace::report::{WaterfallStyle, brief, waterfall};
 
 use crate::args::WaterfallDetail;
 
@@ -51,11 +51,11 @@ pub(crate) fn drawn(record: &CallRecord, stream: &(impl AsFd + IsTerminal)) -> S
     waterfall(record, &style_of(stream))
 }
 
-fn style_of(stream: &(impl AsFd + IsTerminal)) -> Style {
+fn style_of(stream: &(impl AsFd + IsTerminal)) -> WaterfallStyle {
     let columns = rustix::termios::tcgetwinsize(stream)
         .ok()
         .map(|size| usize::from(size.ws_col));
-    Style {
+    WaterfallStyle {
         width: columns.filter(|columns| *columns > 0).unwrap_or(WIDTH),
         color: is_colored(stream),
         ascii: is_ascii(|name| std::env::var_os(name)),

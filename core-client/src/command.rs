@@ -8,7 +8,7 @@ use baton_channel::RecordTo;
 use baton_proto::exec::{EnvironmentVariable, Start, ThreadMetadata};
 use baton_trace::record::unix_now_ns;
 use baton_trace::text::printable;
-use baton_trace::w3c::{Extracted, random_bits};
+use baton_trace::w3c::{ExtractedContext, random_bits};
 use bytes::Bytes;
 
 use crate::limits;
@@ -29,7 +29,7 @@ pub struct Command {
     pub(crate) max_output: usize,
     pub(crate) trace: bool,
     pub(crate) record_to: Option<RecordTo>,
-    pub(crate) parent: Option<Extracted>,
+    pub(crate) parent: Option<ExtractedContext>,
 }
 
 /// What a person calls a command and its place, fit to be shown.
@@ -156,7 +156,7 @@ impl Command {
 
     /// The caller's position in its trace (a [`TraceContext`](baton_trace::w3c::TraceContext)), or what its carrier held of
     /// one. Without it the current `tracing` span is the parent, or a trace begins.
-    pub fn parent(mut self, parent: impl Into<Extracted>) -> Self {
+    pub fn parent(mut self, parent: impl Into<ExtractedContext>) -> Self {
         self.parent = Some(parent.into());
         self
     }

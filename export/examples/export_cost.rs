@@ -13,7 +13,7 @@ use std::{fs, thread};
 use baton_export::clock;
 use baton_export::{Exporter, Settings, spans};
 use baton_trace::record::{CallRecord, Side, StageRecord};
-use baton_trace::recorder::Sink;
+use baton_trace::recorder::RecordSink;
 use baton_trace::stage;
 use baton_trace::status::RpcStatus;
 use baton_trace::w3c::TraceContext;

@@ -12,7 +12,7 @@ use opentelemetry::trace::{SpanContext, TraceContextExt, TraceState};
 use opentelemetry::{Context, TraceFlags};
 use tracing::level_filters::LevelFilter;
 
-use baton_trace::w3c::{Baggage, Extracted, TraceContext, Traceparent, Tracestate};
+use baton_trace::w3c::{Baggage, ExtractedContext, TraceContext, Traceparent, Tracestate};
 
 /// The second flag of Trace Context Level 2, section 3.2.2.5: the trace id is random, which no participant may change.
 const RANDOM: TraceFlags = TraceFlags::new(0b10);
@@ -44,7 +44,7 @@ pub fn current_parent() -> Option<TraceContext> {
 /// OpenTelemetry's current context comes first, since tracing-opentelemetry makes every entered span current there:
 /// what is found is the innermost span, whichever of the two opened it. A layer that was told not to
 /// (`with_context_activation(false)`) is asked for the current `tracing` span where there is no such context.
-pub fn current() -> Extracted {
+pub fn current() -> ExtractedContext {
     let current = Context::map_current(extract);
     if current.context.is_some() || !is_active() {
         return current;
@@ -83,7 +83,7 @@ pub fn attach(context: &TraceContext) -> Context {
     })
 }
 
-fn extract(current: &Context) -> Extracted {
+fn extract(current: &Context) -> ExtractedContext {
     let attached = current.get::<Attached>();
     let baggage = match attached {
         Some(attached) if std::ptr::eq(current.baggage(), attached.converted.baggage()) => {
@@ -115,7 +115,7 @@ fn extract(current: &Context) -> Extracted {
             baggage: baggage.clone(),
         }
     });
-    Extracted { context, baggage }
+    ExtractedContext { context, baggage }
 }
 
 /// OpenTelemetry still has the key grammar of Level 1: members that it refuses stay in [`Attached`] alone.

@@ -80,8 +80,8 @@ fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
 
 #[cfg(test)]
 mod tests {
-    use baton_trace::samples::{record, stage};
     use baton_trace::stage::transport::*;
+    use baton_trace::test_records::{record, stage};
     use serde_json::Value;
 
     use super::*;

@@ -237,15 +237,15 @@ fn round(placed: &mut [Placed], server: Option<Range<u64>>) {
 
 /// A user's stage that does not cover may overlap its siblings, which are awaited.
 fn is_beside(stage: StageId) -> bool {
-    exec::BESIDE.contains(&stage) || stage.is_users() && stage.def().is_none_or(|def| !def.covers)
+    exec::CONCURRENT.contains(&stage) || stage.is_user_defined() && stage.def().is_none_or(|def| !def.covers)
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
-    use baton_trace::samples::{record, stage};
     use baton_trace::stage::{exec::*, metadata::*, transport::*};
+    use baton_trace::test_records::{record, stage};
 
     use super::*;
 

@@ -33,7 +33,7 @@ use std::time::{Duration, Instant};
 
 use baton_trace::background;
 use baton_trace::record::{CallRecord, Side};
-use baton_trace::recorder::Sink;
+use baton_trace::recorder::RecordSink;
 use baton_trace::stage;
 use http::Uri;
 use tokio::sync::watch;
@@ -128,7 +128,7 @@ impl Exporter {
                 // would wake for every child of an exec-server, to no end.
                 let _ = SigSet::all().thread_block();
                 let _ended_when_dropped = (guard, ends);
-                background::give_way();
+                background::lower_priority();
                 let collector = Collector::new(&settings);
                 runtime.block_on(worker::run(&for_thread, &settings, collector, drain));
                 runtime.shutdown_background();
@@ -226,7 +226,7 @@ impl fmt::Debug for Exporter {
     }
 }
 
-impl Sink for Exporter {
+impl RecordSink for Exporter {
     fn record(&self, record: CallRecord) {
         if record.context.is_sampled() {
             self.shared.outbox.push(record);

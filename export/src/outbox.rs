@@ -243,8 +243,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use baton_trace::samples::{record, stage};
     use baton_trace::stage::transport::*;
+    use baton_trace::test_records::{record, stage};
 
     use super::*;
 

@@ -1,13 +1,13 @@
 //! What a client and a server export of one call, together: Jaeger's critical path goes through all that was awaited.
 
-use baton_trace::clock::Offset;
+use baton_trace::clock::ClockOffset;
 use baton_trace::record::{CallRecord, Side, StageRecord};
 use baton_trace::report::Coverage;
-use baton_trace::report::critical_path::{Finding, PathSpan, check, critical_path};
-use baton_trace::samples::{record, stage};
+use baton_trace::report::critical_path::{PathFinding, PathSpan, check, critical_path};
 use baton_trace::stage::exec::*;
 use baton_trace::stage::transport::*;
 use baton_trace::stage::{self, StageId};
+use baton_trace::test_records::{record, stage};
 use opentelemetry::trace::SpanKind;
 use opentelemetry::{SpanId, TraceId};
 use proptest::prelude::*;
@@ -162,7 +162,7 @@ fn records(of: &Lengths) -> (CallRecord, CallRecord) {
     chain.stages.push(stage(CALL, 0, chain.at + of.after));
 
     let mut client = record(chain.stages);
-    client.clock = Some(Offset {
+    client.clock = Some(ClockOffset {
         offset_ns: offset,
         error_ns: error.unsigned_abs(),
     });
@@ -233,7 +233,7 @@ proptest! {
     fn where_the_clocks_differ_no_stamp_is_moved(lengths in lengths(), ahead in 1_000_000i64..1_000_000_000) {
         let (mut client, _) = records(&lengths);
         let placed = exported(&CallRecord { server_unix_ns: None, ..client.clone() });
-        client.clock = client.clock.map(|clock| Offset { offset_ns: clock.offset_ns + ahead, ..clock });
+        client.clock = client.clock.map(|clock| ClockOffset { offset_ns: clock.offset_ns + ahead, ..clock });
         prop_assert_eq!(exported(&client), placed);
     }
 }
@@ -270,7 +270,7 @@ fn a_transit_that_reaches_into_the_servers_part_would_be_found() {
     });
     spans.extend(exported(&server));
     assert!(
-        matches!(check(&spans)[..], [Finding::OwnTime { .. }]),
+        matches!(check(&spans)[..], [PathFinding::OwnTime { .. }]),
         "{:?}",
         check(&spans)
     );

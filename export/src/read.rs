@@ -10,7 +10,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use baton_trace::attribute;
-use baton_trace::clock::Offset;
+use baton_trace::clock::ClockOffset;
 use baton_trace::command::{CommandEnd, CommandExit, CommandSummary, Outcome};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::report::tree;
@@ -244,7 +244,7 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
         server_unix_ns: None,
         clock: offset
             .zip(error)
-            .map(|(offset_ns, error_ns)| Offset { offset_ns, error_ns }),
+            .map(|(offset_ns, error_ns)| ClockOffset { offset_ns, error_ns }),
         attributes: speaker
             .map(|span| attributes(span, command.as_ref()))
             .unwrap_or_default(),
@@ -382,9 +382,9 @@ pub(crate) mod fuzz;
 mod tests {
     use baton_proto::ProcessId;
     use baton_trace::command::TracedCommand;
-    use baton_trace::report::{Style, waterfall};
-    use baton_trace::samples::{record, stage};
+    use baton_trace::report::{WaterfallStyle, waterfall};
     use baton_trace::stage::transport::*;
+    use baton_trace::test_records::{record, stage};
     use baton_trace::w3c::random_span_id;
     use proptest::prelude::*;
 
@@ -507,7 +507,7 @@ mod tests {
     fn a_stage_of_a_newer_version_is_shown_as_unknown() {
         let text = String::from_utf8(written(&[record(vec![stage(DISPATCH, 0, 5)])])).unwrap();
         let read = read(text.replace("dispatch", "hologram").as_bytes()).unwrap();
-        assert!(waterfall(&read[0], &Style::default()).contains("unknown(0)"));
+        assert!(waterfall(&read[0], &WaterfallStyle::default()).contains("unknown(0)"));
     }
 
     #[test]
@@ -543,7 +543,7 @@ mod tests {
                 });
             let mut record = record(stages.collect());
             record.status = RpcStatus(code);
-            record.clock = clock.map(|(offset_ns, error_ns)| Offset {
+            record.clock = clock.map(|(offset_ns, error_ns)| ClockOffset {
                 offset_ns,
                 error_ns: error_ns.into(),
             });
@@ -556,7 +556,7 @@ mod tests {
         fn the_waterfall_from_a_file_is_the_waterfall_from_the_record(record in records()) {
             let read = read(&written(std::slice::from_ref(&record))).unwrap();
             prop_assert_eq!(read.len(), 1);
-            let style = Style::default();
+            let style = WaterfallStyle::default();
             prop_assert_eq!(waterfall(&read[0], &style), waterfall(&record, &style));
         }
 
@@ -567,7 +567,7 @@ mod tests {
             let at = at.index(damaged.len());
             damaged[at] = byte;
             for record in read(&damaged).unwrap_or_default() {
-                waterfall(&record, &Style::default());
+                waterfall(&record, &WaterfallStyle::default());
             }
         }
     }

@@ -347,12 +347,12 @@ fn cut_str(text: &str, max: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use baton_proto::ProcessId;
-    use baton_trace::clock::Offset;
+    use baton_trace::clock::ClockOffset;
     use baton_trace::command::{CommandEnd, Outcome, TracedCommand};
     use baton_trace::record::StageRecord;
-    use baton_trace::samples::{record, stage};
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::*;
+    use baton_trace::test_records::{record, stage};
     use opentelemetry::TraceFlags;
 
     use super::*;
@@ -418,7 +418,7 @@ mod tests {
         );
         assert_eq!(value(&spans.client[1], "baton.remainder_ns"), None);
         assert_eq!(value(&spans.client[0], "baton.clock.offset_ns"), None);
-        record.clock = Some(Offset {
+        record.clock = Some(ClockOffset {
             offset_ns: -5,
             error_ns: 9,
         });

@@ -270,9 +270,9 @@ mod tests {
     use baton_proto::ProcessId;
     use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
     use baton_trace::record::{Side, StageRecord};
-    use baton_trace::samples::{record, stage};
     use baton_trace::stage::StageId;
     use baton_trace::status::RpcStatus;
+    use baton_trace::test_records::{record, stage};
     use baton_trace::w3c::{TraceContext, Tracestate};
     use opentelemetry::KeyValue;
     use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;

@@ -5,7 +5,7 @@
 
 use baton_export::bridge;
 use baton_support::spans::Ended;
-use baton_trace::w3c::{Baggage, Extracted, TraceContext, Tracestate};
+use baton_trace::w3c::{Baggage, ExtractedContext, TraceContext, Tracestate};
 use baton_trace::{SpanId, TraceFlags};
 use opentelemetry::baggage::BaggageExt;
 use opentelemetry::trace::{FutureExt, SpanContext, TraceContextExt, TraceState, Tracer, TracerProvider};
@@ -227,7 +227,7 @@ fn a_callers_baggage_is_found_without_a_span() {
         .attach();
     assert_eq!(
         bridge::current(),
-        Extracted {
+        ExtractedContext {
             context: None,
             baggage: Baggage::parse("user=a%2Cb"),
         }

@@ -12,7 +12,7 @@ use baton_export::clock;
 use baton_export::limits::EXIT_WAIT;
 use baton_export::{Exit, ExitReport, Exporter, Options, Settings, ShutdownReport, Spool};
 use baton_trace::record::{CallRecord, Side, StageRecord};
-use baton_trace::recorder::Sink;
+use baton_trace::recorder::RecordSink;
 use baton_trace::stage::{self, StageId};
 use baton_trace::status::RpcStatus;
 use baton_trace::w3c::{TraceContext, random_span_id};

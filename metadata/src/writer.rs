@@ -37,7 +37,7 @@ pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Write
             // However this ends, whoever waits is told.
             let _ended = ended;
             let _stop = StopOnDrop(&shared);
-            background::give_way();
+            background::lower_priority();
             run(&shared, store);
         }
     })?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use baton_proto::channel::{Head, Metadata, go_away};
 use baton_proto::limits::{MAX_STREAMS, STREAM_WINDOW};
-use baton_trace::clock::{Estimator, Offset};
+use baton_trace::clock::{ClockOffset, ClockOffsetEstimator};
 use bytes::Bytes;
 
 use crate::control::Control;
@@ -45,7 +45,7 @@ pub struct Mux {
     stamped: Vec<(StreamId, Stamped)>,
     /// Streams whose `Trailers` are in the message under construction.
     answered: Vec<StreamId>,
-    clock: Estimator,
+    clock: ClockOffsetEstimator,
     liveness: Liveness,
     going_away: bool,
     /// This end has said that it takes no further stream.
@@ -83,7 +83,7 @@ impl Mux {
             message: 0,
             stamped: Vec::new(),
             answered: Vec::new(),
-            clock: Estimator::default(),
+            clock: ClockOffsetEstimator::default(),
             // The client's first ping goes out at once: it proves a live key to the server (message 1 may be a
             // replay) and is the second clock sample.
             liveness: Liveness {
@@ -335,12 +335,12 @@ impl Mux {
     }
 
     /// Adds a clock sample from outside (the handshake).
-    pub fn add_clock_sample(&mut self, sample: baton_trace::clock::Sample) {
+    pub fn add_clock_sample(&mut self, sample: baton_trace::clock::ClockSample) {
         self.clock.add(sample);
     }
 
     /// The peer's clock minus ours.
-    pub fn clock_offset(&self) -> Option<Offset> {
+    pub fn clock_offset(&self) -> Option<ClockOffset> {
         self.clock.offset()
     }
 

@@ -6,7 +6,7 @@ use crate::limits::BACKGROUND_NICENESS;
 /// command's wake-up waiting for as long as a time slice. For good: taking it back would take a privilege. Where the operating system refuses, all stays as it was.
 ///
 /// Linux keeps a niceness for each thread (`setpriority(2)`, "C library/kernel differences"); threads and processes that this one starts inherit it.
-pub fn give_way() {
+pub fn lower_priority() {
     let _ = rustix::process::nice(BACKGROUND_NICENESS);
 }
 
@@ -20,7 +20,7 @@ mod tests {
     fn only_the_thread_that_asks_gives_way() {
         let before = getpriority_process(None).unwrap();
         let there = std::thread::spawn(|| {
-            give_way();
+            lower_priority();
             getpriority_process(None).unwrap()
         });
         // 19 is as nice as can be.

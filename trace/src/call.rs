@@ -47,7 +47,7 @@ impl ClientStages {
     /// Adds an interval. Further ones than [`HANDLER_STAGES_MAX`] are dropped.
     pub fn record(&self, stage: StageId, start: Instant, end: Instant) {
         let mut added = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if stage.is_users() && added.len() < HANDLER_STAGES_MAX {
+        if stage.is_user_defined() && added.len() < HANDLER_STAGES_MAX {
             added.push(Added { stage, start, end });
         }
     }

@@ -9,14 +9,14 @@ use crate::limits::CLOCK_SAMPLES;
 
 /// Estimated peer clock minus own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Offset {
+pub struct ClockOffset {
     /// Peer minus own, in nanoseconds.
     pub offset_ns: i64,
     /// The true offset lies within this of the estimate, in nanoseconds.
     pub error_ns: u64,
 }
 
-impl Offset {
+impl ClockOffset {
     /// Whether both may have one clock, as two parts on one machine do: an offset of 0 lies within the error.
     pub fn may_be_none(&self) -> bool {
         self.offset_ns.unsigned_abs() <= self.error_ns
@@ -25,7 +25,7 @@ impl Offset {
 
 /// Four stamps of one exchange, in nanoseconds since the Unix epoch.
 #[derive(Debug, Clone, Copy)]
-pub struct Sample {
+pub struct ClockSample {
     /// Own clock: request sent.
     pub t0: u64,
     /// Peer's clock: request received.
@@ -36,8 +36,8 @@ pub struct Sample {
     pub t3: u64,
 }
 
-impl Sample {
-    fn estimate(&self) -> Option<Offset> {
+impl ClockSample {
+    fn estimate(&self) -> Option<ClockOffset> {
         let [t0, t1, t2, t3] = [self.t0, self.t1, self.t2, self.t3].map(i128::from);
         let round_trip = (t3 - t0) - (t2 - t1);
         // A peer that lies, or a stepped clock.
@@ -45,7 +45,7 @@ impl Sample {
             return None;
         }
         let offset = ((t1 - t0) + (t2 - t3)) / 2;
-        Some(Offset {
+        Some(ClockOffset {
             offset_ns: i64::try_from(offset).ok()?,
             error_ns: u64::try_from(round_trip / 2).ok()?,
         })
@@ -54,13 +54,13 @@ impl Sample {
 
 /// Offset over a window of samples.
 #[derive(Debug, Default)]
-pub struct Estimator {
-    window: VecDeque<Offset>,
+pub struct ClockOffsetEstimator {
+    window: VecDeque<ClockOffset>,
 }
 
-impl Estimator {
+impl ClockOffsetEstimator {
     /// Takes one exchange in. Impossible stamps are ignored.
-    pub fn add(&mut self, sample: Sample) {
+    pub fn add(&mut self, sample: ClockSample) {
         if let Some(estimate) = sample.estimate() {
             if self.window.len() == CLOCK_SAMPLES {
                 self.window.pop_front();
@@ -70,7 +70,7 @@ impl Estimator {
     }
 
     /// The best estimate in the window; `None` before the first sample.
-    pub fn offset(&self) -> Option<Offset> {
+    pub fn offset(&self) -> Option<ClockOffset> {
         self.window.iter().min_by_key(|o| o.error_ns).copied()
     }
 }
@@ -81,8 +81,8 @@ mod tests {
 
     #[test]
     fn a_symmetric_exchange_gives_the_exact_offset() {
-        let mut clock = Estimator::default();
-        clock.add(Sample {
+        let mut clock = ClockOffsetEstimator::default();
+        clock.add(ClockSample {
             t0: 100,
             t1: 1_150,
             t2: 1_160,
@@ -90,7 +90,7 @@ mod tests {
         });
         assert_eq!(
             clock.offset(),
-            Some(Offset {
+            Some(ClockOffset {
                 offset_ns: 1_000,
                 error_ns: 50
             })
@@ -99,15 +99,15 @@ mod tests {
 
     #[test]
     fn the_least_round_trip_wins_and_old_samples_leave() {
-        let mut clock = Estimator::default();
-        clock.add(Sample {
+        let mut clock = ClockOffsetEstimator::default();
+        clock.add(ClockSample {
             t0: 0,
             t1: 10,
             t2: 10,
             t3: 20,
         });
         for _ in 0..CLOCK_SAMPLES - 1 {
-            clock.add(Sample {
+            clock.add(ClockSample {
                 t0: 0,
                 t1: 500,
                 t2: 500,
@@ -115,7 +115,7 @@ mod tests {
             });
         }
         assert_eq!(clock.offset().unwrap().error_ns, 10);
-        clock.add(Sample {
+        clock.add(ClockSample {
             t0: 0,
             t1: 500,
             t2: 500,
@@ -126,20 +126,20 @@ mod tests {
 
     #[test]
     fn impossible_stamps_are_ignored() {
-        let mut clock = Estimator::default();
-        clock.add(Sample {
+        let mut clock = ClockOffsetEstimator::default();
+        clock.add(ClockSample {
             t0: 10,
             t1: 0,
             t2: 0,
             t3: 5,
         });
-        clock.add(Sample {
+        clock.add(ClockSample {
             t0: 0,
             t1: 10,
             t2: 5,
             t3: 20,
         });
-        clock.add(Sample {
+        clock.add(ClockSample {
             t0: 0,
             t1: 0,
             t2: u64::MAX,

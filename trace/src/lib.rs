@@ -31,11 +31,11 @@ pub mod record;
 pub mod recorder;
 pub mod report;
 pub mod sampler;
-#[cfg(any(test, feature = "fuzz"))]
-#[doc(hidden)]
-pub mod samples;
 pub mod stage;
 pub mod status;
+#[cfg(any(test, feature = "fuzz"))]
+#[doc(hidden)]
+pub mod test_records;
 pub mod text;
 pub mod w3c;
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::{KeyValue, SpanId};
 
-use crate::clock::Offset;
+use crate::clock::ClockOffset;
 use crate::command::CommandSummary;
 use crate::stage::StageId;
 use crate::status::RpcStatus;
@@ -122,7 +122,7 @@ pub struct CallRecord {
     /// How the call ended.
     pub status: RpcStatus,
     /// Estimated server clock minus client clock, where the session knows it.
-    pub clock: Option<Offset>,
+    pub clock: Option<ClockOffset>,
     /// When the server's part began and ended by the server's own wall clock, in nanoseconds since the Unix epoch: the bounds of the `rpc`
     /// span that the server exports. Of a client's record whose answer brought timings.
     pub server_unix_ns: Option<Range<u64>>,

@@ -8,7 +8,7 @@ use crate::record::CallRecord;
 use crate::sampler::Sampler;
 
 /// Takes finished records. Called on the data path's thread: must neither block nor wait.
-pub trait Sink: Send + Sync {
+pub trait RecordSink: Send + Sync {
     /// Takes one record.
     fn record(&self, record: CallRecord);
 }
@@ -16,7 +16,7 @@ pub trait Sink: Send + Sync {
 /// A handle to the sinks of one part; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Recorder {
-    sink: Option<Arc<dyn Sink>>,
+    sink: Option<Arc<dyn RecordSink>>,
     keeps_stages: bool,
     sampler: Sampler,
 }
@@ -28,7 +28,7 @@ impl Recorder {
     }
 
     /// Hands every record to `sink`.
-    pub fn to(sink: Arc<dyn Sink>) -> Self {
+    pub fn to(sink: Arc<dyn RecordSink>) -> Self {
         Self {
             sink: Some(sink),
             ..Self::default()
@@ -84,18 +84,18 @@ impl fmt::Debug for Recorder {
 
 /// A sink that keeps the latest records in memory, for tests and tools.
 #[derive(Debug, Default)]
-pub struct Collected {
+pub struct CollectingSink {
     records: Mutex<Vec<CallRecord>>,
 }
 
-impl Collected {
+impl CollectingSink {
     /// Takes out what has been collected.
     pub fn take(&self) -> Vec<CallRecord> {
         std::mem::take(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Sink for Collected {
+impl RecordSink for CollectingSink {
     fn record(&self, record: CallRecord) {
         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
         if records.len() < COLLECTED_MAX {

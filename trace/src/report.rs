@@ -19,4 +19,4 @@ pub mod waterfall;
 
 pub use brief::brief;
 pub use coverage::Coverage;
-pub use waterfall::{Style, waterfall};
+pub use waterfall::{WaterfallStyle, waterfall};

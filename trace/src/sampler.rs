@@ -21,12 +21,12 @@ use crate::w3c::TraceContext;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampler {
     follows_parent: bool,
-    root: Root,
+    root: RootSampler,
 }
 
 /// What decides where no parent does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Root {
+enum RootSampler {
     On,
     Off,
     /// Trace ids whose last 63 bits are below this.
@@ -38,7 +38,7 @@ impl Default for Sampler {
     fn default() -> Self {
         Self {
             follows_parent: true,
-            root: Root::On,
+            root: RootSampler::On,
         }
     }
 }
@@ -51,9 +51,9 @@ impl Sampler {
             None => (false, name),
         };
         let root = match root {
-            "always_on" => Root::On,
-            "always_off" => Root::Off,
-            "traceidratio" => Root::below(ratio.unwrap_or(1.0)),
+            "always_on" => RootSampler::On,
+            "always_off" => RootSampler::Off,
+            "traceidratio" => RootSampler::below(ratio.unwrap_or(1.0)),
             _ => return None,
         };
         Some(Self { follows_parent, root })
@@ -61,7 +61,7 @@ impl Sampler {
 
     /// Whether nothing is ever sampled.
     pub fn is_off(&self) -> bool {
-        !self.follows_parent && matches!(self.root, Root::Off | Root::Below(0))
+        !self.follows_parent && matches!(self.root, RootSampler::Off | RootSampler::Below(0))
     }
 
     /// Decides about a client's call: sets the sampled flag of `context`. `parent` is whether the caller's context was sampled; `None` if
@@ -83,7 +83,7 @@ impl Sampler {
     }
 }
 
-impl Root {
+impl RootSampler {
     fn below(ratio: f64) -> Self {
         const ALL: u64 = 1 << 63;
         // The cast saturates: no ratio is below 0 or above 1 of all ids.

@@ -76,7 +76,7 @@ impl StageId {
     }
 
     /// Whether users may register the id.
-    pub fn is_users(self) -> bool {
+    pub fn is_user_defined(self) -> bool {
         USER_IDS.contains(&self.0)
     }
 
@@ -161,7 +161,7 @@ mod tests {
         for def in built_in() {
             assert!(ids.insert(def.id), "id {}", def.id.0);
             assert!(names.insert(def.name), "name {}", def.name);
-            assert!(!def.id.is_users(), "id {} is a user's", def.id.0);
+            assert!(!def.id.is_user_defined(), "id {} is a user's", def.id.0);
         }
     }
 

@@ -1,6 +1,6 @@
 //! W3C Trace Context Level 2 and W3C Baggage: our own propagator.
 //!
-//! A carrier (gRPC metadata, a child's environment, a protobuf message) is read into an [`Extracted`] and written from
+//! A carrier (gRPC metadata, a child's environment, a protobuf message) is read into an [`ExtractedContext`] and written from
 //! a [`TraceContext`]. Nothing a peer sends makes a call fail or panics: what is malformed counts as absent.
 //!
 //! | rule | where it comes from |
@@ -33,7 +33,7 @@ mod properties;
 use opentelemetry::{SpanId, TraceFlags, TraceId};
 
 pub use baggage::{Baggage, BaggageMember};
-pub use carrier::{BAGGAGE_VARIABLE, Extracted, TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE};
+pub use carrier::{BAGGAGE_VARIABLE, ExtractedContext, TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE};
 pub use traceparent::Traceparent;
 pub use tracestate::{MemberError, Tracestate};
 

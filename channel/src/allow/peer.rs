@@ -8,7 +8,7 @@ use std::time::Instant;
 use baton_export::clock;
 use baton_noise::key::PublicKey;
 use baton_trace::TraceFlags;
-use baton_trace::w3c::{Extracted, TraceContext};
+use baton_trace::w3c::{ExtractedContext, TraceContext};
 
 use super::Trust;
 use crate::limits::{CLAMP_BURST, CLAMP_PER_SECOND};
@@ -51,7 +51,7 @@ impl Peer {
 
     /// Applies the trust of this client to an inbound context: the context to go on with, and a link to one that was
     /// not continued. Without an inbound context a new, unsampled trace starts.
-    pub(crate) fn admit(&self, inbound: Extracted) -> (TraceContext, Option<TraceContext>) {
+    pub(crate) fn admit(&self, inbound: ExtractedContext) -> (TraceContext, Option<TraceContext>) {
         let known = inbound.context.is_some();
         let sampled = inbound.context.as_ref().is_some_and(TraceContext::is_sampled);
         match self.trust() {
@@ -140,10 +140,10 @@ mod tests {
         PublicKey::from_bytes([1; 32])
     }
 
-    fn inbound(sampled: bool) -> Extracted {
-        Extracted {
+    fn inbound(sampled: bool) -> ExtractedContext {
+        ExtractedContext {
             context: Some(TraceContext::new_root(sampled)),
-            ..Extracted::default()
+            ..ExtractedContext::default()
         }
     }
 

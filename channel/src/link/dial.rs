@@ -10,7 +10,7 @@ use baton_noise::{End, Initiator, RekeyPolicy, Session, prologue};
 use baton_proto::channel::ServerHello;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::{Epoch, SessionId, header};
-use baton_trace::clock::Sample;
+use baton_trace::clock::ClockSample;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use baton_trace::text::hint;
@@ -241,7 +241,7 @@ pub(crate) async fn dial(
         });
     }
     let established = clock::now();
-    let sample = Sample {
+    let sample = ClockSample {
         t0,
         t1: hello.received_unix_ns,
         t2: hello.sent_unix_ns,

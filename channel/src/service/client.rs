@@ -15,7 +15,7 @@ use baton_trace::command::TracedCommand;
 use baton_trace::record::CallRecord;
 use baton_trace::recorder::Recorder;
 use baton_trace::stage;
-use baton_trace::w3c::{self, Extracted, TraceContext};
+use baton_trace::w3c::{self, ExtractedContext, TraceContext};
 use http::HeaderValue;
 use http::header::CONTENT_TYPE;
 use http_body_util::BodyExt;
@@ -150,8 +150,8 @@ impl Call {
 }
 
 /// Where the caller is in its trace: told with the request, in its metadata, or by the current span.
-fn caller_context(parts: &mut http::request::Parts) -> Extracted {
-    if let Some(told) = parts.extensions.remove::<Extracted>() {
+fn caller_context(parts: &mut http::request::Parts) -> ExtractedContext {
+    if let Some(told) = parts.extensions.remove::<ExtractedContext>() {
         return told;
     }
     if let Some(context) = parts.extensions.remove::<TraceContext>() {

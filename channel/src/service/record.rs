@@ -14,7 +14,7 @@ use baton_mux::timings::{Malformed, Timings};
 use baton_mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
 use baton_trace::SpanId;
 use baton_trace::call::{ClientStages, ServerCall};
-use baton_trace::clock::Offset;
+use baton_trace::clock::ClockOffset;
 use baton_trace::command::{CallProgress, TracedCommand};
 use baton_trace::record::{Anchor, CallRecord, Side, StageRecord};
 use baton_trace::recorder::Recorder;
@@ -144,7 +144,7 @@ impl ClientDraft {
         self,
         stamps: &Stamps,
         timings: Option<&[u8]>,
-        clock: Option<Offset>,
+        clock: Option<ClockOffset>,
         end: Instant,
         status: i32,
     ) -> CallRecord {
@@ -237,7 +237,7 @@ impl Window {
         &self,
         anchor: &Anchor,
         timings: Timings<'_>,
-        clock: Option<Offset>,
+        clock: Option<ClockOffset>,
         stages: &mut Vec<StageRecord>,
     ) -> Result<Range<u64>, Malformed> {
         let ns = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
@@ -271,7 +271,7 @@ impl Window {
         let least = self.sent_ns + relay_total(relay_out).min(slack);
         let most = (self.sent_ns + slack - relay_total(self.relay_back).min(slack)).max(least);
         // Without a way back to share it with, what the estimate takes from the way there would be remainder. One clock tells more than its estimate.
-        let one_clock = Offset {
+        let one_clock = ClockOffset {
             offset_ns: 0,
             error_ns: 0,
         };
@@ -417,7 +417,7 @@ mod tests {
     use std::time::Duration;
 
     use baton_mux::ReceivedStamps;
-    use baton_trace::recorder::Collected;
+    use baton_trace::recorder::CollectingSink;
     use baton_trace::report::Coverage;
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::{CALL, RPC, SERVER_OPEN, TERMINAL_SEAL};
@@ -497,7 +497,7 @@ mod tests {
 
     #[test]
     fn a_servers_draft_is_recorded_once_whether_its_answer_left_or_not() {
-        let records = Arc::new(Collected::default());
+        let records = Arc::new(CollectingSink::default());
         let recorder = Recorder::to(records.clone());
         let anchor = clock::anchor();
         let sent = SentStamps {
@@ -528,7 +528,7 @@ mod tests {
 
     #[test]
     fn a_call_that_was_cut_short_is_recorded_when_what_it_started_has_ended() {
-        let records = Arc::new(Collected::default());
+        let records = Arc::new(CollectingSink::default());
         let anchor = clock::anchor();
         let (draft, call) = server_draft(anchor, &Recorder::to(records.clone()));
         drop(draft);
@@ -565,7 +565,7 @@ mod tests {
             timing(RELAY_FORWARD, 0, 6),
         ];
         let timings = encode(anchor.unix_ns + 80 * US + 5_000 * US, rows.into_iter());
-        let clock = Offset {
+        let clock = ClockOffset {
             offset_ns: 5_000_000,
             error_ns: 1_000,
         };
@@ -638,7 +638,7 @@ mod tests {
         stamps.last_data_received = None;
         let timings = encode(anchor.unix_ns + 70 * US, [timing(RPC, 0, 200)].into_iter());
         for (offset_ns, received) in [(30_000, 70), (-30_000, 70), (-60_000, 130)] {
-            let clock = Offset {
+            let clock = ClockOffset {
                 offset_ns,
                 error_ns: 40_000,
             };
@@ -714,7 +714,7 @@ mod tests {
             let rows = claims
                 .into_iter()
                 .map(|(stage, start_ns, duration_ns, attempt)| Row { stage: StageId(stage % 45), start_ns, duration_ns, attempt });
-            let clock = Offset { offset_ns, error_ns: 0 };
+            let clock = ClockOffset { offset_ns, error_ns: 0 };
             let timings = encode(received_unix_ns, rows);
             let record = draft(anchor).build(&stamps, Some(&timings), Some(clock), end, 0);
             for stage in &record.stages {

@@ -18,7 +18,7 @@ use baton_proto::Epoch;
 use baton_proto::channel::{Head, go_away};
 use baton_proto::limits::MAX_STREAMS;
 use baton_trace::call_end::{CallEnd, CallEndCell};
-use baton_trace::clock::Sample;
+use baton_trace::clock::ClockSample;
 use baton_trace::recorder::Recorder;
 use bytes::Bytes;
 use tokio::sync::{Notify, Semaphore};
@@ -136,7 +136,7 @@ impl Shared {
     }
 
     /// The handshake is complete.
-    pub(crate) fn establish(&self, mut session: Established, sample: Option<Sample>) {
+    pub(crate) fn establish(&self, mut session: Established, sample: Option<ClockSample>) {
         if let Some(sample) = sample {
             session.mux.add_clock_sample(sample);
         }

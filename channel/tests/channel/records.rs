@@ -30,7 +30,7 @@ fn request(text: &'static str) -> Request<Bytes> {
 }
 
 /// The records that a sink holds, once there are `count`.
-async fn records(sink: &baton_trace::recorder::Collected, count: usize) -> Vec<CallRecord> {
+async fn records(sink: &baton_trace::recorder::CollectingSink, count: usize) -> Vec<CallRecord> {
     let all = std::sync::Mutex::new(Vec::new());
     eventually("the record arrives", || {
         let mut all = all.lock().unwrap();
@@ -43,7 +43,7 @@ async fn records(sink: &baton_trace::recorder::Collected, count: usize) -> Vec<C
     all
 }
 
-async fn record(sink: &baton_trace::recorder::Collected) -> CallRecord {
+async fn record(sink: &baton_trace::recorder::CollectingSink) -> CallRecord {
     records(sink, 1).await.remove(0)
 }
 

@@ -18,7 +18,7 @@ use baton_channel::{Channel, RecordTo};
 use baton_export::spans;
 use baton_trace::call::{ClientStages, ServerCall};
 use baton_trace::record::CallRecord;
-use baton_trace::report::{Coverage, Style, tree, waterfall};
+use baton_trace::report::{Coverage, WaterfallStyle, tree, waterfall};
 use baton_trace::stage::transport::{CALL, RPC};
 use baton_trace::stage::{self, Component, RegisterError, StageDef, StageId, StageKind};
 use bytes::Bytes;
@@ -121,10 +121,10 @@ async fn stages_registered_at_both_ends_are_drawn_covered_and_exported() {
     let stack = Stack::start(shop()).await;
     let client = call(&stack.caller()).await;
 
-    let drawn = waterfall(&client, &Style::default());
+    let drawn = waterfall(&client, &WaterfallStyle::default());
     let depths: Vec<_> = tree::rows(&client)
         .iter()
-        .filter(|row| row.stage.stage.is_users())
+        .filter(|row| row.stage.stage.is_user_defined())
         .map(|row| (tree::label(row.stage.stage), row.depth))
         .collect();
     let wanted = [("shop.lookup", 1), ("shop.audit", 1), ("shop.render", 0)];
@@ -194,7 +194,7 @@ async fn the_client_that_registered_nothing() {
     let seed = Seed::read(Path::new(&seed)).unwrap();
     let channel = Channel::new(ticket.parse().unwrap(), seed.client_key().unwrap());
     let client = call(&Caller::new(channel)).await;
-    let drawn = waterfall(&client, &Style::default());
+    let drawn = waterfall(&client, &WaterfallStyle::default());
     println!("{drawn}");
     for stage in [LOOKUP, AUDIT, RENDER] {
         assert!(client.stage(stage).unwrap().duration_ns() > 0);

@@ -1,7 +1,7 @@
 //! Whatever is in a trace file: its calls are bounded, can be drawn and exported, and are the same after being written and read once more.
 
 use baton_fuzz::Target;
-use baton_trace::report::{Coverage, Style, waterfall};
+use baton_trace::report::{Coverage, WaterfallStyle, waterfall};
 
 use super::*;
 use crate::clock;
@@ -30,7 +30,7 @@ fn run(bytes: &[u8]) {
         let coverage = Coverage::of(call);
         assert!(coverage.remainder_ns() <= coverage.envelope.duration_ns());
         for (ascii, width) in [(false, 80), (true, 0)] {
-            let style = Style {
+            let style = WaterfallStyle {
                 width,
                 color: false,
                 ascii,
@@ -78,7 +78,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         stages,
         status: RpcStatus(0),
         server_unix_ns: None,
-        clock: Some(Offset {
+        clock: Some(ClockOffset {
             offset_ns: -5_000,
             error_ns: 700,
         }),

@@ -65,7 +65,7 @@ impl FinderThreads {
         );
         let finder = thread::Builder::new().name("baton-facts".to_owned());
         let begun = finder.spawn(move || {
-            background::give_way();
+            background::lower_priority();
             // Cloning a child blocks signals in the thread that does it; a SIGCHLD would wake this one instead, for every child.
             let _ = SigSet::all().thread_block();
             // One waits for the next request, and the others for that one.

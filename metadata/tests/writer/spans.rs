@@ -7,7 +7,7 @@ use baton_metadata::limits::{SPAN_LINKS_MAX, WRITES_PER_SPAN};
 use baton_metadata::store::WriteErrorKind;
 use baton_trace::attribute;
 use baton_trace::record::CallRecord;
-use baton_trace::recorder::{Collected, Recorder};
+use baton_trace::recorder::{CollectingSink, Recorder};
 use baton_trace::stage::StageId;
 use baton_trace::stage::metadata::{METADATA_FLUSH, METADATA_PERSIST};
 use baton_trace::status::RpcStatus;
@@ -15,8 +15,8 @@ use baton_trace::w3c::TraceContext;
 
 use crate::support::{AT_MOST, Bench, process, value};
 
-fn recording() -> (Bench, Arc<Collected>) {
-    let collected = Arc::new(Collected::default());
+fn recording() -> (Bench, Arc<CollectingSink>) {
+    let collected = Arc::new(CollectingSink::default());
     (Bench::recording(Recorder::to(collected.clone())), collected)
 }
 

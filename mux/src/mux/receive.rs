@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use baton_proto::channel::{GoAway, Head, Ping, Pong, Trailers, go_away};
 use baton_proto::limits::{HEAD_MAX, MAX_STREAMS, METADATA_ENTRIES_MAX, TIMINGS_MAX};
-use baton_trace::clock::Sample;
+use baton_trace::clock::ClockSample;
 use baton_trace::record::Anchor;
 use baton_trace::text::hint;
 use bytes::Bytes;
@@ -241,7 +241,7 @@ impl Mux {
             return Ok(());
         }
         self.liveness.outstanding = None;
-        self.clock.add(Sample {
+        self.clock.add(ClockSample {
             t0: pong.ping_sent_unix_ns,
             t1: pong.received_unix_ns,
             t2: pong.sent_unix_ns,

@@ -459,7 +459,7 @@ fn pings_measure_the_clock_and_keep_the_session_alive() {
     let mut pair = Pair::new();
     assert_eq!(
         pair.client.clock_offset(),
-        Some(Offset {
+        Some(ClockOffset {
             offset_ns: 0,
             error_ns: 0
         })

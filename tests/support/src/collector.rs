@@ -183,7 +183,7 @@ mod tests {
     use baton_export::clock;
     use baton_export::{Exporter, Settings};
     use baton_trace::record::{CallRecord, Side, StageRecord};
-    use baton_trace::recorder::Sink as _;
+    use baton_trace::recorder::RecordSink as _;
     use baton_trace::stage::transport::CALL;
     use baton_trace::status::RpcStatus;
     use baton_trace::w3c::{TraceContext, random_span_id};

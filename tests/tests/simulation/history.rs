@@ -9,7 +9,7 @@ use std::time::Duration;
 use baton_core_client::ExitStatus;
 use baton_proto::ProcessId;
 use baton_trace::record::{CallRecord, Side};
-use baton_trace::recorder::Sink;
+use baton_trace::recorder::RecordSink;
 use baton_trace::stage::exec::PROCESS;
 use baton_trace::{SpanId, TraceId};
 use bytes::Bytes;
@@ -199,7 +199,7 @@ impl History {
 }
 
 /// Records arrive here, with those of every life of every part.
-impl Sink for History {
+impl RecordSink for History {
     fn record(&self, record: CallRecord) {
         self.add(Event::Recorded(Recorded::new(&record)));
     }

@@ -10,7 +10,7 @@
 use opentelemetry::TraceId;
 
 use super::coverage::Coverage;
-use super::waterfall::{Style, clip, status_words, tells_no_server};
+use super::waterfall::{WaterfallStyle, clip, status_words, tells_no_server};
 use super::{tree, units};
 use crate::record::CallRecord;
 
@@ -31,7 +31,7 @@ struct Row {
 
 /// Draws the stages that took more than 5 % of the call, the longest of them if there are too many, the remainder, and last the trace
 /// id. Ends with a line feed.
-pub fn brief(record: &CallRecord, style: &Style) -> String {
+pub fn brief(record: &CallRecord, style: &WaterfallStyle) -> String {
     let coverage = Coverage::of(record);
     let whole = coverage.envelope.duration_ns();
     let mut notes = Vec::new();
@@ -86,7 +86,7 @@ pub fn brief(record: &CallRecord, style: &Style) -> String {
 }
 
 /// The rows over 5 %, at most so many, in the order and as deep as they are shown without the others.
-fn longest(record: &CallRecord, whole: u64, most: usize) -> Vec<tree::Row<'_>> {
+fn longest(record: &CallRecord, whole: u64, most: usize) -> Vec<tree::StageRow<'_>> {
     let mut rows = tree::rows(record);
     rows.retain(|row| row.stage.duration_ns().saturating_mul(PART) > whole);
     if rows.len() > most {
@@ -115,9 +115,9 @@ mod tests {
 
     use super::*;
     use crate::record::StageRecord;
-    use crate::samples::{record, stage};
     use crate::stage::{StageId, exec::*, transport::*};
     use crate::status::RpcStatus;
+    use crate::test_records::{record, stage};
 
     #[test]
     fn the_stages_over_5_percent_are_shown_and_the_trace_id_last() {
@@ -137,7 +137,7 @@ mod tests {
  remainder         780 µs   8 % of 10 ms
 trace 0000000000000000000000000000002a
 ";
-        assert_eq!(brief(&record, &Style::default()), expected);
+        assert_eq!(brief(&record, &WaterfallStyle::default()), expected);
     }
 
     proptest! {
@@ -152,7 +152,7 @@ trace 0000000000000000000000000000002a
             });
             let mut record = record(stages.collect());
             record.status = RpcStatus(status);
-            let drawn = brief(&record, &Style { width, ..Style::default() });
+            let drawn = brief(&record, &WaterfallStyle { width, ..WaterfallStyle::default() });
             let lines: Vec<_> = drawn.lines().collect();
             prop_assert!(lines.len() <= ROWS, "{drawn}");
             let id = record.context.trace_id.to_string();

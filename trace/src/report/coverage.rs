@@ -97,8 +97,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::samples::{record, stage};
     use crate::stage::{self, StageId, exec, transport::*};
+    use crate::test_records::{record, stage};
 
     #[test]
     fn a_call_without_stages_is_all_remainder() {

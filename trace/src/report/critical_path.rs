@@ -37,7 +37,7 @@ pub struct PathSpan {
 
 /// A part of the critical path that is one span's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Section {
+pub struct PathSection {
     /// Index of the span.
     pub span: usize,
     /// Start, in microseconds since the Unix epoch.
@@ -46,7 +46,7 @@ pub struct Section {
     pub end_us: u64,
 }
 
-impl Section {
+impl PathSection {
     /// Length in microseconds.
     pub fn duration_us(&self) -> u64 {
         self.end_us.saturating_sub(self.start_us)
@@ -54,13 +54,13 @@ impl Section {
 }
 
 /// The critical path of each root, from its end to its start, one root after the other. Sections without length are left out.
-pub fn critical_path(spans: &[PathSpan]) -> Vec<Section> {
-    let tree = Tree::of(spans);
+pub fn critical_path(spans: &[PathSpan]) -> Vec<PathSection> {
+    let tree = SpanTree::of(spans);
     tree.roots.iter().flat_map(|root| tree.walk(*root)).collect()
 }
 
 /// The spans that Jaeger looks at, by parent, cut to their parents.
-struct Tree {
+struct SpanTree {
     roots: Vec<usize>,
     parents: Vec<Option<usize>>,
     /// Of each span, those that are left: the one that ends last first, of several the one that begins first.
@@ -69,7 +69,7 @@ struct Tree {
     bounds: Vec<(u64, u64)>,
 }
 
-impl Tree {
+impl SpanTree {
     fn of(spans: &[PathSpan]) -> Self {
         let mut by_id: HashMap<SpanId, usize> = HashMap::with_capacity(spans.len());
         for (index, span) in spans.iter().enumerate() {
@@ -125,7 +125,7 @@ impl Tree {
         }
     }
 
-    fn walk(&self, root: usize) -> Vec<Section> {
+    fn walk(&self, root: usize) -> Vec<PathSection> {
         let mut sections = Vec::new();
         // How many of each span's children the walk has been at, or has passed by.
         let mut passed: HashMap<usize, usize> = HashMap::new();
@@ -145,7 +145,7 @@ impl Tree {
             *next += 1;
             let from = child.map_or(self.bounds[at].0, |child| self.bounds[child].1);
             if from < bound {
-                sections.push(Section {
+                sections.push(PathSection {
                     span: at,
                     start_us: from,
                     end_us: bound,
@@ -173,7 +173,7 @@ impl Tree {
 
 /// Something in a trace that its critical path does not tell as it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Finding {
+pub enum PathFinding {
     /// Two spans have one id.
     SharedId(SpanId),
     /// More of a call is on the path as the own time of `call`, `rpc` and `process` than nobody accounts for: what a caller waited for was left out.
@@ -186,12 +186,12 @@ pub enum Finding {
         allowed_us: u64,
     },
     /// Output of a process, which nobody waits for, took the place of `process.wait` or `process.close`.
-    Beside(StageId),
+    Concurrent(StageId),
     /// Spans of a process's own are under this one, which is on the path, and none of them is.
     ChildLeftOut(SpanId),
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for PathFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SharedId(id) => write!(f, "two spans have the id {id}"),
@@ -203,7 +203,7 @@ impl fmt::Display for Finding {
                 f,
                 "{own_us} µs of the critical path are the own time of call, rpc and process of {call}; {allowed_us} µs are unaccounted for"
             ),
-            Self::Beside(stage) => write!(f, "{} is on the critical path", stage.name()),
+            Self::Concurrent(stage) => write!(f, "{} is on the critical path", stage.name()),
             Self::ChildLeftOut(id) => write!(
                 f,
                 "the spans of the process under {id} are not on the critical path"
@@ -215,17 +215,17 @@ impl fmt::Display for Finding {
 /// Checks the critical path of one trace. Of each call, the own time of `call`, `rpc` and `process` on it is at most the call's remainder, 1 µs for
 /// each gap that the exporter leaves between two stages, and 2 µs for the rounding of the call itself; no output of a process is on it; and
 /// the spans that a process made itself are, where the waiting for it is.
-pub fn check(spans: &[PathSpan]) -> Vec<Finding> {
+pub fn check(spans: &[PathSpan]) -> Vec<PathFinding> {
     let mut findings = Vec::new();
     let mut ids = HashSet::new();
     findings.extend(
         spans
             .iter()
             .filter(|span| !ids.insert(span.id))
-            .map(|span| Finding::SharedId(span.id)),
+            .map(|span| PathFinding::SharedId(span.id)),
     );
-    let tree = Tree::of(spans);
-    let path: Vec<Section> = tree.roots.iter().flat_map(|root| tree.walk(*root)).collect();
+    let tree = SpanTree::of(spans);
+    let path: Vec<PathSection> = tree.roots.iter().flat_map(|root| tree.walk(*root)).collect();
     let mut own_us = vec![0; spans.len()];
     let mut on_path = HashSet::new();
     for section in &path {
@@ -239,9 +239,9 @@ pub fn check(spans: &[PathSpan]) -> Vec<Finding> {
     for (index, span) in spans.iter().enumerate() {
         if let Some(stage) = span
             .stage
-            .filter(|stage| exec::BESIDE.contains(stage) && on_path.contains(&index))
+            .filter(|stage| exec::CONCURRENT.contains(stage) && on_path.contains(&index))
         {
-            findings.push(Finding::Beside(stage));
+            findings.push(PathFinding::Concurrent(stage));
         }
     }
     for (head, members) in calls(spans, &tree) {
@@ -256,13 +256,13 @@ pub fn check(spans: &[PathSpan]) -> Vec<Finding> {
             Some(remainder_ns) => remainder_ns.div_ceil(1_000),
             None => uncovered_us(spans, head, &members),
         };
-        let told_elsewhere_us = told_elsewhere_us(spans, head, &members);
+        let server_time_us = server_time_us(spans, head, &members);
         let allowed_us = remainder_us
-            .saturating_add(told_elsewhere_us)
+            .saturating_add(server_time_us)
             .saturating_add(gaps + 2);
         if own_us > allowed_us {
             let call = spans[head].id;
-            findings.push(Finding::OwnTime {
+            findings.push(PathFinding::OwnTime {
                 call,
                 own_us,
                 allowed_us,
@@ -279,7 +279,7 @@ fn is_leaf(stage: Option<StageId>) -> bool {
 }
 
 /// Each call with the spans of its stages: from its `call` downwards, or from `rpc` where that is outermost, up to where spans of others begin.
-fn calls(spans: &[PathSpan], tree: &Tree) -> HashMap<usize, Vec<usize>> {
+fn calls(spans: &[PathSpan], tree: &SpanTree) -> HashMap<usize, Vec<usize>> {
     let kept = tree.kept();
     let mut calls: HashMap<usize, Vec<usize>> = HashMap::new();
     for &index in &kept {
@@ -307,7 +307,7 @@ fn calls(spans: &[PathSpan], tree: &Tree) -> HashMap<usize, Vec<usize>> {
 }
 
 /// What lies between the two transits of a call whose `rpc` is not in this trace: the server exports nothing, or in a trace of its own.
-fn told_elsewhere_us(spans: &[PathSpan], call: usize, members: &[usize]) -> u64 {
+fn server_time_us(spans: &[PathSpan], call: usize, members: &[usize]) -> u64 {
     let id = spans[call].id;
     let is_rpc = |span: &PathSpan| span.stage == Some(transport::RPC) && span.parent == Some(id);
     if spans[call].stage != Some(transport::CALL) || spans.iter().any(is_rpc) {
@@ -345,7 +345,7 @@ fn uncovered_us(spans: &[PathSpan], head: usize, members: &[usize]) -> u64 {
 }
 
 /// Where the waiting for a process is on the path, and the process made spans, but none of those is.
-fn children_left_out(spans: &[PathSpan], tree: &Tree, on_path: &HashSet<usize>) -> Vec<Finding> {
+fn children_left_out(spans: &[PathSpan], tree: &SpanTree, on_path: &HashSet<usize>) -> Vec<PathFinding> {
     let mut found = Vec::new();
     for &parent in on_path {
         if !matches!(spans[parent].stage, Some(exec::PROCESS | exec::PROCESS_WAIT)) {
@@ -354,7 +354,7 @@ fn children_left_out(spans: &[PathSpan], tree: &Tree, on_path: &HashSet<usize>) 
         let is_childs = |child: &&usize| matches!(spans[**child].stage, None | Some(transport::CALL));
         let mut childs = tree.children[parent].iter().filter(is_childs).peekable();
         if childs.peek().is_some() && !childs.any(|child| on_path.contains(child)) {
-            found.push(Finding::ChildLeftOut(spans[parent].id));
+            found.push(PathFinding::ChildLeftOut(spans[parent].id));
         }
     }
     found

@@ -11,7 +11,7 @@ use crate::stage::{self, StageId, transport};
 
 /// One stage at its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row<'a> {
+pub struct StageRow<'a> {
     /// 0 directly under the envelope.
     pub depth: usize,
     /// What was measured.
@@ -36,12 +36,12 @@ pub fn from_label(label: &str) -> Option<StageId> {
 }
 
 /// Every stage but the envelope, parents before children, siblings by start and then by table order.
-pub fn rows(record: &CallRecord) -> Vec<Row<'_>> {
+pub fn rows(record: &CallRecord) -> Vec<StageRow<'_>> {
     let mut forest = Forest::of(record);
     let mut rows = Vec::with_capacity(record.stages.len());
     let mut pending = forest.take_children(None, 0);
     while let Some((index, depth)) = pending.pop() {
-        rows.push(Row {
+        rows.push(StageRow {
             depth,
             stage: &record.stages[index],
         });
@@ -111,12 +111,12 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::samples::{record, stage};
     use crate::stage::{exec::*, transport::*};
+    use crate::test_records::{record, stage};
 
     fn shown(stages: Vec<StageRecord>) -> Vec<String> {
         let record = record(stages);
-        let line = |row: &Row<'_>| format!("{}{}", "  ".repeat(row.depth), label(row.stage.stage));
+        let line = |row: &StageRow<'_>| format!("{}{}", "  ".repeat(row.depth), label(row.stage.stage));
         rows(&record).iter().map(line).collect()
     }
 
@@ -191,7 +191,7 @@ mod tests {
             let rows = rows(&record);
             prop_assert_eq!(rows.len(), ids.len() - envelope);
             for row in &rows {
-                let times = |rows: &[Row<'_>]| rows.iter().filter(|r| std::ptr::eq(r.stage, row.stage)).count();
+                let times = |rows: &[StageRow<'_>]| rows.iter().filter(|r| std::ptr::eq(r.stage, row.stage)).count();
                 prop_assert_eq!(times(&rows), 1);
             }
         }

@@ -20,7 +20,7 @@ use opentelemetry::TraceId;
 
 use super::coverage::{Coverage, Interval};
 use super::{tree, units};
-use crate::clock::Offset;
+use crate::clock::ClockOffset;
 use crate::record::{CallRecord, StageRecord};
 use crate::stage::transport::{CLIENT_SEAL, RPC};
 use crate::status;
@@ -34,7 +34,7 @@ const MIN_NAME_COLUMNS: usize = 12;
 
 /// How to draw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
+pub struct WaterfallStyle {
     /// Columns of the terminal.
     pub width: usize,
     /// Use ANSI colours.
@@ -43,7 +43,7 @@ pub struct Style {
     pub ascii: bool,
 }
 
-impl Default for Style {
+impl Default for WaterfallStyle {
     fn default() -> Self {
         Self {
             width: 80,
@@ -55,14 +55,14 @@ impl Default for Style {
 
 /// Draws a client's record, one line each for the header, every stage and the remainder, and where there is
 /// something to say for the status and the server's clock. Ends with a line feed.
-pub fn waterfall(record: &CallRecord, style: &Style) -> String {
+pub fn waterfall(record: &CallRecord, style: &WaterfallStyle) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
-    let _ = Drawing::new(record, style).draw(&mut out);
+    let _ = WaterfallLayout::new(record, style).draw(&mut out);
     out
 }
 
-struct Drawing<'a> {
+struct WaterfallLayout<'a> {
     record: &'a CallRecord,
     coverage: Coverage,
     glyphs: Glyphs,
@@ -89,9 +89,9 @@ const TEXT_FRAME: usize = 2;
 /// The space before a bar, and its two edges.
 const BAR_FRAME: usize = 3;
 
-impl<'a> Drawing<'a> {
-    fn new(record: &'a CallRecord, style: &Style) -> Self {
-        let line = |row: &tree::Row<'_>| {
+impl<'a> WaterfallLayout<'a> {
+    fn new(record: &'a CallRecord, style: &WaterfallStyle) -> Self {
+        let line = |row: &tree::StageRow<'_>| {
             let mut name = format!("{}{}", "  ".repeat(row.depth), tree::label(row.stage.stage));
             if row.stage.attempt > 0 {
                 let _ = write!(name, " ({})", u16::from(row.stage.attempt) + 1);
@@ -186,7 +186,7 @@ impl<'a> Drawing<'a> {
         Ok(())
     }
 
-    fn clock(&self, out: &mut String, offset: Offset) -> fmt::Result {
+    fn clock(&self, out: &mut String, offset: ClockOffset) -> fmt::Result {
         let sign = if offset.offset_ns < 0 { '-' } else { '+' };
         let parts = [
             format!(
@@ -364,9 +364,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::samples::{record, stage};
     use crate::stage::{StageId, exec::*, transport::*};
     use crate::status::RpcStatus;
+    use crate::test_records::{record, stage};
 
     fn sample() -> CallRecord {
         let estimated = |s| StageRecord { estimated: true, ..s };
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn a_record_is_drawn_to_scale() {
         let mut record = sample();
-        record.clock = Some(Offset {
+        record.clock = Some(ClockOffset {
             offset_ns: 12_000,
             error_ns: 40_000,
         });
@@ -404,14 +404,14 @@ trace 0000000000000000000000000000002a · 10 ms · 8 stages
  remainder          100 µs  (1 %)
  server clock +12 µs ± 40 µs
 ";
-        assert_eq!(waterfall(&record, &Style::default()), expected);
+        assert_eq!(waterfall(&record, &WaterfallStyle::default()), expected);
     }
 
     #[test]
     fn a_trace_whose_id_is_not_known_is_drawn_without_one() {
         let mut record = sample();
         record.context.trace_id = TraceId::INVALID;
-        let drawn = waterfall(&record, &Style::default());
+        let drawn = waterfall(&record, &WaterfallStyle::default());
         assert!(
             drawn.starts_with("10 ms · 8 stages · remainder 100 µs (1 %)\n"),
             "{drawn}"
@@ -420,12 +420,12 @@ trace 0000000000000000000000000000002a · 10 ms · 8 stages
 
     #[test]
     fn ascii_is_ascii() {
-        let style = Style {
+        let style = WaterfallStyle {
             ascii: true,
-            ..Style::default()
+            ..WaterfallStyle::default()
         };
         let mut record = sample();
-        record.clock = Some(Offset {
+        record.clock = Some(ClockOffset {
             offset_ns: -12_000,
             error_ns: 40_000,
         });
@@ -440,16 +440,16 @@ trace 0000000000000000000000000000002a · 10 ms · 8 stages
         let mut record = sample();
         record.status = RpcStatus(5);
         record.method = "evil\x1b[2J.Service/Do".into();
-        let drawn = waterfall(&record, &Style::default());
+        let drawn = waterfall(&record, &WaterfallStyle::default());
         assert!(
             drawn.ends_with(" status NOT_FOUND from evil[2J.Service/Do\n"),
             "{drawn}"
         );
         let colored = waterfall(
             &record,
-            &Style {
+            &WaterfallStyle {
                 color: true,
-                ..Style::default()
+                ..WaterfallStyle::default()
             },
         );
         assert!(colored.contains("\x1b[31m status NOT_FOUND"));
@@ -459,7 +459,7 @@ trace 0000000000000000000000000000002a · 10 ms · 8 stages
     fn a_call_whose_server_told_nothing_says_so() {
         let untold = "\n the server's stages did not come back\n";
         let sent = [stage(CALL, 0, 10), stage(CLIENT_SEAL, 0, 5)];
-        let drawn = |stages: &[StageRecord]| waterfall(&record(stages.to_vec()), &Style::default());
+        let drawn = |stages: &[StageRecord]| waterfall(&record(stages.to_vec()), &WaterfallStyle::default());
         assert!(drawn(&sent).contains(untold));
         assert!(!drawn(&sent[..1]).contains(untold), "it was never sent");
         assert!(!drawn(&[sent[0], sent[1], stage(RPC, 5, 9)]).contains(untold));
@@ -472,22 +472,22 @@ trace 0000000000000000000000000000002a · 10 ms · 8 stages
             ..stage(CONNECT_DIAL, 5, 9)
         };
         let record = record(vec![stage(CALL, 0, 10), stage(CONNECT_DIAL, 0, 5), again]);
-        assert!(waterfall(&record, &Style::default()).contains(" connect.dial (2)"));
+        assert!(waterfall(&record, &WaterfallStyle::default()).contains(" connect.dial (2)"));
     }
 
     #[test]
     fn a_narrow_terminal_folds_the_header_and_a_very_narrow_one_has_no_bars() {
         let mut record = sample();
-        record.clock = Some(Offset {
+        record.clock = Some(ClockOffset {
             offset_ns: 12_000,
             error_ns: 40_000,
         });
         let at = |width| {
             waterfall(
                 &record,
-                &Style {
+                &WaterfallStyle {
                     width,
-                    ..Style::default()
+                    ..WaterfallStyle::default()
                 },
             )
         };
@@ -537,7 +537,7 @@ trace 0000000000000000000000000000002a
             });
             let mut record = record(stages.collect());
             record.status = RpcStatus(status);
-            let drawn = waterfall(&record, &Style { width, ..Style::default() });
+            let drawn = waterfall(&record, &WaterfallStyle { width, ..WaterfallStyle::default() });
             // The id, which must be copied whole, has 38 columns, and a duration may have eleven.
             for line in drawn.lines() {
                 prop_assert!(line.chars().count() <= width.max(45), "{}", line);

@@ -22,7 +22,7 @@ pub const START_DURABLE: StageId = StageId(39);
 
 /// What is read of the process beside the waiting for it, so on nobody's awaited path. Exported, such a stage ends at least 1 µs before the
 /// `process.wait` or `process.close` in which it ends: Jaeger's critical path follows the child that ends last.
-pub const BESIDE: [StageId; 3] = [PROCESS_FIRST_OUTPUT, PROCESS_STDOUT, PROCESS_STDERR];
+pub const CONCURRENT: [StageId; 3] = [PROCESS_FIRST_OUTPUT, PROCESS_STDOUT, PROCESS_STDERR];
 
 #[rustfmt::skip]
 /// The table, in waterfall order.

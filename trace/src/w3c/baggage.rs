@@ -31,7 +31,7 @@ impl Baggage {
     /// member that no longer fits is left out; smaller ones after it still travel.
     pub fn parse(value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
-        let mut list = List::default();
+        let mut list = BaggageBuilder::default();
         let mut verbatim = value.len() <= BAGGAGE_BYTES_MAX;
         for part in value.split(|byte| *byte == b',') {
             let member = trim_ows(part);
@@ -41,7 +41,7 @@ impl Baggage {
             // Only ASCII has passed.
             return Self(std::str::from_utf8(value).ok().map(Arc::from));
         }
-        let mut list = List::default();
+        let mut list = BaggageBuilder::default();
         for member in value.split(|byte| *byte == b',').map(trim_ows) {
             if is_member(member) {
                 list.push(member);
@@ -75,7 +75,7 @@ impl Baggage {
     /// assert_eq!(baggage.value("user").unwrap(), "Amélie, 1st");
     /// ```
     pub fn from_members<'a>(members: impl IntoIterator<Item = (&'a str, &'a str, &'a str)>) -> Self {
-        let mut list = List::default();
+        let mut list = BaggageBuilder::default();
         let mut member = String::new();
         for (key, value, properties) in members {
             member.clear();
@@ -136,13 +136,13 @@ impl<'a> BaggageMember<'a> {
 
 /// The list that will travel, and what it already takes.
 #[derive(Default)]
-struct List {
+struct BaggageBuilder {
     bytes: Vec<u8>,
     members: usize,
     length: usize,
 }
 
-impl List {
+impl BaggageBuilder {
     /// Counts one more member in, if there is room for it and its comma.
     fn admit(&mut self, member: usize) -> bool {
         let length = self.length + member + usize::from(self.members > 0);

@@ -1,4 +1,4 @@
-//! Carriers: where a context travels. One file each; all of them read into an [`Extracted`].
+//! Carriers: where a context travels. One file each; all of them read into an [`ExtractedContext`].
 
 mod environment;
 mod grpc;
@@ -11,7 +11,7 @@ use super::{Baggage, TraceContext, Traceparent, Tracestate};
 
 /// What a carrier held. Nothing malformed is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Extracted {
+pub struct ExtractedContext {
     /// Where the caller is in its trace, with its tracestate and with [`Self::baggage`]. `None` if the traceparent was
     /// absent or malformed.
     pub context: Option<TraceContext>,
@@ -19,7 +19,7 @@ pub struct Extracted {
     pub baggage: Baggage,
 }
 
-impl From<TraceContext> for Extracted {
+impl From<TraceContext> for ExtractedContext {
     fn from(context: TraceContext) -> Self {
         Self {
             baggage: context.baggage.clone(),
@@ -28,7 +28,7 @@ impl From<TraceContext> for Extracted {
     }
 }
 
-impl Extracted {
+impl ExtractedContext {
     /// The caller's context, or a new trace with the caller's baggage (Trace Context Level 2, sections 4.2 and 4.3).
     pub fn continue_or_start(self, sampled: bool) -> TraceContext {
         self.context.unwrap_or_else(|| TraceContext {

@@ -6,7 +6,7 @@
 use http::{HeaderMap, HeaderValue};
 
 use super::carrier::{BAGGAGE, TRACEPARENT, TRACESTATE};
-use super::{Extracted, TraceContext};
+use super::{ExtractedContext, TraceContext};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -269,10 +269,10 @@ fn tracestate_holds_32_members() {
 #[test]
 fn tracestate_needs_a_traceparent_and_not_the_reverse() {
     let without = TraceContext::extract(&headers(&[], &["foo=1"], &[]));
-    assert_eq!(without, Extracted::default());
+    assert_eq!(without, ExtractedContext::default());
     assert!(without.continue_or_start(true).tracestate.is_empty());
     let malformed = TraceContext::extract(&headers(&["00-xyz"], &["foo=1"], &[]));
-    assert_eq!(malformed, Extracted::default());
+    assert_eq!(malformed, ExtractedContext::default());
     assert!(
         TraceContext::extract(&headers(&[PARENT], &["FOO"], &[]))
             .context

@@ -62,7 +62,7 @@ fn run_carrier(bytes: &[u8]) {
 }
 
 /// What was taken is valid, within its limits, and the same after another journey.
-fn check(extracted: &Extracted) {
+fn check(extracted: &ExtractedContext) {
     let baggage = &extracted.baggage;
     assert!(baggage.as_str().len() <= BAGGAGE_BYTES_MAX);
     assert!(baggage.members().count() <= BAGGAGE_MEMBERS_MAX);

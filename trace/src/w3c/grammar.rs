@@ -2,18 +2,18 @@
 
 /// Where a byte may stand; a set of the bits below.
 #[derive(Clone, Copy)]
-pub(super) struct Class(u8);
+pub(super) struct CharacterClass(u8);
 
 /// `lcalpha / DIGIT`: the first character of a tracestate key (Level 2, section 3.3.2.2.1).
-pub(super) const KEY_START: Class = Class(1);
+pub(super) const KEY_START: CharacterClass = CharacterClass(1);
 /// `keychar` (Level 2, section 3.3.2.2.1).
-pub(super) const KEY: Class = Class(1 << 1);
+pub(super) const KEY: CharacterClass = CharacterClass(1 << 1);
 /// `chr`: printable, with the space, without `,` and `=` (Level 2, section 3.3.2.2.2).
-pub(super) const VALUE: Class = Class(1 << 2);
+pub(super) const VALUE: CharacterClass = CharacterClass(1 << 2);
 /// `tchar` (RFC 7230, section 3.2.6): a baggage key.
-pub(super) const TOKEN: Class = Class(1 << 3);
+pub(super) const TOKEN: CharacterClass = CharacterClass(1 << 3);
 /// `baggage-octet` (Baggage, section 3.3.1).
-pub(super) const BAGGAGE: Class = Class(1 << 4);
+pub(super) const BAGGAGE: CharacterClass = CharacterClass(1 << 4);
 
 static CLASSES: [u8; 256] = classes();
 
@@ -54,7 +54,7 @@ const fn classes() -> [u8; 256] {
     table
 }
 
-impl Class {
+impl CharacterClass {
     /// Whether one byte belongs to the class.
     pub(super) fn has(self, byte: u8) -> bool {
         CLASSES[usize::from(byte)] & self.0 != 0

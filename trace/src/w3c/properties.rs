@@ -10,7 +10,7 @@ use opentelemetry::{SpanId, TraceFlags, TraceId};
 use proptest::prelude::*;
 
 use super::carrier::{BAGGAGE, TRACEPARENT, TRACESTATE};
-use super::{Baggage, Extracted, TraceContext, Traceparent, Tracestate};
+use super::{Baggage, ExtractedContext, TraceContext, Traceparent, Tracestate};
 
 fn tracestates() -> impl Strategy<Value = Tracestate> {
     let key = "[a-z0-9][a-z0-9_*/@-]{0,20}";
@@ -66,7 +66,7 @@ fn nearly(valid: &'static str) -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
-fn hold(extracted: &Extracted) {
+fn hold(extracted: &ExtractedContext) {
     if let Some(context) = &extracted.context {
         assert_ne!(context.trace_id, TraceId::INVALID);
         assert_ne!(context.span_id, SpanId::INVALID);
@@ -83,7 +83,7 @@ fn hold(extracted: &Extracted) {
 proptest! {
     #[test]
     fn what_is_injected_is_extracted(context in contexts()) {
-        let expected = Extracted { baggage: context.baggage.clone(), context: Some(context.clone()) };
+        let expected = ExtractedContext { baggage: context.baggage.clone(), context: Some(context.clone()) };
 
         let mut headers = HeaderMap::new();
         context.inject(&mut headers);

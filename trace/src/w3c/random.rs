@@ -11,15 +11,15 @@ use std::hash::BuildHasher as _;
 const BLOCK: usize = 256;
 
 thread_local! {
-    static DRAWN: RefCell<Drawn> = const { RefCell::new(Drawn { bytes: [0; BLOCK], used: BLOCK }) };
+    static DRAWN: RefCell<RandomPool> = const { RefCell::new(RandomPool { bytes: [0; BLOCK], used: BLOCK }) };
 }
 
-struct Drawn {
+struct RandomPool {
     bytes: [u8; BLOCK],
     used: usize,
 }
 
-impl Drawn {
+impl RandomPool {
     fn take(&mut self) -> u64 {
         if self.used + size_of::<u64>() > BLOCK {
             if getrandom::fill(&mut self.bytes).is_err() {
@@ -37,7 +37,7 @@ impl Drawn {
 
 /// 64 random bits, not for secrets.
 pub fn random_u64() -> u64 {
-    DRAWN.with_borrow_mut(Drawn::take)
+    DRAWN.with_borrow_mut(RandomPool::take)
 }
 
 /// 128 random bits, not for secrets.

@@ -1,7 +1,7 @@
 //! What an exec-server says in message 2 is read or refused, and its stamps never claim more than the client measured.
 
 use baton_fuzz::{Input, Script, Target};
-use baton_trace::clock::Estimator;
+use baton_trace::clock::ClockOffsetEstimator;
 
 use super::*;
 
@@ -19,8 +19,8 @@ fn run(bytes: &[u8]) {
         return;
     };
     assert_eq!(hello.epoch[..], epoch.0);
-    let mut clock = Estimator::default();
-    clock.add(Sample {
+    let mut clock = ClockOffsetEstimator::default();
+    clock.add(ClockSample {
         t0,
         t1: hello.received_unix_ns,
         t2: hello.sent_unix_ns,

@@ -8,8 +8,8 @@ use baton_fuzz::{Input, Script, Target};
 use baton_mux::ReceivedStamps;
 use baton_mux::timings::{Row, encode};
 use baton_proto::limits::TIMINGS_MAX;
-use baton_trace::clock::{Estimator, Sample};
-use baton_trace::report::{Coverage, Style, waterfall};
+use baton_trace::clock::{ClockOffsetEstimator, ClockSample};
+use baton_trace::report::{Coverage, WaterfallStyle, waterfall};
 use baton_trace::stage::transport::{CALL, RPC};
 
 use super::*;
@@ -47,9 +47,9 @@ fn run(bytes: &[u8]) {
         forward_ns: input.u64(),
     };
     let answered = input.bool();
-    let mut clock = Estimator::default();
+    let mut clock = ClockOffsetEstimator::default();
     for _ in 0..input.u8() % 4 {
-        clock.add(Sample {
+        clock.add(ClockSample {
             t0: input.u64(),
             t1: input.u64(),
             t2: input.u64(),
@@ -95,7 +95,7 @@ fn check(record: &CallRecord) {
     let coverage = Coverage::of(record);
     let envelope = coverage.envelope.duration_ns();
     assert!(coverage.remainder_ns() <= envelope, "{coverage:?}");
-    let drawn = waterfall(record, &Style::default());
+    let drawn = waterfall(record, &WaterfallStyle::default());
     assert!(!drawn.chars().any(|c| c.is_control() && c != '\n'), "{drawn:?}");
     drop(spans::owed(record));
     let mut file = Vec::new();

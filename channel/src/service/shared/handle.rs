@@ -8,7 +8,7 @@ use baton_export::clock;
 use baton_mux::{Mux, Received, Stamps, StreamId, TimingsDraft, code};
 use baton_proto::channel::{Head, Metadata};
 use baton_trace::call_end::CallEndCell;
-use baton_trace::clock::Offset;
+use baton_trace::clock::ClockOffset;
 use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tonic::Status;
@@ -150,7 +150,7 @@ impl StreamHandle {
     }
 
     /// What happened to the stream's frames so far, and the clocks' offset.
-    pub(in crate::service) fn measured(&self) -> (Stamps, Option<Offset>) {
+    pub(in crate::service) fn measured(&self) -> (Stamps, Option<ClockOffset>) {
         let state = self.shared.lock();
         let Some(session) = &state.established else {
             return Default::default();

@@ -16,7 +16,7 @@ use baton_noise::RekeyPolicy;
 use baton_proto::Epoch;
 use baton_relay::{Config, Metrics, Relay};
 pub(crate) use baton_support::wait::{eventually, within};
-use baton_trace::recorder::{Collected, Recorder};
+use baton_trace::recorder::{CollectingSink, Recorder};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
@@ -88,7 +88,7 @@ pub(crate) struct RunningServer {
     pub(crate) ticket: Ticket,
     pub(crate) epoch: Epoch,
     pub(crate) notices: mpsc::UnboundedReceiver<Notice>,
-    pub(crate) records: Arc<Collected>,
+    pub(crate) records: Arc<CollectingSink>,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), baton_channel::ServerError>>,
 }
@@ -142,7 +142,7 @@ impl RunningServer {
     }
 
     async fn run(relay_url: &str, allow: AllowList, service: Mounted, config: ServerConfig) -> Self {
-        let records = Arc::new(Collected::default());
+        let records = Arc::new(CollectingSink::default());
         let (notify, notices) = mpsc::unbounded_channel();
         let config = ServerConfig {
             recorder: Recorder::to(records.clone()),
@@ -191,7 +191,7 @@ pub(crate) struct Stack {
     pub(crate) server: RunningServer,
     seed: Seed,
     /// What the client's channel recorded.
-    pub(crate) records: Arc<Collected>,
+    pub(crate) records: Arc<CollectingSink>,
     pub(crate) channel: Channel,
 }
 
@@ -206,7 +206,7 @@ impl Stack {
         let key = seed.client_key().unwrap();
         let allow = AllowList::only(*key.public(), "test", trust);
         let server = RunningServer::start(&relay.url(), allow, service).await;
-        let records = Arc::new(Collected::default());
+        let records = Arc::new(CollectingSink::default());
         let config = ChannelConfig {
             recorder: Recorder::to(records.clone()),
             ..ChannelConfig::default()

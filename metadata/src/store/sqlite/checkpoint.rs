@@ -38,7 +38,7 @@ impl Checkpointer {
         let failure = Arc::new(Mutex::new(None));
         let failed = Arc::clone(&failure);
         let work = move || {
-            background::give_way();
+            background::lower_priority();
             while woken.recv().is_ok() {
                 is_busy.store(true, Ordering::Release);
                 // If it fails the log stays, and the next upkeep says why.

@@ -236,7 +236,7 @@ fn assert_apart(spans: &[ReceivedSpan]) {
                 stage::by_name(stage_of(a)).unwrap(),
                 stage::by_name(stage_of(b)).unwrap(),
             );
-            let is_beside = exec::BESIDE.contains(&first.id) || exec::BESIDE.contains(&second.id);
+            let is_beside = exec::CONCURRENT.contains(&first.id) || exec::CONCURRENT.contains(&second.id);
             if first.id != second.id
                 && first.parent == second.parent
                 && part(first) == part(second)

@@ -28,7 +28,7 @@ fn staged(stage: StageId, parent: StageId, start_us: u64, end_us: u64) -> PathSp
 /// Id, start and end of each section.
 fn path(spans: &[PathSpan]) -> Vec<(u64, u64, u64)> {
     let sections = critical_path(spans).into_iter();
-    let id = |section: &Section| u64::from_be_bytes(spans[section.span].id.to_bytes());
+    let id = |section: &PathSection| u64::from_be_bytes(spans[section.span].id.to_bytes());
     sections
         .map(|section| (id(&section), section.start_us, section.end_us))
         .collect()
@@ -130,7 +130,7 @@ fn cycles_shared_ids_and_depth_are_no_danger() {
 struct Model<'a> {
     spans: &'a [PathSpan],
     bounds: HashMap<usize, (u64, u64)>,
-    sections: Vec<Section>,
+    sections: Vec<PathSection>,
 }
 
 impl Model<'_> {
@@ -176,7 +176,7 @@ impl Model<'_> {
         let from = last.map_or(start, |last| self.bounds[&last].1);
         let to = bound.unwrap_or(end);
         if from < to {
-            self.sections.push(Section {
+            self.sections.push(PathSection {
                 span: at,
                 start_us: from,
                 end_us: to,
@@ -283,8 +283,8 @@ fn a_call_whose_awaited_stages_are_apart_passes() {
 
 #[test]
 fn a_part_that_was_left_out_is_found() {
-    let own_time = |findings: &[Finding]| match findings {
-        [Finding::OwnTime { own_us, .. }] => Some(*own_us),
+    let own_time = |findings: &[PathFinding]| match findings {
+        [PathFinding::OwnTime { own_us, .. }] => Some(*own_us),
         _ => None,
     };
     // The way back begins before the server has ended.
@@ -304,7 +304,7 @@ fn a_client_s_part_alone_has_a_hole_between_its_transits_and_no_other() {
     assert_eq!(alone(call()), []);
     assert!(matches!(
         alone(with(DISPATCH, 0, 150))[..],
-        [Finding::OwnTime { .. }]
+        [PathFinding::OwnTime { .. }]
     ));
 }
 
@@ -312,7 +312,7 @@ fn a_client_s_part_alone_has_a_hole_between_its_transits_and_no_other() {
 fn output_in_place_of_the_waiting_is_found() {
     let findings = check(&with(PROCESS_STDOUT, 250, 780));
     assert!(
-        findings.contains(&Finding::Beside(PROCESS_STDOUT)),
+        findings.contains(&PathFinding::Concurrent(PROCESS_STDOUT)),
         "{findings:?}"
     );
 }
@@ -327,7 +327,7 @@ fn a_child_beside_the_waiting_is_found_and_one_under_it_passes() {
     assert_eq!(childs(PROCESS_WAIT), []);
     assert_eq!(
         childs(PROCESS),
-        [Finding::ChildLeftOut(SpanId::from(u64::from(PROCESS.0)))]
+        [PathFinding::ChildLeftOut(SpanId::from(u64::from(PROCESS.0)))]
     );
 }
 
@@ -335,7 +335,7 @@ fn a_child_beside_the_waiting_is_found_and_one_under_it_passes() {
 fn ids_that_two_spans_share_are_found() {
     let mut spans = call();
     spans.push(spans[3].clone());
-    assert!(matches!(check(&spans)[..], [Finding::SharedId(_)]));
+    assert!(matches!(check(&spans)[..], [PathFinding::SharedId(_)]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::Extracted;
+use super::ExtractedContext;
 use crate::w3c::{Baggage, TraceContext, Traceparent, Tracestate};
 
 /// Holds the traceparent.
@@ -14,9 +14,9 @@ pub const BAGGAGE_VARIABLE: &str = "BAGGAGE";
 
 impl TraceContext {
     /// Reads an environment, usually `TraceContext::from_environment(|name| std::env::var_os(name))`.
-    pub fn from_environment(lookup: impl Fn(&str) -> Option<OsString>) -> Extracted {
+    pub fn from_environment(lookup: impl Fn(&str) -> Option<OsString>) -> ExtractedContext {
         let bytes = |name| lookup(name).map(OsString::into_encoded_bytes);
-        Extracted::new(
+        ExtractedContext::new(
             bytes(TRACEPARENT_VARIABLE).and_then(Traceparent::parse),
             || bytes(TRACESTATE_VARIABLE).and_then(Tracestate::parse),
             bytes(BAGGAGE_VARIABLE).map(Baggage::parse).unwrap_or_default(),

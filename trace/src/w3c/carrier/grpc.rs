@@ -2,7 +2,7 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Extracted;
+use super::ExtractedContext;
 use crate::w3c::{Baggage, TraceContext, Traceparent, Tracestate};
 
 /// Trace Context Level 2, section 3.2.1.
@@ -14,14 +14,14 @@ pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 impl TraceContext {
     /// Reads metadata. Two `traceparent` headers are no context: nobody can tell which one to believe.
-    pub fn extract(headers: &HeaderMap) -> Extracted {
+    pub fn extract(headers: &HeaderMap) -> ExtractedContext {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         let traceparent = match (parents.next(), parents.next()) {
             (Some(value), None) => Traceparent::parse(value),
             _ => None,
         };
         let values = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
-        Extracted::new(
+        ExtractedContext::new(
             traceparent,
             || Tracestate::parse_all(values(TRACESTATE)),
             Baggage::parse_all(values(BAGGAGE)),
@@ -42,7 +42,7 @@ impl TraceContext {
     }
 }
 
-impl Extracted {
+impl ExtractedContext {
     /// Writes metadata, in place of whatever was there: the context, or the baggage alone.
     pub fn inject(&self, headers: &mut HeaderMap) {
         match &self.context {

@@ -2,13 +2,13 @@
 
 use baton_proto::exec::TraceCarrier;
 
-use super::Extracted;
+use super::ExtractedContext;
 use crate::w3c::{Baggage, TraceContext, Traceparent, Tracestate};
 
 impl TraceContext {
     /// Reads a message.
-    pub fn from_carrier(carrier: &TraceCarrier) -> Extracted {
-        Extracted::new(
+    pub fn from_carrier(carrier: &TraceCarrier) -> ExtractedContext {
+        ExtractedContext::new(
             Traceparent::decode_binary(&carrier.traceparent),
             || Tracestate::parse(&carrier.tracestate),
             Baggage::parse(&carrier.baggage),
