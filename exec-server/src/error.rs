@@ -244,6 +244,11 @@ impl From<RequestError> for Status {
     }
 }
 
+/// Server's fault: the operating system did not report how the process ended.
+pub(crate) fn exit_status_lost() -> Status {
+    Status::internal("the exit status of the process was lost")
+}
+
 fn detailed(code: Code, kind: Kind, message: String) -> Status {
     let detail = ExecError {
         kind: kind.into(),

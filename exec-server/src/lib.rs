@@ -5,6 +5,7 @@
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
 //! * [`records`]: what is told of every process to whoever keeps records, without ever waiting for them;
+//! * [`termination`]: how a process ended;
 //! * [`limits`]: every bound, with its reason and what it can cost.
 //!
 //! The service is an ordinary tonic service. `baton_channel::Server` says who is calling by an `Arc<Peer>` in the request's
@@ -21,6 +22,7 @@ pub mod records;
 pub mod server;
 pub mod service;
 mod settings;
+pub mod termination;
 
 pub use baton_spawn::{CloneUnavailable, Method as SpawnMethod};
 pub use error::{InvalidStart, RequestError, StartError};

@@ -20,15 +20,13 @@ use std::sync::Arc;
 
 use baton_channel::key::PublicKey;
 use baton_proto::ProcessId;
-use baton_proto::exec::exited::Status;
-use baton_trace::call_end::CallEnd;
-use baton_trace::command::{self, Outcome};
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::w3c::TraceContext;
 use tokio::time::timeout;
 
 use crate::error::StartError;
 use crate::limits::DURABLE_TIMEOUT;
+use crate::termination::{Close, Exit};
 
 /// Names one process: ids are scoped to their client's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,8 +60,8 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     /// It has exited.
     fn exited(&self, process: ProcessKey, exit: &Exit);
 
-    /// It is over.
-    fn closed(&self, process: ProcessKey, end: &End<'_>);
+    /// It has exited and its output is at an end.
+    fn closed(&self, process: ProcessKey, exit: &Exit, close: &Close, measured: &Measured<'_>);
 }
 
 /// A start, as it was accepted.
@@ -96,76 +94,13 @@ pub struct Thread {
     pub metadata: Vec<(String, String)>,
 }
 
-/// An exit.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Exit {
-    /// The `seq` of its event.
-    pub seq: u64,
-    /// How; `None` if the operating system would not say.
-    pub status: Option<Status>,
-    /// Why it was being killed then, if it was.
-    pub stopped: Option<StopReason>,
-    /// When.
-    pub at_unix_ns: u64,
-}
-
-impl Exit {
-    /// How it ended, as telemetry and history have it.
-    pub(crate) fn end(status: Option<Status>, stopped: Option<StopReason>) -> command::CommandEnd {
-        let exit = status.map(|status| match status {
-            Status::Code(code) => command::CommandExit::Code(code),
-            Status::Signaled(signaled) => command::CommandExit::Signal(signaled.signal),
-        });
-        match (exit, stopped) {
-            (None, _) => command::CommandEnd::unseen(Outcome::Lost),
-            (Some(exit), None) => command::CommandEnd::by_itself(exit),
-            (Some(exit), Some(StopReason::Call(end))) => command::CommandEnd::cut_short(exit, end),
-            (exit, Some(StopReason::ServerFault)) => command::CommandEnd {
-                outcome: Outcome::Killed,
-                exit,
-            },
-        }
-    }
-}
-
-impl StopReason {
-    /// Why the call was cut short, where that is the reason.
-    pub fn call_end(self) -> Option<CallEnd> {
-        match self {
-            Self::Call(end) => Some(end),
-            Self::ServerFault => None,
-        }
-    }
-}
-
-/// Why a process was killed before its time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopReason {
-    /// Its call was cut short, or is refused to go on.
-    Call(CallEnd),
-    /// The server lost its exit.
-    ServerFault,
-}
-
-/// The end of a process.
+/// The stages of a call.
 #[derive(Debug)]
-pub struct End<'a> {
-    /// The `seq` of the last event.
-    pub seq: u64,
-    /// Its exit, as it was told before.
-    pub exit: &'a Exit,
-    /// A descendant still held a pipe when it was given up.
-    pub truncated: bool,
-    /// Bytes of its standard output.
-    pub stdout_bytes: u64,
-    /// Bytes of its standard error.
-    pub stderr_bytes: u64,
-    /// What the server measured of the call until now, in nanoseconds after `anchor`.
+pub struct Measured<'a> {
+    /// What the server measured until now, in nanoseconds after `anchor`.
     pub stages: &'a [StageRecord],
     /// The clocks that the stages count from.
     pub anchor: &'a Anchor,
-    /// When.
-    pub at_unix_ns: u64,
 }
 
 /// Awaited before a spawn: what makes a start durable first, so that a server that crashes cannot run it again.

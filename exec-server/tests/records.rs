@@ -6,8 +6,9 @@ mod support;
 use std::sync::{Arc, Mutex};
 
 use baton_exec_server::records::{
-    Accepted, Answer, End, Exit, Gate, NotDurable, Observer, ProcessKey, Records, StopReason,
+    Accepted, Answer, Gate, Measured, NotDurable, Observer, ProcessKey, Records,
 };
+use baton_exec_server::termination::{Close, Exit, StopReason};
 use baton_exec_server::{SpawnMethod, StartError};
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::exec::process_event::Kind as EventKind;
@@ -91,12 +92,12 @@ impl Observer for Told {
         ));
     }
 
-    fn closed(&self, _: ProcessKey, end: &End<'_>) {
-        assert!(end.exit.seq > 1 && end.exit.at_unix_ns <= end.at_unix_ns);
-        assert!(end.stages.iter().any(|stage| stage.stage == exec::PROCESS));
+    fn closed(&self, _: ProcessKey, exit: &Exit, close: &Close, measured: &Measured<'_>) {
+        assert!(exit.seq > 1 && exit.at_unix_ns <= close.at_unix_ns);
+        assert!(measured.stages.iter().any(|stage| stage.stage == exec::PROCESS));
         self.say(format!(
             "closed {} {} {}",
-            end.seq, end.stdout_bytes, end.stderr_bytes
+            close.seq, close.output.stdout_bytes, close.output.stderr_bytes
         ));
     }
 }

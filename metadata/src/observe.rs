@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use baton_exec_server::StartError;
-use baton_exec_server::records::{self, Accepted, End, Exit, Observer, StopReason, Thread};
+use baton_exec_server::records::{self, Accepted, Measured, Observer, Thread};
+use baton_exec_server::termination::{Close, Exit, StopReason};
 use baton_proto::Epoch;
 use baton_proto::exec::exited::Status;
 use baton_trace::call_end::CallEnd;
@@ -146,14 +147,14 @@ impl Observer for Recording {
         self.patch(patch, None);
     }
 
-    fn closed(&self, process: records::ProcessKey, end: &End<'_>) {
+    fn closed(&self, process: records::ProcessKey, exit: &Exit, close: &Close, measured: &Measured<'_>) {
         let mut patch = ProcessPatch::new(key(process));
-        patch.last_seq = end.seq;
+        patch.last_seq = close.seq;
         patch.end = Some(ProcessEnd {
-            stdout_bytes: end.stdout_bytes,
-            stderr_bytes: end.stderr_bytes,
-            timings: measured(end.stages),
-            ..ended(end.exit)
+            stdout_bytes: close.output.stdout_bytes,
+            stderr_bytes: close.output.stderr_bytes,
+            timings: timings_of(measured.stages),
+            ..ended(exit)
         });
         self.patch(patch, None);
     }
@@ -224,7 +225,7 @@ fn ended(exit: &Exit) -> ProcessEnd {
 }
 
 /// The server's stages, after the first of them began.
-fn measured(stages: &[StageRecord]) -> Option<Timings> {
+fn timings_of(stages: &[StageRecord]) -> Option<Timings> {
     let first = stages.iter().map(|stage| stage.start_ns).min()?;
     let times: Vec<_> = stages
         .iter()

@@ -16,18 +16,18 @@ use std::time::Instant;
 use baton_channel::allow::Peer;
 use baton_export::clock;
 use baton_proto::exec::process_event::Kind;
-use baton_proto::exec::{Exited, Output, OutputStream, RunRequest};
+use baton_proto::exec::{Output, OutputStream, RunRequest};
 use baton_trace::call::ServerCall;
 use baton_trace::call_end::{CallEnd, CallEndCell};
 use baton_trace::command::TracedCommand;
-use baton_trace::record::unix_now_ns;
+use baton_trace::record::Anchor;
 use baton_trace::stage::exec;
 use baton_trace::w3c::TraceContext;
 use bytes::Bytes;
 use tokio::io::AsyncRead;
 use tokio::task::yield_now;
 use tokio::time::{Sleep, sleep_until};
-use tonic::{Status, Streaming};
+use tonic::Streaming;
 
 use super::backend::{Backend, Exec, ExecState, ProcessGroup, Running};
 use super::follow::Events;
@@ -40,9 +40,10 @@ use super::stdin;
 use super::table::{Place, ProcessTable, Registration};
 use super::telling::Telling;
 use super::ticker::Wait;
-use crate::error::{RequestError, StartError};
+use crate::error::{RequestError, StartError, exit_status_lost};
 use crate::limits::READS_PER_TURN;
-use crate::records::{Accepted, Exit, Records, StopReason};
+use crate::records::{Accepted, Records};
+use crate::termination::{Close, Exit, StopReason};
 
 /// What all processes of a server have in common. Clones share it.
 #[derive(Debug, Clone)]
@@ -76,7 +77,7 @@ pub(crate) async fn run<B: Backend>(
     let key = (client.key, launch.process_id);
     let mut registration = match table.register(key, launch.parameters, accepted)? {
         Place::New(registration) => registration,
-        Place::Taken(ended) => return Ok(Events::again(ended)),
+        Place::Taken(repeated) => return Ok(Events::repeated(repeated)),
     };
     records.is_new(registration.key()).await?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
@@ -85,12 +86,9 @@ pub(crate) async fn run<B: Backend>(
         call.set_command(|| launch.traced_command(&client.name));
     }
     let has_stdin = launch.stdin;
-    let mut telling = Telling::accepted(
-        records,
-        registration.key(),
-        call.as_deref(),
-        accepted,
-        |at_unix_ns| Accepted {
+    let anchor = call.as_ref().map_or_else(clock::anchor, |call| *call.anchor());
+    let mut telling = Telling::accepted(records, registration.key(), anchor, accepted, |at_unix_ns| {
+        Accepted {
             client_name: &client.name,
             argv: &launch.argv,
             cwd: launch.cwd.as_deref(),
@@ -98,8 +96,8 @@ pub(crate) async fn run<B: Backend>(
             trace: context.as_ref(),
             parameters: &launch.parameters,
             at_unix_ns,
-        },
-    );
+        }
+    });
     let shared = registration.shared().clone();
     let spawned = async {
         let begun = durable(records, call.as_deref(), &shared, accepted).await?;
@@ -120,7 +118,7 @@ pub(crate) async fn run<B: Backend>(
         stderr,
     } = running;
     let spawned = clock::now();
-    registration.set_started(true);
+    registration.set_started();
     telling.started(group.pid(), spawned);
     if let Some(traced_command) = traced_command(&call) {
         traced_command.started(group.pid());
@@ -136,7 +134,6 @@ pub(crate) async fn run<B: Backend>(
         spent: (None, None),
         buffer: ReadBuffer::new(),
         turn: OutputStream::Stdout,
-        let_go: false,
         life: Life::new(begun, spawned, drain),
         kill: Kill::Idle,
         timer: None,
@@ -144,6 +141,7 @@ pub(crate) async fn run<B: Backend>(
         telling,
         progress: None,
         registration,
+        anchor,
         call,
         end,
         context,
@@ -194,8 +192,14 @@ fn traced_command(call: &Option<Arc<ServerCall>>) -> Option<&TracedCommand> {
     call.as_deref().and_then(ServerCall::command)
 }
 
-/// The child exited because it could not execute its program.
-struct NotExecuted;
+/// What a look at the process's exit found.
+enum ExitCheck {
+    /// No exit, or one that was found before.
+    Unchanged,
+    Exited,
+    /// The child exited because it could not execute its program.
+    NotExecuted,
+}
 
 struct Driver<B: Backend> {
     exec: Arc<dyn Exec>,
@@ -209,8 +213,6 @@ struct Driver<B: Backend> {
     buffer: ReadBuffer,
     /// The pipe to read next.
     turn: OutputStream,
-    /// Nothing holds the pipes for the process any more.
-    let_go: bool,
     life: Life,
     kill: Kill,
     /// Most processes never need one.
@@ -220,6 +222,8 @@ struct Driver<B: Backend> {
     /// Until how far it has come is told, from the first event on that is not.
     progress: Option<Wait>,
     registration: Registration,
+    /// The clocks that all times of the process are read from.
+    anchor: Anchor,
     call: Option<Arc<ServerCall>>,
     /// Tells why the call was cut short, if its transport says so.
     end: Option<CallEndCell>,
@@ -267,14 +271,17 @@ impl<B: Backend> Driver<B> {
         }
         self.read(cx);
         self.tell_progress(cx);
-        if self.watch(cx).is_err() {
-            self.registration.set_started(false);
-            self.retire();
-            return Poll::Ready(());
-        }
-        if self.life.has_exited() && !std::mem::replace(&mut self.let_go, true) {
-            B::let_go(self.stdout.as_mut(), self.stderr.as_mut());
-            self.read(cx);
+        match self.check_exit(cx) {
+            ExitCheck::Unchanged => {}
+            ExitCheck::Exited => {
+                B::let_go(self.stdout.as_mut(), self.stderr.as_mut());
+                self.read(cx);
+            }
+            ExitCheck::NotExecuted => {
+                self.registration.set_not_started();
+                self.retire();
+                return Poll::Ready(());
+            }
         }
         loop {
             let now = clock::now();
@@ -359,66 +366,68 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Pushes the exit as soon as it is known. An error means that nothing ran, and that the client is told so.
-    fn watch(&mut self, cx: &mut Context<'_>) -> Result<(), NotExecuted> {
+    /// Pushes the exit as soon as it is known, and tells the client if nothing ran.
+    fn check_exit(&mut self, cx: &mut Context<'_>) -> ExitCheck {
         if self.life.has_exited() {
-            return Ok(());
+            return ExitCheck::Unchanged;
         }
-        let Poll::Ready(exit) = self.group.poll_exit(cx) else {
-            return Ok(());
+        let Poll::Ready(status) = self.group.poll_exit(cx) else {
+            return ExitCheck::Unchanged;
         };
         let now = clock::now();
         match self.exec.state() {
             ExecState::Failed(error) => {
                 self.telling.refused(&error, now);
                 self.shared.fail(error.into(), StopReason::ServerFault);
-                return Err(NotExecuted);
+                return ExitCheck::NotExecuted;
             }
             ExecState::Executed(Some(at)) => self.life.executed(at, now),
             ExecState::Executed(None) | ExecState::Pending => {}
         }
         self.life.exit(now);
-        // Told before the client can be: what it asks to have flushed then covers it.
-        let status = exit.as_ref().ok().copied();
-        let stopped = self.shared.stopped();
+        let trace = self
+            .context
+            .as_ref()
+            .filter(|_| self.sees_ids)
+            .map(TraceContext::to_carrier);
         let next = self.shared.next_seq();
-        // An exit whose status was lost is no event.
-        let seq = if exit.is_ok() { next } else { next - 1 };
-        self.telling.exited(seq, status, stopped, now);
+        let exit = Exit {
+            // An exit whose status was lost has no event.
+            seq: if status.is_ok() { next } else { next - 1 },
+            status: status.ok(),
+            stopped: self.shared.stopped(),
+            at_unix_ns: self.anchor.unix_ns_of(now),
+            traceparent: trace
+                .as_ref()
+                .and_then(|trace| trace.traceparent[..].try_into().ok()),
+        };
+        // The observer comes before the client, so that a flush that the client requests covers the exit.
+        self.telling.exited(&exit);
         if let Some(traced_command) = traced_command(&self.call) {
-            traced_command.ended(Exit::end(status, stopped));
+            traced_command.ended(exit.command_end());
         }
-        match exit {
-            Ok(status) => self.shared.append(Kind::Exited(Exited {
-                status: Some(status),
-                observed_unix_ns: match &self.call {
-                    Some(call) => call.anchor().unix_ns_of(now),
-                    None => unix_now_ns(),
-                },
-                trace: self
-                    .context
-                    .as_ref()
-                    .filter(|_| self.sees_ids)
-                    .map(TraceContext::to_carrier),
-                call_end: CallEnd::to_wire(stopped.and_then(StopReason::call_end)).into(),
-            })),
-            Err(_) => self.shared.fail(
-                Status::internal("the exit status of the process was lost"),
-                StopReason::ServerFault,
-            ),
+        self.shared.set_exited(exit);
+        match exit.event(trace) {
+            Some(event) => self.shared.append(event),
+            None => self.shared.fail(exit_status_lost(), StopReason::ServerFault),
         }
-        Ok(())
+        ExitCheck::Exited
     }
 
-    /// Ends the life when it is over: records its stages, reaps, and only then says so.
+    /// Ends the process when it is over: records its stages, tells the observer, reaps it, and only then tells the client.
     fn close(&mut self, now: Instant) {
-        let killed = self.kill == Kill::Done && self.life.has_exited();
-        let closed = match killed {
+        let Some(exit) = self.shared.exit() else { return };
+        let output = match self.kill == Kill::Done {
             // What still holds a pipe has left the group: not waited for.
             true => self.life.cut(now),
             false => self.life.close(now),
         };
-        let Some(closed) = closed else { return };
+        let Some(output) = output else { return };
+        let close = Close {
+            seq: self.shared.next_seq(),
+            at_unix_ns: self.anchor.unix_ns_of(now),
+            output,
+        };
         // Taken: the record of a call that was cut short waits for whoever can still add to it.
         let call = self.call.take();
         if let Some(call) = &call {
@@ -426,16 +435,13 @@ impl<B: Backend> Driver<B> {
                 call.record(stage, start, end);
             }
         }
-        let seq = self.shared.next_seq();
-        self.telling
-            .closed(seq, &closed, &self.life, call.as_deref(), now);
+        self.telling.closed(&exit, &close, &self.life, call.as_deref());
         drop(call);
-        let closed = Kind::Closed(closed);
+        self.shared.set_closed(exit, close);
         if !self.kill.is_pending() {
-            self.shared.closes(seq, &closed);
             self.retire();
         }
-        self.shared.append(closed);
+        self.shared.append(close.event());
     }
 
     fn retire(&mut self) {

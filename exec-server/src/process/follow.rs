@@ -10,7 +10,7 @@ use baton_trace::call_end::{CallEnd, CallEndCell};
 use futures_util::Stream;
 use tonic::Status;
 
-use super::ends::{Again, Ended};
+use super::repeated::{RepeatedEvents, RepeatedStart};
 use super::shared::Shared;
 use super::telling::Delivery;
 use super::ticker::Ticker;
@@ -26,7 +26,7 @@ pub struct Events(Source);
 #[derive(Debug)]
 enum Source {
     First(Follower),
-    Again(Again),
+    Repeated(RepeatedEvents),
 }
 
 #[derive(Debug)]
@@ -59,8 +59,8 @@ impl Events {
         }))
     }
 
-    pub(super) fn again(ended: Ended) -> Self {
-        Self(Source::Again(ended.events()))
+    pub(super) fn repeated(start: RepeatedStart) -> Self {
+        Self(Source::Repeated(start.events()))
     }
 
     /// Waits until there is more to tell than that the process runs, or until it runs and that has waited long enough for company
@@ -106,7 +106,7 @@ impl Stream for Events {
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let follower = match &mut self.0 {
             Source::First(follower) => follower,
-            Source::Again(again) => return Pin::new(again).poll_next(cx),
+            Source::Repeated(events) => return Pin::new(events).poll_next(cx),
         };
         if follower.is_drained
             && let Some(delivery) = follower.delivery.take()

@@ -6,8 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use baton_proto::exec::{Closed, OutputStream};
+use baton_proto::exec::OutputStream;
 use baton_trace::stage::{StageId, exec};
+
+use crate::termination::OutputTotals;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -15,13 +17,11 @@ pub(super) struct Life {
     begun: Instant,
     /// Its exec.
     spawned: Instant,
-    exited: Option<Instant>,
-    closed: Option<Instant>,
+    phase: Phase,
     stdout: Pipe,
     stderr: Pipe,
+    /// The drain limit.
     limit: Duration,
-    drain: Drain,
-    reading: bool,
 }
 
 #[derive(Debug, Default)]
@@ -31,28 +31,39 @@ struct Pipe {
     end: Option<Instant>,
 }
 
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Running {
+        reading: bool,
+    },
+    /// It has exited, and a pipe may still be open.
+    Draining {
+        exited: Instant,
+        drain: Drain,
+    },
+    Closed {
+        exited: Instant,
+        closed: Instant,
+    },
+}
+
 /// What is left of the drain limit.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum Drain {
-    /// The process has not exited.
-    NotYet,
     Until(Instant),
     /// Nobody reads, so the limit does not count.
     Paused(Duration),
 }
 
 impl Life {
-    pub(super) fn new(begun: Instant, spawned: Instant, drain: Duration) -> Self {
+    pub(super) fn new(begun: Instant, spawned: Instant, limit: Duration) -> Self {
         Self {
             begun,
             spawned,
-            exited: None,
-            closed: None,
+            phase: Phase::Running { reading: true },
             stdout: Pipe::default(),
             stderr: Pipe::default(),
-            limit: drain,
-            drain: Drain::NotYet,
-            reading: true,
+            limit,
         }
     }
 
@@ -78,50 +89,68 @@ impl Life {
 
     /// The exit was observed.
     pub(super) fn exit(&mut self, now: Instant) {
-        self.exited.get_or_insert(now);
-        self.drain = match self.reading {
-            true => Drain::Until(now + self.limit),
-            false => Drain::Paused(self.limit),
-        };
+        if let Phase::Running { reading } = self.phase {
+            let drain = match reading {
+                true => Drain::Until(now + self.limit),
+                false => Drain::Paused(self.limit),
+            };
+            self.phase = Phase::Draining { exited: now, drain };
+        }
     }
 
     /// The log is full: the pipes are not read until [`Life::resume`].
     pub(super) fn pause(&mut self, now: Instant) {
-        self.reading = false;
-        if let Drain::Until(until) = self.drain {
-            self.drain = Drain::Paused(until.saturating_duration_since(now));
+        match &mut self.phase {
+            Phase::Running { reading } => *reading = false,
+            Phase::Draining { drain, .. } => {
+                if let Drain::Until(until) = *drain {
+                    *drain = Drain::Paused(until.saturating_duration_since(now));
+                }
+            }
+            Phase::Closed { .. } => {}
         }
     }
 
     /// The pipes are read again.
     pub(super) fn resume(&mut self, now: Instant) {
-        self.reading = true;
-        if let Drain::Paused(left) = self.drain {
-            self.drain = Drain::Until(now + left);
+        match &mut self.phase {
+            Phase::Running { reading } => *reading = true,
+            Phase::Draining { drain, .. } => {
+                if let Drain::Paused(left) = *drain {
+                    *drain = Drain::Until(now + left);
+                }
+            }
+            Phase::Closed { .. } => {}
         }
     }
 
     /// When the drain limit passes, while it counts for anything.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        match self.drain {
-            Drain::Until(until) if self.closed.is_none() && !self.at_end() => Some(until),
+        match self.phase {
+            Phase::Draining {
+                drain: Drain::Until(until),
+                ..
+            } if !self.at_end() => Some(until),
             _ => None,
         }
     }
 
-    /// The end of this life, once, if it is now.
-    pub(super) fn close(&mut self, now: Instant) -> Option<Closed> {
-        let over = self.at_end() || matches!(self.drain, Drain::Until(until) if until <= now);
-        (over && self.exited.is_some()).then(|| self.cut(now)).flatten()
+    /// The output, once, if the process is over now.
+    pub(super) fn close(&mut self, now: Instant) -> Option<OutputTotals> {
+        let Phase::Draining { drain, .. } = self.phase else {
+            return None;
+        };
+        let is_due = matches!(drain, Drain::Until(until) if until <= now);
+        (self.at_end() || is_due).then(|| self.cut(now)).flatten()
     }
 
-    /// The end of this life, once, whatever the pipes hold.
-    pub(super) fn cut(&mut self, now: Instant) -> Option<Closed> {
-        if self.closed.is_some() {
+    /// The output, once, whatever the pipes hold. `None` before the exit.
+    pub(super) fn cut(&mut self, now: Instant) -> Option<OutputTotals> {
+        let Phase::Draining { exited, .. } = self.phase else {
             return None;
-        }
-        self.closed = Some(now);
-        Some(Closed {
+        };
+        self.phase = Phase::Closed { exited, closed: now };
+        Some(OutputTotals {
             truncated: !self.at_end(),
             stdout_bytes: self.stdout.bytes,
             stderr_bytes: self.stderr.bytes,
@@ -129,21 +158,31 @@ impl Life {
     }
 
     pub(super) fn is_paused(&self) -> bool {
-        !self.reading
+        matches!(
+            self.phase,
+            Phase::Running { reading: false }
+                | Phase::Draining {
+                    drain: Drain::Paused(_),
+                    ..
+                }
+        )
     }
 
     pub(super) fn has_exited(&self) -> bool {
-        self.exited.is_some()
+        !matches!(self.phase, Phase::Running { .. })
     }
 
     pub(super) fn is_closed(&self) -> bool {
-        self.closed.is_some()
+        matches!(self.phase, Phase::Closed { .. })
     }
 
     /// Every stage that this life had. A stage whose end was never seen ends with the life.
     pub(super) fn stages(&self) -> impl Iterator<Item = (StageId, Instant, Instant)> {
-        let closed = self.closed.unwrap_or(self.spawned);
-        let exited = self.exited.unwrap_or(closed);
+        let (exited, closed) = match self.phase {
+            Phase::Running { .. } => (self.spawned, self.spawned),
+            Phase::Draining { exited, .. } => (exited, self.spawned),
+            Phase::Closed { exited, closed } => (exited, closed),
+        };
         let output = |stage, pipe: &Pipe| pipe.first.map(|first| (stage, first, pipe.end.unwrap_or(closed)));
         let first = [self.stdout.first, self.stderr.first].into_iter().flatten().min();
         [
@@ -199,7 +238,7 @@ mod tests {
         assert_eq!(life.close(t(2)), None, "the exit is not known");
         life.exit(t(3));
         assert_eq!(life.deadline(), None, "nothing to wait for");
-        assert_eq!(life.close(t(4)), Some(Closed::default()));
+        assert_eq!(life.close(t(4)), Some(OutputTotals::default()));
         assert_eq!(life.close(t(5)), None, "only once");
         let stages: Vec<_> = life.stages().collect();
         assert_eq!(

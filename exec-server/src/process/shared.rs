@@ -9,21 +9,22 @@ use std::task::{Context, Poll, Waker};
 use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{ProcessEvent, Started};
 use baton_trace::call_end::CallEnd;
+use tokio::sync::watch;
 use tonic::Status;
 
 use super::backend::{Exec, ExecState};
-use super::ends::{End, Ended, Ends};
 use super::kept::Kept;
+use super::repeated::RepeatedStart;
 use crate::error::RequestError;
 use crate::limits::LOG_BYTES;
 use crate::log::EventLog;
-use crate::records::StopReason;
+use crate::termination::{Close, Exit, StopReason, Termination};
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Shared {
     state: Mutex<State>,
-    ends: Ends,
+    termination: watch::Sender<Termination>,
 }
 
 #[derive(Debug)]
@@ -35,13 +36,21 @@ struct State {
     starting: Option<Starting>,
     /// The first reason counts.
     stop: Option<StopReason>,
-    /// Nobody will read the log: events are no longer kept, so that a full log does not keep the child from ending.
-    abandoned: bool,
-    /// Ends the response stream in place of what is still in the log.
-    failure: Option<Status>,
-    closed: bool,
+    response: Response,
     driver: Option<Waker>,
     follower: Option<Waker>,
+}
+
+/// The response stream that reads the log.
+#[derive(Debug)]
+enum Response {
+    Open,
+    /// The log has `Closed`.
+    Complete,
+    /// Its next item is this error, in place of what is still in the log. Then it is abandoned.
+    Failed(Status),
+    /// Nobody will read the log: events are no longer kept, so that a full log does not keep the child from ending.
+    Abandoned,
 }
 
 /// A process that may not have executed yet.
@@ -59,29 +68,37 @@ impl Shared {
                 kept,
                 starting: None,
                 stop: None,
-                abandoned: false,
-                failure: None,
-                closed: false,
+                response: Response::Open,
                 driver: None,
                 follower: None,
             }),
-            ends: Ends::new(),
+            termination: watch::Sender::default(),
         }
     }
 
-    /// What stays of the process.
-    pub(super) fn ended(&self) -> Ended {
-        self.ends.ended()
+    /// The answer to a repeated start.
+    pub(super) fn repeated(&self) -> RepeatedStart {
+        RepeatedStart::of_live(self.termination.subscribe())
     }
 
-    /// What is known of its end so far.
-    pub(super) fn end(&self) -> End {
-        self.ends.end()
+    /// As far as it is known.
+    pub(super) fn termination(&self) -> Termination {
+        *self.termination.borrow()
     }
 
-    /// It will be closed so, as event `seq`: whoever comes after it is told, though the event is not in the log yet.
-    pub(super) fn closes(&self, seq: u64, closed: &Kind) {
-        self.ends.note(seq, closed);
+    /// Its exit, if it is known.
+    pub(super) fn exit(&self) -> Option<Exit> {
+        self.termination.borrow().exit().copied()
+    }
+
+    /// Sets its exit. The caller appends the event.
+    pub(super) fn set_exited(&self, exit: Exit) {
+        self.termination.send_replace(Termination::Exited(exit));
+    }
+
+    /// Sets the end of its output: repeated starts are answered from here on. The caller appends the event.
+    pub(super) fn set_closed(&self, exit: Exit, close: Close) {
+        self.termination.send_replace(Termination::Closed(exit, close));
     }
 
     /// There is a process. `Started` is appended before its first event, or by [`Shared::announce`].
@@ -124,12 +141,15 @@ impl Shared {
     }
 
     fn push(&self, state: &mut State, kind: Kind) {
-        state.closed |= matches!(kind, Kind::Closed(_));
-        self.ends.note(state.log.next_seq(), &kind);
+        let is_last = matches!(kind, Kind::Closed(_));
         let seq = state.log.append(kind);
-        if state.abandoned {
-            state.evict(seq);
-            return;
+        match state.response {
+            Response::Failed(_) | Response::Abandoned => {
+                state.evict(seq);
+                return;
+            }
+            Response::Open if is_last => state.response = Response::Complete,
+            Response::Open | Response::Complete => {}
         }
         state.count();
         wake(state.follower.take());
@@ -138,7 +158,7 @@ impl Shared {
     /// Whether a pipe may be read. The driver is woken when that becomes true.
     pub(super) fn has_room(&self) -> bool {
         let state = self.lock();
-        state.abandoned || state.log.has_room() && state.kept.has_room(state.driver.as_ref())
+        state.is_abandoned() || state.log.has_room() && state.kept.has_room(state.driver.as_ref())
     }
 
     /// Whether the driver is to kill the process group; `cx` is woken when that changes or when there is room again.
@@ -161,8 +181,7 @@ impl Shared {
         seen: u64,
     ) -> Poll<Option<Result<ProcessEvent, Status>>> {
         let mut state = self.lock();
-        if let Some(failure) = state.failure.take() {
-            state.abandoned = true;
+        if let Some(failure) = state.take_failure() {
             return Poll::Ready(Some(Err(failure)));
         }
         if let Some(event) = state.log.next_after(seen) {
@@ -171,7 +190,7 @@ impl Shared {
             }
             return Poll::Ready(Some(Ok(event)));
         }
-        if state.closed || state.abandoned {
+        if !state.is_open() {
             return Poll::Ready(None);
         }
         register(&mut state.follower, cx);
@@ -180,13 +199,13 @@ impl Shared {
 
     /// Why there is nothing to follow, once.
     pub(super) fn failure(&self) -> Option<Status> {
-        self.lock().failure.take()
+        self.lock().take_failure()
     }
 
     /// Ready when something has happened since the process started, or to it before it could. One waiter beside the follower, before it.
     pub(super) fn poll_more_than_started(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if state.log.last() > 1 || state.closed || state.abandoned {
+        if state.log.last() > 1 || !state.is_open() {
             return Poll::Ready(());
         }
         register(&mut state.follower, cx);
@@ -208,12 +227,12 @@ impl Shared {
     /// Nobody follows the process any more, because its call ended so: kills it unless it is over.
     pub(super) fn abandon(&self, why: CallEnd) {
         let mut state = self.lock();
-        if state.closed || state.abandoned {
+        if !state.is_open() {
             return;
         }
         let last = state.log.last();
         state.evict(last);
-        state.abandoned = true;
+        state.response = Response::Abandoned;
         state.stop.get_or_insert(StopReason::Call(why));
         wake(state.driver.take());
     }
@@ -221,13 +240,12 @@ impl Shared {
     /// Ends the call with an error and kills the process, unless it is over.
     pub(super) fn fail(&self, status: Status, why: StopReason) {
         let mut state = self.lock();
-        if state.closed || state.abandoned {
+        if !state.is_open() {
             return;
         }
         let last = state.log.last();
         state.evict(last);
-        state.failure = Some(status);
-        state.abandoned = true;
+        state.response = Response::Failed(status);
         state.stop.get_or_insert(why);
         wake(state.driver.take());
         wake(state.follower.take());
@@ -239,6 +257,24 @@ impl Shared {
 }
 
 impl State {
+    fn is_open(&self) -> bool {
+        matches!(self.response, Response::Open)
+    }
+
+    fn is_abandoned(&self) -> bool {
+        matches!(self.response, Response::Failed(_) | Response::Abandoned)
+    }
+
+    fn take_failure(&mut self) -> Option<Status> {
+        match std::mem::replace(&mut self.response, Response::Abandoned) {
+            Response::Failed(status) => Some(status),
+            other => {
+                self.response = other;
+                None
+            }
+        }
+    }
+
     /// As [`EventLog::evict`].
     fn evict(&mut self, seq: u64) -> bool {
         let has_made_room = self.log.evict(seq);

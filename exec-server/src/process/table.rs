@@ -11,8 +11,8 @@ use baton_proto::ProcessId;
 use tokio::sync::Notify;
 
 use self::finished::{Digest, Finished, Past};
-use super::ends::Ended;
 use super::kept::{Budget, Kept};
+use super::repeated::RepeatedStart;
 use super::shared::Shared;
 use super::shares::{Client, Clients, What, lacks, may_take};
 use super::ticker::Ticker;
@@ -36,7 +36,7 @@ pub(super) enum Place {
     /// Room for it.
     New(Registration),
     /// The process that it means, which runs or ran.
-    Taken(Ended),
+    Taken(RepeatedStart),
 }
 
 /// See the [module](self).
@@ -80,8 +80,8 @@ impl ProcessTable {
     ) -> Result<Place, StartError> {
         let mut entries = self.lock();
         let client = entries.clients.client(&key.0);
-        if let Some(ended) = entries.find(&key, &client, &parameters)? {
-            return Ok(Place::Taken(ended));
+        if let Some(repeated) = entries.find(&key, &client, &parameters)? {
+            return Ok(Place::Taken(repeated));
         }
         entries.make_room(&client, now)?;
         client.take(What::Live, 1);
@@ -98,8 +98,7 @@ impl ProcessTable {
             key,
             client,
             shared,
-            started: false,
-            released: false,
+            stage: RegistrationStage::Reserved,
         }))
     }
 
@@ -152,8 +151,16 @@ pub(super) struct Registration {
     key: Key,
     client: Arc<Client>,
     shared: Arc<Shared>,
-    started: bool,
-    released: bool,
+    stage: RegistrationStage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RegistrationStage {
+    /// No process was started: the id is free again when the place is.
+    Reserved,
+    /// A process was started, so its id stays taken.
+    Started,
+    Released,
 }
 
 impl Registration {
@@ -172,9 +179,14 @@ impl Registration {
         ProcessKey { client, process }
     }
 
-    /// Whether there is a process, and its id so used up.
-    pub(super) fn set_started(&mut self, started: bool) {
-        self.started = started;
+    /// There is a process, and so its id is used up.
+    pub(super) fn set_started(&mut self) {
+        self.stage = RegistrationStage::Started;
+    }
+
+    /// The process could not execute its program: its id may be used again.
+    pub(super) fn set_not_started(&mut self) {
+        self.stage = RegistrationStage::Reserved;
     }
 
     /// The process is reaped.
@@ -183,18 +195,19 @@ impl Registration {
     }
 
     fn release_at(&mut self, now: Instant) {
-        if std::mem::replace(&mut self.released, true) {
+        let stage = std::mem::replace(&mut self.stage, RegistrationStage::Released);
+        if stage == RegistrationStage::Released {
             return;
         }
         let mut entries = self.table.lock();
         let live = entries.live.remove(&self.key);
         self.client.give_back(What::Live, 1);
         match live {
-            Some(live) if self.started => entries.finished.insert(Past {
+            Some(live) if stage == RegistrationStage::Started => entries.finished.insert(Past {
                 client: Arc::clone(&self.client),
                 id: self.key.1,
                 digest: digest(&live.parameters),
-                end: live.shared.end(),
+                termination: live.shared.termination(),
                 at: now,
             }),
             _ => self.client.give_back(What::Ids, 1),
@@ -240,16 +253,19 @@ impl Entries {
         key: &Key,
         client: &Arc<Client>,
         parameters: &Parameters,
-    ) -> Result<Option<Ended>, StartError> {
-        let (is_meant, ended) = match self.live.get(key) {
-            Some(live) => (live.parameters == *parameters, live.shared.ended()),
+    ) -> Result<Option<RepeatedStart>, StartError> {
+        let (is_meant, repeated) = match self.live.get(key) {
+            Some(live) => (live.parameters == *parameters, live.shared.repeated()),
             None => match self.finished.find(client, key.1) {
-                Some(past) => (past.digest == digest(parameters), past.end.ended()),
+                Some(past) => (
+                    past.digest == digest(parameters),
+                    RepeatedStart::of_finished(past.termination),
+                ),
                 None => return Ok(None),
             },
         };
         match is_meant {
-            true => Ok(Some(ended)),
+            true => Ok(Some(repeated)),
             false => Err(StartError::Conflict),
         }
     }
@@ -310,7 +326,7 @@ mod tests {
         let now = Instant::now();
         let is_the_same = |parameters| table.register(key(1, 1), parameters, now);
         let mut first = new(&table, key(1, 1), ONE, now);
-        first.set_started(true);
+        first.set_started();
         assert!(matches!(is_the_same(ONE), Ok(Place::Taken(_))));
         assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
         new(&table, key(2, 1), OTHER, now);
@@ -374,7 +390,7 @@ mod tests {
     fn runs(table: &Arc<ProcessTable>, key: Key, now: Instant) -> Result<(), StartError> {
         match table.register(key, ONE, now)? {
             Place::New(mut registration) => {
-                registration.set_started(true);
+                registration.set_started();
                 registration.release_at(now);
                 Ok(())
             }

@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use baton_export::clock;
-use baton_proto::exec::Closed;
-use baton_proto::exec::exited::Status;
 use baton_trace::call::ServerCall;
 use baton_trace::record::{Anchor, StageRecord};
 
 use super::life::Life;
 use crate::error::StartError;
-use crate::records::{Accepted, End, Exit, Observer, ProcessKey, Records, StopReason};
+use crate::records::{Accepted, Measured, Observer, ProcessKey, Records};
+use crate::termination::{Close, Exit};
 
 /// See the [module](self). Nothing without an observer. Dropped before the process was spawned, it tells that nothing runs: a
 /// spawn that does not come must not count as running for ever.
@@ -25,7 +23,6 @@ struct Inner {
     /// Its call's, so that all times of one process are of one reading of the clocks.
     anchor: Anchor,
     is_decided: bool,
-    exit: Exit,
 }
 
 impl Telling {
@@ -33,24 +30,17 @@ impl Telling {
     pub(super) fn accepted<'a>(
         records: &Records,
         process: ProcessKey,
-        call: Option<&ServerCall>,
+        anchor: Anchor,
         now: Instant,
         accepted: impl FnOnce(u64) -> Accepted<'a>,
     ) -> Self {
         Self(records.observer.clone().map(|observer| {
-            let anchor = call.map_or_else(clock::anchor, |call| *call.anchor());
             observer.accepted(process, &accepted(anchor.unix_ns_of(now)));
             Inner {
                 observer,
                 process,
                 anchor,
                 is_decided: false,
-                exit: Exit {
-                    seq: 0,
-                    status: None,
-                    stopped: None,
-                    at_unix_ns: 0,
-                },
             }
         }))
     }
@@ -94,33 +84,14 @@ impl Telling {
         }
     }
 
-    pub(super) fn exited(
-        &mut self,
-        seq: u64,
-        status: Option<Status>,
-        stopped: Option<StopReason>,
-        now: Instant,
-    ) {
-        if let Some(inner) = &mut self.0 {
-            inner.exit = Exit {
-                seq,
-                status,
-                stopped,
-                at_unix_ns: inner.anchor.unix_ns_of(now),
-            };
-            inner.observer.exited(inner.process, &inner.exit);
+    pub(super) fn exited(&self, exit: &Exit) {
+        if let Some(inner) = &self.0 {
+            inner.observer.exited(inner.process, exit);
         }
     }
 
-    /// The end, with all that was measured: what the call has if it records, else what the life alone knows.
-    pub(super) fn closed(
-        &self,
-        seq: u64,
-        closed: &Closed,
-        life: &Life,
-        call: Option<&ServerCall>,
-        now: Instant,
-    ) {
+    /// Tells the end, with all that was measured: what the call has if it records, else what the life alone knows.
+    pub(super) fn closed(&self, exit: &Exit, close: &Close, life: &Life, call: Option<&ServerCall>) {
         let Some(inner) = &self.0 else { return };
         let of_life = life
             .stages()
@@ -129,17 +100,11 @@ impl Telling {
             Some(call) if call.is_recording() => call.stages(),
             _ => of_life.collect(),
         };
-        let end = End {
-            seq,
-            exit: &inner.exit,
-            truncated: closed.truncated,
-            stdout_bytes: closed.stdout_bytes,
-            stderr_bytes: closed.stderr_bytes,
+        let measured = Measured {
             stages: &stages,
             anchor: &inner.anchor,
-            at_unix_ns: inner.anchor.unix_ns_of(now),
         };
-        inner.observer.closed(inner.process, &end);
+        inner.observer.closed(inner.process, exit, close, &measured);
     }
 }
 

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use baton_proto::ProcessId;
 
-use super::super::ends::End;
 use super::super::shares::{Client, What};
 use crate::limits::{FINISHED_AT_LEAST, FINISHED_FOR};
+use crate::termination::Termination;
 
 /// As much of `Start::parameters` as tells one command from another of the same client.
 pub(super) type Digest = [u8; 16];
@@ -40,7 +40,7 @@ pub(super) struct Past {
     pub(super) client: Arc<Client>,
     pub(super) id: ProcessId,
     pub(super) digest: Digest,
-    pub(super) end: End,
+    pub(super) termination: Termination,
     pub(super) at: Instant,
 }
 
@@ -114,7 +114,7 @@ mod tests {
             client: Arc::clone(client),
             id: ProcessId(id),
             digest: [1; 16],
-            end: End::default(),
+            termination: Termination::Running,
             at,
         }
     }

@@ -1,0 +1,144 @@
+//! How a process ended: its exit status, and later the totals of its output.
+//!
+//! There is one [`Termination`] per process. The process's state owns it, and only the process's driver changes it.
+//! Observers borrow its parts, a repeated start receives every change, and the process table keeps the value when the
+//! process is reaped.
+
+use baton_proto::exec::exited::Status;
+use baton_proto::exec::process_event::Kind;
+use baton_proto::exec::{Closed, Exited, TraceCarrier};
+use baton_trace::call_end::CallEnd;
+use baton_trace::command::{CommandEnd, CommandExit, Outcome};
+use baton_trace::w3c::Traceparent;
+
+/// See the [module](self). Small, because the process table keeps hundreds of thousands.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub enum Termination {
+    /// The process has not exited.
+    #[default]
+    Running,
+    /// It has exited; output may follow.
+    Exited(Exit),
+    /// Its output is complete or was cut.
+    Closed(Exit, Close),
+}
+
+/// The exit of a process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exit {
+    /// The `seq` of the event `Exited`; without a status, which has no event, that of the event before it.
+    pub seq: u64,
+    /// `None` if the operating system did not report it.
+    pub status: Option<Status>,
+    /// Why the exec-server was killing the process, if it was.
+    pub stopped: Option<StopReason>,
+    /// When the exec-server observed the exit, in nanoseconds since the Unix epoch.
+    pub at_unix_ns: u64,
+    /// The `traceparent` of the `process` span in binary form, if the client may learn it.
+    pub traceparent: Option<[u8; Traceparent::BINARY_LEN]>,
+}
+
+/// The end of a process's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Close {
+    /// The `seq` of the event `Closed`, the last one.
+    pub seq: u64,
+    /// When, in nanoseconds since the Unix epoch.
+    pub at_unix_ns: u64,
+    /// All output that was read.
+    pub output: OutputTotals,
+}
+
+/// The output of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OutputTotals {
+    /// A descendant still held a pipe when it was no longer read.
+    pub truncated: bool,
+    /// Bytes of its standard output.
+    pub stdout_bytes: u64,
+    /// Bytes of its standard error.
+    pub stderr_bytes: u64,
+}
+
+/// Why the exec-server killed a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// Its call was cut short or violated the protocol.
+    Call(CallEnd),
+    /// The server lost its exit status.
+    ServerFault,
+}
+
+impl Termination {
+    /// The exit, once it is known.
+    pub fn exit(&self) -> Option<&Exit> {
+        match self {
+            Self::Running => None,
+            Self::Exited(exit) | Self::Closed(exit, _) => Some(exit),
+        }
+    }
+}
+
+impl Exit {
+    /// The event `Exited`; `None` without a status. `trace` is the context that the client gets.
+    pub(crate) fn event(&self, trace: Option<TraceCarrier>) -> Option<Kind> {
+        let call_end = self.stopped.and_then(StopReason::call_end);
+        Some(Kind::Exited(Exited {
+            status: Some(self.status?),
+            observed_unix_ns: self.at_unix_ns,
+            trace,
+            call_end: CallEnd::to_wire(call_end).into(),
+        }))
+    }
+
+    /// The trace context that a repeated start gets: `traceparent` alone.
+    pub(crate) fn bare_trace(&self) -> Option<TraceCarrier> {
+        self.traceparent.map(|traceparent| TraceCarrier {
+            traceparent: traceparent.to_vec().into(),
+            ..TraceCarrier::default()
+        })
+    }
+
+    /// The end as spans report it.
+    pub(crate) fn command_end(&self) -> CommandEnd {
+        let exit = self.status.map(|status| match status {
+            Status::Code(code) => CommandExit::Code(code),
+            Status::Signaled(signaled) => CommandExit::Signal(signaled.signal),
+        });
+        match (exit, self.stopped) {
+            (None, _) => CommandEnd::unseen(Outcome::Lost),
+            (Some(exit), None) => CommandEnd::by_itself(exit),
+            (Some(exit), Some(StopReason::Call(end))) => CommandEnd::cut_short(exit, end),
+            (exit, Some(StopReason::ServerFault)) => CommandEnd {
+                outcome: Outcome::Killed,
+                exit,
+            },
+        }
+    }
+}
+
+impl Close {
+    /// The event `Closed`.
+    pub(crate) fn event(&self) -> Kind {
+        let OutputTotals {
+            truncated,
+            stdout_bytes,
+            stderr_bytes,
+        } = self.output;
+        Kind::Closed(Closed {
+            truncated,
+            stdout_bytes,
+            stderr_bytes,
+        })
+    }
+}
+
+impl StopReason {
+    /// Why the call was cut short, if that is the reason.
+    pub fn call_end(self) -> Option<CallEnd> {
+        match self {
+            Self::Call(end) => Some(end),
+            Self::ServerFault => None,
+        }
+    }
+}
