@@ -5,8 +5,8 @@
 //! cargo bench -p baton-bench --bench before -- --before DIR [--after DIR] [--quick --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
-//! Both sides are copies: the `baton` binary, and the executable of the benchmark `exec`, which is the client. A *process set* is
-//! a relay, an exec-server and a client. For each set of one side a set of the other runs at the same time, and a second
+//! Both sides are copies: the `baton` binary, and the executables of the benchmarks `exec` and `data`, which are the clients. A
+//! *process set* is a relay, an exec-server and a client. For each set of one side a set of the other runs at the same time, and a second
 //! one of the earlier commit for A against A; they are visited in turns. Sets differ by luck (where their memory lies), so many
 //! are started, and sets are what is resampled. `docs/BENCHMARKS.md` has the method.
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) shared: baton_bench::Options,
-    /// Directory with `baton` and `exec` of the earlier commit, as `bench/benches/before/save` copies them
+    /// Directory with `baton`, `exec` and `data` of the earlier commit, as `bench/benches/before/save` copies them
     #[arg(long, value_name = "DIR")]
     pub(crate) before: PathBuf,
     /// Directory of the later commit; without it, the build of this checkout
@@ -32,12 +32,14 @@ pub(crate) struct Plan {
     pub(crate) width: usize,
     /// New `baton exec` of a visit.
     pub(crate) cold: usize,
+    /// Bytes of a download and of an upload; a visit has one of each.
+    pub(crate) stream_bytes: u64,
     /// Resamples of each bootstrap.
     pub(crate) resamples: usize,
 }
 
 impl Plan {
-    /// Some six minutes.
+    /// Some ten minutes.
     pub(crate) const FULL: Self = Self {
         sets: 8,
         rounds: 6,
@@ -46,6 +48,7 @@ impl Plan {
         in_flight: 960,
         width: 32,
         cold: 25,
+        stream_bytes: 256 << 20,
         resamples: 2_000,
     };
 

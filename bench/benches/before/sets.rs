@@ -6,13 +6,14 @@ use baton_bench::stats::{Bar, Bootstrap, Rounds, Statistic};
 use baton_bench::{Failure, Phase, Row, Unit, Worker, interleave};
 
 use crate::options::Plan;
-use crate::side::{ProcessSet, Side};
+use crate::side::{ClientOf, ProcessSet, Side};
 
 /// What a change may cost, later over earlier.
 const BAR: Bar = Bar::AtMost(1.03);
 
 /// All phases, in order, by name.
-pub(crate) const ALL: [(&str, Phase<Sets>); 2] = [("plain", plain), ("traced", traced)];
+pub(crate) const ALL: [(&str, Phase<Sets>); 3] =
+    [("plain", plain), ("throughput", throughput), ("traced", traced)];
 
 /// Their names.
 pub(crate) fn names() -> [&'static str; ALL.len()] {
@@ -43,6 +44,7 @@ impl Sets {
     /// turns, several numbers a visit. Returns, for each of these measures, what each side gave, by set.
     fn visit<const N: usize>(
         &self,
+        client_of: ClientOf,
         collector: Option<&str>,
         mut visit: impl FnMut(&ProcessSet) -> Result<[Vec<f64>; N], Failure>,
     ) -> Result<[Sides; N], Failure> {
@@ -54,7 +56,7 @@ impl Sets {
             let mut sets: [Option<ProcessSet>; 3] = [const { None }; 3];
             for side in order {
                 let from = [&self.after, &self.before, &self.before][side];
-                let started = from.start(collector)?;
+                let started = from.start(client_of, collector)?;
                 started.ask(&format!("sequential {} 1", self.plan.executions))?;
                 sets[side] = Some(started);
             }
@@ -81,12 +83,17 @@ impl Sets {
 
     fn absolute(&self, id: &str, what: &str, sides: &Sides, statistic: Statistic) -> [Row; 2] {
         let Sides([after, before, _]) = sides;
+        // Samples of a rate are seconds per 10^6 bytes.
+        let (unit, factor) = match statistic {
+            Statistic::Rate => (Unit::MegabytesPerSecond, 1.0),
+            _ => (Unit::Milliseconds, 1e3),
+        };
         [("after", after), ("before", before)].map(|(side, of)| {
-            let estimate = self.bootstrap.value(of, statistic).times(1e3);
+            let estimate = self.bootstrap.value(of, statistic).times(factor);
             Row::new(
                 format!("{id}_{side}"),
                 format!("{what}, {side}"),
-                Unit::Milliseconds,
+                unit,
                 estimate,
                 of,
             )
@@ -112,7 +119,7 @@ fn plain(sets: &Sets) -> Result<Vec<Row>, Failure> {
         cold,
         ..
     } = sets.plan;
-    let [warm, crowd, new] = sets.visit(None, |set| {
+    let [warm, crowd, new] = sets.visit(ClientOf::Exec, None, |set| {
         Ok([
             set.ask(&format!("sequential {warm_up} {executions}"))?,
             set.ask(&format!("in-flight {width} {in_flight} {width}"))?,
@@ -139,6 +146,25 @@ fn plain(sets: &Sets) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
+fn throughput(sets: &Sets) -> Result<Vec<Row>, Failure> {
+    let bytes = sets.plan.stream_bytes;
+    let [download, upload] = sets.visit(ClientOf::Data, None, |set| {
+        let stream = |direction| -> Result<Vec<f64>, Failure> {
+            let seconds = set.ask(&format!("{direction} {bytes}"))?;
+            let megabytes = bytes as f64 / 1e6;
+            Ok(seconds.into_iter().map(|seconds| seconds / megabytes).collect())
+        };
+        Ok([stream("download")?, stream("upload")?])
+    })?;
+    let mut rows = Vec::new();
+    for (id, sides) in [("download", &download), ("upload", &upload)] {
+        let what = format!("{id}, time per byte, after over before");
+        rows.push(sets.row(id, &what, sides, Statistic::Mean).bar(Some(BAR)));
+        rows.extend(sets.absolute(id, id, sides, Statistic::Rate));
+    }
+    Ok(rows)
+}
+
 fn traced(sets: &Sets) -> Result<Vec<Row>, Failure> {
     let Plan {
         warm_up,
@@ -147,7 +173,7 @@ fn traced(sets: &Sets) -> Result<Vec<Row>, Failure> {
         ..
     } = sets.plan;
     let collector = Some(sets.sink.ready());
-    let [cpu, warm, new] = sets.visit(collector, |set| {
+    let [cpu, warm, new] = sets.visit(ClientOf::Exec, collector, |set| {
         let before = set.cpu_time()?;
         let took = set.ask(&format!("sequential {warm_up} {executions}"))?;
         let used: Duration = set.cpu_time()?.saturating_sub(before);

@@ -1,4 +1,4 @@
-//! One side of the comparison: two executables of one commit, and process sets made of them.
+//! One side of the comparison: the executables of one commit, and process sets made of them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -13,14 +13,29 @@ use baton_support::process::{Stack, baton, isolated, usage};
 pub(crate) struct Side {
     commit: String,
     baton: PathBuf,
-    client: PathBuf,
+    clients: [PathBuf; 2],
+}
+
+/// The benchmark whose executable is the client of a process set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientOf {
+    /// Executes `/bin/true`, and exports if there is a collector.
+    Exec,
+    /// Also downloads and uploads; never exports.
+    Data,
+}
+
+impl ClientOf {
+    /// Names of the executables, in the order of the variants.
+    const NAMES: [&str; 2] = ["exec", "data"];
 }
 
 impl Side {
     /// What `save` has copied to `dir`.
     pub(crate) fn at(dir: &Path) -> Result<Self, Failure> {
-        let [baton, client] = ["baton", "exec"].map(|name| dir.join(name));
-        for file in [&baton, &client] {
+        let baton = dir.join("baton");
+        let clients = ClientOf::NAMES.map(|name| dir.join(name));
+        for file in [&baton].into_iter().chain(&clients) {
             if !file.is_file() {
                 return Err(format!(
                     "{} is missing; run: bench/benches/before/save {} CHECKOUT",
@@ -34,7 +49,7 @@ impl Side {
         Ok(Self {
             commit: commit.map_or_else(|_| "unknown".to_owned(), |commit| commit.trim().to_owned()),
             baton,
-            client,
+            clients,
         })
     }
 
@@ -42,10 +57,11 @@ impl Side {
     pub(crate) fn this() -> Result<Self, Failure> {
         let deps = std::env::current_exe()?;
         let deps = deps.parent().ok_or("this executable is in no directory")?;
+        let [exec, data] = ClientOf::NAMES.map(|name| newest(deps, name));
         Ok(Self {
             commit: machine::commit(),
             baton: baton()?.to_owned(),
-            client: newest(deps, "exec-")?,
+            clients: [exec?, data?],
         })
     }
 
@@ -55,14 +71,16 @@ impl Side {
     }
 
     /// Starts a process set, its client connected. With a collector every execution is recorded and exported there.
-    pub(crate) fn start(&self, collector: Option<&str>) -> Result<ProcessSet, Failure> {
+    pub(crate) fn start(&self, client_of: ClientOf, collector: Option<&str>) -> Result<ProcessSet, Failure> {
         let stack = Stack::start_of(&self.baton, collector)?;
         let (ticket, key) = (stack.ticket(), stack.client_key());
         let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
-        let client = Worker::start_of(&self.client, &["client", ticket, key], collector)?;
+        let executable = &self.clients[client_of as usize];
+        let client = Worker::start_of(executable, &["client", ticket, key], collector)?;
         Ok(ProcessSet {
             baton: self.baton.clone(),
             stack,
+            client_of,
             client,
         })
     }
@@ -72,38 +90,45 @@ impl fmt::Display for Side {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {} and {}",
+            "{}: {}, {} and {}",
             self.commit,
             self.baton.display(),
-            self.client.display()
+            self.clients[0].display(),
+            self.clients[1].display()
         )
     }
 }
 
-/// The executable of `dir` whose name begins with `prefix` and that was built last.
-fn newest(dir: &Path, prefix: &str) -> Result<PathBuf, Failure> {
+/// The executable of the benchmark `name` in `dir` that was built last.
+fn newest(dir: &Path, name: &str) -> Result<PathBuf, Failure> {
     let mut found = Vec::new();
     for entry in dir.read_dir()? {
         let entry = entry?;
         let path = entry.path();
-        let is_named = entry.file_name().to_string_lossy().starts_with(prefix);
+        let is_named = entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(&format!("{name}-"));
         if is_named && path.extension().is_none() {
             found.push((entry.metadata()?.modified()?, path));
         }
     }
     let newest = found.into_iter().max().map(|(_, path)| path);
-    newest.ok_or_else(|| "the benchmark `exec` is not built; run: cargo bench -p baton-bench --no-run".into())
+    newest.ok_or_else(|| {
+        format!("the benchmark `{name}` is not built; run: cargo bench -p baton-bench --no-run").into()
+    })
 }
 
 /// A relay, an exec-server and a client.
 pub(crate) struct ProcessSet {
     baton: PathBuf,
     stack: Stack,
+    client_of: ClientOf,
     client: Worker,
 }
 
 impl ProcessSet {
-    /// Has the client execute; see the benchmark `exec` for its requests.
+    /// Has the client execute; see its benchmark for its requests. Both have `sequential WARM-UP EXECUTIONS`.
     pub(crate) fn ask(&self, request: &str) -> Result<Vec<f64>, Failure> {
         self.client.ask(request)
     }
@@ -138,7 +163,9 @@ impl ProcessSet {
 
     /// Ends all three in the order in which nothing is lost.
     pub(crate) fn stop(self) -> Result<(), Failure> {
-        self.client.ask("finish 0 0")?;
+        if self.client_of == ClientOf::Exec {
+            self.client.ask("finish 0 0")?;
+        }
         drop(self.client);
         self.stack.stop()?;
         Ok(())
