@@ -1,4 +1,4 @@
-//! `Accept`: an exec-server takes a session it was told of. From here on the two streams are spliced.
+//! `Accept`: an exec-server accepts a dial that was announced to it. The relay splices the two streams from then on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,19 +24,19 @@ use crate::state::RelayState;
 pub(crate) enum AcceptRefusal {
     #[error(transparent)]
     Header(#[from] HeaderError),
-    /// One answer for a wrong token, an unknown session and one that is gone: a guesser learns nothing.
+    /// The same answer for a wrong token, an unknown session and an ended one, so that guessing reveals nothing.
     #[error("no dial waits for this session id and accept token; the client may have given up")]
     NotWaiting,
-    /// Only to a holder of the accept token.
+    /// Sent only to a peer that presented the accept token.
     #[error(
-        "the request header {} names exec-server {named}, and the dial is for {dialled}; send the id that was dialled",
+        "the request header {} names exec-server {named}, but the dial is for {dialled}; send the id that was dialled",
         header::EXEC_SERVER_ID
     )]
     OtherExecServer {
         named: ExecServerId,
         dialled: ExecServerId,
     },
-    #[error("this connection has all its {0} sessions; accept on another one")]
+    #[error("session limit ({0}) of this connection reached; accept on another connection")]
     ConnectionFull(usize),
 }
 
@@ -51,7 +51,7 @@ pub(crate) fn accept(
     let id: SessionId = id_header(&head.headers, header::SESSION_ID)?;
     let token = token_header(&head.headers, header::ACCEPT_TOKEN)?;
 
-    // Before the dial is taken out: it can still be accepted on another connection.
+    // Checked before the dial leaves the table, so that it can still be accepted on another connection.
     let limit = relay.limits.sessions_per_connection;
     let connection_slot = connection
         .take_session()
@@ -78,7 +78,7 @@ pub(crate) fn accept(
         pump(session, Direction::ToClient, body).await;
         drop(slots);
     });
-    // A client that has gone meanwhile has ended the session.
+    // Fails if the client has disconnected; its stream has ended the session then.
     let _ = pending.accepted.send(Ok(()));
 
     let mut response = Response::new(response);

@@ -1,6 +1,6 @@
-//! Which exec-servers may register: a file of ids that is followed while the relay runs.
+//! The exec-servers that may register: a file of ids, which the relay reads again while it runs.
 //!
-//! A registration costs its owner a key pair and nothing else, so without a list anybody can fill the table.
+//! A registration costs only a key pair, so without a list anyone can fill the table of registrations.
 
 use std::collections::HashSet;
 use std::io;
@@ -27,32 +27,30 @@ struct AllowListFile {
 struct ListedIds {
     ids: HashSet<ExecServerId>,
     text: String,
-    /// The last look failed, and that has been told.
+    /// The last reload failed, and the failure has been logged.
     is_unusable: bool,
 }
 
-/// The list cannot be used: the operator's to mend.
+/// The list cannot be used. The relay's operator must fix it.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowedServersError {
-    /// The operating system refused, or it is too long.
-    #[error("cannot read the list of exec-servers {path}: {source}")]
+    /// The operating system reported an error, or the file is too long.
+    #[error("cannot read the list of exec-servers {path}: {source}; check the path and its permissions")]
     File {
         /// Which file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// A directory, a FIFO, a device: it could not be read again.
-    #[error(
-        "{path} is not a regular file: put the ids of exec-servers into one, which is read again whenever it changes"
-    )]
+    /// A directory, a FIFO or a device, which cannot be read a second time.
+    #[error("{path} is not a regular file: list the ids of exec-servers in a regular file")]
     NotAFile {
         /// Which file.
         path: PathBuf,
     },
-    /// Somebody else could let any exec-server in.
+    /// Another user could add an exec-server.
     #[error(
-        "the list of exec-servers {path} can be written by others (mode {mode:03o}): run `chmod go-w {path}`"
+        "other users can write the list of exec-servers {path} (mode {mode:03o}): run `chmod go-w {path}`"
     )]
     Permissions {
         /// Which file.
@@ -60,9 +58,10 @@ pub enum AllowedServersError {
         /// Its permission bits.
         mode: u32,
     },
-    /// A line that is no id.
+    /// A line that is not an id.
     #[error(
-        "{path}, line {line}: {source}; expected an exec-server's id, which it prints on standard error at its start, or a comment after #"
+        "{path}, line {line}: {source}; expected the id that an exec-server prints on standard error when it starts, \
+         or a comment after #"
     )]
     Line {
         /// Which file.
@@ -75,7 +74,7 @@ pub enum AllowedServersError {
 }
 
 impl AllowedServers {
-    /// Reads a list: one id a line, `#` begins a comment. While a relay that was given it runs, the file is read again every
+    /// Reads a list: one id a line, `#` begins a comment. A relay reads the file again every
     /// [`ALLOW_SERVERS_CHECK_INTERVAL`](crate::limits::ALLOW_SERVERS_CHECK_INTERVAL).
     pub fn from_file(path: &Path) -> Result<Self, AllowedServersError> {
         let text = read(path)?;
@@ -94,7 +93,7 @@ impl AllowedServers {
         self.lock().ids.contains(&id)
     }
 
-    /// Reads the file again; `true` when other ids are listed now. A list that cannot be used changes nothing.
+    /// Reads the file again; `true` if the ids changed. If the file cannot be used, the previous ids stay in use.
     pub(crate) fn reload(&self) -> bool {
         let path = &self.0.path;
         let reloaded = read(path).and_then(|text| {
@@ -119,7 +118,7 @@ impl AllowedServers {
             }
             Err(error) => {
                 if !std::mem::replace(&mut state.is_unusable, true) {
-                    tracing::warn!("the list of exec-servers in use is kept: {error}");
+                    tracing::warn!("the previous list of exec-servers stays in use: {error}");
                 }
                 false
             }

@@ -1,19 +1,20 @@
-//! What a relay is told at its start.
+//! The configuration of a relay.
 
 use crate::{AllowedServers, Limits, Tls};
 
-/// Configuration of a relay; the default serves loopback and a single address well.
+/// Configuration of a relay. The default suits loopback and a relay with a single address.
 #[derive(Debug, Clone, Default)]
 pub struct Config {
-    /// The names this relay answers to, as exec-servers dial them: `host` (on the listening port) or `host:port`. Empty: the
-    /// local address of each connection, and `localhost` on loopback. A registration under any other name is refused,
-    /// so that no relay can forward another's challenge.
+    /// The authorities by which exec-servers dial this relay: `host` (on the listening port) or `host:port`. If empty:
+    /// the local address of each connection, and `localhost` on loopback. The relay refuses a registration under any
+    /// other authority, so that no relay can forward another relay's challenge.
     pub authorities: Vec<String>,
-    /// Certificate and key; every connection then speaks TLS 1.3. `None`: clear text, for loopback, a private network, or behind
-    /// something that ends TLS.
+    /// Certificate and key; every connection then uses TLS 1.3. `None`: clear text, for loopback, a private network, or
+    /// behind a proxy that terminates TLS.
     pub tls: Option<Tls>,
-    /// Exec-servers that may register, followed while the relay runs. `None`: anyone, for loopback and private networks.
+    /// Exec-servers that may register; the list is read again while the relay runs. `None`: any exec-server may
+    /// register, for loopback and private networks.
     pub allow_servers: Option<AllowedServers>,
-    /// Bounds on everything a peer can make the relay hold.
+    /// Bounds on everything that a peer can make the relay hold.
     pub limits: Limits,
 }

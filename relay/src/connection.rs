@@ -1,4 +1,4 @@
-//! One TCP connection of a peer: its addresses, its sessions, and whether it is idle.
+//! One TCP connection of a peer: its addresses, its session slots, its memory, and whether it is idle.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -13,18 +13,18 @@ use crate::slots::{Slot, Slots};
 pub(crate) struct Connection {
     /// The peer, for limits and logs.
     pub(crate) remote: SocketAddr,
-    /// Our end, one of the names this relay answers to.
+    /// The relay's address on this connection, one of the authorities that it accepts.
     pub(crate) local: SocketAddr,
     sessions: Slots<()>,
     streams: AtomicU64,
     streams_ever: AtomicU64,
     had_session: AtomicBool,
     budget: Arc<MemoryBudget>,
-    /// What a connection with sessions takes beyond another.
+    /// The additional memory of a connection that has had a session.
     more: OnceLock<MemoryReservation>,
 }
 
-/// Counts a stream as long as its response lives.
+/// Counts a stream as open until its response is dropped.
 pub(crate) struct OpenStream(Arc<Connection>);
 
 impl Connection {
@@ -51,7 +51,7 @@ impl Connection {
         Network::of(self.remote.ip())
     }
 
-    /// A session of this connection was accepted: it may send as a session's peer does.
+    /// Called when a session of this connection was accepted. From then on the peer may send longer frames.
     pub(crate) fn begins_session(&self) {
         if !self.had_session.swap(true, Relaxed)
             && let Some(more) = self.reserve(SESSION_CONNECTION_BYTES)
@@ -64,12 +64,12 @@ impl Connection {
         self.had_session.load(Relaxed)
     }
 
-    /// Bytes to read at once.
+    /// Bytes to read from the socket at once.
     pub(crate) fn portion(&self) -> usize {
         self.more.get().map_or(EARLY_READ_BYTES, |_| READ_BYTES)
     }
 
-    /// Memory for what comes in; `None`: its share is used up.
+    /// Reserves memory for incoming data; `None` if the address's share is used up.
     pub(crate) fn reserve(&self, bytes: usize) -> Option<MemoryReservation> {
         let account = MemoryAccount::of(self.network(), None);
         self.budget.reserve(account, bytes).ok()
@@ -85,7 +85,7 @@ impl Connection {
         OpenStream(self.clone())
     }
 
-    /// Streams ever opened, if none is open now: two equal answers frame an idle time.
+    /// The number of streams opened so far, if none is open now. Two equal results: the connection was idle in between.
     pub(crate) fn idle_mark(&self) -> Option<u64> {
         (self.streams.load(Relaxed) == 0).then(|| self.streams_ever.load(Relaxed))
     }

@@ -1,8 +1,9 @@
-//! `Dial`: a client opens a session. Checked, queued for a place, announced to the exec-server, answered once it accepts.
+//! `Dial`: a client requests a session. The relay checks it, queues it for a session slot, announces it to the
+//! exec-server, and answers once the exec-server accepts.
 //!
-//! The exec-server hears nothing of a `Dial` that fails here, nor of one whose first frame is not here yet: no Diffie-Hellman without the
-//! dial token, and no half-open handshake for a client that is silent. Dropping the future (the client reset the stream or is gone)
-//! stops the waiting.
+//! The exec-server is not notified of a `Dial` that fails here, nor of one whose first frame has not arrived: no
+//! Diffie-Hellman without the dial token, and no half-open handshake for a silent client. Dropping the future (the
+//! client reset its stream or disconnected) cancels the dial.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -40,46 +41,51 @@ pub(crate) enum DialRefusal {
     #[error(transparent)]
     Header(#[from] HeaderError),
     #[error(
-        "no exec-server {0} is registered at this relay; start it there, or get a new ticket if it has moved"
+        "no exec-server {0} is registered at this relay; start it, or get a new ticket if it uses another relay now"
     )]
     NotRegistered(ExecServerId),
-    #[error("the dial token does not fit this exec-server; get its current ticket")]
+    #[error("this is not the exec-server's current dial token; get its current ticket")]
     WrongToken,
     #[error("session id {0} is in use; draw a new random one for every dial")]
     IdInUse(SessionId),
-    #[error("this connection has all its {0} sessions; open another one")]
+    #[error("session limit ({0}) of this connection reached; open another connection")]
     ConnectionFull(usize),
     #[error(
         "this relay has no memory for another session of this address or exec-server; try again when one has ended"
     )]
     NoMemory,
-    #[error("no complete first frame came within {0:?}; send Noise message 1 with the dial")]
+    #[error("no complete first frame arrived within {0:?}; send Noise message 1 with the dial")]
     Silent(Duration),
-    #[error("the stream of the dial ended before its first frame was complete")]
+    #[error(
+        "the dial's stream ended before its first frame was complete; send Noise message 1 with the dial"
+    )]
     Ended,
     #[error("the relay ended the dial: {0}")]
     Broken(DeframeError),
-    #[error("too many dials of your address have sent no first frame; try again in a moment")]
+    #[error("too many dials from your address have sent no first frame; try again in a moment")]
     TooManySilent,
-    #[error("too many dials of your address wait for a place at this exec-server; try again in a moment")]
+    #[error(
+        "too many dials from your address wait for a session slot of this exec-server; try again in a moment"
+    )]
     AddressQueueFull,
-    #[error("too many dials wait for a place at this exec-server; try again in a moment")]
+    #[error("too many dials wait for a session slot of this exec-server; try again in a moment")]
     ExecServerQueueFull,
-    #[error("too many dials wait for a place at this relay; try again in a moment")]
+    #[error("too many dials wait for a session slot of this relay; try again in a moment")]
     RelayQueueFull,
     #[error(
-        "no place was free within {0:?}: the exec-server, your address or the relay has all its sessions; try again later"
+        "no session slot became free within {0:?}: the exec-server, your address or the relay has reached its session \
+         limit; try again later"
     )]
     NoSlot(Duration),
-    #[error("too many dials of your network wait at this exec-server; try again in a moment")]
+    #[error("too many dials from your network wait at this exec-server; try again in a moment")]
     Declined(Duration),
-    #[error("this exec-server does not read its announcements; try again in a moment")]
+    #[error("this exec-server does not read announcements of dials; try again in a moment")]
     NotReading,
-    #[error("the exec-server did not accept within {0:?}; it may be overloaded or cut off, try again")]
+    #[error("the exec-server did not accept within {0:?}; it may be overloaded or disconnected; try again")]
     NotAccepted(Duration),
     #[error("the relay is shutting down; reconnect")]
     ShuttingDown,
-    #[error("the relay cannot draw random numbers")]
+    #[error("the relay's operating system provides no random numbers; try again later or use another relay")]
     NoRandom,
 }
 
@@ -94,8 +100,8 @@ pub(crate) async fn dial(
     let session_id: SessionId = id_header(&head.headers, header::SESSION_ID)?;
     let dial_token = token_header(&head.headers, header::DIAL_TOKEN)?;
 
-    // An id is a 128-bit hash that travels with its token: telling "not here" from "wrong token" tells a guesser nothing,
-    // and tells a person what to do.
+    // An id is a 128-bit hash that is only distributed together with its token. So distinct errors for an unknown id
+    // and a wrong token reveal nothing to an attacker, and show a user what to do.
     let registration = relay
         .registry
         .registration(id)
@@ -114,7 +120,7 @@ pub(crate) async fn dial(
         .reserve(MemoryAccount::of(network, Some(id)), SESSION_BYTES)
         .map_err(|_| DialRefusal::NoMemory)?;
     let session = Session::new(session_id, id, relay.sessions.clone(), slot, memory);
-    // Dropped on the way, it ends the session and with it the pump.
+    // If this function returns early, dropping the body ends the session, and thereby the pump.
     let response = OutgoingBody::new(session.clone(), Direction::ToClient);
     tokio::spawn(pump(session.clone(), Direction::ToExecServer, body));
     first_frame(relay, &session, network).await?;
@@ -145,7 +151,7 @@ pub(crate) async fn dial(
         })
         .map_err(|_| DialRefusal::IdInUse(session_id))?;
 
-    // Only now: the exec-server may accept before this task runs again.
+    // Announced after the dial is in the table: the exec-server may accept before this task runs again.
     registration
         .send(register_response::Kind::Incoming(Incoming {
             session_id: session_id.0.to_vec().into(),
@@ -160,7 +166,7 @@ pub(crate) async fn dial(
 
     let queue = session.queue(Direction::ToExecServer);
     let answered = tokio::select! {
-        // First: once there is an answer, the queue wakes whoever takes from it.
+        // The answer is polled first: after it, the waker of the queue belongs to the response body.
         biased;
         answered = timeout(limits.handshake_timeout, answer) => answered,
         end = poll_fn(|cx| queue.poll_failed(cx)) => return Err(end.into()),
@@ -178,11 +184,11 @@ pub(crate) async fn dial(
     Ok(response)
 }
 
-/// Waits for the first frame of a dial. One that came with the request costs nothing.
+/// Waits for the first frame of a dial. Only a dial without one occupies a slot of its network's silent dials.
 async fn first_frame(relay: &RelayState, session: &Session, network: Network) -> Result<(), DialRefusal> {
     let queue = session.queue(Direction::ToExecServer);
     let mut first = pin!(poll_fn(|cx| queue.poll_first(cx)));
-    // The pump has not run yet.
+    // Lets the pump run once: the frame may have arrived with the request.
     tokio::task::yield_now().await;
     let first = match poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx))).await {
         Poll::Ready(first) => first,
@@ -222,7 +228,7 @@ impl From<QueueFull> for DialRefusal {
     }
 }
 
-/// Takes the dial out of the table when it stops waiting without having been accepted.
+/// Removes the dial from the table when it ends without having been accepted.
 struct PendingDialGuard<'a> {
     sessions: &'a Sessions,
     session: Weak<Session>,
@@ -231,7 +237,7 @@ struct PendingDialGuard<'a> {
 
 impl Drop for PendingDialGuard<'_> {
     fn drop(&mut self) {
-        // Bound, so that it is dropped after the table's lock.
+        // A binding, so that it is dropped after the table's lock is released.
         let _pending = self.sessions.give_up(&self.session, self.id);
     }
 }

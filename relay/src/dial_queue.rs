@@ -1,10 +1,10 @@
-//! The places of sessions, and the dials that wait for one.
+//! Session slots, and the dials that wait for one.
 //!
-//! A dial that finds no place free waits. Each exec-server has a queue; in it the networks that dial take turns, and the dials of one
-//! network go first come, first served. So nobody who dials a lot, and nobody who dials an exec-server that accepts nothing, keeps the
-//! others waiting for longer than a turn. Only a full queue refuses, at once.
+//! A dial waits while no slot is free. Each exec-server has a queue, which serves networks in round-robin order and the
+//! dials of one network in order of arrival. So a network with many dials, and dials to an exec-server that accepts
+//! nothing, delay the dials of others by at most one turn. Only a dial that meets a full queue is refused, at once.
 //!
-//! Nothing that a place or a turn holds is dropped under the lock: giving a place back takes it.
+//! Slots and turns are never dropped under the lock: releasing a slot takes the lock.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ use crate::Limits;
 use crate::network::{Network, NetworkSlot, NetworkSlots};
 use crate::slots::{Slot, Slots};
 
-/// All places of a relay.
+/// The session slots of a relay, and the queues of dials.
 pub(crate) struct DialQueue {
     limits: Limits,
     total: Slots<()>,
@@ -32,13 +32,13 @@ struct QueuesByExecServer {
     next_turn: u64,
 }
 
-/// One exec-server's places, and who waits for them. Without either it is not kept.
+/// One exec-server's taken session slots and waiting dials. Removed when it has neither.
 #[derive(Default)]
 struct ExecServerQueue {
     sessions: usize,
     announced: usize,
     waiting: usize,
-    /// The networks that wait, in the order of their turns.
+    /// The networks with waiting dials, in the order of their turns.
     networks: VecDeque<Network>,
     dials: HashMap<Network, VecDeque<Turn>>,
 }
@@ -48,7 +48,7 @@ struct Turn {
     sender: oneshot::Sender<SessionSlots>,
 }
 
-/// A dial that waits for a place. Dropped, it gives up its turn.
+/// A dial that waits for a slot. Dropping it gives up its turn.
 pub(crate) struct QueuedDial {
     dial_queue: Arc<DialQueue>,
     exec_server: ExecServerId,
@@ -58,26 +58,26 @@ pub(crate) struct QueuedDial {
     _slot: NetworkSlot,
 }
 
-/// The places of one session.
+/// The slots of one session.
 pub(crate) struct SessionSlots {
     pub(crate) client: ClientSlot,
     pub(crate) server: ExecServerSlot,
 }
 
-/// A session's place among those of its network and of the relay.
+/// A session's slot of its network and of the relay.
 pub(crate) struct ClientSlot {
     dial_queue: Arc<DialQueue>,
     slots: Option<(Slot<()>, NetworkSlot)>,
 }
 
-/// A session's place at its exec-server.
+/// A session's slot of its exec-server.
 pub(crate) struct ExecServerSlot {
     dial_queue: Arc<DialQueue>,
     exec_server: ExecServerId,
     is_announced: bool,
 }
 
-/// Which queue is full.
+/// The queue that is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum QueueFull {
     Relay,
@@ -96,7 +96,7 @@ impl DialQueue {
         })
     }
 
-    /// Joins the queue of an exec-server.
+    /// Adds a dial to the queue of an exec-server.
     pub(crate) fn enter(
         self: &Arc<Self>,
         exec_server: ExecServerId,
@@ -135,18 +135,18 @@ impl DialQueue {
         Ok(waiting)
     }
 
-    /// Gives the free places of an exec-server to those whose turn it is.
+    /// Assigns the free slots of an exec-server to the dials whose turn it is.
     fn serve(self: &Arc<Self>, exec_server: ExecServerId) {
         loop {
             let Some((turn, granted)) = self.next(exec_server) else {
                 return;
             };
-            // One that has given up meanwhile hands its places back here, outside the lock.
+            // If the dial was given up in the meantime, its slots are released here, outside the lock.
             drop(turn.sender.send(granted));
         }
     }
 
-    /// The next turn for which everything is free, and what it gets.
+    /// The next turn for which all slots are free, and those slots.
     fn next(self: &Arc<Self>, exec_server: ExecServerId) -> Option<(Turn, SessionSlots)> {
         let queues = &mut *self.lock();
         let queue = queues.by_exec_server.get_mut(&exec_server)?;
@@ -155,7 +155,7 @@ impl DialQueue {
         {
             return None;
         }
-        // A network that has all its sessions is passed over, and keeps its turn.
+        // A network that has reached its session limit is skipped, and keeps its turn.
         let (at, slots) = queue.networks.iter().enumerate().find_map(|(at, network)| {
             let slots = (self.total.take(())?, self.by_network.take(*network)?);
             Some((at, slots))
@@ -178,7 +178,7 @@ impl DialQueue {
         Some((turn, granted))
     }
 
-    /// A place of a network or of the relay came back: whoever waits for any exec-server may need it.
+    /// Called when a slot of a network or of the relay was released, which a dial to any exec-server may need.
     fn serve_all(self: &Arc<Self>) {
         let waiting: Vec<_> = {
             let queues = self.lock();
@@ -196,7 +196,7 @@ impl DialQueue {
         }
     }
 
-    /// Nobody gets a place any more.
+    /// Drops all waiting dials.
     pub(crate) fn shut_down(&self) {
         let turns: Vec<_> = {
             let queues = &mut *self.lock();
@@ -252,7 +252,7 @@ impl ExecServerQueue {
         self.waiting += 1;
     }
 
-    /// The first dial of the network at this position, which goes behind the others.
+    /// Removes the first dial of the network at this position, and moves the network to the end.
     fn take(&mut self, at: usize) -> Option<Turn> {
         let network = self.networks.remove(at)?;
         let dials = self.dials.get_mut(&network)?;
@@ -284,7 +284,7 @@ impl ExecServerQueue {
 }
 
 impl QueuedDial {
-    /// Resolves when it is this dial's turn.
+    /// Resolves with this dial's slots when it is its turn; `None` at shutdown.
     pub(crate) async fn granted(mut self) -> Option<SessionSlots> {
         (&mut self.granted).await.ok()
     }
@@ -297,7 +297,7 @@ impl Drop for QueuedDial {
 }
 
 impl ExecServerSlot {
-    /// The exec-server has accepted: the next dial can be announced.
+    /// Called when the exec-server has accepted: the next dial can be announced.
     pub(crate) fn accepted(&mut self) {
         if std::mem::take(&mut self.is_announced) {
             self.dial_queue
@@ -362,13 +362,13 @@ mod tests {
                 place = granted(waiting);
                 place.is_some()
             });
-            let at = at.expect("a place that came back is given on");
+            let at = at.expect("a released slot is assigned to the next dial");
             served.push((waiting.remove(at).0, at));
         }
         let hosts: Vec<u8> = served.iter().map(|(host, _)| *host).collect();
         assert_eq!(hosts, [1, 2, 3, 1, 1, 1]);
         let of_first: Vec<usize> = served.iter().filter(|s| s.0 == 1).map(|s| s.1).collect();
-        assert_eq!(of_first, [0; 4], "always the one that has waited longest");
+        assert_eq!(of_first, [0; 4], "always the dial that has waited longest");
         drop(place);
         assert!(
             dial_queue.lock().by_exec_server.is_empty(),
@@ -411,14 +411,14 @@ mod tests {
             granted(&mut elsewhere).is_none(),
             "the limit is the relay's, for all exec-servers"
         );
-        let _other = granted(&mut other).expect("another network passes it");
-        // The exec-server's place comes back first, as where a client does not read.
+        let _other = granted(&mut other).expect("another network overtakes it");
+        // The exec-server's slot is released first, as for a client that does not read.
         let SessionSlots { client, server } = place;
         drop(server);
         assert!(granted(&mut again).is_none());
         drop(client);
         let got = [granted(&mut again).is_some(), granted(&mut elsewhere).is_some()];
-        assert_eq!(got.iter().filter(|got| **got).count(), 1, "one place, one dial");
+        assert_eq!(got.iter().filter(|got| **got).count(), 1, "one slot, one dial");
     }
 
     #[test]

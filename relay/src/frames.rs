@@ -1,7 +1,8 @@
-//! Whole frames out of a body's chunks, and the bounded queue in which they wait for the other side.
+//! Extracts whole frames from a body's chunks, and queues them for the other side.
 //!
-//! Sans IO: bytes and the time of their arrival come in, frames with a stamp go out. `deframer` cuts frames out of chunks, `queue` keeps them
-//! with a typed end, `backlog` keeps chunks for which the queue has no room, `rope` is what leaves.
+//! Sans-IO: bytes and their arrival times in, stamped frames out. `deframer` splits chunks into frames, `frame_queue`
+//! is a bounded queue of frames with a typed end, `backlog` keeps chunks for which the queue has no room, `rope` holds
+//! a batch of outgoing frames.
 
 mod backlog;
 mod deframer;

@@ -1,4 +1,4 @@
-//! The relay's fuzz targets: everything that peers send and it decodes. HTTP/2 is hyper's, TLS is rustls's.
+//! The relay's fuzz targets: every decoder of bytes from peers. The crates h2 and rustls decode HTTP/2 and TLS.
 
 use baton_fuzz::Target;
 

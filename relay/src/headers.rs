@@ -1,4 +1,4 @@
-//! What the relay reads of a request's headers, each in its one spelling.
+//! Parses the request headers that the relay reads. Each value has exactly one valid encoding.
 
 use std::str::FromStr;
 
@@ -6,14 +6,14 @@ use baton_proto::IdError;
 use data_encoding::HEXLOWER;
 use http::{HeaderMap, HeaderValue};
 
-/// A request header that is missing or malformed: the peer's fault.
+/// A request header is missing or malformed: the peer's error.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeaderError {
-    #[error("the request header {0} is missing")]
+    #[error("the request header {0} is missing; send it")]
     Missing(&'static str),
     #[error("the request header {header} is {source}")]
     Id { header: &'static str, source: IdError },
-    #[error("the request header {0} is not a token: 32 bytes (64 lowercase hex digits) expected")]
+    #[error("the request header {0} is not a token: expected 32 bytes as 64 lowercase hex digits")]
     Token(&'static str),
 }
 
@@ -46,7 +46,7 @@ pub(crate) fn grpc_content_type(headers: &mut HeaderMap) {
 
 fn text<'a>(headers: &'a HeaderMap, name: &'static str) -> Result<&'a str, HeaderError> {
     let value = headers.get(name).ok_or(HeaderError::Missing(name))?;
-    // Bytes that are no text are no hex either; the parser says what is expected.
+    // An empty text is never valid, so the parser's error states the expected format.
     Ok(value.to_str().unwrap_or(""))
 }
 

@@ -1,12 +1,15 @@
-//! `GET /health`: what a health check asks a relay, over HTTP/2 on the port where it serves.
+//! `GET /health`: health checks, over HTTP/2 on the relay's port.
 //!
 //! | path | 200 | otherwise |
 //! |---|---|---|
 //! | `/health` | this relay answers | – |
-//! | `/health/exec-server` | the exec-server is registered | 400: a header is missing or malformed; 403: the dial token does not fit; 404: not registered |
+//! | `/health/exec-server` | the exec-server is registered | 400, 403 or 404 |
 //!
-//! The second one takes the request headers `baton-exec-server-id` and `baton-dial-token` of `Dial`. It tells nothing that `Dial` does not
-//! tell the holder of the same headers, and unlike `Dial` the exec-server does not hear of it.
+//! 400: a header is missing or malformed. 403: wrong dial token. 404: not registered.
+//!
+//! `/health/exec-server` takes the request headers `baton-exec-server-id` and `baton-dial-token` of `Dial`. It reveals
+//! nothing that `Dial` does not reveal to the holder of the same headers. Unlike `Dial`, it does not notify the
+//! exec-server.
 
 use baton_proto::{ExecServerId, header};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -15,7 +18,7 @@ use crate::headers::{HeaderError, id_header, token_header};
 use crate::response_body::ResponseBody;
 use crate::state::RelayState;
 
-/// The answer to a health check, or `None` if the request is something else.
+/// The response to a health check, or `None` if the request is not one.
 pub(crate) fn answer<B>(relay: &RelayState, request: &Request<B>) -> Option<Response<ResponseBody>> {
     if request.method() != Method::GET {
         return None;

@@ -1,8 +1,9 @@
-//! One HTTP/2 connection: its requests, each in a task of its own, and its end.
+//! One HTTP/2 connection: its requests, each in its own task, and its shutdown.
 //!
-//! This is h2 itself and not hyper's server on top of it, because memory is bounded here. hyper returns a stream's window as soon as
-//! its body was polled, so whoever wants to slow a peer down must leave the bytes in h2, where a byte in a frame of its own takes 300.
-//! With h2 a body is emptied at once, what it gave is kept as small as it is, and the window comes back when the bytes have gone on.
+//! This uses h2 directly instead of hyper's server, to bound memory. hyper returns a stream's window as soon as its
+//! body was polled, so backpressure would have to leave bytes in h2, where one byte in its own frame takes 300 bytes of
+//! memory. With h2 the relay empties a body at once, stores the bytes compactly, and returns the window when they are
+//! forwarded.
 
 mod frame_guard;
 mod response;
@@ -36,7 +37,7 @@ pub(crate) async fn serve(
 ) {
     let remote = connection.remote;
     let (wait, idle_time) = (relay.limits.handshake_timeout, relay.limits.connection_idle);
-    // A peer that connects and is silent holds no more than a socket, and not for long.
+    // Bounds the time for which a silent peer occupies a socket.
     let handshake = builder().handshake::<_, Rope>(FrameGuard::new(io, connection.clone()));
     let shaken = tokio::select! {
         shaken = timeout(wait, handshake) => shaken,
@@ -44,8 +45,8 @@ pub(crate) async fn serve(
     };
     let mut http = match shaken {
         Ok(Ok(http)) => http,
-        Ok(Err(error)) => return tracing::debug!(%remote, "no HTTP/2: {error}"),
-        Err(_) => return tracing::debug!(%remote, "HTTP/2 took too long to begin"),
+        Ok(Err(error)) => return tracing::debug!(%remote, "the HTTP/2 handshake failed: {error}"),
+        Err(_) => return tracing::debug!(%remote, "the HTTP/2 handshake timed out"),
     };
     let mut dead = pin!(keep_alive(http.ping_pong()));
     let service = RelayService {
@@ -75,7 +76,7 @@ pub(crate) async fn serve(
     let _ = timeout(CLOSE_GRACE, rest).await;
 }
 
-/// Answers the next request in a task; `false` when the connection is over. Drives the whole connection meanwhile.
+/// Answers the next request in a task; `false` when the connection has ended. Drives the connection until then.
 async fn answer_next<S>(http: &mut Http2<S, Rope>, service: &RelayService) -> bool
 where
     S: AsyncRead + AsyncWrite + Unpin,
@@ -93,14 +94,14 @@ where
     }
 }
 
-/// Resolves when the peer has not answered a ping in time.
+/// Resolves when the peer does not answer a ping in time.
 async fn keep_alive(ping: Option<PingPong>) {
     if let Some(mut ping) = ping {
         loop {
             sleep(KEEPALIVE_INTERVAL).await;
             match timeout(KEEPALIVE_TIMEOUT, ping.ping(Ping::opaque())).await {
                 Ok(Ok(_)) => {}
-                // The connection is over, which is told elsewhere.
+                // The connection has ended; `answer_next` reports that.
                 Ok(Err(_)) => break,
                 Err(_) => return,
             }
@@ -109,7 +110,7 @@ async fn keep_alive(ping: Option<PingPong>) {
     std::future::pending().await
 }
 
-/// HTTP/2 as the limits want it.
+/// HTTP/2 with the relay's limits.
 fn builder() -> Builder {
     let mut builder = Builder::new();
     builder

@@ -1,21 +1,23 @@
 //! The relay: pairs a client that dials with an exec-server that registered, and splices their two gRPC streams.
 //!
-//! It is blind. It sees ids, sizes and timing; it never holds a Noise key and cannot tell the calls of a session apart.
+//! It sees ids, sizes and timing. It never holds a Noise key, and cannot distinguish the calls of a session.
 //!
-//! From the bottom up; a module names only those before it:
+//! The modules, from the bottom up; a module uses only those before it:
 //!
-//! - [`limits`] says what each bound protects and what it can cost. `budget` is the relay's memory, `held` that of one session, `slots` and
-//!   `network` count places.
-//! - `headers` reads a request's headers, `inbound` its body.
-//! - `frames` cuts a body into frames, stamps each, and bounds the queue in which they wait; payloads are not copied.
-//! - `registry` is the exec-servers that are registered.
-//! - `places` is where dials wait for a place; `sessions` is the dials that wait for their `Accept`, and the sessions.
-//! - `splice` moves the frames of a session from body to body, and nothing is ever dropped in silence.
-//! - `state` is all of that for one relay.
-//! - `register` proves an exec-server's key and keeps its stream; `dial` and `accept` are the two halves of a pairing; `health` answers health
-//!   checks.
-//! - `service` routes the three methods of `baton.relay.v1.Relay`, `wire` is HTTP/2 on one connection, `listener` takes connections, `tls` may
-//!   wrap them, `server` serves them.
+//! - [`limits`] states what each bound protects and what it can cost. `memory_budget` is the memory of the relay,
+//!   `session_memory` that of one session; `slots` and `network` count slots.
+//! - `headers` reads a request's headers, `request_body` its body.
+//! - `frames` splits a body into frames, stamps each, and bounds the queue in which they wait; it copies no large
+//!   payload.
+//! - `registry` holds the registered exec-servers.
+//! - `dial_queue` holds the dials that wait for a session slot; `sessions` holds the dials that wait for their
+//!   `Accept`, and the sessions.
+//! - `splice` moves the frames of a session from body to body, and reports every end to the other side.
+//! - `state` combines these for one relay.
+//! - `register` verifies an exec-server's key and serves its stream; `dial` and `accept` are the two halves of a
+//!   pairing; `health` answers health checks.
+//! - `service` routes the three methods of `baton.relay.v1.Relay`, `http2` serves one connection, `listener` accepts
+//!   connections, `tls` wraps them if configured, `server` runs the relay.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

@@ -2,23 +2,27 @@
 //!
 //! # Memory
 //!
-//! Everything that a peer can make a relay hold is reserved in one budget ([`Limits::memory`]), of which no address and no exec-server
-//! gets more than half:
+//! All memory that a peer can make a relay hold is reserved in one budget ([`Limits::memory`]), of which no address and
+//! no exec-server gets more than half:
 //!
-//! | what | reserved |
+//! | holder | reserved |
 //! |---|---|
-//! | a connection | [`CONNECTION_BYTES`], [`TLS_BYTES`] under TLS, and [`SESSION_CONNECTION_BYTES`] once it has had a session |
-//! | a frame of HTTP/2 longer than [`FRAME_BEFORE_SESSION_BYTES`] while it comes in | its length, at most [`FRAME_BYTES`] |
-//! | a session, or a dial that waits | [`SESSION_BYTES`] |
-//! | what a session holds: from when a body gave it until the socket of the other side took it | [`PIN_FACTOR`] × its bytes and [`FRAME_OVERHEAD_BYTES`] a frame, in steps of [`HELD_STEP_BYTES`] |
+//! | a connection | [`CONNECTION_BYTES`], with TLS also [`TLS_BYTES`] |
+//! | a connection that has had a session | also [`SESSION_CONNECTION_BYTES`] |
+//! | an incoming HTTP/2 frame longer than [`FRAME_BEFORE_SESSION_BYTES`] | its length, at most [`FRAME_BYTES`] |
+//! | a session or a waiting dial | [`SESSION_BYTES`] |
+//! | a session's buffered data | [`PIN_FACTOR`] × its length, in steps of [`HELD_STEP_BYTES`] |
 //!
-//! So the relay's resident memory is at most [`worst_case`]: the budget, and what the program needs by itself. A session can hold at most
-//! [`session_worst_case`] of it, when both of its readers have stalled. An idle one holds 45 KiB in all. Ends of this implementation keep
-//! no more than 2 MiB of a direction in flight; the rest is what others may do.
+//! A session's buffered data counts from when it was read from a body until it is written to the other side's socket.
+//! Each of its frames counts [`FRAME_OVERHEAD_BYTES`] more than its length.
 //!
-//! Where a share is used up, a session that wants more ends with `RESOURCE_EXHAUSTED`, and new connections and dials are refused. Where
-//! all of the budget is, the session that holds most, of the address that holds most, is ended for the others. A session with bytes
-//! to send that none of its readers takes ends after [`STALL_TIMEOUT`].
+//! So the relay's resident memory is at most [`worst_case`]: the budget, and the program's own memory. A session can
+//! occupy at most [`session_worst_case`], when both of its readers have stalled. An idle session occupies 45 KiB in
+//! total. Peers of this implementation have at most 2 MiB of a direction in flight; other peers may have more.
+//!
+//! If a share is used up, a session that needs more ends with `RESOURCE_EXHAUSTED`, and new connections and dials are
+//! refused. If the whole budget is used up, the largest session of the address that occupies most is ended. A session
+//! with bytes to send, of which its readers read none, ends after [`STALL_TIMEOUT`].
 
 use std::time::Duration;
 
@@ -26,114 +30,126 @@ use baton_proto::limits::{
     EXEC_SERVER_SESSIONS, FRAME_MAX, HANDSHAKE_TIMEOUT, MAX_SESSIONS, OUTER_STREAM_WINDOW,
 };
 
-/// Frames a direction of a session may queue before its pump stops reading and the HTTP/2 window closes behind it.
-/// Large enough that the outgoing side always finds a full batch, small enough not to hide its stalls.
+/// Bytes that a direction of a session may queue before the HTTP/2 window of its sender is no longer returned. Large
+/// enough that the outgoing side always finds a full batch, small enough that the sender notices a stalled reader.
 pub const QUEUE_BYTES: usize = 256 * 1024;
 
-/// What a queued frame counts beside its payload, so that a flood of empty frames meets [`QUEUE_BYTES`] too: no more than
-/// 2,048 frames wait in a queue.
+/// Bytes that a queued frame counts in addition to its payload, so that [`QUEUE_BYTES`] bounds a flood of empty frames
+/// too: at most 2,048 frames wait in a queue.
 pub const FRAME_OVERHEAD_BYTES: usize = 128;
 
-/// Frames handed to HTTP/2 in one go: two full Noise messages make one DATA frame and one `writev`.
+/// Bytes passed to HTTP/2 at once: two full Noise messages make one DATA frame and one `writev`.
 pub const EMIT_BYTES: usize = 128 * 1024;
 
-/// Pieces of a body up to this size are copied out of what they arrived in, which is 64 KiB and more: a small piece would pin all of it.
+/// Pieces of a body up to this size are copied out of their read buffer, which has 64 KiB or more: otherwise a small
+/// piece would pin the whole buffer.
 pub const COPY_BYTES: usize = 32 * 1024;
 
-/// Pieces up to this size are copied into a neighbour's buffer when they leave: cheaper than another slice of a `writev`.
+/// Pieces up to this size are copied into the adjacent buffer when they are sent: cheaper than another slice of a
+/// `writev`.
 pub const JOIN_BYTES: usize = 4 * 1024;
 
-/// Memory that a held byte takes at most: a piece longer than [`COPY_BYTES`] pins the 64 KiB it arrived in, and a buffer that grows is
-/// half empty.
+/// The maximum ratio of memory to buffered bytes: a piece longer than [`COPY_BYTES`] pins its read buffer of 64 KiB,
+/// and a growing buffer is up to half empty.
 pub const PIN_FACTOR: usize = 2;
 
-/// Reserved for a connection: [`EARLY_READ_BYTES`] of DATA frames of a byte each (102 entries of some 280 bytes, in a table that grows by
-/// doubling), one frame of [`FRAME_BEFORE_SESSION_BYTES`], the headers of a request, HTTP/2's buffers. An idle one takes some 10 KiB.
+/// Reserved for a connection: [`EARLY_READ_BYTES`] of one-byte DATA frames (102 entries of about 280 bytes, in a table
+/// that grows by doubling), one frame of [`FRAME_BEFORE_SESSION_BYTES`], the headers of a request, HTTP/2's buffers. An
+/// idle connection takes about 10 KiB.
 pub const CONNECTION_BYTES: usize = 80 * 1024;
 
-/// Reserved besides once a connection has had a session: it is read [`READ_BYTES`] at a time then, which is 409 such entries. Without
-/// memory for that it is read as before.
+/// Reserved in addition once a connection has had a session: the relay then reads [`READ_BYTES`] at a time, which is
+/// 409 such entries. If this cannot be reserved, it continues to read [`EARLY_READ_BYTES`].
 pub const SESSION_CONNECTION_BYTES: usize = 112 * 1024;
 
-/// Reserved for TLS around a connection: rustls buffers 64 KiB either way and a record. An idle one takes some 15 KiB.
+/// Reserved for the TLS of a connection: rustls buffers 64 KiB in each direction, and a record. An idle one takes about
+/// 15 KiB.
 pub const TLS_BYTES: usize = 160 * 1024;
 
 /// Reserved for a session: 45 KiB of tasks, streams and headers, and [`SESSION_HELD_BYTES`].
 pub const SESSION_BYTES: usize = 80 * 1024;
 
-/// What a session may hold before more is reserved for it.
+/// Bytes that a session may buffer before more is reserved for it.
 pub const SESSION_HELD_BYTES: usize = 16 * 1024;
 
-/// How much more is reserved at once. Large enough that bulk seldom asks.
+/// Bytes that are reserved at once for more buffered data. Large enough that a bulk transfer seldom reserves.
 pub const HELD_STEP_BYTES: usize = 128 * 1024;
 
-/// Bytes of a dial before the exec-server has accepted it: its first frame, and some of what a hasty client sends behind it.
+/// Bytes that a dial may send before the exec-server has accepted it: its first frame, and 16 KiB that a client sends
+/// early.
 pub const PENDING_BYTES: usize = FRAME_MAX + 16 * 1024;
 
-/// HTTP/2 frame size that the relay accepts. HTTP/2 keeps a frame until all of it is here. What an endpoint sends at once is smaller.
+/// The largest HTTP/2 frame that the relay accepts; h2 buffers a frame until it is complete. Baton's endpoints send
+/// smaller ones.
 pub const FRAME_BYTES: u32 = 256 * 1024;
 
-/// A frame of a peer that has had no session on its connection: message 1, headers, a registration. HTTP/2's own smallest maximum.
+/// The largest frame of a peer that has had no session on its connection: message 1, headers, a registration. The
+/// smallest maximum that HTTP/2 allows.
 pub const FRAME_BEFORE_SESSION_BYTES: usize = 16 * 1024;
 
-/// Bytes read at once of a peer that has had no session, beside a frame that is longer.
+/// Bytes read at once from a peer that has had no session, in addition to the rest of a longer frame.
 pub const EARLY_READ_BYTES: usize = 1024;
 
-/// Bytes read at once beside a frame that is longer: at most 409 DATA frames before the tasks that take them out have their turn.
+/// Bytes read at once in addition to the rest of a longer frame: at most 409 DATA frames before the tasks that consume
+/// them run.
 pub const READ_BYTES: usize = 4 * 1024;
 
-/// What DATA frames under 256 bytes may lack of that, all together, while nobody has taken them out of HTTP/2 (which then closes the
-/// connection): 4,112 frames of a byte. [`READ_BYTES`] keeps them far below.
+/// h2's `data_frame_budget`: h2 closes a connection whose unread DATA frames below 256 bytes are together this many
+/// bytes short of 256 each, which is 4,112 frames of one byte. [`READ_BYTES`] keeps them far below.
 pub const SMALL_FRAME_BUDGET: usize = 1024 * 1024;
 
-/// A session with bytes to send, none of which its reader has taken for this long, ends. Longer than an end of ours waits for a sign of
-/// life (35 s).
+/// A session ends when its reader has read none of the waiting bytes for this long. Longer than the silence after which
+/// an endpoint gives up its session (35 s).
 pub const STALL_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// How often sessions are looked at. What has not moved meanwhile is copied out of what it arrived in.
+/// How often sessions are checked for progress. Data without progress since the last check is copied out of its read
+/// buffer.
 pub const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the program takes without any peer: code, runtime, tables, the allocator's own.
+/// Memory of the program without any peer: code, runtime, tables, the allocator's overhead.
 pub const PROGRAM_BYTES: usize = 48 * 1024 * 1024;
 
-/// The most resident memory that a relay with this budget takes.
+/// The maximum resident memory of a relay with this budget.
 pub const fn worst_case(memory: usize) -> usize {
-    // The heaviest session is ended for others at once, but gives back what it holds a little later.
+    // The largest session is cut at once, but its memory is released a little later.
     memory + memory / 8 + PROGRAM_BYTES
 }
 
-/// The most that is reserved for one session: both windows full, and for each direction a queue, a batch and HTTP/2's send buffer.
+/// The maximum reservation of one session: both windows full, and for each direction a queue, a batch and HTTP/2's send
+/// buffer.
 pub const fn session_worst_case() -> usize {
     let sent = SEND_BUFFER_BYTES + EMIT_BYTES + FRAME_MAX;
     let direction = OUTER_STREAM_WINDOW as usize + QUEUE_BYTES + FRAME_MAX + sent;
     SESSION_BYTES + 2 * (PIN_FACTOR * direction + HELD_STEP_BYTES)
 }
 
-/// HTTP/2 send buffer of one stream (h2's `max_send_buffer_size`). It holds what the peer's window admits and the
-/// socket does not take.
+/// HTTP/2 send buffer of one stream (h2's `max_send_buffer_size`). It holds data that the peer's window admits and the
+/// socket does not accept.
 pub const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
-/// Streams on one connection beyond its sessions, so that a surplus `Dial` is answered by a typed refusal instead of
-/// waiting in the client for a free stream. Each costs headers and a status.
+/// Streams on one connection beyond its sessions, so that a `Dial` beyond the limit is answered by a typed refusal
+/// instead of waiting in the client for a free stream. Each costs headers and a status.
 pub const EXTRA_STREAMS: u32 = 16;
 
-/// All request headers of one stream together. The three that matter take 300 bytes; the rest is an attacker's.
+/// Bytes of all request headers of one stream. The three that the relay reads take 300 bytes; an attacker may send
+/// more.
 pub const HEADER_LIST_BYTES: u32 = 8 * 1024;
 
 /// One message of an exec-server on its `Register` stream; a `Proof` has 140 bytes.
 pub const REGISTER_MESSAGE_BYTES: usize = 1024;
 
-/// Dials that one exec-server has been told of and has not accepted yet. It shares its handshakes out by the dials' origins, so it
-/// should know of many; one that accepts nothing has told so for this many times 16 KiB.
+/// Dials that are announced to one exec-server and not yet accepted. An exec-server divides its handshake slots by the
+/// dials' origins, so it should know many dials. An exec-server that accepts none can occupy this many times 16 KiB.
 pub const ANNOUNCED_DIALS: usize = 256;
 
-/// Sessions to one exec-server: those that it serves, and the dials that it has accepted beside them: 128 handshakes, 768 that wait for their
-/// key's turn, 256 refusals under way. It shares them out by key, which a relay cannot see; were they scarcer here, a key that takes all it
-/// can would keep the others out before the exec-server hears of them. 80 KiB each at first, 180 MiB.
+/// Sessions to one exec-server: those that it serves, and further accepted dials: 128 handshakes, 768 that wait for
+/// their key's turn, 256 refusals in progress. An exec-server divides its sessions by key, which a relay cannot see.
+/// With a lower limit here, one key could use all slots before the exec-server learns of other clients. At first 80 KiB
+/// each, 180 MiB in total.
 pub const SESSIONS_PER_EXEC_SERVER: usize = EXEC_SERVER_SESSIONS + 128 + 768 + 256;
 
-/// Messages that wait on one `Register` stream, some 70 bytes each: one `Incoming` for every dial that may be announced, a few pings.
-/// A `Dial` that finds it full is refused: the exec-server does not read.
+/// Messages that wait on one `Register` stream, about 70 bytes each: one `Incoming` for every dial that may be
+/// announced, and a few pings. A `Dial` that meets a full queue is refused, because the exec-server does not read.
 pub const REGISTER_QUEUE: usize = ANNOUNCED_DIALS + 8;
 
 /// How often the file of exec-servers that may register is read again.
@@ -142,83 +158,89 @@ pub const ALLOW_SERVERS_CHECK_INTERVAL: Duration = Duration::from_millis(500);
 /// Bytes read of that file: 30,000 ids. Protects memory from a wrong path.
 pub const ALLOW_SERVERS_BYTES: u64 = 1024 * 1024;
 
-/// Characters that are shown of what a peer says. Protects logs and whoever reads a refusal.
+/// Characters that are displayed of a peer's text. Protects logs and the readers of a refusal.
 pub const SANITIZED_CHARS: usize = 256;
 
-/// How often HTTP/2 asks whether the peer is still there: a dead one is missed within interval + timeout, 14 s. Costs 17 bytes each way.
+/// Interval of HTTP/2 pings: a lost peer is detected within interval + timeout, 14 s. Each ping costs 17 bytes in each
+/// direction.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How long it has to answer before its sessions and its registration are given up. The longer part, for a machine under load answers
-/// late.
+/// Time for the answer to a ping, after which the peer's sessions and its registration end. Longer than the interval,
+/// because a machine under load answers late.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(9);
 
-/// How long the last statuses may take to leave at shutdown, or when an idle connection is closed.
+/// Time to send the last statuses at shutdown, or when an idle connection is closed.
 pub const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// How often a relay with TLS looks whether its certificate was renewed.
+/// How often a relay with TLS checks whether its certificate was renewed.
 pub const TLS_FILES_CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Bytes read of a certificate's or a key's file. Protects memory from a wrong path; a long chain has some 10 KiB.
+/// Bytes read of a certificate's or a key's file. Protects memory from a wrong path; a long chain has about 10 KiB.
 pub const PEM_BYTES: u64 = 1024 * 1024;
 
-/// Pause of the accept loop when the system has no file descriptor left, so that it does not spin.
+/// Pause of the accept loop when no file descriptor is free, so that it does not spin.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// How often connections that were closed because of a limit are told, with their number. Protects the log.
+/// Minimum interval between log lines about connections that were closed because of a limit. Protects the log.
 pub const REJECTED_LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Retry hint of a refusal that passes when some pairing ends.
+/// Retry hint of a refusal that ends when another pairing completes.
 pub const RETRY_SOON: Duration = Duration::from_millis(250);
 
-/// Retry hint of a refusal that passes when some session ends.
+/// Retry hint of a refusal that ends when another session ends.
 pub const RETRY_LATER: Duration = Duration::from_secs(2);
 
-/// The limits a relay is started with; the defaults are for production.
+/// The configurable limits of a relay; the defaults suit production.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// Bytes of memory that peers can make the relay hold, all together (see the [module](self)).
+    /// Bytes of memory that all peers together can make the relay hold (see the [module](self)).
     pub memory: usize,
-    /// TCP connections. Protects file descriptors. Surplus ones are closed at once.
+    /// TCP connections. Protects file descriptors. Further ones are closed at once.
     pub connections: usize,
-    /// TCP connections of one address. Protects the others: a connection costs its peer nothing. Half of the relay,
-    /// because whole companies share an address. Here and below, an IPv6 /48 counts as an address, and a /64 gets half of it.
+    /// TCP connections of one address. Protects other addresses: a connection costs its peer nothing. Half of all
+    /// connections, because a whole organisation may share an address. Here and below, an IPv6 /48 counts as an
+    /// address, and a /64 has half of its limit.
     pub connections_per_address: usize,
-    /// Registered exec-servers, some 2 KiB each beside their connection.
+    /// Registered exec-servers, about 2 KiB each in addition to their connection.
     pub registrations: usize,
-    /// Registered exec-servers of one address. Protects the others: without a list of exec-servers anyone may register a key.
+    /// Registered exec-servers of one address. Protects other addresses: without a list of exec-servers anyone may
+    /// register a key.
     pub registrations_per_address: usize,
-    /// `Register` streams of one address that have not proved a key yet. Protects against half-open registrations.
+    /// `Register` streams of one address that have not yet proved a key. Protects against half-open registrations.
     pub unproved_per_address: usize,
     /// Sessions of the whole relay.
     pub sessions: usize,
-    /// Sessions that one address has dialled. Protects the others: anyone may register an exec-server and dial it. Half of the relay,
-    /// because whole companies share an address.
+    /// Sessions that one address has dialled. Protects other addresses: anyone may register an exec-server and dial it.
+    /// Half of all sessions, because a whole organisation may share an address.
     pub sessions_per_address: usize,
-    /// Sessions to one exec-server ([`SESSIONS_PER_EXEC_SERVER`]). Protects it, and the other exec-servers of this relay.
+    /// Sessions to one exec-server ([`SESSIONS_PER_EXEC_SERVER`]). Protects it, and the other exec-servers of this
+    /// relay.
     pub sessions_per_exec_server: usize,
-    /// Sessions on one connection, dials waiting included. Their stream windows fill its connection window, so that none can stall another.
+    /// Sessions on one connection, waiting dials included. Their stream windows together fill its connection window, so
+    /// that no session can stall another.
     pub sessions_per_connection: usize,
-    /// Dials that an exec-server has been told of and has not accepted. Protects its announcements.
+    /// Dials that are announced to an exec-server and not accepted. Protects its announcements.
     pub pending_per_exec_server: usize,
-    /// Dials of one address whose first frame is not here yet. They cost their peer nothing, so nobody is told of them; 16 KiB each.
+    /// Dials of one address whose first frame has not arrived; 16 KiB each. They cost their peer nothing, so the
+    /// exec-server is not notified of them.
     pub silent_per_address: usize,
-    /// Dials that wait for a place, all exec-servers together: 16 KiB each.
+    /// Dials that wait for a session slot, for all exec-servers together; 16 KiB each.
     pub waiting: usize,
-    /// Dials that wait for a place at one exec-server.
+    /// Dials that wait for a session slot of one exec-server.
     pub waiting_per_exec_server: usize,
-    /// Dials of one address that wait for a place, all exec-servers together.
+    /// Dials of one address that wait for a session slot, for all exec-servers together.
     pub waiting_per_address: usize,
-    /// Dials of one address that wait for a place at one exec-server. Protects the others of this address from an exec-server that
-    /// accepts nothing.
+    /// Dials of one address that wait for a session slot of one exec-server. Protects other dials of this address from
+    /// an exec-server that accepts nothing.
     pub waiting_per_exec_server_and_address: usize,
-    /// How long a dial waits for a place.
+    /// How long a dial waits for a session slot.
     pub waiting_timeout: Duration,
-    /// From `Dial` to its first frame, from the announcement to `Accept`, from `Challenge` to `Proof`, and for the handshakes of TLS and
-    /// HTTP/2.
+    /// Timeout from `Dial` to its first frame, from the announcement to `Accept`, from `Challenge` to `Proof`, and of
+    /// the TLS and HTTP/2 handshakes.
     pub handshake_timeout: Duration,
-    /// How long a registration's first holder has to answer a `Ping` when a second one wants its place.
+    /// How long the holder of a registration has to answer a `Ping` when another registration requests its slot.
     pub probe_timeout: Duration,
-    /// A session with bytes to send that has not moved for this long ends. [`STALL_TIMEOUT`], but for tests.
+    /// A session with waiting bytes and no progress for this long ends. [`STALL_TIMEOUT`], except in tests.
     pub stalled: Duration,
     /// A connection without a stream for this long (at most twice this) is closed. Protects file descriptors.
     pub connection_idle: Duration,

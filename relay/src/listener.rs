@@ -1,4 +1,4 @@
-//! Where a relay's connections come from: a TCP socket, or the network of a simulation.
+//! The source of a relay's connections: a TCP socket, or the network of a simulation.
 
 use std::future::Future;
 use std::io;
@@ -7,24 +7,24 @@ use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Takes the connections of one relay.
+/// Accepts the connections of one relay.
 pub trait Listener: Send {
-    /// A connection: bytes both ways.
+    /// A bidirectional byte stream.
     type Stream: AsyncRead + AsyncWrite + Unpin + Send + 'static;
 
-    /// The next connection. Cancellation safe: one that was not returned is not lost. After an error it is asked again, a little
-    /// later.
+    /// The next connection. Cancellation safe: dropping the future loses no connection. After an error the relay calls
+    /// it again, after a pause.
     fn accept(&mut self) -> impl Future<Output = io::Result<AcceptedConnection<Self::Stream>>> + Send;
 }
 
-/// A connection and its two ends.
+/// A connection and its two addresses.
 #[derive(Debug)]
 pub struct AcceptedConnection<S> {
     /// The connection.
     pub stream: S,
     /// The peer.
     pub remote: SocketAddr,
-    /// Our end, one of the names this relay answers to.
+    /// The relay's address on this connection, one of the authorities that it accepts.
     pub local: SocketAddr,
 }
 
@@ -34,8 +34,8 @@ impl Listener for TcpListener {
     async fn accept(&mut self) -> io::Result<AcceptedConnection<TcpStream>> {
         loop {
             let (stream, remote) = TcpListener::accept(self).await?;
-            // Nagle's algorithm and delayed acknowledgements together cost 40 ms a round trip. Where either fails the peer is
-            // gone already.
+            // Nagle's algorithm and delayed acknowledgements together cost 40 ms a round trip. Either call fails only
+            // if the peer has disconnected.
             if let (Ok(local), Ok(())) = (stream.local_addr(), stream.set_nodelay(true)) {
                 return Ok(AcceptedConnection {
                     stream,

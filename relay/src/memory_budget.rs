@@ -1,7 +1,8 @@
-//! One budget for the memory of the whole relay, shared out by address and by exec-server.
+//! One memory budget for the whole relay, divided by address and by exec-server.
 //!
-//! Whatever a peer can make the relay hold is reserved here before or as it is held: connections, sessions, long frames on their way in,
-//! and the bytes of sessions whose reader is slow. No address and no exec-server gets more than half.
+//! Memory that a peer can make the relay hold is reserved here before it is allocated or at that moment: connections,
+//! sessions, long incoming frames, and the bytes of sessions whose reader is slow. No address and no exec-server gets
+//! more than half.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -11,7 +12,7 @@ use baton_proto::ExecServerId;
 
 use crate::network::{Network, Site};
 
-/// See the [module](self).
+/// The bytes that peers may occupy in total, and the bytes that they occupy now.
 #[derive(Debug)]
 pub(crate) struct MemoryBudget {
     bytes: usize,
@@ -25,14 +26,14 @@ struct UsedMemory {
     exec_servers: HashMap<ExecServerId, usize>,
 }
 
-/// On whose account memory is taken.
+/// The address and the exec-server to whose shares a reservation counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct MemoryAccount {
     pub(crate) site: Site,
     pub(crate) exec_server: Option<ExecServerId>,
 }
 
-/// Reserved memory, given back by `Drop`.
+/// Reserved memory, released on drop.
 #[derive(Debug)]
 pub(crate) struct MemoryReservation {
     budget: Arc<MemoryBudget>,
@@ -40,10 +41,10 @@ pub(crate) struct MemoryReservation {
     bytes: usize,
 }
 
-/// Which share is used up.
+/// The share that is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum MemoryExhausted {
-    /// All of it; this address has the most.
+    /// The whole budget; `heaviest` is the address that occupies most of it.
     Relay {
         heaviest: Site,
     },
@@ -93,7 +94,7 @@ impl MemoryReservation {
         self.account.site
     }
 
-    /// Reserves more, if the shares it counts on allow it.
+    /// Reserves more, if the shares of its account and the budget allow it.
     pub(crate) fn grow(&mut self, bytes: usize) -> Result<(), MemoryExhausted> {
         let share = self.budget.bytes / 2;
         let used = &mut *self.budget.lock();
@@ -116,7 +117,7 @@ impl MemoryReservation {
         Ok(())
     }
 
-    /// Reserves more whatever is left: somebody else's memory is on its way back.
+    /// Reserves more without a check. For a caller that has just cut a session whose memory will be released.
     pub(crate) fn force(&mut self, bytes: usize) {
         self.budget.lock().add(self.account, bytes);
         self.bytes += bytes;
@@ -153,7 +154,7 @@ impl UsedMemory {
     }
 }
 
-/// Only keys with memory are kept.
+/// Removes a key whose count reaches zero, so that the map holds only keys that occupy memory.
 fn subtract<K: Hash + Eq>(used: &mut HashMap<K, usize>, key: K, bytes: usize) {
     if let Some(held) = used.get_mut(&key) {
         *held -= bytes;
@@ -212,7 +213,7 @@ mod tests {
         let used = budget.lock();
         assert!(
             used.sites.is_empty() && used.exec_servers.is_empty(),
-            "no memory for nobody"
+            "keys without memory are removed"
         );
     }
 }

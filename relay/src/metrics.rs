@@ -4,24 +4,24 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::direction::Direction;
 
-/// Why something was refused; the key of [`MetricsSnapshot::refused`].
+/// Why a request was refused; indexes [`MetricsSnapshot::refused`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalReason {
     /// Missing or malformed headers or messages.
     Malformed,
     /// The exec-server is not registered here.
     NotRegistered,
-    /// A dial token, an accept token or a signature that does not fit.
+    /// A wrong dial token, accept token or signature.
     NotAuthorised,
-    /// A session id or a registration that is taken.
+    /// A session id or a registration that is in use.
     Taken,
-    /// Some limit was reached.
+    /// A limit was reached.
     Limit,
     /// The exec-server did not accept in time.
     NotAccepted,
     /// A dial that sent no first frame in time.
     Silent,
-    /// Another protocol version, or a name that is not this relay's.
+    /// Another protocol version, or an authority that is not this relay's.
     Precondition,
 }
 
@@ -41,7 +41,7 @@ impl RefusalReason {
     ];
 }
 
-/// Counters of one relay, shared with everything it runs.
+/// Counters of one relay.
 #[derive(Debug, Default)]
 pub struct Metrics {
     registrations: AtomicU64,
@@ -53,14 +53,14 @@ pub struct Metrics {
     bytes: [AtomicU64; 2],
 }
 
-/// The counters at one moment (each exact, together not one instant).
+/// The values of the counters. They are read one after another, not atomically together.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct MetricsSnapshot {
     /// Exec-servers registered now.
     pub registrations: u64,
     /// Sessions spliced now.
     pub sessions_open: u64,
-    /// Sessions ever spliced.
+    /// Sessions spliced since the relay started.
     pub sessions_total: u64,
     /// Sessions that the relay ended because a side broke the framing.
     pub sessions_reset: u64,
@@ -72,7 +72,7 @@ pub struct MetricsSnapshot {
     pub to_client: DirectionTraffic,
 }
 
-/// What went one way.
+/// The frames forwarded in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DirectionTraffic {
     /// Frames forwarded.

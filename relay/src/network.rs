@@ -1,7 +1,7 @@
-//! What limits per address count by: one IPv4 address, or the networks that an IPv6 host draws its addresses from.
+//! The networks that limits per address count: one IPv4 address, or the prefixes that contain an IPv6 address.
 //!
-//! Whoever has one IPv6 address has a /64 of them, and a customer of a hosting company usually a /48, which is 65,536 networks of that
-//! size. So IPv6 counts twice: a /48 gets what an IPv4 address gets, and one /64 of it half.
+//! An IPv6 host usually has a whole /64, and a customer of a hosting provider a /48, which contains 65,536 of those. So
+//! an IPv6 address counts twice: a /48 has the limit of an IPv4 address, and each /64 in it half of that.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -41,14 +41,14 @@ fn prefix(address: Ipv6Addr, bits: u32) -> IpAddr {
     IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & mask))
 }
 
-/// Places per network.
+/// Slots per network.
 pub(crate) struct NetworkSlots {
     limit: usize,
     by_site: Slots<Site>,
     by_network: Slots<Network>,
 }
 
-/// A place of a network.
+/// A taken slot of a network, released on drop.
 #[expect(dead_code, reason = "held for their Drop")]
 pub(crate) struct NetworkSlot {
     site: Slot<Site>,
@@ -64,12 +64,12 @@ impl NetworkSlots {
         }
     }
 
-    /// What an IPv4 address gets.
+    /// The slots of an IPv4 address.
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
 
-    /// Takes a place; `None` when the network, or the /48 it belongs to, has none left.
+    /// Takes a slot; `None` when the network, or the /48 that contains it, has no free one.
     pub(crate) fn take(&self, network: Network) -> Option<NetworkSlot> {
         let own = match network.0 {
             IpAddr::V4(_) => None,

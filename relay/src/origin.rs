@@ -1,4 +1,4 @@
-//! What an exec-server is told of the network that a dial comes from: enough to tell two networks apart, not which they are.
+//! The origin that an exec-server receives with a dial: it distinguishes networks without revealing their addresses.
 
 use std::hash::Hasher as _;
 use std::net::IpAddr;
@@ -7,19 +7,19 @@ use siphasher::sip::SipHasher24;
 
 use crate::network::Network;
 
-/// Names networks by a keyed hash. The key lives as long as the relay process and never leaves it, so nobody can find an address by
-/// hashing all of them.
+/// Derives a network's origin with a keyed hash. The random key never leaves the relay process, so hashing every
+/// possible address does not reveal the network.
 pub(crate) struct Origins([u8; 16]);
 
 impl Origins {
     pub(crate) fn new() -> Self {
         let mut key = [0; 16];
-        // Without randomness there is no accept token either, and every dial is refused.
+        // If this fails, drawing an accept token fails too, and every dial is refused.
         let _ = getrandom::fill(&mut key);
         Self(key)
     }
 
-    /// The name of a network.
+    /// The origin of a network.
     pub(crate) fn of(&self, network: Network) -> [u8; 8] {
         let mut hasher = SipHasher24::new_with_key(&self.0);
         match network.address() {

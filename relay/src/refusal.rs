@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use crate::response_body::ResponseBody;
 use crate::{Metrics, RefusalReason};
 
-/// What an operation's error type tells about itself; its `Display` is the sentence a person reads.
+/// An operation's error type. Its `Display` is the status message that a user reads.
 pub(crate) trait Refusal: std::error::Error {
     /// The gRPC status code.
     fn code(&self) -> Code;
@@ -18,13 +18,13 @@ pub(crate) trait Refusal: std::error::Error {
     /// The counter.
     fn counts_as(&self) -> RefusalReason;
 
-    /// When another try may succeed, if it may.
+    /// When a retry may succeed; `None` if a retry does not help.
     fn retry_after(&self) -> Option<Duration> {
         None
     }
 }
 
-/// Counts the refusal and makes its status.
+/// Counts the refusal and converts it to a status.
 pub(crate) fn status(refusal: &dyn Refusal, metrics: &Metrics) -> Status {
     metrics.refuse(refusal.counts_as());
     tracing::debug!(reason = ?refusal.counts_as(), "refused: {refusal}");

@@ -1,13 +1,13 @@
 //! `Register`: an exec-server makes itself reachable.
 //!
 //! ```text
-//! relay:       Challenge ─────────► Registered, then Incoming and Ping for as long as the stream lives
+//! relay:       Challenge ─────────► Registered, then Incoming and Ping until the stream ends
 //! exec-server:           Proof ──►               Pong
 //! ```
 //!
-//! A key has one registration. A second one replaces the first only when the first does not answer a `Ping`: whoever copied a
-//! key cannot push out a living exec-server, and a dead connection does not keep a living one out. Sessions that are
-//! spliced outlive their registration.
+//! A key has one registration. A second one replaces the first only when the first does not answer a `Ping`: a copied
+//! key cannot displace a connected exec-server, and a broken connection does not keep the exec-server from registering
+//! again. Spliced sessions outlive their registration.
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
@@ -39,7 +39,7 @@ use crate::registry::{Outbound, RegisterOutcome, Registration, RegistrationEnd};
 use crate::sanitized_text::SanitizedText;
 use crate::state::RelayState;
 
-/// The generated server's other half, for one request.
+/// The implementation of the generated tonic service, for one request.
 pub(crate) struct Registrar {
     relay: Arc<RelayState>,
     connection: Arc<Connection>,
@@ -58,43 +58,46 @@ pub(crate) enum RegisterRefusal {
     #[error(transparent)]
     Proof(#[from] ProofError),
     #[error(
-        "the request header {} names exec-server {named}, and the proven key is that of {proven}; send the id of the key",
+        "the request header {} names exec-server {named}, but the proven key is that of {proven}; send the id of the \
+         key",
         header::EXEC_SERVER_ID
     )]
     OtherId {
         named: ExecServerId,
         proven: ExecServerId,
     },
-    #[error("the first message must be a Proof")]
+    #[error("the first message is not a Proof; answer the Challenge with a Proof")]
     NotAProof,
-    #[error("a message does not decode, or is longer than {REGISTER_MESSAGE_BYTES} bytes")]
+    #[error("a message cannot be decoded, or is longer than {REGISTER_MESSAGE_BYTES} bytes")]
     Unreadable,
-    #[error("no Proof came within {0:?}; try again")]
+    #[error("no Proof arrived within {0:?}; try again")]
     Slow(Duration),
     #[error(
-        "exec-server {0} is registered here and alive; stop the other one, or start this one with a key of its own"
+        "exec-server {0} is already registered and connected; stop the other one, or start this one with its own key"
     )]
     Taken(ExecServerId),
-    #[error("a newer registration of the same key has replaced this one, which did not answer in time")]
+    #[error(
+        "a newer registration of the same key has replaced this one, which did not answer a ping in time"
+    )]
     Replaced,
     #[error(
-        "this relay is full, and an exec-server that was registered here before needs the place; use another relay"
+        "registration limit of this relay reached, and an exec-server that was registered here before needs the slot; \
+         use another relay"
     )]
     Displaced,
     #[error(
-        "this relay does not list exec-server {0}; add that id, on a line of its own, to the file it was started with \
-         (--allow-servers)"
+        "this relay does not list exec-server {0}; add the id on its own line to the relay's --allow-servers file"
     )]
     NotAllowed(ExecServerId),
-    #[error("too many registrations from your address are under way; try again in a moment")]
+    #[error("too many registrations from your address are in progress; try again in a moment")]
     AddressBusy,
-    #[error("your address has all its {0} registrations at this relay; use another relay")]
+    #[error("registration limit ({0}) of your address at this relay reached; use another relay")]
     AddressFull(usize),
-    #[error("this relay has all its {0} registrations; use another relay")]
+    #[error("registration limit ({0}) of this relay reached; use another relay")]
     Full(usize),
     #[error("the relay is shutting down; reconnect")]
     ShuttingDown,
-    #[error("the relay cannot draw random numbers")]
+    #[error("the relay's operating system provides no random numbers; try again later or use another relay")]
     NoRandom,
 }
 
@@ -144,7 +147,7 @@ impl Relay for Registrar {
         Ok(Response::new(Box::pin(ReceiverStream::new(responses))))
     }
 
-    // Both are served on the HTTP body, before tonic sees them.
+    // `service` routes Dial and Accept before tonic, because they are served on the HTTP body.
 
     async fn dial(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
         Err(Status::unimplemented("served elsewhere"))
@@ -155,7 +158,7 @@ impl Relay for Registrar {
     }
 }
 
-/// One `Register` stream, in a task of its own.
+/// One `Register` stream, served by its own task.
 struct RegisterExchange {
     relay: Arc<RelayState>,
     connection: Arc<Connection>,
@@ -170,12 +173,12 @@ impl RegisterExchange {
         let outbound = self.outbound.clone();
         let ended = tokio::select! {
             ended = self.serve_registration(&mut inbound) => ended,
-            // The exec-server has reset the stream or is gone.
+            // The exec-server has reset the stream or disconnected.
             () = outbound.closed() => Ok(()),
         };
         if let Err(refusal) = ended {
             let status = refusal::status(&refusal, &self.relay.metrics);
-            // A queue that is full belongs to a peer that does not read: it loses the reason, not the end.
+            // Fails if the peer does not read: it then misses the reason, but its stream ends.
             let _ = outbound.try_send(Err(status));
         }
     }
@@ -204,7 +207,8 @@ impl RegisterExchange {
                 Ok(Some(message)) => match message.kind {
                     Some(register_request::Kind::Pong(pong)) => registration.pong(pong.nonce),
                     Some(register_request::Kind::Decline(decline)) => self.relay.sessions.decline(&decline),
-                    Some(register_request::Kind::Proof(_)) | None => {} // A later version may say more.
+                    // A later version may send other messages.
+                    Some(register_request::Kind::Proof(_)) | None => {}
                 },
                 Ok(None) => return Ok(()),
                 Err(status) => return unreadable(&status).map_or(Ok(()), Err),
@@ -212,7 +216,7 @@ impl RegisterExchange {
         }
     }
 
-    /// Challenges the exec-server; `None` when it left instead of answering.
+    /// Challenges the exec-server; `None` if it disconnected instead of answering.
     async fn prove(
         &self,
         inbound: &mut Streaming<RegisterRequest>,
@@ -263,7 +267,7 @@ impl RegisterExchange {
         Ok(Some(Registration::new(proven, self.outbound.clone())))
     }
 
-    /// Takes the key's place, from a holder that does not answer if need be.
+    /// Takes the key's slot in the registry; replaces a holder that does not answer a ping.
     async fn take_slot(&self, registration: Registration) -> Result<RegistrationSlot, RegisterRefusal> {
         let registration = Arc::new(registration);
         let id = registration.id();
@@ -272,7 +276,7 @@ impl RegisterExchange {
         }
         let limits = &self.relay.limits;
         let slot = self.relay.registered_from.take(self.connection.network());
-        // One that was here before is not kept out by others of its address that have come since.
+        // Later exec-servers of the same address do not keep out one that was registered before them.
         if slot.is_none() && !self.relay.registry.knows(id) {
             return Err(RegisterRefusal::AddressFull(limits.registrations_per_address));
         }
@@ -312,12 +316,12 @@ fn end_refusal(end: RegistrationEnd, id: ExecServerId) -> RegisterRefusal {
     }
 }
 
-/// Tells a message that does not decode from a peer that is gone, which needs no answer.
+/// The refusal of a message that cannot be decoded; `None` if the peer disconnected, which needs no answer.
 fn unreadable(status: &Status) -> Option<RegisterRefusal> {
     matches!(status.code(), Code::Internal | Code::OutOfRange).then_some(RegisterRefusal::Unreadable)
 }
 
-/// A place in the registry, given up by `Drop`: the exchange may end anywhere.
+/// A slot in the registry, released on drop, because the exchange may end at any await.
 struct RegistrationSlot {
     relay: Arc<RelayState>,
     registration: Arc<Registration>,

@@ -1,4 +1,4 @@
-//! The exec-servers that are registered, and those that may be.
+//! The registered exec-servers, and the check whether one may register.
 
 mod registration;
 
@@ -10,13 +10,13 @@ use baton_proto::ExecServerId;
 pub(crate) use self::registration::{Outbound, ProvenIdentity, Registration, RegistrationEnd, SendError};
 use crate::{AllowedServers, Limits};
 
-/// The table.
+/// The table of registrations, and its limits.
 pub(crate) struct Registry {
-    /// Exec-servers that may register; `None`: anyone.
+    /// Exec-servers that may register; `None`: any.
     pub(crate) allow_servers: Option<AllowedServers>,
-    /// RegistrationTable at once.
+    /// The maximum number of registrations.
     most: usize,
-    /// What an exec-server is told that it may have.
+    /// The session limit that `Registered` announces to an exec-server.
     sessions_per_exec_server: usize,
     registrations: Mutex<RegistrationTable>,
 }
@@ -24,14 +24,15 @@ pub(crate) struct Registry {
 #[derive(Default)]
 struct RegistrationTable {
     now: HashMap<ExecServerId, Arc<Registration>>,
-    /// Ids that were registered since the relay started, and which came before which: no more than may be registered at once.
+    /// Ids that were registered since the relay started, with the order in which they first registered. At most as many
+    /// as may be registered at once.
     known: HashMap<ExecServerId, usize>,
 }
 
-/// What became of an attempt to register.
+/// The result of an attempt to register.
 pub(crate) enum RegisterOutcome {
     Done,
-    /// This one holds the place.
+    /// This registration holds the slot.
     Taken(Arc<Registration>),
     /// The table is full.
     Full,
@@ -51,21 +52,21 @@ impl Registry {
         self.lock().now.get(&id).cloned()
     }
 
-    /// May this exec-server register here?
+    /// Whether this exec-server may register here.
     pub(crate) fn allows(&self, id: ExecServerId) -> bool {
         self.allow_servers.as_ref().is_none_or(|list| list.contains(id))
     }
 
-    /// Has it been registered before, while there was room to remember it?
+    /// Whether this exec-server was registered before, as far as the bounded table remembers.
     pub(crate) fn knows(&self, id: ExecServerId) -> bool {
         self.lock().known.contains_key(&id)
     }
 
-    /// Registers, if the place is free or still held by `replacing`. The exec-server is welcomed before anyone can dial it, so
-    /// that `RegisterOutcome` comes before the first `Incoming`.
+    /// Registers, if the slot is free or still held by `replacing`. Sends `Registered` before a client can dial, so
+    /// that it precedes the first `Incoming`.
     ///
-    /// In a full table an exec-server that was here before gets the place of the one that came last: strangers who fill the table
-    /// while its connection is down do not lock it out.
+    /// In a full table, an exec-server that was registered before displaces the one that first registered last. So
+    /// other exec-servers that fill the table while its connection is down do not lock it out.
     pub(crate) fn register(
         &self,
         registration: &Arc<Registration>,
@@ -101,7 +102,7 @@ impl Registry {
         RegisterOutcome::Done
     }
 
-    /// Removes this registration, unless another has its place by now.
+    /// Removes this registration, unless another one has replaced it.
     pub(crate) fn unregister(&self, registration: &Arc<Registration>) {
         let mut registrations = self.lock();
         let holder = registrations.now.get(&registration.id());
@@ -110,7 +111,7 @@ impl Registry {
         }
     }
 
-    /// The list of exec-servers has changed: ends the registrations of those that it does not name any more.
+    /// Ends the registrations of exec-servers that the list no longer names.
     pub(crate) fn enforce_allow_servers(&self) {
         let all: Vec<_> = self.lock().now.values().cloned().collect();
         for registration in all {
@@ -120,7 +121,7 @@ impl Registry {
         }
     }
 
-    /// Ends every registration with a status that says so.
+    /// Ends every registration with the status of a shutdown.
     pub(crate) fn shut_down(&self) {
         let registrations: Vec<_> = self.lock().now.values().cloned().collect();
         for registration in registrations {
@@ -133,7 +134,7 @@ impl Registry {
     }
 }
 
-/// The registered exec-server that came last, of those that came after this one, if it was here before.
+/// The exec-server that first registered last, if `id` first registered before it.
 fn last_comer(
     now: &HashMap<ExecServerId, Arc<Registration>>,
     known: &HashMap<ExecServerId, usize>,

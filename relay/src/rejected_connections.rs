@@ -1,11 +1,11 @@
-//! Connections that were closed because of a limit. Anybody can cause them, so they are told now and then, with their number: a log
-//! that a stranger can fill is a limit missing.
+//! Counts connections that were closed because of a limit. Any peer can cause them, so the relay logs their number at
+//! most once per [`REJECTED_LOG_INTERVAL`]: otherwise a peer could fill the log.
 
 use std::time::Instant;
 
 use crate::limits::REJECTED_LOG_INTERVAL;
 
-/// See the [module](self).
+/// The number of rejected connections since the last log line.
 #[derive(Debug, Default)]
 pub(crate) struct RejectedConnections {
     last_log: Option<Instant>,
@@ -13,7 +13,7 @@ pub(crate) struct RejectedConnections {
 }
 
 impl RejectedConnections {
-    /// One more was closed. How many there were since the last that was told, if it is time to tell.
+    /// Counts one more. Returns the number to log, if the interval has passed.
     pub(crate) fn add(&mut self, now: Instant) -> Option<u64> {
         self.count += 1;
         let waits = |last_log| now.saturating_duration_since(last_log) < REJECTED_LOG_INTERVAL;

@@ -7,12 +7,12 @@ use bytes::Bytes;
 use h2::RecvStream;
 use http_body::{Body, Frame};
 
-/// What a peer sends on one stream. Its window comes back only by [`Self::release`].
+/// The bytes that a peer sends on one stream. Only [`Self::release`] returns its flow-control window.
 pub(crate) struct RequestBody(RecvStream);
 
-/// The peer has reset its stream or is gone.
+/// The peer has reset its stream or disconnected.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the peer has reset its stream or is gone")]
+#[error("the peer has reset its stream or disconnected")]
 pub(crate) struct PeerLost;
 
 impl RequestBody {
@@ -20,11 +20,11 @@ impl RequestBody {
         Self(stream)
     }
 
-    /// The next bytes; `None` at the end, which the peer may have ended in order.
+    /// The next bytes; `None` at the end of the body. [`Self::is_end_stream`] tells whether the peer ended it.
     pub(crate) fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, PeerLost>>> {
         match ready!(self.0.poll_data(cx)) {
             Some(chunk) => Poll::Ready(Some(chunk.map_err(|_| PeerLost))),
-            // Trailers of a request mean nothing here, but are its end.
+            // Trailers of a request have no meaning here, but end it.
             None => match ready!(self.0.poll_trailers(cx)) {
                 Ok(_) => Poll::Ready(None),
                 Err(_) => Poll::Ready(Some(Err(PeerLost))),
@@ -32,19 +32,19 @@ impl RequestBody {
         }
     }
 
-    /// These bytes have gone on: the peer may send as many more.
+    /// Lets the peer send this many more bytes.
     pub(crate) fn release(&mut self, bytes: usize) {
-        // Fails only for more than was received.
+        // Fails only for more bytes than were received.
         let _ = self.0.flow_control().release_capacity(bytes);
     }
 
-    /// The peer has ended its stream in order, and all of it was taken.
+    /// The peer sent END_STREAM, and the whole body was read.
     pub(crate) fn is_end_stream(&self) -> bool {
         self.0.is_end_stream()
     }
 }
 
-/// For tonic, which takes the messages of `Register` as they come.
+/// For tonic, which reads the messages of `Register` as they arrive.
 impl Body for RequestBody {
     type Data = Bytes;
     type Error = PeerLost;

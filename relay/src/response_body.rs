@@ -10,7 +10,7 @@ use crate::connection::OpenStream;
 use crate::frames::Rope;
 use crate::splice::OutgoingBody;
 
-/// A response body; it keeps its connection from counting as idle.
+/// A response body. While it exists, its connection does not count as idle.
 #[derive(Default)]
 pub(crate) struct ResponseBody {
     kind: BodyKind,
@@ -40,7 +40,7 @@ impl ResponseBody {
         }
     }
 
-    /// Ready when the body was ended while something of it waits to be sent.
+    /// Ready when the relay has cut the session while data of this body waits to be sent.
     pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         match &mut self.kind {
             BodyKind::Spliced(outgoing) => outgoing.poll_cut(cx),

@@ -1,10 +1,10 @@
-//! Text from a peer, made fit for a log line or a terminal.
+//! Text from a peer, made safe for a log line or a terminal.
 
 use std::fmt;
 
 use crate::limits::SANITIZED_CHARS;
 
-/// Shows at most 256 characters; control characters (terminal escapes, forged log lines) become `·`.
+/// Displays at most [`SANITIZED_CHARS`] characters; control characters (terminal escapes, forged log lines) become `·`.
 pub(crate) struct SanitizedText<'a>(pub(crate) &'a str);
 
 impl fmt::Display for SanitizedText<'_> {

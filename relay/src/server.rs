@@ -1,4 +1,4 @@
-//! The connections of a relay: listening, one task per connection, and the end of them all.
+//! The connections of a relay: listening, one task per connection, and shutdown.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use crate::rejected_connections::RejectedConnections;
 use crate::state::RelayState;
 use crate::{AllowedServers, Config, Metrics, Tls};
 
-/// A relay that listens; [`Relay::serve`] runs it.
+/// A relay that is bound to an address; [`Relay::serve`] runs it.
 pub struct Relay<L = TcpListener> {
     listener: L,
     local_addr: SocketAddr,
@@ -35,7 +35,9 @@ pub struct Relay<L = TcpListener> {
 
 /// The relay could not listen.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}; choose another address with --listen, or stop what uses it")]
+#[error(
+    "cannot listen on {address}: {source}; choose another address with --listen, or stop the program that uses it"
+)]
 pub struct BindError {
     address: SocketAddr,
     source: io::Error,
@@ -52,7 +54,7 @@ impl Relay {
 }
 
 impl<L: Listener> Relay<L> {
-    /// Takes connections from `listener`, which listens on `local_addr`.
+    /// Accepts connections from `listener`, which listens on `local_addr`.
     pub fn with_listener(listener: L, local_addr: SocketAddr, mut config: Config) -> Self {
         Self {
             listener,
@@ -62,18 +64,18 @@ impl<L: Listener> Relay<L> {
         }
     }
 
-    /// Where it listens.
+    /// The address on which the relay listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
     }
 
-    /// The counters, which live on while the relay runs.
+    /// The relay's counters, updated while it runs.
     pub fn metrics(&self) -> Arc<Metrics> {
         self.relay.metrics.clone()
     }
 
-    /// Serves until `shutdown` resolves; then ends every session and registration with `UNAVAILABLE` and returns
-    /// within a second or so. Dropping the future closes every connection at once.
+    /// Serves until `shutdown` resolves, then ends every session with `ABORTED` and every registration and waiting dial
+    /// with `UNAVAILABLE`, and returns within 2 × [`CLOSE_GRACE`]. Dropping the future closes every connection at once.
     pub async fn serve(self, shutdown: impl Future<Output = ()>) {
         let Self {
             mut listener,
@@ -106,10 +108,14 @@ impl<L: Listener> Relay<L> {
                                 connection(accepted, tls, relay, stopped).await;
                             });
                         }
-                        // Closing a surplus connection tells its peer more than letting it wait unanswered.
+                        // A peer detects a closed connection sooner than one that is never answered.
                         Err(full) => {
                             if let Some(closed) = rejected.add(Instant::now()) {
-                                tracing::warn!(closed, remote = %accepted.remote.ip(), "connections beyond a limit were closed: {full}");
+                                tracing::warn!(
+                                    closed,
+                                    remote = %accepted.remote.ip(),
+                                    "connections beyond a limit were closed: {full}"
+                                );
                             }
                         }
                     },
@@ -125,19 +131,19 @@ impl<L: Listener> Relay<L> {
         drop(stop);
         let drained = async { while connections.join_next().await.is_some() {} };
         if timeout(CLOSE_GRACE * 2, drained).await.is_err() {
-            tracing::info!("connections that did not close in time are cut");
+            tracing::info!("closing connections that did not end in time");
         }
     }
 }
 
-/// Which limit has no place for a connection.
+/// The limit that a connection exceeds.
 #[derive(Debug, thiserror::Error)]
 enum ConnectionLimit {
-    #[error("this relay has all its {0}")]
+    #[error("connection limit ({0}) of this relay reached")]
     Relay(usize),
-    #[error("this address has all its {0}")]
+    #[error("connection limit ({0}) of this address reached")]
     Address(usize),
-    #[error("the relay has no memory for more of this address")]
+    #[error("the address's share of the relay's memory is used up")]
     Memory,
 }
 
@@ -180,7 +186,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     let Some(tls) = tls else {
         return http2::serve(stream, state, relay, stopped).await;
     };
-    // A peer that connects and is silent holds no more than a socket, and not for long.
+    // Bounds the time for which a silent peer occupies a socket.
     let handshake = timeout(relay.limits.handshake_timeout, tls.accept(stream));
     let accepted = tokio::select! {
         accepted = handshake => accepted,
@@ -188,7 +194,7 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin>(
     };
     match accepted {
         Ok(Ok(stream)) => http2::serve(stream, state, relay, stopped).await,
-        Ok(Err(error)) => tracing::debug!(%remote, "no TLS: {error}"),
-        Err(_) => tracing::debug!(%remote, "the TLS handshake took too long"),
+        Ok(Err(error)) => tracing::debug!(%remote, "the TLS handshake failed: {error}"),
+        Err(_) => tracing::debug!(%remote, "the TLS handshake timed out"),
     }
 }

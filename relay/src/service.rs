@@ -1,6 +1,6 @@
 //! Routes the methods of `baton.relay.v1.Relay` on one connection.
 //!
-//! `Dial` and `Accept` are served on the HTTP body, where payloads need not be copied; `Register` by tonic's generated server.
+//! `Dial` and `Accept` are served on the HTTP body, without copies of payloads; `Register` by tonic's generated server.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
-//! The memory of one session: what it holds, what is reserved for it, and whether it moves.
+//! The memory of one session: the bytes that it holds, the bytes reserved for it, and whether they progress.
 //!
-//! A byte counts from the moment a body gave it until HTTP/2 has written it to the other side's socket. Shared by the session and by what
-//! it has handed to HTTP/2, which may outlive it.
+//! A byte counts from when it was read from a body until HTTP/2 has written it to the other side's socket. The session
+//! shares this with the data that it passed to HTTP/2, which may outlive it.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,18 +11,18 @@ use crate::limits::{HELD_STEP_BYTES, PIN_FACTOR, SESSION_HELD_BYTES};
 use crate::memory_budget::{MemoryExhausted, MemoryReservation};
 use crate::network::Site;
 
-/// See the [module](self).
+/// Counts the bytes that one session holds, and reserves memory for them.
 #[derive(Debug)]
 pub(crate) struct SessionMemory {
     bytes: AtomicUsize,
-    /// What `bytes` may become before more is reserved.
+    /// The maximum of `bytes` before more memory is reserved.
     allowed: AtomicUsize,
     reservation: Mutex<MemoryReservation>,
     handed: [AtomicUsize; 2],
     moved: [AtomicU64; 2],
 }
 
-/// Bytes in HTTP/2's hands; dropped with them.
+/// Counts bytes that HTTP/2 buffers, until it is dropped with them.
 #[derive(Debug)]
 pub(crate) struct BytesInHttp2 {
     held: Arc<SessionMemory>,
@@ -31,7 +31,7 @@ pub(crate) struct BytesInHttp2 {
 }
 
 impl SessionMemory {
-    /// With [`SESSION_BYTES`](crate::limits::SESSION_BYTES) reserved.
+    /// `reservation`: [`SESSION_BYTES`](crate::limits::SESSION_BYTES) for this session.
     pub(crate) fn new(reservation: MemoryReservation) -> Arc<Self> {
         Arc::new(Self {
             bytes: AtomicUsize::new(0),
@@ -42,7 +42,7 @@ impl SessionMemory {
         })
     }
 
-    /// Counts bytes that came. When `grow` gets no memory for them they are counted all the same: the session ends.
+    /// Counts received bytes. If `grow` cannot reserve memory, they are counted nevertheless: the session ends then.
     pub(crate) fn add(
         &self,
         bytes: usize,
@@ -62,10 +62,9 @@ impl SessionMemory {
         Ok(())
     }
 
-    /// Bytes are gone.
     fn subtract(&self, bytes: usize) {
         let held = self.bytes.fetch_sub(bytes, Relaxed).saturating_sub(bytes);
-        // Not at each step back and forth.
+        // Hysteresis: a session around a step does not reserve and release at every frame.
         if self.allowed.load(Relaxed) < held + 3 * HELD_STEP_BYTES {
             return;
         }
@@ -77,7 +76,7 @@ impl SessionMemory {
         self.allowed.store(allowed - steps, Relaxed);
     }
 
-    /// Hands bytes to HTTP/2.
+    /// Counts bytes as passed to HTTP/2.
     pub(crate) fn hand(self: &Arc<Self>, direction: Direction, bytes: usize) -> BytesInHttp2 {
         self.handed[direction as usize].fetch_add(bytes, Relaxed);
         self.moved[direction as usize].fetch_add(1, Relaxed);
@@ -88,22 +87,22 @@ impl SessionMemory {
         }
     }
 
-    /// Bytes that HTTP/2 has and the socket has not taken.
+    /// Bytes that were passed to HTTP/2 and are not yet written to the socket.
     pub(crate) fn in_flight(&self, direction: Direction) -> usize {
         self.handed[direction as usize].load(Relaxed)
     }
 
-    /// Changes whenever bytes go on.
+    /// A counter that changes whenever bytes are forwarded.
     pub(crate) fn moved(&self, direction: Direction) -> u64 {
         self.moved[direction as usize].load(Relaxed)
     }
 
-    /// Bytes of the relay's memory that are reserved.
+    /// Bytes of the relay's memory that are reserved for this session.
     pub(crate) fn reserved(&self) -> usize {
         self.reservation().bytes()
     }
 
-    /// Who dialled.
+    /// The network of the client that dialled.
     pub(crate) fn site(&self) -> Site {
         self.reservation().site()
     }
@@ -114,7 +113,7 @@ impl SessionMemory {
 }
 
 impl BytesInHttp2 {
-    /// The socket took some of them.
+    /// Called when the socket has taken some of the bytes.
     pub(crate) fn moved(&self) {
         self.held.moved[self.direction as usize].fetch_add(1, Relaxed);
     }

@@ -1,7 +1,7 @@
-//! The sessions of a relay, and the dials that wait for one.
+//! The sessions of a relay, and the dials that wait for their `Accept`.
 //!
-//! A session id has one entry from `Dial` until the [`Session`] itself is gone, so it cannot be used twice at once. Dropping a
-//! session takes the lock of this table: nothing that may hold the last reference is dropped under it.
+//! A session id has one entry from `Dial` until the [`Session`] is dropped, so two sessions never share an id. Dropping
+//! a session takes the lock of this table: a value that may hold the last reference is never dropped under the lock.
 
 mod session;
 
@@ -21,11 +21,11 @@ use crate::memory_budget::{MemoryAccount, MemoryBudget, MemoryExhausted, MemoryR
 use crate::network::Site;
 use crate::{Limits, Metrics};
 
-/// The table.
+/// The table of sessions and waiting dials.
 pub(crate) struct Sessions {
     metrics: Arc<Metrics>,
     budget: Arc<MemoryBudget>,
-    /// How long a session may have something to send and not move.
+    /// The time after which a session with data to send and without progress ends.
     stalled: Duration,
     entries: Mutex<HashMap<SessionId, SessionEntry>>,
 }
@@ -38,28 +38,27 @@ enum SessionEntry {
 /// A `Dial` that waits for its `Accept`.
 pub(crate) struct PendingDial {
     pub(crate) accept_token: [u8; 32],
-    /// Its place at the exec-server.
     pub(crate) exec_server_slot: ExecServerSlot,
-    /// Noise message 1 waits in its queue.
+    /// Its queue holds Noise message 1.
     pub(crate) session: Arc<Session>,
-    /// Tells the dial that the exec-server has accepted, or has declined.
+    /// Notifies the dial's task that the exec-server has accepted or declined.
     pub(crate) accepted: oneshot::Sender<Result<(), DialDeclined>>,
 }
 
-/// The exec-server does not take the session now.
+/// The exec-server declined the dial.
 pub(crate) struct DialDeclined {
     pub(crate) retry_after: Duration,
 }
 
-/// Why an `Accept` does not get a dial. The dial goes on waiting.
+/// Why an `Accept` or a `Decline` matches no waiting dial. The dial continues to wait.
 pub(crate) enum PendingDialError {
-    /// A wrong token, an unknown session, or one that is gone.
+    /// A wrong token, an unknown session, or one that has ended.
     NotWaiting,
-    /// The token fits, and the dial is for this other exec-server.
+    /// The token is right, but the dial is for this other exec-server.
     OtherExecServer(ExecServerId),
 }
 
-/// The session id has an entry already.
+/// The session id already has an entry.
 pub(crate) struct SessionIdInUse;
 
 impl Sessions {
@@ -72,7 +71,7 @@ impl Sessions {
         })
     }
 
-    /// Enters a dial that waits.
+    /// Adds a waiting dial.
     pub(crate) fn wait(&self, pending: PendingDial) -> Result<(), SessionIdInUse> {
         use std::collections::hash_map::Entry as Slot;
         let id = pending.session.id();
@@ -86,7 +85,7 @@ impl Sessions {
         Err(SessionIdInUse)
     }
 
-    /// Takes the waiting dial that this token belongs to, if it is for `exec_server`; otherwise it goes on waiting.
+    /// Takes the waiting dial with this token, if it is for `exec_server`; otherwise the dial continues to wait.
     pub(crate) fn accept(
         &self,
         id: SessionId,
@@ -99,8 +98,8 @@ impl Sessions {
         })
     }
 
-    /// Takes the waiting dial that this token belongs to; a wrong token leaves it waiting. Compared in constant time, so
-    /// that nobody can find the token byte by byte.
+    /// Takes the waiting dial with this token; a wrong token leaves it waiting. Compares in constant time, so that
+    /// timing does not reveal the token byte by byte.
     fn take(
         &self,
         id: SessionId,
@@ -122,23 +121,23 @@ impl Sessions {
         }
     }
 
-    /// Refuses the waiting dial that a `Decline` names, if its token fits.
+    /// Refuses the waiting dial that a `Decline` names, if its token is right.
     pub(crate) fn decline(&self, decline: &Decline) {
         let id = SessionId::try_from(&decline.session_id[..]).ok();
         let token = decline.accept_token[..].try_into().ok();
         let Some((id, token)) = id.zip(token) else { return };
         if let Ok(pending) = self.take(id, &token, |_| Ok(())) {
             let retry_after = Duration::from_millis(decline.retry_after_ms.into());
-            // A client that has gone meanwhile is told nothing.
+            // Fails if the client has disconnected.
             let _ = pending.accepted.send(Err(DialDeclined { retry_after }));
         }
     }
 
-    /// Stops waiting: the dial timed out or its client is gone. Returns what waited, to be dropped by the caller.
+    /// Removes a dial that timed out or whose client disconnected. Returns it, for the caller to drop.
     pub(crate) fn give_up(&self, session: &Weak<Session>, id: SessionId) -> Option<PendingDial> {
         let mut sessions = self.lock();
         match sessions.get(&id) {
-            // The id may belong to a later dial by now.
+            // A later dial may use the id now.
             Some(SessionEntry::Pending(pending))
                 if std::ptr::eq(Arc::as_ptr(&pending.session), session.as_ptr()) => {}
             _ => return None,
@@ -149,7 +148,7 @@ impl Sessions {
         }
     }
 
-    /// Called by a session's `Drop`: its id is free again. An entry that belongs to another session stays.
+    /// Called when a session is dropped: frees its id, unless the entry belongs to another session.
     pub(crate) fn forget(&self, session: &Session) {
         let mut sessions = self.lock();
         if let Some(SessionEntry::Paired(paired)) = sessions.get(&session.id())
@@ -170,8 +169,8 @@ impl Sessions {
         Ok(reservation)
     }
 
-    /// Reserves more. Where all of the relay's memory is used up, the session that holds most, of the address that holds most, makes room
-    /// for the others.
+    /// Reserves more. If the relay's whole memory is used up, cuts the largest session of the address that occupies
+    /// most.
     pub(crate) fn grow(
         &self,
         reservation: &mut MemoryReservation,
@@ -191,7 +190,7 @@ impl Sessions {
     fn evict(&self, site: Site) -> bool {
         let sessions = self.all();
         let of_site = sessions.iter().filter(|session| session.held().site() == site);
-        // One that has been cut already gives back what it has.
+        // A session that was cut before already releases its memory.
         let heaviest = of_site
             .filter(|session| !session.is_cut())
             .max_by_key(|session| session.held().reserved());
@@ -200,14 +199,14 @@ impl Sessions {
             .is_some()
     }
 
-    /// Ends sessions that do not move.
+    /// Ends sessions without progress.
     pub(crate) fn sweep(&self, now: Instant) {
         for session in self.all() {
             session.sweep(now);
         }
     }
 
-    /// The sessions that exist. To be dropped without the lock.
+    /// The paired sessions. The caller drops them without the lock.
     fn all(&self) -> Vec<Arc<Session>> {
         let sessions = self.lock();
         let paired = sessions.values().filter_map(|entry| match entry {
@@ -217,7 +216,7 @@ impl Sessions {
         paired.collect()
     }
 
-    /// Ends every session with a status that says so.
+    /// Ends every session and waiting dial with the status of a shutdown.
     pub(crate) fn shut_down(&self) {
         let entries = std::mem::take(&mut *self.lock());
         for entry in entries.into_values() {
@@ -227,7 +226,7 @@ impl Sessions {
                         session.end(SessionEnd::ShutDown);
                     }
                 }
-                // Dropped, it answers its dial.
+                // Dropping it answers its dial.
                 SessionEntry::Pending(_) => {}
             }
         }

@@ -1,16 +1,16 @@
-//! Counted places per key: taken up to a limit, given back by `Drop`, so that no path can leak one.
+//! Counted slots per key: taken up to a limit, and released on drop, so that no code path leaks one.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Places per key. Only keys with a taken place use memory.
+/// Slots per key. Only keys with a taken slot use memory.
 pub(crate) struct Slots<K: Hash + Eq + Copy> {
     taken: Arc<Mutex<HashMap<K, usize>>>,
     limit: usize,
 }
 
-/// One taken place.
+/// One taken slot.
 pub(crate) struct Slot<K: Hash + Eq + Copy> {
     taken: Arc<Mutex<HashMap<K, usize>>>,
     key: K,
@@ -24,7 +24,7 @@ impl<K: Hash + Eq + Copy> Slots<K> {
         }
     }
 
-    /// Takes a place; `None` when all of this key are taken.
+    /// Takes a slot; `None` when all slots of this key are taken.
     pub(crate) fn take(&self, key: K) -> Option<Slot<K>> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.get(&key).copied().unwrap_or(0);

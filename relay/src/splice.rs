@@ -1,13 +1,14 @@
-//! Moves the frames of a session, body to body.
+//! Moves the frames of a session from body to body.
 //!
 //! ```text
 //! request body ─► pump ─► backlog ─► deframer ─► queue ─► outgoing ─► response body
 //!  (one side)    a task   when full  whole frames  bounded   stamps      (other side)
 //! ```
 //!
-//! The pump is a task of its own so that a frame that waits for the other side waits with *us*, where its residence can
-//! be measured and its memory counted, and not in HTTP/2's buffers. Payloads are not copied, but for small pieces and for what has waited
-//! long. Behind a full queue bytes go to the backlog, and the HTTP/2 window of the side that writes stays closed by as many. Every end is told to the other side as a status.
+//! The pump is a separate task, so that a frame waits for the other side in the relay's queue, where its time and its
+//! memory are counted, and not in HTTP/2's buffers. Only small pieces, and data that has waited long, are copied. While
+//! the queue is full, bytes go to the backlog, and the sender's HTTP/2 window is not returned for them. Every end is
+//! reported to the other side as a status.
 
 mod outgoing_body;
 mod pump;

@@ -1,4 +1,4 @@
-//! Everything that the streams of one relay share.
+//! The state that the streams of one relay share.
 
 use std::sync::Arc;
 
@@ -10,24 +10,24 @@ use crate::registry::Registry;
 use crate::sessions::Sessions;
 use crate::{Config, Limits, Metrics};
 
-/// One per relay.
+/// The limits, tables and counters of one relay.
 pub(crate) struct RelayState {
     pub(crate) limits: Limits,
     pub(crate) authorities: Vec<String>,
     pub(crate) metrics: Arc<Metrics>,
-    /// What exec-servers are told of a dialler's network.
+    /// Derives the origins of dials.
     pub(crate) origins: Origins,
-    /// Per network: connections.
+    /// Connections per network.
     pub(crate) connections_from: NetworkSlots,
-    /// Per network: `Register` streams without a proof.
+    /// `Register` streams without a proof, per network.
     pub(crate) unproved: NetworkSlots,
-    /// Per network: registrations.
+    /// Registrations per network.
     pub(crate) registered_from: NetworkSlots,
-    /// Per network: dials without a first frame.
+    /// Dials without a first frame, per network.
     pub(crate) silent_from: NetworkSlots,
-    /// Sessions, and the dials that wait for one.
+    /// Session slots, and the dials that wait for one.
     pub(crate) dial_queue: Arc<DialQueue>,
-    /// The memory of them all.
+    /// The memory that peers may occupy.
     pub(crate) budget: Arc<MemoryBudget>,
     pub(crate) registry: Registry,
     pub(crate) sessions: Arc<Sessions>,
@@ -54,7 +54,7 @@ impl RelayState {
         }
     }
 
-    /// Ends every session and registration with a status that says so.
+    /// Ends every session, waiting dial and registration with the status of a shutdown.
     pub(crate) fn shut_down(&self) {
         self.dial_queue.shut_down();
         self.sessions.shut_down();

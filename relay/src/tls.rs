@@ -1,8 +1,8 @@
-//! TLS 1.3 in front of the relay: its certificate and key, read again when the files change.
+//! TLS 1.3 for the relay's connections: its certificate and key, read again when the files change.
 //!
-//! It hides ids, dial tokens, sizes and timing of what the relay sees from the network. Certificates are renewed every few weeks by
-//! programs that replace files, and a restart would end every session: so the files are looked at again while the relay
-//! runs. Files that cannot be used then change nothing.
+//! TLS hides ids, dial tokens and the sizes of frames from the network. Programs that renew certificates replace the
+//! files every few weeks, and a restart would end every session. So the relay checks the files while it runs. If new
+//! files cannot be used, the previous certificate stays in use.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 
 use crate::limits::{PEM_BYTES, TLS_FILES_CHECK_INTERVAL};
 
-/// HTTP/2 follows (RFC 7540 section 3.3).
+/// The ALPN protocol id of HTTP/2 over TLS (RFC 9113 section 3.2).
 const ALPN: &[u8] = b"h2";
 
 /// A relay's certificate and key. Clones share them.
@@ -37,77 +37,76 @@ struct CertificateFiles {
 
 struct LoadedCertificate {
     config: Arc<ServerConfig>,
-    /// When both files were last written, as far as we know.
+    /// The modification times of both files when they were loaded.
     modified: ModificationTimes,
     checked: Instant,
 }
 
 type ModificationTimes = (Option<SystemTime>, Option<SystemTime>);
 
-/// Certificate and key cannot be used: the operator's to mend.
+/// Certificate and key cannot be used. The relay's operator must fix them.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The operating system refused.
-    #[error("cannot read {path}: {source}")]
+    /// The operating system reported an error, or the file is too long.
+    #[error("cannot read {path}: {source}; check the path and its permissions")]
     File {
         /// Which file.
         path: PathBuf,
         /// Why.
         source: io::Error,
     },
-    /// A directory, a FIFO, a device: it could not be read again.
-    #[error(
-        "{path} is not a regular file: put the PEM text into one, which is read again whenever it changes"
-    )]
+    /// A directory, a FIFO or a device, which cannot be read a second time.
+    #[error("{path} is not a regular file: store the PEM text in a regular file")]
     NotAFile {
         /// Which file.
         path: PathBuf,
     },
-    /// Something else is in it.
-    #[error("{path} holds no {expected} in PEM: expected a file with -----BEGIN {label}-----")]
+    /// The file contains something else.
+    #[error("{path} contains no {expected} in PEM format: expected a file with -----BEGIN {label}-----")]
     Format {
         /// Which file.
         path: PathBuf,
         /// "certificate" or "private key".
         expected: &'static str,
-        /// As PEM names it.
+        /// PEM's label for it.
         label: &'static str,
     },
-    /// Somebody else could pose as this relay.
-    #[error("the key {path} can be read by others (mode {mode:03o}): run `chmod {right:03o} {path}`")]
+    /// Another user could impersonate this relay.
+    #[error("other users can access the key {path} (mode {mode:03o}): run `chmod {right:03o} {path}`")]
     Permissions {
         /// Which file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
-        /// What they should be.
+        /// The permission bits that the file should have.
         right: u32,
     },
-    /// They do not belong together, or the key is of no kind we know.
-    #[error("the key {key} cannot be used with the certificate {certificate}: {reason}")]
+    /// They do not match, or the key's algorithm is not supported.
+    #[error(
+        "the key {key} cannot be used with the certificate {certificate}: {reason}; pass the certificate's own key"
+    )]
     Pair {
         /// The certificate's file.
         certificate: PathBuf,
         /// The key's file.
         key: PathBuf,
-        /// What rustls says.
+        /// rustls's error.
         reason: String,
     },
 }
 
 impl Tls {
-    /// Reads a certificate with the chain to its authority, its own first, and its private key (PKCS #8, SEC 1 or PKCS #1), both
-    /// PEM. A key that others can read is refused; that root gives a group is not, since keys are shared out so.
+    /// Reads a certificate chain, leaf first, and its private key (PKCS #8, SEC 1 or PKCS #1), both in PEM format.
+    /// Refuses a key that other users can access, except a group's read access to a file of root.
     ///
-    /// From then on the files are looked at every [`TLS_FILES_CHECK_INTERVAL`] or at the next connection after it, and read again
-    /// when they have changed.
+    /// At the first connection after each [`TLS_FILES_CHECK_INTERVAL`], the files are read again if they have changed.
     pub fn from_pem_files(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
         let current = LoadedCertificate {
             modified: modified(certificate, key),
             config: load(certificate, key)?,
             checked: Instant::now(),
         };
-        // The first number that aws-lc draws takes 27 ms: here rather than in somebody's handshake.
+        // The first random number from aws-lc takes 27 ms: drawn here, it does not delay the first handshake.
         let _ = current.config.crypto_provider().secure_random.fill(&mut [0; 32]);
         Ok(Self(Arc::new(CertificateFiles {
             certificate: certificate.into(),
@@ -116,7 +115,7 @@ impl Tls {
         })))
     }
 
-    /// Shakes hands. Unbounded in time: the caller bounds it.
+    /// Performs the handshake. It has no timeout; the caller sets one.
     pub(crate) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         stream: S,
@@ -142,8 +141,8 @@ impl Tls {
                         tracing::info!("the certificate was read again");
                         (current.config, current.modified) = (config, modified);
                     }
-                    // One of the two may not be there yet: looked at again, and told again, next time.
-                    Err(error) => tracing::warn!("the certificate in use is kept: {error}"),
+                    // One of the two files may not be replaced yet: tried again, and logged again, next time.
+                    Err(error) => tracing::warn!("the previous certificate stays in use: {error}"),
                 }
             }
         }
@@ -190,12 +189,12 @@ fn load(certificate: &Path, key: &Path) -> Result<Arc<ServerConfig>, TlsError> {
         .with_single_cert(chain, private)
         .map_err(pair)?;
     config.alpn_protocols = vec![ALPN.to_vec()];
-    // Nobody comes back with one: a session lasts as long as its connection.
+    // Peers never resume a TLS session.
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
 }
 
-/// A file's bytes, if `check` takes it, looked at as it was opened, and if it is no longer than [`PEM_BYTES`].
+/// Reads a regular file of at most [`PEM_BYTES`], if `check` accepts the metadata of the opened file.
 fn read(path: &Path, check: impl FnOnce(&fs::Metadata) -> Result<(), TlsError>) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::File {
         path: path.into(),
@@ -222,7 +221,7 @@ fn is_private(path: &Path, metadata: &fs::Metadata) -> Result<(), TlsError> {
     })
 }
 
-/// What a key's owner may give away: root shares keys out by group, as PostgreSQL has it too.
+/// The permission bits that a key may have: root may grant a group read access, as PostgreSQL allows too.
 fn right_mode(owner: u32) -> u32 {
     match owner {
         0 => 0o640,
@@ -245,13 +244,13 @@ mod tests {
         fs::set_permissions(dir.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
     }
 
-    /// As if the file had been written at another time: clocks of file systems are coarse.
+    /// Sets the modification time, because the clocks of file systems are coarse.
     fn touch(path: &Path, seconds: u64) {
         let time = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
         File::open(path).unwrap().set_modified(time).unwrap();
     }
 
-    /// Opening a FIFO waits for whoever writes to it, and every session of the relay with it.
+    /// A plain open of a FIFO waits for a writer, and would block every session of the relay.
     #[test]
     fn what_is_no_regular_file_is_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();
@@ -309,7 +308,7 @@ mod tests {
         touch(&dir.path().join("cert"), 3);
         assert!(
             !Arc::ptr_eq(&tls.config(later + TLS_FILES_CHECK_INTERVAL * 3), &second),
-            "mended"
+            "fixed"
         );
     }
 }

@@ -1,7 +1,8 @@
-//! Bytes of a body that came before there was room for them in the queue.
+//! Bytes of a body that arrived while the frame queue was full.
 //!
-//! The body is emptied into here, so that HTTP/2 holds nothing. Small pieces are joined, so that a peer which sends single bytes makes the
-//! relay hold no more than those; large ones stay slices of what was read until they have waited for long.
+//! The pump empties the body into the backlog, so that HTTP/2 buffers nothing. Small pieces are joined, so that single
+//! bytes from a peer take no more memory than their length. Large pieces stay slices of the read buffer until they have
+//! waited long.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -10,10 +11,10 @@ use bytes::{Bytes, BytesMut};
 
 use crate::limits::COPY_BYTES;
 
-/// Where joined pieces are cut.
+/// The length at which joined pieces are completed.
 const JOINED_BYTES: usize = 64 * 1024;
 
-/// See the [module](self).
+/// A queue of received bytes with their arrival times.
 #[derive(Debug, Default)]
 pub(crate) struct Backlog {
     pieces: VecDeque<(Bytes, Instant)>,
@@ -42,7 +43,7 @@ impl Backlog {
         }
     }
 
-    /// The oldest bytes, and when the last of them came.
+    /// The oldest bytes, and the arrival time of the last of them.
     pub(crate) fn pop(&mut self) -> Option<(Bytes, Instant)> {
         if self.pieces.is_empty() {
             self.cut();
@@ -54,7 +55,7 @@ impl Backlog {
         self.pieces.is_empty() && self.joined.is_empty()
     }
 
-    /// Copies what is a slice of something larger, now and from now on.
+    /// Copies all pieces, and later ones too, so that none pins a larger buffer.
     pub(crate) fn compact(&mut self) {
         if !std::mem::replace(&mut self.copies, true) {
             let pieces = std::mem::take(&mut self.pieces);
@@ -65,7 +66,7 @@ impl Backlog {
         }
     }
 
-    /// It moves again.
+    /// Stops copying large pieces, because the session progresses again.
     pub(crate) fn expand(&mut self) {
         self.copies = false;
     }

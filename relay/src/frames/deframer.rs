@@ -1,8 +1,8 @@
-//! Cuts a gRPC body into frames. Sans IO: bytes and the time of their arrival in, whole frames out.
+//! Splits a gRPC body into frames. Sans-IO: bytes and their arrival time in, whole frames out.
 //!
-//! [`Deframer::feed`] takes one chunk of the body, [`Deframer::next_frame`] is asked until it has no more. The encoded message
-//! is never decoded: its pieces stay slices of what arrived (pieces up to [`COPY_BYTES`] are copied, so that a
-//! peer that sends single bytes cannot pin a read buffer with each).
+//! [`Deframer::feed`] takes one chunk of the body; [`Deframer::next_frame`] is then called until it returns `None`. The
+//! encoded message is never decoded: its pieces stay slices of the received chunks. Pieces up to [`COPY_BYTES`] are
+//! copied, so that a peer that sends single bytes cannot pin a read buffer with each.
 
 use std::time::{Duration, Instant};
 
@@ -13,30 +13,30 @@ use super::RopeBuilder;
 use super::stamp::{STAMP_LEN, stamp};
 use crate::limits::COPY_BYTES;
 
-/// gRPC's length prefix: compressed flag, length (big endian).
+/// gRPC's length prefix: compressed flag, length (big-endian).
 const PREFIX_LEN: usize = 5;
 
-/// Longest encoded message accepted: with the relay's stamp it is still a legal frame for the receiver.
+/// The longest accepted encoded message: with the relay's stamp it is still a valid frame for the receiver.
 pub(crate) const MESSAGE_MAX: usize = FRAME_MAX - STAMP_LEN;
 
-/// The side that sent this body broke the framing.
+/// The sender of this body violated the framing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DeframeError {
     /// The sender announced a frame longer than any Noise message.
-    #[error("a frame of {0} bytes is longer than the {MESSAGE_MAX} allowed")]
+    #[error("a frame of {0} bytes is longer than the limit of {MESSAGE_MAX} bytes")]
     TooLong(u32),
     /// The sender compressed a message; ciphertext does not compress, and the relay could not splice it.
     #[error("a frame is marked compressed, which baton.relay.v1 does not allow")]
     Compressed,
     /// The sender did not wait for the exec-server to accept.
-    #[error("more than a first frame was sent before the exec-server accepted")]
+    #[error("more than the first frame was sent before the exec-server accepted")]
     Early,
     /// The sender ended its body in the middle of a frame.
     #[error("the stream ended inside a frame")]
     Truncated,
 }
 
-/// One encoded `Frame`, as it arrived.
+/// One encoded `Frame`, unmodified.
 #[derive(Debug)]
 pub(crate) struct SplicedFrame {
     pieces: Vec<Bytes>,
@@ -45,7 +45,7 @@ pub(crate) struct SplicedFrame {
     forward: Duration,
 }
 
-/// The machine.
+/// The state machine that splits one body into frames.
 #[derive(Debug, Default)]
 pub(crate) struct Deframer {
     chunk: Bytes,
@@ -75,11 +75,11 @@ struct PartialFrame {
 }
 
 impl Deframer {
-    /// Takes the next chunk of the body. The previous one must be used up: [`Self::next_frame`] returned `None`.
+    /// Takes the next chunk of the body. The previous one must be consumed: [`Self::next_frame`] returned `None`.
     pub(crate) fn feed(&mut self, chunk: Bytes, now: Instant) {
         debug_assert!(
             self.chunk.is_empty(),
-            "a chunk was fed before the last one was used up"
+            "a chunk was fed before the previous one was consumed"
         );
         self.chunk = chunk;
         self.arrived = Some(now);
@@ -134,7 +134,7 @@ impl Deframer {
         }
     }
 
-    /// The body ended: fine only between two frames.
+    /// Checks that the body ended between two frames.
     pub(crate) fn finish(&self) -> Result<(), DeframeError> {
         match self.state {
             DeframerState::Prefix { have: 0, .. } => Ok(()),
@@ -144,17 +144,17 @@ impl Deframer {
 }
 
 impl SplicedFrame {
-    /// Bytes of the encoded message as it arrived.
+    /// Length of the encoded message.
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Bytes of the body that it was: with its prefix.
+    /// Length of the message and its prefix in the body.
     pub(crate) fn body_len(&self) -> usize {
         PREFIX_LEN + self.len
     }
 
-    /// Copies what is a slice of something larger.
+    /// Copies the message into one buffer, so that it pins no larger one.
     pub(crate) fn compact(&mut self) {
         let mut copy = BytesMut::with_capacity(self.len);
         for piece in self.pieces.drain(..) {
@@ -163,7 +163,7 @@ impl SplicedFrame {
         self.pieces.push(copy.freeze());
     }
 
-    /// Writes prefix, message and stamp; `now` ends its time in the queue.
+    /// Writes prefix, message and stamp; `now` is the end of its time in the queue.
     pub(crate) fn emit(self, now: Instant, out: &mut RopeBuilder) {
         let mut prefix = [0; PREFIX_LEN];
         // At most FRAME_MAX, far below 4 GiB.
@@ -253,8 +253,8 @@ mod tests {
         body.into()
     }
 
-    /// Feeds `body` in chunks of the given sizes (repeated), a microsecond apart; emits each frame a millisecond after its
-    /// completion.
+    /// Feeds `body` in chunks of the given sizes (repeated), a microsecond apart; emits each frame a millisecond after
+    /// it is complete.
     fn splice(mut body: Bytes, sizes: &[usize]) -> Result<Vec<u8>, DeframeError> {
         let mut deframer = Deframer::default();
         let mut out = RopeBuilder::default();
@@ -273,7 +273,7 @@ mod tests {
         Ok(rope.copy_to_bytes(rope.remaining()).to_vec())
     }
 
-    /// An independent reader: prost, as the endpoints use it.
+    /// An independent decoder: prost, as the endpoints use it.
     fn decode(mut body: &[u8]) -> Vec<Frame> {
         let mut frames = Vec::new();
         while body.has_remaining() {
@@ -328,7 +328,7 @@ mod tests {
             splice(body, &[9]).unwrap(),
             [
                 0, 0, 0, 0, 18, // prefix: 4 and the stamp's 14
-                0x0a, 2, 0xaa, 0xbb, // noise, as it came
+                0x0a, 2, 0xaa, 0xbb, // noise, unmodified
                 0x10, 0xc0, 0x84, 0xbd, 0x80, 0x80, 0x00, // queue_ns: 1 ms
                 0x18, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00, // forward_ns: 0
             ]

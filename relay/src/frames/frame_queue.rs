@@ -1,7 +1,7 @@
 //! The frames of one direction that wait for the other side: bounded in bytes, with a typed end.
 //!
-//! One pump pushes, one outgoing body takes. The first end wins and comes after everything that was queued before it. A queue
-//! whose taker is gone frees its frames at once. Wakers are kept on both sides; no call blocks.
+//! One pump pushes, one outgoing body takes. The first end counts, and follows everything that was queued before it.
+//! When the taker is dropped, the queue frees its frames at once. Wakers are stored for both sides; no call blocks.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -21,35 +21,35 @@ pub(crate) enum SessionEnd {
     Clean,
     /// One of the two sides reset its stream or lost its connection.
     Disconnected,
-    /// One of the two sides broke the framing.
+    /// One of the two sides violated the framing.
     Broken(DeframeError),
     /// The relay is shutting down.
     ShutDown,
-    /// One of the two sides took nothing for too long.
+    /// One of the two sides read nothing for too long.
     Stalled,
     /// The share of the relay's memory is used up.
     NoMemory,
 }
 
-/// The queue takes no more frames.
+/// The queue accepts no more frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QueueClosed;
 
-/// What the outgoing body takes.
+/// The next item for the outgoing body.
 #[derive(Debug)]
 pub(crate) enum FrameBatch {
-    /// Frames, stamped; how many, their bytes as received, and what they counted.
+    /// Stamped frames; their number, their length as received, and the memory that was counted for them.
     Frames {
         data: Rope,
         frames: u64,
         bytes: u64,
         cost: usize,
     },
-    /// Nothing more will come.
+    /// The queue has ended.
     End(SessionEnd),
 }
 
-/// The queue.
+/// A bounded queue of frames with a typed end.
 #[derive(Debug, Default)]
 pub(crate) struct FrameQueue(Mutex<QueueState>);
 
@@ -61,14 +61,14 @@ struct QueueState {
     backlog: Backlog,
     end: Option<SessionEnd>,
     abandoned: bool,
-    /// Nothing has moved for a while: what is here, and what comes, is copied out of what it arrived in.
+    /// No progress for a while: queued and later frames are copied out of their read buffers.
     stalled: bool,
     pusher: Option<Waker>,
     taker: Option<Waker>,
 }
 
 impl SessionEnd {
-    /// What the side that did not cause it is told. A hint: nothing authenticates it.
+    /// The status that the other side receives. It is a hint, because it is not authenticated.
     pub(crate) fn status(self) -> Status {
         match self {
             Self::Clean => Status::ok(""),
@@ -79,23 +79,24 @@ impl SessionEnd {
             ),
             Self::ShutDown => Status::aborted("the relay is shutting down; reconnect"),
             Self::Stalled => Status::deadline_exceeded(
-                "the relay ended the session: one side took nothing of what the other had sent for too long",
+                "the relay ended the session: one side read nothing of what the other sent for too long",
             ),
             Self::NoMemory => Status::resource_exhausted(
-                "the relay ended the session: it held more for it than its memory allows; one side reads too slowly",
+                "the relay ended the session: its buffered data exceeded the relay's memory limit; one side reads too \
+                 slowly",
             ),
         }
     }
 
-    /// Does it end the session without what is queued?
+    /// Whether it ends the session without sending what is queued.
     pub(crate) fn is_cut(self) -> bool {
         matches!(self, Self::Stalled | Self::NoMemory)
     }
 }
 
 impl FrameQueue {
-    /// Ready when a frame may be pushed. The pump is woken when there is room again, and when the queue closes,
-    /// whatever else it waits for by then.
+    /// Ready when a frame may be pushed. The pump is woken when the queue has room again, and when it closes, even if
+    /// the pump waits for something else by then.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>) -> Poll<Result<(), QueueClosed>> {
         let mut state = self.lock();
         if state.abandoned || state.end.is_some() {
@@ -113,7 +114,7 @@ impl FrameQueue {
         let taker = {
             let mut state = self.lock();
             if state.abandoned || state.end.is_some() {
-                return; // Ended meanwhile: the other side gets the status, the session is over.
+                return; // The queue has ended, and the frame would follow its end.
             }
             state.cost += frame.len() + FRAME_OVERHEAD_BYTES;
             if state.stalled {
@@ -125,7 +126,7 @@ impl FrameQueue {
         wake(taker);
     }
 
-    /// Keeps bytes for which there was no room.
+    /// Adds bytes for which the queue has no room to the backlog.
     pub(crate) fn stash(&self, chunk: Bytes, now: Instant) {
         let mut state = self.lock();
         if !state.abandoned && state.end.is_none() {
@@ -133,18 +134,18 @@ impl FrameQueue {
         }
     }
 
-    /// The oldest of them, and when they came.
+    /// The oldest bytes of the backlog, and their arrival time.
     pub(crate) fn unstash(&self) -> Option<(Bytes, Instant)> {
         self.lock().backlog.pop()
     }
 
-    /// Does anything wait here?
+    /// Whether frames or bytes wait.
     pub(crate) fn is_waiting(&self) -> bool {
         let state = self.lock();
         !state.frames.is_empty() || !state.backlog.is_empty()
     }
 
-    /// Nothing has moved for a while: pins no more memory than its bytes.
+    /// Called when there was no progress for a while: copies the frames, so that they pin no larger buffers.
     pub(crate) fn compact(&self) {
         let state = &mut *self.lock();
         if !std::mem::replace(&mut state.stalled, true) {
@@ -153,7 +154,7 @@ impl FrameQueue {
         }
     }
 
-    /// Ends the queue without what it holds.
+    /// Ends the queue and discards its content.
     pub(crate) fn cut(&self, end: SessionEnd) {
         let freed = {
             let mut state = self.lock();
@@ -175,7 +176,7 @@ impl FrameQueue {
         self.lock().end.is_some_and(SessionEnd::is_cut)
     }
 
-    /// Ready when the queue was [cut](Self::cut). The taker is woken then, whatever else it waits for.
+    /// Ready when the queue was [cut](Self::cut). The taker is woken then, even if it waits for something else.
     pub(crate) fn poll_cut(&self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
         let mut state = self.lock();
         match state.end {
@@ -187,7 +188,7 @@ impl FrameQueue {
         }
     }
 
-    /// Ends the queue after what it holds, unless it has an end already.
+    /// Ends the queue after its content, unless it has already ended.
     pub(crate) fn end(&self, end: SessionEnd) {
         let (pusher, taker) = {
             let mut state = self.lock();
@@ -201,7 +202,7 @@ impl FrameQueue {
         wake(taker);
     }
 
-    /// The taker is gone: frees the frames and stops the pump.
+    /// Called when the taker is dropped: frees the frames and stops the pump.
     pub(crate) fn abandon(&self) {
         let (pusher, frames) = {
             let mut state = self.lock();
@@ -217,7 +218,7 @@ impl FrameQueue {
         wake(pusher);
     }
 
-    /// Ready when the first frame is here, or will not come. Nobody takes yet.
+    /// Ready when the first frame has arrived, or the queue has ended. For use before there is a taker.
     pub(crate) fn poll_first(&self, cx: &mut Context<'_>) -> Poll<Result<(), SessionEnd>> {
         let mut state = self.lock();
         if !state.frames.is_empty() {
@@ -230,7 +231,7 @@ impl FrameQueue {
         Poll::Pending
     }
 
-    /// Ready when the queue has ended otherwise than in order. Nobody takes yet.
+    /// Ready when the queue has ended other than [cleanly](SessionEnd::Clean). For use before there is a taker.
     pub(crate) fn poll_failed(&self, cx: &mut Context<'_>) -> Poll<SessionEnd> {
         let mut state = self.lock();
         match state.end {
@@ -242,7 +243,7 @@ impl FrameQueue {
         }
     }
 
-    /// Takes up to [`EMIT_BYTES`] and the frame that exceeds them, stamping each.
+    /// Takes up to [`EMIT_BYTES`], and the frame that exceeds them, and stamps each frame.
     pub(crate) fn poll_take(&self, cx: &mut Context<'_>) -> Poll<FrameBatch> {
         let mut state = self.lock();
         if state.frames.is_empty() {
@@ -269,7 +270,7 @@ impl FrameQueue {
             cost += frame.body_len() + FRAME_OVERHEAD_BYTES;
             frame.emit(now, &mut out);
         }
-        // Only a pump that waits for room: one that waits for its body would wake for nothing.
+        // Wakes only a pump that waits for room; a pump that waits for its body would wake in vain.
         let pusher = if was_full { state.pusher.take() } else { None };
         drop(state);
         wake(pusher);

@@ -1,4 +1,4 @@
-//! Several pieces of memory as one buffer, so that a batch of frames leaves as one HTTP/2 DATA frame and one `writev`.
+//! Several buffers as one, so that a batch of frames is sent as one HTTP/2 DATA frame and one `writev`.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -13,11 +13,11 @@ use crate::session_memory::BytesInHttp2;
 pub(crate) struct Rope {
     pieces: VecDeque<Bytes>,
     remaining: usize,
-    /// Gives the memory back once HTTP/2 has sent it.
+    /// Releases the memory once HTTP/2 has sent it.
     handed: Option<BytesInHttp2>,
 }
 
-/// Builds a [`Rope`]: big pieces as they are, small ones copied together.
+/// Builds a [`Rope`]: appends large pieces without a copy, and copies small ones together.
 #[derive(Default)]
 pub(crate) struct RopeBuilder {
     rope: Rope,
@@ -25,17 +25,17 @@ pub(crate) struct RopeBuilder {
 }
 
 impl RopeBuilder {
-    /// Bytes so far.
+    /// Bytes appended so far.
     pub(crate) fn len(&self) -> usize {
         self.rope.remaining + self.small.len()
     }
 
-    /// Appends by copy.
+    /// Appends a copy.
     pub(crate) fn copy(&mut self, bytes: &[u8]) {
         self.small.extend_from_slice(bytes);
     }
 
-    /// Appends a payload's piece, uncopied unless it is small.
+    /// Appends a piece of a payload; copies only a small one.
     pub(crate) fn append(&mut self, piece: Bytes) {
         if piece.len() <= JOIN_BYTES {
             self.copy(&piece);
@@ -58,7 +58,7 @@ impl RopeBuilder {
 }
 
 impl Rope {
-    /// Counts as this much in HTTP/2's hands for as long as it lives.
+    /// Counts the rope as buffered by HTTP/2 until it is dropped.
     pub(crate) fn handed(self, handed: BytesInHttp2) -> Self {
         Self {
             handed: Some(handed),

@@ -1,8 +1,8 @@
 //! The stamp that the relay appends to every frame: `Frame.queue_ns` and `Frame.forward_ns`.
 //!
 //! Its length is fixed, so that the gRPC length prefix can be written before the durations are known: varints of six
-//! bytes, padded with continuation bits, which every protobuf decoder accepts. Appended last, it overrides whatever
-//! an endpoint put into these fields (the last value of a scalar field wins).
+//! bytes, padded with continuation bits, which every protobuf decoder accepts. The stamp comes last, so it overrides
+//! the values that an endpoint wrote into these fields (in protobuf the last value of a scalar field counts).
 
 use std::time::Duration;
 

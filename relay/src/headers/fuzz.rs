@@ -1,4 +1,4 @@
-//! Whatever a peer's headers hold, an id or a token is taken in its one spelling only, and a name only if it is the relay's.
+//! For any headers: an id or a token is accepted in one encoding only, and an authority only if it is the relay's.
 
 use baton_fuzz::{Input, Script, Target};
 use baton_proto::{ExecServerId, SessionId};
@@ -24,7 +24,7 @@ fn run(bytes: &[u8]) {
             assert_eq!(
                 id.to_string().as_bytes(),
                 value.as_bytes(),
-                "two spellings of one id"
+                "two encodings of one id"
             );
         }
         let exec_server = id_header::<ExecServerId>(&headers, NAME);
@@ -39,7 +39,7 @@ fn run(bytes: &[u8]) {
             assert_eq!(
                 HEXLOWER.encode(&token).as_bytes(),
                 value.as_bytes(),
-                "two spellings of one token"
+                "two encodings of one token"
             );
         }
     }
@@ -69,7 +69,7 @@ fn run(bytes: &[u8]) {
             assert_eq!(said.is_ok(), is_own, "{authority:?}");
             if let Err(said) = said {
                 assert!(!said.chars().any(char::is_control), "{said:?}");
-                // The sentence shows it twice.
+                // The message contains it twice.
                 assert!(said.chars().count() <= 2 * SANITIZED_CHARS + 100, "{said:?}");
             }
         }

@@ -1,8 +1,8 @@
-//! What a connection may make the relay's HTTP/2 hold, by looking at the frames as they come in.
+//! Bounds the memory that incoming HTTP/2 frames of a connection can occupy.
 //!
-//! HTTP/2 keeps a frame until all of it is here, and each DATA frame, however short, costs an entry in a table that does not shrink. So
-//! bytes are read in small portions, and between two of them the tasks that take frames out get their turn; a longer frame is counted
-//! before it is read; and none is taken from a peer that has no session.
+//! h2 buffers a frame until it is complete, and each DATA frame, however short, costs an entry in a table that does not
+//! shrink. So bytes are read in small portions, and the tasks that consume frames run between two portions. Memory for
+//! a longer frame is reserved before it is read. A peer without a session may send no such frame.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,37 +15,37 @@ use crate::connection::Connection;
 use crate::limits::FRAME_BEFORE_SESSION_BYTES;
 use crate::memory_budget::MemoryReservation;
 
-/// HTTP/2's connection preface (RFC 9113 section 3.4), which is no frame.
+/// HTTP/2's connection preface (RFC 9113 section 3.4), which is not a frame.
 const PREFACE_LEN: usize = 24;
 
 /// Length (3 bytes), type, flags, stream (RFC 9113 section 4.1).
 const HEADER_LEN: usize = 9;
 
-/// A connection's bytes, looked at on their way to h2.
+/// A socket below h2 that scans the incoming frames.
 pub(crate) struct FrameGuard<S> {
     io: Take<S>,
     connection: Arc<Connection>,
     scanner: FrameScanner,
-    /// Memory of the long frame that is coming in.
+    /// Memory of the long frame that is being received.
     held: Option<MemoryReservation>,
-    /// FrameScanner were read: others have their turn before more are.
+    /// A full portion was read: other tasks run before the next one.
     has_yielded: bool,
 }
 
-/// Finds the frames of a stream of bytes.
+/// Finds the frame headers in a stream of bytes.
 #[derive(Debug, PartialEq, Eq)]
 struct FrameScanner {
-    /// Bytes of the preface or of a frame's payload that are still to come.
+    /// Bytes of the preface or of a frame's payload that have not arrived.
     payload: usize,
     header: [u8; HEADER_LEN],
     have: usize,
 }
 
-/// Why a connection is closed.
+/// Why the relay closes a connection.
 #[derive(Debug, thiserror::Error)]
 enum ConnectionViolation {
     #[error(
-        "a frame of {0} bytes from a peer without a session, which may send {FRAME_BEFORE_SESSION_BYTES}"
+        "a frame of {0} bytes from a peer without a session, which may send at most {FRAME_BEFORE_SESSION_BYTES} bytes"
     )]
     Early(usize),
     #[error("no memory for a frame of {0} bytes: the share of its address is used up")]
@@ -69,7 +69,7 @@ impl<S: AsyncRead> FrameGuard<S> {
 }
 
 impl FrameScanner {
-    /// Calls `begins` with the payload's length of each frame that begins in these bytes, once its header is complete.
+    /// Calls `begins` with the payload length of each frame whose header is completed by these bytes.
     fn scan<E>(&mut self, mut bytes: &[u8], mut begins: impl FnMut(usize) -> Result<(), E>) -> Result<(), E> {
         loop {
             let skipped = self.payload.min(bytes.len());
@@ -103,7 +103,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for FrameGuard<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        // The rest of a long frame is read at once: it becomes one entry.
+        // The rest of a long frame is read at once: the frame becomes one entry.
         let portion = this.scanner.payload + this.connection.portion();
         this.io.set_limit(portion as u64);
         let before = buf.filled().len();

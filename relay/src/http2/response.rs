@@ -1,4 +1,4 @@
-//! Answers one request: the service, then its response body into HTTP/2 as the peer takes it.
+//! Answers one request: calls the service, then writes its response body to HTTP/2 as the peer's window allows.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,20 +15,20 @@ use crate::request_body::RequestBody;
 use crate::response_body::ResponseBody;
 use crate::service::RelayService;
 
-/// Why a response did not get to its end. The peer's doing, but for [`ResponseError::Body`].
+/// Why a response was not sent completely. Caused by the peer, except [`ResponseError::Body`].
 #[derive(Debug, thiserror::Error)]
 enum ResponseError {
     #[error("the stream failed: {0}")]
     Stream(#[from] h2::Error),
     #[error("the peer reset the stream: {0}")]
     Reset(Reason),
-    #[error("the stream takes no more")]
+    #[error("the stream is closed")]
     Closed,
     #[error("the session was ended: {0}")]
     Body(tonic::Status),
 }
 
-/// Runs the service for a request, unless its peer resets it meanwhile, and sends the response.
+/// Runs the service for a request, until the peer resets the stream, and sends the response.
 pub(crate) async fn answer(service: RelayService, request: Request<RecvStream>, respond: SendResponse<Rope>) {
     if let Err(error) = try_answer(service, request, respond).await {
         tracing::debug!("a response ended early: {error}");
@@ -56,8 +56,8 @@ async fn try_answer(
     poll_fn(|cx| poll_send(&mut sending, &mut body, &mut waiting, cx)).await
 }
 
-/// Sends the body until its end. A chunk waits here until there is some capacity for it: reserving capacity before there is a chunk
-/// would take it from other streams of the connection.
+/// Sends the body. Requests capacity only when a chunk waits: capacity that is reserved without a chunk is lost to the
+/// other streams of the connection.
 fn poll_send(
     sending: &mut SendStream<Rope>,
     body: &mut ResponseBody,
@@ -70,7 +70,7 @@ fn poll_send(
         }
         if waiting.is_some() {
             while sending.capacity() == 0 {
-                // A session whose reader stalls can be ended here.
+                // Lets the relay cut a session whose reader has stalled.
                 if let Poll::Ready(status) = body.poll_cut(cx) {
                     return Poll::Ready(Err(reset_stream(sending, status)));
                 }
@@ -109,7 +109,7 @@ fn poll_send(
     }
 }
 
-/// Resets the stream, which frees what HTTP/2 holds for it.
+/// Resets the stream, which frees the data that HTTP/2 buffers for it.
 fn reset_stream(sending: &mut SendStream<Rope>, status: tonic::Status) -> ResponseError {
     sending.send_reset(Reason::ENHANCE_YOUR_CALM);
     ResponseError::Body(status)

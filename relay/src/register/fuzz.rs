@@ -1,4 +1,5 @@
-//! Whatever is sent on a `Register` stream, the key is registered by its unaltered proof alone, and nothing stays behind.
+//! For any bytes on a `Register` stream: only an unaltered proof registers a key, and an ended stream leaves no
+//! registration.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -17,7 +18,7 @@ use tonic::codec::Codec as _;
 
 use super::*;
 
-/// The input: pieces of the body, each with its kind (see [`FuzzBody::piece`]).
+/// The input: the pieces of the body, each with its kind ([`FuzzBody::piece`]).
 pub(crate) const REGISTER: Target = Target {
     name: "relay-register",
     run,
@@ -26,7 +27,7 @@ pub(crate) const REGISTER: Target = Target {
 
 const AUTHORITY: &str = "127.0.0.1:7700";
 
-/// A body that follows the input, and answers the relay's challenge in it.
+/// A request body made from the input. It signs the relay's challenge where the input asks for a proof.
 struct FuzzBody {
     input: Vec<u8>,
     at: usize,
@@ -34,7 +35,7 @@ struct FuzzBody {
     seen: Arc<Mutex<RelayAnswers>>,
 }
 
-/// What a body has seen and said.
+/// What the relay has sent, and what the body has sent.
 #[derive(Default)]
 struct RelayAnswers {
     nonce: Vec<u8>,
@@ -74,14 +75,14 @@ impl Drop for FuzzBody {
 }
 
 impl FuzzBody {
-    /// Reads what the relay has said so far.
+    /// Reads the relay's messages so far.
     fn read_answers(&mut self) {
         let mut seen = self.seen.lock().expect("one thread");
         while let Ok(response) = self.responses.try_recv() {
             match response.expect("no refusal before the end").kind {
                 Some(register_response::Kind::Challenge(challenge)) => seen.nonce = challenge.nonce.to_vec(),
                 Some(register_response::Kind::Registered(_)) => seen.registered = true,
-                _ => panic!("the relay said something else"),
+                _ => panic!("an unexpected message from the relay"),
             }
         }
     }
@@ -93,7 +94,7 @@ impl FuzzBody {
         match input.u8() % 6 {
             0 => input.chunk().to_vec(),
             1 => framed(input.chunk().to_vec()),
-            // The proof, and the proof with a byte of it altered.
+            // The proof, and the proof with one altered byte.
             2 => framed(request(register_request::Kind::Proof(proof(&nonce, AUTHORITY)))),
             3 => {
                 let mut message = request(register_request::Kind::Proof(proof(&nonce, AUTHORITY)));
@@ -181,11 +182,11 @@ fn run(bytes: &[u8]) {
     });
     assert_eq!(
         *registered, is_proven,
-        "registered without the key's own proof, or not with it"
+        "registered without the key's proof, or not registered with it"
     );
 }
 
-/// The first whole gRPC message, if it is one that the relay may take.
+/// The first whole gRPC message, if the relay may accept it.
 fn first_message(body: &[u8]) -> Option<&[u8]> {
     let (prefix, rest) = body.split_first_chunk::<5>()?;
     let len = u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize;
@@ -193,7 +194,7 @@ fn first_message(body: &[u8]) -> Option<&[u8]> {
     rest.get(..len)
 }
 
-/// For the headers' target: whether a relay takes this name, or what it says.
+/// For the target of headers: whether a relay accepts this authority, or its error.
 pub(crate) fn check_authority(configured: &[String], local: &str, authority: &str) -> Result<(), String> {
     let local = local.parse().expect("an address");
     RelayAuthorities { configured, local }

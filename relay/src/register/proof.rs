@@ -1,7 +1,7 @@
-//! Is this the key's holder, and did it dial *us*?
+//! Verifies that an exec-server holds its key, and that it dialled this relay.
 //!
-//! The signature covers the relay's nonce and the authority as dialled. A relay that forwards another's challenge gets a
-//! signature that names itself; and a relay takes only its own names, so it cannot be told another's either.
+//! The signature covers the relay's nonce and the authority as dialled. A relay that forwards another relay's challenge
+//! gets a signature over its own authority. A relay accepts only its own authorities, so it rejects that signature.
 
 use std::net::SocketAddr;
 
@@ -14,30 +14,30 @@ use crate::RefusalReason;
 use crate::registry::ProvenIdentity;
 use crate::sanitized_text::SanitizedText;
 
-/// Why a proof was not taken.
+/// Why a proof was rejected.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProofError {
     #[error(
-        "this relay speaks protocol version {PROTOCOL_VERSION}, the exec-server {0}; update the older of the two"
+        "this relay uses protocol version {PROTOCOL_VERSION}, the exec-server {0}; update the older of the two"
     )]
     Version(u32),
-    #[error("this relay does not answer to '{0}'; start it with --authority {0}")]
+    #[error("this relay does not accept the authority '{0}'; start it with --authority {0}")]
     Authority(String),
-    #[error("the proof is malformed: {0} expected")]
+    #[error("the proof is malformed: expected {0}")]
     Malformed(&'static str),
-    #[error("the signature does not fit the key, this challenge and this relay's name")]
+    #[error("the signature does not match the key, this challenge and this relay's authority")]
     Signature,
 }
 
-/// The names a relay answers to.
+/// The authorities that a relay accepts.
 pub(crate) struct RelayAuthorities<'a> {
     pub(crate) configured: &'a [String],
-    /// Our end of the connection.
+    /// The relay's address on the connection.
     pub(crate) local: SocketAddr,
 }
 
 impl RelayAuthorities<'_> {
-    /// Is this authority ours?
+    /// Checks that this authority is the relay's.
     pub(crate) fn check(&self, authority: &str) -> Result<(), ProofError> {
         if self.includes(authority) {
             return Ok(());

@@ -1,4 +1,4 @@
-//! One registered exec-server: its stream, its dial token's hash, and whether it is still there.
+//! One registered exec-server: its stream, its dial token's hash, and whether it answers pings.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -13,17 +13,17 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::timeout;
 use tonic::Status;
 
-/// What a valid proof establishes.
+/// The identity that a valid proof establishes.
 #[derive(Debug)]
 pub(crate) struct ProvenIdentity {
     pub(crate) id: ExecServerId,
     pub(crate) dial_token_hash: [u8; 32],
 }
 
-/// What the relay sends on a `Register` stream.
+/// The sender of a `Register` stream.
 pub(crate) type Outbound = mpsc::Sender<Result<RegisterResponse, Status>>;
 
-/// A registration; shared by its own stream, the registry, and dials.
+/// A registration, shared by its stream's task, the registry and dials.
 pub(crate) struct Registration {
     proven: ProvenIdentity,
     outbound: Outbound,
@@ -32,23 +32,23 @@ pub(crate) struct Registration {
     ended: Notify,
 }
 
-/// A message could not be sent: the exec-server's fault, either way.
+/// A message could not be sent, because of the exec-server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum SendError {
     /// It does not read its stream.
     Full,
-    /// Its stream is gone.
+    /// Its stream has ended.
     Gone,
 }
 
 /// Why the relay ends a registration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum RegistrationEnd {
-    /// Another registration has its place.
+    /// Another registration of the same key has replaced it.
     Replaced,
-    /// The table is full, and one that was here before needs its place.
+    /// The table is full, and an exec-server that was registered before needs its slot.
     Displaced,
-    /// The list of exec-servers does not name it any more.
+    /// The list of exec-servers no longer names it.
     NotAllowed,
     /// The relay is shutting down.
     ShutDown,
@@ -69,13 +69,13 @@ impl Registration {
         self.proven.id
     }
 
-    /// Compares hashes, in constant time: the relay never stores the token, and a guesser learns nothing from the clock.
+    /// Compares hashes in constant time: the relay never stores the token, and timing reveals nothing about it.
     pub(crate) fn dial_token_fits(&self, token: &[u8; 32]) -> bool {
         let hash = dial_token_hash(token);
         constant_time::verify_slices_are_equal(&hash, &self.proven.dial_token_hash).is_ok()
     }
 
-    /// Tells the exec-server that it is registered. Its queue has room, or it is gone: only the Challenge came before.
+    /// Sends `Registered`. It fails only if the stream has ended: only the Challenge is in the queue before it.
     pub(crate) fn welcome(&self, max_sessions: usize) {
         let _ = self.send(register_response::Kind::Registered(Registered {
             exec_server_id: self.id().0.to_vec().into(),
@@ -92,11 +92,11 @@ impl Registration {
         })
     }
 
-    /// Does the exec-server answer a `Ping` within `wait`? A stream that is gone answers at once: no.
+    /// Whether the exec-server answers a `Ping` within `wait`. Returns `false` at once for a stream that has ended.
     pub(crate) async fn answers(&self, wait: Duration) -> bool {
         let mut nonce = [0; 8];
         if getrandom::fill(&mut nonce).is_err() {
-            return true; // Cannot ask: the holder keeps its place.
+            return true; // No ping can be sent: the holder keeps its slot.
         }
         let nonce = u64::from_ne_bytes(nonce);
         let (answer, answered) = oneshot::channel();
@@ -117,7 +117,7 @@ impl Registration {
         alive
     }
 
-    /// A `Pong` came; one that nobody waits for is late, and ignored.
+    /// Handles a `Pong`. A late one, whose ping has timed out, is ignored.
     pub(crate) fn pong(&self, nonce: u64) {
         if let Some(answer) = self.probes().remove(&nonce) {
             let _ = answer.send(());
@@ -135,7 +135,7 @@ impl Registration {
         }
     }
 
-    /// Ends the registration, unless it is ending.
+    /// Ends the registration; the first reason counts.
     pub(crate) fn end(&self, end: RegistrationEnd) {
         let _ = self.end.set(end);
         self.ended.notify_one();

@@ -1,6 +1,8 @@
-//! One session: two queues, the places it takes, and its end. Both pumps and both response bodies share it; when the last
-//! of them is gone, so is the session, whatever the reason. The exec-server's places come back before that, with its own two
-//! halves: a client that stops reading keeps its own places taken, not the exec-server's.
+//! One session: two queues, its slots and memory, and its end.
+//!
+//! Both pumps and both response bodies share it; it is dropped with the last of them. The exec-server's slots are
+//! released earlier, with the pump and the body of its stream: a client that stops reading occupies its own slots, but
+//! not the exec-server's.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -24,22 +26,22 @@ pub(crate) struct Session {
     queues: [FrameQueue; 2],
     bytes: [AtomicU64; 2],
     opened: OnceLock<Instant>,
-    /// Its place among those of its network and of the relay, once it was its turn.
+    /// Its slot of its network and of the relay, once it has its turn.
     client_slot: OnceLock<ClientSlot>,
     held: Arc<SessionMemory>,
     progress: Mutex<[DirectionProgress; 2]>,
     _connection: Slot<()>,
 }
 
-/// When a direction was last seen to move.
+/// The last observed progress of a direction.
 #[derive(Debug, Default, Clone, Copy)]
 struct DirectionProgress {
     moved: u64,
     since: Option<Instant>,
 }
 
-/// The places at the exec-server, from `Accept` until both halves of its stream are gone: held by the pump that reads them
-/// and the response body that feeds them.
+/// The exec-server's slots, held from `Accept` until both halves of its stream are dropped: the pump that reads it and
+/// the response body that writes it.
 #[expect(dead_code, reason = "held for their Drop")]
 pub(crate) struct ExecServerSlots {
     pub(crate) exec_server: ExecServerSlot,
@@ -68,7 +70,7 @@ impl Session {
         })
     }
 
-    /// It was its turn: the place is its own until its end.
+    /// Stores the slot, which the session holds until it ends.
     pub(crate) fn set_client_slot(&self, slot: ClientSlot) {
         let _ = self.client_slot.set(slot);
     }
@@ -77,19 +79,19 @@ impl Session {
         &self.held
     }
 
-    /// Counts bytes that came. They go with the rope they leave in, or with the session.
+    /// Counts received bytes. They are released with the rope in which they are sent, or with the session.
     pub(crate) fn hold(&self, bytes: usize) -> Result<(), MemoryExhausted> {
         self.held
             .add(bytes, |reservation, bytes| self.table.grow(reservation, bytes))
     }
 
-    /// Has the exec-server accepted?
+    /// Whether the exec-server has accepted.
     pub(crate) fn is_open(&self) -> bool {
         self.opened.get().is_some()
     }
 
-    /// Ends the session at once if a direction has had something to send and has not moved for [`STALL_TIMEOUT`]; keeps what waits small
-    /// long before.
+    /// Cuts the session if a direction has had data to send without progress for
+    /// [`STALL_TIMEOUT`](crate::limits::STALL_TIMEOUT). Compacts the waiting data of a direction without progress.
     pub(crate) fn sweep(&self, now: Instant) {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
         for direction in [Direction::ToExecServer, Direction::ToClient] {
@@ -114,12 +116,12 @@ impl Session {
         }
     }
 
-    /// Was it ended without what it held?
+    /// Whether the session was ended without sending what was queued.
     pub(crate) fn is_cut(&self) -> bool {
         self.queues.iter().any(FrameQueue::is_cut)
     }
 
-    /// Ends both directions without what they hold.
+    /// Ends both directions without sending what is queued.
     pub(crate) fn cut(&self, end: SessionEnd) {
         self.table.metrics.session_reset();
         tracing::info!(session = %self.id, "{}", end.status().message());
@@ -140,18 +142,18 @@ impl Session {
         &self.queues[direction as usize]
     }
 
-    /// The exec-server has accepted.
+    /// Called when the exec-server has accepted.
     pub(crate) fn open(&self) {
         if self.opened.set(Instant::now()).is_ok() {
             self.table.metrics.session_opened();
-            // A command has a session of its own, so these would be two lines a command.
+            // At debug level: a command usually has its own session, which would log two lines per command.
             tracing::debug!(session = %self.id, exec_server = %self.exec_server, "session opened");
         }
     }
 
-    /// Ends both directions, each after what it has queued; a direction that has ended keeps its own end.
+    /// Ends both directions, each after its queued frames; a direction that has ended keeps its first end.
     pub(crate) fn end(&self, end: SessionEnd) {
-        // A dial that nobody accepted is refused, which is counted there.
+        // A dial that was not accepted is refused, and the refusal is counted.
         if let (SessionEnd::Broken(error), true) = (end, self.is_open()) {
             self.table.metrics.session_reset();
             tracing::info!(session = %self.id, "session reset: {error}");

@@ -1,4 +1,4 @@
-//! The response body of one side: what the other side's pump queued, then trailers that say how it ended.
+//! The response body of one side: the frames that the other side's pump queued, then trailers with the status.
 
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -11,7 +11,8 @@ use crate::direction::Direction;
 use crate::frames::{FrameBatch, Rope, SessionEnd};
 use crate::sessions::{ExecServerSlots, Session};
 
-/// Dropped before its end, it ends the session: the peer has reset its stream or is gone.
+/// The response body of one direction. Dropped before its end, it ends the session: the peer has reset its stream or
+/// disconnected.
 pub(crate) struct OutgoingBody {
     session: Arc<Session>,
     direction: Direction,
@@ -29,7 +30,7 @@ impl OutgoingBody {
         }
     }
 
-    /// Keeps the exec-server's places taken for as long as it lives.
+    /// Holds the exec-server's slots until the body is dropped.
     pub(crate) fn holding(mut self, slots: Arc<ExecServerSlots>) -> Self {
         self._slots = Some(slots);
         self
@@ -56,7 +57,7 @@ impl OutgoingBody {
                 }
                 FrameBatch::End(end) => {
                     self.ended = true;
-                    // A status would wait behind what the peer does not take.
+                    // Trailers would wait behind data that the peer does not read.
                     if end.is_cut() && self.session.held().in_flight(self.direction) > 0 {
                         return Poll::Ready(Some(Err(end.status())));
                     }
@@ -68,7 +69,7 @@ impl OutgoingBody {
 }
 
 impl OutgoingBody {
-    /// Ready when the session has been ended without what is queued.
+    /// Ready when the session was ended without sending what is queued.
     pub(crate) fn poll_cut(&mut self, cx: &mut Context<'_>) -> Poll<Status> {
         let end = ready!(self.session.queue(self.direction).poll_cut(cx));
         self.ended = true;
@@ -88,7 +89,7 @@ impl Drop for OutgoingBody {
 fn trailers(end: SessionEnd) -> HeaderMap {
     let mut trailers = HeaderMap::new();
     if end.status().add_header(&mut trailers).is_err() {
-        // Only a message that is no header value could fail; ours are plain sentences.
+        // Fails only for a message that is not a valid header value; the relay's messages are plain text.
         trailers.insert("grpc-status", http::HeaderValue::from_static("13"));
     }
     trailers

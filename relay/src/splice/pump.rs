@@ -11,7 +11,7 @@ use crate::limits::{FRAME_OVERHEAD_BYTES, PENDING_BYTES};
 use crate::request_body::RequestBody;
 use crate::sessions::Session;
 
-/// Runs until the body ends, breaks the framing, or nobody takes the frames any more; tells the session which.
+/// Runs until the body ends, the framing is violated, or the queue closes, and ends the session accordingly.
 pub(crate) async fn pump(session: Arc<Session>, direction: Direction, mut body: RequestBody) {
     let mut pump = Pump {
         session: &session,
@@ -26,7 +26,7 @@ pub(crate) async fn pump(session: Arc<Session>, direction: Direction, mut body: 
         Ok(SessionEnd::Clean) => session.queue(direction).end(SessionEnd::Clean),
         Ok(end) if end.is_cut() => session.cut(end),
         Ok(end) => session.end(end),
-        Err(QueueClosed) => {} // Whoever closed the queue has told the session why.
+        Err(QueueClosed) => {} // The end of the session was set when the queue was closed.
     }
 }
 
@@ -36,9 +36,9 @@ struct Pump<'a> {
     deframer: Deframer,
     /// Bytes in the queue's backlog.
     stashed: usize,
-    /// Bytes that came before the exec-server accepted.
+    /// Bytes that arrived before the exec-server accepted.
     early: usize,
-    /// The body has ended in order.
+    /// The body has ended with END_STREAM.
     is_over: bool,
 }
 
@@ -50,7 +50,8 @@ impl Pump<'_> {
     ) -> Poll<Result<SessionEnd, QueueClosed>> {
         let queue = self.session.queue(self.direction);
         loop {
-            // Room first: a frame that has been cut must have a place to go. Bytes that are cut into frames are the peer's to send again.
+            // Checks for room first, because an extracted frame must be queued. Bytes that reach the deframer return
+            // their window to the peer.
             let has_room = match queue.poll_room(cx) {
                 Poll::Ready(room) => room.map(|()| true)?,
                 Poll::Pending => false,
@@ -69,7 +70,7 @@ impl Pump<'_> {
                 }
                 if self.stashed > 0 {
                     let Some((chunk, came)) = queue.unstash() else {
-                        return Poll::Ready(Err(QueueClosed)); // It was closed and cleared meanwhile.
+                        return Poll::Ready(Err(QueueClosed)); // The queue was closed and cleared.
                     };
                     self.stashed -= chunk.len();
                     body.release(chunk.len());
@@ -87,7 +88,7 @@ impl Pump<'_> {
             if self.is_over {
                 return Poll::Pending;
             }
-            // The body is emptied whether there is room or not: what waits is ours to count, and to keep small.
+            // Empties the body even without room: the relay counts and compacts waiting bytes, HTTP/2 does not.
             match body.poll_chunk(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Some(Ok(chunk))) => {
@@ -110,7 +111,7 @@ impl Pump<'_> {
                     }
                 }
                 Poll::Ready(Some(Err(_))) => return Poll::Ready(Ok(SessionEnd::Disconnected)),
-                // A reset without an error (RFC 9113 section 8.1) looks like an end too, but no END_STREAM was seen.
+                // A reset with NO_ERROR (RFC 9113 section 8.1) also ends the body, but without END_STREAM.
                 Poll::Ready(None) if !body.is_end_stream() => {
                     return Poll::Ready(Ok(SessionEnd::Disconnected));
                 }

@@ -1,4 +1,4 @@
-//! A reader that stalls: bounded memory, no loss, and nobody else notices.
+//! A stalled reader: bounded memory, no loss, no effect on other sessions.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use tonic::Code;
 
 use crate::support::{PeerConnection, SplicedStream, TestNetwork, assert_status, new_session};
 
-/// Long enough for loopback to move everything that has room.
+/// Long enough for loopback to transfer everything that has room.
 const STALL_TIME: Duration = Duration::from_millis(500);
 
 const FRAME: usize = 60_000;
 
-/// Writes numbered frames until the stream takes no more; returns how many it took.
+/// Writes numbered frames until the stream blocks; returns their number.
 async fn fill(side: &SplicedStream) -> u32 {
     let mut count = 0;
     while let Ok(taken) = timeout(STALL_TIME, side.writer.send_raw(numbered(count))).await {
@@ -42,7 +42,8 @@ async fn a_stalled_reader_stops_the_writer_within_the_stated_bound_and_loses_not
     let mut network = TestNetwork::new().await;
     let (client, mut server) = network.session().await;
     let count = fill(&client).await;
-    // The relay's 6 MiB, and what the two test peers hold: the reader's window (4 MiB), the writer's send buffer (1 MiB).
+    // The relay's 6 MiB, and the buffers of the two test peers: the reader's window (4 MiB), the writer's send buffer
+    // (1 MiB).
     let held = count as usize * FRAME;
     assert!(held < 11 * 1024 * 1024 + 2 * FRAME, "{held} bytes are held");
     assert!(held > 1024 * 1024, "{held} bytes are held");
@@ -66,7 +67,7 @@ async fn a_flood_of_empty_frames_meets_the_same_bound() {
     let (client, mut server) = network.session().await;
     let empty: Bytes = frames::grpc(&Frame::default()).repeat(10_000).into();
     let mut sent = 0;
-    // The queue holds 2,048 of them and the window closes behind it, as for any other bytes.
+    // The queue holds 2,048 of them; then the window is no longer returned, as for any other bytes.
     while let Ok(true) = timeout(STALL_TIME, client.writer.send_raw(empty.clone())).await {
         sent += 1;
         assert!(sent < 150, "{sent} chunks of 50,000 bytes were taken");
@@ -93,7 +94,7 @@ async fn stalled_sessions_do_not_stop_another_on_the_same_connections() {
         server.writer.send_noise(&[2; FRAME]).await;
         assert_eq!(client.reader.noise().await.len(), FRAME);
     }
-    // Nor does it stop announcements.
+    // Announcements are not blocked either.
     let _another = network.session().await;
 }
 
@@ -116,13 +117,13 @@ async fn a_session_that_does_not_move_ends_with_a_reason() {
         ..Limits::default()
     })
     .await;
-    // A window that takes one frame, and a reader that takes none.
+    // A window for one frame, and a reader that reads none.
     network.client = PeerConnection::with_window(&network.relay, 1_000).await;
     let (client, mut server) = network.session().await;
     let (_other_client, _other_server) = network.session().await;
     fill(&server).await;
     let status = server.reader.end().await;
-    assert_status(&status, Code::DeadlineExceeded, "took nothing");
+    assert_status(&status, Code::DeadlineExceeded, "read nothing");
     let counted = |s: &MetricsSnapshot| s.sessions_open == 1 && s.sessions_reset == 1;
     network
         .relay
@@ -140,13 +141,13 @@ async fn a_session_ends_for_the_memory_it_would_hold_and_others_do_not() {
     .await;
     let (mut other_client, mut other_server) = network.session().await;
     let (client, mut server) = network.session().await;
-    // A direction may hold 2 MiB here: half of the memory, and a byte counts twice.
+    // A direction may buffer 2 MiB here: half of the memory, and a byte counts twice.
     while let Ok(true) = timeout(STALL_TIME, server.writer.send_noise(&[7; FRAME])).await {}
     let status = server.reader.end().await;
     assert_status(
         &status,
         Code::ResourceExhausted,
-        "more for it than its memory allows",
+        "exceeded the relay's memory limit",
     );
     drop(client);
     other_client.writer.send_noise(b"still here").await;

@@ -1,4 +1,4 @@
-//! However a side ends, the other learns it, and nothing is left behind.
+//! However one side ends, the other side is notified, and the relay keeps nothing.
 
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ async fn a_side_that_vanishes_while_the_other_is_stalled() {
     .into();
     let filled = async { while client.writer.send_raw(frame.clone()).await {} };
     let _ = tokio::time::timeout(std::time::Duration::from_millis(300), filled).await;
-    // The writer's queue in the relay is full, its window closed; its connection breaks all the same.
+    // The writer's queue in the relay is full and its window is exhausted when its connection breaks.
     network.client.cut();
     drop(client);
     drop(server);
@@ -132,17 +132,17 @@ async fn a_client_that_stops_reading_keeps_no_place_of_an_exec_server_that_has_l
         ..Limits::default()
     })
     .await;
-    // This one neither reads nor leaves: the relay keeps what it should read.
+    // This client neither reads nor disconnects: the relay keeps its frames.
     network.client = PeerConnection::with_window(&network.relay, 0).await;
     let (client, server) = network.session().await;
     server.writer.send_noise(b"what an unlisted client is told").await;
     network
         .relay
-        .counts("the frame in the relay's hands", |s| s.to_client.frames == 1)
+        .counts("the frame in the relay", |s| s.to_client.frames == 1)
         .await;
     drop(server);
     let other = PeerConnection::connect(&network.relay).await;
-    let (dial, incoming) = within_timeout("a place at the exec-server", async {
+    let (dial, incoming) = within_timeout("a session slot of the exec-server", async {
         loop {
             let dial = other.dial(network.exec_server.id, new_session());
             if let Ok(incoming) = timeout(Duration::from_millis(50), network.exec_server.incoming()).await {

@@ -1,4 +1,4 @@
-//! Health checks: what they tell, of whom, and to whom.
+//! Health checks: their status for each request, and that the exec-server is not notified.
 
 use baton_proto::{ExecServerId, header};
 use baton_relay::RefusalReason;
@@ -45,7 +45,7 @@ async fn a_health_check_tells_what_a_dial_tells_and_the_exec_server_hears_of_non
     let gone = async { while client.get(EXEC_SERVER, &held).await != 404 {} };
     within_timeout("the end of the registration", gone).await;
     assert_eq!(client.get("/health", &[]).await, 200);
-    // Taken for no dials.
+    // No health check counted as a dial.
     assert_eq!(relay.metrics.snapshot().refused, RefusalReason::ALL.map(|_| 0));
 }
 

@@ -1,4 +1,4 @@
-//! The relay over real sockets: a test plays client and exec-server with raw frames, no Noise.
+//! The relay over real sockets: a test acts as client and exec-server, with raw frames and without Noise.
 
 mod backpressure;
 mod disconnects;

@@ -26,7 +26,7 @@ async fn frames_go_both_ways_and_a_clean_end_follows_them() {
     assert_eq!(&server.reader.noise().await[..], b"last words");
     assert_eq!(server.reader.end().await.code(), Code::Ok);
 
-    // Half-closed: the other direction goes on until it ends too.
+    // Half-closed: the other direction continues until it ends too.
     server.writer.send_noise(b"and mine").await;
     server.writer.end();
     assert_eq!(&client.reader.noise().await[..], b"and mine");
@@ -78,7 +78,7 @@ async fn a_dial_that_the_exec_server_declines_is_refused_at_once_with_its_hint()
         }
     };
     let send = &network.exec_server.stream.send;
-    // Without the right token, and of any length, it means nothing.
+    // A wrong token of any length is ignored.
     for token in [&[0; 32][..], b"", b"short"] {
         send.send(decline(Bytes::copy_from_slice(token), 1))
             .await
@@ -90,7 +90,7 @@ async fn a_dial_that_the_exec_server_declines_is_refused_at_once_with_its_hint()
     let refused = dial.refused().await;
     assert_status(&refused, Code::ResourceExhausted, "wait at this exec-server");
     assert_eq!(pushback(&refused), Some(321));
-    // Its session is over, and the next one comes about.
+    // The next session succeeds.
     network.session().await;
 }
 
@@ -163,11 +163,11 @@ async fn an_accept_that_names_another_exec_server_is_refused_and_the_dial_goes_o
     let other = ExecServerId([9; 16]);
     let status = network.accepting.accept(other, &incoming).refused().await;
     let says = format!(
-        "names exec-server {other}, and the dial is for {}",
+        "names exec-server {other}, but the dial is for {}",
         network.exec_server.id
     );
     assert_status(&status, Code::InvalidArgument, &says);
-    // Without the token, nothing about the dial is told.
+    // Without the token, the error reveals nothing about the dial.
     let mut guessed = incoming.clone();
     guessed.accept_token = vec![0; 32].into();
     let status = network.accepting.accept(other, &guessed).refused().await;

@@ -1,4 +1,4 @@
-//! Every refusal of `Dial` and `Accept` is typed, says what to do, and starts nothing.
+//! Every refusal of `Dial` and `Accept` is typed, states what to do, and starts nothing.
 
 use std::time::Duration;
 
@@ -135,11 +135,11 @@ async fn a_dial_beyond_the_exec_servers_sessions_waits_for_its_turn() {
     let mut waiting = Vec::new();
     for id in ids {
         waiting.push(network.client.dial(network.exec_server.id, id));
-        // Answered in the order in which they came, so the dial before it waits by now.
+        // Requests are answered in order, so the dial before it waits now.
         network.client_round_trip().await;
     }
     let early = timeout(Duration::from_millis(50), network.exec_server.incoming()).await;
-    assert!(early.is_err(), "announced without a place");
+    assert!(early.is_err(), "announced without a slot");
     drop(first);
     let incoming = network.exec_server.incoming().await;
     assert_eq!(incoming.session_id, &ids[0].0[..], "first come, first served");
@@ -163,7 +163,11 @@ async fn a_dial_that_waits_too_long_for_a_place_is_told_when_to_come_again() {
     let _first = network.session().await;
     let dial = network.client.dial(network.exec_server.id, new_session());
     let status = dial.refused().await;
-    assert_status(&status, Code::ResourceExhausted, "no place was free within 50ms");
+    assert_status(
+        &status,
+        Code::ResourceExhausted,
+        "no session slot became free within 50ms",
+    );
     assert_eq!(pushback(&status), Some(2_000));
 }
 
@@ -181,7 +185,7 @@ async fn nobody_hears_of_a_dial_before_its_first_frame() {
     let slow = network.client.dial_silently(id, new_session(), &DIAL_TOKEN);
     assert!(slow.writer.send_raw(vec![0, 0, 0, 0, 9, 1]).await);
     network.client_round_trip().await;
-    // They hold none of the exec-server's places either.
+    // They occupy no session slot of the exec-server either.
     let session = new_session();
     let dial = network.client.dial(id, session);
     let incoming = network.exec_server.incoming().await;
@@ -191,7 +195,7 @@ async fn nobody_hears_of_a_dial_before_its_first_frame() {
         assert_status(
             &status,
             Code::DeadlineExceeded,
-            "no complete first frame came within 300ms",
+            "no complete first frame arrived within 300ms",
         );
     }
     assert_eq!(network.relay.metrics.snapshot().refused(RefusalReason::Silent), 2);
@@ -256,7 +260,7 @@ async fn a_session_beyond_the_connections_limit_on_either_side() {
         .dial(network.exec_server.id, new_session())
         .refused()
         .await;
-    assert_status(&status, Code::ResourceExhausted, "open another one");
+    assert_status(&status, Code::ResourceExhausted, "open another connection");
     assert_eq!(pushback(&status), Some(2_000));
 
     let other = PeerConnection::connect(&network.relay).await;
@@ -267,7 +271,7 @@ async fn a_session_beyond_the_connections_limit_on_either_side() {
         .accept(network.exec_server.id, &incoming)
         .refused()
         .await;
-    assert_status(&status, Code::ResourceExhausted, "accept on another one");
+    assert_status(&status, Code::ResourceExhausted, "accept on another connection");
     let another = PeerConnection::connect(&network.relay).await;
     let _server = another.accept(network.exec_server.id, &incoming).answered().await;
     let _client = dial.answered().await;
@@ -289,7 +293,7 @@ async fn the_sixty_fifth_session_of_a_connection_is_answered_and_not_queued() {
         .dial(network.exec_server.id, new_session())
         .refused()
         .await;
-    assert_status(&status, Code::ResourceExhausted, "all its 64 sessions");
+    assert_status(&status, Code::ResourceExhausted, "session limit (64)");
 }
 
 #[tokio::test]
@@ -300,28 +304,28 @@ async fn dials_beyond_what_may_wait_are_refused_at_once() {
                 waiting: 1,
                 ..Limits::default()
             },
-            "wait for a place at this relay",
+            "wait for a session slot of this relay",
         ),
         (
             Limits {
                 waiting_per_exec_server: 1,
                 ..Limits::default()
             },
-            "too many dials wait for a place at this exec-server",
+            "too many dials wait for a session slot of this exec-server",
         ),
         (
             Limits {
                 waiting_per_address: 1,
                 ..Limits::default()
             },
-            "dials of your address wait",
+            "dials from your address wait",
         ),
         (
             Limits {
                 waiting_per_exec_server_and_address: 1,
                 ..Limits::default()
             },
-            "dials of your address wait",
+            "dials from your address wait",
         ),
     ] {
         let mut network = TestNetwork::limited(Limits {
@@ -384,7 +388,7 @@ async fn a_dial_whose_client_gave_up_cannot_be_accepted() {
     let dial = network.client.dial(network.exec_server.id, new_session());
     let incoming = network.exec_server.incoming().await;
     dial.reset().await;
-    // On the same connection, so the relay has seen the reset before it sees this.
+    // On the same connection, so the relay handles the reset before this dial.
     let status = network
         .client
         .dial(ExecServerId([9; 16]), new_session())
@@ -408,7 +412,7 @@ async fn an_exec_server_that_does_not_read_its_announcements() {
         ..Limits::default()
     })
     .await;
-    // Its HTTP/2 window takes a few announcements, tonic and HTTP/2 buffer some, then the queue fills.
+    // Its HTTP/2 window holds a few announcements, tonic and HTTP/2 buffer some, then the queue fills.
     let mut peers = Vec::new();
     let mut dials = Vec::new();
     let refused = within_timeout("a refusal", async {
@@ -428,11 +432,7 @@ async fn an_exec_server_that_does_not_read_its_announcements() {
     })
     .await;
     let status = refused.refused().await;
-    assert_status(
-        &status,
-        Code::ResourceExhausted,
-        "does not read its announcements",
-    );
+    assert_status(&status, Code::ResourceExhausted, "does not read announcements");
     assert!(pushback(&status).is_some());
 }
 
@@ -459,7 +459,7 @@ async fn connections_of_an_address_beyond_its_limit_are_closed_and_others_are_no
         let socket = tokio::net::TcpSocket::new_v4().unwrap();
         socket.bind((address, 0).into()).unwrap();
         let mut stream = socket.connect(relay.addr).await.unwrap();
-        // An open one is greeted with HTTP/2's settings.
+        // The relay sends HTTP/2's settings on an open connection.
         let is_closed = !matches!(within_timeout("an answer", stream.read(&mut [0])).await, Ok(1));
         (stream, is_closed)
     };
@@ -472,7 +472,7 @@ async fn connections_of_an_address_beyond_its_limit_are_closed_and_others_are_no
     assert!(is_closed([127, 0, 0, 1]).await.1, "the fourth");
     assert!(!is_closed([127, 0, 0, 2]).await.1, "another address");
     held.clear();
-    within_timeout("its places to come back", async {
+    within_timeout("the release of its slots", async {
         while is_closed([127, 0, 0, 1]).await.1 {}
     })
     .await;

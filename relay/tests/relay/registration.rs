@@ -1,4 +1,4 @@
-//! Proof of the key, the relay's own names, and who holds a place.
+//! Proof of the key, the relay's authorities, and which registration holds a key's slot.
 
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ async fn a_first_message_that_is_no_proof_or_none_at_all_is_refused() {
     assert_status(
         &stream.next().await.unwrap_err(),
         Code::InvalidArgument,
-        "must be a Proof",
+        "is not a Proof",
     );
 
     let relay = TestRelay::limited(Limits {
@@ -161,7 +161,7 @@ async fn a_first_message_that_is_no_proof_or_none_at_all_is_refused() {
     assert_status(
         &stream.next().await.unwrap_err(),
         Code::DeadlineExceeded,
-        "no Proof came within 50ms",
+        "no Proof arrived within 50ms",
     );
 }
 
@@ -179,7 +179,7 @@ async fn half_open_registrations_of_an_address_are_limited() {
     assert_status(
         &second.next().await.unwrap_err(),
         Code::ResourceExhausted,
-        "under way",
+        "in progress",
     );
 }
 
@@ -191,14 +191,14 @@ async fn registrations_of_the_relay_and_of_an_address_are_limited_and_come_back(
                 registrations: 1,
                 ..Limits::default()
             },
-            "this relay has all its 1 registrations",
+            "registration limit (1) of this relay",
         ),
         (
             Limits {
                 registrations_per_address: 1,
                 ..Limits::default()
             },
-            "your address has all its 1 registrations",
+            "registration limit (1) of your address",
         ),
     ] {
         let relay = TestRelay::limited(limits).await;
@@ -207,7 +207,7 @@ async fn registrations_of_the_relay_and_of_an_address_are_limited_and_come_back(
         assert_status(&status, Code::ResourceExhausted, says);
         assert_status(&status, Code::ResourceExhausted, "use another relay");
         drop(first);
-        relay.counts("a free place", |s| s.registrations == 0).await;
+        relay.counts("a free slot", |s| s.registrations == 0).await;
         ExecServer::register(&relay, 2).await;
     }
 }
@@ -221,10 +221,14 @@ async fn a_forwarded_challenge_is_refused() {
         key.proof(nonce, "evil:1")
     })
     .await;
-    assert_status(&status, Code::Unauthenticated, "this relay's name");
-    // Nor does it help to dial the honest relay under the other name.
+    assert_status(&status, Code::Unauthenticated, "this relay's authority");
+    // The honest relay also rejects the other authority.
     let status = RegisterStream::open(&honest, "evil:1").await.err().unwrap();
-    assert_status(&status, Code::FailedPrecondition, "does not answer to 'evil:1'");
+    assert_status(
+        &status,
+        Code::FailedPrecondition,
+        "does not accept the authority 'evil:1'",
+    );
     assert_status(&status, Code::FailedPrecondition, "--authority evil:1");
     assert_eq!(honest.metrics.snapshot().registrations, 0);
 }
@@ -264,7 +268,7 @@ async fn a_living_registration_cannot_be_pushed_out() {
         }
     };
     let (second, ()) = tokio::join!(second, answering);
-    assert_status(&second.err().unwrap(), Code::AlreadyExists, "a key of its own");
+    assert_status(&second.err().unwrap(), Code::AlreadyExists, "its own key");
 
     let client = PeerConnection::connect(&relay).await;
     let id = new_session();
@@ -319,7 +323,11 @@ async fn spliced_sessions_outlive_the_registration_and_still_count() {
 
     let exec_server = ExecServer::register(&network.relay, 1).await;
     let status = network.client.dial(exec_server.id, new_session()).refused().await;
-    assert_status(&status, Code::ResourceExhausted, "no place was free within 50ms");
+    assert_status(
+        &status,
+        Code::ResourceExhausted,
+        "no session slot became free within 50ms",
+    );
 }
 
 #[tokio::test]
@@ -398,7 +406,7 @@ async fn strangers_who_fill_the_table_do_not_lock_out_whoever_was_there_before()
         .await
         .err()
         .unwrap();
-    assert_status(&status, Code::ResourceExhausted, "all its 3 registrations");
+    assert_status(&status, Code::ResourceExhausted, "registration limit (3)");
 
     // Neither the full table nor its full address keeps it out.
     let _back = ExecServer::register(&relay, 1).await;

@@ -1,4 +1,4 @@
-//! Both peers of a relay, by hand: HTTP/2 streams of raw frames, and the registration exchange.
+//! Hand-made peers of a relay: HTTP/2 streams of raw frames, and the registration exchange.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -28,15 +28,15 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status, Streaming};
 
-/// Nothing in these tests takes this long; a test that waits longer fails instead of hanging.
+/// A test that waits longer than this fails instead of hanging.
 pub(crate) const TEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) const DIAL_TOKEN: [u8; 32] = [0xd1; 32];
 
-/// What a dial sends first.
+/// The first frame of a dial.
 pub(crate) const MESSAGE_1: &[u8] = b"noise message 1";
 
-/// Waits for what must happen.
+/// Awaits `future`; panics with `what` after [`TEST_TIMEOUT`].
 pub(crate) async fn within_timeout<T>(what: &str, future: impl Future<Output = T>) -> T {
     match timeout(TEST_TIMEOUT, future).await {
         Ok(value) => value,
@@ -87,7 +87,7 @@ impl TestRelay {
         within_timeout("the relay's end", &mut self.served).await.unwrap();
     }
 
-    /// Waits until the counters are as they should become.
+    /// Waits until `reached` holds for the counters.
     pub(crate) async fn counts(&self, what: &str, reached: impl Fn(&MetricsSnapshot) -> bool) {
         within_timeout(what, async {
             while !reached(&self.metrics.snapshot()) {
@@ -113,7 +113,7 @@ impl PeerConnection {
         Self::with_window(relay, baton_proto::limits::OUTER_STREAM_WINDOW).await
     }
 
-    /// One from this address of loopback.
+    /// Connects from this loopback address.
     pub(crate) async fn connect_from(relay: &TestRelay, address: [u8; 4]) -> Self {
         let socket = TcpSocket::new_v4().unwrap();
         socket.bind((address, 0).into()).unwrap();
@@ -121,7 +121,7 @@ impl PeerConnection {
         Self::over(relay, stream, baton_proto::limits::OUTER_STREAM_WINDOW).await
     }
 
-    /// One that takes this many bytes of a stream that nobody reads.
+    /// Connects with this initial window of streams.
     pub(crate) async fn with_window(relay: &TestRelay, window: u32) -> Self {
         let stream = TcpStream::connect(relay.addr).await.unwrap();
         Self::over(relay, stream, window).await
@@ -155,12 +155,12 @@ impl PeerConnection {
         let _ = self.io.await;
     }
 
-    /// Cuts the TCP connection.
+    /// Shuts down the TCP connection.
     pub(crate) fn cut(self) {
         self.socket.shutdown(std::net::Shutdown::Both).unwrap();
     }
 
-    /// Sends a request; the body can be written before the answer is there.
+    /// Sends a request; the body can be written before the response arrives.
     pub(crate) fn call(&self, method: &str, headers: &[(&str, String)]) -> Call {
         let mut request = Request::post(format!("http://{}/baton.relay.v1.Relay/{method}", self.authority))
             .header("content-type", "application/grpc")
@@ -183,7 +183,7 @@ impl PeerConnection {
         }
     }
 
-    /// The HTTP status of `GET path`, whose answer must be no error of gRPC.
+    /// The HTTP status of `GET path`; the response must not be a gRPC error.
     pub(crate) async fn get(&self, path: &str, headers: &[(&str, String)]) -> u16 {
         let mut request = Request::get(format!("http://{}{path}", self.authority));
         for (name, value) in headers {
@@ -205,7 +205,7 @@ impl PeerConnection {
         self.dial_with(id, session, &DIAL_TOKEN)
     }
 
-    /// With [`MESSAGE_1`] as its first frame.
+    /// Dials with [`MESSAGE_1`] as the first frame.
     pub(crate) fn dial_with(&self, id: ExecServerId, session: SessionId, token: &[u8]) -> Call {
         let call = self.dial_silently(id, session, token);
         let first = Frame {
@@ -216,7 +216,7 @@ impl PeerConnection {
         call
     }
 
-    /// Without a first frame.
+    /// Dials without a first frame.
     pub(crate) fn dial_silently(&self, id: ExecServerId, session: SessionId, token: &[u8]) -> Call {
         self.call(
             "Dial",
@@ -228,7 +228,7 @@ impl PeerConnection {
         )
     }
 
-    /// As the exec-server `id`.
+    /// Accepts as the exec-server `id`.
     pub(crate) fn accept(&self, id: ExecServerId, incoming: &Incoming) -> Call {
         self.call(
             "Accept",
@@ -241,7 +241,7 @@ impl PeerConnection {
     }
 }
 
-/// A request under way.
+/// A request in progress.
 pub(crate) struct Call {
     pub(crate) writer: FrameWriter,
     answer: JoinHandle<hyper::Result<Response<hyper::body::Incoming>>>,
@@ -278,7 +278,7 @@ impl Call {
         Status::from_header_map(response.headers()).expect("a trailers-only response")
     }
 
-    /// Waits for the transport error of a call that is not even answered.
+    /// Waits for the transport error of a call without a response; `false` if there is a response.
     pub(crate) async fn failed(self) -> bool {
         within_timeout("a transport error", self.answer)
             .await
@@ -307,12 +307,12 @@ pub(crate) struct SplicedStream {
 pub(crate) struct FrameWriter(Option<mpsc::Sender<Result<http_body::Frame<Bytes>, std::io::Error>>>);
 
 impl FrameWriter {
-    /// Sends one `Frame`; `false` once the stream takes no more.
+    /// Sends one `Frame`; `false` if the stream is closed.
     pub(crate) async fn send(&self, frame: &Frame) -> bool {
         self.send_raw(frames::grpc(frame)).await
     }
 
-    /// The first frame, before anything was sent.
+    /// Sends the first frame without waiting.
     fn send_first(&self, frame: &Frame) {
         let sender = self.0.as_ref().expect("not ended");
         let sent = sender.try_send(Ok(http_body::Frame::data(frames::grpc(frame).into())));
@@ -407,7 +407,7 @@ impl RegistrationKey {
         exec_server_id(self.0.public_key().as_ref())
     }
 
-    /// The proof an honest exec-server sends when it has dialled `authority`.
+    /// The proof that an honest exec-server sends after it dialled `authority`.
     pub(crate) fn proof(&self, nonce: &[u8], authority: &str) -> Proof {
         registration::proof(
             self.0.public_key().as_ref(),
@@ -426,13 +426,14 @@ pub(crate) struct RegisterStream {
 }
 
 impl RegisterStream {
-    /// Opens the stream on a connection of its own, calling the relay `authority`, for the exec-server of [`RegistrationKey::new`]`(1)`.
+    /// Opens the stream on its own connection, with this `authority`, for the exec-server of
+    /// [`RegistrationKey::new`]`(1)`.
     pub(crate) async fn open(relay: &TestRelay, authority: &str) -> Result<Self, Status> {
         let id = RegistrationKey::new(1).id().to_string();
         Self::open_with(relay, authority, Some(&id), [127, 0, 0, 1]).await
     }
 
-    /// With this value of the header that names the exec-server.
+    /// Opens the stream with this value of the exec-server id header, from this loopback address.
     pub(crate) async fn open_with(
         relay: &TestRelay,
         authority: &str,
@@ -496,7 +497,7 @@ impl ExecServer {
         Self::register_from(relay, [127, 0, 0, 1], seed).await
     }
 
-    /// One that dials from this address of loopback.
+    /// Registers from this loopback address.
     pub(crate) async fn register_from(relay: &TestRelay, address: [u8; 4], seed: u8) -> Result<Self, Status> {
         let authority = relay.addr.to_string();
         let key = RegistrationKey::new(seed);
@@ -517,7 +518,7 @@ impl ExecServer {
         }
     }
 
-    /// The next announced dial; answers pings on the way.
+    /// The next announced dial; answers pings that arrive before it.
     pub(crate) async fn incoming(&mut self) -> Incoming {
         loop {
             match self.stream.next().await.expect("an announcement") {
@@ -534,7 +535,7 @@ impl ExecServer {
     }
 }
 
-/// A relay, an exec-server and a client, each on connections of their own.
+/// A relay, an exec-server and a client, each with its own connections.
 pub(crate) struct TestNetwork {
     pub(crate) relay: TestRelay,
     pub(crate) exec_server: ExecServer,
@@ -557,7 +558,7 @@ impl TestNetwork {
         }
     }
 
-    /// Is answered after everything that the client has sent so far was looked at.
+    /// Returns once the relay has handled everything that the client has sent so far.
     pub(crate) async fn client_round_trip(&self) {
         for _ in 0..2 {
             let call = self.client.dial(ExecServerId([9; 16]), new_session());

@@ -1,5 +1,5 @@
-//! The relay under TLS: its files are checked before anything listens, a peer that is silent costs little, and a renewed
-//! certificate needs no restart.
+//! The relay with TLS: it checks its files before it listens, a silent peer costs little, and a renewed certificate
+//! needs no restart.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -37,7 +37,7 @@ impl CertificateFiles {
         files
     }
 
-    /// Writes new ones in their place.
+    /// Replaces both files.
     fn renew(&mut self) {
         let key = KeyPair::generate().unwrap();
         let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
@@ -72,7 +72,7 @@ async fn relay(files: &CertificateFiles, handshake_timeout: Duration) -> TestRel
     .await
 }
 
-/// Shakes hands as a client that trusts `certificate`.
+/// Performs the handshake of a client that trusts `certificate`.
 async fn handshake(
     relay: &TestRelay,
     certificate: &str,
@@ -133,7 +133,7 @@ async fn a_handshake_under_way_does_not_hold_the_shutdown_up() {
     let files = CertificateFiles::new();
     let mut relay = relay(&files, Duration::from_secs(3600)).await;
     let mut silent = TcpStream::connect(relay.addr).await.unwrap();
-    // Once this is through, the relay has taken the silent one, too.
+    // When this completes, the relay has accepted the silent connection too.
     handshake(&relay, &files.certificate, "h2").await.unwrap();
     relay.shut_down().await;
     let read = within_timeout("its end", silent.read(&mut [0; 1])).await;

@@ -130,9 +130,9 @@ fn files_that_cannot_serve_are_named_before_anything_starts() {
     };
     let key = certificate.key.to_str().unwrap();
     start("absent", key).assert_failed(255, "cannot read absent: No such file");
-    start(key, key).assert_failed(255, "holds no certificate in PEM");
+    start(key, key).assert_failed(255, "contains no certificate in PEM format");
     fs::set_permissions(&certificate.key, fs::Permissions::from_mode(0o644)).unwrap();
-    start(certificate.cert(), key).assert_failed(255, "can be read by others (mode 644): run `chmod 6");
+    start(certificate.cert(), key).assert_failed(255, "(mode 644): run `chmod 6");
 
     let mut alone = home.baton();
     alone.args(["relay", "--tls-cert", certificate.cert()]);

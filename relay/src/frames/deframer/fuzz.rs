@@ -1,4 +1,4 @@
-//! Whatever a peer's body is and however it is cut, frames leave as they came, stamped, or the body has a typed end.
+//! For any body, in any chunks: frames are forwarded unmodified with a stamp, or the body ends with a typed error.
 
 use baton_fuzz::{Input, Script, Target};
 use baton_proto::relay::Frame;
@@ -6,14 +6,14 @@ use prost::Message as _;
 
 use super::*;
 
-/// The input: a number of cuts, their lengths, the body.
+/// The input: the number of chunks, their lengths, the body.
 pub(crate) const FRAMES: Target = Target {
     name: "relay-frames",
     run,
     seeds,
 };
 
-/// The longest cut.
+/// The longest chunk.
 const CUT: usize = 8 * 1024;
 
 fn run(bytes: &[u8]) {
@@ -24,8 +24,8 @@ fn run(bytes: &[u8]) {
     let body = input.rest();
     let (expected, error) = read(body);
     let (spliced, got) = splice(Bytes::copy_from_slice(body), &cuts);
-    assert_eq!(got, error, "another end than an independent reader's");
-    assert_eq!(spliced.len(), expected.len(), "frames were lost or made up");
+    assert_eq!(got, error, "another result than that of an independent decoder");
+    assert_eq!(spliced.len(), expected.len(), "frames were lost or added");
     for (frame, message) in spliced.iter().zip(expected) {
         let (prefix, rest) = frame.split_at(PREFIX_LEN);
         let (passed, stamp) = rest.split_at(message.len());
@@ -36,16 +36,19 @@ fn run(bytes: &[u8]) {
         );
         assert_eq!(passed, message, "a payload was changed");
         assert_eq!(stamp.len(), STAMP_LEN);
-        assert!(rest.len() <= FRAME_MAX, "longer than the receiver takes");
+        assert!(rest.len() <= FRAME_MAX, "longer than the receiver accepts");
         if let Ok(sent) = Frame::decode(message) {
-            let received = Frame::decode(rest).expect("a stamp does not spoil a frame");
+            let received = Frame::decode(rest).expect("a stamp keeps a frame decodable");
             assert_eq!(received.noise, sent.noise);
-            assert_eq!(received.queue_ns, 1_000_000, "the relay's own stamp counts");
+            assert_eq!(
+                received.queue_ns, 1_000_000,
+                "the relay's stamp overrides the sender's"
+            );
         }
     }
 }
 
-/// What the bytes are, read at once.
+/// An independent decoder that reads the whole body at once.
 fn read(mut body: &[u8]) -> (Vec<&[u8]>, Result<(), DeframeError>) {
     let mut messages = Vec::new();
     while let Some((prefix, rest)) = body.split_first_chunk::<PREFIX_LEN>() {
@@ -70,7 +73,7 @@ fn read(mut body: &[u8]) -> (Vec<&[u8]>, Result<(), DeframeError>) {
     (messages, end)
 }
 
-/// Cuts, splices, and checks after each cut that no more than one frame is held.
+/// Feeds the body in chunks, and checks after each chunk that at most one frame is buffered.
 fn splice(mut body: Bytes, cuts: &[usize]) -> (Vec<Vec<u8>>, Result<(), DeframeError>) {
     let mut deframer = Deframer::default();
     let mut frames = Vec::new();
@@ -103,11 +106,11 @@ fn held(deframer: &Deframer) {
     };
     let pieces: usize = partial.pieces.iter().map(Bytes::len).sum();
     assert_eq!(partial.len, pieces + partial.small.len());
-    assert!(partial.len <= MESSAGE_MAX, "more than one frame is held");
-    // Every other piece at least is a large one.
+    assert!(partial.len <= MESSAGE_MAX, "more than one frame is buffered");
+    // At least every other piece is large.
     assert!(
         partial.pieces.len() <= 2 * MESSAGE_MAX / COPY_BYTES + 1,
-        "small pieces add up"
+        "small pieces are not joined"
     );
 }
 
