@@ -1,4 +1,4 @@
-//! What tests and benchmarks share. It knows the wire (`baton-proto`, `baton-rpc`) and the `baton` binary, and no other crate, so
+//! What tests and benchmarks share. It knows the wire (`baton-proto`) and the `baton` binary, and no other crate, so
 //! that the tests of every crate can use it.
 //!
 //! * [`scale`]: how much a test does, and from which seed;

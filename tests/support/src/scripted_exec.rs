@@ -1,36 +1,67 @@
-//! A service `baton.exec.v1.Exec` that answers every call with the same events or the same error.
+//! A service `baton.exec.v1.Exec` that answers every call with the same events or the same error. It is written below the generated trait, so that a new
+//! method of the service changes nothing here.
 
+use std::convert::Infallible;
+use std::future::{self, Ready};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use baton_proto::exec::{ProcessEvent, RunRequest};
-use baton_rpc::exec::exec_server::{Exec, ExecServer};
-use tonic::codegen::BoxStream;
-use tonic::codegen::tokio_stream;
-use tonic::{Request, Response, Status, Streaming};
+use http::{Request, Response};
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, BoxStream, Service, tokio_stream};
+use tonic::server::{Grpc, NamedService, StreamingService};
+use tonic::{Status, Streaming};
+use tonic_prost::ProstCodec;
 
 /// Runs nothing. Tests mount it behind the right key to see what a client does with a hostile answer.
 #[derive(Debug, Clone)]
 pub struct ScriptedExec(Arc<Result<Vec<ProcessEvent>, Status>>);
 
 impl ScriptedExec {
-    /// Answers every `Run` with these events.
-    pub fn events(events: Vec<ProcessEvent>) -> ExecServer<Self> {
-        ExecServer::new(Self(Arc::new(Ok(events))))
+    /// Answers every call with these events.
+    pub fn events(events: Vec<ProcessEvent>) -> Self {
+        Self(Arc::new(Ok(events)))
     }
 
-    /// Refuses every `Run` with this status.
-    pub fn refusal(status: Status) -> ExecServer<Self> {
-        ExecServer::new(Self(Arc::new(Err(status))))
+    /// Refuses every call with this status.
+    pub fn refusal(status: Status) -> Self {
+        Self(Arc::new(Err(status)))
     }
 }
 
-#[tonic::async_trait]
-impl Exec for ScriptedExec {
-    type RunStream = BoxStream<ProcessEvent>;
+impl NamedService for ScriptedExec {
+    const NAME: &'static str = "baton.exec.v1.Exec";
+}
 
-    async fn run(&self, _: Request<Streaming<RunRequest>>) -> Result<Response<Self::RunStream>, Status> {
-        let events = self.0.as_ref().clone()?;
-        let events = events.into_iter().map(Ok);
-        Ok(Response::new(Box::pin(tokio_stream::iter(events))))
+impl Service<Request<Body>> for ScriptedExec {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Self::Error>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let script = self.clone();
+        Box::pin(async move {
+            let codec = ProstCodec::<ProcessEvent, RunRequest>::default();
+            Ok(Grpc::new(codec).streaming(script, request).await)
+        })
+    }
+}
+
+impl StreamingService<RunRequest> for ScriptedExec {
+    type Response = ProcessEvent;
+    type ResponseStream = BoxStream<ProcessEvent>;
+    type Future = Ready<Result<tonic::Response<Self::ResponseStream>, Status>>;
+
+    fn call(&mut self, _: tonic::Request<Streaming<RunRequest>>) -> Self::Future {
+        let answer = self.0.as_ref().clone().map(|events| {
+            let events = events.into_iter().map(Ok);
+            tonic::Response::new(Box::pin(tokio_stream::iter(events)) as Self::ResponseStream)
+        });
+        future::ready(answer)
     }
 }
