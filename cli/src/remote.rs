@@ -81,24 +81,32 @@ pub(crate) fn ticket(
     }
 }
 
-/// Asks an exec-server for records, and says goodbye.
+/// Queries the records of an exec-server, as [`with_client`].
 pub(crate) fn query_records<T>(
     args: RemoteArgs,
     query: impl AsyncFnOnce(Records) -> Result<T, CliError>,
 ) -> Result<T, CliError> {
+    with_client(args, async |client| query(client.records()).await)
+}
+
+/// Connects to an exec-server, makes some calls, and closes the session. A signal cancels the calls.
+pub(crate) fn with_client<T>(
+    args: RemoteArgs,
+    calls: impl AsyncFnOnce(Client) -> Result<T, CliError>,
+) -> Result<T, CliError> {
     let runtime = runtime()?;
     let remote = RemoteClient::new(args, Recorder::off())?;
-    let answer = runtime.block_on(async {
-        let answer = tokio::select! {
-            answer = query(remote.client.records()) => answer,
+    let result = runtime.block_on(async {
+        let result = tokio::select! {
+            result = calls(remote.client.clone()) => result,
             signal = signals::stop() => Err(CliError::Interrupted { signal }),
         };
         remote.client.close().await;
-        answer
+        result
     });
-    // Not by its drop, which waits for a page that nobody reads.
+    // Dropping the runtime would wait for a blocked write of standard output.
     runtime.shutdown_background();
-    answer.map_err(|error| remote.explain(error))
+    result.map_err(|error| remote.explain(error))
 }
 
 #[cfg(test)]
