@@ -23,7 +23,7 @@ use tonic::{Extensions, Request, Status};
 use super::settings::Settings;
 use super::shared::{Destination, Rejected};
 use super::trouble::{Kind, Trouble, innermost};
-use crate::answer::Careful;
+use crate::response_guard::ResponseGuard;
 use dial::Dial;
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
@@ -69,7 +69,7 @@ impl Collector {
     }
 
     async fn attempt(&self, request: Bytes) -> Result<ExportTraceServiceResponse, Trouble> {
-        let mut client = Grpc::new(Careful(self.channel().await?));
+        let mut client = Grpc::new(ResponseGuard(self.channel().await?));
         let ready = client.ready().await;
         ready.map_err(|error| self.trouble(Kind::Connect(innermost(&error))))?;
         let metadata = MetadataMap::from_headers(self.headers.clone());

@@ -9,7 +9,7 @@
 //!
 //! * [`clock`]: the clock that every measurement and every deadline reads;
 //! * [`bridge`]: to and from the `tracing` spans of callers and handlers;
-//! * [`answer`]: a gRPC peer's answer, before tonic reads it;
+//! * [`response_guard`]: a gRPC peer's answer, before tonic reads it;
 //! * `layout`: which stages become spans, under whom, and when; `rounding` to whole
 //!   microseconds;
 //! * [`spans`]: their names, attributes, links and status; the names those of our own are in [`baton_trace::attribute`];
@@ -23,7 +23,6 @@
 //! Exactly once: a part exports what it measured. A client's record holds the server's stages as well, for the
 //! report, but only trace files write them.
 
-pub mod answer;
 pub mod bridge;
 pub mod clock;
 mod collector;
@@ -41,6 +40,7 @@ mod outbox;
 mod path_tests;
 pub mod read;
 pub mod resource;
+pub mod response_guard;
 mod rounding;
 pub mod settings;
 mod shared;

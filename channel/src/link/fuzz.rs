@@ -1,6 +1,6 @@
 //! Whatever a relay says in headers and trailers becomes a sentence of ours around a short hint without what steers a terminal.
 
-use baton_export::answer;
+use baton_export::response_guard;
 use baton_fuzz::{Input, Script, Target};
 use baton_trace::limits::HINT_CHARS;
 use futures_util::FutureExt as _;
@@ -34,7 +34,7 @@ fn run(bytes: &[u8]) {
         }
     }
     check(&relay_reason(Some(&headers)), HINT_CHARS);
-    let Some(status) = answer::status(&headers) else {
+    let Some(status) = response_guard::status(&headers) else {
         return;
     };
     let url = RelayUrl::parse("http://relay.example:7700").expect("a URL");

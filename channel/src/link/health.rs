@@ -2,7 +2,7 @@
 //!
 //! Nothing is started and no session is opened: the exec-server does not hear of a check.
 
-use baton_export::answer;
+use baton_export::response_guard;
 use baton_proto::{ExecServerId, header};
 use data_encoding::HEXLOWER;
 use http::{Request, StatusCode};
@@ -135,7 +135,7 @@ async fn get(
             Err(error) => return Err(relay.explain().await.map_or_else(|| broken(error), Into::into)),
         };
         // A relay without health checks answers with HTTP status 200 and an error of gRPC.
-        if let Some(status) = answer::status(response.headers()) {
+        if let Some(status) = response_guard::status(response.headers()) {
             return Err(HealthError::NoRelay {
                 url: url.into(),
                 answer: format!("gRPC status {:?}", status.code()),

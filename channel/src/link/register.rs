@@ -2,7 +2,7 @@
 
 use std::error::Error as _;
 
-use baton_export::answer::Careful;
+use baton_export::response_guard::ResponseGuard;
 use baton_noise::key::ServerKeys;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::{
@@ -98,7 +98,7 @@ impl Registration {
     }
 
     async fn register(url: &RelayUrl, keys: &ServerKeys) -> Result<Self, RegisterError> {
-        let mut relay = RelayClient::new(Careful(url.connect().await?));
+        let mut relay = RelayClient::new(ResponseGuard(url.connect().await?));
         let (outbox, requests) = mpsc::channel(limits::REGISTER_OUTBOX);
         let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
         let mut request = Request::new(requests);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baton_export::answer;
+use baton_export::response_guard;
 use baton_trace::text::hint;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
@@ -69,7 +69,7 @@ impl OuterStream {
             .map_err(connection)?;
         let response = channel.call(request).await.map_err(connection)?;
         let (parts, body) = response.into_parts();
-        if let Some(status) = answer::status(&parts.headers) {
+        if let Some(status) = response_guard::status(&parts.headers) {
             return Err(StreamOpenError::Refused(status));
         }
         if parts.status != http::StatusCode::OK {
@@ -96,7 +96,7 @@ impl OuterStream {
                 Some(Ok(frame)) => match frame.into_data() {
                     Ok(chunk) => self.deframer.push(chunk),
                     Err(frame) => {
-                        let status = frame.trailers_ref().and_then(answer::status);
+                        let status = frame.trailers_ref().and_then(response_guard::status);
                         let ended = || Status::unavailable("the relay ended the stream");
                         return Err(StreamOpenError::Refused(status.unwrap_or_else(ended)));
                     }

@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Instant;
 
-use baton_export::{answer, clock};
+use baton_export::{clock, response_guard};
 use baton_trace::text::hint;
 use http_body_util::BodyExt;
 use tonic::body::Body;
@@ -90,7 +90,10 @@ async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -
 /// Why the relay ended the stream in order: it shuts down, or the other end has gone. See PROTOCOL.md section 3, `Frame`.
 fn ended_by_relay(trailers: Option<&http::HeaderMap>) -> SessionError {
     let reason = relay_reason(trailers);
-    match trailers.and_then(answer::status).map(|status| status.code()) {
+    match trailers
+        .and_then(response_guard::status)
+        .map(|status| status.code())
+    {
         Some(Code::Aborted) => SessionError::ConnectionLost(reason),
         _ => SessionError::Relay(reason),
     }
@@ -118,7 +121,7 @@ async fn drain(body: &mut Body) {
 
 /// What the relay says of the end, for people: unauthenticated.
 pub(crate) fn relay_reason(trailers: Option<&http::HeaderMap>) -> String {
-    let status = trailers.and_then(answer::status);
+    let status = trailers.and_then(response_guard::status);
     match status {
         Some(status) if !status.message().is_empty() => hint(status.message()),
         _ => "the other end hung up".into(),

@@ -1,6 +1,6 @@
 //! HTTP headers to and from the metadata of `Head` and `Trailers`.
 
-use baton_export::answer;
+use baton_export::response_guard;
 use baton_proto::channel::Metadata;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
 use http::{HeaderMap, HeaderValue};
@@ -34,7 +34,7 @@ pub(crate) fn to_headers(metadata: Vec<Metadata>) -> Option<HeaderMap> {
         headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
     // tonic panics on them, in the task of whoever called.
-    (!answer::has_bad_details(&headers)).then_some(headers)
+    (!response_guard::has_invalid_details(&headers)).then_some(headers)
 }
 
 /// Parses `grpc-timeout` (gRPC over HTTP/2: at most 8 digits and a unit) into nanoseconds.

@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use baton_export::answer::careful;
+use baton_export::response_guard::guard_frame;
 use baton_fuzz::{Input, Script, Target};
 use baton_noise::key::Seed;
 use baton_proto::relay::{Challenge, Ping, RegisterResponse, Registered};
@@ -43,7 +43,7 @@ fn run(bytes: &[u8]) {
         Ok::<_, Infallible>(http_body::Frame::data(body)),
         Ok(http_body::Frame::trailers(trailers)),
     ];
-    let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames)).map_frame(careful);
+    let body = http_body_util::StreamBody::new(futures_util::stream::iter(frames)).map_frame(guard_frame);
     let decoder = tonic_prost::ProstCodec::<RegisterRequest, RegisterResponse>::default().decoder();
     let (outbox, mut sent) = mpsc::channel(limits::REGISTER_OUTBOX);
     let mut registration = Registration {

@@ -19,7 +19,7 @@ const DETAILS: HeaderName = HeaderName::from_static("grpc-status-details-bin");
 
 /// Reads the status in response headers or trailers; `None` if there is none.
 pub fn status(headers: &HeaderMap) -> Option<Status> {
-    if has_bad_details(headers) {
+    if has_invalid_details(headers) {
         let mut headers = headers.clone();
         clean(&mut headers);
         return Status::from_header_map(&headers);
@@ -28,7 +28,7 @@ pub fn status(headers: &HeaderMap) -> Option<Status> {
 }
 
 /// Whether tonic would panic on these headers.
-pub fn has_bad_details(headers: &HeaderMap) -> bool {
+pub fn has_invalid_details(headers: &HeaderMap) -> bool {
     headers
         .get_all(DETAILS)
         .iter()
@@ -36,7 +36,7 @@ pub fn has_bad_details(headers: &HeaderMap) -> bool {
 }
 
 fn clean(headers: &mut HeaderMap) {
-    if has_bad_details(headers) {
+    if has_invalid_details(headers) {
         headers.remove(DETAILS);
     }
 }
@@ -51,18 +51,18 @@ fn is_base64(text: &[u8]) -> bool {
 
 /// A connection whose answers tonic's generated clients can read.
 #[derive(Debug, Clone)]
-pub struct Careful<S>(pub S);
+pub struct ResponseGuard<S>(pub S);
 
 /// The body of such an answer.
-pub type CarefulBody<B> = MapFrame<B, fn(Frame<<B as Body>::Data>) -> Frame<<B as Body>::Data>>;
+pub type GuardedBody<B> = MapFrame<B, fn(Frame<<B as Body>::Data>) -> Frame<<B as Body>::Data>>;
 
-impl<S, R, B> Service<Request<R>> for Careful<S>
+impl<S, R, B> Service<Request<R>> for ResponseGuard<S>
 where
     S: Service<Request<R>, Response = Response<B>>,
     S::Future: Send + 'static,
     B: Body,
 {
-    type Response = Response<CarefulBody<B>>;
+    type Response = Response<GuardedBody<B>>;
     type Error = S::Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, S::Error>> + Send>>;
 
@@ -75,13 +75,13 @@ where
         Box::pin(async move {
             let mut response = answer.await?;
             clean(response.headers_mut());
-            Ok(response.map(|body| body.map_frame(careful as fn(_) -> _)))
+            Ok(response.map(|body| body.map_frame(guard_frame as fn(_) -> _)))
         })
     }
 }
 
 /// One frame of such a body.
-pub fn careful<D>(frame: Frame<D>) -> Frame<D> {
+pub fn guard_frame<D>(frame: Frame<D>) -> Frame<D> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
             clean(&mut trailers);
@@ -141,14 +141,14 @@ mod tests {
                 std::future::ready(Ok(response))
             }
         }
-        let response = Careful(Hostile).call(Request::new(())).await.unwrap();
+        let response = ResponseGuard(Hostile).call(Request::new(())).await.unwrap();
         assert!(!response.headers().contains_key(DETAILS));
         assert!(response.headers().contains_key("grpc-status"));
-        let trailers = careful(Frame::<()>::trailers(headers(b"!")))
+        let trailers = guard_frame(Frame::<()>::trailers(headers(b"!")))
             .into_trailers()
             .unwrap();
         assert!(!trailers.contains_key(DETAILS));
-        let kept = careful(Frame::<()>::trailers(headers(b"QQ")))
+        let kept = guard_frame(Frame::<()>::trailers(headers(b"QQ")))
             .into_trailers()
             .unwrap();
         assert!(kept.contains_key(DETAILS));
