@@ -9,7 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_export::limits::EXIT_WAIT;
-use baton_export::{Exit, ExitReport, Exporter, OnDrop, Options, Settings, Spool, Trouble};
+use baton_export::{
+    ExitOptions, ExitReport, ExportFailure, Exporter, ExporterOptions, ExporterSettings, SpanLossCallback,
+    Spool,
+};
 use baton_trace::record::Side;
 use baton_trace::recorder::Recorder;
 use baton_trace::sampler::Sampler;
@@ -24,7 +27,7 @@ use crate::signals::StopSignals;
 /// The exporters of this process, of which `baton run` has two.
 pub(crate) struct Exporters {
     style: ReportStyle,
-    settings: Option<Settings>,
+    settings: Option<ExporterSettings>,
     spool: Option<Spool>,
     sampler: Sampler,
     exporters: Vec<Arc<Exporter>>,
@@ -58,21 +61,21 @@ impl Exporters {
     }
 
     fn new(style: ReportStyle) -> Self {
-        let settings = Settings::from_env().unwrap_or_else(|error| {
+        let settings = ExporterSettings::from_env().unwrap_or_else(|error| {
             style.report(format_args!(
                 "{}; nothing is exported",
                 printable(&error.to_string())
             ));
             None
         });
-        let ignored = settings.iter().flat_map(Settings::ignored);
+        let ignored = settings.iter().flat_map(ExporterSettings::ignored);
         ignored.for_each(|ignored| style.report(ignored));
         let spool = settings
             .as_ref()
             .and_then(|settings| Some(Spool::new(spool_path()?, settings)));
         let sampler = settings
             .as_ref()
-            .map_or_else(Settings::sampler_from_env, Settings::sampler);
+            .map_or_else(ExporterSettings::sampler_from_env, ExporterSettings::sampler);
         Self {
             style,
             settings,
@@ -88,11 +91,11 @@ impl Exporters {
             return Ok(Recorder::off().sampling(self.sampler));
         };
         let style = self.style;
-        let options = Options {
+        let options = ExporterOptions {
             // One part sends what earlier runs have left.
             spool: self.spool.clone().filter(|_| self.exporters.is_empty()),
-            on_drop: (style == ReportStyle::ServerLog).then(|| -> OnDrop {
-                Box::new(move |dropped, trouble| style.report(spans_dropped(dropped, trouble)))
+            on_drop: (style == ReportStyle::ServerLog).then(|| -> SpanLossCallback {
+                Box::new(move |dropped, failure| style.report(spans_dropped(dropped, failure)))
             }),
         };
         let exporter = Arc::new(Exporter::with_options(side, settings.clone(), options)?);
@@ -112,7 +115,7 @@ impl Exporters {
             ReportStyle::Command => wait.or(is_ci.then_some(CI_FLUSH_TIMEOUT)),
         };
         let kept_in = self.spool.as_ref().map(|spool| spool.path().to_owned());
-        let exit = Exit {
+        let exit = ExitOptions {
             wait: longer.unwrap_or(EXIT_WAIT),
             is_patient: longer.is_some(),
             spool: self.spool,
@@ -127,14 +130,14 @@ impl Exporters {
     }
 }
 
-fn spans_dropped(dropped: u64, trouble: Option<Trouble>) -> String {
+fn spans_dropped(dropped: u64, failure: Option<ExportFailure>) -> String {
     let lost = counted(
         dropped,
         "span was not exported and is lost",
         "spans were not exported and are lost",
     );
-    match trouble {
-        Some(trouble) => format!("{lost}, more may follow: {trouble}"),
+    match failure {
+        Some(failure) => format!("{lost}, more may follow: {failure}"),
         None => format!("{lost}, more may follow: the collector is slower than what is recorded"),
     }
 }
@@ -155,8 +158,8 @@ fn spool_path() -> Option<PathBuf> {
 fn lines(report: &ExitReport, kept_in: Option<PathBuf>, was_patient: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if !report.is_quiet() || was_patient && report.spooled > 0 {
-        let trouble = report.trouble.as_ref();
-        let trouble = trouble.map_or_else(
+        let failure = report.failure.as_ref();
+        let failure = failure.map_or_else(
             || "more was recorded than could be sent".to_owned(),
             ToString::to_string,
         );
@@ -179,7 +182,7 @@ fn lines(report: &ExitReport, kept_in: Option<PathBuf>, was_patient: bool) -> Ve
                 counted(report.dropped, "span is", "spans are")
             ));
         }
-        lines.push(format!("{}: {trouble}", fates.join(", ")));
+        lines.push(format!("{}: {failure}", fates.join(", ")));
     }
     let earlier = &report.earlier;
     if earlier.dropped > 0 {

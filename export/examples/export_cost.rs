@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use std::{fs, thread};
 
 use baton_export::clock;
-use baton_export::{Exporter, Settings, spans};
+use baton_export::{Exporter, ExporterSettings, spans};
 use baton_trace::record::{CallRecord, Side, StageRecord};
 use baton_trace::recorder::RecordSink;
 use baton_trace::stage;
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn measure(side: Side) -> Result<(), Box<dyn std::error::Error>> {
     let received = Counter::default();
     let endpoint = receiver(received.clone())?;
-    let settings = Settings::from_lookup(|name| match name {
+    let settings = ExporterSettings::from_lookup(|name| match name {
         "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
         _ => None,
     })?;

@@ -18,7 +18,7 @@ use baton_trace::w3c::{Baggage, ExtractedContext, TraceContext, Traceparent, Tra
 const RANDOM: TraceFlags = TraceFlags::new(0b10);
 
 /// A context that [`attach`] was given, beside what OpenTelemetry made of it. Spans opened underneath inherit both.
-struct Attached {
+struct AttachedContext {
     context: TraceContext,
     /// Tells whether somebody has since replaced the tracestate or the baggage; keeps the originals alive, so that
     /// comparing addresses is sound.
@@ -77,14 +77,14 @@ pub fn attach(context: &TraceContext) -> Context {
     if !context.baggage.is_empty() {
         converted = converted.with_baggage(to_otel_baggage(&context.baggage));
     }
-    converted.with_value(Attached {
+    converted.with_value(AttachedContext {
         context: context.clone(),
         converted: converted.clone(),
     })
 }
 
 fn extract(current: &Context) -> ExtractedContext {
-    let attached = current.get::<Attached>();
+    let attached = current.get::<AttachedContext>();
     let baggage = match attached {
         Some(attached) if std::ptr::eq(current.baggage(), attached.converted.baggage()) => {
             attached.context.baggage.clone()
@@ -118,7 +118,7 @@ fn extract(current: &Context) -> ExtractedContext {
     ExtractedContext { context, baggage }
 }
 
-/// OpenTelemetry still has the key grammar of Level 1: members that it refuses stay in [`Attached`] alone.
+/// OpenTelemetry still has the key grammar of Level 1: members that it refuses stay in [`AttachedContext`] alone.
 fn to_trace_state(tracestate: &Tracestate) -> TraceState {
     if tracestate.is_empty() {
         return TraceState::NONE;

@@ -2,7 +2,7 @@
 //!
 //! It is dialled when it is first wanted, and again after it broke. When to try again is the caller's to decide.
 
-mod dial;
+mod connector;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,11 +20,11 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Extensions, Request, Status};
 
-use super::settings::Settings;
-use super::shared::{Destination, Rejected};
-use super::trouble::{Kind, Trouble, innermost};
+use super::failure::{ExportFailure, FailureKind, innermost};
+use super::settings::ExporterSettings;
+use super::state::{Destination, RejectedSpans};
 use crate::response_guard::ResponseGuard;
-use dial::Dial;
+use connector::CollectorConnector;
 
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
@@ -40,7 +40,7 @@ pub(super) struct Collector {
 }
 
 impl Collector {
-    pub(super) fn new(settings: &Settings) -> Self {
+    pub(super) fn new(settings: &ExporterSettings) -> Self {
         Self {
             uri: settings.endpoint.clone(),
             headers: settings.headers.clone(),
@@ -50,7 +50,7 @@ impl Collector {
         }
     }
 
-    async fn channel(&self) -> Result<Channel, Trouble> {
+    async fn channel(&self) -> Result<Channel, ExportFailure> {
         let mut channel = self.channel.lock().await;
         if let Some(channel) = &*channel {
             return Ok(channel.clone());
@@ -61,60 +61,60 @@ impl Collector {
             .user_agent(concat!("baton-trace/", env!("CARGO_PKG_VERSION")));
         // A fixed, valid header value; the plain endpoint serves as well.
         let endpoint = named.unwrap_or(plain);
-        let dial = Dial::new(Arc::clone(&self.speaks_http1));
+        let dial = CollectorConnector::new(Arc::clone(&self.speaks_http1));
         match endpoint.connect_with_connector(dial).await {
             Ok(connected) => Ok(channel.insert(connected).clone()),
-            Err(error) => Err(self.trouble(Kind::Connect(innermost(&error)))),
+            Err(error) => Err(self.failure(FailureKind::Connect(innermost(&error)))),
         }
     }
 
-    async fn attempt(&self, request: Bytes) -> Result<ExportTraceServiceResponse, Trouble> {
+    async fn attempt(&self, request: Bytes) -> Result<ExportTraceServiceResponse, ExportFailure> {
         let mut client = Grpc::new(ResponseGuard(self.channel().await?));
         let ready = client.ready().await;
-        ready.map_err(|error| self.trouble(Kind::Connect(innermost(&error))))?;
+        ready.map_err(|error| self.failure(FailureKind::Connect(innermost(&error))))?;
         let metadata = MetadataMap::from_headers(self.headers.clone());
         let request = Request::from_parts(metadata, Extensions::default(), request);
-        let response = client.unary(request, PathAndQuery::from_static(EXPORT), Encoded);
+        let response = client.unary(request, PathAndQuery::from_static(EXPORT), BytesCodec);
         match response.await {
             Ok(response) => {
                 self.speaks_http1.store(false, Ordering::Relaxed);
                 Ok(response.into_inner())
             }
             // Or it did so before, and was too quick to close for its answer to be read this time.
-            Err(_) if self.speaks_http1.load(Ordering::Relaxed) => Err(self.trouble(Kind::Http1)),
-            Err(status) => Err(Trouble::from_status(&self.uri, &status)),
+            Err(_) if self.speaks_http1.load(Ordering::Relaxed) => Err(self.failure(FailureKind::Http1)),
+            Err(status) => Err(ExportFailure::from_status(&self.uri, &status)),
         }
     }
 
-    fn trouble(&self, kind: Kind) -> Trouble {
-        Trouble::new(&self.uri, kind)
+    fn failure(&self, kind: FailureKind) -> ExportFailure {
+        ExportFailure::new(&self.uri, kind)
     }
 }
 
 impl Destination for Collector {
-    async fn connect(&self) -> Result<(), Trouble> {
+    async fn connect(&self) -> Result<(), ExportFailure> {
         self.channel().await.map(drop)
     }
 
-    async fn send(&self, request: Bytes, spans: u64) -> Result<Option<Rejected>, Trouble> {
+    async fn send(&self, request: Bytes, spans: u64) -> Result<Option<RejectedSpans>, ExportFailure> {
         let result = match tokio::time::timeout(self.timeout, self.attempt(request)).await {
             Ok(result) => result,
-            Err(_) => Err(self.trouble(match self.channel.try_lock() {
-                Ok(channel) if channel.is_some() => Kind::Late,
-                _ => Kind::Connecting,
+            Err(_) => Err(self.failure(match self.channel.try_lock() {
+                Ok(channel) if channel.is_some() => FailureKind::Late,
+                _ => FailureKind::Connecting,
             })),
         };
         match result {
-            Ok(response) => Ok(rejected(spans, response).map(|(spans, message)| Rejected {
+            Ok(response) => Ok(rejected(spans, response).map(|(spans, message)| RejectedSpans {
                 spans,
-                why: self.trouble(Kind::Rejected(message)),
+                why: self.failure(FailureKind::Rejected(message)),
             })),
-            Err(trouble) => {
-                if trouble.is_retryable() {
+            Err(failure) => {
+                if failure.is_retryable() {
                     // What broke it may have broken the connection.
                     *self.channel.lock().await = None;
                 }
-                Err(trouble)
+                Err(failure)
             }
         }
     }
@@ -129,9 +129,9 @@ fn rejected(spans: u64, response: ExportTraceServiceResponse) -> Option<(u64, St
 
 /// Passes the encoded request on as it is.
 #[derive(Debug, Clone, Copy)]
-struct Encoded;
+struct BytesCodec;
 
-impl Codec for Encoded {
+impl Codec for BytesCodec {
     type Encode = Bytes;
     type Decode = ExportTraceServiceResponse;
     type Encoder = Self;
@@ -146,7 +146,7 @@ impl Codec for Encoded {
     }
 }
 
-impl Encoder for Encoded {
+impl Encoder for BytesCodec {
     type Item = Bytes;
     type Error = Status;
 
@@ -157,7 +157,7 @@ impl Encoder for Encoded {
     }
 }
 
-impl Decoder for Encoded {
+impl Decoder for BytesCodec {
     type Item = ExportTraceServiceResponse;
     type Error = Status;
 

@@ -7,39 +7,41 @@
 use bytes::BytesMut;
 use rustix::fd::OwnedFd;
 
-use super::outbox::Pending;
-use super::shared::{Destination, Shared};
-use super::spool::{Content, Directory, Finding, Found, Opened, Spool, SpoolError, now_ms, prune};
+use super::outbox::EncodedRequest;
+use super::spool::{
+    OpenedFile, Spool, SpoolContent, SpoolDirectory, SpoolError, SpoolFault, SpoolFinding, now_ms, prune,
+};
+use super::state::{Destination, ExporterState};
 use crate::limits::{SPOOL_FINDINGS_MAX, SPOOL_REQUEST_BYTES, SPOOL_REQUEST_FILES};
 
 /// A spool to send.
-pub(super) struct Drain {
+pub(super) struct SpoolDrain {
     spool: Spool,
 }
 
 /// A request made of files, and the files that are done with it.
 #[derive(Default)]
-struct Load {
-    requests: Vec<Pending>,
+struct DrainRequest {
+    requests: Vec<EncodedRequest>,
     bytes: usize,
     /// Their locks are held.
     complete: Vec<(String, OwnedFd)>,
 }
 
-impl Drain {
+impl SpoolDrain {
     pub(super) fn new(spool: Spool) -> Self {
         Self { spool }
     }
 
     /// Until all is sent, something goes wrong, or this run ends; but one request is tried in any case, so that what short runs leave, short runs
     /// send.
-    pub(super) async fn run(self, shared: &Shared, to: &impl Destination) {
-        if let Err(error) = self.send(shared, to).await {
-            shared.drained().error = Some(error);
+    pub(super) async fn run(self, state: &ExporterState, to: &impl Destination) {
+        if let Err(error) = self.send(state, to).await {
+            state.drained().error = Some(error);
         }
     }
 
-    async fn send(&self, shared: &Shared, to: &impl Destination) -> Result<(), SpoolError> {
+    async fn send(&self, state: &ExporterState, to: &impl Destination) -> Result<(), SpoolError> {
         let Some((directory, names)) = self.spool.look()? else {
             return Ok(());
         };
@@ -50,30 +52,29 @@ impl Drain {
             // Another run sends it.
             return Ok(());
         };
-        shared.drained().dropped += prune(&directory, now_ms(), 0)?.spans;
-        let mut load = Load::default();
+        state.drained().dropped += prune(&directory, now_ms(), 0)?.spans;
+        let mut load = DrainRequest::default();
         for told in names {
             let name = told.to_string();
             match directory.read(&name)? {
-                Opened::Taken => {}
-                Opened::Bad(what) => {
-                    if matches!(what, Found::Link | Found::Damaged) {
+                OpenedFile::Taken => {}
+                OpenedFile::Bad(what) => {
+                    if matches!(what, SpoolFault::Link | SpoolFault::Damaged) {
                         directory.remove(&name)?;
                     }
-                    find(shared, name, what);
+                    find(state, name, what);
                 }
-                Opened::Read(file, locked) => {
-                    let content = Content::read(file);
+                OpenedFile::Read(file, locked) => {
+                    let content = SpoolContent::read(file);
                     if content.is_damaged {
                         let read: u64 = content.requests.iter().map(|request| request.spans).sum();
-                        shared.drained().dropped += told.spans.saturating_sub(read);
-                        find(shared, name.clone(), Found::Damaged);
+                        state.drained().dropped += told.spans.saturating_sub(read);
+                        find(state, name.clone(), SpoolFault::Damaged);
                     }
                     for request in content.requests {
                         let is_full = load.bytes + request.bytes.len() > SPOOL_REQUEST_BYTES
                             || load.complete.len() >= SPOOL_REQUEST_FILES;
-                        if is_full && (!load.send(shared, to, &directory).await? || shared.outbox.is_closed())
-                        {
+                        if is_full && (!load.send(state, to, &directory).await? || state.outbox.is_closed()) {
                             return Ok(());
                         }
                         load.bytes += request.bytes.len();
@@ -83,40 +84,40 @@ impl Drain {
                 }
             }
         }
-        load.send(shared, to, &directory).await?;
+        load.send(state, to, &directory).await?;
         Ok(())
     }
 }
 
-impl Load {
+impl DrainRequest {
     /// Sends what there is as one request, and removes the files that are done. `false` if it is not with the collector.
     async fn send(
         &mut self,
-        shared: &Shared,
+        state: &ExporterState,
         to: &impl Destination,
-        directory: &Directory,
+        directory: &SpoolDirectory,
     ) -> Result<bool, SpoolError> {
         let Self {
             requests, complete, ..
         } = std::mem::take(self);
-        match attempt(shared, to, &requests).await {
+        match attempt(state, to, &requests).await {
             Attempt::Taken => {}
             Attempt::Later => return Ok(false),
             Attempt::Refused if requests.len() > 1 => {
                 // One of them spoils it for the others.
                 for request in requests {
                     let spans = request.spans;
-                    match attempt(shared, to, &[request]).await {
+                    match attempt(state, to, &[request]).await {
                         Attempt::Taken => {}
                         Attempt::Later => return Ok(false),
-                        Attempt::Refused => shared.drained().dropped += spans,
+                        Attempt::Refused => state.drained().dropped += spans,
                     }
                 }
             }
             Attempt::Refused => {
-                shared.drained().dropped += requests.iter().map(|request| request.spans).sum::<u64>();
+                state.drained().dropped += requests.iter().map(|request| request.spans).sum::<u64>();
                 for (name, _) in &complete {
-                    find(shared, name.clone(), Found::Refused);
+                    find(state, name.clone(), SpoolFault::Refused);
                 }
             }
         }
@@ -134,7 +135,7 @@ enum Attempt {
     Later,
 }
 
-async fn attempt(shared: &Shared, to: &impl Destination, requests: &[Pending]) -> Attempt {
+async fn attempt(state: &ExporterState, to: &impl Destination, requests: &[EncodedRequest]) -> Attempt {
     let spans = requests.iter().map(|request| request.spans).sum();
     let bytes = match requests {
         [] => return Attempt::Taken,
@@ -150,21 +151,21 @@ async fn attempt(shared: &Shared, to: &impl Destination, requests: &[Pending]) -
     match to.send(bytes, spans).await {
         Ok(rejected) => {
             let rejected = rejected.map_or(0, |rejected| rejected.spans);
-            let mut drained = shared.drained();
+            let mut drained = state.drained();
             drained.delivered += spans - rejected;
             drained.dropped += rejected;
             Attempt::Taken
         }
-        Err(trouble) if trouble.is_about_request() => Attempt::Refused,
+        Err(failure) if failure.is_about_request() => Attempt::Refused,
         Err(_) => Attempt::Later,
     }
 }
 
-fn find(shared: &Shared, name: String, what: Found) {
-    let mut drained = shared.drained();
+fn find(state: &ExporterState, name: String, what: SpoolFault) {
+    let mut drained = state.drained();
     drained.found += 1;
     if drained.findings.len() < SPOOL_FINDINGS_MAX {
-        drained.findings.push(Finding { name, what });
+        drained.findings.push(SpoolFinding { name, what });
     }
 }
 
@@ -178,10 +179,10 @@ mod tests {
     use tonic::Code;
 
     use super::*;
+    use crate::failure::{ExportFailure, FailureKind};
     use crate::outbox::tests::{outbox, settings};
-    use crate::shared::{Closing, Drained, Rejected};
     use crate::spool::tests::{files, request, spool, write};
-    use crate::trouble::{Kind, Trouble};
+    use crate::state::{DrainReport, RejectedSpans, ShutdownRequest};
     use crate::worker;
 
     /// Takes what has no more than so many spans, and says how many there were.
@@ -206,14 +207,14 @@ mod tests {
     }
 
     impl Destination for &Fake {
-        async fn connect(&self) -> Result<(), Trouble> {
+        async fn connect(&self) -> Result<(), ExportFailure> {
             Ok(())
         }
 
-        async fn send(&self, _: Bytes, spans: u64) -> Result<Option<Rejected>, Trouble> {
+        async fn send(&self, _: Bytes, spans: u64) -> Result<Option<RejectedSpans>, ExportFailure> {
             if spans > self.takes {
-                let refused = Kind::Refused(self.otherwise, String::new());
-                return Err(Trouble::new(&"http://localhost".parse().unwrap(), refused));
+                let refused = FailureKind::Refused(self.otherwise, String::new());
+                return Err(ExportFailure::new(&"http://localhost".parse().unwrap(), refused));
             }
             self.sent.lock().unwrap().push(spans);
             Ok(None)
@@ -221,20 +222,20 @@ mod tests {
     }
 
     /// Drains until nothing moves, then ends the run.
-    async fn drain(spool: &Spool, to: &Fake) -> Drained {
+    async fn drain(spool: &Spool, to: &Fake) -> DrainReport {
         let settings = settings(&[]);
-        let shared = Shared::new(outbox(&settings), None);
-        let running = worker::run(&shared, &settings, to, Some(Drain::new(spool.clone())));
+        let state = ExporterState::new(outbox(&settings), None);
+        let running = worker::run(&state, &settings, to, Some(SpoolDrain::new(spool.clone())));
         // The clock is virtual: it moves when nothing else does.
         let ending = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            shared.close(Closing {
+            state.close(ShutdownRequest {
                 deadline: Instant::now() + Duration::from_secs(60),
                 is_patient: false,
             });
         };
         tokio::join!(running, ending);
-        std::mem::take(&mut *shared.drained())
+        std::mem::take(&mut *state.drained())
     }
 
     #[tokio::test(start_paused = true)]
@@ -280,7 +281,7 @@ mod tests {
     async fn one_request_that_is_refused_spoils_no_other() {
         let dir = TempDir::new().unwrap();
         let spool = spool(&dir);
-        let twice = Pending {
+        let twice = EncodedRequest {
             bytes: [request().bytes, request().bytes].concat().into(),
             spans: 10,
         };
@@ -303,7 +304,7 @@ mod tests {
         let fake = Fake::new(u64::MAX, Code::Ok);
         let drained = drain(&spool, &fake).await;
         assert_eq!((drained.delivered, drained.dropped, drained.found), (5, 5, 1));
-        assert_eq!(drained.findings[0].what, Found::Damaged);
+        assert_eq!(drained.findings[0].what, SpoolFault::Damaged);
         assert!(files(&spool).is_empty());
     }
 

@@ -19,15 +19,15 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::time::sleep_until;
 
+use super::failure::ExportFailure;
 use super::otlp::Exporter;
-use super::outbox::Pending;
-use super::spool::{Finding, Pruned, Spool, SpoolError, Written, now_ms};
-use super::trouble::Trouble;
+use super::outbox::EncodedRequest;
+use super::spool::{PruneReport, Spool, SpoolError, SpoolFile, SpoolFinding, now_ms};
 use crate::limits::{EXIT_SPOOL_AFTER, EXIT_SPOOL_GRACE, EXPORT_SHUTDOWN_MAX, SPOOL_STALE};
 
 /// How to leave.
 #[derive(Debug, Clone)]
-pub struct Exit {
+pub struct ExitOptions {
     /// Longest wait for the collector.
     pub wait: Duration,
     /// Go on trying for all of the wait where nobody listens: there may be no later run.
@@ -46,24 +46,24 @@ pub struct ExitReport {
     /// Spans that nobody will get any more.
     pub dropped: u64,
     /// Why the collector does not have them all.
-    pub trouble: Option<Trouble>,
+    pub failure: Option<ExportFailure>,
     /// Why the spool does not have the rest.
     pub spool_error: Option<SpoolError>,
     /// Files of earlier runs have waited for long.
     pub is_stale: bool,
     /// What became of what earlier runs have left.
-    pub earlier: Earlier,
+    pub earlier: EarlierRuns,
 }
 
 /// What became of spans that earlier runs have left in the spool.
 #[derive(Debug, Default)]
-pub struct Earlier {
+pub struct EarlierRuns {
     /// Spans that the collector has now.
     pub delivered: u64,
     /// Spans that nobody will get any more: too old, too many, damaged or refused.
     pub dropped: u64,
     /// Files that were not sent as they were; the first of them.
-    pub findings: Vec<Finding>,
+    pub findings: Vec<SpoolFinding>,
     /// How many there were.
     pub found: usize,
     /// Why the spool could not be read.
@@ -73,7 +73,7 @@ pub struct Earlier {
 impl ExitReport {
     /// Whether all that was to be exported is with the collector, or will be without anybody's doing.
     pub fn is_quiet(&self) -> bool {
-        let is_slow = self.trouble.as_ref().is_none_or(Trouble::is_slow) && !self.is_stale;
+        let is_slow = self.failure.as_ref().is_none_or(ExportFailure::is_slow) && !self.is_stale;
         self.dropped == 0 && (self.spooled == 0 || is_slow)
     }
 }
@@ -91,13 +91,13 @@ impl fmt::Display for ExitReport {
 }
 
 /// Ends exporters: takes no more records, and resolves when their spans are with the collector, in the spool or lost. That is after
-/// [`Exit::wait`] at the latest, or when `interrupted` resolves; later only while the disk keeps it waiting, by [`EXIT_SPOOL_GRACE`] at most.
+/// [`ExitOptions::wait`] at the latest, or when `interrupted` resolves; later only while the disk keeps it waiting, by [`EXIT_SPOOL_GRACE`] at most.
 /// Needs a runtime with time.
 ///
 /// Cancelled, it leaves what is not delivered to nobody.
 pub async fn exit(
     exporters: &[Arc<Exporter>],
-    exit: Exit,
+    exit: ExitOptions,
     interrupted: impl Future<Output = ()>,
 ) -> ExitReport {
     let began = Instant::now();
@@ -105,7 +105,7 @@ pub async fn exit(
     for exporter in exporters {
         // What waits is encoded here: the exporter's thread lets others go first, and on a busy machine would hold the outbox meanwhile.
         exporter.refuse();
-        exporter.left();
+        exporter.remaining();
         exporter.close(deadline, exit.is_patient);
     }
     let ended = async {
@@ -148,11 +148,11 @@ enum Spooling {
     /// There is nowhere to write to.
     Nowhere(Option<SpoolError>),
     /// A thread writes it.
-    Writing(Spool, oneshot::Receiver<Outcome>),
+    Writing(Spool, oneshot::Receiver<SpoolResult>),
 }
 
 /// What was to be written, and what came of it.
-type Outcome = (Vec<Pending>, Result<(Written, Pruned), SpoolError>);
+type SpoolResult = (Vec<EncodedRequest>, Result<(SpoolFile, PruneReport), SpoolError>);
 
 impl Spooling {
     fn start(exporters: &[Arc<Exporter>], spool: Option<Spool>) -> Self {
@@ -165,7 +165,10 @@ impl Spooling {
         let writer = std::thread::Builder::new()
             .name("baton-spool".to_owned())
             .spawn(move || {
-                let left: Vec<_> = exporters.iter().flat_map(|exporter| exporter.left()).collect();
+                let left: Vec<_> = exporters
+                    .iter()
+                    .flat_map(|exporter| exporter.remaining())
+                    .collect();
                 let written = to.write(&left);
                 // Nobody may wait any more: then the process ends.
                 let _ = done.send((left, written));
@@ -195,7 +198,7 @@ impl Spooling {
         };
         let mut left = Vec::new();
         for exporter in exporters {
-            left.extend(exporter.empty());
+            left.extend(exporter.take_remaining());
         }
         let mut report = report(exporters);
         match outcome {
@@ -228,14 +231,14 @@ impl Spooling {
         if let Some(exporter) = exporters.first()
             && !left.is_empty()
         {
-            let trouble = exporters.iter().find_map(|exporter| exporter.trouble());
-            report.trouble = Some(trouble.unwrap_or_else(|| exporter.patience()));
+            let failure = exporters.iter().find_map(|exporter| exporter.failure());
+            report.failure = Some(failure.unwrap_or_else(|| exporter.patience()));
         }
         report
     }
 }
 
-fn count(requests: &[Pending]) -> u64 {
+fn count(requests: &[EncodedRequest]) -> u64 {
     requests.iter().map(|request| request.spans).sum()
 }
 
@@ -247,7 +250,7 @@ fn report(exporters: &[Arc<Exporter>]) -> ExitReport {
         report.exported += exported;
         report.dropped += dropped;
         if dropped > 0 {
-            report.trouble = report.trouble.or_else(|| exporter.trouble());
+            report.failure = report.failure.or_else(|| exporter.failure());
         }
         let mut drained = exporter.drained();
         report.earlier.delivered += drained.delivered;

@@ -15,7 +15,7 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::transform::trace::tonic::group_spans_by_resource_and_scope;
 
 use super::resource;
-use super::spans::{self, Spans};
+use super::spans::{self, SpansByComponent};
 
 /// Writes `records` to a new or emptied file.
 ///
@@ -42,7 +42,7 @@ fn request(records: &[CallRecord]) -> ExportTraceServiceRequest {
         (Side::Client, Component::Client),
         (Side::Server, Component::Server),
     ] {
-        let mut all = Spans::default();
+        let mut all = SpansByComponent::default();
         for record in records.iter().filter(|record| record.side == side) {
             let spans = spans::whole(record);
             all.client.extend(spans.client);

@@ -8,12 +8,12 @@ use baton_trace::report::tree::present_parent;
 use baton_trace::stage::{self, Component, StageId, exec, transport};
 use opentelemetry::SpanId;
 
-use super::rounding::{self, Item};
+use super::rounding::{self, SpanBounds};
 use crate::limits::RECORD_STAGES_MAX;
 
 /// A stage as it will be exported.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Placed {
+pub(super) struct SpanPlacement {
     pub stage: StageRecord,
     pub part: Component,
     pub span_id: SpanId,
@@ -28,7 +28,7 @@ pub(super) struct Placed {
 }
 
 /// The spans that the part which made `record` owes the collector, rounded to whole microseconds.
-pub(super) fn owed(record: &CallRecord) -> Vec<Placed> {
+pub(super) fn owed(record: &CallRecord) -> Vec<SpanPlacement> {
     let mut placed = place(record, |part| owes(record.side, part));
     let server = server_beside(record, &mut placed);
     round(&mut placed, server);
@@ -52,11 +52,11 @@ fn owes(side: Side, part: Component) -> bool {
 }
 
 /// Every stage, to the nanosecond.
-pub(super) fn whole(record: &CallRecord) -> Vec<Placed> {
+pub(super) fn whole(record: &CallRecord) -> Vec<SpanPlacement> {
     place(record, |_| true)
 }
 
-fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<Placed> {
+fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<SpanPlacement> {
     let (trace, call_id) = (record.context.trace_id, record.context.span_id);
     let stages = &record.stages[..record.stages.len().min(RECORD_STAGES_MAX)];
     let mut taken = Vec::with_capacity(stages.len());
@@ -68,7 +68,7 @@ fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<Placed>
     };
     let mut placed = Vec::with_capacity(stages.len() + 1);
     if record.side == Side::Client {
-        placed.push(Placed {
+        placed.push(SpanPlacement {
             part: Component::Client,
             span_id: call_id,
             parent: record.parent,
@@ -84,7 +84,7 @@ fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<Placed>
         }
         // In a client's record it came with a server's trailers, and claims to be a part of the call.
         if stage.stage.is_background() && record.side == Side::Server {
-            placed.push(Placed {
+            placed.push(SpanPlacement {
                 part,
                 span_id: call_id,
                 parent: record.parent,
@@ -105,7 +105,7 @@ fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<Placed>
             None if is_outermost => (record.parent, record.parent.is_some()),
             None => (Some(call_id), part != Component::Client),
         };
-        placed.push(Placed {
+        placed.push(SpanPlacement {
             part,
             span_id: match attempt == stage.attempt {
                 true => id_of(index),
@@ -148,9 +148,9 @@ fn free_attempt(taken: &mut Vec<(StageId, u8)>, stage: &StageRecord) -> u8 {
     attempt
 }
 
-fn timed(record: &CallRecord, stage: StageRecord) -> Placed {
+fn timed(record: &CallRecord, stage: StageRecord) -> SpanPlacement {
     let start_ns = record.anchor.unix_ns_at(stage.start_ns);
-    Placed {
+    SpanPlacement {
         stage,
         part: Component::Client,
         span_id: SpanId::INVALID,
@@ -165,12 +165,12 @@ fn timed(record: &CallRecord, stage: StageRecord) -> Placed {
 /// Where a collector has the server's `rpc`, for the client's transits to keep out of: by the server's own clock, if that may be the client's too. The
 /// transits then end and begin there, in place of where the clock's estimate has them. `None`: the two clocks differ, and nobody's stamps
 /// can be held against the other's.
-fn server_beside(record: &CallRecord, placed: &mut [Placed]) -> Option<Range<u64>> {
+fn server_beside(record: &CallRecord, placed: &mut [SpanPlacement]) -> Option<Range<u64>> {
     if record.side != Side::Client || !record.clock?.may_be_none() {
         return None;
     }
     let server = record.server_unix_ns.as_ref()?;
-    let transit = |stage| move |span: &Placed| span.stage.stage == stage;
+    let transit = |stage| move |span: &SpanPlacement| span.stage.stage == stage;
     let out = placed.iter().position(transit(transport::TRANSIT))?;
     let back = placed.iter().position(transit(transport::TERMINAL_TRANSIT));
     let first = placed[out].start_ns;
@@ -189,7 +189,7 @@ fn server_beside(record: &CallRecord, placed: &mut [Placed]) -> Option<Range<u64
 }
 
 /// Gives a transit other bounds, with its relay stages in their middle as before.
-fn move_transit(placed: &mut [Placed], index: usize, to: Range<u64>) {
+fn move_transit(placed: &mut [SpanPlacement], index: usize, to: Range<u64>) {
     let transit = &mut placed[index];
     let middle = |start: u64, end: u64| start.midpoint(end);
     let by = i128::from(middle(to.start, to.end)) - i128::from(middle(transit.start_ns, transit.end_ns));
@@ -204,8 +204,8 @@ fn move_transit(placed: &mut [Placed], index: usize, to: Range<u64>) {
 }
 
 /// `server`: what a collector has under the envelope beside these.
-fn round(placed: &mut [Placed], server: Option<Range<u64>>) {
-    let server = server.map(|server| Item {
+fn round(placed: &mut [SpanPlacement], server: Option<Range<u64>>) {
+    let server = server.map(|server| SpanBounds {
         start_ns: server.start,
         end_ns: server.end,
         // The envelope is a client's first.
@@ -213,9 +213,9 @@ fn round(placed: &mut [Placed], server: Option<Range<u64>>) {
         pinned: true,
         beside: false,
     });
-    let items: Vec<Item> = placed
+    let items: Vec<SpanBounds> = placed
         .iter()
-        .map(|span| Item {
+        .map(|span| SpanBounds {
             start_ns: span.start_ns,
             end_ns: span.end_ns,
             parent: span
@@ -263,7 +263,7 @@ mod tests {
         ])
     }
 
-    fn stages(placed: &[Placed]) -> Vec<StageId> {
+    fn stages(placed: &[SpanPlacement]) -> Vec<StageId> {
         placed.iter().map(|span| span.stage.stage).collect()
     }
 

@@ -13,10 +13,10 @@
 //! * `layout`: which stages become spans, under whom, and when; `rounding` to whole
 //!   microseconds;
 //! * [`spans`]: their names, attributes, links and status; the names those of our own are in [`baton_trace::attribute`];
-//! * `wire`: the same spans, encoded for a collector without the detour;
+//! * `encoding`: the same spans, encoded for a collector without the detour;
 //! * [`resource`]: who speaks;
-//! * [`otlp`]: the exporter, from the standard environment variables; [`settings`] reads them; `worker` is its thread, `shared` what they share,
-//!   `outbox` what it owes, `collector` the connection, [`trouble`] what is wrong with it;
+//! * [`otlp`]: the exporter, from the standard environment variables; [`settings`] reads them; `worker` is its thread, `state` what they share,
+//!   `outbox` what it owes, `collector` the connection, [`failure`] what is wrong with it;
 //! * [`exit()`]: how a process ends without waiting for a collector; [`spool`]: what is left then; `drain` sends it later;
 //! * [`json`] and [`read`]: trace files.
 //!
@@ -26,8 +26,12 @@
 pub mod bridge;
 pub mod clock;
 mod collector;
+#[cfg(test)]
+mod critical_path_tests;
 mod drain;
+mod encoding;
 pub mod exit;
+pub mod failure;
 #[cfg(any(test, feature = "fuzz"))]
 #[doc(hidden)]
 pub mod fuzz;
@@ -36,23 +40,19 @@ mod layout;
 pub mod limits;
 pub mod otlp;
 mod outbox;
-#[cfg(test)]
-mod path_tests;
 pub mod read;
 pub mod resource;
 pub mod response_guard;
 mod rounding;
 pub mod settings;
-mod shared;
 pub mod spans;
 pub mod spool;
-pub mod trouble;
-mod wire;
+mod state;
 mod worker;
 
-pub use exit::{Exit, ExitReport, exit};
-pub use otlp::{Exporter, Options, ShutdownReport};
-pub use settings::{ExportError, Settings};
-pub use shared::OnDrop;
+pub use exit::{ExitOptions, ExitReport, exit};
+pub use failure::ExportFailure;
+pub use otlp::{Exporter, ExporterOptions, ShutdownReport};
+pub use settings::{ExportError, ExporterSettings};
 pub use spool::{Spool, SpoolError};
-pub use trouble::Trouble;
+pub use state::SpanLossCallback;

@@ -18,7 +18,7 @@
 //!
 //! The SDK's batch processor takes spans one by one, drops in silence beyond its queue, and leaves a flush to a
 //! dead collector to its own time. This one takes whole records, a push each, and does the rest on its
-//! own thread (`worker`), where plain stages are encoded straight into the request (`wire`). With
+//! own thread (`worker`), where plain stages are encoded straight into the request (`encoding`). With
 //! `opentelemetry-otlp` the exporters of one execution took 33 µs of CPU time; this way they take 9
 //! (`examples/export_cost.rs`).
 //!
@@ -39,20 +39,20 @@ use http::Uri;
 use tokio::sync::watch;
 
 use super::collector::Collector;
-use super::drain::Drain;
-use super::outbox::{Outbox, Pending};
+use super::drain::SpoolDrain;
+use super::failure::{ExportFailure, FailureKind};
+use super::outbox::{EncodedRequest, Outbox};
 use super::resource;
-use super::settings::{ExportError, Settings};
-use super::shared::{Closing, Drained, OnDrop, Shared};
+use super::settings::{ExportError, ExporterSettings};
 use super::spool::Spool;
-use super::trouble::{Kind, Trouble};
+use super::state::{DrainReport, ExporterState, ShutdownRequest, SpanLossCallback};
 use super::worker;
 use crate::limits::{EXPORT_ABANDONED_GRACE, EXPORT_SHUTDOWN_MAX};
 use nix::sys::signal::SigSet;
 
 /// Exports the records of one part. Only sampled records are taken.
 pub struct Exporter {
-    shared: Arc<Shared>,
+    state: Arc<ExporterState>,
     /// Disconnected when the thread has ended.
     ended: Mutex<Receiver<()>>,
     /// The same, for those who can await it.
@@ -62,11 +62,11 @@ pub struct Exporter {
 
 /// What an exporter may be given beside its settings.
 #[derive(Default)]
-pub struct Options {
+pub struct ExporterOptions {
     /// What earlier runs have left is sent, beside what this one does.
     pub spool: Option<Spool>,
     /// Told once, by the exporter's thread, when spans begin to be lost.
-    pub on_drop: Option<OnDrop>,
+    pub on_drop: Option<SpanLossCallback>,
 }
 
 /// What became of the spans, as far as it is known.
@@ -90,7 +90,7 @@ impl Exporter {
     /// # Errors
     /// [`ExportError`], with a sentence that names the variable. Nothing has been started then.
     pub fn from_env(side: Side) -> Result<Option<Self>, ExportError> {
-        Settings::from_env()?
+        ExporterSettings::from_env()?
             .map(|settings| Self::new(side, settings))
             .transpose()
     }
@@ -99,15 +99,19 @@ impl Exporter {
     ///
     /// # Errors
     /// [`ExportError`] when the thread cannot be started.
-    pub fn new(side: Side, settings: Settings) -> Result<Self, ExportError> {
-        Self::with_options(side, settings, Options::default())
+    pub fn new(side: Side, settings: ExporterSettings) -> Result<Self, ExportError> {
+        Self::with_options(side, settings, ExporterOptions::default())
     }
 
     /// The same, with options.
     ///
     /// # Errors
     /// [`ExportError`] when the thread cannot be started.
-    pub fn with_options(side: Side, settings: Settings, options: Options) -> Result<Self, ExportError> {
+    pub fn with_options(
+        side: Side,
+        settings: ExporterSettings,
+        options: ExporterOptions,
+    ) -> Result<Self, ExportError> {
         let part = match side {
             Side::Client => stage::Component::Client,
             Side::Server => stage::Component::Server,
@@ -115,11 +119,11 @@ impl Exporter {
         let own = resource::own(part, settings.service_name.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(ExportError::Thread)?;
-        let shared = Arc::new(Shared::new(Outbox::new(&settings, own), options.on_drop));
-        let drain = options.spool.map(Drain::new);
+        let state = Arc::new(ExporterState::new(Outbox::new(&settings, own), options.on_drop));
+        let drain = options.spool.map(SpoolDrain::new);
         let (guard, ended) = channel::<()>();
         let (ends, ending) = watch::channel(());
-        let for_thread = Arc::clone(&shared);
+        let for_thread = Arc::clone(&state);
         let endpoint = settings.endpoint.clone();
         thread::Builder::new()
             .name("baton-otlp".to_owned())
@@ -135,7 +139,7 @@ impl Exporter {
             })
             .map_err(ExportError::Thread)?;
         Ok(Self {
-            shared,
+            state,
             ended: Mutex::new(ended),
             ending,
             endpoint,
@@ -151,23 +155,23 @@ impl Exporter {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         // Ended, or too late: the counters tell the same either way.
         let _ = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
-        let (exported, dropped) = self.shared.outbox.counts();
+        let (exported, dropped) = self.state.outbox.counts();
         ShutdownReport { exported, dropped }
     }
 
     /// Takes no more records.
     pub(super) fn refuse(&self) {
-        self.shared.outbox.close();
+        self.state.outbox.close();
     }
 
     /// Takes no more records, and has the thread end by `deadline`.
     pub(super) fn close(&self, deadline: Instant, is_patient: bool) {
-        self.shared.close(Closing { deadline, is_patient });
+        self.state.close(ShutdownRequest { deadline, is_patient });
     }
 
     /// Has the thread end now.
     pub(super) fn give_up(&self) {
-        self.shared.give_up();
+        self.state.give_up();
     }
 
     /// Resolves when the thread has ended.
@@ -177,44 +181,44 @@ impl Exporter {
     }
 
     /// What the collector does not have.
-    pub(super) fn left(&self) -> Vec<Pending> {
-        self.shared.outbox.left()
+    pub(super) fn remaining(&self) -> Vec<EncodedRequest> {
+        self.state.outbox.remaining()
     }
 
     /// The same, for good.
-    pub(super) fn empty(&self) -> Vec<Pending> {
-        self.shared.outbox.empty()
+    pub(super) fn take_remaining(&self) -> Vec<EncodedRequest> {
+        self.state.outbox.take_remaining()
     }
 
     /// Whether nothing is left.
     pub(super) fn is_done(&self) -> bool {
-        let (_, owed) = self.shared.outbox.counts();
-        owed == self.shared.outbox.dropped()
+        let (_, owed) = self.state.outbox.counts();
+        owed == self.state.outbox.dropped()
     }
 
     /// Spans that the collector has, and spans that nobody will get any more. What is left is neither.
     pub(super) fn counts(&self) -> (u64, u64) {
-        (self.shared.outbox.counts().0, self.shared.outbox.dropped())
+        (self.state.outbox.counts().0, self.state.outbox.dropped())
     }
 
     /// What became of the spool.
-    pub(super) fn drained(&self) -> MutexGuard<'_, Drained> {
-        self.shared.drained()
+    pub(super) fn drained(&self) -> MutexGuard<'_, DrainReport> {
+        self.state.drained()
     }
 
     /// Why the collector does not have what is left, if that is known.
-    pub(super) fn trouble(&self) -> Option<Trouble> {
-        self.shared.trouble()
+    pub(super) fn failure(&self) -> Option<ExportFailure> {
+        self.state.failure()
     }
 
     /// What to say where only time has passed.
-    pub(super) fn patience(&self) -> Trouble {
-        let kind = if self.shared.is_connected() {
-            Kind::Late
+    pub(super) fn patience(&self) -> ExportFailure {
+        let kind = if self.state.is_connected() {
+            FailureKind::Late
         } else {
-            Kind::Connecting
+            FailureKind::Connecting
         };
-        Trouble::new(&self.endpoint, kind)
+        ExportFailure::new(&self.endpoint, kind)
     }
 }
 
@@ -229,7 +233,7 @@ impl fmt::Debug for Exporter {
 impl RecordSink for Exporter {
     fn record(&self, record: CallRecord) {
         if record.context.is_sampled() {
-            self.shared.outbox.push(record);
+            self.state.outbox.push(record);
         }
     }
 }

@@ -18,14 +18,14 @@ use bytes::Bytes;
 use opentelemetry_sdk::Resource;
 use tokio::sync::Notify;
 
+use super::encoding::{Batch, EncodedResource};
 use super::layout;
 use super::resource;
-use super::settings::Settings;
-use super::wire::{Batch, Speaker};
+use super::settings::ExporterSettings;
 
 /// An encoded `ExportTraceServiceRequest`. Clones share its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Pending {
+pub(super) struct EncodedRequest {
     pub(super) bytes: Bytes,
     pub(super) spans: u64,
 }
@@ -47,14 +47,14 @@ pub(super) struct Outbox {
 
 #[derive(Debug, Default)]
 struct Queue {
-    waiting: Waiting,
+    waiting: QueuedRecords,
     closed: bool,
 }
 
 /// Records that wait, their stages side by side: so whoever finishes a record frees its stages himself, at once. Memory that one
 /// thread allocates and another frees costs both of them more.
 #[derive(Debug, Default)]
-struct Waiting {
+struct QueuedRecords {
     /// Without their stages; and how many those are.
     records: Vec<(CallRecord, usize)>,
     stages: Vec<StageRecord>,
@@ -64,18 +64,18 @@ struct Waiting {
 
 /// Where records become requests.
 struct Encoder {
-    taken: Waiting,
+    taken: QueuedRecords,
     /// How many of the records taken are encoded, and of their stages.
     encoded: (usize, usize),
     batch: Batch,
-    pending: VecDeque<Pending>,
+    pending: VecDeque<EncodedRequest>,
     resource: Resource,
-    own: Speaker,
+    own: EncodedResource,
     /// Somebody has taken what was left, for good.
-    is_emptied: bool,
+    is_taken: bool,
 }
 
-impl Waiting {
+impl QueuedRecords {
     /// What bounds them.
     fn cost(&self) -> usize {
         self.stages.len() + self.records.len()
@@ -91,17 +91,17 @@ impl Waiting {
 }
 
 impl Outbox {
-    pub(super) fn new(settings: &Settings, resource: Resource) -> Self {
+    pub(super) fn new(settings: &ExporterSettings, resource: Resource) -> Self {
         Self {
             queue: Mutex::default(),
             encoder: Mutex::new(Encoder {
-                taken: Waiting::default(),
+                taken: QueuedRecords::default(),
                 encoded: (0, 0),
                 batch: Batch::default(),
                 pending: VecDeque::new(),
-                own: Speaker::new(&resource),
+                own: EncodedResource::new(&resource),
                 resource,
-                is_emptied: false,
+                is_taken: false,
             }),
             full_batch: Notify::new(),
             queue_stages: settings.queue_spans,
@@ -136,7 +136,7 @@ impl Outbox {
     }
 
     /// A whole batch, or so much that there may soon be no room.
-    fn is_due(&self, waiting: &Waiting) -> bool {
+    fn is_due(&self, waiting: &QueuedRecords) -> bool {
         waiting.spans >= self.batch_spans || waiting.cost() >= self.queue_stages / 2
     }
 
@@ -150,9 +150,9 @@ impl Outbox {
     }
 
     /// The oldest request that the collector does not have; records that wait are encoded if there is none. `None` if nothing is left.
-    pub(super) fn next(&self) -> Option<Pending> {
+    pub(super) fn next(&self) -> Option<EncodedRequest> {
         let mut encoder = lock(&self.encoder);
-        if encoder.pending.is_empty() && !encoder.is_emptied {
+        if encoder.pending.is_empty() && !encoder.is_taken {
             encoder.encode(&self.queue, self.batch_spans);
         }
         encoder.pending.front().cloned()
@@ -171,17 +171,17 @@ impl Outbox {
     }
 
     /// All that the collector does not have, encoded, the oldest first. Once closed it is complete.
-    pub(super) fn left(&self) -> Vec<Pending> {
+    pub(super) fn remaining(&self) -> Vec<EncodedRequest> {
         let mut encoder = lock(&self.encoder);
         while encoder.encode(&self.queue, self.batch_spans) {}
         encoder.pending.iter().cloned().collect()
     }
 
     /// The same, and it is not this exporter's any more: an answer that still comes changes nothing.
-    pub(super) fn empty(&self) -> Vec<Pending> {
+    pub(super) fn take_remaining(&self) -> Vec<EncodedRequest> {
         let mut encoder = lock(&self.encoder);
         while encoder.encode(&self.queue, self.batch_spans) {}
-        encoder.is_emptied = true;
+        encoder.is_taken = true;
         encoder.pending.drain(..).collect()
     }
 
@@ -229,9 +229,9 @@ impl Encoder {
             return false;
         }
         let resource = &self.resource;
-        let relay = || Speaker::new(&resource::reported(Component::Relay, resource));
+        let relay = || EncodedResource::new(&resource::reported(Component::Relay, resource));
         let bytes = self.batch.take(&self.own, relay);
-        self.pending.push_back(Pending { bytes, spans });
+        self.pending.push_back(EncodedRequest { bytes, spans });
         true
     }
 }
@@ -248,8 +248,8 @@ pub(super) mod tests {
 
     use super::*;
 
-    pub(crate) fn settings(more: &[(&'static str, &'static str)]) -> Settings {
-        let read = Settings::from_lookup(|name| match name {
+    pub(crate) fn settings(more: &[(&'static str, &'static str)]) -> ExporterSettings {
+        let read = ExporterSettings::from_lookup(|name| match name {
             "OTEL_EXPORTER_OTLP_ENDPOINT" => Some("http://localhost:4317".to_owned()),
             name => more
                 .iter()
@@ -271,11 +271,11 @@ pub(super) mod tests {
         ])
     }
 
-    pub(crate) fn outbox(settings: &Settings) -> Outbox {
+    pub(crate) fn outbox(settings: &ExporterSettings) -> Outbox {
         Outbox::new(settings, Resource::builder_empty().build())
     }
 
-    fn spans(left: &[Pending]) -> Vec<u64> {
+    fn spans(left: &[EncodedRequest]) -> Vec<u64> {
         left.iter().map(|request| request.spans).collect()
     }
 
@@ -305,12 +305,12 @@ pub(super) mod tests {
         outbox.push(call());
         outbox.close();
         outbox.push(call());
-        assert_eq!(spans(&outbox.left()), [10, 5, 5]);
+        assert_eq!(spans(&outbox.remaining()), [10, 5, 5]);
         outbox.answered(0);
-        assert_eq!(spans(&outbox.empty()), [5, 5]);
+        assert_eq!(spans(&outbox.take_remaining()), [5, 5]);
         // Too late: the spans are in the spool.
         outbox.answered(0);
-        assert_eq!((outbox.next(), outbox.left().len()), (None, 0));
+        assert_eq!((outbox.next(), outbox.remaining().len()), (None, 0));
         assert_eq!((outbox.counts(), outbox.dropped()), ((10, 15), 5));
     }
 
@@ -341,7 +341,7 @@ pub(super) mod tests {
         assert_eq!(outbox.dropped(), 20);
         outbox.close();
         outbox.push(call());
-        assert_eq!(spans(&outbox.left()), [5]);
+        assert_eq!(spans(&outbox.remaining()), [5]);
         assert_eq!((outbox.counts(), outbox.dropped()), ((0, 30), 25));
     }
 }

@@ -190,7 +190,7 @@ fn envelope_of(span: &StageSpan, by_id: &HashMap<Position, &StageSpan>) -> Posit
 fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
     let call = stages.iter().find(|span| span.stage == transport::CALL);
     let rpc = stages.iter().find(|span| span.stage == transport::RPC);
-    let speaker = call.or(rpc).map(|found| &found.span);
+    let encoded = call.or(rpc).map(|found| &found.span);
     let unix_ns = call.map(|call| call.start_ns());
     let unix_ns = unix_ns
         .or_else(|| stages.iter().map(|span| span.start_ns()).min())
@@ -203,14 +203,14 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
         tracestate: Tracestate::default(),
         baggage: Baggage::default(),
     };
-    if let Some(span) = speaker {
+    if let Some(span) = encoded {
         context.flags = TraceFlags::new((span.flags & 0b11) as u8);
         context.tracestate = Tracestate::parse(&span.trace_state).unwrap_or_default();
     }
     let command = call
         .or_else(|| stages.iter().find(|span| span.stage == exec::PROCESS))
         .and_then(|span| read_command(&span.span));
-    let of_speaker = |key| speaker.and_then(|span| text(span, key)).unwrap_or_default();
+    let of_speaker = |key| encoded.and_then(|span| text(span, key)).unwrap_or_default();
     let number = |key| call.and_then(|call| integer(&call.span, key));
     let offset = number(attribute::CLOCK_OFFSET_NS);
     let error = number(attribute::CLOCK_ERROR_NS).and_then(|ns| u64::try_from(ns).ok());
@@ -227,7 +227,7 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
             (None, None) => Some(envelope),
         },
         links: call.and_then(|call| link(&call.span)).into_iter().collect(),
-        method: speaker
+        method: encoded
             .map(|span| method(span).to_owned())
             .unwrap_or_default()
             .into(),
@@ -245,7 +245,7 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
         clock: offset
             .zip(error)
             .map(|(offset_ns, error_ns)| ClockOffset { offset_ns, error_ns }),
-        attributes: speaker
+        attributes: encoded
             .map(|span| attributes(span, command.as_ref()))
             .unwrap_or_default(),
         command: command.map(Box::new),

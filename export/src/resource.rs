@@ -37,7 +37,7 @@ static NAMED: OnceLock<Component> = OnceLock::new();
 
 /// Says that this process has several parts, and that the service and the instance that its environment names are this one. To be called once,
 /// before there is an exporter.
-pub fn environment_names(part: Component) {
+pub fn set_configured_component(part: Component) {
     // A process has one environment, so the first call counts.
     let _ = NAMED.set(part);
 }

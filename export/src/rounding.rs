@@ -17,7 +17,7 @@ use std::ops::Range;
 
 /// An interval to be placed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Item {
+pub(super) struct SpanBounds {
     /// Start, in nanoseconds since the Unix epoch.
     pub start_ns: u64,
     /// End, in nanoseconds since the Unix epoch.
@@ -31,8 +31,8 @@ pub(super) struct Item {
 }
 
 /// The items' bounds in microseconds since the Unix epoch.
-pub(super) fn to_micros(items: &[Item]) -> Vec<Range<u64>> {
-    let mut placed: Vec<Placed> = items.iter().map(Placed::unplaced).collect();
+pub(super) fn to_micros(items: &[SpanBounds]) -> Vec<Range<u64>> {
+    let mut placed: Vec<RoundedBounds> = items.iter().map(RoundedBounds::unplaced).collect();
     let families = Families::of(items);
     place_family(items, &mut placed, &families, None);
     placed.iter().map(|p| p.start as u64..p.end as u64).collect()
@@ -47,7 +47,7 @@ struct Families {
 }
 
 impl Families {
-    fn of(items: &[Item]) -> Self {
+    fn of(items: &[SpanBounds]) -> Self {
         let mut members: Vec<usize> = (0..items.len()).collect();
         members.sort_unstable_by_key(|&i| (items[i].parent, items[i].start_ns, items[i].end_ns, i));
         let mut children = vec![0..0; items.len()];
@@ -74,7 +74,7 @@ impl Families {
 
 /// Bounds in microseconds; signed, so that a step back from the epoch is no special case.
 #[derive(Debug, Clone, Copy)]
-struct Placed {
+struct RoundedBounds {
     start: i64,
     end: i64,
     /// The least length at which what is inside fits.
@@ -82,8 +82,8 @@ struct Placed {
     pinned: bool,
 }
 
-impl Placed {
-    fn unplaced(item: &Item) -> Self {
+impl RoundedBounds {
+    fn unplaced(item: &SpanBounds) -> Self {
         let nearest = |ns: u64| (ns / 1_000) as i64 + i64::from(ns % 1_000 >= 500);
         let (start, end) = if item.pinned {
             ((item.start_ns / 1_000) as i64, item.end_ns.div_ceil(1_000) as i64)
@@ -100,7 +100,12 @@ impl Placed {
 }
 
 /// Places the children of `parent`, and theirs.
-fn place_family(items: &[Item], placed: &mut [Placed], families: &Families, parent: Option<usize>) {
+fn place_family(
+    items: &[SpanBounds],
+    placed: &mut [RoundedBounds],
+    families: &Families,
+    parent: Option<usize>,
+) {
     let all = families.members(parent);
     if all.is_empty() {
         return;
@@ -128,7 +133,7 @@ fn place_family(items: &[Item], placed: &mut [Placed], families: &Families, pare
     };
     let fits = separate(items, placed, members, &bounds) || {
         for &member in members {
-            placed[member] = Placed::unplaced(&items[member]);
+            placed[member] = RoundedBounds::unplaced(&items[member]);
         }
         separate(items, placed, members, &bounds)
     };
@@ -150,7 +155,7 @@ fn place_family(items: &[Item], placed: &mut [Placed], families: &Families, pare
 }
 
 /// The awaited sibling in which one that goes on beside them ends: the first that does not end before it does, else the one that ends last.
-fn ends_within(items: &[Item], awaited: &[usize], beside: usize) -> Option<usize> {
+fn ends_within(items: &[SpanBounds], awaited: &[usize], beside: usize) -> Option<usize> {
     let end = |member: &usize| items[*member].end_ns;
     let around = awaited
         .iter()
@@ -162,13 +167,13 @@ fn ends_within(items: &[Item], awaited: &[usize], beside: usize) -> Option<usize
 }
 
 /// Lets one span end 1 µs before `within` does, but not before that begins: it would compete with the sibling before.
-fn hide(p: &mut Placed, within: &Placed, first: i64) {
+fn hide(p: &mut RoundedBounds, within: &RoundedBounds, first: i64) {
     p.end = p.end.max(within.start).min(within.end - 1).max(first + 1);
     p.start = p.start.min(p.end - 1);
 }
 
 /// The least length that holds the longest chain of followers inside `parent`, 1 µs apart.
-fn room_inside(items: &[Item], families: &Families, parent: usize) -> i64 {
+fn room_inside(items: &[SpanBounds], families: &Families, parent: usize) -> i64 {
     let members = families.members(Some(parent));
     if members.is_empty() {
         return 1;
@@ -185,16 +190,21 @@ fn room_inside(items: &[Item], families: &Families, parent: usize) -> i64 {
 }
 
 /// Whether `later` begins where `earlier` has ended, to the microsecond.
-fn follows(items: &[Item], earlier: usize, later: usize) -> bool {
+fn follows(items: &[SpanBounds], earlier: usize, later: usize) -> bool {
     let (a, b) = (&items[earlier], &items[later]);
     // Asked of every pair, and nearly always answered without rounding, which moves two edges by 1 µs together at most.
     a.end_ns <= b.start_ns
         || a.end_ns <= b.start_ns.saturating_add(1_000)
-            && Placed::unplaced(a).end <= Placed::unplaced(b).start
+            && RoundedBounds::unplaced(a).end <= RoundedBounds::unplaced(b).start
 }
 
 /// Moves edges until followers stand 1 µs apart inside `bounds`; `false` where they do not fit.
-fn separate(items: &[Item], placed: &mut [Placed], members: &[usize], bounds: &Range<i64>) -> bool {
+fn separate(
+    items: &[SpanBounds],
+    placed: &mut [RoundedBounds],
+    members: &[usize],
+    bounds: &Range<i64>,
+) -> bool {
     // Forward: shorten the earlier one, and where that is not enough move the later one.
     for (nth, &member) in members.iter().enumerate() {
         if !placed[member].pinned {
@@ -240,7 +250,7 @@ fn separate(items: &[Item], placed: &mut [Placed], members: &[usize], bounds: &R
 }
 
 /// Forces one span inside `bounds`, at least 1 µs long.
-fn contain(p: &mut Placed, bounds: &Range<i64>) {
+fn contain(p: &mut RoundedBounds, bounds: &Range<i64>) {
     p.start = p.start.clamp(bounds.start, bounds.end - 1);
     p.end = p.end.clamp(p.start + 1, bounds.end);
 }
@@ -251,9 +261,9 @@ mod tests {
 
     use super::*;
 
-    fn item(start_ns: u64, end_ns: u64, parent: impl Into<Option<usize>>) -> Item {
+    fn item(start_ns: u64, end_ns: u64, parent: impl Into<Option<usize>>) -> SpanBounds {
         let parent = parent.into();
-        Item {
+        SpanBounds {
             start_ns,
             end_ns,
             parent,
@@ -327,7 +337,7 @@ mod tests {
     #[test]
     fn around_a_pinned_handler_the_others_give_way() {
         let handler = item(10_400, 90_000, None);
-        let loose = |start, end| Item {
+        let loose = |start, end| SpanBounds {
             pinned: false,
             ..item(start, end, None)
         };
@@ -341,8 +351,8 @@ mod tests {
     }
 
     /// A process: spawned, waited for, closed, and its output beside that.
-    fn process(spawned: u64, first: u64, end_of_file: u64, exited: u64, closed: u64) -> [Item; 6] {
-        let beside = |start, end| Item {
+    fn process(spawned: u64, first: u64, end_of_file: u64, exited: u64, closed: u64) -> [SpanBounds; 6] {
+        let beside = |start, end| SpanBounds {
             beside: true,
             ..item(start, end, 0)
         };
@@ -382,7 +392,7 @@ mod tests {
 
     #[test]
     fn siblings_keep_out_of_a_pinned_one() {
-        let pinned = Item {
+        let pinned = SpanBounds {
             pinned: true,
             ..item(30_200, 70_800, 0)
         };
@@ -396,7 +406,7 @@ mod tests {
     }
 
     /// A parent before its children: random forests in which everything real lies inside the root.
-    fn forests() -> impl Strategy<Value = Vec<Item>> {
+    fn forests() -> impl Strategy<Value = Vec<SpanBounds>> {
         let node = (any::<prop::sample::Index>(), 0u64..400_000, 0u64..60_000);
         prop::collection::vec(node, 0..24).prop_map(|nodes| {
             let mut items = vec![item(1_000_000, 1_400_000, None)];
@@ -410,7 +420,7 @@ mod tests {
     }
 
     /// Chains of touching stages, as a call has them.
-    fn chains() -> impl Strategy<Value = Vec<Item>> {
+    fn chains() -> impl Strategy<Value = Vec<SpanBounds>> {
         (prop::collection::vec(0u64..20_000, 1..24), 0u64..1_000).prop_map(|(lengths, start)| {
             let total: u64 = lengths.iter().sum();
             let start = 1_000_000 + start;
@@ -424,7 +434,7 @@ mod tests {
         })
     }
 
-    fn check_containment(items: &[Item], placed: &[Range<u64>]) -> Result<(), TestCaseError> {
+    fn check_containment(items: &[SpanBounds], placed: &[Range<u64>]) -> Result<(), TestCaseError> {
         for (item, span) in items.iter().zip(placed) {
             prop_assert!(span.start < span.end, "{:?} shorter than 1 µs", span);
             if let Some(parent) = item.parent {
@@ -440,7 +450,7 @@ mod tests {
         Ok(())
     }
 
-    fn check_separation(items: &[Item], placed: &[Range<u64>]) -> Result<(), TestCaseError> {
+    fn check_separation(items: &[SpanBounds], placed: &[Range<u64>]) -> Result<(), TestCaseError> {
         for a in 0..items.len() {
             for b in 0..items.len() {
                 let siblings = a != b && items[a].parent == items[b].parent;
@@ -478,7 +488,7 @@ mod tests {
         fn no_figures_panic(
             nodes in prop::collection::vec((any::<u64>(), any::<u64>(), any::<bool>(), any::<bool>()), 1..40)
         ) {
-            let items: Vec<_> = nodes.iter().enumerate().map(|(nth, (start_ns, end_ns, pinned, beside))| Item {
+            let items: Vec<_> = nodes.iter().enumerate().map(|(nth, (start_ns, end_ns, pinned, beside))| SpanBounds {
                 start_ns: *start_ns,
                 end_ns: *end_ns,
                 parent: nth.checked_sub(1).map(|n| n / 3),

@@ -13,12 +13,12 @@
 //! | `OTEL_TRACES_SAMPLER`, `…_ARG` | which traces are recorded: [`sampler`](baton_trace::sampler) |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | override our resource |
 //!
-//! `docs/guide/telemetry.md` has all standard variables. A number, a sampler or a propagator that is not supported is [`Ignored`], as
+//! `docs/guide/telemetry.md` has all standard variables. A number, a sampler or a propagator that is not supported is [`IgnoredVariable`], as
 //! the specification asks. What says where spans go and how (endpoint, protocol, compression, headers) is an [`ExportError`] if it is not
 //! supported: spans that go elsewhere than their owner wanted would be worse than none.
 
 mod error;
-mod ignored;
+mod ignored_variable;
 
 use std::fmt;
 use std::time::Duration;
@@ -32,11 +32,11 @@ use crate::limits::{
 };
 
 pub use error::ExportError;
-pub use ignored::Ignored;
+pub use ignored_variable::IgnoredVariable;
 
 /// Where and how to export.
 #[derive(Clone)]
-pub struct Settings {
+pub struct ExporterSettings {
     pub(super) endpoint: Uri,
     pub(super) headers: HeaderMap,
     pub(super) timeout: Duration,
@@ -45,10 +45,10 @@ pub struct Settings {
     pub(super) batch_spans: usize,
     pub(super) service_name: Option<String>,
     sampler: Sampler,
-    ignored: Vec<Ignored>,
+    ignored: Vec<IgnoredVariable>,
 }
 
-impl Settings {
+impl ExporterSettings {
     /// From this process's environment; `None` when nothing is to be exported.
     ///
     /// # Errors
@@ -145,7 +145,7 @@ impl Settings {
     }
 
     /// What was set and has no effect, for the owner to be told.
-    pub fn ignored(&self) -> &[Ignored] {
+    pub fn ignored(&self) -> &[IgnoredVariable] {
         &self.ignored
     }
 }
@@ -153,7 +153,7 @@ impl Settings {
 /// A source of variables, and what in it has no effect.
 struct Variables<F> {
     lookup: F,
-    ignored: Vec<Ignored>,
+    ignored: Vec<IgnoredVariable>,
 }
 
 impl<F: Fn(&'static str) -> Option<String>> Variables<F> {
@@ -270,7 +270,7 @@ impl<F: Fn(&'static str) -> Option<String>> Variables<F> {
     }
 
     fn ignore(&mut self, variable: &'static str, value: &str, why: &'static str) {
-        self.ignored.push(Ignored {
+        self.ignored.push(IgnoredVariable {
             variable,
             value: value.to_owned(),
             why,
@@ -279,9 +279,9 @@ impl<F: Fn(&'static str) -> Option<String>> Variables<F> {
 }
 
 /// Headers may hold the collector's credentials.
-impl fmt::Debug for Settings {
+impl fmt::Debug for ExporterSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Settings")
+        f.debug_struct("ExporterSettings")
             .field("endpoint", &self.endpoint)
             .field("headers", &"<redacted>")
             .finish_non_exhaustive()
@@ -336,8 +336,8 @@ fn without_credentials(url: &str) -> String {
 mod tests {
     use super::*;
 
-    fn settings(variables: &[(&str, &str)]) -> Result<Option<Settings>, ExportError> {
-        Settings::from_lookup(|name| {
+    fn settings(variables: &[(&str, &str)]) -> Result<Option<ExporterSettings>, ExportError> {
+        ExporterSettings::from_lookup(|name| {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         })

@@ -24,12 +24,12 @@ use opentelemetry_semantic_conventions::attribute::{
     ERROR_TYPE, PROCESS_EXIT_CODE, RPC_METHOD, RPC_METHOD_ORIGINAL, RPC_RESPONSE_STATUS_CODE, RPC_SYSTEM_NAME,
 };
 
-use super::layout::{self, Placed};
+use super::layout::{self, SpanPlacement};
 use crate::limits::{ATTRIBUTE_ELEMENTS_MAX, ATTRIBUTE_VALUE_MAX, RECORD_ATTRIBUTES_MAX, SPAN_NAME_MAX};
 
 /// One record's spans by the resource that they are reported under.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Spans {
+pub struct SpansByComponent {
     /// What the client measured.
     pub client: Vec<SpanData>,
     /// What the relay stamped.
@@ -40,7 +40,7 @@ pub struct Spans {
     pub background: Vec<SpanData>,
 }
 
-impl Spans {
+impl SpansByComponent {
     /// Number of spans.
     pub fn len(&self) -> usize {
         self.client.len() + self.relay.len() + self.server.len() + self.background.len()
@@ -54,18 +54,18 @@ impl Spans {
 
 /// The spans that the part which made `record` owes a collector, in whole microseconds: a client those of its own
 /// stages and the relay's, a server those of its own.
-pub fn owed(record: &CallRecord) -> Spans {
+pub fn owed(record: &CallRecord) -> SpansByComponent {
     convert(record, layout::owed(record))
 }
 
 /// All spans of `record`, to the nanosecond, for a trace file.
-pub fn whole(record: &CallRecord) -> Spans {
+pub fn whole(record: &CallRecord) -> SpansByComponent {
     convert(record, layout::whole(record))
 }
 
-fn convert(record: &CallRecord, placed: Vec<Placed>) -> Spans {
+fn convert(record: &CallRecord, placed: Vec<SpanPlacement>) -> SpansByComponent {
     let state = trace_state(&record.context);
-    let mut spans = Spans::default();
+    let mut spans = SpansByComponent::default();
     for placed in placed {
         let group = match placed.part {
             Component::Client => &mut spans.client,
@@ -81,8 +81,8 @@ fn convert(record: &CallRecord, placed: Vec<Placed>) -> Spans {
 }
 
 /// One stage's span. `state` is the record's [`trace_state`].
-pub(super) fn span(record: &CallRecord, state: &TraceState, placed: Placed) -> SpanData {
-    let details = Details::of(record, &placed);
+pub(super) fn span(record: &CallRecord, state: &TraceState, placed: SpanPlacement) -> SpanData {
+    let details = SpanDetails::of(record, &placed);
     SpanData {
         span_context: SpanContext::new(
             record.context.trace_id,
@@ -107,7 +107,7 @@ pub(super) fn span(record: &CallRecord, state: &TraceState, placed: Placed) -> S
 }
 
 /// What a span says beside its ids and times.
-pub(super) struct Details {
+pub(super) struct SpanDetails {
     pub(super) kind: SpanKind,
     pub(super) name: Cow<'static, str>,
     pub(super) attributes: Vec<KeyValue>,
@@ -116,8 +116,8 @@ pub(super) struct Details {
     pub(super) status: Status,
 }
 
-impl Details {
-    pub(super) fn of(record: &CallRecord, placed: &Placed) -> Self {
+impl SpanDetails {
+    pub(super) fn of(record: &CallRecord, placed: &SpanPlacement) -> Self {
         let stage = placed.stage.stage;
         let mut details = Self {
             kind: match stage.def().map(|def| def.kind) {
@@ -171,7 +171,7 @@ pub(super) static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
 /// Attributes that the span of a call or of a command mostly has.
 const TYPICAL_ATTRIBUTES: usize = 14;
 
-fn stage_attributes(placed: &Placed, capacity: usize) -> Vec<KeyValue> {
+fn stage_attributes(placed: &SpanPlacement, capacity: usize) -> Vec<KeyValue> {
     let mut attributes = Vec::with_capacity(capacity);
     attributes.push(KeyValue::new(attribute::STAGE, tree::label(placed.stage.stage)));
     if placed.stage.attempt > 0 {
@@ -184,7 +184,7 @@ fn stage_attributes(placed: &Placed, capacity: usize) -> Vec<KeyValue> {
 }
 
 /// What only the two spans of the RPC itself carry.
-fn rpc(record: &CallRecord, is_call: bool, span: &mut Details) {
+fn rpc(record: &CallRecord, is_call: bool, span: &mut SpanDetails) {
     let method = cut(record.method.clone(), SPAN_NAME_MAX);
     span.attributes.push(KeyValue::new(RPC_SYSTEM_NAME, SYSTEM));
     if record.status == RpcStatus::UNIMPLEMENTED {
@@ -228,7 +228,7 @@ fn rpc(record: &CallRecord, is_call: bool, span: &mut Details) {
 }
 
 /// The command that the call runs. A call that failed has its error already, which counts.
-fn add_command(command: &CommandSummary, span: &mut Details) {
+fn add_command(command: &CommandSummary, span: &mut SpanDetails) {
     let kept = command.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
     span.attributes.extend(kept);
     span.attributes
@@ -248,7 +248,7 @@ fn add_command(command: &CommandSummary, span: &mut Details) {
 }
 
 /// What happened beside calls.
-fn background(record: &CallRecord, span: &mut Details) {
+fn background(record: &CallRecord, span: &mut SpanDetails) {
     if record.status != RpcStatus(0) {
         span.status = error(record.status);
         span.attributes
@@ -258,7 +258,7 @@ fn background(record: &CallRecord, span: &mut Details) {
 }
 
 /// The record's own attributes and links.
-fn own(record: &CallRecord, span: &mut Details) {
+fn own(record: &CallRecord, span: &mut SpanDetails) {
     let kept = record.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
     span.attributes.extend(kept);
     let dropped = record.attributes.len().saturating_sub(RECORD_ATTRIBUTES_MAX);
@@ -269,7 +269,7 @@ fn own(record: &CallRecord, span: &mut Details) {
     }
 }
 
-fn call(record: &CallRecord, span: &mut Details) {
+fn call(record: &CallRecord, span: &mut SpanDetails) {
     let remainder = Coverage::of(record).remainder_ns();
     span.attributes
         .push(KeyValue::new(attribute::REMAINDER_NS, saturating(remainder)));

@@ -3,7 +3,7 @@
 //! A directory of mode 0700 with one file of mode 0600 a run. `docs/guide/telemetry.md` has the format for programs that want to read it.
 //!
 //! ```text
-//! spool/1764000000000-6e1f…-12-5120-9f3c2a1b.otlp    milliseconds since 1970, destination, spans, bytes, chance
+//! spool/1764000000000-6e1f…-12-5120-9f3c2a1b.otlp    milliseconds since 1970, destination, spans, bytes, random
 //! spool/.1764000000123-….part                        not finished
 //! spool/write.lock, spool/send.lock
 //! ```
@@ -34,13 +34,13 @@ use std::time::SystemTime;
 use aws_lc_rs::digest;
 use baton_trace::w3c::random::random_u64;
 
-use super::outbox::Pending;
-use super::settings::Settings;
+use super::outbox::EncodedRequest;
+use super::settings::ExporterSettings;
 use crate::limits::{SPOOL_AGE_MAX, SPOOL_BYTES_MAX, SPOOL_FILES_MAX, SPOOL_PART_AGE_MAX};
 
-pub(super) use content::Content;
-pub(super) use directory::{Directory, Opened};
-pub(super) use name::Name;
+pub(super) use content::SpoolContent;
+pub(super) use directory::{OpenedFile, SpoolDirectory};
+pub(super) use name::SpoolFileName;
 
 /// Where a spool is, and for which collector.
 #[derive(Debug, Clone)]
@@ -82,8 +82,8 @@ pub enum SpoolError {
 
 /// A file that this run has written.
 #[derive(Debug)]
-pub(super) struct Written {
-    directory: Directory,
+pub(super) struct SpoolFile {
+    directory: SpoolDirectory,
     name: String,
     /// Its lock: nobody sends it while we may.
     _locked: rustix::fd::OwnedFd,
@@ -91,7 +91,7 @@ pub(super) struct Written {
 
 /// What writing has changed in the spool.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Pruned {
+pub(super) struct PruneReport {
     /// Spans of files that were dropped, being too old or too much.
     pub(super) spans: u64,
     /// Milliseconds since 1970 at which the oldest file that is left was written.
@@ -100,7 +100,7 @@ pub(super) struct Pruned {
 
 impl Spool {
     /// The spool in this directory, which is made when it is first needed, for what goes where `settings` say.
-    pub fn new(path: PathBuf, settings: &Settings) -> Self {
+    pub fn new(path: PathBuf, settings: &ExporterSettings) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(settings.endpoint.to_string().as_bytes());
         let mut headers: Vec<_> = settings.headers.iter().collect();
@@ -132,8 +132,8 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError`].
-    pub(super) fn look(&self) -> Result<Option<(Directory, Vec<Name>)>, SpoolError> {
-        let Some(directory) = Directory::open(&self.path)? else {
+    pub(super) fn look(&self) -> Result<Option<(SpoolDirectory, Vec<SpoolFileName>)>, SpoolError> {
+        let Some(directory) = SpoolDirectory::open(&self.path)? else {
             return Ok(None);
         };
         let mut names = directory.names()?;
@@ -145,26 +145,26 @@ impl Spool {
     ///
     /// # Errors
     /// [`SpoolError`]. Nothing was written then.
-    pub(super) fn write(&self, requests: &[Pending]) -> Result<(Written, Pruned), SpoolError> {
+    pub(super) fn write(&self, requests: &[EncodedRequest]) -> Result<(SpoolFile, PruneReport), SpoolError> {
         let content = content::encode(requests);
         let bytes = content.len() as u64;
         if bytes > SPOOL_BYTES_MAX {
             return Err(SpoolError::TooMuch { bytes });
         }
-        let directory = Directory::create(&self.path)?;
+        let directory = SpoolDirectory::create(&self.path)?;
         let _writing = directory.lock("write.lock", true)?;
         let now_ms = now_ms();
         let pruned = prune(&directory, now_ms, bytes)?;
-        let name = Name {
+        let name = SpoolFileName {
             at_ms: now_ms,
             destination: self.destination,
             spans: requests.iter().map(|request| request.spans).sum(),
             bytes,
-            chance: random_u64() as u32,
+            random: random_u64() as u32,
         };
         let name = name.to_string();
         let locked = directory.write(&name, &content)?;
-        let written = Written {
+        let written = SpoolFile {
             directory,
             name,
             _locked: locked,
@@ -173,7 +173,7 @@ impl Spool {
     }
 }
 
-impl Written {
+impl SpoolFile {
     /// Takes the file away: its spans are delivered after all.
     pub(super) fn remove(self) {
         // At worst they are sent again.
@@ -182,7 +182,7 @@ impl Written {
 }
 
 /// Drops what is older than [`SPOOL_AGE_MAX`], and then the oldest, until there is room for `bytes` more.
-pub(super) fn prune(directory: &Directory, now_ms: u64, bytes: u64) -> Result<Pruned, SpoolError> {
+pub(super) fn prune(directory: &SpoolDirectory, now_ms: u64, bytes: u64) -> Result<PruneReport, SpoolError> {
     directory.remove_parts(now_ms.saturating_sub(SPOOL_PART_AGE_MAX.as_millis() as u64));
     let names = directory.names()?;
     let oldest_ms = now_ms.saturating_sub(SPOOL_AGE_MAX.as_millis() as u64);
@@ -190,7 +190,7 @@ pub(super) fn prune(directory: &Directory, now_ms: u64, bytes: u64) -> Result<Pr
         .iter()
         .fold(bytes, |total, name| total.saturating_add(name.bytes));
     let mut count = names.len() + 1;
-    let mut pruned = Pruned::default();
+    let mut pruned = PruneReport::default();
     for name in &names {
         if name.at_ms >= oldest_ms && total <= SPOOL_BYTES_MAX && count <= SPOOL_FILES_MAX {
             pruned.oldest_ms.get_or_insert(name.at_ms);
@@ -223,16 +223,16 @@ impl SpoolError {
 
 /// Something in the spool that was not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
+pub struct SpoolFinding {
     /// The file.
     pub name: String,
     /// What it is.
-    pub what: Found,
+    pub what: SpoolFault,
 }
 
 /// What can be wrong with a file of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum SpoolFault {
     /// It is not what a run writes. It was removed, and what could be read of it was sent.
     Damaged,
     /// A link. It was removed, and not followed.
@@ -245,14 +245,14 @@ pub enum Found {
     Refused,
 }
 
-impl fmt::Display for Finding {
+impl fmt::Display for SpoolFinding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.what {
-            Found::Damaged => "is damaged and was removed",
-            Found::Link => "is a link and was removed",
-            Found::Foreign => "belongs to another user and was left alone",
-            Found::NoFile => "is no plain file and was left alone",
-            Found::Refused => "was refused by the collector and removed",
+            SpoolFault::Damaged => "is damaged and was removed",
+            SpoolFault::Link => "is a link and was removed",
+            SpoolFault::Foreign => "belongs to another user and was left alone",
+            SpoolFault::NoFile => "is no plain file and was left alone",
+            SpoolFault::Refused => "was refused by the collector and removed",
         };
         write!(f, "{} {what}", baton_trace::text::printable(&self.name))
     }

@@ -15,13 +15,18 @@ use bytes::Bytes;
 use opentelemetry::Context;
 use tokio::sync::Notify;
 
-use super::drain::Drain;
-use super::settings::Settings;
-use super::shared::{Destination, Shared};
+use super::drain::SpoolDrain;
+use super::settings::ExporterSettings;
+use super::state::{Destination, ExporterState};
 use crate::limits::{EXPORT_RETRY_CLOSING, EXPORT_RETRY_FIRST, EXPORT_RETRY_MAX};
 
 /// The thread's life: until closed and empty, or closed and late.
-pub(super) async fn run(shared: &Shared, settings: &Settings, to: impl Destination, drain: Option<Drain>) {
+pub(super) async fn run(
+    state: &ExporterState,
+    settings: &ExporterSettings,
+    to: impl Destination,
+    drain: Option<SpoolDrain>,
+) {
     // What tonic, h2 and hyper say on this thread must not become telemetry: it would cause more of itself.
     let _untraced = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
     let _suppressed = Context::enter_telemetry_suppressed_scope();
@@ -30,48 +35,48 @@ pub(super) async fn run(shared: &Shared, settings: &Settings, to: impl Destinati
             return;
         }
         tokio::select! {
-            result = to.connect() => shared.note(result),
-            () = shared.closed() => {}
+            result = to.connect() => state.note(result),
+            () = state.closed() => {}
         }
     };
     let worked = Notify::new();
     let work = async {
-        work(shared, settings, &to).await;
+        work(state, settings, &to).await;
         worked.notify_one();
     };
     let drain = async {
         let Some(drain) = drain else { return };
         tokio::select! {
-            () = shared.first_connected() => {}
+            () = state.first_connected() => {}
             () = worked.notified() => {}
         }
-        if shared.is_connected() {
-            drain.run(shared, &to).await;
+        if state.is_connected() {
+            drain.run(state, &to).await;
         }
     };
     tokio::select! {
         biased;
         _ = async { tokio::join!(dial, work, drain) } => {}
-        () = shared.expired() => {}
+        () = state.expired() => {}
     }
-    shared.tell_drops();
+    state.tell_drops();
 }
 
 /// Sends what comes, until closed and empty, or hopeless.
-async fn work(shared: &Shared, settings: &Settings, to: &impl Destination) {
+async fn work(state: &ExporterState, settings: &ExporterSettings, to: &impl Destination) {
     loop {
         tokio::select! {
             () = tokio::time::sleep(settings.delay) => {}
-            () = shared.outbox.full_batch.notified() => {}
-            () = shared.closed() => {}
+            () = state.outbox.full_batch.notified() => {}
+            () = state.closed() => {}
         }
-        let is_last = shared.outbox.is_closed();
-        while let Some(request) = shared.outbox.next() {
-            if !deliver(shared, to, request.bytes, request.spans).await {
+        let is_last = state.outbox.is_closed();
+        while let Some(request) = state.outbox.next() {
+            if !deliver(state, to, request.bytes, request.spans).await {
                 return;
             }
         }
-        shared.tell_drops();
+        state.tell_drops();
         if is_last {
             return;
         }
@@ -79,45 +84,45 @@ async fn work(shared: &Shared, settings: &Settings, to: &impl Destination) {
 }
 
 /// Tries until the collector has answered. `false` if it did not and nobody wants to wait longer.
-async fn deliver(shared: &Shared, to: &impl Destination, request: Bytes, spans: u64) -> bool {
+async fn deliver(state: &ExporterState, to: &impl Destination, request: Bytes, spans: u64) -> bool {
     let mut pause = EXPORT_RETRY_FIRST;
     loop {
-        let began_closed = shared.closing().is_some();
+        let began_closed = state.closing().is_some();
         let attempt = async {
             to.connect().await?;
-            shared.note_connected();
+            state.note_connected();
             to.send(request.clone(), spans).await
         };
         match attempt.await {
             Ok(rejected) => {
-                shared.note(Ok(()));
-                shared
+                state.note(Ok(()));
+                state
                     .outbox
                     .answered(rejected.as_ref().map_or(0, |rejected| rejected.spans));
                 if let Some(rejected) = rejected {
-                    shared.note_rejected(rejected.why);
+                    state.note_rejected(rejected.why);
                 }
                 return true;
             }
-            Err(trouble) if !trouble.is_retryable() => {
-                shared.note(Err(trouble));
-                shared.outbox.answered(spans);
+            Err(failure) if !failure.is_retryable() => {
+                state.note(Err(failure));
+                state.outbox.answered(spans);
                 return true;
             }
-            Err(trouble) => {
-                let is_hopeless = trouble.is_immediate();
-                shared.note(Err(trouble));
-                let closing = shared.closing();
+            Err(failure) => {
+                let is_hopeless = failure.is_immediate();
+                state.note(Err(failure));
+                let closing = state.closing();
                 if began_closed && is_hopeless && closing.is_some_and(|closing| !closing.is_patient) {
                     return false;
                 }
-                shared.tell_drops();
+                state.tell_drops();
                 match closing {
                     Some(_) => tokio::time::sleep(EXPORT_RETRY_CLOSING).await,
                     None => {
                         tokio::select! {
                             () = tokio::time::sleep(shortened(pause)) => {}
-                            () = shared.closed() => {}
+                            () = state.closed() => {}
                         }
                         pause = (pause * 2).min(EXPORT_RETRY_MAX);
                     }
@@ -141,9 +146,9 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::failure::{ExportFailure, FailureKind};
     use crate::outbox::tests::{call, outbox, settings};
-    use crate::shared::{Closing, OnDrop, Rejected, lock};
-    use crate::trouble::{Kind, Trouble};
+    use crate::state::{RejectedSpans, ShutdownRequest, SpanLossCallback, lock};
 
     /// Accepts what it gets, or stalls or refuses some by command.
     #[derive(Default)]
@@ -152,39 +157,39 @@ mod tests {
         rejects: u64,
         stalls: bool,
         /// Fails like this as often as there are entries, the last first.
-        fails: Mutex<Vec<Kind>>,
+        fails: Mutex<Vec<FailureKind>>,
     }
 
-    fn trouble(kind: Kind) -> Trouble {
-        Trouble::new(&"http://localhost:4317".parse().unwrap(), kind)
+    fn failure(kind: FailureKind) -> ExportFailure {
+        ExportFailure::new(&"http://localhost:4317".parse().unwrap(), kind)
     }
 
     impl Destination for &Fake {
-        async fn connect(&self) -> Result<(), Trouble> {
+        async fn connect(&self) -> Result<(), ExportFailure> {
             Ok(())
         }
 
-        async fn send(&self, _: Bytes, spans: u64) -> Result<Option<Rejected>, Trouble> {
+        async fn send(&self, _: Bytes, spans: u64) -> Result<Option<RejectedSpans>, ExportFailure> {
             if self.stalls {
                 std::future::pending::<()>().await;
             }
             if let Some(kind) = lock(&self.fails).pop() {
-                return Err(trouble(kind));
+                return Err(failure(kind));
             }
             lock(&self.sent).push(spans);
-            Ok((self.rejects > 0).then(|| Rejected {
+            Ok((self.rejects > 0).then(|| RejectedSpans {
                 spans: self.rejects,
-                why: trouble(Kind::Rejected("too many".into())),
+                why: failure(FailureKind::Rejected("too many".into())),
             }))
         }
     }
 
-    fn shared(settings: &Settings) -> Shared {
-        Shared::new(outbox(settings), None)
+    fn state(settings: &ExporterSettings) -> ExporterState {
+        ExporterState::new(outbox(settings), None)
     }
 
-    fn within(seconds: u64, is_patient: bool) -> Closing {
-        Closing {
+    fn within(seconds: u64, is_patient: bool) -> ShutdownRequest {
+        ShutdownRequest {
             deadline: tokio::time::Instant::now().into_std() + Duration::from_secs(seconds),
             is_patient,
         }
@@ -193,81 +198,85 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn records_leave_after_the_delay_in_batches() {
         let settings = settings(&[("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "8")]);
-        let shared = shared(&settings);
+        let state = state(&settings);
         let fake = Fake::default();
         for _ in 0..3 {
-            shared.outbox.push(call());
+            state.outbox.push(call());
         }
-        shared.close(within(60, true));
-        run(&shared, &settings, &fake, None).await;
+        state.close(within(60, true));
+        run(&state, &settings, &fake, None).await;
         assert_eq!(*lock(&fake.sent), [10, 5]);
-        assert_eq!(shared.outbox.counts(), (15, 0));
+        assert_eq!(state.outbox.counts(), (15, 0));
     }
 
     #[tokio::test(start_paused = true)]
     async fn rejected_and_refused_spans_are_dropped_and_the_rest_goes_on() {
         let settings = settings(&[]);
-        let shared = shared(&settings);
+        let state = state(&settings);
         let fake = Fake {
             rejects: 1,
             ..Fake::default()
         };
-        shared.outbox.push(call());
-        shared.close(within(60, true));
-        run(&shared, &settings, &fake, None).await;
-        assert_eq!((shared.outbox.counts(), shared.outbox.dropped()), ((4, 1), 1));
-        assert!(shared.trouble().unwrap().to_string().contains("too many"));
+        state.outbox.push(call());
+        state.close(within(60, true));
+        run(&state, &settings, &fake, None).await;
+        assert_eq!((state.outbox.counts(), state.outbox.dropped()), ((4, 1), 1));
+        assert!(state.failure().unwrap().to_string().contains("too many"));
 
-        let shared = self::shared(&settings);
-        let denied = Kind::Refused(Code::PermissionDenied, String::new());
+        let state = self::state(&settings);
+        let denied = FailureKind::Refused(Code::PermissionDenied, String::new());
         let fake = Fake {
             fails: Mutex::new(vec![denied]),
             ..Fake::default()
         };
-        shared.outbox.push(call());
-        shared.close(within(60, true));
-        run(&shared, &settings, &fake, None).await;
-        assert_eq!((shared.outbox.counts(), shared.outbox.dropped()), ((0, 5), 5));
+        state.outbox.push(call());
+        state.close(within(60, true));
+        run(&state, &settings, &fake, None).await;
+        assert_eq!((state.outbox.counts(), state.outbox.dropped()), ((0, 5), 5));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_collector_that_comes_back_gets_everything() {
         let settings = settings(&[]);
-        let shared = shared(&settings);
-        let gone = || Kind::Connect("Connection refused".into());
+        let state = state(&settings);
+        let gone = || FailureKind::Connect("Connection refused".into());
         let fake = Fake {
             fails: Mutex::new((0..50).map(|_| gone()).collect()),
             ..Fake::default()
         };
-        shared.outbox.push(call());
+        state.outbox.push(call());
         let delivered = async {
-            while shared.outbox.counts().1 > 0 {
+            while state.outbox.counts().1 > 0 {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
         tokio::select! {
-            () = run(&shared, &settings, &fake, None) => panic!("it was not closed"),
+            () = run(&state, &settings, &fake, None) => panic!("it was not closed"),
             () = delivered => {}
         }
-        assert_eq!((shared.outbox.counts(), shared.trouble()), ((5, 0), None));
+        assert_eq!((state.outbox.counts(), state.failure()), ((5, 0), None));
     }
 
     #[tokio::test(start_paused = true)]
     async fn where_nobody_listens_only_the_patient_wait() {
         let settings = settings(&[]);
         for (is_patient, waited) in [(false, 0), (true, 2)] {
-            let shared = shared(&settings);
-            let gone = || Kind::Connect("Connection refused".into());
+            let state = state(&settings);
+            let gone = || FailureKind::Connect("Connection refused".into());
             let fake = Fake {
                 fails: Mutex::new((0..9_999).map(|_| gone()).collect()),
                 ..Fake::default()
             };
-            shared.outbox.push(call());
+            state.outbox.push(call());
             let began = tokio::time::Instant::now();
-            shared.close(within(2, is_patient));
-            run(&shared, &settings, &fake, None).await;
+            state.close(within(2, is_patient));
+            run(&state, &settings, &fake, None).await;
             assert_eq!(began.elapsed().as_secs(), waited, "{is_patient}");
-            assert_eq!(shared.outbox.empty().len(), 1, "it is still there for the spool");
+            assert_eq!(
+                state.outbox.take_remaining().len(),
+                1,
+                "it is still there for the spool"
+            );
         }
     }
 
@@ -275,23 +284,23 @@ mod tests {
     async fn a_stalled_collector_is_given_up_at_the_deadline_and_at_once_when_asked() {
         let settings = settings(&[]);
         for asked in [false, true] {
-            let shared = shared(&settings);
+            let state = state(&settings);
             let fake = Fake {
                 stalls: true,
                 ..Fake::default()
             };
-            shared.outbox.push(call());
-            shared.close(within(60, true));
+            state.outbox.push(call());
+            state.close(within(60, true));
             let began = tokio::time::Instant::now();
             let ask = async {
                 tokio::time::sleep(Duration::from_secs(1)).await;
                 if asked {
-                    shared.give_up();
+                    state.give_up();
                 }
             };
-            tokio::join!(run(&shared, &settings, &fake, None), ask);
+            tokio::join!(run(&state, &settings, &fake, None), ask);
             assert_eq!(began.elapsed().as_secs(), if asked { 1 } else { 60 });
-            assert_eq!(shared.outbox.counts(), (0, 5));
+            assert_eq!(state.outbox.counts(), (0, 5));
         }
     }
 
@@ -299,25 +308,25 @@ mod tests {
     async fn the_owner_is_told_once_when_spans_begin_to_be_lost() {
         let settings = settings(&[("OTEL_BSP_MAX_QUEUE_SIZE", "20")]);
         let (told, tells) = mpsc::channel();
-        let on_drop: OnDrop = Box::new(move |dropped, why| told.send((dropped, why)).unwrap());
-        let shared = Shared::new(outbox(&settings), Some(on_drop));
-        let gone = || Kind::Connect("Connection refused".into());
+        let on_drop: SpanLossCallback = Box::new(move |dropped, why| told.send((dropped, why)).unwrap());
+        let state = ExporterState::new(outbox(&settings), Some(on_drop));
+        let gone = || FailureKind::Connect("Connection refused".into());
         let fake = Fake {
             fails: Mutex::new((0..50).map(|_| gone()).collect()),
             ..Fake::default()
         };
         let pushing = async {
             for _ in 0..30 {
-                shared.outbox.push(call());
+                state.outbox.push(call());
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
         tokio::select! {
-            () = run(&shared, &settings, &fake, None) => panic!("it was not closed"),
+            () = run(&state, &settings, &fake, None) => panic!("it was not closed"),
             () = pushing => {}
         }
         let told: Vec<_> = tells.try_iter().collect();
         assert_eq!(told.len(), 1, "{told:?}");
-        assert!(told[0].0 > 0 && told[0].1 == Some(trouble(gone())), "{told:?}");
+        assert!(told[0].0 > 0 && told[0].1 == Some(failure(gone())), "{told:?}");
     }
 }

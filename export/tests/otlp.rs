@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use baton_export::clock;
 use baton_export::limits::EXIT_WAIT;
-use baton_export::{Exit, ExitReport, Exporter, Options, Settings, ShutdownReport, Spool};
+use baton_export::{
+    ExitOptions, ExitReport, Exporter, ExporterOptions, ExporterSettings, ShutdownReport, Spool,
+};
 use baton_trace::record::{CallRecord, Side, StageRecord};
 use baton_trace::recorder::RecordSink;
 use baton_trace::stage::{self, StageId};
@@ -140,9 +142,9 @@ fn text(attributes: &[KeyValue], key: &str) -> String {
     }
 }
 
-fn settings(to: SocketAddr, more: &[(&str, &str)]) -> Settings {
+fn settings(to: SocketAddr, more: &[(&str, &str)]) -> ExporterSettings {
     let endpoint = format!("http://{to}");
-    let settings = Settings::from_lookup(|name| match name {
+    let settings = ExporterSettings::from_lookup(|name| match name {
         "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
         name => more
             .iter()
@@ -366,13 +368,13 @@ fn leave(address: SocketAddr, dir: &TempDir) -> (ExitReport, Duration) {
 fn leave_within(wait: Duration, address: SocketAddr, dir: &TempDir) -> (ExitReport, Duration) {
     let settings = settings(address, &[]);
     let spool = Spool::new(dir.path().join("spool"), &settings);
-    let options = Options {
+    let options = ExporterOptions {
         spool: Some(spool.clone()),
-        ..Options::default()
+        ..ExporterOptions::default()
     };
     let exporter = Arc::new(Exporter::with_options(Side::Client, settings, options).unwrap());
     exporter.record(record(Side::Client, &TraceContext::new_root(true)));
-    let exit = Exit {
+    let exit = ExitOptions {
         wait,
         is_patient: false,
         spool: Some(spool),
@@ -438,7 +440,7 @@ fn a_dead_collector_delays_no_exit_and_a_later_run_delivers_everything() {
         while (runs < 3 || hinted == 0 || fastest > bound) && runs < 50 {
             let (report, took) = leave(address, &dir);
             assert_eq!((report.exported, report.dropped), (0, 0), "{report:?}");
-            hinted += usize::from(report.trouble.unwrap().to_string().contains(hint));
+            hinted += usize::from(report.failure.unwrap().to_string().contains(hint));
             fastest = fastest.min(took);
             kept += report.spooled;
             runs += 1;
@@ -489,7 +491,7 @@ fn only_what_was_not_delivered_is_kept() {
     for _ in 0..3 {
         exporter.record(record(Side::Client, &TraceContext::new_root(true)));
     }
-    let exit = Exit {
+    let exit = ExitOptions {
         wait: AT_ONCE,
         is_patient: true,
         spool: Some(spool),
@@ -550,7 +552,7 @@ fn a_collector_that_refuses_is_told_by_what_to_correct_and_keeps_nothing_waiting
         (
             report.dropped,
             report.spooled,
-            report.trouble.unwrap().to_string(),
+            report.failure.unwrap().to_string(),
         )
     };
     let mut runs = 0;
@@ -593,7 +595,7 @@ fn a_port_that_speaks_http_1_is_told_as_that() {
     loop {
         let (report, _) = leave(address, &dir);
         assert!(report.spooled > 0, "{report}");
-        let told = report.trouble.unwrap().to_string();
+        let told = report.failure.unwrap().to_string();
         if told.contains("speaks HTTP/1, not gRPC: use the gRPC port, usually 4317") {
             break;
         }

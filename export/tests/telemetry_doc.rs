@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 
-use baton_export::Settings;
+use baton_export::ExporterSettings;
 
 /// The standard variables (OpenTelemetry specification 1.49, "Environment variables" and "OTLP exporter"); of those about metrics, logs and other
 /// exporters what they begin with.
@@ -81,7 +81,7 @@ fn documented(supported: &str) -> BTreeSet<String> {
 /// Every variable that is looked up when spans are exported.
 fn looked_up() -> BTreeSet<String> {
     let names = RefCell::new(BTreeSet::new());
-    let settings = Settings::from_lookup(|name| {
+    let settings = ExporterSettings::from_lookup(|name| {
         names.borrow_mut().insert(name.to_owned());
         (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://localhost:4317".to_owned())
     });

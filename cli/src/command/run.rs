@@ -28,7 +28,7 @@ use crate::trace_file::TraceFile;
 pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     logging::start("error");
     // Else client and exec-server would be one service, and one instance of it.
-    resource::environment_names(Component::Client);
+    resource::set_configured_component(Component::Client);
     let trace_file = TraceFile::open(args.trace_json)?;
     let client_key = Seed::generate()?.client_key()?;
     let mut exporting = Exporters::of_command();

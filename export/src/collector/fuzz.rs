@@ -46,7 +46,7 @@ fn run(bytes: &[u8]) {
         http_body::Frame::trailers(trailers),
         http_body::Frame::data(body),
     ]);
-    let mut answer = Streaming::new_response(Encoded, body, http::StatusCode::OK, None, None);
+    let mut answer = Streaming::new_response(BytesCodec, body, http::StatusCode::OK, None, None);
     let message = std::pin::pin!(answer.message()).poll(&mut Context::from_waker(Waker::noop()));
     let Poll::Ready(message) = message else {
         panic!("it waits for a body that is there");
@@ -55,7 +55,8 @@ fn run(bytes: &[u8]) {
         Ok(Some(response)) => assert!(rejected(SPANS, response).is_none_or(|(spans, _)| spans <= SPANS)),
         Ok(None) => {}
         Err(status) => {
-            let told = Trouble::from_status(&Uri::from_static("http://localhost:4317"), &status).to_string();
+            let told =
+                ExportFailure::from_status(&Uri::from_static("http://localhost:4317"), &status).to_string();
             assert!(told.len() < 2_000 && !told.contains(char::is_control), "{told:?}");
         }
     }

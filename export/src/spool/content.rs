@@ -5,10 +5,10 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use prost::Message as _;
 use prost::encoding::{decode_varint, encode_varint};
 
-use crate::outbox::Pending;
+use crate::outbox::EncodedRequest;
 
 /// Messages one after the other.
-pub(super) fn encode(requests: &[Pending]) -> Vec<u8> {
+pub(super) fn encode(requests: &[EncodedRequest]) -> Vec<u8> {
     let bytes: usize = requests.iter().map(|request| request.bytes.len() + 10).sum();
     let mut out = Vec::with_capacity(bytes);
     for request in requests {
@@ -20,14 +20,14 @@ pub(super) fn encode(requests: &[Pending]) -> Vec<u8> {
 
 /// What could be read of a file.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Content {
+pub(crate) struct SpoolContent {
     /// Whole and valid, with spans.
-    pub(crate) requests: Vec<Pending>,
+    pub(crate) requests: Vec<EncodedRequest>,
     /// There was something else behind them, or nothing at all.
     pub(crate) is_damaged: bool,
 }
 
-impl Content {
+impl SpoolContent {
     /// Reads to the end, or to what is damaged: behind that no message can be found.
     pub(crate) fn read(mut file: Bytes) -> Self {
         let mut requests = Vec::new();
@@ -49,7 +49,7 @@ impl Content {
     }
 }
 
-fn next(file: &mut Bytes) -> Option<Pending> {
+fn next(file: &mut Bytes) -> Option<EncodedRequest> {
     let len = usize::try_from(decode_varint(file).ok()?).ok()?;
     if len > file.len() {
         return None;
@@ -58,7 +58,7 @@ fn next(file: &mut Bytes) -> Option<Pending> {
     let request = ExportTraceServiceRequest::decode(bytes.clone()).ok()?;
     let scopes = request.resource_spans.iter().flat_map(|group| &group.scope_spans);
     let spans = scopes.map(|scope| scope.spans.len() as u64).sum();
-    (spans > 0).then_some(Pending { bytes, spans })
+    (spans > 0).then_some(EncodedRequest { bytes, spans })
 }
 
 #[cfg(any(test, feature = "fuzz"))]

@@ -16,25 +16,25 @@ use rustix::fs::{
 use rustix::io::Errno;
 use rustix::process::geteuid;
 
-use super::{Found, Name, SpoolError};
+use super::{SpoolError, SpoolFault, SpoolFileName};
 use crate::limits::SPOOL_BYTES_MAX;
 
 /// An open directory that is its owner's alone. Clones share the descriptor.
 #[derive(Debug, Clone)]
-pub(crate) struct Directory {
+pub(crate) struct SpoolDirectory {
     fd: Arc<OwnedFd>,
     path: PathBuf,
 }
 
 /// A file of the spool as it was found.
 #[derive(Debug)]
-pub(crate) enum Opened {
+pub(crate) enum OpenedFile {
     /// What it holds, under its lock.
     Read(Bytes, OwnedFd),
     /// Another run has it, or it has gone.
     Taken,
     /// It is not one to send.
-    Bad(Found),
+    Bad(SpoolFault),
 }
 
 /// What others may do, in a mode.
@@ -42,7 +42,7 @@ const OTHERS: RawMode = 0o077;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-impl Directory {
+impl SpoolDirectory {
     /// Opens it; `None` if there is none.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, SpoolError> {
         let fd = match openat(CWD, path, DIRECTORY | OFlags::RDONLY, Mode::empty()) {
@@ -78,9 +78,9 @@ impl Directory {
     }
 
     /// The files that runs have written, the oldest first.
-    pub(crate) fn names(&self) -> Result<Vec<Name>, SpoolError> {
+    pub(crate) fn names(&self) -> Result<Vec<SpoolFileName>, SpoolError> {
         let mut names = Vec::new();
-        self.each(|name| names.extend(Name::parse(name)))?;
+        self.each(|name| names.extend(SpoolFileName::parse(name)))?;
         names.sort_unstable();
         Ok(names)
     }
@@ -155,43 +155,43 @@ impl Directory {
     }
 
     /// Reads a file under its lock.
-    pub(crate) fn read(&self, name: &str) -> Result<Opened, SpoolError> {
+    pub(crate) fn read(&self, name: &str) -> Result<OpenedFile, SpoolError> {
         // Of a pipe that somebody has put there, opening would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(file) => file,
-            Err(Errno::NOENT) => return Ok(Opened::Taken),
-            Err(Errno::LOOP) => return Ok(Opened::Bad(Found::Link)),
-            Err(Errno::NXIO) => return Ok(Opened::Bad(Found::NoFile)),
+            Err(Errno::NOENT) => return Ok(OpenedFile::Taken),
+            Err(Errno::LOOP) => return Ok(OpenedFile::Bad(SpoolFault::Link)),
+            Err(Errno::NXIO) => return Ok(OpenedFile::Bad(SpoolFault::NoFile)),
             Err(error) => return Err(self.io_of(name, error)),
         };
         let io = |error: io::Error| self.io_of(name, error);
         let found = fstat(&file).map_err(|error| io(error.into()))?;
         if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
-            return Ok(Opened::Bad(Found::NoFile));
+            return Ok(OpenedFile::Bad(SpoolFault::NoFile));
         }
         if found.st_uid != geteuid().as_raw() {
-            return Ok(Opened::Bad(Found::Foreign));
+            return Ok(OpenedFile::Bad(SpoolFault::Foreign));
         }
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
-            Err(Errno::WOULDBLOCK) => return Ok(Opened::Taken),
+            Err(Errno::WOULDBLOCK) => return Ok(OpenedFile::Taken),
             Err(error) => return Err(io(error.into())),
         }
         // Sent and removed between the opening and the lock.
         let found = fstat(&file).map_err(|error| io(error.into()))?;
         if found.st_nlink == 0 {
-            return Ok(Opened::Taken);
+            return Ok(OpenedFile::Taken);
         }
         if u64::try_from(found.st_size).map_or(true, |size| size > SPOOL_BYTES_MAX) {
-            return Ok(Opened::Bad(Found::Damaged));
+            return Ok(OpenedFile::Bad(SpoolFault::Damaged));
         }
         let mut file = File::from(file);
         let mut content = Vec::new();
         // It may still grow, in the hands of another program.
         let mut bounded = (&mut file).take(SPOOL_BYTES_MAX);
         bounded.read_to_end(&mut content).map_err(io)?;
-        Ok(Opened::Read(content.into(), file.into()))
+        Ok(OpenedFile::Read(content.into(), file.into()))
     }
 
     /// Removes a name. What a link points to stays.

@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// `MILLISECONDS-DESTINATION-SPANS-BYTES-CHANCE.otlp`: destination and chance in hexadecimal, the others in decimal. Names sort by age.
+/// `MILLISECONDS-DESTINATION-SPANS-BYTES-CHANCE.otlp`: destination and random in hexadecimal, the others in decimal. Names sort by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Name {
+pub(crate) struct SpoolFileName {
     /// When it was written, since 1970.
     pub(crate) at_ms: u64,
     /// Hash of the collector's endpoint and headers.
@@ -12,13 +12,13 @@ pub(crate) struct Name {
     pub(crate) spans: u64,
     pub(crate) bytes: u64,
     /// Keeps the files of runs that end at once apart.
-    pub(crate) chance: u32,
+    pub(crate) random: u32,
 }
 
 /// The end of every name.
 const EXTENSION: &str = ".otlp";
 
-impl Name {
+impl SpoolFileName {
     /// `None` if no run has written it.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let mut parts = name.strip_suffix(EXTENSION)?.split('-');
@@ -28,25 +28,25 @@ impl Name {
             destination: next(16)?,
             spans: next(10)?,
             bytes: next(10)?,
-            chance: u32::try_from(next(16)?).ok()?,
+            random: u32::try_from(next(16)?).ok()?,
         };
         // Also that nothing follows, and that it is found under the name that it prints.
         (parsed.to_string() == name).then_some(parsed)
     }
 }
 
-impl fmt::Display for Name {
+impl fmt::Display for SpoolFileName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
             at_ms,
             destination,
             spans,
             bytes,
-            chance,
+            random,
         } = self;
         write!(
             f,
-            "{at_ms:013}-{destination:016x}-{spans}-{bytes}-{chance:08x}{EXTENSION}"
+            "{at_ms:013}-{destination:016x}-{spans}-{bytes}-{random:08x}{EXTENSION}"
         )
     }
 }
@@ -60,23 +60,23 @@ mod tests {
     proptest! {
         #[test]
         fn a_name_is_read_as_it_was_written(parts: (u64, u64, u64, u64, u32)) {
-            let (at_ms, destination, spans, bytes, chance) = parts;
-            let name = Name { at_ms, destination, spans, bytes, chance };
-            prop_assert_eq!(Name::parse(&name.to_string()), Some(name));
+            let (at_ms, destination, spans, bytes, random) = parts;
+            let name = SpoolFileName { at_ms, destination, spans, bytes, random };
+            prop_assert_eq!(SpoolFileName::parse(&name.to_string()), Some(name));
         }
 
         #[test]
         fn no_other_text_is_a_name(text: String) {
-            prop_assert!(Name::parse(&text).is_none_or(|name| name.to_string() == text));
+            prop_assert!(SpoolFileName::parse(&text).is_none_or(|name| name.to_string() == text));
         }
     }
 
     #[test]
     fn a_name_says_when_where_how_many_and_how_much() {
         let text = "1764000000000-00000000000000ff-12-5120-9f3c2a1b.otlp";
-        let name = Name::parse(text).unwrap();
+        let name = SpoolFileName::parse(text).unwrap();
         assert_eq!((name.at_ms, name.destination), (1_764_000_000_000, 255));
-        assert_eq!((name.spans, name.bytes, name.chance), (12, 5120, 0x9f3c_2a1b));
+        assert_eq!((name.spans, name.bytes, name.random), (12, 5120, 0x9f3c_2a1b));
         for bad in [
             "",
             ".otlp",
@@ -85,7 +85,7 @@ mod tests {
             &text.replace("-12-", "-+2-"),
             &text.replace("otlp", "part"),
         ] {
-            assert_eq!(Name::parse(bad), None, "{bad}");
+            assert_eq!(SpoolFileName::parse(bad), None, "{bad}");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::outbox::Outbox;
 use crate::outbox::tests::{call, settings};
 
 /// A request of five spans.
-pub(crate) fn request() -> Pending {
+pub(crate) fn request() -> EncodedRequest {
     let outbox = Outbox::new(&settings(&[]), Resource::builder_empty().build());
     outbox.push(call());
     outbox.next().unwrap()
@@ -24,7 +24,7 @@ pub(crate) fn spool(dir: &TempDir) -> Spool {
 }
 
 /// Writes a file as a run does that ends then.
-pub(crate) fn write(spool: &Spool, requests: &[Pending]) -> Pruned {
+pub(crate) fn write(spool: &Spool, requests: &[EncodedRequest]) -> PruneReport {
     spool.write(requests).unwrap().1
 }
 
@@ -32,11 +32,11 @@ pub(crate) fn write(spool: &Spool, requests: &[Pending]) -> Pruned {
 pub(crate) fn files(spool: &Spool) -> Vec<String> {
     let look = spool.look().unwrap();
     look.map_or(Vec::new(), |(_, names)| {
-        names.iter().map(Name::to_string).collect()
+        names.iter().map(SpoolFileName::to_string).collect()
     })
 }
 
-fn read(spool: &Spool) -> Vec<Opened> {
+fn read(spool: &Spool) -> Vec<OpenedFile> {
     let (directory, names) = spool.look().unwrap().unwrap();
     let read = names
         .iter()
@@ -54,15 +54,15 @@ fn a_file_holds_what_was_written_and_is_its_owner_s_alone() {
     let spool = spool(&dir);
     assert!(spool.look().unwrap().is_none());
     let two = [request(), request()];
-    assert_eq!(write(&spool, &two), Pruned::default());
+    assert_eq!(write(&spool, &two), PruneReport::default());
     let [name] = &files(&spool)[..] else { panic!() };
     assert_eq!(mode(spool.path()), 0o700);
     assert_eq!(mode(&spool.path().join(name)), 0o600);
-    assert_eq!(Name::parse(name).unwrap().spans, 10);
-    let [Opened::Read(file, _)] = &read(&spool)[..] else {
+    assert_eq!(SpoolFileName::parse(name).unwrap().spans, 10);
+    let [OpenedFile::Read(file, _)] = &read(&spool)[..] else {
         panic!()
     };
-    let content = Content::read(file.clone());
+    let content = SpoolContent::read(file.clone());
     assert_eq!((&content.requests[..], content.is_damaged), (&two[..], false));
 }
 
@@ -71,15 +71,15 @@ fn a_file_is_nobody_else_s_while_its_writer_lives_or_another_reads_it() {
     let dir = TempDir::new().unwrap();
     let spool = spool(&dir);
     let (written, _) = spool.write(&[request()]).unwrap();
-    assert!(matches!(read(&spool)[..], [Opened::Taken]));
+    assert!(matches!(read(&spool)[..], [OpenedFile::Taken]));
     drop(written);
     let held = read(&spool);
-    assert!(matches!(held[..], [Opened::Read(..)]));
-    assert!(matches!(read(&spool)[..], [Opened::Taken]));
+    assert!(matches!(held[..], [OpenedFile::Read(..)]));
+    assert!(matches!(read(&spool)[..], [OpenedFile::Taken]));
     drop(held);
     let (written, _) = spool.write(&[request()]).unwrap();
     written.remove();
-    assert!(matches!(read(&spool)[..], [Opened::Read(..)]));
+    assert!(matches!(read(&spool)[..], [OpenedFile::Read(..)]));
 }
 
 #[test]
@@ -105,13 +105,13 @@ fn another_collector_or_tenant_does_not_get_it() {
 fn the_oldest_go_for_new_ones_and_are_counted() {
     let dir = TempDir::new().unwrap();
     let spool = spool(&dir);
-    let large = |spans| Pending {
+    let large = |spans| EncodedRequest {
         bytes: vec![0; 5 * 1024 * 1024].into(),
         spans,
     };
     for spans in [1, 2, 3] {
         assert_eq!(write(&spool, &[large(spans)]).spans, 0);
-        // Names of one millisecond sort by chance.
+        // Names of one millisecond sort by random.
         let before = now_ms();
         while now_ms() == before {
             std::hint::spin_loop();
@@ -121,7 +121,7 @@ fn the_oldest_go_for_new_ones_and_are_counted() {
     assert_eq!(write(&spool, &[large(5), large(5)]).spans, 2 + 3);
     let left: u64 = files(&spool)
         .iter()
-        .map(|name| Name::parse(name).unwrap().bytes)
+        .map(|name| SpoolFileName::parse(name).unwrap().bytes)
         .sum();
     assert!(left <= SPOOL_BYTES_MAX && left > 10 * 1024 * 1024, "{left}");
     let too_much = [large(1), large(1), large(1), large(1)];
@@ -135,12 +135,12 @@ fn seven_days_or_4096_files_are_the_most_whoever_they_are_for() {
     write(&spool, &[request()]);
     let (directory, _) = spool.look().unwrap().unwrap();
     let week_ms = SPOOL_AGE_MAX.as_millis() as u64;
-    let old = |at_ms| Name {
+    let old = |at_ms| SpoolFileName {
         at_ms,
         destination: 7,
         spans: 100,
         bytes: 1,
-        chance: 0,
+        random: 0,
     };
     for age_ms in [week_ms + 60_000, week_ms - 60_000] {
         directory
@@ -201,8 +201,8 @@ fn what_is_no_file_of_ours_is_seen_and_never_followed() {
     let [ours] = &files(&spool)[..] else { panic!() };
     let (directory, _) = spool.look().unwrap().unwrap();
     let name = |at_ms| {
-        let of_ours = Name::parse(ours).unwrap();
-        Name { at_ms, ..of_ours }.to_string()
+        let of_ours = SpoolFileName::parse(ours).unwrap();
+        SpoolFileName { at_ms, ..of_ours }.to_string()
     };
     let elsewhere = dir.path().join("elsewhere");
     fs::copy(spool.path().join(ours), &elsewhere).unwrap();
@@ -214,18 +214,18 @@ fn what_is_no_file_of_ours_is_seen_and_never_followed() {
     let is = |at_ms, expected| {
         let opened = directory.read(&name(at_ms)).unwrap();
         assert!(
-            matches!(opened, Opened::Bad(found) if found == expected),
+            matches!(opened, OpenedFile::Bad(found) if found == expected),
             "{opened:?}"
         );
     };
-    is(1, Found::Link);
-    is(2, Found::NoFile);
-    is(3, Found::NoFile);
-    is(4, Found::Damaged);
+    is(1, SpoolFault::Link);
+    is(2, SpoolFault::NoFile);
+    is(3, SpoolFault::NoFile);
+    is(4, SpoolFault::Damaged);
     if geteuid().is_root() {
         fs::write(spool.path().join(name(5)), b"x").unwrap();
         chown(spool.path().join(name(5)), Some(1), None).unwrap();
-        is(5, Found::Foreign);
+        is(5, SpoolFault::Foreign);
     }
     directory.remove(&name(1)).unwrap();
     assert!(elsewhere.exists());

@@ -181,7 +181,7 @@ fn text<'a>(attributes: &'a [KeyValue], key: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use baton_export::clock;
-    use baton_export::{Exporter, Settings};
+    use baton_export::{Exporter, ExporterSettings};
     use baton_trace::record::{CallRecord, Side, StageRecord};
     use baton_trace::recorder::RecordSink as _;
     use baton_trace::stage::transport::CALL;
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn a_client_s_call_arrives_with_its_service_and_its_stage() {
         let collector = Collector::start().unwrap();
-        let settings = Settings::from_lookup(|name| {
+        let settings = ExporterSettings::from_lookup(|name| {
             (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| collector.endpoint().to_owned())
         });
         let exporter = Exporter::new(Side::Client, settings.unwrap().unwrap()).unwrap();

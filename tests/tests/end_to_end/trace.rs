@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use baton_core_client::{ChannelConfig, Client, Command};
-use baton_export::{Exporter, Settings};
+use baton_export::{Exporter, ExporterSettings};
 use baton_support::collector::{Collector, ReceivedSpan};
 use baton_support::process::Part;
 use baton_trace::record::Side;
@@ -51,8 +51,9 @@ impl Traced {
     /// A client's exporter.
     fn exporter(&self) -> Arc<Exporter> {
         let endpoint = self.collector.endpoint().to_owned();
-        let settings =
-            Settings::from_lookup(|name| (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| endpoint.clone()));
+        let settings = ExporterSettings::from_lookup(|name| {
+            (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| endpoint.clone())
+        });
         Arc::new(Exporter::new(Side::Client, settings.unwrap().unwrap()).unwrap())
     }
 

@@ -13,9 +13,9 @@ pub(crate) const SPOOL_FILE: Target = Target {
 };
 
 fn run(bytes: &[u8]) {
-    let read = Content::read(Bytes::copy_from_slice(bytes));
+    let read = SpoolContent::read(Bytes::copy_from_slice(bytes));
     let again = encode(&read.requests);
-    let twice = Content::read(again.into());
+    let twice = SpoolContent::read(again.into());
     assert_eq!(twice.requests, read.requests);
     assert_eq!(twice.is_damaged, read.requests.is_empty());
     assert!(read.requests.iter().all(|request| request.spans > 0));

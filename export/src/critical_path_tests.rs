@@ -12,7 +12,7 @@ use opentelemetry::trace::SpanKind;
 use opentelemetry::{SpanId, TraceId};
 use proptest::prelude::*;
 
-use super::layout::{self, Placed};
+use super::layout::{self, SpanPlacement};
 
 /// How long each stage of a call took, in nanoseconds. What lies between them is nobody's.
 #[derive(Debug, Clone)]
@@ -177,7 +177,7 @@ fn records(of: &Lengths) -> (CallRecord, CallRecord) {
 
 fn exported(record: &CallRecord) -> Vec<PathSpan> {
     let remainder_ns = Coverage::of(record).remainder_ns();
-    let span = |placed: &Placed| PathSpan {
+    let span = |placed: &SpanPlacement| PathSpan {
         id: placed.span_id,
         parent: placed.parent,
         kind: SpanKind::Internal,

@@ -12,14 +12,14 @@ use baton_trace::text::printable;
 
 /// What is wrong with a collector. Its [`Display`](fmt::Display) is a clause that says what to do where something can be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Trouble {
+pub struct ExportFailure {
     /// Scheme, host and port.
     endpoint: String,
-    kind: Kind,
+    kind: FailureKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FailureKind {
     /// No connection, for this reason.
     Connect(String),
     /// No connection yet.
@@ -36,8 +36,8 @@ pub(super) enum Kind {
     Rejected(String),
 }
 
-impl Trouble {
-    pub(super) fn new(endpoint: &Uri, kind: Kind) -> Self {
+impl ExportFailure {
+    pub(super) fn new(endpoint: &Uri, kind: FailureKind) -> Self {
         let host = endpoint.host().unwrap_or_default();
         let port = endpoint
             .port_u16()
@@ -52,8 +52,8 @@ impl Trouble {
     pub(super) fn from_status(endpoint: &Uri, status: &Status) -> Self {
         let kind = match std::error::Error::source(status) {
             // tonic made it of what happened below; a peer's status has no source.
-            Some(source) => Kind::Lost(innermost(source)),
-            None => Kind::Refused(status.code(), status.message().to_owned()),
+            Some(source) => FailureKind::Lost(innermost(source)),
+            None => FailureKind::Refused(status.code(), status.message().to_owned()),
         };
         Self::new(endpoint, kind)
     }
@@ -61,8 +61,12 @@ impl Trouble {
     /// Whether a later attempt may succeed (OTLP specification, "OTLP/gRPC response", failures).
     pub fn is_retryable(&self) -> bool {
         match &self.kind {
-            Kind::Connect(_) | Kind::Connecting | Kind::Late | Kind::Lost(_) | Kind::Http1 => true,
-            Kind::Refused(code, _) => matches!(
+            FailureKind::Connect(_)
+            | FailureKind::Connecting
+            | FailureKind::Late
+            | FailureKind::Lost(_)
+            | FailureKind::Http1 => true,
+            FailureKind::Refused(code, _) => matches!(
                 code,
                 Code::Cancelled
                     | Code::DeadlineExceeded
@@ -71,62 +75,71 @@ impl Trouble {
                     | Code::Unavailable
                     | Code::DataLoss
             ),
-            Kind::Rejected(_) => false,
+            FailureKind::Rejected(_) => false,
         }
     }
 
     /// Whether an attempt a moment later would fail alike: nothing listens there, or something else does.
     pub(super) fn is_immediate(&self) -> bool {
-        matches!(self.kind, Kind::Connect(_) | Kind::Http1)
+        matches!(self.kind, FailureKind::Connect(_) | FailureKind::Http1)
     }
 
     /// Whether it is about one request, so that another may fare better.
     pub(super) fn is_about_request(&self) -> bool {
         let of_service = [Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
-        matches!(&self.kind, Kind::Refused(code, _) if !self.is_retryable() && !of_service.contains(code))
+        matches!(&self.kind, FailureKind::Refused(code, _) if !self.is_retryable() && !of_service.contains(code))
     }
 
     /// Whether the collector is merely slower than the wait. The next run sends what is left.
     pub fn is_slow(&self) -> bool {
-        matches!(self.kind, Kind::Late)
+        matches!(self.kind, FailureKind::Late)
     }
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for ExportFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { endpoint, kind } = self;
         match kind {
-            Kind::Connect(reason) => write!(
+            FailureKind::Connect(reason) => write!(
                 f,
                 "cannot connect to {endpoint} ({}): start the collector, or correct OTEL_EXPORTER_OTLP_ENDPOINT",
                 printable(reason)
             ),
-            Kind::Connecting => write!(
+            FailureKind::Connecting => write!(
                 f,
                 "{endpoint} does not answer: see OTEL_EXPORTER_OTLP_ENDPOINT, and firewalls on the way"
             ),
-            Kind::Late => write!(f, "{endpoint} did not answer in time"),
-            Kind::Lost(reason) => write!(f, "the connection to {endpoint} broke ({})", printable(reason)),
-            Kind::Http1 => write!(
+            FailureKind::Late => write!(f, "{endpoint} did not answer in time"),
+            FailureKind::Lost(reason) => {
+                write!(f, "the connection to {endpoint} broke ({})", printable(reason))
+            }
+            FailureKind::Http1 => write!(
                 f,
                 "{endpoint} speaks HTTP/1, not gRPC: use the gRPC port, usually 4317"
             ),
-            Kind::Refused(code @ (Code::Unauthenticated | Code::PermissionDenied), message) => write!(
+            FailureKind::Refused(code @ (Code::Unauthenticated | Code::PermissionDenied), message) => write!(
                 f,
                 "{endpoint} refused them ({}{}): correct the credentials in OTEL_EXPORTER_OTLP_HEADERS",
                 name(*code),
-                Said(message)
+                PeerMessage(message)
             ),
-            Kind::Refused(Code::Unimplemented, message) => write!(
+            FailureKind::Refused(Code::Unimplemented, message) => write!(
                 f,
                 "{endpoint} takes no traces over gRPC ({}{}): is it an OTLP collector's gRPC port, usually 4317?",
                 name(Code::Unimplemented),
-                Said(message)
+                PeerMessage(message)
             ),
-            Kind::Refused(code, message) => {
-                write!(f, "{endpoint} refused them ({}{})", name(*code), Said(message))
+            FailureKind::Refused(code, message) => {
+                write!(
+                    f,
+                    "{endpoint} refused them ({}{})",
+                    name(*code),
+                    PeerMessage(message)
+                )
             }
-            Kind::Rejected(message) => write!(f, "{endpoint} rejected a part of them{}", Said(message)),
+            FailureKind::Rejected(message) => {
+                write!(f, "{endpoint} rejected a part of them{}", PeerMessage(message))
+            }
         }
     }
 }
@@ -136,9 +149,9 @@ fn name(code: Code) -> Cow<'static, str> {
 }
 
 /// What a peer said, if anything, made safe for a terminal and not too long for a line.
-struct Said<'a>(&'a str);
+struct PeerMessage<'a>(&'a str);
 
-impl fmt::Display for Said<'_> {
+impl fmt::Display for PeerMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const LONGEST: usize = 200;
         let text = printable(self.0);
@@ -163,37 +176,40 @@ pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 mod tests {
     use super::*;
 
-    fn trouble(kind: Kind) -> Trouble {
-        Trouble::new(&"http://me:secret@host:4318/path".parse().unwrap(), kind)
+    fn failure(kind: FailureKind) -> ExportFailure {
+        ExportFailure::new(&"http://me:secret@host:4318/path".parse().unwrap(), kind)
     }
 
     #[test]
     fn the_hint_fits_the_fault_and_shows_no_credentials() {
         for (kind, hint) in [
-            (Kind::Connect("Connection refused".into()), "start the collector"),
-            (Kind::Connecting, "does not answer"),
             (
-                Kind::Http1,
+                FailureKind::Connect("Connection refused".into()),
+                "start the collector",
+            ),
+            (FailureKind::Connecting, "does not answer"),
+            (
+                FailureKind::Http1,
                 "speaks HTTP/1, not gRPC: use the gRPC port, usually 4317",
             ),
             (
-                Kind::Refused(Code::PermissionDenied, "no\x1b[2J".into()),
+                FailureKind::Refused(Code::PermissionDenied, "no\x1b[2J".into()),
                 "PERMISSION_DENIED: no[2J): correct the credentials in OTEL_EXPORTER_OTLP_HEADERS",
             ),
             (
-                Kind::Refused(Code::Unauthenticated, String::new()),
+                FailureKind::Refused(Code::Unauthenticated, String::new()),
                 "(UNAUTHENTICATED): correct the credentials",
             ),
             (
-                Kind::Refused(Code::Unimplemented, String::new()),
+                FailureKind::Refused(Code::Unimplemented, String::new()),
                 "takes no traces",
             ),
             (
-                Kind::Refused(Code::InvalidArgument, "x".repeat(9_999)),
+                FailureKind::Refused(Code::InvalidArgument, "x".repeat(9_999)),
                 "INVALID_ARGUMENT: xxx",
             ),
         ] {
-            let told = trouble(kind).to_string();
+            let told = failure(kind).to_string();
             assert!(told.contains(hint) && told.contains("http://host:4318"), "{told}");
             assert!(!told.contains("secret") && told.len() < 400, "{told}");
         }
@@ -203,7 +219,7 @@ mod tests {
     fn what_the_specification_calls_retryable_is_and_nothing_else() {
         for code in (0..17).map(Code::from) {
             let is_retryable = [1, 4, 10, 11, 14, 15].contains(&i32::from(code));
-            let refused = trouble(Kind::Refused(code, String::new()));
+            let refused = failure(FailureKind::Refused(code, String::new()));
             assert_eq!(refused.is_retryable(), is_retryable, "{code:?}");
             let of_service = [7, 12, 16].contains(&i32::from(code));
             assert_eq!(

@@ -7,13 +7,13 @@ use baton_trace::text::printable;
 /// A variable that is set to something that is not supported and is ignored, as the specification asks. Its [`Display`](fmt::Display) is a
 /// sentence that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ignored {
+pub struct IgnoredVariable {
     pub(super) variable: &'static str,
     pub(super) value: String,
     pub(super) why: &'static str,
 }
 
-impl fmt::Display for Ignored {
+impl fmt::Display for IgnoredVariable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = printable(&self.value);
         write!(f, "{}: `{value}` is ignored: {}", self.variable, self.why)

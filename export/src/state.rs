@@ -8,29 +8,33 @@ use std::time::Instant;
 use bytes::Bytes;
 use tokio::sync::watch;
 
+use crate::failure::ExportFailure;
 use crate::outbox::Outbox;
-use crate::spool::{Finding, SpoolError};
-use crate::trouble::Trouble;
+use crate::spool::{SpoolError, SpoolFinding};
 
 /// Where spans go. The second implementor is the test's, which stalls and fails by command.
 pub(crate) trait Destination {
     /// Connects, unless it is connected.
-    fn connect(&self) -> impl Future<Output = Result<(), Trouble>>;
+    fn connect(&self) -> impl Future<Output = Result<(), ExportFailure>>;
 
     /// One attempt at one request. `None` if the collector has taken all of its spans.
-    fn send(&self, request: Bytes, spans: u64) -> impl Future<Output = Result<Option<Rejected>, Trouble>>;
+    fn send(
+        &self,
+        request: Bytes,
+        spans: u64,
+    ) -> impl Future<Output = Result<Option<RejectedSpans>, ExportFailure>>;
 }
 
 /// Spans that a collector did not want, of a request that it took.
 #[derive(Debug)]
-pub(crate) struct Rejected {
+pub(crate) struct RejectedSpans {
     pub(crate) spans: u64,
-    pub(crate) why: Trouble,
+    pub(crate) why: ExportFailure,
 }
 
 /// How long to go on once closed.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Closing {
+pub(crate) struct ShutdownRequest {
     pub(crate) deadline: Instant,
     /// Whether to try for all that time, even if nobody listens.
     pub(crate) is_patient: bool,
@@ -38,42 +42,42 @@ pub(crate) struct Closing {
 
 /// What became of the spool that earlier runs have left.
 #[derive(Debug, Default)]
-pub(crate) struct Drained {
+pub(crate) struct DrainReport {
     /// Spans of earlier runs that the collector has now.
     pub(crate) delivered: u64,
     /// Spans of earlier runs that nobody will get any more.
     pub(crate) dropped: u64,
     /// Files that were not sent as they were, the first [`SPOOL_FINDINGS_MAX`] of them.
-    pub(crate) findings: Vec<Finding>,
+    pub(crate) findings: Vec<SpoolFinding>,
     /// How many there were.
     pub(crate) found: usize,
     pub(crate) error: Option<SpoolError>,
 }
 
 /// Tells the owner of a long-lived part that spans are lost, once: how many so far, and why if that is known.
-pub type OnDrop = Box<dyn FnOnce(u64, Option<Trouble>) + Send>;
+pub type SpanLossCallback = Box<dyn FnOnce(u64, Option<ExportFailure>) + Send>;
 
 /// What the data path, the thread and the drain share.
-pub(crate) struct Shared {
+pub(crate) struct ExporterState {
     pub(crate) outbox: Outbox,
-    closing: watch::Sender<Option<Closing>>,
+    closing: watch::Sender<Option<ShutdownRequest>>,
     /// There is, or was, a connection.
     connected: watch::Sender<bool>,
     /// The latest, until something is delivered.
-    trouble: Mutex<Option<Trouble>>,
-    drained: Mutex<Drained>,
+    failure: Mutex<Option<ExportFailure>>,
+    drained: Mutex<DrainReport>,
     /// Nobody waits for this part's exit before there is something to drop.
-    on_drop: Mutex<Option<OnDrop>>,
+    on_drop: Mutex<Option<SpanLossCallback>>,
     may_drop: AtomicBool,
 }
 
-impl Shared {
-    pub(crate) fn new(outbox: Outbox, on_drop: Option<OnDrop>) -> Self {
+impl ExporterState {
+    pub(crate) fn new(outbox: Outbox, on_drop: Option<SpanLossCallback>) -> Self {
         Self {
             outbox,
             closing: watch::Sender::new(None),
             connected: watch::Sender::new(false),
-            trouble: Mutex::default(),
+            failure: Mutex::default(),
             drained: Mutex::default(),
             may_drop: AtomicBool::new(on_drop.is_some()),
             on_drop: Mutex::new(on_drop),
@@ -81,7 +85,7 @@ impl Shared {
     }
 
     /// Takes no more records and asks the thread to finish. Only the first time counts.
-    pub(crate) fn close(&self, closing: Closing) {
+    pub(crate) fn close(&self, closing: ShutdownRequest) {
         self.outbox.close();
         self.closing.send_modify(|current| {
             current.get_or_insert(closing);
@@ -91,7 +95,7 @@ impl Shared {
     /// Has the thread give up now.
     pub(crate) fn give_up(&self) {
         self.outbox.close();
-        let closing = Closing {
+        let closing = ShutdownRequest {
             deadline: Instant::now(),
             is_patient: false,
         };
@@ -103,16 +107,16 @@ impl Shared {
     }
 
     /// Why the collector does not have what is left, if that is known.
-    pub(crate) fn trouble(&self) -> Option<Trouble> {
-        lock(&self.trouble).clone()
+    pub(crate) fn failure(&self) -> Option<ExportFailure> {
+        lock(&self.failure).clone()
     }
 
     /// What became of what earlier runs have left.
-    pub(crate) fn drained(&self) -> MutexGuard<'_, Drained> {
+    pub(crate) fn drained(&self) -> MutexGuard<'_, DrainReport> {
         lock(&self.drained)
     }
 
-    pub(crate) fn closing(&self) -> Option<Closing> {
+    pub(crate) fn closing(&self) -> Option<ShutdownRequest> {
         *self.closing.borrow()
     }
 
@@ -145,16 +149,16 @@ impl Shared {
         }
     }
 
-    pub(crate) fn note(&self, result: Result<(), Trouble>) {
+    pub(crate) fn note(&self, result: Result<(), ExportFailure>) {
         if result.is_ok() {
             self.note_connected();
         }
-        *lock(&self.trouble) = result.err();
+        *lock(&self.failure) = result.err();
     }
 
     /// The collector took a request, but not all of its spans.
-    pub(crate) fn note_rejected(&self, why: Trouble) {
-        *lock(&self.trouble) = Some(why);
+    pub(crate) fn note_rejected(&self, why: ExportFailure) {
+        *lock(&self.failure) = Some(why);
     }
 
     pub(crate) fn note_connected(&self) {
@@ -168,7 +172,7 @@ impl Shared {
         if dropped > 0 && self.may_drop.swap(false, Ordering::Relaxed) {
             let on_drop = lock(&self.on_drop).take();
             if let Some(on_drop) = on_drop {
-                on_drop(dropped, self.trouble());
+                on_drop(dropped, self.failure());
             }
         }
     }

@@ -17,12 +17,12 @@ use tokio::net::TcpStream;
 use tower_service::Service;
 
 /// Dials over TCP.
-pub(super) struct Dial {
+pub(super) struct CollectorConnector {
     tcp: HttpConnector,
     speaks_http1: Arc<AtomicBool>,
 }
 
-impl Dial {
+impl CollectorConnector {
     /// `speaks_http1` is set if the answer is HTTP/1.
     pub(super) fn new(speaks_http1: Arc<AtomicBool>) -> Self {
         let mut tcp = HttpConnector::new();
@@ -32,23 +32,23 @@ impl Dial {
 }
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
-type Dialling = Pin<Box<dyn Future<Output = Result<TokioIo<Watched>, Error>> + Send>>;
+type Connecting = Pin<Box<dyn Future<Output = Result<TokioIo<SniffedStream>, Error>> + Send>>;
 
-impl Service<Uri> for Dial {
-    type Response = TokioIo<Watched>;
+impl Service<Uri> for CollectorConnector {
+    type Response = TokioIo<SniffedStream>;
     type Error = Error;
-    type Future = Dialling;
+    type Future = Connecting;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
         self.tcp.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, uri: Uri) -> Dialling {
+    fn call(&mut self, uri: Uri) -> Connecting {
         let dialling = self.tcp.call(uri);
         let speaks_http1 = Arc::clone(&self.speaks_http1);
         Box::pin(async move {
             let stream = dialling.await?.into_inner();
-            Ok(TokioIo::new(Watched {
+            Ok(TokioIo::new(SniffedStream {
                 stream,
                 matched: Some(0),
                 speaks_http1,
@@ -58,7 +58,7 @@ impl Service<Uri> for Dial {
 }
 
 /// A connection whose first bytes are compared with an answer in HTTP/1.
-pub(super) struct Watched {
+pub(super) struct SniffedStream {
     stream: TcpStream,
     /// Bytes of [`HTTP1`] that were read; `None` once it is decided.
     matched: Option<usize>,
@@ -67,7 +67,7 @@ pub(super) struct Watched {
 
 const HTTP1: &[u8] = b"HTTP/1.";
 
-impl Watched {
+impl SniffedStream {
     fn look(&mut self, bytes: &[u8]) {
         let Some(matched) = self.matched else { return };
         let left = &HTTP1[matched..];
@@ -80,7 +80,7 @@ impl Watched {
     }
 }
 
-impl AsyncRead for Watched {
+impl AsyncRead for SniffedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -93,7 +93,7 @@ impl AsyncRead for Watched {
     }
 }
 
-impl AsyncWrite for Watched {
+impl AsyncWrite for SniffedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

@@ -18,13 +18,13 @@ use opentelemetry_sdk::Resource;
 use prost::Message as _;
 use prost::encoding::{encode_varint, encoded_len_varint};
 
-use super::layout::{self, Placed};
+use super::layout::{self, SpanPlacement};
 use super::resource;
-use super::spans::{self, Details};
+use super::spans::{self, SpanDetails};
 
 /// A resource and our scope, encoded once.
 #[derive(Debug)]
-pub(super) struct Speaker {
+pub(super) struct EncodedResource {
     /// `ResourceSpans.resource`, tag and length included.
     resource: Vec<u8>,
     /// `ResourceSpans.schema_url`, tag and length included.
@@ -34,25 +34,25 @@ pub(super) struct Speaker {
     of: Resource,
 }
 
-impl Speaker {
+impl EncodedResource {
     pub(super) fn new(resource: &Resource) -> Self {
-        let mut speaker = Self {
+        let mut encoded = Self {
             resource: Vec::new(),
             schema_url: Vec::new(),
             scope: Vec::new(),
             of: resource.clone(),
         };
         let scope = InstrumentationScope::from((&*spans::SCOPE, None));
-        bytes(&mut speaker.scope, 1, &scope.encode_to_vec());
+        bytes(&mut encoded.scope, 1, &scope.encode_to_vec());
         for group in group_spans_by_resource_and_scope(Vec::new(), &resource.into()) {
             bytes(
-                &mut speaker.resource,
+                &mut encoded.resource,
                 1,
                 &group.resource.unwrap_or_default().encode_to_vec(),
             );
-            bytes(&mut speaker.schema_url, 3, group.schema_url.as_bytes());
+            bytes(&mut encoded.schema_url, 3, group.schema_url.as_bytes());
         }
-        speaker
+        encoded
     }
 
     /// The same part, of what happens beside its calls. Rarely wanted, so not kept.
@@ -61,7 +61,7 @@ impl Speaker {
     }
 
     /// Appends `ExportTraceServiceRequest.resource_spans` with `spans`, each of them a `ScopeSpans.spans`.
-    fn say(&self, out: &mut Vec<u8>, spans: &[u8]) {
+    fn append(&self, out: &mut Vec<u8>, spans: &[u8]) {
         let scope_spans = self.scope.len() + spans.len();
         let inner = self.resource.len() + field_len(scope_spans) + self.schema_url.len();
         header(out, 1, inner);
@@ -98,10 +98,10 @@ impl Batch {
             } else {
                 &mut self.own
             };
-            if Details::is_plain(record, stage) {
+            if SpanDetails::is_plain(record, stage) {
                 plain(&mut self.scratch, record, &header, &placed);
             } else if record.links.is_empty() {
-                let details = Details::of(record, &placed);
+                let details = SpanDetails::of(record, &placed);
                 detailed(&mut self.scratch, record, &header, &placed, &details);
             } else {
                 let span = Span::from(spans::span(record, &state, placed));
@@ -119,17 +119,17 @@ impl Batch {
     }
 
     /// Takes the spans out as one request, and leaves room for as many again.
-    pub(super) fn take(&mut self, own: &Speaker, relay: impl FnOnce() -> Speaker) -> Bytes {
+    pub(super) fn take(&mut self, own: &EncodedResource, relay: impl FnOnce() -> EncodedResource) -> Bytes {
         let mut request =
             Vec::with_capacity(self.own.len() + self.relay.len() + self.background.len() + 4_096);
         if !self.own.is_empty() {
-            own.say(&mut request, &self.own);
+            own.append(&mut request, &self.own);
         }
         if !self.relay.is_empty() {
-            relay().say(&mut request, &self.relay);
+            relay().append(&mut request, &self.relay);
         }
         if !self.background.is_empty() {
-            own.background().say(&mut request, &self.background);
+            own.background().append(&mut request, &self.background);
         }
         self.own.clear();
         self.relay.clear();
@@ -140,7 +140,7 @@ impl Batch {
 }
 
 /// The body of a `Span` without attributes of its own, in the order of its fields.
-fn plain(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &Placed) {
+fn plain(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &SpanPlacement) {
     let name = tree::label(placed.stage.stage);
     identity(out, record, trace_state, placed, &name);
     number(out, 6, SpanKind::Internal as u64);
@@ -163,7 +163,13 @@ fn plain(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &Pla
 }
 
 /// The body of a `Span` with attributes and status of its own, and without links.
-fn detailed(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &Placed, details: &Details) {
+fn detailed(
+    out: &mut Vec<u8>,
+    record: &CallRecord,
+    trace_state: &str,
+    placed: &SpanPlacement,
+    details: &SpanDetails,
+) {
     identity(out, record, trace_state, placed, &details.name);
     number(out, 6, SpanKind::from(details.kind.clone()) as u64);
     times(out, placed);
@@ -201,7 +207,7 @@ fn detailed(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &
     flags(out, record, placed);
 }
 
-fn identity(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &Placed, name: &str) {
+fn identity(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &SpanPlacement, name: &str) {
     bytes(out, 1, &record.context.trace_id.to_bytes());
     bytes(out, 2, &placed.span_id.to_bytes());
     if !trace_state.is_empty() {
@@ -213,12 +219,12 @@ fn identity(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &
     bytes(out, 5, name.as_bytes());
 }
 
-fn times(out: &mut Vec<u8>, placed: &Placed) {
+fn times(out: &mut Vec<u8>, placed: &SpanPlacement) {
     fixed64(out, 7, placed.start_ns);
     fixed64(out, 8, placed.end_ns);
 }
 
-fn flags(out: &mut Vec<u8>, record: &CallRecord, placed: &Placed) {
+fn flags(out: &mut Vec<u8>, record: &CallRecord, placed: &SpanPlacement) {
     let mut flags = u32::from(record.context.flags.to_u8()) | SpanFlags::ContextHasIsRemoteMask as u32;
     if placed.parent_is_remote {
         flags |= SpanFlags::ContextIsRemoteMask as u32;
@@ -361,7 +367,7 @@ mod tests {
             }
             let wanted = generated(&records, &own, &relay);
             prop_assert_eq!(batch.len(), count(&wanted.resource_spans));
-            let request = batch.take(&Speaker::new(&own), || Speaker::new(&relay));
+            let request = batch.take(&EncodedResource::new(&own), || EncodedResource::new(&relay));
             let mut read = ExportTraceServiceRequest::decode(request.clone()).unwrap();
             for (read, wanted) in read.resource_spans.iter_mut().zip(&wanted.resource_spans) {
                 same_attributes(read, wanted);
