@@ -51,7 +51,7 @@ pub(crate) struct Args {
 }
 
 impl Args {
-    /// What the command line asks for. Ends the program where it asks for help, or cannot be understood.
+    /// Parses the command line. Prints help or an error and exits if there is no command to run.
     pub(crate) fn from_command_line() -> Self {
         let plain = plain_exec::parse(std::env::args_os());
         if let Some(exec) = plain {
@@ -60,7 +60,7 @@ impl Args {
             };
         }
         Self::try_parse().unwrap_or_else(|error| {
-            // Nobody is left to be told if it cannot be printed.
+            // A failure to print cannot be reported either.
             let _ = error.print();
             if error.use_stderr() && lacks_dashes(std::env::args_os()) {
                 stderr_line!("\n{DASHES_TIP}");
@@ -80,21 +80,29 @@ Example, on three:
   laptop$  baton exec --ticket-file ticket --trace -- uname -a
 
 Environment:
-  OTEL_EXPORTER_OTLP_ENDPOINT  where spans are exported to over OTLP (gRPC), like http://localhost:4317; without it,
-                               nowhere. docs/guide/telemetry.md has a table of all standard OTEL_ variables: which work, and how
+  OTEL_EXPORTER_OTLP_ENDPOINT  export spans to this OTLP (gRPC) collector, like http://localhost:4317; without it, spans
+                               are not exported. docs/guide/telemetry.md lists the supported OTEL_ variables
   CI                           if set, `run` and `exec` wait longer for the collector: see --flush-timeout
   TRACEPARENT, TRACESTATE, BAGGAGE  the trace that `run` and `exec` continue
   BATON_LOG                    log filter, like `debug` or `baton_relay=debug`
-  NO_COLOR                     no colours, even on a terminal
-  LC_ALL, LC_CTYPE, LANG       waterfalls are drawn in ASCII if the locale they set is not UTF-8
+  NO_COLOR                     if set, no colours, even on a terminal
+  LC_ALL, LC_CTYPE, LANG       waterfalls are drawn in ASCII if the locale is not UTF-8
 
-Exit codes: 0; 255 if Baton failed, and a sentence on stderr says what to do; 2 if Baton did not understand its own
-arguments. `run` and `exec` exit with the code of their command: see their --help.";
+Exit codes:
+  0    success
+  2    invalid arguments
+  255  Baton failed; a message on standard error states what to do
+`run` and `exec` exit with the code of their command: see their --help.";
 
 const EXIT_CODES: &str = "\
-Exit codes: the command's own; 128 + N if signal N killed it; 127 if it was not found, 126 if it cannot be run; 124 if
-the time of --timeout was over, as timeout(1) says it; 141 if nobody reads our output any more, as after `| head` (the command is
-killed); 255 if Baton failed; 2 if Baton did not understand its own arguments.";
+Exit codes: the command's own, or
+  2        invalid arguments
+  124      --timeout expired, as with timeout(1)
+  126      the command cannot be executed
+  127      the command was not found
+  128 + N  the command was killed by signal N
+  141      the reader of the output closed it, as in `| head`; the command is killed
+  255      Baton failed";
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
@@ -104,35 +112,35 @@ pub(crate) enum Command {
     Exec(ExecArgs),
     /// Run a relay
     Relay(RelayArgs),
-    /// Run commands for clients; listens on nothing, dials the relay
+    /// Run commands for clients; dials the relay and opens no port
     ExecServer(ExecServerArgs),
-    /// What has run: commands, newest first, with outcome and time
+    /// List the commands that have run, newest first, with outcome and time
     History(HistoryArgs),
-    /// One command of the history, with where its time went
+    /// Show one command of the history, and where its time went
     Show(ShowArgs),
-    /// Threads (conversations, jobs), the most recently used first
+    /// List threads (conversations, jobs), the most recently used first
     Threads(ThreadsArgs),
-    /// Look at one thread, or change it
+    /// Show one thread, or change it
     #[command(subcommand, after_help = "Example:\n  baton thread show release-42")]
     Thread(ThreadCommand),
     /// Wait until everything recorded so far is on the exec-server's disk
     Flush(FlushArgs),
-    /// Make a key file, or read one, and print its public line
+    /// Create a key file, or read one, and print its public line
     Keygen(KeygenArgs),
     /// Revoke an exec-server's tickets, on its machine
     #[command(subcommand, after_help = "Example:\n  baton ticket rotate")]
     Ticket(TicketCommand),
     /// Check that a relay answers, or that an exec-server is registered; for container engines and service managers
     Health(HealthArgs),
-    /// Look at trace files
+    /// Draw trace files
     #[command(subcommand, after_help = "Example:\n  baton trace show trace.json")]
     Trace(TraceCommand),
 }
 
-/// How `exec` wants its command.
+/// A tip for an `exec` without `--`.
 const DASHES_TIP: &str = "  tip: `baton exec` takes its command after `--`, as in `baton exec -- uname -a`";
 
-/// Whether this is an `exec` without the dashes before its command.
+/// Whether this is an `exec` without `--` before its command.
 fn lacks_dashes(mut line: impl Iterator<Item = OsString>) -> bool {
     line.nth(1).is_some_and(|command| command == "exec") && !line.any(|word| word == "--")
 }

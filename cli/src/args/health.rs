@@ -4,12 +4,14 @@ use std::path::PathBuf;
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-With --relay, the relay at this URL must answer. Otherwise the exec-server of the ticket must be registered with its relay. The
-check goes through the relay alone: it starts nothing, needs no key, and the exec-server does not hear of it. It takes three
-seconds at most.
+With --relay, checks that the relay at this URL answers; otherwise, that the exec-server of the ticket is registered
+with its relay. The check asks only the relay: it starts nothing, needs no key, and does not notify the exec-server. It
+takes at most three seconds.
 
-Exit codes: 0 if healthy, and nothing is printed; 1 if not, and a sentence on stderr says why; 2 if Baton did not understand its own
-arguments.
+Exit codes:
+  0  healthy; nothing is printed
+  1  not healthy; a message on standard error states the reason
+  2  invalid arguments
 
 Examples:
   baton health --relay http://127.0.0.1:7700
@@ -18,11 +20,12 @@ pub(crate) struct HealthArgs {
     /// Check this relay
     #[arg(long, value_name = "URL", conflicts_with = "ticket_file")]
     pub(crate) relay: Option<String>,
-    /// Check the exec-server of the ticket in this file, as `baton exec-server --ticket-file` wrote it [env: BATON_TICKET or
-    /// BATON_TICKET_FILE]
+    /// Check the exec-server of the ticket in this file, which `baton exec-server --ticket-file` writes [env:
+    /// BATON_TICKET or BATON_TICKET_FILE]
     #[arg(long, value_name = "FILE")]
     pub(crate) ticket_file: Option<PathBuf>,
-    /// Trust this PEM file of certificates, and no other, to vouch for a relay dialled by https [env: BATON_RELAY_CA] [default: the system's]
+    /// Verify a relay dialled by https with the certificates of this PEM file only [env: BATON_RELAY_CA] [default: the
+    /// system's certificates]
     #[arg(long, value_name = "FILE")]
     pub(crate) relay_ca: Option<PathBuf>,
 }

@@ -7,7 +7,7 @@ use super::{ListArgs, RemoteArgs};
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Columns that do not fit the terminal are left out: --json has all. Without a terminal nothing is cut.
+Columns that do not fit the terminal are omitted; --json has all. Without a terminal nothing is omitted.
 
 Example:
   baton history --failed --since 1d")]
@@ -15,14 +15,15 @@ pub(crate) struct HistoryArgs {
     /// Only commands of this thread
     #[arg(long, value_name = "T", value_parser = utf8(thread))]
     pub(crate) thread: Option<String>,
-    /// Only what was started since: 90s, 15m, 1h, 2d ago, since the midnight that began a day like 2026-01-31, or since a time like
-    /// 2026-01-31T12:00:00Z
+    /// Only commands started since this time: an age like 90s, 15m, 1h or 2d, a date like 2026-01-31 (local midnight),
+    /// or a time like 2026-01-31T12:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = since)]
     pub(crate) since: Option<u64>,
-    /// Only what did not exit with 0
+    /// Only commands that did not exit with 0
     #[arg(long)]
     pub(crate) failed: bool,
-    /// Only what ended so: exited, signaled, timed_out, killed, failed_to_start or lost; repeatable, or several with commas between
+    /// Only commands with this outcome: exited, signaled, timed_out, killed, failed_to_start or lost; repeatable, or a
+    /// comma-separated list
     #[arg(long, value_name = "OUTCOME", value_delimiter = ',', value_parser = utf8(outcome))]
     pub(crate) outcome: Vec<Outcome>,
     #[command(flatten)]

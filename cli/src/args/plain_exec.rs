@@ -1,9 +1,9 @@
-//! Plain command lines of `baton exec`, read without clap.
+//! Parses plain command lines of `baton exec` without clap.
 //!
-//! clap describes every option to itself before it looks at a word, on pages that a new process has to be given one by one; `exec` is what
-//! somebody waits for. Plain is `exec`, then a ticket and options that say who and where, each once and with its value in a word of its
-//! own, `--`, and the command. clap decides about everything else, help and errors included, and what it would make of a
-//! plain line is what comes out here: a test holds the two together.
+//! clap builds the description of every option before it parses, which costs a new process many page faults, and users
+//! wait for `exec`. A command line is plain if it is `exec`, a ticket and common options, each at most once and with
+//! its value as a separate argument, then `--` and the command. clap parses every other command line, and reports help
+//! and errors. For a plain command line this parser returns what clap would return; a test compares them.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use super::values::ticket;
 use super::{ExecArgs, RemoteArgs, WaterfallDetail};
 
-/// What these words, the program's name first, ask for; `None` if they are not plain.
+/// Parses a command line, which begins with the program's name; `None` if it is not plain.
 pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArgs> {
     let mut words = words.into_iter().skip(1);
     if words.next()? != "exec" {
@@ -58,7 +58,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
         }
         *path = Some(PathBuf::from(value));
     }
-    // Two of them contradict each other.
+    // clap reports the conflict of the two.
     if remote.ticket.is_some() && remote.ticket_file.is_some() {
         return None;
     }

@@ -11,22 +11,22 @@ pub(crate) struct RelayArgs {
     /// Address and port to listen on
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:7700")]
     pub(crate) listen: SocketAddr,
-    /// The host:port by which exec-servers dial this relay; needed when they dial it by a name; repeatable [default:
-    /// the address a connection came to]
+    /// The host:port by which exec-servers dial this relay; required if they dial it by a host name; repeatable
+    /// [default: the local address of each connection]
     #[arg(long, value_name = "NAME")]
     pub(crate) authority: Vec<String>,
-    /// Let only these exec-servers register: a file with one id a line, # begins a comment; read again when it changes. An
-    /// exec-server prints its id at its start [default: anyone may register]
+    /// Let only these exec-servers register: a file with one id per line, # begins a comment; read again when it
+    /// changes. An exec-server prints its id when it starts [default: any exec-server may register]
     #[arg(long, value_name = "FILE")]
     pub(crate) allow_servers: Option<PathBuf>,
-    /// Memory that clients and exec-servers together can make this relay hold; no address and no exec-server gets more than half.
-    /// The process takes an eighth and 48 MiB more at most
+    /// Memory that clients and exec-servers together can occupy in this relay; no address and no exec-server gets more
+    /// than half. The process takes at most an eighth and 48 MiB more
     #[arg(long, value_name = "SIZE", default_value = "1GiB", value_parser = memory)]
     pub(crate) memory: usize,
-    /// Speak TLS, with this certificate and its chain (PEM); peers then dial https:// URLs. Read again when it changes
+    /// Use TLS with this certificate chain (PEM); peers then dial https:// URLs. Read again when it changes
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub(crate) tls_cert: Option<PathBuf>,
-    /// The private key of --tls-cert (PEM), which others must not be able to read
+    /// The private key of --tls-cert (PEM); other users must not be able to read it
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub(crate) tls_key: Option<PathBuf>,
 }

@@ -13,22 +13,23 @@ pub(crate) struct RunArgs {
     /// Do not draw the waterfall
     #[arg(long, short, conflicts_with = "trace")]
     pub(crate) quiet: bool,
-    /// Draw the whole waterfall, or with --trace=brief ten rows of it at most [default: full]
+    /// Draw the whole waterfall, or with --trace=brief at most ten rows of it [default: full]
     #[arg(long, value_name = "HOW", num_args = 0..=1, require_equals = true, default_missing_value = "full")]
     pub(crate) trace: Option<WaterfallDetail>,
-    /// Append every stage as OTLP/JSON to this file; at 16 MiB it becomes FILE.1 and a new one begins
+    /// Append every stage as OTLP/JSON to this file; at 16 MiB it is renamed to FILE.1 and a new file is created
     #[arg(long, value_name = "FILE")]
     pub(crate) trace_json: Option<PathBuf>,
     /// Working directory of the command
     #[arg(long, value_name = "DIR")]
     pub(crate) cwd: Option<PathBuf>,
-    /// Name the command in traces, in place of its program; of low cardinality, like `build`
+    /// Name of the command in traces, instead of its program; of low cardinality, like `build`
     #[arg(long, value_parser = utf8(label))]
     pub(crate) label: Option<String>,
     /// Kill the command if it has not ended after this time, like 90s or 15m
     #[arg(long, value_name = "TIME", value_parser = utf8(timeout))]
     pub(crate) timeout: Option<Duration>,
-    /// Wait for the collector for so long at the end, like 2s; what it does not have then, a later run sends [default: 50ms; with CI set 2s]
+    /// Wait at most this long for the collector at the end, like 2s; a later run sends the rest [default: 50ms; 2s if
+    /// CI is set]
     #[arg(long, value_name = "TIME", value_parser = utf8(flush_timeout))]
     pub(crate) flush_timeout: Option<Duration>,
     /// The command and its arguments

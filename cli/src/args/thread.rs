@@ -7,13 +7,13 @@ use super::values::{any_text, key_value, thread, title, utf8};
 
 #[derive(Subcommand)]
 pub(crate) enum ThreadCommand {
-    /// Title, metadata, and the repository that its last command ran in
+    /// Show its title, its metadata, and the repository that its last command ran in
     Show(ThreadShowArgs),
-    /// Change title and metadata
+    /// Change its title and metadata
     Set(ThreadSetArgs),
     /// Hide it from `baton threads` until it is used again
     Archive(ThreadArchiveArgs),
-    /// Forget title and metadata; the commands stay in the history
+    /// Delete its title and metadata; the commands stay in the history
     Delete(ThreadDeleteArgs),
 }
 
@@ -23,7 +23,7 @@ pub(crate) struct ThreadShowArgs {
     /// The thread
     #[arg(value_parser = utf8(thread))]
     pub(crate) thread: String,
-    /// One JSON object, for programs
+    /// Print one JSON object, for programs
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -35,16 +35,16 @@ pub(crate) struct ThreadShowArgs {
     after_help = "Example:\n  baton thread set release-42 --title 'Release 42' --meta owner=alice --remove draft"
 )]
 pub(crate) struct ThreadSetArgs {
-    /// The thread; made if there is none
+    /// The thread; created if it does not exist
     #[arg(value_parser = utf8(thread))]
     pub(crate) thread: String,
-    /// Its title; empty takes it away
+    /// Its title; an empty one removes it
     #[arg(long, value_parser = utf8(title))]
     pub(crate) title: Option<String>,
     /// Set a key of its metadata; repeatable
     #[arg(long, value_name = "KEY=VALUE", value_parser = utf8(key_value))]
     pub(crate) meta: Vec<(String, String)>,
-    /// Take a key away; repeatable
+    /// Remove a key of its metadata; repeatable
     #[arg(long, value_name = "KEY", value_parser = utf8(any_text))]
     pub(crate) remove: Vec<String>,
     #[command(flatten)]

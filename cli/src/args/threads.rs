@@ -5,7 +5,7 @@ use super::{ListArgs, RemoteArgs};
 #[derive(clap::Args)]
 #[command(after_help = "Example:\n  baton threads --json")]
 pub(crate) struct ThreadsArgs {
-    /// Archived ones instead
+    /// List archived threads instead
     #[arg(long)]
     pub(crate) archived: bool,
     #[command(flatten)]

@@ -6,17 +6,17 @@ use clap::Subcommand;
 
 #[derive(Subcommand)]
 pub(crate) enum TicketCommand {
-    /// Make every ticket from before worthless: the relay refuses to dial with it
+    /// Revoke all earlier tickets: the relay refuses dials with them
     Rotate(TicketRotateArgs),
 }
 
 #[derive(clap::Args)]
 #[command(after_help = "\
-Run it on the exec-server's machine, as its user, when a ticket has leaked. Keys and allow-list stay as they are, and so do sessions of allowed
-clients that are open. Give clients the new ticket, which the exec-server tells where it told the one before.
+Run it on the exec-server's machine, as its user, when a ticket has leaked. Keys, the allow-list and open sessions of
+allowed clients stay. Give clients the new ticket, which the exec-server prints or writes as it did the previous one.
 
-The generation of the ticket is kept beside the key, in KEY.generation; back it up with the key. Without that file the first tickets are valid
-again.
+The ticket's generation is stored beside the key, in KEY.generation; back it up with the key. Without that file the
+first tickets are valid again.
 
 Example:
   baton ticket rotate")]

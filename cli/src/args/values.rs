@@ -1,4 +1,4 @@
-//! What the values of options may be, and what is made of them.
+//! Parsers of option values.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 
 use crate::{record, ticket_file};
 
-/// A value that travels as text. clap by itself does not say which of the arguments is none.
+/// A value that must be UTF-8. clap's own error does not name the argument.
 pub(super) fn utf8<T>(
     parse: impl Fn(&str) -> Result<T, String> + Clone + Send + Sync + 'static,
 ) -> impl TypedValueParser<Value = T>
@@ -27,17 +27,22 @@ where
     })
 }
 
+/// A number from 1 to `max`.
+pub(super) fn up_to(max: i64) -> impl TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(1..=max)
+}
+
 /// Any text.
 pub(super) fn any_text(text: &str) -> Result<String, String> {
     Ok(text.into())
 }
 
-/// The ticket alone, where the whole line was copied.
+/// A ticket, without the `ticket:` label of a copied line.
 pub(super) fn ticket(text: &str) -> Result<String, String> {
     Ok(ticket_file::without_label(text).into())
 }
 
-/// NAME=VALUE, in any bytes, as the system has it: only the value may be empty.
+/// NAME=VALUE, in any bytes, as in an environment. Only the value may be empty.
 pub(super) fn environment_variable() -> impl TypedValueParser<Value = (OsString, OsString)> {
     OsStringValueParser::new().try_map(|pair: OsString| {
         let bytes = pair.as_bytes();
@@ -48,9 +53,9 @@ pub(super) fn environment_variable() -> impl TypedValueParser<Value = (OsString,
     })
 }
 
-const NOT_A_PAIR: &str = "there is no `=` in it, or nothing before it";
+const NOT_A_PAIR: &str = "expected a name, `=` and a value";
 
-/// KEY=VALUE: only the value may be empty.
+/// KEY=VALUE. Only the value may be empty.
 pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.into(), value.into())),
@@ -58,14 +63,14 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A thread's id. An empty one would be no thread, or all of them, for a script whose variable is not set.
+/// A thread's id. An empty one is refused: in a script with an unset variable it would select no thread or all.
 pub(super) fn thread(id: &str) -> Result<String, String> {
     if id.is_empty() {
-        return Err("a thread has a name".into());
+        return Err("expected a thread's name, not an empty one".into());
     }
     if id.len() > THREAD_ID_MAX || id.chars().any(char::is_control) {
         return Err(format!(
-            "a thread's name has at most {THREAD_ID_MAX} bytes and no control character"
+            "expected at most {THREAD_ID_MAX} bytes without control characters"
         ));
     }
     Ok(id.into())
@@ -76,12 +81,12 @@ pub(super) fn label(label: &str) -> Result<String, String> {
     match label.len() {
         1..=SPAN_NAME_MAX if !label.chars().any(char::is_control) => Ok(label.into()),
         _ => Err(format!(
-            "a label has 1 to {SPAN_NAME_MAX} bytes and no control character"
+            "expected 1 to {SPAN_NAME_MAX} bytes without control characters"
         )),
     }
 }
 
-/// How a command ended.
+/// The outcome of a command.
 pub(super) fn outcome(word: &str) -> Result<Outcome, String> {
     let words = || command::Outcome::ALL.map(command::Outcome::name).join(", ");
     record::outcome_from_name(word).ok_or_else(|| format!("expected one of {}", words()))
@@ -91,14 +96,14 @@ pub(super) fn outcome(word: &str) -> Result<Outcome, String> {
 pub(super) fn title(title: &str) -> Result<String, String> {
     match title.len() {
         0..=THREAD_TITLE_MAX => Ok(title.into()),
-        _ => Err(format!("a title has at most {THREAD_TITLE_MAX} bytes")),
+        _ => Err(format!("expected at most {THREAD_TITLE_MAX} bytes")),
     }
 }
 
-/// A time to wait for something, which 0 is not.
+/// A timeout, which must not be 0.
 pub(super) fn timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(Duration::ZERO) => Err("a command needs some time".into()),
+        Ok(Duration::ZERO) => Err("expected more than 0, like 90s or 15m".into()),
         Ok(limit) => Ok(limit),
         Err(_) => Err("expected a time like 90s or 15m".into()),
     }
@@ -120,24 +125,24 @@ pub(super) fn memory(text: &str) -> Result<usize, String> {
     bytes.ok_or_else(expected)
 }
 
-/// The least that a relay can be told to hold: a few hundred sessions.
+/// The smallest memory of a relay: enough for a few hundred sessions.
 const MEMORY_MIN: usize = 16 << 20;
 
-/// A time to try something in, where 0 is one attempt.
+/// The time in which connecting is retried; 0 is one attempt.
 pub(super) fn connect_timeout(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|_| "expected a time like 5s or 2m".into())
 }
 
-/// A time to wait for a collector, which may be none.
+/// The time to wait for a collector, which may be 0.
 pub(super) fn flush_timeout(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
         Ok(limit) if limit <= EXPORT_SHUTDOWN_MAX => Ok(limit),
-        Ok(_) => Err(format!("at most {} s", EXPORT_SHUTDOWN_MAX.as_secs())),
+        Ok(_) => Err(format!("expected at most {} s", EXPORT_SHUTDOWN_MAX.as_secs())),
         Err(_) => Err("expected a time like 500ms or 2s".into()),
     }
 }
 
-/// A moment, in nanoseconds since the Unix epoch: so long ago, the midnight with which a day begins here, or a time.
+/// A time in nanoseconds since the Unix epoch, given as an age, a date (local midnight) or a time.
 pub(super) fn since(text: &str) -> Result<u64, String> {
     since_in(text, TimeZone::system)
 }
@@ -146,7 +151,7 @@ fn since_in(text: &str, zone: impl FnOnce() -> TimeZone) -> Result<u64, String> 
     let at = if let Ok(ago) = humantime::parse_duration(text) {
         SystemTime::now().checked_sub(ago)
     } else if let Some(day) = day(text) {
-        // A day whose midnight is skipped by its zone begins later.
+        // If the time zone skips this midnight, the day begins later.
         let midnight = day.to_zoned(zone()).map_err(|error| error.to_string())?;
         Some(SystemTime::from(midnight))
     } else {
@@ -160,7 +165,7 @@ fn since_in(text: &str, zone: impl FnOnce() -> TimeZone) -> Result<u64, String> 
     Ok(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
-/// YYYY-MM-DD and nothing else.
+/// A date in the format YYYY-MM-DD.
 fn day(text: &str) -> Option<Date> {
     let is_bare = text.len() == "2026-01-31".len();
     text.parse().ok().filter(|_| is_bare)
@@ -204,7 +209,7 @@ mod tests {
         assert_eq!(since("1970-01-01T00:00:01Z"), Ok(1_000_000_000));
         let hour = since("1h").unwrap();
         let now = since("0s").unwrap();
-        // A machine may take its time between the two.
+        // A slow machine may pause between the two calls.
         assert!((3_599_000_000_000..3_660_000_000_000).contains(&(now - hour)));
         assert_eq!(since("100000y"), Ok(0));
         assert!(since("yesterday").is_err());
@@ -218,7 +223,7 @@ mod tests {
         assert_eq!(Ok(utc), since("2026-11-20T00:00:00Z"));
         assert_eq!(at("2026-11-20", "XYZ-5"), Ok(utc - 5 * HOUR));
         assert_eq!(at("2026-11-20", "XYZ+3"), Ok(utc + 3 * HOUR));
-        // A zone whose clocks go from midnight to one on that day.
+        // A zone whose clocks skip from 00:00 to 01:00 on that day.
         let skipped = at("2026-03-01", "XYZ0DST-1,M3.1.0/0,M11.1.0/0");
         assert_eq!(skipped, since("2026-03-01T00:00:00Z"));
         for bad in [

@@ -1,6 +1,6 @@
 //! How much of a waterfall `run` and `exec` draw.
 
-/// How much of a waterfall is drawn.
+/// The detail in which a waterfall is drawn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum WaterfallDetail {
     /// Every stage
