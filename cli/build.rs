@@ -1,8 +1,8 @@
-//! Links the unwinder into the binary, where there is one to link: a new process starts sooner.
+//! Links the unwinder statically, if the compiler provides it as an archive: a new process starts sooner.
 //!
-//! The standard library asks for it as `libgcc_s.so`, which each start of `baton` has to find, map and relocate, and which asks the
-//! processor what it can do: in a virtual machine a slow question. Every gcc brings the same code as an archive; named first, it is
-//! what gets linked. Without it the shared library stays, and nothing else changes.
+//! The standard library links `libgcc_s.so`, which each start of `baton` has to find, map and relocate, and which runs
+//! CPUID: slow in a virtual machine. Every gcc includes the same code as an archive, which is linked if it is named
+//! first. Without the archive the shared library is used, and nothing else changes.
 
 use std::env::var;
 use std::path::Path;

@@ -48,10 +48,10 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
     }
 }
 
-/// Runs one command with our own standard streams, and returns its exit code.
+/// Runs one command with this process's standard streams, and returns its exit code.
 async fn run_attached(client: &Client, command: Command) -> Result<i32, CliError> {
     let mut outputs = OutputStreams::open()?;
-    // The trace that our caller is in, by our environment. Malformed variables start a new one.
+    // The environment contains the caller's trace context. Malformed variables start a new trace.
     let command = command.parent(TraceContext::from_environment(|name| std::env::var_os(name)));
     let stop = signals::stop();
     tokio::pin!(stop);
@@ -63,15 +63,14 @@ async fn run_attached(client: &Client, command: Command) -> Result<i32, CliError
     let forwarding = tokio::spawn(forward(stdin, cut));
     let ended = tokio::select! {
         ended = forward_output(&mut run, &mut outputs) => ended,
-        // What was read so far must not look complete to the command: dropping the run kills it.
+        // The command must not take incomplete input for complete: returning drops the run, which kills the command.
         Ok(error) = input_failed => Err(error),
-        // Dropping the run kills the command.
         signal = &mut stop => {
             let _ = timeout(OUTPUT_GRACE, outputs.finish()).await;
             return Err(CliError::Interrupted { signal });
         }
     };
-    // What came before a failure is shown before it is told.
+    // Output that precedes a failure is written before the error.
     let written = tokio::select! {
         written = outputs.finish() => written,
         signal = &mut stop => return Err(CliError::Interrupted { signal }),
@@ -81,13 +80,13 @@ async fn run_attached(client: &Client, command: Command) -> Result<i32, CliError
     written?;
     if truncated {
         stderr_line!(
-            "baton: a background process still holds the command's output; what it writes is not shown"
+            "baton: a background process still holds the command's output; its further output is not shown"
         );
     }
     Ok(code)
 }
 
-/// Writes and draws what was measured of a command. There is a record however it ended, unless its call was never made.
+/// Writes and draws the stages of a command. Every call has a record, however it ended.
 fn show_trace(
     mut record: oneshot::Receiver<CallRecord>,
     file: Option<TraceFile>,
@@ -107,17 +106,17 @@ fn show_trace(
 /// How a command ended.
 struct CommandExit {
     code: i32,
-    /// Something still holds its output.
+    /// A background process still holds its output.
     truncated: bool,
 }
 
-/// Hands the command's output on until it is closed.
+/// Forwards the command's output until it is closed.
 async fn forward_output(run: &mut Run, outputs: &mut OutputStreams) -> Result<CommandExit, CliError> {
     let (mut code, mut was_truncated) = (None, false);
     loop {
         let event = tokio::select! {
             event = run.next() => event?,
-            // As any tool that nobody reads, even if the command says nothing any more.
+            // The reader may close the output while the command prints nothing.
             error = outputs.failed() => return Err(error),
         };
         match event {

@@ -1,14 +1,14 @@
-//! The limit on open descriptors. Most systems set it low for programs that do not ask, and allow much more.
+//! The limit on open file descriptors. Most systems have a low soft limit and a much higher hard limit.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// Raises it to `wanted`, or as far as is allowed. A higher one stays. Returns what it was if it was raised: programs started from here may want
-/// that, as those that wait by select(2) and close all that they may have open.
+/// Raises the soft limit to `wanted`, or to the hard limit if that is lower. Never lowers it. Returns the previous
+/// limit if it was raised, for child processes: some use select(2), or close every descriptor up to the limit.
 pub(crate) fn raise(wanted: u64) -> Option<u64> {
     let mut limit = getrlimit(Resource::Nofile);
     let wanted = limit.maximum.map_or(wanted, |maximum| wanted.min(maximum));
     let before = limit.current.filter(|current| *current < wanted)?;
     limit.current = Some(wanted);
-    // What fails for want of a descriptor later says so.
+    // If this fails, a later operation without a free descriptor reports it.
     setrlimit(Resource::Nofile, limit).ok().map(|()| before)
 }

@@ -1,4 +1,4 @@
-//! What a person sees when something failed: one sentence that says what to do, and an exit code like ssh's.
+//! The errors of the command line: one message that states what to do, and an exit code like ssh's.
 
 use std::io;
 use std::path::PathBuf;
@@ -16,32 +16,32 @@ use baton_metadata::MetadataError;
 use baton_noise::access::Exposure;
 use baton_relay::{AllowedServersError, BindError, TlsError};
 
-/// Baton's own failure.
+/// The exit code of Baton's own failures.
 const FAILED: i32 = 255;
 
-/// A command line that asks for what there is not, as clap exits.
+/// The exit code of invalid arguments, the same as clap's.
 const USAGE: i32 = 2;
 
-/// The time of `--timeout` was over; as timeout(1) exits.
+/// The exit code after `--timeout` expired, the same as timeout(1)'s.
 const TIMED_OUT: i32 = 124;
 
-/// What ends a local program that writes to nobody.
+/// The signal that kills a local program whose output has no reader.
 const SIGPIPE: i32 = rustix::process::Signal::PIPE.as_raw();
 
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CliError {
     #[error(
-        "no ticket: name the file that `baton exec-server --ticket-file FILE` wrote by --ticket-file or BATON_TICKET_FILE, or put the \
-         `ticket:` line into the variable BATON_TICKET"
+        "no ticket: pass the file that `baton exec-server --ticket-file FILE` wrote with --ticket-file or \
+         BATON_TICKET_FILE, or set BATON_TICKET to the `ticket:` line"
     )]
     NoTicket,
     #[error(
-        "cannot read the ticket file {path}: {source}; has `baton exec-server --ticket-file` written it?"
+        "cannot read the ticket file {path}: {source}; write it with `baton exec-server --ticket-file {path}`"
     )]
     TicketFile { path: PathBuf, source: io::Error },
     #[error(
-        "the ticket file {path} is not used, because {exposure}: run `{} {path}`, and `baton ticket rotate` on the exec-server if others \
-         have read it",
+        "refused the ticket file {path}, because {exposure}: run `{} {path}`, and `baton ticket rotate` on the \
+         exec-server if others have read it",
         .exposure.command()
     )]
     TicketExposed { path: PathBuf, exposure: Exposure },
@@ -60,14 +60,15 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Roots(#[from] RootsError),
     #[error(
-        "no relay and no exec-server to check: pass --relay URL or --ticket-file FILE, or set BATON_TICKET or BATON_TICKET_FILE"
+        "no relay and no exec-server to check: pass --relay URL or --ticket-file FILE, or set BATON_TICKET or \
+         BATON_TICKET_FILE"
     )]
     NothingToCheck,
     #[error(transparent)]
     Health(#[from] HealthError),
     #[error(transparent)]
     Server(#[from] ServerError),
-    #[error("--spawn clone does not work here: {0}; --spawn auto or --spawn std does")]
+    #[error("--spawn clone does not work here: {0}; pass --spawn auto or --spawn std")]
     Spawn(#[from] CloneUnavailable),
     #[error(transparent)]
     Run(#[from] RunError),
@@ -75,11 +76,11 @@ pub(crate) enum CliError {
     Records(#[from] RecordsError),
     #[error(transparent)]
     Metadata(#[from] MetadataError),
-    #[error("--durability start needs a place for its records: give --state a directory")]
+    #[error("--durability start needs a directory for its records: pass --state DIR")]
     NoState,
     #[error("not everything is on the exec-server's disk: {0}")]
     NotFlushed(String),
-    #[error("`{name}` may mean any of these; give more of the id:\n{several}")]
+    #[error("`{name}` matches several commands; pass a longer prefix of the id:\n{several}")]
     Ambiguous { name: String, several: String },
     #[error(transparent)]
     Export(#[from] ExportError),
@@ -89,65 +90,67 @@ pub(crate) enum CliError {
         "this client's key is not allowed: ask the exec-server's owner to add this line to its allow-list:\n{line}"
     )]
     NotAllowed { line: String },
-    #[error("cannot write {path}: {source}")]
+    #[error("cannot write {path}: {source}; check the path and its permissions")]
     Write { path: PathBuf, source: io::Error },
     #[error(
-        "standard output is closed, so that what the command prints could not be shown: open it, or add `>/dev/null` if it shall be thrown away"
+        "standard output is closed, so the output cannot be shown: open it, or add `>/dev/null` to discard the output"
     )]
     NoStdout,
     #[error("cannot write to {stream}: {source}")]
     Stdio { stream: &'static str, source: io::Error },
     #[error(
-        "cannot read standard input to its end: {0}; the command was killed, since what it got is not all: mend the input, or add \
-         `</dev/null`"
+        "cannot read standard input to its end: {0}; the command was killed because its input was incomplete; fix the \
+         input, or add `</dev/null`"
     )]
     Input(io::Error),
-    #[error("cannot find your home directory: set HOME, or pass the file by its flag")]
+    #[error("cannot find your home directory: set HOME, or pass the file by its option")]
     NoHome,
     #[error("cannot start: {0}")]
     Start(#[from] io::Error),
-    #[error("the embedded exec-server did not come up: {0}")]
+    #[error("the embedded exec-server did not start: {0}")]
     Embedded(String),
     #[error("interrupted")]
     Interrupted { signal: i32 },
     #[error(
-        "there are no remote terminals yet: leave -t out; the command then has pipes, and reads what you type line by line"
+        "there are no remote terminals yet: remove -t; the command then has pipes, and reads your input line by line"
     )]
     NoTerminals,
-    #[error("nobody reads {stream} any more")]
+    #[error("the reader of {stream} has closed it")]
     ReaderGone { stream: &'static str },
 }
 
 impl CliError {
-    /// Whether the user knows already: as with any tool behind `| head`.
+    /// Whether the error needs no message, as for any tool before `| head`.
     pub(crate) fn is_silent(&self) -> bool {
         matches!(self, Self::ReaderGone { .. })
     }
 
-    /// What to do, where the error itself, which is a library's and knows of no command line, leaves that open.
+    /// What to do about a library's error, which does not mention the command line.
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
             Self::Run(RunError::Connect(error)) | Self::Records(RecordsError::Connect(error)) => {
                 match error {
                     ConnectError::Handshake => Some("ask the exec-server's owner for its current ticket"),
-                    ConnectError::Timeout(_) => Some("see that it is up, then try again"),
+                    ConnectError::Timeout(_) => Some("check that it is running, then try again"),
                     ConnectError::Refused(_) | ConnectError::Unavailable(_) | ConnectError::Broken(_) => {
-                        Some("try again, and if that does not help look at what relay and exec-server print")
+                        Some("try again; if that fails, read the logs of the relay and the exec-server")
                     }
                     _ => None,
                 }
             }
             Self::Run(RunError::Session(error)) if is_cut(error) => {
-                Some("the command is killed if it still runs: `baton history` tells what became of it")
+                Some("the command is killed if it still runs: `baton history` shows its outcome")
             }
             Self::Records(RecordsError::Session(error)) if is_cut(error) => Some("try again"),
             Self::Run(RunError::Start {
                 failure: StartFailure::BadCwd,
                 ..
-            }) => Some("name another by --cwd"),
-            Self::Run(RunError::Protocol(_)) => Some("if both are of one version, report it"),
+            }) => Some("pass another with --cwd"),
+            Self::Run(RunError::Protocol(_)) => {
+                Some("if client and exec-server have the same version, report it")
+            }
             Self::Records(RecordsError::NotFound(_)) => {
-                Some("`baton history` and `baton threads` list what there is")
+                Some("`baton history` and `baton threads` list what exists")
             }
             _ => None,
         }
@@ -172,7 +175,7 @@ impl CliError {
     }
 }
 
-/// Whether a session ended for no fault that its own words say how to mend.
+/// Whether a session was cut, as opposed to refused with an error that states what to do.
 fn is_cut(error: &SessionError) -> bool {
     !matches!(
         error,

@@ -1,7 +1,7 @@
-//! Export of what was recorded, as the standard OpenTelemetry variables say.
+//! Export of spans, as the standard OpenTelemetry variables configure it.
 //!
-//! Nothing here changes an exit code. What is not supported is told, and the command runs; what the collector does not have at the end goes to the
-//! spool, and a later run sends it.
+//! Export never changes an exit code. Unsupported settings are reported, and the command runs. Spans that the collector
+//! has not accepted at the end are spooled, and a later run sends them.
 
 use std::fmt::Display;
 use std::path::PathBuf;
@@ -33,7 +33,7 @@ pub(crate) struct Exporters {
     exporters: Vec<Arc<Exporter>>,
 }
 
-/// How the owner is told: by a command's line, or by a line of a server's log.
+/// How messages are reported: as a command's line, or as a line of a server's log.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ReportStyle {
     Command,
@@ -50,12 +50,13 @@ impl ReportStyle {
 }
 
 impl Exporters {
-    /// Of a process that ends with its command. Reads the environment; what has no effect is told. Nothing is started yet.
+    /// For a process that ends with its command. Reads the environment and reports settings without effect. Starts
+    /// nothing.
     pub(crate) fn of_command() -> Self {
         Self::new(ReportStyle::Command)
     }
 
-    /// Of a process that stays: it says so once when it begins to lose spans.
+    /// For a server, which logs once when it begins to lose spans.
     pub(crate) fn of_server() -> Self {
         Self::new(ReportStyle::ServerLog)
     }
@@ -85,14 +86,14 @@ impl Exporters {
         }
     }
 
-    /// Starts the exporter of a part, and says where its records go.
+    /// Starts the exporter of one side, and returns its recorder.
     pub(crate) fn start(&mut self, side: Side) -> Result<Recorder, CliError> {
         let Some(settings) = &self.settings else {
             return Ok(Recorder::off().sampling(self.sampler));
         };
         let style = self.style;
         let options = ExporterOptions {
-            // One part sends what earlier runs have left.
+            // Only the first exporter sends the spool of earlier runs.
             spool: self.spool.clone().filter(|_| self.exporters.is_empty()),
             on_drop: (style == ReportStyle::ServerLog).then(|| -> SpanLossCallback {
                 Box::new(move |dropped, failure| style.report(spans_dropped(dropped, failure)))
@@ -103,8 +104,8 @@ impl Exporters {
         Ok(Recorder::to(exporter).sampling(self.sampler))
     }
 
-    /// Ends the export: waits for the collector for `wait`, or for as long as a person does not feel; in CI, where there may be no later run, and of
-    /// a server for longer. Says what is not there.
+    /// Ends the export. Waits for the collector for `wait`, or for [`EXIT_WAIT`], which users do not notice; longer for
+    /// a server, and in CI, where there may be no later run. Reports what was not delivered.
     pub(crate) fn finish(self, runtime: &Runtime, wait: Option<Duration>) {
         if self.exporters.is_empty() {
             return;
@@ -138,11 +139,11 @@ fn spans_dropped(dropped: u64, failure: Option<ExportFailure>) -> String {
     );
     match failure {
         Some(failure) => format!("{lost}, more may follow: {failure}"),
-        None => format!("{lost}, more may follow: the collector is slower than what is recorded"),
+        None => format!("{lost}, more may follow: the collector is too slow for the recorded spans"),
     }
 }
 
-/// `$XDG_STATE_HOME/baton/spool`, else `~/.local/state/baton/spool`. `None` without a home.
+/// `$XDG_STATE_HOME/baton/spool`, or `~/.local/state/baton/spool`. `None` without a home directory.
 fn spool_path() -> Option<PathBuf> {
     let xdg = std::env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
@@ -154,13 +155,13 @@ fn spool_path() -> Option<PathBuf> {
     state.map(|state| state.join("baton/spool"))
 }
 
-/// What there is to say. Whoever was asked to wait says that it was not enough, even if only time was missing.
+/// The messages about an export. If the caller set a wait, spooled spans are reported even without an error.
 fn lines(report: &ExitReport, kept_in: Option<PathBuf>, was_patient: bool) -> Vec<String> {
     let mut lines = Vec::new();
     if !report.is_quiet() || was_patient && report.spooled > 0 {
         let failure = report.failure.as_ref();
         let failure = failure.map_or_else(
-            || "more was recorded than could be sent".to_owned(),
+            || "more spans were recorded than could be sent".to_owned(),
             ToString::to_string,
         );
         let mut fates = Vec::new();
@@ -187,7 +188,7 @@ fn lines(report: &ExitReport, kept_in: Option<PathBuf>, was_patient: bool) -> Ve
     let earlier = &report.earlier;
     if earlier.dropped > 0 {
         lines.push(format!(
-            "{} lost: the spool keeps 16 MiB for seven days, and only what a collector takes",
+            "{} lost: the spool keeps at most 16 MiB for seven days, and drops spans that a collector rejects",
             counted(
                 earlier.dropped,
                 "span of earlier runs is",
@@ -215,7 +216,7 @@ fn lines(report: &ExitReport, kept_in: Option<PathBuf>, was_patient: bool) -> Ve
 mod tests {
     use super::*;
 
-    fn said(report: &ExitReport, was_patient: bool) -> Vec<String> {
+    fn messages(report: &ExitReport, was_patient: bool) -> Vec<String> {
         lines(
             report,
             Some("/home/me/.local/state/baton/spool".into()),
@@ -229,16 +230,18 @@ mod tests {
             exported: 12,
             ..ExitReport::default()
         };
-        assert!(said(&delivered, false).is_empty() && said(&delivered, true).is_empty());
+        assert!(messages(&delivered, false).is_empty() && messages(&delivered, true).is_empty());
         let kept = ExitReport {
             spooled: 1,
             ..ExitReport::default()
         };
         assert!(
-            said(&kept, false).is_empty(),
+            messages(&kept, false).is_empty(),
             "a slow collector gets it from the next run"
         );
-        let [line] = &said(&kept, true)[..] else { panic!() };
+        let [line] = &messages(&kept, true)[..] else {
+            panic!()
+        };
         assert!(
             line.starts_with("1 span is kept in /home/me/.local/state/baton/spool for a later run: "),
             "{line}"
@@ -247,13 +250,15 @@ mod tests {
             is_stale: true,
             ..kept
         };
-        assert_eq!(said(&stale, false).len(), 1);
+        assert_eq!(messages(&stale, false).len(), 1);
         let lost = ExitReport {
             dropped: 12,
             spool_error: Some(baton_export::SpoolError::Open { path: "/s".into() }),
             ..ExitReport::default()
         };
-        let [line] = &said(&lost, false)[..] else { panic!() };
+        let [line] = &messages(&lost, false)[..] else {
+            panic!()
+        };
         assert!(
             line.starts_with("12 spans are lost (/s is open to other users"),
             "{line}"
@@ -264,14 +269,14 @@ mod tests {
     fn what_became_of_earlier_runs_is_told_if_it_was_lost() {
         let mut report = ExitReport::default();
         report.earlier.delivered = 100;
-        assert!(said(&report, false).is_empty());
+        assert!(messages(&report, false).is_empty());
         report.earlier.dropped = 7;
         report.earlier.found = 5;
-        let told = said(&report, false);
+        let messages = messages(&report, false);
         assert!(
-            told[0].starts_with("7 spans of earlier runs are lost"),
-            "{told:?}"
+            messages[0].starts_with("7 spans of earlier runs are lost"),
+            "{messages:?}"
         );
-        assert_eq!(told[1], "spool: and 5 more files were not sent");
+        assert_eq!(messages[1], "spool: and 5 more files were not sent");
     }
 }

@@ -1,4 +1,4 @@
-//! Where keys and lists live, and the line by which a client is allowed.
+//! The paths of keys and lists, and the line that allows a client.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ pub(crate) const CLIENT_KEY: &str = "client_key";
 pub(crate) const EXEC_SERVER_KEY: &str = "exec_server_key";
 pub(crate) const ALLOWED_CLIENTS: &str = "allowed_clients";
 
-/// `given`, or a file in Baton's configuration directory (`$XDG_CONFIG_HOME/baton`, else `~/.config/baton`).
+/// `given`, or a file in Baton's configuration directory (`$XDG_CONFIG_HOME/baton`, or `~/.config/baton`).
 pub(crate) fn path(given: Option<PathBuf>, name: &str) -> Result<PathBuf, CliError> {
     if let Some(given) = given {
         return Ok(given);
@@ -26,13 +26,13 @@ pub(crate) fn path(given: Option<PathBuf>, name: &str) -> Result<PathBuf, CliErr
     Ok(config.ok_or(CliError::NoHome)?.join("baton").join(name))
 }
 
-/// The client's key, made at first use; then its public line is told.
+/// The client's key. Created at first use, with a message that contains its public line.
 pub(crate) fn client_key(path: &Path) -> Result<StaticKey, CliError> {
     let (seed, created) = Seed::read_or_create(path)?;
     let key = seed.client_key()?;
     if created {
         stderr_line!(
-            "baton: made a client key, {}; its public line, for an exec-server's allow-list, is:",
+            "baton: created the client key {}; its public line, for an exec-server's allow-list, is:",
             path.display()
         );
         stderr_line!("{}", public_line(key.public()));
@@ -44,7 +44,7 @@ pub(crate) fn client_key(path: &Path) -> Result<StaticKey, CliError> {
 pub(crate) fn public_line(key: &PublicKey) -> String {
     let user = std::env::var("USER").unwrap_or_else(|_| "client".into());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    // The name is one word of the list.
+    // A name in the allow-list has no white space and no #.
     let name: String = format!("{user}@{host}")
         .chars()
         .filter(|c| !c.is_whitespace() && *c != '#' && !c.is_control())

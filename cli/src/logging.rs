@@ -10,19 +10,21 @@ use tracing::subscriber::{Interest, set_global_default};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging at `default` unless `BATON_LOG` says otherwise.
+/// Starts logging with the filter of `BATON_LOG`, or with `default` if it is not set.
 pub(crate) fn start(default: &str) {
     let filter = wanted(var("BATON_LOG")).unwrap_or_else(|| default.into());
     let filter = EnvFilter::try_new(&filter).unwrap_or_else(|error| {
-        stderr_line!("baton: BATON_LOG is ignored: {error}");
+        stderr_line!(
+            "baton: BATON_LOG is ignored: {error}; set it to a filter like `debug` or `baton_relay=debug`"
+        );
         EnvFilter::new(default)
     });
-    // Fails only where something else logs already.
+    // Fails only if a subscriber is already set.
     let _ = set_global_default(lines(filter));
 }
 
-/// The same for a command that is waited for and has nothing but errors to log: unless `BATON_LOG` is set, nothing is
-/// prepared for that before there is one.
+/// Starts logging of errors, or with the filter of `BATON_LOG`. Without that variable, the subscriber is built at the
+/// first error, because building it delays a short command.
 pub(crate) fn errors_only() {
     match wanted(var("BATON_LOG")) {
         None => {
@@ -32,12 +34,12 @@ pub(crate) fn errors_only() {
     }
 }
 
-/// The filter that the environment asks for. An empty variable is none, and so is one that is no text.
+/// The filter of the environment variable. An empty variable, or one that is not UTF-8, counts as unset.
 fn wanted(variable: Result<String, VarError>) -> Option<String> {
     variable.ok().filter(|filter| !filter.is_empty())
 }
 
-/// What writes lines.
+/// A subscriber that writes lines.
 fn lines(filter: EnvFilter) -> impl Subscriber + Send + Sync {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -47,7 +49,7 @@ fn lines(filter: EnvFilter) -> impl Subscriber + Send + Sync {
         .finish()
 }
 
-/// Hands errors to what writes lines, which is made for the first of them. Knows no spans: none is an error.
+/// Forwards errors to a subscriber that is built at the first error. Spans are never enabled.
 #[derive(Default)]
 struct ErrorsOnly {
     lines: OnceLock<Box<dyn Subscriber + Send + Sync>>,
@@ -80,7 +82,7 @@ impl Subscriber for ErrorsOnly {
         self.lines().event(event);
     }
 
-    // Never called: no span is enabled.
+    // Not called, because no span is enabled.
     fn new_span(&self, _: &Attributes<'_>) -> Id {
         Id::from_u64(1)
     }
@@ -111,10 +113,10 @@ mod tests {
     fn nothing_is_prepared_before_the_first_error() {
         let errors = std::sync::Arc::new(ErrorsOnly::default());
         with_default(std::sync::Arc::clone(&errors), || {
-            tracing::warn!("not told");
-            let _entered = tracing::error_span!("not known").entered();
+            tracing::warn!("not logged");
+            let _entered = tracing::error_span!("not enabled").entered();
             assert!(errors.lines.get().is_none());
-            tracing::error!("told on stderr of this test");
+            tracing::error!("logged on stderr of this test");
             assert!(errors.lines.get().is_some());
         });
     }

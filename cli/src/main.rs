@@ -1,9 +1,9 @@
-//! `baton`: every role and every view in one binary. What a library user would want is in the crates below.
+//! `baton`: every role and every view in one binary. The libraries are the other crates of the workspace.
 
 #![warn(
     clippy::print_stdout,
     clippy::print_stderr,
-    reason = "they panic when nobody reads: `stdout_line!` and `stderr_line!`"
+    reason = "they panic if the reader has closed the stream; use `stdout_line!` and `stderr_line!`"
 )]
 
 #[macro_use]
@@ -52,6 +52,6 @@ fn main() {
         }
         error.exit_code()
     });
-    // Ends threads that wait for standard input, too.
+    // Also ends threads that wait for standard input.
     std::process::exit(code);
 }

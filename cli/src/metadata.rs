@@ -1,4 +1,4 @@
-//! Where an exec-server keeps its records, and what its owner hears of them.
+//! The metadata of an exec-server: its directory, and log lines about it.
 
 use std::path::PathBuf;
 
@@ -14,13 +14,14 @@ use crate::args::{Durability, ExecServerArgs};
 use crate::error::CliError;
 use crate::limits::{HEALTH_INTERVAL, RETAIN_AGE, RETAIN_BYTES};
 
-/// What is kept for how long unless `--retain` says so.
+/// The default of `--retain`.
 const RETAIN: Retention = Retention {
     age: Some(RETAIN_AGE),
     bytes: Some(RETAIN_BYTES),
 };
 
-/// The directory of `--state`; `None` for `none`. By default one for each exec-server, in [Baton's own](own_state_directory).
+/// The directory of `--state`; `None` for `none`. By default a directory for each exec-server in
+/// [Baton's state directory](own_state_directory).
 fn directory(
     given: Option<PathBuf>,
     xdg: Option<PathBuf>,
@@ -36,9 +37,9 @@ fn directory(
     Ok(Some(own.join(id.to_string())))
 }
 
-/// Where Baton keeps what it remembers: `$XDG_STATE_HOME/baton`, else `~/.local/state/baton`.
+/// Baton's state directory: `$XDG_STATE_HOME/baton`, or `~/.local/state/baton`.
 pub(crate) fn own_state_directory(xdg: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {
-    // As the XDG base directories have it: a relative one is none.
+    // By the XDG base directory specification, a relative path counts as unset.
     let xdg = xdg.filter(|path| path.is_absolute());
     let state = xdg.or_else(|| {
         home.filter(|home| !home.as_os_str().is_empty())
@@ -47,7 +48,7 @@ pub(crate) fn own_state_directory(xdg: Option<PathBuf>, home: Option<PathBuf>) -
     Some(state?.join("baton"))
 }
 
-/// Opens the records, and tells what was found.
+/// Opens the metadata, and logs what an earlier run left.
 pub(crate) fn open(
     args: &ExecServerArgs,
     id: ExecServerId,
@@ -56,7 +57,7 @@ pub(crate) fn open(
 ) -> Result<Metadata, CliError> {
     let xdg = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let Some(directory) = directory(args.state.clone(), xdg, std::env::home_dir(), id)? else {
-        // In memory a size that nobody asked for is the store's own.
+        // Without `--retain` the in-memory store uses its own default size.
         let retention = args.retain.unwrap_or(Retention {
             bytes: None,
             ..RETAIN
@@ -97,7 +98,7 @@ fn lost(recovered: &Recovered) -> String {
     )
 }
 
-/// Tells the owner when the disk fails and when it is well again, for as long as it is polled.
+/// Logs when the disk fails and when it recovers, until it is dropped.
 pub(crate) async fn log_health(mut health: Health) {
     loop {
         tokio::time::sleep(HEALTH_INTERVAL).await;
@@ -107,7 +108,7 @@ pub(crate) async fn log_health(mut health: Health) {
     }
 }
 
-/// Tells what was left when the server ended.
+/// Logs the records that were not written when the server ended.
 pub(crate) fn log_unwritten(report: &ShutdownReport) {
     if report.is_complete() {
         return;
@@ -121,7 +122,7 @@ pub(crate) fn log_unwritten(report: &ShutdownReport) {
 
 fn unwritten(report: &ShutdownReport) -> String {
     format!(
-        "{} not be written before the end, and {} given up before",
+        "{} not be written before the end, and {} dropped before",
         counted(report.left as u64, "record could", "records could"),
         counted(report.dropped, "was", "were")
     )
@@ -158,11 +159,11 @@ mod tests {
         };
         assert_eq!(
             of(1),
-            "1 record could not be written before the end, and 1 was given up before"
+            "1 record could not be written before the end, and 1 was dropped before"
         );
         assert_eq!(
             of(0),
-            "0 records could not be written before the end, and 0 were given up before"
+            "0 records could not be written before the end, and 0 were dropped before"
         );
     }
 

@@ -1,8 +1,9 @@
-//! A command's output on its way to ours.
+//! Writes a command's output to this process's standard streams.
 //!
-//! What might block is written by a thread of its own, so that the thread that keeps the session alive never waits for a reader, and
-//! takes in the next bytes while the last ones are written. Bytes leave in the order in which they came, over both streams: often both
-//! are one terminal. A small write that cannot block goes straight out while that thread has nothing to do.
+//! A separate thread performs writes that may block, so that the thread that drives the session never waits for a
+//! reader, and receives the next bytes during a write. Bytes are written in the order of their arrival over both
+//! streams, because both are often one terminal. While the writer thread is idle, a small write that cannot block is
+//! made directly.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -21,17 +22,18 @@ use crate::error::CliError;
 use crate::limits::{ATOMIC_WRITE, OUTPUT_QUEUE};
 use crate::stdio::{GrowingPipe, await_ready};
 
-/// One of our output streams.
+/// One of this process's output streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OutputStream {
     Stdout,
     Stderr,
 }
 
-/// Both of them. Dropped without [`finish`](Self::finish), it leaves what is queued to its thread, if the program lives on.
+/// Both output streams. If it is dropped without [`finish`](Self::finish), the writer thread still writes the queue
+/// while the process runs.
 pub(crate) struct OutputStreams {
     files: Arc<OutputFiles>,
-    /// From the first write that might block.
+    /// Started at the first write that might block.
     writer: Option<WriterThread>,
 }
 
@@ -40,11 +42,11 @@ struct OutputFiles {
     stderr: File,
 }
 
-/// The thread, as seen from outside.
+/// A handle to the writer thread.
 struct WriterThread {
-    /// `None` once nothing more will come.
+    /// `None` once the queue is closed.
     queue: Option<mpsc::Sender<OutputChunk>>,
-    /// Pieces that are not written yet.
+    /// The number of chunks that are not written yet.
     waiting: Arc<AtomicUsize>,
     ended: oneshot::Receiver<Result<(), CliError>>,
 }
@@ -70,10 +72,10 @@ impl OutputStreams {
         Ok(Self { files, writer: None })
     }
 
-    /// Takes all of it, waiting while [`OUTPUT_QUEUE`] pieces are not written yet. Fails once nothing can be written any more, which
-    /// may be about an earlier piece. Not cancellation safe: a dropped call may have taken it or not.
+    /// Queues or writes the data; waits while [`OUTPUT_QUEUE`] chunks are queued. Fails once a write has failed,
+    /// possibly one of an earlier chunk. Not cancellation safe: a dropped call may or may not have queued the data.
     pub(crate) async fn write(&mut self, to: OutputStream, data: Bytes) -> Result<(), CliError> {
-        // Unless the thread may be in the middle of a write to the same terminal.
+        // A direct write must not interleave with a write of the thread to the same terminal.
         let is_idle = self.writer.as_ref().is_none_or(WriterThread::is_idle);
         if is_idle && data.len() <= ATOMIC_WRITE && is_writable(self.files.of(to)) {
             return self.files.write(to, data);
@@ -88,12 +90,12 @@ impl OutputStreams {
         self.finish().await
     }
 
-    /// Resolves when nothing can be written any more, at once and not at the next write. Cancellation safe.
+    /// Resolves as soon as a write has failed, without another write. Cancellation safe.
     pub(crate) async fn failed(&mut self) -> CliError {
         let error = match &mut self.writer {
             Some(writer) => match (&mut writer.ended).await {
                 Ok(Err(error)) => error,
-                // Without an error it goes on while it has a queue.
+                // Without an error the thread runs while it has a queue.
                 Ok(Ok(())) | Err(_) => writer_thread_gone(),
             },
             None => pending().await,
@@ -102,7 +104,7 @@ impl OutputStreams {
         error
     }
 
-    /// Waits until all of it is written. Nothing is written after it. Cancellation safe.
+    /// Waits until everything is written. No write follows. Cancellation safe.
     pub(crate) async fn finish(&mut self) -> Result<(), CliError> {
         let Some(writer) = &mut self.writer else {
             return Ok(());
@@ -121,7 +123,7 @@ impl WriterThread {
         let waiting = Arc::new(AtomicUsize::new(0));
         let still = Arc::clone(&waiting);
         let run = move || {
-            // Nobody is left to be told when the program ends.
+            // Fails if the handle was dropped.
             let _ = end.send(write_out(&files, pieces, &still));
         };
         std::thread::Builder::new()
@@ -138,7 +140,7 @@ impl WriterThread {
         self.waiting.load(Ordering::Acquire) == 0
     }
 
-    /// `false`: it has ended.
+    /// Queues a chunk; `false` if the thread has ended.
     async fn take(&mut self, piece: OutputChunk) -> bool {
         let Some(queue) = &self.queue else { return false };
         self.waiting.fetch_add(1, Ordering::Relaxed);
@@ -146,7 +148,7 @@ impl WriterThread {
     }
 }
 
-/// Writes piece after piece until there are no more. Those of one stream that wait together are one system call.
+/// Writes chunks until the queue is closed. Waiting chunks of one stream are written with one system call.
 fn write_out(
     files: &OutputFiles,
     mut pieces: mpsc::Receiver<OutputChunk>,
@@ -181,7 +183,7 @@ fn write_batch(mut file: &File, mut batch: VecDeque<Bytes>) -> io::Result<()> {
             Ok(0) if batch.iter().any(|data| !data.is_empty()) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => written,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            // Whoever shares it with us has made it so.
+            // Another process that shares the file made it non-blocking.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 await_ready(file, PollFlags::OUT);
                 continue;
@@ -224,9 +226,11 @@ fn failed(stream: OutputStream, source: io::Error) -> CliError {
     }
 }
 
-/// The thread is gone without a word, which only a bug of ours can do.
+/// The writer thread ended without a result, which only a bug can cause.
 fn writer_thread_gone() -> CliError {
-    CliError::Start(io::Error::other("the thread that writes output ended early"))
+    CliError::Start(io::Error::other(
+        "the thread that writes output ended early; report it",
+    ))
 }
 
 fn is_writable(fd: impl AsFd) -> bool {
@@ -252,7 +256,7 @@ mod tests {
 
     use super::*;
 
-    /// Two streams into one pipe, as on a terminal.
+    /// Both streams write to one pipe, as to a terminal.
     fn one_pipe() -> (OutputStreams, File) {
         let (reader, writer) = pipe().unwrap();
         let second = writer.try_clone().unwrap();
@@ -266,7 +270,7 @@ mod tests {
     #[tokio::test(flavor = "current_thread")]
     async fn bytes_leave_in_the_order_in_which_they_came_over_both_streams() {
         let (mut outputs, mut reader) = one_pipe();
-        // Large and small ones: through the thread, and past it when it is idle.
+        // Large and small chunks: written by the thread, and directly while it is idle.
         let sizes = [1, 100_000, 2, 3, 5_000, 4, 200_000, 1, 1];
         let mut expected = Vec::new();
         for round in 0..20_u8 {
@@ -350,7 +354,7 @@ mod tests {
             result = outputs.write(OutputStream::Stdout, piece(1, 100_000)).await;
         }
         is_not_read(result.unwrap_err());
-        assert!(outputs.finish().await.is_ok(), "it was told");
+        assert!(outputs.finish().await.is_ok(), "the error was already reported");
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -1,4 +1,4 @@
-//! An exec-server's ticket while it runs: last_error, kept in a file, and replaced when `baton ticket rotate` has made another generation of it.
+//! The ticket of a running exec-server: printed or written to a file, and replaced after `baton ticket rotate`.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -11,7 +11,7 @@ use crate::error::CliError;
 use crate::limits::GENERATION_INTERVAL;
 use crate::ticket_file;
 
-/// See the [module](self).
+/// The current ticket, and the file that it is written to.
 pub(crate) struct PublishedTicket {
     file: Option<PathBuf>,
     state: Mutex<TicketState>,
@@ -19,12 +19,12 @@ pub(crate) struct PublishedTicket {
 
 struct TicketState {
     ticket: Ticket,
-    /// The file has it.
+    /// The file contains the ticket.
     is_written: bool,
 }
 
 impl PublishedTicket {
-    /// Writes it to the file, if there is one.
+    /// Writes the ticket to the file, if there is one.
     pub(crate) fn new(ticket: Ticket, file: Option<PathBuf>) -> Result<Self, CliError> {
         if let Some(file) = &file {
             ticket_file::write(file, &ticket)?;
@@ -39,10 +39,11 @@ impl PublishedTicket {
         })
     }
 
-    /// Tells that it works from now on. One that was replaced is written now: whoever finds it can use it.
+    /// Publishes the ticket after the registration that makes it valid: prints it, or writes a replaced one to the
+    /// file.
     pub(crate) fn registered(&self, relay: &str) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        // Standard output may be kept in a log that others read.
+        // With a file the ticket is not printed: standard output may go to a log that others read.
         let Some(file) = &self.file else {
             log_line!("registered with {relay}");
             stdout_line!("ticket: {}", state.ticket);
@@ -51,7 +52,7 @@ impl PublishedTicket {
         if !state.is_written {
             match ticket_file::write(file, &state.ticket) {
                 Ok(()) => state.is_written = true,
-                Err(error) => log_line!("the ticket that works now is not in its file: {error}"),
+                Err(error) => log_line!("the current ticket is not in its file: {error}"),
             }
         }
         log_line!("registered with {relay}; the ticket is in {}", file.display());
@@ -64,7 +65,8 @@ impl PublishedTicket {
     }
 }
 
-/// Registers each further generation of the dial token, for as long as it is polled. While the file cannot be read, the token stays what it is.
+/// Registers each new generation of the dial token, until it is dropped. While the file cannot be read, the token
+/// stays.
 pub(crate) async fn follow(
     key: &Path,
     seed: &Seed,
@@ -80,7 +82,7 @@ pub(crate) async fn follow(
             Ok(found) => {
                 generation = found;
                 log_line!(
-                    "the ticket was rotated (generation {}): those from before are refused",
+                    "the ticket was rotated (generation {}): earlier tickets are refused",
                     found.0
                 );
                 own.replace(seed.dial_token(found));
@@ -89,7 +91,7 @@ pub(crate) async fn follow(
             Err(error) => {
                 let words = error.to_string();
                 if last_error != words {
-                    log_line!("{words}; the ticket stays what it is");
+                    log_line!("{words}; the current ticket stays valid");
                     last_error = words;
                 }
             }

@@ -1,6 +1,6 @@
-//! A record of `baton.metadata.v1` as a person reads it, and as a program does.
+//! Formats a record of `baton.metadata.v1` as text for a terminal and as JSON.
 //!
-//! All of it comes from the other end and is made safe for a terminal; in JSON what is not is escaped.
+//! All values come from the exec-server: control characters are removed from text and escaped in JSON.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -21,7 +21,8 @@ use baton_trace::w3c::TraceContext;
 use baton_trace::{TraceFlags, TraceId};
 use serde_json::{Value, json};
 
-/// Digits of an id in a table: the time of UUIDv7 and as many random ones as tell those of one millisecond apart.
+/// Digits of an id in a table: the timestamp of the UUIDv7, and enough random digits to distinguish commands of one
+/// millisecond.
 const SHORT_ID: usize = 18;
 
 pub(crate) fn hex(bytes: &[u8]) -> String {
@@ -34,7 +35,7 @@ pub(crate) fn short_id(record: &Record) -> String {
     id
 }
 
-/// The arguments as one would type them, more or less.
+/// The arguments, approximately as a user would type them in a shell.
 pub(crate) fn command(record: &Record) -> String {
     let quoted = |argument: &bytes::Bytes| {
         let text = String::from_utf8_lossy(argument).into_owned();
@@ -62,7 +63,7 @@ pub(crate) fn is_failure(record: &Record) -> bool {
     }
 }
 
-/// How it ended, in two words.
+/// The outcome's name, with the exit code or signal.
 pub(crate) fn outcome(record: &Record) -> String {
     let status = match (record.exit_code, record.signal) {
         (Some(code), _) => format!(" {}", ExitStatus::Code(code).shell_code()),
@@ -73,7 +74,7 @@ pub(crate) fn outcome(record: &Record) -> String {
     format!("{}{status}{core}", outcome_name(record.outcome()))
 }
 
-/// The outcome's name, as `baton.outcome` has it on spans.
+/// The outcome's name, the same as in the attribute `baton.outcome` of spans.
 fn outcome_name(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Running => "running",
@@ -86,7 +87,7 @@ fn outcome_name(outcome: Outcome) -> &'static str {
     }
 }
 
-/// The outcome behind a word; one that runs has none.
+/// The outcome with this name. There is none for a running command.
 pub(crate) fn outcome_from_name(word: &str) -> Option<Outcome> {
     Some(match command::Outcome::from_name(word)? {
         command::Outcome::Exited => Outcome::Exited,
@@ -98,7 +99,7 @@ pub(crate) fn outcome_from_name(word: &str) -> Option<Outcome> {
     })
 }
 
-/// From its acceptance to its end; of one that runs, nothing, and of a lost one, whose end nobody saw.
+/// The time from acceptance to the end. `None` for a running command, and for a lost one, whose end is unknown.
 fn duration_ns(record: &Record) -> Option<u64> {
     let is_known = record.ended_unix_ns > 0 && record.outcome() != Outcome::Lost;
     is_known.then(|| record.ended_unix_ns.saturating_sub(record.accepted_unix_ns))
@@ -119,7 +120,7 @@ fn stage(id: u32) -> Option<StageId> {
     u8::try_from(id).ok().filter(|id| *id > 0).map(StageId)
 }
 
-/// How long ago, in words.
+/// The age of a time, like `5 min ago`.
 pub(crate) fn ago(unix_ns: u64) -> String {
     let at = UNIX_EPOCH + Duration::from_nanos(unix_ns);
     let Ok(ago) = SystemTime::now().duration_since(at) else {
@@ -135,10 +136,10 @@ pub(crate) fn ago(unix_ns: u64) -> String {
     }
 }
 
-/// A moment in UTC.
+/// A time in UTC.
 pub(crate) fn time(unix_ns: u64) -> String {
     let at = UNIX_EPOCH + Duration::from_nanos(unix_ns);
-    // Beyond the year 9999 nobody's clock is right.
+    // `humantime` panics beyond the year 9999.
     match unix_ns / 1_000_000_000 {
         0..253_402_300_800 => humantime::format_rfc3339_millis(at).to_string(),
         _ => "?".into(),
@@ -155,14 +156,14 @@ pub(crate) fn survivor(record: &Record) -> Option<&'static str> {
     }
 }
 
-/// A line of JSON for a program, or for somebody who looks. JSON itself escapes only some of what could steer a terminal.
+/// One line of JSON, safe for a terminal: escapes control characters that JSON would leave as they are.
 pub(crate) fn line(json: &Value) -> String {
     let text = format!("{json}");
     let steers = |c: char| matches!(printable(c.encode_utf8(&mut [0; 4])), Cow::Owned(_));
     let mut line = String::with_capacity(text.len() + 1);
     for c in text.chars() {
         match steers(c) {
-            // All of these are below U+FFFF, and within a string.
+            // All control characters are below U+FFFF, and occur only within strings.
             true => line.push_str(&format!("\\u{:04x}", u32::from(c))),
             false => line.push(c),
         }
@@ -171,7 +172,7 @@ pub(crate) fn line(json: &Value) -> String {
     line
 }
 
-/// For a program.
+/// The record as JSON.
 pub(crate) fn json(record: &Record) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let some = |ns: u64| (ns > 0).then_some(ns);
@@ -221,7 +222,7 @@ pub(crate) fn stages_json(stages: &[StageTime]) -> Value {
     stages.iter().map(one).collect()
 }
 
-/// The exec-server's stages as a call that they alone make up, fit to be drawn. `None` without any.
+/// A call that consists of the exec-server's stages only, for drawing a waterfall. `None` without stages.
 pub(crate) fn call(record: &Record, stages: &[StageTime]) -> Option<CallRecord> {
     let ns = |ns: u64| i64::try_from(ns).unwrap_or(i64::MAX);
     let drawn = |time: &StageTime| {

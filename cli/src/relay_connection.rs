@@ -1,4 +1,4 @@
-//! The connection to the relay, as far as a person decides on it: whom to believe, and a warning where there is no TLS.
+//! The connection to the relay: its trust roots, and a warning if it has no TLS.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use baton_core_client::RelayRoots;
 use crate::error::CliError;
 use crate::warned_hosts;
 
-/// Whom to believe about a relay dialled by `https`.
+/// The trust roots for a relay dialled by `https`.
 pub(crate) fn roots(relay_ca: Option<&Path>) -> Result<RelayRoots, CliError> {
     Ok(match file(relay_ca, std::env::var_os("BATON_RELAY_CA")) {
         Some(path) => RelayRoots::from_pem_file(&path)?,
@@ -17,13 +17,13 @@ pub(crate) fn roots(relay_ca: Option<&Path>) -> Result<RelayRoots, CliError> {
     })
 }
 
-/// What the command line says, else the environment. An empty variable is none.
+/// The CA file of the command line, or of the environment. An empty variable counts as unset.
 fn file(given: Option<&Path>, variable: Option<OsString>) -> Option<PathBuf> {
     let variable = variable.filter(|value| !value.is_empty());
     given.map(Path::to_owned).or(variable.map(PathBuf::from))
 }
 
-/// Says so if what the relay sees can be seen by the network as well. Says nothing of a URL that is none: dialling it does.
+/// A warning if the network can observe the connection to the relay. `None` for an invalid URL, which dialling reports.
 pub(crate) fn warning(relay_url: &str) -> Option<&'static str> {
     is_exposed(relay_url).unwrap_or(false).then_some(
         "warning: the connection to the relay is in clear text: commands and output are encrypted end to end, but \
@@ -31,12 +31,12 @@ pub(crate) fn warning(relay_url: &str) -> Option<&'static str> {
     )
 }
 
-/// Tells a client's user the same, once for each host: a sentence before every command is one that nobody reads.
+/// Prints the [`warning`] once per host: users ignore a message that precedes every command.
 pub(crate) fn warn_once(relay_url: &str) {
     if let Some(warning) = warning(relay_url)
         && warned_hosts::is_first(relay_url)
     {
-        stderr_line!("baton: {warning}; this is told once for each host, and not with --quiet");
+        stderr_line!("baton: {warning}; this warning appears once per host, and not with --quiet");
     }
 }
 

@@ -1,4 +1,4 @@
-//! A client of the exec-server that the command line names, with our key.
+//! A client of the exec-server that the command line selects, with this user's key.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -14,14 +14,14 @@ use crate::error::CliError;
 use crate::runtime::runtime;
 use crate::{identity, relay_connection, signals, ticket_file};
 
-/// See the [module](self).
+/// A client, and its public key for error messages.
 pub(crate) struct RemoteClient {
     pub(crate) client: Client,
     public: PublicKey,
 }
 
 impl RemoteClient {
-    /// Reads ticket and key. Connects to nothing yet.
+    /// Reads ticket and key. Does not connect.
     pub(crate) fn new(args: RemoteArgs, recorder: Recorder) -> Result<Self, CliError> {
         let ticket = ticket(args.ticket, args.ticket_file, |name| std::env::var_os(name))?;
         let roots = relay_connection::roots(args.relay_ca.as_deref())?;
@@ -47,7 +47,7 @@ impl RemoteClient {
         })
     }
 
-    /// Says what to do about a key that is not allowed.
+    /// Adds the public line to the error of a key that is not allowed.
     pub(crate) fn explain(&self, error: CliError) -> CliError {
         match error {
             CliError::Run(RunError::Session(SessionError::NotAllowed))
@@ -59,7 +59,7 @@ impl RemoteClient {
     }
 }
 
-/// The ticket that the command line names, else that of the environment. An empty variable is none.
+/// The ticket of the command line, or of the environment. An empty variable counts as unset.
 pub(crate) fn ticket(
     given: Option<String>,
     file: Option<PathBuf>,
@@ -121,7 +121,7 @@ mod tests {
     fn what_the_command_line_names_counts_before_the_environment() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("ticket");
-        // Each of the sources holds something that fails in its own way.
+        // Each source contains an invalid ticket with a distinct error.
         std::fs::write(&path, "baton1:x").unwrap();
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let nowhere = dir.path().join("nowhere");

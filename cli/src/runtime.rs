@@ -2,7 +2,7 @@
 
 use crate::error::CliError;
 
-/// A runtime on this thread. One thread, because a wake-up across cores costs more than the work it would share.
+/// A single-threaded runtime, because a wake-up of another core costs more time than that core would save.
 pub(crate) fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
     Ok(tokio::runtime::Builder::new_current_thread()
         .enable_all()

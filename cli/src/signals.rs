@@ -1,17 +1,17 @@
-//! Asking to stop.
+//! The signals that request this process to stop.
 
 use std::future::poll_fn;
 use std::task::Poll;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Resolves with the number of the first that [`StopSignals`] knows.
+/// Resolves with the number of the first stop signal.
 pub(crate) async fn stop() -> i32 {
     StopSignals::new().next().await
 }
 
-/// SIGHUP, SIGINT, SIGQUIT and SIGTERM, from when this is made. What our parent had ignored stays so: that is how nohup, and a shell
-/// without job control for what it runs in the background, say that we are to go on.
+/// SIGHUP, SIGINT, SIGQUIT and SIGTERM, from the creation of this value on. Signals that the parent process ignored
+/// stay ignored: nohup does that, and a shell without job control does it for its background processes.
 pub(crate) struct StopSignals(Vec<(i32, Signal)>);
 
 impl StopSignals {
@@ -25,13 +25,14 @@ impl StopSignals {
         ];
         let numbers = kinds.iter().map(SignalKind::as_raw_value);
         let heeded = numbers.filter(|number| ignored >> (number - 1) & 1 == 0);
-        // Where a handler cannot be installed the default action will do.
+        // A signal without a handler has its default action.
         let installed =
             heeded.filter_map(|number| Some((number, signal(SignalKind::from_raw(number)).ok()?)));
         Self(installed.collect())
     }
 
-    /// The number of the next one. Those of one kind that come before anybody looks count once. Cancellation safe.
+    /// The number of the next signal. Several signals with one number since the last call count once. Cancellation
+    /// safe.
     pub(crate) async fn next(&mut self) -> i32 {
         poll_fn(|cx| {
             for (number, signal) in &mut self.0 {
@@ -45,16 +46,16 @@ impl StopSignals {
     }
 }
 
-/// Ends this process as the signal would have done at once. A shell then ends the loop that ran us, too, which it does for no exit code.
-/// Returns if that is not possible, and for SIGQUIT, which would leave a core.
+/// Ends this process with the signal's default action. A shell then also ends a loop that runs this process, which it
+/// does not do for an exit code. Returns if that is not possible, and for SIGQUIT, which would dump core.
 pub(crate) fn exit_by_signal(number: i32) {
     if number != SignalKind::quit().as_raw_value() {
-        // The exit code says the same.
+        // If it fails, the exit code reports the signal.
         let _ = signal_hook::low_level::emulate_default_handler(number);
     }
 }
 
-/// The signals that a process ignores, signal N as bit N - 1, by its `/proc/PID/status`.
+/// The signals that a process ignores, signal N as bit N - 1, from its `/proc/PID/status`.
 fn ignored(status: &str) -> u64 {
     let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
     line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok())

@@ -1,4 +1,4 @@
-//! Our own words on our standard streams, and a command's standard input from ours.
+//! Baton's own output on the standard streams, and the forwarding of standard input to a command.
 
 use std::future::pending;
 use std::io;
@@ -18,7 +18,7 @@ use crate::closed_stdout::stdout_was_closed;
 use crate::error::CliError;
 use crate::limits::{BULK_BYTES, BULK_PIPE_BYTES, SMALL_READ, STDIN_QUEUE, STDIN_READ};
 
-/// A line of ours on standard output. A reader that has gone away is no reason to panic.
+/// Prints a line to standard output. Does not panic if the reader has closed it.
 macro_rules! stdout_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -26,7 +26,7 @@ macro_rules! stdout_line {
     }};
 }
 
-/// The same on standard error.
+/// Prints a line to standard error. Does not panic if the reader has closed it.
 macro_rules! stderr_line {
     ($($text:tt)*) => {{
         use std::io::Write as _;
@@ -34,19 +34,19 @@ macro_rules! stderr_line {
     }};
 }
 
-/// A line of a server's log on standard error: with the time, for whoever reads it later.
+/// Prints a line of a server's log to standard error, with the time.
 macro_rules! log_line {
     ($($text:tt)*) => {
         stderr_line!("{} baton: {}", $crate::stdio::now(), format_args!($($text)*))
     };
 }
 
-/// The time as logs have it: RFC 3339, UTC, milliseconds.
+/// The time for log lines: RFC 3339, UTC, milliseconds.
 pub(crate) fn now() -> impl std::fmt::Display {
     humantime::format_rfc3339_millis(std::time::SystemTime::now())
 }
 
-/// A page of an answer on standard output. A reader that has gone away ends the command, as after `| head`.
+/// Writes a page of a result to standard output. A closed reader ends the command, as with `| head`.
 pub(crate) fn page(text: &str) -> Result<(), CliError> {
     if stdout_was_closed() {
         return Err(CliError::NoStdout);
@@ -54,8 +54,8 @@ pub(crate) fn page(text: &str) -> Result<(), CliError> {
     page_to(io::stdout(), text)
 }
 
-/// The same, while a session is open. By a thread of its own: a pager may wait for its reader for longer than the exec-server waits for
-/// a sign of life. Dropped, it goes on alone.
+/// Writes a page like [`page`], while a session is open. Uses another thread, because a pager may block for longer than
+/// the session's timeout. If the future is dropped, the write continues.
 pub(crate) async fn page_beside(text: String) -> Result<(), CliError> {
     if stdout_was_closed() {
         return Err(CliError::NoStdout);
@@ -65,7 +65,7 @@ pub(crate) async fn page_beside(text: String) -> Result<(), CliError> {
 
 async fn page_beside_to(out: impl io::Write + Send + 'static, text: String) -> Result<(), CliError> {
     let written = spawn_blocking(move || page_to(out, &text)).await;
-    // It neither panics nor is it cancelled while somebody waits here.
+    // The task does not panic, and is not cancelled while it is awaited.
     written.unwrap_or_else(|error| Err(CliError::Start(io::Error::other(error))))
 }
 
@@ -78,34 +78,34 @@ fn page_to(mut out: impl io::Write, text: &str) -> Result<(), CliError> {
     })
 }
 
-/// A pipe to or from us that carries much is enlarged, once: each time it is full or empty two programs change places.
+/// Enlarges a pipe once it has carried [`BULK_BYTES`]: each full or empty pipe costs a context switch.
 #[derive(Debug, Default)]
 pub(crate) struct GrowingPipe {
     carried: usize,
 }
 
 impl GrowingPipe {
-    /// So many more bytes went through it. It may be no pipe.
+    /// Counts bytes that went through `fd`, which may be something other than a pipe.
     pub(crate) fn carried(&mut self, fd: impl AsFd, bytes: usize) {
         let before = self.carried;
         self.carried = before.saturating_add(bytes);
         if before < BULK_BYTES && self.carried >= BULK_BYTES {
-            // What is no pipe, or may not grow, stays as it is.
+            // Fails for anything but a pipe, and beyond the user's limit.
             let _ = fcntl_setpipe_size(fd, BULK_PIPE_BYTES);
         }
     }
 }
 
-/// Waits until a descriptor that does not block, or is at its end, may be tried again.
+/// Waits until a non-blocking descriptor is ready.
 pub(crate) fn await_ready(fd: impl AsFd, what: PollFlags) {
-    // Should it fail, the next try tells why.
+    // If it fails, the next read or write reports the error.
     let _ = poll(&mut [PollFd::new(&fd, what)], None);
 }
 
-/// Copies our standard input to the command's until either ends. Reading has a thread of its own, because a terminal
+/// Copies this process's standard input to the command's until either ends. A separate thread reads, because a terminal
 /// or a pipe may never become readable.
 ///
-/// What cannot be read to its end is told to `cut`, and the command's input then stays open.
+/// A read error is sent to `cut`, and the command's input then stays open.
 pub(crate) async fn forward(mut stdin: Stdin, cut: oneshot::Sender<CliError>) {
     let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(STDIN_QUEUE);
     let reader = std::thread::Builder::new()
@@ -116,18 +116,18 @@ pub(crate) async fn forward(mut stdin: Stdin, cut: oneshot::Sender<CliError>) {
             let chunk = match chunk {
                 Ok(chunk) => chunk,
                 Err(source) => {
-                    // Nobody is left to be told when the command has ended meanwhile.
+                    // Fails if the command has ended.
                     let _ = cut.send(CliError::Input(source));
                     return pending().await;
                 }
             };
             if stdin.write(chunk).await.is_err() {
-                // The command no longer reads; what it says next tells why.
+                // The command no longer reads; its next event states why.
                 return;
             }
         }
     }
-    // It may have ended first.
+    // Fails if the command has ended.
     let _ = stdin.close().await;
 }
 
@@ -140,22 +140,22 @@ fn read(input: impl AsFd, sender: &mpsc::Sender<io::Result<Bytes>>) {
             Ok(0) => return,
             Ok(len) => len,
             Err(Errno::INTR) => continue,
-            // Whoever shares it with us has made it so.
+            // Another process that shares the file made it non-blocking.
             Err(Errno::AGAIN) => {
                 await_ready(&input, PollFlags::IN);
                 continue;
             }
-            // Not open for reading, as nohup leaves it, or a terminal that has gone: an input without content.
+            // Not open for reading, as with nohup, or a closed terminal: treated as empty input.
             Err(Errno::BADF) => return,
             Err(Errno::IO) if isatty(&input) => return,
             Err(error) => {
-                // Nobody is left to be told.
+                // Fails if the command has ended.
                 let _ = sender.blocking_send(Err(error.into()));
                 return;
             }
         };
         growing.carried(&input, len);
-        // What is typed must not pin a large buffer with each key.
+        // A key press must not pin a large buffer.
         let chunk = if len <= SMALL_READ {
             let chunk = Bytes::copy_from_slice(&buffer);
             buffer.clear();
@@ -223,7 +223,7 @@ mod tests {
         growing.carried(File::open("/dev/null").unwrap(), 10 * BULK_BYTES);
     }
 
-    /// What is read of an input, and whether it failed.
+    /// The bytes read from an input, and whether reading failed.
     fn read_all(input: impl AsFd + Send + 'static) -> (Vec<u8>, bool) {
         let (sender, mut chunks) = mpsc::channel(STDIN_QUEUE);
         std::thread::spawn(move || read(&input, &sender));
@@ -242,7 +242,7 @@ mod tests {
         let (reader, writer) = pipe().unwrap();
         let (go, gone) = std::sync::mpsc::channel();
         let reading = std::thread::spawn(move || {
-            // Also without the word, so that a page which does block fails here instead of for ever.
+            // The timeout ends the test if the page blocks this thread's caller.
             let _ = gone.recv_timeout(Duration::from_secs(5));
             let mut all = String::new();
             File::from(reader).read_to_string(&mut all).map(|_| all)

@@ -1,4 +1,4 @@
-//! Rows in columns, for a terminal that a person looks at, and for whatever reads the same without one.
+//! Tables for a terminal, or for a file or pipe.
 
 use std::io::{self, IsTerminal as _};
 
@@ -9,7 +9,8 @@ use crate::terminal::is_colored;
 /// Two spaces between columns.
 const GAP: usize = 2;
 
-/// A column: its head, and whether it may be left out where the terminal is narrow; those of the highest number go first.
+/// A column: its head, its alignment, and whether it may be omitted on a narrow terminal. A `spare` of 0 is never
+/// omitted; the highest number is omitted first.
 pub(crate) struct Column {
     pub(crate) head: &'static str,
     pub(crate) right: bool,
@@ -37,16 +38,16 @@ impl Column {
     }
 }
 
-/// A row, and whether it stands out.
+/// A row, and whether it is highlighted.
 pub(crate) struct Row {
     pub(crate) cells: Vec<String>,
     pub(crate) is_bad: bool,
 }
 
-/// What the terminal on standard output is like.
+/// The properties of the terminal on standard output.
 #[derive(Clone, Copy)]
 pub(crate) struct Terminal {
-    /// `None`: no terminal, nothing is cut.
+    /// `None`: standard output is not a terminal, and nothing is cut.
     pub(crate) width: Option<usize>,
     pub(crate) color: bool,
 }
@@ -64,10 +65,10 @@ impl Terminal {
     }
 }
 
-/// Least width of the last column before spare columns go.
+/// The minimum width of the last column; below it, spare columns are omitted.
 const LAST_LEAST: usize = 24;
 
-/// The table, a line a row. The last column takes what is left of the terminal.
+/// Draws the table, one line per row. The last column takes the remaining width of the terminal.
 pub(crate) fn draw(columns: &[Column], rows: &[Row], terminal: Terminal) -> String {
     let width_of = |index: usize| {
         let cells = rows.iter().map(|row| row.cells[index].width());
@@ -126,7 +127,7 @@ pub(crate) fn draw(columns: &[Column], rows: &[Row], terminal: Terminal) -> Stri
     out
 }
 
-/// As much of a text as fits, with an ellipsis if that is not all.
+/// Cuts a text to a width, with an ellipsis.
 fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! What the terminal can show.
+//! The capabilities of the terminal, and waterfalls drawn for it.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IsTerminal, Write as _};
@@ -9,23 +9,23 @@ use baton_trace::report::{WaterfallStyle, brief, waterfall};
 
 use crate::args::WaterfallDetail;
 
-/// Columns when there is no terminal to ask.
+/// The width without a terminal.
 const WIDTH: usize = 100;
 
-/// Whether to write in colours: on a terminal, unless `NO_COLOR` says no.
+/// Whether to use colours: on a terminal, unless `NO_COLOR` is set.
 pub(crate) fn is_colored(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && !forbids(std::env::var_os("NO_COLOR").as_deref())
 }
 
-/// no-color.org: any value but an empty one.
+/// By no-color.org, any value except an empty one disables colours.
 fn forbids(no_color: Option<&OsStr>) -> bool {
     no_color.is_some_and(|value| !value.is_empty())
 }
 
-/// Whether the locale has nothing but ASCII: it was set, and to no UTF-8. Where nobody set one, as in most containers, terminals know
-/// UTF-8 all the same.
+/// Whether the locale is set and is not UTF-8. Without a locale, as in most containers, the terminal usually supports
+/// UTF-8.
 fn is_ascii(variable: impl Fn(&str) -> Option<OsString>) -> bool {
-    // The order of POSIX.1-2017, XBD section 8.2; an empty variable counts as none.
+    // The order of POSIX.1-2017, XBD section 8.2; an empty variable counts as unset.
     ["LC_ALL", "LC_CTYPE", "LANG"]
         .into_iter()
         .filter_map(variable)
@@ -36,7 +36,7 @@ fn is_ascii(variable: impl Fn(&str) -> Option<OsString>) -> bool {
         })
 }
 
-/// Draws a waterfall on standard error, beside what was asked for. A reader that has gone away needs none.
+/// Draws a waterfall on standard error. Ignores a closed reader.
 pub(crate) fn draw_on_stderr(record: &CallRecord, drawing: WaterfallDetail) {
     let mut stream = io::stderr();
     let drawn = match drawing {
@@ -46,7 +46,7 @@ pub(crate) fn draw_on_stderr(record: &CallRecord, drawing: WaterfallDetail) {
     let _: io::Result<()> = stream.write_all(drawn.as_bytes());
 }
 
-/// A waterfall as `stream` can show it.
+/// A waterfall with the width and colours of `stream`.
 pub(crate) fn drawn(record: &CallRecord, stream: &(impl AsFd + IsTerminal)) -> String {
     waterfall(record, &style_of(stream))
 }

@@ -1,4 +1,5 @@
-//! A ticket in a file or on standard input, so that it need not pass through a command line, which every process of the machine can read.
+//! A ticket in a file or on standard input, so that it is not on a command line, which every process of the machine can
+//! read.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -12,16 +13,17 @@ use baton_noise::access::Exposure;
 use crate::error::CliError;
 use crate::limits::TICKET_FILE_MAX;
 
-/// The name that stands for standard input.
+/// The file name that selects standard input.
 const STDIN: &str = "-";
 
-/// The ticket of a `ticket:` line, or of a line without that word.
+/// The ticket of a line, without its `ticket:` label if it has one.
 pub(crate) fn without_label(line: &str) -> &str {
     let line = line.trim();
     line.strip_prefix("ticket:").unwrap_or(line).trim_start()
 }
 
-/// Reads the one ticket of a file that is open to nobody else; of `-`, the first line of standard input, whose rest is the command's.
+/// Reads the one ticket of a file that is open to nobody else; of `-`, the first line of standard input, whose rest is
+/// the command's.
 pub(crate) fn read(path: &Path) -> Result<Ticket, CliError> {
     let failed = |source| CliError::TicketFile {
         path: path.into(),
@@ -45,7 +47,7 @@ pub(crate) fn read(path: &Path) -> Result<Ticket, CliError> {
     Ok(without_label(&text).parse()?)
 }
 
-/// Byte by byte, for what follows is not ours to take.
+/// Reads byte by byte, because the command reads the bytes after the line.
 fn first_line(input: impl AsFd) -> io::Result<String> {
     let mut line = Vec::new();
     let mut byte = [0];
@@ -64,7 +66,7 @@ fn first_line(input: impl AsFd) -> io::Result<String> {
     String::from_utf8(line).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
 }
 
-/// Writes a ticket, whole or not at all: a reader never finds half of one.
+/// Writes a ticket atomically: a reader never sees a part of it.
 pub(crate) fn write(path: &Path, ticket: &Ticket) -> Result<(), CliError> {
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}", std::process::id()));
@@ -79,7 +81,7 @@ pub(crate) fn write(path: &Path, ticket: &Ticket) -> Result<(), CliError> {
         fs::rename(new, path)
     };
     write().map_err(|source| {
-        // It may not be there.
+        // Fails if the file was not created.
         let _ = fs::remove_file(new);
         CliError::Write {
             path: path.into(),

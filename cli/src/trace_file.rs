@@ -1,10 +1,11 @@
-//! The file of `--trace-json`, which must not cost a command its exit code.
+//! The file of `--trace-json`. A failure to write it never changes a command's exit code.
 //!
-//! A file that a command has made and then had no trace for is taken away again: it would look like a trace that is broken.
+//! If a command created the file and then has no trace to write, the file is removed: an empty one would look like a
+//! broken trace.
 //!
-//! Each command appends one line, an OTLP/JSON object, in a single write. Before the file would outgrow
-//! [`TRACE_FILE_MAX`] it becomes `FILE.1`, in place of an earlier one, and a new file begins: two files at most, however many
-//! commands are traced, and by however many at once.
+//! Each command appends one line, an OTLP/JSON object, in a single write. Before the file would exceed
+//! [`TRACE_FILE_MAX`] it is renamed to `FILE.1`, which replaces an earlier one, and a new file is created. So there are
+//! at most two files, for any number of commands, also concurrent ones.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
@@ -22,16 +23,16 @@ use rustix::process::geteuid;
 use crate::error::CliError;
 use crate::limits::{LINKS_MAX, TRACE_FILE_MAX};
 
-/// A file that can be written, opened before there is anything to write: a path that is wrong is told before the command runs.
+/// A trace file, opened before the command runs, so that a wrong path is reported first.
 pub(crate) struct TraceFile {
     path: PathBuf,
     file: File,
-    /// It was not there before.
+    /// This command created it.
     is_ours: bool,
 }
 
 impl TraceFile {
-    /// Opens the file, made if need be.
+    /// Opens the file; creates it if it does not exist.
     pub(crate) fn open(path: Option<PathBuf>) -> Result<Option<Self>, CliError> {
         let Some(path) = path else { return Ok(None) };
         let opened = match options().create_new(true).open(&path) {
@@ -46,7 +47,7 @@ impl TraceFile {
         }
     }
 
-    /// Appends a trace. The command has run: a failure is told, and that is all.
+    /// Appends a trace. A failure is only printed, because the command has already run.
     pub(crate) fn write(self, record: &CallRecord) {
         if let Err(error) = append(&self.path, &self.file, record, TRACE_FILE_MAX) {
             stderr_line!("baton: the trace is not in {}: {error}", self.path.display());
@@ -56,18 +57,18 @@ impl TraceFile {
 
 impl Drop for TraceFile {
     fn drop(&mut self) {
-        // Under the lock: another command may be about to append to it, and then finds that it has gone.
+        // Under the lock: another command that is about to append checks the path again under the lock.
         if self.is_ours && flock(&self.file, FlockOperation::LockExclusive).is_ok() {
             let is_empty = self.file.metadata().is_ok_and(|own| own.len() == 0);
             if is_empty && is_current(&self.path, &self.file).unwrap_or(false) {
-                // An empty file is no harm.
+                // A remaining empty file does no harm.
                 let _ = fs::remove_file(&self.path);
             }
         }
     }
 }
 
-/// A trace tells who ran what and when: a new file is its owner's alone.
+/// Only its owner can read a new file, because a trace contains commands and times.
 fn options() -> OpenOptions {
     let mut options = OpenOptions::new();
     options
@@ -77,8 +78,8 @@ fn options() -> OpenOptions {
     options
 }
 
-/// Opens a file to append to, made if need be. Links of this user and of root are followed (`/dev/stdout` is one); another user's would
-/// choose which of our files is written to.
+/// Opens a file for appending; creates it if it does not exist. Follows symbolic links of this user and of root
+/// (`/dev/stdout` is one). A link of another user could select any of this user's files.
 fn open(path: &Path) -> io::Result<File> {
     let mut path = path.to_owned();
     for _ in 0..LINKS_MAX {
@@ -86,7 +87,7 @@ fn open(path: &Path) -> io::Result<File> {
             Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {}
             opened => return opened,
         }
-        // The link itself, from here on whatever becomes of its name.
+        // An open link stays the same file if its path is replaced.
         let link = rustix::fs::open(
             &path,
             OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
@@ -95,12 +96,13 @@ fn open(path: &Path) -> io::Result<File> {
         let owner = rustix::fs::fstat(&link)?.st_uid;
         if owner != 0 && owner != geteuid().as_raw() {
             let problem = format!(
-                "it is a symbolic link of another user ({owner}), which is not followed; name the file that you mean"
+                "it is a symbolic link of another user ({owner}), which is not followed; pass the path of the file \
+                 itself"
             );
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, problem));
         }
         if rustix::fs::fstatfs(&link)?.f_type == PROC_SUPER_MAGIC {
-            // An open descriptor, which has no name to go on with.
+            // A link to an open descriptor, whose target has no path.
             return OpenOptions::new().append(true).open(&path);
         }
         let target = rustix::fs::readlinkat(&link, "", Vec::new())?;
@@ -114,10 +116,10 @@ fn open(path: &Path) -> io::Result<File> {
 fn append(path: &Path, mut file: &File, record: &CallRecord, max: u64) -> io::Result<()> {
     let mut line = Vec::new();
     json::write(&mut line, std::slice::from_ref(record))?;
-    // Anything else, such as /dev/stdout, is a pipe, a terminal or a link, and is its owner's to bound.
+    // Only a plain file is rotated. Anything else, such as /dev/stdout, is a pipe, a terminal or a link.
     let is_plain = match fs::symlink_metadata(path) {
         Ok(found) => found.is_file(),
-        // Rotated, or taken away by the command that had made it.
+        // Rotated, or removed by the command that created it.
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     };
     if !is_plain {
@@ -126,13 +128,13 @@ fn append(path: &Path, mut file: &File, record: &CallRecord, max: u64) -> io::Re
     rotated(path, file.try_clone()?, line.len() as u64, max)?.write_all(&line)
 }
 
-/// Whether `file` is what stands at `path` now.
+/// Whether `path` still names `file`.
 fn is_current(path: &Path, file: &File) -> io::Result<bool> {
     let own = file.metadata()?;
     Ok(fs::metadata(path).is_ok_and(|found| (found.dev(), found.ino()) == (own.dev(), own.ino())))
 }
 
-/// The file to append to, locked, with room for `len` bytes.
+/// Locks the file, and rotates it if it has no room for `len` bytes. Returns the file to append to.
 fn rotated(path: &Path, mut file: File, len: u64, max: u64) -> io::Result<File> {
     loop {
         flock(&file, FlockOperation::LockExclusive)?;
@@ -145,7 +147,7 @@ fn rotated(path: &Path, mut file: File, len: u64, max: u64) -> io::Result<File> 
             old.push(".1");
             fs::rename(path, old)?;
         }
-        // It is FILE.1 now, by us or by another command.
+        // The file was renamed to FILE.1, by this or another command.
         file = open(path)?;
     }
 }

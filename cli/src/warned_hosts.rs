@@ -1,6 +1,7 @@
-//! The hosts whose relays' clear text a client's user was warned of: one a line, in Baton's state directory.
+//! The hosts of relays in clear text that the user was warned about: one per line, in Baton's state directory.
 //!
-//! A memory, not a record: where it cannot be kept the warning comes again, and two commands at once may both give it.
+//! The list is best effort: if it cannot be written, the warning is repeated, and two concurrent commands may both
+//! print it.
 
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -12,7 +13,7 @@ use crate::metadata;
 
 const FILE: &str = "clear_text_hosts";
 
-/// Whether this relay's host was not warned of before. From now on it was.
+/// Whether the user was not yet warned about this relay's host. Adds the host to the list.
 pub(crate) fn is_first(relay_url: &str) -> bool {
     let xdg = std::env::var_os("XDG_STATE_HOME").map(PathBuf::from);
     let Some(directory) = metadata::own_state_directory(xdg, std::env::home_dir()) else {
@@ -39,9 +40,9 @@ fn is_first_in(directory: &Path, host: &str) -> io::Result<bool> {
     let is_full = known.len() + host.len() + 1 > usize::try_from(WARNED_MAX).unwrap_or(usize::MAX);
     let mut options = OpenOptions::new();
     options.create(true).mode(0o600);
-    // One that is full begins anew.
+    // A full list is truncated.
     options.append(!is_full).write(is_full).truncate(is_full);
-    // In one write, for another command may be doing the same.
+    // One write, because another command may write at the same time.
     options.open(&path)?.write_all(format!("{host}\n").as_bytes())?;
     Ok(true)
 }

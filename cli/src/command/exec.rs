@@ -51,8 +51,8 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
         command = command.record_to(record_to);
     }
 
-    // The program ends with this function. Taking apart what the system takes back anyway would only delay that; memory, keys
-    // included, it clears before anybody else gets it.
+    // The process ends after this function. Dropping these would only delay the exit. The kernel clears the memory,
+    // keys included, before another process gets it.
     let runtime = ManuallyDrop::new(runtime()?);
     let remote = ManuallyDrop::new(RemoteClient::new(args.remote, recorder)?);
     let outcome = runtime.block_on(async {

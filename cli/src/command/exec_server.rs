@@ -38,7 +38,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     }
     if allow.is_empty() {
         log_line!(
-            "nobody is allowed yet: add a line `key name trust` for each client to {}",
+            "no client is allowed yet: add a line `key name trust` for each client to {}",
             allow_path.display()
         );
     }
@@ -57,9 +57,9 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             ..ServerConfig::default()
         };
         let server = Server::with_config(&args.relay, &seed, allow, config)?;
-        // Before the ticket is told: whoever reads it may call.
+        // Ready before the ticket is published, because its readers may call at once.
         let id = server.ticket().exec_server;
-        // What the operator of a relay with --allow-servers needs, before that relay refuses.
+        // Logged before the registration, because the operator of a relay with --allow-servers needs the id.
         log_line!("the id of this exec-server is {id}");
         let metadata = metadata::open(&args, id, server.epoch(), recorder)?;
         if let Some(warning) = relay_connection::warning(&args.relay) {
@@ -84,7 +84,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
         };
         let flush_soon = metadata.hurry();
         let server = server.on_notice(move |notice| {
-            // A client that has gone finds what it did on disk, if the disk will.
+            // The records of an ended session are written at once.
             if matches!(notice, Notice::SessionEnded(..)) {
                 flush_soon();
             }
@@ -115,7 +115,7 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             }
         };
         let cut = async {
-            // Not another one: a service manager may send SIGHUP beside SIGTERM.
+            // The same signal twice: a service manager may send SIGHUP in addition to SIGTERM.
             let first = second.next().await;
             while second.next().await != first {}
         };
@@ -133,23 +133,23 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
     Ok(0)
 }
 
-/// Keeps other processes of this user, the commands that it runs among them, from reading its keys and tickets out of its memory: no debugger
-/// may attach, it leaves no core, and its `/proc` files belong to root. Commands are not affected: the exec of their program makes them
-/// what they would be otherwise.
+/// Keeps other processes of this user, including the commands that it runs, from reading keys and tickets in its
+/// memory: no debugger may attach, it dumps no core, and its `/proc` files belong to root. Commands are not affected,
+/// because execve resets the attribute.
 fn refuse_to_be_read() {
-    // It fails for no value that the kernel knows.
+    // Fails only for a value that the kernel does not define.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }
 
-/// Why commands are not started as fast as elsewhere.
+/// The message that commands are started by fork, with the reason.
 fn fork_fallback_message(reason: &CloneUnavailable) -> String {
     format!(
-        "commands are started by fork, since this machine or its sandbox does not support the faster way ({reason}); starts take longer the more \
-         memory this exec-server uses"
+        "commands are started by fork, because this machine or its sandbox does not support the faster clone \
+         ({reason}); starts take longer the more memory this exec-server uses"
     )
 }
 
-/// What an exec-server that is asked to stop still waits for, if there is anything.
+/// The message at a stop signal, if commands still run.
 fn shutdown_message(processes: usize) -> Option<String> {
     let run = counted(
         processes as u64,
@@ -161,7 +161,7 @@ fn shutdown_message(processes: usize) -> Option<String> {
     (processes > 0).then(|| format!("{run} {left} s to end; the same signal again ends {them} at once"))
 }
 
-/// Tells the owner what happens.
+/// Logs notices for the exec-server's owner.
 struct NoticeLog {
     ticket: Arc<PublishedTicket>,
     relay: String,
@@ -169,7 +169,7 @@ struct NoticeLog {
     rate_limits: Mutex<[LogRateLimit; NoticeKind::ALL.len()]>,
 }
 
-/// What others can make an exec-server tell as often as they like: its relay, and mostly whoever has its ticket.
+/// The notices that the relay or a holder of the ticket can cause at any rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum NoticeKind {
     Registered,
@@ -195,7 +195,7 @@ impl NoticeKind {
             Notice::Refused(_) => Some(Self::Refused),
             Notice::AcceptFailed(_) => Some(Self::NotAccepted),
             Notice::AllowListUnusable(_) => Some(Self::ListUnusable),
-            // Of a client that is allowed, and has proven that it is there.
+            // Only an allowed client that completed a handshake causes these.
             Notice::SessionStarted(_) | Notice::SessionEnded(..) => None,
         }
     }
@@ -205,8 +205,8 @@ impl NoticeKind {
             Self::Registered => "it was registered",
             Self::Retrying => "it was not registered, and tried again",
             Self::Refused => "it refused a client that is not allowed",
-            Self::NotAccepted => "a session did not come about",
-            Self::ListUnusable => "the allow-list kept a client out",
+            Self::NotAccepted => "a session could not be established",
+            Self::ListUnusable => "the allow-list refused a client",
         };
         format!("and {} {what}", counted(count, "time more", "times more"))
     }
@@ -223,7 +223,7 @@ impl NoticeLog {
         }
     }
 
-    /// What was kept back and can be counted now, and whether this one is told.
+    /// The messages with the numbers of suppressed notices, and whether this notice is logged.
     fn admit(&self, notice: &Notice, now: Instant) -> (Vec<String>, bool) {
         let mut rate_limits = self.rate_limits.lock().unwrap_or_else(PoisonError::into_inner);
         let counts = NoticeKind::ALL
@@ -247,8 +247,8 @@ impl NoticeLog {
                 );
                 stderr_line!("{key} NAME clamp");
             }
-            Notice::AcceptFailed(reason) => log_line!("a session did not come about: {reason}"),
-            // A command has a session of its own, so these would be two lines a command.
+            Notice::AcceptFailed(reason) => log_line!("a session could not be established: {reason}"),
+            // At debug level: a command usually has its own session, which would log two lines per command.
             Notice::SessionStarted(name) => tracing::debug!("session of {name} began"),
             Notice::SessionEnded(name, error, cut) => match session_end_message(&error, cut) {
                 Some(how) => log_line!("session of {name} ended{how}"),
@@ -259,8 +259,8 @@ impl NoticeLog {
     }
 }
 
-/// Clients come and go. What else ends a session, a key taken off the list or a peer that breaks the protocol, is told whether or not
-/// it cut a call short. `None`: nothing that its owner needs to know.
+/// The end of a session for the log. `None` if a client disconnected without an open call; every other reason, like a
+/// revoked key or a protocol violation, is logged.
 fn session_end_message(error: &SessionError, cut: usize) -> Option<String> {
     match (cut, error) {
         (
@@ -276,12 +276,12 @@ fn session_end_message(error: &SessionError, cut: usize) -> Option<String> {
     }
 }
 
-/// What is wrong with the allow-list, and which clients it refuses meanwhile.
+/// The problem of the allow-list, and which clients are refused because of it.
 fn allow_list_problem(problem: &AllowError) -> String {
     let refused = match problem.is_of_one_line() {
-        true => "the client of this line is refused until it is right",
+        true => "the client of this line is refused until the line is fixed",
         false => {
-            "no client is let in until that is mended, and open sessions end when their keys are next renewed"
+            "no client is accepted until the list is fixed, and open sessions end when their keys are next renewed"
         }
     };
     format!("{problem}; {refused}")
@@ -311,26 +311,28 @@ mod tests {
         let key = *seed.client_key().unwrap().public();
         let flood = |n: u32| {
             [
-                Notice::AcceptFailed(format!("a relay's words, each time others: {n}")),
+                Notice::AcceptFailed(format!("a relay's text, different each time: {n}")),
                 Notice::Refused(key),
                 Notice::Registered,
             ]
         };
-        let mut told = 0;
+        let mut logged = 0;
         for n in 0..10_000 {
             for notice in flood(n) {
                 let (counts, is_logged) = notice_log.admit(&notice, start);
-                told += u32::from(is_logged) + u32::try_from(counts.len()).unwrap();
+                logged += u32::from(is_logged) + u32::try_from(counts.len()).unwrap();
             }
         }
-        assert_eq!(told, 3 * LOG_LINES_PER_PERIOD);
-        // Nobody waits behind the flood.
+        assert_eq!(logged, 3 * LOG_LINES_PER_PERIOD);
+        // Other notices are not suppressed.
         let began = Notice::SessionStarted("laptop".into());
         assert_eq!(notice_log.admit(&began, start), (Vec::new(), true));
         let (counts, is_logged) = notice_log.admit(&began, start + LOG_PERIOD);
         let more = 10_000 - LOG_LINES_PER_PERIOD;
         assert!(
-            counts.contains(&format!("and {more} times more a session did not come about")),
+            counts.contains(&format!(
+                "and {more} times more a session could not be established"
+            )),
             "{counts:?}"
         );
         assert!(is_logged && counts.len() == 3, "{counts:?}");

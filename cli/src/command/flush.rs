@@ -1,4 +1,4 @@
-//! `baton flush`: the barrier. Like sync(1) it has nothing to say when all is well.
+//! `baton flush`: a barrier. Like sync(1) it prints nothing on success.
 
 use baton_proto::metadata::{Failure, FlushResponse};
 use baton_trace::text::{counted, printable};
@@ -15,19 +15,23 @@ pub(crate) fn main(args: FlushArgs) -> Result<i32, CliError> {
     })?;
     if !flushed.upkeep_failure.is_empty() {
         stderr_line!(
-            "baton: the exec-server cannot remove old records or shorten its log at the moment, so its database grows: {}",
+            "baton: the exec-server currently cannot remove old records or checkpoint its log, so its database grows: \
+             {}",
             printable(&flushed.upkeep_failure)
         );
     }
     if flushed.durable && flushed.in_memory {
-        stderr_line!("baton: this exec-server keeps its records in memory (--state none): they end with it");
+        stderr_line!(
+            "baton: this exec-server keeps its records in memory (--state none): they are lost when it ends"
+        );
     }
     if flushed.durable {
         return Ok(0);
     }
     let dropped = (flushed.dropped > 0).then(|| {
         format!(
-            "{} given up, because nothing could be written for too long; `baton flush --acknowledge {}` takes note of that",
+            "{} dropped, because the disk accepted no writes for too long; `baton flush --acknowledge {}` acknowledges \
+             that",
             counted(flushed.dropped, "record was", "records were"),
             flushed.dropped
         )
@@ -36,10 +40,10 @@ pub(crate) fn main(args: FlushArgs) -> Result<i32, CliError> {
     Err(CliError::NotFlushed(why.join("; ")))
 }
 
-/// Why writing failed.
+/// The reasons why writing failed.
 pub(crate) fn causes(flushed: &FlushResponse) -> Vec<String> {
     let cause = |failure: &Failure| match failure.pending {
-        true => format!("{}; it is tried again", printable(&failure.cause)),
+        true => format!("{}; the exec-server tries again", printable(&failure.cause)),
         false => printable(&failure.cause).into_owned(),
     };
     flushed.failures.iter().map(cause).collect()

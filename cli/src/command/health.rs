@@ -1,4 +1,4 @@
-//! `baton health`: a check for container engines, service managers and people.
+//! `baton health`: a health check for container engines, service managers and users.
 
 use baton_channel::{check_exec_server, check_relay};
 
@@ -7,7 +7,7 @@ use crate::error::CliError;
 use crate::runtime::runtime;
 use crate::{relay_connection, remote};
 
-/// What a health check exits with that failed; container engines know no other.
+/// The exit code of a failed health check; container engines define only this one.
 const UNHEALTHY: i32 = 1;
 
 pub(crate) fn main(args: HealthArgs) -> Result<i32, CliError> {

@@ -1,4 +1,4 @@
-//! `baton history`: what has run.
+//! `baton history`: the commands that have run.
 
 use baton_proto::metadata::{HistoryRequest, Record};
 use baton_trace::text::printable;
@@ -10,7 +10,7 @@ use crate::stdio::page_beside;
 use crate::table::{Column, Row, Terminal, draw};
 use crate::{logging, record};
 
-/// Rows that are aligned together: what a person sees at once, and bounded memory however long the history is.
+/// Rows that are aligned together: more than a screen, and a bound on memory for a history of any length.
 pub(crate) const ALIGNED: usize = 1000;
 
 pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
@@ -46,18 +46,19 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
             page_beside(table(&rows, args.thread.is_some(), terminal)).await?;
         }
         if is_empty && !args.list.json {
-            stderr_line!("baton: no such commands on record");
+            stderr_line!("baton: no matching commands on record");
         }
         warn_if_behind(is_behind);
         Ok(0)
     })
 }
 
-/// Old answers are told from new ones.
+/// Warns about an answer that may lack the newest records.
 pub(crate) fn warn_if_behind(is_behind: bool) {
     if is_behind {
         stderr_line!(
-            "baton: the exec-server's disk takes nothing at the moment, so the newest records may be missing; `baton flush` says why"
+            "baton: the exec-server's disk currently accepts no writes, so the newest records may be missing; `baton \
+             flush` reports the reason"
         );
     }
 }

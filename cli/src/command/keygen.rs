@@ -1,4 +1,4 @@
-//! `baton keygen`: a new key, or the public line of the one that is there.
+//! `baton keygen`: creates a key, or prints the public line of an existing one.
 
 use baton_core_client::Seed;
 

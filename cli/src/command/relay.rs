@@ -22,14 +22,14 @@ pub(crate) fn main(args: RelayArgs) -> Result<i32, CliError> {
     let is_loopback = args.listen.ip().to_canonical().is_loopback();
     if allow_servers.is_none() && !is_loopback {
         log_line!(
-            "anyone who reaches this relay may register an exec-server here and take up its places; pass --allow-servers \
-             with the ids of yours"
+            "any host that reaches this relay may register an exec-server and use up its slots; pass --allow-servers \
+             with the ids of your exec-servers"
         );
     }
     if tls.is_none() && !is_loopback {
         log_line!(
-            "connections to this relay are in clear text: others on the network can see who runs how much when, and \
-             the dial tokens; pass --tls-cert and --tls-key, or let something in front of the relay end TLS"
+            "connections to this relay are in clear text: the network can see ids, sizes, times and dial tokens; pass \
+             --tls-cert and --tls-key, or terminate TLS in front of the relay"
         );
     }
     runtime()?.block_on(async {

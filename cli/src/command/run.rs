@@ -1,6 +1,6 @@
 //! `baton run`: relay, exec-server and client in one process, over real sockets and real Noise.
 //!
-//! Each role has a thread and a runtime of its own, as it would have a process.
+//! Each role has its own thread and runtime, as it has its own process otherwise.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::mpsc;
@@ -27,7 +27,7 @@ use crate::trace_file::TraceFile;
 
 pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     logging::start("error");
-    // Else client and exec-server would be one service, and one instance of it.
+    // Otherwise client and exec-server would be one instance of one service in telemetry.
     resource::set_configured_component(Component::Client);
     let trace_file = TraceFile::open(args.trace_json)?;
     let client_key = Seed::generate()?.client_key()?;
@@ -62,10 +62,10 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
         client.close().await;
         outcome
     });
-    // Else the relay would wait for a connection that nobody serves any more.
+    // Otherwise the relay would wait for a connection that no task drives any more.
     drop(client);
     drop(runtime);
-    // The exec-server kills what still runs before it ends.
+    // The exec-server kills surviving processes before it ends.
     server.stopper.stop();
     relay.stopper.stop();
     exporting.finish(&self::runtime()?, args.flush_timeout);
@@ -74,7 +74,7 @@ pub(crate) fn main(args: RunArgs) -> Result<i32, CliError> {
     outcome
 }
 
-/// A role on its thread, and what it tells once it is ready.
+/// A role on its own thread, and its value once it is ready: the relay's address, the exec-server's ticket.
 struct EmbeddedRole<T> {
     ready: T,
     stopper: RoleStopper,
@@ -87,7 +87,7 @@ struct RoleStopper {
 
 impl RoleStopper {
     fn stop(self) {
-        // A role that has ended already needs no telling.
+        // Fails if the role has already ended.
         let _ = self.stop.send(());
         let _ = self.thread.join();
     }
@@ -134,7 +134,7 @@ impl EmbeddedRole<Ticket> {
                 Notice::Retrying(error, _) => drop(ready.send(Err(CliError::Embedded(error.to_string())))),
                 _ => {}
             });
-            // A failure for good was a notice before.
+            // A permanent failure was reported by a notice before.
             match ExecServer::builder(server).settings(settings).build() {
                 Ok(server) => drop(server.serve(stopped).await),
                 Err(error) => drop(failed.send(Err(error.into()))),

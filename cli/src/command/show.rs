@@ -1,4 +1,4 @@
-//! `baton show`: one command of the history, long after the fact.
+//! `baton show`: one command of the history.
 
 use std::fmt::Write as _;
 
@@ -61,7 +61,7 @@ fn ambiguous(name: String, several: &[Record]) -> CliError {
     }
 }
 
-/// A line a fact; what is not known has none.
+/// One line per known property.
 fn about(one: &Record) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: &str| {

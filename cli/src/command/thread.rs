@@ -1,4 +1,4 @@
-//! `baton thread`: one of them.
+//! `baton thread`: shows or changes one thread.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,7 +16,7 @@ use crate::stdio::page_beside;
 use crate::table::Terminal;
 use crate::{logging, record};
 
-/// Commands that are shown with their thread.
+/// The number of commands that are shown with their thread.
 const LAST: u32 = 10;
 
 pub(crate) fn main(command: ThreadCommand) -> Result<i32, CliError> {
@@ -62,7 +62,7 @@ fn show(args: ThreadShowArgs) -> Result<i32, CliError> {
     })
 }
 
-/// Set, and on disk when this says so by its exit code.
+/// Changes a thread. Exit code 0 means that the change is on disk.
 fn set(args: ThreadSetArgs) -> Result<i32, CliError> {
     let request = ThreadUpdateRequest {
         thread_id: args.thread,

@@ -1,4 +1,4 @@
-//! `baton threads`: conversations and jobs.
+//! `baton threads`: the list of threads (conversations, jobs).
 
 use baton_proto::metadata::{Thread, ThreadsRequest};
 use baton_trace::text::printable;
@@ -48,7 +48,7 @@ pub(crate) fn main(args: ThreadsArgs) -> Result<i32, CliError> {
             page_beside(draw(&COLUMNS, &rows, terminal)).await?;
         }
         if is_empty && !args.list.json {
-            stderr_line!("baton: no such threads; `baton exec --thread T` begins one");
+            stderr_line!("baton: no matching threads; `baton exec --thread T` creates one");
         }
         warn_if_behind(is_behind);
         Ok(0)

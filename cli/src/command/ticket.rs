@@ -14,10 +14,11 @@ pub(crate) fn main(command: TicketCommand) -> Result<i32, CliError> {
             let key = identity::path(key, identity::EXEC_SERVER_KEY)?;
             let Generation(number) = Generation::advance(&key)?;
             page(&format!(
-                "generation {number}: tickets from before are revoked. An exec-server that runs with {} takes this up within {} s, and then tells \
-                 its new ticket where it told the one before; one that does not run, when it starts\n",
+                "generation {number}: earlier tickets are revoked. An exec-server that runs with {} uses the new \
+                 generation within {} s, and prints or writes its new ticket as before; a stopped one does when it \
+                 starts\n",
                 key.display(),
-                // A look, and the registration.
+                // One interval, and the registration.
                 GENERATION_INTERVAL.as_secs() + 1
             ))?;
             Ok(0)

@@ -236,7 +236,8 @@ fn while_nothing_can_be_written_commands_run_as_before_and_the_barrier_says_why(
     baton(&testbed, &["flush"]).assert_failed(255, "another process holds the database");
     baton(&testbed, &["thread", "archive", "t"])
         .assert_failed(255, "baton: not written yet: another process holds");
-    baton(&testbed, &["thread", "set", "t", "--title", "T"]).assert_failed(255, "it is tried again");
+    baton(&testbed, &["thread", "set", "t", "--title", "T"])
+        .assert_failed(255, "the exec-server tries again");
     testbed.await_exec_server_says("records cannot be written at the moment");
     testbed.await_exec_server_says("another process holds the database");
     let behind = baton(&testbed, &["history", "--json"]);
@@ -336,7 +337,7 @@ fn without_a_state_records_are_in_memory_and_end_with_the_server() {
         .home
         .baton_exec_server(&format!("http://{}", testbed.relay_address));
     durable.args(["--state", "none", "--durability", "start"]);
-    run(durable).assert_failed(255, "--durability start needs a place for its records");
+    run(durable).assert_failed(255, "--durability start needs a directory for its records");
 }
 
 #[test]
@@ -416,13 +417,13 @@ fn records_that_were_given_up_are_told_to_their_client_until_it_takes_note() {
     drop(connection);
     restart(&mut testbed, &[]);
     for _ in 0..2 {
-        baton(&testbed, &["flush"]).assert_failed(255, "5 records were given up");
+        baton(&testbed, &["flush"]).assert_failed(255, "5 records were dropped");
     }
-    baton(&testbed, &["flush", "--acknowledge", "2"]).assert_failed(255, "3 records were given up");
+    baton(&testbed, &["flush", "--acknowledge", "2"]).assert_failed(255, "3 records were dropped");
     // What is not acknowledged outlives the server, and what is does not come back.
     testbed.stop_exec_server();
     restart(&mut testbed, &[]);
-    baton(&testbed, &["flush"]).assert_failed(255, "`baton flush --acknowledge 3` takes note");
+    baton(&testbed, &["flush"]).assert_failed(255, "`baton flush --acknowledge 3` acknowledges");
     baton(&testbed, &["flush", "--acknowledge", "3"]).assert_printed("");
     // Written behind the answer.
     let records = Connection::open(state(&testbed.home).join("baton.db")).unwrap();
@@ -463,8 +464,7 @@ fn an_end_while_nothing_can_be_written_is_bounded_and_says_what_was_left() {
     testbed.stop_exec_server();
     // For three seconds it tries, beside what else an end may take.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
-    testbed
-        .await_exec_server_says("1 record could not be written before the end, and 0 were given up before");
+    testbed.await_exec_server_says("1 record could not be written before the end, and 0 were dropped before");
     drop(held);
     restart(&mut testbed, &[]);
     assert_eq!(history(&testbed, &[]).len(), 1);

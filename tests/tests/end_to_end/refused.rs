@@ -91,7 +91,7 @@ fn a_ticket_that_is_none_is_told_from_a_damaged_one() {
     without.args(["exec", "--", "true"]);
     run(without).assert_failed(
         255,
-        "no ticket: name the file that `baton exec-server --ticket-file FILE` wrote",
+        "no ticket: pass the file that `baton exec-server --ticket-file FILE` wrote",
     );
     let mut by_environment = testbed.home.baton();
     by_environment
@@ -254,7 +254,10 @@ fn without_an_allow_list_everybody_is_refused_and_the_owner_is_told() {
     let owner = Home::new();
     let mut exec_server = owner.exec_server(&format!("http://{}", testbed.relay_address));
     let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
-    await_says(&exec_server, "nobody is allowed yet: add a line `key name trust`");
+    await_says(
+        &exec_server,
+        "no client is allowed yet: add a line `key name trust`",
+    );
     assert_refused(&testbed.home, &ticket, "key is not allowed");
     await_says(&exec_server, &format!("{} NAME clamp", testbed.home.public()));
 }
@@ -272,7 +275,7 @@ fn a_bad_line_of_an_allow_list_is_named_and_refuses_its_own_client_alone() {
     fs::write(owner.config("allowed_clients"), list).unwrap();
     let mut exec_server = owner.exec_server(&format!("http://{}", testbed.relay_address));
     let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
-    let is_refused = "the client of this line is refused until it is right";
+    let is_refused = "the client of this line is refused until the line is fixed";
     for problem in [
         "allowed_clients:3: not a public key",
         "allowed_clients:5: unknown trust",
@@ -411,7 +414,7 @@ fn a_terminal_is_refused_in_our_own_words() {
     let ticket = stray_ticket("http://127.0.0.1:1").to_string();
     for option in ["-t", "-tt", "--tty"] {
         let finished = run(home.exec(&ticket, [option], ["true"]));
-        finished.assert_failed(2, "there are no remote terminals yet: leave -t out");
+        finished.assert_failed(2, "there are no remote terminals yet: remove -t");
     }
 }
 
@@ -473,7 +476,7 @@ fn a_key_is_made_at_first_use_with_its_public_line_and_never_overwritten() {
     let home = Home::new();
     fs::remove_dir_all(home.file(".config")).unwrap();
     let first = run(home.exec(&testbed.ticket.to_string(), [""; 0], ["true"]));
-    first.assert_failed(255, "made a client key");
+    first.assert_failed(255, "created the client key");
     let made = fs::read(home.config("client_key")).unwrap();
     let mode = fs::metadata(home.config("client_key"))
         .unwrap()
@@ -555,7 +558,7 @@ fn a_command_that_cannot_start_says_why_and_exits_like_a_shell() {
         let finished = run(testbed.exec_with(&["--cwd", cwd], canary.command()));
         let sentence = format!("baton: {cwd}: the working directory does not exist, is not a directory");
         finished.assert_failed(255, &sentence);
-        finished.assert_failed(255, "; name another by --cwd");
+        finished.assert_failed(255, "; pass another with --cwd");
     }
     canary.assert_not_run();
 }
@@ -610,7 +613,7 @@ fn what_is_wrong_with_an_option_is_said_with_the_option_s_name() {
         ("--title", long, "at most 1024 bytes"),
         ("--title", no_text, "not UTF-8"),
         ("--meta", no_pair, "not UTF-8"),
-        ("--env", OsStr::from_bytes(b"\xff"), "no `=`"),
+        ("--env", OsStr::from_bytes(b"\xff"), "expected a name, `=`"),
         ("--timeout", no_text, "not UTF-8"),
     ] {
         let mut options = vec![OsStr::new(option), value];

@@ -72,7 +72,7 @@ fn a_list_that_breaks_while_the_exec_server_runs_is_blamed_and_not_the_relay() {
     );
     assert!(!refused.stderr.contains("relay"), "{refused:?}");
     testbed.await_exec_server_says("allowed_clients is not a regular file");
-    testbed.await_exec_server_says("no client is let in until that is mended");
+    testbed.await_exec_server_says("no client is accepted until the list is fixed");
 
     // Whoever was in stays in, until the next rekey.
     running.write(b"still here\n");
