@@ -1,4 +1,4 @@
-//! The client: one exec-server, one warm session, any number of commands.
+//! The client of one exec-server: one warm session, any number of commands.
 
 use baton_channel::{Channel, ChannelConfig, RecordTo};
 use baton_proto::exec::{RunRequest, Start, run_request};
@@ -21,14 +21,14 @@ use crate::stdin::Stdin;
 use baton_channel::key::StaticKey;
 use baton_channel::ticket::Ticket;
 
-/// A client of one exec-server. Cheap to clone; clones share the session. It ends with the last of them, and so does what still runs
-/// over it: keep one for as long as a [`Run`].
+/// A client of one exec-server. Cheap to clone; clones share the session. The session ends when the last clone is
+/// dropped, and its running commands are killed: keep a clone for as long as a [`Run`].
 #[derive(Clone)]
 pub struct Client {
     channel: Channel,
 }
 
-/// What follows the start: the caller's end and the call's.
+/// The queue of requests that follow the start: its sender and its receiver.
 type RequestQueue = (mpsc::Sender<RunRequest>, mpsc::Receiver<RunRequest>);
 
 /// A command that has run to its end.
@@ -42,7 +42,7 @@ pub struct Output {
     pub stderr: Vec<u8>,
     /// A descendant held a pipe beyond the drain limit, so output may be missing.
     pub truncated: bool,
-    /// What was measured, if [`Command::trace`] asked for it.
+    /// The call record, if [`Command::trace`] requested it.
     pub record: Option<CallRecord>,
 }
 
@@ -52,28 +52,28 @@ impl Client {
         Self::with_config(ticket, key, ChannelConfig::default())
     }
 
-    /// As [`new`](Self::new), configured.
+    /// Like [`new`](Self::new), with a configuration.
     pub fn with_config(ticket: Ticket, key: StaticKey, config: ChannelConfig) -> Self {
         Self::over(Channel::with_config(ticket, key, config))
     }
 
-    /// A client over a channel of the caller's, which other services may share.
+    /// A client over an existing channel, which other services may share.
     pub fn over(channel: Channel) -> Self {
         Self { channel }
     }
 
-    /// Connects now rather than at the first command.
+    /// Connects now instead of at the first command. Returns the exec-server's epoch.
     pub async fn connect(&self) -> Result<Epoch, RunError> {
         Ok(self.channel.connect().await?)
     }
 
-    /// What has run on this exec-server under this client's key, its threads, and barriers; over the same session.
+    /// The records of the commands that ran under this client's key, its threads, and barriers. Uses the same session.
     pub fn records(&self) -> Records {
         Records::over(self.channel.clone())
     }
 
-    /// Ends the session, having sent what was queued: a run that was just dropped is cancelled on the other end before
-    /// this returns. A later command makes a new session.
+    /// Ends the session after everything queued was sent: the exec-server learns of a run that was just dropped before
+    /// this returns. A later command starts a new session.
     pub async fn close(&self) {
         self.channel.close().await;
     }
@@ -106,14 +106,14 @@ impl Client {
         })
     }
 
-    /// Starts a command and hands out its events and its standard input.
+    /// Starts a command. Returns its events and its standard input.
     pub async fn start(&self, command: Command) -> Result<(Run, Stdin), RunError> {
         let (requests, queued) = mpsc::channel(limits::OUTBOX);
         let run = self.call(command, Some((requests.clone(), queued))).await?;
         Ok((run, Stdin::new(requests)))
     }
 
-    /// With what is asked after the start, if anything is: else the request ends there, and nobody waits for more of it.
+    /// Makes the call. Without `requests` the request stream ends after the start.
     async fn call(&self, mut command: Command, requests: Option<RequestQueue>) -> Result<Run, RunError> {
         let (requests, queued) = requests.unzip();
         let (parent, trace, timeout) = (command.parent.clone(), command.trace, command.timeout);
@@ -124,7 +124,7 @@ impl Client {
         let is_recorded = trace || record_to.is_some() || self.channel.is_recording();
         let traced_command = is_recorded.then(|| traced_command(label, &start)).flatten();
         let channel = self.channel.clone();
-        // Made when the call is sent: only then is it sure which life of the exec-server it goes to.
+        // Built when the call is sent, because the epoch of the exec-server is known only then.
         let first = stream::once(async move {
             start.epoch = channel
                 .epoch()
@@ -147,7 +147,7 @@ impl Client {
                 let (record_to, record) = RecordTo::channel();
                 (Some(record_to), Some(record))
             }
-            told => (told, None),
+            given => (given, None),
         };
         if let Some(record_to) = record_to {
             request.extensions_mut().insert(record_to);
@@ -165,7 +165,8 @@ impl Client {
     }
 }
 
-/// What spans say of a command: no argument, no directory, no variable. `None` for a start that the exec-server will refuse.
+/// The description of a command in spans, without arguments, directory and variables. `None` for a start that the
+/// exec-server will refuse.
 fn traced_command(label: Option<String>, start: &Start) -> Option<TracedCommand> {
     let process = ProcessId::try_from(&start.process_id[..]).ok()?;
     let thread = Some(&*start.thread_id).filter(|thread| !thread.is_empty());

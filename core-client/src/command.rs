@@ -1,4 +1,4 @@
-//! What to run.
+//! The description of a command to run.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -32,7 +32,7 @@ pub struct Command {
     pub(crate) parent: Option<ExtractedContext>,
 }
 
-/// What a person calls a command and its place, fit to be shown.
+/// The names of a command's program and directory, safe to display.
 pub(crate) struct DisplayNames {
     pub(crate) program: String,
     pub(crate) cwd: String,
@@ -97,29 +97,30 @@ impl Command {
         self
     }
 
-    /// How long it may take from the call to the end of its output, connecting included. After that it is killed, the call fails with
-    /// [`RunError::TimedOut`](crate::RunError::TimedOut), and its record says so. Both ends watch: it holds though the connection
-    /// is gone. As exact as gRPC's eight digits.
+    /// Limits the time from the call to the end of the output, connecting included. After it, the command is killed,
+    /// the call fails with [`RunError::TimedOut`](crate::RunError::TimedOut), and the record has the outcome
+    /// `timed_out`. Both peers enforce it, so it also holds after a loss of the connection. Its precision is that of
+    /// `grpc-timeout` (eight digits).
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = Some(limit);
         self
     }
 
-    /// Says that this command belongs to one of the caller's threads (conversations, jobs), under which the exec-server keeps its
-    /// record; at most [`THREAD_ID_MAX`](baton_proto::limits::THREAD_ID_MAX) bytes.
+    /// Sets the caller's thread (conversation, job) that this command belongs to, and under which the exec-server
+    /// stores its record; at most [`THREAD_ID_MAX`](baton_proto::limits::THREAD_ID_MAX) bytes.
     pub fn thread(mut self, id: impl Into<String>) -> Self {
         self.thread = id.into();
         self
     }
 
-    /// The thread's title from now on, at most [`THREAD_TITLE_MAX`](baton_proto::limits::THREAD_TITLE_MAX) bytes. Needs
+    /// Sets the thread's title, at most [`THREAD_TITLE_MAX`](baton_proto::limits::THREAD_TITLE_MAX) bytes. Requires
     /// [`thread`](Self::thread).
     pub fn thread_title(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
         self
     }
 
-    /// Sets a key of the thread's metadata; the last value of a key counts. Needs [`thread`](Self::thread).
+    /// Sets a key of the thread's metadata; the last value of a key counts. Requires [`thread`](Self::thread).
     pub fn thread_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
         let (key, value) = (key.into(), value.into());
         self.metadata.retain(|entry| entry.key != key);
@@ -127,41 +128,43 @@ impl Command {
         self
     }
 
-    /// DisplayNames the command in traces, in place of its program's base name. Of low cardinality: `build` and not `build 4711`, since traces are
-    /// searched and counted by it. Never an argument.
+    /// Names the command in traces, instead of its program's base name. Use a name of low cardinality, `build` and not
+    /// `build 4711`, because traces are searched and counted by it. Do not use an argument.
     pub fn label(mut self, label: impl Into<String>) -> Self {
         self.label = Some(label.into());
         self
     }
 
-    /// How many bytes of output [`crate::Client::run`] collects before it gives up; [`limits::MAX_OUTPUT`] if not set.
+    /// Limits the bytes of output that [`crate::Client::run`] collects; [`limits::MAX_OUTPUT`] if not set. A command
+    /// with more output is killed.
     pub fn max_output(mut self, bytes: usize) -> Self {
         self.max_output = bytes;
         self
     }
 
-    /// Hands out what was measured, in [`crate::Output::record`], whether or not the client records. Of a command that fails,
-    /// [`record_to`](Self::record_to) tells.
+    /// Returns the call record in [`crate::Output::record`], whether or not the client records calls. For a command
+    /// that fails, use [`record_to`](Self::record_to).
     pub fn trace(mut self, trace: bool) -> Self {
         self.trace = trace;
         self
     }
 
-    /// Hands out what was measured to `record_to`, and not in [`crate::Output::record`]: once the call is over, however it ended. Of one
-    /// that failed or was given up it is what the client knows. For one call: a clone of this command that runs too has no record.
+    /// Sends the call record to `record_to` after the end of the call, instead of returning it in
+    /// [`crate::Output::record`]. For a call that failed or was dropped, the record has what the client knows. Works
+    /// for one call: a clone of this command that runs too has no record.
     pub fn record_to(mut self, record_to: RecordTo) -> Self {
         self.record_to = Some(record_to);
         self
     }
 
-    /// The caller's position in its trace (a [`TraceContext`](baton_trace::w3c::TraceContext)), or what its carrier held of
-    /// one. Without it the current `tracing` span is the parent, or a trace begins.
+    /// Sets the caller's trace context (a [`TraceContext`](baton_trace::w3c::TraceContext), or one extracted from a
+    /// carrier). Without it, the current `tracing` span is the parent, or a new trace begins.
     pub fn parent(mut self, parent: impl Into<ExtractedContext>) -> Self {
         self.parent = Some(parent.into());
         self
     }
 
-    /// What errors are about. The exec-server's words never repeat them.
+    /// The names for error messages. The exec-server's messages never contain them.
     pub(crate) fn names(&self) -> DisplayNames {
         let shown = |name: &OsStr| printable(&name.to_string_lossy()).into_owned();
         DisplayNames {
@@ -178,7 +181,7 @@ impl Command {
         let bytes = |text: &OsStr| Bytes::copy_from_slice(text.as_bytes());
         Start {
             process_id: process_id().to_vec().into(),
-            // Known once there is a session; see `Client::start`.
+            // `Client::start` sets it once there is a session.
             epoch: Bytes::new(),
             argv: self.argv.iter().map(|arg| bytes(arg)).collect(),
             cwd: self.cwd.as_deref().map(bytes).unwrap_or_default(),
@@ -202,7 +205,7 @@ impl Command {
     }
 }
 
-/// A UUID of version 7, whose random bits are no system call.
+/// A UUID of version 7, whose random bits need no system call.
 fn process_id() -> [u8; 16] {
     let now = unix_now_ns() / 1_000_000;
     let random: [u8; 16] = random_bits().to_ne_bytes();

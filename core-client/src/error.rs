@@ -15,10 +15,10 @@ use crate::command::DisplayNames;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RunError {
-    /// No session with the exec-server. Nothing was started.
+    /// No session with the exec-server could be established. Nothing was started.
     #[error(transparent)]
     Connect(ConnectError),
-    /// The session ended under the command. The exec-server kills what a lost client had running.
+    /// The session ended during the command. The exec-server kills the commands of a lost client.
     #[error("{0}")]
     Session(SessionError),
     /// The exec-server did not start it.
@@ -26,21 +26,24 @@ pub enum RunError {
     Start {
         /// Why.
         failure: StartFailure,
-        /// In words, by the exec-server; in front the command or the directory that it is about, as the caller named it.
+        /// The exec-server's message, preceded by the program or the directory as the caller named it.
         message: String,
     },
     /// More output than [`crate::Command::max_output`]. The command was killed.
-    #[error("the command printed more than {0} bytes: raise the limit, or read its output as a stream")]
-    TooMuchOutput(usize),
-    /// The time of [`crate::Command::timeout`] was over. The command was killed, if it had begun.
     #[error(
-        "the command did not end in its time, and was killed if it had begun: give it more, or look at what it waits for"
+        "the command printed more than {0} bytes and was killed: raise the limit, or read its output as a stream"
+    )]
+    TooMuchOutput(usize),
+    /// The [`crate::Command::timeout`] expired. The command was killed, if it had started.
+    #[error(
+        "the command did not end before its timeout, and was killed if it had started: raise the timeout, or check \
+         what it waits for"
     )]
     TimedOut,
-    /// The exec-server broke the protocol, for instance by leaving out an event.
-    #[error("the exec-server broke the protocol: {0}")]
+    /// The exec-server violated the protocol, for instance by omitting an event.
+    #[error("the exec-server violated the protocol: {0}")]
     Protocol(&'static str),
-    /// Anything else, in the exec-server's words.
+    /// Any other error, with the exec-server's message.
     #[error("{}", status_text(.0))]
     Rpc(Status),
 }
@@ -49,27 +52,27 @@ pub enum RunError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StartFailure {
-    /// No such program.
+    /// The program does not exist.
     CommandNotFound,
-    /// A file that cannot be run.
+    /// The program's file cannot be executed.
     NotExecutable,
-    /// The working directory does not exist or is none.
+    /// The working directory does not exist or is not a directory.
     BadCwd,
     /// An empty argv, a NUL, a bad id.
     Invalid,
-    /// Standard input out of order.
+    /// Standard input arrived out of order.
     InvalidStdin,
-    /// An acknowledgement of what was never sent.
+    /// An acknowledgement of an event that was never sent.
     InvalidAck,
     /// The process id is in use.
     Conflict,
-    /// Meant for another life of the exec-server.
+    /// The start was meant for an earlier epoch of the exec-server.
     Lost,
-    /// The operating system refused.
+    /// The operating system could not start the process.
     SpawnFailed,
-    /// A limit of the exec-server.
+    /// The exec-server's limit of processes is reached.
     TooManyProcesses,
-    /// The exec-server starts only what is on its disk, and its disk did not take it in time.
+    /// The exec-server writes records before starts, and its disk did not accept the record in time.
     NotDurable,
 }
 
@@ -93,7 +96,8 @@ impl StartFailure {
 }
 
 impl RunError {
-    /// Puts in front what the failure is about. The exec-server leaves it out, since its words may end up in telemetry.
+    /// Prepends the program or directory that the failure is about. The exec-server omits it, because its messages may
+    /// be exported as telemetry.
     pub(crate) fn naming(mut self, names: DisplayNames) -> Self {
         if let Self::Start { failure, message } = &mut self {
             let name = match failure {
@@ -109,15 +113,15 @@ impl RunError {
     }
 }
 
-/// A status as its sender put it, fit to be shown. gRPC's name for it tells a person nothing more, unless it is all there is.
+/// A status's message, safe to display. The name of its code is used only if there is no message.
 pub(crate) fn status_text(status: &Status) -> Cow<'_, str> {
     match status.message() {
-        "" => format!("the exec-server does not say why: {}", status.code()).into(),
-        said => printable(said),
+        "" => format!("the exec-server gave no reason: {}", status.code()).into(),
+        text => printable(text),
     }
 }
 
-/// What is wrong below a call, with no word of the exec-server in it.
+/// A failure of the session below a call, not reported by the exec-server's service.
 pub(crate) enum TransportFailure {
     Connect(ConnectError),
     Session(SessionError),
@@ -163,7 +167,7 @@ mod tests {
             (Status::invalid_argument("too\x1b much"), "too much"),
             (
                 Status::unavailable(""),
-                "the exec-server does not say why: The service is currently unavailable",
+                "the exec-server gave no reason: The service is currently unavailable",
             ),
         ] {
             assert_eq!(RunError::from(status.clone()).to_string(), shown);

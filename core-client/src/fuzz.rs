@@ -1,4 +1,4 @@
-//! The client's fuzz targets: what an exec-server answers.
+//! The client's fuzz targets: decoders of an exec-server's responses.
 
 use baton_fuzz::Target;
 

@@ -1,8 +1,8 @@
 //! Runs commands on a remote machine through a relay that cannot read them.
 //!
-//! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, shared by concurrent calls and made
-//! again when it is lost. [`Client::run`] is the whole command as a future; [`Client::start`] is the same command as a
-//! stream of events with a writer for its standard input. [`Client::records`] tells what has run before.
+//! A [`Client`] holds one warm, end-to-end encrypted session to one exec-server, which concurrent calls share. It
+//! reconnects after a loss. [`Client::run`] runs a command as a future; [`Client::start`] runs it as a stream of events
+//! with a writer for its standard input. [`Client::records`] returns records of earlier commands.
 //!
 //! ```no_run
 //! use baton_core_client::{Client, Command, Seed};

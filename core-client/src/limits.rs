@@ -1,14 +1,14 @@
 //! Limits of the client, each with what it protects.
 
-/// Bytes of output that [`crate::Client::run`] collects unless told otherwise. Protects the caller's memory; a command
-/// that prints more is for [`crate::Client::start`].
+/// Default limit of the output that [`crate::Client::run`] collects, in bytes. Protects the caller's memory; use
+/// [`crate::Client::start`] for more output.
 pub const MAX_OUTPUT: usize = 64 * 1024 * 1024;
 
-/// Messages of one run waiting to be sent. With [`STDIN_CHUNK`] it bounds what a run holds of its standard input.
+/// Messages of one run that wait to be sent. With [`STDIN_CHUNK`] it bounds the buffered standard input of a run.
 pub const OUTBOX: usize = 8;
 
 /// Largest chunk of standard input in one message: one write to the command's pipe.
 pub const STDIN_CHUNK: usize = 128 * 1024;
 
-/// Consumed output after which the server is told that it may forget it.
+/// Bytes of consumed output after which the client acknowledges it, so that the exec-server can free its log.
 pub const ACK_BATCH: usize = 512 * 1024;

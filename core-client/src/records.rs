@@ -1,4 +1,4 @@
-//! What has run before: records, threads, and the barrier that says that they are on disk.
+//! Records of commands, threads, and the barrier that waits until they are on disk.
 
 use baton_channel::{Channel, ConnectError, SessionError};
 use baton_proto::limits::{ANSWER_MAX, PAGE_ITEMS_MAX, SHOWN_MAX, THREAD_ANSWER_MAX};
@@ -15,33 +15,34 @@ use crate::error::{TransportFailure, status_text};
 
 /// The records that an exec-server keeps of this client's commands. Cheap to clone.
 ///
-/// A query tells what was accepted before it, unless the exec-server's disk takes nothing: then the answer says that it is
-/// *behind*. RequestQueue and answers are those of `baton.metadata.v1` ([`baton_proto::metadata`]).
+/// A query returns everything that was accepted before it, unless the exec-server's disk accepts no writes: then the
+/// response is marked as *behind*. Requests and responses are those of `baton.metadata.v1`
+/// ([`baton_proto::metadata`]).
 #[derive(Clone)]
 pub struct Records {
     client: MetadataClient<Channel>,
 }
 
-/// Records could not be read or changed.
+/// Why records could not be read or changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RecordsError {
-    /// No session with the exec-server.
+    /// No session with the exec-server could be established.
     #[error(transparent)]
     Connect(ConnectError),
-    /// The session ended meanwhile.
+    /// The session ended during the call.
     #[error("{0}")]
     Session(SessionError),
-    /// This client has nothing of that name; in words, by the exec-server.
+    /// This client has no such record or thread, with the exec-server's message.
     #[error("{0}")]
     NotFound(String),
-    /// The exec-server keeps no records.
-    #[error("this exec-server keeps no records: it is older than they are")]
+    /// The exec-server has no metadata service.
+    #[error("this exec-server keeps no records because its version is too old; update it")]
     NotKept,
-    /// An answer that no exec-server of this version gives.
-    #[error("the exec-server sent {0}; if both are of one version, report it")]
+    /// A response that violates the protocol.
+    #[error("the exec-server sent {0}; if client and exec-server have the same version, report it")]
     Protocol(&'static str),
-    /// Anything else, in the exec-server's words.
+    /// Any other error, with the exec-server's message.
     #[error("{}", status_text(.0))]
     Rpc(Status),
 }
@@ -61,15 +62,16 @@ impl From<Status> for RecordsError {
     }
 }
 
-/// Pages of an answer, taken one after the other: [`PAGE_ITEMS_MAX`] items at most on each, and no more in all than were asked for.
+/// The pages of a response, read one after the other: at most [`PAGE_ITEMS_MAX`] items each, and at most the requested
+/// limit in total.
 #[derive(Debug)]
 pub struct Pages<T> {
     pages: Streaming<T>,
-    /// Items that may still come; `None` where all were asked for.
+    /// Items that may still follow; `None` without a limit.
     left: Option<usize>,
 }
 
-/// A message with a part of a list.
+/// A message with one page of a list.
 trait Page {
     fn items(&self) -> usize;
 }
@@ -102,11 +104,11 @@ impl<T: Page> Pages<T> {
             return Ok(None);
         };
         if page.items() > PAGE_ITEMS_MAX {
-            return Err(RecordsError::Protocol("a page with more than a page holds"));
+            return Err(RecordsError::Protocol("a page with too many items"));
         }
         if let Some(left) = &mut self.left {
             let after = left.checked_sub(page.items());
-            *left = after.ok_or(RecordsError::Protocol("more than it was asked for"))?;
+            *left = after.ok_or(RecordsError::Protocol("more items than requested"))?;
         }
         Ok(Some(page))
     }
@@ -129,7 +131,7 @@ impl Records {
         Ok(Pages::new(pages, limit))
     }
 
-    /// One command, by its id, the beginning of it, or its trace id.
+    /// One command, by its id, a prefix of it, or its trace id.
     ///
     /// # Errors
     /// [`RecordsError`].
@@ -164,7 +166,8 @@ impl Records {
         Ok(client.thread_show(request).await?.into_inner())
     }
 
-    /// Changes a thread, made if there is none. It is accepted when this returns; [`flush`](Self::flush) makes it durable.
+    /// Changes a thread, or creates it. The change is accepted when this returns; [`flush`](Self::flush) makes it
+    /// durable.
     ///
     /// # Errors
     /// [`RecordsError`].
@@ -173,8 +176,8 @@ impl Records {
         Ok(())
     }
 
-    /// Hides a thread from [`threads`](Self::threads) until a command or [`update_thread`](Self::update_thread) uses it again, or (`undo`) shows it
-    /// again. Durable when this returns.
+    /// Hides a thread from [`threads`](Self::threads) until a command or [`update_thread`](Self::update_thread) uses
+    /// it; with `undo` it is listed again. Durable when this returns.
     ///
     /// # Errors
     /// [`RecordsError`].
@@ -187,7 +190,7 @@ impl Records {
         Ok(())
     }
 
-    /// Forgets a thread; the records of its commands stay. Durable when this returns.
+    /// Deletes a thread; the records of its commands stay. Durable when this returns.
     ///
     /// # Errors
     /// [`RecordsError`].
@@ -197,11 +200,11 @@ impl Records {
         Ok(())
     }
 
-    /// Returns once everything that was accepted before is durable, or with what failed. Acknowledges so many dropped records, which
-    /// later barriers then no longer tell.
+    /// Returns once everything accepted before is durable, or with the failures. Acknowledges `acknowledge_dropped`
+    /// dropped records, which later barriers then do not report.
     ///
     /// # Errors
-    /// [`RecordsError`]. Records that could not be written are no error of the call: see the response.
+    /// [`RecordsError`]. The response, and not an error, reports records that could not be written.
     pub async fn flush(&self, acknowledge_dropped: u64) -> Result<FlushResponse, RecordsError> {
         let request = FlushRequest { acknowledge_dropped };
         Ok(self.client.clone().flush(request).await?.into_inner())

@@ -11,10 +11,10 @@ use tonic::Streaming;
 use crate::error::RunError;
 use crate::limits;
 
-/// One event of a command. They come in the order in which the exec-server read them, none left out.
+/// One event of a command. Events arrive in the order in which the exec-server read them, without gaps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// It runs.
+    /// The process has started.
     Started {
         /// Its process id on the remote machine.
         pid: u32,
@@ -23,14 +23,14 @@ pub enum Event {
     Stdout(Bytes),
     /// Bytes of its standard error.
     Stderr(Bytes),
-    /// It has ended. Output may still follow.
+    /// The process has ended. Output may still follow.
     Exited {
-        /// How.
+        /// How it ended.
         status: ExitStatus,
-        /// When the exec-server saw it, by its clock, in nanoseconds since the Unix epoch.
+        /// When the exec-server observed the exit, by its clock, in nanoseconds since the Unix epoch.
         observed_unix_ns: u64,
     },
-    /// Nothing follows.
+    /// The output is closed, and no event follows.
     Closed {
         /// A descendant held a pipe beyond the drain limit; what it writes from now on is lost.
         truncated: bool,
@@ -40,9 +40,9 @@ pub enum Event {
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExitStatus {
-    /// By itself, with this code (0 to 255).
+    /// It exited with this code (0 to 255).
     Code(i32),
-    /// By a signal.
+    /// It was killed by a signal.
     Signal {
         /// The signal's number on the remote machine.
         signal: i32,
@@ -57,7 +57,7 @@ impl ExitStatus {
         self == Self::Code(0)
     }
 
-    /// The code a shell would report: the exit code, or 128 and the signal's number.
+    /// The code that a shell would report: the exit code, or 128 + the signal's number.
     pub fn shell_code(self) -> i32 {
         match self {
             Self::Code(code) => code,
@@ -75,21 +75,21 @@ impl From<ExitStatus> for CommandExit {
     }
 }
 
-/// A command under way. Dropping it kills the command and its process group.
+/// A running command. Dropping it kills the command and its process group.
 #[derive(Debug)]
 pub struct Run {
     events: Streaming<ProcessEvent>,
-    /// `None` when nothing follows the start.
+    /// `None` if no request follows the start.
     requests: Option<mpsc::Sender<RunRequest>>,
     record: Option<oneshot::Receiver<CallRecord>>,
-    /// Told what the record of the call says of the command.
+    /// Updated with the command's events, for the call record.
     traced_command: Option<TracedCommand>,
     next_seq: Option<u64>,
     received: ReceivedBytes,
     phase: RunPhase,
 }
 
-/// What was received, to be compared with what the exec-server sent.
+/// The received bytes of output, compared with the exec-server's counts at the end.
 #[derive(Debug, Default)]
 struct ReceivedBytes {
     stdout: u64,
@@ -144,10 +144,10 @@ impl Run {
         Ok(Some(event))
     }
 
-    /// What was measured, once the command is closed; `None` if nothing was.
+    /// The call record, after the command is closed; `None` if the call was not recorded.
     pub async fn record(mut self) -> Option<CallRecord> {
         let record = self.record.take()?;
-        // Trailers follow Closed; reading to them completes the record.
+        // The record is complete only after the trailers, which follow `Closed`.
         while let Ok(Some(_)) = self.events.message().await {}
         drop(self.events);
         record.await.ok()
@@ -190,7 +190,7 @@ impl Run {
                 }
                 self.phase = RunPhase::Exited;
                 let status = match exited.status {
-                    // What no operating system reports would become another code on the way to a caller's shell.
+                    // A value that no operating system reports would reach the caller's shell as another code.
                     Some(exited::Status::Code(code)) if (0..=255).contains(&code) => ExitStatus::Code(code),
                     Some(exited::Status::Signaled(signaled)) if (1..=127).contains(&signaled.signal) => {
                         ExitStatus::Signal {
@@ -229,7 +229,7 @@ impl Run {
         })
     }
 
-    /// Tells the exec-server now and then what it may forget.
+    /// Acknowledges received events after every [`limits::ACK_BATCH`] bytes, so that the exec-server frees them.
     fn acknowledge(&mut self, event: &Event) {
         if let Event::Stdout(data) | Event::Stderr(data) = event {
             self.received.unacknowledged += data.len();
@@ -241,7 +241,7 @@ impl Run {
             let ack = RunRequest {
                 kind: Some(run_request::Kind::Ack(Ack { seq })),
             };
-            // A full queue is full of standard input; the next event tries again.
+            // A full queue contains standard input; the next event tries again.
             if requests.try_send(ack).is_ok() {
                 self.received.unacknowledged = 0;
             }

@@ -6,7 +6,7 @@ use tokio::sync::mpsc;
 
 use crate::limits;
 
-/// The command has ended, or the call has.
+/// The command or the call has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the command no longer reads its standard input")]
 pub struct StdinError;
@@ -26,9 +26,9 @@ impl Stdin {
         }
     }
 
-    /// Queues bytes, waiting while the command is slow to read. Cut into chunks of [`limits::STDIN_CHUNK`].
+    /// Queues bytes in chunks of [`limits::STDIN_CHUNK`]; waits while the command reads slowly.
     ///
-    /// Not cancellation safe: a dropped call may have sent a part.
+    /// Not cancellation safe: a dropped call may have sent a part of the bytes.
     pub async fn write(&mut self, mut data: Bytes) -> Result<(), StdinError> {
         while !data.is_empty() {
             let data = data.split_to(data.len().min(limits::STDIN_CHUNK));
@@ -43,7 +43,7 @@ impl Stdin {
         Ok(())
     }
 
-    /// Ends the input. The command goes on.
+    /// Ends the input. The command continues.
     pub async fn close(mut self) -> Result<(), StdinError> {
         let closed = self
             .send(Kind::StdinClose(StdinClose { offset: self.offset }))
@@ -70,7 +70,7 @@ impl Drop for Stdin {
             if let Err(mpsc::error::TrySendError::Full(close)) = sender.try_send(close)
                 && let Ok(runtime) = tokio::runtime::Handle::try_current()
             {
-                // The queue is full of input: the end of it waits for its turn.
+                // The queue is full of input: a task waits to queue the end.
                 runtime.spawn(async move { sender.send(close).await });
             }
         }

@@ -1,5 +1,5 @@
-//! Whatever an exec-server answers to a `Run`: events come in the one order that there can be, nothing is lost in silence, and what
-//! cannot be is a typed error.
+//! For any response to a `Run`: events have their only valid order, no loss stays undetected, and an invalid response
+//! is a typed error.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -42,7 +42,7 @@ fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let names = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
     let entries = names.map(|name| (name.to_owned(), input.chunk().to_vec()));
-    // As the channel hands them to tonic.
+    // Converted as the channel converts them for tonic.
     let trailers = metadata_to_headers(entries.into()).unwrap_or_default();
     refused(&trailers);
     let body = Body(vec![
@@ -68,9 +68,12 @@ fn run(bytes: &[u8]) {
         }
         while let Ok(request) = sent.try_recv() {
             let Some(run_request::Kind::Ack(Ack { seq })) = request.kind else {
-                panic!("it sends acknowledgements alone");
+                panic!("only acknowledgements are expected");
             };
-            assert!(seq <= seen.len() as u64, "acknowledged what has not come");
+            assert!(
+                seq <= seen.len() as u64,
+                "acknowledged an event that has not arrived"
+            );
         }
     };
     let order = |event: &Event| match event {
@@ -81,9 +84,9 @@ fn run(bytes: &[u8]) {
     };
     let count = |kind| seen.iter().filter(|event| order(event) == kind).count();
     assert!(count(0) <= 1 && count(2) <= 1 && count(3) <= 1);
-    assert_eq!(seen.first().map_or(0, order), 0, "something before it started");
+    assert_eq!(seen.first().map_or(0, order), 0, "an event before the start");
     if let Some(at) = seen.iter().position(|event| order(event) == 3) {
-        assert_eq!(at + 1, seen.len(), "something after the last");
+        assert_eq!(at + 1, seen.len(), "an event after the last");
         assert_eq!(count(2), 1, "closed without an exit");
     }
     for event in &seen {
@@ -92,7 +95,7 @@ fn run(bytes: &[u8]) {
         }
     }
     match end {
-        Ok(()) => assert_eq!(count(3), 1, "a run without an end"),
+        Ok(()) => assert_eq!(count(3), 1, "a run that was not closed"),
         Err(error) => check(&error),
     }
     assert_eq!(
@@ -101,7 +104,7 @@ fn run(bytes: &[u8]) {
     );
 }
 
-/// A `Run` that is refused with these trailers.
+/// Checks the error of a `Run` that is refused with these trailers.
 fn refused(trailers: &HeaderMap) {
     if let Some(status) = Status::from_header_map(trailers) {
         check(&RunError::from(status));
@@ -109,18 +112,22 @@ fn refused(trailers: &HeaderMap) {
 }
 
 fn check(error: &RunError) {
-    let said = error.to_string();
-    assert_eq!(baton_trace::text::printable(&said), said, "steers a terminal");
+    let text = error.to_string();
+    assert_eq!(
+        baton_trace::text::printable(&text),
+        text,
+        "contains control characters"
+    );
 }
 
 fn ready<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(done) => done,
-        Poll::Pending => panic!("it waits for a body that is there"),
+        Poll::Pending => panic!("it waits although the body is complete"),
     }
 }
 
-/// The exec-server's events. Those with the right `seq` can be written in two bytes.
+/// Builds the exec-server's events from the input, which encodes an event with the right `seq` in a few bytes.
 fn body(input: &mut Input<'_>) -> Vec<u8> {
     let mut body = Vec::new();
     let mut seq = 0_u64;

@@ -90,7 +90,7 @@ fn a_command_beyond_its_time_is_killed_with_all_it_started_and_exits_as_timeout_
     );
     let finished = Running::start(exec, Input::Open).finish();
     finished.assert_failed_whatever(124);
-    let sentence = "baton: the command did not end in its time, and was killed";
+    let sentence = "baton: the command did not end before its timeout, and was killed";
     assert!(finished.stderr.contains(sentence), "{finished:?}");
     assert_eq!(finished.text(), "begun\n", "what it printed is shown");
     mark.await_gone();
@@ -108,7 +108,7 @@ fn a_command_beyond_its_time_is_killed_with_all_it_started_and_exits_as_timeout_
 
     let mut embedded = testbed.home.baton();
     embedded.args(["run", "-q", "--timeout", "200ms", "--", "sleep", "300"]);
-    run(embedded).assert_failed(124, "did not end in its time");
+    run(embedded).assert_failed(124, "did not end before its timeout");
 }
 
 #[test]
