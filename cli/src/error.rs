@@ -40,6 +40,11 @@ pub(crate) enum CliError {
     )]
     TicketFile { path: PathBuf, source: io::Error },
     #[error(
+        "the ticket file {path} is not a regular file: pass a regular file, or `-` to read the ticket from standard \
+         input"
+    )]
+    TicketNotAFile { path: PathBuf },
+    #[error(
         "refused the ticket file {path}, because {exposure}: run `{} {path}`, and `baton ticket rotate` on the \
          exec-server if others have read it",
         .exposure.command()

@@ -1,14 +1,15 @@
 //! A ticket in a file or on standard input, so that it is not on a command line, which every process of the machine can
 //! read.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use baton_core_client::Ticket;
 use baton_noise::access::Exposure;
+use baton_regular_file::{OpenError, RegularFile};
 
 use crate::error::CliError;
 use crate::limits::TICKET_FILE_MAX;
@@ -22,8 +23,8 @@ pub(crate) fn without_label(line: &str) -> &str {
     line.strip_prefix("ticket:").unwrap_or(line).trim_start()
 }
 
-/// Reads the one ticket of a file that is open to nobody else; of `-`, the first line of standard input, whose rest is
-/// the command's.
+/// Reads the ticket of a file that only its owner can access, or with `-` of the first line of standard input. The
+/// command reads the rest of standard input.
 pub(crate) fn read(path: &Path) -> Result<Ticket, CliError> {
     let failed = |source| CliError::TicketFile {
         path: path.into(),
@@ -33,17 +34,18 @@ pub(crate) fn read(path: &Path) -> Result<Ticket, CliError> {
         let line = first_line(io::stdin()).map_err(failed)?;
         return Ok(without_label(&line).parse()?);
     }
-    let file = File::open(path).map_err(failed)?;
-    if let Some(exposure) = Exposure::of_secret(&file.metadata().map_err(failed)?) {
+    // Opening a FIFO plainly would wait for a writer.
+    let file = RegularFile::open(path).map_err(|error| match error {
+        OpenError::Io(source) => failed(source),
+        OpenError::NotRegular => CliError::TicketNotAFile { path: path.into() },
+    })?;
+    if let Some(exposure) = Exposure::of_secret(file.metadata()) {
         return Err(CliError::TicketExposed {
             path: path.into(),
             exposure,
         });
     }
-    let mut text = String::new();
-    file.take(TICKET_FILE_MAX)
-        .read_to_string(&mut text)
-        .map_err(failed)?;
+    let text = file.read_to_string(TICKET_FILE_MAX).map_err(failed)?;
     Ok(without_label(&text).parse()?)
 }
 
@@ -92,6 +94,7 @@ pub(crate) fn write(path: &Path, ticket: &Ticket) -> Result<(), CliError> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::io::Read as _;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -114,6 +117,21 @@ mod tests {
         for mode in [0o600, 0o400] {
             assert!(matches!(read_with(mode), CliError::Ticket(_)), "{mode:o}");
         }
+    }
+
+    #[test]
+    fn a_fifo_as_ticket_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ticket");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o600.into(), 0).unwrap();
+        let (sender, result) = std::sync::mpsc::channel();
+        let fifo = path.clone();
+        std::thread::spawn(move || sender.send(read(&fifo).err()));
+        let error = result.recv_timeout(std::time::Duration::from_secs(60));
+        let error = error.expect("does not wait").expect("is refused").to_string();
+        let expected = format!("the ticket file {} is not a regular file: ", path.display());
+        assert!(error.starts_with(&expected), "{error}");
     }
 
     #[test]

@@ -3,10 +3,12 @@
 //! The list is best effort: if it cannot be written, the warning is repeated, and two concurrent commands may both
 //! print it.
 
-use std::fs::{self, DirBuilder, OpenOptions};
-use std::io::{self, Read as _, Write as _};
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+
+use baton_regular_file::{OpenError, RegularFile};
 
 use crate::limits::WARNED_MAX;
 use crate::metadata;
@@ -24,16 +26,14 @@ pub(crate) fn is_first(relay_url: &str) -> bool {
 
 fn is_first_in(directory: &Path, host: &str) -> io::Result<bool> {
     let path = directory.join(FILE);
-    let mut known = String::new();
-    match fs::File::open(&path) {
-        Ok(file) => {
-            file.take(WARNED_MAX).read_to_string(&mut known)?;
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let known = match RegularFile::open(&path) {
+        Ok(file) => file.read_to_string(WARNED_MAX)?,
+        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+            String::new()
         }
-        Err(error) => return Err(error),
-    }
+        Err(error) => return Err(error.into()),
+    };
     if known.lines().any(|line| line == host) {
         return Ok(false);
     }
@@ -59,6 +59,7 @@ fn host(relay_url: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

@@ -124,6 +124,12 @@ pub enum KeyError {
         /// Which file.
         path: PathBuf,
     },
+    /// A directory, a FIFO, a socket or a device.
+    #[error("{path} is not a regular file: pass the path of a regular file")]
+    NotAFile {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The file is something else.
     #[error("{path} is not a Baton key file: make one with `baton keygen {path}`")]
     Format {

@@ -6,6 +6,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use baton_regular_file::{OpenError, RegularFile};
 use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
 use zeroize::Zeroizing;
 
@@ -26,10 +27,12 @@ impl Seed {
                 source,
             },
         };
-        // One file from here on, whatever becomes of its name.
-        let mut file = File::open(path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        let mode = metadata.mode() & 0o777;
+        // An open file stays the same file if its path is replaced. Opening a FIFO plainly would wait for a writer.
+        let file = RegularFile::open(path).map_err(|error| match error {
+            OpenError::Io(source) => failed(source),
+            OpenError::NotRegular => KeyError::NotAFile { path: path.into() },
+        })?;
+        let mode = file.metadata().mode() & 0o777;
         if mode & 0o077 != 0 {
             return Err(KeyError::Permissions {
                 path: path.into(),
@@ -38,6 +41,7 @@ impl Seed {
         }
         // A buffer that never grows leaves no copy behind; one byte more than a key's file can have.
         let mut text = Zeroizing::new([0; KEY_FILE_MAX + 1]);
+        let mut file = File::from(file);
         let mut len = 0;
         while len < text.len() {
             match file.read(&mut text[len..]).map_err(failed)? {
@@ -139,6 +143,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::key::Generation;
 
     #[test]
     fn a_key_file_round_trips_and_is_never_overwritten() {
@@ -195,6 +200,28 @@ mod tests {
         for mode in [0o600, 0o400, 0o700] {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             assert!(Seed::read(&path).is_ok(), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_as_key_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o600.into(), 0).unwrap();
+        let (sender, errors) = std::sync::mpsc::channel();
+        let program = path.clone();
+        std::thread::spawn(move || {
+            let _ = sender.send(Seed::read(&program).err());
+            let _ = sender.send(Seed::read_or_create(&program).err());
+            let _ = sender.send(Generation::advance(&program).err());
+        });
+        for _ in 0..3 {
+            let error = errors.recv_timeout(std::time::Duration::from_secs(60));
+            let error = error.expect("does not wait").expect("is refused");
+            assert!(matches!(error, KeyError::NotAFile { .. }), "{error}");
+            let expected = format!("{} is not a regular file: ", path.display());
+            assert!(error.to_string().starts_with(&expected), "{error}");
         }
     }
 

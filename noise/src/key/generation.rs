@@ -10,6 +10,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use baton_regular_file::{OpenError, RegularFile};
 use rustix::fs::{FlockOperation, flock};
 
 use super::KeyError;
@@ -42,15 +43,20 @@ impl Generation {
             path: key.into(),
             source,
         };
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            opened => opened.map_err(failed)?,
+        let file = match RegularFile::open(&path) {
+            Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(OpenError::Io(error)) => return Err(failed(error)),
+            Err(OpenError::NotRegular) => return Err(KeyError::NotAFile { path }),
+            Ok(file) => file,
         };
-        if let Some(exposure) = Exposure::to_change(&file.metadata().map_err(failed)?) {
+        if let Some(exposure) = Exposure::to_change(file.metadata()) {
             return Err(KeyError::Exposed { path, exposure });
         }
         let mut text = String::new();
-        file.take(KEY_FILE_MAX as u64)
+        File::from(file)
+            .take(KEY_FILE_MAX as u64)
             .read_to_string(&mut text)
             .map_err(failed)?;
         let number = text.trim_end().strip_prefix(FILE_TAG).map(str::trim_start);
@@ -72,7 +78,11 @@ impl Generation {
             },
         };
         // Held to the end: two that advance at once are two generations.
-        let lock = File::open(key).map_err(failed)?;
+        let lock = RegularFile::open(key).map_err(|error| match error {
+            OpenError::Io(source) => failed(source),
+            OpenError::NotRegular => KeyError::NotAFile { path: key.into() },
+        })?;
+        let lock = File::from(lock);
         flock(&lock, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
         let Self(before) = Self::read(key)?;
         let next = Self(before.saturating_add(1));
@@ -134,6 +144,19 @@ mod tests {
         );
         let absent = Generation::advance(&dir.path().join("absent"));
         assert!(matches!(absent, Err(KeyError::Absent { .. })));
+    }
+
+    #[test]
+    fn a_fifo_as_generation_is_refused_at_once() {
+        let (_dir, key) = key();
+        let path = Generation::path(&key);
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o600.into(), 0).unwrap();
+        let (sender, read) = std::sync::mpsc::channel();
+        std::thread::spawn(move || sender.send(Generation::read(&key)));
+        let read = read.recv_timeout(std::time::Duration::from_secs(60));
+        let error = read.expect("does not wait").unwrap_err();
+        assert!(matches!(error, KeyError::NotAFile { .. }), "{error}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use baton_regular_file::{OpenError, RegularFile};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
@@ -60,6 +61,12 @@ pub enum RootsError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// A directory, a FIFO or a device, which cannot be read for each connection.
+    #[error("{path} is not a regular file: store the relay's CA certificates in a regular file")]
+    NotAFile {
+        /// Which file.
+        path: PathBuf,
     },
     /// Something else is in it.
     #[error(
@@ -128,12 +135,15 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
         source,
     };
     let format = || RootsError::Format { path: path.into() };
-    let file = std::fs::File::open(path).map_err(failed)?;
-    let mut text = Vec::new();
-    io::Read::read_to_end(&mut io::Read::take(file, limits::CA_FILE + 1), &mut text).map_err(failed)?;
-    if text.len() as u64 > limits::CA_FILE {
-        return Err(format());
-    }
+    // Opening a FIFO plainly would wait for a writer.
+    let file = RegularFile::open(path).map_err(|error| match error {
+        OpenError::Io(source) => failed(source),
+        OpenError::NotRegular => RootsError::NotAFile { path: path.into() },
+    })?;
+    let text = file.read(limits::CA_FILE).map_err(|error| match error.kind() {
+        io::ErrorKind::FileTooLarge => format(),
+        _ => failed(error),
+    })?;
     parse(&text).ok_or_else(format)
 }
 
@@ -253,4 +263,24 @@ fn is_authority(error: &rustls::OtherError) -> bool {
         error.0.downcast_ref::<webpki::Error>(),
         Some(webpki::Error::CaUsedAsEndEntity)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fifo_as_ca_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ca.pem");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, 0o600.into(), 0).unwrap();
+        let (sender, result) = std::sync::mpsc::channel();
+        let fifo = path.clone();
+        std::thread::spawn(move || sender.send(RelayRoots::from_pem_file(&fifo).err()));
+        let error = result.recv_timeout(std::time::Duration::from_secs(60));
+        let error = error.expect("does not wait").expect("is refused").to_string();
+        let expected = format!("{} is not a regular file: ", path.display());
+        assert!(error.starts_with(&expected), "{error}");
+    }
 }
