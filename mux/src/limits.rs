@@ -7,16 +7,18 @@ use std::time::Duration;
 /// `MAX_STREAMS` × (this + a chunk) at worst.
 pub const SEND_BUFFER: usize = 256 * 1024;
 
-/// Bytes that one stream makes a receiver hold, per direction, at worst; a session [`MAX_STREAMS`](baton_proto::limits::MAX_STREAMS) × this.
-/// [`RECEIVE_WINDOW`] here, and [`DECODER_HOLDS`] in gRPC's decoder.
+/// Bytes that one stream makes a receiver hold, per direction, at worst; a session
+/// [`MAX_STREAMS`](baton_proto::limits::MAX_STREAMS) × this. [`RECEIVE_WINDOW`] here, and [`DECODER_HOLDS`] in gRPC's
+/// decoder.
 pub const STREAM_MEMORY: u32 = 2 * 1024 * 1024;
 
-/// Bytes of a stream that gRPC's decoder may hold beyond the window: credit was given back for them when it took them. The message that it
-/// assembles and the next one's beginning, in buffers as the allocator gives them. A message longer than this is its caller's.
+/// Bytes of a stream that gRPC's decoder may hold beyond the window: credit was given back for them when it took them.
+/// The message that it assembles and the next one's beginning, in buffers as the allocator gives them. A message longer
+/// than this is its caller's.
 pub const DECODER_HOLDS: u32 = 256 * 1024;
 
-/// Bytes that the peer may have outstanding on a stream, as it is told. More than a path of 200 Mbit/s and 40 ms holds, while the
-/// last [`CREDIT_BATCH`] is not given back.
+/// Bytes that the peer may have outstanding on a stream, as it is told. More than a path of 200 Mbit/s and 40 ms holds,
+/// while the last [`CREDIT_BATCH`] is not given back.
 pub const RECEIVE_WINDOW: u32 = STREAM_MEMORY - DECODER_HOLDS;
 
 /// Consumed bytes after which credit goes back. Small enough to keep a window open, large enough that credits are
@@ -29,9 +31,9 @@ pub const QUANTUM: usize = 16 * 1024;
 /// Bytes that streams with a small backlog may send in a row while bulk waits. Protects bulk from starving.
 pub const FRESH_BURST: usize = 4 * QUANTUM;
 
-/// Bytes sealed and not known to be with the peer, at most: half of the outer window. HTTP/2 grants a window anew once half of it was
-/// used, so what is in flight always fits, the writer is never stuck behind a peer that takes nothing, and a session can always be
-/// reset. It limits one session to this in a round trip: 52 MB/s at 40 ms.
+/// Bytes sealed and not known to be with the peer, at most: half of the outer window. HTTP/2 grants a window anew once
+/// half of it was used, so what is in flight always fits, the writer is never stuck behind a peer that takes nothing,
+/// and a session can always be reset. It limits one session to this in a round trip: 52 MB/s at 40 ms.
 pub const IN_FLIGHT_MAX: u64 = baton_proto::limits::OUTER_STREAM_WINDOW as u64 / 2;
 
 /// The same, at least: a path that takes nothing now must still be able to show that it takes more.
@@ -40,8 +42,8 @@ pub const IN_FLIGHT_MIN: u64 = 16 * 1024;
 /// The same before anything was measured. Doubled each round trip while the path takes it.
 pub const IN_FLIGHT_INITIAL: u64 = 128 * 1024;
 
-/// What more than the path holds may be in flight: the longest that a frame waits for bulk that was sealed before it. Enough to ride
-/// out the time between two answers, and for a rate that grows to be noticed.
+/// What more than the path holds may be in flight: the longest that a frame waits for bulk that was sealed before it.
+/// Enough to ride out the time between two answers, and for a rate that grows to be noticed.
 pub const IN_FLIGHT_MARGIN: Duration = Duration::from_millis(5);
 
 /// And this part of the least round trip, for a long path varies more.
@@ -63,8 +65,8 @@ pub const DRAIN_ROUND_TRIPS: u32 = 3;
 /// Round trips without a quarter more of rate after which the path is full.
 pub const STARTUP_FLAT_ROUND_TRIPS: u32 = 3;
 
-/// Round trips in a row without a queue after which more may be in flight than the model says. Two, for the one after a drain has
-/// none either.
+/// Round trips in a row without a queue after which more may be in flight than the model says. Two, for the one after a
+/// drain has none either.
 pub const CALM_ROUND_TRIPS: u32 = 2;
 
 /// Pings that bulk has under way, and so answers in a round trip.
@@ -87,11 +89,12 @@ pub const PROBE_INTERVAL: Duration = Duration::from_micros(500);
 /// with a one-byte frame. With [`COPY_SLACK`] and [`JOIN_UP_TO`], what a stream buffers pins less than 9 × its window.
 pub const COPY_BELOW: usize = 8 * 1024;
 
-/// How much longer than twice the bytes a message may be, for them to stay a part of it. A short call's message is not copied.
+/// How much longer than twice the bytes a message may be, for them to stay a part of it. A short call's message is not
+/// copied.
 pub const COPY_SLACK: usize = 512;
 
-/// Pieces that wait unread are joined up to this length. Protects memory from single bytes, which cost a hundred each: a peer could
-/// turn a window of 1 MiB into 100 MiB.
+/// Pieces that wait unread are joined up to this length. Protects memory from single bytes, which cost a hundred each:
+/// a peer could turn a window of 1 MiB into 100 MiB.
 pub const JOIN_UP_TO: usize = 4 * 1024;
 
 /// `Data` frames without a byte that a stream may receive. Protects the reader from a flood that takes no credit.
@@ -100,13 +103,14 @@ pub const MAX_EMPTY_DATA: u32 = 64;
 /// Answers to pings waiting to be sent. Protects memory from a ping flood; a peer that pings as designed has one.
 pub const MAX_PONGS: usize = 16;
 
-/// Streams that have ended and whose handlers have not gone yet, beside the [`MAX_STREAMS`](baton_proto::limits::MAX_STREAMS) open
-/// ones. As many, so that a client may give up all its calls and make others at once; what such a stream buffered is freed when it ends.
-/// Protects the task table from a peer that opens streams and resets them faster than handlers can be stopped.
+/// Streams that have ended and whose handlers have not gone yet, beside the
+/// [`MAX_STREAMS`](baton_proto::limits::MAX_STREAMS) open ones. As many, so that a client may give up all its calls and
+/// make others at once; what such a stream buffered is freed when it ends. Protects the task table from a peer that
+/// opens streams and resets them faster than handlers can be stopped.
 pub const MAX_ENDING: usize = baton_proto::limits::MAX_STREAMS;
 
-/// Resets, refusals among them, waiting to be sent while the peer opens further streams. Protects memory from a peer that
-/// opens streams without reading.
+/// Resets, refusals among them, waiting to be sent while the peer opens further streams. Protects memory from a peer
+/// that opens streams without reading.
 pub const MAX_RESETS: usize = 1024;
 
 /// How often the client samples the clock and proves it is alive.

@@ -14,8 +14,8 @@ pub const REKEY_AFTER_BYTES: u64 = 64 << 30;
 /// Age at which a key is renewed, whatever it has carried. Bounds for how long a stolen one is of use.
 pub const REKEY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Of an exec-server's sessions each renews its keys up to this part of the age sooner, so that many that began together do not all
-/// shake hands in the same moment.
+/// Of an exec-server's sessions each renews its keys up to this part of the age sooner, so that many that began
+/// together do not all shake hands in the same moment.
 pub const REKEY_SPREAD: u32 = 10;
 
 /// Bytes of a key file. One is 60 bytes long; another file named by mistake is not read whole.

@@ -15,8 +15,8 @@ pub const NOISE_PLAINTEXT_MAX: usize = NOISE_MESSAGE_MAX - NOISE_TAG;
 /// Protects the receiver's reassembly buffer.
 pub const FRAME_MAX: usize = NOISE_MESSAGE_MAX + 64;
 
-/// Bytes of stream data a sender may have outstanding per stream and direction before credit comes back, when the receiver does
-/// not say more (`Head.window`, `ServerHello.window`). What a receiver says is its own limit.
+/// Bytes of stream data a sender may have outstanding per stream and direction before credit comes back, when the
+/// receiver does not say more (`Head.window`, `ServerHello.window`). What a receiver says is its own limit.
 pub const STREAM_WINDOW: u32 = 1024 * 1024;
 
 /// Concurrent calls in one session. Protects the exec-server's memory and process table.
@@ -26,30 +26,32 @@ pub const MAX_STREAMS: usize = 256;
 /// credit, so this bounds what a stream can hold beside its window.
 pub const HEAD_MAX: usize = 32 * 1024;
 
-/// Metadata entries of one `Head` or `Trailers`. Decoded, an entry costs a hundred bytes and more, however short it is: without
-/// a count, 32 KiB of empty ones would become a megabyte.
+/// Metadata entries of one `Head` or `Trailers`. Decoded, an entry costs a hundred bytes and more, however short it is:
+/// without a count, 32 KiB of empty ones would become a megabyte.
 pub const METADATA_ENTRIES_MAX: usize = 1024;
 
 /// Largest encoded timings in `Trailers`: some forty stages. Protects the client from a server that lies at length.
 pub const TIMINGS_MAX: usize = 512;
 
-/// Arguments of a start. Decoded, one costs some 80 bytes, however short it is. Protects the exec-server: a start of 4 MiB could hold two million.
-/// Linux takes some 200,000 of one letter.
+/// Arguments of a start. Decoded, one costs some 80 bytes, however short it is. Protects the exec-server: a start of 4
+/// MiB could hold two million. Linux takes some 200,000 of one letter.
 pub const ARGUMENTS_MAX: usize = 65_536;
 
-/// Environment variables of a start, those of one name counted each. Decoded, one costs some 120 bytes, however short it is.
+/// Environment variables of a start, those of one name counted each. Decoded, one costs some 120 bytes, however short
+/// it is.
 pub const ENVIRONMENT_MAX: usize = 16_384;
 
-/// HTTP/2 stream window on the outer legs: one session's bytes in a relay, per direction. It is memory only
-/// while the other side does not take them. HTTP/2 grants it anew once half of it was used, so half of it is what a path can hold:
-/// 2 MiB, twice what 200 Mbit/s and 40 ms do.
+/// HTTP/2 stream window on the outer legs: one session's bytes in a relay, per direction. It is memory only while the
+/// other side does not take them. HTTP/2 grants it anew once half of it was used, so half of it is what a path can
+/// hold: 2 MiB, twice what 200 Mbit/s and 40 ms do.
 pub const OUTER_STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Sessions on one outer connection. With [`OUTER_STREAM_WINDOW`] it fixes the connection window, so that one
 /// stalled session cannot stop another (256 MiB at worst for one connection).
 pub const MAX_SESSIONS: u32 = 64;
 
-/// Sessions of one exec-server, over all its connections. An idle session costs an exec-server some 60 KiB and a relay 45 KiB.
+/// Sessions of one exec-server, over all its connections. An idle session costs an exec-server some 60 KiB and a relay
+/// 45 KiB.
 pub const EXEC_SERVER_SESSIONS: usize = 1024;
 
 /// HTTP/2 connection window on the outer legs: every session's stream window fits.
@@ -87,8 +89,8 @@ pub const THREAD_ID_MAX: usize = 256;
 /// Bytes of a thread's title: a line that a person reads.
 pub const THREAD_TITLE_MAX: usize = 1024;
 
-/// Entries of metadata in one `Start` or update of a thread. With the limits below, what one request makes the exec-server
-/// keep of it is bounded by [`THREAD_METADATA_BYTES_MAX`], however it is cut.
+/// Entries of metadata in one `Start` or update of a thread. With the limits below, what one request makes the
+/// exec-server keep of it is bounded by [`THREAD_METADATA_BYTES_MAX`], however it is cut.
 pub const THREAD_METADATA_ENTRIES_MAX: usize = 64;
 
 /// Bytes of a key in a thread's metadata.
@@ -97,27 +99,30 @@ pub const THREAD_METADATA_KEY_MAX: usize = 128;
 /// Bytes of a value in a thread's metadata.
 pub const THREAD_METADATA_VALUE_MAX: usize = 4 * 1024;
 
-/// Keys of metadata that a thread keeps, by however many requests they came. With the limits above that is 1 MiB at most: `baton thread show` is
-/// told all of it in one message, which may have 4.
+/// Keys of metadata that a thread keeps, by however many requests they came. With the limits above that is 1 MiB at
+/// most: `baton thread show` is told all of it in one message, which may have 4.
 pub const THREAD_METADATA_KEYS_MAX: usize = 256;
 
-/// Bytes of keys and values in one request's metadata for a thread. Protects the exec-server's queue and disk from metadata that
-/// is really content.
+/// Bytes of keys and values in one request's metadata for a thread. Protects the exec-server's queue and disk from
+/// metadata that is really content.
 pub const THREAD_METADATA_BYTES_MAX: usize = 16 * 1024;
 
-/// Bytes of one message of an answer (an event of a command, a page, a record) that a client decodes. Protects callers from an exec-server: a
-/// message of the smallest records takes some 60 MiB for as long as its decoding, and is refused then.
+/// Bytes of one message of an answer (an event of a command, a page, a record) that a client decodes. Protects callers
+/// from an exec-server: a message of the smallest records takes some 60 MiB for as long as its decoding, and is refused
+/// then.
 pub const ANSWER_MAX: usize = 256 * 1024;
 
 /// Records or threads on one page of an answer. A page with more is a violation.
 pub const PAGE_ITEMS_MAX: usize = 100;
 
-/// Bytes with which a page ends, unless it has one item only. Half of [`ANSWER_MAX`], so that no item makes a page too large.
+/// Bytes with which a page ends, unless it has one item only. Half of [`ANSWER_MAX`], so that no item makes a page too
+/// large.
 pub const PAGE_BYTES_MAX: usize = 128 * 1024;
 
 /// Stages or ambiguous records in an answer about one command.
 pub const SHOWN_MAX: usize = 256;
 
-/// Bytes of the answer about one thread, which has all of its metadata: [`THREAD_METADATA_KEYS_MAX`] of the longest keys and values, and room.
+/// Bytes of the answer about one thread, which has all of its metadata: [`THREAD_METADATA_KEYS_MAX`] of the longest
+/// keys and values, and room.
 pub const THREAD_ANSWER_MAX: usize =
     ANSWER_MAX + THREAD_METADATA_KEYS_MAX * (THREAD_METADATA_KEY_MAX + THREAD_METADATA_VALUE_MAX + 16);

@@ -16,7 +16,8 @@ pub(crate) const SESSIONS: usize = 64;
 /// Client processes that hold the idle sessions, all alike.
 pub(crate) const CROWDS: usize = 4;
 
-/// Bytes a stream may make a part hold towards a reader that does not read, as stated: the window, and what gRPC's decoder took.
+/// Bytes a stream may make a part hold towards a reader that does not read, as stated: the window, and what gRPC's
+/// decoder took.
 pub(crate) const WINDOW: u64 = baton_mux::limits::STREAM_MEMORY as u64;
 
 /// How long the reader stalls that memory is watched beside.

@@ -54,7 +54,7 @@ fn run(bytes: &[u8]) {
                     "10.0.0.1"
                 },
             );
-            let said = check_authority(configured, &format!("{ip}:{port}"), authority);
+            let result = check_authority(configured, &format!("{ip}:{port}"), authority);
             let own: &[&str] = match (configured.is_empty(), local_is_loopback) {
                 (true, true) => &["127.0.0.1:7700", "localhost:7700"],
                 (true, false) => &["10.0.0.1:7700"],
@@ -66,11 +66,11 @@ fn run(bytes: &[u8]) {
                 ],
             };
             let is_own = own.contains(&authority.to_ascii_lowercase().as_str());
-            assert_eq!(said.is_ok(), is_own, "{authority:?}");
-            if let Err(said) = said {
-                assert!(!said.chars().any(char::is_control), "{said:?}");
+            assert_eq!(result.is_ok(), is_own, "{authority:?}");
+            if let Err(error) = result {
+                assert!(!error.chars().any(char::is_control), "{error:?}");
                 // The message contains it twice.
-                assert!(said.chars().count() <= 2 * SANITIZED_CHARS + 100, "{said:?}");
+                assert!(error.chars().count() <= 2 * SANITIZED_CHARS + 100, "{error:?}");
             }
         }
     }

@@ -162,11 +162,11 @@ async fn an_accept_that_names_another_exec_server_is_refused_and_the_dial_goes_o
 
     let other = ExecServerId([9; 16]);
     let status = network.accepting.accept(other, &incoming).refused().await;
-    let says = format!(
+    let expected = format!(
         "names exec-server {other}, but the dial is for {}",
         network.exec_server.id
     );
-    assert_status(&status, Code::InvalidArgument, &says);
+    assert_status(&status, Code::InvalidArgument, &expected);
     // Without the token, the error reveals nothing about the dial.
     let mut guessed = incoming.clone();
     guessed.accept_token = vec![0; 32].into();

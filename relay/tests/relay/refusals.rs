@@ -210,13 +210,13 @@ async fn a_dial_whose_first_frame_is_broken_is_refused_before_the_exec_server_he
     ended.writer.end();
     let status = ended.refused().await;
     assert_status(&status, Code::InvalidArgument, "ended before its first frame");
-    for (bytes, says) in [
+    for (bytes, expected) in [
         (vec![1, 0, 0, 0, 1, 0], "compressed"),
         (vec![0, 0, 1, 0, 0x40, 0], "longer than"),
     ] {
         let dial = network.client.dial_silently(id, new_session(), &DIAL_TOKEN);
         assert!(dial.writer.send_raw(bytes).await);
-        assert_status(&dial.refused().await, Code::InvalidArgument, says);
+        assert_status(&dial.refused().await, Code::InvalidArgument, expected);
     }
     let counted = network.relay.metrics.snapshot();
     assert_eq!(counted.refused(RefusalReason::Malformed), 3);
@@ -298,7 +298,7 @@ async fn the_sixty_fifth_session_of_a_connection_is_answered_and_not_queued() {
 
 #[tokio::test]
 async fn dials_beyond_what_may_wait_are_refused_at_once() {
-    for (limits, says) in [
+    for (limits, expected) in [
         (
             Limits {
                 waiting: 1,
@@ -339,7 +339,7 @@ async fn dials_beyond_what_may_wait_are_refused_at_once() {
         let waiting = network.client.dial(id, new_session());
         network.client_round_trip().await;
         let status = network.client.dial(id, new_session()).refused().await;
-        assert_status(&status, Code::ResourceExhausted, says);
+        assert_status(&status, Code::ResourceExhausted, expected);
         assert_eq!(pushback(&status), Some(250));
 
         // A client that gives up frees its turn at once.
@@ -489,7 +489,7 @@ async fn an_idle_connection_is_closed_and_a_busy_one_is_not() {
     let mut silent = tokio::net::TcpStream::connect(relay.addr).await.unwrap();
     let mut heard = Vec::new();
     let read = silent.read_to_end(&mut heard);
-    let _ = within_timeout("the end of a connection that says nothing at all", read).await;
+    let _ = within_timeout("the end of a connection without any data", read).await;
     let idle = PeerConnection::connect(&relay).await;
     within_timeout("the idle connection's end", idle.closed()).await;
     let client = PeerConnection::connect(&relay).await;

@@ -114,12 +114,12 @@ async fn a_header_that_does_not_name_the_proven_key_is_refused() {
     let relay = TestRelay::start().await;
     let authority = relay.addr.to_string();
     let open = |id| RegisterStream::open_with(&relay, &authority, id, [127, 0, 0, 1]);
-    for (bad, says) in [
+    for (bad, expected) in [
         (None, "baton-exec-server-id is missing"),
         (Some("ABCD"), "baton-exec-server-id is"),
     ] {
         let status = open(bad).await.err().unwrap();
-        assert_status(&status, Code::InvalidArgument, says);
+        assert_status(&status, Code::InvalidArgument, expected);
     }
     let (key, other) = (RegistrationKey::new(1), RegistrationKey::new(2));
     let mut stream = open(Some(&other.id().to_string())).await.unwrap();
@@ -185,7 +185,7 @@ async fn half_open_registrations_of_an_address_are_limited() {
 
 #[tokio::test]
 async fn registrations_of_the_relay_and_of_an_address_are_limited_and_come_back() {
-    for (limits, says) in [
+    for (limits, expected) in [
         (
             Limits {
                 registrations: 1,
@@ -204,7 +204,7 @@ async fn registrations_of_the_relay_and_of_an_address_are_limited_and_come_back(
         let relay = TestRelay::limited(limits).await;
         let first = ExecServer::register(&relay, 1).await;
         let status = ExecServer::try_register(&relay, 2).await.err().unwrap();
-        assert_status(&status, Code::ResourceExhausted, says);
+        assert_status(&status, Code::ResourceExhausted, expected);
         assert_status(&status, Code::ResourceExhausted, "use another relay");
         drop(first);
         relay.counts("a free slot", |s| s.registrations == 0).await;

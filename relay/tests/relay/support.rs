@@ -40,7 +40,7 @@ pub(crate) const MESSAGE_1: &[u8] = b"noise message 1";
 pub(crate) async fn within_timeout<T>(what: &str, future: impl Future<Output = T>) -> T {
     match timeout(TEST_TIMEOUT, future).await {
         Ok(value) => value,
-        Err(_) => panic!("waited in vain for {what}"),
+        Err(_) => panic!("timed out waiting for {what}"),
     }
 }
 
@@ -592,11 +592,11 @@ pub(crate) fn pushback(status: &Status) -> Option<u64> {
 }
 
 #[track_caller]
-pub(crate) fn assert_status(status: &Status, code: Code, says: &str) {
+pub(crate) fn assert_status(status: &Status, code: Code, expected: &str) {
     assert_eq!(status.code(), code, "{status:?}");
     assert!(
-        status.message().contains(says),
-        "{:?} does not say {says:?}",
+        status.message().contains(expected),
+        "{:?} does not contain {expected:?}",
         status.message()
     );
 }

@@ -167,10 +167,10 @@ fn a_key_that_others_can_read_is_refused_with_the_command_that_mends_it() {
         set_mode(&key, mode);
         let error = files.load().unwrap_err();
         assert!(matches!(error, TlsError::Permissions { .. }), "{mode:o}: {error}");
-        let says = error.to_string();
+        let text = error.to_string();
         assert!(
-            says.contains(&format!("{}`", key.display())) && says.contains("`chmod 6"),
-            "{says}"
+            text.contains(&format!("{}`", key.display())) && text.contains("`chmod 6"),
+            "{text}"
         );
     }
     set_mode(&key, 0o400);
