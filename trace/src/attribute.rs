@@ -17,7 +17,7 @@ pub const CLOCK_OFFSET_NS: &str = "baton.clock.offset_ns";
 pub const CLOCK_ERROR_NS: &str = "baton.clock.error_ns";
 /// On the span of a command: its id on the exec-server, in hexadecimal digits.
 pub const PROCESS_ID: &str = "baton.process.id";
-/// On the span of a command: how it ended, by the names of [`Outcome`](crate::command::Outcome).
+/// On the span of a command: its outcome, by the names of [`Outcome`](crate::command::Outcome).
 pub const OUTCOME: &str = "baton.outcome";
 /// On the span of a command that a signal ended: the signal's name without `SIG`, or its number where it has none.
 pub const SIGNAL: &str = "baton.signal";
@@ -29,9 +29,10 @@ pub const CLIENT: &str = "baton.client";
 pub const META_PATCHES: &str = "baton.meta.patches";
 /// On `metadata.persist`: rows that the batch inserted, changed or deleted.
 pub const META_ROWS: &str = "baton.meta.rows";
-/// On `metadata.persist`: nanoseconds that the oldest patch of the batch waited until its write began. The rest of the span is the write.
+/// On `metadata.persist`: nanoseconds that the oldest patch of the batch waited until its write began. The rest of the
+/// span is the write.
 pub const META_QUEUE_NS: &str = "baton.meta.queue_ns";
-/// On a failed `metadata.flush`: records given up that nobody has acknowledged.
+/// On a failed `metadata.flush`: dropped records that no client has acknowledged.
 pub const META_DROPPED: &str = "baton.meta.dropped";
-/// On a resource whose spans another part reports: the `service.instance.id` of the part that does.
+/// On a resource whose spans another component reports: the `service.instance.id` of the reporter.
 pub const REPORTED_BY: &str = "baton.reported_by";

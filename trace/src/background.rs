@@ -1,11 +1,13 @@
-//! Threads whose work nobody waits for.
+//! Lowers the scheduling priority of background threads.
 
 use crate::limits::BACKGROUND_NICENESS;
 
-/// Has the calling thread, and it alone, go behind others that want the same core: an export or a batch of records otherwise keeps a
-/// command's wake-up waiting for as long as a time slice. For good: taking it back would take a privilege. Where the operating system refuses, all stays as it was.
+/// Lowers the priority of the calling thread only. Otherwise an export or a metadata batch could delay the wake-up of a
+/// command by a time slice. The change is permanent, because raising the priority again needs a privilege. If the
+/// operating system refuses, the priority is unchanged.
 ///
-/// Linux keeps a niceness for each thread (`setpriority(2)`, "C library/kernel differences"); threads and processes that this one starts inherit it.
+/// Linux keeps a niceness for each thread (`setpriority(2)`, "C library/kernel differences"); threads and processes
+/// that this one starts inherit it.
 pub fn lower_priority() {
     let _ = rustix::process::nice(BACKGROUND_NICENESS);
 }

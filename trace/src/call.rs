@@ -1,8 +1,8 @@
-//! What a handler knows of the call it serves, and the stages that a handler and a caller add to it.
+//! A handler's view of the call that it serves, and the stages that handler and caller add to it.
 //!
-//! The channel puts an `Arc<ServerCall>` into the extensions of every request. A handler reads the context to
-//! hand on and adds stages of its own; the channel sends them back in `Trailers` and exports them. A caller adds its stages through
-//! [`ClientStages`]. Rows for stages of a mounted service are registered: [`stage::register`].
+//! The channel puts an `Arc<ServerCall>` into the extensions of every request. A handler reads the trace context from
+//! it and adds its own stages. The channel sends these stages back in `Trailers` and exports them. A caller adds its
+//! stages through [`ClientStages`]. A program registers the stages of a mounted service with [`stage::register`].
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,7 +16,7 @@ use crate::record::{Anchor, StageRecord};
 use crate::stage::{self, StageId, transport};
 use crate::w3c::TraceContext;
 
-/// One call, as its handler sees it.
+/// A call, as its handler sees it.
 #[derive(Debug)]
 pub struct ServerCall {
     context: TraceContext,
@@ -25,14 +25,15 @@ pub struct ServerCall {
     recording: bool,
     stages: Mutex<Vec<StageRecord>>,
     on_complete: Mutex<Option<OnComplete>>,
-    /// Somebody takes its record.
+    /// A sink takes the call record.
     exported: bool,
     command: OnceLock<TracedCommand>,
 }
 
-/// The stages that a caller adds to its own call, while the call lasts. Put a clone into the request's extensions, one for each call.
+/// Stages that a caller adds to its own call during the call. Put one value for each call into the request's
+/// extensions, and keep a clone.
 ///
-/// Only the ids of users ([`stage::USER_IDS`]) are taken: the channel itself measures the rest.
+/// Accepts only user-defined ids ([`stage::USER_IDS`]). The channel measures all other stages.
 #[derive(Debug, Clone, Default)]
 pub struct ClientStages(Arc<Mutex<Vec<Added>>>);
 
@@ -44,7 +45,7 @@ struct Added {
 }
 
 impl ClientStages {
-    /// Adds an interval. Further ones than [`HANDLER_STAGES_MAX`] are dropped.
+    /// Adds an interval. Intervals beyond [`HANDLER_STAGES_MAX`] are dropped.
     pub fn record(&self, stage: StageId, start: Instant, end: Instant) {
         let mut added = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if stage.is_user_defined() && added.len() < HANDLER_STAGES_MAX {
@@ -52,7 +53,8 @@ impl ClientStages {
         }
     }
 
-    /// Takes out the stages of a call that began at `anchor` and ended at `end`, clipped to it. Stages outside of it are dropped.
+    /// Removes and returns the stages, clipped to the call, which began at `anchor` and ended at `end`. Stages outside
+    /// the call are dropped.
     pub fn take(&self, anchor: &Anchor, end: Instant) -> Vec<StageRecord> {
         let added = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let clipped = added.into_iter().map(|added| Added {
@@ -67,7 +69,7 @@ impl ClientStages {
     }
 }
 
-/// Takes a call's stages when nobody can add to them any more.
+/// Receives the stages of a call when no holder can add to them any more.
 struct OnComplete(Box<dyn FnOnce(Vec<StageRecord>) + Send>);
 
 impl fmt::Debug for OnComplete {
@@ -77,8 +79,8 @@ impl fmt::Debug for OnComplete {
 }
 
 impl ServerCall {
-    /// A call in the trace of `inbound`, told from the trace's other calls by `call_id`. When not `recording`, stages are ignored and
-    /// cost nothing; the context still travels on.
+    /// A call in the trace of `inbound`. `call_id` distinguishes it from the other calls of the trace. If `recording`
+    /// is false, stages are ignored at no cost, and the context is still propagated.
     pub fn new(inbound: &TraceContext, call_id: SpanId, anchor: Anchor, recording: bool) -> Self {
         let rpc = stage::span_id(inbound.trace_id, call_id, transport::RPC, 0);
         Self {
@@ -93,35 +95,37 @@ impl ServerCall {
         }
     }
 
-    /// Whether somebody takes the record of this call. If not, what is `recording` is for its caller and its handler alone.
+    /// Sets whether a sink takes the record of this call. If not, recorded stages are for its caller and its handler
+    /// only.
     #[must_use]
     pub fn exported(mut self, exported: bool) -> Self {
         self.exported = exported;
         self
     }
 
-    /// Whether spans of this call's stages are exported, so that somebody else's spans can hang under them.
+    /// Whether this call's stages are exported as spans, so that other spans can name them as parents.
     pub fn is_exported(&self) -> bool {
         self.exported
     }
 
-    /// The context of the `rpc` span: parent for whatever the handler starts.
+    /// The context of the `rpc` span: the parent of every span that the handler starts.
     pub fn context(&self) -> &TraceContext {
         &self.context
     }
 
-    /// The context of one of this call's stages, for handing to what runs inside it.
+    /// The context of one of this call's stages, to propagate to work inside this stage.
     pub fn context_of(&self, stage: StageId) -> TraceContext {
         let id = stage::span_id(self.context.trace_id, self.call_id, stage, 0);
         self.context.with_span(id)
     }
 
-    /// What the span ids of this call's stages are derived from. A client that records the call has given its own span this id.
+    /// The id that the span ids of this call's stages are derived from. In a client that records the call, it is the id
+    /// of the `call` span.
     pub fn call_id(&self) -> SpanId {
         self.call_id
     }
 
-    /// The clocks that this call's stages count from: the arrival of its `Head`.
+    /// The anchor of this call's stages: the arrival of its `Head`.
     pub fn anchor(&self) -> &Anchor {
         &self.anchor
     }
@@ -131,8 +135,8 @@ impl ServerCall {
         self.recording
     }
 
-    /// The call runs this command: the server's `process` span tells of it. Only the first one counts; it is not made where nobody takes the
-    /// record.
+    /// Sets the command that the call runs, which the server's `process` span describes. Later calls have no effect. If
+    /// no sink takes the record, `command` is not evaluated.
     pub fn set_command(&self, command: impl FnOnce() -> TracedCommand) {
         if self.exported {
             self.command.get_or_init(command);
@@ -160,13 +164,15 @@ impl ServerCall {
         self.with_stages(<[_]>::to_vec)
     }
 
-    /// The same without a copy. `look` must not use this call.
+    /// Passes the handler's stages so far to `look` without a copy. `look` must not use this call, because a lock is
+    /// held.
     pub fn with_stages<T>(&self, look: impl FnOnce(&[StageRecord]) -> T) -> T {
         look(&self.stages.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Hands the stages on once nobody else holds this call: now, unless something that the handler started outlasts it, as a
-    /// process does whose caller has gone. Its span was told to others, so it must be exported. The last one counts.
+    /// Passes the stages to `take` once this is the last reference to the call: now, unless work that the handler
+    /// started outlives it, such as a process whose caller disconnected. Such work has propagated its span id, so the
+    /// span must be exported. A later `take` replaces an earlier one.
     pub fn on_complete(mut self: Arc<Self>, take: impl FnOnce(Vec<StageRecord>) + Send + 'static) {
         match Arc::get_mut(&mut self) {
             Some(call) => take(std::mem::take(unlocked(&mut call.stages))),
@@ -216,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_are_handed_on_when_the_last_who_can_add_one_is_gone() {
+    fn stages_are_delivered_when_the_last_reference_is_dropped() {
         let (sender, stages) = mpsc::channel();
         let call = call();
         let process = Arc::clone(&call);
@@ -273,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn stages_that_nobody_can_add_to_are_handed_on_at_once() {
+    fn stages_without_another_reference_are_delivered_at_once() {
         let (sender, stages) = mpsc::channel();
         let call = call();
         record(&call);

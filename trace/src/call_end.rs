@@ -1,34 +1,35 @@
-//! Why a call ended before its handler had answered it.
+//! Why a call ended before its handler answered.
 //!
-//! Only the channel knows the reason. It puts a [`CallEndCell`] into the extensions of every request and fills it before it drops the
-//! handler, and before the handler can see the end of its request stream. Whatever the handler started and that outlives the call finds
-//! the reason there: a process that is killed for it, a record, a span.
+//! Only the channel knows the reason. It puts a [`CallEndCell`] into the extensions of every request and sets it before
+//! it drops the handler, and before the handler can observe the end of its request stream. Code that outlives the call
+//! reads the reason there: to kill a process, to write a record, to export a span.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
 use baton_proto::exec as wire;
 
-/// Why a call was cut short, as the serving end knows it.
+/// Why a call was cut short, as the server observed it.
 ///
-/// What the relay says is not authenticated: a relay can make [`ClientLost`](Self::ClientLost) out of
-/// [`ConnectionLost`](Self::ConnectionLost) and the other way round. It cannot cause any other reason.
+/// The relay's messages are not authenticated: a relay can cause [`ClientLost`](Self::ClientLost) in place of
+/// [`ConnectionLost`](Self::ConnectionLost), and the reverse. It cannot cause any other reason.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CallEnd {
-    /// Its caller reset it, or said goodbye and closed the session with the call still open.
+    /// The caller reset the call, or closed the session with a `GoAway` while the call was open.
     Reset,
-    /// Its deadline passed, by either end's clock.
+    /// The deadline passed, by the clock of either peer.
     Deadline,
-    /// The client's stream ended without a goodbye, or the client was silent for too long: its process, machine or network is gone.
+    /// The client's stream ended without a `GoAway`, or the client was silent for too long: its process, machine or
+    /// network failed.
     ClientLost,
-    /// The serving end lost its own connection to the relay, or could no longer use what arrived on it: the relay broke its protocol, or a
-    /// message did not decrypt. It says nothing about the client.
+    /// The server lost its own connection to the relay, or could not use the received data: the relay violated the
+    /// protocol, or a message did not decrypt. The state of the client is unknown.
     ConnectionLost,
-    /// The client's key was taken off the allow-list.
+    /// The client's key was removed from the allow-list.
     Revoked,
-    /// The serving end shut down.
+    /// The server shut down.
     ShutDown,
-    /// The client broke the protocol or a limit, in messages that were authenticated as its own.
+    /// The client violated the protocol or a limit, in authenticated messages.
     Violation,
 }
 
@@ -44,7 +45,7 @@ impl CallEnd {
         Self::Violation,
     ];
 
-    /// Its name in attributes and JSON.
+    /// The name in attributes and JSON.
     pub fn name(self) -> &'static str {
         match self {
             Self::Reset => "reset",
@@ -57,12 +58,12 @@ impl CallEnd {
         }
     }
 
-    /// The reason of this name.
+    /// The reason with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|end| end.name() == name)
     }
 
-    /// The reason that a message carries; `None` where the call was not cut short.
+    /// Decodes a reason; `None` if the call was not cut short.
     pub fn from_wire(end: wire::CallEnd) -> Option<Self> {
         Some(match end {
             wire::CallEnd::None => return None,
@@ -76,7 +77,7 @@ impl CallEnd {
         })
     }
 
-    /// The reason as a message carries it.
+    /// Encodes a reason.
     pub fn to_wire(end: Option<Self>) -> wire::CallEnd {
         match end {
             None => wire::CallEnd::None,
@@ -106,17 +107,17 @@ impl fmt::Display for CallEnd {
     }
 }
 
-/// Holds the reason of one call's end once there is one. Clones share it.
+/// Holds why one call ended, once it is known. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct CallEndCell(Arc<OnceLock<CallEnd>>);
 
 impl CallEndCell {
-    /// Notes why the call ended. The first reason counts.
+    /// Sets why the call ended. Later calls have no effect.
     pub fn set(&self, end: CallEnd) {
         let _ = self.0.set(end);
     }
 
-    /// Why the call was cut short; `None` while it goes on, and when it was answered.
+    /// Why the call was cut short; `None` while it is open, and if it was answered.
     pub fn get(&self) -> Option<CallEnd> {
         self.0.get().copied()
     }

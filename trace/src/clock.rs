@@ -17,7 +17,7 @@ pub struct ClockOffset {
 }
 
 impl ClockOffset {
-    /// Whether both may have one clock, as two parts on one machine do: an offset of 0 lies within the error.
+    /// Whether both ends may share a clock, as on one machine: an offset of 0 lies within the error.
     pub fn may_be_none(&self) -> bool {
         self.offset_ns.unsigned_abs() <= self.error_ns
     }
@@ -40,7 +40,7 @@ impl ClockSample {
     fn estimate(&self) -> Option<ClockOffset> {
         let [t0, t1, t2, t3] = [self.t0, self.t1, self.t2, self.t3].map(i128::from);
         let round_trip = (t3 - t0) - (t2 - t1);
-        // A peer that lies, or a stepped clock.
+        // The peer sent false stamps, or a clock was stepped.
         if t2 < t1 || t3 < t0 || round_trip < 0 {
             return None;
         }
@@ -52,14 +52,14 @@ impl ClockSample {
     }
 }
 
-/// Offset over a window of samples.
+/// Estimates the clock offset over a window of samples.
 #[derive(Debug, Default)]
 pub struct ClockOffsetEstimator {
     window: VecDeque<ClockOffset>,
 }
 
 impl ClockOffsetEstimator {
-    /// Takes one exchange in. Impossible stamps are ignored.
+    /// Adds one exchange. Impossible stamps are ignored.
     pub fn add(&mut self, sample: ClockSample) {
         if let Some(estimate) = sample.estimate() {
             if self.window.len() == CLOCK_SAMPLES {

@@ -1,13 +1,14 @@
-//! The command that a call runs: what its spans say beside the RPC, and how the command ended.
+//! The command that a call runs: the attributes that it adds to the call's spans, and how it ended.
 //!
 //! ```text
 //! caller ── TracedCommand in the request's extensions ─► client's record ─► span `call`: named after the command
 //! handler ─ ServerCall::set_command(TracedCommand) ────► server's record ─► span `process`: the same attributes
 //! ```
 //!
-//! A [`TracedCommand`] is shared between its maker, which notes the pid and the end as soon as it knows them, and the record of the
-//! call, which reads them when the call is over. Names and attributes follow OpenTelemetry's conventions for CLI programs
-//! (`span.cli.client`); what these lack is `baton.*` (docs/STAGES.md). Arguments and environments are never part of it.
+//! A [`TracedCommand`] is shared between the code that runs the command, which sets the pid and the end as soon as they
+//! are known, and the record of the call, which reads them when the call has ended. Names and attributes follow
+//! OpenTelemetry's conventions for CLI programs (`span.cli.client`); attributes that these lack are named `baton.*`
+//! (docs/STAGES.md). Arguments and environments are never included.
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
@@ -26,22 +27,23 @@ use crate::status::RpcStatus;
 /// How a command ended. `baton.outcome`, `baton history` and `baton show` use the same names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// By itself, with an exit code.
+    /// The process exited with an exit code.
     Exited,
-    /// By a signal that the exec-server did not send.
+    /// A signal that the exec-server did not send killed the process.
     Signaled,
-    /// Its deadline passed, and it was killed.
+    /// The deadline passed, and the exec-server killed the process.
     TimedOut,
-    /// It was killed before its end: its caller gave it up, its session ended, or the exec-server shut down.
+    /// The exec-server killed the process: the caller cancelled the call, the session ended, or the exec-server shut
+    /// down.
     Killed,
-    /// It never ran.
+    /// No process was started.
     FailedToStart,
-    /// It was started, or may have been, and nobody saw its end.
+    /// The process was started, or may have been, and its end was not observed.
     Lost,
 }
 
 impl Outcome {
-    /// All of them.
+    /// Every outcome.
     pub const ALL: [Self; 6] = [
         Self::Exited,
         Self::Signaled,
@@ -51,7 +53,7 @@ impl Outcome {
         Self::Lost,
     ];
 
-    /// Its name: in telemetry, in the history and in JSON.
+    /// The name in telemetry, in the history and in JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Exited => "exited",
@@ -69,10 +71,10 @@ impl Outcome {
     }
 }
 
-/// What the operating system said of the end of a process.
+/// The exit status of a process, as the operating system reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CommandExit {
-    /// Its exit code, 0 to 255.
+    /// The exit code, 0 to 255.
     Code(i32),
     /// The number of the signal that ended it, on the machine where it ran.
     Signal(i32),
@@ -88,7 +90,7 @@ impl CommandExit {
     }
 }
 
-/// The name of a signal on Linux, without `SIG`; another number stays a number.
+/// The name of a signal on Linux, without `SIG`; the number, if it has no name here.
 pub fn signal_name(signal: i32) -> Cow<'static, str> {
     let name = match signal {
         1 => "HUP",
@@ -119,17 +121,17 @@ pub fn signal_name(signal: i32) -> Cow<'static, str> {
 pub struct CommandEnd {
     /// How it ended.
     pub outcome: Outcome,
-    /// What the operating system said, where it was told.
+    /// The exit status, if it is known.
     pub exit: Option<CommandExit>,
 }
 
 impl CommandEnd {
-    /// An end that the operating system said nothing about.
+    /// An end without an exit status.
     pub const fn unseen(outcome: Outcome) -> Self {
         Self { outcome, exit: None }
     }
 
-    /// A command that ended by itself, or by a signal that was not the exec-server's.
+    /// A command that exited, or was killed by a signal that the exec-server did not send.
     pub const fn by_itself(exit: CommandExit) -> Self {
         Self {
             outcome: match exit {
@@ -140,7 +142,7 @@ impl CommandEnd {
         }
     }
 
-    /// A command that was killed because its call was cut short. It may have caught the signal and exited with a code.
+    /// A command that was killed because its call was cut short. It may have handled the signal and exited with a code.
     pub const fn cut_short(exit: CommandExit, call_end: CallEnd) -> Self {
         Self {
             outcome: match call_end {
@@ -151,7 +153,7 @@ impl CommandEnd {
         }
     }
 
-    /// The class of error that this end is, of a closed list; `None` for an exit code of 0.
+    /// The value of `error.type`, from a closed list; `None` for exit code 0.
     pub fn error_type(&self) -> Option<&'static str> {
         match (self.outcome, self.exit) {
             (Outcome::Exited, Some(CommandExit::Code(0))) => None,
@@ -161,21 +163,21 @@ impl CommandEnd {
     }
 }
 
-/// How far a call came, as its client knows.
+/// The progress of a call, as its client observed it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CallProgress {
-    /// Nothing of it was sent.
+    /// Nothing was sent.
     #[default]
     NotSent,
-    /// It was sent, and ended without the server's trailers.
+    /// The call was sent, and ended without the server's trailers.
     CutShort,
-    /// It was sent, and the server ended the session before it had answered, and said so.
+    /// The call was sent, and the server closed the session with a `GoAway` before it answered.
     SessionClosed,
-    /// The server ended it.
+    /// The server sent trailers.
     Answered,
 }
 
-/// A command. Clones share what becomes known of it.
+/// A command. Clones share its state.
 #[derive(Debug, Clone)]
 pub struct TracedCommand(Arc<CommandInner>);
 
@@ -193,13 +195,13 @@ struct Observed {
 }
 
 impl TracedCommand {
-    /// A command that runs `program`, as it was requested. `label`, which has to be of low cardinality, names the client's span; without
-    /// one the program's base name does.
+    /// A command that runs `program`, as it was requested. `label` names the client's span and must have low
+    /// cardinality. Without one, the program's base name is used.
     pub fn new(label: Option<String>, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
         Self::with(label, program, process, thread, None)
     }
 
-    /// As [`new`](Self::new), at the server: `client` is the name of the key whose owner asked for the command.
+    /// At the server: `client` is the allow-list name of the key that requested the command.
     pub fn for_client(client: &str, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
         Self::with(None, program, process, thread, Some(client))
     }
@@ -211,11 +213,11 @@ impl TracedCommand {
         thread: Option<&str>,
         client: Option<&str>,
     ) -> Self {
-        // Counted references: the record and the span take copies, and copy no text.
+        // Reference-counted: the record and the span take clones without copying text.
         let text = |text: &str| Arc::<str>::from(text);
         let executable: Arc<str> = base_name(program).into();
         let label = label.map_or_else(|| Arc::clone(&executable), Arc::from);
-        // The end adds the pid.
+        // `summarize` adds the pid.
         let mut attributes = Vec::with_capacity(5);
         attributes.push(KeyValue::new(PROCESS_EXECUTABLE_NAME, executable));
         attributes.push(KeyValue::new(attribute::PROCESS_ID, text(&process.to_string())));
@@ -228,24 +230,24 @@ impl TracedCommand {
         }))
     }
 
-    /// It runs, as this process of the operating system.
+    /// Sets the pid of the started process.
     pub fn started(&self, pid: u32) {
         self.observed().pid = Some(pid);
     }
 
-    /// It has ended. The first end counts.
+    /// Sets the end. Later calls have no effect.
     pub fn ended(&self, end: CommandEnd) {
         self.observed().end.get_or_insert(end);
     }
 
-    /// What is known now that the call of a client is over.
+    /// The summary for a client's call that has ended.
     pub fn summary_of_call(&self, progress: CallProgress, status: RpcStatus) -> CommandSummary {
         let observed = *self.observed();
         let assumed = || CommandEnd::unseen(assumed(progress, status, observed.pid.is_some()));
         self.summarize(observed.pid, observed.end.unwrap_or_else(assumed))
     }
 
-    /// What is known now that nobody can add to it. A command without an end counts as lost.
+    /// The summary once no holder can add to it. A command without an end counts as lost.
     pub fn summary(&self) -> CommandSummary {
         let observed = *self.observed();
         self.summarize(
@@ -270,33 +272,33 @@ impl TracedCommand {
     }
 }
 
-/// Never a path: it may name a person or a project.
+/// Telemetry never contains the path, which may name a person or a project.
 fn base_name(program: &[u8]) -> Cow<'_, str> {
     let path = Path::new(OsStr::from_bytes(program));
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy()
 }
 
-/// What became of a command whose end its client was not told.
+/// The outcome of a command whose end the client did not receive.
 fn assumed(progress: CallProgress, status: RpcStatus, is_started: bool) -> Outcome {
     match (status, progress) {
         (RpcStatus::DEADLINE_EXCEEDED, _) => Outcome::TimedOut,
         (_, CallProgress::NotSent) => Outcome::FailedToStart,
-        // Its caller gave it up: the exec-server kills what a client that has gone had running.
+        // The caller cancelled the call: the exec-server kills the processes of a disconnected client.
         (RpcStatus::CANCELLED, _) => Outcome::Killed,
         (RpcStatus::OK | RpcStatus::INTERNAL, _) | (_, CallProgress::CutShort) => Outcome::Lost,
-        // A server that refuses what a client sends, or ends its session, kills what runs for it.
+        // A server that refuses a client's message or closes its session kills the client's processes.
         (_, CallProgress::Answered | CallProgress::SessionClosed) if is_started => Outcome::Killed,
         (_, CallProgress::SessionClosed) => Outcome::Lost,
         (_, CallProgress::Answered) => Outcome::FailedToStart,
     }
 }
 
-/// What a record keeps of a command.
+/// The part of a call record that describes a command.
 #[derive(Debug, Clone, PartialEq)]
 pub struct CommandSummary {
     /// The name of the client's span.
     pub label: StringValue,
-    /// The program's base name, the pid where there is one, and what its maker added.
+    /// The program's base name, the ids, and the pid if there is one.
     pub attributes: Vec<KeyValue>,
     /// How it ended.
     pub end: CommandEnd,
@@ -323,7 +325,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lead_back_to_their_outcomes() {
+    fn outcome_names_round_trip() {
         for outcome in Outcome::ALL {
             assert_eq!(Outcome::from_name(outcome.name()), Some(outcome));
         }
@@ -331,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_is_named_by_its_label_and_else_by_its_program() {
+    fn a_command_is_named_by_its_label_or_else_by_its_program() {
         for (label, program, name) in [
             (None, "make", "make"),
             (None, "/home/ada/bin/make", "make"),
@@ -343,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn what_becomes_known_later_is_in_the_record_and_the_first_end_counts() {
+    fn later_facts_are_in_the_summary_and_the_first_end_counts() {
         let command = command();
         let maker = command.clone();
         maker.started(7);
@@ -359,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_whose_end_was_not_told_is_judged_by_its_call() {
+    fn without_a_received_end_the_outcome_follows_from_the_call() {
         let unavailable = RpcStatus(14);
         for (progress, status, is_started, outcome) in [
             (CallProgress::NotSent, unavailable, false, Outcome::FailedToStart),
@@ -416,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_that_was_cut_short_is_killed_whatever_its_exit_says() {
+    fn a_command_that_was_cut_short_counts_as_killed_with_any_exit_status() {
         for exit in [CommandExit::Code(0), CommandExit::Signal(15)] {
             for call_end in CallEnd::ALL {
                 let end = CommandEnd::cut_short(exit, call_end);
@@ -444,7 +446,7 @@ mod tests {
         for outcome in Outcome::ALL {
             assert!(class(CommandEnd::unseen(outcome)).is_some(), "{outcome:?}");
         }
-        // It caught the signal and exited with 0: it was killed all the same.
+        // A process that handles the signal and exits with 0 still counts as killed.
         let killed = CommandEnd {
             outcome: Outcome::Killed,
             exit: Some(CommandExit::Code(0)),

@@ -2,5 +2,5 @@
 
 use baton_fuzz::Target;
 
-/// All of them.
+/// Every target of this crate.
 pub const TARGETS: &[Target] = &[crate::w3c::fuzz::HEADERS, crate::w3c::fuzz::CARRIER];

@@ -1,21 +1,23 @@
 //! Tracing for Baton and for anything mounted on its channel.
 //!
 //! * [`w3c`]: trace context, tracestate and baggage, and their carriers (gRPC metadata, environment, protobuf);
-//! * [`stage`]: the three tables of stages, and those that a program registers; spans, report, metrics and docs read them;
-//! * [`call`]: what a handler knows of the call it serves, and the stages that handler and caller add to it;
-//! * [`call_end`]: why a call ended before its handler had answered it;
+//! * [`stage`]: the three stage tables, and the stages that a program registers; spans, report, metrics and docs read
+//!   them;
+//! * [`call`]: a handler's view of its call, and the stages that handler and caller add to it;
+//! * [`call_end`]: why a call ended before its handler answered;
 //! * [`command`]: the command that a call runs, and how it ended;
-//! * [`recorder`]: where finished records go;
+//! * [`recorder`]: hands finished call records to a sink;
 //! * [`sampler`]: which traces are recorded;
-//! * [`record`]: what one call measured, as plain nanoseconds from one anchor;
+//! * [`record`]: the measured intervals of one call, in nanoseconds after one anchor;
 //! * [`attribute`]: the names of Baton's own span attributes;
-//! * [`clock`]: the offset between two machines' clocks;
-//! * [`status`], [`text`]: gRPC status codes by name, and a peer's text made safe for a terminal;
+//! * [`clock`]: the offset between the clocks of two machines;
+//! * [`status`], [`text`]: gRPC status codes by name, and text from a peer, sanitized for a terminal;
 //! * [`report`]: coverage, remainder, tree and the terminal waterfall of one record;
-//! * [`background`]: threads whose work nobody waits for.
+//! * [`background`]: lowers the priority of background threads.
 //!
-//! Nothing here blocks, and with tracing off nothing here runs. There is no runtime in this crate and no clock but the wall's: readings of the
-//! monotonic clock are arguments. `baton-export` reads it, sends records to collectors and files, and joins `tracing`.
+//! Nothing here blocks. With tracing off, nothing here runs. This crate has no runtime and reads only the wall clock;
+//! readings of the monotonic clock are arguments. `baton-export` reads the monotonic clock, sends records to collectors
+//! and files, and connects to `tracing`.
 
 pub mod attribute;
 pub mod background;

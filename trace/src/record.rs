@@ -1,7 +1,7 @@
-//! What one part measured of one call: plain intervals, in nanoseconds after one anchor.
+//! The intervals that one component measured of one call, in nanoseconds after one anchor.
 //!
-//! A [`CallRecord`] is the only thing that is ever rendered: OTLP spans, trace files, the terminal waterfall and
-//! `Trailers` all come from it. Building one allocates a single small vector; nothing here locks or blocks.
+//! A [`CallRecord`] is the only source of OTLP spans, trace files, the terminal waterfall and `Trailers`. Building one
+//! allocates a single small vector. Nothing here locks or blocks.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,8 +15,8 @@ use crate::stage::StageId;
 use crate::status::RpcStatus;
 use crate::w3c::TraceContext;
 
-/// One reading of both clocks. Wall time is stepped and monotonic time stops in suspend, so each call takes its
-/// own and derives every stamp from it.
+/// One reading of both clocks. The wall clock is stepped, and the monotonic clock stops in suspend. So each call reads
+/// both once and derives all its times from this reading.
 #[derive(Debug, Clone, Copy)]
 pub struct Anchor {
     /// Monotonic reading.
@@ -90,7 +90,7 @@ impl StageRecord {
     }
 }
 
-/// Which part made a record, and so which stages of it it exports.
+/// The side of the call that made a record. It determines which stages are exported from this record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// Exports the client's and the relay's stages.
@@ -99,36 +99,37 @@ pub enum Side {
     Server,
 }
 
-/// Everything one part knows of one call.
+/// Everything that one component knows of one call.
 #[derive(Debug, Clone)]
 pub struct CallRecord {
-    /// Who made it.
+    /// The side that made it.
     pub side: Side,
-    /// Trace id, flags and tracestate. `span_id` is the call id, which all other span ids of the call are derived from: the id of the
-    /// `call` span, where the client records one.
+    /// Trace id, flags and tracestate. `span_id` is the call id, which all other span ids of the call are derived from:
+    /// the id of the `call` span, where the client records one.
     pub context: TraceContext,
-    /// The span that this part's outermost span hangs under: `call` under its caller's, `rpc` under the one that `traceparent` names.
-    /// `None`: it is the root of its trace.
+    /// The parent of this component's outermost span: for `call` the caller's span, for `rpc` the span that
+    /// `traceparent` names. `None`: it is the root of its trace.
     pub parent: Option<SpanId>,
-    /// Other spans that it is about: an inbound context that was not continued (trust `restart`), or the spans whose records a write is of.
+    /// Linked spans: an inbound context that was not continued (trust `restart`), or the spans whose records a metadata
+    /// write contains.
     pub links: Vec<TraceContext>,
     /// Fully qualified method without the leading slash, `package.Service/Method`.
     pub method: Cow<'static, str>,
-    /// The clocks that the stages count from.
+    /// The anchor of the stages.
     pub anchor: Anchor,
-    /// The stages, in any order. A client's record holds those of all three parts, the server's translated onto
+    /// The stages, in any order. A client's record holds those of all three components, with the server's translated to
     /// the client's clock.
     pub stages: Vec<StageRecord>,
     /// How the call ended.
     pub status: RpcStatus,
-    /// Estimated server clock minus client clock, where the session knows it.
+    /// Estimated server clock minus client clock, if the session has an estimate.
     pub clock: Option<ClockOffset>,
-    /// When the server's part began and ended by the server's own wall clock, in nanoseconds since the Unix epoch: the bounds of the `rpc`
-    /// span that the server exports. Of a client's record whose answer brought timings.
+    /// Start and end of the `rpc` span that the server exports, by the server's wall clock, in nanoseconds since the
+    /// Unix epoch. Present in a client's record if the response contained timings.
     pub server_unix_ns: Option<Range<u64>>,
     /// Attributes of the envelope (client) or of the SERVER span (server). Never argv, never environment.
     pub attributes: Vec<KeyValue>,
-    /// The command that the call runs, if that is what it is for.
+    /// The command that the call runs, if it runs one.
     pub command: Option<Box<CommandSummary>>,
 }
 

@@ -1,4 +1,4 @@
-//! Where finished records go. Off by default, and then free.
+//! Passes finished call records to a sink. Off by default, at no cost.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,13 +7,13 @@ use crate::limits::COLLECTED_MAX;
 use crate::record::CallRecord;
 use crate::sampler::Sampler;
 
-/// Takes finished records. Called on the data path's thread: must neither block nor wait.
+/// Takes finished records. Called on the data path's thread, so it must not block.
 pub trait RecordSink: Send + Sync {
     /// Takes one record.
     fn record(&self, record: CallRecord);
 }
 
-/// A handle to the sinks of one part; cheap to clone.
+/// A handle to the sink of one component; cheap to clone.
 #[derive(Clone, Default)]
 pub struct Recorder {
     sink: Option<Arc<dyn RecordSink>>,
@@ -22,12 +22,12 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Keeps nothing.
+    /// A recorder without a sink.
     pub fn off() -> Self {
         Self::default()
     }
 
-    /// Hands every record to `sink`.
+    /// A recorder that passes every record to `sink`.
     pub fn to(sink: Arc<dyn RecordSink>) -> Self {
         Self {
             sink: Some(sink),
@@ -35,18 +35,17 @@ impl Recorder {
         }
     }
 
-    /// The same; and this decides which calls are sampled.
+    /// Sets the sampler, which decides which calls are sampled.
     pub fn sampling(self, sampler: Sampler) -> Self {
         Self { sampler, ..self }
     }
 
-    /// Decides which calls are sampled.
+    /// The sampler, which decides which calls are sampled.
     pub fn sampler(&self) -> &Sampler {
         &self.sampler
     }
 
-    /// The same; and handlers find the stages of every call in its [`ServerCall`](crate::call::ServerCall), whether or not
-    /// anybody takes its record.
+    /// Keeps the stages of every call in its [`ServerCall`](crate::call::ServerCall), even if no sink takes its record.
     pub fn keeping_stages(self) -> Self {
         Self {
             keeps_stages: true,
@@ -54,17 +53,17 @@ impl Recorder {
         }
     }
 
-    /// Whether handlers want the stages of every call.
+    /// Whether the stages of every call are kept.
     pub fn keeps_stages(&self) -> bool {
         self.keeps_stages
     }
 
-    /// Whether anybody takes records.
+    /// Whether a sink takes records.
     pub fn is_on(&self) -> bool {
         self.sink.is_some()
     }
 
-    /// Hands a record on.
+    /// Passes a record to the sink.
     pub fn finish(&self, record: CallRecord) {
         if let Some(sink) = &self.sink {
             sink.record(record);
@@ -82,14 +81,14 @@ impl fmt::Debug for Recorder {
     }
 }
 
-/// A sink that keeps the latest records in memory, for tests and tools.
+/// A sink that keeps records in memory, for tests and tools.
 #[derive(Debug, Default)]
 pub struct CollectingSink {
     records: Mutex<Vec<CallRecord>>,
 }
 
 impl CollectingSink {
-    /// Takes out what has been collected.
+    /// Removes and returns the collected records.
     pub fn take(&self) -> Vec<CallRecord> {
         std::mem::take(&mut self.records.lock().unwrap_or_else(PoisonError::into_inner))
     }

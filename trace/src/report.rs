@@ -1,14 +1,14 @@
-//! What a person reads of one call: where its time went, and what nobody accounted for.
+//! Reports about one call for a person: the duration of each stage, and the time that no stage accounts for.
 //!
 //! * [`coverage`]: the envelope, the accounted part of it, and the remainder;
-//! * [`critical_path`]: what Jaeger draws as the critical path, and what must hold of it;
+//! * [`critical_path`]: the critical path as Jaeger computes it, and its invariants;
 //! * [`tree`]: the stages in the order and depth in which they are shown;
-//! * [`waterfall`](mod@waterfall): both, drawn for a terminal;
-//! * [`brief`](mod@brief): the longest of them, in ten rows;
-//! * [`units`]: durations in words.
+//! * [`waterfall`](mod@waterfall): coverage and stages, drawn for a terminal;
+//! * [`brief`](mod@brief): the longest stages, in at most ten rows;
+//! * [`units`]: formats durations and shares.
 //!
-//! Everything is a pure function of one [`CallRecord`](crate::record::CallRecord). Records hold figures from the
-//! other side of the wire and from files: nothing here panics, whatever they say.
+//! Everything is a pure function of one [`CallRecord`](crate::record::CallRecord). Records hold untrusted figures from
+//! peers and from files. Nothing here panics on any of them.
 
 pub mod brief;
 pub mod coverage;

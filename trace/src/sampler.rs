@@ -1,6 +1,7 @@
 //! Which traces are recorded: `OTEL_TRACES_SAMPLER` and `OTEL_TRACES_SAMPLER_ARG`.
 //!
-//! A decision is the sampled flag of a [`TraceContext`], and travels with it: to the exec-server, and to the command in its `TRACEPARENT`.
+//! A decision is the sampled flag of a [`TraceContext`]. It is propagated to the exec-server, and to the command in its
+//! `TRACEPARENT`.
 //!
 //! | sampler | with a sampled parent | with an unsampled parent | without a parent |
 //! |---|---|---|---|
@@ -17,14 +18,14 @@ use opentelemetry::{TraceFlags, TraceId};
 
 use crate::w3c::TraceContext;
 
-/// A sampler of the specification, without Jaeger's remote one and X-Ray's.
+/// A sampler of the specification. Jaeger's remote sampler and the X-Ray sampler are not supported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sampler {
     follows_parent: bool,
     root: RootSampler,
 }
 
-/// What decides where no parent does.
+/// The decision for a trace without a parent, or whose parent is not followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RootSampler {
     On,
@@ -44,7 +45,8 @@ impl Default for Sampler {
 }
 
 impl Sampler {
-    /// The sampler of this name, with the argument that ratios take: 0 to 1, 1 if absent. `None` if there is no such sampler here.
+    /// The sampler of this name. `ratio` is the argument of the ratio samplers: 0 to 1, 1 if absent. `None` if the
+    /// sampler is not supported.
     pub fn named(name: &str, ratio: Option<f64>) -> Option<Self> {
         let (follows_parent, root) = match name.strip_prefix("parentbased_") {
             Some(root) => (true, root),
@@ -64,8 +66,8 @@ impl Sampler {
         !self.follows_parent && matches!(self.root, RootSampler::Off | RootSampler::Below(0))
     }
 
-    /// Decides about a client's call: sets the sampled flag of `context`. `parent` is whether the caller's context was sampled; `None` if
-    /// there was none.
+    /// Decides for a client's call: sets the sampled flag of `context`. `parent` is the sampled flag of the caller's
+    /// context; `None` if there was none.
     pub fn decide(&self, context: &mut TraceContext, parent: Option<bool>) {
         let is_sampled = match parent {
             Some(is_sampled) if self.follows_parent => is_sampled,
@@ -74,8 +76,9 @@ impl Sampler {
         set_sampled(context, is_sampled);
     }
 
-    /// Decides about a call that a server has admitted: clears the sampled flag of `context`, or leaves it. An exec-server's sampler never
-    /// adds to what its allow-list lets a client sample, so only `always_off` and `traceidratio` change anything here.
+    /// Decides for a call that a server has admitted: clears the sampled flag of `context`, or leaves it unchanged. An
+    /// exec-server's sampler never samples more than its allow-list permits a client, so only `always_off` and
+    /// `traceidratio` have an effect here.
     pub fn limit(&self, context: &mut TraceContext) {
         if !self.follows_parent && context.is_sampled() && !self.root.samples(context.trace_id) {
             set_sampled(context, false);
@@ -86,11 +89,11 @@ impl Sampler {
 impl RootSampler {
     fn below(ratio: f64) -> Self {
         const ALL: u64 = 1 << 63;
-        // The cast saturates: no ratio is below 0 or above 1 of all ids.
+        // The cast saturates, so a ratio below 0 or above 1 is clamped.
         Self::Below(((ratio * ALL as f64) as u64).min(ALL))
     }
 
-    /// As the SDKs do it, so that parts with equal ratios agree about a trace.
+    /// Uses the algorithm of the SDKs, so that components with equal ratios make the same decision for a trace.
     fn samples(self, trace: TraceId) -> bool {
         match self {
             Self::On => true,

@@ -1,8 +1,9 @@
-//! Stages are data: what each interval of a call is, who exports it, and whether it counts as accounted time.
+//! The stage tables: for each interval of a call its bounds, the component that exports it, and whether it counts as
+//! accounted time.
 //!
-//! [`transport`] holds the stages of any call over the channel, [`exec`] those of a process, [`metadata`] what happens beside calls. A program
-//! [`register`]s the stages of the services that it mounts. Span ids, the report, metrics, `docs/STAGES.md` and the coverage check all read these tables; nothing about a stage is
-//! written down anywhere else.
+//! [`transport`] has the stages of any call over the channel, [`exec`] those of a process, [`metadata`] the background
+//! stages. A program [`register`]s the stages of the services that it mounts. Span ids, the report, metrics,
+//! `docs/STAGES.md` and the coverage check read these tables. They are the only definition of a stage.
 
 pub mod exec;
 mod markdown;
@@ -18,7 +19,7 @@ use siphasher::sip::SipHasher24;
 pub use markdown::markdown;
 pub use registry::{RegisterError, USER_IDS, close_registration, register, registered};
 
-/// Wire id of a stage: stable for ever, never reused.
+/// Wire id of a stage: never changed, never reused.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StageId(pub u8);
 
@@ -29,33 +30,33 @@ pub struct StageDef {
     pub id: StageId,
     /// Value of the attribute `baton.stage`.
     pub name: &'static str,
-    /// The stage it is drawn and exported under; `None` for the envelope, and for what happens beside calls.
+    /// The parent stage, in waterfalls and spans; `None` for the envelope, and for background stages.
     pub parent: Option<StageId>,
     /// Span kind.
     pub kind: StageKind,
-    /// What begins it.
+    /// The event that starts it.
     pub from: &'static str,
-    /// What ends it.
+    /// The event that ends it.
     pub to: &'static str,
-    /// Who exports it: exactly one part, so that nothing is exported twice.
+    /// The one component that exports it, so that no stage is exported twice.
     pub exporter: Component,
-    /// Counts towards accounted time: on the awaited path, and no part of another covering stage except of a
-    /// transit, whose relay stages are taken out of it.
+    /// Counts as accounted time: on the awaited path, and in no other covering stage. The exception are relay stages,
+    /// which are in a transit.
     pub covers: bool,
 }
 
 /// OpenTelemetry span kind of a stage. No PRODUCER or CONSUMER: Jaeger's critical path prunes them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StageKind {
-    /// Inside one part.
+    /// Inside one component.
     Internal,
-    /// The caller's side of a call.
+    /// The client side of a call.
     Client,
-    /// The handler's side of a call.
+    /// The server side of a call.
     Server,
 }
 
-/// The part whose resource a stage is exported under.
+/// The component whose resource a stage is exported under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Component {
     /// Measured and exported by the client.
@@ -85,13 +86,13 @@ impl StageId {
         self.def().map_or("unknown", |def| def.name)
     }
 
-    /// Whether it happens beside calls, as the one span of a trace of its own.
+    /// Whether it is a background stage, the only span of its own trace.
     pub fn is_background(self) -> bool {
         self != transport::CALL && self.def().is_some_and(|def| def.parent.is_none())
     }
 }
 
-/// The rows by wire id: every record is looked up stage by stage, on the data path too.
+/// The rows by wire id. The data path looks up every stage of every record.
 static BY_ID: [Option<&'static StageDef>; 256] = index([transport::STAGES, exec::STAGES, metadata::STAGES]);
 
 const fn index(tables: [&'static [StageDef]; 3]) -> [Option<&'static StageDef>; 256] {
@@ -115,7 +116,7 @@ impl fmt::Debug for StageId {
     }
 }
 
-/// Every built-in stage that a call may have, in the order in which a waterfall shows them.
+/// Every built-in stage that a call may have, in waterfall order.
 pub fn all() -> impl Iterator<Item = &'static StageDef> {
     transport::STAGES.iter().chain(exec::STAGES)
 }
@@ -130,12 +131,12 @@ pub fn by_name(name: &str) -> Option<&'static StageDef> {
     built_in().chain(registered()).find(|def| def.name == name)
 }
 
-/// The span id of a stage: SipHash-2-4 of call id, stage id and attempt, under the trace id as its key. Every part computes the same
-/// id, so each can name a span that another exports.
+/// The span id of a stage: SipHash-2-4 of call id, stage id and attempt, with the trace id as its key. Every component
+/// computes the same id, so each can name a span that another exports.
 ///
-/// Nothing secret is in it: who knows the ids of a call can compute those of its stages, and needs to.
+/// It is not secret: a component that knows the ids of a call must be able to compute those of its stages.
 ///
-/// The call id is random. It is the id of the envelope, where the client records one.
+/// The call id is random. It is the id of the envelope, if the client records one.
 pub fn span_id(trace: TraceId, call_id: SpanId, stage: StageId, attempt: u8) -> SpanId {
     if stage == transport::CALL {
         return call_id;
@@ -165,8 +166,8 @@ mod tests {
         }
     }
 
-    /// The reference's own vector for the key 00 01 … 0f and the message 00 01 … 09 (J.-P. Aumasson and D. J. Bernstein,
-    /// "SipHash: a fast short-input PRF", `vectors.h`).
+    /// The reference's own vector for the key 00 01 … 0f and the message 00 01 … 09 (J.-P. Aumasson and D. J.
+    /// Bernstein, "SipHash: a fast short-input PRF", `vectors.h`).
     #[test]
     fn a_span_id_is_siphash_of_what_names_the_stage() {
         let trace = TraceId::from(0x0001_0203_0405_0607_0809_0a0b_0c0d_0e0f);
@@ -185,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn what_happens_beside_calls_is_in_no_call_and_covers_nothing() {
+    fn background_stages_belong_to_no_call_and_cover_nothing() {
         for def in metadata::STAGES {
             assert!(def.id.is_background() && !def.covers, "{}", def.name);
         }

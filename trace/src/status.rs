@@ -1,4 +1,4 @@
-//! gRPC status codes by name, and which of them are whose fault.
+//! Names of gRPC status codes, and which codes are errors of the client or of the server.
 
 use std::borrow::Cow;
 
@@ -40,7 +40,7 @@ const NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// The name of a status; a number outside gRPC's list stays a number.
+/// The name of a status; the number, if gRPC does not define it.
 pub fn name(status: RpcStatus) -> Cow<'static, str> {
     let known = usize::try_from(status.0).ok().and_then(|code| NAMES.get(code));
     match known {
@@ -49,7 +49,7 @@ pub fn name(status: RpcStatus) -> Cow<'static, str> {
     }
 }
 
-/// The status behind a [`name`].
+/// The status with this [`name`].
 pub fn from_name(name: &str) -> Option<RpcStatus> {
     match NAMES.iter().position(|known| *known == name) {
         Some(code) => i32::try_from(code).ok().map(RpcStatus),
@@ -62,7 +62,7 @@ pub fn is_client_error(status: RpcStatus) -> bool {
     status.0 != 0
 }
 
-/// Whether the SERVER span is an error: only where the server is at fault (OpenTelemetry's gRPC conventions).
+/// Whether the SERVER span is an error: only if the server is at fault (OpenTelemetry's gRPC conventions).
 pub fn is_server_error(status: RpcStatus) -> bool {
     !(0..=16).contains(&status.0) || matches!(status.0, 2 | 4 | 12 | 13 | 14 | 15)
 }
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_lead_back_to_their_codes() {
+    fn status_names_round_trip() {
         for code in -2..20 {
             assert_eq!(from_name(&name(RpcStatus(code))), Some(RpcStatus(code)));
         }

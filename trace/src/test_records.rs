@@ -20,7 +20,7 @@ pub fn stage(stage: StageId, start_ns: i64, end_ns: i64) -> StageRecord {
     }
 }
 
-/// A client's record of a call that went well.
+/// A client's record of a successful call.
 pub fn record(stages: Vec<StageRecord>) -> CallRecord {
     let mut context = TraceContext::new_root(true).with_span(SpanId::from(7));
     context.trace_id = TraceId::from(42);

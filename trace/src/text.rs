@@ -1,15 +1,15 @@
-//! Text from a peer, made safe for a terminal.
+//! Sanitizes text from a peer for a terminal.
 //!
-//! A hostile server or relay chooses its method names, status messages and reasons. Printed as they are, they
-//! could move the cursor, rewrite the screen or the window's title, or show a line in another order than it has.
+//! A hostile server or relay chooses its method names, status messages and reasons. Unsanitized, they could move the
+//! cursor, rewrite the screen or the window title, or reorder the displayed characters of a line.
 
 use std::borrow::Cow;
 
 use crate::limits::HINT_CHARS;
 
-/// `text` without what could steer a terminal: C0 and C1 controls and DEL, bidirectional marks, embeddings,
-/// overrides and isolates, and the line and paragraph separators. Tab, line feed and carriage return become a
-/// space, so that words stay apart.
+/// `text` without characters that control a terminal: C0 and C1 controls and DEL, bidirectional marks, embeddings,
+/// overrides and isolates, and the line and paragraph separators. Tab, line feed and carriage return become a space, so
+/// that words stay apart.
 pub fn printable(text: &str) -> Cow<'_, str> {
     if text.chars().all(is_printable) {
         return Cow::Borrowed(text);
@@ -22,12 +22,12 @@ pub fn printable(text: &str) -> Cow<'_, str> {
     Cow::Owned(kept.collect())
 }
 
-/// Text from a relay, a peer or the system, fit to be shown: [`printable`], and no longer than [`HINT_CHARS`].
+/// Text from a relay, a peer or the system, for display: [`printable`], truncated to [`HINT_CHARS`].
 pub fn hint(text: &str) -> String {
     printable(text).chars().take(HINT_CHARS).collect()
 }
 
-/// A count with its words, which say one or many: `1 record was`, `2 records were`.
+/// A count with the singular or plural form: `1 record was`, `2 records were`.
 pub fn counted(count: u64, one: &str, many: &str) -> String {
     let words = if count == 1 { one } else { many };
     format!("{count} {words}")

@@ -1,7 +1,7 @@
-//! W3C Trace Context Level 2 and W3C Baggage: our own propagator.
+//! Baton's propagator for W3C Trace Context Level 2 and W3C Baggage.
 //!
-//! A carrier (gRPC metadata, a child's environment, a protobuf message) is read into an [`ExtractedContext`] and written from
-//! a [`TraceContext`]. Nothing a peer sends makes a call fail or panics: what is malformed counts as absent.
+//! A carrier (gRPC metadata, a child's environment, a protobuf message) is read into an [`ExtractedContext`] and
+//! written from a [`TraceContext`]. No input from a peer fails a call or panics: malformed values count as absent.
 //!
 //! | rule | where it comes from |
 //! |---|---|
@@ -44,7 +44,7 @@ pub use tracestate::{MemberError, Tracestate};
 pub struct TraceContext {
     /// Never all zero.
     pub trace_id: TraceId,
-    /// The span that whoever receives this context hangs under. Never all zero.
+    /// The parent span for the receiver of this context. Never all zero.
     pub span_id: SpanId,
     /// Bit 0 sampled, bit 1 random (Level 2, section 3.2.2.5); no other bit is ever set.
     pub flags: TraceFlags,
@@ -80,13 +80,13 @@ impl TraceContext {
         self.flags.is_sampled()
     }
 
-    /// Ids and flags alone, ready to be written; `None` if somebody built this context with a zero id.
+    /// Ids and flags only, ready to be written; `None` if this context was built with a zero id.
     pub fn traceparent(&self) -> Option<Traceparent> {
         Traceparent::new(self.trace_id, self.span_id, self.flags)
     }
 }
 
-/// 128 random bits for an id, as the ids of this module have them.
+/// 128 random bits for an id, from the generator of this module.
 pub fn random_bits() -> u128 {
     random::random_u128()
 }

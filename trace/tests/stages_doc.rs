@@ -1,4 +1,4 @@
-//! `docs/STAGES.md` says what the code says.
+//! `docs/STAGES.md` matches the stage tables.
 
 use std::path::Path;
 use std::{env, fs};

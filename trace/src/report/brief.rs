@@ -1,4 +1,4 @@
-//! A record in ten rows at most: where most of the time went, and nothing else.
+//! A record in at most ten rows: the stages that took most of the time.
 //!
 //! ```text
 //!  process           9.1 ms   93 %
@@ -10,35 +10,35 @@
 use opentelemetry::TraceId;
 
 use super::coverage::Coverage;
-use super::waterfall::{WaterfallStyle, clip, status_words, tells_no_server};
+use super::waterfall::{WaterfallStyle, clip, lacks_server_stages, status_text};
 use super::{tree, units};
 use crate::record::CallRecord;
 
-/// Rows at most, the remainder and the trace id among them.
+/// Maximum number of rows, including the remainder and the trace id.
 const ROWS: usize = 10;
 
-/// A stage is shown that took more than this part of the call: 5 %.
+/// A stage is shown if it took more than this fraction of the call: 5 %.
 const PART: u64 = 20;
 
 const REMAINDER: &str = "remainder";
 
-/// One row of stages or the remainder: what, how long, which share.
+/// One row, of a stage or the remainder: name, duration, share.
 struct Row {
     name: String,
     duration: String,
     share: String,
 }
 
-/// Draws the stages that took more than 5 % of the call, the longest of them if there are too many, the remainder, and last the trace
-/// id. Ends with a line feed.
+/// Draws the stages that took more than 5 % of the call (if there are too many, the longest of them), the remainder,
+/// and the trace id. Ends with a line feed.
 pub fn brief(record: &CallRecord, style: &WaterfallStyle) -> String {
     let coverage = Coverage::of(record);
     let whole = coverage.envelope.duration_ns();
     let mut notes = Vec::new();
-    if tells_no_server(record) {
+    if lacks_server_stages(record) {
         notes.push(" the server's stages did not come back".to_owned());
     }
-    notes.extend(status_words(record).map(|words| format!(" {}", words.join(" "))));
+    notes.extend(status_text(record).map(|words| format!(" {}", words.join(" "))));
 
     let row = |name: String, ns: u64, of: &str| Row {
         name,
@@ -77,7 +77,7 @@ pub fn brief(record: &CallRecord, style: &WaterfallStyle) -> String {
         out.push_str(&clip(&note, style.width, style.ascii));
         out.push('\n');
     }
-    // One that is not told to this client has no id here.
+    // The server may withhold the trace id from the client.
     match record.context.trace_id {
         TraceId::INVALID => out.push_str("trace not told\n"),
         id => out.push_str(&format!("trace {id}\n")),
@@ -85,7 +85,7 @@ pub fn brief(record: &CallRecord, style: &WaterfallStyle) -> String {
     out
 }
 
-/// The rows over 5 %, at most so many, in the order and as deep as they are shown without the others.
+/// At most `most` rows over 5 %, in display order, at the depth that they have without the omitted rows.
 fn longest(record: &CallRecord, whole: u64, most: usize) -> Vec<tree::StageRow<'_>> {
     let mut rows = tree::rows(record);
     rows.retain(|row| row.stage.duration_ns().saturating_mul(PART) > whole);
@@ -93,10 +93,10 @@ fn longest(record: &CallRecord, whole: u64, most: usize) -> Vec<tree::StageRow<'
         let mut lengths: Vec<_> = rows.iter().map(|row| row.stage.duration_ns()).collect();
         lengths.sort_unstable_by(|a, b| b.cmp(a));
         let least = lengths[most];
-        // Of equal ones too few rather than too many.
+        // Among rows of equal duration, drop all rather than exceed the limit.
         rows.retain(|row| row.stage.duration_ns() > least);
     }
-    // Those that a row was under may be gone.
+    // Ancestors of a row may have been omitted.
     let mut above: Vec<usize> = Vec::new();
     for row in &mut rows {
         while above.last().is_some_and(|depth| *depth >= row.depth) {

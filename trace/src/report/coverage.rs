@@ -1,9 +1,9 @@
 //! How much of a call is accounted for.
 //!
-//! Remainder = envelope less the union of the covering stages, clipped to the envelope. A stage covers when its
-//! table row says so: leaves of the awaited path, never `call`, `rpc` or `process`. A transit and its relay
-//! stages overlap, and so might anything a peer reported: a union counts each nanosecond once, where a sum would
-//! hide a gap behind an overlap. The remainder is never negative and never absent.
+//! Remainder = envelope minus the union of the covering stages, clipped to the envelope. The table row says whether a
+//! stage covers: leaves of the awaited path do, `call`, `rpc` and `process` never. A transit and its relay stages
+//! overlap, and stages from a peer may. A union counts each nanosecond once; a sum could hide a gap behind an overlap.
+//! The remainder is never negative and always present.
 
 use crate::record::{CallRecord, StageRecord};
 use crate::stage::transport;
@@ -53,7 +53,7 @@ pub fn envelope(record: &CallRecord) -> Interval {
     })
 }
 
-/// The accounts of one call.
+/// The accounted time of one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coverage {
     /// The whole call.

@@ -1,11 +1,12 @@
-//! The critical path of a trace, as Jaeger's UI (2.14 to 2.20) computes it, and what must hold of it.
+//! The critical path of a trace, as Jaeger's UI (2.14 to 2.20) computes it, and a check of its invariants.
 //!
-//! Jaeger counts in whole microseconds. It first cuts children to their parents, from the roots downwards, and then walks backwards from the end of
-//! each root: into the child that ends last; from there to the sibling that ends last of those that end *before* that child began; and so on.
-//! So a child that overlaps or only touches the one taken before it is left out, with all below it, and its time counts as its
-//! parent's own. [`check`] says where that happened to what a caller waited for.
+//! Jaeger counts in whole microseconds. It first clips children to their parents, from the roots downwards. Then it
+//! walks backwards from the end of each root: to the child that ends last; from there to the sibling that ends last
+//! among those that end *before* that child began; and so on. So a child that overlaps or touches the previously
+//! selected one is omitted with its descendants, and its time counts as its parent's own. [`check`] reports where that
+//! happened to time that a caller waited for.
 //!
-//! Spans come from peers and files: nothing here panics or recurses, whatever they say.
+//! Spans from peers and files are untrusted: nothing here panics or recurses on any of them.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -21,21 +22,21 @@ use crate::stage::{StageId, exec, transport};
 pub struct PathSpan {
     /// Its id.
     pub id: SpanId,
-    /// Its parent's. The parent may be missing: then the span is a root.
+    /// Its parent's id. A span whose parent is missing is a root.
     pub parent: Option<SpanId>,
-    /// Jaeger leaves out a consumer under a producer.
+    /// Jaeger omits a consumer under a producer.
     pub kind: SpanKind,
     /// Start, in microseconds since the Unix epoch.
     pub start_us: u64,
     /// End, in microseconds since the Unix epoch.
     pub end_us: u64,
-    /// The stage that it is; `None` for a span that is not Baton's.
+    /// Its stage; `None` for a span that is not Baton's.
     pub stage: Option<StageId>,
-    /// Of a `call`: the part of it that no covering stage accounts for, in nanoseconds.
+    /// Of a `call`: the remainder in nanoseconds.
     pub remainder_ns: Option<u64>,
 }
 
-/// A part of the critical path that is one span's own.
+/// A section of the critical path that is the own time of one span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathSection {
     /// Index of the span.
@@ -53,19 +54,19 @@ impl PathSection {
     }
 }
 
-/// The critical path of each root, from its end to its start, one root after the other. Sections without length are left out.
+/// The critical path of each root, from its end to its start, one root after the other. Empty sections are omitted.
 pub fn critical_path(spans: &[PathSpan]) -> Vec<PathSection> {
     let tree = SpanTree::of(spans);
     tree.roots.iter().flat_map(|root| tree.walk(*root)).collect()
 }
 
-/// The spans that Jaeger looks at, by parent, cut to their parents.
+/// The spans by parent, clipped to their parents.
 struct SpanTree {
     roots: Vec<usize>,
     parents: Vec<Option<usize>>,
-    /// Of each span, those that are left: the one that ends last first, of several the one that begins first.
+    /// The remaining children of each span: latest end first, then earliest start.
     children: Vec<Vec<usize>>,
-    /// Start and end. Of a span that was left out they mean nothing.
+    /// Start and end. Meaningless for an omitted span.
     bounds: Vec<(u64, u64)>,
 }
 
@@ -101,7 +102,7 @@ impl SpanTree {
         tree
     }
 
-    /// Cuts children to their parents, parents first, and leaves out those that lie wholly outside.
+    /// Clips children to their parents, parents first, and omits those that lie wholly outside.
     fn cut(&mut self, spans: &[PathSpan]) {
         let mut pending = self.roots.clone();
         while let Some(parent) = pending.pop() {
@@ -109,7 +110,8 @@ impl SpanTree {
             let bounds = &mut self.bounds;
             self.children[parent].retain(|&child| {
                 let (start, end) = bounds[child];
-                // One that began before its parent may end with its start; one that did not must not begin with its end.
+                // A child that began before its parent is outside if it ends at or before the parent's start; any
+                // other, if it begins at or after the parent's end.
                 let is_outside = match start >= first {
                     true => start >= last,
                     false => end <= first,
@@ -127,7 +129,7 @@ impl SpanTree {
 
     fn walk(&self, root: usize) -> Vec<PathSection> {
         let mut sections = Vec::new();
-        // How many of each span's children the walk has been at, or has passed by.
+        // For each span, the number of children that the walk has visited or skipped.
         let mut passed: HashMap<usize, usize> = HashMap::new();
         let mut at = root;
         let mut bound = self.bounds[root].1;
@@ -159,7 +161,7 @@ impl SpanTree {
         }
     }
 
-    /// The spans that were not left out.
+    /// The spans that were not omitted.
     fn kept(&self) -> HashSet<usize> {
         let mut kept = HashSet::new();
         let mut pending = self.roots.clone();
@@ -171,23 +173,24 @@ impl SpanTree {
     }
 }
 
-/// Something in a trace that its critical path does not tell as it was.
+/// A fault in the critical path of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PathFinding {
-    /// Two spans have one id.
+    /// Two spans share an id.
     SharedId(SpanId),
-    /// More of a call is on the path as the own time of `call`, `rpc` and `process` than nobody accounts for: what a caller waited for was left out.
+    /// The own time of `call`, `rpc` and `process` on the path exceeds the remainder: a stage that the caller waited
+    /// for was omitted.
     OwnTime {
         /// The `call`, or `rpc` where there is none.
         call: SpanId,
-        /// What is on the path, in microseconds.
+        /// The own time on the path, in microseconds.
         own_us: u64,
-        /// What may be, in microseconds.
+        /// The allowed own time, in microseconds.
         allowed_us: u64,
     },
-    /// Output of a process, which nobody waits for, took the place of `process.wait` or `process.close`.
+    /// Output of a process, which is not awaited, is on the path instead of `process.wait` or `process.close`.
     Concurrent(StageId),
-    /// Spans of a process's own are under this one, which is on the path, and none of them is.
+    /// This span is on the path and has child spans that the process made, but none of them is on the path.
     ChildLeftOut(SpanId),
 }
 
@@ -212,9 +215,10 @@ impl fmt::Display for PathFinding {
     }
 }
 
-/// Checks the critical path of one trace. Of each call, the own time of `call`, `rpc` and `process` on it is at most the call's remainder, 1 µs for
-/// each gap that the exporter leaves between two stages, and 2 µs for the rounding of the call itself; no output of a process is on it; and
-/// the spans that a process made itself are, where the waiting for it is.
+/// Checks the critical path of one trace. For each call, the own time of `call`, `rpc` and `process` on it is at most
+/// the sum of the call's remainder, 1 µs for each gap that the exporter leaves between two stages, and 2 µs for the
+/// rounding of the call itself. No output of a process is on the path. If the wait for a process is on it, so are the
+/// spans that the process made.
 pub fn check(spans: &[PathSpan]) -> Vec<PathFinding> {
     let mut findings = Vec::new();
     let mut ids = HashSet::new();
@@ -230,7 +234,7 @@ pub fn check(spans: &[PathSpan]) -> Vec<PathFinding> {
     let mut on_path = HashSet::new();
     for section in &path {
         own_us[section.span] += section.duration_us();
-        // A span whose time is all its children's is on the path as much as they are.
+        // A span without own time is on the path if one of its children is.
         let mut at = Some(section.span);
         while let Some(span) = at.filter(|span| on_path.insert(*span)) {
             at = tree.parents[span];
@@ -273,12 +277,13 @@ pub fn check(spans: &[PathSpan]) -> Vec<PathFinding> {
     findings
 }
 
-/// Not one of those whose own time nobody accounts for.
+/// Whether own time of the stage is accounted time.
 fn is_leaf(stage: Option<StageId>) -> bool {
     !matches!(stage, Some(transport::CALL | transport::RPC | exec::PROCESS))
 }
 
-/// Each call with the spans of its stages: from its `call` downwards, or from `rpc` where that is outermost, up to where spans of others begin.
+/// Each call with the spans of its stages: from its `call` downwards, or from `rpc` if that is outermost, down to the
+/// first spans that are not Baton's.
 fn calls(spans: &[PathSpan], tree: &SpanTree) -> HashMap<usize, Vec<usize>> {
     let kept = tree.kept();
     let mut calls: HashMap<usize, Vec<usize>> = HashMap::new();
@@ -306,7 +311,8 @@ fn calls(spans: &[PathSpan], tree: &SpanTree) -> HashMap<usize, Vec<usize>> {
     calls
 }
 
-/// What lies between the two transits of a call whose `rpc` is not in this trace: the server exports nothing, or in a trace of its own.
+/// The time between the two transits of a call whose `rpc` is not in this trace: the server exports nothing, or exports
+/// to another trace.
 fn server_time_us(spans: &[PathSpan], call: usize, members: &[usize]) -> u64 {
     let id = spans[call].id;
     let is_rpc = |span: &PathSpan| span.stage == Some(transport::RPC) && span.parent == Some(id);
@@ -323,7 +329,7 @@ fn server_time_us(spans: &[PathSpan], call: usize, members: &[usize]) -> u64 {
     of(transport::TRANSIT).map_or(0, |out| back.saturating_sub(out.end_us))
 }
 
-/// What of `head` no covering stage covers.
+/// The time of `head` that no covering stage covers.
 fn uncovered_us(spans: &[PathSpan], head: usize, members: &[usize]) -> u64 {
     let (first, last) = (spans[head].start_us, spans[head].end_us);
     let covers = |span: &&PathSpan| span.stage.and_then(StageId::def).is_some_and(|def| def.covers);
@@ -337,14 +343,14 @@ fn uncovered_us(spans: &[PathSpan], head: usize, members: &[usize]) -> u64 {
     let mut reached = first;
     for span in covering {
         let gap = span.start_us.min(last).saturating_sub(reached);
-        // Bounds are untrusted: a span may begin after its end.
+        // Bounds are untrusted: a span may begin after its end, so the sum saturates.
         uncovered = u64::saturating_add(uncovered, gap);
         reached = reached.max(span.end_us);
     }
     uncovered.saturating_add(last.saturating_sub(reached))
 }
 
-/// Where the waiting for a process is on the path, and the process made spans, but none of those is.
+/// The waits on the path whose process made spans, none of which is on the path.
 fn children_left_out(spans: &[PathSpan], tree: &SpanTree, on_path: &HashSet<usize>) -> Vec<PathFinding> {
     let mut found = Vec::new();
     for &parent in on_path {

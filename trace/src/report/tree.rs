@@ -1,15 +1,15 @@
-//! The stages of a call in the order and at the depth at which they are shown.
+//! The stages of a call in display order, with their depth.
 //!
-//! A stage hangs under its table parent; where that is absent, under the nearest ancestor that is present, and at
-//! last under the envelope. Nothing is left out: an id that this process does not know comes from a newer peer, or from a
-//! table that this process did not register, and is shown as unknown.
+//! The parent of a stage is its parent in the table; if that is absent, the nearest ancestor that is present, or else
+//! the envelope. Every stage is shown: an id that this process does not know comes from a newer peer, or from a table
+//! that this process did not register, and is shown as unknown.
 
 use std::borrow::Cow;
 
 use crate::record::{CallRecord, StageRecord};
 use crate::stage::{self, StageId, transport};
 
-/// One stage at its place.
+/// One stage with its depth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StageRow<'a> {
     /// 0 directly under the envelope.
@@ -18,7 +18,7 @@ pub struct StageRow<'a> {
     pub stage: &'a StageRecord,
 }
 
-/// The name of a stage as it is shown and exported; unknown ids become `unknown(<id>)`.
+/// The displayed and exported name of a stage; `unknown(<id>)` for unknown ids.
 pub fn label(stage: StageId) -> Cow<'static, str> {
     match stage.def() {
         Some(def) => Cow::Borrowed(def.name),
@@ -26,7 +26,7 @@ pub fn label(stage: StageId) -> Cow<'static, str> {
     }
 }
 
-/// The id behind a [`label`].
+/// The id with this [`label`].
 pub fn from_label(label: &str) -> Option<StageId> {
     let unknown = label.strip_prefix("unknown(");
     match unknown.and_then(|id| id.strip_suffix(')')) {
@@ -50,8 +50,8 @@ pub fn rows(record: &CallRecord) -> Vec<StageRow<'_>> {
     rows
 }
 
-/// The index in `stages` of the nearest ancestor of `of` that is present, the envelope excepted. Of several
-/// records of that stage it is the one of the same attempt, else the first.
+/// The index in `stages` of the nearest ancestor of `of` that is present, the envelope excepted. If there are several
+/// records of that stage, it is the one with the same attempt, else the first.
 pub fn present_parent(stages: &[StageRecord], of: &StageRecord) -> Option<usize> {
     let mut ancestor = of.stage.def()?.parent;
     while let Some(id) = ancestor.filter(|id| *id != transport::CALL) {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_lead_back_to_their_ids() {
+    fn labels_round_trip() {
         for id in 0..=u8::MAX {
             assert_eq!(from_label(&label(StageId(id))), Some(StageId(id)));
         }

@@ -1,9 +1,9 @@
-//! Durations as a person reads them: two or three significant digits.
+//! Formats durations with two or three significant digits, and shares in per cent.
 
-/// `ns` nanoseconds in the unit that suits them; `ascii` writes `us` for `µs`.
+/// `ns` nanoseconds in a suitable unit; `ascii` writes `us` for `µs`.
 pub fn duration(ns: u64, ascii: bool) -> String {
     let micro = if ascii { "us" } else { "µs" };
-    // The thresholds are where rounding to three digits would need a fourth.
+    // Above each threshold, rounding to three digits would need a fourth.
     let (value, unit) = match ns {
         0..999_500 => (ns as f64 / 1e3, micro),
         999_500..999_500_000 => (ns as f64 / 1e6, "ms"),

@@ -8,10 +8,10 @@
 //!    process        9.1 ms   ▕██████████████████████████████████████▏
 //! ```
 //!
-//! A bar's place is its time within the envelope; what is shorter than one cell is a thin mark. `~` marks a
+//! The position of a bar is its time within the envelope. A stage shorter than one cell is a thin mark. `~` marks a
 //! stage whose position was estimated. The last row is the remainder.
 //!
-//! In a narrow terminal the header takes several lines; where a bar would say nothing there is none; and at last names are cut.
+//! In a narrow terminal the header takes several lines, bars are omitted, and names are truncated.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
@@ -26,20 +26,20 @@ use crate::stage::transport::{CLIENT_SEAL, RPC};
 use crate::status;
 use crate::text::printable;
 
-/// Bars narrower than this say nothing; a narrower terminal has none.
+/// Bars narrower than this are not drawn.
 const MIN_BAR_CELLS: usize = 8;
 
-/// Names are cut no shorter than this; a narrower terminal wraps.
+/// Names are not truncated below this; a narrower terminal wraps.
 const MIN_NAME_COLUMNS: usize = 12;
 
-/// How to draw.
+/// The terminal that a waterfall is drawn for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WaterfallStyle {
     /// Columns of the terminal.
     pub width: usize,
     /// Use ANSI colours.
     pub color: bool,
-    /// Use ASCII alone.
+    /// Use only ASCII.
     pub ascii: bool,
 }
 
@@ -53,8 +53,8 @@ impl Default for WaterfallStyle {
     }
 }
 
-/// Draws a client's record, one line each for the header, every stage and the remainder, and where there is
-/// something to say for the status and the server's clock. Ends with a line feed.
+/// Draws a client's record: the header, one line for every stage, and the remainder; then the server's clock and the
+/// status, if there is something to report. Ends with a line feed.
 pub fn waterfall(record: &CallRecord, style: &WaterfallStyle) -> String {
     let mut out = String::new();
     // Writing to a String cannot fail.
@@ -75,7 +75,7 @@ struct WaterfallLayout<'a> {
     width: usize,
 }
 
-/// A stage row before it is aligned.
+/// A stage row before alignment.
 struct Line {
     name: String,
     duration: String,
@@ -140,7 +140,7 @@ impl<'a> WaterfallLayout<'a> {
                 .line(out, if line.stage.estimated { DIM } else { "" }, row.trim_end())?;
         }
         self.remainder(out)?;
-        self.untold(out)?;
+        self.missing_server_stages(out)?;
         if let Some(offset) = self.record.clock {
             self.clock(out, offset)?;
         }
@@ -148,7 +148,7 @@ impl<'a> WaterfallLayout<'a> {
     }
 
     fn header(&self, out: &mut String) -> fmt::Result {
-        // One that is not told to this client has no id here.
+        // The server may withhold the trace id from the client.
         let trace: TraceId = self.record.context.trace_id;
         let trace = (trace != TraceId::INVALID).then(|| format!("trace {trace}"));
         let figures = [
@@ -164,7 +164,7 @@ impl<'a> WaterfallLayout<'a> {
     }
 
     fn remainder(&self, out: &mut String) -> fmt::Result {
-        // Without bars the share would not fit either; the header has it.
+        // Without bars the share does not fit either; the header shows it.
         let share = match self.bar_cells {
             0 => String::new(),
             _ => format!("  ({})", self.remainder_share()),
@@ -178,8 +178,8 @@ impl<'a> WaterfallLayout<'a> {
         self.paint.line(out, "", &row)
     }
 
-    fn untold(&self, out: &mut String) -> fmt::Result {
-        if tells_no_server(self.record) {
+    fn missing_server_stages(&self, out: &mut String) -> fmt::Result {
+        if lacks_server_stages(self.record) {
             self.paint
                 .line(out, "", " the server's stages did not come back")?;
         }
@@ -202,7 +202,7 @@ impl<'a> WaterfallLayout<'a> {
     }
 
     fn status(&self, out: &mut String) -> fmt::Result {
-        let Some([status, from]) = status_words(self.record) else {
+        let Some([status, from]) = status_text(self.record) else {
             return Ok(());
         };
         for line in folded(&[format!(" {status}"), from], " ", self.width) {
@@ -212,7 +212,7 @@ impl<'a> WaterfallLayout<'a> {
         Ok(())
     }
 
-    /// Edge, cells and edge, placed on the envelope's axis.
+    /// Left edge, cells and right edge, at their position on the envelope's axis.
     fn bar(&self, stage: &StageRecord) -> String {
         let Glyphs {
             left,
@@ -252,14 +252,14 @@ impl<'a> WaterfallLayout<'a> {
     }
 }
 
-/// A call that was sent, and whose answer brought no timings: most often because it never ended.
-pub(super) fn tells_no_server(record: &CallRecord) -> bool {
+/// Whether the call was sent and no timings of the server were received, usually because the call did not complete.
+pub(super) fn lacks_server_stages(record: &CallRecord) -> bool {
     let has = |stage| record.stage(stage).is_some();
     has(CLIENT_SEAL) && !has(RPC)
 }
 
-/// How a call failed, and which; `None` for one that did not.
-pub(super) fn status_words(record: &CallRecord) -> Option<[String; 2]> {
+/// The status and the method of a failed call; `None` for a successful one.
+pub(super) fn status_text(record: &CallRecord) -> Option<[String; 2]> {
     let failed = record.status.0 != 0;
     failed.then(|| {
         [
@@ -269,7 +269,7 @@ pub(super) fn status_words(record: &CallRecord) -> Option<[String; 2]> {
     })
 }
 
-/// The parts in as few lines as they fit, none of them cut; a continued line is indented.
+/// Joins the parts into as few lines as possible without truncating any; continuation lines are indented.
 fn folded(parts: &[String], separator: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for part in parts {
@@ -286,7 +286,8 @@ fn folded(parts: &[String], separator: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// So many columns of a text, the last of which says that more follows. All of these texts have a column a character.
+/// Truncates a text to `columns` and marks the truncation in the last column. Each character of these texts takes one
+/// column.
 pub(super) fn clip(text: &str, columns: usize, ascii: bool) -> Cow<'_, str> {
     if text.chars().count() <= columns {
         return Cow::Borrowed(text);
@@ -296,7 +297,7 @@ pub(super) fn clip(text: &str, columns: usize, ascii: bool) -> Cow<'_, str> {
     Cow::Owned(kept.chain([mark]).collect())
 }
 
-/// Where a stage lies on an axis of `cells` cells, clipped to it.
+/// The position of a stage on an axis of `cells` cells, clipped to it.
 fn cells(envelope: Interval, stage: &StageRecord, cells: usize) -> (f64, f64) {
     let length = envelope.duration_ns();
     if length == 0 {
@@ -340,7 +341,7 @@ const ASCII: Glyphs = Glyphs {
     mark: '|',
 };
 
-// Three fixed SGR sequences (ECMA-48 section 8.3.117) are less than a dependency.
+// Three fixed SGR sequences (ECMA-48 section 8.3.117) do not justify a dependency.
 const BOLD: &str = "\x1b[1m";
 const DIM: &str = "\x1b[2m";
 const RED: &str = "\x1b[31m";

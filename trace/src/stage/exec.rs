@@ -3,25 +3,26 @@
 use super::transport::RPC;
 use super::{Component, StageDef, StageId, StageKind};
 
-/// The whole life.
+/// The whole lifecycle of the process.
 pub const PROCESS: StageId = StageId(32);
-/// Creating it.
+/// Creating the process.
 pub const PROCESS_SPAWN: StageId = StageId(33);
-/// Until its first byte of output.
+/// Until the first byte of output.
 pub const PROCESS_FIRST_OUTPUT: StageId = StageId(34);
 /// Standard output.
 pub const PROCESS_STDOUT: StageId = StageId(35);
 /// Standard error.
 pub const PROCESS_STDERR: StageId = StageId(36);
-/// Until its exit is known. Where its span is exported, it is the parent that the child's `TRACEPARENT` names.
+/// Until the exit is observed. If its span is exported, it is the parent that the child's `TRACEPARENT` names.
 pub const PROCESS_WAIT: StageId = StageId(37);
-/// From the exit to the end of its pipes.
+/// From the exit to the end of the pipes.
 pub const PROCESS_CLOSE: StageId = StageId(38);
-/// Waiting for the record of the start to be on disk, where the exec-server was asked to start nothing that is not.
+/// Waiting for the record of the start to be on disk, if the exec-server was configured to require this.
 pub const START_DURABLE: StageId = StageId(39);
 
-/// What is read of the process beside the waiting for it, so on nobody's awaited path. Exported, such a stage ends at least 1 µs before the
-/// `process.wait` or `process.close` in which it ends: Jaeger's critical path follows the child that ends last.
+/// Stages that run concurrently with the wait for the process, so they are not on the awaited path. An exported span of
+/// one ends at least 1 µs before the `process.wait` or `process.close` in which it ends, because Jaeger's critical path
+/// follows the child that ends last.
 pub const CONCURRENT: [StageId; 3] = [PROCESS_FIRST_OUTPUT, PROCESS_STDOUT, PROCESS_STDERR];
 
 #[rustfmt::skip]

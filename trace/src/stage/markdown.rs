@@ -1,10 +1,10 @@
-//! The tables as they stand in `docs/STAGES.md`.
+//! Writes the tables of `docs/STAGES.md`.
 
 use std::fmt::Write as _;
 
 use super::{Component, StageDef, StageKind, exec, metadata, transport};
 
-/// The tables in Markdown, under a heading each.
+/// The tables in Markdown, each under a heading.
 pub fn markdown() -> String {
     let mut out = String::new();
     table(&mut out, "Any call over the channel", transport::STAGES);

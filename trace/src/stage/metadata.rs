@@ -1,12 +1,13 @@
-//! Stages of the store of metadata: what it does beside the calls whose records it writes.
+//! Background stages of the metadata store.
 //!
-//! Nobody waits for it, so none of them lies in a call. Each is a trace of its own, of one span, that links to the spans it is about.
+//! No call waits for them, so they belong to no call. Each is the only span of its own trace, and links to the spans
+//! whose records it writes.
 
 use super::{Component, StageDef, StageId, StageKind};
 
-/// A batch of records on its way to the disk.
+/// Writing a batch of records to disk.
 pub const METADATA_PERSIST: StageId = StageId(48);
-/// A barrier.
+/// Completing a barrier.
 pub const METADATA_FLUSH: StageId = StageId(49);
 
 #[rustfmt::skip]

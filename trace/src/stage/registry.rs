@@ -1,10 +1,10 @@
 //! Stages that a program registers for the services that it mounts.
 //!
-//! The ids 192 to 254 belong to users. A program registers its rows before its first call, at both ends of the channel, and
-//! the rows then act as built-in rows do: spans, waterfall, in-band timings and remainder read them. An id that nobody registered is not
+//! The ids 192 to 254 are user-defined. A program registers its rows before its first call, at both ends of the
+//! channel. Spans, waterfall, in-band timings and remainder then use them like built-in rows. An unregistered id is not
 //! an error: it is drawn as `unknown(N)` and never covers.
 //!
-//! A row is looked up on the data path, so each id has a slot that is written once and read without a lock.
+//! The data path looks up rows, so each id has a slot that is written once and read without a lock.
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,17 +15,17 @@ use thiserror::Error;
 use super::{Component, StageDef, StageId, built_in};
 use crate::limits::{REGISTERED_STAGES_MAX, STAGE_NAME_MAX};
 
-/// The ids that a user's rows may have.
+/// The ids of user-defined stages.
 pub const USER_IDS: RangeInclusive<u8> = FIRST..=LAST;
 
 const FIRST: u8 = 192;
 const LAST: u8 = 254;
 const SLOTS: usize = (LAST - FIRST) as usize + 1;
 
-/// Why rows were not registered. The program that registers them is at fault. None of its rows is registered then.
+/// Why rows were not registered. The registering program is at fault. None of the rows is registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum RegisterError {
-    /// The process has made or served a call. Register before it.
+    /// The process has already made or served a call.
     #[error("stages must be registered before the first call")]
     TooLate,
     /// More rows than [`REGISTERED_STAGES_MAX`].
@@ -57,34 +57,34 @@ pub enum RegisterError {
         /// Its id.
         id: u8,
     },
-    /// The name cannot be shown everywhere.
+    /// The name has a character or a length that is not allowed.
     #[error("the name of stage {id} must have 1 to {STAGE_NAME_MAX} characters of a-z, 0-9, `.` and `_`")]
     Name {
         /// The row's id.
         id: u8,
     },
-    /// No row above this one has the parent's id, or the parent lies in no call.
+    /// No row above this one has the parent's id, or the parent is a background stage.
     #[error("the parent of stage `{name}` is neither a stage of a call nor registered before it")]
     NoSuchParent {
         /// The row's name.
         name: &'static str,
     },
-    /// One part measures and exports both a stage and its parent. The relay measures no registered stage.
-    #[error("stage `{name}` must be exported by the same part as its parent, the client or the server")]
+    /// A stage has another exporter than its parent, or the relay, which measures no registered stage.
+    #[error("stage `{name}` must be exported by the same component as its parent, the client or the server")]
     Component {
         /// The row's name.
         name: &'static str,
     },
 }
 
-/// Registers the stages of a mounted service in this process, in waterfall order, parents before their children. Both ends of the channel
-/// register the same rows before their first call, each in its process.
+/// Registers the stages of a mounted service in this process, in waterfall order, parents before their children. Both
+/// ends of the channel register the same rows before their first call, each in its process.
 ///
-/// Rows that are registered already, and equal, are no error: a service's client and its server may both register its rows.
+/// Registering an equal row again is no error: a service's client and its server may both register its rows.
 ///
 /// # Errors
 ///
-/// [`RegisterError`]; then nothing is registered.
+/// [`RegisterError`]. No row is registered then.
 pub fn register(stages: &'static [StageDef]) -> Result<(), RegisterError> {
     REGISTRY.register(stages)
 }
@@ -94,12 +94,12 @@ pub fn registered() -> impl Iterator<Item = &'static StageDef> {
     REGISTRY.rows()
 }
 
-/// A call begins: nothing is registered after it. The channel says so, at both ends.
+/// Ends registration. The channel calls it at both ends when the first call begins.
 pub fn close_registration() {
     REGISTRY.close();
 }
 
-/// The registered row of an id.
+/// The registered row with this id.
 pub(super) fn def(id: StageId) -> Option<&'static StageDef> {
     REGISTRY.def(id)
 }
@@ -148,7 +148,7 @@ impl Registry {
         Ok(())
     }
 
-    /// Whether `def` may stand beside what is registered and after `fresh`, the rows above it.
+    /// Whether `def` may be registered after the registered rows and `fresh`, the rows above it.
     fn check(&self, def: &'static StageDef, fresh: &[&'static StageDef]) -> Result<(), RegisterError> {
         let StageDef { id, name, .. } = *def;
         let id = id.0;
@@ -190,9 +190,9 @@ impl Registry {
     }
 
     fn close(&self) {
-        // Reading first keeps the cache line shared among the threads that make calls.
+        // Reading first keeps the cache line shared between threads that make calls.
         if !self.closed.load(Ordering::Relaxed) {
-            // A registration that is under way comes before the call.
+            // A concurrent registration completes before the call.
             let _adding = self.adding.lock().unwrap_or_else(PoisonError::into_inner);
             self.closed.store(true, Ordering::Relaxed);
         }
@@ -224,7 +224,7 @@ mod tests {
         }
     }
 
-    /// Rows live as long as the process, in tests too.
+    /// Rows are never freed, in tests too.
     fn table(rows: impl IntoIterator<Item = StageDef>) -> &'static [StageDef] {
         Box::leak(rows.into_iter().collect())
     }
@@ -386,7 +386,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is registered in whatever order: ids and names stay unique, and every parent stands in a table that has no cycle.
+        /// For any registrations in any order: ids and names are unique, and every parent is in a table without cycles.
         #[test]
         fn the_rows_stay_a_forest(
             tables in prop::collection::vec(prop::collection::vec((186u8.., 0usize..24, 186u8..), 0..6), 0..12),

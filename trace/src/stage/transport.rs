@@ -5,43 +5,44 @@ use super::{StageDef, StageId, StageKind};
 
 /// The envelope: the CLIENT span of the call.
 pub const CALL: StageId = StageId(1);
-/// The caller's side before anything is queued.
+/// The client side until `Head` is queued.
 pub const DISPATCH: StageId = StageId(2);
-/// Reaching the relay.
+/// Connecting to the relay.
 pub const CONNECT_DIAL: StageId = StageId(3);
 /// Waiting for the exec-server to accept.
 pub const CONNECT_PAIR: StageId = StageId(4);
-/// The Noise handshake's remainder after pairing.
+/// The rest of the Noise handshake after pairing.
 pub const CONNECT_HANDSHAKE: StageId = StageId(5);
-/// Queue residence of the request's `Head`.
+/// The time of the request's `Head` in the send queue.
 pub const CLIENT_QUEUE: StageId = StageId(6);
 /// Encrypting it.
 pub const CLIENT_SEAL: StageId = StageId(7);
-/// On its way to the exec-server, the relay included.
+/// Transfer to the exec-server, through the relay.
 pub const TRANSIT: StageId = StageId(8);
-/// Queue residence in the relay, by its stamp.
+/// The time in the relay's queue, by its stamp.
 pub const RELAY_QUEUE: StageId = StageId(9);
-/// Passing through the relay, by its stamp.
+/// Receiving the frame in the relay, by its stamp.
 pub const RELAY_FORWARD: StageId = StageId(10);
 /// Decrypting and decoding.
 pub const SERVER_OPEN: StageId = StageId(11);
 /// Waiting for the handler.
 pub const SERVER_QUEUE: StageId = StageId(12);
-/// The exec-server's part, from the request's arrival to the last of its answer: the SERVER span of the call.
+/// The call at the exec-server, from the arrival of the request to the last data of the response: the SERVER span of
+/// the call.
 pub const RPC: StageId = StageId(13);
-/// Queue residence of the response's last data frame.
+/// The time of the response's last data frame in the send queue.
 pub const TERMINAL_QUEUE: StageId = StageId(14);
 /// Encrypting it.
 pub const TERMINAL_SEAL: StageId = StageId(15);
-/// On its way back.
+/// Transfer back to the client.
 pub const TERMINAL_TRANSIT: StageId = StageId(16);
-/// Queue residence in the relay on the way back.
+/// The time in the relay's queue on the return path.
 pub const TERMINAL_RELAY_QUEUE: StageId = StageId(17);
-/// Passing through the relay on the way back.
+/// Receiving the frame in the relay on the return path.
 pub const TERMINAL_RELAY_FORWARD: StageId = StageId(18);
 /// Decrypting and decoding the last data frame.
 pub const TERMINAL_OPEN: StageId = StageId(19);
-/// From there into the caller's hands.
+/// Delivery to the caller.
 pub const TERMINAL_NOTIFY: StageId = StageId(20);
 
 #[rustfmt::skip]
@@ -69,7 +70,7 @@ pub const STAGES: &[StageDef] = &[
     row(TERMINAL_NOTIFY, "terminal.notify", Some(CALL), StageKind::Internal, "decoded", "in the caller's hands", Client, true),
 ];
 
-#[allow(clippy::too_many_arguments)] // One argument a column keeps the table a table.
+#[allow(clippy::too_many_arguments)] // One argument per column keeps the table readable.
 const fn row(
     id: StageId,
     name: &'static str,

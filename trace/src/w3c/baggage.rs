@@ -27,8 +27,8 @@ pub struct BaggageMember<'a> {
 impl Baggage {
     /// Reads a header value. Malformed members are left out.
     ///
-    /// 64 members and 8,192 bytes travel whole, as Baggage section 3.3.2 asks. Beyond that, and never in part, a
-    /// member that no longer fits is left out; smaller ones after it still travel.
+    /// 64 members and 8,192 bytes are propagated in full, as Baggage section 3.3.2 requires. Beyond that, a member that
+    /// does not fit is dropped as a whole; smaller members after it are kept.
     pub fn parse(value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
         let mut list = BaggageBuilder::default();
@@ -38,7 +38,7 @@ impl Baggage {
             verbatim &= member.len() == part.len() && is_member(member) && list.admit(member.len());
         }
         if verbatim {
-            // Only ASCII has passed.
+            // The grammar admits only ASCII.
             return Self(std::str::from_utf8(value).ok().map(Arc::from));
         }
         let mut list = BaggageBuilder::default();
@@ -64,8 +64,8 @@ impl Baggage {
         }
     }
 
-    /// Builds a list from keys, values and properties; values are percent-encoded (Baggage, section 3.3.1.3). A key
-    /// that is no token, properties that are none and what exceeds the limits of [`Self::parse`] are left out.
+    /// Builds a list from keys, values and properties; values are percent-encoded (Baggage, section 3.3.1.3). Members
+    /// whose key is no token, whose properties are malformed, or that exceed the limits of [`Self::parse`] are dropped.
     ///
     /// ```
     /// use baton_trace::w3c::Baggage;
@@ -105,7 +105,7 @@ impl Baggage {
         self.0.is_none()
     }
 
-    /// The members in order; a key may be there twice (Baggage, section 3.3.1.1).
+    /// The members in order; a key may be repeated (Baggage, section 3.3.1.1).
     pub fn members(&self) -> impl Iterator<Item = BaggageMember<'_>> {
         self.as_str().split(',').filter_map(|member| {
             let (key, rest) = member.split_once('=')?;
@@ -118,7 +118,7 @@ impl Baggage {
         })
     }
 
-    /// The decoded value of a key: the first one, if a key came twice.
+    /// The decoded value of a key; the first one, if the key is repeated.
     pub fn value(&self, key: &str) -> Option<Cow<'_, str>> {
         self.members()
             .find(|member| member.key == key)
@@ -134,7 +134,7 @@ impl<'a> BaggageMember<'a> {
     }
 }
 
-/// The list that will travel, and what it already takes.
+/// The propagated list under construction, and its size.
 #[derive(Default)]
 struct BaggageBuilder {
     bytes: Vec<u8>,
@@ -143,7 +143,7 @@ struct BaggageBuilder {
 }
 
 impl BaggageBuilder {
-    /// Counts one more member in, if there is room for it and its comma.
+    /// Reserves space for one more member and its comma, if it fits.
     fn admit(&mut self, member: usize) -> bool {
         let length = self.length + member + usize::from(self.members > 0);
         let fits = self.members < BAGGAGE_MEMBERS_MAX && length <= BAGGAGE_BYTES_MAX;

@@ -1,4 +1,4 @@
-//! Carriers: where a context travels. One file each; all of them read into an [`ExtractedContext`].
+//! Carriers of a context, one file each. Every carrier is read into an [`ExtractedContext`].
 
 mod environment;
 mod grpc;
@@ -9,11 +9,11 @@ pub use grpc::{BAGGAGE, TRACEPARENT, TRACESTATE};
 
 use super::{Baggage, TraceContext, Traceparent, Tracestate};
 
-/// What a carrier held. Nothing malformed is in it.
+/// The valid content of a carrier.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ExtractedContext {
-    /// Where the caller is in its trace, with its tracestate and with [`Self::baggage`]. `None` if the traceparent was
-    /// absent or malformed.
+    /// The caller's context, with its tracestate and with [`Self::baggage`]. `None` if the traceparent was absent or
+    /// malformed.
     pub context: Option<TraceContext>,
     /// The baggage, which needs no trace (Baggage, section 1).
     pub baggage: Baggage,

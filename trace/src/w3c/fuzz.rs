@@ -1,5 +1,5 @@
-//! Whatever a caller sends as its trace: what is taken of it keeps both specifications' grammar and limits, and travels on through every
-//! carrier unchanged.
+//! Fuzzes carriers: an extracted context conforms to the grammar and the limits of both specifications, and passes
+//! through every carrier unchanged.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -61,7 +61,7 @@ fn run_carrier(bytes: &[u8]) {
     }
 }
 
-/// What was taken is valid, within its limits, and the same after another journey.
+/// The extracted context is valid, within its limits, and unchanged after injection and extraction.
 fn check(extracted: &ExtractedContext) {
     let baggage = &extracted.baggage;
     assert!(baggage.as_str().len() <= BAGGAGE_BYTES_MAX);

@@ -1,6 +1,6 @@
 //! The character classes of both specifications, as one table, and optional white space.
 
-/// Where a byte may stand; a set of the bits below.
+/// The grammar rules that admit a byte; a set of the bits below.
 #[derive(Clone, Copy)]
 pub(super) struct CharacterClass(u8);
 
@@ -62,7 +62,7 @@ impl CharacterClass {
 
     /// Whether every byte does; true of nothing at all.
     pub(super) fn has_all(self, bytes: &[u8]) -> bool {
-        // No early return: what arrives is nearly always valid, and this loop has no branch.
+        // No early return: values are nearly always valid, and this loop has no branch.
         bytes
             .iter()
             .fold(self.0, |kept, byte| kept & CLASSES[usize::from(*byte)])
@@ -70,7 +70,7 @@ impl CharacterClass {
     }
 }
 
-/// Cuts spaces and tabs off both ends: `OWS` (RFC 7230, section 3.2.3), which is less than what Rust calls white space.
+/// Trims spaces and tabs at both ends: `OWS` (RFC 7230, section 3.2.3), a subset of Rust's white space.
 pub(super) fn trim_ows(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] = bytes {
         bytes = rest;

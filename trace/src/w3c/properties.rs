@@ -1,5 +1,5 @@
-//! What holds for any input: nothing panics, nothing malformed gets through, what is written reads back the same. And the
-//! exact bytes of each carrier.
+//! Properties for any input: nothing panics, no malformed value is accepted, and written values read back unchanged.
+//! Also snapshots of the bytes of each carrier.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -48,7 +48,7 @@ fn contexts() -> impl Strategy<Value = TraceContext> {
     )
 }
 
-/// Bytes that are nearly right more often than not.
+/// Bytes that are mostly a small mutation of a valid value.
 fn nearly(valid: &'static str) -> impl Strategy<Value = Vec<u8>> {
     let changed =
         prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4).prop_map(move |changes| {
@@ -73,7 +73,7 @@ fn hold(extracted: &ExtractedContext) {
         assert_eq!(context.flags.to_u8() & !0b11, 0);
         assert_eq!(context.baggage, extracted.baggage);
     }
-    // What came in is what goes out, and reads back the same: so every header value is a valid one.
+    // The extracted context is injected and extracted unchanged, so every header value is valid.
     let context = extracted.clone().continue_or_start(true);
     let mut headers = HeaderMap::new();
     context.inject(&mut headers);

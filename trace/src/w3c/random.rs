@@ -1,13 +1,13 @@
 //! Random ids, straight from the operating system.
 //!
-//! Some dozens at a time, so that an id is no system call. A generator of our own would first ask the processor what it can do, which in a virtual
-//! machine takes longer than all ids that a short program draws.
+//! Random bytes are fetched in blocks, so that most ids need no system call. A userspace generator would first detect
+//! the features of the processor, which in a virtual machine takes longer than fetching all ids of a short program.
 
 use std::cell::RefCell;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher as _;
 
-/// Bytes drawn at once: within what getrandom(2) gives without being interrupted.
+/// Bytes per fetch: within the size that getrandom(2) returns without interruption.
 const BLOCK: usize = 256;
 
 thread_local! {
@@ -23,7 +23,8 @@ impl RandomPool {
     fn take(&mut self) -> u64 {
         if self.used + size_of::<u64>() > BLOCK {
             if getrandom::fill(&mut self.bytes).is_err() {
-                // No Linux does that. What a map's keys are hashed with was random when this thread began, and is enough to tell ids apart.
+                // `getrandom` cannot fail on Linux. The fallback is the random state of a hash map, which is enough to
+                // distinguish ids.
                 return RandomState::new().hash_one(self.used);
             }
             self.used = 0;

@@ -1,7 +1,7 @@
 //! `traceparent`: trace id, parent id and flags, as 55 characters or as 25 bytes.
 //!
-//! Reads any version that Level 2 tells us how to read, writes version 00. A value that parses is always one that can
-//! be written, and holds no zero id.
+//! Reads any version that Level 2 defines parsing for, and writes version 00. A parsed value can always be written, and
+//! has no zero id.
 
 use std::fmt;
 
@@ -41,7 +41,7 @@ impl Traceparent {
     }
 
     /// Reads a header value, with optional white space around it (Level 2, sections 3.2.2 and 3.2.4). `None` if it is
-    /// malformed: whoever receives that starts a new trace.
+    /// malformed: the receiver then starts a new trace.
     ///
     /// ```
     /// use baton_trace::w3c::Traceparent;
@@ -105,7 +105,7 @@ impl Traceparent {
         self.trace_id
     }
 
-    /// The span that the receiver hangs under; never zero.
+    /// The parent span for the receiver; never zero.
     pub fn span_id(&self) -> SpanId {
         self.span_id
     }

@@ -1,4 +1,4 @@
-//! `tracestate`: the list of vendors' members that travels beside the traceparent.
+//! `tracestate`: the list of vendor members that is propagated with the traceparent.
 //!
 //! Kept as one string, exactly as it came but for empty members and the white space around members. A list with one
 //! malformed member is malformed (Level 2, section 3.3.2) and counts as absent; the traceparent stands (section 3.3).
@@ -32,8 +32,8 @@ impl Tracestate {
     /// Reads a header value; `None` if it is malformed, the empty list if it holds no member.
     ///
     /// A list of more than 32 members is malformed. One of more than [`TRACESTATE_BYTES_MAX`] bytes loses whole
-    /// members: those longer than 128 characters first, then from the end (Level 2, section 3.3.3.1). A key may be
-    /// there twice: cleaning up after others is allowed, not asked for (section 3.5).
+    /// members: those longer than 128 characters first, then from the end (Level 2, section 3.3.3.1). A repeated key is
+    /// kept: removing it is allowed but not required (section 3.5).
     pub fn parse(value: impl AsRef<[u8]>) -> Option<Self> {
         let value = value.as_ref();
         let mut count = 0;
@@ -49,7 +49,7 @@ impl Tracestate {
                 return None;
             }
         }
-        // Only ASCII has passed.
+        // The grammar admits only ASCII.
         let text = std::str::from_utf8(value).ok()?;
         if count == 0 {
             return Some(Self::default());
@@ -97,15 +97,15 @@ impl Tracestate {
             .filter_map(|member| member.split_once('='))
     }
 
-    /// The value of a key: the first one, if a key came twice.
+    /// The value of a key; the first one, if the key is repeated.
     pub fn value(&self, key: &str) -> Option<&str> {
         self.members()
             .find(|member| member.0 == key)
             .map(|member| member.1)
     }
 
-    /// The list with this member in front and no other of its key (Level 2, section 3.5). Members beyond the limits
-    /// fall out as in [`Self::parse`], never the new one.
+    /// The list with this member in front and no other of its key (Level 2, section 3.5). Members beyond the limits are
+    /// removed as in [`Self::parse`], never the new one.
     ///
     /// # Errors
     /// A key or value outside its grammar.

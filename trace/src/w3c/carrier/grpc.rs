@@ -13,7 +13,7 @@ pub const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 pub const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
 
 impl TraceContext {
-    /// Reads metadata. Two `traceparent` headers are no context: nobody can tell which one to believe.
+    /// Reads metadata. Two `traceparent` headers count as none, because it is unknown which one is right.
     pub fn extract(headers: &HeaderMap) -> ExtractedContext {
         let mut parents = headers.get_all(TRACEPARENT).iter();
         let traceparent = match (parents.next(), parents.next()) {
@@ -28,7 +28,7 @@ impl TraceContext {
         )
     }
 
-    /// Writes metadata, in place of whatever was there. What is absent is removed, never sent empty.
+    /// Writes metadata and replaces existing values. Absent values are removed, never sent empty.
     pub fn inject(&self, headers: &mut HeaderMap) {
         let traceparent = self.traceparent().map(|parent| parent.encode());
         set(
@@ -43,7 +43,7 @@ impl TraceContext {
 }
 
 impl ExtractedContext {
-    /// Writes metadata, in place of whatever was there: the context, or the baggage alone.
+    /// Writes metadata and replaces existing values: the context, or only the baggage.
     pub fn inject(&self, headers: &mut HeaderMap) {
         match &self.context {
             Some(context) => context.inject(headers),
@@ -57,7 +57,7 @@ impl ExtractedContext {
 }
 
 fn set(headers: &mut HeaderMap, name: HeaderName, value: &[u8]) {
-    // The grammars admit visible ASCII, spaces and tabs alone, all of which a header value may hold.
+    // The grammars admit only visible ASCII, spaces and tabs, all of which a header value may contain.
     match HeaderValue::from_bytes(value) {
         Ok(value) if !value.is_empty() => drop(headers.insert(name, value)),
         _ => drop(headers.remove(name)),
