@@ -3,26 +3,26 @@
 use std::time::Duration;
 
 /// Processes alive at once, over all clients, those being killed included; [`Settings::max_processes`](crate::Settings) sets another limit.
-/// Protects the machine's process table and descriptors (three a process, four with stdin, two more for those below [`HELD_BELOW`]).
+/// Protects the machine's process table and descriptors (three a process, four with stdin, two more for those below [`HOLD_CHILD_ENDS_BELOW`]).
 ///
-/// Worst case of memory: 2 × ([`KEPT_BYTES`] + this × ([`KEPT_ALWAYS_BYTES`] + [`READ_BYTES`])) of output, and this × [`REQUEST_BYTES`] of input
+/// Worst case of memory: 2 × ([`RETAINED_BYTES`] + this × ([`RETAINED_MIN_BYTES`] + [`READ_BYTES`])) of output, and this × [`REQUEST_BYTES`] of input
 /// that its child does not read: 4.4 GiB in all, 4.3 MiB for each process more. A command that nobody stalls on purpose takes some 40 KiB.
 pub const MAX_PROCESSES: usize = 1024;
 
 /// A client's key may take one more of what clients share while it holds less than this times what is free: processes
-/// ([`MAX_PROCESSES`]), finished ids ([`FINISHED_MAX`]), retained output ([`KEPT_BYTES`]). One key alone gets three quarters (768 processes), and
+/// ([`MAX_PROCESSES`]), finished ids ([`FINISHED_MAX`]), retained output ([`RETAINED_BYTES`]). One key alone gets three quarters (768 processes), and
 /// so leaves a quarter to others; of that the next one gets three quarters.
 pub const SHARE_OF_FREE: usize = 3;
 
 /// The hint to a client whose start found no place: short commands end in that time, and others are not asked after too often.
 pub const PROCESSES_RETRY: Duration = Duration::from_secs(1);
 
-/// Output retained in the logs of all processes together, while they are not at [`KEPT_ALWAYS_BYTES`] each. As much as 512 full logs. Blocks of
+/// Output retained in the logs of all processes together, while they are not at [`RETAINED_MIN_BYTES`] each. As much as 512 full logs. Blocks of
 /// buffer are at least half used, so memory is at most twice this.
-pub const KEPT_BYTES: usize = 128 * 1024 * 1024;
+pub const RETAINED_BYTES: usize = 128 * 1024 * 1024;
 
 /// Output that a process retains, before one more read, whatever its client holds otherwise. Protects a client's commands from each other.
-pub const KEPT_ALWAYS_BYTES: usize = 4 * 1024;
+pub const RETAINED_MIN_BYTES: usize = 4 * 1024;
 
 /// Output and event headers that one process's log holds before its pipes are no longer read, and the child so
 /// blocks. Four reads of [`READ_BYTES`]: enough for the sender never to wait for a read, small enough to stay in
@@ -44,7 +44,7 @@ pub struct BulkStep {
     /// What it holds then. The kernel's memory, and only as far as it is filled.
     pub bytes: usize,
     /// So many pipes at a time.
-    pub places: usize,
+    pub slots: usize,
 }
 
 /// A child and the server change places once for what a pipe holds; a command with a page of output has no use for more than the usual 64 KiB.
@@ -56,18 +56,18 @@ pub const BULK_STEPS: [BulkStep; 2] = [
     BulkStep {
         pieces: 8,
         bytes: 256 * 1024,
-        places: 64,
+        slots: 64,
     },
     BulkStep {
         pieces: 256,
         bytes: 1024 * 1024,
-        places: 8,
+        slots: 8,
     },
 ];
 
 /// A child's ends of its pipes are held open here until it exits, two descriptors more a process, as long as their numbers are below this: while
 /// few others run, which spares each exit two wake-ups of an idle server. A busy one is awake anyway, and its other children would get copies.
-pub const HELD_BELOW: i32 = 64;
+pub const HOLD_CHILD_ENDS_BELOW: i32 = 64;
 
 /// First read buffer of a process. Most commands write little; a read that fills it moves on to [`READ_BYTES`].
 pub const FIRST_READ_BYTES: usize = 4 * 1024;

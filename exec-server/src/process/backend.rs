@@ -39,7 +39,7 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError>;
 
     /// The process that prints there has exited: nothing is held open for it any more.
-    fn let_go(_stdout: Option<&mut Self::Stdout>, _stderr: Option<&mut Self::Stderr>) {}
+    fn release_child_ends(_stdout: Option<&mut Self::Stdout>, _stderr: Option<&mut Self::Stderr>) {}
 }
 
 /// A process that runs, or is about to.
@@ -150,8 +150,8 @@ impl Backend for System {
         })
     }
 
-    fn let_go(stdout: Option<&mut Self::Stdout>, stderr: Option<&mut Self::Stderr>) {
-        stdout.into_iter().chain(stderr).for_each(Pipe::let_go);
+    fn release_child_ends(stdout: Option<&mut Self::Stdout>, stderr: Option<&mut Self::Stderr>) {
+        stdout.into_iter().chain(stderr).for_each(Pipe::release_child_end);
     }
 }
 

@@ -30,15 +30,15 @@ use tokio::time::{Sleep, sleep_until};
 use tonic::Streaming;
 
 use super::backend::{Backend, Exec, ExecState, ProcessGroup, Running};
-use super::follow::Events;
+use super::events::Events;
 use super::kill::Kill;
 use super::launch::Launch;
-use super::life::Life;
+use super::lifecycle::Lifecycle;
 use super::output::ReadBuffer;
-use super::shared::Shared;
+use super::reporter::LifecycleReporter;
+use super::state::ProcessState;
 use super::stdin;
-use super::table::{Place, ProcessTable, Registration};
-use super::telling::Telling;
+use super::table::{ProcessTable, Registration, StartEntry};
 use super::ticker::Wait;
 use crate::error::{RequestError, StartError, exit_status_lost};
 use crate::limits::READS_PER_TURN;
@@ -76,8 +76,8 @@ pub(crate) async fn run<B: Backend>(
     let drain = launch.drain;
     let key = (client.key, launch.process_id);
     let mut registration = match table.register(key, launch.parameters, accepted)? {
-        Place::New(registration) => registration,
-        Place::Taken(repeated) => return Ok(Events::repeated(repeated)),
+        StartEntry::New(registration) => registration,
+        StartEntry::Existing(repeated) => return Ok(Events::repeated(repeated)),
     };
     records.is_new(registration.key()).await?;
     let context = call.as_ref().map(|call| call.context_of(exec::PROCESS));
@@ -87,26 +87,27 @@ pub(crate) async fn run<B: Backend>(
     }
     let has_stdin = launch.stdin;
     let anchor = call.as_ref().map_or_else(clock::anchor, |call| *call.anchor());
-    let mut telling = Telling::accepted(records, registration.key(), anchor, accepted, |at_unix_ns| {
-        Accepted {
-            client_name: &client.name,
-            argv: &launch.argv,
-            cwd: launch.cwd.as_deref(),
-            thread: launch.thread.as_deref(),
-            trace: context.as_ref(),
-            parameters: &launch.parameters,
-            at_unix_ns,
-        }
-    });
-    let shared = registration.shared().clone();
+    let mut reporter =
+        LifecycleReporter::accepted(records, registration.key(), anchor, accepted, |at_unix_ns| {
+            Accepted {
+                client_name: &client.name,
+                argv: &launch.argv,
+                cwd: launch.cwd.as_deref(),
+                thread: launch.thread.as_deref(),
+                trace: context.as_ref(),
+                parameters: &launch.parameters,
+                at_unix_ns,
+            }
+        });
+    let state = registration.state().clone();
     let spawned = async {
-        let begun = durable(records, call.as_deref(), &shared, accepted).await?;
+        let begun = durable(records, call.as_deref(), &state, accepted).await?;
         Ok((begun, backend.spawn(launch, childs_context.as_ref())?))
     };
     let (begun, running) = match spawned.await {
         Ok(spawned) => spawned,
         Err(error) => {
-            telling.refused(&error, clock::now());
+            reporter.refused(&error, clock::now());
             return Err(error);
         }
     };
@@ -119,13 +120,13 @@ pub(crate) async fn run<B: Backend>(
     } = running;
     let spawned = clock::now();
     registration.set_started();
-    telling.started(group.pid(), spawned);
+    reporter.started(group.pid(), spawned);
     if let Some(traced_command) = traced_command(&call) {
         traced_command.started(group.pid());
     }
-    let patience = table.patience(has_stdin).clone();
-    let events = Events::new(shared.clone(), patience, end.clone(), telling.delivery());
-    shared.starts(group.pid(), exec.clone());
+    let started_delay = table.started_delay(has_stdin).clone();
+    let events = Events::new(state.clone(), started_delay, end.clone(), reporter.delivery());
+    state.starts(group.pid(), exec.clone());
     let mut driver = Driver::<B> {
         exec,
         group,
@@ -134,11 +135,11 @@ pub(crate) async fn run<B: Backend>(
         spent: (None, None),
         buffer: ReadBuffer::new(),
         turn: OutputStream::Stdout,
-        life: Life::new(begun, spawned, drain),
+        lifecycle: Lifecycle::new(begun, spawned, drain),
         kill: Kill::Idle,
         timer: None,
-        shared: shared.clone(),
-        telling,
+        state: state.clone(),
+        reporter,
         progress: None,
         registration,
         anchor,
@@ -149,7 +150,7 @@ pub(crate) async fn run<B: Backend>(
     };
     tokio::spawn(async move {
         let mut stdin = stdin;
-        let requests = pin!(stdin::pump(requests, &mut stdin, &shared));
+        let requests = pin!(stdin::pump(requests, &mut stdin, &state));
         driver.drive(requests).await;
         // What is left of it is cleared away behind the answer.
         yield_now().await;
@@ -170,7 +171,7 @@ fn childs_context(call: &ServerCall) -> TraceContext {
 async fn durable(
     records: &Records,
     call: Option<&ServerCall>,
-    shared: &Shared,
+    state: &ProcessState,
     accepted: Instant,
 ) -> Result<Instant, StartError> {
     if records.gate.is_none() {
@@ -181,7 +182,7 @@ async fn durable(
     if let Some(call) = call {
         call.record(exec::START_DURABLE, accepted, now);
     }
-    match shared.stopped() {
+    match state.stopped() {
         Some(_) => Err(StartError::ShuttingDown),
         None => Ok(now),
     }
@@ -213,12 +214,12 @@ struct Driver<B: Backend> {
     buffer: ReadBuffer,
     /// The pipe to read next.
     turn: OutputStream,
-    life: Life,
+    lifecycle: Lifecycle,
     kill: Kill,
     /// Most processes never need one.
     timer: Option<Pin<Box<Sleep>>>,
-    shared: Arc<Shared>,
-    telling: Telling,
+    state: Arc<ProcessState>,
+    reporter: LifecycleReporter,
     /// Until how far it has come is told, from the first event on that is not.
     progress: Option<Wait>,
     registration: Registration,
@@ -249,7 +250,7 @@ impl<B: Backend> Driver<B> {
     /// A client that breaks the protocol loses its process, unless that has exited and does not care any more.
     fn requests_ended(&self, end: Result<(), RequestError>) {
         if let Err(error) = end
-            && !self.life.has_exited()
+            && !self.lifecycle.has_exited()
         {
             let why = match (error, &self.end) {
                 // What a call that is cut short leaves behind; its reason is known by then.
@@ -259,13 +260,13 @@ impl<B: Backend> Driver<B> {
                 (RequestError::Unreadable | RequestError::StdinCut, None) => CallEnd::Reset,
                 _ => CallEnd::Violation,
             };
-            self.shared.fail(error.into(), StopReason::Call(why));
+            self.state.fail(error.into(), StopReason::Call(why));
         }
     }
 
     /// Ready when the process is reaped.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let stop = self.shared.should_stop(cx);
+        let stop = self.state.should_stop(cx);
         if stop && let Some(signal) = self.kill.begin(clock::now()) {
             self.group.signal(signal);
         }
@@ -274,7 +275,7 @@ impl<B: Backend> Driver<B> {
         match self.check_exit(cx) {
             ExitCheck::Unchanged => {}
             ExitCheck::Exited => {
-                B::let_go(self.stdout.as_mut(), self.stderr.as_mut());
+                B::release_child_ends(self.stdout.as_mut(), self.stderr.as_mut());
                 self.read(cx);
             }
             ExitCheck::NotExecuted => {
@@ -289,7 +290,7 @@ impl<B: Backend> Driver<B> {
                 self.group.signal(signal);
             }
             self.close(now);
-            if self.life.is_closed() && !self.kill.is_pending() {
+            if self.lifecycle.is_closed() && !self.kill.is_pending() {
                 self.retire();
                 return Poll::Ready(());
             }
@@ -306,12 +307,12 @@ impl<B: Backend> Driver<B> {
             if self.stdout.is_none() && self.stderr.is_none() {
                 return;
             }
-            if !self.shared.has_room() {
-                self.life.pause(clock::now());
+            if !self.state.has_room() {
+                self.lifecycle.pause(clock::now());
                 return;
             }
-            if self.life.is_paused() {
-                self.life.resume(clock::now());
+            if self.lifecycle.is_paused() {
+                self.lifecycle.resume(clock::now());
             }
             let (chunk, other) = match self.turn {
                 OutputStream::Stderr => (read(&mut self.buffer, cx, &mut self.stderr), OutputStream::Stdout),
@@ -334,19 +335,19 @@ impl<B: Backend> Driver<B> {
         let now = clock::now();
         match chunk {
             Ok(data) if !data.is_empty() => {
-                self.life.output(stream, data.len(), now);
-                self.shared.append(Kind::Output(Output {
+                self.lifecycle.output(stream, data.len(), now);
+                self.state.append(Kind::Output(Output {
                     stream: stream.into(),
                     data,
                 }));
-                if self.progress.is_none() && self.telling.is_on() {
+                if self.progress.is_none() && self.reporter.is_enabled() {
                     self.progress = Some(self.registration.progress().waiting());
                 }
                 true
             }
             // A pipe that cannot be read has nothing more to give.
             Ok(_) | Err(_) => {
-                self.life.end_of_file(stream, now);
+                self.lifecycle.end_of_file(stream, now);
                 match stream {
                     OutputStream::Stderr => self.spent.1 = self.stderr.take(),
                     OutputStream::Stdout | OutputStream::Unspecified => self.spent.0 = self.stdout.take(),
@@ -362,13 +363,13 @@ impl<B: Backend> Driver<B> {
             && progress.as_mut().poll(cx).is_ready()
         {
             self.progress = None;
-            self.telling.progressed(self.shared.next_seq() - 1);
+            self.reporter.progressed(self.state.next_seq() - 1);
         }
     }
 
     /// Pushes the exit as soon as it is known, and tells the client if nothing ran.
     fn check_exit(&mut self, cx: &mut Context<'_>) -> ExitCheck {
-        if self.life.has_exited() {
+        if self.lifecycle.has_exited() {
             return ExitCheck::Unchanged;
         }
         let Poll::Ready(status) = self.group.poll_exit(cx) else {
@@ -377,71 +378,72 @@ impl<B: Backend> Driver<B> {
         let now = clock::now();
         match self.exec.state() {
             ExecState::Failed(error) => {
-                self.telling.refused(&error, now);
-                self.shared.fail(error.into(), StopReason::ServerFault);
+                self.reporter.refused(&error, now);
+                self.state.fail(error.into(), StopReason::ServerFault);
                 return ExitCheck::NotExecuted;
             }
-            ExecState::Executed(Some(at)) => self.life.executed(at, now),
+            ExecState::Executed(Some(at)) => self.lifecycle.executed(at, now),
             ExecState::Executed(None) | ExecState::Pending => {}
         }
-        self.life.exit(now);
+        self.lifecycle.exit(now);
         let trace = self
             .context
             .as_ref()
             .filter(|_| self.sees_ids)
             .map(TraceContext::to_carrier);
-        let next = self.shared.next_seq();
+        let next = self.state.next_seq();
         let exit = Exit {
             // An exit whose status was lost has no event.
             seq: if status.is_ok() { next } else { next - 1 },
             status: status.ok(),
-            stopped: self.shared.stopped(),
+            stopped: self.state.stopped(),
             at_unix_ns: self.anchor.unix_ns_of(now),
             traceparent: trace
                 .as_ref()
                 .and_then(|trace| trace.traceparent[..].try_into().ok()),
         };
         // The observer comes before the client, so that a flush that the client requests covers the exit.
-        self.telling.exited(&exit);
+        self.reporter.exited(&exit);
         if let Some(traced_command) = traced_command(&self.call) {
             traced_command.ended(exit.command_end());
         }
-        self.shared.set_exited(exit);
+        self.state.set_exited(exit);
         match exit.event(trace) {
-            Some(event) => self.shared.append(event),
-            None => self.shared.fail(exit_status_lost(), StopReason::ServerFault),
+            Some(event) => self.state.append(event),
+            None => self.state.fail(exit_status_lost(), StopReason::ServerFault),
         }
         ExitCheck::Exited
     }
 
     /// Ends the process when it is over: records its stages, tells the observer, reaps it, and only then tells the client.
     fn close(&mut self, now: Instant) {
-        let Some(exit) = self.shared.exit() else { return };
+        let Some(exit) = self.state.exit() else { return };
         let output = match self.kill == Kill::Done {
             // What still holds a pipe has left the group: not waited for.
-            true => self.life.cut(now),
-            false => self.life.close(now),
+            true => self.lifecycle.cut(now),
+            false => self.lifecycle.close(now),
         };
         let Some(output) = output else { return };
         let close = Close {
-            seq: self.shared.next_seq(),
+            seq: self.state.next_seq(),
             at_unix_ns: self.anchor.unix_ns_of(now),
             output,
         };
         // Taken: the record of a call that was cut short waits for whoever can still add to it.
         let call = self.call.take();
         if let Some(call) = &call {
-            for (stage, start, end) in self.life.stages() {
+            for (stage, start, end) in self.lifecycle.stages() {
                 call.record(stage, start, end);
             }
         }
-        self.telling.closed(&exit, &close, &self.life, call.as_deref());
+        self.reporter
+            .closed(&exit, &close, &self.lifecycle, call.as_deref());
         drop(call);
-        self.shared.set_closed(exit, close);
+        self.state.set_closed(exit, close);
         if !self.kill.is_pending() {
             self.retire();
         }
-        self.shared.append(close.event());
+        self.state.append(close.event());
     }
 
     fn retire(&mut self) {
@@ -451,7 +453,7 @@ impl<B: Backend> Driver<B> {
 
     /// Ready when a deadline has come; pending, with the timer set, when the next one is still ahead.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let deadline = [self.life.deadline(), self.kill.deadline()]
+        let deadline = [self.lifecycle.deadline(), self.kill.deadline()]
             .into_iter()
             .flatten()
             .min();

@@ -40,7 +40,7 @@ impl Inherited {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Variable::new(&name.into_vec(), &value.into_vec()))
             .filter(|variable| !is_of_a_trace(variable) && !variable.name().starts_with(BATON));
-        let (variables, host) = telemetry::of_children(variables.collect());
+        let (variables, host) = telemetry::for_children(variables.collect());
         Self {
             variables: variables.into(),
             host,

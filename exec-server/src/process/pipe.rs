@@ -20,16 +20,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::unix::pipe::{Receiver, Sender};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::limits::{BULK_PIECE_BYTES, BULK_STEPS, HELD_BELOW};
+use crate::limits::{BULK_PIECE_BYTES, BULK_STEPS, HOLD_CHILD_ENDS_BELOW};
 
 /// The places for large pipes, shared by all children: of each step its own, so that streams which stopped after they had grown leave
 /// others at least the smaller ones.
 #[derive(Debug, Clone)]
-pub(super) struct Room([Arc<Semaphore>; BULK_STEPS.len()]);
+pub(super) struct LargePipeSlots([Arc<Semaphore>; BULK_STEPS.len()]);
 
-impl Room {
+impl LargePipeSlots {
     pub(super) fn new() -> Self {
-        Self(BULK_STEPS.map(|step| Arc::new(Semaphore::new(step.places))))
+        Self(BULK_STEPS.map(|step| Arc::new(Semaphore::new(step.slots))))
     }
 }
 
@@ -42,30 +42,30 @@ pub struct Pipe<P> {
     /// The next of [`BULK_STEPS`]; beyond the last it stays as it is.
     next: usize,
     /// Its place among those that grew as far.
-    place: Option<OwnedSemaphorePermit>,
-    room: Room,
+    slot: Option<OwnedSemaphorePermit>,
+    slots: LargePipeSlots,
     /// The child's end, while it may still be held open for it.
-    held: Option<OwnedFd>,
+    child_end: Option<OwnedFd>,
     /// It may be at its end without the runtime's knowledge.
-    look: bool,
+    read_directly: bool,
 }
 
 impl<P: AsFd> Pipe<P> {
-    pub(super) fn new(end: P, room: Room) -> Self {
+    pub(super) fn new(end: P, slots: LargePipeSlots) -> Self {
         Self {
             end,
             full: 0,
             next: 0,
-            place: None,
-            room,
-            held: None,
-            look: false,
+            slot: None,
+            slots,
+            child_end: None,
+            read_directly: false,
         }
     }
 
     /// It was found full.
     fn was_full(&mut self) {
-        let (Some(step), Some(places)) = (BULK_STEPS.get(self.next), self.room.0.get(self.next)) else {
+        let (Some(step), Some(slots)) = (BULK_STEPS.get(self.next), self.slots.0.get(self.next)) else {
             return;
         };
         self.full += 1;
@@ -74,10 +74,10 @@ impl<P: AsFd> Pipe<P> {
         }
         // If there is no place now, perhaps there is one later.
         self.full = 0;
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+        if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
             match fcntl_setpipe_size(&self.end, step.bytes) {
                 Ok(_) => {
-                    self.place = Some(place);
+                    self.slot = Some(slot);
                     self.next += 1;
                 }
                 // The system does not want it larger.
@@ -88,17 +88,17 @@ impl<P: AsFd> Pipe<P> {
 }
 
 impl Pipe<Receiver> {
-    /// Holds the child's end open until [`Pipe::let_go`], or closes it at once if the server has many descriptors already.
-    pub(super) fn holding(mut self, theirs: OwnedFd) -> Self {
-        if theirs.as_raw_fd() < HELD_BELOW {
-            self.held = Some(theirs);
+    /// Holds the child's end open until [`Pipe::release_child_end`], or closes it at once if the server has many descriptors already.
+    pub(super) fn holding_child_end(mut self, theirs: OwnedFd) -> Self {
+        if theirs.as_raw_fd() < HOLD_CHILD_ENDS_BELOW {
+            self.child_end = Some(theirs);
         }
         self
     }
 
     /// The child has exited: the end comes when its descendants have closed the pipe as well.
-    pub(super) fn let_go(&mut self) {
-        self.look = self.held.take().is_some();
+    pub(super) fn release_child_end(&mut self) {
+        self.read_directly = self.child_end.take().is_some();
     }
 
     /// Reads without asking the runtime, which learns of the end only when it looks for events again.
@@ -121,8 +121,8 @@ impl AsyncRead for Pipe<Receiver> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
-        self.look = self.look && self.read_now(buffer)?;
-        if !self.look {
+        self.read_directly = self.read_directly && self.read_now(buffer)?;
+        if !self.read_directly {
             ready!(Pin::new(&mut self.end).poll_read(cx, buffer))?;
         }
         if buffer.filled().len() - before >= BULK_PIECE_BYTES {
@@ -166,10 +166,10 @@ mod tests {
     const LARGE: BulkStep = BULK_STEPS[1];
 
     /// A pipe whose reading end is ours, and its size.
-    fn reading(room: &Room) -> (Pipe<Receiver>, std::fs::File) {
+    fn reading(slots: &LargePipeSlots) -> (Pipe<Receiver>, std::fs::File) {
         let (sender, receiver) = pipe().unwrap();
         let theirs = sender.into_blocking_fd().unwrap();
-        (Pipe::new(receiver, room.clone()), theirs.into())
+        (Pipe::new(receiver, slots.clone()), theirs.into())
     }
 
     /// Passes so many pieces of so many bytes, each read whole.
@@ -183,8 +183,8 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipe_that_is_read_in_large_pieces_grows_step_by_step() {
-        let room = Room::new();
-        let (mut pipe, mut theirs) = reading(&room);
+        let slots = LargePipeSlots::new();
+        let (mut pipe, mut theirs) = reading(&slots);
         let mut size = USUAL;
         for step in BULK_STEPS {
             pass(&mut pipe, &mut theirs, step.pieces - 1, BULK_PIECE_BYTES).await;
@@ -194,10 +194,10 @@ mod tests {
             assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), size);
         }
         pass(&mut pipe, &mut theirs, LARGE.pieces, USUAL).await;
-        let free = || [0, 1].map(|step: usize| room.0[step].available_permits());
-        assert_eq!(free(), [BULK.places, LARGE.places - 1]);
+        let free = || [0, 1].map(|step: usize| slots.0[step].available_permits());
+        assert_eq!(free(), [BULK.slots, LARGE.slots - 1]);
         drop(pipe);
-        assert_eq!(free(), [BULK.places, LARGE.places]);
+        assert_eq!(free(), [BULK.slots, LARGE.slots]);
     }
 
     /// What a pipe gives without waiting.
@@ -216,14 +216,14 @@ mod tests {
         // Children of other tests have a copy of whatever is open for a moment, so once in some times is enough.
         let mut ends = 0;
         for _ in 0..20 {
-            let (mut pipe, mut theirs) = reading(&Room::new());
-            pipe.held = Some(theirs.try_clone().unwrap().into());
+            let (mut pipe, mut theirs) = reading(&LargePipeSlots::new());
+            pipe.child_end = Some(theirs.try_clone().unwrap().into());
             theirs.write_all(b"last words").unwrap();
             drop(theirs);
             let mut buffer = [0; 16];
             assert_eq!(pipe.read(&mut buffer).await.unwrap(), 10);
             assert_eq!(at_once(&mut pipe), None, "the child may be there still");
-            pipe.let_go();
+            pipe.release_child_end();
             ends += usize::from(at_once(&mut pipe) == Some(vec![]));
         }
         assert!(ends > 0);
@@ -231,10 +231,10 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipe_that_was_held_gives_what_is_in_it_and_waits_for_descendants() {
-        let (mut pipe, mut theirs) = reading(&Room::new());
-        pipe.held = Some(theirs.try_clone().unwrap().into());
+        let (mut pipe, mut theirs) = reading(&LargePipeSlots::new());
+        pipe.child_end = Some(theirs.try_clone().unwrap().into());
         theirs.write_all(b"one").unwrap();
-        pipe.let_go();
+        pipe.release_child_end();
         assert_eq!(at_once(&mut pipe), Some(b"one".to_vec()));
         assert_eq!(at_once(&mut pipe), None);
         theirs.write_all(b"two").unwrap();
@@ -246,36 +246,36 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_server_with_many_descriptors_holds_no_further_ones() {
-        let (pipe, theirs) = reading(&Room::new());
+        let (pipe, theirs) = reading(&LargePipeSlots::new());
         // Other tests have descriptors too.
-        let is_low = theirs.as_raw_fd() < HELD_BELOW;
-        assert_eq!(pipe.holding(theirs.into()).held.is_some(), is_low);
+        let is_low = theirs.as_raw_fd() < HOLD_CHILD_ENDS_BELOW;
+        assert_eq!(pipe.holding_child_end(theirs.into()).child_end.is_some(), is_low);
 
-        let (pipe, theirs) = reading(&Room::new());
-        let high = rustix::io::fcntl_dupfd_cloexec(&theirs, HELD_BELOW).unwrap();
+        let (pipe, theirs) = reading(&LargePipeSlots::new());
+        let high = rustix::io::fcntl_dupfd_cloexec(&theirs, HOLD_CHILD_ENDS_BELOW).unwrap();
         drop(theirs);
-        let mut pipe = pipe.holding(high);
+        let mut pipe = pipe.holding_child_end(high);
         let mut buffer = [0; 1];
         assert_eq!(pipe.read(&mut buffer).await.unwrap(), 0);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn talk_does_not_make_a_pipe_grow() {
-        let (mut pipe, mut theirs) = reading(&Room::new());
+        let (mut pipe, mut theirs) = reading(&LargePipeSlots::new());
         pass(&mut pipe, &mut theirs, 100 * BULK.pieces, 4096).await;
         assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), USUAL);
     }
 
     #[tokio::test(flavor = "current_thread")]
     async fn no_more_pipes_grow_than_there_are_places_for() {
-        let room = Room::new();
+        let slots = LargePipeSlots::new();
         let mut grown = Vec::new();
-        for _ in 0..BULK.places {
-            let (mut pipe, mut theirs) = reading(&room);
+        for _ in 0..BULK.slots {
+            let (mut pipe, mut theirs) = reading(&slots);
             pass(&mut pipe, &mut theirs, BULK.pieces, USUAL).await;
             grown.push(pipe);
         }
-        let (mut pipe, mut theirs) = reading(&room);
+        let (mut pipe, mut theirs) = reading(&slots);
         pass(&mut pipe, &mut theirs, BULK.pieces, USUAL).await;
         assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), USUAL);
         grown.pop();
@@ -285,15 +285,15 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn large_pipes_whose_streams_have_stopped_leave_others_a_place() {
-        let room = Room::new();
+        let slots = LargePipeSlots::new();
         let mut stopped = Vec::new();
-        for _ in 0..LARGE.places {
-            let (mut pipe, mut theirs) = reading(&room);
+        for _ in 0..LARGE.slots {
+            let (mut pipe, mut theirs) = reading(&slots);
             pass(&mut pipe, &mut theirs, BULK.pieces + LARGE.pieces, USUAL).await;
             assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), LARGE.bytes);
             stopped.push(pipe);
         }
-        let (mut pipe, mut theirs) = reading(&room);
+        let (mut pipe, mut theirs) = reading(&slots);
         pass(&mut pipe, &mut theirs, BULK.pieces + LARGE.pieces, USUAL).await;
         assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), BULK.bytes);
     }
@@ -302,7 +302,7 @@ mod tests {
     async fn a_pipe_that_takes_less_than_it_is_given_grows() {
         let (sender, receiver) = pipe().unwrap();
         let mut theirs = std::fs::File::from(receiver.into_blocking_fd().unwrap());
-        let mut pipe = Pipe::new(sender, Room::new());
+        let mut pipe = Pipe::new(sender, LargePipeSlots::new());
         let data = vec![7; USUAL + BULK_PIECE_BYTES];
         let mut buffer = vec![0; USUAL];
         for _ in 0..BULK.pieces {

@@ -29,7 +29,7 @@ pub(super) fn resolve(
     let mut error = StartError::CommandNotFound;
     for directory in std::env::split_paths(path.unwrap_or(OsStr::new(DEFAULT_PATH))) {
         let candidate = absolute(cwd, &directory.join(program))?;
-        match look(&candidate) {
+        match inspect(&candidate) {
             Found::Executable => return Ok(candidate),
             Found::NotExecutable => error = StartError::NotExecutable,
             Found::Nothing => {}
@@ -50,7 +50,7 @@ pub(super) enum Found {
 }
 
 /// Looks, without running anything.
-pub(super) fn look(path: &Path) -> Found {
+pub(super) fn inspect(path: &Path) -> Found {
     match stat(path) {
         Err(_) => Found::Nothing,
         Ok(stat) if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile => Found::NotExecutable,

@@ -18,48 +18,48 @@ pub(super) fn may_take(own: usize, taken: usize, total: usize) -> bool {
 }
 
 /// How many have to become free before it may, at most: fewer if its own are among them.
-pub(super) fn lacks(own: usize, taken: usize, total: usize) -> usize {
+pub(super) fn shortfall(own: usize, taken: usize, total: usize) -> usize {
     let allowed = total.saturating_sub(taken).saturating_mul(SHARE_OF_FREE);
     (own + 1).saturating_sub(allowed).div_ceil(SHARE_OF_FREE)
 }
 
 /// What one client's key holds, over all of its sessions.
 #[derive(Debug, Default)]
-pub(super) struct Client {
+pub(super) struct ClientUsage {
     /// Processes alive.
-    live: AtomicUsize,
+    processes: AtomicUsize,
     /// Ids that are taken: processes alive and finished ones that are remembered.
-    ids: AtomicUsize,
+    process_ids: AtomicUsize,
     /// Bytes of retained output.
-    kept: AtomicUsize,
+    retained_bytes: AtomicUsize,
 }
 
 /// One of the counts of a [`Client`].
 #[derive(Debug, Clone, Copy)]
-pub(super) enum What {
-    Live,
-    Ids,
-    Kept,
+pub(super) enum Resource {
+    Processes,
+    ProcessIds,
+    RetainedBytes,
 }
 
-impl Client {
-    fn count(&self, what: What) -> &AtomicUsize {
+impl ClientUsage {
+    fn count(&self, what: Resource) -> &AtomicUsize {
         match what {
-            What::Live => &self.live,
-            What::Ids => &self.ids,
-            What::Kept => &self.kept,
+            Resource::Processes => &self.processes,
+            Resource::ProcessIds => &self.process_ids,
+            Resource::RetainedBytes => &self.retained_bytes,
         }
     }
 
-    pub(super) fn holds(&self, what: What) -> usize {
+    pub(super) fn holds(&self, what: Resource) -> usize {
         self.count(what).load(Ordering::Relaxed)
     }
 
-    pub(super) fn take(&self, what: What, count: usize) {
+    pub(super) fn take(&self, what: Resource, count: usize) {
         self.count(what).fetch_add(count, Ordering::Relaxed);
     }
 
-    pub(super) fn give_back(&self, what: What, count: usize) {
+    pub(super) fn give_back(&self, what: Resource, count: usize) {
         self.count(what).fetch_sub(count, Ordering::Relaxed);
     }
 }
@@ -67,13 +67,13 @@ impl Client {
 /// Every client that holds something, by its key.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    clients: HashMap<PublicKey, Arc<Client>>,
+    clients: HashMap<PublicKey, Arc<ClientUsage>>,
     /// How many there may be before those that hold nothing are forgotten.
     sweep_at: usize,
 }
 
 impl Clients {
-    pub(super) fn client(&mut self, key: &PublicKey) -> Arc<Client> {
+    pub(super) fn client(&mut self, key: &PublicKey) -> Arc<ClientUsage> {
         if let Some(client) = self.clients.get(key) {
             return Arc::clone(client);
         }
@@ -82,7 +82,7 @@ impl Clients {
             self.clients.retain(|_, client| Arc::strong_count(client) > 1);
             self.sweep_at = (2 * self.clients.len()).max(64);
         }
-        let client = Arc::new(Client::default());
+        let client = Arc::new(ClientUsage::default());
         self.clients.insert(*key, Arc::clone(&client));
         client
     }
@@ -110,12 +110,12 @@ mod tests {
     #[test]
     fn so_many_as_are_lacking_make_room() {
         for (own, taken) in [(768, 768), (768, 1000), (1024, 1024), (10, 1023), (0, 1024)] {
-            let lacks = lacks(own, taken, 1024);
+            let shortfall = shortfall(own, taken, 1024);
             assert!(
-                !may_take(own, taken, 1024) && may_take(own, taken - lacks, 1024),
+                !may_take(own, taken, 1024) && may_take(own, taken - shortfall, 1024),
                 "{own} of {taken}"
             );
-            assert!(!may_take(own, taken - lacks + 1, 1024), "{own} of {taken}");
+            assert!(!may_take(own, taken - shortfall + 1, 1024), "{own} of {taken}");
         }
     }
 
@@ -147,7 +147,7 @@ mod tests {
     fn clients_that_hold_nothing_are_forgotten() {
         let mut clients = Clients::default();
         let held = clients.client(&PublicKey::from_bytes([255; 32]));
-        held.take(What::Live, 1);
+        held.take(Resource::Processes, 1);
         for n in 0..10_000_u32 {
             let mut key = [0; 32];
             key[..4].copy_from_slice(&n.to_be_bytes());
@@ -155,6 +155,6 @@ mod tests {
         }
         assert!(clients.clients.len() <= 65, "{}", clients.clients.len());
         let same = clients.client(&PublicKey::from_bytes([255; 32]));
-        assert_eq!(same.holds(What::Live), 1);
+        assert_eq!(same.holds(Resource::Processes), 1);
     }
 }

@@ -19,8 +19,8 @@ use super::backend::{Exec, ExecState};
 use super::environment::Inherited;
 use super::launch::Launch;
 use super::leader::Leader;
-use super::pipe::{Pipe, Room};
-use super::program::{self, Found, look};
+use super::pipe::{LargePipeSlots, Pipe};
+use super::program::{self, Found, inspect};
 use crate::error::StartError;
 
 /// A child that runs its program, or is about to.
@@ -54,7 +54,7 @@ pub(super) struct Spawner {
     /// Opened at the first child that reads it.
     null: OnceLock<OwnedFd>,
     children: Selected,
-    large_pipes: Room,
+    large_pipes: LargePipeSlots,
 }
 
 impl Spawner {
@@ -64,7 +64,7 @@ impl Spawner {
             inherited: Inherited::capture(),
             null: OnceLock::new(),
             children,
-            large_pipes: Room::new(),
+            large_pipes: LargePipeSlots::new(),
         }
     }
 
@@ -121,8 +121,8 @@ impl Spawner {
             leader,
             execution,
             stdin: stdin.map(|(own, _)| own),
-            stdout: stdout.holding(childs_stdout),
-            stderr: stderr.holding(childs_stderr),
+            stdout: stdout.holding_child_end(childs_stdout),
+            stderr: stderr.holding_child_end(childs_stderr),
         })
     }
 
@@ -197,7 +197,7 @@ fn explain(errno: Errno, image: &Image) -> StartError {
     }
     match errno {
         Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG => {
-            match look(path_of(&image.program)) {
+            match inspect(path_of(&image.program)) {
                 Found::Nothing => StartError::CommandNotFound,
                 // It is there: what is missing is the interpreter it names.
                 Found::Executable | Found::NotExecutable => StartError::NotExecutable,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tonic::Streaming;
 
-use super::shared::Shared;
+use super::state::ProcessState;
 use crate::error::RequestError;
 
 /// Serves the requests of one call to their end. `pipe` is `None` when there is no stdin, and once it is at its end. On an error
@@ -21,7 +21,7 @@ use crate::error::RequestError;
 pub(super) async fn pump(
     mut requests: Streaming<RunRequest>,
     pipe: &mut Option<impl AsyncWrite + Unpin>,
-    shared: &Shared,
+    state: &ProcessState,
 ) -> Result<(), RequestError> {
     let mut order = match pipe {
         Some(_) => Order::Open { offset: 0 },
@@ -42,7 +42,7 @@ pub(super) async fn pump(
                 order.close(close.offset)?;
                 *pipe = None;
             }
-            Some(Kind::Ack(ack)) => shared.acknowledge(ack.seq)?,
+            Some(Kind::Ack(ack)) => state.acknowledge(ack.seq)?,
             Some(Kind::Start(_)) => return Err(RequestError::SecondStart),
             None => return Err(RequestError::Unknown),
         }

@@ -10,11 +10,11 @@ use baton_export::clock;
 use baton_proto::ProcessId;
 use tokio::sync::Notify;
 
-use self::finished::{Digest, Finished, Past};
-use super::kept::{Budget, Kept};
+use self::finished::{Digest, FinishedProcess, FinishedProcesses};
 use super::repeated::RepeatedStart;
-use super::shared::Shared;
-use super::shares::{Client, Clients, What, lacks, may_take};
+use super::retention::{RetainedBytes, RetentionBudget};
+use super::shares::{ClientUsage, Clients, Resource, may_take, shortfall};
+use super::state::ProcessState;
 use super::ticker::Ticker;
 use crate::error::StartError;
 use crate::limits::{
@@ -32,23 +32,23 @@ type Parameters = [u8; 32];
 
 /// What a start finds in the table.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(super) enum StartEntry {
     /// Room for it.
     New(Registration),
     /// The process that it means, which runs or ran.
-    Taken(RepeatedStart),
+    Existing(RepeatedStart),
 }
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct ProcessTable {
     entries: Mutex<Entries>,
-    kept: Arc<Budget>,
+    retention: Arc<RetentionBudget>,
     emptied: Notify,
     /// What `Started` waits with for company.
-    patience: Ticker,
+    started_delay: Ticker,
     /// The same for a client that may wait for it.
-    haste: Ticker,
+    started_delay_stdin: Ticker,
     /// What the record of how far a process has come waits with for more.
     progress: Ticker,
 }
@@ -58,15 +58,15 @@ impl ProcessTable {
         Self {
             entries: Mutex::new(Entries {
                 live: HashMap::new(),
-                finished: Finished::default(),
+                finished: FinishedProcesses::default(),
                 clients: Clients::default(),
                 max_processes,
                 closing: false,
             }),
-            kept: Arc::default(),
+            retention: Arc::default(),
             emptied: Notify::new(),
-            patience: Ticker::new(STARTED_DELAY / 2),
-            haste: Ticker::new(STARTED_DELAY_STDIN / 2),
+            started_delay: Ticker::new(STARTED_DELAY / 2),
+            started_delay_stdin: Ticker::new(STARTED_DELAY_STDIN / 2),
             progress: Ticker::new(PROGRESS_EVERY / 2),
         }
     }
@@ -77,36 +77,36 @@ impl ProcessTable {
         key: Key,
         parameters: Parameters,
         now: Instant,
-    ) -> Result<Place, StartError> {
+    ) -> Result<StartEntry, StartError> {
         let mut entries = self.lock();
         let client = entries.clients.client(&key.0);
         if let Some(repeated) = entries.find(&key, &client, &parameters)? {
-            return Ok(Place::Taken(repeated));
+            return Ok(StartEntry::Existing(repeated));
         }
         entries.make_room(&client, now)?;
-        client.take(What::Live, 1);
-        client.take(What::Ids, 1);
-        let kept = Kept::new(Arc::clone(&self.kept), Arc::clone(&client));
-        let shared = Arc::new(Shared::new(kept));
-        let live = Live {
-            shared: shared.clone(),
+        client.take(Resource::Processes, 1);
+        client.take(Resource::ProcessIds, 1);
+        let retained = RetainedBytes::new(Arc::clone(&self.retention), Arc::clone(&client));
+        let state = Arc::new(ProcessState::new(retained));
+        let live = LiveProcess {
+            state: state.clone(),
             parameters,
         };
         entries.live.insert(key, live);
-        Ok(Place::New(Registration {
+        Ok(StartEntry::New(Registration {
             table: self.clone(),
             key,
             client,
-            shared,
+            state,
             stage: RegistrationStage::Reserved,
         }))
     }
 
     /// How long `Started` may wait for company.
-    pub(super) fn patience(&self, has_stdin: bool) -> &Ticker {
+    pub(super) fn started_delay(&self, has_stdin: bool) -> &Ticker {
         match has_stdin {
-            true => &self.haste,
-            false => &self.patience,
+            true => &self.started_delay_stdin,
+            false => &self.started_delay,
         }
     }
 
@@ -121,7 +121,7 @@ impl ProcessTable {
         let live: Vec<_> = {
             let mut entries = self.lock();
             entries.closing = true;
-            entries.live.values().map(|live| live.shared.clone()).collect()
+            entries.live.values().map(|live| live.state.clone()).collect()
         };
         for process in live {
             process.stop();
@@ -149,8 +149,8 @@ impl ProcessTable {
 pub(super) struct Registration {
     table: Arc<ProcessTable>,
     key: Key,
-    client: Arc<Client>,
-    shared: Arc<Shared>,
+    client: Arc<ClientUsage>,
+    state: Arc<ProcessState>,
     stage: RegistrationStage,
 }
 
@@ -169,8 +169,8 @@ impl Registration {
         &self.table.progress
     }
 
-    pub(super) fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(super) fn state(&self) -> &Arc<ProcessState> {
+        &self.state
     }
 
     /// Whose place it is.
@@ -201,16 +201,16 @@ impl Registration {
         }
         let mut entries = self.table.lock();
         let live = entries.live.remove(&self.key);
-        self.client.give_back(What::Live, 1);
+        self.client.give_back(Resource::Processes, 1);
         match live {
-            Some(live) if stage == RegistrationStage::Started => entries.finished.insert(Past {
+            Some(live) if stage == RegistrationStage::Started => entries.finished.insert(FinishedProcess {
                 client: Arc::clone(&self.client),
                 id: self.key.1,
                 digest: digest(&live.parameters),
-                termination: live.shared.termination(),
+                termination: live.state.termination(),
                 at: now,
             }),
-            _ => self.client.give_back(What::Ids, 1),
+            _ => self.client.give_back(Resource::ProcessIds, 1),
         }
         if entries.live.is_empty() {
             self.table.emptied.notify_waiters();
@@ -226,16 +226,16 @@ impl Drop for Registration {
 
 #[derive(Debug)]
 struct Entries {
-    live: HashMap<Key, Live>,
-    finished: Finished,
+    live: HashMap<Key, LiveProcess>,
+    finished: FinishedProcesses,
     clients: Clients,
     max_processes: usize,
     closing: bool,
 }
 
 #[derive(Debug)]
-struct Live {
-    shared: Arc<Shared>,
+struct LiveProcess {
+    state: Arc<ProcessState>,
     parameters: Parameters,
 }
 
@@ -251,15 +251,15 @@ impl Entries {
     fn find(
         &self,
         key: &Key,
-        client: &Arc<Client>,
+        client: &Arc<ClientUsage>,
         parameters: &Parameters,
     ) -> Result<Option<RepeatedStart>, StartError> {
         let (is_meant, repeated) = match self.live.get(key) {
-            Some(live) => (live.parameters == *parameters, live.shared.repeated()),
+            Some(live) => (live.parameters == *parameters, live.state.repeated()),
             None => match self.finished.find(client, key.1) {
-                Some(past) => (
-                    past.digest == digest(parameters),
-                    RepeatedStart::of_finished(past.termination),
+                Some(process) => (
+                    process.digest == digest(parameters),
+                    RepeatedStart::of_finished(process.termination),
                 ),
                 None => return Ok(None),
             },
@@ -271,11 +271,11 @@ impl Entries {
     }
 
     /// Finds room for a process of this client and its id, or says why there is none.
-    fn make_room(&mut self, client: &Client, now: Instant) -> Result<(), StartError> {
+    fn make_room(&mut self, client: &ClientUsage, now: Instant) -> Result<(), StartError> {
         if self.closing {
             return Err(StartError::ShuttingDown);
         }
-        let (running, limit) = (client.holds(What::Live), self.max_processes);
+        let (running, limit) = (client.holds(Resource::Processes), self.max_processes);
         if self.live.len() >= limit {
             return Err(StartError::TooManyProcesses(limit));
         }
@@ -283,12 +283,15 @@ impl Entries {
             return Err(StartError::TooManyOfClient { running, limit });
         }
         loop {
-            let (own, taken) = (client.holds(What::Ids), self.live.len() + self.finished.len());
+            let (own, taken) = (
+                client.holds(Resource::ProcessIds),
+                self.live.len() + self.finished.len(),
+            );
             if may_take(own, taken, FINISHED_MAX) {
                 return Ok(());
             }
             if !self.finished.make_room(now) {
-                let room_in = self.finished.room_in(now, lacks(own, taken, FINISHED_MAX));
+                let room_in = self.finished.room_in(now, shortfall(own, taken, FINISHED_MAX));
                 // Without so many finished ones processes that run have to end first.
                 let retry_after = room_in.unwrap_or(FINISHED_AT_LEAST);
                 return Err(StartError::TooManyStarts { retry_after });
@@ -315,8 +318,8 @@ mod tests {
 
     fn new(table: &Arc<ProcessTable>, key: Key, parameters: Parameters, now: Instant) -> Registration {
         match table.register(key, parameters, now).unwrap() {
-            Place::New(registration) => registration,
-            Place::Taken(_) => panic!("taken"),
+            StartEntry::New(registration) => registration,
+            StartEntry::Existing(_) => panic!("taken"),
         }
     }
 
@@ -327,11 +330,11 @@ mod tests {
         let is_the_same = |parameters| table.register(key(1, 1), parameters, now);
         let mut first = new(&table, key(1, 1), ONE, now);
         first.set_started();
-        assert!(matches!(is_the_same(ONE), Ok(Place::Taken(_))));
+        assert!(matches!(is_the_same(ONE), Ok(StartEntry::Existing(_))));
         assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
         new(&table, key(2, 1), OTHER, now);
         first.release();
-        assert!(matches!(is_the_same(ONE), Ok(Place::Taken(_))));
+        assert!(matches!(is_the_same(ONE), Ok(StartEntry::Existing(_))));
         assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
         // What is old goes when another comes.
         let later = Instant::now() + FINISHED_FOR;
@@ -355,7 +358,7 @@ mod tests {
         let refused = table.register(key(1, 2), ONE, now);
         assert!(matches!(refused, Err(StartError::TooManyProcesses(1))));
         let again = table.register(key(1, 1), ONE, now);
-        assert!(matches!(again, Ok(Place::Taken(_))));
+        assert!(matches!(again, Ok(StartEntry::Existing(_))));
         drop(one);
         new(&table, key(1, 2), ONE, now);
     }
@@ -367,8 +370,8 @@ mod tests {
         let mut held = Vec::new();
         let refusal = loop {
             match table.register(key(1, held.len() as u32), ONE, now) {
-                Ok(Place::New(registration)) => held.push(registration),
-                Ok(Place::Taken(_)) => panic!("taken"),
+                Ok(StartEntry::New(registration)) => held.push(registration),
+                Ok(StartEntry::Existing(_)) => panic!("taken"),
                 Err(error) => break error,
             }
         };
@@ -389,12 +392,12 @@ mod tests {
     /// A process of this client that is started and over in the same moment.
     fn runs(table: &Arc<ProcessTable>, key: Key, now: Instant) -> Result<(), StartError> {
         match table.register(key, ONE, now)? {
-            Place::New(mut registration) => {
+            StartEntry::New(mut registration) => {
                 registration.set_started();
                 registration.release_at(now);
                 Ok(())
             }
-            Place::Taken(_) => panic!("taken"),
+            StartEntry::Existing(_) => panic!("taken"),
         }
     }
 
@@ -408,7 +411,7 @@ mod tests {
             runs(&table, key(1, n), at(n)).unwrap();
         }
         let first = |now| table.register(key(1, 0), ONE, now);
-        assert!(matches!(first(at(all - 1)), Ok(Place::Taken(_))));
+        assert!(matches!(first(at(all - 1)), Ok(StartEntry::Existing(_))));
         // It goes on so for as long as it likes.
         for n in all..all + 2 * FINISHED_PER_SECOND as u32 {
             runs(&table, key(1, n), at(n)).unwrap();
@@ -431,7 +434,7 @@ mod tests {
             runs(&table, key(2, n), now).unwrap();
         }
         let known = table.register(key(1, 2 * FINISHED_PER_SECOND as u32 + 1), ONE, now);
-        assert!(matches!(known, Ok(Place::Taken(_))));
+        assert!(matches!(known, Ok(StartEntry::Existing(_))));
         // They have taken of the room that the hint was about; the next one is longer, and right.
         let Err(StartError::TooManyStarts { retry_after }) = runs(&table, key(1, n + 1), now) else {
             panic!("there is room")

@@ -35,7 +35,7 @@ const HOST_ID: &str = "host.id";
 const OWN_ATTRIBUTES: [&str; 3] = ["service.name", "service.version", "service.instance.id"];
 
 /// What children find of the exec-server's variables, and the `host.id` that they are to export under; `None` where nothing is exported.
-pub(super) fn of_children(mut variables: Vec<Variable>) -> (Vec<Variable>, Option<String>) {
+pub(super) fn for_children(mut variables: Vec<Variable>) -> (Vec<Variable>, Option<String>) {
     let is = |variable: &Variable, name: &str| variable.name() == name.as_bytes();
     variables.retain(|variable| !OWN.iter().any(|name| is(variable, name)));
     let given = take(&mut variables, RESOURCE);
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_child_exports_to_the_same_collector_from_the_same_host_under_its_own_name() {
-        let (children, host) = of_children(variables(&[
+        let (children, host) = for_children(variables(&[
             "PATH=/bin",
             "OTEL_EXPORTER_OTLP_ENDPOINT=http://collector:4317",
             "OTEL_EXPORTER_OTLP_HEADERS=authorization=secret",
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn what_an_exec_server_is_told_counts_before_what_it_finds() {
-        let (children, host) = of_children(variables(&[
+        let (children, host) = for_children(variables(&[
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://collector:4317",
             "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
             "OTEL_RESOURCE_ATTRIBUTES=host.id=given",
@@ -164,7 +164,7 @@ mod tests {
 
     #[test]
     fn where_nothing_is_exported_nothing_is_added() {
-        let (children, host) = of_children(variables(&[
+        let (children, host) = for_children(variables(&[
             "OTEL_SERVICE_NAME=builder",
             "OTEL_EXPORTER_OTLP_ENDPOINT= ",
             "OTEL_RESOURCE_ATTRIBUTES=service.name=builder",

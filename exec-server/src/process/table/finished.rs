@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use baton_proto::ProcessId;
 
-use super::super::shares::{Client, What};
+use super::super::shares::{ClientUsage, Resource};
 use crate::limits::{FINISHED_AT_LEAST, FINISHED_FOR};
 use crate::termination::Termination;
 
@@ -25,9 +25,9 @@ const SHRINK_ABOVE: usize = 4096;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Finished {
+pub(super) struct FinishedProcesses {
     /// Oldest first.
-    queue: VecDeque<Past>,
+    queue: VecDeque<FinishedProcess>,
     /// Where in the queue, counted from the first that there ever was, modulo 2^32.
     index: HashMap<(usize, ProcessId), u32>,
     /// How many have been forgotten, modulo 2^32.
@@ -36,8 +36,8 @@ pub(super) struct Finished {
 
 /// A process that has ended.
 #[derive(Debug)]
-pub(super) struct Past {
-    pub(super) client: Arc<Client>,
+pub(super) struct FinishedProcess {
+    pub(super) client: Arc<ClientUsage>,
     pub(super) id: ProcessId,
     pub(super) digest: Digest,
     pub(super) termination: Termination,
@@ -45,28 +45,28 @@ pub(super) struct Past {
 }
 
 /// Clients are told apart by where their counts are: both the queue and the table's list of clients keep them there.
-fn key(client: &Arc<Client>, id: ProcessId) -> (usize, ProcessId) {
+fn key(client: &Arc<ClientUsage>, id: ProcessId) -> (usize, ProcessId) {
     (Arc::as_ptr(client).addr(), id)
 }
 
-impl Finished {
+impl FinishedProcesses {
     pub(super) fn len(&self) -> usize {
         self.queue.len()
     }
 
     /// Remembers one. Its id is counted as the client's already, and stays so until it is forgotten.
-    pub(super) fn insert(&mut self, past: Past) {
+    pub(super) fn insert(&mut self, process: FinishedProcess) {
         for _ in 0..FORGET_AT_ONCE {
-            if !self.forget_if(past.at, FINISHED_FOR) {
+            if !self.forget_if(process.at, FINISHED_FOR) {
                 break;
             }
         }
         let position = self.forgotten.wrapping_add(self.queue.len() as u32);
-        self.index.insert(key(&past.client, past.id), position);
-        self.queue.push_back(past);
+        self.index.insert(key(&process.client, process.id), position);
+        self.queue.push_back(process);
     }
 
-    pub(super) fn find(&self, client: &Arc<Client>, id: ProcessId) -> Option<&Past> {
+    pub(super) fn find(&self, client: &Arc<ClientUsage>, id: ProcessId) -> Option<&FinishedProcess> {
         let position = *self.index.get(&key(client, id))?;
         self.queue.get(position.wrapping_sub(self.forgotten) as usize)
     }
@@ -84,14 +84,14 @@ impl Finished {
     }
 
     fn forget_if(&mut self, now: Instant, age: Duration) -> bool {
-        let is_due = |past: &Past| now.saturating_duration_since(past.at) >= age;
+        let is_due = |process: &FinishedProcess| now.saturating_duration_since(process.at) >= age;
         if !self.queue.front().is_some_and(is_due) {
             return false;
         }
-        if let Some(past) = self.queue.pop_front() {
-            self.index.remove(&key(&past.client, past.id));
+        if let Some(process) = self.queue.pop_front() {
+            self.index.remove(&key(&process.client, process.id));
             self.forgotten = self.forgotten.wrapping_add(1);
-            past.client.give_back(What::Ids, 1);
+            process.client.give_back(Resource::ProcessIds, 1);
         }
         if self.queue.capacity() > SHRINK_ABOVE && self.queue.len() < self.queue.capacity() / 4 {
             self.queue.shrink_to(self.queue.capacity() / 2);
@@ -106,11 +106,11 @@ mod tests {
     use super::*;
     use crate::limits::FINISHED_MAX;
 
-    fn past(client: &Arc<Client>, n: u32, at: Instant) -> Past {
+    fn process(client: &Arc<ClientUsage>, n: u32, at: Instant) -> FinishedProcess {
         let mut id = [0; 16];
         id[..4].copy_from_slice(&n.to_be_bytes());
-        client.take(What::Ids, 1);
-        Past {
+        client.take(Resource::ProcessIds, 1);
+        FinishedProcess {
             client: Arc::clone(client),
             id: ProcessId(id),
             digest: [1; 16],
@@ -120,18 +120,18 @@ mod tests {
     }
 
     fn id(n: u32) -> ProcessId {
-        past(&Arc::default(), n, Instant::now()).id
+        process(&Arc::default(), n, Instant::now()).id
     }
 
     #[test]
     fn the_oldest_is_forgotten_first_and_none_too_early() {
-        let (mut finished, client) = (Finished::default(), Arc::default());
+        let (mut finished, client) = (FinishedProcesses::default(), Arc::default());
         let start = Instant::now();
         let at = |n: u32| start + Duration::from_millis(n.into());
         for n in 0..1000 {
-            finished.insert(past(&client, n, at(n)));
+            finished.insert(process(&client, n, at(n)));
         }
-        assert_eq!(client.holds(What::Ids), 1000);
+        assert_eq!(client.holds(Resource::ProcessIds), 1000);
         assert!(!finished.make_room(at(999)));
         assert_eq!(
             finished.room_in(at(999), 1),
@@ -139,7 +139,7 @@ mod tests {
         );
         let later = at(9) + FINISHED_AT_LEAST;
         while finished.make_room(later) {}
-        assert_eq!((finished.len(), client.holds(What::Ids)), (990, 990));
+        assert_eq!((finished.len(), client.holds(Resource::ProcessIds)), (990, 990));
         assert!(finished.find(&client, id(9)).is_none());
         for n in 10..1000 {
             assert_eq!(finished.find(&client, id(n)).unwrap().id, id(n));
@@ -150,34 +150,38 @@ mod tests {
 
     #[test]
     fn what_is_old_is_forgotten_though_there_is_room_and_the_memory_given_back() {
-        let (mut finished, client) = (Finished::default(), Arc::default());
+        let (mut finished, client) = (FinishedProcesses::default(), Arc::default());
         let start = Instant::now();
         for n in 0..100_000 {
-            finished.insert(past(&client, n, start));
+            finished.insert(process(&client, n, start));
         }
         let full = finished.queue.capacity();
         let later = start + FINISHED_FOR;
         for n in 100_000..140_000 {
-            finished.insert(past(&client, n, later));
+            finished.insert(process(&client, n, later));
         }
         assert_eq!(finished.len(), 40_000, "and no more than four at a time");
-        assert_eq!(client.holds(What::Ids), 40_000);
+        assert_eq!(client.holds(Resource::ProcessIds), 40_000);
         assert!(finished.find(&client, id(99_999)).is_none());
         assert!(finished.find(&client, id(100_000)).is_some());
         for n in 140_000..141_000 {
-            finished.insert(past(&client, n, later + FINISHED_FOR));
+            finished.insert(process(&client, n, later + FINISHED_FOR));
         }
         for n in 141_000..160_000 {
-            finished.insert(past(&client, n, later + FINISHED_FOR));
+            finished.insert(process(&client, n, later + FINISHED_FOR));
         }
         assert!(finished.queue.capacity() < full);
     }
 
     #[test]
     fn an_id_takes_no_more_memory_than_the_limits_say() {
-        assert!(size_of::<Past>() <= 160, "{}", size_of::<Past>());
+        assert!(
+            size_of::<FinishedProcess>() <= 160,
+            "{}",
+            size_of::<FinishedProcess>()
+        );
         // Both grow by doubling.
-        let queue = FINISHED_MAX.next_power_of_two() * size_of::<Past>();
+        let queue = FINISHED_MAX.next_power_of_two() * size_of::<FinishedProcess>();
         let index = (FINISHED_MAX * 8 / 7).next_power_of_two() * (size_of::<((usize, ProcessId), u32)>() + 1);
         assert!(
             queue + index <= crate::limits::FINISHED_BYTES,

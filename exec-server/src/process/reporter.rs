@@ -6,7 +6,7 @@ use std::time::Instant;
 use baton_trace::call::ServerCall;
 use baton_trace::record::{Anchor, StageRecord};
 
-use super::life::Life;
+use super::lifecycle::Lifecycle;
 use crate::error::StartError;
 use crate::records::{Accepted, Measured, Observer, ProcessKey, Records};
 use crate::termination::{Close, Exit};
@@ -14,7 +14,7 @@ use crate::termination::{Close, Exit};
 /// See the [module](self). Nothing without an observer. Dropped before the process was spawned, it tells that nothing runs: a
 /// spawn that does not come must not count as running for ever.
 #[derive(Debug)]
-pub(super) struct Telling(Option<Inner>);
+pub(super) struct LifecycleReporter(Option<Inner>);
 
 #[derive(Debug)]
 struct Inner {
@@ -25,7 +25,7 @@ struct Inner {
     is_decided: bool,
 }
 
-impl Telling {
+impl LifecycleReporter {
     /// Tells that a start was accepted.
     pub(super) fn accepted<'a>(
         records: &Records,
@@ -65,15 +65,15 @@ impl Telling {
     }
 
     /// Who is to be told that the first event is on its way.
-    pub(super) fn delivery(&self) -> Option<Delivery> {
-        self.0.as_ref().map(|inner| Delivery {
+    pub(super) fn delivery(&self) -> Option<DeliveryNotice> {
+        self.0.as_ref().map(|inner| DeliveryNotice {
             observer: Arc::clone(&inner.observer),
             process: inner.process,
         })
     }
 
     /// Whether anybody is told.
-    pub(super) fn is_on(&self) -> bool {
+    pub(super) fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
@@ -91,14 +91,20 @@ impl Telling {
     }
 
     /// Tells the end, with all that was measured: what the call has if it records, else what the life alone knows.
-    pub(super) fn closed(&self, exit: &Exit, close: &Close, life: &Life, call: Option<&ServerCall>) {
+    pub(super) fn closed(
+        &self,
+        exit: &Exit,
+        close: &Close,
+        lifecycle: &Lifecycle,
+        call: Option<&ServerCall>,
+    ) {
         let Some(inner) = &self.0 else { return };
-        let of_life = life
+        let own = lifecycle
             .stages()
             .map(|(stage, start, end)| StageRecord::between(&inner.anchor, stage, start, end));
         let stages: Vec<_> = match call {
             Some(call) if call.is_recording() => call.stages(),
-            _ => of_life.collect(),
+            _ => own.collect(),
         };
         let measured = Measured {
             stages: &stages,
@@ -108,7 +114,7 @@ impl Telling {
     }
 }
 
-impl Drop for Telling {
+impl Drop for LifecycleReporter {
     fn drop(&mut self) {
         if self.0.as_ref().is_some_and(|inner| !inner.is_decided) {
             self.refused(&StartError::Abandoned, baton_export::clock::now());
@@ -118,13 +124,13 @@ impl Drop for Telling {
 
 /// Tells, once, that the first event of a process is on its way.
 #[derive(Debug)]
-pub(super) struct Delivery {
+pub(super) struct DeliveryNotice {
     observer: Arc<dyn Observer>,
     process: ProcessKey,
 }
 
-impl Delivery {
-    pub(super) fn tell(self) {
+impl DeliveryNotice {
+    pub(super) fn send(self) {
         self.observer.delivered(self.process);
     }
 }

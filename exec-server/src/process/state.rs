@@ -13,8 +13,8 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::backend::{Exec, ExecState};
-use super::kept::Kept;
 use super::repeated::RepeatedStart;
+use super::retention::RetainedBytes;
 use crate::error::RequestError;
 use crate::limits::LOG_BYTES;
 use crate::log::EventLog;
@@ -22,16 +22,16 @@ use crate::termination::{Close, Exit, StopReason, Termination};
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Shared {
-    state: Mutex<State>,
+pub(super) struct ProcessState {
+    inner: Mutex<Inner>,
     termination: watch::Sender<Termination>,
 }
 
 #[derive(Debug)]
-struct State {
+struct Inner {
     log: EventLog,
     /// What the log counts for its client.
-    kept: Kept,
+    retained: RetainedBytes,
     /// Until `Started` is in the log.
     starting: Option<Starting>,
     /// The first reason counts.
@@ -49,7 +49,7 @@ enum Response {
     Complete,
     /// Its next item is this error, in place of what is still in the log. Then it is abandoned.
     Failed(Status),
-    /// Nobody will read the log: events are no longer kept, so that a full log does not keep the child from ending.
+    /// Nobody will read the log: events are no longer retained, so that a full log does not keep the child from ending.
     Abandoned,
 }
 
@@ -60,12 +60,12 @@ struct Starting {
     exec: Arc<dyn Exec>,
 }
 
-impl Shared {
-    pub(super) fn new(kept: Kept) -> Self {
+impl ProcessState {
+    pub(super) fn new(retained: RetainedBytes) -> Self {
         Self {
-            state: Mutex::new(State {
+            inner: Mutex::new(Inner {
                 log: EventLog::new(LOG_BYTES),
-                kept,
+                retained,
                 starting: None,
                 stop: None,
                 response: Response::Open,
@@ -101,71 +101,71 @@ impl Shared {
         self.termination.send_replace(Termination::Closed(exit, close));
     }
 
-    /// There is a process. `Started` is appended before its first event, or by [`Shared::announce`].
+    /// There is a process. `Started` is appended before its first event, or by [`ProcessState::announce`].
     pub(super) fn starts(&self, pid: u32, exec: Arc<dyn Exec>) {
         self.lock().starting = Some(Starting { pid, exec });
     }
 
     /// Appends `Started`, unless it is there, and wakes the follower; false if it cannot be said yet.
     pub(super) fn announce(&self) -> bool {
-        let mut state = self.lock();
-        let executed = match &state.starting {
+        let mut inner = self.lock();
+        let executed = match &inner.starting {
             Some(starting) => matches!(starting.exec.state(), ExecState::Executed(_)),
             None => true,
         };
         if executed {
-            self.started(&mut state);
+            self.started(&mut inner);
         }
         executed
     }
 
     /// Appends an event, which tells that the process has executed, and wakes the follower.
     pub(super) fn append(&self, kind: Kind) {
-        let mut state = self.lock();
-        self.started(&mut state);
-        self.push(&mut state, kind);
+        let mut inner = self.lock();
+        self.started(&mut inner);
+        self.push(&mut inner, kind);
     }
 
     /// The `seq` of the event that the driver appends next. Nobody else appends but for `Started`, which counts from when there is a process.
     pub(super) fn next_seq(&self) -> u64 {
-        let state = self.lock();
-        state.log.next_seq() + u64::from(state.starting.is_some())
+        let inner = self.lock();
+        inner.log.next_seq() + u64::from(inner.starting.is_some())
     }
 
-    fn started(&self, state: &mut State) {
-        if let Some(Starting { pid, exec }) = state.starting.take() {
+    fn started(&self, inner: &mut Inner) {
+        if let Some(Starting { pid, exec }) = inner.starting.take() {
             // It has executed; asked for it, it lets go of what it was given for that.
             exec.state();
-            self.push(state, Kind::Started(Started { pid }));
+            self.push(inner, Kind::Started(Started { pid }));
         }
     }
 
-    fn push(&self, state: &mut State, kind: Kind) {
+    fn push(&self, inner: &mut Inner, kind: Kind) {
         let is_last = matches!(kind, Kind::Closed(_));
-        let seq = state.log.append(kind);
-        match state.response {
+        let seq = inner.log.append(kind);
+        match inner.response {
             Response::Failed(_) | Response::Abandoned => {
-                state.evict(seq);
+                inner.evict(seq);
                 return;
             }
-            Response::Open if is_last => state.response = Response::Complete,
+            Response::Open if is_last => inner.response = Response::Complete,
             Response::Open | Response::Complete => {}
         }
-        state.count();
-        wake(state.follower.take());
+        inner.count();
+        wake(inner.follower.take());
     }
 
     /// Whether a pipe may be read. The driver is woken when that becomes true.
     pub(super) fn has_room(&self) -> bool {
-        let state = self.lock();
-        state.is_abandoned() || state.log.has_room() && state.kept.has_room(state.driver.as_ref())
+        let inner = self.lock();
+        inner.is_abandoned() || inner.log.has_room() && inner.retained.has_room(inner.driver.as_ref())
     }
 
     /// Whether the driver is to kill the process group; `cx` is woken when that changes or when there is room again.
     pub(super) fn should_stop(&self, cx: &mut Context<'_>) -> bool {
-        let mut state = self.lock();
-        register(&mut state.driver, cx);
-        state.stop.is_some()
+        let mut inner = self.lock();
+        register(&mut inner.driver, cx);
+        inner.stop.is_some()
     }
 
     /// Why the process is to be killed, if it is.
@@ -180,20 +180,20 @@ impl Shared {
         cx: &mut Context<'_>,
         seen: u64,
     ) -> Poll<Option<Result<ProcessEvent, Status>>> {
-        let mut state = self.lock();
-        if let Some(failure) = state.take_failure() {
+        let mut inner = self.lock();
+        if let Some(failure) = inner.take_failure() {
             return Poll::Ready(Some(Err(failure)));
         }
-        if let Some(event) = state.log.next_after(seen) {
-            if state.evict(event.seq) {
-                wake(state.driver.take());
+        if let Some(event) = inner.log.next_after(seen) {
+            if inner.evict(event.seq) {
+                wake(inner.driver.take());
             }
             return Poll::Ready(Some(Ok(event)));
         }
-        if !state.is_open() {
+        if !inner.is_open() {
             return Poll::Ready(None);
         }
-        register(&mut state.follower, cx);
+        register(&mut inner.follower, cx);
         Poll::Pending
     }
 
@@ -204,11 +204,11 @@ impl Shared {
 
     /// Ready when something has happened since the process started, or to it before it could. One waiter beside the follower, before it.
     pub(super) fn poll_more_than_started(&self, cx: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.lock();
-        if state.log.last() > 1 || !state.is_open() {
+        let mut inner = self.lock();
+        if inner.log.last() > 1 || !inner.is_open() {
             return Poll::Ready(());
         }
-        register(&mut state.follower, cx);
+        register(&mut inner.follower, cx);
         Poll::Pending
     }
 
@@ -219,44 +219,44 @@ impl Shared {
 
     /// Kills the process, because the server shuts down; whoever follows it sees its end.
     pub(super) fn stop(&self) {
-        let mut state = self.lock();
-        state.stop.get_or_insert(StopReason::Call(CallEnd::ShutDown));
-        wake(state.driver.take());
+        let mut inner = self.lock();
+        inner.stop.get_or_insert(StopReason::Call(CallEnd::ShutDown));
+        wake(inner.driver.take());
     }
 
     /// Nobody follows the process any more, because its call ended so: kills it unless it is over.
     pub(super) fn abandon(&self, why: CallEnd) {
-        let mut state = self.lock();
-        if !state.is_open() {
+        let mut inner = self.lock();
+        if !inner.is_open() {
             return;
         }
-        let last = state.log.last();
-        state.evict(last);
-        state.response = Response::Abandoned;
-        state.stop.get_or_insert(StopReason::Call(why));
-        wake(state.driver.take());
+        let last = inner.log.last();
+        inner.evict(last);
+        inner.response = Response::Abandoned;
+        inner.stop.get_or_insert(StopReason::Call(why));
+        wake(inner.driver.take());
     }
 
     /// Ends the call with an error and kills the process, unless it is over.
     pub(super) fn fail(&self, status: Status, why: StopReason) {
-        let mut state = self.lock();
-        if !state.is_open() {
+        let mut inner = self.lock();
+        if !inner.is_open() {
             return;
         }
-        let last = state.log.last();
-        state.evict(last);
-        state.response = Response::Failed(status);
-        state.stop.get_or_insert(why);
-        wake(state.driver.take());
-        wake(state.follower.take());
+        let last = inner.log.last();
+        inner.evict(last);
+        inner.response = Response::Failed(status);
+        inner.stop.get_or_insert(why);
+        wake(inner.driver.take());
+        wake(inner.follower.take());
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl Inner {
     fn is_open(&self) -> bool {
         matches!(self.response, Response::Open)
     }
@@ -283,7 +283,7 @@ impl State {
     }
 
     fn count(&mut self) {
-        self.kept.set(self.log.bytes());
+        self.retained.set(self.log.bytes());
     }
 }
 

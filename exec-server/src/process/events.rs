@@ -11,8 +11,8 @@ use futures_util::Stream;
 use tonic::Status;
 
 use super::repeated::{RepeatedEvents, RepeatedStart};
-use super::shared::Shared;
-use super::telling::Delivery;
+use super::reporter::DeliveryNotice;
+use super::state::ProcessState;
 use super::ticker::Ticker;
 
 /// The events of one process, in order. What has been handed over is forgotten: the transport's flow control is what
@@ -31,28 +31,28 @@ enum Source {
 
 #[derive(Debug)]
 struct Follower {
-    shared: Arc<Shared>,
+    state: Arc<ProcessState>,
     seen: u64,
-    patience: Ticker,
+    started_delay: Ticker,
     /// Tells why the call was cut short, if it was and its transport says so.
     end: Option<CallEndCell>,
     /// Until it is told.
-    delivery: Option<Delivery>,
+    delivery: Option<DeliveryNotice>,
     /// The transport has taken events, and found no more.
     is_drained: bool,
 }
 
 impl Events {
     pub(super) fn new(
-        shared: Arc<Shared>,
-        patience: Ticker,
+        state: Arc<ProcessState>,
+        started_delay: Ticker,
         end: Option<CallEndCell>,
-        delivery: Option<Delivery>,
+        delivery: Option<DeliveryNotice>,
     ) -> Self {
         Self(Source::First(Follower {
-            shared,
+            state,
             seen: 0,
-            patience,
+            started_delay,
             end,
             delivery,
             is_drained: false,
@@ -70,8 +70,8 @@ impl Events {
     /// client each save the work of.
     pub(crate) async fn settled(&mut self) -> Result<(), Status> {
         let Source::First(Follower {
-            shared,
-            patience,
+            state,
+            started_delay,
             delivery,
             ..
         }) = &mut self.0
@@ -79,10 +79,10 @@ impl Events {
             return Ok(());
         };
         loop {
-            let more = poll_fn(|cx| shared.poll_more_than_started(cx));
+            let more = poll_fn(|cx| state.poll_more_than_started(cx));
             tokio::select! {
                 biased;
-                () = more => match shared.failure() {
+                () = more => match state.failure() {
                     Some(status) => {
                         // Of what never ran there is no first event.
                         *delivery = None;
@@ -90,10 +90,10 @@ impl Events {
                     }
                     None => return Ok(()),
                 },
-                () = patience.wait() => {}
+                () = started_delay.wait() => {}
             }
             // What there is goes out.
-            if shared.announce() {
+            if state.announce() {
                 return Ok(());
             }
         }
@@ -111,9 +111,9 @@ impl Stream for Events {
         if follower.is_drained
             && let Some(delivery) = follower.delivery.take()
         {
-            delivery.tell();
+            delivery.send();
         }
-        let Poll::Ready(item) = follower.shared.poll_event(cx, follower.seen) else {
+        let Poll::Ready(item) = follower.state.poll_event(cx, follower.seen) else {
             // The transport sends what it took when there is no more of it, and then asks again.
             follower.is_drained = follower.seen > 0;
             return Poll::Pending;
@@ -128,9 +128,9 @@ impl Stream for Events {
 impl Drop for Follower {
     fn drop(&mut self) {
         let end = self.end.as_ref().and_then(CallEndCell::get);
-        self.shared.abandon(end.unwrap_or(CallEnd::Reset));
+        self.state.abandon(end.unwrap_or(CallEnd::Reset));
         if let Some(delivery) = self.delivery.take() {
-            delivery.tell();
+            delivery.send();
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::termination::OutputTotals;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Life {
+pub(super) struct Lifecycle {
     begun: Instant,
     /// Its exec.
     spawned: Instant,
@@ -55,7 +55,7 @@ enum Drain {
     Paused(Duration),
 }
 
-impl Life {
+impl Lifecycle {
     pub(super) fn new(begun: Instant, spawned: Instant, limit: Duration) -> Self {
         Self {
             begun,
@@ -98,7 +98,7 @@ impl Life {
         }
     }
 
-    /// The log is full: the pipes are not read until [`Life::resume`].
+    /// The log is full: the pipes are not read until [`Lifecycle::resume`].
     pub(super) fn pause(&mut self, now: Instant) {
         match &mut self.phase {
             Phase::Running { reading } => *reading = false,
@@ -220,27 +220,27 @@ mod tests {
     const DRAIN: Duration = Duration::from_secs(2);
 
     /// A life that began at `t(0)` and was spawned at `t(1)`, in milliseconds.
-    fn life() -> (Life, impl Fn(u64) -> Instant) {
+    fn lifecycle() -> (Lifecycle, impl Fn(u64) -> Instant) {
         let zero = Instant::now();
         let t = move |ms| zero + Duration::from_millis(ms);
-        (Life::new(t(0), t(1), DRAIN), t)
+        (Lifecycle::new(t(0), t(1), DRAIN), t)
     }
 
-    fn ends(life: &mut Life, at: Instant) {
-        life.end_of_file(Stdout, at);
-        life.end_of_file(Stderr, at);
+    fn ends(lifecycle: &mut Lifecycle, at: Instant) {
+        lifecycle.end_of_file(Stdout, at);
+        lifecycle.end_of_file(Stderr, at);
     }
 
     #[test]
     fn a_life_without_output_has_four_stages_that_touch() {
-        let (mut life, t) = life();
-        ends(&mut life, t(2));
-        assert_eq!(life.close(t(2)), None, "the exit is not known");
-        life.exit(t(3));
-        assert_eq!(life.deadline(), None, "nothing to wait for");
-        assert_eq!(life.close(t(4)), Some(OutputTotals::default()));
-        assert_eq!(life.close(t(5)), None, "only once");
-        let stages: Vec<_> = life.stages().collect();
+        let (mut lifecycle, t) = lifecycle();
+        ends(&mut lifecycle, t(2));
+        assert_eq!(lifecycle.close(t(2)), None, "the exit is not known");
+        lifecycle.exit(t(3));
+        assert_eq!(lifecycle.deadline(), None, "nothing to wait for");
+        assert_eq!(lifecycle.close(t(4)), Some(OutputTotals::default()));
+        assert_eq!(lifecycle.close(t(5)), None, "only once");
+        let stages: Vec<_> = lifecycle.stages().collect();
         assert_eq!(
             stages,
             [
@@ -254,14 +254,14 @@ mod tests {
 
     #[test]
     fn only_streams_with_bytes_have_stages() {
-        let (mut life, t) = life();
-        life.output(Stderr, 5, t(10));
-        life.output(Stderr, 7, t(20));
-        ends(&mut life, t(30));
-        life.exit(t(31));
-        let closed = life.close(t(31)).unwrap();
+        let (mut lifecycle, t) = lifecycle();
+        lifecycle.output(Stderr, 5, t(10));
+        lifecycle.output(Stderr, 7, t(20));
+        ends(&mut lifecycle, t(30));
+        lifecycle.exit(t(31));
+        let closed = lifecycle.close(t(31)).unwrap();
         assert_eq!((closed.stdout_bytes, closed.stderr_bytes), (0, 12));
-        let stages: Vec<_> = life.stages().collect();
+        let stages: Vec<_> = lifecycle.stages().collect();
         assert!(stages.contains(&(exec::PROCESS_FIRST_OUTPUT, t(1), t(10))));
         assert!(stages.contains(&(exec::PROCESS_STDERR, t(10), t(30))));
         assert!(!stages.iter().any(|stage| stage.0 == exec::PROCESS_STDOUT));
@@ -269,48 +269,48 @@ mod tests {
 
     #[test]
     fn the_exit_waits_for_no_pipe_and_the_end_waits_for_both() {
-        let (mut life, t) = life();
-        life.exit(t(5));
-        assert!(life.has_exited());
-        life.end_of_file(Stdout, t(6));
-        assert_eq!(life.close(t(6)), None);
-        life.output(Stderr, 1, t(7));
-        life.end_of_file(Stderr, t(8));
-        assert!(!life.close(t(8)).unwrap().truncated);
+        let (mut lifecycle, t) = lifecycle();
+        lifecycle.exit(t(5));
+        assert!(lifecycle.has_exited());
+        lifecycle.end_of_file(Stdout, t(6));
+        assert_eq!(lifecycle.close(t(6)), None);
+        lifecycle.output(Stderr, 1, t(7));
+        lifecycle.end_of_file(Stderr, t(8));
+        assert!(!lifecycle.close(t(8)).unwrap().truncated);
     }
 
     #[test]
     fn a_pipe_that_a_descendant_holds_is_cut_at_the_drain_limit() {
-        let (mut life, t) = life();
-        life.end_of_file(Stderr, t(4));
-        life.exit(t(5));
-        assert_eq!(life.deadline(), Some(t(2005)));
-        assert_eq!(life.close(t(2004)), None);
-        assert!(life.close(t(2005)).unwrap().truncated);
-        assert_eq!(life.deadline(), None);
+        let (mut lifecycle, t) = lifecycle();
+        lifecycle.end_of_file(Stderr, t(4));
+        lifecycle.exit(t(5));
+        assert_eq!(lifecycle.deadline(), Some(t(2005)));
+        assert_eq!(lifecycle.close(t(2004)), None);
+        assert!(lifecycle.close(t(2005)).unwrap().truncated);
+        assert_eq!(lifecycle.deadline(), None);
     }
 
     #[test]
     fn time_in_which_nobody_reads_does_not_count_towards_the_drain_limit() {
-        let (mut life, t) = life();
-        life.pause(t(2));
-        life.exit(t(5));
-        assert_eq!(life.deadline(), None);
-        assert_eq!(life.close(t(60_000)), None);
-        life.resume(t(60_000));
-        assert_eq!(life.deadline(), Some(t(62_000)));
-        life.pause(t(60_500));
-        life.resume(t(70_000));
-        assert_eq!(life.deadline(), Some(t(71_500)));
-        ends(&mut life, t(70_001));
-        assert!(!life.close(t(70_001)).unwrap().truncated);
+        let (mut lifecycle, t) = lifecycle();
+        lifecycle.pause(t(2));
+        lifecycle.exit(t(5));
+        assert_eq!(lifecycle.deadline(), None);
+        assert_eq!(lifecycle.close(t(60_000)), None);
+        lifecycle.resume(t(60_000));
+        assert_eq!(lifecycle.deadline(), Some(t(62_000)));
+        lifecycle.pause(t(60_500));
+        lifecycle.resume(t(70_000));
+        assert_eq!(lifecycle.deadline(), Some(t(71_500)));
+        ends(&mut lifecycle, t(70_001));
+        assert!(!lifecycle.close(t(70_001)).unwrap().truncated);
     }
 
     #[test]
     fn a_life_cut_short_is_truncated() {
-        let (mut life, t) = life();
-        life.exit(t(5));
-        assert!(life.cut(t(6)).unwrap().truncated);
-        assert_eq!(life.cut(t(7)), None);
+        let (mut lifecycle, t) = lifecycle();
+        lifecycle.exit(t(5));
+        assert!(lifecycle.cut(t(6)).unwrap().truncated);
+        assert_eq!(lifecycle.cut(t(7)), None);
     }
 }

@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
-use super::shares::{Client, What, may_take};
-use crate::limits::{KEPT_ALWAYS_BYTES, KEPT_BYTES};
+use super::shares::{ClientUsage, Resource, may_take};
+use crate::limits::{RETAINED_BYTES, RETAINED_MIN_BYTES};
 
 /// The bytes that all processes retain.
 #[derive(Debug, Default)]
-pub(super) struct Budget {
+pub(super) struct RetentionBudget {
     taken: AtomicUsize,
     /// Drivers that wait for room.
     waiting: Mutex<Vec<Waker>>,
@@ -21,14 +21,14 @@ pub(super) struct Budget {
 
 /// What one process retains. Dropping it gives all of it back.
 #[derive(Debug)]
-pub(super) struct Kept {
-    budget: Arc<Budget>,
-    client: Arc<Client>,
+pub(super) struct RetainedBytes {
+    budget: Arc<RetentionBudget>,
+    client: Arc<ClientUsage>,
     bytes: usize,
 }
 
-impl Kept {
-    pub(super) fn new(budget: Arc<Budget>, client: Arc<Client>) -> Self {
+impl RetainedBytes {
+    pub(super) fn new(budget: Arc<RetentionBudget>, client: Arc<ClientUsage>) -> Self {
         Self {
             budget,
             client,
@@ -41,10 +41,10 @@ impl Kept {
         if bytes >= self.bytes {
             let more = bytes - self.bytes;
             self.budget.taken.fetch_add(more, Ordering::Relaxed);
-            self.client.take(What::Kept, more);
+            self.client.take(Resource::RetainedBytes, more);
         } else {
             let less = self.bytes - bytes;
-            self.client.give_back(What::Kept, less);
+            self.client.give_back(Resource::RetainedBytes, less);
             // Before the look at who waits: see `has_room`.
             self.budget.taken.fetch_sub(less, Ordering::SeqCst);
             if self.budget.is_awaited.load(Ordering::SeqCst) {
@@ -67,22 +67,22 @@ impl Kept {
     }
 
     fn may_read(&self) -> bool {
-        self.bytes < KEPT_ALWAYS_BYTES
+        self.bytes < RETAINED_MIN_BYTES
             || may_take(
-                self.client.holds(What::Kept),
+                self.client.holds(Resource::RetainedBytes),
                 self.budget.taken.load(Ordering::SeqCst),
-                KEPT_BYTES,
+                RETAINED_BYTES,
             )
     }
 }
 
-impl Drop for Kept {
+impl Drop for RetainedBytes {
     fn drop(&mut self) {
         self.set(0);
     }
 }
 
-impl Budget {
+impl RetentionBudget {
     fn await_room(&self, driver: Waker) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if !waiting.iter().any(|waker| waker.will_wake(&driver)) {
@@ -119,36 +119,37 @@ mod tests {
 
     #[test]
     fn a_client_over_its_share_is_not_read_and_others_are() {
-        let budget = Arc::new(Budget::default());
+        let budget = Arc::new(RetentionBudget::default());
         let (greedy, other) = (Arc::default(), Arc::default());
-        let kept = |client: &Arc<Client>| Kept::new(Arc::clone(&budget), Arc::clone(client));
-        let (mut first, mut second) = (kept(&greedy), kept(&greedy));
-        first.set(KEPT_BYTES / 4 * 3);
-        second.set(KEPT_ALWAYS_BYTES);
+        let retained =
+            |client: &Arc<ClientUsage>| RetainedBytes::new(Arc::clone(&budget), Arc::clone(client));
+        let (mut first, mut second) = (retained(&greedy), retained(&greedy));
+        first.set(RETAINED_BYTES / 4 * 3);
+        second.set(RETAINED_MIN_BYTES);
         assert!(!first.has_room(None) && !second.has_room(None));
         // One read is everybody's.
-        second.set(KEPT_ALWAYS_BYTES - 1);
+        second.set(RETAINED_MIN_BYTES - 1);
         assert!(second.has_room(None));
-        let mut others = kept(&other);
-        others.set(KEPT_BYTES / 8);
+        let mut others = retained(&other);
+        others.set(RETAINED_BYTES / 8);
         assert!(others.has_room(None));
         drop((first, second, others));
         assert_eq!(budget.taken.load(Ordering::Relaxed), 0);
-        assert_eq!(greedy.holds(What::Kept), 0);
+        assert_eq!(greedy.holds(Resource::RetainedBytes), 0);
     }
 
     #[test]
     fn whoever_waits_for_room_is_woken_once_when_something_is_given_back() {
-        let budget = Arc::new(Budget::default());
+        let budget = Arc::new(RetentionBudget::default());
         let client = Arc::default();
-        let kept = || Kept::new(Arc::clone(&budget), Arc::clone(&client));
-        let (mut one, mut waits) = (kept(), kept());
-        waits.set(KEPT_ALWAYS_BYTES);
-        one.set(KEPT_BYTES);
+        let retained = || RetainedBytes::new(Arc::clone(&budget), Arc::clone(&client));
+        let (mut one, mut waits) = (retained(), retained());
+        waits.set(RETAINED_MIN_BYTES);
+        one.set(RETAINED_BYTES);
         let woken = Arc::new(Woken::default());
         let waker = Waker::from(Arc::clone(&woken));
         assert!(!waits.has_room(Some(&waker)) && !waits.has_room(Some(&waker)));
-        one.set(KEPT_BYTES / 2);
+        one.set(RETAINED_BYTES / 2);
         one.set(0);
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert!(waits.has_room(None));
