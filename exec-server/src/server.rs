@@ -37,24 +37,24 @@ use crate::settings::Settings;
 /// Runs commands for the clients of a [`Server`], and ends in order.
 ///
 /// `S` are the services that were added to `Exec`.
-pub struct ExecServer<S = NoFurther> {
+pub struct ExecServer<S = NoService> {
     server: Server,
     service: ExecService,
     services: S,
-    hooks: Vec<Hook>,
+    hooks: Vec<ShutdownHook>,
 }
 
 /// Sets an [`ExecServer`] up; see [`ExecServer::builder`].
-pub struct Builder<S = NoFurther> {
+pub struct Builder<S = NoService> {
     server: Server,
     settings: Settings,
     records: Records,
     services: S,
-    hooks: Vec<Hook>,
+    hooks: Vec<ShutdownHook>,
 }
 
 /// One step of a shutdown.
-struct Hook {
+struct ShutdownHook {
     name: &'static str,
     limit: Duration,
     run: Box<dyn FnOnce() -> HookFuture + Send>,
@@ -78,7 +78,7 @@ impl ExecServer {
             server,
             settings: Settings::default(),
             records: Records::default(),
-            services: NoFurther,
+            services: NoService,
             hooks: Vec::new(),
         }
     }
@@ -139,7 +139,7 @@ impl<S> Builder<S> {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        self.hooks.push(Hook {
+        self.hooks.push(ShutdownHook {
             name,
             limit,
             run: Box::new(move || Box::pin(hook())),
@@ -210,7 +210,7 @@ where
             processes_left: service.shutdown().await,
             hooks_cut: Vec::new(),
         };
-        for Hook { name, limit, run } in hooks {
+        for ShutdownHook { name, limit, run } in hooks {
             if tokio::time::timeout(limit, run()).await.is_err() {
                 shutdown.hooks_cut.push(name);
             }
@@ -221,9 +221,9 @@ where
 
 /// The end of a list of services: answers UNIMPLEMENTED to every call.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct NoFurther;
+pub struct NoService;
 
-impl tower_service::Service<http::Request<Body>> for NoFurther {
+impl tower_service::Service<http::Request<Body>> for NoService {
     type Response = http::Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<http::Response<Body>, Infallible>;

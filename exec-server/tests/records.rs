@@ -34,9 +34,9 @@ with_each_spawn_method! {
 
 /// What was told, in words.
 #[derive(Debug, Default)]
-struct Told(Mutex<Vec<String>>);
+struct RecordingObserver(Mutex<Vec<String>>);
 
-impl Told {
+impl RecordingObserver {
     fn say(&self, what: String) {
         self.0.lock().unwrap().push(what);
     }
@@ -54,7 +54,7 @@ impl Told {
     }
 }
 
-impl Observer for Told {
+impl Observer for RecordingObserver {
     fn accepted(&self, process: ProcessKey, accepted: &Accepted<'_>) {
         assert_eq!(accepted.client_name, "test");
         assert!(accepted.at_unix_ns > 1_600_000_000_000_000_000);
@@ -104,12 +104,12 @@ impl Observer for Told {
 
 /// Opens by command.
 #[derive(Debug)]
-struct Door {
+struct ManualGate {
     answer: watch::Receiver<Option<Result<(), NotDurable>>>,
     known: bool,
 }
 
-impl Gate for Door {
+impl Gate for ManualGate {
     fn may_have_run(&self, _: ProcessKey) -> Answer<'_, bool> {
         Box::pin(async { Ok(self.known) })
     }
@@ -125,19 +125,19 @@ impl Gate for Door {
 
 type Opener = watch::Sender<Option<Result<(), NotDurable>>>;
 
-async fn host(known: bool, method: SpawnMethod) -> (Host, Arc<Told>, Opener) {
-    let told = Arc::new(Told::default());
+async fn host(known: bool, method: SpawnMethod) -> (Host, Arc<RecordingObserver>, Opener) {
+    let told = Arc::new(RecordingObserver::default());
     let (opener, answer) = watch::channel(None);
     let records = Records {
         observer: Some(told.clone()),
-        gate: Some(Arc::new(Door { answer, known })),
+        gate: Some(Arc::new(ManualGate { answer, known })),
     };
     let host = Host::with(support::service(method).records(records)).await;
     (host, told, opener)
 }
 
-async fn observed(method: SpawnMethod) -> (Host, Arc<Told>) {
-    let told = Arc::new(Told::default());
+async fn observed(method: SpawnMethod) -> (Host, Arc<RecordingObserver>) {
+    let told = Arc::new(RecordingObserver::default());
     let records = Records {
         observer: Some(told.clone()),
         gate: None,

@@ -20,13 +20,13 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
 /// What is needed to reach a server that is about to be built.
-struct World {
+struct Fixture {
     ticket: Ticket,
     seed: Seed,
     registered: Arc<Notify>,
 }
 
-async fn world() -> (World, Builder) {
+async fn fixture() -> (Fixture, Builder) {
     let relay = Relay::bind("127.0.0.1:0".parse().unwrap(), Config::default()).await;
     let relay = relay.unwrap();
     let url = format!("http://{}", relay.local_addr());
@@ -41,18 +41,18 @@ async fn world() -> (World, Builder) {
             notify.notify_one();
         }
     });
-    let world = World {
+    let fixture = Fixture {
         ticket: server.ticket(),
         seed,
         registered,
     };
-    (world, ExecServer::builder(server))
+    (fixture, ExecServer::builder(server))
 }
 
 /// Starts a command that outlives the drain, and returns once it runs.
-async fn start_sleep(world: &World, service: &ExecService) -> impl Sized + use<> {
-    world.registered.notified().await;
-    let client = Client::new(world.ticket.clone(), world.seed.client_key().unwrap());
+async fn start_sleep(fixture: &Fixture, service: &ExecService) -> impl Sized + use<> {
+    fixture.registered.notified().await;
+    let client = Client::new(fixture.ticket.clone(), fixture.seed.client_key().unwrap());
     let started = client.start(Command::new("sleep").arg("1000")).await.unwrap();
     while service.processes() == 0 {
         tokio::task::yield_now().await;
@@ -67,22 +67,22 @@ async fn bounded<T>(future: impl Future<Output = T>) -> T {
 
 #[tokio::test]
 async fn a_further_service_answers_beside_exec_and_an_unknown_one_is_unimplemented() {
-    let (world, builder) = world().await;
+    let (fixture, builder) = fixture().await;
     let (reporter, health) = tonic_health::server::health_reporter();
     reporter.set_service_status("mine", ServingStatus::Serving).await;
     let server = builder.service(health).build().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
-    world.registered.notified().await;
+    fixture.registered.notified().await;
 
-    let channel = Channel::new(world.ticket.clone(), world.seed.client_key().unwrap());
+    let channel = Channel::new(fixture.ticket.clone(), fixture.seed.client_key().unwrap());
     let request = HealthCheckRequest {
         service: "mine".into(),
     };
     let mut client = HealthClient::new(channel);
     assert_eq!(client.check(request).await.unwrap().into_inner().status, 1);
 
-    let exec = Client::new(world.ticket.clone(), world.seed.client_key().unwrap());
+    let exec = Client::new(fixture.ticket.clone(), fixture.seed.client_key().unwrap());
     let output = exec.run(Command::new("echo").arg("ok")).await.unwrap();
     assert_eq!(output.stdout, b"ok\n"[..]);
     // Records are a service too, and nobody mounted it.
@@ -95,7 +95,7 @@ async fn a_further_service_answers_beside_exec_and_an_unknown_one_is_unimplement
 
 #[tokio::test]
 async fn hooks_run_in_their_order_after_the_last_process_is_gone_and_one_that_hangs_is_cut() {
-    let (world, builder) = world().await;
+    let (fixture, builder) = fixture().await;
     let told = Arc::new(Mutex::new(Vec::new()));
     let service = Arc::new(Mutex::new(None::<ExecService>));
     let note = |name: &'static str| {
@@ -116,7 +116,7 @@ async fn hooks_run_in_their_order_after_the_last_process_is_gone_and_one_that_ha
     let exec = server.service().clone();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(server.serve(async { drop(stopped.await) }));
-    let _running = start_sleep(&world, &exec).await;
+    let _running = start_sleep(&fixture, &exec).await;
     let begun = Instant::now();
     stop.send(()).unwrap();
     let shutdown = bounded(serving).await.unwrap().unwrap();
@@ -128,14 +128,14 @@ async fn hooks_run_in_their_order_after_the_last_process_is_gone_and_one_that_ha
 
 #[tokio::test]
 async fn a_cut_ends_what_a_stop_would_have_waited_for() {
-    let (world, builder) = world().await;
+    let (fixture, builder) = fixture().await;
     let server = builder.build().unwrap();
     let exec = server.service().clone();
     let (stop, stopped) = oneshot::channel::<()>();
     let (cut, was_cut) = oneshot::channel::<()>();
     let serving = server.serve_or_cut(async { drop(stopped.await) }, async { drop(was_cut.await) });
     let serving = tokio::spawn(serving);
-    let _running = start_sleep(&world, &exec).await;
+    let _running = start_sleep(&fixture, &exec).await;
     let begun = Instant::now();
     stop.send(()).unwrap();
     cut.send(()).unwrap();

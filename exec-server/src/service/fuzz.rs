@@ -36,7 +36,7 @@ const EPOCH: Epoch = Epoch([2; 16]);
 
 /// What really happened.
 #[derive(Debug, Default)]
-struct World {
+struct FakeState {
     launched: Vec<(Vec<Vec<u8>>, bool)>,
     /// What the process read.
     stdin: Vec<u8>,
@@ -49,17 +49,17 @@ struct World {
 
 /// An operating system with processes that read until their input ends, or end at once if they have none.
 #[derive(Debug, Clone, Default)]
-struct Fake(Arc<Mutex<World>>);
+struct FakeSystem(Arc<Mutex<FakeState>>);
 
 struct Group {
-    world: Fake,
+    state: FakeSystem,
     has_stdin: bool,
     is_gone: bool,
 }
 
-struct Reader(Fake);
+struct Reader(FakeSystem);
 
-impl World {
+impl FakeState {
     fn wake(&mut self) {
         if let Some(waker) = self.waiting.take() {
             waker.wake();
@@ -67,13 +67,13 @@ impl World {
     }
 }
 
-impl Fake {
-    fn lock(&self) -> MutexGuard<'_, World> {
+impl FakeSystem {
+    fn lock(&self) -> MutexGuard<'_, FakeState> {
         self.0.lock().expect("one thread")
     }
 }
 
-impl Backend for Fake {
+impl Backend for FakeSystem {
     type Group = Group;
     type Stdin = Reader;
     type Stdout = Empty;
@@ -89,7 +89,7 @@ impl Backend for Fake {
         Ok(Running {
             exec: Arc::new(baton_export::clock::now()),
             group: Group {
-                world: self.clone(),
+                state: self.clone(),
                 has_stdin: launch.has_stdin(),
                 is_gone: false,
             },
@@ -106,30 +106,30 @@ impl ProcessGroup for Group {
     }
 
     fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<exited::Status>> {
-        let mut world = self.world.lock();
-        if world.is_signalled {
+        let mut state = self.state.lock();
+        if state.is_signalled {
             let signaled = baton_proto::exec::Signaled {
                 signal: 15,
                 core_dumped: false,
             };
             return Poll::Ready(Ok(exited::Status::Signaled(signaled)));
         }
-        if !self.has_stdin || world.is_stdin_at_end {
+        if !self.has_stdin || state.is_stdin_at_end {
             return Poll::Ready(Ok(exited::Status::Code(0)));
         }
-        world.waiting = Some(cx.waker().clone());
+        state.waiting = Some(cx.waker().clone());
         Poll::Pending
     }
 
     fn signal(&mut self, _: Signal) {
-        let mut world = self.world.lock();
-        world.is_signalled = true;
-        world.wake();
+        let mut state = self.state.lock();
+        state.is_signalled = true;
+        state.wake();
     }
 
     fn reap(&mut self) {
         if !std::mem::replace(&mut self.is_gone, true) {
-            self.world.lock().gone += 1;
+            self.state.lock().gone += 1;
         }
     }
 }
@@ -142,11 +142,11 @@ impl Drop for Group {
 
 impl AsyncWrite for Reader {
     fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, data: &[u8]) -> Poll<io::Result<usize>> {
-        let mut world = self.0.lock();
-        if world.is_signalled {
+        let mut state = self.0.lock();
+        if state.is_signalled {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        world.stdin.extend_from_slice(data);
+        state.stdin.extend_from_slice(data);
         Poll::Ready(Ok(data.len()))
     }
 
@@ -161,9 +161,9 @@ impl AsyncWrite for Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        let mut world = self.0.lock();
-        world.is_stdin_at_end = true;
-        world.wake();
+        let mut state = self.0.lock();
+        state.is_stdin_at_end = true;
+        state.wake();
     }
 }
 
@@ -207,8 +207,8 @@ fn run(bytes: &[u8]) {
         static PEER: Arc<Peer> = peer();
     }
     let body = body(&mut Input::new(bytes));
-    let world = Fake::default();
-    let service = ExecService::with_backend(EPOCH, 4, world.clone());
+    let state = FakeSystem::default();
+    let service = ExecService::with_backend(EPOCH, 4, state.clone());
     let table = service.clone();
     let decoder = baton_rpc::codec::CheckedCodec::<RunRequest, RunRequest>::default().decoder();
     let requests = Streaming::new_request(decoder, Body(Some(body.clone())), None, Some(REQUEST_BYTES));
@@ -236,9 +236,9 @@ fn run(bytes: &[u8]) {
             (events, end)
         })
     });
-    let world = world.lock();
-    assert!(world.launched.len() <= 1, "started more than once");
-    assert_eq!(world.gone, world.launched.len(), "a process was left behind");
+    let state = state.lock();
+    assert!(state.launched.len() <= 1, "started more than once");
+    assert_eq!(state.gone, state.launched.len(), "a process was left behind");
     if let Err(status) = &end {
         assert!(!status.message().chars().any(char::is_control), "{status:?}");
         // What a client sends is the client's fault.
@@ -250,11 +250,11 @@ fn run(bytes: &[u8]) {
             .enumerate()
             .all(|(at, event)| event.seq == at as u64 + 1)
     );
-    check(&world, &body, end.is_ok());
+    check(&state, &body, end.is_ok());
 }
 
 /// Holds what happened against what an independent reader finds in the requests.
-fn check(world: &World, body: &[u8], is_ok: bool) {
+fn check(state: &FakeState, body: &[u8], is_ok: bool) {
     let (requests, is_whole) = read(body);
     let start = match requests.first() {
         Some(RunRequest {
@@ -264,13 +264,13 @@ fn check(world: &World, body: &[u8], is_ok: bool) {
             .filter(|launch| launch.epoch == EPOCH),
         _ => None,
     };
-    assert_eq!(world.launched.is_empty(), start.is_none());
+    assert_eq!(state.launched.is_empty(), start.is_none());
     let Some(start) = start else {
-        assert!(!is_ok && world.stdin.is_empty());
+        assert!(!is_ok && state.stdin.is_empty());
         return;
     };
     let argv: Vec<_> = start.argv().iter().map(|word| word.to_bytes().to_vec()).collect();
-    assert_eq!(world.launched, [(argv, start.has_stdin())]);
+    assert_eq!(state.launched, [(argv, start.has_stdin())]);
     let mut sent = Vec::new();
     let mut is_closed = false;
     for request in &requests[1..] {
@@ -284,12 +284,12 @@ fn check(world: &World, body: &[u8], is_ok: bool) {
         }
     }
     assert!(
-        sent.starts_with(&world.stdin),
+        sent.starts_with(&state.stdin),
         "it read what was not sent, or in another order"
     );
-    if world.launched[0].1 && !world.is_signalled {
+    if state.launched[0].1 && !state.is_signalled {
         assert!(
-            is_closed && world.stdin == sent,
+            is_closed && state.stdin == sent,
             "its input looked complete and was not"
         );
     }
