@@ -1,4 +1,4 @@
-//! Children by clone(2).
+//! Creates children by clone(2).
 
 use std::os::fd::BorrowedFd;
 
@@ -9,8 +9,8 @@ use crate::sys::inherited::InheritedState;
 use crate::sys::stack_pool::StackPool;
 use crate::{Child, Spawn, SpawnError};
 
-/// Creates children by clone(2) with shared memory, and does not wait for their exec: a failed one is reported by [`Execution`]. Costs the
-/// same however large this process is.
+/// Creates children by clone(2) with shared memory, and does not wait for their exec: [`Execution`] reports a failed
+/// exec. The cost does not depend on the memory of this process.
 #[derive(Debug)]
 pub struct CloneSpawner {
     inherited: InheritedState,

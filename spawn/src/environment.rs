@@ -1,4 +1,4 @@
-//! A child's environment, as the operating system wants it.
+//! A child's environment, in the operating system's format.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString};
@@ -20,12 +20,12 @@ impl Variable {
         })
     }
 
-    /// What is before the `=`.
+    /// The name, before the `=`.
     pub fn name(&self) -> &[u8] {
         &self.text.as_bytes()[..self.name_bytes]
     }
 
-    /// What is after it.
+    /// The value, after the `=`.
     pub fn value(&self) -> &[u8] {
         &self.text.as_bytes()[self.name_bytes + 1..]
     }
@@ -40,7 +40,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// A variable of `own` overrides an inherited one of its name. Of several of one name in `own` the last counts.
+    /// A variable of `own` overrides an inherited one of its name. Of several variables with the same name in `own` the
+    /// last one counts.
     pub fn new(inherited: Option<Arc<[Variable]>>, own: Vec<Variable>) -> Self {
         Self { inherited, own }
     }
@@ -49,7 +50,7 @@ impl Environment {
         self.inherited.as_deref().unwrap_or_default()
     }
 
-    /// A variable as the child sees it.
+    /// The value of a variable in the child.
     pub fn value(&self, name: &str) -> Option<&[u8]> {
         let named = |variable: &&Variable| variable.name() == name.as_bytes();
         let own = self.own.iter().rev().find(named);

@@ -1,4 +1,4 @@
-//! How far a child is on its way to its program.
+//! The progress of a child to its exec.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,15 +21,15 @@ pub enum ExecutionState {
     Failed(Errno),
 }
 
-/// Tells how far a child is, and keeps its image until it has executed. The image is dropped then: arguments and environment may take
-/// megabytes, and a process may run for days.
+/// Reports the state of a child's exec, and keeps its image until it has executed. Then the image is dropped: arguments
+/// and environment may take megabytes, and a process may run for days.
 ///
-/// Nobody is woken when the state changes. A child whose exec fails exits, and one that writes has executed.
+/// A change of the state wakes no task. A child whose exec fails exits, and one that writes has executed.
 pub struct Execution(Mutex<Stage>);
 
-/// The state of a child when it was last looked at.
+/// The state of a child at the last check.
 enum Stage {
-    /// It was still in this process's memory, or its exec had failed.
+    /// It still used this process's memory, or its exec had failed.
     Before(Cloned),
     /// It had executed.
     Executed(Option<Instant>),
@@ -81,7 +81,8 @@ impl Execution {
         ExecutionState::Executed(at)
     }
 
-    /// Calls `look` with the image, or returns `None` if [`state`](Self::state) has returned [`Executed`](ExecutionState::Executed).
+    /// Calls `look` with the image. Returns `None` if [`state`](Self::state) has returned
+    /// [`Executed`](ExecutionState::Executed).
     pub fn with_image<T>(&self, look: impl FnOnce(&Image) -> T) -> Option<T> {
         match &*self.lock() {
             Stage::Before(child) => Some(look(child.memory.image())),

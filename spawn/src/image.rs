@@ -1,4 +1,4 @@
-//! What a child executes.
+//! The program of a child, and its arguments.
 
 use std::ffi::CString;
 

@@ -5,11 +5,11 @@
 //! * [`CloneSpawner`] creates the child by clone(2) and does not wait for its exec;
 //! * [`StdSpawner`] creates it by the standard library's fork(2) and waits.
 //!
-//! [`Method::select`] chooses between them, by a probe if asked. [`InheritedState`] holds what a child would inherit from this process
-//! and must not. [`limits`] has every bound, with its reason and its cost.
+//! [`Method::select`] chooses between them, by a probe if asked. [`InheritedState`] is the state that a child would
+//! inherit from this process and must not. [`limits`] has every bound, with its reason and its cost.
 //!
-//! A child leads a process group of its own and has no controlling terminal. No signal is blocked in it, and each has its default
-//! action. It has the three descriptors that it was given and no other.
+//! A child leads a process group of its own and has no controlling terminal. No signal is blocked in it, and each has
+//! its default action. Its only descriptors are the three of `stdio`.
 //!
 //! All `unsafe` code is in the private module `sys`.
 
@@ -40,17 +40,17 @@ pub use sys::inherited::InheritedState;
 pub trait Spawn: fmt::Debug + Send + Sync + 'static {
     /// Creates a child process. Its exec may follow later, and may fail then: see [`Child::execution`].
     ///
-    /// `stdio` becomes its descriptors 0, 1 and 2; none of the three may be below 3. The caller may close them as soon as this returns. All
-    /// other descriptors of this process must be close-on-exec.
+    /// `stdio` becomes its descriptors 0, 1 and 2; none of the three may be below 3. The caller may close them as soon
+    /// as this returns. All other descriptors of this process must be close-on-exec.
     fn spawn(&self, image: Image, stdio: [BorrowedFd<'_>; 3]) -> Result<Child, SpawnError>;
 }
 
-/// A child process. The caller has to wait for it: dropping this value neither kills nor reaps the child.
+/// A child process. The caller must wait for it: dropping this value neither kills nor reaps the child.
 #[derive(Debug)]
 pub struct Child {
     /// Its process id, which is also its group's.
     pub pid: Pid,
-    /// Readable once it has exited. Close-on-exec. `None` where the kernel has no pidfds, and where a sandbox refuses them.
+    /// Readable once it has exited. Close-on-exec. `None` if the kernel has no pidfds or a sandbox refuses them.
     pub pidfd: Option<OwnedFd>,
     /// How far it is on its way to its program.
     pub execution: Execution,
@@ -65,9 +65,9 @@ pub enum SpawnError {
     /// The child's exec failed, or a step before it. Only from a [`Spawn`] that waits for the exec.
     #[error("the program could not be executed: {errno}")]
     NotExecuted {
-        /// Of the step that failed.
+        /// The error of the step that failed.
         errno: Errno,
-        /// What the child was to execute.
+        /// The program that was not executed.
         image: Box<Image>,
     },
 }

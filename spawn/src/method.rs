@@ -31,7 +31,7 @@ pub enum Method {
     Std,
 }
 
-/// What [`Method::select`] has chosen.
+/// The result of [`Method::select`].
 #[derive(Debug, Clone)]
 pub struct Selected {
     /// Creates the children.
@@ -57,7 +57,8 @@ pub enum CloneUnavailable {
     /// The child exited, but its pidfd was not readable.
     #[error("a pidfd does not report the exit of its process")]
     ExitNotReported,
-    /// The child exited, but the kernel did not report that it had left this process's memory, or what it stored there was not seen.
+    /// The child exited, but the kernel did not report that it had left this process's memory, or what it stored there
+    /// was not seen.
     #[error("memory shared with a child does not work")]
     MemoryNotShared,
     /// A system call before the child's exec failed.
@@ -66,8 +67,8 @@ pub enum CloneUnavailable {
 }
 
 impl Method {
-    /// The spawner of this method, whose children undo `inherited`. `Auto` and `Clone` create one child, which executes nothing, and wait for
-    /// it: some 0.1 ms.
+    /// The spawner of this method, whose children undo `inherited`. `Auto` and `Clone` create one child, which executes
+    /// nothing, and wait for it: some 0.1 ms.
     ///
     /// # Errors
     /// [`Method::Clone`] does not work here.
@@ -115,8 +116,8 @@ impl fmt::Display for Method {
     }
 }
 
-/// Creates a child that does all that a child does, with a program that does not exist. A failure for want of resources, which may have
-/// passed at the next start, is no reason against clone.
+/// Creates a child that makes all system calls of a child, with a program that does not exist. A lack of resources may
+/// be over at the next start, so it is no reason against clone.
 fn probe(spawner: &CloneSpawner) -> Result<(), CloneUnavailable> {
     let Ok(stdio) = descriptor() else { return Ok(()) };
     let image = Image {
@@ -145,7 +146,7 @@ fn probe(spawner: &CloneSpawner) -> Result<(), CloneUnavailable> {
     }
 }
 
-/// A descriptor that a child can get as any of its first three.
+/// A descriptor that may become descriptor 0, 1 or 2 of a child.
 fn descriptor() -> io::Result<OwnedFd> {
     let (reader, _writer) = pipe_with(PipeFlags::CLOEXEC)?;
     Ok(fcntl_dupfd_cloexec(reader, 3)?)
@@ -160,7 +161,7 @@ fn is_readable(pidfd: &OwnedFd) -> bool {
     matches!(poll(&mut pidfd, Some(&now)), Ok(1))
 }
 
-/// `None`: it may work at another time.
+/// `None`: the error is temporary.
 fn refusal(error: &SpawnError) -> Option<CloneUnavailable> {
     let error = match error {
         SpawnError::NotCreated(error) => error,

@@ -1,4 +1,4 @@
-//! Children by the standard library's fork(2).
+//! Creates children by the standard library's fork(2).
 
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
@@ -11,8 +11,8 @@ use crate::sys::fork::fork;
 use crate::sys::inherited::InheritedState;
 use crate::{Child, Spawn, SpawnError};
 
-/// Creates children by the standard library's fork(2), and waits for their exec. Works in every sandbox; costs more the larger this process
-/// is.
+/// Creates children by the standard library's fork(2), and waits for their exec. Works in every sandbox. The cost grows
+/// with the memory of this process.
 #[derive(Debug)]
 pub struct StdSpawner {
     inherited: InheritedState,

@@ -1,5 +1,5 @@
-//! The only module with `unsafe` code: no well-kept crate creates a child as [`clone`] does, and [`fork`] runs the same steps in its
-//! child.
+//! The only module with `unsafe` code: no maintained crate creates a child as [`clone`] does, and [`fork`] runs the
+//! same steps in its child.
 #![expect(
     unsafe_code,
     reason = "what a cloned child may do is beyond what Rust can check; see the documentation of `clone`"

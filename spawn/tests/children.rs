@@ -1,4 +1,4 @@
-//! What a child gets, and what it does not, whichever [`Spawn`] creates it.
+//! The state of a child, created by each [`Spawn`].
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -82,7 +82,7 @@ fn a_child_runs_its_program_with_its_arguments_environment_and_directory() {
 
 #[test]
 fn a_child_leads_a_process_group_and_has_three_descriptors() {
-    // One that every child would inherit.
+    // A descriptor that every child would inherit.
     let open = rustix::io::dup(null()).unwrap();
     for spawner in spawners(None) {
         let script = "echo $$; cut -d' ' -f5 /proc/$$/stat";
@@ -98,7 +98,7 @@ fn a_child_leads_a_process_group_and_has_three_descriptors() {
 
 #[test]
 fn no_signal_is_blocked_or_ignored() {
-    // This process ignores SIGPIPE, as each of Rust does.
+    // This process ignores SIGPIPE, as every Rust program does.
     for spawner in spawners(None) {
         let told = printed(
             &*spawner,

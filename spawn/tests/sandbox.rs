@@ -1,4 +1,5 @@
-//! Children are created where a sandbox refuses what clone needs, and the reason is known. The sandboxes are seccomp filters on a thread.
+//! Children are created in sandboxes that refuse what clone needs, and the reason is reported. The sandboxes are
+//! seccomp filters on a thread.
 
 use std::ffi::CString;
 use std::os::fd::AsFd as _;
@@ -12,7 +13,7 @@ use seccompiler::{
     apply_filter,
 };
 
-/// One system call, and what the sandbox does with it.
+/// One system call, and the sandbox's action.
 struct Refusal {
     call: i64,
     /// Only where these bits of the first argument, the flags of clone(2), have this value.
@@ -58,7 +59,7 @@ fn without_clone3() -> Refusal {
     Refusal::of(libc::SYS_clone3, Errno::NOSYS)
 }
 
-/// As gVisor, which has no pidfds.
+/// A sandbox without pidfds, such as gVisor.
 fn without_pidfds() -> Vec<Refusal> {
     vec![
         without_clone3(),
@@ -67,7 +68,7 @@ fn without_pidfds() -> Vec<Refusal> {
     ]
 }
 
-/// A profile that lets threads share memory, and nothing else.
+/// A profile that allows shared memory only between threads.
 fn without_shared_memory() -> Vec<Refusal> {
     let (vm, thread) = (libc::CLONE_VM, libc::CLONE_THREAD);
     vec![without_clone3(), Refusal::of_clone(vm | thread, vm, Errno::PERM)]
@@ -113,7 +114,7 @@ fn where_nothing_is_refused_children_are_cloned() {
 }
 
 #[test]
-fn without_clone3_children_are_cloned_all_the_same() {
+fn without_clone3_children_are_still_cloned() {
     in_sandbox(vec![without_clone3()], || {
         let selected = select(Method::Auto).unwrap();
         assert_eq!((selected.method, selected.fallback), (Method::Clone, None));
@@ -133,7 +134,7 @@ fn without_pidfds_children_are_forked_and_the_reason_is_known() {
     });
 }
 
-/// `posix_spawn` does not work there either.
+/// `posix_spawn` does not work in this sandbox either.
 #[test]
 fn without_shared_memory_children_are_forked_and_the_reason_is_known() {
     in_sandbox(without_shared_memory(), || {
@@ -149,7 +150,7 @@ fn without_shared_memory_children_are_forked_and_the_reason_is_known() {
 }
 
 #[test]
-fn a_sandbox_that_kills_children_on_their_way_is_recognised() {
+fn a_sandbox_that_kills_children_before_their_exec_is_recognised() {
     let kill = Refusal {
         call: libc::SYS_set_tid_address,
         flags: None,
@@ -164,7 +165,7 @@ fn a_sandbox_that_kills_children_on_their_way_is_recognised() {
 }
 
 #[test]
-fn a_sandbox_in_which_children_cannot_tell_that_they_have_left_is_recognised() {
+fn a_sandbox_without_reports_of_a_left_memory_is_recognised() {
     in_sandbox(vec![Refusal::of(libc::SYS_set_tid_address, Errno::NOSYS)], || {
         let selected = select(Method::Auto).unwrap();
         let reason = CloneUnavailable::MemoryNotShared;
@@ -193,7 +194,7 @@ fn a_lack_of_processes_is_no_reason_against_clone() {
 }
 
 #[test]
-fn a_method_that_was_asked_for_is_used_or_an_error() {
+fn a_requested_method_is_used_or_an_error() {
     in_sandbox(without_pidfds(), || {
         let reason = CloneUnavailable::Refused(Errno::INVAL);
         assert_eq!(select(Method::Clone).unwrap_err(), reason);

@@ -1,5 +1,5 @@
-//! The steps of a child from its creation to its exec, by the rules in the documentation of [`clone`](super::clone): system calls, and
-//! nothing else.
+//! The steps of a child from its creation to its exec, by the rules in the documentation of [`clone`](super::clone):
+//! system calls, and nothing else.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, c_int, c_void};
@@ -17,8 +17,8 @@ pub(super) const TERMINAL: &CStr = c"/dev/tty";
 pub(super) extern "C" fn main(memory: *mut c_void) -> c_int {
     // SAFETY: the parent passes memory that lives until this child has left it, and changes none of it but atomics.
     let memory = unsafe { &*memory.cast_const().cast::<ChildMemory>() };
-    // SAFETY: the kernel stores 0 there when this process leaves the memory, which is not freed before. Not CLONE_CHILD_CLEARTID: musl's
-    // clone refuses that flag.
+    // SAFETY: the kernel stores 0 there when this process leaves the memory, which is not freed before. Not
+    // CLONE_CHILD_CLEARTID: musl's clone refuses that flag.
     let _ = unsafe { syscall1(Sysno::set_tid_address, memory.present.as_ptr().addr()) };
     let is_cleared = memory.is_cleared.load(Ordering::Acquire);
     let Err(errno) = execute(&memory.plan, is_cleared, OtherDescriptors::Close, || {
@@ -38,11 +38,11 @@ fn publish() {
     fence(Ordering::Release);
 }
 
-/// What becomes of the descriptors above 2; the flags of close_range(2).
+/// The treatment of the descriptors above 2, as flags of close_range(2).
 #[derive(Debug, Clone, Copy)]
 pub(super) enum OtherDescriptors {
-    /// They are closed at once. The exec closes them too, but may take long, and among them are other children's pipes, whose readers would
-    /// wait for it.
+    /// They are closed at once. The exec closes them too, but may take long, and among them are other children's pipes,
+    /// whose readers would wait for it.
     Close = 0,
     /// They are closed by the exec. One of them reports a failed exec.
     CloseOnExec = libc::CLOSE_RANGE_CLOEXEC as isize,
@@ -79,7 +79,7 @@ pub(super) fn execute(
             others as usize,
         );
         if let Some(limit) = &plan.inherited.open_files {
-            // A limit that cannot be set is no reason not to run.
+            // The child runs even if the limit cannot be set.
             let _ = syscall4(
                 Sysno::prlimit64,
                 0,
@@ -100,8 +100,9 @@ pub(super) fn execute(
     Err(Errno::EINVAL)
 }
 
-/// Gives up the controlling terminal, which belongs to the server's owner. In the background there, a program that asks it for a password
-/// would be stopped by it for ever. Not setsid(2): a session costs the kernel a scheduler group.
+/// Gives up the controlling terminal, which belongs to the server's owner. A program in the background of that terminal
+/// would be stopped for ever when it asks for a password. setsid(2) is not used, because a session costs the kernel a
+/// scheduler group.
 fn give_up_terminal() {
     let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_NONBLOCK | libc::O_CLOEXEC;
     // SAFETY: a string that ends, and a request that has no argument.

@@ -1,13 +1,16 @@
 //! Creates a child by clone(2), and does not wait for its exec.
 //!
-//! The child shares this process's memory until its exec, as with `posix_spawn`, so its creation costs the same however large this
-//! process is. `posix_spawn` suspends the calling thread until the exec, by the rule of vfork(2) on which it rests; in that time the thread
-//! cannot create a second child. Here this process runs on, so both run in the same memory. Four rules make that sound:
+//! The child shares this process's memory until its exec, as with `posix_spawn`, so its creation costs the same however
+//! large this process is. `posix_spawn` suspends the calling thread until the exec, by the rule of vfork(2) on which it
+//! rests; in that time the thread cannot create a second child. Here this process continues, so both run in the same
+//! memory. Four rules make that sound:
 //!
-//! - The child touches nothing but its own stack and its [`ChildMemory`]. Neither is moved or freed before the kernel reports that the child
-//!   has left this memory, by its exec or its exit (set_tid_address(2), or wait(2)).
-//! - The child makes system calls without the C library: it shares the thread-local storage of the thread that cloned it, `errno` included.
-//! - The child runs no signal handler: all signals are blocked before the clone, and no handler is left when they are unblocked.
+//! - The child touches nothing but its own stack and its [`ChildMemory`]. Neither is moved or freed before the kernel
+//!   reports that the child has left this memory, by its exec or its exit (set_tid_address(2), or wait(2)).
+//! - The child makes system calls without the C library: it shares the thread-local storage of the thread that cloned
+//!   it, `errno` included.
+//! - The child runs no signal handler: all signals are blocked before the clone, and no handler is left when they are
+//!   unblocked.
 //! - The child never returns, and calls nothing that allocates, locks or panics ([`child`]).
 
 use std::io;
@@ -38,7 +41,7 @@ pub(crate) struct Cloned {
     pub(crate) at_ns: i64,
 }
 
-/// Creates a child. The [`ChildMemory`] goes back to `pool`.
+/// Creates a child. The [`ChildMemory`] is returned to `pool`.
 pub(crate) fn clone(
     image: Image,
     inherited: InheritedState,
@@ -51,7 +54,8 @@ pub(crate) fn clone(
     let at = Instant::now();
     let at_ns = child::monotonic_ns();
     let signals = BlockedSignals::new();
-    // SAFETY: no other child uses the stack, and the memory stays where it is until the child has left it: see `StackPool`.
+    // SAFETY: no other child uses the stack, and the memory stays where it is until the child has left it: see
+    // `StackPool`.
     let entered = unsafe { enter::enter(&memory, &mut pidfd) };
     drop(signals);
     let pid = match entered {
@@ -70,7 +74,8 @@ pub(crate) fn clone(
             return Err(error);
         }
     };
-    // The child does the same. Whichever is first, the group exists before it can be signalled; the second attempt fails.
+    // The child does the same. Whichever is first, the group exists before it can be signalled; the second attempt
+    // fails.
     let _ = setpgid(Some(pid), Some(pid));
     Ok(Cloned {
         pid,
@@ -81,7 +86,8 @@ pub(crate) fn clone(
     })
 }
 
-/// Owns the pidfd that clone wrote. A kernel that has no pidfds ignores the request for one; then the child is killed.
+/// Takes ownership of the pidfd that clone wrote. A kernel without pidfds ignores the request for one; then the child
+/// is killed.
 fn adopt(pid: Pid, pidfd: RawFd) -> io::Result<OwnedFd> {
     if pidfd >= 0 {
         // SAFETY: the kernel has just created it for this process.
@@ -90,7 +96,7 @@ fn adopt(pid: Pid, pidfd: RawFd) -> io::Result<OwnedFd> {
     // Nobody has waited for the child, so the number is still the child's. SIGKILL keeps the wait short.
     let _ = kill_process(pid, Signal::KILL);
     let _ = waitpid(Some(pid), WaitOptions::empty());
-    let why = "this kernel makes no pidfds; Linux 5.4 or newer is needed";
+    let why = "this kernel creates no pidfds; use Linux 5.4 or newer";
     Err(io::Error::new(io::ErrorKind::Unsupported, why))
 }
 
@@ -110,7 +116,7 @@ mod tests {
     use crate::execution::ExecutionState;
     use crate::{Child, Spawn as _};
 
-    /// Held by whoever changes [`enter::HAS_CLONE3`].
+    /// Held by a test that changes [`enter::HAS_CLONE3`].
     static CLONE3: Mutex<()> = Mutex::new(());
 
     fn spawner() -> CloneSpawner {
@@ -141,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn children_execute_what_they_were_given_though_nobody_holds_it_any_more() {
+    fn children_execute_their_program_though_the_caller_has_dropped_its_image() {
         let spawner = spawner();
         let pids: Vec<_> = (0..200).map(|_| clone_one(&spawner, c"/bin/true").pid).collect();
         for pid in pids {
@@ -150,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn children_are_made_by_an_old_kernel_too() {
+    fn children_are_created_without_clone3_too() {
         let spawner = spawner();
         let _alone = CLONE3.lock();
         for has_clone3 in [false, true] {
@@ -160,14 +166,14 @@ mod tests {
             let is_cleared = child
                 .execution
                 .with_memory(|memory| memory.is_cleared.load(Ordering::Relaxed));
-            // Where this fails for the new way, this machine does not have it.
+            // Where this fails with clone3, this machine does not have clone3.
             assert_eq!(is_cleared, Some(enter::HAS_CLONE3.load(Ordering::Relaxed)));
         }
     }
 
     #[test]
     fn children_ignore_no_signal_though_this_process_does() {
-        // SAFETY: nothing sends these, and no other test minds whether they are ignored.
+        // SAFETY: nothing sends these signals, and no other test depends on their actions.
         unsafe {
             libc::signal(libc::SIGQUIT, libc::SIG_IGN);
             libc::signal(libc::SIGUSR2, libc::SIG_IGN);
@@ -189,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_child_was_given_is_dropped_once_it_has_executed_though_it_runs_on() {
+    fn the_image_is_dropped_at_the_exec_though_the_child_still_runs() {
         let spawner = spawner();
         let child = clone_with(&spawner, &[c"/bin/sleep", c"600"]);
         let deadline = Instant::now() + Duration::from_secs(10);
@@ -203,7 +209,7 @@ mod tests {
         ));
         assert_eq!(child.execution.with_image(|_| ()), None);
         let kept = format!("{spawner:?}");
-        assert!(kept.contains("idle: 1, inhabited: 0"), "{kept}");
+        assert!(kept.contains("idle: 1, in_use: 0"), "{kept}");
         kill_process(child.pid, Signal::KILL).unwrap();
         waitpid(Some(child.pid), WaitOptions::empty()).unwrap();
         assert!(matches!(
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn the_memory_of_many_children_is_used_again() {
+    fn the_memory_of_many_children_is_reused() {
         let spawner = spawner();
         for _ in 0..3 {
             let children: Vec<_> = (0..2 * crate::limits::IDLE_STACKS)
@@ -227,12 +233,12 @@ mod tests {
                 ));
             }
             let kept = format!("{spawner:?}");
-            assert!(kept.contains("idle: 40, inhabited: 0"), "{kept}");
+            assert!(kept.contains("idle: 40, in_use: 0"), "{kept}");
         }
     }
 
     #[test]
-    fn a_child_that_is_killed_on_its_way_gives_its_memory_back() {
+    fn the_memory_of_a_child_that_is_killed_before_its_exec_is_reused() {
         let spawner = spawner();
         for _ in 0..300 {
             let child = clone_one(&spawner, c"/bin/true");
@@ -242,7 +248,7 @@ mod tests {
         }
         drop(spawner.pool.stack().unwrap());
         let kept = format!("{spawner:?}");
-        assert!(kept.contains("inhabited: 0"), "{kept}");
+        assert!(kept.contains("in_use: 0"), "{kept}");
     }
 
     #[test]
@@ -258,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_that_cannot_execute_says_why_and_exits() {
+    fn a_child_whose_exec_fails_reports_the_error_and_exits() {
         let child = clone_one(&spawner(), c"/nowhere");
         assert_eq!(code(child.pid), Some(127));
         assert_eq!(child.execution.state(), ExecutionState::Failed(Errno::NOENT));

@@ -1,5 +1,6 @@
-//! Has the kernel create the child: by clone3(2), which can take this process's signal handlers from it in the same call, or by
-//! clone(2) where that is not allowed; then the child looks at each handler itself, which takes it 60 system calls.
+//! Creates the child by clone3(2), which can reset this process's signal handlers in the child, or by clone(2) where
+//! clone3 is not available or refused. After clone(2) the child resets the handlers itself, which takes about 60 system
+//! calls.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -15,28 +16,29 @@ use super::memory::ChildMemory;
 
 const FLAGS: c_int = libc::CLONE_VM | libc::CLONE_PIDFD;
 
-/// Linux 5.5 has it.
+/// CLONE_CLEAR_SIGHAND, since Linux 5.5.
 const CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 
-/// Until it was tried in vain.
+/// False once clone3 has failed.
 pub(super) static HAS_CLONE3: AtomicBool = AtomicBool::new(true);
 
-/// Creates a child that begins in [`child::main`], and its pidfd.
+/// Creates a child that starts in [`child::main`], and its pidfd.
 ///
 /// # Safety
 ///
-/// All signals are blocked. What is shared, its stack included, stays where it is and is used by nobody else until the child has left it.
+/// All signals are blocked. The shared memory, including the child's stack, is neither moved nor used by anything else
+/// until the child has left it.
 pub(super) unsafe fn enter(memory: &ChildMemory, pidfd: &mut RawFd) -> io::Result<Pid> {
     if HAS_CLONE3.load(Ordering::Relaxed) {
-        // SAFETY: clone3 asks for no more than this function does, and its caller has kept that.
+        // SAFETY: clone3 has the same conditions as this function, whose caller meets them.
         match unsafe { clone3(memory, pidfd) } {
-            // An old kernel, another processor, or a filter of system calls that is older than this one.
+            // An old kernel, another architecture, or a seccomp filter that does not know this call.
             Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => HAS_CLONE3.store(false, Ordering::Relaxed),
             Err(errno) => return Err(io::Error::from_raw_os_error(errno.into_raw())),
             Ok(pid) => return valid(pid),
         }
     }
-    // SAFETY: clone asks for no more than this function does, and its caller has kept that.
+    // SAFETY: clone has the same conditions as this function, whose caller meets them.
     unsafe { clone(memory, pidfd) }
 }
 
@@ -45,7 +47,8 @@ pub(super) unsafe fn enter(memory: &ChildMemory, pidfd: &mut RawFd) -> io::Resul
 /// As [`enter`].
 unsafe fn clone(memory: &ChildMemory, pidfd: &mut RawFd) -> io::Result<Pid> {
     memory.is_cleared.store(false, Ordering::Release);
-    // SAFETY: by the caller, and `child::main` keeps the rules of the module above. The kernel writes to `pidfd` before this returns.
+    // SAFETY: by the caller, and `child::main` keeps the rules of the module above. The kernel writes to `pidfd` before
+    // this returns.
     let pid = unsafe {
         libc::clone(
             child::main,
@@ -98,8 +101,8 @@ unsafe fn clone3(memory: &ChildMemory, pidfd: &mut RawFd) -> Result<c_int, Errno
         stack_size: stack_size as u64,
         tls: 0,
     };
-    // SAFETY: by the caller, and `child::main` keeps the rules of the module above. The kernel reads `arguments` and writes to `pidfd`
-    // before this returns.
+    // SAFETY: by the caller, and `child::main` keeps the rules of the module above. The kernel reads `arguments` and
+    // writes to `pidfd` before this returns.
     let returned = unsafe { jump(&arguments, ptr::from_ref(memory).cast()) };
     match returned {
         1.. => Ok(returned as c_int),
@@ -112,8 +115,8 @@ unsafe fn clone3(_: &ChildMemory, _: &mut RawFd) -> Result<c_int, Errno> {
     Err(Errno::ENOSYS)
 }
 
-/// The system call itself: returns here, and with a child in [`child::main`] on the stack that it was given. The child begins with all
-/// registers of this thread but the stack pointer, and leaves this function's frame at once.
+/// The system call. It returns here in this process, and the child continues in [`child::main`] on its own stack. The
+/// child starts with all registers of this thread except the stack pointer, and leaves this function's frame at once.
 ///
 /// # Safety
 ///
@@ -121,8 +124,8 @@ unsafe fn clone3(_: &ChildMemory, _: &mut RawFd) -> Result<c_int, Errno> {
 #[cfg(target_arch = "x86_64")]
 unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
     let returned: isize;
-    // SAFETY: by the caller. The kernel changes rax, rcx and r11 and nothing else; what the child goes on with is in other registers. The
-    // top of its stack is aligned to a page, as the call wants it.
+    // SAFETY: by the caller. The kernel changes only rax, rcx and r11; the values that the child uses are in other
+    // registers. The top of its stack is page-aligned, as the call requires.
     unsafe {
         std::arch::asm!(
             "syscall",
@@ -153,7 +156,7 @@ unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
 #[cfg(target_arch = "aarch64")]
 unsafe fn jump(arguments: &Arguments, memory: *const c_void) -> isize {
     let returned: isize;
-    // SAFETY: by the caller. The kernel changes x0 and nothing else.
+    // SAFETY: by the caller. The kernel changes only x0.
     unsafe {
         std::arch::asm!(
             "svc 0",

@@ -1,10 +1,10 @@
 //! Creates a child by the standard library's fork(2), and waits for its exec.
 //!
-//! It needs neither shared memory nor a pidfd from clone, so it works in sandboxes that refuse them. Its cost grows with this process's
-//! memory, whose page tables fork copies.
+//! It needs neither shared memory nor a pidfd from clone, so it works in sandboxes that refuse them. Its cost grows
+//! with this process's memory, whose page tables fork copies.
 //!
-//! Not `posix_spawn`: that shares memory too, and can neither give up the terminal nor restore the limit on open files. A program in between
-//! could do both, but costs a second exec, and a library does not have such a program.
+//! `posix_spawn` is no alternative: it shares memory too, and can neither give up the terminal nor restore the limit on
+//! open files. A helper program could do both, but it costs a second exec, and a library has no such program.
 
 use std::convert::Infallible;
 use std::io;
@@ -23,7 +23,7 @@ use super::signals::BlockedSignals;
 use crate::SpawnError;
 use crate::image::Image;
 
-/// Added to the errno of a step in the child, so that it differs from one of the standard library's fork.
+/// Added to the errno of a step in the child, to distinguish it from an error of the standard library's fork.
 const IN_CHILD: i32 = 1 << 16;
 
 /// Creates a child, and returns when it has executed its program.
@@ -52,7 +52,8 @@ pub(crate) fn fork(
 fn command(plan: Arc<ExecPlan>) -> Command {
     // Never executed: the plan has the program. Standard streams are inherited, and replaced by the plan.
     let mut command = Command::new("/");
-    // SAFETY: the closure only makes system calls. It allocates nothing and takes no lock that another thread may have held during the fork.
+    // SAFETY: the closure only makes system calls. It allocates nothing and takes no lock that another thread may have
+    // held during the fork.
     unsafe {
         command.pre_exec(move || {
             let Err::<Infallible, _>(errno) =
@@ -63,7 +64,7 @@ fn command(plan: Arc<ExecPlan>) -> Command {
     command
 }
 
-/// Tells a failed fork from a failed exec.
+/// Distinguishes a failed fork from a failed exec.
 fn failure(error: io::Error, plan: Arc<ExecPlan>) -> SpawnError {
     let errno = error.raw_os_error().and_then(|raw| raw.checked_sub(IN_CHILD));
     match (errno, Arc::into_inner(plan)) {

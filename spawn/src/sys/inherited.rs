@@ -1,4 +1,4 @@
-//! What a child would inherit from this process and must not.
+//! State of this process that a child must not inherit.
 
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Resource, getrlimit};
@@ -13,15 +13,17 @@ pub struct InheritedState {
     pub(super) has_terminal: bool,
     /// The signals that this process ignores: signal N is bit N - 1.
     pub(super) ignored_signals: u64,
-    /// The limit on open files that a child gets, soft and hard: the kernel's `struct rlimit64`. `None`: it keeps this process's.
+    /// The limit on open files that a child gets, soft and hard: the kernel's `struct rlimit64`. `None`: it keeps this
+    /// process's.
     pub(super) open_files: Option<[u64; 2]>,
 }
 
 impl InheritedState {
-    /// Reads the state of this process as it is now. Children get `open_files` as their soft limit on open files; with `None` they get this
-    /// process's.
+    /// Reads the current state of this process. Children get `open_files` as their soft limit on open files; with
+    /// `None` they get this process's.
     ///
-    /// From here on this process does not ignore SIGCHLD: else the kernel would discard the exit statuses of its children.
+    /// If this process ignores SIGCHLD, its default action is restored: else the kernel would discard the exit statuses
+    /// of children.
     pub fn capture(open_files: Option<u64>) -> Self {
         signals::keep_exit_statuses();
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::CLOEXEC;

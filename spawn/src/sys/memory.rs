@@ -1,4 +1,4 @@
-//! What a child reads and writes before its exec.
+//! The memory that a child reads and writes before its exec.
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
@@ -25,7 +25,7 @@ pub(super) struct ExecPlan {
     pub(super) stdio: [RawFd; 3],
 }
 
-// SAFETY: its pointers are into its own `image`, which nobody changes.
+// SAFETY: its pointers are into its own `image`, which does not change.
 unsafe impl Send for ExecPlan {}
 // SAFETY: nothing in it changes after `new`, so threads only read it.
 unsafe impl Sync for ExecPlan {}
@@ -48,13 +48,14 @@ fn pointers<'a>(strings: impl IntoIterator<Item = &'a CStr>) -> Vec<*const c_cha
     strings.chain([ptr::null()]).collect()
 }
 
-/// What a cloned child and this process both see until the child's exec.
+/// The memory that a cloned child shares with this process until its exec.
 pub(crate) struct ChildMemory {
     pub(super) plan: ExecPlan,
     pub(super) stack: Stack,
-    /// The child's, once it exists.
+    /// The child's process id, once the child exists.
     pub(super) pid: OnceLock<Pid>,
-    /// The kernel stores 0 when the child has left this memory; not if the child was killed before its first instruction.
+    /// The kernel stores 0 when the child has left this memory; not if the child was killed before its first
+    /// instruction.
     pub(super) present: AtomicU32,
     /// The child starts without this process's signal handlers.
     pub(super) is_cleared: AtomicBool,
@@ -86,7 +87,7 @@ impl ChildMemory {
         self.present.load(Ordering::Acquire) == 0
     }
 
-    /// Why the child could not execute its program. To be called when it has left.
+    /// Why the child could not execute its program. Valid once the child has left this memory.
     pub(crate) fn errno(&self) -> Option<Errno> {
         match self.errno.load(Ordering::Acquire) {
             0 => None,
@@ -94,7 +95,7 @@ impl ChildMemory {
         }
     }
 
-    /// When the child called execve(2), in nanoseconds of CLOCK_MONOTONIC. To be called when it has left.
+    /// When the child called execve(2), in nanoseconds of CLOCK_MONOTONIC. Valid once the child has left this memory.
     pub(crate) fn executed_ns(&self) -> i64 {
         self.executed_ns.load(Ordering::Acquire)
     }
@@ -106,7 +107,7 @@ impl ChildMemory {
         }
         let Some(pid) = self.pid.get() else { return false };
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
-        // If the number is another child's by now, this memory is freed when that one ends.
+        // If another child has this process id by now, this memory is freed when that child ends.
         matches!(
             waitid(WaitId::Pid(*pid), options),
             Ok(Some(_)) | Err(Errno::CHILD)

@@ -1,5 +1,5 @@
-//! Signal handlers and signal masks, by system calls alone: the C library's functions store errors in thread-local memory, which a cloned
-//! child shares with this process.
+//! Signal handlers and signal masks, by system calls alone: the C library's functions store errors in thread-local
+//! memory, which a cloned child shares with this process.
 
 use std::ffi::c_int;
 
@@ -17,13 +17,15 @@ const DEFAULT: usize = 0;
 /// The handler of a signal that is ignored.
 const IGNORED: usize = 1;
 
-/// Larger than the kernel's `struct sigaction` on any architecture. Its first word is the handler; all zeroes mean the default action.
+/// Larger than the kernel's `struct sigaction` on any architecture. Its first word is the handler; all zeroes mean the
+/// default action.
 type Action = [usize; 8];
 
 /// Gives every signal its default action.
 ///
-/// An exec resets handlers too, but a signal can reach a handler before it. An exec keeps ignored signals ignored: without this, a command
-/// would not react to its user's Ctrl-C if the exec-server was once started by nohup, or by a shell in the background.
+/// An exec resets handlers too, but a signal can reach a handler before it. An exec keeps ignored signals ignored:
+/// without this, a command would not react to its user's Ctrl-C if the exec-server was once started by nohup, or by a
+/// shell in the background.
 pub(super) fn reset_all() -> Result<(), Errno> {
     for signal in 1..=LAST_SIGNAL {
         if is(signal, libc::SIGKILL) || is(signal, libc::SIGSTOP) {
@@ -58,8 +60,8 @@ pub(super) fn ignored() -> u64 {
     })
 }
 
-/// Gives SIGCHLD its default action if it is ignored. Some parents ignore it, children inherit that, and the kernel then discards exit
-/// statuses.
+/// Restores the default action of SIGCHLD if it is ignored. A parent may have ignored it, which children inherit; the
+/// kernel then discards exit statuses.
 pub(super) fn keep_exit_statuses() {
     let signal = libc::SIGCHLD as usize;
     if handler(signal) == Ok(IGNORED) {

@@ -9,14 +9,14 @@ use rustix::param::page_size;
 
 use crate::limits::STACK_BYTES;
 
-/// Memory of its own, unmapped when dropped.
+/// A mapping of its own, unmapped when dropped.
 pub(super) struct Stack {
-    /// Of the guard page.
+    /// The address of the guard page.
     bottom: *mut c_void,
     bytes: usize,
 }
 
-// SAFETY: it is memory and nothing else; whoever owns the value owns it.
+// SAFETY: the value owns its mapping, which is not bound to a thread.
 unsafe impl Send for Stack {}
 // SAFETY: nothing is read or written through a reference.
 unsafe impl Sync for Stack {}
@@ -25,7 +25,7 @@ impl Stack {
     pub(super) fn new() -> io::Result<Self> {
         let guard = page_size();
         let bytes = guard + STACK_BYTES.next_multiple_of(guard);
-        // SAFETY: new memory, where the kernel likes it.
+        // SAFETY: a new mapping, at an address that the kernel chooses.
         let bottom = unsafe {
             mmap_anonymous(
                 ptr::null_mut(),
@@ -35,19 +35,19 @@ impl Stack {
             )?
         };
         let stack = Self { bottom, bytes };
-        // SAFETY: its first page, which nobody uses.
+        // SAFETY: the first page of the new mapping, which is unused.
         unsafe { mprotect(bottom, guard, MprotectFlags::empty())? };
         Ok(stack)
     }
 
-    /// Where it begins: stacks grow down. Aligned to a page.
+    /// The start of the stack, which grows down. Page-aligned.
     pub(super) fn top(&self) -> *mut c_void {
         self.bottom.wrapping_byte_add(self.bytes)
     }
 }
 
 impl Stack {
-    /// Its lowest address and how many bytes it has, the guard page included.
+    /// Its lowest address and its size in bytes, including the guard page.
     pub(super) fn range(&self) -> (usize, usize) {
         (self.bottom.addr(), self.bytes)
     }
@@ -55,7 +55,7 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new`, and nobody's any more. It fails only for arguments that no mapping has.
+        // SAFETY: mapped by `new`, and no longer used. It cannot fail for a valid mapping.
         let _ = unsafe { munmap(self.bottom, self.bytes) };
     }
 }

@@ -1,4 +1,4 @@
-//! Stacks for children, and the memory of children that have not left it yet.
+//! A pool of stacks for children, and the memory that children still use.
 
 use std::fmt;
 use std::io;
@@ -8,15 +8,15 @@ use super::memory::ChildMemory;
 use super::stack::Stack;
 use crate::limits::IDLE_STACKS;
 
-/// Lends stacks, and frees a child's memory once the child has left it. Clones share one pool.
+/// Provides stacks, and frees a child's memory once the child has left it. Clones share one pool.
 #[derive(Clone, Default)]
 pub(crate) struct StackPool(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
     idle: Vec<Stack>,
-    /// Memory that only its child still uses.
-    inhabited: Vec<Arc<ChildMemory>>,
+    /// Memory that only its child uses.
+    in_use: Vec<Arc<ChildMemory>>,
 }
 
 impl StackPool {
@@ -29,12 +29,12 @@ impl StackPool {
         }
     }
 
-    /// Takes a child's memory, whether or not the child has left it.
+    /// Takes a child's memory. If the child has not left it, it is freed later.
     pub(crate) fn take_back(&self, memory: Arc<ChildMemory>) {
         let mut inner = self.lock();
         match memory.is_free() {
             true => inner.recycle(memory),
-            false => inner.inhabited.push(memory),
+            false => inner.in_use.push(memory),
         }
     }
 
@@ -44,7 +44,7 @@ impl StackPool {
 }
 
 impl Inner {
-    /// Keeps the stack of a child that has left its memory.
+    /// Recycles the stack of a child that has left its memory.
     fn recycle(&mut self, memory: Arc<ChildMemory>) {
         if self.idle.len() < IDLE_STACKS
             && let Some(memory) = Arc::into_inner(memory)
@@ -54,16 +54,16 @@ impl Inner {
     }
 
     fn sweep(&mut self) {
-        let left: Vec<_> = self.inhabited.extract_if(.., |memory| memory.is_free()).collect();
+        let left: Vec<_> = self.in_use.extract_if(.., |memory| memory.is_free()).collect();
         left.into_iter().for_each(|memory| self.recycle(memory));
     }
 }
 
 impl Drop for Inner {
-    /// Leaks the memory of children that have not left it: such a child would execute whatever replaces it.
+    /// Leaks the memory of children that have not left it: such a child would otherwise use memory that was freed.
     fn drop(&mut self) {
         self.sweep();
-        self.inhabited.drain(..).for_each(std::mem::forget);
+        self.in_use.drain(..).for_each(std::mem::forget);
     }
 }
 
@@ -72,7 +72,7 @@ impl fmt::Debug for StackPool {
         let inner = self.lock();
         f.debug_struct("StackPool")
             .field("idle", &inner.idle.len())
-            .field("inhabited", &inner.inhabited.len())
+            .field("in_use", &inner.in_use.len())
             .finish()
     }
 }
