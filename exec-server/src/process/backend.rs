@@ -1,7 +1,7 @@
-//! What makes processes and holds them: the operating system, or a fake one of a simulation.
+//! The backend that creates processes: the operating system, or the fake one of a simulation.
 //!
-//! Everything above is the same for both: which signal when, when a process is over, the order of its events, its log, its stdin,
-//! the table. The seam costs nothing: the driver is compiled for its backend.
+//! The code above it is the same for both: signals, the lifecycle, the order of events, the log, stdin and the table.
+//! The abstraction has no cost at run time, because the driver is generic over its backend.
 
 use std::fmt;
 use std::io;
@@ -23,7 +23,7 @@ use super::spawn::{Spawned, Spawner};
 use crate::error::StartError;
 use crate::settings::Settings;
 
-/// Makes processes.
+/// Creates processes.
 pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// A process group, by its leader.
     type Group: ProcessGroup;
@@ -34,15 +34,15 @@ pub trait Backend: Clone + fmt::Debug + Send + Sync + 'static {
     /// The reading end of its standard error.
     type Stderr: AsyncRead + Unpin + Send + 'static;
 
-    /// Starts a process, its pipes attached before it can write, or says why not, in which case nothing runs. Whether it can
-    /// execute its program may turn out later, see [`Exec`]. `context` is the position in its caller's trace that it is told.
+    /// Starts a process with its pipes attached. After an error nothing runs. The exec of its program may still fail
+    /// later, see [`Exec`]. `context` is the trace context in its environment.
     fn spawn(&self, launch: Launch, context: Option<&TraceContext>) -> Result<Running<Self>, StartError>;
 
-    /// The process that prints there has exited: nothing is held open for it any more.
+    /// Closes the child's ends of these pipes in this process, since the process has exited.
     fn release_child_ends(_stdout: Option<&mut Self::Stdout>, _stderr: Option<&mut Self::Stderr>) {}
 }
 
-/// A process that runs, or is about to.
+/// A process that was created. Its exec may still be pending.
 #[derive(Debug)]
 pub struct Running<B: Backend> {
     /// Whether it executes its program.
@@ -57,8 +57,8 @@ pub struct Running<B: Backend> {
     pub stderr: B::Stderr,
 }
 
-/// How far a process is on its way to its program. Nobody is told when that changes, but one that fails exits, and one that writes has
-/// executed.
+/// The state of a process's exec. There is no notification of a change, but a process whose exec fails exits, and one
+/// that writes has executed.
 pub trait Exec: fmt::Debug + Send + Sync {
     /// As it is now.
     fn state(&self) -> ExecState;
@@ -67,15 +67,15 @@ pub trait Exec: fmt::Debug + Send + Sync {
 /// See [`Exec`].
 #[derive(Debug)]
 pub enum ExecState {
-    /// Not there yet.
+    /// It has not called exec yet.
     Pending,
-    /// It executes its program since then; `None` if it was killed before it could.
+    /// It has executed its program, at this time; `None` if it was killed before.
     Executed(Option<Instant>),
-    /// It cannot, and nothing ran.
+    /// The exec failed, and nothing ran.
     Failed(StartError),
 }
 
-/// For a process that executed at once.
+/// The exec of a process that executed before its creation returned.
 impl Exec for Instant {
     fn state(&self) -> ExecState {
         ExecState::Executed(Some(*self))
@@ -97,21 +97,21 @@ pub trait ProcessGroup: Send + 'static {
     fn reap(&mut self);
 }
 
-/// The operating system. Clones share what children have in common.
+/// The operating system. Clones share one spawner.
 #[derive(Debug, Clone)]
 pub struct System(Arc<Spawner>);
 
 impl System {
-    /// Children inherit the environment as it is now, and nothing that [`InheritedState`] has. They are created by the method that a probe
-    /// selects.
+    /// Children inherit the current environment, and nothing of [`InheritedState`]. A probe selects the method that
+    /// creates them.
     pub(crate) fn auto() -> Self {
         Self::new(Selected::auto(InheritedState::capture(None)))
     }
 
-    /// As `settings` has it.
+    /// With the method and the limit on open files in `settings`.
     ///
     /// # Errors
-    /// The method of creating children does not work here.
+    /// [`Settings::spawn`] does not work here.
     pub(crate) fn with(settings: &Settings) -> Result<Self, CloneUnavailable> {
         let inherited = InheritedState::capture(settings.open_files);
         Ok(Self::new(settings.spawn.select(inherited)?))

@@ -1,9 +1,9 @@
-//! The task of one process: reads its pipes, watches its exit, feeds its stdin, kills it, and ends it in order.
+//! The task of one process: reads its pipes, watches its exit, writes its stdin, kills and reaps it.
 //!
-//! It is one task, apart from the RPC that started it, so that the exit is seen while the client reads nothing and the
-//! kill happens when the client is gone. Within one wake-up the order is: requests, orders, pipes, exit, time. Pipes before
-//! the exit, because a short command's output and exit often arrive together and people like them in that order;
-//! the exit never waits for a pipe, since one turn reads no more than [`READS_PER_TURN`] times.
+//! The task is separate from the RPC that started it, so that the exit is observed while the client reads nothing, and
+//! the process is killed when the client is gone. Within one wake-up the order is: requests, stop, pipes, exit,
+//! deadlines. Pipes come before the exit, because a short command's output and exit often arrive together, and its
+//! output should come first. The exit never waits for a pipe, since one turn reads at most [`READS_PER_TURN`] times.
 
 use std::ffi::CStr;
 use std::future::{Future, poll_fn};
@@ -45,18 +45,19 @@ use crate::limits::READS_PER_TURN;
 use crate::records::{Accepted, Records};
 use crate::termination::{Close, Exit, StopReason};
 
-/// What all processes of a server have in common. Clones share it.
+/// The backend, table and settings that all processes of a server use. Clones share the table.
 #[derive(Debug, Clone)]
 pub(crate) struct Processes<B> {
     pub(crate) backend: B,
     pub(crate) table: Arc<ProcessTable>,
-    /// Where a process starts that is given no directory; `None` is the server's own.
+    /// The working directory of a process whose start names none; `None` is the server's own.
     pub(crate) home: Option<Arc<CStr>>,
     pub(crate) records: Records,
 }
 
-/// Starts a process and returns its events; or, if this start repeats an earlier one, that one's end. Waits for nothing but the
-/// gate of the records, where there is one, and not for the child's exec. Dropped before that, nothing runs.
+/// Starts a process and returns its events; for a repeated start, the events of the first one's termination. Waits only
+/// for the gate, if there is one, and not for the child's exec. If the future is dropped before the gate has answered,
+/// nothing runs.
 pub(crate) async fn run<B: Backend>(
     processes: &Processes<B>,
     client: &Peer,
@@ -152,14 +153,15 @@ pub(crate) async fn run<B: Backend>(
         let mut stdin = stdin;
         let requests = pin!(stdin::pump(requests, &mut stdin, &state));
         driver.drive(requests).await;
-        // What is left of it is cleared away behind the answer.
+        // The answer is sent before the rest is dropped.
         yield_now().await;
     });
     Ok(events)
 }
 
-/// The span that the child's own spans hang under. That is `process.wait`: its time is the child's, while `process` has other children
-/// beside it, of which Jaeger's critical path takes one. Where `process.wait` is not exported, `process` is the best known place.
+/// The parent of the child's own spans. It is `process.wait`, whose time is the child's. `process` has further
+/// children, and Jaeger's critical path follows only one of them. Where `process.wait` is not exported, it is
+/// `process`.
 fn childs_context(call: &ServerCall) -> TraceContext {
     call.context_of(match call.is_exported() {
         true => exec::PROCESS_WAIT,
@@ -167,7 +169,7 @@ fn childs_context(call: &ServerCall) -> TraceContext {
     })
 }
 
-/// Waits until the records say that this start is durable, if they are to say so at all. Returns when the spawn begins.
+/// Waits until the gate reports this start as durable, if there is a gate. Returns the time at which the spawn begins.
 async fn durable(
     records: &Records,
     call: Option<&ServerCall>,
@@ -188,14 +190,14 @@ async fn durable(
     }
 }
 
-/// What the spans of a call say of its process, where somebody takes them.
+/// The command in the spans of a call, if they are recorded.
 fn traced_command(call: &Option<Arc<ServerCall>>) -> Option<&TracedCommand> {
     call.as_deref().and_then(ServerCall::command)
 }
 
-/// What a look at the process's exit found.
+/// The result of a check for the process's exit.
 enum ExitCheck {
-    /// No exit, or one that was found before.
+    /// No exit, or an exit that was reported before.
     Unchanged,
     Exited,
     /// The child exited because it could not execute its program.
@@ -209,28 +211,28 @@ struct Driver<B: Backend> {
     stdout: Option<B::Stdout>,
     /// `None` at its end.
     stderr: Option<B::Stderr>,
-    /// Those at their end.
+    /// The pipes at their end.
     spent: (Option<B::Stdout>, Option<B::Stderr>),
     buffer: ReadBuffer,
     /// The pipe to read next.
     turn: OutputStream,
     lifecycle: Lifecycle,
     kill: Kill,
-    /// Most processes never need one.
+    /// `None` for most processes, which never have a deadline.
     timer: Option<Pin<Box<Sleep>>>,
     state: Arc<ProcessState>,
     reporter: LifecycleReporter,
-    /// Until how far it has come is told, from the first event on that is not.
+    /// Pending from the first event that was not reported to the observer until its report.
     progress: Option<Wait>,
     registration: Registration,
-    /// The clocks that all times of the process are read from.
+    /// The clock readings that all times of the process are computed from.
     anchor: Anchor,
     call: Option<Arc<ServerCall>>,
     /// Tells why the call was cut short, if its transport says so.
     end: Option<CallEndCell>,
     /// The `process` stage's.
     context: Option<TraceContext>,
-    /// Whether the client may learn it.
+    /// Whether the client may receive trace ids.
     sees_ids: bool,
 }
 
@@ -247,13 +249,13 @@ impl<B: Backend> Driver<B> {
         .await;
     }
 
-    /// A client that breaks the protocol loses its process, unless that has exited and does not care any more.
+    /// Kills the process of a client that violates the protocol, unless it has exited.
     fn requests_ended(&self, end: Result<(), RequestError>) {
         if let Err(error) = end
             && !self.lifecycle.has_exited()
         {
             let why = match (error, &self.end) {
-                // What a call that is cut short leaves behind; its reason is known by then.
+                // The requests of a call that was cut short end like this. The reason is set before they end.
                 (RequestError::Unreadable | RequestError::StdinCut, Some(end)) => {
                     end.get().unwrap_or(CallEnd::Violation)
                 }
@@ -325,11 +327,11 @@ impl<B: Backend> Driver<B> {
                 return;
             }
         }
-        // There may be more, and no other wake-up for it.
+        // There may be more output, and nothing else wakes this task.
         cx.waker().wake_by_ref();
     }
 
-    /// Appends what a pipe gave; true if it may have more at once.
+    /// Appends output from a pipe. Returns true if the pipe may have more now.
     fn took(&mut self, stream: OutputStream, chunk: Poll<io::Result<Bytes>>) -> bool {
         let Poll::Ready(chunk) = chunk else { return false };
         let now = clock::now();
@@ -345,7 +347,7 @@ impl<B: Backend> Driver<B> {
                 }
                 true
             }
-            // A pipe that cannot be read has nothing more to give.
+            // A pipe that cannot be read has no more output.
             Ok(_) | Err(_) => {
                 self.lifecycle.end_of_file(stream, now);
                 match stream {
@@ -357,7 +359,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Tells how far it has come, soon after it has; once for what came in between.
+    /// Reports the `seq` of the last event to the observer, once for all events since the last report.
     fn tell_progress(&mut self, cx: &mut Context<'_>) {
         if let Some(progress) = &mut self.progress
             && progress.as_mut().poll(cx).is_ready()
@@ -367,7 +369,7 @@ impl<B: Backend> Driver<B> {
         }
     }
 
-    /// Pushes the exit as soon as it is known, and tells the client if nothing ran.
+    /// Appends the exit as soon as it is known. If nothing ran, the call fails with the reason.
     fn check_exit(&mut self, cx: &mut Context<'_>) -> ExitCheck {
         if self.lifecycle.has_exited() {
             return ExitCheck::Unchanged;
@@ -415,11 +417,12 @@ impl<B: Backend> Driver<B> {
         ExitCheck::Exited
     }
 
-    /// Ends the process when it is over: records its stages, tells the observer, reaps it, and only then tells the client.
+    /// Closes the process when it is over: records its stages, calls the observer, reaps the process, and only then
+    /// appends `Closed`.
     fn close(&mut self, now: Instant) {
         let Some(exit) = self.state.exit() else { return };
         let output = match self.kill == Kill::Done {
-            // What still holds a pipe has left the group: not waited for.
+            // A process that still holds a pipe has left the group, and is not waited for.
             true => self.lifecycle.cut(now),
             false => self.lifecycle.close(now),
         };
@@ -429,7 +432,7 @@ impl<B: Backend> Driver<B> {
             at_unix_ns: self.anchor.unix_ns_of(now),
             output,
         };
-        // Taken: the record of a call that was cut short waits for whoever can still add to it.
+        // Dropped here: the record of a call that was cut short is complete when all references are gone.
         let call = self.call.take();
         if let Some(call) = &call {
             for (stage, start, end) in self.lifecycle.stages() {
@@ -451,7 +454,7 @@ impl<B: Backend> Driver<B> {
         self.registration.release();
     }
 
-    /// Ready when a deadline has come; pending, with the timer set, when the next one is still ahead.
+    /// Ready when a deadline has passed; else pending, with the timer set to the next one.
     fn poll_timer(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let deadline = [self.lifecycle.deadline(), self.kill.deadline()]
             .into_iter()

@@ -1,10 +1,10 @@
-//! The child's environment: the server's (or none), what `Start` adds, and the trace context last.
+//! The child's environment: the server's or none, then the variables of `Start`, then the trace context.
 //!
-//! The context is that of the `process` stage, so that spans of the child hang under its process span. It overrides
-//! whatever `Start` says, and no filter removes it; variables of another trace, inherited from the server's own
-//! environment, never reach the child.
+//! The context is that of a stage of the process, so that spans of the child are children of its span. It overrides the
+//! variables of `Start`, and no filter removes it. Trace variables in the server's own environment never reach the
+//! child.
 //!
-//! The server's own variables are copied once, when it starts: for most children they are then passed on as they are.
+//! The server's own variables are copied once, when it starts.
 
 use std::os::unix::ffi::OsStringExt as _;
 use std::sync::Arc;
@@ -16,26 +16,26 @@ use super::telemetry;
 
 const TRACE: [&str; 3] = [TRACEPARENT_VARIABLE, TRACESTATE_VARIABLE, BAGGAGE_VARIABLE];
 
-/// What the names of Baton's own variables begin with.
+/// The prefix of the names of Baton's own variables.
 const BATON: &[u8] = b"BATON_";
 
-/// Whether it is one of the trace context's.
+/// Whether it belongs to a trace context.
 fn is_of_a_trace(variable: &Variable) -> bool {
     TRACE.iter().any(|name| name.as_bytes() == variable.name())
 }
 
-/// What children inherit.
+/// The variables that children inherit.
 #[derive(Debug)]
 pub(super) struct Inherited {
     variables: Arc<[Variable]>,
-    /// The `host.id` that children export under; `None` where nothing is exported.
+    /// The `host.id` of the children's spans; `None` if nothing is exported.
     host: Option<String>,
 }
 
 impl Inherited {
-    /// This process's own environment, as it is now, without the trace that the server itself may run in, without its
-    /// [own telemetry](telemetry), and without what configures Baton: that may hold a secret (`BATON_TICKET`), and a `baton` that a command
-    /// runs must not take it for its own.
+    /// This process's current environment, without the trace context of the server itself, without its [own
+    /// telemetry](telemetry), and without Baton's configuration. The latter may hold a secret (`BATON_TICKET`), and a
+    /// `baton` that a command runs must not use it.
     pub(super) fn capture() -> Self {
         let variables = std::env::vars_os()
             .filter_map(|(name, value)| Variable::new(&name.into_vec(), &value.into_vec()))
@@ -60,12 +60,12 @@ impl Inherited {
     }
 }
 
-/// What `Start` says about the environment.
+/// The changes that `Start` makes to the environment.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Changes {
-    /// Of several with one name the last counts.
+    /// Of several variables with the same name the last one counts.
     pub(super) own: Vec<Variable>,
-    /// Nothing is inherited.
+    /// No variable is inherited.
     pub(super) clear: bool,
 }
 
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_of_another_trace_is_left_beside_the_context() {
+    fn no_variable_of_another_trace_is_left_beside_the_context() {
         let own = || vec![variable("TRACEPARENT", "old"), variable("BAGGAGE", "old=1")];
         let inherited = inherited();
         let context = TraceContext::new_root(true);
@@ -125,7 +125,7 @@ mod tests {
         let traceparent = environment.value("TRACEPARENT").unwrap();
         assert_ne!(traceparent, b"old");
         assert_eq!(texts(&environment).len(), 1);
-        // Without a context they are the client's own business.
+        // Without a context the client's variables are kept.
         let environment = inherited.child(
             Changes {
                 own: own(),

@@ -1,4 +1,4 @@
-//! The response stream of `Run`: the log's way out.
+//! The response stream of `Run`, which reads the log.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -15,11 +15,11 @@ use super::reporter::DeliveryNotice;
 use super::state::ProcessState;
 use super::ticker::Ticker;
 
-/// The events of one process, in order. What has been handed over is forgotten: the transport's flow control is what
-/// a slow client holds the child back with.
+/// The events of one process, in order. An event leaves the log when it is handed to the transport. A slow client stops
+/// the child through the transport's flow control.
 ///
-/// Dropping it before the end means that the client has gone away: the process is killed, by its own driver. Those of a start that was
-/// repeated are of its end only, and dropping them means nothing.
+/// Dropping it before the end means that the client is gone: the driver kills the process. The stream of a repeated
+/// start has only `Exited` and `Closed`, and dropping it has no effect.
 #[derive(Debug)]
 pub struct Events(Source);
 
@@ -34,11 +34,11 @@ struct Follower {
     state: Arc<ProcessState>,
     seen: u64,
     started_delay: Ticker,
-    /// Tells why the call was cut short, if it was and its transport says so.
+    /// The reason why the call was cut short, if the transport sets it.
     end: Option<CallEndCell>,
-    /// Until it is told.
+    /// `None` once it is sent.
     delivery: Option<DeliveryNotice>,
-    /// The transport has taken events, and found no more.
+    /// The transport has taken all events so far, and has asked for more.
     is_drained: bool,
 }
 
@@ -63,11 +63,11 @@ impl Events {
         Self(Source::Repeated(start.events()))
     }
 
-    /// Waits until there is more to tell than that the process runs, or until it runs and that has waited long enough for company
-    /// ([`STARTED_DELAY`](crate::limits::STARTED_DELAY)). An error means that nothing ran.
+    /// Waits for an event after `Started`, or until the process runs and `Started` has waited long enough to share a
+    /// message with another event ([`STARTED_DELAY`](crate::limits::STARTED_DELAY)). An error means that nothing ran.
     ///
-    /// A short command's events then leave in one message instead of two, which the sender, the relay and the
-    /// client each save the work of.
+    /// The events of a short command are then sent in one message instead of two, which saves work in the exec-server,
+    /// the relay and the client.
     pub(crate) async fn settled(&mut self) -> Result<(), Status> {
         let Source::First(Follower {
             state,
@@ -84,7 +84,7 @@ impl Events {
                 biased;
                 () = more => match state.failure() {
                     Some(status) => {
-                        // Of what never ran there is no first event.
+                        // A process that never ran has no first event.
                         *delivery = None;
                         return Err(status);
                     }
@@ -92,7 +92,7 @@ impl Events {
                 },
                 () = started_delay.wait() => {}
             }
-            // What there is goes out.
+            // Sends the events that exist.
             if state.announce() {
                 return Ok(());
             }
@@ -114,7 +114,7 @@ impl Stream for Events {
             delivery.send();
         }
         let Poll::Ready(item) = follower.state.poll_event(cx, follower.seen) else {
-            // The transport sends what it took when there is no more of it, and then asks again.
+            // The transport sends the events that it has taken when this returns pending, and then polls again.
             follower.is_drained = follower.seen > 0;
             return Poll::Pending;
         };

@@ -1,4 +1,5 @@
-//! When to signal what: SIGTERM to the whole group, a grace, SIGKILL to what is left of it. No IO.
+//! Decides which signal to send, and when: SIGTERM to the whole group, and SIGKILL after a grace period to the rest of
+//! it. No IO.
 
 use std::time::Instant;
 
@@ -9,7 +10,7 @@ use crate::limits::KILL_GRACE;
 /// See the [module](self).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kill {
-    /// Nobody asked.
+    /// No kill was requested.
     Idle,
     /// SIGTERM was sent.
     Terminating {
@@ -32,7 +33,7 @@ impl Kill {
         Some(Signal::TERM)
     }
 
-    /// What is due at `now`.
+    /// The signal that is due at `now`.
     pub(super) fn due(&mut self, now: Instant) -> Option<Signal> {
         if self.deadline()? > now {
             return None;
@@ -41,7 +42,7 @@ impl Kill {
         Some(Signal::KILL)
     }
 
-    /// When to ask again.
+    /// When to call [`due`](Self::due) next.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Kill::Terminating { kill_at } => Some(*kill_at),

@@ -1,4 +1,4 @@
-//! A `Start` that has been checked: what to run, as types that cannot hold what the operating system refuses.
+//! A checked `Start`: its types hold only values that the operating system accepts.
 
 use std::ffi::{CStr, CString};
 use std::time::Duration;
@@ -18,14 +18,14 @@ use crate::error::InvalidStart;
 use crate::limits::{DRAIN_DEFAULT, DRAIN_MAX};
 use crate::records::Thread;
 
-/// A checked start: what to run, and for how long to wait for its pipes.
+/// A checked start: the command, and how long to wait for its pipes.
 #[derive(Debug)]
 pub struct Launch {
     pub(crate) process_id: ProcessId,
     pub(crate) epoch: Epoch,
-    /// Tells this start from another one of the same id.
+    /// Distinguishes this start from another one with the same id.
     pub(super) parameters: [u8; 32],
-    /// As given; there is a first.
+    /// The program and its arguments; not empty.
     pub(super) argv: Vec<CString>,
     /// `None` is the server's own.
     pub(super) cwd: Option<CString>,
@@ -90,7 +90,7 @@ impl Launch {
         self.process_id
     }
 
-    /// The program and its arguments, as given; there is a first.
+    /// The program and its arguments; not empty.
     pub fn argv(&self) -> &[CString] {
         &self.argv
     }
@@ -102,7 +102,7 @@ impl Launch {
         TracedCommand::for_client(client, program.unwrap_or_default(), self.process_id, thread)
     }
 
-    /// Has it start in `home` if it names no directory, and if there is such a one: a server's user may have none.
+    /// Sets the working directory to `home` if the start names none and `home` exists: a server's user may have none.
     pub(super) fn start_in(&mut self, home: Option<&CStr>) {
         if self.cwd.is_none() {
             self.cwd = home.filter(|home| is_directory(home)).map(CStr::to_owned);
@@ -115,7 +115,7 @@ impl Launch {
     }
 }
 
-/// What a start says of its thread.
+/// The thread in a start, checked.
 fn thread(start: &Start) -> Result<Option<Box<Thread>>, InvalidStart> {
     let Start {
         thread_id: id,
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn everything_the_operating_system_would_cut_short_is_refused() {
+    fn everything_the_operating_system_would_truncate_is_refused() {
         let cases = [
             (
                 InvalidStart::ProcessId,
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_said_of_a_thread_is_bounded_and_belongs_to_one() {
+    fn a_threads_title_and_metadata_are_bounded_and_need_an_id() {
         let refused = [
             (
                 InvalidStart::ThreadId,

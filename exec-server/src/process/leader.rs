@@ -1,8 +1,9 @@
 //! The leader of a process group: the child itself, its exit, and signals to its whole group.
 //!
-//! A pidfd reports the exit, without a signal handler or a thread; where there are no pidfds, SIGCHLD does. The leader is *not* reaped then: as
-//! long as it is a zombie the kernel cannot give its number to another process, so its group can still be signalled safely, descendants that
-//! outlived it included. Reaping is the last thing that happens to it; after that the group is never signalled again.
+//! A pidfd reports the exit, without a signal handler or a thread; where there are no pidfds, SIGCHLD does. The leader
+//! is *not* reaped at its exit: while it is a zombie, the kernel cannot give its process id to another process, so its
+//! group can still be signalled safely, including descendants that outlive it. It is reaped last, and then the group is
+//! never signalled again.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -18,7 +19,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::signal;
 use tokio::signal::unix::SignalKind;
 
-/// The leader of a process group of ours. Dropping one that was not reaped kills its group.
+/// The leader of a child process group. Dropping one that was not reaped kills its group.
 #[derive(Debug)]
 pub struct Leader {
     pid: Pid,
@@ -26,7 +27,7 @@ pub struct Leader {
     reaped: bool,
 }
 
-/// What wakes the waiter for an exit.
+/// The source of wake-ups for an exit.
 #[derive(Debug)]
 enum ExitWatch {
     Pidfd(AsyncFd<OwnedFd>),
@@ -44,7 +45,7 @@ impl Leader {
                 reaped: false,
             }),
             Err(error) => {
-                // Not waited for yet, so the number is still the child's. SIGKILL keeps the wait short.
+                // The child was not reaped yet, so the process id is still its own. SIGKILL keeps the wait short.
                 let _ = kill_process_group(pid, Signal::KILL);
                 let _ = waitpid(Some(pid), WaitOptions::empty());
                 Err(error)
@@ -52,13 +53,13 @@ impl Leader {
         }
     }
 
-    /// Its process id, which is its group's too.
+    /// Its process id, which is also its group's.
     pub(super) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().unsigned_abs()
     }
 
-    /// Waits for the exit, and leaves a zombie. An error means that its status was taken by somebody else in this
-    /// process, or that the runtime is ending.
+    /// Waits for the exit, and leaves a zombie. An error means that other code in this process has reaped it, or that
+    /// the runtime shuts down.
     pub(super) fn poll_exit(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Status>> {
         match &mut self.watch {
             ExitWatch::Pidfd(pidfd) => loop {
@@ -72,7 +73,7 @@ impl Leader {
                 if let Some(status) = exit_of(self.pid)? {
                     return Poll::Ready(Ok(status));
                 }
-                // One that came since the look is not lost: it is received here.
+                // A signal since the check is not lost: it is received here.
                 if ready!(signal.poll_recv(cx)).is_none() {
                     return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
                 }
@@ -87,7 +88,7 @@ impl Leader {
         }
     }
 
-    /// Lets the kernel forget the leader, which has exited. From here on its number may be somebody else's.
+    /// Reaps the leader, which has exited. From here on its process id may belong to another process.
     pub(super) fn reap(&mut self) {
         if !self.reaped {
             self.reaped = true;
@@ -98,8 +99,8 @@ impl Leader {
 }
 
 impl Drop for Leader {
-    /// Only a runtime that ends without a shutdown of the process table comes here unreaped: the last chance to leave
-    /// nothing running.
+    /// Only if the runtime ends without a shutdown of the process table is the leader not reaped here. Then this kills
+    /// its group.
     fn drop(&mut self) {
         self.signal_group(Signal::KILL);
         self.reap();
@@ -119,8 +120,8 @@ impl ExitWatch {
     }
 }
 
-/// How this child exited, if it has. It stays a zombie. Not by its pidfd, for which Linux before 5.4 and some sandboxes do not wait: a child that
-/// has not been reaped keeps its number.
+/// The status of this child if it has exited. It stays a zombie. This waits by process id, since Linux before 5.4 and
+/// some sandboxes do not wait by pidfd; a child that has not been reaped keeps its process id.
 fn exit_of(pid: Pid) -> io::Result<Option<Status>> {
     let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
     Ok(waitid(WaitId::Pid(pid), options)?.as_ref().map(translate))
@@ -162,7 +163,7 @@ mod tests {
     async fn exit(leader: &mut Leader) -> Status {
         let exit = poll_fn(|cx| leader.poll_exit(cx));
         let exit = tokio::time::timeout(Duration::from_secs(30), exit).await;
-        exit.expect("the exit is never seen").unwrap()
+        exit.expect("the exit is never observed").unwrap()
     }
 
     #[tokio::test]
@@ -181,7 +182,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_exit_from_before_the_watch_is_seen_without_a_pidfd() {
+    async fn an_exit_before_the_watch_is_observed_without_a_pidfd() {
         let pid = start("exit 7");
         while exit_of(pid).unwrap().is_none() {
             std::thread::yield_now();

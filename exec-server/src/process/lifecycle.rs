@@ -1,8 +1,8 @@
-//! The life of one process as its server saw it: when it is over, and which stages it had. No IO, no clock.
+//! The lifecycle of one process: decides when it is over, and measures its stages. No IO, no clock.
 //!
-//! Two things are watched apart: the exit, and the two pipes. A life is over when the exit is known and both pipes are
-//! at their end, or when the drain limit has passed since the exit. The limit counts only time in which the pipes
-//! were read: bytes that wait because the client is slow are no descendant's fault and are not cut off.
+//! The exit and the two pipes are observed separately. A process is over when its exit is known and both pipes are at
+//! their end, or when the drain limit has passed since the exit. The limit counts only time in which the pipes are
+//! read, so that output which waits for a slow client is not cut.
 
 use std::time::{Duration, Instant};
 
@@ -51,7 +51,7 @@ enum Phase {
 #[derive(Debug, Clone, Copy)]
 enum Drain {
     Until(Instant),
-    /// Nobody reads, so the limit does not count.
+    /// The pipes are not read, so the limit does not count.
     Paused(Duration),
 }
 
@@ -82,7 +82,7 @@ impl Lifecycle {
         }
     }
 
-    /// It executes its program since then. Without this, since its spawn returned.
+    /// The process has executed its program, at this time. Without this call the time is that of the spawn's return.
     pub(super) fn executed(&mut self, at: Instant, now: Instant) {
         self.spawned = at.clamp(self.begun, now);
     }
@@ -124,7 +124,7 @@ impl Lifecycle {
         }
     }
 
-    /// When the drain limit passes, while it counts for anything.
+    /// When the drain limit passes, if it can end the process.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
             Phase::Draining {
@@ -144,7 +144,7 @@ impl Lifecycle {
         (self.at_end() || is_due).then(|| self.cut(now)).flatten()
     }
 
-    /// The output, once, whatever the pipes hold. `None` before the exit.
+    /// The output, once, even if a pipe is open. `None` before the exit.
     pub(super) fn cut(&mut self, now: Instant) -> Option<OutputTotals> {
         let Phase::Draining { exited, .. } = self.phase else {
             return None;
@@ -176,7 +176,7 @@ impl Lifecycle {
         matches!(self.phase, Phase::Closed { .. })
     }
 
-    /// Every stage that this life had. A stage whose end was never seen ends with the life.
+    /// All stages. A stage whose end was not observed ends with the process.
     pub(super) fn stages(&self) -> impl Iterator<Item = (StageId, Instant, Instant)> {
         let (exited, closed) = match self.phase {
             Phase::Running { .. } => (self.spawned, self.spawned),
@@ -219,7 +219,7 @@ mod tests {
 
     const DRAIN: Duration = Duration::from_secs(2);
 
-    /// A life that began at `t(0)` and was spawned at `t(1)`, in milliseconds.
+    /// A process that was accepted at `t(0)` and spawned at `t(1)`, in milliseconds.
     fn lifecycle() -> (Lifecycle, impl Fn(u64) -> Instant) {
         let zero = Instant::now();
         let t = move |ms| zero + Duration::from_millis(ms);
@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_without_output_has_four_stages_that_touch() {
+    fn a_process_without_output_has_four_adjacent_stages() {
         let (mut lifecycle, t) = lifecycle();
         ends(&mut lifecycle, t(2));
         assert_eq!(lifecycle.close(t(2)), None, "the exit is not known");
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn time_in_which_nobody_reads_does_not_count_towards_the_drain_limit() {
+    fn time_without_reads_does_not_count_towards_the_drain_limit() {
         let (mut lifecycle, t) = lifecycle();
         lifecycle.pause(t(2));
         lifecycle.exit(t(5));
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn a_life_cut_short_is_truncated() {
+    fn a_process_cut_short_is_truncated() {
         let (mut lifecycle, t) = lifecycle();
         lifecycle.exit(t(5));
         assert!(lifecycle.cut(t(6)).unwrap().truncated);

@@ -1,4 +1,4 @@
-//! Reads the pipes without copying: every chunk of output is a slice of the block that the kernel wrote it into.
+//! Reads the pipes without copying: every chunk of output is a slice of the block that the kernel wrote to.
 
 use std::io;
 use std::pin::pin;
@@ -9,9 +9,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::limits::{FIRST_READ_BYTES, READ_BYTES};
 
-/// The block that reads go into, shared by both pipes of a process: they are never read at the same time. Chunks of
-/// several small reads share one block; a block is given up once half of it is used, so memory held is at most twice
-/// the output held.
+/// The block that both pipes of a process are read into, one at a time. Several small chunks share one block. A block
+/// is replaced once half of it is used, so the memory held is at most twice the output held.
 #[derive(Debug)]
 pub(super) struct ReadBuffer {
     block: BytesMut,

@@ -1,12 +1,13 @@
-//! The ends of a child's pipes that are ours. They grow when they carry bulk, and do not wake us for a child that is about to exit.
+//! This process's ends of a child's pipes. They grow when they carry bulk, and do not wake this process for a child
+//! that is about to exit.
 //!
-//! A pipe holds 64 KiB, so a child that writes as fast as it can changes places with us for each 64 KiB, and on a busy machine that
-//! costs more than the bytes do. One that has been found (nearly) full a few times is enlarged, and again when that goes on. What a
-//! user's pipes may hold together is limited by the system, so there are only so many at a time; the others, and all where the
-//! system says no, stay as they are.
+//! A pipe holds 64 KiB, so a child that writes as fast as it can needs a context switch for each 64 KiB, which on a
+//! busy machine costs more than copying the bytes. A pipe that was about full a few times is enlarged, and later a
+//! second time. The system limits the total capacity of a user's pipes, so the number of large pipes is limited. All
+//! others keep their capacity, also where the system refuses a larger one.
 //!
-//! A child that exits closes its pipes first, one by one, and the end of each would wake us only for the exit to do so again a moment
-//! later. So its ends are held open here as well, until it has exited.
+//! A child that exits closes its pipes first, one by one. The end of each would wake this process, and the exit would
+//! wake it again a moment later. So the child's ends are held open in this process as well, until the child has exited.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -22,8 +23,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::limits::{BULK_PIECE_BYTES, BULK_STEPS, HOLD_CHILD_ENDS_BELOW};
 
-/// The places for large pipes, shared by all children: of each step its own, so that streams which stopped after they had grown leave
-/// others at least the smaller ones.
+/// The slots for large pipes, shared by all children. Each step has its own, so that streams which stopped after they
+/// had grown leave others the slots of the smaller step.
 #[derive(Debug, Clone)]
 pub(super) struct LargePipeSlots([Arc<Semaphore>; BULK_STEPS.len()]);
 
@@ -33,20 +34,20 @@ impl LargePipeSlots {
     }
 }
 
-/// Our end of one pipe: a [`Receiver`] or a [`Sender`].
+/// This process's end of one pipe: a [`Receiver`] or a [`Sender`].
 #[derive(Debug)]
 pub struct Pipe<P> {
     end: P,
-    /// How often it was found full since it last grew.
+    /// How often it was about full since it last grew.
     full: u32,
-    /// The next of [`BULK_STEPS`]; beyond the last it stays as it is.
+    /// The index of the next of [`BULK_STEPS`]; beyond the last it does not grow.
     next: usize,
-    /// Its place among those that grew as far.
+    /// Its slot of the last step.
     slot: Option<OwnedSemaphorePermit>,
     slots: LargePipeSlots,
-    /// The child's end, while it may still be held open for it.
+    /// The child's end, while this process holds it open.
     child_end: Option<OwnedFd>,
-    /// It may be at its end without the runtime's knowledge.
+    /// The pipe may be at its end, and the runtime has no event for that: read without the runtime.
     read_directly: bool,
 }
 
@@ -63,7 +64,7 @@ impl<P: AsFd> Pipe<P> {
         }
     }
 
-    /// It was found full.
+    /// Counts that the pipe was about full, and enlarges it if a step is due.
     fn was_full(&mut self) {
         let (Some(step), Some(slots)) = (BULK_STEPS.get(self.next), self.slots.0.get(self.next)) else {
             return;
@@ -72,7 +73,7 @@ impl<P: AsFd> Pipe<P> {
         if self.full < step.pieces {
             return;
         }
-        // If there is no place now, perhaps there is one later.
+        // If there is no free slot now, the step is tried again later.
         self.full = 0;
         if let Ok(slot) = Arc::clone(slots).try_acquire_owned() {
             match fcntl_setpipe_size(&self.end, step.bytes) {
@@ -80,7 +81,7 @@ impl<P: AsFd> Pipe<P> {
                     self.slot = Some(slot);
                     self.next += 1;
                 }
-                // The system does not want it larger.
+                // The system refuses a larger pipe.
                 Err(_) => self.next = BULK_STEPS.len(),
             }
         }
@@ -88,7 +89,8 @@ impl<P: AsFd> Pipe<P> {
 }
 
 impl Pipe<Receiver> {
-    /// Holds the child's end open until [`Pipe::release_child_end`], or closes it at once if the server has many descriptors already.
+    /// Holds the child's end open until [`Pipe::release_child_end`], or closes it at once if the server has many
+    /// descriptors already.
     pub(super) fn holding_child_end(mut self, theirs: OwnedFd) -> Self {
         if theirs.as_raw_fd() < HOLD_CHILD_ENDS_BELOW {
             self.child_end = Some(theirs);
@@ -96,12 +98,13 @@ impl Pipe<Receiver> {
         self
     }
 
-    /// The child has exited: the end comes when its descendants have closed the pipe as well.
+    /// Closes the child's end, since the child has exited. The pipe is at its end when the child's descendants have
+    /// closed it as well.
     pub(super) fn release_child_end(&mut self) {
         self.read_directly = self.child_end.take().is_some();
     }
 
-    /// Reads without asking the runtime, which learns of the end only when it looks for events again.
+    /// Reads without the runtime, which learns of the end only when it polls for events again.
     fn read_now(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<bool> {
         match rustix::io::read(&self.end, buffer.initialize_unfilled()) {
             Ok(read) => {
@@ -165,14 +168,14 @@ mod tests {
     const BULK: BulkStep = BULK_STEPS[0];
     const LARGE: BulkStep = BULK_STEPS[1];
 
-    /// A pipe whose reading end is ours, and its size.
+    /// A pipe whose reading end is this process's, and its writing end.
     fn reading(slots: &LargePipeSlots) -> (Pipe<Receiver>, std::fs::File) {
         let (sender, receiver) = pipe().unwrap();
         let theirs = sender.into_blocking_fd().unwrap();
         (Pipe::new(receiver, slots.clone()), theirs.into())
     }
 
-    /// Passes so many pieces of so many bytes, each read whole.
+    /// Writes and reads `pieces` pieces of `len` bytes, each in one read.
     async fn pass(pipe: &mut Pipe<Receiver>, theirs: &mut std::fs::File, pieces: u32, len: usize) {
         let mut buffer = vec![0; len];
         for _ in 0..pieces {
@@ -200,7 +203,7 @@ mod tests {
         assert_eq!(free(), [BULK.slots, LARGE.slots]);
     }
 
-    /// What a pipe gives without waiting.
+    /// The result of a read that does not wait.
     fn at_once(pipe: &mut Pipe<Receiver>) -> Option<Vec<u8>> {
         let mut buffer = [0; 16];
         let mut buffer = ReadBuf::new(&mut buffer);
@@ -213,7 +216,8 @@ mod tests {
 
     #[tokio::test(flavor = "current_thread")]
     async fn a_pipe_that_is_held_ends_when_the_child_has_exited_and_without_a_further_event() {
-        // Children of other tests have a copy of whatever is open for a moment, so once in some times is enough.
+        // Children of other tests hold copies of open descriptors for a moment, so one success in several attempts is
+        // enough.
         let mut ends = 0;
         for _ in 0..20 {
             let (mut pipe, mut theirs) = reading(&LargePipeSlots::new());
@@ -260,14 +264,14 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn talk_does_not_make_a_pipe_grow() {
+    async fn small_pieces_do_not_make_a_pipe_grow() {
         let (mut pipe, mut theirs) = reading(&LargePipeSlots::new());
         pass(&mut pipe, &mut theirs, 100 * BULK.pieces, 4096).await;
         assert_eq!(fcntl_getpipe_size(&theirs).unwrap(), USUAL);
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn no_more_pipes_grow_than_there_are_places_for() {
+    async fn no_more_pipes_grow_than_there_are_slots() {
         let slots = LargePipeSlots::new();
         let mut grown = Vec::new();
         for _ in 0..BULK.slots {
@@ -284,7 +288,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn large_pipes_whose_streams_have_stopped_leave_others_a_place() {
+    async fn large_pipes_whose_streams_have_stopped_leave_others_a_slot() {
         let slots = LargePipeSlots::new();
         let mut stopped = Vec::new();
         for _ in 0..LARGE.slots {
@@ -299,7 +303,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_pipe_that_takes_less_than_it_is_given_grows() {
+    async fn a_pipe_with_incomplete_writes_grows() {
         let (sender, receiver) = pipe().unwrap();
         let mut theirs = std::fs::File::from(receiver.into_blocking_fd().unwrap());
         let mut pipe = Pipe::new(sender, LargePipeSlots::new());

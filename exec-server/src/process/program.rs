@@ -1,7 +1,7 @@
-//! Finds the file to run.
+//! Finds the program's file.
 //!
-//! A child on its way to its exec makes system calls and nothing else, so it cannot search. Names are looked up here, as
-//! `execvp` would in the child: in the child's PATH, from the child's working directory.
+//! A child makes only system calls before its exec, so it cannot search. Names are resolved here, as `execvp` would in
+//! the child: in the child's PATH, from the child's working directory.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -11,10 +11,10 @@ use rustix::fs::{Access, FileType, access, stat};
 
 use crate::error::StartError;
 
-/// PATH where the child has none: glibc's own default.
+/// PATH for a child without one: glibc's default.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// The absolute path of `program`. A name with a slash is not looked at yet: spawning tells.
+/// The absolute path of `program`. A name with a slash is not checked: the exec reports an error.
 pub(super) fn resolve(
     program: &OsStr,
     cwd: Option<&Path>,
@@ -38,18 +38,18 @@ pub(super) fn resolve(
     Err(error)
 }
 
-/// What a path leads to.
+/// The kind of file at a path.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Found {
     /// A regular file that this server may execute.
     Executable,
-    /// Something else.
+    /// Another file, or one that this server may not execute.
     NotExecutable,
-    /// Nothing, or nothing that may be seen.
+    /// No file, or one in a directory that this server may not search.
     Nothing,
 }
 
-/// Looks, without running anything.
+/// Determines the kind of file at `path`, without executing it.
 pub(super) fn inspect(path: &Path) -> Found {
     match stat(path) {
         Err(_) => Found::Nothing,
@@ -59,7 +59,7 @@ pub(super) fn inspect(path: &Path) -> Found {
     }
 }
 
-/// The child changes its directory before it executes, so nothing relative may be left.
+/// The child changes its directory before its exec, so the path must be absolute.
 fn absolute(cwd: Option<&Path>, path: &Path) -> Result<PathBuf, StartError> {
     let path = match cwd {
         Some(cwd) => cwd.join(path),
@@ -106,13 +106,13 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_may_not_be_executed_is_told_from_none_but_the_search_goes_on() {
+    fn a_file_that_may_not_be_executed_differs_from_no_file_and_the_search_continues() {
         assert!(matches!(
             find("passwd", None, Some("/etc")),
             Err(StartError::NotExecutable)
         ));
         assert!(find("passwd", None, Some("/etc:/usr/bin")).is_ok());
-        // A directory is no command.
+        // A directory is not a command.
         assert!(matches!(
             find("ssl", None, Some("/etc")),
             Err(StartError::NotExecutable)

@@ -1,4 +1,4 @@
-//! One process, as its life tells the observer of it.
+//! Reports one process's lifecycle to the observer.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -11,8 +11,8 @@ use crate::error::StartError;
 use crate::records::{Accepted, Measured, Observer, ProcessKey, Records};
 use crate::termination::{Close, Exit};
 
-/// See the [module](self). Nothing without an observer. Dropped before the process was spawned, it tells that nothing runs: a
-/// spawn that does not come must not count as running for ever.
+/// See the [module](self). Does nothing without an observer. If it is dropped before the process was spawned, it
+/// reports that nothing runs: else the store would list the process as running for ever.
 #[derive(Debug)]
 pub(super) struct LifecycleReporter(Option<Inner>);
 
@@ -20,13 +20,13 @@ pub(super) struct LifecycleReporter(Option<Inner>);
 struct Inner {
     observer: Arc<dyn Observer>,
     process: ProcessKey,
-    /// Its call's, so that all times of one process are of one reading of the clocks.
+    /// The anchor of the call, so that all times of one process are computed from one reading of the clocks.
     anchor: Anchor,
     is_decided: bool,
 }
 
 impl LifecycleReporter {
-    /// Tells that a start was accepted.
+    /// Reports an accepted start.
     pub(super) fn accepted<'a>(
         records: &Records,
         process: ProcessKey,
@@ -45,7 +45,7 @@ impl LifecycleReporter {
         }))
     }
 
-    /// Tells that nothing runs.
+    /// Reports that nothing runs.
     pub(super) fn refused(&mut self, why: &StartError, now: Instant) {
         if let Some(inner) = &mut self.0 {
             inner.is_decided = true;
@@ -64,7 +64,7 @@ impl LifecycleReporter {
         }
     }
 
-    /// Who is to be told that the first event is on its way.
+    /// Reports, when it is sent, that the first event was handed to the transport.
     pub(super) fn delivery(&self) -> Option<DeliveryNotice> {
         self.0.as_ref().map(|inner| DeliveryNotice {
             observer: Arc::clone(&inner.observer),
@@ -72,12 +72,12 @@ impl LifecycleReporter {
         })
     }
 
-    /// Whether anybody is told.
+    /// Whether there is an observer.
     pub(super) fn is_enabled(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Tells that there is an event `seq`.
+    /// Reports the `seq` of the last event.
     pub(super) fn progressed(&self, seq: u64) {
         if let Some(inner) = &self.0 {
             inner.observer.progressed(inner.process, seq);
@@ -90,7 +90,7 @@ impl LifecycleReporter {
         }
     }
 
-    /// Tells the end, with all that was measured: what the call has if it records, else what the life alone knows.
+    /// Reports the end with all stages: those of the call if it records them, else those of the lifecycle.
     pub(super) fn closed(
         &self,
         exit: &Exit,
@@ -122,7 +122,7 @@ impl Drop for LifecycleReporter {
     }
 }
 
-/// Tells, once, that the first event of a process is on its way.
+/// Reports, once, that the first event of a process was handed to the transport.
 #[derive(Debug)]
 pub(super) struct DeliveryNotice {
     observer: Arc<dyn Observer>,

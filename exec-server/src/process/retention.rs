@@ -1,7 +1,7 @@
-//! The budget for output that is retained in logs, over all processes, shared by client.
+//! The budget for output retained in the logs of all processes, shared among clients.
 //!
-//! A process whose client is over its share is not read: its child waits, as it does for a full log. Each process may always retain one
-//! read, so that a client's other commands cannot stop one whose output somebody takes.
+//! The pipes of a process whose client is over its share are not read, and its child blocks, as with a full log. Each
+//! process may always retain one read, so that a client's other commands cannot stop a command whose output is read.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,12 +14,12 @@ use crate::limits::{RETAINED_BYTES, RETAINED_MIN_BYTES};
 #[derive(Debug, Default)]
 pub(super) struct RetentionBudget {
     taken: AtomicUsize,
-    /// Drivers that wait for room.
+    /// The drivers that wait for room.
     waiting: Mutex<Vec<Waker>>,
     is_awaited: AtomicBool,
 }
 
-/// What one process retains. Dropping it gives all of it back.
+/// The bytes that one process retains. Dropping it returns all of them.
 #[derive(Debug)]
 pub(super) struct RetainedBytes {
     budget: Arc<RetentionBudget>,
@@ -36,7 +36,7 @@ impl RetainedBytes {
         }
     }
 
-    /// It retains this many bytes now.
+    /// Sets the bytes that the process retains.
     pub(super) fn set(&mut self, bytes: usize) {
         if bytes >= self.bytes {
             let more = bytes - self.bytes;
@@ -45,7 +45,7 @@ impl RetainedBytes {
         } else {
             let less = self.bytes - bytes;
             self.client.give_back(Resource::RetainedBytes, less);
-            // Before the look at who waits: see `has_room`.
+            // Before the check for waiting drivers: see `has_room`.
             self.budget.taken.fetch_sub(less, Ordering::SeqCst);
             if self.budget.is_awaited.load(Ordering::SeqCst) {
                 self.budget.wake();
@@ -54,7 +54,7 @@ impl RetainedBytes {
         self.bytes = bytes;
     }
 
-    /// Whether a pipe may be read. Where it may not, `driver` is woken when something was given back.
+    /// Whether a pipe may be read. If not, `driver` is woken when bytes were returned.
     pub(super) fn has_room(&self, driver: Option<&Waker>) -> bool {
         if self.may_read() {
             return true;
@@ -62,7 +62,7 @@ impl RetainedBytes {
         if let Some(driver) = driver {
             self.budget.await_room(driver.clone());
         }
-        // What was given back before the driver was listed woke nobody.
+        // Bytes that were returned before the driver was listed have not woken it.
         self.may_read()
     }
 
@@ -127,7 +127,7 @@ mod tests {
         first.set(RETAINED_BYTES / 4 * 3);
         second.set(RETAINED_MIN_BYTES);
         assert!(!first.has_room(None) && !second.has_room(None));
-        // One read is everybody's.
+        // Each process may retain one read.
         second.set(RETAINED_MIN_BYTES - 1);
         assert!(second.has_room(None));
         let mut others = retained(&other);
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_waits_for_room_is_woken_once_when_something_is_given_back() {
+    fn a_driver_that_waits_for_room_is_woken_once_when_bytes_are_returned() {
         let budget = Arc::new(RetentionBudget::default());
         let client = Arc::default();
         let retained = || RetainedBytes::new(Arc::clone(&budget), Arc::clone(&client));

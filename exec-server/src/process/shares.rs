@@ -1,8 +1,8 @@
-//! How clients share what an exec-server has a limited number of: places for processes, finished ids, bytes of retained output.
+//! How clients share the limited resources of an exec-server: process slots, finished ids, bytes of retained output.
 //!
-//! One rule for all three: a client's key may take more while it holds less than [`SHARE_OF_FREE`] times what is free. One key alone gets
-//! three quarters. Each further key gets a share of the rest, and nobody has to know how many keys there are. What a key holds is never
-//! taken from it.
+//! One rule applies to all three: a client's key may take one more unit while it holds less than [`SHARE_OF_FREE`]
+//! times the free units. One key alone gets three quarters. Each further key gets a share of the rest, without knowing
+//! the number of keys. A key never loses what it holds.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -17,18 +17,18 @@ pub(super) fn may_take(own: usize, taken: usize, total: usize) -> bool {
     own < total.saturating_sub(taken).saturating_mul(SHARE_OF_FREE)
 }
 
-/// How many have to become free before it may, at most: fewer if its own are among them.
+/// The number of units that have to become free first: an upper bound, since fewer suffice if they are the key's own.
 pub(super) fn shortfall(own: usize, taken: usize, total: usize) -> usize {
     let allowed = total.saturating_sub(taken).saturating_mul(SHARE_OF_FREE);
     (own + 1).saturating_sub(allowed).div_ceil(SHARE_OF_FREE)
 }
 
-/// What one client's key holds, over all of its sessions.
+/// The resources that one client's key holds, over all of its sessions.
 #[derive(Debug, Default)]
 pub(super) struct ClientUsage {
-    /// Processes alive.
+    /// Processes that have not been reaped.
     processes: AtomicUsize,
-    /// Ids that are taken: processes alive and finished ones that are remembered.
+    /// Ids of processes that have not been reaped, and of remembered finished ones.
     process_ids: AtomicUsize,
     /// Bytes of retained output.
     retained_bytes: AtomicUsize,
@@ -64,11 +64,11 @@ impl ClientUsage {
     }
 }
 
-/// Every client that holds something, by its key.
+/// All clients that hold a resource, by key.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
     clients: HashMap<PublicKey, Arc<ClientUsage>>,
-    /// How many there may be before those that hold nothing are forgotten.
+    /// The number of clients at which those that hold nothing are removed.
     sweep_at: usize,
 }
 
@@ -78,7 +78,7 @@ impl Clients {
             return Arc::clone(client);
         }
         if self.clients.len() >= self.sweep_at {
-            // Whoever holds something has its `Arc` too.
+            // A client that holds a resource has another reference.
             self.clients.retain(|_, client| Arc::strong_count(client) > 1);
             self.sweep_at = (2 * self.clients.len()).max(64);
         }
@@ -92,7 +92,7 @@ impl Clients {
 mod tests {
     use super::*;
 
-    /// How many each key gets when one after the other takes all it can.
+    /// The units of each key if one after the other takes all that it may.
     fn greedy(keys: usize, total: usize) -> Vec<usize> {
         let mut taken = 0;
         let mut shares = Vec::new();
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_as_are_lacking_make_room() {
+    fn the_shortfall_is_what_has_to_become_free() {
         for (own, taken) in [(768, 768), (768, 1000), (1024, 1024), (10, 1023), (0, 1024)] {
             let shortfall = shortfall(own, taken, 1024);
             assert!(

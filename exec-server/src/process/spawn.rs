@@ -23,7 +23,7 @@ use super::pipe::{LargePipeSlots, Pipe};
 use super::program::{self, Found, inspect};
 use crate::error::StartError;
 
-/// A child that runs its program, or is about to.
+/// A child that was created. Its exec may still be pending.
 #[derive(Debug)]
 pub(super) struct Spawned {
     pub(super) leader: Leader,
@@ -47,7 +47,7 @@ impl Exec for Execution {
     }
 }
 
-/// Creates children, and holds what they have in common.
+/// Creates children from what they share.
 #[derive(Debug)]
 pub(super) struct Spawner {
     inherited: Inherited,
@@ -58,7 +58,7 @@ pub(super) struct Spawner {
 }
 
 impl Spawner {
-    /// Children inherit the environment as it is now.
+    /// Children inherit the current environment.
     pub(super) fn new(children: Selected) -> Self {
         Self {
             inherited: Inherited::capture(),
@@ -68,7 +68,7 @@ impl Spawner {
         }
     }
 
-    /// Spawns, or says why not, in which case nothing runs. Does not wait for the exec. Must be called in a tokio runtime.
+    /// Creates a child, and does not wait for its exec. After an error nothing runs. Must be called in a tokio runtime.
     pub(super) fn spawn(
         &self,
         launch: Launch,
@@ -94,7 +94,8 @@ impl Spawner {
         let program =
             CString::new(program.into_os_string().into_vec()).map_err(|_| StartError::CommandNotFound)?;
 
-        // All of it is registered with the runtime before there is a child, so that nothing but the leader can fail afterwards.
+        // The pipes are registered with the runtime before the child is created, so that only the leader can fail
+        // afterwards.
         let stdin = stdin.then(|| self.input()).transpose();
         let stdin = stdin.map_err(StartError::SpawnFailed)?;
         let (stdout, childs_stdout) = self.output().map_err(StartError::SpawnFailed)?;
@@ -130,14 +131,14 @@ impl Spawner {
         &self.children
     }
 
-    /// Our end of a pipe that a child reads, and the child's.
+    /// This process's end of a pipe that a child reads, and the child's end.
     fn input(&self) -> io::Result<(Pipe<Sender>, OwnedFd)> {
         let (own, theirs) = child_reads()?;
         let end = Sender::from_owned_fd_unchecked(own)?;
         Ok((Pipe::new(end, self.large_pipes.clone()), theirs))
     }
 
-    /// Our end of a pipe that a child writes, and the child's.
+    /// This process's end of a pipe that a child writes, and the child's end.
     fn output(&self) -> io::Result<(Pipe<Receiver>, OwnedFd)> {
         let (own, theirs) = child_writes()?;
         let end = Receiver::from_owned_fd_unchecked(own)?;
@@ -153,7 +154,7 @@ impl Spawner {
     }
 }
 
-/// A pipe whose reading end is ours: ours first.
+/// A pipe that the child writes: this process's end, then the child's.
 fn child_writes() -> io::Result<(OwnedFd, OwnedFd)> {
     let (own, theirs) = pipe_with(PipeFlags::CLOEXEC)?;
     let theirs = beyond_stdio(theirs)?;
@@ -161,7 +162,7 @@ fn child_writes() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((own, theirs))
 }
 
-/// A pipe whose writing end is ours: ours first.
+/// A pipe that the child reads: this process's end, then the child's.
 fn child_reads() -> io::Result<(OwnedFd, OwnedFd)> {
     let (theirs, own) = pipe_with(PipeFlags::CLOEXEC)?;
     let theirs = beyond_stdio(theirs)?;
@@ -169,7 +170,8 @@ fn child_reads() -> io::Result<(OwnedFd, OwnedFd)> {
     Ok((own, theirs))
 }
 
-/// Not one of the numbers that the child's ends become: a server without stdio would get those first.
+/// A descriptor above 2. Descriptors 0 to 2 are replaced in the child; a server without stdio would get these numbers
+/// for its pipes.
 fn beyond_stdio(fd: OwnedFd) -> io::Result<OwnedFd> {
     match fd.as_raw_fd() {
         0..=2 => Ok(fcntl_dupfd_cloexec(fd, 3)?),
@@ -188,8 +190,8 @@ fn refusal(error: SpawnError) -> StartError {
     }
 }
 
-/// One error of the operating system can have several causes; the likeliest is looked up after the fact, so that a
-/// start that works pays nothing.
+/// One error of the operating system can have several causes. The likeliest one is determined after the failure, so
+/// that a start that succeeds has no cost.
 fn explain(errno: Errno, image: &Image) -> StartError {
     let cwd = image.cwd.as_deref();
     if cwd.is_some_and(|cwd| !is_directory(cwd) || access(cwd, Access::EXEC_OK).is_err()) {
@@ -199,7 +201,7 @@ fn explain(errno: Errno, image: &Image) -> StartError {
         Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NAMETOOLONG => {
             match inspect(path_of(&image.program)) {
                 Found::Nothing => StartError::CommandNotFound,
-                // It is there: what is missing is the interpreter it names.
+                // The file exists: the interpreter that it names does not.
                 Found::Executable | Found::NotExecutable => StartError::NotExecutable,
             }
         }

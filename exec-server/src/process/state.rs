@@ -1,5 +1,5 @@
-//! What a process's driver, its follower, its request pump and the table have in common: its log, and whether it
-//! should stop.
+//! The state that a process's driver, its response stream, its request handler and the table share: its log, its
+//! termination, and whether it is to be killed.
 //!
 //! One lock, held for a few instructions at a time and never across an await.
 
@@ -30,11 +30,11 @@ pub(super) struct ProcessState {
 #[derive(Debug)]
 struct Inner {
     log: EventLog,
-    /// What the log counts for its client.
+    /// The log's bytes in its client's share.
     retained: RetainedBytes,
-    /// Until `Started` is in the log.
+    /// `None` once `Started` is in the log.
     starting: Option<Starting>,
-    /// The first reason counts.
+    /// Only the first reason is kept.
     stop: Option<StopReason>,
     response: Response,
     driver: Option<Waker>,
@@ -49,7 +49,7 @@ enum Response {
     Complete,
     /// Its next item is this error, in place of what is still in the log. Then it is abandoned.
     Failed(Status),
-    /// Nobody will read the log: events are no longer retained, so that a full log does not keep the child from ending.
+    /// The log is not read any more: events are not retained, so that a full log does not block the child.
     Abandoned,
 }
 
@@ -81,7 +81,7 @@ impl ProcessState {
         RepeatedStart::of_live(self.termination.subscribe())
     }
 
-    /// As far as it is known.
+    /// The termination, as far as it is known.
     pub(super) fn termination(&self) -> Termination {
         *self.termination.borrow()
     }
@@ -101,12 +101,13 @@ impl ProcessState {
         self.termination.send_replace(Termination::Closed(exit, close));
     }
 
-    /// There is a process. `Started` is appended before its first event, or by [`ProcessState::announce`].
+    /// The process was created. `Started` is appended before its first event, or by [`ProcessState::announce`].
     pub(super) fn starts(&self, pid: u32, exec: Arc<dyn Exec>) {
         self.lock().starting = Some(Starting { pid, exec });
     }
 
-    /// Appends `Started`, unless it is there, and wakes the follower; false if it cannot be said yet.
+    /// Appends `Started` if it is not in the log, and wakes the response stream. Returns false if the process has not
+    /// executed yet.
     pub(super) fn announce(&self) -> bool {
         let mut inner = self.lock();
         let executed = match &inner.starting {
@@ -119,14 +120,15 @@ impl ProcessState {
         executed
     }
 
-    /// Appends an event, which tells that the process has executed, and wakes the follower.
+    /// Appends an event, which shows that the process has executed, and wakes the response stream.
     pub(super) fn append(&self, kind: Kind) {
         let mut inner = self.lock();
         self.started(&mut inner);
         self.push(&mut inner, kind);
     }
 
-    /// The `seq` of the event that the driver appends next. Nobody else appends but for `Started`, which counts from when there is a process.
+    /// The `seq` of the event that the driver appends next. Only `Started` is appended by others; it is counted from
+    /// the creation of the process on.
     pub(super) fn next_seq(&self) -> u64 {
         let inner = self.lock();
         inner.log.next_seq() + u64::from(inner.starting.is_some())
@@ -134,7 +136,7 @@ impl ProcessState {
 
     fn started(&self, inner: &mut Inner) {
         if let Some(Starting { pid, exec }) = inner.starting.take() {
-            // It has executed; asked for it, it lets go of what it was given for that.
+            // The process has executed. This call drops the image of its program.
             exec.state();
             self.push(inner, Kind::Started(Started { pid }));
         }
@@ -155,13 +157,13 @@ impl ProcessState {
         wake(inner.follower.take());
     }
 
-    /// Whether a pipe may be read. The driver is woken when that becomes true.
+    /// Whether a pipe may be read. If not, the driver is woken when it may.
     pub(super) fn has_room(&self) -> bool {
         let inner = self.lock();
         inner.is_abandoned() || inner.log.has_room() && inner.retained.has_room(inner.driver.as_ref())
     }
 
-    /// Whether the driver is to kill the process group; `cx` is woken when that changes or when there is room again.
+    /// Whether the driver is to kill the process group. `cx` is woken when that changes, and when there is room again.
     pub(super) fn should_stop(&self, cx: &mut Context<'_>) -> bool {
         let mut inner = self.lock();
         register(&mut inner.driver, cx);
@@ -173,8 +175,8 @@ impl ProcessState {
         self.lock().stop
     }
 
-    /// Takes the next event after `seen` out of the log, and lets the driver read on if that made room. `None` after
-    /// the last one.
+    /// Takes the next event after `seen` out of the log, and wakes the driver if there is room now. `None` after the
+    /// last one.
     pub(super) fn poll_event(
         &self,
         cx: &mut Context<'_>,
@@ -197,12 +199,13 @@ impl ProcessState {
         Poll::Pending
     }
 
-    /// Why there is nothing to follow, once.
+    /// The error that ends the response stream, once.
     pub(super) fn failure(&self) -> Option<Status> {
         self.lock().take_failure()
     }
 
-    /// Ready when something has happened since the process started, or to it before it could. One waiter beside the follower, before it.
+    /// Ready when there is an event after `Started`, or the response has ended. The waiter takes the place of the
+    /// response stream, which must not wait at the same time.
     pub(super) fn poll_more_than_started(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         if inner.log.last() > 1 || !inner.is_open() {
@@ -212,19 +215,19 @@ impl ProcessState {
         Poll::Pending
     }
 
-    /// Notes an acknowledgement.
+    /// Stores an acknowledgement.
     pub(super) fn acknowledge(&self, seq: u64) -> Result<(), RequestError> {
         self.lock().log.acknowledge(seq)
     }
 
-    /// Kills the process, because the server shuts down; whoever follows it sees its end.
+    /// Kills the process, because the server shuts down. Its response stream stays open until the end.
     pub(super) fn stop(&self) {
         let mut inner = self.lock();
         inner.stop.get_or_insert(StopReason::Call(CallEnd::ShutDown));
         wake(inner.driver.take());
     }
 
-    /// Nobody follows the process any more, because its call ended so: kills it unless it is over.
+    /// Kills the process unless it is over. Its call was cut short, and its log is not read any more.
     pub(super) fn abandon(&self, why: CallEnd) {
         let mut inner = self.lock();
         if !inner.is_open() {

@@ -1,9 +1,9 @@
 //! The client's requests after `Start`: stdin by offset, and acknowledgements.
 //!
-//! Requests are taken only as fast as the child reads its stdin: one chunk is held at a time, and beyond it the
-//! transport's flow control stops the client. An `Ack` behind a chunk that the child does not read waits too. That
-//! cannot deadlock, because output never depends on an `Ack`: an event is forgotten when it is handed to the transport, and
-//! what holds the child back is the transport's credit, which the client's reading alone gives.
+//! Requests are read only as fast as the child reads its stdin: one chunk is held at a time, and the transport's flow
+//! control stops the client. An `Ack` behind a chunk that the child does not read waits too. That cannot deadlock,
+//! because output never depends on an `Ack`: an event leaves the log when it is handed to the transport, and the
+//! child's output depends only on the transport's credit, which the client grants by reading.
 
 use std::io;
 
@@ -16,8 +16,8 @@ use tonic::Streaming;
 use super::state::ProcessState;
 use crate::error::RequestError;
 
-/// Serves the requests of one call to their end. `pipe` is `None` when there is no stdin, and once it is at its end. On an error
-/// it is left open: a child that is about to be killed must not see an end that its client did not mean.
+/// Handles the requests of one call until they end. `pipe` is `None` without stdin, and after its end. On an error it
+/// is left open: a child that is about to be killed must not see an end of file that its client did not send.
 pub(super) async fn pump(
     mut requests: Streaming<RunRequest>,
     pipe: &mut Option<impl AsyncWrite + Unpin>,
@@ -34,7 +34,7 @@ pub(super) async fn pump(
                 if let Some(open) = pipe
                     && write(open, stdin.data).await.is_err()
                 {
-                    // The child reads no more, as `head` does. That is no fault: the rest goes nowhere.
+                    // The child has closed its stdin, as `head` does. That is no error: the rest is discarded.
                     *pipe = None;
                 }
             }
@@ -54,7 +54,7 @@ async fn write(pipe: &mut (impl AsyncWrite + Unpin), data: Bytes) -> io::Result<
     pipe.write_all(&data).await
 }
 
-/// The order that stdin must keep. No IO.
+/// Checks the order of stdin requests. No IO.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Order {
     NotAsked,
@@ -77,7 +77,7 @@ impl Order {
         Ok(())
     }
 
-    /// The requests are over.
+    /// The requests have ended.
     fn end(self) -> Result<(), RequestError> {
         match self {
             Order::Open { .. } => Err(RequestError::StdinCut),
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn stdin_that_was_not_asked_for_is_refused() {
+    fn stdin_that_was_not_requested_is_refused() {
         let mut order = Order::NotAsked;
         assert_eq!(order.data(0, 1), Err(RequestError::StdinNotAsked));
         assert_eq!(order.close(0), Err(RequestError::StdinNotAsked));

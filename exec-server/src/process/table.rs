@@ -1,5 +1,6 @@
-//! Every process of this server, by client and id, from before its spawn until it is reaped; and the ends of those that
-//! [`finished`] recently, so that a repeated start never runs a command twice. Clients share both by the rule of `shares`.
+//! All processes of this server, by client and id, from before their spawn until they are reaped, and the terminations
+//! of those that [`finished`] recently, so that a repeated start never runs a command twice. `shares` limits what one
+//! client may have of both.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,12 +31,12 @@ type Key = (PublicKey, ProcessId);
 /// Tells a start from another one of the same id.
 type Parameters = [u8; 32];
 
-/// What a start finds in the table.
+/// The result of a registration.
 #[derive(Debug)]
 pub(super) enum StartEntry {
     /// Room for it.
     New(Registration),
-    /// The process that it means, which runs or ran.
+    /// The start repeats this one, whose process runs or ran.
     Existing(RepeatedStart),
 }
 
@@ -45,11 +46,11 @@ pub(crate) struct ProcessTable {
     entries: Mutex<Entries>,
     retention: Arc<RetentionBudget>,
     emptied: Notify,
-    /// What `Started` waits with for company.
+    /// The delay of `Started`, to share a message with further events.
     started_delay: Ticker,
-    /// The same for a client that may wait for it.
+    /// The delay of `Started` for a client that sends stdin.
     started_delay_stdin: Ticker,
-    /// What the record of how far a process has come waits with for more.
+    /// The delay of a report of the last `seq`, to include further events.
     progress: Ticker,
 }
 
@@ -71,7 +72,7 @@ impl ProcessTable {
         }
     }
 
-    /// Takes an id and a place for a process about to be spawned, unless this very one was started before.
+    /// Takes an id and a slot for a process that is about to be spawned, unless this start repeats an earlier one.
     pub(super) fn register(
         self: &Arc<Self>,
         key: Key,
@@ -102,7 +103,7 @@ impl ProcessTable {
         }))
     }
 
-    /// How long `Started` may wait for company.
+    /// The delay of `Started`.
     pub(super) fn started_delay(&self, has_stdin: bool) -> &Ticker {
         match has_stdin {
             true => &self.started_delay_stdin,
@@ -115,7 +116,7 @@ impl ProcessTable {
         self.lock().live.len()
     }
 
-    /// Refuses new processes, kills all there are, and waits for them to be reaped, at most [`SHUTDOWN_TIMEOUT`].
+    /// Refuses new processes, kills all processes, and waits until they are reaped, at most [`SHUTDOWN_TIMEOUT`].
     /// Returns how many are left: 0 unless the kernel cannot end one.
     pub(crate) async fn shutdown(&self) -> usize {
         let live: Vec<_> = {
@@ -144,7 +145,7 @@ impl ProcessTable {
     }
 }
 
-/// The place of one process. Dropping it frees the place; the id stays taken for a while if the process was started.
+/// The slot of one process. Dropping it frees the slot. The id stays taken for a while if the process was started.
 #[derive(Debug)]
 pub(super) struct Registration {
     table: Arc<ProcessTable>,
@@ -156,7 +157,7 @@ pub(super) struct Registration {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RegistrationStage {
-    /// No process was started: the id is free again when the place is.
+    /// No process was started: the id becomes free with the slot.
     Reserved,
     /// A process was started, so its id stays taken.
     Started,
@@ -164,7 +165,7 @@ enum RegistrationStage {
 }
 
 impl Registration {
-    /// How long what a process printed waits to be told.
+    /// The delay of a report of the last `seq`.
     pub(super) fn progress(&self) -> &Ticker {
         &self.table.progress
     }
@@ -173,7 +174,7 @@ impl Registration {
         &self.state
     }
 
-    /// Whose place it is.
+    /// The process that has the slot.
     pub(super) fn key(&self) -> ProcessKey {
         let (client, process) = self.key;
         ProcessKey { client, process }
@@ -239,7 +240,7 @@ struct LiveProcess {
     parameters: Parameters,
 }
 
-/// What tells commands of one client apart when they have ended.
+/// Distinguishes finished commands of one client.
 fn digest(parameters: &Parameters) -> Digest {
     let mut digest = Digest::default();
     digest.copy_from_slice(&parameters[..size_of::<Digest>()]);
@@ -247,7 +248,7 @@ fn digest(parameters: &Parameters) -> Digest {
 }
 
 impl Entries {
-    /// The process of this id, if it is the one that is meant.
+    /// The process with this id, if its parameters are equal.
     fn find(
         &self,
         key: &Key,
@@ -270,7 +271,7 @@ impl Entries {
         }
     }
 
-    /// Finds room for a process of this client and its id, or says why there is none.
+    /// Makes room for a process of this client and its id. An error says why there is none.
     fn make_room(&mut self, client: &ClientUsage, now: Instant) -> Result<(), StartError> {
         if self.closing {
             return Err(StartError::ShuttingDown);
@@ -292,7 +293,7 @@ impl Entries {
             }
             if !self.finished.make_room(now) {
                 let room_in = self.finished.room_in(now, shortfall(own, taken, FINISHED_MAX));
-                // Without so many finished ones processes that run have to end first.
+                // With fewer finished processes, running ones have to end first.
                 let retry_after = room_in.unwrap_or(FINISHED_AT_LEAST);
                 return Err(StartError::TooManyStarts { retry_after });
             }
@@ -336,7 +337,7 @@ mod tests {
         first.release();
         assert!(matches!(is_the_same(ONE), Ok(StartEntry::Existing(_))));
         assert!(matches!(is_the_same(OTHER), Err(StartError::Conflict)));
-        // What is old goes when another comes.
+        // An old id is forgotten when another one is inserted.
         let later = Instant::now() + FINISHED_FOR;
         runs(&table, key(1, 2), later).unwrap();
         new(&table, key(1, 1), OTHER, later);
@@ -351,7 +352,7 @@ mod tests {
     }
 
     #[test]
-    fn places_are_limited_and_come_back_and_a_repeated_start_needs_none() {
+    fn slots_are_limited_and_reused_and_a_repeated_start_needs_none() {
         let table = Arc::new(ProcessTable::new(1));
         let now = Instant::now();
         let one = new(&table, key(1, 1), ONE, now);
@@ -384,12 +385,12 @@ mod tests {
         for client in 2..10 {
             held.push(new(&table, key(client, 1), ONE, now));
         }
-        // Its place comes back when others have left enough of them free.
+        // It may start again when others have left enough slots free.
         held.drain(..20);
         new(&table, key(1, 1000), ONE, now);
     }
 
-    /// A process of this client that is started and over in the same moment.
+    /// Starts a process that ends at once.
     fn runs(table: &Arc<ProcessTable>, key: Key, now: Instant) -> Result<(), StartError> {
         match table.register(key, ONE, now)? {
             StartEntry::New(mut registration) => {
@@ -412,11 +413,11 @@ mod tests {
         }
         let first = |now| table.register(key(1, 0), ONE, now);
         assert!(matches!(first(at(all - 1)), Ok(StartEntry::Existing(_))));
-        // It goes on so for as long as it likes.
+        // It may continue at this rate.
         for n in all..all + 2 * FINISHED_PER_SECOND as u32 {
             runs(&table, key(1, n), at(n)).unwrap();
         }
-        // And no faster.
+        // A higher rate is refused.
         let now = at(all + 2 * FINISHED_PER_SECOND as u32);
         let (mut n, mut wait) = (all + 2 * FINISHED_PER_SECOND as u32, None);
         while wait.is_none() {
@@ -429,13 +430,13 @@ mod tests {
         }
         let wait = wait.unwrap();
         assert!(wait > Duration::ZERO && wait <= FINISHED_AT_LEAST, "{wait:?}");
-        // Others start, and are remembered, all the same; nothing of the first was forgotten for that.
+        // Other clients can start processes, and no id of the first client was forgotten for them.
         for n in 0..1000 {
             runs(&table, key(2, n), now).unwrap();
         }
         let known = table.register(key(1, 2 * FINISHED_PER_SECOND as u32 + 1), ONE, now);
         assert!(matches!(known, Ok(StartEntry::Existing(_))));
-        // They have taken of the room that the hint was about; the next one is longer, and right.
+        // They have taken some of the room that the hint was computed from. The next hint is longer, and correct.
         let Err(StartError::TooManyStarts { retry_after }) = runs(&table, key(1, n + 1), now) else {
             panic!("there is room")
         };

@@ -1,13 +1,14 @@
-//! The OpenTelemetry variables of a child: the collector and the host are the exec-server's; its name and its credentials are not.
+//! The OpenTelemetry variables of a child: it gets the exec-server's collector and host, and neither its name nor its
+//! credentials.
 //!
-//! A child that exports spans belongs to the same trace only where it reaches the same collector. Its spans are placed right only if they carry
-//! the same `host.id`, since Jaeger's clock-skew adjustment compares it. `OTEL_SERVICE_NAME` would file the child's spans under the
-//! exec-server, and the headers may hold a token that no command has a right to.
+//! The spans of a child are in the same trace only if it exports to the same collector. They are on the right time line
+//! only if they have the same `host.id`, because Jaeger adjusts clock skew between hosts. With `OTEL_SERVICE_NAME` the
+//! child's spans would belong to the exec-server's service. The headers may hold a token that no command may have.
 
 use baton_export::resource;
 use baton_spawn::Variable;
 
-/// What is the exec-server's alone.
+/// The variables that no child gets.
 const OWN: [&str; 5] = [
     "OTEL_SERVICE_NAME",
     "OTEL_EXPORTER_OTLP_HEADERS",
@@ -16,7 +17,7 @@ const OWN: [&str; 5] = [
     "OTEL_EXPORTER_OTLP_LOGS_HEADERS",
 ];
 
-/// Either of them says that spans are exported.
+/// Spans are exported if one of them is set.
 const ENDPOINTS: [&str; 2] = [
     "OTEL_EXPORTER_OTLP_ENDPOINT",
     "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
@@ -24,7 +25,8 @@ const ENDPOINTS: [&str; 2] = [
 
 const PROTOCOL: &str = "OTEL_EXPORTER_OTLP_PROTOCOL";
 
-/// The one protocol that an exec-server exports by. Many SDKs default to another, which the same port does not speak.
+/// The only protocol that an exec-server exports by. Many SDKs default to another one, which a collector does not
+/// accept on the same port.
 const GRPC: &str = "grpc";
 
 const RESOURCE: &str = "OTEL_RESOURCE_ATTRIBUTES";
@@ -34,7 +36,7 @@ const HOST_ID: &str = "host.id";
 /// Resource attributes that name the exec-server itself.
 const OWN_ATTRIBUTES: [&str; 3] = ["service.name", "service.version", "service.instance.id"];
 
-/// What children find of the exec-server's variables, and the `host.id` that they are to export under; `None` where nothing is exported.
+/// The exec-server's variables that children inherit, and the `host.id` for their spans; `None` if nothing is exported.
 pub(super) fn for_children(mut variables: Vec<Variable>) -> (Vec<Variable>, Option<String>) {
     let is = |variable: &Variable, name: &str| variable.name() == name.as_bytes();
     variables.retain(|variable| !OWN.iter().any(|name| is(variable, name)));
@@ -64,7 +66,7 @@ pub(super) fn for_children(mut variables: Vec<Variable>) -> (Vec<Variable>, Opti
     (variables, host)
 }
 
-/// Adds the `host.id` to the resource attributes that a start sets, which would hide those of the exec-server.
+/// Adds the `host.id` to the resource attributes that a start sets, because they replace those of the exec-server.
 pub(super) fn merge(own: &mut [Variable], host: Option<&str>) {
     let Some(host) = host else { return };
     for variable in own
@@ -77,14 +79,14 @@ pub(super) fn merge(own: &mut [Variable], host: Option<&str>) {
         }
         let separator = if given.trim().is_empty() { "" } else { "," };
         let merged = format!("{}{separator}{HOST_ID}={host}", given.trim_end_matches(','));
-        // It had no NUL, nor has the id.
+        // Neither the variable nor the id has a NUL.
         if let Some(merged) = Variable::new(RESOURCE.as_bytes(), merged.as_bytes()) {
             *variable = merged;
         }
     }
 }
 
-/// The last of its name, taken out with all others.
+/// Removes all variables with this name, and returns the value of the last one.
 fn take(variables: &mut Vec<Variable>, name: &str) -> Option<String> {
     let mut last = None;
     variables.retain(|variable| {
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_exec_server_is_told_counts_before_what_it_finds() {
+    fn the_exec_servers_own_settings_override_the_defaults() {
         let (children, host) = for_children(variables(&[
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT=http://collector:4317",
             "OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
@@ -163,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nothing_is_exported_nothing_is_added() {
+    fn without_an_export_nothing_is_added() {
         let (children, host) = for_children(variables(&[
             "OTEL_SERVICE_NAME=builder",
             "OTEL_EXPORTER_OTLP_ENDPOINT= ",

@@ -1,7 +1,7 @@
-//! Short waits without a timer each.
+//! Short waits that share one timer.
 //!
-//! Setting tokio's earliest timer wakes the runtime's own driver, which costs two system calls: much for a wait that
-//! nearly always ends early. Here all who wait share one timer, which runs only while there are some.
+//! Setting tokio's earliest timer wakes the runtime's driver, which costs two system calls. That is much for a wait
+//! that is nearly always cancelled. All waits of a ticker share one timer, which runs only while there are waits.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Clone)]
 pub(super) struct Ticker(Arc<Inner>);
 
-/// Somebody's wait.
+/// One wait.
 pub(super) type Wait = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ struct Inner {
     period: Duration,
     tick: Notify,
     runs: AtomicBool,
-    /// Somebody has begun to wait since the last tick.
+    /// A wait has begun since the last tick.
     wanted: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ impl Ticker {
         }))
     }
 
-    /// As [`wait`](Self::wait), for somebody who polls it beside other things.
+    /// As [`wait`](Self::wait), as a boxed future.
     pub(super) fn waiting(&self) -> Wait {
         let ticker = self.clone();
         Box::pin(async move { ticker.wait().await })
@@ -65,7 +65,7 @@ impl Inner {
                 continue;
             }
             self.runs.store(false, Ordering::SeqCst);
-            // Whoever came in between found it running.
+            // A wait that began meanwhile has found it running.
             if !self.wanted.load(Ordering::SeqCst) || self.runs.swap(true, Ordering::SeqCst) {
                 return;
             }
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn it_stops_when_nobody_waits_and_starts_again() {
+    async fn it_stops_without_waits_and_starts_again() {
         let ticker = Ticker::new(PERIOD);
         for _ in 0..3 {
             ticker.wait().await;

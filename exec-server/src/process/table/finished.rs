@@ -1,8 +1,10 @@
-//! The ends of processes that finished recently, in little memory, so that a repeated start never runs a command twice.
+//! The terminations of processes that finished recently, in little memory, so that a repeated start never runs a
+//! command twice.
 //!
-//! One queue over all clients, oldest first, and an index into it. An id is remembered for [`FINISHED_FOR`]; when there is no room it is
-//! forgotten earlier, but never before [`FINISHED_AT_LEAST`]. Without room even then, new starts are refused. Time comes in as an
-//! argument: how old an id is says the server's clock, never the time that a client wrote into it.
+//! One queue over all clients, oldest first, and an index into it. An id is remembered for [`FINISHED_FOR`]; when there
+//! is no room it is forgotten earlier, but never before [`FINISHED_AT_LEAST`]. Without room even then, new starts are
+//! refused. Time is an argument. The age of an id is computed from the server's clock, never from the time that a
+//! client wrote into it.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -14,10 +16,10 @@ use super::super::shares::{ClientUsage, Resource};
 use crate::limits::{FINISHED_AT_LEAST, FINISHED_FOR};
 use crate::termination::Termination;
 
-/// As much of `Start::parameters` as tells one command from another of the same client.
+/// A prefix of `Start::parameters`, long enough to distinguish the commands of one client.
 pub(super) type Digest = [u8; 16];
 
-/// Forgotten at most when one is remembered, so that nobody waits for many.
+/// Ids that are forgotten at most per insertion, so that no start waits long.
 const FORGET_AT_ONCE: usize = 4;
 
 /// Queues shorter than this are not worth shrinking.
@@ -28,9 +30,9 @@ const SHRINK_ABOVE: usize = 4096;
 pub(super) struct FinishedProcesses {
     /// Oldest first.
     queue: VecDeque<FinishedProcess>,
-    /// Where in the queue, counted from the first that there ever was, modulo 2^32.
+    /// The position in the queue, counted from the first insertion ever, modulo 2^32.
     index: HashMap<(usize, ProcessId), u32>,
-    /// How many have been forgotten, modulo 2^32.
+    /// The number of forgotten ids, modulo 2^32.
     forgotten: u32,
 }
 
@@ -44,7 +46,8 @@ pub(super) struct FinishedProcess {
     pub(super) at: Instant,
 }
 
-/// Clients are told apart by where their counts are: both the queue and the table's list of clients keep them there.
+/// The address of its counts identifies a client. The queue and the table's list of clients hold them, so it does not
+/// change.
 fn key(client: &Arc<ClientUsage>, id: ProcessId) -> (usize, ProcessId) {
     (Arc::as_ptr(client).addr(), id)
 }
@@ -54,7 +57,7 @@ impl FinishedProcesses {
         self.queue.len()
     }
 
-    /// Remembers one. Its id is counted as the client's already, and stays so until it is forgotten.
+    /// Inserts a process. Its id is in the client's counts already, and stays there until it is forgotten.
     pub(super) fn insert(&mut self, process: FinishedProcess) {
         for _ in 0..FORGET_AT_ONCE {
             if !self.forget_if(process.at, FINISHED_FOR) {
@@ -71,12 +74,12 @@ impl FinishedProcesses {
         self.queue.get(position.wrapping_sub(self.forgotten) as usize)
     }
 
-    /// Makes room by forgetting the oldest, if it is old enough for that.
+    /// Makes room by forgetting the oldest id, if it is old enough.
     pub(super) fn make_room(&mut self, now: Instant) -> bool {
         self.forget_if(now, FINISHED_AT_LEAST)
     }
 
-    /// How long until so many may be forgotten to make room; `None` if fewer are remembered.
+    /// The time until `count` ids may be forgotten; `None` if fewer are remembered.
     pub(super) fn room_in(&self, now: Instant, count: usize) -> Option<Duration> {
         let last = self.queue.get(count.checked_sub(1)?)?;
         let age = now.saturating_duration_since(last.at);
@@ -144,12 +147,12 @@ mod tests {
         for n in 10..1000 {
             assert_eq!(finished.find(&client, id(n)).unwrap().id, id(n));
         }
-        // Nobody finds another client's.
+        // Another client's id is not found.
         assert!(finished.find(&Arc::default(), id(500)).is_none());
     }
 
     #[test]
-    fn what_is_old_is_forgotten_though_there_is_room_and_the_memory_given_back() {
+    fn old_ids_are_forgotten_though_there_is_room_and_their_memory_is_freed() {
         let (mut finished, client) = (FinishedProcesses::default(), Arc::default());
         let start = Instant::now();
         for n in 0..100_000 {
@@ -180,7 +183,7 @@ mod tests {
             "{}",
             size_of::<FinishedProcess>()
         );
-        // Both grow by doubling.
+        // The queue and the index grow by doubling.
         let queue = FINISHED_MAX.next_power_of_two() * size_of::<FinishedProcess>();
         let index = (FINISHED_MAX * 8 / 7).next_power_of_two() * (size_of::<((usize, ProcessId), u32)>() + 1);
         assert!(
