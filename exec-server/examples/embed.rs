@@ -1,5 +1,5 @@
-//! An exec-server inside another program: it connects to the relay at the first argument and runs commands for the client
-//! whose public key is the second, until its standard input ends.
+//! An exec-server inside another program: it connects to the relay at the first argument and runs commands for the
+//! client whose public key is the second, until its standard input ends.
 //!
 //! `cargo run -p baton-exec-server --example embed -- http://127.0.0.1:7700 "$(baton keygen --public KEY)"`
 

@@ -1,6 +1,6 @@
-//! Why a `Run` fails, and how that travels: a gRPC code, a sentence, and an `ExecError` in the status details.
+//! Why a `Run` fails, and its encoding: a gRPC code, a message, and an `ExecError` in the status details.
 //!
-//! No text here holds an argument or a variable: a status message may end up in telemetry.
+//! No message holds an argument or a variable, because a status message may be exported as telemetry.
 
 use std::io;
 use std::time::Duration;
@@ -20,28 +20,28 @@ use crate::limits::{FINISHED_AT_LEAST, FINISHED_PER_SECOND, PROCESSES_RETRY};
 /// Nothing was started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// Server's fault: whatever serves the RPC did not say who calls.
+    /// Server's fault: the request's extensions have no `Peer`.
     #[error("the caller of this request is not known")]
     Unauthenticated,
-    /// Client's fault: not a start that makes sense.
+    /// Client's fault: the `Start` is invalid.
     #[error("{0}")]
     Invalid(#[from] InvalidStart),
-    /// Nobody's fault: the server was restarted since the client's first attempt.
-    #[error("this start was meant for an earlier life of the server; whether it ran there is unknown")]
+    /// Neither's fault: the server was restarted since the client's first attempt.
+    #[error("this start names an earlier run of the server; whether the command ran there is unknown")]
     Lost,
     /// Client's fault.
-    #[error("this process id is another command's, which runs or ran recently; choose a new one")]
+    #[error("this process id belongs to another command that runs or ran recently; choose a new one")]
     Conflict,
-    /// Nobody's fault: a start that repeats one which failed in that moment.
+    /// Neither's fault: this start repeats one that failed meanwhile.
     #[error("the first start with this process id failed, and nothing ran; try again")]
     FirstFailed,
-    /// Nobody's fault: try again later.
+    /// Neither's fault: try again later.
     #[error("the server already runs {0} processes, its limit; try again when one has ended")]
     TooManyProcesses(usize),
-    /// Client's fault, or its owner's: see [`MAX_PROCESSES`](crate::limits::MAX_PROCESSES).
+    /// Fault of the client or its owner: see [`MAX_PROCESSES`](crate::limits::MAX_PROCESSES).
     #[error(
-        "this client's key already runs {running} processes, its share of the {limit} that the server runs at once: end some of them, \
-         or try again when one has ended"
+        "this client's key already runs {running} processes, its share of the {limit} that the server runs at once: \
+        end some of them, or try again when one has ended"
     )]
     TooManyOfClient {
         /// Its processes.
@@ -49,30 +49,30 @@ pub enum StartError {
         /// The server's limit.
         limit: usize,
     },
-    /// Client's fault: it starts processes faster than they can be remembered.
+    /// Client's fault: it starts processes faster than their ids can be remembered.
     #[error(
-        "this client's key has started processes faster than {} a second for {} s, more than the server remembers to keep a repeated \
-         start from running twice; nothing ran; try again in {} s",
+        "this client's key has started processes faster than {} a second for {} s, more than the server remembers to \
+        keep a repeated start from running twice; nothing ran; try again in {} s",
         FINISHED_PER_SECOND, FINISHED_AT_LEAST.as_secs(), .retry_after.as_secs_f64().ceil()
     )]
     TooManyStarts {
         /// When there will be room again.
         retry_after: Duration,
     },
-    /// The server is going away.
+    /// The server shuts down.
     #[error("the server is shutting down")]
     ShuttingDown,
-    /// Server's fault: its disk. Only where it was asked to start nothing that is not on it.
+    /// Server's fault: its disk. Only where starts have to be durable.
     #[error(
-        "the record of this start could not be made durable in time, and nothing ran: the exec-server's disk is slow, full or \
-         broken; try again, or ask with `baton flush` what is wrong"
+        "the record of this start could not be made durable in time, and nothing ran: the exec-server's disk is \
+        slow, full or broken; try again, or ask with `baton flush` what is wrong"
     )]
     NotDurable,
-    /// Nobody reads this: the call ended while its start waited.
+    /// The call ended while its start waited, so only the observer receives this.
     #[error("the call ended before its process was started")]
     Abandoned,
     /// Client's fault.
-    #[error("command not found: it is no path to a file, and in no directory of the command's PATH")]
+    #[error("command not found: not a file, and not in a directory of the command's PATH")]
     CommandNotFound,
     /// Client's fault.
     #[error("the command is not executable: check its permissions, its format, and the interpreter it names")]
@@ -85,12 +85,12 @@ pub enum StartError {
     SpawnFailed(#[source] io::Error),
 }
 
-/// What can be done about a refusal, where that is known.
+/// What to do about an error of the operating system, where that is known.
 fn advice(refusal: &io::Error) -> &'static str {
     match Errno::from_io_error(refusal) {
         Some(Errno::AGAIN) => {
-            "; the exec-server's user or container may have no more processes: raise that limit (ulimit -u, pids.max), or try again \
-             when some have ended"
+            "; the process limit of the exec-server's user or container is reached: raise it (ulimit -u, pids.max), \
+            or try again when some have ended"
         }
         Some(Errno::MFILE | Errno::NFILE) => {
             "; raise the exec-server's limit on open files (ulimit -n), or try again when some commands have ended"
@@ -106,10 +106,10 @@ fn advice(refusal: &io::Error) -> &'static str {
 /// What is wrong with a `Start`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidStart {
-    /// Something else came first, or nothing did.
+    /// The first request was of another kind, or there was none.
     #[error("the first request of Run must be Start")]
     NotFirst,
-    /// No protobuf message, or no gRPC message at all.
+    /// Not a gRPC message, or not a protobuf message.
     #[error(
         "the first request of Run cannot be read: it must be one gRPC message that holds an encoded RunRequest"
     )]
@@ -138,34 +138,35 @@ pub enum InvalidStart {
     /// Empty, or with a '='.
     #[error("the name of an environment variable is empty or contains '='")]
     VariableName,
-    /// [`THREAD_ID_MAX`], and no control characters: it is shown and typed.
+    /// Longer than [`THREAD_ID_MAX`], or with control characters, which a terminal would interpret.
     #[error("a thread's id has at most {THREAD_ID_MAX} bytes and no control character")]
     ThreadId,
-    /// [`THREAD_TITLE_MAX`].
+    /// Longer than [`THREAD_TITLE_MAX`].
     #[error("a thread's title has at most {THREAD_TITLE_MAX} bytes")]
     ThreadTitle,
-    /// The limits on a thread's metadata in `baton_proto::limits`.
+    /// Beyond the limits on a thread's metadata in `baton_proto::limits`.
     #[error(
-        "a thread's metadata has at most {THREAD_METADATA_ENTRIES_MAX} entries and {THREAD_METADATA_BYTES_MAX} bytes, no empty \
-         or doubled key, no key of more than {THREAD_METADATA_KEY_MAX} bytes and no value of more than {THREAD_METADATA_VALUE_MAX}"
+        "a thread's metadata has at most {THREAD_METADATA_ENTRIES_MAX} entries and {THREAD_METADATA_BYTES_MAX} \
+        bytes, no empty or doubled key, no key of more than {THREAD_METADATA_KEY_MAX} bytes and no value of more \
+        than {THREAD_METADATA_VALUE_MAX}"
     )]
     ThreadMetadata,
-    /// A title or metadata without a thread to keep them.
+    /// A title or metadata without a thread.
     #[error("title and metadata belong to a thread, and none is named")]
     NoThread,
 }
 
-/// A request after `Start` that makes no sense. All are the client's fault; the process is killed.
+/// An invalid request after `Start`. All are the client's fault; the process is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RequestError {
-    /// Only one per call.
+    /// One call has one `Start`.
     #[error("a second Start on one call")]
     SecondStart,
-    /// No kind that this version knows.
+    /// A kind that this version does not know.
     #[error("a request without a known kind")]
     Unknown,
-    /// `Start` did not ask for stdin.
-    #[error("stdin was not asked for in Start")]
+    /// `Start` did not request stdin.
+    #[error("Start did not request stdin")]
     StdinNotAsked,
     /// After `StdinClose`.
     #[error("stdin was already closed")]
@@ -175,10 +176,10 @@ pub enum RequestError {
     StdinOffset {
         /// Bytes received so far.
         expected: u64,
-        /// What the request said.
+        /// The value in the request.
         received: u64,
     },
-    /// The requests ended without `StdinClose`, so stdin may be incomplete and must not look complete to the child.
+    /// The requests ended without `StdinClose`, so stdin may be incomplete. The child must not see an end of file.
     #[error("the requests ended before StdinClose")]
     StdinCut,
     /// An event that does not exist yet.
@@ -186,7 +187,7 @@ pub enum RequestError {
     Ack {
         /// The last event there is.
         last: u64,
-        /// What the request said.
+        /// The value in the request.
         received: u64,
     },
     /// Not a request, or too long.

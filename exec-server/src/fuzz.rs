@@ -1,4 +1,4 @@
-//! The exec-server's fuzz targets: what a client sends once it is let in.
+//! The exec-server's fuzz targets: the requests of an authenticated client.
 
 use baton_fuzz::Target;
 

@@ -1,15 +1,15 @@
 //! Runs processes for clients: the service `baton.exec.v1.Exec`.
 //!
-//! * [`server`]: the whole of it, mounted on a channel, with an end in order;
+//! * [`server`]: a complete exec-server, mounted on a channel, with an ordered shutdown;
 //! * [`service`]: the RPCs, from a checked `Start` to the stream of events;
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
-//! * [`records`]: what is told of every process to whoever keeps records, without ever waiting for them;
+//! * [`records`]: reports every process to an observer, without waiting for it;
 //! * [`termination`]: how a process ended;
 //! * [`limits`]: every bound, with its reason and what it can cost.
 //!
-//! The service is an ordinary tonic service. `baton_channel::Server` says who is calling by an `Arc<Peer>` in the request's
-//! extensions, and adds an `Arc<ServerCall>` to have stages measured and the trace handed on.
+//! The service is an ordinary tonic service. `baton_channel::Server` adds the caller as `Arc<Peer>` to the request's
+//! extensions, and an `Arc<ServerCall>`, in which stages are recorded and which carries the trace context.
 
 mod error;
 #[cfg(any(test, feature = "fuzz"))]

@@ -1,8 +1,8 @@
 //! The log of one process's events: numbered in the order in which they were read, bounded in bytes.
 //!
-//! A pure state machine. The readers of the pipes ask for [room](EventLog::has_room) before they read and append what they
-//! got; whoever delivers reads [after](EventLog::next_after) the last event it delivered and evicts. Nothing is ever
-//! dropped: a full log stops the readers, and so the child.
+//! A pure state machine. The driver checks for [room](EventLog::has_room) before it reads a pipe, and appends the
+//! output. The response stream takes the event [after](EventLog::next_after) the last one that it delivered, and evicts
+//! it. No event is dropped: when the log is full, the pipes are not read, and the child blocks.
 //!
 //! Invariants:
 //! * `seq` starts at 1 and has no gap;
@@ -18,13 +18,13 @@ use baton_proto::exec::process_event::Kind;
 use crate::error::RequestError;
 use crate::limits::READ_BYTES;
 
-/// What an event costs beside its output, so that a child that writes single bytes is bounded too.
+/// The memory of an event beside its output. It is counted, so that single-byte writes are bounded too.
 const ENTRY_BYTES: usize = size_of::<ProcessEvent>();
 
 /// See the [module](self).
 #[derive(Debug)]
 pub struct EventLog {
-    /// Ascending, without gaps; the last one is `last`.
+    /// Ascending, without gaps; the last one has the `seq` `last`.
     events: VecDeque<ProcessEvent>,
     bytes: usize,
     capacity: usize,
@@ -33,7 +33,7 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// An empty log that stops its readers at `capacity` bytes; less than one read is raised to one.
+    /// An empty log that has no room beyond `capacity` bytes; a capacity below one read is raised to one read.
     pub fn new(capacity: usize) -> Self {
         Self {
             events: VecDeque::with_capacity(4),
@@ -68,8 +68,8 @@ impl EventLog {
         self.events.get(index).cloned()
     }
 
-    /// Forgets everything up to and including `seq`. Returns true if that made room where there was none: the
-    /// readers want to know.
+    /// Removes all events up to and including `seq`. Returns true if there is room now and was none before, so that the
+    /// caller wakes the driver.
     pub fn evict(&mut self, seq: u64) -> bool {
         let had_room = self.has_room();
         while self.events.front().is_some_and(|event| event.seq <= seq) {
@@ -80,7 +80,7 @@ impl EventLog {
         !had_room && self.has_room()
     }
 
-    /// Notes that the client has consumed everything up to `seq`. An older acknowledgement changes nothing.
+    /// Stores that the client has consumed everything up to `seq`. An older acknowledgement changes nothing.
     pub fn acknowledge(&mut self, seq: u64) -> Result<(), RequestError> {
         if seq > self.last {
             return Err(RequestError::Ack {
@@ -92,7 +92,7 @@ impl EventLog {
         Ok(())
     }
 
-    /// The last event the client has acknowledged; 0 before the first.
+    /// The `seq` of the last event that the client has acknowledged; 0 before the first.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
@@ -102,7 +102,7 @@ impl EventLog {
         self.last + 1
     }
 
-    /// The last event there is; 0 before the first.
+    /// The `seq` of the last event; 0 before the first.
     pub fn last(&self) -> u64 {
         self.last
     }
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn making_room_is_told_once() {
+    fn evict_reports_once_that_there_is_room() {
         let mut log = EventLog::new(3 * READ_BYTES);
         while log.has_room() {
             log.append(output(READ_BYTES));

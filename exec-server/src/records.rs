@@ -1,16 +1,16 @@
-//! What is told of every process to whoever keeps records of them.
+//! Reports every process to an observer, which may store it.
 //!
-//! The store of records is not this crate's: it is handed in as an [`Observer`], whose methods are plain functions that return nothing, so
-//! that no event can wait for a disk. Nothing here can be awaited, and this crate cannot even name the store (a test holds
-//! that over its dependency tree). What a client has been sent was told to the observer before: a barrier that the client asks
-//! for then covers it.
+//! The store is not part of this crate. It implements [`Observer`], whose methods are plain functions without a result,
+//! so that no event can wait for a disk. This crate does not depend on the store; a test checks its dependency tree.
+//! The observer is called before the client is sent an event, so that a barrier which the client requests covers
+//! everything that the client has seen.
 //!
 //! ```text
 //! accepted ─┬─► started ─┬─► progressed* ─► exited ─► closed
-//!           └─► refused  └─► refused       delivered, once, somewhere after started
+//!           └─► refused  └─► refused       delivered, once, after started
 //! ```
 //!
-//! The one exception is asked for: a [`Gate`] is awaited between `accepted` and the spawn, and delays nothing else.
+//! One exception is optional: a [`Gate`] is awaited between `accepted` and the spawn. It delays nothing else.
 
 use std::ffi::{CStr, CString};
 use std::fmt;
@@ -28,33 +28,34 @@ use crate::error::StartError;
 use crate::limits::DURABLE_TIMEOUT;
 use crate::termination::{Close, Exit};
 
-/// Names one process: ids are scoped to their client's key.
+/// Identifies one process: ids are scoped to their client's key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ProcessKey {
-    /// Whose it is.
+    /// The client that started it.
     pub client: PublicKey,
-    /// As the client chose it.
+    /// The id that the client chose.
     pub process: ProcessId,
 }
 
-/// Takes note of processes. Called on the path of their events: each call has to return within a microsecond, whatever the disk does.
+/// Observes processes. It is called on the path of their events: each call has to return within a microsecond, whatever
+/// the disk does.
 ///
-/// All times are of this machine's wall clock, in nanoseconds since the Unix epoch.
+/// All times are read from this machine's wall clock, in nanoseconds since the Unix epoch.
 pub trait Observer: fmt::Debug + Send + Sync + 'static {
-    /// A start was checked and has its place. Nothing runs yet.
+    /// A start was checked and has a slot. Nothing runs yet.
     fn accepted(&self, process: ProcessKey, accepted: &Accepted<'_>);
 
-    /// Nothing runs, and nothing will. After `started` if it turned out only there that the program cannot be executed.
+    /// Nothing runs, and nothing will. This follows `started` if the exec of the program fails after the spawn.
     fn refused(&self, process: ProcessKey, why: &StartError, at_unix_ns: u64);
 
-    /// It runs, or is about to, as this process of the operating system.
+    /// The process was created with this process id of the operating system. Its exec may still be pending.
     fn started(&self, process: ProcessKey, pid: u32, at_unix_ns: u64);
 
-    /// Its first event is on its way to the client: what would have delayed that may be done from now on.
+    /// Its first event was handed to the transport. Work that would have delayed the event may begin.
     fn delivered(&self, process: ProcessKey);
 
-    /// It has had this many events: told within [`PROGRESS_EVERY`](crate::limits::PROGRESS_EVERY) of the first that was not told, unless it ends
-    /// before.
+    /// The `seq` of its last event, reported within [`PROGRESS_EVERY`](crate::limits::PROGRESS_EVERY) of the first
+    /// event that was not reported, unless the process ends before.
     fn progressed(&self, process: ProcessKey, seq: u64);
 
     /// It has exited.
@@ -64,26 +65,26 @@ pub trait Observer: fmt::Debug + Send + Sync + 'static {
     fn closed(&self, process: ProcessKey, exit: &Exit, close: &Close, measured: &Measured<'_>);
 }
 
-/// A start, as it was accepted.
+/// An accepted start.
 #[derive(Debug)]
 pub struct Accepted<'a> {
     /// The client's name on the allow-list.
     pub client_name: &'a str,
-    /// The program and its arguments; there is a first.
+    /// The program and its arguments; not empty.
     pub argv: &'a [CString],
     /// `None` is the server's own.
     pub cwd: Option<&'a CStr>,
-    /// The thread it belongs to, and what the start says of it.
+    /// The thread it belongs to, with the changes that the start makes to it.
     pub thread: Option<&'a Thread>,
     /// The position of the `process` span, if the call is traced.
     pub trace: Option<&'a TraceContext>,
-    /// Tells this start from another one of the same id (`Start::parameters`).
+    /// Distinguishes this start from another one with the same id (`Start::parameters`).
     pub parameters: &'a [u8; 32],
     /// When.
     pub at_unix_ns: u64,
 }
 
-/// What a start says of its thread, within the limits of `baton_proto::limits`.
+/// The thread that a start names, within the limits of `baton_proto::limits`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Thread {
     /// Not empty.
@@ -103,36 +104,37 @@ pub struct Measured<'a> {
     pub anchor: &'a Anchor,
 }
 
-/// Awaited before a spawn: what makes a start durable first, so that a server that crashes cannot run it again.
+/// Awaited before a spawn. It makes the start durable first, so that a restarted server cannot run it again.
 ///
-/// It may take its time. After [`DURABLE_TIMEOUT`] the start is refused.
+/// After [`DURABLE_TIMEOUT`] the start is refused.
 pub trait Gate: fmt::Debug + Send + Sync + 'static {
-    /// Whether this id may have run before: in an earlier life of this server, or longer ago than the process table remembers.
+    /// Whether this id may have run before: in an earlier epoch of this server, or before the oldest process that the
+    /// process table remembers.
     fn may_have_run(&self, process: ProcessKey) -> Answer<'_, bool>;
 
-    /// Resolves once all that the observer was told before this call is durable.
+    /// Resolves once everything that the observer received before this call is durable.
     fn durable(&self) -> Answer<'_, ()>;
 }
 
-/// What a [`Gate`] answers in its time.
+/// The answer of a [`Gate`].
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, NotDurable>> + Send + 'a>>;
 
-/// The store cannot promise anything at the moment. It keeps the cause to itself and its owner.
+/// The store cannot make anything durable at the moment. The cause stays with the store and is logged there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the store of records cannot promise anything at the moment")]
+#[error("the store of records cannot make anything durable at the moment")]
 pub struct NotDurable;
 
-/// Who is told, and what is waited for. Nobody and nothing by default, and then free.
+/// The observer of processes and the gate of their starts. Without them, which is the default, they cost nothing.
 #[derive(Debug, Clone, Default)]
 pub struct Records {
-    /// Told of every process.
+    /// Receives every process.
     pub observer: Option<Arc<dyn Observer>>,
     /// Awaited before every spawn.
     pub gate: Option<Arc<dyn Gate>>,
 }
 
 impl Records {
-    /// Awaits the gate's word that this id has never run.
+    /// Asks the gate whether this id has ever run.
     pub(crate) async fn is_new(&self, process: ProcessKey) -> Result<(), StartError> {
         let Some(gate) = &self.gate else { return Ok(()) };
         match timeout(DURABLE_TIMEOUT, gate.may_have_run(process)).await {
@@ -142,7 +144,7 @@ impl Records {
         }
     }
 
-    /// Awaits the gate's word that all that was told is durable.
+    /// Waits until the gate reports everything observed as durable.
     pub(crate) async fn durable(&self) -> Result<(), StartError> {
         let Some(gate) = &self.gate else { return Ok(()) };
         match timeout(DURABLE_TIMEOUT, gate.durable()).await {

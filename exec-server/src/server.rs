@@ -1,4 +1,4 @@
-//! An exec-server: the service, mounted on a channel beside others, and its end in order.
+//! An exec-server: the service, mounted on a channel beside others, with an ordered shutdown.
 //!
 //! ```no_run
 //! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
@@ -34,9 +34,9 @@ use crate::records::{Gate, Observer, Records};
 use crate::service::ExecService;
 use crate::settings::Settings;
 
-/// Runs commands for the clients of a [`Server`], and ends in order.
+/// Runs commands for the clients of a [`Server`], with an ordered shutdown.
 ///
-/// `S` are the services that were added to `Exec`.
+/// `S` are the services mounted beside `Exec`.
 pub struct ExecServer<S = NoService> {
     server: Server,
     service: ExecService,
@@ -44,7 +44,7 @@ pub struct ExecServer<S = NoService> {
     hooks: Vec<ShutdownHook>,
 }
 
-/// Sets an [`ExecServer`] up; see [`ExecServer::builder`].
+/// Configures an [`ExecServer`]; see [`ExecServer::builder`].
 pub struct Builder<S = NoService> {
     server: Server,
     settings: Settings,
@@ -62,17 +62,18 @@ struct ShutdownHook {
 
 type HookFuture = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// How an [`ExecServer`] ended.
+/// The result of an [`ExecServer`]'s shutdown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shutdown {
-    /// Processes that were not reaped within [`SHUTDOWN_TIMEOUT`](crate::limits::SHUTDOWN_TIMEOUT): 0 unless the kernel cannot end one.
+    /// Processes that were not reaped within [`SHUTDOWN_TIMEOUT`](crate::limits::SHUTDOWN_TIMEOUT): 0 unless the kernel
+    /// cannot end one.
     pub processes_left: usize,
     /// The hooks that were dropped at their limit, by name.
     pub hooks_cut: Vec<&'static str>,
 }
 
 impl ExecServer {
-    /// An exec-server on this channel, with no record of what it runs and no other service.
+    /// An exec-server on this channel, without observer, gate and further services.
     pub fn builder(server: Server) -> Builder {
         Builder {
             server,
@@ -109,8 +110,8 @@ impl<S> Builder<S> {
         self
     }
 
-    /// Mounts a further tonic service on the same sessions. Calls of its methods carry the same `Arc<Peer>` in their extensions. Of two services
-    /// of one name, the last that was added is called.
+    /// Mounts a further tonic service on the same sessions. Calls of its methods carry the same `Arc<Peer>` in their
+    /// extensions. Of two services of one name, the last that was added is called.
     pub fn service<A>(self, service: A) -> Builder<Routes<A, S>> {
         let Self {
             server,
@@ -128,8 +129,9 @@ impl<S> Builder<S> {
         }
     }
 
-    /// Adds a step to the shutdown. Hooks run one after the other, in the order in which they were added, once no process is left and no call is
-    /// open. One that takes longer than `limit` is dropped, and [`Shutdown::hooks_cut`] has its name.
+    /// Adds a step to the shutdown. Hooks run one after the other, in the order in which they were added, once no
+    /// process is left and no call is open. A hook that takes longer than `limit` is dropped and named in
+    /// [`Shutdown::hooks_cut`].
     pub fn on_shutdown<F>(
         mut self,
         name: &'static str,
@@ -147,7 +149,7 @@ impl<S> Builder<S> {
         self
     }
 
-    /// Must be called in a tokio runtime with IO and time.
+    /// Builds the exec-server. Must be called in a tokio runtime with IO and time.
     ///
     /// # Errors
     /// [`Settings::spawn`] does not work here.
@@ -179,14 +181,14 @@ where
         self.serve_or_cut(stop, pending()).await
     }
 
-    /// Serves until `stop` resolves, and then ends in this order:
+    /// Serves until `stop` resolves, and then shuts down in this order:
     ///
-    /// 1. No call is taken any more. Open calls have [`DRAIN_TIMEOUT`](baton_channel::limits::DRAIN_TIMEOUT) to be answered, or until `cut`
-    ///    resolves, which may be before `stop`.
+    /// 1. No further call is accepted. Open calls have [`DRAIN_TIMEOUT`](baton_channel::limits::DRAIN_TIMEOUT) to be
+    ///    answered, or until `cut` resolves, which may be before `stop`.
     /// 2. Processes are killed, and reaped within [`SHUTDOWN_TIMEOUT`](crate::limits::SHUTDOWN_TIMEOUT).
     /// 3. The hooks run, each within its limit.
     ///
-    /// Dropping the future before it resolves skips what is left of these.
+    /// Dropping the future before it resolves skips the remaining steps.
     ///
     /// # Errors
     /// As [`Server::serve`]; steps 2 and 3 are done before it is returned.
@@ -219,7 +221,7 @@ where
     }
 }
 
-/// The end of a list of services: answers UNIMPLEMENTED to every call.
+/// Terminates a list of services: answers UNIMPLEMENTED to every call.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoService;
 

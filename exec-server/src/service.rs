@@ -22,8 +22,8 @@ use crate::{CloneUnavailable, SpawnMethod};
 /// Runs processes. Clones share one process table.
 ///
 /// A request's extensions must hold an `Arc<`[`Peer`]`>`, else it is refused as unauthenticated. They may hold an
-/// `Arc<ServerCall>`: then the process's stages are recorded in it and the child's environment carries its trace. And they may hold a
-/// [`CallEndCell`]: then records tell why a call was cut short.
+/// `Arc<ServerCall>`: then the process's stages are recorded in it, and the child's environment carries its trace
+/// context. They may hold a [`CallEndCell`], from which records take the reason why a call was cut short.
 #[derive(Debug, Clone)]
 pub struct ExecService<B = System> {
     epoch: Epoch,
@@ -31,12 +31,12 @@ pub struct ExecService<B = System> {
 }
 
 impl ExecService {
-    /// One life of a server, named by `epoch`, which its clients learn when they connect.
+    /// A service with default settings. `epoch` names this run of the server; clients learn it when they connect.
     pub fn new(epoch: Epoch) -> Self {
         Self::on(System::auto(), epoch, &Settings::default())
     }
 
-    /// As [`ExecService::new`], set up in another way.
+    /// As [`ExecService::new`], with other settings.
     ///
     /// # Errors
     /// [`Settings::spawn`] is [`SpawnMethod::Clone`], which does not work here.
@@ -62,7 +62,7 @@ impl ExecService {
 }
 
 impl<B: Backend> ExecService<B> {
-    /// With so many processes at once, of another make, whose default directory is their own affair.
+    /// A service on another [`Backend`], which also chooses the default working directory.
     pub fn with_backend(epoch: Epoch, max_processes: usize, backend: B) -> Self {
         Self {
             epoch,
@@ -75,7 +75,7 @@ impl<B: Backend> ExecService<B> {
         }
     }
 
-    /// Has every process told of to whoever keeps records. For a service that was just made: its clones keep what they have.
+    /// Sets the observer and the gate. Clones that exist already keep theirs.
     pub fn records(mut self, records: Records) -> Self {
         self.processes.records = records;
         self
@@ -96,7 +96,7 @@ impl<B: Backend> ExecService<B> {
         self.processes.table.len()
     }
 
-    /// Refuses new processes and kills all there are, whole groups, then waits until they are reaped, at most
+    /// Refuses new processes, kills all process groups, and waits until they are reaped, at most
     /// [`crate::limits::SHUTDOWN_TIMEOUT`]. Returns how many are left, 0 unless the kernel cannot end one. If the
     /// returned future is dropped the kill still goes on.
     pub async fn shutdown(&self) -> usize {
@@ -121,7 +121,7 @@ impl<B: Backend> Exec for ExecService<B> {
         if launch.epoch != self.epoch {
             return Err(StartError::Lost.into());
         }
-        // A process that was spawned has its driver from here on, whatever becomes of this future.
+        // From here on a driver owns the process, also if this future is dropped.
         let mut events = process::run(&self.processes, &client, launch, call, end, requests).await?;
         events.settled().await?;
         Ok(Response::new(events))
@@ -131,7 +131,7 @@ impl<B: Backend> Exec for ExecService<B> {
 async fn first(requests: &mut Streaming<RunRequest>) -> Result<Start, Status> {
     let first = timeout(START_TIMEOUT, requests.message()).await;
     let first = first.map_err(|_| StartError::from(InvalidStart::TooLate))?;
-    // What does not decode is the client's fault, and the library's words for it mean nothing to the client.
+    // A request that does not decode is the client's fault, and the library's message would not help the client.
     let first = first.map_err(|status| match status.code() {
         Code::Internal => StartError::from(InvalidStart::Unreadable).into(),
         _ => status,

@@ -1,4 +1,4 @@
-//! How an [`ExecService`](crate::ExecService) is set up.
+//! The settings of an [`ExecService`](crate::ExecService).
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt as _;
@@ -7,20 +7,21 @@ use baton_spawn::Method as SpawnMethod;
 
 use crate::limits::MAX_PROCESSES;
 
-/// What its owner decides about a service.
+/// The settings of an [`ExecService`](crate::ExecService).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Processes alive at once, over all clients. What each can cost is at [`MAX_PROCESSES`].
     pub max_processes: usize,
-    /// Where a command runs whose start names no directory.
+    /// The working directory of a command whose start names none.
     pub directory: Directory,
     /// How commands are started.
     pub spawn: SpawnMethod,
-    /// The soft limit on open files that commands start with, for a server that has raised its own; `None`: this process's.
+    /// The soft limit on open files that commands start with, for a server that has raised its own; `None`: this
+    /// process's.
     pub open_files: Option<u64>,
 }
 
-/// Where a command runs whose start names no directory.
+/// The working directory of a command whose start names none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Directory {
     /// The home directory of the server's user; the server's own directory where there is no home.

@@ -1,4 +1,4 @@
-//! Every way in which a start can fail, with its type, and that nothing runs after it.
+//! Each failure of a start, with its type, and that nothing runs after it.
 
 #[macro_use]
 mod support;
@@ -13,17 +13,17 @@ use support::{EPOCH, Host, kind, most, start, variable};
 use tonic::Code;
 
 with_each_spawn_method! {
-    a_start_that_makes_no_sense_is_invalid,
+    a_malformed_start_is_invalid,
     a_second_start_on_one_call_ends_it,
     a_command_that_cannot_run_says_why,
     no_message_repeats_the_command,
-    another_life_of_the_server_answers_lost,
+    a_start_of_another_epoch_is_lost,
     an_id_of_another_command_is_a_conflict_for_its_own_client_alone,
     an_id_whose_start_failed_can_be_tried_again,
     a_full_server_refuses_until_one_has_ended,
-    processes_of_one_client_leave_places_to_another_and_the_refusal_says_what_to_do,
+    processes_of_one_client_leave_slots_to_another_and_the_refusal_says_what_to_do,
     a_caller_without_a_name_is_unauthenticated,
-    a_call_of_nobody_is_unauthenticated,
+    a_call_without_a_peer_is_unauthenticated,
 }
 
 async fn refused(host: &Host, start: Start) -> (Code, ErrorKind) {
@@ -33,7 +33,7 @@ async fn refused(host: &Host, start: Start) -> (Code, ErrorKind) {
     }
 }
 
-async fn a_start_that_makes_no_sense_is_invalid(method: SpawnMethod) {
+async fn a_malformed_start_is_invalid(method: SpawnMethod) {
     let host = Host::start(method).await;
     let with_id = |id: Vec<u8>| Start {
         process_id: id.into(),
@@ -147,7 +147,7 @@ async fn no_message_repeats_the_command(method: SpawnMethod) {
     }
 }
 
-async fn another_life_of_the_server_answers_lost(method: SpawnMethod) {
+async fn a_start_of_another_epoch_is_lost(method: SpawnMethod) {
     let host = Host::start(method).await;
     let start = Start {
         epoch: vec![8; 16].into(),
@@ -192,13 +192,11 @@ async fn a_full_server_refuses_until_one_has_ended(method: SpawnMethod) {
     let full = (Code::ResourceExhausted, ErrorKind::TooManyProcesses);
     assert_eq!(refused(&host, start(&["true"])).await, full);
     drop(one);
-    support::eventually("no place comes back", || host.service.processes() < 2).await;
+    support::eventually("no slot becomes free", || host.service.processes() < 2).await;
     assert_eq!(host.sh("exit 3").await.code(), 3);
 }
 
-async fn processes_of_one_client_leave_places_to_another_and_the_refusal_says_what_to_do(
-    method: SpawnMethod,
-) {
+async fn processes_of_one_client_leave_slots_to_another_and_the_refusal_says_what_to_do(method: SpawnMethod) {
     let host = Host::with(ExecService::with(EPOCH, &most(8, method)).unwrap()).await;
     let mut held = Vec::new();
     let refusal = loop {
@@ -222,7 +220,7 @@ async fn processes_of_one_client_leave_places_to_another_and_the_refusal_says_wh
     assert_eq!(host.sh("exit 3").await.code(), 3);
     host.calls_as(1);
     held.truncate(5);
-    support::eventually("no place comes back", || host.service.processes() < 6).await;
+    support::eventually("no slot becomes free", || host.service.processes() < 6).await;
     assert_eq!(host.sh("exit 4").await.code(), 4);
 }
 
@@ -233,7 +231,7 @@ async fn a_caller_without_a_name_is_unauthenticated(method: SpawnMethod) {
     assert_eq!(status.code(), Code::Unauthenticated);
 }
 
-async fn a_call_of_nobody_is_unauthenticated(method: SpawnMethod) {
+async fn a_call_without_a_peer_is_unauthenticated(method: SpawnMethod) {
     let host = Host::start(method).await;
     host.calls_anonymously();
     let Err(status) = host.run(start(&["true"])).await else {

@@ -1,4 +1,4 @@
-//! Nobody is left behind: clients that vanish, and the end of the server.
+//! No process is left behind when clients vanish or the server shuts down.
 
 #[macro_use]
 mod support;
@@ -12,8 +12,8 @@ use support::{Host, eventually, group_is_gone, start};
 use tonic::Code;
 
 with_each_spawn_method! {
-    a_vanished_client_takes_the_whole_group_along,
-    what_ignores_sigterm_is_killed,
+    the_whole_group_of_a_vanished_client_is_killed,
+    a_process_that_ignores_sigterm_is_killed,
     descendants_are_killed_after_their_leader_has_exited,
     a_child_blocked_on_a_full_pipe_is_killed,
     sigterm_leaves_time_to_clean_up,
@@ -25,7 +25,7 @@ async fn vanish(script: &str, method: SpawnMethod) {
     let host = Host::start(method).await;
     let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
     let pid = call.pid().await;
-    // "ready" says that the script has set itself up.
+    // The script prints "ready" when its traps are set.
     call.next().await.unwrap();
     assert!(!group_is_gone(pid));
     drop(call);
@@ -33,11 +33,11 @@ async fn vanish(script: &str, method: SpawnMethod) {
     host.idle().await;
 }
 
-async fn a_vanished_client_takes_the_whole_group_along(method: SpawnMethod) {
+async fn the_whole_group_of_a_vanished_client_is_killed(method: SpawnMethod) {
     vanish("echo ready; sleep 1000 & sleep 1000", method).await;
 }
 
-async fn what_ignores_sigterm_is_killed(method: SpawnMethod) {
+async fn a_process_that_ignores_sigterm_is_killed(method: SpawnMethod) {
     vanish(
         "trap '' TERM; echo ready; sleep 1000 & while :; do sleep 1; done",
         method,
@@ -45,7 +45,7 @@ async fn what_ignores_sigterm_is_killed(method: SpawnMethod) {
     .await;
 }
 
-/// Its leader is gone, and the group is still the right one to kill.
+/// The leader has exited but is not reaped, so the group id is still valid.
 async fn descendants_are_killed_after_their_leader_has_exited(method: SpawnMethod) {
     vanish("trap '' TERM; sleep 1000 & echo ready", method).await;
 }
@@ -62,7 +62,7 @@ async fn sigterm_leaves_time_to_clean_up(method: SpawnMethod) {
         "trap 'sleep 0.05; : >{}; exit' TERM; echo ready; sleep 1000 & wait",
         file.display()
     );
-    // A machine that is busy may take longer than the grace, and need another try.
+    // A busy machine may need longer than the grace period, so this is tried several times.
     let mut is_clean = false;
     for _ in 0..20 {
         std::fs::write(&file, "left over").unwrap();

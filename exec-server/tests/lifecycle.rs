@@ -1,4 +1,4 @@
-//! The life of a real process, event by event.
+//! The lifecycle of a real process, event by event.
 
 #[macro_use]
 mod support;
@@ -19,7 +19,7 @@ with_each_spawn_method! {
     the_child_leads_its_own_group_in_the_wanted_directory,
     argv_and_environment_arrive_byte_for_byte,
     a_descendant_that_holds_a_pipe_delays_closed_but_never_exited,
-    the_leader_is_reaped_only_when_its_life_is_over,
+    the_leader_is_reaped_only_when_the_process_is_closed,
     a_slow_descendant_within_the_drain_limit_loses_nothing,
     a_client_that_does_not_read_stops_the_child_and_loses_nothing,
     many_echoes_lose_no_byte,
@@ -49,7 +49,7 @@ async fn both_streams_and_the_code_arrive_apart(method: SpawnMethod) {
 
 async fn a_child_begins_with_no_signal_blocked_with_sigpipe_and_with_three_descriptors(method: SpawnMethod) {
     let host = Host::start(method).await;
-    // Rust's start-up ignores SIGPIPE in this very process, and the server holds pipes of another child meanwhile.
+    // Rust's runtime ignores SIGPIPE in this process, and the server holds pipes of another child meanwhile.
     let _other = host.run(start(&["sleep", "60"])).await.unwrap();
     let signals = host
         .run(start(&["grep", "-E", "^Sig(Blk|Ign):", "/proc/self/status"]))
@@ -64,10 +64,10 @@ async fn a_child_begins_with_no_signal_blocked_with_sigpipe_and_with_three_descr
     let ours = ignored(&std::fs::read_to_string("/proc/self/status").unwrap());
     let sigpipe = 1 << (13 - 1);
     assert_ne!(ours & sigpipe, 0);
-    // Whatever started this process: `nohup` and `&` have it ignore more.
+    // `nohup` and `&` make this process ignore further signals.
     assert_eq!(ignored(signals.text()), 0);
     assert!(signals.text().starts_with("SigBlk:\t0000000000000000\n"));
-    // One that every other child of ours would get.
+    // A descriptor that every other child would inherit.
     let open = std::fs::File::open("/dev/null").unwrap();
     let _open = rustix::io::dup(&open).unwrap();
     let descriptors = host.run(start(&["ls", "/proc/self/fd"])).await.unwrap();
@@ -126,18 +126,18 @@ async fn a_descendant_that_holds_a_pipe_delays_closed_but_never_exited(method: S
         ..start(&["sh", "-c", "sleep 1000 & echo $!"])
     };
     let ran = host.run(wanted).await.unwrap().finish().await;
-    // Had the exit waited for the pipe, both would have come together.
+    // If the exit waited for the pipe, both would arrive together.
     let between = ran.closed_at.unwrap() - ran.exited_at.unwrap();
     assert!(between > Duration::from_millis(500), "{between:?}");
     assert!(ran.closed.as_ref().unwrap().truncated);
-    // Asked for or not, a descendant left behind by a command that ended well is the caller's own.
+    // A descendant of a command that exited is not killed.
     let sleeper = ran.text().trim().parse().unwrap();
     let sleeper = rustix::process::Pid::from_raw(sleeper).unwrap();
     rustix::process::kill_process(sleeper, rustix::process::Signal::KILL).unwrap();
 }
 
-/// Else the kernel could give its number to a stranger, whose group a late kill would hit.
-async fn the_leader_is_reaped_only_when_its_life_is_over(method: SpawnMethod) {
+/// Else the kernel could give its process id to another process, whose group a late kill would signal.
+async fn the_leader_is_reaped_only_when_the_process_is_closed(method: SpawnMethod) {
     let host = Host::start(method).await;
     let script = "sleep 0.2 & exit 5";
     let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
@@ -167,7 +167,7 @@ async fn a_client_that_does_not_read_stops_the_child_and_loses_nothing(method: S
     let script = format!("head -c {TOTAL} /dev/zero");
     let mut call = host.run(start(&["sh", "-c", &script])).await.unwrap();
     let pid = call.pid().await;
-    // The child's group writes until the windows, the log and the pipe are full, and then no more.
+    // The child writes until the windows, the log and the pipe are full.
     let read_by_child = || {
         let tasks = std::fs::read_dir("/proc").unwrap().flatten();
         tasks

@@ -1,4 +1,4 @@
-//! What whoever keeps records is told, when, and that nothing waits for them.
+//! What the observer receives, and when, and that nothing waits for it.
 
 #[macro_use]
 mod support;
@@ -20,19 +20,19 @@ use support::{Host, eventually, kind, start};
 use tokio::sync::watch;
 
 with_each_spawn_method! {
-    all_that_a_client_has_seen_was_told_before,
-    the_first_event_leaves_before_it_is_told_that_it_did,
-    what_runs_nothing_is_told_as_that,
-    who_stopped_a_process_is_told,
-    a_process_that_prints_on_tells_how_far_it_has_come,
-    the_last_that_a_process_printed_is_told_though_it_prints_no_more,
+    all_that_a_client_has_seen_was_reported_before,
+    the_first_event_is_sent_before_its_delivery_is_reported,
+    a_start_that_runs_nothing_is_reported_as_refused,
+    the_reason_of_a_kill_is_reported,
+    the_progress_of_a_process_that_prints_is_reported,
+    the_last_output_is_reported_though_no_more_follows,
     a_gate_holds_the_spawn_and_nothing_after_it,
     a_start_that_cannot_be_made_durable_is_refused_and_may_be_repeated,
-    an_id_that_an_earlier_life_accepted_is_lost_and_not_run_again,
+    an_id_that_an_earlier_epoch_accepted_is_lost_and_not_run_again,
     a_call_that_ends_while_its_start_waits_leaves_nothing_behind,
 }
 
-/// What was told, in words.
+/// The calls of an observer, as text.
 #[derive(Debug, Default)]
 struct RecordingObserver(Mutex<Vec<String>>);
 
@@ -102,7 +102,7 @@ impl Observer for RecordingObserver {
     }
 }
 
-/// Opens by command.
+/// A gate that the test opens.
 #[derive(Debug)]
 struct ManualGate {
     answer: watch::Receiver<Option<Result<(), NotDurable>>>,
@@ -145,7 +145,7 @@ async fn observed(method: SpawnMethod) -> (Host, Arc<RecordingObserver>) {
     (Host::with(support::service(method).records(records)).await, told)
 }
 
-async fn all_that_a_client_has_seen_was_told_before(method: SpawnMethod) {
+async fn all_that_a_client_has_seen_was_reported_before(method: SpawnMethod) {
     let (host, told) = observed(method).await;
     let start = Start {
         thread_id: "a thread".into(),
@@ -179,7 +179,7 @@ async fn all_that_a_client_has_seen_was_told_before(method: SpawnMethod) {
     );
 }
 
-async fn the_first_event_leaves_before_it_is_told_that_it_did(method: SpawnMethod) {
+async fn the_first_event_is_sent_before_its_delivery_is_reported(method: SpawnMethod) {
     let (host, told) = observed(method).await;
     let mut call = host.run(start(&["sleep", "1000"])).await.unwrap();
     call.pid().await;
@@ -187,7 +187,7 @@ async fn the_first_event_leaves_before_it_is_told_that_it_did(method: SpawnMetho
     assert!(!told.has("exited"));
 }
 
-async fn what_runs_nothing_is_told_as_that(method: SpawnMethod) {
+async fn a_start_that_runs_nothing_is_reported_as_refused(method: SpawnMethod) {
     let (host, told) = observed(method).await;
     let status = host.run(start(&["/no/such/program"])).await.err().unwrap();
     assert_eq!(kind(&status), Kind::CommandNotFound);
@@ -201,7 +201,7 @@ async fn what_runs_nothing_is_told_as_that(method: SpawnMethod) {
     assert_eq!(told.all(), expected);
 }
 
-async fn who_stopped_a_process_is_told(method: SpawnMethod) {
+async fn the_reason_of_a_kill_is_reported(method: SpawnMethod) {
     let (host, told) = observed(method).await;
     let term = exited::Status::Signaled(Signaled {
         signal: 15,
@@ -252,7 +252,7 @@ async fn who_stopped_a_process_is_told(method: SpawnMethod) {
     );
 }
 
-async fn a_process_that_prints_on_tells_how_far_it_has_come(method: SpawnMethod) {
+async fn the_progress_of_a_process_that_prints_is_reported(method: SpawnMethod) {
     let (host, told) = observed(method).await;
     let ran = host.sh("echo a; sleep 1.1; echo b; echo c").await;
     assert_eq!(ran.text(), "a\nb\nc\n");
@@ -261,7 +261,7 @@ async fn a_process_that_prints_on_tells_how_far_it_has_come(method: SpawnMethod)
     assert_eq!(progress, ["progressed 2"], "once a second: {all:?}");
 }
 
-async fn the_last_that_a_process_printed_is_told_though_it_prints_no_more(method: SpawnMethod) {
+async fn the_last_output_is_reported_though_no_more_follows(method: SpawnMethod) {
     let (host, told) = observed(method).await;
     let script = "for i in 1 2 3; do echo $i; sleep 0.05; done; exec sleep 1000";
     let mut call = host.run(start(&["sh", "-c", script])).await.unwrap();
@@ -317,19 +317,19 @@ async fn a_start_that_cannot_be_made_durable_is_refused_and_may_be_repeated(meth
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_gate_that_says_nothing_is_given_up() {
+async fn a_gate_that_does_not_answer_times_out() {
     let (host, told, _opener) = host(false, SpawnMethod::Auto).await;
     let status = host.run(start(&["true"])).await.err().unwrap();
     assert_eq!(kind(&status), Kind::NotDurable);
     assert!(!told.has("started"), "{:?}", told.all());
 }
 
-async fn an_id_that_an_earlier_life_accepted_is_lost_and_not_run_again(method: SpawnMethod) {
+async fn an_id_that_an_earlier_epoch_accepted_is_lost_and_not_run_again(method: SpawnMethod) {
     let (host, told, opener) = host(true, method).await;
     opener.send(Some(Ok(()))).unwrap();
     let status = host.run(start(&["true"])).await.err().unwrap();
     assert_eq!(kind(&status), Kind::Lost);
-    assert_eq!(told.all(), [""; 0], "its record is that of the earlier life");
+    assert_eq!(told.all(), [""; 0], "its record is that of the earlier epoch");
 }
 
 async fn a_call_that_ends_while_its_start_waits_leaves_nothing_behind(method: SpawnMethod) {

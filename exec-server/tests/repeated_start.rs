@@ -1,4 +1,4 @@
-//! A start that is repeated: the same process, never a second one.
+//! A repeated start: the same process, never a second one.
 
 #[macro_use]
 mod support;
@@ -12,13 +12,13 @@ use support::{Host, most, start};
 use tempfile::NamedTempFile;
 
 with_each_spawn_method! {
-    a_start_repeated_after_the_end_is_told_the_end_and_runs_nothing,
+    a_start_repeated_after_the_end_gets_the_termination_and_runs_nothing,
     a_start_repeated_while_it_runs_waits_for_the_end_and_changes_nothing,
     a_client_that_went_away_and_comes_back_learns_that_its_command_was_killed,
-    a_repetition_needs_no_place_of_its_own,
+    a_repeated_start_needs_no_slot,
 }
 
-/// The seqs, the exit and the count of bytes on stdout that a repeated start was told.
+/// The `seq`s, the exit and the bytes on stdout in the answer to a repeated start.
 fn end(events: &[ProcessEvent]) -> ([u64; 2], exited::Status, u64) {
     let [
         ProcessEvent {
@@ -36,7 +36,8 @@ fn end(events: &[ProcessEvent]) -> ([u64; 2], exited::Status, u64) {
     ([*first, *second], status.unwrap(), closed.stdout_bytes)
 }
 
-/// A command that leaves a line in a file each time it runs, prints four bytes, and exits with 3 once its stdin is closed.
+/// A command that leaves a line in a file each time it runs, prints four bytes, and exits with 3 once its stdin is
+/// closed.
 fn counted() -> (NamedTempFile, Start) {
     let file = NamedTempFile::new().unwrap();
     let script = format!(
@@ -50,7 +51,7 @@ fn counted() -> (NamedTempFile, Start) {
     (file, start)
 }
 
-async fn a_start_repeated_after_the_end_is_told_the_end_and_runs_nothing(method: SpawnMethod) {
+async fn a_start_repeated_after_the_end_gets_the_termination_and_runs_nothing(method: SpawnMethod) {
     let host = Host::start(method).await;
     let (file, start) = counted();
     let call = host.run(start.clone()).await.unwrap();
@@ -70,7 +71,7 @@ async fn a_start_repeated_while_it_runs_waits_for_the_end_and_changes_nothing(me
     let first = host.run(start.clone()).await.unwrap();
     let impatient = host.run(start.clone()).await.unwrap();
     let patient = host.run(start).await.unwrap();
-    // Giving up on the repetition is not giving up on the process.
+    // Dropping the repeated call does not affect the process.
     drop(impatient);
     first.requests.close_stdin(0).await;
     let ran = first.finish().await;
@@ -92,7 +93,7 @@ async fn a_client_that_went_away_and_comes_back_learns_that_its_command_was_kill
     host.idle().await;
 }
 
-async fn a_repetition_needs_no_place_of_its_own(method: SpawnMethod) {
+async fn a_repeated_start_needs_no_slot(method: SpawnMethod) {
     let host = Host::with(ExecService::with(support::EPOCH, &most(1, method)).unwrap()).await;
     let start = start(&["sleep", "1000"]);
     let first = host.run(start.clone()).await.unwrap();

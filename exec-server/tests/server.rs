@@ -1,4 +1,4 @@
-//! The exec-server as a library: further services, and the order and the bounds of its end. Through a real relay.
+//! The exec-server as a library: further services, and the order and limits of its shutdown. Through a real relay.
 
 use std::future::{Future, pending};
 use std::sync::{Arc, Mutex};
@@ -19,7 +19,7 @@ use tonic_health::ServingStatus;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_client::HealthClient;
 
-/// What is needed to reach a server that is about to be built.
+/// The ticket and keys of a server that is about to be built.
 struct Fixture {
     ticket: Ticket,
     seed: Seed,
@@ -85,7 +85,7 @@ async fn a_further_service_answers_beside_exec_and_an_unknown_one_is_unimplement
     let exec = Client::new(fixture.ticket.clone(), fixture.seed.client_key().unwrap());
     let output = exec.run(Command::new("echo").arg("ok")).await.unwrap();
     assert_eq!(output.stdout, b"ok\n"[..]);
-    // Records are a service too, and nobody mounted it.
+    // The service of records is not mounted.
     let error = exec.records().flush(0).await.unwrap_err();
     assert!(matches!(error, RecordsError::NotKept), "{error:?}");
 

@@ -1,5 +1,5 @@
-//! Every start is a clone that shares memory and does not suspend the server, whatever it changes for the child. The fork path
-//! costs milliseconds once the server is large.
+//! Every start is a clone that shares memory and does not suspend the server, whatever it changes for the child. The
+//! fork path costs milliseconds once the server is large.
 
 mod support;
 
@@ -11,7 +11,7 @@ use support::{Host, start, variable};
 
 const MARK: &str = "BATON_TEST_TRACED_BY_STRACE";
 
-/// Runs itself again under strace, and is empty where that is not installed.
+/// Runs this test again under strace. Checks nothing if strace is not installed.
 #[test]
 fn no_start_copies_the_servers_memory() {
     if std::env::var_os(MARK).is_some() {

@@ -17,7 +17,7 @@ with_each_spawn_method! {
     a_child_that_stops_reading_is_no_error,
     a_child_that_never_reads_stdin_still_delivers_all_its_output,
     stdin_out_of_order_ends_the_call_and_the_process,
-    stdin_that_was_not_asked_for_is_refused,
+    stdin_that_was_not_requested_is_refused,
     requests_that_end_without_a_close_fail_the_call,
     a_child_whose_stdin_was_cut_off_is_killed_before_it_sees_an_end,
     acknowledgements_are_checked_and_change_nothing,
@@ -66,7 +66,7 @@ async fn a_child_that_stops_reading_is_no_error(method: SpawnMethod) {
     assert_eq!((ran.text(), ran.code()), ("xxx", 0));
 }
 
-/// Neither its unread stdin nor the acknowledgements stuck behind it hold up its output.
+/// Its output does not wait for its unread stdin or the acknowledgements behind it.
 async fn a_child_that_never_reads_stdin_still_delivers_all_its_output(method: SpawnMethod) {
     let host = Host::start(method).await;
     let script = "head -c 20000000 /dev/zero; echo >&2 done";
@@ -111,7 +111,7 @@ async fn stdin_out_of_order_ends_the_call_and_the_process(method: SpawnMethod) {
     host.idle().await;
 }
 
-async fn stdin_that_was_not_asked_for_is_refused(method: SpawnMethod) {
+async fn stdin_that_was_not_requested_is_refused(method: SpawnMethod) {
     let host = Host::start(method).await;
     let call = host.run(start(&["sleep", "1000"])).await.unwrap();
     call.requests.stdin(0, "x").await;
@@ -134,7 +134,7 @@ async fn requests_that_end_without_a_close_fail_the_call(method: SpawnMethod) {
     assert_eq!(kind(&status), ErrorKind::InvalidStdin);
 }
 
-/// Between the end of its input and the signal it would have time to do what it does with complete input.
+/// Between the end of file and the signal it could process the incomplete input.
 async fn a_child_whose_stdin_was_cut_off_is_killed_before_it_sees_an_end(method: SpawnMethod) {
     let host = Host::start(method).await;
     let dir = tempfile::tempdir().unwrap();

@@ -1,4 +1,4 @@
-//! The trace around a process: its stages, and the context that reaches the child and comes back.
+//! The trace of a process: its stages, the context in the child's environment, and the context in `Exited`.
 
 #[macro_use]
 mod support;
@@ -14,16 +14,16 @@ use baton_trace::w3c::TraceContext;
 use support::{Host, start, variable};
 
 with_each_spawn_method! {
-    the_child_is_told_the_waiting_for_it_where_that_is_exported_and_the_exit_carries_the_process_span,
+    the_childs_parent_is_process_wait_where_that_is_exported_and_the_exit_carries_the_process_span,
     a_client_whose_trace_is_not_continued_learns_no_id_of_the_new_one,
     no_filter_removes_the_context_and_no_other_replaces_it,
     every_stage_is_recorded_before_the_call_ends,
-    the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended,
-    a_process_that_was_killed_says_so_whatever_it_exited_with,
+    the_spans_of_a_call_name_its_process_its_client_and_its_end,
+    a_killed_process_is_reported_as_killed_with_any_exit_code,
     a_silent_process_has_no_stage_of_output,
 }
 
-async fn the_child_is_told_the_waiting_for_it_where_that_is_exported_and_the_exit_carries_the_process_span(
+async fn the_childs_parent_is_process_wait_where_that_is_exported_and_the_exit_carries_the_process_span(
     method: SpawnMethod,
 ) {
     for (exported, parent) in [(true, exec::PROCESS_WAIT), (false, exec::PROCESS)] {
@@ -130,7 +130,7 @@ async fn every_stage_is_recorded_before_the_call_ends(method: SpawnMethod) {
     assert_eq!(of(exec::PROCESS_FIRST_OUTPUT).end_ns, out.start_ns);
 }
 
-async fn the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended(method: SpawnMethod) {
+async fn the_spans_of_a_call_name_its_process_its_client_and_its_end(method: SpawnMethod) {
     let host = Host::start(method).await;
     host.traced(TraceContext::new_root(true));
     for (script, code, signal) in [("exit 3", 3, None), ("kill -9 $$", 137, Some(9))] {
@@ -154,7 +154,7 @@ async fn the_spans_of_a_call_say_which_process_ran_for_whom_and_how_it_ended(met
     }
 }
 
-async fn a_process_that_was_killed_says_so_whatever_it_exited_with(method: SpawnMethod) {
+async fn a_killed_process_is_reported_as_killed_with_any_exit_code(method: SpawnMethod) {
     let host = Host::start(method).await;
     host.traced(TraceContext::new_root(true));
     let script = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.01; done";

@@ -1,4 +1,5 @@
-//! A server that was itself started inside a trace. Its own environment, and so a test binary with one test.
+//! A server that was itself started in a trace. This needs an environment of its own, and so a test binary with one
+//! test.
 
 mod support;
 
@@ -9,7 +10,7 @@ use support::{Host, start};
 
 const MARK: &str = "TEST_OF_INHERITED";
 
-/// Runs itself again with a trace in its environment: changing one's own environment is unsafe.
+/// Runs this test again with a trace in its environment, because changing the own environment is unsafe.
 #[test]
 fn the_servers_own_trace_never_reaches_a_child() {
     if std::env::var_os(MARK).is_some() {

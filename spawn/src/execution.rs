@@ -10,7 +10,7 @@ use crate::image::Image;
 use crate::sys::memory::ChildMemory;
 use crate::sys::stack_pool::StackPool;
 
-/// How far a child is on its way to its program.
+/// The state of a child's exec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ExecutionState {
     /// It has not called execve(2) yet.

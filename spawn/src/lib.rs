@@ -52,7 +52,7 @@ pub struct Child {
     pub pid: Pid,
     /// Readable once it has exited. Close-on-exec. `None` if the kernel has no pidfds or a sandbox refuses them.
     pub pidfd: Option<OwnedFd>,
-    /// How far it is on its way to its program.
+    /// The state of its exec.
     pub execution: Execution,
 }
 

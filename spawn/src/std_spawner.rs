@@ -31,7 +31,7 @@ impl Spawn for StdSpawner {
         let executed = Instant::now();
         Ok(Child {
             pid,
-            // Nobody has waited for the child, so the number is still the child's.
+            // The child was not reaped, so the process id is still its own.
             pidfd: pidfd_open(pid, PidfdFlags::empty()).ok(),
             execution: Execution::executed_at(executed),
         })

@@ -228,7 +228,7 @@ struct Driver<B: Backend> {
     /// The clock readings that all times of the process are computed from.
     anchor: Anchor,
     call: Option<Arc<ServerCall>>,
-    /// Tells why the call was cut short, if its transport says so.
+    /// The reason why the call was cut short, if the transport sets it.
     end: Option<CallEndCell>,
     /// The `process` stage's.
     context: Option<TraceContext>,

@@ -95,7 +95,7 @@ impl Launch {
         &self.argv
     }
 
-    /// What spans say of it. Of what was given that is the program's name, the ids, and nothing else.
+    /// The command's attributes in spans: the program's name and the ids, without arguments and variables.
     pub(super) fn traced_command(&self, client: &str) -> TracedCommand {
         let program = self.argv.first().map(|program| program.to_bytes());
         let thread = self.thread.as_ref().map(|thread| &*thread.id);

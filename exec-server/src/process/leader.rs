@@ -110,7 +110,7 @@ impl Drop for Leader {
 impl ExitWatch {
     #[expect(
         deprecated,
-        reason = "it is deprecated for types whose descriptor can change, which an OwnedFd's cannot; its successor is unsafe"
+        reason = "it is deprecated for types whose descriptor may change, unlike an OwnedFd; its successor is unsafe"
     )]
     fn new(pidfd: Option<OwnedFd>) -> io::Result<Self> {
         match pidfd {

@@ -204,8 +204,8 @@ impl ProcessState {
         self.lock().take_failure()
     }
 
-    /// Ready when there is an event after `Started`, or the response has ended. The waiter takes the place of the
-    /// response stream, which must not wait at the same time.
+    /// Ready when there is an event after `Started`, or the response has ended. The response stream must not wait at
+    /// the same time, because both register the same waker.
     pub(super) fn poll_more_than_started(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut inner = self.lock();
         if inner.log.last() > 1 || !inner.is_open() {

@@ -28,7 +28,7 @@ mod finished;
 /// A process id, in its client's scope.
 type Key = (PublicKey, ProcessId);
 
-/// Tells a start from another one of the same id.
+/// Distinguishes a start from another one with the same id.
 type Parameters = [u8; 32];
 
 /// The result of a registration.

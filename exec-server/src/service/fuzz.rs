@@ -1,5 +1,5 @@
-//! Whatever a client sends on a `Run`: what it starts is what it said, once; a process reads a prefix of the input that was sent, in
-//! order; what makes no sense is a typed error; and when the client is gone so is the process.
+//! Arbitrary requests of a client on a `Run`. Asserts: a process is started once and as requested, it reads a prefix of
+//! the input in order, an invalid request is a typed error, and no process outlives its client.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -34,16 +34,16 @@ pub(crate) const REQUESTS: Target = Target {
 
 const EPOCH: Epoch = Epoch([2; 16]);
 
-/// What really happened.
+/// The observed behaviour.
 #[derive(Debug, Default)]
 struct FakeState {
     launched: Vec<(Vec<Vec<u8>>, bool)>,
-    /// What the process read.
+    /// The input that the process has read.
     stdin: Vec<u8>,
     is_stdin_at_end: bool,
     is_signalled: bool,
     gone: usize,
-    /// Who waits for the exit.
+    /// The waiter for the exit.
     waiting: Option<Waker>,
 }
 
@@ -183,7 +183,7 @@ impl AsyncRead for Writer {
     }
 }
 
-/// The client's body, which ends when it has said all.
+/// The client's request body, which ends after its data.
 struct Body(Option<Bytes>);
 
 impl http_body::Body for Body {
@@ -343,7 +343,7 @@ fn body(input: &mut Input<'_>) -> Bytes {
                 continue;
             }
             1 => Kind::Start(start(input.bool())),
-            // A start, altered in one place.
+            // A start with one altered field.
             2 => {
                 let mut message = start(true).encode_to_vec();
                 let at = usize::from(input.u8()) % message.len();

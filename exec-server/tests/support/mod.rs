@@ -41,7 +41,7 @@ pub struct Host {
     calls: Arc<Mutex<Setup>>,
 }
 
-/// What the next call finds in its extensions.
+/// The extensions of the next call.
 struct Setup {
     peer: Option<Arc<Peer>>,
     context: Option<TraceContext>,
@@ -110,27 +110,27 @@ impl Host {
         self.calls.lock().unwrap().exported = exported;
     }
 
-    /// Who calls from now on.
+    /// Sets the client of the calls from now on.
     pub fn calls_as(&self, client: u8) {
         self.calls.lock().unwrap().peer = Some(peer(client, Trust::Continue));
     }
 
-    /// With what the calls from now on are trusted.
+    /// Sets the trust of the calls from now on.
     pub fn trusts(&self, trust: Trust) {
         self.calls.lock().unwrap().peer = Some(peer(1, trust));
     }
 
-    /// Nobody is said to call from now on.
+    /// The calls from now on have no client.
     pub fn calls_anonymously(&self) {
         self.calls.lock().unwrap().peer = None;
     }
 
-    /// The context of calls from now on.
+    /// Sets the trace context of the calls from now on.
     pub fn traced(&self, context: TraceContext) {
         self.calls.lock().unwrap().context = Some(context);
     }
 
-    /// Where calls from now on find why they were cut short.
+    /// Sets the cell with the reason why the calls from now on are cut short.
     pub fn ends_by(&self, end: CallEndCell) {
         self.calls.lock().unwrap().end = Some(end);
     }
@@ -233,7 +233,7 @@ impl Call {
         }
     }
 
-    /// Every event there is, as it came.
+    /// All events, in order.
     pub async fn events(mut self) -> Vec<ProcessEvent> {
         let mut events = Vec::new();
         while let Some(event) = self.events.message().await.unwrap() {
@@ -242,7 +242,7 @@ impl Call {
         events
     }
 
-    /// Everything, with the checks that every life must pass.
+    /// Everything, with the checks that every process must pass.
     pub async fn finish(mut self) -> Ran {
         let mut ran = Ran::default();
         let follow = async {
@@ -260,7 +260,7 @@ impl Call {
     }
 }
 
-/// What came of one call.
+/// The result of one call.
 #[derive(Default)]
 pub struct Ran {
     last: u64,
@@ -326,7 +326,7 @@ impl Ran {
     }
 }
 
-/// Makes two tests of each function: one for each way to create a child.
+/// Makes two tests of each function: one for each method of creating a child.
 macro_rules! with_each_spawn_method {
     ($($name:ident,)+) => {$(
         mod $name {
@@ -394,7 +394,7 @@ pub fn kind(status: &Status) -> ErrorKind {
     detail.kind()
 }
 
-/// Whether any process is left in a group, zombies that somebody else has yet to reap aside.
+/// Whether any process is left in a group, except for zombies that another process has yet to reap.
 pub fn group_is_gone(pgid: u32) -> bool {
     !std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
         let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();

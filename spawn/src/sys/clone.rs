@@ -93,7 +93,7 @@ fn adopt(pid: Pid, pidfd: RawFd) -> io::Result<OwnedFd> {
         // SAFETY: the kernel has just created it for this process.
         return Ok(unsafe { OwnedFd::from_raw_fd(pidfd) });
     }
-    // Nobody has waited for the child, so the number is still the child's. SIGKILL keeps the wait short.
+    // The child was not reaped, so the process id is still its own. SIGKILL keeps the wait short.
     let _ = kill_process(pid, Signal::KILL);
     let _ = waitpid(Some(pid), WaitOptions::empty());
     let why = "this kernel creates no pidfds; use Linux 5.4 or newer";
