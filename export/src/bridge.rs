@@ -1,9 +1,8 @@
-//! To and from the `tracing` spans of callers and handlers, and the OpenTelemetry context beneath them.
+//! Converts contexts to and from the `tracing` spans of callers and handlers, and their OpenTelemetry context.
 //!
-//! Outbound, [`current`] finds the span that a call hangs under. Inbound, [`attach`] makes a received context the parent
-//! of whatever a handler opens. What OpenTelemetry's own types would lose on the way between the two is kept beside
-//! them: a tracestate in Level 2's grammar, the order and doubled keys of a baggage, the random flag of an unsampled
-//! trace.
+//! Outbound, [`current`] finds the span that a call hangs under. Inbound, [`attach`] makes a received context the
+//! parent of whatever a handler opens. Information that OpenTelemetry's types would lose is kept separately: a
+//! tracestate in Level 2's grammar, the order and doubled keys of a baggage, the random flag of an unsampled trace.
 //!
 //! With no subscriber installed, [`current`] costs one atomic load and one thread-local.
 
@@ -17,24 +16,24 @@ use baton_trace::w3c::{Baggage, ExtractedContext, TraceContext, Traceparent, Tra
 /// The second flag of Trace Context Level 2, section 3.2.2.5: the trace id is random, which no participant may change.
 const RANDOM: TraceFlags = TraceFlags::new(0b10);
 
-/// A context that [`attach`] was given, beside what OpenTelemetry made of it. Spans opened underneath inherit both.
+/// The context that was passed to [`attach`], with OpenTelemetry's version of it. Spans opened below inherit both.
 struct AttachedContext {
     context: TraceContext,
-    /// Tells whether somebody has since replaced the tracestate or the baggage; keeps the originals alive, so that
-    /// comparing addresses is sound.
+    /// Detects whether the tracestate or the baggage was replaced since. Keeps the originals alive, so that comparing
+    /// addresses is sound.
     converted: Context,
 }
 
-/// Whether a `tracing` subscriber is installed that takes any span at all.
+/// Whether a `tracing` subscriber is installed that enables any span.
 ///
-/// A handler that uses OpenTelemetry's API without `tracing` does not show here.
+/// A handler that uses OpenTelemetry's API without `tracing` is not detected.
 pub fn is_active() -> bool {
     LevelFilter::current() != LevelFilter::OFF
 }
 
 /// The span that the calling code is in, with its tracestate and baggage: the parent of a call made now.
 ///
-/// See [`current`], which finds baggage outside of any span too.
+/// [`current`] also finds baggage outside of any span.
 pub fn current_parent() -> Option<TraceContext> {
     current().context
 }
@@ -42,8 +41,8 @@ pub fn current_parent() -> Option<TraceContext> {
 /// The span and the baggage that the calling code is in.
 ///
 /// OpenTelemetry's current context comes first, since tracing-opentelemetry makes every entered span current there:
-/// what is found is the innermost span, whichever of the two opened it. A layer that was told not to
-/// (`with_context_activation(false)`) is asked for the current `tracing` span where there is no such context.
+/// what is found is the innermost span, whichever of the two opened it. If a layer does not do so
+/// (`with_context_activation(false)`) and there is no such context, the current `tracing` span is used.
 pub fn current() -> ExtractedContext {
     let current = Context::map_current(extract);
     if current.context.is_some() || !is_active() {
@@ -63,8 +62,8 @@ pub fn current() -> ExtractedContext {
 /// An OpenTelemetry context whose span is `context`, marked remote, with its tracestate and baggage.
 ///
 /// Wrap a handler's future in it with [`opentelemetry::trace::FutureExt::with_context`]: the `tracing` spans that the
-/// handler opens become children of `context`, and so do the calls it makes through [`current`]. Work that the handler
-/// spawns is outside of the future and has to be wrapped again.
+/// handler opens become children of `context`, and so do the calls it makes through [`current`]. Tasks that the handler
+/// spawns are outside of the future and must be wrapped again.
 pub fn attach(context: &TraceContext) -> Context {
     let span = SpanContext::new(
         context.trace_id,
@@ -159,7 +158,7 @@ fn from_otel_baggage(baggage: &OtelBaggage) -> Baggage {
         .iter()
         .map(|(key, (value, properties))| (key.as_str(), value.as_str(), properties.as_str()))
         .collect();
-    // A hash map: without an order of our own, the same baggage would be another header each time.
+    // Sorted, because the order of a hash map would produce a different header each time.
     members.sort_unstable();
     Baggage::from_members(members)
 }

@@ -8,9 +8,9 @@ use baton_trace::record::{Anchor, unix_now_ns};
 
 use crate::limits::{ANCHOR_GAP_MAX, ANCHOR_RETRIES};
 
-/// The monotonic clock: the one that tokio's timers keep, so that a deadline computed from it and a timer that waits for it
-/// agree. That is the operating system's clock, read as directly; only where a runtime's time was paused, as a simulation
-/// does, is it the runtime's.
+/// The monotonic clock: the one that tokio's timers keep, so that a deadline computed from it and a timer that waits
+/// for it agree. That is the operating system's clock, at the same cost. Only if the runtime's time is paused, as in a
+/// simulation, it is the runtime's clock.
 #[inline]
 pub fn now() -> Instant {
     tokio::time::Instant::now().into_std()
@@ -24,8 +24,8 @@ pub fn anchor() -> Anchor {
     }
 }
 
-/// Reads both clocks for the stamps of a whole call, again if the thread was interrupted between the two: the wall-clock time of each of
-/// its spans would be wrong by as much.
+/// Reads both clocks for the stamps of a whole call. Reads again if the thread was interrupted between the two
+/// readings, because the interruption would shift the wall-clock time of every span.
 pub fn call_anchor() -> Anchor {
     let mut read = anchor();
     for _ in 0..ANCHOR_RETRIES {

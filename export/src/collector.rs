@@ -1,6 +1,6 @@
-//! The connection to the collector: one unary RPC of bytes that are encoded already.
+//! The connection to the collector: one unary RPC with an encoded request.
 //!
-//! It is dialled when it is first wanted, and again after it broke. When to try again is the caller's to decide.
+//! It is established when first needed, and again after it was lost. The caller decides when to retry.
 
 mod connector;
 
@@ -33,9 +33,9 @@ pub(super) struct Collector {
     uri: Uri,
     headers: HeaderMap,
     timeout: Duration,
-    /// Held while it is dialled, so that all who want it share one dial.
+    /// Held while connecting, so that concurrent users share one attempt.
     channel: Mutex<Option<Channel>>,
-    /// Something that listens there has answered in HTTP/1.
+    /// The endpoint has responded in HTTP/1.
     speaks_http1: Arc<AtomicBool>,
 }
 
@@ -80,7 +80,8 @@ impl Collector {
                 self.speaks_http1.store(false, Ordering::Relaxed);
                 Ok(response.into_inner())
             }
-            // Or it did so before, and was too quick to close for its answer to be read this time.
+            // The endpoint responded in HTTP/1 now, or earlier: this time it may have closed before its response was
+            // read.
             Err(_) if self.speaks_http1.load(Ordering::Relaxed) => Err(self.failure(FailureKind::Http1)),
             Err(status) => Err(ExportFailure::from_status(&self.uri, &status)),
         }
@@ -111,7 +112,7 @@ impl Destination for Collector {
             })),
             Err(failure) => {
                 if failure.is_retryable() {
-                    // What broke it may have broken the connection.
+                    // The error may have broken the connection.
                     *self.channel.lock().await = None;
                 }
                 Err(failure)
@@ -120,14 +121,14 @@ impl Destination for Collector {
     }
 }
 
-/// How many of the spans sent the collector has rejected, and why, as it says. `None` if it took all.
+/// The number of rejected spans and the collector's message. `None` if it accepted all.
 fn rejected(spans: u64, response: ExportTraceServiceResponse) -> Option<(u64, String)> {
     let partial = response.partial_success?;
     let rejected = u64::try_from(partial.rejected_spans).unwrap_or(0).min(spans);
     (rejected > 0).then_some((rejected, partial.error_message))
 }
 
-/// Passes the encoded request on as it is.
+/// A codec that sends the encoded request unchanged.
 #[derive(Debug, Clone, Copy)]
 struct BytesCodec;
 

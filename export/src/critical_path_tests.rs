@@ -1,4 +1,4 @@
-//! What a client and a server export of one call, together: Jaeger's critical path goes through all that was awaited.
+//! Jaeger's critical path over the spans that a client and a server export of one call contains every awaited stage.
 
 use baton_trace::clock::ClockOffset;
 use baton_trace::record::{CallRecord, Side, StageRecord};
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 use super::layout::{self, SpanPlacement};
 
-/// How long each stage of a call took, in nanoseconds. What lies between them is nobody's.
+/// How long each stage of a call took, in nanoseconds. The time between them belongs to no stage.
 #[derive(Debug, Clone)]
 struct Lengths {
     dispatch: i64,
@@ -129,7 +129,8 @@ fn server_stages(of: &Lengths) -> Vec<StageRecord> {
     chain.stages
 }
 
-/// What each part records of one call, on one machine. The client places the server's part as far off as the clock's error allows.
+/// The records of both components of one call, on one machine. The client's clock estimate is wrong by up to the clock
+/// error.
 fn records(of: &Lengths) -> (CallRecord, CallRecord) {
     let mut chain = Chain {
         at: 0,
@@ -193,7 +194,7 @@ fn of(spans: &[PathSpan], stage: StageId) -> &PathSpan {
     spans.iter().find(|span| span.stage == Some(stage)).unwrap()
 }
 
-/// A span that the child made under the parent that it was told, while it ran.
+/// A span that the child process made under the parent in its `TRACEPARENT`.
 fn childs(spans: &[PathSpan]) -> PathSpan {
     let wait = of(spans, PROCESS_WAIT);
     PathSpan {
@@ -225,7 +226,7 @@ proptest! {
         let childs = critical_path(&spans).into_iter().find(|section| section.span == spans.len() - 1);
         prop_assert_eq!(childs.map(|section| section.duration_us()), spans.last().map(|span| span.end_us - span.start_us));
 
-        // A caller that records nothing has the server's part.
+        // If the client records nothing, only the server's spans are exported.
         prop_assert_eq!(check(&spans[outside..]), [], "{:#?}", &spans[outside..]);
     }
 

@@ -1,8 +1,9 @@
-//! Sends what earlier runs have left in the spool, beside what this run does, once there is a connection.
+//! Sends the spool of earlier runs once a connection is established, concurrently with this run.
 //!
-//! One run at a time, a request at a time, the oldest first; files are put together, since protobuf messages that follow each other are one message.
-//! When this run ends nothing new is begun but the first request, and what is under way is waited for within the wait of its exit; a file is removed when all of it is
-//! with the collector. What goes wrong ends the drain for this run: nobody waits for it.
+//! One run drains at a time, one request at a time, oldest first. Several files are sent as one request, because
+//! concatenated protobuf messages are one message. When this run ends, only the first request may still be started, and
+//! the wait of the exit includes a request in progress. A file is removed when all of it was delivered. An error ends
+//! the drain for this run.
 
 use bytes::BytesMut;
 use rustix::fd::OwnedFd;
@@ -19,7 +20,7 @@ pub(super) struct SpoolDrain {
     spool: Spool,
 }
 
-/// A request made of files, and the files that are done with it.
+/// A request made of files, and the files that it completes.
 #[derive(Default)]
 struct DrainRequest {
     requests: Vec<EncodedRequest>,
@@ -33,8 +34,8 @@ impl SpoolDrain {
         Self { spool }
     }
 
-    /// Until all is sent, something goes wrong, or this run ends; but one request is tried in any case, so that what short runs leave, short runs
-    /// send.
+    /// Runs until all is sent, an error occurs, or this run ends. At least one request is tried, so that short runs
+    /// also deliver the spans of earlier short runs.
     pub(super) async fn run(self, state: &ExporterState, to: &impl Destination) {
         if let Err(error) = self.send(state, to).await {
             state.drained().error = Some(error);
@@ -49,7 +50,7 @@ impl SpoolDrain {
             return Ok(());
         }
         let Ok(_sending) = directory.lock("send.lock", false) else {
-            // Another run sends it.
+            // Another run drains the spool.
             return Ok(());
         };
         state.drained().dropped += prune(&directory, now_ms(), 0)?.spans;
@@ -90,7 +91,7 @@ impl SpoolDrain {
 }
 
 impl DrainRequest {
-    /// Sends what there is as one request, and removes the files that are done. `false` if it is not with the collector.
+    /// Sends the collected messages as one request, and removes the completed files. `false` if it was not delivered.
     async fn send(
         &mut self,
         state: &ExporterState,
@@ -104,7 +105,7 @@ impl DrainRequest {
             Attempt::Taken => {}
             Attempt::Later => return Ok(false),
             Attempt::Refused if requests.len() > 1 => {
-                // One of them spoils it for the others.
+                // One message makes the collector refuse the whole request.
                 for request in requests {
                     let spans = request.spans;
                     match attempt(state, to, &[request]).await {
@@ -131,7 +132,7 @@ impl DrainRequest {
 enum Attempt {
     Taken,
     Refused,
-    /// Not now; or not by what it was asked with.
+    /// Not delivered; a later run may succeed, possibly with other settings.
     Later,
 }
 

@@ -1,8 +1,8 @@
 //! Records as an encoded `ExportTraceServiceRequest` (OTLP 1, `collector/trace/v1/trace_service.proto`).
 //!
-//! Through `SpanData` and the generated messages, a span costs a dozen allocations and 1.2 µs to encode and send; there
-//! are two dozen an execution. So spans are written straight into the request; only what is rare (a link, an array among the
-//! attributes) takes the long way. A test holds both ways to the same messages.
+//! Through `SpanData` and the generated messages, a span costs a dozen allocations and 1.2 µs to encode and send, and
+//! an execution has two dozen spans. So spans are written directly into the request; only rare content (links, array
+//! attributes) uses the generated messages. A test checks that both paths produce the same messages.
 
 use baton_trace::attribute;
 use baton_trace::record::CallRecord;
@@ -22,7 +22,7 @@ use super::layout::{self, SpanPlacement};
 use super::resource;
 use super::spans::{self, SpanDetails};
 
-/// A resource and our scope, encoded once.
+/// A resource and Baton's scope, encoded once.
 #[derive(Debug)]
 pub(super) struct EncodedResource {
     /// `ResourceSpans.resource`, tag and length included.
@@ -55,7 +55,7 @@ impl EncodedResource {
         encoded
     }
 
-    /// The same part, of what happens beside its calls. Rarely wanted, so not kept.
+    /// The same component's resource for background stages. Rarely needed, so not cached.
     fn background(&self) -> Self {
         Self::new(&resource::background(&self.of))
     }
@@ -73,7 +73,7 @@ impl EncodedResource {
     }
 }
 
-/// Encoded spans that wait for their request.
+/// Encoded spans of the next request.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     own: Vec<u8>,
@@ -84,7 +84,7 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// Adds the spans that the part which made `record` owes.
+    /// Adds the spans of `record` that its component exports.
     pub(super) fn push(&mut self, record: &CallRecord) {
         let state = spans::trace_state(&record.context);
         let header = state.header();
@@ -118,7 +118,7 @@ impl Batch {
         self.spans
     }
 
-    /// Takes the spans out as one request, and leaves room for as many again.
+    /// Removes and returns the spans as one request, and keeps the buffers.
     pub(super) fn take(&mut self, own: &EncodedResource, relay: impl FnOnce() -> EncodedResource) -> Bytes {
         let mut request =
             Vec::with_capacity(self.own.len() + self.relay.len() + self.background.len() + 4_096);
@@ -158,7 +158,7 @@ fn plain(out: &mut Vec<u8>, record: &CallRecord, trace_state: &str, placed: &Spa
     if placed.stage.estimated {
         attribute(out, attribute::ESTIMATED, 2, |out| number(out, 2, 1));
     }
-    header(out, 15, 0); // A status that says nothing.
+    header(out, 15, 0); // An unset status.
     flags(out, record, placed);
 }
 

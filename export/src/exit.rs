@@ -1,4 +1,4 @@
-//! How a process leaves: a short wait for the collector, and the spool for what it does not have by then.
+//! Ends a process: a short wait for the collector, and the spool for spans that were not delivered by then.
 //!
 //! ```text
 //! closed ── EXIT_SPOOL_AFTER ──► written to the spool, by a thread of its own ──┐
@@ -6,9 +6,9 @@
 //!                                                                                   not: it stays for a later run
 //! ```
 //!
-//! Persisting begins early and beside the wait, so that the file is there when the wait is over; only a disk that stalls is waited for longer, by
-//! [`EXIT_SPOOL_GRACE`] at most. A collector that refuses
-//! connections ends the wait at once, unless the wait is patient; so does an interruption.
+//! The spool file is written concurrently with the wait, so that it exists when the wait ends. Only a stalled disk
+//! extends the wait, by at most [`EXIT_SPOOL_GRACE`]. A refused connection ends the wait at once, unless the wait is
+//! patient; so does an interruption.
 
 use std::fmt;
 use std::future::Future;
@@ -25,44 +25,44 @@ use super::outbox::EncodedRequest;
 use super::spool::{PruneReport, Spool, SpoolError, SpoolFile, SpoolFinding, now_ms};
 use crate::limits::{EXIT_SPOOL_AFTER, EXIT_SPOOL_GRACE, EXPORT_SHUTDOWN_MAX, SPOOL_STALE};
 
-/// How to leave.
+/// How a process waits for its spans to be delivered when it exits.
 #[derive(Debug, Clone)]
 pub struct ExitOptions {
     /// Longest wait for the collector.
     pub wait: Duration,
-    /// Go on trying for all of the wait where nobody listens: there may be no later run.
+    /// Retry for the whole wait even if nothing listens on the endpoint, because there may be no later run.
     pub is_patient: bool,
-    /// Where what is left goes. Without it, it is dropped.
+    /// Stores the remaining spans. Without it, they are dropped.
     pub spool: Option<Spool>,
 }
 
-/// What became of the spans of all exporters. None is missing: `exported + spooled + dropped` is what they were given.
+/// The result for the spans of all exporters. `exported + spooled + dropped` is the number of all spans.
 #[derive(Debug, Default)]
 pub struct ExitReport {
-    /// Spans that the collector has.
+    /// Spans that were delivered.
     pub exported: u64,
     /// Spans that are in the spool.
     pub spooled: u64,
-    /// Spans that nobody will get any more.
+    /// Spans that are lost.
     pub dropped: u64,
-    /// Why the collector does not have them all.
+    /// Why not all were delivered.
     pub failure: Option<ExportFailure>,
-    /// Why the spool does not have the rest.
+    /// Why the rest was not stored in the spool.
     pub spool_error: Option<SpoolError>,
-    /// Files of earlier runs have waited for long.
+    /// Files of earlier runs are old.
     pub is_stale: bool,
-    /// What became of what earlier runs have left.
+    /// The result of draining the spool of earlier runs.
     pub earlier: EarlierRuns,
 }
 
-/// What became of spans that earlier runs have left in the spool.
+/// The result for the spans of earlier runs in the spool.
 #[derive(Debug, Default)]
 pub struct EarlierRuns {
-    /// Spans that the collector has now.
+    /// Spans that were delivered.
     pub delivered: u64,
-    /// Spans that nobody will get any more: too old, too many, damaged or refused.
+    /// Spans that are lost: too old, too many, damaged or refused.
     pub dropped: u64,
-    /// Files that were not sent as they were; the first of them.
+    /// The first files that were not sent unchanged.
     pub findings: Vec<SpoolFinding>,
     /// How many there were.
     pub found: usize,
@@ -71,7 +71,7 @@ pub struct EarlierRuns {
 }
 
 impl ExitReport {
-    /// Whether all that was to be exported is with the collector, or will be without anybody's doing.
+    /// Whether all spans were delivered, or will be without intervention.
     pub fn is_quiet(&self) -> bool {
         let is_slow = self.failure.as_ref().is_none_or(ExportFailure::is_slow) && !self.is_stale;
         self.dropped == 0 && (self.spooled == 0 || is_slow)
@@ -90,11 +90,11 @@ impl fmt::Display for ExitReport {
     }
 }
 
-/// Ends exporters: takes no more records, and resolves when their spans are with the collector, in the spool or lost. That is after
-/// [`ExitOptions::wait`] at the latest, or when `interrupted` resolves; later only while the disk keeps it waiting, by [`EXIT_SPOOL_GRACE`] at most.
-/// Needs a runtime with time.
+/// Ends exporters: accepts no more records, and resolves when their spans are delivered, in the spool or lost. That is
+/// after [`ExitOptions::wait`] at the latest, or when `interrupted` resolves; later only while the disk stalls, by
+/// [`EXIT_SPOOL_GRACE`] at most. Needs a runtime with time.
 ///
-/// Cancelled, it leaves what is not delivered to nobody.
+/// Cancellation loses the undelivered spans.
 pub async fn exit(
     exporters: &[Arc<Exporter>],
     exit: ExitOptions,
@@ -103,7 +103,8 @@ pub async fn exit(
     let began = Instant::now();
     let deadline = began + exit.wait.min(EXPORT_SHUTDOWN_MAX);
     for exporter in exporters {
-        // What waits is encoded here: the exporter's thread lets others go first, and on a busy machine would hold the outbox meanwhile.
+        // Encodes the queued records here: the exporter's thread has a low priority, and on a busy machine would hold
+        // the lock of the outbox for long.
         exporter.refuse();
         exporter.remaining();
         exporter.close(deadline, exit.is_patient);
@@ -117,7 +118,7 @@ pub async fn exit(
         interrupted.await;
         exporters.iter().for_each(|exporter| exporter.give_up());
     };
-    // Whichever comes first ends the wait for the collector.
+    // The first of these ends the wait for the collector.
     let waited = async {
         tokio::select! {
             () = ended => {}
@@ -141,17 +142,17 @@ pub async fn exit(
     spooling.finish(exporters, patience).await
 }
 
-/// The file of this run.
+/// The state of writing this run's spool file.
 enum Spooling {
-    /// All is delivered.
+    /// All spans were delivered.
     Nothing,
-    /// There is nowhere to write to.
+    /// There is no usable spool.
     Nowhere(Option<SpoolError>),
-    /// A thread writes it.
+    /// A thread writes the file.
     Writing(Spool, oneshot::Receiver<SpoolResult>),
 }
 
-/// What was to be written, and what came of it.
+/// The requests to write, and the result.
 type SpoolResult = (Vec<EncodedRequest>, Result<(SpoolFile, PruneReport), SpoolError>);
 
 impl Spooling {
@@ -170,7 +171,7 @@ impl Spooling {
                     .flat_map(|exporter| exporter.remaining())
                     .collect();
                 let written = to.write(&left);
-                // Nobody may wait any more: then the process ends.
+                // The receiver may be gone, if the process is ending.
                 let _ = done.send((left, written));
             });
         match writer {
@@ -182,7 +183,7 @@ impl Spooling {
         }
     }
 
-    /// Waits for the file, and makes it what is left.
+    /// Waits for the file, and updates it to the requests that remain.
     async fn finish(self, exporters: &[Arc<Exporter>], patience: Instant) -> ExitReport {
         let outcome = match self {
             Self::Nothing => None,
@@ -214,13 +215,13 @@ impl Spooling {
                 } else if left == was_left {
                     report.spooled = count(&left);
                 } else {
-                    // Some of it was delivered meanwhile. The disk has just shown that it is alive.
+                    // A part was delivered meanwhile. The disk works, so the rest is written again.
                     match spool.write(&left) {
                         Ok((_, again)) => {
                             written.remove();
                             report.earlier.dropped += again.spans;
                         }
-                        // Then the older file stays, and some of it arrives twice.
+                        // The older file stays, and a part of it is sent twice.
                         Err(_) => drop(written),
                     }
                     report.spooled = count(&left);
@@ -242,7 +243,7 @@ fn count(requests: &[EncodedRequest]) -> u64 {
     requests.iter().map(|request| request.spans).sum()
 }
 
-/// All but what becomes of what is left.
+/// The report without the remaining spans.
 fn report(exporters: &[Arc<Exporter>]) -> ExitReport {
     let mut report = ExitReport::default();
     for exporter in exporters {

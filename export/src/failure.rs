@@ -1,4 +1,4 @@
-//! Why a collector does not have the spans, and what to do about it.
+//! Why spans were not delivered to a collector, and what to do about it.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,7 +10,7 @@ use baton_trace::status;
 use baton_trace::status::RpcStatus;
 use baton_trace::text::printable;
 
-/// What is wrong with a collector. Its [`Display`](fmt::Display) is a clause that says what to do where something can be done.
+/// Why a delivery failed. Its [`Display`](fmt::Display) is a clause that says what to do, if anything can be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExportFailure {
     /// Scheme, host and port.
@@ -20,19 +20,19 @@ pub struct ExportFailure {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum FailureKind {
-    /// No connection, for this reason.
+    /// Connecting failed with this error.
     Connect(String),
-    /// No connection yet.
+    /// The connection is not established yet.
     Connecting,
-    /// A connection, and no answer yet.
+    /// Connected, but the collector has not responded yet.
     Late,
-    /// The connection broke.
+    /// The connection was lost.
     Lost(String),
-    /// What listens there is another protocol.
+    /// The endpoint speaks HTTP/1.
     Http1,
-    /// It answered with this code, and said this.
+    /// The collector responded with this code and message.
     Refused(Code, String),
-    /// It took a part of the spans.
+    /// The collector rejected a part of the spans.
     Rejected(String),
 }
 
@@ -48,10 +48,10 @@ impl ExportFailure {
         }
     }
 
-    /// As gRPC has it: the peer's answer, or a connection that broke.
+    /// From a gRPC status: the peer's response, or a lost connection.
     pub(super) fn from_status(endpoint: &Uri, status: &Status) -> Self {
         let kind = match std::error::Error::source(status) {
-            // tonic made it of what happened below; a peer's status has no source.
+            // tonic generated this status from a transport error; a peer's status has no source.
             Some(source) => FailureKind::Lost(innermost(source)),
             None => FailureKind::Refused(status.code(), status.message().to_owned()),
         };
@@ -79,18 +79,18 @@ impl ExportFailure {
         }
     }
 
-    /// Whether an attempt a moment later would fail alike: nothing listens there, or something else does.
+    /// Whether an immediate retry would fail too: nothing listens on the endpoint, or another protocol.
     pub(super) fn is_immediate(&self) -> bool {
         matches!(self.kind, FailureKind::Connect(_) | FailureKind::Http1)
     }
 
-    /// Whether it is about one request, so that another may fare better.
+    /// Whether it concerns one request only, so that another request may succeed.
     pub(super) fn is_about_request(&self) -> bool {
         let of_service = [Code::Unauthenticated, Code::PermissionDenied, Code::Unimplemented];
         matches!(&self.kind, FailureKind::Refused(code, _) if !self.is_retryable() && !of_service.contains(code))
     }
 
-    /// Whether the collector is merely slower than the wait. The next run sends what is left.
+    /// Whether the collector is only slower than the wait. The next run sends the remaining spans.
     pub fn is_slow(&self) -> bool {
         matches!(self.kind, FailureKind::Late)
     }
@@ -148,7 +148,7 @@ fn name(code: Code) -> Cow<'static, str> {
     status::name(RpcStatus(code.into()))
 }
 
-/// What a peer said, if anything, made safe for a terminal and not too long for a line.
+/// A peer's message, if any, sanitized for a terminal and truncated.
 struct PeerMessage<'a>(&'a str);
 
 impl fmt::Display for PeerMessage<'_> {
@@ -163,7 +163,7 @@ impl fmt::Display for PeerMessage<'_> {
     }
 }
 
-/// The first cause says most: `Connection refused`, not `transport error`.
+/// The innermost source is the most specific: `Connection refused`, not `transport error`.
 pub(super) fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {

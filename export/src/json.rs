@@ -1,9 +1,9 @@
 //! Trace files: OTLP/JSON (OTLP specification, "JSON Protobuf Encoding"), with every stage that the record's maker
 //! knows.
 //!
-//! A file is exact where a collector's copy is rounded: times are the nanoseconds that were measured, so that the
-//! waterfall drawn from a file is the one that was drawn from the record, remainder included. Rounding exists
-//! for Jaeger's critical path, and spans reach Jaeger through [`otlp`](super::otlp).
+//! Times in a file are the measured nanoseconds, not rounded as for a collector. So the waterfall drawn from a file
+//! equals the one drawn from the record, including the remainder. Only Jaeger's critical path needs rounding, and spans
+//! reach Jaeger through [`otlp`](super::otlp).
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
@@ -20,7 +20,7 @@ use super::spans::{self, SpansByComponent};
 /// Writes `records` to a new or emptied file.
 ///
 /// # Errors
-/// Those of the file.
+/// Errors of the file.
 pub fn write_file(path: impl AsRef<Path>, records: &[CallRecord]) -> io::Result<()> {
     let mut file = BufWriter::new(File::create(path)?);
     write(&mut file, records)?;
@@ -30,7 +30,7 @@ pub fn write_file(path: impl AsRef<Path>, records: &[CallRecord]) -> io::Result<
 /// Writes `records` as one JSON object and a line feed.
 ///
 /// # Errors
-/// Those of the writer.
+/// Errors of the writer.
 pub fn write(mut to: impl Write, records: &[CallRecord]) -> io::Result<()> {
     serde_json::to_writer(&mut to, &request(records))?;
     to.write_all(b"\n")

@@ -1,4 +1,4 @@
-//! Which stages of a record become spans, with which ids, under whom, and when.
+//! Selects the stages of a record that become spans, with their ids, parents and times.
 
 use std::ops::Range;
 
@@ -19,15 +19,15 @@ pub(super) struct SpanPlacement {
     pub span_id: SpanId,
     /// `None` for the root of a trace, and for what happens beside calls.
     pub parent: Option<SpanId>,
-    /// Its parent is the record's: no span of this record, whatever id that claims to have.
+    /// Its parent is the record's parent: no span of this record, even if one has the same id.
     pub is_outermost: bool,
-    /// The parent is exported by another part.
+    /// The parent is exported by another component.
     pub parent_is_remote: bool,
     pub start_ns: u64,
     pub end_ns: u64,
 }
 
-/// The spans that the part which made `record` owes the collector, rounded to whole microseconds.
+/// The spans of `record` that its component exports, rounded to whole microseconds.
 pub(super) fn owed(record: &CallRecord) -> Vec<SpanPlacement> {
     let mut placed = place(record, |part| owes(record.side, part));
     let server = server_beside(record, &mut placed);
@@ -43,7 +43,8 @@ pub(super) fn owed_len(record: &CallRecord) -> usize {
     stages.iter().filter(is_owed).count() + usize::from(record.side == Side::Client)
 }
 
-/// Exactly once: a part exports what it measured, and the client what the relay stamped.
+/// Each span is exported exactly once: a component exports the stages that it measured, and the client also those that
+/// the relay stamped.
 fn owes(side: Side, part: Component) -> bool {
     match side {
         Side::Client => matches!(part, Component::Client | Component::Relay),
@@ -60,7 +61,7 @@ fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<SpanPla
     let (trace, call_id) = (record.context.trace_id, record.context.span_id);
     let stages = &record.stages[..record.stages.len().min(RECORD_STAGES_MAX)];
     let mut taken = Vec::with_capacity(stages.len());
-    // A parent's id is wanted by each of its children, and hashing is most of what a span's layout costs.
+    // Caches ids: every child needs its parent's id, and hashing is most of the cost of a span's layout.
     let mut ids = vec![None; stages.len()];
     let mut id_of = |index: usize| {
         let stage = &stages[index];
@@ -82,7 +83,7 @@ fn place(record: &CallRecord, wanted: impl Fn(Component) -> bool) -> Vec<SpanPla
         if stage.stage == transport::CALL || !wanted(part) {
             continue;
         }
-        // In a client's record it came with a server's trailers, and claims to be a part of the call.
+        // In a client's record this stage came with a server's trailers, which claim that it belongs to the call.
         if stage.stage.is_background() && record.side == Side::Server {
             placed.push(SpanPlacement {
                 part,
@@ -125,7 +126,7 @@ fn part(stage: StageId) -> Component {
     stage.def().map_or(Component::Server, |def| def.exporter)
 }
 
-/// A client's record always yields the envelope's span: every other span hangs under it.
+/// A client's record always has the envelope's span, because every other span is below it.
 fn envelope_stage(record: &CallRecord) -> StageRecord {
     let envelope = coverage::envelope(record);
     StageRecord {
@@ -140,7 +141,7 @@ fn envelope_stage(record: &CallRecord) -> StageRecord {
 /// A second record of one stage and attempt would get the first one's span id; it takes the next free attempt.
 fn free_attempt(taken: &mut Vec<(StageId, u8)>, stage: &StageRecord) -> u8 {
     let mut attempt = stage.attempt;
-    // `RECORD_STAGES_MAX` is below the 256 there are, so one is free.
+    // `RECORD_STAGES_MAX` is below the 256 there are, so an attempt is free.
     while taken.contains(&(stage.stage, attempt)) {
         attempt = attempt.wrapping_add(1);
     }
@@ -162,9 +163,9 @@ fn timed(record: &CallRecord, stage: StageRecord) -> SpanPlacement {
     }
 }
 
-/// Where a collector has the server's `rpc`, for the client's transits to keep out of: by the server's own clock, if that may be the client's too. The
-/// transits then end and begin there, in place of where the clock's estimate has them. `None`: the two clocks differ, and nobody's stamps
-/// can be held against the other's.
+/// Where a collector has the server's `rpc`, for the client's transits to keep out of: by the server's own clock, if
+/// that may be the client's too. The transits then end and begin there, in place of where the clock's estimate has
+/// them. `None`: the two clocks differ, and nobody's stamps can be held against the other's.
 fn server_beside(record: &CallRecord, placed: &mut [SpanPlacement]) -> Option<Range<u64>> {
     if record.side != Side::Client || !record.clock?.may_be_none() {
         return None;

@@ -1,5 +1,5 @@
-//! What `baton-trace` measures, handed to others: one record as OpenTelemetry spans, to a collector over OTLP or into a file; the `tracing`
-//! spans of callers and handlers; and the clock of a tokio runtime.
+//! Exports the records of `baton-trace` as OpenTelemetry spans, to a collector over OTLP or to a file. Also connects to
+//! the `tracing` spans of callers and handlers, and reads the clock of a tokio runtime.
 //!
 //! ```text
 //! CallRecord ──► layout (which stages, ids, parents, rounding) ──┬──► wire ──► outbox ──► collector: gRPC, by a thread of its own
@@ -8,20 +8,20 @@
 //! ```
 //!
 //! * [`clock`]: the clock that every measurement and every deadline reads;
-//! * [`bridge`]: to and from the `tracing` spans of callers and handlers;
-//! * [`response_guard`]: a gRPC peer's answer, before tonic reads it;
-//! * `layout`: which stages become spans, under whom, and when; `rounding` to whole
-//!   microseconds;
-//! * [`spans`]: their names, attributes, links and status; the names those of our own are in [`baton_trace::attribute`];
-//! * `encoding`: the same spans, encoded for a collector without the detour;
-//! * [`resource`]: who speaks;
-//! * [`otlp`]: the exporter, from the standard environment variables; [`settings`] reads them; `worker` is its thread, `state` what they share,
-//!   `outbox` what it owes, `collector` the connection, [`failure`] what is wrong with it;
-//! * [`exit()`]: how a process ends without waiting for a collector; [`spool`]: what is left then; `drain` sends it later;
+//! * [`bridge`]: converts contexts to and from `tracing` spans of callers and handlers;
+//! * [`response_guard`]: removes headers of a gRPC response that would make tonic panic;
+//! * `layout`: selects the stages that become spans, with ids, parents and times; `rounding` to whole microseconds;
+//! * [`spans`]: their names, attributes, links and status; Baton's own attributes are in [`baton_trace::attribute`];
+//! * `encoding`: encodes the same spans for a collector directly;
+//! * [`resource`]: the resource of each component;
+//! * [`otlp`]: the exporter; [`settings`] reads the standard environment variables, `worker` is its thread, `state` its
+//!   shared state, `outbox` the spans to deliver, `collector` the connection, [`failure`] why a delivery failed;
+//! * [`exit()`]: ends a process without waiting long for a collector; [`spool`]: stores undelivered spans; `drain`
+//!   sends them later;
 //! * [`json`] and [`read`]: trace files.
 //!
-//! Exactly once: a part exports what it measured. A client's record holds the server's stages as well, for the
-//! report, but only trace files write them.
+//! Each span is exported exactly once: a component exports the stages that it measured. A client's record also has the
+//! server's stages, for the report, but only trace files contain them.
 
 pub mod bridge;
 pub mod clock;

@@ -1,4 +1,4 @@
-//! The exporter: finished records to a collector, as OTLP over gRPC.
+//! The exporter: sends finished records to a collector, as OTLP over gRPC.
 //!
 //! ```no_run
 //! use std::{sync::Arc, time::Duration};
@@ -16,14 +16,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The SDK's batch processor takes spans one by one, drops in silence beyond its queue, and leaves a flush to a
-//! dead collector to its own time. This one takes whole records, a push each, and does the rest on its
-//! own thread (`worker`), where plain stages are encoded straight into the request (`encoding`). With
-//! `opentelemetry-otlp` the exporters of one execution took 33 µs of CPU time; this way they take 9
-//! (`examples/export_cost.rs`).
+//! The SDK's batch processor takes spans one by one, drops silently beyond its queue, and does not bound a flush to a
+//! dead collector. This exporter takes whole records, one push each, and does the rest on its own thread (`worker`),
+//! which encodes plain stages directly into the request (`encoding`). With `opentelemetry-otlp` the exporters of one
+//! execution took 33 µs of CPU time; with this exporter they take 9 (`examples/export_cost.rs`).
 //!
-//! A dead collector costs nothing but time, and of that what the caller gives: a long-lived part tries until its queue is full, an exit waits for
-//! [`Exporter::shutdown`]'s limit at most, or by [`exit`](super::exit()) leaves what remains to a later run.
+//! A dead collector costs at most the time that the caller permits: a long-running process retries while its queue has
+//! room, and an exit waits at most for the limit of [`Exporter::shutdown`], or leaves the rest to a later run with
+//! [`exit`](super::exit()).
 
 use std::fmt;
 use std::sync::mpsc::{Receiver, channel};
@@ -50,26 +50,26 @@ use super::worker;
 use crate::limits::{EXPORT_ABANDONED_GRACE, EXPORT_SHUTDOWN_MAX};
 use nix::sys::signal::SigSet;
 
-/// Exports the records of one part. Only sampled records are taken.
+/// Exports the records of one component. Ignores unsampled records.
 pub struct Exporter {
     state: Arc<ExporterState>,
     /// Disconnected when the thread has ended.
     ended: Mutex<Receiver<()>>,
-    /// The same, for those who can await it.
+    /// Closed when the thread has ended, for async code.
     ending: watch::Receiver<()>,
     endpoint: Uri,
 }
 
-/// What an exporter may be given beside its settings.
+/// Options of an exporter in addition to its settings.
 #[derive(Default)]
 pub struct ExporterOptions {
-    /// What earlier runs have left is sent, beside what this one does.
+    /// The spool whose spans of earlier runs are sent.
     pub spool: Option<Spool>,
-    /// Told once, by the exporter's thread, when spans begin to be lost.
+    /// Called once, on the exporter's thread, when spans begin to be lost.
     pub on_drop: Option<SpanLossCallback>,
 }
 
-/// What became of the spans, as far as it is known.
+/// The number of exported and dropped spans, as far as known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShutdownReport {
     /// Spans that the collector has accepted.
@@ -85,7 +85,7 @@ impl fmt::Display for ShutdownReport {
 }
 
 impl Exporter {
-    /// As the environment says (see [`settings`](super::settings)); `None` when nothing is to be exported.
+    /// Configured by the environment (see [`settings`](super::settings)); `None` if nothing is to be exported.
     ///
     /// # Errors
     /// [`ExportError`], with a sentence that names the variable. Nothing has been started then.
@@ -103,7 +103,7 @@ impl Exporter {
         Self::with_options(side, settings, ExporterOptions::default())
     }
 
-    /// The same, with options.
+    /// Like [`new`](Self::new), with options.
     ///
     /// # Errors
     /// [`ExportError`] when the thread cannot be started.
@@ -128,8 +128,9 @@ impl Exporter {
         thread::Builder::new()
             .name("baton-otlp".to_owned())
             .spawn(move || {
-                // Cloning a child blocks signals in the thread that does it, and a SIGCHLD then picks any other: this one
-                // would wake for every child of an exec-server, to no end.
+                // Cloning a child blocks signals in the calling thread, so the kernel delivers SIGCHLD to another
+                // thread. Without blocking signals here, this thread would wake for every child of an exec-server
+                // without need.
                 let _ = SigSet::all().thread_block();
                 let _ended_when_dropped = (guard, ends);
                 background::lower_priority();
@@ -146,46 +147,46 @@ impl Exporter {
         })
     }
 
-    /// Sends what waits, at once, and stops. Blocks for at most `timeout`; whatever is not with the collector by then
-    /// is given up, and the thread with it. Later records are dropped. Calling it again reports again. [`exit`](super::exit()) keeps what
-    /// is given up here.
+    /// Sends the queued spans at once, and stops. Blocks for at most `timeout`; spans that are not delivered by then
+    /// are dropped, and the thread stops. Later records are dropped. Another call reports again.
+    /// [`exit`](super::exit()) stores undelivered spans in place of dropping them.
     pub fn shutdown(&self, timeout: Duration) -> ShutdownReport {
         let deadline = Instant::now() + timeout.min(EXPORT_SHUTDOWN_MAX);
         self.close(deadline, true);
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        // Ended, or too late: the counters tell the same either way.
+        // The counters are valid whether the thread has ended or the timeout has passed.
         let _ = ended.recv_timeout(deadline.saturating_duration_since(Instant::now()));
         let (exported, dropped) = self.state.outbox.counts();
         ShutdownReport { exported, dropped }
     }
 
-    /// Takes no more records.
+    /// Accepts no more records.
     pub(super) fn refuse(&self) {
         self.state.outbox.close();
     }
 
-    /// Takes no more records, and has the thread end by `deadline`.
+    /// Accepts no more records, and makes the thread end by `deadline`.
     pub(super) fn close(&self, deadline: Instant, is_patient: bool) {
         self.state.close(ShutdownRequest { deadline, is_patient });
     }
 
-    /// Has the thread end now.
+    /// Makes the thread end now.
     pub(super) fn give_up(&self) {
         self.state.give_up();
     }
 
     /// Resolves when the thread has ended.
     pub(super) async fn ended(&self) {
-        // Nothing is ever sent: an error says that the thread has dropped the other end.
+        // Nothing is ever sent: an error means that the thread has dropped the sender.
         let _ = self.ending.clone().changed().await;
     }
 
-    /// What the collector does not have.
+    /// The undelivered requests.
     pub(super) fn remaining(&self) -> Vec<EncodedRequest> {
         self.state.outbox.remaining()
     }
 
-    /// The same, for good.
+    /// Removes and returns the undelivered requests.
     pub(super) fn take_remaining(&self) -> Vec<EncodedRequest> {
         self.state.outbox.take_remaining()
     }
@@ -196,22 +197,22 @@ impl Exporter {
         owed == self.state.outbox.dropped()
     }
 
-    /// Spans that the collector has, and spans that nobody will get any more. What is left is neither.
+    /// Delivered spans, and lost spans. Remaining spans are neither.
     pub(super) fn counts(&self) -> (u64, u64) {
         (self.state.outbox.counts().0, self.state.outbox.dropped())
     }
 
-    /// What became of the spool.
+    /// The result of draining the spool.
     pub(super) fn drained(&self) -> MutexGuard<'_, DrainReport> {
         self.state.drained()
     }
 
-    /// Why the collector does not have what is left, if that is known.
+    /// Why the remaining spans were not delivered, if it is known.
     pub(super) fn failure(&self) -> Option<ExportFailure> {
         self.state.failure()
     }
 
-    /// What to say where only time has passed.
+    /// The failure to report if the wait expired without another failure.
     pub(super) fn patience(&self) -> ExportFailure {
         let kind = if self.state.is_connected() {
             FailureKind::Late

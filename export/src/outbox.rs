@@ -1,12 +1,12 @@
-//! What an exporter still owes, from the record to the collector's answer.
+//! The spans that an exporter has not delivered yet, from the record to the collector's response.
 //!
 //! ```text
 //! push ──► waiting records ──► encoded requests ──► the collector
 //!                                             └───► the spool, when the process ends first
 //! ```
 //!
-//! Records are taken and encoded under one lock, so that whoever asks what is left, at any moment, gets all of it: an exit persists what its
-//! exporter's thread was about to send.
+//! Records are taken and encoded under one lock, so that a reader always gets all undelivered spans: an exit persists
+//! the request that its exporter's thread was about to send.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,11 +37,10 @@ pub(super) struct Outbox {
     pub(super) full_batch: Notify,
     queue_stages: usize,
     batch_spans: usize,
-    /// Spans that the records handed in amount to, and how many of them the collector has. Whatever is between the
-    /// two, on whatever way, is not exported.
+    /// The number of spans of all pushed records, and of those that were delivered. The difference is not exported.
     owed: AtomicU64,
     exported: AtomicU64,
-    /// Spans that nobody will get any more.
+    /// Spans that are lost.
     dropped: AtomicU64,
 }
 
@@ -51,32 +50,32 @@ struct Queue {
     closed: bool,
 }
 
-/// Records that wait, their stages side by side: so whoever finishes a record frees its stages himself, at once. Memory that one
-/// thread allocates and another frees costs both of them more.
+/// Queued records, with their stages in one buffer. So the thread that finishes a record frees the memory of its
+/// stages: memory that one thread allocates and another frees is more expensive for both.
 #[derive(Debug, Default)]
 struct QueuedRecords {
-    /// Without their stages; and how many those are.
+    /// Records without their stages, and the number of their stages.
     records: Vec<(CallRecord, usize)>,
     stages: Vec<StageRecord>,
-    /// Spans that are owed for them. A client exports about half of its record's stages.
+    /// Spans to export for them. A client exports about half of its record's stages.
     spans: usize,
 }
 
-/// Where records become requests.
+/// Encodes records as requests.
 struct Encoder {
     taken: QueuedRecords,
-    /// How many of the records taken are encoded, and of their stages.
+    /// The number of taken records that are encoded, and of their stages.
     encoded: (usize, usize),
     batch: Batch,
     pending: VecDeque<EncodedRequest>,
     resource: Resource,
     own: EncodedResource,
-    /// Somebody has taken what was left, for good.
+    /// The remaining requests were taken by an exit.
     is_taken: bool,
 }
 
 impl QueuedRecords {
-    /// What bounds them.
+    /// The bounded quantity.
     fn cost(&self) -> usize {
         self.stages.len() + self.records.len()
     }
@@ -112,7 +111,7 @@ impl Outbox {
         }
     }
 
-    /// Takes one record; beyond the bound, or once closed, only counts it.
+    /// Queues one record. Beyond the bound, or once closed, its spans are only counted.
     pub(super) fn push(&self, mut record: CallRecord) {
         let spans = layout::owed_len(&record);
         self.owed.fetch_add(spans as u64, Ordering::Relaxed);
@@ -135,12 +134,12 @@ impl Outbox {
         }
     }
 
-    /// A whole batch, or so much that there may soon be no room.
+    /// Whether a batch is full, or the queue is half full.
     fn is_due(&self, waiting: &QueuedRecords) -> bool {
         waiting.spans >= self.batch_spans || waiting.cost() >= self.queue_stages / 2
     }
 
-    /// Takes no more records.
+    /// Accepts no more records.
     pub(super) fn close(&self) {
         lock(&self.queue).closed = true;
     }
@@ -149,7 +148,7 @@ impl Outbox {
         lock(&self.queue).closed
     }
 
-    /// The oldest request that the collector does not have; records that wait are encoded if there is none. `None` if nothing is left.
+    /// The oldest undelivered request. If there is none, queued records are encoded. `None` if nothing remains.
     pub(super) fn next(&self) -> Option<EncodedRequest> {
         let mut encoder = lock(&self.encoder);
         if encoder.pending.is_empty() && !encoder.is_taken {
@@ -158,10 +157,10 @@ impl Outbox {
         encoder.pending.front().cloned()
     }
 
-    /// The collector has answered about [`next`](Self::next): it has all but so many of the spans.
+    /// The collector has responded to [`next`](Self::next) and accepted all but `rejected` spans.
     pub(super) fn answered(&self, rejected: u64) {
         let mut encoder = lock(&self.encoder);
-        // Empty once somebody has taken what was left.
+        // Empty if an exit has taken the remaining requests.
         if let Some(request) = encoder.pending.pop_front() {
             let exported = request.spans.saturating_sub(rejected);
             self.exported.fetch_add(exported, Ordering::Relaxed);
@@ -170,14 +169,14 @@ impl Outbox {
         }
     }
 
-    /// All that the collector does not have, encoded, the oldest first. Once closed it is complete.
+    /// All undelivered requests, oldest first. Complete once closed.
     pub(super) fn remaining(&self) -> Vec<EncodedRequest> {
         let mut encoder = lock(&self.encoder);
         while encoder.encode(&self.queue, self.batch_spans) {}
         encoder.pending.iter().cloned().collect()
     }
 
-    /// The same, and it is not this exporter's any more: an answer that still comes changes nothing.
+    /// Removes and returns all undelivered requests. A later response has no effect.
     pub(super) fn take_remaining(&self) -> Vec<EncodedRequest> {
         let mut encoder = lock(&self.encoder);
         while encoder.encode(&self.queue, self.batch_spans) {}
@@ -194,17 +193,17 @@ impl Outbox {
         )
     }
 
-    /// Spans that nobody will get any more, so far.
+    /// Spans lost so far.
     pub(super) fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
     }
 }
 
 impl Encoder {
-    /// Encodes one batch; whether there was anything.
+    /// Encodes one batch; `false` if there were no records.
     fn encode(&mut self, queue: &Mutex<Queue>, batch_spans: usize) -> bool {
         if self.encoded.0 == self.taken.records.len() {
-            // In exchange for what was taken before, whose memory serves again.
+            // Swaps the buffers, so that their memory is reused.
             self.taken.clear(batch_spans);
             self.encoded = (0, 0);
             std::mem::swap(&mut lock(queue).waiting, &mut self.taken);
@@ -236,7 +235,7 @@ impl Encoder {
     }
 }
 
-/// The same data whatever panicked meanwhile.
+/// Ignores poisoning: no code panics while the data is inconsistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,8 +1,8 @@
-//! Trace files back into records.
+//! Reads records from trace files.
 //!
-//! Reads what [`json`](super::json) writes, one object or several in a row, also with other tools' spans among
-//! them and with halves of a call missing. A file is untrusted: its size, the number of calls and of their stages
-//! are capped, and whatever it says is at worst drawn.
+//! Reads what [`json`](super::json) writes, one object or several in a row, also with spans of other tools among them,
+//! and with the client's or the server's half of a call missing. A file is untrusted: its size, the number of calls and
+//! of their stages are limited, and its content is only drawn.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -36,15 +36,15 @@ use crate::limits::{
 /// Why a trace file could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The file itself.
+    /// The file could not be read.
     #[error("cannot read the trace file {}: {source}; `--trace-json FILE` writes one", path.display())]
     File {
-        /// As it was named.
+        /// Its path, as given.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
-    /// There is nothing in the file but white space.
+    /// The file has only white space.
     #[error("the trace file is empty; write one with `--trace-json FILE`")]
     Empty,
     /// The file is larger than [`TRACE_FILE_MAX`].
@@ -60,7 +60,7 @@ pub enum ReadError {
         "the trace file holds no call of Baton's: none of its {spans} spans has the attribute `baton.stage`; was it written by another tool?"
     )]
     NotBaton {
-        /// Spans that it does hold.
+        /// The number of other spans in it.
         spans: usize,
     },
     /// There are more calls than [`TRACE_FILE_CALLS_MAX`].
@@ -74,7 +74,7 @@ pub enum ReadError {
 /// [`ReadError`].
 pub fn read_file(path: impl AsRef<Path>) -> Result<Vec<CallRecord>, ReadError> {
     let path = path.as_ref();
-    // The limit holds whatever the file claims to be: it may be a pipe or grow while it is read.
+    // The limit applies while reading, because the file may be a pipe, or grow.
     let mut bytes = Vec::new();
     File::open(path)
         .and_then(|file| file.take(TRACE_FILE_MAX + 1).read_to_end(&mut bytes))
@@ -133,7 +133,7 @@ impl StageSpan {
             trace: trace_id(&span.trace_id)?,
             id: span_id(&span.span_id)?,
             parent: span_id(&span.parent_span_id),
-            // No stage has the number 0: a name of a newer version's is shown as unknown.
+            // No stage has the id 0, so a name of a newer version is shown as unknown.
             stage: tree::from_label(label).unwrap_or(StageId(0)),
             span,
         })
@@ -167,7 +167,8 @@ fn calls(spans: &[StageSpan]) -> Result<Vec<CallRecord>, ReadError> {
     Ok(order.iter().filter_map(record).collect())
 }
 
-/// The call that a stage belongs to: the nearest `call` above it, else an outermost `rpc`, else the first span above it that is missing.
+/// The call that a stage belongs to: the nearest `call` above it, else an outermost `rpc`, else the first span above it
+/// that is missing.
 fn envelope_of(span: &StageSpan, by_id: &HashMap<Position, &StageSpan>) -> Position {
     let mut at = span;
     for _ in 0..TRACE_FILE_DEPTH_MAX {
@@ -179,7 +180,7 @@ fn envelope_of(span: &StageSpan, by_id: &HashMap<Position, &StageSpan>) -> Posit
         };
         match by_id.get(&parent) {
             Some(above) => at = above,
-            // Its client exported no `call`: that span may be above other calls too.
+            // The client exported no `call`, so the parent span may have other calls below it.
             None if at.stage == transport::RPC => break,
             None => return parent,
         }
@@ -221,7 +222,7 @@ fn call((trace_id, envelope): Position, stages: &[&StageSpan]) -> CallRecord {
             Side::Server
         },
         context,
-        // Above a server's half without its `rpc` is a span that is missing.
+        // The parent of a server's half without its `rpc` is missing.
         parent: match (call, rpc) {
             (Some(outermost), _) | (None, Some(outermost)) => outermost.parent,
             (None, None) => Some(envelope),
@@ -289,7 +290,7 @@ fn method(span: &Span) -> &str {
     }
 }
 
-/// Attributes of a command as its maker gave them.
+/// The attributes of a command without those that the exporter added.
 const OF_COMMAND: [&str; 5] = [
     PROCESS_EXECUTABLE_NAME,
     PROCESS_PID,
@@ -312,7 +313,7 @@ fn read_command(span: &Span) -> Option<CommandSummary> {
     })
 }
 
-/// The attributes that the record brought along, not those that the exporter made.
+/// The attributes of the record, without those that the exporter added.
 fn attributes(span: &Span, command: Option<&CommandSummary>) -> Vec<KeyValue> {
     let conventional = [
         RPC_SYSTEM_NAME,

@@ -1,11 +1,11 @@
-//! Who speaks: the resource of each part.
+//! The resource of each component.
 //!
-//! Jaeger's clock-skew adjustment compares `host.id`, and its views tell instances apart by `service.instance.id`;
-//! both are on every resource. `host.id` is derived from the machine id and is not the machine id itself, which
-//! machine-id(5) asks not to send over a network. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` override what
-//! is said here, for our own resource.
+//! Jaeger's clock-skew adjustment compares `host.id`, and its views tell instances apart by `service.instance.id`; both
+//! are on every resource. `host.id` is derived from the machine id and is not the machine id itself, which
+//! machine-id(5) asks not to send over a network. `OTEL_RESOURCE_ATTRIBUTES` and `OTEL_SERVICE_NAME` override this
+//! process's own resource.
 //!
-//! Spans that one part reports for another (the relay's, and in files the server's) are stamped by the
+//! Spans that one component reports for another (the relay's, and in files the server's) are stamped by the
 //! *reporter's* clock, so their resource has the reporter's `host.id`, and names it in `baton.reported_by`.
 
 use std::sync::{LazyLock, OnceLock};
@@ -23,7 +23,7 @@ use baton_trace::attribute::REPORTED_BY;
 use baton_trace::stage::Component;
 use baton_trace::w3c::random::random_u128;
 
-/// The service name of a part.
+/// The service name of a component.
 pub fn service_name(part: Component) -> &'static str {
     match part {
         Component::Client => "baton-client",
@@ -32,17 +32,17 @@ pub fn service_name(part: Component) -> &'static str {
     }
 }
 
-/// The part that the environment names, in a process that has several.
+/// The component that the environment configures, in a process that has several.
 static NAMED: OnceLock<Component> = OnceLock::new();
 
-/// Says that this process has several parts, and that the service and the instance that its environment names are this one. To be called once,
-/// before there is an exporter.
+/// Declares that this process has several components, and that the service name and instance of its environment apply
+/// to this one. Call it once, before an exporter is created.
 pub fn set_configured_component(part: Component) {
-    // A process has one environment, so the first call counts.
+    // A process has one environment, so later calls have no effect.
     let _ = NAMED.set(part);
 }
 
-/// This process's own resource. `service_name` is that of `OTEL_SERVICE_NAME`, if set; it has the last word
+/// This process's own resource. `service_name` is that of `OTEL_SERVICE_NAME`, if set; it takes precedence
 /// (OpenTelemetry, environment variable specification).
 pub(super) fn own(part: Component, configured_name: Option<String>) -> Resource {
     let is_named = NAMED.get().is_none_or(|named| *named == part);
@@ -53,7 +53,7 @@ pub(super) fn own(part: Component, configured_name: Option<String>) -> Resource 
     build(part, environment.collect(), configured_name, is_named)
 }
 
-/// `environment` is that of the process. A part that it does not name keeps its own name and instance.
+/// `environment` is the process's. A component that it does not configure keeps its own name and instance.
 fn build(
     part: Component,
     mut environment: Vec<KeyValue>,
@@ -79,7 +79,7 @@ fn build(
         .build()
 }
 
-/// The resource of what `own` does beside calls: a service of its own, so that it does not stand among the traces of calls.
+/// The resource of background stages: a separate service, so that their traces are separate from those of calls.
 pub(super) fn background(own: &Resource) -> Resource {
     let name = own.get(&Key::from_static_str(SERVICE_NAME));
     let name = name.map_or_else(String::new, |name| name.to_string());
@@ -93,7 +93,7 @@ pub(super) fn background(own: &Resource) -> Resource {
         .build()
 }
 
-/// The resource of another part, whose spans `reporter` reports.
+/// The resource of another component, whose spans `reporter` reports.
 pub(super) fn reported(part: Component, reporter: &Resource) -> Resource {
     let of_reporter = |key| reporter.get(&Key::from_static_str(key));
     let reporter_id = of_reporter(SERVICE_INSTANCE_ID).unwrap_or_else(|| Value::from(instance(part)));
@@ -114,16 +114,16 @@ pub(super) fn reported(part: Component, reporter: &Resource) -> Resource {
         .build()
 }
 
-/// This machine, as all of our resources name it unless `OTEL_RESOURCE_ATTRIBUTES` says otherwise.
+/// The id of this machine in all resources, unless `OTEL_RESOURCE_ATTRIBUTES` overrides it.
 pub fn host_id() -> &'static str {
     &HOST.id
 }
 
-/// One id for each part of a process: `baton run` has a client and a server.
+/// One id for each component of a process: `baton run` has a client and a server.
 static CLIENT: LazyLock<String> = LazyLock::new(instance_id);
 static SERVER: LazyLock<String> = LazyLock::new(instance_id);
 
-/// A random UUIDv4, as the conventions ask.
+/// A random UUIDv4, as the conventions require.
 fn instance_id() -> String {
     let random = random_u128();
     let versioned = random & !(0xf << 76) & !(0x3 << 62) | (0x4 << 76) | (0x2 << 62);
@@ -151,7 +151,7 @@ static HOST: LazyLock<Host> = LazyLock::new(|| {
     };
     let name = line("/proc/sys/kernel/hostname").or_else(|| line("/etc/hostname"));
     let machine = line("/etc/machine-id").or_else(|| line("/var/lib/dbus/machine-id"));
-    // A minimal container has no machine id; its host name is at least its own.
+    // A minimal container has no machine id, but a host name of its own.
     let source = machine.or_else(|| name.clone()).unwrap_or_default();
     Host {
         id: derived_id(&source),

@@ -1,8 +1,8 @@
-//! What a gRPC peer answers, made safe for tonic: its reader of a status panics when `grpc-status-details-bin` is not base64
-//! (grpc-rust pull request 2618, open as of tonic 0.14.9). Whoever answers chooses that header, so a relay, an exec-server or a collector
-//! could end any task that waits for one.
+//! Makes the response of a gRPC peer safe for tonic, whose status parser panics when `grpc-status-details-bin` is not
+//! base64 (grpc-rust pull request 2618, open as of tonic 0.14.9). The responding peer chooses that header, so a relay,
+//! an exec-server or a collector could end any task that waits for a response.
 //!
-//! Details that do not decode are left out, and the status stands: that is what Go's implementation does.
+//! Details that do not decode are removed, and the status is kept, as in Go's implementation.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -41,7 +41,7 @@ fn clean(headers: &mut HeaderMap) {
     }
 }
 
-/// With all of its padding or none. tonic takes no less.
+/// Accepts full padding or none, like tonic.
 fn is_base64(text: &[u8]) -> bool {
     let bare = text.strip_suffix(b"=").unwrap_or(text);
     let bare = bare.strip_suffix(b"=").unwrap_or(bare);
@@ -49,11 +49,11 @@ fn is_base64(text: &[u8]) -> bool {
     (!is_padded || text.len().is_multiple_of(4)) && BASE64_NOPAD.decode(bare).is_ok()
 }
 
-/// A connection whose answers tonic's generated clients can read.
+/// A connection whose responses are safe to read for tonic's generated clients.
 #[derive(Debug, Clone)]
 pub struct ResponseGuard<S>(pub S);
 
-/// The body of such an answer.
+/// The body of a guarded response.
 pub type GuardedBody<B> = MapFrame<B, fn(Frame<<B as Body>::Data>) -> Frame<<B as Body>::Data>>;
 
 impl<S, R, B> Service<Request<R>> for ResponseGuard<S>
@@ -80,7 +80,7 @@ where
     }
 }
 
-/// One frame of such a body.
+/// Removes invalid details from one frame of a body.
 pub fn guard_frame<D>(frame: Frame<D>) -> Frame<D> {
     match frame.into_trailers() {
         Ok(mut trailers) => {

@@ -1,21 +1,21 @@
 //! Rounding to whole microseconds, for Jaeger.
 //!
-//! Jaeger counts in whole microseconds, and its critical path drops a child that starts at its parent's end, cuts
-//! one that overflows, and skips siblings that touch exactly. Stages are shorter than that and touch always: one
-//! ends where the next begins. So the exporter, and nothing else, moves their edges:
+//! Jaeger counts in whole microseconds, and its critical path drops a child that starts at its parent's end, cuts one
+//! that overflows, and skips siblings that touch exactly. Stages are shorter than that and touch always: one ends where
+//! the next begins. So the exporter moves their edges:
 //!
 //! 1. every span is at least 1 µs long;
 //! 2. every span lies inside its parent;
 //! 3. siblings that follow one another stay 1 µs apart;
-//! 4. what goes on *beside* the awaited siblings (a process's output beside `process.wait`) ends at least 1 µs before the one in which it ends: the
-//!    critical path follows the child that ends last.
+//! 4. a span *concurrent* with the awaited siblings (a process's output during `process.wait`) ends at least 1 µs
+//!    before the one in which it ends: the critical path follows the child that ends last.
 //!
-//! A pinned one (`call`, `rpc`) keeps its real bounds, outward to whole microseconds; what surrounds it gives way. Where more children than
-//! microseconds are in a parent, rule 3 yields.
+//! A pinned span (`call`, `rpc`) keeps its real bounds, rounded outward to whole microseconds; spans around it are
+//! moved. If a parent has more children than microseconds, rule 3 is not kept.
 
 use std::ops::Range;
 
-/// An interval to be placed.
+/// The bounds of a span before rounding.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SpanBounds {
     /// Start, in nanoseconds since the Unix epoch.
@@ -24,9 +24,9 @@ pub(super) struct SpanBounds {
     pub end_ns: u64,
     /// Index of the parent among the items. Parents form no cycle.
     pub parent: Option<usize>,
-    /// Keeps its bounds, outward to whole microseconds.
+    /// Keeps its bounds, rounded outward to whole microseconds.
     pub pinned: bool,
-    /// Goes on beside its siblings: none of them makes room for it.
+    /// Runs concurrently with its siblings, which are not moved for it.
     pub beside: bool,
 }
 
@@ -72,12 +72,12 @@ impl Families {
     }
 }
 
-/// Bounds in microseconds; signed, so that a step back from the epoch is no special case.
+/// Bounds in microseconds; signed, so that bounds before the epoch are no special case.
 #[derive(Debug, Clone, Copy)]
 struct RoundedBounds {
     start: i64,
     end: i64,
-    /// The least length at which what is inside fits.
+    /// The least length that holds its descendants.
     least: i64,
     pinned: bool,
 }
@@ -99,7 +99,7 @@ impl RoundedBounds {
     }
 }
 
-/// Places the children of `parent`, and theirs.
+/// Places the descendants of `parent`.
 fn place_family(
     items: &[SpanBounds],
     placed: &mut [RoundedBounds],
@@ -154,7 +154,8 @@ fn place_family(
     }
 }
 
-/// The awaited sibling in which one that goes on beside them ends: the first that does not end before it does, else the one that ends last.
+/// The awaited sibling in which the concurrent span ends: the first that does not end before it does, else the one that
+/// ends last.
 fn ends_within(items: &[SpanBounds], awaited: &[usize], beside: usize) -> Option<usize> {
     let end = |member: &usize| items[*member].end_ns;
     let around = awaited
@@ -166,7 +167,8 @@ fn ends_within(items: &[SpanBounds], awaited: &[usize], beside: usize) -> Option
         .or_else(|| awaited.iter().copied().max_by_key(end))
 }
 
-/// Lets one span end 1 µs before `within` does, but not before that begins: it would compete with the sibling before.
+/// Ends a span 1 µs before `within` ends, but not before `within` begins, where it would compete with the previous
+/// sibling.
 fn hide(p: &mut RoundedBounds, within: &RoundedBounds, first: i64) {
     p.end = p.end.max(within.start).min(within.end - 1).max(first + 1);
     p.start = p.start.min(p.end - 1);
@@ -192,7 +194,7 @@ fn room_inside(items: &[SpanBounds], families: &Families, parent: usize) -> i64 
 /// Whether `later` begins where `earlier` has ended, to the microsecond.
 fn follows(items: &[SpanBounds], earlier: usize, later: usize) -> bool {
     let (a, b) = (&items[earlier], &items[later]);
-    // Asked of every pair, and nearly always answered without rounding, which moves two edges by 1 µs together at most.
+    // Called for every pair. Rounding moves two edges together by at most 1 µs, so most pairs are decided without it.
     a.end_ns <= b.start_ns
         || a.end_ns <= b.start_ns.saturating_add(1_000)
             && RoundedBounds::unplaced(a).end <= RoundedBounds::unplaced(b).start

@@ -13,9 +13,9 @@
 //! | `OTEL_TRACES_SAMPLER`, `…_ARG` | which traces are recorded: [`sampler`](baton_trace::sampler) |
 //! | `OTEL_SERVICE_NAME`, `OTEL_RESOURCE_ATTRIBUTES` | override our resource |
 //!
-//! `docs/guide/telemetry.md` has all standard variables. A number, a sampler or a propagator that is not supported is [`IgnoredVariable`], as
-//! the specification asks. What says where spans go and how (endpoint, protocol, compression, headers) is an [`ExportError`] if it is not
-//! supported: spans that go elsewhere than their owner wanted would be worse than none.
+//! `docs/guide/telemetry.md` has all standard variables. A number, a sampler or a propagator that is not supported is
+//! [`IgnoredVariable`], as the specification asks. An unsupported endpoint, protocol, compression or header is an
+//! [`ExportError`], because exporting to a wrong destination would be worse than exporting nothing.
 
 mod error;
 mod ignored_variable;
@@ -34,7 +34,7 @@ use crate::limits::{
 pub use error::ExportError;
 pub use ignored_variable::IgnoredVariable;
 
-/// Where and how to export.
+/// The destination and the parameters of the export.
 #[derive(Clone)]
 pub struct ExporterSettings {
     pub(super) endpoint: Uri,
@@ -49,7 +49,7 @@ pub struct ExporterSettings {
 }
 
 impl ExporterSettings {
-    /// From this process's environment; `None` when nothing is to be exported.
+    /// From this process's environment; `None` if nothing is to be exported.
     ///
     /// # Errors
     /// [`ExportError`], with a sentence that names the variable.
@@ -112,7 +112,7 @@ impl ExporterSettings {
             endpoint,
             headers,
             timeout: match timeout.map_or(EXPORT_TIMEOUT, Duration::from_millis) {
-                // No limit, by the specification.
+                // The specification defines 0 as no limit.
                 Duration::ZERO => EXPORT_SHUTDOWN_MAX,
                 timeout => timeout.min(EXPORT_SHUTDOWN_MAX),
             },
@@ -132,7 +132,8 @@ impl ExporterSettings {
         self.sampler
     }
 
-    /// The sampler alone, for a part that exports nothing and records for its caller. What is not supported has no effect.
+    /// Only the sampler, for a component that does not export and records for its caller. Unsupported values have no
+    /// effect.
     pub fn sampler_from_env() -> Sampler {
         let mut variables = Variables {
             lookup: |name| std::env::var(name).ok(),
@@ -144,13 +145,13 @@ impl ExporterSettings {
         variables.sampler()
     }
 
-    /// What was set and has no effect, for the owner to be told.
+    /// Variables that are set and have no effect, to be reported to the user.
     pub fn ignored(&self) -> &[IgnoredVariable] {
         &self.ignored
     }
 }
 
-/// A source of variables, and what in it has no effect.
+/// A source of variables, and those without effect.
 struct Variables<F> {
     lookup: F,
     ignored: Vec<IgnoredVariable>,
@@ -161,7 +162,7 @@ impl<F: Fn(&'static str) -> Option<String>> Variables<F> {
         (self.lookup)(name).filter(|value| !value.trim().is_empty())
     }
 
-    /// The first that is set: what is about traces goes before what is about everything.
+    /// The first that is set: a variable for traces takes precedence over a general one.
     fn first(&self, names: [&'static str; 2]) -> Option<(&'static str, String)> {
         names.into_iter().find_map(|name| Some((name, self.get(name)?)))
     }
@@ -198,7 +199,7 @@ impl<F: Fn(&'static str) -> Option<String>> Variables<F> {
         }
     }
 
-    /// Whether OTLP is among the exporters. Others that are named have no effect; others alone are an error.
+    /// Whether OTLP is among the exporters. Other names beside it have no effect; only other names are an error.
     fn wants_otlp(&mut self) -> Result<bool, ExportError> {
         let variable = "OTEL_TRACES_EXPORTER";
         let Some(value) = self.get(variable) else {
@@ -247,7 +248,7 @@ impl<F: Fn(&'static str) -> Option<String>> Variables<F> {
         })
     }
 
-    /// Variables that would change what is exported, were they supported.
+    /// Checks for unsupported variables that would change the exported spans.
     fn check_ignored(&mut self) {
         for (variable, why) in [
             ("OTEL_CONFIG_FILE", "configuration files are not read"),
@@ -291,7 +292,7 @@ impl fmt::Debug for ExporterSettings {
 fn headers(variable: &'static str, list: &str) -> Result<HeaderMap, ExportError> {
     let mut headers = HeaderMap::new();
     for member in list.split(',').filter(|member| !member.trim().is_empty()) {
-        // What has no `=` may be a secret as a whole.
+        // An entry without `=` may be a secret as a whole.
         let (name, value) = member.split_once('=').unwrap_or_default();
         let (name, value) = (name.trim(), value.trim());
         let value = percent_decode_str(value).decode_utf8_lossy();
@@ -322,7 +323,7 @@ fn endpoint(variable: &'static str, value: String, insecure: bool) -> Result<Uri
     }
 }
 
-/// A URL as it may be shown.
+/// The URL without credentials, for messages.
 fn without_credentials(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else {
         return url.to_owned();

@@ -1,8 +1,9 @@
 //! Records as spans: names, kinds, attributes, links and status.
 //!
 //! `call` and `rpc` are named after the method and carry the conventional RPC attributes (OpenTelemetry semantic
-//! conventions for gRPC); every other span is named after its stage. The `call` of a command is named after the command, and
-//! that span and the server's `process` carry the conventional attributes of CLI programs (`span.cli.client`) beside.
+//! conventions for gRPC); every other span is named after its stage. The `call` of a command is named after the
+//! command, and that span and the server's `process` carry the conventional attributes of CLI programs
+//! (`span.cli.client`) beside.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -27,16 +28,16 @@ use opentelemetry_semantic_conventions::attribute::{
 use super::layout::{self, SpanPlacement};
 use crate::limits::{ATTRIBUTE_ELEMENTS_MAX, ATTRIBUTE_VALUE_MAX, RECORD_ATTRIBUTES_MAX, SPAN_NAME_MAX};
 
-/// One record's spans by the resource that they are reported under.
+/// The spans of one record, by the resource that they are reported under.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct SpansByComponent {
-    /// What the client measured.
+    /// Stages that the client measured.
     pub client: Vec<SpanData>,
-    /// What the relay stamped.
+    /// Stages that the relay stamped.
     pub relay: Vec<SpanData>,
-    /// What the server measured.
+    /// Stages that the server measured.
     pub server: Vec<SpanData>,
-    /// What happened beside calls.
+    /// Background stages.
     pub background: Vec<SpanData>,
 }
 
@@ -52,8 +53,8 @@ impl SpansByComponent {
     }
 }
 
-/// The spans that the part which made `record` owes a collector, in whole microseconds: a client those of its own
-/// stages and the relay's, a server those of its own.
+/// The spans of `record` that its component exports, in whole microseconds: a client those of its own stages and the
+/// relay's, a server those of its own.
 pub fn owed(record: &CallRecord) -> SpansByComponent {
     convert(record, layout::owed(record))
 }
@@ -106,7 +107,7 @@ pub(super) fn span(record: &CallRecord, state: &TraceState, placed: SpanPlacemen
     }
 }
 
-/// What a span says beside its ids and times.
+/// The fields of a span other than its ids and times.
 pub(super) struct SpanDetails {
     pub(super) kind: SpanKind,
     pub(super) name: Cow<'static, str>,
@@ -148,20 +149,20 @@ impl SpanDetails {
         details
     }
 
-    /// Whether a span of this stage says no more than its ids and times.
+    /// Whether a span of this stage has only ids and times.
     pub(super) fn is_plain(record: &CallRecord, stage: StageId) -> bool {
         let is_of_command = stage == exec::PROCESS && record.command.is_some();
         stage != transport::CALL && stage != transport::RPC && !stage.is_background() && !is_of_command
     }
 }
 
-/// The RPC system, which also names the span of a method that the server does not have.
+/// The RPC system, which is also the span name of an unimplemented method.
 const SYSTEM: &str = "grpc";
 
-/// What the conventions call a method that is not recognised.
+/// The method name of the conventions for an unknown method.
 pub(super) const UNKNOWN_METHOD: &str = "_OTHER";
 
-/// What all spans are instrumented by.
+/// The instrumentation scope of all spans.
 pub(super) static SCOPE: LazyLock<InstrumentationScope> = LazyLock::new(|| {
     InstrumentationScope::builder("baton")
         .with_version(env!("CARGO_PKG_VERSION"))
@@ -183,12 +184,13 @@ fn stage_attributes(placed: &SpanPlacement, capacity: usize) -> Vec<KeyValue> {
     attributes
 }
 
-/// What only the two spans of the RPC itself carry.
+/// Adds the attributes that only the two spans of the RPC have.
 fn rpc(record: &CallRecord, is_call: bool, span: &mut SpanDetails) {
     let method = cut(record.method.clone(), SPAN_NAME_MAX);
     span.attributes.push(KeyValue::new(RPC_SYSTEM_NAME, SYSTEM));
     if record.status == RpcStatus::UNIMPLEMENTED {
-        // Whatever a caller made up must not become the name of a kind of call.
+        // A method name that a caller invented must not become a span name, because span names must have low
+        // cardinality.
         span.name = SYSTEM.into();
         span.attributes.push(KeyValue::new(RPC_METHOD, UNKNOWN_METHOD));
         span.attributes.push(KeyValue::new(RPC_METHOD_ORIGINAL, method));
@@ -227,7 +229,7 @@ fn rpc(record: &CallRecord, is_call: bool, span: &mut SpanDetails) {
     own(record, span);
 }
 
-/// The command that the call runs. A call that failed has its error already, which counts.
+/// Adds the command that the call runs. The error of a failed call takes precedence.
 fn add_command(command: &CommandSummary, span: &mut SpanDetails) {
     let kept = command.attributes.iter().take(RECORD_ATTRIBUTES_MAX).map(capped);
     span.attributes.extend(kept);
@@ -247,7 +249,7 @@ fn add_command(command: &CommandSummary, span: &mut SpanDetails) {
     }
 }
 
-/// What happened beside calls.
+/// Background stages.
 fn background(record: &CallRecord, span: &mut SpanDetails) {
     if record.status != RpcStatus(0) {
         span.status = error(record.status);
@@ -283,14 +285,14 @@ fn call(record: &CallRecord, span: &mut SpanDetails) {
     }
 }
 
-/// The description says nothing that a peer wrote.
+/// The description contains no text from a peer.
 fn error(status: RpcStatus) -> Status {
     Status::Error {
         description: status::name(status),
     }
 }
 
-/// Level 2 keys that the SDK refuses cost the export its tracestate, never the span.
+/// Level 2 keys that the SDK refuses remove the tracestate from the export, never the span.
 pub(super) fn trace_state(context: &TraceContext) -> TraceState {
     if context.tracestate.is_empty() {
         return TraceState::NONE;

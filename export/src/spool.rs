@@ -1,6 +1,6 @@
-//! The spool: spans that a run could not deliver before it ended, on disk until a later run does.
+//! The spool: undelivered spans of ended runs, kept on disk until a later run delivers them.
 //!
-//! A directory of mode 0700 with one file of mode 0600 a run. `docs/guide/telemetry.md` has the format for programs that want to read it.
+//! A directory of mode 0700 with one file of mode 0600 per run. `docs/guide/telemetry.md` documents the format.
 //!
 //! ```text
 //! spool/1764000000000-6e1f…-12-5120-9f3c2a1b.otlp    milliseconds since 1970, destination, spans, bytes, random
@@ -8,19 +8,21 @@
 //! spool/write.lock, spool/send.lock
 //! ```
 //!
-//! | who | does | under |
+//! | run | action | locks |
 //! |---|---|---|
-//! | a run that ends | drops what is too old or too much, writes `.part`, renames it; takes it away if it is delivered after all | `write.lock`, for that moment; the lock of its file, for as long as it lives |
-//! | a run that is connected | sends what is there and takes it away | `send.lock`, and the lock of each file |
+//! | a run that ends | removes files that are too old or exceed the limits, writes `.part`, renames it; removes it if it is delivered after all | `write.lock` while writing; the lock of its file until the run ends |
+//! | a run that is connected | sends the files and removes them | `send.lock`, and the lock of each file |
 //!
-//! So a file is sent by one run at a time, and never while its writer still tries. Locks are `flock(2)`: they end with the process,
-//! however that ends. A run that dies between the collector's answer and the removal leaves a file that is sent again: at most duplicates, which
-//! have the same span ids, never a loss. Nothing is synced: a power failure can take the newest files.
+//! So a file is sent by one run at a time, and never while its writer still retries. Locks are `flock(2)`: the kernel
+//! releases them when the process ends. If a run crashes between the collector's response and the removal, the file is
+//! sent again: duplicates, which have the same span ids, are possible, a loss is not. Nothing is synced, so a power
+//! failure can lose the newest files.
 //!
-//! A destination is the endpoint with its headers, hashed: spans meant for one collector or tenant never go to another.
+//! A destination is the hash of the endpoint and its headers: spans for one collector or tenant are never sent to
+//! another.
 //!
-//! The directory's owner alone can write there. What is found is still read as if anybody had: no link is followed, nothing that is no plain file
-//! is opened for long, and a size is checked before anything is read.
+//! Only the directory's owner can write there. Its content is still treated as untrusted: no link is followed, anything
+//! but a regular file is closed at once, and the size is checked before a file is read.
 
 mod content;
 mod directory;
@@ -42,14 +44,14 @@ pub(super) use content::SpoolContent;
 pub(super) use directory::{OpenedFile, SpoolDirectory};
 pub(super) use name::SpoolFileName;
 
-/// Where a spool is, and for which collector.
+/// The directory of a spool, and the destination of its spans.
 #[derive(Debug, Clone)]
 pub struct Spool {
     path: PathBuf,
     destination: u64,
 }
 
-/// Why there is no spool, or why something is not in it.
+/// Why the spool is unusable, or why spans were not stored.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
     /// The directory belongs to another user.
@@ -58,16 +60,16 @@ pub enum SpoolError {
         /// The directory.
         path: PathBuf,
     },
-    /// Others can get at what is in the directory.
+    /// Other users can access the directory.
     #[error("{path} is open to other users: run `chmod 700 {path}`")]
     Open {
         /// The directory.
         path: PathBuf,
     },
-    /// What is to be written alone is more than a spool may hold.
+    /// The spans to write exceed the size limit of a spool.
     #[error("{bytes} bytes are more than the {SPOOL_BYTES_MAX} that a spool may hold")]
     TooMuch {
-        /// How many bytes.
+        /// Their size.
         bytes: u64,
     },
     /// The operating system refused.
@@ -75,7 +77,7 @@ pub enum SpoolError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// Its reason.
+        /// The error.
         source: io::Error,
     },
 }
@@ -85,21 +87,21 @@ pub enum SpoolError {
 pub(super) struct SpoolFile {
     directory: SpoolDirectory,
     name: String,
-    /// Its lock: nobody sends it while we may.
+    /// The lock: no other run sends the file while it is held.
     _locked: rustix::fd::OwnedFd,
 }
 
-/// What writing has changed in the spool.
+/// The files that were removed to make room.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct PruneReport {
-    /// Spans of files that were dropped, being too old or too much.
+    /// Spans of removed files, which were too old or exceeded the limits.
     pub(super) spans: u64,
-    /// Milliseconds since 1970 at which the oldest file that is left was written.
+    /// When the oldest remaining file was written, in milliseconds since 1970.
     pub(super) oldest_ms: Option<u64>,
 }
 
 impl Spool {
-    /// The spool in this directory, which is made when it is first needed, for what goes where `settings` say.
+    /// The spool in this directory, which is created when first needed, for the destination in `settings`.
     pub fn new(path: PathBuf, settings: &ExporterSettings) -> Self {
         let mut hash = digest::Context::new(&digest::SHA256);
         hash.update(settings.endpoint.to_string().as_bytes());
@@ -128,7 +130,7 @@ impl Spool {
         &self.path
     }
 
-    /// What waits there for this destination, the oldest first; `None` where there is no directory yet.
+    /// The files for this destination, oldest first; `None` if the directory does not exist.
     ///
     /// # Errors
     /// [`SpoolError`].
@@ -141,10 +143,10 @@ impl Spool {
         Ok(Some((directory, names)))
     }
 
-    /// Writes one file, and drops what is too old or too much for it. Blocks for as long as the disk does.
+    /// Writes one file, and removes files that are too old or exceed the limits. Blocks on disk operations.
     ///
     /// # Errors
-    /// [`SpoolError`]. Nothing was written then.
+    /// [`SpoolError`]. Nothing is written then.
     pub(super) fn write(&self, requests: &[EncodedRequest]) -> Result<(SpoolFile, PruneReport), SpoolError> {
         let content = content::encode(requests);
         let bytes = content.len() as u64;
@@ -174,14 +176,14 @@ impl Spool {
 }
 
 impl SpoolFile {
-    /// Takes the file away: its spans are delivered after all.
+    /// Removes the file, because its spans were delivered.
     pub(super) fn remove(self) {
-        // At worst they are sent again.
+        // If this fails, the spans are sent twice.
         let _ = self.directory.remove(&self.name);
     }
 }
 
-/// Drops what is older than [`SPOOL_AGE_MAX`], and then the oldest, until there is room for `bytes` more.
+/// Removes files older than [`SPOOL_AGE_MAX`], and then the oldest files until `bytes` more fit.
 pub(super) fn prune(directory: &SpoolDirectory, now_ms: u64, bytes: u64) -> Result<PruneReport, SpoolError> {
     directory.remove_parts(now_ms.saturating_sub(SPOOL_PART_AGE_MAX.as_millis() as u64));
     let names = directory.names()?;
@@ -196,7 +198,7 @@ pub(super) fn prune(directory: &SpoolDirectory, now_ms: u64, bytes: u64) -> Resu
             pruned.oldest_ms.get_or_insert(name.at_ms);
             break;
         }
-        // Another run may have been first: then it counts them.
+        // If another run removed the file first, that run counts its spans.
         if directory.remove(&name.to_string()).is_ok() {
             pruned.spans += name.spans;
         }
@@ -221,25 +223,25 @@ impl SpoolError {
     }
 }
 
-/// Something in the spool that was not sent.
+/// An entry of the spool that was not sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SpoolFinding {
     /// The file.
     pub name: String,
-    /// What it is.
+    /// Its fault.
     pub what: SpoolFault,
 }
 
-/// What can be wrong with a file of the spool.
+/// The faults of an entry of the spool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpoolFault {
-    /// It is not what a run writes. It was removed, and what could be read of it was sent.
+    /// The content is invalid. The file was removed, and its readable part was sent.
     Damaged,
     /// A link. It was removed, and not followed.
     Link,
     /// It belongs to another user. It was left alone.
     Foreign,
-    /// It is no plain file. It was left alone.
+    /// It is not a regular file. It was left alone.
     NoFile,
     /// The collector refused it. It was removed.
     Refused,

@@ -1,4 +1,4 @@
-//! What the data path, the exporter's thread and the drain of the spool share.
+//! The state that the data path, the exporter's thread and the spool drain share.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,12 +12,12 @@ use crate::failure::ExportFailure;
 use crate::outbox::Outbox;
 use crate::spool::{SpoolError, SpoolFinding};
 
-/// Where spans go. The second implementor is the test's, which stalls and fails by command.
+/// The destination of spans. The tests implement one that stalls and fails on demand.
 pub(crate) trait Destination {
     /// Connects, unless it is connected.
     fn connect(&self) -> impl Future<Output = Result<(), ExportFailure>>;
 
-    /// One attempt at one request. `None` if the collector has taken all of its spans.
+    /// Sends one request, once. `None` if the collector accepted all of its spans.
     fn send(
         &self,
         request: Bytes,
@@ -25,48 +25,49 @@ pub(crate) trait Destination {
     ) -> impl Future<Output = Result<Option<RejectedSpans>, ExportFailure>>;
 }
 
-/// Spans that a collector did not want, of a request that it took.
+/// Spans that a collector rejected, of a request that it accepted.
 #[derive(Debug)]
 pub(crate) struct RejectedSpans {
     pub(crate) spans: u64,
     pub(crate) why: ExportFailure,
 }
 
-/// How long to go on once closed.
+/// How long the exporter continues after it is closed.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ShutdownRequest {
     pub(crate) deadline: Instant,
-    /// Whether to try for all that time, even if nobody listens.
+    /// Whether to retry until the deadline, even if nothing listens on the endpoint.
     pub(crate) is_patient: bool,
 }
 
-/// What became of the spool that earlier runs have left.
+/// The result of draining the spool of earlier runs.
 #[derive(Debug, Default)]
 pub(crate) struct DrainReport {
-    /// Spans of earlier runs that the collector has now.
+    /// Spans of earlier runs that were delivered.
     pub(crate) delivered: u64,
-    /// Spans of earlier runs that nobody will get any more.
+    /// Spans of earlier runs that are lost.
     pub(crate) dropped: u64,
-    /// Files that were not sent as they were, the first [`SPOOL_FINDINGS_MAX`] of them.
+    /// Files that were not sent unchanged, the first [`SPOOL_FINDINGS_MAX`] of them.
     pub(crate) findings: Vec<SpoolFinding>,
     /// How many there were.
     pub(crate) found: usize,
     pub(crate) error: Option<SpoolError>,
 }
 
-/// Tells the owner of a long-lived part that spans are lost, once: how many so far, and why if that is known.
+/// Called once when a long-running process begins to lose spans: with their number so far, and the reason, if it is
+/// known.
 pub type SpanLossCallback = Box<dyn FnOnce(u64, Option<ExportFailure>) + Send>;
 
-/// What the data path, the thread and the drain share.
+/// The shared state of an exporter.
 pub(crate) struct ExporterState {
     pub(crate) outbox: Outbox,
     closing: watch::Sender<Option<ShutdownRequest>>,
-    /// There is, or was, a connection.
+    /// A connection was established at least once.
     connected: watch::Sender<bool>,
-    /// The latest, until something is delivered.
+    /// The latest failure, until a delivery succeeds.
     failure: Mutex<Option<ExportFailure>>,
     drained: Mutex<DrainReport>,
-    /// Nobody waits for this part's exit before there is something to drop.
+    /// Taken at the first loss.
     on_drop: Mutex<Option<SpanLossCallback>>,
     may_drop: AtomicBool,
 }
@@ -84,7 +85,7 @@ impl ExporterState {
         }
     }
 
-    /// Takes no more records and asks the thread to finish. Only the first time counts.
+    /// Accepts no more records and requests the thread to finish. Later calls have no effect.
     pub(crate) fn close(&self, closing: ShutdownRequest) {
         self.outbox.close();
         self.closing.send_modify(|current| {
@@ -92,7 +93,7 @@ impl ExporterState {
         });
     }
 
-    /// Has the thread give up now.
+    /// Makes the thread stop now.
     pub(crate) fn give_up(&self) {
         self.outbox.close();
         let closing = ShutdownRequest {
@@ -106,12 +107,12 @@ impl ExporterState {
         *self.connected.borrow()
     }
 
-    /// Why the collector does not have what is left, if that is known.
+    /// Why the remaining spans were not delivered, if it is known.
     pub(crate) fn failure(&self) -> Option<ExportFailure> {
         lock(&self.failure).clone()
     }
 
-    /// What became of what earlier runs have left.
+    /// The result of draining the spool.
     pub(crate) fn drained(&self) -> MutexGuard<'_, DrainReport> {
         lock(&self.drained)
     }
@@ -122,16 +123,16 @@ impl ExporterState {
 
     /// Resolves once closed.
     pub(crate) async fn closed(&self) {
-        // The sender is ours, so this cannot fail.
+        // `self` owns the sender, so this cannot fail.
         let _ = self.closing.subscribe().wait_for(Option::is_some).await;
     }
 
-    /// Resolves once there was a connection.
+    /// Resolves after the first connection.
     pub(crate) async fn first_connected(&self) {
         let _ = self.connected.subscribe().wait_for(|connected| *connected).await;
     }
 
-    /// Resolves once closed and the deadline has passed, also if that is moved.
+    /// Resolves once closed and the deadline has passed. The deadline may be moved meanwhile.
     pub(crate) async fn expired(&self) {
         let mut closing = self.closing.subscribe();
         loop {
@@ -156,7 +157,7 @@ impl ExporterState {
         *lock(&self.failure) = result.err();
     }
 
-    /// The collector took a request, but not all of its spans.
+    /// The collector accepted a request, but not all of its spans.
     pub(crate) fn note_rejected(&self, why: ExportFailure) {
         *lock(&self.failure) = Some(why);
     }
@@ -166,7 +167,7 @@ impl ExporterState {
             .send_if_modified(|connected| !std::mem::replace(connected, true));
     }
 
-    /// Tells the owner if this is the first time that spans are lost.
+    /// Calls the span loss callback at the first loss.
     pub(crate) fn tell_drops(&self) {
         let dropped = self.outbox.dropped();
         if dropped > 0 && self.may_drop.swap(false, Ordering::Relaxed) {
@@ -178,7 +179,7 @@ impl ExporterState {
     }
 }
 
-/// The same data whatever panicked meanwhile.
+/// Ignores poisoning: no code panics while the data is inconsistent.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

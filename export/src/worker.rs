@@ -1,12 +1,14 @@
 //! The exporter's own thread.
 //!
-//! Flow: the thread dials the collector at once. The data path pushes records under a short lock ([`Outbox`](super::outbox)), and wakes the thread only when
-//! a whole batch waits. The thread wakes by itself every delay and there does what costs time: layout, rounding, encoding, sending. Beside that
-//! it sends what earlier runs have left in the [`spool`](super::spool). gRPC lives on a runtime inside this thread, because on a caller's
-//! current-thread runtime it would wait for the very thread that waits for it.
+//! Flow: the thread dials the collector at once. The data path pushes records under a short lock
+//! ([`Outbox`](super::outbox)), and wakes the thread only when a whole batch waits. The thread wakes by itself every
+//! delay and there does what costs time: layout, rounding, encoding, sending. Concurrently it sends the
+//! [`spool`](super::spool) of earlier runs. gRPC runs on a runtime inside this thread, because on a caller's
+//! current-thread runtime it would deadlock with the thread that waits for it.
 //!
-//! Invariants: the data path never waits for the network; what waits is bounded; every span is counted; a request is tried until the collector
-//! has taken or refused it, or the deadline of the shutdown has passed, and stays in the outbox until then.
+//! Invariants: the data path never waits for the network; the queue is bounded; every span is counted; a request stays
+//! in the outbox and is retried until the collector has accepted or refused it, or the deadline of the shutdown has
+//! passed.
 
 use std::time::Duration;
 
@@ -20,14 +22,14 @@ use super::settings::ExporterSettings;
 use super::state::{Destination, ExporterState};
 use crate::limits::{EXPORT_RETRY_CLOSING, EXPORT_RETRY_FIRST, EXPORT_RETRY_MAX};
 
-/// The thread's life: until closed and empty, or closed and late.
+/// Runs until the exporter is closed and has nothing to send, or the deadline of the shutdown has passed.
 pub(super) async fn run(
     state: &ExporterState,
     settings: &ExporterSettings,
     to: impl Destination,
     drain: Option<SpoolDrain>,
 ) {
-    // What tonic, h2 and hyper say on this thread must not become telemetry: it would cause more of itself.
+    // Events of tonic, h2 and hyper on this thread must not become telemetry, which would cause further events.
     let _untraced = tracing::subscriber::set_default(tracing::subscriber::NoSubscriber::default());
     let _suppressed = Context::enter_telemetry_suppressed_scope();
     let dial = async {
@@ -62,7 +64,7 @@ pub(super) async fn run(
     state.tell_drops();
 }
 
-/// Sends what comes, until closed and empty, or hopeless.
+/// Sends requests until closed and empty, or until a retry is pointless.
 async fn work(state: &ExporterState, settings: &ExporterSettings, to: &impl Destination) {
     loop {
         tokio::select! {
@@ -83,7 +85,7 @@ async fn work(state: &ExporterState, settings: &ExporterSettings, to: &impl Dest
     }
 }
 
-/// Tries until the collector has answered. `false` if it did not and nobody wants to wait longer.
+/// Retries until the collector has responded. `false` if the wait ended without a response.
 async fn deliver(state: &ExporterState, to: &impl Destination, request: Bytes, spans: u64) -> bool {
     let mut pause = EXPORT_RETRY_FIRST;
     loop {
@@ -132,7 +134,7 @@ async fn deliver(state: &ExporterState, to: &impl Destination, request: Bytes, s
     }
 }
 
-/// Up to half of it shorter, by chance.
+/// Shortened at random by up to a half.
 fn shortened(pause: Duration) -> Duration {
     pause - pause.mul_f64((random_u64() % 1024) as f64 / 2048.0)
 }

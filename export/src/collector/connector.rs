@@ -1,7 +1,7 @@
-//! How a collector is dialled: TCP, and an eye on the first bytes that come back.
+//! Connects to a collector over TCP, and inspects the first bytes of the response.
 //!
-//! The usual mistake is the collector's port for OTLP over HTTP. What HTTP/2 makes of an answer in HTTP/1 is a frame of the wrong size;
-//! its first bytes say it better.
+//! A common mistake is to configure the collector's port for OTLP over HTTP. HTTP/2 reports a response in HTTP/1 as a
+//! frame of the wrong size; its first bytes permit a better error.
 
 use std::io;
 use std::pin::Pin;
@@ -16,14 +16,14 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tower_service::Service;
 
-/// Dials over TCP.
+/// Connects over TCP.
 pub(super) struct CollectorConnector {
     tcp: HttpConnector,
     speaks_http1: Arc<AtomicBool>,
 }
 
 impl CollectorConnector {
-    /// `speaks_http1` is set if the answer is HTTP/1.
+    /// Sets `speaks_http1` if the response is HTTP/1.
     pub(super) fn new(speaks_http1: Arc<AtomicBool>) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
@@ -57,10 +57,10 @@ impl Service<Uri> for CollectorConnector {
     }
 }
 
-/// A connection whose first bytes are compared with an answer in HTTP/1.
+/// A connection whose first received bytes are compared with a response in HTTP/1.
 pub(super) struct SniffedStream {
     stream: TcpStream,
-    /// Bytes of [`HTTP1`] that were read; `None` once it is decided.
+    /// Matching bytes of [`HTTP1`] so far; `None` once decided.
     matched: Option<usize>,
     speaks_http1: Arc<AtomicBool>,
 }

@@ -1,4 +1,4 @@
-//! Why nothing is exported although somebody wanted it.
+//! Why export could not be set up.
 
 /// Why export could not be set up. Nothing has been started.
 #[derive(Debug, thiserror::Error)]
@@ -6,9 +6,9 @@ pub enum ExportError {
     /// The endpoint is not a URL.
     #[error("{variable}: `{value}` is not a collector's URL; write it like http://localhost:4317")]
     Endpoint {
-        /// The variable that says so.
+        /// The variable.
         variable: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
     },
     /// The endpoint asks for TLS.
@@ -17,43 +17,43 @@ pub enum ExportError {
          use an http:// endpoint, such as a collector or agent on this machine"
     )]
     Tls {
-        /// The variable that says so.
+        /// The variable.
         variable: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
     },
-    /// Another protocol than gRPC.
+    /// The protocol is not gRPC.
     #[error(
         "{variable}: `{value}` is not spoken; set it to grpc and point the endpoint at the collector's gRPC port, usually 4317"
     )]
     Protocol {
-        /// The variable that says so.
+        /// The variable.
         variable: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
     },
-    /// A compression that is not spoken.
+    /// The compression is not supported.
     #[error("{variable}: `{value}` is not spoken; set it to none")]
     Compression {
-        /// The variable that says so.
+        /// The variable.
         variable: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
     },
     /// A header that HTTP does not allow. Its value may be a secret and is not repeated.
     #[error("{variable}: the entry with name `{name}` is no header; write name=value,name=value")]
     Header {
-        /// The variable that says so.
+        /// The variable.
         variable: &'static str,
         /// The header's name; empty where there is no `=`.
         name: String,
     },
-    /// No exporter that there is.
+    /// The exporter is not supported.
     #[error("{variable}: `{value}` is not supported; set it to otlp, or to none")]
     Exporter {
-        /// The variable that says so.
+        /// The variable.
         variable: &'static str,
-        /// What it says.
+        /// Its value.
         value: String,
     },
     /// The exporter's own thread could not be started.

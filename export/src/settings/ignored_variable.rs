@@ -4,8 +4,8 @@ use std::fmt;
 
 use baton_trace::text::printable;
 
-/// A variable that is set to something that is not supported and is ignored, as the specification asks. Its [`Display`](fmt::Display) is a
-/// sentence that names it.
+/// A variable with an unsupported value, which is ignored as the specification requires. Its [`Display`](fmt::Display)
+/// is a sentence that names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IgnoredVariable {
     pub(super) variable: &'static str,

@@ -7,7 +7,7 @@ use prost::encoding::{decode_varint, encode_varint};
 
 use crate::outbox::EncodedRequest;
 
-/// Messages one after the other.
+/// Encodes the messages.
 pub(super) fn encode(requests: &[EncodedRequest]) -> Vec<u8> {
     let bytes: usize = requests.iter().map(|request| request.bytes.len() + 10).sum();
     let mut out = Vec::with_capacity(bytes);
@@ -18,17 +18,17 @@ pub(super) fn encode(requests: &[EncodedRequest]) -> Vec<u8> {
     out
 }
 
-/// What could be read of a file.
+/// The readable part of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct SpoolContent {
-    /// Whole and valid, with spans.
+    /// Complete and valid messages with spans.
     pub(crate) requests: Vec<EncodedRequest>,
-    /// There was something else behind them, or nothing at all.
+    /// Invalid data follows the messages, or the file has no message.
     pub(crate) is_damaged: bool,
 }
 
 impl SpoolContent {
-    /// Reads to the end, or to what is damaged: behind that no message can be found.
+    /// Reads to the end, or to the first damaged message; messages after it cannot be found.
     pub(crate) fn read(mut file: Bytes) -> Self {
         let mut requests = Vec::new();
         while !file.is_empty() {

@@ -1,4 +1,4 @@
-//! The spool's directory. Everything in it is reached from one descriptor, without following a link.
+//! The spool's directory. Its entries are opened relative to one descriptor, without following links.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -19,31 +19,31 @@ use rustix::process::geteuid;
 use super::{SpoolError, SpoolFault, SpoolFileName};
 use crate::limits::SPOOL_BYTES_MAX;
 
-/// An open directory that is its owner's alone. Clones share the descriptor.
+/// An open directory that only its owner can access. Clones share the descriptor.
 #[derive(Debug, Clone)]
 pub(crate) struct SpoolDirectory {
     fd: Arc<OwnedFd>,
     path: PathBuf,
 }
 
-/// A file of the spool as it was found.
+/// The result of opening a file of the spool.
 #[derive(Debug)]
 pub(crate) enum OpenedFile {
-    /// What it holds, under its lock.
+    /// The content and the lock.
     Read(Bytes, OwnedFd),
-    /// Another run has it, or it has gone.
+    /// Another run holds the lock, or the file was removed.
     Taken,
-    /// It is not one to send.
+    /// The entry must not be sent.
     Bad(SpoolFault),
 }
 
-/// What others may do, in a mode.
+/// The permission bits of group and others.
 const OTHERS: RawMode = 0o077;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 impl SpoolDirectory {
-    /// Opens it; `None` if there is none.
+    /// Opens the directory; `None` if it does not exist.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, SpoolError> {
         let fd = match openat(CWD, path, DIRECTORY | OFlags::RDONLY, Mode::empty()) {
             Ok(fd) => fd,
@@ -64,7 +64,7 @@ impl SpoolDirectory {
         }))
     }
 
-    /// Opens it, made if need be.
+    /// Opens the directory, and creates it if necessary.
     pub(super) fn create(path: &Path) -> Result<Self, SpoolError> {
         if let Some(directory) = Self::open(path)? {
             return Ok(directory);
@@ -77,7 +77,7 @@ impl SpoolDirectory {
         Self::open(path)?.ok_or_else(|| SpoolError::io(path, Errno::NOENT))
     }
 
-    /// The files that runs have written, the oldest first.
+    /// The files of the spool, oldest first.
     pub(crate) fn names(&self) -> Result<Vec<SpoolFileName>, SpoolError> {
         let mut names = Vec::new();
         self.each(|name| names.extend(SpoolFileName::parse(name)))?;
@@ -86,7 +86,7 @@ impl SpoolDirectory {
     }
 
     fn each(&self, mut see: impl FnMut(&str)) -> Result<(), SpoolError> {
-        // Opens it anew: a descriptor has one position.
+        // Opens the directory again, because clones share the read position of a descriptor.
         let entries = Dir::read_from(&*self.fd).map_err(|error| self.io(error))?;
         for entry in entries {
             let entry = entry.map_err(|error| self.io(error))?;
@@ -97,7 +97,7 @@ impl SpoolDirectory {
         Ok(())
     }
 
-    /// Removes what crashes have left half written before `before_ms` (since 1970).
+    /// Removes unfinished files of crashed runs, from before `before_ms` (since 1970).
     pub(super) fn remove_parts(&self, before_ms: u64) {
         let mut parts = Vec::new();
         let listed = self.each(|name| {
@@ -119,7 +119,7 @@ impl SpoolDirectory {
         }
     }
 
-    /// Locks a file of this name, made if need be, until the descriptor is closed. Waits for it if asked to.
+    /// Locks a file of this name, which is created if necessary, until the descriptor is closed. Blocks if `waits`.
     pub(crate) fn lock(&self, name: &str, waits: bool) -> Result<OwnedFd, SpoolError> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.fd, name, flags, OWNER).map_err(|error| self.io_of(name, error))?;
@@ -132,7 +132,7 @@ impl SpoolDirectory {
         Ok(file)
     }
 
-    /// Writes a file, which appears as a whole and locked by us.
+    /// Writes a file atomically, and holds its lock.
     pub(super) fn write(&self, name: &str, content: &[u8]) -> Result<OwnedFd, SpoolError> {
         let part = format!(".{name}{PART}");
         let written = self.write_part(&part, content).and_then(|file| {
@@ -140,7 +140,7 @@ impl SpoolDirectory {
             Ok(file)
         });
         written.map_err(|error| {
-            // It may not be there at all.
+            // It may not exist.
             let _ = self.remove(&part);
             self.io_of(name, error)
         })
@@ -156,7 +156,7 @@ impl SpoolDirectory {
 
     /// Reads a file under its lock.
     pub(crate) fn read(&self, name: &str) -> Result<OpenedFile, SpoolError> {
-        // Of a pipe that somebody has put there, opening would wait for a writer.
+        // Non-blocking, because opening a FIFO would wait for a writer.
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.fd, name, flags, Mode::empty()) {
             Ok(file) => file,
@@ -178,7 +178,7 @@ impl SpoolDirectory {
             Err(Errno::WOULDBLOCK) => return Ok(OpenedFile::Taken),
             Err(error) => return Err(io(error.into())),
         }
-        // Sent and removed between the opening and the lock.
+        // The file was sent and removed between opening and locking.
         let found = fstat(&file).map_err(|error| io(error.into()))?;
         if found.st_nlink == 0 {
             return Ok(OpenedFile::Taken);
@@ -188,7 +188,7 @@ impl SpoolDirectory {
         }
         let mut file = File::from(file);
         let mut content = Vec::new();
-        // It may still grow, in the hands of another program.
+        // Another program may still append to it.
         let mut bounded = (&mut file).take(SPOOL_BYTES_MAX);
         bounded.read_to_end(&mut content).map_err(io)?;
         Ok(OpenedFile::Read(content.into(), file.into()))
@@ -208,7 +208,7 @@ impl SpoolDirectory {
     }
 }
 
-/// The end of the name of a file that is not finished.
+/// The name suffix of an unfinished file.
 const PART: &str = ".part";
 
 /// Mode 0600.

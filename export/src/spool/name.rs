@@ -1,8 +1,9 @@
-//! The name of a file in the spool: enough to bound the spool without opening anything.
+//! The name of a file in the spool. It has enough information to bound the spool without opening files.
 
 use std::fmt;
 
-/// `MILLISECONDS-DESTINATION-SPANS-BYTES-CHANCE.otlp`: destination and random in hexadecimal, the others in decimal. Names sort by age.
+/// `MILLISECONDS-DESTINATION-SPANS-BYTES-RANDOM.otlp`: destination and random number in hexadecimal, the others in
+/// decimal. Names sort by age.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SpoolFileName {
     /// When it was written, since 1970.
@@ -11,15 +12,15 @@ pub(crate) struct SpoolFileName {
     pub(crate) destination: u64,
     pub(crate) spans: u64,
     pub(crate) bytes: u64,
-    /// Keeps the files of runs that end at once apart.
+    /// A random number, which distinguishes files of runs that end at the same time.
     pub(crate) random: u32,
 }
 
-/// The end of every name.
+/// The suffix of every name.
 const EXTENSION: &str = ".otlp";
 
 impl SpoolFileName {
-    /// `None` if no run has written it.
+    /// `None` if the name is not in the format that runs write.
     pub(super) fn parse(name: &str) -> Option<Self> {
         let mut parts = name.strip_suffix(EXTENSION)?.split('-');
         let mut next = |radix| u64::from_str_radix(parts.next()?, radix).ok();
@@ -30,7 +31,7 @@ impl SpoolFileName {
             bytes: next(10)?,
             random: u32::try_from(next(16)?).ok()?,
         };
-        // Also that nothing follows, and that it is found under the name that it prints.
+        // Also checks that nothing follows, and that formatting yields the same name.
         (parsed.to_string() == name).then_some(parsed)
     }
 }
