@@ -44,6 +44,9 @@ impl ExecError {
 }
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::exec::exec_error::Kind;

@@ -150,6 +150,9 @@ pub fn span_id(trace: TraceId, call_id: SpanId, stage: StageId, attempt: u8) -> 
 }
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
