@@ -120,6 +120,9 @@ impl FromStr for Ticket {
 pub(crate) mod fuzz;
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

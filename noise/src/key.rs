@@ -309,6 +309,9 @@ impl fmt::Debug for DialToken {
 pub(crate) mod fuzz;
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod wiped;
 
 #[cfg(test)]
