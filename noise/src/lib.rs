@@ -25,6 +25,8 @@ mod rekey;
 mod resolver;
 mod suite;
 mod transport;
+#[cfg(test)]
+mod vectors;
 
 pub use handshake::{HandshakeError, Initiator, Responder};
 pub use policy::{KeyLimit, RekeyPolicy};

@@ -159,6 +159,12 @@ impl Session {
         self.renewals
     }
 
+    /// The hash of the handshake that the newest keys are from.
+    #[cfg(test)]
+    pub(crate) fn handshake_hash(&self) -> &[u8; 32] {
+        self.transport.hash()
+    }
+
     /// What is to be sent next, before anything else, in a message of its own. Call
     /// [`control_sealed`](Self::control_sealed) once it is sealed.
     pub fn control(&self) -> Option<Control> {

@@ -36,6 +36,11 @@ struct OsRandom;
 
 impl Random for OsRandom {
     fn try_fill_bytes(&mut self, dest: &mut [u8]) -> Result<(), snow::Error> {
+        #[cfg(test)]
+        if let Some(fixed) = ephemeral::next() {
+            dest.copy_from_slice(&fixed);
+            return Ok(());
+        }
         getrandom::fill(dest).map_err(|_| snow::Error::Rng)
     }
 }
@@ -204,6 +209,31 @@ impl Cipher for AesGcm {
         key.open_separate_gather(Self::nonce(nonce), aead::Aad::from(authtext), body, tag, out)
             .map_err(|_| snow::Error::Decrypt)?;
         Ok(len)
+    }
+}
+
+/// Ephemeral private keys chosen by a unit test of this crate. No other build has this module.
+#[cfg(test)]
+pub(crate) mod ephemeral {
+    use std::cell::RefCell;
+    use std::collections::VecDeque;
+
+    thread_local! {
+        static NEXT: RefCell<VecDeque<[u8; 32]>> = const { RefCell::new(VecDeque::new()) };
+    }
+
+    /// The next handshakes of this thread draw these keys, in this order.
+    pub(crate) fn fix(keys: impl IntoIterator<Item = [u8; 32]>) {
+        NEXT.with_borrow_mut(|next| next.extend(keys));
+    }
+
+    /// Whether every fixed key was drawn.
+    pub(crate) fn all_drawn() -> bool {
+        NEXT.with_borrow(VecDeque::is_empty)
+    }
+
+    pub(super) fn next() -> Option<[u8; 32]> {
+        NEXT.with_borrow_mut(VecDeque::pop_front)
     }
 }
 
