@@ -142,6 +142,9 @@ pub fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
 pub(crate) mod fuzz;
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -138,6 +138,9 @@ fn varint(from: &mut &[u8]) -> Result<u64, Malformed> {
 }
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -158,7 +161,6 @@ mod tests {
         }
     }
 
-    /// docs/PROTOCOL.md, section 10.
     #[test]
     fn the_bytes_are_stable() {
         let rows = [row(13, 300, 5, 0), row(32, 1, 0, 0)];
