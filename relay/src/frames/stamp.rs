@@ -38,6 +38,9 @@ fn put(out: &mut [u8], tag: u8, duration: Duration) {
 }
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use baton_proto::relay::Frame;
     use prost::Message;
