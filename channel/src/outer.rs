@@ -143,6 +143,9 @@ fn message_len(mut bytes: &[u8]) -> Result<Option<usize>, OuterError> {
 pub(crate) mod fuzz;
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 

@@ -412,6 +412,9 @@ impl Drop for ServerDraft {
 pub(crate) mod fuzz;
 
 #[cfg(test)]
+mod vectors;
+
+#[cfg(test)]
 mod tests {
     use baton_mux::timings::{Row, encode};
     use std::time::Duration;
