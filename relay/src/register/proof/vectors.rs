@@ -114,7 +114,7 @@ fn decode(vector: Vector<'_>) {
             assert_eq!(verified.unwrap().id.0, vector.array("exec_server_id"));
         }
         "refused proof" => {
-            let code = i32::from(verified.err().expect("a refusal").code());
+            let code = i32::from(verified.expect_err("a refusal").code());
             assert_eq!(i64::from(code), vector.signed("grpc_status"));
         }
         _ => vector.unknown_kind(),
