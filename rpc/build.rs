@@ -12,17 +12,16 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo:rerun-if-changed={PROTO}/{file}");
     }
     let mut descriptors = protox::compile(files, [PROTO])?;
-    let (exec, others) = descriptors
-        .file
-        .into_iter()
-        .partition(|file| file.package() == "baton.exec.v1");
-    // The codec of `baton.exec.v1` checks messages before it decodes them.
-    descriptors.file = exec;
-    services()
-        .codec_path("crate::codec::CheckedCodec")
-        .compile_fds(descriptors.clone())?;
-    descriptors.file = others;
-    services().compile_fds(descriptors)?;
+    let all = std::mem::take(&mut descriptors.file);
+    for file in all {
+        let services = match file.package() {
+            "baton.exec.v1" => services().codec_path("crate::codec::CheckedCodec"),
+            "baton.metadata.v1" => services().codec_path("crate::codec::PlainCodec"),
+            _ => services(),
+        };
+        descriptors.file = vec![file];
+        services.compile_fds(descriptors.clone())?;
+    }
     Ok(())
 }
 

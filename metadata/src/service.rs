@@ -227,6 +227,35 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_that_does_not_decode_is_the_fault_of_its_client() {
+        use tonic::codegen::{Service as _, http};
+        let (_metadata, service) = service();
+        let mut server = service.into_server();
+        for method in [
+            "History",
+            "Show",
+            "Threads",
+            "ThreadShow",
+            "ThreadUpdate",
+            "ThreadArchive",
+            "ThreadDelete",
+            "Flush",
+        ] {
+            // A field of 127 bytes that has none.
+            let garbage = tonic::body::Body::new("\0\0\0\0\x02\x0a\x7f".to_owned());
+            let request = http::Request::post(format!("/baton.metadata.v1.Metadata/{method}"));
+            let request = request.header("content-type", "application/grpc").body(garbage);
+            let answer = server.call(request.unwrap()).await.unwrap();
+            let status = Status::from_header_map(answer.headers()).unwrap();
+            assert_eq!(status.code(), tonic::Code::InvalidArgument, "{method}: {status}");
+            assert!(
+                status.message().starts_with("the request does not decode"),
+                "{status}"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn a_list_comes_in_pages_up_to_its_limit_and_goes_on_where_it_was_left() {
         const ALL: u64 = 250;
         let (_metadata, service) = service();

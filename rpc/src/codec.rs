@@ -1,4 +1,8 @@
-//! The codec of `baton.exec.v1`: protobuf, but what a message would decode to is looked at before it is decoded.
+//! The codecs of the services: protobuf with errors of Baton's own. That of `baton.exec.v1`, [`CheckedCodec`], looks at
+//! what a message would decode to before it decodes it.
+//!
+//! A request that does not decode is its client's fault, `INVALID_ARGUMENT`. tonic's own codec answers `INTERNAL`, with
+//! its library's text.
 //!
 //! A repeated field costs two bytes on the wire and up to a hundred in memory, so a limit on bytes alone lets a peer multiply what it sends by
 //! fifty. How many entries a [`RunRequest`] has is counted on the wire; one with too many is refused, and nothing is allocated for it.
@@ -15,6 +19,7 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::exec::{ExecError, ProcessEvent, RunRequest};
 use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, THREAD_METADATA_ENTRIES_MAX};
+use baton_proto::metadata;
 
 /// See the [module](self).
 pub struct CheckedCodec<T, U>(ProstCodec<T, U>);
@@ -63,6 +68,74 @@ impl<U: Message + Default + Checked> Decoder for CheckedDecoder<U> {
         U::check(buf.chunk())?;
         self.0.decode(buf)
     }
+}
+
+/// The codec of services whose messages are small: what does not decode is an error of Baton's own ([`Decoded`]).
+pub struct PlainCodec<T, U>(ProstCodec<T, U>);
+
+/// See [`PlainCodec`].
+pub struct PlainDecoder<U>(ProstDecoder<U>);
+
+/// A message with the error of a peer that sends something else in its place.
+pub trait Decoded {
+    /// What the caller gets where the message does not decode.
+    fn unreadable() -> Status;
+}
+
+impl<T, U> Default for PlainCodec<T, U> {
+    fn default() -> Self {
+        Self(ProstCodec::default())
+    }
+}
+
+impl<T, U> Codec for PlainCodec<T, U>
+where
+    T: Message + Send + 'static,
+    U: Message + Default + Decoded + Send + 'static,
+{
+    type Encode = T;
+    type Decode = U;
+    type Encoder = ProstEncoder<T>;
+    type Decoder = PlainDecoder<U>;
+
+    fn encoder(&mut self) -> Self::Encoder {
+        self.0.encoder()
+    }
+
+    fn decoder(&mut self) -> Self::Decoder {
+        PlainDecoder(self.0.decoder())
+    }
+}
+
+impl<U: Message + Default + Decoded> Decoder for PlainDecoder<U> {
+    type Item = U;
+    type Error = Status;
+
+    fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
+        self.0.decode(buf).map_err(|_| U::unreadable())
+    }
+}
+
+macro_rules! decoded {
+    ($error:expr; $($message:ident)*) => {
+        $(impl Decoded for metadata::$message {
+            fn unreadable() -> Status {
+                $error
+            }
+        })*
+    };
+}
+
+decoded! {
+    Status::invalid_argument("the request does not decode: send the protobuf message of this method");
+    HistoryRequest ShowRequest ThreadsRequest ThreadShowRequest ThreadUpdateRequest ThreadArchiveRequest
+    ThreadDeleteRequest FlushRequest
+}
+
+decoded! {
+    Status::internal("the exec-server sent an answer that does not decode");
+    HistoryPage ShowResponse ThreadsPage ThreadShowResponse ThreadUpdateResponse ThreadArchiveResponse
+    ThreadDeleteResponse FlushResponse
 }
 
 impl Checked for ProcessEvent {

@@ -1,6 +1,7 @@
 //! The gRPC services and clients of Baton, generated over the messages of `baton-proto`.
 //!
-//! Each module has the name of its package in `baton-proto`. [`codec`] decodes `baton.exec.v1` and refuses messages with too many entries.
+//! Each module has the name of its package in `baton-proto`. [`codec`] decodes `baton.exec.v1`
+//! and `baton.metadata.v1`, and refuses what does not decode or has too many entries.
 //! `baton-proto` itself knows no gRPC library, so that crates without one can use its messages.
 
 pub mod codec;
