@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use baton_metadata::store::retention::Retention;
-use baton_metadata::store::sqlite::{Options, Recovered};
+use baton_metadata::store::sqlite::{RecoveryReport, StoreOptions};
 use baton_metadata::{Health, Metadata, OpenReport, ShutdownReport};
 use baton_proto::{Epoch, ExecServerId};
 use baton_trace::record::unix_now_ns;
@@ -67,7 +67,7 @@ pub(crate) fn open(
             Durability::Start => Err(CliError::NoState),
         };
     };
-    let options = Options {
+    let options = StoreOptions {
         directory,
         name: format!("exec-server {id}"),
         epoch,
@@ -84,7 +84,7 @@ pub(crate) fn open(
     Ok(metadata)
 }
 
-fn lost(recovered: &Recovered) -> String {
+fn lost(recovered: &RecoveryReport) -> String {
     let were = |count: usize| counted(count as u64, "was", "were");
     format!(
         "this exec-server had ended before {}; {} still running and killed, {} left running",
@@ -135,9 +135,9 @@ mod tests {
     #[test]
     fn one_is_told_of_as_one() {
         let of = |lost_count| {
-            lost(&Recovered {
+            lost(&RecoveryReport {
                 lost: lost_count,
-                ..Recovered::default()
+                ..RecoveryReport::default()
             })
         };
         assert!(

@@ -23,11 +23,11 @@ use crate::store::WriteError;
 
 /// Names a barrier that somebody waits at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct BarrierId(u64);
 
 /// What somebody waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wait {
+pub(crate) enum BarrierKind {
     /// To hear of the first failure, and of every record that was given up: of this owner, or of anybody's.
     Report(Option<Owner>),
     /// For the records to be durable: failures are retried, and what was given up of others does not matter.
@@ -45,7 +45,7 @@ pub struct Flushed {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlushError {
     /// The disk's fault: writing what the barrier covers failed. It is kept and tried again; a later barrier tells whether that helped.
-    #[error("not written yet: {cause}{}", Dropped(*.dropped))]
+    #[error("not written yet: {cause}{}", DroppedSuffix(*.dropped))]
     Failed {
         /// What failed.
         cause: WriteError,
@@ -68,9 +68,9 @@ pub enum FlushError {
     TooMany,
 }
 
-struct Dropped(u64);
+struct DroppedSuffix(u64);
 
-impl std::fmt::Display for Dropped {
+impl std::fmt::Display for DroppedSuffix {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             0 => Ok(()),
@@ -91,18 +91,18 @@ pub(crate) struct Barriers {
     used: bool,
     /// Entries not on disk yet, by the generation of their oldest patch. No zeros.
     outstanding: BTreeMap<Generation, usize>,
-    waiting: BTreeMap<Ticket, Waiting>,
-    next: Ticket,
+    waiting: BTreeMap<BarrierId, PendingBarrier>,
+    next: BarrierId,
     /// Given up and not acknowledged, by owner. No zeros. As many as there are clients on the allow-list.
     dropped: BTreeMap<Owner, u64>,
     /// Barriers that are over and were not taken yet.
-    over: Vec<(Ticket, Result<Flushed, FlushError>)>,
+    over: Vec<(BarrierId, Result<Flushed, FlushError>)>,
 }
 
 #[derive(Debug, Clone)]
-struct Waiting {
+struct PendingBarrier {
     covers: Generation,
-    wait: Wait,
+    wait: BarrierKind,
     /// The last failure of what it covers, for a wait that goes on in spite of it.
     cause: Option<Arc<WriteError>>,
 }
@@ -114,7 +114,7 @@ impl Barriers {
             used: false,
             outstanding: BTreeMap::new(),
             waiting: BTreeMap::new(),
-            next: Ticket(0),
+            next: BarrierId(0),
             dropped: BTreeMap::new(),
             over: Vec::new(),
         }
@@ -132,28 +132,28 @@ impl Barriers {
     }
 
     /// Waits for everything accepted so far.
-    pub(crate) fn wait(&mut self, wait: Wait) -> Ticket {
-        let ticket = self.next;
-        self.next = Ticket(ticket.0 + 1);
+    pub(crate) fn wait(&mut self, wait: BarrierKind) -> BarrierId {
+        let barrier = self.next;
+        self.next = BarrierId(barrier.0 + 1);
         if self.used {
             self.open = self.open.next();
             self.used = false;
         }
         let covers = Generation(self.open.0 - 1);
-        let waiting = Waiting {
+        let waiting = PendingBarrier {
             covers,
             wait,
             cause: None,
         };
-        self.waiting.insert(ticket, waiting);
+        self.waiting.insert(barrier, waiting);
         self.settle();
-        ticket
+        barrier
     }
 
-    /// Nobody waits for `ticket` any more. Returns the last failure of what it covered.
-    pub(crate) fn abandon(&mut self, ticket: Ticket) -> Option<Arc<WriteError>> {
-        self.over.retain(|(over, _)| *over != ticket);
-        self.waiting.remove(&ticket).and_then(|waiting| waiting.cause)
+    /// Nobody waits for `barrier` any more. Returns the last failure of what it covered.
+    pub(crate) fn abandon(&mut self, barrier: BarrierId) -> Option<Arc<WriteError>> {
+        self.over.retain(|(over, _)| *over != barrier);
+        self.waiting.remove(&barrier).and_then(|waiting| waiting.cause)
     }
 
     /// Entries of these generations are on disk, or part of an older entry now.
@@ -196,17 +196,17 @@ impl Barriers {
     /// Entries could not be written, of which `oldest` is the oldest generation. They stay outstanding.
     pub(crate) fn failed(&mut self, oldest: Generation, cause: &Arc<WriteError>) {
         let (dropped, over) = (&self.dropped, &mut self.over);
-        self.waiting.retain(|ticket, waiting| {
+        self.waiting.retain(|barrier, waiting| {
             if waiting.covers < oldest {
                 return true;
             }
-            let Wait::Report(whose) = waiting.wait else {
+            let BarrierKind::Report(whose) = waiting.wait else {
                 waiting.cause = Some(cause.clone());
                 return true;
             };
             let dropped = count(dropped, whose);
             let cause = WriteError::clone(cause);
-            over.push((*ticket, Err(FlushError::Failed { cause, dropped })));
+            over.push((*barrier, Err(FlushError::Failed { cause, dropped })));
             false
         });
     }
@@ -224,13 +224,13 @@ impl Barriers {
     }
 
     /// The result of this one, if it is over.
-    pub(crate) fn take_one(&mut self, ticket: Ticket) -> Option<Result<Flushed, FlushError>> {
-        let index = self.over.iter().position(|(over, _)| *over == ticket)?;
+    pub(crate) fn take_one(&mut self, barrier: BarrierId) -> Option<Result<Flushed, FlushError>> {
+        let index = self.over.iter().position(|(over, _)| *over == barrier)?;
         Some(self.over.swap_remove(index).1)
     }
 
     /// The barriers that are over since the last call.
-    pub(crate) fn take_over(&mut self) -> Vec<(Ticket, Result<Flushed, FlushError>)> {
+    pub(crate) fn take_over(&mut self) -> Vec<(BarrierId, Result<Flushed, FlushError>)> {
         std::mem::take(&mut self.over)
     }
 
@@ -271,17 +271,17 @@ impl Barriers {
         }
         let oldest = self.outstanding.keys().next().copied();
         let (dropped, over) = (&self.dropped, &mut self.over);
-        self.waiting.retain(|ticket, waiting| {
+        self.waiting.retain(|barrier, waiting| {
             if oldest.is_some_and(|oldest| oldest <= waiting.covers) {
                 return true;
             }
             let generation = waiting.covers;
             let dropped = match waiting.wait {
-                Wait::Durable => 0,
-                Wait::Report(whose) => count(dropped, whose),
+                BarrierKind::Durable => 0,
+                BarrierKind::Report(whose) => count(dropped, whose),
             };
             over.push((
-                *ticket,
+                *barrier,
                 match dropped {
                     0 => Ok(Flushed { generation }),
                     count => Err(FlushError::Dropped { count }),

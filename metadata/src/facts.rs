@@ -157,7 +157,7 @@ mod tests {
     use baton_proto::ProcessId;
 
     use super::*;
-    use crate::limits::{FACTS_CACHED, FACTS_FINDERS, FACTS_FRESH, FACTS_PATIENCE};
+    use crate::limits::{FACTS_CACHED, FACTS_FINDERS, FACTS_FRESH, FACTS_TIMEOUT};
     use crate::record::Owner;
 
     fn process(number: u8) -> ProcessKey {
@@ -188,7 +188,7 @@ mod tests {
     fn age(facts: &Facts) {
         facts.finders().age();
         for looking in facts.finder.known().looking.values_mut() {
-            looking.since -= FACTS_PATIENCE;
+            looking.since -= FACTS_TIMEOUT;
         }
     }
 
@@ -234,8 +234,8 @@ mod tests {
         }
         facts.expect(process(4), thread("other"), cwd, 1);
         facts.delivered(&process(4));
-        let told = || found.recv_timeout(PATIENCE).unwrap().key;
-        assert_eq!((told(), told()), (thread("t"), thread("other")));
+        let reported = || found.recv_timeout(PATIENCE).unwrap().key;
+        assert_eq!((reported(), reported()), (thread("t"), thread("other")));
         assert!(found.try_recv().is_err());
 
         // What is fresh is not looked at again; what is not, is.
@@ -275,17 +275,17 @@ mod tests {
             facts.delivered(&process);
         };
         let hangs = || begun.recv_timeout(PATIENCE).unwrap();
-        let told = || found.recv_timeout(PATIENCE).unwrap().key;
+        let reported = || found.recv_timeout(PATIENCE).unwrap().key;
         request("stuck 1", "/hangs/1");
         hangs();
         age(&facts);
         request("one", "/nowhere/1");
-        assert_eq!(told(), thread("one"));
+        assert_eq!(reported(), thread("one"));
 
         // Whoever needs the same directory does without, and hangs nobody else.
         request("other", "/hangs/1");
         request("two", "/nowhere/2");
-        assert_eq!(told(), thread("two"));
+        assert_eq!(reported(), thread("two"));
         assert_eq!(facts.look(&thread("other"), b"/hangs/1", 1), None);
 
         for number in 2..=FACTS_FINDERS {
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(facts.held_up(), Some("/hangs/1".into()));
         request("last", "/nowhere/3");
         drop(release);
-        let all: std::collections::BTreeSet<_> = (0..=FACTS_FINDERS).map(|_| told()).collect();
+        let all: std::collections::BTreeSet<_> = (0..=FACTS_FINDERS).map(|_| reported()).collect();
         let stuck = (1..=FACTS_FINDERS).map(|number| thread(&format!("stuck {number}")));
         assert_eq!(all, stuck.chain([thread("last")]).collect());
         assert_eq!(facts.held_up(), None);
@@ -363,7 +363,7 @@ mod tests {
             facts.deleted(&thread(&number.to_string()), 1);
         }
         let known = facts.finder.known();
-        let lengths = [known.told.len(), known.directories.len(), known.deleted.len()];
+        let lengths = [known.reported.len(), known.directories.len(), known.deleted.len()];
         assert!(
             lengths.iter().all(|length| *length <= FACTS_CACHED),
             "{lengths:?}"

@@ -4,19 +4,19 @@ use baton_exec_server::limits::DURABLE_TIMEOUT;
 use baton_exec_server::records::{self, Answer, Gate, NotDurable};
 
 use crate::handle::WriterHandle;
-use crate::observe::key;
+use crate::observer::key;
 use crate::record::{Outcome, ProcessKey};
 use crate::store::query::ProcessRecord;
 use crate::store::sqlite::Reader;
 
 /// A gate that holds a start until the store has its record.
 #[derive(Debug)]
-pub struct DurableStart {
+pub struct DurableStartGate {
     handle: WriterHandle,
     reader: Reader,
 }
 
-impl DurableStart {
+impl DurableStartGate {
     pub(crate) fn new(handle: WriterHandle, reader: Reader) -> Self {
         Self { handle, reader }
     }
@@ -36,7 +36,7 @@ impl DurableStart {
     }
 }
 
-impl Gate for DurableStart {
+impl Gate for DurableStartGate {
     fn may_have_run(&self, process: records::ProcessKey) -> Answer<'_, bool> {
         Box::pin(async move {
             let key = key(process);

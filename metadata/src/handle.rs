@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::barrier::{FlushError, Flushed, Ticket, Wait};
+use crate::barrier::{BarrierId, BarrierKind, FlushError, Flushed};
 use crate::link::Link;
-use crate::machine::{Refused, Stats};
 use crate::record::{self, Owner, ProcessPatch, ThreadPatch, Update};
-use crate::shared::{Mode, WriterShared};
+use crate::scheduler::{AcceptError, WriterStats};
+use crate::shared::{WriterMode, WriterShared};
 use crate::spans;
 use crate::store::WriteError;
 
@@ -38,7 +38,7 @@ pub enum NotDurableCause {
     Stalled,
     /// No room in the queue, or the writer has stopped.
     #[error(transparent)]
-    Refused(Refused),
+    Refused(AcceptError),
     /// Too many wait already.
     #[error(transparent)]
     Barrier(FlushError),
@@ -50,21 +50,25 @@ impl WriterHandle {
     ///
     /// What is too long of a process is cut (`limits`); a thread's patch is refused instead. A process's update that is refused for
     /// another reason is counted, and every barrier reports it.
-    pub fn accept(&self, update: impl Into<Update>) -> Result<(), Refused> {
+    pub fn accept(&self, update: impl Into<Update>) -> Result<(), AcceptError> {
         self.accept_linked(update, None)
     }
 
     /// As [`accept`](Self::accept); the span `metadata.persist` of the write links to `link`, which is the span that the update is about.
-    pub fn accept_linked(&self, update: impl Into<Update>, link: Option<Link>) -> Result<(), Refused> {
+    pub fn accept_linked(&self, update: impl Into<Update>, link: Option<Link>) -> Result<(), AcceptError> {
         let mut update = update.into();
         if let Err(what) = record::check(&mut update) {
-            return Err(self.shared.lock().machine.refuse(None, Refused::Invalid(what)));
+            return Err(self
+                .shared
+                .lock()
+                .scheduler
+                .refuse(None, AcceptError::Invalid(what)));
         }
         let now = Instant::now();
         let mut state = self.shared.lock();
-        let accepted = state.machine.accept(update, link, now);
+        let accepted = state.scheduler.accept(update, link, now);
         // What was given up for it may have been all that a barrier waited for.
-        state.tell();
+        state.notify();
         self.shared.wake_if_due(&mut state, now);
         accepted
     }
@@ -73,7 +77,7 @@ impl WriterHandle {
     pub(crate) fn accept_of_command(&self, patch: ThreadPatch) {
         let owner = patch.key.owner;
         if self.accept(patch).is_err() {
-            self.shared.lock().machine.lose(owner);
+            self.shared.lock().scheduler.lose(owner);
         }
     }
 
@@ -97,7 +101,7 @@ impl WriterHandle {
 
     async fn report(&self, whose: Option<Owner>, link: Option<Link>) -> Result<Flushed, FlushError> {
         let since = Instant::now();
-        let result = self.wait(Wait::Report(whose))?.over().await;
+        let result = self.wait(BarrierKind::Report(whose))?.over().await;
         spans::flush(self.shared.recorder(), link, [since, Instant::now()], &result);
         result
     }
@@ -106,7 +110,7 @@ impl WriterHandle {
     pub fn hurry(&self) {
         let now = Instant::now();
         let mut state = self.shared.lock();
-        state.machine.hurry();
+        state.scheduler.hurry();
         self.shared.wake_if_due(&mut state, now);
     }
 
@@ -132,7 +136,7 @@ impl WriterHandle {
     pub async fn made_durable(&self, limit: Duration) -> Result<(), NotDurable> {
         let not_durable = |cause| NotDurable { cause };
         let mut barrier = self
-            .wait(Wait::Durable)
+            .wait(BarrierKind::Durable)
             .map_err(|error| not_durable(NotDurableCause::Barrier(error)))?;
         match tokio::time::timeout(limit, barrier.wait()).await {
             Ok(Ok(_)) => Ok(()),
@@ -158,49 +162,49 @@ impl WriterHandle {
     fn acknowledged(&self, whose: Option<Owner>, count: u64) {
         let now = Instant::now();
         let mut state = self.shared.lock();
-        state.machine.acknowledge(whose, count, now);
+        state.scheduler.acknowledge(whose, count, now);
         self.shared.wake_if_due(&mut state, now);
     }
 
     /// Why the last try to write failed, unless a later one has succeeded.
     pub fn failing(&self) -> Option<WriteError> {
-        self.shared.lock().machine.failing().cloned()
+        self.shared.lock().scheduler.failing().cloned()
     }
 
     /// Why the store cannot remove old records or move its log at the moment: it grows meanwhile. Nothing is lost by it.
     pub fn upkeep_failing(&self) -> Option<WriteError> {
-        self.shared.lock().machine.upkeep_failing().cloned()
+        self.shared.lock().scheduler.upkeep_failing().cloned()
     }
 
     /// Counters, and the state of the queue.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> WriterStats {
         let now = Instant::now();
         let state = self.shared.lock();
         let writing = state.writing;
-        Stats {
+        WriterStats {
             writing: writing.map_or(0, |writing| writing.patches),
             writing_for: writing.map_or(Duration::ZERO, |writing| now - writing.since),
-            ..state.machine.stats(now)
+            ..state.scheduler.stats(now)
         }
     }
 
-    fn wait(&self, wait: Wait) -> Result<Barrier<'_>, FlushError> {
+    fn wait(&self, wait: BarrierKind) -> Result<Barrier<'_>, FlushError> {
         let now = Instant::now();
         let (sender, over) = oneshot::channel();
         let mut state = self.shared.lock();
-        if state.mode != Mode::Runs {
+        if state.mode != WriterMode::Running {
             return Err(FlushError::Stopped);
         }
-        let ticket = state.machine.wait(wait)?;
+        let barrier = state.scheduler.wait(wait)?;
         // Over already if nothing waits to be written.
-        match state.machine.take_over(ticket) {
+        match state.scheduler.take_over(barrier) {
             Some(result) => drop(sender.send(result)),
-            None => drop(state.waiters.insert(ticket, sender)),
+            None => drop(state.waiters.insert(barrier, sender)),
         }
         self.shared.wake_if_due(&mut state, now);
         Ok(Barrier {
             shared: &self.shared,
-            ticket,
+            barrier,
             over,
         })
     }
@@ -209,7 +213,7 @@ impl WriterHandle {
 /// A place at a barrier. Dropping it leaves the barrier.
 struct Barrier<'a> {
     shared: &'a WriterShared,
-    ticket: Ticket,
+    barrier: BarrierId,
     over: oneshot::Receiver<Result<Flushed, FlushError>>,
 }
 
@@ -225,8 +229,8 @@ impl Barrier<'_> {
     /// Leaves it, with the last failure of what it covers.
     fn abandon(&self) -> Option<Arc<WriteError>> {
         let mut state = self.shared.lock();
-        state.waiters.remove(&self.ticket);
-        state.machine.abandon(self.ticket)
+        state.waiters.remove(&self.barrier);
+        state.scheduler.abandon(self.barrier)
     }
 }
 

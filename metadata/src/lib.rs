@@ -7,7 +7,7 @@
 //!
 //! * [`record`]: what is known of a process and of a thread, as patches that merge;
 //! * [`WriterHandle`]: takes them, and waits at barriers; [`start`] gives one, and the [`Writer`] that ends it;
-//! * `machine`, of `queue` and `barrier`: every decision, without IO;
+//! * `scheduler`, of `queue` and `barrier`: every decision, without IO;
 //! * `writer`: the one thread that waits for the disk; `shared` is between it and the handles;
 //! * [`store`]: where it writes to, and what can go wrong there;
 //! * [`limits`]: every bound, with its reason and what it can cost.
@@ -17,18 +17,18 @@
 
 mod barrier;
 pub mod batch;
+mod deallocator;
 mod facts;
 mod gate;
 mod generation;
 mod handle;
 pub mod limits;
 mod link;
-mod machine;
 mod metadata;
-mod observe;
+mod observer;
 mod queue;
-mod reap;
 pub mod record;
+mod scheduler;
 pub mod service;
 mod shared;
 mod spans;
@@ -37,14 +37,14 @@ mod writer;
 
 pub use barrier::{FlushError, Flushed};
 pub use batch::Batch;
-pub use gate::DurableStart;
+pub use gate::DurableStartGate;
 pub use generation::Generation;
 pub use handle::{NotDurable, NotDurableCause, WriterHandle};
 pub use link::Link;
-pub use machine::{Refused, Stats};
 pub use metadata::{Durability, Health, HealthEvent, Metadata, MetadataError, OpenReport};
-pub use observe::Recording;
+pub use observer::MetadataObserver;
 pub use record::{ProcessPatch, ThreadPatch, Update};
+pub use scheduler::{AcceptError, WriterStats};
 pub use service::MetadataService;
 pub use store::{Store, WriteError};
 pub use writer::{ShutdownReport, Writer, start};

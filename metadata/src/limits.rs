@@ -54,7 +54,7 @@ pub const READER_CACHE_KIB: i64 = 2 * 1024;
 pub const IDLE_READERS: usize = 4;
 
 /// Owners and lives whose numbers are remembered. Some 100 bytes each.
-pub const NAMES_KEPT: usize = 4096;
+pub const ROW_IDS_CACHED: usize = 4096;
 
 /// Pages (4 KiB) in the log from which on it is moved into the database beside the writer: 16 MiB. Four times SQLite's own default, because the syncs
 /// of a move keep the one or two barriers waiting that fall into it: one in 250 otherwise, which is most of their 99th percentile.
@@ -120,7 +120,7 @@ pub const BATCH_PATCHES: usize = 2_048;
 
 /// Patches of a batch from which on it is freed beside the writer, which then has a backlog. Two such batches wait at most, beside the
 /// queue's bound: [`BATCH_BYTES`] each.
-pub const FREED_BESIDE: usize = 1_024;
+pub const DEALLOCATOR_PATCHES: usize = 1_024;
 
 /// Patches in one transaction, in bytes, for those that are large.
 pub const BATCH_BYTES: usize = 2 * 1024 * 1024;
@@ -135,7 +135,7 @@ pub const EAGER_PROCESSES: usize = 64;
 
 /// How long the writer goes on looking by itself, every [`LINGER`], after it last had something to write. So whoever hands over an update does
 /// not pay for waking it.
-pub const ATTENTIVE: Duration = Duration::from_secs(5);
+pub const POLL_AFTER_WRITE: Duration = Duration::from_secs(5);
 
 /// From a failed write to the next try, doubled each time up to [`RETRY_MAX`].
 pub const RETRY_FIRST: Duration = Duration::from_millis(50);
@@ -157,7 +157,7 @@ pub const SPAN_LINKS_MAX: usize = 16;
 pub const WRITES_PER_SPAN: u32 = 100;
 
 /// Wait for the state directory's lock before its holder is named: longer than a fork takes until its exec, shorter than a person notices.
-pub const LOCK_PATIENCE: Duration = Duration::from_millis(100);
+pub const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// How long what was found about a directory is taken for true without another look. A person who looks after `git switch` sees it.
 pub const FACTS_FRESH: Duration = Duration::from_secs(2);
@@ -174,13 +174,13 @@ pub const FACTS_QUEUE: usize = 64;
 
 /// How long a look may take before its directory counts as one that hangs, and another thread does what its finder would. A network file
 /// system that is up answers within.
-pub const FACTS_PATIENCE: Duration = Duration::from_secs(5);
+pub const FACTS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Threads that look for facts. All but one are begun because the others hang; with all of them hanging, no more is looked for.
 pub const FACTS_FINDERS: usize = 4;
 
 /// How long a thread is taken to know what it was told. It may have been removed and begun anew meanwhile.
-pub const FACTS_TOLD: Duration = Duration::from_secs(60);
+pub const FACTS_REPORTED: Duration = Duration::from_secs(60);
 
 /// Directories looked at on the way up from a working directory. Protects from a path that is nothing but slashes and dots.
 pub const FACTS_PARENTS: usize = 128;
@@ -200,10 +200,10 @@ pub const QUERIES_AT_ONCE: usize = 4;
 
 /// Directories looked at for `baton thread show` at once, each on a thread of its own, which a file system that hangs keeps. Apart from the
 /// queries, which go on meanwhile.
-pub const LOOKS_AT_ONCE: usize = 4;
+pub const LOOKUPS_AT_ONCE: usize = 4;
 
 /// Longest wait for such a look. Beyond it the answer is what was found before.
-pub const LOOK_LIMIT: Duration = Duration::from_secs(1);
+pub const LOOKUP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Records in one message of `History`: some 30 KiB. Of long command lines fewer
 /// ([`PAGE_BYTES_MAX`](baton_proto::limits::PAGE_BYTES_MAX)).

@@ -15,15 +15,16 @@ use baton_trace::text::{counted, printable};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::facts::Facts;
-use crate::gate::DurableStart;
+use crate::gate::DurableStartGate;
 use crate::handle::WriterHandle;
 use crate::limits::{STALLED, SURVIVOR_GRACE};
-use crate::machine::Stats;
-use crate::observe::Recording;
+use crate::observer::MetadataObserver;
+use crate::scheduler::WriterStats;
 use crate::service::MetadataService;
 use crate::store::retention::Retention;
 use crate::store::sqlite::{
-    self, OpenError, Opened, Options, Reader, Recovered, SetAside, SetAsides, SqliteStore, Survivor,
+    self, DamagedDatabase, DamagedDatabases, OpenError, OpenedStore, Reader, RecoveryReport, SqliteStore,
+    StoreOptions, Survivor,
 };
 use crate::store::{WriteError, WriteErrorKind, boot};
 use crate::writer::{self, ShutdownReport, Writer};
@@ -56,9 +57,9 @@ pub enum MetadataError {
 #[derive(Debug, Default)]
 pub struct OpenReport {
     /// A damaged database was set aside.
-    pub set_aside: Option<SetAside>,
+    pub set_aside: Option<DamagedDatabase>,
     /// What an earlier life had left.
-    pub recovered: Recovered,
+    pub recovered: RecoveryReport,
 }
 
 /// The metadata of one exec-server.
@@ -68,7 +69,7 @@ pub struct Metadata {
     writer: Writer,
     reader: Reader,
     facts: Arc<Facts>,
-    set_asides: SetAsides,
+    damaged_databases: DamagedDatabases,
     epoch: Epoch,
     is_in_memory: bool,
 }
@@ -79,8 +80,8 @@ impl Metadata {
     ///
     /// # Errors
     /// [`MetadataError`], which says what to do. A damaged database is no error: see [`OpenReport`].
-    pub fn open(options: &Options, recorder: Recorder) -> Result<(Self, OpenReport), MetadataError> {
-        let Opened {
+    pub fn open(options: &StoreOptions, recorder: Recorder) -> Result<(Self, OpenReport), MetadataError> {
+        let OpenedStore {
             store,
             reader,
             set_aside,
@@ -109,7 +110,7 @@ impl Metadata {
         epoch: Epoch,
         recorder: Recorder,
     ) -> Result<Self, MetadataError> {
-        let set_asides = store.set_asides();
+        let damaged_databases = store.damaged_databases();
         let (handle, writer) = writer::start(Box::new(store), recorder).map_err(MetadataError::Thread)?;
         let found = handle.clone();
         // Full or stopped: the thread's next command finds it again.
@@ -119,7 +120,7 @@ impl Metadata {
             writer,
             reader,
             facts: Arc::new(facts),
-            set_asides,
+            damaged_databases,
             epoch,
             is_in_memory: false,
         })
@@ -128,8 +129,9 @@ impl Metadata {
     /// What the exec-server tells, and what it waits for.
     pub fn records(&self, durability: Durability) -> Records {
         let boot_id = boot::boot_id().unwrap_or_default();
-        let observer = Recording::new(self.handle.clone(), Arc::clone(&self.facts), self.epoch, boot_id);
-        let gate = DurableStart::new(self.handle.clone(), self.reader.clone());
+        let observer =
+            MetadataObserver::new(self.handle.clone(), Arc::clone(&self.facts), self.epoch, boot_id);
+        let gate = DurableStartGate::new(self.handle.clone(), self.reader.clone());
         Records {
             observer: Some(Arc::new(observer)),
             gate: match durability {
@@ -150,8 +152,8 @@ impl Metadata {
         Health {
             handle: self.handle.clone(),
             facts: Arc::clone(&self.facts),
-            set_asides: self.set_asides.clone(),
-            last: Stats::default(),
+            damaged_databases: self.damaged_databases.clone(),
+            last: WriterStats::default(),
             writing: None,
             upkeep: None,
             are_facts_held_up: false,
@@ -194,8 +196,8 @@ fn kill(survivors: &[Survivor]) {
 pub struct Health {
     handle: WriterHandle,
     facts: Arc<Facts>,
-    set_asides: SetAsides,
-    last: Stats,
+    damaged_databases: DamagedDatabases,
+    last: WriterStats,
     writing: Option<WriteFailure>,
     upkeep: Option<WriteErrorKind>,
     are_facts_held_up: bool,
@@ -237,7 +239,7 @@ pub enum HealthEvent {
         count: u64,
     },
     /// A database was damaged while it was in use, and is elsewhere now.
-    SetAside(SetAside),
+    DamagedDatabase(DamagedDatabase),
 }
 
 impl fmt::Display for HealthEvent {
@@ -272,7 +274,7 @@ impl fmt::Display for HealthEvent {
                 "{} given up, because nothing could be written for too long",
                 counted(*count, "record was", "records were")
             ),
-            Self::SetAside(set_aside) => set_aside.fmt(f),
+            Self::DamagedDatabase(set_aside) => set_aside.fmt(f),
         }
     }
 }
@@ -282,10 +284,10 @@ impl Health {
     pub fn look(&mut self) -> Vec<HealthEvent> {
         let stats = self.handle.stats();
         let mut events: Vec<_> = self
-            .set_asides
+            .damaged_databases
             .take()
             .into_iter()
-            .map(HealthEvent::SetAside)
+            .map(HealthEvent::DamagedDatabase)
             .collect();
         events.extend(of_writing(&mut self.writing, &stats, self.handle.failing()));
         events.extend(of_upkeep(&mut self.upkeep, self.handle.upkeep_failing()));
@@ -303,7 +305,7 @@ impl Health {
 /// Once when it begins to fail or to stall, once for each other cause, and once when it is well again.
 fn of_writing(
     told: &mut Option<WriteFailure>,
-    stats: &Stats,
+    stats: &WriterStats,
     failing: Option<WriteError>,
 ) -> Option<HealthEvent> {
     let stalls = || (stats.writing_for > STALLED).then_some(WriteFailure::Stalls);
@@ -349,11 +351,11 @@ mod tests {
     fn a_disk_that_fails_or_stalls_is_told_once_for_each_cause_with_what_helps() {
         let mut told = None;
         let mut look = |kind: Option<WriteErrorKind>, writing_for: u64| {
-            let stats = Stats {
+            let stats = WriterStats {
                 waiting: 3,
                 writing: 1,
                 writing_for: Duration::from_secs(writing_for),
-                ..Stats::default()
+                ..WriterStats::default()
             };
             let failing = kind.map(|kind| WriteError::new(kind, "in its words"));
             of_writing(&mut told, &stats, failing).map(|event| event.to_string())

@@ -1,7 +1,7 @@
 //! What waits to be written: one merged entry a process and a thread, oldest first, within a bound of bytes. No IO, no clock.
 //!
 //! A patch merges into the entry of its process or thread, if that waits; beside one that is being written it begins a new entry. Entries
-//! leave oldest first in a [`Flight`], and come back to where they were when it failed, together with what came after them.
+//! leave oldest first in a [`TakenBatch`], and come back to where they were when it failed, together with what came after them.
 //!
 //! At the bound, the oldest entries of *finished* processes are given up, and the caller counts them. Entries of running processes and
 //! of threads are not: when they alone fill their share, what is new is refused.
@@ -18,38 +18,38 @@ use crate::record::{Owner, ProcessKey, ProcessPatch, ThreadKey, ThreadPatch, Upd
 
 /// How much may wait, in bytes, what is being written included.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct QueueBounds {
     pub process_bytes: usize,
     pub thread_bytes: usize,
 }
 
 /// Position of an entry in the order. Never reused; an entry that comes back takes its old one.
-type Position = u64;
+type QueuePosition = u64;
 
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub(crate) struct Queue {
-    bounds: Bounds,
-    entries: BTreeMap<Position, Box<Entry>>,
-    processes: HashMap<ProcessKey, Position>,
-    threads: HashMap<ThreadKey, Position>,
+    bounds: QueueBounds,
+    entries: BTreeMap<QueuePosition, Box<QueueEntry>>,
+    processes: HashMap<ProcessKey, QueuePosition>,
+    threads: HashMap<ThreadKey, QueuePosition>,
     /// Entries of finished processes: what can be given up.
-    finished: BTreeSet<Position>,
-    next: Position,
+    finished: BTreeSet<QueuePosition>,
+    next: QueuePosition,
     process_bytes: usize,
     thread_bytes: usize,
 }
 
 #[derive(Debug, Clone)]
-struct Entry {
-    info: EntryInfo,
+struct QueueEntry {
+    info: QueueEntryInfo,
     patch: Update,
     size: usize,
 }
 
 /// What an entry has beside its patch.
 #[derive(Debug, Clone, Copy)]
-struct EntryInfo {
+struct QueueEntryInfo {
     generation: Generation,
     since: Instant,
     link: Option<Link>,
@@ -57,17 +57,17 @@ struct EntryInfo {
 
 /// Entries that are being written. It must be given back: to [`Queue::written`], [`Queue::restore`] or [`Queue::discard`].
 #[derive(Debug, Clone)]
-pub(crate) struct Flight {
+pub(crate) struct TakenBatch {
     pub batch: Batch,
-    processes: Vec<(Position, EntryInfo)>,
-    threads: Vec<(Position, EntryInfo)>,
+    processes: Vec<(QueuePosition, QueueEntryInfo)>,
+    threads: Vec<(QueuePosition, QueueEntryInfo)>,
     process_bytes: usize,
     thread_bytes: usize,
 }
 
 /// What accepting a patch did.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Added {
+pub(crate) enum AddResult {
     /// A new entry waits.
     New,
     /// It is part of one that waited.
@@ -77,7 +77,7 @@ pub(crate) enum Added {
 }
 
 impl Queue {
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: QueueBounds) -> Self {
         Self {
             bounds,
             entries: BTreeMap::new(),
@@ -98,17 +98,17 @@ impl Queue {
         now: Instant,
         link: Option<Link>,
         gone: &mut Vec<(Generation, Owner)>,
-    ) -> Added {
+    ) -> AddResult {
         let position = match &update {
             Update::Process(patch) => self.processes.get(&patch.key),
             Update::Thread(patch) => self.threads.get(&patch.key),
         };
         let position = position.copied();
         if !self.has_room(&update, position, gone) {
-            return Added::Full;
+            return AddResult::Full;
         }
         let Some(position) = position else {
-            let info = EntryInfo {
+            let info = QueueEntryInfo {
                 generation,
                 since: now,
                 link,
@@ -116,19 +116,19 @@ impl Queue {
             let position = self.next;
             self.next += 1;
             self.insert(position, info, update);
-            return Added::New;
+            return AddResult::New;
         };
         self.merge(position, update, link);
         // What a process adds to its own entry is small and bounded, and what makes it a finished one must get in.
         while self.process_bytes > self.bounds.process_bytes && self.give_up(gone) {}
-        Added::Merged
+        AddResult::Merged
     }
 
     /// Takes the oldest entries to be written: at least one, and no more than `patches` of them and about `bytes`. `None` if nothing waits.
-    pub(crate) fn take(&mut self, patches: usize, bytes: usize) -> Option<Flight> {
+    pub(crate) fn take(&mut self, patches: usize, bytes: usize) -> Option<TakenBatch> {
         let processes = self.processes.len().min(patches.max(1));
         let threads = self.threads.len().min(patches.max(1));
-        let mut flight = Flight {
+        let mut taken = TakenBatch {
             batch: Batch {
                 processes: Vec::with_capacity(processes),
                 threads: Vec::with_capacity(threads),
@@ -139,9 +139,9 @@ impl Queue {
             thread_bytes: 0,
         };
         while let Some(first) = self.entries.first_entry() {
-            let taken = flight.len();
-            let full = flight.process_bytes + flight.thread_bytes + first.get().size > bytes;
-            if taken >= patches.max(1) || (taken > 0 && full) {
+            let count = taken.len();
+            let full = taken.process_bytes + taken.thread_bytes + first.get().size > bytes;
+            if count >= patches.max(1) || (count > 0 && full) {
                 break;
             }
             let (position, entry) = first.remove_entry();
@@ -150,40 +150,40 @@ impl Queue {
                 Update::Process(patch) => {
                     self.processes.remove(&patch.key);
                     self.finished.remove(&position);
-                    flight.process_bytes += size;
-                    flight.processes.push((position, info));
-                    flight.batch.processes.push(patch);
+                    taken.process_bytes += size;
+                    taken.processes.push((position, info));
+                    taken.batch.processes.push(patch);
                 }
                 Update::Thread(patch) => {
                     self.threads.remove(&patch.key);
-                    flight.thread_bytes += size;
-                    flight.threads.push((position, info));
-                    flight.batch.threads.push(patch);
+                    taken.thread_bytes += size;
+                    taken.threads.push((position, info));
+                    taken.batch.threads.push(patch);
                 }
             }
         }
-        (flight.len() > 0).then_some(flight)
+        (taken.len() > 0).then_some(taken)
     }
 
     /// The flight is on disk.
-    pub(crate) fn written(&mut self, flight: &Flight) {
-        self.process_bytes -= flight.process_bytes;
-        self.thread_bytes -= flight.thread_bytes;
+    pub(crate) fn written(&mut self, taken: &TakenBatch) {
+        self.process_bytes -= taken.process_bytes;
+        self.thread_bytes -= taken.thread_bytes;
     }
 
     /// The flight shall not be tried again.
-    pub(crate) fn discard(&mut self, flight: &Flight) {
-        self.written(flight);
+    pub(crate) fn discard(&mut self, taken: &TakenBatch) {
+        self.written(taken);
     }
 
     /// The flight failed: its entries wait again where they were. Returns the generations of entries that came after them and are part
     /// of them now.
-    pub(crate) fn restore(&mut self, flight: Flight) -> Vec<Generation> {
-        self.written(&flight);
+    pub(crate) fn restore(&mut self, taken: TakenBatch) -> Vec<Generation> {
+        self.written(&taken);
         let mut merged = Vec::new();
-        let processes = flight.batch.processes.into_iter().map(Update::Process);
-        let threads = flight.batch.threads.into_iter().map(Update::Thread);
-        let entries = processes.zip(flight.processes).chain(threads.zip(flight.threads));
+        let processes = taken.batch.processes.into_iter().map(Update::Process);
+        let threads = taken.batch.threads.into_iter().map(Update::Thread);
+        let entries = processes.zip(taken.processes).chain(threads.zip(taken.threads));
         for (update, (position, info)) in entries {
             let later = match &update {
                 Update::Process(patch) => self.processes.get(&patch.key),
@@ -227,7 +227,7 @@ impl Queue {
     fn has_room(
         &mut self,
         update: &Update,
-        position: Option<Position>,
+        position: Option<QueuePosition>,
         gone: &mut Vec<(Generation, Owner)>,
     ) -> bool {
         match (update, position.and_then(|position| self.entries.get(&position))) {
@@ -261,7 +261,7 @@ impl Queue {
         true
     }
 
-    fn insert(&mut self, position: Position, info: EntryInfo, patch: Update) {
+    fn insert(&mut self, position: QueuePosition, info: QueueEntryInfo, patch: Update) {
         let size = size(&patch);
         match &patch {
             Update::Process(process) => {
@@ -277,10 +277,10 @@ impl Queue {
             }
         }
         self.entries
-            .insert(position, Box::new(Entry { info, patch, size }));
+            .insert(position, Box::new(QueueEntry { info, patch, size }));
     }
 
-    fn remove(&mut self, position: Position) -> Option<Entry> {
+    fn remove(&mut self, position: QueuePosition) -> Option<QueueEntry> {
         let entry = *self.entries.remove(&position)?;
         match &entry.patch {
             Update::Process(process) => {
@@ -296,7 +296,7 @@ impl Queue {
         Some(entry)
     }
 
-    fn merge(&mut self, position: Position, later: Update, link: Option<Link>) {
+    fn merge(&mut self, position: QueuePosition, later: Update, link: Option<Link>) {
         let Some(entry) = self.entries.get_mut(&position) else {
             debug_assert!(false, "nothing waits at {position}");
             return;
@@ -324,7 +324,7 @@ impl Queue {
     }
 }
 
-impl Flight {
+impl TakenBatch {
     /// Patches in it.
     pub(crate) fn len(&self) -> usize {
         self.batch.len()
@@ -352,7 +352,7 @@ impl Flight {
         self.info().filter_map(|info| info.link)
     }
 
-    fn info(&self) -> impl Iterator<Item = &EntryInfo> {
+    fn info(&self) -> impl Iterator<Item = &QueueEntryInfo> {
         let all = self.processes.iter().chain(&self.threads);
         all.map(|(_, info)| info)
     }

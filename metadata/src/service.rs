@@ -22,18 +22,18 @@ use tonic::{Request, Response, Status};
 
 use crate::facts::Facts;
 use crate::handle::WriterHandle;
-use crate::limits::{LOOK_LIMIT, LOOKS_AT_ONCE, METADATA_REQUEST_BYTES, QUERIES_AT_ONCE, READ_FLUSH};
+use crate::limits::{LOOKUP_TIMEOUT, LOOKUPS_AT_ONCE, METADATA_REQUEST_BYTES, QUERIES_AT_ONCE, READ_FLUSH};
 use crate::record::{CwdFacts, Owner, ThreadKey};
 use crate::store::sqlite::{ReadError, Reader};
 
 /// See the [module](self). Clones share what they read.
 #[derive(Debug, Clone)]
 pub struct MetadataService {
-    inner: Arc<Inner>,
+    inner: Arc<ServiceState>,
 }
 
 #[derive(Debug)]
-struct Inner {
+struct ServiceState {
     handle: WriterHandle,
     reader: Reader,
     facts: Arc<Facts>,
@@ -45,12 +45,12 @@ struct Inner {
 impl MetadataService {
     pub(crate) fn new(handle: WriterHandle, reader: Reader, facts: Arc<Facts>, is_in_memory: bool) -> Self {
         Self {
-            inner: Arc::new(Inner {
+            inner: Arc::new(ServiceState {
                 handle,
                 reader,
                 facts,
                 queries: Arc::new(Semaphore::new(QUERIES_AT_ONCE)),
-                looks: Arc::new(Semaphore::new(LOOKS_AT_ONCE)),
+                looks: Arc::new(Semaphore::new(LOOKUPS_AT_ONCE)),
                 is_in_memory,
             }),
         }
@@ -108,7 +108,7 @@ impl MetadataService {
             });
             look.await
         };
-        match timeout(LOOK_LIMIT, now).await {
+        match timeout(LOOKUP_TIMEOUT, now).await {
             Ok(Ok(Some(now))) => now,
             Ok(Ok(None) | Err(_)) | Err(_) => Arc::new(before),
         }
@@ -117,15 +117,15 @@ impl MetadataService {
 
 /// Who asks, and whether it may learn trace ids.
 #[derive(Debug, Clone, Copy)]
-struct Caller {
+struct AuthenticatedClient {
     owner: Owner,
     sees_ids: bool,
 }
 
-impl Caller {
+impl AuthenticatedClient {
     fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let peer = request.extensions().get::<Arc<Peer>>();
-        let peer = peer.ok_or_else(|| Status::unauthenticated("the caller of this request is not known"))?;
+        let peer = peer.ok_or_else(|| Status::unauthenticated("the client of this request is not known"))?;
         Ok(Self {
             owner: Owner(*peer.key.as_bytes()),
             sees_ids: peer.sees_ids(),
@@ -142,56 +142,56 @@ impl MetadataRpc for MetadataService {
         &self,
         request: Request<wire::HistoryRequest>,
     ) -> Result<Response<Self::HistoryStream>, Status> {
-        let caller = Caller::of(&request)?;
-        history::list(self, caller, request.into_inner()).await
+        let client = AuthenticatedClient::of(&request)?;
+        history::list(self, client, request.into_inner()).await
     }
 
     async fn show(
         &self,
         request: Request<wire::ShowRequest>,
     ) -> Result<Response<wire::ShowResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        history::show(self, caller, request.into_inner()).await
+        let client = AuthenticatedClient::of(&request)?;
+        history::show(self, client, request.into_inner()).await
     }
 
     async fn threads(
         &self,
         request: Request<wire::ThreadsRequest>,
     ) -> Result<Response<Self::ThreadsStream>, Status> {
-        let caller = Caller::of(&request)?;
-        thread::list(self, caller, request.into_inner()).await
+        let client = AuthenticatedClient::of(&request)?;
+        thread::list(self, client, request.into_inner()).await
     }
 
     async fn thread_show(
         &self,
         request: Request<wire::ThreadShowRequest>,
     ) -> Result<Response<wire::ThreadShowResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        thread::show(self, caller, request.into_inner()).await
+        let client = AuthenticatedClient::of(&request)?;
+        thread::show(self, client, request.into_inner()).await
     }
 
     async fn thread_update(
         &self,
         request: Request<wire::ThreadUpdateRequest>,
     ) -> Result<Response<wire::ThreadUpdateResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        thread::update(self, caller, request.into_inner()).await
+        let client = AuthenticatedClient::of(&request)?;
+        thread::update(self, client, request.into_inner()).await
     }
 
     async fn thread_archive(
         &self,
         request: Request<wire::ThreadArchiveRequest>,
     ) -> Result<Response<wire::ThreadArchiveResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        thread::archive(self, caller, request.into_inner()).await
+        let client = AuthenticatedClient::of(&request)?;
+        thread::archive(self, client, request.into_inner()).await
     }
 
     async fn thread_delete(
         &self,
         request: Request<wire::ThreadDeleteRequest>,
     ) -> Result<Response<wire::ThreadDeleteResponse>, Status> {
-        let caller = Caller::of(&request)?;
-        thread::delete(self, caller, request.into_inner()).await
+        let client = AuthenticatedClient::of(&request)?;
+        thread::delete(self, client, request.into_inner()).await
     }
 
     async fn flush(
@@ -199,8 +199,8 @@ impl MetadataRpc for MetadataService {
         request: Request<wire::FlushRequest>,
     ) -> Result<Response<wire::FlushResponse>, Status> {
         // The barrier is the whole queue's. Of records that were given up a client is told its own, and acknowledges no other's.
-        let caller = Caller::of(&request)?;
-        barrier::flush(self, caller, request).await
+        let client = AuthenticatedClient::of(&request)?;
+        barrier::flush(self, client, request).await
     }
 }
 
@@ -284,7 +284,7 @@ mod tests {
                 .accept(ThreadPatch::touch(thread, n))
                 .unwrap();
         }
-        let caller = Caller {
+        let client = AuthenticatedClient {
             owner,
             sees_ids: true,
         };
@@ -295,7 +295,7 @@ mod tests {
                 after: after.to_vec().into(),
                 ..wire::HistoryRequest::default()
             };
-            let pages = history::list(&service, caller, request).await.unwrap();
+            let pages = history::list(&service, client, request).await.unwrap();
             let pages: Vec<_> = pages.into_inner().try_collect().await.unwrap();
             assert!(pages.iter().all(|page| !page.behind));
             let lengths: Vec<_> = pages.iter().map(|page| page.records.len()).collect();
@@ -322,7 +322,7 @@ mod tests {
         assert!(
             history::list(
                 &service,
-                caller,
+                client,
                 wire::HistoryRequest {
                     after: vec![1].into(),
                     ..wire::HistoryRequest::default()
@@ -336,7 +336,7 @@ mod tests {
             limit: 101,
             ..wire::ThreadsRequest::default()
         };
-        let pages = thread::list(&service, caller, request).await.unwrap();
+        let pages = thread::list(&service, client, request).await.unwrap();
         let pages: Vec<_> = pages.into_inner().try_collect().await.unwrap();
         let threads: Vec<_> = pages.iter().flat_map(|page| &page.threads).collect();
         assert_eq!((pages.len(), threads.len()), (2, 101));
@@ -377,17 +377,17 @@ mod tests {
             }));
             service.inner.handle.accept(patch).unwrap();
         }
-        let caller = Caller {
+        let client = AuthenticatedClient {
             owner,
             sees_ids: true,
         };
-        let pages = history::list(&service, caller, wire::HistoryRequest::default()).await;
+        let pages = history::list(&service, client, wire::HistoryRequest::default()).await;
         let pages: Vec<_> = pages.unwrap().into_inner().try_collect().await.unwrap();
         assert!(pages.len() > 2 && pages.iter().all(|page| page.encoded_len() <= PAGE_BYTES_MAX));
         let records: Vec<_> = pages.iter().flat_map(|page| &page.records).collect();
         assert_eq!(records.len(), usize::from(ALL));
         assert!(records.iter().map(|record| record.encoded_len()).max() > Some(8_000));
-        let pages = thread::list(&service, caller, wire::ThreadsRequest::default()).await;
+        let pages = thread::list(&service, client, wire::ThreadsRequest::default()).await;
         let pages: Vec<_> = pages.unwrap().into_inner().try_collect().await.unwrap();
         assert!(pages.iter().all(|page| page.encoded_len() <= PAGE_BYTES_MAX));
         let threads: usize = pages.iter().map(|page| page.threads.len()).sum();
@@ -432,7 +432,7 @@ mod tests {
             thread_id: "t".into(),
         };
         // As looks that never return hold them.
-        let all = u32::try_from(LOOKS_AT_ONCE).unwrap();
+        let all = u32::try_from(LOOKUPS_AT_ONCE).unwrap();
         let hung = service.inner.looks.acquire_many(all).await.unwrap();
         let facts = service.look(thread.clone(), 1, before.clone()).await;
         assert_eq!(*facts, before);

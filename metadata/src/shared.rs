@@ -7,49 +7,49 @@ use std::time::Instant;
 use baton_trace::recorder::Recorder;
 use tokio::sync::oneshot;
 
-use crate::barrier::{FlushError, Flushed, Ticket};
-use crate::machine::Machine;
+use crate::barrier::{BarrierId, FlushError, Flushed};
+use crate::scheduler::WriteScheduler;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct WriterShared {
-    state: Mutex<State>,
+    state: Mutex<WriterState>,
     pub(crate) wake: Condvar,
     recorder: Recorder,
 }
 
 #[derive(Debug)]
-pub(crate) struct State {
-    pub(crate) machine: Machine,
-    pub(crate) waiters: HashMap<Ticket, oneshot::Sender<Result<Flushed, FlushError>>>,
+pub(crate) struct WriterState {
+    pub(crate) scheduler: WriteScheduler,
+    pub(crate) waiters: HashMap<BarrierId, oneshot::Sender<Result<Flushed, FlushError>>>,
     /// The thread sleeps, and looks again then; `None` while it is awake.
     pub(crate) sleeps_until: Option<Instant>,
     /// What is being written.
-    pub(crate) writing: Option<Writing>,
-    pub(crate) mode: Mode,
+    pub(crate) writing: Option<WriteInProgress>,
+    pub(crate) mode: WriterMode,
 }
 
 /// A write that has not returned.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Writing {
+pub(crate) struct WriteInProgress {
     pub(crate) since: Instant,
     pub(crate) patches: usize,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Runs,
+pub(crate) enum WriterMode {
+    Running,
     /// As soon as the store returns.
-    Ends,
+    Stopping,
     /// There is no thread any more.
-    Ended,
+    Stopped,
 }
 
-impl State {
+impl WriterState {
     /// Tells those whose barriers are over.
-    pub(crate) fn tell(&mut self) {
-        for (ticket, result) in self.machine.over() {
-            if let Some(waiter) = self.waiters.remove(&ticket) {
+    pub(crate) fn notify(&mut self) {
+        for (barrier, result) in self.scheduler.over() {
+            if let Some(waiter) = self.waiters.remove(&barrier) {
                 // Nobody waits any more: nothing to tell.
                 let _ = waiter.send(result);
             }
@@ -58,14 +58,14 @@ impl State {
 }
 
 impl WriterShared {
-    pub(crate) fn new(machine: Machine, recorder: Recorder) -> Self {
+    pub(crate) fn new(scheduler: WriteScheduler, recorder: Recorder) -> Self {
         Self {
-            state: Mutex::new(State {
-                machine,
+            state: Mutex::new(WriterState {
+                scheduler,
                 waiters: HashMap::new(),
                 sleeps_until: None,
                 writing: None,
-                mode: Mode::Runs,
+                mode: WriterMode::Running,
             }),
             wake: Condvar::new(),
             recorder,
@@ -73,21 +73,21 @@ impl WriterShared {
     }
 
     /// Held for a few microseconds at most: never while the store works.
-    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the thread if what is due comes before it would look by itself.
-    pub(crate) fn wake_if_due(&self, state: &mut State, now: Instant) {
+    pub(crate) fn wake_if_due(&self, state: &mut WriterState, now: Instant) {
         if state
             .sleeps_until
-            .is_some_and(|until| state.machine.is_due_before(until, now))
+            .is_some_and(|until| state.scheduler.is_due_before(until, now))
         {
             self.wake(state);
         }
     }
 
-    pub(crate) fn wake(&self, state: &mut State) {
+    pub(crate) fn wake(&self, state: &mut WriterState) {
         // Once is enough: it looks at everything.
         state.sleeps_until = None;
         self.wake.notify_one();

@@ -17,8 +17,8 @@ use opentelemetry::KeyValue;
 use crate::barrier::{FlushError, Flushed};
 use crate::limits::{SPAN_LINKS_MAX, WRITES_PER_SPAN};
 use crate::link::Link;
-use crate::queue::Flight;
-use crate::store::{WriteError, Written};
+use crate::queue::TakenBatch;
+use crate::store::{WriteError, WriteSummary};
 
 /// gRPC's UNAVAILABLE: a later try may succeed.
 const UNAVAILABLE: RpcStatus = RpcStatus(14);
@@ -45,20 +45,20 @@ impl SpanRate {
 pub(crate) fn persist(
     recorder: &Recorder,
     writes: &mut SpanRate,
-    flight: &Flight,
+    taken: &TakenBatch,
     [began, ended]: [Instant; 2],
-    result: &Result<Written, WriteError>,
+    result: &Result<WriteSummary, WriteError>,
 ) {
-    let (Ok(written), Some(oldest), true) = (result, flight.oldest(), recorder.is_on()) else {
+    let (Ok(written), Some(oldest), true) = (result, taken.oldest(), recorder.is_on()) else {
         return;
     };
-    let links: Vec<_> = flight.links().take(SPAN_LINKS_MAX).collect();
+    let links: Vec<_> = taken.links().take(SPAN_LINKS_MAX).collect();
     if links.is_empty() || !writes.is_due() {
         return;
     }
     let queued = began.saturating_duration_since(oldest).as_nanos();
     let attributes = vec![
-        number(attribute::META_PATCHES, flight.len()),
+        number(attribute::META_PATCHES, taken.len()),
         number(attribute::META_ROWS, written.rows),
         number(attribute::META_QUEUE_NS, queued),
     ];

@@ -21,12 +21,12 @@ pub trait Store: Send {
     ///
     /// A patch may be written again after it was written already (a commit whose success could not be told is retried), so writing
     /// one twice must do what writing it once does.
-    fn write(&mut self, batch: &Batch) -> Result<Written, WriteError>;
+    fn write(&mut self, batch: &Batch) -> Result<WriteSummary, WriteError>;
 
     /// Does one small step of what is due: retention, compaction, a checkpoint. Takes a few milliseconds at most; called again at once
-    /// while it says [`Upkeep::More`] and nothing waits to be written, and otherwise every
+    /// while it says [`UpkeepProgress::More`] and nothing waits to be written, and otherwise every
     /// [`UPKEEP_INTERVAL`](crate::limits::UPKEEP_INTERVAL).
-    fn upkeep(&mut self, now_unix_ns: u64) -> Result<Upkeep, WriteError>;
+    fn upkeep(&mut self, now_unix_ns: u64) -> Result<UpkeepProgress, WriteError>;
 
     /// What [`note_losses`](Self::note_losses) was last given, in an earlier life too.
     fn losses(&mut self) -> Result<Vec<(Owner, u64)>, WriteError> {
@@ -42,14 +42,14 @@ pub trait Store: Send {
 
 /// What a commit took.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Written {
+pub struct WriteSummary {
     /// Rows inserted, changed or deleted.
     pub rows: u64,
 }
 
 /// Whether there is more to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Upkeep {
+pub enum UpkeepProgress {
     /// Not for now.
     Done,
     /// Yes.

@@ -1,6 +1,6 @@
 //! The one writer: a thread of its own that owns the store and waits for the disk, so that nobody else does.
 //!
-//! It sleeps on a condition variable, asks the [`Machine`] what is next, and holds the lock only for that: never while the store
+//! It sleeps on a condition variable, asks the [`WriteScheduler`] what is next, and holds the lock only for that: never while the store
 //! works. A thread and not a task, because a task that blocks for a stalled disk takes a runtime's thread with it.
 //!
 //! Times are the operating system's clock, not that of a runtime whose time may be paused: a thread cannot be paused with it.
@@ -15,21 +15,21 @@ use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use tokio::sync::oneshot;
 
+use crate::deallocator::Deallocator;
 use crate::handle::WriterHandle;
-use crate::machine::{Machine, Next};
-use crate::queue::Flight;
-use crate::reap::Reaper;
-use crate::shared::{Mode, WriterShared, Writing};
+use crate::queue::TakenBatch;
+use crate::scheduler::{WriteScheduler, WriterAction};
+use crate::shared::{WriteInProgress, WriterMode, WriterShared};
 use crate::spans;
-use crate::store::{Store, Upkeep, WriteError, WriteErrorKind, Written};
+use crate::store::{Store, UpkeepProgress, WriteError, WriteErrorKind, WriteSummary};
 
 /// Starts the writer of `store`. Spans of its work go to `recorder`.
 ///
 /// Fails only if the operating system gives no thread, or the store does not say what earlier lives gave up.
 pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(WriterHandle, Writer)> {
-    let mut machine = Machine::new(Instant::now());
-    machine.lost_before(store.losses().map_err(io::Error::other)?);
-    let shared = Arc::new(WriterShared::new(machine, recorder));
+    let mut scheduler = WriteScheduler::new(Instant::now());
+    scheduler.lost_in_earlier_epochs(store.losses().map_err(io::Error::other)?);
+    let shared = Arc::new(WriterShared::new(scheduler, recorder));
     let (ended, has_ended) = oneshot::channel();
     thread::Builder::new().name("baton-metadata".to_owned()).spawn({
         let shared = shared.clone();
@@ -81,7 +81,7 @@ impl Writer {
     pub async fn shutdown(mut self, limit: Duration) -> ShutdownReport {
         {
             let mut state = self.shared.lock();
-            state.machine.stop();
+            state.scheduler.stop();
             self.shared.wake(&mut state);
         }
         if let Some(has_ended) = self.has_ended.take() {
@@ -90,9 +90,9 @@ impl Writer {
         let mut state = self.shared.lock();
         state.waiters.clear();
         ShutdownReport {
-            left: state.machine.waiting() + state.writing.map_or(0, |writing| writing.patches),
-            dropped: state.machine.dropped(),
-            cause: state.machine.failing().cloned(),
+            left: state.scheduler.waiting() + state.writing.map_or(0, |writing| writing.patches),
+            dropped: state.scheduler.dropped(),
+            cause: state.scheduler.failing().cloned(),
         }
     }
 }
@@ -100,8 +100,8 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
-        state.mode = Mode::Ends;
-        state.machine.stop();
+        state.mode = WriterMode::Stopping;
+        state.scheduler.stop();
         self.shared.wake(&mut state);
     }
 }
@@ -112,55 +112,57 @@ struct StopOnDrop<'a>(&'a WriterShared);
 impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         let mut state = self.0.lock();
-        state.mode = Mode::Ended;
-        state.machine.stop();
+        state.mode = WriterMode::Stopped;
+        state.scheduler.stop();
         state.waiters.clear();
     }
 }
 
 fn run(shared: &WriterShared, mut store: Box<dyn Store>) {
-    let mut reaper = Reaper::default();
+    let mut deallocator = Deallocator::default();
     let mut writes = spans::SpanRate::default();
     let mut state = shared.lock();
     loop {
-        if state.mode != Mode::Runs {
+        if state.mode != WriterMode::Running {
             return;
         }
         let now = Instant::now();
-        match state.machine.next(now) {
-            Next::Write(flight) => {
-                state.writing = Some(Writing {
+        match state.scheduler.next(now) {
+            WriterAction::Write(taken) => {
+                state.writing = Some(WriteInProgress {
                     since: now,
-                    patches: flight.len(),
+                    patches: taken.len(),
                 });
                 drop(state);
-                let result = write(&mut *store, &flight);
+                let result = write(&mut *store, &taken);
                 let end = Instant::now();
-                spans::persist(shared.recorder(), &mut writes, &flight, [now, end], &result);
+                spans::persist(shared.recorder(), &mut writes, &taken, [now, end], &result);
                 state = shared.lock();
                 state.writing = None;
-                let done = state.machine.finish(flight, result, end);
-                state.tell();
+                let done = state.scheduler.finish(taken, result, end);
+                state.notify();
                 drop(state);
                 if let Some(done) = done {
-                    reaper.free(done);
+                    deallocator.free(done);
                 }
                 state = shared.lock();
             }
-            Next::Upkeep => {
+            WriterAction::Upkeep => {
                 drop(state);
-                let upkeep = tend(&mut *store);
+                let upkeep = run_upkeep(&mut *store);
                 state = shared.lock();
-                state.machine.tended(upkeep, Instant::now());
+                state.scheduler.upkeep_done(upkeep, Instant::now());
             }
-            Next::Note(losses) => {
+            WriterAction::WriteLosses(losses) => {
                 drop(state);
-                let noted = catch_unwind(AssertUnwindSafe(|| store.note_losses(&losses)))
+                let losses_written = catch_unwind(AssertUnwindSafe(|| store.note_losses(&losses)))
                     .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")));
                 state = shared.lock();
-                state.machine.noted(&losses, &noted, Instant::now());
+                state
+                    .scheduler
+                    .losses_written(&losses, &losses_written, Instant::now());
             }
-            Next::Sleep(until) => {
+            WriterAction::Sleep(until) => {
                 state.sleeps_until = Some(until);
                 let wait = until.saturating_duration_since(now);
                 state = shared
@@ -170,7 +172,7 @@ fn run(shared: &WriterShared, mut store: Box<dyn Store>) {
                     .0;
                 state.sleeps_until = None;
             }
-            Next::Stop => {
+            WriterAction::Stop => {
                 drop(state);
                 drop(store);
                 return;
@@ -180,12 +182,12 @@ fn run(shared: &WriterShared, mut store: Box<dyn Store>) {
 }
 
 /// A store that panics has failed, like any other: its batch is kept.
-fn write(store: &mut dyn Store, flight: &Flight) -> Result<Written, WriteError> {
-    catch_unwind(AssertUnwindSafe(|| store.write(&flight.batch)))
+fn write(store: &mut dyn Store, taken: &TakenBatch) -> Result<WriteSummary, WriteError> {
+    catch_unwind(AssertUnwindSafe(|| store.write(&taken.batch)))
         .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")))
 }
 
-fn tend(store: &mut dyn Store) -> Result<Upkeep, WriteError> {
+fn run_upkeep(store: &mut dyn Store) -> Result<UpkeepProgress, WriteError> {
     catch_unwind(AssertUnwindSafe(|| store.upkeep(unix_now_ns())))
         .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")))
 }

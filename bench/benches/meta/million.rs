@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use baton_bench::Failure;
 use baton_metadata::record::{Outcome, Owner, ProcessKey, SlowestStage, ThreadKey, Timings};
-use baton_metadata::store::Upkeep;
+use baton_metadata::store::UpkeepProgress;
 use baton_metadata::store::timings::{StageTime, encode};
 use baton_metadata::{Batch, ProcessPatch, Store as _, ThreadPatch};
 use baton_proto::ProcessId;
@@ -43,7 +43,7 @@ pub(crate) fn fill(directory: &Path, owner: Owner) -> Result<(), Failure> {
             .extend(numbers.take(THREADS as usize).map(|n| thread(n, owner, began)));
         store.write(&batch)?;
     }
-    while store.upkeep(unix_now_ns())? == Upkeep::More {}
+    while store.upkeep(unix_now_ns())? == UpkeepProgress::More {}
     Ok(())
 }
 

@@ -8,8 +8,8 @@ use baton_bench::floor::PROGRAM;
 use baton_bench::{Failure, worker};
 use baton_core_client::{Client, Command, Event, Seed};
 use baton_metadata::record::{ThreadKey, Timings};
-use baton_metadata::store::{Upkeep, Written};
-use baton_metadata::{Batch, ProcessPatch, Refused, Store, ThreadPatch, WriteError, WriterHandle};
+use baton_metadata::store::{UpkeepProgress, WriteSummary};
+use baton_metadata::{AcceptError, Batch, ProcessPatch, Store, ThreadPatch, WriteError, WriterHandle};
 use baton_proto::metadata::HistoryRequest;
 use baton_support::process::usage::resident_bytes;
 use baton_trace::record::unix_now_ns;
@@ -135,14 +135,14 @@ async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
 struct Dead;
 
 impl Store for Dead {
-    fn write(&mut self, _batch: &Batch) -> Result<Written, WriteError> {
+    fn write(&mut self, _batch: &Batch) -> Result<WriteSummary, WriteError> {
         loop {
             std::thread::park();
         }
     }
 
-    fn upkeep(&mut self, _now_unix_ns: u64) -> Result<Upkeep, WriteError> {
-        Ok(Upkeep::Done)
+    fn upkeep(&mut self, _now_unix_ns: u64) -> Result<UpkeepProgress, WriteError> {
+        Ok(UpkeepProgress::Done)
     }
 }
 
@@ -174,7 +174,7 @@ fn queue(shape: &str) -> Result<(), Failure> {
 
 fn fill(handle: &WriterHandle, process: fn(u64) -> ProcessPatch, value_bytes: usize) {
     let mut threads = 0;
-    while handle.accept(thread(threads, value_bytes)) != Err(Refused::Full) {
+    while handle.accept(thread(threads, value_bytes)) != Err(AcceptError::Full) {
         threads += 1;
     }
     let mut processes = 0;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_bench::Failure;
 use baton_metadata::store::retention::Retention;
-use baton_metadata::store::sqlite::{self, Opened};
+use baton_metadata::store::sqlite::{self, OpenedStore};
 use baton_metadata::{Writer, WriterHandle};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
@@ -43,8 +43,8 @@ impl State {
 }
 
 /// A new database.
-pub(crate) fn open(directory: &Path) -> Result<Opened, Failure> {
-    let options = sqlite::Options {
+pub(crate) fn open(directory: &Path) -> Result<OpenedStore, Failure> {
+    let options = sqlite::StoreOptions {
         directory: directory.to_owned(),
         name: "bench".to_owned(),
         epoch: EPOCH,

@@ -9,9 +9,9 @@ use std::time::Instant;
 use baton_export::clock;
 use baton_trace::record::unix_now_ns;
 
-use super::git::{Repository, Stamp};
+use super::git::{HeadFingerprint, Repository};
 use super::{FactsRequest, OnFound};
-use crate::limits::{FACTS_CACHED, FACTS_FRESH, FACTS_PATIENCE, FACTS_TOLD};
+use crate::limits::{FACTS_CACHED, FACTS_FRESH, FACTS_REPORTED, FACTS_TIMEOUT};
 use crate::record::{CwdFacts, ThreadKey, ThreadPatch};
 
 /// Looks for the repository around a directory; may wait for the file system.
@@ -27,32 +27,32 @@ pub(super) struct RepositoryFinder {
 /// What is known of directories, and who was told.
 #[derive(Debug, Default)]
 pub(super) struct FactsCache {
-    pub(super) directories: HashMap<Arc<Path>, Directory>,
+    pub(super) directories: HashMap<Arc<Path>, CachedDirectory>,
     /// Directories that somebody looks at.
-    pub(super) looking: HashMap<Arc<Path>, PendingLook>,
-    pub(super) told: HashMap<ThreadKey, (Arc<CwdFacts>, Instant)>,
+    pub(super) looking: HashMap<Arc<Path>, PendingLookup>,
+    pub(super) reported: HashMap<ThreadKey, (Arc<CwdFacts>, Instant)>,
     /// Threads that were deleted, and when.
     pub(super) deleted: HashMap<ThreadKey, u64>,
 }
 
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct CachedDirectory {
     facts: Arc<CwdFacts>,
     pub(super) looked: Instant,
-    repository: Option<(Repository, Stamp)>,
+    repository: Option<(Repository, HeadFingerprint)>,
 }
 
 #[derive(Debug)]
-pub(super) struct PendingLook {
+pub(super) struct PendingLookup {
     pub(super) since: Instant,
     looks: usize,
 }
 
 impl FactsCache {
     /// Whether the thread knows. Not for ever: it may have been removed since, by its age or with a damaged database.
-    fn is_told(&self, thread: &ThreadKey, facts: &Arc<CwdFacts>, now: Instant) -> bool {
-        self.told.get(thread).is_some_and(|(told, at)| {
-            Arc::ptr_eq(told, facts) && now.saturating_duration_since(*at) < FACTS_TOLD
+    fn is_reported(&self, thread: &ThreadKey, facts: &Arc<CwdFacts>, now: Instant) -> bool {
+        self.reported.get(thread).is_some_and(|(reported, at)| {
+            Arc::ptr_eq(reported, facts) && now.saturating_duration_since(*at) < FACTS_REPORTED
         })
     }
 }
@@ -78,13 +78,13 @@ impl RepositoryFinder {
             return true;
         };
         let is_fresh = now.saturating_duration_since(directory.looked) < FACTS_FRESH;
-        !(is_fresh && known.is_told(&request.thread, &directory.facts, now))
+        !(is_fresh && known.is_reported(&request.thread, &directory.facts, now))
     }
 
     /// Looks, and tells the thread.
     pub(super) fn serve(&self, request: FactsRequest) -> Option<Arc<CwdFacts>> {
         let facts = self.look(&request.cwd, clock::now())?;
-        self.tell(request, &facts);
+        self.notify(request, &facts);
         Some(facts)
     }
 
@@ -101,8 +101,8 @@ impl RepositoryFinder {
                 return Some(Arc::clone(facts));
             }
             let looking = known.looking.entry(Arc::clone(cwd));
-            let looking = looking.or_insert(PendingLook { since: now, looks: 0 });
-            if now.saturating_duration_since(looking.since) >= FACTS_PATIENCE {
+            let looking = looking.or_insert(PendingLookup { since: now, looks: 0 });
+            if now.saturating_duration_since(looking.since) >= FACTS_TIMEOUT {
                 return None;
             }
             looking.looks += 1;
@@ -116,7 +116,7 @@ impl RepositoryFinder {
             _ => false,
         });
         let directory = match unchanged {
-            Some((facts, _, repository)) => Directory {
+            Some((facts, _, repository)) => CachedDirectory {
                 facts,
                 looked: now,
                 repository,
@@ -139,14 +139,14 @@ impl RepositoryFinder {
     }
 
     /// Tells what a thread was not told before.
-    fn tell(&self, request: FactsRequest, facts: &Arc<CwdFacts>) {
+    fn notify(&self, request: FactsRequest, facts: &Arc<CwdFacts>) {
         let now = clock::now();
         let mut known = self.known();
         let is_deleted = known
             .deleted
             .get(&request.thread)
             .is_some_and(|deleted| request.at_unix_ns <= *deleted);
-        if is_deleted || known.is_told(&request.thread, facts, now) {
+        if is_deleted || known.is_reported(&request.thread, facts, now) {
             return;
         }
         // Under the lock: a deletion that comes now is accepted behind it. Its time is that of the use, and looking is none.
@@ -155,17 +155,17 @@ impl RepositoryFinder {
             ..ThreadPatch::touch(request.thread.clone(), request.at_unix_ns)
         });
         if is_taken {
-            if known.told.len() >= FACTS_CACHED {
-                known.told.clear();
+            if known.reported.len() >= FACTS_CACHED {
+                known.reported.clear();
             }
-            known.told.insert(request.thread, (Arc::clone(facts), now));
+            known.reported.insert(request.thread, (Arc::clone(facts), now));
         }
     }
 
     /// The thread is about to be deleted: see [`Facts::deleted`](super::Facts::deleted).
     pub(super) fn deleted(&self, thread: &ThreadKey, at_unix_ns: u64) {
         let mut known = self.known();
-        known.told.remove(thread);
+        known.reported.remove(thread);
         if known.deleted.len() >= FACTS_CACHED {
             known.deleted.clear();
         }
@@ -180,7 +180,7 @@ impl RepositoryFinder {
     }
 }
 
-fn found(cwd: &Path, repository: Option<Repository>, now: Instant) -> Directory {
+fn found(cwd: &Path, repository: Option<Repository>, now: Instant) -> CachedDirectory {
     let bytes = |path: &Path| Box::from(path.as_os_str().as_bytes());
     let read = repository.map(|repository| {
         let (head, stamp) = repository.head();
@@ -197,7 +197,7 @@ fn found(cwd: &Path, repository: Option<Repository>, now: Instant) -> Directory 
             .and_then(|(_, head, _)| head.commit.clone().map(String::into_boxed_str)),
         found_unix_ns: unix_now_ns(),
     };
-    Directory {
+    CachedDirectory {
         facts: Arc::new(facts),
         looked: now,
         repository: read.map(|(repository, _, stamp)| (repository, stamp)),

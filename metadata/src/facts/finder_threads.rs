@@ -13,22 +13,22 @@ use baton_trace::background;
 use nix::sys::signal::SigSet;
 
 use super::FactsRequest;
-use crate::limits::{FACTS_FINDERS, FACTS_PATIENCE, FACTS_QUEUE};
+use crate::limits::{FACTS_FINDERS, FACTS_QUEUE, FACTS_TIMEOUT};
 
-type Work = Arc<dyn Fn(FactsRequest) + Send + Sync>;
+type HandleRequest = Arc<dyn Fn(FactsRequest) + Send + Sync>;
 
 /// See the [module](self). The threads end with it.
 pub(super) struct FinderThreads {
     requests: SyncSender<FactsRequest>,
     taken: Arc<Mutex<Receiver<FactsRequest>>>,
-    work: Work,
+    work: HandleRequest,
     /// Of each thread, since when it has worked on a request; `None` if it is free.
     busy: Arc<Mutex<Vec<Option<Instant>>>>,
 }
 
 impl FinderThreads {
     /// Begins the first thread, which does `work` for each request.
-    pub(super) fn begin(work: Work) -> Self {
+    pub(super) fn begin(work: HandleRequest) -> Self {
         let (requests, taken) = sync_channel(FACTS_QUEUE);
         let finders = Self {
             requests,
@@ -89,14 +89,14 @@ impl FinderThreads {
     #[cfg(test)]
     pub(super) fn age(&self) {
         for since in self.busy().iter_mut().flatten() {
-            *since -= FACTS_PATIENCE;
+            *since -= FACTS_TIMEOUT;
         }
     }
 }
 
 fn all_hang(busy: &[Option<Instant>], now: Instant) -> bool {
     let hangs = |since: &Option<Instant>| {
-        since.is_some_and(|since| now.saturating_duration_since(since) >= FACTS_PATIENCE)
+        since.is_some_and(|since| now.saturating_duration_since(since) >= FACTS_TIMEOUT)
     };
     busy.iter().all(hangs)
 }

@@ -30,7 +30,7 @@ pub(super) struct Repository {
 
 /// What is checked out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Head {
+pub(super) struct GitHead {
     /// Without `refs/heads/`; `None` for a detached head.
     pub(super) branch: Option<Vec<u8>>,
     /// In hex; `None` before the first commit.
@@ -39,7 +39,7 @@ pub(super) struct Head {
 
 /// Tells whether what is checked out may have changed: the files that say so, by time, size and number.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Stamp(Vec<Option<(u64, i64, i64, u64)>>);
+pub(super) struct HeadFingerprint(Vec<Option<(u64, i64, i64, u64)>>);
 
 impl Repository {
     /// The repository around a directory. `None`: it is in none.
@@ -70,27 +70,27 @@ impl Repository {
     }
 
     /// What is checked out, and the stamp of the files that said so.
-    pub(super) fn head(&self) -> (Head, Stamp) {
+    pub(super) fn head(&self) -> (GitHead, HeadFingerprint) {
         let stamp = |reference: Option<&OsStr>| {
             let own = [
                 Some(self.git.join("HEAD")),
                 reference.map(|name| self.common.join(name)),
             ];
             let files = own.into_iter().flatten().chain([self.common.join("packed-refs")]);
-            Stamp(files.map(|file| stamp_of(&file)).collect())
+            HeadFingerprint(files.map(|file| stamp_of(&file)).collect())
         };
         let Ok(head) = read(&self.git.join("HEAD")) else {
-            return (Head::default(), stamp(None));
+            return (GitHead::default(), stamp(None));
         };
         let Some(name) = line(&head).strip_prefix(b"ref:").map(<[u8]>::trim_ascii) else {
             let commit = commit(line(&head));
-            return (Head { branch: None, commit }, stamp(None));
+            return (GitHead { branch: None, commit }, stamp(None));
         };
         // A name is a path below the refs: one that leaves them is none.
         let is_name =
             name.starts_with(b"refs/") && !name.split(|byte| *byte == b'/').any(|part| part == b"..");
         if !is_name {
-            return (Head::default(), stamp(None));
+            return (GitHead::default(), stamp(None));
         }
         // Taken before the files are read: what changes in between is looked at again.
         let stamp = stamp(Some(OsStr::from_bytes(name)));
@@ -103,11 +103,11 @@ impl Repository {
             .strip_prefix(b"refs/heads/")
             .filter(|name| *name != b".invalid");
         let branch = branch.map(<[u8]>::to_vec);
-        (Head { branch, commit }, stamp)
+        (GitHead { branch, commit }, stamp)
     }
 
     /// Whether the files that said so are as they were.
-    pub(super) fn is_unchanged(&self, since: &Stamp) -> bool {
+    pub(super) fn is_unchanged(&self, since: &HeadFingerprint) -> bool {
         self.head().1 == *since
     }
 
@@ -206,7 +206,7 @@ mod tests {
 
     fn head(at: &Path) -> (PathBuf, Option<String>, Option<String>) {
         let repository = Repository::around(at).unwrap();
-        let (Head { branch, commit }, _) = repository.head();
+        let (GitHead { branch, commit }, _) = repository.head();
         (
             repository.root,
             branch.map(|name| String::from_utf8(name).unwrap()),
@@ -293,7 +293,7 @@ mod tests {
         assert!(made.success());
         assert_eq!(
             Repository::around(&root).unwrap().head().0,
-            Head::default(),
+            GitHead::default(),
             "and no wait"
         );
         fs::remove_file(&pipe).unwrap();
@@ -307,7 +307,7 @@ mod tests {
             fs::write(&pipe, text).unwrap();
             assert_eq!(
                 Repository::around(&root).unwrap().head().0,
-                Head::default(),
+                GitHead::default(),
                 "{text:?}"
             );
         }

@@ -134,7 +134,7 @@ pub enum KilledStatus {
 
 impl Outcome {
     /// Its word, which telemetry and the history share.
-    pub fn word(&self) -> command::Outcome {
+    pub fn kind(&self) -> command::Outcome {
         match self {
             Self::Exited { .. } => command::Outcome::Exited,
             Self::Signaled { .. } => command::Outcome::Signaled,

@@ -7,26 +7,26 @@ use baton_trace::call::ServerCall;
 use tokio::time::timeout;
 use tonic::{Request, Response, Status};
 
-use super::{Caller, MetadataService};
+use super::{AuthenticatedClient, MetadataService};
 use crate::barrier::FlushError;
 use crate::limits::FLUSH_MAX;
 use crate::link::Link;
 
 pub(super) async fn flush(
     service: &MetadataService,
-    caller: Caller,
+    client: AuthenticatedClient,
     request: Request<wire::FlushRequest>,
 ) -> Result<Response<wire::FlushResponse>, Status> {
     let call = request.extensions().get::<Arc<ServerCall>>();
     let link = call.and_then(|call| Link::to(call.context()));
     let handle = &service.inner.handle;
-    handle.acknowledge_of(caller.owner, request.get_ref().acknowledge_dropped);
+    handle.acknowledge_of(client.owner, request.get_ref().acknowledge_dropped);
     let failed = |cause: String, dropped| wire::FlushResponse {
         failures: vec![wire::Failure { cause, pending: true }],
         dropped,
         ..wire::FlushResponse::default()
     };
-    let response = match timeout(FLUSH_MAX, handle.flush_of(caller.owner, link)).await {
+    let response = match timeout(FLUSH_MAX, handle.flush_of(client.owner, link)).await {
         Err(_elapsed) => failed(
             format!("the disk has not answered for {} s", FLUSH_MAX.as_secs()),
             0,

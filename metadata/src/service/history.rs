@@ -5,14 +5,14 @@ use baton_trace::command::Outcome;
 use tonic::{Response, Status};
 
 use super::pages::{ListRange, PageInfo, Pages, pages};
-use super::{Caller, MetadataService, convert};
+use super::{AuthenticatedClient, MetadataService, convert};
 use crate::limits::{HISTORY_PAGE, NAME_BYTES};
-use crate::store::query::{Found, HistoryQuery, ProcessRecord};
+use crate::store::query::{FoundRecords, HistoryQuery, ProcessRecord};
 use crate::store::sqlite::Reader;
 
 pub(super) async fn list(
     service: &MetadataService,
-    caller: Caller,
+    client: AuthenticatedClient,
     request: wire::HistoryRequest,
 ) -> Result<Response<Pages<wire::HistoryPage>>, Status> {
     let range = ListRange::new(&request.after, request.limit, HISTORY_PAGE)?;
@@ -21,7 +21,7 @@ pub(super) async fn list(
         since_unix_ns: Some(request.since_unix_ns).filter(|since| *since > 0),
         failed: request.failed,
         outcomes: outcomes(&request.outcomes)?,
-        ..HistoryQuery::of(caller.owner)
+        ..HistoryQuery::of(client.owner)
     };
     let read = move |reader: &Reader, after, limit| {
         reader.history(&HistoryQuery {
@@ -34,7 +34,7 @@ pub(super) async fn list(
         let records = records.iter();
         wire::HistoryPage {
             records: records
-                .map(|record| convert::record(record, caller.sees_ids))
+                .map(|record| convert::record(record, client.sees_ids))
                 .collect(),
             next: next.into(),
             behind,
@@ -65,7 +65,7 @@ fn outcomes(asked: &[i32]) -> Result<Vec<Outcome>, Status> {
 
 pub(super) async fn show(
     service: &MetadataService,
-    caller: Caller,
+    client: AuthenticatedClient,
     request: wire::ShowRequest,
 ) -> Result<Response<wire::ShowResponse>, Status> {
     let name = request.name;
@@ -74,21 +74,21 @@ pub(super) async fn show(
     }
     let behind = service.is_behind().await;
     let found = service
-        .query(move |reader| reader.find(caller.owner, &name))
+        .query(move |reader| reader.find(client.owner, &name))
         .await?;
-    let record = |record| convert::record(record, caller.sees_ids);
+    let record = |record| convert::record(record, client.sees_ids);
     let mut response = wire::ShowResponse {
         behind,
         ..wire::ShowResponse::default()
     };
     match &found {
-        Found::Nothing => return Err(Status::not_found("no record of yours has this id or trace id")),
-        Found::One(one) => {
+        FoundRecords::Nothing => return Err(Status::not_found("no record of yours has this id or trace id")),
+        FoundRecords::One(one) => {
             response.record = Some(record(one));
             response.stages = convert::stages(one);
             response.rounded = one.timings_rounded;
         }
-        Found::Several(several) => response.several = several.iter().map(record).collect(),
+        FoundRecords::Several(several) => response.several = several.iter().map(record).collect(),
     }
     Ok(Response::new(response))
 }

@@ -11,22 +11,22 @@ use baton_trace::record::unix_now_ns;
 use tonic::{Response, Status};
 
 use super::pages::{ListRange, PageInfo, Pages, pages};
-use super::{Caller, MetadataService, barrier, convert};
+use super::{AuthenticatedClient, MetadataService, barrier, convert};
 use crate::limits::{THREADS_PAGE, VALUES_PER_THREAD};
-use crate::machine::Refused;
 use crate::record::{ThreadKey, ThreadPatch};
+use crate::scheduler::AcceptError;
 use crate::store::query::{ThreadRecord, ThreadsQuery};
 use crate::store::sqlite::Reader;
 
 pub(super) async fn list(
     service: &MetadataService,
-    caller: Caller,
+    client: AuthenticatedClient,
     request: wire::ThreadsRequest,
 ) -> Result<Response<Pages<wire::ThreadsPage>>, Status> {
     let range = ListRange::new(&request.after, request.limit, THREADS_PAGE)?;
     let read = move |reader: &Reader, after, limit| {
         reader.threads(&ThreadsQuery {
-            owner: caller.owner,
+            owner: client.owner,
             archived: request.archived,
             after,
             limit,
@@ -42,10 +42,10 @@ pub(super) async fn list(
 
 pub(super) async fn show(
     service: &MetadataService,
-    caller: Caller,
+    client: AuthenticatedClient,
     request: wire::ThreadShowRequest,
 ) -> Result<Response<wire::ThreadShowResponse>, Status> {
-    let key = key(caller, &request.thread_id)?;
+    let key = key(client, &request.thread_id)?;
     let behind = service.is_behind().await;
     let found = service.query(move |reader| reader.thread(&key));
     let mut found = found.await?.ok_or_else(unknown)?;
@@ -67,10 +67,10 @@ pub(super) async fn show(
 
 pub(super) async fn update(
     service: &MetadataService,
-    caller: Caller,
+    client: AuthenticatedClient,
     request: wire::ThreadUpdateRequest,
 ) -> Result<Response<wire::ThreadUpdateResponse>, Status> {
-    let mut patch = ThreadPatch::touch(key(caller, &request.thread_id)?, unix_now_ns());
+    let mut patch = ThreadPatch::touch(key(client, &request.thread_id)?, unix_now_ns());
     if let Some(title) = request.title {
         if title.len() > THREAD_TITLE_MAX {
             return Err(Status::invalid_argument(format!(
@@ -89,10 +89,10 @@ pub(super) async fn update(
 
 pub(super) async fn archive(
     service: &MetadataService,
-    caller: Caller,
+    client: AuthenticatedClient,
     request: wire::ThreadArchiveRequest,
 ) -> Result<Response<wire::ThreadArchiveResponse>, Status> {
-    let key = existing(service, key(caller, &request.thread_id)?).await?;
+    let key = existing(service, key(client, &request.thread_id)?).await?;
     let mut patch = ThreadPatch::touch(key, unix_now_ns());
     patch.archived = Some(!request.undo);
     accept(service, patch)?;
@@ -102,10 +102,10 @@ pub(super) async fn archive(
 
 pub(super) async fn delete(
     service: &MetadataService,
-    caller: Caller,
+    client: AuthenticatedClient,
     request: wire::ThreadDeleteRequest,
 ) -> Result<Response<wire::ThreadDeleteResponse>, Status> {
-    let key = existing(service, key(caller, &request.thread_id)?).await?;
+    let key = existing(service, key(client, &request.thread_id)?).await?;
     let now = unix_now_ns();
     service.inner.facts.deleted(&key, now);
     accept(service, ThreadPatch::delete(key, now))?;
@@ -146,21 +146,21 @@ fn accept(service: &MetadataService, patch: ThreadPatch) -> Result<(), Status> {
     service.inner.handle.accept(patch).map_err(|refused| {
         let message = refused.to_string();
         match refused {
-            Refused::Invalid(_) => Status::invalid_argument(message),
-            Refused::Full => Status::resource_exhausted(message),
-            Refused::Stopped => Status::unavailable("the exec-server is shutting down"),
+            AcceptError::Invalid(_) => Status::invalid_argument(message),
+            AcceptError::Full => Status::resource_exhausted(message),
+            AcceptError::Stopped => Status::unavailable("the exec-server is shutting down"),
         }
     })
 }
 
-fn key(caller: Caller, thread_id: &str) -> Result<ThreadKey, Status> {
+fn key(client: AuthenticatedClient, thread_id: &str) -> Result<ThreadKey, Status> {
     if thread_id.is_empty() || thread_id.len() > THREAD_ID_MAX || thread_id.chars().any(char::is_control) {
         return Err(Status::invalid_argument(
             "a thread's id has 1 to 256 bytes and no control character",
         ));
     }
     Ok(ThreadKey {
-        owner: caller.owner,
+        owner: client.owner,
         thread_id: thread_id.into(),
     })
 }
@@ -203,7 +203,7 @@ mod tests {
     use crate::record::Owner;
     use crate::store::retention::Retention;
 
-    const CALLER: Caller = Caller {
+    const CLIENT: AuthenticatedClient = AuthenticatedClient {
         owner: Owner([1; 32]),
         sees_ids: true,
     };
@@ -214,7 +214,7 @@ mod tests {
             title: Some("t".into()),
             ..wire::ThreadUpdateRequest::default()
         };
-        update(service, CALLER, request).await.unwrap();
+        update(service, CLIENT, request).await.unwrap();
     }
 
     async fn hide(service: &MetadataService, thread_id: &str) {
@@ -222,11 +222,11 @@ mod tests {
             thread_id: thread_id.into(),
             undo: false,
         };
-        archive(service, CALLER, request).await.unwrap();
+        archive(service, CLIENT, request).await.unwrap();
     }
 
     async fn listed(service: &MetadataService) -> Vec<String> {
-        let pages = list(service, CALLER, wire::ThreadsRequest::default())
+        let pages = list(service, CLIENT, wire::ThreadsRequest::default())
             .await
             .unwrap();
         let pages: Vec<_> = pages.into_inner().try_collect().await.unwrap();
@@ -242,7 +242,7 @@ mod tests {
         let mut processes = 1..;
         let mut run = |thread_id: &str| {
             let process = records::ProcessKey {
-                client: PublicKey::from_bytes(CALLER.owner.0),
+                client: PublicKey::from_bytes(CLIENT.owner.0),
                 process: ProcessId([processes.next().unwrap(); 16]),
             };
             let thread = records::Thread {
@@ -272,7 +272,7 @@ mod tests {
         let request = wire::ThreadShowRequest {
             thread_id: "a".into(),
         };
-        let shown = show(&service, CALLER, request).await.unwrap().into_inner();
+        let shown = show(&service, CLIENT, request).await.unwrap().into_inner();
         assert!(shown.thread.unwrap().archived);
         assert!(listed(&service).await.is_empty());
         run("a");

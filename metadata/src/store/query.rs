@@ -110,7 +110,7 @@ pub enum SurvivorFate {
 
 /// What a name leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum FoundRecords {
     /// No record.
     Nothing,
     /// This one.

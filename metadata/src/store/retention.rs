@@ -17,7 +17,7 @@ pub struct Retention {
 }
 
 /// Least size that can be asked for: below it the schema and the log alone would be in the way of any record.
-pub const LEAST_BYTES: u64 = 1024 * 1024;
+pub const MIN_BYTES: u64 = 1024 * 1024;
 
 /// A value of `--retain` that means nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,23 +56,25 @@ impl FromStr for Retention {
             return Ok(kept);
         }
         for part in text.split(',').map(str::trim) {
-            match Part::parse(part)? {
-                Part::Age(_) if kept.age.is_some() => return Err(RetentionError::Twice("ages")),
-                Part::Bytes(_) if kept.bytes.is_some() => return Err(RetentionError::Twice("sizes")),
-                Part::Age(age) => kept.age = Some(age),
-                Part::Bytes(bytes) => kept.bytes = Some(bytes),
+            match RetentionLimit::parse(part)? {
+                RetentionLimit::Age(_) if kept.age.is_some() => return Err(RetentionError::Twice("ages")),
+                RetentionLimit::Bytes(_) if kept.bytes.is_some() => {
+                    return Err(RetentionError::Twice("sizes"));
+                }
+                RetentionLimit::Age(age) => kept.age = Some(age),
+                RetentionLimit::Bytes(bytes) => kept.bytes = Some(bytes),
             }
         }
         Ok(kept)
     }
 }
 
-enum Part {
+enum RetentionLimit {
     Age(Duration),
     Bytes(u64),
 }
 
-impl Part {
+impl RetentionLimit {
     fn parse(part: &str) -> Result<Self, RetentionError> {
         if part.is_empty() {
             return Err(RetentionError::Empty);
@@ -101,7 +103,7 @@ impl Part {
                 .filter(|b| i64::try_from(*b).is_ok())
                 .ok_or_else(too_large)?;
             return match bytes {
-                bytes if bytes < LEAST_BYTES => Err(RetentionError::TooSmall(part.to_owned())),
+                bytes if bytes < MIN_BYTES => Err(RetentionError::TooSmall(part.to_owned())),
                 bytes => Ok(Self::Bytes(bytes)),
             };
         }

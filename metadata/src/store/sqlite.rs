@@ -12,17 +12,17 @@ mod checkpoint;
 mod columns;
 mod connection;
 mod damage;
+mod epochs;
 mod error;
 mod failure;
 mod header;
-mod lives;
 mod lock;
 mod losses;
 mod memory;
 mod migrate;
 mod open;
 mod read;
-mod readers;
+mod reader_pool;
 mod state_directory;
 mod upkeep;
 mod write;
@@ -34,29 +34,29 @@ use baton_proto::Epoch;
 use baton_trace::record::unix_now_ns;
 
 use self::checkpoint::Checkpointer;
-use self::lives::Life;
-use self::lock::Lock;
+use self::epochs::EpochStart;
+use self::lock::DirectoryLock;
 use self::open::{Database, FileId};
-use self::readers::Readers;
+use self::reader_pool::ReaderPool;
 use self::state_directory::StateDirectory;
-use self::upkeep::Steps;
+use self::upkeep::UpkeepSweeps;
 use self::write::RowIds;
 use super::retention::Retention;
-use super::{Store, Upkeep, WriteError, WriteErrorKind, Written};
+use super::{Store, UpkeepProgress, WriteError, WriteErrorKind, WriteSummary};
 use crate::batch::Batch;
 use crate::limits;
 use crate::record::Owner;
 
-pub use self::damage::SetAside;
-pub use self::error::{Holder, OpenError};
-pub use self::lives::{Recovered, Survivor};
+pub use self::damage::DamagedDatabase;
+pub use self::epochs::{RecoveryReport, Survivor};
+pub use self::error::{LockHolder, OpenError};
 pub use self::migrate::{APPLICATION_ID, MIGRATIONS, VERSION};
 pub use self::read::{ReadError, Reader};
 pub use self::state_directory::{DATABASE, LOCK};
 
 /// Where the state is, and whose.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct StoreOptions {
     /// The state directory; made if there is none.
     pub directory: PathBuf,
     /// What the next one is told that finds the directory in use, such as the exec-server's id.
@@ -71,15 +71,15 @@ pub struct Options {
 
 /// An open store.
 #[derive(Debug)]
-pub struct Opened {
+pub struct OpenedStore {
     /// Writes. Holds the directory's lock.
     pub store: SqliteStore,
     /// Reads.
     pub reader: Reader,
     /// The database that was there was damaged, and is elsewhere now.
-    pub set_aside: Option<SetAside>,
+    pub set_aside: Option<DamagedDatabase>,
     /// What an earlier life had left.
-    pub recovered: Recovered,
+    pub recovered: RecoveryReport,
 }
 
 /// Opens the state directory: see `open.rs` for the order of things. Blocks, for some milliseconds and at most
@@ -90,9 +90,9 @@ pub struct Opened {
 ///
 /// # Errors
 /// [`OpenError`]; a damaged database is no error.
-pub fn open(options: &Options, kill: &mut dyn FnMut(&[Survivor])) -> Result<Opened, OpenError> {
+pub fn open(options: &StoreOptions, kill: &mut dyn FnMut(&[Survivor])) -> Result<OpenedStore, OpenError> {
     let state_directory = StateDirectory::prepare(&options.directory)?;
-    let lock = Lock::take(&state_directory.lock(), &options.name)?;
+    let lock = DirectoryLock::take(&state_directory.lock(), &options.name)?;
     let (database, set_aside) = open::open(&state_directory, true)?;
     let failed = |source| OpenError::Sqlite {
         path: state_directory.database(),
@@ -100,31 +100,31 @@ pub fn open(options: &Options, kill: &mut dyn FnMut(&[Survivor])) -> Result<Open
     };
     let checkpointer = Checkpointer::start(state_directory.database())
         .map_err(|error| OpenError::from_io(&state_directory.database(), error))?;
-    let readers = Arc::new(Readers::new(state_directory.database()));
-    let life = Life {
+    let readers = Arc::new(ReaderPool::new(state_directory.database()));
+    let epoch = EpochStart {
         epoch: options.epoch,
         begun_unix_ns: options.now_unix_ns,
     };
     let Database { mut connection, file } = database;
-    let recovered = lives::recover(&mut connection, options.now_unix_ns, kill).map_err(failed)?;
-    lives::begin(&mut connection, &life).map_err(failed)?;
+    let recovered = epochs::recover(&mut connection, options.now_unix_ns, kill).map_err(failed)?;
+    epochs::begin(&mut connection, &epoch).map_err(failed)?;
     checkpointer.watch(&mut connection).map_err(failed)?;
     let reader = Reader::new(Arc::clone(&readers));
     let store = SqliteStore {
         database: Some(Database { connection, file }),
-        on_disk: Some(OnDisk {
+        on_disk: Some(OnDiskState {
             state_directory,
             checkpointer,
             _lock: lock,
         }),
-        life,
+        epoch,
         row_ids: RowIds::default(),
-        steps: Steps::new(options.retention),
+        sweeps: UpkeepSweeps::new(options.retention),
         readers,
-        set_aside: SetAsides::default(),
-        set_asides: 0,
+        set_aside: DamagedDatabases::default(),
+        damaged_databases: 0,
     };
-    Ok(Opened {
+    Ok(OpenedStore {
         store,
         reader,
         set_aside,
@@ -145,12 +145,12 @@ pub fn open_in_memory(
 ) -> rusqlite::Result<(SqliteStore, Reader)> {
     let name = memory::name();
     let mut connection = memory::make(&name)?;
-    let life = Life {
+    let epoch = EpochStart {
         epoch,
         begun_unix_ns: now_unix_ns,
     };
-    lives::begin(&mut connection, &life)?;
-    let readers = Arc::new(Readers::new(name.into()));
+    epochs::begin(&mut connection, &epoch)?;
+    let readers = Arc::new(ReaderPool::new(name.into()));
     let reader = Reader::new(Arc::clone(&readers));
     let bytes = retention.bytes.unwrap_or(limits::MEMORY_BYTES);
     let retention = Retention {
@@ -163,12 +163,12 @@ pub fn open_in_memory(
             file: None,
         }),
         on_disk: None,
-        life,
+        epoch,
         row_ids: RowIds::default(),
-        steps: Steps::new(retention),
+        sweeps: UpkeepSweeps::new(retention),
         readers,
-        set_aside: SetAsides::default(),
-        set_asides: 0,
+        set_aside: DamagedDatabases::default(),
+        damaged_databases: 0,
     };
     Ok((store, reader))
 }
@@ -181,39 +181,39 @@ pub fn open_in_memory(
 pub struct SqliteStore {
     /// `None` after a failure, until the next attempt.
     database: Option<Database>,
-    life: Life,
+    epoch: EpochStart,
     row_ids: RowIds,
-    steps: Steps,
-    readers: Arc<Readers>,
-    set_aside: SetAsides,
-    set_asides: u32,
+    sweeps: UpkeepSweeps,
+    readers: Arc<ReaderPool>,
+    set_aside: DamagedDatabases,
+    damaged_databases: u32,
     /// `None` in memory. Last: what is above still works on the files when it is dropped.
-    on_disk: Option<OnDisk>,
+    on_disk: Option<OnDiskState>,
 }
 
 /// The directory that the database is in.
 #[derive(Debug)]
-struct OnDisk {
+struct OnDiskState {
     state_directory: StateDirectory,
     checkpointer: Checkpointer,
     // Last, for the same reason.
-    _lock: Lock,
+    _lock: DirectoryLock,
 }
 
 /// Databases that were set aside while the server ran, for whoever reports it.
 #[derive(Debug, Clone, Default)]
-pub struct SetAsides(Arc<Mutex<Vec<SetAside>>>);
+pub struct DamagedDatabases(Arc<Mutex<Vec<DamagedDatabase>>>);
 
-impl SetAsides {
+impl DamagedDatabases {
     /// Those since the last call.
-    pub fn take(&self) -> Vec<SetAside> {
+    pub fn take(&self) -> Vec<DamagedDatabase> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl SqliteStore {
     /// Where it tells that it has set a database aside.
-    pub fn set_asides(&self) -> SetAsides {
+    pub fn damaged_databases(&self) -> DamagedDatabases {
         self.set_aside.clone()
     }
 
@@ -254,7 +254,7 @@ impl SqliteStore {
                 | WriteErrorKind::Io => {
                     self.database = Some(database);
                 }
-                WriteErrorKind::Corrupt if self.set_asides < limits::SET_ASIDE_MAX => {
+                WriteErrorKind::Corrupt if self.damaged_databases < limits::SET_ASIDE_MAX => {
                     drop(database);
                     self.replace(error.to_string())?;
                     continue;
@@ -268,7 +268,7 @@ impl SqliteStore {
     /// The database, opened again if it has to be.
     fn database(&mut self) -> Result<Database, WriteError> {
         let database = self.database.take();
-        let Some(OnDisk { state_directory, .. }) = &self.on_disk else {
+        let Some(OnDiskState { state_directory, .. }) = &self.on_disk else {
             let gone = || WriteError::new(WriteErrorKind::Other, "there is no database in memory any more");
             return database.ok_or_else(gone);
         };
@@ -280,12 +280,13 @@ impl SqliteStore {
             self.row_ids.clear();
             self.readers.renew();
         }
-        let (mut database, set_aside) = open::open(state_directory, self.set_asides < limits::SET_ASIDE_MAX)
-            .map_err(|error| failure::of_opening(&error))?;
+        let (mut database, set_aside) =
+            open::open(state_directory, self.damaged_databases < limits::SET_ASIDE_MAX)
+                .map_err(|error| failure::of_opening(&error))?;
         if let Some(set_aside) = set_aside {
-            self.tell(set_aside);
+            self.notify(set_aside);
         }
-        lives::begin(&mut database.connection, &self.life).map_err(|error| failure::of_sqlite(&error))?;
+        epochs::begin(&mut database.connection, &self.epoch).map_err(|error| failure::of_sqlite(&error))?;
         if let Some(on_disk) = &self.on_disk {
             let watched = on_disk.checkpointer.watch(&mut database.connection);
             watched.map_err(|error| failure::of_sqlite(&error))?;
@@ -297,13 +298,13 @@ impl SqliteStore {
         if let Some(on_disk) = &self.on_disk {
             let set_aside = damage::set_aside(&on_disk.state_directory, reason)
                 .map_err(|error| failure::of_opening(&error))?;
-            self.tell(set_aside);
+            self.notify(set_aside);
         }
         Ok(())
     }
 
-    fn tell(&mut self, set_aside: SetAside) {
-        self.set_asides += 1;
+    fn notify(&mut self, set_aside: DamagedDatabase) {
+        self.damaged_databases += 1;
         self.set_aside
             .0
             .lock()
@@ -324,7 +325,7 @@ impl SqliteStore {
 impl Drop for SqliteStore {
     fn drop(&mut self) {
         if let Some(database) = self.database.take().filter(|_| self.on_disk.is_some()) {
-            let _ = lives::end(&database.connection, &self.life, unix_now_ns());
+            let _ = epochs::end(&database.connection, &self.epoch, unix_now_ns());
             let _ = database
                 .connection
                 .query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
@@ -333,7 +334,7 @@ impl Drop for SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn write(&mut self, batch: &Batch) -> Result<Written, WriteError> {
+    fn write(&mut self, batch: &Batch) -> Result<WriteSummary, WriteError> {
         let rows =
             self.attempt(|database, row_ids| write::write(&mut database.connection, row_ids, batch))?;
         // The batch is committed: what follows is no reason to say that it is not.
@@ -342,11 +343,11 @@ impl Store for SqliteStore {
             (Some(database), Some(on_disk)) => on_disk.checkpointer.committed(&database.connection),
             // At once: upkeep comes twice a minute, and memory is not to be had back.
             (Some(database), None) => {
-                while self.steps.make_room(&mut database.connection).unwrap_or(false) {}
+                while self.sweeps.make_room(&mut database.connection).unwrap_or(false) {}
             }
             (None, _) => {}
         }
-        Ok(Written { rows })
+        Ok(WriteSummary { rows })
     }
 
     fn losses(&mut self) -> Result<Vec<(Owner, u64)>, WriteError> {
@@ -357,10 +358,10 @@ impl Store for SqliteStore {
         self.attempt(|database, row_ids| losses::write(&mut database.connection, row_ids, losses))
     }
 
-    fn upkeep(&mut self, now_unix_ns: u64) -> Result<Upkeep, WriteError> {
-        let mut steps = std::mem::take(&mut self.steps);
-        let done = self.attempt(|database, _| steps.step(&mut database.connection, now_unix_ns));
-        self.steps = steps;
+    fn upkeep(&mut self, now_unix_ns: u64) -> Result<UpkeepProgress, WriteError> {
+        let mut sweeps = std::mem::take(&mut self.sweeps);
+        let done = self.attempt(|database, _| sweeps.step(&mut database.connection, now_unix_ns));
+        self.sweeps = sweeps;
         if let (Some(database), Some(on_disk)) = (&self.database, &self.on_disk) {
             on_disk.checkpointer.committed(&database.connection);
             if let Some(failure) = on_disk.checkpointer.failure() {

@@ -21,15 +21,17 @@ use std::time::{Duration, Instant};
 
 use baton_metadata::record::{Outcome, ProcessPatch, ThreadKey};
 use baton_metadata::store::retention::Retention;
-use baton_metadata::store::sqlite::{self, Options};
-use baton_metadata::store::{Store, Upkeep};
+use baton_metadata::store::sqlite::{self, StoreOptions};
+use baton_metadata::store::{Store, UpkeepProgress};
 use baton_metadata::{ThreadPatch, WriterHandle};
 use baton_proto::{Epoch, ProcessId};
 use baton_trace::recorder::Recorder;
 use rand::RngExt;
 
 use crate::migrations::restore;
-use crate::support::{DAY, NOW, OTHER, State, batch, integrity, key, ok, seeded, start, thread_key};
+use crate::support::{
+    DAY, NOW, OTHER, TestStateDirectory, batch, integrity, key, ok, seeded, start, thread_key,
+};
 
 const STATE: &str = "BATON_CRASH_STATE";
 const FIRST: &str = "BATON_CRASH_FIRST";
@@ -72,9 +74,9 @@ impl Phase {
 }
 
 /// Lines of a letter and a number.
-struct Notes(File);
+struct LineLog(File);
 
-impl Notes {
+impl LineLog {
     fn open(path: &Path) -> Self {
         Self(OpenOptions::new().append(true).create(true).open(path).unwrap())
     }
@@ -110,7 +112,7 @@ fn the_child_that_is_killed() {
         return;
     };
     let state = PathBuf::from(state);
-    let options = Options {
+    let options = StoreOptions {
         directory: state.clone(),
         name: "child".to_owned(),
         epoch: Epoch(rand::random()),
@@ -118,21 +120,21 @@ fn the_child_that_is_killed() {
         now_unix_ns: NOW,
     };
     let epoch = options.epoch;
-    let at = Notes::open(&phases(&state));
+    let at = LineLog::open(&phases(&state));
     at.add(Phase::Opening.letter(), 0);
     let mut opened = sqlite::open(&options, &mut |_| {}).expect("the child opens");
     if std::env::var_os(BULK).is_some() {
         at.add(Phase::Upkeep.letter(), 0);
         opened.store.write(&batch((0..OLD).map(old))).expect("written");
-        while opened.store.upkeep(NOW).expect("kept up") == Upkeep::More {}
+        while opened.store.upkeep(NOW).expect("kept up") == UpkeepProgress::More {}
     }
     at.add(Phase::Load.letter(), 0);
     let reader = opened.reader.clone();
     let (handle, _writer) = baton_metadata::start(Box::new(opened.store), Recorder::off()).unwrap();
     let next = Arc::new(AtomicU64::new(first.parse().unwrap()));
     let (ran, promised) = (
-        Arc::new(Notes::open(&runs(&state))),
-        Arc::new(Notes::open(&promises(&state))),
+        Arc::new(LineLog::open(&runs(&state))),
+        Arc::new(LineLog::open(&promises(&state))),
     );
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -191,7 +193,7 @@ fn counter(n: u64) -> ThreadKey {
     thread_key(&format!("counter {}", n / 500))
 }
 
-async fn run(handle: &WriterHandle, epoch: Epoch, n: u64, ran: &Notes, promised: &Notes) {
+async fn run(handle: &WriterHandle, epoch: Epoch, n: u64, ran: &LineLog, promised: &LineLog) {
     let mut begun = start(n);
     begun.epoch = epoch;
     let begun = ProcessPatch {
@@ -221,20 +223,20 @@ async fn run(handle: &WriterHandle, epoch: Epoch, n: u64, ran: &Notes, promised:
 }
 
 /// One state directory, whose server is killed again and again.
-struct Victim {
-    state: State,
+struct KilledServer {
+    state: TestStateDirectory,
     /// Promises that were looked at.
     checked: usize,
     lost: u64,
     known_end: BTreeMap<u64, Outcome>,
 }
 
-impl Victim {
+impl KilledServer {
     fn new() -> Self {
         Self {
-            state: State {
+            state: TestStateDirectory {
                 retention: RETENTION,
-                ..State::new()
+                ..TestStateDirectory::new()
             },
             checked: 0,
             lost: 0,
@@ -244,7 +246,7 @@ impl Victim {
 
     fn start(&self, bulk: bool) -> Child {
         let state = self.state.path();
-        let first = Notes::read(&runs(&state))
+        let first = LineLog::read(&runs(&state))
             .iter()
             .map(|(_, n)| *n)
             .max()
@@ -293,7 +295,7 @@ impl Victim {
         std::thread::sleep(Duration::from_micros(random.random_range(0..longest)));
         child.kill().unwrap();
         child.wait().unwrap();
-        let last = Notes::read(&phases(&state)).pop().unwrap().0;
+        let last = LineLog::read(&phases(&state)).pop().unwrap().0;
         let (at, _) = Phase::ALL
             .into_iter()
             .find(|(_, letter)| *letter == last)
@@ -308,7 +310,7 @@ impl Victim {
             .unwrap_or_else(|error| panic!("round {round}: {error:?}"));
         assert_eq!(opened.set_aside, None, "round {round}: it opens without repair");
         self.lost += opened.recovered.lost;
-        let all = Notes::read(&promises(&state));
+        let all = LineLog::read(&promises(&state));
         for (letter, n) in &all[self.checked..] {
             let record = || {
                 opened
@@ -331,7 +333,7 @@ impl Victim {
         }
         self.checked = all.len();
         let mut once = HashSet::new();
-        for (_, n) in Notes::read(&runs(&state)) {
+        for (_, n) in LineLog::read(&runs(&state)) {
             assert!(once.insert(n), "round {round}: {n} ran twice");
         }
         drop(opened);
@@ -367,20 +369,20 @@ fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
         }
     };
     println!("kill -9: {rounds} times");
-    let mut victim = Victim::new();
+    let mut server = KilledServer::new();
     let mut kills: BTreeMap<Phase, u64> = BTreeMap::new();
     let (mut new, mut migrated, mut logs_due, mut unseen) = (0, 0, 0, 0);
     for round in 0..rounds {
         let at = match random.random_range(0..12) {
             0 => {
-                let mut once = Victim::new();
+                let mut once = KilledServer::new();
                 let at = once.kill(round, Phase::Opening, &mut random);
                 once.look(round);
                 new += 1;
                 at
             }
             1 => {
-                let mut once = Victim::new();
+                let mut once = KilledServer::new();
                 restore(1, &once.state);
                 let at = once.kill(round, Phase::Opening, &mut random);
                 once.look(round);
@@ -393,35 +395,35 @@ fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
                     4 | 5 => Phase::Upkeep,
                     _ => Phase::Load,
                 };
-                let at = victim.kill(round, phase, &mut random);
-                let log = victim.state.database().with_file_name("baton.db-wal");
+                let at = server.kill(round, phase, &mut random);
+                let log = server.state.database().with_file_name("baton.db-wal");
                 logs_due += u64::from(std::fs::metadata(log).is_ok_and(|log| log.len() >= LOG_DUE));
                 // The next child opens what this one left.
                 match random.random_range(0..4) {
                     0 => unseen += 1,
-                    _ => victim.look(round),
+                    _ => server.look(round),
                 }
                 at
             }
         };
         *kills.entry(at).or_default() += 1;
     }
-    victim.look(rounds);
-    victim.look_back();
+    server.look(rounds);
+    server.look_back();
     println!(
         "killed {kills:?}; {new} with a new database, {migrated} with one of schema 1, {logs_due} with a log that is due to be moved, {unseen} \
          opened by the next to be killed"
     );
     println!(
         "{} promises held, {} runs, {} found lost with their server",
-        victim.checked,
-        Notes::read(&runs(&victim.state.path())).len(),
-        victim.lost
+        server.checked,
+        LineLog::read(&runs(&server.state.path())).len(),
+        server.lost
     );
     assert!(
-        rounds < 20 || victim.checked > 100,
+        rounds < 20 || server.checked > 100,
         "too little was promised to mean anything: {}",
-        victim.checked
+        server.checked
     );
     assert!(
         rounds < 100 || kills.len() == Phase::ALL.len() && logs_due > 0,

@@ -11,11 +11,11 @@ use baton_trace::recorder::Recorder;
 use rand::RngExt;
 
 use crate::support::{
-    ME, State, batch, id, ids, integrity, key, ok, seeded, started, thread_key, titled, write,
+    ME, TestStateDirectory, batch, id, ids, integrity, key, ok, seeded, started, thread_key, titled, write,
 };
 
 /// After the fault: what was to be written is, once, and the file is sound.
-fn nothing_is_lost(state: &State, n: u64) {
+fn nothing_is_lost(state: &TestStateDirectory, n: u64) {
     let opened = state.open();
     assert_eq!(opened.set_aside, None);
     let mut left = ids(&opened);
@@ -27,7 +27,7 @@ fn nothing_is_lost(state: &State, n: u64) {
 
 #[test]
 fn a_disk_whose_syncs_take_half_a_second_each_keeps_no_server_from_starting() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let disk = Disk::under(state.directory.path());
     drop(state.open());
     let new = disk.seen().syncs;
@@ -52,7 +52,7 @@ fn a_commit_that_fails_says_what_helps_and_succeeds_when_the_disk_does() {
         (Fault::Write(libc::EROFS), Io),
         (Fault::Sync(libc::EIO), Io),
     ] {
-        let state = State::new();
+        let state = TestStateDirectory::new();
         let mut opened = state.open();
         let disk = Disk::under(&state.path());
         write(&mut opened.store, (0..5).map(ok));
@@ -74,7 +74,7 @@ fn a_commit_that_fails_says_what_helps_and_succeeds_when_the_disk_does() {
 
 #[test]
 fn short_writes_are_no_failure() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let disk = Disk::under(&state.path());
     disk.set(Fault::ShortWrite);
@@ -89,7 +89,7 @@ fn short_writes_are_no_failure() {
 
 #[test]
 fn each_commit_is_synced_before_it_returns() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let disk = Disk::under(&state.path());
     for n in 0..20 {
@@ -105,7 +105,7 @@ fn each_commit_is_synced_before_it_returns() {
 
 #[test]
 fn a_disk_that_is_full_when_the_server_starts_is_an_error_and_no_damage() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [started(0)]);
     drop(opened);
@@ -127,7 +127,7 @@ fn a_disk_that_is_full_when_the_server_starts_is_an_error_and_no_damage() {
 
 #[test]
 fn upkeep_that_fails_is_done_later() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "1d".parse().unwrap();
     let mut opened = state.open();
     write(&mut opened.store, (0..300).map(ok));
@@ -137,13 +137,13 @@ fn upkeep_that_fails_is_done_later() {
     assert_eq!(opened.store.upkeep(later).unwrap_err().kind, WriteErrorKind::Io);
     disk.heal();
     assert_eq!(ids(&opened).len(), 300, "whole steps or none");
-    while opened.store.upkeep(later).unwrap() != baton_metadata::store::Upkeep::Done {}
+    while opened.store.upkeep(later).unwrap() != baton_metadata::store::UpkeepProgress::Done {}
     assert_eq!(ids(&opened), []);
 }
 
 #[test]
 fn a_log_that_cannot_be_moved_is_told_by_upkeep_and_loses_nothing() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     // More than a checkpoint waits for, in the log alone.
     let disk = Disk::under(&state.path());
@@ -169,7 +169,7 @@ fn a_log_that_cannot_be_moved_is_told_by_upkeep_and_loses_nothing() {
 }
 
 /// As [`nothing_is_lost`], of more records than a page of history has.
-fn nothing_is_lost_of(state: &State, n: u64) {
+fn nothing_is_lost_of(state: &TestStateDirectory, n: u64) {
     let opened = state.open();
     assert!((0..n).all(|n| opened.reader.process(&key(n)).unwrap().is_some()));
 }
@@ -191,7 +191,7 @@ async fn flushed(handle: &WriterHandle) -> Result<(), FlushError> {
 
 #[test]
 fn a_stalled_disk_holds_barriers_up_and_nobody_else() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let opened = state.open();
     let disk = Disk::under(&state.path());
     let reader = opened.reader.clone();
@@ -231,7 +231,7 @@ fn a_stalled_disk_holds_barriers_up_and_nobody_else() {
 #[test]
 fn whatever_the_disk_does_in_between_all_is_there_in_the_end() {
     let mut random = seeded();
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let opened = state.open();
     let disk = Disk::under(&state.path());
     let reader = opened.reader.clone();

@@ -2,9 +2,9 @@
 
 use baton_metadata::record::Outcome;
 use baton_metadata::store::query::{HistoryQuery, ThreadsQuery};
-use baton_metadata::store::retention::{LEAST_BYTES, Retention};
+use baton_metadata::store::retention::{MIN_BYTES, Retention};
 use baton_metadata::store::sqlite::{self, Reader, SqliteStore};
-use baton_metadata::store::{Store, Upkeep};
+use baton_metadata::store::{Store, UpkeepProgress};
 use baton_proto::Epoch;
 
 use crate::support::{ME, NOW, OTHER, finished, id, key, ok, started, thread_key, titled, write};
@@ -44,7 +44,7 @@ fn records_in_memory_are_read_like_those_on_a_disk() {
     };
     assert_eq!(reader.threads(&threads).unwrap().items.len(), 1);
     assert_eq!(reader.history(&HistoryQuery::of(OTHER)).unwrap().items, []);
-    assert_eq!(store.upkeep(NOW).unwrap(), Upkeep::Done);
+    assert_eq!(store.upkeep(NOW).unwrap(), UpkeepProgress::Done);
 }
 
 #[test]
@@ -59,13 +59,13 @@ fn two_servers_in_one_process_share_no_memory() {
 fn memory_is_bounded_at_every_moment_and_the_oldest_that_are_over_go_for_it() {
     let (mut store, reader) = open(Retention {
         age: None,
-        bytes: Some(LEAST_BYTES),
+        bytes: Some(MIN_BYTES),
     });
     // It runs, and is the oldest.
     write(&mut store, [started(0)]);
     for batch in 0..100 {
         write(&mut store, (1..100).map(|n| ok(batch * 100 + n)));
-        assert!(store.bytes() <= LEAST_BYTES, "{} after {batch}", store.bytes());
+        assert!(store.bytes() <= MIN_BYTES, "{} after {batch}", store.bytes());
     }
     assert!(reader.process(&key(0)).unwrap().is_some(), "what runs stays");
     assert!(

@@ -11,7 +11,7 @@ use baton_metadata::{Batch, Store};
 use baton_trace::call_end::CallEnd;
 use proptest::prelude::*;
 
-use crate::support::{NOW, SECOND, State, key, start, thread_key, write};
+use crate::support::{NOW, SECOND, TestStateDirectory, key, start, thread_key, write};
 
 fn outcome() -> impl Strategy<Value = Outcome> {
     let status = prop_oneof![
@@ -192,7 +192,7 @@ proptest! {
         sizes in proptest::collection::vec(1..4_usize, 12),
         again in proptest::collection::vec(any::<bool>(), 12),
     ) {
-        let state = State::new();
+        let state = TestStateDirectory::new();
         let mut opened = state.open();
         let mut rest = &patches[..];
         for (size, again) in sizes.iter().zip(again) {
@@ -227,7 +227,7 @@ proptest! {
 
 #[test]
 fn a_lost_one_that_comes_late_changes_no_end_that_was_seen() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let seen = crate::support::ok(1);
     let late = ProcessPatch {
@@ -242,7 +242,7 @@ fn a_lost_one_that_comes_late_changes_no_end_that_was_seen() {
 
 #[test]
 fn a_row_has_nothing_of_the_row_before_it() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let mut nul = start(3);
     nul.thread_id = Some("a\0b".into());

@@ -7,14 +7,14 @@ use baton_metadata::store::query::HistoryQuery;
 use baton_metadata::store::sqlite::{MIGRATIONS, VERSION};
 use rusqlite::Connection;
 
-use crate::support::{ME, State, integrity, key, ok, started, thread_key, titled, write};
+use crate::support::{ME, TestStateDirectory, integrity, key, ok, started, thread_key, titled, write};
 
 /// A database of that version, as SQL: its schema and some records. Released with the version and never edited.
 fn fixture(version: i32) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/fixtures")).join(format!("{version}.sql"))
 }
 
-pub(crate) fn restore(version: i32, state: &State) {
+pub(crate) fn restore(version: i32, state: &TestStateDirectory) {
     let sql = fs::read_to_string(fixture(version)).unwrap_or_else(|error| {
         panic!("schema {version} has no fixture ({error}): BATON_BLESS=1 writes that of the current version")
     });
@@ -78,7 +78,7 @@ fn dump(connection: &Connection) -> String {
 }
 
 /// Some of everything.
-fn sample(state: &State) {
+fn sample(state: &TestStateDirectory) {
     let mut opened = state.open();
     let mut thread = titled("a thread", "its title");
     thread.values.insert("key".into(), Some("value".into()));
@@ -93,7 +93,7 @@ fn sample(state: &State) {
 
 #[test]
 fn every_released_schema_has_a_fixture_and_reaches_this_one() {
-    let fresh = State::new();
+    let fresh = TestStateDirectory::new();
     sample(&fresh);
     let fresh = Connection::open(fresh.database()).unwrap();
     if std::env::var("BATON_BLESS").is_ok_and(|value| value == "1") && !fixture(VERSION).exists() {
@@ -101,7 +101,7 @@ fn every_released_schema_has_a_fixture_and_reaches_this_one() {
         fs::write(fixture(VERSION), dump(&fresh)).unwrap();
     }
     for version in 1..=VERSION {
-        let state = State::new();
+        let state = TestStateDirectory::new();
         restore(version, &state);
         let mut opened = state.open();
         assert_eq!((&opened.set_aside, opened.recovered.lost), (&None, 1));
@@ -134,7 +134,7 @@ fn every_released_schema_has_a_fixture_and_reaches_this_one() {
 #[test]
 fn a_released_schema_was_not_edited() {
     for version in 1..=VERSION {
-        let state = State::new();
+        let state = TestStateDirectory::new();
         restore(version, &state);
         let made = Connection::open_in_memory().unwrap();
         for migration in &MIGRATIONS[..usize::try_from(version).unwrap()] {

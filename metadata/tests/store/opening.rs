@@ -5,11 +5,11 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use baton_metadata::Store;
-use baton_metadata::store::query::Found;
+use baton_metadata::store::query::FoundRecords;
 use baton_metadata::store::sqlite::{self, APPLICATION_ID, OpenError, VERSION};
 use rusqlite::Connection;
 
-use crate::support::{ME, State, batch, id, ids, integrity, ok, write};
+use crate::support::{ME, TestStateDirectory, batch, id, ids, integrity, ok, write};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o777
@@ -34,7 +34,7 @@ fn contents(directory: &Path) -> Vec<(String, Vec<u8>)> {
 
 #[test]
 fn the_directory_and_every_file_in_it_is_the_owner_s_alone() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [ok(1)]);
     assert_eq!(mode(&state.path()), 0o700);
@@ -56,7 +56,7 @@ fn the_directory_and_every_file_in_it_is_the_owner_s_alone() {
 #[test]
 fn a_database_whose_making_was_cut_short_is_made_anew() {
     // At each point of its making at which there is a journal: as kill -9 leaves it.
-    let made = State::new();
+    let made = TestStateDirectory::new();
     fs::create_dir(made.path()).unwrap();
     fs::set_permissions(made.path(), PermissionsExt::from_mode(0o700)).unwrap();
     let journal = made.path().join("baton.db-journal");
@@ -69,7 +69,7 @@ fn a_database_whose_making_was_cut_short_is_made_anew() {
         .unwrap();
     connection.cache_flush().unwrap();
     assert!(journal.exists());
-    let state = State::new();
+    let state = TestStateDirectory::new();
     fs::create_dir(state.path()).unwrap();
     fs::set_permissions(state.path(), PermissionsExt::from_mode(0o700)).unwrap();
     for file in ["baton.db", "baton.db-journal"] {
@@ -84,7 +84,7 @@ fn a_database_whose_making_was_cut_short_is_made_anew() {
 
 #[test]
 fn a_second_exec_server_is_refused_by_name_and_pid() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let first = state.open();
     let error = state.try_open().unwrap_err();
     let OpenError::InUse {
@@ -105,7 +105,7 @@ fn a_second_exec_server_is_refused_by_name_and_pid() {
 
 #[test]
 fn what_was_committed_is_there_again() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [ok(1), ok(2)]);
     drop(opened);
@@ -116,7 +116,7 @@ fn what_was_committed_is_there_again() {
 
 #[test]
 fn a_newer_version_is_refused_and_not_a_byte_of_it_changed() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     drop(state.open());
     let newer = Connection::open(state.database()).unwrap();
     newer.pragma_update(None, "user_version", VERSION + 1).unwrap();
@@ -133,7 +133,7 @@ fn a_newer_version_is_refused_and_not_a_byte_of_it_changed() {
 
 #[test]
 fn a_newer_version_that_is_only_in_the_log_is_refused_too() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     drop(state.open());
     // It migrated and was killed: the main file still says the old version.
     let newer = Connection::open(state.database()).unwrap();
@@ -155,7 +155,7 @@ fn a_newer_version_that_is_only_in_the_log_is_refused_too() {
 #[test]
 fn a_database_of_another_program_is_refused_and_not_touched() {
     for application_id in [0, 0x1234] {
-        let state = State::new();
+        let state = TestStateDirectory::new();
         drop(state.open());
         fs::remove_file(state.database()).unwrap();
         let other = Connection::open(state.database()).unwrap();
@@ -173,7 +173,7 @@ fn a_database_of_another_program_is_refused_and_not_touched() {
 
 #[test]
 fn a_file_that_was_made_and_never_filled_is_ours() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     drop(state.open());
     fs::write(state.database(), b"").unwrap();
     drop(state.open());
@@ -191,7 +191,7 @@ fn a_file_that_was_made_and_never_filled_is_ours() {
 
 /// Damages a database of a few hundred records, and wants it set aside and a new one that works.
 fn is_set_aside(damage: impl FnOnce(&Path)) {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     for n in 0..20 {
         write(&mut opened.store, (20 * n..20 * (n + 1)).map(ok));
@@ -249,7 +249,7 @@ fn a_file_with_torn_pages_is_set_aside() {
 
 #[test]
 fn a_torn_log_loses_what_was_never_acknowledged_and_nothing_else() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [ok(1)]);
     let log = state.path().join("baton.db-wal");
@@ -270,7 +270,7 @@ fn a_torn_log_loses_what_was_never_acknowledged_and_nothing_else() {
 
 #[test]
 fn a_log_without_its_database_never_reaches_the_new_one() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [ok(1)]);
     let log = fs::read(state.path().join("baton.db-wal")).unwrap();
@@ -287,7 +287,7 @@ fn a_log_without_its_database_never_reaches_the_new_one() {
 
 #[test]
 fn two_databases_set_aside_in_one_second_have_two_names() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     drop(state.open());
     let mut names = Vec::new();
     for _ in 0..3 {
@@ -301,9 +301,9 @@ fn two_databases_set_aside_in_one_second_have_two_names() {
 
 #[test]
 fn a_database_that_is_damaged_in_use_is_set_aside_then() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
-    let told = opened.store.set_asides();
+    let told = opened.store.damaged_databases();
     for n in 0..20 {
         write(&mut opened.store, (20 * n..20 * (n + 1)).map(ok));
     }
@@ -332,7 +332,7 @@ fn a_database_that_is_damaged_in_use_is_set_aside_then() {
 
 #[test]
 fn a_database_that_is_removed_in_use_is_begun_anew() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [ok(1)]);
     fs::remove_file(state.database()).unwrap();
@@ -344,7 +344,7 @@ fn a_database_that_is_removed_in_use_is_begun_anew() {
 
 #[test]
 fn a_directory_that_others_may_write_to_is_refused() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     fs::create_dir(state.path()).unwrap();
     fs::set_permissions(state.path(), PermissionsExt::from_mode(0o770)).unwrap();
     let error = state.try_open().unwrap_err();
@@ -360,7 +360,7 @@ fn a_directory_that_others_may_write_to_is_refused() {
 
 #[test]
 fn a_place_that_cannot_be_written_to_is_refused_by_type() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     // The kernel's own: read-only, or closed even to root.
     let mut options = state.options();
     options.directory = "/sys/kernel/baton-state".into();
@@ -377,7 +377,7 @@ fn a_place_that_cannot_be_written_to_is_refused_by_type() {
 
 #[test]
 fn a_link_in_the_place_of_the_database_is_not_followed() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     drop(state.open());
     fs::remove_file(state.database()).unwrap();
     let target = state.directory.path().join("precious");
@@ -390,7 +390,7 @@ fn a_link_in_the_place_of_the_database_is_not_followed() {
 
 #[test]
 fn the_file_says_whose_it_is_and_shrinks_when_it_may() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let opened = state.open();
     let connection = Connection::open(state.database()).unwrap();
     let pragma = |name: &str| {
@@ -405,12 +405,12 @@ fn the_file_says_whose_it_is_and_shrinks_when_it_may() {
         .pragma_query_value(None, "journal_mode", |row| row.get(0))
         .unwrap();
     assert_eq!(journal, "wal");
-    assert_eq!(opened.reader.find(ME, "ff").unwrap(), Found::Nothing);
+    assert_eq!(opened.reader.find(ME, "ff").unwrap(), FoundRecords::Nothing);
 }
 
 #[test]
 fn a_life_that_ended_says_so_and_one_that_was_killed_does_not() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     drop(state.open());
     let mut killed = state.open();
     killed.store.write(&batch([ok(1)])).unwrap();

@@ -5,15 +5,15 @@ use std::sync::Arc;
 use baton_metadata::ThreadPatch;
 use baton_metadata::limits::VALUES_PER_THREAD;
 use baton_metadata::record::{KilledStatus, Outcome, Owner, ProcessKey, ProcessPatch};
-use baton_metadata::store::query::{Cursor, Found, HistoryQuery, Page, ProcessRecord, ThreadsQuery};
-use baton_metadata::store::sqlite::{Opened, Reader};
+use baton_metadata::store::query::{Cursor, FoundRecords, HistoryQuery, Page, ProcessRecord, ThreadsQuery};
+use baton_metadata::store::sqlite::{OpenedStore, Reader};
 use baton_proto::ProcessId;
-use baton_trace::command::Outcome as Word;
+use baton_trace::command::Outcome as OutcomeKind;
 use rand::RngExt;
 
 use crate::support::{
-    ME, NOW, OTHER, SECOND, State, batch, finished, id, ids, key, ok, seeded, start, started, thread_key,
-    titled, trace_id, write,
+    ME, NOW, OTHER, SECOND, TestStateDirectory, batch, finished, id, ids, key, ok, seeded, start, started,
+    thread_key, titled, trace_id, write,
 };
 use baton_metadata::Store;
 
@@ -34,7 +34,7 @@ fn all_pages(reader: &Reader, mut query: HistoryQuery) -> Vec<ProcessRecord> {
 #[test]
 fn every_filter_and_page_size_is_the_model_s_answer() {
     let mut random = seeded();
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let threads = [None, Some("a"), Some("b")];
     let mut model = Vec::new();
@@ -75,12 +75,15 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
     for owner in [ME, OTHER] {
         for thread_id in threads {
             for since in [None, Some(NOW + 7 * SECOND)] {
-                for (failed, words) in [
+                for (failed, kinds) in [
                     (false, &[][..]),
                     (true, &[]),
-                    (false, &[Word::Exited]),
-                    (true, &[Word::Exited, Word::Lost]),
-                    (false, &[Word::Killed, Word::Signaled, Word::Killed]),
+                    (false, &[OutcomeKind::Exited]),
+                    (true, &[OutcomeKind::Exited, OutcomeKind::Lost]),
+                    (
+                        false,
+                        &[OutcomeKind::Killed, OutcomeKind::Signaled, OutcomeKind::Killed],
+                    ),
                 ] {
                     let begun = |patch: &ProcessPatch| patch.start.as_ref().unwrap().accepted_unix_ns;
                     let mut expected: Vec<_> = model
@@ -97,8 +100,8 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
                             !failed || patch.end.as_ref().is_some_and(|end| end.outcome.is_failure())
                         })
                         .filter(|(_, patch)| {
-                            let word = patch.end.as_ref().map(|end| end.outcome.word());
-                            words.is_empty() || word.is_some_and(|word| words.contains(&word))
+                            let kind = patch.end.as_ref().map(|end| end.outcome.kind());
+                            kinds.is_empty() || kind.is_some_and(|kind| kinds.contains(&kind))
                         })
                         .collect();
                     expected.sort_by_key(|(at, patch)| std::cmp::Reverse((begun(patch), *at)));
@@ -110,7 +113,7 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
                                 thread_id: thread_id.map(str::to_owned),
                                 since_unix_ns: since,
                                 failed,
-                                outcomes: words.to_vec(),
+                                outcomes: kinds.to_vec(),
                                 limit,
                                 ..HistoryQuery::of(owner)
                             },
@@ -119,7 +122,7 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
                             records.iter().map(|record| record.patch.key.process_id).collect();
                         assert_eq!(
                             answer, expected,
-                            "{owner:?} {thread_id:?} {since:?} {failed} {words:?} {limit}"
+                            "{owner:?} {thread_id:?} {since:?} {failed} {kinds:?} {limit}"
                         );
                     }
                 }
@@ -130,7 +133,7 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
 
 #[test]
 fn records_that_come_between_two_pages_move_nothing() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, (0..10).map(ok));
     let query = HistoryQuery {
@@ -158,7 +161,7 @@ fn records_that_come_between_two_pages_move_nothing() {
 
 #[test]
 fn a_page_has_at_least_one_and_at_most_a_thousand() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, (0..1_100).map(ok));
     for (limit, expected) in [(0, 1), (u32::MAX, 1_000)] {
@@ -174,10 +177,10 @@ fn a_page_has_at_least_one_and_at_most_a_thousand() {
     }
 }
 
-fn found(opened: &Opened, owner: Owner, name: &str) -> Vec<ProcessId> {
+fn found(opened: &OpenedStore, owner: Owner, name: &str) -> Vec<ProcessId> {
     match opened.reader.find(owner, name).unwrap() {
-        Found::Nothing => Vec::new(),
-        Found::One(record) => {
+        FoundRecords::Nothing => Vec::new(),
+        FoundRecords::One(record) => {
             assert!(
                 record
                     .patch
@@ -190,13 +193,13 @@ fn found(opened: &Opened, owner: Owner, name: &str) -> Vec<ProcessId> {
             );
             vec![record.patch.key.process_id]
         }
-        Found::Several(records) => records.iter().map(|record| record.patch.key.process_id).collect(),
+        FoundRecords::Several(records) => records.iter().map(|record| record.patch.key.process_id).collect(),
     }
 }
 
 #[test]
 fn a_process_is_found_by_its_id_by_the_beginning_of_it_and_by_its_trace() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     // More than one bucket of the index over trace ids.
     for first in (0..20_000).step_by(1_000) {
@@ -224,7 +227,7 @@ fn a_process_is_found_by_its_id_by_the_beginning_of_it_and_by_its_trace() {
 
 #[test]
 fn a_trace_of_several_processes_shows_them_all() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let of_one_trace = |n| {
         let mut patch = ok(n);
@@ -238,7 +241,7 @@ fn a_trace_of_several_processes_shows_them_all() {
 
 #[test]
 fn a_start_is_known_by_its_id_before_and_after_its_end_and_after_a_restart() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     assert_eq!(opened.reader.process(&key(1)).unwrap(), None);
     write(&mut opened.store, [started(1)]);
@@ -264,7 +267,7 @@ fn a_start_is_known_by_its_id_before_and_after_its_end_and_after_a_restart() {
 
 #[test]
 fn a_thread_keeps_so_many_keys_and_takes_no_more_until_some_go() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let mut set = |keys: &[String], value: Option<&str>| {
         let mut patch = ThreadPatch::touch(thread_key("t"), NOW);
@@ -304,7 +307,7 @@ fn a_thread_keeps_so_many_keys_and_takes_no_more_until_some_go() {
 
 #[test]
 fn threads_are_listed_by_last_use_and_archived_ones_apart() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let at = |name: &str, at: u64| ThreadPatch {
         at_unix_ns: NOW + at,
@@ -368,7 +371,7 @@ fn threads_are_listed_by_last_use_and_archived_ones_apart() {
 
 #[test]
 fn a_reader_sees_each_commit_and_holds_no_writer_up() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let reader = opened.reader.clone();
     let done = Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -394,7 +397,7 @@ fn a_reader_sees_each_commit_and_holds_no_writer_up() {
 /// A query that read the whole table would be fast here, and slow on a million: so its plan is looked at instead.
 #[test]
 fn no_query_reads_what_it_does_not_return() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, (0..10).map(ok));
     // Filling in any index that is missing would be a temporary b-tree; a whole table, a SCAN.

@@ -11,13 +11,13 @@ use baton_metadata::limits::SURVIVOR_GRACE;
 use baton_metadata::record::{Outcome, ProcessPatch, ProcessSpawned};
 use baton_metadata::store::boot;
 use baton_metadata::store::query::{HistoryQuery, SurvivorFate};
-use baton_metadata::store::sqlite::{self, Opened, Survivor};
+use baton_metadata::store::sqlite::{self, OpenedStore, Survivor};
 use baton_trace::recorder::Recorder;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-use crate::support::{ME, NOW, SECOND, State, end, ids, key, ok, start, started, write};
+use crate::support::{ME, NOW, SECOND, TestStateDirectory, end, ids, key, ok, start, started, write};
 
-fn opened(state: &State, kill: &mut dyn FnMut(&[Survivor])) -> Opened {
+fn opened(state: &TestStateDirectory, kill: &mut dyn FnMut(&[Survivor])) -> OpenedStore {
     let mut options = state.options();
     options.now_unix_ns = NOW + 100 * SECOND;
     sqlite::open(&options, kill).unwrap()
@@ -47,7 +47,7 @@ fn running(n: u64, spawned: ProcessSpawned, detached: bool) -> ProcessPatch {
 
 #[test]
 fn what_ran_is_lost_with_its_last_seq_and_what_had_ended_is_not() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut first = state.open();
     let gone = ProcessSpawned {
         os_pid: 4_000_000,
@@ -81,7 +81,7 @@ fn what_ran_is_lost_with_its_last_seq_and_what_had_ended_is_not() {
 
 #[test]
 fn a_start_that_was_refused_and_repeated_counts_as_running() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut first = state.open();
     let (mut child, spawned) = child();
     let refused = ProcessPatch {
@@ -109,7 +109,7 @@ fn a_start_that_was_refused_and_repeated_counts_as_running() {
 
 #[test]
 fn a_survivor_is_handed_to_be_killed_and_a_detached_one_is_left() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut first = state.open();
     let (mut stays, detached) = child();
     let (mut dies, attached) = child();
@@ -153,7 +153,7 @@ fn a_survivor_is_handed_to_be_killed_and_a_detached_one_is_left() {
 
 #[test]
 fn survivors_that_ignore_sigterm_are_killed_in_one_grace_however_many() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut first = state.open();
     let mut children: Vec<Child> = (0..16)
         .map(|_| {
@@ -185,7 +185,7 @@ fn survivors_that_ignore_sigterm_are_killed_in_one_grace_however_many() {
 
 #[test]
 fn another_process_that_has_the_pid_by_now_is_never_touched() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut first = state.open();
     let (mut other, spawned) = child();
     // The same pid, made at another time; and the same of another boot.
@@ -208,7 +208,7 @@ fn another_process_that_has_the_pid_by_now_is_never_touched() {
 
 #[test]
 fn a_survivor_is_handed_again_if_the_server_dies_while_it_kills() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut first = state.open();
     let (mut child, spawned) = child();
     write(&mut first.store, [running(1, spawned, false)]);

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use baton_metadata::ThreadPatch;
 use baton_metadata::record::{ProcessKey, ProcessPatch};
-use baton_metadata::store::sqlite::{self, Opened};
+use baton_metadata::store::sqlite::{self, OpenedStore};
 use baton_metadata::store::timings::decode;
-use baton_metadata::store::{Store, Upkeep};
+use baton_metadata::store::{Store, UpkeepProgress};
 
 use crate::support::{
-    DAY, NOW, OTHER, SECOND, State, id, ids, integrity, key, ok, stages, start, started, thread_key, titled,
-    write,
+    DAY, NOW, OTHER, SECOND, TestStateDirectory, id, ids, integrity, key, ok, stages, start, started,
+    thread_key, titled, write,
 };
 
 /// Until nothing is left to do; the steps it took.
-fn tend(store: &mut dyn Store, now: u64) -> u32 {
+fn run_upkeep(store: &mut dyn Store, now: u64) -> u32 {
     for steps in 0..10_000 {
-        if store.upkeep(now).unwrap() == Upkeep::Done {
+        if store.upkeep(now).unwrap() == UpkeepProgress::Done {
             return steps;
         }
     }
@@ -26,7 +26,7 @@ fn tend(store: &mut dyn Store, now: u64) -> u32 {
 
 #[test]
 fn what_ended_too_long_ago_goes_and_what_runs_stays() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
     // Ended 40 days later, so 20 days before now; it began first of all.
@@ -37,21 +37,21 @@ fn what_ended_too_long_ago_goes_and_what_runs_stays() {
     let mut young = ok(5_000);
     Arc::make_mut(young.start.as_mut().unwrap()).accepted_unix_ns = NOW + 50 * DAY;
     write(&mut opened.store, [young]);
-    let steps = tend(&mut opened.store, NOW + 60 * DAY);
+    let steps = run_upkeep(&mut opened.store, NOW + 60 * DAY);
     assert!(steps >= 4, "in small steps: {steps}");
     assert_eq!(ids(&opened), [id(5_000), id(1), id(0)]);
     // Nothing is due before the next sweep, and then it goes.
-    assert_eq!(tend(&mut opened.store, NOW + 60 * DAY), 0);
-    tend(&mut opened.store, NOW + 75 * DAY);
+    assert_eq!(run_upkeep(&mut opened.store, NOW + 60 * DAY), 0);
+    run_upkeep(&mut opened.store, NOW + 75 * DAY);
     assert_eq!(ids(&opened), [id(5_000), id(0)]);
 }
 
 #[test]
 fn nothing_goes_without_a_limit() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, (0..10).map(ok));
-    tend(&mut opened.store, NOW + 10_000 * DAY);
+    run_upkeep(&mut opened.store, NOW + 10_000 * DAY);
     assert_eq!(ids(&opened).len(), 10);
 }
 
@@ -65,7 +65,7 @@ fn move_log(connection: &rusqlite::Connection) {
 
 #[test]
 fn the_oldest_go_until_the_file_is_small_enough_and_it_really_shrinks() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "3MiB".parse().unwrap();
     let mut opened = state.open();
     let large = |n: u64| {
@@ -88,7 +88,7 @@ fn the_oldest_go_until_the_file_is_small_enough_and_it_really_shrinks() {
     move_log(&connection);
     let before = fs::metadata(state.database()).unwrap().len();
     assert!(before > 8 << 20, "{before}");
-    tend(&mut opened.store, NOW);
+    run_upkeep(&mut opened.store, NOW);
     move_log(&connection);
     let after = fs::metadata(state.database()).unwrap().len();
     // One MiB of free pages stays for the next records.
@@ -116,7 +116,7 @@ fn the_oldest_go_until_the_file_is_small_enough_and_it_really_shrinks() {
 
 #[test]
 fn a_limit_that_what_runs_exceeds_alone_is_missed_and_ends() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "1MiB".parse().unwrap();
     let mut opened = state.open();
     let running = |n: u64| {
@@ -128,13 +128,13 @@ fn a_limit_that_what_runs_exceeds_alone_is_missed_and_ends() {
         }
     };
     write(&mut opened.store, (0..400).map(running));
-    tend(&mut opened.store, NOW);
+    run_upkeep(&mut opened.store, NOW);
     assert_eq!(ids(&opened).len(), 400);
 }
 
 #[test]
 fn a_record_whose_clock_was_ahead_keeps_no_other_one() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
     let mut ahead = ok(1);
@@ -148,14 +148,14 @@ fn a_record_whose_clock_was_ahead_keeps_no_other_one() {
         ..ok(3)
     };
     write(&mut opened.store, [of_another.clone()]);
-    tend(&mut opened.store, NOW + 60 * DAY);
+    run_upkeep(&mut opened.store, NOW + 60 * DAY);
     assert_eq!(ids(&opened), [id(1)]);
     assert!(opened.reader.process(&of_another.key).unwrap().is_none());
 }
 
 #[test]
 fn a_life_goes_with_the_last_record_of_it_and_of_those_before_it() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut epochs = Vec::new();
     // A record of the day in each of four lives, none in the fifth.
@@ -186,24 +186,24 @@ fn a_life_goes_with_the_last_record_of_it_and_of_those_before_it() {
         let lives = lives.query_map([], |row| row.get(0)).unwrap();
         lives.map(Result::unwrap).collect()
     };
-    tend(&mut opened.store, NOW + 30 * DAY);
+    run_upkeep(&mut opened.store, NOW + 30 * DAY);
     assert_eq!(
         lives(),
         epochs,
         "each has a record, or is younger than one that has"
     );
-    tend(&mut opened.store, NOW + 40 * DAY);
+    run_upkeep(&mut opened.store, NOW + 40 * DAY);
     assert_eq!(lives(), epochs[4..]);
     assert_eq!(ids(&opened), [id(20)]);
     let record = opened.reader.process(&key(20)).unwrap().unwrap();
     assert_eq!(record.patch.start.unwrap().epoch.0, epochs[4]);
-    tend(&mut opened.store, NOW + 60 * DAY);
+    run_upkeep(&mut opened.store, NOW + 60 * DAY);
     assert_eq!(lives(), epochs[5..], "this one stays");
 }
 
 #[test]
 fn by_size_alone_threads_go_that_were_last_used_before_the_records_that_went() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "1MiB".parse().unwrap();
     let mut opened = state.open();
     let of_thread = |n: u64, name: &str| {
@@ -227,18 +227,24 @@ fn by_size_alone_threads_go_that_were_last_used_before_the_records_that_went() {
         &mut opened.store,
         [
             used("first", 1),
-            used("noted early", 1),
+            used("losses_written early", 1),
             used("again", 600),
             used("last", 600),
-            used("noted late", 700),
+            used("losses_written late", 700),
         ],
     );
     write(&mut opened.store, [of_thread(1, "first"), of_thread(2, "again")]);
     write(&mut opened.store, (3..600).map(|n| of_thread(n, "between")));
     write(&mut opened.store, [of_thread(600, "last")]);
-    let there = |opened: &Opened, name: &str| opened.reader.thread(&thread_key(name)).unwrap().is_some();
-    let all = ["first", "noted early", "again", "last", "noted late"];
-    tend(&mut opened.store, NOW);
+    let there = |opened: &OpenedStore, name: &str| opened.reader.thread(&thread_key(name)).unwrap().is_some();
+    let all = [
+        "first",
+        "losses_written early",
+        "again",
+        "last",
+        "losses_written late",
+    ];
+    run_upkeep(&mut opened.store, NOW);
     assert!(!ids(&opened).is_empty() && !ids(&opened).contains(&id(2)));
     assert_eq!(
         all.map(|name| there(&opened, name)),
@@ -251,7 +257,7 @@ fn by_size_alone_threads_go_that_were_last_used_before_the_records_that_went() {
 
 #[test]
 fn threads_that_fill_the_size_by_themselves_go_too_those_first_that_were_not_used_for_longest() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "1MiB".parse().unwrap();
     let mut opened = state.open();
     let large = |n: u64| {
@@ -265,7 +271,7 @@ fn threads_that_fill_the_size_by_themselves_go_too_those_first_that_were_not_use
     let mut running = started(1);
     Arc::make_mut(running.start.as_mut().unwrap()).thread_id = Some("0".into());
     write(&mut opened.store, [running]);
-    tend(&mut opened.store, NOW);
+    run_upkeep(&mut opened.store, NOW);
     let there = |n: u64| {
         opened
             .reader
@@ -281,24 +287,24 @@ fn threads_that_fill_the_size_by_themselves_go_too_those_first_that_were_not_use
 
 #[test]
 fn timings_are_rounded_again_when_numbers_have_begun_anew() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
     write(&mut opened.store, (1..20).map(ok));
-    tend(&mut opened.store, NOW + 10 * DAY);
-    tend(&mut opened.store, NOW + 60 * DAY);
+    run_upkeep(&mut opened.store, NOW + 10 * DAY);
+    run_upkeep(&mut opened.store, NOW + 60 * DAY);
     assert!(ids(&opened).is_empty());
     let mut later = ok(100);
     Arc::make_mut(later.start.as_mut().unwrap()).accepted_unix_ns = NOW + 60 * DAY;
     later.end.as_mut().unwrap().ended_unix_ns = NOW + 60 * DAY;
     write(&mut opened.store, [later]);
-    tend(&mut opened.store, NOW + 70 * DAY);
+    run_upkeep(&mut opened.store, NOW + 70 * DAY);
     assert!(opened.reader.process(&key(100)).unwrap().unwrap().timings_rounded);
 }
 
 #[test]
 fn a_file_that_was_made_anew_without_incremental_vacuum_is_not_asked_for_pages_for_ever() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
     write(&mut opened.store, (1..4_000).map(ok));
@@ -308,12 +314,12 @@ fn a_file_that_was_made_anew_without_incremental_vacuum_is_not_asked_for_pages_f
         .execute_batch("pragma auto_vacuum = none; pragma journal_mode = delete; vacuum")
         .unwrap();
     drop(connection);
-    tend(&mut state.open().store, NOW + 60 * DAY);
+    run_upkeep(&mut state.open().store, NOW + 60 * DAY);
 }
 
 #[test]
 fn a_thread_goes_with_its_last_record() {
-    let mut state = State::new();
+    let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
     let mut of_thread = ok(1);
@@ -321,13 +327,13 @@ fn a_thread_goes_with_its_last_record() {
     start.thread_id = Some("used".into());
     start.accepted_unix_ns = NOW + 20 * DAY;
     of_thread.end.as_mut().unwrap().ended_unix_ns = NOW + 20 * DAY;
-    let mut noted = titled("unused", "t");
-    noted.values.insert("k".into(), Some("v".into()));
+    let mut losses_written = titled("unused", "t");
+    losses_written.values.insert("k".into(), Some("v".into()));
     write(
         &mut opened.store,
         [
             titled("used", "t"),
-            noted,
+            losses_written,
             ThreadPatch {
                 at_unix_ns: NOW + 39 * DAY,
                 ..titled("young", "t")
@@ -335,7 +341,7 @@ fn a_thread_goes_with_its_last_record() {
         ],
     );
     write(&mut opened.store, [of_thread]);
-    tend(&mut opened.store, NOW + 40 * DAY);
+    run_upkeep(&mut opened.store, NOW + 40 * DAY);
     let there = |name: &str| opened.reader.thread(&thread_key(name)).unwrap().is_some();
     assert_eq!(
         (there("used"), there("unused"), there("young")),
@@ -349,13 +355,13 @@ fn a_thread_goes_with_its_last_record() {
     drop(opened);
     let mut opened = state.open();
     // The record goes in the first sweep after, and the thread with it.
-    tend(&mut opened.store, NOW + 60 * DAY);
+    run_upkeep(&mut opened.store, NOW + 60 * DAY);
     assert!(opened.reader.thread(&thread_key("used")).unwrap().is_none());
 }
 
 #[test]
 fn timings_of_old_records_are_kept_to_a_tenth_and_share_their_shape() {
-    let state = State::new();
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     let foreign = {
         let mut patch = ok(7);
@@ -374,7 +380,7 @@ fn timings_of_old_records_are_kept_to_a_tenth_and_share_their_shape() {
             .unwrap()
     };
     let before = bytes();
-    let steps = tend(&mut opened.store, NOW + 10 * DAY);
+    let steps = run_upkeep(&mut opened.store, NOW + 10 * DAY);
     assert!(steps >= 4, "in small steps: {steps}");
     assert!(bytes() * 2 < before, "{before} to {}", bytes());
     let shapes: i64 = connection
@@ -408,5 +414,5 @@ fn timings_of_old_records_are_kept_to_a_tenth_and_share_their_shape() {
     // A sweep goes on where the last one ended, in another life too.
     drop(opened);
     let mut opened = state.open();
-    assert!(tend(&mut opened.store, NOW + 10 * DAY + SECOND) <= 1);
+    assert!(run_upkeep(&mut opened.store, NOW + 10 * DAY + SECOND) <= 1);
 }

@@ -9,7 +9,7 @@ use baton_metadata::record::{
 };
 use baton_metadata::store::query::HistoryQuery;
 use baton_metadata::store::retention::Retention;
-use baton_metadata::store::sqlite::{self, DATABASE, OpenError, Opened, Options, Survivor};
+use baton_metadata::store::sqlite::{self, DATABASE, OpenError, OpenedStore, StoreOptions, Survivor};
 use baton_metadata::store::timings::{StageTime, encode};
 use baton_metadata::store::{Store, boot};
 use baton_metadata::{Batch, Update};
@@ -25,12 +25,12 @@ pub(crate) const DAY: u64 = 86_400 * SECOND;
 pub(crate) const ME: Owner = Owner([7; 32]);
 pub(crate) const OTHER: Owner = Owner([8; 32]);
 
-pub(crate) struct State {
+pub(crate) struct TestStateDirectory {
     pub(crate) directory: TempDir,
     pub(crate) retention: Retention,
 }
 
-impl State {
+impl TestStateDirectory {
     pub(crate) fn new() -> Self {
         Self {
             directory: tempfile::tempdir().unwrap(),
@@ -46,8 +46,8 @@ impl State {
         self.path().join(DATABASE)
     }
 
-    pub(crate) fn options(&self) -> Options {
-        Options {
+    pub(crate) fn options(&self) -> StoreOptions {
+        StoreOptions {
             directory: self.path(),
             name: "exec-server of the test".to_owned(),
             epoch: Epoch(rand::random()),
@@ -56,13 +56,13 @@ impl State {
         }
     }
 
-    pub(crate) fn try_open(&self) -> Result<Opened, OpenError> {
+    pub(crate) fn try_open(&self) -> Result<OpenedStore, OpenError> {
         sqlite::open(&self.options(), &mut |survivor: &[Survivor]| {
             panic!("nobody should be killed: {survivor:?}")
         })
     }
 
-    pub(crate) fn open(&self) -> Opened {
+    pub(crate) fn open(&self) -> OpenedStore {
         self.try_open().unwrap()
     }
 }
@@ -196,7 +196,7 @@ pub(crate) fn titled(name: &str, title: &str) -> ThreadPatch {
 }
 
 /// Every record of [`ME`], newest first.
-pub(crate) fn ids(opened: &Opened) -> Vec<ProcessId> {
+pub(crate) fn ids(opened: &OpenedStore) -> Vec<ProcessId> {
     let page = opened.reader.history(&HistoryQuery::of(ME)).unwrap();
     page.items
         .iter()

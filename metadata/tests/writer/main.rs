@@ -4,6 +4,6 @@
 mod barriers;
 mod bounds;
 mod durable;
-mod ends;
+mod shutdown;
 mod spans;
 mod support;

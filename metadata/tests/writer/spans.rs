@@ -13,11 +13,11 @@ use baton_trace::stage::metadata::{METADATA_FLUSH, METADATA_PERSIST};
 use baton_trace::status::RpcStatus;
 use baton_trace::w3c::TraceContext;
 
-use crate::support::{AT_MOST, Bench, process, value};
+use crate::support::{AT_MOST, TestWriter, process, value};
 
-fn recording() -> (Bench, Arc<CollectingSink>) {
+fn recording() -> (TestWriter, Arc<CollectingSink>) {
     let collected = Arc::new(CollectingSink::default());
-    (Bench::recording(Recorder::to(collected.clone())), collected)
+    (TestWriter::recording(Recorder::to(collected.clone())), collected)
 }
 
 fn of(records: &[CallRecord], stage: StageId) -> Vec<&CallRecord> {
@@ -34,40 +34,40 @@ fn number(record: &CallRecord, key: &str) -> Option<i64> {
 }
 
 /// As many writes that sampled calls are behind, each on disk before the next.
-async fn write(bench: &Bench, writes: u32) {
+async fn write(test: &TestWriter, writes: u32) {
     for _ in 0..writes {
         let link = Link::to(&TraceContext::new_root(true));
-        bench.handle.accept_linked(process(1), link).unwrap();
-        bench.handle.flush().await.unwrap();
+        test.handle.accept_linked(process(1), link).unwrap();
+        test.handle.flush().await.unwrap();
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_write_in_a_hundred_is_a_span() {
-    let (bench, collected) = recording();
+    let (test, collected) = recording();
     for _ in 0..2 {
-        write(&bench, WRITES_PER_SPAN - 1).await;
+        write(&test, WRITES_PER_SPAN - 1).await;
         // One that nobody traces does not count.
-        bench.handle.accept(value("t", 0)).unwrap();
-        bench.handle.flush().await.unwrap();
+        test.handle.accept(value("t", 0)).unwrap();
+        test.handle.flush().await.unwrap();
         assert_eq!(collected.take().len(), 0);
-        write(&bench, 1).await;
+        write(&test, 1).await;
         assert_eq!(of(&collected.take(), METADATA_PERSIST).len(), 1);
     }
-    assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
+    assert!(test.writer.shutdown(AT_MOST).await.is_complete());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
-    let (bench, collected) = recording();
-    write(&bench, WRITES_PER_SPAN - 1).await;
+    let (test, collected) = recording();
+    write(&test, WRITES_PER_SPAN - 1).await;
     let call = TraceContext::new_root(true);
     let asks = TraceContext::new_root(true);
-    bench.handle.accept_linked(process(1), Link::to(&call)).unwrap();
+    test.handle.accept_linked(process(1), Link::to(&call)).unwrap();
     // Part of the same entry; the span of the first stays.
-    bench.handle.accept(process(1)).unwrap();
-    bench.handle.flush_linked(Link::to(&asks)).await.unwrap();
-    assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
+    test.handle.accept(process(1)).unwrap();
+    test.handle.flush_linked(Link::to(&asks)).await.unwrap();
+    assert!(test.writer.shutdown(AT_MOST).await.is_complete());
 
     let records = collected.take();
     let [persist] = of(&records, METADATA_PERSIST)[..] else {
@@ -92,40 +92,40 @@ async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_barrier_that_failed_is_an_error_and_the_write_is_a_span_when_it_succeeds() {
-    let (bench, collected) = recording();
-    write(&bench, WRITES_PER_SPAN - 1).await;
-    bench.faults.fail(WriteErrorKind::Full);
+    let (test, collected) = recording();
+    write(&test, WRITES_PER_SPAN - 1).await;
+    test.faults.fail(WriteErrorKind::Full);
     let link = Link::to(&TraceContext::new_root(true));
-    bench.handle.accept_linked(process(1), link).unwrap();
-    bench.handle.flush_linked(link).await.unwrap_err();
+    test.handle.accept_linked(process(1), link).unwrap();
+    test.handle.flush_linked(link).await.unwrap_err();
     let records = collected.take();
     assert!(of(&records, METADATA_PERSIST).is_empty());
     assert_eq!(of(&records, METADATA_FLUSH)[0].status, RpcStatus(14));
-    bench.mend().await;
-    bench.handle.flush().await.unwrap();
-    assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
+    test.repair().await;
+    test.handle.flush().await.unwrap();
+    assert!(test.writer.shutdown(AT_MOST).await.is_complete());
     assert_eq!(of(&collected.take(), METADATA_PERSIST).len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nobody_traces_makes_no_spans_and_what_many_trace_makes_few_links() {
-    let (bench, collected) = recording();
+    let (test, collected) = recording();
     assert_eq!(Link::to(&TraceContext::new_root(false)), None);
-    bench.handle.accept(value("t", 0)).unwrap();
-    bench.handle.flush().await.unwrap();
-    write(&bench, WRITES_PER_SPAN - 2).await;
-    let begun = bench.faults.begun();
-    bench.faults.stall(true);
+    test.handle.accept(value("t", 0)).unwrap();
+    test.handle.flush().await.unwrap();
+    write(&test, WRITES_PER_SPAN - 2).await;
+    let begun = test.faults.begun();
+    test.faults.stall(true);
     let accept = |n| {
         let link = Link::to(&TraceContext::new_root(true));
-        bench.handle.accept_linked(process(n), link).unwrap();
+        test.handle.accept_linked(process(n), link).unwrap();
     };
     accept(0);
-    bench.handle.hurry();
-    bench.faults.wait_begun(begun + 1);
+    test.handle.hurry();
+    test.faults.wait_begun(begun + 1);
     (1..=100).for_each(accept);
-    bench.faults.stall(false);
-    assert!(bench.writer.shutdown(AT_MOST).await.is_complete());
+    test.faults.stall(false);
+    assert!(test.writer.shutdown(AT_MOST).await.is_complete());
     let records = collected.take();
     let [persist] = &records[..] else {
         panic!("{records:?}")

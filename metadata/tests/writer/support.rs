@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use baton_metadata::record::{Outcome, Owner, ProcessEnd, ProcessKey, ThreadKey};
-use baton_metadata::store::{Upkeep, WriteErrorKind, Written};
+use baton_metadata::store::{UpkeepProgress, WriteErrorKind, WriteSummary};
 use baton_metadata::{Batch, FlushError, ProcessPatch, Store, ThreadPatch, WriteError, Writer, WriterHandle};
 use baton_proto::ProcessId;
 use baton_trace::recorder::Recorder;
@@ -15,7 +15,7 @@ pub(crate) const AT_MOST: Duration = Duration::from_secs(20);
 
 /// What a store holds.
 #[derive(Debug, Default)]
-pub(crate) struct Held {
+pub(crate) struct StoreContents {
     pub(crate) processes: BTreeMap<ProcessKey, ProcessPatch>,
     pub(crate) threads: BTreeMap<ThreadKey, ThreadPatch>,
     /// Patches that it took.
@@ -26,67 +26,68 @@ pub(crate) struct Held {
 
 /// Keeps everything, in memory.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Memory(Arc<Mutex<Held>>);
+pub(crate) struct MemoryStore(Arc<Mutex<StoreContents>>);
 
-impl Memory {
-    pub(crate) fn held(&self) -> MutexGuard<'_, Held> {
+impl MemoryStore {
+    pub(crate) fn contents(&self) -> MutexGuard<'_, StoreContents> {
         self.0.lock().unwrap()
     }
 
     /// The value `n` of a thread, as [`value`] sets it.
     pub(crate) fn has(&self, thread: &str, n: usize) -> bool {
-        let held = self.held();
-        let patch = held.threads.get(&thread_key(thread));
+        let contents = self.contents();
+        let patch = contents.threads.get(&thread_key(thread));
         patch.is_some_and(|patch| patch.values.contains_key(&*n.to_string()))
     }
 }
 
-impl Store for Memory {
-    fn write(&mut self, batch: &Batch) -> Result<Written, WriteError> {
-        let mut held = self.held();
-        held.batches += 1;
-        held.patches += batch.len();
+impl Store for MemoryStore {
+    fn write(&mut self, batch: &Batch) -> Result<WriteSummary, WriteError> {
+        let mut contents = self.contents();
+        contents.batches += 1;
+        contents.patches += batch.len();
         for patch in batch.processes.iter().cloned() {
             let key = patch.key;
-            held.processes
+            contents
+                .processes
                 .entry(key)
                 .or_insert_with(|| ProcessPatch::new(key))
                 .merge(patch);
         }
         for patch in batch.threads.iter().cloned() {
-            match held.threads.get_mut(&patch.key) {
+            match contents.threads.get_mut(&patch.key) {
                 Some(thread) => thread.merge(patch),
-                None => drop(held.threads.insert(patch.key.clone(), patch)),
+                None => drop(contents.threads.insert(patch.key.clone(), patch)),
             }
         }
-        Ok(Written {
+        Ok(WriteSummary {
             rows: batch.len() as u64,
         })
     }
 
-    fn upkeep(&mut self, _now_unix_ns: u64) -> Result<Upkeep, WriteError> {
-        Ok(Upkeep::Done)
+    fn upkeep(&mut self, _now_unix_ns: u64) -> Result<UpkeepProgress, WriteError> {
+        Ok(UpkeepProgress::Done)
     }
 }
 
 /// A store around another one, that does what it is told.
-pub(crate) struct Faulty<S> {
+pub(crate) struct FaultyStore<S> {
     inner: S,
-    told: Arc<Told>,
+    control: Arc<FaultControl>,
 }
 
-/// Tells a [`Faulty`] store.
+/// Tells a [`FaultyStore`] store.
 #[derive(Debug, Clone)]
-pub(crate) struct Faults(Arc<Told>);
+pub(crate) struct FaultHandle(Arc<FaultControl>);
 
 #[derive(Debug, Default)]
-struct Told {
-    faults: Mutex<What>,
+struct FaultControl {
+    faults: Mutex<FaultState>,
     changed: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct What {
+struct FaultState {
     /// Writes that may return; all of them without a number.
     passes: Option<usize>,
     fails: Option<WriteErrorKind>,
@@ -95,24 +96,24 @@ struct What {
     begun: usize,
 }
 
-impl<S> Faulty<S> {
-    pub(crate) fn around(inner: S) -> (Self, Faults) {
-        let told = Arc::new(Told::default());
+impl<S> FaultyStore<S> {
+    pub(crate) fn around(inner: S) -> (Self, FaultHandle) {
+        let control = Arc::new(FaultControl::default());
         let store = Self {
             inner,
-            told: told.clone(),
+            control: control.clone(),
         };
-        (store, Faults(told))
+        (store, FaultHandle(control))
     }
 }
 
-impl<S: Store> Store for Faulty<S> {
-    fn write(&mut self, batch: &Batch) -> Result<Written, WriteError> {
-        let mut what = self.told.faults.lock().unwrap();
+impl<S: Store> Store for FaultyStore<S> {
+    fn write(&mut self, batch: &Batch) -> Result<WriteSummary, WriteError> {
+        let mut what = self.control.faults.lock().unwrap();
         what.begun += 1;
-        self.told.changed.notify_all();
-        let stalls = |what: &mut What| what.passes == Some(0);
-        let mut what = self.told.changed.wait_while(what, stalls).unwrap();
+        self.control.changed.notify_all();
+        let stalls = |what: &mut FaultState| what.passes == Some(0);
+        let mut what = self.control.changed.wait_while(what, stalls).unwrap();
         what.passes = what.passes.map(|passes| passes - 1);
         let (fails, panics) = (what.fails, what.panics);
         drop(what);
@@ -123,28 +124,28 @@ impl<S: Store> Store for Faulty<S> {
         self.inner.write(batch)
     }
 
-    fn upkeep(&mut self, now_unix_ns: u64) -> Result<Upkeep, WriteError> {
+    fn upkeep(&mut self, now_unix_ns: u64) -> Result<UpkeepProgress, WriteError> {
         self.inner.upkeep(now_unix_ns)
     }
 }
 
-impl Faults {
+impl FaultHandle {
     pub(crate) fn stall(&self, stalls: bool) {
-        self.tell(|what| what.passes = stalls.then_some(0));
+        self.notify(|what| what.passes = stalls.then_some(0));
     }
 
     /// Lets this many writes return, and no more.
     pub(crate) fn pass(&self, writes: usize) {
-        self.tell(|what| what.passes = Some(writes));
+        self.notify(|what| what.passes = Some(writes));
     }
 
     pub(crate) fn fail(&self, kind: impl Into<Option<WriteErrorKind>>) {
         let kind = kind.into();
-        self.tell(|what| what.fails = kind);
+        self.notify(|what| what.fails = kind);
     }
 
     pub(crate) fn panic(&self, panics: bool) {
-        self.tell(|what| what.panics = panics);
+        self.notify(|what| what.panics = panics);
     }
 
     /// Waits until this many writes have begun, since the start.
@@ -162,28 +163,28 @@ impl Faults {
         self.0.faults.lock().unwrap().begun
     }
 
-    fn tell(&self, change: impl FnOnce(&mut What)) {
+    fn notify(&self, change: impl FnOnce(&mut FaultState)) {
         change(&mut self.0.faults.lock().unwrap());
         self.0.changed.notify_all();
     }
 }
 
 /// A writer, what it wrote, and the way to make it fail.
-pub(crate) struct Bench {
+pub(crate) struct TestWriter {
     pub(crate) handle: WriterHandle,
     pub(crate) writer: Writer,
-    pub(crate) memory: Memory,
-    pub(crate) faults: Faults,
+    pub(crate) memory: MemoryStore,
+    pub(crate) faults: FaultHandle,
 }
 
-impl Bench {
+impl TestWriter {
     pub(crate) fn start() -> Self {
         Self::recording(Recorder::off())
     }
 
     pub(crate) fn recording(recorder: Recorder) -> Self {
-        let memory = Memory::default();
-        let (store, faults) = Faulty::around(Closes(memory.clone()));
+        let memory = MemoryStore::default();
+        let (store, faults) = FaultyStore::around(CloseRecorder(memory.clone()));
         let (handle, writer) = baton_metadata::start(Box::new(store), recorder).unwrap();
         Self {
             handle,
@@ -193,30 +194,30 @@ impl Bench {
         }
     }
 
-    /// Ends what [`Faults::fail`] began. A write that has yet to tell that it failed may be under way, and a barrier beside it would say so: here
+    /// Ends what [`FaultHandle::fail`] began. A write that has yet to tell that it failed may be under way, and a barrier beside it would say so: here
     /// it is waited for.
-    pub(crate) async fn mend(&self) {
+    pub(crate) async fn repair(&self) {
         self.faults.fail(None);
         while let Err(FlushError::Failed { .. }) = self.handle.flush().await {}
     }
 }
 
 /// Notes that the store was closed.
-struct Closes(Memory);
+struct CloseRecorder(MemoryStore);
 
-impl Store for Closes {
-    fn write(&mut self, batch: &Batch) -> Result<Written, WriteError> {
+impl Store for CloseRecorder {
+    fn write(&mut self, batch: &Batch) -> Result<WriteSummary, WriteError> {
         self.0.write(batch)
     }
 
-    fn upkeep(&mut self, now_unix_ns: u64) -> Result<Upkeep, WriteError> {
+    fn upkeep(&mut self, now_unix_ns: u64) -> Result<UpkeepProgress, WriteError> {
         self.0.upkeep(now_unix_ns)
     }
 }
 
-impl Drop for Closes {
+impl Drop for CloseRecorder {
     fn drop(&mut self) {
-        self.0.held().closed = true;
+        self.0.contents().closed = true;
     }
 }
 

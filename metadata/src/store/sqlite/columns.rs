@@ -86,7 +86,7 @@ fn argv_of(row: &Row<'_>) -> rusqlite::Result<Argv> {
 }
 
 /// An end, in columns.
-pub(super) struct Ended<'a> {
+pub(super) struct EndColumns<'a> {
     pub(super) ended_ns: i64,
     pub(super) outcome: &'static str,
     pub(super) failed: bool,
@@ -102,7 +102,7 @@ pub(super) struct Ended<'a> {
     pub(super) call_end: Option<&'static str>,
 }
 
-impl<'a> Ended<'a> {
+impl<'a> EndColumns<'a> {
     pub(super) fn of(end: &'a ProcessEnd) -> Self {
         let killed = |status| match status {
             KilledStatus::Exited(code) => (Some(code), None),
@@ -122,7 +122,7 @@ impl<'a> Ended<'a> {
         let slowest = timings.and_then(|timings| timings.slowest);
         Self {
             ended_ns: number(end.ended_unix_ns),
-            outcome: end.outcome.word().name(),
+            outcome: end.outcome.kind().name(),
             failed: end.outcome.is_failure(),
             exit_code,
             signal,

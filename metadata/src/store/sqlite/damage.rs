@@ -15,14 +15,14 @@ use super::state_directory::StateDirectory;
 
 /// A database that could not be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SetAside {
+pub struct DamagedDatabase {
     /// Where it is now. Its log, if it had one, is beside it under the same name with `-wal`.
     pub path: PathBuf,
     /// What was wrong with it.
     pub reason: String,
 }
 
-impl fmt::Display for SetAside {
+impl fmt::Display for DamagedDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // SQLite tells each finding on a line of its own, below a heading.
         let reason = self.reason.lines().filter(|line| !line.starts_with("***"));
@@ -39,7 +39,7 @@ impl fmt::Display for SetAside {
 pub(super) fn set_aside(
     state_directory: &StateDirectory,
     reason: impl Into<String>,
-) -> Result<SetAside, OpenError> {
+) -> Result<DamagedDatabase, OpenError> {
     let kept = free_name(state_directory);
     for (from, suffix) in state_directory.files() {
         rename(&from, &with_suffix(&kept, suffix))?;
@@ -47,14 +47,16 @@ pub(super) fn set_aside(
     state_directory
         .sync()
         .map_err(|error| OpenError::from_io(state_directory.directory(), error))?;
-    Ok(SetAside {
+    Ok(DamagedDatabase {
         path: kept,
         reason: reason.into(),
     })
 }
 
 /// A log whose database is not there any more belongs to one that was being set aside.
-pub(super) fn set_orphans_aside(state_directory: &StateDirectory) -> Result<Option<SetAside>, OpenError> {
+pub(super) fn set_orphans_aside(
+    state_directory: &StateDirectory,
+) -> Result<Option<DamagedDatabase>, OpenError> {
     let holds = |path: &Path| fs::metadata(path).is_ok_and(|file| file.len() > 0);
     if holds(&state_directory.database()) || !holds(&state_directory.wal()) {
         return Ok(None);

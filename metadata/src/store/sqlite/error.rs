@@ -8,14 +8,14 @@ use super::failure::{is_full, of_sqlite};
 
 /// Who holds a state directory, as it wrote there itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
+pub struct LockHolder {
     /// Its process id.
     pub pid: u32,
     /// Its name, without control characters.
     pub name: String,
 }
 
-impl fmt::Display for Holder {
+impl fmt::Display for LockHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} (pid {})", self.name, self.pid)
     }
@@ -29,13 +29,13 @@ pub enum OpenError {
     /// Another exec-server works on it.
     #[error(
         "the state directory {directory:?} is in use by {}: stop it, or give this one another --state",
-        .holder.as_ref().map_or_else(|| "another exec-server".to_owned(), Holder::to_string)
+        .holder.as_ref().map_or_else(|| "another exec-server".to_owned(), LockHolder::to_string)
     )]
     InUse {
         /// The directory.
         directory: PathBuf,
         /// Whoever holds it; `None` in the instant in which it has not said so yet.
-        holder: Option<Holder>,
+        holder: Option<LockHolder>,
     },
     /// A later version of Baton wrote it, and this one would not understand what it changes.
     #[error(

@@ -12,7 +12,7 @@ use super::state_directory::StateDirectory;
 
 /// What the file is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Header {
+pub(super) enum DatabaseHeader {
     /// Nothing yet.
     Empty,
     /// A database that this version can open.
@@ -31,20 +31,22 @@ const APPLICATION_ID_AT: usize = 68;
 ///
 /// # Errors
 /// [`OpenError::Newer`] and [`OpenError::Foreign`]: the file is not for us to touch.
-pub(super) fn examine(state_directory: &StateDirectory) -> Result<Header, OpenError> {
+pub(super) fn examine(state_directory: &StateDirectory) -> Result<DatabaseHeader, OpenError> {
     let path = state_directory.database();
     let mut bytes = Vec::with_capacity(BYTES);
     match File::open(&path) {
         Ok(file) => file.take(BYTES as u64).read_to_end(&mut bytes),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Header::Empty),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(DatabaseHeader::Empty),
         Err(error) => Err(error),
     }
     .map_err(|error| OpenError::from_io(&path, error))?;
     if bytes.is_empty() {
-        return Ok(Header::Empty);
+        return Ok(DatabaseHeader::Empty);
     }
     if bytes.len() < BYTES || !bytes.starts_with(MAGIC) {
-        return Ok(Header::Damaged("it does not begin as a database does".to_owned()));
+        return Ok(DatabaseHeader::Damaged(
+            "it does not begin as a database does".to_owned(),
+        ));
     }
     let number = |at: usize| i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
     judge(
@@ -56,7 +58,7 @@ pub(super) fn examine(state_directory: &StateDirectory) -> Result<Header, OpenEr
     // The log may hold a later first page: a newer version may have died right after its migration.
     let has_log = fs::metadata(state_directory.wal()).is_ok_and(|file| file.len() > 0);
     if !has_log && number(APPLICATION_ID_AT) == APPLICATION_ID {
-        return Ok(Header::Ours);
+        return Ok(DatabaseHeader::Ours);
     }
     let had_index = state_directory.shm().exists();
     let mut looked = look_through_log(state_directory);
@@ -70,9 +72,9 @@ pub(super) fn examine(state_directory: &StateDirectory) -> Result<Header, OpenEr
     }
     match looked {
         Ok((application_id, version, empty)) => {
-            judge(state_directory, application_id, version, empty).map(|()| Header::Ours)
+            judge(state_directory, application_id, version, empty).map(|()| DatabaseHeader::Ours)
         }
-        Err(error) if is_damage(&error) => Ok(Header::Damaged(error.to_string())),
+        Err(error) if is_damage(&error) => Ok(DatabaseHeader::Damaged(error.to_string())),
         Err(source) => Err(OpenError::Sqlite { path, source }),
     }
 }

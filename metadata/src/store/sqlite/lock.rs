@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::error::{Holder, OpenError};
+use super::error::{LockHolder, OpenError};
 use super::state_directory::private;
 use crate::limits;
 
@@ -21,11 +21,11 @@ const NAME_BYTES: usize = 256;
 
 /// The lock, as long as this lives.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(super) struct DirectoryLock {
     _file: File,
 }
 
-impl Lock {
+impl DirectoryLock {
     /// Takes the lock at once or says who has it.
     pub(super) fn take(path: &Path, name: &str) -> Result<Self, OpenError> {
         let failed = |error: io::Error| OpenError::from_io(path, error);
@@ -47,11 +47,11 @@ impl Lock {
 
 /// A child that the last holder was just making holds the lock too, between its fork and its exec: that is over in a moment.
 fn patiently(file: &File) -> rustix::io::Result<()> {
-    let until = Instant::now() + limits::LOCK_PATIENCE;
+    let until = Instant::now() + limits::LOCK_TIMEOUT;
     loop {
         match flock(file, FlockOperation::NonBlockingLockExclusive) {
             Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < until => {
-                thread::sleep(limits::LOCK_PATIENCE / 20)
+                thread::sleep(limits::LOCK_TIMEOUT / 20)
             }
             taken => return taken,
         }
@@ -66,12 +66,12 @@ fn write(file: &mut File, name: &str) -> io::Result<()> {
 }
 
 /// Who wrote the file; `None` if it says nothing, as in the instant between taking the lock and writing.
-fn read(file: &mut File) -> Option<Holder> {
+fn read(file: &mut File) -> Option<LockHolder> {
     let mut text = Vec::new();
     file.take(NAME_BYTES as u64 + 32).read_to_end(&mut text).ok()?;
     let text = String::from_utf8_lossy(&text);
     let (pid, name) = text.split_once('\n')?;
-    Some(Holder {
+    Some(LockHolder {
         pid: pid.parse().ok()?,
         name: plain(name.trim_end()),
     })
@@ -92,17 +92,17 @@ mod tests {
     fn the_second_is_told_the_name_and_pid_of_the_first() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        let first = Lock::take(&path, "builder\x1b[31m of\nnight").unwrap();
+        let first = DirectoryLock::take(&path, "builder\x1b[31m of\nnight").unwrap();
         let Err(OpenError::InUse {
             holder: Some(holder), ..
-        }) = Lock::take(&path, "second")
+        }) = DirectoryLock::take(&path, "second")
         else {
             panic!("two locks");
         };
         assert_eq!(holder.pid, std::process::id());
         assert_eq!(holder.name, "builder[31m ofnight");
         drop(first);
-        Lock::take(&path, "second").unwrap();
+        DirectoryLock::take(&path, "second").unwrap();
     }
 
     #[test]
@@ -110,7 +110,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         std::fs::write(&path, vec![0xff; 1 << 20]).unwrap();
-        let lock = Lock::take(&path, "me").unwrap();
+        let lock = DirectoryLock::take(&path, "me").unwrap();
         assert_eq!(
             std::fs::read_to_string(&path).unwrap(),
             format!("{}\nme\n", std::process::id())

@@ -1,7 +1,7 @@
 //! Opening, in an order in which nothing that is not ours is touched and nothing damaged stops the server.
 //!
 //! 1. the directory: made, or looked at for who else may write there ([`StateDirectory`]);
-//! 2. the lock: one exec-server a directory ([`Lock`](super::lock::Lock));
+//! 2. the lock: one exec-server a directory ([`DirectoryLock`](super::lock::Lock));
 //! 3. the file's header: another program's and a newer version's are refused as they are ([`header`]);
 //! 4. SQLite, which applies or drops what a crash left in the log;
 //! 5. a check for damage, bounded in time; a damaged file is set aside and 3 to 5 begin anew with none ([`damage`]);
@@ -13,9 +13,9 @@ use std::os::unix::fs::MetadataExt;
 use rusqlite::Connection;
 
 use super::connection::{bounded, is_damage, writer};
-use super::damage::{SetAside, set_aside, set_orphans_aside};
+use super::damage::{DamagedDatabase, set_aside, set_orphans_aside};
 use super::error::OpenError;
-use super::header::{Header, examine};
+use super::header::{DatabaseHeader, examine};
 use super::migrate::migrate;
 use super::state_directory::StateDirectory;
 use crate::limits;
@@ -50,7 +50,7 @@ impl FileId {
 pub(super) fn open(
     state_directory: &StateDirectory,
     may_set_aside: bool,
-) -> Result<(Database, Option<SetAside>), OpenError> {
+) -> Result<(Database, Option<DamagedDatabase>), OpenError> {
     let orphan = set_orphans_aside(state_directory)?;
     let reason = match attempt(state_directory)? {
         Ok(database) => return Ok((database, orphan)),
@@ -73,7 +73,7 @@ pub(super) fn open(
 
 /// The inner error is what is wrong with a damaged file.
 fn attempt(state_directory: &StateDirectory) -> Result<Result<Database, String>, OpenError> {
-    if let Header::Damaged(reason) = examine(state_directory)? {
+    if let DatabaseHeader::Damaged(reason) = examine(state_directory)? {
         return Ok(Err(reason));
     }
     state_directory.claim_database()?;

@@ -9,11 +9,11 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params, params, params_
 
 use super::columns::{PROCESS_COLUMNS, PROCESS_JOINS, name_of, number, process_of, time_of};
 use super::connection::is_damage;
-use super::readers::Readers;
+use super::reader_pool::ReaderPool;
 use crate::limits;
 use crate::record::{CwdFacts, Owner, ProcessKey, ThreadKey};
 use crate::store::query::{
-    Cursor, Found, HistoryQuery, Page, ProcessRecord, SurvivorFate, ThreadRecord, ThreadsQuery,
+    Cursor, FoundRecords, HistoryQuery, Page, ProcessRecord, SurvivorFate, ThreadRecord, ThreadsQuery,
 };
 use crate::store::timings::{decode_rounded, encode, rounded_shape};
 
@@ -45,11 +45,11 @@ impl From<rusqlite::Error> for ReadError {
 /// sees only what its owner has.
 #[derive(Debug, Clone)]
 pub struct Reader {
-    readers: Arc<Readers>,
+    readers: Arc<ReaderPool>,
 }
 
 impl Reader {
-    pub(super) fn new(readers: Arc<Readers>) -> Self {
+    pub(super) fn new(readers: Arc<ReaderPool>) -> Self {
         Self { readers }
     }
 
@@ -85,7 +85,7 @@ impl Reader {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub fn find(&self, owner: Owner, name: &str) -> Result<Found, ReadError> {
+    pub fn find(&self, owner: Owner, name: &str) -> Result<FoundRecords, ReadError> {
         self.readers.with(|connection| Ok(find(connection, owner, name)?))
     }
 
@@ -231,12 +231,12 @@ fn whole(connection: &Connection, n: i64) -> rusqlite::Result<ProcessRecord> {
     Ok(record)
 }
 
-fn find(connection: &Connection, key: Owner, name: &str) -> rusqlite::Result<Found> {
+fn find(connection: &Connection, key: Owner, name: &str) -> rusqlite::Result<FoundRecords> {
     let Some(owner) = owner(connection, key)? else {
-        return Ok(Found::Nothing);
+        return Ok(FoundRecords::Nothing);
     };
     let Some((from, to)) = id_range(name) else {
-        return Ok(Found::Nothing);
+        return Ok(FoundRecords::Nothing);
     };
     let one_more = limits::SHOW_MAX + 1;
     let by_id: Vec<i64> = connection
@@ -250,8 +250,8 @@ fn find(connection: &Connection, key: Owner, name: &str) -> rusqlite::Result<Fou
         false => by_id,
     };
     match found[..] {
-        [] => Ok(Found::Nothing),
-        [n] => Ok(Found::One(Box::new(whole(connection, n)?))),
+        [] => Ok(FoundRecords::Nothing),
+        [n] => Ok(FoundRecords::One(Box::new(whole(connection, n)?))),
         _ => {
             let numbers = found.iter().take(limits::SHOW_MAX as usize);
             let marks = vec!["?"; numbers.len()].join(",");
@@ -261,7 +261,7 @@ fn find(connection: &Connection, key: Owner, name: &str) -> rusqlite::Result<Fou
             );
             let mut statement = connection.prepare(&sql)?;
             let records = statement.query_map(params_from_iter(numbers), record)?;
-            Ok(Found::Several(records.collect::<Result<_, _>>()?))
+            Ok(FoundRecords::Several(records.collect::<Result<_, _>>()?))
         }
     }
 }

@@ -9,25 +9,25 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::columns::number;
-use super::lives;
+use super::epochs;
 use crate::limits;
-use crate::store::Upkeep;
+use crate::store::UpkeepProgress;
 use crate::store::retention::Retention;
 use crate::store::timings::{decode, encode_rounded, shape};
 
 /// How far each sweep is.
 #[derive(Debug, Default)]
-pub(super) struct Steps {
+pub(super) struct UpkeepSweeps {
     retention: Retention,
-    ages: Sweep<ByTime>,
+    ages: Sweep<TimeIndexPosition>,
     threads: Sweep<i64>,
-    lives: Sweep<()>,
+    epochs: Sweep<()>,
     timings: Sweep<()>,
 }
 
 /// A position in the index over owners and times: behind this record.
 #[derive(Debug, Clone, Copy, Default)]
-struct ByTime {
+struct TimeIndexPosition {
     owner: i64,
     begun_ns: i64,
     n: i64,
@@ -61,7 +61,7 @@ fn cutoff(now_unix_ns: u64, age: Duration) -> i64 {
     number(now_unix_ns.saturating_sub(u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)))
 }
 
-impl Steps {
+impl UpkeepSweeps {
     pub(super) fn new(retention: Retention) -> Self {
         Self {
             retention,
@@ -70,16 +70,20 @@ impl Steps {
     }
 
     /// Does one step of the first thing that is due.
-    pub(super) fn step(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<Upkeep> {
+    pub(super) fn step(
+        &mut self,
+        connection: &mut Connection,
+        now_unix_ns: u64,
+    ) -> rusqlite::Result<UpkeepProgress> {
         let done = self.remove_old(connection, now_unix_ns)?
             || self.remove_old_threads(connection, now_unix_ns)?
             || self.make_room(connection)?
-            || self.remove_old_lives(connection, now_unix_ns)?
+            || self.remove_old_epochs(connection, now_unix_ns)?
             || vacuum(connection)?
             || self.round_timings(connection, now_unix_ns)?;
         Ok(match done {
-            true => Upkeep::More,
-            false => Upkeep::Done,
+            true => UpkeepProgress::More,
+            false => UpkeepProgress::Done,
         })
     }
 
@@ -104,9 +108,9 @@ impl Steps {
                 .prepare_cached("select min(owner) from owners where owner > ?1")?
                 .query_row([position.owner], |row| row.get(0))?;
             let Some(owner) = next else { break some };
-            position = ByTime {
+            position = TimeIndexPosition {
                 owner,
-                ..ByTime::default()
+                ..TimeIndexPosition::default()
             };
         };
         let is_old = |ended: &Option<i64>| ended.is_some_and(|ended| ended < cutoff);
@@ -160,14 +164,14 @@ impl Steps {
     }
 
     /// Lives of the server that no record is left of.
-    fn remove_old_lives(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<bool> {
+    fn remove_old_epochs(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<bool> {
         let keeps_all = self.retention == Retention::default();
-        if keeps_all || !self.lives.is_due(now_unix_ns) {
+        if keeps_all || !self.epochs.is_due(now_unix_ns) {
             return Ok(false);
         }
-        let is_any = lives::forget(connection, limits::UPKEEP_RECORDS)? > 0;
+        let is_any = epochs::forget(connection, limits::UPKEEP_RECORDS)? > 0;
         if !is_any {
-            self.lives.ended(now_unix_ns);
+            self.epochs.ended(now_unix_ns);
         }
         Ok(is_any)
     }
@@ -253,8 +257,8 @@ impl Steps {
 fn begun_before(
     connection: &Connection,
     cutoff: i64,
-    position: ByTime,
-) -> rusqlite::Result<Vec<(ByTime, Option<i64>)>> {
+    position: TimeIndexPosition,
+) -> rusqlite::Result<Vec<(TimeIndexPosition, Option<i64>)>> {
     let mut select = connection.prepare_cached(
         "select n, begun_ns, ended_ns from processes indexed by processes_by_time
         where owner = ?1 and begun_ns >= ?2 and (begun_ns > ?2 or n > ?3) and begun_ns < ?4
@@ -270,7 +274,7 @@ fn begun_before(
     let records = select.query_map(some, |row| {
         let (n, begun_ns) = (row.get(0)?, row.get(1)?);
         Ok((
-            ByTime {
+            TimeIndexPosition {
                 n,
                 begun_ns,
                 ..position

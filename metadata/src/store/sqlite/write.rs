@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use rusqlite::types::Null;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, TransactionBehavior, params};
 
-use super::columns::{Ended, argv, number, text_or_blob};
+use super::columns::{EndColumns, argv, number, text_or_blob};
 use crate::batch::Batch;
 use crate::limits;
 use crate::record::{Argv, Owner, ProcessPatch, ProcessStart, ThreadPatch};
@@ -19,19 +19,19 @@ use crate::record::{Argv, Owner, ProcessPatch, ProcessStart, ThreadPatch};
 #[derive(Debug, Default)]
 pub(super) struct RowIds {
     owners: HashMap<Owner, i64>,
-    lives: HashMap<[u8; 16], i64>,
+    epochs: HashMap<[u8; 16], i64>,
     /// The last ones: most batches are of one client, and all of one life.
     last_owner: Option<(Owner, i64)>,
-    last_life: Option<([u8; 16], i64)>,
+    last_epoch: Option<([u8; 16], i64)>,
 }
 
 impl RowIds {
     /// After a transaction that was taken back, or in another file, they may mean nothing.
     pub(super) fn clear(&mut self) {
         self.owners.clear();
-        self.lives.clear();
+        self.epochs.clear();
         self.last_owner = None;
-        self.last_life = None;
+        self.last_epoch = None;
     }
 
     pub(super) fn owner(&mut self, transaction: &Connection, owner: Owner) -> rusqlite::Result<i64> {
@@ -48,7 +48,7 @@ impl RowIds {
         if let Some(number) = self.owners.get(&owner) {
             return Ok(*number);
         }
-        if self.owners.len() >= limits::NAMES_KEPT {
+        if self.owners.len() >= limits::ROW_IDS_CACHED {
             self.owners.clear();
         }
         let number = transaction
@@ -60,29 +60,29 @@ impl RowIds {
         Ok(number)
     }
 
-    fn life(&mut self, transaction: &Connection, start: &ProcessStart) -> rusqlite::Result<i64> {
-        match self.last_life {
+    fn epoch(&mut self, transaction: &Connection, start: &ProcessStart) -> rusqlite::Result<i64> {
+        match self.last_epoch {
             Some((last, number)) if last == start.epoch.0 => return Ok(number),
             _ => {}
         }
-        let number = self.find_life(transaction, start)?;
-        self.last_life = Some((start.epoch.0, number));
+        let number = self.find_epoch(transaction, start)?;
+        self.last_epoch = Some((start.epoch.0, number));
         Ok(number)
     }
 
-    fn find_life(&mut self, transaction: &Connection, start: &ProcessStart) -> rusqlite::Result<i64> {
-        if let Some(number) = self.lives.get(&start.epoch.0) {
+    fn find_epoch(&mut self, transaction: &Connection, start: &ProcessStart) -> rusqlite::Result<i64> {
+        if let Some(number) = self.epochs.get(&start.epoch.0) {
             return Ok(*number);
         }
-        if self.lives.len() >= limits::NAMES_KEPT {
-            self.lives.clear();
+        if self.epochs.len() >= limits::ROW_IDS_CACHED {
+            self.epochs.clear();
         }
         let number = transaction
             .prepare_cached(
                 "insert into lives (epoch, boot_id) values (?1, ?2) on conflict (epoch) do update set epoch = epoch returning life",
             )?
             .query_row(params![&start.epoch.0[..], &start.boot_id[..]], |row| row.get(0))?;
-        self.lives.insert(start.epoch.0, number);
+        self.epochs.insert(start.epoch.0, number);
         Ok(number)
     }
 }
@@ -102,7 +102,7 @@ pub(super) fn write(
     if !batch.processes.is_empty() {
         // Looked up once: the text is long, and finding it by its hash took a tenth of what a row takes.
         let mut statement = transaction.prepare_cached(&UPSERT_PROCESS)?;
-        let mut upsert = Upsert::new(&mut statement);
+        let mut upsert = ProcessUpsert::new(&mut statement);
         for patch in &batch.processes {
             upsert.process(&transaction, row_ids, patch)?;
         }
@@ -167,11 +167,11 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// Runs the upsert for one row after the other.
-struct Upsert<'a, 'c> {
+struct ProcessUpsert<'a, 'c> {
     statement: &'a mut CachedStatement<'c>,
     /// What each parameter was given last. Commands that follow each other are mostly of one client, thread and directory and end alike:
     /// what the row before had is bound already, and is spared the call and SQLite's copy.
-    bound: [Last; PARAMETERS],
+    bound: [BoundValue; PARAMETERS],
     json: Vec<u8>,
 }
 
@@ -182,7 +182,7 @@ const PARAMETERS: usize = 30;
 const REMEMBERED_BYTES: usize = 256;
 
 #[derive(Debug, Default, PartialEq, Eq)]
-enum Last {
+enum BoundValue {
     #[default]
     Unknown,
     Null,
@@ -190,20 +190,20 @@ enum Last {
     Bytes(Vec<u8>),
 }
 
-impl<'a, 'c> Upsert<'a, 'c> {
+impl<'a, 'c> ProcessUpsert<'a, 'c> {
     /// Nothing may be bound to the statement that is not bound here.
     fn new(statement: &'a mut CachedStatement<'c>) -> Self {
         Self {
             statement,
-            bound: std::array::from_fn(|_| Last::Unknown),
+            bound: std::array::from_fn(|_| BoundValue::Unknown),
             json: Vec::new(),
         }
     }
 
     fn null(&mut self, at: usize) -> rusqlite::Result<()> {
-        if self.bound[at] != Last::Null {
+        if self.bound[at] != BoundValue::Null {
             self.statement.raw_bind_parameter(at, Null)?;
-            self.bound[at] = Last::Null;
+            self.bound[at] = BoundValue::Null;
         }
         Ok(())
     }
@@ -212,9 +212,9 @@ impl<'a, 'c> Upsert<'a, 'c> {
         let Some(value) = value.map(Into::into) else {
             return self.null(at);
         };
-        if self.bound[at] != Last::Integer(value) {
+        if self.bound[at] != BoundValue::Integer(value) {
             self.statement.raw_bind_parameter(at, value)?;
-            self.bound[at] = Last::Integer(value);
+            self.bound[at] = BoundValue::Integer(value);
         }
         Ok(())
     }
@@ -240,13 +240,13 @@ impl<'a, 'c> Upsert<'a, 'c> {
     /// Whether the parameter has this value. If not, it is to be bound now.
     fn has(&mut self, at: usize, value: &[u8]) -> bool {
         match &mut self.bound[at] {
-            Last::Bytes(last) if last == value => return true,
-            last if value.len() > REMEMBERED_BYTES => *last = Last::Unknown,
-            Last::Bytes(last) => {
+            BoundValue::Bytes(last) if last == value => return true,
+            last if value.len() > REMEMBERED_BYTES => *last = BoundValue::Unknown,
+            BoundValue::Bytes(last) => {
                 last.clear();
                 last.extend(value);
             }
-            last => *last = Last::Bytes(value.to_vec()),
+            last => *last = BoundValue::Bytes(value.to_vec()),
         }
         false
     }
@@ -256,7 +256,7 @@ impl<'a, 'c> Upsert<'a, 'c> {
         let Some(value) = value else {
             return self.null(at);
         };
-        self.bound[at] = Last::Unknown;
+        self.bound[at] = BoundValue::Unknown;
         self.statement.raw_bind_parameter(at, value)
     }
 
@@ -264,7 +264,7 @@ impl<'a, 'c> Upsert<'a, 'c> {
         let Some(value) = value else {
             return self.null(at);
         };
-        self.bound[at] = Last::Unknown;
+        self.bound[at] = BoundValue::Unknown;
         self.statement.raw_bind_parameter(at, argv(value, &mut self.json))
     }
 
@@ -276,10 +276,10 @@ impl<'a, 'c> Upsert<'a, 'c> {
     ) -> rusqlite::Result<()> {
         let owner = row_ids.owner(transaction, patch.key.owner)?;
         let start = patch.start.as_deref();
-        let life = start.map(|start| row_ids.life(transaction, start)).transpose()?;
+        let life = start.map(|start| row_ids.epoch(transaction, start)).transpose()?;
         let trace = start.and_then(|start| start.trace.as_ref());
         let spawned = patch.spawned.as_ref();
-        let end = patch.end.as_ref().map(Ended::of);
+        let end = patch.end.as_ref().map(EndColumns::of);
         let end = end.as_ref();
         // Without its start a record still has a place in history.
         let begun = start

@@ -28,7 +28,7 @@ pub struct Survivor {
 
 /// What an earlier life of the server had left.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Recovered {
+pub struct RecoveryReport {
     /// Records that ran, or were about to, and are `lost` now; those of survivors included.
     pub lost: u64,
     /// Survivors that were handed to be killed.
@@ -39,14 +39,14 @@ pub struct Recovered {
 
 /// This life.
 #[derive(Debug, Clone)]
-pub(super) struct Life {
+pub(super) struct EpochStart {
     pub(super) epoch: Epoch,
     pub(super) begun_unix_ns: u64,
 }
 
 /// Writes that this life has begun. Done again in a database that takes another's place. One commit: on a disk whose syncs take half a
 /// second each, a commit for every stage would keep the server from starting for half a minute.
-pub(super) fn begin(connection: &mut Connection, life: &Life) -> rusqlite::Result<()> {
+pub(super) fn begin(connection: &mut Connection, epoch: &EpochStart) -> rusqlite::Result<()> {
     let pid = std::process::id();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute(
@@ -54,12 +54,12 @@ pub(super) fn begin(connection: &mut Connection, life: &Life) -> rusqlite::Resul
         values (?1, ?2, ?3, ?4, ?5, ?6, (select coalesce(max(n), 0) + 1 from processes))
         on conflict (epoch) do nothing",
         params![
-            life.epoch.0,
+            epoch.epoch.0,
             boot::boot_id(),
             pid,
             boot::process_started(pid).map(number),
             env!("CARGO_PKG_VERSION"),
-            number(life.begun_unix_ns),
+            number(epoch.begun_unix_ns),
         ],
     )?;
     let mut name = transaction.prepare("insert into stages (stage, name) values (?1, ?2) on conflict (stage) do update set name = ?2 where name <> ?2")?;
@@ -92,10 +92,10 @@ pub(super) fn forget(connection: &Connection, some: u32) -> rusqlite::Result<usi
 }
 
 /// Writes that this life has ended as it should.
-pub(super) fn end(connection: &Connection, life: &Life, now_unix_ns: u64) -> rusqlite::Result<()> {
+pub(super) fn end(connection: &Connection, epoch: &EpochStart, now_unix_ns: u64) -> rusqlite::Result<()> {
     let ended = "update lives set ended_ns = ?2 where epoch = ?1";
     connection
-        .execute(ended, params![life.epoch.0, number(now_unix_ns)])
+        .execute(ended, params![epoch.epoch.0, number(now_unix_ns)])
         .map(|_| ())
 }
 
@@ -105,9 +105,9 @@ pub(super) fn recover(
     connection: &mut Connection,
     now_unix_ns: u64,
     kill: &mut dyn FnMut(&[Survivor]),
-) -> rusqlite::Result<Recovered> {
+) -> rusqlite::Result<RecoveryReport> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut recovered = Recovered::default();
+    let mut recovered = RecoveryReport::default();
     for (n, survivor) in survivors(&transaction)? {
         let fate = match survivor.detached {
             true => "left",

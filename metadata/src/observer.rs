@@ -23,7 +23,7 @@ use crate::store::timings::{self, StageTime};
 
 /// Keeps records of what the exec-server runs.
 #[derive(Debug)]
-pub struct Recording {
+pub struct MetadataObserver {
     handle: WriterHandle,
     facts: Arc<Facts>,
     epoch: Epoch,
@@ -31,7 +31,7 @@ pub struct Recording {
     ticks_per_second: u64,
 }
 
-impl Recording {
+impl MetadataObserver {
     /// Of the life of the server that `epoch` names.
     pub(crate) fn new(handle: WriterHandle, facts: Arc<Facts>, epoch: Epoch, boot_id: [u8; 16]) -> Self {
         Self {
@@ -76,7 +76,7 @@ impl Recording {
     }
 }
 
-impl Observer for Recording {
+impl Observer for MetadataObserver {
     fn accepted(&self, process: records::ProcessKey, accepted: &Accepted<'_>) {
         let key = key(process);
         let cwd: Box<[u8]> = accepted.cwd.map(|cwd| cwd.to_bytes().into()).unwrap_or_default();
@@ -259,19 +259,19 @@ mod tests {
 
     use super::*;
     use crate::batch::Batch;
-    use crate::store::{Store, Upkeep, WriteError, WriteErrorKind, Written};
+    use crate::store::{Store, UpkeepProgress, WriteError, WriteErrorKind, WriteSummary};
     use crate::{FlushError, writer};
 
     /// A disk that takes nothing.
     struct Full;
 
     impl Store for Full {
-        fn write(&mut self, _: &Batch) -> Result<Written, WriteError> {
+        fn write(&mut self, _: &Batch) -> Result<WriteSummary, WriteError> {
             Err(WriteError::new(WriteErrorKind::Full, "by command"))
         }
 
-        fn upkeep(&mut self, _: u64) -> Result<Upkeep, WriteError> {
-            Ok(Upkeep::Done)
+        fn upkeep(&mut self, _: u64) -> Result<UpkeepProgress, WriteError> {
+            Ok(UpkeepProgress::Done)
         }
     }
 
@@ -279,7 +279,7 @@ mod tests {
     async fn what_a_command_says_of_its_thread_and_finds_no_room_is_counted_for_its_owner() {
         let (handle, _writer) = writer::start(Box::new(Full), Recorder::off()).unwrap();
         let facts = Arc::new(Facts::new(Arc::new(|_| true)));
-        let recording = Recording::new(handle.clone(), facts, Epoch([1; 16]), [0; 16]);
+        let recording = MetadataObserver::new(handle.clone(), facts, Epoch([1; 16]), [0; 16]);
         let owner = [1; 32];
         let value = |n: u64| (n.to_string(), "v".repeat(4_000));
         for n in 0_u64.. {

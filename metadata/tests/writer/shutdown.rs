@@ -3,54 +3,54 @@
 use std::time::{Duration, Instant};
 
 use baton_metadata::store::WriteErrorKind;
-use baton_metadata::{FlushError, Refused};
+use baton_metadata::{AcceptError, FlushError};
 use tokio::time::timeout;
 
-use crate::support::{AT_MOST, Bench, process, value};
+use crate::support::{AT_MOST, TestWriter, process, value};
 
 const SOON: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_writes_what_waits_and_closes_the_store() {
-    let bench = Bench::start();
+    let test = TestWriter::start();
     for n in 0..100 {
-        bench.handle.accept(value("t", n)).unwrap();
+        test.handle.accept(value("t", n)).unwrap();
     }
-    let report = bench.writer.shutdown(AT_MOST).await;
+    let report = test.writer.shutdown(AT_MOST).await;
     assert!(report.is_complete(), "{report:?}");
-    assert!(bench.memory.has("t", 99));
-    assert!(bench.memory.held().closed);
-    assert_eq!(bench.handle.accept(value("t", 100)), Err(Refused::Stopped));
-    assert_eq!(bench.handle.flush().await, Err(FlushError::Stopped));
+    assert!(test.memory.has("t", 99));
+    assert!(test.memory.contents().closed);
+    assert_eq!(test.handle.accept(value("t", 100)), Err(AcceptError::Stopped));
+    assert_eq!(test.handle.flush().await, Err(FlushError::Stopped));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_over_a_stalled_disk_is_bounded_and_says_what_is_left() {
-    let bench = Bench::start();
-    bench.faults.stall(true);
-    bench.handle.accept(process(1)).unwrap();
-    bench.handle.hurry();
-    bench.faults.wait_begun(1);
-    bench.handle.accept(process(2)).unwrap();
-    let handle = bench.handle.clone();
+    let test = TestWriter::start();
+    test.faults.stall(true);
+    test.handle.accept(process(1)).unwrap();
+    test.handle.hurry();
+    test.faults.wait_begun(1);
+    test.handle.accept(process(2)).unwrap();
+    let handle = test.handle.clone();
     let waits = tokio::spawn(async move { handle.flush().await });
     tokio::task::yield_now().await;
     let since = Instant::now();
-    let report = bench.writer.shutdown(SOON).await;
+    let report = test.writer.shutdown(SOON).await;
     assert!(since.elapsed() < AT_MOST);
     assert_eq!((report.left, report.dropped), (2, 0));
     assert!(!report.is_complete());
-    let told = timeout(AT_MOST, waits).await.unwrap().unwrap();
-    assert_eq!(told, Err(FlushError::Stopped));
-    bench.faults.stall(false);
+    let control = timeout(AT_MOST, waits).await.unwrap().unwrap();
+    assert_eq!(control, Err(FlushError::Stopped));
+    test.faults.stall(false);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_shutdown_over_a_failing_disk_names_the_cause() {
-    let bench = Bench::start();
-    bench.faults.fail(WriteErrorKind::ReadOnly);
-    bench.handle.accept(process(1)).unwrap();
-    let report = bench.writer.shutdown(SOON).await;
+    let test = TestWriter::start();
+    test.faults.fail(WriteErrorKind::ReadOnly);
+    test.handle.accept(process(1)).unwrap();
+    let report = test.writer.shutdown(SOON).await;
     assert_eq!(report.left, 1);
     assert_eq!(
         report.cause.map(|cause| cause.kind),
@@ -60,21 +60,21 @@ async fn a_shutdown_over_a_failing_disk_names_the_cause() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_writer_that_is_dropped_ends_and_tells_those_who_wait() {
-    let bench = Bench::start();
-    bench.faults.stall(true);
-    bench.handle.accept(value("t", 0)).unwrap();
-    let handle = bench.handle.clone();
+    let test = TestWriter::start();
+    test.faults.stall(true);
+    test.handle.accept(value("t", 0)).unwrap();
+    let handle = test.handle.clone();
     let waits = tokio::spawn(async move { handle.flush().await });
-    bench.faults.wait_begun(1);
-    bench.handle.accept(value("t", 1)).unwrap();
-    drop(bench.writer);
-    bench.faults.stall(false);
+    test.faults.wait_begun(1);
+    test.handle.accept(value("t", 1)).unwrap();
+    drop(test.writer);
+    test.faults.stall(false);
     // What was being written is, and what it covered is told of; what waited is not.
     timeout(AT_MOST, waits).await.unwrap().unwrap().unwrap();
     let since = Instant::now();
-    while !bench.memory.held().closed {
+    while !test.memory.contents().closed {
         assert!(since.elapsed() < AT_MOST);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    assert!(!bench.memory.has("t", 1));
+    assert!(!test.memory.has("t", 1));
 }

@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 use baton_proto::ProcessId;
 
 use crate::limits::{ENTRY_BYTES, LINGER, RETRY_AWAITED, RETRY_MAX};
-use crate::machine::*;
 use crate::record::{
     KilledStatus, Outcome, Owner, ProcessEnd, ProcessKey, ProcessPatch, ThreadKey, ThreadPatch,
 };
+use crate::scheduler::*;
 
 /// Something that happens to the machine. Indices count what there is, and wrap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Op {
+pub(super) enum Operation {
     /// A patch of one of a few threads.
     Thread(u8),
     /// Progress of one of a few processes.
@@ -38,67 +38,67 @@ pub(super) enum Op {
 pub(super) const POISON: u8 = 3;
 
 /// An update by its number, which is the order in which it was accepted.
-pub(super) type Number = u64;
+pub(super) type UpdateNumber = u64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Key {
+pub(super) enum ModelKey {
     Thread(u8),
     Process(u8),
 }
 
 /// What the model knows of an entry: which updates it holds.
 #[derive(Debug, Clone)]
-struct Entry {
-    key: Key,
-    updates: Vec<Number>,
+struct ModelEntry {
+    key: ModelKey,
+    updates: Vec<UpdateNumber>,
     finished: bool,
 }
 
 #[derive(Debug, Clone)]
-struct Waiting {
-    ticket: Ticket,
-    wait: Wait,
+struct PendingBarrier {
+    barrier: BarrierId,
+    wait: BarrierKind,
     /// Updates accepted before it.
-    before: Number,
+    before: UpdateNumber,
 }
 
 /// The machine, its store, and the model of both.
 #[derive(Debug, Clone)]
-pub(super) struct World {
-    machine: Machine,
+pub(super) struct Model {
+    scheduler: WriteScheduler,
     now: Instant,
-    flight: Option<Flight>,
-    bounds: Bounds,
+    taken: Option<TakenBatch>,
+    bounds: QueueBounds,
     batch: usize,
 
-    accepted: Number,
-    pending: Vec<Entry>,
-    flying: Vec<Entry>,
+    accepted: UpdateNumber,
+    pending: Vec<ModelEntry>,
+    in_write: Vec<ModelEntry>,
     /// On disk, or given up and counted.
-    settled: HashSet<Number>,
-    on_disk: HashSet<Number>,
+    settled: HashSet<UpdateNumber>,
+    on_disk: HashSet<UpdateNumber>,
     unacknowledged: u64,
-    waiting: Vec<Waiting>,
+    waiting: Vec<PendingBarrier>,
     attempts: u64,
     /// What the store holds, by what it was really given.
-    disk: BTreeMap<Key, Vec<Number>>,
+    disk: BTreeMap<ModelKey, Vec<UpdateNumber>>,
 }
 
-impl World {
-    pub(super) fn new(bounds: Bounds, batch: usize) -> Self {
+impl Model {
+    pub(super) fn new(bounds: QueueBounds, batch: usize) -> Self {
         let now = Instant::now();
-        let mut machine = Machine::bounded(bounds, batch, now);
+        let mut scheduler = WriteScheduler::bounded(bounds, batch, now);
         // Upkeep is none of this model's business.
-        machine.upkeep_due = now + Duration::from_secs(1_000_000);
+        scheduler.upkeep_due = now + Duration::from_secs(1_000_000);
         Self {
-            machine,
+            scheduler,
             now,
-            flight: None,
+            taken: None,
             bounds,
             batch,
             accepted: 0,
             pending: Vec::new(),
-            flying: Vec::new(),
+            in_write: Vec::new(),
             settled: HashSet::new(),
             on_disk: HashSet::new(),
             unacknowledged: 0,
@@ -109,54 +109,54 @@ impl World {
     }
 
     /// Whether it means anything now.
-    pub(super) fn is_possible(&self, op: Op) -> bool {
+    pub(super) fn is_possible(&self, op: Operation) -> bool {
         match op {
-            Op::Begin => self.flight.is_none() && !self.pending.is_empty(),
-            Op::Succeed | Op::Fail | Op::Judge => self.flight.is_some(),
-            Op::Leave(_) => !self.waiting.is_empty(),
-            Op::Acknowledge(_) => self.unacknowledged > 0,
+            Operation::Begin => self.taken.is_none() && !self.pending.is_empty(),
+            Operation::Succeed | Operation::Fail | Operation::Judge => self.taken.is_some(),
+            Operation::Leave(_) => !self.waiting.is_empty(),
+            Operation::Acknowledge(_) => self.unacknowledged > 0,
             _ => true,
         }
     }
 
-    pub(super) fn apply(&mut self, op: Op) {
+    pub(super) fn apply(&mut self, op: Operation) {
         match op {
-            Op::Thread(n) => self.accept(Key::Thread(n), false),
-            Op::Process(n) => self.accept(Key::Process(n), false),
-            Op::End(n) => self.accept(Key::Process(n), true),
-            Op::Flush => self.wait(Wait::Report(None)),
-            Op::Durable => self.wait(Wait::Durable),
-            Op::Begin => self.begin(),
-            Op::Succeed => self.succeed(),
-            Op::Fail => self.fail(WriteErrorKind::Io),
-            Op::Judge => {
-                let poisoned = |entry: &Entry| entry.key == Key::Thread(POISON);
-                match self.flying.iter().any(poisoned) {
+            Operation::Thread(n) => self.accept(ModelKey::Thread(n), false),
+            Operation::Process(n) => self.accept(ModelKey::Process(n), false),
+            Operation::End(n) => self.accept(ModelKey::Process(n), true),
+            Operation::Flush => self.wait(BarrierKind::Report(None)),
+            Operation::Durable => self.wait(BarrierKind::Durable),
+            Operation::Begin => self.begin(),
+            Operation::Succeed => self.succeed(),
+            Operation::Fail => self.fail(WriteErrorKind::Io),
+            Operation::Judge => {
+                let poisoned = |entry: &ModelEntry| entry.key == ModelKey::Thread(POISON);
+                match self.in_write.iter().any(poisoned) {
                     true => self.reject(),
                     false => self.succeed(),
                 }
             }
-            Op::Leave(n) => {
+            Operation::Leave(n) => {
                 let gone = self.waiting.remove(usize::from(n) % self.waiting.len());
-                self.machine.abandon(gone.ticket);
+                self.scheduler.abandon(gone.barrier);
             }
-            Op::Acknowledge(n) => {
+            Operation::Acknowledge(n) => {
                 let count = u64::from(n) % (self.unacknowledged + 1);
                 self.unacknowledged -= count;
-                self.machine.acknowledge(None, count, self.now);
+                self.scheduler.acknowledge(None, count, self.now);
             }
         }
         self.check();
     }
 
-    fn accept(&mut self, key: Key, finished: bool) {
+    fn accept(&mut self, key: ModelKey, finished: bool) {
         let number = self.accepted;
         let update = update(key, number, finished);
         let merges = self.pending.iter().position(|entry| entry.key == key);
         let room = match (key, merges) {
-            (Key::Process(_), Some(_)) => true,
-            (Key::Process(_), None) => {
-                let new = Entry {
+            (ModelKey::Process(_), Some(_)) => true,
+            (ModelKey::Process(_), None) => {
+                let new = ModelEntry {
                     key,
                     updates: vec![number],
                     finished,
@@ -170,12 +170,12 @@ impl World {
                     }
                 }
             }
-            (Key::Thread(_), _) => {
+            (ModelKey::Thread(_), _) => {
                 // An update of a thread sets one value of its own, always of the same size.
                 let before = merges.map_or(0, |entry| size(&self.pending[entry]));
                 let mut updates = merges.map_or(vec![], |entry| self.pending[entry].updates.clone());
                 updates.push(number);
-                let after = size(&Entry {
+                let after = size(&ModelEntry {
                     key,
                     updates,
                     finished,
@@ -183,10 +183,10 @@ impl World {
                 self.thread_bytes() + after - before <= self.bounds.thread_bytes
             }
         };
-        let result = self.machine.accept(update, None, self.now);
+        let result = self.scheduler.accept(update, None, self.now);
         if !room {
-            assert_eq!(result, Err(Refused::Full));
-            if let Key::Process(_) = key {
+            assert_eq!(result, Err(AcceptError::Full));
+            if let ModelKey::Process(_) = key {
                 self.unacknowledged += 1;
             }
             return;
@@ -199,7 +199,7 @@ impl World {
                 self.pending[entry].finished |= finished;
                 while self.process_bytes() > self.bounds.process_bytes && self.give_up_oldest() {}
             }
-            None => self.pending.push(Entry {
+            None => self.pending.push(ModelEntry {
                 key,
                 updates: vec![number],
                 finished,
@@ -217,25 +217,25 @@ impl World {
         true
     }
 
-    fn wait(&mut self, wait: Wait) {
-        let ticket = self.machine.wait(wait).unwrap();
-        self.waiting.push(Waiting {
-            ticket,
+    fn wait(&mut self, wait: BarrierKind) {
+        let barrier = self.scheduler.wait(wait).unwrap();
+        self.waiting.push(PendingBarrier {
+            barrier,
             wait,
             before: self.accepted,
         });
     }
 
     fn begin(&mut self) {
-        let flight = loop {
-            match self.machine.next(self.now) {
-                Next::Write(flight) => break flight,
-                Next::Note(losses) => {
-                    let noted: u64 = losses.iter().map(|(_, records)| records).sum();
-                    assert_eq!(noted, self.unacknowledged);
-                    self.machine.noted(&losses, &Ok(()), self.now);
+        let taken = loop {
+            match self.scheduler.next(self.now) {
+                WriterAction::Write(taken) => break taken,
+                WriterAction::WriteLosses(losses) => {
+                    let losses_written: u64 = losses.iter().map(|(_, records)| records).sum();
+                    assert_eq!(losses_written, self.unacknowledged);
+                    self.scheduler.losses_written(&losses, &Ok(()), self.now);
                 }
-                Next::Sleep(until) => {
+                WriterAction::Sleep(until) => {
                     assert!(until > self.now, "it would spin");
                     assert!(
                         self.waiting.is_empty() || until - self.now <= RETRY_AWAITED,
@@ -247,52 +247,53 @@ impl World {
                 other => panic!("{other:?} while something waits"),
             }
         };
-        self.flying = self.pending.drain(..flight.len()).collect();
-        self.flight = Some(flight);
+        self.in_write = self.pending.drain(..taken.len()).collect();
+        self.taken = Some(taken);
     }
 
     fn succeed(&mut self) {
-        let flight = self.flight.take().unwrap();
+        let taken = self.taken.take().unwrap();
         self.attempts += 1;
-        self.keep(&flight);
-        for entry in std::mem::take(&mut self.flying) {
+        self.keep(&taken);
+        for entry in std::mem::take(&mut self.in_write) {
             self.settled.extend(&entry.updates);
             self.on_disk.extend(entry.updates);
         }
-        let written = Written { rows: 0 };
-        let _ = self.machine.finish(flight, Ok(written), self.now);
+        let written = WriteSummary { rows: 0 };
+        let _ = self.scheduler.finish(taken, Ok(written), self.now);
     }
 
-    fn keep(&mut self, flight: &Flight) {
-        for thread in &flight.batch.threads {
-            let key = Key::Thread(thread.key.thread_id.parse().unwrap());
+    fn keep(&mut self, taken: &TakenBatch) {
+        for thread in &taken.batch.threads {
+            let key = ModelKey::Thread(thread.key.thread_id.parse().unwrap());
             let numbers = thread.values.keys().map(|key| key.trim().parse().unwrap());
             self.disk
                 .entry(key)
                 .or_default()
-                .extend(numbers.collect::<Vec<Number>>());
+                .extend(numbers.collect::<Vec<UpdateNumber>>());
         }
-        for process in &flight.batch.processes {
-            let key = Key::Process(process.key.process_id.0[0]);
+        for process in &taken.batch.processes {
+            let key = ModelKey::Process(process.key.process_id.0[0]);
             self.disk.entry(key).or_default().push(process.last_seq - 1);
         }
     }
 
     fn fail(&mut self, kind: WriteErrorKind) {
-        let flight = self.flight.take().unwrap();
+        let taken = self.taken.take().unwrap();
         self.attempts += 1;
         // What the barriers that cover a part of it have to say.
         let first = self
-            .flying
+            .in_write
             .iter()
             .flat_map(|entry| &entry.updates)
             .min()
             .copied()
             .unwrap();
         let cause = WriteError::new(kind, self.attempts.to_string());
-        let _ = self.machine.finish(flight, Err(cause.clone()), self.now);
-        let over = self.machine.over();
-        let covering = |waiting: &Waiting| waiting.wait == Wait::Report(None) && first < waiting.before;
+        let _ = self.scheduler.finish(taken, Err(cause.clone()), self.now);
+        let over = self.scheduler.over();
+        let covering =
+            |waiting: &PendingBarrier| waiting.wait == BarrierKind::Report(None) && first < waiting.before;
         let (reported, stay): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(covering);
         self.waiting = stay;
         assert_eq!(over.len(), reported.len(), "{over:?} {reported:?}");
@@ -301,7 +302,10 @@ impl World {
                 cause: cause.clone(),
                 dropped: self.unacknowledged,
             });
-            let (_, result) = over.iter().find(|(ticket, _)| *ticket == waiting.ticket).unwrap();
+            let (_, result) = over
+                .iter()
+                .find(|(barrier, _)| *barrier == waiting.barrier)
+                .unwrap();
             assert_eq!(*result, expected);
         }
         self.fall_back();
@@ -309,7 +313,7 @@ impl World {
 
     /// What failed waits again, before everything else, and what came after it is part of it.
     fn fall_back(&mut self) {
-        let mut back = std::mem::take(&mut self.flying);
+        let mut back = std::mem::take(&mut self.in_write);
         for entry in &mut back {
             if let Some(later) = self.pending.iter().position(|later| later.key == entry.key) {
                 let later = self.pending.remove(later);
@@ -322,45 +326,47 @@ impl World {
     }
 
     fn reject(&mut self) {
-        if self.flying.len() == 1 {
-            let poison = self.flying[0].clone();
-            let flight = self.flight.take().unwrap();
+        if self.in_write.len() == 1 {
+            let poison = self.in_write[0].clone();
+            let taken = self.taken.take().unwrap();
             self.attempts += 1;
             let cause = WriteError::new(WriteErrorKind::Rejected, self.attempts.to_string());
             let dropped = self.unacknowledged;
-            let _ = self.machine.finish(flight, Err(cause.clone()), self.now);
-            self.flying.clear();
+            let _ = self.scheduler.finish(taken, Err(cause.clone()), self.now);
+            self.in_write.clear();
             self.settled.extend(&poison.updates);
             self.unacknowledged += 1;
             let first = poison.updates.iter().min().unwrap();
-            let covering = |waiting: &Waiting| waiting.wait == Wait::Report(None) && *first < waiting.before;
+            let covering = |waiting: &PendingBarrier| {
+                waiting.wait == BarrierKind::Report(None) && *first < waiting.before
+            };
             let (reported, stay): (Vec<_>, Vec<_>) = self.waiting.drain(..).partition(covering);
             self.waiting = stay;
-            let over = self.machine.over();
+            let over = self.scheduler.over();
             for waiting in reported {
                 let expected = Err(FlushError::Failed {
                     cause: cause.clone(),
                     dropped,
                 });
-                assert!(over.contains(&(waiting.ticket, expected)));
+                assert!(over.contains(&(waiting.barrier, expected)));
             }
             // Durable ones may be over by it.
             self.judge_over(over.into_iter().filter(|(_, result)| result.is_ok()).collect());
             return;
         }
         // Nobody hears of it yet: only one of them is to blame.
-        let flight = self.flight.take().unwrap();
-        let half = flight.len() / 2;
+        let taken = self.taken.take().unwrap();
+        let half = taken.len() / 2;
         let cause = WriteError::new(WriteErrorKind::Rejected, "one of these");
-        let _ = self.machine.finish(flight, Err(cause), self.now);
-        assert!(self.machine.over().is_empty());
-        assert_eq!(self.machine.batch, half);
+        let _ = self.scheduler.finish(taken, Err(cause), self.now);
+        assert!(self.scheduler.over().is_empty());
+        assert_eq!(self.scheduler.batch, half);
         self.fall_back();
     }
 
     /// Every barrier is over exactly when everything before it is settled.
     fn check(&mut self) {
-        let over = self.machine.over();
+        let over = self.scheduler.over();
         self.judge_over(over);
         for waiting in &self.waiting {
             assert!(
@@ -368,21 +374,21 @@ impl World {
                 "nothing stands before {waiting:?}, and it waits"
             );
         }
-        assert_eq!(self.machine.dropped(), self.unacknowledged);
-        assert_eq!(self.machine.waiting(), self.pending.len());
+        assert_eq!(self.scheduler.dropped(), self.unacknowledged);
+        assert_eq!(self.scheduler.waiting(), self.pending.len());
         assert_eq!(
-            self.machine.queue.bytes(),
+            self.scheduler.queue.bytes(),
             self.process_bytes() + self.thread_bytes()
         );
-        assert!(self.flight.as_ref().map_or(0, Flight::len) <= self.batch);
+        assert!(self.taken.as_ref().map_or(0, TakenBatch::len) <= self.batch);
         for number in &self.on_disk {
             assert!(self.is_kept(*number), "{number} is not where it was said to be");
         }
     }
 
-    fn judge_over(&mut self, over: Vec<(Ticket, Result<Flushed, FlushError>)>) {
-        for (ticket, result) in over {
-            let index = self.waiting.iter().position(|waiting| waiting.ticket == ticket);
+    fn judge_over(&mut self, over: Vec<(BarrierId, Result<Flushed, FlushError>)>) {
+        for (barrier, result) in over {
+            let index = self.waiting.iter().position(|waiting| waiting.barrier == barrier);
             let waiting = self.waiting.remove(index.expect("nobody waits"));
             for number in 0..waiting.before {
                 assert!(
@@ -391,7 +397,7 @@ impl World {
                 );
             }
             match (waiting.wait, self.unacknowledged) {
-                (Wait::Report(None), count) if count > 0 => {
+                (BarrierKind::Report(None), count) if count > 0 => {
                     assert_eq!(result, Err(FlushError::Dropped { count }));
                 }
                 _ => assert!(result.is_ok(), "{result:?}"),
@@ -400,40 +406,40 @@ impl World {
     }
 
     /// Whether what the store was given holds the effect of an update: of a process the last one counts.
-    fn is_kept(&self, number: Number) -> bool {
+    fn is_kept(&self, number: UpdateNumber) -> bool {
         self.disk.iter().any(|(key, numbers)| match key {
-            Key::Thread(_) => numbers.contains(&number),
-            Key::Process(_) => numbers.iter().any(|kept| *kept >= number),
+            ModelKey::Thread(_) => numbers.contains(&number),
+            ModelKey::Process(_) => numbers.iter().any(|kept| *kept >= number),
         })
     }
 
     fn process_bytes(&self) -> usize {
-        self.bytes(|key| matches!(key, Key::Process(_)))
+        self.bytes(|key| matches!(key, ModelKey::Process(_)))
     }
 
     fn thread_bytes(&self) -> usize {
-        self.bytes(|key| matches!(key, Key::Thread(_)))
+        self.bytes(|key| matches!(key, ModelKey::Thread(_)))
     }
 
-    fn bytes(&self, wanted: impl Fn(Key) -> bool) -> usize {
-        let all = self.pending.iter().chain(&self.flying);
+    fn bytes(&self, wanted: impl Fn(ModelKey) -> bool) -> usize {
+        let all = self.pending.iter().chain(&self.in_write);
         all.filter(|entry| wanted(entry.key)).map(size).sum()
     }
 
     /// A disk that works again, and one barrier: whatever happened before, it ends, and says how many are missing.
     pub(super) fn recover(&mut self) {
         let done = self.accepted;
-        if self.flight.is_some() {
-            self.apply(Op::Fail);
+        if self.taken.is_some() {
+            self.apply(Operation::Fail);
         }
-        self.apply(Op::Flush);
+        self.apply(Operation::Flush);
         // At most as many as halving needs, and one for each of the rest.
         for _ in 0..64 {
-            if !self.is_possible(Op::Begin) {
+            if !self.is_possible(Operation::Begin) {
                 break;
             }
-            self.apply(Op::Begin);
-            self.apply(Op::Judge);
+            self.apply(Operation::Begin);
+            self.apply(Operation::Judge);
         }
         assert!(self.pending.is_empty() && self.waiting.is_empty());
         assert!((0..done).all(|number| self.settled.contains(&number)));
@@ -441,14 +447,14 @@ impl World {
 }
 
 /// What a waiting entry costs, by the sizes that the patches themselves report.
-fn size(entry: &Entry) -> usize {
+fn size(entry: &ModelEntry) -> usize {
     let mut patches = entry
         .updates
         .iter()
         .map(|number| update(entry.key, *number, false));
     let own = match entry.key {
-        Key::Process(_) => 0,
-        Key::Thread(_) => {
+        ModelKey::Process(_) => 0,
+        ModelKey::Thread(_) => {
             let Some(Update::Thread(mut first)) = patches.next() else {
                 unreachable!("an entry holds an update of its own kind")
             };
@@ -465,10 +471,10 @@ fn size(entry: &Entry) -> usize {
     ENTRY_BYTES + own
 }
 
-pub(super) fn update(key: Key, number: Number, finished: bool) -> Update {
+pub(super) fn update(key: ModelKey, number: UpdateNumber, finished: bool) -> Update {
     let owner = Owner([7; 32]);
     match key {
-        Key::Thread(n) => {
+        ModelKey::Thread(n) => {
             let thread_id = Arc::from(n.to_string());
             let mut patch = ThreadPatch::touch(ThreadKey { owner, thread_id }, number);
             patch
@@ -476,7 +482,7 @@ pub(super) fn update(key: Key, number: Number, finished: bool) -> Update {
                 .insert(format!("{number:8}").into(), Some("v".into()));
             Update::Thread(patch)
         }
-        Key::Process(n) => {
+        ModelKey::Process(n) => {
             let process_id = ProcessId([n; 16]);
             let mut patch = ProcessPatch::new(ProcessKey { owner, process_id });
             patch.last_seq = number + 1;

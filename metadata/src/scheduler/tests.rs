@@ -9,36 +9,36 @@ use std::time::Instant;
 use baton_proto::{Epoch, ProcessId};
 use proptest::prelude::*;
 
-use self::model::{Key, Op, POISON, World, update};
+use self::model::{Model, ModelKey, Operation, POISON, update};
 use super::*;
 use crate::limits::ENTRY_BYTES;
 use crate::record::{Argv, ProcessStart};
 
-const WIDE: Bounds = Bounds {
+const WIDE: QueueBounds = QueueBounds {
     process_bytes: 1 << 20,
     thread_bytes: 1 << 20,
 };
 
 /// Room for three processes, and for about as many threads.
-const NARROW: Bounds = Bounds {
+const NARROW: QueueBounds = QueueBounds {
     process_bytes: 3 * ENTRY_BYTES + 100,
     thread_bytes: 3 * ENTRY_BYTES + 600,
 };
 
 /// Every schedule of `ops` up to a length. Returns how many there were.
-fn exhaust(world: &World, ops: &[Op], depth: usize, path: &mut Vec<Op>) -> u64 {
+fn exhaust(model: &Model, ops: &[Operation], depth: usize, path: &mut Vec<Operation>) -> u64 {
     let mut count = 1;
     if depth == 0 {
-        world.clone().recover();
+        model.clone().recover();
         return count;
     }
     for &op in ops {
-        if !world.is_possible(op) {
+        if !model.is_possible(op) {
             continue;
         }
-        let mut next = world.clone();
+        let mut next = model.clone();
         path.push(op);
-        let shown = Shown(path);
+        let shown = ScheduleOnPanic(path);
         next.apply(op);
         std::mem::forget(shown);
         count += exhaust(&next, ops, depth - 1, path);
@@ -48,9 +48,9 @@ fn exhaust(world: &World, ops: &[Op], depth: usize, path: &mut Vec<Op>) -> u64 {
 }
 
 /// Prints the schedule that a panic is thrown in.
-struct Shown<'a>(&'a [Op]);
+struct ScheduleOnPanic<'a>(&'a [Operation]);
 
-impl Drop for Shown<'_> {
+impl Drop for ScheduleOnPanic<'_> {
     fn drop(&mut self) {
         eprintln!("schedule: {:?}", self.0);
     }
@@ -63,16 +63,16 @@ fn deeper(depth: usize) -> usize {
 #[test]
 fn every_short_schedule_of_two_threads_and_a_failing_disk_agrees_with_the_model() {
     let ops = [
-        Op::Thread(0),
-        Op::Thread(1),
-        Op::Flush,
-        Op::Durable,
-        Op::Begin,
-        Op::Succeed,
-        Op::Fail,
+        Operation::Thread(0),
+        Operation::Thread(1),
+        Operation::Flush,
+        Operation::Durable,
+        Operation::Begin,
+        Operation::Succeed,
+        Operation::Fail,
     ];
     for batch in [1, 2] {
-        let count = exhaust(&World::new(WIDE, batch), &ops, deeper(6), &mut Vec::new());
+        let count = exhaust(&Model::new(WIDE, batch), &ops, deeper(6), &mut Vec::new());
         assert!(count > 10_000, "{count}");
     }
 }
@@ -80,59 +80,59 @@ fn every_short_schedule_of_two_threads_and_a_failing_disk_agrees_with_the_model(
 #[test]
 fn every_short_schedule_at_the_bound_agrees_with_the_model() {
     let ops = [
-        Op::End(0),
-        Op::Process(1),
-        Op::End(2),
-        Op::Process(4),
-        Op::Flush,
-        Op::Begin,
-        Op::Succeed,
-        Op::Fail,
+        Operation::End(0),
+        Operation::Process(1),
+        Operation::End(2),
+        Operation::Process(4),
+        Operation::Flush,
+        Operation::Begin,
+        Operation::Succeed,
+        Operation::Fail,
     ];
-    let mut full = World::new(NARROW, 2);
-    full.apply(Op::End(8));
-    full.apply(Op::Process(9));
+    let mut full = Model::new(NARROW, 2);
+    full.apply(Operation::End(8));
+    full.apply(Operation::Process(9));
     exhaust(&full, &ops, deeper(6), &mut Vec::new());
 }
 
 #[test]
 fn every_short_schedule_with_a_patch_that_cannot_be_written_agrees_with_the_model() {
     let ops = [
-        Op::Thread(0),
-        Op::Thread(POISON),
-        Op::End(1),
-        Op::Flush,
-        Op::Durable,
-        Op::Begin,
-        Op::Judge,
+        Operation::Thread(0),
+        Operation::Thread(POISON),
+        Operation::End(1),
+        Operation::Flush,
+        Operation::Durable,
+        Operation::Begin,
+        Operation::Judge,
     ];
-    exhaust(&World::new(WIDE, 4), &ops, deeper(6), &mut Vec::new());
+    exhaust(&Model::new(WIDE, 4), &ops, deeper(6), &mut Vec::new());
 }
 
-fn any_op() -> impl Strategy<Value = Op> {
+fn any_op() -> impl Strategy<Value = Operation> {
     prop_oneof![
-        4 => (0u8..6).prop_map(Op::Thread),
-        3 => (0u8..8).prop_map(Op::Process),
-        3 => (0u8..8).prop_map(Op::End),
-        2 => Just(Op::Flush),
-        1 => Just(Op::Durable),
-        4 => Just(Op::Begin),
-        2 => Just(Op::Succeed),
-        2 => Just(Op::Fail),
-        2 => Just(Op::Judge),
-        1 => any::<u8>().prop_map(Op::Leave),
-        1 => any::<u8>().prop_map(Op::Acknowledge),
+        4 => (0u8..6).prop_map(Operation::Thread),
+        3 => (0u8..8).prop_map(Operation::Process),
+        3 => (0u8..8).prop_map(Operation::End),
+        2 => Just(Operation::Flush),
+        1 => Just(Operation::Durable),
+        4 => Just(Operation::Begin),
+        2 => Just(Operation::Succeed),
+        2 => Just(Operation::Fail),
+        2 => Just(Operation::Judge),
+        1 => any::<u8>().prop_map(Operation::Leave),
+        1 => any::<u8>().prop_map(Operation::Acknowledge),
     ]
 }
 
-fn run(ops: Vec<Op>, bounds: Bounds, batch: usize) {
-    let mut world = World::new(bounds, batch);
+fn run(ops: Vec<Operation>, bounds: QueueBounds, batch: usize) {
+    let mut model = Model::new(bounds, batch);
     for op in ops {
-        if world.is_possible(op) {
-            world.apply(op);
+        if model.is_possible(op) {
+            model.apply(op);
         }
     }
-    world.recover();
+    model.recover();
 }
 
 proptest! {
@@ -149,28 +149,28 @@ proptest! {
 #[test]
 fn a_process_that_was_refused_and_begins_again_is_not_given_up_while_it_runs() {
     let now = Instant::now();
-    let room = Bounds {
+    let room = QueueBounds {
         process_bytes: 3 * ENTRY_BYTES + 1_000,
         thread_bytes: 0,
     };
-    let mut machine = Machine::bounded(room, 2, now);
+    let mut scheduler = WriteScheduler::bounded(room, 2, now);
     let mut accept = |n, finished, starts: bool| {
-        let mut update = update(Key::Process(n), 0, finished);
+        let mut update = update(ModelKey::Process(n), 0, finished);
         if let Update::Process(patch) = &mut update {
             patch.start = starts.then(|| Arc::new(start()));
         }
-        machine.accept(update, None, now)
+        scheduler.accept(update, None, now)
     };
     accept(1, true, true).unwrap();
     accept(1, false, true).unwrap();
     let mut others = (2..).map(|n| accept(n, false, false));
-    assert_eq!(others.find_map(Result::err), Some(Refused::Full));
+    assert_eq!(others.find_map(Result::err), Some(AcceptError::Full));
     drop(others);
-    assert_eq!(machine.stats(now).dropped, 1, "the one that was refused");
-    let Next::Write(flight) = machine.next(now + LINGER) else {
+    assert_eq!(scheduler.stats(now).dropped, 1, "the one that was refused");
+    let WriterAction::Write(taken) = scheduler.next(now + LINGER) else {
         panic!("it has something to write")
     };
-    let oldest = &flight.batch.processes[0];
+    let oldest = &taken.batch.processes[0];
     assert!(oldest.key.process_id == ProcessId([1; 16]) && oldest.start.is_some());
 }
 
@@ -193,21 +193,21 @@ fn start() -> ProcessStart {
 #[test]
 fn an_upkeep_that_fails_is_known_by_its_cause_and_tried_again_in_a_while() {
     let mut now = Instant::now();
-    let mut machine = Machine::new(now);
+    let mut scheduler = WriteScheduler::new(now);
     let error = WriteError::new(WriteErrorKind::Io, "by command");
-    assert!(matches!(machine.next(now), Next::Upkeep));
-    machine.tended(Err(error.clone()), now);
-    assert_eq!(machine.upkeep_failing(), Some(&error));
-    let Next::Sleep(until) = machine.next(now) else {
+    assert!(matches!(scheduler.next(now), WriterAction::Upkeep));
+    scheduler.upkeep_done(Err(error.clone()), now);
+    assert_eq!(scheduler.upkeep_failing(), Some(&error));
+    let WriterAction::Sleep(until) = scheduler.next(now) else {
         panic!("it would spin")
     };
     assert_eq!(until, now + UPKEEP_INTERVAL);
     now = until;
-    assert!(matches!(machine.next(now), Next::Upkeep));
+    assert!(matches!(scheduler.next(now), WriterAction::Upkeep));
     // One step of several went well: not yet the one that failed.
-    machine.tended(Ok(Upkeep::More), now);
-    assert_eq!(machine.upkeep_failing(), Some(&error));
-    assert!(matches!(machine.next(now), Next::Upkeep));
-    machine.tended(Ok(Upkeep::Done), now);
-    assert_eq!(machine.upkeep_failing(), None);
+    scheduler.upkeep_done(Ok(UpkeepProgress::More), now);
+    assert_eq!(scheduler.upkeep_failing(), Some(&error));
+    assert!(matches!(scheduler.next(now), WriterAction::Upkeep));
+    scheduler.upkeep_done(Ok(UpkeepProgress::Done), now);
+    assert_eq!(scheduler.upkeep_failing(), None);
 }

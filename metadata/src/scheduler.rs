@@ -11,25 +11,25 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::barrier::{Barriers, FlushError, Flushed, Ticket, Wait};
+use crate::barrier::{BarrierId, BarrierKind, Barriers, FlushError, Flushed};
 use crate::limits::{
-    ATTENTIVE, BARRIERS_MAX, BATCH_BYTES, BATCH_PATCHES, EAGER_PROCESSES, LINGER, PROCESS_BYTES,
+    BARRIERS_MAX, BATCH_BYTES, BATCH_PATCHES, EAGER_PROCESSES, LINGER, POLL_AFTER_WRITE, PROCESS_BYTES,
     RETRY_AWAITED, RETRY_FIRST, RETRY_MAX, THREAD_BYTES, UPKEEP_INTERVAL,
 };
 use crate::link::Link;
-use crate::queue::{Added, Bounds, Flight, Queue};
+use crate::queue::{AddResult, Queue, QueueBounds, TakenBatch};
 use crate::record::{Owner, Update};
-use crate::store::{Upkeep, WriteError, WriteErrorKind, Written};
+use crate::store::{UpkeepProgress, WriteError, WriteErrorKind, WriteSummary};
 
 /// What the writer does next.
 #[derive(Debug)]
-pub(crate) enum Next {
-    /// Write this, and tell [`Machine::finish`].
-    Write(Flight),
-    /// Let the store do a step of its own, and tell [`Machine::tended`].
+pub(crate) enum WriterAction {
+    /// Write this, and tell [`WriteScheduler::finish`].
+    Write(TakenBatch),
+    /// Let the store do a step of its own, and tell [`WriteScheduler::upkeep_done`].
     Upkeep,
-    /// Have the store remember how many records were given up, and tell [`Machine::noted`].
-    Note(Vec<(Owner, u64)>),
+    /// Have the store remember how many records were given up, and tell [`WriteScheduler::losses_written`].
+    WriteLosses(Vec<(Owner, u64)>),
     /// Nothing before this, unless somebody accepts or waits.
     Sleep(Instant),
     /// Nothing any more: everything is written that can be.
@@ -38,7 +38,7 @@ pub(crate) enum Next {
 
 /// An update that was not accepted. Never a process's, unless processes that run fill [`PROCESS_BYTES`] by themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum AcceptError {
     /// The disk's fault: nothing could be written for so long that there is no room left.
     #[error("the queue of metadata is full, because nothing can be written; `baton flush` says why")]
     Full,
@@ -52,7 +52,7 @@ pub enum Refused {
 
 /// Counters since the start, and the state of the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Stats {
+pub struct WriterStats {
     /// Updates accepted.
     pub accepted: u64,
     /// Updates refused, of threads at the bound and of processes.
@@ -81,14 +81,14 @@ pub struct Stats {
 
 /// See the [module](self).
 #[derive(Debug, Clone)]
-pub(crate) struct Machine {
+pub(crate) struct WriteScheduler {
     queue: Queue,
     barriers: Barriers,
     /// Patches in the next batch; fewer than `batch_max` while a rejected one is looked for.
     batch: usize,
     batch_max: usize,
-    in_flight: Option<Instant>,
-    failing: Option<Failing>,
+    writing_since: Option<Instant>,
+    failing: Option<FailedWrites>,
     stopping: bool,
     /// Somebody wants what waits to be written, and does not wait for it.
     hurry: bool,
@@ -97,20 +97,20 @@ pub(crate) struct Machine {
     upkeep_failing: Option<WriteError>,
     /// When the store is to remember what was given up; `None` if it does.
     note_due: Option<Instant>,
-    stats: Stats,
+    stats: WriterStats,
 }
 
 /// The last tries failed.
 #[derive(Debug, Clone)]
-struct Failing {
+struct FailedWrites {
     times: u32,
     since: Instant,
     cause: Arc<WriteError>,
 }
 
-impl Machine {
+impl WriteScheduler {
     pub(crate) fn new(now: Instant) -> Self {
-        let bounds = Bounds {
+        let bounds = QueueBounds {
             process_bytes: PROCESS_BYTES,
             thread_bytes: THREAD_BYTES,
         };
@@ -118,13 +118,13 @@ impl Machine {
     }
 
     /// With other bounds of its queue, and of the patches in a batch.
-    fn bounded(bounds: Bounds, batch_max: usize, now: Instant) -> Self {
+    fn bounded(bounds: QueueBounds, batch_max: usize, now: Instant) -> Self {
         Self {
             queue: Queue::new(bounds),
             barriers: Barriers::new(),
             batch: batch_max,
             batch_max,
-            in_flight: None,
+            writing_since: None,
             failing: None,
             stopping: false,
             hurry: false,
@@ -132,23 +132,28 @@ impl Machine {
             upkeep_due: now,
             upkeep_failing: None,
             note_due: None,
-            stats: Stats::default(),
+            stats: WriterStats::default(),
         }
     }
 
     /// Takes an update that is well formed.
-    pub(crate) fn accept(&mut self, update: Update, link: Option<Link>, now: Instant) -> Result<(), Refused> {
+    pub(crate) fn accept(
+        &mut self,
+        update: Update,
+        link: Option<Link>,
+        now: Instant,
+    ) -> Result<(), AcceptError> {
         let process_of = match &update {
             Update::Process(patch) => Some(patch.key.owner),
             Update::Thread(_) => None,
         };
         if self.stopping {
-            return Err(self.refuse(process_of, Refused::Stopped));
+            return Err(self.refuse(process_of, AcceptError::Stopped));
         }
         let mut gone = Vec::new();
         let generation = self.barriers.accepted();
         let added = self.queue.add(update, generation, now, link, &mut gone);
-        if added == Added::New {
+        if added == AddResult::New {
             self.barriers.began(generation);
         }
         for (generation, owner) in gone {
@@ -156,15 +161,15 @@ impl Machine {
             self.barriers.gave_up(generation, owner);
             self.note_due = Some(now);
         }
-        if added == Added::Full {
-            return Err(self.refuse(process_of, Refused::Full));
+        if added == AddResult::Full {
+            return Err(self.refuse(process_of, AcceptError::Full));
         }
         self.stats.accepted += 1;
         Ok(())
     }
 
     /// Counts an update that was not accepted: of a process of this owner, or of a thread. A process has nobody who could be told, so the barriers tell.
-    pub(crate) fn refuse(&mut self, process_of: Option<Owner>, why: Refused) -> Refused {
+    pub(crate) fn refuse(&mut self, process_of: Option<Owner>, why: AcceptError) -> AcceptError {
         self.stats.refused += 1;
         if let Some(owner) = process_of {
             self.lose(owner);
@@ -180,28 +185,28 @@ impl Machine {
     }
 
     /// Records that were given up in an earlier life, and that nobody has acknowledged.
-    pub(crate) fn lost_before(&mut self, losses: Vec<(Owner, u64)>) {
+    pub(crate) fn lost_in_earlier_epochs(&mut self, losses: Vec<(Owner, u64)>) {
         for (owner, records) in losses {
             self.barriers.lost(owner, records);
         }
     }
 
     /// Waits for everything accepted so far.
-    pub(crate) fn wait(&mut self, wait: Wait) -> Result<Ticket, FlushError> {
+    pub(crate) fn wait(&mut self, wait: BarrierKind) -> Result<BarrierId, FlushError> {
         if self.barriers.len() >= BARRIERS_MAX {
             return Err(FlushError::TooMany);
         }
         Ok(self.barriers.wait(wait))
     }
 
-    /// Nobody waits for `ticket` any more. Returns the last failure of what it covers.
-    pub(crate) fn abandon(&mut self, ticket: Ticket) -> Option<Arc<WriteError>> {
-        self.barriers.abandon(ticket)
+    /// Nobody waits for `barrier` any more. Returns the last failure of what it covers.
+    pub(crate) fn abandon(&mut self, barrier: BarrierId) -> Option<Arc<WriteError>> {
+        self.barriers.abandon(barrier)
     }
 
     /// The result of a barrier, if it is over.
-    pub(crate) fn take_over(&mut self, ticket: Ticket) -> Option<Result<Flushed, FlushError>> {
-        self.barriers.take_one(ticket)
+    pub(crate) fn take_over(&mut self, barrier: BarrierId) -> Option<Result<Flushed, FlushError>> {
+        self.barriers.take_one(barrier)
     }
 
     /// Writes what waits now without delay.
@@ -210,7 +215,7 @@ impl Machine {
     }
 
     /// Barriers that are over.
-    pub(crate) fn over(&mut self) -> Vec<(Ticket, Result<Flushed, FlushError>)> {
+    pub(crate) fn over(&mut self) -> Vec<(BarrierId, Result<Flushed, FlushError>)> {
         self.barriers.take_over()
     }
 
@@ -228,41 +233,41 @@ impl Machine {
     }
 
     /// What to do now. Not to be asked while a flight is under way.
-    pub(crate) fn next(&mut self, now: Instant) -> Next {
-        debug_assert!(self.in_flight.is_none());
+    pub(crate) fn next(&mut self, now: Instant) -> WriterAction {
+        debug_assert!(self.writing_since.is_none());
         match self.write_due(now) {
             Some(due) if due <= now => {
-                if let Some(flight) = self.queue.take(self.batch, BATCH_BYTES) {
-                    self.in_flight = Some(now);
+                if let Some(taken) = self.queue.take(self.batch, BATCH_BYTES) {
+                    self.writing_since = Some(now);
                     self.hurry &= !self.queue.is_empty();
-                    return Next::Write(flight);
+                    return WriterAction::Write(taken);
                 }
             }
-            None if self.stopping && self.note_due.is_none() => return Next::Stop,
+            None if self.stopping && self.note_due.is_none() => return WriterAction::Stop,
             _ => {}
         }
         // Behind what waits, for the same disk has to take it, and once more at the end.
         let is_note_due = self.note_due.is_some_and(|due| due <= now || self.stopping);
         if is_note_due && self.failing.is_none() {
-            return Next::Note(self.barriers.losses());
+            return WriterAction::WriteLosses(self.barriers.losses());
         }
         if self.stopping {
             // Of what is given up while the disk fails nobody will be told but by the shutdown's report.
             return match self.write_due(now) {
-                Some(due) => Next::Sleep(due),
-                None => Next::Stop,
+                Some(due) => WriterAction::Sleep(due),
+                None => WriterAction::Stop,
             };
         }
         if self.upkeep_due <= now {
-            return Next::Upkeep;
+            return WriterAction::Upkeep;
         }
         let looks = self
             .last_write
-            .filter(|last| now < *last + ATTENTIVE)
+            .filter(|last| now < *last + POLL_AFTER_WRITE)
             .map(|_| now + LINGER);
         let note = self.note_due.filter(|_| self.failing.is_none());
         let times = [self.write_due(now), looks, note, Some(self.upkeep_due)];
-        Next::Sleep(times.into_iter().flatten().min().unwrap_or(now + LINGER))
+        WriterAction::Sleep(times.into_iter().flatten().min().unwrap_or(now + LINGER))
     }
 
     /// Whether whoever sleeps until `until` must be woken.
@@ -298,49 +303,49 @@ impl Machine {
     /// Gives back what is no longer needed, to be freed when nobody waits for the machine.
     pub(crate) fn finish(
         &mut self,
-        flight: Flight,
-        result: Result<Written, WriteError>,
+        taken: TakenBatch,
+        result: Result<WriteSummary, WriteError>,
         now: Instant,
-    ) -> Option<Flight> {
-        self.in_flight = None;
+    ) -> Option<TakenBatch> {
+        self.writing_since = None;
         self.last_write = Some(now);
         match result {
             Ok(written) => {
                 self.failing = None;
                 self.batch = self.batch.saturating_mul(2).min(self.batch_max);
                 self.stats.batches += 1;
-                self.stats.patches += flight.len() as u64;
+                self.stats.patches += taken.len() as u64;
                 self.stats.rows += written.rows;
-                self.queue.written(&flight);
-                self.barriers.settled(flight.generations());
-                return Some(flight);
+                self.queue.written(&taken);
+                self.barriers.settled(taken.generations());
+                return Some(taken);
             }
-            Err(error) if error.kind == WriteErrorKind::Rejected && flight.len() > 1 => {
+            Err(error) if error.kind == WriteErrorKind::Rejected && taken.len() > 1 => {
                 // Says nothing about the others yet, so no barrier hears of it.
                 self.stats.failures += 1;
-                self.batch = flight.len() / 2;
-                self.restore(flight);
+                self.batch = taken.len() / 2;
+                self.restore(taken);
             }
             Err(error) => {
                 self.stats.failures += 1;
                 let cause = Arc::new(error);
-                let oldest = flight.generations().min();
+                let oldest = taken.generations().min();
                 if let Some(oldest) = oldest {
                     self.barriers.failed(oldest, &cause);
                 }
                 if cause.kind == WriteErrorKind::Rejected {
                     self.batch = self.batch_max;
-                    self.queue.discard(&flight);
-                    self.stats.dropped += flight.len() as u64;
-                    for (generation, owner) in flight.owners() {
+                    self.queue.discard(&taken);
+                    self.stats.dropped += taken.len() as u64;
+                    for (generation, owner) in taken.owners() {
                         self.barriers.gave_up(generation, owner);
                     }
                     self.note_due = Some(now);
-                    return Some(flight);
+                    return Some(taken);
                 }
-                self.restore(flight);
+                self.restore(taken);
                 let times = self.failing.as_ref().map_or(0, |failing| failing.times);
-                self.failing = Some(Failing {
+                self.failing = Some(FailedWrites {
                     times: times.saturating_add(1),
                     since: now,
                     cause,
@@ -350,13 +355,18 @@ impl Machine {
         None
     }
 
-    fn restore(&mut self, flight: Flight) {
-        let merged = self.queue.restore(flight);
+    fn restore(&mut self, taken: TakenBatch) {
+        let merged = self.queue.restore(taken);
         self.barriers.settled(merged);
     }
 
     /// The store was to remember what was given up. What was given up since is told of by the next note.
-    pub(crate) fn noted(&mut self, losses: &[(Owner, u64)], result: &Result<(), WriteError>, now: Instant) {
+    pub(crate) fn losses_written(
+        &mut self,
+        losses: &[(Owner, u64)],
+        result: &Result<(), WriteError>,
+        now: Instant,
+    ) {
         self.note_due = match result {
             Ok(()) if losses == self.barriers.losses() => None,
             Ok(()) => Some(now),
@@ -367,17 +377,17 @@ impl Machine {
     }
 
     /// The store did a step of its own.
-    pub(crate) fn tended(&mut self, upkeep: Result<Upkeep, WriteError>, now: Instant) {
+    pub(crate) fn upkeep_done(&mut self, upkeep: Result<UpkeepProgress, WriteError>, now: Instant) {
         self.upkeep_due = match upkeep {
-            Ok(Upkeep::More) => now,
+            Ok(UpkeepProgress::More) => now,
             // What failed is tried again then.
-            Ok(Upkeep::Done) | Err(_) => now + UPKEEP_INTERVAL,
+            Ok(UpkeepProgress::Done) | Err(_) => now + UPKEEP_INTERVAL,
         };
         match upkeep {
             Err(error) => self.upkeep_failing = Some(error),
             // One that has more to do has not come to what failed yet.
-            Ok(Upkeep::Done) => self.upkeep_failing = None,
-            Ok(Upkeep::More) => {}
+            Ok(UpkeepProgress::Done) => self.upkeep_failing = None,
+            Ok(UpkeepProgress::More) => {}
         }
     }
 
@@ -401,13 +411,13 @@ impl Machine {
         self.barriers.dropped()
     }
 
-    /// See [`Stats`].
-    pub(crate) fn stats(&self, now: Instant) -> Stats {
+    /// See [`WriterStats`].
+    pub(crate) fn stats(&self, now: Instant) -> WriterStats {
         let age = self
             .queue
             .oldest()
             .map(|oldest| now.saturating_duration_since(oldest));
-        Stats {
+        WriterStats {
             waiting: self.queue.len(),
             bytes: self.queue.bytes(),
             age: age.unwrap_or_default(),

@@ -5,12 +5,12 @@ use rusqlite::{Connection, OpenFlags};
 use baton_metadata::record::Outcome;
 use baton_metadata::store::sqlite::VERSION;
 
-use crate::support::{State, end, finished, ok, started, titled, write};
+use crate::support::{TestStateDirectory, end, finished, ok, started, titled, write};
 
 const PAGE: &str = include_str!("../../../docs/METADATA.md");
 
-fn state() -> State {
-    let state = State::new();
+fn state() -> TestStateDirectory {
+    let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(
         &mut opened.store,
@@ -20,7 +20,7 @@ fn state() -> State {
     state
 }
 
-fn reader(state: &State) -> Connection {
+fn reader(state: &TestStateDirectory) -> Connection {
     Connection::open_with_flags(state.database(), OpenFlags::SQLITE_OPEN_READ_ONLY).unwrap()
 }
 

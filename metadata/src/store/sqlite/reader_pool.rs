@@ -10,20 +10,20 @@ use crate::limits;
 
 /// A few open connections, made when first needed.
 #[derive(Debug)]
-pub(super) struct Readers {
+pub(super) struct ReaderPool {
     /// A path, or the name of a database in memory.
     path: PathBuf,
-    idle: Mutex<Idle>,
+    idle: Mutex<IdleConnections>,
 }
 
 #[derive(Debug, Default)]
-struct Idle {
+struct IdleConnections {
     /// Counts the databases that were set aside: a connection of an earlier one reads a file that has moved.
     database: u64,
     connections: Vec<Connection>,
 }
 
-impl Readers {
+impl ReaderPool {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
@@ -60,7 +60,7 @@ impl Readers {
         idle.connections.clear();
     }
 
-    fn idle(&self) -> std::sync::MutexGuard<'_, Idle> {
+    fn idle(&self) -> std::sync::MutexGuard<'_, IdleConnections> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
