@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use baton_support::limits::START_PATIENCE;
-use baton_support::process::{Part, PartError};
+use baton_support::process::{ProgramError, RunningProgram};
 use tempfile::TempDir;
 
 use crate::limits::START_POLL;
@@ -39,7 +39,7 @@ pub enum SshError {
     Setup(#[from] io::Error),
     /// It did not come up.
     #[error(transparent)]
-    Part(#[from] PartError),
+    Program(#[from] ProgramError),
 }
 
 /// How a connection goes.
@@ -54,7 +54,7 @@ pub enum Route {
 /// A running server.
 #[derive(Debug)]
 pub struct Ssh {
-    _server: Part,
+    _server: RunningProgram,
     port: u16,
     dir: TempDir,
 }
@@ -62,7 +62,7 @@ pub struct Ssh {
 /// A warm connection: a control master in the foreground.
 #[derive(Debug)]
 pub struct Master {
-    _part: Part,
+    _part: RunningProgram,
     config: PathBuf,
     socket: PathBuf,
 }
@@ -94,7 +94,7 @@ impl Ssh {
 
         let mut command = Command::new(sshd);
         command.args(["-D", "-e", "-f"]).arg(path("sshd_config"));
-        let mut server = Part::start("sshd", command)?;
+        let mut server = RunningProgram::start("sshd", command)?;
         let is_up = || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok();
         wait_until(is_up, &mut server)?;
         Ok(Self {
@@ -121,7 +121,7 @@ impl Ssh {
             command.args(["-J", "jump"]);
         }
         command.arg("target");
-        let mut part = Part::start("ssh", command)?;
+        let mut part = RunningProgram::start("ssh", command)?;
         wait_until(|| socket.exists(), &mut part)?;
         Ok(Master {
             _part: part,
@@ -211,11 +211,11 @@ fn find() -> Result<&'static str, SshError> {
 }
 
 /// Neither server nor master says on stdout that it is up.
-fn wait_until(is_up: impl Fn() -> bool, part: &mut Part) -> Result<(), SshError> {
+fn wait_until(is_up: impl Fn() -> bool, part: &mut RunningProgram) -> Result<(), SshError> {
     let deadline = Instant::now() + START_PATIENCE;
     while !is_up() {
         match part.wait(START_POLL) {
-            Err(PartError::Silent { .. }) if Instant::now() < deadline => {}
+            Err(ProgramError::Silent { .. }) if Instant::now() < deadline => {}
             Err(error) => return Err(error.into()),
             Ok(status) => {
                 let ended = format!("{} ended with {status}: {}", part.name(), part.stderr());

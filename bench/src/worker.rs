@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Command;
 
 use baton_support::limits::START_PATIENCE;
-use baton_support::process::{Part, isolated};
+use baton_support::process::{RunningProgram, isolated};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::net::unix::pipe;
 
@@ -23,7 +23,7 @@ pub const ROLE: &str = "role";
 /// A worker, as its benchmark sees it. Dies with this.
 #[derive(Debug)]
 pub struct Worker {
-    part: RefCell<Part>,
+    program: RefCell<RunningProgram>,
     ready: String,
 }
 
@@ -44,10 +44,10 @@ impl Worker {
     pub fn start_of(executable: &Path, arguments: &[&str], collector: Option<&str>) -> Result<Self, Failure> {
         let mut command = isolated(Command::new(executable), collector);
         command.arg(ROLE).args(arguments);
-        let mut part = Part::start(arguments.first().copied().unwrap_or(ROLE), command)?;
-        let ready = part.line(START_PATIENCE)?;
+        let mut program = RunningProgram::start(arguments.first().copied().unwrap_or(ROLE), command)?;
+        let ready = program.line(START_PATIENCE)?;
         Ok(Self {
-            part: RefCell::new(part),
+            program: RefCell::new(program),
             ready,
         })
     }
@@ -62,17 +62,17 @@ impl Worker {
     /// # Errors
     /// Its own, or that it did not answer in time.
     pub fn ask(&self, request: impl Display) -> Result<Vec<f64>, Failure> {
-        let mut part = self.part.borrow_mut();
-        let line = part.ask(&request.to_string(), VISIT_PATIENCE)?;
-        read_answer(&line).map_err(|error| format!("{}: {error}", part.name()).into())
+        let mut program = self.program.borrow_mut();
+        let line = program.ask(&request.to_string(), VISIT_PATIENCE)?;
+        read_answer(&line).map_err(|error| format!("{}: {error}", program.name()).into())
     }
 
-    /// Stops it where it is, its connections open; see [`Part::freeze`].
+    /// Stops it where it is, its connections open; see [`RunningProgram::freeze`].
     ///
     /// # Errors
     /// The operating system's.
     pub fn freeze(&self) -> Result<(), Failure> {
-        Ok(self.part.borrow().freeze()?)
+        Ok(self.program.borrow().freeze()?)
     }
 
     /// Lets it go on.
@@ -80,12 +80,12 @@ impl Worker {
     /// # Errors
     /// The operating system's.
     pub fn thaw(&self) -> Result<(), Failure> {
-        Ok(self.part.borrow().thaw()?)
+        Ok(self.program.borrow().thaw()?)
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.part.borrow().pid()
+        self.program.borrow().pid()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use baton_bench::stats::{Bar, Estimate};
 use baton_bench::{Failure, Row, Unit};
 use baton_support::limits::{START_PATIENCE, STOP_PATIENCE};
-use baton_support::process::{Part, Stack, baton, isolated};
+use baton_support::process::{RunningProgram, Stack, baton, isolated};
 
 use crate::{Plan, exec, failure};
 
@@ -41,7 +41,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
         // Killed where it was not stopped.
         stack.relay.kill();
         sleep(DOWN[n % DOWN.len()].saturating_sub(down.elapsed()));
-        stack.relay = Part::start("relay", command)?;
+        stack.relay = RunningProgram::start("relay", command)?;
         stack.relay.line_after("listening on ", START_PATIENCE)?;
         let began = Instant::now();
         if let Some(said) = failure(exec(&ticket, &key)?)? {

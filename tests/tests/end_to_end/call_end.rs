@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -129,7 +129,7 @@ fn history_tells_who_ended_a_command() {
     testbed.stop_exec_server();
     stopped.finish().assert_failed(255, "shutting down");
     let url = format!("http://{}", testbed.relay_address);
-    testbed.exec_server = Part::start("exec-server", testbed.home.baton_exec_server(&url)).unwrap();
+    testbed.exec_server = RunningProgram::start("exec-server", testbed.home.baton_exec_server(&url)).unwrap();
     testbed.await_registration();
     assert_ended(
         &testbed,

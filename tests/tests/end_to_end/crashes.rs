@@ -17,7 +17,7 @@ use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_proto::metadata::{HistoryRequest, Outcome};
 use baton_rpc::exec::exec_client::ExecClient;
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use baton_support::scale::{scaled, seed};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -131,7 +131,7 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
             .home
             .baton_exec_server(&format!("http://{}", testbed.relay_address));
         command.args(["--durability", "start"]);
-        testbed.exec_server = Part::start("exec-server", command).unwrap();
+        testbed.exec_server = RunningProgram::start("exec-server", command).unwrap();
         if random.random_range(0..6) == 0 {
             // At some point of its start: before, in and after the opening of its state.
             while_starting += 1;
@@ -214,7 +214,7 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
         .home
         .baton_exec_server(&format!("http://{}", testbed.relay_address));
     command.args(["--durability", "start"]);
-    testbed.exec_server = Part::start("exec-server", command).unwrap();
+    testbed.exec_server = RunningProgram::start("exec-server", command).unwrap();
     testbed.await_registration();
     let kept: HashSet<Vec<u8>> = runtime.block_on(async {
         let client = testbed.client();

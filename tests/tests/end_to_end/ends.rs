@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::time::{Duration, Instant};
 
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use rustix::process::Signal;
 
 use crate::support::{Home, Input, Mark, Running, Testbed, after, poll, relay, run, signal};
@@ -188,8 +188,8 @@ fn input_that_cannot_be_read_to_its_end_is_told_and_never_looks_complete() {
 #[test]
 fn both_servers_ask_for_as_many_descriptors_as_their_limits_need() {
     let home = Home::new();
-    let limits_of = |part: &Part| {
-        let limits = fs::read_to_string(format!("/proc/{}/limits", part.pid())).unwrap();
+    let limits_of = |program: &RunningProgram| {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", program.pid())).unwrap();
         let line = limits
             .lines()
             .find(|line| line.starts_with("Max open files"))
@@ -202,17 +202,17 @@ fn both_servers_ask_for_as_many_descriptors_as_their_limits_need() {
     let low = |command: &std::process::Command| after("ulimit -Sn 128", command);
     let mut baton = home.baton();
     baton.args(["relay", "--listen", "127.0.0.1:0"]);
-    let mut relay = Part::start("relay", low(&baton)).unwrap();
+    let mut relay = RunningProgram::start("relay", low(&baton)).unwrap();
     let address = relay
         .line_after("listening on ", crate::support::PATIENCE)
         .unwrap();
     let exec_server = home.baton_exec_server(&format!("http://{address}"));
-    let mut exec_server = Part::start("exec-server", low(&exec_server)).unwrap();
+    let mut exec_server = RunningProgram::start("exec-server", low(&exec_server)).unwrap();
     exec_server
         .line_after("ticket: ", crate::support::PATIENCE)
         .unwrap();
-    for (part, wanted) in [(&relay, 16_384), (&exec_server, 4_096)] {
-        let [soft, hard] = limits_of(part)[..] else {
+    for (program, wanted) in [(&relay, 16_384), (&exec_server, 4_096)] {
+        let [soft, hard] = limits_of(program)[..] else {
             panic!()
         };
         assert!(soft >= wanted.min(hard), "{soft} of {hard}");
@@ -348,7 +348,7 @@ fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
 #[test]
 fn commands_that_end_well_leave_no_line_behind_and_every_line_has_a_time() {
     let testbed = Testbed::new();
-    let logs = || [&testbed.exec_server, &testbed.relay].map(Part::stderr);
+    let logs = || [&testbed.exec_server, &testbed.relay].map(RunningProgram::stderr);
     testbed.await_exec_server_says(&format!("registered with http://{}", testbed.relay_address));
     let before = logs();
     for _ in 0..20 {
@@ -432,8 +432,8 @@ fn an_exec_server_listens_on_nothing() {
 }
 
 /// The sockets by which a process can be reached: listening TCP and Unix sockets, and any UDP socket.
-fn listening(part: &Part) -> Vec<String> {
-    let process = format!("/proc/{}", part.pid());
+fn listening(program: &RunningProgram) -> Vec<String> {
+    let process = format!("/proc/{}", program.pid());
     let open: Vec<_> = fs::read_dir(format!("{process}/fd"))
         .unwrap()
         .filter_map(|entry| {
@@ -442,7 +442,7 @@ fn listening(part: &Part) -> Vec<String> {
             Some(inode.to_owned())
         })
         .collect();
-    assert!(!open.is_empty(), "a part has sockets");
+    assert!(!open.is_empty(), "a program has sockets");
     // Column of the state and its value for a listening socket, and column of the inode; see proc_net(5).
     let tables = [
         ("tcp", Some((3, "0A")), 9),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use baton_core_client::Ticket;
 use baton_support::collector::ReceivedSpan;
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use baton_trace::stage;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
@@ -283,7 +283,7 @@ fn a_ticket_file_serves_in_place_of_the_ticket() {
     let file = home.file("ticket");
     let mut command = home.baton_exec_server(&format!("http://{address}"));
     command.arg("--ticket-file").arg(&file);
-    let mut exec_server = Part::start("exec-server", command).unwrap();
+    let mut exec_server = RunningProgram::start("exec-server", command).unwrap();
     await_says(&exec_server, &format!("; the ticket is in {}", file.display()));
     let ticket = fs::read_to_string(&file).unwrap();
     let ticket = ticket.strip_suffix('\n').unwrap();

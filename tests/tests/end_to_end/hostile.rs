@@ -10,7 +10,7 @@ use baton_core_client::{Seed, Ticket};
 use baton_proto::relay::{Frame, RegisterRequest, RegisterResponse};
 use baton_proto::{ExecServerId, header};
 use baton_rpc::relay::relay_server::{Relay, RelayServer};
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use baton_support::scripted_exec::ScriptedExec;
 use tonic::codegen::BoxStream;
 use tonic::transport::server::TcpIncoming;
@@ -111,7 +111,7 @@ fn a_relay_s_reasons_are_shown_to_an_exec_server_s_owner_without_what_steers() {
     finished.assert_failed(255, "the relay refused the registration");
     assert_harmless(&finished.stderr);
     for code in [Code::AlreadyExists, Code::Unavailable] {
-        let exec_server: Part = home.exec_server(&HostileRelay::start(code));
+        let exec_server: RunningProgram = home.exec_server(&HostileRelay::start(code));
         poll("the exec-server tries again", || {
             exec_server.stderr().contains("trying again").then_some(())
         });

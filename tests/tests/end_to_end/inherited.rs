@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use baton_support::process::{Part, baton};
+use baton_support::process::{RunningProgram, baton};
 use rustix::process::getuid;
 
 use crate::support::{Finished, Home, PATIENCE, after, relay, run};
@@ -17,7 +17,8 @@ const NOBODY: u32 = 65534;
 /// A relay and an exec-server that was started so, and a command of `client`'s there.
 fn exec_of(started: impl FnOnce(&str) -> Command, client: &Home, script: &str) -> Finished {
     let (_relay, address) = relay(client, "127.0.0.1:0", &[]);
-    let mut exec_server = Part::start("exec-server", started(&format!("http://{address}"))).unwrap();
+    let mut exec_server =
+        RunningProgram::start("exec-server", started(&format!("http://{address}"))).unwrap();
     let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
     run(client.exec(&ticket, [""; 0], ["sh", "-c", script]))
 }

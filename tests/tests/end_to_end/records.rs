@@ -11,7 +11,7 @@ use baton_metadata::limits::LINGER;
 use baton_metadata::store::sqlite::VERSION;
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_rpc::exec::exec_client::ExecClient;
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use rusqlite::Connection;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -62,7 +62,7 @@ fn restart(testbed: &mut Testbed, options: &[&str]) {
         .home
         .baton_exec_server(&format!("http://{}", testbed.relay_address));
     exec_server.args(options);
-    testbed.exec_server = Part::start("exec-server", exec_server).unwrap();
+    testbed.exec_server = RunningProgram::start("exec-server", exec_server).unwrap();
     testbed.await_registration();
 }
 

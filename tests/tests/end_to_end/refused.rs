@@ -11,7 +11,7 @@ use std::thread;
 
 use baton_core_client::{Command, RunError, Seed, StartFailure, Ticket};
 use baton_proto::ExecServerId;
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use rustix::process::Signal;
 
 use crate::support::{Home, Input, PATIENCE, Running, Testbed, after, await_says, poll, relay, run, signal};
@@ -354,7 +354,7 @@ fn a_ticket_file_takes_the_ticket_off_standard_output() {
     let file = home.file("ticket");
     let mut baton = home.baton_exec_server(&format!("http://{}", testbed.relay_address));
     baton.arg("--ticket-file").arg(&file);
-    let mut exec_server = Part::start("exec-server", baton).unwrap();
+    let mut exec_server = RunningProgram::start("exec-server", baton).unwrap();
     await_says(&exec_server, "registered with http://");
     signal(&exec_server, Signal::TERM);
     assert!(exec_server.wait(PATIENCE).unwrap().success());
@@ -666,7 +666,7 @@ fn two_exec_servers_cannot_hold_one_registration() {
         .baton_exec_server(&format!("http://{}", testbed.relay_address));
     // On one state they would not even get so far.
     second.args(["--state", "none"]);
-    let second = Part::start("exec-server", second).unwrap();
+    let second = RunningProgram::start("exec-server", second).unwrap();
     await_says(
         &second,
         "another exec-server with this key is registered and alive",

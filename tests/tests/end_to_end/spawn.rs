@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::thread;
 
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use rustix::io::Errno;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
@@ -30,7 +30,7 @@ fn filter(call: i64, bits: u64, errno: Errno) -> BpfProgram {
 }
 
 /// A part in a sandbox without pidfds and clone3, as gVisor is one. Children inherit the filters of the thread that starts them.
-fn start_without_pidfds(command: Command) -> Part {
+fn start_without_pidfds(command: Command) -> RunningProgram {
     let pidfd = u64::from(libc::CLONE_PIDFD.unsigned_abs());
     let filters = [
         filter(CLONE3, 0, Errno::NOSYS),
@@ -39,7 +39,7 @@ fn start_without_pidfds(command: Command) -> Part {
     ];
     let start = move || {
         filters.iter().for_each(|filter| apply_filter(filter).unwrap());
-        Part::start("exec-server", command).unwrap()
+        RunningProgram::start("exec-server", command).unwrap()
     };
     thread::spawn(start).join().unwrap()
 }
@@ -47,13 +47,13 @@ fn start_without_pidfds(command: Command) -> Part {
 /// An exec-server of one home, its relay and its ticket.
 struct Started {
     home: Home,
-    _relay: Part,
-    exec_server: Part,
+    _relay: RunningProgram,
+    exec_server: RunningProgram,
     ticket: String,
 }
 
 impl Started {
-    fn new(start: impl FnOnce(Command) -> Part, options: &[&str]) -> Self {
+    fn new(start: impl FnOnce(Command) -> RunningProgram, options: &[&str]) -> Self {
         let home = Home::new();
         home.allow("continue");
         let (relay, address) = relay(&home, "127.0.0.1:0", &[]);
@@ -102,8 +102,8 @@ impl Started {
 
 const FORKS: &str = "commands are started by fork";
 
-fn plainly(command: Command) -> Part {
-    Part::start("exec-server", command).unwrap()
+fn plainly(command: Command) -> RunningProgram {
+    RunningProgram::start("exec-server", command).unwrap()
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn a_forked_command_cannot_reach_the_terminal_of_its_server_either() {
                 "/dev/null",
             ])
             .env("HOME", home.file(""));
-        let _exec_server = Part::start("exec-server", script).unwrap();
+        let _exec_server = RunningProgram::start("exec-server", script).unwrap();
         poll("a ticket", || ticket.exists().then_some(()));
         let mut asks = home.baton();
         asks.args(["exec", "--ticket-file"])

@@ -15,7 +15,7 @@ mod testbed;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 
 pub(crate) use mark::Mark;
 pub(crate) use proxy::Proxy;
@@ -40,7 +40,7 @@ pub(crate) fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Waits until a part has said this on its stderr, which is read beside its stdout.
-pub(crate) fn await_says(part: &Part, text: &str) {
-    poll(text, || part.stderr().contains(text).then_some(()));
+/// Waits until a program has said this on its stderr, which is read beside its stdout.
+pub(crate) fn await_says(program: &RunningProgram, text: &str) {
+    poll(text, || program.stderr().contains(text).then_some(()));
 }

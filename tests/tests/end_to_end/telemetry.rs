@@ -305,7 +305,7 @@ fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
         .home
         .baton_exec_server(&format!("http://{}", testbed.relay_address));
     command.env(ENDPOINT, "https://collector:4317");
-    testbed.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
+    testbed.exec_server = baton_support::process::RunningProgram::start("exec-server", command).unwrap();
     testbed.await_registration();
     run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
     assert!(testbed.exec_server.stderr().contains("; nothing is exported"));
@@ -374,7 +374,7 @@ fn a_sampler_that_says_no_is_seen_by_the_command_and_by_no_collector() {
         .home
         .baton_exec_server(&format!("http://{}", testbed.relay_address));
     command.env("OTEL_TRACES_SAMPLER", "always_off");
-    testbed.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
+    testbed.exec_server = baton_support::process::RunningProgram::start("exec-server", command).unwrap();
     testbed.await_registration();
     let of_servers = |spans: &[ReceivedSpan]| {
         let servers = spans.iter().filter(|span| span.service == "baton-exec-server");
@@ -397,7 +397,7 @@ fn an_exec_server_says_once_that_it_begins_to_lose_spans() {
         .env(ENDPOINT, format!("http://{}", free_port()))
         .env("OTEL_BSP_MAX_QUEUE_SIZE", "60")
         .env("OTEL_BSP_SCHEDULE_DELAY", "10");
-    testbed.exec_server = baton_support::process::Part::start("exec-server", command).unwrap();
+    testbed.exec_server = baton_support::process::RunningProgram::start("exec-server", command).unwrap();
     testbed.await_registration();
     let told = |testbed: &Testbed| {
         testbed

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use baton_core_client::Ticket;
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 
 use crate::support::{Home, PATIENCE, await_says, relay, run};
@@ -35,7 +35,7 @@ impl Certificate {
         self.cert.to_str().unwrap()
     }
 
-    fn relay(&self, home: &Home) -> (Part, u16) {
+    fn relay(&self, home: &Home) -> (RunningProgram, u16) {
         let options = ["--tls-cert", self.cert(), "--tls-key", self.key.to_str().unwrap()];
         let options = [&options[..], &["--authority", "localhost"]].concat();
         let (relay, address) = relay(home, "127.0.0.1:0", &options);
@@ -43,11 +43,11 @@ impl Certificate {
     }
 }
 
-fn exec_server(home: &Home, url: &str, options: &[&str]) -> (Part, Ticket) {
+fn exec_server(home: &Home, url: &str, options: &[&str]) -> (RunningProgram, Ticket) {
     home.allow("continue");
     let mut command = home.baton_exec_server(url);
     command.args(options);
-    let mut part = Part::start("exec-server", command).unwrap();
+    let mut part = RunningProgram::start("exec-server", command).unwrap();
     let ticket = part.line_after("ticket: ", PATIENCE).unwrap().parse().unwrap();
     (part, ticket)
 }

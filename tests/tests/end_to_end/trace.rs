@@ -6,7 +6,7 @@ use std::sync::Arc;
 use baton_core_client::{ChannelConfig, Client, Command};
 use baton_export::{Exporter, ExporterSettings};
 use baton_support::collector::{Collector, ReceivedSpan};
-use baton_support::process::Part;
+use baton_support::process::RunningProgram;
 use baton_trace::record::Side;
 use baton_trace::recorder::Recorder;
 use baton_trace::report::critical_path::critical_path;
@@ -499,7 +499,7 @@ fn a_command_exports_to_the_exec_server_s_collector_from_its_host_and_never_in_i
         .env("OTEL_SERVICE_NAME", "builder")
         .env("OTEL_RESOURCE_ATTRIBUTES", "service.name=builder,team=a")
         .env("OTEL_EXPORTER_OTLP_HEADERS", "authorization=a-secret-token");
-    let mut exec_server = Part::start("exec-server", exec_server).unwrap();
+    let mut exec_server = RunningProgram::start("exec-server", exec_server).unwrap();
     let ticket = exec_server.line_after("ticket: ", PATIENCE).unwrap();
     let options = ["--env", "OTEL_RESOURCE_ATTRIBUTES=job=7"];
     let [bare, with_own] = [&[][..], &options].map(|options| {

@@ -100,7 +100,7 @@ async fn any_byte_of_the_handshake_that_is_another_ends_it() {
         });
         attacks.extend((0..len).map(|byte| flip(direction, 0, byte, random.random_range(1..=u8::MAX))));
     }
-    testbed.suffer(attacks).await;
+    testbed.withstand(attacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -121,7 +121,7 @@ async fn any_byte_of_a_transport_message_that_is_another_ends_the_session() {
             }
         }
     }
-    testbed.suffer(attacks).await;
+    testbed.withstand(attacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,7 +229,7 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
             });
         }
     }
-    testbed.suffer(attacks).await;
+    testbed.withstand(attacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -270,7 +270,7 @@ async fn messages_held_back_end_the_session_in_time() {
             then: then(direction, number),
         });
     }
-    testbed.suffer(attacks).await;
+    testbed.withstand(attacks).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -286,7 +286,7 @@ async fn messages_that_are_late_change_no_more_than_the_time() {
         plot: spliced(late(up), late(down)),
         then: Then::Unharmed,
     });
-    testbed.suffer(attacks.into()).await;
+    testbed.withstand(attacks.into()).await;
 }
 
 /// A field of a stamp.
@@ -353,5 +353,5 @@ async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_t
             then,
         }
     });
-    testbed.suffer(attacks.collect()).await;
+    testbed.withstand(attacks.collect()).await;
 }

@@ -11,7 +11,7 @@ use baton_proto::SessionId;
 use baton_proto::relay::{Frame, Incoming};
 use baton_relay::limits::worst_case;
 use baton_support::frames;
-use baton_support::process::{Part, baton, isolated};
+use baton_support::process::{RunningProgram, baton, isolated};
 use data_encoding::HEXLOWER;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -34,7 +34,7 @@ const PER_CONNECTION: usize = 64;
 const STALLED: Duration = Duration::from_millis(300);
 
 struct Relay {
-    part: Part,
+    part: RunningProgram,
     address: SocketAddr,
 }
 
@@ -44,7 +44,7 @@ impl Relay {
             let mut command = isolated(Process::new(baton().unwrap()), None);
             command.args(["relay", "--listen", "127.0.0.1:0", "--memory"]);
             command.arg(format!("{MEMORY}MiB"));
-            let mut part = Part::start("relay", command).unwrap();
+            let mut part = RunningProgram::start("relay", command).unwrap();
             let address = part.line_after("listening on ", Duration::from_secs(60)).unwrap();
             Relay {
                 part,

@@ -152,7 +152,7 @@ async fn another_peer_or_another_session_than_the_client_meant_fails_the_handsha
             then: Then::NothingRuns,
         },
     ];
-    testbed.suffer(attacks.into()).await;
+    testbed.withstand(attacks.into()).await;
 }
 
 /// All that was said in one session.
@@ -202,7 +202,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         }),
         then: Then::Unharmed,
     };
-    testbed.suffer(vec![recorded]).await;
+    testbed.withstand(vec![recorded]).await;
     let (exec_server, session) = told.await.unwrap();
     let (up, down) = (lock(&tape.up).clone(), lock(&tape.down).clone());
     assert!(up.len() > 3 && down.len() > 3);
@@ -276,5 +276,5 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         }),
         then: Then::Cut,
     };
-    testbed.suffer(vec![again]).await;
+    testbed.withstand(vec![again]).await;
 }

@@ -14,7 +14,7 @@ use baton_noise::{Initiator, prologue};
 use baton_proto::SessionId;
 use baton_proto::relay::Frame;
 use baton_support::frames;
-use baton_support::process::{Part, baton, isolated};
+use baton_support::process::{RunningProgram, baton, isolated};
 use baton_support::scale::{is_full, scaled};
 use prost::Message as _;
 use tokio::io::AsyncWriteExt as _;
@@ -51,8 +51,8 @@ enum Kind {
 
 /// The relay, the exec-server, and who may call.
 struct Testbed {
-    _relay: Part,
-    _exec_server: Part,
+    _relay: RunningProgram,
+    _exec_server: RunningProgram,
     relay: SocketAddr,
     ticket: Ticket,
     seed: Seed,
@@ -91,7 +91,7 @@ impl Testbed {
                 .arg("--tls-key")
                 .arg(path("key"));
         }
-        let mut relay_part = Part::start("relay", command).unwrap();
+        let mut relay_part = RunningProgram::start("relay", command).unwrap();
         let relay: SocketAddr = relay_part
             .line_after("listening on ", START)
             .unwrap()
@@ -112,7 +112,7 @@ impl Testbed {
         if has_tls {
             command.arg("--relay-ca").arg(path("cert"));
         }
-        let mut exec_server = Part::start("exec-server", command).unwrap();
+        let mut exec_server = RunningProgram::start("exec-server", command).unwrap();
         let ticket = exec_server
             .line_after("ticket: ", START)
             .unwrap()

@@ -172,10 +172,10 @@ impl Testbed {
 
     /// Attacks a visit each, a few at a time, beside a client that goes on visiting unharmed. Afterwards nothing has run
     /// that was not asked for, and nothing twice.
-    pub(crate) async fn suffer(self: &Arc<Self>, attacks: Vec<Attack>) {
+    pub(crate) async fn withstand(self: &Arc<Self>, attacks: Vec<Attack>) {
         assert!(!attacks.is_empty());
         let (before, started, attempts) = (self.ran(), Instant::now(), attacks.len());
-        let expected = self.beside_others(self.suffer_all(attacks)).await;
+        let expected = self.beside_others(self.run_attacks(attacks)).await;
         let mut ran = self.ran();
         ran.retain(|name, times| before.get(name) != Some(times));
         println!("{attempts} attacks in {:.1} s", started.elapsed().as_secs_f64());
@@ -206,7 +206,7 @@ impl Testbed {
         done
     }
 
-    async fn suffer_all(self: &Arc<Self>, attacks: Vec<Attack>) -> HashMap<String, Then> {
+    async fn run_attacks(self: &Arc<Self>, attacks: Vec<Attack>) -> HashMap<String, Then> {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut under_way = JoinSet::new();
         let mut expected = HashMap::new();
@@ -216,7 +216,7 @@ impl Testbed {
             let (testbed, turns) = (Arc::clone(self), Arc::clone(&turns));
             under_way.spawn(async move {
                 let _turn = turns.acquire_owned().await;
-                testbed.suffer_one(attack).await;
+                testbed.run_attack(attack).await;
             });
         }
         while let Some(done) = under_way.join_next().await {
@@ -225,7 +225,7 @@ impl Testbed {
         expected
     }
 
-    async fn suffer_one(&self, attack: Attack) {
+    async fn run_attack(&self, attack: Attack) {
         let Attack { name, plot, then } = attack;
         let (client, mut dials) = self.victim();
         let plot = async {

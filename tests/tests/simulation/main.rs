@@ -3,7 +3,7 @@
 //! history of it all.
 //!
 //! * `plan`: what a seed determines;
-//! * `world`: one simulation; `network`, `process`, `caller`: the parts that are not real;
+//! * `simulation`: one simulation; `network`, `process`, `caller`: the parts that are not real;
 //! * `history`: what happened; `check`: what must hold of it.
 //!
 //! `BATON_SIM_SEEDS=N` simulates N seeds (the first is `BATON_SIM_FIRST`, 1 if not set), `BATON_SIM_SEED=S` replays one and prints its
@@ -19,4 +19,4 @@ mod network;
 mod plan;
 mod process;
 mod seeds;
-mod world;
+mod simulation;

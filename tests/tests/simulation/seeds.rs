@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crate::check::{Claim, check};
 use crate::history::{End, Event};
 use crate::plan::Plan;
-use crate::world::{Outcome, simulate};
+use crate::simulation::{Outcome, simulate};
 
 /// Seeds of `cargo test`.
 const SEEDS: u64 = 40;

@@ -6,16 +6,16 @@ use std::process::Command;
 
 use tempfile::TempDir;
 
-use super::{BuildError, Part, PartError, baton};
+use super::{BuildError, ProgramError, RunningProgram, baton};
 use crate::limits::{START_PATIENCE, STOP_PATIENCE};
 
 /// Both parts, on loopback, with fresh keys. They die with it.
 #[derive(Debug)]
 pub struct Stack {
     /// The relay.
-    pub relay: Part,
+    pub relay: RunningProgram,
     /// The exec-server.
-    pub exec_server: Part,
+    pub exec_server: RunningProgram,
     ticket: String,
     url: String,
     dir: TempDir,
@@ -29,7 +29,7 @@ pub enum StackError {
     Build(#[from] BuildError),
     /// One of them failed.
     #[error(transparent)]
-    Part(#[from] PartError),
+    Program(#[from] ProgramError),
     /// Keys or files could not be made.
     #[error("cannot make the keys of a test: {0}")]
     Keys(#[from] io::Error),
@@ -79,7 +79,7 @@ impl Stack {
 
         let mut command = isolated(Command::new(baton), collector);
         command.args(["relay", "--listen", "127.0.0.1:0"]);
-        let mut relay = Part::start("relay", command)?;
+        let mut relay = RunningProgram::start("relay", command)?;
         let address = relay.line_after("listening on ", START_PATIENCE)?;
 
         let url = format!("http://{address}");
@@ -99,7 +99,7 @@ impl Stack {
     ///
     /// # Errors
     /// [`StackError`].
-    pub fn another_exec_server(&self, name: &str) -> Result<(Part, String), StackError> {
+    pub fn another_exec_server(&self, name: &str) -> Result<(RunningProgram, String), StackError> {
         start_exec_server(baton()?, &self.url, self.dir.path(), name, None, |_, _| {})
     }
 
@@ -122,7 +122,7 @@ impl Stack {
     /// exec-server said on stderr.
     ///
     /// # Errors
-    /// [`StackError::Part`]; both are dead then as well.
+    /// [`StackError::Program`]; both are dead then as well.
     pub fn stop(mut self) -> Result<String, StackError> {
         self.exec_server.ask_to_end();
         self.exec_server.wait(STOP_PATIENCE)?;
@@ -161,7 +161,7 @@ fn start_exec_server(
     key: &str,
     collector: Option<&str>,
     prepare: impl FnOnce(&mut Command, &Path),
-) -> Result<(Part, String), StackError> {
+) -> Result<(RunningProgram, String), StackError> {
     let mut command = isolated(Command::new(baton), collector);
     command.args(["exec-server", "--relay", relay, "--key"]);
     command
@@ -172,9 +172,9 @@ fn start_exec_server(
     if !command.get_args().any(|argument| argument == "--state") {
         command.arg("--state").arg(dir.join(format!("{key}.state")));
     }
-    let mut part = Part::start("exec-server", command)?;
-    let ticket = part.line_after("ticket: ", START_PATIENCE)?;
-    Ok((part, ticket))
+    let mut program = RunningProgram::start("exec-server", command)?;
+    let ticket = program.line_after("ticket: ", START_PATIENCE)?;
+    Ok((program, ticket))
 }
 
 /// The command without the trace context and the OpenTelemetry settings of whoever runs the tests, exporting to

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use baton_core_client::{Client, PublicKey, Seed, Ticket};
-use baton_support::process::{Part, baton};
+use baton_support::process::{RunningProgram, baton};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
@@ -23,9 +23,9 @@ pub(crate) struct Home {
 /// A relay, an exec-server registered with it, and the home of a client that it allows and trusts.
 pub(crate) struct Testbed {
     pub(crate) home: Home,
-    pub(crate) relay: Part,
+    pub(crate) relay: RunningProgram,
     pub(crate) relay_address: SocketAddr,
-    pub(crate) exec_server: Part,
+    pub(crate) exec_server: RunningProgram,
     pub(crate) ticket: Ticket,
 }
 
@@ -105,8 +105,8 @@ impl Home {
     }
 
     /// An exec-server of this home.
-    pub(crate) fn exec_server(&self, relay_url: &str) -> Part {
-        Part::start("exec-server", self.baton_exec_server(relay_url)).unwrap()
+    pub(crate) fn exec_server(&self, relay_url: &str) -> RunningProgram {
+        RunningProgram::start("exec-server", self.baton_exec_server(relay_url)).unwrap()
     }
 
     /// The client library with this home's key.
@@ -126,7 +126,7 @@ impl Testbed {
         Self::with_collector(None)
     }
 
-    /// Every part exports to this endpoint.
+    /// Every program exports to this endpoint.
     pub(crate) fn with_collector(collector: Option<&str>) -> Self {
         let home = Home::with_collector(collector);
         home.allow("continue");
@@ -180,16 +180,16 @@ impl Testbed {
     }
 }
 
-fn await_ticket(exec_server: &mut Part) -> Ticket {
+fn await_ticket(exec_server: &mut RunningProgram) -> Ticket {
     let line = exec_server.line_after("ticket: ", PATIENCE).unwrap();
     line.parse().unwrap()
 }
 
 /// A relay, and where it listens.
-pub(crate) fn relay(home: &Home, listen: &str, options: &[&str]) -> (Part, SocketAddr) {
+pub(crate) fn relay(home: &Home, listen: &str, options: &[&str]) -> (RunningProgram, SocketAddr) {
     let mut command = home.baton();
     command.args(["relay", "--listen", listen]).args(options);
-    let mut relay = Part::start("relay", command).unwrap();
+    let mut relay = RunningProgram::start("relay", command).unwrap();
     let address = relay.line_after("listening on ", PATIENCE).unwrap();
     (relay, address.parse().unwrap())
 }
@@ -207,8 +207,8 @@ pub(crate) fn after(script: &str, command: &Command) -> Command {
     shell
 }
 
-/// Signals a part that has not been waited for.
-pub(crate) fn signal(part: &Part, signal: Signal) {
-    let pid = Pid::from_raw(part.pid().try_into().unwrap()).unwrap();
+/// Signals a program that has not been waited for.
+pub(crate) fn signal(program: &RunningProgram, signal: Signal) {
+    let pid = Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
 }

@@ -49,7 +49,7 @@ struct Probes {
     serving: AtomicU64,
 }
 
-struct World<'a> {
+struct Simulation<'a> {
     sim: Sim<'a>,
     plan: Arc<Plan>,
     history: History,
@@ -61,15 +61,15 @@ struct World<'a> {
 
 /// Runs a plan to its end.
 pub(crate) fn simulate(plan: Plan) -> Outcome {
-    let mut world = World::build(Arc::new(plan));
-    world.run();
+    let mut simulation = Simulation::build(Arc::new(plan));
+    simulation.run();
     Outcome {
-        elapsed: world.sim.elapsed(),
-        entries: world.history.entries(),
+        elapsed: simulation.sim.elapsed(),
+        entries: simulation.history.entries(),
     }
 }
 
-impl World<'_> {
+impl Simulation<'_> {
     fn build(plan: Arc<Plan>) -> Self {
         let (least, greatest) = plan.network.latency;
         let mut sim = Builder::new()

@@ -19,7 +19,7 @@ use crate::limits::{STDERR_KEPT, STDERR_PATIENCE};
 
 /// A helper process. Killed and reaped when dropped.
 #[derive(Debug)]
-pub struct Part {
+pub struct RunningProgram {
     name: String,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -31,51 +31,51 @@ pub struct Part {
 
 /// A helper process failed its starter.
 #[derive(Debug, thiserror::Error)]
-pub enum PartError {
+pub enum ProgramError {
     /// The operating system would not start it.
-    #[error("cannot start {part}: {source}")]
+    #[error("cannot start {program}: {source}")]
     Start {
         /// Which.
-        part: String,
+        program: String,
         /// Why.
         source: io::Error,
     },
     /// It ended, or closed its standard streams.
-    #[error("{part} has ended; it last said: {stderr}")]
+    #[error("{program} has ended; it last said: {stderr}")]
     Ended {
         /// Which.
-        part: String,
+        program: String,
         /// The end of its stderr.
         stderr: String,
     },
     /// It did not answer or end in time.
-    #[error("{part} said nothing for {waited:?}; on stderr: {stderr}")]
+    #[error("{program} said nothing for {waited:?}; on stderr: {stderr}")]
     Silent {
         /// Which.
-        part: String,
+        program: String,
         /// How long.
         waited: Duration,
         /// The end of its stderr.
         stderr: String,
     },
     /// The operating system refused something else.
-    #[error("{part}: {source}")]
+    #[error("{program}: {source}")]
     System {
         /// Which.
-        part: String,
+        program: String,
         /// Why.
         source: io::Error,
     },
 }
 
-impl Part {
+impl RunningProgram {
     /// Starts a helper with pipes for its standard streams. `name` is for errors.
     ///
     /// # Errors
-    /// [`PartError::Start`].
-    pub fn start(name: &str, mut command: Command) -> Result<Self, PartError> {
-        let failed = |source| PartError::Start {
-            part: name.to_owned(),
+    /// [`ProgramError::Start`].
+    pub fn start(name: &str, mut command: Command) -> Result<Self, ProgramError> {
+        let failed = |source| ProgramError::Start {
+            program: name.to_owned(),
             source,
         };
         let mut child = command
@@ -125,8 +125,8 @@ impl Part {
     /// Writes one line to its stdin.
     ///
     /// # Errors
-    /// [`PartError::Ended`].
-    pub fn tell(&mut self, line: &str) -> Result<(), PartError> {
+    /// [`ProgramError::Ended`].
+    pub fn tell(&mut self, line: &str) -> Result<(), ProgramError> {
         let written = match &mut self.stdin {
             Some(stdin) => stdin.write_all(format!("{line}\n").as_bytes()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -137,8 +137,8 @@ impl Part {
     /// The next line of its stdout.
     ///
     /// # Errors
-    /// [`PartError::Silent`] after `patience`, [`PartError::Ended`].
-    pub fn line(&mut self, patience: Duration) -> Result<String, PartError> {
+    /// [`ProgramError::Silent`] after `patience`, [`ProgramError::Ended`].
+    pub fn line(&mut self, patience: Duration) -> Result<String, ProgramError> {
         self.lines.recv_timeout(patience).map_err(|error| match error {
             RecvTimeoutError::Timeout => self.silent(patience),
             RecvTimeoutError::Disconnected => self.ended(),
@@ -148,8 +148,8 @@ impl Part {
     /// The rest of the next line of its stdout that begins with `prefix`; others are skipped.
     ///
     /// # Errors
-    /// [`PartError::Silent`] after `patience`, [`PartError::Ended`].
-    pub fn line_after(&mut self, prefix: &str, patience: Duration) -> Result<String, PartError> {
+    /// [`ProgramError::Silent`] after `patience`, [`ProgramError::Ended`].
+    pub fn line_after(&mut self, prefix: &str, patience: Duration) -> Result<String, ProgramError> {
         let deadline = Instant::now() + patience;
         loop {
             let line = self.line(deadline.saturating_duration_since(Instant::now()))?;
@@ -162,8 +162,8 @@ impl Part {
     /// Tells it a line and takes the line that it answers.
     ///
     /// # Errors
-    /// [`PartError::Silent`] after `patience`, [`PartError::Ended`].
-    pub fn ask(&mut self, line: &str, patience: Duration) -> Result<String, PartError> {
+    /// [`ProgramError::Silent`] after `patience`, [`ProgramError::Ended`].
+    pub fn ask(&mut self, line: &str, patience: Duration) -> Result<String, ProgramError> {
         self.tell(line)?;
         self.line(patience)
     }
@@ -191,28 +191,28 @@ impl Part {
     /// Stops it where it is, as if its machine hung: it reads nothing, and its connections stay open.
     ///
     /// # Errors
-    /// [`PartError::System`].
-    pub fn freeze(&self) -> Result<(), PartError> {
+    /// [`ProgramError::System`].
+    pub fn freeze(&self) -> Result<(), ProgramError> {
         self.signal(Signal::STOP)
     }
 
     /// Lets it go on.
     ///
     /// # Errors
-    /// [`PartError::System`].
-    pub fn thaw(&self) -> Result<(), PartError> {
+    /// [`ProgramError::System`].
+    pub fn thaw(&self) -> Result<(), ProgramError> {
         self.signal(Signal::CONT)
     }
 
-    fn signal(&self, signal: Signal) -> Result<(), PartError> {
+    fn signal(&self, signal: Signal) -> Result<(), ProgramError> {
         kill_process(Pid::from_child(&self.child), signal).map_err(|errno| self.system(errno.into()))
     }
 
     /// Waits for it to end, and for the end of its stderr, unless a descendant holds that open.
     ///
     /// # Errors
-    /// [`PartError::Silent`] after `patience`.
-    pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus, PartError> {
+    /// [`ProgramError::Silent`] after `patience`.
+    pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus, ProgramError> {
         let ended = ends_within(&self.child, patience).map_err(|errno| self.system(errno.into()))?;
         if !ended {
             return Err(self.silent(patience));
@@ -223,30 +223,30 @@ impl Part {
         Ok(status)
     }
 
-    fn ended(&self) -> PartError {
-        PartError::Ended {
-            part: self.name.clone(),
+    fn ended(&self) -> ProgramError {
+        ProgramError::Ended {
+            program: self.name.clone(),
             stderr: self.stderr(),
         }
     }
 
-    fn silent(&self, waited: Duration) -> PartError {
-        PartError::Silent {
-            part: self.name.clone(),
+    fn silent(&self, waited: Duration) -> ProgramError {
+        ProgramError::Silent {
+            program: self.name.clone(),
             waited,
             stderr: self.stderr(),
         }
     }
 
-    fn system(&self, source: io::Error) -> PartError {
-        PartError::System {
-            part: self.name.clone(),
+    fn system(&self, source: io::Error) -> ProgramError {
+        ProgramError::System {
+            program: self.name.clone(),
             source,
         }
     }
 }
 
-impl Drop for Part {
+impl Drop for RunningProgram {
     fn drop(&mut self) {
         self.kill();
     }
@@ -284,10 +284,10 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    fn shell(script: &str) -> Part {
+    fn shell(script: &str) -> RunningProgram {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        Part::start("shell", command).unwrap()
+        RunningProgram::start("shell", command).unwrap()
     }
 
     #[test]
@@ -302,8 +302,8 @@ mod tests {
 
     #[test]
     fn lines_before_the_awaited_one_are_skipped() {
-        let mut part = shell("echo noise; echo 'ticket: abc'");
-        assert_eq!(part.line_after("ticket:", PATIENCE).unwrap(), "abc");
+        let mut program = shell("echo noise; echo 'ticket: abc'");
+        assert_eq!(program.line_after("ticket:", PATIENCE).unwrap(), "abc");
     }
 
     #[test]
@@ -311,24 +311,24 @@ mod tests {
         let mut silent = shell("exec sleep 60");
         assert!(matches!(
             silent.line(Duration::from_millis(1)),
-            Err(PartError::Silent { .. })
+            Err(ProgramError::Silent { .. })
         ));
         let mut ended = shell("echo 'cannot go on' >&2; exit 3");
         assert_eq!(ended.wait(PATIENCE).unwrap().code(), Some(3));
-        assert!(matches!(ended.line(PATIENCE), Err(PartError::Ended { .. })));
+        assert!(matches!(ended.line(PATIENCE), Err(ProgramError::Ended { .. })));
     }
 
     #[test]
     fn a_part_that_ignores_being_asked_to_end_dies_with_its_handle() {
-        let mut part = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
-        part.line_after("ready", PATIENCE).unwrap();
-        part.ask_to_end();
+        let mut program = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
+        program.line_after("ready", PATIENCE).unwrap();
+        program.ask_to_end();
         assert!(matches!(
-            part.wait(Duration::from_millis(50)),
-            Err(PartError::Silent { .. })
+            program.wait(Duration::from_millis(50)),
+            Err(ProgramError::Silent { .. })
         ));
-        let pid = Pid::from_child(&part.child);
-        drop(part);
+        let pid = Pid::from_child(&program.child);
+        drop(program);
         assert_eq!(kill_process(pid, Signal::TERM), Err(Errno::SRCH));
     }
 
@@ -340,7 +340,7 @@ mod tests {
         echo.tell("two").unwrap();
         assert!(matches!(
             echo.line(Duration::from_millis(50)),
-            Err(PartError::Silent { .. })
+            Err(ProgramError::Silent { .. })
         ));
         echo.thaw().unwrap();
         assert_eq!(echo.line(PATIENCE).unwrap(), "got two");
@@ -348,9 +348,9 @@ mod tests {
 
     #[test]
     fn only_the_end_of_stderr_is_kept() {
-        let mut part = shell("seq 1 20000 >&2; echo end >&2");
-        part.wait(PATIENCE).unwrap();
-        assert!(part.stderr().ends_with("20000\nend"));
-        assert!(part.stderr().len() <= STDERR_KEPT);
+        let mut program = shell("seq 1 20000 >&2; echo end >&2");
+        program.wait(PATIENCE).unwrap();
+        assert!(program.stderr().ends_with("20000\nend"));
+        assert!(program.stderr().len() <= STDERR_KEPT);
     }
 }
