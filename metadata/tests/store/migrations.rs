@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Once;
 
 use baton_metadata::store::query::HistoryQuery;
 use baton_metadata::store::sqlite::{MIGRATIONS, VERSION};
@@ -14,7 +15,21 @@ fn fixture(version: i32) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/fixtures")).join(format!("{version}.sql"))
 }
 
+/// With `BATON_BLESS=1`, writes the fixture of a new version before any test reads it: the tests run concurrently.
+fn bless() {
+    static BLESSED: Once = Once::new();
+    BLESSED.call_once(|| {
+        if std::env::var("BATON_BLESS").is_ok_and(|value| value == "1") && !fixture(VERSION).exists() {
+            let state = TestStateDirectory::new();
+            sample(&state);
+            let connection = Connection::open(state.database()).unwrap();
+            fs::write(fixture(VERSION), dump(&connection)).unwrap();
+        }
+    });
+}
+
 pub(crate) fn restore(version: i32, state: &TestStateDirectory) {
+    bless();
     let sql = fs::read_to_string(fixture(version)).unwrap_or_else(|error| {
         panic!("schema {version} has no fixture ({error}): BATON_BLESS=1 writes that of the current version")
     });
@@ -96,10 +111,6 @@ fn every_released_schema_has_a_fixture_and_reaches_this_one() {
     let fresh = TestStateDirectory::new();
     sample(&fresh);
     let fresh = Connection::open(fresh.database()).unwrap();
-    if std::env::var("BATON_BLESS").is_ok_and(|value| value == "1") && !fixture(VERSION).exists() {
-        fs::create_dir_all(fixture(VERSION).parent().unwrap()).unwrap();
-        fs::write(fixture(VERSION), dump(&fresh)).unwrap();
-    }
     for version in 1..=VERSION {
         let state = TestStateDirectory::new();
         restore(version, &state);
