@@ -1,16 +1,16 @@
-//! When a barrier is over, and what it says. No IO, no clock.
+//! The state of barriers: when each completes, and with what result. No IO, no clock.
 //!
 //! ```text
 //! accepted ──► generation ──► outstanding[generation] += 1
 //! wait ──────► closes the open generation, waits for every one up to it
-//! settled ───► outstanding[generation] -= 1 ──► 0 left up to it: the barrier is over
-//! failed ────► the barriers that cover what failed report it at once; it stays outstanding
-//! gave up ───► settled, but counted for its owner, and told by every barrier of that owner until it is acknowledged
+//! settled ───► outstanding[generation] -= 1 ──► 0 left up to it: the barrier completes
+//! failed ────► the barriers that cover the failed entries report it at once; the entries stay outstanding
+//! gave up ───► settled, but counted for its owner; every barrier of that owner reports it until it is acknowledged
 //! ```
 //!
-//! What is counted here are *entries*: merged patches that wait or are being written. An entry keeps the generation of its oldest patch,
-//! so a later patch that merges into it never frees it of a barrier, and a barrier is never extended by one that came after it: it waits
-//! for that entry either way, and for no other. Whether one generation's batch succeeds says nothing about another's.
+//! The counts are of *entries*: merged patches that are queued or being written. An entry keeps the generation of its
+//! oldest patch, so a later patch that merges into it never releases a barrier, and a barrier waits for no entry that
+//! was created after it. Whether the batch of one generation succeeds does not affect another generation's result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,16 +21,16 @@ use crate::generation::Generation;
 use crate::record::Owner;
 use crate::store::WriteError;
 
-/// Names a barrier that somebody waits at.
+/// Identifies a waiting barrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct BarrierId(u64);
 
-/// What somebody waits for.
+/// What a barrier waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BarrierKind {
-    /// To hear of the first failure, and of every record that was given up: of this owner, or of anybody's.
+    /// Completes with the first failure, and reports every record that was given up: of this owner, or of all owners.
     Report(Option<Owner>),
-    /// For the records to be durable: failures are retried, and what was given up of others does not matter.
+    /// Completes when the records are durable: failures are retried, and records that were given up do not matter.
     Durable,
 }
 
@@ -44,23 +44,25 @@ pub struct Flushed {
 /// A barrier cannot promise that everything accepted before it is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FlushError {
-    /// The disk's fault: writing what the barrier covers failed. It is kept and tried again; a later barrier tells whether that helped.
+    /// The disk's fault: writing entries that the barrier covers failed. They are kept and retried; a later barrier
+    /// reports the result.
     #[error("not written yet: {cause}{}", DroppedSuffix(*.dropped))]
     Failed {
         /// What failed.
         cause: WriteError,
-        /// Records given up so far that nobody has acknowledged.
+        /// Records given up and not acknowledged.
         dropped: u64,
     },
-    /// The disk's fault, for long: everything that is left is on disk, but records had to be given up before they could be written.
+    /// The disk's fault: everything else is on disk, but records were given up because nothing could be written for too
+    /// long.
     #[error(
         "{} given up before they could be written, because nothing could be written for too long; everything else is on disk", counted(*.count, "record was", "records were")
     )]
     Dropped {
-        /// How many, until somebody acknowledges them.
+        /// Their number, until they are acknowledged.
         count: u64,
     },
-    /// Nobody's fault: the server is shutting down, or its writer has failed; the shutdown's report says what was left.
+    /// The server is shutting down, or its writer has failed; the shutdown report has the number of unwritten patches.
     #[error("the writer of metadata has stopped")]
     Stopped,
     /// The callers' fault: more barriers at once than [`BARRIERS_MAX`](crate::limits::BARRIERS_MAX).
@@ -87,15 +89,15 @@ impl std::fmt::Display for DroppedSuffix {
 #[derive(Debug, Clone)]
 pub(crate) struct Barriers {
     open: Generation,
-    /// Something was accepted since the last barrier.
+    /// A patch was accepted since the last barrier.
     used: bool,
     /// Entries not on disk yet, by the generation of their oldest patch. No zeros.
     outstanding: BTreeMap<Generation, usize>,
     waiting: BTreeMap<BarrierId, PendingBarrier>,
     next: BarrierId,
-    /// Given up and not acknowledged, by owner. No zeros. As many as there are clients on the allow-list.
+    /// Records given up and not acknowledged, by owner. No zeros. At most as many as clients on the allow-list.
     dropped: BTreeMap<Owner, u64>,
-    /// Barriers that are over and were not taken yet.
+    /// Completed barriers whose results were not taken yet.
     over: Vec<(BarrierId, Result<Flushed, FlushError>)>,
 }
 
@@ -103,7 +105,7 @@ pub(crate) struct Barriers {
 struct PendingBarrier {
     covers: Generation,
     wait: BarrierKind,
-    /// The last failure of what it covers, for a wait that goes on in spite of it.
+    /// The last failure of an entry that it covers, for a barrier that continues to wait.
     cause: Option<Arc<WriteError>>,
 }
 
@@ -120,18 +122,18 @@ impl Barriers {
         }
     }
 
-    /// A patch was accepted; the generation is that of an entry which it begins.
+    /// Notes an accepted patch. Returns the generation of the entry that it may start.
     pub(crate) fn accepted(&mut self) -> Generation {
         self.used = true;
         self.open
     }
 
-    /// An entry of `generation` waits to be written.
+    /// Notes a queued entry of `generation`.
     pub(crate) fn began(&mut self, generation: Generation) {
         *self.outstanding.entry(generation).or_default() += 1;
     }
 
-    /// Waits for everything accepted so far.
+    /// Registers a barrier for everything accepted so far.
     pub(crate) fn wait(&mut self, wait: BarrierKind) -> BarrierId {
         let barrier = self.next;
         self.next = BarrierId(barrier.0 + 1);
@@ -150,15 +152,15 @@ impl Barriers {
         barrier
     }
 
-    /// Nobody waits for `barrier` any more. Returns the last failure of what it covered.
+    /// Removes a barrier. Returns the last failure of an entry that it covered.
     pub(crate) fn abandon(&mut self, barrier: BarrierId) -> Option<Arc<WriteError>> {
         self.over.retain(|(over, _)| *over != barrier);
         self.waiting.remove(&barrier).and_then(|waiting| waiting.cause)
     }
 
-    /// Entries of these generations are on disk, or part of an older entry now.
+    /// Notes that entries of these generations are on disk, or merged into an older entry.
     pub(crate) fn settled(&mut self, generations: impl IntoIterator<Item = Generation>) {
-        // Entries of one generation mostly come together.
+        // Entries of one generation are mostly adjacent.
         let mut run: Option<(Generation, usize)> = None;
         for generation in generations {
             match &mut run {
@@ -173,19 +175,19 @@ impl Barriers {
         self.settle();
     }
 
-    /// An entry was given up.
+    /// Notes an entry that was given up.
     pub(crate) fn gave_up(&mut self, generation: Generation, owner: Owner) {
         self.refused(owner);
         self.remove(generation, 1);
         self.settle();
     }
 
-    /// A record was given up before it became an entry.
+    /// Notes a record that was given up before it became an entry.
     pub(crate) fn refused(&mut self, owner: Owner) {
         self.lost(owner, 1);
     }
 
-    /// Records of an owner were given up, of which barriers tell from now on.
+    /// Notes records of an owner that were given up, which barriers report from now on.
     pub(crate) fn lost(&mut self, owner: Owner, records: u64) {
         if records > 0 {
             let of_owner = self.dropped.entry(owner).or_default();
@@ -193,7 +195,7 @@ impl Barriers {
         }
     }
 
-    /// Entries could not be written, of which `oldest` is the oldest generation. They stay outstanding.
+    /// Notes entries that could not be written; `oldest` is their oldest generation. They stay outstanding.
     pub(crate) fn failed(&mut self, oldest: Generation, cause: &Arc<WriteError>) {
         let (dropped, over) = (&self.dropped, &mut self.over);
         self.waiting.retain(|barrier, waiting| {
@@ -211,7 +213,7 @@ impl Barriers {
         });
     }
 
-    /// Somebody has been told of `count` records that were given up, of this owner or of anybody's.
+    /// Acknowledges `count` records that were given up, of this owner or of all.
     pub(crate) fn acknowledge(&mut self, whose: Option<Owner>, mut count: u64) {
         for (owner, dropped) in &mut self.dropped {
             if whose.is_none_or(|whose| whose == *owner) {
@@ -223,28 +225,28 @@ impl Barriers {
         self.dropped.retain(|_, dropped| *dropped > 0);
     }
 
-    /// The result of this one, if it is over.
+    /// The result of this barrier, if it has completed.
     pub(crate) fn take_one(&mut self, barrier: BarrierId) -> Option<Result<Flushed, FlushError>> {
         let index = self.over.iter().position(|(over, _)| *over == barrier)?;
         Some(self.over.swap_remove(index).1)
     }
 
-    /// The barriers that are over since the last call.
+    /// The barriers that completed since the last call.
     pub(crate) fn take_over(&mut self) -> Vec<(BarrierId, Result<Flushed, FlushError>)> {
         std::mem::take(&mut self.over)
     }
 
-    /// Barriers that somebody waits at.
+    /// Waiting barriers.
     pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
-    /// Records given up that nobody has acknowledged.
+    /// Records given up and not acknowledged.
     pub(crate) fn dropped(&self) -> u64 {
         count(&self.dropped, None)
     }
 
-    /// The same by owner.
+    /// Records given up and not acknowledged, by owner.
     pub(crate) fn losses(&self) -> Vec<(Owner, u64)> {
         self.dropped
             .iter()
@@ -264,7 +266,7 @@ impl Barriers {
         };
     }
 
-    /// Ends the barriers that nothing stands before.
+    /// Completes the barriers without outstanding entries.
     fn settle(&mut self) {
         if self.waiting.is_empty() {
             return;

@@ -1,9 +1,9 @@
-//! What is written in one transaction.
+//! The patches of one transaction.
 
 use crate::record::{ProcessPatch, ThreadPatch};
 
-/// Patches to be committed together: of each process and each thread at most one. Order does not matter, except that threads and
-/// processes do not depend on each other either: a process may name a thread that is not known yet.
+/// Patches to be committed together: at most one of each process and each thread. Their order does not matter. A
+/// process may name a thread that is not known yet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Of processes.
@@ -18,7 +18,7 @@ impl Batch {
         self.processes.len() + self.threads.len()
     }
 
-    /// Nothing to write.
+    /// Whether there are no patches.
     pub fn is_empty(&self) -> bool {
         self.processes.is_empty() && self.threads.is_empty()
     }

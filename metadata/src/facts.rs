@@ -1,13 +1,13 @@
-//! What the working directory of a thread is part of: repository, branch, commit. Found when it is first needed, and never before the
-//! first event of the command that needs it is on its way.
+//! Facts of a thread's working directory: repository, branch, commit. They are looked up after the first event of the
+//! command that needs them was sent.
 //!
 //! ```text
-//! accepted ──► expect (thread, cwd) ──► delivered ──► a finder's own thread: look, and look again at what is old
-//!                                 └──► refused: forgotten              └──► a patch of the thread, if it is news
+//! accepted ──► expect (thread, cwd) ──► delivered ──► a finder thread: look up, or refresh old facts
+//!                                 └──► refused: removed                └──► a patch of the thread, if the facts are new
 //! ```
 //!
-//! The [`finder_threads`] alone wait for the file system; when they are behind, requests are dropped, not queued: the next command of
-//! the thread makes the same one. A directory that hangs is looked at by nobody else until it answers.
+//! Only the [`finder_threads`] wait for the file system. When they are behind, requests are dropped, because the next
+//! command of the thread makes the same request. A directory that hangs is not looked up again until it answers.
 
 mod finder;
 mod finder_threads;
@@ -27,16 +27,16 @@ use finder::{FindRepository, RepositoryFinder};
 use finder_threads::FinderThreads;
 use git::Repository;
 
-/// Takes what was found. False: it was not accepted, and is to be told again.
+/// Accepts a patch with facts. False: it was not accepted, and must be sent again.
 pub(crate) type OnFound = Arc<dyn Fn(ThreadPatch) -> bool + Send + Sync>;
 
 /// See the [module](self).
 pub(crate) struct Facts {
-    /// What relative directories are relative to.
+    /// The directory that relative directories are relative to.
     base: PathBuf,
     expected: Mutex<HashMap<ProcessKey, FactsRequest>>,
     finders: OnceLock<FinderThreads>,
-    /// Shared with whoever asks for one thread's facts at once.
+    /// Shared with requests for one thread's facts.
     finder: Arc<RepositoryFinder>,
 }
 
@@ -45,12 +45,12 @@ pub(crate) struct Facts {
 struct FactsRequest {
     thread: ThreadKey,
     cwd: Arc<Path>,
-    /// When the thread was used so.
+    /// When the command was accepted.
     at_unix_ns: u64,
 }
 
 impl Facts {
-    /// Hands what it finds to `found`. Begins nothing yet.
+    /// Passes facts to `found`. Starts no thread yet.
     pub(crate) fn new(found: OnFound) -> Self {
         Self::with(found, Box::new(Repository::around))
     }
@@ -64,11 +64,11 @@ impl Facts {
         }
     }
 
-    /// A command of this thread was accepted. An empty `cwd` is the server's.
+    /// Registers an accepted command of a thread. An empty `cwd` is the server's.
     pub(crate) fn expect(&self, process: ProcessKey, thread: ThreadKey, cwd: &[u8], at_unix_ns: u64) {
         let cwd = self.absolute(cwd);
         let mut expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
-        // More than can run: of most of them no event was ever delivered, because their clients had gone.
+        // More than can run: most of them never had an event delivered, because their clients had disconnected.
         if expected.len() >= FACTS_EXPECTED {
             expected.clear();
         }
@@ -80,12 +80,12 @@ impl Facts {
         expected.insert(process, request);
     }
 
-    /// Nothing will be delivered.
+    /// Removes a command that will have no events.
     pub(crate) fn forget(&self, process: &ProcessKey) {
         self.take(process);
     }
 
-    /// Its first event is on its way: its repository may be looked for.
+    /// Requests the facts for a command whose first event was sent.
     pub(crate) fn delivered(&self, process: &ProcessKey) {
         if let Some(request) = self.take(process)
             && self.finder.is_news(&request)
@@ -94,8 +94,8 @@ impl Facts {
         }
     }
 
-    /// Looks now, on the caller's thread, which may wait for the file system. `at_unix_ns` is when the thread was last used. `None` if
-    /// somebody waits for that directory for long already.
+    /// Looks up the facts on the calling thread, which may wait for the file system. `at_unix_ns` is when the thread
+    /// was last used. `None` if the directory hangs.
     pub(crate) fn look(&self, thread: &ThreadKey, cwd: &[u8], at_unix_ns: u64) -> Option<Arc<CwdFacts>> {
         self.finder.serve(FactsRequest {
             thread: thread.clone(),
@@ -104,13 +104,13 @@ impl Facts {
         })
     }
 
-    /// A thread is about to be deleted: what was found for it before that is not told any more, which would make it anew, and what is found
-    /// after it is told though it is the same.
+    /// Notes that a thread is about to be deleted. Facts that were found before are not reported any more, because they
+    /// would create it anew. Facts that are found later are reported even if they are equal.
     pub(crate) fn deleted(&self, thread: &ThreadKey, at_unix_ns: u64) {
         self.finder.deleted(thread, at_unix_ns);
     }
 
-    /// A directory that does not answer, if so many do not that nothing is looked for any more.
+    /// The directory that has hung for longest, if all finder threads hang.
     pub(crate) fn held_up(&self) -> Option<PathBuf> {
         let now = clock::now();
         let held_up = self.finders.get().is_some_and(|finders| finders.are_held_up(now));
@@ -128,7 +128,7 @@ impl Facts {
 
     fn absolute(&self, cwd: &[u8]) -> Arc<Path> {
         match cwd {
-            // Joined, it would end in a slash.
+            // `join` would add a slash at the end.
             [] => self.base.as_path().into(),
             cwd => self.base.join(OsStr::from_bytes(cwd)).into(),
         }
@@ -184,7 +184,7 @@ mod tests {
         (Facts::with(found_is, around), found)
     }
 
-    /// As if whoever looks at something did so for longer.
+    /// Makes all lookups appear older.
     fn age(facts: &Facts) {
         facts.finders().age();
         for looking in facts.finder.known().looking.values_mut() {
@@ -207,8 +207,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (facts, found) = facts();
         facts.expect(process(1), thread("t"), dir.path().as_os_str().as_bytes(), 1);
-        assert!(facts.finders.get().is_none(), "not even a thread for it");
-        // Made only now: had anybody looked before, it would be told that there is none.
+        assert!(facts.finders.get().is_none(), "no finder thread was started");
+        // Created only now: an earlier lookup would have found no repository.
         repository(dir.path(), &"a".repeat(40));
         facts.delivered(&process(1));
         let patch = found.recv_timeout(PATIENCE).unwrap();
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!((reported(), reported()), (thread("t"), thread("other")));
         assert!(found.try_recv().is_err());
 
-        // What is fresh is not looked at again; what is not, is.
+        // Fresh facts are not looked up again; old ones are.
         let forget_when = |known: &Facts| {
             for directory in known.finder.known().directories.values_mut() {
                 directory.looked -= FACTS_FRESH;
@@ -282,14 +282,14 @@ mod tests {
         request("one", "/nowhere/1");
         assert_eq!(reported(), thread("one"));
 
-        // Whoever needs the same directory does without, and hangs nobody else.
+        // A request for the same directory gets no facts, and blocks no finder thread.
         request("other", "/hangs/1");
         request("two", "/nowhere/2");
         assert_eq!(reported(), thread("two"));
         assert_eq!(facts.look(&thread("other"), b"/hangs/1", 1), None);
 
         for number in 2..=FACTS_FINDERS {
-            assert_eq!(facts.held_up(), None, "there may be more of them");
+            assert_eq!(facts.held_up(), None, "another finder thread may be started");
             request(&format!("stuck {number}"), &format!("/hangs/{number}"));
             hangs();
             age(&facts);
@@ -308,7 +308,11 @@ mod tests {
         let (facts, found) = facts();
         let look = |at_unix_ns| facts.look(&thread("t"), b"/nowhere", at_unix_ns).unwrap();
         let first = look(5);
-        assert_eq!(found.try_recv().unwrap().at_unix_ns, 5, "looking is no use of it");
+        assert_eq!(
+            found.try_recv().unwrap().at_unix_ns,
+            5,
+            "viewing does not count as use"
+        );
         facts.deleted(&thread("t"), 7);
         look(5);
         assert!(found.try_recv().is_err());

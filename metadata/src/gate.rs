@@ -1,4 +1,4 @@
-//! `--durability start`: a start is on disk before its process is made, so that a crash never runs it twice.
+//! `--durability start`: a start is on disk before its process is created, so no crash causes a second run.
 
 use baton_exec_server::limits::DURABLE_TIMEOUT;
 use baton_exec_server::records::{self, Answer, Gate, NotDurable};
@@ -9,7 +9,7 @@ use crate::record::{Outcome, ProcessKey};
 use crate::store::query::ProcessRecord;
 use crate::store::sqlite::Reader;
 
-/// A gate that holds a start until the store has its record.
+/// Delays the creation of a process until its start is on disk.
 #[derive(Debug)]
 pub struct DurableStartGate {
     handle: WriterHandle,
@@ -21,16 +21,16 @@ impl DurableStartGate {
         Self { handle, reader }
     }
 
-    /// What is on disk of a process.
+    /// The stored record of a process.
     async fn record(&self, key: ProcessKey) -> Result<Option<ProcessRecord>, NotDurable> {
         let reader = self.reader.clone();
-        // A query waits for the disk: not on a thread that delivers events.
+        // A query waits for the disk, so it must not run on a thread that delivers events.
         let asked = tokio::task::spawn_blocking(move || reader.process(&key));
         asked.await.map_err(|_| NotDurable)?.map_err(|_| NotDurable)
     }
 
     async fn flushed(&self) -> Result<(), NotDurable> {
-        // Whoever asks gives up before this does.
+        // The caller's own deadline is shorter.
         let made = self.handle.made_durable(DURABLE_TIMEOUT).await;
         made.map_err(|_| NotDurable)
     }
@@ -43,7 +43,7 @@ impl Gate for DurableStartGate {
             if self.record(key).await?.is_none_or(|record| never_ran(&record)) {
                 return Ok(false);
             }
-            // That it was refused may still wait to be written.
+            // The patch that says that the start was refused may still be queued.
             self.flushed().await?;
             Ok(!self.record(key).await?.is_none_or(|record| never_ran(&record)))
         })

@@ -1,4 +1,4 @@
-//! The way in: updates that return at once, and barriers that wait.
+//! The handle to the writer: updates that return at once, and barriers that wait.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,18 +19,18 @@ pub struct WriterHandle {
     pub(crate) shared: Arc<WriterShared>,
 }
 
-/// A process's start is not known to be durable, so the process must not be spawned.
+/// A start is not known to be durable, so its process must not be created.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the start could not be made durable in time: {cause}")]
 pub struct NotDurable {
-    /// Why.
+    /// The reason.
     pub cause: NotDurableCause,
 }
 
 /// Why a start is not durable.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotDurableCause {
-    /// The disk's fault: the last try to write failed.
+    /// The disk's fault: the last write failed.
     #[error(transparent)]
     Failed(WriteError),
     /// The disk's fault: it has not answered.
@@ -39,22 +39,23 @@ pub enum NotDurableCause {
     /// No room in the queue, or the writer has stopped.
     #[error(transparent)]
     Refused(AcceptError),
-    /// Too many wait already.
+    /// Too many barriers wait.
     #[error(transparent)]
     Barrier(FlushError),
 }
 
 impl WriterHandle {
-    /// Takes an update. Returns at once, whatever the disk does: it holds a lock for about a microsecond, and wakes the writer only after a
-    /// pause of seconds or for a full batch.
+    /// Accepts an update. Returns at once, whatever the disk does: it holds a lock for about a microsecond, and wakes
+    /// the writer only after a pause of seconds or for a full batch.
     ///
-    /// What is too long of a process is cut (`limits`); a thread's patch is refused instead. A process's update that is refused for
-    /// another reason is counted, and every barrier reports it.
+    /// Process patches are truncated to `limits`; thread patches beyond them are refused. A process patch that is
+    /// refused for another reason is counted, and every barrier reports it.
     pub fn accept(&self, update: impl Into<Update>) -> Result<(), AcceptError> {
         self.accept_linked(update, None)
     }
 
-    /// As [`accept`](Self::accept); the span `metadata.persist` of the write links to `link`, which is the span that the update is about.
+    /// As [`accept`](Self::accept); the span `metadata.persist` of the write links to `link`, which is the span that
+    /// the update is about.
     pub fn accept_linked(&self, update: impl Into<Update>, link: Option<Link>) -> Result<(), AcceptError> {
         let mut update = update.into();
         if let Err(what) = record::check(&mut update) {
@@ -67,13 +68,14 @@ impl WriterHandle {
         let now = Instant::now();
         let mut state = self.shared.lock();
         let accepted = state.scheduler.accept(update, link, now);
-        // What was given up for it may have been all that a barrier waited for.
+        // Giving up entries for it may have completed a barrier.
         state.notify();
         self.shared.wake_if_due(&mut state, now);
         accepted
     }
 
-    /// Takes what a command says of its thread. There is nobody who could be told that it is refused, so it counts as a record given up then.
+    /// Accepts a command's change of its thread. A refusal counts as a record that was given up, because no caller
+    /// waits for the result.
     pub(crate) fn accept_of_command(&self, patch: ThreadPatch) {
         let owner = patch.key.owner;
         if self.accept(patch).is_err() {
@@ -81,10 +83,11 @@ impl WriterHandle {
         }
     }
 
-    /// Waits until everything accepted before this call is on disk, and for nothing accepted later. Says at once when writing it fails
-    /// (it is kept and tried again), and how many records had to be given up since somebody last [acknowledged](Self::acknowledge) that.
+    /// Waits until everything accepted before this call is on disk, and for nothing accepted later. Returns at once
+    /// when a write fails (it is kept and retried), and reports how many records were given up since the last
+    /// [acknowledgement](Self::acknowledge).
     ///
-    /// Not bounded by itself: a disk that does not answer holds it up. Cancellation: nothing is lost by dropping it.
+    /// Has no deadline: a disk that does not answer delays it. Cancellation safe.
     pub async fn flush(&self) -> Result<Flushed, FlushError> {
         self.flush_linked(None).await
     }
@@ -94,7 +97,7 @@ impl WriterHandle {
         self.report(None, link).await
     }
 
-    /// As [`flush_linked`](Self::flush_linked), for one owner: of the records that had to be given up, its own alone are told of.
+    /// As [`flush_linked`](Self::flush_linked), for one owner: reports only that owner's records that were given up.
     pub async fn flush_of(&self, owner: Owner, link: Option<Link>) -> Result<Flushed, FlushError> {
         self.report(Some(owner), link).await
     }
@@ -106,7 +109,7 @@ impl WriterHandle {
         result
     }
 
-    /// Has what was accepted so far written without delay, and waits for nothing: for when a client has gone.
+    /// Makes the writer write the queue without delay, and returns at once: for a client that has disconnected.
     pub fn hurry(&self) {
         let now = Instant::now();
         let mut state = self.shared.lock();
@@ -114,11 +117,12 @@ impl WriterHandle {
         self.shared.wake_if_due(&mut state, now);
     }
 
-    /// Takes a process's start, and waits until it is on disk: what `--durability start` does before it spawns. Failures are tried again until
-    /// `limit`.
+    /// Accepts a process's start, and waits until it is on disk, as `--durability start` requires before the process is
+    /// created. Failures are retried until `limit`.
     ///
-    /// After an error the process must not be spawned, and the caller says so with a patch that ends it
-    /// ([`FailedToStart`](crate::record::Outcome::FailedToStart)): the start may still reach the disk. Cancellation: the start stays accepted.
+    /// After an error the process must not be created, and the caller accepts a patch that ends it
+    /// ([`FailedToStart`](crate::record::Outcome::FailedToStart)), because the start may still reach the disk.
+    /// Cancellation: the start stays accepted.
     pub async fn durable(
         &self,
         start: ProcessPatch,
@@ -131,7 +135,7 @@ impl WriterHandle {
         self.made_durable(limit).await
     }
 
-    /// Waits until everything accepted before this call is on disk, trying again until `limit`: the second half of
+    /// Waits until everything accepted before this call is on disk, with retries until `limit`: the second half of
     /// [`durable`](Self::durable), for a start that was accepted already.
     pub async fn made_durable(&self, limit: Duration) -> Result<(), NotDurable> {
         let not_durable = |cause| NotDurable { cause };
@@ -148,8 +152,8 @@ impl WriterHandle {
         }
     }
 
-    /// A person has been told of `count` records that were given up: barriers report only what is beyond them. Until then they do, in later
-    /// lives of the server too, once the disk has taken the count.
+    /// Acknowledges `count` records that were given up: barriers then report only further ones. An acknowledgement
+    /// holds across restarts once it is on disk.
     pub fn acknowledge(&self, count: u64) {
         self.acknowledged(None, count);
     }
@@ -166,17 +170,18 @@ impl WriterHandle {
         self.shared.wake_if_due(&mut state, now);
     }
 
-    /// Why the last try to write failed, unless a later one has succeeded.
+    /// Why the last write failed, unless a later one has succeeded.
     pub fn failing(&self) -> Option<WriteError> {
         self.shared.lock().scheduler.failing().cloned()
     }
 
-    /// Why the store cannot remove old records or move its log at the moment: it grows meanwhile. Nothing is lost by it.
+    /// Why the store cannot remove old records or checkpoint its log at the moment. The file grows meanwhile; nothing
+    /// is lost.
     pub fn upkeep_failing(&self) -> Option<WriteError> {
         self.shared.lock().scheduler.upkeep_failing().cloned()
     }
 
-    /// Counters, and the state of the queue.
+    /// Counters and the state of the queue.
     pub fn stats(&self) -> WriterStats {
         let now = Instant::now();
         let state = self.shared.lock();
@@ -196,7 +201,7 @@ impl WriterHandle {
             return Err(FlushError::Stopped);
         }
         let barrier = state.scheduler.wait(wait)?;
-        // Over already if nothing waits to be written.
+        // An empty queue completes it at once.
         match state.scheduler.take_over(barrier) {
             Some(result) => drop(sender.send(result)),
             None => drop(state.waiters.insert(barrier, sender)),
@@ -210,7 +215,7 @@ impl WriterHandle {
     }
 }
 
-/// A place at a barrier. Dropping it leaves the barrier.
+/// A registered barrier. Dropping it removes it.
 struct Barrier<'a> {
     shared: &'a WriterShared,
     barrier: BarrierId,
@@ -226,7 +231,7 @@ impl Barrier<'_> {
         self.wait().await
     }
 
-    /// Leaves it, with the last failure of what it covers.
+    /// Removes the barrier. Returns the last failure of an entry that it covers.
     fn abandon(&self) -> Option<Arc<WriteError>> {
         let mut state = self.shared.lock();
         state.waiters.remove(&self.barrier);

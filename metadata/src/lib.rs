@@ -1,19 +1,19 @@
-//! Metadata of processes and threads that is never in the way and never lost.
+//! Metadata of processes and threads. Event delivery never waits for it, and no loss goes unreported.
 //!
 //! ```text
-//! accept ─► Machine: Queue (one merged patch a process and a thread, bounded) ─► the writer's thread ─► Store (SQLite)
-//! flush ──►          Barriers (generations) ◄─────────────────────── what was written, what failed ◄─┘
+//! accept ─► WriteScheduler: Queue (one merged patch a process and a thread, bounded) ─► writer thread ─► Store (SQLite)
+//! flush ──►                 Barriers (generations) ◄──────────────────────── result of each write ◄─┘
 //! ```
 //!
-//! * [`record`]: what is known of a process and of a thread, as patches that merge;
-//! * [`WriterHandle`]: takes them, and waits at barriers; [`start`] gives one, and the [`Writer`] that ends it;
-//! * `scheduler`, of `queue` and `barrier`: every decision, without IO;
-//! * `writer`: the one thread that waits for the disk; `shared` is between it and the handles;
-//! * [`store`]: where it writes to, and what can go wrong there;
-//! * [`limits`]: every bound, with its reason and what it can cost.
+//! * [`record`]: the record of a process and the metadata of a thread, as patches that merge;
+//! * [`WriterHandle`]: accepts patches and waits at barriers; [`start`] returns one together with its [`Writer`];
+//! * `scheduler`, with `queue` and `barrier`: every decision, without IO;
+//! * `writer`: the one thread that waits for the disk; `shared` is the state that it shares with the handles;
+//! * [`store`]: the interface to the disk, its SQLite implementation and its errors;
+//! * [`limits`]: every bound, with its reason and its cost.
 //!
-//! This crate stands apart from the exec-server on purpose: the code that delivers events does not import it, so it cannot wait for
-//! a disk. It hands over what happened by a call that returns at once.
+//! This crate is separate from the exec-server on purpose: the code that delivers events does not import it, so it
+//! cannot wait for a disk. It passes events to an observer by a call that returns at once.
 
 mod barrier;
 pub mod batch;

@@ -1,19 +1,19 @@
-//! The spans that a write is about.
+//! Links from spans of the store to the spans that caused them.
 
 use baton_trace::w3c::TraceContext;
 use baton_trace::{SpanId, TraceId};
 
-/// A span of a sampled trace, by name: what spans of the store link to.
+/// The ids of a span of a sampled trace, which spans of the store link to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {
     /// Its trace.
     pub trace_id: TraceId,
-    /// It.
+    /// The span's id.
     pub span_id: SpanId,
 }
 
 impl Link {
-    /// To the span of `context`, if its trace is sampled: nobody could follow the link otherwise.
+    /// Links to the span of `context`, if its trace is sampled: otherwise no span would be recorded under that id.
     pub fn to(context: &TraceContext) -> Option<Self> {
         context.is_sampled().then_some(Self {
             trace_id: context.trace_id,
@@ -21,7 +21,7 @@ impl Link {
         })
     }
 
-    /// As a span links to it.
+    /// The context of a span link.
     pub(crate) fn context(&self) -> TraceContext {
         TraceContext {
             trace_id: self.trace_id,

@@ -1,4 +1,5 @@
-//! Everything that an exec-server needs to keep metadata: opens the state, hands out observer, gate and service, and writes what waits at shutdown.
+//! Everything that an exec-server needs to store metadata: opens the state, supplies observer, gate and service, and
+//! writes the queue at shutdown.
 
 use std::fmt;
 use std::io;
@@ -32,33 +33,33 @@ use crate::writer::{self, ShutdownReport, Writer};
 /// When a start counts as recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Durability {
-    /// Soon after: nothing waits.
+    /// Soon after it was accepted; nothing waits for it.
     #[default]
     Async,
-    /// Before its process is made, which waits for that.
+    /// Before its process is created, which waits for that.
     Start,
 }
 
-/// Records could not be kept from the start.
+/// Metadata could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum MetadataError {
     /// The state directory.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// SQLite made no database in memory; in its words.
-    #[error("cannot keep records in memory: {0}")]
+    /// SQLite could not create a database in memory; its message.
+    #[error("cannot store metadata in memory: {0}")]
     Memory(String),
-    /// The operating system gave no thread.
-    #[error("cannot start the writer of records: {0}")]
+    /// The operating system could not start a thread.
+    #[error("cannot start the metadata writer: {0}")]
     Thread(#[source] io::Error),
 }
 
-/// What was found when the state was opened, in sentences for the owner.
+/// Findings of the opening, for the owner.
 #[derive(Debug, Default)]
 pub struct OpenReport {
     /// A damaged database was set aside.
     pub set_aside: Option<DamagedDatabase>,
-    /// What an earlier life had left.
+    /// Processes that an earlier epoch left running.
     pub recovered: RecoveryReport,
 }
 
@@ -75,11 +76,11 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Opens the state, ends what an earlier life had left running (unless it was detached), and starts the writer. Blocks: for
-    /// milliseconds, and up to [`SURVIVOR_GRACE`] if processes have to be killed, however many.
+    /// Opens the state, kills the processes that an earlier epoch left running (unless they were detached), and starts
+    /// the writer. Blocks for milliseconds, and up to [`SURVIVOR_GRACE`] if any number of processes must be killed.
     ///
     /// # Errors
-    /// [`MetadataError`], which says what to do. A damaged database is no error: see [`OpenReport`].
+    /// [`MetadataError`], which says what to do. A damaged database is not an error: see [`OpenReport`].
     pub fn open(options: &StoreOptions, recorder: Recorder) -> Result<(Self, OpenReport), MetadataError> {
         let OpenedStore {
             store,
@@ -91,7 +92,8 @@ impl Metadata {
         Ok((metadata, OpenReport { set_aside, recovered }))
     }
 
-    /// Keeps records in memory, for as long as this lives: see [`sqlite::open_in_memory`]. No span tells of that: nothing waits for a disk.
+    /// Stores metadata in memory, for the lifetime of this value: see [`sqlite::open_in_memory`]. It records no spans,
+    /// because nothing waits for a disk.
     ///
     /// # Errors
     /// [`MetadataError::Memory`], [`MetadataError::Thread`].
@@ -113,7 +115,7 @@ impl Metadata {
         let damaged_databases = store.damaged_databases();
         let (handle, writer) = writer::start(Box::new(store), recorder).map_err(MetadataError::Thread)?;
         let found = handle.clone();
-        // Full or stopped: the thread's next command finds it again.
+        // Where the queue is full or stopped, the thread's next command looks the facts up again.
         let facts = Facts::new(Arc::new(move |patch| found.accept(patch).is_ok()));
         Ok(Self {
             handle,
@@ -126,7 +128,7 @@ impl Metadata {
         })
     }
 
-    /// What the exec-server tells, and what it waits for.
+    /// The observer and the gate for the exec-server.
     pub fn records(&self, durability: Durability) -> Records {
         let boot_id = boot::boot_id().unwrap_or_default();
         let observer =
@@ -141,13 +143,13 @@ impl Metadata {
         }
     }
 
-    /// The service that tells clients of their records.
+    /// The service that sends clients their records.
     pub fn service(&self) -> MetadataService {
         let facts = Arc::clone(&self.facts);
         MetadataService::new(self.handle.clone(), self.reader.clone(), facts, self.is_in_memory)
     }
 
-    /// What the owner is to be told from time to time.
+    /// The health reports for the owner.
     pub fn health(&self) -> Health {
         Health {
             handle: self.handle.clone(),
@@ -160,24 +162,25 @@ impl Metadata {
         }
     }
 
-    /// A client has gone: what it did is written without delay.
+    /// Makes the queue due at once, for a client that has disconnected.
     pub fn hurry(&self) -> impl Fn() + Send + Sync + 'static {
         let handle = self.handle.clone();
         move || handle.hurry()
     }
 
-    /// Writes what waits, in `limit` at most. To be called when no process is left.
+    /// Writes the queue, in at most `limit`. Must be called when no process is left.
     pub async fn shutdown(self, limit: Duration) -> ShutdownReport {
         self.writer.shutdown(limit).await
     }
 }
 
-/// Ends the groups of processes that have outlived their server: as for any that is killed, but waited for, together.
+/// Kills the groups of processes that outlived their server, with SIGTERM, then SIGKILL, and waits for all of them
+/// together.
 fn kill(survivors: &[Survivor]) {
     let is_running = |survivor: &&Survivor| boot::is_running(survivor.os_pid, survivor.start_ticks);
     let group = |survivor: &Survivor| Pid::from_raw(i32::try_from(survivor.os_pid).ok()?);
     let groups: Vec<_> = survivors.iter().filter(is_running).filter_map(group).collect();
-    // One may have ended just now. Its number stays its group's while anybody is in it, and is nobody's so soon after.
+    // One may have just ended. Its number stays allocated while its group has members, and is not reused so soon.
     let signal = |signal| {
         for group in &groups {
             let _ = kill_process_group(*group, signal);
@@ -191,7 +194,8 @@ fn kill(survivors: &[Survivor]) {
     signal(Signal::KILL);
 }
 
-/// Tells the owner when the disk begins to fail and when it is well again, and what was given up: nothing is lost in silence.
+/// Reports to the owner when the disk begins to fail, when it recovers, and what was given up, so that no loss is
+/// silent.
 #[derive(Debug)]
 pub struct Health {
     handle: WriterHandle,
@@ -210,35 +214,35 @@ enum WriteFailure {
     Stalls,
 }
 
-/// Something the owner is to know.
+/// A change that the owner must know of.
 #[derive(Debug)]
 pub enum HealthEvent {
-    /// Writing fails, or the disk does not answer. Told again when the cause is another.
+    /// Writing fails, or the disk does not answer. Reported again when the cause changes.
     Failing {
-        /// Records that wait.
+        /// Queued records.
         waiting: usize,
-        /// Why; `None` if the disk does not answer.
+        /// The cause; `None` if the disk does not answer.
         cause: Option<WriteError>,
     },
-    /// It is well again.
+    /// Writing succeeds again.
     Recovered,
-    /// Old records cannot be removed, or the log not moved. Told again when the cause is another.
+    /// Old records cannot be removed, or the log not checkpointed. Reported again when the cause changes.
     UpkeepFailing(WriteError),
-    /// They can.
+    /// Upkeep succeeds again.
     UpkeepRecovered,
-    /// Repositories around directories are not looked for any more, because so many file systems do not answer.
+    /// Repositories are not looked up any more, because too many file systems do not answer.
     FactsHeldUp {
-        /// Where it waits for longest.
+        /// The directory that has hung for longest.
         directory: PathBuf,
     },
-    /// They are.
+    /// Repositories are looked up again.
     FactsRecovered,
     /// Records were given up.
     Dropped {
-        /// How many since the last time.
+        /// How many since the last report.
         count: u64,
     },
-    /// A database was damaged while it was in use, and is elsewhere now.
+    /// A database was damaged while it was in use, and was set aside.
     DamagedDatabase(DamagedDatabase),
 }
 
@@ -280,7 +284,7 @@ impl fmt::Display for HealthEvent {
 }
 
 impl Health {
-    /// What is new since the last look.
+    /// The changes since the last call.
     pub fn look(&mut self) -> Vec<HealthEvent> {
         let stats = self.handle.stats();
         let mut events: Vec<_> = self
@@ -302,7 +306,7 @@ impl Health {
     }
 }
 
-/// Once when it begins to fail or to stall, once for each other cause, and once when it is well again.
+/// Reports once when writing begins to fail or to stall, once for each other cause, and once when it recovers.
 fn of_writing(
     told: &mut Option<WriteFailure>,
     stats: &WriterStats,
@@ -324,7 +328,7 @@ fn of_writing(
     })
 }
 
-/// Once when it begins to fail, once for each other cause, and once when it is well again.
+/// Reports once when upkeep begins to fail, once for each other cause, and once when it recovers.
 fn of_upkeep(told: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> Option<HealthEvent> {
     let kind = failing.as_ref().map(|error| error.kind);
     let is_news = *told != kind;
@@ -332,7 +336,7 @@ fn of_upkeep(told: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> 
     is_news.then(|| failing.map_or(HealthEvent::UpkeepRecovered, HealthEvent::UpkeepFailing))
 }
 
-/// Once when they are held up, and once when they are not any more.
+/// Reports once when all finder threads hang, and once when they do not any more.
 fn of_facts(told: &mut bool, held_up: Option<PathBuf>) -> Option<HealthEvent> {
     let is_news = *told != held_up.is_some();
     *told = held_up.is_some();

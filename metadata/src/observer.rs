@@ -1,4 +1,5 @@
-//! What the exec-server tells, as patches. Called on the path of events: copies what is kept, at most a few KiB, and hands it to the queue.
+//! Converts the exec-server's events to patches. Called while an event is delivered: copies at most a few KiB and
+//! queues them.
 
 use std::sync::Arc;
 
@@ -21,7 +22,7 @@ use crate::record::{
 };
 use crate::store::timings::{self, StageTime};
 
-/// Keeps records of what the exec-server runs.
+/// Records the processes that the exec-server runs.
 #[derive(Debug)]
 pub struct MetadataObserver {
     handle: WriterHandle,
@@ -32,7 +33,7 @@ pub struct MetadataObserver {
 }
 
 impl MetadataObserver {
-    /// Of the life of the server that `epoch` names.
+    /// For the epoch `epoch`.
     pub(crate) fn new(handle: WriterHandle, facts: Arc<Facts>, epoch: Epoch, boot_id: [u8; 16]) -> Self {
         Self {
             handle,
@@ -44,18 +45,20 @@ impl MetadataObserver {
     }
 
     fn patch(&self, patch: ProcessPatch, link: Option<Link>) {
-        // What is refused is counted, and told by every barrier.
+        // A refused patch is counted, and every barrier reports it.
         let _ = self.handle.accept_linked(patch, link);
     }
 
-    /// Clock ticks since the boot, as `/proc/PID/stat` counts them. A process that was made just now began at most a few before.
+    /// Clock ticks since the boot, as `/proc/PID/stat` counts them. A process that was just created started at most a
+    /// few ticks earlier.
     fn ticks(&self) -> u64 {
         let now = clock_gettime(ClockId::Boottime);
         let (seconds, ns) = (now.tv_sec.cast_unsigned(), now.tv_nsec.cast_unsigned());
         seconds * self.ticks_per_second + ns * self.ticks_per_second / 1_000_000_000
     }
 
-    /// The thread of a start: it exists, was used and so is listed again if it was archived, and is called what the start says.
+    /// Updates the thread of a start: creates it if necessary, marks it as used, which lists it again if it was
+    /// archived, and sets what the start says.
     fn thread(&self, process: ProcessKey, thread: &Thread, cwd: &[u8], at_unix_ns: u64) -> Arc<str> {
         let key = ThreadKey {
             owner: process.owner,
@@ -70,7 +73,7 @@ impl MetadataObserver {
         patch.values = values
             .map(|(key, value)| (key.as_str().into(), Some(value.as_str().into())))
             .collect();
-        // Within its bounds already; full only after hours of a dead disk.
+        // The patch is within its bounds already, and the queue is full only after hours of a dead disk.
         self.handle.accept_of_command(patch);
         thread_id
     }
@@ -167,7 +170,7 @@ pub(crate) fn key(process: records::ProcessKey) -> ProcessKey {
     }
 }
 
-/// The arguments, cut where they are too long: a start may carry megabytes, and only what is kept is to be copied.
+/// The arguments, truncated where they are too long: a start may carry megabytes, and only the stored part is copied.
 fn argv(accepted: &Accepted<'_>) -> (Argv, bool) {
     let most = ARGV_BYTES / 16;
     let few = &accepted.argv[..accepted.argv.len().min(most)];
@@ -186,7 +189,7 @@ fn argv(accepted: &Accepted<'_>) -> (Argv, bool) {
     (argv, false)
 }
 
-/// The end, as far as the exit tells it.
+/// The end of a process, as far as its exit determines it.
 fn ended(exit: &Exit) -> ProcessEnd {
     let call_end = exit.stopped.and_then(StopReason::call_end);
     let fault = match exit.status {
@@ -224,7 +227,7 @@ fn ended(exit: &Exit) -> ProcessEnd {
     }
 }
 
-/// The server's stages, after the first of them began.
+/// The server's stages, relative to the start of the first.
 fn timings_of(stages: &[StageRecord]) -> Option<Timings> {
     let first = stages.iter().map(|stage| stage.start_ns).min()?;
     let times: Vec<_> = stages
@@ -262,7 +265,7 @@ mod tests {
     use crate::store::{Store, UpkeepProgress, WriteError, WriteErrorKind, WriteSummary};
     use crate::{FlushError, writer};
 
-    /// A disk that takes nothing.
+    /// A disk that is full.
     struct Full;
 
     impl Store for Full {

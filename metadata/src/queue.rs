@@ -1,10 +1,12 @@
-//! What waits to be written: one merged entry a process and a thread, oldest first, within a bound of bytes. No IO, no clock.
+//! The queue of patches to be written: one merged entry a process and a thread, oldest first, within a bound of bytes.
+//! No IO, no clock.
 //!
-//! A patch merges into the entry of its process or thread, if that waits; beside one that is being written it begins a new entry. Entries
-//! leave oldest first in a [`TakenBatch`], and come back to where they were when it failed, together with what came after them.
+//! A patch merges into the queued entry of its process or thread. Where that entry is being written, the patch starts a
+//! new one. Entries leave oldest first in a [`TakenBatch`]. After a failed write they return to their positions and
+//! merge with later entries.
 //!
-//! At the bound, the oldest entries of *finished* processes are given up, and the caller counts them. Entries of running processes and
-//! of threads are not: when they alone fill their share, what is new is refused.
+//! At the bound, the oldest entries of *finished* processes are given up, and the caller counts them. Entries of
+//! running processes and of threads are never given up: when they alone fill their share, new patches are refused.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::mem;
@@ -16,14 +18,14 @@ use crate::limits::ENTRY_BYTES;
 use crate::link::Link;
 use crate::record::{Owner, ProcessKey, ProcessPatch, ThreadKey, ThreadPatch, Update};
 
-/// How much may wait, in bytes, what is being written included.
+/// Bytes that may be queued, including those being written.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct QueueBounds {
     pub process_bytes: usize,
     pub thread_bytes: usize,
 }
 
-/// Position of an entry in the order. Never reused; an entry that comes back takes its old one.
+/// Position of an entry in the order. Never reused; an entry that returns keeps its old one.
 type QueuePosition = u64;
 
 /// See the [module](self).
@@ -33,7 +35,7 @@ pub(crate) struct Queue {
     entries: BTreeMap<QueuePosition, Box<QueueEntry>>,
     processes: HashMap<ProcessKey, QueuePosition>,
     threads: HashMap<ThreadKey, QueuePosition>,
-    /// Entries of finished processes: what can be given up.
+    /// Entries of finished processes, which can be given up.
     finished: BTreeSet<QueuePosition>,
     next: QueuePosition,
     process_bytes: usize,
@@ -47,7 +49,7 @@ struct QueueEntry {
     size: usize,
 }
 
-/// What an entry has beside its patch.
+/// The data of an entry beside its patch.
 #[derive(Debug, Clone, Copy)]
 struct QueueEntryInfo {
     generation: Generation,
@@ -55,7 +57,8 @@ struct QueueEntryInfo {
     link: Option<Link>,
 }
 
-/// Entries that are being written. It must be given back: to [`Queue::written`], [`Queue::restore`] or [`Queue::discard`].
+/// Entries that are being written. They must be returned to [`Queue::written`], [`Queue::restore`] or
+/// [`Queue::discard`].
 #[derive(Debug, Clone)]
 pub(crate) struct TakenBatch {
     pub batch: Batch,
@@ -65,14 +68,14 @@ pub(crate) struct TakenBatch {
     thread_bytes: usize,
 }
 
-/// What accepting a patch did.
+/// The result of [`Queue::add`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum AddResult {
-    /// A new entry waits.
+    /// The patch is a new entry.
     New,
-    /// It is part of one that waited.
+    /// The patch merged into a queued entry.
     Merged,
-    /// There is no room for it, and nothing that could be given up.
+    /// There is no room, and no entry that could be given up.
     Full,
 }
 
@@ -90,7 +93,7 @@ impl Queue {
         }
     }
 
-    /// Adds a patch. Entries that had to go for it are in `gone`, by their generations and whose they were.
+    /// Adds a patch. `gone` receives generation and owner of each entry that was given up for it.
     pub(crate) fn add(
         &mut self,
         update: Update,
@@ -119,12 +122,13 @@ impl Queue {
             return AddResult::New;
         };
         self.merge(position, update, link);
-        // What a process adds to its own entry is small and bounded, and what makes it a finished one must get in.
+        // A patch of a queued process is small and bounded, and one that finishes the process must be accepted.
         while self.process_bytes > self.bounds.process_bytes && self.give_up(gone) {}
         AddResult::Merged
     }
 
-    /// Takes the oldest entries to be written: at least one, and no more than `patches` of them and about `bytes`. `None` if nothing waits.
+    /// Takes the oldest entries to be written: at least one, at most `patches`, and about `bytes`. `None` if the queue
+    /// is empty.
     pub(crate) fn take(&mut self, patches: usize, bytes: usize) -> Option<TakenBatch> {
         let processes = self.processes.len().min(patches.max(1));
         let threads = self.threads.len().min(patches.max(1));
@@ -165,19 +169,19 @@ impl Queue {
         (taken.len() > 0).then_some(taken)
     }
 
-    /// The flight is on disk.
+    /// The batch is on disk.
     pub(crate) fn written(&mut self, taken: &TakenBatch) {
         self.process_bytes -= taken.process_bytes;
         self.thread_bytes -= taken.thread_bytes;
     }
 
-    /// The flight shall not be tried again.
+    /// The batch is not written again.
     pub(crate) fn discard(&mut self, taken: &TakenBatch) {
         self.written(taken);
     }
 
-    /// The flight failed: its entries wait again where they were. Returns the generations of entries that came after them and are part
-    /// of them now.
+    /// The write failed: its entries return to their positions. Returns the generations of later entries that merged
+    /// into them.
     pub(crate) fn restore(&mut self, taken: TakenBatch) -> Vec<Generation> {
         self.written(&taken);
         let mut merged = Vec::new();
@@ -199,7 +203,7 @@ impl Queue {
         merged
     }
 
-    /// Entries that wait.
+    /// Queued entries.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
     }
@@ -208,12 +212,12 @@ impl Queue {
         self.entries.is_empty()
     }
 
-    /// Entries of processes among them.
+    /// Queued entries of processes.
     pub(crate) fn processes(&self) -> usize {
         self.processes.len()
     }
 
-    /// Bytes that wait or are being written.
+    /// Bytes that are queued or being written.
     pub(crate) fn bytes(&self) -> usize {
         self.process_bytes + self.thread_bytes
     }
@@ -223,7 +227,7 @@ impl Queue {
         self.entries.first_key_value().map(|(_, entry)| entry.info.since)
     }
 
-    /// Whether there is room for the update, if need be after giving up finished processes.
+    /// Whether there is room for the update, after giving up finished processes if necessary.
     fn has_room(
         &mut self,
         update: &Update,
@@ -298,7 +302,7 @@ impl Queue {
 
     fn merge(&mut self, position: QueuePosition, later: Update, link: Option<Link>) {
         let Some(entry) = self.entries.get_mut(&position) else {
-            debug_assert!(false, "nothing waits at {position}");
+            debug_assert!(false, "no entry at {position}");
             return;
         };
         entry.info.link = entry.info.link.or(link);
@@ -313,7 +317,7 @@ impl Queue {
                 }
             }
             (Update::Thread(patch), Update::Thread(later)) => patch.merge(later),
-            _ => debug_assert!(false, "a process is no thread"),
+            _ => debug_assert!(false, "a process patch cannot merge with a thread patch"),
         }
         let before = mem::replace(&mut entry.size, size(&entry.patch));
         let bytes = match entry.patch {
@@ -335,7 +339,7 @@ impl TakenBatch {
         self.info().map(|info| info.generation)
     }
 
-    /// Whose its entries are, each with its generation.
+    /// The owners of its entries, each with its entry's generation.
     pub(crate) fn owners(&self) -> impl Iterator<Item = (Generation, Owner)> + '_ {
         let processes = self.batch.processes.iter().map(|patch| patch.key.owner);
         let threads = self.batch.threads.iter().map(|patch| patch.key.owner);
@@ -347,7 +351,7 @@ impl TakenBatch {
         self.info().map(|info| info.since).min()
     }
 
-    /// The spans that it is about.
+    /// The spans that its entries link to.
     pub(crate) fn links(&self) -> impl Iterator<Item = Link> + '_ {
         self.info().filter_map(|info| info.link)
     }
@@ -358,7 +362,7 @@ impl TakenBatch {
     }
 }
 
-/// What an entry with this patch costs.
+/// The size of an entry with this patch.
 fn size(update: &Update) -> usize {
     ENTRY_BYTES
         + match update {

@@ -1,11 +1,11 @@
-//! What is known of processes and threads, as patches.
+//! Records of processes and metadata of threads, as patches.
 //!
-//! Nothing is ever written whole: every [`Update`] is a patch of one process or one thread, and two patches of the same one merge into
-//! one that does what both would have done in turn. So the queue in front of a slow disk holds one patch a process and a thread, and a
+//! Every [`Update`] is a patch of one process or one thread, and two patches of the same one merge into a patch with
+//! the effect of both in order. So the queue in front of a slow disk holds one patch a process and a thread, and a
 //! store writes each as one upsert.
 //!
-//! Times are nanoseconds since the Unix epoch, by this machine's clock. argv, cwd and values stay on this machine: they are never
-//! part of telemetry.
+//! Times are nanoseconds since the Unix epoch, by this host's clock. Arguments, working directories and values stay on
+//! this host: they are never part of telemetry.
 
 mod argv;
 mod check;
@@ -25,7 +25,7 @@ pub use process::{
 };
 pub use thread::{CwdFacts, ThreadPatch};
 
-/// Whose it is: the Noise static public key of the client, in bytes. Every id is scoped to it.
+/// The client that a record or thread belongs to: its Noise static public key. Every id is scoped to it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner(pub [u8; 32]);
 
@@ -36,35 +36,35 @@ impl fmt::Debug for Owner {
     }
 }
 
-/// Names a process for ever.
+/// Identifies a process permanently.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ProcessKey {
-    /// Whose it is.
+    /// The client that it belongs to.
     pub owner: Owner,
     /// The id that the client chose.
     pub process_id: ProcessId,
 }
 
-/// Names a thread: a caller's conversation or job.
+/// Identifies a thread: a caller's conversation or job.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ThreadKey {
-    /// Whose it is.
+    /// The client that it belongs to.
     pub owner: Owner,
-    /// The name that the client chose; at most [`THREAD_ID_BYTES`](crate::limits::THREAD_ID_BYTES), not empty.
+    /// The id that the client chose: not empty, at most [`THREAD_ID_BYTES`](crate::limits::THREAD_ID_BYTES).
     pub thread_id: Arc<str>,
 }
 
-/// Something that happened and shall be on disk.
+/// A change to be stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Update {
-    /// To a process.
+    /// Of a process.
     Process(ProcessPatch),
-    /// To a thread.
+    /// Of a thread.
     Thread(ThreadPatch),
 }
 
 impl Update {
-    /// Whose process or thread it is.
+    /// The client that the process or thread belongs to.
     pub fn owner(&self) -> Owner {
         match self {
             Self::Process(patch) => patch.key.owner,

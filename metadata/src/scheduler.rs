@@ -1,12 +1,13 @@
-//! The writer's decisions: what to write, when, and whom to tell. No IO; time comes in as an argument.
+//! The writer's decisions: what to write, when, and which barriers complete. No IO; time is an argument.
 //!
 //! ```text
-//! accept ──► Queue (merged, bounded) ──► next() = Write(flight) ──► the store ──► finish(flight, result)
+//! accept ──► Queue (merged, bounded) ──► next() = Write(batch) ──► the store ──► finish(batch, result)
 //! wait ────► Barriers ◄──── settled, failed, gave up ──────────────────────────────────┘
 //! ```
 //!
-//! One flight at a time. Failures are tried again for ever, oldest first, with growing pauses that a barrier cuts short: it shall tell
-//! what the disk says now. A store that rejects a batch gets it in halves, until the one patch is found that it cannot write.
+//! One batch is written at a time. Failed writes are retried without end, oldest first, with growing delays. A waiting
+//! barrier shortens the delay, because it reports the present state of the disk. A batch that the store rejects is
+//! halved until the one patch is found that cannot be written.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,41 +22,41 @@ use crate::queue::{AddResult, Queue, QueueBounds, TakenBatch};
 use crate::record::{Owner, Update};
 use crate::store::{UpkeepProgress, WriteError, WriteErrorKind, WriteSummary};
 
-/// What the writer does next.
+/// The writer's next action.
 #[derive(Debug)]
 pub(crate) enum WriterAction {
-    /// Write this, and tell [`WriteScheduler::finish`].
+    /// Write this batch, then call [`WriteScheduler::finish`].
     Write(TakenBatch),
-    /// Let the store do a step of its own, and tell [`WriteScheduler::upkeep_done`].
+    /// Run a step of the store's upkeep, then call [`WriteScheduler::upkeep_done`].
     Upkeep,
-    /// Have the store remember how many records were given up, and tell [`WriteScheduler::losses_written`].
+    /// Store how many records were given up, then call [`WriteScheduler::losses_written`].
     WriteLosses(Vec<(Owner, u64)>),
-    /// Nothing before this, unless somebody accepts or waits.
+    /// Nothing is due before this time, unless a handle accepts an update or waits.
     Sleep(Instant),
-    /// Nothing any more: everything is written that can be.
+    /// Everything that can be written is written.
     Stop,
 }
 
-/// An update that was not accepted. Never a process's, unless processes that run fill [`PROCESS_BYTES`] by themselves.
+/// Why an update was not accepted. A process's is accepted unless running processes alone fill [`PROCESS_BYTES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AcceptError {
     /// The disk's fault: nothing could be written for so long that there is no room left.
     #[error("the queue of metadata is full, because nothing can be written; `baton flush` says why")]
     Full,
-    /// Nobody's fault: the server is shutting down.
+    /// The server is shutting down.
     #[error("the writer of metadata has stopped")]
     Stopped,
-    /// The caller's fault; says what is too long.
+    /// The caller's fault: names the part that is too long.
     #[error("not accepted: {0}")]
     Invalid(&'static str),
 }
 
-/// Counters since the start, and the state of the queue.
+/// Counters since the start of the writer, and the state of the queue.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriterStats {
     /// Updates accepted.
     pub accepted: u64,
-    /// Updates refused, of threads at the bound and of processes.
+    /// Updates of threads and of processes that were refused.
     pub refused: u64,
     /// Records given up since the start, whether acknowledged or not.
     pub dropped: u64,
@@ -63,19 +64,19 @@ pub struct WriterStats {
     pub batches: u64,
     /// Patches on disk, after merging.
     pub patches: u64,
-    /// Rows that this took.
+    /// Rows inserted, changed or deleted.
     pub rows: u64,
-    /// Failed tries to write.
+    /// Failed writes.
     pub failures: u64,
-    /// Merged patches that wait.
+    /// Queued patches, merged.
     pub waiting: usize,
-    /// Bytes that wait or are being written, as the bounds count them.
+    /// Bytes that are queued or being written, as the bounds count them.
     pub bytes: usize,
-    /// How long the oldest of them waits.
+    /// Age of the oldest queued patch.
     pub age: Duration,
     /// Merged patches in the write that has not returned.
     pub writing: usize,
-    /// How long that write takes already: seconds mean a disk that stalls.
+    /// Time since that write began: seconds mean that the disk stalls.
     pub writing_for: Duration,
 }
 
@@ -84,23 +85,23 @@ pub struct WriterStats {
 pub(crate) struct WriteScheduler {
     queue: Queue,
     barriers: Barriers,
-    /// Patches in the next batch; fewer than `batch_max` while a rejected one is looked for.
+    /// Patches in the next batch; fewer than `batch_max` while a rejected patch is searched for.
     batch: usize,
     batch_max: usize,
     writing_since: Option<Instant>,
     failing: Option<FailedWrites>,
     stopping: bool,
-    /// Somebody wants what waits to be written, and does not wait for it.
+    /// The queue is due at once, although no barrier waits.
     hurry: bool,
     last_write: Option<Instant>,
     upkeep_due: Instant,
     upkeep_failing: Option<WriteError>,
-    /// When the store is to remember what was given up; `None` if it does.
+    /// When the store is to write the number of records that were given up; `None` if it is up to date.
     note_due: Option<Instant>,
     stats: WriterStats,
 }
 
-/// The last tries failed.
+/// Consecutive failed writes.
 #[derive(Debug, Clone)]
 struct FailedWrites {
     times: u32,
@@ -117,7 +118,7 @@ impl WriteScheduler {
         Self::bounded(bounds, BATCH_PATCHES, now)
     }
 
-    /// With other bounds of its queue, and of the patches in a batch.
+    /// With other bounds of the queue and of a batch.
     fn bounded(bounds: QueueBounds, batch_max: usize, now: Instant) -> Self {
         Self {
             queue: Queue::new(bounds),
@@ -136,7 +137,7 @@ impl WriteScheduler {
         }
     }
 
-    /// Takes an update that is well formed.
+    /// Accepts a valid update.
     pub(crate) fn accept(
         &mut self,
         update: Update,
@@ -168,7 +169,8 @@ impl WriteScheduler {
         Ok(())
     }
 
-    /// Counts an update that was not accepted: of a process of this owner, or of a thread. A process has nobody who could be told, so the barriers tell.
+    /// Counts an update that was not accepted. `process_of` is the owner of a process, or `None` for a thread. The loss
+    /// of a process patch is reported by barriers, because no caller waits for the result.
     pub(crate) fn refuse(&mut self, process_of: Option<Owner>, why: AcceptError) -> AcceptError {
         self.stats.refused += 1;
         if let Some(owner) = process_of {
@@ -177,21 +179,21 @@ impl WriteScheduler {
         why
     }
 
-    /// Counts something of this owner that was refused and that nobody else can be told of.
+    /// Counts a refused update of this owner that no caller is notified of.
     pub(crate) fn lose(&mut self, owner: Owner) {
         self.stats.dropped += 1;
         self.barriers.refused(owner);
         self.note_due = self.note_due.or(Some(self.upkeep_due));
     }
 
-    /// Records that were given up in an earlier life, and that nobody has acknowledged.
+    /// Adds records that were given up in earlier epochs and are not acknowledged.
     pub(crate) fn lost_in_earlier_epochs(&mut self, losses: Vec<(Owner, u64)>) {
         for (owner, records) in losses {
             self.barriers.lost(owner, records);
         }
     }
 
-    /// Waits for everything accepted so far.
+    /// Registers a barrier for everything accepted so far.
     pub(crate) fn wait(&mut self, wait: BarrierKind) -> Result<BarrierId, FlushError> {
         if self.barriers.len() >= BARRIERS_MAX {
             return Err(FlushError::TooMany);
@@ -199,27 +201,27 @@ impl WriteScheduler {
         Ok(self.barriers.wait(wait))
     }
 
-    /// Nobody waits for `barrier` any more. Returns the last failure of what it covers.
+    /// Removes a barrier. Returns the last failure of an entry that it covers.
     pub(crate) fn abandon(&mut self, barrier: BarrierId) -> Option<Arc<WriteError>> {
         self.barriers.abandon(barrier)
     }
 
-    /// The result of a barrier, if it is over.
+    /// The result of a barrier, if it has completed.
     pub(crate) fn take_over(&mut self, barrier: BarrierId) -> Option<Result<Flushed, FlushError>> {
         self.barriers.take_one(barrier)
     }
 
-    /// Writes what waits now without delay.
+    /// Makes the queue due at once.
     pub(crate) fn hurry(&mut self) {
         self.hurry = !self.queue.is_empty();
     }
 
-    /// Barriers that are over.
+    /// Barriers that completed since the last call.
     pub(crate) fn over(&mut self) -> Vec<(BarrierId, Result<Flushed, FlushError>)> {
         self.barriers.take_over()
     }
 
-    /// Somebody was told of `count` records that were given up, of this owner or of anybody's.
+    /// Acknowledges `count` records that were given up, of this owner or of all.
     pub(crate) fn acknowledge(&mut self, whose: Option<Owner>, count: u64, now: Instant) {
         if count > 0 {
             self.barriers.acknowledge(whose, count);
@@ -227,12 +229,12 @@ impl WriteScheduler {
         }
     }
 
-    /// From now on nothing is accepted, and what waits is written without delay.
+    /// Stops accepting updates, and makes the queue due at once.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
     }
 
-    /// What to do now. Not to be asked while a flight is under way.
+    /// The next action. Must not be called while a batch is being written.
     pub(crate) fn next(&mut self, now: Instant) -> WriterAction {
         debug_assert!(self.writing_since.is_none());
         match self.write_due(now) {
@@ -246,13 +248,13 @@ impl WriteScheduler {
             None if self.stopping && self.note_due.is_none() => return WriterAction::Stop,
             _ => {}
         }
-        // Behind what waits, for the same disk has to take it, and once more at the end.
+        // After the queue, because it goes to the same disk, and once more at the end.
         let is_note_due = self.note_due.is_some_and(|due| due <= now || self.stopping);
         if is_note_due && self.failing.is_none() {
             return WriterAction::WriteLosses(self.barriers.losses());
         }
         if self.stopping {
-            // Of what is given up while the disk fails nobody will be told but by the shutdown's report.
+            // Records that are given up while the disk fails are only in the shutdown report.
             return match self.write_due(now) {
                 Some(due) => WriterAction::Sleep(due),
                 None => WriterAction::Stop,
@@ -270,14 +272,14 @@ impl WriteScheduler {
         WriterAction::Sleep(times.into_iter().flatten().min().unwrap_or(now + LINGER))
     }
 
-    /// Whether whoever sleeps until `until` must be woken.
+    /// Whether a writer that sleeps until `until` must be woken.
     pub(crate) fn is_due_before(&self, until: Instant, now: Instant) -> bool {
         let note = self.note_due.filter(|_| self.failing.is_none());
         let dues = [self.write_due(now), note];
         self.stopping || dues.into_iter().flatten().any(|due| due < until)
     }
 
-    /// When the next flight begins; `None` while nothing waits.
+    /// When the next batch is due; `None` while the queue is empty.
     fn write_due(&self, now: Instant) -> Option<Instant> {
         let oldest = self.queue.oldest()?;
         let awaited = self.barriers.len() > 0 || self.stopping;
@@ -289,7 +291,7 @@ impl WriteScheduler {
         let full = self.queue.processes() >= EAGER_PROCESSES
             || self.queue.len() >= self.batch_max
             || self.queue.bytes() >= BATCH_BYTES
-            // The rest of what was cut in halves.
+            // The rest of a batch that was halved.
             || self.batch < self.batch_max;
         Some(if awaited || full || self.hurry {
             now
@@ -298,9 +300,9 @@ impl WriteScheduler {
         })
     }
 
-    /// The flight is over.
+    /// Handles the result of a write.
     ///
-    /// Gives back what is no longer needed, to be freed when nobody waits for the machine.
+    /// Returns a batch that is no longer needed, for the caller to free without the lock.
     pub(crate) fn finish(
         &mut self,
         taken: TakenBatch,
@@ -321,7 +323,7 @@ impl WriteScheduler {
                 return Some(taken);
             }
             Err(error) if error.kind == WriteErrorKind::Rejected && taken.len() > 1 => {
-                // Says nothing about the others yet, so no barrier hears of it.
+                // The other patches may be valid, so no barrier is notified yet.
                 self.stats.failures += 1;
                 self.batch = taken.len() / 2;
                 self.restore(taken);
@@ -360,7 +362,7 @@ impl WriteScheduler {
         self.barriers.settled(merged);
     }
 
-    /// The store was to remember what was given up. What was given up since is told of by the next note.
+    /// Handles the result of [`WriterAction::WriteLosses`]. Records that were given up since are written the next time.
     pub(crate) fn losses_written(
         &mut self,
         losses: &[(Owner, u64)],
@@ -370,38 +372,38 @@ impl WriteScheduler {
         self.note_due = match result {
             Ok(()) if losses == self.barriers.losses() => None,
             Ok(()) => Some(now),
-            // The shutdown's report has the count too.
+            // The shutdown report has the count too.
             Err(_) if self.stopping => None,
             Err(_) => Some(now + RETRY_MAX),
         };
     }
 
-    /// The store did a step of its own.
+    /// Handles the result of an upkeep step.
     pub(crate) fn upkeep_done(&mut self, upkeep: Result<UpkeepProgress, WriteError>, now: Instant) {
         self.upkeep_due = match upkeep {
             Ok(UpkeepProgress::More) => now,
-            // What failed is tried again then.
+            // A failed step is retried then.
             Ok(UpkeepProgress::Done) | Err(_) => now + UPKEEP_INTERVAL,
         };
         match upkeep {
             Err(error) => self.upkeep_failing = Some(error),
-            // One that has more to do has not come to what failed yet.
+            // With more to do, the failed step may not have been reached yet.
             Ok(UpkeepProgress::Done) => self.upkeep_failing = None,
             Ok(UpkeepProgress::More) => {}
         }
     }
 
-    /// Why the store's last step of its own failed, unless it has come through since.
+    /// Why the last upkeep failed, unless a later one has succeeded.
     pub(crate) fn upkeep_failing(&self) -> Option<&WriteError> {
         self.upkeep_failing.as_ref()
     }
 
-    /// Why the last try failed, unless a later one succeeded.
+    /// Why the last write failed, unless a later one has succeeded.
     pub(crate) fn failing(&self) -> Option<&WriteError> {
         self.failing.as_ref().map(|failing| &*failing.cause)
     }
 
-    /// Merged patches that are not on disk, beside those in flight.
+    /// Queued patches, without those being written.
     pub(crate) fn waiting(&self) -> usize {
         self.queue.len()
     }

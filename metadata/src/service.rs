@@ -1,8 +1,9 @@
 //! The service `baton.metadata.v1.Metadata`: a client's own records, its threads, and barriers.
 //!
-//! Whose records they are is what the handshake proved; a request cannot say it. Queries read beside the writer, on threads that may
-//! wait for the disk, a few at a time. Before a query what was accepted is flushed, so that a client sees what it has just done; a disk that
-//! takes nothing delays it by [`READ_FLUSH`] at most, and the answer says so.
+//! The owner is the key that the handshake proved; a request cannot name one. Queries read concurrently with the
+//! writer, on threads that may wait for the disk, a few at a time. Before a query the accepted updates are flushed, so
+//! that a client sees its last command. A disk that cannot be written delays the query by [`READ_FLUSH`] at most, and
+//! the response says so.
 
 mod barrier;
 mod convert;
@@ -56,29 +57,29 @@ impl MetadataService {
         }
     }
 
-    /// The service as tonic mounts it, with this crate's limits on requests.
+    /// The service for tonic, with this crate's limits on requests.
     pub fn into_server(self) -> MetadataServer<Self> {
         MetadataServer::new(self).max_decoding_message_size(METADATA_REQUEST_BYTES)
     }
 
-    /// Makes what was accepted readable, if the disk takes it. True: it did not, in time.
+    /// Flushes the accepted updates, so that they can be read. True: the disk did not complete that in time.
     async fn is_behind(&self) -> bool {
         let flushed = timeout(READ_FLUSH, self.inner.handle.flush()).await;
-        // Records that were given up are no reason to call the rest old.
+        // Records that were given up do not make the others outdated.
         !matches!(
             flushed,
             Ok(Ok(_)) | Ok(Err(crate::barrier::FlushError::Dropped { .. }))
         )
     }
 
-    /// Asks the store, on a thread that may wait.
+    /// Runs a query, on a thread that may wait.
     async fn query<T: Send + 'static>(
         &self,
         ask: impl FnOnce(&Reader) -> Result<T, ReadError> + Send + 'static,
     ) -> Result<T, Status> {
         let turn = Arc::clone(&self.inner.queries).acquire_owned().await;
         let reader = self.inner.reader.clone();
-        // The query's, not its client's, who may be gone before it is over.
+        // Held by the query, not by the request, which may be cancelled before the query ends.
         let answer = spawn_blocking(move || {
             let _turn = turn;
             ask(&reader)
@@ -86,7 +87,7 @@ impl MetadataService {
         let answer = answer.await;
         let answer = answer.map_err(|_| Status::internal("a query of the records has failed"))?;
         answer.map_err(|error| {
-            // The words of the database hold paths and are its owner's.
+            // SQLite's messages contain paths, which only the server's owner may see.
             Status::unavailable(match error {
                 ReadError::Damaged(_) => {
                     "the exec-server's database is damaged: its owner must restart it, which sets that aside and begins a new one"
@@ -96,7 +97,7 @@ impl MetadataService {
         })
     }
 
-    /// What a thread's directory is part of now; what it was when it was last found, if the file system does not say in time.
+    /// The present facts of a thread's directory, or the stored ones if the file system does not answer in time.
     async fn look(&self, thread: ThreadKey, used_unix_ns: u64, before: CwdFacts) -> Arc<CwdFacts> {
         let facts = Arc::clone(&self.inner.facts);
         let cwd = before.cwd.clone();
@@ -115,7 +116,7 @@ impl MetadataService {
     }
 }
 
-/// Who asks, and whether it may learn trace ids.
+/// The client of a request, and whether it may learn trace ids.
 #[derive(Debug, Clone, Copy)]
 struct AuthenticatedClient {
     owner: Owner,
@@ -125,7 +126,7 @@ struct AuthenticatedClient {
 impl AuthenticatedClient {
     fn of<T>(request: &Request<T>) -> Result<Self, Status> {
         let peer = request.extensions().get::<Arc<Peer>>();
-        let peer = peer.ok_or_else(|| Status::unauthenticated("the client of this request is not known"))?;
+        let peer = peer.ok_or_else(|| Status::unauthenticated("the caller of this request is not known"))?;
         Ok(Self {
             owner: Owner(*peer.key.as_bytes()),
             sees_ids: peer.sees_ids(),
@@ -198,7 +199,8 @@ impl MetadataRpc for MetadataService {
         &self,
         request: Request<wire::FlushRequest>,
     ) -> Result<Response<wire::FlushResponse>, Status> {
-        // The barrier is the whole queue's. Of records that were given up a client is told its own, and acknowledges no other's.
+        // The barrier covers the whole queue. A client is notified of its own lost records only, and acknowledges no
+        // other client's.
         let client = AuthenticatedClient::of(&request)?;
         barrier::flush(self, client, request).await
     }
@@ -288,7 +290,7 @@ mod tests {
             owner,
             sees_ids: true,
         };
-        // Lengths of the pages, what they hold, and where it goes on.
+        // Lengths of the pages, the times of their records, and the next cursor.
         let records = async |limit, after: &[u8]| {
             let request = wire::HistoryRequest {
                 limit,
@@ -343,7 +345,7 @@ mod tests {
         assert_eq!((&*threads[0].thread_id, &*threads[100].thread_id), ("249", "149"));
     }
 
-    /// Nothing of a record is longer.
+    /// Every field has its largest size.
     #[tokio::test]
     async fn a_page_of_long_records_ends_before_a_client_would_refuse_it() {
         const ALL: u8 = 70;
@@ -431,7 +433,7 @@ mod tests {
             owner: Owner([1; 32]),
             thread_id: "t".into(),
         };
-        // As looks that never return hold them.
+        // As lookups that never return hold them.
         let all = u32::try_from(LOOKUPS_AT_ONCE).unwrap();
         let hung = service.inner.looks.acquire_many(all).await.unwrap();
         let facts = service.look(thread.clone(), 1, before.clone()).await;

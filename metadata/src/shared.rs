@@ -1,4 +1,5 @@
-//! What the handles and the writer's thread share: the machine behind one lock, and how the thread is woken.
+//! State that the handles and the writer's thread share: the scheduler behind one lock, and the condition variable that
+//! wakes the thread.
 
 use std::collections::HashMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -22,9 +23,9 @@ pub(crate) struct WriterShared {
 pub(crate) struct WriterState {
     pub(crate) scheduler: WriteScheduler,
     pub(crate) waiters: HashMap<BarrierId, oneshot::Sender<Result<Flushed, FlushError>>>,
-    /// The thread sleeps, and looks again then; `None` while it is awake.
+    /// When the sleeping thread wakes by itself; `None` while it is awake.
     pub(crate) sleeps_until: Option<Instant>,
-    /// What is being written.
+    /// The write in progress.
     pub(crate) writing: Option<WriteInProgress>,
     pub(crate) mode: WriterMode,
 }
@@ -39,18 +40,18 @@ pub(crate) struct WriteInProgress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum WriterMode {
     Running,
-    /// As soon as the store returns.
+    /// The thread stops as soon as the store returns.
     Stopping,
-    /// There is no thread any more.
+    /// The thread has ended.
     Stopped,
 }
 
 impl WriterState {
-    /// Tells those whose barriers are over.
+    /// Notifies the waiters of completed barriers.
     pub(crate) fn notify(&mut self) {
         for (barrier, result) in self.scheduler.over() {
             if let Some(waiter) = self.waiters.remove(&barrier) {
-                // Nobody waits any more: nothing to tell.
+                // The waiter may have been dropped.
                 let _ = waiter.send(result);
             }
         }
@@ -72,12 +73,12 @@ impl WriterShared {
         }
     }
 
-    /// Held for a few microseconds at most: never while the store works.
+    /// Locks the state, for a few microseconds at most: never while the store works.
     pub(crate) fn lock(&self) -> MutexGuard<'_, WriterState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the thread if what is due comes before it would look by itself.
+    /// Wakes the thread if something is due before it would wake by itself.
     pub(crate) fn wake_if_due(&self, state: &mut WriterState, now: Instant) {
         if state
             .sleeps_until
@@ -88,7 +89,7 @@ impl WriterShared {
     }
 
     pub(crate) fn wake(&self, state: &mut WriterState) {
-        // Once is enough: it looks at everything.
+        // One wake-up is enough: the thread examines everything that is due.
         state.sleeps_until = None;
         self.wake.notify_one();
     }

@@ -1,7 +1,8 @@
-//! `metadata.persist` and `metadata.flush`: what the store took, as spans of traces of their own that link to the spans they are about.
+//! `metadata.persist` and `metadata.flush`: writes and barriers of the store, as spans in traces of their own that link
+//! to the spans that caused them.
 //!
-//! A write or a barrier that no sampled span is behind makes none. Of the writes that would make one, one in
-//! [`WRITES_PER_SPAN`](crate::limits::WRITES_PER_SPAN) does: under load there is a write a command.
+//! A write or a barrier that no sampled span caused has no span. Of the other writes one in
+//! [`WRITES_PER_SPAN`](crate::limits::WRITES_PER_SPAN) has one, because under load every command causes a write.
 
 use std::time::Instant;
 
@@ -20,13 +21,13 @@ use crate::link::Link;
 use crate::queue::TakenBatch;
 use crate::store::{WriteError, WriteSummary};
 
-/// gRPC's UNAVAILABLE: a later try may succeed.
+/// gRPC's UNAVAILABLE: a retry may succeed.
 const UNAVAILABLE: RpcStatus = RpcStatus(14);
 
-/// Which writes become spans.
+/// Selects the writes that become spans.
 #[derive(Debug, Default)]
 pub(crate) struct SpanRate {
-    /// Since the last one that did.
+    /// Writes since the last span.
     since: u32,
 }
 
@@ -41,7 +42,8 @@ impl SpanRate {
     }
 }
 
-/// A batch was written, or not. Only success is a span: what failed is tried again, and its span then begins where it first waited.
+/// Records the span of a written batch. A failed write has no span: it is retried, and the span of the successful one
+/// starts when its oldest entry was queued.
 pub(crate) fn persist(
     recorder: &Recorder,
     writes: &mut SpanRate,
@@ -72,7 +74,7 @@ pub(crate) fn persist(
     );
 }
 
-/// A barrier is over.
+/// Records the span of a completed barrier.
 pub(crate) fn flush(
     recorder: &Recorder,
     link: Option<Link>,
@@ -114,7 +116,7 @@ fn finish(
     if links.is_empty() {
         return;
     }
-    // The writer's clock is the operating system's, and so is that of the calls outside of a simulation.
+    // The writer uses the operating system's clock, as calls do outside of a simulation.
     let anchor = Anchor {
         instant: Instant::now(),
         unix_ns: baton_trace::record::unix_now_ns(),

@@ -1,9 +1,10 @@
-//! The one writer: a thread of its own that owns the store and waits for the disk, so that nobody else does.
+//! The one writer: a thread that owns the store, so that no other thread waits for the disk.
 //!
-//! It sleeps on a condition variable, asks the [`WriteScheduler`] what is next, and holds the lock only for that: never while the store
-//! works. A thread and not a task, because a task that blocks for a stalled disk takes a runtime's thread with it.
+//! It sleeps on a condition variable and asks the [`WriteScheduler`] for its next action. It holds the lock only for
+//! that, and never while the store works. It is a thread and not a task, because a task that blocks on a stalled disk
+//! blocks a thread of the runtime.
 //!
-//! Times are the operating system's clock, not that of a runtime whose time may be paused: a thread cannot be paused with it.
+//! Times are those of the operating system's clock. A runtime's clock may be paused, which cannot pause a thread.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError};
@@ -25,7 +26,8 @@ use crate::store::{Store, UpkeepProgress, WriteError, WriteErrorKind, WriteSumma
 
 /// Starts the writer of `store`. Spans of its work go to `recorder`.
 ///
-/// Fails only if the operating system gives no thread, or the store does not say what earlier lives gave up.
+/// Fails only if the operating system cannot start a thread, or the store cannot read how many records earlier epochs
+/// gave up.
 pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(WriterHandle, Writer)> {
     let mut scheduler = WriteScheduler::new(Instant::now());
     scheduler.lost_in_earlier_epochs(store.losses().map_err(io::Error::other)?);
@@ -34,7 +36,7 @@ pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Write
     thread::Builder::new().name("baton-metadata".to_owned()).spawn({
         let shared = shared.clone();
         move || {
-            // However this ends, whoever waits is told.
+            // Notifies all waiters, also when this thread panics.
             let _ended = ended;
             let _stop = StopOnDrop(&shared);
             background::lower_priority();
@@ -48,36 +50,36 @@ pub fn start(mut store: Box<dyn Store>, recorder: Recorder) -> io::Result<(Write
     Ok((WriterHandle { shared }, writer))
 }
 
-/// The writer's other end: ends it. Dropped, it ends the writer behind the batch that is being written; what waits is lost.
+/// Stops the writer. Dropped, it stops the writer after the batch that is being written; the queue is lost.
 #[derive(Debug)]
 pub struct Writer {
     shared: Arc<WriterShared>,
     has_ended: Option<oneshot::Receiver<()>>,
 }
 
-/// What became of what waited when the writer was ended.
+/// What a shutdown left unwritten.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use]
 pub struct ShutdownReport {
-    /// Merged patches that are not on disk, those in a write that does not return included; 0 is what one wants.
+    /// Patches that are not on disk, those in an unfinished write included; 0 after a complete shutdown.
     pub left: usize,
-    /// Records that were given up before, and that nobody has acknowledged.
+    /// Records that were given up and are not acknowledged.
     pub dropped: u64,
-    /// Why the last try to write failed, if it did.
+    /// Why the last write failed, if it did.
     pub cause: Option<WriteError>,
 }
 
 impl ShutdownReport {
-    /// Everything that was ever accepted is on disk.
+    /// Whether everything that was accepted is on disk.
     pub fn is_complete(&self) -> bool {
         self.left == 0 && self.dropped == 0
     }
 }
 
 impl Writer {
-    /// Accepts nothing more, writes what waits, and closes the store, in `limit` at most.
+    /// Stops accepting updates, writes the queue, and closes the store, in at most `limit`.
     ///
-    /// Cancellation: as if it were dropped.
+    /// Cancellation: as if the writer were dropped.
     pub async fn shutdown(mut self, limit: Duration) -> ShutdownReport {
         {
             let mut state = self.shared.lock();
@@ -106,7 +108,7 @@ impl Drop for Writer {
     }
 }
 
-/// Ends the waits of all callers when the thread ends, by a panic as well.
+/// Notifies all waiters when the thread ends, also by a panic.
 struct StopOnDrop<'a>(&'a WriterShared);
 
 impl Drop for StopOnDrop<'_> {
@@ -181,7 +183,7 @@ fn run(shared: &WriterShared, mut store: Box<dyn Store>) {
     }
 }
 
-/// A store that panics has failed, like any other: its batch is kept.
+/// A panic of the store counts as a failed write: the batch is kept.
 fn write(store: &mut dyn Store, taken: &TakenBatch) -> Result<WriteSummary, WriteError> {
     catch_unwind(AssertUnwindSafe(|| store.write(&taken.batch)))
         .unwrap_or_else(|_| Err(WriteError::new(WriteErrorKind::Other, "the store panicked")))

@@ -1,4 +1,4 @@
-//! Looks for the repository around a directory, remembers what it found, and tells a thread what is news to it.
+//! Finds the repository of a directory, caches the facts, and reports new facts of a thread.
 
 use std::collections::HashMap;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,7 +14,7 @@ use super::{FactsRequest, OnFound};
 use crate::limits::{FACTS_CACHED, FACTS_FRESH, FACTS_REPORTED, FACTS_TIMEOUT};
 use crate::record::{CwdFacts, ThreadKey, ThreadPatch};
 
-/// Looks for the repository around a directory; may wait for the file system.
+/// Finds the repository of a directory; may wait for the file system.
 pub(super) type FindRepository = Box<dyn Fn(&Path) -> Option<Repository> + Send + Sync>;
 
 /// See the [module](self).
@@ -24,14 +24,14 @@ pub(super) struct RepositoryFinder {
     known: Mutex<FactsCache>,
 }
 
-/// What is known of directories, and who was told.
+/// Cached facts of directories, and which threads they were reported for.
 #[derive(Debug, Default)]
 pub(super) struct FactsCache {
     pub(super) directories: HashMap<Arc<Path>, CachedDirectory>,
-    /// Directories that somebody looks at.
+    /// Directories with a lookup in progress.
     pub(super) looking: HashMap<Arc<Path>, PendingLookup>,
     pub(super) reported: HashMap<ThreadKey, (Arc<CwdFacts>, Instant)>,
-    /// Threads that were deleted, and when.
+    /// Deleted threads, with the time of the deletion.
     pub(super) deleted: HashMap<ThreadKey, u64>,
 }
 
@@ -49,7 +49,8 @@ pub(super) struct PendingLookup {
 }
 
 impl FactsCache {
-    /// Whether the thread knows. Not for ever: it may have been removed since, by its age or with a damaged database.
+    /// Whether the facts were reported for the thread recently. It may have been removed since, by its age or with a
+    /// damaged database.
     fn is_reported(&self, thread: &ThreadKey, facts: &Arc<CwdFacts>, now: Instant) -> bool {
         self.reported.get(thread).is_some_and(|(reported, at)| {
             Arc::ptr_eq(reported, facts) && now.saturating_duration_since(*at) < FACTS_REPORTED
@@ -70,7 +71,7 @@ impl RepositoryFinder {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is anything to look for: not if it was looked for just now.
+    /// Whether a lookup is needed: not if the facts are fresh and reported.
     pub(super) fn is_news(&self, request: &FactsRequest) -> bool {
         let now = clock::now();
         let known = self.known();
@@ -81,14 +82,14 @@ impl RepositoryFinder {
         !(is_fresh && known.is_reported(&request.thread, &directory.facts, now))
     }
 
-    /// Looks, and tells the thread.
+    /// Looks up the facts and reports them for the thread.
     pub(super) fn serve(&self, request: FactsRequest) -> Option<Arc<CwdFacts>> {
         let facts = self.look(&request.cwd, clock::now())?;
         self.notify(request, &facts);
         Some(facts)
     }
 
-    /// The facts of a directory: what is known if that is fresh or nothing has changed, else found anew. `None` if it hangs.
+    /// The facts of a directory: cached if they are fresh or unchanged, else looked up. `None` if it hangs.
     fn look(&self, cwd: &Arc<Path>, now: Instant) -> Option<Arc<CwdFacts>> {
         let before = {
             let mut known = self.known();
@@ -108,7 +109,7 @@ impl RepositoryFinder {
             looking.looks += 1;
             before
         };
-        // Without the lock: this waits for the file system.
+        // Without the lock, because this waits for the file system.
         let around = (self.around)(cwd);
         let unchanged = before.filter(|(_, _, before)| match (before, &around) {
             (Some((before, stamp)), Some(around)) => before == around && around.is_unchanged(stamp),
@@ -138,7 +139,7 @@ impl RepositoryFinder {
         Some(facts)
     }
 
-    /// Tells what a thread was not told before.
+    /// Reports facts that were not reported for the thread before.
     fn notify(&self, request: FactsRequest, facts: &Arc<CwdFacts>) {
         let now = clock::now();
         let mut known = self.known();
@@ -149,7 +150,8 @@ impl RepositoryFinder {
         if is_deleted || known.is_reported(&request.thread, facts, now) {
             return;
         }
-        // Under the lock: a deletion that comes now is accepted behind it. Its time is that of the use, and looking is none.
+        // Under the lock, so that a deletion is accepted after it. Its time is that of the last use, because a lookup
+        // is not a use.
         let is_taken = (self.found)(ThreadPatch {
             facts: Some(Arc::clone(facts)),
             ..ThreadPatch::touch(request.thread.clone(), request.at_unix_ns)
@@ -162,7 +164,7 @@ impl RepositoryFinder {
         }
     }
 
-    /// The thread is about to be deleted: see [`Facts::deleted`](super::Facts::deleted).
+    /// Notes a deletion: see [`Facts::deleted`](super::Facts::deleted).
     pub(super) fn deleted(&self, thread: &ThreadKey, at_unix_ns: u64) {
         let mut known = self.known();
         known.reported.remove(thread);
@@ -172,7 +174,7 @@ impl RepositoryFinder {
         known.deleted.insert(thread.clone(), at_unix_ns);
     }
 
-    /// The directory that somebody has been looking at for longest.
+    /// The directory whose lookup has taken longest.
     pub(super) fn looked_at_longest(&self) -> Option<PathBuf> {
         let known = self.known();
         let longest = known.looking.iter().min_by_key(|(_, looking)| looking.since);

@@ -1,8 +1,8 @@
-//! The threads that wait for the file system, so that nobody else does: one as a rule, begun at the first request.
+//! The threads that wait for the file system, so that no other thread does: usually one, started at the first request.
 //!
-//! A look cannot be taken back from a file system that hangs, and a thread that waits for one is lost until it answers. Another one takes
-//! its place after a while, up to a bound; those that come back take part again. When all hang, nothing is looked for until one comes back,
-//! and the owner is told.
+//! A lookup in a file system that hangs cannot be cancelled, so its thread is blocked until the file system answers.
+//! After a while another thread replaces it, up to a bound. Threads that return take requests again. When all hang, no
+//! facts are looked up until one returns, and the owner is notified.
 
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,12 +22,12 @@ pub(super) struct FinderThreads {
     requests: SyncSender<FactsRequest>,
     taken: Arc<Mutex<Receiver<FactsRequest>>>,
     work: HandleRequest,
-    /// Of each thread, since when it has worked on a request; `None` if it is free.
+    /// For each thread, when its request began; `None` if it is idle.
     busy: Arc<Mutex<Vec<Option<Instant>>>>,
 }
 
 impl FinderThreads {
-    /// Begins the first thread, which does `work` for each request.
+    /// Starts the first thread, which calls `work` for each request.
     pub(super) fn begin(work: HandleRequest) -> Self {
         let (requests, taken) = sync_channel(FACTS_QUEUE);
         let finders = Self {
@@ -40,9 +40,9 @@ impl FinderThreads {
         finders
     }
 
-    /// Hands over a request, and puts another thread in the place of those that hang if all do.
+    /// Sends a request, and starts another thread if all hang.
     pub(super) fn send(&self, request: FactsRequest, now: Instant) {
-        // Full: they are behind. The thread's next command asks again.
+        // The channel is full: the thread's next command makes the request again.
         let _ = self.requests.try_send(request);
         let mut busy = self.busy();
         if busy.len() < FACTS_FINDERS && all_hang(&busy, now) {
@@ -50,7 +50,7 @@ impl FinderThreads {
         }
     }
 
-    /// Whether nothing is looked for, because all hang and there may be no more of them.
+    /// Whether all threads hang and no more may be started.
     pub(super) fn are_held_up(&self, now: Instant) -> bool {
         let busy = self.busy();
         busy.len() >= FACTS_FINDERS && all_hang(&busy, now)
@@ -66,16 +66,17 @@ impl FinderThreads {
         let finder = thread::Builder::new().name("baton-facts".to_owned());
         let begun = finder.spawn(move || {
             background::lower_priority();
-            // Cloning a child blocks signals in the thread that does it; a SIGCHLD would wake this one instead, for every child.
+            // The thread that clones a child blocks its signals. Without this a SIGCHLD would wake this thread for
+            // every child.
             let _ = SigSet::all().thread_block();
-            // One waits for the next request, and the others for that one.
+            // One thread waits for the next request, and the others for its lock.
             while let Ok(request) = { lock(&taken).recv() } {
                 lock(&of_all)[index] = Some(baton_export::clock::now());
                 work(request);
                 lock(&of_all)[index] = None;
             }
         });
-        // Without it nothing more is found, and all else goes on.
+        // Without the thread no further facts are found; everything else continues.
         if begun.is_ok() {
             busy.push(None);
         }
@@ -85,7 +86,7 @@ impl FinderThreads {
         lock(&self.busy)
     }
 
-    /// Makes all that work on a request look as if they had for longer.
+    /// Makes all requests in progress appear older.
     #[cfg(test)]
     pub(super) fn age(&self) {
         for since in self.busy().iter_mut().flatten() {

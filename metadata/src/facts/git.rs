@@ -1,11 +1,12 @@
-//! What a directory is part of, by plain reading: the repository around it, the branch and the commit that are checked out.
+//! The repository of a directory, its branch and its commit, read from files.
 //!
-//! git itself is never run: it costs a process, and reads a configuration that may name programs. What is read is little and stable
-//! (gitrepository-layout): `.git` as a directory, or as a file that names one (worktrees, submodules); `HEAD`; the branch in a file of its own or in
-//! `packed-refs`. Where a repository keeps its refs in another way (reftable), the commit stays unknown.
+//! git itself is never run: it costs a process, and reads a configuration that may name programs. The files that are
+//! read are few and stable (gitrepository-layout): `.git` as a directory, or as a file that names one (worktrees,
+//! submodules); `HEAD`; the branch in its own file or in `packed-refs`. In a repository with another ref format
+//! (reftable) the commit is unknown.
 //!
-//! Files are read with care: a command chooses the directory and may have put anything there. Only regular files are read, and
-//! only so much of them.
+//! The files are untrusted: a command chooses the directory and may have written anything there. Only regular files are
+//! read, up to a bound.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -18,31 +19,31 @@ use baton_regular_file::RegularFile;
 
 use crate::limits::{FACTS_PARENTS, GIT_FILE_BYTES, GIT_PACKED_BYTES};
 
-/// A repository, as far as it was looked at.
+/// The paths of a repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Repository {
     pub(super) root: PathBuf,
-    /// Of this worktree: has `HEAD`.
+    /// The worktree's directory, with `HEAD`.
     git: PathBuf,
-    /// Of all worktrees: has the refs.
+    /// The common directory of all worktrees, with the refs.
     common: PathBuf,
 }
 
-/// What is checked out.
+/// The branch and the commit that are checked out.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct GitHead {
     /// Without `refs/heads/`; `None` for a detached head.
     pub(super) branch: Option<Vec<u8>>,
-    /// In hex; `None` before the first commit.
+    /// In hexadecimal; `None` before the first commit.
     pub(super) commit: Option<String>,
 }
 
-/// Tells whether what is checked out may have changed: the files that say so, by time, size and number.
+/// Inode, modification time and size of the files that define what is checked out, to detect changes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(super) struct HeadFingerprint(Vec<Option<(u64, i64, i64, u64)>>);
 
 impl Repository {
-    /// The repository around a directory. `None`: it is in none.
+    /// The repository of a directory. `None`: it is in none.
     pub(super) fn around(directory: &Path) -> Option<Self> {
         directory.ancestors().take(FACTS_PARENTS).find_map(Self::at)
     }
@@ -60,7 +61,7 @@ impl Repository {
             Ok(text) => git.join(path_of(line(&text))),
             Err(_) => git.clone(),
         };
-        // As git asks of a repository. An empty directory of that name is none.
+        // The same conditions as git's. An empty directory called `.git` is not a repository.
         let is_one = git.join("HEAD").exists() && common.join("objects").is_dir();
         is_one.then(|| Self {
             root: root.to_owned(),
@@ -69,7 +70,7 @@ impl Repository {
         })
     }
 
-    /// What is checked out, and the stamp of the files that said so.
+    /// What is checked out, and the fingerprint of the files that define it.
     pub(super) fn head(&self) -> (GitHead, HeadFingerprint) {
         let stamp = |reference: Option<&OsStr>| {
             let own = [
@@ -86,19 +87,19 @@ impl Repository {
             let commit = commit(line(&head));
             return (GitHead { branch: None, commit }, stamp(None));
         };
-        // A name is a path below the refs: one that leaves them is none.
+        // A ref name is a path below the refs. A name that leaves them is invalid.
         let is_name =
             name.starts_with(b"refs/") && !name.split(|byte| *byte == b'/').any(|part| part == b"..");
         if !is_name {
             return (GitHead::default(), stamp(None));
         }
-        // Taken before the files are read: what changes in between is looked at again.
+        // Taken before the files are read, so that a change in between is detected.
         let stamp = stamp(Some(OsStr::from_bytes(name)));
         let loose = read(&self.common.join(OsStr::from_bytes(name))).ok();
         let commit = loose
             .and_then(|text| commit(line(&text)))
             .or_else(|| self.packed(name).ok().flatten());
-        // What a reftable repository writes for tools that do not know it.
+        // A reftable repository has this name in `HEAD` for tools that do not support it.
         let branch = name
             .strip_prefix(b"refs/heads/")
             .filter(|name| *name != b".invalid");
@@ -106,7 +107,7 @@ impl Repository {
         (GitHead { branch, commit }, stamp)
     }
 
-    /// Whether the files that said so are as they were.
+    /// Whether the files are unchanged.
     pub(super) fn is_unchanged(&self, since: &HeadFingerprint) -> bool {
         self.head().1 == *since
     }
@@ -130,7 +131,7 @@ impl Repository {
     }
 }
 
-/// The beginning of a regular file.
+/// Reads the first bytes of a regular file.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     File::from(RegularFile::open(path)?)
@@ -150,7 +151,7 @@ fn path_of(text: &[u8]) -> PathBuf {
     std::ffi::OsString::from_vec(text.to_vec()).into()
 }
 
-/// SHA-1 or SHA-256 in hex, or nothing.
+/// A SHA-1 or SHA-256 hash in hexadecimal, or `None`.
 fn commit(text: &[u8]) -> Option<String> {
     let is_hash = matches!(text.len(), 40 | 64) && text.iter().all(u8::is_ascii_hexdigit);
     String::from_utf8(text.to_ascii_lowercase())
@@ -172,7 +173,7 @@ mod tests {
 
     use super::*;
 
-    /// Runs git, as a test may.
+    /// Runs git, which only tests do.
     fn git(at: &Path, arguments: &[&str]) -> String {
         let mut git = Command::new("git");
         git.current_dir(at)

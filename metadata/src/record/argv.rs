@@ -1,14 +1,14 @@
 //! The arguments of a command, in one allocation.
 //!
-//! A record is made on the path of events and freed by the writer, at thousands a second: an allocation for each argument was a third of
-//! what that took.
+//! A record is created while an event is delivered and freed by the writer, at thousands a second: an allocation for
+//! each argument took a third of that time.
 
 use std::fmt;
 
-/// A length in front of each argument.
+/// Bytes of the length before each argument.
 const LENGTH_BYTES: usize = 4;
 
-/// Arguments, as bytes: the operating system knows no other kind.
+/// Arguments, as bytes, because the operating system does not require UTF-8.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Argv(Vec<u8>);
 
@@ -20,9 +20,9 @@ impl Argv {
         ))
     }
 
-    /// Adds one behind the others.
+    /// Appends an argument.
     pub fn push(&mut self, argument: &[u8]) {
-        // Longer than Linux allows all of them together to be.
+        // Linux does not allow arguments of that size.
         let length = u32::try_from(argument.len()).unwrap_or(u32::MAX);
         self.0.extend(length.to_le_bytes());
         self.0.extend(&argument[..length as usize]);
@@ -39,18 +39,18 @@ impl Argv {
         })
     }
 
-    /// No arguments.
+    /// Whether there are no arguments.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Memory that they hold, in bytes, beside the value itself.
+    /// Allocated memory, in bytes.
     pub(crate) fn allocated(&self) -> usize {
         self.0.capacity()
     }
 
-    /// Keeps no more than `bytes` bytes, each argument counting `each` beside its own: cuts the first that is too long, and drops those
-    /// behind it. True: something was cut.
+    /// Truncates to `bytes` bytes, where each argument counts `each` in addition to its own: truncates the first that
+    /// does not fit, and drops those after it. Returns whether it truncated.
     pub(crate) fn cut(&mut self, bytes: usize, each: usize) -> bool {
         let kept = self.kept(bytes, each);
         let is_cut = kept.is_some();
@@ -60,7 +60,7 @@ impl Argv {
         is_cut
     }
 
-    /// What [`cut`](Self::cut) leaves, unless that is all.
+    /// The result of [`cut`](Self::cut), if it truncates.
     fn kept(&self, bytes: usize, each: usize) -> Option<Self> {
         let mut left = bytes;
         let mut kept = Self::default();

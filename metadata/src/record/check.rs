@@ -1,7 +1,7 @@
-//! Keeps every patch within its bounds before it enters the queue.
+//! Checks every patch against the bounds before it enters the queue.
 //!
-//! What a process was is recorded whatever it was, so its record is cut. What a caller says of a thread is refused instead: half a
-//! value is worse than none.
+//! A process is recorded whatever its size, so its patch is truncated. A change of a thread is refused instead, because
+//! a truncated value could mislead.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::limits::{
     VALUE_KEY_BYTES, VALUES_PER_PATCH,
 };
 
-/// What an argument counts beside its bytes, so that a thousand empty ones meet the bound too.
+/// What an argument counts in addition to its bytes, so that empty arguments are bounded too.
 const ARGUMENT_BYTES: usize = 16;
 
-/// Cuts what may be cut; names what may not.
+/// Truncates a process's patch; refuses a thread's, with the part that is too long.
 pub(crate) fn check(update: &mut Update) -> Result<(), &'static str> {
     match update {
         Update::Process(patch) => {
@@ -145,7 +145,7 @@ mod tests {
         check(&mut update).unwrap();
         match update {
             Update::Process(patch) => patch,
-            Update::Thread(_) => unreachable!("it was a process"),
+            Update::Thread(_) => unreachable!("the update is of a process"),
         }
     }
 

@@ -1,4 +1,4 @@
-//! The record of a process, in the parts that become known one after the other.
+//! The record of a process, as parts that become known one after the other.
 
 use std::mem;
 use std::sync::Arc;
@@ -10,120 +10,120 @@ use baton_trace::stage::StageId;
 
 use super::{Argv, ProcessKey};
 
-/// What has become known of one process. A part that is `None` (or 0) says nothing about it.
+/// A change of the record of one process. A part that is `None` (or 0) changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessPatch {
-    /// Which one.
+    /// The process.
     pub key: ProcessKey,
-    /// Its start was accepted. Comes first, before the spawn.
+    /// Its accepted start: the first part, before the spawn.
     pub start: Option<Arc<ProcessStart>>,
-    /// It runs.
+    /// Its spawn.
     pub spawned: Option<ProcessSpawned>,
     /// Highest `seq` given to one of its events; 0 before the first.
     pub last_seq: u64,
-    /// It is over, or never began.
+    /// Its end, or why it was not started.
     pub end: Option<ProcessEnd>,
 }
 
 /// A start that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessStart {
-    /// The life of the server that it was accepted in.
+    /// The epoch that it was accepted in.
     pub epoch: Epoch,
-    /// The boot of the machine (`/proc/sys/kernel/random/boot_id`): a pid means nothing in another one.
+    /// The boot of the host (`/proc/sys/kernel/random/boot_id`): a pid is valid within one boot only.
     pub boot_id: [u8; 16],
     /// The caller's thread that it belongs to.
     pub thread_id: Option<Arc<str>>,
-    /// The command. Cut to [`ARGV_BYTES`](crate::limits::ARGV_BYTES) in all when it is accepted.
+    /// The command, truncated to [`ARGV_BYTES`](crate::limits::ARGV_BYTES) when it is accepted.
     pub argv: Argv,
-    /// Arguments were cut or left out of [`argv`](Self::argv).
+    /// Whether arguments were truncated or omitted.
     pub argv_cut: bool,
-    /// Working directory as asked for; empty means the server's.
+    /// Working directory as requested; empty means the server's.
     pub cwd: Box<[u8]>,
     /// When the start was accepted.
     pub accepted_unix_ns: u64,
-    /// It was asked to outlive the server.
+    /// Whether it was started to outlive the server.
     pub detached: bool,
-    /// Digest of everything that tells this start from another one of the same id, so that a repeated start is known for one after a
-    /// restart too.
+    /// Digest of everything that distinguishes this start from another one of the same id, so that a repeated start is
+    /// recognised after a restart too.
     pub parameters: [u8; 32],
-    /// The trace that it is part of.
+    /// The trace that it belongs to.
     pub trace: Option<TraceRef>,
 }
 
-/// A trace, by name.
+/// A reference to a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceRef {
     /// W3C trace id.
     pub trace_id: [u8; 16],
-    /// Somebody was asked to record it.
+    /// The sampled flag of the trace.
     pub sampled: bool,
 }
 
-/// A process that runs.
+/// The spawn of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessSpawned {
-    /// Its pid, which is its process group's too.
+    /// Its pid, which is also its process group's id.
     pub os_pid: u32,
-    /// When it was made, in clock ticks after the boot (field 22 of `/proc/PID/stat`), or up to
-    /// [`START_TICKS_SLACK`](crate::limits::START_TICKS_SLACK) later: with boot id and pid this names it for certain.
+    /// Its start time in clock ticks after the boot (field 22 of `/proc/PID/stat`), or up to
+    /// [`START_TICKS_SLACK`](crate::limits::START_TICKS_SLACK) later. With boot id and pid it identifies one process.
     pub start_ticks: u64,
-    /// When it was made, by the wall clock.
+    /// Its start time by the wall clock.
     pub spawned_unix_ns: u64,
 }
 
-/// A process that is over.
+/// The end of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessEnd {
-    /// How.
+    /// How it ended.
     pub outcome: Outcome,
-    /// What went wrong, in a few words, where the outcome alone does not say it: why it could not be started, who killed it. Cut to
+    /// Why, in words, where the outcome does not say it: why it could not be started, or what killed it. Truncated to
     /// [`FAULT_BYTES`](crate::limits::FAULT_BYTES).
     pub fault: Option<Box<str>>,
     /// Why its call was cut short, where the process was killed for that.
     pub call_end: Option<CallEnd>,
-    /// When the exit was seen.
+    /// When the exit was observed.
     pub ended_unix_ns: u64,
     /// Bytes it wrote to stdout.
     pub stdout_bytes: u64,
     /// Bytes it wrote to stderr.
     pub stderr_bytes: u64,
-    /// Where the time went.
+    /// Its measured stages.
     pub timings: Option<Timings>,
 }
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// By itself, with an exit status of 0 to 255.
+    /// It exited, with a status of 0 to 255.
     Exited {
         /// The status.
         code: i32,
     },
-    /// By a signal that was not ours.
+    /// A signal ended it that the exec-server did not send.
     Signaled {
         /// Its number on this machine.
         signal: i32,
         /// A core was dumped.
         core_dumped: bool,
     },
-    /// Its time was up, and it was killed.
+    /// Its deadline expired, and it was killed.
     TimedOut {
-        /// The signal that ended it, or the exit status that it answered the first signal with.
+        /// The signal that ended it, or its exit status after the first signal.
         status: KilledStatus,
     },
-    /// It was killed: by its caller, or because its caller or the server went away.
+    /// It was killed: by its caller, or because its client or the server disconnected or stopped.
     Killed {
-        /// The signal that ended it, or the exit status that it answered the first signal with.
+        /// The signal that ended it, or its exit status after the first signal.
         status: KilledStatus,
     },
-    /// It never ran; the fault says why.
+    /// It was not started; the fault says why.
     FailedToStart,
-    /// The server ended before it did, and nobody saw its end.
+    /// The server ended first, so its end was not observed.
     Lost,
 }
 
-/// What is left of a process that was killed.
+/// The wait status of a process that was killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KilledStatus {
     /// It caught the signal and exited.
@@ -133,7 +133,7 @@ pub enum KilledStatus {
 }
 
 impl Outcome {
-    /// Its word, which telemetry and the history share.
+    /// The outcome without its values, as telemetry and history name it.
     pub fn kind(&self) -> command::Outcome {
         match self {
             Self::Exited { .. } => command::Outcome::Exited,
@@ -145,32 +145,32 @@ impl Outcome {
         }
     }
 
-    /// Whether `history --failed` shows it: everything but an exit status of 0.
+    /// Whether `history --failed` lists it: everything but an exit status of 0.
     pub fn is_failure(&self) -> bool {
         !matches!(self, Self::Exited { code: 0 })
     }
 }
 
-/// Where the time of a call went.
+/// The measured stages of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Timings {
-    /// The server's stages, encoded by whoever draws them again; at most [`TIMINGS_BYTES`](crate::limits::TIMINGS_BYTES), else left out.
+    /// The server's stages, encoded; omitted if they exceed [`TIMINGS_BYTES`](crate::limits::TIMINGS_BYTES).
     pub encoded: Arc<[u8]>,
-    /// The longest of them that covers time.
+    /// The longest stage that covers time.
     pub slowest: Option<SlowestStage>,
 }
 
 /// The stage that took longest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlowestStage {
-    /// Which.
+    /// The stage.
     pub stage: StageId,
-    /// How long, in nanoseconds.
+    /// Its duration in nanoseconds.
     pub duration_ns: u64,
 }
 
 impl ProcessPatch {
-    /// A patch that says nothing yet.
+    /// A patch without parts.
     pub fn new(key: ProcessKey) -> Self {
         Self {
             key,
@@ -181,13 +181,14 @@ impl ProcessPatch {
         }
     }
 
-    /// Whether the process is over. The record of one that runs is never given up.
+    /// Whether the process has ended. The record of a running process is never given up.
     pub fn is_finished(&self) -> bool {
         self.end.is_some()
     }
 
-    /// Adds what became known later. Of each part the later one counts, except that an end that was seen is not made a lost one. A start
-    /// begins the record anew: a start that was refused may be repeated, and how the first one ended says nothing of what runs now.
+    /// Merges a later patch. The later value of each part counts, except that an observed end is never replaced by a
+    /// lost one. A start replaces everything: a refused start may be repeated, and its end does not apply to the new
+    /// process.
     pub fn merge(&mut self, later: Self) {
         debug_assert_eq!(self.key, later.key);
         if later.start.is_some() {
@@ -206,7 +207,7 @@ impl ProcessPatch {
         }
     }
 
-    /// Memory that it holds, in bytes, itself included.
+    /// Size in memory, in bytes, its allocations included.
     pub fn size(&self) -> usize {
         let start = self.start.as_ref().map_or(0, |start| {
             // An allocation has some 16 bytes of its own.

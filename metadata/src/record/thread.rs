@@ -9,42 +9,42 @@ use super::ThreadKey;
 /// A change of one thread. Unless it only deletes, it creates the thread if there is none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThreadPatch {
-    /// Which one.
+    /// The thread.
     pub key: ThreadKey,
-    /// When it was made; of merged ones the last.
+    /// Time of the change; of merged changes the last.
     pub at_unix_ns: u64,
-    /// First forgets all there is of the thread (title, values, facts, archived). Records of its processes stay, for as long as they are
-    /// retained: they are history, and hold ids that must not run twice.
+    /// First deletes the thread (title, values, facts, archived). Records of its processes stay for as long as others:
+    /// they are history, and hold ids that must not run twice.
     pub delete: bool,
-    /// After that, the thread exists. False only for a patch that deletes and nothing else.
+    /// Whether the thread exists after the change. False only for a patch that deletes and nothing else.
     pub exists: bool,
-    /// `Some(None)` takes the title away.
+    /// `Some(None)` removes the title.
     pub title: Option<Option<Box<str>>>,
-    /// What to set; `None` takes the key away.
+    /// Values to set; `None` removes the key.
     pub values: BTreeMap<Box<str>, Option<Box<str>>>,
-    /// Hides the thread from `threads`, or shows it again.
+    /// Hides the thread from `threads`, or lists it again.
     pub archived: Option<bool>,
-    /// What was found out about its working directory.
+    /// Facts of its working directory.
     pub facts: Option<Arc<CwdFacts>>,
 }
 
-/// What a working directory is part of. Bytes, as the file system has them.
+/// The repository of a working directory. Bytes, as the file system has them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CwdFacts {
     /// The directory itself, absolute.
     pub cwd: Box<[u8]>,
-    /// Root of the repository around it; `None` if it is in none.
+    /// Root of the repository; `None` if there is none.
     pub repository_root: Option<Box<[u8]>>,
     /// Branch that is checked out; `None` for a detached head.
     pub branch: Option<Box<[u8]>>,
-    /// Commit that is checked out, in hex.
+    /// Commit that is checked out, in hexadecimal.
     pub head: Option<Box<str>>,
-    /// When this was found.
+    /// When the facts were found.
     pub found_unix_ns: u64,
 }
 
 impl ThreadPatch {
-    /// The thread exists and was used at `at_unix_ns`.
+    /// A patch that marks the thread as used at `at_unix_ns`.
     pub fn touch(key: ThreadKey, at_unix_ns: u64) -> Self {
         Self {
             key,
@@ -58,7 +58,7 @@ impl ThreadPatch {
         }
     }
 
-    /// The thread shall be forgotten.
+    /// A patch that deletes the thread.
     pub fn delete(key: ThreadKey, at_unix_ns: u64) -> Self {
         Self {
             delete: true,
@@ -67,7 +67,7 @@ impl ThreadPatch {
         }
     }
 
-    /// Adds a later change. A deletion forgets what came before it, also here.
+    /// Merges a later change. A deletion removes earlier changes here too.
     pub fn merge(&mut self, later: Self) {
         debug_assert_eq!(self.key, later.key);
         if later.delete {
@@ -88,7 +88,7 @@ impl ThreadPatch {
         }
     }
 
-    /// Memory that it holds, in bytes, itself included.
+    /// Size in memory, in bytes, its allocations included.
     pub fn size(&self) -> usize {
         let values: usize = self
             .values
@@ -99,7 +99,7 @@ impl ThreadPatch {
         mem::size_of::<Self>() + id + title_size(&self.title) + values + self.facts_size()
     }
 
-    /// By how much [`size`](Self::size) grows at most when `later` merges into it.
+    /// The most by which [`size`](Self::size) grows when `later` merges into it.
     pub(crate) fn growth(&self, later: &Self) -> usize {
         if later.delete {
             return later.size().saturating_sub(self.size());
@@ -128,7 +128,7 @@ fn title_size(title: &Option<Option<Box<str>>>) -> usize {
     title.iter().flatten().map(|title| title.len() + 16).sum()
 }
 
-/// A node of the map has room for 11 entries and is at least half full; 64 is what an entry then takes, 32 its allocations.
+/// A node of the map has room for 11 entries and is at least half full: 64 bytes an entry, and 32 for its allocations.
 fn value_size(key: &str, value: &Option<Box<str>>) -> usize {
     64 + 32 + key.len() + value.as_ref().map_or(0, |value| value.len())
 }

@@ -1,4 +1,4 @@
-//! `Flush`, and the barriers that other requests end with.
+//! `Flush`, and the barriers at the end of other requests.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub(super) async fn flush(
     }))
 }
 
-/// Waits until all that was accepted is on disk. What was given up before is not this request's.
+/// Waits until everything accepted is on disk. Records that were given up before do not fail this request.
 pub(super) async fn durable(service: &MetadataService) -> Result<(), Status> {
     match timeout(FLUSH_MAX, service.inner.handle.flush()).await {
         Ok(Ok(_) | Err(FlushError::Dropped { .. })) => Ok(()),
@@ -64,7 +64,7 @@ pub(super) async fn durable(service: &MetadataService) -> Result<(), Status> {
     }
 }
 
-/// Without what the disk said: that holds paths, and is the owner's.
+/// Without SQLite's message, which contains paths that only the server's owner may see.
 fn status(error: &FlushError) -> Status {
     match error {
         FlushError::Failed { cause, .. } => {

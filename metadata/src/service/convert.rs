@@ -1,4 +1,4 @@
-//! Records as they travel.
+//! Conversion of records to messages.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::record::{CwdFacts, KilledStatus, Outcome, ProcessEnd};
 use crate::store::query::{ProcessRecord, SurvivorFate, ThreadRecord};
 use crate::store::timings::decode;
 
-/// A record. A client that is not to learn the ids of its spans gets no trace id.
+/// Converts a record. A client that may not learn trace ids gets none.
 pub(super) fn record(record: &ProcessRecord, sees_ids: bool) -> wire::Record {
     let patch = &record.patch;
     let mut out = wire::Record {
@@ -81,7 +81,7 @@ fn ended(out: &mut wire::Record, end: &ProcessEnd) {
     out.outcome = outcome.into();
 }
 
-/// The stages of a record that was read whole.
+/// The stages of a record that was read with its timings.
 pub(super) fn stages(record: &ProcessRecord) -> Vec<wire::StageTime> {
     let timings = record.patch.end.as_ref().and_then(|end| end.timings.as_ref());
     let times = timings.and_then(|timings| decode(&timings.encoded));

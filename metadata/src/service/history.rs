@@ -43,11 +43,13 @@ pub(super) async fn list(
     Ok(pages(service, range, read, message).await)
 }
 
-/// What a request asks for, each once.
+/// The requested outcomes.
 fn outcomes(asked: &[i32]) -> Result<Vec<Outcome>, Status> {
-    let unknown = || Status::invalid_argument("an outcome that no process has ended with");
+    let unknown = || Status::invalid_argument("`outcomes` has a value that is not an outcome");
     if asked.len() > Outcome::ALL.len() {
-        return Err(Status::invalid_argument("more outcomes than there are"));
+        return Err(Status::invalid_argument(
+            "`outcomes` has more values than there are outcomes",
+        ));
     }
     let one = |number: &i32| {
         Ok(match wire::Outcome::try_from(*number).map_err(|_| unknown())? {
@@ -70,7 +72,7 @@ pub(super) async fn show(
 ) -> Result<Response<wire::ShowResponse>, Status> {
     let name = request.name;
     if name.len() > NAME_BYTES {
-        return Err(Status::invalid_argument("no id is so long"));
+        return Err(Status::invalid_argument("`name` is longer than an id can be"));
     }
     let behind = service.is_behind().await;
     let found = service

@@ -1,4 +1,4 @@
-//! Lists, in pages: each is read when the one before it was taken, and ends at [`PAGE_BYTES_MAX`].
+//! Lists in pages: each is read after the one before it was sent, and has at most [`PAGE_BYTES_MAX`].
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,7 +13,7 @@ use super::MetadataService;
 use crate::store::query::{Cursor, Page};
 use crate::store::sqlite::{ReadError, Reader};
 
-/// The part of a list that a client asks for.
+/// The range of a list that a client requests.
 pub(super) struct ListRange {
     after: Option<Cursor>,
     left: u64,
@@ -21,7 +21,7 @@ pub(super) struct ListRange {
 }
 
 impl ListRange {
-    /// Behind the page whose `next` was `after`, and `limit` items of it, or all for 0; `most` on one page.
+    /// The range after the page whose `next` was `after`: `limit` items, or all for 0; at most `most` on one page.
     pub(super) fn new(after: &[u8], limit: u32, most: u32) -> Result<Self, Status> {
         let left = match limit {
             0 => u64::MAX,
@@ -31,7 +31,7 @@ impl ListRange {
         Ok(Self { after, left, most })
     }
 
-    /// What is left to be read behind this page, if anything is.
+    /// The range after this page, if any is left.
     fn behind<T>(self, page: &Page<T>) -> Option<Self> {
         let left = self.left - page.items.len() as u64;
         let after = page.next.filter(|_| left > 0)?;
@@ -43,24 +43,24 @@ impl ListRange {
     }
 }
 
-/// Where a page ended, as a client sends it back.
+/// Decodes a cursor.
 fn cursor(after: &[u8]) -> Result<Option<Cursor>, Status> {
     if after.is_empty() {
         return Ok(None);
     }
     let bytes = after
         .try_into()
-        .map_err(|_| Status::invalid_argument("`after` is not what a page said in `next`"))?;
+        .map_err(|_| Status::invalid_argument("`after` is not the `next` of a page"))?;
     Ok(Some(Cursor::from_bytes(bytes)))
 }
 
-/// What a client is told with a page: the place behind it, and whether newer items may be missing.
+/// The cursor after a page, and whether newer items may be missing.
 pub(super) struct PageInfo {
     pub(super) next: Vec<u8>,
     pub(super) behind: bool,
 }
 
-/// The pages of a list: `read` gives so many items behind a cursor, `message` makes a page of them.
+/// The pages of a list: `read` reads items after a cursor, `message` converts them to a page.
 pub(super) async fn pages<T, M>(
     service: &MetadataService,
     range: ListRange,
@@ -89,7 +89,7 @@ where
                 };
                 let message = message(&page.items, info);
                 if message.encoded_len() > PAGE_BYTES_MAX && page.items.len() > 1 {
-                    // Long ones, which are rare: fewer of them.
+                    // The items are long, which is rare: retry with fewer.
                     limit = page.items.len() as u32 / 2;
                     continue;
                 }
@@ -100,7 +100,7 @@ where
     Response::new(Pages(Box::pin(pages)))
 }
 
-/// Pages, one after the other as they are taken.
+/// A stream of pages.
 pub struct Pages<T>(Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>);
 
 impl<T> fmt::Debug for Pages<T> {

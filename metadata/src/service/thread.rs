@@ -1,4 +1,4 @@
-//! Threads: the list, one of them, and what changes it.
+//! Threads: list, show and change.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -50,7 +50,7 @@ pub(super) async fn show(
     let found = service.query(move |reader| reader.thread(&key));
     let mut found = found.await?.ok_or_else(unknown)?;
     let facts = match found.facts.take() {
-        // Found before, and looked at again: the branch may be another by now.
+        // The stored facts may be outdated.
         Some(before) => {
             let used = found.updated_unix_ns;
             Some(service.look(found.key.clone(), used, before).await)
@@ -80,7 +80,7 @@ pub(super) async fn update(
         patch.title = Some(Some(title.into_boxed_str()).filter(|title| !title.is_empty()));
     }
     patch.values = values(request.set, request.remove)?;
-    // Whoever works on it wants to see it.
+    // A change counts as use, which lists the thread again.
     patch.archived = Some(false);
     has_room(service, &patch).await?;
     accept(service, patch)?;
@@ -113,12 +113,12 @@ pub(super) async fn delete(
     Ok(Response::new(wire::ThreadDeleteResponse {}))
 }
 
-/// Whether the thread will keep what is set. What others set meanwhile may still take the room.
+/// Fails if the thread is full. Concurrent changes may still fill it.
 async fn has_room(service: &MetadataService, patch: &ThreadPatch) -> Result<(), Status> {
     if patch.values.values().all(Option::is_none) {
         return Ok(());
     }
-    // What is not on disk yet is not counted while the disk takes nothing.
+    // Queued values are not counted while the disk cannot be written.
     service.is_behind().await;
     let key = patch.key.clone();
     let found = service.query(move |reader| reader.thread(&key)).await?;
@@ -134,7 +134,7 @@ async fn has_room(service: &MetadataService, patch: &ThreadPatch) -> Result<(), 
     }
 }
 
-/// The key of a thread that is there. What was accepted before is on disk then: the thread itself may be.
+/// The key of an existing thread. Flushes first, because the thread itself may be queued.
 async fn existing(service: &MetadataService, key: ThreadKey) -> Result<ThreadKey, Status> {
     barrier::durable(service).await?;
     let asked = key.clone();
@@ -267,7 +267,7 @@ mod tests {
         let process = run("a");
         assert_eq!(listed(&service).await, ["a"]);
         hide(&service, "a").await;
-        // What is found of its directory is no use of it.
+        // A lookup of its directory does not count as use.
         observer.delivered(process);
         let request = wire::ThreadShowRequest {
             thread_id: "a".into(),
