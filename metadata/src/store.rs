@@ -1,7 +1,7 @@
-//! Where records are written to.
+//! Where metadata is written to.
 //!
-//! One thread writes, and it alone waits for the disk. A [`Store`] is what it writes to: SQLite, or in tests one that fails by
-//! command. Queries do not go through here; they read beside the writer.
+//! One thread writes, and only it waits for the disk. It writes to a [`Store`]: SQLite, or in tests a store that fails
+//! on command. Queries do not use it; they read concurrently.
 
 pub mod boot;
 mod error;
@@ -15,43 +15,43 @@ pub use error::{WriteError, WriteErrorKind};
 use crate::batch::Batch;
 use crate::record::Owner;
 
-/// Keeps batches for ever. Called from one thread only, and may block it.
+/// Stores batches durably. Called from one thread only, and may block it.
 pub trait Store: Send {
-    /// Commits the whole batch, or nothing of it. When it returns `Ok`, the batch outlives the loss of power.
+    /// Commits the whole batch, or nothing of it. When it returns `Ok`, the batch survives a power failure.
     ///
-    /// A patch may be written again after it was written already (a commit whose success could not be told is retried), so writing
-    /// one twice must do what writing it once does.
+    /// A batch may be written twice, because a commit with an unknown result is retried. So writing a patch twice must
+    /// have the effect of writing it once.
     fn write(&mut self, batch: &Batch) -> Result<WriteSummary, WriteError>;
 
-    /// Does one small step of what is due: retention, compaction, a checkpoint. Takes a few milliseconds at most; called again at once
-    /// while it says [`UpkeepProgress::More`] and nothing waits to be written, and otherwise every
+    /// Runs one small step of retention, compaction or a checkpoint. Takes a few milliseconds at most. Called again at
+    /// once while it returns [`UpkeepProgress::More`] and the queue is empty, and otherwise every
     /// [`UPKEEP_INTERVAL`](crate::limits::UPKEEP_INTERVAL).
     fn upkeep(&mut self, now_unix_ns: u64) -> Result<UpkeepProgress, WriteError>;
 
-    /// What [`note_losses`](Self::note_losses) was last given, in an earlier life too.
+    /// The argument of the last [`note_losses`](Self::note_losses), of an earlier epoch too.
     fn losses(&mut self) -> Result<Vec<(Owner, u64)>, WriteError> {
         Ok(Vec::new())
     }
 
-    /// Remembers how many records of each owner were given up before they could be written and are not acknowledged. Takes the place of what
-    /// was noted before. A store that forgets everything with the server need not.
+    /// Stores how many records of each owner were given up and are not acknowledged. Replaces what was stored before. A
+    /// store in memory need not store it.
     fn note_losses(&mut self, _losses: &[(Owner, u64)]) -> Result<(), WriteError> {
         Ok(())
     }
 }
 
-/// What a commit took.
+/// The result of a commit.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct WriteSummary {
     /// Rows inserted, changed or deleted.
     pub rows: u64,
 }
 
-/// Whether there is more to do.
+/// Whether more upkeep is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpkeepProgress {
-    /// Not for now.
+    /// Nothing is due.
     Done,
-    /// Yes.
+    /// More is due.
     More,
 }

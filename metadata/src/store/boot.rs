@@ -1,10 +1,10 @@
-//! Which boot this is and which process a pid means: a pid alone is used again, and across a reboot means nothing.
+//! Identifies the boot and the process of a pid, because pids are reused and are valid within one boot only.
 
 use std::fs;
 
 use crate::limits::START_TICKS_SLACK;
 
-/// The kernel's id of this boot. `None` where the kernel does not tell; then no survivor is ever recognised.
+/// The kernel's id of this boot. `None` where the kernel has none; then no survivor is ever recognised.
 pub fn boot_id() -> Option<[u8; 16]> {
     let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
     let digits: Vec<u8> = text
@@ -19,20 +19,21 @@ pub fn boot_id() -> Option<[u8; 16]> {
     bytes.try_into().ok()
 }
 
-/// When the process with this pid started: field 22 of `/proc/PID/stat`, in clock ticks since boot. Pid and start time name one
-/// process for the whole boot. `None` when there is no such process, or only what is left of one that has ended (a zombie).
+/// When the process with this pid started: field 22 of `/proc/PID/stat`, in clock ticks since boot. Pid and start time
+/// identify one process within a boot. `None` when there is no such process, or it is a zombie.
 pub fn process_started(pid: u32) -> Option<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
     started_in(&stat)
 }
 
-/// Whether the process that had been made by `start_ticks` still runs: one of this pid that began then, or up to
-/// [`START_TICKS_SLACK`] before.
+/// Whether the process that was created by `start_ticks` still runs: the one with this pid must have started then, or
+/// up to [`START_TICKS_SLACK`] earlier.
 pub fn is_running(pid: u32, start_ticks: u64) -> bool {
     process_started(pid).is_some_and(|began| began <= start_ticks && start_ticks - began <= START_TICKS_SLACK)
 }
 
-/// The second field is the program's name in parentheses, and may hold anything, `) ` included: count from the last one.
+/// The second field is the program's name in parentheses, and may hold anything, `) ` included: count from the last
+/// one.
 fn started_in(stat: &[u8]) -> Option<u64> {
     let end = stat.iter().rposition(|byte| *byte == b')')?;
     let rest = str::from_utf8(stat.get(end + 1..)?).ok()?;
@@ -56,7 +57,7 @@ mod tests {
         let its = process_started(child.id()).unwrap();
         assert!(its >= me);
         child.kill().unwrap();
-        // Dead but not yet waited for: it does nothing any more.
+        // A zombie until it is waited for.
         while process_started(child.id()).is_some() {
             std::thread::yield_now();
         }

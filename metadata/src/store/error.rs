@@ -2,21 +2,22 @@
 
 use std::sync::Arc;
 
-/// A commit that failed. The batch is kept and tried again, except where the kind says otherwise.
+/// A failed commit. The batch is kept and retried, except where the kind says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{kind}: {detail}")]
 pub struct WriteError {
-    /// What to do about it.
+    /// The kind, by what to do.
     pub kind: WriteErrorKind,
-    /// In the words of whatever failed. Stays on this machine: never sent to a client whose records they are not about.
+    /// The message of the component that failed. Never sent to a client, because it may be about other clients'
+    /// records.
     pub detail: Arc<str>,
 }
 
-/// Kinds of failure, by what helps.
+/// Kinds of failure, by what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum WriteErrorKind {
     /// No space (ENOSPC, a quota, the size limit of a file).
-    #[error("no space left where the state is kept; free some, or give --state another directory")]
+    #[error("no space left for the state directory; free some, or give --state another directory")]
     Full,
     /// The file, or its file system, cannot be written.
     #[error(
@@ -29,11 +30,11 @@ pub enum WriteErrorKind {
     /// Another process holds the database's lock.
     #[error("another process holds the database; end it, or wait for it")]
     Busy,
-    /// What is in the file is no longer a database.
+    /// The file is no longer a valid database.
     #[error("the database is damaged; restart the exec-server, which sets it aside and begins a new one")]
     Corrupt,
-    /// Something in this very batch can never be written, now or later. It is cut in halves until the patch is found; that one is
-    /// given up, and counted.
+    /// A patch of this batch can never be written. The batch is halved until that patch is found; it is given up, and
+    /// counted.
     #[error("a record cannot be written at all; please report this")]
     Rejected,
     /// Anything else.

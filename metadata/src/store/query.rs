@@ -1,4 +1,4 @@
-//! What is asked of the records, and what comes back.
+//! Queries of metadata, and their results.
 
 use std::collections::BTreeMap;
 
@@ -6,27 +6,27 @@ use baton_trace::command::Outcome;
 
 use crate::record::{CwdFacts, Owner, ProcessPatch, ThreadKey};
 
-/// Which processes, newest first.
+/// A query of records, newest first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryQuery {
-    /// Whose.
+    /// The owner.
     pub owner: Owner,
-    /// Of this thread alone.
+    /// Only those of this thread.
     pub thread_id: Option<String>,
-    /// Begun at this time or later.
+    /// Only those accepted at this time or later.
     pub since_unix_ns: Option<u64>,
-    /// Failed ones alone.
+    /// Only failed ones.
     pub failed: bool,
-    /// Those alone that ended so; empty: all.
+    /// Only those with one of these outcomes; empty: all.
     pub outcomes: Vec<Outcome>,
     /// The end of the page before; `None` for the first.
     pub after: Option<Cursor>,
-    /// How many; more than [`PAGE_MAX`](crate::limits::PAGE_MAX) is cut to that.
+    /// The most items; capped at [`PAGE_MAX`](crate::limits::PAGE_MAX).
     pub limit: u32,
 }
 
 impl HistoryQuery {
-    /// The newest of all that an owner has.
+    /// The newest records of an owner.
     pub fn of(owner: Owner) -> Self {
         Self {
             owner,
@@ -40,20 +40,21 @@ impl HistoryQuery {
     }
 }
 
-/// Which threads, the one that was used last first.
+/// A query of threads, the most recently used first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThreadsQuery {
-    /// Whose.
+    /// The owner.
     pub owner: Owner,
-    /// Archived ones instead of the others.
+    /// Archived threads instead of the others.
     pub archived: bool,
-    /// The end of the page before; `None` for the first. A thread that is used between two pages moves to the front and may be missed.
+    /// The end of the page before; `None` for the first. A thread that is used between two pages moves to the front and
+    /// may be missed.
     pub after: Option<Cursor>,
-    /// How many; more than [`PAGE_MAX`](crate::limits::PAGE_MAX) is cut to that.
+    /// The most items; capped at [`PAGE_MAX`](crate::limits::PAGE_MAX).
     pub limit: u32,
 }
 
-/// Where a page ended: a place in the order, so that records that come or go in between move nothing.
+/// The end of a page: a position in the order, so that records that are added or removed in between move nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cursor {
     pub(super) time_ns: i64,
@@ -61,7 +62,7 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// For a caller to send back.
+    /// Encodes the cursor for a client, which sends it back.
     pub fn to_bytes(self) -> [u8; 16] {
         let mut bytes = [0; 16];
         bytes[..8].copy_from_slice(&self.time_ns.to_be_bytes());
@@ -69,7 +70,7 @@ impl Cursor {
         bytes
     }
 
-    /// Any 16 bytes are a place: one that nobody was given only shows its sender's own records from somewhere else on.
+    /// Any 16 bytes are a valid position. A forged one only shows its sender's own records from another position on.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         let [time_ns, n] = [&bytes[..8], &bytes[8..]]
             .map(|half| half.iter().fold(0, |all, byte| all << 8 | i64::from(*byte)));
@@ -77,64 +78,64 @@ impl Cursor {
     }
 }
 
-/// Part of an answer.
+/// A part of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Page<T> {
-    /// In order.
+    /// The items, in order.
     pub items: Vec<T>,
-    /// Ask for what follows with this; `None` if nothing does.
+    /// The position to continue from; `None` at the end of the list.
     pub next: Option<Cursor>,
 }
 
 /// The record of a process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProcessRecord {
-    /// All that was said of it, as the one patch that says it. In a [`Page`] its timings are empty but for the slowest stage.
+    /// The record as one patch. In a [`Page`] its timings are empty but for the slowest stage.
     pub patch: ProcessPatch,
-    /// When its start was accepted; of a record without a start, the first time that is known.
+    /// When its start was accepted; of a record without a start, its earliest known time.
     pub begun_unix_ns: u64,
-    /// Its timings were exact once, and are to within a tenth by now.
+    /// Whether its timings were rounded to within a tenth.
     pub timings_rounded: bool,
-    /// What became of a lost process that was still running when the server came back.
+    /// The fate of a lost process that still ran when the server restarted.
     pub survivor: Option<SurvivorFate>,
 }
 
-/// A process that had outlived its server.
+/// The fate of a process that outlived its server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SurvivorFate {
     /// It was killed.
     Killed,
-    /// It was left running, being detached.
+    /// It was left running, because it is detached.
     Left,
 }
 
-/// What a name leads to.
+/// The records that an id or the start of one matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FoundRecords {
     /// No record.
     Nothing,
-    /// This one.
+    /// One record.
     One(Box<ProcessRecord>),
-    /// The first [`SHOW_MAX`](crate::limits::SHOW_MAX), newest first, without timings: an id that goes on in several ways, or a trace
-    /// with several processes.
+    /// The first [`SHOW_MAX`](crate::limits::SHOW_MAX) records, newest first, without timings: an ambiguous id, or a
+    /// trace with several processes.
     Several(Vec<ProcessRecord>),
 }
 
-/// A thread.
+/// The metadata of a thread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ThreadRecord {
-    /// Which.
+    /// Its key.
     pub key: ThreadKey,
-    /// What people call it.
+    /// Its title.
     pub title: Option<String>,
-    /// What its owner noted. In a [`Page`] empty.
+    /// Its values. Empty in a [`Page`].
     pub values: BTreeMap<String, String>,
-    /// Hidden from the list.
+    /// Whether it is hidden from the list.
     pub archived: bool,
-    /// When it was first heard of.
+    /// When it was first used or changed.
     pub created_unix_ns: u64,
     /// When it was last used or changed.
     pub updated_unix_ns: u64,
-    /// Its working directory.
+    /// The facts of its working directory.
     pub facts: Option<CwdFacts>,
 }

@@ -1,13 +1,13 @@
-//! `--retain 30d,1GiB`: how long and how much.
+//! `--retain 30d,1GiB`: the retention by age and size.
 
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// What is kept. A part that is absent does not limit.
+/// The retention. An absent part does not limit.
 ///
-/// Written as `AGE`, `SIZE` or `AGE,SIZE` in either order: an age is a whole number with `s`, `m`, `h`, `d` or `w`, a size one with
-/// `B`, `KiB`, `MiB`, `GiB`, `TiB` (1,024) or `kB`, `MB`, `GB`, `TB` (1,000). `all` keeps everything.
+/// Written as `AGE`, `SIZE` or `AGE,SIZE` in either order: an age is a whole number with `s`, `m`, `h`, `d` or `w`, a
+/// size one with `B`, `KiB`, `MiB`, `GiB`, `TiB` (1,024) or `kB`, `MB`, `GB`, `TB` (1,000). `all` keeps everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Retention {
     /// A finished record is removed when it ended longer ago than this.
@@ -16,30 +16,30 @@ pub struct Retention {
     pub bytes: Option<u64>,
 }
 
-/// Least size that can be asked for: below it the schema and the log alone would be in the way of any record.
+/// Smallest size that can be configured: a smaller one has no room for records beside the schema and the log.
 pub const MIN_BYTES: u64 = 1024 * 1024;
 
-/// A value of `--retain` that means nothing.
+/// An invalid value of `--retain`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RetentionError {
     /// An empty part.
-    #[error("nothing to keep is named: write an age, a size or both, such as 30d,1GiB, or all")]
+    #[error("the value is empty: write an age, a size or both, such as 30d,1GiB, or all")]
     Empty,
     /// No number in front of the unit.
     #[error("{0:?} does not begin with a whole number: write 30d or 1GiB")]
     NoNumber(String),
-    /// A number alone, or with letters that are no unit.
+    /// A number without a unit, or with an unknown one.
     #[error(
-        "{0:?} has no unit that is known: an age takes s, m, h, d or w, a size B, KiB, MiB, GiB, TiB, kB, MB, GB or TB"
+        "{0:?} has no known unit: an age takes s, m, h, d or w, a size B, KiB, MiB, GiB, TiB, kB, MB, GB or TB"
     )]
     Unit(String),
-    /// More than can be counted.
+    /// A number that is too large.
     #[error("{0:?} is too large")]
     TooLarge(String),
     /// An age of nothing would remove each record as it ends.
-    #[error("an age of 0 keeps nothing: name a longer one, or keep records in memory alone by --state none")]
+    #[error("an age of 0 keeps nothing: name a longer one, or store metadata in memory with --state none")]
     NoAge,
-    /// A size that no database fits in.
+    /// A size below [`MIN_BYTES`].
     #[error("{0:?} is too small: the least is 1MiB")]
     TooSmall(String),
     /// Two ages or two sizes.
@@ -111,7 +111,7 @@ impl RetentionLimit {
     }
 }
 
-/// A hundred years: longer is a slip of the hand, and nanoseconds since 1970 must stay in 64 bits.
+/// A hundred years. A longer age is a mistake, and nanoseconds since 1970 must fit into 64 bits.
 const LONGEST_SECONDS: u64 = 100 * 366 * 86_400;
 
 const AGES: [(&str, u64); 5] = [
@@ -134,7 +134,7 @@ const SIZES: [(&str, u64); 9] = [
     ("TB", 1_000_000_000_000),
 ];
 
-/// As it could have been written: in the largest unit without a rest.
+/// In the syntax of `--retain`, each value in the largest unit that divides it.
 impl fmt::Display for Retention {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let in_units = |f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]| {

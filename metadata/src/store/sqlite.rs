@@ -1,12 +1,13 @@
-//! Records in an embedded SQLite database.
+//! Metadata in an embedded SQLite database.
 //!
-//! [`open`] gives the one [`SqliteStore`] that writes, a [`Reader`] that any number of queries use beside it, and a word on what was found:
-//! a damaged database that was set aside, processes of an earlier life that were lost or had survived. `docs/METADATA.md` is for people
-//! who read the file themselves.
+//! [`open`] returns the one [`SqliteStore`] that writes, a [`Reader`] for any number of concurrent queries, and a
+//! report: a damaged database that was set aside, processes of an earlier epoch that were lost or survived.
+//! `docs/METADATA.md` documents the file for people.
 //!
-//! * opening: `open`, `state_directory`, `lock`, `header`, `damage`, `migrate`, `lives`; `memory` where there is no directory;
-//! * writing: `write`, `losses`, `columns`, `connection` (what each setting promises), `checkpoint`, `upkeep`, `failure`;
-//! * reading: `readers`, `read`.
+//! * opening: `open`, `state_directory`, `lock`, `header`, `damage`, `migrate`, `epochs`; `memory` without a directory;
+//! * writing: `write`, `losses`, `columns`, `connection` (the settings and what each guarantees), `checkpoint`,
+//!   `upkeep`, `failure`;
+//! * reading: `reader_pool`, `read`.
 
 mod checkpoint;
 mod columns;
@@ -54,16 +55,16 @@ pub use self::migrate::{APPLICATION_ID, MIGRATIONS, VERSION};
 pub use self::read::{ReadError, Reader};
 pub use self::state_directory::{DATABASE, LOCK};
 
-/// Where the state is, and whose.
+/// Options of [`open`].
 #[derive(Debug, Clone)]
 pub struct StoreOptions {
-    /// The state directory; made if there is none.
+    /// The state directory; created if there is none.
     pub directory: PathBuf,
-    /// What the next one is told that finds the directory in use, such as the exec-server's id.
+    /// The name that another exec-server reports when it finds the directory in use, such as this one's id.
     pub name: String,
-    /// This life of the server.
+    /// The server's epoch.
     pub epoch: Epoch,
-    /// What is kept.
+    /// The retention.
     pub retention: Retention,
     /// The time, in nanoseconds since the Unix epoch.
     pub now_unix_ns: u64,
@@ -72,24 +73,25 @@ pub struct StoreOptions {
 /// An open store.
 #[derive(Debug)]
 pub struct OpenedStore {
-    /// Writes. Holds the directory's lock.
+    /// The writer. Holds the directory's lock.
     pub store: SqliteStore,
-    /// Reads.
+    /// The reader.
     pub reader: Reader,
-    /// The database that was there was damaged, and is elsewhere now.
+    /// The previous database, if it was damaged and set aside.
     pub set_aside: Option<DamagedDatabase>,
-    /// What an earlier life had left.
+    /// Processes that an earlier epoch left running.
     pub recovered: RecoveryReport,
 }
 
-/// Opens the state directory: see `open.rs` for the order of things. Blocks, for some milliseconds and at most
-/// [`OPEN_CHECK`](limits::OPEN_CHECK) beyond what the disk takes.
+/// Opens the state directory, in the order that `open.rs` documents. Blocks for some milliseconds, and at most
+/// [`OPEN_CHECK`](limits::OPEN_CHECK) beyond the time of the disk.
 ///
-/// `kill` is called with the processes of an earlier life that still run and were not detached, if there are any; it ends their process groups
-/// and returns. The pids are certain at this moment. If the server dies before `open` returns, the next one is handed the same.
+/// `kill` is called with the processes of an earlier epoch that still run and were not detached, if there are any. It
+/// kills their process groups and returns. The pids are certain at this moment. If the server dies before `open`
+/// returns, the next call passes the same processes.
 ///
 /// # Errors
-/// [`OpenError`]; a damaged database is no error.
+/// [`OpenError`]; a damaged database is not an error.
 pub fn open(options: &StoreOptions, kill: &mut dyn FnMut(&[Survivor])) -> Result<OpenedStore, OpenError> {
     let state_directory = StateDirectory::prepare(&options.directory)?;
     let lock = DirectoryLock::take(&state_directory.lock(), &options.name)?;
@@ -132,12 +134,12 @@ pub fn open(options: &StoreOptions, kill: &mut dyn FnMut(&[Survivor])) -> Result
     })
 }
 
-/// Makes a database in memory: what it holds ends with the store, and nothing of it is ever on a disk (but for what the machine swaps out).
-/// Without a size in `retention` it takes [`MEMORY_BYTES`](limits::MEMORY_BYTES), and never more than
-/// [`MEMORY_BYTES_MAX`](limits::MEMORY_BYTES_MAX).
+/// Creates a database in memory. Its content ends with the store and is never on a disk, except for pages that the
+/// operating system swaps out. Without a size in `retention` it takes [`MEMORY_BYTES`](limits::MEMORY_BYTES), and never
+/// more than [`MEMORY_BYTES_MAX`](limits::MEMORY_BYTES_MAX).
 ///
 /// # Errors
-/// SQLite's, for want of memory.
+/// SQLite's, if memory is exhausted.
 pub fn open_in_memory(
     epoch: Epoch,
     retention: Retention,
@@ -175,8 +177,9 @@ pub fn open_in_memory(
 
 /// The one writer.
 ///
-/// Dropping it closes it. It survives its database: a connection that failed is made anew before the next attempt, and a file that was damaged while it was in use is
-/// set aside then. So is one that was removed or replaced: what is written to a file that nobody can find is not kept.
+/// Dropping it closes it. A failed connection is opened again before the next attempt. A file that was damaged in use
+/// is set aside then, and one that was removed or replaced is created anew, because no reader would find what is
+/// written to it.
 #[derive(Debug)]
 pub struct SqliteStore {
     /// `None` after a failure, until the next attempt.
@@ -187,7 +190,7 @@ pub struct SqliteStore {
     readers: Arc<ReaderPool>,
     set_aside: DamagedDatabases,
     damaged_databases: u32,
-    /// `None` in memory. Last: what is above still works on the files when it is dropped.
+    /// `None` in memory. Last, because the fields above use the files when they are dropped.
     on_disk: Option<OnDiskState>,
 }
 
@@ -196,11 +199,11 @@ pub struct SqliteStore {
 struct OnDiskState {
     state_directory: StateDirectory,
     checkpointer: Checkpointer,
-    // Last, for the same reason.
+    // Dropped last, when no other field uses the files.
     _lock: DirectoryLock,
 }
 
-/// Databases that were set aside while the server ran, for whoever reports it.
+/// Databases that were set aside while the server ran, for the health report.
 #[derive(Debug, Clone, Default)]
 pub struct DamagedDatabases(Arc<Mutex<Vec<DamagedDatabase>>>);
 
@@ -212,7 +215,7 @@ impl DamagedDatabases {
 }
 
 impl SqliteStore {
-    /// Where it tells that it has set a database aside.
+    /// The list of databases that this store sets aside.
     pub fn damaged_databases(&self) -> DamagedDatabases {
         self.set_aside.clone()
     }
@@ -226,7 +229,8 @@ impl SqliteStore {
         }
     }
 
-    /// Runs one transaction, on a new connection where the last one failed, and once more in a new file where this one is damaged.
+    /// Runs one transaction. Opens a new connection if the last one failed, and retries once in a new file if this one
+    /// is damaged.
     fn attempt<T>(
         &mut self,
         mut work: impl FnMut(&mut Database, &mut RowIds) -> rusqlite::Result<T>,
@@ -240,14 +244,14 @@ impl SqliteStore {
                 }
                 Err(error) => error,
             };
-            // Numbers that were given in a transaction that was taken back mean nothing.
+            // Row ids of a transaction that was rolled back are invalid.
             self.row_ids.clear();
             let failure = failure::of_sqlite(&error);
             match failure.kind {
-                // In memory there is nothing to open again, and closing it would be the end of it.
+                // A database in memory cannot be opened again, and closing it would delete it.
                 _ if self.on_disk.is_none() => self.database = Some(database),
-                // The transaction was taken back and the connection is as good as before: SQLite is made for disks that fail. Kept, it also
-                // keeps the index of the log, which readers need and could not make anew on such a disk.
+                // The transaction was rolled back and the connection is valid. Kept, it also keeps the index of the
+                // log, which readers need and could not create on such a disk.
                 WriteErrorKind::Rejected
                 | WriteErrorKind::Busy
                 | WriteErrorKind::Full
@@ -269,14 +273,14 @@ impl SqliteStore {
     fn database(&mut self) -> Result<Database, WriteError> {
         let database = self.database.take();
         let Some(OnDiskState { state_directory, .. }) = &self.on_disk else {
-            let gone = || WriteError::new(WriteErrorKind::Other, "there is no database in memory any more");
+            let gone = || WriteError::new(WriteErrorKind::Other, "the database in memory was closed");
             return database.ok_or_else(gone);
         };
         if let Some(database) = database {
             if FileId::of(state_directory) == database.file {
                 return Ok(database);
             }
-            // Removed or replaced: nobody would ever find what is written to it.
+            // Removed or replaced: no reader would find what is written to it.
             self.row_ids.clear();
             self.readers.renew();
         }
@@ -313,14 +317,14 @@ impl SqliteStore {
         self.renew();
     }
 
-    /// Another file is at the same path.
+    /// Handles another file at the same path.
     fn renew(&mut self) {
         self.row_ids.clear();
         self.readers.renew();
     }
 }
 
-/// Says that this life has ended as it should, and moves the log into the database. If that fails nothing is lost: the next opening reads
+/// Marks the epoch as ended in order, and checkpoints the log. If that fails nothing is lost: the next opening reads
 /// the log.
 impl Drop for SqliteStore {
     fn drop(&mut self) {
@@ -337,11 +341,11 @@ impl Store for SqliteStore {
     fn write(&mut self, batch: &Batch) -> Result<WriteSummary, WriteError> {
         let rows =
             self.attempt(|database, row_ids| write::write(&mut database.connection, row_ids, batch))?;
-        // The batch is committed: what follows is no reason to say that it is not.
+        // The batch is committed, so a failure of what follows is not returned.
         match (&mut self.database, &self.on_disk) {
-            // Failed, the log grows, and the next commit meets the disk.
+            // If the checkpoint fails the log grows, and the next commit meets the disk.
             (Some(database), Some(on_disk)) => on_disk.checkpointer.committed(&database.connection),
-            // At once: upkeep comes twice a minute, and memory is not to be had back.
+            // Immediately, because upkeep runs only twice a minute, and memory is limited.
             (Some(database), None) => {
                 while self.sweeps.make_room(&mut database.connection).unwrap_or(false) {}
             }

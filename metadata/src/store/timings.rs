@@ -1,8 +1,9 @@
-//! Where the time of a call went, in few bytes: exact at first, and to within a tenth once the record is old.
+//! Encoding of a call's stages: exact at first, and rounded to within a tenth once the record is old.
 //!
-//! Fresh timings are exact: per stage its id, its attempt, its start after the first start, and its duration, as variable-length integers. Old
-//! ones keep start and duration as one byte each, on a scale of quarter octaves, and name their list of stages by a number that
-//! thousands of records share. Both begin with a byte that says which they are, so that others can be added.
+//! Exact timings have for each stage its id, its attempt, its start relative to the first start, and its duration, as
+//! variable-length integers. Rounded timings have start and duration in one byte each, on a scale of quarter octaves,
+//! and the number of a list of stages that thousands of records share. The first byte of both is the format, so that
+//! others can be added.
 
 use baton_trace::stage::StageId;
 
@@ -11,21 +12,20 @@ use crate::limits::{STAGES_MAX, TIMINGS_BYTES};
 /// One stage of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StageTime {
-    /// Which.
+    /// The stage.
     pub stage: StageId,
-    /// 0 for the first try.
+    /// The attempt; 0 for the first.
     pub attempt: u8,
-    /// When it began, in nanoseconds after the call's first stage began.
+    /// Its start, in nanoseconds after the start of the call's first stage.
     pub start_ns: u64,
-    /// How long it took, in nanoseconds.
+    /// Its duration, in nanoseconds.
     pub duration_ns: u64,
 }
 
 const EXACT: u8 = 1;
 const ROUNDED: u8 = 2;
 
-/// Writes timings exactly. Stages beyond [`STAGES_MAX`], or that do not fit in
-/// [`TIMINGS_BYTES`], are left out.
+/// Encodes timings exactly. Stages beyond [`STAGES_MAX`], or that do not fit in [`TIMINGS_BYTES`], are omitted.
 pub fn encode(stages: &[StageTime]) -> Vec<u8> {
     let mut out = vec![EXACT];
     for time in stages.iter().take(STAGES_MAX) {
@@ -41,7 +41,7 @@ pub fn encode(stages: &[StageTime]) -> Vec<u8> {
     out
 }
 
-/// Reads exact timings; `None` for anything else.
+/// Decodes exact timings; `None` for another format.
 pub fn decode(encoded: &[u8]) -> Option<Vec<StageTime>> {
     let mut rest = encoded.strip_prefix(&[EXACT])?;
     let mut stages = Vec::new();
@@ -60,7 +60,7 @@ pub fn decode(encoded: &[u8]) -> Option<Vec<StageTime>> {
     rest.is_empty().then_some(stages)
 }
 
-/// The stages alone, two bytes each: what old records share.
+/// The list of stages, two bytes each, which old records share.
 pub(super) fn shape(stages: &[StageTime]) -> Vec<u8> {
     stages
         .iter()
@@ -68,7 +68,7 @@ pub(super) fn shape(stages: &[StageTime]) -> Vec<u8> {
         .collect()
 }
 
-/// Writes timings of this shape to within a tenth.
+/// Encodes timings of this shape to within a tenth.
 pub(super) fn encode_rounded(shape: u64, stages: &[StageTime]) -> Vec<u8> {
     let mut out = vec![ROUNDED];
     put_varint(&mut out, shape);
@@ -80,12 +80,12 @@ pub(super) fn encode_rounded(shape: u64, stages: &[StageTime]) -> Vec<u8> {
     out
 }
 
-/// The shape of rounded timings; `None` for others.
+/// The shape of rounded timings; `None` for another format.
 pub(super) fn rounded_shape(encoded: &[u8]) -> Option<u64> {
     take_varint(&mut encoded.strip_prefix(&[ROUNDED])?)
 }
 
-/// Reads rounded timings of a shape.
+/// Decodes rounded timings of a shape.
 pub(super) fn decode_rounded(encoded: &[u8], shape: &[u8]) -> Option<Vec<StageTime>> {
     let mut rest = encoded.strip_prefix(&[ROUNDED])?;
     take_varint(&mut rest)?;
@@ -102,7 +102,7 @@ pub(super) fn decode_rounded(encoded: &[u8], shape: &[u8]) -> Option<Vec<StageTi
     Some(stages.map(time).collect())
 }
 
-/// Steps an octave. A value is off by half a step at most: 2^(1/8), which is nine hundredths.
+/// Steps of an octave. A value is off by at most half a step, 2^(1/8), which is nine hundredths.
 const STEPS: f64 = 4.0;
 
 fn round(ns: u64) -> u8 {

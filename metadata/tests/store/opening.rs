@@ -372,7 +372,7 @@ fn a_place_that_cannot_be_written_to_is_refused_by_type() {
     options.directory = state.directory.path().join("file");
     let error = sqlite::open(&options, &mut |_| {}).unwrap_err();
     assert!(matches!(error, OpenError::Io { .. }), "{error:?}");
-    assert!(error.to_string().contains("it is no directory"), "{error}");
+    assert!(error.to_string().contains("it is not a directory"), "{error}");
 }
 
 #[test]

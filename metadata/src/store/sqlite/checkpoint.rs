@@ -1,8 +1,8 @@
-//! Moving what the log holds into the database file, beside the writer.
+//! Checkpoints: moving the content of the log into the database file, concurrently with the writer.
 //!
-//! A thread of its own does it, because it syncs the device twice or thrice and no barrier shall wait for that. The log can only begin anew
-//! when nothing in it is left to move, and under load the writer always adds some: so when the log has grown large the writer moves
-//! the little that is left by itself.
+//! A thread of its own runs them, because each syncs the device twice or more and no barrier may wait for that. The log
+//! can restart only when all of it was moved, and under load the writer always adds to it. So when the log is large the
+//! writer moves the small rest itself.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -18,7 +18,7 @@ use super::failure;
 use crate::limits;
 use crate::store::WriteError;
 
-/// The thread, as long as this lives.
+/// The checkpoint thread. It ends when this value is dropped.
 #[derive(Debug)]
 pub(super) struct Checkpointer {
     wake: Option<SyncSender<()>>,
@@ -26,7 +26,7 @@ pub(super) struct Checkpointer {
     /// Pages in the log, as of the last commit.
     pages: Arc<AtomicU32>,
     busy: Arc<AtomicBool>,
-    /// Why the last one failed, unless a later one did not.
+    /// Why the last checkpoint failed, unless a later one succeeded.
     failure: Arc<Mutex<Option<WriteError>>>,
 }
 
@@ -41,7 +41,7 @@ impl Checkpointer {
             background::lower_priority();
             while woken.recv().is_ok() {
                 is_busy.store(true, Ordering::Release);
-                // If it fails the log stays, and the next upkeep says why.
+                // After a failure the log stays, and the next upkeep reports the error.
                 note(&failed, checkpoint_beside(&path));
                 is_busy.store(false, Ordering::Release);
             }
@@ -59,7 +59,7 @@ impl Checkpointer {
         })
     }
 
-    /// Counts the pages of the log from now on.
+    /// Starts counting the pages of the log.
     pub(super) fn watch(&self, connection: &mut Connection) -> rusqlite::Result<()> {
         let pages = Arc::clone(&self.pages);
         pages.store(0, Ordering::Release);
@@ -69,7 +69,7 @@ impl Checkpointer {
         }))
     }
 
-    /// After a commit: has the log moved if it is large.
+    /// Called after a commit: requests a checkpoint if the log is large.
     pub(super) fn committed(&self, connection: &Connection) {
         let pages = self.pages.load(Ordering::Acquire);
         if pages >= limits::WAL_PAGES && !self.busy.load(Ordering::Acquire) {
@@ -79,12 +79,12 @@ impl Checkpointer {
         if pages >= limits::CHECKPOINT_PAGES
             && let Some(wake) = &self.wake
         {
-            // Full: it will look anyway.
+            // If the channel is full, a checkpoint is requested already.
             let (Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(()))) = wake.try_send(());
         }
     }
 
-    /// Why the log cannot be moved, if the last try failed.
+    /// Why the last checkpoint failed, if it did.
     pub(super) fn failure(&self) -> Option<WriteError> {
         self.failure
             .lock()
@@ -96,7 +96,7 @@ impl Checkpointer {
 impl Drop for Checkpointer {
     fn drop(&mut self) {
         self.wake = None;
-        // On a disk that stalls it may take long; it holds nothing that anybody waits for.
+        // A checkpoint on a stalled disk may take long, and nothing waits for it.
         if !self.busy.load(Ordering::Acquire)
             && let Some(thread) = self.thread.take()
         {
@@ -117,7 +117,7 @@ fn checkpoint_beside(path: &PathBuf) -> rusqlite::Result<()> {
     passive(&connection)
 }
 
-/// Moves what can be moved without waiting for anybody.
+/// Moves the pages that can be moved without waiting.
 fn passive(connection: &Connection) -> rusqlite::Result<()> {
     connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))
 }

@@ -1,4 +1,4 @@
-//! How parts of a record are kept in columns: text where it is text, for people and for `json_each`, and bytes where it is not.
+//! Encoding of records in columns: text where possible, for people and for `json_each`, and bytes otherwise.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::record::{
     SlowestStage, Timings, TraceRef,
 };
 
-/// SQLite's numbers are signed. What does not fit is the largest that does: only a clock in the year 2262 or a counter that lies is so large.
+/// Converts to SQLite's signed numbers. Larger values are capped: only a wrong clock or counter reaches that.
 pub(super) fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
@@ -22,9 +22,9 @@ fn unsigned(value: i64) -> u64 {
     u64::try_from(value).unwrap_or(0)
 }
 
-/// A path or a name: text if it is UTF-8, else a blob.
+/// Encodes a path or a name: text if it is UTF-8, else a blob.
 pub(super) fn text_or_blob(bytes: &[u8]) -> ToSqlOutput<'_> {
-    // Text with a NUL in it would be cut by most programs that read it.
+    // Most programs truncate text at a NUL.
     let value = match str::from_utf8(bytes) {
         Ok(text) if !text.contains('\0') => ValueRef::Text(text.as_bytes()),
         _ => ValueRef::Blob(bytes),
@@ -39,8 +39,8 @@ fn bytes(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<Box<[u8]>>> {
     }
 }
 
-/// A JSON array if every argument is UTF-8, else the arguments, each with a NUL behind it. Written into `out`, which is used again from row
-/// to row.
+/// Encodes arguments: a JSON array if every argument is UTF-8, else NUL-terminated arguments. Written into `out`, which
+/// is reused for each row.
 pub(super) fn argv<'a>(arguments: &Argv, out: &'a mut Vec<u8>) -> ToSqlOutput<'a> {
     out.clear();
     let is_text = json(arguments, out).is_some();
@@ -57,7 +57,7 @@ pub(super) fn argv<'a>(arguments: &Argv, out: &'a mut Vec<u8>) -> ToSqlOutput<'a
     })
 }
 
-/// `None` where an argument is no UTF-8.
+/// `None` if an argument is not UTF-8.
 fn json(arguments: &Argv, out: &mut Vec<u8>) -> Option<()> {
     out.push(b'[');
     for (at, argument) in arguments.iter().enumerate() {
@@ -85,7 +85,7 @@ fn argv_of(row: &Row<'_>) -> rusqlite::Result<Argv> {
     }
 }
 
-/// An end, in columns.
+/// The columns of an end.
 pub(super) struct EndColumns<'a> {
     pub(super) ended_ns: i64,
     pub(super) outcome: &'static str,
@@ -180,7 +180,7 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
     Ok(Some(ProcessEnd {
         outcome,
         fault: row.get::<_, Option<String>>("fault")?.map(String::into_boxed_str),
-        // A reason that only a newer version knows is not told. The fault still has its sentence.
+        // Reasons that only a newer version knows are omitted. The fault still has its sentence.
         call_end: row
             .get::<_, Option<String>>("call_end")?
             .and_then(|name| CallEnd::from_name(&name)),
@@ -191,17 +191,17 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
     }))
 }
 
-/// Every column of a record but its timings, under the names that [`process_of`] reads; `p` is the process.
+/// Every column of a record except its timings, under the names that [`process_of`] reads; `p` is the process.
 pub(super) const PROCESS_COLUMNS: &str = "p.n, o.key as owner_key, p.id, p.begun_ns, l.epoch, l.boot_id, p.thread, p.argv,
     p.argv_cut, p.cwd, p.detached, p.parameters, p.trace_id, p.sampled, p.os_pid, p.start_ticks, p.spawned_ns, p.last_seq,
     p.ended_ns, p.outcome, p.exit_code, p.signal, p.core_dumped, p.fault, p.call_end, p.stdout_bytes, p.stderr_bytes, p.slowest,
     p.slowest_ns, p.survivor";
 
-/// What [`PROCESS_COLUMNS`] come from, beside `processes p`.
+/// The joins of [`PROCESS_COLUMNS`], in addition to `processes p`.
 pub(super) const PROCESS_JOINS: &str =
     "join owners o on o.owner = p.owner left join lives l on l.life = p.life";
 
-/// Reads a record back as the one patch that would make it.
+/// Reads a record as one patch.
 pub(super) fn process_of(row: &Row<'_>) -> rusqlite::Result<ProcessPatch> {
     let mut patch = ProcessPatch::new(ProcessKey {
         owner: Owner(row.get("owner_key")?),

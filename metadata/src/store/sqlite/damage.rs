@@ -1,7 +1,7 @@
-//! A damaged database is set aside: renamed with its log, kept for whoever wants to look, and a new one takes its place.
+//! A damaged database is set aside: it is renamed with its log, nothing is deleted, and a new one replaces it.
 //!
-//! The main file is renamed first. A crash in between leaves a log without its database, which [`set_orphans_aside`] finds at the next
-//! opening: SQLite would otherwise take an old log for that of the new file.
+//! The main file is renamed first. A crash in between leaves a log without its database, which [`set_orphans_aside`]
+//! finds at the next opening: SQLite would otherwise use the old log for the new file.
 
 use std::fmt;
 use std::fs;
@@ -13,18 +13,18 @@ use rusqlite::Connection;
 use super::error::OpenError;
 use super::state_directory::StateDirectory;
 
-/// A database that could not be read.
+/// A damaged database that was set aside.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DamagedDatabase {
-    /// Where it is now. Its log, if it had one, is beside it under the same name with `-wal`.
+    /// Its new path. Its log, if it had one, has the same name with `-wal`.
     pub path: PathBuf,
-    /// What was wrong with it.
+    /// The damage.
     pub reason: String,
 }
 
 impl fmt::Display for DamagedDatabase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // SQLite tells each finding on a line of its own, below a heading.
+        // SQLite reports each finding on a line of its own, below a heading.
         let reason = self.reason.lines().filter(|line| !line.starts_with("***"));
         write!(
             f,
@@ -53,7 +53,7 @@ pub(super) fn set_aside(
     })
 }
 
-/// A log whose database is not there any more belongs to one that was being set aside.
+/// Sets aside a log whose database is missing: a crash interrupted its renaming.
 pub(super) fn set_orphans_aside(
     state_directory: &StateDirectory,
 ) -> Result<Option<DamagedDatabase>, OpenError> {
@@ -61,7 +61,7 @@ pub(super) fn set_orphans_aside(
     if holds(&state_directory.database()) || !holds(&state_directory.wal()) {
         return Ok(None);
     }
-    set_aside(state_directory, "its log was there without it").map(Some)
+    set_aside(state_directory, "its log existed without it").map(Some)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
@@ -71,7 +71,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// `baton.db.damaged-20261121T120203Z`, with a number where that is taken.
+/// `baton.db.damaged-20261121T120203Z`, with a number if that name exists.
 fn free_name(state_directory: &StateDirectory) -> PathBuf {
     let base = with_suffix(&state_directory.database(), &format!(".damaged-{}", now()));
     let taken = |path: &PathBuf| {
@@ -92,7 +92,7 @@ fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// UTC, by SQLite, which has a calendar and is here anyway.
+/// The UTC date, formatted by SQLite.
 fn now() -> String {
     let ask =
         || Connection::open_in_memory()?.query_row("select strftime('%Y%m%dT%H%M%SZ')", [], |row| row.get(0));

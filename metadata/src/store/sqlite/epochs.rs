@@ -1,8 +1,8 @@
-//! Lives of the server, and what an earlier one left behind.
+//! Epochs of the server (table `lives`), and processes that an earlier one left running.
 //!
-//! Each opening begins a life. What an earlier life left running is `lost`: nobody saw its end. Its process may still be there, because a
-//! server that is killed does not take its children along; it is recognised by boot id, pid and start time together, so that no
-//! other process that has the pid by now is ever touched.
+//! Each opening begins an epoch. Processes that an earlier epoch left running are `lost`: their end was not observed.
+//! Such a process may still run, because a killed server does not kill its children. It is recognised by boot id, pid
+//! and start time together, so that another process with that pid is never signalled.
 
 use rusqlite::{Connection, TransactionBehavior, params};
 
@@ -12,40 +12,41 @@ use super::columns::number;
 use crate::record::{Owner, ProcessKey};
 use crate::store::boot;
 
-/// A process of an earlier life that still runs.
+/// A process of an earlier epoch that still runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survivor {
     /// Its record.
     pub key: ProcessKey,
-    /// Its pid, which is its process group's too.
+    /// Its pid, which is also its process group's id.
     pub os_pid: u32,
-    /// When it was made, in clock ticks after the boot, or a little later. Whoever signals it asks again right before
-    /// ([`boot::is_running`]).
+    /// Its start time in clock ticks after the boot, or a little later. It must be checked again right before the
+    /// process is signalled ([`boot::is_running`]).
     pub start_ticks: u64,
-    /// It was asked to outlive the server, and is left running.
+    /// Whether it was started to outlive the server; then it is left running.
     pub detached: bool,
 }
 
-/// What an earlier life of the server had left.
+/// The processes that an earlier epoch left running.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RecoveryReport {
-    /// Records that ran, or were about to, and are `lost` now; those of survivors included.
+    /// Records that ran or were about to, and are `lost` now; those of survivors included.
     pub lost: u64,
-    /// Survivors that were handed to be killed.
+    /// Survivors that were passed to `kill`.
     pub killed: Vec<Survivor>,
-    /// Survivors that were left, being detached.
+    /// Detached survivors, which were left running.
     pub left: Vec<Survivor>,
 }
 
-/// This life.
+/// The epoch and its start.
 #[derive(Debug, Clone)]
 pub(super) struct EpochStart {
     pub(super) epoch: Epoch,
     pub(super) begun_unix_ns: u64,
 }
 
-/// Writes that this life has begun. Done again in a database that takes another's place. One commit: on a disk whose syncs take half a
-/// second each, a commit for every stage would keep the server from starting for half a minute.
+/// Writes the start of the epoch and the names of the stages, also into a database that
+/// replaces another. One commit: on a disk whose syncs take half a second, a commit for each stage would delay the
+/// server's start by half a minute.
 pub(super) fn begin(connection: &mut Connection, epoch: &EpochStart) -> rusqlite::Result<()> {
     let pid = std::process::id();
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -70,12 +71,12 @@ pub(super) fn begin(connection: &mut Connection, epoch: &EpochStart) -> rusqlite
     transaction.commit()
 }
 
-/// Removes some lives that no record is left of: at most `some`, the oldest first. Returns how many.
+/// Removes some epochs without records: at most `some`, the oldest first. Returns how many.
 ///
-/// A record is first written in the life that runs, under a higher number than any that is left, and a life begins with the lowest number
-/// that its records can have. So the life that the oldest record was written in is the last that begins at that record's number or below, or
-/// a later one; and whatever life a record names by now, it is no earlier one. Those before it are named by nothing. This life is
-/// the last of all, and never before another.
+/// A record is first written in the running epoch, under a higher number than any existing one, and an epoch begins
+/// with the lowest number that its records can have. So the oldest record was first written in the last epoch that
+/// begins at its number or below, or in a later one. A record may move to a later epoch, never to an earlier one. So no record names the
+/// epochs before that one. The running epoch is the last, and is never removed.
 pub(super) fn forget(connection: &Connection, some: u32) -> rusqlite::Result<usize> {
     connection
         .prepare_cached(
@@ -91,7 +92,7 @@ pub(super) fn forget(connection: &Connection, some: u32) -> rusqlite::Result<usi
         .execute([some])
 }
 
-/// Writes that this life has ended as it should.
+/// Writes that the epoch ended in order.
 pub(super) fn end(connection: &Connection, epoch: &EpochStart, now_unix_ns: u64) -> rusqlite::Result<()> {
     let ended = "update lives set ended_ns = ?2 where epoch = ?1";
     connection
@@ -99,7 +100,7 @@ pub(super) fn end(connection: &Connection, epoch: &EpochStart, now_unix_ns: u64)
         .map(|_| ())
 }
 
-/// Kills what has survived, and then says that what ran is lost; in this order, so that a crash in between kills again instead of
+/// Kills the survivors, then marks running records as lost. In this order, a crash in between kills again instead of
 /// never.
 pub(super) fn recover(
     connection: &mut Connection,

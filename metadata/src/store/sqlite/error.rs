@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::failure::{is_full, of_sqlite};
 
-/// Who holds a state directory, as it wrote there itself.
+/// The holder of a state directory, as it wrote there itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockHolder {
     /// Its process id.
@@ -21,23 +21,23 @@ impl fmt::Display for LockHolder {
     }
 }
 
-/// A state directory could not be opened. Nothing in it was changed, unless the variant says otherwise.
+/// Why a state directory could not be opened. Nothing in it was changed, unless the variant says otherwise.
 ///
-/// A damaged database is none of these: it is set aside and a new one begun.
+/// A damaged database is not an error: it is set aside and a new one is created.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another exec-server works on it.
+    /// Another exec-server uses it.
     #[error(
-        "the state directory {directory:?} is in use by {}: stop it, or give this one another --state",
+        "the state directory {directory:?} is in use by {}: stop that one, or give this one another --state",
         .holder.as_ref().map_or_else(|| "another exec-server".to_owned(), LockHolder::to_string)
     )]
     InUse {
         /// The directory.
         directory: PathBuf,
-        /// Whoever holds it; `None` in the instant in which it has not said so yet.
+        /// Its holder; `None` if it has not written its name yet.
         holder: Option<LockHolder>,
     },
-    /// A later version of Baton wrote it, and this one would not understand what it changes.
+    /// A later version of Baton wrote it, and this one does not know its schema.
     #[error(
         "{path:?} has schema {found}, and this version knows up to {known}: run the newer baton, or give this one another --state"
     )]
@@ -46,20 +46,20 @@ pub enum OpenError {
         path: PathBuf,
         /// Its schema version.
         found: i32,
-        /// The latest that this version knows.
+        /// The latest version that is supported.
         known: i32,
     },
-    /// A database that another program made.
+    /// The database of another program.
     #[error(
         "{path:?} is a database of another program (application id {application_id:#x}): give another --state"
     )]
     Foreign {
         /// The database.
         path: PathBuf,
-        /// What SQLite knows the other program by.
+        /// The application id of the other program.
         application_id: i32,
     },
-    /// Others may put files into the directory, and so replace the database.
+    /// Other users may write to the directory, and so replace the database.
     #[error("others may write to the state directory {directory:?} (mode {mode:o}): chmod go-w it")]
     OpenToOthers {
         /// The directory.
@@ -67,14 +67,14 @@ pub enum OpenError {
         /// Its mode.
         mode: u32,
     },
-    /// Missing rights, or a file system that is mounted read-only.
+    /// Missing permissions, or a read-only file system.
     #[error(
         "cannot write to {path:?}: {source}; give a --state that this user may write to, or --state none"
     )]
     NotWritable {
         /// The file or directory.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's error.
         source: io::Error,
     },
     /// The operating system failed in another way.
@@ -82,7 +82,7 @@ pub enum OpenError {
     Io {
         /// The file or directory.
         path: PathBuf,
-        /// What it said.
+        /// Its error.
         source: io::Error,
     },
     /// SQLite failed on a file that is not damaged: a full disk, no memory, a device that fails.
@@ -90,17 +90,17 @@ pub enum OpenError {
     Sqlite {
         /// The database.
         path: PathBuf,
-        /// What it said.
+        /// Its error.
         source: rusqlite::Error,
     },
 }
 
-/// What helps.
+/// What to do.
 fn advice(source: &io::Error) -> &'static str {
     use io::ErrorKind::{AlreadyExists, NotADirectory};
     match source.kind() {
-        // As making it says of a file in its place.
-        AlreadyExists | NotADirectory => "it is no directory: give another --state",
+        // Creating a directory fails with this if a file has its path.
+        AlreadyExists | NotADirectory => "it is not a directory: give another --state",
         _ if is_full(source) => "free some, give another --state, or --state none",
         _ => "check the disk, give another --state, or --state none",
     }
@@ -135,7 +135,7 @@ mod tests {
             (of_sqlite(rusqlite::ffi::SQLITE_BUSY), "end it, or wait for it"),
             (of_sqlite(rusqlite::ffi::SQLITE_IOERR), "check the disk"),
             (of_system(rustix::io::Errno::NOSPC), "free some"),
-            (of_system(rustix::io::Errno::NOTDIR), "it is no directory"),
+            (of_system(rustix::io::Errno::NOTDIR), "it is not a directory"),
             (of_system(rustix::io::Errno::IO), "check the disk"),
             (of_system(rustix::io::Errno::ROFS), "that this user may write to"),
         ] {

@@ -1,4 +1,4 @@
-//! What SQLite and the operating system say of a failed commit, as what helps.
+//! Maps errors of SQLite and of the operating system to kinds of failure.
 
 use std::io;
 

@@ -1,4 +1,4 @@
-//! What a database file says of itself, read without changing a byte of it or of its log.
+//! Reads a database file's header without changing the file or its log.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -10,27 +10,27 @@ use super::error::OpenError;
 use super::migrate::{APPLICATION_ID, VERSION};
 use super::state_directory::StateDirectory;
 
-/// What the file is.
+/// The kind of file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum DatabaseHeader {
-    /// Nothing yet.
+    /// An empty file, or none.
     Empty,
     /// A database that this version can open.
     Ours,
-    /// No database, or none that can be read.
+    /// Not a database, or a damaged one.
     Damaged(String),
 }
 
-/// SQLite's file header, as its file format documents it.
+/// SQLite's file header, as the file format documents it.
 const BYTES: usize = 100;
 const MAGIC: &[u8] = b"SQLite format 3\0";
 const USER_VERSION_AT: usize = 60;
 const APPLICATION_ID_AT: usize = 68;
 
-/// Looks at the file before SQLite may write to it.
+/// Examines the file before SQLite may write to it.
 ///
 /// # Errors
-/// [`OpenError::Newer`] and [`OpenError::Foreign`]: the file is not for us to touch.
+/// [`OpenError::Newer`] and [`OpenError::Foreign`]: the file must not be changed.
 pub(super) fn examine(state_directory: &StateDirectory) -> Result<DatabaseHeader, OpenError> {
     let path = state_directory.database();
     let mut bytes = Vec::with_capacity(BYTES);
@@ -45,7 +45,7 @@ pub(super) fn examine(state_directory: &StateDirectory) -> Result<DatabaseHeader
     }
     if bytes.len() < BYTES || !bytes.starts_with(MAGIC) {
         return Ok(DatabaseHeader::Damaged(
-            "it does not begin as a database does".to_owned(),
+            "it does not begin with SQLite's file header".to_owned(),
         ));
     }
     let number = |at: usize| i32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
@@ -55,7 +55,7 @@ pub(super) fn examine(state_directory: &StateDirectory) -> Result<DatabaseHeader
         number(USER_VERSION_AT),
         true,
     )?;
-    // The log may hold a later first page: a newer version may have died right after its migration.
+    // The log may hold a later first page, if a newer version died right after its migration.
     let has_log = fs::metadata(state_directory.wal()).is_ok_and(|file| file.len() > 0);
     if !has_log && number(APPLICATION_ID_AT) == APPLICATION_ID {
         return Ok(DatabaseHeader::Ours);
@@ -63,8 +63,8 @@ pub(super) fn examine(state_directory: &StateDirectory) -> Result<DatabaseHeader
     let had_index = state_directory.shm().exists();
     let mut looked = look_through_log(state_directory);
     if looked.as_ref().is_err_and(is_half_made) {
-        // A server died while it made the database, before there was a log: what it had begun is taken back, as by whoever reads such a
-        // file next, and it is an empty one again.
+        // A server died while it created the database, before there was a log. Its transaction is rolled back, as
+        // SQLite does for the next reader, and the database is empty again.
         looked = roll_back(state_directory).and_then(|()| look_through_log(state_directory));
     }
     if !had_index {
@@ -93,13 +93,13 @@ fn judge(
             known: VERSION,
         }),
         APPLICATION_ID => Ok(()),
-        // Ours too, if we died between making it and filling it.
+        // Baton's too, if a server died between creating and filling it.
         0 if empty => Ok(()),
         _ => Err(OpenError::Foreign { path, application_id }),
     }
 }
 
-/// A transaction without a log was cut short, and who may only read cannot take it back.
+/// Whether an unfinished transaction without a log exists, which a read-only connection cannot roll back.
 fn is_half_made(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     code == Some(rusqlite::ffi::SQLITE_READONLY_ROLLBACK)
@@ -112,7 +112,7 @@ fn roll_back(state_directory: &StateDirectory) -> rusqlite::Result<()> {
     connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
 }
 
-/// Application id, version, and whether there is no table: as the database and its log say together.
+/// Application id, version, and whether there is no table, as read through the log.
 fn look_through_log(state_directory: &StateDirectory) -> rusqlite::Result<(i32, i32, bool)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(state_directory.database(), flags)?;

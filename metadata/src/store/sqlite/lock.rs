@@ -1,8 +1,8 @@
-//! One exec-server a state directory, held by a lock of the kernel's.
+//! One exec-server for each state directory, by a lock of the kernel.
 //!
-//! The lock is `flock(2)` on the file `lock`: it ends with the process however that ends, so nobody has to clean up after a crash. The
-//! file's text says who holds it, for the message that the next one gets. The file is never removed: removing it while another waits
-//! for it would let two hold "the" lock.
+//! The lock is `flock(2)` on the file `lock`. It ends with the process however that ends, so a crash needs no cleanup.
+//! The file contains its holder's pid and name, for the error message of the next exec-server. The file is never
+//! removed: if it were removed while another process waits for it, two could hold a lock of that name.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -16,17 +16,17 @@ use super::error::{LockHolder, OpenError};
 use super::state_directory::private;
 use crate::limits;
 
-/// Longest name that is kept in the file or read from it.
+/// Longest name that is written to the file or read from it.
 const NAME_BYTES: usize = 256;
 
-/// The lock, as long as this lives.
+/// The lock. Dropping it releases it.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
     _file: File,
 }
 
 impl DirectoryLock {
-    /// Takes the lock at once or says who has it.
+    /// Takes the lock, or returns its holder.
     pub(super) fn take(path: &Path, name: &str) -> Result<Self, OpenError> {
         let failed = |error: io::Error| OpenError::from_io(path, error);
         let mut file = private(path).map_err(failed)?;
@@ -45,7 +45,8 @@ impl DirectoryLock {
     }
 }
 
-/// A child that the last holder was just making holds the lock too, between its fork and its exec: that is over in a moment.
+/// Retries for a moment, because a child that the last holder was creating holds the lock too, between its fork and its
+/// exec.
 fn patiently(file: &File) -> rustix::io::Result<()> {
     let until = Instant::now() + limits::LOCK_TIMEOUT;
     loop {
@@ -65,7 +66,7 @@ fn write(file: &mut File, name: &str) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// Who wrote the file; `None` if it says nothing, as in the instant between taking the lock and writing.
+/// The holder that wrote the file; `None` if it is empty, as between taking the lock and writing.
 fn read(file: &mut File) -> Option<LockHolder> {
     let mut text = Vec::new();
     file.take(NAME_BYTES as u64 + 32).read_to_end(&mut text).ok()?;
@@ -77,7 +78,7 @@ fn read(file: &mut File) -> Option<LockHolder> {
     })
 }
 
-/// One line that is safe to print, whoever wrote the file.
+/// One line without control characters, because the file is untrusted.
 fn plain(name: &str) -> String {
     let mut plain: String = name.chars().filter(|c| !c.is_control()).collect();
     plain.truncate(plain.floor_char_boundary(NAME_BYTES));

@@ -15,7 +15,7 @@ pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<(Owner, u64)
     rows.collect()
 }
 
-/// Takes the place of all that there is.
+/// Replaces all rows.
 pub(super) fn write(
     connection: &mut Connection,
     row_ids: &mut RowIds,

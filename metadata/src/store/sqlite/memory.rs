@@ -1,7 +1,7 @@
-//! Records that end with the server: `--state none`.
+//! A database in memory: `--state none`.
 //!
-//! The same schema in SQLite's own memory file system, so that a query cannot tell the difference. There is no log beside it: a
-//! commit waits for a query that is being read, and a query for a commit, each for a moment.
+//! The schema is the same, in SQLite's memory file system, so queries need no changes. There is no write-ahead log, so
+//! a commit and a query wait for each other for a moment.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,13 +10,13 @@ use rusqlite::Connection;
 use super::connection;
 use super::migrate::migrate;
 
-/// A name that leads to no other database of this process.
+/// A name that is unique in this process.
 pub(super) fn name() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("file:/baton-{}?vfs=memdb", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Makes the database of this name. It is there for as long as a connection to it is.
+/// Creates the database of this name. It exists while a connection to it is open.
 pub(super) fn make(name: &str) -> rusqlite::Result<Connection> {
     let mut connection = connection::memory(name)?;
     migrate(&mut connection)?;

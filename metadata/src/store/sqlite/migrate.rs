@@ -1,11 +1,12 @@
 //! Schema versions: one SQL file each, applied in order, each in a transaction of its own.
 //!
-//! A version that was released is never edited; the next one is a new file. `user_version` in the file's header says how far it is,
-//! `application_id` that it is ours. `tests/fixtures` holds a database of every released version, and a test fails for one without.
+//! A released version is never edited; the next one is a new file. `user_version` in the file's header is its version,
+//! and `application_id` marks it as Baton's. `tests/store/fixtures` has a database of every released version, and a
+//! test fails for one without.
 
 use rusqlite::{Connection, TransactionBehavior};
 
-/// What SQLite's header says of a database that Baton made: `BATN`.
+/// The application id in SQLite's header of a database of Baton: `BATN`.
 pub const APPLICATION_ID: i32 = i32::from_be_bytes(*b"BATN");
 
 /// Every schema, in order; the first is version 1.
@@ -24,8 +25,8 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Brings an open database to `VERSION`, or leaves it as it is. One commit, however far the way: on a disk whose syncs take half a second each, one
-/// for every version would keep the server from starting.
+/// Migrates an open database to `VERSION`, or leaves it unchanged. One commit for all versions: on a disk whose syncs
+/// take half a second, a commit for each would delay the server's start.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let done = usize::try_from(version(connection)?).unwrap_or(0);
     if done >= MIGRATIONS.len() {

@@ -1,10 +1,11 @@
-//! Opening, in an order in which nothing that is not ours is touched and nothing damaged stops the server.
+//! Opening, in an order in which no foreign file is changed and no damaged one stops the server.
 //!
-//! 1. the directory: made, or looked at for who else may write there ([`StateDirectory`]);
-//! 2. the lock: one exec-server a directory ([`DirectoryLock`](super::lock::Lock));
-//! 3. the file's header: another program's and a newer version's are refused as they are ([`header`]);
+//! 1. the directory: created, or checked for other users' write permission ([`StateDirectory`]);
+//! 2. the lock: one exec-server for each directory ([`DirectoryLock`](super::lock::DirectoryLock));
+//! 3. the file's header: another program's database and a newer version's are refused and not changed ([`header`]);
 //! 4. SQLite, which applies or drops what a crash left in the log;
-//! 5. a check for damage, bounded in time; a damaged file is set aside and 3 to 5 begin anew with none ([`damage`]);
+//! 5. a check for damage, bounded in time; a damaged file is set aside, and 3 to 5 are repeated without a file
+//!    ([`damage`]);
 //! 6. migrations.
 
 use std::fs;
@@ -28,7 +29,7 @@ pub(super) struct Database {
     pub(super) file: Option<FileId>,
 }
 
-/// Which file a path leads to: another one may be put in its place.
+/// Identifies the file at a path, which may be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct FileId {
     device: u64,
@@ -46,7 +47,7 @@ impl FileId {
     }
 }
 
-/// Steps 3 to 6. A damaged file is set aside if it may be, and is an error otherwise.
+/// Steps 3 to 6. A damaged file is set aside if `may_set_aside`, and is an error otherwise.
 pub(super) fn open(
     state_directory: &StateDirectory,
     may_set_aside: bool,
@@ -66,12 +67,12 @@ pub(super) fn open(
     let aside = set_aside(state_directory, reason)?;
     match attempt(state_directory)? {
         Ok(database) => Ok((database, Some(aside))),
-        // A new file that cannot be read either: not the file is at fault.
+        // A new file is damaged too, so the file is not the cause.
         Err(reason) => Err(damaged(reason)),
     }
 }
 
-/// The inner error is what is wrong with a damaged file.
+/// The inner error is the damage of a file.
 fn attempt(state_directory: &StateDirectory) -> Result<Result<Database, String>, OpenError> {
     if let DatabaseHeader::Damaged(reason) = examine(state_directory)? {
         return Ok(Err(reason));
@@ -83,7 +84,7 @@ fn attempt(state_directory: &StateDirectory) -> Result<Result<Database, String>,
                 connection,
                 file: Some(file),
             })),
-            None => Ok(Err("it went away while it was opened".to_owned())),
+            None => Ok(Err("it was removed while it was opened".to_owned())),
         },
         Ok(Err(reason)) => Ok(Err(reason)),
         Err(error) if is_damage(&error) => Ok(Err(error.to_string())),
@@ -96,7 +97,8 @@ fn attempt(state_directory: &StateDirectory) -> Result<Result<Database, String>,
 
 fn open_sound(state_directory: &StateDirectory) -> rusqlite::Result<Result<Connection, String>> {
     let mut connection = writer(&state_directory.database())?;
-    // A small file is checked whole; of a large one as much as fits in the time. What is not found now is found when it is met.
+    // A small file is checked completely, a large one as far as the time allows. Later damage is found when a query or
+    // commit meets it.
     let check = |connection: &Connection| {
         connection.query_row("pragma quick_check(1)", [], |row| row.get::<_, String>(0))
     };

@@ -1,5 +1,5 @@
-//! Queries. Each filters and orders by an index, and pages by the key of the last row: none reads what it does not return, but for
-//! outcomes, which it passes over where none of the indexes tells them.
+//! Queries. Each filters and orders by an index, and pages by the key of the last row. None reads rows that it does not
+//! return, except that rows with other outcomes are skipped where no index has the outcome.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use crate::store::timings::{decode_rounded, encode, rounded_shape};
 /// A query that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// What is in the file is no longer a database.
+    /// The file is no longer a valid database.
     #[error(
         "the database is damaged ({0}); restart the exec-server, which sets it aside and begins a new one"
     )]
@@ -39,10 +39,11 @@ impl From<rusqlite::Error> for ReadError {
     }
 }
 
-/// Reads beside the writer: sees each commit as soon as it is there, and never waits for one. Clones share a few connections.
+/// Reads concurrently with the writer: sees each commit at once, and never waits for one. Clones share a few
+/// connections.
 ///
-/// Every method blocks for as long as its query takes, usually well under 20 ms; an async caller uses `spawn_blocking`. A query
-/// sees only what its owner has.
+/// Every method blocks for its query, usually well under 20 ms; an async caller uses `spawn_blocking`. A query returns
+/// its owner's records only.
 #[derive(Debug, Clone)]
 pub struct Reader {
     readers: Arc<ReaderPool>,
@@ -80,8 +81,8 @@ impl Reader {
         })
     }
 
-    /// What `baton show` is given: a process id or the beginning of one, or a trace id; in hexadecimal digits, with or without
-    /// hyphens. Anything else leads to nothing.
+    /// Finds records for `baton show`: by a process id or the start of one, or a trace id, in hexadecimal digits, with
+    /// or without hyphens. Other text matches nothing.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -89,7 +90,7 @@ impl Reader {
         self.readers.with(|connection| Ok(find(connection, owner, name)?))
     }
 
-    /// Threads, the one that was used last first.
+    /// Threads, the most recently used first.
     ///
     /// # Errors
     /// [`ReadError`].
@@ -121,13 +122,13 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Pa
         });
     };
     let limit = query.limit.clamp(1, limits::PAGE_MAX);
-    // Which of the four indexes: `failed = 1` and the bound thread are what their conditions ask for.
+    // Each condition makes one of the four indexes usable.
     let thread = if query.thread_id.is_some() {
         "and p.thread = :thread"
     } else {
         "and :thread is null"
     };
-    // Of all outcomes only an exit may be none.
+    // Only an exit may be a success.
     let has_exits = query.outcomes.is_empty() || query.outcomes.contains(&Outcome::Exited);
     let is_failed = query.failed || !has_exits;
     let failed = if is_failed { "and p.failed = 1" } else { "" };
@@ -180,7 +181,7 @@ fn cursor(row: &Row<'_>, time: &str) -> rusqlite::Result<Cursor> {
     })
 }
 
-/// Of one row more than the page holds, whether there is a next one.
+/// Reads one row more than the page has, to know whether there is a next page.
 fn page<T>(
     rows: impl Iterator<Item = rusqlite::Result<(Cursor, T)>>,
     limit: u32,
@@ -211,7 +212,7 @@ fn record(row: &Row<'_>) -> rusqlite::Result<ProcessRecord> {
     })
 }
 
-/// A record with its timings, in the exact form whichever form they are kept in.
+/// A record with its timings, converted to the exact format.
 fn whole(connection: &Connection, n: i64) -> rusqlite::Result<ProcessRecord> {
     let sql = format!("select {PROCESS_COLUMNS}, p.timings from processes p {PROCESS_JOINS} where p.n = ?1");
     let mut record = connection.prepare_cached(&sql)?.query_row([n], record)?;
@@ -266,7 +267,7 @@ fn find(connection: &Connection, key: Owner, name: &str) -> rusqlite::Result<Fou
     }
 }
 
-/// Looks into each bucket of the index, the newest first.
+/// Searches each bucket of the index, the newest first.
 fn of_trace(connection: &Connection, owner: i64, trace_id: [u8; 16]) -> rusqlite::Result<Vec<i64>> {
     let newest: Option<i64> =
         connection.query_row("select max(n) >> 14 from processes", [], |row| row.get(0))?;
@@ -287,7 +288,7 @@ fn of_trace(connection: &Connection, owner: i64, trace_id: [u8; 16]) -> rusqlite
     Ok(found)
 }
 
-/// The first and the last id that begin with these digits; `None` if they are none, or too many.
+/// The first and the last id with this prefix; `None` if it is not hexadecimal or is too long.
 fn id_range(name: &str) -> Option<([u8; 16], [u8; 16])> {
     let mut digits = Vec::with_capacity(32);
     for digit in name.chars().filter(|c| *c != '-') {
@@ -351,7 +352,7 @@ fn thread(connection: &Connection, key: &ThreadKey) -> rusqlite::Result<Option<T
     Ok(Some(thread))
 }
 
-/// A thread without its values, and the number that they are found by.
+/// A thread without its values, and its row id.
 fn thread_of(row: &Row<'_>, owner: Owner) -> rusqlite::Result<(ThreadRecord, i64)> {
     let facts = match row.get::<_, Option<i64>>("facts_ns")? {
         None => None,

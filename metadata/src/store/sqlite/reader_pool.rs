@@ -1,4 +1,4 @@
-//! Connections that only read, so that a query never waits for the writer nor holds it up.
+//! Read-only connections, so that queries and the writer do not wait for each other.
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::connection;
 use crate::limits;
 
-/// A few open connections, made when first needed.
+/// A few open connections, created when first needed.
 #[derive(Debug)]
 pub(super) struct ReaderPool {
     /// A path, or the name of a database in memory.
@@ -18,7 +18,7 @@ pub(super) struct ReaderPool {
 
 #[derive(Debug, Default)]
 struct IdleConnections {
-    /// Counts the databases that were set aside: a connection of an earlier one reads a file that has moved.
+    /// Counts replaced databases: a connection to an earlier one reads a file that was renamed.
     database: u64,
     connections: Vec<Connection>,
 }
@@ -44,7 +44,7 @@ impl ReaderPool {
             Some(connection) => connection,
             None => connection::reader(&self.path)?,
         };
-        // One that failed is not used again: whatever is wrong with it ends with it.
+        // A connection that failed is not reused.
         let answer = query(&mut connection)?;
         let mut idle = self.idle();
         if idle.database == database && idle.connections.len() < limits::IDLE_READERS {
@@ -53,7 +53,7 @@ impl ReaderPool {
         Ok(answer)
     }
 
-    /// Another file has taken the database's place.
+    /// Closes the idle connections after the database was replaced.
     pub(super) fn renew(&self) {
         let mut idle = self.idle();
         idle.database += 1;

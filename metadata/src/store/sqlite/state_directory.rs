@@ -1,7 +1,8 @@
-//! The state directory: its files, and that nobody else can read or replace them.
+//! The state directory and its files, which no other user can read or replace.
 //!
-//! The directory is made 0700 and its files 0600. One that others may *write* is refused: they could put another file in the database's
-//! place. One that others may only list is taken as it is, because the files in it are closed to them anyway.
+//! The directory is created with mode 0700 and its files with 0600. A directory that others may *write* to is refused,
+//! because they could replace the database. One that others may only list is accepted, because they cannot read the
+//! files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -13,7 +14,7 @@ use super::error::OpenError;
 /// Name of the database in a state directory.
 pub const DATABASE: &str = "baton.db";
 
-/// Name of the file whose lock says that an exec-server uses the directory.
+/// Name of the file whose lock marks the directory as used by an exec-server.
 pub const LOCK: &str = "lock";
 
 /// A state directory that exists and is safe to use.
@@ -23,7 +24,7 @@ pub(super) struct StateDirectory {
 }
 
 impl StateDirectory {
-    /// Makes the directory unless it is there, and looks who else may write in it.
+    /// Creates the directory unless it exists, and checks its permissions.
     pub(super) fn prepare(directory: &Path) -> Result<Self, OpenError> {
         let failed = |error: io::Error| OpenError::from_io(directory, error);
         DirBuilder::new()
@@ -56,17 +57,17 @@ impl StateDirectory {
         self.directory.join(format!("{DATABASE}-wal"))
     }
 
-    /// SQLite's index of it, shared by its readers.
+    /// SQLite's index of the log, shared by its readers.
     pub(super) fn shm(&self) -> PathBuf {
         self.directory.join(format!("{DATABASE}-shm"))
     }
 
-    /// SQLite's journal, while a database is made: until then it has no log.
+    /// SQLite's journal, which exists only while a database is created.
     pub(super) fn journal(&self) -> PathBuf {
         self.directory.join(format!("{DATABASE}-journal"))
     }
 
-    /// The files of the database, the main one first, each with what its name adds to that of the first.
+    /// The files of the database, the main one first, each with its suffix.
     pub(super) fn files(&self) -> [(PathBuf, &'static str); 4] {
         [
             (self.database(), ""),
@@ -76,7 +77,8 @@ impl StateDirectory {
         ]
     }
 
-    /// Makes an empty database file unless there is one, and closes it to others. SQLite gives its log and index the same mode.
+    /// Creates an empty database file unless there is one, and removes other users' permissions. SQLite gives its log
+    /// and index the same mode.
     pub(super) fn claim_database(&self) -> Result<(), OpenError> {
         let path = self.database();
         let failed = |error: io::Error| OpenError::from_io(&path, error);
@@ -103,7 +105,8 @@ impl StateDirectory {
     }
 }
 
-/// Opens a file for reading and writing, made 0600 unless it is there. Never follows a link that somebody left in its place.
+/// Opens a file for reading and writing, created with mode 0600 unless it exists. Does not follow symbolic links,
+/// because another user may have placed one.
 pub(super) fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)

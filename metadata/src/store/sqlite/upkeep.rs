@@ -1,8 +1,8 @@
-//! What is due now and then, in steps of a few milliseconds between batches: removing old records, rounding old timings, giving
-//! freed pages back.
+//! Upkeep, in steps of a few milliseconds between batches: removing old records, rounding old timings, returning freed
+//! pages to the file system.
 //!
-//! A sweep for old records looks at those of one owner after the other, from the oldest on, by the index over their times, so one that finds
-//! nothing to do reads a row of that index an owner. What runs is never touched, however old.
+//! A sweep for old records reads one owner after the other, oldest record first, by the index over their times. A sweep
+//! that finds nothing reads one row of that index for each owner. Running processes are never removed, however old.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::store::UpkeepProgress;
 use crate::store::retention::Retention;
 use crate::store::timings::{decode, encode_rounded, shape};
 
-/// How far each sweep is.
+/// The progress of each sweep.
 #[derive(Debug, Default)]
 pub(super) struct UpkeepSweeps {
     retention: Retention,
@@ -25,7 +25,7 @@ pub(super) struct UpkeepSweeps {
     timings: Sweep<()>,
 }
 
-/// A position in the index over owners and times: behind this record.
+/// A position in the index over owners and times: after this record.
 #[derive(Debug, Clone, Copy, Default)]
 struct TimeIndexPosition {
     owner: i64,
@@ -33,12 +33,12 @@ struct TimeIndexPosition {
     n: i64,
 }
 
-/// A walk over a table by a key, again and again.
+/// A repeated pass over a table by a key.
 #[derive(Debug, Default)]
 struct Sweep<K> {
-    /// The last row that was looked at.
+    /// The last row that was read.
     at: K,
-    /// Not begun again before.
+    /// When it restarts.
     next_unix_ns: u64,
 }
 
@@ -69,7 +69,7 @@ impl UpkeepSweeps {
         }
     }
 
-    /// Does one step of the first thing that is due.
+    /// Runs one step of the first task that is due.
     pub(super) fn step(
         &mut self,
         connection: &mut Connection,
@@ -87,7 +87,7 @@ impl UpkeepSweeps {
         })
     }
 
-    /// Whether anything was done; `false` when no sweep is due or the end of one was reached.
+    /// Whether any record was read; `false` when no sweep is due or the end of one was reached.
     fn remove_old(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<bool> {
         let Some(age) = self.retention.age else {
             return Ok(false);
@@ -103,7 +103,7 @@ impl UpkeepSweeps {
             if !some.is_empty() {
                 break some;
             }
-            // Nothing old is left of this owner.
+            // This owner has no further old record.
             let next: Option<i64> = transaction
                 .prepare_cached("select min(owner) from owners where owner > ?1")?
                 .query_row([position.owner], |row| row.get(0))?;
@@ -120,7 +120,7 @@ impl UpkeepSweeps {
             .collect();
         remove(&transaction, &old)?;
         transaction.commit()?;
-        // Only now: a step that is taken back is done again.
+        // Only after the commit, because a step that was rolled back is repeated.
         match looked_at.last() {
             Some((last, _)) => self.ages.at = *last,
             None => self.ages.ended(now_unix_ns),
@@ -128,7 +128,7 @@ impl UpkeepSweeps {
         Ok(!looked_at.is_empty())
     }
 
-    /// Threads that were not used for as long, and have no record left that would show them.
+    /// Removes threads that were not used for that age and have no record.
     fn remove_old_threads(
         &mut self,
         connection: &mut Connection,
@@ -163,7 +163,7 @@ impl UpkeepSweeps {
         Ok(last.is_some())
     }
 
-    /// Lives of the server that no record is left of.
+    /// Removes epochs without records.
     fn remove_old_epochs(&mut self, connection: &mut Connection, now_unix_ns: u64) -> rusqlite::Result<bool> {
         let keeps_all = self.retention == Retention::default();
         if keeps_all || !self.epochs.is_due(now_unix_ns) {
@@ -176,8 +176,9 @@ impl UpkeepSweeps {
         Ok(is_any)
     }
 
-    /// Removes some of the oldest finished records if the database holds more than it may, and threads that were last used before those
-    /// began; with no such record left, those that were not used for longest. False: it does not hold more, or nothing may go.
+    /// Removes some of the oldest finished records if the database is too large, and threads that were last used before
+    /// those began. Without such a record it removes the threads that were unused for longest. False: the database is
+    /// small enough, or nothing may be removed.
     pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
         let Some(limit) = self.retention.bytes else {
             return Ok(false);
@@ -197,7 +198,7 @@ impl UpkeepSweeps {
         let threads = unused_threads(&transaction, begun.last().copied().unwrap_or(i64::MAX))?;
         remove_threads(&transaction, &threads)?;
         transaction.commit()?;
-        // With nothing left that may go, the limit is missed, and what runs stays.
+        // When nothing may be removed the limit is exceeded, and running processes stay.
         Ok(!records.is_empty() || !threads.is_empty())
     }
 
@@ -207,7 +208,7 @@ impl UpkeepSweeps {
         }
         let cutoff = cutoff(now_unix_ns, limits::TIMINGS_EXACT);
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Numbers begin anew when no record is left, and how far it had come then says nothing of them.
+        // Row ids start again from 1 when no record is left, so earlier progress is invalid then.
         transaction
             .prepare_cached(
                 "delete from progress where task = 'timings' and n > (select coalesce(max(n), 0) from processes)",
@@ -226,7 +227,7 @@ impl UpkeepSweeps {
             .query_map(params![rounded, limits::UPKEEP_RECORDS, cutoff], |row| Ok((row.get(0)?, row.get(1)?)))?
             .collect::<Result<_, _>>()?;
         for (n, timings) in &old {
-            // Timings in a form that is not ours are left as they are.
+            // Timings in an unknown format stay unchanged.
             if let Some(stages) = timings.as_deref().and_then(decode) {
                 let shape: i64 = transaction
                     .prepare_cached(
@@ -253,7 +254,7 @@ impl UpkeepSweeps {
     }
 }
 
-/// Some of the records of an owner behind a place that began before `cutoff`, and when they ended.
+/// Some records of an owner after a position that began before `cutoff`, and when they ended.
 fn begun_before(
     connection: &Connection,
     cutoff: i64,
@@ -293,13 +294,13 @@ fn remove(connection: &Connection, processes: &[i64]) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Some threads without a record that were last used before `until`: those first that were not used for longest.
+/// Some threads without a record that were last used before `until`, the least recently used first.
 fn unused_threads(connection: &Connection, until: i64) -> rusqlite::Result<Vec<i64>> {
     let owners: Vec<i64> = connection
         .prepare_cached("select owner from owners")?
         .query_map([], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
-    // By its owner and whether it is archived: so the index has them in order.
+    // By owner and archived flag, because the index has them in that order.
     let mut select = connection.prepare_cached(
         "select updated_ns, n from threads t indexed by threads_by_update
         where owner = ?1 and archived = ?2 and updated_ns < ?3
@@ -336,13 +337,13 @@ fn pages(connection: &Connection, which: &str) -> rusqlite::Result<u64> {
         .map(i64::unsigned_abs)
 }
 
-/// Bytes of the file that hold something.
+/// Bytes of the used pages.
 pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
     let used = pages(connection, "page_count")?.saturating_sub(pages(connection, "freelist_count")?);
     Ok(used.saturating_mul(pages(connection, "page_size")?))
 }
 
-/// Gives some free pages back.
+/// Returns some free pages to the file system.
 fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
     let free = pages(connection, "freelist_count")?;
     let slack = u64::from(limits::SLACK_PAGES);
@@ -351,6 +352,6 @@ fn vacuum(connection: &Connection) -> rusqlite::Result<bool> {
     }
     let some = (free - slack).min(u64::from(limits::VACUUM_PAGES));
     connection.execute_batch(&format!("pragma incremental_vacuum({some})"))?;
-    // Where somebody has made the file anew in another mode it gives none back, and would be asked for ever.
+    // A file that a person rebuilt in another vacuum mode frees no pages, and upkeep would never end.
     Ok(pages(connection, "freelist_count")? < free)
 }

@@ -1,8 +1,8 @@
-//! One batch, one transaction: what its patches say is merged into the rows that are there.
+//! Writes one batch in one transaction: merges its patches into the existing rows.
 //!
-//! Each patch is an upsert that does in SQL what [`ProcessPatch::merge`] and [`ThreadPatch::merge`] do in memory; a test holds the two to each
-//! other. So writing a patch twice is writing it once, a part that is absent changes nothing, a sequence number never goes back, and an
-//! end that was seen never becomes a lost one.
+//! Each patch is an upsert that does in SQL what [`ProcessPatch::merge`] and [`ThreadPatch::merge`] do in memory; a
+//! test compares the two. So writing a patch twice has the effect of writing it once, an absent part changes nothing,
+//! `last_seq` never decreases, and an observed end is never replaced by a lost one.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -15,18 +15,18 @@ use crate::batch::Batch;
 use crate::limits;
 use crate::record::{Argv, Owner, ProcessPatch, ProcessStart, ThreadPatch};
 
-/// Numbers of owners and lives that were looked up already.
+/// Cached row ids of owners and epochs.
 #[derive(Debug, Default)]
 pub(super) struct RowIds {
     owners: HashMap<Owner, i64>,
     epochs: HashMap<[u8; 16], i64>,
-    /// The last ones: most batches are of one client, and all of one life.
+    /// The last ones: most batches are of one client, and all of one epoch.
     last_owner: Option<(Owner, i64)>,
     last_epoch: Option<([u8; 16], i64)>,
 }
 
 impl RowIds {
-    /// After a transaction that was taken back, or in another file, they may mean nothing.
+    /// Clears the cache, which a rollback or another file makes invalid.
     pub(super) fn clear(&mut self) {
         self.owners.clear();
         self.epochs.clear();
@@ -94,13 +94,13 @@ pub(super) fn write(
     batch: &Batch,
 ) -> rusqlite::Result<u64> {
     let before = connection.total_changes();
-    // At once, so that a lock held by somebody else is found before any work is done.
+    // Immediate, so that a foreign lock is found before any work is done.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     for patch in &batch.threads {
         thread(&transaction, row_ids, patch)?;
     }
     if !batch.processes.is_empty() {
-        // Looked up once: the text is long, and finding it by its hash took a tenth of what a row takes.
+        // Looked up once for the batch, because hashing its long text took a tenth of the time of a row.
         let mut statement = transaction.prepare_cached(&UPSERT_PROCESS)?;
         let mut upsert = ProcessUpsert::new(&mut statement);
         for patch in &batch.processes {
@@ -111,8 +111,8 @@ pub(super) fn write(
     Ok(connection.total_changes().saturating_sub(before))
 }
 
-/// The upsert of a process. ?4 (`life`) is there exactly when the patch has a start, which begins the record anew; ?18 (`outcome`) when it has
-/// an end.
+/// The upsert of a process. ?4 (`life`) is set exactly when the patch has a start, which replaces the record; ?18
+/// (`outcome`) when it has an end.
 static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
     const START: [&str; 9] = [
         "begun_ns",
@@ -166,19 +166,19 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Runs the upsert for one row after the other.
+/// Runs the upsert for each row.
 struct ProcessUpsert<'a, 'c> {
     statement: &'a mut CachedStatement<'c>,
-    /// What each parameter was given last. Commands that follow each other are mostly of one client, thread and directory and end alike:
-    /// what the row before had is bound already, and is spared the call and SQLite's copy.
+    /// The last value of each parameter. Adjacent commands are mostly of one client, thread and directory and have
+    /// equal ends. An equal value stays bound, which saves the call and SQLite's copy.
     bound: [BoundValue; PARAMETERS],
     json: Vec<u8>,
 }
 
-/// Parameters of [`UPSERT_PROCESS`], and the place that is never used, for they count from 1.
+/// Parameters of [`UPSERT_PROCESS`], and the unused index 0, because SQLite counts from 1.
 const PARAMETERS: usize = 30;
 
-/// Longest text that is remembered.
+/// Longest text that is compared with the last value.
 const REMEMBERED_BYTES: usize = 256;
 
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -191,7 +191,7 @@ enum BoundValue {
 }
 
 impl<'a, 'c> ProcessUpsert<'a, 'c> {
-    /// Nothing may be bound to the statement that is not bound here.
+    /// No other code may bind parameters of the statement.
     fn new(statement: &'a mut CachedStatement<'c>) -> Self {
         Self {
             statement,
@@ -219,7 +219,7 @@ impl<'a, 'c> ProcessUpsert<'a, 'c> {
         Ok(())
     }
 
-    /// A text that the next row is likely to have too.
+    /// Binds a text that adjacent rows are likely to share.
     fn text(&mut self, at: usize, value: Option<&str>) -> rusqlite::Result<()> {
         match value {
             None => self.null(at),
@@ -228,7 +228,7 @@ impl<'a, 'c> ProcessUpsert<'a, 'c> {
         }
     }
 
-    /// As [`text`](Self::text), of a path: it may be no UTF-8.
+    /// Binds a path as [`text`](Self::text) does, although it may not be UTF-8.
     fn path(&mut self, at: usize, value: Option<&[u8]>) -> rusqlite::Result<()> {
         match value {
             None => self.null(at),
@@ -237,7 +237,7 @@ impl<'a, 'c> ProcessUpsert<'a, 'c> {
         }
     }
 
-    /// Whether the parameter has this value. If not, it is to be bound now.
+    /// Whether the parameter has this value. If not, the caller must bind it.
     fn has(&mut self, at: usize, value: &[u8]) -> bool {
         match &mut self.bound[at] {
             BoundValue::Bytes(last) if last == value => return true,
@@ -251,7 +251,7 @@ impl<'a, 'c> ProcessUpsert<'a, 'c> {
         false
     }
 
-    /// Bytes that every row has others of.
+    /// Binds bytes that differ in every row.
     fn blob(&mut self, at: usize, value: Option<&[u8]>) -> rusqlite::Result<()> {
         let Some(value) = value else {
             return self.null(at);
@@ -281,7 +281,7 @@ impl<'a, 'c> ProcessUpsert<'a, 'c> {
         let spawned = patch.spawned.as_ref();
         let end = patch.end.as_ref().map(EndColumns::of);
         let end = end.as_ref();
-        // Without its start a record still has a place in history.
+        // A record without a start needs a position in history too.
         let begun = start
             .map(|start| start.accepted_unix_ns)
             .or(spawned.map(|spawned| spawned.spawned_unix_ns))
@@ -371,7 +371,7 @@ fn thread(transaction: &Connection, row_ids: &mut RowIds, patch: &ThreadPatch) -
             ],
             |row| row.get(0),
         )?;
-    // First what goes, for that makes room.
+    // Removals first, because they make room.
     for (key, value) in &patch.values {
         if value.is_none() {
             transaction
