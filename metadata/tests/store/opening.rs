@@ -7,6 +7,7 @@ use std::path::Path;
 use baton_metadata::Store;
 use baton_metadata::store::query::FoundRecords;
 use baton_metadata::store::sqlite::{self, APPLICATION_ID, OpenError, VERSION};
+use baton_trace::stage::{self, Component, StageDef, StageId, StageKind};
 use rusqlite::Connection;
 
 use crate::support::{ME, TestStateDirectory, batch, id, ids, integrity, ok, write};
@@ -424,4 +425,26 @@ fn a_life_that_ended_says_so_and_one_that_was_killed_does_not() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(ended, [true, false]);
+}
+
+#[test]
+fn a_registered_stage_is_named_in_the_table_of_stages() {
+    static STAGES: [StageDef; 1] = [StageDef {
+        id: StageId(192),
+        name: "test.lookup",
+        parent: Some(stage::transport::RPC),
+        kind: StageKind::Internal,
+        from: "handler starts",
+        to: "status found",
+        exporter: Component::Server,
+        covers: true,
+    }];
+    stage::register(&STAGES).unwrap();
+    let state = TestStateDirectory::new();
+    drop(state.open());
+    let connection = Connection::open(state.database()).unwrap();
+    let name: String = connection
+        .query_row("select name from stages where stage = 192", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(name, "test.lookup");
 }

@@ -7,6 +7,7 @@
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use baton_proto::{Epoch, ProcessId};
+use baton_trace::stage;
 
 use super::columns::number;
 use crate::record::{Owner, ProcessKey};
@@ -44,7 +45,7 @@ pub(super) struct EpochStart {
     pub(super) begun_unix_ns: u64,
 }
 
-/// Writes the start of the epoch and the names of the stages, also into a database that
+/// Writes the start of the epoch and the names of the built-in and the registered stages, also into a database that
 /// replaces another. One commit: on a disk whose syncs take half a second, a commit for each stage would delay the
 /// server's start by half a minute.
 pub(super) fn begin(connection: &mut Connection, epoch: &EpochStart) -> rusqlite::Result<()> {
@@ -64,7 +65,7 @@ pub(super) fn begin(connection: &mut Connection, epoch: &EpochStart) -> rusqlite
         ],
     )?;
     let mut name = transaction.prepare("insert into stages (stage, name) values (?1, ?2) on conflict (stage) do update set name = ?2 where name <> ?2")?;
-    for stage in baton_trace::stage::all() {
+    for stage in stage::all().chain(stage::registered()) {
         name.execute(params![stage.id.0, stage.name])?;
     }
     drop(name);
