@@ -3,6 +3,7 @@
 //! Written and read at the level of HTTP/2 bodies, so that sealing writes straight into the send buffer and opening
 //! reads straight from the received chunk.
 
+use baton_proto::PROTOCOL_VERSION;
 use baton_proto::limits::{FRAME_MAX, NOISE_MESSAGE_MAX};
 use baton_proto::relay::Frame;
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -28,6 +29,11 @@ pub enum OuterError {
     /// Not a `Frame`.
     #[error("the relay sent something that is no frame")]
     Malformed,
+    /// Instead of a Noise message: the other end cannot read this end's handshake, and speaks this version.
+    #[error(
+        "the other end speaks protocol version {0}, this one {PROTOCOL_VERSION} (the relay reports this, and nothing authenticates it)"
+    )]
+    OtherVersion(u32),
     /// The stream ended inside a frame.
     #[error("the relay cut a frame short")]
     Truncated,
@@ -48,6 +54,18 @@ pub(crate) fn put_frame_header(out: &mut BytesMut, len: usize) {
 pub(crate) fn put_frame(out: &mut BytesMut, noise: &[u8]) {
     put_frame_header(out, noise.len());
     out.extend_from_slice(noise);
+}
+
+/// Appends the `Frame` that an exec-server sends instead of message 2 to a client of another version.
+pub(crate) fn put_version(out: &mut BytesMut) {
+    let frame = Frame {
+        version: PROTOCOL_VERSION,
+        ..Frame::default()
+    };
+    out.put_u8(0);
+    out.put_u32(frame.encoded_len() as u32);
+    // BytesMut grows, so this cannot fail.
+    let _ = frame.encode(out);
 }
 
 /// Takes frames out of chunks, however they are cut. Holds at most one incomplete frame. Only a frame that came in several
@@ -77,6 +95,10 @@ impl Deframer {
         let frame = Frame::decode(message.slice(PREFIX_LEN..)).map_err(|_| OuterError::Malformed)?;
         if frame.noise.len() > NOISE_MESSAGE_MAX {
             return Err(OuterError::TooLong(frame.noise.len()));
+        }
+        // With a Noise message the field means nothing: what is authenticated decides.
+        if frame.noise.is_empty() && frame.version != 0 {
+            return Err(OuterError::OtherVersion(frame.version));
         }
         let stamp = RelayStamp {
             queue_ns: frame.queue_ns,
@@ -156,6 +178,21 @@ mod tests {
         let mut out = BytesMut::new();
         put_frame(&mut out, b"abc");
         assert_eq!(&out[..], b"\x00\x00\x00\x00\x05\x0a\x03abc");
+        out.clear();
+        put_version(&mut out);
+        assert_eq!(&out[..], b"\x00\x00\x00\x00\x02\x20\x01");
+    }
+
+    #[test]
+    fn a_version_counts_in_a_frame_without_a_noise_message_only() {
+        let next = |frame: &[u8]| {
+            let mut deframer = Deframer::default();
+            deframer.push(Bytes::copy_from_slice(frame));
+            deframer.next().map(|taken| taken.map(|(noise, _)| noise))
+        };
+        assert_eq!(next(b"\0\0\0\0\x02\x20\x07"), Err(OuterError::OtherVersion(7)));
+        let beside = next(b"\0\0\0\0\x05\x0a\x01x\x20\x07");
+        assert_eq!(beside, Ok(Some(Bytes::from_static(b"x"))));
     }
 
     #[test]
@@ -202,6 +239,7 @@ mod tests {
                     noise: message.clone().into(),
                     queue_ns: stamps.0.into(),
                     forward_ns: stamps.1.into(),
+                    version: 0,
                 };
                 wire.put_u8(0);
                 wire.put_u32(frame.encoded_len() as u32);

@@ -10,6 +10,8 @@ use crate::stream::Receive;
 /// Session control, sent before anything else. Every queue is bounded.
 #[derive(Default)]
 pub(crate) struct Control {
+    /// The client's `Hello` is still to be sent, before any other frame.
+    pub(crate) hello: bool,
     pub(crate) resets: VecDeque<(StreamId, u32)>,
     /// Streams whose grant is due; each at most once.
     pub(crate) credits: VecDeque<StreamId>,
@@ -21,7 +23,8 @@ pub(crate) struct Control {
 
 impl Control {
     pub(crate) fn is_empty(&self) -> bool {
-        self.resets.is_empty()
+        !self.hello
+            && self.resets.is_empty()
             && self.credits.is_empty()
             && self.ping.is_none()
             && self.pongs.is_empty()

@@ -1,5 +1,8 @@
 //! The frame header: 8 bytes, big endian: type `u8`, flags `u8`, length of the body `u16`, stream `u32`.
 //!
+//! Types 1 to 127 are required: a receiver that does not know one ends the session. Types 128 to 255 are optional: a
+//! receiver that does not know one skips the frame.
+//!
 //! Bodies: `Data` raw bytes; `Reset` a `u32` gRPC status code; `Credit` a `u32` of bytes; `Switch` nothing; `Rekey`
 //! nothing or a Noise handshake message; everything else the protobuf message of its name in `baton.channel.v1`.
 //!
@@ -16,6 +19,9 @@ pub const HEADER_LEN: usize = 8;
 
 /// Flag of `Data`: the sender half-closes the stream.
 const END_STREAM: u8 = 0x01;
+
+/// The lowest type number that a receiver skips if it does not know it.
+const FIRST_OPTIONAL: u8 = 128;
 
 /// What a frame is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +47,10 @@ pub enum Kind {
     Switch = 9,
     /// A handshake message of a rekey, or the wish for one.
     Rekey = 10,
+    /// The client's version and features: the first frame of a session.
+    Hello = 11,
+    /// Any optional type: this version defines none, so it skips them and sends none.
+    Optional = FIRST_OPTIONAL,
 }
 
 impl Kind {
@@ -56,8 +66,8 @@ pub enum FrameError {
     /// Fewer bytes than the header or its length say.
     #[error("truncated")]
     Truncated,
-    /// A type this version does not know.
-    #[error("unknown type {0}")]
+    /// A required type that this version does not know.
+    #[error("unknown required type {0}: the end that sent it is newer, or does not speak this protocol")]
     UnknownType(u8),
     /// Flags that the type does not have.
     #[error("undefined flags {0:#04x}")]
@@ -118,6 +128,17 @@ pub fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
         8 => Kind::GoAway,
         9 => Kind::Switch,
         10 => Kind::Rekey,
+        11 => Kind::Hello,
+        FIRST_OPTIONAL.. => {
+            // Its flags, stream and body are of a later version.
+            let body = message.split_to(len);
+            return Ok(Some(Frame {
+                kind: Kind::Optional,
+                end: false,
+                stream,
+                body,
+            }));
+        }
         other => return Err(FrameError::UnknownType(other)),
     };
     if flags != 0 && !(kind == Kind::Data && flags == END_STREAM) {
@@ -125,7 +146,7 @@ pub fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
     }
     let of_session = matches!(
         kind,
-        Kind::Ping | Kind::Pong | Kind::GoAway | Kind::Switch | Kind::Rekey
+        Kind::Ping | Kind::Pong | Kind::GoAway | Kind::Switch | Kind::Rekey | Kind::Hello
     );
     if of_session != (stream == 0) {
         return Err(FrameError::Stream);
@@ -155,6 +176,28 @@ mod tests {
         let mut out = Vec::new();
         put_header(&mut out, Kind::Data, true, 0x0102_0304, 0x0506);
         assert_eq!(out, [2, 1, 5, 6, 1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn each_unknown_type_is_skipped_or_refused_by_its_number() {
+        for number in 0..=u8::MAX {
+            // Flags and a stream that no type of this version allows together.
+            let mut message = Bytes::from(vec![number, 0xff, 0, 2, 0, 0, 0, 0, 7, 7]);
+            let taken = next(&mut message);
+            match number {
+                1..=11 => assert_eq!(taken, Err(FrameError::Flags(0xff))),
+                0 | 12..=127 => {
+                    assert_eq!(taken, Err(FrameError::UnknownType(number)));
+                    let said = taken.unwrap_err().to_string();
+                    assert!(said.contains(&format!("type {number}")), "{said}");
+                }
+                128.. => {
+                    let frame = taken.unwrap().unwrap();
+                    assert_eq!((frame.kind, &frame.body[..]), (Kind::Optional, &[7, 7][..]));
+                    assert_eq!(next(&mut message), Ok(None));
+                }
+            }
+        }
     }
 
     proptest! {

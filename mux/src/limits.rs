@@ -100,6 +100,10 @@ pub const JOIN_UP_TO: usize = 4 * 1024;
 /// `Data` frames without a byte that a stream may receive. Protects the reader from a flood that takes no credit.
 pub const MAX_EMPTY_DATA: u32 = 64;
 
+/// Frames of unknown optional types in one message. Protects the reader from messages that are all headers to skip: 8,189 fit one.
+/// Nothing is kept of a skipped frame, so across messages it costs no more than any other message.
+pub const MAX_SKIPPED: usize = 16;
+
 /// Answers to pings waiting to be sent. Protects memory from a ping flood; a peer that pings as designed has one.
 pub const MAX_PONGS: usize = 16;
 

@@ -6,6 +6,7 @@ mod transmit;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
+use baton_proto::Features;
 use baton_proto::channel::{Head, Metadata, go_away};
 use baton_proto::limits::{MAX_STREAMS, STREAM_WINDOW};
 use baton_trace::clock::{ClockOffset, ClockOffsetEstimator};
@@ -32,6 +33,9 @@ pub struct Mux {
     next_id: u64,
     schedule: Schedule,
     pace: Pace,
+    own_features: Features,
+    /// What the peer speaks, once it has announced it.
+    peer: Option<Peer>,
     /// Bytes the peer takes on a stream that this end opens.
     peer_window: u32,
     /// Server: since when the client has been silent that has not spoken yet.
@@ -58,6 +62,14 @@ pub struct Mux {
     is_ending: bool,
 }
 
+/// What a peer announced in the handshake.
+#[derive(Debug, Clone, Copy)]
+struct Peer {
+    version: u32,
+    /// Features of both ends.
+    features: Features,
+}
+
 struct Liveness {
     last_heard: Instant,
     next_ping: Instant,
@@ -75,9 +87,14 @@ impl Mux {
             next_id: 1,
             schedule: Schedule::default(),
             pace: Pace::new(now),
+            own_features: Features::SUPPORTED,
+            peer: None,
             peer_window: STREAM_WINDOW,
             unheard_since: (role == Role::Server).then_some(now),
-            control: Control::default(),
+            control: Control {
+                hello: role == Role::Client,
+                ..Control::default()
+            },
             events: VecDeque::new(),
             deadlines: BTreeSet::new(),
             message: 0,
@@ -98,6 +115,34 @@ impl Mux {
             gave_up: false,
             is_ending: false,
         }
+    }
+
+    /// Keeps what the peer announced: an exec-server in message 2, a client in its `Hello`.
+    pub fn set_peer(&mut self, version: u32, features: Features) {
+        self.peer = Some(Peer {
+            version,
+            features: features.common(self.own_features),
+        });
+    }
+
+    /// The newest protocol version that the peer speaks; `None` until it has announced it.
+    pub fn peer_version(&self) -> Option<u32> {
+        self.peer.map(|peer| peer.version)
+    }
+
+    /// The features of this session: those that both ends announced.
+    pub fn features(&self) -> Features {
+        self.peer.map(|peer| peer.features).unwrap_or_default()
+    }
+
+    /// Whether the next message of this end begins with its `Hello`, so that no other may leave before it.
+    pub fn owes_hello(&self) -> bool {
+        self.control.hello
+    }
+
+    /// Whether the next message of the peer must begin with its `Hello`.
+    fn awaits_hello(&self) -> bool {
+        self.role == Role::Server && self.peer.is_none()
     }
 
     /// What the server says that it takes on a stream of this client, in bytes.

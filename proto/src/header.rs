@@ -1,4 +1,4 @@
-//! Names of the request headers of `Register`, `Dial` and `Accept`. Values are lowercase hex.
+//! Names of the request headers of `Register`, `Dial` and `Accept`. Values are lowercase hex, except for the version.
 
 /// The exec-server's id, on all three methods: a load balancer that hashes it brings both ends to one relay.
 pub const EXEC_SERVER_ID: &str = "baton-exec-server-id";
@@ -6,6 +6,8 @@ pub const EXEC_SERVER_ID: &str = "baton-exec-server-id";
 pub const SESSION_ID: &str = "baton-session-id";
 /// The ticket's dial token, 32 bytes.
 pub const DIAL_TOKEN: &str = "baton-dial-token";
+/// The client's protocol version, decimal, on `Dial`. The relay forwards it in `Incoming`; nothing authenticates it.
+pub const PROTOCOL_VERSION: &str = "baton-protocol-version";
 /// The token of the `Incoming` being answered, 32 bytes.
 pub const ACCEPT_TOKEN: &str = "baton-accept-token";
 /// How long to wait before another try, in milliseconds, on a refusal that may pass (gRPC A6).

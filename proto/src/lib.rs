@@ -5,12 +5,14 @@
 //! tells what has run. `docs/PROTOCOL.md` is their prose.
 
 mod exec_error;
+mod features;
 pub mod header;
 mod id;
 pub mod limits;
 pub mod registration;
 mod start;
 
+pub use features::Features;
 pub use id::{Epoch, ExecServerId, IdError, ProcessId, SessionId};
 
 /// `baton.relay.v1`: the outer wire.

@@ -23,7 +23,7 @@ use crate::connection::Connection;
 use crate::dial_queue::{QueueFull, SessionSlots};
 use crate::direction::Direction;
 use crate::frames::{DeframeError, SessionEnd};
-use crate::headers::{HeaderError, grpc_content_type, id_header, token_header};
+use crate::headers::{HeaderError, grpc_content_type, id_header, token_header, version_header};
 use crate::limits::{RETRY_LATER, RETRY_SOON, SESSION_BYTES};
 use crate::memory_budget::MemoryAccount;
 use crate::network::Network;
@@ -99,6 +99,7 @@ pub(crate) async fn dial(
     let id: ExecServerId = id_header(&head.headers, header::EXEC_SERVER_ID)?;
     let session_id: SessionId = id_header(&head.headers, header::SESSION_ID)?;
     let dial_token = token_header(&head.headers, header::DIAL_TOKEN)?;
+    let version = version_header(&head.headers, header::PROTOCOL_VERSION)?;
 
     // An id is a 128-bit hash that is only distributed together with its token. So distinct errors for an unknown id
     // and a wrong token reveal nothing to an attacker, and show a user what to do.
@@ -157,6 +158,7 @@ pub(crate) async fn dial(
             session_id: session_id.0.to_vec().into(),
             accept_token: accept_token.to_vec().into(),
             origin: relay.origins.of(network).to_vec().into(),
+            version,
         }))
         .map_err(|error| match error {
             SendError::Full => DialRefusal::NotReading,

@@ -13,6 +13,8 @@ pub(crate) enum HeaderError {
     Missing(&'static str),
     #[error("the request header {header} is {source}")]
     Id { header: &'static str, source: IdError },
+    #[error("the request header {0} is not a protocol version: expected a decimal number")]
+    Version(&'static str),
     #[error("the request header {0} is not a token: expected 32 bytes as 64 lowercase hex digits")]
     Token(&'static str),
 }
@@ -34,6 +36,17 @@ pub(crate) fn token_header(headers: &HeaderMap, name: &'static str) -> Result<[u
         .ok()
         .and_then(|token| token.try_into().ok())
         .ok_or(HeaderError::Token(name))
+}
+
+/// The protocol version in a request header; 0 without the header, which means unknown.
+pub(crate) fn version_header(headers: &HeaderMap, name: &'static str) -> Result<u32, HeaderError> {
+    if !headers.contains_key(name) {
+        return Ok(0);
+    }
+    let text = text(headers, name)?;
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    let version = text.parse().ok().filter(|_| is_decimal);
+    version.ok_or(HeaderError::Version(name))
 }
 
 /// Marks a response as gRPC.
@@ -75,5 +88,21 @@ mod tests {
         assert!(id_header::<SessionId>(&headers, "x").is_err());
         headers.insert("x", "ab".repeat(32).parse().unwrap());
         assert_eq!(token_header(&headers, "x"), Ok([0xab; 32]));
+    }
+
+    #[test]
+    fn a_version_is_decimal_and_may_be_absent() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(version_header(&headers, "x"), Ok(0));
+        for bad in ["", "+1", "-1", "1.0", " 1", "4294967296", "0x1"] {
+            headers.insert("x", bad.parse().unwrap());
+            assert_eq!(
+                version_header(&headers, "x"),
+                Err(HeaderError::Version("x")),
+                "{bad}"
+            );
+        }
+        headers.insert("x", "4294967295".parse().unwrap());
+        assert_eq!(version_header(&headers, "x"), Ok(u32::MAX));
     }
 }

@@ -11,7 +11,7 @@ use baton_noise::{End, HandshakeError, RekeyPolicy, Responder, Session, prologue
 use baton_proto::channel::{ServerHello, go_away};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
-use baton_proto::{Epoch, ExecServerId, SessionId, header};
+use baton_proto::{Epoch, ExecServerId, Features, PROTOCOL_VERSION, SessionId, header};
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
 use data_encoding::HEXLOWER;
@@ -76,6 +76,11 @@ pub(crate) enum AcceptError {
     Stream(#[from] StreamOpenError),
     #[error("{0}: the client pins another key, or the relay altered the handshake")]
     Handshake(#[from] HandshakeError),
+    #[error(
+        "{source}: the client speaks protocol version {version}, this exec-server {PROTOCOL_VERSION} (the relay reports \
+         this, and nothing authenticates it); upgrade the older of the two"
+    )]
+    OtherVersion { version: u32, source: HandshakeError },
     #[error("the client did not finish the handshake within {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Timeout,
 }
@@ -182,6 +187,8 @@ impl Acceptor {
             sent_unix_ns: unix_now_ns(),
             window: baton_mux::limits::RECEIVE_WINDOW,
             retry_after_ms: u32::try_from(retry.as_millis()).unwrap_or(u32::MAX),
+            version: PROTOCOL_VERSION,
+            features: Features::SUPPORTED.bits(),
         };
         let prologue = prologue(self.id, session);
         let answered = responder.finish(&hello.encode_to_vec());
@@ -240,7 +247,17 @@ impl Acceptor {
         let hang_up = HangUp(&shared);
         let message1 = stream.message().await?;
         let received_unix_ns = unix_now_ns();
-        let responder = Responder::read(&self.key, &prologue(self.id, session), &message1)?;
+        let responder = Responder::read(&self.key, &prologue(self.id, session), &message1);
+        // The hint counts only now: a relay that alters it cannot stop a handshake that verifies.
+        if let (Err(source), version) = (&responder, incoming.version)
+            && !matches!(version, 0 | PROTOCOL_VERSION)
+        {
+            std::mem::forget(hang_up);
+            self.refuse_version(shared, stream, lease, Origin::of(incoming));
+            let source = *source;
+            return Err(AcceptError::OtherVersion { version, source });
+        }
+        let responder = responder?;
         std::mem::forget(hang_up);
         Ok(Opened {
             shared,
@@ -250,6 +267,19 @@ impl Acceptor {
             received_unix_ns,
             lease,
         })
+    }
+
+    /// Answers a client of another version by this end's version. In a task of its own, so that the dial's handshake slot is free at once.
+    fn refuse_version(&self, shared: Arc<Shared>, stream: OuterStream, lease: Lease, origin: Origin) {
+        let Ok(farewell) = self.farewells.enter(origin) else {
+            return shared.close(SessionError::Closed);
+        };
+        shared.refuse_version();
+        tokio::spawn(async move {
+            let _farewell = farewell.taken().await;
+            incoming::read(&shared, stream.body, stream.deframer, drop).await;
+            drop(lease);
+        });
     }
 
     /// Opens the stream, and once more over another connection where the relay takes the first one for full.

@@ -9,7 +9,7 @@ use baton_noise::key::StaticKey;
 use baton_noise::{End, Initiator, RekeyPolicy, Session, prologue};
 use baton_proto::channel::ServerHello;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
-use baton_proto::{Epoch, SessionId, header};
+use baton_proto::{Epoch, Features, PROTOCOL_VERSION, SessionId, header};
 use baton_trace::clock::ClockSample;
 use baton_trace::record::unix_now_ns;
 use baton_trace::recorder::Recorder;
@@ -25,6 +25,7 @@ use super::stream::{OuterStream, StreamOpenError};
 use super::tls::roots::RelayRoots;
 use crate::allow::Standing;
 use crate::limits;
+use crate::outer::OuterError;
 use crate::service::SessionError;
 use crate::service::established::Established;
 use crate::service::incoming;
@@ -74,6 +75,18 @@ pub enum ConnectError {
     /// Message 2 did not come or did not verify.
     #[error("the server does not hold the key in this ticket, or the relay altered the handshake")]
     Handshake,
+    /// The exec-server cannot read message 1 and speaks another protocol version, as the relay reports.
+    #[error(
+        "the exec-server speaks protocol version {0}, this client {PROTOCOL_VERSION}: upgrade {older} (the relay reports \
+         this, and nothing authenticates it)",
+        older = if *.0 > PROTOCOL_VERSION { "this client" } else { "the exec-server" }
+    )]
+    OtherVersion(u32),
+    /// Message 2 verified, but its payload is none of this protocol.
+    #[error(
+        "the exec-server holds the key in this ticket, but {0} in its message 2: upgrade the older of it and this client"
+    )]
+    Hello(&'static str),
     /// Some step took longer than [`limits::DIAL_PATIENCE`] or [`HANDSHAKE_TIMEOUT`].
     #[error("no answer from {0} in time")]
     Timeout(&'static str),
@@ -126,6 +139,8 @@ impl ConnectError {
             Self::TicketRefused(_)
             | Self::Refused(_)
             | Self::Handshake
+            | Self::OtherVersion(_)
+            | Self::Hello(_)
             | Self::NotInTime(_)
             | Self::Local => false,
         }
@@ -149,6 +164,7 @@ impl ConnectError {
             Self::Local | Self::Relay(RelayError::Url(_)) => Code::InvalidArgument,
             Self::Relay(ref error) if error.is_certificate() => Code::Unauthenticated,
             Self::Handshake => Code::Unauthenticated,
+            Self::OtherVersion(_) | Self::Hello(_) => Code::FailedPrecondition,
             _ => Code::Unavailable,
         };
         let mut status = Status::new(code, self.to_string());
@@ -167,11 +183,14 @@ fn retry_ms(status: &Status) -> Option<u64> {
         .ok()
 }
 
-/// What the exec-server says in message 2.
-fn read_hello(payload: Bytes) -> Option<(Epoch, ServerHello)> {
-    let hello = ServerHello::decode(payload).ok()?;
-    let epoch = Epoch::try_from(&hello.epoch[..]).ok()?;
-    Some((epoch, hello))
+/// The payload of message 2.
+fn read_hello(payload: Bytes) -> Result<(Epoch, ServerHello), ConnectError> {
+    let hello = ServerHello::decode(payload).map_err(|_| ConnectError::Hello("there is no ServerHello"))?;
+    let epoch = Epoch::try_from(&hello.epoch[..]).map_err(|_| ConnectError::Hello("there is no epoch"))?;
+    if hello.version < PROTOCOL_VERSION {
+        return Err(ConnectError::Hello("the version is below that of the handshake"));
+    }
+    Ok((epoch, hello))
 }
 
 /// How a relay is reached and believed.
@@ -212,6 +231,7 @@ pub(crate) async fn dial(
         (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
         (header::SESSION_ID, session.to_string()),
         (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
+        (header::PROTOCOL_VERSION, PROTOCOL_VERSION.to_string()),
     ];
     let opening = OuterStream::open(&mut channel, url.method("Dial"), &headers, &shared);
     let opened = tokio::time::timeout(limits::DIAL_PATIENCE, opening)
@@ -228,12 +248,15 @@ pub(crate) async fn dial(
         .map_err(|_| ConnectError::Timeout("the exec-server"))?
         .map_err(|error| match error {
             StreamOpenError::Connection(why) => ConnectError::Broken(hint(&why)),
+            StreamOpenError::Outer(OuterError::OtherVersion(version)) if version != PROTOCOL_VERSION => {
+                ConnectError::OtherVersion(version)
+            }
             // An exec-server that cannot open message 1 hangs up without a word.
             _ => ConnectError::Handshake,
         })?;
     let t3 = unix_now_ns();
     let (transport, payload) = initiator.finish(&message2).map_err(|_| ConnectError::Handshake)?;
-    let (epoch, hello) = read_hello(payload).ok_or(ConnectError::Handshake)?;
+    let (epoch, hello) = read_hello(payload)?;
     if hello.retry_after_ms > 0 {
         shared.close(SessionError::Closed);
         return Err(ConnectError::NoSession {
@@ -254,6 +277,7 @@ pub(crate) async fn dial(
     let session = Session::new(transport, end, prologue, rekey, established);
     let mut mux = Mux::new(Role::Client, established);
     mux.set_peer_window(hello.window);
+    mux.set_peer(hello.version, Features::from_bits(hello.features));
     // Nobody asks a client whether its exec-server is still allowed: it is pinned.
     let session = Established::new(session, mux, epoch, Box::new(|| Standing::Missing));
     shared.establish(session, Some(sample));

@@ -127,7 +127,7 @@ impl Registration {
 
     /// Answers the relay's challenge. `authority` is the relay's as dialled: the signature is worth nothing to another.
     async fn prove(&mut self, keys: &ServerKeys, authority: &str) -> Result<(), RegisterError> {
-        let register_response::Kind::Challenge(challenge) = self.next().await? else {
+        let Some(register_response::Kind::Challenge(challenge)) = self.next().await? else {
             return Err(RegisterError::Protocol("something else than a challenge"));
         };
         let dial_token_hash = registration::dial_token_hash(&keys.dial_token.0);
@@ -139,7 +139,7 @@ impl Registration {
             dial_token_hash: dial_token_hash.to_vec().into(),
         };
         self.send(register_request::Kind::Proof(proof)).await?;
-        let register_response::Kind::Registered(registered) = self.next().await? else {
+        let Some(register_response::Kind::Registered(registered)) = self.next().await? else {
             return Err(RegisterError::Protocol("something else than a registration"));
         };
         let expected = exec_server_id(keys);
@@ -153,12 +153,14 @@ impl Registration {
     pub(crate) async fn incoming(&mut self) -> Result<Incoming, RegisterError> {
         loop {
             match self.next().await? {
-                register_response::Kind::Incoming(incoming) => return Ok(incoming),
-                register_response::Kind::Ping(ping) => {
+                Some(register_response::Kind::Incoming(incoming)) => return Ok(incoming),
+                Some(register_response::Kind::Ping(ping)) => {
                     self.send(register_request::Kind::Pong(Pong { nonce: ping.nonce }))
                         .await?;
                 }
-                _ => return Err(RegisterError::Protocol("a second registration")),
+                Some(_) => return Err(RegisterError::Protocol("a second registration")),
+                // A kind that a later version defines.
+                None => {}
             }
         }
     }
@@ -173,9 +175,10 @@ impl Registration {
         self.send(register_request::Kind::Decline(decline)).await
     }
 
-    async fn next(&mut self) -> Result<register_response::Kind, RegisterError> {
+    /// The next response; `None` for one of an unknown kind.
+    async fn next(&mut self) -> Result<Option<register_response::Kind>, RegisterError> {
         match self.answers.message().await {
-            Ok(Some(message)) => message.kind.ok_or(RegisterError::Protocol("an empty message")),
+            Ok(Some(message)) => Ok(message.kind),
             Ok(None) => Err(RegisterError::Ended("it closed the stream".into())),
             Err(status) => Err(RegisterError::from_status(&status)),
         }

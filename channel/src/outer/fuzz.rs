@@ -75,6 +75,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             noise: vec![5; len].into(),
             queue_ns,
             forward_ns: 3,
+            version: 0,
         };
         framed(&frame.encode_to_vec())
     };
@@ -106,6 +107,8 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             "stamped-twice",
             cut(&[], &framed(&[0x10, 1, 0x0a, 1, 7, 0x0a, 1, 8, 0x10, 2, 0x18, 3])),
         ),
+        ("other-version", cut(&[], &framed(&[0x20, 7]))),
+        ("version-beside-noise", cut(&[], &framed(&[0x0a, 1, 7, 0x20, 7]))),
         ("malformed", cut(&[], &framed(&[0x0a, 9, 1]))),
         ("compressed", cut(&[], &[1, 0, 0, 0, 0])),
         ("too-long", cut(&[2], &[0, 0xff, 0, 0, 0])),

@@ -54,8 +54,8 @@ impl Established {
     /// Writes the plaintext of the next message (`plaintext` is cleared first); `false`: there is none. The caller
     /// calls [`seal`](Self::seal) and then [`sealed`](Self::sealed).
     pub(super) fn transmit(&mut self, now: Anchor, plaintext: &mut Vec<u8>) -> bool {
-        // After the last word to a peer that broke the protocol nothing is sent, and no key renewed.
-        let control = match self.mux.has_given_up() {
+        // After the GoAway to a peer that broke the protocol nothing is sent, and no key renewed. Before Hello nothing is either.
+        let control = match self.mux.has_given_up() || self.mux.owes_hello() {
             true => None,
             false => self.session.control(),
         };
@@ -99,9 +99,9 @@ impl Established {
         plaintext: Bytes,
     ) -> Result<(), SessionError> {
         if control::is_control(&plaintext) {
-            self.handle_control(now.instant, plaintext)?;
-            // A sign of life like any other message.
+            // Counts as a sign of life like any other message, and not as the first message, which has Hello.
             self.mux.handle(now, received, relay, Bytes::new())?;
+            self.handle_control(now.instant, plaintext)?;
         } else {
             self.mux.handle(now, received, relay, plaintext)?;
         }

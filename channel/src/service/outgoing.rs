@@ -16,8 +16,8 @@ use tonic::Status;
 use super::batch::Batch;
 use super::error::SessionError;
 use super::established::Established;
-use super::shared::{Ending, Shared};
-use crate::outer::{put_frame, put_frame_header};
+use super::shared::{Ending, HandshakeFrame, Shared};
+use crate::outer::{put_frame, put_frame_header, put_version};
 
 /// Everything a session sends, sealed and framed.
 pub(crate) struct Outgoing {
@@ -51,8 +51,11 @@ impl Body for Outgoing {
             return Poll::Ready(Some(Err(error.clone().into_status())));
         }
         let mut out = BytesMut::with_capacity(this.batch.expected());
-        while let Some(message) = state.handshake.pop_front() {
-            put_frame(&mut out, &message);
+        while let Some(frame) = state.handshake.pop_front() {
+            match frame {
+                HandshakeFrame::Noise(message) => put_frame(&mut out, &message),
+                HandshakeFrame::Version => put_version(&mut out),
+            }
         }
         if let Some(session) = &mut state.established {
             while out.len() < this.batch.size() {

@@ -53,7 +53,7 @@ pub(crate) struct Shared {
 /// What the lock guards.
 pub(crate) struct State {
     /// Handshake messages, sent before anything else.
-    pub(super) handshake: VecDeque<Bytes>,
+    pub(super) handshake: VecDeque<HandshakeFrame>,
     pub(super) established: Option<Established>,
     /// Woken when there is something to send.
     pub(super) writer: Option<Waker>,
@@ -72,6 +72,14 @@ pub(crate) struct State {
     calls: HashMap<StreamId, ServedCall>,
     armed: Option<Instant>,
     is_confirmed: bool,
+}
+
+/// What is sent before the session's keys exist.
+pub(super) enum HandshakeFrame {
+    /// Noise message 1 or 2.
+    Noise(Bytes),
+    /// Instead of message 2: this end's version.
+    Version,
 }
 
 #[derive(Default)]
@@ -130,8 +138,18 @@ impl Shared {
 
     /// Queues a handshake message.
     pub(crate) fn send_handshake(&self, message: Bytes) {
+        self.send_before_keys(HandshakeFrame::Noise(message));
+    }
+
+    /// Queues this end's version in place of message 2, then ends the session.
+    pub(crate) fn refuse_version(&self) {
+        self.send_before_keys(HandshakeFrame::Version);
+        self.finish(SessionError::Closed);
+    }
+
+    fn send_before_keys(&self, frame: HandshakeFrame) {
         let mut state = self.lock();
-        state.handshake.push_back(message);
+        state.handshake.push_back(frame);
         state.wake_writer();
     }
 

@@ -18,3 +18,4 @@ mod silence;
 mod support;
 mod tls;
 mod trust;
+mod versions;

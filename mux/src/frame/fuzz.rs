@@ -14,7 +14,16 @@ pub(crate) const FRAMES: Target = Target {
 fn run(bytes: &[u8]) {
     let mut message = Bytes::copy_from_slice(bytes);
     let mut out = Vec::new();
-    while let Ok(Some(frame)) = next(&mut message) {
+    loop {
+        let before = message.clone();
+        let Ok(Some(frame)) = next(&mut message) else {
+            break;
+        };
+        if frame.kind == Kind::Optional {
+            // It is skipped, not understood: any spelling is one.
+            out.extend_from_slice(&before[..before.len() - message.len()]);
+            continue;
+        }
         let len = frame.body.len();
         put_header(&mut out, frame.kind, frame.end, frame.stream, len);
         out.extend_from_slice(&frame.body);
@@ -58,6 +67,10 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
         ),
         ("switch", frame(Kind::Switch, false, 0, b"")),
         ("switch-twice", frame(Kind::Switch, false, 0, b"").repeat(2)),
+        ("hello", frame(Kind::Hello, false, 0, b"\x08\x01")),
+        ("optional", vec![200, 0xff, 0, 2, 0, 0, 0, 9, 1, 2]),
+        ("optional-truncated", vec![255, 0, 0, 9, 0, 0, 0, 0, 1]),
+        ("required", vec![127, 0, 0, 0, 0, 0, 0, 0]),
         ("flag", vec![1, 1, 0, 0, 0, 0, 0, 1]),
         ("truncated", vec![2, 0, 0xff, 0xff, 0, 0, 0, 1, 1]),
     ]

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use baton_proto::channel::{GoAway, Head, Ping, Pong, Trailers, go_away};
+use baton_proto::channel::{ClientHello, GoAway, Head, Ping, Pong, Trailers, go_away};
 use baton_proto::limits::{HEAD_MAX, MAX_STREAMS, METADATA_ENTRIES_MAX, TIMINGS_MAX};
+use baton_proto::{Features, PROTOCOL_VERSION};
 use baton_trace::clock::ClockSample;
 use baton_trace::record::Anchor;
 use baton_trace::text::hint;
@@ -41,6 +42,10 @@ impl Mux {
             relay,
         };
         let message_len = message.len();
+        let mut skipped = 0;
+        if self.awaits_hello() {
+            self.on_hello(frame::next(&mut message)?)?;
+        }
         while let Some(frame) = frame::next(&mut message)? {
             match frame.kind {
                 Kind::Head => self.on_head(now.instant, stamps, frame, message_len)?,
@@ -51,11 +56,34 @@ impl Mux {
                 Kind::Ping => self.on_ping(now, received, frame)?,
                 Kind::Pong => self.on_pong(now, received, frame)?,
                 Kind::GoAway => self.on_go_away(frame)?,
+                Kind::Hello => {
+                    return Err(MuxError::Protocol("a Hello that is not the client's first frame"));
+                }
+                Kind::Optional => {
+                    skipped += 1;
+                    if skipped > limits::MAX_SKIPPED {
+                        return Err(MuxError::Limit("frames of unknown optional types in one message"));
+                    }
+                }
                 Kind::Switch | Kind::Rekey => {
                     return Err(MuxError::Protocol("a frame about keys among others"));
                 }
             }
         }
+        Ok(())
+    }
+
+    /// Takes the first frame of a session, which is the client's `Hello`.
+    fn on_hello(&mut self, first: Option<Frame>) -> Result<(), MuxError> {
+        let hello = first.filter(|frame| frame.kind == Kind::Hello);
+        let hello = hello.ok_or(MuxError::Protocol("the client's first frame is not Hello"))?;
+        let hello = ClientHello::decode(hello.body).map_err(|_| FrameError::Body("Hello"))?;
+        if hello.version < PROTOCOL_VERSION {
+            return Err(MuxError::Protocol(
+                "a Hello with a version below that of the session",
+            ));
+        }
+        self.set_peer(hello.version, Features::from_bits(hello.features));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::*;
-use crate::frame;
+use crate::frame::{self, FrameError, Kind};
 use crate::stamps::{RelayStamp, SentStamps};
 use crate::timings;
 
@@ -698,7 +698,30 @@ fn what_a_peer_may_not_send_ends_the_session_and_it_is_told_why() {
             "truncated body",
             vec![vec![2, 0, 0, 9, 0, 0, 0, 1, 7]],
         ),
-        (Server, ProtocolError, "unknown type", vec![raw(200, 0, 1, b"")]),
+        (
+            Server,
+            ProtocolError,
+            "unknown required type",
+            vec![raw(127, 0, 1, b"")],
+        ),
+        (
+            Client,
+            ProtocolError,
+            "unknown required type",
+            vec![raw(12, 0, 0, b"")],
+        ),
+        (
+            Client,
+            LimitExceeded,
+            "unknown optional types",
+            vec![raw(200, 0, 0, b"").repeat(limits::MAX_SKIPPED + 1)],
+        ),
+        (
+            Server,
+            ProtocolError,
+            "a second Hello",
+            vec![raw(11, 0, 0, &[8, 1])],
+        ),
         (
             Server,
             ProtocolError,
@@ -973,6 +996,9 @@ proptest! {
         for role in [Role::Client, Role::Server] {
             let now = Anchor { instant: Instant::now(), unix_ns: 0 };
             let mut mux = Mux::new(role, now.instant);
+            if role == Role::Server {
+                mux.set_peer(1, Features::default());
+            }
             for message in &messages {
                 let _ = mux.handle(now, now.instant, RelayStamp::default(), message.clone().into());
             }
@@ -987,7 +1013,7 @@ fn single_bytes_and_bytes_in_long_messages_hold_little_more_than_themselves_unti
         unix_ns: 0,
     };
     let mut server = Mux::new(Role::Server, now.instant);
-    let mut message = Vec::new();
+    let mut message = raw(11, 0, 0, &[8, 1]);
     frame::put_header(&mut message, frame::Kind::Head, false, 1, 0);
     server
         .handle(now, now.instant, RelayStamp::default(), message.into())
@@ -1061,4 +1087,144 @@ fn metadata_holds_little_more_than_itself_of_the_message_it_came_in() {
         assert!(message.is_unique(), "an answer's metadata holds its message");
     }
     assert_eq!(pair.client.receive(1), Received::Trailers(trailers));
+}
+
+#[test]
+fn both_ends_use_the_features_that_both_announce() {
+    let now = Anchor {
+        instant: Instant::now(),
+        unix_ns: 1_000_000_000,
+    };
+    let mut client = Mux::new(Role::Client, now.instant);
+    let mut server = Mux::new(Role::Server, now.instant);
+    // Number 63 is of a version that the exec-server does not know.
+    (client.own_features, server.own_features) =
+        (Features::from_bits(1 << 63 | 0b011), Features::from_bits(0b110));
+    assert_eq!((client.peer_version(), server.peer_version()), (None, None));
+    assert_eq!((client.features(), server.features()), Default::default());
+
+    client.set_peer(9, server.own_features);
+    let hello = message(&mut client, now).unwrap();
+    server
+        .handle(now, now.instant, RelayStamp::default(), hello)
+        .unwrap();
+    assert_eq!((client.peer_version(), server.peer_version()), (Some(9), Some(1)));
+    assert_eq!(client.features(), Features::from_bits(0b010));
+    assert_eq!(server.features(), client.features());
+}
+
+#[test]
+fn the_first_frame_of_a_session_is_the_clients_hello_and_it_travels_with_the_first_call() {
+    let now = Anchor {
+        instant: Instant::now(),
+        unix_ns: 1_000_000_000,
+    };
+    let mut client = Mux::new(Role::Client, now.instant);
+    assert!(client.owes_hello() && client.wants_transmit());
+    client.handle_timeout(now.instant).unwrap();
+    client.open(now.instant, &head(), None).unwrap();
+    let mut first = message(&mut client, now).unwrap();
+    assert!(!client.owes_hello());
+    assert_eq!(first[..10], [11, 0, 0, 2, 0, 0, 0, 0, 8, 1]);
+    let kinds: Vec<_> = std::iter::from_fn(|| frame::next(&mut first).unwrap()).collect();
+    let kinds: Vec<_> = kinds.iter().map(|frame| frame.kind).collect();
+    assert_eq!(kinds, [Kind::Hello, Kind::Ping, Kind::Head]);
+    // One that ends the session before it has sent anything introduces itself too.
+    let mut client = Mux::new(Role::Client, now.instant);
+    client.give_up(&MuxError::Protocol("test"));
+    let last = message(&mut client, now).unwrap();
+    assert_eq!((last[0], last[10]), (11, 8));
+}
+
+/// A server that has received nothing, and what it makes of this first message.
+fn first_message(frames: &[u8]) -> Result<(), MuxError> {
+    let now = Anchor {
+        instant: Instant::now(),
+        unix_ns: 1_000_000_000,
+    };
+    let mut server = Mux::new(Role::Server, now.instant);
+    let frames = Bytes::copy_from_slice(frames);
+    server.handle(now, now.instant, RelayStamp::default(), frames)
+}
+
+#[test]
+fn a_session_that_does_not_begin_with_hello_is_refused() {
+    let hello = raw(11, 0, 0, &[8, 1]);
+    let ping = raw(6, 0, 0, &[8, 1]);
+    let no_hello = Err(MuxError::Protocol("the client's first frame is not Hello"));
+    assert_eq!(first_message(&hello), Ok(()));
+    assert_eq!(first_message(&[&hello[..], &ping].concat()), Ok(()));
+    assert_eq!(first_message(b""), no_hello, "an empty message");
+    assert_eq!(first_message(&ping), no_hello);
+    assert_eq!(first_message(&[&ping[..], &hello].concat()), no_hello, "second");
+    assert_eq!(
+        first_message(&[&raw(200, 0, 0, b"")[..], &hello].concat()),
+        no_hello
+    );
+    let below = first_message(&raw(11, 0, 0, b""));
+    assert!(
+        matches!(below, Err(MuxError::Protocol(_))),
+        "no version: {below:?}"
+    );
+    let malformed = first_message(&raw(11, 0, 0, &[0xff]));
+    assert!(matches!(malformed, Err(MuxError::Frame(_))), "{malformed:?}");
+    let twice = first_message(&[&hello[..], &hello].concat());
+    assert!(matches!(twice, Err(MuxError::Protocol(_))), "{twice:?}");
+    // A newer client, with a field that this version does not know.
+    assert_eq!(first_message(&raw(11, 0, 0, &[8, 2, 16, 255, 1, 24, 1])), Ok(()));
+    let mut pair = Pair::new();
+    let (now, stamp) = (pair.now, RelayStamp::default());
+    let from_server = pair.client.handle(now, now.instant, stamp, hello.into());
+    assert!(
+        matches!(from_server, Err(MuxError::Protocol(_))),
+        "{from_server:?}"
+    );
+}
+
+#[test]
+fn unknown_optional_frames_are_skipped_and_unknown_required_ones_refused_by_number() {
+    let mut pair = Pair::new();
+    let id = pair.exchange();
+    let (now, stamp) = (pair.now, RelayStamp::default());
+    let data = raw(2, 0, id, b"request");
+    let message = [
+        raw(128, 0, 0, b""),
+        raw(255, 0, 77, &[9; 60_000]),
+        data,
+        raw(200, 0, id, b"x"),
+    ]
+    .concat();
+    pair.server
+        .handle(now, now.instant, stamp, message.into())
+        .unwrap();
+    assert_eq!(pair.server.receive(id), Received::Data("request".into()));
+    assert_eq!(pair.server.receive(id), Received::Pending);
+
+    for number in [0, 12, 127] {
+        let refused = pair
+            .server
+            .handle(now, now.instant, stamp, raw(number, 0, 0, b"").into());
+        let error = refused.unwrap_err();
+        assert_eq!(error, FrameError::UnknownType(number).into());
+        let (reason, detail) = error.last_word().unwrap();
+        assert_eq!(reason, go_away::Reason::ProtocolError);
+        assert!(detail.contains(&format!("type {number}")), "{detail}");
+    }
+}
+
+#[test]
+fn a_flood_of_optional_frames_ends_the_session() {
+    let mut pair = Pair::new();
+    let (now, stamp) = (pair.now, RelayStamp::default());
+    let most = raw(200, 0, 0, b"x").repeat(limits::MAX_SKIPPED);
+    for _ in 0..100 {
+        pair.server
+            .handle(now, now.instant, stamp, most.clone().into())
+            .unwrap();
+    }
+    let one_more = [&most[..], &raw(201, 0, 1, b"")].concat();
+    let error = pair.server.handle(now, now.instant, stamp, one_more.into());
+    let error = error.unwrap_err();
+    assert!(matches!(error, MuxError::Limit(_)), "{error}");
+    assert_eq!(error.last_word().unwrap().0, go_away::Reason::LimitExceeded);
 }

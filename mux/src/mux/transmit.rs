@@ -1,6 +1,7 @@
 //! Building the next message: session control, then the streams by [`schedule`](crate::schedule).
 
-use baton_proto::channel::{Ping, Trailers};
+use baton_proto::PROTOCOL_VERSION;
+use baton_proto::channel::{ClientHello, Ping, Trailers};
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX};
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::stage::transport::{RPC, TERMINAL_QUEUE, TERMINAL_SEAL};
@@ -36,6 +37,13 @@ impl Mux {
     pub fn transmit(&mut self, now: Anchor, out: &mut Vec<u8>) -> bool {
         out.clear();
         self.message += 1;
+        if std::mem::take(&mut self.control.hello) {
+            let hello = ClientHello {
+                version: PROTOCOL_VERSION,
+                features: self.own_features.bits(),
+            };
+            put_message(out, Kind::Hello, &hello);
+        }
         if self.gave_up {
             self.transmit_go_away(out);
             return !out.is_empty();

@@ -293,6 +293,7 @@ mod tests {
             noise: vec![fill; size].into(),
             queue_ns,
             forward_ns,
+            version: 0,
         })
     }
 
@@ -382,6 +383,7 @@ mod tests {
             noise: vec![1; NOISE_MESSAGE_MAX].into(),
             queue_ns: u64::MAX,
             forward_ns: u64::MAX,
+            version: u32::MAX,
         }];
         assert_eq!(
             decode(&splice(body(&frames), &[9_999]).unwrap())[0].noise,

@@ -42,6 +42,10 @@ fn run(bytes: &[u8]) {
                 "two encodings of one token"
             );
         }
+        if let Ok(version) = version_header(&headers, NAME) {
+            let digits = value.to_str().expect("digits").trim_start_matches('0');
+            assert_eq!(digits, version.to_string().trim_start_matches('0'));
+        }
     }
     let local_is_loopback = input.bool();
     if let Ok(authority) = std::str::from_utf8(input.rest()) {
@@ -101,6 +105,8 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
                 b"10.0.0.1:7700",
             ),
         ),
+        ("version", of(b"1", b"01", 0, b"relay.example")),
+        ("version-too-large", of(b"", b"4294967296", 0, b"relay.example")),
         ("short", of(b"abc", b"abc", 0, b"\x1b[31mevil\n")),
         ("not-text", of(&[0xff; 32], &[0xc3; 64], 1, b"other:443")),
     ]

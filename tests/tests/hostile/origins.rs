@@ -21,7 +21,7 @@ use baton_proto::relay::{
     Challenge, Decline, Frame, Incoming, RegisterRequest, RegisterResponse, Registered, register_request,
     register_response,
 };
-use baton_proto::{SessionId, header};
+use baton_proto::{PROTOCOL_VERSION, SessionId, header};
 use baton_relay::limits::SESSIONS_PER_EXEC_SERVER;
 use baton_rpc::relay::relay_server::{Relay, RelayServer};
 use baton_support::wait::eventually;
@@ -140,6 +140,7 @@ impl Announcing {
             session_id: session.0.to_vec().into(),
             accept_token: vec![7; 32].into(),
             origin: Bytes::from_static(origin),
+            version: PROTOCOL_VERSION,
         };
         let kind = Some(register_response::Kind::Incoming(incoming));
         let state = self.0.lock().unwrap();

@@ -49,6 +49,8 @@ struct State {
     /// What the next exec-server that registers is told instead of the truth.
     greeting: Mutex<Option<Vec<Option<register_response::Kind>>>>,
     registrations: Mutex<HashMap<ExecServerId, mpsc::Sender<Result<RegisterResponse, Status>>>>,
+    /// The protocol version that every `Incoming` names, whatever the client's header says. 0: unknown.
+    version_hint: Mutex<u32>,
     /// Sessions that wait to be accepted, by their accept token.
     announced: Mutex<HashMap<String, oneshot::Sender<Half>>>,
     /// Who takes the sessions of a ticket, by its dial token.
@@ -116,10 +118,16 @@ impl HostileRelay {
             session_id: session.0.to_vec().into(),
             accept_token: token.to_vec().into(),
             origin: Bytes::new(),
+            version: *lock(&self.state.version_hint),
         };
         self.tell(exec_server, register_response::Kind::Incoming(incoming))
             .await;
         accepted.await.ok()
+    }
+
+    /// Names this protocol version in every `Incoming` from now on.
+    pub(crate) fn hint_version(&self, version: u32) {
+        *lock(&self.state.version_hint) = version;
     }
 
     /// Tells the next exec-server that registers these things and nothing more.

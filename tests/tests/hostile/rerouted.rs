@@ -278,3 +278,14 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
     };
     testbed.withstand(vec![again]).await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relay_that_lies_about_the_clients_version_stops_no_session() {
+    let testbed = Arc::new(Testbed::start().await);
+    for version in [0, 2, u32::MAX] {
+        testbed.relay.hint_version(version);
+        let name = format!("version {version}");
+        let client = testbed.client(&testbed.ticket);
+        testbed.visit(&client, &name).await.assert(&name, Then::Unharmed);
+    }
+}

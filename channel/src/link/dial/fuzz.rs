@@ -15,7 +15,7 @@ pub(crate) const SERVER_HELLO: Target = Target {
 fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let (t0, t3) = (input.u64(), input.u64());
-    let Some((epoch, hello)) = read_hello(Bytes::copy_from_slice(input.rest())) else {
+    let Ok((epoch, hello)) = read_hello(Bytes::copy_from_slice(input.rest())) else {
         return;
     };
     assert_eq!(hello.epoch[..], epoch.0);
@@ -40,12 +40,15 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             sent_unix_ns,
             window: 0,
             retry_after_ms: 0,
+            version: PROTOCOL_VERSION,
+            features: 1 << 63,
         };
         of(&hello.encode_to_vec())
     };
     vec![
         ("hello", hello(2_000, 3_000)),
         ("backwards", hello(u64::MAX, 0)),
+        ("no-version", of(&[&[0x0a, 16][..], &[5; 16]].concat())),
         ("short-epoch", of(&[0x0a, 1, 7])),
         ("other", of(b"\xff\xfe")),
     ]

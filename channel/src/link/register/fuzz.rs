@@ -127,6 +127,7 @@ fn body(input: &mut Input<'_>, keys: &ServerKeys) -> Bytes {
                 session_id: input.chunk().to_vec().into(),
                 accept_token: input.chunk().to_vec().into(),
                 origin: Vec::new().into(),
+                version: input.u32(),
             }),
         };
         let message = RegisterResponse { kind: Some(kind) }.encode_to_vec();
@@ -141,7 +142,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     let end = |status: &[u8], message: &[u8]| Script::default().chunk(status).chunk(message).chunk(b"");
     let challenge = |script: Script| script.u8(1).chunk(&[7; 32]);
     let registered = |script: Script| challenge(script).u8(2).u32(64);
-    let incoming = |script: Script| script.u8(5).chunk(&[1; 16]).chunk(&[2; 32]);
+    let incoming = |script: Script| script.u8(5).chunk(&[1; 16]).chunk(&[2; 32]).u32(2);
     let pings = |script: Script| (0..9).fold(script, |script, nonce| script.u8(4).u64(nonce));
     vec![
         (
@@ -171,6 +172,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
                 .u8(5)
                 .chunk(&[])
                 .chunk(&[1; 900])
+                .u32(0)
                 .done(),
         ),
         (

@@ -13,7 +13,7 @@ use baton_proto::registration::{dial_token_hash, exec_server_id};
 use baton_proto::relay::{
     Frame, Incoming, RegisterRequest, RegisterResponse, register_request, register_response,
 };
-use baton_proto::{ExecServerId, SessionId, header};
+use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId, header};
 use baton_rpc::relay::relay_client::RelayClient;
 use baton_support::registration;
 use bytes::{Buf, Bytes, BytesMut};
@@ -59,11 +59,12 @@ pub(crate) fn request<T>(message: T, headers: &[(&'static str, String)]) -> Requ
     request
 }
 
-pub(crate) fn dial_headers(ticket: &Ticket, session: SessionId) -> [(&'static str, String); 3] {
+pub(crate) fn dial_headers(ticket: &Ticket, session: SessionId) -> [(&'static str, String); 4] {
     [
         (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
         (header::SESSION_ID, session.to_string()),
         (header::DIAL_TOKEN, HEXLOWER.encode(&ticket.dial_token.0)),
+        (header::PROTOCOL_VERSION, PROTOCOL_VERSION.to_string()),
     ]
 }
 
@@ -72,20 +73,28 @@ pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> (RawEnd, Transport
     let session = SessionId(rand::random());
     let prologue = prologue(ticket.exec_server, session);
     let (initiator, message1) = Initiator::start(key, &ticket.noise_key, &prologue).unwrap();
+    let mut end = dial_with(ticket, &dial_headers(ticket, session), message1).await;
+    let message2 = end.next().await;
+    let (transport, _) = initiator.finish(&message2).unwrap();
+    (end, transport)
+}
+
+/// Dials with these headers and this message 1, and waits until the relay has answered.
+pub(crate) async fn dial_with(
+    ticket: &Ticket,
+    headers: &[(&'static str, String)],
+    message1: Bytes,
+) -> RawEnd {
     let (send, frames) = mpsc::channel(4);
-    let headers = dial_headers(ticket, session);
     let first = Frame {
         noise: message1,
         ..Frame::default()
     };
     send.send(first).await.unwrap();
     let mut relay = client(&ticket.relay_url).await;
-    let dialled = relay.dial(request(ReceiverStream::new(frames), &headers));
+    let dialled = relay.dial(request(ReceiverStream::new(frames), headers));
     let receive = within(dialled).await.unwrap().into_inner();
-    let mut end = RawEnd { send, receive };
-    let message2 = end.next().await;
-    let (transport, _) = initiator.finish(&message2).unwrap();
-    (end, transport)
+    RawEnd { send, receive }
 }
 
 /// A server that registers, and does nothing of its own accord.
@@ -93,6 +102,8 @@ pub(crate) struct RawServer {
     relay: RelayClient<tonic::transport::Channel>,
     keys: ServerKeys,
     registration: Streaming<RegisterResponse>,
+    /// What it says in message 2.
+    pub(crate) hello: ServerHello,
     /// Dropped, it ends the registration.
     #[allow(dead_code, reason = "not every test says more on it")]
     pub(crate) outbox: mpsc::Sender<RegisterRequest>,
@@ -111,6 +122,11 @@ impl RawServer {
             relay,
             keys,
             registration: registration.unwrap().into_inner(),
+            hello: ServerHello {
+                epoch: vec![7; 16].into(),
+                version: PROTOCOL_VERSION,
+                ..ServerHello::default()
+            },
             outbox: outbox.clone(),
         };
         let register_response::Kind::Challenge(challenge) = server.next().await else {
@@ -202,11 +218,7 @@ impl RawServer {
         let message1 = end.next().await;
         let id = exec_server_id(self.keys.registration.public());
         let responder = Responder::read(&self.keys.noise, &prologue(id, session), &message1).unwrap();
-        let hello = ServerHello {
-            epoch: vec![7; 16].into(),
-            ..ServerHello::default()
-        };
-        let (transport, message2) = responder.finish(&hello.encode_to_vec()).unwrap();
+        let (transport, message2) = responder.finish(&self.hello.encode_to_vec()).unwrap();
         let session = RawSession {
             end,
             transport,
@@ -224,8 +236,15 @@ pub(crate) struct RawSession {
 }
 
 impl RawSession {
-    /// The client's end.
+    /// The client's end, which has sent its `Hello`.
     pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> Self {
+        let mut session = Self::dial_mute(ticket, key).await;
+        session.flush().await;
+        session
+    }
+
+    /// The client's end, which has sent nothing since the handshake.
+    pub(crate) async fn dial_mute(ticket: &Ticket, key: &StaticKey) -> Self {
         let (end, transport) = dial(ticket, key).await;
         Self {
             end,
@@ -277,6 +296,13 @@ impl RawSession {
             .handle(clock::anchor(), Instant::now(), stamp, plaintext)
             .unwrap();
         len
+    }
+
+    /// The frames of the next message, without a word to the multiplexer.
+    #[allow(dead_code, reason = "not every test reads frames by hand")]
+    pub(crate) async fn receive_bytes(&mut self) -> Bytes {
+        let message = self.end.next().await;
+        self.transport.open(&message).unwrap().freeze()
     }
 
     /// Takes in the next message and counts the resets in it, without a word to the multiplexer, which opened no such streams.

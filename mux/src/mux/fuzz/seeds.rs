@@ -116,7 +116,10 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             deliver(data(data(head(new(), 1), 5, 1, 1), 5, 0, 1)).done(),
         ),
         ("unopened", deliver(data(new(), 5, 0, 200)).done()),
-        ("unknown-type", message(&[11, 0, 0, 0, 0, 0, 0, 1])),
+        ("unknown-type", message(&[12, 0, 0, 0, 0, 0, 0, 1])),
+        ("optional", message(&[200, 9, 0, 1, 0, 0, 0, 1, 7])),
+        ("optional-flood", message(&[128, 0, 0, 0, 0, 0, 0, 0].repeat(17))),
+        ("hello-twice", message(&[11, 0, 0, 2, 0, 0, 0, 0, 8, 1])),
         (
             "keys-among-others",
             message(&[6, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]),
