@@ -19,10 +19,14 @@ import urllib.parse
 import grpc
 from noise.connection import Keypair, NoiseConnection
 
-from wire import (SUITE, Malformed, Message, Ticket, field, fixed64, frame, noise_private, parts, prologue, read_seed,
+from wire import (SUITE, VERSION, Malformed, Message, Ticket, field, fixed64, frame, noise_private, parts, prologue, read_seed,
                   span_id, timings, unbase64)
 
-HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY, SWITCH, REKEY = range(1, 11)
+HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY, SWITCH, REKEY, HELLO = range(1, 12)
+# Types from here on are optional. One that no version defines yet is sent once, to be skipped.
+FIRST_OPTIONAL, UNKNOWN_OPTIONAL = 128, 200
+# A feature that no version defines yet, announced to be ignored.
+UNKNOWN_FEATURE = 1 << 63
 SESSION, STREAM = 0, 1
 WINDOW = 1 << 20
 TOLD_WINDOW = 3 << 19
@@ -50,7 +54,7 @@ class Failure(Exception):
 class Session:
     """An established Noise session through the relay."""
 
-    def __init__(self, ticket, private_key, timeout, rekey_after=0):
+    def __init__(self, ticket, private_key, timeout, rekey_after=0, version_hint=VERSION):
         session_id = secrets.token_bytes(16)
         self.private_key, self.noise_key = private_key, ticket.noise_key
         self.prologue = prologue(ticket.exec_server_id, session_id)
@@ -69,15 +73,26 @@ class Session:
             iter(self.outbox.get, None),
             metadata=[("baton-exec-server-id", ticket.exec_server_id.hex()),
                       ("baton-session-id", session_id.hex()),
-                      ("baton-dial-token", ticket.dial_token.hex())],
+                      ("baton-dial-token", ticket.dial_token.hex()),
+                      ("baton-protocol-version", str(version_hint))],
             timeout=timeout + 5)
         try:
-            hello = Message(self.handshake.read_message(self.next_noise()))
+            noise = self.next_noise()
+            if not noise and self.other_version not in (0, VERSION):
+                raise Failure(f"the exec-server speaks version {self.other_version}, this client {VERSION} "
+                              "(not authenticated)")
+            if not noise:
+                raise Failure("no session: the exec-server cannot read message 1")
+            hello = Message(self.handshake.read_message(noise))
         except (StopIteration, grpc.RpcError) as error:
             said = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.RpcError) else "it hung up"
             raise Failure(f"no session: {said}") from None
         if hello.last(5, 0):
             raise Failure(f"no session left for this key; again in {hello.last(5, 0)} ms")
+        if hello.last(6, 0) < VERSION:
+            raise Failure(f"the exec-server announces version {hello.last(6, 0)} in a session of version {VERSION}")
+        # Neither end has a feature yet that the other could use.
+        self.features = hello.last(7, 0) & 0
         self.epoch = hello.last(1)
         self.window = max(hello.last(4, 0), WINDOW)
         self.sample(sent, hello.last(2, 0), hello.last(3, 0))
@@ -113,6 +128,7 @@ class Session:
     def next_noise(self):
         outer = Message(next(self.frames))
         self.stamp = (outer.last(2, 0), outer.last(3, 0))
+        self.other_version = outer.last(4, 0)
         return outer.last(1)
 
     def sample(self, t0, t1, t2):
@@ -142,6 +158,10 @@ class Session:
                 kind, flags, size, stream = struct.unpack_from(">BBHI", message, at)
                 body = message[at + 8:at + 8 + size]
                 at += 8 + size
+                if kind >= FIRST_OPTIONAL:
+                    continue
+                if not HEAD <= kind < HELLO:
+                    raise Failure(f"a frame of the unknown required type {kind}")
                 if kind == REKEY:
                     self.take_rekey(body)
                 elif kind == SWITCH:
@@ -205,7 +225,13 @@ class Call:
         head += field(3, int(args.timeout * 1e9)) + field(4, args.timings)
         head += field(5, 0 if args.no_window else TOLD_WINDOW) + fixed64(6, int.from_bytes(self.call_id, "big"))
         ping = field(1, 1) + fixed64(2, time.time_ns())
-        self.session.send(frame(PING, SESSION, ping) + frame(HEAD, STREAM, head))
+        hello = frame(HELLO, SESSION, field(1, VERSION) + field(2, UNKNOWN_FEATURE))
+        if args.no_hello:
+            hello = b""
+        skipped = frame(UNKNOWN_OPTIONAL, STREAM, b"to be skipped")
+        self.session.send(hello + frame(PING, SESSION, ping) + skipped + frame(HEAD, STREAM, head))
+        if args.unknown_required:
+            self.session.send(frame(127, SESSION))
         self.request(1, start)
         if args.stdin:
             offset = 0
@@ -230,7 +256,8 @@ class Call:
                 self.session.sample(message.last(2, 0), message.last(3, 0), message.last(4, 0))
             elif kind == GO_AWAY:
                 reason = Message(data).last(1, 0)
-                raise Failure("the exec-server said " + (GO_AWAY_REASONS[reason] if reason < len(GO_AWAY_REASONS) else str(reason)))
+                detail = Message(data).last(3).decode()
+                raise Failure(f"the exec-server said ({detail}) " + (GO_AWAY_REASONS[reason] if reason < len(GO_AWAY_REASONS) else str(reason)))
             elif stream != STREAM:
                 raise Failure(f"a frame of type {kind} on stream {stream}")
             elif kind == HEAD:
@@ -350,6 +377,10 @@ def main():
                         help="begin a rekey whenever N messages have come, and say on stderr how many there were")
     parser.add_argument("--no-window", action="store_true",
                         help="say and hear nothing of windows, as a client that does not know of them")
+    parser.add_argument("--version-hint", type=int, default=VERSION, metavar="N",
+                        help="the version that the relay is given, which a session does not depend on")
+    parser.add_argument("--no-hello", action="store_true", help="leave out the first frame, which ends the session")
+    parser.add_argument("--unknown-required", action="store_true", help="send a frame of type 127, which ends the session")
     parser.add_argument("--traceparent", help="default: a new, sampled trace")
     parser.add_argument("--check-trace", action="store_true", help="the command prints $TRACEPARENT: check it")
     parser.add_argument("--timeout", type=float, default=30, help="the call's deadline in seconds (30)")
@@ -359,7 +390,7 @@ def main():
     args.traceparent = args.traceparent or f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-03"
     try:
         ticket = Ticket.parse(args.ticket or "")
-        session = Session(ticket, noise_private(read_seed(args.key)), args.timeout, args.rekey_after)
+        session = Session(ticket, noise_private(read_seed(args.key)), args.timeout, args.rekey_after, args.version_hint)
         try:
             return Call(session, args).run()
         finally:

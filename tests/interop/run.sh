@@ -157,6 +157,12 @@ bad_line_of_allow_list() {
 wrong_dial_token() { use_ticket=$(altered 'dial_token = bytes(32)') code_is 255 true && says PERMISSION_DENIED; }
 wrong_exec_server() { use_ticket=$(altered 'exec_server_id = bytes(16)') code_is 255 true && says NOT_FOUND; }
 wrong_pinned_key() { use_ticket=$(altered 'noise_key = bytes([9]) + bytes(31)') code_is 255 true && says 'no session'; }
+lying_hint() { code_is 0 --version-hint 9 -- echo x && prints out x; }
+hint_of_another_version() {
+    use_ticket=$(altered 'noise_key = bytes([9]) + bytes(31)') code_is 255 --version-hint 9 -- true && says 'no session'
+}
+no_hello() { code_is 255 --no-hello -- true && says 'not Hello' && says PROTOCOL_ERROR; }
+unknown_required() { code_is 255 --unknown-required -- sleep 5 && says 'type 127' && says PROTOCOL_ERROR; }
 damaged_ticket() { use_ticket=${ticket%?} code_is 255 true && says 'damaged'; }
 
 check 'the test vectors hold' "$python" "$here/vectors.py" "$here/../../docs/vectors"
@@ -184,6 +190,10 @@ check "an allow-list with somebody else's bad line" bad_line_of_allow_list
 check 'a wrong dial token' wrong_dial_token
 check 'an exec-server that is not registered' wrong_exec_server
 check 'another pinned key' wrong_pinned_key
+check 'a hint of another version, in a session of this one' lying_hint
+check 'a hint of another version, with another pinned key' hint_of_another_version
+check 'a session without Hello' no_hello
+check 'a frame of an unknown required type' unknown_required
 check 'a damaged ticket' damaged_ticket
 
 if [ "$failed" != 0 ]; then
