@@ -1,9 +1,14 @@
 //! Which stream sends next: deficit round robin in which a stream with a small backlog goes first.
 //!
 //! The two lists of FQ-CoDel (RFC 8290 section 4.2): a stream that becomes active joins `fresh` and may send one
-//! quantum ahead of everybody; having used it, or having emptied, it joins `old` and takes turns there. Unlike
-//! the RFC, `fresh` yields to `old` after [`limits::FRESH_BURST`] bytes in a row, so that an endless supply of
-//! short calls cannot starve a bulk stream.
+//! quantum ahead of everybody; having used it, or having emptied, it joins `old` and takes turns there. There are two
+//! differences:
+//!
+//! * `fresh` yields to `old` after [`limits::FRESH_BURST`] bytes in a row, so that an endless supply of short calls
+//!   cannot starve a bulk stream.
+//! * A stream that emptied before it had used its quantum joins `fresh` again with what is left of it when it has
+//!   something to send. So a small command whose output comes in pieces does not wait behind bulk for each of them, and
+//!   sends no more than its share.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -22,6 +27,8 @@ pub(crate) struct Schedule {
 struct Flow {
     deficit: i64,
     fresh: bool,
+    /// In `old` without anything to send.
+    is_parked: bool,
 }
 
 impl Schedule {
@@ -32,13 +39,19 @@ impl Schedule {
 
     /// The stream has something to send.
     pub(crate) fn activate(&mut self, id: StreamId) {
-        self.flows.entry(id).or_insert_with(|| {
+        let flow = self.flows.entry(id).or_insert_with(|| {
             self.fresh.push_back(id);
             Flow {
                 deficit: limits::QUANTUM as i64,
                 fresh: true,
+                is_parked: false,
             }
         });
+        if std::mem::take(&mut flow.is_parked) && flow.deficit > 0 {
+            flow.fresh = true;
+            retain_not(&mut self.old, id);
+            self.fresh.push_back(id);
+        }
     }
 
     /// The stream whose turn it is. It stays until [`sent`](Self::sent), [`emptied`](Self::emptied) or
@@ -114,6 +127,7 @@ impl Schedule {
         };
         if flow.fresh && !self.old.is_empty() {
             flow.fresh = false;
+            flow.is_parked = true;
             retain_not(&mut self.fresh, id);
             self.old.push_back(id);
         } else {

@@ -324,6 +324,80 @@ fn a_short_answer_does_not_wait_behind_bulk() {
     assert_eq!(first.stream, short);
 }
 
+/// A server that has sent on one of two streams what it sends without an answer to its pings, and the client that got it.
+fn unanswered_bulk() -> (Pair, StreamId, StreamId) {
+    let mut pair = Pair::new();
+    let (bulk, small) = (pair.exchange(), pair.exchange());
+    for _ in 0..12 {
+        let data = vec![0; 64 * 1024].into();
+        pair.server
+            .send_data(pair.now.instant, bulk, data, false)
+            .unwrap();
+    }
+    let sent = deliver_to_client(&mut pair);
+    assert!((64 * 1024..=192 * 1024).contains(&sent), "{sent}");
+    assert!(!pair.server.wants_transmit());
+    (pair, bulk, small)
+}
+
+/// Passes what the server wants to send on, and nothing back; how many bytes it was.
+fn deliver_to_client(pair: &mut Pair) -> usize {
+    let mut sent = 0;
+    while let Some(message) = message(&mut pair.server, pair.now) {
+        sent += message.len();
+        let stamp = RelayStamp::default();
+        pair.client
+            .handle(pair.now, pair.now.instant, stamp, message)
+            .unwrap();
+    }
+    sent
+}
+
+#[test]
+fn output_in_pieces_is_not_held_back_while_a_ping_of_bulk_is_unanswered() {
+    let (mut pair, bulk, small) = unanswered_bulk();
+    for piece in 0..8u8 {
+        let data = vec![piece; 1024].into();
+        pair.server
+            .send_data(pair.now.instant, small, data, false)
+            .unwrap();
+        deliver_to_client(&mut pair);
+        assert_eq!(
+            pair.client.receive(small),
+            Received::Data(vec![piece; 1024].into())
+        );
+    }
+    pair.server.send_trailers(small, Vec::new(), None).unwrap();
+    deliver_to_client(&mut pair);
+    assert!(matches!(pair.client.receive(small), Received::Trailers(_)));
+    // Bulk waited.
+    let unread = |mux: &mut Mux| {
+        let pieces = std::iter::from_fn(|| match mux.receive(bulk) {
+            Received::Data(data) => Some(data.len()),
+            _ => None,
+        });
+        pieces.sum::<usize>()
+    };
+    assert!(unread(&mut pair.client) <= limits::IN_FLIGHT_INITIAL as usize);
+    pair.settle();
+    assert_eq!(pair.server.streams[&bulk].queued_bytes, 0);
+}
+
+#[test]
+fn pieces_of_one_stream_pass_bulk_with_no_more_than_their_share_at_a_time() {
+    let (mut pair, _, small) = unanswered_bulk();
+    let mut sent = 0;
+    for _ in 0..64 {
+        let data = vec![0; 1024].into();
+        pair.server
+            .send_data(pair.now.instant, small, data, false)
+            .unwrap();
+        sent += deliver_to_client(&mut pair);
+    }
+    let share = limits::QUANTUM..limits::QUANTUM + 2048;
+    assert!(share.contains(&sent), "{sent}");
+}
+
 #[test]
 fn bulk_is_not_starved_by_an_endless_supply_of_short_calls() {
     let mut pair = Pair::new();
