@@ -166,7 +166,7 @@ impl Registration {
     }
 
     /// Refuses a client that dials, for now.
-    pub(crate) async fn decline(&self, incoming: Incoming) -> Result<(), RegisterError> {
+    pub(crate) async fn decline(&mut self, incoming: Incoming) -> Result<(), RegisterError> {
         let decline = Decline {
             session_id: incoming.session_id,
             accept_token: incoming.accept_token,
@@ -184,11 +184,23 @@ impl Registration {
         }
     }
 
-    async fn send(&self, kind: register_request::Kind) -> Result<(), RegisterError> {
-        self.outbox
-            .send(RegisterRequest { kind: Some(kind) })
+    /// Where the relay takes no more, the error is the status that it has answered with.
+    async fn send(&mut self, kind: register_request::Kind) -> Result<(), RegisterError> {
+        let request = RegisterRequest { kind: Some(kind) };
+        if self.outbox.send(request).await.is_ok() {
+            return Ok(());
+        }
+        let status = async {
+            loop {
+                if let Err(error) = self.next().await {
+                    return error;
+                }
+            }
+        };
+        let closed = || RegisterError::Ended("it closed the stream".into());
+        Err(tokio::time::timeout(limits::CLOSE_TIMEOUT, status)
             .await
-            .map_err(|_| RegisterError::Ended("it closed the stream".into()))
+            .unwrap_or_else(|_| closed()))
     }
 }
 
@@ -199,3 +211,38 @@ pub(crate) fn exec_server_id(keys: &ServerKeys) -> ExecServerId {
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) mod fuzz;
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue};
+    use http_body_util::StreamBody;
+    use tonic::codec::Codec as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_relay_that_takes_no_more_is_reported_with_its_status() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("7"));
+        trailers.insert("grpc-message", HeaderValue::from_static("removed from the list"));
+        let frames = [Ok::<_, Infallible>(http_body::Frame::<Bytes>::trailers(trailers))];
+        let body = StreamBody::new(futures_util::stream::iter(frames));
+        let decoder =
+            tonic_prost::ProstCodec::<RegisterRequest, baton_proto::relay::RegisterResponse>::default()
+                .decoder();
+        let (outbox, requests) = mpsc::channel(limits::REGISTER_OUTBOX);
+        let mut registration = Registration {
+            answers: Streaming::new_response(decoder, body, http::StatusCode::OK, None, None),
+            outbox,
+        };
+        drop(requests);
+        let refused = registration.decline(Incoming::default()).await;
+        assert!(
+            matches!(&refused, Err(RegisterError::Refused(said)) if said == "removed from the list"),
+            "{refused:?}"
+        );
+    }
+}
