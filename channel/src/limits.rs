@@ -132,8 +132,8 @@ pub const HALF_OPEN_QUEUE: usize = 2048;
 /// What the clients of dials beyond that are told to wait.
 pub const DECLINE_RETRY: Duration = Duration::from_millis(500);
 
-/// Refused clients that are being told so, each for [`CLOSE_TIMEOUT`] at most, shared by origin alike. A client beyond
-/// them is cut without a word.
+/// Refused clients that get message 2 and their reason, each for [`CLOSE_TIMEOUT`] at most, shared by origin alike. The
+/// stream of a client beyond them ends before message 2.
 pub const MAX_FAREWELLS: usize = 256;
 
 /// How long a connection for accepted sessions stays open without one, but for the first, which always does. Longer

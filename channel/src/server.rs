@@ -370,7 +370,7 @@ impl<S: Service> Dialled<S> {
                 sessions.add(accepted.shared(), Arc::clone(peer));
                 let shared = Arc::clone(accepted.shared());
                 let began = || notice(Notice::SessionStarted(name.clone()));
-                let error = accepted.serve(&acceptor, service, began).await;
+                let error = accepted.serve(service, began).await;
                 notice(match shared.is_confirmed() {
                     true => Notice::SessionEnded(name, error, shared.cut_calls()),
                     false => Notice::AcceptFailed(error.to_string()),
@@ -391,7 +391,7 @@ impl<S: Service> Dialled<S> {
                         notice(Notice::AllowListUnusable(Arc::new(problem)));
                     }
                 }
-                accepted.serve(&acceptor, service, || ()).await;
+                accepted.serve(service, || ()).await;
             }
         }
     }

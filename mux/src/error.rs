@@ -1,5 +1,7 @@
 //! What goes wrong: with the session, by the peer; with one stream, here.
 
+use std::time::Duration;
+
 use baton_proto::channel::go_away;
 use baton_proto::limits::MAX_STREAMS;
 
@@ -21,16 +23,27 @@ pub enum MuxError {
     /// Nothing at all arrived for [`limits::IDLE_TIMEOUT`], pings unanswered.
     #[error("the peer has not answered for {} s", limits::IDLE_TIMEOUT.as_secs())]
     Silent,
+    /// A `Ping` has no answer for [`limits::PONG_TIMEOUT`], although the peer sends.
+    #[error("the peer has answered no Ping for {} s", limits::PONG_TIMEOUT.as_secs())]
+    Unanswered,
 }
 
 impl MuxError {
-    /// The reason that the peer is told, and in what; none for a peer that is not there.
-    pub(crate) fn last_word(&self) -> Option<(go_away::Reason, String)> {
+    /// The reason and the detail of the `GoAway` that the peer gets.
+    pub fn go_away(&self) -> (go_away::Reason, String) {
+        let seconds = |what, limit: Duration| format!("{what} for {} s", limit.as_secs());
         match self {
-            Self::Protocol(what) => Some((go_away::Reason::ProtocolError, (*what).into())),
-            Self::Frame(error) => Some((go_away::Reason::ProtocolError, format!("a frame: {error}"))),
-            Self::Limit(what) => Some((go_away::Reason::LimitExceeded, (*what).into())),
-            Self::Silent => None,
+            Self::Protocol(what) => (go_away::Reason::ProtocolError, (*what).into()),
+            Self::Frame(error) => (go_away::Reason::ProtocolError, format!("a frame: {error}")),
+            Self::Limit(what) => (go_away::Reason::LimitExceeded, (*what).into()),
+            Self::Silent => (
+                go_away::Reason::Timeout,
+                seconds("no message", limits::IDLE_TIMEOUT),
+            ),
+            Self::Unanswered => (
+                go_away::Reason::Timeout,
+                seconds("no answer to a Ping", limits::PONG_TIMEOUT),
+            ),
         }
     }
 }

@@ -122,3 +122,9 @@ pub const PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Silence after which the peer is taken for dead. Anything received counts, so bulk never trips it.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(35);
+
+/// How long the oldest unanswered `Ping` waits for its `Pong` while answers to earlier ones do not come either. A peer
+/// that sends but never answers would stop everything behind [`IN_FLIGHT_INITIAL`] without a reason. Longer than
+/// [`IDLE_TIMEOUT`], so that a peer that is gone counts as silent, and than a minute, which a queue on the path can
+/// take.
+pub const PONG_TIMEOUT: Duration = Duration::from_secs(120);

@@ -346,20 +346,21 @@ impl Mux {
         &self.goodbye
     }
 
-    /// Whether [`give_up`](Self::give_up) was the last word.
+    /// Whether nothing follows a `GoAway` that may still wait.
     pub fn has_given_up(&self) -> bool {
         self.gave_up
     }
 
-    /// Ends the session for what the peer did: the next message is a `GoAway` that says so, and nothing follows it.
-    /// `false`: there is nobody to tell.
-    pub fn give_up(&mut self, error: &MuxError) -> bool {
-        let Some((reason, what)) = error.last_word() else {
-            return false;
-        };
-        self.go_away(reason, &what);
+    /// Ends the session: the next message is a `GoAway` with this reason, and nothing follows it.
+    pub fn give_up(&mut self, reason: go_away::Reason, detail: &str) {
+        self.go_away(reason, detail);
         self.gave_up = true;
-        true
+    }
+
+    /// Ends the session after the peer's `GoAway`: nothing more is sent.
+    pub fn fall_silent(&mut self) {
+        self.control.go_away = None;
+        self.gave_up = true;
     }
 
     /// For tests here and above: all numbers but the last are used.
@@ -400,9 +401,13 @@ impl Mux {
             Role::Client if self.liveness.outstanding.is_none() => self.liveness.next_ping,
             _ => self.liveness.last_heard + limits::IDLE_TIMEOUT,
         };
-        self.deadlines
-            .first()
-            .map_or(liveness, |(deadline, _)| liveness.min(*deadline))
+        let deadline = self.deadlines.first().map(|(deadline, _)| *deadline);
+        let others = [deadline, self.pong_is_due_by()].into_iter().flatten();
+        others.fold(liveness, Instant::min)
+    }
+
+    fn pong_is_due_by(&self) -> Option<Instant> {
+        Some(self.pace.unanswered_since()? + limits::PONG_TIMEOUT)
     }
 
     /// Lets time pass: expires calls, pings, and notices a silent peer.
@@ -418,6 +423,9 @@ impl Mux {
         }
         if now.saturating_duration_since(self.liveness.last_heard) >= limits::IDLE_TIMEOUT {
             return Err(MuxError::Silent);
+        }
+        if self.pong_is_due_by().is_some_and(|due| due <= now) {
+            return Err(MuxError::Unanswered);
         }
         if self.role == Role::Client && self.liveness.outstanding.is_none() && now >= self.liveness.next_ping
         {

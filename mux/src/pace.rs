@@ -9,8 +9,9 @@
 //! one of the least round trip make the model of the path, as in BBR (Cardwell et al., "BBR Congestion Control",
 //! draft-cardwell-iccrg-bbr-congestion-control). TCP below stays in charge of congestion.
 //!
-//! Flow: [`sent`](Pace::sent) with every message, [`pong`](Pace::pong) with every answer, [`room`](Pace::room) before bulk is taken. No
-//! timer: answers are its clock. It never stands still, because a writer that waits for room has a `Ping` under way.
+//! Flow: [`sent`](Pace::sent) with every message, [`pong`](Pace::pong) with every answer, [`room`](Pace::room) before
+//! bulk is taken. No timer: answers are its clock. It never stands still, because a writer that waits for room has a
+//! `Ping` under way, and a peer that does not answer ends the session ([`unanswered_since`](Pace::unanswered_since)).
 //!
 //! Invariants:
 //! * the limit stays between [`limits::IN_FLIGHT_MIN`] and [`limits::IN_FLIGHT_MAX`], whatever the peer answers and when;
@@ -36,6 +37,8 @@ pub(crate) struct Pace {
     base: Base,
     /// Unanswered, oldest first.
     probes: VecDeque<Probe>,
+    /// When the latest answer arrived.
+    answered: Instant,
     /// `sent` at the last probe.
     probed: u64,
     /// The writer had nothing to send when it had sent this much: until that is delivered, samples tell of the application.
@@ -136,6 +139,7 @@ impl Pace {
                 delivered: now,
             },
             probes: VecDeque::new(),
+            answered: now,
             probed: 0,
             dry_at: None,
             full_at: None,
@@ -269,6 +273,7 @@ impl Pace {
             return false;
         };
         self.probes.pop_front();
+        self.answered = now;
         let newly = probe.covers - self.delivered;
         self.delivered = probe.covers;
         if self.dry_at.is_some_and(|dry_at| dry_at < self.delivered) {
@@ -309,6 +314,12 @@ impl Pace {
         }
         self.limit = self.limit.clamp(limits::IN_FLIGHT_MIN, limits::IN_FLIGHT_MAX);
         true
+    }
+
+    /// Since when the peer has owed an answer: since the oldest unanswered `Ping`, or the latest answer if that is
+    /// later.
+    pub(crate) fn unanswered_since(&self) -> Option<Instant> {
+        Some(self.probes.front()?.sent.max(self.answered))
     }
 
     /// Nothing is held back from now on.

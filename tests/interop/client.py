@@ -34,7 +34,7 @@ DATA_CHUNK = 16 * 1024
 CREDIT_BATCH = WINDOW // 8
 ACK_BATCH = 128 * 1024
 GO_AWAY_REASONS = ["UNSPECIFIED", "SHUTDOWN", "NOT_ALLOWED", "PROTOCOL_ERROR", "LIMIT_EXCEEDED",
-                   "ALLOW_LIST_UNUSABLE"]
+                   "ALLOW_LIST_UNUSABLE", "TIMEOUT", "DAMAGED"]
 EXEC_ERRORS = ["UNSPECIFIED", "COMMAND_NOT_FOUND", "NOT_EXECUTABLE", "BAD_CWD", "INVALID_START", "INVALID_STDIN",
                "CONFLICT", "LOST", "SPAWN_FAILED", "TOO_MANY_PROCESSES", "INVALID_ACK", "NOT_DURABLE"]
 STAGES = {9: "relay.queue", 10: "relay.forward", 11: "server.open", 12: "server.queue", 13: "rpc", 14: "terminal.queue",
@@ -170,14 +170,16 @@ class Session:
                     yield kind, flags & 1, stream, body
 
     def close(self):
-        """Half-closes the outer stream and waits until the relay has ended the other half."""
+        """Half-closes the outer stream and waits for the other half; whether that ended in order, too."""
         self.outbox.put(None)
         try:
             for _ in self.frames:
                 pass
+            return True
         except grpc.RpcError:
-            pass
-        self.channel.close()
+            return False
+        finally:
+            self.channel.close()
 
 
 class Call:
@@ -392,11 +394,15 @@ def main():
         ticket = Ticket.parse(args.ticket or "")
         session = Session(ticket, noise_private(read_seed(args.key)), args.timeout, args.rekey_after, args.version_hint)
         try:
-            return Call(session, args).run()
-        finally:
-            if args.rekey_after:
-                print(f"{session.rekeys} rekeys", file=sys.stderr)
+            code = Call(session, args).run()
+        except (Failure, Malformed):
             session.close()
+            raise
+        if args.rekey_after:
+            print(f"{session.rekeys} rekeys", file=sys.stderr)
+        if not session.close():
+            raise Failure("an end in order was not answered by one")
+        return code
     except (Failure, Malformed) as failure:
         print(f"client.py: {failure}", file=sys.stderr)
         return getattr(failure, "code", 255)

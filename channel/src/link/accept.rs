@@ -125,7 +125,8 @@ pub(crate) struct Accepted {
     admission: Result<Admitted, Refusal>,
     /// Held for a client that is refused until it has been told so.
     half_open: Option<Place<Origin>>,
-    origin: Origin,
+    /// Of a client that is refused with a reason.
+    farewell: Option<Place<Origin>>,
     lease: Lease,
 }
 
@@ -193,7 +194,19 @@ impl Acceptor {
         let prologue = prologue(self.id, session);
         let answered = responder.finish(&hello.encode_to_vec());
         let (transport, message2) = answered.inspect_err(|_| shared.close(SessionError::Closed))?;
-        shared.send_handshake(message2);
+        let mut farewell = None;
+        if admission.is_err() {
+            farewell = match self.farewells.enter(Origin::of(&incoming)) {
+                Ok(entered) => Some(entered.taken().await),
+                Err(Full) => None,
+            };
+        }
+        if admission.is_ok() || farewell.is_some() {
+            shared.send_handshake(message2);
+        } else {
+            // A client that has message 2 gets a reason with each end that follows.
+            shared.close(SessionError::Closed);
+        }
         let now = clock::now();
         let end = End::ExecServer {
             key: Arc::clone(&self.key),
@@ -211,7 +224,7 @@ impl Acceptor {
             stream,
             admission,
             half_open,
-            origin: Origin::of(&incoming),
+            farewell,
             lease,
         })
     }
@@ -330,18 +343,13 @@ impl Accepted {
 
     /// Serves the session to its end and returns why it ended; `began` is called once the client has proven that it is there. A client
     /// that is not served is told so, encrypted, and nothing else; once that is queued its origin's place is free.
-    pub(crate) async fn serve(
-        self,
-        acceptor: &Acceptor,
-        service: impl Service,
-        began: impl FnOnce(),
-    ) -> SessionError {
+    pub(crate) async fn serve(self, service: impl Service, began: impl FnOnce()) -> SessionError {
         let Self {
             shared,
             stream,
             admission,
             half_open,
-            origin,
+            farewell: _farewell,
             lease: _lease,
         } = self;
         let Admitted {
@@ -354,11 +362,6 @@ impl Accepted {
                 let (reason, error) = refusal.to_client();
                 shared.go_away(reason, refusal.detail(), error);
                 drop(half_open);
-                let Ok(farewell) = acceptor.farewells.enter(origin) else {
-                    shared.close(SessionError::Closed);
-                    return SessionError::Closed;
-                };
-                let _farewell = farewell.taken().await;
                 return incoming::read(&shared, stream.body, stream.deframer, drop).await;
             }
         };
@@ -367,8 +370,7 @@ impl Accepted {
             // Message 1 can be replayed; only a transport message shows that the client is there.
             let spoke = tokio::time::timeout(limits::CONFIRM_TIMEOUT, shared.confirmed()).await;
             if spoke.is_err() {
-                let why = "the client never spoke after the handshake: it has gone, or the relay repeated an old one";
-                shared.close(SessionError::Relay(why.into()));
+                shared.give_up(SessionError::Unconfirmed);
             }
             drop(unconfirmed);
             if shared.is_confirmed() {

@@ -258,7 +258,11 @@ pub(crate) async fn dial(
     let (transport, payload) = initiator.finish(&message2).map_err(|_| ConnectError::Handshake)?;
     let (epoch, hello) = read_hello(payload)?;
     if hello.retry_after_ms > 0 {
-        shared.close(SessionError::Closed);
+        shared.finish(SessionError::Closed);
+        tokio::spawn(async move {
+            incoming::read(&shared, stream.body, stream.deframer, drop).await;
+            drop(channel);
+        });
         return Err(ConnectError::NoSession {
             retry_ms: hello.retry_after_ms,
         });

@@ -56,6 +56,18 @@ pub enum SessionError {
         /// In the peer's words, without what steers a terminal.
         said: String,
     },
+    /// The peer ended the session for what it did not get, or got altered. Either end, or what is between them, can be
+    /// the cause.
+    #[error("the other end ended the session because {}: it says \"{said}\"", loss(*.reason))]
+    Interrupted {
+        /// `Timeout` or `Damaged`.
+        reason: go_away::Reason,
+        /// In the peer's words, without what steers a terminal.
+        said: String,
+    },
+    /// On the exec-server: no transport message of the client within [`limits::CONFIRM_TIMEOUT`].
+    #[error("the client never spoke after the handshake: it has gone, or the relay repeated an old one")]
+    Unconfirmed,
     /// This end did.
     #[error("the session was closed")]
     Closed,
@@ -78,15 +90,79 @@ fn fault(reason: go_away::Reason) -> &'static str {
     }
 }
 
+/// What the other end missed.
+fn loss(reason: go_away::Reason) -> &'static str {
+    match reason {
+        go_away::Reason::Timeout => "it waited too long for this one",
+        _ => "it did not receive what this one sent",
+    }
+}
+
 impl SessionError {
+    /// The error of an end whose peer ended the session with this `GoAway`. `None`: a `GoAway` that leaves open calls
+    /// to be answered.
+    pub(crate) fn from_go_away(reason: go_away::Reason, said: &str) -> Option<Self> {
+        let said = said.to_owned();
+        match reason {
+            go_away::Reason::NotAllowed => Some(Self::NotAllowed),
+            go_away::Reason::AllowListUnusable => Some(Self::AllowListUnusable),
+            go_away::Reason::ProtocolError | go_away::Reason::LimitExceeded => {
+                Some(Self::Rejected { reason, said })
+            }
+            go_away::Reason::Timeout | go_away::Reason::Damaged => Some(Self::Interrupted { reason, said }),
+            go_away::Reason::Shutdown | go_away::Reason::Unspecified => None,
+        }
+    }
+
+    /// The reason and the detail of the `GoAway` that the peer gets when this error ends the session. `None`: the peer
+    /// has ended it, or is out of reach. The detail names no internals.
+    pub(crate) fn to_go_away(&self) -> Option<(go_away::Reason, String)> {
+        let (reason, detail) = match self {
+            Self::Mux(error) => return Some(error.go_away()),
+            Self::Revoked => (go_away::Reason::NotAllowed, ""),
+            Self::AllowListUnusable => (go_away::Reason::AllowListUnusable, ""),
+            Self::Unconfirmed => (
+                go_away::Reason::Timeout,
+                "no message of the client after the handshake",
+            ),
+            Self::Outer(error) => return Some((go_away::Reason::Damaged, error.to_string())),
+            Self::Transport(TransportError::Exhausted) => {
+                (go_away::Reason::LimitExceeded, "more than a key may carry")
+            }
+            Self::Transport(TransportError::Decrypt | TransportError::TooLong) => {
+                (go_away::Reason::Damaged, "a message did not decrypt")
+            }
+            Self::Rekey(RekeyError::Unexpected(what)) => (go_away::Reason::ProtocolError, *what),
+            Self::Rekey(RekeyError::Handshake(_)) => {
+                (go_away::Reason::ProtocolError, "the handshake of a rekey failed")
+            }
+            Self::Rekey(RekeyError::OtherKey) => (go_away::Reason::ProtocolError, "a rekey with another key"),
+            Self::Rekey(RekeyError::TooOften) => (go_away::Reason::LimitExceeded, "rekeys"),
+            Self::Rekey(RekeyError::Timeout) => {
+                (go_away::Reason::Timeout, "a rekey was not finished in time")
+            }
+            Self::Relay(_)
+            | Self::ConnectionLost(_)
+            | Self::NotAllowed
+            | Self::GoAway(_)
+            | Self::Rejected { .. }
+            | Self::Interrupted { .. }
+            | Self::Closed => return None,
+        };
+        Some((reason, detail.into()))
+    }
+
     /// Why the calls that were open when a session ended so were cut short, on the exec-server. Only what was authenticated as the client's
     /// own is blamed on the client.
     pub(crate) fn call_end(&self) -> CallEnd {
         match self {
-            Self::Relay(_) | Self::Mux(MuxError::Silent) | Self::Rekey(RekeyError::Timeout) => {
-                CallEnd::ClientLost
+            Self::Relay(_)
+            | Self::Mux(MuxError::Silent | MuxError::Unanswered)
+            | Self::Rekey(RekeyError::Timeout)
+            | Self::Unconfirmed => CallEnd::ClientLost,
+            Self::ConnectionLost(_) | Self::Outer(_) | Self::Transport(_) | Self::Interrupted { .. } => {
+                CallEnd::ConnectionLost
             }
-            Self::ConnectionLost(_) | Self::Outer(_) | Self::Transport(_) => CallEnd::ConnectionLost,
             Self::Mux(_) | Self::Rekey(_) => CallEnd::Violation,
             // It is not on the list any more, or the list does not tell.
             Self::Revoked | Self::AllowListUnusable => CallEnd::Revoked,
@@ -100,7 +176,11 @@ impl SessionError {
     pub(crate) fn is_goodbye(&self) -> bool {
         matches!(
             self,
-            Self::GoAway(_) | Self::Rejected { .. } | Self::NotAllowed | Self::AllowListUnusable
+            Self::GoAway(_)
+                | Self::Rejected { .. }
+                | Self::Interrupted { .. }
+                | Self::NotAllowed
+                | Self::AllowListUnusable
         )
     }
 

@@ -13,7 +13,7 @@ use tonic::{Code, Status};
 use super::error::SessionError;
 use super::shared::{Shared, StreamHandle};
 use crate::limits;
-use crate::outer::Deframer;
+use crate::outer::{Deframer, OuterError};
 
 /// Reads the response body of an outer stream, behind what `deframer` already has, until the session ends and returns why. `on_stream` is called for each stream the peer opens; it must not
 /// block, and a stream that nobody reads never stops the reader.
@@ -24,50 +24,72 @@ pub(crate) async fn read(
     mut on_stream: impl FnMut(StreamHandle),
 ) -> SessionError {
     let mut received = clock::now();
-    let error = loop {
-        if let Err(error) = take_messages(shared, &mut deframer, received) {
-            break error;
+    let over = loop {
+        if let Err(over) = take_messages(shared, &mut deframer, received) {
+            break over;
         }
         while let Some(stream) = shared.next_opened() {
             on_stream(stream);
         }
         match next_chunk(shared, &mut body, &mut deframer).await {
             Ok(()) => received = clock::now(),
-            Err(error) => break error,
+            Err(over) => break over,
         }
     };
-    if shared.is_flushing() {
-        // Letting go of the body now would reset the outer stream under what is still being sent.
-        let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, drain(&mut body)).await;
+    match over {
+        Over::Session => {}
+        Over::InOrder(error) => shared.finish(error),
+        Over::Lost(error) => shared.close(error),
+        Over::Fault(error) => shared.give_up(error.into()),
     }
-    shared.close(error);
+    if shared.is_flushing() {
+        // Dropping the body before both directions have ended would reset the outer stream.
+        let both = async { tokio::join!(drain(&mut body), shared.flushed()) };
+        let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, both).await;
+    }
+    shared.close(SessionError::Closed);
     // The first reason counts.
     shared.ended().unwrap_or(SessionError::Closed)
 }
 
-fn take_messages(shared: &Shared, deframer: &mut Deframer, received: Instant) -> Result<(), SessionError> {
-    while let Some((message, stamp)) = deframer.next()? {
+/// Why the reader stops.
+enum Over {
+    /// The session has ended already.
+    Session,
+    /// The peer has sent END_STREAM.
+    InOrder(SessionError),
+    /// The stream broke.
+    Lost(SessionError),
+    /// What came is no stream of frames.
+    Fault(OuterError),
+}
+
+fn take_messages(shared: &Shared, deframer: &mut Deframer, received: Instant) -> Result<(), Over> {
+    while let Some((message, stamp)) = deframer.next().map_err(Over::Fault)? {
         if !shared.receive(received, stamp, &message) {
             break;
         }
     }
-    shared.ended().map_or(Ok(()), Err)
+    shared.ended().map_or(Ok(()), |_| Err(Over::Session))
 }
 
 /// Waits for the next chunk, or for the session to be ended from outside.
-async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -> Result<(), SessionError> {
+async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -> Result<(), Over> {
     let frame = tokio::select! {
         biased;
         frame = body.frame() => frame,
         () = shared.ending() => match shared.ended() {
-            Some(error) => return Err(error),
+            Some(_) => return Err(Over::Session),
             // HTTP/2 let go of the writer. Why, the reader's half of the same stream tells, behind what had arrived before.
             None => match tokio::time::timeout(limits::CLOSE_TIMEOUT, body.frame()).await {
                 Ok(frame) => {
                     shared.look_again();
                     frame
                 }
-                Err(_) => return Err(SessionError::Relay("the outgoing stream was closed".into())),
+                Err(_) => {
+                    let error = SessionError::Relay("the outgoing stream was closed".into());
+                    return Err(Over::Lost(error));
+                }
             },
         },
     };
@@ -77,25 +99,30 @@ async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -
                 deframer.push(chunk);
                 Ok(())
             }
-            Err(frame) => Err(ended_by_relay(frame.trailers_ref())),
+            Err(frame) => Err(ended_by_relay(frame.trailers_ref(), deframer)),
         },
-        Some(Err(status)) => Err(broken(&status)),
+        Some(Err(status)) => Err(Over::Lost(broken(&status))),
         None => {
-            deframer.finish()?;
-            Err(SessionError::Relay("the relay closed the stream".into()))
+            deframer.finish().map_err(Over::Fault)?;
+            Err(Over::Lost(SessionError::Relay(
+                "the relay closed the stream".into(),
+            )))
         }
     }
 }
 
-/// Why the relay ended the stream in order: it shuts down, or the other end has gone. See PROTOCOL.md section 3, `Frame`.
-fn ended_by_relay(trailers: Option<&http::HeaderMap>) -> SessionError {
+/// Why the relay ended the stream: the other end has ended its direction in order, has gone, or the relay shuts down.
+/// PROTOCOL.md section 3, `Frame`, has the statuses.
+fn ended_by_relay(trailers: Option<&http::HeaderMap>, deframer: &Deframer) -> Over {
     let reason = relay_reason(trailers);
-    match trailers
-        .and_then(response_guard::status)
-        .map(|status| status.code())
-    {
-        Some(Code::Aborted) => SessionError::ConnectionLost(reason),
-        _ => SessionError::Relay(reason),
+    let status = trailers.and_then(response_guard::status);
+    match status.map(|status| status.code()) {
+        Some(Code::Ok) => match deframer.finish() {
+            Ok(()) => Over::InOrder(SessionError::Relay(reason)),
+            Err(error) => Over::Fault(error),
+        },
+        Some(Code::Aborted) => Over::Lost(SessionError::ConnectionLost(reason)),
+        _ => Over::Lost(SessionError::Relay(reason)),
     }
 }
 

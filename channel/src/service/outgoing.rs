@@ -57,15 +57,17 @@ impl Body for Outgoing {
                 HandshakeFrame::Version => put_version(&mut out),
             }
         }
-        if let Some(session) = &mut state.established {
-            while out.len() < this.batch.size() {
-                match seal_next(session, &mut this.plaintext, &mut out) {
-                    Ok(true) => {}
-                    Ok(false) => break,
-                    Err(error) => {
-                        drop(state);
-                        this.shared.close(error.clone());
-                        return Poll::Ready(Some(Err(error.into_status())));
+        while out.len() < this.batch.size()
+            && let Some(session) = &mut state.established
+        {
+            match seal_next(session, &mut this.plaintext, &mut out) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(error) => {
+                    // A `GoAway` is next, if the key can still encrypt one.
+                    this.shared.fail(&mut state, error);
+                    if let Some(Ending::Now(error)) = &state.ending {
+                        return Poll::Ready(Some(Err(error.clone().into_status())));
                     }
                 }
             }
@@ -107,8 +109,11 @@ fn seal_next(
         return Ok(false);
     }
     out.reserve(plaintext.len() + NOISE_TAG + 16);
+    let before = out.len();
     put_frame_header(out, plaintext.len() + NOISE_TAG);
-    session.seal(plaintext, out)?;
+    session
+        .seal(plaintext, out)
+        .inspect_err(|_| out.truncate(before))?;
     session.sealed(clock::now())?;
     Ok(true)
 }

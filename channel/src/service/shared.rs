@@ -43,8 +43,8 @@ pub(crate) struct Shared {
     ending: Notify,
     /// The first transport message opened; for the server's half-open limit.
     confirmed: Notify,
-    /// The writer has nothing more to send, for good.
-    flushed: Notify,
+    /// Closed when the writer is gone: HTTP/2 has taken everything, or lost the stream.
+    flushed: Semaphore,
     /// One permit a stream.
     slots: Arc<Semaphore>,
     recorder: Recorder,
@@ -121,7 +121,7 @@ impl Shared {
             timer: Notify::new(),
             ending: Notify::new(),
             confirmed: Notify::new(),
-            flushed: Notify::new(),
+            flushed: Semaphore::new(0),
             slots: Arc::new(Semaphore::new(MAX_STREAMS)),
             recorder,
         })
@@ -357,24 +357,16 @@ impl Shared {
                         draft.complete(&sent);
                     }
                 }
-                Event::GoAway(go_away::Reason::NotAllowed) => {
-                    self.end(state, Ending::Now(SessionError::NotAllowed))
-                }
-                Event::GoAway(go_away::Reason::AllowListUnusable) => {
-                    self.end(state, Ending::Now(SessionError::AllowListUnusable))
-                }
-                Event::GoAway(reason @ (go_away::Reason::ProtocolError | go_away::Reason::LimitExceeded)) => {
-                    let said = state
-                        .established
-                        .as_ref()
-                        .map(|session| session.mux.goodbye().to_owned());
-                    let said = said.unwrap_or_default();
-                    self.end(state, Ending::Now(SessionError::Rejected { reason, said }));
-                }
-                // Open calls may still be answered; no new one is opened.
                 Event::GoAway(reason) => {
-                    state.goodbye = Some(reason);
-                    self.slots.close();
+                    let said = state.established.as_ref().map(|session| session.mux.goodbye());
+                    match SessionError::from_go_away(reason, said.unwrap_or_default()) {
+                        Some(error) => self.conclude(state, error),
+                        // Open calls may still be answered; no new one is opened.
+                        None => {
+                            state.goodbye = Some(reason);
+                            self.slots.close();
+                        }
+                    }
                 }
             }
         }

@@ -187,6 +187,75 @@ async fn an_end_that_is_told_it_broke_the_protocol_says_so_to_whoever_uses_it() 
     }
 }
 
+/// A `GoAway` for what the sender missed; the receiver's calls fail with that reason, and it ends the session in order.
+#[tokio::test]
+async fn calls_of_an_end_that_was_not_heard_fail_with_that_reason() {
+    let stack = Stack::start(Mounted::echo()).await;
+    for reason in [Reason::Timeout, Reason::Damaged] {
+        let go_away = GoAway {
+            reason: reason.into(),
+            last_stream: 0,
+            detail: "no message for 35 s".into(),
+        };
+        let told = frames::mux(kind::GO_AWAY, 0, &go_away.encode_to_vec());
+        let (mut server, ticket) = RawServer::register(&stack.relay.url()).await;
+        let caller = Caller::new(Channel::new(ticket, stack.key()));
+        let serve = async {
+            let mut session = server.session().await;
+            session.opened().await;
+            session.send(&told).await;
+            session.end_in_order().await
+        };
+        let (failed, ended) = tokio::join!(within(caller.echo("x")), serve);
+        let failed = failed.unwrap_err();
+        assert_eq!(failed.code(), tonic::Code::Unavailable);
+        let said = "no message for 35 s".into();
+        assert_eq!(
+            source::<SessionError>(&failed),
+            &SessionError::Interrupted { reason, said }
+        );
+        ended.expect("END_STREAM answers END_STREAM");
+    }
+}
+
+/// What cannot be the session's, whichever end gets it: the other end gets the reason, encrypted, and then END_STREAM.
+#[tokio::test]
+async fn what_does_not_decrypt_or_renews_no_key_is_answered_by_its_reason() {
+    let stack = Stack::start(Mounted::echo()).await;
+    let rekey = |body: &[u8]| frames::mux(kind::REKEY, 0, body);
+    let sealed = [
+        (rekey(&[1; 96]), "the handshake of a rekey failed"),
+        (frames::mux(kind::SWITCH, 0, b""), "a new key without a rekey"),
+    ];
+    for (plaintext, detail) in sealed {
+        let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+        client.send(&plaintext).await;
+        assert_eq!(
+            client.goodbye().await,
+            Some((Reason::ProtocolError, detail.into()))
+        );
+    }
+    // A message of garbage, and one longer than a Noise message.
+    for len in [100, 65_540] {
+        let client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+        client.send_raw(vec![7; len]).await;
+        let (reason, _) = client.goodbye().await.expect("a GoAway");
+        assert_eq!(reason, Reason::Damaged, "{len}");
+
+        let (mut server, ticket) = RawServer::register(&stack.relay.url()).await;
+        let caller = Caller::new(Channel::new(ticket, stack.key()));
+        let serve = async {
+            let mut session = server.session().await;
+            session.opened().await;
+            session.send_raw(vec![7; len]).await;
+            session.goodbye().await
+        };
+        let (failed, told) = tokio::join!(within(caller.echo("x")), serve);
+        assert!(failed.is_err());
+        assert_eq!(told.map(|(reason, _)| reason), Some(Reason::Damaged), "{len}");
+    }
+}
+
 #[tokio::test]
 async fn ten_thousand_streams_start_no_more_handlers_than_the_limit_and_the_rest_is_reset() {
     let (hang, mut started) = tokio::sync::mpsc::unbounded_channel();
@@ -241,8 +310,9 @@ async fn messages_without_a_frame_cost_nothing_but_their_time() {
 async fn clients_that_say_nothing_after_the_handshake_keep_nobody_out_and_are_cut() {
     const MUTE: usize = 200;
     let mut stack = Stack::start(Mounted::echo()).await;
+    let told = RawSession::dial(&stack.server.ticket, &stack.key()).await;
     let mut mute = Vec::new();
-    for _ in 0..MUTE {
+    for _ in 1..MUTE {
         mute.push(raw::dial(&stack.server.ticket, &stack.key()).await);
     }
     assert_eq!(within(stack.caller().echo("x")).await.unwrap(), "x");
@@ -252,6 +322,8 @@ async fn clients_that_say_nothing_after_the_handshake_keep_nobody_out_and_are_cu
             .until(|notice| matches!(notice, Notice::AcceptFailed(why) if why.contains("never spoke")))
             .await;
     }
+    let said = told.goodbye().await.expect("a GoAway");
+    assert_eq!(said.0, Reason::Timeout, "{}", said.1);
 }
 
 /// A refused client that does not read its refusal holds the place of no other handshake.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use baton_channel::limits::{CLOSE_TIMEOUT, DRAIN_TIMEOUT};
 use baton_channel::{Channel, Notice, RegisterError, SessionError};
-use baton_proto::channel::go_away;
+use baton_proto::channel::{Head, go_away};
 use baton_proto::limits::MAX_STREAMS;
 use baton_relay::Config;
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use futures_util::future::try_join_all;
 use tokio::sync::{Notify, mpsc};
 use tonic::{Code, Request};
 
-use crate::support::raw::RawServer;
+use crate::support::raw::{RawServer, RawSession};
 use crate::support::service::{Caller, Mounted, message};
 use crate::support::{RunningRelay, RunningServer, Stack, eventually, source, waiting, within};
 
@@ -41,6 +41,38 @@ async fn first_calls_share_one_dial() {
         .unwrap();
     let counts = stack.relay.metrics.snapshot();
     assert_eq!((counts.sessions_total, counts.sessions_open), (1, 1));
+}
+
+/// Through a real relay, which has to pass each half-close on.
+#[tokio::test]
+async fn an_end_in_order_is_answered_by_an_end_in_order_at_both_ends() {
+    let (service, mut is_started) = hanging();
+    let mut stack = Stack::start(service).await;
+    let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+    let head = Head {
+        path: "/test/Hang".into(),
+        ..Head::default()
+    };
+    client.mux.open(Instant::now(), &head, None).unwrap();
+    client.flush().await;
+    within(is_started.recv()).await.unwrap();
+    client.end_in_order().await.expect("END_STREAM");
+    stack
+        .server
+        .until(|notice| matches!(notice, Notice::SessionEnded(_, SessionError::Relay(_), 1)))
+        .await;
+
+    let (mut server, ticket) = RawServer::register(&stack.relay.url()).await;
+    let caller = Caller::new(Channel::new(ticket, stack.key()));
+    let serve = async {
+        let mut session = server.session().await;
+        session.opened().await;
+        session.end_in_order().await
+    };
+    let (failed, ended) = tokio::join!(within(caller.echo("x")), serve);
+    ended.expect("END_STREAM");
+    let failed = failed.unwrap_err();
+    assert!(matches!(source(&failed), SessionError::Relay(_)), "{failed:?}");
 }
 
 #[tokio::test]

@@ -268,6 +268,7 @@ fn session_end_message(error: &SessionError, cut: usize) -> Option<String> {
             SessionError::Relay(_)
             | SessionError::ConnectionLost(_)
             | SessionError::GoAway(_)
+            | SessionError::Unconfirmed
             | SessionError::Closed,
         ) => None,
         (0, error) => Some(format!(": {error}")),

@@ -407,11 +407,8 @@ impl World {
 
     /// What a peer that broke something gets: one `GoAway`, and nothing else any more.
     fn check_last_word(&mut self, error: &MuxError) {
-        let is_told = self.mux.give_up(error);
-        assert_eq!(is_told, *error != MuxError::Silent);
-        if !is_told {
-            return;
-        }
+        let (reason, detail) = error.go_away();
+        self.mux.give_up(reason, &detail);
         let mut out = Vec::new();
         let owes_hello = self.mux.owes_hello();
         assert!(self.mux.wants_transmit() && self.mux.transmit(self.now, &mut out));

@@ -324,7 +324,8 @@ fn a_short_answer_does_not_wait_behind_bulk() {
     assert_eq!(first.stream, short);
 }
 
-/// A server that has sent on one of two streams what it sends without an answer to its pings, and the client that got it.
+/// A server that has sent on one of two streams what it sends without an answer to its pings, and the client that got
+/// it.
 fn unanswered_bulk() -> (Pair, StreamId, StreamId) {
     let mut pair = Pair::new();
     let (bulk, small) = (pair.exchange(), pair.exchange());
@@ -396,6 +397,31 @@ fn pieces_of_one_stream_pass_bulk_with_no_more_than_their_share_at_a_time() {
     }
     let share = limits::QUANTUM..limits::QUANTUM + 2048;
     assert!(share.contains(&sent), "{sent}");
+}
+
+#[test]
+fn a_peer_that_sends_but_answers_no_ping_is_given_up() {
+    let (mut pair, ..) = unanswered_bulk();
+    let since = pair.now.instant;
+    let error = loop {
+        pair.now.instant = pair
+            .server
+            .next_timeout()
+            .min(pair.now.instant + Duration::from_secs(10));
+        if let Err(error) = pair.server.handle_timeout(pair.now.instant) {
+            break error;
+        }
+        pair.server
+            .handle(pair.now, pair.now.instant, RelayStamp::default(), Bytes::new())
+            .unwrap();
+    };
+    assert_eq!(error, MuxError::Unanswered);
+    assert_eq!(pair.now.instant, since + limits::PONG_TIMEOUT);
+    let (reason, detail) = error.go_away();
+    assert_eq!(
+        (reason, &*detail),
+        (go_away::Reason::Timeout, "no answer to a Ping for 120 s")
+    );
 }
 
 #[test]
@@ -717,7 +743,8 @@ fn assert_refused(to: Role, reason: go_away::Reason, name: &str, messages: Vec<V
                 .err()
         })
         .unwrap_or_else(|| panic!("{name}: taken"));
-    assert!(refusing.give_up(&error), "{name}");
+    let (said, detail) = error.go_away();
+    refusing.give_up(said, &detail);
     assert!(refusing.wants_transmit());
     let told = message(&mut refusing, now).unwrap();
     refusing.reset(1, code::CANCELLED);

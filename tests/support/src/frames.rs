@@ -16,6 +16,10 @@ pub mod kind {
     pub const PING: u8 = 6;
     /// Ends the session.
     pub const GO_AWAY: u8 = 8;
+    /// The sender's next message has the new key.
+    pub const SWITCH: u8 = 9;
+    /// A handshake message of a rekey.
+    pub const REKEY: u8 = 10;
 }
 
 /// A frame of the multiplexer, without flags.

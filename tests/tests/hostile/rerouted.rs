@@ -225,7 +225,12 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         let mut server = testbed.relay.announce(exec_server, session).await.unwrap();
         server.sink.send(up[0].clone()).await;
         assert!(server.source.next().await.is_some(), "message 2");
-        let ended = timeout(4 * HANDSHAKE_TIMEOUT, server.source.next()).await;
+        let reason = timeout(4 * HANDSHAKE_TIMEOUT, server.source.next()).await;
+        assert!(
+            reason.expect("the exec-server gives up").is_some(),
+            "a GoAway, for the client"
+        );
+        let ended = timeout(IN_TIME, server.source.next()).await;
         assert!(ended.expect("the exec-server hangs up").is_none());
     };
     testbed.beside_others(replay).await;

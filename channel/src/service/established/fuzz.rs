@@ -274,7 +274,8 @@ impl World {
         let said = error.to_string();
         assert!(!said.chars().any(char::is_control), "{said:?}");
         let is_fair = match error {
-            SessionError::Mux(MuxError::Silent) | SessionError::Rekey(RekeyError::Timeout) => true,
+            SessionError::Mux(MuxError::Silent | MuxError::Unanswered)
+            | SessionError::Rekey(RekeyError::Timeout) => true,
             SessionError::Revoked => !self.is_allowed.load(Ordering::Relaxed),
             _ => false,
         };

@@ -1,4 +1,14 @@
-//! How a session comes to its end: in order or at once, from here, by the peer, or because nothing is left to do.
+//! How a session ends. Every end of an established session passes [`fail`](Shared::fail),
+//! [`conclude`](Shared::conclude) or [`end`](Shared::end):
+//!
+//! | cause | what the peer gets |
+//! |---|---|
+//! | this end finds a fault of the peer, the relay or the path ([`SessionError::to_go_away`]) | `GoAway`, then END_STREAM |
+//! | the peer's `GoAway` | END_STREAM |
+//! | the peer's END_STREAM; nothing is left to do | what is queued, then END_STREAM |
+//! | the relay or the connection is lost | RST_STREAM |
+//!
+//! What leaves before END_STREAM has [`limits::CLOSE_TIMEOUT`]; then RST_STREAM follows.
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -12,12 +22,12 @@ use super::super::established::Established;
 use super::{Shared, State};
 use crate::limits;
 
-/// How the session comes to its end.
+/// How the session ends.
 #[derive(Debug, Clone)]
 pub(in crate::service) enum Ending {
-    /// Send what is queued, then end.
+    /// With what is queued and END_STREAM.
     Flush(SessionError),
-    /// At once.
+    /// With RST_STREAM.
     Now(SessionError),
 }
 
@@ -47,10 +57,9 @@ impl Shared {
         self.end(&mut self.lock(), Ending::Flush(error));
     }
 
-    /// Waits until a session that is ending has sent what was queued, or has ended, at most
-    /// [`limits::CLOSE_TIMEOUT`]. One waiter.
+    /// Waits until HTTP/2 has taken everything that a session that is ending sends, at most [`limits::CLOSE_TIMEOUT`].
     pub(crate) async fn flushed(&self) {
-        let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, self.flushed.notified()).await;
+        let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, self.flushed.acquire()).await;
     }
 
     /// Nothing can be sent any more, and the writer does not know why. The reader ends the session once it has the reason.
@@ -71,7 +80,7 @@ impl Shared {
 
     /// Nothing more will be sent.
     pub(in crate::service) fn writer_is_done(&self) {
-        self.flushed.notify_one();
+        self.flushed.close();
     }
 
     /// Says goodbye, sends what is queued, then ends.
@@ -109,28 +118,41 @@ impl Shared {
         self.end(state, Ending::Flush(error));
     }
 
-    /// Ends the session for `error`. A client that has been taken off the allow-list, or cannot be looked up in it, is told, and so is a peer that broke the
-    /// protocol or a limit, if it still reads; then nothing else that is queued leaves.
-    pub(super) fn fail(&self, state: &mut State, error: SessionError) {
-        let goodbye = match error {
-            SessionError::Revoked => Some(go_away::Reason::NotAllowed),
-            SessionError::AllowListUnusable => Some(go_away::Reason::AllowListUnusable),
+    /// Ends the session for `error`. The peer gets its reason in a `GoAway`, and nothing after it; a client that is no
+    /// longer allowed gets what was queued, too. A session that is ending already, or is not established, ends at once.
+    pub(in crate::service) fn fail(&self, state: &mut State, error: SessionError) {
+        let go_away = match (&state.ending, &mut state.established) {
+            (None, Some(session)) => error.to_go_away().map(|go_away| (session, go_away)),
             _ => None,
         };
-        if let Some(reason) = goodbye {
-            return self.say_goodbye(state, reason, "", error);
-        }
-        let is_told = match (&error, &mut state.established) {
-            (SessionError::Mux(error), Some(session)) => session.mux.give_up(error),
-            _ => false,
+        let Some((session, (reason, detail))) = go_away else {
+            return self.end(state, Ending::Now(error));
         };
-        let ending = if is_told { Ending::Flush } else { Ending::Now };
-        self.end(state, ending(error));
+        match error {
+            SessionError::Revoked | SessionError::AllowListUnusable => session.mux.go_away(reason, &detail),
+            _ => session.mux.give_up(reason, &detail),
+        }
+        self.end(state, Ending::Flush(error));
+    }
+
+    /// As [`fail`](Self::fail), for a fault that was found outside.
+    pub(crate) fn give_up(&self, error: SessionError) {
+        self.fail(&mut self.lock(), error);
+    }
+
+    /// The peer has ended the session by a `GoAway`, and takes nothing more.
+    pub(super) fn conclude(&self, state: &mut State, error: SessionError) {
+        if state.ending.is_none()
+            && let Some(session) = &mut state.established
+        {
+            session.mux.fall_silent();
+        }
+        self.end(state, Ending::Flush(error));
     }
 
     /// The client's key is no longer on the allow-list: says so, and ends the session.
     pub(crate) fn revoke(&self) {
-        self.fail(&mut self.lock(), SessionError::Revoked);
+        self.give_up(SessionError::Revoked);
     }
 
     /// The first reason counts; a flush may still be cut short.
@@ -139,6 +161,9 @@ impl Shared {
             // The peer's own word, which is authenticated, rather than the relay's.
             (Some(reason), Ending::Now(SessionError::Relay(_) | SessionError::ConnectionLost(_))) => {
                 Ending::Now(SessionError::GoAway(reason))
+            }
+            (Some(reason), Ending::Flush(SessionError::Relay(_))) => {
+                Ending::Flush(SessionError::GoAway(reason))
             }
             (_, ending) => ending,
         };
@@ -176,7 +201,7 @@ impl Shared {
         let is_used_up = |session: &Established| session.mux.is_used_up();
         let takes_no_other = state.is_draining || state.established.as_ref().is_some_and(is_used_up);
         if let Some(reason) = state.goodbye {
-            self.end(state, Ending::Now(SessionError::GoAway(reason)));
+            self.end(state, Ending::Flush(SessionError::GoAway(reason)));
         } else if takes_no_other {
             self.end(state, Ending::Flush(SessionError::Closed));
         }
@@ -201,17 +226,19 @@ mod tests {
     use std::sync::Arc;
 
     use baton_export::clock;
-    use baton_mux::{Mux, Role, StreamError, code};
+    use baton_mux::{Mux, MuxError, Role, StreamError, code};
     use baton_noise::key::StaticKey;
-    use baton_noise::{End, Initiator, RekeyPolicy, Responder, Session};
+    use baton_noise::{End, Initiator, RekeyError, RekeyPolicy, Responder, Session, TransportError};
     use baton_proto::Epoch;
-    use baton_proto::channel::Head;
+    use baton_proto::channel::{GoAway, Head};
     use baton_trace::recorder::Recorder;
     use futures_util::FutureExt as _;
+    use prost::Message as _;
     use tonic::Code;
 
     use super::*;
     use crate::allow::Standing;
+    use crate::outer::OuterError;
 
     /// A client's session, made with nobody at the other end.
     fn client(change: impl FnOnce(&mut Mux)) -> Arc<Shared> {
@@ -251,6 +278,62 @@ mod tests {
         assert_eq!(shared.ended(), None, "the last call goes on");
         drop(last);
         assert_eq!(shared.ended(), Some(SessionError::Closed));
+    }
+
+    #[test]
+    fn every_fault_that_ends_a_session_is_sent_as_a_goaway_and_nothing_after_it() {
+        let faults = [
+            SessionError::Mux(MuxError::Silent),
+            SessionError::Mux(MuxError::Unanswered),
+            SessionError::Mux(MuxError::Protocol("a frame after the end of its stream")),
+            SessionError::Mux(MuxError::Limit("pings")),
+            SessionError::Transport(TransportError::Decrypt),
+            SessionError::Transport(TransportError::TooLong),
+            SessionError::Transport(TransportError::Exhausted),
+            SessionError::Outer(OuterError::Malformed),
+            SessionError::Rekey(RekeyError::Unexpected("a rekey began during a rekey")),
+            SessionError::Rekey(RekeyError::OtherKey),
+            SessionError::Rekey(RekeyError::TooOften),
+            SessionError::Rekey(RekeyError::Timeout),
+            SessionError::Unconfirmed,
+        ];
+        for fault in faults {
+            let shared = client(|_| ());
+            let call = shared
+                .open(&Head::default(), None)
+                .now_or_never()
+                .unwrap()
+                .unwrap();
+            shared.give_up(fault.clone());
+            assert_eq!(shared.ended(), Some(fault.clone()));
+            assert!(shared.is_flushing(), "{fault}");
+            let mut state = shared.lock();
+            let session = state.established.as_mut().unwrap();
+            let mut plaintext = Vec::new();
+            assert!(session.transmit(clock::anchor(), &mut plaintext), "{fault}");
+            let go_away = GoAway::decode(&plaintext[8..]).unwrap();
+            assert_eq!(
+                Some((go_away.reason(), go_away.detail)),
+                fault.to_go_away(),
+                "one frame, {fault}"
+            );
+            assert!(!session.wants_transmit(), "{fault}");
+            drop(state);
+            drop(call);
+        }
+    }
+
+    #[test]
+    fn a_session_whose_relay_is_lost_or_whose_peer_said_goodbye_sends_nothing() {
+        let silent = [
+            SessionError::Relay("gone".into()),
+            SessionError::ConnectionLost("gone".into()),
+            SessionError::NotAllowed,
+            SessionError::Closed,
+        ];
+        for error in silent {
+            assert_eq!(error.to_go_away(), None, "{error}");
+        }
     }
 
     #[test]

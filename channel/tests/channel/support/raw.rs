@@ -268,11 +268,11 @@ impl RawSession {
         plaintext
     }
 
-    /// Reads to the session's end, and tells what the other end said of it.
+    /// Reads to the session's end, which must be in order, and returns what the other end said of it.
     pub(crate) async fn goodbye(mut self) -> Option<(go_away::Reason, String)> {
         let mut said = None;
         let read = async {
-            while let Ok(Some(frame)) = self.end.receive.message().await {
+            while let Some(frame) = self.end.receive.message().await.expect("END_STREAM") {
                 let plaintext = self.transport.open(&frame.noise).unwrap().freeze();
                 let (now, stamp) = (clock::anchor(), RelayStamp::default());
                 self.mux.handle(now, now.instant, stamp, plaintext).unwrap();
@@ -285,6 +285,22 @@ impl RawSession {
         };
         within(read).await;
         said
+    }
+
+    /// Sends END_STREAM, and reads to the end of the other direction: an error where that is no END_STREAM.
+    pub(crate) async fn end_in_order(self) -> Result<(), tonic::Status> {
+        let RawEnd { send, mut receive } = self.end;
+        drop(send);
+        within(async {
+            while receive.message().await?.is_some() {}
+            Ok(())
+        })
+        .await
+    }
+
+    /// Sends bytes in place of an encrypted message.
+    pub(crate) async fn send_raw(&self, noise: Vec<u8>) {
+        self.end.send(noise).await;
     }
 
     /// Takes in the next message; its length.
