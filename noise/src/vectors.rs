@@ -116,6 +116,8 @@ fn hello_json(hello: &ServerHello) -> Json {
         ("sent_unix_ns", hello.sent_unix_ns.into()),
         ("window", hello.window.into()),
         ("retry_after_ms", hello.retry_after_ms.into()),
+        ("version", hello.version.into()),
+        ("features", hello.features.into()),
     ])
 }
 
@@ -127,6 +129,8 @@ fn hello_of(fields: &Vector<'_>) -> ServerHello {
         sent_unix_ns: fields.number("sent_unix_ns"),
         window: small("window"),
         retry_after_ms: small("retry_after_ms"),
+        version: small("version"),
+        features: fields.number("features"),
     }
 }
 
@@ -137,6 +141,8 @@ fn hello(window: u32, retry_after_ms: u32) -> ServerHello {
         sent_unix_ns: 1_700_000_000_000_250_000,
         window,
         retry_after_ms,
+        version: 1,
+        features: 0,
     }
 }
 
@@ -146,6 +152,14 @@ fn handshakes() -> Vec<Case> {
         ("a session", hello(1_835_008, 0)),
         ("no session left for this client", hello(1_835_008, 2_000)),
         ("an exec-server without `window`", hello(0, 0)),
+        (
+            "a later version with features 0 and 40",
+            ServerHello {
+                version: 2,
+                features: 1 << 40 | 1,
+                ..hello(1_835_008, 0)
+            },
+        ),
     ] {
         let setup = Setup::example();
         let payload = hello.encode_to_vec();

@@ -257,10 +257,10 @@ def outer_error(bytes_):
     if size > len(bytes_) - 5:
         return "truncated"
     try:
-        Message(bytes_[5:])
+        read = Message(bytes_[5:])
     except (IndexError, KeyError):
         return "malformed"
-    return None
+    return "other version" if not read.last(1) and read.last(4, 0) else None
 
 
 def frame_to_read(case):
@@ -327,7 +327,8 @@ def shaken(case):
 
 def server_hello(fields):
     return (optional(1, bytes.fromhex(fields["epoch"])) + optional64(2, fields["received_unix_ns"])
-            + optional64(3, fields["sent_unix_ns"]) + optional(4, fields["window"]) + optional(5, fields["retry_after_ms"]))
+            + optional64(3, fields["sent_unix_ns"]) + optional(4, fields["window"]) + optional(5, fields["retry_after_ms"])
+            + optional(6, fields["version"]) + optional(7, fields["features"]))
 
 
 def a_handshake(case):
@@ -340,7 +341,7 @@ def a_handshake(case):
     payload, fields = data(case, "payload_2"), case["server_hello"]
     same("payload 2", server_hello(fields), payload)
     read = Message(payload)
-    same("fields", [read.last(1).hex(), *(read.last(at, 0) for at in range(2, 6))], list(fields.values()))
+    same("fields", [read.last(1).hex(), *(read.last(at, 0) for at in range(2, 8))], list(fields.values()))
 
 
 NOT_VERIFIED = (InvalidTag, NoiseInvalidMessage, ValueError, Malformed, AssertionError)
@@ -415,7 +416,8 @@ def a_rekey(case):
 
 # Section 5.
 
-TYPES = ["Head", "Data", "Trailers", "Reset", "Credit", "Ping", "Pong", "GoAway", "Switch", "Rekey"]
+TYPES = ["Head", "Data", "Trailers", "Reset", "Credit", "Ping", "Pong", "GoAway", "Switch", "Rekey", "Hello"]
+OPTIONAL = 128
 REASONS = ["REASON_UNSPECIFIED", *GO_AWAY_REASONS[1:]]
 
 
@@ -441,6 +443,10 @@ def body_fields(kind, body):
                 "timings": bool(read.last(4, 0)), "window": read.last(5, 0), "call_id": f"{read.last(6, 0):016x}"}
     if kind == "Trailers":
         return {"metadata": metadata_of(read.get(1, [])), "timings": read.last(3).hex()}
+    if kind == "Optional":
+        return {"body": body.hex()}
+    if kind == "Hello":
+        return {"version": read.last(1, 0), "features": read.last(2, 0)}
     if kind == "GoAway":
         return {"reason": read.last(1, 0), "reason_name": REASONS[read.last(1, 0)], "last_stream": read.last(2, 0),
                 "detail": read.last(3).decode()}
@@ -460,6 +466,10 @@ def body_bytes(kind, fields):
                 + optional64(6, int(fields["call_id"], 16)))
     if kind == "Trailers":
         return metadata_bytes(1, fields["metadata"]) + optional(3, bytes.fromhex(fields["timings"]))
+    if kind == "Optional":
+        return bytes.fromhex(fields["body"])
+    if kind == "Hello":
+        return optional(1, fields["version"]) + optional(2, fields["features"])
     if kind == "GoAway":
         return optional(1, fields["reason"]) + optional(2, fields["last_stream"]) + optional(3, fields["detail"])
     values = list(fields.values())
@@ -478,6 +488,9 @@ def split(message):
             raise Refused("PROTOCOL_ERROR")
         number, flags, size, stream = struct.unpack_from(">BBHI", message)
         body, message = message[8:8 + size], message[8 + size:]
+        if number >= OPTIONAL and len(body) == size:
+            yield "Optional", False, stream, body
+            continue
         known = 1 <= number <= len(TYPES)
         if len(body) < size or not known or flags and (flags, number) != (1, 2) or (stream == 0) != (number >= 6):
             raise Refused("PROTOCOL_ERROR")
@@ -487,7 +500,8 @@ def split(message):
 def a_message(case):
     read, made = [], b""
     for kind, end, stream, body in split(data(case, "bytes")):
-        read.append({"type": TYPES.index(kind) + 1, "type_name": kind, "end_stream": end, "stream": stream,
+        number = OPTIONAL if kind == "Optional" else TYPES.index(kind) + 1
+        read.append({"type": number, "type_name": kind, "end_stream": end, "stream": stream,
                      "fields": body_fields(kind, body)})
     same("frames", read, case["frames"])
     for one in case["frames"]:
@@ -502,10 +516,17 @@ class Receiver:
         self.sender = sender
         # Of each stream: the answer's Head was seen, its direction has ended, the number of empty Data.
         self.streams = {1: {"head": False, "ended": False, "empty": 0}} if sender == SERVER else {}
-        self.highest, self.pings = max(self.streams, default=0), 0
+        self.highest, self.pings, self.greeted = max(self.streams, default=0), 0, True
 
     def take(self, message):
+        if not self.greeted:
+            self.require(message[:1] == b"\x0b")
+        skipped = 0
         for kind, end, stream, body in split(message):
+            if kind == "Optional":
+                skipped += 1
+                self.require(skipped <= 16, "LIMIT_EXCEEDED")
+                continue
             try:
                 fields = body_fields(kind, body)
             except (IndexError, KeyError, struct.error):
@@ -515,6 +536,9 @@ class Receiver:
     def frame(self, kind, end, number, fields):
         require = self.require
         require(kind not in ("Switch", "Rekey", "Pong"))
+        if kind == "Hello":
+            require(not self.greeted and self.sender == CLIENT and fields["version"] >= VERSION)
+            self.greeted = True
         if kind == "Ping":
             self.pings += 1
             require(self.pings <= 16, "LIMIT_EXCEEDED")
@@ -548,6 +572,17 @@ def refused_frames(case):
     receiver = Receiver(case["from"])
     for message in case["before"]:
         receiver.take(bytes.fromhex(message))
+    try:
+        receiver.take(data(case, "bytes"))
+    except Refused as refused:
+        same("reason", str(refused), case["go_away"])
+    else:
+        raise Wrong("the message was accepted")
+
+
+def refused_first_message(case):
+    receiver = Receiver(CLIENT)
+    receiver.greeted = False
     try:
         receiver.take(data(case, "bytes"))
     except Refused as refused:
@@ -730,7 +765,8 @@ CHECKS = {
                   "refused message 2": refused_message_2},
     "transport": {"messages": messages, "refused message": refused_message},
     "rekey": {"rekey": a_rekey},
-    "frames": {"message": a_message, "refused message": refused_frames},
+    "frames": {"message": a_message, "refused message": refused_frames,
+               "refused first message": refused_first_message},
     "status": {"status": a_status, "no exec error": no_exec_error},
     "span-ids": {"span id": a_span_id},
     "timings": {"timings": timings_both_ways, "timings to read": timings_to_read, "no timings": no_timings},

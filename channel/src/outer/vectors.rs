@@ -47,6 +47,7 @@ fn refusal(bytes: &[u8]) -> &'static str {
         OuterError::Compressed => "compressed",
         OuterError::TooLong(_) => "too long",
         OuterError::Malformed => "malformed",
+        OuterError::OtherVersion(_) => "other version",
         OuterError::Truncated => "truncated",
     }
 }
@@ -85,6 +86,7 @@ fn cases() -> Vec<Case> {
         refused("compressed", &[1, 0, 0, 0, 0]),
         refused("65,600 bytes", &[0, 0, 1, 0, 0x40]),
         refused("no protobuf", &[0, 0, 0, 0, 1, 0xff]),
+        refused("version 2 in place of a Noise message", &[0, 0, 0, 0, 2, 0x20, 2]),
         refused("a cut prefix", &[0, 0, 0]),
         refused("a cut message", &written(b"abc")[..9]),
     ]

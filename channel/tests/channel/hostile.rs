@@ -310,7 +310,7 @@ async fn messages_without_a_frame_cost_nothing_but_their_time() {
 async fn clients_that_say_nothing_after_the_handshake_keep_nobody_out_and_are_cut() {
     const MUTE: usize = 200;
     let mut stack = Stack::start(Mounted::echo()).await;
-    let told = RawSession::dial(&stack.server.ticket, &stack.key()).await;
+    let told = RawSession::dial_mute(&stack.server.ticket, &stack.key()).await;
     let mut mute = Vec::new();
     for _ in 1..MUTE {
         mute.push(raw::dial(&stack.server.ticket, &stack.key()).await);

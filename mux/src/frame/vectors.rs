@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use baton_proto::channel::{GoAway, Head, Metadata, Ping, Pong, Trailers, go_away};
+use baton_proto::channel::{ClientHello, GoAway, Head, Metadata, Ping, Pong, Trailers, go_away};
 use baton_trace::record::Anchor;
 use baton_vectors::{Case, Json, Vector, check, hex, list, object};
 use prost::Message;
@@ -89,6 +89,14 @@ fn fields_json(frame: &Frame) -> Json {
         }
         Kind::Switch => object([]),
         Kind::Rekey => object([("message", hex(body()))]),
+        Kind::Hello => {
+            let hello = ClientHello::decode(body()).unwrap();
+            object([
+                ("version", hello.version.into()),
+                ("features", hello.features.into()),
+            ])
+        }
+        Kind::Optional => object([("body", hex(body()))]),
     }
 }
 
@@ -137,6 +145,12 @@ fn body_of(kind: Kind, fields: &Vector<'_>) -> Vec<u8> {
         }
         Kind::Switch => Vec::new(),
         Kind::Rekey => fields.bytes("message"),
+        Kind::Hello => ClientHello {
+            version: small("version"),
+            features: fields.number("features"),
+        }
+        .encode_to_vec(),
+        Kind::Optional => fields.bytes("body"),
     }
 }
 
@@ -179,6 +193,11 @@ fn ping(id: u64) -> Vec<u8> {
         sent_unix_ns: 1_000_000_000,
     };
     encoded(Kind::Ping, false, 0, &ping.encode_to_vec())
+}
+
+fn hello(version: u32, features: u64) -> Vec<u8> {
+    let hello = ClientHello { version, features };
+    encoded(Kind::Hello, false, 0, &hello.encode_to_vec())
 }
 
 fn go_away(reason: go_away::Reason, last_stream: StreamId, detail: &str) -> Vec<u8> {
@@ -269,14 +288,20 @@ fn messages() -> Vec<Case> {
         ),
         message("an empty message", &[]),
         message(
-            "a client's first message: Ping, Head, Data",
+            "a client's first message: Hello, Ping, Head, Data",
             &[
+                hello(1, 0),
                 ping(1),
                 head(1, request()),
                 encoded(Kind::Data, true, 1, b"\0\0\0\0\0"),
             ],
         ),
         message("Trailers", &[trailers]),
+        message("Hello: version 2, features 0 and 40", &[hello(2, 1 << 40 | 1)]),
+        message(
+            "an optional type, to be skipped, and a Ping",
+            &[encoded(Kind::Optional, false, 9, b"abc"), ping(1)],
+        ),
     ];
     let mut reason = 1;
     while let Ok(known) = go_away::Reason::try_from(reason) {
@@ -290,14 +315,19 @@ fn messages() -> Vec<Case> {
 const CLIENT: &str = "client";
 const SERVER: &str = "exec-server";
 
-/// An end that has opened, or seen opened, stream 1, after the other end sent `before`.
+/// The exec-server of a client that has sent `Hello`, or a client that has opened stream 1, after the other end sent
+/// `before`.
 fn receiver(from: &str, before: &[Vec<u8>]) -> (Mux, Anchor) {
     let now = Anchor {
         instant: Instant::now(),
         unix_ns: 1_000_000_000,
     };
     let mut mux = match from {
-        CLIENT => Mux::new(Role::Server, now.instant),
+        CLIENT => {
+            let mut mux = Mux::new(Role::Server, now.instant);
+            take(&mut mux, now, &hello(1, 0)).unwrap();
+            mux
+        }
         SERVER => {
             let mut mux = Mux::new(Role::Client, now.instant);
             mux.open(now.instant, &request(), None).unwrap();
@@ -318,9 +348,23 @@ fn take(mux: &mut Mux, now: Anchor, message: &[u8]) -> Result<(), crate::MuxErro
 
 /// The reason of the `GoAway` that answers this message.
 fn refusal(from: &str, before: &[Vec<u8>], bytes: &[u8]) -> &'static str {
-    let (mut mux, now) = receiver(from, before);
+    let (mux, now) = receiver(from, before);
+    go_away_after(mux, now, bytes)
+}
+
+/// The same where the client has sent nothing before.
+fn first_refusal(bytes: &[u8]) -> &'static str {
+    let now = Anchor {
+        instant: Instant::now(),
+        unix_ns: 1_000_000_000,
+    };
+    go_away_after(Mux::new(Role::Server, now.instant), now, bytes)
+}
+
+fn go_away_after(mut mux: Mux, now: Anchor, bytes: &[u8]) -> &'static str {
     let error = take(&mut mux, now, bytes).expect_err("it ends the session");
-    mux.give_up(&error);
+    let (reason, detail) = error.go_away();
+    mux.give_up(reason, &detail);
     let mut answer = Vec::new();
     mux.transmit(now, &mut answer);
     let last = frames(&answer).pop().expect("a frame");
@@ -336,6 +380,12 @@ fn refused(name: &str, from: &'static str, before: &[Vec<u8>], bytes: &[u8]) -> 
         .with("go_away", refusal(from, before, bytes))
 }
 
+fn first_refused(name: &str, bytes: &[u8]) -> Case {
+    Case::new("refused first message", name)
+        .bytes("bytes", bytes)
+        .with("go_away", first_refusal(bytes))
+}
+
 fn refusals() -> Vec<Case> {
     let open = [head(1, request())];
     let answered = [head(1, Head::default())];
@@ -349,6 +399,23 @@ fn refusals() -> Vec<Case> {
         refused("a cut header", CLIENT, &[], &ping(1)[..7]),
         refused("a cut body", CLIENT, &[], &ping(1)[..12]),
         refused("type 0", CLIENT, &[], &[0; 8]),
+        refused(
+            "an unknown required type",
+            CLIENT,
+            &[],
+            &[127, 0, 0, 0, 0, 0, 0, 0],
+        ),
+        refused(
+            "17 frames of optional types",
+            CLIENT,
+            &[],
+            &encoded(Kind::Optional, false, 0, b"").repeat(17),
+        ),
+        refused("a second Hello", CLIENT, &[], &hello(1, 0)),
+        refused("Hello of an exec-server", SERVER, &[], &hello(1, 0)),
+        first_refused("a Ping before Hello", &[ping(1), hello(1, 0)].concat()),
+        first_refused("an empty message", b""),
+        first_refused("Hello with version 0", &hello(0, 0)),
         refused(
             "an undefined flag of Data",
             CLIENT,
@@ -454,6 +521,7 @@ fn decode(vector: Vector<'_>) {
                 vector.text("go_away")
             );
         }
+        "refused first message" => assert_eq!(first_refusal(&bytes), vector.text("go_away")),
         _ => vector.unknown_kind(),
     }
 }
@@ -464,8 +532,8 @@ fn the_vectors_of_frames_hold() {
     check(
         "frames.json",
         "Section 5: plaintexts of messages and their inner frames. A `refused message` ends the session with a GoAway of this reason. \
-         `from` says which end sends it, after the messages in `before`; the client has opened stream 1 where `from` is the \
-         exec-server.",
+         `from` says which end sends it, after the messages in `before`; the client has sent Hello, and has opened stream 1 \
+         where `from` is the exec-server. Before a `refused first message` the client has sent nothing.",
         &cases,
         decode,
     );

@@ -1232,7 +1232,7 @@ fn the_first_frame_of_a_session_is_the_clients_hello_and_it_travels_with_the_fir
     assert_eq!(kinds, [Kind::Hello, Kind::Ping, Kind::Head]);
     // One that ends the session before it has sent anything introduces itself too.
     let mut client = Mux::new(Role::Client, now.instant);
-    client.give_up(&MuxError::Protocol("test"));
+    client.give_up(go_away::Reason::ProtocolError, "test");
     let last = message(&mut client, now).unwrap();
     assert_eq!((last[0], last[10]), (11, 8));
 }
@@ -1307,7 +1307,7 @@ fn unknown_optional_frames_are_skipped_and_unknown_required_ones_refused_by_numb
             .handle(now, now.instant, stamp, raw(number, 0, 0, b"").into());
         let error = refused.unwrap_err();
         assert_eq!(error, FrameError::UnknownType(number).into());
-        let (reason, detail) = error.last_word().unwrap();
+        let (reason, detail) = error.go_away();
         assert_eq!(reason, go_away::Reason::ProtocolError);
         assert!(detail.contains(&format!("type {number}")), "{detail}");
     }
@@ -1327,5 +1327,5 @@ fn a_flood_of_optional_frames_ends_the_session() {
     let error = pair.server.handle(now, now.instant, stamp, one_more.into());
     let error = error.unwrap_err();
     assert!(matches!(error, MuxError::Limit(_)), "{error}");
-    assert_eq!(error.last_word().unwrap().0, go_away::Reason::LimitExceeded);
+    assert_eq!(error.go_away().0, go_away::Reason::LimitExceeded);
 }

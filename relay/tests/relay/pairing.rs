@@ -116,6 +116,7 @@ async fn the_relay_overrides_an_endpoints_own_stamps() {
         noise: vec![7; 100].into(),
         queue_ns: u64::MAX,
         forward_ns: u64::MAX,
+        ..Frame::default()
     };
     client.writer.send(&forged).await;
     let frame = server.reader.next().await.unwrap();

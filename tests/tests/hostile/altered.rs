@@ -15,7 +15,7 @@ use crate::testbed::{Attack, Plot, Testbed, Then};
 
 /// Noise message 1 in its `Frame` and gRPC's prefix, and message 2: 2 bytes of the `Frame` before each.
 const MESSAGE_1: usize = PREFIX + 2 + 96;
-const MESSAGE_2: usize = PREFIX + 2 + 32 + 40 + 16;
+const MESSAGE_2: usize = PREFIX + 2 + 32 + 42 + 16;
 
 /// Which way messages go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

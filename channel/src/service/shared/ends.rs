@@ -311,7 +311,9 @@ mod tests {
             let session = state.established.as_mut().unwrap();
             let mut plaintext = Vec::new();
             assert!(session.transmit(clock::anchor(), &mut plaintext), "{fault}");
-            let go_away = GoAway::decode(&plaintext[8..]).unwrap();
+            // Behind the client's Hello.
+            let hello = usize::from(u16::from_be_bytes([plaintext[2], plaintext[3]]));
+            let go_away = GoAway::decode(&plaintext[8 + hello + 8..]).unwrap();
             assert_eq!(
                 Some((go_away.reason(), go_away.detail)),
                 fault.to_go_away(),
