@@ -85,7 +85,12 @@ impl Seed {
     /// What a key file holds.
     pub(super) fn line(&self) -> Zeroizing<String> {
         let encoded = Zeroizing::new(BASE64URL_NOPAD.encode(&**self.0));
-        Zeroizing::new(format!("{FILE_TAG} {}\n", *encoded))
+        // A buffer that grows would leave a copy behind.
+        let mut line = Zeroizing::new(String::with_capacity(FILE_TAG.len() + encoded.len() + 2));
+        for part in [FILE_TAG, " ", &**encoded, "\n"] {
+            line.push_str(part);
+        }
+        line
     }
 
     /// Reads the key file, or makes it if there is none. The flag says whether it is new.
