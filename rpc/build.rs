@@ -1,4 +1,5 @@
-//! Generates the services and clients from the .proto files of `baton-proto`, whose messages they use. No system `protoc` is needed.
+//! Generates the services and clients from the .proto files of `baton-proto`, whose messages they use. No system
+//! `protoc` is needed.
 
 const PROTO: &str = "../proto/proto";
 

@@ -1,12 +1,12 @@
-//! The committed inputs: `fuzz/corpus/TARGET/`. Files named `seed-…` are written by their target's generator; the others were found
-//! by the fuzzer, or broke something once.
+//! The committed inputs: `fuzz/corpus/TARGET/`. Files named `seed-…` are written by their target's generator; the
+//! others were found by the fuzzer, or once caused a failure.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::Target;
 
-/// What the file of a seed begins with.
+/// The prefix of a seed's file name.
 const SEED: &str = "seed-";
 
 /// The folder of one target.
@@ -16,7 +16,7 @@ pub fn folder(target: &Target) -> PathBuf {
         .join(target.name)
 }
 
-/// Every committed input of a target with its file's name, sorted by it.
+/// Every committed input of a target with its file name, sorted by name.
 ///
 /// # Panics
 /// If the folder cannot be read.
@@ -38,10 +38,10 @@ pub fn inputs(target: &Target) -> Vec<(String, Vec<u8>)> {
     inputs
 }
 
-/// Holds the committed seeds to what the generator writes now; with `BATON_BLESS` it writes them.
+/// Compares the committed seeds with the output of the generator; with `BATON_BLESS`, writes them.
 ///
 /// # Panics
-/// If they differ: a seed that is no longer what its name says finds nothing.
+/// If they differ: an outdated seed covers nothing.
 pub fn check_seeds(target: &Target) {
     let seeds: Vec<_> = (target.seeds)()
         .into_iter()

@@ -1,4 +1,5 @@
-//! Structure out of bytes, and back. What is missing at the end reads as zero, so that every input means something.
+//! Reads structured values from bytes, and writes them. Missing bytes at the end read as zero, so that every input is
+//! valid.
 
 /// Reads an input from its front.
 #[derive(Debug, Clone)]
@@ -9,7 +10,7 @@ pub struct Input<'a>(&'a [u8]);
 pub struct Script(Vec<u8>);
 
 impl<'a> Input<'a> {
-    /// All of it.
+    /// Reads from `bytes`.
     pub fn new(bytes: &'a [u8]) -> Self {
         Self(bytes)
     }
@@ -46,12 +47,12 @@ impl<'a> Input<'a> {
         u64::from_be_bytes(self.array())
     }
 
-    /// As many bytes as `N`.
+    /// `N` bytes.
     pub fn array<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.u8())
     }
 
-    /// A length in two bytes, and that many bytes or what is left.
+    /// A length in two bytes, and that many bytes, or the remaining ones.
     pub fn chunk(&mut self) -> &'a [u8] {
         let len = usize::from(self.u16()).min(self.0.len());
         let (chunk, rest) = self.0.split_at(len);

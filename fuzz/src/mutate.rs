@@ -1,4 +1,4 @@
-//! A few ways to spoil an input. Blind, unlike libFuzzer's: enough to keep a target honest between long runs.
+//! A few mutations of an input, without coverage guidance: a regression check between long runs of libFuzzer.
 
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom as _;
@@ -7,7 +7,7 @@ use rand::{Rng as _, RngExt as _};
 /// Longest input that mutations make.
 const MAX: usize = 64 * 1024;
 
-/// Values at which lengths and counters turn over.
+/// Values at which lengths and counters overflow.
 const EDGES: [u64; 8] = [0, 1, 0x7f, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff, u64::MAX];
 
 /// Spoils `bytes` in one to eight places, sometimes with a piece of `other`.

@@ -1,4 +1,4 @@
-//! Targets without a fuzzer: every committed input, then mutations of them by a printed seed.
+//! Runs targets without a fuzzer: every committed input, then mutations from a printed seed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};

@@ -1,4 +1,4 @@
-//! What goes wrong: with the session, by the peer; with one stream, here.
+//! Errors of a session, caused by the peer, and of one stream, caused locally.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::limits;
 /// The peer broke the protocol or a limit; the session is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MuxError {
-    /// Not a frame sequence we speak.
+    /// An invalid sequence of frames.
     #[error("the peer broke the protocol: {0}")]
     Protocol(&'static str),
     /// A frame that does not parse.

@@ -1,4 +1,4 @@
-//! What the multiplexer tells its application.
+//! Events of the multiplexer for its application.
 
 use baton_proto::channel::{Trailers, go_away};
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use crate::stamps::SentStamps;
 
 /// gRPC status codes that the multiplexer itself uses in `Reset`.
 pub mod code {
-    /// The caller gave up.
+    /// The caller cancelled the call.
     pub const CANCELLED: u32 = 1;
     /// The deadline passed.
     pub const DEADLINE_EXCEEDED: u32 = 4;
@@ -20,7 +20,7 @@ pub mod code {
     pub const UNAVAILABLE: u32 = 14;
 }
 
-/// Something the application should look at.
+/// An event that the application should handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// The peer opened a stream (server only).
@@ -31,8 +31,8 @@ pub enum Event {
     Writable(StreamId),
     /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`](crate::Mux::receive) tells the code.
     Reset(StreamId),
-    /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. Of an answer without data there is
-    /// only `sealed`, of the `Trailers`. The stream itself may be gone by now.
+    /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. Of an answer
+    /// without data there is only `sealed`, of the `Trailers`. The stream itself may be gone by now.
     Answered(StreamId, SentStamps),
     /// The peer takes no further stream.
     GoAway(go_away::Reason),

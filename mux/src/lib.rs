@@ -6,7 +6,8 @@
 //! Invariants:
 //! * frames of one stream leave and arrive in the order in which they were queued, `Trailers` included;
 //! * session control goes first, then `schedule` picks between streams, before encryption;
-//! * no more is sealed and under way than the path needs to stay busy (`pace`), so that what is queued next does not wait behind bulk;
+//! * no more is sealed and under way than the path needs to stay busy (`pace`), so that what is queued next does not
+//!   wait behind bulk;
 //! * `Data` needs credit, and credit is granted when the application *takes* the bytes, so a stream never holds
 //!   more than its window; every other frame is bounded by count or size;
 //! * anything a peer may not send is a [`MuxError`], which ends the session.

@@ -1,4 +1,5 @@
-//! One end of a session: streams, control, time. `receive` takes received messages apart, `transmit` builds the next one.
+//! One end of a session: streams, control, time. `receive` takes received messages apart, `transmit` builds the next
+//! one.
 
 mod receive;
 mod transmit;
@@ -28,8 +29,8 @@ pub use transmit::{rpc_stage, terminal_stages};
 pub struct Mux {
     role: Role,
     streams: HashMap<StreamId, Stream>,
-    /// Client: the next id to use. Server: the lowest id the peer may still use. Wider than an id, so that there is one after
-    /// the last.
+    /// Client: the next id to use. Server: the lowest id the peer may still use. Wider than an id, so that there is one
+    /// after the last.
     next_id: u64,
     schedule: Schedule,
     pace: Pace,
@@ -319,8 +320,8 @@ impl Mux {
         !self.control.is_empty() || !self.schedule.is_empty() && (has_room() || wants_probe())
     }
 
-    /// The session is ending, and this end reads no answers any more: nothing waits for what is in flight, and a response
-    /// that its handler cannot complete is reset as `UNAVAILABLE`. The caller did not cancel it.
+    /// The session is ending, and this end reads no answers any more: nothing waits for what is in flight, and a
+    /// response that its handler cannot complete is reset as `UNAVAILABLE`. The caller did not cancel it.
     pub fn end_session(&mut self) {
         self.pace.switch_off();
         self.is_ending = true;

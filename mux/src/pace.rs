@@ -1,12 +1,13 @@
 //! How much may be in flight: the measured rate of delivery × (the least round trip + a margin), sans-IO.
 //!
-//! What is sealed can no longer be overtaken. So the writer keeps no more sealed and not yet with the peer than the path
-//! needs to stay busy; the rest waits in the multiplexer, where the next frame of another call goes first.
+//! What is sealed can no longer be overtaken. So the writer keeps no more sealed and not yet with the peer than the
+//! path needs to stay busy; the rest waits in the multiplexer, where the next frame of another call goes first.
 //!
-//! The signal is `Ping`: one that bulk leaves behind every now and then covers everything before it, and its `Pong`, which
-//! is authenticated like all inner frames, says that the peer has it. From the two follow a sample of the round trip and one of the rate
-//! (Cheng, Cardwell et al., "Delivery Rate Estimation", draft-cheng-iccrg-delivery-rate-estimation); a filter of the greatest rate and
-//! one of the least round trip make the model of the path, as in BBR (Cardwell et al., "BBR Congestion Control",
+//! The signal is `Ping`: one that bulk leaves behind every now and then covers everything before it, and its `Pong`,
+//! which is authenticated like all inner frames, says that the peer has it. From the two follow a sample of the round
+//! trip and one of the rate (Cheng, Cardwell et al., "Delivery Rate Estimation",
+//! draft-cheng-iccrg-delivery-rate-estimation); a filter of the greatest rate and one of the least round trip make the
+//! model of the path, as in BBR (Cardwell et al., "BBR Congestion Control",
 //! draft-cardwell-iccrg-bbr-congestion-control). TCP below stays in charge of congestion.
 //!
 //! Flow: [`sent`](Pace::sent) with every message, [`pong`](Pace::pong) with every answer, [`room`](Pace::room) before
@@ -14,7 +15,8 @@
 //! `Ping` under way, and a peer that does not answer ends the session ([`unanswered_since`](Pace::unanswered_since)).
 //!
 //! Invariants:
-//! * the limit stays between [`limits::IN_FLIGHT_MIN`] and [`limits::IN_FLIGHT_MAX`], whatever the peer answers and when;
+//! * the limit stays between [`limits::IN_FLIGHT_MIN`] and [`limits::IN_FLIGHT_MAX`], whatever the peer answers and
+//!   when;
 //! * what short calls send is never held back, and asks for no message of its own.
 
 mod greatest;
@@ -33,7 +35,8 @@ pub(crate) struct Pace {
     sent: u64,
     /// As many of them are with the peer, as far as it has said.
     delivered: u64,
-    /// The point that the next sample of the rate begins at: bytes, when they were sent, and when they were known to be delivered.
+    /// The point that the next sample of the rate begins at: bytes, when they were sent, and when they were known to be
+    /// delivered.
     base: Base,
     /// Unanswered, oldest first.
     probes: VecDeque<Probe>,
@@ -41,7 +44,8 @@ pub(crate) struct Pace {
     answered: Instant,
     /// `sent` at the last probe.
     probed: u64,
-    /// The writer had nothing to send when it had sent this much: until that is delivered, samples tell of the application.
+    /// The writer had nothing to send when it had sent this much: until that is delivered, samples tell of the
+    /// application.
     dry_at: Option<u64>,
     /// Somebody was held back when this much was sent.
     full_at: Option<u64>,
@@ -205,8 +209,8 @@ impl Pace {
         self.probes.is_empty() && self.dry_at == Some(self.sent)
     }
 
-    /// Bytes of a message with bulk, at most. It arrives only when all of it has, so it is no longer than what one `Ping` answers for,
-    /// or half of that.
+    /// Bytes of a message with bulk, at most. It arrives only when all of it has, so it is no longer than what one
+    /// `Ping` answers for, or half of that.
     pub(crate) fn message_max(&self) -> usize {
         match usize::try_from(self.spacing()).unwrap_or(usize::MAX) {
             spacing if spacing <= NOISE_PLAINTEXT_MAX => spacing,
@@ -267,7 +271,8 @@ impl Pace {
         }
     }
 
-    /// The answer to a `Ping` arrived at `now`. `false`: not the one that is due; answers come in the order of the questions.
+    /// The answer to a `Ping` arrived at `now`. `false`: not the one that is due; answers come in the order of the
+    /// questions.
     pub(crate) fn pong(&mut self, now: Instant, id: u64) -> bool {
         let Some(probe) = self.probes.front().copied().filter(|probe| probe.id == id) else {
             return false;

@@ -1,4 +1,4 @@
-//! When the frames that stages are made of were queued, sent and received.
+//! When the frames that delimit stages were queued, sent and received.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use std::time::Instant;
 pub struct RelayStamp {
     /// Residence in the relay's queue.
     pub queue_ns: u64,
-    /// Passing through the relay.
+    /// Time to receive the frame in the relay.
     pub forward_ns: u64,
 }
 
@@ -29,7 +29,7 @@ pub struct ReceivedStamps {
     pub at: Instant,
     /// Decrypted and decoded.
     pub opened: Instant,
-    /// What the relay says it cost.
+    /// The relay's stamp.
     pub relay: RelayStamp,
 }
 

@@ -4,9 +4,10 @@
 //! received_unix_ns, width, then rows of `width` numbers: stage, start_ns, duration_ns[, attempt[, …]]
 //! ```
 //!
-//! All of it is varints. As a protobuf message of messages this was a hundred nested fields, and decoding them a tenth of what a client spends
-//! on a call; as rows it is written into one buffer and read in place. The width is told so that a later version may add columns: a reader
-//! skips those that it does not know, and takes those that are missing for 0.
+//! All of it is varints. As a protobuf message of messages this was a hundred nested fields, and decoding them a tenth
+//! of what a client spends on a call; as rows it is written into one buffer and read in place. The width is told so
+//! that a later version may add columns: a reader skips those that it does not know, and takes those that are missing
+//! for 0.
 
 use baton_proto::limits::TIMINGS_MAX;
 use baton_trace::record::StageRecord;

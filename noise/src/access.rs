@@ -1,4 +1,4 @@
-//! Who besides this user can read or change a file: key files, allow-lists, tickets.
+//! Checks whether other users can read or change a file: key files, allow-lists, tickets.
 //!
 //! The permission bits decide. A POSIX access control list shows in them, too: with one, the group's bits are its mask.
 
@@ -12,22 +12,22 @@ const WRITE_BY_OTHERS: u32 = 0o022;
 /// Any permission of group and others.
 const ANY_BY_OTHERS: u32 = 0o077;
 
-/// With this bit a directory lets everybody create files, and only a file's owner rename or remove it (`/tmp`).
+/// In a directory with this bit, any user may create files, and only a file's owner may rename or remove it (`/tmp`).
 const STICKY: u32 = 0o1000;
 
-/// How others get at a file, and the command that mends it (without the path).
+/// How other users can access a file, and the command that fixes it (without the path).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exposure {
-    /// By its permission bits, which are these; writing is what must go.
+    /// By these permission bits; the write permissions must be removed.
     Writable(u32),
-    /// The same; any access must go.
+    /// By these permission bits; all permissions must be removed.
     Accessible(u32),
-    /// It belongs to this user, who is neither we nor root.
+    /// It belongs to this user, which is neither this process's user nor root.
     Owner(u32),
 }
 
 impl Exposure {
-    /// What lets others change this file, if anything does.
+    /// How other users can change this file, if they can.
     pub fn to_change(file: &Metadata) -> Option<Self> {
         let mode = file.mode() & 0o7777;
         let is_own = file.uid() == 0 || file.uid() == rustix::process::geteuid().as_raw();
@@ -39,14 +39,15 @@ impl Exposure {
         }
     }
 
-    /// What lets others read or change this secret, if anything does. A pipe or a terminal that is read once has no later reader.
+    /// How other users can read or change this secret, if they can. A pipe or a terminal is read once and has no later
+    /// reader.
     pub fn of_secret(file: &Metadata) -> Option<Self> {
         let mode = file.mode() & 0o777;
         let is_kept = file.is_file() || file.is_dir();
         (is_kept && mode & ANY_BY_OTHERS != 0).then_some(Self::Accessible(mode))
     }
 
-    /// The command that mends it, to be followed by the file's path.
+    /// The command that fixes it, without the file's path.
     pub fn command(self) -> String {
         match self {
             Self::Writable(_) => "chmod go-w".into(),

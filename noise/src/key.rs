@@ -252,7 +252,8 @@ impl Seed {
         })
     }
 
-    /// The dial token of this generation. Each is independent of the others: whoever knows one learns nothing of the next.
+    /// The dial token of this generation. Each is independent of the others: whoever knows one learns nothing of the
+    /// next.
     pub fn dial_token(&self, Generation(number): Generation) -> DialToken {
         let label = b"baton dial token v1";
         // As it was before there were generations: tickets from then stay valid.

@@ -6,8 +6,8 @@
 //! and opens transport messages with implicit nonces, so a lost, repeated or reordered message is fatal. `rekey` renews
 //! the keys under open calls by handshakes that travel inside, when `policy` says so.
 //!
-//! [`key`] derives every key from one seed and keeps it in a file that nobody else can read ([`access`]); `low_order` refuses public keys with
-//! which nothing can be kept secret.
+//! [`key`] derives every key from one seed and keeps it in a file that nobody else can read ([`access`]); `low_order`
+//! refuses public keys with which nothing can be kept secret.
 //!
 //! snow stays behind this crate; `resolver` gives it aws-lc-rs.
 

@@ -1,11 +1,11 @@
-//! The points with which everybody's X25519 gives zero, whatever the private key: a peer that sends one would choose the
-//! "shared" secret alone.
+//! Low-order points: X25519 with one of them gives zero for every private key, so a peer that sends one would fix the
+//! shared secret.
 //!
-//! Every agreement refuses a result of zero, so none gets through. As text, in a ticket or an allow-list, such a key is
-//! refused before it is used: whoever wrote it did so on purpose.
+//! Every agreement refuses a result of zero, so none gets through. In a ticket or an allow-list, such a key is refused
+//! before it is used, because it can only be deliberate.
 
-/// The u-coordinates below 2^255 of the points whose order divides 8, on the curve and on its twist, with p = 2^255 − 19
-/// (<https://cr.yp.to/ecdh.html#validate>). Some have two names below 2^255, as 0 and p.
+/// The u-coordinates below 2^255 of the points whose order divides 8, on the curve and on its twist, with p = 2^255 −
+/// 19 (<https://cr.yp.to/ecdh.html#validate>). Some have two names below 2^255, as 0 and p.
 const POINTS: [[u8; 32]; 7] = [
     near_zero(0),
     near_zero(1),

@@ -53,9 +53,10 @@ impl Default for RekeyPolicy {
 }
 
 impl RekeyPolicy {
-    /// The same for the `n`th session of an exec-server, whose keys are renewed up to a [`REKEY_SPREAD`]th of the age sooner. Sessions that
-    /// began in one moment, behind a relay that came back, then renew theirs one after the other. Multiples of the golden ratio lie as
-    /// far apart as can be, however many there are (Weyl's sequence); `origin` tells one exec-server from the next.
+    /// The same for the `n`th session of an exec-server, whose keys are renewed up to a [`REKEY_SPREAD`]th of the age
+    /// sooner. Sessions that began in one moment, behind a relay that came back, then renew theirs one after the other.
+    /// Multiples of the golden ratio lie as far apart as can be, however many there are (Weyl's sequence); `origin`
+    /// tells one exec-server from the next.
     pub fn spread(self, origin: u64, n: u64) -> Self {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
         let place = origin.wrapping_add(n.wrapping_mul(GOLDEN)) as f64 / (1u128 << 64) as f64;

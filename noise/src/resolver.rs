@@ -48,7 +48,8 @@ impl Random for OsRandom {
 #[derive(Default)]
 struct X25519 {
     private: [u8; KEY_LEN],
-    /// The same, ready to be used: making it multiplies the base point, which is needed once and not for each agreement.
+    /// The same, ready to be used: making it multiplies the base point, which is needed once and not for each
+    /// agreement.
     key: Option<agreement::PrivateKey>,
     public: [u8; KEY_LEN],
 }

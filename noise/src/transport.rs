@@ -1,6 +1,6 @@
 //! Transport messages: one key and one message counter per direction (Noise section 5.1).
 //!
-//! The directions stand apart, for a rekey ([`rekey`](crate::rekey)) renews one before the other.
+//! The directions are separate, because a rekey ([`rekey`](crate::rekey)) renews one before the other.
 
 use std::sync::Arc;
 
@@ -13,18 +13,18 @@ use crate::policy::{KeyLimit, RekeyPolicy};
 /// Why a transport message could not be sealed or opened. Each ends the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TransportError {
-    /// Tampered with, lost, repeated or reordered on the way.
+    /// Altered, lost, repeated or reordered by the relay.
     #[error("a message did not decrypt: the relay altered, dropped or reordered it")]
     Decrypt,
     /// The peer or the relay sent more than a Noise message can hold.
     #[error("a message is longer than a Noise message can be")]
     TooLong,
-    /// The key's last message or byte is used, and the peer has not agreed on a new one.
+    /// The key has reached its limit, and the peer has not completed a rekey.
     #[error("the session's key is used up and the other end did not renew it; a new session is needed")]
     Exhausted,
 }
 
-/// What a handshake leaves behind: a key for each direction, and the hash that names it (Noise section 5.2).
+/// The result of a handshake: a key for each direction, and the handshake hash (Noise section 5.2).
 #[derive(Clone)]
 pub(crate) struct Keys {
     noise: Arc<StatelessTransportState>,

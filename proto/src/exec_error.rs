@@ -1,5 +1,5 @@
-//! How an `ExecError` travels: as gRPC's richer errors do, a `google.rpc.Status` in `grpc-status-details-bin`
-//! (<https://google.aip.dev/193>), so that every language's tools can read it.
+//! Encodes an `ExecError` in gRPC's richer error model: a `google.rpc.Status` in `grpc-status-details-bin`
+//! (<https://google.aip.dev/193>), so that tools of every language can read it.
 
 use bytes::Bytes;
 use prost::Message;
@@ -34,7 +34,8 @@ impl ExecError {
         status.encode_to_vec().into()
     }
 
-    /// The first `ExecError` in the details of a status. `None` if there is none, or if they are no `google.rpc.Status`.
+    /// The first `ExecError` in the details of a status. `None` if there is none, or if they are no
+    /// `google.rpc.Status`.
     pub fn from_details(details: &[u8]) -> Option<Self> {
         let status = Status::decode(details).ok()?;
         let is_ours = |any: &&Any| any.type_url.rsplit('/').next() == Some(NAME);

@@ -1,6 +1,6 @@
 //! Names of the request headers of `Register`, `Dial` and `Accept`. Values are lowercase hex, except for the version.
 
-/// The exec-server's id, on all three methods: a load balancer that hashes it brings both ends to one relay.
+/// The exec-server's id, on all three methods: a load balancer that hashes it routes both peers to the same relay.
 pub const EXEC_SERVER_ID: &str = "baton-exec-server-id";
 /// The session's id, chosen by the client.
 pub const SESSION_ID: &str = "baton-session-id";

@@ -1,4 +1,4 @@
-//! Fixed-size identifiers: bytes on the wire, lowercase hex in headers and for people.
+//! Fixed-size identifiers: bytes in messages, lowercase hex in headers and output.
 
 use std::fmt;
 use std::str::FromStr;
@@ -62,7 +62,7 @@ id!(
     "session id"
 );
 id!(
-    /// Names one life of an exec-server; random, drawn at its start.
+    /// Names one run of an exec-server; random, generated at its start.
     Epoch,
     "epoch"
 );
@@ -73,8 +73,8 @@ id!(
 );
 
 impl ExecServerId {
-    /// A number that differs from one exec-server to the next as a random one would, and is the same in each of its lives: the id's first
-    /// eight bytes, of a hash.
+    /// A number that is distributed like a random one over exec-servers, and the same in every run of one: the first
+    /// eight bytes of the id, which is a hash.
     pub fn first_bytes(self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_le_bytes([a, b, c, d, e, f, g, h])

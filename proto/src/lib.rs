@@ -1,8 +1,9 @@
-//! The wire of Baton: generated messages, identifiers, and the limits that both ends must agree on. The services over them are in `baton-rpc`.
+//! The wire of Baton: generated messages, identifiers, and the limits that both ends must agree on. The services over
+//! them are in `baton-rpc`.
 //!
-//! Four packages, from the outside in: [`relay`] is what a relay sees, [`channel`] is what travels inside the
-//! Noise transport messages, [`exec`] is the service that runs processes, [`metadata`] the one that
-//! tells what has run. `docs/PROTOCOL.md` is their prose.
+//! Four packages, from the outside in: [`relay`] is visible to a relay, [`channel`] is inside the Noise transport
+//! messages, [`exec`] is the service that runs processes, [`metadata`] the service for records of processes.
+//! `docs/PROTOCOL.md` specifies them.
 
 mod exec_error;
 mod features;

@@ -1,4 +1,4 @@
-//! What an exec-server signs to register, and how its id follows from its key.
+//! The message that an exec-server signs to register, and the derivation of its id from its key.
 
 use aws_lc_rs::digest;
 
@@ -23,9 +23,9 @@ pub fn dial_token_hash(token: &[u8]) -> [u8; 32] {
     out
 }
 
-/// The message under the signature in `Proof`: every part length-prefixed (`u16`, big endian), so that no two
-/// inputs share one encoding. The authority is the relay's as the exec-server dialled it, so a relay
-/// that forwards another's challenge gets a signature that names itself.
+/// The message under the signature in `Proof`: every part length-prefixed (`u16`, big endian), so that no two inputs
+/// share one encoding. The authority is the relay's as the exec-server dialled it, so a relay that forwards another
+/// relay's challenge gets a signature that names itself, which the other relay refuses.
 pub fn signed_message(nonce: &[u8], authority: &str, dial_token_hash: &[u8]) -> Vec<u8> {
     let version = PROTOCOL_VERSION.to_be_bytes();
     let parts: [&[u8]; 5] = [DOMAIN, nonce, authority.as_bytes(), &version, dial_token_hash];

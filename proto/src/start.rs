@@ -1,4 +1,4 @@
-//! When two starts mean the same process.
+//! Decides whether two starts request the same process.
 
 use aws_lc_rs::digest;
 use prost::Message;
@@ -6,8 +6,8 @@ use prost::Message;
 use crate::exec::Start;
 
 impl Start {
-    /// SHA-256 of everything that says what to run: all fields but the epoch, which tells of an attempt. Starts of one process
-    /// id with the same parameters mean the same process.
+    /// SHA-256 of all parameters of the process: all fields except the epoch, which belongs to the attempt. Starts of
+    /// one process id with the same parameters request the same process.
     pub fn parameters(&self) -> [u8; 32] {
         let parameters = Self {
             epoch: Default::default(),

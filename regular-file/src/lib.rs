@@ -1,7 +1,8 @@
-//! Opens regular files, and nothing else, without waiting.
+//! Opens only regular files, and never blocks on opening.
 //!
-//! For files that a program reads again while it runs: lists of keys, certificates, a repository's `HEAD`. Opening a FIFO waits until
-//! somebody writes to it, and whatever serves others would wait with it. A device or a FIFO cannot be read a second time either.
+//! For files that a program rereads while it runs: key lists, certificates, a repository's `HEAD`. Opening a FIFO
+//! blocks until another process opens it for writing, which would block a server. A device or a FIFO cannot be reread
+//! either.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read as _};
@@ -29,7 +30,7 @@ pub enum OpenError {
 }
 
 impl RegularFile {
-    /// Opens the file at `path`, or the file that a symbolic link there names. Never waits.
+    /// Opens the file at `path`; follows symbolic links. Never blocks.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let opened = OpenOptions::new()
             .read(true)
@@ -49,7 +50,7 @@ impl RegularFile {
         }
     }
 
-    /// What the file was when it was opened: the file that is read, whatever becomes of its name.
+    /// The metadata of the open file, even if its name was replaced since.
     pub fn metadata(&self) -> &Metadata {
         &self.metadata
     }

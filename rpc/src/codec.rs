@@ -4,8 +4,9 @@
 //! A request that does not decode is its client's fault, `INVALID_ARGUMENT`. tonic's own codec answers `INTERNAL`, with
 //! its library's text.
 //!
-//! A repeated field costs two bytes on the wire and up to a hundred in memory, so a limit on bytes alone lets a peer multiply what it sends by
-//! fifty. How many entries a [`RunRequest`] has is counted on the wire; one with too many is refused, and nothing is allocated for it.
+//! A repeated field costs two bytes on the wire and up to a hundred in memory, so with only a limit on bytes a peer
+//! could make the receiver allocate fifty times the bytes that it sends. The entries of a [`RunRequest`] are counted in
+//! the encoded message. A request with too many is refused before anything is allocated.
 
 use std::fmt;
 
@@ -24,12 +25,12 @@ use baton_proto::metadata;
 /// See the [module](self).
 pub struct CheckedCodec<T, U>(ProstCodec<T, U>);
 
-/// Decodes what is within the limits.
+/// Decodes messages within the limits.
 pub struct CheckedDecoder<U>(ProstDecoder<U>);
 
-/// A message that is looked at before it is decoded.
+/// A message that is checked before it is decoded.
 pub trait Checked {
-    /// Refuses what must not be decoded. What is no protobuf passes: the decoder says so.
+    /// Refuses messages beyond the limits. Invalid protobuf passes, because the decoder refuses it.
     fn check(wire: &[u8]) -> Result<(), Status>;
 }
 
@@ -63,7 +64,7 @@ impl<U: Message + Default + Checked> Decoder for CheckedDecoder<U> {
     type Error = Status;
 
     fn decode(&mut self, buf: &mut DecodeBuf<'_>) -> Result<Option<U>, Status> {
-        // tonic hands over one message, in one piece.
+        // tonic passes one message in one contiguous buffer.
         debug_assert_eq!(buf.chunk().len(), buf.remaining());
         U::check(buf.chunk())?;
         self.0.decode(buf)
@@ -147,7 +148,7 @@ impl Checked for ProcessEvent {
 
 impl Checked for RunRequest {
     fn check(wire: &[u8]) -> Result<(), Status> {
-        // Of several `start` fields the decoder makes one.
+        // The decoder merges several `start` fields into one.
         let mut entries = Entries::default();
         fields(wire, &mut |tag, start| {
             if tag == 1 {
@@ -172,7 +173,7 @@ impl Checked for RunRequest {
     }
 }
 
-/// What a `Start` has of what it may have many of.
+/// The number of repeated entries of a `Start`.
 #[derive(Default)]
 struct Entries {
     arguments: usize,
@@ -200,7 +201,7 @@ fn refusal(message: &fmt::Arguments<'_>) -> Status {
     Status::with_details(Code::InvalidArgument, error.message, details)
 }
 
-/// Visits the fields with a length, until the end or what is no protobuf.
+/// Visits the length-delimited fields, until the end or the first invalid one.
 fn fields<'a>(mut wire: &'a [u8], visit: &mut dyn FnMut(u32, &'a [u8])) {
     while let Ok((tag, wire_type)) = decode_key(&mut wire) {
         if wire_type != WireType::LengthDelimited {

@@ -1,5 +1,5 @@
-//! Every fuzz target under libFuzzer: `BATON_FUZZ_TARGET` names the one to run, the arguments are libFuzzer's. `fuzz/run` builds this
-//! with the instrumentation that libFuzzer is guided by, and says what to pass.
+//! Every fuzz target under libFuzzer: `BATON_FUZZ_TARGET` names the one to run, the arguments are libFuzzer's.
+//! `fuzz/run` builds this with the instrumentation that libFuzzer is guided by, and says what to pass.
 //!
 //! One program for all, because building it costs more than the few counters that another target leaves at zero.
 

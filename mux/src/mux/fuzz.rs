@@ -1,5 +1,6 @@
-//! Whatever a peer sends, at whatever time: the multiplexer keeps its bounds, gives and takes credit to the byte, hands out what was
-//! sent in its order, and its own frames are ones that a peer can read. A peer that breaks the protocol gets one `GoAway`.
+//! Whatever a peer sends, at whatever time: the multiplexer keeps its bounds, gives and takes credit to the byte, hands
+//! out what was sent in its order, and its own frames are ones that a peer can read. A peer that breaks the protocol
+//! gets one `GoAway`.
 
 mod seeds;
 
@@ -33,7 +34,8 @@ pub(crate) const SERVER: Target = Target {
 /// Bytes that a run lets a peer send in all, so that a run is over soon.
 const SENT_MAX: usize = 3 * 1024 * 1024;
 
-/// What the bytes that wait on a stream may pin: so many times themselves, and a little. Pieces of a message keep the message.
+/// What the bytes that wait on a stream may pin: so many times themselves, and a little. Pieces of a message keep the
+/// message.
 const PINNED: (usize, usize) = (9, 64 * 1024);
 
 struct World {

@@ -301,8 +301,8 @@ impl Mux {
         u64::from(id) < self.next_id
     }
 
-    /// Why a stream that the peer opens now is not taken. One that has ended holds no place, though its handler may take a
-    /// moment to go: a client that gives calls up may make others in the same message.
+    /// Why a stream that the peer opens now is not taken. One that has ended holds no place, though its handler may
+    /// take a moment to go: a client that gives calls up may make others in the same message.
     fn refusal(&self) -> Option<u32> {
         if self.takes_no_more {
             return Some(code::UNAVAILABLE);

@@ -724,8 +724,8 @@ fn raw(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Feeds frames, each a message, to the end of this role of a session with one open stream. The error that ends it is told
-/// to the other end as `reason`, in one message after which nothing comes.
+/// Feeds frames, each a message, to the end of this role of a session with one open stream. The error that ends it is
+/// told to the other end as `reason`, in one message after which nothing comes.
 fn assert_refused(to: Role, reason: go_away::Reason, name: &str, messages: Vec<Vec<u8>>) {
     let mut pair = Pair::new();
     assert_eq!(pair.open(), 1);

@@ -294,7 +294,8 @@ fn complete_timings(draft: &TimingsDraft, sent: &SentStamps) -> Bytes {
     timings::encode(draft.anchor.unix_ns, all.map(timings::Row::from)).into()
 }
 
-/// The server's part of a call: from the arrival of `Head`, which the anchor is, until `sent` was sealed, and around the handler's own stages.
+/// The server's part of a call: from the arrival of `Head`, which the anchor is, until `sent` was sealed, and around
+/// the handler's own stages.
 pub fn rpc_stage<'a>(
     anchor: &Anchor,
     sent: &SentStamps,

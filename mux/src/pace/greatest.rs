@@ -1,5 +1,5 @@
-//! The greatest of the samples of a time, in constant memory: the best of the whole window, of what came after it, and of what came after
-//! that (Kathleen Nichols' windowed filter, as in Linux's `lib/win_minmax.c`).
+//! The greatest of the samples of a time, in constant memory: the best of the whole window, of what came after it, and
+//! of what came after that (Kathleen Nichols' windowed filter, as in Linux's `lib/win_minmax.c`).
 
 use std::time::{Duration, Instant};
 

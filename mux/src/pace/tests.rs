@@ -478,7 +478,8 @@ fn short_calls_are_seldom_asked_about() {
     assert!(world.pings - before <= 3, "{} pings", world.pings - before);
 }
 
-/// Part of the link that bulk gets after paths of `10^magnitude` bytes a second and `one_way` ms, each for `time` ms, with bulk or without.
+/// Part of the link that bulk gets after paths of `10^magnitude` bytes a second and `one_way` ms, each for `time` ms,
+/// with bulk or without.
 fn share_after(changes: impl IntoIterator<Item = (f64, u32, u32, bool)>) -> f64 {
     let mut world = World::new(LINK);
     for (magnitude, one_way, time, has_bulk) in changes {

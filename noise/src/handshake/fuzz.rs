@@ -1,5 +1,5 @@
-//! Nothing but the genuine messages complete a handshake; what a peer with a key puts into them, and what it seals afterwards, is read
-//! or refused.
+//! Nothing but the genuine messages complete a handshake; what a peer with a key puts into them, and what it seals
+//! afterwards, is read or refused.
 
 use baton_fuzz::{Input, Script, Target};
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;

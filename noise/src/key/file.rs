@@ -1,4 +1,5 @@
-//! Key files: one line with the seed, for its owner's eyes alone. Whole from the moment it has its name, and never overwritten.
+//! Key files: one line with the seed, for its owner's eyes alone. Whole from the moment it has its name, and never
+//! overwritten.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -53,8 +54,8 @@ impl Seed {
         Ok(Self(seed))
     }
 
-    /// Writes a new key file, readable by its owner only. Never overwrites one. It is whole as soon as it has its name: another program
-    /// that makes the same key at the same time finds it, and a crash leaves none that is cut short.
+    /// Writes a new key file, readable by its owner only. Never overwrites one. It is whole as soon as it has its name:
+    /// another program that makes the same key at the same time finds it, and a crash leaves none that is cut short.
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },

@@ -1,8 +1,9 @@
 //! The generation of an exec-server's dial token, kept beside its key as `KEYFILE.generation`.
 //!
-//! A ticket holds the dial token, and everything else that it holds is public or stays. So a leaked ticket is revoked by a dial token of the
-//! next generation: the relay then refuses dials with the one before. Keys stay as they are, and with them what clients pin and what allow-lists
-//! name. Without the file the generation is 0; whoever deletes it makes the first tickets valid again.
+//! A ticket holds the dial token, and everything else that it holds is public or stays. So a leaked ticket is revoked
+//! by a dial token of the next generation: the relay then refuses dials with the one before. Keys stay as they are, and
+//! with them what clients pin and what allow-lists name. Without the file the generation is 0; whoever deletes it makes
+//! the first tickets valid again.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -64,7 +65,8 @@ impl Generation {
         number.map(Self).ok_or(KeyError::Generation { path })
     }
 
-    /// Makes the next one that of this key file. It is on the disk when this returns; a crash leaves this one or the one before.
+    /// Makes the next one that of this key file. It is on the disk when this returns; a crash leaves this one or the
+    /// one before.
     ///
     /// # Errors
     /// There is no such key file; the generation cannot be read or written.
