@@ -1,23 +1,24 @@
-//! How much may be in flight: the measured rate of delivery × (the least round trip + a margin), sans-IO.
+//! Limits the bytes in flight to the measured delivery rate × (the least round trip + a margin), sans-IO.
 //!
-//! What is sealed can no longer be overtaken. So the writer keeps no more sealed and not yet with the peer than the
-//! path needs to stay busy; the rest waits in the multiplexer, where the next frame of another call goes first.
+//! A sealed message cannot be overtaken. So the writer keeps only as many sealed bytes undelivered as the path needs to
+//! stay busy. The rest waits in the multiplexer, where a frame of another call can be sent first.
 //!
-//! The signal is `Ping`: one that bulk leaves behind every now and then covers everything before it, and its `Pong`,
-//! which is authenticated like all inner frames, says that the peer has it. From the two follow a sample of the round
-//! trip and one of the rate (Cheng, Cardwell et al., "Delivery Rate Estimation",
-//! draft-cheng-iccrg-delivery-rate-estimation); a filter of the greatest rate and one of the least round trip make the
-//! model of the path, as in BBR (Cardwell et al., "BBR Congestion Control",
-//! draft-cardwell-iccrg-bbr-congestion-control). TCP below stays in charge of congestion.
+//! The signal is `Ping`: bulk sends one at intervals, and its `Pong` shows that the peer has received every byte sent
+//! before the `Ping`. The `Pong` is authenticated like all inner frames. Each pair gives one sample of the round trip
+//! and one of the rate (Cheng, Cardwell et al., "Delivery Rate Estimation",
+//! draft-cheng-iccrg-delivery-rate-estimation); a windowed maximum of the rate and a windowed minimum of the round trip
+//! are the model of the path, as in BBR (Cardwell et al., "BBR Congestion Control",
+//! draft-cardwell-iccrg-bbr-congestion-control). TCP below still does congestion control.
 //!
-//! Flow: [`sent`](Pace::sent) with every message, [`pong`](Pace::pong) with every answer, [`room`](Pace::room) before
-//! bulk is taken. No timer: answers are its clock. It never stands still, because a writer that waits for room has a
-//! `Ping` under way, and a peer that does not answer ends the session ([`unanswered_since`](Pace::unanswered_since)).
+//! Flow: the writer calls [`sent`](Pace::sent) for every message, [`pong`](Pace::pong) for every `Pong`, and
+//! [`room`](Pace::room) before it takes bulk from a stream. There is no timer: the `Pong`s drive all updates. The
+//! writer cannot stall for ever: while it waits for room a `Ping` is unanswered, and a peer that never answers ends the
+//! session ([`unanswered_since`](Pace::unanswered_since)).
 //!
 //! Invariants:
 //! * the limit stays between [`limits::IN_FLIGHT_MIN`] and [`limits::IN_FLIGHT_MAX`], whatever the peer answers and
 //!   when;
-//! * what short calls send is never held back, and asks for no message of its own.
+//! * frames of short calls are never held back, and cause no message that contains only a `Ping`.
 
 mod greatest;
 
@@ -31,34 +32,33 @@ use greatest::Greatest;
 
 /// See the [module](self).
 pub(crate) struct Pace {
-    /// Bytes of messages handed to the link, ever.
+    /// Total bytes of the messages handed to the link.
     sent: u64,
-    /// As many of them are with the peer, as far as it has said.
+    /// How many of them the peer has acknowledged with `Pong`s.
     delivered: u64,
-    /// The point that the next sample of the rate begins at: bytes, when they were sent, and when they were known to be
-    /// delivered.
+    /// Where the next rate sample begins.
     base: Base,
-    /// Unanswered, oldest first.
+    /// Unanswered `Ping`s, oldest first.
     probes: VecDeque<Probe>,
-    /// When the latest answer arrived.
+    /// When the latest `Pong` arrived.
     answered: Instant,
     /// `sent` at the last probe.
     probed: u64,
-    /// The writer had nothing to send when it had sent this much: until that is delivered, samples tell of the
-    /// application.
+    /// The value of `sent` when the writer last had nothing more to send. Until those bytes are delivered, rate samples
+    /// measure the application, not the path.
     dry_at: Option<u64>,
-    /// Somebody was held back when this much was sent.
+    /// The value of `sent` when bulk was last held back.
     full_at: Option<u64>,
     rate: Greatest,
     round_trip: Option<RoundTrip>,
     round: Round,
-    /// Round trips in a row in which somebody waited and no queue showed.
+    /// Consecutive round trips in which bulk was held back and no queue was measured.
     calm: u32,
-    /// Since when more of a queue stands than the model explains.
+    /// Since when the measured queue is longer than the margin.
     long_since: Option<Instant>,
     phase: Phase,
     limit: u64,
-    /// Nothing is held back any more: the session is ending.
+    /// The session is ending: the limit no longer applies.
     is_off: bool,
 }
 
@@ -74,11 +74,12 @@ struct RoundTrip {
     least: Duration,
     /// When it was last seen.
     seen: Instant,
-    /// How much longer one takes without a queue of ours: delays vary on some paths, and others queue there too.
+    /// How much round trips vary without a queue of this session: path delay varies, and other traffic queues there
+    /// too.
     noise: Duration,
 }
 
-/// Round trips that are looked at while nothing of ours queues.
+/// Round-trip samples taken while this session has no queue on the path.
 #[derive(Debug, Clone, Copy, Default)]
 struct Look {
     count: u32,
@@ -86,49 +87,51 @@ struct Look {
     total: Duration,
 }
 
-/// A `Ping` under way, and what was known when it left.
+/// An unanswered `Ping`, and the state when it was sent.
 #[derive(Debug, Clone, Copy)]
 struct Probe {
     id: u64,
     sent: Instant,
-    /// Its answer says that this much is delivered.
+    /// The value of `sent` that its `Pong` acknowledges.
     covers: u64,
-    /// Of its message.
+    /// Length of its message.
     bytes: usize,
     base: Base,
-    /// The application, or we ourselves, sent less than the path takes.
+    /// The application or a drain limited the sending rate, so the rate sample is a lower bound.
     is_limited: bool,
-    /// Sent with the queue before the narrow place drained: its round trip is the path's.
+    /// Sent after the queue at the bottleneck drained: its round trip is that of the path alone.
     is_clean: bool,
-    /// Nothing of ours was before it.
+    /// It is in the first message after a pause (see [`Pace::is_after_pause`]).
     is_first: bool,
 }
 
-/// What was seen in the round trip under way.
+/// Measurements of the current round trip.
 #[derive(Debug, Clone, Copy, Default)]
 struct Round {
-    /// It is over with the answer to a probe that left when this much was delivered.
+    /// The round trip ends with the `Pong` of a probe that was sent when at least this many bytes were delivered.
     ends: u64,
-    /// The least sample in it: a queue that stands shows in all of them, jitter does not.
+    /// The least sample, without the transmission time of its message. A standing queue raises every sample; jitter
+    /// does not.
     least: Option<Duration>,
-    /// Somebody was held back in it.
+    /// Bulk was held back in it.
     was_full: bool,
-    /// Some of it was sent while there was little to send.
+    /// At least one of its samples was limited (see [`Probe::is_limited`]).
     is_limited: bool,
 }
 
-/// What the limit follows.
+/// How the limit is computed.
 #[derive(Debug, Clone, Copy)]
 enum Phase {
-    /// The limit grows by what is delivered, and so doubles each round trip, until the rate stops growing with it.
+    /// The limit grows by the delivered bytes, and so doubles each round trip, until the rate stops growing.
     Startup {
         rate: f64,
-        /// Round trips in which the rate grew by less than a quarter, or a queue stood.
+        /// Round trips in which the rate grew by less than a quarter, or a queue formed.
         flat: u32,
     },
-    /// The limit is that of the model, and more while no queue shows.
+    /// The limit is that of the model, and higher while no queue is measured.
     Steady,
-    /// The least round trip was not seen for long, because of the queue that we keep: we let it drain and look.
+    /// The least round trip is out of date, because this session's own queue hides it: the queue drains to measure it
+    /// again.
     Drain(Look),
 }
 
@@ -170,7 +173,7 @@ impl Pace {
         usize::try_from(room).unwrap_or(usize::MAX)
     }
 
-    /// Bytes that streams with a small backlog may add now; they are not held back for bulk.
+    /// Bytes that streams with a small backlog may add now: up to a burst more than bulk.
     pub(crate) fn room_for_fresh(&self) -> usize {
         if self.is_off {
             return usize::MAX;
@@ -179,7 +182,8 @@ impl Pace {
         usize::try_from(beyond.saturating_sub(self.in_flight())).unwrap_or(usize::MAX)
     }
 
-    /// Largest frame of bulk: what is behind one on a slow path does not wait for all of the margin.
+    /// Largest frame of bulk. On a slow path it is small, so that the frame behind it does not wait for the whole
+    /// margin.
     pub(crate) fn grain(&self) -> usize {
         limits::QUANTUM.min((self.spacing() / 2) as usize)
     }
@@ -189,7 +193,8 @@ impl Pace {
         self.full_at = Some(self.sent);
     }
 
-    /// Whether there is no room and nothing under way that would bring it: if somebody wants it, a `Ping` must leave.
+    /// Whether there is no room, and no unanswered `Ping` whose `Pong` would free some. A `Ping` must be sent if a
+    /// stream has data to send.
     pub(crate) fn is_stuck(&self) -> bool {
         self.room() == 0 && self.probes.is_empty() && self.sent > self.probed
     }
@@ -204,13 +209,13 @@ impl Pace {
                 || self.sent - self.probed + (bytes + self.message_max() / 2) as u64 >= self.spacing())
     }
 
-    /// Whether the writer had sent all there was, and was asked about nothing since.
+    /// Whether the writer has sent everything that was queued, and no `Ping` is unanswered.
     fn is_after_pause(&self) -> bool {
         self.probes.is_empty() && self.dry_at == Some(self.sent)
     }
 
-    /// Bytes of a message with bulk, at most. It arrives only when all of it has, so it is no longer than what one
-    /// `Ping` answers for, or half of that.
+    /// Longest message with bulk, in bytes. The receiver can use a message only when all of it has arrived, so it is no
+    /// longer than the distance between two probes, or half of that.
     pub(crate) fn message_max(&self) -> usize {
         match usize::try_from(self.spacing()).unwrap_or(usize::MAX) {
             spacing if spacing <= NOISE_PLAINTEXT_MAX => spacing,
@@ -219,18 +224,19 @@ impl Pace {
         }
     }
 
-    /// Whether that `Ping` should have its message for itself: bytes beside it would take their own time on the way.
+    /// Whether the next `Ping` must be alone in its message: other bytes would add their transmission time to the round
+    /// trip.
     pub(crate) fn wants_lone_probe(&self) -> bool {
         matches!(self.phase, Phase::Drain(_))
             && self.in_flight() <= self.target()
             && !self.probes.iter().any(|probe| probe.is_clean)
     }
 
-    /// A message of so many bytes is with the link; `probe` is the id of the `Ping` in it.
+    /// Records a message handed to the link; `probe` is the id of the `Ping` in it.
     pub(crate) fn sent(&mut self, now: Instant, bytes: usize, probe: Option<u64>) {
         let is_first = self.is_after_pause();
         if is_first {
-            // After a pause: the time in which nobody sent is no part of a sample, and what was sent before it neither.
+            // After a pause. Neither the idle time nor the bytes sent before it are part of the next rate sample.
             self.base = Base {
                 bytes: self.sent,
                 sent: now,
@@ -259,7 +265,7 @@ impl Pace {
         self.dry_at = Some(self.sent);
     }
 
-    /// A round trip that was measured otherwise.
+    /// Adds a round-trip sample from another source: the handshake.
     pub(crate) fn add_round_trip(&mut self, now: Instant, sample: Duration) {
         let is_least = self.round_trip.is_none_or(|known| sample <= known.least);
         if is_least {
@@ -271,8 +277,8 @@ impl Pace {
         }
     }
 
-    /// The answer to a `Ping` arrived at `now`. `false`: not the one that is due; answers come in the order of the
-    /// questions.
+    /// Records the `Pong` that arrived at `now`. `false`: it does not answer the oldest `Ping`; `Pong`s arrive in the
+    /// order of the `Ping`s.
     pub(crate) fn pong(&mut self, now: Instant, id: u64) -> bool {
         let Some(probe) = self.probes.front().copied().filter(|probe| probe.id == id) else {
             return false;
@@ -290,14 +296,14 @@ impl Pace {
             delivered: now,
         };
         let round_trip = now.saturating_duration_since(probe.sent);
-        // Somebody was held back while this was under way: then a queue of ours is in its round trip.
+        // If bulk was held back after this `Ping` was sent, the round trip includes this session's queue.
         let was_full = self.full_at.is_some_and(|full_at| full_at >= probe.covers);
         self.take_round_trip(now, round_trip, &probe, was_full);
         self.take_rate(now, &probe);
         if matches!(self.phase, Phase::Startup { .. }) && was_full {
             self.limit += newly;
         }
-        // Without the time that the message itself took at the narrow place.
+        // Without the transmission time of the message at the bottleneck.
         let own = probe.bytes as f64 / self.rate.value().unwrap_or(f64::INFINITY);
         let own = Duration::try_from_secs_f64(own).unwrap_or(Duration::MAX);
         let wait = round_trip.saturating_sub(own);
@@ -314,20 +320,20 @@ impl Pace {
             && matches!(self.phase, Phase::Steady)
             && self.limit < model
         {
-            // By and by: all at once would be a queue itself.
+            // Gradually: the whole difference at once would form a queue.
             self.limit = model.min(self.limit + newly / 2);
         }
         self.limit = self.limit.clamp(limits::IN_FLIGHT_MIN, limits::IN_FLIGHT_MAX);
         true
     }
 
-    /// Since when the peer has owed an answer: since the oldest unanswered `Ping`, or the latest answer if that is
-    /// later.
+    /// Since when the peer has owed a `Pong`: the time of the oldest unanswered `Ping`, or of the latest `Pong` if that
+    /// is later.
     pub(crate) fn unanswered_since(&self) -> Option<Instant> {
         Some(self.probes.front()?.sent.max(self.answered))
     }
 
-    /// Nothing is held back from now on.
+    /// Removes the limit.
     pub(crate) fn switch_off(&mut self) {
         self.is_off = true;
     }
@@ -340,7 +346,7 @@ impl Pace {
     fn spacing(&self) -> u64 {
         let (target, few) = (self.target(), limits::PROBES_IN_FLIGHT_FEW);
         let most = match self.phase {
-            // Short calls never leave it, and need not be asked about often.
+            // A session with only short calls stays in this phase, and few probes are enough for it.
             Phase::Startup { .. } => target / few,
             Phase::Steady | Phase::Drain(_) => target / limits::PROBES_IN_FLIGHT,
         };
@@ -350,7 +356,7 @@ impl Pace {
             .max(limits::PROBE_SPACING_MIN)
     }
 
-    /// What may be in flight now.
+    /// Bytes that may be in flight now.
     fn target(&self) -> u64 {
         match (self.phase, self.model(Duration::ZERO)) {
             (Phase::Drain(_), Some(product)) => (product / 4 * 3).clamp(limits::IN_FLIGHT_MIN, self.limit),
@@ -358,7 +364,7 @@ impl Pace {
         }
     }
 
-    /// Rate × (least round trip + margin), when both are known; what is beyond any limit is cut.
+    /// Rate × (least round trip + margin), when both are known; capped at twice the greatest limit.
     fn model(&self, margin: Duration) -> Option<u64> {
         let rate = self.rate.value()?;
         let time = self.round_trip?.least + margin;
@@ -370,7 +376,7 @@ impl Pace {
         let is_old =
             known.is_some_and(|known| now.saturating_duration_since(known.seen) > limits::ROUND_TRIP_WINDOW);
         if is_old && (probe.is_first || !was_full) && !matches!(self.phase, Phase::Drain(_)) {
-            // The path as it is now, longer than it was or not.
+            // Start again with this sample, which is free of this session's queue.
             self.round_trip = None;
         } else if is_old && matches!(self.phase, Phase::Steady) {
             self.phase = Phase::Drain(Look::default());
@@ -402,7 +408,8 @@ impl Pace {
 
     fn take_rate(&mut self, now: Instant, probe: &Probe) {
         let bytes = probe.covers - probe.base.bytes;
-        // The slower of sending and delivering: answers that were held up come in a bunch.
+        // The longer of the sending and the delivery interval: delayed `Pong`s arrive in bursts, which would
+        // overestimate the rate.
         let sending = probe.sent.saturating_duration_since(probe.base.sent);
         let delivering = now.saturating_duration_since(probe.base.delivered);
         let took = sending.max(delivering);
@@ -416,14 +423,14 @@ impl Pace {
         }
     }
 
-    /// What more than the path holds may be in flight, as time.
+    /// How much more than the path's capacity may be in flight, as a time at the measured rate.
     fn margin(&self) -> Duration {
         let known = self.round_trip;
         let of = |known: RoundTrip| known.least / limits::IN_FLIGHT_MARGIN_PART + known.noise;
         limits::IN_FLIGHT_MARGIN + known.map_or(Duration::ZERO, of)
     }
 
-    /// A round trip is over.
+    /// Ends a round trip: adjusts the limit and the phase.
     fn turn(&mut self, now: Instant, ended: Round) {
         let margin = self.margin();
         let (Some(known), Some(least), Some(rate), Some(model)) = (
@@ -451,7 +458,8 @@ impl Pace {
                     self.limit = self.limit.min(model);
                 }
             }
-            // The path may take more than it was ever given: a sixteenth, then an eighth, then a quarter each time.
+            // The path may have more capacity than was ever used: raise the limit by a sixteenth, then an eighth, then
+            // a quarter each time.
             Phase::Steady if is_calm => match self.calm.checked_sub(limits::CALM_ROUND_TRIPS) {
                 None => {}
                 Some(grown) => {
@@ -462,7 +470,8 @@ impl Pace {
             Phase::Steady if queue > margin => {
                 self.limit = self.limit.min(model);
                 let since = *self.long_since.get_or_insert(now);
-                // A path that became slower is believed to be by now: this one is longer.
+                // The rate filter has already dropped samples of a faster path, so the path's own round trip is longer
+                // now.
                 if now.saturating_duration_since(since) > 2 * rate_window(known.least) {
                     self.phase = Phase::Drain(Look::default());
                     self.long_since = None;
@@ -476,7 +485,7 @@ impl Pace {
     }
 }
 
-/// How long a sample of the rate counts.
+/// How long a rate sample stays in the filter.
 fn rate_window(round_trip: Duration) -> Duration {
     limits::RATE_WINDOW.max(limits::RATE_WINDOW_ROUND_TRIPS * round_trip)
 }

@@ -1,5 +1,6 @@
-//! The greatest of the samples of a time, in constant memory: the best of the whole window, of what came after it, and
-//! of what came after that (Kathleen Nichols' windowed filter, as in Linux's `lib/win_minmax.c`).
+//! The maximum of the samples in a time window, in constant memory: the greatest sample of the window, the greatest
+//! after that one, and the greatest after the second (Kathleen Nichols' windowed filter, as in Linux's
+//! `lib/win_minmax.c`).
 
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,7 @@ impl Greatest {
         let age = |sample: &Sample| now.saturating_duration_since(sample.at);
         let best = match &mut self.0 {
             Some(best) if value < best[0].value && age(&best[2]) <= window => best,
-            // The first, a new greatest, or all of them are old.
+            // The first sample, a new maximum, or all three are older than the window.
             all => {
                 *all = Some([new; 3]);
                 return;
@@ -41,7 +42,8 @@ impl Greatest {
                 *best = [best[1], best[2], new];
             }
         } else if best[1].at == best[0].at && age(&best[1]) > window / 4 {
-            // A quarter of the window without a second best: this one, so that there is one when the best is old.
+            // A quarter of the window passed without a second best: take this one, so that one exists when the best
+            // expires.
             best[1..].fill(new);
         } else if best[2].at == best[1].at && age(&best[2]) > window / 2 {
             best[2] = new;
@@ -72,12 +74,12 @@ mod tests {
             assert_eq!(add(ms, 4.0), Some(9.0), "{ms}");
         }
         assert_eq!(add(1020, 4.0), Some(4.0));
-        // After a silence that is longer than the window the next one is all there is.
+        // After a pause longer than the window only the next sample counts.
         assert_eq!(add(9000, 1.0), Some(1.0));
     }
 
     proptest! {
-        /// Never more than the true greatest of the window, never less than that of its newest half.
+        /// Never more than the true maximum of the window, never less than that of its newest 370 ms.
         #[test]
         fn it_is_near_the_true_one(samples in prop::collection::vec((1u64..120, 0u32..1000), 1..200)) {
             let start = Instant::now();
