@@ -1,4 +1,4 @@
-//! Session control that waits to be sent, ahead of every stream.
+//! Session control waiting to be sent, before any frame of a stream.
 
 use std::collections::VecDeque;
 
@@ -7,15 +7,15 @@ use baton_proto::channel::{GoAway, Pong};
 use crate::frame::StreamId;
 use crate::stream::Receive;
 
-/// Session control, sent before anything else. Every queue is bounded.
+/// Frames of session control waiting to be sent. Every queue is bounded.
 #[derive(Default)]
 pub(crate) struct Control {
-    /// The client's `Hello` is still to be sent, before any other frame.
+    /// The client's `Hello` is not sent yet; it precedes every other frame.
     pub(crate) hello: bool,
     pub(crate) resets: VecDeque<(StreamId, u32)>,
-    /// Streams whose grant is due; each at most once.
+    /// Streams with credit to grant; each at most once.
     pub(crate) credits: VecDeque<StreamId>,
-    /// The id of the ping that shows that the peer is alive, when it is due.
+    /// The id of the liveness `Ping`, when it is due.
     pub(crate) ping: Option<u64>,
     pub(crate) pongs: VecDeque<Pong>,
     pub(crate) go_away: Option<GoAway>,

@@ -17,10 +17,10 @@ pub enum MuxError {
     /// A frame that does not parse.
     #[error("the peer sent a malformed frame: {0}")]
     Frame(#[from] FrameError),
-    /// More of something than the peer may have outstanding.
+    /// The peer exceeded a limit, such as its credit.
     #[error("the peer exceeded a limit: {0}")]
     Limit(&'static str),
-    /// Nothing at all arrived for [`limits::IDLE_TIMEOUT`], pings unanswered.
+    /// No message arrived for [`limits::IDLE_TIMEOUT`].
     #[error("the peer has not answered for {} s", limits::IDLE_TIMEOUT.as_secs())]
     Silent,
     /// A `Ping` has no answer for [`limits::PONG_TIMEOUT`], although the peer sends.
@@ -29,7 +29,7 @@ pub enum MuxError {
 }
 
 impl MuxError {
-    /// The reason and the detail of the `GoAway` that the peer gets.
+    /// The reason and the detail of the `GoAway` for the peer.
     pub fn go_away(&self) -> (go_away::Reason, String) {
         let seconds = |what, limit: Duration| format!("{what} for {} s", limit.as_secs());
         match self {

@@ -29,21 +29,21 @@ pub enum Event {
     Readable(StreamId),
     /// [`Mux::send_data`](crate::Mux::send_data) has room again.
     Writable(StreamId),
-    /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`](crate::Mux::receive) tells the code.
+    /// The stream ended early: by the peer, or by its deadline. [`Mux::receive`](crate::Mux::receive) returns the code.
     Reset(StreamId),
-    /// The stream's `Trailers` are with the link, and so is its last data frame, stamped like this. Of an answer
-    /// without data there is only `sealed`, of the `Trailers`. The stream itself may be gone by now.
+    /// The stream's `Trailers` are handed to the link. The stamps are those of the last data frame; for an answer
+    /// without data only `sealed` is set, to that of the `Trailers`. The stream may already be removed.
     Answered(StreamId, SentStamps),
     /// The peer takes no further stream.
     GoAway(go_away::Reason),
 }
 
-/// What [`Mux::receive`](crate::Mux::receive) found.
+/// Result of [`Mux::receive`](crate::Mux::receive).
 #[derive(Debug, PartialEq)]
 pub enum Received {
-    /// Bytes, in order. Taking them granted their credit back.
+    /// Bytes, in order. Their credit is granted to the peer again.
     Data(Bytes),
-    /// The peer has half-closed the stream; only a request ends so.
+    /// The peer half-closed the stream; only requests end like this.
     End,
     /// The answer is complete.
     Trailers(Trailers),

@@ -6,8 +6,8 @@
 //! Bodies: `Data` raw bytes; `Reset` a `u32` gRPC status code; `Credit` a `u32` of bytes; `Switch` nothing; `Rekey`
 //! nothing or a Noise handshake message; everything else the protobuf message of its name in `baton.channel.v1`.
 //!
-//! `Switch` and `Rekey` are not the multiplexer's: they come in messages of their own, which the
-//! application reads and writes.
+//! The multiplexer does not handle `Switch` and `Rekey`: each is alone in a message, which the application reads and
+//! writes.
 
 use bytes::{Buf, Bytes};
 
@@ -23,7 +23,7 @@ const END_STREAM: u8 = 0x01;
 /// The lowest type number that a receiver skips if it does not know it.
 const FIRST_OPTIONAL: u8 = 128;
 
-/// What a frame is.
+/// Type of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -43,9 +43,9 @@ pub enum Kind {
     Pong = 7,
     /// The sender takes no further stream.
     GoAway = 8,
-    /// What follows is sealed with the new key.
+    /// The following messages are sealed with the new key.
     Switch = 9,
-    /// A handshake message of a rekey, or the wish for one.
+    /// A handshake message of a rekey, or a request for a rekey.
     Rekey = 10,
     /// The client's version and features: the first frame of a session.
     Hello = 11,
@@ -54,28 +54,28 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether a message that begins with this type of frame is about the session's keys.
+    /// Whether a message whose first frame has this type belongs to a rekey.
     pub fn is_of_keys(kind: u8) -> bool {
         kind == Self::Switch as u8 || kind == Self::Rekey as u8
     }
 }
 
-/// The bytes are no frame.
+/// The bytes are not a valid frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Fewer bytes than the header or its length say.
+    /// Fewer bytes than a header, or than its length field.
     #[error("truncated")]
     Truncated,
     /// A required type that this version does not know.
     #[error("unknown required type {0}: the end that sent it is newer, or does not speak this protocol")]
     UnknownType(u8),
-    /// Flags that the type does not have.
+    /// Flags that are not defined for the type.
     #[error("undefined flags {0:#04x}")]
     Flags(u8),
     /// A body that does not parse, or is longer than its limit.
     #[error("bad {0} body")]
     Body(&'static str),
-    /// A session frame on a stream, or the other way round.
+    /// A session frame with a stream number, or a stream frame without one.
     #[error("wrong stream")]
     Stream,
 }
@@ -85,11 +85,11 @@ pub enum FrameError {
 pub struct Frame {
     /// Its type.
     pub kind: Kind,
-    /// Of `Data`: the sender half-closes the stream.
+    /// On `Data`: the sender half-closes the stream.
     pub end: bool,
     /// Its stream; 0 is the session.
     pub stream: StreamId,
-    /// What follows the header.
+    /// The bytes after the header.
     pub body: Bytes,
 }
 
@@ -102,7 +102,7 @@ pub fn put_header(out: &mut Vec<u8>, kind: Kind, end: bool, stream: StreamId, le
     out.extend_from_slice(&stream.to_be_bytes());
 }
 
-/// Takes the next frame off a message; `None` at its end.
+/// Splits the next frame off a message; `None` at its end.
 pub fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
     if message.is_empty() {
         return Ok(None);
@@ -130,7 +130,7 @@ pub fn next(message: &mut Bytes) -> Result<Option<Frame>, FrameError> {
         10 => Kind::Rekey,
         11 => Kind::Hello,
         FIRST_OPTIONAL.. => {
-            // Its flags, stream and body are of a later version.
+            // A later version defines its flags, stream and body.
             let body = message.split_to(len);
             return Ok(Some(Frame {
                 kind: Kind::Optional,

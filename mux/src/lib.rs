@@ -5,18 +5,18 @@
 //!
 //! Invariants:
 //! * frames of one stream leave and arrive in the order in which they were queued, `Trailers` included;
-//! * session control goes first, then `schedule` picks between streams, before encryption;
-//! * no more is sealed and under way than the path needs to stay busy (`pace`), so that what is queued next does not
-//!   wait behind bulk;
+//! * session control is sent first, then `schedule` selects a stream, before encryption;
+//! * only as many sealed bytes are in flight as the path needs to stay busy (`pace`), so that frames queued later do
+//!   not wait behind bulk;
 //! * `Data` needs credit, and credit is granted when the application *takes* the bytes, so a stream never holds
 //!   more than its window; every other frame is bounded by count or size;
-//! * anything a peer may not send is a [`MuxError`], which ends the session.
+//! * anything that a peer must not send is a [`MuxError`], which ends the session.
 //!
 //! * [`Mux`]: one end of a session;
-//! * `stream`: one call's two directions; `control`: what goes ahead of streams;
-//! * `schedule`: which stream sends next; `pace`: how much may be under way;
-//! * [`frame`]: the bytes; [`timings`]: what `Trailers` tell of the server's stages;
-//! * [`Event`], [`MuxError`], [`Stamps`]: what the application is told.
+//! * `stream`: the two directions of a call; `control`: frames that are sent before those of streams;
+//! * `schedule`: which stream sends next; `pace`: how many bytes may be in flight;
+//! * [`frame`]: the encoding; [`timings`]: the server's stages in `Trailers`;
+//! * [`Event`], [`MuxError`], [`Stamps`]: output to the application.
 
 mod control;
 mod error;

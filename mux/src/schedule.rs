@@ -1,14 +1,14 @@
 //! Which stream sends next: deficit round robin in which a stream with a small backlog goes first.
 //!
 //! The two lists of FQ-CoDel (RFC 8290 section 4.2): a stream that becomes active joins `fresh` and may send one
-//! quantum ahead of everybody; having used it, or having emptied, it joins `old` and takes turns there. There are two
-//! differences:
+//! quantum before all other streams. When it has used the quantum, or has nothing more to send, it joins `old` and
+//! takes turns there. There are two differences:
 //!
 //! * `fresh` yields to `old` after [`limits::FRESH_BURST`] bytes in a row, so that an endless supply of short calls
 //!   cannot starve a bulk stream.
-//! * A stream that emptied before it had used its quantum joins `fresh` again with what is left of it when it has
-//!   something to send. So a small command whose output comes in pieces does not wait behind bulk for each of them, and
-//!   sends no more than its share.
+//! * A stream that ran out of data before it had used its quantum joins `fresh` again with the rest of it when it has
+//!   data. So a small command whose output comes in pieces does not wait behind bulk for each piece, and sends no more
+//!   than its quantum.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -20,14 +20,14 @@ pub(crate) struct Schedule {
     fresh: VecDeque<StreamId>,
     old: VecDeque<StreamId>,
     flows: HashMap<StreamId, Flow>,
-    /// Bytes that `fresh` has sent since `old` last had a turn.
+    /// Bytes that streams in `fresh` have sent since the last turn of `old`.
     fresh_bytes: usize,
 }
 
 struct Flow {
     deficit: i64,
     fresh: bool,
-    /// In `old` without anything to send.
+    /// In `old`, with nothing to send.
     is_parked: bool,
 }
 
@@ -37,7 +37,7 @@ impl Schedule {
         self.flows.is_empty()
     }
 
-    /// The stream has something to send.
+    /// Adds a stream that has data to send.
     pub(crate) fn activate(&mut self, id: StreamId) {
         let flow = self.flows.entry(id).or_insert_with(|| {
             self.fresh.push_back(id);
@@ -54,8 +54,8 @@ impl Schedule {
         }
     }
 
-    /// The stream whose turn it is. It stays until [`sent`](Self::sent), [`emptied`](Self::emptied) or
-    /// [`remove`](Self::remove) says otherwise.
+    /// The stream whose turn it is. It stays the same until [`sent`](Self::sent), [`emptied`](Self::emptied) or
+    /// [`remove`](Self::remove) is called for it.
     pub(crate) fn next(&mut self) -> Option<StreamId> {
         loop {
             let list = if self.fresh.is_empty() || self.old_is_due() {
@@ -78,7 +78,7 @@ impl Schedule {
         }
     }
 
-    /// The same among those with a small backlog alone; what is bulk stays where it is. None when it is bulk's turn.
+    /// The next stream with a small backlog. Streams in `old` keep their order. `None` when it is the turn of `old`.
     pub(crate) fn next_fresh(&mut self) -> Option<StreamId> {
         if self.old_is_due() {
             return None;
@@ -98,7 +98,7 @@ impl Schedule {
         None
     }
 
-    /// Whether [`next_fresh`](Self::next_fresh) may have one.
+    /// Whether [`next_fresh`](Self::next_fresh) may return a stream.
     pub(crate) fn has_fresh(&self) -> bool {
         !self.fresh.is_empty() && !self.old_is_due()
     }
@@ -107,7 +107,7 @@ impl Schedule {
         self.fresh_bytes >= limits::FRESH_BURST && !self.old.is_empty()
     }
 
-    /// The stream whose turn it is has sent this much.
+    /// Charges bytes that the current stream has sent.
     pub(crate) fn sent(&mut self, id: StreamId, bytes: usize) {
         if let Some(flow) = self.flows.get_mut(&id) {
             flow.deficit -= bytes as i64;
@@ -119,8 +119,8 @@ impl Schedule {
         }
     }
 
-    /// The stream whose turn it is has nothing more to send. From `fresh` it goes to the end of `old`, so that it
-    /// cannot come back ahead of others at once; from `old` it leaves.
+    /// The current stream has nothing more to send. From `fresh` it moves to the end of `old`, so that it does not get
+    /// a new quantum before the other streams at once. From `old` it is removed.
     pub(crate) fn emptied(&mut self, id: StreamId) {
         let Some(flow) = self.flows.get_mut(&id) else {
             return;
@@ -135,7 +135,7 @@ impl Schedule {
         }
     }
 
-    /// Forgets the stream.
+    /// Removes the stream.
     pub(crate) fn remove(&mut self, id: StreamId) {
         if let Some(flow) = self.flows.remove(&id) {
             retain_not(

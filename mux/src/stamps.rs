@@ -11,7 +11,7 @@ pub struct RelayStamp {
     pub forward_ns: u64,
 }
 
-/// What the writer did with a frame.
+/// When a frame passed each step of sending.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SentStamps {
     /// Queued by the application.
@@ -22,10 +22,10 @@ pub struct SentStamps {
     pub sealed: Option<Instant>,
 }
 
-/// How a frame arrived.
+/// When a frame passed each step of receiving.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReceivedStamps {
-    /// The link had the whole message.
+    /// The link had received the whole message.
     pub at: Instant,
     /// Decrypted and decoded.
     pub opened: Instant,
@@ -33,7 +33,7 @@ pub struct ReceivedStamps {
     pub relay: RelayStamp,
 }
 
-/// The frames of a stream that stages are made of.
+/// Stamps of the frames that delimit the stages of a stream.
 #[derive(Debug, Clone, Default)]
 pub struct Stamps {
     /// The `Head` this end sent.

@@ -1,4 +1,4 @@
-//! One stream: its two directions.
+//! State of one stream, in both directions.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::error::StreamError;
 use crate::limits;
 use crate::stamps::Stamps;
 
-/// Which end this is. Only a client opens streams.
+/// Role of this end. Only a client opens streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Opens streams.
@@ -22,12 +22,13 @@ pub enum Role {
     Server,
 }
 
-/// Stage timings of a response, up to where the multiplexer takes over.
+/// Stage timings of a response, which the multiplexer completes when it sends them.
 #[derive(Debug, Clone)]
 pub struct TimingsDraft {
     /// Arrival of the request's `Head`.
     pub anchor: Anchor,
-    /// What the handler measured, and the relay's stamp, marked as estimated; what must not be missing first.
+    /// Stages that the handler measured, and those from the relay's stamp, marked as estimated. The most important
+    /// stages come first, because the encoder cuts from the end.
     pub stages: Vec<StageRecord>,
 }
 
@@ -41,9 +42,9 @@ pub(crate) enum Stamped {
 pub(crate) struct Stream {
     pub(crate) queue: VecDeque<Item>,
     pub(crate) queued_bytes: usize,
-    /// Bytes the peer still takes.
+    /// Bytes that may still be sent.
     pub(crate) credit: u32,
-    /// Bytes the peer takes in all, as it said.
+    /// The window that the peer announced.
     pub(crate) send_window: u32,
     /// The last item is queued.
     pub(crate) send_closed: bool,
@@ -69,7 +70,7 @@ pub(crate) struct Receive {
     pub(crate) grant_queued: bool,
     pub(crate) empty_frames: u32,
     pub(crate) trailers: Option<Trailers>,
-    /// Nothing follows from the peer.
+    /// The peer sends nothing more.
     pub(crate) closed: bool,
     pub(crate) reset: Option<u32>,
 }
@@ -88,8 +89,7 @@ pub(crate) enum Item {
 }
 
 impl Receive {
-    /// Queues bytes of a message of `message_len`, so that what waits holds little more memory than it has bytes: see
-    /// [`limits::COPY_BELOW`].
+    /// Queues bytes of a message of `message_len`, and bounds the memory that they pin: see [`limits::COPY_BELOW`].
     pub(crate) fn push(&mut self, body: Bytes, message_len: usize) {
         self.buffered += body.len();
         if let Some(last) = self.queue.back_mut()
@@ -107,7 +107,7 @@ impl Receive {
     }
 }
 
-/// A part of a message of `message_len`, on its own where the whole message would be kept for a small part of it.
+/// A slice of a message of `message_len`, copied if it would keep a much longer message in memory.
 pub(crate) fn unpinned(part: Bytes, message_len: usize) -> Bytes {
     let is_pin = message_len > 2 * part.len() + limits::COPY_SLACK;
     match part.len() <= limits::COPY_BELOW && is_pin {
@@ -126,7 +126,7 @@ impl Item {
 }
 
 impl Stream {
-    /// A stream whose peer takes `send_window` bytes and may send `receive_window`.
+    /// A stream that may send `send_window` bytes and receive `receive_window`.
     pub(crate) fn new(deadline: Option<Instant>, send_window: u32, receive_window: u32) -> Self {
         Self {
             queue: VecDeque::with_capacity(4),
@@ -155,7 +155,7 @@ impl Stream {
         }
     }
 
-    /// Whether the writer could take something now.
+    /// Whether the first item can be sent now.
     pub(crate) fn can_send(&self) -> bool {
         match self.queue.front() {
             None => false,
@@ -164,7 +164,7 @@ impl Stream {
         }
     }
 
-    /// Whether the exchange is over: the answer is complete and nothing more can matter.
+    /// Whether the call is over: the answer is complete, or the stream was reset.
     pub(crate) fn is_finished(&self, role: Role) -> bool {
         match role {
             Role::Client => self.receive.closed || self.receive.reset.is_some(),
@@ -172,7 +172,7 @@ impl Stream {
         }
     }
 
-    /// Drops everything queued in both directions.
+    /// Drops everything queued in both directions, and records the status code.
     pub(crate) fn abort(&mut self, code: u32) {
         self.queue.clear();
         self.queued_bytes = 0;
