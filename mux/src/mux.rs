@@ -1,5 +1,5 @@
-//! One end of a session: streams, control, time. `receive` takes received messages apart, `transmit` builds the next
-//! one.
+//! One end of a session: its streams, session control and timers. `receive` handles received messages, `transmit`
+//! builds the next message.
 
 mod receive;
 mod transmit;
@@ -29,22 +29,22 @@ pub use transmit::{rpc_stage, terminal_stages};
 pub struct Mux {
     role: Role,
     streams: HashMap<StreamId, Stream>,
-    /// Client: the next id to use. Server: the lowest id the peer may still use. Wider than an id, so that there is one
-    /// after the last.
+    /// Client: the next id to use. Server: the lowest id that the peer may still use. Wider than an id, so that it can
+    /// be one more than the greatest id.
     next_id: u64,
     schedule: Schedule,
     pace: Pace,
     own_features: Features,
-    /// What the peer speaks, once it has announced it.
+    /// The peer's version and features, once it has announced them.
     peer: Option<Peer>,
-    /// Bytes the peer takes on a stream that this end opens.
+    /// The peer's receive window for a stream that this end opens.
     peer_window: u32,
-    /// Server: since when the client has been silent that has not spoken yet.
+    /// Server: when the session began, until the client's first message arrives.
     unheard_since: Option<Instant>,
     control: Control,
     events: VecDeque<Event>,
     deadlines: BTreeSet<(Instant, StreamId)>,
-    /// Counts messages built; tells whether a frame is in the message under construction.
+    /// Number of the message under construction; shows whether a frame is in that message.
     message: u64,
     /// Streams with a stamped frame in the message under construction.
     stamped: Vec<(StreamId, Stamped)>,
@@ -53,11 +53,11 @@ pub struct Mux {
     clock: ClockOffsetEstimator,
     liveness: Liveness,
     going_away: bool,
-    /// This end has said that it takes no further stream.
+    /// This end has queued a `GoAway`: it accepts no further stream.
     takes_no_more: bool,
-    /// What the peer said when it went away. Authenticated, but the peer's own words.
+    /// The detail of the peer's `GoAway`. Authenticated, but not trusted.
     goodbye: String,
-    /// This end has given up on the peer: nothing leaves any more but a waiting `GoAway`.
+    /// This end sends nothing more, except a waiting `GoAway`.
     gave_up: bool,
     /// See [`end_session`](Self::end_session).
     is_ending: bool,
@@ -67,7 +67,7 @@ pub struct Mux {
 #[derive(Debug, Clone, Copy)]
 struct Peer {
     version: u32,
-    /// Features of both ends.
+    /// Features that both ends announced.
     features: Features,
 }
 
@@ -75,7 +75,7 @@ struct Liveness {
     last_heard: Instant,
     next_ping: Instant,
     next_ping_id: u64,
-    /// The ping of liveness in flight; those of the pace are beside it.
+    /// The unanswered liveness `Ping`. The `Ping`s of bulk are not counted here.
     outstanding: Option<u64>,
 }
 
@@ -102,8 +102,8 @@ impl Mux {
             stamped: Vec::new(),
             answered: Vec::new(),
             clock: ClockOffsetEstimator::default(),
-            // The client's first ping goes out at once: it proves a live key to the server (message 1 may be a
-            // replay) and is the second clock sample.
+            // The client sends its first `Ping` at once: it proves to the server that the client holds the new key,
+            // because message 1 may be a replay. It is also the second clock sample.
             liveness: Liveness {
                 last_heard: now,
                 next_ping: now,
@@ -118,7 +118,7 @@ impl Mux {
         }
     }
 
-    /// Keeps what the peer announced: an exec-server in message 2, a client in its `Hello`.
+    /// Stores the version and features that the peer announced: an exec-server in message 2, a client in its `Hello`.
     pub fn set_peer(&mut self, version: u32, features: Features) {
         self.peer = Some(Peer {
             version,
@@ -136,7 +136,7 @@ impl Mux {
         self.peer.map(|peer| peer.features).unwrap_or_default()
     }
 
-    /// Whether the next message of this end begins with its `Hello`, so that no other may leave before it.
+    /// Whether the next message of this end begins with its `Hello`, so that no message may be sent before it.
     pub fn owes_hello(&self) -> bool {
         self.control.hello
     }
@@ -146,12 +146,12 @@ impl Mux {
         self.role == Role::Server && self.peer.is_none()
     }
 
-    /// What the server says that it takes on a stream of this client, in bytes.
+    /// Sets the window that the server announced for streams of this client, in bytes.
     pub fn set_peer_window(&mut self, window: u32) {
         self.peer_window = told_window(window);
     }
 
-    /// Opens a stream and queues its `Head`, whose `window` is what the server may send. Client only.
+    /// Opens a stream and queues its `Head`, whose `window` is the receive window of this client. Client only.
     pub fn open(
         &mut self,
         now: Instant,
@@ -211,8 +211,8 @@ impl Mux {
         Ok(())
     }
 
-    /// Queues the end of a response. With `timings` they are completed by what happens to the last data frame until
-    /// the writer takes the trailers.
+    /// Queues the end of a response. `timings` are completed with the stamps of the last data frame when the trailers
+    /// are sent.
     pub fn send_trailers(
         &mut self,
         id: StreamId,
@@ -225,12 +225,12 @@ impl Mux {
         Ok(())
     }
 
-    /// The peer's `Head`, once.
+    /// The peer's `Head`; `None` if it was taken or has not arrived.
     pub fn take_head(&mut self, id: StreamId) -> Option<Head> {
         self.streams.get_mut(&id)?.receive.head.take()
     }
 
-    /// The next thing the peer sent. Taking data grants its credit back.
+    /// The next received item of the stream. Taking data grants its credit to the peer again.
     pub fn receive(&mut self, id: StreamId) -> Received {
         let Some(stream) = self.streams.get_mut(&id) else {
             return Received::Reset(code::CANCELLED);
@@ -269,17 +269,17 @@ impl Mux {
         self.streams.get(&id)?.receive.reset
     }
 
-    /// What happened to the stream's frames so far.
+    /// The stream's stamps so far.
     pub fn stamps(&self, id: StreamId) -> Option<&Stamps> {
         self.streams.get(&id).map(|stream| &stream.stamps)
     }
 
-    /// Ends a stream early. What is queued on it is dropped.
+    /// Ends a stream early, and drops everything queued on it.
     pub fn reset(&mut self, id: StreamId, code: u32) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
-        // A Head that never left needs no Reset: the peer does not know the stream.
+        // A stream whose Head was not sent needs no Reset: the peer does not know the stream.
         let known = self.role == Role::Server || stream.stamps.head_sent.taken.is_some();
         if known && stream.receive.reset.is_none() && !stream.is_finished(self.role) {
             self.control.resets.push_back((id, code));
@@ -289,7 +289,7 @@ impl Mux {
         self.clear_deadline(id);
     }
 
-    /// The application is done with the stream. What it has queued is still sent; a response without trailers, or a
+    /// The application no longer uses the stream. Queued frames are still sent. A response without trailers, or a
     /// request whose answer is not complete, is reset.
     pub fn release(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -320,39 +320,39 @@ impl Mux {
         !self.control.is_empty() || !self.schedule.is_empty() && (has_room() || wants_probe())
     }
 
-    /// The session is ending, and this end reads no answers any more: nothing waits for what is in flight, and a
-    /// response that its handler cannot complete is reset as `UNAVAILABLE`. The caller did not cancel it.
+    /// The session is ending, and this end reads no more `Pong`s, so the limit of bytes in flight no longer applies. A
+    /// response that its handler cannot complete is reset with `UNAVAILABLE`, because the caller did not cancel it.
     pub fn end_session(&mut self) {
         self.pace.switch_off();
         self.is_ending = true;
     }
 
-    /// Whether nothing is open.
+    /// Whether no stream is open.
     pub fn is_idle(&self) -> bool {
         self.streams.is_empty()
     }
 
-    /// Whether no further stream can be opened: the peer has said that it takes none, or the numbers are used up.
+    /// Whether no further stream can be opened: the peer sent `GoAway`, or the stream numbers are used up.
     pub fn is_going_away(&self) -> bool {
         self.going_away || self.is_used_up()
     }
 
-    /// Whether the last stream number has been used; then only a new session helps.
+    /// Whether the last stream number was used; then a new session is needed.
     pub fn is_used_up(&self) -> bool {
         self.next_id > StreamId::MAX.into()
     }
 
-    /// What the peer said when it went away: fit to be shown, but nothing more than its word.
+    /// The detail of the peer's `GoAway`: safe to print, but not trusted.
     pub fn goodbye(&self) -> &str {
         &self.goodbye
     }
 
-    /// Whether nothing follows a `GoAway` that may still wait.
+    /// Whether this end sends nothing more, except a waiting `GoAway`.
     pub fn has_given_up(&self) -> bool {
         self.gave_up
     }
 
-    /// Ends the session: the next message is a `GoAway` with this reason, and nothing follows it.
+    /// Ends the session: the next message is a `GoAway` with this reason, and the last one.
     pub fn give_up(&mut self, reason: go_away::Reason, detail: &str) {
         self.go_away(reason, detail);
         self.gave_up = true;
@@ -364,14 +364,14 @@ impl Mux {
         self.gave_up = true;
     }
 
-    /// For tests here and above: all numbers but the last are used.
+    /// For tests: marks all stream numbers but the last as used.
     #[cfg(any(test, feature = "fuzz"))]
     #[doc(hidden)]
     pub fn use_up_but_one(&mut self) {
         self.next_id = StreamId::MAX.into();
     }
 
-    /// Tells the peer that this end takes no further stream, and takes none. Those that are open go on.
+    /// Queues a `GoAway`, and refuses further streams. Open streams continue.
     pub fn go_away(&mut self, reason: go_away::Reason, detail: &str) {
         self.takes_no_more = true;
         self.control.go_away = Some(baton_proto::channel::GoAway {
@@ -381,12 +381,12 @@ impl Mux {
         });
     }
 
-    /// Adds a clock sample from outside (the handshake).
+    /// Adds a clock sample from another source: the handshake.
     pub fn add_clock_sample(&mut self, sample: baton_trace::clock::ClockSample) {
         self.clock.add(sample);
     }
 
-    /// The peer's clock minus ours.
+    /// The peer's clock minus this end's clock.
     pub fn clock_offset(&self) -> Option<ClockOffset> {
         self.clock.offset()
     }
@@ -396,7 +396,7 @@ impl Mux {
         self.events.pop_front()
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    /// When [`handle_timeout`](Self::handle_timeout) must be called.
     pub fn next_timeout(&self) -> Instant {
         let liveness = match self.role {
             Role::Client if self.liveness.outstanding.is_none() => self.liveness.next_ping,
@@ -411,13 +411,13 @@ impl Mux {
         Some(self.pace.unanswered_since()? + limits::PONG_TIMEOUT)
     }
 
-    /// Lets time pass: expires calls, pings, and notices a silent peer.
+    /// Expires calls, queues the liveness `Ping`, and detects a silent peer.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), MuxError> {
         while let Some(&(deadline, id)) = self.deadlines.first() {
             if deadline > now {
                 break;
             }
-            // Taken out here, so that the loop ends whatever becomes of the stream.
+            // Removed here, so that the loop ends even if the stream is missing.
             self.deadlines.pop_first();
             self.reset(id, code::DEADLINE_EXCEEDED);
             self.events.push_back(Event::Reset(id));
@@ -470,7 +470,7 @@ impl Mux {
         }
     }
 
-    /// Forgets a stream that the application has released and that has nothing left to send.
+    /// Removes a stream that the application has released and that has nothing left to send.
     fn collect(&mut self, id: StreamId) {
         let gone = self.streams.get(&id).is_some_and(|stream| {
             stream.released && (stream.queue.is_empty() || stream.is_finished(self.role))
@@ -483,12 +483,12 @@ impl Mux {
     }
 }
 
-/// The window that a peer told; one that told none, or less than any peer must take, has the protocol's.
+/// The window that a peer announced, and at least [`STREAM_WINDOW`], which every peer must accept.
 fn told_window(window: u32) -> u32 {
     window.max(STREAM_WINDOW)
 }
 
-/// The deadline of a call whose caller gives it `timeout_ns` from `now` (0: none).
+/// The deadline of a call with a timeout of `timeout_ns` from `now` (0: none).
 pub fn deadline(now: Instant, timeout_ns: u64) -> Option<Instant> {
     (timeout_ns > 0)
         .then(|| now.checked_add(Duration::from_nanos(timeout_ns)))

@@ -1,43 +1,42 @@
-//! In-band timings: what an exec-server measured of a call, in its `Trailers`.
+//! In-band timings: the stages of a call that an exec-server measured, in its `Trailers`.
 //!
 //! ```text
 //! received_unix_ns, width, then rows of `width` numbers: stage, start_ns, duration_ns[, attempt[, …]]
 //! ```
 //!
-//! All of it is varints. As a protobuf message of messages this was a hundred nested fields, and decoding them a tenth
-//! of what a client spends on a call; as rows it is written into one buffer and read in place. The width is told so
-//! that a later version may add columns: a reader skips those that it does not know, and takes those that are missing
-//! for 0.
+//! All numbers are varints. As nested protobuf messages this had a hundred fields, and decoding them took a tenth of a
+//! client's time for a call. Rows are written into one buffer and read in place. The width lets a later version add
+//! columns: a reader skips columns that it does not know, and reads missing columns as 0.
 
 use baton_proto::limits::TIMINGS_MAX;
 use baton_trace::record::StageRecord;
 use baton_trace::stage::StageId;
 use prost::encoding::{decode_varint, encode_varint};
 
-/// Columns that every row has: stage, start, duration.
+/// Least width: stage, start, duration.
 const WIDTH_LEAST: u64 = 3;
 
-/// With the attempt.
+/// Width with the attempt.
 const WIDTH_OF_ATTEMPTS: u64 = 4;
 
-/// The timings were not written by these rules.
+/// The timings are truncated or have rows that are too narrow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
-/// What a server claims of one stage.
+/// One stage, as the server reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Row {
-    /// 255, which is none, for an id beyond a byte.
+    /// 255, which is no stage, for an id greater than a byte.
     pub stage: StageId,
     /// Nanoseconds after the arrival of `Head`.
     pub start_ns: u64,
     /// Nanoseconds.
     pub duration_ns: u64,
-    /// 0 for the first.
+    /// 0 for the first attempt.
     pub attempt: u8,
 }
 
-/// Encoded timings, read row by row. Nothing follows an `Err`.
+/// Encoded timings, read row by row. The iterator ends after an `Err`.
 #[derive(Debug, Clone, Copy)]
 pub struct Timings<'a> {
     /// Arrival of `Head`, by the server's clock.
@@ -47,7 +46,7 @@ pub struct Timings<'a> {
 }
 
 impl From<StageRecord> for Row {
-    /// Of a stage that counts from the arrival of `Head`.
+    /// Converts a stage whose times count from the arrival of `Head`.
     fn from(stage: StageRecord) -> Self {
         Self {
             stage: stage.stage,
@@ -58,7 +57,7 @@ impl From<StageRecord> for Row {
     }
 }
 
-/// Writes timings: as many of the first rows as [`TIMINGS_MAX`] has room for.
+/// Writes timings: as many of the first rows as fit in [`TIMINGS_MAX`].
 pub fn encode(received_unix_ns: u64, rows: impl Iterator<Item = Row> + Clone) -> Vec<u8> {
     let has_attempts = rows.clone().any(|row| row.attempt > 0);
     let width = if has_attempts {
@@ -86,7 +85,7 @@ pub fn encode(received_unix_ns: u64, rows: impl Iterator<Item = Row> + Clone) ->
 }
 
 impl<'a> Timings<'a> {
-    /// Reads what stands before the rows.
+    /// Reads the fields before the rows.
     pub fn new(encoded: &'a [u8]) -> Result<Self, Malformed> {
         let mut rows = encoded;
         let received_unix_ns = varint(&mut rows)?;
@@ -101,7 +100,7 @@ impl<'a> Timings<'a> {
         })
     }
 
-    /// A row of `width` numbers needs as many bytes at least, so a width that nobody has written ends with the bytes.
+    /// Reads one row. Each column needs at least one byte, so the bytes bound the loop, whatever width was claimed.
     fn row(&mut self) -> Result<Row, Malformed> {
         let mut row = Row {
             stage: StageId(u8::try_from(varint(&mut self.rows)?).unwrap_or(u8::MAX)),

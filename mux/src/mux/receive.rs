@@ -1,4 +1,4 @@
-//! Taking a received message apart. Everything here is untrusted input.
+//! Handles received messages. All input here is untrusted.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::stamps::{ReceivedStamps, RelayStamp};
 use crate::stream::{Role, Stream, unpinned};
 
 impl Mux {
-    /// Takes in one decrypted message. `received` is when the link had it, `now` when it was decrypted.
+    /// Handles one decrypted message. `received` is when the link received it, `now` when it was decrypted.
     ///
     /// An error ends the session.
     pub fn handle(
@@ -32,7 +32,7 @@ impl Mux {
     ) -> Result<(), MuxError> {
         self.liveness.last_heard = now.instant;
         if let Some(since) = self.unheard_since.take() {
-            // The client speaks as soon as the server's last word of the handshake is there.
+            // The client sends its first message as soon as message 2 arrives, so this is a round trip.
             let took = received.saturating_duration_since(since);
             self.pace.add_round_trip(now.instant, took);
         }
@@ -73,7 +73,7 @@ impl Mux {
         Ok(())
     }
 
-    /// Takes the first frame of a session, which is the client's `Hello`.
+    /// Handles the first frame of a session, which must be the client's `Hello`.
     fn on_hello(&mut self, first: Option<Frame>) -> Result<(), MuxError> {
         let hello = first.filter(|frame| frame.kind == Kind::Hello);
         let hello = hello.ok_or(MuxError::Protocol("the client's first frame is not Hello"))?;
@@ -107,7 +107,8 @@ impl Mux {
                 return Err(MuxError::Protocol("a stream number was used twice"));
             }
             self.next_id = u64::from(id) + 1;
-            // Streams that end early each leave a Reset to send; a peer that opens them and never reads gets no more.
+            // Each stream that ends early leaves a Reset to send. A peer that opens streams and never reads would grow
+            // this queue.
             if self.control.resets.len() >= limits::MAX_RESETS {
                 return Err(MuxError::Limit("streams that ended early, unread"));
             }
@@ -198,12 +199,13 @@ impl Mux {
         }
         stream.receive.trailers = Some(trailers);
         stream.receive.closed = true;
-        // The server has stopped reading: what is still queued here would be ignored.
+        // The server no longer reads the request: it would ignore the frames still queued here.
         stream.queue.clear();
         stream.queued_bytes = 0;
         stream.send_closed = true;
         if std::mem::take(&mut stream.wants_room) {
-            // No credit follows that would wake the producer; it learns that the stream has ended.
+            // No Credit follows to wake the producer, so this event does: its next call reports that the stream has
+            // ended.
             self.events.push_back(Event::Writable(id));
         }
         self.schedule.remove(id);
@@ -265,7 +267,7 @@ impl Mux {
             return Err(MuxError::Protocol("an answer to no ping"));
         }
         if self.liveness.outstanding != Some(pong.id) {
-            // Behind bulk of our own; the clock has better samples.
+            // A probe of bulk waited behind bulk of this end; liveness pings are better clock samples.
             return Ok(());
         }
         self.liveness.outstanding = None;
@@ -287,7 +289,7 @@ impl Mux {
         Ok(())
     }
 
-    /// A frame may still arrive for a stream that this end has forgotten, never for one that was not opened.
+    /// A frame may still arrive for a stream that this end has removed, but never for one that was not opened.
     fn check_known(&self, id: StreamId) -> Result<(), MuxError> {
         if self.is_known(id) {
             Ok(())
@@ -301,8 +303,8 @@ impl Mux {
         u64::from(id) < self.next_id
     }
 
-    /// Why a stream that the peer opens now is not taken. One that has ended holds no place, though its handler may
-    /// take a moment to go: a client that gives calls up may make others in the same message.
+    /// The status code that refuses a new stream of the peer, if it is refused. An ended stream does not count as open,
+    /// even if its handler still runs: a client may cancel calls and start others in the same message.
     fn refusal(&self) -> Option<u32> {
         if self.takes_no_more {
             return Some(code::UNAVAILABLE);
@@ -318,7 +320,7 @@ impl Mux {
         is_full.then_some(code::RESOURCE_EXHAUSTED)
     }
 
-    /// The stream, if it still takes frames from the peer.
+    /// The stream, if it still accepts frames from the peer.
     fn receiving(&mut self, id: StreamId) -> Result<Option<&mut Stream>, MuxError> {
         self.check_known(id)?;
         match self.streams.get_mut(&id) {

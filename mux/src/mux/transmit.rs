@@ -1,4 +1,4 @@
-//! Building the next message: session control, then the streams by [`schedule`](crate::schedule).
+//! Builds the next message: session control, then frames of the streams that [`schedule`](crate::schedule) selects.
 
 use baton_proto::PROTOCOL_VERSION;
 use baton_proto::channel::{ClientHello, Ping, Trailers};
@@ -17,21 +17,21 @@ use crate::stamps::SentStamps;
 use crate::stream::{Item, Stamped, Stream, TimingsDraft};
 use crate::timings;
 
-/// Where the frames of streams end in a message, so that a `Ping` fits behind them: header, id and stamp.
+/// Greatest length of a message with frames of streams, so that a `Ping` fits behind them: header, id and stamp.
 const DATA_END: usize = NOISE_PLAINTEXT_MAX - (HEADER_LEN + 11 + 9);
 
-/// What became of a stream's turn.
+/// Result of a stream's turn.
 enum Turn {
     /// It sent this many bytes and may have more.
     Sent(usize),
-    /// It has nothing it could send now.
+    /// It can send nothing now.
     Nothing,
     /// Its next frame does not fit, or must not share this message.
     Later,
 }
 
 impl Mux {
-    /// Writes the plaintext of the next message into `out` (cleared first). `false`: there is nothing to send.
+    /// Writes the plaintext of the next message into `out`, which it clears first. `false`: there is nothing to send.
     ///
     /// The caller seals it and then calls [`sealed`](Self::sealed).
     pub fn transmit(&mut self, now: Anchor, out: &mut Vec<u8>) -> bool {
@@ -70,7 +70,7 @@ impl Mux {
         !out.is_empty()
     }
 
-    /// Frames of streams; whether bulk was left for want of room on the path.
+    /// Writes frames of streams. Returns whether the limit of bytes in flight held bulk back.
     fn transmit_streams(&mut self, now: Instant, out: &mut Vec<u8>) -> bool {
         let (room, room_for_fresh) = (self.pace.room(), self.pace.room_for_fresh());
         let (grain, message_max) = (self.pace.grain(), self.pace.message_max());
@@ -105,7 +105,7 @@ impl Mux {
         is_held_back
     }
 
-    /// The message that [`transmit`](Self::transmit) built is encrypted and with the link.
+    /// The message that [`transmit`](Self::transmit) built is encrypted and handed to the link.
     pub fn sealed(&mut self, now: Instant) {
         for (id, which) in self.stamped.drain(..) {
             if let Some(stream) = self.streams.get_mut(&id) {
@@ -122,9 +122,10 @@ impl Mux {
         }
     }
 
-    /// Session control; the id of the `Ping` in it, if there is one.
+    /// Writes session control. Returns the id of the `Ping` in it, if there is one.
     fn transmit_control(&mut self, now: Anchor, out: &mut Vec<u8>) -> Option<u64> {
-        // Bounded by MAX_RESETS, MAX_STREAMS and MAX_PONGS; what does not fit goes with the next message.
+        // The queues are bounded by MAX_RESETS, MAX_STREAMS and MAX_PONGS. Frames that do not fit are sent in the next
+        // message.
         let fits = |out: &Vec<u8>| out.len() + 64 <= NOISE_PLAINTEXT_MAX;
         let ping = self.control.ping.take();
         if let Some(id) = ping {
@@ -218,14 +219,14 @@ impl Mux {
                 }
             }
             Some(Item::Trailers { timings, .. }) => {
-                // Timings tell how long sealing the last data frame took, so they cannot ride in its message.
+                // Timings include how long sealing the last data frame took, so they cannot be in the same message.
                 let unsealed = timings.is_some() && stream.data_in_message == Some(self.message);
                 if unsealed || (before > 0 && room < HEADER_LEN + HEAD_MAX) {
                     return Turn::Later;
                 }
                 if let Some(Item::Trailers { metadata, timings }) = stream.queue.pop_front() {
                     let mut sent = stream.stamps.last_data_sent;
-                    // Without data the answer ends here, as far as its own timings can tell.
+                    // Without data, the timings end when the trailers are written.
                     sent.sealed.get_or_insert(now);
                     let timings = timings.map_or_else(Bytes::new, |draft| complete_timings(&draft, &sent));
                     put_trailers(out, id, Trailers { metadata, timings });
@@ -237,7 +238,7 @@ impl Mux {
         let sent = out.len() - before;
         if emptied {
             self.schedule.sent(id, sent);
-            // One that was just answered is wanted once more, by `sealed`.
+            // `sealed` still needs a stream whose Trailers are in this message.
             if self.answered.last() != Some(&id) {
                 self.collect(id);
             }
@@ -254,7 +255,7 @@ fn stamps_of(stream: &mut Stream, which: Stamped) -> &mut SentStamps {
     }
 }
 
-/// Writes a ping, stamped as it leaves.
+/// Writes a ping with the time of sending.
 fn put_ping(out: &mut Vec<u8>, id: u64, now: Anchor) {
     let sent_unix_ns = now.unix_ns;
     put_message(out, Kind::Ping, &Ping { id, sent_unix_ns });
@@ -266,11 +267,11 @@ fn put_message(out: &mut Vec<u8>, kind: Kind, message: &impl Message) {
 
 fn put_body(out: &mut Vec<u8>, kind: Kind, id: StreamId, message: &impl Message) {
     put_header(out, kind, false, id, message.encoded_len());
-    // A Vec grows, so encoding cannot run out of room.
+    // A Vec grows, so encoding cannot fail.
     let _ = message.encode(out);
 }
 
-/// Writes trailers, leaving out what does not fit the limit: metadata entries from the end, never the status.
+/// Writes trailers. Drops metadata entries beyond the limits, from the end, but never the status.
 fn put_trailers(out: &mut Vec<u8>, id: StreamId, mut trailers: Trailers) {
     while trailers.encoded_len() > HEAD_MAX || trailers.metadata.len() > METADATA_ENTRIES_MAX {
         match trailers
@@ -285,7 +286,7 @@ fn put_trailers(out: &mut Vec<u8>, id: StreamId, mut trailers: Trailers) {
     put_body(out, Kind::Trailers, id, &trailers);
 }
 
-/// The multiplexer's own come first: what does not fit goes from the end, where what a handler added is.
+/// The multiplexer's own stages come first, because the encoder cuts from the end, where the handler's stages are.
 fn complete_timings(draft: &TimingsDraft, sent: &SentStamps) -> Bytes {
     let own = terminal_stages(&draft.anchor, sent);
     let handlers = draft.stages.iter().filter(|stage| !stage.estimated);
@@ -294,8 +295,8 @@ fn complete_timings(draft: &TimingsDraft, sent: &SentStamps) -> Bytes {
     timings::encode(draft.anchor.unix_ns, all.map(timings::Row::from)).into()
 }
 
-/// The server's part of a call: from the arrival of `Head`, which the anchor is, until `sent` was sealed, and around
-/// the handler's own stages.
+/// The server's stage of a call: from the arrival of `Head`, which is the anchor, until `sent` was sealed. It contains
+/// the handler's stages.
 pub fn rpc_stage<'a>(
     anchor: &Anchor,
     sent: &SentStamps,
@@ -313,7 +314,7 @@ pub fn rpc_stage<'a>(
     }
 }
 
-/// Queue residence and sealing of the last data frame, where there was one.
+/// Queue residence and sealing of the last data frame, if there was one.
 pub fn terminal_stages(
     anchor: &Anchor,
     sent: &SentStamps,
