@@ -12,10 +12,10 @@ use crate::transport::{Keys, Transport};
 /// Why a handshake failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum HandshakeError {
-    /// The peer holds another key than expected, meant another route, or the message was altered.
+    /// The peer has a different key or prologue, or the message was altered.
     #[error("the handshake message does not verify")]
     Verify,
-    /// A key of our own that no handshake can use, or no randomness from the operating system.
+    /// An unusable local or pinned key, or no randomness from the operating system.
     #[error("the handshake could not be started: bad local key or no system randomness")]
     Local,
 }
@@ -32,7 +32,7 @@ pub struct Responder {
 }
 
 fn builder<'a>(key: &'a StaticKey, prologue: &'a [u8]) -> Result<Builder<'a>, HandshakeError> {
-    // The suite is a constant that snow knows.
+    // Cannot fail: snow supports the suite, which is a constant.
     let params = SUITE.parse().map_err(|_| HandshakeError::Local)?;
     Builder::with_resolver(params, Box::new(AwsLcResolver))
         .local_private_key(key.expose())
@@ -41,7 +41,7 @@ fn builder<'a>(key: &'a StaticKey, prologue: &'a [u8]) -> Result<Builder<'a>, Ha
 }
 
 fn into_keys(state: HandshakeState) -> Result<Keys, HandshakeError> {
-    // The hash is gone once the state is a transport's.
+    // The conversion to transport mode drops the hash, so read it first.
     let hash = state.get_handshake_hash().try_into();
     let hash = hash.map_err(|_| HandshakeError::Local)?;
     state
@@ -73,7 +73,7 @@ impl Initiator {
         Ok((Self { state }, message.freeze()))
     }
 
-    /// Reads message 2 (`e, ee, se`): the responder holds the pinned key. Returns its payload.
+    /// Reads message 2 (`e, ee, se`), which proves that the responder holds the pinned key. Returns its payload.
     pub fn finish(self, message: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
         let (keys, payload) = self.finish_keys(message)?;
         Ok((Transport::new(&keys), payload))
@@ -91,7 +91,8 @@ impl Initiator {
 }
 
 impl Responder {
-    /// Reads message 1. The initiator's key is now known but not yet proven alive: the message may be a replay.
+    /// Reads message 1. The initiator's static key is now known, but the message may be a replay: only the first
+    /// transport message proves the initiator.
     pub fn read(local: &StaticKey, prologue: &[u8], message: &[u8]) -> Result<Self, HandshakeError> {
         let state = builder(local, prologue)?
             .build_responder()
@@ -105,7 +106,7 @@ impl Responder {
             .read_message(message, &mut payload)
             .map_err(|_| HandshakeError::Verify)?;
         if len != 0 {
-            // Message 1 carries nothing: it has no forward secrecy and can be replayed.
+            // The payload of message 1 must be empty: it has no forward secrecy and can be replayed.
             return Err(HandshakeError::Verify);
         }
         let remote = state
@@ -123,7 +124,7 @@ impl Responder {
         &self.remote
     }
 
-    /// Writes message 2 around `payload`.
+    /// Writes message 2 with `payload`.
     pub fn finish(self, payload: &[u8]) -> Result<(Transport, Bytes), HandshakeError> {
         let (keys, message) = self.finish_keys(payload)?;
         Ok((Transport::new(&keys), message))
@@ -243,7 +244,7 @@ mod tests {
         server.open(&second).unwrap();
     }
 
-    /// The suite's vector of the cacophony set.
+    /// The test vector of this suite from the cacophony set.
     #[test]
     fn the_noise_vector_of_the_suite_holds() {
         let hex = |text: &str| data_encoding::HEXLOWER.decode(text.as_bytes()).unwrap();

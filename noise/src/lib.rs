@@ -1,15 +1,15 @@
-//! Noise, sans-IO: bytes in, bytes out, no clock and no socket. And the keys, with their files.
+//! Noise, sans-IO: bytes in, bytes out, no clock and no socket. It also has the keys and their files.
 //!
-//! One fixed suite, [`SUITE`]. `handshake` runs IK (Noise section 7.5): the initiator pins the responder's static
-//! key, and learns in message 2 that the responder holds it; the responder learns the initiator's key from message 1
-//! and must act on nothing until the first transport message opens (message 1 can be replayed). `transport` seals
-//! and opens transport messages with implicit nonces, so a lost, repeated or reordered message is fatal. `rekey` renews
-//! the keys under open calls by handshakes that travel inside, when `policy` says so.
+//! One fixed suite, [`SUITE`]. `handshake` runs IK (Noise section 7.5): the initiator pins the responder's static key,
+//! and learns in message 2 that the responder holds it; the responder learns the initiator's key from message 1 and
+//! must act on nothing until the first transport message opens (message 1 can be replayed). `transport` seals and opens
+//! transport messages with implicit nonces, so a lost, repeated or reordered message is fatal. `rekey` renews the keys
+//! while calls are open, by handshakes inside the session; `policy` decides when.
 //!
-//! [`key`] derives every key from one seed and keeps it in a file that nobody else can read ([`access`]); `low_order`
-//! refuses public keys with which nothing can be kept secret.
+//! [`key`] derives every key from one seed, and stores the seed in a file that no other user can read ([`access`]).
+//! `low_order` refuses public keys with which the shared secret would be zero.
 //!
-//! snow stays behind this crate; `resolver` gives it aws-lc-rs.
+//! Only this crate uses snow; `resolver` provides it with primitives from aws-lc-rs.
 
 pub mod access;
 #[cfg(any(test, feature = "fuzz"))]

@@ -1,22 +1,22 @@
-//! Limits of keys and their sessions, each with what it protects. Those that both ends must agree on are in
+//! Limits of keys and their sessions, each with the reason. Limits that both ends must agree on are in
 //! [`baton_proto::limits`].
 
 use std::time::Duration;
 
-/// Messages of one direction after which its key is renewed. Far under what AES-GCM and Noise allow; the key's end is
-/// [`baton_proto::limits::KEY_MAX_MESSAGES`].
+/// Messages of one direction after which its key is renewed. Far below the limits of AES-GCM and Noise. A key that
+/// reaches [`baton_proto::limits::KEY_MAX_MESSAGES`] ends the session.
 pub const REKEY_AFTER_MESSAGES: u64 = 1 << 32;
 
-/// Bytes of plaintext in one direction after which its key is renewed: what a thief of one key could read at most,
-/// together with [`REKEY_AFTER`].
+/// Bytes of plaintext in one direction after which its key is renewed. Together with [`REKEY_AFTER`] it bounds what an
+/// attacker with one key can read.
 pub const REKEY_AFTER_BYTES: u64 = 64 << 30;
 
-/// Age at which a key is renewed, whatever it has carried. Bounds for how long a stolen one is of use.
+/// Age at which a key is renewed, however little it has encrypted. Bounds how long a stolen key is usable.
 pub const REKEY_AFTER: Duration = Duration::from_secs(3600);
 
-/// Of an exec-server's sessions each renews its keys up to this part of the age sooner, so that many that began
-/// together do not all shake hands in the same moment.
+/// Divisor: each session of an exec-server renews its keys up to this fraction of the age earlier, so that sessions
+/// that began together do not all rekey at the same time.
 pub const REKEY_SPREAD: u32 = 10;
 
-/// Bytes of a key file. One is 60 bytes long; another file named by mistake is not read whole.
+/// Longest key file, in bytes. A key file has 60; a different file named by mistake is not read completely.
 pub const KEY_FILE_MAX: usize = 1024;

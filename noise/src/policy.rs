@@ -1,4 +1,4 @@
-//! How long a key serves, and what a peer may ask for.
+//! When a key is renewed, and how many rekeys a peer may cause.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use baton_proto::limits::{KEY_MAX_BYTES, KEY_MAX_MESSAGES, REKEY_BURST, REKEY_PA
 
 use crate::limits::{REKEY_AFTER, REKEY_AFTER_BYTES, REKEY_AFTER_MESSAGES, REKEY_SPREAD};
 
-/// What one key carries in one direction.
+/// An amount of traffic under one key in one direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct KeyLimit {
     /// Noise transport messages.
@@ -15,22 +15,22 @@ pub struct KeyLimit {
     pub bytes: u64,
 }
 
-/// When the keys of a session are renewed. The default is the protocol's: 2^32 messages, 64 GiB or one hour,
+/// When the keys of a session are renewed. The default is that of the protocol: 2^32 messages, 64 GiB or one hour,
 /// whichever is first.
 ///
-/// Both ends need not have the same: whoever is due first begins. [`end`](Self::end) and [`pace`](Self::pace) are
-/// what a peer is held to, so a peer with other values must keep within them.
+/// The ends may have different policies: the end whose key is due first begins. [`end`](Self::end) and
+/// [`pace`](Self::pace) are limits for the peer, so a peer's own policy must stay within them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RekeyPolicy {
-    /// A key that has carried this much in either direction is renewed.
+    /// A key is renewed after this much traffic in either direction.
     pub after: KeyLimit,
-    /// So is one of this age.
+    /// A key is renewed at this age.
     pub after_age: Duration,
-    /// No direction of a key carries more than this: the session ends.
+    /// The session ends before a direction of a key carries more than this.
     pub end: KeyLimit,
-    /// How long the peer may take for its part of a rekey.
+    /// How long the peer may take to answer in a rekey.
     pub timeout: Duration,
-    /// The peer may cause one rekey in this time, and [`REKEY_BURST`] at once; zero: as many as it likes.
+    /// The peer may cause one rekey in this time, and [`REKEY_BURST`] at once; zero: no limit.
     pub pace: Duration,
 }
 
@@ -53,14 +53,14 @@ impl Default for RekeyPolicy {
 }
 
 impl RekeyPolicy {
-    /// The same for the `n`th session of an exec-server, whose keys are renewed up to a [`REKEY_SPREAD`]th of the age
-    /// sooner. Sessions that began in one moment, behind a relay that came back, then renew theirs one after the other.
-    /// Multiples of the golden ratio lie as far apart as can be, however many there are (Weyl's sequence); `origin`
-    /// tells one exec-server from the next.
+    /// The policy of the `n`th session of an exec-server, which renews its keys up to a [`REKEY_SPREAD`]th of the age
+    /// earlier. Sessions that began together, when a relay became reachable again, then rekey at different times.
+    /// Multiples of the golden ratio are evenly spread for any number of sessions (Weyl sequence); `origin` differs
+    /// between exec-servers.
     pub fn spread(self, origin: u64, n: u64) -> Self {
         const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
         let place = origin.wrapping_add(n.wrapping_mul(GOLDEN)) as f64 / (1u128 << 64) as f64;
-        // A place just below 1 may round to it.
+        // A fraction just below 1 may round to 1.
         let sooner = (self.after_age / REKEY_SPREAD).mul_f64(place.min(1.0));
         Self {
             after_age: self.after_age.saturating_sub(sooner),
@@ -69,10 +69,10 @@ impl RekeyPolicy {
     }
 }
 
-/// How many more rekeys the peer may cause now: a token bucket.
+/// A token bucket: how many more rekeys the peer may cause now.
 pub(crate) struct Allowance {
     left: u32,
-    /// Up to when tokens have been counted.
+    /// Time up to which tokens were added.
     at: Instant,
 }
 
@@ -125,7 +125,7 @@ mod tests {
             policy.spread(1 << 60, 0),
             "nor those of two exec-servers"
         );
-        // Whatever the policy.
+        // For extreme policies too.
         for after_age in [Duration::MAX, Duration::ZERO] {
             let policy = RekeyPolicy { after_age, ..policy };
             assert!(policy.spread(u64::MAX, 0).after_age <= after_age);
@@ -142,7 +142,7 @@ mod tests {
         assert!(!allowance.take(start + pace - Duration::from_nanos(1), pace));
         assert!(allowance.take(start + pace, pace));
         assert!(!allowance.take(start + pace, pace));
-        // What was not used adds up, to the burst and no further.
+        // Unused tokens accumulate up to the burst.
         let later = start + 1000 * pace;
         assert_eq!((0..).take_while(|_| allowance.take(later, pace)).count(), burst);
         assert!((0..10_000).all(|_| allowance.take(later, Duration::ZERO)));

@@ -1,4 +1,4 @@
-//! The Noise prologue: everything a handshake is bound to, so that it cannot be spliced onto another route.
+//! The Noise prologue: the values that a handshake is bound to, so that a relay cannot splice it into another session.
 
 use baton_proto::{ExecServerId, PROTOCOL_VERSION, SessionId};
 
@@ -26,8 +26,8 @@ pub fn prologue(exec_server: ExecServerId, session: SessionId) -> Vec<u8> {
     out
 }
 
-/// The prologue of a rekey: the session's, and the hash of the handshake before. So no message of another session, or
-/// of another rekey of this one, verifies.
+/// The prologue of a rekey: that of the session, and the hash of the previous handshake. So no message of another
+/// session, or of another rekey of this session, verifies.
 pub(crate) fn rekey_prologue(session: &[u8], previous: &[u8; 32]) -> Vec<u8> {
     let mut out = Vec::with_capacity(session.len() + 2 + previous.len());
     out.extend_from_slice(session);
@@ -36,7 +36,7 @@ pub(crate) fn rekey_prologue(session: &[u8], previous: &[u8; 32]) -> Vec<u8> {
 }
 
 fn put_part(out: &mut Vec<u8>, part: &[u8]) {
-    // Every part is a constant, an id or a hash.
+    // Every part is a constant, an id or a hash, so the length fits.
     out.extend_from_slice(&(part.len() as u16).to_be_bytes());
     out.extend_from_slice(part);
 }

@@ -1,4 +1,4 @@
-//! New keys under open calls: an IK handshake that travels inside the session it renews.
+//! Renews the keys while calls are open: an IK handshake inside the session whose keys it renews.
 //!
 //! ```text
 //!  exec-server                    client
@@ -8,14 +8,15 @@
 //!       │ ◄───────────────── Switch ─ │   and so does the client
 //! ```
 //!
-//! Everything else goes on meanwhile, under the old key of its direction. Invariants:
-//! * the client is always the initiator, as in the first handshake, and a `Request` that crosses its `Start` is
-//!   ignored, so both ends may begin at once;
-//! * a direction changes keys exactly behind its sender's last word of the rekey (`Answer`, `Switch`), so no message
-//!   is ever opened with the wrong key;
-//! * each handshake's prologue holds the hash of the one before: it belongs to this session, at this point;
-//! * the peer's static key stays the same, and the caller says anew whether it is allowed ([`Answer`]);
-//! * a peer that does not answer in time, asks too often, or speaks out of turn ends the session.
+//! Other messages continue meanwhile, under the old key of their direction. Invariants:
+//! * the client is always the initiator, as in the first handshake. A `Request` that crosses its `Start` is ignored, so
+//!   both ends may begin at the same time;
+//! * a direction changes keys directly after its sender's last message of the rekey (`Answer`, `Switch`), so no message
+//!   is opened with the wrong key;
+//! * each handshake's prologue contains the hash of the previous handshake, which binds it to this session and to this
+//!   rekey;
+//! * the peer's static key stays the same, and the caller checks again whether it is allowed ([`Answer`]);
+//! * a peer that does not answer in time, causes too many rekeys, or sends a message out of order ends the session.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,101 +29,101 @@ use crate::policy::{Allowance, RekeyPolicy};
 use crate::prologue::rekey_prologue;
 use crate::transport::{Keys, Transport, TransportError};
 
-/// What the ends of a session say to each other about their keys. Each is a transport message of its own.
+/// Messages of a rekey. Each is alone in a transport message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Control {
-    /// The exec-server wants a rekey.
+    /// The exec-server requests a rekey.
     Request,
-    /// The client begins one: Noise message 1.
+    /// The client begins a rekey: Noise message 1.
     Start(Bytes),
-    /// The exec-server's answer: Noise message 2. What it sends next has the new key.
+    /// The exec-server's answer: Noise message 2. Its next messages are sealed with the new key.
     Answer(Bytes),
-    /// What the client sends next has the new key.
+    /// The client's next messages are sealed with the new key.
     Switch,
 }
 
-/// Why a rekey failed. Each ends the session.
+/// Why a rekey failed. Each error ends the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RekeyError {
-    /// Not at this point, or not by this end.
+    /// The peer must not send this message, or not in this phase.
     #[error("the peer broke the protocol: {0}")]
     Unexpected(&'static str),
-    /// The handshake does not continue this session, or no randomness here.
+    /// The handshake does not continue this session, or there is no randomness here.
     #[error("a rekey failed: {0}")]
     Handshake(#[from] HandshakeError),
-    /// The client of this session is another one.
+    /// The static key is not that of the session's client.
     #[error("the client came to a rekey with another key than the session's")]
     OtherKey,
-    /// More rekeys than [`RekeyPolicy::pace`] allows.
+    /// The peer caused more rekeys than [`RekeyPolicy::pace`] allows.
     #[error("the peer exceeded a limit: rekeys")]
     TooOften,
-    /// Longer than [`RekeyPolicy::timeout`].
+    /// The peer took longer than [`RekeyPolicy::timeout`].
     #[error("the peer did not take its part in a rekey in time")]
     Timeout,
 }
 
-/// Which end of the session this is, and the static keys of both.
+/// The role of this end, and the static keys of both ends.
 pub enum End {
-    /// The one that dialled.
+    /// The end that dialled.
     Client {
         /// Its own key.
         key: Arc<StaticKey>,
-        /// The pinned one.
+        /// The pinned key.
         exec_server: PublicKey,
     },
-    /// The one that was dialled.
+    /// The end that was dialled.
     ExecServer {
         /// Its own key.
         key: Arc<StaticKey>,
-        /// Proven in the first handshake.
+        /// The key that the first handshake proved.
         client: PublicKey,
     },
 }
 
-/// A `Start` that verified. [`Session::answer`] goes on with it; whoever drops it instead has to end the session.
+/// A verified `Start`. Pass it to [`Session::answer`], or drop it and end the session.
 #[must_use = "the client waits for the answer"]
 pub struct Answer(Responder);
 
-/// An established session whose keys are renewed in time.
+/// An established session, which renews its keys.
 pub struct Session {
     transport: Transport,
     end: End,
-    /// Of the session's first handshake.
+    /// Prologue of the session's first handshake.
     prologue: Vec<u8>,
     policy: RekeyPolicy,
     phase: Phase,
-    /// When the present key began to serve.
+    /// When the current keys were established.
     since: Instant,
-    /// When the rekey under way has to be over.
+    /// Deadline of the current rekey; an exec-server sets it again when it answers.
     deadline: Option<Instant>,
     allowance: Allowance,
     renewals: u64,
 }
 
-/// How far a rekey is.
+/// State of a rekey.
 enum Phase {
-    /// None is under way.
+    /// No rekey is in progress.
     Steady,
-    /// Client: `Start` is to be sent (while it is here) or has been.
+    /// Client: `Start` is to be sent while `start` is `Some`, and was sent afterwards.
     Starting {
-        /// Apart, for it is large and seldom here.
+        /// Boxed, because it is large and rarely present.
         initiator: Box<Initiator>,
         start: Option<Bytes>,
-        /// The exec-server has asked for the same.
+        /// The exec-server has requested a rekey too.
         requested: bool,
     },
-    /// Client: `Switch` is to be sent.
+    /// Client: `Switch` must be sent.
     Switching(Keys),
-    /// Exec-server: `Request` is to be sent, or has been.
+    /// Exec-server: `Request` must be sent, or was sent.
     Requesting { sent: bool },
-    /// Exec-server: `Answer` is to be sent.
+    /// Exec-server: `Answer` must be sent.
     Answering(Bytes, Keys),
-    /// Exec-server: the client's `Switch` is to come.
+    /// Exec-server: waits for the client's `Switch`.
     AwaitingSwitch(Keys),
 }
 
 impl Session {
-    /// A session established at `now`, by a handshake with this prologue.
+    /// A session that was established at `now` by a handshake with this prologue.
     pub fn new(
         mut transport: Transport,
         end: End,
@@ -144,28 +145,28 @@ impl Session {
         }
     }
 
-    /// As [`Transport::seal`].
+    /// Seals a message; see [`Transport::seal`].
     pub fn seal(&mut self, plaintext: &[u8], out: &mut BytesMut) -> Result<(), TransportError> {
         self.transport.seal(plaintext, out)
     }
 
-    /// As [`Transport::open`].
+    /// Opens a message; see [`Transport::open`].
     pub fn open(&mut self, message: &[u8]) -> Result<BytesMut, TransportError> {
         self.transport.open(message)
     }
 
-    /// How often the keys have been renewed.
+    /// Number of completed rekeys.
     pub fn renewals(&self) -> u64 {
         self.renewals
     }
 
-    /// The hash of the handshake that the newest keys are from.
+    /// The handshake hash of the newest keys.
     #[cfg(test)]
     pub(crate) fn handshake_hash(&self) -> &[u8; 32] {
         self.transport.hash()
     }
 
-    /// What is to be sent next, before anything else, in a message of its own. Call
+    /// The rekey message to send next, before any other message and alone in its message. Call
     /// [`control_sealed`](Self::control_sealed) once it is sealed.
     pub fn control(&self) -> Option<Control> {
         match &self.phase {
@@ -177,7 +178,7 @@ impl Session {
         }
     }
 
-    /// Whether [`control`](Self::control) has something.
+    /// Whether [`control`](Self::control) returns a message.
     pub fn wants_control(&self) -> bool {
         match &self.phase {
             Phase::Starting { start, .. } => start.is_some(),
@@ -187,7 +188,8 @@ impl Session {
         }
     }
 
-    /// What [`control`](Self::control) gave is sealed: from the next message on a new key may count.
+    /// The message from [`control`](Self::control) is sealed. After `Answer` and `Switch`, the next message uses the
+    /// new key.
     pub fn control_sealed(&mut self, now: Instant) {
         self.phase = match std::mem::replace(&mut self.phase, Phase::Steady) {
             Phase::Starting {
@@ -211,7 +213,8 @@ impl Session {
         };
     }
 
-    /// Takes in what the peer said. `Some`: it may go on if its key is still allowed.
+    /// Handles a rekey message of the peer. `Some`: the caller continues with [`answer`](Self::answer) if the peer's
+    /// key is still allowed.
     pub fn handle_control(&mut self, now: Instant, control: Control) -> Result<Option<Answer>, RekeyError> {
         match control {
             Control::Request => self.on_request(now).map(|()| None),
@@ -221,14 +224,14 @@ impl Session {
         }
     }
 
-    /// The client of this `Start` is still allowed.
+    /// Queues the answer to a `Start` whose client is still allowed.
     pub fn answer(&mut self, now: Instant, answer: Answer) -> Result<(), RekeyError> {
         let (keys, message) = answer.0.finish_keys(&[])?;
         self.enter(now, Phase::Answering(message, keys));
         Ok(())
     }
 
-    /// Begins a rekey if one is due and none is under way. To be called whenever messages have passed.
+    /// Begins a rekey if one is due and none is in progress. Call it after messages were sealed or opened.
     pub fn poll(&mut self, now: Instant) -> Result<(), RekeyError> {
         let is_due = || {
             self.transport.has_carried(&self.policy.after)
@@ -240,7 +243,7 @@ impl Session {
         Ok(())
     }
 
-    /// Lets time pass: begins a rekey by age, and notices a peer that does not answer.
+    /// Begins a rekey when the keys reach their maximum age, and detects a peer that does not answer.
     pub fn handle_timeout(&mut self, now: Instant) -> Result<(), RekeyError> {
         if self.deadline.is_some_and(|deadline| deadline <= now) {
             return Err(RekeyError::Timeout);
@@ -248,7 +251,7 @@ impl Session {
         self.poll(now)
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called. `None`: never.
+    /// When [`handle_timeout`](Self::handle_timeout) must be called. `None`: never.
     pub fn next_timeout(&self) -> Option<Instant> {
         match self.phase {
             Phase::Steady => self.since.checked_add(self.policy.after_age),
@@ -272,7 +275,7 @@ impl Session {
         Ok(())
     }
 
-    /// A phase in which the peer has to do something.
+    /// Enters a phase in which the peer must answer before the timeout.
     fn enter(&mut self, now: Instant, phase: Phase) {
         self.phase = phase;
         self.deadline = now.checked_add(self.policy.timeout);
@@ -299,7 +302,7 @@ impl Session {
                 self.charge(now)?;
                 self.begin(now, true)
             }
-            // It crossed our Start. One may; more would be a flood that costs the peer nothing.
+            // It crossed this end's Start. Only one can; more would be a flood that costs the peer nothing.
             Phase::Starting {
                 requested: requested @ false,
                 ..
@@ -319,7 +322,7 @@ impl Session {
             return Err(RekeyError::Unexpected("a rekey began during a rekey"));
         }
         let (key, client) = (Arc::clone(key), *client);
-        // Before any Diffie-Hellman is done for it.
+        // Before any Diffie-Hellman operation, so that a flood costs little.
         self.charge(now)?;
         let responder = Responder::read(&key, &self.next_prologue(), message)?;
         if *responder.remote() != client {

@@ -1,6 +1,6 @@
-//! Gives snow its primitives from aws-lc-rs, and its randomness from the operating system.
+//! Provides snow with primitives from aws-lc-rs, and with randomness from the operating system.
 //!
-//! aws-lc's own generator is never touched: its first use costs 27 ms of jitter entropy per process.
+//! aws-lc's own generator is never used: its first use costs 27 ms of jitter entropy per process.
 
 use aws_lc_rs::{aead, agreement, digest};
 use snow::params::{CipherChoice, DHChoice, HashChoice};
@@ -11,7 +11,7 @@ use zeroize::Zeroize;
 const KEY_LEN: usize = 32;
 const TAG_LEN: usize = 16;
 
-/// The primitives of [`SUITE`](crate::suite::SUITE) and nothing else.
+/// Resolves only the primitives of [`SUITE`](crate::suite::SUITE).
 pub(crate) struct AwsLcResolver;
 
 impl CryptoResolver for AwsLcResolver {
@@ -48,8 +48,7 @@ impl Random for OsRandom {
 #[derive(Default)]
 struct X25519 {
     private: [u8; KEY_LEN],
-    /// The same, ready to be used: making it multiplies the base point, which is needed once and not for each
-    /// agreement.
+    /// The parsed private key. Parsing multiplies the base point, so it is done once and not for each agreement.
     key: Option<agreement::PrivateKey>,
     public: [u8; KEY_LEN],
 }
@@ -187,8 +186,8 @@ impl Cipher for AesGcm {
                 key.seal_out_of_place_scatter(Self::nonce(nonce), aad, plaintext, body, &[], tag)
                     .ok()
             })
-            // The trait cannot say no. The key was set (snow never encrypts without one) and the length is under
-            // AES-GCM's limit, so sealing cannot fail; if it did, going on would send plaintext-free garbage.
+            // The trait returns no error. Sealing cannot fail: the key was set (snow never encrypts without one), and
+            // the length is below AES-GCM's limit. After a failure, `out` would not be a sealed message.
             .expect("AES-256-GCM seals any message of a Noise session");
         plaintext.len() + TAG_LEN
     }
@@ -213,7 +212,7 @@ impl Cipher for AesGcm {
     }
 }
 
-/// Ephemeral private keys chosen by a unit test of this crate. No other build has this module.
+/// Ephemeral private keys for unit tests of this crate. Only test builds contain this module.
 #[cfg(test)]
 pub(crate) mod ephemeral {
     use std::cell::RefCell;
@@ -223,12 +222,12 @@ pub(crate) mod ephemeral {
         static NEXT: RefCell<VecDeque<[u8; 32]>> = const { RefCell::new(VecDeque::new()) };
     }
 
-    /// The next handshakes of this thread draw these keys, in this order.
+    /// Sets the ephemeral keys of the next handshakes of this thread, in this order.
     pub(crate) fn fix(keys: impl IntoIterator<Item = [u8; 32]>) {
         NEXT.with_borrow_mut(|next| next.extend(keys));
     }
 
-    /// Whether every fixed key was drawn.
+    /// Whether every fixed key was used.
     pub(crate) fn all_drawn() -> bool {
         NEXT.with_borrow(VecDeque::is_empty)
     }

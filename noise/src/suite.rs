@@ -1,4 +1,4 @@
-//! What the keys of a session are made with.
+//! The cipher suite of a session.
 
 /// The one Noise suite of this protocol version.
 pub const SUITE: &str = "Noise_IK_25519_AESGCM_SHA256";

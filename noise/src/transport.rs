@@ -16,7 +16,7 @@ pub enum TransportError {
     /// Altered, lost, repeated or reordered by the relay.
     #[error("a message did not decrypt: the relay altered, dropped or reordered it")]
     Decrypt,
-    /// The peer or the relay sent more than a Noise message can hold.
+    /// The message is longer than a Noise message can be.
     #[error("a message is longer than a Noise message can be")]
     TooLong,
     /// The key has reached its limit, and the peer has not completed a rekey.
@@ -48,7 +48,8 @@ pub struct Transport {
     limit: KeyLimit,
 }
 
-/// One direction: its key, and what that key has carried. Nonces count messages, so a new key starts at 0.
+/// One direction: its key, and the traffic under that key. The nonce is the number of messages, so a new key starts at
+/// 0.
 struct Direction {
     noise: Arc<StatelessTransportState>,
     carried: KeyLimit,
@@ -62,7 +63,7 @@ impl Direction {
         }
     }
 
-    /// The next message's nonce, if the key may carry it.
+    /// The nonce of the next message, if the key's limit allows the message.
     fn next(&self, len: usize, limit: &KeyLimit) -> Result<u64, TransportError> {
         let bytes = self.carried.bytes.saturating_add(len as u64);
         if self.carried.messages >= limit.messages || bytes > limit.bytes {
@@ -87,17 +88,17 @@ impl Transport {
         }
     }
 
-    /// Other limits than the protocol's.
+    /// Replaces the protocol's limits.
     pub(crate) fn limit(&mut self, limit: KeyLimit) {
         self.limit = limit;
     }
 
-    /// The hash of the handshake that the newest keys are from.
+    /// The handshake hash of the newest keys.
     pub(crate) fn hash(&self) -> &[u8; 32] {
         &self.hash
     }
 
-    /// Whether either direction's key has carried as much as this.
+    /// Whether the traffic of either direction has reached this limit.
     pub(crate) fn has_carried(&self, limit: &KeyLimit) -> bool {
         [&self.send, &self.receive].into_iter().any(|direction| {
             let carried = &direction.carried;
