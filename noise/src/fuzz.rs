@@ -2,10 +2,10 @@
 
 use baton_fuzz::Target;
 
-/// All of them.
+/// All fuzz targets of this crate.
 pub const TARGETS: &[Target] = &[crate::handshake::fuzz::HANDSHAKE, crate::key::fuzz::KEYS];
 
-/// For tests of the crates above: every spelling of a public key of low order.
+/// For tests of other crates: every encoding of a low-order public key.
 pub fn low_order_points() -> impl Iterator<Item = [u8; 32]> {
     crate::low_order::strings()
 }

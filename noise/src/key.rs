@@ -1,12 +1,12 @@
 //! Keys: a client's or an exec-server's static Noise key, the exec-server's registration key, and their files.
 //!
-//! A key file holds one 32-byte seed; everything else is derived from it (HKDF-SHA256, RFC 5869, one label per use),
-//! so that one file is one identity and a ticket stays valid across restarts. Secrets are zeroised on drop and
-//! `Debug` prints none of them.
+//! A key file contains one 32-byte seed. All keys are derived from it (HKDF-SHA256, RFC 5869, one label per use), so
+//! that one file is one identity and a ticket stays valid across restarts. Secrets are zeroised on drop and `Debug`
+//! prints none of them.
 //!
-//! * here: what a seed gives;
-//! * `key/file.rs`: where it is kept;
-//! * `key/generation.rs`: which of its dial tokens counts.
+//! * here: the keys derived from a seed;
+//! * `key/file.rs`: the file of the seed;
+//! * `key/generation.rs`: the generation of the valid dial token.
 
 use std::fmt;
 use std::io;
@@ -33,7 +33,7 @@ pub struct StaticKey {
     public: PublicKey,
 }
 
-/// 32 secret bytes, in one place from first to last: a move copies the pointer, not them.
+/// 32 secret bytes that stay at one address: a move copies only the pointer and leaves no copy of the secret.
 type Secret = Box<Zeroizing<[u8; 32]>>;
 
 /// A static Noise public key. As text it names its suite: `Noise_IK_25519_AESGCM_SHA256:…` (base64url).
@@ -43,37 +43,37 @@ pub struct PublicKey([u8; 32]);
 /// The secret of a key file.
 pub struct Seed(Secret);
 
-// What they hold is.
+// Their fields are zeroised on drop.
 impl ZeroizeOnDrop for StaticKey {}
 impl ZeroizeOnDrop for Seed {}
 
-/// Everything an exec-server proves itself with.
+/// The keys and the dial token of an exec-server.
 pub struct ServerKeys {
     /// For the Noise handshake.
     pub noise: StaticKey,
-    /// For registering with a relay.
+    /// For the registration with a relay.
     pub registration: RegistrationKey,
-    /// What callers must present to the relay; part of the ticket.
+    /// The secret that clients present to the relay; part of the ticket.
     pub dial_token: DialToken,
 }
 
 /// An Ed25519 key pair (RFC 8032).
 pub struct RegistrationKey(signature::Ed25519KeyPair);
 
-/// 32 secret bytes that a `Dial` must carry.
+/// 32 secret bytes that a `Dial` must contain.
 #[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct DialToken(pub [u8; 32]);
 
-/// A key could not be made, read or written.
+/// A key could not be generated, read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The text is no public key of a suite we speak.
+    /// The text is not a public key of a supported suite.
     #[error("not a public key: expected {SUITE}:<43 characters of base64url>")]
     PublicKey,
-    /// The key of nobody: every agreement with it gives zero.
+    /// A low-order point: every shared secret would be zero.
     #[error("a public key of low order, with which nothing can be kept secret: ask its owner for another")]
     LowOrder,
-    /// The operating system refused.
+    /// An operation of the operating system failed.
     #[error("cannot {action} the key file {path}: {source}")]
     File {
         /// "read" or "write".
@@ -83,7 +83,7 @@ pub enum KeyError {
         /// Why.
         source: io::Error,
     },
-    /// A key file is never overwritten.
+    /// The key file exists, and a key is never overwritten.
     #[error(
         "{path} is there already and a key is never overwritten: print its public line with `baton keygen --public {path}`, \
          or name another file for a new key"
@@ -92,13 +92,13 @@ pub enum KeyError {
         /// Which file.
         path: PathBuf,
     },
-    /// There is no such key file.
+    /// The key file does not exist.
     #[error("there is no key file {path}: make one with `baton keygen {path}`")]
     Absent {
         /// Which file.
         path: PathBuf,
     },
-    /// Somebody else could read or replace the secret.
+    /// Other users could read or replace the secret.
     #[error(
         "the key file {path} is open to others (mode {mode:03o}): run `chmod 600 {path}`, or make a new key if others have seen it"
     )]
@@ -108,15 +108,15 @@ pub enum KeyError {
         /// Its permission bits.
         mode: u32,
     },
-    /// Others could bring a revoked ticket back.
+    /// Other users could change the file, and so make a revoked ticket valid again.
     #[error("{path} is not used, because {exposure}: run `{} {path}`", .exposure.command())]
     Exposed {
         /// Which file.
         path: PathBuf,
-        /// By what.
+        /// How other users can change it.
         exposure: Exposure,
     },
-    /// No generation can be read from it.
+    /// The file does not contain a generation.
     #[error(
         "{path} holds no generation of a dial token: restore it; without the file the first tickets are valid again, revoked ones among them"
     )]
@@ -130,7 +130,7 @@ pub enum KeyError {
         /// Which file.
         path: PathBuf,
     },
-    /// The file is something else.
+    /// The file is not a key file.
     #[error("{path} is not a Baton key file: make one with `baton keygen {path}`")]
     Format {
         /// Which file.
@@ -167,7 +167,7 @@ impl StaticKey {
         &self.public
     }
 
-    /// The secret itself, for the handshake only.
+    /// The secret key, for the handshake only.
     pub(crate) fn expose(&self) -> &[u8] {
         &**self.private
     }
@@ -180,7 +180,7 @@ impl fmt::Debug for StaticKey {
 }
 
 impl PublicKey {
-    /// From 32 bytes of X25519 public key.
+    /// Converts the 32 bytes of an X25519 public key.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -230,7 +230,7 @@ impl Seed {
         Ok(Self(seed))
     }
 
-    /// A seed kept elsewhere than in a key file. Whoever knows it is its owner.
+    /// A seed that is stored elsewhere than in a key file. Its holder can derive all keys.
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(Box::new(Zeroizing::new(bytes)))
     }
@@ -252,11 +252,10 @@ impl Seed {
         })
     }
 
-    /// The dial token of this generation. Each is independent of the others: whoever knows one learns nothing of the
-    /// next.
+    /// The dial token of this generation. Tokens are independent: one reveals nothing about the next.
     pub fn dial_token(&self, Generation(number): Generation) -> DialToken {
         let label = b"baton dial token v1";
-        // As it was before there were generations: tickets from then stay valid.
+        // The derivation from before generations existed, so that tickets from then stay valid.
         let token = match number {
             0 => self.derive(label),
             number => self.derive(&[&label[..], b" generation ", &number.to_be_bytes()].concat()),
@@ -266,7 +265,7 @@ impl Seed {
 
     fn derive(&self, label: &[u8]) -> Secret {
         let mut out = Secret::default();
-        // 32 bytes are within HKDF's limit, so neither step can fail.
+        // HKDF's limit is above 32 bytes, so neither step can fail.
         hkdf::Salt::new(hkdf::HKDF_SHA256, b"baton")
             .extract(&**self.0)
             .expand(&[label], hkdf::HKDF_SHA256)
@@ -356,7 +355,7 @@ mod tests {
         is_zeroised(&*seed.0);
         is_zeroised(&*keys.noise.private);
         is_zeroised(&keys.dial_token);
-        // The registration key's bytes are aws-lc's, which overwrites what it frees.
+        // aws-lc owns the bytes of the registration key, and overwrites memory that it frees.
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Key files: one line with the seed, for its owner's eyes alone. Whole from the moment it has its name, and never
-//! overwritten.
+//! Key files: one line with the seed, readable by its owner only. A key file appears complete under its name, and is
+//! never overwritten.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 use super::{KeyError, Secret, Seed};
 use crate::limits::KEY_FILE_MAX;
 
-/// First word of a key file.
+/// Prefix of a key file.
 pub(super) const FILE_TAG: &str = "baton-key-v1";
 
 impl Seed {
@@ -28,7 +28,7 @@ impl Seed {
                 source,
             },
         };
-        // An open file stays the same file if its path is replaced. Opening a FIFO plainly would wait for a writer.
+        // An open file stays the same file if its path is replaced. An ordinary open of a FIFO would wait for a writer.
         let file = RegularFile::open(path).map_err(|error| match error {
             OpenError::Io(source) => failed(source),
             OpenError::NotRegular => KeyError::NotAFile { path: path.into() },
@@ -40,7 +40,8 @@ impl Seed {
                 mode,
             });
         }
-        // A buffer that never grows leaves no copy behind; one byte more than a key's file can have.
+        // A buffer that never grows leaves no copy of the secret. One byte longer than the limit, to detect a longer
+        // file.
         let mut text = Zeroizing::new([0; KEY_FILE_MAX + 1]);
         let mut file = File::from(file);
         let mut len = 0;
@@ -54,8 +55,8 @@ impl Seed {
         Ok(Self(seed))
     }
 
-    /// Writes a new key file, readable by its owner only. Never overwrites one. It is whole as soon as it has its name:
-    /// another program that makes the same key at the same time finds it, and a crash leaves none that is cut short.
+    /// Writes a new key file, readable by its owner only. Never overwrites one. The file appears complete under its
+    /// name: a program that creates the same key concurrently reads this one, and a crash leaves no truncated file.
     pub fn write(&self, path: &Path) -> Result<(), KeyError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::AlreadyExists => KeyError::Exists { path: path.into() },
@@ -72,18 +73,18 @@ impl Seed {
         let draft = draft_of(path)?;
         create(&draft, line.as_bytes()).map_err(failed)?;
         let linked = fs::hard_link(&draft, path);
-        // What stays behind if this fails is a key that nobody uses.
+        // If this fails, the draft remains, readable by its owner only.
         let _ = fs::remove_file(&draft);
         match linked {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                // A file system without links: there a reader may come too early.
+                // A file system without hard links: there a concurrent reader may see an incomplete file.
                 create(path, line.as_bytes()).map_err(failed)
             }
             linked => linked.map_err(failed),
         }
     }
 
-    /// What a key file holds.
+    /// The content of a key file.
     pub(super) fn line(&self) -> Zeroizing<String> {
         let encoded = Zeroizing::new(BASE64URL_NOPAD.encode(&**self.0));
         // A buffer that grows would leave a copy behind.
@@ -94,13 +95,13 @@ impl Seed {
         line
     }
 
-    /// Reads the key file, or makes it if there is none. The flag says whether it is new.
+    /// Reads the key file, or creates it if it does not exist. The flag is true if it was created.
     pub fn read_or_create(path: &Path) -> Result<(Self, bool), KeyError> {
         match Self::read(path) {
             Err(KeyError::Absent { .. }) => {
                 let seed = Self::generate()?;
                 match seed.write(path) {
-                    // Somebody made it in between: theirs counts.
+                    // Another program created it in between: use that key.
                     Err(KeyError::Exists { .. }) => Ok((Self::read(path)?, false)),
                     Err(error) => Err(error),
                     Ok(()) => Ok((seed, true)),
@@ -111,7 +112,7 @@ impl Seed {
     }
 }
 
-/// A name beside `path` that nobody else uses.
+/// An unused path in the directory of `path`.
 fn draft_of(path: &Path) -> Result<PathBuf, KeyError> {
     let mut random = [0; 8];
     getrandom::fill(&mut random).map_err(|_| KeyError::Random)?;
@@ -121,7 +122,7 @@ fn draft_of(path: &Path) -> Result<PathBuf, KeyError> {
     Ok(path.with_file_name(name))
 }
 
-/// Makes a file that there was not, for its owner's eyes, and has it on the disk.
+/// Creates a new file, readable by its owner only, and syncs it to disk.
 fn create(path: &Path, text: &[u8]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create_new(true).mode(0o600).open(path)?;
@@ -129,7 +130,7 @@ fn create(path: &Path, text: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// The seed in a key file; `None` if it is none, or longer than one.
+/// The seed in the text of a key file; `None` if the text is malformed or too long.
 pub(super) fn parse_file(text: &[u8]) -> Option<Secret> {
     if text.len() > KEY_FILE_MAX {
         return None;
@@ -241,7 +242,7 @@ mod tests {
             "baton-key-v1 AAAA",
             "ssh-ed25519 AAAA",
             &"x".repeat(5000),
-            // A key, and then too much.
+            // A key, followed by too many bytes.
             &format!("baton-key-v1 {}{}", "A".repeat(43), " ".repeat(KEY_FILE_MAX)),
         ] {
             fs::write(&path, content).unwrap();

@@ -1,9 +1,8 @@
-//! The generation of an exec-server's dial token, kept beside its key as `KEYFILE.generation`.
+//! The generation of an exec-server's dial token, stored beside its key as `KEYFILE.generation`.
 //!
-//! A ticket holds the dial token, and everything else that it holds is public or stays. So a leaked ticket is revoked
-//! by a dial token of the next generation: the relay then refuses dials with the one before. Keys stay as they are, and
-//! with them what clients pin and what allow-lists name. Without the file the generation is 0; whoever deletes it makes
-//! the first tickets valid again.
+//! The dial token is the only secret of a ticket. So the dial token of the next generation revokes a leaked ticket: the
+//! relay then refuses dials with the previous token. Keys do not change, so pinned keys and allow-lists stay valid.
+//! Without the file the generation is 0; deleting it makes the first tickets valid again.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -18,22 +17,22 @@ use super::KeyError;
 use crate::access::Exposure;
 use crate::limits::KEY_FILE_MAX;
 
-/// First word of the file.
+/// Prefix of the file.
 const FILE_TAG: &str = "baton-generation-v1";
 
-/// How often the dial token was replaced.
+/// Number of times that the dial token was replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Generation(pub u64);
 
 impl Generation {
-    /// Where that of this key is kept.
+    /// The path of the generation file of this key file.
     pub fn path(key: &Path) -> PathBuf {
         let mut path = key.as_os_str().to_owned();
         path.push(".generation");
         path.into()
     }
 
-    /// That of this key file.
+    /// Reads the generation of this key file; 0 without a generation file.
     ///
     /// # Errors
     /// The file cannot be read, is something else, or others can change it.
@@ -65,8 +64,8 @@ impl Generation {
         number.map(Self).ok_or(KeyError::Generation { path })
     }
 
-    /// Makes the next one that of this key file. It is on the disk when this returns; a crash leaves this one or the
-    /// one before.
+    /// Advances this key file to the next generation. The new generation is durable when this returns; a crash leaves
+    /// the new or the previous one.
     ///
     /// # Errors
     /// There is no such key file; the generation cannot be read or written.
@@ -79,7 +78,7 @@ impl Generation {
                 source,
             },
         };
-        // Held to the end: two that advance at once are two generations.
+        // Held until the return: two concurrent calls advance by two generations.
         let lock = RegularFile::open(key).map_err(|error| match error {
             OpenError::Io(source) => failed(source),
             OpenError::NotRegular => KeyError::NotAFile { path: key.into() },
@@ -96,7 +95,7 @@ impl Generation {
     }
 
     fn write(self, draft: &Path, path: &Path) -> io::Result<()> {
-        // One that a crash has left, and nobody else's: the lock is ours.
+        // A draft that a crash left. No other program uses it, because this one holds the lock.
         if let Err(error) = fs::remove_file(draft)
             && error.kind() != io::ErrorKind::NotFound
         {
