@@ -20,7 +20,7 @@
 //!   when;
 //! * frames of short calls are never held back, and cause no message that contains only a `Ping`.
 
-mod greatest;
+mod windowed_max;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;
 
 use crate::limits;
-use greatest::Greatest;
+use windowed_max::WindowedMax;
 
 /// See the [module](self).
 pub(crate) struct Pace {
@@ -49,7 +49,7 @@ pub(crate) struct Pace {
     dry_at: Option<u64>,
     /// The value of `sent` when bulk was last held back.
     full_at: Option<u64>,
-    rate: Greatest,
+    rate: WindowedMax,
     round_trip: Option<RoundTrip>,
     round: Round,
     /// Consecutive round trips in which bulk was held back and no queue was measured.
@@ -150,7 +150,7 @@ impl Pace {
             probed: 0,
             dry_at: None,
             full_at: None,
-            rate: Greatest::default(),
+            rate: WindowedMax::default(),
             round_trip: None,
             round: Round::default(),
             calm: 0,

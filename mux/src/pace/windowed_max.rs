@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// See the [module](self).
 #[derive(Debug, Default)]
-pub(super) struct Greatest(Option<[Sample; 3]>);
+pub(super) struct WindowedMax(Option<[Sample; 3]>);
 
 #[derive(Debug, Clone, Copy)]
 struct Sample {
@@ -14,7 +14,7 @@ struct Sample {
     value: f64,
 }
 
-impl Greatest {
+impl WindowedMax {
     pub(super) fn value(&self) -> Option<f64> {
         self.0.map(|best| best[0].value)
     }
@@ -62,11 +62,11 @@ mod tests {
     #[test]
     fn a_greater_sample_counts_at_once_and_a_lesser_when_the_greatest_is_old() {
         let start = Instant::now();
-        let mut greatest = Greatest::default();
-        assert_eq!(greatest.value(), None);
+        let mut max = WindowedMax::default();
+        assert_eq!(max.value(), None);
         let mut add = |ms: u64, value| {
-            greatest.add(start + Duration::from_millis(ms), value, WINDOW);
-            greatest.value()
+            max.add(start + Duration::from_millis(ms), value, WINDOW);
+            max.value()
         };
         assert_eq!(add(0, 5.0), Some(5.0));
         assert_eq!(add(10, 9.0), Some(9.0));
@@ -83,18 +83,18 @@ mod tests {
         #[test]
         fn it_is_near_the_true_one(samples in prop::collection::vec((1u64..120, 0u32..1000), 1..200)) {
             let start = Instant::now();
-            let mut greatest = Greatest::default();
+            let mut max = WindowedMax::default();
             let mut seen = Vec::new();
             let mut at = 0;
             for (step, value) in samples {
                 at += step;
                 seen.push((at, f64::from(value)));
-                greatest.add(start + Duration::from_millis(at), f64::from(value), WINDOW);
+                max.add(start + Duration::from_millis(at), f64::from(value), WINDOW);
                 let of_last = |ms: u64| {
                     let recent = seen.iter().filter(|(then, _)| at - then <= ms);
                     recent.map(|(_, value)| *value).fold(0.0, f64::max)
                 };
-                let value = greatest.value().unwrap();
+                let value = max.value().unwrap();
                 prop_assert!(value <= of_last(1000), "{value} of {seen:?}");
                 prop_assert!(value >= of_last(370), "{value} of {seen:?}");
             }
