@@ -55,7 +55,7 @@ pub(crate) struct Pace {
     /// Consecutive round trips in which bulk was held back and no queue was measured.
     calm: u32,
     /// Since when the measured queue is longer than the margin.
-    long_since: Option<Instant>,
+    queue_since: Option<Instant>,
     phase: Phase,
     limit: u64,
     /// The session is ending: the limit no longer applies.
@@ -81,7 +81,7 @@ struct RoundTrip {
 
 /// Round-trip samples taken while this session has no queue on the path.
 #[derive(Debug, Clone, Copy, Default)]
-struct Look {
+struct DrainSamples {
     count: u32,
     least: Duration,
     total: Duration,
@@ -132,7 +132,7 @@ enum Phase {
     Steady,
     /// The least round trip is out of date, because this session's own queue hides it: the queue drains to measure it
     /// again.
-    Drain(Look),
+    Drain(DrainSamples),
 }
 
 impl Pace {
@@ -154,7 +154,7 @@ impl Pace {
             round_trip: None,
             round: Round::default(),
             calm: 0,
-            long_since: None,
+            queue_since: None,
             phase: Phase::Startup { rate: 0.0, flat: 0 },
             limit: limits::IN_FLIGHT_INITIAL,
             is_off: false,
@@ -314,7 +314,7 @@ impl Pace {
         if probe.base.bytes >= round.ends {
             let ended = std::mem::take(round);
             self.round.ends = self.delivered;
-            self.turn(now, ended);
+            self.end_round(now, ended);
         }
         if let Some(model) = self.model(self.margin())
             && matches!(self.phase, Phase::Steady)
@@ -379,29 +379,29 @@ impl Pace {
             // Start again with this sample, which is free of this session's queue.
             self.round_trip = None;
         } else if is_old && matches!(self.phase, Phase::Steady) {
-            self.phase = Phase::Drain(Look::default());
+            self.phase = Phase::Drain(DrainSamples::default());
         }
         self.add_round_trip(now, sample);
-        if let Phase::Drain(look) = &mut self.phase
+        if let Phase::Drain(samples) = &mut self.phase
             && probe.is_clean
         {
-            look.least = if look.count == 0 {
+            samples.least = if samples.count == 0 {
                 sample
             } else {
-                look.least.min(sample)
+                samples.least.min(sample)
             };
-            look.total += sample;
-            look.count += 1;
-            let look = *look;
-            if look.count < limits::DRAIN_ROUND_TRIPS {
+            samples.total += sample;
+            samples.count += 1;
+            let samples = *samples;
+            if samples.count < limits::DRAIN_ROUND_TRIPS {
                 return;
             }
             self.limit = self.target();
             self.phase = Phase::Steady;
             self.round_trip = Some(RoundTrip {
-                least: look.least,
+                least: samples.least,
                 seen: now,
-                noise: 2 * (look.total / look.count - look.least),
+                noise: 2 * (samples.total / samples.count - samples.least),
             });
         }
     }
@@ -431,7 +431,7 @@ impl Pace {
     }
 
     /// Ends a round trip: adjusts the limit and the phase.
-    fn turn(&mut self, now: Instant, ended: Round) {
+    fn end_round(&mut self, now: Instant, ended: Round) {
         let margin = self.margin();
         let (Some(known), Some(least), Some(rate), Some(model)) = (
             self.round_trip,
@@ -469,19 +469,19 @@ impl Pace {
             },
             Phase::Steady if queue > margin => {
                 self.limit = self.limit.min(model);
-                let since = *self.long_since.get_or_insert(now);
+                let since = *self.queue_since.get_or_insert(now);
                 // The rate filter has already dropped samples of a faster path, so the path's own round trip is longer
                 // now.
                 if now.saturating_duration_since(since) > 2 * rate_window(known.least) {
-                    self.phase = Phase::Drain(Look::default());
-                    self.long_since = None;
+                    self.phase = Phase::Drain(DrainSamples::default());
+                    self.queue_since = None;
                 }
                 return;
             }
             Phase::Steady => self.limit = self.limit.min(model.max(self.limit - self.limit / 8)),
             Phase::Drain(_) => {}
         }
-        self.long_since = None;
+        self.queue_since = None;
     }
 }
 
