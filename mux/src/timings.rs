@@ -21,7 +21,7 @@ const WIDTH_OF_ATTEMPTS: u64 = 4;
 
 /// The timings are truncated or have rows that are too narrow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed;
+pub struct MalformedTimings;
 
 /// One stage, as the server reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +86,12 @@ pub fn encode(received_unix_ns: u64, rows: impl Iterator<Item = Row> + Clone) ->
 
 impl<'a> Timings<'a> {
     /// Reads the fields before the rows.
-    pub fn new(encoded: &'a [u8]) -> Result<Self, Malformed> {
+    pub fn new(encoded: &'a [u8]) -> Result<Self, MalformedTimings> {
         let mut rows = encoded;
         let received_unix_ns = varint(&mut rows)?;
         let width = varint(&mut rows)?;
         if width < WIDTH_LEAST {
-            return Err(Malformed);
+            return Err(MalformedTimings);
         }
         Ok(Self {
             received_unix_ns,
@@ -101,7 +101,7 @@ impl<'a> Timings<'a> {
     }
 
     /// Reads one row. Each column needs at least one byte, so the bytes bound the loop, whatever width was claimed.
-    fn row(&mut self) -> Result<Row, Malformed> {
+    fn row(&mut self) -> Result<Row, MalformedTimings> {
         let mut row = Row {
             stage: StageId(u8::try_from(varint(&mut self.rows)?).unwrap_or(u8::MAX)),
             start_ns: varint(&mut self.rows)?,
@@ -119,7 +119,7 @@ impl<'a> Timings<'a> {
 }
 
 impl Iterator for Timings<'_> {
-    type Item = Result<Row, Malformed>;
+    type Item = Result<Row, MalformedTimings>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rows.is_empty() {
@@ -133,8 +133,8 @@ impl Iterator for Timings<'_> {
     }
 }
 
-fn varint(from: &mut &[u8]) -> Result<u64, Malformed> {
-    decode_varint(from).map_err(|_| Malformed)
+fn varint(from: &mut &[u8]) -> Result<u64, MalformedTimings> {
+    decode_varint(from).map_err(|_| MalformedTimings)
 }
 
 #[cfg(test)]
@@ -146,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    fn read(encoded: &[u8]) -> Result<(u64, Vec<Row>), Malformed> {
+    fn read(encoded: &[u8]) -> Result<(u64, Vec<Row>), MalformedTimings> {
         let timings = Timings::new(encoded)?;
         let rows = timings.collect::<Result<_, _>>()?;
         Ok((timings.received_unix_ns, rows))
@@ -188,7 +188,7 @@ mod tests {
             &[1, 3, 13, 1, 0x80],
             &[1, 0xff, 0xff, 3, 13, 1, 1, 1],
         ] {
-            assert_eq!(read(encoded), Err(Malformed), "{encoded:?}");
+            assert_eq!(read(encoded), Err(MalformedTimings), "{encoded:?}");
         }
         assert_eq!(read(&[1, 3]), Ok((1, vec![])));
     }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use baton_export::clock;
-use baton_mux::timings::{Malformed, Timings};
+use baton_mux::timings::{MalformedTimings, Timings};
 use baton_mux::{RelayStamp, SentStamps, Stamps, rpc_stage, terminal_stages};
 use baton_trace::SpanId;
 use baton_trace::call::{ClientStages, ServerCall};
@@ -188,7 +188,7 @@ impl ClientDraft {
             let own = stages.len();
             match window.place(&anchor, timings, clock, &mut stages) {
                 Ok(server) => server_unix_ns = Some(server),
-                Err(Malformed) => stages.truncate(own),
+                Err(MalformedTimings) => stages.truncate(own),
             }
         }
         if let Some(last) = last {
@@ -239,7 +239,7 @@ impl Window {
         timings: Timings<'_>,
         clock: Option<ClockOffset>,
         stages: &mut Vec<StageRecord>,
-    ) -> Result<Range<u64>, Malformed> {
+    ) -> Result<Range<u64>, MalformedTimings> {
         let ns = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let received_unix_ns = timings.received_unix_ns;
         let first = stages.len();

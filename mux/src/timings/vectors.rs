@@ -4,7 +4,7 @@ use baton_vectors::{Case, Json, Vector, check, list};
 
 use super::*;
 
-fn read(encoded: &[u8]) -> Result<(u64, Vec<Row>), Malformed> {
+fn read(encoded: &[u8]) -> Result<(u64, Vec<Row>), MalformedTimings> {
     let timings = Timings::new(encoded)?;
     let rows = timings.collect::<Result<_, _>>()?;
     Ok((timings.received_unix_ns, rows))
@@ -114,7 +114,7 @@ fn decode(vector: Vector<'_>) {
                 assert_eq!(encode(received_unix_ns, rows.into_iter()), bytes);
             }
         }
-        "no timings" => assert_eq!(read(&bytes), Err(Malformed)),
+        "no timings" => assert_eq!(read(&bytes), Err(MalformedTimings)),
         _ => vector.unknown_kind(),
     }
 }
