@@ -40,7 +40,7 @@ pub struct Mux {
     /// The peer's receive window for a stream that this end opens.
     peer_window: u32,
     /// Server: when the session began, until the client's first message arrives.
-    unheard_since: Option<Instant>,
+    awaiting_client_since: Option<Instant>,
     control: Control,
     events: VecDeque<Event>,
     deadlines: BTreeSet<(Instant, StreamId)>,
@@ -91,7 +91,7 @@ impl Mux {
             own_features: Features::SUPPORTED,
             peer: None,
             peer_window: STREAM_WINDOW,
-            unheard_since: (role == Role::Server).then_some(now),
+            awaiting_client_since: (role == Role::Server).then_some(now),
             control: Control {
                 hello: role == Role::Client,
                 ..Control::default()
@@ -148,7 +148,7 @@ impl Mux {
 
     /// Sets the window that the server announced for streams of this client, in bytes.
     pub fn set_peer_window(&mut self, window: u32) {
-        self.peer_window = told_window(window);
+        self.peer_window = announced_window(window);
     }
 
     /// Opens a stream and queues its `Head`, whose `window` is the receive window of this client. Client only.
@@ -168,7 +168,7 @@ impl Mux {
         }
         let item = Item::head(head)?;
         self.next_id += 1;
-        let mut stream = Stream::new(deadline, self.peer_window, told_window(head.window));
+        let mut stream = Stream::new(deadline, self.peer_window, announced_window(head.window));
         stream.stamps.head_sent.queued = Some(now);
         self.streams.insert(id, stream);
         if let Some(deadline) = deadline {
@@ -484,7 +484,7 @@ impl Mux {
 }
 
 /// The window that a peer announced, and at least [`STREAM_WINDOW`], which every peer must accept.
-fn told_window(window: u32) -> u32 {
+fn announced_window(window: u32) -> u32 {
     window.max(STREAM_WINDOW)
 }
 

@@ -11,7 +11,7 @@ use baton_trace::text::hint;
 use bytes::Bytes;
 use prost::Message;
 
-use super::{Mux, deadline, told_window};
+use super::{Mux, announced_window, deadline};
 use crate::error::MuxError;
 use crate::event::{Event, code};
 use crate::frame::{self, Frame, FrameError, Kind, StreamId};
@@ -31,7 +31,7 @@ impl Mux {
         mut message: Bytes,
     ) -> Result<(), MuxError> {
         self.liveness.last_heard = now.instant;
-        if let Some(since) = self.unheard_since.take() {
+        if let Some(since) = self.awaiting_client_since.take() {
             // The client sends its first message as soon as message 2 arrives, so this is a round trip.
             let took = received.saturating_duration_since(since);
             self.pace.add_round_trip(now.instant, took);
@@ -118,7 +118,7 @@ impl Mux {
             }
             let mut stream = Stream::new(
                 deadline(now, head.timeout_ns),
-                told_window(head.window),
+                announced_window(head.window),
                 limits::RECEIVE_WINDOW,
             );
             if let Some(deadline) = stream.deadline {
