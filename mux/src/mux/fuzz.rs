@@ -17,14 +17,14 @@ use crate::frame::{self, Kind, put_header};
 use crate::stamps::RelayStamp;
 use seeds::seeds;
 
-/// A client against a hostile exec-server. The input: see [`World::act`].
+/// A client against a hostile exec-server. The input: see [`Simulation::act`].
 pub(crate) const CLIENT: Target = Target {
     name: "mux-client",
     run: |bytes| run(Role::Client, bytes),
     seeds,
 };
 
-/// An exec-server against a hostile client. The input: see [`World::act`].
+/// An exec-server against a hostile client. The input: see [`Simulation::act`].
 pub(crate) const SERVER: Target = Target {
     name: "mux-server",
     run: |bytes| run(Role::Server, bytes),
@@ -38,7 +38,7 @@ const SENT_MAX: usize = 3 * 1024 * 1024;
 /// message.
 const PINNED: (usize, usize) = (9, 64 * 1024);
 
-struct World {
+struct Simulation {
     mux: Mux,
     now: Anchor,
     /// The peer's message under construction.
@@ -51,7 +51,7 @@ struct World {
     /// By stream: `Data` that the peer may still get.
     granted: HashMap<StreamId, u64>,
     /// Pings that the peer has and did not answer, oldest first.
-    asked: VecDeque<u64>,
+    unanswered_pings: VecDeque<u64>,
 }
 
 fn run(role: Role, bytes: &[u8]) {
@@ -59,7 +59,7 @@ fn run(role: Role, bytes: &[u8]) {
         instant: Instant::now(),
         unix_ns: 1_000_000_000,
     };
-    let mut world = World {
+    let mut simulation = Simulation {
         mux: Mux::new(role, now.instant),
         now,
         message: Vec::new(),
@@ -67,28 +67,30 @@ fn run(role: Role, bytes: &[u8]) {
         sent_bytes: 0,
         sent: HashMap::new(),
         granted: HashMap::new(),
-        asked: VecDeque::new(),
+        unanswered_pings: VecDeque::new(),
     };
     if role == Role::Server {
         // What comes instead is tested elsewhere: nothing would follow it.
         let hello = Bytes::from_static(&[11, 0, 0, 2, 0, 0, 0, 0, 8, 1]);
-        let taken = world.mux.handle(now, now.instant, RelayStamp::default(), hello);
+        let taken = simulation
+            .mux
+            .handle(now, now.instant, RelayStamp::default(), hello);
         taken.expect("a Hello begins the session");
     }
     let mut input = Input::new(bytes);
-    while !input.is_empty() && world.sent_bytes < SENT_MAX {
-        let done = world.act(&mut input);
-        while world.mux.poll_event().is_some() {}
+    while !input.is_empty() && simulation.sent_bytes < SENT_MAX {
+        let done = simulation.act(&mut input);
+        while simulation.mux.poll_event().is_some() {}
         if let Err(error) = done {
-            world.check_last_word(&error);
+            simulation.check_go_away(&error);
             return;
         }
-        world.check();
+        simulation.check();
     }
-    world.check_wound_up();
+    simulation.check_drains();
 }
 
-impl World {
+impl Simulation {
     /// One step of the peer, the application or the clock.
     fn act(&mut self, input: &mut Input<'_>) -> Result<(), MuxError> {
         match input.u8() % 20 {
@@ -242,7 +244,7 @@ impl World {
                     *self.granted(frame.stream) += credit;
                 }
                 // Any other than the one that is due ends the session.
-                Kind::Pong => drop(self.asked.pop_front()),
+                Kind::Pong => drop(self.unanswered_pings.pop_front()),
                 _ => {}
             }
         }
@@ -297,7 +299,7 @@ impl World {
                 }
                 Kind::Ping => {
                     let ping = baton_proto::channel::Ping::decode(frame.body).expect("our own Ping decodes");
-                    self.asked.push_back(ping.id);
+                    self.unanswered_pings.push_back(ping.id);
                 }
                 _ => {}
             }
@@ -408,7 +410,7 @@ impl World {
     }
 
     /// What a peer that broke something gets: one `GoAway`, and nothing else any more.
-    fn check_last_word(&mut self, error: &MuxError) {
+    fn check_go_away(&mut self, error: &MuxError) {
         let (reason, detail) = error.go_away();
         self.mux.give_up(reason, &detail);
         let mut out = Vec::new();
@@ -427,7 +429,7 @@ impl World {
     }
 
     /// With credit for all and every ping answered, everything that waits is sent, and then nothing wants to be.
-    fn check_wound_up(&mut self) {
+    fn check_drains(&mut self) {
         let ids: Vec<_> = self.mux.streams.keys().copied().collect();
         for _ in 0..100_000 {
             if self.transmit() || self.answer_ping() {
@@ -461,7 +463,7 @@ impl World {
 
     /// The peer answers the ping that is due; `false`: none is.
     fn answer_ping(&mut self) -> bool {
-        let Some(id) = self.asked.pop_front() else {
+        let Some(id) = self.unanswered_pings.pop_front() else {
             return false;
         };
         let pong = Pong {

@@ -1,5 +1,5 @@
 //! What the multiplexer's targets begin from: scripts of a peer's and the application's steps, whose numbers are those
-//! of [`World::act`](super::World::act).
+//! of [`Simulation::act`](super::Simulation::act).
 
 use baton_fuzz::Script;
 
