@@ -31,6 +31,6 @@ mod vectors;
 pub use handshake::{HandshakeError, Initiator, Responder};
 pub use policy::{KeyLimit, RekeyPolicy};
 pub use prologue::prologue;
-pub use rekey::{Answer, Control, End, RekeyError, Session};
+pub use rekey::{Answer, Control, Endpoint, RekeyError, Session};
 pub use suite::SUITE;
 pub use transport::{Transport, TransportError};

@@ -63,7 +63,7 @@ pub enum RekeyError {
 }
 
 /// The role of this end, and the static keys of both ends.
-pub enum End {
+pub enum Endpoint {
     /// The end that dialled.
     Client {
         /// Its own key.
@@ -87,7 +87,7 @@ pub struct Answer(Responder);
 /// An established session, which renews its keys.
 pub struct Session {
     transport: Transport,
-    end: End,
+    end: Endpoint,
     /// Prologue of the session's first handshake.
     prologue: Vec<u8>,
     policy: RekeyPolicy,
@@ -126,7 +126,7 @@ impl Session {
     /// A session that was established at `now` by a handshake with this prologue.
     pub fn new(
         mut transport: Transport,
-        end: End,
+        end: Endpoint,
         prologue: Vec<u8>,
         policy: RekeyPolicy,
         now: Instant,
@@ -261,7 +261,7 @@ impl Session {
 
     fn begin(&mut self, now: Instant, requested: bool) -> Result<(), RekeyError> {
         let phase = match &self.end {
-            End::Client { key, exec_server } => {
+            Endpoint::Client { key, exec_server } => {
                 let (initiator, start) = Initiator::start(key, exec_server, &self.next_prologue())?;
                 Phase::Starting {
                     initiator: Box::new(initiator),
@@ -269,7 +269,7 @@ impl Session {
                     requested,
                 }
             }
-            End::ExecServer { .. } => Phase::Requesting { sent: false },
+            Endpoint::ExecServer { .. } => Phase::Requesting { sent: false },
         };
         self.enter(now, phase);
         Ok(())
@@ -292,7 +292,7 @@ impl Session {
     }
 
     fn on_request(&mut self, now: Instant) -> Result<(), RekeyError> {
-        if let End::ExecServer { .. } = self.end {
+        if let Endpoint::ExecServer { .. } = self.end {
             return Err(RekeyError::Unexpected(
                 "a client asked for a rekey instead of beginning one",
             ));
@@ -315,7 +315,7 @@ impl Session {
     }
 
     fn on_start(&mut self, now: Instant, message: &[u8]) -> Result<Answer, RekeyError> {
-        let End::ExecServer { key, client } = &self.end else {
+        let Endpoint::ExecServer { key, client } = &self.end else {
             return Err(RekeyError::Unexpected("an exec-server began a rekey"));
         };
         if !matches!(self.phase, Phase::Steady | Phase::Requesting { .. }) {

@@ -13,7 +13,7 @@ use crate::key::{Seed, StaticKey};
 use crate::policy::{KeyLimit, RekeyPolicy};
 use crate::resolver::ephemeral;
 use crate::transport::{Transport, TransportError};
-use crate::{Control, End, HandshakeError, Initiator, Responder, Session, prologue};
+use crate::{Control, Endpoint, HandshakeError, Initiator, Responder, Session, prologue};
 
 /// What decides every byte of a session.
 struct Setup {
@@ -392,11 +392,11 @@ impl Renewing {
     fn new(setup: &Setup, payload: &[u8], ephemerals: [[u8; 32]; 2]) -> Self {
         let (_, _, [client, server]) = setup.shake(payload);
         let now = Instant::now();
-        let client_end = End::Client {
+        let client_end = Endpoint::Client {
             key: Arc::clone(&setup.client),
             exec_server: *setup.server.public(),
         };
-        let server_end = End::ExecServer {
+        let server_end = Endpoint::ExecServer {
             key: Arc::clone(&setup.server),
             client: *setup.client.public(),
         };

@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton_export::clock;
 use baton_mux::{Mux, Role};
 use baton_noise::key::{PublicKey, StaticKey};
-use baton_noise::{End, HandshakeError, RekeyPolicy, Responder, Session, prologue};
+use baton_noise::{Endpoint, HandshakeError, RekeyPolicy, Responder, Session, prologue};
 use baton_proto::channel::{ServerHello, go_away};
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::relay::Incoming;
@@ -208,7 +208,7 @@ impl Acceptor {
             shared.close(SessionError::Closed);
         }
         let now = clock::now();
-        let end = End::ExecServer {
+        let end = Endpoint::ExecServer {
             key: Arc::clone(&self.key),
             client: remote,
         };

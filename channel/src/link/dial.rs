@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_export::clock;
 use baton_mux::{Mux, Role};
 use baton_noise::key::StaticKey;
-use baton_noise::{End, Initiator, RekeyPolicy, Session, prologue};
+use baton_noise::{Endpoint, Initiator, RekeyPolicy, Session, prologue};
 use baton_proto::channel::ServerHello;
 use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use baton_proto::{Epoch, Features, PROTOCOL_VERSION, SessionId, header};
@@ -274,7 +274,7 @@ pub(crate) async fn dial(
         t2: hello.sent_unix_ns,
         t3,
     };
-    let end = End::Client {
+    let end = Endpoint::Client {
         key: Arc::clone(key),
         exec_server: ticket.noise_key,
     };

@@ -74,11 +74,11 @@ impl Pair {
         let responder = Responder::read(server_key, prologue, &message1).unwrap();
         let (at_server, message2) = responder.finish(b"hello").unwrap();
         let (at_client, _) = initiator.finish(&message2).unwrap();
-        let client_end = End::Client {
+        let client_end = Endpoint::Client {
             key: Arc::clone(client_key),
             exec_server: *server_key.public(),
         };
-        let server_end = End::ExecServer {
+        let server_end = Endpoint::ExecServer {
             key: Arc::clone(server_key),
             client: *client_key.public(),
         };
@@ -642,7 +642,7 @@ fn a_rekey_of_another_time_or_another_session_does_not_verify() {
 #[test]
 fn a_rekey_does_not_change_who_the_client_is() {
     let mut pair = Pair::new(lasting(), lasting());
-    let End::Client { key, .. } = &mut pair.client.end else {
+    let Endpoint::Client { key, .. } = &mut pair.client.end else {
         panic!("this is the client")
     };
     // Of another client, allowed or not.

@@ -9,7 +9,9 @@ use std::time::Duration;
 use baton_fuzz::{Input, Script, Target};
 use baton_mux::{Role, StreamId};
 use baton_noise::key::Seed;
-use baton_noise::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder, TransportError};
+use baton_noise::{
+    Control, Endpoint, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder, TransportError,
+};
 use baton_proto::channel::Head;
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;
 
@@ -88,11 +90,11 @@ impl World {
         let responder = Responder::read(&server_key, b"p", &message1).expect("genuine");
         let (at_server, message2) = responder.finish(b"").expect("message 2");
         let (at_client, _) = initiator.finish(&message2).expect("genuine");
-        let client_end = End::Client {
+        let client_end = Endpoint::Client {
             key: Arc::clone(&client_key),
             exec_server: *server_key.public(),
         };
-        let server_end = End::ExecServer {
+        let server_end = Endpoint::ExecServer {
             client: *client_key.public(),
             key: server_key,
         };

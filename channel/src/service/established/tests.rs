@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use baton_mux::{Event, Received, Role, StreamId};
 use baton_noise::key::StaticKey;
-use baton_noise::{Control, End, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder};
+use baton_noise::{Control, Endpoint, Initiator, KeyLimit, RekeyError, RekeyPolicy, Responder};
 use baton_proto::channel::Head;
 use proptest::prelude::*;
 
@@ -53,11 +53,11 @@ impl Pair {
         let responder = Responder::read(&server_key, b"p", &message1).unwrap();
         let (at_server, message2) = responder.finish(b"").unwrap();
         let (at_client, _) = initiator.finish(&message2).unwrap();
-        let client_end = End::Client {
+        let client_end = Endpoint::Client {
             key: Arc::clone(&client_key),
             exec_server: *server_key.public(),
         };
-        let server_end = End::ExecServer {
+        let server_end = Endpoint::ExecServer {
             client: *client_key.public(),
             key: server_key,
         };

@@ -228,7 +228,7 @@ mod tests {
     use baton_export::clock;
     use baton_mux::{Mux, MuxError, Role, StreamError, code};
     use baton_noise::key::StaticKey;
-    use baton_noise::{End, Initiator, RekeyError, RekeyPolicy, Responder, Session, TransportError};
+    use baton_noise::{Endpoint, Initiator, RekeyError, RekeyPolicy, Responder, Session, TransportError};
     use baton_proto::Epoch;
     use baton_proto::channel::{GoAway, Head};
     use baton_trace::recorder::Recorder;
@@ -250,7 +250,7 @@ mod tests {
         let responder = Responder::read(&server, b"", &message1).unwrap();
         let (_, message2) = responder.finish(b"").unwrap();
         let (transport, _) = initiator.finish(&message2).unwrap();
-        let end = End::Client {
+        let end = Endpoint::Client {
             key,
             exec_server: *server.public(),
         };
