@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_beyond_the_limit_goes_from_the_end() {
+    fn rows_beyond_the_limit_are_dropped_from_the_end() {
         let many = (0..200).map(|at| row(13, at << 20, 1 << 20, 0));
         let encoded = encode(u64::MAX, many);
         assert!(encoded.len() <= TIMINGS_MAX && encoded.len() > TIMINGS_MAX - 10);

@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_others_can_change_is_exposed_and_a_secret_already_by_being_read() {
+    fn a_file_is_exposed_if_others_can_change_it_and_a_secret_if_they_can_read_it() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();

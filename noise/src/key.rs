@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_secret_is_overwritten_when_it_is_dropped() {
+    fn secrets_are_zeroised_on_drop() {
         fn is_zeroised<T: ZeroizeOnDrop>(_: &T) {}
         let seed = Seed::generate().unwrap();
         let keys = seed.server_keys().unwrap();

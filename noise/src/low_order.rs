@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_list_is_of_fourteen_strings_and_says_nothing_of_other_keys() {
+    fn fourteen_strings_are_of_low_order_and_their_neighbours_are_not() {
         let all: std::collections::HashSet<_> = strings().collect();
         assert_eq!(all.len(), 14);
         assert!(all.iter().all(is_low_order));

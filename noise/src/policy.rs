@@ -109,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sessions_that_began_in_one_moment_renew_their_keys_far_apart_and_none_later_than_the_policy_says() {
+    fn sessions_that_began_together_rekey_at_spread_times_and_none_late() {
         let policy = RekeyPolicy::default();
         for origin in [0, 7, u64::MAX] {
             let mut ages: Vec<_> = (0..64).map(|n| policy.spread(origin, n).after_age).collect();
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allowance_is_a_burst_and_then_a_pace() {
+    fn an_allowance_permits_a_burst_and_then_a_rate() {
         let start = Instant::now();
         let pace = Duration::from_secs(1);
         let mut allowance = Allowance::full(start);

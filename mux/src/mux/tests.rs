@@ -175,7 +175,7 @@ fn the_timings_of_an_answer_without_data_end_where_its_trailers_are_written() {
 }
 
 #[test]
-fn an_answer_whose_handler_has_gone_is_told_with_its_stamps() {
+fn an_answer_of_a_released_stream_is_reported_with_its_stamps() {
     for wants_timings in [true, false] {
         let mut pair = Pair::new();
         let id = pair.exchange();
@@ -230,7 +230,7 @@ fn trailers_without_timings_share_the_message_of_the_last_data() {
 }
 
 #[test]
-fn a_reader_that_stalls_stops_its_sender_at_the_window_and_nobody_else() {
+fn a_stalled_reader_stops_only_its_own_sender_at_the_window() {
     let mut pair = Pair::new();
     let stalled = pair.exchange();
     let other = pair.exchange();
@@ -282,7 +282,7 @@ fn sent_unread(to_client: u32) -> usize {
 }
 
 #[test]
-fn a_window_is_what_the_receiver_says_and_no_less_than_the_protocol_s() {
+fn the_receiver_announces_the_window_and_the_protocol_s_is_the_least() {
     let least = STREAM_WINDOW as usize;
     // A client that says nothing of windows, as they were once.
     assert_eq!(sent_unread(0), least);
@@ -385,7 +385,7 @@ fn output_in_pieces_is_not_held_back_while_a_ping_of_bulk_is_unanswered() {
 }
 
 #[test]
-fn pieces_of_one_stream_pass_bulk_with_no_more_than_their_share_at_a_time() {
+fn pieces_of_one_stream_pass_bulk_by_no_more_than_a_quantum() {
     let (mut pair, _, small) = unanswered_bulk();
     let mut sent = 0;
     for _ in 0..64 {
@@ -400,7 +400,7 @@ fn pieces_of_one_stream_pass_bulk_with_no_more_than_their_share_at_a_time() {
 }
 
 #[test]
-fn a_peer_that_sends_but_answers_no_ping_is_given_up() {
+fn a_peer_that_sends_but_answers_no_ping_ends_the_session() {
     let (mut pair, ..) = unanswered_bulk();
     let since = pair.now.instant;
     let error = loop {
@@ -465,7 +465,7 @@ fn bulk_is_not_starved_by_an_endless_supply_of_short_calls() {
 }
 
 #[test]
-fn a_cancelled_call_is_reset_and_the_server_hears_of_it() {
+fn a_cancelled_call_is_reset_and_the_server_is_notified() {
     let mut pair = Pair::new();
     let id = pair.exchange();
     pair.client.release(id);
@@ -477,7 +477,7 @@ fn a_cancelled_call_is_reset_and_the_server_hears_of_it() {
 }
 
 #[test]
-fn a_call_cancelled_before_its_head_left_leaves_no_trace_on_the_wire() {
+fn a_call_cancelled_before_its_head_was_sent_sends_nothing() {
     let mut pair = Pair::new();
     let id = pair.open();
     pair.client.release(id);
@@ -526,7 +526,7 @@ fn streams_beyond_the_limit_are_refused() {
 }
 
 #[test]
-fn a_peer_that_lets_streams_expire_and_never_reads_is_stopped() {
+fn a_peer_that_lets_streams_expire_and_never_reads_exceeds_a_limit() {
     let mut pair = Pair::new();
     let head = Head {
         timeout_ns: 1,
@@ -573,7 +573,7 @@ fn pings_measure_the_clock_and_keep_the_session_alive() {
 }
 
 #[test]
-fn a_silent_peer_is_noticed() {
+fn a_silent_peer_is_detected() {
     let mut pair = Pair::new();
     pair.advance(limits::IDLE_TIMEOUT);
     assert_eq!(
@@ -599,7 +599,7 @@ fn after_going_away_no_stream_is_opened() {
 }
 
 #[test]
-fn a_call_that_crosses_a_goodbye_is_refused_and_those_before_it_are_answered() {
+fn a_call_that_crosses_a_go_away_is_refused_and_earlier_ones_are_answered() {
     let mut pair = Pair::new();
     let before = pair.exchange();
     pair.server.go_away(go_away::Reason::Shutdown, "");
@@ -623,7 +623,7 @@ fn a_call_that_crosses_a_goodbye_is_refused_and_those_before_it_are_answered() {
 
 /// Handlers of calls that were given up take a moment to go, and a client cannot know when they have.
 #[test]
-fn a_client_that_gives_up_all_its_calls_may_open_as_many_in_the_same_message() {
+fn a_client_may_cancel_all_its_calls_and_open_as_many_in_the_same_message() {
     let mut pair = Pair::new();
     let mut given_up = Vec::new();
     for _ in 0..MAX_STREAMS {
@@ -698,7 +698,7 @@ fn a_client_whose_numbers_are_used_up_is_going_away() {
 }
 
 #[test]
-fn the_end_of_the_session_resets_what_is_not_answered_as_unavailable_behind_its_reason() {
+fn the_end_of_the_session_resets_unanswered_calls_as_unavailable_after_its_go_away() {
     let mut pair = Pair::new();
     let id = pair.open();
     pair.settle();
@@ -765,7 +765,7 @@ fn assert_refused(to: Role, reason: go_away::Reason, name: &str, messages: Vec<V
 
 /// Each is a message no honest peer sends; it ends the session.
 #[test]
-fn what_a_peer_may_not_send_ends_the_session_and_it_is_told_why() {
+fn a_forbidden_message_ends_the_session_with_a_go_away_that_gives_the_reason() {
     use Role::{Client, Server};
     use go_away::Reason::{LimitExceeded, ProtocolError};
 
@@ -990,7 +990,7 @@ fn what_a_peer_may_not_send_ends_the_session_and_it_is_told_why() {
 }
 
 #[test]
-fn a_call_with_more_entries_than_a_head_may_have_is_refused_here() {
+fn a_call_with_too_many_metadata_entries_is_refused_locally() {
     let mut pair = Pair::new();
     let head = |entries: usize| Head {
         metadata: vec![Metadata::default(); entries],
@@ -1018,7 +1018,7 @@ fn a_call_with_more_entries_than_a_head_may_have_is_refused_here() {
 }
 
 #[test]
-fn a_goodbye_cannot_steer_a_terminal_or_be_endless() {
+fn the_detail_of_a_go_away_is_printable_and_bounded() {
     let mut pair = Pair::new();
     pair.server
         .go_away(go_away::Reason::ProtocolError, &"\u{1b}[2J".repeat(1_000));
@@ -1035,7 +1035,7 @@ proptest! {
     /// Random schedules: any interleaving of producers, consumers and messages delivers every byte of every stream
     /// in order, holds no stream beyond its window, and loses no credit.
     #[test]
-    fn random_schedules_lose_nothing(
+    fn random_schedules_lose_no_bytes(
         steps in prop::collection::vec((0u8..6, 0usize..8, 1usize..60_000), 1..400),
     ) {
         let mut pair = Pair::new();
@@ -1108,7 +1108,7 @@ proptest! {
 }
 
 #[test]
-fn single_bytes_and_bytes_in_long_messages_hold_little_more_than_themselves_until_they_are_read() {
+fn unread_bytes_pin_little_more_memory_than_their_length() {
     let now = Anchor {
         instant: Instant::now(),
         unix_ns: 0,
@@ -1151,7 +1151,7 @@ fn single_bytes_and_bytes_in_long_messages_hold_little_more_than_themselves_unti
 
 /// A call's metadata stays for as long as its handler likes.
 #[test]
-fn metadata_holds_little_more_than_itself_of_the_message_it_came_in() {
+fn metadata_pins_little_of_its_message() {
     let metadata = vec![Metadata {
         key: "a".into(),
         value: vec![b'v'; 100].into(),
@@ -1215,7 +1215,7 @@ fn both_ends_use_the_features_that_both_announce() {
 }
 
 #[test]
-fn the_first_frame_of_a_session_is_the_clients_hello_and_it_travels_with_the_first_call() {
+fn the_first_frame_of_a_session_is_the_clients_hello_in_the_message_of_the_first_call() {
     let now = Anchor {
         instant: Instant::now(),
         unix_ns: 1_000_000_000,

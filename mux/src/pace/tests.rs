@@ -239,7 +239,7 @@ fn frames_of(mut message: &[u8], kind: u8) -> usize {
 }
 
 #[test]
-fn a_long_path_is_filled_and_what_is_queued_behind_bulk_overtakes_it() {
+fn a_long_path_is_filled_and_a_frame_queued_after_bulk_overtakes_it() {
     let mut world = World::new(LINK);
     let first = world.throughput(4 * MS * 1000);
     assert!(first >= 0.93, "{first} of the link in the first seconds");
@@ -253,7 +253,7 @@ fn a_long_path_is_filled_and_what_is_queued_behind_bulk_overtakes_it() {
 }
 
 #[test]
-fn without_the_pace_the_same_waits_for_a_whole_window() {
+fn without_the_pace_a_frame_waits_for_a_whole_window() {
     let mut world = World::new(LINK);
     world.server.end_session();
     world.run(1000 * MS, true);
@@ -265,7 +265,7 @@ fn without_the_pace_the_same_waits_for_a_whole_window() {
 }
 
 #[test]
-fn a_path_that_becomes_slower_faster_longer_or_shorter_is_followed() {
+fn the_limit_follows_a_path_that_becomes_slower_faster_longer_or_shorter() {
     let mut world = World::new(LINK);
     world.run(3_000 * MS, true);
     for (rate, one_way) in [
@@ -294,7 +294,7 @@ fn a_path_that_becomes_slower_faster_longer_or_shorter_is_followed() {
 }
 
 #[test]
-fn a_slow_path_has_no_second_of_bulk_before_a_keystroke() {
+fn a_keystroke_waits_less_than_a_second_for_bulk_on_a_slow_path() {
     let mut world = World::new(Path {
         rate: 125e3,
         one_way: 15 * MS,
@@ -308,7 +308,7 @@ fn a_slow_path_has_no_second_of_bulk_before_a_keystroke() {
 }
 
 #[test]
-fn delays_that_vary_do_not_starve_bulk() {
+fn jitter_does_not_starve_bulk() {
     for (jitter, at_least) in [(3, 0.9), (10, 0.7), (30, 0.15)] {
         let mut world = World::new(Path {
             jitter: jitter * MS,
@@ -359,7 +359,7 @@ fn a_peer_that_answers_nothing_is_sent_no_more_than_that_and_asked_no_more_than_
 }
 
 #[test]
-fn a_session_that_ends_sends_what_it_has_without_waiting_for_answers() {
+fn an_ending_session_sends_its_queue_without_waiting_for_pongs() {
     let mut world = World::new(LINK);
     let chunk = Bytes::from_static(&[0; 262_144]);
     world
@@ -402,7 +402,7 @@ fn answers_out_of_turn_are_refused_and_early_ones_gain_nothing() {
 proptest! {
     /// Answers of a peer that chooses when: the limit keeps its bounds, and nothing overflows.
     #[test]
-    fn no_time_of_an_answer_breaks_it(steps in prop::collection::vec((0u32..45, 0u32..50, 1usize..65_000, any::<bool>()), 1..300)) {
+    fn no_timing_of_pongs_breaks_the_bounds(steps in prop::collection::vec((0u32..45, 0u32..50, 1usize..65_000, any::<bool>()), 1..300)) {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
         let (mut id, mut answered) = (0, 0);
@@ -427,7 +427,7 @@ proptest! {
 }
 
 #[test]
-fn loopback_does_not_feel_it() {
+fn the_pace_does_not_slow_loopback() {
     let mut world = World::new(Path {
         rate: 2e9,
         one_way: MS / 20,
@@ -443,7 +443,7 @@ fn loopback_does_not_feel_it() {
 }
 
 #[test]
-fn a_producer_that_is_slower_than_the_path_is_not_taken_for_it() {
+fn the_rate_of_a_slow_producer_is_not_taken_for_that_of_the_path() {
     let mut world = World::new(LINK);
     world.run(2_000 * MS, true);
     world.bulk_rate = Some(1e6);
@@ -463,7 +463,7 @@ fn after_a_pause_the_path_is_filled_at_once() {
 }
 
 #[test]
-fn short_calls_are_seldom_asked_about() {
+fn short_calls_cause_few_pings() {
     let mut world = World::new(LINK);
     let before = world.pings;
     for _ in 0..100 {
@@ -499,7 +499,7 @@ fn share_after(changes: impl IntoIterator<Item = (f64, u32, u32, bool)>) -> f64 
 }
 
 #[test]
-fn a_path_on_which_the_queue_took_a_minute_is_filled_afterwards() {
+fn a_path_is_filled_after_a_queue_of_a_minute() {
     let share = share_after([(8.081, 1, 7, true), (4.0, 0, 13, true)]);
     assert!(share >= 0.9, "{share}");
 }
@@ -509,7 +509,7 @@ proptest! {
 
     /// Whatever the path does, bulk goes on and nothing is held back for ever.
     #[test]
-    fn it_never_stands_still(
+    fn bulk_never_stalls(
         changes in prop::collection::vec((4.0f64..9.0, 0u32..300, 1u32..1500, any::<bool>()), 1..8),
     ) {
         let share = share_after(changes);

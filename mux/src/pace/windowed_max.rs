@@ -60,7 +60,7 @@ mod tests {
     const WINDOW: Duration = Duration::from_millis(1000);
 
     #[test]
-    fn a_greater_sample_counts_at_once_and_a_lesser_when_the_greatest_is_old() {
+    fn a_greater_sample_counts_at_once_and_a_smaller_one_when_the_maximum_expires() {
         let start = Instant::now();
         let mut max = WindowedMax::default();
         assert_eq!(max.value(), None);
@@ -81,7 +81,7 @@ mod tests {
     proptest! {
         /// Never more than the true maximum of the window, never less than that of its newest 370 ms.
         #[test]
-        fn it_is_near_the_true_one(samples in prop::collection::vec((1u64..120, 0u32..1000), 1..200)) {
+        fn the_estimate_is_near_the_true_maximum(samples in prop::collection::vec((1u64..120, 0u32..1000), 1..200)) {
             let start = Instant::now();
             let mut max = WindowedMax::default();
             let mut seen = Vec::new();

@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn each_advance_is_the_next_generation_and_is_found_again() {
+    fn each_advance_stores_the_next_generation() {
         const PROGRAMS: u64 = 4;
         let (dir, key) = key();
         assert_eq!(Generation::read(&key).unwrap(), Generation(0));

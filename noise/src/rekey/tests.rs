@@ -208,7 +208,7 @@ impl Pair {
 }
 
 #[test]
-fn a_key_is_renewed_after_so_many_messages_of_either_direction() {
+fn a_key_is_renewed_after_a_number_of_messages_in_either_direction() {
     for (client, server) in [(every(5), lasting()), (lasting(), every(5)), (every(5), every(5))] {
         for talker in [Client, Server] {
             let mut pair = Pair::new(client, server);
@@ -224,7 +224,7 @@ fn a_key_is_renewed_after_so_many_messages_of_either_direction() {
 }
 
 #[test]
-fn a_key_is_renewed_after_so_many_bytes() {
+fn a_key_is_renewed_after_a_number_of_bytes() {
     let mut policy = lasting();
     policy.after.bytes = 1000;
     let mut pair = Pair::new(policy, lasting());
@@ -239,7 +239,7 @@ fn a_key_is_renewed_after_so_many_bytes() {
 }
 
 #[test]
-fn a_key_is_renewed_at_an_age_even_if_nothing_was_sent() {
+fn a_key_is_renewed_at_its_maximum_age_even_if_nothing_was_sent() {
     for side in [Client, Server] {
         let mut pair = Pair::new(lasting(), lasting());
         pair.session(side).policy.after_age = HOUR;
@@ -259,7 +259,7 @@ fn a_key_is_renewed_at_an_age_even_if_nothing_was_sent() {
 }
 
 #[test]
-fn both_sides_may_begin_at_once() {
+fn both_sides_may_begin_a_rekey_at_the_same_time() {
     let mut pair = Pair::new(every(3), every(3));
     for round in 1..=10 {
         while !(pair.client.wants_control() && pair.server.wants_control()) {
@@ -276,7 +276,7 @@ fn both_sides_may_begin_at_once() {
 }
 
 #[test]
-fn a_request_that_was_not_sent_yet_is_not_sent_any_more() {
+fn an_unsent_request_is_dropped_when_a_start_arrives() {
     let mut pair = Pair::new(lasting(), lasting());
     pair.begin(Client);
     pair.begin(Server);
@@ -321,7 +321,7 @@ fn data_flows_in_both_directions_at_every_step_of_a_rekey() {
 }
 
 #[test]
-fn what_was_sealed_before_a_rekey_does_not_open_after_it() {
+fn a_message_sealed_before_a_rekey_does_not_open_after_it() {
     let mut pair = Pair::new(lasting(), lasting());
     pair.send(Client, b"first under its key").unwrap();
     let old = pair.to_server[0].clone();
@@ -336,7 +336,7 @@ fn what_was_sealed_before_a_rekey_does_not_open_after_it() {
 }
 
 #[test]
-fn a_client_that_is_not_allowed_any_more_gets_no_answer() {
+fn a_client_that_is_no_longer_allowed_gets_no_answer() {
     let mut pair = Pair::new(lasting(), lasting());
     pair.is_allowed = false;
     pair.begin(Client);
@@ -347,7 +347,7 @@ fn a_client_that_is_not_allowed_any_more_gets_no_answer() {
 }
 
 #[test]
-fn a_peer_that_takes_no_part_in_a_rekey_is_given_up_in_time() {
+fn a_peer_that_does_not_answer_a_rekey_times_out() {
     let timeout = lasting().timeout;
     // How far it gets: nowhere, or up to the client's Switch.
     for (beginner, steps, waiting) in [
@@ -372,7 +372,7 @@ fn a_peer_that_takes_no_part_in_a_rekey_is_given_up_in_time() {
 }
 
 #[test]
-fn a_rekey_without_a_deadline_asks_for_no_time() {
+fn a_rekey_without_a_timeout_has_no_deadline() {
     let patient = RekeyPolicy {
         timeout: Duration::MAX,
         after_age: HOUR,
@@ -389,7 +389,7 @@ fn a_rekey_without_a_deadline_asks_for_no_time() {
 }
 
 #[test]
-fn a_rekey_that_is_over_leaves_no_deadline() {
+fn a_completed_rekey_leaves_no_deadline() {
     let mut pair = Pair::new(lasting(), lasting());
     pair.begin(Client);
     pair.settle();
@@ -460,7 +460,7 @@ fn a_new_key_has_its_limit_before_it() {
 
 /// Each by a peer that holds the keys of the session.
 #[test]
-fn what_is_said_out_of_turn_ends_the_session() {
+fn a_rekey_message_out_of_order_ends_the_session() {
     let junk = Bytes::from_static(b"junk");
     let controls = [
         Control::Request,
@@ -596,7 +596,7 @@ fn any_flipped_bit_of_a_rekey_fails_it() {
 
 /// By a peer that holds the session's keys, or broke them: the rekey's own prologue stands in the way.
 #[test]
-fn a_rekey_of_another_time_or_another_session_does_not_verify() {
+fn a_rekey_message_of_another_rekey_or_session_does_not_verify() {
     let keys = [StaticKey::generate().unwrap(), StaticKey::generate().unwrap()].map(Arc::new);
     let pair = |prologue: &[u8]| Pair::with_keys(&keys, prologue, lasting(), lasting());
     let failed = Err(RekeyError::Handshake(HandshakeError::Verify));
@@ -640,7 +640,7 @@ fn a_rekey_of_another_time_or_another_session_does_not_verify() {
 }
 
 #[test]
-fn a_rekey_does_not_change_who_the_client_is() {
+fn a_rekey_with_another_client_key_is_refused() {
     let mut pair = Pair::new(lasting(), lasting());
     let Endpoint::Client { key, .. } = &mut pair.client.end else {
         panic!("this is the client")
@@ -675,7 +675,7 @@ fn an_answer_that_carries_a_payload_is_refused() {
 }
 
 #[test]
-fn a_peer_that_asks_for_rekeys_without_pause_is_stopped() {
+fn a_peer_that_causes_too_many_rekeys_ends_the_session() {
     let slow = RekeyPolicy {
         pace: Duration::from_secs(1),
         ..lasting()
