@@ -15,7 +15,7 @@ use crate::{Mux, Received, RelayStamp, Role, StreamId};
 
 const MS: Duration = Duration::from_millis(1);
 
-/// The link of the benchmark: 200 Mbit/s, 20 ms each way.
+/// The link of the benchmark: 200 Mbit/s, 20 ms in each direction.
 const LINK: Path = Path {
     rate: 25e6,
     one_way: Duration::from_millis(20),
@@ -24,7 +24,7 @@ const LINK: Path = Path {
 
 #[derive(Debug, Clone, Copy)]
 struct Path {
-    /// Bytes a second, each way.
+    /// Bytes a second, in each direction.
     rate: f64,
     one_way: Duration,
     /// A message takes up to this much longer.
@@ -32,14 +32,14 @@ struct Path {
 }
 
 /// One direction: a narrow place with a queue that takes everything, then a delay.
-struct Way {
+struct Direction {
     free: Instant,
     arriving: VecDeque<(Instant, Bytes)>,
     /// For jitter: not random, and not regular.
     count: u32,
 }
 
-impl Way {
+impl Direction {
     fn push(&mut self, path: Path, now: Instant, message: Bytes) {
         self.free = self.free.max(now) + Duration::from_secs_f64(message.len() as f64 / path.rate);
         self.count = self.count.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -51,12 +51,12 @@ impl Way {
 }
 
 /// An exec-server that streams to a client that reads all of it, and what was seen.
-struct World {
+struct TestNetwork {
     client: Mux,
     server: Mux,
     path: Path,
-    up: Way,
-    down: Way,
+    up: Direction,
+    down: Direction,
     start: Instant,
     now: Instant,
     bulk: StreamId,
@@ -65,17 +65,17 @@ struct World {
     bulk_rate: Option<f64>,
     bulk_sent: usize,
     other: StreamId,
-    /// When the message on the other stream was queued, that is under way.
-    asked: Option<Instant>,
-    took: Vec<Duration>,
+    /// When the message in flight on the other stream was queued.
+    queued_at: Option<Instant>,
+    latencies: Vec<Duration>,
     pings: usize,
     messages: usize,
 }
 
-impl World {
+impl TestNetwork {
     fn new(path: Path) -> Self {
         let start = Instant::now();
-        let way = || Way {
+        let direction = || Direction {
             free: start,
             arriving: VecDeque::new(),
             count: 7,
@@ -92,12 +92,12 @@ impl World {
         let bulk = client.open(start, &head, None).unwrap();
         let other = client.open(start, &head, None).unwrap();
         client.handle_timeout(start).unwrap();
-        let mut world = Self {
+        let mut network = Self {
             client,
             server,
             path,
-            up: way(),
-            down: way(),
+            up: direction(),
+            down: direction(),
             start,
             now: start,
             bulk,
@@ -105,18 +105,18 @@ impl World {
             bulk_rate: None,
             bulk_sent: 0,
             other,
-            asked: None,
-            took: Vec::new(),
+            queued_at: None,
+            latencies: Vec::new(),
             pings: 0,
             messages: 0,
         };
-        world.run(4 * path.one_way + MS, false);
+        network.run(4 * path.one_way + MS, false);
         for id in [bulk, other] {
-            world.server.take_head(id).unwrap();
-            world.server.send_head(id, &Head::default()).unwrap();
+            network.server.take_head(id).unwrap();
+            network.server.send_head(id, &Head::default()).unwrap();
         }
-        world.run(4 * path.one_way + MS, false);
-        world
+        network.run(4 * path.one_way + MS, false);
+        network
     }
 
     fn anchor(&self) -> Anchor {
@@ -133,11 +133,11 @@ impl World {
         let sent_before = self.bulk_sent;
         loop {
             if has_bulk {
-                let due = |world: &Self| match world.bulk_rate {
+                let due = |network: &Self| match network.bulk_rate {
                     None => true,
                     Some(rate) => {
-                        let made = (world.now - began).as_secs_f64() * rate;
-                        ((world.bulk_sent - sent_before) as f64) < made
+                        let made = (network.now - began).as_secs_f64() * rate;
+                        ((network.bulk_sent - sent_before) as f64) < made
                     }
                 };
                 while due(self) && self.server.has_room(self.bulk).unwrap() {
@@ -149,7 +149,7 @@ impl World {
             self.transmit();
             let next = [&self.up, &self.down]
                 .into_iter()
-                .filter_map(|way| Some(way.arriving.front()?.0))
+                .filter_map(|direction| Some(direction.arriving.front()?.0))
                 .min();
             let step = self.now + MS / 4;
             let next = next.map_or(step, |next| next.min(step));
@@ -164,7 +164,7 @@ impl World {
 
     fn transmit(&mut self) {
         let anchor = self.anchor();
-        for (mux, way) in [
+        for (mux, direction) in [
             (&mut self.client, &mut self.up),
             (&mut self.server, &mut self.down),
         ] {
@@ -177,19 +177,19 @@ impl World {
                 mux.sealed(self.now);
                 self.messages += 1;
                 self.pings += frames_of(&out, 6);
-                way.push(self.path, self.now, out.into());
+                direction.push(self.path, self.now, out.into());
             }
         }
     }
 
     fn arrive(&mut self) {
         let anchor = self.anchor();
-        for (mux, way) in [
+        for (mux, direction) in [
             (&mut self.server, &mut self.up),
             (&mut self.client, &mut self.down),
         ] {
-            while way.arriving.front().is_some_and(|(at, _)| *at <= self.now) {
-                let (_, message) = way.arriving.pop_front().unwrap();
+            while direction.arriving.front().is_some_and(|(at, _)| *at <= self.now) {
+                let (_, message) = direction.arriving.pop_front().unwrap();
                 mux.handle(anchor, self.now, RelayStamp::default(), message)
                     .unwrap();
             }
@@ -199,7 +199,7 @@ impl World {
             self.bulk_received += data.len();
         }
         while let Received::Data(_) = self.client.receive(self.other) {
-            self.took.push(self.now - self.asked.take().unwrap());
+            self.latencies.push(self.now - self.queued_at.take().unwrap());
         }
     }
 
@@ -210,22 +210,22 @@ impl World {
         (self.bulk_received - before) as f64 / time.as_secs_f64() / self.path.rate
     }
 
-    /// How long small messages of the other stream took beside bulk, in so many goes: the longest.
-    fn longest(&mut self, goes: usize) -> Duration {
-        self.took.clear();
-        for go in 0..goes {
-            self.asked = Some(self.now);
+    /// The longest latency of small messages on the other stream beside bulk, in a number of rounds.
+    fn longest_latency(&mut self, rounds: usize) -> Duration {
+        self.latencies.clear();
+        for round in 0..rounds {
+            self.queued_at = Some(self.now);
             self.server
                 .send_data(self.now, self.other, Bytes::from_static(b"exited"), false)
                 .unwrap();
             let limit = self.now + Duration::from_secs(20);
-            while self.asked.is_some() {
-                assert!(self.now < limit, "go {go} never came");
+            while self.queued_at.is_some() {
+                assert!(self.now < limit, "message {round} never arrived");
                 self.run(MS, true);
             }
-            self.run((7 + go as u32 % 13) * MS, true);
+            self.run((7 + round as u32 % 13) * MS, true);
         }
-        self.took.iter().copied().max().unwrap()
+        self.latencies.iter().copied().max().unwrap()
     }
 }
 
@@ -240,34 +240,34 @@ fn frames_of(mut message: &[u8], kind: u8) -> usize {
 
 #[test]
 fn a_long_path_is_filled_and_a_frame_queued_after_bulk_overtakes_it() {
-    let mut world = World::new(LINK);
-    let first = world.throughput(4 * MS * 1000);
+    let mut network = TestNetwork::new(LINK);
+    let first = network.throughput(4 * MS * 1000);
     assert!(first >= 0.93, "{first} of the link in the first seconds");
-    let longest = world.longest(200);
-    assert!(longest <= 32 * MS, "{longest:?}");
+    let longest_latency = network.longest_latency(200);
+    assert!(longest_latency <= 32 * MS, "{longest_latency:?}");
     // For longer than a round trip counts, and so through more than one look at it.
-    let then = world.throughput(25_000 * MS);
+    let then = network.throughput(25_000 * MS);
     assert!(then >= 0.98, "{then} of the link afterwards");
-    let longest = world.longest(200);
-    assert!(longest <= 32 * MS, "{longest:?} after a while");
+    let longest_latency = network.longest_latency(200);
+    assert!(longest_latency <= 32 * MS, "{longest_latency:?} after a while");
 }
 
 #[test]
 fn without_the_pace_a_frame_waits_for_a_whole_window() {
-    let mut world = World::new(LINK);
-    world.server.end_session();
-    world.run(1000 * MS, true);
-    let longest = world.longest(20);
+    let mut network = TestNetwork::new(LINK);
+    network.server.end_session();
+    network.run(1000 * MS, true);
+    let longest_latency = network.longest_latency(20);
     assert!(
-        longest >= 45 * MS,
-        "{longest:?}: the pace is not what makes the difference"
+        longest_latency >= 45 * MS,
+        "{longest_latency:?}: the pace is not what makes the difference"
     );
 }
 
 #[test]
 fn the_limit_follows_a_path_that_becomes_slower_faster_longer_or_shorter() {
-    let mut world = World::new(LINK);
-    world.run(3_000 * MS, true);
+    let mut network = TestNetwork::new(LINK);
+    network.run(3_000 * MS, true);
     for (rate, one_way) in [
         (5e6, 20),
         (25e6, 20),
@@ -277,101 +277,105 @@ fn the_limit_follows_a_path_that_becomes_slower_faster_longer_or_shorter() {
         (12e6, 40),
         (20e6, 20),
     ] {
-        world.path = Path {
+        network.path = Path {
             rate,
             one_way: one_way * MS,
             ..LINK
         };
         // Until what the old path was is forgotten, and some to get back.
-        world.run(8_000 * MS, true);
-        let share = world.throughput(5_000 * MS);
-        let longest = world.longest(100);
-        assert!(share >= 0.95, "{share} of {:?}", world.path);
+        network.run(8_000 * MS, true);
+        let share = network.throughput(5_000 * MS);
+        let longest_latency = network.longest_latency(100);
+        assert!(share >= 0.95, "{share} of {:?}", network.path);
         // Half of it more while it is found out how much more the path takes.
         let most = (one_way * MS + 12 * MS + Duration::from_secs_f64(8_000.0 / rate)) * 3 / 2;
-        assert!(longest <= most, "{longest:?} on {:?}", world.path);
+        assert!(
+            longest_latency <= most,
+            "{longest_latency:?} on {:?}",
+            network.path
+        );
     }
 }
 
 #[test]
 fn a_keystroke_waits_less_than_a_second_for_bulk_on_a_slow_path() {
-    let mut world = World::new(Path {
+    let mut network = TestNetwork::new(Path {
         rate: 125e3,
         one_way: 15 * MS,
         ..LINK
     });
-    world.run(20_000 * MS, true);
-    let share = world.throughput(10_000 * MS);
+    network.run(20_000 * MS, true);
+    let share = network.throughput(10_000 * MS);
     assert!(share >= 0.95, "{share}");
-    let longest = world.longest(50);
-    assert!(longest <= 15 * MS + 200 * MS, "{longest:?}");
+    let longest_latency = network.longest_latency(50);
+    assert!(longest_latency <= 15 * MS + 200 * MS, "{longest_latency:?}");
 }
 
 #[test]
 fn jitter_does_not_starve_bulk() {
     for (jitter, at_least) in [(3, 0.9), (10, 0.7), (30, 0.15)] {
-        let mut world = World::new(Path {
+        let mut network = TestNetwork::new(Path {
             jitter: jitter * MS,
             ..LINK
         });
-        world.run(5_000 * MS, true);
-        let share = world.throughput(20_000 * MS);
+        network.run(5_000 * MS, true);
+        let share = network.throughput(20_000 * MS);
         assert!(share >= at_least, "{share}, {jitter} ms");
     }
 }
 
 #[test]
 fn a_peer_that_answers_nothing_is_sent_no_more_than_that_and_asked_no_more_than_it_must_answer() {
-    let mut world = World::new(LINK);
-    let before = world.pings;
-    world.client.end_session();
+    let mut network = TestNetwork::new(LINK);
+    let before = network.pings;
+    network.client.end_session();
     // Everything arrives; no answer comes back.
     let mut sent = 0;
-    while world.server.has_room(world.bulk).unwrap() || world.server.wants_transmit() {
-        if world.server.has_room(world.bulk).unwrap() {
+    while network.server.has_room(network.bulk).unwrap() || network.server.wants_transmit() {
+        if network.server.has_room(network.bulk).unwrap() {
             let chunk = Bytes::from_static(&[0; 65_536]);
-            world
+            network
                 .server
-                .send_data(world.now, world.bulk, chunk, false)
+                .send_data(network.now, network.bulk, chunk, false)
                 .unwrap();
         }
         let mut out = Vec::new();
-        if world.server.transmit(world.anchor(), &mut out) {
-            world.server.sealed(world.now);
+        if network.server.transmit(network.anchor(), &mut out) {
+            network.server.sealed(network.now);
             sent += out.len();
-            world.pings += frames_of(&out, 6);
+            network.pings += frames_of(&out, 6);
         }
         assert!(sent < 10 << 20, "nothing holds it back");
     }
     assert!(sent <= limits::IN_FLIGHT_INITIAL as usize, "{sent}");
-    assert!((1..=limits::PROBES_MAX).contains(&(world.pings - before)));
+    assert!((1..=limits::PROBES_MAX).contains(&(network.pings - before)));
     // What is about other calls still leaves, and so does the end of this one.
-    let other = world.other;
-    world
+    let other = network.other;
+    network
         .server
-        .send_data(world.now, other, Bytes::from_static(b"exited"), false)
+        .send_data(network.now, other, Bytes::from_static(b"exited"), false)
         .unwrap();
-    world.server.reset(world.bulk, 1);
+    network.server.reset(network.bulk, 1);
     let mut out = Vec::new();
-    assert!(world.server.wants_transmit() && world.server.transmit(world.anchor(), &mut out));
+    assert!(network.server.wants_transmit() && network.server.transmit(network.anchor(), &mut out));
     assert_eq!(frames_of(&out, 4), 1, "the reset");
     assert_eq!(frames_of(&out, 2), 1, "the other call");
 }
 
 #[test]
 fn an_ending_session_sends_its_queue_without_waiting_for_pongs() {
-    let mut world = World::new(LINK);
+    let mut network = TestNetwork::new(LINK);
     let chunk = Bytes::from_static(&[0; 262_144]);
-    world
+    network
         .server
-        .send_data(world.now, world.bulk, chunk, false)
+        .send_data(network.now, network.bulk, chunk, false)
         .unwrap();
-    world.server.end_session();
+    network.server.end_session();
     let mut sent = 0;
     let mut out = Vec::new();
-    while world.server.wants_transmit() && world.server.transmit(world.anchor(), &mut out) {
+    while network.server.wants_transmit() && network.server.transmit(network.anchor(), &mut out) {
         sent += out.len();
-        world.server.sealed(world.now);
+        network.server.sealed(network.now);
     }
     assert!(sent >= 262_144, "{sent}");
 }
@@ -428,74 +432,74 @@ proptest! {
 
 #[test]
 fn the_pace_does_not_slow_loopback() {
-    let mut world = World::new(Path {
+    let mut network = TestNetwork::new(Path {
         rate: 2e9,
         one_way: MS / 20,
         ..LINK
     });
-    world.run(200 * MS, true);
-    let pings = world.pings;
-    let share = world.throughput(500 * MS);
+    network.run(200 * MS, true);
+    let pings = network.pings;
+    let share = network.throughput(500 * MS);
     assert!(share >= 0.98, "{share}");
     // One in seven messages.
-    let pings = world.pings - pings;
+    let pings = network.pings - pings;
     assert!(pings < 2500, "{pings} pings");
 }
 
 #[test]
 fn the_rate_of_a_slow_producer_is_not_taken_for_that_of_the_path() {
-    let mut world = World::new(LINK);
-    world.run(2_000 * MS, true);
-    world.bulk_rate = Some(1e6);
-    world.run(30_000 * MS, true);
-    world.bulk_rate = None;
-    let share = world.throughput(500 * MS);
+    let mut network = TestNetwork::new(LINK);
+    network.run(2_000 * MS, true);
+    network.bulk_rate = Some(1e6);
+    network.run(30_000 * MS, true);
+    network.bulk_rate = None;
+    let share = network.throughput(500 * MS);
     assert!(share >= 0.85, "{share} of the link at once");
 }
 
 #[test]
 fn after_a_pause_the_path_is_filled_at_once() {
-    let mut world = World::new(LINK);
-    world.run(2_000 * MS, true);
-    world.run(20_000 * MS, false);
-    let share = world.throughput(500 * MS);
+    let mut network = TestNetwork::new(LINK);
+    network.run(2_000 * MS, true);
+    network.run(20_000 * MS, false);
+    let share = network.throughput(500 * MS);
     assert!(share >= 0.85, "{share}");
 }
 
 #[test]
 fn short_calls_cause_few_pings() {
-    let mut world = World::new(LINK);
-    let before = world.pings;
+    let mut network = TestNetwork::new(LINK);
+    let before = network.pings;
     for _ in 0..100 {
-        world
+        network
             .server
-            .send_data(world.now, world.other, Bytes::from_static(&[0; 400]), false)
+            .send_data(network.now, network.other, Bytes::from_static(&[0; 400]), false)
             .unwrap();
-        world.asked = Some(world.now);
-        world.run(50 * MS, false);
+        network.queued_at = Some(network.now);
+        network.run(50 * MS, false);
     }
     // 40 KB in all; the client's sign of life is not due twice.
-    assert!(world.pings - before <= 3, "{} pings", world.pings - before);
+    assert!(network.pings - before <= 3, "{} pings", network.pings - before);
 }
 
 /// Part of the link that bulk gets after paths of `10^magnitude` bytes a second and `one_way` ms, each for `time` ms,
 /// with bulk or without.
 fn share_after(changes: impl IntoIterator<Item = (f64, u32, u32, bool)>) -> f64 {
-    let mut world = World::new(LINK);
+    let mut network = TestNetwork::new(LINK);
     for (magnitude, one_way, time, has_bulk) in changes {
-        world.path = Path {
+        network.path = Path {
             rate: 10f64.powf(magnitude),
             one_way: one_way * MS,
             ..LINK
         };
-        world.run(time * MS, has_bulk);
+        network.run(time * MS, has_bulk);
     }
-    world.path = LINK;
+    network.path = LINK;
     // What is queued at the narrow place comes out first, each message at the rate of the path that it was sent on.
-    let free = world.up.free.max(world.down.free);
-    world.run(free.saturating_duration_since(world.now), true);
-    world.run(60_000 * MS, true);
-    world.throughput(3_000 * MS)
+    let free = network.up.free.max(network.down.free);
+    network.run(free.saturating_duration_since(network.now), true);
+    network.run(60_000 * MS, true);
+    network.throughput(3_000 * MS)
 }
 
 #[test]
@@ -507,7 +511,7 @@ fn a_path_is_filled_after_a_queue_of_a_minute() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// Whatever the path does, bulk goes on and nothing is held back for ever.
+    /// Whatever the path does, bulk rounds on and nothing is held back for ever.
     #[test]
     fn bulk_never_stalls(
         changes in prop::collection::vec((4.0f64..9.0, 0u32..300, 1u32..1500, any::<bool>()), 1..8),
