@@ -1,8 +1,8 @@
-//! This crate's fuzz targets: frames, and what a peer does with them.
+//! This crate's fuzz targets: the frame decoder, and the multiplexer against a hostile peer.
 
 use baton_fuzz::Target;
 
-/// All of them.
+/// All fuzz targets of this crate.
 pub const TARGETS: &[Target] = &[
     crate::frame::fuzz::FRAMES,
     crate::mux::fuzz::CLIENT,

@@ -1,4 +1,4 @@
-//! Frames have one spelling: what can be read is written back to the same bytes.
+//! Frames have one encoding: a decoded frame encodes to the same bytes.
 
 use baton_fuzz::Target;
 
@@ -20,7 +20,7 @@ fn run(bytes: &[u8]) {
             break;
         };
         if frame.kind == Kind::Optional {
-            // It is skipped, not understood: any spelling is one.
+            // It is skipped without being decoded, so any bytes are valid.
             out.extend_from_slice(&before[..before.len() - message.len()]);
             continue;
         }

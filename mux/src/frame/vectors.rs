@@ -39,7 +39,7 @@ fn metadata_of(fields: &Vector<'_>) -> Vec<Metadata> {
     entries.collect()
 }
 
-/// The fields of a body, as a file has them.
+/// The fields of a body, as the vector file writes them.
 fn fields_json(frame: &Frame) -> Json {
     let body = || frame.body.clone();
     let number = || u32::from_be_bytes(frame.body[..].try_into().unwrap());
@@ -100,7 +100,7 @@ fn fields_json(frame: &Frame) -> Json {
     }
 }
 
-/// The body of these fields.
+/// Encodes a body from its fields.
 fn body_of(kind: Kind, fields: &Vector<'_>) -> Vec<u8> {
     let small = |member| u32::try_from(fields.number(member)).unwrap();
     match kind {
@@ -346,7 +346,7 @@ fn take(mux: &mut Mux, now: Anchor, message: &[u8]) -> Result<(), crate::MuxErro
     mux.handle(now, now.instant, RelayStamp::default(), message)
 }
 
-/// The reason of the `GoAway` that answers this message.
+/// The reason of the `GoAway` that this message causes.
 fn refusal(from: &str, before: &[Vec<u8>], bytes: &[u8]) -> &'static str {
     let (mux, now) = receiver(from, before);
     go_away_after(mux, now, bytes)

@@ -1,6 +1,5 @@
-//! Whatever a peer sends, at whatever time: the multiplexer keeps its bounds, gives and takes credit to the byte, hands
-//! out what was sent in its order, and its own frames are ones that a peer can read. A peer that breaks the protocol
-//! gets one `GoAway`.
+//! For any messages of a peer, at any time, the multiplexer keeps its bounds, accounts for credit to the byte, delivers
+//! bytes in order, and sends frames that a peer can decode. A peer that breaks the protocol gets one `GoAway`.
 
 mod seeds;
 
@@ -31,11 +30,11 @@ pub(crate) const SERVER: Target = Target {
     seeds,
 };
 
-/// Bytes that a run lets a peer send in all, so that a run is over soon.
+/// Most bytes that a peer sends in a run, so that a run is short.
 const SENT_MAX: usize = 3 * 1024 * 1024;
 
-/// What the bytes that wait on a stream may pin: so many times themselves, and a little. Pieces of a message keep the
-/// message.
+/// Most memory that unread bytes of a stream may pin: a factor of their length, and a constant. A slice of a message
+/// pins the whole message.
 const PINNED: (usize, usize) = (9, 64 * 1024);
 
 struct Simulation {
@@ -43,14 +42,14 @@ struct Simulation {
     now: Anchor,
     /// The peer's message under construction.
     message: Vec<u8>,
-    /// Every message delivered, so that what its pieces pin can be told.
+    /// Every delivered message, to compute what its slices pin.
     delivered: Vec<Bytes>,
     sent_bytes: usize,
-    /// By stream: what the peer has sent, and how much of it was handed out.
+    /// By stream: the bytes that the peer sent, and how many of them the application received.
     sent: HashMap<StreamId, (Vec<u8>, usize)>,
-    /// By stream: `Data` that the peer may still get.
+    /// By stream: bytes of `Data` that the multiplexer may still send.
     granted: HashMap<StreamId, u64>,
-    /// Pings that the peer has and did not answer, oldest first.
+    /// Pings that the peer received and did not answer, oldest first.
     unanswered_pings: VecDeque<u64>,
 }
 
@@ -70,7 +69,7 @@ fn run(role: Role, bytes: &[u8]) {
         unanswered_pings: VecDeque::new(),
     };
     if role == Role::Server {
-        // What comes instead is tested elsewhere: nothing would follow it.
+        // Unit tests cover other first messages: each ends the session.
         let hello = Bytes::from_static(&[11, 0, 0, 2, 0, 0, 0, 0, 8, 1]);
         let taken = simulation
             .mux
@@ -112,14 +111,14 @@ impl Simulation {
                 let (len, end) = (usize::from(input.u16()), input.bool());
                 let id = stream(input);
                 let len = len.min(NOISE_PLAINTEXT_MAX - 8);
-                // A pattern, so that order can be told.
+                // A pattern, to detect reordering.
                 let from = self.message.len() as u8;
                 let body: Vec<u8> = (0..len).map(|at| from.wrapping_add(at as u8)).collect();
                 put_header(&mut self.message, Kind::Data, end, id, len);
                 self.message.extend_from_slice(&body);
             }
             3 => {
-                // Short and long, sense and nonsense: nobody reads them here.
+                // Timings of any length and content: the multiplexer does not decode them.
                 let trailers = Trailers {
                     metadata: entries(input),
                     timings: vec![input.u8(); usize::from(input.u16() % 1_024)].into(),
@@ -213,7 +212,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// Appends a frame of the peer's.
+    /// Appends a frame to the peer's message.
     fn put(&mut self, kind: Kind, input: &mut Input<'_>, body: &[u8]) {
         let body = &body[..body.len().min(0xffff)];
         put_header(&mut self.message, kind, false, stream(input), body.len());
@@ -233,7 +232,7 @@ impl Simulation {
                     let (sent, _) = self.sent.entry(frame.stream).or_default();
                     sent.extend_from_slice(&frame.body);
                 }
-                // It may tell a larger window than the protocol's.
+                // It may announce a larger window than the protocol's.
                 Kind::Head if self.mux.role == Role::Server => {
                     if let Ok(head) = Head::decode(frame.body.clone()) {
                         *self.granted(frame.stream) += u64::from(head.window.saturating_sub(STREAM_WINDOW));
@@ -243,7 +242,7 @@ impl Simulation {
                     let credit = frame.body.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
                     *self.granted(frame.stream) += credit;
                 }
-                // Any other than the one that is due ends the session.
+                // Any other `Pong` than the next one due ends the session.
                 Kind::Pong => drop(self.unanswered_pings.pop_front()),
                 _ => {}
             }
@@ -267,7 +266,7 @@ impl Simulation {
         self.granted.entry(id).or_insert(STREAM_WINDOW.into())
     }
 
-    /// Takes a message, reads it as a peer would, and holds its `Data` against the credit given.
+    /// Transmits a message, decodes it as a peer would, and checks its `Data` against the granted credit.
     fn transmit(&mut self) -> bool {
         let mut out = Vec::new();
         let any = self.mux.transmit(self.now, &mut out);
@@ -340,7 +339,7 @@ impl Simulation {
         }
     }
 
-    /// Takes what there is on a stream; `false`: nothing that counts.
+    /// Receives the next data of a stream; `false`: there is none.
     fn receive(&mut self, id: StreamId) -> bool {
         let Received::Data(data) = self.mux.receive(id) else {
             return false;
@@ -353,7 +352,7 @@ impl Simulation {
         true
     }
 
-    /// The bounds, and the accounts.
+    /// Checks the bounds, and the accounts of credit and memory.
     fn check(&self) {
         let mux = &self.mux;
         assert!(mux.streams.len() <= MAX_STREAMS + limits::MAX_ENDING);
@@ -399,7 +398,7 @@ impl Simulation {
         }
     }
 
-    /// Memory that one piece holds: its handle, and the message that it is a part of or its own buffer.
+    /// Memory that one piece pins: its handle, and its message or its own buffer.
     fn pinned(&self, piece: &Bytes) -> usize {
         let at = piece.as_ptr() as usize;
         let holds = |message: &&Bytes| {
@@ -409,7 +408,7 @@ impl Simulation {
         size_of::<Bytes>() + message.map_or(2 * piece.len() + 32, Bytes::len)
     }
 
-    /// What a peer that broke something gets: one `GoAway`, and nothing else any more.
+    /// A peer that broke the protocol gets one `GoAway`, and nothing after it.
     fn check_go_away(&mut self, error: &MuxError) {
         let (reason, detail) = error.go_away();
         self.mux.give_up(reason, &detail);
@@ -428,7 +427,7 @@ impl Simulation {
         assert!(!self.mux.wants_transmit() && !self.mux.transmit(self.now, &mut out));
     }
 
-    /// With credit for all and every ping answered, everything that waits is sent, and then nothing wants to be.
+    /// With enough credit and every ping answered, everything queued is sent, and then the writer is idle.
     fn check_drains(&mut self) {
         let ids: Vec<_> = self.mux.streams.keys().copied().collect();
         for _ in 0..100_000 {
@@ -461,7 +460,7 @@ impl Simulation {
         panic!("the writer never rests");
     }
 
-    /// The peer answers the ping that is due; `false`: none is.
+    /// The peer answers the oldest unanswered ping; `false`: there is none.
     fn answer_ping(&mut self) -> bool {
         let Some(id) = self.unanswered_pings.pop_front() else {
             return false;
@@ -487,7 +486,7 @@ fn entry() -> Metadata {
     }
 }
 
-/// Mostly few: many take long to make.
+/// Mostly few, because many are slow to build.
 fn entries(input: &mut Input<'_>) -> Vec<Metadata> {
     let count = match input.u8() {
         255 => METADATA_ENTRIES_MAX + 1,

@@ -1,4 +1,4 @@
-//! Two ends under a virtual clock.
+//! Two multiplexers under a virtual clock.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::frame::{self, FrameError, Kind};
 use crate::stamps::{RelayStamp, SentStamps};
 use crate::timings;
 
-/// A client and a server whose messages pass through the test's hands.
+/// A client and a server; the test delivers their messages.
 struct Pair {
     client: Mux,
     server: Mux,
@@ -57,7 +57,7 @@ impl Pair {
         id
     }
 
-    /// One message of each end; whether there was any.
+    /// Delivers one message of each end. Returns whether there was one.
     fn step(&mut self) -> bool {
         let mut any = false;
         for to_server in [true, false] {
@@ -252,7 +252,7 @@ fn a_stalled_reader_stops_only_its_own_sender_at_the_window() {
     pair.settle();
     assert_eq!(pair.client.receive(other), Received::Data("through".into()));
 
-    // Reading on lets the rest through.
+    // Reading grants credit for the rest.
     events(&mut pair.server);
     let mut total = 0;
     while let Received::Data(data) = pair.client.receive(stalled) {
@@ -263,7 +263,7 @@ fn a_stalled_reader_stops_only_its_own_sender_at_the_window() {
     assert!(events(&mut pair.server).contains(&Event::Writable(stalled)));
 }
 
-/// Bytes that a server sends on a stream that nobody reads.
+/// Bytes that a server sends on a stream that the client does not read.
 fn sent_unread(to_client: u32) -> usize {
     let mut pair = Pair::new();
     let head = Head {
@@ -284,7 +284,7 @@ fn sent_unread(to_client: u32) -> usize {
 #[test]
 fn the_receiver_announces_the_window_and_the_protocol_s_is_the_least() {
     let least = STREAM_WINDOW as usize;
-    // A client that says nothing of windows, as they were once.
+    // A client that announces no window, as in earlier versions.
     assert_eq!(sent_unread(0), least);
     assert_eq!(sent_unread(1), least);
     assert_eq!(
@@ -292,7 +292,7 @@ fn the_receiver_announces_the_window_and_the_protocol_s_is_the_least() {
         limits::RECEIVE_WINDOW as usize
     );
     const { assert!(limits::RECEIVE_WINDOW > STREAM_WINDOW) };
-    // The other direction: what the handshake told.
+    // The other direction: the window that the handshake announced.
     for (told, window) in [(0, least), (1_500_000, 1_500_000)] {
         let mut pair = Pair::new();
         pair.client.set_peer_window(told);
@@ -324,7 +324,7 @@ fn a_short_answer_does_not_wait_behind_bulk() {
     assert_eq!(first.stream, short);
 }
 
-/// A server that has sent on one of two streams what it sends without an answer to its pings, and the client that got
+/// A server that has sent as much bulk on one of two streams as it sends without a `Pong`, and the client that received
 /// it.
 fn unanswered_bulk() -> (Pair, StreamId, StreamId) {
     let mut pair = Pair::new();
@@ -341,7 +341,7 @@ fn unanswered_bulk() -> (Pair, StreamId, StreamId) {
     (pair, bulk, small)
 }
 
-/// Passes what the server wants to send on, and nothing back; how many bytes it was.
+/// Delivers every message of the server, and none of the client. Returns the bytes delivered.
 fn deliver_to_client(pair: &mut Pair) -> usize {
     let mut sent = 0;
     while let Some(message) = message(&mut pair.server, pair.now) {
@@ -371,7 +371,7 @@ fn output_in_pieces_is_not_held_back_while_a_ping_of_bulk_is_unanswered() {
     pair.server.send_trailers(small, Vec::new(), None).unwrap();
     deliver_to_client(&mut pair);
     assert!(matches!(pair.client.receive(small), Received::Trailers(_)));
-    // Bulk waited.
+    // Bulk was held back.
     let unread = |mux: &mut Mux| {
         let pieces = std::iter::from_fn(|| match mux.receive(bulk) {
             Received::Data(data) => Some(data.len()),
@@ -436,13 +436,13 @@ fn bulk_is_not_starved_by_an_endless_supply_of_short_calls() {
         .unwrap();
     let mut bulk_bytes = 0;
     for round in &mut shorts {
-        // More than a message holds, on streams that have not sent before: they would always be first.
+        // More than fits in a message, on new streams, which would always be sent first.
         for id in round {
             pair.server
                 .send_data(pair.now.instant, *id, vec![0; 4096].into(), false)
                 .unwrap();
         }
-        // Less than there is.
+        // Fewer messages than are queued.
         for _ in 0..3 {
             let mut sent = message(&mut pair.server, pair.now).unwrap();
             let stamp = RelayStamp::default();
@@ -518,7 +518,7 @@ fn streams_beyond_the_limit_are_refused() {
         Err(StreamError::TooMany)
     );
     pair.settle();
-    // A client that does not keep to the limit.
+    // A client that ignores the limit.
     pair.client.streams.clear();
     let id = pair.open();
     pair.settle();
@@ -536,7 +536,7 @@ fn a_peer_that_lets_streams_expire_and_never_reads_exceeds_a_limit() {
     let error = loop {
         let id = pair.client.open(pair.now.instant, &head, None).unwrap();
         let message = message(&mut pair.client, pair.now).unwrap();
-        // The server's writer is never asked: nobody reads what it has to say.
+        // The server never transmits, because the peer does not read.
         if let Err(error) = pair
             .server
             .handle(pair.now, pair.now.instant, RelayStamp::default(), message)
@@ -603,7 +603,7 @@ fn a_call_that_crosses_a_go_away_is_refused_and_earlier_ones_are_answered() {
     let mut pair = Pair::new();
     let before = pair.exchange();
     pair.server.go_away(go_away::Reason::Shutdown, "");
-    // Opened before the goodbye is heard.
+    // Opened before the GoAway arrives.
     let crossing = pair.open();
     pair.settle();
     assert_eq!(pair.client.receive(crossing), Received::Reset(code::UNAVAILABLE));
@@ -621,7 +621,7 @@ fn a_call_that_crosses_a_go_away_is_refused_and_earlier_ones_are_answered() {
     assert!(pair.client.is_idle() && pair.server.is_idle());
 }
 
-/// Handlers of calls that were given up take a moment to go, and a client cannot know when they have.
+/// Handlers of cancelled calls end with a delay, and a client cannot know when they have ended.
 #[test]
 fn a_client_may_cancel_all_its_calls_and_open_as_many_in_the_same_message() {
     let mut pair = Pair::new();
@@ -638,7 +638,7 @@ fn a_client_may_cancel_all_its_calls_and_open_as_many_in_the_same_message() {
     for id in &opened {
         assert_eq!(pair.client.receive(*id), Received::Pending, "{id}");
     }
-    // What nobody has let go of yet is bounded too.
+    // The number of streams that are not yet released is bounded too.
     for id in &opened {
         pair.client.release(*id);
     }
@@ -715,7 +715,7 @@ fn the_end_of_the_session_resets_unanswered_calls_as_unavailable_after_its_go_aw
     assert_eq!(pair.client.reset_code(id), Some(code::UNAVAILABLE));
 }
 
-/// A frame by hand.
+/// Encodes a frame.
 fn raw(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
     let mut out = vec![kind, flags];
     out.extend_from_slice(&(body.len() as u16).to_be_bytes());
@@ -724,8 +724,8 @@ fn raw(kind: u8, flags: u8, stream: u32, body: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Feeds frames, each a message, to the end of this role of a session with one open stream. The error that ends it is
-/// told to the other end as `reason`, in one message after which nothing comes.
+/// Delivers messages to the end with this role of a session with one open stream. The error ends the session with a
+/// `GoAway` with `reason`, in one message, and nothing is sent after it.
 fn assert_refused(to: Role, reason: go_away::Reason, name: &str, messages: Vec<Vec<u8>>) {
     let mut pair = Pair::new();
     assert_eq!(pair.open(), 1);
@@ -763,7 +763,7 @@ fn assert_refused(to: Role, reason: go_away::Reason, name: &str, messages: Vec<V
     );
 }
 
-/// Each is a message no honest peer sends; it ends the session.
+/// Each case is a message that no conforming peer sends; it ends the session.
 #[test]
 fn a_forbidden_message_ends_the_session_with_a_go_away_that_gives_the_reason() {
     use Role::{Client, Server};
@@ -1001,7 +1001,7 @@ fn a_call_with_too_many_metadata_entries_is_refused_locally() {
     let id = open(METADATA_ENTRIES_MAX).unwrap();
     pair.settle();
     assert!(pair.server.take_head(id).is_some());
-    // A handler's trailers lose entries from their end, never the status.
+    // A handler's trailers lose entries from the end, never the status.
     let mut metadata = vec![Metadata::default(); METADATA_ENTRIES_MAX];
     metadata.push(Metadata {
         key: "grpc-status".into(),
@@ -1087,7 +1087,7 @@ proptest! {
         for id in &ids {
             let at_sender = pair.server.streams.get(id).map(|stream| stream.credit);
             let receive = &pair.client.streams[id].receive;
-            // The sender's stream is still there: nobody released it.
+            // The sender's stream still exists, because it was not released.
             prop_assert_eq!(at_sender.unwrap() + receive.grant, STREAM_WINDOW, "credit of {} lost", id);
         }
     }
@@ -1124,7 +1124,7 @@ fn unread_bytes_pin_little_more_memory_than_their_length() {
         let mut message = Vec::new();
         frame::put_header(&mut message, frame::Kind::Data, false, 1, 1);
         message.push(n as u8);
-        // Every other one in a message of 7 KiB that says nothing else.
+        // Every second one in a message of 7 KiB with nothing else for the stream.
         if n % 2 == 0 {
             message.extend_from_slice(&credits);
         }
@@ -1149,7 +1149,7 @@ fn unread_bytes_pin_little_more_memory_than_their_length() {
     assert_eq!(next, 20_000);
 }
 
-/// A call's metadata stays for as long as its handler likes.
+/// A handler can keep the metadata of its call for any time.
 #[test]
 fn metadata_pins_little_of_its_message() {
     let metadata = vec![Metadata {
@@ -1198,7 +1198,7 @@ fn both_ends_use_the_features_that_both_announce() {
     };
     let mut client = Mux::new(Role::Client, now.instant);
     let mut server = Mux::new(Role::Server, now.instant);
-    // Number 63 is of a version that the exec-server does not know.
+    // Feature 63 is of a version that the exec-server does not know.
     (client.own_features, server.own_features) =
         (Features::from_bits(1 << 63 | 0b011), Features::from_bits(0b110));
     assert_eq!((client.peer_version(), server.peer_version()), (None, None));
@@ -1230,14 +1230,14 @@ fn the_first_frame_of_a_session_is_the_clients_hello_in_the_message_of_the_first
     let kinds: Vec<_> = std::iter::from_fn(|| frame::next(&mut first).unwrap()).collect();
     let kinds: Vec<_> = kinds.iter().map(|frame| frame.kind).collect();
     assert_eq!(kinds, [Kind::Hello, Kind::Ping, Kind::Head]);
-    // One that ends the session before it has sent anything introduces itself too.
+    // A client that ends the session before it has sent anything sends Hello first too.
     let mut client = Mux::new(Role::Client, now.instant);
     client.give_up(go_away::Reason::ProtocolError, "test");
     let last = message(&mut client, now).unwrap();
     assert_eq!((last[0], last[10]), (11, 8));
 }
 
-/// A server that has received nothing, and what it makes of this first message.
+/// The result of a new server for this first message.
 fn first_message(frames: &[u8]) -> Result<(), MuxError> {
     let now = Anchor {
         instant: Instant::now(),

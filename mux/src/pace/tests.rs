@@ -1,4 +1,4 @@
-//! Two multiplexers at the ends of a long, narrow path, under a virtual clock.
+//! Two multiplexers connected by a simulated path with delay and limited rate, under a virtual clock.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,15 +27,15 @@ struct Path {
     /// Bytes a second, in each direction.
     rate: f64,
     one_way: Duration,
-    /// A message takes up to this much longer.
+    /// Greatest additional delay of a message.
     jitter: Duration,
 }
 
-/// One direction: a narrow place with a queue that takes everything, then a delay.
+/// One direction of the path: a bottleneck with an unbounded queue, then a delay.
 struct Direction {
     free: Instant,
     arriving: VecDeque<(Instant, Bytes)>,
-    /// For jitter: not random, and not regular.
+    /// State of the jitter: a deterministic pseudorandom sequence.
     count: u32,
 }
 
@@ -44,13 +44,13 @@ impl Direction {
         self.free = self.free.max(now) + Duration::from_secs_f64(message.len() as f64 / path.rate);
         self.count = self.count.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         let at = self.free + path.one_way + path.jitter * (self.count >> 24) / 256;
-        // A path that becomes shorter does not reorder.
+        // A path whose delay decreases does not reorder messages.
         let at = self.arriving.back().map_or(at, |(last, _)| at.max(*last));
         self.arriving.push_back((at, message));
     }
 }
 
-/// An exec-server that streams to a client that reads all of it, and what was seen.
+/// An exec-server that streams to a client that reads everything, and the measurements.
 struct TestNetwork {
     client: Mux,
     server: Mux,
@@ -61,7 +61,7 @@ struct TestNetwork {
     now: Instant,
     bulk: StreamId,
     bulk_received: usize,
-    /// Bytes of a second that the producer makes; without it as many as there is room for.
+    /// Bytes that the producer writes in a second; `None`: as many as there is room for.
     bulk_rate: Option<f64>,
     bulk_sent: usize,
     other: StreamId,
@@ -80,7 +80,7 @@ impl TestNetwork {
             arriving: VecDeque::new(),
             count: 7,
         };
-        // Its last word of the handshake leaves now, and finds a client that answers at once.
+        // The server sends its last handshake message now, and the client answers it at once.
         let server = Mux::new(Role::Server, start);
         let start = start + path.one_way;
         let mut client = Mux::new(Role::Client, start);
@@ -126,7 +126,7 @@ impl TestNetwork {
         }
     }
 
-    /// Everything that happens in so long, with bulk or without.
+    /// Simulates a time span, with or without bulk.
     fn run(&mut self, time: Duration, has_bulk: bool) {
         let end = self.now + time;
         let began = self.now;
@@ -203,7 +203,7 @@ impl TestNetwork {
         }
     }
 
-    /// Part of the path's rate that bulk gets in so long.
+    /// Fraction of the path's rate that bulk reaches in a time span.
     fn throughput(&mut self, time: Duration) -> f64 {
         let before = self.bulk_received;
         self.run(time, true);
@@ -245,7 +245,7 @@ fn a_long_path_is_filled_and_a_frame_queued_after_bulk_overtakes_it() {
     assert!(first >= 0.93, "{first} of the link in the first seconds");
     let longest_latency = network.longest_latency(200);
     assert!(longest_latency <= 32 * MS, "{longest_latency:?}");
-    // For longer than a round trip counts, and so through more than one look at it.
+    // Longer than ROUND_TRIP_WINDOW, so that the queue drains more than once.
     let then = network.throughput(25_000 * MS);
     assert!(then >= 0.98, "{then} of the link afterwards");
     let longest_latency = network.longest_latency(200);
@@ -282,12 +282,12 @@ fn the_limit_follows_a_path_that_becomes_slower_faster_longer_or_shorter() {
             one_way: one_way * MS,
             ..LINK
         };
-        // Until what the old path was is forgotten, and some to get back.
+        // Until the measurements of the old path expire, and some time to recover.
         network.run(8_000 * MS, true);
         let share = network.throughput(5_000 * MS);
         let longest_latency = network.longest_latency(100);
         assert!(share >= 0.95, "{share} of {:?}", network.path);
-        // Half of it more while it is found out how much more the path takes.
+        // Half as much again, while the limit grows to measure a faster path.
         let most = (one_way * MS + 12 * MS + Duration::from_secs_f64(8_000.0 / rate)) * 3 / 2;
         assert!(
             longest_latency <= most,
@@ -329,7 +329,7 @@ fn a_peer_that_answers_nothing_is_sent_no_more_than_that_and_asked_no_more_than_
     let mut network = TestNetwork::new(LINK);
     let before = network.pings;
     network.client.end_session();
-    // Everything arrives; no answer comes back.
+    // Every message arrives, but no `Pong` returns.
     let mut sent = 0;
     while network.server.has_room(network.bulk).unwrap() || network.server.wants_transmit() {
         if network.server.has_room(network.bulk).unwrap() {
@@ -349,7 +349,7 @@ fn a_peer_that_answers_nothing_is_sent_no_more_than_that_and_asked_no_more_than_
     }
     assert!(sent <= limits::IN_FLIGHT_INITIAL as usize, "{sent}");
     assert!((1..=limits::PROBES_MAX).contains(&(network.pings - before)));
-    // What is about other calls still leaves, and so does the end of this one.
+    // Frames of other calls are still sent, and so is the Reset of this one.
     let other = network.other;
     network
         .server
@@ -389,7 +389,8 @@ fn answers_out_of_turn_are_refused_and_early_ones_gain_nothing() {
         pace.sent(now, 10_000, Some(id));
     }
     assert!(!pace.pong(now, 2) && !pace.pong(now, 4));
-    // At once, as only a peer can that guesses: no rate comes of no time, and the limit stays a limit.
+    // Pongs without delay, which only a peer that guesses ids can send: an interval of zero gives no rate sample, and
+    // the limit stays in its bounds.
     for id in 1..=3 {
         assert!(pace.pong(now, id));
         assert!(!pace.pong(now, id));
@@ -404,7 +405,7 @@ fn answers_out_of_turn_are_refused_and_early_ones_gain_nothing() {
 }
 
 proptest! {
-    /// Answers of a peer that chooses when: the limit keeps its bounds, and nothing overflows.
+    /// A peer chooses when to answer: the limit stays in its bounds, and nothing overflows.
     #[test]
     fn no_timing_of_pongs_breaks_the_bounds(steps in prop::collection::vec((0u32..45, 0u32..50, 1usize..65_000, any::<bool>()), 1..300)) {
         let mut now = Instant::now();
@@ -441,7 +442,7 @@ fn the_pace_does_not_slow_loopback() {
     let pings = network.pings;
     let share = network.throughput(500 * MS);
     assert!(share >= 0.98, "{share}");
-    // One in seven messages.
+    // One `Ping` in seven messages.
     let pings = network.pings - pings;
     assert!(pings < 2500, "{pings} pings");
 }
@@ -478,12 +479,12 @@ fn short_calls_cause_few_pings() {
         network.queued_at = Some(network.now);
         network.run(50 * MS, false);
     }
-    // 40 KB in all; the client's sign of life is not due twice.
+    // 40 KB in all, in which the client's liveness `Ping` is due at most once.
     assert!(network.pings - before <= 3, "{} pings", network.pings - before);
 }
 
-/// Part of the link that bulk gets after paths of `10^magnitude` bytes a second and `one_way` ms, each for `time` ms,
-/// with bulk or without.
+/// Fraction of the link that bulk reaches after paths of `10^magnitude` bytes a second and `one_way` ms, each for
+/// `time` ms, with or without bulk.
 fn share_after(changes: impl IntoIterator<Item = (f64, u32, u32, bool)>) -> f64 {
     let mut network = TestNetwork::new(LINK);
     for (magnitude, one_way, time, has_bulk) in changes {
@@ -495,7 +496,7 @@ fn share_after(changes: impl IntoIterator<Item = (f64, u32, u32, bool)>) -> f64 
         network.run(time * MS, has_bulk);
     }
     network.path = LINK;
-    // What is queued at the narrow place comes out first, each message at the rate of the path that it was sent on.
+    // The queue at the bottleneck drains first, each message at the rate of the path on which it was sent.
     let free = network.up.free.max(network.down.free);
     network.run(free.saturating_duration_since(network.now), true);
     network.run(60_000 * MS, true);
@@ -511,7 +512,7 @@ fn a_path_is_filled_after_a_queue_of_a_minute() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
-    /// Whatever the path does, bulk rounds on and nothing is held back for ever.
+    /// However the path changes, bulk continues and is not held back for ever.
     #[test]
     fn bulk_never_stalls(
         changes in prop::collection::vec((4.0f64..9.0, 0u32..300, 1u32..1500, any::<bool>()), 1..8),

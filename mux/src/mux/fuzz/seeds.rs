@@ -1,5 +1,5 @@
-//! What the multiplexer's targets begin from: scripts of a peer's and the application's steps, whose numbers are those
-//! of [`Simulation::act`](super::Simulation::act).
+//! Seeds of the multiplexer's targets: scripts of steps of the peer and the application. Their numbers are those of
+//! [`Simulation::act`](super::Simulation::act).
 
 use baton_fuzz::Script;
 
@@ -22,7 +22,7 @@ pub(super) fn seeds() -> Vec<(&'static str, Vec<u8>)> {
     });
     let flood = (0..20).fold(new(), |script, id| script.u8(6).u8(id));
     let streams = (1..=200).fold(new(), |script, id| deliver(head(script, id)));
-    // More than may be under way at once: answered pings alone bring the room for it.
+    // More than may be in flight at once: only answered pings free room for it.
     let bulk = (1..=20).fold(new(), |script, id| {
         deliver(head(open(script, id), id))
             .u8(14)
