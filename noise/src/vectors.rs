@@ -15,12 +15,12 @@ use crate::resolver::ephemeral;
 use crate::transport::{Transport, TransportError};
 use crate::{Control, Endpoint, HandshakeError, Initiator, Responder, Session, prologue};
 
-/// What decides every byte of a session.
+/// The inputs that determine every byte of a session.
 struct Setup {
     client: Arc<StaticKey>,
     server: Arc<StaticKey>,
     prologue: Vec<u8>,
-    /// Of client and exec-server, for the first handshake.
+    /// Ephemeral keys of client and exec-server for the first handshake.
     ephemerals: [[u8; 32]; 2],
     exec_server_id: [u8; 16],
     session_id: [u8; 16],
@@ -72,7 +72,7 @@ impl Setup {
         setup
     }
 
-    /// The members that [`of`](Self::of) reads.
+    /// The JSON members that [`of`](Self::of) reads.
     fn described(&self, case: Case) -> Case {
         case.bytes("client_seed", CLIENT_SEED)
             .bytes("client_private_key", self.client.expose())
@@ -95,7 +95,7 @@ impl Setup {
         Responder::read(&self.server, &self.prologue, message1)
     }
 
-    /// The whole handshake: message 1, message 2, and the transports of client and exec-server.
+    /// Runs the handshake. Returns message 1, message 2, and the transports of client and exec-server.
     fn shake(&self, payload: &[u8]) -> (Bytes, Bytes, [Transport; 2]) {
         let (initiator, message1) = self.initiator();
         let responder = self.responder(&message1).unwrap();
@@ -215,7 +215,7 @@ fn handshakes() -> Vec<Case> {
     cases
 }
 
-/// A message 1 that carries something.
+/// A message 1 with a payload.
 fn with_payload(setup: &Setup) -> Vec<u8> {
     let mut state = snow::Builder::with_resolver(
         crate::SUITE.parse().unwrap(),
@@ -351,7 +351,7 @@ fn decode_transport(vector: Vector<'_>) {
     }
 }
 
-/// Private keys of the ephemerals of the rekey: client, exec-server.
+/// Ephemeral private keys of the rekey: client, exec-server.
 const REKEY_EPHEMERALS: [u8; 2] = [0xc0, 0x10];
 
 fn frame(kind: u8, body: &[u8]) -> Vec<u8> {
@@ -415,7 +415,7 @@ impl Renewing {
         }
     }
 
-    /// One message: `data`, or what the end has to send for the rekey. Delivers it, and returns its plaintext and its bytes.
+    /// Delivers one message: `data`, or the pending rekey message. Returns its plaintext and its bytes.
     fn pass(&mut self, from: &'static str, data: Option<&[u8]>) -> (Vec<u8>, Vec<u8>) {
         let (sender, receiver) = match from {
             CLIENT => (&mut self.client, &mut self.server),

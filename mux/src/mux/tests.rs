@@ -1124,7 +1124,7 @@ fn unread_bytes_pin_little_more_memory_than_their_length() {
         let mut message = Vec::new();
         frame::put_header(&mut message, frame::Kind::Data, false, 1, 1);
         message.push(n as u8);
-        // Every second one in a message of 7 KiB with nothing else for the stream.
+        // Every second byte is in a message of 7 KiB, with frames that the receiver does not keep.
         if n % 2 == 0 {
             message.extend_from_slice(&credits);
         }

@@ -1,5 +1,5 @@
-//! Nothing but the genuine messages complete a handshake; what a peer with a key puts into them, and what it seals
-//! afterwards, is read or refused.
+//! Only the genuine messages complete a handshake. The payloads of a peer with a key, and its transport messages, are
+//! read or refused.
 
 use baton_fuzz::{Input, Script, Target};
 use baton_proto::limits::NOISE_PLAINTEXT_MAX;
@@ -8,7 +8,7 @@ use super::*;
 use crate::key::Seed;
 use crate::transport::TransportError;
 
-/// The input: what is done (see [`run`]), and with what.
+/// The input: the kind of test (see [`run`]), and its data.
 pub(crate) const HANDSHAKE: Target = Target {
     name: "handshake",
     run,
@@ -17,7 +17,7 @@ pub(crate) const HANDSHAKE: Target = Target {
 
 const PROLOGUE: &[u8] = b"prologue";
 
-/// Both keys. Ephemeral ones too are the same each time, so that what is genuine can be committed.
+/// The static keys. The ephemeral keys are fixed too, so that genuine messages can be committed as seeds.
 struct Keys {
     client: StaticKey,
     server: StaticKey,
@@ -61,7 +61,7 @@ impl Keys {
         Responder::accept(self.responder(), message)
     }
 
-    /// Message 2, genuine, around a payload.
+    /// The genuine message 2 with a payload.
     fn answer(&self, payload: &[u8]) -> (Transport, Bytes) {
         let responder = self.accept(&self.start().1).expect("the genuine message 1");
         assert_eq!(responder.remote(), self.client.public());
@@ -86,7 +86,7 @@ fn run(bytes: &[u8]) {
                 assert_eq!(keys.answer(&payload).1, message, "a message 2 that nobody wrote");
             }
         }
-        // A client that says something in message 1.
+        // A payload of the client in message 1.
         2 => {
             let payload = input.chunk();
             let mut message = vec![0; payload.len() + 96];
@@ -96,14 +96,14 @@ fn run(bytes: &[u8]) {
                 assert_eq!(accepted.is_ok(), payload.is_empty(), "message 1 says nothing");
             }
         }
-        // What a server says in message 2.
+        // A payload of the server in message 2.
         3 => {
             let payload = input.chunk();
             let (_, message) = keys.answer(payload);
             let (_, said) = keys.start().0.finish(&message).expect("the genuine message 2");
             assert_eq!(said, payload);
         }
-        // A genuine message that is altered in one place.
+        // A genuine message with one altered byte.
         4 => {
             let (is_first, at, by) = (input.bool(), usize::from(input.u8()), input.u8());
             let (initiator, first) = keys.start();
@@ -117,7 +117,7 @@ fn run(bytes: &[u8]) {
             };
             assert_eq!(done, by == 0, "altered in byte {at}");
         }
-        // Bytes as a transport message, before one that is genuine.
+        // Bytes as a transport message, before a genuine one.
         _ => {
             let (forged, plaintext) = (input.chunk(), input.rest());
             let (mut server, message) = keys.answer(b"");

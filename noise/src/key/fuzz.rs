@@ -1,4 +1,5 @@
-//! Whatever is in a key file or given as a public key is one, in the spelling that we write, or refused.
+//! A key file or the text of a public key is accepted only in the encoding that this crate writes, with any
+//! white space around the words of the file.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
-//! Looks for secrets in the memory of this process, byte by byte, after they were dropped.
+//! Searches the memory of this process for secrets, byte by byte, after they were dropped.
 //!
-//! What is looked for is kept under a mask: else the search would find itself.
+//! The search pattern is masked, so that the search does not find its own copy.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -9,14 +9,14 @@ use zeroize::Zeroize as _;
 
 use super::*;
 
-/// A secret under a mask.
+/// A masked secret.
 struct Masked {
     masked: Vec<u8>,
     mask: Vec<u8>,
 }
 
 impl Masked {
-    /// Without another copy of it: what is not a register is wiped.
+    /// Masks a secret without another copy of it in memory.
     fn of(secret: &[u8]) -> Self {
         let mut mask = vec![0; secret.len()];
         getrandom::fill(&mut mask).unwrap();
@@ -34,7 +34,7 @@ impl Masked {
     }
 }
 
-/// How often each of these is in the writable memory of this process.
+/// Number of copies of each secret in the writable memory of this process.
 fn found<const N: usize>(secrets: [&Masked; N]) -> [usize; N] {
     const PART: usize = 64 * 1024;
     const PAGE: usize = 4096;
@@ -55,7 +55,7 @@ fn found<const N: usize>(secrets: [&Masked; N]) -> [usize; N] {
             for page in (0..read.min(PART)).step_by(PAGE) {
                 let page = page..read.min(PART).min(page + PAGE);
                 if buffer[page.clone()] == ZEROS[..page.len()] {
-                    // Most of it, and looking at it byte by byte takes minutes.
+                    // Most pages are zero, and searching them takes minutes.
                     continue;
                 }
                 for offset in page {
@@ -68,7 +68,7 @@ fn found<const N: usize>(secrets: [&Masked; N]) -> [usize; N] {
             at += PART as u64;
         }
     }
-    // It may hold one that was found.
+    // The buffer may contain a secret that was found.
     buffer.zeroize();
     counts
 }

@@ -1,4 +1,4 @@
-//! Two ends under a virtual clock, and peers that do not keep to the rules.
+//! Two sessions under a virtual clock, and peers that break the protocol.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::policy::KeyLimit;
 const NEVER: Duration = Duration::from_secs(1_000_000);
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// Never due.
+/// A policy under which no rekey is due.
 fn lasting() -> RekeyPolicy {
     RekeyPolicy {
         after_age: NEVER,
@@ -18,7 +18,7 @@ fn lasting() -> RekeyPolicy {
     }
 }
 
-/// Due after so many messages.
+/// A policy under which a rekey is due after this many messages.
 fn every(messages: u64) -> RekeyPolicy {
     let bytes = u64::MAX;
     RekeyPolicy {
@@ -34,21 +34,21 @@ enum Side {
 }
 use Side::{Client, Server};
 
-/// Why an end gave up.
+/// Why a session ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Failure {
     Transport(TransportError),
     Rekey(RekeyError),
 }
 
-/// A sealed message, and what it says about keys, if that is what it is about.
+/// A sealed message, and the rekey message in it, if there is one.
 #[derive(Clone)]
 struct Message {
     sealed: BytesMut,
     control: Option<Control>,
 }
 
-/// A client and an exec-server; messages wait on the wire until the test delivers them.
+/// A client and an exec-server; messages are queued until the test delivers them.
 struct Pair {
     client: Session,
     server: Session,
@@ -107,7 +107,7 @@ impl Pair {
         }
     }
 
-    /// Puts what this side has to say about keys on the wire; what it said.
+    /// Sends the rekey message of this side, if there is one, and returns it.
     fn say(&mut self, side: Side) -> Option<Control> {
         let now = self.now;
         let session = self.session(side);
@@ -126,7 +126,7 @@ impl Pair {
         Some(control)
     }
 
-    /// Puts data of this side on the wire.
+    /// Sends data of this side.
     fn send(&mut self, side: Side, data: &[u8]) -> Result<(), Failure> {
         let now = self.now;
         let session = self.session(side);
@@ -138,7 +138,7 @@ impl Pair {
         Ok(())
     }
 
-    /// Hands a message over; its data.
+    /// Delivers a message to this side. Returns its data.
     fn take(&mut self, side: Side, message: Message) -> Result<BytesMut, Failure> {
         let (now, is_allowed) = (self.now, self.is_allowed);
         let session = self.session(side);
@@ -155,7 +155,7 @@ impl Pair {
         Ok(data)
     }
 
-    /// Delivers the next message of this side.
+    /// Delivers the next message that this side sent.
     fn deliver_from(&mut self, side: Side) -> Result<BytesMut, Failure> {
         let message = self
             .wire_from(side)
@@ -164,7 +164,7 @@ impl Pair {
         self.take(if side == Client { Server } else { Client }, message)
     }
 
-    /// Until both have said what they have to say about keys, and heard it.
+    /// Delivers messages until neither side has a rekey message to send.
     fn settle(&mut self) {
         loop {
             while self.say(Client).is_some() || self.say(Server).is_some() {}
@@ -178,7 +178,7 @@ impl Pair {
         }
     }
 
-    /// One message each way, and what follows from it.
+    /// Delivers one message in each direction, and the rekey messages that follow.
     fn exchange(&mut self) {
         for side in [Client, Server] {
             self.send(side, b"data").unwrap();
@@ -191,7 +191,7 @@ impl Pair {
         (self.client.renewals(), self.server.renewals())
     }
 
-    /// Lets this side, and it alone, begin.
+    /// Makes only this side begin a rekey.
     fn begin(&mut self, side: Side) {
         let now = self.now;
         let session = self.session(side);
@@ -200,7 +200,7 @@ impl Pair {
         session.policy = policy;
     }
 
-    /// What one side would answer to this, were it sealed in the right key.
+    /// Passes a rekey message to one side directly, as if it were correctly sealed.
     fn heard_by(&mut self, side: Side, control: Control) -> Result<(), RekeyError> {
         let now = self.now;
         self.session(side).handle_control(now, control).map(drop)
@@ -266,7 +266,7 @@ fn both_sides_may_begin_a_rekey_at_the_same_time() {
             pair.send(Client, b"data").unwrap();
             pair.deliver_from(Client).unwrap();
         }
-        // Neither has heard of the other's beginning.
+        // Both begin before either receives the other's message.
         assert_eq!(pair.say(Server), Some(Control::Request));
         assert!(matches!(pair.say(Client), Some(Control::Start(_))));
         pair.settle();
@@ -295,7 +295,7 @@ fn data_flows_in_both_directions_at_every_step_of_a_rekey() {
         pair.begin(beginner);
         let mut sent = [Vec::new(), Vec::new()];
         let mut received = [Vec::new(), Vec::new()];
-        // Data before and behind every word, all of it under way at once.
+        // Data before and after every rekey message, all in flight at once.
         for step in 0..12 {
             for side in [Client, Server] {
                 for _ in 0..2 {
@@ -328,7 +328,7 @@ fn a_message_sealed_before_a_rekey_does_not_open_after_it() {
     pair.deliver_from(Client).unwrap();
     pair.begin(Client);
     pair.settle();
-    // Its nonce is the right one again; its key is not.
+    // Its nonce is the expected one again, but its key is not.
     assert_eq!(
         pair.take(Server, old),
         Err(Failure::Transport(TransportError::Decrypt))
@@ -349,7 +349,7 @@ fn a_client_that_is_no_longer_allowed_gets_no_answer() {
 #[test]
 fn a_peer_that_does_not_answer_a_rekey_times_out() {
     let timeout = lasting().timeout;
-    // How far it gets: nowhere, or up to the client's Switch.
+    // The steps before the peer stops: none, or all up to the client's Switch.
     for (beginner, steps, waiting) in [
         (Client, 0, Client),
         (Server, 0, Server),
@@ -383,7 +383,7 @@ fn a_rekey_without_a_timeout_has_no_deadline() {
     let now = pair.now;
     for side in [Client, Server] {
         pair.session(side).handle_timeout(now).unwrap();
-        // An instant that has passed would keep its caller busy until the peer answers.
+        // A deadline in the past would make the caller loop until the peer answers.
         assert_eq!(pair.session(side).next_timeout(), None);
     }
 }
@@ -418,7 +418,7 @@ fn a_direction_ends_at_its_limit_if_the_peer_never_answers() {
         let exhausted = Err(Failure::Transport(TransportError::Exhausted));
         assert_eq!(pair.send(side, b"x"), exhausted);
         assert_eq!(pair.wire_from(side).len(), 25);
-        // The receiver holds it to the same.
+        // The receiver enforces the same limit.
         let other = if side == Client { Server } else { Client };
         for _ in 0..25 {
             let mut message = pair.wire_from(side).pop_front().unwrap();
@@ -434,7 +434,7 @@ fn a_direction_ends_at_its_limit_if_the_peer_never_answers() {
         let mut pair = Pair::new(policy, policy);
         pair.send(side, &[0; 2000]).unwrap();
         assert_eq!(pair.send(side, &[0]), exhausted_error());
-        // An empty one has no bytes.
+        // An empty message has no bytes, so it is within the limit.
         pair.send(side, &[]).unwrap();
     }
 }
@@ -458,7 +458,7 @@ fn a_new_key_has_its_limit_before_it() {
     assert!(client == server && client >= 100, "{client}, {server}");
 }
 
-/// Each by a peer that holds the keys of the session.
+/// The peer has the keys of the session.
 #[test]
 fn a_rekey_message_out_of_order_ends_the_session() {
     let junk = Bytes::from_static(b"junk");
@@ -468,7 +468,7 @@ fn a_rekey_message_out_of_order_ends_the_session() {
         Control::Answer(junk.clone()),
         Control::Switch,
     ];
-    // Where an end is, and what its peer may say there.
+    // The phase of a side, and the rekey messages that its peer may send in it.
     type Prepare = fn(&mut Pair);
     let places: [(&str, Side, Prepare, &[usize]); 9] = [
         ("client, no rekey", Client, |_| {}, &[0]),
@@ -547,7 +547,7 @@ fn a_rekey_message_out_of_order_ends_the_session() {
             prepare(&mut pair);
             let heard = pair.heard_by(side, control.clone());
             if in_turn.contains(&number) {
-                // In turn, though junk does not verify.
+                // The message is allowed, although junk does not verify.
                 assert!(
                     matches!(heard, Ok(()) | Err(RekeyError::Handshake(HandshakeError::Verify))),
                     "{place}: {control:?}: {heard:?}"
@@ -594,7 +594,7 @@ fn any_flipped_bit_of_a_rekey_fails_it() {
     }
 }
 
-/// By a peer that holds the session's keys, or broke them: the rekey's own prologue stands in the way.
+/// Even a peer that has the session's keys cannot replay a rekey message, because each rekey has its own prologue.
 #[test]
 fn a_rekey_message_of_another_rekey_or_session_does_not_verify() {
     let keys = [StaticKey::generate().unwrap(), StaticKey::generate().unwrap()].map(Arc::new);
@@ -614,20 +614,20 @@ fn a_rekey_message_of_another_rekey_or_session_does_not_verify() {
     session.settle();
     assert_eq!(session.heard_by(Server, first), failed);
 
-    // Another session of the same two keys, even one of the same id.
+    // Another session of the same two keys, even one with the same id.
     for prologue in [&b"session 1"[..], b"session 2"] {
         let of_other = start(&mut pair(prologue));
         assert_eq!(pair(b"session 1").heard_by(Server, of_other), failed);
     }
 
-    // The session's own first message.
+    // Message 1 of the session's own handshake.
     let (_, message1) = Initiator::start(&keys[0], keys[1].public(), b"session 1").unwrap();
     assert_eq!(
         pair(b"session 1").heard_by(Server, Control::Start(message1)),
         failed
     );
 
-    // An answer that was meant for another start.
+    // An answer to another Start.
     let mut one = pair(b"session 1");
     start(&mut one);
     let mut other = pair(b"session 1");
@@ -645,7 +645,7 @@ fn a_rekey_with_another_client_key_is_refused() {
     let Endpoint::Client { key, .. } = &mut pair.client.end else {
         panic!("this is the client")
     };
-    // Of another client, allowed or not.
+    // The key of another client, whether it is allowed or not.
     *key = Arc::new(StaticKey::generate().unwrap());
     pair.begin(Client);
     pair.say(Client);
