@@ -108,7 +108,7 @@ impl Pair {
     }
 
     /// Sends the rekey message of this side, if there is one, and returns it.
-    fn say(&mut self, side: Side) -> Option<Control> {
+    fn send_control(&mut self, side: Side) -> Option<Control> {
         let now = self.now;
         let session = self.session(side);
         let control = session.control();
@@ -139,7 +139,7 @@ impl Pair {
     }
 
     /// Delivers a message to this side. Returns its data.
-    fn take(&mut self, side: Side, message: Message) -> Result<BytesMut, Failure> {
+    fn receive(&mut self, side: Side, message: Message) -> Result<BytesMut, Failure> {
         let (now, is_allowed) = (self.now, self.is_allowed);
         let session = self.session(side);
         let data = session.open(&message.sealed).map_err(Failure::Transport)?;
@@ -156,25 +156,25 @@ impl Pair {
     }
 
     /// Delivers the next message that this side sent.
-    fn deliver_from(&mut self, side: Side) -> Result<BytesMut, Failure> {
+    fn deliver_next_from(&mut self, side: Side) -> Result<BytesMut, Failure> {
         let message = self
             .wire_from(side)
             .pop_front()
             .expect("something is on the wire");
-        self.take(if side == Client { Server } else { Client }, message)
+        self.receive(if side == Client { Server } else { Client }, message)
     }
 
     /// Delivers messages until neither side has a rekey message to send.
     fn settle(&mut self) {
         loop {
-            while self.say(Client).is_some() || self.say(Server).is_some() {}
+            while self.send_control(Client).is_some() || self.send_control(Server).is_some() {}
             let Some(side) = [Client, Server]
                 .into_iter()
                 .find(|side| !self.wire_from(*side).is_empty())
             else {
                 return;
             };
-            self.deliver_from(side).unwrap();
+            self.deliver_next_from(side).unwrap();
         }
     }
 
@@ -182,7 +182,7 @@ impl Pair {
     fn exchange(&mut self) {
         for side in [Client, Server] {
             self.send(side, b"data").unwrap();
-            assert_eq!(self.deliver_from(side).unwrap(), "data");
+            assert_eq!(self.deliver_next_from(side).unwrap(), "data");
         }
         self.settle();
     }
@@ -201,7 +201,7 @@ impl Pair {
     }
 
     /// Passes a rekey message to one side directly, as if it were correctly sealed.
-    fn heard_by(&mut self, side: Side, control: Control) -> Result<(), RekeyError> {
+    fn handle_control_at(&mut self, side: Side, control: Control) -> Result<(), RekeyError> {
         let now = self.now;
         self.session(side).handle_control(now, control).map(drop)
     }
@@ -215,7 +215,7 @@ fn a_key_is_renewed_after_a_number_of_messages_in_either_direction() {
             for message in 1..=5 {
                 assert_eq!(pair.renewals(), (0, 0), "before message {message}");
                 pair.send(talker, b"x").unwrap();
-                pair.deliver_from(talker).unwrap();
+                pair.deliver_next_from(talker).unwrap();
                 pair.settle();
             }
             assert_eq!(pair.renewals(), (1, 1));
@@ -229,11 +229,11 @@ fn a_key_is_renewed_after_a_number_of_bytes() {
     policy.after.bytes = 1000;
     let mut pair = Pair::new(policy, lasting());
     pair.send(Server, &[0; 999]).unwrap();
-    pair.deliver_from(Server).unwrap();
+    pair.deliver_next_from(Server).unwrap();
     pair.settle();
     assert_eq!(pair.renewals(), (0, 0));
     pair.send(Server, &[0; 1]).unwrap();
-    pair.deliver_from(Server).unwrap();
+    pair.deliver_next_from(Server).unwrap();
     pair.settle();
     assert_eq!(pair.renewals(), (1, 1));
 }
@@ -264,11 +264,11 @@ fn both_sides_may_begin_a_rekey_at_the_same_time() {
     for round in 1..=10 {
         while !(pair.client.wants_control() && pair.server.wants_control()) {
             pair.send(Client, b"data").unwrap();
-            pair.deliver_from(Client).unwrap();
+            pair.deliver_next_from(Client).unwrap();
         }
         // Both begin before either receives the other's message.
-        assert_eq!(pair.say(Server), Some(Control::Request));
-        assert!(matches!(pair.say(Client), Some(Control::Start(_))));
+        assert_eq!(pair.send_control(Server), Some(Control::Request));
+        assert!(matches!(pair.send_control(Client), Some(Control::Start(_))));
         pair.settle();
         assert_eq!(pair.renewals(), (round, round));
         assert!(pair.client.control().is_none() && pair.server.control().is_none());
@@ -280,9 +280,9 @@ fn an_unsent_request_is_dropped_when_a_start_arrives() {
     let mut pair = Pair::new(lasting(), lasting());
     pair.begin(Client);
     pair.begin(Server);
-    pair.say(Client);
-    pair.deliver_from(Client).unwrap();
-    assert!(matches!(pair.say(Server), Some(Control::Answer(_))));
+    pair.send_control(Client);
+    pair.deliver_next_from(Client).unwrap();
+    assert!(matches!(pair.send_control(Server), Some(Control::Answer(_))));
     pair.settle();
     assert_eq!(pair.renewals(), (1, 1));
 }
@@ -303,12 +303,12 @@ fn data_flows_in_both_directions_at_every_step_of_a_rekey() {
                     sent[side as usize].push(number);
                     pair.send(side, &number.to_be_bytes()).unwrap();
                 }
-                pair.say(side);
+                pair.send_control(side);
             }
             for side in [Client, Server] {
                 let keep = if step == 11 { 0 } else { 3 };
                 while pair.wire_from(side).len() > keep {
-                    let data = pair.deliver_from(side).unwrap();
+                    let data = pair.deliver_next_from(side).unwrap();
                     if !data.is_empty() {
                         received[side as usize].push(u32::from_be_bytes(data[..].try_into().unwrap()));
                     }
@@ -325,12 +325,12 @@ fn a_message_sealed_before_a_rekey_does_not_open_after_it() {
     let mut pair = Pair::new(lasting(), lasting());
     pair.send(Client, b"first under its key").unwrap();
     let old = pair.to_server[0].clone();
-    pair.deliver_from(Client).unwrap();
+    pair.deliver_next_from(Client).unwrap();
     pair.begin(Client);
     pair.settle();
     // Its nonce is the expected one again, but its key is not.
     assert_eq!(
-        pair.take(Server, old),
+        pair.receive(Server, old),
         Err(Failure::Transport(TransportError::Decrypt))
     );
 }
@@ -340,8 +340,8 @@ fn a_client_that_is_no_longer_allowed_gets_no_answer() {
     let mut pair = Pair::new(lasting(), lasting());
     pair.is_allowed = false;
     pair.begin(Client);
-    pair.say(Client);
-    pair.deliver_from(Client).unwrap();
+    pair.send_control(Client);
+    pair.deliver_next_from(Client).unwrap();
     assert_eq!(pair.server.control(), None);
     assert_eq!(pair.renewals(), (0, 0));
 }
@@ -359,9 +359,9 @@ fn a_peer_that_does_not_answer_a_rekey_times_out() {
         let mut pair = Pair::new(lasting(), lasting());
         pair.begin(beginner);
         for _ in 0..steps {
-            pair.say(Client);
-            pair.deliver_from(Client).unwrap();
-            pair.say(Server);
+            pair.send_control(Client);
+            pair.deliver_next_from(Client).unwrap();
+            pair.send_control(Server);
         }
         let deadline = pair.now + timeout;
         let session = pair.session(waiting);
@@ -411,7 +411,7 @@ fn a_direction_ends_at_its_limit_if_the_peer_never_answers() {
         for _ in 0..10 {
             pair.send(side, b"x").unwrap();
         }
-        assert!(pair.say(side).is_some());
+        assert!(pair.send_control(side).is_some());
         for _ in 11..25 {
             pair.send(side, b"x").unwrap();
         }
@@ -423,13 +423,13 @@ fn a_direction_ends_at_its_limit_if_the_peer_never_answers() {
         for _ in 0..25 {
             let mut message = pair.wire_from(side).pop_front().unwrap();
             message.control = None;
-            pair.take(other, message).unwrap();
+            pair.receive(other, message).unwrap();
         }
         let one_more = Message {
             sealed: BytesMut::zeroed(17),
             control: None,
         };
-        assert_eq!(pair.take(other, one_more), exhausted.map(|()| BytesMut::new()));
+        assert_eq!(pair.receive(other, one_more), exhausted.map(|()| BytesMut::new()));
 
         let mut pair = Pair::new(policy, policy);
         pair.send(side, &[0; 2000]).unwrap();
@@ -470,7 +470,7 @@ fn a_rekey_message_out_of_order_ends_the_session() {
     ];
     // The phase of a side, and the rekey messages that its peer may send in it.
     type Prepare = fn(&mut Pair);
-    let places: [(&str, Side, Prepare, &[usize]); 9] = [
+    let cases: [(&str, Side, Prepare, &[usize]); 9] = [
         ("client, no rekey", Client, |_| {}, &[0]),
         (
             "client, Start to be sent",
@@ -483,7 +483,7 @@ fn a_rekey_message_out_of_order_ends_the_session() {
             Client,
             |pair| {
                 pair.begin(Client);
-                pair.say(Client);
+                pair.send_control(Client);
             },
             &[0, 2],
         ),
@@ -492,8 +492,8 @@ fn a_rekey_message_out_of_order_ends_the_session() {
             Client,
             |pair| {
                 pair.begin(Client);
-                pair.say(Client);
-                pair.heard_by(Client, Control::Request).unwrap();
+                pair.send_control(Client);
+                pair.handle_control_at(Client, Control::Request).unwrap();
             },
             &[2],
         ),
@@ -502,10 +502,10 @@ fn a_rekey_message_out_of_order_ends_the_session() {
             Client,
             |pair| {
                 pair.begin(Client);
-                pair.say(Client);
-                pair.deliver_from(Client).unwrap();
-                pair.say(Server);
-                pair.deliver_from(Server).unwrap();
+                pair.send_control(Client);
+                pair.deliver_next_from(Client).unwrap();
+                pair.send_control(Server);
+                pair.deliver_next_from(Server).unwrap();
             },
             &[],
         ),
@@ -515,7 +515,7 @@ fn a_rekey_message_out_of_order_ends_the_session() {
             Server,
             |pair| {
                 pair.begin(Server);
-                pair.say(Server);
+                pair.send_control(Server);
             },
             &[1],
         ),
@@ -524,8 +524,8 @@ fn a_rekey_message_out_of_order_ends_the_session() {
             Server,
             |pair| {
                 pair.begin(Client);
-                pair.say(Client);
-                pair.deliver_from(Client).unwrap();
+                pair.send_control(Client);
+                pair.deliver_next_from(Client).unwrap();
             },
             &[],
         ),
@@ -534,28 +534,31 @@ fn a_rekey_message_out_of_order_ends_the_session() {
             Server,
             |pair| {
                 pair.begin(Client);
-                pair.say(Client);
-                pair.deliver_from(Client).unwrap();
-                pair.say(Server);
+                pair.send_control(Client);
+                pair.deliver_next_from(Client).unwrap();
+                pair.send_control(Server);
             },
             &[3],
         ),
     ];
-    for (place, side, prepare, in_turn) in places {
+    for (phase, side, prepare, allowed) in cases {
         for (number, control) in controls.iter().enumerate() {
             let mut pair = Pair::new(lasting(), lasting());
             prepare(&mut pair);
-            let heard = pair.heard_by(side, control.clone());
-            if in_turn.contains(&number) {
+            let result = pair.handle_control_at(side, control.clone());
+            if allowed.contains(&number) {
                 // The message is allowed, although junk does not verify.
                 assert!(
-                    matches!(heard, Ok(()) | Err(RekeyError::Handshake(HandshakeError::Verify))),
-                    "{place}: {control:?}: {heard:?}"
+                    matches!(
+                        result,
+                        Ok(()) | Err(RekeyError::Handshake(HandshakeError::Verify))
+                    ),
+                    "{phase}: {control:?}: {result:?}"
                 );
             } else {
                 assert!(
-                    matches!(heard, Err(RekeyError::Unexpected(_))),
-                    "{place}: {control:?}: {heard:?}"
+                    matches!(result, Err(RekeyError::Unexpected(_))),
+                    "{phase}: {control:?}: {result:?}"
                 );
             }
         }
@@ -573,24 +576,32 @@ fn any_flipped_bit_of_a_rekey_fails_it() {
     for byte in 0..96 {
         let mut pair = Pair::new(lasting(), lasting());
         pair.begin(Client);
-        let Some(Control::Start(start)) = pair.say(Client) else {
+        let Some(Control::Start(start)) = pair.send_control(Client) else {
             panic!("a client starts")
         };
         assert_eq!(start.len(), 96);
         let altered = Control::Start(flipped(&start, byte));
-        assert_eq!(pair.heard_by(Server, altered), failed, "byte {byte} of message 1");
+        assert_eq!(
+            pair.handle_control_at(Server, altered),
+            failed,
+            "byte {byte} of message 1"
+        );
     }
     for byte in 0..48 {
         let mut pair = Pair::new(lasting(), lasting());
         pair.begin(Client);
-        pair.say(Client);
-        pair.deliver_from(Client).unwrap();
-        let Some(Control::Answer(answer)) = pair.say(Server) else {
+        pair.send_control(Client);
+        pair.deliver_next_from(Client).unwrap();
+        let Some(Control::Answer(answer)) = pair.send_control(Server) else {
             panic!("an exec-server answers")
         };
         assert_eq!(answer.len(), 48);
         let altered = Control::Answer(flipped(&answer, byte));
-        assert_eq!(pair.heard_by(Client, altered), failed, "byte {byte} of message 2");
+        assert_eq!(
+            pair.handle_control_at(Client, altered),
+            failed,
+            "byte {byte} of message 2"
+        );
     }
 }
 
@@ -602,7 +613,7 @@ fn a_rekey_message_of_another_rekey_or_session_does_not_verify() {
     let failed = Err(RekeyError::Handshake(HandshakeError::Verify));
     let start = |pair: &mut Pair| {
         pair.begin(Client);
-        match pair.say(Client) {
+        match pair.send_control(Client) {
             Some(start @ Control::Start(_)) => start,
             other => panic!("{other:?}"),
         }
@@ -612,18 +623,18 @@ fn a_rekey_message_of_another_rekey_or_session_does_not_verify() {
     let mut session = pair(b"session 1");
     let first = start(&mut session);
     session.settle();
-    assert_eq!(session.heard_by(Server, first), failed);
+    assert_eq!(session.handle_control_at(Server, first), failed);
 
     // Another session of the same two keys, even one with the same id.
     for prologue in [&b"session 1"[..], b"session 2"] {
         let of_other = start(&mut pair(prologue));
-        assert_eq!(pair(b"session 1").heard_by(Server, of_other), failed);
+        assert_eq!(pair(b"session 1").handle_control_at(Server, of_other), failed);
     }
 
     // Message 1 of the session's own handshake.
     let (_, message1) = Initiator::start(&keys[0], keys[1].public(), b"session 1").unwrap();
     assert_eq!(
-        pair(b"session 1").heard_by(Server, Control::Start(message1)),
+        pair(b"session 1").handle_control_at(Server, Control::Start(message1)),
         failed
     );
 
@@ -632,11 +643,11 @@ fn a_rekey_message_of_another_rekey_or_session_does_not_verify() {
     start(&mut one);
     let mut other = pair(b"session 1");
     start(&mut other);
-    other.deliver_from(Client).unwrap();
-    let Some(answer) = other.say(Server) else {
+    other.deliver_next_from(Client).unwrap();
+    let Some(answer) = other.send_control(Server) else {
         panic!("an exec-server answers")
     };
-    assert_eq!(one.heard_by(Client, answer), failed);
+    assert_eq!(one.handle_control_at(Client, answer), failed);
 }
 
 #[test]
@@ -648,9 +659,9 @@ fn a_rekey_with_another_client_key_is_refused() {
     // The key of another client, whether it is allowed or not.
     *key = Arc::new(StaticKey::generate().unwrap());
     pair.begin(Client);
-    pair.say(Client);
+    pair.send_control(Client);
     assert_eq!(
-        pair.deliver_from(Client),
+        pair.deliver_next_from(Client),
         Err(Failure::Rekey(RekeyError::OtherKey))
     );
 }
@@ -659,7 +670,7 @@ fn a_rekey_with_another_client_key_is_refused() {
 fn an_answer_that_carries_a_payload_is_refused() {
     let mut pair = Pair::new(lasting(), lasting());
     pair.begin(Client);
-    let Some(Control::Start(start)) = pair.say(Client) else {
+    let Some(Control::Start(start)) = pair.send_control(Client) else {
         panic!("a client starts")
     };
     let Answer(responder) = pair
@@ -669,7 +680,7 @@ fn an_answer_that_carries_a_payload_is_refused() {
         .unwrap();
     let (_, message) = responder.finish_keys(b"more").unwrap();
     assert!(matches!(
-        pair.heard_by(Client, Control::Answer(message)),
+        pair.handle_control_at(Client, Control::Answer(message)),
         Err(RekeyError::Unexpected(_))
     ));
 }
@@ -688,9 +699,9 @@ fn a_peer_that_causes_too_many_rekeys_ends_the_session() {
             pair.settle();
         }
         pair.begin(beginner);
-        pair.say(beginner);
+        pair.send_control(beginner);
         assert_eq!(
-            pair.deliver_from(beginner),
+            pair.deliver_next_from(beginner),
             Err(Failure::Rekey(RekeyError::TooOften))
         );
 
