@@ -123,7 +123,7 @@ mod tests {
         assert_ne!(
             policy.spread(0, 0),
             policy.spread(1 << 60, 0),
-            "nor those of two exec-servers"
+            "two exec-servers have the same spread"
         );
         // For extreme policies too.
         for after_age in [Duration::MAX, Duration::ZERO] {

@@ -52,13 +52,13 @@ pub enum RekeyError {
     #[error("a rekey failed: {0}")]
     Handshake(#[from] HandshakeError),
     /// The static key is not that of the session's client.
-    #[error("the client came to a rekey with another key than the session's")]
+    #[error("the client used a different static key in a rekey than in the session")]
     OtherKey,
     /// The peer caused more rekeys than [`RekeyPolicy::pace`] allows.
     #[error("the peer exceeded a limit: rekeys")]
     TooOften,
     /// The peer took longer than [`RekeyPolicy::timeout`].
-    #[error("the peer did not take its part in a rekey in time")]
+    #[error("the peer did not answer in a rekey in time")]
     Timeout,
 }
 
@@ -294,7 +294,7 @@ impl Session {
     fn on_request(&mut self, now: Instant) -> Result<(), RekeyError> {
         if let Endpoint::ExecServer { .. } = self.end {
             return Err(RekeyError::Unexpected(
-                "a client asked for a rekey instead of beginning one",
+                "a client requested a rekey instead of beginning one",
             ));
         }
         match &mut self.phase {
@@ -310,7 +310,7 @@ impl Session {
                 *requested = true;
                 Ok(())
             }
-            _ => Err(RekeyError::Unexpected("a rekey was asked for during a rekey")),
+            _ => Err(RekeyError::Unexpected("a rekey was requested during a rekey")),
         }
     }
 
@@ -332,7 +332,7 @@ impl Session {
     }
 
     fn on_answer(&mut self, message: &[u8]) -> Result<(), RekeyError> {
-        let unexpected = Err(RekeyError::Unexpected("an answer to no rekey"));
+        let unexpected = Err(RekeyError::Unexpected("an answer without a rekey"));
         match std::mem::replace(&mut self.phase, Phase::Steady) {
             Phase::Starting {
                 initiator,
@@ -341,7 +341,7 @@ impl Session {
             } => {
                 let (keys, payload) = initiator.finish_keys(message)?;
                 if !payload.is_empty() {
-                    return Err(RekeyError::Unexpected("an answer to a rekey that says more"));
+                    return Err(RekeyError::Unexpected("an answer to a rekey with a payload"));
                 }
                 self.transport.switch_receive(&keys);
                 self.phase = Phase::Switching(keys);

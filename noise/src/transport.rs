@@ -20,7 +20,9 @@ pub enum TransportError {
     #[error("a message is longer than a Noise message can be")]
     TooLong,
     /// The key has reached its limit, and the peer has not completed a rekey.
-    #[error("the session's key is used up and the other end did not renew it; a new session is needed")]
+    #[error(
+        "the session's key reached its limit and the peer did not complete a rekey; a new session is needed"
+    )]
     Exhausted,
 }
 

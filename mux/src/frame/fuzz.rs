@@ -28,7 +28,7 @@ fn run(bytes: &[u8]) {
         put_header(&mut out, frame.kind, frame.end, frame.stream, len);
         out.extend_from_slice(&frame.body);
     }
-    assert!(bytes.starts_with(&out), "a frame with two spellings");
+    assert!(bytes.starts_with(&out), "a frame with two encodings");
 }
 
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {

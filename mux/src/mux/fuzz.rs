@@ -204,7 +204,7 @@ impl Simulation {
                 self.mux.handle_timeout(self.now.instant)?;
                 assert!(
                     self.mux.next_timeout() > self.now.instant,
-                    "a timer that does not rest"
+                    "the next timeout is not in the future"
                 );
             }
             _ => self.mux.go_away(go_away::Reason::Shutdown, "bye"),
@@ -344,7 +344,7 @@ impl Simulation {
         let Received::Data(data) = self.mux.receive(id) else {
             return false;
         };
-        assert!(!data.is_empty(), "nothing, as data");
+        assert!(!data.is_empty(), "empty data");
         let (sent, taken) = self.sent.get_mut(&id).expect("the peer has sent on this stream");
         let next = sent.get(*taken..*taken + data.len());
         assert_eq!(next, Some(&data[..]), "bytes lost, repeated or reordered");
@@ -453,11 +453,11 @@ impl Simulation {
                     .values()
                     .filter(|stream| !stream.queue.is_empty())
                     .count();
-                assert_eq!(waiting, 0, "streams that nobody will send");
+                assert_eq!(waiting, 0, "streams that are never sent");
                 return;
             }
         }
-        panic!("the writer never rests");
+        panic!("the writer never becomes idle");
     }
 
     /// The peer answers the oldest unanswered ping; `false`: there is none.
@@ -474,7 +474,7 @@ impl Simulation {
         message.extend_from_slice(&pong.encode_to_vec());
         let (now, none) = (self.now, RelayStamp::default());
         let answered = self.mux.handle(now, now.instant, none, message.into());
-        answered.expect("the ping was ours, and is due");
+        answered.expect("a Pong for the oldest Ping is accepted");
         true
     }
 }

@@ -264,7 +264,7 @@ impl Mux {
     fn on_pong(&mut self, now: Anchor, received: Instant, frame: Frame) -> Result<(), MuxError> {
         let pong = Pong::decode(frame.body).map_err(|_| FrameError::Body("Pong"))?;
         if !self.pace.pong(received, pong.id) {
-            return Err(MuxError::Protocol("an answer to no ping"));
+            return Err(MuxError::Protocol("a Pong that does not answer the oldest Ping"));
         }
         if self.liveness.outstanding != Some(pong.id) {
             // A probe of bulk waited behind bulk of this end; liveness pings are better clock samples.

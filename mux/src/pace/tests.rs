@@ -345,7 +345,7 @@ fn a_peer_that_answers_nothing_is_sent_no_more_than_that_and_asked_no_more_than_
             sent += out.len();
             network.pings += frames_of(&out, 6);
         }
-        assert!(sent < 10 << 20, "nothing holds it back");
+        assert!(sent < 10 << 20, "bulk is not held back");
     }
     assert!(sent <= limits::IN_FLIGHT_INITIAL as usize, "{sent}");
     assert!((1..=limits::PROBES_MAX).contains(&(network.pings - before)));

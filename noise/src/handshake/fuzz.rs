@@ -83,7 +83,11 @@ fn run(bytes: &[u8]) {
         1 => {
             let message = input.rest();
             if let Ok((_, payload)) = keys.start().0.finish(message) {
-                assert_eq!(keys.answer(&payload).1, message, "a message 2 that nobody wrote");
+                assert_eq!(
+                    keys.answer(&payload).1,
+                    message,
+                    "a forged message 2 was accepted"
+                );
             }
         }
         // A payload of the client in message 1.
@@ -93,7 +97,7 @@ fn run(bytes: &[u8]) {
             let written = keys.initiator().write_message(payload, &mut message);
             if let Ok(len) = written {
                 let accepted = keys.accept(&message[..len]);
-                assert_eq!(accepted.is_ok(), payload.is_empty(), "message 1 says nothing");
+                assert_eq!(accepted.is_ok(), payload.is_empty(), "message 1 has no payload");
             }
         }
         // A payload of the server in message 2.

@@ -188,7 +188,7 @@ mod tests {
             assert_eq!(made.iter().filter(|(_, is_new)| *is_new).count(), 1);
             assert!(made.iter().all(|(seed, _)| seed.0 == made[0].0.0));
             let files = fs::read_dir(path.parent().unwrap()).unwrap().count();
-            assert_eq!(files, 1, "a draft stays behind");
+            assert_eq!(files, 1, "a draft remains");
         }
     }
 

@@ -20,7 +20,7 @@ fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let text = String::from_utf8_lossy(input.chunk());
     if let Ok(key) = text.parse::<PublicKey>() {
-        assert_eq!(key.to_string(), text, "two spellings of one key");
+        assert_eq!(key.to_string(), text, "two encodings of one key");
         assert!(!is_low_order(key.as_bytes()));
     }
     let file = input.rest();
@@ -33,7 +33,7 @@ fn run(bytes: &[u8]) {
             assert_eq!(
                 line.split_whitespace().collect::<String>(),
                 said.split_whitespace().collect::<String>(),
-                "two spellings of one seed"
+                "two encodings of one seed"
             );
         }
         None => assert!(KeyError::Format { path: path.into() }.to_string().contains("key")),

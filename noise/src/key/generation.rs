@@ -138,11 +138,7 @@ mod tests {
         assert_eq!(Generation::read(&key).unwrap(), Generation(PROGRAMS));
         let path = Generation::path(&key);
         assert_eq!(fs::metadata(path).unwrap().mode() & 0o777, 0o600);
-        assert_eq!(
-            fs::read_dir(dir.path()).unwrap().count(),
-            2,
-            "a draft stays behind"
-        );
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2, "a draft remains");
         let absent = Generation::advance(&dir.path().join("absent"));
         assert!(matches!(absent, Err(KeyError::Absent { .. })));
     }
