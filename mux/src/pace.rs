@@ -3,12 +3,12 @@
 //! A sealed message cannot be overtaken. So the writer keeps only as many sealed bytes undelivered as the path needs to
 //! stay busy. The rest waits in the multiplexer, where a frame of another call can be sent first.
 //!
-//! The signal is `Ping`: bulk sends one at intervals, and its `Pong` shows that the peer has received every byte sent
-//! before the `Ping`. The `Pong` is authenticated like all inner frames. Each pair gives one sample of the round trip
-//! and one of the rate (Cheng, Cardwell et al., "Delivery Rate Estimation",
-//! draft-cheng-iccrg-delivery-rate-estimation); a windowed maximum of the rate and a windowed minimum of the round trip
-//! are the model of the path, as in BBR (Cardwell et al., "BBR Congestion Control",
-//! draft-cardwell-iccrg-bbr-congestion-control). TCP below still does congestion control.
+//! The signal is `Ping`: bulk sends one at intervals, and its `Pong` shows that the peer has received every byte up to
+//! the `Ping`. The `Pong` is authenticated like all inner frames. Each pair gives one sample of the round trip and one
+//! of the rate (Cheng, Cardwell et al., "Delivery Rate Estimation", draft-cheng-iccrg-delivery-rate-estimation); a
+//! windowed maximum of the rate and a windowed minimum of the round trip are the model of the path, as in BBR (Cardwell
+//! et al., "BBR Congestion Control", draft-cardwell-iccrg-bbr-congestion-control). TCP below still does congestion
+//! control.
 //!
 //! Flow: the writer calls [`sent`](Pace::sent) for every message, [`pong`](Pace::pong) for every `Pong`, and
 //! [`room`](Pace::room) before it takes bulk from a stream. There is no timer: the `Pong`s drive all updates. The
@@ -18,7 +18,8 @@
 //! Invariants:
 //! * the limit stays between [`limits::IN_FLIGHT_MIN`] and [`limits::IN_FLIGHT_MAX`], whatever the peer answers and
 //!   when;
-//! * frames of short calls are never held back, and cause no message that contains only a `Ping`.
+//! * bulk does not hold back frames of short calls: they may exceed the limit by a burst. They cause no message that
+//!   contains only a `Ping`.
 
 mod windowed_max;
 
@@ -36,7 +37,8 @@ pub(crate) struct Pace {
     sent: u64,
     /// How many of them the peer has acknowledged with `Pong`s.
     delivered: u64,
-    /// Where the next rate sample begins.
+    /// Where the next rate sample begins: a number of delivered bytes, when they were sent, and when their `Pong`
+    /// arrived.
     base: Base,
     /// Unanswered `Ping`s, oldest first.
     probes: VecDeque<Probe>,

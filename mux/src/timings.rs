@@ -212,7 +212,8 @@ mod tests {
             received_unix_ns: u64,
             rows in prop::collection::vec((any::<u8>(), 0u64..1 << 40, 0u64..1 << 40, any::<u8>()), 0..24),
         ) {
-            let rows: Vec<_> = rows.into_iter().map(|(id, start, length, attempt)| row(id, start, length, attempt)).collect();
+            let row_of = |(id, start, length, attempt)| row(id, start, length, attempt);
+            let rows: Vec<_> = rows.into_iter().map(row_of).collect();
             prop_assert_eq!(read(&encode(received_unix_ns, rows.iter().copied())), Ok((received_unix_ns, rows)));
         }
     }

@@ -407,7 +407,9 @@ fn answers_out_of_turn_are_refused_and_early_ones_gain_nothing() {
 proptest! {
     /// A peer chooses when to answer: the limit stays in its bounds, and nothing overflows.
     #[test]
-    fn no_timing_of_pongs_breaks_the_bounds(steps in prop::collection::vec((0u32..45, 0u32..50, 1usize..65_000, any::<bool>()), 1..300)) {
+    fn no_timing_of_pongs_breaks_the_bounds(
+        steps in prop::collection::vec((0u32..45, 0u32..50, 1usize..65_000, any::<bool>()), 1..300),
+    ) {
         let mut now = Instant::now();
         let mut pace = Pace::new(now);
         let (mut id, mut answered) = (0, 0);

@@ -18,7 +18,7 @@ use crate::limits::KEY_FILE_MAX;
 pub(super) const FILE_TAG: &str = "baton-key-v1";
 
 impl Seed {
-    /// Reads a key file. Refuses one that others can read.
+    /// Reads a key file. Refuses a file that other users can read or change.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => KeyError::Absent { path: path.into() },

@@ -1,8 +1,8 @@
 //! The generation of an exec-server's dial token, stored beside its key as `KEYFILE.generation`.
 //!
-//! The dial token is the only secret of a ticket. So the dial token of the next generation revokes a leaked ticket: the
-//! relay then refuses dials with the previous token. Keys do not change, so pinned keys and allow-lists stay valid.
-//! Without the file the generation is 0; deleting it makes the first tickets valid again.
+//! The dial token is the only part of a ticket that is secret and can change. So the dial token of the next generation
+//! revokes a leaked ticket: the relay then refuses dials with the previous token. Keys do not change, so pinned keys
+//! and allow-lists stay valid. Without the file the generation is 0; deleting it makes the first tickets valid again.
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -35,7 +35,7 @@ impl Generation {
     /// Reads the generation of this key file; 0 without a generation file.
     ///
     /// # Errors
-    /// The file cannot be read, is something else, or others can change it.
+    /// The file cannot be read, is not a generation file, or other users can change it.
     pub fn read(key: &Path) -> Result<Self, KeyError> {
         let path = Self::path(key);
         let failed = |source| KeyError::File {
@@ -68,7 +68,7 @@ impl Generation {
     /// the new or the previous one.
     ///
     /// # Errors
-    /// There is no such key file; the generation cannot be read or written.
+    /// The key file does not exist, or the generation cannot be read or written.
     pub fn advance(key: &Path) -> Result<Self, KeyError> {
         let failed = |source: io::Error| match source.kind() {
             io::ErrorKind::NotFound => KeyError::Absent { path: key.into() },
