@@ -352,7 +352,7 @@ fn refusal(from: &str, before: &[Vec<u8>], bytes: &[u8]) -> &'static str {
     go_away_after(mux, now, bytes)
 }
 
-/// The same where the client has sent nothing before.
+/// The reason of the `GoAway` that this message causes as the client's first message.
 fn first_refusal(bytes: &[u8]) -> &'static str {
     let now = Anchor {
         instant: Instant::now(),
