@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Runs one command on a Baton exec-server, as `baton exec` does.
 
-It shares no code with Baton and uses nothing that is not in docs/PROTOCOL.md, so that the document is proven by it.
-The flow: `Session` dials, shakes hands and carries frames (sections 3 to 5), `Call` is one Exec/Run on it (sections 6 to 8).
-It pings once, so a call that is silent for 35 s is beyond it.
+It shares no code with Baton and uses nothing that is not in docs/PROTOCOL.md: it proves that the document suffices.
+`Session` dials, does the handshake and exchanges frames (sections 3 to 5). `Call` is one Exec/Run in a session
+(sections 6 to 8). It sends one Ping only, so it cannot run a command that produces nothing for 35 s.
 """
 
 import argparse
@@ -14,22 +14,24 @@ import secrets
 import struct
 import sys
 import time
+import unicodedata
 import urllib.parse
 
 import grpc
 from noise.connection import Keypair, NoiseConnection
 
-from wire import (SUITE, VERSION, Malformed, Message, Ticket, field, fixed64, frame, noise_private, parts, prologue, read_seed,
-                  span_id, timings, unbase64)
+from wire import (SUITE, VERSION, Malformed, Message, Ticket, field, fixed64, frame, noise_private, parts, prologue,
+                  read_seed, span_id, timings, unbase64)
 
 HEAD, DATA, TRAILERS, RESET, CREDIT, PING, PONG, GO_AWAY, SWITCH, REKEY, HELLO = range(1, 12)
-# Types from here on are optional. One that no version defines yet is sent once, to be skipped.
+# Types from FIRST_OPTIONAL on are optional. No version defines UNKNOWN_OPTIONAL: the exec-server must skip it.
 FIRST_OPTIONAL, UNKNOWN_OPTIONAL = 128, 200
-# A feature that no version defines yet, announced to be ignored.
+# No version defines this feature: the exec-server must ignore it.
 UNKNOWN_FEATURE = 1 << 63
 SESSION, STREAM = 0, 1
 WINDOW = 1 << 20
-TOLD_WINDOW = 3 << 19
+# Differs from the default, so that an exec-server that ignores `Head.window` is noticed.
+ANNOUNCED_WINDOW = 3 << 19
 DATA_CHUNK = 16 * 1024
 CREDIT_BATCH = WINDOW // 8
 ACK_BATCH = 128 * 1024
@@ -41,10 +43,20 @@ STAGES = {9: "relay.queue", 10: "relay.forward", 11: "server.open", 12: "server.
           15: "terminal.seal", 32: "process", 33: "process.spawn", 34: "process.first_output", 35: "process.stdout",
           36: "process.stderr", 37: "process.wait", 38: "process.close", 39: "start.durable"}
 PROCESS_STAGE = 32
+# Characters of an untrusted text that are shown.
+HINT_CHARS = 200
+# Characters that are not category Cc and still steer a terminal: marks, separators, embeddings, overrides, isolates.
+STEERING = {0x061C, 0x200E, 0x200F, *range(0x2028, 0x202F), *range(0x2066, 0x206A)}
+
+
+def hint(text):
+    """Text of the relay or the exec-server, for display: bounded, and without what steers a terminal."""
+    shown = (char for char in text if unicodedata.category(char) != "Cc" and ord(char) not in STEERING)
+    return "".join(shown)[:HINT_CHARS]
 
 
 class Failure(Exception):
-    """Ends the client with a sentence and an exit code."""
+    """Ends the client with a message and an exit code."""
 
     def __init__(self, text, code=255):
         super().__init__(text)
@@ -59,7 +71,7 @@ class Session:
         self.private_key, self.noise_key = private_key, ticket.noise_key
         self.prologue = prologue(ticket.exec_server_id, session_id)
         self.handshake = self.new_handshake(self.prologue)
-        # A rekey renews one direction before the other.
+        # A rekey replaces the key of one direction before that of the other.
         self.sealer = self.opener = self.handshake
         self.rekeying, self.rekeys, self.rekey_after, self.opened = False, 0, rekey_after, 0
         self.clock = None
@@ -85,13 +97,15 @@ class Session:
                 raise Failure("no session: the exec-server cannot read message 1")
             hello = Message(self.handshake.read_message(noise))
         except (StopIteration, grpc.RpcError) as error:
-            said = f"{error.code().name}: {error.details()}" if isinstance(error, grpc.RpcError) else "it hung up"
-            raise Failure(f"no session: {said}") from None
+            reason = "the stream ended"
+            if isinstance(error, grpc.RpcError):
+                reason = f"{error.code().name}: {hint(error.details() or '')}"
+            raise Failure(f"no session: {reason}") from None
         if hello.last(5, 0):
             raise Failure(f"no session left for this key; again in {hello.last(5, 0)} ms")
         if hello.last(6, 0) < VERSION:
             raise Failure(f"the exec-server announces version {hello.last(6, 0)} in a session of version {VERSION}")
-        # Neither end has a feature yet that the other could use.
+        # No features are defined yet.
         self.features = hello.last(7, 0) & 0
         self.epoch = hello.last(1)
         self.window = max(hello.last(4, 0), WINDOW)
@@ -107,7 +121,7 @@ class Session:
         return noise
 
     def start_rekey(self):
-        """Section 4: a new handshake, bound to the one before."""
+        """Section 4: a new handshake, whose prologue has the hash of the previous one."""
         if not self.rekeying:
             self.rekeying = True
             self.handshake = self.new_handshake(self.prologue + parts(self.handshake.get_handshake_hash()))
@@ -117,7 +131,7 @@ class Session:
         if not body:
             self.start_rekey()
         elif not self.rekeying or self.handshake.read_message(body):
-            raise Failure("a rekey that was not asked for")
+            raise Failure("a rekey message that answers no Start, or has a payload")
 
     def take_switch(self):
         self.opener = self.handshake
@@ -142,14 +156,14 @@ class Session:
         self.outbox.put(field(1, bytes(self.sealer.encrypt(plaintext))))
 
     def inner_frames(self):
-        """Every frame that arrives, but for those about keys: type, end flag, stream, body."""
+        """Yields the received frames except Rekey and Switch: type, end flag, stream, body."""
         while True:
             try:
                 message = bytes(self.opener.decrypt(self.next_noise()))
             except StopIteration:
                 raise Failure("the session ended") from None
             except grpc.RpcError as error:
-                raise Failure(f"the session ended: {error.details()}") from None
+                raise Failure(f"the session ended: {hint(error.details() or '')}") from None
             self.opened += 1
             if self.rekey_after and self.opened % self.rekey_after == 0:
                 self.start_rekey()
@@ -170,7 +184,7 @@ class Session:
                     yield kind, flags & 1, stream, body
 
     def close(self):
-        """Half-closes the outer stream and waits for the other half; whether that ended in order, too."""
+        """Half-closes the outer stream and waits for its end. Returns whether the relay ended it with status OK."""
         self.outbox.put(None)
         try:
             for _ in self.frames:
@@ -187,15 +201,15 @@ class Call:
 
     def __init__(self, session, args):
         self.session, self.args = session, args
-        # What the exec-server takes, and what we do: said in the handshake and in Head, else the protocol's.
+        # The exec-server announces its window in ServerHello, this client in Head; else both are the default.
         self.credit = WINDOW if args.no_window else session.window
-        self.window = WINDOW if args.no_window else TOLD_WINDOW
+        self.window = WINDOW if args.no_window else ANNOUNCED_WINDOW
         self.consumed, self.unacknowledged, self.most = 0, 0, self.credit
         self.pending, self.half_close = bytearray(), False
         self.received, self.seq, self.status = {1: 0, 2: 0}, 0, {}
         self.stdout, self.exit_code, self.carrier = bytearray(), None, b""
         self.timings, self.terminal_stamp = None, (0, 0)
-        # We export no span: the trace goes on from our caller's, and the call is told from its others by this.
+        # This client exports no span: the caller's span is the parent, and these bytes distinguish the call.
         self.call_id = secrets.token_bytes(8)
 
     def request(self, number, message):
@@ -225,7 +239,7 @@ class Call:
         metadata = field(2, field(1, "traceparent") + field(2, args.traceparent))
         head = field(1, "/baton.exec.v1.Exec/Run") + metadata
         head += field(3, int(args.timeout * 1e9)) + field(4, args.timings)
-        head += field(5, 0 if args.no_window else TOLD_WINDOW) + fixed64(6, int.from_bytes(self.call_id, "big"))
+        head += field(5, 0 if args.no_window else ANNOUNCED_WINDOW) + fixed64(6, int.from_bytes(self.call_id, "big"))
         ping = field(1, 1) + fixed64(2, time.time_ns())
         hello = frame(HELLO, SESSION, field(1, VERSION) + field(2, UNKNOWN_FEATURE))
         if args.no_hello:
@@ -258,8 +272,9 @@ class Call:
                 self.session.sample(message.last(2, 0), message.last(3, 0), message.last(4, 0))
             elif kind == GO_AWAY:
                 reason = Message(data).last(1, 0)
-                detail = Message(data).last(3).decode()
-                raise Failure(f"the exec-server said ({detail}) " + (GO_AWAY_REASONS[reason] if reason < len(GO_AWAY_REASONS) else str(reason)))
+                name = GO_AWAY_REASONS[reason] if reason < len(GO_AWAY_REASONS) else str(reason)
+                detail = hint(Message(data).last(3).decode(errors="replace"))
+                raise Failure(f"the exec-server ended the session ({detail}): {name}")
             elif stream != STREAM:
                 raise Failure(f"a frame of type {kind} on stream {stream}")
             elif kind == HEAD:
@@ -292,7 +307,7 @@ class Call:
             self.status[entry.last(1).decode()] = entry.last(2).decode()
 
     def grant(self, size):
-        """Gives credit back for bytes that were consumed: exactly those, now and then."""
+        """Grants credit for the consumed bytes, once they are CREDIT_BATCH."""
         self.consumed += size
         if self.consumed >= CREDIT_BATCH:
             self.session.send(frame(CREDIT, STREAM, struct.pack(">I", self.consumed)))
@@ -332,7 +347,7 @@ class Call:
         code = int(self.status.get("grpc-status", 2))
         if code != 0:
             kind = self.exec_error()
-            text = urllib.parse.unquote(self.status.get("grpc-message", ""))
+            text = hint(urllib.parse.unquote(self.status.get("grpc-message", "")))
             raise Failure(f"{EXEC_ERRORS[kind]} (gRPC status {code}): {text}", {1: 127, 2: 126}.get(kind, 255))
         if self.exit_code is None:
             raise Failure("the response ended before the command")
@@ -343,16 +358,16 @@ class Call:
     def exec_error(self):
         """The kind of the ExecError in the google.rpc.Status of a failed call; 0 if there is none."""
         details = Message(unbase64(self.status.get("grpc-status-details-bin", "").rstrip("=")))
-        told = (int(self.status["grpc-status"]), urllib.parse.unquote(self.status.get("grpc-message", "")))
-        if 3 in details and (details.last(1, 0), details.last(2).decode()) != told:
-            raise Failure("the details tell of another status")
+        trailers = (int(self.status["grpc-status"]), urllib.parse.unquote(self.status.get("grpc-message", "")))
+        if 3 in details and (details.last(1, 0), details.last(2).decode()) != trailers:
+            raise Failure("the details have another code or message than the trailers")
         for detail in map(Message, details.get(3, [])):
             if detail.last(1) == b"type.googleapis.com/baton.exec.v1.ExecError":
                 return Message(detail.last(2)).last(1, 0)
         return 0
 
     def check_trace(self):
-        """The child and the terminal event name the span that we derive."""
+        """Checks that the child's TRACEPARENT and Exited.trace name the derived span."""
         _, trace, _, flags = self.args.traceparent.split("-")
         process = span_id(bytes.fromhex(trace), self.call_id, PROCESS_STAGE).hex()
         if self.stdout.decode().split() != [f"00-{trace}-{process}-{flags}"]:
@@ -376,13 +391,14 @@ def main():
     parser.add_argument("--stdin", action="store_true", help="send standard input")
     parser.add_argument("--timings", action="store_true", help="print the server's stages as a line of JSON on stderr")
     parser.add_argument("--rekey-after", type=int, default=0, metavar="N",
-                        help="begin a rekey whenever N messages have come, and say on stderr how many there were")
+                        help="begin a rekey after every N received messages, and print the number of rekeys on stderr")
     parser.add_argument("--no-window", action="store_true",
-                        help="say and hear nothing of windows, as a client that does not know of them")
+                        help="neither announce a window nor use the announced one")
     parser.add_argument("--version-hint", type=int, default=VERSION, metavar="N",
-                        help="the version that the relay is given, which a session does not depend on")
-    parser.add_argument("--no-hello", action="store_true", help="leave out the first frame, which ends the session")
-    parser.add_argument("--unknown-required", action="store_true", help="send a frame of type 127, which ends the session")
+                        help="the version in the header baton-protocol-version, which must not affect the session")
+    parser.add_argument("--no-hello", action="store_true", help="omit the first frame; the session must end")
+    parser.add_argument("--unknown-required", action="store_true",
+                        help="send a frame of type 127; the session must end")
     parser.add_argument("--traceparent", help="default: a new, sampled trace")
     parser.add_argument("--check-trace", action="store_true", help="the command prints $TRACEPARENT: check it")
     parser.add_argument("--timeout", type=float, default=30, help="the call's deadline in seconds (30)")
@@ -401,7 +417,7 @@ def main():
         if args.rekey_after:
             print(f"{session.rekeys} rekeys", file=sys.stderr)
         if not session.close():
-            raise Failure("an end in order was not answered by one")
+            raise Failure("the exec-server did not answer END_STREAM with END_STREAM")
         return code
     except (Failure, Malformed) as failure:
         print(f"client.py: {failure}", file=sys.stderr)

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# An independent client against a real relay and a real exec-server, on loopback, with keys of its own.
+# Tests an independent client against a real relay and a real exec-server, on loopback, with new keys.
 #
 #   bash tests/interop/run.sh target/debug/baton
 #
-# Ends by itself within a minute. Needs python3 with venv and pip; without them it says so and exits with 77.
+# Ends within a minute. Needs python3 with venv and pip; without them it prints the reason and exits with 77.
 set -euo pipefail
 if [ $# != 1 ] || [ ! -x "$1" ]; then
     echo "usage: bash tests/interop/run.sh PATH-OF-THE-BATON-BINARY" >&2
@@ -24,15 +24,17 @@ cleanup() {
 }
 trap cleanup EXIT
 export HOME="$work/home" PYTHONDONTWRITEBYTECODE=1
-unset XDG_CONFIG_HOME BATON_TICKET BATON_LOG TRACEPARENT TRACESTATE BAGGAGE OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
+unset XDG_CONFIG_HOME BATON_TICKET BATON_LOG TRACEPARENT TRACESTATE BAGGAGE
+unset OTEL_EXPORTER_OTLP_ENDPOINT OTEL_EXPORTER_OTLP_TRACES_ENDPOINT
 mkdir "$HOME"
 
 python3 -m venv "$work/venv"
 python="$work/venv/bin/python"
-timeout 40 "$work/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: -r "$here/requirements.txt" ||
+timeout 40 "$work/venv/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: \
+    -r "$here/requirements.txt" ||
     { echo 'the requirements could not be installed' >&2; exit 1; }
 
-# wait_for FILE PATTERN: what follows the pattern in the first line that has it.
+# wait_for FILE PATTERN: waits for a line that begins with the pattern, and prints the rest of that line.
 wait_for() {
     local line
     for _ in {1..100}; do
@@ -40,12 +42,12 @@ wait_for() {
         [ -z "$line" ] || { echo "$line"; return; }
         sleep 0.1
     done
-    echo "no line like '$2' came; what did:" >&2
+    echo "no line begins with '$2'; the logs:" >&2
     cat "$work"/*.log >&2
     return 1
 }
 
-# The exec-server has the seed of the document's example, so that its ticket can be predicted.
+# A fixed seed, 00 01 … 1f, so that the ticket can be computed.
 (umask 077 && echo 'baton-key-v1 AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8' >"$work/server-key")
 "$baton" keygen "$work/key" >"$work/public.log" 2>&1
 "$baton" keygen "$work/stranger" >/dev/null 2>&1
@@ -73,7 +75,7 @@ check() {
     fi
 }
 
-# client OPTIONS...: its output is left in $work/out and $work/err.
+# client OPTIONS...: writes its output to $work/out and $work/err.
 client() {
     timeout 10 "$python" "$here/client.py" --ticket "${use_ticket:-$ticket}" --key "${use_key:-$work/key}" "$@" \
         >"$work/out" 2>"$work/err"
@@ -87,12 +89,17 @@ code_is() {
 prints() { [ "$(cat "$work/$1")" = "$2" ] || { echo "expected on $1: $2"; return 1; }; }
 says() { grep -qF "$1" "$work/err" || { echo "expected on stderr: $1"; return 1; }; }
 
-# altered ARGUMENT=VALUE: the ticket with another field.
+# altered FIELD=VALUE: prints the ticket with another value of the field.
 altered() {
     (cd "$here" && "$python" -c "import sys, wire; t = wire.Ticket.parse(sys.argv[1]); t.$1; print(t.text())" "$ticket")
 }
 predicted_ticket() {
-    (cd "$here" && "$python" -c 'import sys, wire; print(wire.Ticket.of_seed(bytes(range(32)), sys.argv[1]).text())' "http://$address")
+    (cd "$here" && "$python" -c 'import sys, wire; print(wire.Ticket.of_seed(bytes(range(32)), sys.argv[1]).text())' \
+        "http://$address")
+}
+hints_steer_no_terminal() {
+    local check='from client import hint; assert hint("a\x1b[2J\n\x9b\u202eb" + 999 * "c") == "a[2Jb" + 195 * "c"'
+    (cd "$here" && "$python" -c "$check")
 }
 
 ticket_follows_from_key() { [ "$(predicted_ticket)" = "$ticket" ]; }
@@ -132,7 +139,8 @@ for name in ("server.open", "server.queue", "rpc", "process", "process.spawn", "
              "terminal.queue", "terminal.seal"):
     assert name in stages, f"no {name} in {sorted(stages)}"
 end = lambda name: stages[name]["start_ns"] + stages[name]["duration_ns"]
-assert stages["rpc"]["start_ns"] <= stages["process"]["start_ns"] and end("process") <= end("rpc") <= end("terminal.seal")
+assert stages["rpc"]["start_ns"] <= stages["process"]["start_ns"]
+assert end("process") <= end("rpc") <= end("terminal.seal")
 assert timings["terminal_relay"]["queue_ns"] > 0, "the relay's stamp is missing"
 assert abs(timings["clock"]["offset_ns"]) <= timings["clock"]["error_ns"], "one machine, one clock"
 PYTHON
@@ -167,6 +175,7 @@ damaged_ticket() { use_ticket=${ticket%?} code_is 255 true && says 'damaged'; }
 
 check 'the test vectors hold' "$python" "$here/vectors.py" "$here/../../docs/vectors"
 check 'the ticket follows from the key file' ticket_follows_from_key
+check "a peer's text is shown without control characters" hints_steer_no_terminal
 check 'echo' echo_works
 check 'exit code 3' exit_code
 check 'a deadline that only the server watches' deadline_is_the_servers_too
@@ -175,18 +184,18 @@ check 'death by a signal' signal_death
 check '300 KiB of output' output_of 307200
 check '5 MiB of output, over three windows of credit' output_of 5242880
 check '5 MiB of stdin, over two windows of credit' stdin_of 5242880
-check '5 MiB of output to a client that does not know of windows' no_window 5242880
-check '3 MiB of stdin from a client that does not know of windows' no_window_stdin 3145728
+check '5 MiB of output to a client without the window fields' no_window 5242880
+check '3 MiB of stdin from a client without the window fields' no_window_stdin 3145728
 check 'rekeys under 5 MiB of output' rekeys_under_output
 check 'rekeys under 12 MiB of stdin' rekeys_under_input
 check 'a command that is not found' not_found
 check 'a file that is not executable' not_executable
-check 'the child and its exit name the span that the client derives' trace_continues
+check 'the child and Exited name the span that the client derives' trace_continues
 check 'a malformed traceparent fails nothing' malformed_trace_is_none
 check "the server's stages and the relay's stamp" timings_come
 check 'a key that is not allowed' wrong_key
 check 'an allow-list that others can write' broken_allow_list
-check "an allow-list with somebody else's bad line" bad_line_of_allow_list
+check "an allow-list with a malformed line of another client" bad_line_of_allow_list
 check 'a wrong dial token' wrong_dial_token
 check 'an exec-server that is not registered' wrong_exec_server
 check 'another pinned key' wrong_pinned_key
@@ -197,13 +206,13 @@ check 'a frame of an unknown required type' unknown_required
 check 'a damaged ticket' damaged_ticket
 
 if [ "$failed" != 0 ]; then
-    # A part that is gone is the likeliest cause.
-    for part in relay server; do
-        echo "the last of what the $part said:"
-        tail -n 5 "$work/$part.log" | sed 's/^/    /'
+    # The likeliest cause: the relay or the exec-server has exited.
+    for program in relay server; do
+        echo "the last lines of $program.log:"
+        tail -n 5 "$work/$program.log" | sed 's/^/    /'
     done
     for child in "${children[@]}"; do
-        kill -0 "$child" 2>/dev/null || { code=0; wait "$child" || code=$?; echo "process $child had ended with $code"; }
+        kill -0 "$child" 2>/dev/null || { code=0; wait "$child" || code=$?; echo "process $child exited with $code"; }
     done
 fi
 echo "$passed passed, $failed failed"

@@ -1,6 +1,6 @@
-"""The bytes of docs/PROTOCOL.md: protobuf, keys, the ticket, and what is signed, hashed and framed.
+"""The encodings of docs/PROTOCOL.md: protobuf, keys, tickets, signed messages, prologues, span ids and frames.
 
-No code is shared with Baton. The section numbers in this directory are the document's.
+It shares no code with Baton. Section numbers in this directory are those of the document.
 """
 
 import base64
@@ -18,10 +18,10 @@ VERSION = 1
 
 
 class Malformed(Exception):
-    """A key file or a ticket is not what it should be."""
+    """A key file, a ticket or a message is malformed."""
 
 
-# Protobuf, as much of it as the messages need.
+# The part of protobuf that the messages use.
 
 
 def varint(value):
@@ -73,7 +73,7 @@ class Message(dict):
             self.setdefault(key >> 3, []).append(value)
 
     def last(self, number, default=b""):
-        """The last value of a scalar field wins."""
+        """The last value of a field: for scalar fields, protobuf lets it win."""
         return self.get(number, [default])[-1]
 
 
@@ -90,18 +90,18 @@ def varints(data):
 
 
 def timings(data):
-    """Section 8: the arrival of Head, and of each stage its id, start, duration and attempt."""
+    """Section 8: the arrival of Head, and for each stage (id, start, duration, attempt)."""
     if not data:
         return 0, []
     received_unix_ns, width, *numbers = varints(data)
     if width < 3 or len(numbers) % width:
-        raise Malformed("timings that are no rows")
+        raise Malformed("malformed timings")
     rows = [numbers[at:at + width] for at in range(0, len(numbers), width)]
     return received_unix_ns, [tuple((row + [0])[:4]) for row in rows]
 
 
 def parts(*items):
-    """Each part behind its length, u16 big endian."""
+    """Each part, prefixed with its length (u16, big endian)."""
     return b"".join(struct.pack(">H", len(item)) + item for item in items)
 
 
@@ -142,7 +142,7 @@ def exec_server_id(registration_public):
 
 
 class Ticket:
-    """Where an exec-server is and how to know it."""
+    """What a client needs to reach an exec-server (section 2)."""
 
     def __init__(self, relay_url, server_id, noise_key, dial_token):
         self.relay_url, self.exec_server_id = relay_url, server_id
@@ -177,7 +177,7 @@ class Ticket:
 
 
 def signed_message(nonce, authority, dial_token_hash):
-    """What an exec-server signs to register."""
+    """The message that an exec-server signs to register (section 3)."""
     version = struct.pack(">I", VERSION)
     return parts(b"baton.relay.v1.Register", nonce, authority.encode(), version, dial_token_hash)
 
