@@ -28,7 +28,7 @@ pub mod channel {
     include!(concat!(env!("OUT_DIR"), "/baton.channel.v1.rs"));
 }
 
-/// `baton.exec.v1`: running processes.
+/// `baton.exec.v1`: runs processes.
 pub mod exec {
     #![allow(missing_docs, clippy::all)]
     include!(concat!(env!("OUT_DIR"), "/baton.exec.v1.rs"));

@@ -1,8 +1,12 @@
-//! The codecs of the services: protobuf with errors of Baton's own. That of `baton.exec.v1`, [`CheckedCodec`], looks at
-//! what a message would decode to before it decodes it.
+//! The codecs of the services: protobuf with Baton's own errors.
 //!
-//! A request that does not decode is its client's fault, `INVALID_ARGUMENT`. tonic's own codec answers `INTERNAL`, with
-//! its library's text.
+//! | package | codec | a message implements |
+//! |---|---|---|
+//! | `baton.exec.v1` | [`CheckedCodec`], which checks a message before it decodes it | [`Checked`] |
+//! | `baton.metadata.v1` | [`PlainCodec`] | [`Decoded`], by its name in `decoded!` |
+//!
+//! A request that does not decode is the client's fault: `INVALID_ARGUMENT`. tonic's own codec would answer `INTERNAL`,
+//! with the text of the protobuf library.
 //!
 //! A repeated field costs two bytes on the wire and up to a hundred in memory, so with only a limit on bytes a peer
 //! could make the receiver allocate fifty times the bytes that it sends. The entries of a [`RunRequest`] are counted in
@@ -22,10 +26,10 @@ use baton_proto::exec::{ExecError, ProcessEvent, RunRequest};
 use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, THREAD_METADATA_ENTRIES_MAX};
 use baton_proto::metadata;
 
-/// See the [module](self).
+/// The codec of services whose messages are checked before they are decoded ([`Checked`]).
 pub struct CheckedCodec<T, U>(ProstCodec<T, U>);
 
-/// Decodes messages within the limits.
+/// The decoder of [`CheckedCodec`].
 pub struct CheckedDecoder<U>(ProstDecoder<U>);
 
 /// A message that is checked before it is decoded.
@@ -71,15 +75,15 @@ impl<U: Message + Default + Checked> Decoder for CheckedDecoder<U> {
     }
 }
 
-/// The codec of services whose messages are small: what does not decode is an error of Baton's own ([`Decoded`]).
+/// The codec of services whose messages are small. A message that does not decode gets Baton's own error ([`Decoded`]).
 pub struct PlainCodec<T, U>(ProstCodec<T, U>);
 
-/// See [`PlainCodec`].
+/// The decoder of [`PlainCodec`].
 pub struct PlainDecoder<U>(ProstDecoder<U>);
 
-/// A message with the error of a peer that sends something else in its place.
+/// A message with the error that is returned if it does not decode.
 pub trait Decoded {
-    /// What the caller gets where the message does not decode.
+    /// The error if the message does not decode.
     fn unreadable() -> Status;
 }
 

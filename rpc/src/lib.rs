@@ -1,18 +1,18 @@
 //! The gRPC services and clients of Baton, generated over the messages of `baton-proto`.
 //!
 //! Each module has the name of its package in `baton-proto`. [`codec`] decodes `baton.exec.v1`
-//! and `baton.metadata.v1`, and refuses what does not decode or has too many entries.
-//! `baton-proto` itself knows no gRPC library, so that crates without one can use its messages.
+//! and `baton.metadata.v1`, and refuses messages that do not decode or have too many entries.
+//! `baton-proto` depends on no gRPC library, so that crates without one can use its messages.
 
 pub mod codec;
 
-/// Services of `baton.relay.v1`: what a relay serves.
+/// Services of `baton.relay.v1`: registration, dial and accept.
 pub mod relay {
     #![allow(missing_docs, clippy::all)]
     tonic::include_proto!("baton.relay.v1");
 }
 
-/// Services of `baton.exec.v1`: running processes.
+/// Services of `baton.exec.v1`: runs processes.
 pub mod exec {
     #![allow(missing_docs, clippy::all)]
     tonic::include_proto!("baton.exec.v1");
