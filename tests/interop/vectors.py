@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks the test vectors of docs/vectors with this client's own code: `vectors.py FOLDER`.
 
-A subject is a file. Each function below checks one kind of case, both ways where the kind has two. A file, a kind or a
-case without a check fails."""
+Each file has one subject. Each function below checks one kind of case: it encodes and decodes, where the kind has both
+directions. A file, a kind or a case without a check fails."""
 
 import base64
 import binascii
@@ -23,7 +23,8 @@ from noise.exceptions import NoiseInvalidMessage
 
 from client import EXEC_ERRORS, GO_AWAY_REASONS
 from wire import (SUITE, VERSION, Malformed, Message, Ticket, base64url, derive, exec_server_id, field, fixed64, frame,
-                  noise_private, parts, prologue, public_bytes, registration_key, signed_message, span_id, timings, varint)
+                  noise_private, parts, prologue, public_bytes, registration_key, signed_message, span_id, timings,
+                  varint)
 
 CLIENT, SERVER = "client", "exec-server"
 WINDOW = 1_835_008
@@ -64,7 +65,7 @@ def optional64(number, value):
 
 
 def canonical(text):
-    """base64url without padding in its one spelling."""
+    """Decodes base64url without padding, in its canonical form only (section 2)."""
     if re.search(r"[^A-Za-z0-9_-]", text) or len(text) % 4 == 1:
         raise Malformed("not base64url")
     decoded = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -290,7 +291,7 @@ def refused_frame(case):
 
 
 def connection(case, end, bound_to, ephemeral):
-    """One end of a handshake, with its ephemeral key fixed."""
+    """The NoiseConnection of one end, with a fixed ephemeral key."""
     noise = NoiseConnection.from_name(SUITE.encode())
     own = "client_private_key" if end == CLIENT else "exec_server_private_key"
     if end == CLIENT:
@@ -306,7 +307,7 @@ def connection(case, end, bound_to, ephemeral):
 
 
 def ends(case):
-    """Both ends before message 1, and what the file says of their keys."""
+    """The NoiseConnections of both ends before message 1. Checks the keys and the prologue of the case."""
     for end in ("client", "exec_server"):
         same("private key", noise_private(data(case, f"{end}_seed")), data(case, f"{end}_private_key"))
     bound_to = prologue(data(case, "exec_server_id"), data(case, "session_id"))
@@ -316,7 +317,7 @@ def ends(case):
 
 
 def shaken(case):
-    """Both ends behind the handshake; message 1 and message 2."""
+    """The NoiseConnections of both ends after the handshake, message 1 and message 2."""
     both = ends(case)
     message_1 = bytes(both[CLIENT].write_message())
     same("payload 1", bytes(both[SERVER].read_message(message_1)), b"")
@@ -510,11 +511,11 @@ def a_message(case):
 
 
 class Receiver:
-    """What an end checks of the other end's frames: the part of section 5 that the cases need."""
+    """Checks the frames of a peer: the rules of section 5 that the cases need."""
 
     def __init__(self, sender):
         self.sender = sender
-        # Of each stream: the answer's Head was seen, its direction has ended, the number of empty Data.
+        # Per stream: whether the answer's Head was received, whether its direction has ended, the number of empty Data.
         self.streams = {1: {"head": False, "ended": False, "empty": 0}} if sender == SERVER else {}
         self.highest, self.pings, self.greeted = max(self.streams, default=0), 0, True
 
@@ -559,7 +560,7 @@ class Receiver:
         if kind == "Data" and not fields["data"]:
             stream["empty"] += 1
             require(stream["empty"] <= 64, "LIMIT_EXCEEDED")
-        # These cases send no Data to the other end, so its credit is the whole window.
+        # These cases send no Data to the peer, so its credit is the whole window.
         require(kind != "Credit" or fields["bytes"] == 0, "LIMIT_EXCEEDED")
 
     @staticmethod
@@ -687,7 +688,7 @@ def transit(ids, start, end, queue, forward):
 
 
 def placed(case):
-    """The server's part on the client's clock, as the document has it."""
+    """Places the exec-server's rows on the client's clock (section 8)."""
     sent, answer, clock = case["sent"], case.get("answer"), case.get("clock")
     read = timings_read(data(case, "timings"))
     if read is None:
@@ -775,7 +776,7 @@ CHECKS = {
 
 
 def check(path):
-    """Checks a file; how many cases it has, and what does not hold."""
+    """Checks a file. Returns the number of its cases, and its failures."""
     file = json.loads(path.read_text(encoding="utf-8"))
     wrong = []
     if not file["about"] or not file["cases"]:
@@ -792,7 +793,7 @@ def check(path):
 
 
 def main():
-    # noiseprotocol warns of fixed ephemeral keys, which are the point here.
+    # noiseprotocol warns about fixed ephemeral keys, which the vectors need.
     warnings.filterwarnings("ignore", module="noise")
     files = sorted(pathlib.Path(sys.argv[1]).glob("*.json"))
     failed = {path.stem for path in files} != set(CHECKS)
