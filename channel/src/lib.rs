@@ -15,9 +15,9 @@ pub mod fuzz;
 pub mod limits;
 mod link;
 mod outer;
-mod places;
 mod server;
 mod service;
+mod slots;
 pub mod ticket;
 
 pub use baton_noise::{KeyLimit, RekeyPolicy, key};

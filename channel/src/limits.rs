@@ -97,8 +97,8 @@ pub const SESSION_QUEUE: usize = 512;
 /// 602, and another origin always finds one, with the same key too. Fewer than a key's share of the sessions, so that a
 /// key whose messages 1 are repeated can still begin a session.
 pub const fn max_unconfirmed(sessions: usize) -> usize {
-    let places = sessions.saturating_mul(5) / 8;
-    if places == 0 { 1 } else { places }
+    let slots = sessions.saturating_mul(5) / 8;
+    if slots == 0 { 1 } else { slots }
 }
 
 /// How those are shared, as [`SESSION_WEIGHT`] has it: 500 commands that one client starts at once find room.

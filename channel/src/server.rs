@@ -24,9 +24,9 @@ use crate::link::network::Network;
 use crate::link::pool::Pool;
 use crate::link::register::{RegisterError, Registration, exec_server_id};
 use crate::link::tls::roots::RelayRoots;
-use crate::places::{Place, Places, Shares};
 use crate::service::SessionError;
 use crate::service::server::Service;
+use crate::slots::{Shares, Slot, Slots};
 use crate::ticket::Ticket;
 use sessions::Sessions;
 
@@ -110,7 +110,7 @@ pub struct Server {
     on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
     sessions: Arc<Sessions>,
     /// Of dials whose client is not known yet, whichever registration they came by.
-    half_open: Places<Origin>,
+    half_open: Slots<Origin>,
     /// The dial token from now on, whenever it changes.
     dial_tokens: Option<watch::Receiver<DialToken>>,
 }
@@ -151,14 +151,14 @@ impl Server {
             shaken: AtomicU64::new(0),
             epoch: Epoch(epoch),
             recorder,
-            sessions: Places::new(session_shares(max_sessions.max(1))),
-            unconfirmed: Places::new(Shares {
-                places: limits::max_unconfirmed(max_sessions),
+            sessions: Slots::new(session_shares(max_sessions.max(1))),
+            unconfirmed: Slots::new(Shares {
+                slots: limits::max_unconfirmed(max_sessions),
                 weight: limits::UNCONFIRMED_WEIGHT,
                 queue: limits::UNCONFIRMED_QUEUE,
             }),
-            farewells: Places::new(Shares {
-                places: limits::MAX_FAREWELLS,
+            farewells: Slots::new(Shares {
+                slots: limits::MAX_FAREWELLS,
                 weight: 1,
                 queue: 0,
             }),
@@ -169,8 +169,8 @@ impl Server {
             relay_url: relay_url.into(),
             on_notice: Arc::new(|notice| tracing::debug!(?notice, "channel server")),
             sessions: Arc::default(),
-            half_open: Places::new(Shares {
-                places: limits::MAX_HALF_OPEN,
+            half_open: Slots::new(Shares {
+                slots: limits::MAX_HALF_OPEN,
                 weight: 1,
                 queue: limits::HALF_OPEN_QUEUE,
             }),
@@ -313,7 +313,7 @@ impl Server {
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, entered.taken()).await {
                 // One that only waits is small.
-                Ok(place) => Box::pin(session.serve(incoming, place)).await,
+                Ok(slot) => Box::pin(session.serve(incoming, slot)).await,
                 Err(_) => (session.notice)(Notice::AcceptFailed(
                     "it waited too long for others of its network; the relay has told its client".into(),
                 )),
@@ -335,7 +335,7 @@ async fn changed(tokens: &mut Option<watch::Receiver<DialToken>>) -> DialToken {
 
 fn session_shares(sessions: usize) -> Shares {
     Shares {
-        places: sessions,
+        slots: sessions,
         weight: limits::SESSION_WEIGHT,
         queue: limits::SESSION_QUEUE,
     }
@@ -352,7 +352,7 @@ struct Dialled<S> {
 
 impl<S: Service> Dialled<S> {
     /// Takes it over and serves it to its end.
-    async fn serve(self, incoming: Incoming, place: Place<Origin>) {
+    async fn serve(self, incoming: Incoming, slot: Slot<Origin>) {
         let Self {
             acceptor,
             sessions,
@@ -360,7 +360,7 @@ impl<S: Service> Dialled<S> {
             service,
             notice,
         } = self;
-        let accepted = match acceptor.accept(&pool, incoming, place).await {
+        let accepted = match acceptor.accept(&pool, incoming, slot).await {
             Ok(accepted) => accepted,
             Err(error) => return notice(Notice::AcceptFailed(error.to_string())),
         };

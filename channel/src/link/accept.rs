@@ -23,12 +23,12 @@ use super::pool::{Lease, Pool};
 use super::stream::{OuterStream, StreamOpenError};
 use crate::allow::{AllowError, AllowList, Peer};
 use crate::limits;
-use crate::places::{Full, Place, Places};
 use crate::service::SessionError;
 use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::server::{self, Service};
 use crate::service::shared::Shared;
+use crate::slots::{Full, Slot, Slots};
 
 /// What every session of one exec-server shares.
 pub(crate) struct Acceptor {
@@ -42,11 +42,11 @@ pub(crate) struct Acceptor {
     pub(crate) epoch: Epoch,
     pub(crate) recorder: Recorder,
     /// Sessions of clients on the allow-list, from the moment when their key is known.
-    pub(crate) sessions: Places<PublicKey>,
+    pub(crate) sessions: Slots<PublicKey>,
     /// Those of them whose client has not spoken since message 2.
-    pub(crate) unconfirmed: Places<(PublicKey, Origin)>,
+    pub(crate) unconfirmed: Slots<(PublicKey, Origin)>,
     /// Clients that are told why they are not served.
-    pub(crate) farewells: Places<Origin>,
+    pub(crate) farewells: Slots<Origin>,
 }
 
 /// Where a dial came from, as the relay tells: a keyed hash of a network. What a hostile relay tells there is of no use to it: it can
@@ -124,18 +124,18 @@ pub(crate) struct Accepted {
     stream: OuterStream,
     admission: Result<Admitted, Refusal>,
     /// Held for a client that is refused until it has been told so.
-    half_open: Option<Place<Origin>>,
+    half_open: Option<Slot<Origin>>,
     /// Of a client that is refused with a reason.
-    farewell: Option<Place<Origin>>,
+    farewell: Option<Slot<Origin>>,
     lease: Lease,
 }
 
 /// A client that is served.
 struct Admitted {
     peer: Arc<Peer>,
-    session: Place<PublicKey>,
+    session: Slot<PublicKey>,
     /// Given back when the client has spoken.
-    unconfirmed: Place<(PublicKey, Origin)>,
+    unconfirmed: Slot<(PublicKey, Origin)>,
 }
 
 /// A session whose client has said who it is, and has not been answered.
@@ -150,12 +150,12 @@ struct Opened {
 
 impl Acceptor {
     /// Takes the session over and shakes hands. Bounded by [`HANDSHAKE_TIMEOUT`] until the client's key is known. From there on a client
-    /// that is allowed counts with its key, and leaves `half_open`, its origin's place, to others.
+    /// that is allowed counts with its key, and leaves `half_open`, its origin's slot, to others.
     pub(crate) async fn accept(
         &self,
         pool: &Arc<Pool>,
         incoming: Incoming,
-        half_open: Place<Origin>,
+        half_open: Slot<Origin>,
     ) -> Result<Accepted, AcceptError> {
         let opened = tokio::time::timeout(HANDSHAKE_TIMEOUT, self.open(pool, &incoming))
             .await
@@ -232,12 +232,12 @@ impl Acceptor {
     /// A session for a client that is allowed: its turn is waited for, but not longer than the client waits. Whoever repeats a message 1 of its
     /// key, or dials with its key and says nothing, from another network, takes turns with it.
     async fn admit(&self, peer: Arc<Peer>, origin: Origin) -> Result<Admitted, Refusal> {
-        let places = async {
+        let slots = async {
             let unconfirmed = self.unconfirmed.enter((peer.key, origin))?.taken().await;
             let session = self.sessions.enter(peer.key)?.taken().await;
             Ok::<_, Full>((session, unconfirmed))
         };
-        match tokio::time::timeout(limits::SESSION_WAIT, places).await {
+        match tokio::time::timeout(limits::SESSION_WAIT, slots).await {
             Ok(Ok((session, unconfirmed))) => Ok(Admitted {
                 peer,
                 session,
@@ -342,7 +342,7 @@ impl Accepted {
     }
 
     /// Serves the session to its end and returns why it ended; `began` is called once the client has proven that it is there. A client
-    /// that is not served is told so, encrypted, and nothing else; once that is queued its origin's place is free.
+    /// that is not served is told so, encrypted, and nothing else; once that is queued its origin's slot is free.
     pub(crate) async fn serve(self, service: impl Service, began: impl FnOnce()) -> SessionError {
         let Self {
             shared,

@@ -1,9 +1,9 @@
-//! Places that are shared by key: a bounded number of them, and a bounded queue before them.
+//! Slots that are shared by key: a bounded number of them, and a bounded queue before them.
 //!
-//! * A key may take a place while it holds fewer than `weight` × the places that are free. So a key alone gets `weight / (weight + 1)` of all,
+//! * A key may take a slot while it holds fewer than `weight` × the slots that are free. So a key alone gets `weight / (weight + 1)` of all,
 //!   n keys that want as many as they can get share `n × weight / (n × weight + 1)` of them, and the rest is free for a key that has none.
-//! * A key that may not take one waits. Of the keys that wait, each gets a place in turn; those who wait for one key get theirs in the order
-//!   in which they came. The queue's places are shared by the same rule, with weight 1.
+//! * A key that may not take one waits. Of the keys that wait, each gets a slot in turn; those who wait for one key get theirs in the order
+//!   in which they came. The queue's slots are shared by the same rule, with weight 1.
 //! * Only a key whose share of the queue is full is refused, at once.
 
 use std::collections::{HashMap, VecDeque};
@@ -12,18 +12,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// See the [module](self). Clones share the places.
+/// See the [module](self). Clones share the slots.
 #[derive(Clone)]
-pub(crate) struct Places<K: Key>(Arc<Mutex<State<K>>>);
+pub(crate) struct Slots<K: Key>(Arc<Mutex<State<K>>>);
 
-/// By what places are shared.
+/// By what slots are shared.
 pub(crate) trait Key: Copy + Eq + Hash {}
 
 impl<K: Copy + Eq + Hash> Key for K {}
 
-/// A place that is taken. Dropped, it goes to whoever waits.
-pub(crate) struct Place<K: Key> {
-    places: Places<K>,
+/// A slot that is taken. Dropped, it goes to whoever waits.
+pub(crate) struct Slot<K: Key> {
+    slots: Slots<K>,
     key: K,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Full;
 /// What is to be had, and how it is shared.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shares {
-    pub(crate) places: usize,
+    pub(crate) slots: usize,
     pub(crate) weight: usize,
     pub(crate) queue: usize,
 }
@@ -55,19 +55,19 @@ struct State<K> {
 
 struct Waiter {
     number: u64,
-    /// The place is already counted when this is sent.
+    /// The slot is already counted when this is sent.
     granted: oneshot::Sender<()>,
 }
 
-/// A place, or a place in the queue. Dropped before it is [`taken`](Self::taken), it leaves the queue.
+/// A slot, or a slot in the queue. Dropped before it is [`taken`](Self::taken), it leaves the queue.
 pub(crate) struct Entered<K: Key> {
-    places: Places<K>,
+    slots: Slots<K>,
     key: K,
     waits: Option<(u64, oneshot::Receiver<()>)>,
     is_over: bool,
 }
 
-impl<K: Key> Places<K> {
+impl<K: Key> Slots<K> {
     pub(crate) fn new(shares: Shares) -> Self {
         Self(Arc::new(Mutex::new(State {
             shares,
@@ -80,11 +80,11 @@ impl<K: Key> Places<K> {
         })))
     }
 
-    /// Takes a place, or one in the queue.
+    /// Takes a slot, or one in the queue.
     pub(crate) fn enter(&self, key: K) -> Result<Entered<K>, Full> {
         let mut state = self.lock();
         let entered = |waits| Entered {
-            places: self.clone(),
+            slots: self.clone(),
             key,
             waits,
             is_over: false,
@@ -108,15 +108,15 @@ impl<K: Key> Places<K> {
 }
 
 impl<K: Key> Entered<K> {
-    /// The place, once it is this one's turn.
-    pub(crate) async fn taken(mut self) -> Place<K> {
+    /// The slot, once it is this one's turn.
+    pub(crate) async fn taken(mut self) -> Slot<K> {
         if let Some((_, granted)) = &mut self.waits {
-            // The sender is dropped only with the places, which this holds.
+            // The sender is dropped only with the slots, which this holds.
             let _ = granted.await;
         }
         self.is_over = true;
-        Place {
-            places: self.places.clone(),
+        Slot {
+            slots: self.slots.clone(),
             key: self.key,
         }
     }
@@ -127,7 +127,7 @@ impl<K: Key> Drop for Entered<K> {
         if self.is_over {
             return;
         }
-        let mut state = self.places.lock();
+        let mut state = self.slots.lock();
         let is_granted = match &mut self.waits {
             None => true,
             // Granted under the lock, so it was by now or never will be.
@@ -146,9 +146,9 @@ impl<K: Key> Drop for Entered<K> {
     }
 }
 
-impl<K: Key> Drop for Place<K> {
+impl<K: Key> Drop for Slot<K> {
     fn drop(&mut self) {
-        let mut state = self.places.lock();
+        let mut state = self.slots.lock();
         state.give_back(self.key);
         state.grant();
     }
@@ -157,7 +157,7 @@ impl<K: Key> Drop for Place<K> {
 impl<K: Key> State<K> {
     fn may_take(&self, key: K) -> bool {
         let held = self.held.get(&key).copied().unwrap_or(0);
-        let free = self.shares.places.saturating_sub(self.taken);
+        let free = self.shares.slots.saturating_sub(self.taken);
         held < self.shares.weight.saturating_mul(free)
     }
 
@@ -211,7 +211,7 @@ impl<K: Key> State<K> {
         }
     }
 
-    /// Gives places that are free to those who wait.
+    /// Gives slots that are free to those who wait.
     fn grant(&mut self) {
         while let Some(at) = self.turns.iter().position(|key| self.may_take(*key)) {
             // Its next turn comes after everybody else's.
@@ -235,67 +235,63 @@ mod tests {
 
     use super::*;
 
-    fn places(places: usize, weight: usize, queue: usize) -> Places<char> {
-        Places::new(Shares {
-            places,
-            weight,
-            queue,
-        })
+    fn slots(slots: usize, weight: usize, queue: usize) -> Slots<char> {
+        Slots::new(Shares { slots, weight, queue })
     }
 
-    /// As many places as this key gets at once.
-    fn all(places: &Places<char>, key: char) -> Vec<Place<char>> {
-        let one = || places.enter(key).ok()?.taken().now_or_never();
+    /// As many slots as this key gets at once.
+    fn all(slots: &Slots<char>, key: char) -> Vec<Slot<char>> {
+        let one = || slots.enter(key).ok()?.taken().now_or_never();
         std::iter::from_fn(one).collect()
     }
 
     #[test]
     fn however_many_a_key_takes_another_finds_one() {
-        let places = places(64, 1, 64);
+        let slots = slots(64, 1, 64);
         let mut held = Vec::new();
         for (key, expected) in [('a', 32), ('b', 16), ('c', 8), ('d', 4), ('e', 2)] {
-            let some = all(&places, key);
+            let some = all(&slots, key);
             assert_eq!(some.len(), expected, "{key}");
             held.push(some);
         }
-        assert_eq!(places.taken(), 62);
-        assert_eq!(all(&places, 'f').len(), 1);
+        assert_eq!(slots.taken(), 62);
+        assert_eq!(all(&slots, 'f').len(), 1);
     }
 
     #[test]
     fn a_greater_weight_leaves_less_to_others_but_never_nothing() {
-        let places = places(1024, 4, 0);
-        let first = all(&places, 'a');
+        let slots = slots(1024, 4, 0);
+        let first = all(&slots, 'a');
         assert_eq!(first.len(), 820);
-        let second = all(&places, 'b');
+        let second = all(&slots, 'b');
         assert!(second.len() > 100, "{}", second.len());
-        // Places that come back go where there are fewer.
+        // Slots that come back go where there are fewer.
         drop(first);
-        assert_eq!(all(&places, 'b').len() + second.len(), 820);
+        assert_eq!(all(&slots, 'b').len() + second.len(), 820);
     }
 
     #[test]
     fn keys_that_wait_take_turns_and_each_is_served_in_its_order() {
-        let places = places(2, 1, 100);
-        let held = all(&places, 'x');
+        let slots = slots(2, 1, 100);
+        let held = all(&slots, 'x');
         assert_eq!(held.len(), 1);
-        let other = all(&places, 'y');
+        let other = all(&slots, 'y');
         let mut waiting: Vec<_> = "aaabb"
             .chars()
-            .map(|key| (key, Some(places.enter(key).unwrap().taken().boxed())))
+            .map(|key| (key, Some(slots.enter(key).unwrap().taken().boxed())))
             .collect();
         let mut served = Vec::new();
         drop((held, other));
         while waiting.iter().any(|(_, waits)| waits.is_some()) {
-            let mut places = Vec::new();
+            let mut slots = Vec::new();
             for (at, (key, waits)) in waiting.iter_mut().enumerate() {
-                if let Some(place) = waits.as_mut().and_then(|waits| waits.now_or_never()) {
+                if let Some(slot) = waits.as_mut().and_then(|waits| waits.now_or_never()) {
                     served.push((*key, at));
-                    places.push(place);
+                    slots.push(slot);
                     *waits = None;
                 }
             }
-            assert!(!places.is_empty(), "nobody is served any more: {served:?}");
+            assert!(!slots.is_empty(), "nobody is served any more: {served:?}");
         }
         let order = |of: char| {
             served
@@ -307,25 +303,25 @@ mod tests {
         // The second of one key comes before the third of another.
         let at = |wanted| served.iter().position(|(_, at)| *at == wanted);
         assert!(at(4) < at(2), "{served:?}");
-        assert_eq!(places.taken(), 0);
+        assert_eq!(slots.taken(), 0);
     }
 
     #[test]
     fn only_a_full_share_of_the_queue_is_refused_and_whoever_leaves_makes_room() {
-        let places = places(1, 1, 4);
-        let held = all(&places, 'x');
-        let one = places.enter('a').unwrap();
-        let two = places.enter('a').unwrap();
-        assert_eq!(places.enter('a').err(), Some(Full));
-        let other = places.enter('b').unwrap();
+        let slots = slots(1, 1, 4);
+        let held = all(&slots, 'x');
+        let one = slots.enter('a').unwrap();
+        let two = slots.enter('a').unwrap();
+        assert_eq!(slots.enter('a').err(), Some(Full));
+        let other = slots.enter('b').unwrap();
         drop(one);
-        let three = places.enter('a').unwrap();
-        // A place that was granted and not fetched goes on to the next.
+        let three = slots.enter('a').unwrap();
+        // A slot that was granted and not fetched goes on to the next.
         drop(held);
         drop(two);
         assert!(other.taken().now_or_never().is_some());
         assert!(three.taken().now_or_never().is_some());
-        let state = places.lock();
+        let state = slots.lock();
         assert_eq!((state.taken, state.waiting), (0, 0));
         assert!(state.held.is_empty() && state.queues.is_empty() && state.turns.is_empty());
     }
