@@ -26,7 +26,7 @@ use crate::link::register::{RegisterError, Registration, exec_server_id};
 use crate::link::tls::roots::RelayRoots;
 use crate::service::SessionError;
 use crate::service::server::Service;
-use crate::slots::{Shares, Slot, Slots};
+use crate::slots::{Slot, SlotLimits, Slots};
 use crate::ticket::Ticket;
 use sessions::Sessions;
 
@@ -151,13 +151,13 @@ impl Server {
             shaken: AtomicU64::new(0),
             epoch: Epoch(epoch),
             recorder,
-            sessions: Slots::new(session_shares(max_sessions.max(1))),
-            unconfirmed: Slots::new(Shares {
+            sessions: Slots::new(session_slots(max_sessions.max(1))),
+            unconfirmed: Slots::new(SlotLimits {
                 slots: limits::max_unconfirmed(max_sessions),
                 weight: limits::UNCONFIRMED_WEIGHT,
                 queue: limits::UNCONFIRMED_QUEUE,
             }),
-            farewells: Slots::new(Shares {
+            farewells: Slots::new(SlotLimits {
                 slots: limits::MAX_FAREWELLS,
                 weight: 1,
                 queue: 0,
@@ -169,7 +169,7 @@ impl Server {
             relay_url: relay_url.into(),
             on_notice: Arc::new(|notice| tracing::debug!(?notice, "channel server")),
             sessions: Arc::default(),
-            half_open: Slots::new(Shares {
+            half_open: Slots::new(SlotLimits {
                 slots: limits::MAX_HALF_OPEN,
                 weight: 1,
                 queue: limits::HALF_OPEN_QUEUE,
@@ -297,7 +297,7 @@ impl Server {
     /// Serves one session in a task of its own, when its origin's turn has come; gives it back if that has a full share of the queue.
     fn take(&self, incoming: Incoming, pool: &Arc<Pool>, service: &impl Service) -> Result<(), Incoming> {
         let notice = Arc::clone(&self.on_notice);
-        let Ok(entered) = self.half_open.enter(Origin::of(&incoming)) else {
+        let Ok(request) = self.half_open.request(Origin::of(&incoming)) else {
             notice(Notice::AcceptFailed(
                 "too many dials of its network wait already; its client was told to try again".into(),
             ));
@@ -311,7 +311,7 @@ impl Server {
             notice,
         };
         tokio::spawn(async move {
-            match tokio::time::timeout(HANDSHAKE_TIMEOUT, entered.taken()).await {
+            match tokio::time::timeout(HANDSHAKE_TIMEOUT, request.granted()).await {
                 // One that only waits is small.
                 Ok(slot) => Box::pin(session.serve(incoming, slot)).await,
                 Err(_) => (session.notice)(Notice::AcceptFailed(
@@ -333,8 +333,8 @@ async fn changed(tokens: &mut Option<watch::Receiver<DialToken>>) -> DialToken {
     std::future::pending().await
 }
 
-fn session_shares(sessions: usize) -> Shares {
-    Shares {
+fn session_slots(sessions: usize) -> SlotLimits {
+    SlotLimits {
         slots: sessions,
         weight: limits::SESSION_WEIGHT,
         queue: limits::SESSION_QUEUE,

@@ -29,18 +29,18 @@ pub(crate) struct Slot<K: Key> {
 
 /// A key's share of the queue is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Full;
+pub(crate) struct QueueFull;
 
 /// What is to be had, and how it is shared.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shares {
+pub(crate) struct SlotLimits {
     pub(crate) slots: usize,
     pub(crate) weight: usize,
     pub(crate) queue: usize,
 }
 
 struct State<K> {
-    shares: Shares,
+    limits: SlotLimits,
     taken: usize,
     /// Of keys that hold one.
     held: HashMap<K, usize>,
@@ -59,18 +59,18 @@ struct Waiter {
     granted: oneshot::Sender<()>,
 }
 
-/// A slot, or a slot in the queue. Dropped before it is [`taken`](Self::taken), it leaves the queue.
-pub(crate) struct Entered<K: Key> {
+/// A slot, or a slot in the queue. Dropped before it is [`granted`](Self::granted), it leaves the queue.
+pub(crate) struct SlotRequest<K: Key> {
     slots: Slots<K>,
     key: K,
     waits: Option<(u64, oneshot::Receiver<()>)>,
-    is_over: bool,
+    is_taken: bool,
 }
 
 impl<K: Key> Slots<K> {
-    pub(crate) fn new(shares: Shares) -> Self {
+    pub(crate) fn new(limits: SlotLimits) -> Self {
         Self(Arc::new(Mutex::new(State {
-            shares,
+            limits,
             taken: 0,
             held: HashMap::new(),
             waiting: 0,
@@ -81,19 +81,19 @@ impl<K: Key> Slots<K> {
     }
 
     /// Takes a slot, or one in the queue.
-    pub(crate) fn enter(&self, key: K) -> Result<Entered<K>, Full> {
+    pub(crate) fn request(&self, key: K) -> Result<SlotRequest<K>, QueueFull> {
         let mut state = self.lock();
-        let entered = |waits| Entered {
+        let request = |waits| SlotRequest {
             slots: self.clone(),
             key,
             waits,
-            is_over: false,
+            is_taken: false,
         };
         if !state.queues.contains_key(&key) && state.may_take(key) {
             state.take(key);
-            return Ok(entered(None));
+            return Ok(request(None));
         }
-        state.wait(key).map(|waits| entered(Some(waits)))
+        state.wait(key).map(|waits| request(Some(waits)))
     }
 
     /// How many are taken.
@@ -107,14 +107,14 @@ impl<K: Key> Slots<K> {
     }
 }
 
-impl<K: Key> Entered<K> {
+impl<K: Key> SlotRequest<K> {
     /// The slot, once it is this one's turn.
-    pub(crate) async fn taken(mut self) -> Slot<K> {
+    pub(crate) async fn granted(mut self) -> Slot<K> {
         if let Some((_, granted)) = &mut self.waits {
             // The sender is dropped only with the slots, which this holds.
             let _ = granted.await;
         }
-        self.is_over = true;
+        self.is_taken = true;
         Slot {
             slots: self.slots.clone(),
             key: self.key,
@@ -122,9 +122,9 @@ impl<K: Key> Entered<K> {
     }
 }
 
-impl<K: Key> Drop for Entered<K> {
+impl<K: Key> Drop for SlotRequest<K> {
     fn drop(&mut self) {
-        if self.is_over {
+        if self.is_taken {
             return;
         }
         let mut state = self.slots.lock();
@@ -157,8 +157,8 @@ impl<K: Key> Drop for Slot<K> {
 impl<K: Key> State<K> {
     fn may_take(&self, key: K) -> bool {
         let held = self.held.get(&key).copied().unwrap_or(0);
-        let free = self.shares.slots.saturating_sub(self.taken);
-        held < self.shares.weight.saturating_mul(free)
+        let free = self.limits.slots.saturating_sub(self.taken);
+        held < self.limits.weight.saturating_mul(free)
     }
 
     fn take(&mut self, key: K) {
@@ -176,11 +176,11 @@ impl<K: Key> State<K> {
         }
     }
 
-    fn wait(&mut self, key: K) -> Result<(u64, oneshot::Receiver<()>), Full> {
-        let free = self.shares.queue.saturating_sub(self.waiting);
+    fn wait(&mut self, key: K) -> Result<(u64, oneshot::Receiver<()>), QueueFull> {
+        let free = self.limits.queue.saturating_sub(self.waiting);
         let queue = self.queues.get(&key).map_or(0, VecDeque::len);
         if queue >= free {
-            return Err(Full);
+            return Err(QueueFull);
         }
         let (granted, is_granted) = oneshot::channel();
         self.counted += 1;
@@ -236,12 +236,12 @@ mod tests {
     use super::*;
 
     fn slots(slots: usize, weight: usize, queue: usize) -> Slots<char> {
-        Slots::new(Shares { slots, weight, queue })
+        Slots::new(SlotLimits { slots, weight, queue })
     }
 
     /// As many slots as this key gets at once.
     fn all(slots: &Slots<char>, key: char) -> Vec<Slot<char>> {
-        let one = || slots.enter(key).ok()?.taken().now_or_never();
+        let one = || slots.request(key).ok()?.granted().now_or_never();
         std::iter::from_fn(one).collect()
     }
 
@@ -278,7 +278,7 @@ mod tests {
         let other = all(&slots, 'y');
         let mut waiting: Vec<_> = "aaabb"
             .chars()
-            .map(|key| (key, Some(slots.enter(key).unwrap().taken().boxed())))
+            .map(|key| (key, Some(slots.request(key).unwrap().granted().boxed())))
             .collect();
         let mut served = Vec::new();
         drop((held, other));
@@ -310,17 +310,17 @@ mod tests {
     fn only_a_full_share_of_the_queue_is_refused_and_whoever_leaves_makes_room() {
         let slots = slots(1, 1, 4);
         let held = all(&slots, 'x');
-        let one = slots.enter('a').unwrap();
-        let two = slots.enter('a').unwrap();
-        assert_eq!(slots.enter('a').err(), Some(Full));
-        let other = slots.enter('b').unwrap();
+        let one = slots.request('a').unwrap();
+        let two = slots.request('a').unwrap();
+        assert_eq!(slots.request('a').err(), Some(QueueFull));
+        let other = slots.request('b').unwrap();
         drop(one);
-        let three = slots.enter('a').unwrap();
+        let three = slots.request('a').unwrap();
         // A slot that was granted and not fetched goes on to the next.
         drop(held);
         drop(two);
-        assert!(other.taken().now_or_never().is_some());
-        assert!(three.taken().now_or_never().is_some());
+        assert!(other.granted().now_or_never().is_some());
+        assert!(three.granted().now_or_never().is_some());
         let state = slots.lock();
         assert_eq!((state.taken, state.waiting), (0, 0));
         assert!(state.held.is_empty() && state.queues.is_empty() && state.turns.is_empty());

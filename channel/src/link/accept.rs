@@ -28,7 +28,7 @@ use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::server::{self, Service};
 use crate::service::shared::Shared;
-use crate::slots::{Full, Slot, Slots};
+use crate::slots::{QueueFull, Slot, Slots};
 
 /// What every session of one exec-server shares.
 pub(crate) struct Acceptor {
@@ -196,9 +196,9 @@ impl Acceptor {
         let (transport, message2) = answered.inspect_err(|_| shared.close(SessionError::Closed))?;
         let mut farewell = None;
         if admission.is_err() {
-            farewell = match self.farewells.enter(Origin::of(&incoming)) {
-                Ok(entered) => Some(entered.taken().await),
-                Err(Full) => None,
+            farewell = match self.farewells.request(Origin::of(&incoming)) {
+                Ok(request) => Some(request.granted().await),
+                Err(QueueFull) => None,
             };
         }
         if admission.is_ok() || farewell.is_some() {
@@ -233,9 +233,9 @@ impl Acceptor {
     /// key, or dials with its key and says nothing, from another network, takes turns with it.
     async fn admit(&self, peer: Arc<Peer>, origin: Origin) -> Result<Admitted, Refusal> {
         let slots = async {
-            let unconfirmed = self.unconfirmed.enter((peer.key, origin))?.taken().await;
-            let session = self.sessions.enter(peer.key)?.taken().await;
-            Ok::<_, Full>((session, unconfirmed))
+            let unconfirmed = self.unconfirmed.request((peer.key, origin))?.granted().await;
+            let session = self.sessions.request(peer.key)?.granted().await;
+            Ok::<_, QueueFull>((session, unconfirmed))
         };
         match tokio::time::timeout(limits::SESSION_WAIT, slots).await {
             Ok(Ok((session, unconfirmed))) => Ok(Admitted {
@@ -243,7 +243,7 @@ impl Acceptor {
                 session,
                 unconfirmed,
             }),
-            Ok(Err(Full)) | Err(_) => Err(Refusal::NoSession(peer)),
+            Ok(Err(QueueFull)) | Err(_) => Err(Refusal::NoSession(peer)),
         }
     }
 
@@ -284,12 +284,12 @@ impl Acceptor {
 
     /// Answers a client of another version by this end's version. In a task of its own, so that the dial's handshake slot is free at once.
     fn refuse_version(&self, shared: Arc<Shared>, stream: OuterStream, lease: Lease, origin: Origin) {
-        let Ok(farewell) = self.farewells.enter(origin) else {
+        let Ok(farewell) = self.farewells.request(origin) else {
             return shared.close(SessionError::Closed);
         };
         shared.refuse_version();
         tokio::spawn(async move {
-            let _farewell = farewell.taken().await;
+            let _farewell = farewell.granted().await;
             incoming::read(&shared, stream.body, stream.deframer, drop).await;
             drop(lease);
         });
