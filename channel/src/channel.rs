@@ -20,7 +20,7 @@ use tonic::Status;
 use tonic::body::Body;
 
 use crate::limits;
-use crate::link::dial::{ConnectError, Way, dial};
+use crate::link::dial::{ConnectError, RelayOptions, dial};
 use crate::link::endpoint::RelayUrl;
 use crate::link::network::Network;
 use crate::link::retry::Retry;
@@ -250,7 +250,7 @@ impl Inner {
         let mut is_told = false;
         let mut failed = None;
         loop {
-            let way = Way {
+            let options = RelayOptions {
                 roots: config.relay_roots.clone(),
                 network: config.network.clone(),
             };
@@ -259,7 +259,7 @@ impl Inner {
                 &self.key,
                 config.rekey_policy,
                 config.recorder.clone(),
-                way,
+                options,
             );
             let dialled = match config.connect_timeout {
                 Duration::ZERO => dialling.await,

@@ -195,7 +195,7 @@ fn read_hello(payload: Bytes) -> Result<(Epoch, ServerHello), ConnectError> {
 
 /// How a relay is reached and believed.
 #[derive(Clone)]
-pub(crate) struct Way {
+pub(crate) struct RelayOptions {
     /// Whom to believe when its URL is `https`.
     pub(crate) roots: RelayRoots,
     /// `None` is TCP.
@@ -209,12 +209,12 @@ pub(crate) async fn dial(
     key: &Arc<StaticKey>,
     rekey: RekeyPolicy,
     recorder: Recorder,
-    way: Way,
+    options: RelayOptions,
 ) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
     let started = clock::now();
     let url = RelayUrl::parse(&ticket.relay_url)?
-        .with_roots(way.roots)
-        .over(way.network);
+        .with_roots(options.roots)
+        .over(options.network);
     let mut channel = url.connect().await?;
     let connected = clock::now();
 
