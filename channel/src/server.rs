@@ -211,11 +211,11 @@ impl Server {
         shutdown: impl Future<Output = ()>,
     ) -> Result<(), ServerError> {
         let mut shutdown = pin!(shutdown);
-        let mut standing = Standing::new(self.acceptor.id);
+        let mut state = RegistrationState::new(self.acceptor.id);
         let _watching = self.watch_allow_list();
         let mut dial_tokens = self.dial_tokens.take();
         loop {
-            let attempt = self.serve_registration(&service, &mut standing);
+            let attempt = self.serve_registration(&service, &mut state);
             let error = tokio::select! {
                 biased;
                 () = &mut shutdown => break,
@@ -230,10 +230,10 @@ impl Server {
                     continue;
                 }
             };
-            if error.is_permanent() && !standing.was_registered {
+            if error.is_permanent() && !state.was_registered {
                 return Err(error.into());
             }
-            let wait = standing.lost(clock::now(), error.is_said());
+            let wait = state.lost(clock::now(), error.is_relay_decision());
             (self.on_notice)(Notice::Retrying(error, wait));
             tokio::select! {
                 biased;
@@ -265,7 +265,11 @@ impl Server {
         watching
     }
 
-    async fn serve_registration(&self, service: &impl Service, standing: &mut Standing) -> RegisterError {
+    async fn serve_registration(
+        &self,
+        service: &impl Service,
+        state: &mut RegistrationState,
+    ) -> RegisterError {
         let opened = async {
             let registration = Registration::open(&self.acceptor.url, &self.keys).await?;
             Ok((registration, Pool::open(self.acceptor.url.clone()).await?))
@@ -279,7 +283,7 @@ impl Server {
             let pool = Arc::clone(&pool);
             async move { pool.close_idle().await }
         });
-        standing.registered(clock::now());
+        state.registered(clock::now());
         (self.on_notice)(Notice::Registered);
         loop {
             let took = match registration.incoming().await {
@@ -398,7 +402,7 @@ impl<S: Service> Dialled<S> {
 }
 
 /// How registering has gone so far.
-struct Standing {
+struct RegistrationState {
     backoff: Backoff,
     was_registered: bool,
     /// When the registration that holds came about.
@@ -407,7 +411,7 @@ struct Standing {
     lost: Option<Instant>,
 }
 
-impl Standing {
+impl RegistrationState {
     fn new(server: ExecServerId) -> Self {
         Self {
             backoff: Backoff::new(server),
@@ -422,11 +426,11 @@ impl Standing {
         self.since = Some(now);
     }
 
-    /// How long to wait after an attempt has failed, or its registration has ended. `is_said`: the relay itself refused or ended it.
-    fn lost(&mut self, now: Instant, is_said: bool) -> Duration {
+    /// How long to wait after an attempt has failed, or its registration has ended. `is_relay_decision`: the relay itself refused or ended it.
+    fn lost(&mut self, now: Instant, is_relay_decision: bool) -> Duration {
         let since = self.since.take();
         let has_held = |limit| since.is_some_and(|since| now.saturating_duration_since(since) >= limit);
-        if is_said {
+        if is_relay_decision {
             if has_held(limits::REGISTRATION_HELD) {
                 self.backoff.reset();
             }
@@ -489,14 +493,14 @@ mod tests {
     const SERVER: ExecServerId = ExecServerId([7; 16]);
 
     /// Attempts in ten minutes at a relay that ends each registration after this time.
-    fn attempts(held: Duration, is_said: bool) -> usize {
-        let mut standing = Standing::new(SERVER);
+    fn attempts(held: Duration, is_relay_decision: bool) -> usize {
+        let mut state = RegistrationState::new(SERVER);
         let mut now = clock::now();
         let end = now + Duration::from_secs(600);
         let attempt = || {
-            standing.registered(now);
+            state.registered(now);
             now += held;
-            now += standing.lost(now, is_said);
+            now += state.lost(now, is_relay_decision);
             now < end
         };
         std::iter::repeat_with(attempt)
@@ -512,24 +516,24 @@ mod tests {
         let dropped = attempts(Duration::from_millis(100), false);
         assert!((120..300).contains(&dropped), "{dropped}");
         // One that held was a relay that was well: it is back soon.
-        let mut standing = Standing::new(SERVER);
+        let mut state = RegistrationState::new(SERVER);
         let now = clock::now();
-        standing.registered(now);
-        let waits = [(); 2].map(|()| standing.lost(now + limits::REGISTRATION_HELD, true));
+        state.registered(now);
+        let waits = [(); 2].map(|()| state.lost(now + limits::REGISTRATION_HELD, true));
         let first = limits::RECONNECT_BACKOFF.0;
         assert!(waits[0] <= first && waits[1] > first, "once: {waits:?}");
     }
 
     #[test]
     fn a_lost_relay_is_redialled_without_a_pause_for_half_a_minute_and_then_less_often() {
-        let mut standing = Standing::new(SERVER);
+        let mut state = RegistrationState::new(SERVER);
         let start = clock::now();
-        standing.registered(start);
+        state.registered(start);
         let lost = start + limits::REDIAL_HELD;
         let mut now = lost;
         let (mut soon, mut late) = (0, 0);
         while now < lost + limits::REDIAL_FOR * 4 {
-            let wait = standing.lost(now, false);
+            let wait = state.lost(now, false);
             if now < lost + limits::REDIAL_FOR {
                 let least = limits::REDIAL_EVERY / 2;
                 assert!((least..=3 * least).contains(&wait), "{wait:?}");
@@ -547,12 +551,12 @@ mod tests {
 
     #[test]
     fn restarts_one_after_the_other_do_not_add_up() {
-        let mut standing = Standing::new(SERVER);
+        let mut state = RegistrationState::new(SERVER);
         let mut now = clock::now();
         for _ in 0..100 {
-            standing.registered(now);
+            state.registered(now);
             now += limits::REDIAL_HELD;
-            let wait = standing.lost(now, false);
+            let wait = state.lost(now, false);
             assert!(wait <= limits::REDIAL_EVERY * 3 / 2, "{wait:?}");
             now += wait;
         }

@@ -58,7 +58,7 @@ impl RegisterError {
 
     /// Whether the relay itself refused or ended the registration, and so asks for a pause. A relay that is gone, that shuts down or that
     /// cannot be reached is back soon: it is dialled again at once.
-    pub(crate) fn is_said(&self) -> bool {
+    pub(crate) fn is_relay_decision(&self) -> bool {
         match self {
             Self::Relay(error) => !error.may_pass(),
             Self::InUse(_) | Self::Refused(_) | Self::Ended(_) | Self::Protocol(_) => true,
