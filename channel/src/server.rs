@@ -258,7 +258,7 @@ impl Server {
                     for problem in watch.look() {
                         notice(Notice::AllowListUnusable(Arc::new(problem)));
                     }
-                    sessions.follow(|key| watch.standing(key));
+                    sessions.apply_allow_list(|key| watch.standing(key));
                 }
             });
         }

@@ -15,15 +15,15 @@ use crate::service::shared::Shared;
 /// See the [module](self).
 #[derive(Default)]
 pub(super) struct Sessions {
-    all: Mutex<All>,
+    state: Mutex<State>,
     added: Notify,
 }
 
 #[derive(Default)]
-struct All {
+struct State {
     served: Vec<Served>,
     /// None is served any more.
-    are_closed: bool,
+    is_closed: bool,
 }
 
 struct Served {
@@ -35,13 +35,13 @@ struct Served {
 
 impl Sessions {
     pub(super) fn add(&self, session: &Arc<Shared>, client: Arc<Peer>) {
-        let mut all = self.lock();
-        if all.are_closed {
+        let mut state = self.lock();
+        if state.is_closed {
             // Its handshake was under way when the others were told.
-            return say_goodbye(session);
+            return send_shutdown(session);
         }
-        all.served.retain(|served| served.session.strong_count() > 0);
-        all.served.push(Served {
+        state.served.retain(|served| served.session.strong_count() > 0);
+        state.served.push(Served {
             session: Arc::downgrade(session),
             client,
             standing: Standing::Unknown,
@@ -58,9 +58,9 @@ impl Sessions {
 
     /// Ends the sessions of clients that are missing, and trusts the others as the list says now. What is told only once does not
     /// count yet: an editor may have been caught between two writes.
-    pub(super) fn follow(&self, standing: impl Fn(&PublicKey) -> Standing) {
-        let mut all = self.lock();
-        all.served.retain_mut(|served| {
+    pub(super) fn apply_allow_list(&self, standing: impl Fn(&PublicKey) -> Standing) {
+        let mut state = self.lock();
+        state.served.retain_mut(|served| {
             let Some(session) = served.session.upgrade() else {
                 return false;
             };
@@ -82,9 +82,9 @@ impl Sessions {
     /// cut, and the sessions have [`limits::CLOSE_TIMEOUT`] for what is queued.
     pub(super) async fn close(&self) {
         let sessions: Vec<_> = {
-            let mut all = self.lock();
-            all.are_closed = true;
-            all.served.drain(..).map(|served| served.session).collect()
+            let mut state = self.lock();
+            state.is_closed = true;
+            state.served.drain(..).map(|served| served.session).collect()
         };
         let open = || sessions.iter().filter_map(Weak::upgrade);
         open().for_each(|session| session.drain());
@@ -92,24 +92,24 @@ impl Sessions {
             open().all(|session| session.ended().is_some())
         })
         .await;
-        open().for_each(|session| say_goodbye(&session));
+        open().for_each(|session| send_shutdown(&session));
         until(limits::CLOSE_TIMEOUT, || open().next().is_none()).await;
     }
 
-    fn lock(&self) -> MutexGuard<'_, All> {
-        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Ends a session, its calls included, once what is queued has been sent. One that has ended already stays as it is.
-fn say_goodbye(session: &Shared) {
+fn send_shutdown(session: &Shared) {
     session.go_away(go_away::Reason::Shutdown, "", SessionError::Closed);
 }
 
-/// Looks until `is_over`, no longer than this.
-async fn until(limit: Duration, is_over: impl Fn() -> bool) {
+/// Looks until `is_done`, no longer than this.
+async fn until(limit: Duration, is_done: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + limit;
-    while !is_over() && tokio::time::Instant::now() < deadline {
+    while !is_done() && tokio::time::Instant::now() < deadline {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
@@ -140,11 +140,11 @@ mod tests {
             true => Standing::Named(Trust::Clamp),
             false => Standing::Missing,
         };
-        sessions.follow(only_other);
-        sessions.follow(|_| Standing::Unknown);
-        sessions.follow(only_other);
+        sessions.apply_allow_list(only_other);
+        sessions.apply_allow_list(|_| Standing::Unknown);
+        sessions.apply_allow_list(only_other);
         assert_eq!(one.ended(), None);
-        sessions.follow(only_other);
+        sessions.apply_allow_list(only_other);
         assert_eq!(one.ended(), Some(SessionError::Revoked));
         assert_eq!(other.ended(), None);
     }
@@ -166,15 +166,15 @@ mod tests {
         let sessions = Sessions::default();
         let (session, client) = (Shared::new(Recorder::off()), client(1));
         sessions.add(&session, Arc::clone(&client));
-        let follow = |trust| {
-            sessions.follow(|_| Standing::Named(trust));
+        let apply_allow_list = |trust| {
+            sessions.apply_allow_list(|_| Standing::Named(trust));
             client.trust()
         };
         // As an editor writes a line: its last word is missing, and clamp is what counts then.
-        assert_eq!(follow(Trust::Restart), Trust::Continue);
-        assert_eq!(follow(Trust::Clamp), Trust::Continue);
-        assert_eq!(follow(Trust::Restart), Trust::Continue);
-        assert_eq!(follow(Trust::Restart), Trust::Restart);
+        assert_eq!(apply_allow_list(Trust::Restart), Trust::Continue);
+        assert_eq!(apply_allow_list(Trust::Clamp), Trust::Continue);
+        assert_eq!(apply_allow_list(Trust::Restart), Trust::Continue);
+        assert_eq!(apply_allow_list(Trust::Restart), Trust::Restart);
         assert_eq!(session.ended(), None);
     }
 }
