@@ -255,7 +255,7 @@ impl Server {
                 loop {
                     sessions.any().await;
                     tokio::time::sleep(limits::ALLOW_LIST_LOOK).await;
-                    for problem in watch.look() {
+                    for problem in watch.reread() {
                         notice(Notice::AllowListUnusable(Arc::new(problem)));
                     }
                     sessions.apply_allow_list(|key| watch.standing(key));

@@ -13,12 +13,12 @@ use super::{AllowError, Trust, file};
 /// See the [module](self).
 pub(crate) struct Watch {
     path: PathBuf,
-    seen: Seen,
+    last_read: LastRead,
 }
 
 /// The last look.
-enum Seen {
-    Nothing,
+enum LastRead {
+    None,
     List {
         text: Vec<u8>,
         lines: Lines,
@@ -43,35 +43,36 @@ impl Watch {
     pub(super) fn new(path: PathBuf) -> Self {
         Self {
             path,
-            seen: Seen::Nothing,
+            last_read: LastRead::None,
         }
     }
 
     /// Looks again, and returns what is wrong with the list that was not wrong the last time, or not in this way.
-    pub(crate) fn look(&mut self) -> Vec<AllowError> {
+    pub(crate) fn reread(&mut self) -> Vec<AllowError> {
         let text = match file::read(&self.path) {
             Ok(text) => text,
             Err(problem) => {
-                let words = problem.to_string();
-                let is_told = matches!(&self.seen, Seen::Unusable(told) if *told == words);
-                self.seen = Seen::Unusable(words);
-                return if is_told { Vec::new() } else { vec![problem] };
+                let text = problem.to_string();
+                let is_reported =
+                    matches!(&self.last_read, LastRead::Unusable(reported) if *reported == text);
+                self.last_read = LastRead::Unusable(text);
+                return if is_reported { Vec::new() } else { vec![problem] };
             }
         };
-        if matches!(&self.seen, Seen::List { text: seen, .. } if *seen == text) {
+        if matches!(&self.last_read, LastRead::List { text: seen, .. } if *seen == text) {
             return Vec::new();
         }
         let lines = Lines::parse(&text);
         let problems = lines.errors(&self.path);
-        self.seen = Seen::List { text, lines };
+        self.last_read = LastRead::List { text, lines };
         problems
     }
 
     /// What the last look told of this client.
     pub(crate) fn standing(&self, key: &PublicKey) -> Standing {
-        match &self.seen {
-            Seen::List { lines, .. } => lines.standing(key),
-            Seen::Nothing | Seen::Unusable(_) => Standing::Unknown,
+        match &self.last_read {
+            LastRead::List { lines, .. } => lines.standing(key),
+            LastRead::None | LastRead::Unusable(_) => Standing::Unknown,
         }
     }
 }
@@ -95,31 +96,31 @@ mod tests {
 
         let good = format!("{} one\n{} two\n", key(1), key(2));
         std::fs::write(&path, &good).unwrap();
-        assert!(watch.look().is_empty());
+        assert!(watch.reread().is_empty());
         assert_eq!(standing(&watch), [named; 2]);
 
         // Of the same length, as soon as can be.
         std::fs::write(&path, good.replace(&key(2).to_string(), &key(3).to_string())).unwrap();
-        assert!(watch.look().is_empty());
+        assert!(watch.reread().is_empty());
         assert_eq!(standing(&watch), [named, Standing::Missing]);
 
         std::fs::write(&path, good.replace("two", "two restart")).unwrap();
-        assert!(watch.look().is_empty());
+        assert!(watch.reread().is_empty());
         assert_eq!(standing(&watch), [named, Standing::Named(Trust::Restart)]);
 
         std::fs::write(&path, format!("{good}nonsense\n")).unwrap();
-        let problems = watch.look();
+        let problems = watch.reread();
         assert!(
             matches!(problems[..], [AllowError::Line { line: 3, .. }]),
             "{problems:?}"
         );
-        assert!(watch.look().is_empty(), "told already");
+        assert!(watch.reread().is_empty(), "told already");
         assert_eq!(standing(&watch), [named; 2]);
 
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
-        assert!(matches!(watch.look()[..], [AllowError::NotAFile { .. }]));
-        assert!(watch.look().is_empty(), "told already");
+        assert!(matches!(watch.reread()[..], [AllowError::NotAFile { .. }]));
+        assert!(watch.reread().is_empty(), "told already");
         assert_eq!(
             standing(&watch),
             [Standing::Unknown; 2],
@@ -127,7 +128,7 @@ mod tests {
         );
 
         std::fs::remove_dir(&path).unwrap();
-        assert!(watch.look().is_empty());
+        assert!(watch.reread().is_empty());
         assert_eq!(
             standing(&watch),
             [Standing::Missing; 2],
