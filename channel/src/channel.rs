@@ -59,7 +59,7 @@ pub struct ChannelConfig {
     /// How long a call that needs a session waits for one while the cause can pass: a relay or an exec-server that restarts, or is full. Zero
     /// is one attempt. A cause that cannot pass fails the call at once. Default: [`limits::CONNECT_PATIENCE`].
     pub connect_timeout: Duration,
-    /// Is told once for each session that takes longer than [`limits::WAITING_TOLD`] to be made. Must not block.
+    /// Is told once for each session that takes longer than [`limits::WAITING_NOTICE`] to be made. Must not block.
     pub on_waiting: Option<OnWaiting>,
 }
 
@@ -247,7 +247,7 @@ impl Inner {
         let started = clock::now();
         let config = &self.config;
         let mut retry = Retry::new(started, config.connect_timeout, self.jitter(id));
-        let mut is_told = false;
+        let mut is_notified = false;
         let mut failed = None;
         loop {
             let options = RelayOptions {
@@ -278,10 +278,10 @@ impl Inner {
                 return Err(error);
             };
             let left = retry.deadline().saturating_duration_since(now);
-            if !is_told && now + wait >= started + limits::WAITING_TOLD {
-                is_told = true;
-                if let Some(tell) = &config.on_waiting {
-                    tell(&error, left);
+            if !is_notified && now + wait >= started + limits::WAITING_NOTICE {
+                is_notified = true;
+                if let Some(notify) = &config.on_waiting {
+                    notify(&error, left);
                 }
             }
             failed = Some(error);

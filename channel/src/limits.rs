@@ -74,7 +74,7 @@ pub const RETRY_HINT_MAX: Duration = Duration::from_secs(5);
 pub const RETRY_UNVERIFIED: u32 = 2;
 
 /// How long a client waits for a session before whoever asked to be told is told why.
-pub const WAITING_TOLD: Duration = Duration::from_secs(1);
+pub const WAITING_NOTICE: Duration = Duration::from_secs(1);
 
 /// Sessions that an exec-server serves, unless told otherwise; as many as a relay splices to one. An idle one costs it
 /// some 60 KiB, a busy one at worst [`MAX_STREAMS`](baton_proto::limits::MAX_STREAMS) ×
