@@ -37,7 +37,7 @@ impl SecureRandom for OsRandom {
 struct X25519;
 
 /// An ephemeral key that waits for the relay's.
-struct Waiting {
+struct EphemeralKey {
     private: agreement::PrivateKey,
     public: [u8; KEY_LEN],
 }
@@ -51,7 +51,7 @@ impl SupportedKxGroup for X25519 {
             .map_err(|_| Error::General("X25519 refused a random key".into()))?;
         let mut public = [0; KEY_LEN];
         public.copy_from_slice(private.compute_public_key().map_err(refused)?.as_ref());
-        Ok(Box::new(Waiting { private, public }))
+        Ok(Box::new(EphemeralKey { private, public }))
     }
 
     fn name(&self) -> NamedGroup {
@@ -59,7 +59,7 @@ impl SupportedKxGroup for X25519 {
     }
 }
 
-impl ActiveKeyExchange for Waiting {
+impl ActiveKeyExchange for EphemeralKey {
     fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
         let refused = || Error::from(PeerMisbehaved::InvalidKeyShare);
         if peer.len() != KEY_LEN {

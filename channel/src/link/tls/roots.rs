@@ -31,13 +31,13 @@ struct Roots {
     /// Read anew for each connection.
     file: Option<PathBuf>,
     /// `None`: the platform's.
-    own: Mutex<Own>,
+    cache: Mutex<Cache>,
 }
 
 /// What was read last, and what was made of it at the first connection: reading the platform's list takes milliseconds that a clear-text
 /// relay never costs.
 #[derive(Default)]
-struct Own {
+struct Cache {
     certificates: Option<Vec<CertificateDer<'static>>>,
     config: Option<Arc<ClientConfig>>,
 }
@@ -93,13 +93,13 @@ impl RelayRoots {
     }
 
     fn of(certificates: Vec<CertificateDer<'static>>, file: Option<PathBuf>) -> Self {
-        let own = Own {
+        let cache = Cache {
             certificates: Some(certificates),
             config: None,
         };
         Self(Arc::new(Roots {
             file,
-            own: Mutex::new(own),
+            cache: Mutex::new(cache),
         }))
     }
 
@@ -107,25 +107,25 @@ impl RelayRoots {
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, ConfigError> {
         let now = self.0.file.as_deref().map(read).transpose();
         let now = now.map_err(ConfigError::File)?;
-        let mut own = self.0.lock();
-        if now.is_some() && now != own.certificates {
-            *own = Own {
+        let mut cache = self.0.lock();
+        if now.is_some() && now != cache.certificates {
+            *cache = Cache {
                 certificates: now,
                 config: None,
             };
         }
-        if let Some(config) = &own.config {
+        if let Some(config) = &cache.config {
             return Ok(Arc::clone(config));
         }
-        let config = config(own.certificates.as_deref()).map_err(ConfigError::Tls)?;
-        own.config = Some(Arc::clone(&config));
+        let config = config(cache.certificates.as_deref()).map_err(ConfigError::Tls)?;
+        cache.config = Some(Arc::clone(&config));
         Ok(config)
     }
 }
 
 impl Roots {
-    fn lock(&self) -> MutexGuard<'_, Own> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Cache> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
