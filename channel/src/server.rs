@@ -148,7 +148,7 @@ impl Server {
             key: Arc::new(seed.client_key()?),
             allow: Arc::new(allow),
             rekey: rekey_policy,
-            shaken: AtomicU64::new(0),
+            handshakes: AtomicU64::new(0),
             epoch: Epoch(epoch),
             recorder,
             sessions: Slots::new(session_slots(max_sessions.max(1))),

@@ -38,7 +38,7 @@ pub(crate) struct Acceptor {
     pub(crate) allow: Arc<AllowList>,
     pub(crate) rekey: RekeyPolicy,
     /// Handshakes so far.
-    pub(crate) shaken: AtomicU64,
+    pub(crate) handshakes: AtomicU64,
     pub(crate) epoch: Epoch,
     pub(crate) recorder: Recorder,
     /// Sessions of clients on the allow-list, from the moment when their key is known.
@@ -212,7 +212,7 @@ impl Acceptor {
             key: Arc::clone(&self.key),
             client: remote,
         };
-        let n = self.shaken.fetch_add(1, Ordering::Relaxed);
+        let n = self.handshakes.fetch_add(1, Ordering::Relaxed);
         let rekey = self.rekey.spread(self.id.first_bytes(), n);
         let session = Session::new(transport, end, prologue, rekey, now);
         let mux = Mux::new(Role::Server, now);
@@ -257,7 +257,7 @@ impl Acceptor {
         ];
         let (shared, lease, mut stream) = self.take_over(pool, &headers).await?;
         // Dropped before it is complete, it hangs up: the client would wait for message 2 until its deadline.
-        let hang_up = HangUp(&shared);
+        let close_on_drop = CloseOnDrop(&shared);
         let message1 = stream.message().await?;
         let received_unix_ns = unix_now_ns();
         let responder = Responder::read(&self.key, &prologue(self.id, session), &message1);
@@ -265,13 +265,13 @@ impl Acceptor {
         if let (Err(source), version) = (&responder, incoming.version)
             && !matches!(version, 0 | PROTOCOL_VERSION)
         {
-            std::mem::forget(hang_up);
+            std::mem::forget(close_on_drop);
             self.refuse_version(shared, stream, lease, Origin::of(incoming));
             let source = *source;
             return Err(AcceptError::OtherVersion { version, source });
         }
         let responder = responder?;
-        std::mem::forget(hang_up);
+        std::mem::forget(close_on_drop);
         Ok(Opened {
             shared,
             stream,
@@ -322,9 +322,9 @@ impl Acceptor {
 }
 
 /// Ends a session that has not come about.
-struct HangUp<'a>(&'a Shared);
+struct CloseOnDrop<'a>(&'a Shared);
 
-impl Drop for HangUp<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
         self.0.close(SessionError::Closed);
     }

@@ -49,14 +49,14 @@ impl Pool {
         }))
     }
 
-    /// A place on a connection that has one, on a new one if none has. `but`: not on this one, which the relay takes for full.
-    pub(crate) async fn lease(self: &Arc<Self>, but: Option<&Lease>) -> Result<Lease, RelayError> {
+    /// A place on a connection that has one, on a new one if none has. `except`: not on this one, which the relay takes for full.
+    pub(crate) async fn lease(self: &Arc<Self>, except: Option<&Lease>) -> Result<Lease, RelayError> {
         loop {
-            if let Some(lease) = self.find(but) {
+            if let Some(lease) = self.find(except) {
                 return Ok(lease);
             }
             let mut opened = self.opening.lock().await;
-            if let Some(lease) = self.find(but) {
+            if let Some(lease) = self.find(except) {
                 return Ok(lease);
             }
             let channel = self.url.connect().await?;
@@ -86,10 +86,10 @@ impl Pool {
         spare.map(|pooled| POOL_IDLE - idle(pooled)).min()
     }
 
-    fn find(self: &Arc<Self>, but: Option<&Lease>) -> Option<Lease> {
+    fn find(self: &Arc<Self>, except: Option<&Lease>) -> Option<Lease> {
         let mut connections = self.lock();
         let pooled = connections.iter_mut().find(|pooled| {
-            pooled.sessions < MAX_SESSIONS as usize && but.is_none_or(|lease| lease.id != pooled.id)
+            pooled.sessions < MAX_SESSIONS as usize && except.is_none_or(|lease| lease.id != pooled.id)
         })?;
         pooled.sessions += 1;
         Some(Lease {
