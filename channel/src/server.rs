@@ -1,4 +1,4 @@
-//! The exec-server's end: a tonic service, reachable through a relay, that listens on nothing.
+//! The exec-server's side of the channel: serves a tonic service through a relay, without a listening socket.
 
 use std::future::Future;
 use std::pin::pin;
@@ -32,60 +32,61 @@ use sessions::Sessions;
 
 mod sessions;
 
-/// What a running server tells its owner.
+/// An event that a running [`Server`] reports to its owner.
 #[derive(Debug)]
 pub enum Notice {
-    /// Registered: the ticket works from now on.
+    /// The server is registered: its ticket works.
     Registered,
-    /// Not registered; the next attempt follows after the given time.
+    /// The server is not registered; the next attempt follows after the given time.
     Retrying(RegisterError, Duration),
-    /// A client whose key is not on the allow-list; its owner may want to add this key.
+    /// The server refused a client whose key is not on the allow-list. The owner may want to add this key.
     Refused(baton_noise::key::PublicKey),
-    /// The allow-list cannot be used as it is, or one of its lines cannot ([`AllowError::is_of_one_line`]). The clients that it concerns
-    /// are refused until it can, and are told why. Open sessions whose keys it still names go on; while it cannot be used at all, they do
-    /// until their next rekey.
+    /// The allow-list, or one of its lines ([`AllowError::is_of_one_line`]), cannot be used. Affected clients are
+    /// refused, with the reason, until the owner fixes it. After a bad line, open sessions of clients that the list
+    /// still names go on. While the whole list is unusable, open sessions go on until their next rekey.
     AllowListUnusable(Arc<AllowError>),
-    /// A session could not be taken over; its client knows as much.
+    /// The server could not accept a dialled session, for this reason. The client is informed as well.
     AcceptFailed(String),
-    /// A session of this client began: the client has proven that it is there.
+    /// A session of this client began: the client has sent a transport message, so message 1 was not replayed.
     SessionStarted(String),
-    /// A session that had begun ended, why, and how many calls were cut short by it. Clients come and go: where there were none, a
-    /// reason that only the relay tells matters little.
+    /// A session that had begun ended: the client's name, the reason, and the number of calls that were cut short. With
+    /// no call cut short, a reason that only the relay reports is usually a client that disconnected.
     SessionEnded(String, SessionError, usize),
 }
 
-/// A server could not be set up.
+/// Why a server could not be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The relay's URL.
+    /// The relay's URL is invalid.
     #[error(transparent)]
     Relay(#[from] RelayError),
-    /// The keys.
+    /// The keys cannot be derived from the seed.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// The relay refuses for good.
+    /// The relay refuses the registration permanently.
     #[error(transparent)]
     Register(#[from] RegisterError),
-    /// No randomness from the operating system.
+    /// The operating system's random generator failed.
     #[error("no randomness from the operating system")]
     Random,
 }
 
-/// How a [`Server`] works; the default suits most.
+/// Options of a [`Server`]. The defaults suit most uses.
 pub struct ServerConfig {
     /// Trust roots for a relay whose URL is `https`. Default: the platform's.
     pub relay_roots: RelayRoots,
     /// Records every sampled call. Default: off.
     pub recorder: Recorder,
-    /// When the keys of a session are renewed; each session's up to a tenth of its age sooner ([`baton_noise::limits::REKEY_SPREAD`]).
+    /// When a session renews its keys. Sessions renew up to a tenth of the maximum age earlier, evenly spread
+    /// ([`baton_noise::limits::REKEY_SPREAD`]).
     pub rekey_policy: RekeyPolicy,
-    /// Sessions at once; zero counts as one. Clients share them by key ([`limits::SESSION_WEIGHT`]). Default:
-    /// [`limits::EXEC_SERVER_SESSIONS`].
+    /// The limit on concurrent sessions; zero counts as one. Client keys share it ([`limits::SESSION_WEIGHT`]).
+    /// Default: [`limits::EXEC_SERVER_SESSIONS`].
     pub max_sessions: usize,
-    /// Another network than TCP to reach the relay over.
+    /// The network that reaches the relay. Default: TCP.
     pub network: Option<Network>,
-    /// Dial tokens in place of the first of the seed ([`Seed::dial_token`]): the present one, and each that it is changed to. After a
-    /// change the server registers anew at once, and the relay refuses dials with the token before. Sessions go on.
+    /// The current dial token and its later values, which replace the seed's first token ([`Seed::dial_token`]). After
+    /// a change the server registers again at once, and the relay refuses dials with the old token. Sessions go on.
     pub dial_tokens: Option<watch::Receiver<DialToken>>,
 }
 
@@ -109,9 +110,9 @@ pub struct Server {
     relay_url: String,
     on_notice: Arc<dyn Fn(Notice) + Send + Sync>,
     sessions: Arc<Sessions>,
-    /// Of dials whose client is not known yet, whichever registration they came by.
+    /// Slots of dials whose client's key is not known yet, from all registrations.
     half_open: Slots<Origin>,
-    /// The dial token from now on, whenever it changes.
+    /// Later values of the dial token.
     dial_tokens: Option<watch::Receiver<DialToken>>,
 }
 
@@ -121,7 +122,7 @@ impl Server {
         Self::with_config(relay_url, seed, allow, ServerConfig::default())
     }
 
-    /// As [`new`](Self::new), configured.
+    /// [`new`](Self::new) with options.
     pub fn with_config(
         relay_url: &str,
         seed: &Seed,
@@ -178,13 +179,13 @@ impl Server {
         })
     }
 
-    /// Tells what happens; must not block.
+    /// Sets the callback for every [`Notice`]. It must not block.
     pub fn on_notice(mut self, on_notice: impl Fn(Notice) + Send + Sync + 'static) -> Self {
         self.on_notice = Arc::new(on_notice);
         self
     }
 
-    /// What callers need to reach this server.
+    /// The ticket, with which clients reach this server.
     pub fn ticket(&self) -> Ticket {
         Ticket {
             relay_url: self.relay_url.clone(),
@@ -194,17 +195,21 @@ impl Server {
         }
     }
 
-    /// This life of the server, told in every handshake.
+    /// The epoch of this server, which every handshake sends to the client.
     pub fn epoch(&self) -> Epoch {
         self.acceptor.epoch
     }
 
-    /// Registers and serves until `shutdown` resolves, registering again whenever the relay is lost. Returns an error
-    /// only for what no retry can change, and only as long as it was never registered: a relay that refuses later may be set up
-    /// wrong for a while, or hostile. After `shutdown` no call is taken any more; those that are open have
-    /// [`limits::DRAIN_TIMEOUT`] to be answered. Meanwhile an allow-list in a file is looked at every
-    /// [`limits::ALLOW_LIST_LOOK`]: a client whose key is gone from it is told so and its sessions end, within a
-    /// second; another trust counts for the calls that come then.
+    /// Registers and serves until `shutdown` resolves. Registers again after each loss of the relay.
+    ///
+    /// While sessions are open, the server reads an allow-list file every [`limits::ALLOW_LIST_LOOK`]. If a client's
+    /// key is removed, its sessions end within a second with that reason. A changed trust applies to later calls.
+    ///
+    /// After `shutdown` the server accepts no further call. Open calls have [`limits::DRAIN_TIMEOUT`] to finish.
+    ///
+    /// # Errors
+    /// A cause that no retry can change, before the first registration. A later refusal is retried: the relay may be
+    /// misconfigured for a while, or hostile.
     pub async fn serve(
         mut self,
         service: impl Service,
@@ -225,7 +230,7 @@ impl Server {
             let error = match error {
                 Ok(error) => error,
                 Err(token) => {
-                    // The registration with the one before has been dropped.
+                    // The registration with the old token has been dropped.
                     self.keys.dial_token = token;
                     continue;
                 }
@@ -245,8 +250,7 @@ impl Server {
         Ok(())
     }
 
-    /// Ends the sessions of clients that are taken off the allow-list, and trusts the others as it says, until what is returned is
-    /// dropped.
+    /// Starts a task that applies edits of the allow-list to open sessions. Drop of the returned set stops it.
     fn watch_allow_list(&self) -> JoinSet<()> {
         let mut watching = JoinSet::new();
         if let Some(mut watch) = self.acceptor.allow.watch() {
@@ -298,7 +302,8 @@ impl Server {
         }
     }
 
-    /// Serves one session in a task of its own, when its origin's turn has come; gives it back if that has a full share of the queue.
+    /// Starts a task that serves one session once its origin has a handshake slot. Returns `incoming` if the origin's
+    /// share of the queue is full.
     fn take(&self, incoming: Incoming, pool: &Arc<Pool>, service: &impl Service) -> Result<(), Incoming> {
         let notice = Arc::clone(&self.on_notice);
         let Ok(request) = self.half_open.request(Origin::of(&incoming)) else {
@@ -316,7 +321,7 @@ impl Server {
         };
         tokio::spawn(async move {
             match tokio::time::timeout(HANDSHAKE_TIMEOUT, request.granted()).await {
-                // One that only waits is small.
+                // Boxed, so that the task of a waiting dial stays small.
                 Ok(slot) => Box::pin(session.serve(incoming, slot)).await,
                 Err(_) => (session.notice)(Notice::AcceptFailed(
                     "it waited too long for others of its network; the relay has told its client".into(),
@@ -327,7 +332,7 @@ impl Server {
     }
 }
 
-/// The next dial token; there may never be one.
+/// Waits for the next dial token, possibly forever.
 async fn changed(tokens: &mut Option<watch::Receiver<DialToken>>) -> DialToken {
     if let Some(tokens) = tokens
         && tokens.changed().await.is_ok()
@@ -345,7 +350,7 @@ fn session_slots(sessions: usize) -> SlotLimits {
     }
 }
 
-/// A session that was dialled, and what serving it takes.
+/// A dialled session, with everything that serving it needs.
 struct Dialled<S> {
     acceptor: Arc<Acceptor>,
     sessions: Arc<Sessions>,
@@ -355,7 +360,7 @@ struct Dialled<S> {
 }
 
 impl<S: Service> Dialled<S> {
-    /// Takes it over and serves it to its end.
+    /// Accepts the session and serves it until it ends.
     async fn serve(self, incoming: Incoming, slot: Slot<Origin>) {
         let Self {
             acceptor,
@@ -390,7 +395,7 @@ impl<S: Service> Dialled<S> {
                     )),
                 });
                 if matches!(refusal, Refusal::Unlisted(_)) {
-                    // A line whose key cannot be read may be this client's.
+                    // A line with an unreadable key may be meant for this client.
                     for problem in acceptor.allow.problems() {
                         notice(Notice::AllowListUnusable(Arc::new(problem)));
                     }
@@ -401,13 +406,13 @@ impl<S: Service> Dialled<S> {
     }
 }
 
-/// How registering has gone so far.
+/// The history of registrations, which determines the wait before the next attempt.
 struct RegistrationState {
     backoff: Backoff,
     was_registered: bool,
-    /// When the registration that holds came about.
+    /// The start of the current registration.
     since: Option<Instant>,
-    /// When the last registration that had held was lost, or the first attempt failed.
+    /// The loss of the last registration that held for [`limits::REDIAL_HELD`], or the first failed attempt.
     lost: Option<Instant>,
 }
 
@@ -426,7 +431,8 @@ impl RegistrationState {
         self.since = Some(now);
     }
 
-    /// How long to wait after an attempt has failed, or its registration has ended. `is_relay_decision`: the relay itself refused or ended it.
+    /// How long to wait after an attempt failed or a registration ended. `is_relay_decision`: the relay itself refused
+    /// or ended it.
     fn lost(&mut self, now: Instant, is_relay_decision: bool) -> Duration {
         let since = self.since.take();
         let has_held = |limit| since.is_some_and(|since| now.saturating_duration_since(since) >= limit);
@@ -448,8 +454,9 @@ impl RegistrationState {
     }
 }
 
-/// Exponential, with jitter: a relay that comes back is not met by every exec-server at once. The jitter is taken from the
-/// exec-server's id, a hash: as good as random from one server to the next, and the same when a simulation is replayed.
+/// Exponential backoff with jitter, so that exec-servers do not all reach a restarted relay at the same time. The
+/// jitter derives from the exec-server's id, a hash: it differs between servers, and is the same in each replay of a
+/// simulation.
 struct Backoff {
     attempt: u32,
     jitter: u64,
@@ -470,7 +477,7 @@ impl Backoff {
         full.mul_f64(0.5 + 0.5 * self.spread())
     }
 
-    /// [`limits::REDIAL_EVERY`], by up to half of it more or less.
+    /// [`limits::REDIAL_EVERY`] ± 50%.
     fn redial(&mut self) -> Duration {
         limits::REDIAL_EVERY.mul_f64(0.5 + self.spread())
     }
@@ -492,7 +499,7 @@ mod tests {
 
     const SERVER: ExecServerId = ExecServerId([7; 16]);
 
-    /// Attempts in ten minutes at a relay that ends each registration after this time.
+    /// The number of attempts in ten minutes with a relay that ends each registration after `held`.
     fn attempts(held: Duration, is_relay_decision: bool) -> usize {
         let mut state = RegistrationState::new(SERVER);
         let mut now = clock::now();
@@ -512,10 +519,10 @@ mod tests {
     fn a_relay_that_ends_each_registration_at_once_is_asked_less_and_less_often() {
         let told = attempts(Duration::from_millis(100), true);
         assert!((60..140).contains(&told), "{told}");
-        // And one that drops it without a word, once the time in which it may be back soon is over.
+        // A relay that drops the connection is redialled fast during `REDIAL_FOR`, then by the same backoff.
         let dropped = attempts(Duration::from_millis(100), false);
         assert!((120..300).contains(&dropped), "{dropped}");
-        // One that held was a relay that was well: it is back soon.
+        // A registration that held resets the backoff.
         let mut state = RegistrationState::new(SERVER);
         let now = clock::now();
         state.registered(now);

@@ -1,10 +1,11 @@
-//! Slots that are shared by key: a bounded number of them, and a bounded queue before them.
+//! A bounded number of slots with a bounded queue, both shared fairly among keys.
 //!
-//! * A key may take a slot while it holds fewer than `weight` × the slots that are free. So a key alone gets `weight / (weight + 1)` of all,
-//!   n keys that want as many as they can get share `n × weight / (n × weight + 1)` of them, and the rest is free for a key that has none.
-//! * A key that may not take one waits. Of the keys that wait, each gets a slot in turn; those who wait for one key get theirs in the order
-//!   in which they came. The queue's slots are shared by the same rule, with weight 1.
-//! * Only a key whose share of the queue is full is refused, at once.
+//! * A key takes a slot while it holds fewer than `weight` × the free slots. A single key gets at most
+//!   `weight / (weight + 1)` of all slots. n keys that each take as many as they can get
+//!   `n × weight / (n × weight + 1)` of them. The rest stays free for a key that holds none.
+//! * A request beyond that share waits. Waiting keys get slots in round-robin order, and the requests of one key in the
+//!   order of arrival. The queue is shared by the same rule, with weight 1.
+//! * A request is refused, at once, only when its key's share of the queue is full.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -12,16 +13,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
 
-/// See the [module](self). Clones share the slots.
+/// Slots shared by key, as the [module](self) describes. Clones share them.
 #[derive(Clone)]
 pub(crate) struct Slots<K: Key>(Arc<Mutex<State<K>>>);
 
-/// By what slots are shared.
+/// Identifies one of the parties that share the slots.
 pub(crate) trait Key: Copy + Eq + Hash {}
 
 impl<K: Copy + Eq + Hash> Key for K {}
 
-/// A slot that is taken. Dropped, it goes to whoever waits.
+/// A taken slot. Drop frees it for the next waiting request.
 pub(crate) struct Slot<K: Key> {
     slots: Slots<K>,
     key: K,
@@ -31,35 +32,37 @@ pub(crate) struct Slot<K: Key> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct QueueFull;
 
-/// What is to be had, and how it is shared.
+/// The capacity of [`Slots`], and how keys share it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SlotLimits {
     pub(crate) slots: usize,
+    /// Slots that one key may hold for each free slot.
     pub(crate) weight: usize,
+    /// Requests that may wait, of all keys.
     pub(crate) queue: usize,
 }
 
 struct State<K> {
     limits: SlotLimits,
     taken: usize,
-    /// Of keys that hold one.
+    /// Taken slots by key; only keys with at least one.
     held: HashMap<K, usize>,
     waiting: usize,
-    /// Of keys that wait, oldest first.
+    /// Waiting requests by key, oldest first; only keys with at least one.
     queues: HashMap<K, VecDeque<Waiter>>,
-    /// The same keys, in the order of their turns.
+    /// The keys of `queues`, in round-robin order.
     turns: VecDeque<K>,
-    /// Waiters so far.
+    /// Number of the last waiter.
     counted: u64,
 }
 
 struct Waiter {
     number: u64,
-    /// The slot is already counted when this is sent.
+    /// Sent after the slot is counted as taken.
     granted: oneshot::Sender<()>,
 }
 
-/// A slot, or a slot in the queue. Dropped before it is [`granted`](Self::granted), it leaves the queue.
+/// A request for a slot, which may wait in the queue. Drop before [`granted`](Self::granted) returns cancels it.
 pub(crate) struct SlotRequest<K: Key> {
     slots: Slots<K>,
     key: K,
@@ -80,7 +83,7 @@ impl<K: Key> Slots<K> {
         })))
     }
 
-    /// Takes a slot, or one in the queue.
+    /// Requests a slot for `key`. Takes a free one at once, or joins the queue.
     pub(crate) fn request(&self, key: K) -> Result<SlotRequest<K>, QueueFull> {
         let mut state = self.lock();
         let request = |waits| SlotRequest {
@@ -96,7 +99,7 @@ impl<K: Key> Slots<K> {
         state.wait(key).map(|waits| request(Some(waits)))
     }
 
-    /// How many are taken.
+    /// The number of taken slots.
     #[cfg(test)]
     pub(crate) fn taken(&self) -> usize {
         self.lock().taken
@@ -108,10 +111,10 @@ impl<K: Key> Slots<K> {
 }
 
 impl<K: Key> SlotRequest<K> {
-    /// The slot, once it is this one's turn.
+    /// Waits until the slot is granted, and returns it. Cancellation safe: a dropped call leaves the queue.
     pub(crate) async fn granted(mut self) -> Slot<K> {
         if let Some((_, granted)) = &mut self.waits {
-            // The sender is dropped only with the slots, which this holds.
+            // The sender stays in the shared state, which `self.slots` keeps alive, until it sends.
             let _ = granted.await;
         }
         self.is_taken = true;
@@ -130,7 +133,7 @@ impl<K: Key> Drop for SlotRequest<K> {
         let mut state = self.slots.lock();
         let is_granted = match &mut self.waits {
             None => true,
-            // Granted under the lock, so it was by now or never will be.
+            // Grants are sent under the lock, which is held here: none can follow.
             Some((number, granted)) => match granted.try_recv() {
                 Ok(()) => true,
                 Err(_) => {
@@ -211,10 +214,10 @@ impl<K: Key> State<K> {
         }
     }
 
-    /// Gives slots that are free to those who wait.
+    /// Grants free slots to waiting requests.
     fn grant(&mut self) {
         while let Some(at) = self.turns.iter().position(|key| self.may_take(*key)) {
-            // Its next turn comes after everybody else's.
+            // Round robin: this key's next turn comes last.
             let Some(key) = self.turns.remove(at) else { return };
             self.turns.push_back(key);
             let waiter = self.queues.get_mut(&key).and_then(VecDeque::pop_front);
@@ -239,7 +242,7 @@ mod tests {
         Slots::new(SlotLimits { slots, weight, queue })
     }
 
-    /// As many slots as this key gets at once.
+    /// As many slots as this key gets without waiting.
     fn all(slots: &Slots<char>, key: char) -> Vec<Slot<char>> {
         let one = || slots.request(key).ok()?.granted().now_or_never();
         std::iter::from_fn(one).collect()
@@ -265,13 +268,13 @@ mod tests {
         assert_eq!(first.len(), 820);
         let second = all(&slots, 'b');
         assert!(second.len() > 100, "{}", second.len());
-        // Slots that come back go where there are fewer.
+        // Freed slots become available to the other key.
         drop(first);
         assert_eq!(all(&slots, 'b').len() + second.len(), 820);
     }
 
     #[test]
-    fn keys_that_wait_take_turns_and_each_is_served_in_its_order() {
+    fn waiting_keys_get_slots_in_turn_and_requests_of_a_key_in_order() {
         let slots = slots(2, 1, 100);
         let held = all(&slots, 'x');
         assert_eq!(held.len(), 1);
@@ -291,7 +294,7 @@ mod tests {
                     *waits = None;
                 }
             }
-            assert!(!slots.is_empty(), "nobody is served any more: {served:?}");
+            assert!(!slots.is_empty(), "no waiting request is granted: {served:?}");
         }
         let order = |of: char| {
             served
@@ -300,14 +303,14 @@ mod tests {
                 .map(|(_, at)| *at)
         };
         assert!(order('a').is_sorted() && order('b').is_sorted());
-        // The second of one key comes before the third of another.
+        // The second request of `b` is granted before the third of `a`.
         let at = |wanted| served.iter().position(|(_, at)| *at == wanted);
         assert!(at(4) < at(2), "{served:?}");
         assert_eq!(slots.taken(), 0);
     }
 
     #[test]
-    fn only_a_full_share_of_the_queue_is_refused_and_whoever_leaves_makes_room() {
+    fn a_request_is_refused_only_when_its_share_of_the_queue_is_full() {
         let slots = slots(1, 1, 4);
         let held = all(&slots, 'x');
         let one = slots.request('a').unwrap();
@@ -316,7 +319,7 @@ mod tests {
         let other = slots.request('b').unwrap();
         drop(one);
         let three = slots.request('a').unwrap();
-        // A slot that was granted and not fetched goes on to the next.
+        // A granted slot whose request is dropped goes to the next request.
         drop(held);
         drop(two);
         assert!(other.granted().now_or_never().is_some());

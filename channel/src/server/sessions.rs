@@ -1,4 +1,5 @@
-//! The sessions being served, so that a shutdown reaches them, and so does an edit of the allow-list.
+//! The sessions that the server serves. A shutdown ends them; an edit of the allow-list ends them or changes their
+//! trust.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::limits;
 use crate::service::SessionError;
 use crate::service::shared::Shared;
 
-/// See the [module](self).
+/// All served sessions.
 #[derive(Default)]
 pub(super) struct Sessions {
     state: Mutex<State>,
@@ -22,14 +23,14 @@ pub(super) struct Sessions {
 #[derive(Default)]
 struct State {
     served: Vec<Served>,
-    /// None is served any more.
+    /// The server has shut down: new sessions are ended at once.
     is_closed: bool,
 }
 
 struct Served {
     session: Weak<Shared>,
     client: Arc<Peer>,
-    /// What the last look at the allow-list told.
+    /// The client's entry at the last read of the allow-list.
     standing: Standing,
 }
 
@@ -37,7 +38,7 @@ impl Sessions {
     pub(super) fn add(&self, session: &Arc<Shared>, client: Arc<Peer>) {
         let mut state = self.lock();
         if state.is_closed {
-            // Its handshake was under way when the others were told.
+            // Its handshake completed after the shutdown of the others.
             return send_shutdown(session);
         }
         state.served.retain(|served| served.session.strong_count() > 0);
@@ -49,15 +50,15 @@ impl Sessions {
         self.added.notify_one();
     }
 
-    /// Waits until there is one. One waiter.
+    /// Waits until at least one session is served. Only one task may wait.
     pub(super) async fn any(&self) {
         while self.lock().served.is_empty() {
             self.added.notified().await;
         }
     }
 
-    /// Ends the sessions of clients that are missing, and trusts the others as the list says now. What is told only once does not
-    /// count yet: an editor may have been caught between two writes.
+    /// Ends the sessions of clients that are missing from the allow-list, and sets the trust of the others. A change
+    /// counts only when two reads in a row show it: an editor may write the file in two steps.
     pub(super) fn apply_allow_list(&self, standing: impl Fn(&PublicKey) -> Standing) {
         let mut state = self.lock();
         state.served.retain_mut(|served| {
@@ -78,8 +79,8 @@ impl Sessions {
         });
     }
 
-    /// Says goodbye on every session and takes no other. Open calls have [`limits::DRAIN_TIMEOUT`] to be answered; then they are
-    /// cut, and the sessions have [`limits::CLOSE_TIMEOUT`] for what is queued.
+    /// Drains every session and refuses new ones. Open calls have [`limits::DRAIN_TIMEOUT`] to finish. Then the
+    /// remaining calls are cut, and the sessions have [`limits::CLOSE_TIMEOUT`] to send queued frames.
     pub(super) async fn close(&self) {
         let sessions: Vec<_> = {
             let mut state = self.lock();
@@ -101,12 +102,12 @@ impl Sessions {
     }
 }
 
-/// Ends a session, its calls included, once what is queued has been sent. One that has ended already stays as it is.
+/// Ends a session and its calls after queued frames are sent. A session that has already ended does not change.
 fn send_shutdown(session: &Shared) {
     session.go_away(go_away::Reason::Shutdown, "", SessionError::Closed);
 }
 
-/// Looks until `is_done`, no longer than this.
+/// Polls `is_done` every 5 ms until it returns true or `limit` expires.
 async fn until(limit: Duration, is_done: impl Fn() -> bool) {
     let deadline = tokio::time::Instant::now() + limit;
     while !is_done() && tokio::time::Instant::now() < deadline {
@@ -170,7 +171,7 @@ mod tests {
             sessions.apply_allow_list(|_| Standing::Named(trust));
             client.trust()
         };
-        // As an editor writes a line: its last word is missing, and clamp is what counts then.
+        // An editor that has written only a part of the line: without its last field, clamp applies.
         assert_eq!(apply_allow_list(Trust::Restart), Trust::Continue);
         assert_eq!(apply_allow_list(Trust::Clamp), Trust::Continue);
         assert_eq!(apply_allow_list(Trust::Restart), Trust::Continue);
