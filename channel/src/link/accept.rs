@@ -1,4 +1,4 @@
-//! From an `Incoming` to an established session, on the exec-server.
+//! Accepts a dialled session on the exec-server: from an `Incoming` message to an established session.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -30,32 +30,32 @@ use crate::service::server::{self, Service};
 use crate::service::shared::Shared;
 use crate::slots::{QueueFull, Slot, Slots};
 
-/// What every session of one exec-server shares.
+/// State that all sessions of one exec-server share.
 pub(crate) struct Acceptor {
     pub(crate) url: RelayUrl,
     pub(crate) id: ExecServerId,
     pub(crate) key: Arc<StaticKey>,
     pub(crate) allow: Arc<AllowList>,
     pub(crate) rekey: RekeyPolicy,
-    /// Handshakes so far.
+    /// The number of completed handshakes, which spreads the rekeys of sessions.
     pub(crate) handshakes: AtomicU64,
     pub(crate) epoch: Epoch,
     pub(crate) recorder: Recorder,
-    /// Sessions of clients on the allow-list, from the moment when their key is known.
+    /// Slots of sessions of clients on the allow-list, taken when the client's key is known.
     pub(crate) sessions: Slots<PublicKey>,
-    /// Those of them whose client has not spoken since message 2.
+    /// Slots of the sessions whose client has sent no transport message yet.
     pub(crate) unconfirmed: Slots<(PublicKey, Origin)>,
-    /// Clients that are told why they are not served.
+    /// Slots of refused clients that get a reason.
     pub(crate) farewells: Slots<Origin>,
 }
 
-/// Where a dial came from, as the relay tells: a keyed hash of a network. What a hostile relay tells there is of no use to it: it can
-/// withhold any session.
+/// The origin of a dial, as the relay reports it: a keyed hash of the client's network. A false origin gains a hostile
+/// relay nothing: it can withhold any session anyway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Origin([u8; 8]);
 
 impl Origin {
-    /// A relay that does not tell makes all dials one origin's.
+    /// Truncates or pads the relay's value. If the relay reports no origin, all dials share one.
     pub(crate) fn of(incoming: &Incoming) -> Self {
         let mut origin = [0; 8];
         for (to, from) in origin.iter_mut().zip(&incoming.origin) {
@@ -85,18 +85,18 @@ pub(crate) enum AcceptError {
     Timeout,
 }
 
-/// Why a client that has shaken hands is not served.
+/// Why a client whose message 1 is verified is not served.
 pub(crate) enum Refusal {
     /// Its key is not on the allow-list.
     Unlisted(PublicKey),
-    /// The allow-list does not tell.
+    /// The allow-list cannot be used.
     ListUnusable(Arc<AllowError>),
-    /// Its key has its share of the sessions, or all are taken.
+    /// Its key got no session slot in time, or its share of the queue is full.
     NoSession(Arc<Peer>),
 }
 
 impl Refusal {
-    /// The same for people.
+    /// A text for the client's user.
     fn detail(&self) -> &'static str {
         match self {
             Self::NoSession(_) => "no session left for this key",
@@ -104,7 +104,7 @@ impl Refusal {
         }
     }
 
-    /// What the client is told, and no more: the rest is for the exec-server's owner.
+    /// The reason that the client receives, and the session's error. All further detail is for the owner only.
     fn to_client(&self) -> (go_away::Reason, SessionError) {
         match self {
             Self::Unlisted(_) => (go_away::Reason::NotAllowed, SessionError::NotAllowed),
@@ -112,7 +112,7 @@ impl Refusal {
                 go_away::Reason::AllowListUnusable,
                 SessionError::AllowListUnusable,
             ),
-            // This implementation's clients know from message 2.
+            // Message 2 already carries `retry_after_ms`; clients of this implementation close on it.
             Self::NoSession(_) => (go_away::Reason::LimitExceeded, SessionError::Closed),
         }
     }
@@ -123,22 +123,22 @@ pub(crate) struct Accepted {
     shared: Arc<Shared>,
     stream: OuterStream,
     admission: Result<Admitted, Refusal>,
-    /// Held for a client that is refused until it has been told so.
+    /// Held for a refused client until its reason is queued.
     half_open: Option<Slot<Origin>>,
-    /// Of a client that is refused with a reason.
+    /// Held for a refused client that gets a reason.
     farewell: Option<Slot<Origin>>,
     lease: Lease,
 }
 
-/// A client that is served.
+/// An accepted client and its slots.
 struct Admitted {
     peer: Arc<Peer>,
     session: Slot<PublicKey>,
-    /// Given back when the client has spoken.
+    /// Freed when the client's first transport message arrives.
     unconfirmed: Slot<(PublicKey, Origin)>,
 }
 
-/// A session whose client has said who it is, and has not been answered.
+/// A session whose message 1 is read, before message 2 is sent.
 struct Opened {
     shared: Arc<Shared>,
     stream: OuterStream,
@@ -149,8 +149,8 @@ struct Opened {
 }
 
 impl Acceptor {
-    /// Takes the session over and shakes hands. Bounded by [`HANDSHAKE_TIMEOUT`] until the client's key is known. From there on a client
-    /// that is allowed counts with its key, and leaves `half_open`, its origin's slot, to others.
+    /// Opens the `Accept` stream and completes the handshake. [`HANDSHAKE_TIMEOUT`] bounds the time until the client's
+    /// key is known. An allowed client then frees `half_open`, the slot of its origin, and takes a slot of its key.
     pub(crate) async fn accept(
         &self,
         pool: &Arc<Pool>,
@@ -204,7 +204,7 @@ impl Acceptor {
         if admission.is_ok() || farewell.is_some() {
             shared.send_handshake(message2);
         } else {
-            // A client that has message 2 gets a reason with each end that follows.
+            // No message 2 either: a client that has it expects a reason when the session ends.
             shared.close(SessionError::Closed);
         }
         let now = clock::now();
@@ -229,8 +229,10 @@ impl Acceptor {
         })
     }
 
-    /// A session for a client that is allowed: its turn is waited for, but not longer than the client waits. Whoever repeats a message 1 of its
-    /// key, or dials with its key and says nothing, from another network, takes turns with it.
+    /// Takes the slots of an allowed client's session. Waits at most [`limits::SESSION_WAIT`], which is shorter than
+    /// the client's own timeout. Unconfirmed slots are shared by key and origin: an attacker in another network who
+    /// replays the key's message 1, or stays silent after it, cannot block the client: the two origins get slots in
+    /// turn.
     async fn admit(&self, peer: Arc<Peer>, origin: Origin) -> Result<Admitted, Refusal> {
         let slots = async {
             let unconfirmed = self.unconfirmed.request((peer.key, origin))?.granted().await;
@@ -247,7 +249,7 @@ impl Acceptor {
         }
     }
 
-    /// Takes the session over and reads message 1.
+    /// Opens the `Accept` stream and reads message 1.
     async fn open(&self, pool: &Arc<Pool>, incoming: &Incoming) -> Result<Opened, AcceptError> {
         let session = SessionId::try_from(&incoming.session_id[..]).map_err(|_| AcceptError::Incoming)?;
         let headers = [
@@ -256,12 +258,13 @@ impl Acceptor {
             (header::ACCEPT_TOKEN, HEXLOWER.encode(&incoming.accept_token)),
         ];
         let (shared, lease, mut stream) = self.take_over(pool, &headers).await?;
-        // Dropped before it is complete, it hangs up: the client would wait for message 2 until its deadline.
+        // Closes the stream on every early return; else the client would wait for message 2 until its deadline.
         let close_on_drop = CloseOnDrop(&shared);
         let message1 = stream.message().await?;
         let received_unix_ns = unix_now_ns();
         let responder = Responder::read(&self.key, &prologue(self.id, session), &message1);
-        // The hint counts only now: a relay that alters it cannot stop a handshake that verifies.
+        // The version is an unauthenticated hint. It is read only after message 1 failed to verify, so that a relay
+        // cannot stop a valid handshake with it.
         if let (Err(source), version) = (&responder, incoming.version)
             && !matches!(version, 0 | PROTOCOL_VERSION)
         {
@@ -282,7 +285,8 @@ impl Acceptor {
         })
     }
 
-    /// Answers a client of another version by this end's version. In a task of its own, so that the dial's handshake slot is free at once.
+    /// Sends this exec-server's version to a client of another version, in a separate task that does not hold the
+    /// dial's handshake slot.
     fn refuse_version(&self, shared: Arc<Shared>, stream: OuterStream, lease: Lease, origin: Origin) {
         let Ok(farewell) = self.farewells.request(origin) else {
             return shared.close(SessionError::Closed);
@@ -295,7 +299,7 @@ impl Acceptor {
         });
     }
 
-    /// Opens the stream, and once more over another connection where the relay takes the first one for full.
+    /// Opens the `Accept` stream. If the relay reports the connection as full, tries once more over another one.
     async fn take_over(
         &self,
         pool: &Arc<Pool>,
@@ -309,7 +313,8 @@ impl Acceptor {
                 OuterStream::open(&mut lease.channel, self.url.method("Accept"), headers, &shared).await;
             match opened {
                 Ok(stream) => return Ok((shared, lease, stream)),
-                // The relay lets go of a session a little later than this end: others may be told so, too.
+                // The relay frees an ended session's slot a little later than this side does, so a connection with a
+                // free slot here may be full there.
                 Err(StreamOpenError::Refused(status))
                     if status.code() == Code::ResourceExhausted && full.is_none() =>
                 {
@@ -321,7 +326,7 @@ impl Acceptor {
     }
 }
 
-/// Ends a session that has not come about.
+/// Closes a session whose handshake fails.
 struct CloseOnDrop<'a>(&'a Shared);
 
 impl Drop for CloseOnDrop<'_> {
@@ -331,18 +336,18 @@ impl Drop for CloseOnDrop<'_> {
 }
 
 impl Accepted {
-    /// The client, or why it is not served.
+    /// The client, or the reason for its refusal.
     pub(crate) fn peer(&self) -> Result<&Arc<Peer>, &Refusal> {
         self.admission.as_ref().map(|admitted| &admitted.peer)
     }
 
-    /// The session, to end it from outside.
+    /// The session's state, with which other tasks can end it.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
-    /// Serves the session to its end and returns why it ended; `began` is called once the client has proven that it is there. A client
-    /// that is not served is told so, encrypted, and nothing else; once that is queued its origin's slot is free.
+    /// Serves the session until it ends, and returns the reason. Calls `began` at the client's first transport message.
+    /// A refused client receives only the encrypted reason; its origin's slot is freed when the reason is queued.
     pub(crate) async fn serve(self, service: impl Service, began: impl FnOnce()) -> SessionError {
         let Self {
             shared,
@@ -367,7 +372,7 @@ impl Accepted {
         };
         tokio::spawn(Arc::clone(&shared).run_timer());
         let confirm = async {
-            // Message 1 can be replayed; only a transport message shows that the client is there.
+            // Message 1 can be replayed. Only a transport message proves that the client is live.
             let spoke = tokio::time::timeout(limits::CONFIRM_TIMEOUT, shared.confirmed()).await;
             if spoke.is_err() {
                 shared.give_up(SessionError::Unconfirmed);

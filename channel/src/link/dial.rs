@@ -33,13 +33,13 @@ use crate::service::record::ConnectTimes;
 use crate::service::shared::Shared;
 use crate::ticket::Ticket;
 
-/// Why no session came about. Reasons spoken by the relay are unauthenticated hints, and shown as such.
+/// Why a dial failed. Reasons from the relay are unauthenticated hints, and the messages mark them so.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum ConnectError {
     /// The relay cannot be used or reached.
     #[error(transparent)]
     Relay(#[from] RelayError),
-    /// No exec-server of that id is registered.
+    /// No exec-server with the ticket's id is registered.
     #[error(
         "the exec-server is not connected to the relay (the relay says: {0}); is `baton exec-server` running?"
     )]
@@ -47,10 +47,10 @@ pub enum ConnectError {
     /// The relay refused the ticket's dial token.
     #[error("the relay refused this ticket (it says: {0}); ask for the exec-server's current ticket")]
     TicketRefused(String),
-    /// A limit of the relay.
+    /// A limit of the relay is reached.
     #[error("the relay is at a limit (it says: {hint}); try again{}", .retry_ms.map(|ms| format!(" in {ms} ms")).unwrap_or_default())]
     Busy {
-        /// What the relay says.
+        /// The relay's message.
         hint: String,
         /// How long it asks to wait, in milliseconds.
         retry_ms: Option<u64>,
@@ -63,16 +63,16 @@ pub enum ConnectError {
         /// How long it asks to wait, in milliseconds.
         retry_ms: u32,
     },
-    /// The connection broke, or nothing came over it.
+    /// The connection broke or was silent.
     #[error("the connection to the relay broke: {0}")]
     Broken(String),
     /// The relay shuts down, or the exec-server did not take the session in time.
     #[error("the relay did not connect us (it says: {0})")]
     Unavailable(String),
-    /// The relay refused for another reason, or is none.
+    /// The relay refused for another reason, or the server is not a relay.
     #[error("the relay did not connect us (it says: {0})")]
     Refused(String),
-    /// Message 2 did not come or did not verify.
+    /// Message 2 did not arrive or did not verify.
     #[error("the server does not hold the key in this ticket, or the relay altered the handshake")]
     Handshake,
     /// The exec-server cannot read message 1 and speaks another protocol version, as the relay reports.
@@ -82,27 +82,27 @@ pub enum ConnectError {
         older = if *.0 > PROTOCOL_VERSION { "this client" } else { "the exec-server" }
     )]
     OtherVersion(u32),
-    /// Message 2 verified, but its payload is none of this protocol.
+    /// Message 2 verified, but its payload does not conform to the protocol.
     #[error(
         "the exec-server holds the key in this ticket, but {0} in its message 2: upgrade the older of it and this client"
     )]
     Hello(&'static str),
-    /// Some step took longer than [`limits::DIAL_PATIENCE`] or [`HANDSHAKE_TIMEOUT`].
+    /// A step took longer than [`limits::DIAL_PATIENCE`] or [`HANDSHAKE_TIMEOUT`].
     #[error("no answer from {0} in time")]
     Timeout(&'static str),
-    /// The time that the channel was given was over; nothing had failed until then.
+    /// The channel's `connect_timeout` expired before any attempt failed.
     #[error(
         "no session with the exec-server within {0:?}: give it more time, or see that relay and exec-server are up"
     )]
     NotInTime(Duration),
-    /// No randomness, or an unusable local key.
+    /// The random generator failed, or the local key is unusable.
     #[error("cannot start a handshake: bad local key, or no randomness from the operating system")]
     Local,
 }
 
 impl ConnectError {
     pub(super) async fn from_open(error: StreamOpenError, url: &RelayUrl) -> Self {
-        // The connection broke before the relay said anything: it may be waiting for TLS.
+        // The connection broke before the relay answered: it may expect TLS.
         if let StreamOpenError::Connection(_) = error
             && let Some(error) = url.explain().await
         {
@@ -126,7 +126,8 @@ impl ConnectError {
         }
     }
 
-    /// Whether waiting can be enough. [`Handshake`](Self::Handshake) is not told apart from a key that is another.
+    /// Whether a later attempt can succeed. [`Handshake`](Self::Handshake) counts as permanent: it cannot be
+    /// distinguished from an exec-server with another key.
     pub fn may_pass(&self) -> bool {
         match self {
             Self::Relay(error) => error.may_pass(),
@@ -146,7 +147,7 @@ impl ConnectError {
         }
     }
 
-    /// How long the relay or the exec-server, which is full, asks to wait.
+    /// The wait that a relay or exec-server at its limit asks for.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Busy { retry_ms, .. } => Some(Duration::from_millis(retry_ms.unwrap_or(0))),
@@ -155,7 +156,7 @@ impl ConnectError {
         }
     }
 
-    /// The gRPC status of a call that could not be made for this reason.
+    /// The gRPC status of a call that fails for this reason.
     pub(crate) fn to_status(self: &Arc<Self>) -> Status {
         let code = match **self {
             Self::TicketRefused(_) => Code::PermissionDenied,
@@ -183,7 +184,7 @@ fn retry_ms(status: &Status) -> Option<u64> {
         .ok()
 }
 
-/// The payload of message 2.
+/// Decodes the payload of message 2.
 fn read_hello(payload: Bytes) -> Result<(Epoch, ServerHello), ConnectError> {
     let hello = ServerHello::decode(payload).map_err(|_| ConnectError::Hello("there is no ServerHello"))?;
     let epoch = Epoch::try_from(&hello.epoch[..]).map_err(|_| ConnectError::Hello("there is no epoch"))?;
@@ -193,17 +194,17 @@ fn read_hello(payload: Bytes) -> Result<(Epoch, ServerHello), ConnectError> {
     Ok((epoch, hello))
 }
 
-/// How a relay is reached and believed.
+/// How the client reaches and authenticates the relay.
 #[derive(Clone)]
 pub(crate) struct RelayOptions {
-    /// Whom to believe when its URL is `https`.
+    /// Trust roots for `https`.
     pub(crate) roots: RelayRoots,
     /// `None` is TCP.
     pub(crate) network: Option<Network>,
 }
 
-/// Connects, shakes hands and starts the session's reader and timer. Bounded by [`limits::DIAL_PATIENCE`], of which most may be waiting in the
-/// relay's queue, and [`HANDSHAKE_TIMEOUT`].
+/// Connects, completes the handshake, and starts the session's reader and timer. [`limits::DIAL_PATIENCE`] bounds the
+/// pairing, including the wait in the relay's queue, and [`HANDSHAKE_TIMEOUT`] the wait for message 2.
 pub(crate) async fn dial(
     ticket: &Ticket,
     key: &Arc<StaticKey>,
@@ -251,7 +252,7 @@ pub(crate) async fn dial(
             StreamOpenError::Outer(OuterError::OtherVersion(version)) if version != PROTOCOL_VERSION => {
                 ConnectError::OtherVersion(version)
             }
-            // An exec-server that cannot open message 1 hangs up without a word.
+            // An exec-server that cannot decrypt message 1 closes the stream without a reason.
             _ => ConnectError::Handshake,
         })?;
     let t3 = unix_now_ns();
@@ -282,16 +283,16 @@ pub(crate) async fn dial(
     let mut mux = Mux::new(Role::Client, established);
     mux.set_peer_window(hello.window);
     mux.set_peer(hello.version, Features::from_bits(hello.features));
-    // Nobody asks a client whether its exec-server is still allowed: it is pinned.
+    // A client has no allow-list: the ticket pins the exec-server's key. Only an exec-server consults this, at a rekey.
     let session = Established::new(session, mux, epoch, Box::new(|| Standing::Missing));
     shared.establish(session, Some(sample));
 
     tokio::spawn({
         let shared = Arc::clone(&shared);
         async move {
-            // Only a server's peer opens streams; a server that tries is stopped by the multiplexer.
+            // Only clients open streams; the multiplexer ends the session of a server that tries.
             incoming::read(&shared, stream.body, stream.deframer, drop).await;
-            // The connection lives as long as its session.
+            // The connection stays open until the session ends.
             drop(channel);
         }
     });

@@ -1,4 +1,4 @@
-//! An exec-server's standing registration with a relay: prove the key, answer probes, pass on who dials.
+//! An exec-server's registration with a relay: proves the key, answers probes, passes on announced dials.
 
 use std::error::Error as _;
 
@@ -17,7 +17,7 @@ use tonic::{Code, Request, Status, Streaming};
 use super::endpoint::{RelayError, RelayUrl, innermost};
 use crate::limits;
 
-/// Why an exec-server is not registered. Reasons spoken by the relay are unauthenticated hints.
+/// Why an exec-server is not registered. Reasons from the relay are unauthenticated hints.
 #[derive(Debug, thiserror::Error)]
 pub enum RegisterError {
     /// The relay cannot be used or reached.
@@ -28,10 +28,10 @@ pub enum RegisterError {
         "another exec-server with this key is registered and alive (the relay says: {0}); give each its own --key"
     )]
     InUse(String),
-    /// The relay does not take us as we are.
+    /// The relay refuses this exec-server's registration.
     #[error("the relay refused the registration (it says: {0})")]
     Refused(String),
-    /// The relay ended the registration, or had no place for it.
+    /// The relay ended the registration, or is at its limit.
     #[error("the registration ended (the relay says: {0})")]
     Ended(String),
     /// The connection was lost, or the relay shuts down.
@@ -40,14 +40,14 @@ pub enum RegisterError {
     /// The relay does not speak our protocol.
     #[error("the relay sent {0}: that is no Baton relay of this version")]
     Protocol(&'static str),
-    /// No answer in time.
+    /// No answer within [`HANDSHAKE_TIMEOUT`].
     #[error("no answer from the relay within {} s", HANDSHAKE_TIMEOUT.as_secs())]
     Timeout,
 }
 
 impl RegisterError {
-    /// Whether trying again without a change somewhere is pointless. Said before the first registration, it is the owner's to mend;
-    /// afterwards it may pass, and is nothing to stop for.
+    /// Whether a retry is useless without a change of configuration. Before the first registration the owner has to fix
+    /// the cause. After it the cause may be temporary, and the server goes on.
     pub fn is_permanent(&self) -> bool {
         match self {
             Self::Relay(error) => error.is_permanent(),
@@ -56,8 +56,8 @@ impl RegisterError {
         }
     }
 
-    /// Whether the relay itself refused or ended the registration, and so asks for a pause. A relay that is gone, that shuts down or that
-    /// cannot be reached is back soon: it is dialled again at once.
+    /// Whether the relay itself refused or ended the registration, which asks for a longer wait. A relay that shut down
+    /// or cannot be reached is expected back soon, and redialled fast.
     pub(crate) fn is_relay_decision(&self) -> bool {
         match self {
             Self::Relay(error) => !error.may_pass(),
@@ -67,13 +67,13 @@ impl RegisterError {
     }
 
     fn from_status(status: &Status) -> Self {
-        // A status that came from the wire has no source; one that stands for a broken connection has.
+        // tonic sets a source for a broken connection; a status from the peer has none.
         if let Some(source) = status.source() {
             return Self::Lost(innermost(source));
         }
         let said = hint(status.message());
         match status.code() {
-            // What a relay says that shuts down, and a proxy before a relay that is down.
+            // Sent by a relay that shuts down, and by a proxy whose relay is down.
             Code::Unavailable => Self::Lost(said),
             Code::AlreadyExists => Self::InUse(said),
             Code::FailedPrecondition | Code::PermissionDenied | Code::InvalidArgument => Self::Refused(said),
@@ -82,14 +82,14 @@ impl RegisterError {
     }
 }
 
-/// A registration that holds. Dropping it ends it.
+/// An open registration. Drop ends it.
 pub(crate) struct Registration {
     answers: Streaming<baton_proto::relay::RegisterResponse>,
     outbox: mpsc::Sender<RegisterRequest>,
 }
 
 impl Registration {
-    /// Registers, on a connection of its own, so that no session's bulk delays an `Incoming`. Bounded by
+    /// Registers over a separate connection, so that bulk data of sessions cannot delay an `Incoming`. Takes at most
     /// [`HANDSHAKE_TIMEOUT`].
     pub(crate) async fn open(url: &RelayUrl, keys: &ServerKeys) -> Result<Self, RegisterError> {
         tokio::time::timeout(HANDSHAKE_TIMEOUT, Self::register(url, keys))
@@ -102,14 +102,14 @@ impl Registration {
         let (outbox, requests) = mpsc::channel(limits::REGISTER_OUTBOX);
         let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
         let mut request = Request::new(requests);
-        // A valid value: hex.
+        // Hex is a valid metadata value, so this cannot fail.
         if let Ok(id) = exec_server_id(keys).to_string().parse() {
             request.metadata_mut().insert(header::EXEC_SERVER_ID, id);
         }
         let answers = match relay.register(request).await {
             Ok(answers) => answers,
             Err(status) => {
-                // The connection broke before the relay said anything: it may be waiting for TLS.
+                // The connection broke before the relay answered: it may expect TLS.
                 let broke = status.source().is_some();
                 return Err(match url.explain().await {
                     Some(error) if broke => error.into(),
@@ -125,7 +125,8 @@ impl Registration {
         Ok(registration)
     }
 
-    /// Answers the relay's challenge. `authority` is the relay's as dialled: the signature is worth nothing to another.
+    /// Answers the relay's challenge. The signature covers `authority`, the relay's `host:port` as dialled, so that the
+    /// relay cannot use it to register with another relay.
     async fn prove(&mut self, keys: &ServerKeys, authority: &str) -> Result<(), RegisterError> {
         let Some(register_response::Kind::Challenge(challenge)) = self.next().await? else {
             return Err(RegisterError::Protocol("something else than a challenge"));
@@ -149,7 +150,7 @@ impl Registration {
         Ok(())
     }
 
-    /// The next client that dials. Not cancellation safe: a dropped call may lose a probe's answer.
+    /// Waits for the next announced dial, and answers probes. Not cancellation safe: a dropped call may lose an answer.
     pub(crate) async fn incoming(&mut self) -> Result<Incoming, RegisterError> {
         loop {
             match self.next().await? {
@@ -159,13 +160,13 @@ impl Registration {
                         .await?;
                 }
                 Some(_) => return Err(RegisterError::Protocol("a second registration")),
-                // A kind that a later version defines.
+                // Ignores kinds of later versions.
                 None => {}
             }
         }
     }
 
-    /// Refuses a client that dials, for now.
+    /// Refuses an announced dial, and asks its client to retry later.
     pub(crate) async fn decline(&mut self, incoming: Incoming) -> Result<(), RegisterError> {
         let decline = Decline {
             session_id: incoming.session_id,
@@ -175,7 +176,7 @@ impl Registration {
         self.send(register_request::Kind::Decline(decline)).await
     }
 
-    /// The next response; `None` for one of an unknown kind.
+    /// Waits for the next response; `None` if its kind is unknown.
     async fn next(&mut self) -> Result<Option<register_response::Kind>, RegisterError> {
         match self.answers.message().await {
             Ok(Some(message)) => Ok(message.kind),
@@ -184,7 +185,7 @@ impl Registration {
         }
     }
 
-    /// Where the relay takes no more, the error is the status that it has answered with.
+    /// Sends a request. If the relay has closed the stream, the error is the status that it closed it with.
     async fn send(&mut self, kind: register_request::Kind) -> Result<(), RegisterError> {
         let request = RegisterRequest { kind: Some(kind) };
         if self.outbox.send(request).await.is_ok() {
@@ -204,7 +205,7 @@ impl Registration {
     }
 }
 
-/// The id that follows from an exec-server's keys.
+/// Derives the exec-server's id from its keys.
 pub(crate) fn exec_server_id(keys: &ServerKeys) -> ExecServerId {
     registration::exec_server_id(keys.registration.public())
 }
