@@ -1,4 +1,4 @@
-//! The client's end: a tonic channel to one exec-server, over one warm session.
+//! The client's side: a tonic channel to one exec-server, over one session that it keeps open and re-establishes.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,11 +33,13 @@ use crate::service::shared::Shared;
 use crate::service::{reset_status, stream_status};
 use crate::ticket::Ticket;
 
-/// A channel for tonic's generated clients: end-to-end encrypted, multiplexed over one session that is made at the
-/// first call, kept warm, and made again when it has ended. Cheap to clone; the session ends with the last clone.
+/// A channel for tonic's generated clients, encrypted end to end. It multiplexes all calls over one session, which it
+/// establishes at the first call, keeps open, and establishes again when a later call finds it ended. Cheap to clone;
+/// the session ends when the last clone is dropped.
 ///
-/// A call that finds no session waits for one; its trace shows that as `connect.*` stages. A call that was cut short
-/// by the end of a session fails with `Unavailable` and is not repeated: only its caller knows whether it may be.
+/// A call without a session waits for one; its trace shows the wait as `connect.*` stages. A call that the end of a
+/// session cuts short fails with `Unavailable`. It is not retried, because only its caller knows whether it is
+/// idempotent.
 ///
 /// Errors arrive as [`tonic::Status`] whose source is a [`ConnectError`] or a [`SessionError`].
 #[derive(Clone)]
@@ -45,25 +47,26 @@ pub struct Channel {
     inner: Arc<Inner>,
 }
 
-/// How a [`Channel`] works; the default suits most.
+/// Options of a [`Channel`]. The defaults suit most uses.
 #[derive(Clone)]
 pub struct ChannelConfig {
     /// Trust roots for a relay whose URL is `https`. Default: the platform's.
     pub relay_roots: RelayRoots,
     /// Records every call. Default: off.
     pub recorder: Recorder,
-    /// When the keys of a session are renewed.
+    /// When a session renews its keys.
     pub rekey_policy: RekeyPolicy,
-    /// Another network than TCP to reach the relay over.
+    /// The network that reaches the relay. Default: TCP.
     pub network: Option<Network>,
-    /// How long a call that needs a session waits for one while the cause can pass: a relay or an exec-server that restarts, or is full. Zero
-    /// is one attempt. A cause that cannot pass fails the call at once. Default: [`limits::CONNECT_PATIENCE`].
+    /// How long a call waits for a session while the cause is temporary: a relay or exec-server that restarts or is at
+    /// its limit. Zero means one attempt. A permanent cause fails the call at once. Default:
+    /// [`limits::CONNECT_PATIENCE`].
     pub connect_timeout: Duration,
-    /// Is told once for each session that takes longer than [`limits::WAITING_NOTICE`] to be made. Must not block.
+    /// Called once for each session that takes longer than [`limits::WAITING_NOTICE`] to establish. Must not block.
     pub on_waiting: Option<OnWaiting>,
 }
 
-/// Is told why there is no session yet, and how long the channel goes on trying.
+/// A callback with the reason of the last failed attempt, and the time for which the channel goes on trying.
 pub type OnWaiting = Arc<dyn Fn(&ConnectError, Duration) + Send + Sync>;
 
 impl Default for ChannelConfig {
@@ -85,30 +88,30 @@ struct Inner {
     config: ChannelConfig,
     link: Mutex<Link>,
     attempts: AtomicU64,
-    /// The relay's address, as spans name it.
+    /// The relay's address as span attributes.
     relay: OnceLock<Vec<KeyValue>>,
 }
 
-/// The session's supervisor.
+/// The state of the channel's session.
 enum Link {
     Down,
-    /// Everybody who needs the session waits for the same attempt, which itself moves the link on.
+    /// All calls that need the session wait for the same attempt, which itself sets the next state.
     Connecting(AttemptId, SharedFuture<BoxFuture<'static, Connected>>),
     Up(Arc<Shared>),
 }
 
-/// Tells one attempt of a channel from another.
+/// Identifies one attempt of a channel.
 type AttemptId = u64;
 
 type Connected = Result<(Arc<Shared>, ConnectTimes), Arc<ConnectError>>;
 
 impl Channel {
-    /// A channel to the exec-server of `ticket`, as the client that `key` identifies. Connects at the first call.
+    /// A channel to the exec-server of `ticket` for the client with `key`. Connects at the first call.
     pub fn new(ticket: Ticket, key: StaticKey) -> Self {
         Self::with_config(ticket, key, ChannelConfig::default())
     }
 
-    /// As [`new`](Self::new), configured.
+    /// [`new`](Self::new) with options.
     pub fn with_config(ticket: Ticket, key: StaticKey, config: ChannelConfig) -> Self {
         Self {
             inner: Arc::new(Inner {
@@ -122,12 +125,12 @@ impl Channel {
         }
     }
 
-    /// Whether every call is recorded.
+    /// Whether calls are recorded.
     pub fn is_recording(&self) -> bool {
         self.inner.config.recorder.is_on()
     }
 
-    /// How often the present session has renewed its keys.
+    /// The number of rekeys of the current session.
     pub fn rekeys(&self) -> u64 {
         match &*self.inner.link.lock().unwrap_or_else(PoisonError::into_inner) {
             Link::Up(shared) => shared.renewals(),
@@ -135,13 +138,13 @@ impl Channel {
         }
     }
 
-    /// Makes the session now, and returns the epoch of the exec-server's present life.
+    /// Establishes the session now, and returns the exec-server's epoch.
     pub async fn connect(&self) -> Result<Epoch, Status> {
         let (shared, _) = self.session().await?;
         shared.epoch().ok_or_else(|| SessionError::Closed.into_status())
     }
 
-    /// The epoch of the exec-server's present life, as far as the present session knows it.
+    /// The exec-server's epoch; `None` without a session.
     pub fn epoch(&self) -> Option<Epoch> {
         match &*self.inner.link.lock().unwrap_or_else(PoisonError::into_inner) {
             Link::Up(shared) => shared.epoch(),
@@ -149,8 +152,8 @@ impl Channel {
         }
     }
 
-    /// Ends the session once what is queued has been sent, or after [`crate::limits::CLOSE_TIMEOUT`]. Calls under way fail; a
-    /// later call makes a new session.
+    /// Ends the session after its queued frames are sent, or after [`crate::limits::CLOSE_TIMEOUT`]. Open calls fail. A
+    /// later call establishes a new session.
     pub async fn close(&self) {
         let link = std::mem::replace(
             &mut *self.inner.link.lock().unwrap_or_else(PoisonError::into_inner),
@@ -162,7 +165,7 @@ impl Channel {
         }
     }
 
-    /// The session and, if this call had to wait for it, when it was made.
+    /// The session and, if this call waited for it, the times of its connection steps.
     async fn session(&self) -> Result<(Arc<Shared>, Option<ConnectTimes>), Status> {
         let (id, attempt) = {
             let mut link = self.inner.link.lock().unwrap_or_else(PoisonError::into_inner);
@@ -179,18 +182,18 @@ impl Channel {
         };
         let outcome = attempt.await;
         if outcome.is_err() {
-            // For a task that could not come to its own end.
+            // The attempt's task sets the state itself, unless it panicked or was aborted.
             self.inner.leave(id, Link::Down);
         }
         let (shared, times) = outcome.map_err(|error| error.to_status())?;
         Ok((shared, Some(times)))
     }
 
-    /// Dials in a task of its own, so that a caller who gives up does not take the others' session with it, and the
-    /// outcome is dealt with even when all of them have.
+    /// Dials in a separate task, so that a cancelled call does not cancel the attempt for other calls, and the state is
+    /// set even if all calls are cancelled.
     fn attempt(&self, id: AttemptId) -> SharedFuture<BoxFuture<'static, Connected>> {
         let inner = Arc::clone(&self.inner);
-        // In one place from first to last: handing it over to the runtime moves it three times, and it is large.
+        // Boxed: spawning moves the future three times, and it is large.
         let task = tokio::spawn(Box::pin(async move {
             let result = inner.connect(id).await;
             match &result {
@@ -211,7 +214,7 @@ impl Channel {
             .shared()
     }
 
-    /// Sends a call, over a new session if need be.
+    /// Sends a call, over a new session if necessary.
     async fn send(&self, call: &mut Call) -> Result<Started, Status> {
         let mut is_last = false;
         loop {
@@ -222,7 +225,7 @@ impl Channel {
                     let ended = shared.ended();
                     let is_refused = ended == Some(SessionError::NotAllowed);
                     if error == StreamError::GoingAway && !is_refused && !is_last {
-                        // The session ended between the look at it and the call: nothing was sent, one more try.
+                        // The session ended between the check and the call. Nothing was sent, so one retry is safe.
                         is_last = true;
                         continue;
                     }
@@ -235,14 +238,14 @@ impl Channel {
 }
 
 impl Inner {
-    /// What spans say of the relay; nothing where its URL is none, which every call fails with.
+    /// The span attributes of the relay; none if its URL is invalid, which fails every call.
     fn relay(&self) -> Vec<KeyValue> {
         let read =
             || RelayUrl::parse(&self.ticket.relay_url).map_or_else(|_| Vec::new(), |url| url.attributes());
         self.relay.get_or_init(read).clone()
     }
 
-    /// Dials until there is a session, for as long as that can help and somebody waits for it.
+    /// Dials until a session is established, while the error is temporary and the attempt is still needed.
     async fn connect(self: &Arc<Self>, id: AttemptId) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
         let started = clock::now();
         let config = &self.config;
@@ -265,7 +268,7 @@ impl Inner {
                 Duration::ZERO => dialling.await,
                 _ => match tokio::time::timeout_at(retry.deadline().into(), dialling).await {
                     Ok(dialled) => dialled,
-                    // What has gone wrong before says more.
+                    // An earlier failure is more informative than the timeout.
                     Err(_) => return Err(failed.unwrap_or(ConnectError::NotInTime(config.connect_timeout))),
                 },
             };
@@ -289,23 +292,24 @@ impl Inner {
         }
     }
 
-    /// Random: many processes of one key are started at once. In a simulation the same each time.
+    /// A seed for the jitter. Random, because many processes with one key may start at once; the same in each replay of
+    /// a simulation.
     fn jitter(&self, id: AttemptId) -> u64 {
         let mut jitter = [0; 8];
         if self.config.network.is_some() || getrandom::fill(&mut jitter).is_err() {
             jitter.copy_from_slice(&self.key.public().as_bytes()[..8]);
         }
-        // Never zero, from which no jitter comes.
+        // xorshift64 yields only zeros from zero.
         u64::from_le_bytes(jitter).wrapping_add(id) | 1
     }
 
-    /// Whether the attempt is still the present one. A channel that was closed, or dropped by all but this attempt, waits for nothing.
+    /// Whether the attempt is current and its channel still in use: neither closed, nor dropped everywhere but here.
     fn is_awaited(self: &Arc<Self>, id: AttemptId) -> bool {
         let link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::strong_count(self) > 1 && matches!(&*link, Link::Connecting(present, _) if *present == id)
     }
 
-    /// The attempt is over; `false` if it was not the present one any more.
+    /// Sets the state after an attempt. Returns `false`, and sets nothing, if the attempt is no longer current.
     fn leave(&self, id: AttemptId, next: Link) -> bool {
         let mut link = self.link.lock().unwrap_or_else(PoisonError::into_inner);
         let is_present = matches!(&*link, Link::Connecting(present, _) if *present == id);
@@ -339,7 +343,7 @@ impl tower_service::Service<http::Request<Body>> for Channel {
         Box::pin(async move {
             let sent = match call.deadline() {
                 None => channel.send(&mut call).await,
-                // Once it is sent, the session watches the deadline.
+                // After the call is sent, the session enforces the deadline.
                 Some(deadline) => tokio::time::timeout_at(deadline.into(), channel.send(&mut call))
                     .await
                     .unwrap_or_else(|_| Err(reset_status(code::DEADLINE_EXCEEDED))),

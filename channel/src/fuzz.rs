@@ -1,5 +1,5 @@
-//! The channel's fuzz targets: everything that relays and peers send and it decodes, and the texts that people paste into it. HTTP/2 is
-//! hyper's, TLS and certificates are rustls's.
+//! The channel's fuzz targets: every message of relays and peers that it decodes, and every text that users paste.
+//! They exclude what dependencies decode: HTTP/2 (hyper), TLS and certificates (rustls).
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use http::HeaderMap;
 
 use crate::allow::{AllowList, Peer, Trust};
 
-/// All of them.
+/// All targets of this crate.
 pub const TARGETS: &[Target] = &[
     crate::outer::fuzz::FRAMES,
     crate::link::register::fuzz::REGISTRATION,
@@ -24,7 +24,7 @@ pub const TARGETS: &[Target] = &[
     crate::allow::fuzz::ALLOW_LIST,
 ];
 
-/// For the targets of the crates above: a client that is allowed.
+/// An allowed client, for the targets of the crates above.
 pub fn peer() -> Arc<Peer> {
     let key = *Seed::from_bytes([1; 32])
         .client_key()
@@ -34,7 +34,7 @@ pub fn peer() -> Arc<Peer> {
     Arc::new(found.ok().flatten().expect("it is on the list"))
 }
 
-/// For the targets of the crates above: metadata as a call's caller gets it.
+/// Metadata as a call's receiver gets it, for the targets of the crates above.
 pub fn metadata_to_headers(entries: Vec<(String, Vec<u8>)>) -> Option<HeaderMap> {
     let entry = |(key, value): (String, Vec<u8>)| Metadata {
         key,

@@ -1,10 +1,16 @@
-//! Any tonic service over an end-to-end encrypted Noise channel through a relay, traced.
+//! Serves any tonic service over an end-to-end encrypted Noise channel through a relay, with tracing.
 //!
 //! * A server holds a [`key::Seed`], registers with a relay, and hands out a [`ticket::Ticket`]: [`Server`].
 //! * A client dials with the ticket and its own key and gets a channel for tonic's generated clients: [`Channel`].
 //!
-//! Under them, from the inside out: [`baton_mux`] (calls as streams of frames) and [`baton_noise`] (the encrypted session and its keys) are
-//! sans-IO machines; `service` joins them to tonic; `outer` frames Noise messages for a relay; `link` carries them through it.
+//! The layers below:
+//!
+//! * [`baton_mux`]: calls as streams of frames; sans-IO;
+//! * [`baton_noise`]: the encrypted session and its keys; sans-IO;
+//! * `service`: connects both to tonic;
+//! * `outer`: frames Noise messages for a relay;
+//! * `link`: dials, registers and accepts through a relay.
+//!
 //! `examples/health.rs` mounts a service.
 
 pub mod allow;

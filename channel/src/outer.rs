@@ -1,7 +1,7 @@
-//! The outer streams: gRPC messages, each a `Frame` around one Noise message.
+//! The framing of outer streams: gRPC messages, each a `Frame` around one Noise message.
 //!
-//! Written and read at the level of HTTP/2 bodies, so that sealing writes straight into the send buffer and opening
-//! reads straight from the received chunk.
+//! Works on HTTP/2 bodies, without tonic's codec: encryption writes directly into the send buffer, and decryption reads
+//! directly from the received chunk.
 
 use baton_proto::PROTOCOL_VERSION;
 use baton_proto::limits::{FRAME_MAX, NOISE_MESSAGE_MAX};
@@ -17,19 +17,20 @@ const PREFIX_LEN: usize = 5;
 /// The field header of `Frame.noise`.
 const NOISE_TAG: u8 = 0x0a;
 
-/// What arrived is no stream of frames.
+/// Why the received bytes are not a stream of frames.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OuterError {
-    /// The relay set gRPC's compression flag, which we never negotiate.
+    /// The relay set gRPC's compression flag, which is never negotiated.
     #[error("the relay sent a compressed frame")]
     Compressed,
-    /// Longer than a frame can be.
+    /// The frame is longer than [`FRAME_MAX`].
     #[error("the relay sent a frame of {0} bytes (limit {FRAME_MAX})")]
     TooLong(usize),
-    /// Not a `Frame`.
+    /// The message does not decode as a `Frame`.
     #[error("the relay sent something that is no frame")]
     Malformed,
-    /// Instead of a Noise message: the other end cannot read this end's handshake, and speaks this version.
+    /// The frame has no Noise message but a version: the peer cannot read this end's handshake, and speaks that
+    /// version.
     #[error(
         "the other end speaks protocol version {0}, this one {PROTOCOL_VERSION} (the relay reports this, and nothing authenticates it)"
     )]
@@ -39,7 +40,7 @@ pub enum OuterError {
     Truncated,
 }
 
-/// Appends everything of a `Frame` before its Noise message of `len` bytes.
+/// Appends the part of a `Frame` that precedes its Noise message of `len` bytes.
 pub(crate) fn put_frame_header(out: &mut BytesMut, len: usize) {
     debug_assert!(len <= NOISE_MESSAGE_MAX);
     let field = 1 + prost::length_delimiter_len(len);
@@ -68,21 +69,21 @@ pub(crate) fn put_version(out: &mut BytesMut) {
     let _ = frame.encode(out);
 }
 
-/// Takes frames out of chunks, however they are cut. Holds at most one incomplete frame. Only a frame that came in several
-/// chunks is put together in a buffer; the others stay where they are.
+/// Extracts frames from chunks that are cut at any offsets. Buffers at most one incomplete frame. Only a frame that
+/// spans chunks is copied; the others are slices of their chunk.
 #[derive(Default)]
 pub(crate) struct Deframer {
-    /// The beginning of a frame, from chunks that are used up.
+    /// The start of a frame, from earlier chunks.
     partial: BytesMut,
     chunk: Bytes,
 }
 
 impl Deframer {
-    /// Adds the next chunk. All frames must have been taken out before.
+    /// Adds the next chunk. The caller must have extracted all complete frames before.
     pub(crate) fn push(&mut self, chunk: Bytes) {
         debug_assert!(
             self.chunk.is_empty(),
-            "frames of the last chunk were not taken out"
+            "frames of the last chunk were not extracted"
         );
         self.chunk = chunk;
     }
@@ -96,7 +97,7 @@ impl Deframer {
         if frame.noise.len() > NOISE_MESSAGE_MAX {
             return Err(OuterError::TooLong(frame.noise.len()));
         }
-        // With a Noise message the field means nothing: what is authenticated decides.
+        // Beside a Noise message the version is ignored, because only the message is authenticated.
         if frame.noise.is_empty() && frame.version != 0 {
             return Err(OuterError::OtherVersion(frame.version));
         }
@@ -112,12 +113,12 @@ impl Deframer {
         if self.partial.is_empty() {
             match message_len(&self.chunk)? {
                 Some(len) if len <= self.chunk.len() => return Ok(Some(self.chunk.split_to(len))),
-                // What follows must not make the buffer grow again.
+                // One allocation for the whole frame.
                 Some(len) => self.partial.reserve(len),
                 None => {}
             }
         }
-        // First the prefix, which tells how much is missing.
+        // First the prefix, which contains the length.
         self.complete(PREFIX_LEN);
         let Some(len) = message_len(&self.partial)? else {
             return Ok(None);
@@ -126,7 +127,7 @@ impl Deframer {
         Ok((self.partial.len() == len).then(|| std::mem::take(&mut self.partial).freeze()))
     }
 
-    /// Moves bytes of the chunk to the incomplete frame until that has so many.
+    /// Moves bytes from the chunk to the incomplete frame until it has `len` bytes.
     fn complete(&mut self, len: usize) {
         let missing = len.saturating_sub(self.partial.len());
         let there = missing.min(self.chunk.len());
@@ -146,7 +147,7 @@ impl Deframer {
     }
 }
 
-/// Length of the gRPC message at the front, prefix included, if its prefix is complete.
+/// Length of the first gRPC message, prefix included; `None` if its prefix is incomplete.
 fn message_len(mut bytes: &[u8]) -> Result<Option<usize>, OuterError> {
     if bytes.len() < PREFIX_LEN {
         return Ok(None);
@@ -234,7 +235,7 @@ mod tests {
         ) {
             let mut wire = BytesMut::new();
             for message in &messages {
-                // As a relay forwards it: with its stamp behind.
+                // As a relay forwards it, with its stamp.
                 let frame = Frame {
                     noise: message.clone().into(),
                     queue_ns: stamps.0.into(),

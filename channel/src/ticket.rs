@@ -1,8 +1,8 @@
-//! The ticket: all that a caller needs to reach one exec-server, as one line of text.
+//! The ticket: everything that a client needs to reach one exec-server, as one line of text.
 //!
-//! `baton1:` and base64url of the protobuf `Ticket` with a 4-byte checksum behind it, so that a slip of the
-//! clipboard is told from a wrong server. It holds the dial token: whoever has it may knock, but only a key on the
-//! exec-server's allow-list is let in.
+//! The text is `baton1:` and the base64url encoding of the protobuf `Ticket` followed by a 4-byte checksum. The
+//! checksum distinguishes a truncated or mistyped ticket from a wrong server. The ticket contains the dial token: its
+//! holder may dial, but the exec-server serves only clients whose key is on its allow-list.
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,38 +17,38 @@ use crate::limits::TICKET_MAX;
 
 const PREFIX: &str = "baton1:";
 
-/// Where an exec-server is and how to know it.
+/// The address and the key of an exec-server.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Ticket {
     /// `http://host:port` or `https://host:port`.
     pub relay_url: String,
-    /// Which exec-server of that relay.
+    /// The exec-server's id at that relay.
     pub exec_server: ExecServerId,
     /// The exec-server's pinned key.
     pub noise_key: PublicKey,
-    /// Presented to the relay with every `Dial`.
+    /// The token that the relay demands with every `Dial`.
     pub dial_token: DialToken,
 }
 
-/// The text is no ticket.
+/// Why a text is not a valid ticket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TicketError {
-    /// Not even the prefix.
+    /// The prefix is missing.
     #[error(
         "not a ticket: it starts with `{PREFIX}`; copy the whole `ticket:` line that `baton exec-server` printed"
     )]
     Prefix,
-    /// Cut or mistyped.
+    /// The ticket is truncated or mistyped, or too long.
     #[error(
         "the ticket is damaged (checksum): copy the whole `ticket:` line that `baton exec-server` printed"
     )]
     Damaged,
-    /// Of another version.
+    /// The ticket has another protocol version.
     #[error(
         "the ticket is of protocol version {0}, this is version {PROTOCOL_VERSION}: use matching releases on both ends"
     )]
     Version(u32),
-    /// Checksum right, content not.
+    /// The checksum is correct, but this field is malformed.
     #[error("the ticket's {0} is malformed")]
     Field(&'static str),
 }

@@ -1,4 +1,4 @@
-//! However a relay cuts its stream, and whatever it is: the same messages come out, or a typed error; one frame is held at most.
+//! Any stream of a relay, cut at any offsets, yields the same messages or a typed error. At most one frame is buffered.
 
 use baton_fuzz::{Input, Script, Target};
 
@@ -93,7 +93,7 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
             cut(&[], &[frame(96, 0), frame(48, 1 << 41), frame(0, 0)].concat()),
         ),
         ("cut", cut(&[0, 6], &[frame(40, 5), frame(2_000, 5)].concat())),
-        // As a relay writes them: the stamp behind, in padded varints.
+        // As a relay writes it: the stamp follows, in padded varints.
         (
             "stamped",
             cut(

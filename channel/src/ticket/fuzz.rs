@@ -1,11 +1,11 @@
-//! Whatever is pasted as a ticket is one, or a typed error; and a ticket's URL is a relay's, or a typed error.
+//! Every text parses as a ticket or fails with a typed error, and so does a ticket's URL.
 
 use baton_fuzz::Target;
 
 use super::*;
 use crate::link::endpoint::RelayUrl;
 
-/// The input: whether the rest is text or a ticket's encoded content, and that.
+/// The input: one byte that selects text or a ticket's encoded content, then that.
 pub(crate) const TICKET: Target = Target {
     name: "ticket",
     run,
@@ -22,7 +22,7 @@ fn run(bytes: &[u8]) {
     };
     if let Ok(ticket) = text.parse::<Ticket>() {
         let shown = ticket.to_string();
-        // Content has more than one encoding, but ours is read as what it is.
+        // Content has more than one encoding, but our encoding reads back as the same ticket.
         assert_eq!(shown.parse::<Ticket>(), Ok(ticket.clone()));
         assert!(!format!("{ticket:?}").contains(&BASE64URL_NOPAD.encode(&ticket.dial_token.0)));
         url(&ticket.relay_url);
