@@ -1,9 +1,11 @@
-//! Who may call: the allow-list, one `key name trust` a line, and what a client's trace context is trusted with.
+//! The allow-list: the clients that an exec-server serves, one `key name trust` a line, and the trust in their trace
+//! context.
 //!
-//! * here: what a list says of a key;
-//! * `allow/lines.rs`: its text;
-//! * `allow/file.rs`: the file, and who may change it;
-//! * `allow/watch.rs`: the file while sessions are open.
+//! * here: looks up a key in the list;
+//! * `allow/lines.rs`: parses its text;
+//! * `allow/file.rs`: reads the file, and checks that only its owner can change it;
+//! * `allow/watch.rs`: reads the file again while sessions are open;
+//! * `allow/peer.rs`: a client with its current trust.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -23,15 +25,15 @@ use peer::Buckets;
 pub use peer::Peer;
 pub(crate) use watch::{Standing, Watch};
 
-/// What a client's inbound trace context is trusted with.
+/// How the exec-server treats a client's inbound trace context.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Trust {
-    /// Taken as it is, sampling decision included.
+    /// Continues the trace, with the client's sampling decision.
     Continue,
-    /// Ids are kept; how much is recorded is this server's decision, by a token bucket.
+    /// Continues the trace, but a token bucket limits how many traces are recorded.
     #[default]
     Clamp,
-    /// A new trace with a link to the caller's; its baggage is dropped.
+    /// Starts a new trace with a link to the client's, and drops its baggage.
     Restart,
 }
 
@@ -48,7 +50,7 @@ impl FromStr for Trust {
     }
 }
 
-/// Which clients may call.
+/// The clients that may call.
 #[derive(Debug, Clone, Default)]
 pub struct AllowList {
     lines: Lines,
@@ -56,18 +58,18 @@ pub struct AllowList {
     buckets: Buckets,
 }
 
-/// An allow-list that cannot be used, or a line of one.
+/// Why an allow-list, or a line of it, cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum AllowError {
-    /// The operating system refused.
+    /// The operating system failed to read it.
     #[error("cannot read the allow-list {path}: {source}")]
     Read {
         /// Which file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
-    /// A directory, a FIFO, a device.
+    /// The path is a directory, a FIFO or a device.
     #[error(
         "the allow-list {path} is not a regular file: it is read again for every client, so name a file on disk"
     )]
@@ -75,7 +77,7 @@ pub enum AllowError {
         /// Which one.
         path: PathBuf,
     },
-    /// Others could let themselves in.
+    /// Other users can change the file, and so allow themselves.
     #[error("the allow-list {path} is not used, because {exposure}: check its lines, then run `{} {path}`", .exposure.command())]
     Exposed {
         /// Which file.
@@ -83,7 +85,7 @@ pub enum AllowError {
         /// By what.
         exposure: Exposure,
     },
-    /// Others could put another list in its place.
+    /// Other users can change the directory, and so replace the file.
     #[error(
         "the allow-list {path} is not used, because of its directory {folder}: {exposure}; check the list's lines, then run `{} {folder}`",
         .exposure.command()
@@ -91,38 +93,38 @@ pub enum AllowError {
     FolderExposed {
         /// Which file.
         path: PathBuf,
-        /// Its directory, or that of what it links to.
+        /// Its directory, or the directory of the file that it links to.
         folder: PathBuf,
         /// By what.
         exposure: Exposure,
     },
-    /// Not an allow-list.
+    /// The file is too large for an allow-list.
     #[error("the allow-list {path} is larger than {ALLOW_LIST_MAX} bytes")]
     TooLarge {
         /// Which file.
         path: PathBuf,
     },
-    /// A line that is no entry.
+    /// A line is malformed.
     #[error("{path}:{line}: {reason}; a line is `key name trust`, trust being continue, clamp or restart")]
     Line {
         /// Which file.
         path: PathBuf,
-        /// Counted from 1.
+        /// The line's number, from 1.
         line: usize,
-        /// What is wrong with it.
+        /// The problem.
         reason: &'static str,
     },
 }
 
 impl AllowError {
-    /// Whether only the client of one line is refused, and not everyone.
+    /// Whether the problem affects only the client of one line, rather than all clients.
     pub fn is_of_one_line(&self) -> bool {
         matches!(self, Self::Line { .. })
     }
 }
 
 impl AllowList {
-    /// Exactly one client.
+    /// An allow-list with exactly one client, without a file.
     pub fn only(key: PublicKey, name: &str, trust: Trust) -> Self {
         Self {
             lines: Lines::only(key, Client::new(name, trust)),
@@ -130,12 +132,12 @@ impl AllowList {
         }
     }
 
-    /// An allow-list in a file, read anew for every handshake, so that an edit needs no restart. A missing file allows
-    /// nobody, and a bad line not its own client: see [`problems`](Self::problems).
+    /// An allow-list in a file, which is read again for every handshake, so that an edit needs no restart. A missing
+    /// file allows no client. A bad line refuses its own client only: see [`problems`](Self::problems).
     ///
     /// # Errors
-    /// It cannot be read, or others can change it: the file or its directory belongs to somebody else, or has permission bits by
-    /// which others write.
+    /// The file cannot be read, or other users can change it: the file or its directory belongs to another user, or its
+    /// permission bits let others write.
     pub fn file(path: impl Into<PathBuf>) -> Result<Self, AllowError> {
         let path = path.into();
         Ok(Self {
@@ -145,10 +147,10 @@ impl AllowList {
         })
     }
 
-    /// The client of this key, if it may call now.
+    /// The client with this key; `None` if it is not on the list.
     ///
     /// # Errors
-    /// The list does not tell: it cannot be used, or this client's last line is bad.
+    /// The list cannot be used, or this client's last line is bad.
     pub fn find(&self, key: &PublicKey) -> Result<Option<Peer>, AllowError> {
         let found = |client: &Client| Peer::new(*key, client.name.clone(), client.trust, &self.buckets);
         let Some(path) = &self.source else {
@@ -161,7 +163,7 @@ impl AllowList {
         }
     }
 
-    /// What is wrong with the list as it is now: the whole of it, or each of the first bad lines.
+    /// The list's current problems: one for an unusable list, or one for each of the first bad lines.
     pub fn problems(&self) -> Vec<AllowError> {
         let Some(path) = &self.source else {
             return Vec::new();
@@ -172,7 +174,7 @@ impl AllowList {
         }
     }
 
-    /// What the list says of a client that was let in, at a rekey of its session.
+    /// The entry of a client with an open session, read at a rekey.
     pub(crate) fn standing(&self, key: &PublicKey) -> Standing {
         match &self.source {
             None => self.lines.standing(key),
@@ -182,12 +184,12 @@ impl AllowList {
         }
     }
 
-    /// Follows the file; `None` without one.
+    /// A watch on the file; `None` without a file.
     pub(crate) fn watch(&self) -> Option<Watch> {
         self.source.clone().map(Watch::new)
     }
 
-    /// Whether nobody may call.
+    /// Whether the list allows no client.
     pub fn is_empty(&self) -> bool {
         self.lines.allows_nobody()
     }
@@ -283,7 +285,7 @@ mod tests {
         assert_eq!(
             list.standing(&key(1)),
             Standing::Missing,
-            "one that is gone names nobody"
+            "a missing file contains no client"
         );
     }
 
@@ -307,15 +309,18 @@ mod tests {
             refused(format!("chmod go-w {}", path.display()));
         }
         mode(&path, 0o644);
-        assert!(list.find(&key(1)).unwrap().is_some(), "being read does no harm");
+        assert!(
+            list.find(&key(1)).unwrap().is_some(),
+            "read permission for others is allowed"
+        );
         for bits in [0o770, 0o707, 0o777] {
             mode(folder, bits);
             refused(format!("chmod go-w {}", folder.display()));
         }
-        // Of a list that is not there yet as well: somebody else could make it.
+        // Also while the file is missing: another user could create it.
         std::fs::remove_file(&path).unwrap();
         refused(format!("chmod go-w {}", folder.display()));
-        // As /tmp is.
+        // The sticky bit, as on /tmp, prevents others from replacing the file.
         mode(folder, 0o1777);
         assert!(list.find(&key(1)).unwrap().is_none());
     }
@@ -332,7 +337,7 @@ mod tests {
         assert!(matches!(problem, AllowError::FolderExposed { .. }), "{problem}");
     }
 
-    /// Opening a FIFO waits for whoever writes to it, and everybody else with it; reading it twice finds nothing.
+    /// Opening a FIFO would block every handshake until a writer opens it.
     #[test]
     fn a_list_that_is_no_regular_file_is_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();

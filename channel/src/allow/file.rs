@@ -1,4 +1,4 @@
-//! The file of an allow-list: read whole, and only if nobody but its owner can change it.
+//! Reads the file of an allow-list, if only its owner can change it.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -9,13 +9,13 @@ use baton_regular_file::{OpenError, RegularFile};
 use super::AllowError;
 use crate::limits::ALLOW_LIST_MAX;
 
-/// The bytes of an allow-list; none for a missing one.
+/// The bytes of an allow-list; empty if the file is missing.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, AllowError> {
     let failed = |source| AllowError::Read {
         path: path.into(),
         source,
     };
-    // Of a missing list, too: somebody else could make one.
+    // Also if the file is missing: another user could create it.
     check_folder(path, folder(path))?;
     let file = match RegularFile::open(path) {
         Ok(file) => file,
@@ -46,7 +46,7 @@ fn folder(path: &Path) -> PathBuf {
     }
 }
 
-/// Whoever can change a directory can put another list into it.
+/// Refuses a directory that other users can change: they could replace the list.
 fn check_folder(path: &Path, folder: PathBuf) -> Result<(), AllowError> {
     let found = match fs::metadata(&folder) {
         // Without a directory there is no list either.

@@ -1,4 +1,4 @@
-//! The text of an allow-list. Each line stands for itself: a bad one refuses its own client, and no other.
+//! Parses the text of an allow-list. Lines are independent: a bad line refuses its own client only.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -8,11 +8,11 @@ use baton_noise::key::PublicKey;
 use super::{AllowError, Standing, Trust};
 use crate::limits::ALLOW_LIST_PROBLEMS;
 
-/// All lines, as far as they say something. The last line of a key counts.
+/// The parsed lines. The last line of a key counts.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Lines {
     entries: HashMap<PublicKey, Result<Client, BadLine>>,
-    /// The first bad lines, those without a key included.
+    /// The first bad lines, including those without a readable key.
     bad: Vec<BadLine>,
 }
 
@@ -22,10 +22,10 @@ pub(super) struct Client {
     pub(super) trust: Trust,
 }
 
-/// A line that is no entry.
+/// A malformed line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct BadLine {
-    /// Counted from 1.
+    /// The line's number, from 1.
     pub(super) number: usize,
     reason: &'static str,
 }
@@ -80,17 +80,17 @@ impl Lines {
         lines
     }
 
-    /// Who is let in by this key.
+    /// The client with this key.
     pub(super) fn client(&self, key: &PublicKey) -> Option<&Client> {
         self.entries.get(key)?.as_ref().ok()
     }
 
-    /// The line that keeps this key out.
+    /// The bad line that refuses this key.
     pub(super) fn bad_line(&self, key: &PublicKey) -> Option<BadLine> {
         self.entries.get(key)?.as_ref().err().copied()
     }
 
-    /// What it says of a client that was let in. A client whose line is bad is not on the list any more.
+    /// The entry of a client with an open session. A client whose line is bad counts as missing.
     pub(super) fn standing(&self, key: &PublicKey) -> Standing {
         self.client(key)
             .map_or(Standing::Missing, |client| Standing::Named(client.trust))
@@ -106,11 +106,11 @@ impl Lines {
     }
 }
 
-/// What a line says.
+/// The content of a line.
 enum Line {
     Blank,
     Client(PublicKey, Client),
-    /// What is wrong with it, and whose it is as far as that can be told.
+    /// The line's key, if it is readable, and the problem.
     Bad(Option<PublicKey>, &'static str),
 }
 

@@ -1,4 +1,4 @@
-//! The client of a session, and what its trace context is trusted with now.
+//! The client of a session, with the current trust in its trace context.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,13 +13,13 @@ use baton_trace::w3c::{ExtractedContext, TraceContext};
 use super::Trust;
 use crate::limits::{CLAMP_BURST, CLAMP_PER_SECOND};
 
-/// The client at the other end of a session; in the extensions of every request.
+/// The client of a session. Every request has it in its extensions.
 pub struct Peer {
-    /// Its static key: its identity.
+    /// Its static key, which identifies it.
     pub key: PublicKey,
     /// Its name on the allow-list.
     pub name: String,
-    /// Follows the allow-list.
+    /// Updated when the allow-list changes.
     trust: Mutex<Trust>,
     bucket: Arc<Mutex<Bucket>>,
 }
@@ -38,19 +38,19 @@ impl Peer {
         *lock(&self.trust)
     }
 
-    /// From now on it is trusted like this.
+    /// Sets the trust for later calls.
     pub(crate) fn set_trust(&self, trust: Trust) {
         *lock(&self.trust) = trust;
     }
 
-    /// Whether this client may learn the ids of the spans that its calls make here. One whose trace is not continued has no use
-    /// for them.
+    /// Whether this client may see the span ids of its calls here. A client whose trace is not continued does not need
+    /// them.
     pub fn sees_ids(&self) -> bool {
         self.trust() != Trust::Restart
     }
 
-    /// Applies the trust of this client to an inbound context: the context to go on with, and a link to one that was
-    /// not continued. Without an inbound context a new, unsampled trace starts.
+    /// Applies the client's trust to an inbound context. Returns the context of the call, and a link to an inbound
+    /// context that was not continued. Without an inbound context, starts a new, unsampled trace.
     pub(crate) fn admit(&self, inbound: ExtractedContext) -> (TraceContext, Option<TraceContext>) {
         let known = inbound.context.is_some();
         let sampled = inbound.context.as_ref().is_some_and(TraceContext::is_sampled);
@@ -83,8 +83,8 @@ impl fmt::Debug for Peer {
     }
 }
 
-/// One bucket a client, whatever sessions it has and makes anew. Of clients that were on the allow-list alone, so their number is
-/// bounded by what its owner writes. Clones share them.
+/// One token bucket per client, shared by all its sessions, so that a new session does not refill it. Only clients on
+/// the allow-list get one, so the list bounds their number. Clones share the buckets.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Buckets(Arc<Mutex<HashMap<PublicKey, Arc<Mutex<Bucket>>>>>);
 

@@ -1,7 +1,7 @@
-//! Follows an allow-list file, for the sessions that are open while it is edited.
+//! Watches an allow-list file, so that edits apply to open sessions.
 //!
-//! Read whole at every look and compared with the last: cheaper than it sounds for a list of clients, and unlike time
-//! stamps it misses no edit.
+//! Every read compares the whole file with the previous read. Unlike a comparison of time stamps, this misses no edit,
+//! and the file is small.
 
 use std::path::PathBuf;
 
@@ -10,32 +10,32 @@ use baton_noise::key::PublicKey;
 use super::lines::Lines;
 use super::{AllowError, Trust, file};
 
-/// See the [module](self).
+/// A watch on one allow-list file.
 pub(crate) struct Watch {
     path: PathBuf,
     last_read: LastRead,
 }
 
-/// The last look.
+/// The result of the last read.
 enum LastRead {
     None,
     List {
         text: Vec<u8>,
         lines: Lines,
     },
-    /// It could not be used, and that has been told in these words.
+    /// The list could not be used. This is the reported error.
     Unusable(String),
 }
 
-/// What the last look told of a client.
+/// A client's entry at the last read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Nothing: the list cannot be used, or was not looked at yet. A session goes on until its next rekey, so that a mistake of its owner
-    /// does not cut every client at once; then it ends.
+    /// The list cannot be used, or was not read yet. A session goes on until its next rekey and ends then, so that a
+    /// mistake in the list does not cut all sessions at once.
     Unknown,
-    /// It is not on the list, or its line is bad.
+    /// The client is not on the list, or its line is bad.
     Missing,
-    /// It is, and is trusted like this.
+    /// The client is on the list, with this trust.
     Named(Trust),
 }
 
@@ -47,7 +47,7 @@ impl Watch {
         }
     }
 
-    /// Looks again, and returns what is wrong with the list that was not wrong the last time, or not in this way.
+    /// Reads the file again, and returns the problems that have changed since the last read.
     pub(crate) fn reread(&mut self) -> Vec<AllowError> {
         let text = match file::read(&self.path) {
             Ok(text) => text,
@@ -68,7 +68,7 @@ impl Watch {
         problems
     }
 
-    /// What the last look told of this client.
+    /// This client's entry at the last read.
     pub(crate) fn standing(&self, key: &PublicKey) -> Standing {
         match &self.last_read {
             LastRead::List { lines, .. } => lines.standing(key),
@@ -92,14 +92,18 @@ mod tests {
         let mut watch = Watch::new(path.clone());
         let standing = |watch: &Watch| [1, 2].map(|byte| watch.standing(&key(byte)));
         let named = Standing::Named(Trust::Clamp);
-        assert_eq!(standing(&watch), [Standing::Unknown; 2], "nothing is known yet");
+        assert_eq!(
+            standing(&watch),
+            [Standing::Unknown; 2],
+            "the file was not read yet"
+        );
 
         let good = format!("{} one\n{} two\n", key(1), key(2));
         std::fs::write(&path, &good).unwrap();
         assert!(watch.reread().is_empty());
         assert_eq!(standing(&watch), [named; 2]);
 
-        // Of the same length, as soon as can be.
+        // An edit that keeps the length and follows at once.
         std::fs::write(&path, good.replace(&key(2).to_string(), &key(3).to_string())).unwrap();
         assert!(watch.reread().is_empty());
         assert_eq!(standing(&watch), [named, Standing::Missing]);
@@ -114,17 +118,17 @@ mod tests {
             matches!(problems[..], [AllowError::Line { line: 3, .. }]),
             "{problems:?}"
         );
-        assert!(watch.reread().is_empty(), "told already");
+        assert!(watch.reread().is_empty(), "already reported");
         assert_eq!(standing(&watch), [named; 2]);
 
         std::fs::remove_file(&path).unwrap();
         std::fs::create_dir(&path).unwrap();
         assert!(matches!(watch.reread()[..], [AllowError::NotAFile { .. }]));
-        assert!(watch.reread().is_empty(), "told already");
+        assert!(watch.reread().is_empty(), "already reported");
         assert_eq!(
             standing(&watch),
             [Standing::Unknown; 2],
-            "what cannot be read sends nobody away before the next rekey"
+            "an unreadable list ends no session before its next rekey"
         );
 
         std::fs::remove_dir(&path).unwrap();
@@ -132,7 +136,7 @@ mod tests {
         assert_eq!(
             standing(&watch),
             [Standing::Missing; 2],
-            "a missing list names nobody"
+            "a missing list contains no client"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Whatever is in an allow-list, a client is on it by a whole good line, its last, and by no other.
+//! For any file content: a client is allowed only if the last line of its key is valid.
 
 use baton_fuzz::Target;
 
@@ -20,21 +20,25 @@ fn run(bytes: &[u8]) {
         .map(|(number, _)| number)
         .take(ALLOW_LIST_PROBLEMS)
         .collect();
-    let told: Vec<_> = parsed.bad.iter().map(|bad| bad.number).collect();
-    assert_eq!(told, bad, "the first bad lines are told");
+    let reported: Vec<_> = parsed.bad.iter().map(|bad| bad.number).collect();
+    assert_eq!(reported, bad, "the first bad lines are reported");
     for (key, client) in &parsed.entries {
         let Ok(client) = client else { continue };
         assert!(!client.name.is_empty() && !client.name.contains([' ', '#']));
-        // The last line that begins with the key is what counts, alone as in the file.
+        // The last line of the key, parsed alone, gives the same client.
         let text = key.to_string();
         let of_key = |line: &&&[u8]| {
             let line = std::str::from_utf8(line).ok();
             let word = line.and_then(|line| line.split('#').next()?.split_whitespace().next());
             word == Some(&text)
         };
-        let last = lines.iter().rev().find(of_key).expect("a client is on no line");
+        let last = lines
+            .iter()
+            .rev()
+            .find(of_key)
+            .expect("the client's key is on a line");
         let Line::Client(read, alone) = parse_line(last) else {
-            panic!("let in by a bad line");
+            panic!("a bad line allows a client");
         };
         assert_eq!(
             (read, &alone.name, alone.trust),
