@@ -1,14 +1,14 @@
-//! The link to a relay: framing of the outer streams, dialling, registering, accepting.
+//! The link to a relay: connects, dials, registers and accepts.
 //!
 //! * [`endpoint`]: connections to a relay;
-//! * [`network`]: another network than TCP;
-//! * [`tcp`] (TCP): each address of a relay in turn;
-//! * [`tls`]: the same under TLS, for `https` URLs;
+//! * [`network`]: a network other than TCP;
+//! * [`tcp`]: a TCP connection, which tries each address of a relay in turn;
+//! * [`tls`]: TLS over it, for `https` URLs;
 //! * [`stream`]: one outer stream, `Dial` or `Accept`;
 //! * [`dial`]: from a ticket to an established session;
-//! * [`retry`]: when a dial that failed is repeated;
-//! * [`register`]: an exec-server's standing registration;
-//! * [`health`]: asks a relay whether it answers, and whether an exec-server is registered;
+//! * [`retry`]: when a client repeats a failed dial;
+//! * [`register`]: an exec-server's registration;
+//! * [`health`]: checks that a relay answers, and that an exec-server is registered;
 //! * [`pool`]: the connections over which an exec-server accepts;
 //! * [`accept`]: from an `Incoming` to an established session.
 

@@ -1,4 +1,4 @@
-//! An HTTP/2 connection to a relay, with the window arithmetic of the design.
+//! An HTTP/2 connection to a relay, with the flow-control windows of [`baton_proto::limits`].
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,38 +15,38 @@ use super::tls::connector::Connector;
 use super::tls::roots::RelayRoots;
 use crate::limits;
 
-/// The relay's URL cannot be used, or the relay cannot be reached as it says.
+/// Why a relay's URL cannot be used, or the relay cannot be reached by it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RelayError {
-    /// Not a URL of a relay.
+    /// The text is not a relay URL.
     #[error("`{0}` is not a relay URL: expected https://host:port or http://host:port")]
     Url(String),
-    /// Nobody answered.
+    /// The relay did not answer.
     #[error("cannot reach the relay at {url}: {reason}; is `baton relay` running there?")]
     Unreachable {
-        /// Where.
+        /// The relay's URL.
         url: String,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// No authority that we trust vouches for the relay's certificate.
+    /// No trusted authority has signed the relay's certificate.
     #[error(
         "the certificate of the relay at {url} is signed by nobody trusted here: if its authority is private, pass the \
          authority's certificate by --relay-ca FILE; else somebody may be posing as the relay"
     )]
     Untrusted {
-        /// Where.
+        /// The relay's URL.
         url: String,
     },
-    /// The certificate is another host's.
+    /// The certificate is for another host.
     #[error(
         "the certificate of the relay at {url} is not for `{host}`: dial the relay by a name in its certificate, or give \
          the relay a certificate with this one"
     )]
     WrongName {
-        /// Where.
+        /// The relay's URL.
         url: String,
-        /// The name it lacks.
+        /// The missing name.
         host: String,
     },
     /// The certificate cannot be accepted for another reason: expired, not valid yet, malformed.
@@ -55,57 +55,58 @@ pub enum RelayError {
          machines"
     )]
     Certificate {
-        /// Where.
+        /// The relay's URL.
         url: String,
-        /// What is wrong with it.
+        /// The problem with the certificate.
         reason: String,
     },
-    /// `https`, but what answers speaks something else.
+    /// The URL is `https`, but the server does not speak TLS.
     #[error(
         "{url} does not speak TLS: if you trust the network between, use http:// instead, or start the relay with \
          --tls-cert and --tls-key"
     )]
     NotTls {
-        /// Where.
+        /// The relay's URL.
         url: String,
     },
-    /// `http`, but what answers speaks TLS.
+    /// The URL is `http`, but the server speaks TLS.
     #[error("{url} speaks TLS only: use https:// instead")]
     NeedsTls {
-        /// Where.
+        /// The relay's URL.
         url: String,
     },
-    /// The file of a private authority, which is read anew for each connection, cannot be used any more.
+    /// The file of a private authority, which is read for each connection, can no longer be used.
     #[error("no connection to {url}: {reason}")]
     Roots {
-        /// Where.
+        /// The relay's URL.
         url: String,
-        /// What is wrong with the file.
+        /// The problem with the file.
         reason: String,
     },
     /// The TLS handshake failed for another reason.
     #[error("cannot set up TLS with {url}: {reason}; a relay needs TLS 1.3 and HTTP/2")]
     Tls {
-        /// Where.
+        /// The relay's URL.
         url: String,
-        /// What failed.
+        /// The cause.
         reason: String,
     },
 }
 
 impl RelayError {
-    /// Whether only another URL helps. A relay that is down comes back, and a certificate is renewed: an exec-server that gave up
-    /// then would be gone for good, and whoever can disturb its connection once could make it so.
+    /// Whether only another URL helps. All other causes can be temporary: a relay restarts, a certificate is renewed.
+    /// An exec-server that stopped for those would stay down, and an attacker who disturbs one connection could stop
+    /// it.
     pub fn is_permanent(&self) -> bool {
         matches!(self, Self::Url(_))
     }
 
-    /// Whether waiting can be enough: the relay is down, restarts, or the way to it is broken.
+    /// Whether a later attempt can succeed: the relay is down or restarting, or the network is broken.
     pub fn may_pass(&self) -> bool {
         matches!(self, Self::Unreachable { .. } | Self::Roots { .. })
     }
 
-    /// Whether the relay could not prove that it is the one of the URL.
+    /// Whether the relay's certificate did not prove its identity.
     pub fn is_certificate(&self) -> bool {
         matches!(
             self,
@@ -114,7 +115,7 @@ impl RelayError {
     }
 }
 
-/// A checked relay URL, whom to believe about the relay behind it, and the way there.
+/// A checked relay URL, with the trust roots and the network of its connections.
 #[derive(Debug, Clone)]
 pub(crate) struct RelayUrl {
     uri: Uri,
@@ -143,17 +144,17 @@ impl RelayUrl {
         })
     }
 
-    /// Whom to believe when it is `https`; the platform's authorities if not told.
+    /// Sets the trust roots for `https`. Default: the platform's.
     pub(crate) fn with_roots(self, roots: RelayRoots) -> Self {
         Self { roots, ..self }
     }
 
-    /// The same relay, over another network.
+    /// Sets the network. Default: TCP.
     pub(crate) fn over(self, network: Option<Network>) -> Self {
         Self { network, ..self }
     }
 
-    /// Whether the way to the relay can be listened to by others than this machine.
+    /// Whether the connection is in clear text and leaves this machine.
     pub(crate) fn is_exposed(&self) -> bool {
         let host = self.host();
         let is_loopback = host.eq_ignore_ascii_case("localhost")
@@ -163,7 +164,7 @@ impl RelayUrl {
         !self.is_tls() && !is_loopback
     }
 
-    /// `host:port` as dialled; part of what a registration signs.
+    /// `host:port` as dialled. The signature of a registration covers it.
     pub(crate) fn authority(&self) -> &str {
         &self.authority
     }
@@ -180,11 +181,11 @@ impl RelayUrl {
             .authority(self.authority.as_str())
             .path_and_query(path)
             .build()
-            // All three parts come from a parsed URI and a constant.
+            // Scheme and authority come from a parsed URI, the path is a constant.
             .expect("a checked relay URL and a path make a URI")
     }
 
-    /// Connects. Each caller gets a connection of its own.
+    /// Opens a new connection.
     pub(crate) async fn connect(&self) -> Result<Channel, RelayError> {
         let endpoint = Endpoint::from(self.uri.clone())
             .connect_timeout(limits::CONNECT_TIMEOUT)
@@ -207,8 +208,8 @@ impl RelayUrl {
         })
     }
 
-    /// What may be behind a connection over which no answer came: in clear text, a relay that waits for TLS. Asked after
-    /// the fact, so that a connection that works pays nothing, and over TCP only: another network is its owner's to know.
+    /// Looks for the cause of a broken clear-text connection: a relay that expects TLS. Probes only after a failure, so
+    /// that working connections cost nothing more, and only over TCP.
     pub(crate) async fn explain(&self) -> Option<RelayError> {
         if self.is_tls() || self.network.is_some() {
             return None;
@@ -239,7 +240,7 @@ impl RelayUrl {
         self.uri.port_u16().unwrap_or(default_port)
     }
 
-    /// What the conventions ask of a client's span: the server as it is dialled, which is the relay.
+    /// The `server.*` attributes of OpenTelemetry's conventions for client spans: the relay's address as dialled.
     pub(crate) fn attributes(&self) -> Vec<KeyValue> {
         let host: Arc<str> = self.host().into();
         vec![
@@ -268,8 +269,8 @@ impl RelayUrl {
     }
 }
 
-/// Whether the way to the relay of this URL is in clear text and leaves this machine: then what a relay sees, the dial token
-/// included, is visible to the network as well.
+/// Whether connections to this relay URL are in clear text and leave this machine. Then the network sees what the relay
+/// sees, including the dial token.
 ///
 /// # Errors
 /// [`RelayError::Url`].
@@ -277,12 +278,12 @@ pub fn is_exposed(relay_url: &str) -> Result<bool, RelayError> {
     Ok(RelayUrl::parse(relay_url)?.is_exposed())
 }
 
-/// Our own error beneath a transport's, if there is one.
+/// The [`RelayError`] among a transport error's sources, if there is one.
 fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a RelayError> {
     std::iter::successors(Some(error), |error| error.source()).find_map(|error| error.downcast_ref())
 }
 
-/// The cause at the bottom: "Connection refused" rather than "transport error".
+/// The innermost source's message: "Connection refused" rather than "transport error".
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {

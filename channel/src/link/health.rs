@@ -1,6 +1,7 @@
-//! Health checks over HTTP/2 (`GET /health`): whether a relay answers, and whether it has a ticket's exec-server registered.
+//! Health checks over HTTP/2 (`GET /health`): whether a relay answers, and whether a ticket's exec-server is
+//! registered.
 //!
-//! Nothing is started and no session is opened: the exec-server does not hear of a check.
+//! A check opens no session and does not reach the exec-server.
 
 use baton_export::response_guard;
 use baton_proto::{ExecServerId, header};
@@ -15,13 +16,13 @@ use super::tls::roots::RelayRoots;
 use crate::limits::HEALTH_TIMEOUT;
 use crate::ticket::Ticket;
 
-/// Why a relay or an exec-server is not healthy. What the relay answers is not authenticated beyond its certificate.
+/// Why a relay or an exec-server is not healthy. Only the relay's certificate authenticates its answer.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum HealthError {
     /// The relay cannot be used or reached.
     #[error(transparent)]
     Relay(#[from] RelayError),
-    /// The relay answers, and has no exec-server of this id.
+    /// The relay answers, but no exec-server with this id is registered.
     #[error(
         "the exec-server {id} is not registered with the relay at {url}; see that `baton exec-server` runs, and what it prints"
     )]
@@ -31,20 +32,20 @@ pub enum HealthError {
         /// The relay.
         url: String,
     },
-    /// The relay has the exec-server, with another dial token.
+    /// The exec-server is registered with another dial token.
     #[error("the relay at {url} refused this ticket; use the exec-server's current one")]
     TicketRefused {
         /// The relay.
         url: String,
     },
-    /// What answers is no relay that knows health checks.
+    /// The server is not a relay, or a relay without health checks.
     #[error(
         "{url} answered with {answer}, which is no Baton relay's answer to a health check; check the URL, and the relay's version"
     )]
     NoRelay {
-        /// Where.
+        /// The relay's URL.
         url: String,
-        /// The HTTP status, or that it was an error of gRPC.
+        /// The HTTP or gRPC status.
         answer: String,
     },
     /// The connection broke.
@@ -52,10 +53,10 @@ pub enum HealthError {
     Broken {
         /// The relay.
         url: String,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// No answer in [`HEALTH_TIMEOUT`].
+    /// No answer within [`HEALTH_TIMEOUT`].
     #[error("no answer from the relay at {url} within {seconds} s", seconds = HEALTH_TIMEOUT.as_secs())]
     Timeout {
         /// The relay.
@@ -63,10 +64,10 @@ pub enum HealthError {
     },
 }
 
-/// Whether the relay at this URL answers. Takes [`HEALTH_TIMEOUT`] at most; cancellation safe.
+/// Checks that the relay at this URL answers. Takes at most [`HEALTH_TIMEOUT`]; cancellation safe.
 ///
 /// # Errors
-/// Why it counts as not healthy.
+/// Why the check failed.
 pub async fn check_relay(url: &str, roots: RelayRoots) -> Result<(), HealthError> {
     let parsed = RelayUrl::parse(url)?.with_roots(roots);
     match get(&parsed, url, "/health", &[]).await? {
@@ -75,11 +76,11 @@ pub async fn check_relay(url: &str, roots: RelayRoots) -> Result<(), HealthError
     }
 }
 
-/// Whether the relay of this ticket has the ticket's exec-server registered now. Takes [`HEALTH_TIMEOUT`] at most; cancellation
-/// safe.
+/// Checks that the ticket's exec-server is registered with the ticket's relay. Takes at most [`HEALTH_TIMEOUT`];
+/// cancellation safe.
 ///
 /// # Errors
-/// Why it counts as not healthy.
+/// Why the check failed.
 pub async fn check_exec_server(ticket: &Ticket, roots: RelayRoots) -> Result<(), HealthError> {
     let url = &ticket.relay_url;
     let parsed = RelayUrl::parse(url)?.with_roots(roots);
@@ -131,10 +132,10 @@ async fn get(
             .map_err(broken)?;
         let response = match channel.call(request).await {
             Ok(response) => response,
-            // A relay in TLS, dialled in clear text, breaks the connection and says nothing.
+            // A relay that expects TLS closes a clear-text connection without an answer.
             Err(error) => return Err(relay.explain().await.map_or_else(|| broken(error), Into::into)),
         };
-        // A relay without health checks answers with HTTP status 200 and an error of gRPC.
+        // A relay without health checks answers with HTTP status 200 and a gRPC error.
         if let Some(status) = response_guard::status(response.headers()) {
             return Err(HealthError::NoRelay {
                 url: url.into(),

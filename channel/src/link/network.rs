@@ -1,4 +1,4 @@
-//! How a connection to the relay is made where it is not made over the system's TCP: the network of a simulation.
+//! A network other than the system's TCP, such as that of a simulation.
 
 use std::fmt;
 use std::future::Future;
@@ -11,23 +11,23 @@ use http::Uri;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A connection of any network. Cannot be named outside.
+/// A connection of any network. The module is private, so other crates cannot name it.
 pub trait Connection: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<C: AsyncRead + AsyncWrite + Unpin + Send> Connection for C {}
 
-/// A network of the caller's own. Without one, connections are made over TCP, with Nagle's algorithm off; one made here is used
-/// as it is.
+/// A custom network that replaces TCP. Its connections are used as they are; TCP connections have Nagle's algorithm
+/// off.
 ///
-/// A connection is boxed once. The time that making it may take is bounded as for TCP
-/// ([`CONNECT_TIMEOUT`](crate::limits::CONNECT_TIMEOUT)); the future is dropped then.
+/// Each connection is boxed. [`CONNECT_TIMEOUT`](crate::limits::CONNECT_TIMEOUT) bounds the connection attempt, as for
+/// TCP; the future is dropped when it expires.
 #[derive(Clone)]
 pub struct Network(Arc<dyn Fn(String) -> Connecting + Send + Sync>);
 
 type Connecting = Pin<Box<dyn Future<Output = io::Result<TokioIo<Box<dyn Connection>>>> + Send>>;
 
 impl Network {
-    /// A network in which `connect` reaches a relay by the `host:port` of its URL.
+    /// A network whose `connect` opens a connection to a relay, given the `host:port` of its URL.
     pub fn new<F, Fut, C>(connect: F) -> Self
     where
         F: Fn(String) -> Fut + Send + Sync + 'static,
@@ -43,7 +43,7 @@ impl Network {
         }))
     }
 
-    /// A connection that TLS is made on.
+    /// A connection for a TLS session.
     pub(super) async fn connect(&self, authority: &str) -> io::Result<Box<dyn Connection>> {
         Ok((self.0)(authority.to_owned()).await?.into_inner())
     }

@@ -1,5 +1,6 @@
-//! The connections over which an exec-server accepts its sessions: [`MAX_SESSIONS`] on each, so that their windows fit into the
-//! connection's and a stalled session stops no other; opened as sessions come, closed when they have been idle for a while.
+//! The connections over which an exec-server accepts its sessions. Each carries at most [`MAX_SESSIONS`], so that their
+//! windows fit into the connection's window, and a stalled session cannot block others. Connections are opened on
+//! demand, and closed after [`POOL_IDLE`] without a session.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,11 +13,12 @@ use tonic::transport::Channel;
 use super::endpoint::{RelayError, RelayUrl};
 use crate::limits::POOL_IDLE;
 
-/// See the [module](self).
+/// The connections of one exec-server.
 pub(crate) struct Pool {
     url: RelayUrl,
     connections: Mutex<Vec<Pooled>>,
-    /// Held while a connection is made: those who need one wait for the same.
+    /// The number of further connections so far. Locked while one is opened, so that concurrent leases wait for the
+    /// same.
     opening: tokio::sync::Mutex<u64>,
     idle: Notify,
 }
@@ -25,11 +27,11 @@ struct Pooled {
     id: u64,
     channel: Channel,
     sessions: usize,
-    /// Without a session since.
+    /// The end of the last session, if there is no session now.
     idle_since: Instant,
 }
 
-/// A place for one session on a connection. Dropped when the session is over.
+/// A slot for one session on a connection. Drop frees it.
 pub(crate) struct Lease {
     pool: Arc<Pool>,
     id: u64,
@@ -37,7 +39,7 @@ pub(crate) struct Lease {
 }
 
 impl Pool {
-    /// With its first connection, which stays: a session that comes alone never waits for one.
+    /// Opens the first connection. It stays open, so that a session after an idle time need not wait for one.
     pub(crate) async fn open(url: RelayUrl) -> Result<Arc<Self>, RelayError> {
         let channel = url.connect().await?;
         let first = Pooled::new(0, channel);
@@ -49,7 +51,8 @@ impl Pool {
         }))
     }
 
-    /// A place on a connection that has one, on a new one if none has. `except`: not on this one, which the relay takes for full.
+    /// Leases a slot on a connection with a free one, or on a new connection. Avoids the connection of `except`, which
+    /// the relay reported as full.
     pub(crate) async fn lease(self: &Arc<Self>, except: Option<&Lease>) -> Result<Lease, RelayError> {
         loop {
             if let Some(lease) = self.find(except) {
@@ -62,11 +65,11 @@ impl Pool {
             let channel = self.url.connect().await?;
             *opened += 1;
             self.lock().push(Pooled::new(*opened, channel));
-            // Others may be faster: whoever waits takes what there is.
+            // Concurrent leases may take all slots of the new connection; then the loop opens another.
         }
     }
 
-    /// Closes connections that have been idle for [`POOL_IDLE`], for as long as it is polled.
+    /// Closes connections that have been idle for [`POOL_IDLE`]. Never returns; runs while it is polled.
     pub(crate) async fn close_idle(&self) {
         loop {
             self.idle.notified().await;
@@ -76,7 +79,7 @@ impl Pool {
         }
     }
 
-    /// How long until the next one can be closed, if any is idle.
+    /// Closes expired connections. Returns the time until the next idle connection expires.
     fn prune(&self, now: Instant) -> Option<Duration> {
         let mut connections = self.lock();
         let is_spare = |pooled: &Pooled| pooled.id > 0 && pooled.sessions == 0;

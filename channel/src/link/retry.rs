@@ -1,18 +1,18 @@
-//! When a client that could not connect tries again: with jitter, until its patience ends, and only where waiting can help.
+//! When a client repeats a failed dial: with jitter, until a deadline, and only after temporary errors.
 
 use std::time::{Duration, Instant};
 
 use super::dial::ConnectError;
 use crate::limits::{RETRY_FIRST, RETRY_HINT_MAX, RETRY_LONGEST, RETRY_UNVERIFIED};
 
-/// See the [module](self). Of one session that is to come about.
+/// The retries of one attempt to establish a session.
 pub(crate) struct Retry {
     deadline: Instant,
-    /// Without the jitter.
+    /// The next wait, without the jitter.
     next: Duration,
-    /// By how much longer than it is asked to it waits, as it is refused again and again.
+    /// Factor on the wait of the next hint; grows with each hint.
     patience: f64,
-    /// Attempts that ended before the server had proved its key.
+    /// Attempts that ended before the exec-server proved its key.
     unverified: u32,
     jitter: u64,
 }
@@ -34,13 +34,14 @@ impl Retry {
         self.deadline
     }
 
-    /// How long to wait after an attempt failed like this; `None`: it is to be told now.
+    /// How long to wait after an attempt failed with `error`; `None` if the client must give up.
     pub(crate) fn after(&mut self, error: &ConnectError, now: Instant) -> Option<Duration> {
         if !self.may_pass(error) {
             return None;
         }
         let full = match error.retry_after() {
-            // Whoever is full has others to serve first: a crowd that came back as often as it may would keep it from that.
+            // A peer at its limit needs time for its other clients: many refused clients that return as soon as the
+            // hint allows would overload it.
             Some(hint) => {
                 let hint = hint.clamp(RETRY_FIRST, RETRY_HINT_MAX).mul_f64(self.patience);
                 self.patience = (self.patience * 1.5).min(RETRY_HINT_MAX.div_duration_f64(RETRY_FIRST));
@@ -57,14 +58,14 @@ impl Retry {
 
     fn may_pass(&mut self, error: &ConnectError) -> bool {
         if matches!(error, ConnectError::Handshake) {
-            // An exec-server that stops or is late hangs up just like one that holds another key.
+            // An exec-server that stops or times out closes the stream just like one that holds another key.
             self.unverified += 1;
             return self.unverified <= RETRY_UNVERIFIED;
         }
         error.may_pass()
     }
 
-    /// From 0 to 1; xorshift64 (Marsaglia 2003).
+    /// A pseudorandom number from 0 to 1, by xorshift64 (Marsaglia 2003).
     fn spread(&mut self) -> f64 {
         self.jitter ^= self.jitter << 13;
         self.jitter ^= self.jitter >> 7;
@@ -89,7 +90,7 @@ mod tests {
         }
     }
 
-    /// The waits until it gives up.
+    /// The waits until the client gives up.
     fn waits(error: &ConnectError, jitter: u64) -> Vec<Duration> {
         let mut now = clock::now();
         let mut retry = Retry::new(now, PATIENCE, jitter);
@@ -141,7 +142,7 @@ mod tests {
         let hinted = waits(&busy(Some(250)), 7);
         let first = Duration::from_millis(125)..Duration::from_millis(375);
         assert!(first.contains(&hinted[0]), "{hinted:?}");
-        // Less and less often, for others are to be served meanwhile.
+        // The waits grow beyond the hint.
         assert!((8..20).contains(&hinted.len()), "{hinted:?}");
         let forever = waits(&busy(Some(u64::MAX)), 7);
         assert!(

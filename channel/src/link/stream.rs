@@ -1,4 +1,4 @@
-//! One outer stream, `Dial` or `Accept`: our frames up in the request body, the other end's down in the response's.
+//! One outer stream, `Dial` or `Accept`: the request body carries this end's frames, the response body the peer's.
 
 use std::sync::Arc;
 
@@ -24,26 +24,26 @@ pub(crate) struct OuterStream {
     pub(crate) deframer: Deframer,
 }
 
-/// An outer stream did not come about or broke.
+/// Why an outer stream could not be opened, or broke.
 #[derive(Debug, Clone, thiserror::Error)]
 pub(crate) enum StreamOpenError {
-    /// The relay's answer; an unauthenticated hint.
+    /// The relay refused. Its status is an unauthenticated hint.
     #[error("{}", .0.message())]
     Refused(Status),
     /// The connection failed.
     #[error("{0}")]
     Connection(String),
-    /// Something answers that is none of ours.
+    /// The server is not a relay.
     #[error("HTTP status {0}: that is no Baton relay")]
     NoRelay(u16),
-    /// What came is no stream of frames.
+    /// The received bytes are not a stream of frames.
     #[error(transparent)]
     Outer(#[from] OuterError),
 }
 
 impl OuterStream {
-    /// Opens a stream whose request body is `shared`'s writer, and waits for the relay's response headers. What is
-    /// already queued on `shared` is sent meanwhile.
+    /// Opens a stream whose request body is `shared`'s writer, and waits for the relay's response headers. Messages
+    /// that are queued on `shared` are sent meanwhile.
     pub(crate) async fn open(
         channel: &mut Channel,
         uri: Uri,
@@ -75,7 +75,7 @@ impl OuterStream {
         if parts.status != http::StatusCode::OK {
             let code = parts.status.as_u16();
             return Err(match code {
-                // A proxy before a relay that is down.
+                // Sent by a proxy whose relay is down.
                 502..=504 => StreamOpenError::Connection(format!("HTTP status {code}")),
                 _ => StreamOpenError::NoRelay(code),
             });
@@ -86,7 +86,7 @@ impl OuterStream {
         })
     }
 
-    /// The next Noise message, during the handshake.
+    /// Waits for the next Noise message during the handshake.
     pub(crate) async fn message(&mut self) -> Result<Bytes, StreamOpenError> {
         loop {
             if let Some((message, _)) = self.deframer.next()? {

@@ -1,4 +1,4 @@
-//! A TCP connection to the relay: each address of its host in turn, each bounded by [`SYN_TIMEOUT`].
+//! A TCP connection to the relay. Tries each address of its host in turn, each for at most [`SYN_TIMEOUT`].
 
 use std::future::Future;
 use std::io;
@@ -11,16 +11,16 @@ use tokio::time::timeout;
 
 use crate::limits::SYN_TIMEOUT;
 
-/// Where a relay listens. Makes connections for tonic, again and again.
+/// The address of a relay. tonic opens connections with it.
 #[derive(Clone)]
 pub(crate) struct Tcp {
-    /// Without the brackets of an IPv6 address.
+    /// The host; an IPv6 address has no brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
 impl Tcp {
-    /// One connection; the last address's error if none can be reached.
+    /// Opens a connection. If no address can be reached, returns the error of the last one.
     pub(crate) async fn connect(&self) -> io::Result<TcpStream> {
         let mut failed = None;
         for address in lookup_host((self.host.as_str(), self.port)).await? {
@@ -68,7 +68,7 @@ mod tests {
         socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
         let listener = socket.listen(1).unwrap();
         let address = listener.local_addr().unwrap();
-        // Nobody accepts: when its queue is full the system answers no further SYN.
+        // The test never accepts: once the listener's queue is full, the system answers no further SYN.
         let mut queued = Vec::new();
         while let Ok(connected) = timeout(Duration::from_millis(200), TcpStream::connect(address)).await {
             queued.push(connected.unwrap());
