@@ -1,4 +1,4 @@
-//! Whatever a relay says in headers and trailers becomes a sentence of ours around a short hint without what steers a terminal.
+//! Any headers and trailers of a relay become an error message with a short hint that contains no control characters.
 
 use baton_export::response_guard;
 use baton_fuzz::{Input, Script, Target};
@@ -11,7 +11,7 @@ use super::endpoint::RelayUrl;
 use super::stream::StreamOpenError;
 use crate::service::incoming::relay_reason;
 
-/// The input: the values of the headers that are read.
+/// The input: the values of [`HEADERS`].
 pub(crate) const WORDS: Target = Target {
     name: "relay-words",
     run,
@@ -39,14 +39,18 @@ fn run(bytes: &[u8]) {
     };
     let url = RelayUrl::parse("http://relay.example:7700").expect("a URL");
     let error = ConnectError::from_open(StreamOpenError::Refused(status), &url).now_or_never();
-    let error = std::sync::Arc::new(error.expect("a refusal explains itself"));
+    let error = std::sync::Arc::new(error.expect("a refusal needs no probe"));
     check(&error.to_string(), HINT_CHARS + 200);
     check(error.to_status().message(), HINT_CHARS + 200);
 }
 
 fn check(said: &str, longest: usize) {
     assert!(said.chars().count() <= longest, "{said:?}");
-    assert_eq!(baton_trace::text::printable(said), said, "steers a terminal");
+    assert_eq!(
+        baton_trace::text::printable(said),
+        said,
+        "contains control characters"
+    );
 }
 
 fn seeds() -> Vec<(&'static str, Vec<u8>)> {

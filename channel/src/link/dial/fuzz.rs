@@ -1,4 +1,5 @@
-//! What an exec-server says in message 2 is read or refused, and its stamps never claim more than the client measured.
+//! Any payload of message 2 decodes or fails with a typed error, and the clock error that its stamps imply never
+//! exceeds the duration of the exchange.
 
 use baton_fuzz::{Input, Script, Target};
 use baton_trace::clock::ClockOffsetEstimator;

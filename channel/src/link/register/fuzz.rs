@@ -1,5 +1,5 @@
-//! Whatever a relay sends on a registration: the exec-server signs for the relay that it dialled and nothing else, answers each
-//! probe, and ends with a typed error.
+//! For any messages of a relay on a registration: the exec-server signs only for the relay that it dialled, answers
+//! each probe, and ends with a typed error.
 
 use std::convert::Infallible;
 use std::pin::{Pin, pin};
@@ -66,7 +66,10 @@ fn run(bytes: &[u8]) {
         }
         match polled {
             Poll::Ready(Err(error)) => break error,
-            Poll::Pending => assert!(said.len() > before, "it waits for nobody"),
+            Poll::Pending => assert!(
+                said.len() > before,
+                "it waits although the relay's stream has ended"
+            ),
         }
     };
     let shown = error.to_string();
@@ -79,13 +82,13 @@ fn run(bytes: &[u8]) {
                 check(&proof, &keys, bytes);
             }
             Some(register_request::Kind::Pong(_)) => assert_ne!(at, 0, "an answer before the proof"),
-            Some(register_request::Kind::Decline(_)) => panic!("nobody asked it to"),
-            None => panic!("it said nothing"),
+            Some(register_request::Kind::Decline(_)) => panic!("an unrequested decline"),
+            None => panic!("an empty request"),
         }
     }
 }
 
-/// The proof is over what the relay asked, by the name that was dialled.
+/// Checks that the proof covers the relay's challenge and the authority that was dialled.
 fn check(proof: &Proof, keys: &ServerKeys, bytes: &[u8]) {
     let mut input = Input::new(bytes);
     let _ = (input.chunk(), input.chunk(), input.chunk());
@@ -102,7 +105,7 @@ fn check(proof: &Proof, keys: &ServerKeys, bytes: &[u8]) {
         .expect("signed for the relay that was dialled");
 }
 
-/// The relay's messages.
+/// Decodes the relay's messages from the input.
 fn body(input: &mut Input<'_>, keys: &ServerKeys) -> Bytes {
     let mut body = Vec::new();
     while !input.is_empty() {

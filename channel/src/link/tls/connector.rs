@@ -1,4 +1,4 @@
-//! Connects, and shakes hands as the URL's host: what tonic makes HTTP/2 on.
+//! Opens a TLS connection to the URL's host, over which tonic speaks HTTP/2.
 
 use std::future::Future;
 use std::io;
@@ -18,24 +18,25 @@ use crate::link::endpoint::RelayError;
 use crate::link::network::{Connection, Network};
 use crate::link::tcp::Tcp;
 
-/// Makes a TLS connection for tonic, again and again. Dropping a connection under way ends it.
+/// Opens TLS connections for tonic. Drop of a pending connection cancels it.
 #[derive(Clone)]
 pub(crate) struct Connector {
     pub(crate) roots: RelayRoots,
-    /// For people.
+    /// The relay's URL, for error messages.
     pub(crate) url: String,
     pub(crate) tcp: Tcp,
-    /// Another network than TCP, and the relay's `host:port` there.
+    /// The network that replaces TCP, and the relay's `host:port` in it.
     pub(crate) over: Option<(Network, String)>,
 }
 
 impl Connector {
-    /// One connection. Unbounded in time: the caller bounds it.
+    /// Opens a connection. Has no timeout; the caller sets one.
     pub(crate) async fn connect(&self) -> Result<TlsStream<Box<dyn Connection>>, RelayError> {
         let name =
             ServerName::try_from(self.tcp.host.clone()).map_err(|_| RelayError::Url(hint(&self.url)))?;
         let roots = self.roots.clone();
-        // Reads files: the platform's certificates once, a private authority's each time.
+        // In a blocking task, because it reads files: the platform's certificates once, a private authority's each
+        // time.
         let config = tokio::task::spawn_blocking(move || roots.config())
             .await
             .unwrap_or_else(|error| Err(ConfigError::Tls(error.to_string())))
@@ -60,7 +61,7 @@ impl Connector {
         }
     }
 
-    /// What TLS is made on.
+    /// The connection below TLS.
     async fn socket(&self) -> io::Result<Box<dyn Connection>> {
         if let Some((network, authority)) = &self.over {
             return network.connect(authority).await;
@@ -86,7 +87,7 @@ impl Connector {
                         host: hint(&self.tcp.host),
                     }
                 }
-                // A bad signature: an authority of the right name, and another key.
+                // A bad signature means an authority with the same name and another key.
                 CertificateError::UnknownIssuer | CertificateError::BadSignature => {
                     RelayError::Untrusted { url }
                 }
@@ -107,10 +108,10 @@ impl Connector {
                     reason: hint(&other.to_string()),
                 },
             },
-            // Whatever came was no TLS record; HTTP/2 begins with a length.
+            // The answer is not a TLS record: a clear-text HTTP/2 frame begins with a length.
             Some(Error::InvalidMessage(_)) => RelayError::NotTls { url },
             Some(other) => self.failed(&other.to_string()),
-            // The connection broke: nothing is wrong with its TLS, as far as can be seen.
+            // The connection broke; no TLS error is known.
             None => RelayError::Unreachable {
                 url,
                 reason: hint(&format!("the connection broke during the TLS handshake: {error}")),

@@ -1,8 +1,8 @@
 //! rustls's cryptography from aws-lc-rs, without aws-lc's own random generator.
 //!
-//! The first number of that generator costs a process 27 ms (jitter entropy), which a short `baton exec` would pay each time.
-//! TLS draws randomness in two places: for the hello, and for its X25519 key. Both come from getrandom(2) here, as those
-//! of the Noise handshake do.
+//! The first number of that generator costs a process 27 ms (jitter entropy), which every short `baton exec` would pay.
+//! TLS needs randomness twice: for the hello, and for its X25519 key. Here both use getrandom(2), as the Noise
+//! handshake does.
 
 use aws_lc_rs::agreement;
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
@@ -12,10 +12,11 @@ use rustls::crypto::{
 use rustls::{Error, NamedGroup, PeerMisbehaved};
 use zeroize::Zeroizing;
 
-/// Length of X25519's keys, private and public, and of what two of them agree on (RFC 7748 section 6.1).
+/// Length in bytes of X25519's private keys, public keys and shared secrets (RFC 7748 section 6.1).
 const KEY_LEN: usize = 32;
 
-/// X25519 first. A relay behind somebody else's TLS may know the curves of NIST only; those ask aws-lc's generator.
+/// Prefers X25519. A third-party TLS proxy in front of a relay may support only the NIST curves, which use aws-lc's
+/// generator.
 pub(super) fn provider() -> CryptoProvider {
     CryptoProvider {
         kx_groups: vec![&X25519, kx_group::SECP256R1, kx_group::SECP384R1],
@@ -36,7 +37,7 @@ impl SecureRandom for OsRandom {
 #[derive(Debug)]
 struct X25519;
 
-/// An ephemeral key that waits for the relay's.
+/// An ephemeral key, before the relay's key share arrives.
 struct EphemeralKey {
     private: agreement::PrivateKey,
     public: [u8; KEY_LEN],
@@ -67,7 +68,7 @@ impl ActiveKeyExchange for EphemeralKey {
         }
         let peer = agreement::UnparsedPublicKey::new(&agreement::X25519, peer);
         agreement::agree(&self.private, peer, refused(), |shared| {
-            // A point of low order (RFC 8446 section 7.4.2).
+            // An all-zero secret results from a low-order point (RFC 8446 section 7.4.2).
             if shared.iter().fold(0, |all, byte| all | byte) == 0 {
                 return Err(refused());
             }

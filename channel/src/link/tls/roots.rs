@@ -1,4 +1,4 @@
-//! Whose word counts for a relay's certificate.
+//! The trust roots that verify a relay's certificate.
 
 use std::fmt;
 use std::io;
@@ -19,56 +19,57 @@ use super::ALPN;
 use super::provider::provider;
 use crate::limits;
 
-/// Whose word counts for the certificate of a relay whose URL is `https`.
+/// The trust roots for the certificate of a relay whose URL is `https`.
 ///
-/// [`Default`] is the platform's list of authorities (on Linux, the system's bundle, or what `SSL_CERT_FILE` and
-/// `SSL_CERT_DIR` name), and Mozilla's, which is built in, on a machine that has none. Cheap to clone.
+/// [`Default`] is the platform's list of authorities: on Linux the system's bundle, or the one that `SSL_CERT_FILE` and
+/// `SSL_CERT_DIR` name. On a machine without a list, it is Mozilla's list, which is built in. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct RelayRoots(Arc<Roots>);
 
 #[derive(Default)]
 struct Roots {
-    /// Read anew for each connection.
+    /// A private authority's file, which is read for each connection. `None`: no file.
     file: Option<PathBuf>,
-    /// `None`: the platform's.
+    /// The last certificates and their configuration.
     cache: Mutex<Cache>,
 }
 
-/// What was read last, and what was made of it at the first connection: reading the platform's list takes milliseconds that a clear-text
-/// relay never costs.
+/// The certificates of the last read, and the configuration that the first connection built from them. It is built
+/// lazily, because reading the platform's list takes milliseconds that a clear-text connection does not need.
 #[derive(Default)]
 struct Cache {
+    /// `None`: the platform's list.
     certificates: Option<Vec<CertificateDer<'static>>>,
     config: Option<Arc<ClientConfig>>,
 }
 
-/// No connection can be made by these roots.
+/// Why no connection can be opened with these roots.
 #[derive(Debug)]
 pub(super) enum ConfigError {
-    /// The file has changed, and cannot be used any more.
+    /// The file has changed and can no longer be used.
     File(RootsError),
-    /// rustls does not take them.
+    /// rustls does not accept them.
     Tls(String),
 }
 
-/// The file of a private authority cannot be used.
+/// Why the file of a private authority cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RootsError {
-    /// The operating system refused.
+    /// The operating system failed to read it.
     #[error("cannot read the relay's CA file {path}: {source}")]
     File {
         /// Which file.
         path: PathBuf,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// A directory, a FIFO or a device, which cannot be read for each connection.
+    /// The path is a directory, a FIFO or a device, which cannot be read for each connection.
     #[error("{path} is not a regular file: store the relay's CA certificates in a regular file")]
     NotAFile {
         /// Which file.
         path: PathBuf,
     },
-    /// Something else is in it.
+    /// The file does not contain only certificates in PEM.
     #[error(
         "{path} is no CA file: expected one or more certificates in PEM, each beginning with -----BEGIN CERTIFICATE-----"
     )]
@@ -79,15 +80,17 @@ pub enum RootsError {
 }
 
 impl RelayRoots {
-    /// The certificates of a PEM file, and no others: a private authority, or the relay's own certificate. At most
-    /// [`limits::CA_FILE`] bytes are read, now and again for each connection: an authority that is renewed counts from the next one on,
-    /// and while the file cannot be used no connection is made.
+    /// Trusts only the certificates of a PEM file: a private authority, or the relay's own certificate.
+    ///
+    /// The file may have at most [`limits::CA_FILE`] bytes. It is read now and again for each connection, so a renewed
+    /// authority applies from the next connection. While the file cannot be used, connections fail.
     pub fn from_pem_file(path: &Path) -> Result<Self, RootsError> {
         let certificates = read(path)?;
         Ok(Self::of(certificates, Some(path.into())))
     }
 
-    /// As [`RelayRoots::from_pem_file`], once; `None` unless all that is marked as a certificate is one, and there is one.
+    /// Trusts only these PEM certificates, which are not read again. `None` if there is no certificate, or one is
+    /// malformed.
     pub fn from_pem(text: &[u8]) -> Option<Self> {
         Some(Self::of(parse(text)?, None))
     }
@@ -103,7 +106,7 @@ impl RelayRoots {
         }))
     }
 
-    /// What rustls needs to know. Reads files.
+    /// The configuration for rustls. Reads files, so it may block.
     pub(super) fn config(&self) -> Result<Arc<ClientConfig>, ConfigError> {
         let now = self.0.file.as_deref().map(read).transpose();
         let now = now.map_err(ConfigError::File)?;
@@ -135,7 +138,7 @@ fn read(path: &Path) -> Result<Vec<CertificateDer<'static>>, RootsError> {
         source,
     };
     let format = || RootsError::Format { path: path.into() };
-    // Opening a FIFO plainly would wait for a writer.
+    // A plain open of a FIFO would wait for a writer.
     let file = RegularFile::open(path).map_err(|error| match error {
         OpenError::Io(source) => failed(source),
         OpenError::NotRegular => RootsError::NotAFile { path: path.into() },
@@ -200,10 +203,10 @@ impl fmt::Debug for RelayRoots {
     }
 }
 
-/// webpki's verifier, with one thing more: the relay's own certificate is taken if the user has named that very one.
+/// webpki's verifier, which also accepts the relay's own certificate if it is one of the configured roots.
 ///
-/// `openssl req -x509`, which everybody types, marks what it makes as an authority, and webpki refuses an authority's
-/// certificate in a server's place. Pinned to the byte it proves as much as a signature by it would.
+/// The usual `openssl req -x509` marks its certificate as an authority, and webpki refuses an authority's certificate
+/// as a server's. An exact match with a configured certificate proves as much as a signature by it.
 #[derive(Debug)]
 struct Verifier {
     own: Vec<CertificateDer<'static>>,
@@ -223,7 +226,7 @@ impl ServerCertVerifier for Verifier {
             self.verifier
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         match verified {
-            // webpki looks at the dates before it looks at this.
+            // webpki checks the validity period before this error.
             Err(Error::InvalidCertificate(CertificateError::Other(error))) if is_authority(&error) => {
                 if !self.own.contains(end_entity) {
                     return Err(CertificateError::UnknownIssuer.into());
