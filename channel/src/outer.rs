@@ -27,7 +27,7 @@ pub enum OuterError {
     #[error("the relay sent a frame of {0} bytes (limit {FRAME_MAX})")]
     TooLong(usize),
     /// The message does not decode as a `Frame`.
-    #[error("the relay sent something that is no frame")]
+    #[error("the relay sent a message that is not a frame")]
     Malformed,
     /// The frame has no Noise message but a version: the peer cannot read this end's handshake, and speaks that
     /// version.

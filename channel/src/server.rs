@@ -308,7 +308,7 @@ impl Server {
         let notice = Arc::clone(&self.on_notice);
         let Ok(request) = self.half_open.request(Origin::of(&incoming)) else {
             notice(Notice::AcceptFailed(
-                "too many dials of its network wait already; its client was told to try again".into(),
+                "too many dials from its network are waiting; its client was asked to retry".into(),
             ));
             return Err(incoming);
         };
@@ -324,7 +324,8 @@ impl Server {
                 // Boxed, so that the task of a waiting dial stays small.
                 Ok(slot) => Box::pin(session.serve(incoming, slot)).await,
                 Err(_) => (session.notice)(Notice::AcceptFailed(
-                    "it waited too long for others of its network; the relay has told its client".into(),
+                    "its network had no free handshake slot in time; the relay has informed its client"
+                        .into(),
                 )),
             }
         });
@@ -390,7 +391,7 @@ impl<S: Service> Dialled<S> {
                     Refusal::Unlisted(key) => Notice::Refused(*key),
                     Refusal::ListUnusable(error) => Notice::AllowListUnusable(Arc::clone(error)),
                     Refusal::NoSession(peer) => Notice::AcceptFailed(format!(
-                        "{} has its share of the sessions, and was told to try again",
+                        "{} uses its share of the sessions, and was asked to retry",
                         peer.name
                     )),
                 });

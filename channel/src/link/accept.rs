@@ -70,9 +70,9 @@ impl Origin {
 pub(crate) enum AcceptError {
     #[error("the relay announced a client without a valid session id")]
     Incoming,
-    #[error("no connection for another session: {0}")]
+    #[error("cannot open a further connection to the relay: {0}")]
     Connect(#[from] RelayError),
-    #[error("the relay did not hand the session over: {0}")]
+    #[error("the relay did not connect the session: {0}")]
     Stream(#[from] StreamOpenError),
     #[error("{0}: the client pins another key, or the relay altered the handshake")]
     Handshake(#[from] HandshakeError),

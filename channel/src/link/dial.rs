@@ -92,7 +92,7 @@ pub enum ConnectError {
     Timeout(&'static str),
     /// The channel's `connect_timeout` expired before any attempt failed.
     #[error(
-        "no session with the exec-server within {0:?}: give it more time, or see that relay and exec-server are up"
+        "no session with the exec-server within {0:?}: allow more time, or check that relay and exec-server run"
     )]
     NotInTime(Duration),
     /// The random generator failed, or the local key is unusable.

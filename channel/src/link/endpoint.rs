@@ -32,7 +32,7 @@ pub enum RelayError {
     /// No trusted authority has signed the relay's certificate.
     #[error(
         "the certificate of the relay at {url} is signed by nobody trusted here: if its authority is private, pass the \
-         authority's certificate by --relay-ca FILE; else somebody may be posing as the relay"
+         authority's certificate by --relay-ca FILE; otherwise an attacker may be impersonating the relay"
     )]
     Untrusted {
         /// The relay's URL.

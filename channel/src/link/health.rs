@@ -24,7 +24,7 @@ pub enum HealthError {
     Relay(#[from] RelayError),
     /// The relay answers, but no exec-server with this id is registered.
     #[error(
-        "the exec-server {id} is not registered with the relay at {url}; see that `baton exec-server` runs, and what it prints"
+        "the exec-server {id} is not registered with the relay at {url}; check that `baton exec-server` runs, and read its output"
     )]
     NotRegistered {
         /// The exec-server.
@@ -40,7 +40,7 @@ pub enum HealthError {
     },
     /// The server is not a relay, or a relay without health checks.
     #[error(
-        "{url} answered with {answer}, which is no Baton relay's answer to a health check; check the URL, and the relay's version"
+        "{url} answered with {answer}, which is not a Baton relay's answer to a health check; check the URL, and the relay's version"
     )]
     NoRelay {
         /// The relay's URL.
@@ -49,7 +49,7 @@ pub enum HealthError {
         answer: String,
     },
     /// The connection broke.
-    #[error("the connection to the relay at {url} broke: {reason}; see that the relay runs")]
+    #[error("the connection to the relay at {url} broke: {reason}; check that the relay runs")]
     Broken {
         /// The relay.
         url: String,
@@ -126,7 +126,7 @@ async fn get(
         let request = request
             .body(Body::empty())
             // Names are constants, values are hex.
-            .expect("a health check is a request");
+            .expect("the parts of a health check form a valid request");
         std::future::poll_fn(|cx| channel.poll_ready(cx))
             .await
             .map_err(broken)?;

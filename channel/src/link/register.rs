@@ -38,7 +38,7 @@ pub enum RegisterError {
     #[error("the connection to the relay was lost ({0})")]
     Lost(String),
     /// The relay does not speak our protocol.
-    #[error("the relay sent {0}: that is no Baton relay of this version")]
+    #[error("the relay sent {0}: it is not a Baton relay of this version")]
     Protocol(&'static str),
     /// No answer within [`HANDSHAKE_TIMEOUT`].
     #[error("no answer from the relay within {} s", HANDSHAKE_TIMEOUT.as_secs())]

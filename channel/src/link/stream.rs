@@ -34,7 +34,7 @@ pub(crate) enum StreamOpenError {
     #[error("{0}")]
     Connection(String),
     /// The server is not a relay.
-    #[error("HTTP status {0}: that is no Baton relay")]
+    #[error("HTTP status {0}: the server is not a Baton relay")]
     NoRelay(u16),
     /// The received bytes are not a stream of frames.
     #[error(transparent)]
