@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn an_allow_list_is_read_anew_for_every_client() {
+    fn an_allow_list_is_read_again_for_every_client() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
         let list = AllowList::file(&path).unwrap();
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_is_named() {
+    fn a_bad_line_is_reported_with_its_number() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
         for bad in [
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_refuses_its_own_client_and_nobody_else() {
+    fn a_bad_line_refuses_its_own_client_only() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
         let list = AllowList::file(&path).unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_that_cannot_be_read_lets_nobody_in_and_does_not_tell_who_may_stay() {
+    fn an_unreadable_list_allows_no_client_and_leaves_open_sessions() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
         let list = AllowList::file(&path).unwrap();
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_list_behind_a_link_is_as_safe_as_the_directory_that_it_is_in() {
+    fn a_linked_list_in_an_exposed_directory_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let (open, path) = (dir.path().join("open"), dir.path().join("allowed"));
         std::fs::create_dir(&open).unwrap();
@@ -339,7 +339,7 @@ mod tests {
 
     /// Opening a FIFO would block every handshake until a writer opens it.
     #[test]
-    fn a_list_that_is_no_regular_file_is_refused_at_once() {
+    fn a_fifo_as_allow_list_is_refused_at_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("fifo");
         let fifo = rustix::fs::FileType::Fifo;

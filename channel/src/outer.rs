@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_counts_in_a_frame_without_a_noise_message_only() {
+    fn a_version_counts_only_without_a_noise_message() {
         let next = |frame: &[u8]| {
             let mut deframer = Deframer::default();
             deframer.push(Bytes::copy_from_slice(frame));
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_came_in_one_chunk_stays_where_it_is() {
+    fn a_frame_within_one_chunk_is_not_copied() {
         let mut wire = BytesMut::new();
         put_frame(&mut wire, &[1; 3_000]);
         put_frame(&mut wire, &[2; 3_000]);

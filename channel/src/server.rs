@@ -533,7 +533,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lost_relay_is_redialled_without_a_pause_for_half_a_minute_and_then_less_often() {
+    fn a_lost_relay_is_redialled_fast_for_half_a_minute_and_then_with_backoff() {
         let mut state = RegistrationState::new(SERVER);
         let start = clock::now();
         state.registered(start);
@@ -558,7 +558,7 @@ mod tests {
     }
 
     #[test]
-    fn restarts_one_after_the_other_do_not_add_up() {
+    fn repeated_relay_restarts_do_not_increase_the_wait() {
         let mut state = RegistrationState::new(SERVER);
         let mut now = clock::now();
         for _ in 0..100 {

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_round_trips_as_one_word() {
+    fn a_ticket_round_trips_without_white_space() {
         let text = ticket().to_string();
         assert!(!text.contains(char::is_whitespace));
         assert_eq!(text.parse(), Ok(ticket()));
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_or_mistyped_ticket_says_so() {
+    fn a_truncated_ticket_is_refused_as_damaged() {
         let text = ticket().to_string();
         assert_eq!(text[1..].parse::<Ticket>(), Err(TicketError::Prefix));
         for end in PREFIX.len()..text.len() {

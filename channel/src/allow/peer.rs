@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn another_trust_counts_from_the_next_call_on() {
+    fn a_changed_trust_applies_to_the_next_call() {
         let peer = peer(Trust::Continue);
         let inbound = inbound(true);
         assert!(peer.sees_ids());
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sessions_of_a_client_share_what_it_may_have_recorded() {
+    fn the_sessions_of_a_client_share_one_token_bucket() {
         let list = AllowList::only(key(), "laptop", Trust::Clamp);
         let session = || list.clone().find(&key()).unwrap().unwrap();
         let one = session();

@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn every_edit_is_seen_and_every_problem_told_once() {
+    fn every_edit_is_detected_and_every_problem_reported_once() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("allowed");
         let mut watch = Watch::new(path.clone());

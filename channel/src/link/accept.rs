@@ -394,7 +394,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_origin_of_any_length_is_one() {
+    fn an_origin_of_any_length_is_accepted() {
         let origin = |bytes: &'static [u8]| {
             Origin::of(&Incoming {
                 origin: bytes.into(),

@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_a_relay_url_is_taken() {
+    fn only_relay_urls_parse() {
         for (scheme, text) in [
             ("http", "http://127.0.0.1:7000"),
             ("https", "https://relay.example"),
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_not_told_follows_from_the_scheme_and_brackets_are_no_host() {
+    fn the_scheme_sets_the_default_port_and_the_host_has_no_brackets() {
         let tcp = |text| RelayUrl::parse(text).unwrap().tcp();
         assert_eq!(tcp("https://a").port, 443);
         assert_eq!(tcp("http://a").port, 80);

@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_relay_that_takes_no_more_is_reported_with_its_status() {
+    async fn a_stream_that_the_relay_closed_is_reported_with_its_status() {
         let mut trailers = HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from_static("7"));
         trailers.insert("grpc-message", HeaderValue::from_static("removed from the list"));

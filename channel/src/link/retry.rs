@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_waiting_can_cure_is_tried_until_patience_ends() {
+    fn temporary_errors_are_retried_until_the_deadline() {
         let unreachable = ConnectError::Relay(RelayError::Unreachable {
             url: String::new(),
             reason: String::new(),
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_cannot_cure_is_told_at_once() {
+    fn permanent_errors_are_reported_at_once() {
         for error in [
             ConnectError::TicketRefused(String::new()),
             ConnectError::Refused(String::new()),
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_hint_is_followed_within_reason_and_no_two_clients_wait_alike() {
+    fn hints_are_bounded_and_waits_differ_between_clients() {
         let hinted = waits(&busy(Some(250)), 7);
         let first = Duration::from_millis(125)..Duration::from_millis(375);
         assert!(first.contains(&hinted[0]), "{hinted:?}");

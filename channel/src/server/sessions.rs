@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_client_found_missing_twice_in_a_row_is_cut_and_nobody_else() {
+    fn only_a_client_missing_in_two_reads_in_a_row_is_cut() {
         let sessions = Sessions::default();
         let (one, other) = (Shared::new(Recorder::off()), Shared::new(Recorder::off()));
         sessions.add(&one, client(1));
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_this_end_closes_it_does_not_blame_on_the_other() {
+    async fn sessions_closed_by_a_shutdown_report_closed() {
         let sessions = Sessions::default();
         let (before, after) = (Shared::new(Recorder::off()), Shared::new(Recorder::off()));
         sessions.add(&before, client(1));
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn another_trust_counts_when_it_was_found_twice_in_a_row() {
+    fn a_changed_trust_applies_after_two_reads_in_a_row() {
         let sessions = Sessions::default();
         let (session, client) = (Shared::new(Recorder::off()), client(1));
         sessions.add(&session, Arc::clone(&client));

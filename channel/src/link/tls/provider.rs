@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn it_agrees_with_aws_lc_s_own() {
+    fn an_exchange_with_aws_lc_s_own_x25519_agrees() {
         let ours = X25519.start().unwrap();
         let theirs = kx_group::X25519.start().unwrap();
         let (our_key, their_key) = (ours.pub_key().to_vec(), theirs.pub_key().to_vec());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn no_share_of_another_length_and_no_point_of_low_order_is_taken() {
+    fn key_shares_of_wrong_length_or_low_order_are_refused() {
         for len in [0, 31, 33] {
             let share = vec![9; len];
             assert!(X25519.start().unwrap().complete(&share).is_err(), "{len}");
