@@ -60,7 +60,7 @@ pub struct ChannelConfig {
     pub network: Option<Network>,
     /// How long a call waits for a session while the cause is temporary: a relay or exec-server that restarts or is at
     /// its limit. Zero means one attempt. A permanent cause fails the call at once. Default:
-    /// [`limits::CONNECT_PATIENCE`].
+    /// [`limits::SESSION_TIMEOUT`].
     pub connect_timeout: Duration,
     /// Called once for each session that takes longer than [`limits::WAITING_NOTICE`] to establish. Must not block.
     pub on_waiting: Option<OnWaiting>,
@@ -76,7 +76,7 @@ impl Default for ChannelConfig {
             recorder: Recorder::off(),
             rekey_policy: RekeyPolicy::default(),
             network: None,
-            connect_timeout: limits::CONNECT_PATIENCE,
+            connect_timeout: limits::SESSION_TIMEOUT,
             on_waiting: None,
         }
     }

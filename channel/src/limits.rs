@@ -50,12 +50,12 @@ pub const OUTER_KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(9);
 
 /// Default time for which a client tries to establish a session. Longer than a relay's restart plus the exec-server's
 /// registration.
-pub const CONNECT_PATIENCE: Duration = Duration::from_secs(30);
+pub const SESSION_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Timeout of one attempt until the relay pairs it. A little longer than the dial's wait in the relay's queue (30 s)
 /// plus the wait for the exec-server (5 s), so that the relay's reason arrives first. [`OUTER_KEEP_ALIVE`] detects a
 /// relay that does not answer at all sooner.
-pub const DIAL_PATIENCE: Duration = Duration::from_secs(36);
+pub const PAIRING_TIMEOUT: Duration = Duration::from_secs(36);
 
 /// A client's wait before its second attempt. Each wait is randomized by ±50%, so that clients refused together do not
 /// return together. The wait grows by half from one attempt to the next.

@@ -87,7 +87,7 @@ pub enum ConnectError {
         "the exec-server holds the key in this ticket, but {0} in its message 2: upgrade the older of it and this client"
     )]
     Hello(&'static str),
-    /// A step took longer than [`limits::DIAL_PATIENCE`] or [`HANDSHAKE_TIMEOUT`].
+    /// A step took longer than [`limits::PAIRING_TIMEOUT`] or [`HANDSHAKE_TIMEOUT`].
     #[error("no answer from {0} in time")]
     Timeout(&'static str),
     /// The channel's `connect_timeout` expired before any attempt failed.
@@ -203,7 +203,7 @@ pub(crate) struct RelayOptions {
     pub(crate) network: Option<Network>,
 }
 
-/// Connects, completes the handshake, and starts the session's reader and timer. [`limits::DIAL_PATIENCE`] bounds the
+/// Connects, completes the handshake, and starts the session's reader and timer. [`limits::PAIRING_TIMEOUT`] bounds the
 /// pairing, including the wait in the relay's queue, and [`HANDSHAKE_TIMEOUT`] the wait for message 2.
 pub(crate) async fn dial(
     ticket: &Ticket,
@@ -235,7 +235,7 @@ pub(crate) async fn dial(
         (header::PROTOCOL_VERSION, PROTOCOL_VERSION.to_string()),
     ];
     let opening = OuterStream::open(&mut channel, url.method("Dial"), &headers, &shared);
-    let opened = tokio::time::timeout(limits::DIAL_PATIENCE, opening)
+    let opened = tokio::time::timeout(limits::PAIRING_TIMEOUT, opening)
         .await
         .map_err(|_| ConnectError::Timeout("the relay"))?;
     let mut stream = match opened {

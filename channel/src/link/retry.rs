@@ -11,7 +11,7 @@ pub(crate) struct Retry {
     /// The next wait, without the jitter.
     next: Duration,
     /// Factor on the wait of the next hint; grows with each hint.
-    patience: f64,
+    hint_factor: f64,
     /// Attempts that ended before the exec-server proved its key.
     unverified: u32,
     jitter: u64,
@@ -19,11 +19,11 @@ pub(crate) struct Retry {
 
 impl Retry {
     /// `jitter`: random, or the same in each replay of a simulation.
-    pub(crate) fn new(now: Instant, patience: Duration, jitter: u64) -> Self {
+    pub(crate) fn new(now: Instant, timeout: Duration, jitter: u64) -> Self {
         Self {
-            deadline: now + patience,
+            deadline: now + timeout,
             next: RETRY_FIRST,
-            patience: 1.0,
+            hint_factor: 1.0,
             unverified: 0,
             jitter,
         }
@@ -43,8 +43,8 @@ impl Retry {
             // A peer at its limit needs time for its other clients: many refused clients that return as soon as the
             // hint allows would overload it.
             Some(hint) => {
-                let hint = hint.clamp(RETRY_FIRST, RETRY_HINT_MAX).mul_f64(self.patience);
-                self.patience = (self.patience * 1.5).min(RETRY_HINT_MAX.div_duration_f64(RETRY_FIRST));
+                let hint = hint.clamp(RETRY_FIRST, RETRY_HINT_MAX).mul_f64(self.hint_factor);
+                self.hint_factor = (self.hint_factor * 1.5).min(RETRY_HINT_MAX.div_duration_f64(RETRY_FIRST));
                 hint.min(RETRY_HINT_MAX)
             }
             None => {
@@ -81,7 +81,7 @@ mod tests {
     use super::super::endpoint::RelayError;
     use super::*;
 
-    const PATIENCE: Duration = Duration::from_secs(30);
+    const TIMEOUT: Duration = Duration::from_secs(30);
 
     fn busy(retry_ms: Option<u64>) -> ConnectError {
         ConnectError::Busy {
@@ -93,7 +93,7 @@ mod tests {
     /// The waits until the client gives up.
     fn waits(error: &ConnectError, jitter: u64) -> Vec<Duration> {
         let mut now = clock::now();
-        let mut retry = Retry::new(now, PATIENCE, jitter);
+        let mut retry = Retry::new(now, TIMEOUT, jitter);
         std::iter::from_fn(|| {
             let wait = retry.after(error, now)?;
             now += wait;
@@ -118,7 +118,7 @@ mod tests {
             let waits = waits(&error, 7);
             assert!((50..120).contains(&waits.len()), "{error}: {}", waits.len());
             assert!(waits.iter().all(|wait| *wait <= RETRY_LONGEST * 3 / 2), "{error}");
-            assert!(waits.iter().sum::<Duration>() < PATIENCE);
+            assert!(waits.iter().sum::<Duration>() < TIMEOUT);
         }
     }
 
