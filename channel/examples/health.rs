@@ -1,6 +1,6 @@
-//! A foreign tonic service, mounted on the channel: gRPC's own health service, called through a relay that cannot read
-//! the call, and what the call cost. The service has a stage of its own, `health.lookup`. Everything runs in this process,
-//! over real sockets on loopback.
+//! Mounts a third-party tonic service on the channel: gRPC's health service. A client calls it through a relay that
+//! cannot decrypt the call, and prints the call's waterfall. The service adds its own stage, `health.lookup`. Client,
+//! relay and server run in this process, over real sockets on loopback.
 //!
 //! `cargo run -p baton-channel --example health`
 
@@ -23,7 +23,7 @@ use tonic_health::server::{HealthReporter, HealthService};
 
 const LOOKUP: StageId = StageId(192);
 
-/// The service's stages. Both ends know this table; users have the ids 192 to 254.
+/// The service's stages. Both ends register this table. The ids 192 to 254 are free for users.
 static STAGES: [StageDef; 1] = [StageDef {
     id: LOOKUP,
     name: "health.lookup",
@@ -35,7 +35,7 @@ static STAGES: [StageDef; 1] = [StageDef {
     covers: true,
 }];
 
-/// The health service, which also records its stage.
+/// The health service with its stage.
 struct Traced(HealthService);
 
 #[tonic::async_trait]
@@ -68,12 +68,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     // Each end registers the stages before its first call. Here both ends are one process.
     stage::register(&STAGES)?;
 
-    // The relay: pairs the two ends and forwards what it cannot read.
+    // The relay pairs the two ends and forwards ciphertext.
     let relay = Relay::bind("127.0.0.1:0".parse()?, Config::default()).await?;
     let relay_url = format!("http://{}", relay.local_addr());
     tokio::spawn(relay.serve(pending()));
 
-    // The server: any tonic service. It dials out to the relay and lets in the clients whose keys it knows.
+    // The server serves any tonic service. It dials out to the relay, and serves clients on its allow-list.
     let reporter = HealthReporter::new();
     reporter
         .set_service_status("baton", tonic_health::ServingStatus::Serving)
@@ -92,7 +92,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     tokio::spawn(server.serve(health, pending()));
     registered.notified().await;
 
-    // The client: tonic's generated one, over a channel made from the server's ticket.
+    // The client is tonic's generated client over a channel to the ticket's server.
     let mut client = HealthClient::new(Channel::new(ticket, client_key));
     let (record_to, record) = RecordTo::channel();
     let mut request = Request::new(HealthCheckRequest {

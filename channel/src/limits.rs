@@ -135,7 +135,7 @@ pub const HALF_OPEN_QUEUE: usize = 2048;
 /// Wait that clients of dials beyond [`HALF_OPEN_QUEUE`] are asked for.
 pub const DECLINE_RETRY: Duration = Duration::from_millis(500);
 
-/// Refused clients that get message 2 and their reason at the same time, each for at most [`CLOSE_TIMEOUT`]. Origins
+/// Refused clients that concurrently get message 2 and their reason, each for at most [`CLOSE_TIMEOUT`]. Origins
 /// share these slots. The stream of a further refused client ends before message 2.
 pub const MAX_FAREWELLS: usize = 256;
 

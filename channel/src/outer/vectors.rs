@@ -4,7 +4,7 @@ use baton_vectors::{Case, Vector, check};
 
 use super::*;
 
-/// The first frame of a stream that ends behind `bytes`.
+/// Reads the first frame of a stream that ends after `bytes`.
 fn read(bytes: &[u8]) -> Result<Option<(Bytes, RelayStamp)>, OuterError> {
     let mut deframer = Deframer::default();
     deframer.push(Bytes::copy_from_slice(bytes));
