@@ -137,7 +137,7 @@ pub const DECLINE_RETRY: Duration = Duration::from_millis(500);
 
 /// Refused clients that concurrently get message 2 and their reason, each for at most [`CLOSE_TIMEOUT`]. Origins
 /// share these slots. The stream of a further refused client ends before message 2.
-pub const MAX_FAREWELLS: usize = 256;
+pub const MAX_REFUSALS: usize = 256;
 
 /// Time after which an idle connection for accepted sessions is closed. The first connection always stays open. Longer
 /// than the pauses within a burst of dials. An idle connection costs about 20 KiB.

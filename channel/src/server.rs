@@ -158,8 +158,8 @@ impl Server {
                 weight: limits::UNCONFIRMED_WEIGHT,
                 queue: limits::UNCONFIRMED_QUEUE,
             }),
-            farewells: Slots::new(SlotLimits {
-                slots: limits::MAX_FAREWELLS,
+            refusals: Slots::new(SlotLimits {
+                slots: limits::MAX_REFUSALS,
                 weight: 1,
                 queue: 0,
             }),

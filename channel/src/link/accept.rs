@@ -46,7 +46,7 @@ pub(crate) struct Acceptor {
     /// Slots of the sessions whose client has sent no transport message yet.
     pub(crate) unconfirmed: Slots<(PublicKey, Origin)>,
     /// Slots of refused clients that get a reason.
-    pub(crate) farewells: Slots<Origin>,
+    pub(crate) refusals: Slots<Origin>,
 }
 
 /// The origin of a dial, as the relay reports it: a keyed hash of the client's network. A false origin gains a hostile
@@ -126,7 +126,7 @@ pub(crate) struct Accepted {
     /// Held for a refused client until its reason is queued.
     half_open: Option<Slot<Origin>>,
     /// Held for a refused client that gets a reason.
-    farewell: Option<Slot<Origin>>,
+    refusal_slot: Option<Slot<Origin>>,
     lease: Lease,
 }
 
@@ -194,14 +194,14 @@ impl Acceptor {
         let prologue = prologue(self.id, session);
         let answered = responder.finish(&hello.encode_to_vec());
         let (transport, message2) = answered.inspect_err(|_| shared.close(SessionError::Closed))?;
-        let mut farewell = None;
+        let mut refusal_slot = None;
         if admission.is_err() {
-            farewell = match self.farewells.request(Origin::of(&incoming)) {
+            refusal_slot = match self.refusals.request(Origin::of(&incoming)) {
                 Ok(request) => Some(request.granted().await),
                 Err(QueueFull) => None,
             };
         }
-        if admission.is_ok() || farewell.is_some() {
+        if admission.is_ok() || refusal_slot.is_some() {
             shared.send_handshake(message2);
         } else {
             // No message 2 either: a client that has it expects a reason when the session ends.
@@ -224,7 +224,7 @@ impl Acceptor {
             stream,
             admission,
             half_open,
-            farewell,
+            refusal_slot,
             lease,
         })
     }
@@ -288,12 +288,12 @@ impl Acceptor {
     /// Sends this exec-server's version to a client of another version, in a separate task that does not hold the
     /// dial's handshake slot.
     fn refuse_version(&self, shared: Arc<Shared>, stream: OuterStream, lease: Lease, origin: Origin) {
-        let Ok(farewell) = self.farewells.request(origin) else {
+        let Ok(refusal_slot) = self.refusals.request(origin) else {
             return shared.close(SessionError::Closed);
         };
         shared.refuse_version();
         tokio::spawn(async move {
-            let _farewell = farewell.granted().await;
+            let _refusal_slot = refusal_slot.granted().await;
             incoming::read(&shared, stream.body, stream.deframer, drop).await;
             drop(lease);
         });
@@ -354,7 +354,7 @@ impl Accepted {
             stream,
             admission,
             half_open,
-            farewell: _farewell,
+            refusal_slot: _refusal_slot,
             lease: _lease,
         } = self;
         let Admitted {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use baton_channel::allow::{AllowList, Trust};
 use baton_channel::key::{Seed, StaticKey};
 use baton_channel::limits::{
-    DECLINE_RETRY, EXEC_SERVER_SESSIONS, HALF_OPEN_QUEUE, MAX_FAREWELLS, MAX_HALF_OPEN, SESSION_QUEUE,
+    DECLINE_RETRY, EXEC_SERVER_SESSIONS, HALF_OPEN_QUEUE, MAX_HALF_OPEN, MAX_REFUSALS, SESSION_QUEUE,
     SESSION_WAIT, UNCONFIRMED_QUEUE, UNCONFIRMED_WEIGHT, max_unconfirmed,
 };
 use baton_channel::ticket::Ticket;
@@ -262,6 +262,6 @@ async fn mute_sessions_of_a_key_from_one_origin_leave_sessions_to_the_key_from_a
 #[test]
 fn a_relay_has_a_session_for_every_dial_that_an_exec_server_keeps() {
     let waiting = SESSION_QUEUE + UNCONFIRMED_QUEUE;
-    let kept = EXEC_SERVER_SESSIONS + MAX_HALF_OPEN + waiting + MAX_FAREWELLS;
+    let kept = EXEC_SERVER_SESSIONS + MAX_HALF_OPEN + waiting + MAX_REFUSALS;
     assert_eq!(SESSIONS_PER_EXEC_SERVER, kept);
 }
