@@ -1,9 +1,10 @@
 //! tonic on top of a session: one HTTP-shaped request and response per stream.
 //!
-//! [`established`] joins the Noise session and the multiplexer, and [`shared`] puts them behind one lock;
-//! [`outgoing`] is the writer (the body of the outer request, pulled by HTTP/2 when it has room, so that scheduling
-//! happens as late as it can); [`incoming`] is the reader. [`client`] and [`server`] turn calls into streams and
-//! back, and [`record`] turns what was measured into records. [`Routes`] puts two services on one session.
+//! * [`established`] joins the Noise session and the multiplexer; [`shared`] holds them behind one lock.
+//! * [`outgoing`] is the writer: the body of the outer request. HTTP/2 pulls it when it has room, so frames are
+//!   scheduled as late as possible. [`incoming`] is the reader.
+//! * [`client`] and [`server`] map calls to streams; [`record`] builds call records from the measured stamps.
+//! * [`Routes`] mounts two services on one session.
 
 mod batch;
 pub(crate) mod body;

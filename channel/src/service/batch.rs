@@ -1,19 +1,20 @@
-//! How much the writer hands to HTTP/2 at once.
+//! How many bytes the writer hands to HTTP/2 at once.
 //!
-//! Sans IO: told what was handed over and when, it keeps a batch as large as what the path took lately in
+//! Sans-IO. From the sizes and times of recent batches it sets the batch size to the bytes that HTTP/2 takes in
 //! [`limits::WRITE_BATCH_TIME`].
 
 use std::time::Instant;
 
 use crate::limits;
 
-/// See the [module](self).
+/// The current batch size, and the measurement that sets the next one.
 pub(super) struct Batch {
     size: usize,
-    /// Length of the latest one.
+    /// Length of the latest batch.
     latest: usize,
-    /// What was handed over since then.
+    /// Start of the current measurement.
     since: Instant,
+    /// Bytes handed over since then.
     bytes: usize,
 }
 
@@ -32,12 +33,12 @@ impl Batch {
         self.size
     }
 
-    /// Bytes that the next one will probably have.
+    /// Probable length of the next batch.
     pub(super) fn expected(&self) -> usize {
         self.latest
     }
 
-    /// One of `len` bytes was handed over.
+    /// Notes that a batch of `len` bytes was handed over.
     pub(super) fn handed_over(&mut self, now: Instant, len: usize) {
         self.latest = len;
         self.bytes = self.bytes.saturating_add(len);
@@ -59,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    /// The size of a batch after a second in which so many bytes a second were handed over.
+    /// The batch size after one second at `rate` bytes per second.
     fn size_at(rate: usize) -> usize {
         let start = Instant::now();
         let mut batch = Batch::new(start);

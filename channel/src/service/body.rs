@@ -1,4 +1,4 @@
-//! The bodies that tonic reads: a request's on the server, a response's on the client.
+//! The bodies that tonic reads: the request's on the server, the response's on the client.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -62,9 +62,9 @@ impl Body for RequestBody {
 pub struct ResponseBody {
     stream: Arc<StreamHandle>,
     recording: Recording,
-    /// Read before anybody asked.
+    /// The first frame, if it was read before the caller polled.
     ahead: Option<Result<Frame<Bytes>, Status>>,
-    /// Stops with the response.
+    /// Dropped with the response, which stops the request's body.
     _pump: Pump,
     ended: bool,
 }
@@ -80,7 +80,7 @@ impl ResponseBody {
         }
     }
 
-    /// Reads the first frame now: tonic looks no further than a head with a status, and what follows it is the end, with
+    /// Reads the first frame now. tonic does not read behind a head with a status, but the trailers that follow it hold
     /// the server's timings.
     pub(super) async fn read_ahead(&mut self) {
         self.ahead = std::future::poll_fn(|cx| self.poll_stream(cx)).await;
@@ -144,12 +144,12 @@ impl Body for ResponseBody {
     }
 }
 
-/// The gRPC status in headers or trailers, if it is there.
+/// The gRPC status in headers or trailers, if they hold one.
 pub(super) fn grpc_status(headers: &HeaderMap) -> Option<i32> {
     headers.get("grpc-status")?.to_str().ok()?.parse().ok()
 }
 
-/// Trailers in place of some that no HTTP library would take.
+/// Trailers that replace malformed ones.
 fn malformed() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("grpc-status", http::HeaderValue::from_static("13"));

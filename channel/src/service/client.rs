@@ -1,4 +1,4 @@
-//! A call, from the caller's side: one stream, its request pumped in, its response handed out, and its record.
+//! The client's side of a call: one stream, its request body, its response, and its record.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -30,12 +30,12 @@ use super::metadata;
 use super::record::{About, ClientDraft, ConnectTimes, Recording};
 use super::shared::{Shared, StreamHandle};
 
-/// Puts the finished record of one call into the caller's hands: add it to the request's extensions.
+/// A request extension through which the caller receives the finished record of one call.
 #[derive(Debug, Clone)]
 pub struct RecordTo(Arc<Mutex<Option<oneshot::Sender<CallRecord>>>>);
 
 impl RecordTo {
-    /// The extension, and where the record arrives once the call is over.
+    /// The extension, and the receiver of the record, which is sent when the call has ended.
     pub fn channel() -> (Self, oneshot::Receiver<CallRecord>) {
         let (sender, receiver) = oneshot::channel();
         (Self(Arc::new(Mutex::new(Some(sender)))), receiver)
@@ -46,18 +46,19 @@ impl RecordTo {
     }
 }
 
-/// A call that has not been sent. Dropping it is recorded as giving it up.
+/// A call that has not been sent. Dropping it records the call as cancelled.
 pub(crate) struct Call {
     head: Head,
-    /// When the caller's patience ends.
+    /// When the call times out.
     deadline: Option<Instant>,
     recording: Recording,
     body: Body,
 }
 
 impl Call {
-    /// Takes a request. With a `recorder` that is on, or when its extensions ask for a [`RecordTo`], the call is an
-    /// envelope of its own, with the attributes of the `relay`: a new trace, or a child of the caller's; of the command that the extensions name as its [`TracedCommand`].
+    /// Prepares a call of `request`. If `recorder` is on, or if the extensions hold a [`RecordTo`], the call gets an
+    /// envelope span with the attributes of `relay`: the root of a new trace, or a child of the caller's span. A
+    /// [`TracedCommand`] in the extensions names the command that the call runs.
     pub(crate) fn new(
         request: http::Request<Body>,
         recorder: &Recorder,
@@ -114,17 +115,17 @@ impl Call {
         }
     }
 
-    /// When the caller's patience ends.
+    /// When the call times out.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.deadline
     }
 
-    /// It was not and will not be sent, for this reason.
+    /// Records the call as failed with `status` before it was sent.
     pub(crate) fn fail(mut self, status: &Status) {
         self.recording.finish(None, status.code().into());
     }
 
-    /// Sends the call over an established session. On an error nothing was sent, and it may be tried again.
+    /// Sends the call over an established session. After an error nothing was sent, and the call may be retried.
     /// Cancellation safe: nothing is sent before it returns.
     pub(crate) async fn start(
         &mut self,
@@ -132,7 +133,7 @@ impl Call {
         connect: Option<ConnectTimes>,
     ) -> Result<Started, StreamError> {
         if let Some(deadline) = self.deadline {
-            // What is left, now that there is a session; 0 would be no deadline.
+            // The time that is left after the connect. 0 would mean no deadline.
             let left = deadline.saturating_duration_since(clock::now()).as_nanos();
             self.head.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
         }
@@ -149,7 +150,7 @@ impl Call {
     }
 }
 
-/// Where the caller is in its trace: told with the request, in its metadata, or by the current span.
+/// The caller's trace context: from the request's extensions, from its metadata, or from the current span.
 fn caller_context(parts: &mut http::request::Parts) -> ExtractedContext {
     if let Some(told) = parts.extensions.remove::<ExtractedContext>() {
         return told;
@@ -165,7 +166,7 @@ fn caller_context(parts: &mut http::request::Parts) -> ExtractedContext {
     if current.context.is_some() { current } else { told }
 }
 
-/// A call under way.
+/// A call that was sent.
 pub(crate) struct Started {
     stream: Arc<StreamHandle>,
     recording: Recording,
@@ -173,8 +174,8 @@ pub(crate) struct Started {
 }
 
 impl Started {
-    /// Waits for the head of the response, and for its end if the head holds the status already: what follows is not the
-    /// caller's any more, but the record wants it. Dropping the future cancels the call.
+    /// Waits for the head of the response. If the head already holds the status, also waits for the trailers: the
+    /// caller does not read them, but the record needs their timings. Dropping the future cancels the call.
     pub(crate) async fn response(self) -> Result<http::Response<ResponseBody>, Status> {
         let Self {
             stream,
@@ -204,11 +205,11 @@ impl Started {
     }
 }
 
-/// Feeds a request's body into its stream. Dropping it stops that.
+/// Sends a request's body over its stream. Dropping it stops the transfer.
 pub(super) struct Pump(Option<AbortHandle>);
 
 impl Pump {
-    /// What the body has ready goes out with the `Head`, in one message; only a body that has to be waited for gets a
+    /// Sends the data that the body has ready with the `Head`, in one message. Only a body that is not ready gets a
     /// task.
     async fn start(body: Body, stream: Arc<StreamHandle>) -> Self {
         let mut pump: Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(pump(body, stream));
@@ -226,7 +227,7 @@ impl Drop for Pump {
 }
 
 async fn pump(mut body: Body, stream: Arc<StreamHandle>) {
-    // A stream that has ended takes nothing; its response tells the caller why.
+    // A stream that has ended accepts no data; the response tells the caller why.
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else {
             stream.reset(baton_mux::code::CANCELLED);

@@ -1,6 +1,6 @@
-//! The words of a rekey as frames. A message that holds one holds nothing else.
+//! Encodes the key-exchange messages of a rekey as frames. Such a message holds no other frames.
 //!
-//! | message | plaintext |
+//! | control | plaintext |
 //! |---|---|
 //! | [`Control::Request`] | `Rekey`, empty |
 //! | [`Control::Start`] | `Rekey`, Noise message 1 |
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use baton_mux::frame::{self, Frame, FrameError, Kind};
 use baton_noise::Control;
 
-/// Appends the frames.
+/// Appends the frames of `control`.
 pub(super) fn put(control: &Control, out: &mut Vec<u8>) {
     match control {
         Control::Request => put_frame(out, Kind::Rekey, &[]),
@@ -30,12 +30,12 @@ fn put_frame(out: &mut Vec<u8>, kind: Kind, body: &[u8]) {
     out.extend_from_slice(body);
 }
 
-/// Whether a message is about keys, and so not for the multiplexer.
+/// Whether a message is a key-exchange message. The multiplexer does not handle those.
 pub(super) fn is_control(message: &[u8]) -> bool {
     message.first().is_some_and(|kind| Kind::is_of_keys(*kind))
 }
 
-/// Reads such a message.
+/// Decodes a key-exchange message.
 pub(super) fn take(mut message: Bytes) -> Result<Control, FrameError> {
     let first = frame::next(&mut message)?.ok_or(FrameError::Truncated)?;
     let second = frame::next(&mut message)?;

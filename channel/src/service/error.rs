@@ -13,13 +13,13 @@ use crate::outer::OuterError;
 /// Why a session ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SessionError {
-    /// The relay ended the session's stream, mostly because the other end has gone. The text is an unauthenticated hint.
+    /// The relay ended the session's stream, mostly because the peer is gone. The text is an unauthenticated hint.
     #[error("the connection through the relay ended: {0}")]
     Relay(String),
     /// This end's own connection to the relay was lost, or the relay shuts down. The text is an unauthenticated hint.
     #[error("the connection to the relay was lost: {0}")]
     ConnectionLost(String),
-    /// What the relay sent is not its protocol.
+    /// The relay broke its protocol.
     #[error(transparent)]
     Outer(#[from] OuterError),
     /// A message did not decrypt, or the key is used up.
@@ -36,7 +36,8 @@ pub enum SessionError {
         "this key is not allowed: ask the exec-server's owner to add the client's public line to its allow-list"
     )]
     NotAllowed,
-    /// The exec-server cannot tell whether it knows the client's key: its list cannot be used, or the client's line is bad.
+    /// The exec-server cannot determine whether the client's key is allowed: its allow-list is unusable, or the
+    /// client's line is invalid.
     #[error(
         "the exec-server's allow-list does not tell whether this key is allowed: ask its owner to look at what the exec-server printed"
     )]
@@ -44,11 +45,11 @@ pub enum SessionError {
     /// On the exec-server: the client's key is no longer on the allow-list.
     #[error("its key was taken off the allow-list")]
     Revoked,
-    /// The peer said goodbye.
+    /// The peer ended the session with a `GoAway`.
     #[error("the other end {}", parting(*.0))]
     GoAway(go_away::Reason),
-    /// The peer says that this end broke the protocol or a limit, and has ended the session. A bug of either end, or two that
-    /// do not fit together.
+    /// The peer reports that this end broke the protocol or a limit, and has ended the session. The cause is a bug of
+    /// either end, or incompatible versions.
     #[error("the other end gave up on this one for {}: it says \"{said}\"; if both are of one version, report it", fault(*.reason))]
     Rejected {
         /// `ProtocolError` or `LimitExceeded`.
@@ -56,8 +57,8 @@ pub enum SessionError {
         /// In the peer's words, without what steers a terminal.
         said: String,
     },
-    /// The peer ended the session for what it did not get, or got altered. Either end, or what is between them, can be
-    /// the cause.
+    /// The peer ended the session because messages were missing or altered. The cause is either end, or the network
+    /// between them.
     #[error("the other end ended the session because {}: it says \"{said}\"", loss(*.reason))]
     Interrupted {
         /// `Timeout` or `Damaged`.
@@ -65,24 +66,24 @@ pub enum SessionError {
         /// In the peer's words, without what steers a terminal.
         said: String,
     },
-    /// On the exec-server: no transport message of the client within [`limits::CONFIRM_TIMEOUT`].
+    /// On the exec-server: no transport message of the client arrived within [`limits::CONFIRM_TIMEOUT`].
     #[error("the client never spoke after the handshake: it has gone, or the relay repeated an old one")]
     Unconfirmed,
-    /// This end did.
+    /// This end closed the session.
     #[error("the session was closed")]
     Closed,
 }
 
-/// What the other end does when it says goodbye so.
+/// The action of a peer that sent this reason.
 fn parting(reason: go_away::Reason) -> &'static str {
     match reason {
         go_away::Reason::Shutdown => "is shutting down",
-        // Those that say more have errors of their own.
+        // The other reasons have variants of their own.
         _ => "ended the session",
     }
 }
 
-/// What this end did, as the other sees it.
+/// The fault of this end that the peer reports.
 fn fault(reason: go_away::Reason) -> &'static str {
     match reason {
         go_away::Reason::LimitExceeded => "breaking one of its limits",
@@ -90,7 +91,7 @@ fn fault(reason: go_away::Reason) -> &'static str {
     }
 }
 
-/// What the other end missed.
+/// The loss that the peer reports.
 fn loss(reason: go_away::Reason) -> &'static str {
     match reason {
         go_away::Reason::Timeout => "it waited too long for this one",
@@ -99,8 +100,8 @@ fn loss(reason: go_away::Reason) -> &'static str {
 }
 
 impl SessionError {
-    /// The error of an end whose peer ended the session with this `GoAway`. `None`: a `GoAway` that leaves open calls
-    /// to be answered.
+    /// The error of an end whose peer ended the session with this `GoAway`. `None`: the `GoAway` leaves open calls to
+    /// be answered.
     pub(crate) fn from_go_away(reason: go_away::Reason, said: &str) -> Option<Self> {
         let said = said.to_owned();
         match reason {
@@ -114,8 +115,8 @@ impl SessionError {
         }
     }
 
-    /// The reason and the detail of the `GoAway` that the peer gets when this error ends the session. `None`: the peer
-    /// has ended it, or is out of reach. The detail names no internals.
+    /// The reason and the detail of the `GoAway` that is sent when this error ends the session. `None`: the peer ended
+    /// the session, or is unreachable. The detail names no internals.
     pub(crate) fn to_go_away(&self) -> Option<(go_away::Reason, String)> {
         let (reason, detail) = match self {
             Self::Mux(error) => return Some(error.go_away()),
@@ -152,8 +153,8 @@ impl SessionError {
         Some((reason, detail.into()))
     }
 
-    /// Why the calls that were open when a session ended so were cut short, on the exec-server. Only what was authenticated as the client's
-    /// own is blamed on the client.
+    /// Why the open calls of a session that ended with this error were cut short, on the exec-server. A client is only
+    /// blamed for authenticated messages.
     pub(crate) fn call_end(&self) -> CallEnd {
         match self {
             Self::Relay(_)
@@ -164,15 +165,14 @@ impl SessionError {
                 CallEnd::ConnectionLost
             }
             Self::Mux(_) | Self::Rekey(_) => CallEnd::Violation,
-            // It is not on the list any more, or the list does not tell.
             Self::Revoked | Self::AllowListUnusable => CallEnd::Revoked,
-            // The client said goodbye, or that it gives up.
+            // The client sent a `GoAway`.
             Self::GoAway(_) | Self::Rejected { .. } | Self::NotAllowed => CallEnd::Reset,
             Self::Closed => CallEnd::ShutDown,
         }
     }
 
-    /// Whether the other end said that it ends the session. This is authenticated, unlike what a relay says.
+    /// Whether the peer's `GoAway` ended the session. A `GoAway` is authenticated; a relay's status is not.
     pub(crate) fn is_goodbye(&self) -> bool {
         matches!(
             self,
@@ -184,7 +184,7 @@ impl SessionError {
         )
     }
 
-    /// The gRPC status of a call that this end of its session cut short.
+    /// The gRPC status of a call whose session ended with this error.
     pub(crate) fn into_status(self) -> Status {
         let code = match self {
             Self::NotAllowed | Self::Revoked => Code::PermissionDenied,

@@ -1,7 +1,7 @@
 //! One end of an established session, sans-IO: keys ([`Session`]) below, calls ([`Mux`]) above.
 //!
-//! A message that opens is about keys or for the multiplexer, never both. What is about keys leaves before anything
-//! else.
+//! A decrypted message holds either key-exchange frames or frames of the multiplexer, never both. Key-exchange messages
+//! are sent first.
 
 use std::time::Instant;
 
@@ -15,22 +15,22 @@ use super::control;
 use super::error::SessionError;
 use crate::allow::Standing;
 
-/// Tells whether the client of this session may still call. Asked at every rekey, under the session's lock; must be
-/// quick.
+/// Returns whether the client of this session is still allowed. Called at every rekey under the session's lock, so it
+/// must not block.
 pub(crate) type StillAllowed = Box<dyn Fn() -> Standing + Send>;
 
-/// See the [module](self).
+/// The Noise session and the multiplexer of one end.
 pub(crate) struct Established {
     session: Session,
     pub(super) mux: Mux,
     pub(super) epoch: Epoch,
     still_allowed: StillAllowed,
-    /// The message under construction is about keys.
+    /// The message under construction is a key-exchange message.
     is_control: bool,
 }
 
 impl Established {
-    /// The client's end, or the exec-server's with what it asks at every rekey.
+    /// Joins the two. Only the exec-server calls `still_allowed`.
     pub(crate) fn new(session: Session, mux: Mux, epoch: Epoch, still_allowed: StillAllowed) -> Self {
         Self {
             session,
@@ -52,9 +52,10 @@ impl Established {
     }
 
     /// Writes the plaintext of the next message (`plaintext` is cleared first); `false`: there is none. The caller
-    /// calls [`seal`](Self::seal) and then [`sealed`](Self::sealed).
+    /// then calls [`seal`](Self::seal) and [`sealed`](Self::sealed).
     pub(super) fn transmit(&mut self, now: Anchor, plaintext: &mut Vec<u8>) -> bool {
-        // After the GoAway to a peer that broke the protocol nothing is sent, and no key renewed. Before Hello nothing is either.
+        // No key-exchange message is sent before Hello, which is always first, nor once this end has given up on the
+        // peer: then only the GoAway is sent.
         let control = match self.mux.has_given_up() || self.mux.owes_hello() {
             true => None,
             false => self.session.control(),
@@ -75,7 +76,7 @@ impl Established {
         Ok(self.session.seal(plaintext, out)?)
     }
 
-    /// The message that was built is sealed and with the link.
+    /// Notes that the message that [`transmit`](Self::transmit) wrote is sealed.
     pub(super) fn sealed(&mut self, now: Instant) -> Result<(), SessionError> {
         if std::mem::take(&mut self.is_control) {
             self.session.control_sealed(now);
@@ -85,12 +86,12 @@ impl Established {
         Ok(self.session.poll(now)?)
     }
 
-    /// Opens one sealed message. An error ends the session.
+    /// Decrypts one sealed message. An error ends the session.
     pub(super) fn open(&mut self, message: &[u8]) -> Result<Bytes, SessionError> {
         Ok(self.session.open(message)?.freeze())
     }
 
-    /// Takes in what was opened at `now`; the link had it at `received`. An error ends the session.
+    /// Handles a message that was received at `received` and decrypted at `now`. An error ends the session.
     pub(super) fn handle(
         &mut self,
         now: Anchor,
@@ -99,7 +100,8 @@ impl Established {
         plaintext: Bytes,
     ) -> Result<(), SessionError> {
         if control::is_control(&plaintext) {
-            // Counts as a sign of life like any other message, and not as the first message, which has Hello.
+            // A key-exchange message resets the silence timeout like any other message. It is not the first message,
+            // which holds Hello.
             self.mux.handle(now, received, relay, Bytes::new())?;
             self.handle_control(now.instant, plaintext)?;
         } else {
@@ -114,7 +116,8 @@ impl Established {
             match (self.still_allowed)() {
                 Standing::Named(_) => {}
                 Standing::Missing => return Err(SessionError::Revoked),
-                // Nobody can be taken off a list that cannot be read: no session outlives its keys on the strength of an old one.
+                // A client cannot be removed from a list that cannot be read, so an old list must not renew the keys of
+                // a session.
                 Standing::Unknown => return Err(SessionError::AllowListUnusable),
             }
             self.session.answer(now, answer)?;
@@ -122,13 +125,13 @@ impl Established {
         Ok(())
     }
 
-    /// Lets time pass. An error ends the session.
+    /// Fires the deadlines that have passed. An error ends the session.
     pub(super) fn handle_timeout(&mut self, now: Instant) -> Result<(), SessionError> {
         self.mux.handle_timeout(now)?;
         Ok(self.session.handle_timeout(now)?)
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    /// When [`handle_timeout`](Self::handle_timeout) is due next.
     pub(super) fn next_timeout(&self) -> Instant {
         let calls = self.mux.next_timeout();
         self.session.next_timeout().map_or(calls, |keys| calls.min(keys))

@@ -1,4 +1,4 @@
-//! The reader: chunks of the outer response body, opened and handed to the multiplexer.
+//! The reader: decrypts the messages of the outer response body and passes them to the multiplexer.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -15,8 +15,9 @@ use super::shared::{Shared, StreamHandle};
 use crate::limits;
 use crate::outer::{Deframer, OuterError};
 
-/// Reads the response body of an outer stream, behind what `deframer` already has, until the session ends and returns why. `on_stream` is called for each stream the peer opens; it must not
-/// block, and a stream that nobody reads never stops the reader.
+/// Reads the response body of an outer stream until the session ends, and returns the reason. `deframer` may already
+/// hold bytes that precede `body`. `on_stream` is called for each stream that the peer opens; it must not block. A
+/// stream that its handler does not read never stops the reader.
 pub(crate) async fn read(
     shared: &Arc<Shared>,
     mut body: Body,
@@ -43,7 +44,7 @@ pub(crate) async fn read(
         Over::Fault(error) => shared.give_up(error.into()),
     }
     if shared.is_flushing() {
-        // Dropping the body before both directions have ended would reset the outer stream.
+        // Dropping the body before both directions end would reset the outer stream.
         let both = async { tokio::join!(drain(&mut body), shared.flushed()) };
         let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, both).await;
     }
@@ -58,9 +59,9 @@ enum Over {
     Session,
     /// The peer has sent END_STREAM.
     InOrder(SessionError),
-    /// The stream broke.
+    /// The stream was reset, or ended without an orderly END_STREAM.
     Lost(SessionError),
-    /// What came is no stream of frames.
+    /// The bytes are not a valid sequence of the relay's frames.
     Fault(OuterError),
 }
 
@@ -73,14 +74,15 @@ fn take_messages(shared: &Shared, deframer: &mut Deframer, received: Instant) ->
     shared.ended().map_or(Ok(()), |_| Err(Over::Session))
 }
 
-/// Waits for the next chunk, or for the session to be ended from outside.
+/// Waits for the next chunk, or until another task ends the session.
 async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -> Result<(), Over> {
     let frame = tokio::select! {
         biased;
         frame = body.frame() => frame,
         () = shared.ending() => match shared.ended() {
             Some(_) => return Err(Over::Session),
-            // HTTP/2 let go of the writer. Why, the reader's half of the same stream tells, behind what had arrived before.
+            // HTTP/2 dropped the writer. The reader's half of the same stream delivers the reason, after the chunks
+            // that arrived before it.
             None => match tokio::time::timeout(limits::CLOSE_TIMEOUT, body.frame()).await {
                 Ok(frame) => {
                     shared.look_again();
@@ -111,8 +113,8 @@ async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -
     }
 }
 
-/// Why the relay ended the stream: the other end has ended its direction in order, has gone, or the relay shuts down.
-/// PROTOCOL.md section 3, `Frame`, has the statuses.
+/// Why the relay ended the stream: the peer ended its direction in order, the peer is gone, or the relay shuts down.
+/// PROTOCOL.md section 3, `Frame`, lists the statuses.
 fn ended_by_relay(trailers: Option<&http::HeaderMap>, deframer: &Deframer) -> Over {
     let reason = relay_reason(trailers);
     let status = trailers.and_then(response_guard::status);
@@ -126,7 +128,7 @@ fn ended_by_relay(trailers: Option<&http::HeaderMap>, deframer: &Deframer) -> Ov
     }
 }
 
-/// Why the stream broke: the relay reset it, or the connection that carried it was lost.
+/// Why the stream failed: the relay reset it, or the connection that carried it was lost.
 fn broken(status: &Status) -> SessionError {
     let reason = hint(status.message());
     let mut cause = status.source();
@@ -146,7 +148,7 @@ async fn drain(body: &mut Body) {
     while let Some(Ok(_)) = body.frame().await {}
 }
 
-/// What the relay says of the end, for people: unauthenticated.
+/// The relay's status message at the end of the stream. It is unauthenticated: for display only.
 pub(crate) fn relay_reason(trailers: Option<&http::HeaderMap>) -> String {
     let status = trailers.and_then(response_guard::status);
     match status {

@@ -1,16 +1,16 @@
-//! HTTP headers to and from the metadata of `Head` and `Trailers`.
+//! Converts HTTP headers to and from the metadata of `Head` and `Trailers`.
 
 use baton_export::response_guard;
 use baton_proto::channel::Metadata;
 use http::header::{CONTENT_TYPE, HeaderName, TE};
 use http::{HeaderMap, HeaderValue};
 
-/// Headers that are the same in every call, and are put back by the receiver.
+/// Whether a header is not sent: the receiver restores it, or it has its own field in `Head`.
 fn is_implied(name: &HeaderName) -> bool {
     *name == CONTENT_TYPE || *name == TE || name.as_str() == "grpc-timeout"
 }
 
-/// The entries to send.
+/// The metadata entries to send.
 pub(super) fn from_headers(headers: &HeaderMap) -> Vec<Metadata> {
     headers
         .iter()
@@ -22,22 +22,22 @@ pub(super) fn from_headers(headers: &HeaderMap) -> Vec<Metadata> {
         .collect()
 }
 
-/// The headers received; `None` if an entry is no valid header.
+/// The received headers; `None` if an entry is not a valid header.
 pub(crate) fn to_headers(metadata: Vec<Metadata>) -> Option<HeaderMap> {
     let mut headers = HeaderMap::with_capacity(metadata.len() + 2);
     for Metadata { key, value } in metadata {
         let name = HeaderName::from_bytes(key.as_bytes()).ok()?;
-        // HTTP/2 and so gRPC know lowercase names only (RFC 9113 section 8.2).
+        // HTTP/2, and so gRPC, allows lowercase names only (RFC 9113 section 8.2).
         if name.as_str() != key {
             return None;
         }
         headers.append(name, HeaderValue::from_maybe_shared(value).ok()?);
     }
-    // tonic panics on them, in the task of whoever called.
+    // tonic would panic on invalid details, in the caller's task.
     (!response_guard::has_invalid_details(&headers)).then_some(headers)
 }
 
-/// Parses `grpc-timeout` (gRPC over HTTP/2: at most 8 digits and a unit) into nanoseconds.
+/// Parses `grpc-timeout` (gRPC over HTTP/2: at most 8 digits and a unit) to nanoseconds.
 pub(super) fn timeout_ns(headers: &HeaderMap) -> Option<u64> {
     let text = headers.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

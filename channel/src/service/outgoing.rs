@@ -1,7 +1,7 @@
 //! The writer: the body of the outer request.
 //!
-//! HTTP/2 pulls it when the outer stream has room, so what is sent next is decided at the last moment; until then
-//! it stays with the multiplexer, where the scheduler can still reorder it.
+//! HTTP/2 pulls it when the outer stream has room. Until then frames stay in the multiplexer, where the scheduler can
+//! still reorder them.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,12 +19,12 @@ use super::established::Established;
 use super::shared::{Ending, HandshakeFrame, Shared};
 use crate::outer::{put_frame, put_frame_header, put_version};
 
-/// Everything a session sends, sealed and framed.
+/// The body that seals and frames everything that a session sends.
 pub(crate) struct Outgoing {
     shared: Arc<Shared>,
     plaintext: Vec<u8>,
     batch: Batch,
-    /// The session has ended in order, and all it had to say was taken.
+    /// The session has ended in order, and HTTP/2 has taken its last frame.
     ended: bool,
 }
 
@@ -47,7 +47,7 @@ impl Body for Outgoing {
         let this = self.get_mut();
         let mut state = this.shared.lock();
         if let Some(Ending::Now(error)) = &state.ending {
-            // Resets the outer stream, so that the relay and the other end notice at once.
+            // The error resets the outer stream, so that the relay and the peer notice immediately.
             return Poll::Ready(Some(Err(error.clone().into_status())));
         }
         let mut out = BytesMut::with_capacity(this.batch.expected());
@@ -64,7 +64,7 @@ impl Body for Outgoing {
                 Ok(true) => {}
                 Ok(false) => break,
                 Err(error) => {
-                    // A `GoAway` is next, if the key can still encrypt one.
+                    // The next message is a `GoAway`, if the key can still encrypt one.
                     this.shared.fail(&mut state, error);
                     if let Some(Ending::Now(error)) = &state.ending {
                         return Poll::Ready(Some(Err(error.clone().into_status())));
@@ -73,7 +73,7 @@ impl Body for Outgoing {
             }
         }
         this.shared.pass_on_events(&mut state);
-        // A rekey may have begun, which has its deadline.
+        // A rekey may have begun, and it has a deadline.
         this.shared.rearm(&state);
         if !out.is_empty() {
             this.batch.handed_over(clock::now(), out.len());
@@ -90,9 +90,9 @@ impl Body for Outgoing {
 
 impl Drop for Outgoing {
     fn drop(&mut self) {
-        // After an end in order HTTP/2 still has it all to send, and the reader waits for that.
+        // After an orderly end HTTP/2 has every frame and still sends them.
         if !self.ended {
-            // HTTP/2 let go of the stream: nothing can be sent any more.
+            // HTTP/2 dropped the stream: nothing can be sent any more.
             self.shared.writer_is_lost();
         }
         self.shared.writer_is_done();

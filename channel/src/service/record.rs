@@ -1,8 +1,7 @@
-//! From stamps to records: what each end measured of a call, and how the client puts the server's part on its own
-//! clock.
+//! Builds call records from stamps. The client also moves the server's stages onto its own clock.
 //!
-//! Everything that comes from the server or the relay is untrusted: counts are capped by the wire limit, durations
-//! and positions are clamped into the interval between the client's own stamps.
+//! All values from the server or the relay are untrusted: counts are capped by the wire limit; durations and positions
+//! are clamped to the interval between the client's own stamps.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -31,7 +30,7 @@ use tokio::sync::oneshot;
 
 use super::shared::StreamHandle;
 
-/// When a session was made, for the call that had to wait for it.
+/// When a connect started and when each of its steps ended, for the record of the call that waited for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ConnectTimes {
     pub(crate) started: Instant,
@@ -40,42 +39,42 @@ pub(crate) struct ConnectTimes {
     pub(crate) established: Instant,
 }
 
-/// A client's record in the making.
+/// A client's unfinished call record.
 pub(crate) struct ClientDraft {
     pub(crate) anchor: Anchor,
-    /// `span_id` is the envelope's.
+    /// `span_id` is the id of the envelope.
     pub(crate) context: TraceContext,
     pub(crate) parent: Option<SpanId>,
     pub(crate) method: Cow<'static, str>,
-    /// What the caller said of it, and where it goes.
+    /// Attributes, the command and stages that the caller and the session add.
     pub(crate) about: About,
-    /// Present when this call had to wait for the session.
+    /// Present if this call waited for the connect.
     pub(crate) connect: Option<ConnectTimes>,
-    /// The latest data frame reached the caller.
+    /// When the latest data frame was handed to the caller.
     pub(crate) handed: Option<Instant>,
-    /// The status, when the response had it in its headers.
+    /// The status, if the response had it in its headers.
     pub(crate) head_status: Option<i32>,
-    /// The caller wants the record too.
+    /// Sends the record to the caller, if it asked for it.
     pub(crate) observer: Option<oneshot::Sender<CallRecord>>,
 }
 
-/// What a client's span says of its call beside what was measured.
+/// The part of a client's record that is not measured here.
 #[derive(Default)]
 pub(crate) struct About {
     pub(crate) attributes: Vec<KeyValue>,
-    /// The command that it runs.
+    /// The command that the call runs.
     pub(crate) command: Option<TracedCommand>,
-    /// Where the caller adds stages of its own.
+    /// Stages that the caller adds.
     pub(crate) stages: Option<ClientStages>,
-    /// The server ended it.
+    /// The server sent trailers.
     pub(crate) is_answered: bool,
 }
 
-/// The record of a call that this end makes, finished exactly once: with how the call ended, or as cancelled when the
-/// call is given up, wherever it was.
+/// The client's record of a call. It is finished exactly once: with the call's status, or as cancelled when the call is
+/// dropped, in any state.
 #[derive(Default)]
 pub(super) struct Recording {
-    /// Absent when nobody wants the record.
+    /// Absent if neither the recorder nor the caller uses the record.
     pub(super) draft: Option<Box<ClientDraft>>,
     recorder: Recorder,
     /// Present once the call is sent.
@@ -91,7 +90,7 @@ impl Recording {
         }
     }
 
-    /// The call is on its way.
+    /// Notes the stream of a call that was sent.
     pub(super) fn sent(&mut self, stream: &Arc<StreamHandle>, connect: Option<ConnectTimes>) {
         if let Some(draft) = &mut self.draft {
             draft.connect = connect;
@@ -99,8 +98,9 @@ impl Recording {
         }
     }
 
-    /// The call is over: builds the record and hands it on. Only the first time counts. `timings` are the server's, as encoded, from its
-    /// trailers; `None`: the call was cut short before they came.
+    /// Builds the record when the call has ended, and passes it to the recorder and the caller. Only the first call has
+    /// an effect. `timings` are the encoded timings from the server's trailers; `None`: the call was cut short before
+    /// they arrived.
     pub(super) fn finish(&mut self, timings: Option<&[u8]>, status: i32) {
         let Some(mut draft) = self.draft.take() else {
             return;
@@ -126,7 +126,7 @@ impl Recording {
             ..draft.build(&stamps, timings, clock, clock::now(), status.0)
         };
         if let Some(observer) = observer {
-            // The caller may have lost interest.
+            // Fails if the caller has dropped the receiver.
             let _ = observer.send(record.clone());
         }
         self.recorder.finish(record);
@@ -157,7 +157,7 @@ impl ClientDraft {
             stages.push(between(DISPATCH, anchor.instant, queued));
         }
         if let Some(connect) = self.connect {
-            // The session may have been under way before this call wanted it.
+            // The connect may have begun before this call.
             let clip = |at: Instant| at.max(anchor.instant);
             for (stage, start, end) in [
                 (CONNECT_DIAL, connect.started, connect.connected),
@@ -175,7 +175,7 @@ impl ClientDraft {
         if let (Some(taken), Some(sealed)) = (sent.taken, sent.sealed) {
             stages.push(between(CLIENT_SEAL, taken, sealed));
         }
-        // The latest data of a call that was cut short is not its last.
+        // The latest data frame of a call that was cut short is not its last.
         let last = stamps.last_data_received.filter(|_| timings.is_some());
         let mut server_unix_ns = None;
         if let (Some(sealed), Ok(timings)) = (sent.sealed, Timings::new(timings.unwrap_or_default())) {
@@ -217,22 +217,22 @@ impl ClientDraft {
     }
 }
 
-/// The part of a call in which the client only waits: from its last own stamp on the way out to its first on the way
-/// back.
+/// The interval of a call in which the client only waits: from its last stamp on the request to its first stamp on the
+/// last data frame of the response.
 struct Window {
     sent_ns: i64,
     back_ns: i64,
-    /// A data frame came back, so there is a terminal transit.
+    /// A data frame arrived, so there is a terminal transit.
     answered: bool,
     relay_back: RelayStamp,
 }
 
 impl Window {
-    /// Places the server's stages between the two stamps. The sum of the two transits is exact. Where they divide lies
-    /// in what the clocks' offset and its error allow and in what the relay's stamps leave: the middle of that. Returns when the server's
-    /// part began and ended by the server's own clock.
+    /// Places the server's stages between the two stamps. The sum of the two transits is exact. Their division is an
+    /// estimate: the middle of the interval that the clock offset, its error and the relay's stamps allow. Returns when
+    /// the server's stages began and ended on the server's own clock.
     ///
-    /// On an error some were added that mean nothing.
+    /// On an error `stages` holds additional stages that are meaningless; the caller removes them.
     fn place(
         &self,
         anchor: &Anchor,
@@ -256,7 +256,8 @@ impl Window {
                     if !may_be_told(stage) {
                         continue;
                     }
-                    // From the arrival of `Head` for now, whose place is known when all are.
+                    // Relative to the arrival of `Head`. Its position is computed after the loop, because it depends on
+                    // all stages.
                     stages.push(StageRecord {
                         stage,
                         attempt: told.attempt,
@@ -270,7 +271,8 @@ impl Window {
         let slack = (self.back_ns - self.sent_ns).saturating_sub(server_end).max(0);
         let least = self.sent_ns + relay_total(relay_out).min(slack);
         let most = (self.sent_ns + slack - relay_total(self.relay_back).min(slack)).max(least);
-        // Without a way back to share it with, what the estimate takes from the way there would be remainder. One clock tells more than its estimate.
+        // Without a terminal transit, any time that the estimate takes from the transit would become remainder. If both
+        // ends may have one clock, an offset of zero is more exact than the estimate.
         let one_clock = ClockOffset {
             offset_ns: 0,
             error_ns: 0,
@@ -306,8 +308,9 @@ impl Window {
     }
 }
 
-/// Whether a client takes a stage from a server: only what a server measures. A stage without a row is one that the server alone registered, or
-/// of a later version: it is drawn as unknown and never covers. 0 and 255 are the ids of no stage.
+/// Whether a client accepts a stage from a server: only stages that a server measures. A stage without a row in the
+/// stage table was registered by the server alone, or belongs to a later version: it is drawn as unknown and never
+/// covers. No stage has the id 0 or 255.
 fn may_be_told(stage: StageId) -> bool {
     match stage.def() {
         Some(def) => def.exporter == Component::Server && !stage.is_background(),
@@ -319,7 +322,8 @@ fn relay_total(stamp: RelayStamp) -> i64 {
     i64::try_from(stamp.queue_ns.saturating_add(stamp.forward_ns)).unwrap_or(i64::MAX)
 }
 
-/// A transit and its two relay stages, clamped to it and placed in its middle. One without length is no stage.
+/// Adds a transit and its two relay stages, clamped to it and placed in its middle. A relay stage of length zero is
+/// omitted.
 fn push_transit(
     stages: &mut Vec<StageRecord>,
     [transit, queue, forward]: [StageId; 3],
@@ -355,11 +359,11 @@ fn push_transit(
     stages.extend(relay.into_iter().filter(|stage| stage.duration_ns() > 0));
 }
 
-/// A server's record, complete but for the handler's stages and for what happens to its last data frame. It is finished exactly once:
-/// with both, or without the latter when the call or its session ends first. What the handler's spans, and its process's, hang
-/// under is exported either way.
+/// A server's record that lacks the handler's stages and the stamps of the last data frame. It is finished exactly
+/// once: with both, or without the stamps if the call or its session ends first. The parent span of the handler's and
+/// the process's spans is exported in both cases.
 pub(crate) struct ServerDraft {
-    /// Taken when it is finished. It has no stages yet.
+    /// The record, without stages, and the call. Taken when the record is finished.
     unfinished: Option<(CallRecord, Arc<ServerCall>)>,
     recorder: Recorder,
 }
@@ -372,7 +376,7 @@ impl ServerDraft {
         }
     }
 
-    /// Adds what the writer did, and hands the record on.
+    /// Adds the writer's stamps and passes the record to the recorder.
     pub(crate) fn complete(mut self, last_data: &SentStamps) {
         self.finish(Some(last_data));
     }
@@ -389,7 +393,7 @@ impl ServerDraft {
         let recorder = self.recorder.clone();
         let command = call.command().cloned();
         call.on_complete(move |stages| {
-            // What outlasts a call that was cut short belongs to it all the same.
+            // Stages that end after a call was cut short belong to it too.
             record.stages.reserve_exact(stages.len() + 3);
             record
                 .stages
@@ -453,7 +457,7 @@ mod tests {
         }
     }
 
-    /// Sent after 30 µs, answered after 530 µs, over after 560 µs.
+    /// Stamps of a call that is sent after 30 µs, answered after 530 µs, and ends after 560 µs.
     fn stamps(anchor: &Anchor, relay: RelayStamp) -> (Stamps, Instant) {
         let at = |us| anchor.instant + Duration::from_micros(us);
         let stamps = Stamps {
@@ -477,7 +481,7 @@ mod tests {
         (stage.start_ns / 1_000, stage.end_ns / 1_000)
     }
 
-    /// A server's draft, and the call as its handler holds it.
+    /// A server's draft and its handler's call.
     fn server_draft(anchor: Anchor, recorder: &Recorder) -> (ServerDraft, Arc<ServerCall>) {
         let context = TraceContext::new_root(true);
         let call = Arc::new(ServerCall::new(&context, context.span_id, anchor, true));
@@ -520,9 +524,9 @@ mod tests {
         assert_eq!(
             span(&completed[0], RPC),
             (0, 90),
-            "from the arrival to the last of the answer"
+            "from the arrival to the end of the answer"
         );
-        // A session that ends with the trailers still queued drops it.
+        // A session that ends with the trailers still queued drops the draft.
         drop(server_draft(anchor, &recorder).0);
         let dropped = records.take();
         assert_eq!(dropped.len(), 1);
@@ -540,7 +544,7 @@ mod tests {
         call.record(PROCESS, anchor.instant, killed);
         drop(call);
         let [record] = &records.take()[..] else {
-            panic!("it is recorded once");
+            panic!("the call is recorded once");
         };
         assert_eq!(span(record, PROCESS), (0, 200_000));
         assert_eq!(span(record, RPC), (0, 200_000), "around its process");
@@ -559,7 +563,7 @@ mod tests {
                 forward_ns: 20 * US,
             },
         );
-        // The server's clock is 5 ms ahead; it had the request 80 µs after the call began.
+        // The server's clock is 5 ms ahead; the request arrived 80 µs after the call began.
         let rows = [
             timing(SERVER_OPEN, 0, 5),
             timing(RPC, 10, 380),
@@ -703,7 +707,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever a server or a relay claims, every stage lies inside the envelope.
+        /// Every stage lies inside the envelope, for any values from the server and the relay.
         #[test]
         fn lies_stay_inside_the_envelope(
             received_unix_ns: u64,

@@ -7,8 +7,8 @@ use tonic::body::Body;
 use tonic::codegen::BoxFuture;
 use tonic::server::NamedService;
 
-/// Hands calls of the first service's methods to it, and everything else to the second, which answers UNIMPLEMENTED to what it does not
-/// know. Nests for more: `Routes::new(a, Routes::new(b, c))`.
+/// Routes calls of the first service's methods to it, and all other calls to the second, which answers UNIMPLEMENTED to
+/// unknown methods. Nests for more services: `Routes::new(a, Routes::new(b, c))`.
 #[derive(Debug, Clone)]
 pub struct Routes<A, B> {
     first: A,
@@ -16,7 +16,7 @@ pub struct Routes<A, B> {
 }
 
 impl<A, B> Routes<A, B> {
-    /// Of two services as tonic generates them.
+    /// Joins two services that tonic generated.
     pub fn new(first: A, rest: B) -> Self {
         Self { first, rest }
     }
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    /// Says its name.
+    /// A service that answers with a header: whether it is the first.
     #[derive(Clone)]
     struct Says<const FIRST: bool>;
 

@@ -1,4 +1,4 @@
-//! A call, from the server's side: one task that runs the handler and pumps its response out.
+//! The server's side of a call: one task that runs the handler and sends its response.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use super::record::ServerDraft;
 use super::shared::StreamHandle;
 use crate::allow::Peer;
 
-/// What a session's calls are handed to: any tonic service.
+/// Any tonic service, which handles a session's calls.
 pub trait Service:
     tower_service::Service<
         http::Request<Body>,
@@ -70,7 +70,8 @@ pub(crate) fn spawn(stream: StreamHandle, service: impl Service, peer: Arc<Peer>
 
 async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>) {
     let stream = Arc::new(stream);
-    // Both were there when the stream was announced; a reset may have come since, and is not told again.
+    // `Head` and its stamp existed when the stream was announced. A reset may have arrived since, and no further event
+    // reports it.
     let Ok(Some((head, arrival))) = stream.with_mux(|mux| {
         if mux.is_reset(stream.id()) {
             return None;
@@ -106,7 +107,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
             wants_timings,
         }),
     };
-    // A response is made while it is pumped out: that is the handler too.
+    // The handler produces its response while it is sent, so both run inside the handler's context.
     let context = bridge::attach(call.context());
     let handler = async {
         let response = match std::future::poll_fn(|cx| service.poll_ready(cx)).await {
@@ -118,7 +119,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
     handler.with_context(context).await;
 }
 
-/// tonic answers a method that it does not know without a message: puts in which one that was.
+/// Adds a message with the method's name to tonic's answer for an unknown method, which has none.
 fn naming_method(response: http::Response<Body>, path: &str) -> http::Response<Body> {
     let headers = response.headers();
     let is_unknown = grpc_status(headers) == Some(tonic::Code::Unimplemented.into());
@@ -128,15 +129,16 @@ fn naming_method(response: http::Response<Body>, path: &str) -> http::Response<B
     Status::unimplemented(format!("this exec-server has no method {}", hint(path))).into_http()
 }
 
-/// A call in its handler's hands. Dropped before its end, it was cut short: by the caller, by its deadline, with its
-/// session, or by a bug of the handler. It is recorded even so: spans that the handler opened hang under it.
+/// A call that its handler serves. If it is dropped before its end, the call was cut short: by the caller, by its
+/// deadline, with its session, or by a panic of the handler. It is recorded even then, because it is the parent of the
+/// spans that the handler opened.
 struct Serving {
     stream: Arc<StreamHandle>,
     finish: Option<Finish>,
 }
 
 impl Serving {
-    /// A call that never reached its handler.
+    /// A call that did not reach its handler.
     fn unrecorded(stream: &Arc<StreamHandle>) -> Self {
         Self {
             stream: Arc::clone(stream),
@@ -154,20 +156,20 @@ impl Drop for Serving {
             return;
         };
         let status = self.stream.cut_short().code();
-        // Nothing will be sent: dropping the draft hands the record on.
+        // Nothing is sent any more. Dropping the draft passes the record to the recorder.
         let end = self.stream.end().get();
         drop(finish.into_drafts(status.into(), end, self.stream.shared().recorder()));
     }
 }
 
-/// A request as its handler gets it.
+/// A request, ready for its handler.
 struct Inbound {
     request: http::Request<Body>,
     call: Arc<ServerCall>,
     trace: Trace,
 }
 
-/// What the server's record needs to know of the caller's trace.
+/// The caller's trace, for the server's record.
 struct Trace {
     /// `span_id` is the call id.
     context: TraceContext,
@@ -222,7 +224,7 @@ impl Inbound {
     }
 }
 
-/// Both clocks as they stood at `at`, shortly ago.
+/// Both clocks at `at`, which is shortly before now.
 fn anchor_at(at: Instant) -> Anchor {
     let now = clock::call_anchor();
     Anchor {
@@ -231,7 +233,7 @@ fn anchor_at(at: Instant) -> Anchor {
     }
 }
 
-/// What it takes to complete the record of a call once its last frame is queued.
+/// The data that completes the record of a call once its last frame is queued.
 struct Finish {
     call: Arc<ServerCall>,
     trace: Trace,
@@ -240,7 +242,7 @@ struct Finish {
 }
 
 impl Finish {
-    /// The relay's stamp on the request, for the client. Durations only: their position is the client's to estimate.
+    /// The relay's stamp on the request, for the client. Only the durations count: the client estimates the positions.
     fn relay_stages(&self) -> impl Iterator<Item = StageRecord> {
         let durations = [
             (RELAY_QUEUE, self.relay.queue_ns),
@@ -299,14 +301,14 @@ impl Finish {
     }
 }
 
-/// Pumps a response out. Its head leaves with its first data when that is ready at once.
+/// Sends a response. Its head leaves with its first data if that is ready immediately.
 async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>, mut serving: Serving) {
     let head = |response: &http::Response<Body>| Head {
         metadata: metadata::from_headers(response.headers()),
         ..Head::default()
     };
     if let Err(status) = stream.send_head(&head(&response)) {
-        // Too much metadata fails the call; one that has ended takes no word of it.
+        // Metadata that is too large fails the call. A call that has already ended accepts no status.
         response = status.into_http();
         if stream.send_head(&head(&response)).is_err() {
             return;
@@ -318,7 +320,7 @@ async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>,
     while let Some(frame) = body.frame().await {
         let frame = match frame {
             Ok(frame) => frame,
-            // The handler's body failed without a status of its own.
+            // The response body failed: its error becomes the status.
             Err(status) => http_body::Frame::trailers(status_trailers(&status)),
         };
         match frame.into_data() {
@@ -334,7 +336,7 @@ async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>,
             }
         }
     }
-    // tonic ends every body with trailers, or puts the status into the head; anything else is a handler cut short.
+    // tonic ends every body with trailers, or puts the status into the head; otherwise the handler was cut short.
     if head_status.is_none() && grpc_status(&trailers).is_none() {
         trailers = status_trailers(&Status::unknown(
             "the handler ended its response without a status",
@@ -346,13 +348,13 @@ async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>,
     let recorder = stream.shared().recorder();
     let finish = serving.finish.take();
     let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, None, recorder));
-    // Fails only when the session or the call has ended, and then nobody waits for it.
+    // Fails only if the session or the call has ended; then no caller waits for the trailers.
     let _ = stream.send_trailers(metadata::from_headers(&trailers), timings, draft);
 }
 
 fn status_trailers(status: &Status) -> http::HeaderMap {
     let mut trailers = http::HeaderMap::new();
-    // Fails only for a message that no header can hold; the code alone will do then.
+    // Fails only if a header cannot hold the message; then only the code is sent.
     if status.add_header(&mut trailers).is_err() {
         trailers = http::HeaderMap::new();
         trailers.insert("grpc-status", HeaderValue::from(i32::from(status.code())));

@@ -1,11 +1,11 @@
 //! One session's state behind one lock: Noise transport, multiplexer, wakers.
 //!
-//! Whoever has something to send queues it in the multiplexer and wakes the writer; the reader hands messages in and
-//! wakes whoever they concern. The lock is held for short computations only, never across an await.
+//! Calls queue frames in the multiplexer and wake the writer. The reader passes received messages to the multiplexer
+//! and wakes the calls that they concern. The lock is held for short computations only, never across an await.
 //!
-//! * here: what the lock guards, messages in, events out, and the timer;
-//! * [`ends`]: how a session comes to its end;
-//! * [`handle`]: one stream of it, as a call holds it.
+//! * here: the locked state, received messages, events of the multiplexer, and the timer;
+//! * [`ends`]: how a session ends;
+//! * [`handle`]: a call's handle on one stream.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,48 +37,49 @@ pub(crate) use handle::StreamHandle;
 /// A session, shared by its reader, its writer, its timer and every call on it.
 pub(crate) struct Shared {
     state: Mutex<State>,
-    /// The next deadline moved closer.
+    /// Notified when the next deadline moves closer.
     timer: Notify,
-    /// The session is ending; for the reader.
+    /// Notifies the reader that the session ends or that its writer is lost.
     ending: Notify,
-    /// The first transport message opened; for the server's half-open limit.
+    /// Notified when the first transport message decrypts. The server's half-open limit waits for it.
     confirmed: Notify,
-    /// Closed when the writer is gone: HTTP/2 has taken everything, or lost the stream.
+    /// Closed when the writer is dropped: HTTP/2 has taken everything, or has lost the stream.
     flushed: Semaphore,
-    /// One permit a stream.
+    /// One permit per stream that this end opens.
     slots: Arc<Semaphore>,
     recorder: Recorder,
 }
 
-/// What the lock guards.
+/// The state that the lock guards.
 pub(crate) struct State {
-    /// Handshake messages, sent before anything else.
+    /// Handshake messages, sent before all transport messages.
     pub(super) handshake: VecDeque<HandshakeFrame>,
     pub(super) established: Option<Established>,
     /// Woken when there is something to send.
     pub(super) writer: Option<Waker>,
     pub(super) ending: Option<Ending>,
-    /// The peer said that it would end the session.
+    /// The reason of the peer's `GoAway` that leaves open calls to be answered.
     goodbye: Option<go_away::Reason>,
-    /// This end did, and does once its calls are answered.
+    /// This end has sent `GoAway`, and ends the session once its open calls are answered.
     is_draining: bool,
-    /// The writer is gone before the session's end.
+    /// The writer was dropped before the session ended: nothing can be sent.
     is_mute: bool,
-    /// Calls that the session's end cut short, on the server.
+    /// Number of calls that the end of the session cut short; server only.
     cut: usize,
     wakers: HashMap<StreamId, Wakers>,
-    /// Opened by the peer, not yet served.
+    /// Streams that the peer opened and that no task serves yet.
     opened: VecDeque<StreamId>,
     calls: HashMap<StreamId, ServedCall>,
+    /// The deadline that the timer sleeps for.
     armed: Option<Instant>,
     is_confirmed: bool,
 }
 
-/// What is sent before the session's keys exist.
+/// A frame that is sent before the session's keys exist.
 pub(super) enum HandshakeFrame {
     /// Noise message 1 or 2.
     Noise(Bytes),
-    /// Instead of message 2: this end's version.
+    /// This end's version, in place of message 2.
     Version,
 }
 
@@ -88,19 +89,19 @@ struct Wakers {
     send: Option<Waker>,
 }
 
-/// A call being served here.
+/// A call that this end serves.
 #[derive(Default)]
 struct ServedCall {
-    /// Present once it has one.
+    /// The task that serves it, once spawned.
     task: Option<AbortHandle>,
-    /// Completed when the trailers are with the link.
+    /// The server's record, completed when the writer has sealed the trailers.
     draft: Option<Box<ServerDraft>>,
-    /// Tells the handler, and what it started, why the call was cut short.
+    /// Tells the handler and its process why the call was cut short.
     end: CallEndCell,
 }
 
 impl Shared {
-    /// A session that has not shaken hands yet.
+    /// Creates a session before its handshake.
     pub(crate) fn new(recorder: Recorder) -> Arc<Self> {
         Arc::new(Self {
             state: Mutex::new(State {
@@ -128,7 +129,7 @@ impl Shared {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while the lock is held would be a bug of ours; the state is still consistent enough to close.
+        // A panic under the lock would be a bug here; the state is still consistent enough to close the session.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -153,12 +154,12 @@ impl Shared {
         state.wake_writer();
     }
 
-    /// The handshake is complete.
+    /// Stores the established session when the handshake is complete.
     pub(crate) fn establish(&self, mut session: Established, sample: Option<ClockSample>) {
         if let Some(sample) = sample {
             session.mux.add_clock_sample(sample);
         }
-        // The client's first ping is due at once.
+        // The client's first ping is due immediately.
         let silent = session.mux.handle_timeout(clock::now());
         debug_assert!(silent.is_ok(), "a new session is not silent");
         let mut state = self.lock();
@@ -171,7 +172,7 @@ impl Shared {
         self.lock().established.as_ref().map_or(0, Established::renewals)
     }
 
-    /// The epoch that the server told in the handshake.
+    /// The epoch from the server's handshake message.
     pub(crate) fn epoch(&self) -> Option<Epoch> {
         self.lock()
             .established
@@ -190,7 +191,7 @@ impl Shared {
                 .is_some_and(|session| !session.mux.is_going_away())
     }
 
-    /// Whether a transport message of the peer has opened: it is there, and no old message 1 repeated.
+    /// Whether a transport message of the peer has decrypted. That proves that message 1 was not replayed.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.lock().is_confirmed
     }
@@ -200,7 +201,7 @@ impl Shared {
         self.confirmed.notified().await;
     }
 
-    /// Takes in one sealed message. `false`: the session has ended.
+    /// Decrypts and handles one sealed message. `false`: the session has ended.
     pub(super) fn receive(&self, received: Instant, relay: RelayStamp, message: &[u8]) -> bool {
         let mut state = self.lock();
         if state.ending.is_some() {
@@ -215,7 +216,7 @@ impl Shared {
             }),
         };
         if is_opened && !state.is_confirmed {
-            // Whatever it says: it is there.
+            // Any message that decrypts confirms the peer, whatever its content.
             state.is_confirmed = true;
             self.confirmed.notify_one();
         }
@@ -228,7 +229,7 @@ impl Shared {
         state.ending.is_none()
     }
 
-    /// Wakes the timer when a deadline has come closer than it sleeps for.
+    /// Wakes the timer when the next deadline is earlier than the one it sleeps for.
     pub(super) fn rearm(&self, state: &State) {
         let next = state.established.as_ref().map(Established::next_timeout);
         if state.armed.is_none() || next < state.armed {
@@ -236,11 +237,11 @@ impl Shared {
         }
     }
 
-    /// A stream that the peer opened and nobody serves yet.
+    /// Takes the oldest stream that the peer opened and that no task serves yet.
     pub(super) fn next_opened(self: &Arc<Self>) -> Option<StreamHandle> {
         let mut state = self.lock();
         let id = state.opened.pop_front()?;
-        // From now on a reset finds it, whether it has its task yet or not.
+        // A reset that arrives before the task is registered must find the call.
         let call = ServedCall::default();
         let end = call.end.clone();
         state.calls.insert(id, call);
@@ -252,8 +253,8 @@ impl Shared {
         })
     }
 
-    /// Opens a stream, waiting while [`MAX_STREAMS`] are open, unless the session is ending. Cancellation safe: nothing is opened
-    /// before it returns.
+    /// Opens a stream. Waits while [`MAX_STREAMS`] are open; fails if the session is ending. Cancellation safe: no
+    /// stream is opened before it returns.
     pub(super) async fn open(
         self: &Arc<Self>,
         head: &Head,
@@ -280,7 +281,8 @@ impl Shared {
         })
     }
 
-    /// Remembers the task that serves a stream, so that a reset stops it. One that has ended meanwhile is stopped now.
+    /// Registers the task that serves a stream, so that a reset aborts it. If the stream has ended in the meantime, the
+    /// task is aborted now.
     pub(super) fn serving(&self, id: StreamId, task: AbortHandle) {
         match self.lock().calls.get_mut(&id) {
             Some(call) => call.task = Some(task),
@@ -315,7 +317,7 @@ impl Shared {
         }
     }
 
-    /// Passes the multiplexer's events on and wakes whoever they concern.
+    /// Handles the multiplexer's events, and wakes the writer if there is something to send.
     pub(super) fn react(&self, state: &mut State) {
         self.pass_on_events(state);
         if state
@@ -327,7 +329,7 @@ impl Shared {
         }
     }
 
-    /// The same for the writer, which need not wake itself.
+    /// Handles the multiplexer's events without waking the writer, which is the caller here.
     pub(super) fn pass_on_events(&self, state: &mut State) {
         while let Some(event) = state
             .established
@@ -361,7 +363,7 @@ impl Shared {
                     let said = state.established.as_ref().map(|session| session.mux.goodbye());
                     match SessionError::from_go_away(reason, said.unwrap_or_default()) {
                         Some(error) => self.conclude(state, error),
-                        // Open calls may still be answered; no new one is opened.
+                        // Open calls may still be answered; no new call is opened.
                         None => {
                             state.goodbye = Some(reason);
                             self.slots.close();
@@ -377,7 +379,7 @@ impl Shared {
 }
 
 impl ServedCall {
-    /// Notes why before the handler is dropped.
+    /// Stores the reason before the handler is dropped, then aborts its task.
     fn cut(self, end: CallEnd) {
         self.end.set(end);
         if let Some(task) = self.task {

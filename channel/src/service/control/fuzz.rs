@@ -1,4 +1,4 @@
-//! A message about keys has one spelling, and is told from one about calls.
+//! A key-exchange message has exactly one encoding, and is distinguished from messages of the multiplexer.
 
 use baton_fuzz::Target;
 
@@ -15,12 +15,12 @@ fn run(bytes: &[u8]) {
     let read = take(Bytes::copy_from_slice(bytes));
     assert!(
         read.is_err() || is_control(bytes),
-        "about keys, and not told from a call"
+        "a key-exchange message that `is_control` does not recognize"
     );
     if let Ok(control) = read {
         let mut out = Vec::new();
         put(&control, &mut out);
-        assert_eq!(out, bytes, "a message about keys with two spellings");
+        assert_eq!(out, bytes, "a key-exchange message with two encodings");
     }
 }
 

@@ -1,5 +1,5 @@
-//! Two real ends whose keys are renewed all the time, and a hostile hand on either of them and on the wire between. While nobody cheats
-//! no session ends; whoever cheats gets a typed end; and what was altered never opens.
+//! Two real ends that rekey continually, with an attacker at either end or on the wire. A session between honest ends
+//! does not end; an attack ends it with a typed error; an altered message never decrypts.
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
@@ -34,7 +34,7 @@ struct World {
     wires: [VecDeque<Bytes>; 2],
     now: Anchor,
     is_allowed: Arc<AtomicBool>,
-    /// Nobody has sent or altered anything that an honest end would not.
+    /// No message was forged, altered, dropped or repeated.
     is_honest: bool,
     /// Streams that the exec-server has answered.
     answered: HashSet<StreamId>,
@@ -262,7 +262,7 @@ impl World {
         Ok(())
     }
 
-    /// Sends what only a hostile end would, behind what is on the wire.
+    /// Seals a plaintext that only a hostile end would send, and appends it to the wire.
     fn forge(&mut self, end: usize, plaintext: &[u8]) -> Result<(), SessionError> {
         let plaintext = &plaintext[..plaintext.len().min(NOISE_PLAINTEXT_MAX)];
         let mut sealed = BytesMut::new();
@@ -271,7 +271,7 @@ impl World {
         Ok(())
     }
 
-    /// Between honest ends only time, the exec-server's owner, and a flood of their own making can end a session.
+    /// Asserts that a session between honest ends ended only because of a timeout or a revoked key.
     fn judge(&self, error: &SessionError) {
         let said = error.to_string();
         assert!(!said.chars().any(char::is_control), "{said:?}");
@@ -281,7 +281,10 @@ impl World {
             SessionError::Revoked => !self.is_allowed.load(Ordering::Relaxed),
             _ => false,
         };
-        assert!(is_fair || !self.is_honest, "honest ends fell out: {error:?}");
+        assert!(
+            is_fair || !self.is_honest,
+            "a session between honest ends failed: {error:?}"
+        );
     }
 }
 

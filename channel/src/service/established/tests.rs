@@ -1,4 +1,4 @@
-//! Calls over a session whose keys change under them, under a virtual clock.
+//! Calls over a session that rekeys, under a virtual clock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::allow::Trust;
 
-/// Rekeys without pause are what these tests are about.
+/// A policy that rekeys without a pause.
 fn every(messages: u64, bytes: u64, after_age: Duration) -> RekeyPolicy {
     RekeyPolicy {
         after: KeyLimit { messages, bytes },
@@ -98,7 +98,7 @@ impl Pair {
         }
     }
 
-    /// Puts the next message of one end on the wire; its plaintext.
+    /// Puts the next message of one end on the wire, and returns its plaintext.
     fn transmit(&mut self, is_client: bool) -> Option<Vec<u8>> {
         let now = self.now;
         let mut plaintext = Vec::new();
@@ -118,7 +118,7 @@ impl Pair {
         Some(plaintext)
     }
 
-    /// Delivers the oldest message to one end; `None`: there is none.
+    /// Delivers the oldest message to one end. `None`: the wire is empty.
     fn deliver(&mut self, to_client: bool) -> Option<Result<(), SessionError>> {
         let wire = if to_client {
             &mut self.to_client
@@ -159,7 +159,7 @@ impl Pair {
         }
     }
 
-    /// An open stream, answered with a `Head`. Takes no settling, so keys may be renewed without end.
+    /// Opens a stream and answers it with a `Head`. Does not wait for silence, because the ends may rekey forever.
     fn exchange(&mut self) -> StreamId {
         let head = Head {
             path: "/a.B/C".into(),
@@ -176,7 +176,7 @@ impl Pair {
         id
     }
 
-    /// Seals what no honest end would send.
+    /// Seals and delivers a plaintext that no honest end would send.
     fn forge(&mut self, is_client: bool, plaintext: &[u8]) -> Result<(), SessionError> {
         let mut sealed = BytesMut::new();
         self.end(is_client).seal(plaintext, &mut sealed).unwrap();
@@ -208,7 +208,7 @@ fn what_is_about_keys_goes_before_anything_else_and_alone() {
     let plaintext = pair.transmit(true).unwrap();
     let control = control::take(plaintext.into()).unwrap();
     assert!(matches!(control, Control::Start(_)), "{control:?}");
-    // The data has its turn without waiting for the answer.
+    // The data is sent without waiting for the answer.
     assert!(!control::is_control(&pair.transmit(true).unwrap()));
 }
 
@@ -236,7 +236,7 @@ fn a_client_that_was_removed_is_cut_at_the_next_rekey() {
             if let Some(delivered) = pair.deliver(true) {
                 delivered.unwrap();
             }
-            assert!(messages <= 25, "it goes on");
+            assert!(messages <= 25, "the session continues");
         };
         assert_eq!(ended, SessionError::Revoked);
         assert!(messages > 10, "not before");
@@ -299,7 +299,7 @@ fn a_rekey_without_an_answer_ends_an_otherwise_lively_session() {
     let mut elapsed = Duration::ZERO;
     let error = loop {
         elapsed += Duration::from_secs(5);
-        assert!(elapsed < Duration::from_secs(1000), "it goes on");
+        assert!(elapsed < Duration::from_secs(1000), "the session continues");
         pair.now.instant += Duration::from_secs(5);
         let now = pair.now.instant;
         if let Err(error) = pair.client.handle_timeout(now) {
@@ -309,7 +309,7 @@ fn a_rekey_without_an_answer_ends_an_otherwise_lively_session() {
             continue;
         };
         if control::is_control(&plaintext) {
-            // A server that opens it and goes on as if nothing had been said.
+            // The server decrypts the message and does not handle it.
             let message = pair.to_server.pop_back().unwrap();
             pair.server.open(&message).unwrap();
         }
@@ -333,7 +333,7 @@ fn policies() -> impl Strategy<Value = RekeyPolicy> {
 }
 
 proptest! {
-    /// Whatever a peer that holds the keys seals, and wherever a rekey is: an error at worst.
+    /// Any plaintext that a peer with the keys seals, at any point of a rekey, causes at most an error.
     #[test]
     fn no_plaintext_of_a_peer_panics(
         client in policies(),
@@ -367,8 +367,8 @@ proptest! {
         }
     }
 
-    /// Whatever the limits of either end, and however messages of both directions and of rekeys interleave: every
-    /// byte of every stream arrives, in order.
+    /// Every byte of every stream arrives in order, for any limits of either end and any interleaving of messages and
+    /// rekeys.
     #[test]
     fn random_rekeys_lose_nothing(
         client in policies(),
@@ -414,7 +414,7 @@ proptest! {
         while sent != got {
             let before = (pair.client.renewals(), got.values().map(Vec::len).sum::<usize>());
             let mut any = false;
-            // With a limit of one message the keys are renewed for ever, so this does not wait for silence.
+            // With a limit of one message the ends rekey forever, so this does not wait for silence.
             for _ in 0..20 {
                 any |= pair.step();
                 for is_client in [true, false] {
@@ -430,7 +430,7 @@ proptest! {
                 }
             }
             let after = (pair.client.renewals(), got.values().map(Vec::len).sum::<usize>());
-            prop_assert!(any && before != after || sent == got, "nothing moves any more");
+            prop_assert!(any && before != after || sent == got, "no progress");
         }
         prop_assert!(pair.client.renewals().abs_diff(pair.server.renewals()) <= 1);
     }

@@ -1,4 +1,4 @@
-//! Whatever metadata a peer sends becomes headers that mean the same, or none.
+//! Any metadata of a peer becomes equivalent headers, or is rejected.
 
 use baton_fuzz::{Input, Script, Target};
 
@@ -33,11 +33,11 @@ fn run(bytes: &[u8]) {
     let implied = |entry: &Metadata| ["content-type", "te", "grpc-timeout"].contains(&entry.key.as_str());
     metadata.retain(|entry| !implied(entry));
     let mut back = from_headers(&headers);
-    // A map keeps the order of one name's values only.
+    // A map keeps the order only among the values of one name.
     metadata.sort_by(|a, b| a.key.cmp(&b.key));
     back.sort_by(|a, b| a.key.cmp(&b.key));
     assert_eq!(back, metadata);
-    // What reads them next: the status of a response, and the caller's trace.
+    // These readers handle the headers next: the status of a response, and the caller's trace.
     drop(tonic::Status::from_header_map(&headers));
     drop(baton_trace::w3c::TraceContext::extract(&headers));
 }

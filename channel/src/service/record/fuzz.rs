@@ -1,5 +1,5 @@
-//! Whatever a server says of a call, and a relay of its messages: the record stays inside the envelope that the client measured itself,
-//! adds up, and can be drawn, exported and read again.
+//! For any timings of a server and any stamps of a relay, the record stays inside the envelope that the client
+//! measured, its stages add up, and it can be drawn, exported and read again.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ fn run(bytes: &[u8]) {
         unix_ns: input.u64(),
     };
     let mut at = anchor.instant;
-    // In order, as a clock gives them.
+    // Monotonic, like a clock.
     let mut later = |input: &mut Input<'_>| {
         at += Duration::from_nanos(input.u32().into());
         at
@@ -65,7 +65,7 @@ fn run(bytes: &[u8]) {
         }),
         ..Stamps::default()
     };
-    // As many as a multiplexer lets pass.
+    // The multiplexer accepts at most this many bytes.
     let timings = input.rest();
     let timings = &timings[..timings.len().min(TIMINGS_MAX)];
     let draft = ClientDraft {

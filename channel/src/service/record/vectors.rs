@@ -1,4 +1,4 @@
-//! `docs/vectors/waterfall.json`: how a client places a call's stages, and what remains.
+//! `docs/vectors/waterfall.json`: where a client places a call's stages, and the remainder.
 
 use std::time::Duration;
 
@@ -9,13 +9,13 @@ use baton_vectors::{Case, Json, Vector, check, list, object};
 
 use super::*;
 
-/// What a client knows of a call when it is over. Times are in nanoseconds after the call began.
+/// What a client has measured of a call that has ended. Times are in nanoseconds after the call began.
 struct Known {
     anchor_unix_ns: u64,
     queued: u64,
     taken: u64,
     sent: u64,
-    /// Arrival of the last `Data`, decrypted, handed to the caller, and the relay's stamp on it.
+    /// When the last `Data` arrived, was decrypted, and was handed to the caller; and the relay's stamp on it.
     answer: Option<([u64; 3], RelayStamp)>,
     end: u64,
     clock: Option<ClockOffset>,
@@ -101,7 +101,7 @@ fn rows(record: &CallRecord) -> Json {
 
 const ANCHOR: u64 = 1_700_000_000_000_000_000;
 
-/// The rows of an exec-server that ran a process: stage, start and duration in microseconds after the arrival of `Head`.
+/// The rows of an exec-server that ran a process: stage, start after the arrival of `Head`, duration, in microseconds.
 const ROWS: [(u8, u64, u64); 11] = [
     (11, 0, 12),
     (12, 12, 3),

@@ -1,14 +1,14 @@
-//! How a session ends. Every end of an established session passes [`fail`](Shared::fail),
+//! How a session ends. Every end of an established session goes through [`fail`](Shared::fail),
 //! [`conclude`](Shared::conclude) or [`end`](Shared::end):
 //!
-//! | cause | what the peer gets |
+//! | cause | sent to the peer |
 //! |---|---|
-//! | this end finds a fault of the peer, the relay or the path ([`SessionError::to_go_away`]) | `GoAway`, then END_STREAM |
+//! | a fault of the peer, the relay or the network ([`SessionError::to_go_away`]) | `GoAway`, then END_STREAM |
 //! | the peer's `GoAway` | END_STREAM |
-//! | the peer's END_STREAM; nothing is left to do | what is queued, then END_STREAM |
+//! | the peer's END_STREAM; no call is open and no new one is accepted | the queued frames, then END_STREAM |
 //! | the relay or the connection is lost | RST_STREAM |
 //!
-//! What leaves before END_STREAM has [`limits::CLOSE_TIMEOUT`]; then RST_STREAM follows.
+//! The frames before END_STREAM have [`limits::CLOSE_TIMEOUT`] to be sent; after that RST_STREAM is sent.
 
 use std::collections::HashMap;
 use std::task::Waker;
@@ -25,7 +25,7 @@ use crate::limits;
 /// How the session ends.
 #[derive(Debug, Clone)]
 pub(in crate::service) enum Ending {
-    /// With what is queued and END_STREAM.
+    /// With the queued frames, then END_STREAM.
     Flush(SessionError),
     /// With RST_STREAM.
     Now(SessionError),
@@ -42,53 +42,56 @@ impl Shared {
         matches!(self.lock().ending, Some(Ending::Flush(_)))
     }
 
-    /// Waits until the session is told to end, or its writer is lost. One waiter.
+    /// Waits until the session ends or its writer is lost. One waiter.
     pub(in crate::service) async fn ending(&self) {
         self.ending.notified().await;
     }
 
-    /// Ends the session at once. Calls fail with `error`.
+    /// Ends the session immediately, with RST_STREAM. Calls fail with `error`.
     pub(crate) fn close(&self, error: SessionError) {
         self.end(&mut self.lock(), Ending::Now(error));
     }
 
-    /// Sends what is queued, then ends.
+    /// Sends the queued frames, then ends the session. Calls fail with `error`.
     pub(crate) fn finish(&self, error: SessionError) {
         self.end(&mut self.lock(), Ending::Flush(error));
     }
 
-    /// Waits until HTTP/2 has taken everything that a session that is ending sends, at most [`limits::CLOSE_TIMEOUT`].
+    /// Waits until HTTP/2 has taken all frames of an ending session, for at most [`limits::CLOSE_TIMEOUT`].
     pub(crate) async fn flushed(&self) {
         let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, self.flushed.acquire()).await;
     }
 
-    /// Nothing can be sent any more, and the writer does not know why. The reader ends the session once it has the reason.
+    /// Notes that HTTP/2 dropped the writer, which does not learn the reason. The reader reads the reason and ends the
+    /// session with it.
     pub(in crate::service) fn writer_is_lost(&self) {
         let mut state = self.lock();
         state.is_mute = true;
         if state.ending.is_some() {
-            // It was sending what was queued.
+            // The queued frames of this flush can no longer be sent.
             self.end(&mut state, Ending::Now(SessionError::Closed));
         }
         self.ending.notify_one();
     }
 
-    /// Has the reader, which takes in what had arrived before the writer was lost, come back for the reason.
+    /// Notifies the reader again. It has handled a chunk that arrived before the writer was lost, and still has to read
+    /// the reason.
     pub(in crate::service) fn look_again(&self) {
         self.ending.notify_one();
     }
 
-    /// Nothing more will be sent.
+    /// Notes that the writer was dropped: nothing more is sent.
     pub(in crate::service) fn writer_is_done(&self) {
         self.flushed.close();
     }
 
-    /// Says goodbye, sends what is queued, then ends.
+    /// Sends `GoAway` and the queued frames, then ends the session with `error`.
     pub(crate) fn go_away(&self, reason: go_away::Reason, detail: &str, error: SessionError) {
         self.say_goodbye(&mut self.lock(), reason, detail, error);
     }
 
-    /// Says that this end shuts down, takes no further call, and ends the session once those that are open are answered.
+    /// Sends `GoAway` with reason `Shutdown`, accepts no further call, and ends the session once the open calls are
+    /// answered.
     pub(crate) fn drain(&self) {
         let mut state = self.lock();
         if state.ending.is_some() {
@@ -109,7 +112,7 @@ impl Shared {
         error: SessionError,
     ) {
         if state.ending.is_some() {
-            // What it was told first counts.
+            // The first reason counts.
             return;
         }
         if let Some(session) = &mut state.established {
@@ -118,8 +121,9 @@ impl Shared {
         self.end(state, Ending::Flush(error));
     }
 
-    /// Ends the session for `error`. The peer gets its reason in a `GoAway`, and nothing after it; a client that is no
-    /// longer allowed gets what was queued, too. A session that is ending already, or is not established, ends at once.
+    /// Ends the session with `error`. The peer receives the reason in a `GoAway`, and nothing after it; a client that
+    /// is no longer allowed also receives the queued frames. A session that is already ending, or is not established,
+    /// ends immediately.
     pub(in crate::service) fn fail(&self, state: &mut State, error: SessionError) {
         let go_away = match (&state.ending, &mut state.established) {
             (None, Some(session)) => error.to_go_away().map(|go_away| (session, go_away)),
@@ -135,12 +139,12 @@ impl Shared {
         self.end(state, Ending::Flush(error));
     }
 
-    /// As [`fail`](Self::fail), for a fault that was found outside.
+    /// Ends the session with a fault that was detected outside the lock ([`fail`](Self::fail)).
     pub(crate) fn give_up(&self, error: SessionError) {
         self.fail(&mut self.lock(), error);
     }
 
-    /// The peer has ended the session by a `GoAway`, and takes nothing more.
+    /// Ends the session after a `GoAway` with which the peer ended it. The peer reads nothing more, so nothing is sent.
     pub(super) fn conclude(&self, state: &mut State, error: SessionError) {
         if state.ending.is_none()
             && let Some(session) = &mut state.established
@@ -150,15 +154,15 @@ impl Shared {
         self.end(state, Ending::Flush(error));
     }
 
-    /// The client's key is no longer on the allow-list: says so, and ends the session.
+    /// Ends the session because the client's key is no longer on the allow-list. The client receives `GoAway`.
     pub(crate) fn revoke(&self) {
         self.give_up(SessionError::Revoked);
     }
 
-    /// The first reason counts; a flush may still be cut short.
+    /// Ends the session. Only the first reason is kept; a later [`Ending::Now`] still cuts a flush short.
     pub(super) fn end(&self, state: &mut State, ending: Ending) {
         let ending = match (state.goodbye, ending) {
-            // The peer's own word, which is authenticated, rather than the relay's.
+            // The peer's `GoAway` is authenticated; the relay's reason is not.
             (Some(reason), Ending::Now(SessionError::Relay(_) | SessionError::ConnectionLost(_))) => {
                 Ending::Now(SessionError::GoAway(reason))
             }
@@ -173,11 +177,11 @@ impl Shared {
             (Some(_), _) => return,
         }
         if let Some(session) = &mut state.established {
-            // What is queued leaves without waiting for answers: nobody reads them from now on.
+            // Queued frames are sent without pacing: this end no longer reads the answers that the pace depends on.
             session.mux.end_session();
         }
         state.cut += state.calls.len();
-        // Who waits for a place in this session waits for nothing.
+        // Calls that wait for a slot fail now.
         self.slots.close();
         let why = state.ended().map_or(CallEnd::ShutDown, |error| error.call_end());
         for call in in_order(&mut state.calls) {
@@ -196,7 +200,7 @@ impl Shared {
         self.confirmed.notify_one();
     }
 
-    /// Ends a session without a call that takes no other.
+    /// Ends an idle session that accepts no further call.
     pub(super) fn end_if_over(&self, state: &mut State) {
         let is_used_up = |session: &Established| session.mux.is_used_up();
         let takes_no_other = state.is_draining || state.established.as_ref().is_some_and(is_used_up);
@@ -207,14 +211,14 @@ impl Shared {
         }
     }
 
-    /// Calls that it had not answered when it ended; server only.
+    /// Number of calls without an answer when the session ended; server only.
     pub(crate) fn cut_calls(&self) -> usize {
         self.lock().cut
     }
 }
 
-/// Takes out what belongs to streams, oldest stream first: who hears of an end first must not depend on a hash, so that a
-/// simulation can be replayed.
+/// Drains a map of streams, oldest stream first. The order of wake-ups must not depend on a hash, so that a simulation
+/// can be replayed.
 fn in_order<T>(of_streams: &mut HashMap<StreamId, T>) -> impl Iterator<Item = T> + use<T> {
     let mut taken: Vec<_> = of_streams.drain().collect();
     taken.sort_unstable_by_key(|(id, _)| *id);
@@ -240,7 +244,7 @@ mod tests {
     use crate::allow::Standing;
     use crate::outer::OuterError;
 
-    /// A client's session, made with nobody at the other end.
+    /// A client's session without a server at the other end.
     fn client(change: impl FnOnce(&mut Mux)) -> Arc<Shared> {
         let (key, server) = (
             Arc::new(StaticKey::generate().unwrap()),

@@ -1,4 +1,4 @@
-//! One stream of a session, as a call holds it.
+//! A call's handle on one stream of a session.
 
 use std::future::poll_fn;
 use std::sync::Arc;
@@ -17,11 +17,11 @@ use super::super::error::{SessionError, reset_status, stream_status};
 use super::super::record::ServerDraft;
 use super::{Shared, State};
 
-/// One stream of a session, for the call that owns it. Dropping it releases the stream: an unfinished call is reset.
+/// The handle of the call that owns a stream. Dropping it releases the stream: an unfinished call is reset.
 pub(crate) struct StreamHandle {
     pub(super) shared: Arc<Shared>,
     pub(super) id: StreamId,
-    /// Only of a stream that is served.
+    /// Present on streams that this end serves.
     pub(super) end: Option<CallEndCell>,
     pub(super) _slot: Option<OwnedSemaphorePermit>,
 }
@@ -31,7 +31,7 @@ impl StreamHandle {
         self.id
     }
 
-    /// Why the call will have been cut short, for its handler.
+    /// The cell that will hold why the call was cut short, for its handler.
     pub(in crate::service) fn end(&self) -> CallEndCell {
         self.end.clone().unwrap_or_default()
     }
@@ -40,7 +40,7 @@ impl StreamHandle {
         &self.shared
     }
 
-    /// Runs `f` on the multiplexer and passes on what it caused.
+    /// Runs `f` on the multiplexer and handles the events that it causes.
     pub(in crate::service) fn with_mux<T>(&self, f: impl FnOnce(&mut Mux) -> T) -> Result<T, SessionError> {
         let mut state = self.shared.lock();
         if let Some(error) = state.ended() {
@@ -54,7 +54,7 @@ impl StreamHandle {
         Ok(result)
     }
 
-    /// The next thing the peer sent; never [`Received::Pending`].
+    /// The next data, trailers or end that the peer sent; never [`Received::Pending`].
     pub(in crate::service) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Result<Received, Status>> {
         let id = self.id;
         let mut state = self.shared.lock();
@@ -81,7 +81,7 @@ impl StreamHandle {
             if let Some(head) = session.mux.take_head(id) {
                 return Poll::Ready(Ok(head));
             }
-            // Nothing but a reset can come before the head.
+            // Only a reset can arrive before the head.
             if let Received::Reset(code) = session.mux.receive(id)
                 && state.ending.is_none()
             {
@@ -91,7 +91,7 @@ impl StreamHandle {
         self.wait(&mut state, cx)
     }
 
-    /// Nothing yet: why nothing will come, or a wake-up when something does.
+    /// Fails if the session has ended; otherwise registers the waker for the next receive event.
     fn wait<T>(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result<T, Status>> {
         if let Some(error) = state.ended() {
             return Poll::Ready(Err(error.into_status()));
@@ -100,7 +100,7 @@ impl StreamHandle {
         Poll::Pending
     }
 
-    /// Waits until the stream takes more.
+    /// Waits until the stream's send queue has room.
     pub(in crate::service) async fn room(&self) -> Result<(), Status> {
         poll_fn(|cx| {
             let mut state = self.shared.lock();
@@ -134,7 +134,7 @@ impl StreamHandle {
             .map_err(stream_status)
     }
 
-    /// Queues the end of a response; `draft` becomes the server's record once it is with the link.
+    /// Queues the trailers of a response. `draft` becomes the server's record once they are sealed.
     pub(in crate::service) fn send_trailers(
         &self,
         metadata: Vec<Metadata>,
@@ -149,7 +149,7 @@ impl StreamHandle {
             .map_err(stream_status)
     }
 
-    /// What happened to the stream's frames so far, and the clocks' offset.
+    /// The stamps of the stream's frames so far, and the clock offset.
     pub(in crate::service) fn measured(&self) -> (Stamps, Option<ClockOffset>) {
         let state = self.shared.lock();
         let Some(session) = &state.established else {
@@ -159,8 +159,8 @@ impl StreamHandle {
         (stamps, session.mux.clock_offset())
     }
 
-    /// Why a stream was cut short: the reason of its own end, though its session has ended since, as that of a client that says why it gives up
-    /// and leaves.
+    /// Why the stream was cut short. The reason of its own reset takes precedence over that of its session, which may
+    /// have ended since: a client can reset a call and then leave.
     pub(in crate::service) fn cut_short(&self) -> Status {
         let mut state = self.shared.lock();
         let of_stream = match &mut state.established {
@@ -174,7 +174,7 @@ impl StreamHandle {
         }
     }
 
-    /// Ends the stream early.
+    /// Resets the stream.
     pub(in crate::service) fn reset(&self, code: u32) {
         // A session that has ended has no stream to reset.
         let _ = self.with_mux(|mux| mux.reset(self.id, code));
@@ -191,7 +191,7 @@ impl Drop for StreamHandle {
             gone = session.mux.stamps(self.id).is_none();
         }
         if gone {
-            // It ended without trailers; a task's handle holds the task's memory.
+            // The stream ended without trailers. Its abort handle would keep the task's memory.
             state.calls.remove(&self.id);
         }
         self.shared.react(&mut state);
