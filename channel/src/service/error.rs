@@ -50,24 +50,30 @@ pub enum SessionError {
     GoAway(go_away::Reason),
     /// The peer reports that this end broke the protocol or a limit, and has ended the session. The cause is a bug of
     /// either end, or incompatible versions.
-    #[error("the other end gave up on this one for {}: it says \"{said}\"; if both are of one version, report it", fault(*.reason))]
+    #[error(
+        "the other end ended the session because this end broke {}: it reports \"{said}\"; if both ends have the same \
+         version, report a bug",
+        fault(*.reason)
+    )]
     Rejected {
         /// `ProtocolError` or `LimitExceeded`.
         reason: go_away::Reason,
-        /// In the peer's words, without what steers a terminal.
+        /// The peer's detail, without control characters.
         said: String,
     },
     /// The peer ended the session because messages were missing or altered. The cause is either end, or the network
     /// between them.
-    #[error("the other end ended the session because {}: it says \"{said}\"", loss(*.reason))]
+    #[error("the other end ended the session because {}: it reports \"{said}\"", loss(*.reason))]
     Interrupted {
         /// `Timeout` or `Damaged`.
         reason: go_away::Reason,
-        /// In the peer's words, without what steers a terminal.
+        /// The peer's detail, without control characters.
         said: String,
     },
     /// On the exec-server: no transport message of the client arrived within [`limits::CONFIRM_TIMEOUT`].
-    #[error("the client never spoke after the handshake: it has gone, or the relay repeated an old one")]
+    #[error(
+        "the client sent nothing after the handshake: it is gone, or the relay replayed an old handshake"
+    )]
     Unconfirmed,
     /// This end closed the session.
     #[error("the session was closed")]
@@ -83,19 +89,19 @@ fn parting(reason: go_away::Reason) -> &'static str {
     }
 }
 
-/// The fault of this end that the peer reports.
+/// The rule that this end broke, as the peer reports it.
 fn fault(reason: go_away::Reason) -> &'static str {
     match reason {
-        go_away::Reason::LimitExceeded => "breaking one of its limits",
-        _ => "breaking the protocol",
+        go_away::Reason::LimitExceeded => "a limit",
+        _ => "the protocol",
     }
 }
 
 /// The loss that the peer reports.
 fn loss(reason: go_away::Reason) -> &'static str {
     match reason {
-        go_away::Reason::Timeout => "it waited too long for this one",
-        _ => "it did not receive what this one sent",
+        go_away::Reason::Timeout => "it waited too long for a message of this end",
+        _ => "a message of this end did not arrive intact",
     }
 }
 

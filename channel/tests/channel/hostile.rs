@@ -319,7 +319,7 @@ async fn clients_that_say_nothing_after_the_handshake_keep_nobody_out_and_are_cu
     for _ in 0..MUTE {
         stack
             .server
-            .until(|notice| matches!(notice, Notice::AcceptFailed(why) if why.contains("never spoke")))
+            .until(|notice| matches!(notice, Notice::AcceptFailed(why) if why.contains("sent nothing after the handshake")))
             .await;
     }
     let said = told.goodbye().await.expect("a GoAway");
