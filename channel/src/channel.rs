@@ -29,7 +29,7 @@ use crate::service::ResponseBody;
 use crate::service::SessionError;
 use crate::service::client::{Call, Started};
 use crate::service::record::ConnectTimes;
-use crate::service::shared::Shared;
+use crate::service::session_state::SessionState;
 use crate::service::{reset_status, stream_status};
 use crate::ticket::Ticket;
 
@@ -97,13 +97,13 @@ enum Link {
     Down,
     /// All calls that need the session wait for the same attempt, which itself sets the next state.
     Connecting(AttemptId, SharedFuture<BoxFuture<'static, Connected>>),
-    Up(Arc<Shared>),
+    Up(Arc<SessionState>),
 }
 
 /// Identifies one attempt of a channel.
 type AttemptId = u64;
 
-type Connected = Result<(Arc<Shared>, ConnectTimes), Arc<ConnectError>>;
+type Connected = Result<(Arc<SessionState>, ConnectTimes), Arc<ConnectError>>;
 
 impl Channel {
     /// A channel to the exec-server of `ticket` for the client with `key`. Connects at the first call.
@@ -166,7 +166,7 @@ impl Channel {
     }
 
     /// The session and, if this call waited for it, the times of its connection steps.
-    async fn session(&self) -> Result<(Arc<Shared>, Option<ConnectTimes>), Status> {
+    async fn session(&self) -> Result<(Arc<SessionState>, Option<ConnectTimes>), Status> {
         let (id, attempt) = {
             let mut link = self.inner.link.lock().unwrap_or_else(PoisonError::into_inner);
             match &*link {
@@ -246,7 +246,10 @@ impl Inner {
     }
 
     /// Dials until a session is established, while the error is temporary and the attempt is still needed.
-    async fn connect(self: &Arc<Self>, id: AttemptId) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
+    async fn connect(
+        self: &Arc<Self>,
+        id: AttemptId,
+    ) -> Result<(Arc<SessionState>, ConnectTimes), ConnectError> {
         let started = clock::now();
         let config = &self.config;
         let mut retry = Retry::new(started, config.connect_timeout, self.jitter(id));

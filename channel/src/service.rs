@@ -1,6 +1,6 @@
 //! tonic on top of a session: one HTTP-shaped request and response per stream.
 //!
-//! * [`established`] joins the Noise session and the multiplexer; [`shared`] holds them behind one lock.
+//! * [`established`] joins the Noise session and the multiplexer; [`session_state`] holds them behind one lock.
 //! * [`outgoing`] is the writer: the body of the outer request. HTTP/2 pulls it when it has room, so frames are
 //!   scheduled as late as possible. [`incoming`] is the reader.
 //! * [`client`] and [`server`] map calls to streams; [`record`] builds call records from the measured stamps.
@@ -18,7 +18,7 @@ pub(crate) mod outgoing;
 pub(crate) mod record;
 mod routes;
 pub(crate) mod server;
-pub(crate) mod shared;
+pub(crate) mod session_state;
 
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use control::fuzz::KEY_FRAMES;

@@ -27,7 +27,7 @@ use crate::service::SessionError;
 use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::server::{self, Service};
-use crate::service::shared::Shared;
+use crate::service::session_state::SessionState;
 use crate::slots::{QueueFull, Slot, Slots};
 
 /// State that all sessions of one exec-server share.
@@ -120,7 +120,7 @@ impl Refusal {
 
 /// A session whose handshake is complete.
 pub(crate) struct Accepted {
-    shared: Arc<Shared>,
+    shared: Arc<SessionState>,
     stream: OuterStream,
     admission: Result<Admitted, Refusal>,
     /// Held for a refused client until its reason is queued.
@@ -140,7 +140,7 @@ struct Admitted {
 
 /// A session whose message 1 is read, before message 2 is sent.
 struct Opened {
-    shared: Arc<Shared>,
+    shared: Arc<SessionState>,
     stream: OuterStream,
     session: SessionId,
     responder: Responder,
@@ -287,7 +287,7 @@ impl Acceptor {
 
     /// Sends this exec-server's version to a client of another version, in a separate task that does not hold the
     /// dial's handshake slot.
-    fn refuse_version(&self, shared: Arc<Shared>, stream: OuterStream, lease: Lease, origin: Origin) {
+    fn refuse_version(&self, shared: Arc<SessionState>, stream: OuterStream, lease: Lease, origin: Origin) {
         let Ok(refusal_slot) = self.refusals.request(origin) else {
             return shared.close(SessionError::Closed);
         };
@@ -304,11 +304,11 @@ impl Acceptor {
         &self,
         pool: &Arc<Pool>,
         headers: &[(&'static str, String)],
-    ) -> Result<(Arc<Shared>, Lease, OuterStream), AcceptError> {
+    ) -> Result<(Arc<SessionState>, Lease, OuterStream), AcceptError> {
         let mut full = None;
         loop {
             let mut lease = pool.lease(full.as_ref()).await?;
-            let shared = Shared::new(self.recorder.clone());
+            let shared = SessionState::new(self.recorder.clone());
             let opened =
                 OuterStream::open(&mut lease.channel, self.url.method("Accept"), headers, &shared).await;
             match opened {
@@ -327,7 +327,7 @@ impl Acceptor {
 }
 
 /// Closes a session whose handshake fails.
-struct CloseOnDrop<'a>(&'a Shared);
+struct CloseOnDrop<'a>(&'a SessionState);
 
 impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
@@ -342,7 +342,7 @@ impl Accepted {
     }
 
     /// The session's state, with which other tasks can end it.
-    pub(crate) fn shared(&self) -> &Arc<Shared> {
+    pub(crate) fn shared(&self) -> &Arc<SessionState> {
         &self.shared
     }
 

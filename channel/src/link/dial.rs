@@ -30,7 +30,7 @@ use crate::service::SessionError;
 use crate::service::established::Established;
 use crate::service::incoming;
 use crate::service::record::ConnectTimes;
-use crate::service::shared::Shared;
+use crate::service::session_state::SessionState;
 use crate::ticket::Ticket;
 
 /// Why a dial failed. Reasons from the relay are unauthenticated hints, and the messages mark them so.
@@ -211,7 +211,7 @@ pub(crate) async fn dial(
     rekey: RekeyPolicy,
     recorder: Recorder,
     options: RelayOptions,
-) -> Result<(Arc<Shared>, ConnectTimes), ConnectError> {
+) -> Result<(Arc<SessionState>, ConnectTimes), ConnectError> {
     let started = clock::now();
     let url = RelayUrl::parse(&ticket.relay_url)?
         .with_roots(options.roots)
@@ -225,7 +225,7 @@ pub(crate) async fn dial(
     let prologue = prologue(ticket.exec_server, session);
     let (initiator, message1) =
         Initiator::start(key, &ticket.noise_key, &prologue).map_err(|_| ConnectError::Local)?;
-    let shared = Shared::new(recorder);
+    let shared = SessionState::new(recorder);
     shared.send_handshake(message1);
     let t0 = unix_now_ns();
     let headers = [

@@ -16,7 +16,7 @@ use tower_service::Service;
 use super::endpoint::innermost;
 use crate::outer::{Deframer, OuterError};
 use crate::service::outgoing::Outgoing;
-use crate::service::shared::Shared;
+use crate::service::session_state::SessionState;
 
 /// The receiving half of an outer stream.
 pub(crate) struct OuterStream {
@@ -48,7 +48,7 @@ impl OuterStream {
         channel: &mut Channel,
         uri: Uri,
         headers: &[(&'static str, String)],
-        shared: &Arc<Shared>,
+        shared: &Arc<SessionState>,
     ) -> Result<Self, StreamOpenError> {
         let mut request = Request::new(Body::new(Outgoing::new(Arc::clone(shared))));
         *request.method_mut() = Method::POST;

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 use crate::allow::{Peer, Standing};
 use crate::limits;
 use crate::service::SessionError;
-use crate::service::shared::Shared;
+use crate::service::session_state::SessionState;
 
 /// All served sessions.
 #[derive(Default)]
@@ -28,14 +28,14 @@ struct State {
 }
 
 struct Served {
-    session: Weak<Shared>,
+    session: Weak<SessionState>,
     client: Arc<Peer>,
     /// The client's entry at the last read of the allow-list.
     standing: Standing,
 }
 
 impl Sessions {
-    pub(super) fn add(&self, session: &Arc<Shared>, client: Arc<Peer>) {
+    pub(super) fn add(&self, session: &Arc<SessionState>, client: Arc<Peer>) {
         let mut state = self.lock();
         if state.is_closed {
             // Its handshake completed after the shutdown of the others.
@@ -103,7 +103,7 @@ impl Sessions {
 }
 
 /// Ends a session and its calls after queued frames are sent. A session that has already ended does not change.
-fn send_shutdown(session: &Shared) {
+fn send_shutdown(session: &SessionState) {
     session.go_away(go_away::Reason::Shutdown, "", SessionError::Closed);
 }
 
@@ -134,7 +134,10 @@ mod tests {
     #[test]
     fn only_a_client_missing_in_two_reads_in_a_row_is_cut() {
         let sessions = Sessions::default();
-        let (one, other) = (Shared::new(Recorder::off()), Shared::new(Recorder::off()));
+        let (one, other) = (
+            SessionState::new(Recorder::off()),
+            SessionState::new(Recorder::off()),
+        );
         sessions.add(&one, client(1));
         sessions.add(&other, client(2));
         let only_other = |named: &PublicKey| match *named == key(2) {
@@ -153,7 +156,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn sessions_closed_by_a_shutdown_report_closed() {
         let sessions = Sessions::default();
-        let (before, after) = (Shared::new(Recorder::off()), Shared::new(Recorder::off()));
+        let (before, after) = (
+            SessionState::new(Recorder::off()),
+            SessionState::new(Recorder::off()),
+        );
         sessions.add(&before, client(1));
         sessions.close().await;
         sessions.add(&after, client(2));
@@ -165,7 +171,7 @@ mod tests {
     #[test]
     fn a_changed_trust_applies_after_two_reads_in_a_row() {
         let sessions = Sessions::default();
-        let (session, client) = (Shared::new(Recorder::off()), client(1));
+        let (session, client) = (SessionState::new(Recorder::off()), client(1));
         sessions.add(&session, Arc::clone(&client));
         let apply_allow_list = |trust| {
             sessions.apply_allow_list(|_| Standing::Named(trust));

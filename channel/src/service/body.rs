@@ -14,7 +14,7 @@ use tonic::Status;
 use super::client::Pump;
 use super::metadata;
 use super::record::Recording;
-use super::shared::StreamHandle;
+use super::session_state::StreamHandle;
 
 /// A request's body, on the server.
 pub(super) struct RequestBody {

@@ -28,7 +28,7 @@ use tonic::body::Body;
 use super::body::{ResponseBody, grpc_status};
 use super::metadata;
 use super::record::{About, ClientDraft, ConnectTimes, Recording};
-use super::shared::{Shared, StreamHandle};
+use super::session_state::{SessionState, StreamHandle};
 
 /// A request extension through which the caller receives the finished record of one call.
 #[derive(Debug, Clone)]
@@ -129,7 +129,7 @@ impl Call {
     /// Cancellation safe: nothing is sent before it returns.
     pub(crate) async fn start(
         &mut self,
-        shared: &Arc<Shared>,
+        shared: &Arc<SessionState>,
         connect: Option<ConnectTimes>,
     ) -> Result<Started, StreamError> {
         if let Some(deadline) = self.deadline {

@@ -11,7 +11,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use super::error::SessionError;
-use super::shared::{Shared, StreamHandle};
+use super::session_state::{SessionState, StreamHandle};
 use crate::limits;
 use crate::outer::{Deframer, OuterError};
 
@@ -19,7 +19,7 @@ use crate::outer::{Deframer, OuterError};
 /// hold bytes that precede `body`. `on_stream` is called for each stream that the peer opens; it must not block. A
 /// stream that its handler does not read never stops the reader.
 pub(crate) async fn read(
-    shared: &Arc<Shared>,
+    shared: &Arc<SessionState>,
     mut body: Body,
     mut deframer: Deframer,
     mut on_stream: impl FnMut(StreamHandle),
@@ -65,7 +65,7 @@ enum Over {
     Fault(OuterError),
 }
 
-fn take_messages(shared: &Shared, deframer: &mut Deframer, received: Instant) -> Result<(), Over> {
+fn take_messages(shared: &SessionState, deframer: &mut Deframer, received: Instant) -> Result<(), Over> {
     while let Some((message, stamp)) = deframer.next().map_err(Over::Fault)? {
         if !shared.receive(received, stamp, &message) {
             break;
@@ -75,7 +75,7 @@ fn take_messages(shared: &Shared, deframer: &mut Deframer, received: Instant) ->
 }
 
 /// Waits for the next chunk, or until another task ends the session.
-async fn next_chunk(shared: &Shared, body: &mut Body, deframer: &mut Deframer) -> Result<(), Over> {
+async fn next_chunk(shared: &SessionState, body: &mut Body, deframer: &mut Deframer) -> Result<(), Over> {
     let frame = tokio::select! {
         biased;
         frame = body.frame() => frame,

@@ -16,12 +16,12 @@ use tonic::Status;
 use super::batch::Batch;
 use super::error::SessionError;
 use super::established::Established;
-use super::shared::{Ending, HandshakeFrame, Shared};
+use super::session_state::{Ending, HandshakeFrame, SessionState};
 use crate::outer::{put_frame, put_frame_header, put_version};
 
 /// The body that seals and frames everything that a session sends.
 pub(crate) struct Outgoing {
-    shared: Arc<Shared>,
+    shared: Arc<SessionState>,
     plaintext: Vec<u8>,
     batch: Batch,
     /// The session has ended in order, and HTTP/2 has taken its last frame.
@@ -29,7 +29,7 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(shared: Arc<SessionState>) -> Self {
         Self {
             shared,
             plaintext: Vec::new(),

@@ -28,7 +28,7 @@ use baton_trace::w3c::TraceContext;
 use opentelemetry::KeyValue;
 use tokio::sync::oneshot;
 
-use super::shared::StreamHandle;
+use super::session_state::StreamHandle;
 
 /// When a connect started and when each of its steps ended, for the record of the call that waited for it.
 #[derive(Debug, Clone, Copy)]

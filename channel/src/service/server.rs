@@ -30,7 +30,7 @@ use tonic::body::Body;
 use super::body::{RequestBody, grpc_status};
 use super::metadata;
 use super::record::ServerDraft;
-use super::shared::StreamHandle;
+use super::session_state::StreamHandle;
 use crate::allow::Peer;
 
 /// Any tonic service, which handles a session's calls.

@@ -15,11 +15,11 @@ use tonic::Status;
 
 use super::super::error::{SessionError, reset_status, stream_status};
 use super::super::record::ServerDraft;
-use super::{Shared, State};
+use super::{LockedState, SessionState};
 
 /// The handle of the call that owns a stream. Dropping it releases the stream: an unfinished call is reset.
 pub(crate) struct StreamHandle {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SessionState>,
     pub(super) id: StreamId,
     /// Present on streams that this end serves.
     pub(super) end: Option<CallEndCell>,
@@ -36,7 +36,7 @@ impl StreamHandle {
         self.end.clone().unwrap_or_default()
     }
 
-    pub(in crate::service) fn shared(&self) -> &Arc<Shared> {
+    pub(in crate::service) fn shared(&self) -> &Arc<SessionState> {
         &self.shared
     }
 
@@ -92,7 +92,7 @@ impl StreamHandle {
     }
 
     /// Fails if the session has ended; otherwise registers the waker for the next receive event.
-    fn wait<T>(&self, state: &mut State, cx: &Context<'_>) -> Poll<Result<T, Status>> {
+    fn wait<T>(&self, state: &mut LockedState, cx: &Context<'_>) -> Poll<Result<T, Status>> {
         if let Some(error) = state.ended() {
             return Poll::Ready(Err(error.into_status()));
         }

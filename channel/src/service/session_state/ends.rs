@@ -1,5 +1,5 @@
-//! How a session ends. Every end of an established session goes through [`fail`](Shared::fail),
-//! [`conclude`](Shared::conclude) or [`end`](Shared::end):
+//! How a session ends. Every end of an established session goes through [`fail`](SessionState::fail),
+//! [`conclude`](SessionState::conclude) or [`end`](SessionState::end):
 //!
 //! | cause | sent to the peer |
 //! |---|---|
@@ -19,7 +19,7 @@ use baton_trace::call_end::CallEnd;
 
 use super::super::error::SessionError;
 use super::super::established::Established;
-use super::{Shared, State};
+use super::{LockedState, SessionState};
 use crate::limits;
 
 /// How the session ends.
@@ -31,7 +31,7 @@ pub(in crate::service) enum Ending {
     Now(SessionError),
 }
 
-impl Shared {
+impl SessionState {
     /// Why the session has ended, if it has.
     pub(crate) fn ended(&self) -> Option<SessionError> {
         self.lock().ended()
@@ -106,7 +106,7 @@ impl Shared {
 
     pub(super) fn say_goodbye(
         &self,
-        state: &mut State,
+        state: &mut LockedState,
         reason: go_away::Reason,
         detail: &str,
         error: SessionError,
@@ -124,7 +124,7 @@ impl Shared {
     /// Ends the session with `error`. The peer receives the reason in a `GoAway`, and nothing after it; a client that
     /// is no longer allowed also receives the queued frames. A session that is already ending, or is not established,
     /// ends immediately.
-    pub(in crate::service) fn fail(&self, state: &mut State, error: SessionError) {
+    pub(in crate::service) fn fail(&self, state: &mut LockedState, error: SessionError) {
         let go_away = match (&state.ending, &mut state.established) {
             (None, Some(session)) => error.to_go_away().map(|go_away| (session, go_away)),
             _ => None,
@@ -145,7 +145,7 @@ impl Shared {
     }
 
     /// Ends the session after a `GoAway` with which the peer ended it. The peer reads nothing more, so nothing is sent.
-    pub(super) fn conclude(&self, state: &mut State, error: SessionError) {
+    pub(super) fn conclude(&self, state: &mut LockedState, error: SessionError) {
         if state.ending.is_none()
             && let Some(session) = &mut state.established
         {
@@ -160,7 +160,7 @@ impl Shared {
     }
 
     /// Ends the session. Only the first reason is kept; a later [`Ending::Now`] still cuts a flush short.
-    pub(super) fn end(&self, state: &mut State, ending: Ending) {
+    pub(super) fn end(&self, state: &mut LockedState, ending: Ending) {
         let ending = match (state.goodbye, ending) {
             // The peer's `GoAway` is authenticated; the relay's reason is not.
             (Some(reason), Ending::Now(SessionError::Relay(_) | SessionError::ConnectionLost(_))) => {
@@ -201,7 +201,7 @@ impl Shared {
     }
 
     /// Ends an idle session that accepts no further call.
-    pub(super) fn end_if_over(&self, state: &mut State) {
+    pub(super) fn end_if_over(&self, state: &mut LockedState) {
         let is_used_up = |session: &Established| session.mux.is_used_up();
         let takes_no_other = state.is_draining || state.established.as_ref().is_some_and(is_used_up);
         if let Some(reason) = state.goodbye {
@@ -245,7 +245,7 @@ mod tests {
     use crate::outer::OuterError;
 
     /// A client's session without a server at the other end.
-    fn client(change: impl FnOnce(&mut Mux)) -> Arc<Shared> {
+    fn client(change: impl FnOnce(&mut Mux)) -> Arc<SessionState> {
         let (key, server) = (
             Arc::new(StaticKey::generate().unwrap()),
             StaticKey::generate().unwrap(),
@@ -262,7 +262,7 @@ mod tests {
         let session = Session::new(transport, end, Vec::new(), RekeyPolicy::default(), now);
         let mut mux = Mux::new(Role::Client, now);
         change(&mut mux);
-        let shared = Shared::new(Recorder::off());
+        let shared = SessionState::new(Recorder::off());
         let epoch = Epoch([0; 16]);
         shared.establish(
             Established::new(session, mux, epoch, Box::new(|| Standing::Missing)),

@@ -35,8 +35,8 @@ pub(super) use ends::Ending;
 pub(crate) use handle::StreamHandle;
 
 /// A session, shared by its reader, its writer, its timer and every call on it.
-pub(crate) struct Shared {
-    state: Mutex<State>,
+pub(crate) struct SessionState {
+    state: Mutex<LockedState>,
     /// Notified when the next deadline moves closer.
     timer: Notify,
     /// Notifies the reader that the session ends or that its writer is lost.
@@ -51,7 +51,7 @@ pub(crate) struct Shared {
 }
 
 /// The state that the lock guards.
-pub(crate) struct State {
+pub(crate) struct LockedState {
     /// Handshake messages, sent before all transport messages.
     pub(super) handshake: VecDeque<HandshakeFrame>,
     pub(super) established: Option<Established>,
@@ -100,11 +100,11 @@ struct ServedCall {
     end: CallEndCell,
 }
 
-impl Shared {
+impl SessionState {
     /// Creates a session before its handshake.
     pub(crate) fn new(recorder: Recorder) -> Arc<Self> {
         Arc::new(Self {
-            state: Mutex::new(State {
+            state: Mutex::new(LockedState {
                 handshake: VecDeque::new(),
                 established: None,
                 writer: None,
@@ -128,7 +128,7 @@ impl Shared {
         })
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, LockedState> {
         // A panic under the lock would be a bug here; the state is still consistent enough to close the session.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -230,7 +230,7 @@ impl Shared {
     }
 
     /// Wakes the timer when the next deadline is earlier than the one it sleeps for.
-    pub(super) fn rearm(&self, state: &State) {
+    pub(super) fn rearm(&self, state: &LockedState) {
         let next = state.established.as_ref().map(Established::next_timeout);
         if state.armed.is_none() || next < state.armed {
             self.timer.notify_one();
@@ -318,7 +318,7 @@ impl Shared {
     }
 
     /// Handles the multiplexer's events, and wakes the writer if there is something to send.
-    pub(super) fn react(&self, state: &mut State) {
+    pub(super) fn react(&self, state: &mut LockedState) {
         self.pass_on_events(state);
         if state
             .established
@@ -330,7 +330,7 @@ impl Shared {
     }
 
     /// Handles the multiplexer's events without waking the writer, which is the caller here.
-    pub(super) fn pass_on_events(&self, state: &mut State) {
+    pub(super) fn pass_on_events(&self, state: &mut LockedState) {
         while let Some(event) = state
             .established
             .as_mut()
@@ -388,7 +388,7 @@ impl ServedCall {
     }
 }
 
-impl State {
+impl LockedState {
     pub(super) fn wake_writer(&mut self) {
         if let Some(waker) = self.writer.take() {
             waker.wake();
