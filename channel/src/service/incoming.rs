@@ -25,23 +25,23 @@ pub(crate) async fn read(
     mut on_stream: impl FnMut(StreamHandle),
 ) -> SessionError {
     let mut received = clock::now();
-    let over = loop {
-        if let Err(over) = take_messages(shared, &mut deframer, received) {
-            break over;
+    let end = loop {
+        if let Err(end) = take_messages(shared, &mut deframer, received) {
+            break end;
         }
         while let Some(stream) = shared.next_opened() {
             on_stream(stream);
         }
         match next_chunk(shared, &mut body, &mut deframer).await {
             Ok(()) => received = clock::now(),
-            Err(over) => break over,
+            Err(end) => break end,
         }
     };
-    match over {
-        Over::Session => {}
-        Over::InOrder(error) => shared.finish(error),
-        Over::Lost(error) => shared.close(error),
-        Over::Fault(error) => shared.give_up(error.into()),
+    match end {
+        ReadEnd::SessionEnded => {}
+        ReadEnd::Orderly(error) => shared.finish(error),
+        ReadEnd::Lost(error) => shared.close(error),
+        ReadEnd::Fault(error) => shared.give_up(error.into()),
     }
     if shared.is_flushing() {
         // Dropping the body before both directions end would reset the outer stream.
@@ -54,33 +54,33 @@ pub(crate) async fn read(
 }
 
 /// Why the reader stops.
-enum Over {
+enum ReadEnd {
     /// The session has ended already.
-    Session,
+    SessionEnded,
     /// The peer has sent END_STREAM.
-    InOrder(SessionError),
+    Orderly(SessionError),
     /// The stream was reset, or ended without an orderly END_STREAM.
     Lost(SessionError),
     /// The bytes are not a valid sequence of the relay's frames.
     Fault(OuterError),
 }
 
-fn take_messages(shared: &SessionState, deframer: &mut Deframer, received: Instant) -> Result<(), Over> {
-    while let Some((message, stamp)) = deframer.next().map_err(Over::Fault)? {
+fn take_messages(shared: &SessionState, deframer: &mut Deframer, received: Instant) -> Result<(), ReadEnd> {
+    while let Some((message, stamp)) = deframer.next().map_err(ReadEnd::Fault)? {
         if !shared.receive(received, stamp, &message) {
             break;
         }
     }
-    shared.ended().map_or(Ok(()), |_| Err(Over::Session))
+    shared.ended().map_or(Ok(()), |_| Err(ReadEnd::SessionEnded))
 }
 
 /// Waits for the next chunk, or until another task ends the session.
-async fn next_chunk(shared: &SessionState, body: &mut Body, deframer: &mut Deframer) -> Result<(), Over> {
+async fn next_chunk(shared: &SessionState, body: &mut Body, deframer: &mut Deframer) -> Result<(), ReadEnd> {
     let frame = tokio::select! {
         biased;
         frame = body.frame() => frame,
         () = shared.ending() => match shared.ended() {
-            Some(_) => return Err(Over::Session),
+            Some(_) => return Err(ReadEnd::SessionEnded),
             // HTTP/2 dropped the writer. The reader's half of the same stream delivers the reason, after the chunks
             // that arrived before it.
             None => match tokio::time::timeout(limits::CLOSE_TIMEOUT, body.frame()).await {
@@ -90,7 +90,7 @@ async fn next_chunk(shared: &SessionState, body: &mut Body, deframer: &mut Defra
                 }
                 Err(_) => {
                     let error = SessionError::Relay("the outgoing stream was closed".into());
-                    return Err(Over::Lost(error));
+                    return Err(ReadEnd::Lost(error));
                 }
             },
         },
@@ -103,10 +103,10 @@ async fn next_chunk(shared: &SessionState, body: &mut Body, deframer: &mut Defra
             }
             Err(frame) => Err(ended_by_relay(frame.trailers_ref(), deframer)),
         },
-        Some(Err(status)) => Err(Over::Lost(broken(&status))),
+        Some(Err(status)) => Err(ReadEnd::Lost(broken(&status))),
         None => {
-            deframer.finish().map_err(Over::Fault)?;
-            Err(Over::Lost(SessionError::Relay(
+            deframer.finish().map_err(ReadEnd::Fault)?;
+            Err(ReadEnd::Lost(SessionError::Relay(
                 "the relay closed the stream".into(),
             )))
         }
@@ -115,16 +115,16 @@ async fn next_chunk(shared: &SessionState, body: &mut Body, deframer: &mut Defra
 
 /// Why the relay ended the stream: the peer ended its direction in order, the peer is gone, or the relay shuts down.
 /// PROTOCOL.md section 3, `Frame`, lists the statuses.
-fn ended_by_relay(trailers: Option<&http::HeaderMap>, deframer: &Deframer) -> Over {
+fn ended_by_relay(trailers: Option<&http::HeaderMap>, deframer: &Deframer) -> ReadEnd {
     let reason = relay_reason(trailers);
     let status = trailers.and_then(response_guard::status);
     match status.map(|status| status.code()) {
         Some(Code::Ok) => match deframer.finish() {
-            Ok(()) => Over::InOrder(SessionError::Relay(reason)),
-            Err(error) => Over::Fault(error),
+            Ok(()) => ReadEnd::Orderly(SessionError::Relay(reason)),
+            Err(error) => ReadEnd::Fault(error),
         },
-        Some(Code::Aborted) => Over::Lost(SessionError::ConnectionLost(reason)),
-        _ => Over::Lost(SessionError::Relay(reason)),
+        Some(Code::Aborted) => ReadEnd::Lost(SessionError::ConnectionLost(reason)),
+        _ => ReadEnd::Lost(SessionError::Relay(reason)),
     }
 }
 
