@@ -85,7 +85,7 @@ async fn next_chunk(shared: &SessionState, body: &mut Body, deframer: &mut Defra
             // that arrived before it.
             None => match tokio::time::timeout(limits::CLOSE_TIMEOUT, body.frame()).await {
                 Ok(frame) => {
-                    shared.look_again();
+                    shared.notify_ending_again();
                     frame
                 }
                 Err(_) => {

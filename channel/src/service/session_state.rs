@@ -59,13 +59,13 @@ pub(crate) struct LockedState {
     pub(super) writer: Option<Waker>,
     pub(super) ending: Option<Ending>,
     /// The reason of the peer's `GoAway` that leaves open calls to be answered.
-    goodbye: Option<go_away::Reason>,
+    peer_go_away: Option<go_away::Reason>,
     /// This end has sent `GoAway`, and ends the session once its open calls are answered.
     is_draining: bool,
     /// The writer was dropped before the session ended: nothing can be sent.
-    is_mute: bool,
+    is_writer_lost: bool,
     /// Number of calls that the end of the session cut short; server only.
-    cut: usize,
+    cut_calls: usize,
     wakers: HashMap<StreamId, Wakers>,
     /// Streams that the peer opened and that no task serves yet.
     opened: VecDeque<StreamId>,
@@ -109,10 +109,10 @@ impl SessionState {
                 established: None,
                 writer: None,
                 ending: None,
-                goodbye: None,
+                peer_go_away: None,
                 is_draining: false,
-                is_mute: false,
-                cut: 0,
+                is_writer_lost: false,
+                cut_calls: 0,
                 wakers: HashMap::new(),
                 opened: VecDeque::new(),
                 calls: HashMap::new(),
@@ -184,7 +184,7 @@ impl SessionState {
     pub(crate) fn is_open(&self) -> bool {
         let state = self.lock();
         state.ending.is_none()
-            && !state.is_mute
+            && !state.is_writer_lost
             && state
                 .established
                 .as_ref()
@@ -360,12 +360,12 @@ impl SessionState {
                     }
                 }
                 Event::GoAway(reason) => {
-                    let said = state.established.as_ref().map(|session| session.mux.goodbye());
-                    match SessionError::from_go_away(reason, said.unwrap_or_default()) {
-                        Some(error) => self.conclude(state, error),
+                    let detail = state.established.as_ref().map(|session| session.mux.goodbye());
+                    match SessionError::from_go_away(reason, detail.unwrap_or_default()) {
+                        Some(error) => self.end_after_go_away(state, error),
                         // Open calls may still be answered; no new call is opened.
                         None => {
-                            state.goodbye = Some(reason);
+                            state.peer_go_away = Some(reason);
                             self.slots.close();
                         }
                     }
@@ -373,7 +373,7 @@ impl SessionState {
             }
         }
         if state.ending.is_none() && state.is_idle() {
-            self.end_if_over(state);
+            self.end_if_finished(state);
         }
     }
 }

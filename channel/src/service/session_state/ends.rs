@@ -1,5 +1,5 @@
 //! How a session ends. Every end of an established session goes through [`fail`](SessionState::fail),
-//! [`conclude`](SessionState::conclude) or [`end`](SessionState::end):
+//! [`end_after_go_away`](SessionState::end_after_go_away) or [`end`](SessionState::end):
 //!
 //! | cause | sent to the peer |
 //! |---|---|
@@ -66,7 +66,7 @@ impl SessionState {
     /// session with it.
     pub(in crate::service) fn writer_is_lost(&self) {
         let mut state = self.lock();
-        state.is_mute = true;
+        state.is_writer_lost = true;
         if state.ending.is_some() {
             // The queued frames of this flush can no longer be sent.
             self.end(&mut state, Ending::Now(SessionError::Closed));
@@ -76,7 +76,7 @@ impl SessionState {
 
     /// Notifies the reader again. It has handled a chunk that arrived before the writer was lost, and still has to read
     /// the reason.
-    pub(in crate::service) fn look_again(&self) {
+    pub(in crate::service) fn notify_ending_again(&self) {
         self.ending.notify_one();
     }
 
@@ -87,7 +87,7 @@ impl SessionState {
 
     /// Sends `GoAway` and the queued frames, then ends the session with `error`.
     pub(crate) fn go_away(&self, reason: go_away::Reason, detail: &str, error: SessionError) {
-        self.say_goodbye(&mut self.lock(), reason, detail, error);
+        self.end_with_go_away(&mut self.lock(), reason, detail, error);
     }
 
     /// Sends `GoAway` with reason `Shutdown`, accepts no further call, and ends the session once the open calls are
@@ -104,7 +104,7 @@ impl SessionState {
         self.react(&mut state);
     }
 
-    pub(super) fn say_goodbye(
+    pub(super) fn end_with_go_away(
         &self,
         state: &mut LockedState,
         reason: go_away::Reason,
@@ -145,7 +145,7 @@ impl SessionState {
     }
 
     /// Ends the session after a `GoAway` with which the peer ended it. The peer reads nothing more, so nothing is sent.
-    pub(super) fn conclude(&self, state: &mut LockedState, error: SessionError) {
+    pub(super) fn end_after_go_away(&self, state: &mut LockedState, error: SessionError) {
         if state.ending.is_none()
             && let Some(session) = &mut state.established
         {
@@ -161,7 +161,7 @@ impl SessionState {
 
     /// Ends the session. Only the first reason is kept; a later [`Ending::Now`] still cuts a flush short.
     pub(super) fn end(&self, state: &mut LockedState, ending: Ending) {
-        let ending = match (state.goodbye, ending) {
+        let ending = match (state.peer_go_away, ending) {
             // The peer's `GoAway` is authenticated; the relay's reason is not.
             (Some(reason), Ending::Now(SessionError::Relay(_) | SessionError::ConnectionLost(_))) => {
                 Ending::Now(SessionError::GoAway(reason))
@@ -180,7 +180,7 @@ impl SessionState {
             // Queued frames are sent without pacing: this end no longer reads the answers that the pace depends on.
             session.mux.end_session();
         }
-        state.cut += state.calls.len();
+        state.cut_calls += state.calls.len();
         // Calls that wait for a slot fail now.
         self.slots.close();
         let why = state.ended().map_or(CallEnd::ShutDown, |error| error.call_end());
@@ -201,10 +201,10 @@ impl SessionState {
     }
 
     /// Ends an idle session that accepts no further call.
-    pub(super) fn end_if_over(&self, state: &mut LockedState) {
+    pub(super) fn end_if_finished(&self, state: &mut LockedState) {
         let is_used_up = |session: &Established| session.mux.is_used_up();
         let takes_no_other = state.is_draining || state.established.as_ref().is_some_and(is_used_up);
-        if let Some(reason) = state.goodbye {
+        if let Some(reason) = state.peer_go_away {
             self.end(state, Ending::Flush(SessionError::GoAway(reason)));
         } else if takes_no_other {
             self.end(state, Ending::Flush(SessionError::Closed));
@@ -213,7 +213,7 @@ impl SessionState {
 
     /// Number of calls without an answer when the session ended; server only.
     pub(crate) fn cut_calls(&self) -> usize {
-        self.lock().cut
+        self.lock().cut_calls
     }
 }
 
