@@ -100,11 +100,11 @@ impl ResponseBody {
             }
             Poll::Ready(Ok(Received::Trailers(trailers))) => {
                 if let Some(draft) = &mut self.recording.draft {
-                    draft.about.is_answered = true;
+                    draft.details.is_answered = true;
                 }
                 let headers = metadata::to_headers(trailers.metadata).unwrap_or_else(malformed);
-                let told = || self.recording.draft.as_ref().and_then(|draft| draft.head_status);
-                let status = grpc_status(&headers).or_else(told);
+                let from_head = || self.recording.draft.as_ref().and_then(|draft| draft.head_status);
+                let status = grpc_status(&headers).or_else(from_head);
                 self.finish(Some(&trailers.timings), status.unwrap_or(2));
                 Poll::Ready(Some(Ok(Frame::trailers(headers))))
             }

@@ -27,7 +27,7 @@ use tonic::body::Body;
 
 use super::body::{ResponseBody, grpc_status};
 use super::metadata;
-use super::record::{About, ClientDraft, ConnectTimes, Recording};
+use super::record::{CallDetails, ClientDraft, ConnectTimes, Recording};
 use super::session_state::{SessionState, StreamHandle};
 
 /// A request extension through which the caller receives the finished record of one call.
@@ -83,7 +83,7 @@ impl Call {
                 context,
                 parent,
                 method: path.trim_start_matches('/').to_owned().into(),
-                about: About {
+                details: CallDetails {
                     attributes: relay(),
                     command: parts.extensions.remove::<TracedCommand>(),
                     stages: parts.extensions.remove::<ClientStages>(),
@@ -152,18 +152,22 @@ impl Call {
 
 /// The caller's trace context: from the request's extensions, from its metadata, or from the current span.
 fn caller_context(parts: &mut http::request::Parts) -> ExtractedContext {
-    if let Some(told) = parts.extensions.remove::<ExtractedContext>() {
-        return told;
+    if let Some(context) = parts.extensions.remove::<ExtractedContext>() {
+        return context;
     }
     if let Some(context) = parts.extensions.remove::<TraceContext>() {
         return context.into();
     }
-    let told = TraceContext::extract(&parts.headers);
-    if told.context.is_some() || !bridge::is_active() {
-        return told;
+    let extracted = TraceContext::extract(&parts.headers);
+    if extracted.context.is_some() || !bridge::is_active() {
+        return extracted;
     }
     let current = bridge::current();
-    if current.context.is_some() { current } else { told }
+    if current.context.is_some() {
+        current
+    } else {
+        extracted
+    }
 }
 
 /// A call that was sent.

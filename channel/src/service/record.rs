@@ -47,7 +47,7 @@ pub(crate) struct ClientDraft {
     pub(crate) parent: Option<SpanId>,
     pub(crate) method: Cow<'static, str>,
     /// Attributes, the command and stages that the caller and the session add.
-    pub(crate) about: About,
+    pub(crate) details: CallDetails,
     /// Present if this call waited for the connect.
     pub(crate) connect: Option<ConnectTimes>,
     /// When the latest data frame was handed to the caller.
@@ -60,7 +60,7 @@ pub(crate) struct ClientDraft {
 
 /// The part of a client's record that is not measured here.
 #[derive(Default)]
-pub(crate) struct About {
+pub(crate) struct CallDetails {
     pub(crate) attributes: Vec<KeyValue>,
     /// The command that the call runs.
     pub(crate) command: Option<TracedCommand>,
@@ -107,14 +107,14 @@ impl Recording {
         };
         let progress = match &self.stream {
             None => CallProgress::NotSent,
-            Some(_) if draft.about.is_answered => CallProgress::Answered,
+            Some(_) if draft.details.is_answered => CallProgress::Answered,
             Some(stream) => match stream.shared().ended() {
                 Some(error) if error.is_goodbye() => CallProgress::SessionClosed,
                 _ => CallProgress::CutShort,
             },
         };
         let status = RpcStatus(status);
-        let command = draft.about.command.take();
+        let command = draft.details.command.take();
         let command = command.map(|command| Box::new(command.summary_of_call(progress, status)));
         let (stamps, clock) = self
             .stream
@@ -197,7 +197,7 @@ impl ClientDraft {
                 stages.push(between(TERMINAL_NOTIFY, last.opened, handed));
             }
         }
-        if let Some(own) = &self.about.stages {
+        if let Some(own) = &self.details.stages {
             stages.extend(own.take(&anchor, end));
         }
         CallRecord {
@@ -211,7 +211,7 @@ impl ClientDraft {
             status: RpcStatus(status),
             clock,
             server_unix_ns,
-            attributes: self.about.attributes,
+            attributes: self.details.attributes,
             command: None,
         }
     }
@@ -245,23 +245,23 @@ impl Window {
         let first = stages.len();
         let mut relay_out = RelayStamp::default();
         let mut server_end = 0i64;
-        for told in timings {
-            let told = told?;
-            let end_ns = ns(told.start_ns).saturating_add(ns(told.duration_ns));
-            match told.stage {
-                RELAY_QUEUE => relay_out.queue_ns = told.duration_ns,
-                RELAY_FORWARD => relay_out.forward_ns = told.duration_ns,
+        for row in timings {
+            let row = row?;
+            let end_ns = ns(row.start_ns).saturating_add(ns(row.duration_ns));
+            match row.stage {
+                RELAY_QUEUE => relay_out.queue_ns = row.duration_ns,
+                RELAY_FORWARD => relay_out.forward_ns = row.duration_ns,
                 stage => {
                     server_end = server_end.max(end_ns);
-                    if !may_be_told(stage) {
+                    if !is_accepted_from_server(stage) {
                         continue;
                     }
                     // Relative to the arrival of `Head`. Its position is computed after the loop, because it depends on
                     // all stages.
                     stages.push(StageRecord {
                         stage,
-                        attempt: told.attempt,
-                        start_ns: ns(told.start_ns),
+                        attempt: row.attempt,
+                        start_ns: ns(row.start_ns),
                         end_ns,
                         estimated: false,
                     });
@@ -311,7 +311,7 @@ impl Window {
 /// Whether a client accepts a stage from a server: only stages that a server measures. A stage without a row in the
 /// stage table was registered by the server alone, or belongs to a later version: it is drawn as unknown and never
 /// covers. No stage has the id 0 or 255.
-fn may_be_told(stage: StageId) -> bool {
+fn is_accepted_from_server(stage: StageId) -> bool {
     match stage.def() {
         Some(def) => def.exporter == Component::Server && !stage.is_background(),
         None => !matches!(stage.0, 0 | u8::MAX),
@@ -440,7 +440,7 @@ mod tests {
             context: TraceContext::new_root(true),
             parent: None,
             method: "a.B/C".into(),
-            about: About::default(),
+            details: CallDetails::default(),
             connect: None,
             handed: None,
             head_status: None,

@@ -73,7 +73,7 @@ fn run(bytes: &[u8]) {
         context: TraceContext::new_root(true),
         parent: None,
         method: "a.B/C".into(),
-        about: About::default(),
+        details: CallDetails::default(),
         connect: None,
         handed: answered.then_some(handed),
         head_status: None,

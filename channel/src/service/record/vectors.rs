@@ -47,7 +47,7 @@ impl Known {
             context: TraceContext::new_root(true),
             parent: None,
             method: "a.B/C".into(),
-            about: About::default(),
+            details: CallDetails::default(),
             connect: None,
             handed: self.answer.map(|([_, _, handed], _)| at(handed)),
             head_status: None,
