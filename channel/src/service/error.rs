@@ -179,7 +179,7 @@ impl SessionError {
     }
 
     /// Whether the peer's `GoAway` ended the session. A `GoAway` is authenticated; a relay's status is not.
-    pub(crate) fn is_goodbye(&self) -> bool {
+    pub(crate) fn is_go_away(&self) -> bool {
         matches!(
             self,
             Self::GoAway(_)

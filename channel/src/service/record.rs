@@ -109,7 +109,7 @@ impl Recording {
             None => CallProgress::NotSent,
             Some(_) if draft.details.is_answered => CallProgress::Answered,
             Some(stream) => match stream.shared().ended() {
-                Some(error) if error.is_goodbye() => CallProgress::SessionClosed,
+                Some(error) if error.is_go_away() => CallProgress::SessionClosed,
                 _ => CallProgress::CutShort,
             },
         };

@@ -71,13 +71,13 @@ mod tests {
 
     /// A service that answers with a header: whether it is the first.
     #[derive(Clone)]
-    struct Says<const FIRST: bool>;
+    struct HeaderService<const FIRST: bool>;
 
-    impl NamedService for Says<true> {
+    impl NamedService for HeaderService<true> {
         const NAME: &'static str = "a.First";
     }
 
-    impl<const FIRST: bool> tower_service::Service<http::Request<Body>> for Says<FIRST> {
+    impl<const FIRST: bool> tower_service::Service<http::Request<Body>> for HeaderService<FIRST> {
         type Response = http::Response<Body>;
         type Error = Infallible;
         type Future = Answer;
@@ -97,7 +97,7 @@ mod tests {
 
     #[test]
     fn a_method_of_the_first_goes_to_it_and_all_else_to_the_rest() {
-        let mut routes = Routes::new(Says::<true>, Says::<false>);
+        let mut routes = Routes::new(HeaderService::<true>, HeaderService::<false>);
         for (path, first) in [
             ("/a.First/Method", "true"),
             ("/a.First", "false"),

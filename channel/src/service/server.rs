@@ -114,13 +114,13 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
             Ok(()) => service.call(request).await,
         };
         let Ok(response) = response;
-        respond(&stream, naming_method(response, uri.path()), serving).await;
+        respond(&stream, with_method_name(response, uri.path()), serving).await;
     };
     handler.with_context(context).await;
 }
 
 /// Adds a message with the method's name to tonic's answer for an unknown method, which has none.
-fn naming_method(response: http::Response<Body>, path: &str) -> http::Response<Body> {
+fn with_method_name(response: http::Response<Body>, path: &str) -> http::Response<Body> {
     let headers = response.headers();
     let is_unknown = grpc_status(headers) == Some(tonic::Code::Unimplemented.into());
     if !is_unknown || headers.contains_key("grpc-message") {

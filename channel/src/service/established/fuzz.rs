@@ -18,7 +18,7 @@ use baton_proto::limits::NOISE_PLAINTEXT_MAX;
 use super::*;
 use crate::allow::Trust;
 
-/// The input: both policies, then steps (see [`World::act`]).
+/// The input: both policies, then steps (see [`SessionPair::act`]).
 pub(crate) const SESSION: Target = Target {
     name: "session",
     run,
@@ -28,7 +28,7 @@ pub(crate) const SESSION: Target = Target {
 const CLIENT: usize = 0;
 const SERVER: usize = 1;
 
-struct World {
+struct SessionPair {
     ends: [Established; 2],
     /// Sealed messages on their way to each end.
     wires: [VecDeque<Bytes>; 2],
@@ -42,13 +42,13 @@ struct World {
 
 fn run(bytes: &[u8]) {
     let mut input = Input::new(bytes);
-    let mut world = World::new(policy(&mut input), policy(&mut input));
+    let mut pair = SessionPair::new(policy(&mut input), policy(&mut input));
     while !input.is_empty() {
-        if let Err(error) = world.act(&mut input) {
-            world.judge(&error);
+        if let Err(error) = pair.act(&mut input) {
+            pair.assert_fair(&error);
             return;
         }
-        let [client, server] = &world.ends;
+        let [client, server] = &pair.ends;
         assert!(
             client.renewals().abs_diff(server.renewals()) <= 1,
             "one end is ahead by two keys"
@@ -75,7 +75,7 @@ fn policy(input: &mut Input<'_>) -> RekeyPolicy {
     }
 }
 
-impl World {
+impl SessionPair {
     fn new(client_policy: RekeyPolicy, server_policy: RekeyPolicy) -> Self {
         let key = |byte| {
             Arc::new(
@@ -272,7 +272,7 @@ impl World {
     }
 
     /// Asserts that a session between honest ends ended only because of a timeout or a revoked key.
-    fn judge(&self, error: &SessionError) {
+    fn assert_fair(&self, error: &SessionError) {
         let said = error.to_string();
         assert!(!said.chars().any(char::is_control), "{said:?}");
         let is_fair = match error {

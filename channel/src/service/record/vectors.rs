@@ -10,7 +10,7 @@ use baton_vectors::{Case, Json, Vector, check, list, object};
 use super::*;
 
 /// What a client has measured of a call that has ended. Times are in nanoseconds after the call began.
-struct Known {
+struct MeasuredCall {
     anchor_unix_ns: u64,
     queued: u64,
     taken: u64,
@@ -22,7 +22,7 @@ struct Known {
     timings: Vec<u8>,
 }
 
-impl Known {
+impl MeasuredCall {
     fn record(&self) -> CallRecord {
         let anchor = Anchor {
             instant: Instant::now(),
@@ -131,7 +131,7 @@ fn cases() -> Vec<Case> {
         queue_ns: 7_000,
         forward_ns: 3_000,
     };
-    let known = || Known {
+    let measured = || MeasuredCall {
         anchor_unix_ns: ANCHOR,
         queued: 20_000,
         taken: 25_000,
@@ -142,51 +142,51 @@ fn cases() -> Vec<Case> {
         timings: timings(ANCHOR + 120_000),
     };
     let clock = |offset_ns, error_ns| Some(ClockOffset { offset_ns, error_ns });
-    let unanswered = || Known {
+    let unanswered = || MeasuredCall {
         answer: None,
-        ..known()
+        ..measured()
     };
     vec![
-        known().described("without a clock estimate"),
-        Known {
+        measured().described("without a clock estimate"),
+        MeasuredCall {
             clock: clock(5_000, 1_000),
-            ..known()
+            ..measured()
         }
         .described("with a clock estimate"),
-        Known {
+        MeasuredCall {
             clock: clock(-3_000_000, 150_000),
             timings: timings(ANCHOR + 120_000 - 3_000_000),
-            ..known()
+            ..measured()
         }
         .described("a clock that is 3 ms behind, with a large error"),
-        Known {
+        MeasuredCall {
             timings: timings(0),
             clock: clock(0, 10),
-            ..known()
+            ..measured()
         }
         .described("an exec-server whose clock is wrong"),
-        Known {
+        MeasuredCall {
             clock: clock(5_000, 1_000),
             ..unanswered()
         }
         .described("without Data, two clocks"),
-        Known {
+        MeasuredCall {
             clock: clock(5_000, 6_000),
             ..unanswered()
         }
         .described("without Data, an offset within its error"),
-        Known {
+        MeasuredCall {
             answer: Some(([2_050_000, 2_060_000, 2_070_000], relay)),
-            ..known()
+            ..measured()
         }
         .described("relay stamps longer than both transits"),
-        Known {
+        MeasuredCall {
             answer: Some(([1_000_000, 1_010_000, 1_020_000], relay)),
             end: 1_030_000,
-            ..known()
+            ..measured()
         }
         .described("an exec-server that claims more time than there was"),
-        Known {
+        MeasuredCall {
             timings: encode(
                 ANCHOR,
                 [8, 13, 200, 0, 255].into_iter().map(|stage| Row {
@@ -196,12 +196,12 @@ fn cases() -> Vec<Case> {
                     attempt: 0,
                 }),
             ),
-            ..known()
+            ..measured()
         }
         .described("stages that an exec-server may not report, and an unknown one"),
-        Known {
+        MeasuredCall {
             timings: vec![1, 2, 3],
-            ..known()
+            ..measured()
         }
         .described("malformed timings"),
     ]
@@ -228,7 +228,7 @@ fn decode(vector: Vector<'_>) {
                     error_ns: clock.number("error_ns"),
                 }
             });
-            let known = Known {
+            let measured = MeasuredCall {
                 anchor_unix_ns: vector.number("anchor_unix_ns"),
                 queued: vector.number("queued"),
                 taken: vector.number("taken"),
@@ -238,7 +238,7 @@ fn decode(vector: Vector<'_>) {
                 clock,
                 timings: vector.bytes("timings"),
             };
-            let record = known.record();
+            let record = measured.record();
             let made: Vec<_> = tree::rows(&record)
                 .iter()
                 .map(|row| {
