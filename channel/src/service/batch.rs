@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn room_is_made_for_as_much_as_there_was_before() {
+    fn the_expected_length_is_that_of_the_latest_batch() {
         let now = Instant::now();
         let mut batch = Batch::new(now);
         assert_eq!(batch.expected(), 0);

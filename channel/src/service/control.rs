@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_about_keys_comes_whole_and_alone() {
+    fn a_key_exchange_message_with_other_frames_is_refused() {
         let ping = [6, 0, 0, 0, 0, 0, 0, 0];
         let with = |control: Control, more: &[u8]| [&written(&control)[..], more].concat();
         let start = Control::Start(Bytes::from_static(b"abc"));

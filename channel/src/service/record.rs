@@ -503,7 +503,7 @@ mod tests {
     }
 
     #[test]
-    fn a_servers_draft_is_recorded_once_whether_its_answer_left_or_not() {
+    fn a_servers_draft_is_recorded_once_whether_its_answer_was_sent_or_not() {
         let records = Arc::new(CollectingSink::default());
         let recorder = Recorder::to(records.clone());
         let anchor = clock::anchor();
@@ -534,7 +534,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_cut_short_is_recorded_when_what_it_started_has_ended() {
+    fn a_call_that_was_cut_short_is_recorded_when_its_process_has_ended() {
         let records = Arc::new(CollectingSink::default());
         let anchor = clock::anchor();
         let (draft, call) = server_draft(anchor, &Recorder::to(records.clone()));
@@ -551,7 +551,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_part_lies_where_the_clock_offset_puts_it() {
+    fn the_clock_offset_positions_the_servers_stages() {
         let anchor = Anchor {
             instant: Instant::now(),
             unix_ns: 1_000_000_000,
@@ -636,7 +636,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_way_back_the_way_there_ends_at_the_servers_own_stamp_where_both_may_have_one_clock() {
+    fn without_a_terminal_transit_the_transit_ends_at_the_servers_stamp_if_both_may_have_one_clock() {
         let anchor = Anchor {
             instant: Instant::now(),
             unix_ns: 1_000_000_000,
@@ -656,7 +656,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_own_stamps_are_kept_beside_where_they_are_placed() {
+    fn the_record_keeps_the_servers_own_stamps() {
         let anchor = clock::anchor();
         let (stamps, end) = stamps(&anchor, RelayStamp::default());
         let rows = [timing(RPC, 0, 400), timing(PROCESS, 5, 380)];
@@ -670,7 +670,7 @@ mod tests {
     }
 
     #[test]
-    fn timings_that_cannot_be_read_are_none_at_all() {
+    fn malformed_timings_add_no_stage() {
         let anchor = Anchor {
             instant: Instant::now(),
             unix_ns: 1_000_000_000,
@@ -689,7 +689,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_moves_the_servers_part_but_not_out_of_its_window() {
+    fn a_wrong_clock_moves_no_server_stage_out_of_its_window() {
         let anchor = Anchor {
             instant: Instant::now(),
             unix_ns: 1_000_000_000,
@@ -709,7 +709,7 @@ mod tests {
     proptest! {
         /// Every stage lies inside the envelope, for any values from the server and the relay.
         #[test]
-        fn lies_stay_inside_the_envelope(
+        fn no_claim_places_a_stage_outside_the_envelope(
             received_unix_ns: u64,
             offset_ns: i64,
             queue_ns: u64,

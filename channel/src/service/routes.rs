@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_of_the_first_goes_to_it_and_all_else_to_the_rest() {
+    fn methods_of_the_first_service_go_to_it_and_all_others_to_the_second() {
         let mut routes = Routes::new(HeaderService::<true>, HeaderService::<false>);
         for (path, first) in [
             ("/a.First/Method", "true"),

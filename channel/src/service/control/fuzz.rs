@@ -47,6 +47,6 @@ fn seeds() -> Vec<(&'static str, Vec<u8>)> {
 
 #[cfg(test)]
 #[test]
-fn no_message_about_keys_has_two_spellings() {
+fn no_key_exchange_message_has_two_encodings() {
     baton_fuzz::replay(&KEY_FRAMES);
 }

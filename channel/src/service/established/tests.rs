@@ -191,7 +191,7 @@ impl Pair {
 }
 
 #[test]
-fn what_is_about_keys_goes_before_anything_else_and_alone() {
+fn a_key_exchange_message_is_sent_first_and_alone() {
     let mut pair = Pair::new(every(3, u64::MAX, Duration::MAX), never());
     let id = pair.exchange();
     while !pair.client.session.wants_control() {
@@ -245,7 +245,7 @@ fn a_client_that_was_removed_is_cut_at_the_next_rekey() {
 }
 
 #[test]
-fn malformed_and_unexpected_words_about_keys_end_the_session_with_their_own_errors() {
+fn malformed_and_unexpected_key_exchange_messages_end_the_session_with_their_own_errors() {
     use baton_mux::FrameError;
     let ping = [6, 0, 0, 0, 0, 0, 0, 0];
     let frame = |kind: u8, body: &[u8]| [&[kind, 0, 0, body.len() as u8, 0, 0, 0, 0], body].concat();
@@ -294,7 +294,7 @@ fn an_hour_without_a_call_renews_the_keys() {
 }
 
 #[test]
-fn a_rekey_without_an_answer_ends_an_otherwise_lively_session() {
+fn a_rekey_without_an_answer_ends_a_session_that_is_not_silent() {
     let mut pair = Pair::new(every(u64::MAX, u64::MAX, Duration::from_secs(100)), never());
     let mut elapsed = Duration::ZERO;
     let error = loop {

@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_whose_numbers_are_used_up_ends_with_its_last_call() {
+    fn a_session_without_free_stream_ids_ends_with_its_last_call() {
         let shared = client(Mux::use_up_but_one);
         let open = || shared.open(&Head::default(), None).now_or_never().unwrap();
         assert!(shared.is_open());
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_whose_relay_is_lost_or_whose_peer_said_goodbye_sends_nothing() {
+    fn a_lost_relay_and_a_session_that_the_peer_ended_send_no_goaway() {
         let silent = [
             SessionError::Relay("gone".into()),
             SessionError::ConnectionLost("gone".into()),
