@@ -1,4 +1,4 @@
-//! A stream that nobody reads stops its producer, and nothing else.
+//! A stream without a reader stops its own producer only.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,11 +19,12 @@ use crate::support::{RunningRelay, Stack, eventually, guard, within};
 
 const CHUNK: usize = 64 * 1024;
 
-/// What a producer that nobody reads may get rid of: the receiver's window, the sender's buffer and a chunk on top, and
-/// what tonic encodes ahead (32 KiB and a chunk).
+/// The most that a producer without a reader can send: the receiver's window, the sender's buffer plus a chunk, and the
+/// bytes that tonic encodes ahead (32 KiB plus a chunk).
 const BOUND: usize = RECEIVE_WINDOW as usize + SEND_BUFFER + 4 * CHUNK;
 
-/// Chunks as good as without end (a broken window must not take the machine's memory), counted as they are taken.
+/// A long stream of chunks, and the bytes taken from it. It is finite, so that a broken window does not use up the
+/// machine's memory.
 fn endless() -> (impl Stream<Item = Bytes> + Send + 'static, Arc<AtomicUsize>) {
     let produced = Arc::new(AtomicUsize::new(0));
     let count = produced.clone();
@@ -34,8 +35,8 @@ fn endless() -> (impl Stream<Item = Bytes> + Send + 'static, Arc<AtomicUsize>) {
     (chunks.take(64 * BOUND / CHUNK), produced)
 }
 
-/// Waits until the window is full, moves bulk over the same session, and looks whether the producer got any further
-/// than it may.
+/// Waits until the window is full, transfers bulk data over the same session, and asserts that the producer stayed
+/// within its bound.
 async fn assert_stalls_alone(stack: &Stack, produced: &AtomicUsize) {
     eventually("the window is full", || {
         produced.load(Ordering::Relaxed) >= RECEIVE_WINDOW as usize
@@ -68,7 +69,7 @@ async fn a_response_that_nobody_reads_stops_its_handler_alone() {
     .await;
     let mut flood = flood.unwrap().into_inner();
     assert_stalls_alone(&stack, &produced).await;
-    // Reading on lets it go on.
+    // Further reads resume the producer.
     let before = produced.load(Ordering::Relaxed);
     for _ in 0..2 * BOUND / CHUNK {
         assert_eq!(within(flood.next()).await.unwrap().unwrap().len(), CHUNK);
@@ -84,7 +85,7 @@ async fn a_request_that_nobody_reads_stops_its_caller_alone() {
     let service = Mounted::echo().on("/test/Ignore", move |request| {
         let guard = guard.lock().unwrap().take();
         async move {
-            // Holds the request, and reads nothing of it.
+            // Holds the request without reading it.
             Ok(answer(stream::once(async move {
                 let _held = (guard, request);
                 std::future::pending().await
@@ -100,16 +101,17 @@ async fn a_request_that_nobody_reads_stops_its_caller_alone() {
     gone.wait().await;
 }
 
-/// Bytes of a message there.
+/// Bytes of one message of that response.
 const PIECE: usize = 20_000;
 
-/// A response of messages without end, as far as credit goes, by a server that counts what leaves; it goes on until it is dropped.
+/// A server that sends an endless response as far as its credit allows, and counts the bytes that it sends. Runs until
+/// it is dropped.
 async fn count_data(mut server: RawSession, left: Arc<AtomicUsize>) {
     let id = server.opened().await;
     server.mux.send_head(id, &Head::default()).unwrap();
     let mut message = vec![0; 5 + PIECE];
     message[1..5].copy_from_slice(&(PIECE as u32).to_be_bytes());
-    // Frames end anywhere in messages.
+    // Frame boundaries fall anywhere within messages.
     let message = Bytes::from(message.repeat(20));
     loop {
         while server.mux.has_room(id).unwrap() {
@@ -160,7 +162,7 @@ async fn a_client_holds_no_more_of_a_stream_than_is_stated_whatever_its_decoder_
         .into_inner();
     let mut most = 0;
     for read in 0..100 {
-        // Until nothing comes any more.
+        // Waits until the server sends nothing more.
         let mut before = usize::MAX;
         while before != left.load(Ordering::Relaxed) {
             before = left.load(Ordering::Relaxed);
@@ -171,7 +173,7 @@ async fn a_client_holds_no_more_of_a_stream_than_is_stated_whatever_its_decoder_
         most = most.max(held);
         assert_eq!(within(flood.next()).await.unwrap().unwrap().len(), PIECE);
     }
-    // The decoder is part of it: else this says nothing.
+    // Otherwise the test would not cover the bytes that the decoder holds.
     assert!(most > RECEIVE_WINDOW as usize, "{most}");
     sending.abort();
 }
@@ -184,7 +186,7 @@ async fn a_call_that_is_given_up_says_so_to_a_peer_that_does_not_read_before_all
     let (chunks, produced) = endless();
     let call = tokio::spawn(async move { caller.streaming("/test/Any", chunks).await });
     let mut server = server.session().await;
-    // The producer is stopped by its own buffer: the rest waits where it can be taken back.
+    // The producer stops at its own buffer, from which a reset can still discard the data.
     eventually("the send buffer is full", || {
         produced.load(Ordering::Relaxed) >= SEND_BUFFER
     })
@@ -194,7 +196,7 @@ async fn a_call_that_is_given_up_says_so_to_a_peer_that_does_not_read_before_all
     let mut data = 0;
     let is_reset = |event| matches!(event, Event::Reset(_));
     while !std::iter::from_fn(|| server.mux.poll_event()).any(is_reset) {
-        // Answers nothing.
+        // This server sends no answer.
         data += server.receive().await;
     }
     assert!(data > 0 && data <= IN_FLIGHT_INITIAL as usize + 1024, "{data}");

@@ -1,4 +1,4 @@
-//! Why a call was cut short is known to what its handler started, and is never another party's fault.
+//! The code that outlives a handler learns why its call was cut short, and the reason blames the right party.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -18,10 +18,10 @@ use crate::support::raw::RawSession;
 use crate::support::service::{Caller, Mounted};
 use crate::support::{Gone, RunningRelay, RunningServer, Stack, guard, within};
 
-/// What outlives a handler: its call's cell, and when the handler was dropped.
+/// The values that outlive a handler: its call's cell, and a notification of its drop.
 type Outlives = (CallEndCell, Gone);
 
-/// `/test/Hang` never answers, and hands out what outlives it.
+/// `/test/Hang` never answers, and sends the values that outlive its handler.
 fn hanging() -> (Mounted, mpsc::UnboundedReceiver<Outlives>) {
     let (started, handlers) = mpsc::unbounded_channel();
     let service = Mounted::echo().on("/test/Hang", move |request| {
@@ -38,17 +38,17 @@ fn hanging() -> (Mounted, mpsc::UnboundedReceiver<Outlives>) {
 }
 
 async fn hang(caller: Caller) {
-    // Whatever comes of it is not of interest here.
+    // The result does not matter here.
     drop(caller.unary("/test/Hang", Request::new(Bytes::new())).await);
 }
 
-/// The reason that the handler's heirs find as soon as it is gone.
+/// The reason in the cell once the handler is dropped.
 async fn reason((cell, gone): Outlives) -> Option<CallEnd> {
     gone.wait().await;
     cell.get()
 }
 
-/// A session of the allowed client that has a call open, driven by hand.
+/// A raw session of the allowed client, with an open call.
 async fn raw_call(stack: &Stack) -> RawSession {
     raw_call_of(&stack.server.ticket, &stack.key()).await
 }
@@ -156,7 +156,7 @@ async fn a_shutdown_is_told_before_it_resets_a_call_as_unavailable() {
     within(handlers.recv()).await.unwrap();
     let (said, ()) = tokio::join!(client.parting(), stack.server.stop());
     let shutdown = ("GoAway", go_away::Reason::Shutdown as u8);
-    // The first one when the calls were given their time.
+    // The first `GoAway` begins the time that open calls have left.
     assert_eq!(said, [shutdown, shutdown, RESET_UNAVAILABLE]);
 }
 

@@ -1,4 +1,4 @@
-//! gRPC as its callers and handlers know it.
+//! gRPC as its callers and handlers see it.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ fn bytes(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
 }
 
-/// Adds up what it is sent.
+/// Adds `/test/Sum`, which concatenates the messages of its request.
 fn sum(service: Mounted) -> Mounted {
     service.on("/test/Sum", |request| async {
         let mut sum = BytesMut::new();
@@ -46,7 +46,7 @@ async fn every_kind_of_call_works() {
     let numbers = within(collect(count.await.unwrap().into_inner())).await.unwrap();
     assert_eq!(numbers.concat(), (0..200).collect::<Vec<u8>>());
 
-    // Both ways at once: each answer is awaited before the next question is asked.
+    // Bidirectional: each answer is awaited before the next request is sent.
     let (ask, questions) = mpsc::channel(1);
     let mut answers = within(caller.streaming("/test/Echo", ReceiverStream::new(questions)))
         .await

@@ -1,4 +1,5 @@
-//! More sessions than one connection or one key may have: they are shared, waited for, and found over further connections.
+//! More sessions than one connection or one key may have: keys share them, clients wait for them, and further
+//! connections carry them.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use futures_util::future::try_join_all;
 use crate::support::service::Mounted;
 use crate::support::{RunningRelay, RunningServer, Stack, eventually, source, waiting, within};
 
-/// Sessions of one key at an exec-server with ten: as many as are fewer than four times the free ones.
+/// The share of one key at an exec-server with ten sessions: fewer than four times the free ones.
 const SHARE: usize = 8;
 
 /// An exec-server with ten sessions, and two clients of it.
@@ -26,7 +27,7 @@ async fn small() -> (RunningRelay, RunningServer, [Seed; 2]) {
         .collect();
     std::fs::write(&path, lines).unwrap();
     let allow = AllowList::file(&path).unwrap();
-    // Read for every client.
+    // The server reads the file for every client, so it must not be deleted.
     std::mem::forget(dir);
     let server = RunningServer::with_sessions(&relay.url(), allow, Mounted::echo(), 10).await;
     (relay, server, keys)
@@ -64,10 +65,7 @@ async fn one_key_cannot_take_every_session() {
         .await;
     let _modest = connected(&server, &modest).await;
     for channel in &taken {
-        assert!(
-            channel.connect().await.is_ok(),
-            "a session that was there goes on"
-        );
+        assert!(channel.connect().await.is_ok(), "an existing session continues");
     }
 }
 
@@ -80,7 +78,7 @@ async fn a_session_that_ends_goes_to_whoever_waits_for_it() {
     }
     let waits = channel(&server, &key, Duration::from_secs(20));
     let waiting = tokio::spawn(async move { waits.connect().await.map(|_| waits) });
-    // Long enough for it to be put off once.
+    // Long enough that the exec-server declines it once.
     tokio::time::sleep(baton_channel::limits::SESSION_WAIT + Duration::from_millis(200)).await;
     assert!(!waiting.is_finished());
     taken.pop().unwrap().close().await;
@@ -92,7 +90,7 @@ async fn sessions_beyond_one_connection_are_accepted_over_others() {
     let stack = Stack::start(Mounted::echo()).await;
     let crowd = 2 * MAX_SESSIONS as usize + 10;
     let metrics = stack.relay.metrics.clone();
-    // Twice: places on connections come back.
+    // The second round checks that slots on connections are released.
     for _ in 0..2 {
         let channels: Vec<_> = (0..crowd)
             .map(|_| Channel::new(stack.server.ticket.clone(), stack.key()))

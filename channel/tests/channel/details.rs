@@ -1,4 +1,4 @@
-//! A relay whose refusals hold status details that are no base64, at which tonic's own reader panics.
+//! A relay whose refusals hold status details that are not base64, on which tonic's own parser panics.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const END_STREAM_AND_HEADERS: u8 = 5;
 
-/// A field that no table keeps (RFC 7541, section 6.2.2).
+/// A literal header field without indexing (RFC 7541 section 6.2.2).
 fn field(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| [&[text.len() as u8], text.as_bytes()].concat();
     [&[0][..], &text(name), &text(value)].concat()
@@ -64,7 +64,7 @@ async fn a_relay_s_malformed_details_end_neither_a_client_nor_an_exec_server() {
     let mut ticket = stack.server.ticket.clone();
     ticket.relay_url.clone_from(&url);
     let caller = Caller::new(Channel::new(ticket, stack.key()));
-    // The second call finds the channel as the first one left it.
+    // The second call checks that the first one left the channel usable.
     for _ in 0..2 {
         let refused = within(caller.echo("x")).await.unwrap_err();
         let error = source::<ConnectError>(&refused);

@@ -1,4 +1,4 @@
-//! However a call ends early, it ends on both sides.
+//! A call that ends early ends at both ends.
 
 use std::future::pending;
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ use crate::support::raw::RawSession;
 use crate::support::service::{Mounted, answer};
 use crate::support::{Gone, RunningRelay, Stack, guard, within};
 
-/// `/test/Hang` never answers, `/test/Drip` answers once and never ends; both tell where their handler is.
+/// `/test/Hang` never answers; `/test/Drip` answers once and never ends. Both report when their handler is dropped.
 fn hanging() -> (Mounted, mpsc::UnboundedReceiver<Gone>) {
     let (started, handlers) = mpsc::unbounded_channel();
     let started = Arc::new(Mutex::new(started));
@@ -37,7 +37,7 @@ fn hanging() -> (Mounted, mpsc::UnboundedReceiver<Gone>) {
             let guard = start_drip();
             async move {
                 let once = stream::iter([Ok(Bytes::from_static(b"drop"))]);
-                // The guard lives in the response's body: the handler itself has returned.
+                // The response's body holds the guard, because the handler itself has returned.
                 Ok(answer(once.chain(stream::once(async move {
                     let _guard = guard;
                     pending().await
@@ -96,7 +96,7 @@ async fn a_deadline_counts_while_the_session_is_being_made() {
     let caller = crate::support::service::Caller::new(channel);
     let late = within(caller.unary("/test/Echo", request)).await.unwrap_err();
     assert_eq!(late.code(), Code::DeadlineExceeded);
-    // Far less than the patience of the dial itself.
+    // Much less than the timeout of the dial.
     assert!(started.elapsed() < Duration::from_secs(4));
     relay.stop().await;
 }
@@ -123,7 +123,7 @@ async fn a_call_given_up_before_its_answer_stops_the_handler() {
 async fn a_response_dropped_halfway_stops_the_handler() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
-    // A request that stays open too: its pump has to stop with the response.
+    // The request stays open too: its pump must stop with the response.
     let (keep, requests) = mpsc::channel::<Bytes>(1);
     let requests = tokio_stream::wrappers::ReceiverStream::new(requests);
     let response = within(stack.caller().streaming("/test/Drip", requests)).await;
@@ -171,7 +171,7 @@ async fn a_call_given_up_in_the_message_that_opens_it_leaves_no_handler() {
     }
 }
 
-/// Reset reaches the server before, with and after the moment in which a handler starts.
+/// The reset reaches the server before, while and after the handler starts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_handler_outlives_a_call_given_up_at_any_moment() {
     let (service, mut handlers) = hanging();
@@ -185,7 +185,7 @@ async fn no_handler_outlives_a_call_given_up_at_any_moment() {
         }
         call.abort();
     }
-    // Whatever was sent before this call has been served once it is answered.
+    // When this call is answered, all calls that were sent before it have been served.
     assert_eq!(within(stack.caller().echo("on")).await.unwrap(), "on");
     while let Ok(gone) = handlers.try_recv() {
         gone.wait().await;

@@ -1,6 +1,7 @@
-//! Peers that hold a key and mean harm: a client on the allow-list, and the server that the ticket names.
+//! Hostile peers that hold a key: a client on the allow-list, and the server that the ticket names.
 //!
-//! What a multiplexer refuses is in its own tests; here both ends of a real session come to know of it, and others go on.
+//! The tests of the multiplexer check what it refuses. These tests check that both ends of a real session receive the
+//! error, and that other sessions continue.
 
 use std::time::Instant;
 
@@ -33,7 +34,7 @@ fn head(path: &str) -> Head {
 
 #[tokio::test]
 async fn a_client_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_owner_too() {
-    // A handler that reads nothing.
+    // This handler does not read its request.
     let service = Mounted::echo().on("/test/Hang", |_| std::future::pending());
     let mut stack = Stack::start(service).await;
     let over_credit: Vec<_> = (0..=RECEIVE_WINDOW / 32_768)
@@ -71,7 +72,7 @@ async fn a_client_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_owne
         let (told, said) = client
             .goodbye()
             .await
-            .unwrap_or_else(|| panic!("{name}: not told"));
+            .unwrap_or_else(|| panic!("{name}: no GoAway"));
         assert_eq!(told, reason, "{name}");
         let ended = stack
             .server
@@ -187,7 +188,7 @@ async fn an_end_that_is_told_it_broke_the_protocol_says_so_to_whoever_uses_it() 
     }
 }
 
-/// A `GoAway` for what the sender missed; the receiver's calls fail with that reason, and it ends the session in order.
+/// A `GoAway` whose sender missed messages: the receiver's calls fail with its reason, and the session ends in order.
 #[tokio::test]
 async fn calls_of_an_end_that_was_not_heard_fail_with_that_reason() {
     let stack = Stack::start(Mounted::echo()).await;
@@ -218,7 +219,7 @@ async fn calls_of_an_end_that_was_not_heard_fail_with_that_reason() {
     }
 }
 
-/// What cannot be the session's, whichever end gets it: the other end gets the reason, encrypted, and then END_STREAM.
+/// Invalid messages, at either end: the sender receives the reason in an encrypted `GoAway`, then END_STREAM.
 #[tokio::test]
 async fn what_does_not_decrypt_or_renews_no_key_is_answered_by_its_reason() {
     let stack = Stack::start(Mounted::echo()).await;
@@ -235,7 +236,7 @@ async fn what_does_not_decrypt_or_renews_no_key_is_answered_by_its_reason() {
             Some((Reason::ProtocolError, detail.into()))
         );
     }
-    // A message of garbage, and one longer than a Noise message.
+    // A garbage message, and one that is longer than a Noise message.
     for len in [100, 65_540] {
         let client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
         client.send_raw(vec![7; len]).await;
@@ -269,7 +270,7 @@ async fn ten_thousand_streams_start_no_more_handlers_than_the_limit_and_the_rest
     let body = head("/test/Hang").encode_to_vec();
     let ids: Vec<StreamId> = (1..=STREAMS).collect();
     let mut refused = 0;
-    // What fits into one message, and then what came back: a client that never read would be stopped (see above).
+    // Sends one message of heads, then reads the resets: a client that never reads would be stopped.
     for some in ids.chunks(500) {
         let heads: Vec<u8> = some
             .iter()
@@ -326,7 +327,7 @@ async fn clients_that_say_nothing_after_the_handshake_keep_nobody_out_and_are_cu
     assert_eq!(said.0, Reason::Timeout, "{}", said.1);
 }
 
-/// A refused client that does not read its refusal holds the place of no other handshake.
+/// A refused client that does not read its refusal does not occupy a handshake slot.
 #[tokio::test]
 async fn strangers_who_do_not_leave_keep_nobody_out() {
     let stack = Stack::start(Mounted::echo()).await;
@@ -340,7 +341,7 @@ async fn strangers_who_do_not_leave_keep_nobody_out() {
     assert!(started.elapsed() < CLOSE_TIMEOUT, "{:?}", started.elapsed());
 }
 
-/// Rows of four numbers, by docs/PROTOCOL.md.
+/// Encodes rows of four numbers (docs/PROTOCOL.md).
 fn timings(received_unix_ns: u64, rows: &[[u64; 4]]) -> Vec<u8> {
     let mut encoded = Vec::new();
     for number in [received_unix_ns, 4].iter().chain(rows.as_flattened()) {
@@ -349,7 +350,7 @@ fn timings(received_unix_ns: u64, rows: &[[u64; 4]]) -> Vec<u8> {
     encoded
 }
 
-/// Timings that no server measured. What cannot be is dropped or clamped, and the call is none the worse.
+/// Forged timings: impossible values are dropped or clamped, and the call succeeds.
 #[tokio::test]
 async fn a_server_that_lies_in_its_trailers_stays_inside_the_envelope() {
     let stack = Stack::start(Mounted::echo()).await;

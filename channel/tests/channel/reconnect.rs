@@ -1,4 +1,4 @@
-//! Ends that find each other again: a client waits for what waiting can cure, and an exec-server is back soon after its relay.
+//! Reconnecting: a client retries after temporary errors, and an exec-server registers soon after its relay restarts.
 
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ async fn patience_ends_with_what_was_wrong_last() {
     let took = started.elapsed();
     assert!(took > PATIENCE / 3 && took < 3 * PATIENCE, "{took:?}");
 
-    // Where nothing was wrong yet but time.
+    // The first attempt is still running when the timeout expires.
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut ticket = stack.server.ticket.clone();
     ticket.relay_url = format!("http://{}", silent.local_addr().unwrap());
@@ -81,12 +81,12 @@ async fn commands_work_again_soon_after_each_restart_of_a_relay() {
     let address = stack.relay.address;
     let mut took = Vec::new();
     for n in 0..RESTARTS {
-        // As an operator stops it, and as a power cut does.
+        // Alternates between a graceful stop and a power cut.
         match n % 2 {
             0 => stack.relay.stop().await,
             _ => stack.relay.kill().await,
         }
-        // Down for longer than a first few attempts.
+        // The relay is down for longer than the first attempts.
         tokio::time::sleep(Duration::from_millis(700)).await;
         stack.relay = RunningRelay::start_at(address).await;
         let started = Instant::now();

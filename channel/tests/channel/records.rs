@@ -1,4 +1,4 @@
-//! What both ends write down of a call.
+//! The call records of both ends.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ async fn a_cold_call_and_a_warm_one_are_recorded_stage_by_stage() {
         assert_eq!(client.context.span_id, server.context.span_id);
         for stage in stages::STAGES {
             let expected = is_cold || !CONNECT.contains(&stage.id);
-            // A relay that needed no time says nothing.
+            // A relay stage without duration is absent.
             let optional = stage.exporter == stage::Component::Relay;
             let found = client.stage(stage.id).is_some();
             assert!(

@@ -1,4 +1,4 @@
-//! Everything that can keep a client out has a type of its own, and none of it hangs.
+//! Each cause that prevents a connect has its own error type, and none of them hangs.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::support::raw::{self, RawServer};
 use crate::support::service::{Caller, Mounted};
 use crate::support::{RunningRelay, RunningServer, Stack, source, waiting, within};
 
-/// What a call with this ticket and a key on the list runs into.
+/// The error of a call with a changed ticket and an allowed key.
 async fn refused(stack: &Stack, change: impl FnOnce(&mut Ticket)) -> Status {
     let mut ticket = stack.server.ticket.clone();
     change(&mut ticket);
@@ -28,7 +28,7 @@ async fn a_key_that_is_not_on_the_list_is_told_so_and_the_owner_too() {
     let stranger = StaticKey::generate().unwrap();
     let public = *stranger.public();
     let caller = Caller::new(Channel::new(stack.server.ticket.clone(), stranger));
-    // Each call asks again: the list may have changed.
+    // Each call dials again, because the list may have changed.
     for _ in 0..2 {
         let refused = within(caller.echo("x")).await.unwrap_err();
         assert_eq!(refused.code(), Code::PermissionDenied);
@@ -78,7 +78,7 @@ async fn another_pinned_key_than_the_servers_fails_the_handshake() {
     let started = Instant::now();
     let refused = refused(&stack, |ticket| ticket.noise_key = other).await;
     assert!(matches!(source(&refused), ConnectError::Handshake), "{refused:?}");
-    // The server hangs up; nobody waits for a deadline.
+    // The server closes the stream, so no end waits for a timeout.
     assert!(started.elapsed() < HANDSHAKE_TIMEOUT);
     assert_eq!(within(stack.caller().echo("x")).await.unwrap(), "x");
 }
@@ -149,11 +149,11 @@ async fn a_client_that_never_speaks_after_the_handshake_is_cut() {
     let mut stack = Stack::start(Mounted::echo()).await;
     let (mut mute, _transport) = raw::dial(&stack.server.ticket, &stack.key()).await;
     let started = Instant::now();
-    // The server's own goodbye, if any, cannot be told from the end: it is sealed.
+    // A `GoAway` of the server is encrypted. Only the end of the stream is visible here.
     within(async { while let Ok(Some(_)) = mute.receive.message().await {} }).await;
     assert!(started.elapsed() > CONFIRM_TIMEOUT / 2);
     assert!(started.elapsed() < CONFIRM_TIMEOUT + HANDSHAKE_TIMEOUT);
-    // Message 1 can be an old one that the relay repeats: nobody is said to have come.
+    // Message 1 may be a replay by the relay, so no client is reported as connected.
     let told = within(stack.server.notices.recv()).await.unwrap();
     assert!(
         matches!(&told, Notice::AcceptFailed(why) if why.contains("sent nothing after the handshake")),

@@ -1,4 +1,4 @@
-//! Keys are renewed under open calls, and those do not notice.
+//! Rekeys do not affect open calls.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,10 +21,10 @@ use crate::support::raw::{RawServer, RawSession};
 use crate::support::service::{Caller, Mounted};
 use crate::support::{RunningRelay, RunningServer, Stack, renewing, source, within};
 
-/// Calls that run through all rekeys of a test.
+/// Calls that stay open during all rekeys of a test.
 const CALLS: usize = 6;
 
-/// Messages of a call that are under way at once, at most: a rekey waits in the same queues.
+/// The most messages of a call in flight. A rekey waits in the same queues.
 const UNDER_WAY: usize = 4;
 
 /// Bytes of the longest message.
@@ -37,7 +37,7 @@ fn never() -> RekeyPolicy {
     }
 }
 
-/// After so few messages that rekeys follow each other as fast as they can.
+/// A policy that rekeys after so few messages that rekeys follow each other without a pause.
 fn incessantly() -> RekeyPolicy {
     RekeyPolicy {
         after: KeyLimit {
@@ -48,7 +48,7 @@ fn incessantly() -> RekeyPolicy {
     }
 }
 
-/// A message that names its place in its stream.
+/// A message that begins with its number in its stream.
 fn message(number: u64, random: &mut SmallRng) -> Bytes {
     let len = random.random_range(0..LONGEST);
     let mut message = BytesMut::with_capacity(8 + len);
@@ -57,8 +57,8 @@ fn message(number: u64, random: &mut SmallRng) -> Bytes {
     message.freeze()
 }
 
-/// One call that echoes messages until `enough`, some of them under way at any time, each compared with what was
-/// sent; how many.
+/// One call that echoes messages until `enough` is set, several in flight at any time. Compares each answer with the
+/// sent message, and returns their number.
 async fn echo(caller: Caller, seed: u64, enough: Arc<AtomicBool>) -> u64 {
     let (send, requests) = tokio::sync::mpsc::channel(1);
     let room = Arc::new(Semaphore::new(UNDER_WAY));
@@ -198,7 +198,7 @@ async fn what_a_client_may_not_say_about_keys_ends_its_session_and_no_other() {
         );
         assert_eq!(within(stack.caller().echo("x")).await.unwrap(), "x");
     }
-    // The raw sessions, and one for all echoes.
+    // The raw sessions, and one session for all echoes.
     assert_eq!(stack.relay.metrics.snapshot().sessions_total, 7);
 }
 
@@ -245,7 +245,7 @@ async fn a_server_that_does_not_answer_a_rekey_is_left_in_time() {
     let _mute = within(server.session()).await;
     let started = Instant::now();
     let failed = within(call).await.unwrap().unwrap_err();
-    // Not at the next ping, which would be a timer's own next look.
+    // The timer must wake for the rekey's deadline, before the deadline of the next ping.
     assert!(started.elapsed() < PING_INTERVAL / 2, "{:?}", started.elapsed());
     assert_eq!(
         source::<SessionError>(&failed),

@@ -1,5 +1,5 @@
-//! A client that is taken off the allow-list is out: at the next rekey, and within a second. A bad line keeps its own client out; a list
-//! that cannot be used, everybody.
+//! The sessions of a client that is removed from the allow-list end at the next rekey, and within a second. An invalid
+//! line excludes its own client; an unusable list excludes all clients.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ use tonic::{Code, Request, Status};
 use crate::support::service::{Caller, Mounted};
 use crate::support::{Gone, RunningRelay, RunningServer, guard, renewing, source, within};
 
-/// What the design promises.
+/// The bound that the design promises.
 const SOON: Duration = Duration::from_secs(1);
 
 /// A server whose allow-list is a file, and the clients on it.
@@ -78,7 +78,7 @@ impl World {
         std::fs::write(&self.list, lines.concat()).unwrap();
     }
 
-    /// A call of this client that would never end, once its handler runs.
+    /// Starts a call of this client that never ends, and waits until its handler runs.
     async fn hang(&mut self, client: &Listed) -> (tokio::task::JoinHandle<Status>, Gone) {
         let caller = client.caller.clone();
         let call = tokio::spawn(async move {
@@ -122,7 +122,7 @@ async fn a_removed_line_ends_its_sessions_and_their_calls_within_a_second_and_no
 
     tokio::time::sleep(3 * ALLOW_LIST_LOOK).await;
     assert!(!spared_handler.is_gone() && !spared.is_finished());
-    // The whole list may go, too.
+    // Deleting the list removes all clients.
     std::fs::remove_file(&world.list).unwrap();
     assert_not_allowed(&within(&mut spared).await.unwrap());
     assert_eq!(world.ended().await, ("other".into(), SessionError::Revoked));
@@ -139,7 +139,7 @@ async fn a_removed_client_is_cut_at_the_next_rekey() {
         ..RekeyPolicy::default()
     };
     let mut soonest = Duration::MAX;
-    // Looks at the list end the session as well, but two of them take their time: what is faster was a rekey.
+    // The periodic check of the list ends the session as well. An end that is faster than its interval was a rekey.
     for _ in 0..10 {
         let mut world = World::start(policy).await;
         let client = world.client("one");
@@ -185,10 +185,10 @@ async fn a_bad_line_keeps_its_own_client_out_and_nobody_else_and_the_owner_is_to
     };
     let bad_line = other.line.replace("other", "other always");
     world.write(&[&one.line, "nonsense\n", &bad_line, &late.line]);
-    // Without anybody dialling.
+    // The owner is notified although no client dials.
     world.server.until(broken("allowed:2: not a public key")).await;
     world.server.until(broken("allowed:3: unknown trust")).await;
-    // Its line is bad, so it is not on the list any more.
+    // Its line is invalid, so it is no longer on the list.
     assert_not_allowed(&within(removed_call).await.unwrap());
     assert_eq!(world.ended().await, ("other".into(), SessionError::Revoked));
     for _ in 0..2 {
@@ -201,10 +201,10 @@ async fn a_bad_line_keeps_its_own_client_out_and_nobody_else_and_the_owner_is_to
     assert_eq!(within(late.caller.echo("in")).await.unwrap(), "in");
     assert!(!handler.is_gone() && !call.is_finished());
 
-    // A line that goes while another is broken goes all the same.
+    // A line that is removed while another is invalid still revokes its client.
     world.write(&["nonsense\n", &late.line]);
     assert_not_allowed(&within(call).await.unwrap());
-    // One that is on no line may be meant by the bad one.
+    // The invalid line may be that of a client without a line.
     assert_not_allowed(&within(other.caller.echo("x")).await.unwrap_err());
     world.server.until(broken("allowed:1: not a public key")).await;
 }

@@ -1,4 +1,4 @@
-//! The session under the calls: made once, lost, made again, and let go.
+//! The session that carries the calls: established once, lost, established again, and closed.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::support::raw::{RawServer, RawSession};
 use crate::support::service::{Caller, Mounted, message};
 use crate::support::{RunningRelay, RunningServer, Stack, eventually, source, waiting, within};
 
-/// `/test/Hang` says when it has begun, and never answers.
+/// `/test/Hang` reports when its handler starts, and never answers.
 fn hanging() -> (Mounted, mpsc::UnboundedReceiver<()>) {
     let (started, is_started) = mpsc::unbounded_channel();
     let service = Mounted::echo().on("/test/Hang", move |_| {
@@ -43,7 +43,7 @@ async fn first_calls_share_one_dial() {
     assert_eq!((counts.sessions_total, counts.sessions_open), (1, 1));
 }
 
-/// Through a real relay, which has to pass each half-close on.
+/// Uses a real relay, which must forward each half-close.
 #[tokio::test]
 async fn an_end_in_order_is_answered_by_an_end_in_order_at_both_ends() {
     let (service, mut is_started) = hanging();
@@ -95,7 +95,7 @@ async fn a_lost_relay_fails_the_calls_under_way_and_the_next_one_finds_its_way()
         assert_eq!(lost.code(), Code::Unavailable, "{lost:?}");
         let error = source::<SessionError>(&lost);
         assert!(matches!(error, SessionError::ConnectionLost(_)), "{error:?}");
-        // Nobody is there: this call fails on its own, and does not poison the next.
+        // No relay is running: this call fails, and does not affect the next one.
         let alone = within(Caller::new(alone).echo("x")).await;
         assert_eq!(alone.unwrap_err().code(), Code::Unavailable);
 
@@ -152,9 +152,9 @@ async fn a_server_that_stops_answers_the_calls_it_has_and_ends_with_the_last() {
     let late = Channel::with_config(stack.server.ticket.clone(), stack.key(), waiting(Duration::ZERO));
     let stopping = Instant::now();
     let stopped = tokio::spawn(stack.server.stop());
-    // A session without a call does not wait for the others.
+    // A session without a call does not wait for the other sessions.
     eventually("one session is open", || metrics.snapshot().sessions_open == 1).await;
-    // Nobody is served any more who comes now.
+    // A client that connects now is refused.
     within(Caller::new(late).echo("late")).await.unwrap_err();
     assert!(!call.is_finished() && !stopped.is_finished());
     go_on.notify_one();
@@ -188,7 +188,8 @@ async fn a_call_that_waits_for_a_place_in_a_session_that_is_going_away_finds_ano
     within(waiting).await.unwrap().unwrap();
 }
 
-/// A relay that is set up anew may refuse for a while what it took before; an exec-server that gave up then would be gone.
+/// A relay after a new setup may temporarily refuse an exec-server that it accepted before. The exec-server must retry,
+/// or it would stay unreachable.
 #[tokio::test]
 async fn a_server_that_was_registered_outlasts_a_relay_that_refuses_it() {
     let mut stack = Stack::start(Mounted::echo()).await;
@@ -226,7 +227,7 @@ async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_s
     let second = call(caller.clone());
     let second_id = old.opened().await;
     old.mux.go_away(go_away::Reason::Shutdown, "");
-    // The goodbye comes before this answer, so whoever has the answer knows.
+    // The `GoAway` precedes this answer, so a caller with the answer has handled it.
     old.answer(second_id).await;
     within(second).await.unwrap().unwrap();
 
@@ -242,7 +243,7 @@ async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_s
     old.ended().await;
 }
 
-/// A caller that waited for its session gives the exec-server what is left, not all of it again.
+/// A call that waited for its session sends the exec-server the remaining time, not the full timeout.
 #[tokio::test]
 async fn a_deadline_is_told_as_what_is_left_of_it() {
     const PAIRING: Duration = Duration::from_millis(300);
@@ -296,7 +297,7 @@ async fn a_session_that_nobody_waits_for_any_more_ends_with_its_channel() {
         }
         connecting.abort();
     }
-    // One more, to its end: by then the others have been dialled, all that will be.
+    // One complete connect: after it all other dials have been made.
     within(stack.channel.connect()).await.unwrap();
     eventually("one session is open", || metrics.snapshot().sessions_open == 1).await;
 }
@@ -311,10 +312,10 @@ async fn a_failure_that_nobody_waited_for_is_not_told_to_a_later_call() {
     {
         let connect = channel.connect();
         let mut connect = std::pin::pin!(connect);
-        // Begins to dial, and gives up.
+        // Begins to dial, and is dropped.
         assert!(futures_util::poll!(&mut connect).is_pending());
     }
-    // In the time of this attempt, which fails alike, the other one has failed.
+    // This attempt fails in the same manner. When it has failed, the first one has failed too.
     within(other.connect()).await.unwrap_err();
     tokio::task::yield_now().await;
     let _relay = RunningRelay::start_at(address).await;

@@ -1,4 +1,5 @@
-//! What falls silent is missed in time: in virtual time, over a network in memory that holds frames back.
+//! Both ends detect a silent peer or relay in time. The tests use virtual time and an in-memory network that withholds
+//! frames.
 
 use std::io;
 use std::net::SocketAddr;
@@ -24,21 +25,22 @@ use crate::support::source;
 
 const ADDRESS: &str = "127.0.0.1:7700";
 
-/// HTTP/2's connection preface (RFC 9113 section 3.4), its frame header, and the type of a frame that carries our messages.
+/// Lengths of HTTP/2's connection preface (RFC 9113 section 3.4) and frame header, and the type of frames that carry
+/// messages.
 const PREFACE: usize = 24;
 const HEADER: usize = 9;
 const DATA: u8 = 0;
 
-/// What a leg holds back; from its start nothing.
+/// What a leg withholds. Initially it withholds nothing.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Held {
-    /// Messages; HTTP/2 itself goes on, pings and their answers too.
+    /// Messages. All other HTTP/2 frames pass, also pings and their answers.
     Messages = 1,
-    /// All bytes, as of a machine that is gone.
+    /// All bytes, as if the machine were gone.
     All = 2,
 }
 
-/// One way to the relay, which can be held.
+/// The network between one end and the relay. It can withhold frames.
 #[derive(Clone)]
 struct Leg {
     held: Arc<AtomicU8>,
@@ -74,7 +76,7 @@ impl Leg {
     }
 }
 
-/// Passes frames on, but for those that are held.
+/// Forwards all frames except those that are withheld.
 async fn pass(
     mut from: impl AsyncRead + Unpin,
     mut to: impl AsyncWrite + Unpin,
@@ -118,7 +120,7 @@ impl Listener for InMemory {
     }
 }
 
-/// A client with a call under way, an exec-server, and the legs of both.
+/// A client with an open call, an exec-server, and the network legs of both.
 struct World {
     client: Leg,
     server: Leg,
@@ -153,7 +155,7 @@ async fn world() -> World {
     assert!(matches!(registered, Some(Notice::Registered)), "{registered:?}");
     let caller = Caller::new(channel);
     let call = tokio::spawn(async move { caller.unary("/test/Hang", Request::new(Bytes::new())).await });
-    // A quiet session is no dead one.
+    // A session without traffic stays open.
     sleep(10 * IDLE_TIMEOUT).await;
     assert!(!call.is_finished());
     World {
@@ -181,7 +183,7 @@ async fn messages_that_a_relay_withholds_end_the_session_within_35_seconds() {
             .unwrap()
             .unwrap_err();
         let took = started.elapsed();
-        // What is heard last is the answer to the last ping.
+        // The last message that arrives is the answer to the last ping.
         assert!(
             took <= IDLE_TIMEOUT && took >= IDLE_TIMEOUT - 2 * PING_INTERVAL,
             "{took:?}"

@@ -1,4 +1,4 @@
-//! TLS to the relay: it works, it believes nobody it was not told to, and what goes wrong has a type and a sentence.
+//! TLS to the relay: calls work, only configured roots are trusted, and each failure has an error type and a message.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::support::certificate::{Authority, self_signed_relay};
 use crate::support::service::{Caller, Mounted};
 use crate::support::{RunningRelay, RunningServer, source, within};
 
-/// A call through the relay at `url`, by a client and a server that both believe `roots`.
+/// A call through the relay at `url`, between a client and a server that both trust `roots`.
 async fn call(url: &str, roots: &RelayRoots) {
     let key = StaticKey::generate().unwrap();
     let allow = AllowList::only(*key.public(), "test", Trust::Continue);
@@ -26,7 +26,7 @@ async fn call(url: &str, roots: &RelayRoots) {
     server.stop().await;
 }
 
-/// A channel believes these authorities about the relay.
+/// A channel with these trust roots for the relay.
 fn trusting(roots: &RelayRoots) -> ChannelConfig {
     ChannelConfig {
         relay_roots: roots.clone(),
@@ -34,7 +34,7 @@ fn trusting(roots: &RelayRoots) -> ChannelConfig {
     }
 }
 
-/// Why a client, and why a server, do not get through to the relay at `url`; both must say the same.
+/// The error of a client and a server that cannot connect to the relay at `url`. Both must report the same error.
 async fn refused(url: &str, roots: RelayRoots) -> RelayError {
     let seed = Seed::generate().unwrap();
     let (notify, mut notices) = mpsc::unbounded_channel();
@@ -52,7 +52,7 @@ async fn refused(url: &str, roots: RelayRoots) -> RelayError {
     .on_notice(move |notice| drop(notify.send(notice)));
     let ticket = server.ticket();
     let serving = tokio::spawn(server.serve(Mounted::echo(), std::future::pending()));
-    // It goes on trying: a certificate is renewed, and one bad moment must not end an exec-server for good.
+    // The server keeps retrying: a certificate can be renewed, and a temporary error must not end an exec-server.
     for _ in 0..2 {
         let notice = within(notices.recv()).await.unwrap();
         let Notice::Retrying(RegisterError::Relay(_), _) = notice else {
@@ -102,10 +102,10 @@ async fn a_call_goes_through_a_relay_of_a_private_authority() {
 async fn a_self_signed_certificate_is_taken_by_whoever_names_that_very_one() {
     let (relay, roots) = self_signed_relay("localhost").await;
     call(&https(&relay, "localhost"), &roots).await;
-    // For its own name only.
+    // The certificate is valid for its own name only.
     let error = refused(&https(&relay, "127.0.0.1"), roots.clone()).await;
     assert!(matches!(error, RelayError::WrongName { .. }), "{error:?}");
-    // Another one does not do, whatever it says of itself.
+    // Another certificate for the same name is not trusted.
     let (other, _) = self_signed_relay("localhost").await;
     let error = refused(&https(&other, "localhost"), roots).await;
     assert!(matches!(error, RelayError::Untrusted { .. }), "{error:?}");
@@ -156,7 +156,7 @@ async fn a_certificate_out_of_its_time_is_refused() {
 async fn clear_text_to_a_relay_with_tls_is_told_to_use_https() {
     let authority = Authority::new();
     let relay = authority.relay("127.0.0.1").await;
-    // Whether or not its certificate would be believed.
+    // With and without trust in its certificate.
     for roots in [authority.roots(), RelayRoots::default()] {
         let error = refused(&relay.url(), roots).await;
         assert!(matches!(error, RelayError::NeedsTls { .. }), "{error:?}");
@@ -197,7 +197,7 @@ async fn the_file_of_an_authority_is_read_anew_for_each_connection() {
     assert!(matches!(error, RelayError::Untrusted { .. }), "{error:?}");
     std::fs::write(&file, new.pem()).unwrap();
     call(&url, &roots).await;
-    // What cannot be read is believed by nobody.
+    // A file without a certificate trusts no relay.
     std::fs::write(&file, "").unwrap();
     let error = refused(&url, roots.clone()).await;
     assert!(matches!(error, RelayError::Roots { .. }), "{error:?}");

@@ -1,4 +1,4 @@
-//! How far a client's trace is trusted, as the handler sees it and as the server records it.
+//! The trust in a client's trace context, as the handler sees it and as the server records it.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ async fn call(stack: &Stack, caller: &TraceContext, seen: &std::sync::Mutex<Vec<
     }
 }
 
-/// A session may last for weeks: an edit counts for the calls it makes from then on.
+/// A session may stay open for weeks, so an edit of the list applies to its subsequent calls.
 #[tokio::test]
 async fn another_trust_on_the_list_counts_for_an_open_session_within_a_second() {
     let dir = tempfile::tempdir().unwrap();
@@ -80,7 +80,11 @@ async fn another_trust_on_the_list_counts_for_an_open_session_within_a_second() 
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
-    assert_eq!(relay.metrics.snapshot().sessions_total, 1, "the session went on");
+    assert_eq!(
+        relay.metrics.snapshot().sessions_total,
+        1,
+        "the session stayed open"
+    );
 }
 
 /// `/test/See` keeps the context that its handler has.
@@ -117,7 +121,7 @@ async fn continued_and_clamped_traces_keep_their_ids() {
         assert_eq!(call.client.parent, Some(caller.span_id));
         let envelope = &call.client.context;
         let rpc = stage::span_id(envelope.trace_id, envelope.span_id, transport::RPC, 0);
-        // The handler is inside the `rpc` span of the caller's trace, with all that came along.
+        // The handler is inside the `rpc` span of the caller's trace, with its tracestate and baggage.
         assert_eq!(call.handler, caller.with_span(rpc));
         let server = call.server.unwrap();
         assert_eq!(&server.context, envelope);
@@ -180,7 +184,7 @@ async fn a_restarted_trace_is_another_one_linked_to_the_callers() {
         (link.trace_id, link.span_id),
         (caller.trace_id, call.client.context.span_id)
     );
-    // The client gets the server's durations all the same.
+    // The client still receives the server's durations.
     assert_eq!(call.client.context.trace_id, caller.trace_id);
     assert!(call.client.stage(transport::RPC).is_some());
 }

@@ -1,4 +1,4 @@
-//! Versions and features: what each end announces, what a mismatch reports, and what the relay's hint can change.
+//! Versions and features: the announcements of each end, the errors of a mismatch, and the effect of the relay's hint.
 
 use std::time::Duration;
 
@@ -17,13 +17,14 @@ use crate::support::raw::{self, RawEnd, RawServer, RawSession};
 use crate::support::service::{Caller, Mounted};
 use crate::support::{RunningRelay, Stack, source, waiting, within};
 
-/// Dials with this version in the header; `meant`: the version of this build in the prologue, else one that it does not speak.
+/// Dials with the version `hint` in the header. `meant`: the prologue has the version of this build, otherwise an
+/// unsupported one.
 async fn dial(stack: &Stack, hint: Option<u32>, meant: bool) -> RawEnd {
     let ticket = &stack.server.ticket;
     let session = SessionId(rand::random());
     let mut bound_to = prologue(ticket.exec_server, session);
     if !meant {
-        // The last byte of the version, behind the protocol's name and two lengths.
+        // The last byte of the version, after the protocol's name and two lengths.
         bound_to[23] = 9;
     }
     let (_, message1) = Initiator::start(&stack.key(), &ticket.noise_key, &bound_to).unwrap();
@@ -33,7 +34,7 @@ async fn dial(stack: &Stack, hint: Option<u32>, meant: bool) -> RawEnd {
     raw::dial_with(ticket, &headers, message1).await
 }
 
-/// The frames that an end receives before its stream ends, in order or not.
+/// The frames that an end receives before its stream ends, orderly or not.
 async fn received(mut end: RawEnd) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Ok(Some(frame)) = within(end.receive.message()).await {
@@ -89,7 +90,7 @@ async fn a_hint_that_lies_stops_no_handshake_that_verifies() {
     }
 }
 
-/// What a call runs into at an exec-server that answers message 1 by this frame and ends the session.
+/// The error of a call to an exec-server that answers message 1 with this frame and ends the session.
 async fn answered_by(answer: Frame) -> Status {
     let relay = RunningRelay::start().await;
     let (mut server, ticket) = RawServer::register(&relay.url()).await;

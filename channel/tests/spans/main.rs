@@ -1,6 +1,7 @@
 //! The channel between a caller and a handler that both use `tracing`, exported by OpenTelemetry's SDK: one trace.
 //!
-//! A binary of its own, since a subscriber is global to its process. All tests share it and know their spans by trace id.
+//! This is a separate binary, because a subscriber is global to its process. All tests share it, and identify their
+//! spans by trace id.
 
 #[allow(dead_code, reason = "shared with the other tests, which use all of it")]
 #[path = "../channel/support/mod.rs"]
@@ -32,7 +33,7 @@ use support::{Stack, eventually, within};
 struct Collector(Ended);
 
 impl Collector {
-    /// Installs it with the first call.
+    /// Installs the subscriber at the first call.
     fn installed() -> &'static Self {
         static COLLECTOR: OnceLock<Collector> = OnceLock::new();
         COLLECTOR.get_or_init(|| {
@@ -42,18 +43,18 @@ impl Collector {
                 .build();
             let layer = tracing_opentelemetry::layer()
                 .with_tracer(provider.tracer("test"))
-                // Spans of the libraries underneath are nobody's business here.
+                // Ignores the spans of libraries.
                 .with_filter(filter_fn(|metadata| {
                     metadata.target().starts_with(module_path!())
                 }));
             tracing_subscriber::registry().with(layer).init();
-            // The provider lives as long as the process.
+            // Dropping the provider would shut it down.
             std::mem::forget(provider);
             Self(ended)
         })
     }
 
-    /// The span of this name under this parent, once it has ended.
+    /// Waits until a span with this name and this parent has ended.
     async fn child_of(&self, parent: &TraceContext, name: &str) {
         eventually("the span ends", || {
             self.0.all().iter().any(|span| {
@@ -66,7 +67,7 @@ impl Collector {
     }
 }
 
-/// A service whose handlers open spans: before they answer, and while they do.
+/// A service whose handlers open spans before they answer and while they stream.
 fn traced() -> Mounted {
     Mounted::default()
         .on("/test/Work", |_| async {
@@ -100,7 +101,7 @@ fn rpc(record: &CallRecord) -> TraceContext {
     context.with_span(id)
 }
 
-/// The position of the caller's own span, and the record of a call that it made inside.
+/// The context of the caller's span, and the record of a call inside it.
 async fn call_in_span(stack: &Stack, request: Request<Bytes>) -> (TraceContext, CallRecord) {
     async {
         let span = bridge::current_parent().expect("this span is taken");

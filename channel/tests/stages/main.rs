@@ -1,6 +1,7 @@
-//! Stages that a program registers for a service that it mounts, over a real channel.
+//! Stages that a program registers for its own service, over a real channel.
 //!
-//! A binary of its own, since rows are registered for a whole process. The client that registers nothing is another process of this binary.
+//! This is a separate binary, because rows are registered per process. The client that registers no stage is another
+//! process of this binary.
 
 #[allow(dead_code, reason = "shared with the other tests, which use all of it")]
 #[path = "../channel/support/mod.rs"]
@@ -65,7 +66,7 @@ async fn interval() -> (Instant, Instant) {
     (start, Instant::now())
 }
 
-/// A service with two stages of its own.
+/// A service that records two registered stages.
 fn shop() -> Mounted {
     Mounted::default().on("/test/Shop", |request| {
         let call = Arc::clone(request.extensions().get::<Arc<ServerCall>>().unwrap());
@@ -78,7 +79,7 @@ fn shop() -> Mounted {
     })
 }
 
-/// Calls the shop and renders what it answers, which is a stage of the caller.
+/// Calls the shop and renders its answer, which is a stage of the caller.
 async fn call(caller: &Caller) -> CallRecord {
     let mut request = Request::new(Bytes::new());
     let (record_to, record) = RecordTo::channel();
@@ -92,7 +93,7 @@ async fn call(caller: &Caller) -> CallRecord {
     within(record).await.unwrap()
 }
 
-/// The remainder, nanosecond by nanosecond.
+/// The remainder, counted nanosecond by nanosecond.
 fn counted_remainder(record: &CallRecord) -> u64 {
     let call = record.stage(CALL).unwrap();
     let at = |ns: i64| usize::try_from(ns.clamp(call.start_ns, call.end_ns) - call.start_ns).unwrap();
@@ -133,7 +134,7 @@ async fn stages_registered_at_both_ends_are_drawn_covered_and_exported() {
         assert!(drawn.contains(name), "{name}: {drawn}");
     }
 
-    // Nothing else covers while the handler works, so the stage is worth its length.
+    // No other stage covers while the handler works, so the remainder grows by this stage's length without it.
     let lookup = client.stage(LOOKUP).unwrap().duration_ns();
     assert!(lookup >= 1_000_000, "{lookup}");
     assert_eq!(remainder(&client), counted_remainder(&client), "{drawn}");
@@ -185,7 +186,7 @@ async fn a_stage_registered_at_the_server_alone_is_unknown_to_the_client() {
     assert!(output.status.success() && text.contains("unknown(200)"), "{text}");
 }
 
-/// Does nothing unless the test above runs it.
+/// Runs only as the child process of `a_stage_registered_at_the_server_alone_is_unknown_to_the_client`.
 #[tokio::test]
 async fn the_client_that_registered_nothing() {
     let (Ok(ticket), Some(seed)) = (env::var(TICKET), env::var_os(SEED)) else {

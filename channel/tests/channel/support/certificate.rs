@@ -1,4 +1,4 @@
-//! Certificates of a private authority, and a relay that shows one.
+//! Certificates of a private authority, and relays that present them.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, KeyPair};
 
 use super::RunningRelay;
 
-/// An authority that nobody but its maker trusts.
+/// A private certificate authority.
 pub(crate) struct Authority {
     certificate: Certificate,
     key: KeyPair,
@@ -25,7 +25,7 @@ impl Authority {
         }
     }
 
-    /// Trust in this authority alone.
+    /// Trust roots that contain only this authority.
     pub(crate) fn roots(&self) -> RelayRoots {
         RelayRoots::from_pem(self.pem().as_bytes()).unwrap()
     }
@@ -39,7 +39,7 @@ impl Authority {
         self.relay_with(name, |_| ()).await
     }
 
-    /// The same, with the certificate changed before it is signed.
+    /// A relay with a certificate for `name`, to which `change` is applied before it is signed.
     pub(crate) async fn relay_with(
         &self,
         name: &str,
@@ -53,7 +53,7 @@ impl Authority {
     }
 }
 
-/// A relay with what `openssl req -x509` makes: a certificate for `name`, signed by itself, marked as an authority.
+/// A relay with a certificate for `name` like that of `openssl req -x509`: self-signed and marked as an authority.
 pub(crate) async fn self_signed_relay(name: &str) -> (RunningRelay, RelayRoots) {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new([name.to_owned()]).unwrap();

@@ -22,7 +22,7 @@ use tokio::task::JoinHandle;
 
 use service::{Caller, Mounted};
 
-/// A channel waits so long for a session; for zero it makes one attempt.
+/// A channel that waits at most this long for a session. With zero it makes one attempt.
 pub(crate) fn waiting(connect_timeout: Duration) -> ChannelConfig {
     ChannelConfig {
         connect_timeout,
@@ -30,7 +30,7 @@ pub(crate) fn waiting(connect_timeout: Duration) -> ChannelConfig {
     }
 }
 
-/// A channel renews its keys by this policy.
+/// A channel with this rekey policy.
 pub(crate) fn renewing(rekey_policy: RekeyPolicy) -> ChannelConfig {
     ChannelConfig {
         rekey_policy,
@@ -38,7 +38,7 @@ pub(crate) fn renewing(rekey_policy: RekeyPolicy) -> ChannelConfig {
     }
 }
 
-/// A relay that runs.
+/// A running relay.
 pub(crate) struct RunningRelay {
     pub(crate) address: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
@@ -70,20 +70,20 @@ impl RunningRelay {
         format!("http://{}", self.address)
     }
 
-    /// Ends it as an operator would.
+    /// Stops it gracefully, as an operator does.
     pub(crate) async fn stop(self) {
         drop(self.stop);
         within(self.task).await.unwrap();
     }
 
-    /// Ends it as a power cut would: every connection closes at once.
+    /// Kills it, as a power cut does: every connection closes immediately.
     pub(crate) async fn kill(self) {
         self.task.abort();
         drop(within(self.task).await);
     }
 }
 
-/// A server that runs.
+/// A running server.
 pub(crate) struct RunningServer {
     pub(crate) ticket: Ticket,
     pub(crate) epoch: Epoch,
@@ -99,7 +99,7 @@ impl RunningServer {
         Self::run(relay_url, allow, service, ServerConfig::default()).await
     }
 
-    /// The same, believing these authorities about the relay.
+    /// Starts a server with these trust roots for the relay.
     pub(crate) async fn start_with(
         relay_url: &str,
         allow: AllowList,
@@ -113,7 +113,7 @@ impl RunningServer {
         Self::run(relay_url, allow, service, config).await
     }
 
-    /// The same, renewing keys by this policy.
+    /// Starts a server with this rekey policy.
     pub(crate) async fn with_rekey(
         relay_url: &str,
         allow: AllowList,
@@ -127,7 +127,7 @@ impl RunningServer {
         Self::run(relay_url, allow, service, config).await
     }
 
-    /// The same, with so many sessions.
+    /// Starts a server with this session limit.
     pub(crate) async fn with_sessions(
         relay_url: &str,
         allow: AllowList,
@@ -150,7 +150,7 @@ impl RunningServer {
         };
         let server = Server::with_config(relay_url, &Seed::generate().unwrap(), allow, config)
             .unwrap()
-            // A test may have stopped listening.
+            // Fails if the test has dropped the receiver.
             .on_notice(move |notice| drop(notify.send(notice)));
         let (stop, stopped) = oneshot::channel::<()>();
         let mut running = Self {
@@ -165,7 +165,7 @@ impl RunningServer {
         running
     }
 
-    /// The next notice of this kind.
+    /// Waits for the next notice that `wanted` accepts.
     pub(crate) async fn until(&mut self, wanted: impl Fn(&Notice) -> bool) -> Notice {
         within(async {
             loop {
@@ -178,19 +178,19 @@ impl RunningServer {
         .await
     }
 
-    /// Ends it as an operator would.
+    /// Stops it gracefully, as an operator does.
     pub(crate) async fn stop(self) {
         drop(self.stop);
         within(self.task).await.unwrap().unwrap();
     }
 }
 
-/// All three, and the client's key on the server's list.
+/// A relay, a server and a channel. The client's key is on the server's allow-list.
 pub(crate) struct Stack {
     pub(crate) relay: RunningRelay,
     pub(crate) server: RunningServer,
     seed: Seed,
-    /// What the client's channel recorded.
+    /// The call records of the client's channel.
     pub(crate) records: Arc<CollectingSink>,
     pub(crate) channel: Channel,
 }
@@ -231,15 +231,15 @@ impl Stack {
     }
 }
 
-/// Tells when it is dropped: put it where it should not outlive something.
-pub(crate) struct Guard(#[allow(dead_code, reason = "dropping it is the message")] oneshot::Sender<()>);
+/// Notifies its [`Gone`] when it is dropped.
+pub(crate) struct Guard(#[allow(dead_code, reason = "only its drop is observed")] oneshot::Sender<()>);
 
 pub(crate) fn guard() -> (Guard, Gone) {
     let (sender, receiver) = oneshot::channel();
     (Guard(sender), Gone(receiver))
 }
 
-/// The other end of a [`Guard`].
+/// Waits for the drop of a [`Guard`].
 pub(crate) struct Gone(oneshot::Receiver<()>);
 
 impl Gone {
@@ -252,7 +252,7 @@ impl Gone {
     }
 }
 
-/// The error beneath a status.
+/// The source of type `E` in the error chain of a status.
 pub(crate) fn source<E: std::error::Error + 'static>(status: &tonic::Status) -> &E {
     let mut error: &(dyn std::error::Error + 'static) = status;
     loop {
@@ -262,7 +262,7 @@ pub(crate) fn source<E: std::error::Error + 'static>(status: &tonic::Status) -> 
         if let Some(found) = error.downcast_ref() {
             return found;
         }
-        // An `Arc` of an error passes questions on to what it holds, but is not it.
+        // An `Arc` of an error is another type than the error, so `downcast_ref` needs both.
         if let Some(found) = error.downcast_ref::<Arc<E>>() {
             return found;
         }

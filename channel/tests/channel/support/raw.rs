@@ -1,5 +1,5 @@
-//! Ends of a session by hand, for what a well-behaved one never does: frames to and from a relay, Noise and the
-//! multiplexer driven from outside.
+//! Raw ends of a session, for behaviour that a conforming end never shows. The test drives the frames to and from the
+//! relay, Noise and the multiplexer itself.
 
 use std::time::Instant;
 
@@ -68,7 +68,7 @@ pub(crate) fn dial_headers(ticket: &Ticket, session: SessionId) -> [(&'static st
     ]
 }
 
-/// Dials and shakes hands, and says nothing more.
+/// Dials and completes the handshake, and sends nothing more.
 pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> (RawEnd, Transport) {
     let session = SessionId(rand::random());
     let prologue = prologue(ticket.exec_server, session);
@@ -97,15 +97,15 @@ pub(crate) async fn dial_with(
     RawEnd { send, receive }
 }
 
-/// A server that registers, and does nothing of its own accord.
+/// A server that registers. The test triggers all its other actions.
 pub(crate) struct RawServer {
     relay: RelayClient<tonic::transport::Channel>,
     keys: ServerKeys,
     registration: Streaming<RegisterResponse>,
-    /// What it says in message 2.
+    /// The payload of its message 2.
     pub(crate) hello: ServerHello,
-    /// Dropped, it ends the registration.
-    #[allow(dead_code, reason = "not every test says more on it")]
+    /// Dropping it ends the registration.
+    #[allow(dead_code, reason = "not every test sends on it")]
     pub(crate) outbox: mpsc::Sender<RegisterRequest>,
 }
 
@@ -155,7 +155,7 @@ impl RawServer {
         message.expect("the registration holds").kind.unwrap()
     }
 
-    /// The next client that dials.
+    /// Waits for the next dial.
     pub(crate) async fn incoming(&mut self) -> Incoming {
         match self.next().await {
             register_response::Kind::Incoming(incoming) => incoming,
@@ -185,7 +185,8 @@ impl RawServer {
         }
     }
 
-    /// Takes the next session and refuses the client, in one go with the handshake: it learns of both before it can call.
+    /// Accepts the next session, and sends a refusal in the same write as message 2, so that the client receives both
+    /// before it can call.
     pub(crate) async fn session_refused(&mut self) -> RawSession {
         let (mut session, message2) = self.shaken().await;
         session.mux.go_away(go_away::Reason::NotAllowed, "");
@@ -203,14 +204,14 @@ impl RawServer {
         session
     }
 
-    /// Takes the next session and shakes hands.
+    /// Accepts the next session and completes the handshake.
     pub(crate) async fn session(&mut self) -> RawSession {
         let (session, message2) = self.shaken().await;
         session.end.send(message2).await;
         session
     }
 
-    /// A session of which only message 2 is not sent yet.
+    /// Accepts the next session, and returns its message 2, which is not sent yet.
     async fn shaken(&mut self) -> (RawSession, Bytes) {
         let incoming = self.incoming().await;
         let session = SessionId::try_from(&incoming.session_id[..]).unwrap();
@@ -228,7 +229,7 @@ impl RawServer {
     }
 }
 
-/// One end of a session, its multiplexer driven by the test.
+/// One end of a session whose multiplexer the test drives.
 pub(crate) struct RawSession {
     end: RawEnd,
     transport: Transport,
@@ -236,14 +237,14 @@ pub(crate) struct RawSession {
 }
 
 impl RawSession {
-    /// The client's end, which has sent its `Hello`.
+    /// The client's end, after it has sent its `Hello`.
     pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> Self {
         let mut session = Self::dial_mute(ticket, key).await;
         session.flush().await;
         session
     }
 
-    /// The client's end, which has sent nothing since the handshake.
+    /// The client's end, before it sends anything after the handshake.
     pub(crate) async fn dial_mute(ticket: &Ticket, key: &StaticKey) -> Self {
         let (end, transport) = dial(ticket, key).await;
         Self {
@@ -260,7 +261,7 @@ impl RawSession {
         self.end.send(message.freeze()).await;
     }
 
-    /// What is queued, as frames.
+    /// Takes the queued frames.
     pub(crate) fn frames(&mut self) -> Vec<u8> {
         let mut plaintext = Vec::new();
         self.mux.transmit(clock::anchor(), &mut plaintext);
@@ -268,7 +269,7 @@ impl RawSession {
         plaintext
     }
 
-    /// Reads to the session's end, which must be in order, and returns what the other end said of it.
+    /// Reads to the orderly end of the session, and returns the reason and the detail of the peer's `GoAway`.
     pub(crate) async fn goodbye(mut self) -> Option<(go_away::Reason, String)> {
         let mut said = None;
         let read = async {
@@ -287,7 +288,7 @@ impl RawSession {
         said
     }
 
-    /// Sends END_STREAM, and reads to the end of the other direction: an error where that is no END_STREAM.
+    /// Sends END_STREAM, and reads to the end of the other direction. Fails if that is not END_STREAM.
     pub(crate) async fn end_in_order(self) -> Result<(), tonic::Status> {
         let RawEnd { send, mut receive } = self.end;
         drop(send);
@@ -303,7 +304,7 @@ impl RawSession {
         self.end.send(noise).await;
     }
 
-    /// Takes in the next message; its length.
+    /// Handles the next message, and returns the length of its plaintext.
     pub(crate) async fn receive(&mut self) -> usize {
         let message = self.end.next().await;
         let plaintext = self.transport.open(&message).unwrap().freeze();
@@ -314,14 +315,15 @@ impl RawSession {
         len
     }
 
-    /// The frames of the next message, without a word to the multiplexer.
-    #[allow(dead_code, reason = "not every test reads frames by hand")]
+    /// Decrypts the next message without passing it to the multiplexer.
+    #[allow(dead_code, reason = "not every test reads raw frames")]
     pub(crate) async fn receive_bytes(&mut self) -> Bytes {
         let message = self.end.next().await;
         self.transport.open(&message).unwrap().freeze()
     }
 
-    /// Takes in the next message and counts the resets in it, without a word to the multiplexer, which opened no such streams.
+    /// Decrypts the next message and counts its resets. The multiplexer does not handle them, because it did not open
+    /// their streams.
     pub(crate) async fn resets(&mut self) -> usize {
         const RESET: u8 = 4;
         let message = self.end.next().await;
@@ -334,7 +336,8 @@ impl RawSession {
         resets
     }
 
-    /// Reads to the session's end: each `GoAway` with its reason and each `Reset` with its code, as they came.
+    /// Reads to the end of the session, and returns each `GoAway` with its reason and each `Reset` with its code, in
+    /// order.
     pub(crate) async fn parting(mut self) -> Vec<(&'static str, u8)> {
         let mut said = Vec::new();
         let read = async {
@@ -365,7 +368,7 @@ impl RawSession {
         }
     }
 
-    /// Sends what is queued.
+    /// Sends the queued frames.
     pub(crate) async fn flush(&mut self) {
         while self.mux.wants_transmit() {
             let frames = self.frames();
@@ -373,7 +376,7 @@ impl RawSession {
         }
     }
 
-    /// The next call that the client opens.
+    /// Waits for the next call that the client opens.
     pub(crate) async fn opened(&mut self) -> StreamId {
         loop {
             while let Some(event) = self.mux.poll_event() {

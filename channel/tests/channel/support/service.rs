@@ -15,10 +15,10 @@ use futures_util::stream::{self, Stream, StreamExt};
 use tonic::body::Body;
 use tonic::{Request, Response, Status, Streaming};
 
-/// Larger than any message of the tests.
+/// Larger than every message of the tests.
 const MESSAGE_MAX: usize = 16 * 1024 * 1024;
 
-/// What a method answers with.
+/// The response stream of a method.
 pub(crate) type Answer = Pin<Box<dyn Stream<Item = Result<Bytes, Status>> + Send>>;
 type Method = Arc<
     dyn Fn(Request<Streaming<Bytes>>) -> BoxFuture<'static, Result<Response<Answer>, Status>> + Send + Sync,
@@ -31,7 +31,7 @@ pub(crate) struct Mounted {
 }
 
 impl Mounted {
-    /// With the method most tests call: it sends back what it gets, metadata included.
+    /// A service with `/test/Echo`, which returns its messages and metadata.
     pub(crate) fn echo() -> Self {
         Self::default().on("/test/Echo", |request| async {
             let (metadata, _, messages) = request.into_parts();
@@ -104,7 +104,7 @@ impl tower_service::Service<Request<Streaming<Bytes>>> for Run {
     }
 }
 
-/// What a generated client would be.
+/// The equivalent of a generated client.
 #[derive(Clone)]
 pub(crate) struct Caller(tonic::client::Grpc<Channel>);
 
@@ -156,7 +156,7 @@ impl Caller {
             .await
     }
 
-    /// One echo.
+    /// Calls `/test/Echo`.
     pub(crate) async fn echo(&self, text: &'static str) -> Result<Bytes, Status> {
         let response = self
             .unary("/test/Echo", Request::new(Bytes::from_static(text.as_bytes())))
@@ -165,7 +165,7 @@ impl Caller {
     }
 }
 
-/// All messages of a response, to its end.
+/// Collects all messages of a response.
 pub(crate) async fn collect(mut messages: Streaming<Bytes>) -> Result<Vec<Bytes>, Status> {
     let mut all = Vec::new();
     while let Some(message) = messages.next().await {
