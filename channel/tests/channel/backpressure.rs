@@ -53,7 +53,7 @@ async fn assert_stalls_alone(stack: &Stack, produced: &AtomicUsize) {
 }
 
 #[tokio::test]
-async fn a_response_that_nobody_reads_stops_its_handler_alone() {
+async fn a_response_without_a_reader_stops_only_its_own_handler() {
     let (chunks, produced) = endless();
     let chunks = std::sync::Mutex::new(Some(chunks));
     let service = Mounted::echo().on("/test/Flood", move |_| {
@@ -78,7 +78,7 @@ async fn a_response_that_nobody_reads_stops_its_handler_alone() {
 }
 
 #[tokio::test]
-async fn a_request_that_nobody_reads_stops_its_caller_alone() {
+async fn a_request_without_a_reader_stops_only_its_own_caller() {
     let (chunks, produced) = endless();
     let (guard, mut gone) = guard();
     let guard = std::sync::Mutex::new(Some(guard));
@@ -179,7 +179,7 @@ async fn a_client_holds_no_more_of_a_stream_than_is_stated_whatever_its_decoder_
 }
 
 #[tokio::test]
-async fn a_call_that_is_given_up_says_so_to_a_peer_that_does_not_read_before_all_of_its_bulk() {
+async fn a_cancelled_call_sends_its_reset_before_its_queued_data() {
     let relay = RunningRelay::start().await;
     let (mut server, ticket) = RawServer::register(&relay.url()).await;
     let caller = Caller::new(Channel::new(ticket, StaticKey::generate().unwrap()));

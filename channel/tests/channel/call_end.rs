@@ -65,7 +65,7 @@ async fn raw_call_of(ticket: &Ticket, key: &StaticKey) -> RawSession {
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_has_reset_the_call() {
+async fn a_cancelled_call_ends_as_reset() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
     let call = tokio::spawn(hang(stack.caller()));
@@ -76,7 +76,7 @@ async fn a_caller_that_gives_up_has_reset_the_call() {
 }
 
 #[tokio::test]
-async fn a_deadline_is_told_from_a_reset() {
+async fn a_deadline_is_distinguished_from_a_reset() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
     stack.channel.connect().await.unwrap();
@@ -100,7 +100,7 @@ async fn a_client_whose_connection_breaks_is_lost() {
 }
 
 #[tokio::test]
-async fn a_relay_that_ends_is_a_lost_connection_and_no_lost_client() {
+async fn a_relay_that_stops_ends_calls_as_connection_lost_and_not_as_client_lost() {
     for is_killed in [true, false] {
         let (service, mut handlers) = hanging();
         let stack = Stack::start(service).await;
@@ -135,7 +135,7 @@ async fn a_client_taken_off_the_list_is_revoked() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_has_shut_down() {
+async fn a_server_that_stops_ends_calls_as_shut_down() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
     let call = tokio::spawn(hang(stack.caller()));
@@ -149,7 +149,7 @@ async fn a_server_that_stops_has_shut_down() {
 const RESET_UNAVAILABLE: (&str, u8) = ("Reset", 14);
 
 #[tokio::test]
-async fn a_shutdown_is_told_before_it_resets_a_call_as_unavailable() {
+async fn a_shutdown_sends_goaway_before_it_resets_calls_as_unavailable() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
     let client = raw_call(&stack).await;
@@ -161,7 +161,7 @@ async fn a_shutdown_is_told_before_it_resets_a_call_as_unavailable() {
 }
 
 #[tokio::test]
-async fn a_revocation_is_told_before_it_resets_a_call_as_unavailable() {
+async fn a_revocation_sends_goaway_before_it_resets_calls_as_unavailable() {
     let dir = tempfile::tempdir().unwrap();
     let list = dir.path().join("allowed");
     let relay = RunningRelay::start().await;
@@ -177,7 +177,7 @@ async fn a_revocation_is_told_before_it_resets_a_call_as_unavailable() {
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_the_protocol_is_blamed_for_that() {
+async fn a_client_that_breaks_the_protocol_ends_its_calls_as_violation() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
     let mut client = raw_call(&stack).await;
@@ -187,7 +187,7 @@ async fn a_client_that_breaks_the_protocol_is_blamed_for_that() {
 }
 
 #[tokio::test]
-async fn an_answered_call_has_no_such_reason() {
+async fn an_answered_call_has_no_call_end() {
     let seen = Arc::new(Mutex::new(None));
     let keep = Arc::clone(&seen);
     let service = Mounted::echo().on("/test/Cell", move |request| {

@@ -166,7 +166,7 @@ fn failure() -> Status {
 }
 
 #[tokio::test]
-async fn metadata_beyond_the_limit_fails_its_call_alone() {
+async fn metadata_beyond_the_limit_fails_only_its_own_call() {
     let service = Mounted::echo().on("/test/Chatty", |_| async {
         let mut response = message("");
         let long = "x".repeat(baton_proto::limits::HEAD_MAX);
@@ -192,7 +192,7 @@ async fn metadata_beyond_the_limit_fails_its_call_alone() {
 }
 
 #[tokio::test]
-async fn a_handler_that_panics_fails_its_call_alone() {
+async fn a_handler_that_panics_fails_only_its_own_call() {
     let service = Mounted::echo().on("/test/Panic", |_| async { panic!("a handler's bug") });
     let stack = Stack::start(service).await;
     let failed = within(stack.caller().unary("/test/Panic", Request::new(bytes(""))))

@@ -86,7 +86,7 @@ async fn a_session_that_ends_goes_to_whoever_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sessions_beyond_one_connection_are_accepted_over_others() {
+async fn sessions_beyond_one_connection_use_further_connections() {
     let stack = Stack::start(Mounted::echo()).await;
     let crowd = 2 * MAX_SESSIONS as usize + 10;
     let metrics = stack.relay.metrics.clone();

@@ -69,7 +69,7 @@ async fn a_deadline_ends_the_call_on_both_ends() {
 }
 
 #[tokio::test]
-async fn a_deadline_ends_a_response_under_way() {
+async fn a_deadline_ends_a_streaming_response() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
     stack.channel.connect().await.unwrap();
@@ -84,7 +84,7 @@ async fn a_deadline_ends_a_response_under_way() {
 }
 
 #[tokio::test]
-async fn a_deadline_counts_while_the_session_is_being_made() {
+async fn a_deadline_includes_the_connect() {
     let relay = RunningRelay::start().await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut stack = Stack::start(Mounted::echo()).await;
@@ -102,7 +102,7 @@ async fn a_deadline_counts_while_the_session_is_being_made() {
 }
 
 #[tokio::test]
-async fn a_call_given_up_before_its_answer_stops_the_handler() {
+async fn a_call_cancelled_before_its_answer_stops_the_handler() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
     let caller = stack.caller();
@@ -137,7 +137,7 @@ async fn a_response_dropped_halfway_stops_the_handler() {
 }
 
 #[tokio::test]
-async fn a_handler_that_fails_before_it_reads_ends_a_request_that_never_would() {
+async fn a_handler_that_fails_before_it_reads_ends_an_endless_request() {
     let service = Mounted::echo().on("/test/No", |_| async { Err(Status::aborted("no")) });
     let stack = Stack::start(service).await;
     let (keep, requests) = mpsc::channel::<Bytes>(1);
@@ -148,7 +148,7 @@ async fn a_handler_that_fails_before_it_reads_ends_a_request_that_never_would() 
 }
 
 #[tokio::test]
-async fn a_call_given_up_in_the_message_that_opens_it_leaves_no_handler() {
+async fn a_call_reset_in_the_message_that_opens_it_leaves_no_handler() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
     let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
@@ -173,7 +173,7 @@ async fn a_call_given_up_in_the_message_that_opens_it_leaves_no_handler() {
 
 /// The reset reaches the server before, while and after the handler starts.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_handler_outlives_a_call_given_up_at_any_moment() {
+async fn no_handler_outlives_a_call_cancelled_at_any_moment() {
     let (service, mut handlers) = hanging();
     let stack = Stack::start(service).await;
     stack.channel.connect().await.unwrap();

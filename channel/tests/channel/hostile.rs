@@ -94,7 +94,7 @@ async fn a_client_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_owne
 }
 
 #[tokio::test]
-async fn a_client_that_breaks_the_protocol_and_does_not_read_is_cut_all_the_same() {
+async fn a_session_of_a_client_that_breaks_the_protocol_and_does_not_read_ends_in_time() {
     let mut stack = Stack::start(Mounted::echo()).await;
     let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
     client.send(&frames::mux(kind::DATA, 9, b"x")).await;
@@ -148,7 +148,7 @@ async fn a_server_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_call
 }
 
 #[tokio::test]
-async fn an_end_that_is_told_it_broke_the_protocol_says_so_to_whoever_uses_it() {
+async fn an_end_that_receives_a_goaway_for_a_violation_reports_it_as_rejected() {
     let mut stack = Stack::start(Mounted::echo()).await;
     for reason in [Reason::ProtocolError, Reason::LimitExceeded] {
         let told = frames::mux(
@@ -190,7 +190,7 @@ async fn an_end_that_is_told_it_broke_the_protocol_says_so_to_whoever_uses_it() 
 
 /// A `GoAway` whose sender missed messages: the receiver's calls fail with its reason, and the session ends in order.
 #[tokio::test]
-async fn calls_of_an_end_that_was_not_heard_fail_with_that_reason() {
+async fn calls_fail_with_the_reason_of_a_goaway_for_missed_messages() {
     let stack = Stack::start(Mounted::echo()).await;
     for reason in [Reason::Timeout, Reason::Damaged] {
         let go_away = GoAway {
@@ -221,7 +221,7 @@ async fn calls_of_an_end_that_was_not_heard_fail_with_that_reason() {
 
 /// Invalid messages, at either end: the sender receives the reason in an encrypted `GoAway`, then END_STREAM.
 #[tokio::test]
-async fn what_does_not_decrypt_or_renews_no_key_is_answered_by_its_reason() {
+async fn undecryptable_and_invalid_key_exchange_messages_are_answered_with_a_reason() {
     let stack = Stack::start(Mounted::echo()).await;
     let rekey = |body: &[u8]| frames::mux(kind::REKEY, 0, body);
     let sealed = [
@@ -292,7 +292,7 @@ async fn ten_thousand_streams_start_no_more_handlers_than_the_limit_and_the_rest
 }
 
 #[tokio::test]
-async fn messages_without_a_frame_cost_nothing_but_their_time() {
+async fn empty_messages_do_not_end_the_session_or_block_others() {
     let stack = Stack::start(Mounted::echo()).await;
     let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
     for _ in 0..20_000 {

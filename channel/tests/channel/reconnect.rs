@@ -51,7 +51,7 @@ async fn a_client_waits_for_a_relay_and_then_for_an_exec_server() {
 }
 
 #[tokio::test]
-async fn patience_ends_with_what_was_wrong_last() {
+async fn a_connect_timeout_reports_the_last_error() {
     const PATIENCE: Duration = Duration::from_millis(700);
     let stack = Stack::start(Mounted::echo()).await;
     let mut ticket = stack.server.ticket.clone();

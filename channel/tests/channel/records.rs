@@ -177,7 +177,7 @@ async fn a_call_without_a_session_is_recorded_too() {
 }
 
 #[tokio::test]
-async fn a_call_given_up_is_recorded_as_cancelled_by_both_ends() {
+async fn a_cancelled_call_is_recorded_as_cancelled_by_both_ends() {
     let (guard, gone) = guard();
     let guard = std::sync::Mutex::new(Some(guard));
     let (started, mut is_started) = tokio::sync::mpsc::unbounded_channel();
@@ -232,7 +232,7 @@ async fn a_response_dropped_halfway_is_recorded_as_cancelled_by_both_ends() {
 }
 
 #[tokio::test]
-async fn a_deadlines_record_says_so_at_both_ends() {
+async fn a_deadline_is_recorded_at_both_ends() {
     let service = Mounted::default().on("/test/Hang", |_| pending());
     let stack = Stack::start(service).await;
     stack.channel.connect().await.unwrap();
@@ -254,7 +254,7 @@ async fn a_deadlines_record_says_so_at_both_ends() {
 }
 
 #[tokio::test]
-async fn with_recording_off_nothing_is_invented() {
+async fn with_recording_off_no_trace_context_is_created() {
     let service = Mounted::default().on("/test/Look", |request| async move {
         let call = request.extensions().get::<Arc<ServerCall>>().unwrap();
         let seen = request.metadata().contains_key("traceparent");

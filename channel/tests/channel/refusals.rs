@@ -23,7 +23,7 @@ async fn refused(stack: &Stack, change: impl FnOnce(&mut Ticket)) -> Status {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_on_the_list_is_told_so_and_the_owner_too() {
+async fn a_key_that_is_not_on_the_list_is_refused_and_the_owner_is_notified() {
     let mut stack = Stack::start(Mounted::echo()).await;
     let stranger = StaticKey::generate().unwrap();
     let public = *stranger.public();
@@ -56,7 +56,7 @@ async fn a_refused_call_dials_once() {
 }
 
 #[tokio::test]
-async fn an_edit_of_the_list_counts_from_the_next_handshake_on() {
+async fn an_edit_of_the_list_applies_from_the_next_handshake() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("allowed");
     let relay = RunningRelay::start().await;
@@ -84,7 +84,7 @@ async fn another_pinned_key_than_the_servers_fails_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_not_registered_is_told_from_one_that_refuses() {
+async fn an_unregistered_server_is_distinguished_from_a_refused_ticket() {
     let stack = Stack::start(Mounted::echo()).await;
     let unknown = refused(&stack, |ticket| ticket.exec_server.0[0] ^= 1).await;
     assert!(
@@ -99,7 +99,7 @@ async fn a_server_that_is_not_registered_is_told_from_one_that_refuses() {
 }
 
 #[tokio::test]
-async fn a_relay_that_is_not_there_is_unreachable() {
+async fn a_relay_that_is_not_running_is_unreachable() {
     let stack = Stack::start(Mounted::echo()).await;
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = free.local_addr().unwrap();
@@ -114,7 +114,7 @@ async fn a_relay_that_is_not_there_is_unreachable() {
 }
 
 #[tokio::test]
-async fn a_relay_that_never_speaks_is_given_up() {
+async fn a_connect_to_a_silent_relay_times_out() {
     let stack = Stack::start(Mounted::echo()).await;
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", silent.local_addr().unwrap());
@@ -127,7 +127,7 @@ async fn a_relay_that_never_speaks_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_server_that_accepts_and_never_speaks_is_given_up() {
+async fn a_connect_to_a_server_that_accepts_and_stays_silent_times_out() {
     let stack = Stack::start(Mounted::echo()).await;
     let (mut mute, ticket) = RawServer::register(&stack.relay.url()).await;
     let caller = Caller::new(Channel::with_config(ticket, stack.key(), waiting(Duration::ZERO)));

@@ -203,7 +203,7 @@ async fn what_a_client_may_not_say_about_keys_ends_its_session_and_no_other() {
 }
 
 #[tokio::test]
-async fn what_a_server_may_not_say_about_keys_fails_the_call_with_its_own_error() {
+async fn an_invalid_key_exchange_message_of_a_server_fails_the_call_with_its_own_error() {
     let relay = RunningRelay::start().await;
     let frame = |kind: u8, body: &[u8]| [&[kind, 0, 0, body.len() as u8, 0, 0, 0, 0], body].concat();
     for plaintext in [

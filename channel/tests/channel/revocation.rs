@@ -103,7 +103,7 @@ fn assert_not_allowed(status: &Status) {
 }
 
 #[tokio::test]
-async fn a_removed_line_ends_its_sessions_and_their_calls_within_a_second_and_nobody_elses() {
+async fn a_removed_line_ends_only_its_own_sessions_and_calls_within_a_second() {
     let mut world = World::start(RekeyPolicy::default()).await;
     let (one, other) = (world.client("one"), world.client("other"));
     world.write(&[&one.line, &other.line]);

@@ -45,7 +45,7 @@ async fn first_calls_share_one_dial() {
 
 /// Uses a real relay, which must forward each half-close.
 #[tokio::test]
-async fn an_end_in_order_is_answered_by_an_end_in_order_at_both_ends() {
+async fn an_orderly_end_is_answered_by_an_orderly_end_at_both_ends() {
     let (service, mut is_started) = hanging();
     let mut stack = Stack::start(service).await;
     let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
@@ -76,7 +76,7 @@ async fn an_end_in_order_is_answered_by_an_end_in_order_at_both_ends() {
 }
 
 #[tokio::test]
-async fn a_lost_relay_fails_the_calls_under_way_and_the_next_one_finds_its_way() {
+async fn a_lost_relay_fails_open_calls_and_the_next_call_reconnects() {
     for is_killed in [true, false] {
         let (service, mut is_started) = hanging();
         let mut stack = Stack::start(service).await;
@@ -109,7 +109,7 @@ async fn a_lost_relay_fails_the_calls_under_way_and_the_next_one_finds_its_way()
 }
 
 #[tokio::test]
-async fn a_server_that_stops_says_so_to_its_callers() {
+async fn a_server_that_stops_sends_goaway_to_its_callers() {
     let (service, mut is_started) = hanging();
     let stack = Stack::start(service).await;
     let caller = stack.caller();
@@ -129,7 +129,7 @@ async fn a_server_that_stops_says_so_to_its_callers() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_answers_the_calls_it_has_and_ends_with_the_last() {
+async fn a_server_that_stops_answers_its_open_calls_and_ends_with_the_last() {
     let (started, mut is_started) = mpsc::unbounded_channel();
     let go_on = Arc::new(Notify::new());
     let goes_on = Arc::clone(&go_on);
@@ -165,7 +165,7 @@ async fn a_server_that_stops_answers_the_calls_it_has_and_ends_with_the_last() {
 }
 
 #[tokio::test]
-async fn a_call_that_waits_for_a_place_in_a_session_that_is_going_away_finds_another() {
+async fn a_call_that_waits_for_a_slot_in_a_session_that_is_going_away_uses_a_new_session() {
     let relay = RunningRelay::start().await;
     let (mut server, ticket) = RawServer::register(&relay.url()).await;
     let key = baton_channel::key::StaticKey::generate().unwrap();
@@ -214,7 +214,7 @@ async fn a_server_that_was_registered_outlasts_a_relay_that_refuses_it() {
 }
 
 #[tokio::test]
-async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_session_ends() {
+async fn after_a_goaway_open_calls_are_answered_new_calls_use_a_new_session_and_the_old_one_ends() {
     let relay = RunningRelay::start().await;
     let (mut server, ticket) = RawServer::register(&relay.url()).await;
     let key = baton_channel::key::StaticKey::generate().unwrap();
@@ -245,7 +245,7 @@ async fn after_a_goodbye_open_calls_are_answered_new_ones_go_elsewhere_and_the_s
 
 /// A call that waited for its session sends the exec-server the remaining time, not the full timeout.
 #[tokio::test]
-async fn a_deadline_is_told_as_what_is_left_of_it() {
+async fn a_deadline_is_sent_as_the_remaining_time() {
     const PAIRING: Duration = Duration::from_millis(300);
     const PATIENCE: Duration = Duration::from_secs(20);
     let relay = RunningRelay::start().await;
@@ -286,7 +286,7 @@ async fn the_session_ends_with_the_last_handle_to_its_channel() {
 }
 
 #[tokio::test]
-async fn a_session_that_nobody_waits_for_any_more_ends_with_its_channel() {
+async fn a_session_without_a_waiter_ends_with_its_channel() {
     let stack = Stack::start(Mounted::echo()).await;
     let metrics = stack.relay.metrics.clone();
     for turns in 0..40 {
@@ -303,7 +303,7 @@ async fn a_session_that_nobody_waits_for_any_more_ends_with_its_channel() {
 }
 
 #[tokio::test]
-async fn a_failure_that_nobody_waited_for_is_not_told_to_a_later_call() {
+async fn a_connect_failure_without_a_waiter_does_not_fail_a_later_call() {
     let stack = Stack::start(Mounted::echo()).await;
     let address = stack.relay.address;
     let once = || Channel::with_config(stack.server.ticket.clone(), stack.key(), waiting(Duration::ZERO));
@@ -325,7 +325,7 @@ async fn a_failure_that_nobody_waited_for_is_not_told_to_a_later_call() {
 }
 
 #[tokio::test]
-async fn a_closed_channel_makes_a_new_session_when_it_is_used_again() {
+async fn a_closed_channel_opens_a_new_session_when_it_is_used_again() {
     let stack = Stack::start(Mounted::echo()).await;
     assert_eq!(within(stack.caller().echo("one")).await.unwrap(), "one");
     within(stack.channel.close()).await;
@@ -338,7 +338,7 @@ async fn a_closed_channel_makes_a_new_session_when_it_is_used_again() {
 }
 
 #[tokio::test]
-async fn a_server_started_anew_has_another_epoch() {
+async fn a_restarted_server_has_a_new_epoch() {
     let relay = RunningRelay::start().await;
     let key = baton_channel::key::StaticKey::generate().unwrap();
     let allow = baton_channel::allow::AllowList::only(*key.public(), "test", Default::default());

@@ -99,7 +99,7 @@ async fn a_call_goes_through_a_relay_of_a_private_authority() {
 }
 
 #[tokio::test]
-async fn a_self_signed_certificate_is_taken_by_whoever_names_that_very_one() {
+async fn a_self_signed_certificate_is_accepted_if_it_is_the_trust_root() {
     let (relay, roots) = self_signed_relay("localhost").await;
     call(&https(&relay, "localhost"), &roots).await;
     // The certificate is valid for its own name only.
@@ -153,7 +153,7 @@ async fn a_certificate_out_of_its_time_is_refused() {
 }
 
 #[tokio::test]
-async fn clear_text_to_a_relay_with_tls_is_told_to_use_https() {
+async fn clear_text_to_a_relay_with_tls_fails_with_advice_to_use_https() {
     let authority = Authority::new();
     let relay = authority.relay("127.0.0.1").await;
     // With and without trust in its certificate.
@@ -165,14 +165,14 @@ async fn clear_text_to_a_relay_with_tls_is_told_to_use_https() {
 }
 
 #[tokio::test]
-async fn tls_to_a_relay_without_is_told_to_use_http() {
+async fn tls_to_a_relay_without_tls_is_reported() {
     let relay = RunningRelay::start().await;
     let error = refused(&https(&relay, "127.0.0.1"), RelayRoots::default()).await;
     assert!(matches!(error, RelayError::NotTls { .. }), "{error:?}");
 }
 
 #[tokio::test]
-async fn a_relay_that_is_down_is_not_taken_for_one_without_tls() {
+async fn a_relay_that_is_down_is_not_reported_as_one_without_tls() {
     let relay = RunningRelay::start().await;
     let (clear, tls) = (relay.url(), https(&relay, "127.0.0.1"));
     relay.kill().await;
@@ -183,7 +183,7 @@ async fn a_relay_that_is_down_is_not_taken_for_one_without_tls() {
 }
 
 #[tokio::test]
-async fn the_file_of_an_authority_is_read_anew_for_each_connection() {
+async fn the_ca_file_is_read_for_each_connection() {
     let (old, new) = (Authority::new(), Authority::new());
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ca.pem");

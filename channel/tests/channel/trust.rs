@@ -131,7 +131,7 @@ async fn continued_and_clamped_traces_keep_their_ids() {
 }
 
 #[tokio::test]
-async fn a_client_that_records_nothing_forwards_its_callers_span_and_each_call_has_ids_of_its_own() {
+async fn a_client_without_a_recorder_forwards_its_callers_span_and_each_call_has_its_own_ids() {
     let (stack, seen) = start(Trust::Continue).await;
     let silent = Caller::new(Channel::new(stack.server.ticket.clone(), stack.key()));
     let caller = caller();
@@ -157,7 +157,7 @@ async fn a_client_that_records_nothing_forwards_its_callers_span_and_each_call_h
 }
 
 #[tokio::test]
-async fn an_unsampled_trace_stays_so() {
+async fn an_unsampled_trace_stays_unsampled() {
     let (stack, seen) = start(Trust::Continue).await;
     let call = call(&stack, &TraceContext::new_root(false), &seen).await;
     assert!(!call.handler.is_sampled());
@@ -167,7 +167,7 @@ async fn an_unsampled_trace_stays_so() {
 }
 
 #[tokio::test]
-async fn a_restarted_trace_is_another_one_linked_to_the_callers() {
+async fn a_restarted_trace_is_new_and_links_to_the_callers_trace() {
     let (stack, seen) = start(Trust::Restart).await;
     let caller = caller();
     let call = call(&stack, &caller, &seen).await;

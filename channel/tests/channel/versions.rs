@@ -52,7 +52,7 @@ async fn accept_failed(stack: &mut Stack) -> String {
 }
 
 #[tokio::test]
-async fn a_client_of_another_version_is_answered_by_the_exec_servers_and_its_owner_is_told_both() {
+async fn a_client_of_another_version_receives_the_exec_servers_version_and_the_owner_is_notified_of_both() {
     let mut stack = Stack::start(Mounted::echo()).await;
     let frames = received(dial(&stack, Some(9), false).await).await;
     assert_eq!(frames.len(), 1, "{frames:?}");
@@ -70,7 +70,7 @@ async fn a_client_of_another_version_is_answered_by_the_exec_servers_and_its_own
 }
 
 #[tokio::test]
-async fn without_a_hint_of_another_version_a_handshake_that_fails_says_nothing() {
+async fn without_a_hint_of_another_version_a_failed_handshake_sends_nothing() {
     let mut stack = Stack::start(Mounted::echo()).await;
     for hint in [None, Some(0), Some(PROTOCOL_VERSION)] {
         let frames = received(dial(&stack, hint, false).await).await;
@@ -81,7 +81,7 @@ async fn without_a_hint_of_another_version_a_handshake_that_fails_says_nothing()
 }
 
 #[tokio::test]
-async fn a_hint_that_lies_stops_no_handshake_that_verifies() {
+async fn a_false_version_hint_does_not_stop_a_handshake_that_verifies() {
     let stack = Stack::start(Mounted::echo()).await;
     for hint in [None, Some(0), Some(2), Some(u32::MAX)] {
         let mut end = dial(&stack, hint, true).await;
@@ -136,7 +136,7 @@ async fn a_client_reports_both_versions_and_which_end_to_upgrade() {
 }
 
 #[tokio::test]
-async fn a_version_that_explains_nothing_or_comes_with_a_noise_message_is_ignored() {
+async fn a_version_that_matches_is_zero_or_comes_with_a_noise_message_is_ignored() {
     for answer in [
         version(PROTOCOL_VERSION, b""),
         version(7, &[7; 48]),
@@ -226,7 +226,7 @@ async fn an_unknown_optional_frame_is_skipped_and_an_unknown_required_one_is_nam
 }
 
 #[tokio::test]
-async fn a_flood_of_optional_frames_ends_the_session_and_no_other() {
+async fn a_flood_of_optional_frames_ends_only_its_own_session() {
     let stack = Stack::start(Mounted::echo()).await;
     let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
     client

@@ -112,7 +112,7 @@ async fn call_in_span(stack: &Stack, request: Request<Bytes>) -> (TraceContext, 
 }
 
 #[tokio::test]
-async fn the_callers_span_the_call_and_the_handlers_spans_are_one_line_of_descent() {
+async fn the_callers_span_the_call_and_the_handlers_spans_form_one_branch() {
     let spans = Collector::installed();
     let stack = Stack::start(traced()).await;
     let (caller, record) = call_in_span(&stack, empty()).await;
@@ -139,7 +139,7 @@ async fn a_call_outside_of_any_span_starts_a_trace() {
 }
 
 #[tokio::test]
-async fn a_context_handed_over_wins_over_metadata_and_that_over_the_span() {
+async fn a_context_extension_precedes_metadata_which_precedes_the_current_span() {
     Collector::installed();
     let stack = Stack::start(traced()).await;
     let told = TraceContext::new_root(true);
