@@ -19,10 +19,10 @@ use crate::support::service::{Caller, Mounted};
 use crate::support::{Gone, RunningRelay, RunningServer, Stack, guard, within};
 
 /// The values that outlive a handler: its call's cell, and a notification of its drop.
-type Outlives = (CallEndCell, Gone);
+type HandlerRemains = (CallEndCell, Gone);
 
 /// `/test/Hang` never answers, and sends the values that outlive its handler.
-fn hanging() -> (Mounted, mpsc::UnboundedReceiver<Outlives>) {
+fn hanging() -> (Mounted, mpsc::UnboundedReceiver<HandlerRemains>) {
     let (started, handlers) = mpsc::unbounded_channel();
     let service = Mounted::echo().on("/test/Hang", move |request| {
         let (guard, gone) = guard();
@@ -43,7 +43,7 @@ async fn hang(caller: Caller) {
 }
 
 /// The reason in the cell once the handler is dropped.
-async fn reason((cell, gone): Outlives) -> Option<CallEnd> {
+async fn reason((cell, gone): HandlerRemains) -> Option<CallEnd> {
     gone.wait().await;
     cell.get()
 }

@@ -22,7 +22,7 @@ use crate::support::{Gone, RunningRelay, RunningServer, guard, renewing, source,
 const SOON: Duration = Duration::from_secs(1);
 
 /// A server whose allow-list is a file, and the clients on it.
-struct World {
+struct AllowListTest {
     list: PathBuf,
     server: RunningServer,
     /// Handlers of `/test/Hang` that have begun.
@@ -38,7 +38,7 @@ struct Listed {
     line: String,
 }
 
-impl World {
+impl AllowListTest {
     async fn start(policy: RekeyPolicy) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let list = dir.path().join("allowed");
@@ -104,28 +104,28 @@ fn assert_not_allowed(status: &Status) {
 
 #[tokio::test]
 async fn a_removed_line_ends_only_its_own_sessions_and_calls_within_a_second() {
-    let mut world = World::start(RekeyPolicy::default()).await;
-    let (one, other) = (world.client("one"), world.client("other"));
-    world.write(&[&one.line, &other.line]);
-    let (call, handler) = world.hang(&one).await;
-    let (mut spared, mut spared_handler) = world.hang(&other).await;
+    let mut test = AllowListTest::start(RekeyPolicy::default()).await;
+    let (one, other) = (test.client("one"), test.client("other"));
+    test.write(&[&one.line, &other.line]);
+    let (call, handler) = test.hang(&one).await;
+    let (mut spared, mut spared_handler) = test.hang(&other).await;
 
-    world.write(&[&other.line]);
+    test.write(&[&other.line]);
     let removed = Instant::now();
     let status = within(call).await.unwrap();
     assert!(removed.elapsed() < SOON, "{:?}", removed.elapsed());
     assert_not_allowed(&status);
     handler.wait().await;
     assert!(removed.elapsed() < SOON, "{:?}", removed.elapsed());
-    assert_eq!(world.ended().await, ("one".into(), SessionError::Revoked));
+    assert_eq!(test.ended().await, ("one".into(), SessionError::Revoked));
     assert_not_allowed(&within(one.caller.echo("x")).await.unwrap_err());
 
     tokio::time::sleep(3 * ALLOW_LIST_LOOK).await;
     assert!(!spared_handler.is_gone() && !spared.is_finished());
     // Deleting the list removes all clients.
-    std::fs::remove_file(&world.list).unwrap();
+    std::fs::remove_file(&test.list).unwrap();
     assert_not_allowed(&within(&mut spared).await.unwrap());
-    assert_eq!(world.ended().await, ("other".into(), SessionError::Revoked));
+    assert_eq!(test.ended().await, ("other".into(), SessionError::Revoked));
 }
 
 #[tokio::test]
@@ -141,11 +141,11 @@ async fn a_removed_client_is_cut_at_the_next_rekey() {
     let mut soonest = Duration::MAX;
     // The periodic check of the list ends the session as well. An end that is faster than its interval was a rekey.
     for _ in 0..10 {
-        let mut world = World::start(policy).await;
-        let client = world.client("one");
-        world.write(&[&client.line]);
-        let (call, handler) = world.hang(&client).await;
-        world.write(&[]);
+        let mut test = AllowListTest::start(policy).await;
+        let client = test.client("one");
+        test.write(&[&client.line]);
+        let (call, handler) = test.hang(&client).await;
+        test.write(&[]);
         let removed = Instant::now();
         let status = within(async {
             loop {
@@ -159,7 +159,7 @@ async fn a_removed_client_is_cut_at_the_next_rekey() {
         assert_not_allowed(&status);
         assert_not_allowed(&within(call).await.unwrap());
         handler.wait().await;
-        assert_eq!(world.ended().await, ("one".into(), SessionError::Revoked));
+        assert_eq!(test.ended().await, ("one".into(), SessionError::Revoked));
         if soonest < ALLOW_LIST_LOOK {
             return;
         }
@@ -169,11 +169,11 @@ async fn a_removed_client_is_cut_at_the_next_rekey() {
 
 #[tokio::test]
 async fn a_bad_line_keeps_its_own_client_out_and_nobody_else_and_the_owner_is_told() {
-    let mut world = World::start(RekeyPolicy::default()).await;
-    let (one, other, late) = (world.client("one"), world.client("other"), world.client("late"));
-    world.write(&[&one.line, &other.line]);
-    let (call, mut handler) = world.hang(&one).await;
-    let (removed_call, _) = world.hang(&other).await;
+    let mut test = AllowListTest::start(RekeyPolicy::default()).await;
+    let (one, other, late) = (test.client("one"), test.client("other"), test.client("late"));
+    test.write(&[&one.line, &other.line]);
+    let (call, mut handler) = test.hang(&one).await;
+    let (removed_call, _) = test.hang(&other).await;
 
     let broken = |words: &'static str| {
         move |notice: &Notice| {
@@ -184,29 +184,29 @@ async fn a_bad_line_keeps_its_own_client_out_and_nobody_else_and_the_owner_is_to
         }
     };
     let bad_line = other.line.replace("other", "other always");
-    world.write(&[&one.line, "nonsense\n", &bad_line, &late.line]);
+    test.write(&[&one.line, "nonsense\n", &bad_line, &late.line]);
     // The owner is notified although no client dials.
-    world.server.until(broken("allowed:2: not a public key")).await;
-    world.server.until(broken("allowed:3: unknown trust")).await;
+    test.server.until(broken("allowed:2: not a public key")).await;
+    test.server.until(broken("allowed:3: unknown trust")).await;
     // Its line is invalid, so it is no longer on the list.
     assert_not_allowed(&within(removed_call).await.unwrap());
-    assert_eq!(world.ended().await, ("other".into(), SessionError::Revoked));
+    assert_eq!(test.ended().await, ("other".into(), SessionError::Revoked));
     for _ in 0..2 {
         let refused = within(other.caller.echo("x")).await.unwrap_err();
         assert_eq!(refused.code(), Code::Unavailable);
         assert_eq!(source::<SessionError>(&refused), &SessionError::AllowListUnusable);
-        world.server.until(broken("allowed:3: unknown trust")).await;
+        test.server.until(broken("allowed:3: unknown trust")).await;
     }
     assert_eq!(within(one.caller.echo("mine")).await.unwrap(), "mine");
     assert_eq!(within(late.caller.echo("in")).await.unwrap(), "in");
     assert!(!handler.is_gone() && !call.is_finished());
 
     // A line that is removed while another is invalid still revokes its client.
-    world.write(&["nonsense\n", &late.line]);
+    test.write(&["nonsense\n", &late.line]);
     assert_not_allowed(&within(call).await.unwrap());
     // The invalid line may be that of a client without a line.
     assert_not_allowed(&within(other.caller.echo("x")).await.unwrap_err());
-    world.server.until(broken("allowed:1: not a public key")).await;
+    test.server.until(broken("allowed:1: not a public key")).await;
 }
 
 #[tokio::test]
@@ -219,18 +219,18 @@ async fn a_list_that_others_can_change_lets_nobody_in_and_ends_sessions_at_their
         pace: Duration::ZERO,
         ..RekeyPolicy::default()
     };
-    let mut world = World::start(policy).await;
-    let (one, late) = (world.client("one"), world.client("late"));
-    world.write(&[&one.line, &late.line]);
+    let mut test = AllowListTest::start(policy).await;
+    let (one, late) = (test.client("one"), test.client("late"));
+    test.write(&[&one.line, &late.line]);
     assert_eq!(within(one.caller.echo("in")).await.unwrap(), "in");
-    std::fs::set_permissions(&world.list, std::fs::Permissions::from_mode(0o666)).unwrap();
+    std::fs::set_permissions(&test.list, std::fs::Permissions::from_mode(0o666)).unwrap();
     let exposed = |notice: &Notice| {
         let Notice::AllowListUnusable(problem) = notice else {
             return false;
         };
         !problem.is_of_one_line() && problem.to_string().contains("`chmod go-w ")
     };
-    world.server.until(exposed).await;
+    test.server.until(exposed).await;
     let refused = within(late.caller.echo("x")).await.unwrap_err();
     assert_eq!(source::<SessionError>(&refused), &SessionError::AllowListUnusable);
     let mut answered = 0;
@@ -249,9 +249,9 @@ async fn a_list_that_others_can_change_lets_nobody_in_and_ends_sessions_at_their
         "not at the next rekey: {answered} calls"
     );
     assert_eq!(
-        world.ended().await,
+        test.ended().await,
         ("one".into(), SessionError::AllowListUnusable)
     );
-    std::fs::set_permissions(&world.list, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::set_permissions(&test.list, std::fs::Permissions::from_mode(0o600)).unwrap();
     assert_eq!(within(late.caller.echo("in")).await.unwrap(), "in");
 }

@@ -121,14 +121,14 @@ impl Listener for InMemory {
 }
 
 /// A client with an open call, an exec-server, and the network legs of both.
-struct World {
+struct TestSession {
     client: Leg,
     server: Leg,
     notices: mpsc::UnboundedReceiver<Notice>,
     call: tokio::task::JoinHandle<Result<tonic::Response<Bytes>, tonic::Status>>,
 }
 
-async fn world() -> World {
+async fn open_test_session() -> TestSession {
     let (connections, accepted) = mpsc::unbounded_channel();
     let relay = Relay::with_listener(InMemory(accepted), ADDRESS.parse().unwrap(), Config::default());
     tokio::spawn(relay.serve(std::future::pending()));
@@ -158,7 +158,7 @@ async fn world() -> World {
     // A session without traffic stays open.
     sleep(10 * IDLE_TIMEOUT).await;
     assert!(!call.is_finished());
-    World {
+    TestSession {
         client,
         server,
         notices,
@@ -173,11 +173,15 @@ fn is_silent(error: &SessionError) -> bool {
 #[tokio::test(start_paused = true)]
 async fn messages_that_a_relay_withholds_end_the_session_within_35_seconds() {
     for is_client in [true, false] {
-        let mut world = world().await;
-        let leg = if is_client { &world.client } else { &world.server };
+        let mut session = open_test_session().await;
+        let leg = if is_client {
+            &session.client
+        } else {
+            &session.server
+        };
         leg.hold(Held::Messages);
         let started = Instant::now();
-        let lost = timeout(2 * IDLE_TIMEOUT, world.call)
+        let lost = timeout(2 * IDLE_TIMEOUT, session.call)
             .await
             .unwrap()
             .unwrap()
@@ -190,7 +194,7 @@ async fn messages_that_a_relay_withholds_end_the_session_within_35_seconds() {
         );
         let is_ended = async {
             loop {
-                if let Some(Notice::SessionEnded(_, error, _)) = world.notices.recv().await {
+                if let Some(Notice::SessionEnded(_, error, _)) = session.notices.recv().await {
                     return error;
                 }
             }
@@ -209,12 +213,12 @@ async fn messages_that_a_relay_withholds_end_the_session_within_35_seconds() {
 async fn both_ends_detect_a_lost_relay_within_15_seconds() {
     const MISSED: Duration = Duration::from_secs(15);
     assert!(OUTER_KEEP_ALIVE + OUTER_KEEP_ALIVE_TIMEOUT < MISSED);
-    let mut world = world().await;
-    while world.notices.try_recv().is_ok() {}
-    world.client.hold(Held::All);
-    world.server.hold(Held::All);
+    let mut session = open_test_session().await;
+    while session.notices.try_recv().is_ok() {}
+    session.client.hold(Held::All);
+    session.server.hold(Held::All);
     let started = Instant::now();
-    let lost = timeout(MISSED, world.call)
+    let lost = timeout(MISSED, session.call)
         .await
         .expect("missed in time")
         .unwrap()
@@ -226,7 +230,10 @@ async fn both_ends_detect_a_lost_relay_within_15_seconds() {
     let (mut has_ended, mut is_redialled) = (false, false);
     while !(has_ended && is_redialled) {
         let left = MISSED.saturating_sub(started.elapsed());
-        match timeout(left, world.notices.recv()).await.expect("missed in time") {
+        match timeout(left, session.notices.recv())
+            .await
+            .expect("missed in time")
+        {
             Some(Notice::SessionEnded(_, SessionError::ConnectionLost(_), _)) => has_ended = true,
             Some(Notice::Retrying(..)) => is_redialled = true,
             _ => {}
