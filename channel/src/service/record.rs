@@ -179,14 +179,14 @@ impl ClientDraft {
         let last = stamps.last_data_received.filter(|_| timings.is_some());
         let mut server_unix_ns = None;
         if let (Some(sealed), Ok(timings)) = (sent.sealed, Timings::new(timings.unwrap_or_default())) {
-            let window = Window {
+            let interval = WaitInterval {
                 sent_ns: anchor.offset_ns(sealed),
                 back_ns: anchor.offset_ns(last.map_or(end, |last| last.at)),
                 answered: last.is_some(),
                 relay_back: last.map(|last| last.relay).unwrap_or_default(),
             };
             let own = stages.len();
-            match window.place(&anchor, timings, clock, &mut stages) {
+            match interval.place_server_stages(&anchor, timings, clock, &mut stages) {
                 Ok(server) => server_unix_ns = Some(server),
                 Err(MalformedTimings) => stages.truncate(own),
             }
@@ -219,7 +219,7 @@ impl ClientDraft {
 
 /// The interval of a call in which the client only waits: from its last stamp on the request to its first stamp on the
 /// last data frame of the response.
-struct Window {
+struct WaitInterval {
     sent_ns: i64,
     back_ns: i64,
     /// A data frame arrived, so there is a terminal transit.
@@ -227,13 +227,13 @@ struct Window {
     relay_back: RelayStamp,
 }
 
-impl Window {
+impl WaitInterval {
     /// Places the server's stages between the two stamps. The sum of the two transits is exact. Their division is an
     /// estimate: the middle of the interval that the clock offset, its error and the relay's stamps allow. Returns when
     /// the server's stages began and ended on the server's own clock.
     ///
     /// On an error `stages` holds additional stages that are meaningless; the caller removes them.
-    fn place(
+    fn place_server_stages(
         &self,
         anchor: &Anchor,
         timings: Timings<'_>,
@@ -689,7 +689,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_clock_moves_no_server_stage_out_of_its_window() {
+    fn a_wrong_clock_moves_no_server_stage_out_of_its_interval() {
         let anchor = Anchor {
             instant: Instant::now(),
             unix_ns: 1_000_000_000,

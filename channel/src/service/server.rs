@@ -100,7 +100,7 @@ async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>)
     request.extensions_mut().insert(stream.end());
     let serving = Serving {
         stream: Arc::clone(&stream),
-        finish: Some(Finish {
+        inputs: Some(RecordInputs {
             call: Arc::clone(&call),
             trace,
             relay: arrival.relay,
@@ -134,7 +134,7 @@ fn with_method_name(response: http::Response<Body>, path: &str) -> http::Respons
 /// spans that the handler opened.
 struct Serving {
     stream: Arc<StreamHandle>,
-    finish: Option<Finish>,
+    inputs: Option<RecordInputs>,
 }
 
 impl Serving {
@@ -142,7 +142,7 @@ impl Serving {
     fn unrecorded(stream: &Arc<StreamHandle>) -> Self {
         Self {
             stream: Arc::clone(stream),
-            finish: None,
+            inputs: None,
         }
     }
 }
@@ -152,13 +152,13 @@ impl Drop for Serving {
         if std::thread::panicking() {
             self.stream.reset(code::INTERNAL);
         }
-        let Some(finish) = self.finish.take() else {
+        let Some(inputs) = self.inputs.take() else {
             return;
         };
         let status = self.stream.cut_short().code();
         // Nothing is sent any more. Dropping the draft passes the record to the recorder.
         let end = self.stream.end().get();
-        drop(finish.into_drafts(status.into(), end, self.stream.shared().recorder()));
+        drop(inputs.into_drafts(status.into(), end, self.stream.shared().recorder()));
     }
 }
 
@@ -166,11 +166,11 @@ impl Drop for Serving {
 struct Inbound {
     request: http::Request<Body>,
     call: Arc<ServerCall>,
-    trace: Trace,
+    trace: CallerTrace,
 }
 
 /// The caller's trace, for the server's record.
-struct Trace {
+struct CallerTrace {
     /// `span_id` is the call id.
     context: TraceContext,
     /// The span that `traceparent` names, unless the trace starts here.
@@ -211,7 +211,7 @@ impl Inbound {
         Some(Self {
             request,
             call,
-            trace: Trace {
+            trace: CallerTrace {
                 context: TraceContext {
                     span_id: call_id,
                     ..context
@@ -234,14 +234,14 @@ fn anchor_at(at: Instant) -> Anchor {
 }
 
 /// The data that completes the record of a call once its last frame is queued.
-struct Finish {
+struct RecordInputs {
     call: Arc<ServerCall>,
-    trace: Trace,
+    trace: CallerTrace,
     relay: RelayStamp,
     wants_timings: bool,
 }
 
-impl Finish {
+impl RecordInputs {
     /// The relay's stamp on the request, for the client. Only the durations count: the client estimates the positions.
     fn relay_stages(&self) -> impl Iterator<Item = StageRecord> {
         let durations = [
@@ -346,8 +346,8 @@ async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>,
         .or(head_status)
         .unwrap_or(tonic::Code::Unknown.into());
     let recorder = stream.shared().recorder();
-    let finish = serving.finish.take();
-    let (timings, draft) = finish.map_or((None, None), |finish| finish.into_drafts(status, None, recorder));
+    let inputs = serving.inputs.take();
+    let (timings, draft) = inputs.map_or((None, None), |inputs| inputs.into_drafts(status, None, recorder));
     // Fails only if the session or the call has ended; then no caller waits for the trailers.
     let _ = stream.send_trailers(metadata::from_headers(&trailers), timings, draft);
 }
