@@ -25,7 +25,7 @@ use tonic::{Request, Streaming};
 
 use super::within;
 
-/// One outer stream.
+/// One end of an outer stream.
 pub(crate) struct RawEnd {
     pub(crate) send: mpsc::Sender<Frame>,
     pub(crate) receive: Streaming<Frame>,
@@ -168,7 +168,7 @@ impl RawServer {
         exec_server_id(self.keys.registration.public())
     }
 
-    /// Takes a session without a word.
+    /// Accepts a session and sends nothing.
     pub(crate) async fn accept(&self, incoming: &Incoming) -> RawEnd {
         let session = SessionId::try_from(&incoming.session_id[..]).unwrap();
         let headers = [
