@@ -154,7 +154,7 @@ async fn a_shutdown_sends_goaway_before_it_resets_calls_as_unavailable() {
     let stack = Stack::start(service).await;
     let client = raw_call(&stack).await;
     within(handlers.recv()).await.unwrap();
-    let (said, ()) = tokio::join!(client.parting(), stack.server.stop());
+    let (said, ()) = tokio::join!(client.read_go_aways_and_resets(), stack.server.stop());
     let shutdown = ("GoAway", go_away::Reason::Shutdown as u8);
     // The first `GoAway` begins the time that open calls have left.
     assert_eq!(said, [shutdown, shutdown, RESET_UNAVAILABLE]);
@@ -173,7 +173,10 @@ async fn a_revocation_sends_goaway_before_it_resets_calls_as_unavailable() {
     within(handlers.recv()).await.unwrap();
     std::fs::write(&list, "").unwrap();
     let not_allowed = ("GoAway", go_away::Reason::NotAllowed as u8);
-    assert_eq!(client.parting().await, [not_allowed, RESET_UNAVAILABLE]);
+    assert_eq!(
+        client.read_go_aways_and_resets().await,
+        [not_allowed, RESET_UNAVAILABLE]
+    );
 }
 
 #[tokio::test]

@@ -70,7 +70,7 @@ async fn a_client_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_owne
             client.send(&message).await;
         }
         let (told, said) = client
-            .goodbye()
+            .read_go_away()
             .await
             .unwrap_or_else(|| panic!("{name}: no GoAway"));
         assert_eq!(told, reason, "{name}");
@@ -133,7 +133,7 @@ async fn a_server_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_call
             let mut session = hostile.session().await;
             session.opened().await;
             session.send(&message).await;
-            session.goodbye().await
+            session.read_go_away().await
         };
         let (failed, told) = tokio::join!(within(caller.echo("x")), serve);
         let failed = failed.unwrap_err();
@@ -232,7 +232,7 @@ async fn undecryptable_and_invalid_key_exchange_messages_are_answered_with_a_rea
         let mut client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
         client.send(&plaintext).await;
         assert_eq!(
-            client.goodbye().await,
+            client.read_go_away().await,
             Some((Reason::ProtocolError, detail.into()))
         );
     }
@@ -240,7 +240,7 @@ async fn undecryptable_and_invalid_key_exchange_messages_are_answered_with_a_rea
     for len in [100, 65_540] {
         let client = RawSession::dial(&stack.server.ticket, &stack.key()).await;
         client.send_raw(vec![7; len]).await;
-        let (reason, _) = client.goodbye().await.expect("a GoAway");
+        let (reason, _) = client.read_go_away().await.expect("a GoAway");
         assert_eq!(reason, Reason::Damaged, "{len}");
 
         let (mut server, ticket) = RawServer::register(&stack.relay.url()).await;
@@ -249,7 +249,7 @@ async fn undecryptable_and_invalid_key_exchange_messages_are_answered_with_a_rea
             let mut session = server.session().await;
             session.opened().await;
             session.send_raw(vec![7; len]).await;
-            session.goodbye().await
+            session.read_go_away().await
         };
         let (failed, told) = tokio::join!(within(caller.echo("x")), serve);
         assert!(failed.is_err());
@@ -311,7 +311,7 @@ async fn empty_messages_do_not_end_the_session_or_block_others() {
 async fn clients_that_say_nothing_after_the_handshake_keep_nobody_out_and_are_cut() {
     const MUTE: usize = 200;
     let mut stack = Stack::start(Mounted::echo()).await;
-    let told = RawSession::dial_mute(&stack.server.ticket, &stack.key()).await;
+    let told = RawSession::dial_without_hello(&stack.server.ticket, &stack.key()).await;
     let mut mute = Vec::new();
     for _ in 1..MUTE {
         mute.push(raw::dial(&stack.server.ticket, &stack.key()).await);
@@ -323,7 +323,7 @@ async fn clients_that_say_nothing_after_the_handshake_keep_nobody_out_and_are_cu
             .until(|notice| matches!(notice, Notice::AcceptFailed(why) if why.contains("sent nothing after the handshake")))
             .await;
     }
-    let said = told.goodbye().await.expect("a GoAway");
+    let said = told.read_go_away().await.expect("a GoAway");
     assert_eq!(said.0, Reason::Timeout, "{}", said.1);
 }
 

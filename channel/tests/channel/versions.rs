@@ -13,13 +13,13 @@ use baton_support::frames::{self, kind};
 use bytes::Bytes;
 use tonic::{Code, Status};
 
-use crate::support::raw::{self, RawEnd, RawServer, RawSession};
+use crate::support::raw::{self, RawServer, RawSession, RawStream};
 use crate::support::service::{Caller, Mounted};
 use crate::support::{RunningRelay, Stack, source, waiting, within};
 
 /// Dials with the version `hint` in the header. `meant`: the prologue has the version of this build, otherwise an
 /// unsupported one.
-async fn dial(stack: &Stack, hint: Option<u32>, meant: bool) -> RawEnd {
+async fn dial(stack: &Stack, hint: Option<u32>, meant: bool) -> RawStream {
     let ticket = &stack.server.ticket;
     let session = SessionId(rand::random());
     let mut bound_to = prologue(ticket.exec_server, session);
@@ -35,7 +35,7 @@ async fn dial(stack: &Stack, hint: Option<u32>, meant: bool) -> RawEnd {
 }
 
 /// The frames that an end receives before its stream ends, orderly or not.
-async fn received(mut end: RawEnd) -> Vec<Frame> {
+async fn received(mut end: RawStream) -> Vec<Frame> {
     let mut frames = Vec::new();
     while let Ok(Some(frame)) = within(end.receive.message()).await {
         frames.push(frame);
@@ -191,9 +191,9 @@ async fn a_session_that_does_not_begin_with_hello_is_ended_with_the_reason() {
         // A rekey, in a message of its own.
         frames::mux(10, 0, &[7; 96]),
     ] {
-        let mut client = RawSession::dial_mute(&stack.server.ticket, &stack.key()).await;
+        let mut client = RawSession::dial_without_hello(&stack.server.ticket, &stack.key()).await;
         client.send(&first).await;
-        let (reason, said) = client.goodbye().await.unwrap();
+        let (reason, said) = client.read_go_away().await.unwrap();
         assert_eq!(
             (reason, said.contains("not Hello")),
             (Reason::ProtocolError, true),
@@ -220,7 +220,7 @@ async fn an_unknown_optional_frame_is_skipped_and_an_unknown_required_one_is_nam
     let answer = client.receive_bytes().await;
     assert_eq!(answer[0], 7, "a Pong: {answer:?}");
     client.send(&frames::mux(127, 0, b"")).await;
-    let (reason, said) = client.goodbye().await.unwrap();
+    let (reason, said) = client.read_go_away().await.unwrap();
     assert_eq!(reason, Reason::ProtocolError);
     assert!(said.contains("unknown required type 127"), "{said}");
 }
@@ -232,7 +232,7 @@ async fn a_flood_of_optional_frames_ends_only_its_own_session() {
     client
         .send(&Bytes::from(frames::mux(200, 0, b"").repeat(8_000)))
         .await;
-    let (reason, said) = client.goodbye().await.unwrap();
+    let (reason, said) = client.read_go_away().await.unwrap();
     assert_eq!(reason, Reason::LimitExceeded, "{said}");
     assert_eq!(within(stack.caller().echo("others")).await.unwrap(), "others");
 }

@@ -26,12 +26,12 @@ use tonic::{Request, Streaming};
 use super::within;
 
 /// One end of an outer stream.
-pub(crate) struct RawEnd {
+pub(crate) struct RawStream {
     pub(crate) send: mpsc::Sender<Frame>,
     pub(crate) receive: Streaming<Frame>,
 }
 
-impl RawEnd {
+impl RawStream {
     pub(crate) async fn send(&self, noise: impl Into<Bytes>) {
         let frame = Frame {
             noise: noise.into(),
@@ -69,7 +69,7 @@ pub(crate) fn dial_headers(ticket: &Ticket, session: SessionId) -> [(&'static st
 }
 
 /// Dials and completes the handshake, and sends nothing more.
-pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> (RawEnd, Transport) {
+pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> (RawStream, Transport) {
     let session = SessionId(rand::random());
     let prologue = prologue(ticket.exec_server, session);
     let (initiator, message1) = Initiator::start(key, &ticket.noise_key, &prologue).unwrap();
@@ -84,7 +84,7 @@ pub(crate) async fn dial_with(
     ticket: &Ticket,
     headers: &[(&'static str, String)],
     message1: Bytes,
-) -> RawEnd {
+) -> RawStream {
     let (send, frames) = mpsc::channel(4);
     let first = Frame {
         noise: message1,
@@ -94,7 +94,7 @@ pub(crate) async fn dial_with(
     let mut relay = client(&ticket.relay_url).await;
     let dialled = relay.dial(request(ReceiverStream::new(frames), headers));
     let receive = within(dialled).await.unwrap().into_inner();
-    RawEnd { send, receive }
+    RawStream { send, receive }
 }
 
 /// A server that registers. The test triggers all its other actions.
@@ -169,7 +169,7 @@ impl RawServer {
     }
 
     /// Accepts a session and sends nothing.
-    pub(crate) async fn accept(&self, incoming: &Incoming) -> RawEnd {
+    pub(crate) async fn accept(&self, incoming: &Incoming) -> RawStream {
         let session = SessionId::try_from(&incoming.session_id[..]).unwrap();
         let headers = [
             (header::EXEC_SERVER_ID, self.id().to_string()),
@@ -179,7 +179,7 @@ impl RawServer {
         let (send, frames) = mpsc::channel(4);
         let mut relay = self.relay.clone();
         let accepted = within(relay.accept(request(ReceiverStream::new(frames), &headers))).await;
-        RawEnd {
+        RawStream {
             send,
             receive: accepted.unwrap().into_inner(),
         }
@@ -188,7 +188,7 @@ impl RawServer {
     /// Accepts the next session, and sends a refusal in the same write as message 2, so that the client receives both
     /// before it can call.
     pub(crate) async fn session_refused(&mut self) -> RawSession {
-        let (mut session, message2) = self.shaken().await;
+        let (mut session, message2) = self.accept_next().await;
         session.mux.go_away(go_away::Reason::NotAllowed, "");
         let plaintext = session.frames();
         let mut refusal = BytesMut::new();
@@ -206,13 +206,13 @@ impl RawServer {
 
     /// Accepts the next session and completes the handshake.
     pub(crate) async fn session(&mut self) -> RawSession {
-        let (session, message2) = self.shaken().await;
+        let (session, message2) = self.accept_next().await;
         session.end.send(message2).await;
         session
     }
 
     /// Accepts the next session, and returns its message 2, which is not sent yet.
-    async fn shaken(&mut self) -> (RawSession, Bytes) {
+    async fn accept_next(&mut self) -> (RawSession, Bytes) {
         let incoming = self.incoming().await;
         let session = SessionId::try_from(&incoming.session_id[..]).unwrap();
         let mut end = self.accept(&incoming).await;
@@ -231,7 +231,7 @@ impl RawServer {
 
 /// One end of a session whose multiplexer the test drives.
 pub(crate) struct RawSession {
-    end: RawEnd,
+    end: RawStream,
     transport: Transport,
     pub(crate) mux: Mux,
 }
@@ -239,13 +239,13 @@ pub(crate) struct RawSession {
 impl RawSession {
     /// The client's end, after it has sent its `Hello`.
     pub(crate) async fn dial(ticket: &Ticket, key: &StaticKey) -> Self {
-        let mut session = Self::dial_mute(ticket, key).await;
+        let mut session = Self::dial_without_hello(ticket, key).await;
         session.flush().await;
         session
     }
 
     /// The client's end, before it sends anything after the handshake.
-    pub(crate) async fn dial_mute(ticket: &Ticket, key: &StaticKey) -> Self {
+    pub(crate) async fn dial_without_hello(ticket: &Ticket, key: &StaticKey) -> Self {
         let (end, transport) = dial(ticket, key).await;
         Self {
             end,
@@ -270,7 +270,7 @@ impl RawSession {
     }
 
     /// Reads to the orderly end of the session, and returns the reason and the detail of the peer's `GoAway`.
-    pub(crate) async fn goodbye(mut self) -> Option<(go_away::Reason, String)> {
+    pub(crate) async fn read_go_away(mut self) -> Option<(go_away::Reason, String)> {
         let mut said = None;
         let read = async {
             while let Some(frame) = self.end.receive.message().await.expect("END_STREAM") {
@@ -290,7 +290,7 @@ impl RawSession {
 
     /// Sends END_STREAM, and reads to the end of the other direction. Fails if that is not END_STREAM.
     pub(crate) async fn end_in_order(self) -> Result<(), tonic::Status> {
-        let RawEnd { send, mut receive } = self.end;
+        let RawStream { send, mut receive } = self.end;
         drop(send);
         within(async {
             while receive.message().await?.is_some() {}
@@ -338,7 +338,7 @@ impl RawSession {
 
     /// Reads to the end of the session, and returns each `GoAway` with its reason and each `Reset` with its code, in
     /// order.
-    pub(crate) async fn parting(mut self) -> Vec<(&'static str, u8)> {
+    pub(crate) async fn read_go_aways_and_resets(mut self) -> Vec<(&'static str, u8)> {
         let mut said = Vec::new();
         let read = async {
             while let Ok(Some(frame)) = self.end.receive.message().await {
