@@ -70,7 +70,8 @@ pub enum SessionError {
         /// The peer's detail, without control characters.
         said: String,
     },
-    /// On the exec-server: no transport message of the client arrived within [`limits::CONFIRM_TIMEOUT`].
+    /// On the exec-server: no transport message of the client arrived within
+    /// [`CONFIRM_TIMEOUT`](crate::limits::CONFIRM_TIMEOUT).
     #[error(
         "the client sent nothing after the handshake: it is gone, or the relay replayed an old handshake"
     )]

@@ -59,7 +59,7 @@ enum ReadEnd {
     SessionEnded,
     /// The peer has sent END_STREAM.
     Orderly(SessionError),
-    /// The stream was reset, or ended without an orderly END_STREAM.
+    /// The stream was reset or ended out of order, or its connection was lost.
     Lost(SessionError),
     /// The bytes are not a valid sequence of the relay's frames.
     Fault(OuterError),

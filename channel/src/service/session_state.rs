@@ -191,7 +191,7 @@ impl SessionState {
                 .is_some_and(|session| !session.mux.is_going_away())
     }
 
-    /// Whether a transport message of the peer has decrypted. That proves that message 1 was not replayed.
+    /// Whether a transport message of the peer has decrypted, which proves that message 1 was not replayed.
     pub(crate) fn is_confirmed(&self) -> bool {
         self.lock().is_confirmed
     }
