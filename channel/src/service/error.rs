@@ -39,7 +39,7 @@ pub enum SessionError {
     /// The exec-server cannot determine whether the client's key is allowed: its allow-list is unusable, or the
     /// client's line is invalid.
     #[error(
-        "the exec-server's allow-list does not tell whether this key is allowed: ask its owner to look at what the exec-server printed"
+        "the exec-server's allow-list does not tell whether this key is allowed: ask its owner to check the exec-server's output"
     )]
     AllowListUnusable,
     /// On the exec-server: the client's key is no longer on the allow-list.

@@ -116,7 +116,7 @@ async fn a_server_that_breaks_the_protocol_or_a_limit_is_told_which_and_the_call
             frames::mux(kind::DATA, 1, b"x"),
         ),
         (
-            "head that nobody asked for",
+            "unsolicited head",
             Reason::ProtocolError,
             frames::mux(kind::HEAD, 7, b""),
         ),
@@ -369,7 +369,7 @@ async fn a_server_that_lies_in_its_trailers_stays_inside_the_envelope() {
             vec![lie(13, u64::MAX, u64::MAX), lie(32, u64::MAX, u64::MAX)],
         ),
         (
-            "of nobody",
+            "unregistered ids",
             vec![
                 lie(200, 0, 1),
                 lie(256 + 13, 0, 1),
@@ -424,7 +424,7 @@ async fn a_server_that_lies_in_its_trailers_stays_inside_the_envelope() {
                     .is_some_and(|def| def.exporter == Component::Server)
             };
             let told = record.stages.iter().filter(by_server).count();
-            let is_none = is_dropped || ["of nobody", "the client's own"].contains(&name);
+            let is_none = is_dropped || ["unregistered ids", "the client's own"].contains(&name);
             assert_eq!(told == 0, is_none, "{name}: {:?}", record.stages);
         }
     }

@@ -100,7 +100,7 @@ fn check(record: &CallRecord) {
     drop(spans::owed(record));
     let mut file = Vec::new();
     json::write(&mut file, std::slice::from_ref(record)).expect("a Vec takes it");
-    let back = read::read(&file).expect("what we write, we read");
+    let back = read::read(&file).expect("a written record can be read");
     assert_eq!(back.len(), 1);
 }
 

@@ -279,7 +279,7 @@ mod tests {
         let last = open().ok().unwrap();
         assert!(!shared.is_open(), "a new call needs a new session");
         assert_eq!(open().err(), Some(StreamError::GoingAway));
-        assert_eq!(shared.ended(), None, "the last call goes on");
+        assert_eq!(shared.ended(), None, "the last call continues");
         drop(last);
         assert_eq!(shared.ended(), Some(SessionError::Closed));
     }
