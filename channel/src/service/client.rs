@@ -129,7 +129,7 @@ impl Call {
     /// Cancellation safe: nothing is sent before it returns.
     pub(crate) async fn start(
         &mut self,
-        shared: &Arc<SessionState>,
+        session: &Arc<SessionState>,
         connect: Option<ConnectTimes>,
     ) -> Result<Started, StreamError> {
         if let Some(deadline) = self.deadline {
@@ -137,7 +137,7 @@ impl Call {
             let left = deadline.saturating_duration_since(clock::now()).as_nanos();
             self.head.timeout_ns = u64::try_from(left).unwrap_or(u64::MAX).max(1);
         }
-        let stream = Arc::new(shared.open(&self.head, self.deadline).await?);
+        let stream = Arc::new(session.open(&self.head, self.deadline).await?);
         let mut recording = std::mem::take(&mut self.recording);
         recording.sent(&stream, connect);
         let body = std::mem::take(&mut self.body);

@@ -19,38 +19,38 @@ use crate::outer::{Deframer, OuterError};
 /// hold bytes that precede `body`. `on_stream` is called for each stream that the peer opens; it must not block. A
 /// stream that its handler does not read never stops the reader.
 pub(crate) async fn read(
-    shared: &Arc<SessionState>,
+    session: &Arc<SessionState>,
     mut body: Body,
     mut deframer: Deframer,
     mut on_stream: impl FnMut(StreamHandle),
 ) -> SessionError {
     let mut received = clock::now();
     let end = loop {
-        if let Err(end) = take_messages(shared, &mut deframer, received) {
+        if let Err(end) = take_messages(session, &mut deframer, received) {
             break end;
         }
-        while let Some(stream) = shared.next_opened() {
+        while let Some(stream) = session.next_opened() {
             on_stream(stream);
         }
-        match next_chunk(shared, &mut body, &mut deframer).await {
+        match next_chunk(session, &mut body, &mut deframer).await {
             Ok(()) => received = clock::now(),
             Err(end) => break end,
         }
     };
     match end {
         ReadEnd::SessionEnded => {}
-        ReadEnd::Orderly(error) => shared.finish(error),
-        ReadEnd::Lost(error) => shared.close(error),
-        ReadEnd::Fault(error) => shared.give_up(error.into()),
+        ReadEnd::Orderly(error) => session.finish(error),
+        ReadEnd::Lost(error) => session.close(error),
+        ReadEnd::Fault(error) => session.give_up(error.into()),
     }
-    if shared.is_flushing() {
+    if session.is_flushing() {
         // Dropping the body before both directions end would reset the outer stream.
-        let both = async { tokio::join!(drain(&mut body), shared.flushed()) };
+        let both = async { tokio::join!(drain(&mut body), session.flushed()) };
         let _ = tokio::time::timeout(limits::CLOSE_TIMEOUT, both).await;
     }
-    shared.close(SessionError::Closed);
+    session.close(SessionError::Closed);
     // The first reason counts.
-    shared.ended().unwrap_or(SessionError::Closed)
+    session.ended().unwrap_or(SessionError::Closed)
 }
 
 /// Why the reader stops.
@@ -65,27 +65,27 @@ enum ReadEnd {
     Fault(OuterError),
 }
 
-fn take_messages(shared: &SessionState, deframer: &mut Deframer, received: Instant) -> Result<(), ReadEnd> {
+fn take_messages(session: &SessionState, deframer: &mut Deframer, received: Instant) -> Result<(), ReadEnd> {
     while let Some((message, stamp)) = deframer.next().map_err(ReadEnd::Fault)? {
-        if !shared.receive(received, stamp, &message) {
+        if !session.receive(received, stamp, &message) {
             break;
         }
     }
-    shared.ended().map_or(Ok(()), |_| Err(ReadEnd::SessionEnded))
+    session.ended().map_or(Ok(()), |_| Err(ReadEnd::SessionEnded))
 }
 
 /// Waits for the next chunk, or until another task ends the session.
-async fn next_chunk(shared: &SessionState, body: &mut Body, deframer: &mut Deframer) -> Result<(), ReadEnd> {
+async fn next_chunk(session: &SessionState, body: &mut Body, deframer: &mut Deframer) -> Result<(), ReadEnd> {
     let frame = tokio::select! {
         biased;
         frame = body.frame() => frame,
-        () = shared.ending() => match shared.ended() {
+        () = session.ending() => match session.ended() {
             Some(_) => return Err(ReadEnd::SessionEnded),
             // HTTP/2 dropped the writer. The reader's half of the same stream delivers the reason, after the chunks
             // that arrived before it.
             None => match tokio::time::timeout(limits::CLOSE_TIMEOUT, body.frame()).await {
                 Ok(frame) => {
-                    shared.notify_ending_again();
+                    session.notify_ending_again();
                     frame
                 }
                 Err(_) => {

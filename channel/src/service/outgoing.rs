@@ -21,7 +21,7 @@ use crate::outer::{put_frame, put_frame_header, put_version};
 
 /// The body that seals and frames everything that a session sends.
 pub(crate) struct Outgoing {
-    shared: Arc<SessionState>,
+    session: Arc<SessionState>,
     plaintext: Vec<u8>,
     batch: Batch,
     /// The session has ended in order, and HTTP/2 has taken its last frame.
@@ -29,9 +29,9 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(shared: Arc<SessionState>) -> Self {
+    pub(crate) fn new(session: Arc<SessionState>) -> Self {
         Self {
-            shared,
+            session,
             plaintext: Vec::new(),
             batch: Batch::new(clock::now()),
             ended: false,
@@ -45,7 +45,7 @@ impl Body for Outgoing {
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
-        let mut state = this.shared.lock();
+        let mut state = this.session.lock();
         if let Some(Ending::Now(error)) = &state.ending {
             // The error resets the outer stream, so that the relay and the peer notice immediately.
             return Poll::Ready(Some(Err(error.clone().into_status())));
@@ -65,16 +65,16 @@ impl Body for Outgoing {
                 Ok(false) => break,
                 Err(error) => {
                     // The next message is a `GoAway`, if the key can still encrypt one.
-                    this.shared.fail(&mut state, error);
+                    this.session.fail(&mut state, error);
                     if let Some(Ending::Now(error)) = &state.ending {
                         return Poll::Ready(Some(Err(error.clone().into_status())));
                     }
                 }
             }
         }
-        this.shared.pass_on_events(&mut state);
+        this.session.pass_on_events(&mut state);
         // A rekey may have begun, and it has a deadline.
-        this.shared.rearm(&state);
+        this.session.rearm(&state);
         if !out.is_empty() {
             this.batch.handed_over(clock::now(), out.len());
             return Poll::Ready(Some(Ok(Frame::data(out.freeze()))));
@@ -93,9 +93,9 @@ impl Drop for Outgoing {
         // After an orderly end HTTP/2 has every frame and still sends them.
         if !self.ended {
             // HTTP/2 dropped the stream: nothing can be sent any more.
-            self.shared.writer_is_lost();
+            self.session.writer_is_lost();
         }
-        self.shared.writer_is_done();
+        self.session.writer_is_done();
     }
 }
 

@@ -108,7 +108,7 @@ impl Recording {
         let progress = match &self.stream {
             None => CallProgress::NotSent,
             Some(_) if draft.details.is_answered => CallProgress::Answered,
-            Some(stream) => match stream.shared().ended() {
+            Some(stream) => match stream.session().ended() {
                 Some(error) if error.is_go_away() => CallProgress::SessionClosed,
                 _ => CallProgress::CutShort,
             },

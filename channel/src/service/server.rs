@@ -63,9 +63,9 @@ impl<S> Service for S where
 /// Serves one stream in a task of its own.
 pub(crate) fn spawn(stream: StreamHandle, service: impl Service, peer: Arc<Peer>) {
     let id = stream.id();
-    let shared = Arc::clone(stream.shared());
+    let session = Arc::clone(stream.session());
     let task = tokio::spawn(serve(stream, service, peer));
-    shared.serving(id, task.abort_handle());
+    session.serving(id, task.abort_handle());
 }
 
 async fn serve(stream: StreamHandle, mut service: impl Service, peer: Arc<Peer>) {
@@ -158,7 +158,7 @@ impl Drop for Serving {
         let status = self.stream.cut_short().code();
         // Nothing is sent any more. Dropping the draft passes the record to the recorder.
         let end = self.stream.end().get();
-        drop(inputs.into_drafts(status.into(), end, self.stream.shared().recorder()));
+        drop(inputs.into_drafts(status.into(), end, self.stream.session().recorder()));
     }
 }
 
@@ -195,7 +195,7 @@ impl Inbound {
             0 => w3c::random_span_id(),
             id => SpanId::from(id),
         };
-        let recorder = stream.shared().recorder();
+        let recorder = stream.session().recorder();
         recorder.sampler().limit(&mut context);
         let exported = recorder.is_on() && context.is_sampled();
         let recording = head.timings || recorder.keeps_stages() || exported;
@@ -345,7 +345,7 @@ async fn respond(stream: &Arc<StreamHandle>, mut response: http::Response<Body>,
     let status = grpc_status(&trailers)
         .or(head_status)
         .unwrap_or(tonic::Code::Unknown.into());
-    let recorder = stream.shared().recorder();
+    let recorder = stream.session().recorder();
     let inputs = serving.inputs.take();
     let (timings, draft) = inputs.map_or((None, None), |inputs| inputs.into_drafts(status, None, recorder));
     // Fails only if the session or the call has ended; then no caller waits for the trailers.

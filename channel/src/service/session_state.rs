@@ -246,7 +246,7 @@ impl SessionState {
         let end = call.end.clone();
         state.calls.insert(id, call);
         Some(StreamHandle {
-            shared: Arc::clone(self),
+            session: Arc::clone(self),
             id,
             end: Some(end),
             _slot: None,
@@ -274,7 +274,7 @@ impl SessionState {
         state.wake_writer();
         self.rearm(state);
         Ok(StreamHandle {
-            shared: Arc::clone(self),
+            session: Arc::clone(self),
             id,
             end: None,
             _slot: Some(slot),

@@ -19,7 +19,7 @@ use super::{LockedState, SessionState};
 
 /// The handle of the call that owns a stream. Dropping it releases the stream: an unfinished call is reset.
 pub(crate) struct StreamHandle {
-    pub(super) shared: Arc<SessionState>,
+    pub(super) session: Arc<SessionState>,
     pub(super) id: StreamId,
     /// Present on streams that this end serves.
     pub(super) end: Option<CallEndCell>,
@@ -36,13 +36,13 @@ impl StreamHandle {
         self.end.clone().unwrap_or_default()
     }
 
-    pub(in crate::service) fn shared(&self) -> &Arc<SessionState> {
-        &self.shared
+    pub(in crate::service) fn session(&self) -> &Arc<SessionState> {
+        &self.session
     }
 
     /// Runs `f` on the multiplexer and handles the events that it causes.
     pub(in crate::service) fn with_mux<T>(&self, f: impl FnOnce(&mut Mux) -> T) -> Result<T, SessionError> {
-        let mut state = self.shared.lock();
+        let mut state = self.session.lock();
         if let Some(error) = state.ended() {
             return Err(error);
         }
@@ -50,14 +50,14 @@ impl StreamHandle {
             Some(session) => f(&mut session.mux),
             None => return Err(SessionError::Closed),
         };
-        self.shared.react(&mut state);
+        self.session.react(&mut state);
         Ok(result)
     }
 
     /// The next data, trailers or end that the peer sent; never [`Received::Pending`].
     pub(in crate::service) fn poll_receive(&self, cx: &mut Context<'_>) -> Poll<Result<Received, Status>> {
         let id = self.id;
-        let mut state = self.shared.lock();
+        let mut state = self.session.lock();
         if let Some(session) = &mut state.established {
             match session.mux.receive(id) {
                 Received::Reset(code) if state.ending.is_none() => {
@@ -65,7 +65,7 @@ impl StreamHandle {
                 }
                 Received::Pending | Received::Reset(_) => {}
                 received => {
-                    self.shared.react(&mut state);
+                    self.session.react(&mut state);
                     return Poll::Ready(Ok(received));
                 }
             }
@@ -76,7 +76,7 @@ impl StreamHandle {
     /// The peer's `Head`.
     pub(in crate::service) fn poll_head(&self, cx: &mut Context<'_>) -> Poll<Result<Head, Status>> {
         let id = self.id;
-        let mut state = self.shared.lock();
+        let mut state = self.session.lock();
         if let Some(session) = &mut state.established {
             if let Some(head) = session.mux.take_head(id) {
                 return Poll::Ready(Ok(head));
@@ -103,7 +103,7 @@ impl StreamHandle {
     /// Waits until the stream's send queue has room.
     pub(in crate::service) async fn room(&self) -> Result<(), Status> {
         poll_fn(|cx| {
-            let mut state = self.shared.lock();
+            let mut state = self.session.lock();
             if let Some(error) = state.ended() {
                 return Poll::Ready(Err(error.into_status()));
             }
@@ -141,7 +141,7 @@ impl StreamHandle {
         timings: Option<TimingsDraft>,
         draft: Option<Box<ServerDraft>>,
     ) -> Result<(), Status> {
-        if let Some(call) = self.shared.lock().calls.get_mut(&self.id) {
+        if let Some(call) = self.session.lock().calls.get_mut(&self.id) {
             call.draft = draft;
         }
         self.with_mux(|mux| mux.send_trailers(self.id, metadata, timings))
@@ -151,7 +151,7 @@ impl StreamHandle {
 
     /// The stamps of the stream's frames so far, and the clock offset.
     pub(in crate::service) fn measured(&self) -> (Stamps, Option<ClockOffset>) {
-        let state = self.shared.lock();
+        let state = self.session.lock();
         let Some(session) = &state.established else {
             return Default::default();
         };
@@ -162,7 +162,7 @@ impl StreamHandle {
     /// Why the stream was cut short. The reason of its own reset takes precedence over that of its session, which may
     /// have ended since: a client can reset a call and then leave.
     pub(in crate::service) fn cut_short(&self) -> Status {
-        let mut state = self.shared.lock();
+        let mut state = self.session.lock();
         let of_stream = match &mut state.established {
             Some(session) => session.mux.receive(self.id),
             None => Received::Pending,
@@ -183,7 +183,7 @@ impl StreamHandle {
 
 impl Drop for StreamHandle {
     fn drop(&mut self) {
-        let mut state = self.shared.lock();
+        let mut state = self.session.lock();
         state.wakers.remove(&self.id);
         let mut gone = false;
         if let Some(session) = &mut state.established {
@@ -194,6 +194,6 @@ impl Drop for StreamHandle {
             // The stream ended without trailers. Its abort handle would keep the task's memory.
             state.calls.remove(&self.id);
         }
-        self.shared.react(&mut state);
+        self.session.react(&mut state);
     }
 }
