@@ -1,5 +1,6 @@
-//! The program on a client's machine: makes the calls of the plan, notes what it is told, and, when the network is calm again,
-//! tries until a command runs. Restarted after a crash it goes on with what it has not begun.
+//! The program on a client's machine. It makes the calls of the plan, records the events that it receives, and, when
+//! all faults have ended, retries until a command runs. After a crash it continues with the calls that it had not
+//! begun.
 
 use std::collections::HashSet;
 use std::rc::Rc;
@@ -27,20 +28,20 @@ use crate::history::{Ask, End, Event, History, Output, Position, RunId, Told, pa
 use crate::network;
 use crate::plan::{Caller, Plan, RunPlan};
 
-/// After the calm, time for everything that was lost to be noticed (the longest watchdog waits 35 s) and made again.
+/// Time after the last fault to detect broken connections (the longest watchdog waits 35 s) and to make new ones.
 const RECOVERY: Duration = Duration::from_secs(60);
 
-/// Wait between two tries.
+/// Pause between two attempts.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A client's machine, over all its lives.
+/// A client's machine, across restarts.
 pub(crate) struct Machine {
     pub(crate) client: usize,
     pub(crate) plan: Arc<Plan>,
     pub(crate) history: History,
     pub(crate) ticket: Ticket,
     pub(crate) seed: Rc<Seed>,
-    /// What was begun is not begun again.
+    /// Runs that were called before a crash. They are not called again.
     begun: Arc<Mutex<HashSet<RunId>>>,
 }
 
@@ -62,7 +63,7 @@ impl Machine {
         }
     }
 
-    /// One life of it.
+    /// Runs the client program once, from its start to its crash.
     pub(crate) async fn live(self: Rc<Self>) -> turmoil::Result {
         let config = ChannelConfig {
             recorder: Recorder::to(Arc::new(self.history.clone())),
@@ -100,13 +101,13 @@ impl Machine {
             ran,
         });
         channel.close().await;
-        // Machines stay up when their programs have ended.
+        // The machine stays up after the program has ended.
         std::future::pending().await
     }
 
     async fn recover(&self, channel: &Channel) {
         let client = Client::over(channel.clone());
-        // Beyond every run of the plan, with room for each client's.
+        // A range of run ids for each client, above those of the plan.
         let first = 1_000_000 * (self.client as u32 + 1);
         for run in first.. {
             let ask = Ask {
@@ -151,7 +152,7 @@ impl Machine {
     }
 }
 
-/// Whoever wants one run.
+/// The caller of one run.
 struct CallerOf {
     run: RunId,
     plan: RunPlan,
@@ -202,7 +203,7 @@ impl CallerOf {
         };
         let (mut run, mut input) = client.start(command).await.map_err(failed)?;
         let data = Bytes::from(pattern(self.run, 0, 0, bytes));
-        // Apart from the events, as the two pipes of a program are.
+        // Concurrent with the events, as the two pipes of a program are.
         let feed = async move {
             for from in (0..data.len()).step_by(10_000) {
                 sleep(pause).await;
@@ -233,7 +234,8 @@ impl CallerOf {
         follow.await
     }
 
-    /// Without standard input: in one piece, as most callers do, or event by event when they are slow.
+    /// Runs a command without standard input: collects its output as most callers do, or, when the reader is slow,
+    /// event by event.
     async fn collect(&self, ask: Ask, client: &Client, command: Command) -> Result<(), RunError> {
         if !self.plan.reader_pause.is_zero() {
             let (mut run, input) = client.start(command).await?;
@@ -260,13 +262,14 @@ impl CallerOf {
         Ok(())
     }
 
-    /// The same start, with the epoch of the first try, until it works or must not be tried again.
+    /// Sends the same `Start`, with the epoch of the first connection, until it succeeds or `asks` attempts have
+    /// failed.
     async fn repeat(&self, asks: u32) {
         let process = process_id(self.seed, self.run);
         let mut epoch = None;
         for attempt in 0..asks {
             if epoch.is_none() {
-                // Says nothing of a call, so it is none yet when it fails.
+                // No call was made yet, so a failure is not recorded as one.
                 epoch = self.channel.connect().await.ok();
             }
             let Some(epoch) = epoch else {
@@ -311,7 +314,7 @@ impl CallerOf {
         let mut client = ExecClient::new(self.channel.clone());
         let mut events: Streaming<ProcessEvent> = client.run(request).await?.into_inner();
         while let Some(event) = events.message().await? {
-            let told = told(event).ok_or_else(|| tonic::Status::internal("an event that means nothing"))?;
+            let told = told(event).ok_or_else(|| tonic::Status::internal("an event of an unknown kind"))?;
             self.history.add(Event::Told { ask, told });
             sleep(self.plan.reader_pause).await;
         }
@@ -363,7 +366,7 @@ fn told(event: ProcessEvent) -> Option<Told> {
     })
 }
 
-/// The caller's place in a trace of its own; the same in every replay.
+/// The caller's span in a trace of its own, identical in every replay.
 fn position(seed: u64, ask: Ask) -> Position {
     let mut rng = of_call(seed, ask);
     Position {

@@ -1,7 +1,7 @@
-//! Judges a history: what must hold whatever the network did.
+//! Checks a history: the claims that must hold whatever faults occurred.
 //!
-//! Each claim is a function from the whole history to the violations it finds, and each has a bad history below that it must
-//! find fault with.
+//! Each claim is a function from the whole history to its violations. The tests have a bad history for each claim, in
+//! which that claim alone must find a violation.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -30,29 +30,32 @@ impl fmt::Display for Violation {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Claim {
-    /// A process id runs at most once, however often it is asked for and whatever crashes.
+    /// A process id runs at most once, however often it is called and whatever crashes.
     AtMostOneRun,
-    /// What a caller got of an output is the beginning of what was written, and all of it when it was told so.
+    /// The output that a caller received is a prefix of what was written, and all of it if `Closed` reports no
+    /// truncation.
     GapFreePrefix,
-    /// Started, Output, one Exited, Closed: in this order, and the exit is the process's own.
+    /// A caller receives `Started`, `Output`, one `Exited` and `Closed`, in this order, with the exit status of the
+    /// process.
     OneExit,
-    /// Each call ends once, and nothing is told after its end.
+    /// Each call ends once, and its caller receives no event after that.
     EveryCallEnds,
-    /// What a process reads is the beginning of what was sent, and it sees an end only where the caller put one.
+    /// What a process reads is a prefix of what was sent, and it sees the end of input only where the caller closed it.
     StdinIsWhole,
-    /// No process outlives its call and its server.
+    /// No process outlives its call or the exec-server.
     NothingRunsOn,
-    /// Each call is recorded once by its caller, and once by a server that ran it and did not crash.
+    /// The client records each call once, and so does the exec-server that ran it. A component that crashed may omit
+    /// it.
     EverySpanClosed,
-    /// Caller, client, server and process agree on the trace, and on who hangs under whom.
+    /// Caller, client, exec-server and process are in one trace, and each has the right parent span.
     OneTrace,
-    /// When the network is calm again, everybody is served.
+    /// When all faults have ended, a command of each client runs.
     Recovers,
-    /// When everybody has left, nothing is held for them.
+    /// When all clients have ended, no process and no session is left.
     LeavesNothing,
 }
 
-/// Everything that does not hold.
+/// Returns all violations.
 pub(crate) fn check(entries: &[Entry]) -> Vec<Violation> {
     let facts = Facts::gather(entries);
     let mut violations = Vec::new();
@@ -81,7 +84,7 @@ const CHECKS: &[(Claim, Check)] = &[
     (Claim::LeavesNothing, leaves_nothing),
 ];
 
-/// A history by what it is about.
+/// A history, grouped by call, process and trace.
 #[derive(Default)]
 struct Facts<'a> {
     calls: BTreeMap<Ask, Call<'a>>,
@@ -186,7 +189,7 @@ impl<'a> Facts<'a> {
             .map(|(ask, call)| (*ask, call))
     }
 
-    /// Whether the run was made for another call of the same id; then this one is told no more than its end.
+    /// Whether the process was started for another call with the same process id. Then this call receives only its end.
     fn repeats(&self, ask: Ask) -> bool {
         let spawns = self.runs.get(&ask.run).map_or(&[][..], |run| &run.spawns[..]);
         let mut made_for = spawns.iter().filter_map(|spawn| self.call_of(ask.run, spawn));
@@ -235,7 +238,7 @@ fn gap_free_prefix(facts: &Facts<'_>) -> Vec<String> {
             let expected = pattern(ask.run, stream_of(output), 0, received.len());
             if let Some(offset) = (0..received.len()).find(|&i| received[i] != expected[i]) {
                 details.push(format!(
-                    "{ask:?}: {output:?} is not what was written, from byte {offset} on"
+                    "{ask:?}: {output:?} differs from what was written at byte {offset}"
                 ));
                 continue;
             }
@@ -270,41 +273,41 @@ fn one_exit(facts: &Facts<'_>) -> Vec<String> {
                 .iter()
                 .any(|told| matches!(told, Told::Started | Told::Output(..)))
             {
-                bad("it was told more than the end of another call's process");
+                bad("it received more than the end of another call's process");
             }
         } else if !matches!(told.next(), None | Some(Told::Started)) {
-            bad("something came before Started");
+            bad("an event precedes Started");
         }
         let (mut exits, mut closed) = (Vec::new(), false);
         for told in told {
             if closed {
-                bad("something came after Closed");
+                bad("an event follows Closed");
                 break;
             }
             match told {
-                Told::Started => bad("Started came again"),
+                Told::Started => bad("Started is repeated"),
                 Told::Output(..) => {}
                 Told::Exited(status) => exits.push(status),
                 Told::Closed { .. } => closed = true,
             }
         }
         if exits.len() > 1 {
-            bad("there are several exits");
+            bad("several exits");
         }
         if closed && exits.is_empty() {
-            bad("it was closed without an exit");
+            bad("Closed without an exit");
         }
         if call.ends.contains(&&End::Complete) && !closed {
-            bad("it is complete without being closed");
+            bad("it completed without Closed");
         }
         let own = facts.runs.get(&ask.run).map_or(&[][..], |run| &run.exits[..]);
         if let Some(exit) = exits.first()
             && !own.contains(exit)
         {
-            bad(&format!("the process's own exit is {own:?}"));
+            bad(&format!("the process exited with {own:?}"));
         }
         if !call.told.is_empty() && facts.runs.get(&ask.run).is_none_or(|run| run.spawns.is_empty()) {
-            bad("it was never spawned");
+            bad("no process was spawned");
         }
     }
     for (run, Run { exits, .. }) in &facts.runs {
@@ -319,7 +322,7 @@ fn every_call_ends(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
     for (ask, call) in &facts.calls {
         if call.caller.is_none() {
-            details.push(format!("{ask:?} was never asked for"));
+            details.push(format!("{ask:?} has events, but was not called"));
         }
         if call.ends.len() != 1 {
             details.push(format!(
@@ -330,7 +333,7 @@ fn every_call_ends(facts: &Facts<'_>) -> Vec<String> {
         }
         if call.told_after_end > 0 {
             details.push(format!(
-                "{ask:?} was told {} things after its end",
+                "{ask:?} received {} events after its end",
                 call.told_after_end
             ));
         }
@@ -342,15 +345,15 @@ fn stdin_is_whole(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
     for (run, of) in &facts.runs {
         if of.read != pattern(*run, 0, 0, of.read.len()) {
-            details.push(format!("run {} read something else than was sent", run.0));
+            details.push(format!("run {} read other bytes than were sent", run.0));
         }
-        // Without stdin the end is there at once.
+        // Without standard input the end is at offset 0.
         let sent = facts.calls.iter().find(|(ask, _)| ask.run == *run);
         let sent = sent.map_or(0, |(_, call)| call.stdin.unwrap_or(0));
         for &end in &of.read_ends {
             if end != sent {
                 details.push(format!(
-                    "run {} saw the end of its input after {end} of {sent} bytes",
+                    "run {} read the end of input after {end} of {sent} bytes",
                     run.0
                 ));
             }
@@ -361,7 +364,7 @@ fn stdin_is_whole(facts: &Facts<'_>) -> Vec<String> {
 
 fn nothing_runs_on(facts: &Facts<'_>) -> Vec<String> {
     let left = facts.runs.iter().filter(|(_, run)| run.gone < run.spawns.len());
-    left.map(|(run, _)| format!("run {} is still there", run.0))
+    left.map(|(run, _)| format!("run {} was not reaped", run.0))
         .collect()
 }
 
@@ -380,7 +383,7 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
             for record in facts.records_of(call, side) {
                 if !record.misplaced.is_empty() {
                     details.push(format!(
-                        "{ask:?}: {side:?} records outside bounds: {:?}",
+                        "{ask:?}: {side:?} recorded stages outside their bounds: {:?}",
                         record.misplaced
                     ));
                 }
@@ -401,9 +404,7 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
                 ));
             }
             if !crashed && records.iter().any(|record| !record.has_process) {
-                details.push(format!(
-                    "{ask:?}: the span that its process was told is not recorded"
-                ));
+                details.push(format!("{ask:?}: the record has no process span"));
             }
         }
     }
@@ -420,18 +421,18 @@ fn one_trace(facts: &Facts<'_>) -> Vec<String> {
         for record in &clients {
             if record.parent != Some(caller.span) {
                 details.push(format!(
-                    "{ask:?}: the client's span hangs under {:?}",
+                    "{ask:?}: the parent of the client's span is {:?}",
                     record.parent
                 ));
             }
         }
-        // A client that crashed cannot say what its span was.
+        // A client that crashed may not have recorded its span.
         let Some(envelope) = clients.first().map(|record| record.envelope) else {
             continue;
         };
         for record in facts.records_of(call, Side::Server) {
             if record.envelope != envelope {
-                details.push(format!("{ask:?}: the server hangs its spans under another call"));
+                details.push(format!("{ask:?}: the server's spans have another call as parent"));
             }
         }
         for spawn in facts.runs.get(&ask.run).iter().flat_map(|run| &run.spawns) {
@@ -439,36 +440,37 @@ fn one_trace(facts: &Facts<'_>) -> Vec<String> {
                 && position.trace == caller.trace
                 && position.span != childs_parent(caller.trace, envelope)
             {
-                details.push(format!("{ask:?}: the process was told another span"));
+                details.push(format!("{ask:?}: the process got another span as parent"));
             }
         }
     }
     for (run, of) in &facts.runs {
         for spawn in &of.spawns {
             if facts.call_of(*run, spawn).is_none() {
-                details.push(format!("run {} was told a trace that is not its caller's", run.0));
+                details.push(format!("run {} got a trace that is not its caller's", run.0));
             }
         }
     }
     for trace in facts.records.keys() {
         if !known.contains(trace) {
-            details.push(format!("trace {trace} is nobody's"));
+            details.push(format!("trace {trace} belongs to no caller"));
         }
     }
     details
 }
 
-/// The span that the process of a call is told, as every part derives it: servers of a simulation record, and their traces are sampled.
+/// The parent span that the process of a call gets, derived as the exec-server does it. It is the `process.wait` span,
+/// because the exec-server exports here and all traces are sampled.
 pub(crate) fn childs_parent(trace: TraceId, envelope: SpanId) -> SpanId {
     stage::span_id(trace, envelope, exec::PROCESS_WAIT, 0)
 }
 
 fn recovers(facts: &Facts<'_>) -> Vec<String> {
     if facts.recovered.is_empty() {
-        return vec!["nobody tried".into()];
+        return vec!["no client tried to recover".into()];
     }
     let lost = facts.recovered.iter().filter(|(_, ran)| !ran);
-    lost.map(|(client, _)| format!("client {client} is not served any more"))
+    lost.map(|(client, _)| format!("client {client} did not recover"))
         .collect()
 }
 
@@ -476,9 +478,9 @@ fn leaves_nothing(facts: &Facts<'_>) -> Vec<String> {
     match facts.settled {
         Some((0, 0, 1)) => Vec::new(),
         Some((processes, sessions, registrations)) => vec![format!(
-            "{processes} processes, {sessions} sessions and {registrations} registrations are left; 0, 0 and 1 belong there"
+            "{processes} processes, {sessions} sessions and {registrations} registrations are left; expected 0, 0 and 1"
         )],
-        None => vec!["it never came to that".into()],
+        None => vec!["the history has no Settled event".into()],
     }
 }
 

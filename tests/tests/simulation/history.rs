@@ -1,6 +1,7 @@
-//! What happened in one simulation, in order: what callers asked for and were told, what processes really did, what was recorded.
+//! The events of one simulation, in order: the calls of callers and the events that they received, what the processes
+//! did, and the call records.
 //!
-//! Everybody writes into one [`History`]; the [checker](crate::check) reads it when all is over.
+//! All components add to one [`History`]; the [checker](crate::check) reads it after the simulation.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +15,11 @@ use baton_trace::stage::exec::PROCESS;
 use baton_trace::{SpanId, TraceId};
 use bytes::Bytes;
 
-/// One command that somebody wants to have run: one process id.
+/// One command of the plan, which has one process id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct RunId(pub(crate) u32);
 
-/// One call of `Run` for a command. A caller who repeats a start asks again with the same process id.
+/// One call of `Run` for a command. A caller that repeats a start calls again with the same process id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Ask {
     pub(crate) run: RunId,
@@ -37,7 +38,7 @@ pub(crate) enum Output {
     Stderr,
 }
 
-/// One life of the exec-server, from its start to its crash.
+/// One run of the exec-server, from its start to its crash, by number. The id of an epoch is random, this is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Life(pub(crate) u32);
 
@@ -51,17 +52,17 @@ pub(crate) struct Position {
 /// How a call ended, for its caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum End {
-    /// The stream of events came to its end.
+    /// The stream of events ended without an error.
     Complete,
-    /// With an error.
+    /// The call ended with an error.
     Failed(String),
-    /// The caller lost patience and dropped it.
+    /// The caller dropped the call after its timeout.
     GivenUp,
     /// The caller's machine crashed.
     Crashed,
 }
 
-/// What a caller was told of a process.
+/// An event of a process that a caller received.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Told {
     Started,
@@ -81,7 +82,7 @@ impl fmt::Debug for Told {
     }
 }
 
-/// What a call's record says, as far as it is checked.
+/// The fields of a call record that the checker reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Recorded {
     pub(crate) side: Side,
@@ -89,42 +90,42 @@ pub(crate) struct Recorded {
     /// The envelope's span.
     pub(crate) envelope: SpanId,
     pub(crate) parent: Option<SpanId>,
-    /// Whether it has the span that the process was told.
+    /// Whether it has the `process` stage.
     pub(crate) has_process: bool,
-    /// Stages that end before they begin, or lie outside the envelope they belong to.
+    /// Stages that end before they begin, or lie outside their envelope.
     pub(crate) misplaced: Vec<&'static str>,
 }
 
-/// See the [module](self).
+/// Something that happened in a simulation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
-    /// Something was done to the machines or to the network between them.
+    /// The driver changed a machine or the network.
     Fault(String),
-    /// The exec-server told its owner something.
+    /// The exec-server reported a notice.
     Notice(String),
-    /// No fault comes any more.
+    /// All faults have ended; none follows.
     Calm,
 
-    /// A caller makes a call, from this position in a trace of its own.
+    /// A caller makes a call, with this span of its own trace as the parent.
     Asked {
         ask: Ask,
         caller: Position,
         /// Bytes of standard input that will be sent.
         stdin: Option<usize>,
     },
-    /// A caller is told something.
+    /// A caller received an event of its process.
     Told { ask: Ask, told: Told },
-    /// A call is over for its caller.
+    /// A call ended for its caller.
     Ended { ask: Ask, end: End },
 
-    /// A process was made, and told where in a trace it is.
+    /// A process was started, with the trace context of `position`.
     Spawned {
         run: RunId,
         process: ProcessId,
         life: Life,
         position: Option<Position>,
     },
-    /// A process wrote so many bytes.
+    /// The pipe of an output took this many bytes from a process.
     Wrote {
         run: RunId,
         output: Output,
@@ -136,17 +137,17 @@ pub(crate) enum Event {
     ReadEnd { run: RunId },
     /// A process exited.
     Exited { run: RunId, status: ExitStatus },
-    /// A process was reaped, or its server dropped it.
+    /// A process was reaped, or the exec-server dropped it.
     Gone { run: RunId },
-    /// An exec-server lost power.
+    /// The exec-server's machine crashed.
     ServerCrashed { life: Life },
 
-    /// A part has recorded a call.
+    /// A component recorded a call.
     Recorded(Recorded),
 
-    /// After the calm, a client tried until a command ran.
+    /// After the last fault a client retried a command until it ran, or until its time was over (`ran` is false).
     Recovered { client: usize, ran: bool },
-    /// What the parts hold after every client has left.
+    /// What the components still hold after every client program has ended.
     Settled {
         processes: usize,
         sessions: u64,
@@ -161,7 +162,7 @@ pub(crate) struct Entry {
     pub(crate) event: Event,
 }
 
-/// See the [module](self). Clones share it.
+/// The list of events. Clones share it.
 #[derive(Clone, Default)]
 pub(crate) struct History(Arc<Mutex<State>>);
 
@@ -172,7 +173,7 @@ struct State {
 }
 
 impl History {
-    /// Virtual time has come so far.
+    /// Sets the virtual time of the events that follow.
     pub(crate) fn advance(&self, now: Duration) {
         self.lock().now = now;
     }
@@ -187,7 +188,7 @@ impl History {
         self.lock().entries.clone()
     }
 
-    /// Whether there is such an event.
+    /// Whether any event matches.
     pub(crate) fn has(&self, is: impl FnMut(&Event) -> bool) -> bool {
         let mut is = is;
         self.lock().entries.iter().any(|entry| is(&entry.event))
@@ -198,7 +199,7 @@ impl History {
     }
 }
 
-/// Records arrive here, with those of every life of every part.
+/// Receives the call records of every component, across restarts.
 impl RecordSink for History {
     fn record(&self, record: CallRecord) {
         self.add(Event::Recorded(Recorded::new(&record)));
@@ -231,14 +232,14 @@ impl Recorded {
     }
 }
 
-/// The byte that a process writes, or a caller sends, at `offset`: different for every run and stream, so that a byte that
-/// was lost, repeated or misdirected shows.
+/// The byte that a process writes, or a caller sends, at `offset`. The sequence differs between runs and streams, so
+/// that lost, repeated and misdirected bytes are detected.
 pub(crate) fn byte(run: RunId, stream: u8, offset: usize) -> u8 {
     let x = (offset as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (x >> 32) as u8 ^ (run.0 as u8).wrapping_mul(31) ^ stream.wrapping_mul(97)
 }
 
-/// The number of an output in [`byte`]; 0 is the standard input.
+/// The stream number of an output in [`byte`]; 0 is standard input.
 pub(crate) fn stream_of(output: Output) -> u8 {
     match output {
         Output::Stdout => 1,

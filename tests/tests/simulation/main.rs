@@ -1,16 +1,18 @@
-//! Simulation: the real client, relay and exec-server on a simulated network, with a fake operating system under the exec-server,
-//! in virtual time. Links fail, stall and lose, machines crash and come back, peers are slow; at the end a checker reads the
-//! history of it all.
+//! Simulation: the real client, relay and exec-server on a simulated network, with a fake operating system under the
+//! exec-server, in virtual time. Links fail, stall and lose messages, machines crash and restart, peers are slow. At
+//! the end a checker reads the history of all events.
 //!
 //! * `plan`: what a seed determines;
-//! * `simulation`: one simulation; `network`, `process`, `caller`: the parts that are not real;
-//! * `history`: what happened; `check`: what must hold of it.
+//! * `simulation`: one simulation; `network`, `process`, `caller`: the simulated components;
+//! * `history`: the recorded events; `check`: the claims about them;
+//! * `seeds`: the tests, which simulate and replay seeds.
 //!
-//! `BATON_SIM_SEEDS=N` simulates N seeds (the first is `BATON_SIM_FIRST`, 1 if not set), `BATON_SIM_SEED=S` replays one and prints its
-//! history.
+//! `BATON_SIM_SEEDS=N` simulates N seeds. `BATON_SIM_FIRST` is the first of them; the default is 1. `BATON_SIM_SEED=S`
+//! replays one seed and prints its history.
 //!
-//! A seed determines the plan and the network's latencies, and with them the schedule. It does not determine keys of sessions, ids of
-//! spans and sessions, or what the wall clock says: they are random or real, and no part's course depends on them.
+//! A seed determines the plan and the network's latencies, and with them the schedule. It does not determine session
+//! keys, ids of spans and sessions, or the wall clock: these are random or real, and the schedule does not depend on
+//! them.
 
 mod caller;
 mod check;

@@ -1,4 +1,4 @@
-//! The simulated network, as the link and the relay take it.
+//! Adapters that give the simulated network to the link and to the relay.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -7,7 +7,7 @@ use baton_channel::Network;
 use baton_relay::{AcceptedConnection, Listener};
 use turmoil::net::{TcpListener, TcpStream};
 
-/// Where the relay listens.
+/// The relay's port.
 pub(crate) const PORT: u16 = 7000;
 
 /// Dials through the simulated network.

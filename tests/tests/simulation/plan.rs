@@ -1,4 +1,5 @@
-//! What a seed determines: machines and network, which commands run and when, what they do, who is slow, and every fault.
+//! What a seed determines: the machines and the network, the commands with their times and scripts, the pauses of slow
+//! peers, and every fault.
 
 use std::time::Duration;
 
@@ -7,63 +8,63 @@ use rand::{RngExt as _, SeedableRng as _};
 
 use crate::history::{Output, RunId};
 
-/// Everything that happens by plan, in virtual time.
+/// The planned commands and faults of a simulation. Times are virtual, from its start.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     pub(crate) network: Network,
     pub(crate) clients: usize,
-    /// By [`RunId`].
+    /// Indexed by [`RunId`].
     pub(crate) runs: Vec<RunPlan>,
-    /// In order.
+    /// Sorted by time.
     pub(crate) actions: Vec<(Duration, Action)>,
-    /// From here on there is no fault, and every run was asked for.
+    /// The time at which every fault ends. All runs have been called by then.
     pub(crate) calm: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Network {
-    /// Least and greatest time that a segment takes.
+    /// Least and greatest latency of a segment.
     pub(crate) latency: (Duration, Duration),
-    /// Segments that a connection holds before its writer waits.
+    /// Segments that a connection buffers before its writer waits.
     pub(crate) segments: usize,
 }
 
-/// A command, who wants it, and how they go about it.
+/// A command, its client, and how the client calls it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RunPlan {
     pub(crate) client: usize,
     pub(crate) at: Duration,
     pub(crate) caller: Caller,
-    /// Wait before taking each event.
+    /// Pause before reading each event.
     pub(crate) reader_pause: Duration,
     pub(crate) script: Script,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Caller {
-    /// Through the client library.
+    /// Calls through the client library.
     Library {
-        /// Bytes of standard input, and the wait before each chunk.
+        /// Bytes of standard input, and the pause before each chunk.
         stdin: Option<(usize, Duration)>,
-        /// Drops the call then.
+        /// Drops the call after this time.
         patience: Option<Duration>,
-        /// Wait between the exit and the end of output that the command asks for.
+        /// The drain time that the command requests: how long output may follow the exit.
         drain: Duration,
     },
-    /// Sends the same start again when it failed, up to so many times in all: the same process id, the epoch of the first.
+    /// Sends the same `Start` again after a failure, with the same process id and epoch, at most `asks` times in total.
     Repeating { asks: u32 },
 }
 
 /// What a process does.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Script {
-    /// Wait, then write so many bytes.
+    /// A pause, then a write of this many bytes to the output.
     pub(crate) writes: Vec<(Duration, Output, usize)>,
-    /// Wait before each read of its standard input.
+    /// Pause before each read of standard input.
     pub(crate) stdin_pause: Duration,
     pub(crate) code: i32,
-    /// A descendant outside its group holds standard output so long after the exit.
+    /// A descendant outside the process group holds standard output open for this long after the exit.
     pub(crate) descendant: Option<Duration>,
     pub(crate) ignores_sigterm: bool,
 }
@@ -76,22 +77,22 @@ pub(crate) enum Host {
     Client(usize),
 }
 
-/// One change to machines or network. Links are between the relay and somebody.
+/// One change of a machine or of its link. Every link connects a machine to the relay.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Action {
-    /// What is sent is lost, in silence.
+    /// Messages in both directions are lost without an error.
     Partition(Host),
-    /// The same, from the relay only, or to it only.
+    /// Messages in one direction are lost without an error.
     PartitionOneWay {
         host: Host,
         from_relay: bool,
     },
     Repair(Host),
-    /// What is sent stays under way.
+    /// Messages in both directions are delayed until [`Release`](Self::Release).
     Hold(Host),
     Release(Host),
     Latency(Host, Duration),
-    /// Power is lost, and what the machine's connections still say with it or not.
+    /// The machine crashes. If `silent`, its connections do not send a reset to their peers.
     Crash {
         host: Host,
         silent: bool,
@@ -117,7 +118,7 @@ impl Plan {
             .map(|_| RunPlan::of(clients, &mut rng))
             .collect();
         if rng.chance(0.3) {
-            // All at once, over sessions that have yet to be made.
+            // All nearly at once, before any session exists.
             let first = runs[0].at;
             for run in &mut runs {
                 run.at = first + rng.time(0, 100);
@@ -152,7 +153,7 @@ impl Plan {
 }
 
 impl Script {
-    /// What a recovered client runs.
+    /// The command with which a client checks that it has recovered.
     pub(crate) fn probe() -> Self {
         Self {
             writes: vec![(Duration::ZERO, Output::Stdout, 100)],
@@ -234,7 +235,7 @@ impl RunPlan {
     }
 }
 
-/// Adds one fault, and its end.
+/// Adds one fault and its end.
 fn fault(clients: usize, rng: &mut Random, actions: &mut Vec<(Duration, Action)>) {
     let at = rng.time(300, 10_000);
     let end = at + rng.skewed(20, 30_000);
@@ -285,12 +286,12 @@ impl Random {
         choices[self.0.random_range(0..choices.len())]
     }
 
-    /// Evenly, in milliseconds.
+    /// A uniformly distributed time. The bounds are in milliseconds.
     fn time(&mut self, least: u64, most: u64) -> Duration {
         Duration::from_millis(self.0.random_range(least..=most))
     }
 
-    /// Each order of magnitude as likely as the next, in milliseconds.
+    /// A log-uniformly distributed time, so that each order of magnitude is as likely. The bounds are in milliseconds.
     fn skewed(&mut self, least: u64, most: u64) -> Duration {
         let (least, most) = ((least as f64).ln(), (most as f64).ln());
         Duration::from_secs_f64(self.0.random_range(least..=most).exp() / 1e3)

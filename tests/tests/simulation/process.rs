@@ -1,5 +1,5 @@
-//! The fake operating system under the exec-server: its processes follow a script, in virtual time, over pipes that hold as much
-//! as real ones, and obey signals. Each says what it really did.
+//! The fake operating system under the exec-server. Its processes follow a script in virtual time and handle signals;
+//! their pipes have the capacity of real ones. Each process adds what it did to the history.
 
 use std::io;
 use std::pin::Pin;
@@ -24,10 +24,10 @@ use tokio::time::sleep;
 use crate::history::{Event, History, Life, Output, Position, RunId, pattern, stream_of};
 use crate::plan::{Plan, Script};
 
-/// As a Linux pipe.
+/// Capacity of a Linux pipe, in bytes.
 const PIPE: usize = 64 * 1024;
 
-/// The operating system in one life of the exec-server.
+/// The operating system during one run of the exec-server.
 #[derive(Clone)]
 pub(crate) struct Fake {
     history: History,
@@ -116,7 +116,7 @@ impl Backend for Fake {
     }
 }
 
-/// A process, as its server holds it.
+/// The exec-server's handle of a process.
 pub(crate) struct Group {
     pid: u32,
     run: RunId,
@@ -163,7 +163,7 @@ impl Drop for Group {
     }
 }
 
-/// A process, as it sees itself.
+/// The process's own state.
 struct Process {
     run: RunId,
     script: Script,
@@ -177,8 +177,8 @@ impl Process {
     async fn live(mut self, signals: watch::Receiver<Option<Signal>>, exit: oneshot::Sender<Status>) {
         let ignores_sigterm = self.script.ignores_sigterm;
         let killed = killed(signals, ignores_sigterm);
-        // A signal that comes just when a script ends comes too late: what a process does about the end of its input must be
-        // right even when it is killed a moment later.
+        // When the script ends and a signal arrives in the same poll, the script wins: the history must have the end of
+        // input that the process saw, although a kill follows at once.
         let status = tokio::select! {
             biased;
             () = self.follow_script() => ExitStatus::Code(self.script.code),
@@ -193,7 +193,7 @@ impl Process {
             Some(holds) => drop(tokio::spawn(descendant(self.stdout, holds))),
             None => drop(self.stdout),
         }
-        // A server that is gone does not care.
+        // Fails only if the exec-server has dropped its handle.
         let _ = exit.send(match status {
             ExitStatus::Code(code) => Status::Code(code),
             ExitStatus::Signal { signal, core_dumped } => Status::Signaled(Signaled { signal, core_dumped }),
@@ -223,7 +223,7 @@ impl Process {
     }
 }
 
-/// Writes the next `bytes` of an output, and notes what the pipe has taken.
+/// Writes the next `bytes` of an output, and records each part that the pipe has taken.
 async fn write(
     run: RunId,
     history: &History,
@@ -235,7 +235,7 @@ async fn write(
     let data = pattern(run, stream_of(output), *from, bytes);
     let mut rest = &data[..];
     while !rest.is_empty() {
-        // A server that reads no more has killed it.
+        // The exec-server closes the pipe only when it has killed the process.
         let Ok(taken) = pipe.write(rest).await else { return };
         rest = &rest[taken..];
         *from += taken;
@@ -277,7 +277,7 @@ async fn killed(mut signals: watch::Receiver<Option<Signal>>, ignores_sigterm: b
     }
 }
 
-/// Holds a pipe after its leader's exit.
+/// Holds standard output open after the process has exited.
 async fn descendant(stdout: DuplexStream, holds: Duration) {
     sleep(holds).await;
     drop(stdout);

@@ -1,7 +1,8 @@
-//! Which seeds are simulated, and what is said of each.
+//! The tests: they simulate seeds, print a summary of each, and replay some.
 //!
-//! Each seed is simulated in a process of its own, by the same means by which it is replayed, so that a replay is the same run: the
-//! order in which a runtime drops its tasks in a crash, for one, follows from their numbers, which a process counts.
+//! Each seed is simulated in a process of its own, exactly as a replay does it, so that a replay has the same history.
+//! The process matters: the order in which a runtime drops its tasks in a crash follows from task ids, which tokio
+//! counts per process.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Seek as _};
@@ -16,19 +17,19 @@ use crate::history::{End, Event};
 use crate::plan::Plan;
 use crate::simulation::{Outcome, simulate};
 
-/// Seeds of `cargo test`.
+/// Number of seeds that `cargo test` simulates.
 const SEEDS: u64 = 40;
 
-/// Seeds that are simulated twice: crashes of each part, and partitions.
+/// Seeds that are simulated twice: they have crashes of each component, and partitions.
 const REPLAYED: [u64; 4] = [4, 27, 54, 95];
 
-/// Real time that one seed may take; it takes less than a second. Beyond it something spins.
+/// Limit on the real time of one seed, which takes less than a second. Beyond it some task spins.
 const REAL_PATIENCE: Duration = Duration::from_secs(120);
 
-/// Violations of one claim that are told.
-const TOLD: usize = 5;
+/// Violations of one claim that are printed.
+const PRINTED: usize = 5;
 
-/// Before each line of a printed history.
+/// Prefix of each line of a printed history.
 const MARK: &str = "| ";
 
 #[test]
@@ -68,7 +69,7 @@ fn whatever_the_network_does_every_claim_holds() {
     );
 }
 
-/// What a seed promises: the same events at the same virtual times.
+/// The same events at the same virtual times.
 #[test]
 fn a_seed_replays_the_same_history() {
     if number("BATON_SIM_SEED").is_some() {
@@ -88,10 +89,10 @@ fn a_seed_replays_the_same_history() {
     }
 }
 
-/// The last line on a seed for which every claim holds.
+/// The last line that is printed for a seed without violations.
 const HOLDS: &str = "every claim holds";
 
-/// Simulates a seed and prints its plan, its history, and what is wrong with it.
+/// Simulates a seed in this process and prints its plan, its history and the violations.
 fn replay_here(seed: u64) {
     let plan = Plan::of(seed);
     println!("{plan:#?}");
@@ -101,11 +102,11 @@ fn replay_here(seed: u64) {
     }
     println!("{}", summary(seed, &outcome));
     let violations = check(&outcome.entries);
-    let mut told: BTreeMap<Claim, usize> = BTreeMap::new();
+    let mut counts: BTreeMap<Claim, usize> = BTreeMap::new();
     for violation in &violations {
-        let told = told.entry(violation.claim).or_default();
-        *told += 1;
-        if *told <= TOLD {
+        let count = counts.entry(violation.claim).or_default();
+        *count += 1;
+        if *count <= PRINTED {
             println!("seed {seed}: {violation}");
         }
     }
@@ -119,7 +120,7 @@ fn replay_here(seed: u64) {
 
 /// Simulates a seed in a process of its own and returns what it prints.
 fn replay(seed: u64) -> String {
-    // A file, because nobody reads while it runs.
+    // A file, not a pipe: nothing reads before the process ends, and a full pipe would block it.
     let mut printed = tempfile::tempfile().unwrap();
     let mut process = Command::new(std::env::current_exe().unwrap())
         .args(["whatever_the_network_does", "--nocapture"])
@@ -134,7 +135,7 @@ fn replay(seed: u64) -> String {
         if begun.elapsed() > REAL_PATIENCE {
             process.kill().unwrap();
             process.wait().unwrap();
-            return format!("seed {seed} does not end: something spins");
+            return format!("seed {seed} did not end within {REAL_PATIENCE:?}: a task spins");
         }
         thread::sleep(Duration::from_millis(5));
     }
@@ -144,7 +145,7 @@ fn replay(seed: u64) -> String {
     let text = String::from_utf8_lossy(&text).into_owned();
     match text.lines().any(|line| line.starts_with("seed ")) {
         true => text,
-        // It did not come to a verdict: a panic, which says all there is.
+        // Without a summary the process panicked; its whole output is the report.
         false => text
             .lines()
             .map(|line| format!("seed {seed}: {line}\n"))
@@ -157,11 +158,11 @@ fn number(variable: &str) -> Option<u64> {
     Some(
         value
             .parse()
-            .unwrap_or_else(|_| panic!("{variable} is no number: {value}")),
+            .unwrap_or_else(|_| panic!("{variable} is not a number: {value}")),
     )
 }
 
-/// A line on a seed.
+/// A one-line summary of a seed.
 fn summary(seed: u64, outcome: &Outcome) -> String {
     let mut calls: BTreeMap<&str, usize> = BTreeMap::new();
     let mut faults = 0;
@@ -184,7 +185,7 @@ fn summary(seed: u64, outcome: &Outcome) -> String {
     format!("seed {seed}: {elapsed:.1} s, {faults} faults, calls {calls:?}")
 }
 
-/// An event without what is random, so that two replays can be compared.
+/// An event without its random fields, so that two replays can be compared.
 fn line(event: &Event) -> String {
     match event {
         Event::Read { run, data } => format!("Read {run:?} {}", data.len()),

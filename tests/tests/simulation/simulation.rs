@@ -1,4 +1,5 @@
-//! One simulation: a relay, an exec-server and its clients on a simulated network, everything as the plan has it, and then silence.
+//! One simulation: a relay, an exec-server and its clients on a simulated network. It carries out the plan, ends every
+//! fault, and waits until the components hold no resource for a client.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -22,30 +23,32 @@ use crate::network::{self, Simulated};
 use crate::plan::{Action, Host, Plan};
 use crate::process::Fake;
 
-/// The grain of virtual time on the network; timers are exact.
+/// Resolution of virtual time on the network; timers are exact.
 const TICK: Duration = Duration::from_millis(5);
 
-/// From the calm to the end of every call, at most: watchdogs, dials and backoff in a row, and a minute to recover.
+/// Longest time from the last fault to the end of every call: watchdogs, dials and backoff in sequence, and a minute to
+/// recover.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-/// From the last client's leave until nothing is held for it: a peer that left in silence is missed after 35 s.
+/// Longest time from the end of the last client until its resources are released: a peer that disappeared without
+/// closing its connection is detected after 35 s.
 const SETTLING: Duration = Duration::from_secs(60);
 
-/// For what the relay has let go of to reach the exec-server, and to be done with there.
+/// Time for the relay's last messages to reach the exec-server, and for the exec-server to handle them.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What came of it.
+/// The result of a simulation.
 pub(crate) struct Outcome {
     pub(crate) entries: Vec<Entry>,
     pub(crate) elapsed: Duration,
 }
 
-/// What the parts tell from outside of the simulation.
+/// State of the components that the driver reads from outside the simulation.
 #[derive(Default)]
 struct Probes {
     metrics: Mutex<Option<Arc<Metrics>>>,
     service: Mutex<Option<ExecService<Fake>>>,
-    /// Sessions that the present life of the exec-server serves.
+    /// Sessions that the current run of the exec-server serves.
     serving: AtomicU64,
 }
 
@@ -161,11 +164,11 @@ impl Simulation<'_> {
     fn step(&mut self) {
         self.history.advance(self.sim.elapsed());
         if let Err(error) = self.sim.step() {
-            panic!("a machine's program ended: {error}");
+            panic!("the program of a machine ended: {error}");
         }
     }
 
-    /// Every client has ended its program.
+    /// Whether every client program has ended.
     fn left(&self) -> bool {
         (0..self.plan.clients).all(|own| {
             self.history
@@ -208,7 +211,7 @@ impl Simulation<'_> {
         }
     }
 
-    /// The links of a machine, each by its end that is not the relay.
+    /// The links of a machine, each named by its endpoint that is not the relay.
     fn links(&self, host: Host) -> Vec<Host> {
         match host {
             Host::Relay => (0..self.plan.clients)
@@ -229,7 +232,7 @@ impl Simulation<'_> {
                 self.sim.partition(name(end), name(Host::Relay));
             }
         }
-        // What is dropped with it may still say so; that is before the crash.
+        // Tasks that the crash drops may still add events; the crash itself comes first in the history.
         let life = Life(self.life.get());
         match host {
             Host::Relay => {}
@@ -239,7 +242,7 @@ impl Simulation<'_> {
         self.sim.crash(name(host));
     }
 
-    /// The calls under way on a client's machine end with it.
+    /// Adds the end of every open call of a client whose machine crashes.
     fn give_up(&self, client: usize) {
         let entries = self.history.entries();
         let ended: Vec<_> = entries
@@ -271,7 +274,7 @@ impl Simulation<'_> {
         self.sim.bounce(name(host));
     }
 
-    /// Ends every fault that another one may have outlasted.
+    /// Ends every fault that is still active: with overlapping faults, the end of one may leave another active.
     fn calm(&mut self) {
         for host in self.down.clone() {
             self.restart(host);
@@ -293,7 +296,7 @@ fn name(host: Host) -> String {
     }
 }
 
-/// One life of the relay.
+/// Runs the relay once, from its start to its crash.
 async fn relay(probes: Arc<Probes>) -> turmoil::Result {
     let listener = Simulated::bind().await?;
     let local = listener.local_addr()?;
@@ -303,7 +306,7 @@ async fn relay(probes: Arc<Probes>) -> turmoil::Result {
     Ok(())
 }
 
-/// The exec-server's machine, over all its lives.
+/// The exec-server's machine, across restarts.
 struct ServerOf {
     url: String,
     client: Rc<Seed>,
@@ -333,7 +336,7 @@ impl ServerOf {
         }))
     }
 
-    /// One life of it.
+    /// Runs the exec-server once, from its start to its crash.
     async fn live(self: Rc<Self>) -> turmoil::Result {
         self.life.set(self.life.get() + 1);
         self.probes.serving.store(0, Ordering::Relaxed);
@@ -352,10 +355,10 @@ impl ServerOf {
 fn tell(notice: &Notice) -> String {
     match notice {
         Notice::Registered => "registered".into(),
-        Notice::Retrying(error, wait) => format!("not registered, again in {wait:?}: {error}"),
+        Notice::Retrying(error, wait) => format!("registration failed, retrying in {wait:?}: {error}"),
         Notice::Refused(_) => "refused a client".into(),
         Notice::AllowListUnusable(error) => format!("the allow-list is unusable: {error}"),
-        Notice::AcceptFailed(reason) => format!("a session did not come about: {reason}"),
+        Notice::AcceptFailed(reason) => format!("a session was not accepted: {reason}"),
         Notice::SessionStarted(_) => "a session began".into(),
         Notice::SessionEnded(_, error, _) => format!("a session ended: {error}"),
     }

@@ -1,4 +1,4 @@
-//! Good histories pass; each kind of bad history is found, and told as what it is.
+//! A good history has no violation. In each bad history exactly one claim is violated.
 
 use baton_proto::ProcessId;
 use bytes::Bytes;
@@ -80,7 +80,7 @@ fn read(from: usize, len: usize) -> Event {
     }
 }
 
-/// One command from end to end.
+/// The history of one successful command.
 fn good() -> Vec<Event> {
     vec![
         Event::Asked {
@@ -130,7 +130,7 @@ fn claims(events: Vec<Event>) -> Vec<Claim> {
     claims
 }
 
-/// A history with one thing wrong must break this claim, and no other.
+/// Asserts that the changed history violates this claim and no other.
 #[track_caller]
 fn breaks(claim: Claim, change: impl FnOnce(&mut Vec<Event>)) {
     let mut events = good();
@@ -150,7 +150,7 @@ fn index(events: &[Event], event: &Event) -> usize {
     events
         .iter()
         .position(|other| other == event)
-        .expect("it is there")
+        .expect("the history has this event")
 }
 
 fn remove(events: &mut Vec<Event>, event: Event) {
@@ -167,7 +167,7 @@ fn before(events: &mut Vec<Event>, event: Event, new: Event) {
     events.insert(index, new);
 }
 
-/// The call failed before it was told how the command ended.
+/// Changes the history so that the call failed before it received the exit.
 fn fail(events: &mut Vec<Event>) {
     remove(events, told(Told::Exited(EXIT)));
     remove(events, told(Told::Closed { truncated: false }));
@@ -198,7 +198,7 @@ fn a_second_process_of_one_id_is_found() {
 }
 
 #[test]
-fn a_missing_a_repeated_a_swapped_and_an_invented_byte_are_found() {
+fn missing_repeated_swapped_and_invented_bytes_are_found() {
     let claim = Claim::GapFreePrefix;
     breaks(claim, |events| replace(events, stdout(4, 6), stdout(5, 6)));
     breaks(claim, |events| replace(events, stdout(4, 6), stdout(3, 6)));
@@ -213,7 +213,7 @@ fn a_missing_a_repeated_a_swapped_and_an_invented_byte_are_found() {
 }
 
 #[test]
-fn output_that_is_missing_at_the_end_is_found_unless_it_was_said() {
+fn missing_output_is_found_unless_closed_reports_truncation() {
     breaks(Claim::GapFreePrefix, |events| remove(events, stdout(4, 6)));
     holds(|events| {
         remove(events, stdout(4, 6));
@@ -223,7 +223,7 @@ fn output_that_is_missing_at_the_end_is_found_unless_it_was_said() {
 }
 
 #[test]
-fn a_second_exit_a_false_exit_and_none_are_found() {
+fn a_second_a_missing_and_a_wrong_exit_are_found() {
     let claim = Claim::OneExit;
     let exit = told(Told::Exited(EXIT));
     breaks(claim, |events| before(events, exit.clone(), exit.clone()));
@@ -233,7 +233,7 @@ fn a_second_exit_a_false_exit_and_none_are_found() {
     });
 }
 
-/// Another call for the same process, after the first one.
+/// Adds a second call for the same process.
 fn again(events: &mut Vec<Event>, told: &[Told]) {
     let ask = Ask { run: RUN, attempt: 1 };
     let stdin = None;
@@ -246,7 +246,7 @@ fn again(events: &mut Vec<Event>, told: &[Told]) {
 }
 
 #[test]
-fn a_repeated_call_may_be_told_the_end_of_the_process_and_nothing_else() {
+fn a_repeated_call_receives_only_the_exit_of_the_process() {
     let end = [Told::Exited(EXIT), Told::Closed { truncated: false }];
     holds(|events| again(events, &end));
     breaks(Claim::OneExit, |events| {
@@ -273,7 +273,7 @@ fn events_out_of_order_are_found() {
 }
 
 #[test]
-fn a_call_without_an_end_with_two_or_with_an_afterlife_is_found() {
+fn a_call_without_an_end_with_two_ends_or_with_later_events_is_found() {
     let claim = Claim::EveryCallEnds;
     breaks(claim, |events| remove(events, ended(End::Complete)));
     breaks(claim, |events| events.push(ended(End::Complete)));
@@ -284,7 +284,7 @@ fn a_call_without_an_end_with_two_or_with_an_afterlife_is_found() {
 }
 
 #[test]
-fn an_end_of_input_that_nobody_sent_and_input_that_nobody_sent_are_found() {
+fn input_and_an_end_of_input_that_were_not_sent_are_found() {
     let claim = Claim::StdinIsWhole;
     breaks(claim, |events| replace(events, read(0, 20), read(0, 19)));
     breaks(claim, |events| remove(events, read(0, 20)));
@@ -292,7 +292,7 @@ fn an_end_of_input_that_nobody_sent_and_input_that_nobody_sent_are_found() {
 }
 
 #[test]
-fn a_process_that_is_left_is_found() {
+fn a_process_that_was_not_reaped_is_found() {
     breaks(Claim::NothingRunsOn, |events| {
         remove(events, Event::Gone { run: RUN })
     });
@@ -308,7 +308,7 @@ fn a_span_that_is_never_closed_and_one_that_is_closed_twice_are_found() {
 }
 
 #[test]
-fn a_process_whose_span_nobody_recorded_is_found() {
+fn a_record_without_the_process_span_is_found() {
     breaks(Claim::EverySpanClosed, |events| {
         let Event::Recorded(mut record) = recorded(Side::Server, 5) else {
             unreachable!()
@@ -330,7 +330,7 @@ fn a_stage_outside_its_envelope_is_found() {
 }
 
 #[test]
-fn what_a_crash_takes_along_is_not_asked_for() {
+fn a_crash_excuses_missing_records() {
     holds(|events| {
         fail(events);
         events.push(Event::ServerCrashed { life: LIFE });
@@ -341,7 +341,7 @@ fn what_a_crash_takes_along_is_not_asked_for() {
         replace(events, ended(End::Failed("lost".into())), ended(End::Crashed));
         remove(events, recorded(Side::Client, 5));
     });
-    // Another life's crash excuses nothing.
+    // The crash of another epoch does not excuse a missing record.
     breaks(Claim::EverySpanClosed, |events| {
         events.push(Event::ServerCrashed { life: Life(2) });
         remove(events, recorded(Side::Server, 5));
@@ -349,7 +349,7 @@ fn what_a_crash_takes_along_is_not_asked_for() {
 }
 
 #[test]
-fn another_trace_and_another_parent_are_found() {
+fn a_wrong_trace_and_a_wrong_parent_are_found() {
     let claim = Claim::OneTrace;
     breaks(claim, |events| events.push(recorded(Side::Server, 6)));
     breaks(claim, |events| {
@@ -379,7 +379,7 @@ fn another_trace_and_another_parent_are_found() {
 }
 
 #[test]
-fn a_client_that_is_not_served_again_is_found() {
+fn a_client_that_does_not_recover_is_found() {
     let recovered = |ran| Event::Recovered { client: 0, ran };
     breaks(Claim::Recovers, |events| {
         replace(events, recovered(true), recovered(false))
@@ -388,7 +388,7 @@ fn a_client_that_is_not_served_again_is_found() {
 }
 
 #[test]
-fn what_is_left_at_the_end_is_found() {
+fn resources_left_at_the_end_are_found() {
     let settled = |processes, sessions, registrations| Event::Settled {
         processes,
         sessions,
@@ -408,7 +408,7 @@ fn what_is_left_at_the_end_is_found() {
 }
 
 #[test]
-fn bytes_tell_runs_streams_and_offsets_apart() {
+fn bytes_differ_between_runs_streams_and_offsets() {
     let of = |run, stream, from| pattern(RunId(run), stream, from, 8);
     assert_ne!(of(0, 1, 0), of(1, 1, 0));
     assert_ne!(of(0, 1, 0), of(0, 2, 0));
