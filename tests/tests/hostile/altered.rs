@@ -1,4 +1,4 @@
-//! Messages of a session altered, lost, repeated, out of order, held back, and stamped with lies.
+//! Messages of a session that the relay alters, drops, repeats, reorders, delays, or stamps falsely.
 
 use std::ops::ControlFlow::{Break, Continue};
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use crate::relay::{Alter, PREFIX, Way, around, message, noise, splice};
 use crate::testbed::{Attack, Plot, Testbed, Then};
 
-/// Noise message 1 in its `Frame` and gRPC's prefix, and message 2: 2 bytes of the `Frame` before each.
+/// Length of Noise messages 1 and 2 with gRPC's prefix and the 2 bytes of the `Frame` before each.
 const MESSAGE_1: usize = PREFIX + 2 + 96;
 const MESSAGE_2: usize = PREFIX + 2 + 32 + 42 + 16;
 
-/// Which way messages go.
+/// The direction of messages: up to the exec-server, down to the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Up,
@@ -26,7 +26,7 @@ enum Direction {
 
 use Direction::{Down, Up};
 
-/// A session in which one direction is altered.
+/// Forwards a session and alters the messages of one direction.
 fn altering(direction: Direction, alter: Alter) -> Plot {
     let altered = Way {
         alter: Some(alter),
@@ -49,8 +49,8 @@ fn spliced(up: Way, down: Way) -> Plot {
     })
 }
 
-/// What comes of a session of which this message does not arrive as it was sent. Up to the first transport message of the
-/// client, nothing was asked for.
+/// The expected result when this message does not arrive as it was sent. The client's first transport message is the
+/// first that can start a command.
 fn then(direction: Direction, number: usize) -> Then {
     match (direction, number) {
         (_, 0) | (Up, 1) => Then::NothingRuns,
@@ -58,7 +58,7 @@ fn then(direction: Direction, number: usize) -> Then {
     }
 }
 
-/// One byte of one message is another.
+/// Changes one byte of one message.
 fn flip(direction: Direction, number: usize, byte: usize, mask: u8) -> Attack {
     let alter: Alter = Box::new(move |at, message| {
         if at != number {
@@ -67,7 +67,7 @@ fn flip(direction: Direction, number: usize, byte: usize, mask: u8) -> Attack {
         let mut altered = message.to_vec();
         let byte = byte % altered.len();
         altered[byte] ^= mask;
-        // A longer length is waited for, in the end until the session has been silent for too long.
+        // With a greater length the receiver waits for more bytes, until the idle timeout unless the stream ends.
         let is_length = (1..PREFIX).contains(&byte) && number > 0;
         match is_length && !is_full() {
             true => Break(vec![altered.into()]),
@@ -111,7 +111,7 @@ async fn any_byte_of_a_transport_message_that_is_another_ends_the_session() {
     let mut attacks = Vec::new();
     for direction in [Up, Down] {
         for number in [1, 2] {
-            // gRPC's prefix and what the `Frame` begins with.
+            // gRPC's prefix and the beginning of the `Frame`.
             for byte in 0..PREFIX + 3 {
                 attacks.push(flip(direction, number, byte, random.random_range(1..=u8::MAX)));
             }
@@ -145,12 +145,12 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
                 });
             };
             let never = then(direction, number);
-            // The first of two that are the same is genuine. A client that has message 2 may have sent its call.
+            // The first copy is genuine. A client that has received message 2 may have sent its call.
             let genuine = match (direction, number) {
                 (Up, 0) => Then::NothingRuns,
                 _ => Then::Cut,
             };
-            // The client waits for the first answer, and nothing follows it: borne for the longest silence.
+            // Nothing follows the first answer, so a client that misses it waits for the idle timeout.
             if (direction, number) != (Down, 1) || is_full() {
                 add("lost", never, Box::new(|_| vec![]));
             }
@@ -257,7 +257,7 @@ async fn messages_held_back_end_the_session_in_time() {
             then: Then::NothingRuns,
         },
     ];
-    // The last three end by the longest silence that is borne.
+    // The last three end by the idle timeout.
     let from = [(Up, 0), (Down, 0), (Up, 1), (Up, 2), (Down, 1), (Down, 2)];
     let some = if is_full() { from.len() } else { 3 };
     for (direction, number) in from.into_iter().take(some) {
@@ -289,7 +289,7 @@ async fn messages_that_are_late_change_no_more_than_the_time() {
     testbed.withstand(attacks.into()).await;
 }
 
-/// A field of a stamp.
+/// Encodes a field of a stamp.
 fn stamp(field: u8, value: u64) -> Vec<u8> {
     let mut out = vec![field << 3];
     let mut rest = value;
@@ -317,20 +317,16 @@ async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_t
     let overlong = [&[queue << 3][..], &[0x80; 9], &[0x7f]].concat();
     let endless = [&[queue << 3][..], &[0xff; 12], &[0x01]].concat();
     let stamps: Vec<(&str, Vec<u8>, Then)> = vec![
-        ("nothing", both(0), Unharmed),
+        ("zero", both(0), Unharmed),
         ("a century", both(3_155_760_000_000_000_000), Unharmed),
-        ("the most", both(u64::MAX), Unharmed),
-        ("less than nothing", both(i64::MIN as u64), Unharmed),
+        ("the maximum", both(u64::MAX), Unharmed),
+        ("negative", both(i64::MIN as u64), Unharmed),
         ("one of two", stamp(forward, u64::MAX), Unharmed),
         ("twice", [both(1), both(u64::MAX)].concat(), Unharmed),
         ("a hundred times", both(u64::MAX / 3).repeat(3), Unharmed),
-        (
-            "with fields that nobody knows",
-            [unknown(20), both(7)].concat(),
-            Unharmed,
-        ),
+        ("with unknown fields", [unknown(20), both(7)].concat(), Unharmed),
         ("more than 64 bits", overlong, NothingRuns),
-        ("a number without an end", endless, NothingRuns),
+        ("an endless varint", endless, NothingRuns),
         ("cut off", vec![queue << 3, 0x80], NothingRuns),
         ("of another type", vec![queue << 3 | 2, 1, 0], NothingRuns),
         ("with a message of its own", vec![0x0a, 1, 0], NothingRuns),
@@ -341,7 +337,7 @@ async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_t
         let way = || {
             let stamp = stamp.clone();
             let alter: Alter =
-                Box::new(move |_, told| Continue(vec![message(&[&told[PREFIX..], &stamp].concat())]));
+                Box::new(move |_, sent| Continue(vec![message(&[&sent[PREFIX..], &stamp].concat())]));
             Way {
                 alter: Some(alter),
                 ..Way::default()

@@ -1,5 +1,5 @@
-//! The memory of a relay that is a process of the real binary, driven to its budget: the formula of `baton_relay::limits` holds, and a
-//! client of another address is served meanwhile.
+//! Attacks that drive a relay process of the real binary to its memory budget. The formula of `baton_relay::limits`
+//! bounds its memory, and a client from another address is served meanwhile.
 
 use std::net::SocketAddr;
 use std::process::Command as Process;
@@ -24,13 +24,13 @@ use crate::memory::{DATA, END_HEADERS, HEADERS, MIB, Peak, SETTINGS, request};
 use crate::raw::{RawServer, client, dial_headers, request as with_headers};
 use crate::within;
 
-/// What the relay is told to keep to, in MiB.
+/// The relay's memory budget (`--memory`), in MiB.
 const MEMORY: u64 = 256;
 
 /// Sessions on one connection.
 const PER_CONNECTION: usize = 64;
 
-/// A peer stalls when nothing was taken for this long.
+/// A write has stalled when the peer has taken no byte for this long.
 const STALLED: Duration = Duration::from_millis(300);
 
 struct Relay {
@@ -59,13 +59,13 @@ impl Relay {
     }
 }
 
-/// A connection from an address that nobody honest has.
+/// A connection from the attacker's address.
 async fn connect(relay: SocketAddr) -> TcpStream {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(([127, 0, 0, 2], 0).into()).unwrap();
     let mut stream = socket.connect(relay).await.unwrap();
     let mut hello = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    // Nobody reads the answers: no window for them.
+    // The attacker reads no answers, so it announces a window of 0.
     let no_window = [0, 4, 0, 0, 0, 0];
     hello.extend(frames::http2(SETTINGS, 0, 0, &no_window));
     stream.write_all(&hello).await.unwrap();
@@ -96,12 +96,12 @@ fn frame(len: usize) -> Vec<u8> {
     frames::grpc(&frame)
 }
 
-/// Writes until the relay takes no more, closes, or all is written.
+/// Writes until the relay stalls or closes (`false`), or all is written (`true`).
 async fn write(stream: &mut TcpStream, bytes: &[u8]) -> bool {
     matches!(timeout(STALLED, stream.write_all(bytes)).await, Ok(Ok(())))
 }
 
-/// Accepts every session on connections of its own, and reads none of them; sends on each until it takes no more.
+/// Accepts every session on separate connections, reads none of them, and sends on each until it stalls.
 async fn accept_all(
     mut server: RawServer,
     url: String,
@@ -135,7 +135,7 @@ async fn accept_all(
                 noise: vec![7; 60_000].into(),
                 ..Frame::default()
             };
-            // One that was ended meanwhile for the memory it held is what this is about.
+            // The relay may have ended this session to free memory, so the result is not checked.
             while let Ok(Ok(())) = timeout(STALLED, send.send(frame.clone())).await {}
             held.lock()
                 .await
@@ -146,7 +146,7 @@ async fn accept_all(
     held.lock().await.push(Box::new(server));
 }
 
-/// A session of another address: dialled, accepted, and a frame goes through.
+/// Dials and accepts a session from another address, and sends a frame through it.
 async fn honest(url: &str) {
     let (mut server, ticket) = RawServer::register(url).await;
     let (send, frames) = mpsc::channel(1);
@@ -168,7 +168,7 @@ async fn honest(url: &str) {
     within(dialled).await.unwrap().unwrap();
 }
 
-/// Drives a relay, and checks what it takes while an honest client of another address is served.
+/// Runs an attack on a relay and checks its peak memory, while an honest client from another address is served.
 async fn drive(
     what: &str,
     sessions: usize,
@@ -194,7 +194,7 @@ async fn drive(
         }
     };
     let all_accepted = async {
-        // Sessions beyond the memory are refused, and never announced.
+        // The relay refuses sessions beyond its memory and does not announce them, so this may not complete.
         let _ = timeout(Duration::from_secs(20), accepting).await;
     };
     tokio::join!(bystander, all_accepted);
@@ -202,7 +202,7 @@ async fn drive(
     drop((held, connections));
     let bound = worst_case((MEMORY * MIB) as usize) as u64;
     println!(
-        "{what}: {:.1} MiB at most, of {} allowed",
+        "{what}: peak {:.1} MiB, limit {}",
         most as f64 / MIB as f64,
         bound / MIB
     );
@@ -219,7 +219,7 @@ async fn half_a_million_frames_of_a_byte_on_each_of_sixteen_connections_stay_wit
             let mut stream = connect(address).await;
             assert!(write(&mut stream, &dial(ticket, 1)).await);
             writing.spawn(async move {
-                // Answered once it is accepted.
+                // The relay answers when the session is accepted.
                 let answered = within(stream.read(&mut [0; 1])).await;
                 assert_eq!(answered.unwrap(), 1);
                 let message = frame(65_000);
@@ -288,7 +288,7 @@ async fn a_frame_that_is_nearly_complete_takes_nothing_from_a_peer_without_a_ses
             bytes.extend([0x03, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]);
             bytes.resize(bytes.len() + 0x3_fffe, 7);
             let _ = write(&mut stream, &bytes).await;
-            // Closed: reading comes to an end.
+            // The relay closes the connection, which ends the read.
             let mut rest = Vec::new();
             let _ = within(stream.read_to_end(&mut rest)).await;
             connections.push(stream);

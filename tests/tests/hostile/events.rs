@@ -1,5 +1,5 @@
-//! An exec-server, the right one by its key, that lies about what a command did: the client says so, or has been lied to in a
-//! way that a command could have behaved.
+//! An exec-server with the right key that reports false events of a command. The client reports a protocol error,
+//! unless the events are possible for a real command.
 
 use baton_core_client::{Command, RunError};
 use baton_proto::exec::process_event::Kind;
@@ -45,7 +45,7 @@ fn closed(stdout_bytes: u64, stderr_bytes: u64) -> Kind {
     })
 }
 
-/// Numbered as they should be.
+/// Events with the right `seq`.
 fn numbered(kinds: Vec<Kind>) -> Vec<ProcessEvent> {
     let event = |(seq, kind)| ProcessEvent {
         seq,
@@ -54,7 +54,7 @@ fn numbered(kinds: Vec<Kind>) -> Vec<ProcessEvent> {
     (1..).zip(kinds).map(event).collect()
 }
 
-/// Numbered like this.
+/// Events with these values of `seq`.
 fn with_seq(kinds: Vec<Kind>, numbers: &[u64]) -> Vec<ProcessEvent> {
     let mut events = numbered(kinds);
     for (event, seq) in events.iter_mut().zip(numbers) {
@@ -63,8 +63,8 @@ fn with_seq(kinds: Vec<Kind>, numbers: &[u64]) -> Vec<ProcessEvent> {
     events
 }
 
-/// What a client that runs a command makes of these events.
-async fn told(events: Vec<ProcessEvent>) -> Result<baton_core_client::Output, RunError> {
+/// The result of a client that runs a command and receives these events.
+async fn run(events: Vec<ProcessEvent>) -> Result<baton_core_client::Output, RunError> {
     let liar = ScriptedExec::events(events);
     beside(liar, async |client| {
         client.run(Command::new("true").max_output(1_000)).await
@@ -76,9 +76,9 @@ async fn told(events: Vec<ProcessEvent>) -> Result<baton_core_client::Output, Ru
 async fn events_that_cannot_be_are_named() {
     let all = || vec![started(), output(1, 3), code(0), closed(3, 0)];
     let cases: Vec<(&str, Vec<ProcessEvent>)> = vec![
-        ("nothing at all", vec![]),
-        ("no end", numbered(vec![started()])),
-        ("no closing", numbered(vec![started(), code(0)])),
+        ("no events", vec![]),
+        ("no exit", numbered(vec![started()])),
+        ("no closed", numbered(vec![started(), code(0)])),
         ("closed before it exited", numbered(vec![started(), closed(0, 0)])),
         ("never started", numbered(vec![code(0), closed(0, 0)])),
         (
@@ -94,7 +94,7 @@ async fn events_that_cannot_be_are_named() {
             numbered(vec![started(), code(0), code(1), closed(0, 0)]),
         ),
         (
-            "more after the last",
+            "output after closed",
             numbered(vec![started(), code(0), closed(0, 0), output(1, 1)]),
         ),
         (
@@ -102,7 +102,7 @@ async fn events_that_cannot_be_are_named() {
             numbered(vec![started(), exited(None), closed(0, 0)]),
         ),
         (
-            "a code that a shell would take for 0",
+            "a code that is 0 modulo 256",
             numbered(vec![started(), code(256), closed(0, 0)]),
         ),
         (
@@ -111,7 +111,7 @@ async fn events_that_cannot_be_are_named() {
         ),
         ("no signal", numbered(vec![started(), signal(0), closed(0, 0)])),
         (
-            "a signal beyond all",
+            "an unknown signal",
             numbered(vec![started(), signal(i32::MAX), closed(0, 0)]),
         ),
         (
@@ -123,27 +123,27 @@ async fn events_that_cannot_be_are_named() {
             numbered(vec![started(), output(7, 1), code(0), closed(0, 0)]),
         ),
         (
-            "fewer bytes than came",
+            "fewer bytes than were received",
             numbered(vec![started(), output(1, 3), code(0), closed(2, 0)]),
         ),
         (
-            "more bytes than came",
+            "more bytes than were received",
             numbered(vec![started(), output(2, 3), code(0), closed(0, u64::MAX)]),
         ),
         ("an event left out", with_seq(all(), &[1, 2, 4, 5])),
         ("the first left out", with_seq(all(), &[2, 3, 4, 5])),
         ("the same number twice", with_seq(all(), &[1, 2, 2, 3])),
-        ("numbers that end", with_seq(all(), &[u64::MAX, 0, 1, 2])),
-        ("an event of nothing", vec![ProcessEvent::default()]),
+        ("numbers that overflow", with_seq(all(), &[u64::MAX, 0, 1, 2])),
+        ("an event without a kind", vec![ProcessEvent::default()]),
     ];
     for (name, events) in cases {
-        let told = told(events).await;
-        assert!(matches!(told, Err(RunError::Protocol(_))), "{name}: {told:?}");
+        let ran = run(events).await;
+        assert!(matches!(ran, Err(RunError::Protocol(_))), "{name}: {ran:?}");
     }
-    let honest = told(numbered(all())).await.unwrap();
+    let honest = run(numbered(all())).await.unwrap();
     assert_eq!(honest.stdout, b"xxx");
     let endless = (0..1_000).map(|_| output(1, 100));
-    let endless = told(numbered([started()].into_iter().chain(endless).collect())).await;
+    let endless = run(numbered([started()].into_iter().chain(endless).collect())).await;
     assert!(
         matches!(endless, Err(RunError::TooMuchOutput(1_000))),
         "{endless:?}"

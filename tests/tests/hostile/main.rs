@@ -1,19 +1,25 @@
-//! What a hostile relay, client or exec-server can do to the real other parts: end its own sessions, and nothing else.
+//! Attacks by a hostile relay, client or exec-server on the real components. An attacker can end its own sessions, and
+//! nothing else.
 //!
-//! * `relay`: a relay that hands every session to the test, message by message; `testbed`: an exec-server and clients that use it;
-//! * `altered`: messages that are flipped, cut, forged, lost, repeated, swapped, held back;
-//! * `rerouted`: sessions and peers that are crossed, and what was recorded, played again;
-//! * `strangers`: floods of dials beside a client that is allowed, and how long that one waits;
-//! * `registration`: what a relay can tell a registered exec-server;
-//! * `events`: an exec-server that lies about what a command did;
-//! * `pages`: an exec-server that answers queries with more than was asked for;
-//! * `budget`: the worst that peers can do to a relay's memory, against the formula of its `limits.rs`;
+//! * `relay`: a relay that hands every session to the test, message by message; `testbed`: an exec-server and clients
+//!   that use it;
+//! * `altered`: messages that are changed, truncated, forged, lost, repeated, swapped or delayed;
+//! * `rerouted`: crossed sessions, swapped peers, and replays of a recorded session;
+//! * `strangers`: floods of dials, and how long an allowed client waits meanwhile;
+//! * `origins`: floods of dials from one origin, and the share of the others;
+//! * `registration`: hostile messages to a registered exec-server;
+//! * `events`: an exec-server that reports false events of a command;
+//! * `pages`: an exec-server that answers queries with more than was requested;
+//! * `budget`: the memory that peers can make a relay use, against the formula of its `limits.rs`;
 //! * `memory`: floods against processes of the real binary, whose memory is measured.
 //!
-//! In every one of them: the session ends with a typed error in time (or nothing but time was touched), nothing runs that
-//! the client did not ask for, nothing runs twice, and a client of the same relay and exec-server works on meanwhile.
+//! Every attack checks that:
 //!
-//! `BATON_TEST_FULL=1` raises the amounts, `BATON_TEST_SEED` repeats a run.
+//! - the session ends with a typed error before a deadline, unless the attack changed only timing or stamps;
+//! - no command runs that the client did not start, and none runs twice;
+//! - another client of the same relay and exec-server is served throughout.
+//!
+//! `BATON_TEST_FULL=1` raises the amounts. `BATON_TEST_SEED` repeats a run.
 
 mod altered;
 mod budget;
@@ -21,7 +27,7 @@ mod events;
 mod memory;
 mod origins;
 mod pages;
-/// The hand-driven ends of the channel's own tests.
+/// Endpoints without the multiplexer, from the tests of `channel`.
 #[allow(dead_code, reason = "each test crate uses a part")]
 #[path = "../../../channel/tests/channel/support/raw.rs"]
 mod raw;

@@ -1,8 +1,8 @@
-//! Floods against a relay and an exec-server that are processes of the real binary: their memory stays within a stated
-//! bound, and an honest client is served during and after each.
+//! Floods against a relay and an exec-server that are processes of the real binary. Their memory stays within a bound,
+//! and an honest client is served during and after each flood.
 //!
-//! HTTP/2 is spoken by hand where a library would refuse to. A bound is what the flood can make the process hold by its
-//! `limits.rs`, and some slack for the allocator.
+//! The tests write HTTP/2 frames themselves where a library refuses to send them. A bound is the memory that the flood
+//! can occupy according to the limits in `limits.rs`, plus slack for the allocator.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -38,10 +38,10 @@ use crate::within;
 
 pub(crate) const MIB: u64 = 1 << 20;
 
-/// Memory that an allocator may keep beside what is held, and what a debug build's own pages grow by.
+/// Memory that the allocator may retain, and growth of a debug build's own pages.
 const SLACK: u64 = 24 * MIB;
 
-/// Where the processes are, and the key that the exec-server allows.
+/// The ticket of the exec-server, and the key that it allows.
 struct Target {
     ticket: Ticket,
     seed: Seed,
@@ -72,15 +72,15 @@ impl Target {
     }
 }
 
-/// One way to make a process hold much.
+/// One flood, which makes a process hold memory.
 struct Flood {
     name: &'static str,
-    /// What it may come to hold by its limits.
+    /// Bytes that the limits allow the flood to occupy.
     bound: u64,
     run: fn(Arc<Target>) -> BoxFuture<'static, ()>,
 }
 
-/// Runs the floods one after the other and watches the process they are aimed at.
+/// Runs the floods one after another and checks the memory of the target process.
 async fn endure(target: &Arc<Target>, pid: u32, floods: Vec<Flood>) {
     let honest = Client::new(target.ticket.clone(), target.key());
     for Flood { name, bound, run } in floods {
@@ -98,13 +98,13 @@ async fn endure(target: &Arc<Target>, pid: u32, floods: Vec<Flood>) {
             served += 1;
             assert!(
                 started.elapsed() < 2 * crate::testbed::IN_TIME,
-                "{name}: still going"
+                "{name}: the flood did not end"
             );
         }
         flood.await.unwrap();
         let grown = peak.stop().saturating_sub(before);
         println!(
-            "{name}: grew by {:.1} MiB, at most {}, served {served} meanwhile, {:.1} s",
+            "{name}: grew by {:.1} MiB, limit {}, served {served} meanwhile, {:.1} s",
             grown as f64 / MIB as f64,
             (bound + SLACK) / MIB,
             started.elapsed().as_secs_f64(),
@@ -114,7 +114,7 @@ async fn endure(target: &Arc<Target>, pid: u32, floods: Vec<Flood>) {
     honest.close().await;
 }
 
-/// The most memory that a process has had.
+/// Measures the peak resident memory of a process.
 pub(crate) struct Peak {
     most: Arc<AtomicU64>,
     stop: Arc<AtomicBool>,
@@ -143,7 +143,7 @@ impl Peak {
     }
 }
 
-/// HTTP/2 (RFC 9113) by hand.
+/// An HTTP/2 connection (RFC 9113) on which the test writes raw frames.
 struct Wire(TcpStream);
 
 pub(crate) const DATA: u8 = 0;
@@ -154,7 +154,7 @@ const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
 pub(crate) const END_HEADERS: u8 = 4;
 
-/// A request of a method of the relay, without HPACK's compression (RFC 7541 section 6.2.2).
+/// The header block of a request to the relay, as literals without indexing (RFC 7541 section 6.2.2).
 pub(crate) fn request(method: &str) -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     for (name, value) in [
@@ -181,7 +181,8 @@ impl Wire {
         Self(socket)
     }
 
-    /// Writes chunks until the peer closes (`true`), takes no more for a second, or all are written.
+    /// Writes chunks until the peer closes the connection (`true`), stalls for a second, or all are written (both
+    /// `false`).
     async fn flood(&mut self, chunks: impl Iterator<Item = Vec<u8>>) -> bool {
         for chunk in chunks {
             match timeout(Duration::from_secs(1), self.0.write_all(&chunk)).await {
@@ -193,7 +194,7 @@ impl Wire {
         false
     }
 
-    /// Waits until the peer has closed.
+    /// Waits until the peer has closed the connection.
     async fn closed(mut self) {
         let mut rest = Vec::new();
         let _ = within(self.0.read_to_end(&mut rest)).await;
@@ -205,7 +206,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
     let (stack, target) = start().await;
     let floods = vec![
         Flood {
-            name: "pings of HTTP/2 whose answers nobody reads",
+            name: "HTTP/2 pings whose answers are not read",
             bound: 0,
             run: |target| {
                 Box::pin(async move {
@@ -217,7 +218,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             },
         },
         Flood {
-            name: "settings of HTTP/2 whose answers nobody reads",
+            name: "HTTP/2 settings whose answers are not read",
             bound: 0,
             run: |target| {
                 Box::pin(async move {
@@ -280,7 +281,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             },
         },
         Flood {
-            // 32 of an address may be unproved; a connection costs some 10 KiB.
+            // 32 registrations of an address may be without proof. A connection costs about 10 KiB.
             name: "registrations that prove nothing",
             bound: 300 * 64 * 1024,
             run: |target| {
@@ -289,7 +290,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                     for _ in 0..300 {
                         let mut wire = Wire::connect(&target).await;
                         let mut block = request("Register");
-                        // A name that is not in the table follows a zero.
+                        // A zero byte precedes a name that is not in the table.
                         block.push(0);
                         for text in [header::EXEC_SERVER_ID, &"ab".repeat(16)] {
                             block.push(u8::try_from(text.len()).unwrap());
@@ -338,7 +339,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             },
         },
         Flood {
-            name: "a registered exec-server that answers what nobody asked",
+            name: "a registered exec-server that sends unsolicited pongs",
             bound: 4 * MIB,
             run: |target| {
                 Box::pin(async move {
@@ -353,12 +354,12 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             },
         },
         Flood {
-            name: "sixteen sessions that nobody reads",
+            name: "sixteen sessions that are not read",
             bound: 16 * baton_relay::limits::session_worst_case() as u64 / 2,
             run: |target| Box::pin(stalled_sessions(target, 16)),
         },
         Flood {
-            // What waits in a dial is its first frame; one that sends more is ended.
+            // A waiting dial holds its first frame. The relay ends a dial that sends more.
             name: "dials that wait, with all that they may send",
             bound: 64 * MIB / 4,
             run: |target| {
@@ -372,7 +373,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                         }));
                     }
                     for dial in waiting {
-                        // The dial is refused, or the connection closed under it.
+                        // The relay refuses the dial or closes its connection.
                         let code = dial.await.unwrap().code();
                         assert_ne!(code, Code::Ok);
                     }
@@ -385,7 +386,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
     endure(&target, pid, floods).await;
 }
 
-/// Opens sessions to an exec-server that reads nothing, fills them, and holds them for a while.
+/// Opens sessions to an exec-server that reads nothing, fills them, and keeps them open briefly.
 async fn stalled_sessions(target: Arc<Target>, count: usize) {
     let (mut mute, ticket) = RawServer::register(&target.ticket.relay_url).await;
     let frame = Frame {
@@ -399,14 +400,14 @@ async fn stalled_sessions(target: Arc<Target>, count: usize) {
         let headers = dial_headers(&ticket, SessionId(rand::random()));
         let dial = with_headers(ReceiverStream::new(frames), &headers);
         let dial = tokio::spawn(async move { relay.dial(dial).await });
-        // The relay tells of a dial once its first frame is there.
+        // The relay announces a dial when its first frame has arrived.
         let first = Frame {
             noise: vec![7; 96].into(),
             ..Frame::default()
         };
         send.send(first).await.unwrap();
         let incoming = mute.incoming().await;
-        // On a connection of its own: what nobody reads fills that of the registration otherwise.
+        // A separate connection: the unread bytes would fill the window of the registration's connection.
         let mut relay = client(&ticket.relay_url).await;
         let headers = [
             (header::EXEC_SERVER_ID, ticket.exec_server.to_string()),
@@ -422,7 +423,7 @@ async fn stalled_sessions(target: Arc<Target>, count: usize) {
     sleep(Duration::from_millis(200)).await;
 }
 
-/// Dials somebody who does not accept, sends this many frames, and returns the refusal.
+/// Dials an exec-server that does not accept, sends this many frames, and returns the refusal.
 async fn dial_and_send(ticket: &Ticket, noise: Vec<u8>, frames: usize) -> Status {
     let frame = Frame {
         noise: noise.into(),
@@ -432,7 +433,7 @@ async fn dial_and_send(ticket: &Ticket, noise: Vec<u8>, frames: usize) -> Status
     let mut relay = client(&ticket.relay_url).await;
     let headers = dial_headers(ticket, SessionId(rand::random()));
     match relay.dial(with_headers(frames, &headers)).await {
-        Ok(_) => panic!("nobody accepts"),
+        Ok(_) => panic!("the dial was accepted"),
         Err(refused) => refused,
     }
 }
@@ -451,7 +452,7 @@ fn head(entries: usize) -> Vec<u8> {
     head.encode_to_vec()
 }
 
-/// Opens as many streams as a session may have, sends this on each, and holds them for a while.
+/// Opens as many streams as a session may have, sends `head` and `data` on each, and keeps them open briefly.
 async fn on_every_stream(target: Arc<Target>, head: Vec<u8>, data: Vec<u8>) {
     let mut session = target.session().await;
     for id in 1..=MAX_STREAMS as StreamId {
@@ -463,8 +464,8 @@ async fn on_every_stream(target: Arc<Target>, head: Vec<u8>, data: Vec<u8>) {
     sleep(Duration::from_secs(1)).await;
 }
 
-/// So many starts of a command that sleeps, each with these encoded fields besides, held for a while once all are answered. Returns how
-/// each went.
+/// Starts `count` commands that sleep, each with these additional encoded fields. Keeps them open for `hold` after all
+/// are answered. Returns their results.
 async fn starts(
     target: Arc<Target>,
     count: u64,
@@ -474,13 +475,13 @@ async fn starts(
     let channel = baton_channel::Channel::new(target.ticket.clone(), target.key());
     let epoch = channel.connect().await.unwrap();
     let fields = fields.into();
-    // A debug build takes a while for each, and a start has ten seconds.
+    // A start has a deadline of ten seconds, and a debug build is slow, so few run concurrently.
     let at_once = Arc::new(Semaphore::new(16));
     let mut starting = tokio::task::JoinSet::new();
     for _ in 0..count {
         let (channel, fields, at_once) = (channel.clone(), fields.clone(), Arc::clone(&at_once));
         starting.spawn(async move {
-            let _place = at_once.acquire().await;
+            let _permit = at_once.acquire().await;
             let start = Start {
                 process_id: rand::random::<[u8; 16]>().to_vec().into(),
                 epoch: epoch.0.to_vec().into(),
@@ -502,9 +503,9 @@ async fn starts(
     }
     let started = within(starting.join_all()).await;
     sleep(hold).await;
-    let went = started.into_iter().map(|started| started.map(drop)).collect();
+    let results = started.into_iter().map(|started| started.map(drop)).collect();
     channel.close().await;
-    went
+    results
 }
 
 /// `count` encoded fields of this number, each holding `value`.
@@ -513,10 +514,10 @@ fn repeated(tag: u8, value: &[u8], count: usize) -> Vec<u8> {
     field.repeat(count)
 }
 
-/// A variable of a `Start` that Linux takes any number of, since all are of one name.
+/// A variable of a `Start`. Linux accepts any number of them, because all have one name.
 const VARIABLE: &[u8] = b"\x0a\x01a";
 
-/// A variable in so few bytes that a message of 4 MiB holds a million: its name is empty.
+/// A variable with an empty name, so short that a message of 4 MiB holds a million.
 const SHORTEST_VARIABLE: &[u8] = b"\x0a\x00";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -525,7 +526,8 @@ async fn whatever_starts_carry_an_exec_server_holds_no_more_than_their_messages(
     let floods = vec![
         Flood {
             name: "starts with a million variables",
-            // A message is moved while it grows. What is refused is gone with its call.
+            // The buffer of a growing message is reallocated, which holds it twice. A refused message is freed with its
+            // call.
             bound: 2 * large_starts() * 4 * MIB,
             run: |target| {
                 Box::pin(async move {
@@ -559,12 +561,12 @@ async fn whatever_starts_carry_an_exec_server_holds_no_more_than_their_messages(
     endure(&target, pid, floods).await;
 }
 
-/// As many as a session has streams.
+/// Number of starts: the streams of a session, in a full run.
 fn large_starts() -> u64 {
     scaled("starts with as many entries as fit", 64, MAX_STREAMS as u64)
 }
 
-/// Bytes of the second kind of start, and more.
+/// Upper bound on the bytes of a start of the second flood.
 const LARGEST_START: u64 = 256 * 1024;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -618,7 +620,7 @@ async fn an_exec_server_s_memory_stays_within_its_bound() {
             },
         },
         Flood {
-            // Decoded twice, as `Head` and as headers: some 200 bytes an entry each time.
+            // Decoded twice, as `Head` and as headers, at about 200 bytes an entry each.
             name: "as much metadata as there may be, on every stream",
             bound: (MAX_STREAMS * METADATA_ENTRIES_MAX * 400) as u64,
             run: |target| Box::pin(on_every_stream(target, head(METADATA_ENTRIES_MAX), vec![])),
@@ -640,7 +642,7 @@ async fn an_exec_server_s_memory_stays_within_its_bound() {
             run: |target| Box::pin(on_every_stream(target, head(0), vec![0, 0xff, 0xff, 0xff, 0xff])),
         },
         Flood {
-            // Twice, because a growing message is moved.
+            // Twice, because the buffer of a growing message is reallocated.
             name: "128 KiB of a first message on every stream",
             bound: 2 * MAX_STREAMS as u64 * 128 * 1024,
             run: |target| {

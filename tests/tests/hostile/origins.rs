@@ -1,4 +1,5 @@
-//! What an exec-server does with dials that a relay announces and that go no further: they keep out nobody who dials from elsewhere.
+//! Dials that a relay announces and that never complete their handshake: they do not keep out dials from another
+//! origin.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -37,7 +38,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::testbed::within;
 
-/// A relay that announces what the test tells it to, and says nothing on the sessions that are accepted.
+/// A relay that announces the dials of the test, and sends on accepted sessions only what the test sends.
 #[derive(Clone, Default)]
 struct Announcing(Arc<Mutex<State>>);
 
@@ -67,11 +68,11 @@ impl Relay for Announcing {
         request: Request<Streaming<RegisterRequest>>,
     ) -> Result<Response<Self::RegisterStream>, Status> {
         let (send, responses) = mpsc::unbounded_channel();
-        let tell = |kind| RegisterResponse { kind: Some(kind) };
+        let response = |kind| RegisterResponse { kind: Some(kind) };
         let challenge = Challenge {
             nonce: vec![0; 32].into(),
         };
-        send.send(Ok(tell(register_response::Kind::Challenge(challenge))))
+        send.send(Ok(response(register_response::Kind::Challenge(challenge))))
             .unwrap();
         let relay = self.clone();
         tokio::spawn(async move {
@@ -84,8 +85,8 @@ impl Relay for Announcing {
                             exec_server_id: exec_server_id(&proof.public_key).0.to_vec().into(),
                             max_sessions: 1024,
                         };
-                        let told = tell(register_response::Kind::Registered(registered));
-                        send.send(Ok(told)).unwrap();
+                        let registered = response(register_response::Kind::Registered(registered));
+                        send.send(Ok(registered)).unwrap();
                         state.registered = Some(send.clone());
                     }
                     Some(register_request::Kind::Decline(decline)) => state.declined.push(decline),
@@ -116,11 +117,11 @@ impl Relay for Announcing {
     }
 }
 
-/// A handshake, and what its message 2 told.
+/// A completed handshake, and the field of its message 2.
 struct Visit {
     took: Duration,
     retry_after_ms: u32,
-    /// The session stays open as long as this does.
+    /// Keeps the session open.
     _from: Streaming<Frame>,
 }
 
@@ -157,7 +158,7 @@ impl Announcing {
         self.0.lock().unwrap().declined.clone()
     }
 
-    /// Dials from this origin and shakes hands.
+    /// Announces a dial from this origin and completes its handshake.
     async fn visit(&self, origin: &'static [u8], ticket: &Ticket, key: &StaticKey) -> Visit {
         let started = Instant::now();
         let session = self.announce(origin);
@@ -210,17 +211,17 @@ async fn dials_of_one_origin_that_go_no_further_keep_no_other_origin_out() {
     let key = seed.client_key().unwrap();
     let (ticket, serving) = serve(&url, &seed).await;
 
-    // An origin alone gets half of the places, and no more.
+    // One origin alone gets half of the handshake slots.
     for _ in 0..MAX_HALF_OPEN {
         relay.announce(b"greedy");
     }
-    eventually("half of the places are taken", || {
+    eventually("half of the slots are taken", || {
         relay.accepted() == MAX_HALF_OPEN / 2
     })
     .await;
     let took = relay.visit(b"modest", &ticket, &key).await.took;
     assert!(took < Duration::from_secs(2), "{took:?}");
-    // Its share of the queue is half of that, too: beyond it the relay is told at once.
+    // Its share of the queue is half too. Further dials are declined at once.
     assert!(relay.declined().is_empty());
     for _ in 0..HALF_OPEN_QUEUE {
         relay.announce(b"greedy");
@@ -237,7 +238,7 @@ async fn dials_of_one_origin_that_go_no_further_keep_no_other_origin_out() {
     serving.abort();
 }
 
-/// As a stranger does that repeats the messages 1 of a client, with the client's own key.
+/// The attacker replays a client's message 1, so that its sessions count towards the client's key.
 #[tokio::test]
 async fn mute_sessions_of_a_key_from_one_origin_leave_sessions_to_the_key_from_another() {
     let (relay, url) = Announcing::start().await;
@@ -258,7 +259,7 @@ async fn mute_sessions_of_a_key_from_one_origin_leave_sessions_to_the_key_from_a
     serving.abort();
 }
 
-/// Otherwise a key that takes all it can would keep others out at the relay, which does not know keys.
+/// Otherwise the sessions of one key could fill the relay, which does not know keys, and keep others out.
 #[test]
 fn a_relay_has_a_session_for_every_dial_that_an_exec_server_keeps() {
     let waiting = SESSION_QUEUE + UNCONFIRMED_QUEUE;

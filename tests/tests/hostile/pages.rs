@@ -1,4 +1,5 @@
-//! An exec-server, the right one by its key, that answers queries with more than anybody asked for: the caller's memory stays bounded.
+//! An exec-server with the right key that answers queries with more than was requested: the caller's memory stays
+//! bounded.
 
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ use tonic::{Code, Request, Response, Status};
 
 use crate::testbed::beside;
 
-/// Answers every query with the same.
+/// Gives fixed answers to every query.
 #[derive(Clone, Default)]
 struct Liar(Arc<Answers>);
 
@@ -29,7 +30,7 @@ struct Answers {
 }
 
 fn never<T>() -> Result<Response<T>, Status> {
-    Err(Status::unimplemented("not asked here"))
+    Err(Status::unimplemented("not used by these tests"))
 }
 
 #[tonic::async_trait]
@@ -98,7 +99,7 @@ fn record(bytes: usize) -> Record {
     }
 }
 
-/// How many records a client is given of these pages, of which it wants so many.
+/// The number of records that a client with this limit accepts from these pages.
 async fn taken(pages: Vec<HistoryPage>, limit: u32) -> Result<usize, RecordsError> {
     let liar = Liar(Arc::new(Answers {
         history: pages,
@@ -125,9 +126,13 @@ async fn an_exec_server_that_answers_with_more_than_was_asked_for_is_stopped_and
     assert_eq!(taken(vec![full(), full()], 0).await.unwrap(), 2 * PAGE_ITEMS_MAX);
     assert_eq!(taken(vec![full(), records(50)], 150).await.unwrap(), 150);
     for (name, pages, limit) in [
-        ("a page too full", vec![records(PAGE_ITEMS_MAX + 1)], 0),
+        (
+            "more records than a page may have",
+            vec![records(PAGE_ITEMS_MAX + 1)],
+            0,
+        ),
         ("the smallest records", vec![records(ANSWER_MAX / 4)], 0),
-        ("more than it was asked for", vec![full(), records(51)], 150),
+        ("more than was requested", vec![full(), records(51)], 150),
         ("pages without end", (0..1_000).map(|_| full()).collect(), 150),
     ] {
         let taken = taken(pages, limit).await;

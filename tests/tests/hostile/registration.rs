@@ -1,4 +1,4 @@
-//! What a relay can tell a registered exec-server: it serves on, or registers again.
+//! Hostile messages to a registered exec-server: it continues to serve, or registers again.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ fn incoming(session: &[u8], token: &[u8]) -> Option<Kind> {
 async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessions_go_on() {
     let testbed = Arc::new(Testbed::start().await);
     let id = testbed.ticket.exec_server;
-    // Its session lives through all of it.
+    // This session must stay open throughout.
     let client = testbed.client(&testbed.ticket);
     testbed
         .visit(&client, "before")
@@ -55,18 +55,18 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
         .assert("before", Then::Unharmed);
     let session_ends = |notice: &Notice| matches!(notice, Notice::SessionEnded(..));
 
-    for (name, told) in [
+    for (name, response) in [
         ("a second challenge", challenge()),
         ("a second registration", registered_as(&id.0)),
     ] {
         testbed.forget_notices();
-        testbed.relay.tell(id, told).await;
+        testbed.relay.tell(id, response).await;
         testbed.until(name, is_protocol).await;
         testbed.until(name, is_registered).await;
         testbed.visit(&client, name).await.assert(name, Then::Unharmed);
         testbed.assert_not_told(session_ends);
     }
-    // A response of a kind that only a later version knows is skipped.
+    // A response of an unknown kind, as of a later version, is skipped.
     testbed.forget_notices();
     testbed.relay.tell(id, None).await;
     testbed
@@ -92,7 +92,7 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
     ] {
         testbed.forget_notices();
         testbed.relay.greet(greeting);
-        // Ends the present one.
+        // The protocol violation ends the current registration.
         testbed.relay.tell(id, challenge()).await;
         testbed
             .until(name, |notice| {
@@ -111,15 +111,15 @@ async fn clients_that_never_dialled_and_floods_of_them_start_nothing_and_stop_no
     let id = testbed.ticket.exec_server;
     let flood = scaled("announcements and pings of a flood", 2_000, 50_000);
     let attack = async {
-        for (name, told) in [
+        for (name, response) in [
             ("no session id", incoming(b"", &[7; 32])),
             ("a session id too long", incoming(&[7; 10_000], &[7; 32])),
             ("no token", incoming(&[7; 16], b"")),
             ("a token of another length", incoming(&[7; 16], &[7; 10_000])),
-            ("a session of nobody", incoming(&[7; 16], &[7; 32])),
+            ("a session that no client dialled", incoming(&[7; 16], &[7; 32])),
         ] {
             testbed.forget_notices();
-            testbed.relay.tell(id, told).await;
+            testbed.relay.tell(id, response).await;
             testbed.until(name, is_not_accepted).await;
         }
         for nonce in 0..flood {
@@ -130,7 +130,7 @@ async fn clients_that_never_dialled_and_floods_of_them_start_nothing_and_stop_no
                 .await;
         }
     };
-    // A visitor's own announcement may be the one too many: it is told so, and comes again.
+    // The flood may have filled the queue, so that the exec-server declines a visit's dial too: the visit is repeated.
     attack.await;
     testbed.forget_notices();
     let client = testbed.client(&testbed.ticket);

@@ -1,7 +1,7 @@
-//! A relay that hands every session of a chosen ticket to the test, message by message, and carries the others.
+//! A relay that hands every session of a chosen ticket to the test, message by message, and forwards the others.
 //!
-//! It checks nothing and believes everybody. A ticket whose sessions the test wants differs from the real one in its dial
-//! token, which an honest relay would refuse.
+//! It authenticates no peer. A ticket whose sessions go to the test differs from the real one in its dial token, which
+//! an honest relay would refuse.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -34,10 +34,10 @@ use tonic::server::NamedService;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
-/// gRPC's prefix: a flag and a length.
+/// Bytes of gRPC's message prefix: a flag and a length.
 pub(crate) const PREFIX: usize = 5;
 
-/// The relay. Ends with the test's runtime.
+/// The relay. It runs until the test's runtime ends.
 #[derive(Clone)]
 pub(crate) struct HostileRelay {
     address: SocketAddr,
@@ -46,18 +46,18 @@ pub(crate) struct HostileRelay {
 
 #[derive(Default)]
 struct State {
-    /// What the next exec-server that registers is told instead of the truth.
+    /// Responses for the next exec-server that registers, in place of a registration.
     greeting: Mutex<Option<Vec<Option<register_response::Kind>>>>,
     registrations: Mutex<HashMap<ExecServerId, mpsc::Sender<Result<RegisterResponse, Status>>>>,
-    /// The protocol version that every `Incoming` names, whatever the client's header says. 0: unknown.
+    /// The protocol version in every `Incoming`, regardless of the client's header. 0: unknown.
     version_hint: Mutex<u32>,
-    /// Sessions that wait to be accepted, by their accept token.
+    /// Sessions that wait for an accept, by accept token.
     announced: Mutex<HashMap<String, oneshot::Sender<Half>>>,
-    /// Who takes the sessions of a ticket, by its dial token.
-    taken: Mutex<HashMap<String, mpsc::UnboundedSender<Dialled>>>,
+    /// Channels to the tests that intercept sessions, by dial token.
+    intercepted: Mutex<HashMap<String, mpsc::UnboundedSender<Dialled>>>,
 }
 
-/// A client that has dialled and waits for an answer. Dropped, it is refused.
+/// A client that has dialled and waits for an answer. Dropping this refuses the dial.
 pub(crate) struct Dialled {
     pub(crate) exec_server: ExecServerId,
     pub(crate) session: SessionId,
@@ -65,19 +65,19 @@ pub(crate) struct Dialled {
     answer: oneshot::Sender<Response200>,
 }
 
-/// One peer's stream: what it sends, and what it is sent.
+/// One peer's outer stream: the messages from it, and the messages to it.
 pub(crate) struct Half {
     pub(crate) source: Source,
     pub(crate) sink: Sink,
 }
 
-/// Whole gRPC messages, prefix included.
+/// Reads whole gRPC messages, with their prefix, from a peer.
 pub(crate) struct Source {
     body: Body,
     buffered: BytesMut,
 }
 
-/// Any bytes at all. Dropping it ends the stream.
+/// Sends any bytes to a peer. Dropping it ends the stream.
 pub(crate) struct Sink(mpsc::Sender<Bytes>);
 
 type Response200 = mpsc::Receiver<Bytes>;
@@ -99,17 +99,17 @@ impl HostileRelay {
         format!("http://{}", self.address)
     }
 
-    /// A ticket whose sessions come to the test, and where they come.
+    /// Returns a ticket whose sessions go to the test, and the channel that receives them.
     pub(crate) fn intercept(&self, real: &Ticket) -> (Ticket, mpsc::UnboundedReceiver<Dialled>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let mut ticket = real.clone();
         ticket.dial_token.0 = rand::random();
-        lock(&self.state.taken).insert(HEXLOWER.encode(&ticket.dial_token.0), sender);
+        lock(&self.state.intercepted).insert(HEXLOWER.encode(&ticket.dial_token.0), sender);
         (ticket, receiver)
     }
 
-    /// Tells an exec-server that this session was dialled, whether or not it was, and waits until it has accepted. `None`: it
-    /// has not.
+    /// Sends an exec-server an `Incoming` for this session, dialled or not, and waits until it accepts. `None`: it did
+    /// not accept.
     pub(crate) async fn announce(&self, exec_server: ExecServerId, session: SessionId) -> Option<Half> {
         let token: [u8; 32] = rand::random();
         let (sender, accepted) = oneshot::channel();
@@ -125,17 +125,17 @@ impl HostileRelay {
         accepted.await.ok()
     }
 
-    /// Names this protocol version in every `Incoming` from now on.
+    /// Puts this protocol version into every later `Incoming`.
     pub(crate) fn hint_version(&self, version: u32) {
         *lock(&self.state.version_hint) = version;
     }
 
-    /// Tells the next exec-server that registers these things and nothing more.
+    /// Sends the next exec-server that registers these responses, and then nothing.
     pub(crate) fn greet(&self, with: Vec<Option<register_response::Kind>>) {
         *lock(&self.state.greeting) = Some(with);
     }
 
-    /// Says anything to a registered exec-server.
+    /// Sends any response to a registered exec-server.
     pub(crate) async fn tell(
         &self,
         exec_server: ExecServerId,
@@ -143,11 +143,11 @@ impl HostileRelay {
     ) {
         let registration = lock(&self.state.registrations).get(&exec_server).cloned();
         let message = RegisterResponse { kind: kind.into() };
-        // One that has hung up hears nothing.
+        // Fails if the exec-server has closed its stream.
         let _ = registration.expect("registered once").send(Ok(message)).await;
     }
 
-    /// Carries a session as an honest relay would.
+    /// Forwards a session as an honest relay does.
     async fn carry(self, dialled: Dialled) {
         if let Some(server) = self.announce(dialled.exec_server, dialled.session).await {
             splice(dialled.answer(), server, Way::default(), Way::default()).await;
@@ -155,18 +155,18 @@ impl HostileRelay {
     }
 }
 
-/// What becomes of the messages of one direction, counted from 0. By default each goes on as it is.
+/// How the messages of one direction are forwarded. They are counted from 0. By default they are not changed.
 #[derive(Default)]
 pub(crate) struct Way {
-    /// Each message waits this long, and those behind it.
+    /// Delay of each message, and of the messages behind it.
     pub(crate) delay: Duration,
-    /// Each message becomes these bytes; after `Break` the session ends.
+    /// Replaces each message by these bytes; after `Break` the session ends.
     pub(crate) alter: Option<Alter>,
 }
 
 pub(crate) type Alter = Box<dyn FnMut(usize, Bytes) -> ControlFlow<Vec<Bytes>, Vec<Bytes>> + Send>;
 
-/// Carries messages until either side ends.
+/// Forwards messages in both directions until either peer ends its stream.
 pub(crate) async fn splice(client: Half, server: Half, up: Way, down: Way) {
     tokio::select! {
         () = carry(client.source, server.sink, up) => {}
@@ -174,7 +174,7 @@ pub(crate) async fn splice(client: Half, server: Half, up: Way, down: Way) {
     }
 }
 
-/// Carries the messages of one direction until either side of it ends.
+/// Forwards the messages of one direction until either peer ends its stream.
 pub(crate) async fn carry(mut source: Source, sink: Sink, mut way: Way) {
     let mut number = 0;
     while let Some(message) = source.next().await {
@@ -200,7 +200,7 @@ impl Dialled {
     /// Answers as if an exec-server had accepted.
     pub(crate) fn answer(self) -> Half {
         let (sender, receiver) = mpsc::channel(64);
-        // A client that has gone reads nothing.
+        // Fails if the client has dropped its dial.
         let _ = self.answer.send(receiver);
         Half {
             source: self.source,
@@ -217,7 +217,7 @@ impl Source {
         }
     }
 
-    /// The next message; `None` once the peer has ended its stream, in order or not.
+    /// The next message; `None` after the peer has ended or reset its stream.
     pub(crate) async fn next(&mut self) -> Option<Bytes> {
         loop {
             if let Some(mut length) = self.buffered.get(1..PREFIX) {
@@ -233,13 +233,13 @@ impl Source {
 }
 
 impl Sink {
-    /// `false`: the peer has hung up.
+    /// Returns `false` if the peer has closed its stream.
     pub(crate) async fn send(&self, bytes: impl Into<Bytes>) -> bool {
         self.0.send(bytes.into()).await.is_ok()
     }
 }
 
-/// A gRPC message around an encoded `Frame`.
+/// Wraps an encoded `Frame` in a gRPC message.
 pub(crate) fn message(frame: &[u8]) -> Bytes {
     let mut message = BytesMut::with_capacity(PREFIX + frame.len());
     message.extend_from_slice(&[0]);
@@ -248,7 +248,7 @@ pub(crate) fn message(frame: &[u8]) -> Bytes {
     message.freeze()
 }
 
-/// A message around a Noise message.
+/// Wraps a Noise message in a `Frame` and a gRPC message.
 pub(crate) fn around(noise: &[u8]) -> Bytes {
     let frame = Frame {
         noise: Bytes::copy_from_slice(noise),
@@ -257,7 +257,7 @@ pub(crate) fn around(noise: &[u8]) -> Bytes {
     message(&frame.encode_to_vec())
 }
 
-/// The Noise message in a message of an honest peer.
+/// The Noise message in an honest peer's gRPC message.
 pub(crate) fn noise(message: &Bytes) -> Bytes {
     Frame::decode(message.slice(PREFIX..)).unwrap().noise
 }
@@ -301,15 +301,17 @@ impl HostileRelay {
             source: Source::new(body),
             answer,
         };
-        let taker = lock(&self.state.taken).get(text(header::DIAL_TOKEN)).cloned();
-        match taker {
-            // A test that wants no more sessions has dropped its end.
-            Some(taker) => drop(taker.send(dialled)),
+        let test = lock(&self.state.intercepted)
+            .get(text(header::DIAL_TOKEN))
+            .cloned();
+        match test {
+            // Fails if the test takes no more sessions; then the dial is refused.
+            Some(test) => drop(test.send(dialled)),
             None => drop(tokio::spawn(self.carry(dialled))),
         }
         match answered.await {
             Ok(messages) => stream_of(messages),
-            Err(_) => Status::unavailable("not today").into_http(),
+            Err(_) => Status::unavailable("refused by the test").into_http(),
         }
     }
 
@@ -318,14 +320,14 @@ impl HostileRelay {
         let announced =
             lock(&self.state.announced).remove(head.headers[header::ACCEPT_TOKEN].to_str().unwrap());
         let Some(announced) = announced else {
-            return Status::permission_denied("no dial waits").into_http();
+            return Status::permission_denied("no dial with this accept token").into_http();
         };
         let (sender, messages) = mpsc::channel(64);
         let half = Half {
             source: Source::new(body),
             sink: Sink(sender),
         };
-        // A test that has given up on it.
+        // Fails if the test no longer waits for the accept.
         let _ = announced.send(half);
         stream_of(messages)
     }
@@ -353,27 +355,27 @@ impl Relay for HostileRelay {
         let relay = self.clone();
         let greeting = lock(&self.state.greeting).take();
         if let Some(greeting) = greeting {
-            let said = greeting.into_iter().map(|kind| Ok(RegisterResponse { kind }));
-            let and_no_more = tokio_stream::pending();
+            let responses = greeting.into_iter().map(|kind| Ok(RegisterResponse { kind }));
+            let silence = tokio_stream::pending();
             return Ok(Response::new(Box::pin(
-                tokio_stream::iter(said).chain(and_no_more),
+                tokio_stream::iter(responses).chain(silence),
             )));
         }
         tokio::spawn(async move {
             let mut requests = request.into_inner();
             let nonce = vec![0; 32].into();
-            let say = async |kind| {
+            let respond = async |kind| {
                 let message = RegisterResponse { kind: Some(kind) };
                 let _ = sender.send(Ok(message)).await;
             };
-            say(register_response::Kind::Challenge(Challenge { nonce })).await;
+            respond(register_response::Kind::Challenge(Challenge { nonce })).await;
             while let Ok(Some(request)) = requests.message().await {
                 let Some(register_request::Kind::Proof(proof)) = request.kind else {
                     continue;
                 };
                 let id = exec_server_id(&proof.public_key);
                 lock(&relay.state.registrations).insert(id, sender.clone());
-                say(register_response::Kind::Registered(Registered {
+                respond(register_response::Kind::Registered(Registered {
                     exec_server_id: id.0.to_vec().into(),
                     max_sessions: 64,
                 }))
@@ -384,11 +386,11 @@ impl Relay for HostileRelay {
     }
 
     async fn dial(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::DialStream>, Status> {
-        Err(Status::unimplemented("served by hand"))
+        Err(Status::unimplemented("handled by `call`"))
     }
 
     async fn accept(&self, _: Request<Streaming<Frame>>) -> Result<Response<Self::AcceptStream>, Status> {
-        Err(Status::unimplemented("served by hand"))
+        Err(Status::unimplemented("handled by `call`"))
     }
 }
 

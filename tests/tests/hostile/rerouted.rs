@@ -1,4 +1,4 @@
-//! Sessions crossed, peers swapped, and everything that was once said, said again.
+//! Sessions that a relay crosses, sessions that it routes to another peer, and replays of recorded messages.
 
 use std::ops::ControlFlow::Continue;
 use std::pin::pin;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use crate::relay::{Alter, Dialled, Half, HostileRelay, Way, carry, lock, splice};
 use crate::testbed::{Attack, IN_TIME, Testbed, Then};
 
-/// Two visits at once, whose sessions both come to the test. What was asked for ran `then`.
+/// Two concurrent visits, whose sessions both go to the test. Both must have the expected result.
 async fn cross<F>(name: &str, then: Then, plot: impl FnOnce(HostileRelay, Dialled, Dialled) -> F)
 where
     F: Future<Output = ()>,
@@ -34,12 +34,12 @@ where
     };
     let attack = async {
         let mut visits = pin!(timeout(IN_TIME, visits));
-        // Sessions that nobody ends are carried for ever.
+        // The relay may forward sessions for ever, so the visits alone decide.
         let visits = tokio::select! {
             visits = &mut visits => visits,
             () = plot => visits.await,
         };
-        visits.expect("both end in time")
+        visits.expect("both visits end within the deadline")
     };
     let visits = testbed.beside_others(attack).await;
     let ran = testbed.ran();
@@ -53,7 +53,7 @@ where
     }
 }
 
-/// Carries the two messages of the handshake.
+/// Forwards the two messages of the handshake.
 async fn shake_hands(client: &mut Half, server: &mut Half) {
     let message1 = client.source.next().await.unwrap();
     server.sink.send(message1).await;
@@ -155,7 +155,7 @@ async fn another_peer_or_another_session_than_the_client_meant_fails_the_handsha
     testbed.withstand(attacks.into()).await;
 }
 
-/// All that was said in one session.
+/// The recorded messages of one session.
 #[derive(Clone, Default)]
 struct Tape {
     up: Arc<Mutex<Vec<Bytes>>>,
@@ -207,7 +207,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
     let (up, down) = (lock(&tape.up).clone(), lock(&tape.down).clone());
     assert!(up.len() > 3 && down.len() > 3);
 
-    // To the exec-server: the handshake completes, because message 1 can be replayed. Nothing comes of it.
+    // To the exec-server: the handshake completes, because message 1 can be replayed, but no call starts.
     let replay = async {
         for (name, messages) in [("all of it", &up[..]), ("the first call", &up[..2])] {
             testbed.forget_notices();
@@ -216,12 +216,14 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
                 server.sink.send(message.clone()).await;
             }
             let ended = async { while server.source.next().await.is_some() {} };
-            timeout(IN_TIME, ended).await.expect("the exec-server hangs up");
-            // Nobody is said to have come.
+            timeout(IN_TIME, ended)
+                .await
+                .expect("the exec-server closes the stream");
+            // The exec-server reports a failed accept, and no session.
             let failed = |notice: &Notice| matches!(notice, Notice::AcceptFailed(why) if why.contains("did not decrypt"));
             testbed.until(name, failed).await;
         }
-        // Message 1 alone, and silence: given up after the time for a handshake.
+        // Message 1 alone, and silence: the exec-server gives up after the handshake timeout.
         let mut server = testbed.relay.announce(exec_server, session).await.unwrap();
         server.sink.send(up[0].clone()).await;
         assert!(server.source.next().await.is_some(), "message 2");
@@ -231,16 +233,16 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
             "a GoAway, for the client"
         );
         let ended = timeout(IN_TIME, server.source.next()).await;
-        assert!(ended.expect("the exec-server hangs up").is_none());
+        assert!(ended.expect("the exec-server closes the stream").is_none());
     };
     testbed.beside_others(replay).await;
     assert_eq!(
         testbed.ran()["recorded"],
         1,
-        "the command ran when it was asked for, and never again"
+        "the command ran once, for the recorded call"
     );
 
-    // To the client: message 2 answers the message 1 of its day alone.
+    // To the client: message 2 answers only the message 1 of its own handshake.
     let (client, mut dials) = testbed.victim();
     let deceive = async {
         let dialled = dials.recv().await.unwrap();
@@ -252,13 +254,13 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         half
     };
     let (visit, _held) = tokio::join!(timeout(IN_TIME, testbed.visit(&client, "deceived")), deceive);
-    let ended = visit.expect("in time").ended;
+    let ended = visit.expect("the visit ends within the deadline").ended;
     assert!(
         matches!(ended, Err(RunError::Connect(ConnectError::Handshake))),
         "{ended:?}"
     );
 
-    // In its own session: what was said before, said once more behind it.
+    // Within one session: the earlier messages are repeated after message 3.
     let again = Attack {
         name: "said twice".into(),
         plot: Box::new(|dialled, relay| {

@@ -1,8 +1,8 @@
-//! What strangers who have a ticket, and no key that is allowed, can do to an allowed client: nothing but slow it down.
+//! Strangers that have a ticket and no allowed key can slow an allowed client down, and nothing else.
 //!
-//! Five hundred dials a second from four addresses, of every kind that costs its sender little, against a relay and an exec-server that are
-//! processes of the real binary. An allowed client opens a session of its own for each command: all of them must be served, with a p99 of at
-//! most five times what it is without the strangers.
+//! Five hundred dials a second from four addresses, of every kind that costs the sender little, against a relay and an
+//! exec-server that are processes of the real binary. An allowed client opens a session of its own for each command.
+//! Every command must succeed, with a p99 of at most five times the p99 without strangers.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -26,37 +26,37 @@ use crate::memory::{DATA, END_HEADERS, HEADERS, SETTINGS, request};
 use crate::raw::{RawServer, dial_headers};
 use crate::within;
 
-/// A stranger's connection is dropped after this long, as one is that gives up.
+/// A stranger drops its connection after this time.
 const PATIENCE: Duration = Duration::from_secs(6);
 
 const START: Duration = Duration::from_secs(60);
 
-/// What a stranger sends behind the request of its dial.
+/// What a stranger sends after the request headers of its dial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Silent,
-    /// A first frame, a byte a second.
+    /// A first frame, one byte a second.
     Slow,
-    /// A first frame of noise.
+    /// A first frame of random bytes.
     Garbage,
     /// Message 1 of a key that is not allowed.
     Unlisted,
-    /// Message 1 of another key that is, and nothing more.
+    /// Message 1 of another allowed key, and nothing after it.
     Listed,
-    /// Message 1 of the allowed client's own key, and nothing more: a leaked key, or a relay that repeats what it saw.
+    /// Message 1 of the allowed client's own key, and nothing after it: a leaked key, or a relay that replays messages.
     OwnKey,
-    /// Bytes of a TLS handshake that does not go on.
+    /// The first bytes of a TLS handshake, and nothing after them.
     TlsHello,
 }
 
-/// The relay, the exec-server, and who may call.
+/// The relay, the exec-server, and the keys of the allowed clients.
 struct Testbed {
     _relay: RunningProgram,
     _exec_server: RunningProgram,
     relay: SocketAddr,
     ticket: Ticket,
     seed: Seed,
-    /// Another client that is allowed.
+    /// The key of another allowed client.
     other: Seed,
     roots: Option<RelayRoots>,
     _dir: tempfile::TempDir,
@@ -134,7 +134,7 @@ impl Testbed {
         self.seed.client_key().unwrap()
     }
 
-    /// One command after another, each in a session of its own; how long each took.
+    /// Runs commands one after another, each in a session of its own. Returns their durations, sorted.
     async fn honest(&self, commands: u64) -> Vec<Duration> {
         let mut took = Vec::new();
         for at in 0..commands {
@@ -154,7 +154,7 @@ impl Testbed {
         took
     }
 
-    /// Strangers dial without an end, so many a second, from these addresses.
+    /// Strangers dial from these addresses at this rate per second, until the future is dropped.
     async fn strangers(&self, ticket: &Ticket, kinds: &[Kind], rate: u64, addresses: &[[u8; 4]]) {
         let mut ticks = interval(Duration::from_secs(1) / u32::try_from(rate).unwrap());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);
@@ -169,7 +169,7 @@ impl Testbed {
             under_way.spawn(async move {
                 let socket = TcpSocket::new_v4().unwrap();
                 socket.bind((address, 0).into()).unwrap();
-                // A relay that closes surplus connections does what it should.
+                // The relay may close surplus connections.
                 let Ok(mut stream) = socket.connect(relay).await else {
                     return;
                 };
@@ -185,10 +185,10 @@ impl Testbed {
         }
     }
 
-    /// What a stranger sends at once.
+    /// The bytes that a stranger sends first.
     fn dial_of(&self, ticket: &Ticket, kind: Kind) -> Vec<u8> {
         if kind == Kind::TlsHello {
-            // A record of a handshake (RFC 8446 section 5.1) that is announced and does not come.
+            // The beginning of a handshake record (RFC 8446 section 5.1) whose rest is never sent.
             return vec![22, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3];
         }
         let session = SessionId(rand::random());
@@ -226,17 +226,17 @@ impl Testbed {
         bytes
     }
 
-    /// Serves commands alone and beside strangers.
+    /// Compares the durations of commands without and with strangers.
     async fn compare(&self, what: &str, strangers: impl Future<Output = ()>) {
         let commands = scaled("commands of an allowed client", 30, 300);
         let alone = self.honest(commands).await;
         let beside = tokio::select! {
             beside = async {
-                // Places fill up for as long as a silent dial may last.
+                // The number of open silent dials grows until the first of them end.
                 sleep(PATIENCE).await;
                 self.honest(commands).await
             } => beside,
-            () = strangers => unreachable!("they go on"),
+            () = strangers => unreachable!("strangers dial until they are dropped"),
         };
         let at = |took: &[Duration], percent: usize| took[(took.len() * percent / 100).min(took.len() - 1)];
         let ratio = at(&beside, 99).as_secs_f64() / at(&alone, 99).as_secs_f64();
@@ -247,7 +247,7 @@ impl Testbed {
             at(&beside, 50),
             at(&beside, 99),
         );
-        // A bar for a machine that does nothing else: the smaller amount says that everybody is served.
+        // The limit holds on an idle machine. The smaller run checks only that every command is served.
         assert!(
             ratio <= 5.0 || !is_full(),
             "{what}: p99 is {ratio:.2} times what it is alone"
@@ -262,7 +262,7 @@ fn write_private(path: &Path, text: &str) {
 
 const STRANGERS: [[u8; 4]; 4] = [[127, 0, 0, 2], [127, 0, 0, 3], [127, 0, 0, 4], [127, 0, 0, 5]];
 
-/// Dials of strangers in a second.
+/// Dials of strangers per second.
 fn rate() -> u64 {
     scaled("dials of strangers a second", 100, 500)
 }

@@ -1,4 +1,4 @@
-//! An exec-server and its clients at a hostile relay, and what must hold whatever the relay does.
+//! An exec-server and its clients at a hostile relay, and the assertions that hold for every attack.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -21,25 +21,27 @@ use tokio::time::{sleep, timeout};
 
 use crate::relay::{Dialled, HostileRelay, lock};
 
-/// Longest that a session may take to end: its longest silence, and a machine that does other things.
+/// Deadline for the end of a session: the idle timeout, and a margin for a busy machine.
 pub(crate) const IN_TIME: Duration = IDLE_TIMEOUT.saturating_add(Duration::from_secs(15));
 
-/// An attack that takes longer is worth a line.
+/// Attacks that take longer are printed.
 const SLOW: Duration = Duration::from_secs(8);
 
-/// Attacks under way at once: as many as a small machine runs without its deadlines passing for want of time.
+/// Limit on concurrent attacks. A small machine can run this many without missing deadlines.
 const AT_ONCE: usize = 13;
 
-/// Waits for what must happen.
+/// Awaits a future for at most [`IN_TIME`].
 pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    timeout(IN_TIME, future).await.expect("this happens in time")
+    timeout(IN_TIME, future)
+        .await
+        .expect("it completes within the deadline")
 }
 
-/// What a visit sends through `cat`, piece by piece.
+/// Number and size of the pieces that a visit sends through `cat`.
 const PIECES: usize = 4;
 const PIECE: usize = 8 * 1024;
 
-/// The exec-server, and where its commands leave a mark.
+/// An exec-server, and the file in which its commands leave marks.
 pub(crate) struct Testbed {
     pub(crate) relay: HostileRelay,
     pub(crate) ticket: Ticket,
@@ -49,35 +51,35 @@ pub(crate) struct Testbed {
     dir: TempDir,
 }
 
-/// What a relay does with the session of one visit.
+/// What the relay does with the session of one visit.
 pub(crate) type Plot = Box<dyn FnOnce(Dialled, HostileRelay) -> BoxFuture<'static, ()> + Send>;
 
-/// One attack, on one visit.
+/// An attack on one visit.
 pub(crate) struct Attack {
     pub(crate) name: String,
     pub(crate) plot: Plot,
     pub(crate) then: Then,
 }
 
-/// What becomes of a visit.
+/// The expected result of a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Then {
-    /// The session ends before the command has run.
+    /// The session ends before the command runs.
     NothingRuns,
-    /// The session ends; the command may have run by then, once.
+    /// The session ends; the command may have run once.
     Cut,
-    /// Nothing but time or a figure was touched.
+    /// The command runs, and the visit completes.
     Unharmed,
 }
 
-/// How a visit went.
+/// The result of a visit.
 pub(crate) struct Visit {
     stdout: Vec<u8>,
     pub(crate) ended: Result<Option<CallRecord>, RunError>,
 }
 
 impl Testbed {
-    /// With an exec-server that is registered.
+    /// Starts a relay, and an exec-server that has registered with it.
     pub(crate) async fn start() -> Self {
         let relay = HostileRelay::start().await;
         let seed = Seed::generate().unwrap();
@@ -92,22 +94,22 @@ impl Testbed {
         }
     }
 
-    /// The ticket of another exec-server at the same relay, that allows the same client.
+    /// Starts a second exec-server at the same relay, which allows the same client, and returns its ticket.
     pub(crate) async fn second_exec_server(&self) -> Ticket {
         exec_server(&self.relay, &self.seed).await.2
     }
 
-    /// The allowed client, by this ticket.
+    /// The allowed client, with this ticket.
     pub(crate) fn client(&self, ticket: &Ticket) -> Client {
         let config = ChannelConfig {
-            // What a relay does to a session is seen at the first one.
+            // No retry: the first failure must be visible.
             connect_timeout: Duration::ZERO,
             ..ChannelConfig::default()
         };
         Client::with_config(ticket.clone(), self.seed.client_key().unwrap(), config)
     }
 
-    /// A client whose sessions come to the test.
+    /// A client whose sessions go to the test.
     pub(crate) fn victim(&self) -> (Client, mpsc::UnboundedReceiver<Dialled>) {
         let (ticket, dials) = self.relay.intercept(&self.ticket);
         (self.client(&ticket), dials)
@@ -126,7 +128,7 @@ impl Testbed {
         ran
     }
 
-    /// Runs a command that leaves `name` as its mark and echoes what it is sent, traced.
+    /// Runs a traced command that leaves `name` as its mark and echoes its input.
     pub(crate) async fn visit(&self, client: &Client, name: &str) -> Visit {
         let script = "echo \"$1\" >>\"$0\"; exec cat";
         let command = Command::new("sh")
@@ -144,7 +146,7 @@ impl Testbed {
                         if stdin.write(piece(number)).await.is_err() {
                             return;
                         }
-                        // So that each goes in a message of its own.
+                        // The pause puts each piece into a message of its own.
                         sleep(Duration::from_millis(1)).await;
                     }
                     let _ = stdin.close().await;
@@ -170,8 +172,8 @@ impl Testbed {
         Visit { stdout, ended }
     }
 
-    /// Attacks a visit each, a few at a time, beside a client that goes on visiting unharmed. Afterwards nothing has run
-    /// that was not asked for, and nothing twice.
+    /// Runs the attacks, each on a visit of its own, at most [`AT_ONCE`] concurrently, while a bystander keeps
+    /// visiting. Asserts that no command ran that was not started, and that none ran twice.
     pub(crate) async fn withstand(self: &Arc<Self>, attacks: Vec<Attack>) {
         assert!(!attacks.is_empty());
         let (before, started, attempts) = (self.ran(), Instant::now(), attacks.len());
@@ -194,16 +196,16 @@ impl Testbed {
         }
     }
 
-    /// Does something while a client of the same relay and exec-server goes on unharmed, and waits until nothing runs.
-    pub(crate) async fn beside_others<T>(self: &Arc<Self>, what: impl Future<Output = T>) -> T {
+    /// Awaits a future while a bystander of the same relay and exec-server keeps visiting, then until no process runs.
+    pub(crate) async fn beside_others<T>(self: &Arc<Self>, attack: impl Future<Output = T>) -> T {
         let (stop, stopped) = oneshot::channel::<()>();
         let bystander = tokio::spawn(bystander(Arc::clone(self), stopped));
-        let done = what.await;
+        let result = attack.await;
         drop(stop);
         let visits = bystander.await.unwrap();
-        println!("visits of a bystander meanwhile: {visits}");
+        println!("visits of the bystander: {visits}");
         self.settle().await;
-        done
+        result
     }
 
     async fn run_attacks(self: &Arc<Self>, attacks: Vec<Attack>) -> HashMap<String, Then> {
@@ -212,7 +214,7 @@ impl Testbed {
         let mut expected = HashMap::new();
         for attack in attacks {
             let before = expected.insert(attack.name.clone(), attack.then);
-            assert_eq!(before, None, "{}: a name of its own", attack.name);
+            assert_eq!(before, None, "{}: two attacks have this name", attack.name);
             let (testbed, turns) = (Arc::clone(self), Arc::clone(&turns));
             under_way.spawn(async move {
                 let _turn = turns.acquire_owned().await;
@@ -230,7 +232,7 @@ impl Testbed {
         let (client, mut dials) = self.victim();
         let plot = async {
             let dialled = dials.recv().await.expect("the client dials");
-            // A second dial, if the client makes one, is refused.
+            // A second dial of the client is refused.
             drop(dials);
             plot(dialled, self.relay.clone()).await;
         };
@@ -238,19 +240,19 @@ impl Testbed {
         let started = Instant::now();
         let mut plot = std::pin::pin!(plot);
         let mut visit = std::pin::pin!(visit);
-        // A plot may hold on to a session for ever.
+        // The relay may keep a session open for ever, so the visit alone decides.
         let visit = tokio::select! {
             visit = &mut visit => visit,
             () = &mut plot => visit.await,
         };
-        let visit = visit.unwrap_or_else(|_| panic!("{name}: not over after {IN_TIME:?}"));
+        let visit = visit.unwrap_or_else(|_| panic!("{name}: did not end within {IN_TIME:?}"));
         if started.elapsed() > SLOW {
-            println!("{name}: over after {:.1} s", started.elapsed().as_secs_f64());
+            println!("{name}: ended after {:.1} s", started.elapsed().as_secs_f64());
         }
         visit.assert(&name, then);
     }
 
-    /// Waits until nothing runs any more.
+    /// Waits until the exec-server has no process.
     pub(crate) async fn settle(&self) {
         let settled = async {
             while self.exec.processes() > 0 {
@@ -262,29 +264,25 @@ impl Testbed {
             .expect("commands end with their sessions");
     }
 
-    /// Waits until the exec-server has told its owner such a thing.
+    /// Waits until the exec-server has reported a matching notice.
     pub(crate) async fn until(&self, what: &str, wanted: impl Fn(&Notice) -> bool) {
-        let told = async {
+        let reported = async {
             while !lock(&self.notices).iter().any(&wanted) {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        let waited = timeout(IN_TIME, told).await;
-        assert!(
-            waited.is_ok(),
-            "never told: {what}; but {:?}",
-            lock(&self.notices)
-        );
+        let waited = timeout(IN_TIME, reported).await;
+        assert!(waited.is_ok(), "no notice: {what}; got {:?}", lock(&self.notices));
     }
 
-    /// The exec-server has told its owner no such thing.
+    /// Asserts that the exec-server has reported no matching notice.
     #[track_caller]
-    pub(crate) fn assert_not_told(&self, of: impl Fn(&Notice) -> bool) {
+    pub(crate) fn assert_not_told(&self, unwanted: impl Fn(&Notice) -> bool) {
         let notices = lock(&self.notices);
-        assert!(!notices.iter().any(of), "{notices:?}");
+        assert!(!notices.iter().any(unwanted), "{notices:?}");
     }
 
-    /// Forgets what the exec-server has told so far.
+    /// Clears the notices that the exec-server has reported.
     pub(crate) fn forget_notices(&self) {
         lock(&self.notices).clear();
     }
@@ -296,7 +294,7 @@ async fn exec_server(relay: &HostileRelay, client: &Seed) -> (ExecService, Arc<M
     let exec = ExecService::new(server.epoch());
     let ticket = server.ticket();
     let notices = Arc::new(Mutex::new(Vec::new()));
-    let (registered, told) = oneshot::channel();
+    let (registered, is_registered) = oneshot::channel();
     let registered = Mutex::new(Some(registered));
     let server = server.on_notice({
         let notices = Arc::clone(&notices);
@@ -308,7 +306,7 @@ async fn exec_server(relay: &HostileRelay, client: &Seed) -> (ExecService, Arc<M
         }
     });
     tokio::spawn(server.serve(exec.clone().into_server(), std::future::pending()));
-    timeout(IN_TIME, told).await.unwrap().unwrap();
+    timeout(IN_TIME, is_registered).await.unwrap().unwrap();
     (exec, notices, ticket)
 }
 
@@ -316,19 +314,19 @@ fn piece(number: usize) -> Bytes {
     (0..PIECE).map(|at| (at * 7 + number * 31) as u8).collect()
 }
 
-/// All that a visit sends.
+/// The input of a visit.
 fn sent() -> Vec<u8> {
     (0..PIECES).flat_map(piece).collect()
 }
 
 impl Visit {
-    /// It went as it should.
+    /// Asserts that the visit had the expected result.
     #[track_caller]
     pub(crate) fn assert(&self, name: &str, then: Then) {
         let sent = sent();
         assert!(
             sent.starts_with(&self.stdout),
-            "{name}: other bytes than were sent"
+            "{name}: received other bytes than were sent"
         );
         match (&self.ended, then) {
             (Ok(record), Then::Unharmed) => {
@@ -337,13 +335,13 @@ impl Visit {
             }
             (Err(RunError::Connect(error)), Then::NothingRuns | Then::Cut) => drop(error.to_string()),
             (Err(RunError::Session(error)), Then::NothingRuns | Then::Cut) => drop(error.to_string()),
-            (Ok(_), _) => panic!("{name}: nobody noticed"),
+            (Ok(_), _) => panic!("{name}: the attack was not detected"),
             (Err(error), _) => panic!("{name}: {error:?}"),
         }
     }
 }
 
-/// Every stage lies inside the envelope, whatever relay and exec-server claim.
+/// Asserts that every stage lies inside the envelope, whatever the relay and the exec-server claim.
 #[track_caller]
 fn assert_inside(name: &str, record: &CallRecord) {
     let call = record.stage(CALL).unwrap();
@@ -354,10 +352,11 @@ fn assert_inside(name: &str, record: &CallRecord) {
     }
 }
 
-/// First word of a bystander's marks.
+/// Prefix of the bystander's marks.
 const BYSTANDER: &str = "bystander";
 
-/// A client whose session the relay carries: it notices nothing of what happens to others. Returns how often it visited.
+/// A client whose session the relay forwards unchanged. Every visit must succeed during the attacks on others. Returns
+/// the number of visits.
 async fn bystander(testbed: Arc<Testbed>, mut stopped: oneshot::Receiver<()>) -> usize {
     let client = testbed.client(&testbed.ticket);
     let mut visits = 0;
@@ -371,8 +370,11 @@ async fn bystander(testbed: Arc<Testbed>, mut stopped: oneshot::Receiver<()>) ->
     visits
 }
 
-/// What a client makes of an exec-server, the right one by its key, that has this service.
-pub(crate) async fn beside<T>(service: impl baton_channel::Service, ask: impl AsyncFnOnce(Client) -> T) -> T {
+/// Runs `query` with a client of an exec-server that has the right key and this service.
+pub(crate) async fn beside<T>(
+    service: impl baton_channel::Service,
+    query: impl AsyncFnOnce(Client) -> T,
+) -> T {
     let relay = HostileRelay::start().await;
     let seed = Seed::generate().unwrap();
     let key = seed.client_key().unwrap();
@@ -382,14 +384,14 @@ pub(crate) async fn beside<T>(service: impl baton_channel::Service, ask: impl As
     let (registered, is_registered) = tokio::sync::oneshot::channel();
     let registered = std::sync::Mutex::new(Some(registered));
     let server = server.on_notice(move |_| {
-        // The first thing that it tells.
+        // The first notice is the registration.
         crate::relay::lock(&registered)
             .take()
             .map(|registered| registered.send(()));
     });
     let serving = tokio::spawn(server.serve(service, std::future::pending()));
     within(is_registered).await.unwrap();
-    let answer = within(ask(Client::new(ticket, key))).await;
+    let answer = within(query(Client::new(ticket, key))).await;
     serving.abort();
     answer
 }
