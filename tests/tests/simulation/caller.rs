@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::Streaming;
 
-use crate::history::{Ask, End, Event, History, Output, Position, RunId, Told, pattern};
+use crate::history::{Ask, End, Event, History, Output, Position, ReceivedEvent, RunId, pattern};
 use crate::network;
 use crate::plan::{Caller, Plan, RunPlan};
 
@@ -125,12 +125,12 @@ impl Machine {
                 .parent(context(caller));
             let end = match client.run(command).await {
                 Ok(output) => {
-                    self.tell(ask, Told::Started);
-                    self.tell(ask, Told::Output(Output::Stdout, output.stdout.into()));
-                    self.tell(ask, Told::Exited(output.status));
-                    self.tell(
+                    self.receive(ask, ReceivedEvent::Started);
+                    self.receive(ask, ReceivedEvent::Output(Output::Stdout, output.stdout.into()));
+                    self.receive(ask, ReceivedEvent::Exited(output.status));
+                    self.receive(
                         ask,
-                        Told::Closed {
+                        ReceivedEvent::Closed {
                             truncated: output.truncated,
                         },
                     );
@@ -147,8 +147,8 @@ impl Machine {
         }
     }
 
-    fn tell(&self, ask: Ask, told: Told) {
-        self.history.add(Event::Told { ask, told });
+    fn receive(&self, ask: Ask, received: ReceivedEvent) {
+        self.history.add(Event::Received { ask, received });
     }
 }
 
@@ -219,7 +219,7 @@ impl CallerOf {
         };
         let follow = async {
             while let Some(event) = run.next().await.map_err(failed)? {
-                self.tell(ask, &event);
+                self.receive(ask, &event);
                 sleep(self.plan.reader_pause).await;
             }
             Ok(())
@@ -241,23 +241,23 @@ impl CallerOf {
             let (mut run, input) = client.start(command).await?;
             drop(input);
             while let Some(event) = run.next().await? {
-                self.tell(ask, &event);
+                self.receive(ask, &event);
                 sleep(self.plan.reader_pause).await;
             }
             return Ok(());
         }
         let output = client.run(command).await?;
-        let told = [
-            Told::Started,
-            Told::Output(Output::Stdout, output.stdout.into()),
-            Told::Output(Output::Stderr, output.stderr.into()),
-            Told::Exited(output.status),
-            Told::Closed {
+        let received = [
+            ReceivedEvent::Started,
+            ReceivedEvent::Output(Output::Stdout, output.stdout.into()),
+            ReceivedEvent::Output(Output::Stderr, output.stderr.into()),
+            ReceivedEvent::Exited(output.status),
+            ReceivedEvent::Closed {
                 truncated: output.truncated,
             },
         ];
-        for told in told {
-            self.history.add(Event::Told { ask, told });
+        for received in received {
+            self.history.add(Event::Received { ask, received });
         }
         Ok(())
     }
@@ -314,8 +314,9 @@ impl CallerOf {
         let mut client = ExecClient::new(self.channel.clone());
         let mut events: Streaming<ProcessEvent> = client.run(request).await?.into_inner();
         while let Some(event) = events.message().await? {
-            let told = told(event).ok_or_else(|| tonic::Status::internal("an event of an unknown kind"))?;
-            self.history.add(Event::Told { ask, told });
+            let received =
+                received(event).ok_or_else(|| tonic::Status::internal("an event of an unknown kind"))?;
+            self.history.add(Event::Received { ask, received });
             sleep(self.plan.reader_pause).await;
         }
         Ok(())
@@ -331,36 +332,36 @@ impl CallerOf {
         self.history.add(Event::Ended { ask, end });
     }
 
-    fn tell(&self, ask: Ask, event: &RunEvent) {
-        let told = match event {
-            RunEvent::Started { .. } => Told::Started,
-            RunEvent::Stdout(data) => Told::Output(Output::Stdout, data.clone()),
-            RunEvent::Stderr(data) => Told::Output(Output::Stderr, data.clone()),
-            RunEvent::Exited { status, .. } => Told::Exited(*status),
-            RunEvent::Closed { truncated } => Told::Closed {
+    fn receive(&self, ask: Ask, event: &RunEvent) {
+        let received = match event {
+            RunEvent::Started { .. } => ReceivedEvent::Started,
+            RunEvent::Stdout(data) => ReceivedEvent::Output(Output::Stdout, data.clone()),
+            RunEvent::Stderr(data) => ReceivedEvent::Output(Output::Stderr, data.clone()),
+            RunEvent::Exited { status, .. } => ReceivedEvent::Exited(*status),
+            RunEvent::Closed { truncated } => ReceivedEvent::Closed {
                 truncated: *truncated,
             },
         };
-        self.history.add(Event::Told { ask, told });
+        self.history.add(Event::Received { ask, received });
     }
 }
 
-fn told(event: ProcessEvent) -> Option<Told> {
+fn received(event: ProcessEvent) -> Option<ReceivedEvent> {
     Some(match event.kind? {
-        Kind::Started(_) => Told::Started,
+        Kind::Started(_) => ReceivedEvent::Started,
         Kind::Output(output) => match output.stream() {
-            OutputStream::Stdout => Told::Output(Output::Stdout, output.data),
-            OutputStream::Stderr => Told::Output(Output::Stderr, output.data),
+            OutputStream::Stdout => ReceivedEvent::Output(Output::Stdout, output.data),
+            OutputStream::Stderr => ReceivedEvent::Output(Output::Stderr, output.data),
             OutputStream::Unspecified => return None,
         },
-        Kind::Exited(exited) => Told::Exited(match exited.status? {
+        Kind::Exited(exited) => ReceivedEvent::Exited(match exited.status? {
             exited::Status::Code(code) => ExitStatus::Code(code),
             exited::Status::Signaled(by) => ExitStatus::Signal {
                 signal: by.signal,
                 core_dumped: by.core_dumped,
             },
         }),
-        Kind::Closed(closed) => Told::Closed {
+        Kind::Closed(closed) => ReceivedEvent::Closed {
             truncated: closed.truncated,
         },
     })

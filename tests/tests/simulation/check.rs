@@ -12,7 +12,7 @@ use baton_trace::stage::{self, exec};
 use baton_trace::{SpanId, TraceId};
 
 use crate::history::{
-    Ask, End, Entry, Event, Life, Output, Position, Recorded, RunId, Told, pattern, stream_of,
+    Ask, End, Entry, Event, Life, Output, Position, ReceivedEvent, Recorded, RunId, pattern, stream_of,
 };
 
 /// A claim that does not hold.
@@ -99,9 +99,9 @@ struct Facts<'a> {
 struct Call<'a> {
     caller: Option<Position>,
     stdin: Option<usize>,
-    told: Vec<&'a Told>,
+    received: Vec<&'a ReceivedEvent>,
     ends: Vec<&'a End>,
-    told_after_end: usize,
+    received_after_end: usize,
 }
 
 #[derive(Default)]
@@ -137,10 +137,10 @@ impl<'a> Facts<'a> {
                 call.caller = Some(*caller);
                 call.stdin = *stdin;
             }
-            Event::Told { ask, told } => {
+            Event::Received { ask, received } => {
                 let call = self.calls.entry(*ask).or_default();
-                call.told_after_end += usize::from(!call.ends.is_empty());
-                call.told.push(told);
+                call.received_after_end += usize::from(!call.ends.is_empty());
+                call.received.push(received);
             }
             Event::Ended { ask, end } => self.calls.entry(*ask).or_default().ends.push(end),
             Event::Spawned {
@@ -230,8 +230,8 @@ fn gap_free_prefix(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
     for (ask, call) in &facts.calls {
         for output in [Output::Stdout, Output::Stderr] {
-            let chunks = call.told.iter().filter_map(|told| match told {
-                Told::Output(of, data) if *of == output => Some(&data[..]),
+            let chunks = call.received.iter().filter_map(|received| match received {
+                ReceivedEvent::Output(of, data) if *of == output => Some(&data[..]),
                 _ => None,
             });
             let received: Vec<u8> = chunks.flatten().copied().collect();
@@ -250,7 +250,9 @@ fn gap_free_prefix(facts: &Facts<'_>) -> Vec<String> {
                     received.len()
                 ));
             }
-            let all = call.told.contains(&&Told::Closed { truncated: false });
+            let all = call
+                .received
+                .contains(&&ReceivedEvent::Closed { truncated: false });
             if all && !facts.repeats(*ask) && received.len() != written {
                 details.push(format!(
                     "{ask:?}: closed after {} bytes of {output:?}, {written} were written",
@@ -265,30 +267,30 @@ fn gap_free_prefix(facts: &Facts<'_>) -> Vec<String> {
 fn one_exit(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
     for (ask, call) in &facts.calls {
-        let mut told = call.told.iter();
-        let mut bad = |what: &str| details.push(format!("{ask:?}: {what}: {:?}", call.told));
+        let mut received = call.received.iter();
+        let mut bad = |what: &str| details.push(format!("{ask:?}: {what}: {:?}", call.received));
         if facts.repeats(*ask) {
             if call
-                .told
+                .received
                 .iter()
-                .any(|told| matches!(told, Told::Started | Told::Output(..)))
+                .any(|received| matches!(received, ReceivedEvent::Started | ReceivedEvent::Output(..)))
             {
                 bad("it received more than the end of another call's process");
             }
-        } else if !matches!(told.next(), None | Some(Told::Started)) {
+        } else if !matches!(received.next(), None | Some(ReceivedEvent::Started)) {
             bad("an event precedes Started");
         }
         let (mut exits, mut closed) = (Vec::new(), false);
-        for told in told {
+        for received in received {
             if closed {
                 bad("an event follows Closed");
                 break;
             }
-            match told {
-                Told::Started => bad("Started is repeated"),
-                Told::Output(..) => {}
-                Told::Exited(status) => exits.push(status),
-                Told::Closed { .. } => closed = true,
+            match received {
+                ReceivedEvent::Started => bad("Started is repeated"),
+                ReceivedEvent::Output(..) => {}
+                ReceivedEvent::Exited(status) => exits.push(status),
+                ReceivedEvent::Closed { .. } => closed = true,
             }
         }
         if exits.len() > 1 {
@@ -306,7 +308,7 @@ fn one_exit(facts: &Facts<'_>) -> Vec<String> {
         {
             bad(&format!("the process exited with {own:?}"));
         }
-        if !call.told.is_empty() && facts.runs.get(&ask.run).is_none_or(|run| run.spawns.is_empty()) {
+        if !call.received.is_empty() && facts.runs.get(&ask.run).is_none_or(|run| run.spawns.is_empty()) {
             bad("no process was spawned");
         }
     }
@@ -331,10 +333,10 @@ fn every_call_ends(facts: &Facts<'_>) -> Vec<String> {
                 call.ends
             ));
         }
-        if call.told_after_end > 0 {
+        if call.received_after_end > 0 {
             details.push(format!(
                 "{ask:?} received {} events after its end",
-                call.told_after_end
+                call.received_after_end
             ));
         }
     }

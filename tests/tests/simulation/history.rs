@@ -64,14 +64,14 @@ pub(crate) enum End {
 
 /// An event of a process that a caller received.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum ReceivedEvent {
     Started,
     Output(Output, Bytes),
     Exited(ExitStatus),
     Closed { truncated: bool },
 }
 
-impl fmt::Debug for Told {
+impl fmt::Debug for ReceivedEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started => f.write_str("Started"),
@@ -114,7 +114,7 @@ pub(crate) enum Event {
         stdin: Option<usize>,
     },
     /// A caller received an event of its process.
-    Told { ask: Ask, told: Told },
+    Received { ask: Ask, received: ReceivedEvent },
     /// A call ended for its caller.
     Ended { ask: Ask, end: End },
 

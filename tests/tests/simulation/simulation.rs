@@ -332,7 +332,7 @@ impl ServerOf {
                 Notice::SessionEnded(..) => probes.serving.fetch_sub(1, Ordering::Relaxed),
                 _ => 0,
             };
-            history.add(Event::Notice(tell(&notice)));
+            history.add(Event::Notice(describe(&notice)));
         }))
     }
 
@@ -352,7 +352,7 @@ impl ServerOf {
     }
 }
 
-fn tell(notice: &Notice) -> String {
+fn describe(notice: &Notice) -> String {
     match notice {
         Notice::Registered => "registered".into(),
         Notice::Retrying(error, wait) => format!("registration failed, retrying in {wait:?}: {error}"),

@@ -51,14 +51,14 @@ fn bytes(run: RunId, stream: u8, from: usize, len: usize) -> Bytes {
 }
 
 fn stdout(from: usize, len: usize) -> Event {
-    Event::Told {
+    Event::Received {
         ask: ASK,
-        told: Told::Output(Output::Stdout, bytes(RUN, 1, from, len)),
+        received: ReceivedEvent::Output(Output::Stdout, bytes(RUN, 1, from, len)),
     }
 }
 
-fn told(told: Told) -> Event {
-    Event::Told { ask: ASK, told }
+fn received(received: ReceivedEvent) -> Event {
+    Event::Received { ask: ASK, received }
 }
 
 fn ended(end: End) -> Event {
@@ -89,7 +89,7 @@ fn good() -> Vec<Event> {
             stdin: Some(20),
         },
         spawned(RUN, 1, 5),
-        told(Told::Started),
+        received(ReceivedEvent::Started),
         read(0, 20),
         Event::ReadEnd { run: RUN },
         wrote(10),
@@ -99,8 +99,8 @@ fn good() -> Vec<Event> {
             run: RUN,
             status: EXIT,
         },
-        told(Told::Exited(EXIT)),
-        told(Told::Closed { truncated: false }),
+        received(ReceivedEvent::Exited(EXIT)),
+        received(ReceivedEvent::Closed { truncated: false }),
         ended(End::Complete),
         Event::Gone { run: RUN },
         recorded(Side::Client, 5),
@@ -169,8 +169,8 @@ fn before(events: &mut Vec<Event>, event: Event, new: Event) {
 
 /// Changes the history so that the call failed before it received the exit.
 fn fail(events: &mut Vec<Event>) {
-    remove(events, told(Told::Exited(EXIT)));
-    remove(events, told(Told::Closed { truncated: false }));
+    remove(events, received(ReceivedEvent::Exited(EXIT)));
+    remove(events, received(ReceivedEvent::Closed { truncated: false }));
     replace(events, ended(End::Complete), ended(End::Failed("lost".into())));
 }
 
@@ -217,7 +217,7 @@ fn missing_output_is_found_unless_closed_reports_truncation() {
     breaks(Claim::GapFreePrefix, |events| remove(events, stdout(4, 6)));
     holds(|events| {
         remove(events, stdout(4, 6));
-        let closed = |truncated| told(Told::Closed { truncated });
+        let closed = |truncated| received(ReceivedEvent::Closed { truncated });
         replace(events, closed(false), closed(true));
     });
 }
@@ -225,21 +225,30 @@ fn missing_output_is_found_unless_closed_reports_truncation() {
 #[test]
 fn a_second_a_missing_and_a_wrong_exit_are_found() {
     let claim = Claim::OneExit;
-    let exit = told(Told::Exited(EXIT));
+    let exit = received(ReceivedEvent::Exited(EXIT));
     breaks(claim, |events| before(events, exit.clone(), exit.clone()));
     breaks(claim, |events| remove(events, exit.clone()));
     breaks(claim, |events| {
-        replace(events, exit.clone(), told(Told::Exited(ExitStatus::Code(0))));
+        replace(
+            events,
+            exit.clone(),
+            received(ReceivedEvent::Exited(ExitStatus::Code(0))),
+        );
     });
 }
 
 /// Adds a second call for the same process.
-fn again(events: &mut Vec<Event>, told: &[Told]) {
+fn again(events: &mut Vec<Event>, received: &[ReceivedEvent]) {
     let ask = Ask { run: RUN, attempt: 1 };
     let stdin = None;
     let caller = caller(6);
     events.push(Event::Asked { ask, caller, stdin });
-    events.extend(told.iter().cloned().map(|told| Event::Told { ask, told }));
+    events.extend(
+        received
+            .iter()
+            .cloned()
+            .map(|received| Event::Received { ask, received }),
+    );
     let end = End::Complete;
     events.push(Event::Ended { ask, end });
     events.push(recorded(Side::Client, 6));
@@ -247,13 +256,16 @@ fn again(events: &mut Vec<Event>, told: &[Told]) {
 
 #[test]
 fn a_repeated_call_receives_only_the_exit_of_the_process() {
-    let end = [Told::Exited(EXIT), Told::Closed { truncated: false }];
+    let end = [
+        ReceivedEvent::Exited(EXIT),
+        ReceivedEvent::Closed { truncated: false },
+    ];
     holds(|events| again(events, &end));
     breaks(Claim::OneExit, |events| {
-        again(events, &[&[Told::Started], &end[..]].concat())
+        again(events, &[&[ReceivedEvent::Started], &end[..]].concat())
     });
     breaks(Claim::OneExit, |events| {
-        let output = Told::Output(Output::Stdout, bytes(RUN, 1, 0, 10));
+        let output = ReceivedEvent::Output(Output::Stdout, bytes(RUN, 1, 0, 10));
         again(events, &[&[output], &end[..]].concat());
     });
 }
@@ -261,14 +273,16 @@ fn a_repeated_call_receives_only_the_exit_of_the_process() {
 #[test]
 fn events_out_of_order_are_found() {
     let claim = Claim::OneExit;
-    breaks(claim, |events| remove(events, told(Told::Started)));
+    breaks(claim, |events| remove(events, received(ReceivedEvent::Started)));
     breaks(claim, |events| {
         remove(events, stdout(4, 6));
         before(events, ended(End::Complete), stdout(4, 6));
     });
-    breaks(claim, |events| before(events, stdout(4, 6), told(Told::Started)));
     breaks(claim, |events| {
-        remove(events, told(Told::Closed { truncated: false }))
+        before(events, stdout(4, 6), received(ReceivedEvent::Started))
+    });
+    breaks(claim, |events| {
+        remove(events, received(ReceivedEvent::Closed { truncated: false }))
     });
 }
 
@@ -278,8 +292,8 @@ fn a_call_without_an_end_with_two_ends_or_with_later_events_is_found() {
     breaks(claim, |events| remove(events, ended(End::Complete)));
     breaks(claim, |events| events.push(ended(End::Complete)));
     breaks(claim, |events| {
-        remove(events, told(Told::Closed { truncated: false }));
-        events.push(told(Told::Closed { truncated: false }));
+        remove(events, received(ReceivedEvent::Closed { truncated: false }));
+        events.push(received(ReceivedEvent::Closed { truncated: false }));
     });
 }
 
