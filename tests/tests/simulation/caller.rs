@@ -64,7 +64,7 @@ impl Machine {
     }
 
     /// Runs the client program once, from its start to its crash.
-    pub(crate) async fn live(self: Rc<Self>) -> turmoil::Result {
+    pub(crate) async fn run(self: Rc<Self>) -> turmoil::Result {
         let config = ChannelConfig {
             recorder: Recorder::to(Arc::new(self.history.clone())),
             network: Some(network::network()),

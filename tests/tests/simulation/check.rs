@@ -12,7 +12,7 @@ use baton_trace::stage::{self, exec};
 use baton_trace::{SpanId, TraceId};
 
 use crate::history::{
-    Ask, End, Entry, Event, Life, Output, Position, ReceivedEvent, Recorded, RunId, pattern, stream_of,
+    Ask, End, Entry, Event, Output, Position, ReceivedEvent, Recorded, RunId, ServerEpoch, pattern, stream_of,
 };
 
 /// A claim that does not hold.
@@ -89,7 +89,7 @@ const CHECKS: &[(Claim, Check)] = &[
 struct Facts<'a> {
     calls: BTreeMap<Ask, Call<'a>>,
     runs: BTreeMap<RunId, Run<'a>>,
-    crashed: HashSet<Life>,
+    crashed: HashSet<ServerEpoch>,
     records: HashMap<TraceId, Vec<&'a Recorded>>,
     recovered: Vec<(usize, bool)>,
     settled: Option<(usize, u64, u64)>,
@@ -116,7 +116,7 @@ struct Run<'a> {
 
 struct Spawn {
     process: baton_proto::ProcessId,
-    life: Life,
+    epoch: ServerEpoch,
     position: Option<Position>,
 }
 
@@ -146,11 +146,11 @@ impl<'a> Facts<'a> {
             Event::Spawned {
                 run,
                 process,
-                life,
+                epoch,
                 position,
             } => self.run(*run).spawns.push(Spawn {
                 process: *process,
-                life: *life,
+                epoch: *epoch,
                 position: *position,
             }),
             Event::Wrote { run, output, bytes } => {
@@ -163,8 +163,8 @@ impl<'a> Facts<'a> {
             }
             Event::Exited { run, status } => self.run(*run).exits.push(status),
             Event::Gone { run } => self.run(*run).gone += 1,
-            Event::ServerCrashed { life } => {
-                self.crashed.insert(*life);
+            Event::ServerCrashed { epoch } => {
+                self.crashed.insert(*epoch);
             }
             Event::Recorded(recorded) => self.records.entry(recorded.trace).or_default().push(recorded),
             Event::Recovered { client, ran } => self.recovered.push((*client, *ran)),
@@ -398,7 +398,7 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
                 continue;
             };
             let records = facts.records_of(call, Side::Server);
-            let crashed = facts.crashed.contains(&spawn.life);
+            let crashed = facts.crashed.contains(&spawn.epoch);
             if records.len() > 1 || (records.is_empty() && !crashed) {
                 let times = records.len();
                 details.push(format!(

@@ -40,7 +40,7 @@ pub(crate) enum Output {
 
 /// One run of the exec-server, from its start to its crash, by number. The id of an epoch is random, this is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Life(pub(crate) u32);
+pub(crate) struct ServerEpoch(pub(crate) u32);
 
 /// A span of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -122,7 +122,7 @@ pub(crate) enum Event {
     Spawned {
         run: RunId,
         process: ProcessId,
-        life: Life,
+        epoch: ServerEpoch,
         position: Option<Position>,
     },
     /// The pipe of an output took this many bytes from a process.
@@ -140,7 +140,7 @@ pub(crate) enum Event {
     /// A process was reaped, or the exec-server dropped it.
     Gone { run: RunId },
     /// The exec-server's machine crashed.
-    ServerCrashed { life: Life },
+    ServerCrashed { epoch: ServerEpoch },
 
     /// A component recorded a call.
     Recorded(Recorded),

@@ -21,7 +21,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
 
-use crate::history::{Event, History, Life, Output, Position, RunId, pattern, stream_of};
+use crate::history::{Event, History, Output, Position, RunId, ServerEpoch, pattern, stream_of};
 use crate::plan::{Plan, Script};
 
 /// Capacity of a Linux pipe, in bytes.
@@ -32,16 +32,16 @@ const PIPE: usize = 64 * 1024;
 pub(crate) struct Fake {
     history: History,
     plan: Arc<Plan>,
-    life: Life,
+    epoch: ServerEpoch,
     pids: Arc<AtomicU32>,
 }
 
 impl Fake {
-    pub(crate) fn new(history: History, plan: Arc<Plan>, life: Life) -> Self {
+    pub(crate) fn new(history: History, plan: Arc<Plan>, epoch: ServerEpoch) -> Self {
         Self {
             history,
             plan,
-            life,
+            epoch,
             pids: Arc::new(AtomicU32::new(100)),
         }
     }
@@ -49,7 +49,7 @@ impl Fake {
 
 impl std::fmt::Debug for Fake {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Fake({:?})", self.life)
+        write!(f, "Fake({:?})", self.epoch)
     }
 }
 
@@ -72,7 +72,7 @@ impl Backend for Fake {
         self.history.add(Event::Spawned {
             run,
             process: launch.process_id(),
-            life: self.life,
+            epoch: self.epoch,
             position: context.map(|context| Position {
                 trace: context.trace_id,
                 span: context.span_id,
@@ -97,7 +97,7 @@ impl Backend for Fake {
             stdout,
             stderr,
         };
-        let task = tokio::spawn(process.live(signalled, exit)).abort_handle();
+        let task = tokio::spawn(process.run(signalled, exit)).abort_handle();
         Ok(Running {
             exec: Arc::new(baton_export::clock::now()),
             group: Group {
@@ -174,7 +174,7 @@ struct Process {
 }
 
 impl Process {
-    async fn live(mut self, signals: watch::Receiver<Option<Signal>>, exit: oneshot::Sender<Status>) {
+    async fn run(mut self, signals: watch::Receiver<Option<Signal>>, exit: oneshot::Sender<Status>) {
         let ignores_sigterm = self.script.ignores_sigterm;
         let killed = killed(signals, ignores_sigterm);
         // When the script ends and a signal arrives in the same poll, the script wins: the history must have the end of

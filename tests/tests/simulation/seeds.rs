@@ -189,7 +189,7 @@ fn summary(seed: u64, outcome: &Outcome) -> String {
 fn line(event: &Event) -> String {
     match event {
         Event::Read { run, data } => format!("Read {run:?} {}", data.len()),
-        Event::Spawned { run, life, .. } => format!("Spawned {run:?} {life:?}"),
+        Event::Spawned { run, epoch, .. } => format!("Spawned {run:?} {epoch:?}"),
         Event::Recorded(recorded) => format!("Recorded {:?} {}", recorded.side, recorded.trace),
         event => format!("{event:?}"),
     }

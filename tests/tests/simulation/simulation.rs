@@ -18,7 +18,7 @@ use baton_trace::recorder::Recorder;
 use turmoil::{Builder, Sim};
 
 use crate::caller::Machine;
-use crate::history::{End, Entry, Event, History, Life};
+use crate::history::{End, Entry, Event, History, ServerEpoch};
 use crate::network::{self, Simulated};
 use crate::plan::{Action, Host, Plan};
 use crate::process::Fake;
@@ -57,7 +57,7 @@ struct Simulation<'a> {
     plan: Arc<Plan>,
     history: History,
     probes: Arc<Probes>,
-    life: Rc<Cell<u32>>,
+    epoch: Rc<Cell<u32>>,
     /// Machines that are down.
     down: Vec<Host>,
 }
@@ -86,7 +86,7 @@ impl Simulation<'_> {
             .build();
         let history = History::default();
         let probes = Arc::new(Probes::default());
-        let life = Rc::new(Cell::new(0));
+        let epoch = Rc::new(Cell::new(0));
 
         sim.host(name(Host::Relay), {
             let probes = Arc::clone(&probes);
@@ -101,11 +101,11 @@ impl Simulation<'_> {
             plan: Arc::clone(&plan),
             history: history.clone(),
             probes: Arc::clone(&probes),
-            life: Rc::clone(&life),
+            epoch: Rc::clone(&epoch),
         };
         let ticket = exec_server.server().expect("a server of these keys").ticket();
         let exec_server = Rc::new(exec_server);
-        sim.host(name(Host::Server), move || Rc::clone(&exec_server).live());
+        sim.host(name(Host::Server), move || Rc::clone(&exec_server).run());
         for client in 0..plan.clients {
             let machine = Machine::new(
                 client,
@@ -115,14 +115,14 @@ impl Simulation<'_> {
                 Rc::clone(&key),
             );
             let machine = Rc::new(machine);
-            sim.host(name(Host::Client(client)), move || Rc::clone(&machine).live());
+            sim.host(name(Host::Client(client)), move || Rc::clone(&machine).run());
         }
         Self {
             sim,
             plan,
             history,
             probes,
-            life,
+            epoch,
             down: Vec::new(),
         }
     }
@@ -233,10 +233,10 @@ impl Simulation<'_> {
             }
         }
         // Tasks that the crash drops may still add events; the crash itself comes first in the history.
-        let life = Life(self.life.get());
+        let epoch = ServerEpoch(self.epoch.get());
         match host {
             Host::Relay => {}
-            Host::Server => self.history.add(Event::ServerCrashed { life }),
+            Host::Server => self.history.add(Event::ServerCrashed { epoch }),
             Host::Client(client) => self.give_up(client),
         }
         self.sim.crash(name(host));
@@ -313,7 +313,7 @@ struct ServerOf {
     plan: Arc<Plan>,
     history: History,
     probes: Arc<Probes>,
-    life: Rc<Cell<u32>>,
+    epoch: Rc<Cell<u32>>,
 }
 
 impl ServerOf {
@@ -337,12 +337,12 @@ impl ServerOf {
     }
 
     /// Runs the exec-server once, from its start to its crash.
-    async fn live(self: Rc<Self>) -> turmoil::Result {
-        self.life.set(self.life.get() + 1);
+    async fn run(self: Rc<Self>) -> turmoil::Result {
+        self.epoch.set(self.epoch.get() + 1);
         self.probes.serving.store(0, Ordering::Relaxed);
-        let life = Life(self.life.get());
+        let epoch = ServerEpoch(self.epoch.get());
         let server = self.server()?;
-        let fake = Fake::new(self.history.clone(), Arc::clone(&self.plan), life);
+        let fake = Fake::new(self.history.clone(), Arc::clone(&self.plan), epoch);
         let service = ExecService::with_backend(server.epoch(), MAX_PROCESSES, fake);
         *self.probes.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.clone());
         server

@@ -8,7 +8,7 @@ use crate::history::byte;
 
 const RUN: RunId = RunId(3);
 const ASK: Ask = Ask { run: RUN, attempt: 0 };
-const LIFE: Life = Life(1);
+const EPOCH: ServerEpoch = ServerEpoch(1);
 const EXIT: ExitStatus = ExitStatus::Code(7);
 
 fn caller(trace: u128) -> Position {
@@ -38,7 +38,7 @@ fn spawned(run: RunId, process: u8, trace: u128) -> Event {
     Event::Spawned {
         run,
         process: ProcessId([process; 16]),
-        life: LIFE,
+        epoch: EPOCH,
         position: Some(Position {
             trace: trace_id,
             span: childs_parent(trace_id, envelope(trace)),
@@ -347,7 +347,7 @@ fn a_stage_outside_its_envelope_is_found() {
 fn a_crash_excuses_missing_records() {
     holds(|events| {
         fail(events);
-        events.push(Event::ServerCrashed { life: LIFE });
+        events.push(Event::ServerCrashed { epoch: EPOCH });
         remove(events, recorded(Side::Server, 5));
     });
     holds(|events| {
@@ -357,7 +357,9 @@ fn a_crash_excuses_missing_records() {
     });
     // The crash of another epoch does not excuse a missing record.
     breaks(Claim::EverySpanClosed, |events| {
-        events.push(Event::ServerCrashed { life: Life(2) });
+        events.push(Event::ServerCrashed {
+            epoch: ServerEpoch(2),
+        });
         remove(events, recorded(Side::Server, 5));
     });
 }
