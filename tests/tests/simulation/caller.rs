@@ -35,7 +35,7 @@ const RECOVERY: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A client's machine, across restarts.
-pub(crate) struct Machine {
+pub(crate) struct ClientMachine {
     pub(crate) client: usize,
     pub(crate) plan: Arc<Plan>,
     pub(crate) history: History,
@@ -45,7 +45,7 @@ pub(crate) struct Machine {
     begun: Arc<Mutex<HashSet<RunId>>>,
 }
 
-impl Machine {
+impl ClientMachine {
     pub(crate) fn new(
         client: usize,
         plan: Arc<Plan>,
@@ -74,7 +74,7 @@ impl Machine {
         let mut calls = JoinSet::new();
         for (run, plan) in self.plan.runs_of(self.client) {
             let now = turmoil::sim_elapsed().unwrap_or_default();
-            let caller = CallerOf {
+            let caller = RunCaller {
                 run,
                 plan: plan.clone(),
                 seed: self.plan.seed,
@@ -153,7 +153,7 @@ impl Machine {
 }
 
 /// The caller of one run.
-struct CallerOf {
+struct RunCaller {
     run: RunId,
     plan: RunPlan,
     seed: u64,
@@ -161,7 +161,7 @@ struct CallerOf {
     channel: Channel,
 }
 
-impl CallerOf {
+impl RunCaller {
     async fn call(&self) {
         match self.plan.caller {
             Caller::Library {

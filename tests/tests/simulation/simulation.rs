@@ -17,7 +17,7 @@ use baton_relay::{Config, Metrics, Relay};
 use baton_trace::recorder::Recorder;
 use turmoil::{Builder, Sim};
 
-use crate::caller::Machine;
+use crate::caller::ClientMachine;
 use crate::history::{End, Entry, Event, History, ServerEpoch};
 use crate::network::{self, Simulated};
 use crate::plan::{Action, Host, Plan};
@@ -95,7 +95,7 @@ impl Simulation<'_> {
         let relay = SocketAddr::new(sim.lookup(name(Host::Relay)), network::PORT);
         let url = format!("http://{relay}");
         let key = Rc::new(Seed::from_bytes([7; 32]));
-        let exec_server = ServerOf {
+        let exec_server = ServerMachine {
             url: url.clone(),
             client: Rc::clone(&key),
             plan: Arc::clone(&plan),
@@ -107,7 +107,7 @@ impl Simulation<'_> {
         let exec_server = Rc::new(exec_server);
         sim.host(name(Host::Server), move || Rc::clone(&exec_server).run());
         for client in 0..plan.clients {
-            let machine = Machine::new(
+            let machine = ClientMachine::new(
                 client,
                 Arc::clone(&plan),
                 history.clone(),
@@ -307,7 +307,7 @@ async fn relay(probes: Arc<Probes>) -> turmoil::Result {
 }
 
 /// The exec-server's machine, across restarts.
-struct ServerOf {
+struct ServerMachine {
     url: String,
     client: Rc<Seed>,
     plan: Arc<Plan>,
@@ -316,7 +316,7 @@ struct ServerOf {
     epoch: Rc<Cell<u32>>,
 }
 
-impl ServerOf {
+impl ServerMachine {
     fn server(&self) -> Result<Server, Box<dyn std::error::Error>> {
         let allow = AllowList::only(*self.client.client_key()?.public(), "simulated", Trust::Continue);
         let (history, probes) = (self.history.clone(), Arc::clone(&self.probes));
