@@ -16,9 +16,9 @@ pub(crate) fn network() -> Network {
 }
 
 /// Accepts from the simulated network.
-pub(crate) struct Simulated(TcpListener);
+pub(crate) struct SimulatedListener(TcpListener);
 
-impl Simulated {
+impl SimulatedListener {
     pub(crate) async fn bind() -> io::Result<Self> {
         TcpListener::bind((IpAddr::V4(Ipv4Addr::UNSPECIFIED), PORT))
             .await
@@ -30,7 +30,7 @@ impl Simulated {
     }
 }
 
-impl Listener for Simulated {
+impl Listener for SimulatedListener {
     type Stream = TcpStream;
 
     async fn accept(&mut self) -> io::Result<AcceptedConnection<TcpStream>> {

@@ -29,14 +29,14 @@ const PIPE: usize = 64 * 1024;
 
 /// The operating system during one run of the exec-server.
 #[derive(Clone)]
-pub(crate) struct Fake {
+pub(crate) struct FakeBackend {
     history: History,
     plan: Arc<Plan>,
     epoch: ServerEpoch,
     pids: Arc<AtomicU32>,
 }
 
-impl Fake {
+impl FakeBackend {
     pub(crate) fn new(history: History, plan: Arc<Plan>, epoch: ServerEpoch) -> Self {
         Self {
             history,
@@ -47,13 +47,13 @@ impl Fake {
     }
 }
 
-impl std::fmt::Debug for Fake {
+impl std::fmt::Debug for FakeBackend {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Fake({:?})", self.epoch)
+        write!(f, "FakeBackend({:?})", self.epoch)
     }
 }
 
-impl Backend for Fake {
+impl Backend for FakeBackend {
     type Group = Group;
     type Stdin = DuplexStream;
     type Stdout = DuplexStream;

@@ -19,9 +19,9 @@ use turmoil::{Builder, Sim};
 
 use crate::caller::ClientMachine;
 use crate::history::{End, Entry, Event, History, ServerEpoch};
-use crate::network::{self, Simulated};
+use crate::network::{self, SimulatedListener};
 use crate::plan::{Action, Host, Plan};
-use crate::process::Fake;
+use crate::process::FakeBackend;
 
 /// Resolution of virtual time on the network; timers are exact.
 const TICK: Duration = Duration::from_millis(5);
@@ -47,7 +47,7 @@ pub(crate) struct Outcome {
 #[derive(Default)]
 struct Probes {
     metrics: Mutex<Option<Arc<Metrics>>>,
-    service: Mutex<Option<ExecService<Fake>>>,
+    service: Mutex<Option<ExecService<FakeBackend>>>,
     /// Sessions that the current run of the exec-server serves.
     serving: AtomicU64,
 }
@@ -298,7 +298,7 @@ fn name(host: Host) -> String {
 
 /// Runs the relay once, from its start to its crash.
 async fn relay(probes: Arc<Probes>) -> turmoil::Result {
-    let listener = Simulated::bind().await?;
+    let listener = SimulatedListener::bind().await?;
     let local = listener.local_addr()?;
     let relay = Relay::with_listener(listener, local, Config::default());
     *probes.metrics.lock().unwrap_or_else(PoisonError::into_inner) = Some(relay.metrics());
@@ -342,7 +342,7 @@ impl ServerMachine {
         self.probes.serving.store(0, Ordering::Relaxed);
         let epoch = ServerEpoch(self.epoch.get());
         let server = self.server()?;
-        let fake = Fake::new(self.history.clone(), Arc::clone(&self.plan), epoch);
+        let fake = FakeBackend::new(self.history.clone(), Arc::clone(&self.plan), epoch);
         let service = ExecService::with_backend(server.epoch(), MAX_PROCESSES, fake);
         *self.probes.service.lock().unwrap_or_else(PoisonError::into_inner) = Some(service.clone());
         server
