@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::Streaming;
 
-use crate::history::{Ask, End, Event, History, Output, Position, ReceivedEvent, RunId, pattern};
+use crate::history::{Attempt, End, Event, History, Output, Position, ReceivedEvent, RunId, pattern};
 use crate::network;
 use crate::plan::{Caller, Plan, RunPlan};
 
@@ -110,13 +110,13 @@ impl ClientMachine {
         // A range of run ids for each client, above those of the plan.
         let first = 1_000_000 * (self.client as u32 + 1);
         for run in first.. {
-            let ask = Ask {
+            let attempt = Attempt {
                 run: RunId(run),
-                attempt: 0,
+                number: 0,
             };
-            let caller = position(self.plan.seed, ask);
-            self.history.add(Event::Asked {
-                ask,
+            let caller = position(self.plan.seed, attempt);
+            self.history.add(Event::Called {
+                attempt,
                 caller,
                 stdin: None,
             });
@@ -125,11 +125,14 @@ impl ClientMachine {
                 .parent(context(caller));
             let end = match client.run(command).await {
                 Ok(output) => {
-                    self.receive(ask, ReceivedEvent::Started);
-                    self.receive(ask, ReceivedEvent::Output(Output::Stdout, output.stdout.into()));
-                    self.receive(ask, ReceivedEvent::Exited(output.status));
+                    self.receive(attempt, ReceivedEvent::Started);
                     self.receive(
-                        ask,
+                        attempt,
+                        ReceivedEvent::Output(Output::Stdout, output.stdout.into()),
+                    );
+                    self.receive(attempt, ReceivedEvent::Exited(output.status));
+                    self.receive(
+                        attempt,
                         ReceivedEvent::Closed {
                             truncated: output.truncated,
                         },
@@ -139,7 +142,7 @@ impl ClientMachine {
                 Err(error) => End::Failed(error.to_string()),
             };
             let ran = end == End::Complete;
-            self.history.add(Event::Ended { ask, end });
+            self.history.add(Event::Ended { attempt, end });
             if ran {
                 return;
             }
@@ -147,8 +150,8 @@ impl ClientMachine {
         }
     }
 
-    fn receive(&self, ask: Ask, received: ReceivedEvent) {
-        self.history.add(Event::Received { ask, received });
+    fn receive(&self, attempt: Attempt, received: ReceivedEvent) {
+        self.history.add(Event::Received { attempt, received });
     }
 }
 
@@ -169,37 +172,37 @@ impl RunCaller {
                 patience,
                 drain,
             } => {
-                let ask = Ask {
+                let attempt = Attempt {
                     run: self.run,
-                    attempt: 0,
+                    number: 0,
                 };
-                let caller = self.ask(ask, stdin.map(|(bytes, _)| bytes));
+                let caller = self.begin(attempt, stdin.map(|(bytes, _)| bytes));
                 let command = Command::new("simulated")
                     .arg(self.run.0.to_string())
                     .parent(context(caller))
                     .drain(drain);
-                let call = self.through_library(ask, command, stdin);
+                let call = self.through_library(attempt, command, stdin);
                 let ended = match patience {
                     Some(patience) => timeout(patience, call).await.map_err(|_| End::GivenUp),
                     None => Ok(call.await),
                 };
                 let end = ended.unwrap_or_else(Err);
-                self.end(ask, end.err().unwrap_or(End::Complete));
+                self.end(attempt, end.err().unwrap_or(End::Complete));
             }
-            Caller::Repeating { asks } => self.repeat(asks).await,
+            Caller::Repeating { attempts } => self.repeat(attempts).await,
         }
     }
 
     async fn through_library(
         &self,
-        ask: Ask,
+        attempt: Attempt,
         command: Command,
         stdin: Option<(usize, Duration)>,
     ) -> Result<(), End> {
         let failed = |error: RunError| End::Failed(error.to_string());
         let client = Client::over(self.channel.clone());
         let Some((bytes, pause)) = stdin else {
-            return self.collect(ask, &client, command).await.map_err(failed);
+            return self.collect(attempt, &client, command).await.map_err(failed);
         };
         let (mut run, mut input) = client.start(command).await.map_err(failed)?;
         let data = Bytes::from(pattern(self.run, 0, 0, bytes));
@@ -219,7 +222,7 @@ impl RunCaller {
         };
         let follow = async {
             while let Some(event) = run.next().await.map_err(failed)? {
-                self.receive(ask, &event);
+                self.receive(attempt, &event);
                 sleep(self.plan.reader_pause).await;
             }
             Ok(())
@@ -236,12 +239,12 @@ impl RunCaller {
 
     /// Runs a command without standard input: collects its output as most callers do, or, when the reader is slow,
     /// event by event.
-    async fn collect(&self, ask: Ask, client: &Client, command: Command) -> Result<(), RunError> {
+    async fn collect(&self, attempt: Attempt, client: &Client, command: Command) -> Result<(), RunError> {
         if !self.plan.reader_pause.is_zero() {
             let (mut run, input) = client.start(command).await?;
             drop(input);
             while let Some(event) = run.next().await? {
-                self.receive(ask, &event);
+                self.receive(attempt, &event);
                 sleep(self.plan.reader_pause).await;
             }
             return Ok(());
@@ -257,17 +260,17 @@ impl RunCaller {
             },
         ];
         for received in received {
-            self.history.add(Event::Received { ask, received });
+            self.history.add(Event::Received { attempt, received });
         }
         Ok(())
     }
 
-    /// Sends the same `Start`, with the epoch of the first connection, until it succeeds or `asks` attempts have
+    /// Sends the same `Start`, with the epoch of the first connection, until it succeeds or `attempts` attempts have
     /// failed.
-    async fn repeat(&self, asks: u32) {
+    async fn repeat(&self, attempts: u32) {
         let process = process_id(self.seed, self.run);
         let mut epoch = None;
-        for attempt in 0..asks {
+        for number in 0..attempts {
             if epoch.is_none() {
                 // No call was made yet, so a failure is not recorded as one.
                 epoch = self.channel.connect().await.ok();
@@ -276,17 +279,17 @@ impl RunCaller {
                 sleep(PAUSE).await;
                 continue;
             };
-            let ask = Ask {
+            let attempt = Attempt {
                 run: self.run,
-                attempt,
+                number,
             };
-            let caller = self.ask(ask, None);
-            let end = match self.start_once(ask, caller, process, epoch).await {
+            let caller = self.begin(attempt, None);
+            let end = match self.start_once(attempt, caller, process, epoch).await {
                 Ok(()) => End::Complete,
                 Err(status) => End::Failed(format!("{:?}: {}", status.code(), status.message())),
             };
             let is_over = end == End::Complete;
-            self.end(ask, end);
+            self.end(attempt, end);
             if is_over {
                 return;
             }
@@ -296,7 +299,7 @@ impl RunCaller {
 
     async fn start_once(
         &self,
-        ask: Ask,
+        attempt: Attempt,
         caller: Position,
         process: ProcessId,
         epoch: Epoch,
@@ -316,23 +319,27 @@ impl RunCaller {
         while let Some(event) = events.message().await? {
             let received =
                 received(event).ok_or_else(|| tonic::Status::internal("an event of an unknown kind"))?;
-            self.history.add(Event::Received { ask, received });
+            self.history.add(Event::Received { attempt, received });
             sleep(self.plan.reader_pause).await;
         }
         Ok(())
     }
 
-    fn ask(&self, ask: Ask, stdin: Option<usize>) -> Position {
-        let caller = position(self.seed, ask);
-        self.history.add(Event::Asked { ask, caller, stdin });
+    fn begin(&self, attempt: Attempt, stdin: Option<usize>) -> Position {
+        let caller = position(self.seed, attempt);
+        self.history.add(Event::Called {
+            attempt,
+            caller,
+            stdin,
+        });
         caller
     }
 
-    fn end(&self, ask: Ask, end: End) {
-        self.history.add(Event::Ended { ask, end });
+    fn end(&self, attempt: Attempt, end: End) {
+        self.history.add(Event::Ended { attempt, end });
     }
 
-    fn receive(&self, ask: Ask, event: &RunEvent) {
+    fn receive(&self, attempt: Attempt, event: &RunEvent) {
         let received = match event {
             RunEvent::Started { .. } => ReceivedEvent::Started,
             RunEvent::Stdout(data) => ReceivedEvent::Output(Output::Stdout, data.clone()),
@@ -342,7 +349,7 @@ impl RunCaller {
                 truncated: *truncated,
             },
         };
-        self.history.add(Event::Received { ask, received });
+        self.history.add(Event::Received { attempt, received });
     }
 }
 
@@ -368,8 +375,8 @@ fn received(event: ProcessEvent) -> Option<ReceivedEvent> {
 }
 
 /// The caller's span in a trace of its own, identical in every replay.
-fn position(seed: u64, ask: Ask) -> Position {
-    let mut rng = of_call(seed, ask);
+fn position(seed: u64, attempt: Attempt) -> Position {
+    let mut rng = of_call(seed, attempt);
     Position {
         trace: TraceId::from(rng.random::<u128>() | 1),
         span: SpanId::from(rng.random::<u64>() | 1),
@@ -389,15 +396,15 @@ fn process_id(seed: u64, run: RunId) -> ProcessId {
     let mut id = [0; 16];
     of_call(
         seed,
-        Ask {
+        Attempt {
             run,
-            attempt: u32::MAX,
+            number: u32::MAX,
         },
     )
     .fill_bytes(&mut id);
     ProcessId(id)
 }
 
-fn of_call(seed: u64, ask: Ask) -> StdRng {
-    StdRng::seed_from_u64(seed ^ (u64::from(ask.run.0) << 32) ^ u64::from(ask.attempt) << 8 ^ 0x5eed)
+fn of_call(seed: u64, attempt: Attempt) -> StdRng {
+    StdRng::seed_from_u64(seed ^ (u64::from(attempt.run.0) << 32) ^ u64::from(attempt.number) << 8 ^ 0x5eed)
 }

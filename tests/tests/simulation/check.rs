@@ -12,7 +12,8 @@ use baton_trace::stage::{self, exec};
 use baton_trace::{SpanId, TraceId};
 
 use crate::history::{
-    Ask, End, Entry, Event, Output, Position, ReceivedEvent, Recorded, RunId, ServerEpoch, pattern, stream_of,
+    Attempt, End, Entry, Event, Output, Position, ReceivedEvent, Recorded, RunId, ServerEpoch, pattern,
+    stream_of,
 };
 
 /// A claim that does not hold.
@@ -87,7 +88,7 @@ const CHECKS: &[(Claim, Check)] = &[
 /// A history, grouped by call, process and trace.
 #[derive(Default)]
 struct Facts<'a> {
-    calls: BTreeMap<Ask, Call<'a>>,
+    calls: BTreeMap<Attempt, Call<'a>>,
     runs: BTreeMap<RunId, Run<'a>>,
     crashed: HashSet<ServerEpoch>,
     records: HashMap<TraceId, Vec<&'a Recorded>>,
@@ -132,17 +133,21 @@ impl<'a> Facts<'a> {
     fn add(&mut self, event: &'a Event) {
         match event {
             Event::Fault(_) | Event::Notice(_) | Event::Calm => {}
-            Event::Asked { ask, caller, stdin } => {
-                let call = self.calls.entry(*ask).or_default();
+            Event::Called {
+                attempt,
+                caller,
+                stdin,
+            } => {
+                let call = self.calls.entry(*attempt).or_default();
                 call.caller = Some(*caller);
                 call.stdin = *stdin;
             }
-            Event::Received { ask, received } => {
-                let call = self.calls.entry(*ask).or_default();
+            Event::Received { attempt, received } => {
+                let call = self.calls.entry(*attempt).or_default();
                 call.received_after_end += usize::from(!call.ends.is_empty());
                 call.received.push(received);
             }
-            Event::Ended { ask, end } => self.calls.entry(*ask).or_default().ends.push(end),
+            Event::Ended { attempt, end } => self.calls.entry(*attempt).or_default().ends.push(end),
             Event::Spawned {
                 run,
                 process,
@@ -181,19 +186,19 @@ impl<'a> Facts<'a> {
     }
 
     /// The call whose trace a process is in.
-    fn call_of(&self, run: RunId, spawn: &Spawn) -> Option<(Ask, &Call<'a>)> {
+    fn call_of(&self, run: RunId, spawn: &Spawn) -> Option<(Attempt, &Call<'a>)> {
         let trace = spawn.position?.trace;
-        let mut calls = self.calls.iter().filter(|(ask, _)| ask.run == run);
+        let mut calls = self.calls.iter().filter(|(attempt, _)| attempt.run == run);
         calls
             .find(|(_, call)| call.caller.is_some_and(|caller| caller.trace == trace))
-            .map(|(ask, call)| (*ask, call))
+            .map(|(attempt, call)| (*attempt, call))
     }
 
     /// Whether the process was started for another call with the same process id. Then this call receives only its end.
-    fn repeats(&self, ask: Ask) -> bool {
-        let spawns = self.runs.get(&ask.run).map_or(&[][..], |run| &run.spawns[..]);
-        let mut made_for = spawns.iter().filter_map(|spawn| self.call_of(ask.run, spawn));
-        made_for.any(|(other, _)| other != ask)
+    fn repeats(&self, attempt: Attempt) -> bool {
+        let spawns = self.runs.get(&attempt.run).map_or(&[][..], |run| &run.spawns[..]);
+        let mut made_for = spawns.iter().filter_map(|spawn| self.call_of(attempt.run, spawn));
+        made_for.any(|(other, _)| other != attempt)
     }
 
     fn records_of(&self, call: &Call<'_>, side: Side) -> Vec<&'a Recorded> {
@@ -228,34 +233,34 @@ fn at_most_one_run(facts: &Facts<'_>) -> Vec<String> {
 
 fn gap_free_prefix(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
-    for (ask, call) in &facts.calls {
+    for (attempt, call) in &facts.calls {
         for output in [Output::Stdout, Output::Stderr] {
             let chunks = call.received.iter().filter_map(|received| match received {
                 ReceivedEvent::Output(of, data) if *of == output => Some(&data[..]),
                 _ => None,
             });
             let received: Vec<u8> = chunks.flatten().copied().collect();
-            let expected = pattern(ask.run, stream_of(output), 0, received.len());
+            let expected = pattern(attempt.run, stream_of(output), 0, received.len());
             if let Some(offset) = (0..received.len()).find(|&i| received[i] != expected[i]) {
                 details.push(format!(
-                    "{ask:?}: {output:?} differs from what was written at byte {offset}"
+                    "{attempt:?}: {output:?} differs from what was written at byte {offset}"
                 ));
                 continue;
             }
-            let run = facts.runs.get(&ask.run);
+            let run = facts.runs.get(&attempt.run);
             let written = run.and_then(|run| run.written.get(&output)).copied().unwrap_or(0);
             if received.len() > written {
                 details.push(format!(
-                    "{ask:?}: {} bytes of {output:?}, {written} were written",
+                    "{attempt:?}: {} bytes of {output:?}, {written} were written",
                     received.len()
                 ));
             }
             let all = call
                 .received
                 .contains(&&ReceivedEvent::Closed { truncated: false });
-            if all && !facts.repeats(*ask) && received.len() != written {
+            if all && !facts.repeats(*attempt) && received.len() != written {
                 details.push(format!(
-                    "{ask:?}: closed after {} bytes of {output:?}, {written} were written",
+                    "{attempt:?}: closed after {} bytes of {output:?}, {written} were written",
                     received.len()
                 ));
             }
@@ -266,10 +271,10 @@ fn gap_free_prefix(facts: &Facts<'_>) -> Vec<String> {
 
 fn one_exit(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
-    for (ask, call) in &facts.calls {
+    for (attempt, call) in &facts.calls {
         let mut received = call.received.iter();
-        let mut bad = |what: &str| details.push(format!("{ask:?}: {what}: {:?}", call.received));
-        if facts.repeats(*ask) {
+        let mut bad = |what: &str| details.push(format!("{attempt:?}: {what}: {:?}", call.received));
+        if facts.repeats(*attempt) {
             if call
                 .received
                 .iter()
@@ -302,13 +307,18 @@ fn one_exit(facts: &Facts<'_>) -> Vec<String> {
         if call.ends.contains(&&End::Complete) && !closed {
             bad("it completed without Closed");
         }
-        let own = facts.runs.get(&ask.run).map_or(&[][..], |run| &run.exits[..]);
+        let own = facts.runs.get(&attempt.run).map_or(&[][..], |run| &run.exits[..]);
         if let Some(exit) = exits.first()
             && !own.contains(exit)
         {
             bad(&format!("the process exited with {own:?}"));
         }
-        if !call.received.is_empty() && facts.runs.get(&ask.run).is_none_or(|run| run.spawns.is_empty()) {
+        if !call.received.is_empty()
+            && facts
+                .runs
+                .get(&attempt.run)
+                .is_none_or(|run| run.spawns.is_empty())
+        {
             bad("no process was spawned");
         }
     }
@@ -322,20 +332,20 @@ fn one_exit(facts: &Facts<'_>) -> Vec<String> {
 
 fn every_call_ends(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
-    for (ask, call) in &facts.calls {
+    for (attempt, call) in &facts.calls {
         if call.caller.is_none() {
-            details.push(format!("{ask:?} has events, but was not called"));
+            details.push(format!("{attempt:?} has events, but was not called"));
         }
         if call.ends.len() != 1 {
             details.push(format!(
-                "{ask:?} ended {} times: {:?}",
+                "{attempt:?} ended {} times: {:?}",
                 call.ends.len(),
                 call.ends
             ));
         }
         if call.received_after_end > 0 {
             details.push(format!(
-                "{ask:?} received {} events after its end",
+                "{attempt:?} received {} events after its end",
                 call.received_after_end
             ));
         }
@@ -350,7 +360,7 @@ fn stdin_is_whole(facts: &Facts<'_>) -> Vec<String> {
             details.push(format!("run {} read other bytes than were sent", run.0));
         }
         // Without standard input the end is at offset 0.
-        let sent = facts.calls.iter().find(|(ask, _)| ask.run == *run);
+        let sent = facts.calls.iter().find(|(attempt, _)| attempt.run == *run);
         let sent = sent.map_or(0, |(_, call)| call.stdin.unwrap_or(0));
         for &end in &of.read_ends {
             if end != sent {
@@ -372,12 +382,12 @@ fn nothing_runs_on(facts: &Facts<'_>) -> Vec<String> {
 
 fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
-    for (ask, call) in &facts.calls {
+    for (attempt, call) in &facts.calls {
         let records = facts.records_of(call, Side::Client);
         let crashed = call.ends.contains(&&End::Crashed);
         if records.len() > 1 || (records.is_empty() && !crashed) {
             details.push(format!(
-                "{ask:?} was recorded {} times by its client",
+                "{attempt:?} was recorded {} times by its client",
                 records.len()
             ));
         }
@@ -385,7 +395,7 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
             for record in facts.records_of(call, side) {
                 if !record.misplaced.is_empty() {
                     details.push(format!(
-                        "{ask:?}: {side:?} recorded stages outside their bounds: {:?}",
+                        "{attempt:?}: {side:?} recorded stages outside their bounds: {:?}",
                         record.misplaced
                     ));
                 }
@@ -394,7 +404,7 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
     }
     for (run, of) in &facts.runs {
         for spawn in &of.spawns {
-            let Some((ask, call)) = facts.call_of(*run, spawn) else {
+            let Some((attempt, call)) = facts.call_of(*run, spawn) else {
                 continue;
             };
             let records = facts.records_of(call, Side::Server);
@@ -402,11 +412,11 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
             if records.len() > 1 || (records.is_empty() && !crashed) {
                 let times = records.len();
                 details.push(format!(
-                    "{ask:?} was recorded {times} times by the server that ran it"
+                    "{attempt:?} was recorded {times} times by the server that ran it"
                 ));
             }
             if !crashed && records.iter().any(|record| !record.has_process) {
-                details.push(format!("{ask:?}: the record has no process span"));
+                details.push(format!("{attempt:?}: the record has no process span"));
             }
         }
     }
@@ -416,14 +426,14 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
 fn one_trace(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
     let mut known = HashSet::new();
-    for (ask, call) in &facts.calls {
+    for (attempt, call) in &facts.calls {
         let Some(caller) = call.caller else { continue };
         known.insert(caller.trace);
         let clients = facts.records_of(call, Side::Client);
         for record in &clients {
             if record.parent != Some(caller.span) {
                 details.push(format!(
-                    "{ask:?}: the parent of the client's span is {:?}",
+                    "{attempt:?}: the parent of the client's span is {:?}",
                     record.parent
                 ));
             }
@@ -434,15 +444,17 @@ fn one_trace(facts: &Facts<'_>) -> Vec<String> {
         };
         for record in facts.records_of(call, Side::Server) {
             if record.envelope != envelope {
-                details.push(format!("{ask:?}: the server's spans have another call as parent"));
+                details.push(format!(
+                    "{attempt:?}: the server's spans have another call as parent"
+                ));
             }
         }
-        for spawn in facts.runs.get(&ask.run).iter().flat_map(|run| &run.spawns) {
+        for spawn in facts.runs.get(&attempt.run).iter().flat_map(|run| &run.spawns) {
             if let Some(position) = spawn.position
                 && position.trace == caller.trace
                 && position.span != childs_parent(caller.trace, envelope)
             {
-                details.push(format!("{ask:?}: the process got another span as parent"));
+                details.push(format!("{attempt:?}: the process got another span as parent"));
             }
         }
     }

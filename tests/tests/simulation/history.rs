@@ -21,14 +21,14 @@ pub(crate) struct RunId(pub(crate) u32);
 
 /// One call of `Run` for a command. A caller that repeats a start calls again with the same process id.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Ask {
+pub(crate) struct Attempt {
     pub(crate) run: RunId,
-    pub(crate) attempt: u32,
+    pub(crate) number: u32,
 }
 
-impl fmt::Debug for Ask {
+impl fmt::Debug for Attempt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.run.0, self.attempt)
+        write!(f, "{}/{}", self.run.0, self.number)
     }
 }
 
@@ -107,16 +107,19 @@ pub(crate) enum Event {
     Calm,
 
     /// A caller makes a call, with this span of its own trace as the parent.
-    Asked {
-        ask: Ask,
+    Called {
+        attempt: Attempt,
         caller: Position,
         /// Bytes of standard input that will be sent.
         stdin: Option<usize>,
     },
     /// A caller received an event of its process.
-    Received { ask: Ask, received: ReceivedEvent },
+    Received {
+        attempt: Attempt,
+        received: ReceivedEvent,
+    },
     /// A call ended for its caller.
-    Ended { ask: Ask, end: End },
+    Ended { attempt: Attempt, end: End },
 
     /// A process was started, with the trace context of `position`.
     Spawned {

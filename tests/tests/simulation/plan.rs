@@ -52,8 +52,9 @@ pub(crate) enum Caller {
         /// The drain time that the command requests: how long output may follow the exit.
         drain: Duration,
     },
-    /// Sends the same `Start` again after a failure, with the same process id and epoch, at most `asks` times in total.
-    Repeating { asks: u32 },
+    /// Sends the same `Start` again after a failure, with the same process id and epoch, at most `attempts` times in
+    /// total.
+    Repeating { attempts: u32 },
 }
 
 /// What a process does.
@@ -205,7 +206,7 @@ impl RunPlan {
         let script = Script::of(rng);
         let caller = if rng.chance(0.3) {
             Caller::Repeating {
-                asks: rng.between(2, 4) as u32,
+                attempts: rng.between(2, 4) as u32,
             }
         } else {
             Caller::Library {

@@ -248,17 +248,20 @@ impl Simulation<'_> {
         let ended: Vec<_> = entries
             .iter()
             .filter_map(|entry| match &entry.event {
-                Event::Ended { ask, .. } => Some(*ask),
+                Event::Ended { attempt, .. } => Some(*attempt),
                 _ => None,
             })
             .collect();
         for entry in &entries {
-            if let Event::Asked { ask, .. } = &entry.event
-                && self.plan.run(ask.run).is_some_and(|run| run.client == client)
-                && !ended.contains(ask)
+            if let Event::Called { attempt, .. } = &entry.event
+                && self.plan.run(attempt.run).is_some_and(|run| run.client == client)
+                && !ended.contains(attempt)
             {
                 let end = End::Crashed;
-                self.history.add(Event::Ended { ask: *ask, end });
+                self.history.add(Event::Ended {
+                    attempt: *attempt,
+                    end,
+                });
             }
         }
     }

@@ -7,7 +7,7 @@ use super::*;
 use crate::history::byte;
 
 const RUN: RunId = RunId(3);
-const ASK: Ask = Ask { run: RUN, attempt: 0 };
+const ATTEMPT: Attempt = Attempt { run: RUN, number: 0 };
 const EPOCH: ServerEpoch = ServerEpoch(1);
 const EXIT: ExitStatus = ExitStatus::Code(7);
 
@@ -52,17 +52,23 @@ fn bytes(run: RunId, stream: u8, from: usize, len: usize) -> Bytes {
 
 fn stdout(from: usize, len: usize) -> Event {
     Event::Received {
-        ask: ASK,
+        attempt: ATTEMPT,
         received: ReceivedEvent::Output(Output::Stdout, bytes(RUN, 1, from, len)),
     }
 }
 
 fn received(received: ReceivedEvent) -> Event {
-    Event::Received { ask: ASK, received }
+    Event::Received {
+        attempt: ATTEMPT,
+        received,
+    }
 }
 
 fn ended(end: End) -> Event {
-    Event::Ended { ask: ASK, end }
+    Event::Ended {
+        attempt: ATTEMPT,
+        end,
+    }
 }
 
 fn wrote(bytes: usize) -> Event {
@@ -83,8 +89,8 @@ fn read(from: usize, len: usize) -> Event {
 /// The history of one successful command.
 fn good() -> Vec<Event> {
     vec![
-        Event::Asked {
-            ask: ASK,
+        Event::Called {
+            attempt: ATTEMPT,
             caller: caller(5),
             stdin: Some(20),
         },
@@ -239,18 +245,22 @@ fn a_second_a_missing_and_a_wrong_exit_are_found() {
 
 /// Adds a second call for the same process.
 fn again(events: &mut Vec<Event>, received: &[ReceivedEvent]) {
-    let ask = Ask { run: RUN, attempt: 1 };
+    let attempt = Attempt { run: RUN, number: 1 };
     let stdin = None;
     let caller = caller(6);
-    events.push(Event::Asked { ask, caller, stdin });
+    events.push(Event::Called {
+        attempt,
+        caller,
+        stdin,
+    });
     events.extend(
         received
             .iter()
             .cloned()
-            .map(|received| Event::Received { ask, received }),
+            .map(|received| Event::Received { attempt, received }),
     );
     let end = End::Complete;
-    events.push(Event::Ended { ask, end });
+    events.push(Event::Ended { attempt, end });
     events.push(recorded(Side::Client, 6));
 }
 
