@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tonic::Streaming;
 
-use crate::history::{Attempt, End, Event, History, Output, Position, ReceivedEvent, RunId, pattern};
+use crate::history::{Attempt, CallResult, Event, History, Output, Position, ReceivedEvent, RunId, pattern};
 use crate::network;
 use crate::plan::{Caller, Plan, RunPlan};
 
@@ -137,11 +137,11 @@ impl ClientMachine {
                             truncated: output.truncated,
                         },
                     );
-                    End::Complete
+                    CallResult::Complete
                 }
-                Err(error) => End::Failed(error.to_string()),
+                Err(error) => CallResult::Failed(error.to_string()),
             };
-            let ran = end == End::Complete;
+            let ran = end == CallResult::Complete;
             self.history.add(Event::Ended { attempt, end });
             if ran {
                 return;
@@ -183,11 +183,11 @@ impl RunCaller {
                     .drain(drain);
                 let call = self.through_library(attempt, command, stdin);
                 let ended = match patience {
-                    Some(patience) => timeout(patience, call).await.map_err(|_| End::GivenUp),
+                    Some(patience) => timeout(patience, call).await.map_err(|_| CallResult::GivenUp),
                     None => Ok(call.await),
                 };
                 let end = ended.unwrap_or_else(Err);
-                self.end(attempt, end.err().unwrap_or(End::Complete));
+                self.end(attempt, end.err().unwrap_or(CallResult::Complete));
             }
             Caller::Repeating { attempts } => self.repeat(attempts).await,
         }
@@ -198,8 +198,8 @@ impl RunCaller {
         attempt: Attempt,
         command: Command,
         stdin: Option<(usize, Duration)>,
-    ) -> Result<(), End> {
-        let failed = |error: RunError| End::Failed(error.to_string());
+    ) -> Result<(), CallResult> {
+        let failed = |error: RunError| CallResult::Failed(error.to_string());
         let client = Client::over(self.channel.clone());
         let Some((bytes, pause)) = stdin else {
             return self.collect(attempt, &client, command).await.map_err(failed);
@@ -285,10 +285,10 @@ impl RunCaller {
             };
             let caller = self.begin(attempt, None);
             let end = match self.start_once(attempt, caller, process, epoch).await {
-                Ok(()) => End::Complete,
-                Err(status) => End::Failed(format!("{:?}: {}", status.code(), status.message())),
+                Ok(()) => CallResult::Complete,
+                Err(status) => CallResult::Failed(format!("{:?}: {}", status.code(), status.message())),
             };
-            let is_over = end == End::Complete;
+            let is_over = end == CallResult::Complete;
             self.end(attempt, end);
             if is_over {
                 return;
@@ -335,7 +335,7 @@ impl RunCaller {
         caller
     }
 
-    fn end(&self, attempt: Attempt, end: End) {
+    fn end(&self, attempt: Attempt, end: CallResult) {
         self.history.add(Event::Ended { attempt, end });
     }
 

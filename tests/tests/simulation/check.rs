@@ -12,8 +12,8 @@ use baton_trace::stage::{self, exec};
 use baton_trace::{SpanId, TraceId};
 
 use crate::history::{
-    Attempt, End, Entry, Event, Output, Position, ReceivedEvent, Recorded, RunId, ServerEpoch, pattern,
-    stream_of,
+    Attempt, CallResult, Entry, Event, Output, Position, ReceivedEvent, Recorded, RunId, ServerEpoch,
+    pattern, stream_of,
 };
 
 /// A claim that does not hold.
@@ -101,7 +101,7 @@ struct Call<'a> {
     caller: Option<Position>,
     stdin: Option<usize>,
     received: Vec<&'a ReceivedEvent>,
-    ends: Vec<&'a End>,
+    ends: Vec<&'a CallResult>,
     received_after_end: usize,
 }
 
@@ -304,7 +304,7 @@ fn one_exit(facts: &Facts<'_>) -> Vec<String> {
         if closed && exits.is_empty() {
             bad("Closed without an exit");
         }
-        if call.ends.contains(&&End::Complete) && !closed {
+        if call.ends.contains(&&CallResult::Complete) && !closed {
             bad("it completed without Closed");
         }
         let own = facts.runs.get(&attempt.run).map_or(&[][..], |run| &run.exits[..]);
@@ -384,7 +384,7 @@ fn every_span_closed(facts: &Facts<'_>) -> Vec<String> {
     let mut details = Vec::new();
     for (attempt, call) in &facts.calls {
         let records = facts.records_of(call, Side::Client);
-        let crashed = call.ends.contains(&&End::Crashed);
+        let crashed = call.ends.contains(&&CallResult::Crashed);
         if records.len() > 1 || (records.is_empty() && !crashed) {
             details.push(format!(
                 "{attempt:?} was recorded {} times by its client",

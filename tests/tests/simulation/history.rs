@@ -51,7 +51,7 @@ pub(crate) struct Position {
 
 /// How a call ended, for its caller.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum CallResult {
     /// The stream of events ended without an error.
     Complete,
     /// The call ended with an error.
@@ -119,7 +119,7 @@ pub(crate) enum Event {
         received: ReceivedEvent,
     },
     /// A call ended for its caller.
-    Ended { attempt: Attempt, end: End },
+    Ended { attempt: Attempt, end: CallResult },
 
     /// A process was started, with the trace context of `position`.
     Spawned {

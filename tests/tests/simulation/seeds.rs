@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::check::{Claim, check};
-use crate::history::{End, Event};
+use crate::history::{CallResult, Event};
 use crate::plan::Plan;
 use crate::simulation::{Outcome, simulate};
 
@@ -171,10 +171,10 @@ fn summary(seed: u64, outcome: &Outcome) -> String {
             Event::Fault(_) => faults += 1,
             Event::Ended { end, .. } => {
                 let end = match end {
-                    End::Complete => "complete",
-                    End::Failed(_) => "failed",
-                    End::GivenUp => "given up",
-                    End::Crashed => "crashed",
+                    CallResult::Complete => "complete",
+                    CallResult::Failed(_) => "failed",
+                    CallResult::GivenUp => "given up",
+                    CallResult::Crashed => "crashed",
                 };
                 *calls.entry(end).or_default() += 1;
             }

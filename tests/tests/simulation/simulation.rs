@@ -18,7 +18,7 @@ use baton_trace::recorder::Recorder;
 use turmoil::{Builder, Sim};
 
 use crate::caller::ClientMachine;
-use crate::history::{End, Entry, Event, History, ServerEpoch};
+use crate::history::{CallResult, Entry, Event, History, ServerEpoch};
 use crate::network::{self, SimulatedListener};
 use crate::plan::{Action, Host, Plan};
 use crate::process::FakeBackend;
@@ -257,7 +257,7 @@ impl Simulation<'_> {
                 && self.plan.run(attempt.run).is_some_and(|run| run.client == client)
                 && !ended.contains(attempt)
             {
-                let end = End::Crashed;
+                let end = CallResult::Crashed;
                 self.history.add(Event::Ended {
                     attempt: *attempt,
                     end,

@@ -64,7 +64,7 @@ fn received(received: ReceivedEvent) -> Event {
     }
 }
 
-fn ended(end: End) -> Event {
+fn ended(end: CallResult) -> Event {
     Event::Ended {
         attempt: ATTEMPT,
         end,
@@ -107,7 +107,7 @@ fn good() -> Vec<Event> {
         },
         received(ReceivedEvent::Exited(EXIT)),
         received(ReceivedEvent::Closed { truncated: false }),
-        ended(End::Complete),
+        ended(CallResult::Complete),
         Event::Gone { run: RUN },
         recorded(Side::Client, 5),
         recorded(Side::Server, 5),
@@ -177,7 +177,11 @@ fn before(events: &mut Vec<Event>, event: Event, new: Event) {
 fn fail(events: &mut Vec<Event>) {
     remove(events, received(ReceivedEvent::Exited(EXIT)));
     remove(events, received(ReceivedEvent::Closed { truncated: false }));
-    replace(events, ended(End::Complete), ended(End::Failed("lost".into())));
+    replace(
+        events,
+        ended(CallResult::Complete),
+        ended(CallResult::Failed("lost".into())),
+    );
 }
 
 #[test]
@@ -259,7 +263,7 @@ fn again(events: &mut Vec<Event>, received: &[ReceivedEvent]) {
             .cloned()
             .map(|received| Event::Received { attempt, received }),
     );
-    let end = End::Complete;
+    let end = CallResult::Complete;
     events.push(Event::Ended { attempt, end });
     events.push(recorded(Side::Client, 6));
 }
@@ -286,7 +290,7 @@ fn events_out_of_order_are_found() {
     breaks(claim, |events| remove(events, received(ReceivedEvent::Started)));
     breaks(claim, |events| {
         remove(events, stdout(4, 6));
-        before(events, ended(End::Complete), stdout(4, 6));
+        before(events, ended(CallResult::Complete), stdout(4, 6));
     });
     breaks(claim, |events| {
         before(events, stdout(4, 6), received(ReceivedEvent::Started))
@@ -299,8 +303,8 @@ fn events_out_of_order_are_found() {
 #[test]
 fn a_call_without_an_end_with_two_ends_or_with_later_events_is_found() {
     let claim = Claim::EveryCallEnds;
-    breaks(claim, |events| remove(events, ended(End::Complete)));
-    breaks(claim, |events| events.push(ended(End::Complete)));
+    breaks(claim, |events| remove(events, ended(CallResult::Complete)));
+    breaks(claim, |events| events.push(ended(CallResult::Complete)));
     breaks(claim, |events| {
         remove(events, received(ReceivedEvent::Closed { truncated: false }));
         events.push(received(ReceivedEvent::Closed { truncated: false }));
@@ -362,7 +366,11 @@ fn a_crash_excuses_missing_records() {
     });
     holds(|events| {
         fail(events);
-        replace(events, ended(End::Failed("lost".into())), ended(End::Crashed));
+        replace(
+            events,
+            ended(CallResult::Failed("lost".into())),
+            ended(CallResult::Crashed),
+        );
         remove(events, recorded(Side::Client, 5));
     });
     // The crash of another epoch does not excuse a missing record.
