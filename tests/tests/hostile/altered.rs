@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
 use crate::relay::{Alter, PREFIX, Way, around, message, noise, splice};
-use crate::testbed::{Attack, Plot, Testbed, Then};
+use crate::testbed::{Attack, Expected, Plot, Testbed};
 
 /// Length of Noise messages 1 and 2 with gRPC's prefix and the 2 bytes of the `Frame` before each.
 const MESSAGE_1: usize = PREFIX + 2 + 96;
@@ -51,10 +51,10 @@ fn spliced(up: Way, down: Way) -> Plot {
 
 /// The expected result when this message does not arrive as it was sent. The client's first transport message is the
 /// first that can start a command.
-fn then(direction: Direction, number: usize) -> Then {
+fn expected(direction: Direction, number: usize) -> Expected {
     match (direction, number) {
-        (_, 0) | (Up, 1) => Then::NothingRuns,
-        _ => Then::Cut,
+        (_, 0) | (Up, 1) => Expected::NothingRuns,
+        _ => Expected::Cut,
     }
 }
 
@@ -77,7 +77,7 @@ fn flip(direction: Direction, number: usize, byte: usize, mask: u8) -> Attack {
     Attack {
         name: format!("{direction:?} {number}: byte {byte} ^ {mask:#04x}"),
         plot: altering(direction, alter),
-        then: then(direction, number),
+        expected: expected(direction, number),
     }
 }
 
@@ -96,7 +96,7 @@ async fn any_byte_of_the_handshake_that_is_another_ends_it() {
                     Continue(vec![message])
                 }),
             ),
-            then: Then::Unharmed,
+            expected: Expected::Unharmed,
         });
         attacks.extend((0..len).map(|byte| flip(direction, 0, byte, random.random_range(1..=u8::MAX))));
     }
@@ -130,25 +130,26 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
     let mut attacks = Vec::new();
     for direction in [Up, Down] {
         for number in 0..3 {
-            let mut add = |what: &str, then: Then, mut alter: Box<dyn FnMut(Bytes) -> Vec<Bytes> + Send>| {
-                let alter: Alter = Box::new(move |at, message| {
-                    Continue(if at == number {
-                        alter(message)
-                    } else {
-                        vec![message]
-                    })
-                });
-                attacks.push(Attack {
-                    name: format!("{direction:?} {number}: {what}"),
-                    plot: altering(direction, alter),
-                    then,
-                });
-            };
-            let never = then(direction, number);
+            let mut add =
+                |what: &str, expected: Expected, mut alter: Box<dyn FnMut(Bytes) -> Vec<Bytes> + Send>| {
+                    let alter: Alter = Box::new(move |at, message| {
+                        Continue(if at == number {
+                            alter(message)
+                        } else {
+                            vec![message]
+                        })
+                    });
+                    attacks.push(Attack {
+                        name: format!("{direction:?} {number}: {what}"),
+                        plot: altering(direction, alter),
+                        expected,
+                    });
+                };
+            let never = expected(direction, number);
             // The first copy is genuine. A client that has received message 2 may have sent its call.
             let genuine = match (direction, number) {
-                (Up, 0) => Then::NothingRuns,
-                _ => Then::Cut,
+                (Up, 0) => Expected::NothingRuns,
+                _ => Expected::Cut,
             };
             // Nothing follows the first answer, so a client that misses it waits for the idle timeout.
             if (direction, number) != (Down, 1) || is_full() {
@@ -203,7 +204,7 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
                         })
                     }),
                 ),
-                then: never,
+                expected: never,
             });
             attacks.push(Attack {
                 name: format!("{direction:?} {number}: cut off"),
@@ -214,7 +215,7 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
                         false => Continue(vec![message]),
                     }),
                 ),
-                then: never,
+                expected: never,
             });
             attacks.push(Attack {
                 name: format!("{direction:?} {number}: then the end"),
@@ -225,7 +226,7 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
                         false => Continue(vec![message]),
                     }),
                 ),
-                then: genuine,
+                expected: genuine,
             });
         }
     }
@@ -244,7 +245,7 @@ async fn messages_held_back_end_the_session_in_time() {
                     std::future::pending().await
                 })
             }),
-            then: Then::NothingRuns,
+            expected: Expected::NothingRuns,
         },
         Attack {
             name: "answered, never announced".into(),
@@ -254,7 +255,7 @@ async fn messages_held_back_end_the_session_in_time() {
                     std::future::pending().await
                 })
             }),
-            then: Then::NothingRuns,
+            expected: Expected::NothingRuns,
         },
     ];
     // The last three end by the idle timeout.
@@ -267,7 +268,7 @@ async fn messages_held_back_end_the_session_in_time() {
                 direction,
                 Box::new(move |at, message| Continue(if at < number { vec![message] } else { vec![] })),
             ),
-            then: then(direction, number),
+            expected: expected(direction, number),
         });
     }
     testbed.withstand(attacks).await;
@@ -284,7 +285,7 @@ async fn messages_that_are_late_change_no_more_than_the_time() {
     let attacks = attacks.map(|(up, down)| Attack {
         name: format!("late by {up} and {down} ms"),
         plot: spliced(late(up), late(down)),
-        then: Then::Unharmed,
+        expected: Expected::Unharmed,
     });
     testbed.withstand(attacks.into()).await;
 }
@@ -303,7 +304,7 @@ fn stamp(field: u8, value: u64) -> Vec<u8> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_the_session() {
-    use Then::{NothingRuns, Unharmed};
+    use Expected::{NothingRuns, Unharmed};
 
     let testbed = Arc::new(Testbed::start().await);
     let (queue, forward) = (2, 3);
@@ -316,7 +317,7 @@ async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_t
     };
     let overlong = [&[queue << 3][..], &[0x80; 9], &[0x7f]].concat();
     let endless = [&[queue << 3][..], &[0xff; 12], &[0x01]].concat();
-    let stamps: Vec<(&str, Vec<u8>, Then)> = vec![
+    let stamps: Vec<(&str, Vec<u8>, Expected)> = vec![
         ("zero", both(0), Unharmed),
         ("a century", both(3_155_760_000_000_000_000), Unharmed),
         ("the maximum", both(u64::MAX), Unharmed),
@@ -333,7 +334,7 @@ async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_t
         ("longer than a frame", unknown(FRAME_MAX), NothingRuns),
         ("no field at all", vec![0xff; 3], NothingRuns),
     ];
-    let attacks = stamps.into_iter().map(|(name, stamp, then)| {
+    let attacks = stamps.into_iter().map(|(name, stamp, expected)| {
         let way = || {
             let stamp = stamp.clone();
             let alter: Alter =
@@ -346,7 +347,7 @@ async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_t
         Attack {
             name: name.into(),
             plot: spliced(way(), way()),
-            then,
+            expected,
         }
     });
     testbed.withstand(attacks.collect()).await;

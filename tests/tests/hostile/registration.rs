@@ -7,7 +7,7 @@ use baton_proto::relay::register_response::Kind;
 use baton_proto::relay::{Challenge, Incoming, Ping, Registered};
 use baton_support::scale::scaled;
 
-use crate::testbed::{Testbed, Then};
+use crate::testbed::{Expected, Testbed};
 
 fn is_protocol(notice: &Notice) -> bool {
     matches!(notice, Notice::Retrying(RegisterError::Protocol(_), _))
@@ -52,7 +52,7 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
     testbed
         .visit(&client, "before")
         .await
-        .assert("before", Then::Unharmed);
+        .assert("before", Expected::Unharmed);
     let session_ends = |notice: &Notice| matches!(notice, Notice::SessionEnded(..));
 
     for (name, response) in [
@@ -63,7 +63,10 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
         testbed.relay.tell(id, response).await;
         testbed.until(name, is_protocol).await;
         testbed.until(name, is_registered).await;
-        testbed.visit(&client, name).await.assert(name, Then::Unharmed);
+        testbed
+            .visit(&client, name)
+            .await
+            .assert(name, Expected::Unharmed);
         testbed.assert_not_told(session_ends);
     }
     // A response of an unknown kind, as of a later version, is skipped.
@@ -72,7 +75,7 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
     testbed
         .visit(&client, "unknown kind")
         .await
-        .assert("unknown kind", Then::Unharmed);
+        .assert("unknown kind", Expected::Unharmed);
     testbed.assert_not_told(is_protocol);
     for (name, greeting) in [
         ("no challenge", vec![registered_as(&id.0)]),
@@ -100,7 +103,10 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
             })
             .await;
         testbed.until(name, is_registered).await;
-        testbed.visit(&client, name).await.assert(name, Then::Unharmed);
+        testbed
+            .visit(&client, name)
+            .await
+            .assert(name, Expected::Unharmed);
         testbed.assert_not_told(session_ends);
     }
 }

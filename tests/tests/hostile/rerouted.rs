@@ -12,10 +12,10 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use crate::relay::{Alter, Dialled, Half, HostileRelay, Way, carry, lock, splice};
-use crate::testbed::{Attack, IN_TIME, Testbed, Then};
+use crate::testbed::{Attack, Expected, IN_TIME, Testbed};
 
 /// Two concurrent visits, whose sessions both go to the test. Both must have the expected result.
-async fn cross<F>(name: &str, then: Then, plot: impl FnOnce(HostileRelay, Dialled, Dialled) -> F)
+async fn cross<F>(name: &str, expected: Expected, plot: impl FnOnce(HostileRelay, Dialled, Dialled) -> F)
 where
     F: Future<Output = ()>,
 {
@@ -44,10 +44,10 @@ where
     let visits = testbed.beside_others(attack).await;
     let ran = testbed.ran();
     for (visit, name) in visits.iter().zip(&names) {
-        visit.assert(name, then);
+        visit.assert(name, expected);
         let times = ran.get(name).copied().unwrap_or(0);
         assert!(
-            times <= usize::from(then == Then::Cut),
+            times <= usize::from(expected == Expected::Cut),
             "{name} ran {times} times"
         );
     }
@@ -75,7 +75,7 @@ fn straight() -> Way {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sessions_crossed_from_the_start_do_not_come_about() {
-    cross("crossed", Then::NothingRuns, async |relay, one, other| {
+    cross("crossed", Expected::NothingRuns, async |relay, one, other| {
         let [(client_1, server_1), (client_2, server_2)] = both(&relay, one, other).await;
         tokio::join!(
             splice(client_1, server_2, straight(), straight()),
@@ -87,21 +87,25 @@ async fn two_sessions_crossed_from_the_start_do_not_come_about() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sessions_crossed_after_their_handshakes_end() {
-    cross("crossed later", Then::NothingRuns, async |relay, one, other| {
-        let [(mut client_1, mut server_1), (mut client_2, mut server_2)] = both(&relay, one, other).await;
-        shake_hands(&mut client_1, &mut server_1).await;
-        shake_hands(&mut client_2, &mut server_2).await;
-        tokio::join!(
-            splice(client_1, server_2, straight(), straight()),
-            splice(client_2, server_1, straight(), straight())
-        );
-    })
+    cross(
+        "crossed later",
+        Expected::NothingRuns,
+        async |relay, one, other| {
+            let [(mut client_1, mut server_1), (mut client_2, mut server_2)] = both(&relay, one, other).await;
+            shake_hands(&mut client_1, &mut server_1).await;
+            shake_hands(&mut client_2, &mut server_2).await;
+            tokio::join!(
+                splice(client_1, server_2, straight(), straight()),
+                splice(client_2, server_1, straight(), straight())
+            );
+        },
+    )
     .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_sessions_whose_answers_are_crossed_end() {
-    cross("answers crossed", Then::Cut, async |relay, one, other| {
+    cross("answers crossed", Expected::Cut, async |relay, one, other| {
         let [(mut client_1, mut server_1), (mut client_2, mut server_2)] = both(&relay, one, other).await;
         shake_hands(&mut client_1, &mut server_1).await;
         shake_hands(&mut client_2, &mut server_2).await;
@@ -128,7 +132,7 @@ async fn another_peer_or_another_session_than_the_client_meant_fails_the_handsha
                     splice(dialled.answer(), server, straight(), straight()).await;
                 })
             }),
-            then: Then::NothingRuns,
+            expected: Expected::NothingRuns,
         },
         Attack {
             name: "another session".into(),
@@ -139,7 +143,7 @@ async fn another_peer_or_another_session_than_the_client_meant_fails_the_handsha
                     splice(dialled.answer(), server, straight(), straight()).await;
                 })
             }),
-            then: Then::NothingRuns,
+            expected: Expected::NothingRuns,
         },
         Attack {
             name: "the client itself".into(),
@@ -149,7 +153,7 @@ async fn another_peer_or_another_session_than_the_client_meant_fails_the_handsha
                     carry(client.source, client.sink, straight()).await;
                 })
             }),
-            then: Then::NothingRuns,
+            expected: Expected::NothingRuns,
         },
     ];
     testbed.withstand(attacks.into()).await;
@@ -200,7 +204,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
                 })
             }
         }),
-        then: Then::Unharmed,
+        expected: Expected::Unharmed,
     };
     testbed.withstand(vec![recorded]).await;
     let (exec_server, session) = told.await.unwrap();
@@ -281,7 +285,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
                 splice(dialled.answer(), server, up, straight()).await;
             })
         }),
-        then: Then::Cut,
+        expected: Expected::Cut,
     };
     testbed.withstand(vec![again]).await;
 }
@@ -293,6 +297,9 @@ async fn a_relay_that_lies_about_the_clients_version_stops_no_session() {
         testbed.relay.hint_version(version);
         let name = format!("version {version}");
         let client = testbed.client(&testbed.ticket);
-        testbed.visit(&client, &name).await.assert(&name, Then::Unharmed);
+        testbed
+            .visit(&client, &name)
+            .await
+            .assert(&name, Expected::Unharmed);
     }
 }

@@ -58,12 +58,12 @@ pub(crate) type Plot = Box<dyn FnOnce(Dialled, HostileRelay) -> BoxFuture<'stati
 pub(crate) struct Attack {
     pub(crate) name: String,
     pub(crate) plot: Plot,
-    pub(crate) then: Then,
+    pub(crate) expected: Expected,
 }
 
 /// The expected result of a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Then {
+pub(crate) enum Expected {
     /// The session ends before the command runs.
     NothingRuns,
     /// The session ends; the command may have run once.
@@ -181,12 +181,12 @@ impl Testbed {
         let mut ran = self.ran();
         ran.retain(|name, times| before.get(name) != Some(times));
         println!("{attempts} attacks in {:.1} s", started.elapsed().as_secs_f64());
-        for (name, then) in &expected {
+        for (name, expected) in &expected {
             let times = ran.get(name).copied().unwrap_or(0);
-            let allowed = match then {
-                Then::NothingRuns => 0..=0,
-                Then::Cut => 0..=1,
-                Then::Unharmed => 1..=1,
+            let allowed = match expected {
+                Expected::NothingRuns => 0..=0,
+                Expected::Cut => 0..=1,
+                Expected::Unharmed => 1..=1,
             };
             assert!(allowed.contains(&times), "{name} ran {times} times");
         }
@@ -208,12 +208,12 @@ impl Testbed {
         result
     }
 
-    async fn run_attacks(self: &Arc<Self>, attacks: Vec<Attack>) -> HashMap<String, Then> {
+    async fn run_attacks(self: &Arc<Self>, attacks: Vec<Attack>) -> HashMap<String, Expected> {
         let turns = Arc::new(Semaphore::new(AT_ONCE));
         let mut under_way = JoinSet::new();
         let mut expected = HashMap::new();
         for attack in attacks {
-            let before = expected.insert(attack.name.clone(), attack.then);
+            let before = expected.insert(attack.name.clone(), attack.expected);
             assert_eq!(before, None, "{}: two attacks have this name", attack.name);
             let (testbed, turns) = (Arc::clone(self), Arc::clone(&turns));
             under_way.spawn(async move {
@@ -228,7 +228,7 @@ impl Testbed {
     }
 
     async fn run_attack(&self, attack: Attack) {
-        let Attack { name, plot, then } = attack;
+        let Attack { name, plot, expected } = attack;
         let (client, mut dials) = self.victim();
         let plot = async {
             let dialled = dials.recv().await.expect("the client dials");
@@ -249,7 +249,7 @@ impl Testbed {
         if started.elapsed() > SLOW {
             println!("{name}: ended after {:.1} s", started.elapsed().as_secs_f64());
         }
-        visit.assert(&name, then);
+        visit.assert(&name, expected);
     }
 
     /// Waits until the exec-server has no process.
@@ -322,19 +322,19 @@ fn sent() -> Vec<u8> {
 impl Visit {
     /// Asserts that the visit had the expected result.
     #[track_caller]
-    pub(crate) fn assert(&self, name: &str, then: Then) {
+    pub(crate) fn assert(&self, name: &str, expected: Expected) {
         let sent = sent();
         assert!(
             sent.starts_with(&self.stdout),
             "{name}: received other bytes than were sent"
         );
-        match (&self.ended, then) {
-            (Ok(record), Then::Unharmed) => {
+        match (&self.ended, expected) {
+            (Ok(record), Expected::Unharmed) => {
                 assert_eq!(self.stdout.len(), sent.len(), "{name}");
                 assert_inside(name, record.as_ref().expect("traced"));
             }
-            (Err(RunError::Connect(error)), Then::NothingRuns | Then::Cut) => drop(error.to_string()),
-            (Err(RunError::Session(error)), Then::NothingRuns | Then::Cut) => drop(error.to_string()),
+            (Err(RunError::Connect(error)), Expected::NothingRuns | Expected::Cut) => drop(error.to_string()),
+            (Err(RunError::Session(error)), Expected::NothingRuns | Expected::Cut) => drop(error.to_string()),
             (Ok(_), _) => panic!("{name}: the attack was not detected"),
             (Err(error), _) => panic!("{name}: {error:?}"),
         }
@@ -363,7 +363,7 @@ async fn bystander(testbed: Arc<Testbed>, mut stopped: oneshot::Receiver<()>) ->
     while stopped.try_recv() == Err(oneshot::error::TryRecvError::Empty) {
         let name = format!("{BYSTANDER} {:016x}", rand::random::<u64>());
         let visit = timeout(IN_TIME, testbed.visit(&client, &name)).await.unwrap();
-        visit.assert(&name, Then::Unharmed);
+        visit.assert(&name, Expected::Unharmed);
         visits += 1;
     }
     client.close().await;
