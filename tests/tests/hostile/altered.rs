@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
 use crate::relay::{Alter, PREFIX, Way, around, message, noise, splice};
-use crate::testbed::{Attack, Expected, Plot, Testbed};
+use crate::testbed::{Attack, Expected, RelayBehavior, Testbed};
 
 /// Length of Noise messages 1 and 2 with gRPC's prefix and the 2 bytes of the `Frame` before each.
 const MESSAGE_1: usize = PREFIX + 2 + 96;
@@ -27,7 +27,7 @@ enum Direction {
 use Direction::{Down, Up};
 
 /// Forwards a session and alters the messages of one direction.
-fn altering(direction: Direction, alter: Alter) -> Plot {
+fn altering(direction: Direction, alter: Alter) -> RelayBehavior {
     let altered = Way {
         alter: Some(alter),
         ..Way::default()
@@ -39,7 +39,7 @@ fn altering(direction: Direction, alter: Alter) -> Plot {
     spliced(up, down)
 }
 
-fn spliced(up: Way, down: Way) -> Plot {
+fn spliced(up: Way, down: Way) -> RelayBehavior {
     Box::new(|dialled, relay| {
         Box::pin(async move {
             if let Some(server) = relay.announce(dialled.exec_server, dialled.session).await {
@@ -76,7 +76,7 @@ fn flip(direction: Direction, number: usize, byte: usize, mask: u8) -> Attack {
     });
     Attack {
         name: format!("{direction:?} {number}: byte {byte} ^ {mask:#04x}"),
-        plot: altering(direction, alter),
+        behavior: altering(direction, alter),
         expected: expected(direction, number),
     }
 }
@@ -89,7 +89,7 @@ async fn any_byte_of_the_handshake_that_is_another_ends_it() {
     for (direction, len) in [(Up, MESSAGE_1), (Down, MESSAGE_2)] {
         attacks.push(Attack {
             name: format!("{direction:?}: has {len} bytes"),
-            plot: altering(
+            behavior: altering(
                 direction,
                 Box::new(move |at, message| {
                     assert!(at > 0 || message.len() == len, "{} bytes", message.len());
@@ -141,7 +141,7 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
                     });
                     attacks.push(Attack {
                         name: format!("{direction:?} {number}: {what}"),
-                        plot: altering(direction, alter),
+                        behavior: altering(direction, alter),
                         expected,
                     });
                 };
@@ -191,7 +191,7 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
             let mut held = None;
             attacks.push(Attack {
                 name: format!("{direction:?} {number}: after the next one"),
-                plot: altering(
+                behavior: altering(
                     direction,
                     Box::new(move |at, message| {
                         Continue(match held.take() {
@@ -208,7 +208,7 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
             });
             attacks.push(Attack {
                 name: format!("{direction:?} {number}: cut off"),
-                plot: altering(
+                behavior: altering(
                     direction,
                     Box::new(move |at, message| match at == number {
                         true => Break(vec![message.slice(..message.len() / 2)]),
@@ -219,7 +219,7 @@ async fn messages_that_are_lost_repeated_swapped_or_replaced_end_the_session() {
             });
             attacks.push(Attack {
                 name: format!("{direction:?} {number}: then the end"),
-                plot: altering(
+                behavior: altering(
                     direction,
                     Box::new(move |at, message| match at == number {
                         true => Break(vec![message]),
@@ -239,7 +239,7 @@ async fn messages_held_back_end_the_session_in_time() {
     let mut attacks = vec![
         Attack {
             name: "never answered, never announced".into(),
-            plot: Box::new(|dialled, _| {
+            behavior: Box::new(|dialled, _| {
                 Box::pin(async move {
                     let _held = dialled;
                     std::future::pending().await
@@ -249,7 +249,7 @@ async fn messages_held_back_end_the_session_in_time() {
         },
         Attack {
             name: "answered, never announced".into(),
-            plot: Box::new(|dialled, _| {
+            behavior: Box::new(|dialled, _| {
                 Box::pin(async move {
                     let _held = dialled.answer();
                     std::future::pending().await
@@ -264,7 +264,7 @@ async fn messages_held_back_end_the_session_in_time() {
     for (direction, number) in from.into_iter().take(some) {
         attacks.push(Attack {
             name: format!("{direction:?} from {number} on"),
-            plot: altering(
+            behavior: altering(
                 direction,
                 Box::new(move |at, message| Continue(if at < number { vec![message] } else { vec![] })),
             ),
@@ -284,7 +284,7 @@ async fn messages_that_are_late_change_no_more_than_the_time() {
     let attacks = [(0, 0), (30, 0), (0, 30), (30, 30), (3, 100)];
     let attacks = attacks.map(|(up, down)| Attack {
         name: format!("late by {up} and {down} ms"),
-        plot: spliced(late(up), late(down)),
+        behavior: spliced(late(up), late(down)),
         expected: Expected::Unharmed,
     });
     testbed.withstand(attacks.into()).await;
@@ -346,7 +346,7 @@ async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_t
         };
         Attack {
             name: name.into(),
-            plot: spliced(way(), way()),
+            behavior: spliced(way(), way()),
             expected,
         }
     });

@@ -15,17 +15,17 @@ use crate::relay::{Alter, Dialled, Half, HostileRelay, Way, carry, lock, splice}
 use crate::testbed::{Attack, Expected, IN_TIME, Testbed};
 
 /// Two concurrent visits, whose sessions both go to the test. Both must have the expected result.
-async fn cross<F>(name: &str, expected: Expected, plot: impl FnOnce(HostileRelay, Dialled, Dialled) -> F)
+async fn cross<F>(name: &str, expected: Expected, behavior: impl FnOnce(HostileRelay, Dialled, Dialled) -> F)
 where
     F: Future<Output = ()>,
 {
     let testbed = Arc::new(Testbed::start().await);
     let (one, mut dials_of_one) = testbed.victim();
     let (other, mut dials_of_other) = testbed.victim();
-    let plot = async {
+    let behavior = async {
         let (one, other) = tokio::join!(dials_of_one.recv(), dials_of_other.recv());
         drop((dials_of_one, dials_of_other));
-        plot(testbed.relay.clone(), one.unwrap(), other.unwrap()).await;
+        behavior(testbed.relay.clone(), one.unwrap(), other.unwrap()).await;
     };
     let names = [format!("{name}: one"), format!("{name}: other")];
     let visits = async {
@@ -37,7 +37,7 @@ where
         // The relay may forward sessions for ever, so the visits alone decide.
         let visits = tokio::select! {
             visits = &mut visits => visits,
-            () = plot => visits.await,
+            () = behavior => visits.await,
         };
         visits.expect("both visits end within the deadline")
     };
@@ -126,7 +126,7 @@ async fn another_peer_or_another_session_than_the_client_meant_fails_the_handsha
     let attacks = [
         Attack {
             name: "another exec-server".into(),
-            plot: Box::new(move |dialled, relay| {
+            behavior: Box::new(move |dialled, relay| {
                 Box::pin(async move {
                     let server = relay.announce(other, dialled.session).await.unwrap();
                     splice(dialled.answer(), server, straight(), straight()).await;
@@ -136,7 +136,7 @@ async fn another_peer_or_another_session_than_the_client_meant_fails_the_handsha
         },
         Attack {
             name: "another session".into(),
-            plot: Box::new(|dialled, relay| {
+            behavior: Box::new(|dialled, relay| {
                 Box::pin(async move {
                     let session = SessionId(rand::random());
                     let server = relay.announce(dialled.exec_server, session).await.unwrap();
@@ -147,7 +147,7 @@ async fn another_peer_or_another_session_than_the_client_meant_fails_the_handsha
         },
         Attack {
             name: "the client itself".into(),
-            plot: Box::new(|dialled, _| {
+            behavior: Box::new(|dialled, _| {
                 Box::pin(async move {
                     let client = dialled.answer();
                     carry(client.source, client.sink, straight()).await;
@@ -185,7 +185,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
     let (sender, told) = tokio::sync::oneshot::channel();
     let recorded = Attack {
         name: "recorded".into(),
-        plot: Box::new({
+        behavior: Box::new({
             let tape = tape.clone();
             |dialled, relay| {
                 Box::pin(async move {
@@ -267,7 +267,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
     // Within one session: the earlier messages are repeated after message 3.
     let again = Attack {
         name: "said twice".into(),
-        plot: Box::new(|dialled, relay| {
+        behavior: Box::new(|dialled, relay| {
             Box::pin(async move {
                 let server = relay
                     .announce(dialled.exec_server, dialled.session)

@@ -52,12 +52,12 @@ pub(crate) struct Testbed {
 }
 
 /// What the relay does with the session of one visit.
-pub(crate) type Plot = Box<dyn FnOnce(Dialled, HostileRelay) -> BoxFuture<'static, ()> + Send>;
+pub(crate) type RelayBehavior = Box<dyn FnOnce(Dialled, HostileRelay) -> BoxFuture<'static, ()> + Send>;
 
 /// An attack on one visit.
 pub(crate) struct Attack {
     pub(crate) name: String,
-    pub(crate) plot: Plot,
+    pub(crate) behavior: RelayBehavior,
     pub(crate) expected: Expected,
 }
 
@@ -228,22 +228,26 @@ impl Testbed {
     }
 
     async fn run_attack(&self, attack: Attack) {
-        let Attack { name, plot, expected } = attack;
+        let Attack {
+            name,
+            behavior,
+            expected,
+        } = attack;
         let (client, mut dials) = self.victim();
-        let plot = async {
+        let behavior = async {
             let dialled = dials.recv().await.expect("the client dials");
             // A second dial of the client is refused.
             drop(dials);
-            plot(dialled, self.relay.clone()).await;
+            behavior(dialled, self.relay.clone()).await;
         };
         let visit = timeout(IN_TIME, self.visit(&client, &name));
         let started = Instant::now();
-        let mut plot = std::pin::pin!(plot);
+        let mut behavior = std::pin::pin!(behavior);
         let mut visit = std::pin::pin!(visit);
         // The relay may keep a session open for ever, so the visit alone decides.
         let visit = tokio::select! {
             visit = &mut visit => visit,
-            () = &mut plot => visit.await,
+            () = &mut behavior => visit.await,
         };
         let visit = visit.unwrap_or_else(|_| panic!("{name}: did not end within {IN_TIME:?}"));
         if started.elapsed() > SLOW {
