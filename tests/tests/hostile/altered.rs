@@ -10,7 +10,7 @@ use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 
-use crate::relay::{Alter, PREFIX, Way, around, message, noise, splice};
+use crate::relay::{Alter, Forwarding, PREFIX, around, message, noise, splice};
 use crate::testbed::{Attack, Expected, RelayBehavior, Testbed};
 
 /// Length of Noise messages 1 and 2 with gRPC's prefix and the 2 bytes of the `Frame` before each.
@@ -28,18 +28,18 @@ use Direction::{Down, Up};
 
 /// Forwards a session and alters the messages of one direction.
 fn altering(direction: Direction, alter: Alter) -> RelayBehavior {
-    let altered = Way {
+    let altered = Forwarding {
         alter: Some(alter),
-        ..Way::default()
+        ..Forwarding::default()
     };
     let (up, down) = match direction {
-        Up => (altered, Way::default()),
-        Down => (Way::default(), altered),
+        Up => (altered, Forwarding::default()),
+        Down => (Forwarding::default(), altered),
     };
     spliced(up, down)
 }
 
-fn spliced(up: Way, down: Way) -> RelayBehavior {
+fn spliced(up: Forwarding, down: Forwarding) -> RelayBehavior {
     Box::new(|dialled, relay| {
         Box::pin(async move {
             if let Some(server) = relay.announce(dialled.exec_server, dialled.session).await {
@@ -277,9 +277,9 @@ async fn messages_held_back_end_the_session_in_time() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn messages_that_are_late_change_no_more_than_the_time() {
     let testbed = Arc::new(Testbed::start().await);
-    let late = |millis| Way {
+    let late = |millis| Forwarding {
         delay: Duration::from_millis(millis),
-        ..Way::default()
+        ..Forwarding::default()
     };
     let attacks = [(0, 0), (30, 0), (0, 30), (30, 30), (3, 100)];
     let attacks = attacks.map(|(up, down)| Attack {
@@ -335,18 +335,18 @@ async fn stamps_that_lie_stay_inside_the_envelope_and_stamps_that_are_none_end_t
         ("no field at all", vec![0xff; 3], NothingRuns),
     ];
     let attacks = stamps.into_iter().map(|(name, stamp, expected)| {
-        let way = || {
+        let forwarding = || {
             let stamp = stamp.clone();
             let alter: Alter =
                 Box::new(move |_, sent| Continue(vec![message(&[&sent[PREFIX..], &stamp].concat())]));
-            Way {
+            Forwarding {
                 alter: Some(alter),
-                ..Way::default()
+                ..Forwarding::default()
             }
         };
         Attack {
             name: name.into(),
-            behavior: spliced(way(), way()),
+            behavior: spliced(forwarding(), forwarding()),
             expected,
         }
     });

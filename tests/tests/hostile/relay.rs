@@ -150,14 +150,20 @@ impl HostileRelay {
     /// Forwards a session as an honest relay does.
     async fn carry(self, dialled: Dialled) {
         if let Some(server) = self.announce(dialled.exec_server, dialled.session).await {
-            splice(dialled.answer(), server, Way::default(), Way::default()).await;
+            splice(
+                dialled.answer(),
+                server,
+                Forwarding::default(),
+                Forwarding::default(),
+            )
+            .await;
         }
     }
 }
 
 /// How the messages of one direction are forwarded. They are counted from 0. By default they are not changed.
 #[derive(Default)]
-pub(crate) struct Way {
+pub(crate) struct Forwarding {
     /// Delay of each message, and of the messages behind it.
     pub(crate) delay: Duration,
     /// Replaces each message by these bytes; after `Break` the session ends.
@@ -167,7 +173,7 @@ pub(crate) struct Way {
 pub(crate) type Alter = Box<dyn FnMut(usize, Bytes) -> ControlFlow<Vec<Bytes>, Vec<Bytes>> + Send>;
 
 /// Forwards messages in both directions until either peer ends its stream.
-pub(crate) async fn splice(client: Half, server: Half, up: Way, down: Way) {
+pub(crate) async fn splice(client: Half, server: Half, up: Forwarding, down: Forwarding) {
     tokio::select! {
         () = carry(client.source, server.sink, up) => {}
         () = carry(server.source, client.sink, down) => {}
@@ -175,11 +181,11 @@ pub(crate) async fn splice(client: Half, server: Half, up: Way, down: Way) {
 }
 
 /// Forwards the messages of one direction until either peer ends its stream.
-pub(crate) async fn carry(mut source: Source, sink: Sink, mut way: Way) {
+pub(crate) async fn carry(mut source: Source, sink: Sink, mut forwarding: Forwarding) {
     let mut number = 0;
     while let Some(message) = source.next().await {
-        sleep(way.delay).await;
-        let altered = match &mut way.alter {
+        sleep(forwarding.delay).await;
+        let altered = match &mut forwarding.alter {
             Some(alter) => alter(number, message),
             None => ControlFlow::Continue(vec![message]),
         };

@@ -11,7 +11,7 @@ use baton_proto::limits::HANDSHAKE_TIMEOUT;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use crate::relay::{Alter, Dialled, Half, HostileRelay, Way, carry, lock, splice};
+use crate::relay::{Alter, Dialled, Forwarding, Half, HostileRelay, carry, lock, splice};
 use crate::testbed::{Attack, Expected, IN_TIME, Testbed};
 
 /// Two concurrent visits, whose sessions both go to the test. Both must have the expected result.
@@ -69,8 +69,8 @@ async fn both(relay: &HostileRelay, one: Dialled, other: Dialled) -> [(Half, Hal
     [(one.answer(), first.unwrap()), (other.answer(), second.unwrap())]
 }
 
-fn straight() -> Way {
-    Way::default()
+fn straight() -> Forwarding {
+    Forwarding::default()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,15 +166,15 @@ struct Tape {
     down: Arc<Mutex<Vec<Bytes>>>,
 }
 
-fn recording(tape: &Arc<Mutex<Vec<Bytes>>>) -> Way {
+fn recording(tape: &Arc<Mutex<Vec<Bytes>>>) -> Forwarding {
     let tape = Arc::clone(tape);
     let alter: Alter = Box::new(move |_, message| {
         lock(&tape).push(message.clone());
         Continue(vec![message])
     });
-    Way {
+    Forwarding {
         alter: Some(alter),
-        ..Way::default()
+        ..Forwarding::default()
     }
 }
 
@@ -278,9 +278,9 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
                     before.push(message.clone());
                     Continue(if at == 3 { before.clone() } else { vec![message] })
                 });
-                let up = Way {
+                let up = Forwarding {
                     alter: Some(alter),
-                    ..Way::default()
+                    ..Forwarding::default()
                 };
                 splice(dialled.answer(), server, up, straight()).await;
             })
