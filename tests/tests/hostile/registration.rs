@@ -59,24 +59,24 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
         ("a second challenge", challenge()),
         ("a second registration", registered_as(&id.0)),
     ] {
-        testbed.forget_notices();
-        testbed.relay.tell(id, response).await;
+        testbed.clear_notices();
+        testbed.relay.respond(id, response).await;
         testbed.until(name, is_protocol).await;
         testbed.until(name, is_registered).await;
         testbed
             .visit(&client, name)
             .await
             .assert(name, Expected::Unharmed);
-        testbed.assert_not_told(session_ends);
+        testbed.assert_no_notice(session_ends);
     }
     // A response of an unknown kind, as of a later version, is skipped.
-    testbed.forget_notices();
-    testbed.relay.tell(id, None).await;
+    testbed.clear_notices();
+    testbed.relay.respond(id, None).await;
     testbed
         .visit(&client, "unknown kind")
         .await
         .assert("unknown kind", Expected::Unharmed);
-    testbed.assert_not_told(is_protocol);
+    testbed.assert_no_notice(is_protocol);
     for (name, greeting) in [
         ("no challenge", vec![registered_as(&id.0)]),
         ("an empty greeting", vec![None]),
@@ -93,10 +93,10 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
             vec![challenge(), incoming(&[7; 16], &[7; 32])],
         ),
     ] {
-        testbed.forget_notices();
+        testbed.clear_notices();
         testbed.relay.greet(greeting);
         // The protocol violation ends the current registration.
-        testbed.relay.tell(id, challenge()).await;
+        testbed.relay.respond(id, challenge()).await;
         testbed
             .until(name, |notice| {
                 is_protocol(notice) && !format!("{notice:?}").contains("a second registration")
@@ -107,7 +107,7 @@ async fn a_relay_that_breaks_the_registration_is_registered_with_again_and_sessi
             .visit(&client, name)
             .await
             .assert(name, Expected::Unharmed);
-        testbed.assert_not_told(session_ends);
+        testbed.assert_no_notice(session_ends);
     }
 }
 
@@ -124,21 +124,21 @@ async fn clients_that_never_dialled_and_floods_of_them_start_nothing_and_stop_no
             ("a token of another length", incoming(&[7; 16], &[7; 10_000])),
             ("a session that no client dialled", incoming(&[7; 16], &[7; 32])),
         ] {
-            testbed.forget_notices();
-            testbed.relay.tell(id, response).await;
+            testbed.clear_notices();
+            testbed.relay.respond(id, response).await;
             testbed.until(name, is_not_accepted).await;
         }
         for nonce in 0..flood {
-            testbed.relay.tell(id, Kind::Ping(Ping { nonce })).await;
+            testbed.relay.respond(id, Kind::Ping(Ping { nonce })).await;
             testbed
                 .relay
-                .tell(id, incoming(&rand::random::<[u8; 16]>(), &[7; 32]))
+                .respond(id, incoming(&rand::random::<[u8; 16]>(), &[7; 32]))
                 .await;
         }
     };
     // The flood may have filled the queue, so that the exec-server declines a visit's dial too: the visit is repeated.
     attack.await;
-    testbed.forget_notices();
+    testbed.clear_notices();
     let client = testbed.client(&testbed.ticket);
     for _ in 0..20 {
         if testbed.visit(&client, "after").await.ended.is_ok() {

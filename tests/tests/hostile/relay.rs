@@ -120,7 +120,7 @@ impl HostileRelay {
             origin: Bytes::new(),
             version: *lock(&self.state.version_hint),
         };
-        self.tell(exec_server, register_response::Kind::Incoming(incoming))
+        self.respond(exec_server, register_response::Kind::Incoming(incoming))
             .await;
         accepted.await.ok()
     }
@@ -136,7 +136,7 @@ impl HostileRelay {
     }
 
     /// Sends any response to a registered exec-server.
-    pub(crate) async fn tell(
+    pub(crate) async fn respond(
         &self,
         exec_server: ExecServerId,
         kind: impl Into<Option<register_response::Kind>>,

@@ -214,7 +214,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
     // To the exec-server: the handshake completes, because message 1 can be replayed, but no call starts.
     let replay = async {
         for (name, messages) in [("all of it", &up[..]), ("the first call", &up[..2])] {
-            testbed.forget_notices();
+            testbed.clear_notices();
             let mut server = testbed.relay.announce(exec_server, session).await.expect(name);
             for message in messages {
                 server.sink.send(message.clone()).await;

@@ -281,13 +281,13 @@ impl Testbed {
 
     /// Asserts that the exec-server has reported no matching notice.
     #[track_caller]
-    pub(crate) fn assert_not_told(&self, unwanted: impl Fn(&Notice) -> bool) {
+    pub(crate) fn assert_no_notice(&self, unwanted: impl Fn(&Notice) -> bool) {
         let notices = lock(&self.notices);
         assert!(!notices.iter().any(unwanted), "{notices:?}");
     }
 
     /// Clears the notices that the exec-server has reported.
-    pub(crate) fn forget_notices(&self) {
+    pub(crate) fn clear_notices(&self) {
         lock(&self.notices).clear();
     }
 }
