@@ -1,11 +1,11 @@
-//! What an eavesdropper on both of the relay's legs, the relay itself included, gets to see of a command: nothing of it.
+//! An eavesdropper on both legs of the relay, or the relay itself, sees no content and no trace id of a command.
 
 use crate::support::{Home, Input, PATIENCE, Proxy, Running, relay};
 
 const TRACE: &str = "7d3e9a51c84b06f2e1907ac35d28b6f4";
 
-/// RFC 7541, Appendix B, for the characters that are looked for. Headers on HTTP/2 are usually written in this code, at any
-/// bit.
+/// The Huffman code of a character (RFC 7541, Appendix B), for the characters that are searched. HTTP/2 headers usually
+/// use this code, at any bit offset.
 fn huffman(c: u8) -> (u32, usize) {
     const FIVE: &[u8] = b"012aceiost";
     const SIX: &[u8] = b" %-./3456789=A_bdfghlmnpru";
@@ -18,7 +18,7 @@ fn huffman(c: u8) -> (u32, usize) {
         .unwrap()
 }
 
-/// Whether `needle` occurs in `bytes`, which are given as bits, in Huffman code.
+/// Whether `needle` occurs in Huffman code in `bits`, at any bit offset.
 fn holds_huffman(bits: &str, needle: &str) -> bool {
     let code = |c| {
         let (code, len) = huffman(c);
@@ -40,7 +40,7 @@ fn neither_leg_of_the_relay_carries_a_trace_of_the_command() {
     let home = Home::new();
     home.allow("continue");
     let (client_leg, server_leg) = (Proxy::bind(), Proxy::bind());
-    // An exec-server signs the relay's name as it dials it.
+    // An exec-server signs the relay's name as in its URL, so the relay needs the proxy's address as its authority.
     let name = server_leg.address().to_string();
     let (_relay, address) = relay(&home, "127.0.0.1:0", &["--authority", &name]);
     client_leg.lead_to(address);
@@ -57,7 +57,7 @@ fn neither_leg_of_the_relay_carries_a_trace_of_the_command() {
         secrets.map(|place| format!("{place}-{:032x}", rand::random::<u128>()));
     let dir = home.file(&cwd);
     std::fs::create_dir(&dir).unwrap();
-    // What it prints is put together by the command, so that it is nowhere on the way there.
+    // The command concatenates its output from halves, so that the whole text occurs only in the output.
     let halves = |text: &str| format!("'{}' '{}'", &text[..20], &text[20..]);
     let script = format!(
         "cat; printf %s%s {}; printf %s%s {} >&2; : {argv}",
@@ -113,7 +113,7 @@ fn neither_leg_of_the_relay_carries_a_trace_of_the_command() {
                 assert!(!found, "{text} in stream {number} of the {leg}'s leg");
             }
         }
-        // What the relay does see is found, so the search can find.
+        // Text that the relay does see is found, which proves that the search works.
         let sees = |text: &str| {
             let plain = streams.iter().any(|bytes| holds(bytes, text.as_bytes()));
             plain || coded.iter().any(|bits| holds_huffman(bits, text))

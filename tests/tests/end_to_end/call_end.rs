@@ -1,4 +1,4 @@
-//! History tells who ended a command, and blames nobody else.
+//! History has the call end of each command: which event or component ended it.
 
 use std::fs;
 use std::path::Path;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::support::{Home, Input, Mark, Running, Testbed, poll, relay, run, signal};
 
-/// A command that never ends by itself, once it runs.
+/// Starts a command that never ends by itself, and waits until it runs.
 fn endless(testbed: &Testbed, mark: &Mark, options: &[&str]) -> Running {
     let options = [&["--env", mark.variable()], options].concat();
     let running = Running::start(testbed.exec_with(&options, ["sleep", "1000"]), Input::Open);
@@ -26,7 +26,7 @@ fn first_line(testbed: &Testbed, words: &[&str]) -> Option<Value> {
     Some(serde_json::from_str(&line).unwrap())
 }
 
-/// The outcome that a client's trace file has of its one command.
+/// The outcome of the one command in a client's trace file.
 fn outcome_in(file: &Path) -> String {
     let trace: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     let spans = trace["resourceSpans"].as_array().unwrap().iter();
@@ -39,7 +39,7 @@ fn outcome_in(file: &Path) -> String {
     outcome["value"]["stringValue"].as_str().unwrap().to_owned()
 }
 
-/// Asserts how and why the newest command ended, by the history of a running exec-server, and that none of its processes is left.
+/// Asserts the outcome, call end and fault of the newest command in the history, and that all its processes have ended.
 #[track_caller]
 fn assert_ended(testbed: &Testbed, mark: &Mark, outcome: &str, call_end: Option<&str>, fault: Option<&str>) {
     mark.await_gone();
@@ -49,8 +49,8 @@ fn assert_ended(testbed: &Testbed, mark: &Mark, outcome: &str, call_end: Option<
     });
     let shown = first_line(testbed, &["show", "--json", record["id"].as_str().unwrap()]).unwrap();
     for record in [record, shown] {
-        let told = ["outcome", "call_end", "fault"].map(|key| record[key].as_str());
-        assert_eq!(told, [Some(outcome), call_end, fault], "{record}");
+        let ended = ["outcome", "call_end", "fault"].map(|key| record[key].as_str());
+        assert_eq!(ended, [Some(outcome), call_end, fault], "{record}");
     }
 }
 

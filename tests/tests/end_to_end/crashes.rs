@@ -1,10 +1,14 @@
-//! The real exec-server with `--durability start` is killed with SIGKILL at random points, under load and while it starts, again and again on the
-//! same state, by a client that repeats every start whose answer it lost.
+//! The real exec-server with `--durability start` is killed with SIGKILL at random points, under load and during its
+//! start, repeatedly on the same state. A client repeats every start whose answer was lost.
 //!
-//! Each command leaves a line in a file when it runs: nobody may find two of one. What a barrier covered has to be on record at the end, and every
-//! exec-server has to come up.
+//! Each command appends a line to a file when it runs. The test asserts that:
 //!
-//! `cargo test` does 8 rounds, `BATON_TEST_FULL=1` 500, `BATON_CRASHES=N` as many; the seed is printed, and `BATON_TEST_SEED=N` takes one.
+//! - no line occurs twice;
+//! - every record that a barrier covered is in the history at the end;
+//! - every exec-server starts.
+//!
+//! `cargo test` runs 8 rounds, `BATON_TEST_FULL=1` 500, `BATON_CRASHES=N` N. The seed is printed; `BATON_TEST_SEED=N`
+//! sets it.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -27,23 +31,23 @@ use tokio::task::JoinSet;
 
 use crate::support::{PATIENCE, Testbed, signal};
 
-/// Starts under way at the same time.
+/// Number of concurrent starts.
 const TASKS: usize = 8;
 
-/// A start, and the life of the server that it names.
+/// A start, and the epoch that it names.
 #[derive(Clone)]
 struct Attempt {
     n: u64,
     epoch: Epoch,
 }
 
-/// What became of one.
+/// The answer to a start.
 enum Answer {
-    /// It ran to its end, and what came before it was made durable, or not asked about.
+    /// The command exited. `is_durable`: a barrier behind it succeeded.
     Ended { is_durable: bool },
-    /// The server says that an earlier life may have run it: it is not to be run again.
+    /// The exec-server reports that an earlier epoch may have run it, so it must not run again.
     MayHaveRun,
-    /// The session went away: nobody knows.
+    /// The session was lost, so the result is unknown.
     Lost,
 }
 
@@ -122,7 +126,7 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
         .build()
         .unwrap();
     let mut next = 0;
-    // Answers that were lost, to be asked for again; and what a barrier has covered.
+    // Starts whose answer was lost, which are repeated, and commands that a barrier has covered.
     let mut lost: Vec<Attempt> = Vec::new();
     let mut durable: HashSet<u64> = HashSet::new();
     let (mut ended, mut may_have_run, mut repeated, mut while_starting) = (0, 0, 0, 0);
@@ -133,12 +137,12 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
         command.args(["--durability", "start"]);
         testbed.exec_server = RunningProgram::start("exec-server", command).unwrap();
         if random.random_range(0..6) == 0 {
-            // At some point of its start: before, in and after the opening of its state.
+            // Kill it at a random time during its start: before, while and after it opens its state.
             while_starting += 1;
             std::thread::sleep(Duration::from_micros(random.random_range(0..120_000)));
         } else {
             testbed.await_registration();
-            // After some answers, however long they take here, and then at any point.
+            // Kill it after a number of answers and a random pause, so that the load does not depend on the machine.
             let answers = ended + random.random_range(0..40);
             let load = Duration::from_micros(random.random_range(0..20_000));
             let channel = Channel::new(testbed.ticket.clone(), testbed.home.seed().client_key().unwrap());
@@ -147,17 +151,18 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
             let (server, runs) = (&testbed.exec_server, runs.as_path());
             runtime.block_on(async {
                 let epoch = tokio::time::timeout(PATIENCE, channel.connect()).await;
-                let epoch = epoch.expect("in time").unwrap();
+                let epoch = epoch.expect("connected within the deadline").unwrap();
                 let mut under_way = JoinSet::new();
                 let mut of_task: HashMap<tokio::task::Id, Attempt> = HashMap::new();
-                // Named for the life that it was first meant for, or, by a client that believes that it never ran, for this one.
+                // A repeated start names its first epoch or, as from a client that assumes it never ran, the current
+                // epoch.
                 let mut again = again.into_iter().map(|attempt| match random.random() {
                     true => attempt,
                     false => Attempt { epoch, ..attempt },
                 });
                 let enough = Notify::new();
                 let kill = async {
-                    // A server that answers nothing is killed as well, and what follows tells.
+                    // An exec-server that does not answer is killed too; the assertions below detect the failure.
                     let _ = tokio::time::timeout(PATIENCE, enough.notified()).await;
                     tokio::time::sleep(load).await;
                 };
@@ -201,7 +206,7 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
                 lost.extend(again);
             });
         }
-        // Those that were killed under load are dead already.
+        // Under load it was killed above; a second kill has no effect.
         signal(&testbed.exec_server, Signal::KILL);
         testbed.exec_server.wait(PATIENCE).unwrap();
         let mut once = HashSet::new();
@@ -222,7 +227,7 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
         let mut pages = pages.unwrap();
         let mut kept = HashSet::new();
         while let Some(page) = pages.next().await.unwrap() {
-            // Each with the end that the client saw: the barrier came after it.
+            // Only records with an exit: the barrier was requested after the client had received the exit.
             let records = page.records.into_iter();
             let exited = records.filter(|record| record.outcome() == Outcome::Exited);
             kept.extend(exited.map(|record| record.process_id.to_vec()));
@@ -230,15 +235,15 @@ fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied()
         kept
     });
     for n in &durable {
-        assert!(kept.contains(&id(*n)[..]), "{n} is gone");
+        assert!(kept.contains(&id(*n)[..]), "the record of {n} is lost");
     }
     println!(
-        "{while_starting} killed while they started; {ended} commands ran to their end, {} of them behind a barrier and on record; {repeated} \
-         starts were repeated, {may_have_run} of which an earlier life may have run",
+        "{while_starting} killed during their start; {ended} commands exited, {} of them behind a barrier and in the \
+         history; {repeated} starts were repeated, {may_have_run} of which an earlier epoch may have run",
         durable.len()
     );
     assert!(
         rounds < 8 || !durable.is_empty(),
-        "too little was promised to mean anything"
+        "no command was behind a barrier, so nothing was checked"
     );
 }

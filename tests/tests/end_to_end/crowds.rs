@@ -1,4 +1,4 @@
-//! Many commands at once, and commands that begin before what they need is there.
+//! Many concurrent commands, and commands that start before the relay and the exec-server do.
 
 use std::process::Stdio;
 use std::time::Instant;

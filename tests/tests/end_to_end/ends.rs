@@ -1,4 +1,5 @@
-//! Who dies, and what is left: no process of a client that has gone away, and a sentence for whoever remains.
+//! A client, relay or exec-server that ends or is killed: the processes of its commands are killed, and the peers
+//! report it.
 
 use std::fs;
 use std::io::Read as _;
@@ -9,15 +10,15 @@ use rustix::process::Signal;
 
 use crate::support::{Home, Input, Mark, Running, Testbed, after, poll, relay, run, signal};
 
-/// A shell and two grandchildren, none of which would end by itself.
+/// A shell and two children of it, none of which ends by itself within the test.
 const FAMILY: &str = "sleep 300 & sleep 300 & wait";
 
-/// The same, deaf to SIGTERM.
+/// A family that ignores SIGTERM.
 const STUBBORN_FAMILY: &str = "trap '' TERM; sleep 300 & sleep 300 & wait; sleep 300";
 
 const FAMILY_SIZE: usize = 3;
 
-/// A command that runs a family that carries `mark`, running.
+/// Starts a command whose processes have `mark`, and waits until all run.
 fn family(testbed: &Testbed, mark: &Mark, script: &str) -> Running {
     let exec = testbed.exec_with(&["--env", mark.variable()], ["sh", "-c", script]);
     let running = Running::start(exec, Input::Open);
@@ -52,7 +53,7 @@ fn an_interrupted_client_takes_its_command_along() {
         client.signal(signal);
         let finished = client.finish();
         finished.assert_failed(code, "baton: interrupted");
-        // Else a shell would go on with the loop that it ran us in.
+        // The signal must kill the client: otherwise a shell continues the loop around it.
         let expected = Some(signal.as_raw()).filter(|_| signal != Signal::QUIT);
         assert_eq!(finished.signal, expected, "{finished:?}");
         mark.await_gone();
@@ -138,7 +139,7 @@ fn a_run_ends_with_its_command_and_not_a_second_later() {
         assert_eq!(finished.code, 0, "{finished:?}");
         begun.elapsed()
     };
-    // The best of some, for a machine that does other things too.
+    // The minimum of several runs, for a busy machine.
     let best = (0..5).map(|_| took()).min().unwrap();
     assert!(best < Duration::from_millis(800), "{best:?}");
 }
@@ -148,18 +149,19 @@ fn exit_codes_are_known_though_our_parent_ignores_what_tells_of_them() {
     let home = Home::new();
     let mut baton = home.baton();
     baton.args(["run", "--quiet", "--", "sh", "-c", "exit 5"]);
-    // Not by `trap`: some shells never ignore this one.
+    // `env`, not `trap`: some shells cannot ignore SIGCHLD.
     let finished = run(after("exec env --ignore-signal=CHLD \"$0\" \"$@\"", &baton));
     assert_eq!((finished.code, &*finished.stderr), (5, ""), "{finished:?}");
 }
 
-/// It would be stopped there, being in the background, and could write on the terminal of whoever runs the exec-server.
+/// A background process that reads the terminal is stopped, and one that writes disturbs the operator of the
+/// exec-server.
 #[test]
 fn a_command_cannot_reach_the_terminal_of_its_server() {
     let home = Home::new();
     let asks = "(: </dev/tty) 2>/dev/null && echo reached || echo none";
     let baton = home.baton().get_program().to_str().unwrap().to_owned();
-    // `script` has a new terminal for what it runs.
+    // `script` runs its command in a new terminal.
     let mut script = std::process::Command::new("script");
     script
         .args([
@@ -309,7 +311,7 @@ fn a_command_that_never_reads_its_stdin_ends_all_the_same() {
         assert_eq!(finished.code, code, "{script}: {finished:?}");
         assert_eq!(finished.stderr, "", "{script}");
     }
-    // Nor does it wait for an input that does not come.
+    // It also ends while its open input has no bytes.
     let finished = Running::start(testbed.exec(["echo", "ok"]), Input::Open).finish();
     finished.assert_printed("ok\n");
 }
@@ -317,7 +319,7 @@ fn a_command_that_never_reads_its_stdin_ends_all_the_same() {
 #[test]
 fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
     let testbed = Testbed::new();
-    // Neither stream, nor the size of a write, makes a difference.
+    // The same for both streams, and for small and large writes.
     for script in [
         "while :; do echo y; done",
         "while :; do echo y >&2; done",
@@ -328,7 +330,7 @@ fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
         let is_stderr = script.contains(">&2");
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let (mut said, other) = std::io::pipe().unwrap();
+        let (mut rest, other) = std::io::pipe().unwrap();
         exec.stdin(std::process::Stdio::null());
         match is_stderr {
             true => exec.stderr(writer).stdout(other),
@@ -338,10 +340,10 @@ fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
         drop(exec);
         let status = poll("the client ends", || client.try_wait().unwrap());
         mark.await_gone();
-        let mut words = String::new();
-        said.read_to_string(&mut words).unwrap();
-        // As a shell reports a local command that SIGPIPE has ended.
-        assert_eq!((status.code(), words.as_str()), (Some(141), ""), "{script}");
+        let mut printed = String::new();
+        rest.read_to_string(&mut printed).unwrap();
+        // The status that a shell has for a local command that SIGPIPE has killed.
+        assert_eq!((status.code(), printed.as_str()), (Some(141), ""), "{script}");
     }
 }
 
@@ -354,7 +356,7 @@ fn commands_that_end_well_leave_no_line_behind_and_every_line_has_a_time() {
     for _ in 0..20 {
         run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
     }
-    // A refusal is told behind them.
+    // The refusal of a stranger is logged after them.
     let stranger = Home::new();
     run(stranger.exec(&testbed.ticket.to_string(), [""; 0], ["true"])).assert_failed(255, "not allowed");
     testbed.await_exec_server_says("NAME clamp");
@@ -363,8 +365,8 @@ fn commands_that_end_well_leave_no_line_behind_and_every_line_has_a_time() {
         let is_of_ours = |line: &&str| !line.is_empty() && !line.starts_with("Noise_IK_");
         let lines: Vec<_> = new.lines().filter(is_of_ours).collect();
         assert!(lines.len() <= 1, "{lines:?}");
-        let told = now.lines().filter(|line| !line.starts_with("Noise_IK_"));
-        for line in told {
+        let lines = now.lines().filter(|line| !line.starts_with("Noise_IK_"));
+        for line in lines {
             let time = line.split(' ').next().unwrap();
             assert!(humantime::parse_rfc3339(time).is_ok(), "{line}");
         }
@@ -380,8 +382,8 @@ fn an_exec_server_tells_an_end_from_a_cut() {
     client.signal(Signal::KILL);
     client.finish();
     testbed.await_exec_server_says("session of tester ended with 1 call under way: ");
-    let told = testbed.exec_server.stderr();
-    assert_eq!(told.matches("session of tester").count(), 1, "{told}");
+    let log = testbed.exec_server.stderr();
+    assert_eq!(log.matches("session of tester").count(), 1, "{log}");
 }
 
 #[test]
@@ -428,10 +430,14 @@ fn an_exec_server_listens_on_nothing() {
         return println!("not checked: only root may look at the descriptors of an exec-server");
     }
     assert_eq!(listening(&testbed.exec_server), Vec::<String>::new());
-    assert_eq!(listening(&testbed.relay).len(), 1, "one that listens is found");
+    assert_eq!(
+        listening(&testbed.relay).len(),
+        1,
+        "the search finds the relay's listening socket"
+    );
 }
 
-/// The sockets by which a process can be reached: listening TCP and Unix sockets, and any UDP socket.
+/// The sockets through which a process can be reached: listening TCP and Unix sockets, and any UDP socket.
 fn listening(program: &RunningProgram) -> Vec<String> {
     let process = format!("/proc/{}", program.pid());
     let open: Vec<_> = fs::read_dir(format!("{process}/fd"))
@@ -443,7 +449,7 @@ fn listening(program: &RunningProgram) -> Vec<String> {
         })
         .collect();
     assert!(!open.is_empty(), "a program has sockets");
-    // Column of the state and its value for a listening socket, and column of the inode; see proc_net(5).
+    // Column and value of the state of a listening socket, and column of the inode; see proc_net(5).
     let tables = [
         ("tcp", Some((3, "0A")), 9),
         ("tcp6", Some((3, "0A")), 9),

@@ -154,7 +154,7 @@ fn a_trace_file_takes_one_command_after_the_other_and_stays_within_its_limit() {
     let traces = drawn.text().lines().filter(|line| line.starts_with("trace "));
     assert_eq!(traces.count(), 2, "{drawn:?}");
 
-    // Just before the limit.
+    // Just below the limit.
     let full = fs::read_to_string(&file).unwrap() + &" ".repeat(16 << 20);
     fs::write(&file, &full[..16 << 20]).unwrap();
     trace();
@@ -256,7 +256,7 @@ fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
             file.to_str().unwrap(),
             "--timeout",
             time,
-            // A relay that is not there is told at once.
+            // One attempt: an unreachable relay is reported at once.
             "--connect-timeout",
             "0s",
         ];
@@ -307,7 +307,7 @@ fn a_ticket_file_serves_in_place_of_the_ticket() {
     nowhere.args(["--state", "none", "--ticket-file", "/no/such/directory/ticket"]);
     run(nowhere).assert_failed(255, "cannot write /no/such/directory/ticket: No such file");
 
-    // What a service manager keeps of it in a log has no ticket.
+    // The log, which a service manager may keep, has no ticket.
     signal(&exec_server, Signal::TERM);
     assert!(exec_server.wait(PATIENCE).unwrap().success());
     assert!(

@@ -1,4 +1,4 @@
-//! `baton health`: healthy is exit code 0 and no word, anything else is exit code 1 and a sentence.
+//! `baton health`: exit code 0 without output if healthy, otherwise exit code 1 and an error on stderr.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -26,7 +26,7 @@ fn is_healthy(finished: &Finished) -> bool {
     finished.code == 0
 }
 
-/// Waits until what is checked is unhealthy for this reason.
+/// Waits until the check fails with this sentence.
 fn await_unhealthy(check: impl Fn() -> Finished, sentence: &str) {
     poll(sentence, || {
         let finished = check();
@@ -40,7 +40,7 @@ fn a_relay_is_healthy_while_it_answers() {
     let (relay, address) = relay(&home, "127.0.0.1:0", &[]);
     let url = format!("http://{address}");
     check_relay(&home, &url).assert_printed("");
-    // Its socket still takes connections.
+    // The socket of a stopped relay still accepts connections.
     relay.freeze().unwrap();
     check_relay(&home, &url).assert_failed(1, "no answer from the relay at http://127.0.0.1:");
     relay.thaw().unwrap();
@@ -60,7 +60,7 @@ fn an_exec_server_is_healthy_while_it_is_registered() {
     } = Testbed::new();
     let check = || check_exec_server(&home, &ticket.to_string());
     check().assert_printed("");
-    // The ticket of another seed: another dial token.
+    // A ticket with the dial token of another seed.
     let mut stray = ticket.clone();
     stray.dial_token = Seed::generate()
         .unwrap()
@@ -70,7 +70,7 @@ fn an_exec_server_is_healthy_while_it_is_registered() {
         .clone();
     check_exec_server(&home, &stray.to_string()).assert_failed(1, "refused this ticket");
 
-    // The relay is gone, and back without the registration until the exec-server comes again.
+    // The relay is killed and restarted. It has no registration until the exec-server registers again.
     drop(first_relay);
     check().assert_failed(1, "cannot reach the relay");
     let (_relay, _) = relay(&home, &relay_address.to_string(), &[]);
@@ -78,7 +78,7 @@ fn an_exec_server_is_healthy_while_it_is_registered() {
         is_healthy(&check()).then_some(())
     });
 
-    // It is gone, and says nothing more.
+    // The exec-server is killed without deregistering.
     signal(&exec_server, Signal::KILL);
     await_unhealthy(
         check,
@@ -89,7 +89,7 @@ fn an_exec_server_is_healthy_while_it_is_registered() {
 #[test]
 fn what_is_no_relay_is_not_healthy() {
     let home = Home::new();
-    // A server of gRPC answers what it does not know with HTTP status 200.
+    // A gRPC server answers an unknown method with HTTP status 200.
     let collector = Collector::start().unwrap();
     check_relay(&home, collector.endpoint()).assert_failed(1, "answered with gRPC status Unimplemented");
     // A web server.
@@ -98,7 +98,7 @@ fn what_is_no_relay_is_not_healthy() {
     thread::spawn(move || {
         for socket in listener.incoming() {
             let mut socket = socket.unwrap();
-            // Whatever it is sent.
+            // The answer does not depend on the request.
             let _ = socket.read(&mut [0; 1024]);
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
         }

@@ -1,4 +1,4 @@
-//! Text from a hostile peer, or from a file of one, never steers the terminal it is shown on.
+//! Control sequences in the text of a hostile peer or file never reach the terminal.
 
 use std::fs;
 use std::net::TcpListener;
@@ -18,10 +18,10 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::support::{Home, Testbed, assert_printable, poll, run};
 
-/// Clears the screen, sets the title, colours, rewrites a line, reverses the reading order.
+/// Control sequences that clear the screen, set the title and colours, rewrite a line, and reverse the reading order.
 const STEERING: &str = "\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}31mSTEERED\r\n\u{8}\u{7f}\u{202e}fake\u{2028}";
 
-/// What of it may be shown.
+/// The part of [`STEERING`] that may be shown.
 const WORD: &str = "STEERED";
 
 #[track_caller]
@@ -31,7 +31,7 @@ fn assert_harmless(text: &str) {
     assert!(!text.contains(['\u{202e}', '\u{2028}']), "{text:?}");
 }
 
-/// A relay that refuses everything with a text of its own.
+/// A relay that refuses every request with a chosen text.
 struct HostileRelay(Code);
 
 #[tonic::async_trait]
@@ -59,7 +59,7 @@ impl Relay for HostileRelay {
 }
 
 impl HostileRelay {
-    /// Serves on a thread that ends with the test's process. Returns its URL.
+    /// Serves on a thread that ends with the test process. Returns the URL.
     fn start(code: Code) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());

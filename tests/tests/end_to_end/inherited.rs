@@ -1,4 +1,4 @@
-//! What a command gets of the exec-server that runs it, and what it does not.
+//! What a command inherits from the exec-server that runs it, and what it does not.
 
 use std::fs;
 use std::os::unix::fs::chown;
@@ -11,10 +11,10 @@ use rustix::process::getuid;
 
 use crate::support::{Finished, Home, PATIENCE, after, relay, run};
 
-/// A user that owns nothing, on every Linux.
+/// The id of the unprivileged user `nobody`.
 const NOBODY: u32 = 65534;
 
-/// A relay and an exec-server that was started so, and a command of `client`'s there.
+/// Starts a relay and the exec-server of `started`, and runs a command of `client` there.
 fn exec_of(started: impl FnOnce(&str) -> Command, client: &Home, script: &str) -> Finished {
     let (_relay, address) = relay(client, "127.0.0.1:0", &[]);
     let mut exec_server =
@@ -46,7 +46,7 @@ fn starts_as_by_hand(method: &str) {
         let mut command = home.baton_exec_server(url);
         command.args(["--spawn", method]);
         command.env("BATON_SECRET", "x").env("OTHER", "y");
-        // As nohup and `&` do it; SIGUSR1 is nobody's.
+        // `nohup` and `&` ignore the first three; SIGUSR1 stands for any other signal.
         after("trap '' HUP INT QUIT USR1; ulimit -Sn 200; cd /usr", &command)
     };
     let script =
@@ -93,7 +93,7 @@ fn other_processes_of_its_user_cannot_read_an_exec_server() {
         format!("{} tester\n", client.public()),
     )
     .unwrap();
-    // Where the user may execute it.
+    // A copy that the unprivileged user may execute.
     let program = server.file("baton");
     fs::copy(baton().unwrap(), &program).unwrap();
     let unprivileged = |url: &str| {

@@ -1,25 +1,26 @@
-//! End to end: a relay, an exec-server and a client, three processes of the real binary (or the client library in this
-//! one), on loopback. Nothing else has to be installed.
+//! End to end: a relay, an exec-server and a client, on loopback. Each is a process of the real binary; some tests use
+//! the client library in the test process. Nothing else has to be installed.
 //!
-//! * `trace`: one command is one trace, whole, at a real OTLP receiver;
-//! * `telemetry`: what a collector's state and the `OTEL_*` variables do to a command;
+//! * `trace`: a command is one complete trace at a real OTLP receiver;
+//! * `telemetry`: effects of a collector's state and of the `OTEL_*` variables on a command;
 //! * `files`: trace files and `baton run`;
-//! * `blind`: what the relay's two legs carry;
-//! * `call_end`: history tells who ended a command;
-//! * `inherited`: what a command gets of the exec-server that runs it, and what it does not;
-//! * `spawn`: how an exec-server creates processes, in a sandbox too;
-//! * `records`: history, threads, barriers, and what is left when the disk fails or the exec-server is killed;
-//! * `refused`: bad tickets, relays, keys, lists and commands, each with its sentence;
-//! * `revoked`: a client that loses its line on the list loses what it runs;
-//! * `hostile`: what a hostile peer or file gets to show on a terminal;
+//! * `blind`: the bytes on both legs of the relay;
+//! * `call_end`: the call end that history has of a command;
+//! * `inherited`: what a command inherits from its exec-server, and what it does not;
+//! * `spawn`: how an exec-server creates processes, also in a sandbox;
+//! * `records`: history, threads and barriers, also after a disk failure or a crash of the exec-server;
+//! * `refused`: the errors for bad tickets, relays, keys, lists and commands;
+//! * `revoked`: the processes of a client are killed when its line is removed from the allow-list;
+//! * `hostile`: text of a hostile peer or file on a terminal;
 //! * `health`: `baton health`;
-//! * `tls`: the connection to the relay, and the warning where it is in clear text;
-//! * `crowds`: more commands at once than a connection has sessions, and commands that wait for relay and exec-server;
-//! * `crashes`: an exec-server that is killed again and again runs nothing twice and forgets nothing that a barrier covered;
-//! * `ends`: who dies, and what is left;
-//! * `volume`: no byte is lost, however many there are.
+//! * `tls`: TLS to the relay, and the warning about clear text;
+//! * `crowds`: more concurrent commands than a connection has sessions, and commands that wait for relay and
+//!   exec-server;
+//! * `crashes`: repeated kills of an exec-server: no start runs twice, and no record behind a barrier is lost;
+//! * `ends`: a client, relay or exec-server that ends or is killed, and its surviving processes;
+//! * `volume`: no byte of input or output is lost.
 //!
-//! Every wait has a deadline, far beyond what a loaded machine needs. `BATON_TEST_FULL=1` raises the amounts in `volume`.
+//! Every wait has a deadline far beyond the need of a loaded machine. `BATON_TEST_FULL=1` raises the amounts.
 
 mod blind;
 mod call_end;

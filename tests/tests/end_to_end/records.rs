@@ -1,4 +1,4 @@
-//! What has run stays known: history, [threads], barriers, and what is left of them when the disk fails or the exec-server is killed.
+//! Records of commands: history, [threads] and barriers, also when the disk fails or the exec-server is killed.
 
 mod threads;
 
@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::support::{Finished, Home, Input, Mark, PATIENCE, Running, Testbed, poll, run, signal};
 
-/// `baton WORDS…` of this home, with the testbed's ticket.
+/// Runs `baton WORDS…` in the testbed's home, with its ticket.
 fn baton(testbed: &Testbed, words: &[&str]) -> Finished {
     run(command(testbed, words))
 }
@@ -50,7 +50,7 @@ fn state(home: &Home) -> PathBuf {
     entry.unwrap().path()
 }
 
-/// Ends the exec-server as a crash does, and starts it again.
+/// Kills the exec-server with SIGKILL and starts it again.
 fn crash(testbed: &mut Testbed, options: &[&str]) {
     signal(&testbed.exec_server, Signal::KILL);
     testbed.exec_server.wait(PATIENCE).unwrap();
@@ -66,7 +66,7 @@ fn restart(testbed: &mut Testbed, options: &[&str]) {
     testbed.await_registration();
 }
 
-/// Holds the database's lock, so that nothing can be written; until it is dropped.
+/// Holds the database's lock until it is dropped, so that nothing can be written.
 struct Held(Connection);
 
 impl Held {
@@ -195,11 +195,11 @@ fn what_a_flush_covered_outlives_kill_9_and_what_ran_is_lost() {
         run(testbed.exec(["true"]));
     }
     let mark = Mark::new();
-    // Prints, works on in silence, and holds no pipe whose end would kill it.
+    // Prints and then continues without output. It holds no pipe, whose closing would kill it.
     let printing = "echo up; exec >/dev/null 2>&1; sleep 300";
     let exec = testbed.exec_with(&["--env", mark.variable()], ["sh", "-c", printing]);
     let running = Running::start(exec, Input::Open);
-    poll("it runs and its progress is told", || {
+    poll("it runs and its progress is in the history", || {
         let all = history(&testbed, &["-n", "1"]);
         (all[0]["outcome"] == "running" && all[0]["last_seq"].as_u64()? > 1).then_some(())
     });
@@ -349,7 +349,7 @@ fn what_a_client_that_vanishes_had_run_is_written_without_delay() {
         records.query_row(&count, [], |row| row.get(0)).unwrap()
     };
     let mut tries = 0;
-    // By itself the writer waits for so long with what has been accepted. A machine that is busy may need another try.
+    // Without a barrier the writer waits for `LINGER` before it writes. A busy machine may need several attempts.
     poll("a record is on disk sooner than without the barrier", || {
         tries += 1;
         let mark = Mark::new();
@@ -357,11 +357,11 @@ fn what_a_client_that_vanishes_had_run_is_written_without_delay() {
         let exec = testbed.exec_with(&["--env", mark.variable()], ["sleep", "300"]);
         let running = Running::start(exec, Input::Open);
         poll("it runs", || (!mark.processes().is_empty()).then_some(()));
-        // Killed, it says goodbye to nobody.
+        // The drop kills the client, which closes no session.
         drop(running);
         poll("it is on record", || (count("true") == tries).then_some(()));
         let took = began.elapsed();
-        // Else what is left of this try is written in the next, and its record along with it.
+        // Otherwise a pending write of this attempt would write the record of the next one too.
         poll("its end is on record", || {
             (count("outcome is null") == 0).then_some(())
         });
@@ -410,7 +410,7 @@ fn records_that_were_given_up_are_told_to_their_client_until_it_takes_note() {
     let mut testbed = Testbed::new();
     run(testbed.exec(["true"]));
     testbed.stop_exec_server();
-    // As a server leaves it whose disk was dead for hours.
+    // The losses that an exec-server stores after a long disk failure.
     let connection = Connection::open(state(&testbed.home).join("baton.db")).unwrap();
     let lost = "insert into losses (owner, records) select owner, 5 from owners";
     assert_eq!(connection.execute(lost, []).unwrap(), 1);
@@ -420,14 +420,14 @@ fn records_that_were_given_up_are_told_to_their_client_until_it_takes_note() {
         baton(&testbed, &["flush"]).assert_failed(255, "5 records were dropped");
     }
     baton(&testbed, &["flush", "--acknowledge", "2"]).assert_failed(255, "3 records were dropped");
-    // What is not acknowledged outlives the server, and what is does not come back.
+    // Losses that are not acknowledged persist across a restart; acknowledged ones do not return.
     testbed.stop_exec_server();
     restart(&mut testbed, &[]);
     baton(&testbed, &["flush"]).assert_failed(255, "`baton flush --acknowledge 3` acknowledges");
     baton(&testbed, &["flush", "--acknowledge", "3"]).assert_printed("");
-    // Written behind the answer.
+    // The acknowledgement is written after the answer.
     let records = Connection::open(state(&testbed.home).join("baton.db")).unwrap();
-    poll("the note is on disk", || {
+    poll("the acknowledgement is on disk", || {
         let left: i64 = records
             .query_row("select count(*) from losses", [], |row| row.get(0))
             .unwrap();
@@ -462,7 +462,7 @@ fn an_end_while_nothing_can_be_written_is_bounded_and_says_what_was_left() {
     run(testbed.exec(["true"]));
     let began = Instant::now();
     testbed.stop_exec_server();
-    // For three seconds it tries, beside what else an end may take.
+    // It tries to write for three seconds; the rest of the shutdown takes time too.
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     testbed.await_exec_server_says("1 record could not be written before the end, and 0 were dropped before");
     drop(held);
@@ -489,7 +489,7 @@ fn a_clean_end_of_the_server_is_told_from_a_crash() {
         .map(Result::unwrap)
         .collect();
     assert_eq!(ended, [None, Some(true), None], "killed, ended, running");
-    // Nothing was lost at the clean end, without any flush.
+    // The clean shutdown wrote all records without a flush.
     assert_eq!(history(&testbed, &[]).len(), 2);
 }
 
@@ -497,7 +497,8 @@ fn a_clean_end_of_the_server_is_told_from_a_crash() {
 fn a_command_whose_deadline_passes_is_on_record_as_timed_out() {
     let testbed = Testbed::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
-    // Kept until the end is known: the session ends with its last handle, and may so before it has told of the deadline.
+    // The client is kept until the end is on record: its last handle closes the session, possibly before the reset that
+    // reports the deadline is sent.
     let _client = runtime.block_on(async {
         let key = testbed.home.seed().client_key().unwrap();
         let channel = baton_channel::Channel::new(testbed.ticket.clone(), key);

@@ -1,4 +1,4 @@
-//! Bad input of every kind: each its own sentence and exit code, nothing started, nothing hanging.
+//! Bad input of every kind: each has its own error and exit code, no command runs, and nothing hangs.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -16,7 +16,7 @@ use rustix::process::Signal;
 
 use crate::support::{Home, Input, PATIENCE, Running, Testbed, after, await_says, poll, relay, run, signal};
 
-/// A file that a command makes if it is run at all.
+/// A file that a command creates if it runs.
 struct Canary(PathBuf);
 
 impl Canary {
@@ -34,17 +34,17 @@ impl Canary {
     }
 }
 
-/// Runs a command with this ticket, which must fail with this sentence before anything is started.
+/// Runs a command with this ticket and asserts that it fails with this sentence and that the command does not run.
 #[track_caller]
 fn assert_refused(home: &Home, ticket: &str, sentence: &str) {
     let canary = Canary::new(home);
-    // One attempt: what waiting may cure is waited for by default.
+    // One attempt: by default the client retries transient errors.
     let once = ["--connect-timeout", "0s"];
     run(home.exec(ticket, once, canary.command())).assert_failed(255, sentence);
     canary.assert_not_run();
 }
 
-/// A ticket of nobody, that leads to this relay.
+/// A ticket for this relay and an exec-server that does not exist.
 fn stray_ticket(relay_url: &str) -> Ticket {
     let seed = Seed::generate().unwrap();
     Ticket {
@@ -55,7 +55,7 @@ fn stray_ticket(relay_url: &str) -> Ticket {
     }
 }
 
-/// A port where `answer` is given every connection. Its thread ends with the test's process.
+/// Listens on a port and calls `answer` with every connection. The thread ends with the test process.
 fn port(answer: impl Fn(TcpStream) + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -239,7 +239,7 @@ fn a_key_that_is_not_allowed_is_told_its_line_and_the_owner_what_to_add() {
     testbed.await_exec_server_says(&add);
     testbed.await_exec_server_says(&format!("{} NAME clamp", stranger.public()));
 
-    // Added as it stands, it is let in without a restart.
+    // The suggested line is added unchanged; the client is allowed without a restart.
     let list = testbed.home.config("allowed_clients");
     let allowed = fs::read_to_string(&list).unwrap();
     fs::write(&list, format!("{allowed}{line}\n")).unwrap();
@@ -311,7 +311,7 @@ fn what_others_can_change_or_read_is_refused_with_the_command_that_mends_it() {
         mode(path, mended);
     }
 
-    // Nobody new is let in while it is open to others.
+    // No new session is accepted while the file is open to other users.
     let allowed = testbed.home.config("allowed_clients");
     mode(&allowed, 0o622);
     let ticket = testbed.ticket.to_string();
@@ -390,7 +390,7 @@ fn a_rotated_ticket_is_revoked_at_once_and_the_next_one_works_while_sessions_go_
     open.write(b"still here\n");
     open.finish().assert_printed("still here\n");
 
-    // It stays revoked after a restart, and the next generation is another one.
+    // The old ticket stays revoked after a restart, and the next rotation makes another generation.
     testbed.stop_exec_server();
     assert!(rotate(&testbed.home).text().starts_with("generation 2: "));
     let mut again = testbed
@@ -428,7 +428,7 @@ fn a_closed_standard_output_is_told_and_nothing_is_run() {
     let mut public = testbed.home.baton();
     public.args(["keygen", "--public"]);
     run(after("exec >&-", &public)).assert_failed(255, "standard output is closed");
-    // What was chosen to be thrown away is.
+    // Output to /dev/null is not an error.
     run(after("exec >/dev/null", &testbed.exec(["echo", "ok"]))).assert_printed("");
     run(after("exec 1<>/dev/null", &testbed.exec(["echo", "ok"]))).assert_printed("");
 }
@@ -664,7 +664,7 @@ fn two_exec_servers_cannot_hold_one_registration() {
     let mut second = testbed
         .home
         .baton_exec_server(&format!("http://{}", testbed.relay_address));
-    // On one state they would not even get so far.
+    // With one state directory the second would fail before it registers.
     second.args(["--state", "none"]);
     let second = RunningProgram::start("exec-server", second).unwrap();
     await_says(

@@ -1,11 +1,12 @@
-//! A client that loses its line loses what it runs, and a list that breaks is called that.
+//! Revocation: the commands of a client are killed when its line is removed, and an unusable allow-list is reported as
+//! such.
 
 use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::support::{Home, Input, Mark, Running, Testbed, run};
 
-/// What the design promises.
+/// Documented limit on the time from the removal of a line to the end of its commands.
 const SOON: Duration = Duration::from_secs(1);
 
 #[test]
@@ -74,7 +75,7 @@ fn a_list_that_breaks_while_the_exec_server_runs_is_blamed_and_not_the_relay() {
     testbed.await_exec_server_says("allowed_clients is not a regular file");
     testbed.await_exec_server_says("no client is accepted until the list is fixed");
 
-    // Whoever was in stays in, until the next rekey.
+    // Open sessions continue until the next rekey.
     running.write(b"still here\n");
     running.finish().assert_printed("still here\n");
     fs::remove_dir(&list).unwrap();

@@ -1,4 +1,4 @@
-//! How an exec-server creates processes: what `--spawn` says, and what a sandbox lets it.
+//! How an exec-server creates processes: by the method of `--spawn`, and by fork where a sandbox refuses clone.
 
 use std::process::Command;
 use std::thread;
@@ -16,7 +16,7 @@ const CLONE: i64 = libc::SYS_clone;
 const CLONE3: i64 = libc::SYS_clone3;
 const PIDFD_OPEN: i64 = libc::SYS_pidfd_open;
 
-/// A seccomp filter: these system calls fail so, with these bits in their first argument if some are given.
+/// A seccomp filter: this system call fails with `errno`, if `bits` is 0 or its first argument has these bits.
 fn filter(call: i64, bits: u64, errno: Errno) -> BpfProgram {
     let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, SeccompCmpOp::MaskedEq(bits), bits);
     let rule = SeccompRule::new(vec![condition.unwrap()]).unwrap();
@@ -29,7 +29,8 @@ fn filter(call: i64, bits: u64, errno: Errno) -> BpfProgram {
     filter.unwrap().try_into().unwrap()
 }
 
-/// A part in a sandbox without pidfds and clone3, as gVisor is one. Children inherit the filters of the thread that starts them.
+/// Starts a program in a sandbox without pidfds and clone3, like gVisor. It inherits the filters of the thread that
+/// starts it.
 fn start_without_pidfds(command: Command) -> RunningProgram {
     let pidfd = u64::from(libc::CLONE_PIDFD.unsigned_abs());
     let filters = [
@@ -44,7 +45,7 @@ fn start_without_pidfds(command: Command) -> RunningProgram {
     thread::spawn(start).join().unwrap()
 }
 
-/// An exec-server of one home, its relay and its ticket.
+/// A running exec-server with its home, its relay and its ticket.
 struct Started {
     home: Home,
     _relay: RunningProgram,
@@ -77,7 +78,7 @@ impl Started {
         self.home.exec(&self.ticket, options, ["sh", "-c", script])
     }
 
-    /// What every command must get, however its process is created.
+    /// Asserts what every command gets, independent of how its process is created.
     fn serves(&self) {
         let told = self.exec(&[], "echo out; echo error >&2; exit 3");
         assert_eq!((told.code, told.text()), (3, "out\n"), "{told:?}");
@@ -90,7 +91,7 @@ impl Started {
         assert_eq!(late.code, 124, "{late:?}");
         let nothing = run(self.home.exec(&self.ticket, [""; 0], ["/no/such/program"]));
         assert_eq!(nothing.code, 127, "{nothing:?}");
-        // Several at once: each learns of its own end.
+        // Concurrent commands: each gets its own exit code.
         let commands: Vec<_> = (0..20)
             .map(|code| Running::start(self.command(&[], &format!("exit {code}")), Input::Open))
             .collect();
@@ -116,7 +117,7 @@ fn in_a_sandbox_that_refuses_clone_commands_run_and_the_owner_is_told_why_they_s
 }
 
 #[test]
-fn a_way_that_was_asked_for_is_taken_without_a_word_or_refused_with_one() {
+fn a_requested_spawn_method_is_used_silently_or_refused_with_a_reason() {
     let started = Started::new(plainly, &["--spawn", "std"]);
     started.serves();
     assert!(!started.exec_server.stderr().contains(FORKS));
@@ -140,7 +141,7 @@ fn a_forked_command_cannot_reach_the_terminal_of_its_server_either() {
     let ticket = home.file("ticket");
     let baton = home.baton().get_program().to_str().unwrap().to_owned();
     for method in ["clone", "std"] {
-        // `script` has a new terminal for what it runs.
+        // `script` runs its command in a new terminal.
         let mut script = Command::new("script");
         script
             .args([

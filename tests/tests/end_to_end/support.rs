@@ -1,10 +1,10 @@
-//! What the tests share.
+//! Support code of the end-to-end tests.
 //!
-//! * [`Testbed`]: relay, exec-server and an allowed client's home directory;
-//! * [`Running`], [`Finished`]: one `baton` command, bounded in time;
+//! * [`Testbed`]: a relay, an exec-server and the home directory of an allowed client;
+//! * [`Running`], [`Finished`]: one `baton` command with a deadline;
 //! * [`Mark`]: finds the processes of one test, grandchildren included;
-//! * [`Proxy`]: a TCP proxy that keeps every byte;
-//! * [`spans`]: what must hold of the spans of one `echo`.
+//! * [`Proxy`]: a TCP proxy that records every byte;
+//! * [`spans`]: assertions on the spans of one `echo`.
 
 mod mark;
 mod proxy;
@@ -23,24 +23,24 @@ pub(crate) use running::assert_printable;
 pub(crate) use running::{Finished, Input, Running, run};
 pub(crate) use testbed::{Home, Testbed, after, relay, signal};
 
-/// How long anything may take. Most waits end within milliseconds; this is for a machine that does other things too.
+/// Deadline of every wait. Most waits end within milliseconds; the margin is for a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 const POLL_PAUSE: Duration = Duration::from_millis(5);
 
-/// Asks until there is an answer; fails after [`PATIENCE`].
-pub(crate) fn poll<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+/// Polls until `probe` returns a value; fails after [`PATIENCE`].
+pub(crate) fn poll<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(answer) = ask() {
-            return answer;
+        if let Some(value) = probe() {
+            return value;
         }
-        assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
+        assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}");
         thread::sleep(POLL_PAUSE);
     }
 }
 
-/// Waits until a program has said this on its stderr, which is read beside its stdout.
+/// Waits until the stderr of a program contains this text.
 pub(crate) fn await_says(program: &RunningProgram, text: &str) {
     poll(text, || program.stderr().contains(text).then_some(()));
 }

@@ -1,4 +1,5 @@
-//! What a collector's state and the `OTEL_*` variables do to a command: nothing to its output and exit code, next to nothing to its time.
+//! Effects of a collector's state and of the `OTEL_*` variables on a command: its output and exit code do not change,
+//! and its duration hardly does.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -17,7 +18,7 @@ use crate::support::{Finished, Input, Running, Testbed, poll, run};
 
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-/// Longest that an exit waits for a collector.
+/// Longest time that the exit of a command waits for a collector.
 const EXIT_WAIT: Duration = Duration::from_millis(50);
 
 fn free_port() -> SocketAddr {
@@ -35,7 +36,7 @@ fn spool(testbed: &Testbed) -> PathBuf {
     testbed.home.file(".local/state/baton/spool")
 }
 
-/// Names of the files that wait there.
+/// Names of the spooled files.
 fn spooled(testbed: &Testbed) -> Vec<String> {
     let entries = fs::read_dir(spool(testbed)).into_iter().flatten();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
@@ -58,7 +59,7 @@ fn envelopes(spans: &[ReceivedSpan]) -> usize {
         .count()
 }
 
-/// The fastest of some, on a machine that does other things too; fewer if one is within `bound`.
+/// The least duration of 40 runs, for a busy machine. Stops early at a run within `bound`.
 fn fastest(bound: Duration, mut once: impl FnMut()) -> Duration {
     let mut fastest = Duration::MAX;
     for _ in 0..40 {
@@ -121,7 +122,7 @@ fn spans_of_runs_with_a_dead_collector_arrive_once_each_by_later_runs() {
     let collector = Collector::start_at(address).unwrap();
     let mut runs = RUNS;
     poll("an empty spool", || {
-        // A run that gives up before the collector has answered sends again, which a busy machine would cause.
+        // The long timeout: a run that gives up before the answer keeps its spans, and a later run sends them again.
         for finished in all("alive", &["--flush-timeout", "60s"]) {
             finished.assert_printed("alive\n");
         }
@@ -151,17 +152,17 @@ fn what_is_in_the_spool_and_not_ours_is_told_and_breaks_nothing() {
     fs::write(&garbage, b"\x1b[2Jgarbage").unwrap();
 
     let collector = Collector::start_at(address).unwrap();
-    let mut told = String::new();
+    let mut printed = String::new();
     poll("an empty spool", || {
         let finished = run(exec(&testbed, &endpoint, &[], &["true"]));
         finished.assert_printed("");
-        told.push_str(&finished.stderr);
+        printed.push_str(&finished.stderr);
         spooled(&testbed).is_empty().then_some(())
     });
-    assert!(told.contains("is a link and was removed"), "{told}");
-    assert!(told.contains("is damaged and was removed"), "{told}");
-    // It was more than seven days old.
-    assert!(told.contains("of earlier runs"), "{told}");
+    assert!(printed.contains("is a link and was removed"), "{printed}");
+    assert!(printed.contains("is damaged and was removed"), "{printed}");
+    // The first file was more than seven days old.
+    assert!(printed.contains("of earlier runs"), "{printed}");
     assert_eq!(fs::read(&secret).unwrap(), b"secret");
     assert!(envelopes(&collector.spans()) >= 2);
 }
@@ -197,13 +198,13 @@ fn in_ci_and_with_a_flush_timeout_a_collector_that_is_late_is_waited_for() {
             command.env("CI", "true");
         }
         let mut running = Running::start_unread(command, Input::Bytes(Vec::new()));
-        // It is written down early, so the command is over by then.
+        // The spool file is written when the command has ended, before the wait for the collector.
         let kept = poll("a file in the spool", || spooled(&testbed).pop());
         let collector = Collector::start_at(address).unwrap();
         running.read();
         let finished = running.finish();
         finished.assert_printed("ok\n");
-        // On a machine that is busy for seconds the wait may be over first.
+        // On a very busy machine the wait may end before the collector has started.
         if finished.stderr.is_empty() {
             assert_eq!(envelopes(&collector.spans()), 1, "{finished:?}");
             assert!(!spooled(&testbed).contains(&kept), "it was delivered after all");
@@ -222,7 +223,7 @@ fn an_interruption_ends_the_wait_for_a_collector_and_loses_nothing() {
     let running = Running::start(command, Input::Bytes(Vec::new()));
     poll("a file in the spool", || spooled(&testbed).pop());
     running.signal(Signal::INT);
-    // Within PATIENCE, a tenth of the wait.
+    // `finish` fails after PATIENCE, a tenth of the flush timeout.
     let finished = running.finish();
     finished.assert_printed("ok\n");
     assert!(finished.stderr.contains("kept in"), "{finished:?}");
@@ -237,7 +238,7 @@ fn a_port_that_speaks_http_1_is_told_as_that() {
     thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
-            // The other end may have gone.
+            // Both fail if the client has closed the connection.
             let _ = stream.read_exact(&mut [0; 24]);
             let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n");
         }
@@ -284,7 +285,7 @@ fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
         }
     }
     assert!(collector.spans().is_empty());
-    // One that is ignored keeps nothing from being exported.
+    // An ignored value does not prevent the export.
     let mut command = exec(&testbed, collector.endpoint(), &[], &["echo", "ok"]);
     command
         .env("OTEL_TRACES_SAMPLER", "jaeger_remote")
@@ -299,7 +300,7 @@ fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
     );
     assert_eq!(envelopes(&collector.spans()), 1);
 
-    // An exec-server serves, too.
+    // An exec-server serves despite an unsupported value.
     testbed.stop_exec_server();
     let mut command = testbed
         .home
@@ -311,7 +312,7 @@ fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
     assert!(testbed.exec_server.stderr().contains("; nothing is exported"));
 }
 
-/// The flags of the TRACEPARENT that a command of `exec` sees.
+/// The sampled flag of the TRACEPARENT that a command gets.
 fn flags_seen(mut command: Command, variables: &[(&str, &str)]) -> u8 {
     command.envs(variables.iter().copied());
     let finished = run(command);
@@ -360,7 +361,7 @@ fn a_sampler_that_says_no_is_seen_by_the_command_and_by_no_collector() {
             assert_eq!(exported, usize::from(expected), "{sampler} {ratio} {parent:?}");
         }
     }
-    // `--trace` alone samples, too, unless the sampler says no.
+    // `--trace` without a collector samples too, unless the sampler refuses.
     let mut command = testbed.exec_with(&["--trace"], show);
     command.env_remove(ENDPOINT);
     assert_eq!(flags_seen(command, &[("OTEL_TRACES_SAMPLER", "always_off")]), 0);
@@ -368,7 +369,7 @@ fn a_sampler_that_says_no_is_seen_by_the_command_and_by_no_collector() {
     command.env_remove(ENDPOINT);
     assert_eq!(flags_seen(command, &[]), 1);
 
-    // An exec-server's sampler takes away from what its clients sample.
+    // An exec-server's sampler can drop traces that its clients sample.
     testbed.stop_exec_server();
     let mut command = testbed
         .home
@@ -399,7 +400,7 @@ fn an_exec_server_says_once_that_it_begins_to_lose_spans() {
         .env("OTEL_BSP_SCHEDULE_DELAY", "10");
     testbed.exec_server = baton_support::process::RunningProgram::start("exec-server", command).unwrap();
     testbed.await_registration();
-    let told = |testbed: &Testbed| {
+    let warnings = |testbed: &Testbed| {
         testbed
             .exec_server
             .stderr()
@@ -417,19 +418,19 @@ fn an_exec_server_says_once_that_it_begins_to_lose_spans() {
     };
     poll("the exec-server says so", || {
         one();
-        (told(&testbed) > 0).then_some(())
+        (warnings(&testbed) > 0).then_some(())
     });
     for _ in 0..10 {
         one();
     }
-    assert_eq!(told(&testbed), 1, "{}", testbed.exec_server.stderr());
+    assert_eq!(warnings(&testbed), 1, "{}", testbed.exec_server.stderr());
     assert!(
         testbed
             .exec_server
             .stderr()
             .contains("cannot connect to http://127.0.0.1:")
     );
-    // What it still has at its end is kept.
+    // The spans that remain at the shutdown are spooled.
     assert!(spooled(&testbed).is_empty());
     testbed.stop_exec_server();
     assert_eq!(spooled(&testbed).len(), 1);

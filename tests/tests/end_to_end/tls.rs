@@ -1,4 +1,4 @@
-//! The way to the relay, as a person sets it up: TLS by flag, and a warning where there is none.
+//! TLS to the relay, set up by flags, and the warning about clear text.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -69,7 +69,7 @@ fn a_command_runs_through_a_relay_with_tls() {
     by_environment.env("BATON_RELAY_CA", certificate.cert());
     run(by_environment).assert_printed("ok\n");
 
-    // The system's authorities know nothing of it, and neither does another file.
+    // Neither the system's trust roots nor another file has the certificate.
     let sentence = "is signed by nobody trusted here: if its authority is private, pass";
     run(home.exec(&ticket, [""; 0], ["true"])).assert_failed(255, sentence);
     let other = Certificate::new(&home, "other", "localhost");
@@ -149,7 +149,7 @@ fn files_that_cannot_serve_are_named_before_anything_starts() {
 #[test]
 fn clear_text_that_leaves_the_machine_is_warned_of_once_a_host_and_not_when_quiet() {
     let home = Home::new();
-    // Linux takes 0.0.0.0 for this machine, but it is no address of loopback.
+    // Linux routes 0.0.0.0 to this machine, but it is not a loopback address.
     let (relay_part, address) = relay(&home, "0.0.0.0:0", &["--authority", "0.0.0.0"]);
     await_says(&relay_part, "connections to this relay are in clear text");
     let url = format!("http://0.0.0.0:{}", address.port());

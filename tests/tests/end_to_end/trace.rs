@@ -1,4 +1,4 @@
-//! One command is one trace: whole at a real receiver, continued from the caller, and handed on to the command.
+//! One command is one trace: complete at a real receiver, continued from the caller, and propagated to the command.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::support::{Home, Input, Mark, PATIENCE, Running, Testbed, relay, run, 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const CALLER: &str = "00f067aa0ba902b7";
 
-/// Prints what a command sees of its trace, a line each.
+/// Prints the trace context that a command gets: traceparent, tracestate and baggage, one line each.
 const SHOW_CONTEXT: &str = r#"printf '%s\n' "$TRACEPARENT" "$TRACESTATE" "$BAGGAGE""#;
 
-/// The parts, and the receiver they export to.
+/// The components, and the collector that they export to.
 struct Traced {
     testbed: Testbed,
     collector: Collector,
@@ -57,7 +57,7 @@ impl Traced {
         Arc::new(Exporter::new(Side::Client, settings.unwrap().unwrap()).unwrap())
     }
 
-    /// The client library, whose calls are exported.
+    /// A client of the library whose calls are exported.
     fn client(&self, exporter: &Arc<Exporter>) -> Client {
         let key = self.testbed.home.seed().client_key().unwrap();
         let config = ChannelConfig {
@@ -67,15 +67,16 @@ impl Traced {
         Client::with_config(self.testbed.ticket.clone(), key, config)
     }
 
-    /// Everything that was ever exported: the exec-server sends the rest when it ends, and commands have ended.
+    /// Stops the exec-server, which then exports its remaining spans, and returns all spans. All commands must have
+    /// ended.
     fn all_spans(mut self) -> Vec<ReceivedSpan> {
         self.testbed.stop_exec_server();
         self.exported()
     }
 
-    /// Everything that was exported by commands and an exec-server that have ended.
+    /// All exported spans of calls. The exec-server and all commands must have ended.
     fn exported(self) -> Vec<ReceivedSpan> {
-        // Records are written in traces of their own, whenever their writer comes to it.
+        // The metadata writer exports its spans in separate traces, at any time; they are checked and removed here.
         let mut spans = self.collector.spans();
         spans.retain(|span| {
             let is_beside = span
@@ -89,7 +90,7 @@ impl Traced {
         spans
     }
 
-    /// A client that exports nothing: it forwards its caller's context.
+    /// `baton exec` that exports nothing: it forwards its caller's context.
     fn silent_exec(&self, traceparent: &str, command: &[&str]) -> std::process::Command {
         let mut exec = self.exec(&[("TRACEPARENT", traceparent)], command);
         exec.env_remove("OTEL_EXPORTER_OTLP_ENDPOINT");
@@ -97,7 +98,7 @@ impl Traced {
     }
 }
 
-/// What [`SHOW_CONTEXT`] printed: the traceparent, the tracestate, the baggage.
+/// Parses the output of [`SHOW_CONTEXT`]: the traceparent, the tracestate, the baggage.
 fn shown(printed: &str) -> (Option<Traceparent>, &str, &str) {
     let lines: Vec<_> = printed.lines().collect();
     let [traceparent, tracestate, baggage] = lines[..] else {
@@ -260,7 +261,7 @@ fn calls_under_one_span_of_a_caller_that_records_nothing_share_no_ids() {
     }
 }
 
-/// The longest section that a stage, or a span of another's, has on the critical path of a trace, in milliseconds.
+/// The longest section of a stage on the critical path of a trace, in milliseconds. `None`: of a span that is no stage.
 fn on_path_ms(spans: &[ReceivedSpan], stage: Option<StageId>) -> u64 {
     let spans: Vec<_> = spans.iter().map(path_span).collect();
     let sections = critical_path(&spans);
@@ -312,11 +313,11 @@ fn the_critical_path_goes_through_commands_of_any_kind() {
         let finished = run(traced.silent_exec(&format!("00-{TRACE}-{CALLER}-01"), command));
         assert_eq!(finished.code, 0, "{command:?}");
     }
-    // Checks each path.
+    // `all_spans` checks the critical path of each trace.
     assert_eq!(traces(&traced.all_spans()).len(), commands.len() + 1);
 }
 
-/// Prints its parent, and when a span of its own would begin and end.
+/// Prints the command's parent, and the start and end of a span that the test adds for it.
 const SPAN_OF_ITS_OWN: &str = r#"echo "$TRACEPARENT"; date +%s%N; sleep 0.1; date +%s%N"#;
 
 #[test]
@@ -386,7 +387,7 @@ fn an_unsampled_call_exports_nothing_and_travels_all_the_same() {
     assert_eq!(handed_on.trace_id(), TraceId::from_hex(TRACE).unwrap());
     assert_ne!(handed_on.span_id(), SpanId::from_hex(CALLER).unwrap());
     assert!(!handed_on.flags().is_sampled());
-    // One that is sampled shows that exporting works.
+    // A sampled call is exported, which proves that the export works.
     run(traced.exec(&[], &["echo", "ok"])).assert_printed("ok\n");
     assert_echo(&traced.all_spans(), At::Collector, Session::Cold, None);
 }
@@ -407,12 +408,12 @@ fn a_failed_command_is_an_error_in_a_whole_trace() {
     assert_eq!(call.attribute("rpc.response.status_code"), Some("NOT_FOUND"));
     assert_eq!(call.span.name, "no-such-command");
     assert_eq!(call.attribute("baton.outcome"), Some("failed_to_start"));
-    // The call failed, which counts more than that its command did.
+    // `error.type` of a failed call is its status, not the outcome of its command.
     assert_eq!(call.attribute("error.type"), Some("NOT_FOUND"));
     assert!(!spans.iter().any(|span| span.span.name == "process"));
 }
 
-/// Whether a span is an error, and of which class.
+/// Whether the status of a span is an error, and its `error.type`.
 fn error(span: &ReceivedSpan) -> (bool, Option<&str>) {
     let status = span.span.status.clone().unwrap_or_default();
     (status.code() == StatusCode::Error, span.attribute("error.type"))
@@ -485,7 +486,7 @@ fn a_command_s_outcome_is_on_its_call_and_on_its_process_and_never_on_the_rpc() 
     assert!(!exported.contains("a-secret") && !exported.contains("exit 3"));
 }
 
-/// Prints the `OTEL_` variables that a command sees, sorted.
+/// Prints the `OTEL_` variables that a command gets, sorted.
 const SHOW_OTEL: &str = "env | grep ^OTEL_ | sort";
 
 #[test]
@@ -545,7 +546,7 @@ fn the_parts_of_a_run_are_instances_of_their_own_and_a_service_name_is_the_clien
     instances.sort_unstable();
     instances.dedup();
     assert_eq!(instances.len(), 3, "{parts:?}");
-    // What is said of the whole process holds for its server too.
+    // Resource attributes of the process apply to its server too.
     let server = spans
         .iter()
         .find(|span| span.service == "baton-exec-server")
@@ -613,7 +614,7 @@ fn what_an_exec_server_writes_beside_calls_is_a_service_of_its_own_and_one_write
     let count = |stage| spans.iter().filter(|span| stage_of(span) == stage).count();
     let (persist, flush) = (count("metadata.persist"), count("metadata.flush"));
     assert_eq!((persist + flush, flush), (spans.len(), 100));
-    // A command that a write overtakes is in two of them.
+    // A command whose record is written before its end is in two writes.
     assert!((1..=2).contains(&persist), "{persist}");
 }
 
@@ -630,7 +631,7 @@ fn a_command_whose_time_was_up_is_timed_out_at_both_ends() {
     }
 }
 
-/// Stops an exec-server that runs two commands, and asserts what the spans of both ends say of them.
+/// Stops an exec-server that runs two commands, and asserts the outcomes in the spans of client and exec-server.
 fn assert_killed_by_shutdown(is_hurried: bool) {
     let mut traced = Traced::new();
     let mark = Mark::new();
@@ -661,7 +662,7 @@ fn assert_killed_by_shutdown(is_hurried: bool) {
             let span = spans.iter().find(about).unwrap();
             let outcome = span.attribute("baton.outcome");
             assert_eq!(outcome, Some("killed"), "{stage} of {program}, {is_hurried}");
-            // The session ends before the exit of a command that is given the time to end.
+            // Unless hurried, the commands get time to end, and the session ends before they exit.
             if is_hurried || stage == "process" {
                 assert_eq!(
                     span.integer("process.exit.code"),

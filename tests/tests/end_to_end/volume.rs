@@ -1,4 +1,4 @@
-//! No byte is lost, however short the command, however much it says, however slowly it is read.
+//! No byte is lost: with short commands, large outputs and inputs, and slow readers.
 
 use std::error::Error;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use crate::support::{Input, PATIENCE, Running, Testbed, run};
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// Runs a test with the client library on a runtime of its own, bounded in time.
+/// Runs a test of the client library on a runtime of its own, with a deadline.
 fn with_client<F: Future<Output = ()>>(test: impl FnOnce(Client) -> F) {
     let testbed = Testbed::new();
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -34,7 +34,7 @@ fn random_bytes(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Compares what `seq 1 N` prints, piece by piece, with what it must print.
+/// Compares the output of `seq 1 N`, piece by piece, with the expected one.
 struct Seq {
     next: u64,
     last: u64,
@@ -141,7 +141,7 @@ fn a_large_output_that_is_read_late_arrives_whole_in_the_command_line() {
     let last = Seq::longer_than(scaled("bytes", 16 << 20, 256 << 20));
     let exec = testbed.exec(["seq", "1", &last.to_string()]);
     let mut late = Running::start_unread(exec, Input::Open);
-    // Meanwhile another command goes through, which takes longer than filling every buffer on the way.
+    // Another command completes meanwhile. It takes longer than filling every buffer on the path.
     run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
     late.read();
     let finished = late.finish();
@@ -191,7 +191,7 @@ fn what_goes_into_cat_comes_out_and_its_end_is_passed_on() {
 #[test]
 fn input_can_end_while_output_goes_on() {
     let testbed = Testbed::new();
-    // What is printed after the end of the input shows that the end came alone.
+    // The output after the end of input proves that the end of input arrived on its own.
     let exec = testbed.exec(["sh", "-c", "wc -c; seq 1 1000; echo end"]);
     let finished = Running::start(exec, Input::Bytes(random_bytes(2, 3 << 20))).finish();
     let (count, rest) = finished.text().split_once('\n').unwrap();
@@ -221,7 +221,7 @@ fn thirty_two_different_commands_at_once_on_one_session_do_not_mix() {
     });
 }
 
-/// A command that depends on where in the mix it is, checked in full.
+/// Runs one of several kinds of command, chosen by its index, and checks its whole result.
 async fn one_of_many(client: &Client, lane: u64, round: u64) -> Result<(), Failure> {
     match (lane + round) % 6 {
         0 => {

@@ -1,4 +1,4 @@
-//! Threads: their title, metadata and repository, and what a barrier promises of them.
+//! Threads: their title, metadata and repository, and their durability behind a barrier.
 
 use std::fs;
 
@@ -37,7 +37,7 @@ fn a_thread_has_title_metadata_and_the_repository_of_its_commands() {
         serde_json::from_str(shown.text()).unwrap()
     };
     let branch = || show()["facts"]["branch"].as_str().map(str::to_owned);
-    // Found behind the command, not in its way.
+    // The repository is looked up beside the command, without delaying it.
     poll("the facts are found", || {
         branch().filter(|branch| branch == "topic")
     });
@@ -88,7 +88,7 @@ fn a_thread_that_is_full_refuses_more_and_says_so() {
         255,
         "baton: a thread keeps 256 keys of metadata at most: take others away",
     );
-    // A key that is there may be changed, and a command runs whatever is noted with it.
+    // An existing key may still be changed, and a command runs whether or not its metadata is accepted.
     set(0, 1).assert_printed("");
     run(testbed.exec_with(&["--thread", "t", "--meta", "one=more"], ["echo", "ok"])).assert_printed("ok\n");
     let shown = baton(&testbed, &["thread", "show", "t"]);

@@ -1,4 +1,4 @@
-//! Finds the processes of one test, grandchildren and strays included, by a variable in their environment.
+//! Finds the processes of one test, including grandchildren and orphans, by a variable in their environment.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::poll;
 
-/// A random variable that processes of one test carry. Whatever still carries it is killed when this is dropped.
+/// A random environment variable of the processes of one test. Surviving processes with it are killed on drop.
 pub(crate) struct Mark(String);
 
 impl Mark {
@@ -19,14 +19,14 @@ impl Mark {
         &self.0
     }
 
-    /// The living processes that carry it. A zombie has no environment any more.
+    /// The running processes with this variable. A zombie has no environment.
     pub(crate) fn processes(&self) -> Vec<i32> {
         let mut pids = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
                 continue;
             };
-            // It may be gone by now, or somebody else's.
+            // Fails if the process has ended or belongs to another user.
             let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
             if environment
                 .split(|byte| *byte == 0)
@@ -38,16 +38,16 @@ impl Mark {
         pids
     }
 
-    /// Waits until so many carry it.
+    /// Waits until this many processes have the variable.
     pub(crate) fn await_processes(&self, count: usize) {
         poll("the command runs", || {
             (self.processes().len() == count).then_some(())
         });
     }
 
-    /// Waits until none does.
+    /// Waits until no process has the variable.
     pub(crate) fn await_gone(&self) {
-        poll("nothing is left of the command", || {
+        poll("all processes of the command have ended", || {
             self.processes().is_empty().then_some(())
         });
     }
@@ -56,7 +56,7 @@ impl Mark {
 impl Drop for Mark {
     fn drop(&mut self) {
         for pid in self.processes().into_iter().filter_map(Pid::from_raw) {
-            // It may have ended just now.
+            // Fails if the process has just ended.
             let _ = kill_process(pid, Signal::KILL);
         }
     }

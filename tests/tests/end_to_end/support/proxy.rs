@@ -1,4 +1,4 @@
-//! A TCP proxy that keeps every byte of either direction.
+//! A TCP proxy that records every byte of both directions.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,7 +7,7 @@ use std::thread;
 
 type Tape = Arc<Mutex<Vec<u8>>>;
 
-/// A listening proxy. Its threads end with the connections and the test's process.
+/// A listening proxy. Its threads end with their connections and with the test process.
 pub(crate) struct Proxy {
     address: SocketAddr,
     target: Arc<OnceLock<SocketAddr>>,
@@ -15,7 +15,8 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Listens; where it leads is said later, so that the target may be told the proxy's address first.
+    /// Listens. [`lead_to`](Self::lead_to) sets the target later, because the target may need the proxy's address
+    /// first.
     pub(crate) fn bind() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Self {
@@ -47,7 +48,7 @@ impl Proxy {
         self.target.set(target).unwrap();
     }
 
-    /// What went through so far, one entry a connection and direction.
+    /// The bytes so far, one entry for each connection and direction.
     pub(crate) fn recorded(&self) -> Vec<Vec<u8>> {
         let tapes = self.tapes.lock().unwrap();
         tapes.iter().map(|tape| tape.lock().unwrap().clone()).collect()

@@ -1,4 +1,4 @@
-//! One `baton` command from start to end, bounded in time.
+//! One `baton` command from start to end, with a deadline.
 
 use std::fmt;
 use std::io::{Read, Write};
@@ -15,17 +15,17 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::PATIENCE;
 
-/// What a command is given on stdin.
+/// The standard input of a command.
 pub(crate) enum Input {
-    /// These bytes, then the end.
+    /// These bytes, then the end of input.
     Bytes(Vec<u8>),
-    /// Nothing, and no end.
+    /// An open pipe without bytes.
     Open,
-    /// Zeros for as long as they are taken.
+    /// Zeros until the command closes its input.
     Endless,
 }
 
-/// A command under way. Killed when dropped.
+/// A running command. It is killed on drop.
 pub(crate) struct Running {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -33,23 +33,23 @@ pub(crate) struct Running {
     stderr: Option<JoinHandle<Vec<u8>>>,
 }
 
-/// How a command ended.
+/// The result of a command.
 pub(crate) struct Finished {
     /// Its exit code; 128 + N if signal N killed it.
     pub(crate) code: i32,
-    /// What killed it.
+    /// The signal that killed it.
     pub(crate) signal: Option<i32>,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: String,
 }
 
-/// Runs a command without input to its end.
+/// Runs a command with empty input and waits for its end.
 pub(crate) fn run(command: Command) -> Finished {
     Running::start(command, Input::Bytes(Vec::new())).finish()
 }
 
-/// Whoever runs the tests may have made them ignore signals, as nohup does and a shell for what it runs in the background, and a command would
-/// inherit that. It does not inherit a handler.
+/// Installs handlers for ignored signals. The test process may ignore signals, as under `nohup` or in the background of
+/// a shell, and a command would inherit that. Handlers are not inherited.
 fn heed_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
@@ -63,7 +63,7 @@ fn heed_signals() {
         let _entered = runtime.enter();
         for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit()] {
             if ignored >> (kind.as_raw_value() - 1) & 1 == 1 {
-                // It stays when this is dropped.
+                // The handler remains after this is dropped.
                 drop(signal(kind).unwrap());
             }
         }
@@ -77,7 +77,7 @@ impl Running {
         running
     }
 
-    /// The same, but nobody reads its stdout before [`Running::read`].
+    /// Starts a command whose stdout is not read before [`Running::read`].
     pub(crate) fn start_unread(mut command: Command, input: Input) -> Self {
         heed_signals();
         let mut child = command
@@ -91,7 +91,7 @@ impl Running {
         match input {
             Input::Open => {}
             Input::Bytes(bytes) => feed(stdin.take(), move |pipe| {
-                // A command that reads no more has its reason.
+                // Fails if the command has closed its input or ended.
                 let _ = pipe.write_all(&bytes);
             }),
             Input::Endless => feed(
@@ -107,12 +107,12 @@ impl Running {
         }
     }
 
-    /// Reads its stdout from now on.
+    /// Starts to read its stdout.
     pub(crate) fn read(&mut self) {
         self.stdout = self.child.stdout.take().map(collect);
     }
 
-    /// Gives it more on stdin, which was left [`Input::Open`].
+    /// Writes to its stdin, which must be [`Input::Open`].
     pub(crate) fn write(&mut self, bytes: &[u8]) {
         self.stdin.as_mut().unwrap().write_all(bytes).unwrap();
     }
@@ -162,7 +162,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Fails only if it has ended.
+        // Fails if it has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -174,7 +174,8 @@ impl Finished {
         std::str::from_utf8(&self.stdout).unwrap()
     }
 
-    /// It failed with `code`, said `sentence` and nothing on stdout, and nothing that steers a terminal.
+    /// Asserts that it failed with `code` and `sentence` on stderr, without output on stdout and without control
+    /// characters.
     #[track_caller]
     pub(crate) fn assert_failed(&self, code: i32, sentence: &str) {
         assert_eq!(self.code, code, "{self:?}");
@@ -184,21 +185,21 @@ impl Finished {
         assert_printable(&self.stderr);
     }
 
-    /// It failed with `code`, whatever it printed before.
+    /// Asserts that it failed with `code`. Its stdout may have any content.
     #[track_caller]
     pub(crate) fn assert_failed_whatever(&self, code: i32) {
         assert_eq!(self.code, code, "{self:?}");
         assert_printable(&self.stderr);
     }
 
-    /// It succeeded with exactly this on stdout.
+    /// Asserts that it succeeded with exactly this on stdout.
     #[track_caller]
     pub(crate) fn assert_printed(&self, stdout: &str) {
         assert_eq!((self.code, self.text()), (0, stdout), "{self:?}");
     }
 }
 
-/// No control character but line feeds.
+/// Asserts that the text has no control character except line feeds.
 #[track_caller]
 pub(crate) fn assert_printable(text: &str) {
     let steers = text.chars().find(|c| c.is_control() && *c != '\n');

@@ -1,4 +1,5 @@
-//! What must hold of the spans of one call that runs `echo`: all of them there, once, in their places.
+//! Assertions on the spans of one call that runs `echo`: each is present exactly once, with the right parent and
+//! bounds.
 
 use std::collections::HashMap;
 
@@ -10,28 +11,28 @@ use baton_trace::{SpanId, TraceId};
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
-/// Clocks of one machine, read at different moments by processes that may be descheduled in between.
+/// Tolerance between the clocks of two processes, which may be descheduled between two readings.
 const SKEW_NS: u64 = 1_000_000_000;
 
 const METHOD: &str = "baton.exec.v1.Exec/Run";
 
-/// Whether the call had to wait for its session.
+/// Whether the call had to open its session.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Session {
     Cold,
     Warm,
 }
 
-/// Where the spans were found.
+/// The source of the spans.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum At {
-    /// At a collector: whole microseconds, each part by its own clock.
+    /// A collector: whole microseconds, each component on its own clock.
     Collector,
-    /// In a trace file: as measured, all by the client's clock.
+    /// A trace file: as measured, all on the client's clock.
     File,
 }
 
-/// The stages of an `echo` that prints to stdout alone.
+/// The stages of an `echo` that prints only to stdout.
 fn of_echo(session: Session) -> impl Iterator<Item = &'static StageDef> {
     stage::all().filter(move |def| {
         !["process.stderr", "start.durable"].contains(&def.name)
@@ -44,12 +45,13 @@ pub(crate) fn stage_of(span: &ReceivedSpan) -> &str {
     span.attribute("baton.stage").unwrap()
 }
 
-/// A frame that comes in one piece takes the relay no time to take in, and a stage without length is absent.
+/// Whether a stage may be absent: a frame that arrives in one piece takes no time to receive, and a stage of length 0
+/// is not exported.
 pub(crate) fn may_be_absent(stage: &str) -> bool {
     stage.ends_with("relay.forward")
 }
 
-/// Checks what Jaeger will draw as the critical path of each of these traces.
+/// Checks the critical path that Jaeger draws for each trace.
 #[track_caller]
 pub(crate) fn assert_paths(spans: &[ReceivedSpan]) {
     for trace in traces(spans) {
@@ -59,7 +61,7 @@ pub(crate) fn assert_paths(spans: &[ReceivedSpan]) {
     }
 }
 
-/// A span as Jaeger counts it.
+/// A span as the critical path needs it.
 pub(crate) fn path_span(received: &ReceivedSpan) -> PathSpan {
     let span = &received.span;
     let id = |bytes: &[u8]| bytes.try_into().ok().map(SpanId::from_bytes);
@@ -89,7 +91,7 @@ pub(crate) fn path_span(received: &ReceivedSpan) -> PathSpan {
     }
 }
 
-/// The spans of a trace for a person, a line each, in microseconds after the first.
+/// The spans of a trace for a message, one line each, in microseconds after the first.
 fn drawn(spans: &[PathSpan]) -> String {
     let mut spans: Vec<_> = spans.iter().collect();
     spans.sort_by_key(|span| span.start_us);
@@ -121,8 +123,8 @@ pub(crate) fn traces(spans: &[ReceivedSpan]) -> Vec<TraceId> {
     traces
 }
 
-/// Checks that `spans` are one `echo`, whole, under `parent` if there is one. Returns the context that an exec-server which exports tells its
-/// process: that of the `process.wait` span.
+/// Asserts that `spans` are one complete `echo`, under `parent` if there is one. Returns the context that an exporting
+/// exec-server gives its process: that of the `process.wait` span.
 #[track_caller]
 pub(crate) fn assert_echo(
     spans: &[ReceivedSpan],
@@ -163,7 +165,7 @@ pub(crate) fn assert_echo(
         assert_eq!(span.trace_state, tracestate, "{}", def.name);
         assert_eq!(span.flags & 1, 1, "{}: sampled", def.name);
         let name = match def.kind {
-            // The command's, which no test that comes here labels.
+            // The name of the executable; no test that calls this sets a label.
             StageKind::Client => received.attribute("process.executable.name").unwrap(),
             StageKind::Server => METHOD,
             StageKind::Internal => def.name,
@@ -217,7 +219,7 @@ pub(crate) fn assert_echo(
         assert_eq!(
             is_reported(span),
             is_others,
-            "who reports for others says so: {span:?}"
+            "baton.reported_by is set on spans of other components: {span:?}"
         );
     }
     TraceContext {
@@ -227,7 +229,7 @@ pub(crate) fn assert_echo(
     }
 }
 
-/// Awaited siblings of one part never touch: Jaeger's critical path skips exact contact.
+/// Asserts that awaited siblings of one process never touch: Jaeger's critical path skips spans that touch exactly.
 #[track_caller]
 fn assert_apart(spans: &[ReceivedSpan]) {
     for a in spans {

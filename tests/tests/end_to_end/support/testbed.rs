@@ -1,4 +1,4 @@
-//! The three parts, each a process, with keys and an allow-list where `baton` looks for them by default.
+//! Relay, exec-server and client as processes, with keys and an allow-list at their default paths.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,14 +13,14 @@ use tempfile::TempDir;
 
 use super::{PATIENCE, poll};
 
-/// Somebody's home directory, with a client key in it.
+/// A home directory with a client key.
 pub(crate) struct Home {
     dir: TempDir,
     public: PublicKey,
     collector: Option<String>,
 }
 
-/// A relay, an exec-server registered with it, and the home of a client that it allows and trusts.
+/// A relay, a registered exec-server, and the home of a client that it allows and trusts.
 pub(crate) struct Testbed {
     pub(crate) home: Home,
     pub(crate) relay: RunningProgram,
@@ -30,12 +30,12 @@ pub(crate) struct Testbed {
 }
 
 impl Home {
-    /// Nothing is exported.
+    /// Without a collector: nothing is exported.
     pub(crate) fn new() -> Self {
         Self::with_collector(None)
     }
 
-    /// What is started here exports to this endpoint.
+    /// Programs of this home export to this endpoint.
     pub(crate) fn with_collector(collector: Option<&str>) -> Self {
         let dir = TempDir::with_prefix("baton-").unwrap();
         fs::create_dir_all(dir.path().join(".config/baton")).unwrap();
@@ -53,7 +53,7 @@ impl Home {
         self.dir.path().join(name)
     }
 
-    /// A file in Baton's own directory of this home.
+    /// A file in Baton's configuration directory of this home.
     pub(crate) fn config(&self, name: &str) -> PathBuf {
         self.dir.path().join(".config/baton").join(name)
     }
@@ -69,7 +69,7 @@ impl Home {
         fs::write(self.config("allowed_clients"), line).unwrap();
     }
 
-    /// `baton`, with nothing in its environment that could matter but what the test puts there.
+    /// `baton` with a minimal environment.
     pub(crate) fn baton(&self) -> Command {
         let mut command = Command::new(baton().unwrap());
         command
@@ -78,7 +78,8 @@ impl Home {
             .env("HOME", self.dir.path())
             .env("USER", "tester");
         if let Some(collector) = &self.collector {
-            // A busy machine may need longer than the 50 ms that a command waits otherwise.
+            // With `CI` a command waits longer for the collector than the default 50 ms, which may pass on a busy
+            // machine.
             command
                 .env("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
                 .env("CI", "true");
@@ -121,7 +122,7 @@ impl Home {
 }
 
 impl Testbed {
-    /// Nothing is exported.
+    /// Without a collector: nothing is exported.
     pub(crate) fn new() -> Self {
         Self::with_collector(None)
     }
@@ -163,18 +164,18 @@ impl Testbed {
         self.home.client(&self.ticket)
     }
 
-    /// Ends the exec-server in order, so that it has exported what it had.
+    /// Shuts the exec-server down with SIGTERM, so that it exports its remaining spans.
     pub(crate) fn stop_exec_server(&mut self) {
         signal(&self.exec_server, Signal::TERM);
         assert!(self.exec_server.wait(PATIENCE).unwrap().success());
     }
 
-    /// Waits until the exec-server has registered once more.
+    /// Waits until the exec-server has registered again.
     pub(crate) fn await_registration(&mut self) {
         await_ticket(&mut self.exec_server);
     }
 
-    /// Waits until the exec-server has said this on stderr.
+    /// Waits until the exec-server's stderr contains this text.
     pub(crate) fn await_exec_server_says(&self, text: &str) {
         poll(text, || self.exec_server.stderr().contains(text).then_some(()));
     }
@@ -185,7 +186,7 @@ fn await_ticket(exec_server: &mut RunningProgram) -> Ticket {
     line.parse().unwrap()
 }
 
-/// A relay, and where it listens.
+/// Starts a relay and returns its address.
 pub(crate) fn relay(home: &Home, listen: &str, options: &[&str]) -> (RunningProgram, SocketAddr) {
     let mut command = home.baton();
     command.args(["relay", "--listen", listen]).args(options);
@@ -194,7 +195,8 @@ pub(crate) fn relay(home: &Home, listen: &str, options: &[&str]) -> (RunningProg
     (relay, address.parse().unwrap())
 }
 
-/// The same command, after a line of shell in its very process: `ulimit`, `trap`, a redirection.
+/// Wraps a command in a shell that runs `script` and then executes the command in the same process. The script may be
+/// `ulimit`, `trap` or a redirection.
 pub(crate) fn after(script: &str, command: &Command) -> Command {
     let mut shell = Command::new("/bin/sh");
     shell.arg("-c").arg(format!("{script}; exec \"$0\" \"$@\""));
@@ -207,7 +209,7 @@ pub(crate) fn after(script: &str, command: &Command) -> Command {
     shell
 }
 
-/// Signals a program that has not been waited for.
+/// Sends a signal to a program that has not been reaped.
 pub(crate) fn signal(program: &RunningProgram, signal: Signal) {
     let pid = Pid::from_raw(program.pid().try_into().unwrap()).unwrap();
     kill_process(pid, signal).unwrap();
