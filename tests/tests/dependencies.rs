@@ -72,7 +72,7 @@ fn there_is_no_runtime_in_the_trees_of_noise_and_the_multiplexer() {
 
 /// Crates without a runtime use the messages.
 #[test]
-fn the_messages_know_no_grpc_library() {
+fn no_grpc_library_is_in_the_tree_of_the_messages() {
     assert_tree("baton-proto", &["prost"], RUNTIMES);
 }
 
@@ -101,7 +101,7 @@ fn aws_lc_is_the_only_cryptography_in_the_tree() {
 
 /// What has the shipped `unsafe` code is small enough to be read whole, and serves programs that have another runtime.
 #[test]
-fn what_starts_children_needs_no_runtime_and_nothing_of_ours() {
+fn no_runtime_and_no_other_crate_is_in_the_tree_of_spawn() {
     assert_tree("baton-spawn", &["rustix", "syscalls"], RUNTIMES);
     assert_tree(
         "baton-spawn",

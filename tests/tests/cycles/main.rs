@@ -132,7 +132,7 @@ fn two_separate_cycles_are_both_shown() {
 }
 
 #[test]
-fn every_way_to_name_a_module_is_an_edge() {
+fn every_form_of_path_to_a_module_is_an_edge() {
     let root = "mod a; mod b;";
     assert_edge(root, "use crate::b;");
     assert_edge(root, "use super::b::B as C;");

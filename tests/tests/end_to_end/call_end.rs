@@ -55,7 +55,7 @@ fn assert_ended(testbed: &Testbed, mark: &Mark, outcome: &str, call_end: Option<
 }
 
 #[test]
-fn history_tells_who_ended_a_command() {
+fn history_has_the_call_end_of_a_command() {
     let mut testbed = Testbed::new();
     let mark = Mark::new();
 

@@ -111,7 +111,7 @@ fn refused(status: &tonic::Status) -> Answer {
 }
 
 #[test]
-fn a_start_that_is_repeated_after_a_crash_never_runs_twice_and_no_barrier_lied() {
+fn a_start_repeated_after_a_crash_never_runs_twice_and_barriers_hold() {
     let mut random = StdRng::seed_from_u64(seed());
     let rounds = match std::env::var("BATON_CRASHES") {
         Ok(rounds) => rounds.parse().expect("BATON_CRASHES is a number"),

@@ -62,7 +62,7 @@ fn a_command_waits_for_a_relay_and_an_exec_server_and_says_why() {
 }
 
 #[test]
-fn what_waiting_cannot_cure_is_told_at_once() {
+fn permanent_failures_are_reported_at_once() {
     let testbed = Testbed::new();
     let stranger = Home::new();
     let started = Instant::now();

@@ -40,7 +40,7 @@ fn a_killed_client_leaves_no_process_behind() {
 }
 
 #[test]
-fn an_interrupted_client_takes_its_command_along() {
+fn an_interrupted_client_kills_its_command() {
     let testbed = Testbed::new();
     for (signal, code) in [
         (Signal::HUP, 129),
@@ -61,7 +61,7 @@ fn an_interrupted_client_takes_its_command_along() {
 }
 
 #[test]
-fn an_interrupted_run_takes_its_command_along() {
+fn an_interrupted_run_kills_its_command() {
     let home = crate::support::Home::new();
     for (signal, code) in [(Signal::INT, 130), (Signal::QUIT, 131), (Signal::TERM, 143)] {
         let mark = Mark::new();
@@ -81,7 +81,7 @@ fn an_interrupted_run_takes_its_command_along() {
 }
 
 #[test]
-fn a_command_beyond_its_time_is_killed_with_all_it_started_and_exits_as_timeout_does() {
+fn a_command_past_its_timeout_is_killed_with_its_children_and_exits_with_124() {
     let testbed = Testbed::new();
     let mark = Mark::new();
     let script = format!("echo begun; {STUBBORN_FAMILY}");
@@ -113,7 +113,7 @@ fn a_command_beyond_its_time_is_killed_with_all_it_started_and_exits_as_timeout_
 }
 
 #[test]
-fn what_is_started_under_nohup_outlives_its_terminal() {
+fn a_client_under_nohup_survives_a_hangup() {
     let testbed = Testbed::new();
     let runs = testbed.home.file("runs");
     let script = format!("touch {}; read line; exit 4", runs.display());
@@ -145,7 +145,7 @@ fn a_run_ends_with_its_command_and_not_a_second_later() {
 }
 
 #[test]
-fn exit_codes_are_known_though_our_parent_ignores_what_tells_of_them() {
+fn exit_codes_are_known_though_the_parent_ignores_sigchld() {
     let home = Home::new();
     let mut baton = home.baton();
     baton.args(["run", "--quiet", "--", "sh", "-c", "exit 5"]);
@@ -179,7 +179,7 @@ fn a_command_cannot_reach_the_terminal_of_its_server() {
 }
 
 #[test]
-fn input_that_cannot_be_read_to_its_end_is_told_and_never_looks_complete() {
+fn unreadable_input_is_reported_and_never_looks_complete() {
     let home = Home::new();
     let mut baton = home.baton();
     baton.args(["run", "--quiet", "--", "sh", "-c", "cat; echo complete"]);
@@ -222,7 +222,7 @@ fn both_servers_ask_for_as_many_descriptors_as_their_limits_need() {
 }
 
 #[test]
-fn a_killed_relay_ends_the_call_and_its_process_and_its_successor_serves_on() {
+fn a_killed_relay_ends_the_call_and_its_process_and_a_new_relay_serves() {
     let mut testbed = Testbed::new();
     let mark = Mark::new();
     let client = family(&testbed, &mark, FAMILY);
@@ -240,7 +240,7 @@ fn a_killed_relay_ends_the_call_and_its_process_and_its_successor_serves_on() {
 }
 
 #[test]
-fn an_exec_server_that_is_stopped_kills_what_it_runs_and_its_client_says_so() {
+fn a_stopped_exec_server_kills_its_commands_and_the_client_reports_it() {
     let mut testbed = Testbed::new();
     let mark = Mark::new();
     let client = family(&testbed, &mark, STUBBORN_FAMILY);
@@ -255,7 +255,7 @@ fn an_exec_server_that_is_stopped_kills_what_it_runs_and_its_client_says_so() {
 }
 
 #[test]
-fn a_killed_exec_server_ends_the_call_with_a_sentence() {
+fn a_killed_exec_server_ends_the_call_with_an_error() {
     let testbed = Testbed::new();
     let mark = Mark::new();
     let client = family(&testbed, &mark, FAMILY);
@@ -283,7 +283,7 @@ fn an_exit_code_is_the_command_s_own_and_a_signal_adds_128() {
 }
 
 #[test]
-fn an_exit_is_told_while_a_background_process_holds_the_pipes() {
+fn an_exit_is_reported_while_a_background_process_holds_the_pipes() {
     let testbed = Testbed::new();
     let mark = Mark::new();
     let script = "sleep 300 & echo ok; exit 5";
@@ -317,7 +317,7 @@ fn a_command_that_never_reads_its_stdin_ends_all_the_same() {
 }
 
 #[test]
-fn a_client_whose_reader_has_gone_takes_its_command_along_without_a_word() {
+fn a_client_whose_reader_has_closed_kills_its_command_silently() {
     let testbed = Testbed::new();
     // The same for both streams, and for small and large writes.
     for script in [
@@ -374,7 +374,7 @@ fn commands_that_end_well_leave_no_line_behind_and_every_line_has_a_time() {
 }
 
 #[test]
-fn an_exec_server_tells_an_end_from_a_cut() {
+fn an_exec_server_logs_only_sessions_that_were_cut() {
     let testbed = Testbed::new();
     run(testbed.exec(["echo", "ok"])).assert_printed("ok\n");
     let mark = Mark::new();
@@ -387,7 +387,7 @@ fn an_exec_server_tells_an_end_from_a_cut() {
 }
 
 #[test]
-fn an_exec_server_whose_log_nobody_reads_serves_on() {
+fn an_exec_server_with_a_closed_log_continues_to_serve() {
     let home = Home::new();
     home.allow("continue");
     let (_relay, address) = relay(&home, "127.0.0.1:0", &[]);

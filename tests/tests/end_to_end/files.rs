@@ -70,7 +70,7 @@ fn show(home: &Home, file: &Path) -> Finished {
 }
 
 #[test]
-fn a_trace_file_holds_every_stage_of_the_three_parts_and_draws_the_same_waterfall_again() {
+fn a_trace_file_has_every_stage_of_all_components_and_redraws_the_waterfall() {
     let testbed = Testbed::new();
     let file = testbed.home.file("trace.json");
     let finished = run(testbed.exec_with(
@@ -110,7 +110,7 @@ fn run_passes_the_streams_and_the_exit_code_through() {
 }
 
 #[test]
-fn a_trace_file_that_cannot_be_written_is_told_before_the_command_runs_and_never_costs_its_code() {
+fn an_unwritable_trace_file_is_reported_before_the_command_and_keeps_its_exit_code() {
     let home = Home::new();
     let canary = home.file("canary");
     let absent = home.file("no/such/trace.json");
@@ -163,7 +163,7 @@ fn a_trace_file_takes_one_command_after_the_other_and_stays_within_its_limit() {
 }
 
 #[test]
-fn what_nobody_reads_ends_a_view_as_it_ends_any_tool() {
+fn a_view_whose_reader_has_closed_exits_with_141() {
     let testbed = Testbed::new();
     let file = testbed.home.file("trace.json");
     let options = ["--trace-json", file.to_str().unwrap()];
@@ -230,7 +230,7 @@ fn a_call_that_was_never_made_leaves_no_trace_file_behind_and_leaves_alone_what_
 }
 
 #[test]
-fn a_command_that_fails_leaves_the_trace_of_what_is_known_of_it() {
+fn a_failed_command_leaves_a_trace_file() {
     let testbed = Testbed::new();
     let file = testbed.home.file("trace.json");
     let ticket = &testbed.ticket;
@@ -343,7 +343,7 @@ fn run_says_why_a_command_did_not_start() {
 }
 
 #[test]
-fn a_trace_file_without_a_trace_is_told_from_one_that_is_not_there() {
+fn an_empty_trace_file_and_a_missing_one_have_different_errors() {
     let home = Home::new();
     let file = home.file("trace.json");
     fs::write(&file, "").unwrap();

@@ -87,7 +87,7 @@ fn an_exec_server_is_healthy_while_it_is_registered() {
 }
 
 #[test]
-fn what_is_no_relay_is_not_healthy() {
+fn other_servers_are_not_healthy_relays() {
     let home = Home::new();
     // A gRPC server answers an unknown method with HTTP status 200.
     let collector = Collector::start().unwrap();

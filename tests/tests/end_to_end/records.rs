@@ -85,7 +85,7 @@ impl Drop for Held {
 }
 
 #[test]
-fn history_tells_what_ran_how_it_ended_and_where_its_time_went() {
+fn history_has_each_command_with_its_outcome_and_its_times() {
     let testbed = Testbed::new();
     run(testbed.exec(["echo", "ok"]));
     run(testbed.exec(["sh", "-c", "exit 3"]));
@@ -189,7 +189,7 @@ fn another_key_sees_nothing_of_it() {
 }
 
 #[test]
-fn what_a_flush_covered_outlives_kill_9_and_what_ran_is_lost() {
+fn flushed_records_survive_sigkill_and_running_commands_are_lost() {
     let mut testbed = Testbed::new();
     for _ in 0..3 {
         run(testbed.exec(["true"]));
@@ -279,7 +279,7 @@ fn with_durability_start_a_start_waits_for_the_disk_and_nothing_else_does() {
 }
 
 #[test]
-fn two_exec_servers_on_one_state_are_told_apart_by_name_and_pid() {
+fn a_second_exec_server_on_one_state_is_refused_with_the_pid_of_the_first() {
     let testbed = Testbed::new();
     let mut second = testbed
         .home
@@ -341,7 +341,7 @@ fn without_a_state_records_are_in_memory_and_end_with_the_server() {
 }
 
 #[test]
-fn what_a_client_that_vanishes_had_run_is_written_without_delay() {
+fn records_of_a_killed_client_are_written_without_delay() {
     let testbed = Testbed::new();
     let records = Connection::open(state(&testbed.home).join("baton.db")).unwrap();
     let count = |which: &str| -> i64 {
@@ -406,7 +406,7 @@ fn a_damaged_database_is_set_aside_and_one_of_a_newer_version_is_left_alone() {
 }
 
 #[test]
-fn records_that_were_given_up_are_told_to_their_client_until_it_takes_note() {
+fn dropped_records_are_reported_to_their_client_until_acknowledged() {
     let mut testbed = Testbed::new();
     run(testbed.exec(["true"]));
     testbed.stop_exec_server();
@@ -439,7 +439,7 @@ fn records_that_were_given_up_are_told_to_their_client_until_it_takes_note() {
 }
 
 #[test]
-fn what_is_older_than_it_is_to_be_kept_is_gone_when_the_server_has_come_up() {
+fn expired_records_are_removed_when_the_exec_server_starts() {
     let mut testbed = Testbed::new();
     run(testbed.exec(["true"]));
     baton(&testbed, &["flush"]).assert_printed("");
@@ -454,7 +454,7 @@ fn what_is_older_than_it_is_to_be_kept_is_gone_when_the_server_has_come_up() {
 }
 
 #[test]
-fn an_end_while_nothing_can_be_written_is_bounded_and_says_what_was_left() {
+fn a_shutdown_with_a_locked_database_is_bounded_and_reports_unwritten_records() {
     let mut testbed = Testbed::new();
     run(testbed.exec(["true"]));
     baton(&testbed, &["flush"]).assert_printed("");
@@ -471,7 +471,7 @@ fn an_end_while_nothing_can_be_written_is_bounded_and_says_what_was_left() {
 }
 
 #[test]
-fn a_clean_end_of_the_server_is_told_from_a_crash() {
+fn a_clean_shutdown_and_a_crash_are_distinguished() {
     let mut testbed = Testbed::new();
     run(testbed.exec(["true"]));
     baton(&testbed, &["flush"]).assert_printed("");

@@ -64,7 +64,7 @@ fn port(answer: impl Fn(TcpStream) + Send + 'static) -> String {
 }
 
 #[test]
-fn a_ticket_that_is_none_is_told_from_a_damaged_one() {
+fn other_text_and_a_damaged_ticket_have_different_errors() {
     let testbed = Testbed::new();
     let ticket = testbed.ticket.to_string();
     let mut mistyped = ticket.clone();
@@ -101,7 +101,7 @@ fn a_ticket_that_is_none_is_told_from_a_damaged_one() {
 }
 
 #[test]
-fn a_relay_url_that_is_none_is_named() {
+fn an_invalid_relay_url_is_named() {
     let home = Home::new();
     for (url, sentence) in [
         (
@@ -142,7 +142,7 @@ fn an_unreachable_relay_is_named() {
 }
 
 #[test]
-fn a_port_that_speaks_something_else_is_no_relay() {
+fn a_port_with_another_protocol_is_no_relay() {
     let home = Home::new();
     let hangs_up = port(drop);
     let speaks_http1 = port(|mut socket| {
@@ -181,7 +181,7 @@ fn a_port_that_never_answers_ends_in_a_deadline() {
 }
 
 #[test]
-fn an_exec_server_that_is_not_there_is_told_from_a_ticket_that_does_not_fit() {
+fn an_absent_exec_server_and_a_wrong_ticket_have_different_errors() {
     let mut testbed = Testbed::new();
     let home = Home::new();
     let not_there = "the exec-server is not connected to the relay";
@@ -214,7 +214,7 @@ fn an_exec_server_that_is_not_there_is_told_from_a_ticket_that_does_not_fit() {
 }
 
 #[test]
-fn a_key_that_is_not_allowed_is_told_its_line_and_the_owner_what_to_add() {
+fn a_refused_key_is_reported_to_both_sides_with_the_line_to_add() {
     let testbed = Testbed::new();
     let stranger = Home::new();
     let ticket = testbed.ticket.to_string();
@@ -249,7 +249,7 @@ fn a_key_that_is_not_allowed_is_told_its_line_and_the_owner_what_to_add() {
 }
 
 #[test]
-fn without_an_allow_list_everybody_is_refused_and_the_owner_is_told() {
+fn without_an_allow_list_every_client_is_refused_and_the_log_says_so() {
     let testbed = Testbed::new();
     let owner = Home::new();
     let mut exec_server = owner.exec_server(&format!("http://{}", testbed.relay_address));
@@ -293,7 +293,7 @@ fn a_bad_line_of_an_allow_list_is_named_and_refuses_its_own_client_alone() {
 }
 
 #[test]
-fn what_others_can_change_or_read_is_refused_with_the_command_that_mends_it() {
+fn files_open_to_others_are_refused_with_the_command_that_fixes_them() {
     let testbed = Testbed::new();
     let mode = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 
@@ -338,7 +338,7 @@ fn what_others_can_change_or_read_is_refused_with_the_command_that_mends_it() {
 }
 
 #[test]
-fn a_ticket_comes_on_standard_input_before_what_is_the_command_s() {
+fn a_ticket_on_standard_input_precedes_the_input_of_the_command() {
     let testbed = Testbed::new();
     let mut baton = testbed.home.baton();
     baton.args(["exec", "--ticket-file", "-", "--", "cat"]);
@@ -419,7 +419,7 @@ fn a_terminal_is_refused_in_our_own_words() {
 }
 
 #[test]
-fn a_closed_standard_output_is_told_and_nothing_is_run() {
+fn a_closed_standard_output_is_an_error_and_no_command_runs() {
     let testbed = Testbed::new();
     let canary = Canary::new(&testbed.home);
     let closed = run(after("exec >&-", &testbed.exec(canary.command())));
@@ -600,7 +600,7 @@ fn a_nul_in_a_command_is_refused_and_the_session_goes_on() {
 }
 
 #[test]
-fn what_is_wrong_with_an_option_is_said_with_the_option_s_name() {
+fn an_invalid_option_is_reported_with_its_name() {
     let testbed = Testbed::new();
     let canary = Canary::new(&testbed.home);
     let no_text = OsStr::from_bytes(b"a\xff");
@@ -635,7 +635,7 @@ fn what_is_wrong_with_an_option_is_said_with_the_option_s_name() {
 }
 
 #[test]
-fn bytes_that_are_no_text_arrive_as_they_are() {
+fn bytes_that_are_not_utf_8_arrive_unchanged() {
     let testbed = Testbed::new();
     let bytes = |bytes: &'static [u8]| OsStr::from_bytes(bytes);
     let dir = testbed.home.file("dir").join(bytes(b"\xfe"));

@@ -52,7 +52,7 @@ fn a_line_taken_off_the_allow_list_ends_what_its_client_runs_within_a_second() {
 }
 
 #[test]
-fn a_list_that_breaks_while_the_exec_server_runs_is_blamed_and_not_the_relay() {
+fn an_allow_list_that_becomes_unusable_is_named_and_not_the_relay() {
     let testbed = Testbed::new();
     let list = testbed.home.config("allowed_clients");
     let allowed = fs::read_to_string(&list).unwrap();

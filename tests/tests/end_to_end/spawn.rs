@@ -108,7 +108,7 @@ fn plainly(command: Command) -> RunningProgram {
 }
 
 #[test]
-fn in_a_sandbox_that_refuses_clone_commands_run_and_the_owner_is_told_why_they_start_slowly() {
+fn in_a_sandbox_that_refuses_clone_commands_run_and_the_log_says_why_they_start_slowly() {
     let started = Started::new(start_without_pidfds, &[]);
     await_says(&started.exec_server, FORKS);
     let told = started.exec_server.stderr();

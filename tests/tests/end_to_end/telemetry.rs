@@ -135,7 +135,7 @@ fn spans_of_runs_with_a_dead_collector_arrive_once_each_by_later_runs() {
 }
 
 #[test]
-fn what_is_in_the_spool_and_not_ours_is_told_and_breaks_nothing() {
+fn foreign_files_in_the_spool_are_reported_and_removed() {
     let testbed = Testbed::new();
     let address = free_port();
     let endpoint = format!("http://{address}");
@@ -168,7 +168,7 @@ fn what_is_in_the_spool_and_not_ours_is_told_and_breaks_nothing() {
 }
 
 #[test]
-fn a_spool_of_somebody_else_is_not_used_and_the_loss_is_told() {
+fn a_spool_open_to_others_is_not_used_and_the_loss_is_reported() {
     let testbed = Testbed::new();
     fs::create_dir_all(spool(&testbed)).unwrap();
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
@@ -184,7 +184,7 @@ fn a_spool_of_somebody_else_is_not_used_and_the_loss_is_told() {
 }
 
 #[test]
-fn in_ci_and_with_a_flush_timeout_a_collector_that_is_late_is_waited_for() {
+fn in_ci_and_with_a_flush_timeout_the_exit_waits_for_a_late_collector() {
     let testbed = Testbed::new();
     for by_ci in [true, false] {
         let address = free_port();
@@ -255,7 +255,7 @@ fn a_port_that_speaks_http_1_is_told_as_that() {
 }
 
 #[test]
-fn a_value_that_is_not_supported_costs_one_line_and_no_command() {
+fn an_unsupported_value_is_one_line_on_stderr_and_the_command_runs() {
     let mut testbed = Testbed::new();
     let collector = Collector::start().unwrap();
     for (name, value) in [
@@ -325,7 +325,7 @@ fn flags_seen(mut command: Command, variables: &[(&str, &str)]) -> u8 {
 }
 
 #[test]
-fn a_sampler_that_says_no_is_seen_by_the_command_and_by_no_collector() {
+fn a_refusing_sampler_clears_the_sampled_flag_and_exports_nothing() {
     const SAMPLED: (&str, &str) = (
         "TRACEPARENT",
         "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",

@@ -112,7 +112,7 @@ fn a_scheme_that_does_not_fit_the_relay_is_named() {
 }
 
 #[test]
-fn files_that_cannot_serve_are_named_before_anything_starts() {
+fn unusable_files_are_named_before_the_relay_or_exec_server_starts() {
     let home = Home::new();
     let certificate = Certificate::new(&home, "relay", "localhost");
     let start = |cert: &str, key: &str| {

@@ -154,7 +154,7 @@ fn an_echo_over_a_warm_session_is_a_whole_trace_of_its_own_without_connecting() 
 }
 
 #[test]
-fn the_caller_s_context_is_continued_and_handed_on_from_the_waiting_for_the_process() {
+fn the_callers_context_is_continued_and_the_process_gets_the_process_wait_span() {
     let traced = Traced::new();
     let variables = [
         ("TRACEPARENT", &*format!("00-{TRACE}-{CALLER}-01")),
@@ -377,7 +377,7 @@ fn a_server_that_restarts_or_clamps_traces_exports_whole_ones_with_a_root() {
 }
 
 #[test]
-fn an_unsampled_call_exports_nothing_and_travels_all_the_same() {
+fn an_unsampled_call_exports_nothing_and_its_context_is_propagated() {
     let traced = Traced::new();
     let variables = [("TRACEPARENT", &*format!("00-{TRACE}-{CALLER}-00"))];
     let finished = run(traced.exec(&variables, &["sh", "-c", SHOW_CONTEXT]));
@@ -619,7 +619,7 @@ fn what_an_exec_server_writes_beside_calls_is_a_service_of_its_own_and_one_write
 }
 
 #[test]
-fn a_command_whose_time_was_up_is_timed_out_at_both_ends() {
+fn a_timed_out_command_has_that_outcome_at_client_and_exec_server() {
     let traced = Traced::new();
     let exec = traced.testbed.exec_with(&["--timeout", "1s"], ["sleep", "600"]);
     assert_eq!(run(exec).code, 124);

@@ -288,7 +288,7 @@ async fn an_allowed_client_is_served_beside_dials_of_strangers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_allowed_client_is_served_beside_tls_hellos_that_do_not_go_on() {
+async fn an_allowed_client_is_served_beside_unfinished_tls_handshakes() {
     let testbed = Testbed::start(true).await;
     let kinds = [Kind::TlsHello];
     let strangers = testbed.strangers(&testbed.ticket, &kinds, rate(), &STRANGERS);
