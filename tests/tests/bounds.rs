@@ -1,20 +1,20 @@
-//! Every bound of the product is in its crate's `limits.rs`, and says what it protects.
+//! Every limit of the product is in its crate's `limits.rs` and has a doc comment.
 
 use std::fs;
 use std::path::PathBuf;
 
 use baton_support::sources::{crates, rust_files, workspace};
 
-/// What a bound is called.
+/// Words in the names of limits.
 const WORDS: [&str; 12] = [
     "MAX", "LIMIT", "TIMEOUT", "GRACE", "PATIENCE", "QUEUE", "OUTBOX", "BURST", "INTERVAL", "BACKOFF",
     "WINDOW", "RETRIES",
 ];
 
-/// Not bounds of their own: figures of a wire or of a computation that follow from one.
+/// Constants with such a name that are derived from a limit or from the wire format.
 const DERIVED: [&str; 1] = ["relay/src/frames/deframer.rs MESSAGE_MAX"];
 
-/// Crates that only tests use, whose constants bound no product.
+/// Crates that only tests use.
 const NO_PRODUCT: [&str; 3] = ["fuzz", "fuzz/libfuzzer", "tests/faults"];
 
 /// The name and type of a constant that a line declares.
@@ -54,7 +54,7 @@ fn every_bound_is_in_a_limits_rs_and_says_what_it_protects() {
                         bounds += 1;
                         assert!(
                             before.trim_start().starts_with("///"),
-                            "{at} does not say what it protects"
+                            "{at} has no doc comment that says what it protects"
                         );
                     } else if is_bound && !DERIVED.contains(&&*at) {
                         strays.push(at);
@@ -64,6 +64,6 @@ fn every_bound_is_in_a_limits_rs_and_says_what_it_protects() {
             }
         }
     }
-    assert!(bounds > 60, "{bounds} bounds found");
-    assert!(strays.is_empty(), "bounds outside of limits.rs: {strays:#?}");
+    assert!(bounds > 60, "only {bounds} limits found");
+    assert!(strays.is_empty(), "limits outside of limits.rs: {strays:#?}");
 }

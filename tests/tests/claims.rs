@@ -1,11 +1,11 @@
-//! The claims of docs/SECURITY.md, each with its tests: a page that names a test which is gone promises what nobody checks, and so does one
-//! whose sentence was changed without a look at the test.
+//! Checks that each claim of docs/SECURITY.md names tests that exist and that have the claim's subject.
 //!
-//! A claim is an item of a list: a sentence or some, and after each the names of the tests that prove it. A test's name is a sentence of its
-//! own, so each has to share a word of its matter with the claim that it stands behind: a name that was pasted behind another sentence, and a
-//! sentence that came to speak of something else, fail here. Whether the test proves the sentence is for whoever reviews either.
+//! The claims are in list items: each sentence is followed by the names of the tests that prove it. A test's name must
+//! share a content word with its claim. So a name behind the wrong sentence, and a sentence that was changed to another
+//! subject, fail here. Whether the test proves the claim is for a reviewer.
 //!
-//! The sources are read as Rust reads them, token by token: a name in a comment or a string is no test, and neither is a helper.
+//! The sources are parsed into Rust tokens: a name in a comment or a string is no test, and neither is a helper
+//! function.
 
 use std::collections::BTreeSet;
 
@@ -14,11 +14,11 @@ use proc_macro2::{Delimiter, TokenStream, TokenTree};
 
 type Tests = BTreeSet<String>;
 
-/// Makes tests of the functions that it lists.
+/// A macro that makes a test of each function in its list.
 const MAKES_TESTS: &str = "with_each_spawn_method";
 
-/// Adds the functions of these tokens, and of every block in them, that are marked as tests: `#[test]`, `#[tokio::test(...)]`, within
-/// `proptest!`, and in the list of [`MAKES_TESTS`].
+/// Adds the functions of these tokens, and of every block in them, that are marked as tests: `#[test]`,
+/// `#[tokio::test(...)]`, within `proptest!`, and in the list of [`MAKES_TESTS`].
 fn collect(tokens: TokenStream, tests: &mut Tests) {
     let mut is_test = false;
     let mut words = Words::default();
@@ -48,7 +48,7 @@ fn collect(tokens: TokenStream, tests: &mut Tests) {
                     tests.insert(name);
                 }
                 if group.delimiter() == Delimiter::Brace {
-                    // The body of what the attributes belonged to.
+                    // The body of the item with the attributes ends their scope.
                     is_test = false;
                 }
                 words = Words::default();
@@ -86,7 +86,7 @@ impl Words {
     }
 }
 
-/// The path of an attribute ends in `test`.
+/// Whether the path of an attribute ends in `test`.
 fn is_test_attribute(attribute: TokenStream) -> bool {
     let path = attribute
         .into_iter()
@@ -94,20 +94,20 @@ fn is_test_attribute(attribute: TokenStream) -> bool {
     path.last().is_some_and(|last| last.to_string() == "test")
 }
 
-/// A sentence without what a line break, the marks of code or the sign at its end would change.
+/// Normalizes a sentence: removes line breaks, code and bold marks, and punctuation at its ends.
 fn plain(text: &str) -> String {
     let text = text.replace(['`', '*'], "");
     let words: Vec<_> = text.split_whitespace().collect();
     words.join(" ").trim_matches(['.', ':', ';', ',', ' ']).to_owned()
 }
 
-/// A test's name is a sentence of at least four words.
+/// Whether code is the name of a test: at least four words.
 fn is_test_name(code: &str) -> bool {
     let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
     code.matches('_').count() >= 3 && code.chars().all(is_word)
 }
 
-/// The sentences of a page and the tests that are named behind each, item by item of its lists.
+/// The sentences in the list items of a page, each with the tests that are named behind it.
 fn claims_on(page: &str) -> Vec<(String, Vec<String>)> {
     let mut claims = Vec::new();
     let mut items: Vec<String> = Vec::new();
@@ -125,7 +125,7 @@ fn claims_on(page: &str) -> Vec<(String, Vec<String>)> {
         }
     }
     for item in items {
-        // Prose and code take turns.
+        // Prose and code alternate.
         let mut sentence = String::new();
         let mut tests: Vec<String> = Vec::new();
         for (index, piece) in item.split('`').enumerate() {
@@ -137,7 +137,7 @@ fn claims_on(page: &str) -> Vec<(String, Vec<String>)> {
             if !tests.is_empty() && piece.contains(ends) {
                 claims.push((plain(&sentence), std::mem::take(&mut tests)));
                 sentence.clear();
-                // The full stop and the bracket behind the names are the sentence's before.
+                // Punctuation behind the names belongs to the previous sentence.
                 sentence.push_str(piece.trim_start_matches([')', '.', ';', ',', ' ']));
                 continue;
             }
@@ -175,7 +175,7 @@ fn every_claim_names_a_test_that_exists() {
     let page = std::fs::read_to_string(workspace().join("docs/SECURITY.md")).unwrap();
     let claims = claims_on(&page);
     let named: BTreeSet<_> = claims.iter().flat_map(|(_, tests)| tests).collect();
-    // Behind the head of the page, which names this very test.
+    // Without the head of the page, which names this test.
     let list = page.split_once("## Claims").unwrap().1;
     let in_code: BTreeSet<String> = list
         .split('`')
@@ -191,14 +191,14 @@ fn every_claim_names_a_test_that_exists() {
     assert!(missing.is_empty(), "no such tests: {missing:#?}");
 }
 
-/// Words that say nothing of what a claim is about.
+/// Words that do not identify the subject of a claim.
 const NO_MATTER: &str = "\
     about after again all and another any are before being beside can cannot does each else end ends \
     every for from had has have her his how into its itself let may more most new nobody nor not nothing \
     now off once one only other others out own same see such than that the their them then they this \
     those too two until was way what when where whether which while who with without yet you";
 
-/// The beginnings of the words that say what a sentence is about, so that `refused` and `refuses` are the same.
+/// The first four letters of the content words of a sentence, so that `refused` and `refuses` are equal.
 fn matter(text: &str) -> BTreeSet<String> {
     let is_no_matter = |word: &str| NO_MATTER.split_whitespace().any(|no| no == word);
     text.to_lowercase()
@@ -221,7 +221,7 @@ fn every_claim_is_about_what_its_tests_are_about() {
     }
     assert!(
         strange.is_empty(),
-        "these share no word of their matter; look whether the test proves the sentence:\n{}",
+        "these share no content word; check whether the test proves the sentence:\n{}",
         strange.join("\n")
     );
 }

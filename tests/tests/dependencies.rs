@@ -1,8 +1,8 @@
-//! What a part cannot even name, by its dependency tree.
+//! Crates that must not be in the dependency tree of another crate.
 
 use std::process::Command;
 
-/// The names of the crates that are built for this one.
+/// The names of the crates in the dependency tree of a package.
 fn tree(package: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "-p", package])
@@ -21,7 +21,7 @@ fn tree(package: &str) -> Vec<String> {
         .collect()
 }
 
-/// `expected` shows that the tree was read.
+/// Asserts that no forbidden crate is in the tree. The expected crates prove that the tree was read.
 #[track_caller]
 fn assert_tree(package: &str, expected: &[&str], forbidden: &[&str]) {
     let tree = tree(package);
@@ -34,8 +34,8 @@ fn assert_tree(package: &str, expected: &[&str], forbidden: &[&str]) {
     }
 }
 
-/// The relay is blind by construction: it cannot even name the code that opens a Noise message. For TLS it has the one cryptographic
-/// backend of the workspace.
+/// The relay cannot decrypt: it does not link the code that opens a Noise message. For TLS it uses the one
+/// cryptographic backend of the workspace.
 #[test]
 fn neither_the_channel_nor_noise_is_in_the_relays_dependency_tree() {
     assert_tree(
@@ -54,29 +54,29 @@ fn neither_the_channel_nor_noise_is_in_the_relays_dependency_tree() {
     );
 }
 
-/// A runtime, or what brings one along.
+/// Runtimes, and crates that depend on one.
 const RUNTIMES: &[&str] = &["tokio", "tonic", "hyper"];
 
-/// Whoever measures chooses the runtime.
+/// A program that records traces may use any runtime.
 #[test]
 fn there_is_no_runtime_in_the_tree_of_the_trace() {
     assert_tree("baton-trace", &["opentelemetry"], RUNTIMES);
 }
 
-/// The protocol is state machines: bytes and the time go in, bytes and events come out.
+/// The protocol crates are sans-IO state machines.
 #[test]
 fn there_is_no_runtime_in_the_trees_of_noise_and_the_multiplexer() {
     assert_tree("baton-noise", &["baton-proto", "snow", "aws-lc-rs"], RUNTIMES);
     assert_tree("baton-mux", &["baton-proto", "baton-trace"], RUNTIMES);
 }
 
-/// Crates without a runtime use the messages.
+/// Crates without a runtime use these messages.
 #[test]
 fn no_grpc_library_is_in_the_tree_of_the_messages() {
     assert_tree("baton-proto", &["prost"], RUNTIMES);
 }
 
-/// What is audited is what runs.
+/// A second implementation would escape an audit of the first.
 #[test]
 fn aws_lc_is_the_only_cryptography_in_the_tree() {
     assert_tree(
@@ -99,7 +99,8 @@ fn aws_lc_is_the_only_cryptography_in_the_tree() {
     );
 }
 
-/// What has the shipped `unsafe` code is small enough to be read whole, and serves programs that have another runtime.
+/// The crate with the shipped `unsafe` code stays small enough for review, and programs with another runtime can use
+/// it.
 #[test]
 fn no_runtime_and_no_other_crate_is_in_the_tree_of_spawn() {
     assert_tree("baton-spawn", &["rustix", "syscalls"], RUNTIMES);
@@ -110,7 +111,7 @@ fn no_runtime_and_no_other_crate_is_in_the_tree_of_spawn() {
     );
 }
 
-/// No event can wait for the store of records: the exec-server cannot even name it.
+/// No event can wait for the metadata store, because the exec-server does not link it.
 #[test]
 fn the_store_is_not_in_the_exec_servers_dependency_tree() {
     assert_tree(

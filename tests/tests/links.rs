@@ -1,8 +1,8 @@
-//! The links between the documents and into the sources: a file that moves must not leave a link to its old path behind.
+//! Checks that the links of the documents, to each other and into the sources, point to existing files.
 
 use std::path::{Path, PathBuf};
 
-/// The Markdown files of the repository, without build output.
+/// Collects the Markdown files of the repository, without build output.
 fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -18,7 +18,7 @@ fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// The targets of the links of a page, without those to other sites and without their anchors.
+/// The link targets of a page, without links to other sites and without anchors.
 fn targets(page: &str) -> impl Iterator<Item = &str> {
     page.split("](")
         .skip(1)
@@ -47,7 +47,7 @@ fn every_link_of_a_document_points_to_a_file() {
     assert!(count > 100, "{count} links were read");
     assert!(
         broken.is_empty(),
-        "these links point nowhere:\n{}",
+        "these links point to no file:\n{}",
         broken.join("\n")
     );
 }

@@ -1,30 +1,30 @@
-//! The graph of a crate's modules, and the cycles in it.
+//! The module graph of a crate, and its cycles.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::path::PathBuf;
 
-/// Where a module names another.
+/// The source location of a path from one module to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) file: PathBuf,
     pub(crate) line: usize,
-    /// As seen from the crate's root.
+    /// The path from the crate root.
     pub(crate) path: String,
 }
 
-/// The modules, and for each the modules that it names.
+/// For each module, the modules that it names.
 #[derive(Debug, Default)]
 pub(crate) struct Graph(BTreeMap<String, BTreeMap<String, Place>>);
 
 impl Graph {
-    /// Keeps the first place of each edge.
+    /// Adds an edge. The first location of each edge is kept.
     pub(crate) fn add(&mut self, from: &str, to: &str, place: Place) {
         let edges = self.0.entry(from.to_owned()).or_default();
         edges.entry(to.to_owned()).or_insert(place);
     }
 
-    /// The modules that each module names directly or through others.
+    /// The modules that a module names directly or transitively.
     fn reached(&self, from: &str) -> BTreeSet<&str> {
         let mut reached = BTreeSet::new();
         let mut open = vec![from];
@@ -38,7 +38,7 @@ impl Graph {
         reached
     }
 
-    /// One cycle for each set of modules that all reach each other.
+    /// One cycle for each strongly connected component.
     pub(crate) fn cycles(&self) -> Vec<Cycle> {
         let reached: BTreeMap<&str, BTreeSet<&str>> = self
             .0
@@ -67,7 +67,7 @@ impl Graph {
         cycles
     }
 
-    /// The shortest way from a module that is in a cycle back to itself.
+    /// The shortest path from a module in a cycle back to itself.
     fn shortest(&self, from: &str) -> Vec<Edge> {
         let mut before: BTreeMap<&str, &str> = BTreeMap::new();
         let mut open = VecDeque::from([from]);
@@ -105,7 +105,7 @@ struct Edge {
     place: Place,
 }
 
-/// Modules that all reach each other.
+/// A strongly connected component, and its shortest cycle.
 #[derive(Debug)]
 pub(crate) struct Cycle {
     members: Vec<String>,

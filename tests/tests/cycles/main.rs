@@ -1,10 +1,11 @@
 //! The modules of a crate form no cycles.
 //!
-//! The nodes are the direct child modules of a crate's root. An edge is a path in the code of one child that names another:
-//! `crate::other::Thing`, `super::other::Thing`, a name that the root re-exports from `other`, or a macro that `other` exports.
-//! Not counted: what the root and a child name of each other, test code (`#[cfg(test)]`, `feature = "fuzz"`), and folders other than `src`.
+//! The nodes are the direct child modules of a crate's root. An edge is a path in the code of one child that names
+//! another: `crate::other::Thing`, `super::other::Thing`, a name that the root re-exports from `other`, or a macro that
+//! `other` exports. Paths between the root and a child, test code (`#[cfg(test)]`, `feature = "fuzz"`) and folders
+//! other than `src` are no edges.
 //!
-//! The sources are read as Rust reads them, token by token: a path in a comment, a link of the documentation or a string is no edge.
+//! The sources are parsed into Rust tokens: a path in a comment, a documentation link or a string is no edge.
 
 mod graph;
 mod modules;
@@ -20,7 +21,7 @@ use modules::Sources;
 struct Target {
     package: String,
     workspace: PathBuf,
-    /// The file of the crate's root.
+    /// The source file of the crate root.
     root: PathBuf,
 }
 
@@ -54,7 +55,7 @@ fn targets() -> Vec<Target> {
 }
 
 fn graph(target: &Target) -> Graph {
-    // Paths are relative to the workspace, for messages.
+    // Messages show paths relative to the workspace.
     let relative = |path: &Path| path.strip_prefix(&target.workspace).unwrap().to_path_buf();
     let mut sources = Sources::new();
     for path in rust_files(target.root.parent().unwrap()) {
@@ -75,7 +76,7 @@ fn the_modules_of_no_crate_form_a_cycle() {
     assert!(found.is_empty(), "modules form cycles:\n{found}");
 }
 
-/// The cycles of a crate of these files, as they are shown.
+/// The cycles of a crate with these files, as they are printed.
 fn cycles_of(files: &[(&str, &str)]) -> Vec<String> {
     let sources = files
         .iter()
@@ -212,7 +213,7 @@ fn a_comment_a_string_and_another_crate_are_no_edges() {
     assert_no_edge(root, "pub(crate) struct A; pub(super) struct B;");
 }
 
-/// Such a name cannot be resolved without a compiler.
+/// A name from a glob cannot be resolved without a compiler.
 #[test]
 fn a_glob_of_the_root_is_refused() {
     for (root, a) in [

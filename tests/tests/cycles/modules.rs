@@ -1,4 +1,4 @@
-//! The modules of a crate and what they name of each other, out of the tokens of its sources.
+//! Reads the module graph of a crate from the tokens of its sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::graph::{Graph, Place};
 /// The text of each file.
 pub(crate) type Sources = BTreeMap<PathBuf, String>;
 
-/// The graph of the crate with this root, or why it cannot be known.
+/// The graph of the crate with this root file, or the reason why it cannot be determined.
 pub(crate) fn read(sources: &Sources, root: &Path) -> Result<Graph, String> {
     let mut reader = Reader {
         sources,
@@ -24,11 +24,11 @@ pub(crate) fn read(sources: &Sources, root: &Path) -> Result<Graph, String> {
     reader.graph()
 }
 
-/// A path that some code names.
+/// A path in the code of a module.
 struct Reference {
-    /// The module of the code.
+    /// The module that contains the path.
     module: Vec<String>,
-    /// From the crate's root.
+    /// The path from the crate root.
     path: Vec<String>,
     file: PathBuf,
     line: usize,
@@ -38,23 +38,23 @@ struct Reader<'a> {
     sources: &'a Sources,
     /// The direct children of the root.
     children: BTreeSet<String>,
-    /// What the root imports from its children: the path of each name.
+    /// The names that the root imports from its children, each with its path.
     exports: BTreeMap<String, Vec<String>>,
-    /// What the root imports by a glob, and the error if that is a child.
+    /// The paths that the root imports by a glob, each with the error to report if it is a child.
     globs: Vec<(Vec<String>, String)>,
-    /// The child that defines a macro which others use by its name alone.
+    /// For each macro that other modules can use by its bare name, the child that defines it.
     macros: BTreeMap<String, String>,
     references: Vec<Reference>,
 }
 
-/// Where the tokens are that are read.
+/// The position of the tokens that are being read.
 #[derive(Clone, Copy)]
 struct Scope<'a> {
     module: &'a [String],
     file: &'a Path,
-    /// Where the files of child modules are.
+    /// The folder with the files of child modules.
     folder: &'a Path,
-    /// The module is marked `#[macro_use]`.
+    /// Whether the module has the attribute `#[macro_use]`.
     is_macro_use: bool,
 }
 
@@ -128,7 +128,7 @@ impl Reader<'_> {
                 }
                 TokenTree::Punct(_) | TokenTree::Literal(_) => at + 1,
             };
-            // They belong to the item that begins here, or to `pub` or the like before it.
+            // The attributes apply to the item that begins here. `pub` and `unsafe` only precede the item.
             let is_before = |token: &TokenTree| match token {
                 TokenTree::Ident(word) => word == "pub" || word == "unsafe",
                 TokenTree::Group(group) => group.delimiter() == Delimiter::Parenthesis,
@@ -141,7 +141,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `mod name;` or `mod name { ... }`; returns where it ends.
+    /// Reads `mod name;` or `mod name { ... }` and returns the index after it.
     fn module(
         &mut self,
         tokens: &[TokenTree],
@@ -184,7 +184,7 @@ impl Reader<'_> {
         Ok(at + 3)
     }
 
-    /// `use ...;`; returns where it ends.
+    /// Reads `use ...;` and returns the index after it.
     fn import(&mut self, tokens: &[TokenTree], at: usize, scope: Scope<'_>) -> Result<usize, String> {
         let end = end_of_statement(tokens, at);
         let mut leaves = Vec::new();
@@ -213,7 +213,7 @@ impl Reader<'_> {
         Ok(end + 1)
     }
 
-    /// A path outside of an import, or the use of a macro; returns where its first part ends.
+    /// Reads a path outside of an import, or the use of a macro, and returns the index after its first part.
     fn path(
         &mut self,
         word: &Ident,
@@ -262,7 +262,7 @@ impl Reader<'_> {
         Ok(())
     }
 
-    /// `macro_rules! name { ... }`, which others may use as `name!` or as `crate::name!`.
+    /// Reads `macro_rules! name { ... }`, which other modules may use as `name!` or as `crate::name!`.
     fn define_macro(&mut self, tokens: &[TokenTree], at: usize, attributes: &[String], scope: Scope<'_>) {
         let (Some(TokenTree::Ident(name)), Some(child)) = (tokens.get(at + 2), scope.module.first()) else {
             return;
@@ -303,7 +303,7 @@ impl Reader<'_> {
         Ok(graph)
     }
 
-    /// The child of the root that has what this path names.
+    /// The child of the root that contains the item of this path.
     fn child<'a>(&'a self, path: &'a [String]) -> Option<&'a String> {
         let first = path.first()?;
         if let Some(child) = self.macros.get(first).or_else(|| self.children.get(first)) {
@@ -323,7 +323,7 @@ fn is_sign(token: &TokenTree, sign: char) -> bool {
     matches!(token, TokenTree::Punct(punct) if punct.as_char() == sign)
 }
 
-/// A path that begins with `crate`, `super` or `self`, from the crate's root.
+/// Resolves a path that begins with `crate`, `super` or `self` to a path from the crate root.
 fn absolute(path: &[String], module: &[String]) -> Vec<String> {
     let mut absolute = module.to_vec();
     let mut rest = path;
@@ -340,14 +340,14 @@ fn absolute(path: &[String], module: &[String]) -> Vec<String> {
     absolute
 }
 
-/// One name that a `use` brings.
+/// One name that a `use` imports.
 struct Leaf {
     path: Vec<String>,
     name: String,
     line: usize,
 }
 
-/// The names that the tree of a `use` brings, each with its whole path.
+/// The names that the tree of a `use` imports, each with its whole path.
 fn leaves_of(tokens: &[TokenTree], before: &[String], leaves: &mut Vec<Leaf>) {
     for tree in tokens.split(|token| is_sign(token, ',')) {
         let mut path = before.to_vec();
@@ -388,13 +388,13 @@ fn leaves_of(tokens: &[TokenTree], before: &[String], leaves: &mut Vec<Leaf>) {
     }
 }
 
-/// Where the `;` is that ends what begins here.
+/// The index of the `;` that ends the item at this index.
 fn end_of_statement(tokens: &[TokenTree], at: usize) -> usize {
     let end = tokens[at..].iter().position(|token| is_sign(token, ';'));
     end.map_or(tokens.len(), |end| at + end)
 }
 
-/// Behind the item, statement, field or variant that begins here, with its further attributes.
+/// The index after the item, statement, field or variant at this index, including further attributes.
 fn end_of_item(tokens: &[TokenTree], at: usize) -> usize {
     let mut at = at;
     let mut is_function = false;
@@ -422,7 +422,7 @@ fn end_of_item(tokens: &[TokenTree], at: usize) -> usize {
     at
 }
 
-/// `cfg(...)` that holds for tests and fuzz targets alone.
+/// Whether an attribute is a `cfg(...)` that holds only for tests and fuzz targets.
 fn is_test_only(attribute: TokenStream) -> bool {
     let tokens: Tokens = attribute.into_iter().collect();
     match tokens.as_slice() {
@@ -434,7 +434,7 @@ fn is_test_only(attribute: TokenStream) -> bool {
     }
 }
 
-/// Whether a condition holds outside of tests; `None` where the machine or the features decide.
+/// Whether a condition holds outside of tests; `None` if it depends on the target or on features.
 fn holds(condition: &[TokenTree]) -> Option<bool> {
     match condition {
         [TokenTree::Ident(word)] if word == "test" => Some(false),
