@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 /// The source location of a path from one module to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct Location {
     pub(crate) file: PathBuf,
     pub(crate) line: usize,
     /// The path from the crate root.
@@ -15,13 +15,13 @@ pub(crate) struct Place {
 
 /// For each module, the modules that it names.
 #[derive(Debug, Default)]
-pub(crate) struct Graph(BTreeMap<String, BTreeMap<String, Place>>);
+pub(crate) struct Graph(BTreeMap<String, BTreeMap<String, Location>>);
 
 impl Graph {
     /// Adds an edge. The first location of each edge is kept.
-    pub(crate) fn add(&mut self, from: &str, to: &str, place: Place) {
+    pub(crate) fn add(&mut self, from: &str, to: &str, location: Location) {
         let edges = self.0.entry(from.to_owned()).or_default();
-        edges.entry(to.to_owned()).or_insert(place);
+        edges.entry(to.to_owned()).or_insert(location);
     }
 
     /// The modules that a module names directly or transitively.
@@ -86,7 +86,7 @@ impl Graph {
             edges.push(Edge {
                 from: module.to_owned(),
                 to: to.to_owned(),
-                place: self.0[module][to].clone(),
+                location: self.0[module][to].clone(),
             });
             to = module;
             if to == from {
@@ -102,7 +102,7 @@ impl Graph {
 struct Edge {
     from: String,
     to: String,
-    place: Place,
+    location: Location,
 }
 
 /// A strongly connected component, and its shortest cycle.
@@ -115,8 +115,8 @@ pub(crate) struct Cycle {
 impl fmt::Display for Cycle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; the shortest cycle:", self.members.join(", "))?;
-        for Edge { from, to, place } in &self.shortest {
-            let Place { file, line, path } = place;
+        for Edge { from, to, location } in &self.shortest {
+            let Location { file, line, path } = location;
             write!(f, "\n  {from} names {to}: {}:{line}: {path}", file.display())?;
         }
         Ok(())

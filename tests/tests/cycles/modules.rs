@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use proc_macro2::{Delimiter, Ident, TokenStream, TokenTree};
 
-use crate::graph::{Graph, Place};
+use crate::graph::{Graph, Location};
 
 /// The text of each file.
 pub(crate) type Sources = BTreeMap<PathBuf, String>;
@@ -289,7 +289,7 @@ impl Reader<'_> {
                 continue;
             };
             if from != to {
-                let place = Place {
+                let location = Location {
                     file: reference.file.clone(),
                     line: reference.line,
                     path: match reference.path.first() {
@@ -297,7 +297,7 @@ impl Reader<'_> {
                         _ => format!("crate::{}", reference.path.join("::")),
                     },
                 };
-                graph.add(from, to, place);
+                graph.add(from, to, location);
             }
         }
         Ok(graph)
