@@ -192,18 +192,18 @@ fn every_claim_names_a_test_that_exists() {
 }
 
 /// Words that do not identify the subject of a claim.
-const NO_MATTER: &str = "\
+const STOP_WORDS: &str = "\
     about after again all and another any are before being beside can cannot does each else end ends \
     every for from had has have her his how into its itself let may more most new nobody nor not nothing \
     now off once one only other others out own same see such than that the their them then they this \
     those too two until was way what when where whether which while who with without yet you";
 
 /// The first four letters of the content words of a sentence, so that `refused` and `refuses` are equal.
-fn matter(text: &str) -> BTreeSet<String> {
-    let is_no_matter = |word: &str| NO_MATTER.split_whitespace().any(|no| no == word);
+fn subject(text: &str) -> BTreeSet<String> {
+    let is_stop_word = |word: &str| STOP_WORDS.split_whitespace().any(|stop| stop == word);
     text.to_lowercase()
         .split(|c: char| !c.is_ascii_alphanumeric())
-        .filter(|word| word.len() >= 3 && !is_no_matter(word))
+        .filter(|word| word.len() >= 3 && !is_stop_word(word))
         .map(|word| word[..word.len().min(4)].to_owned())
         .collect()
 }
@@ -214,7 +214,7 @@ fn every_claim_is_about_what_its_tests_are_about() {
     let mut strange = Vec::new();
     for (sentence, tests) in claims_on(&page) {
         for test in tests {
-            if matter(&sentence).is_disjoint(&matter(&test)) {
+            if subject(&sentence).is_disjoint(&subject(&test)) {
                 strange.push(format!("{sentence:?} and {test}"));
             }
         }
