@@ -399,14 +399,14 @@ fn an_exec_server_with_a_closed_log_continues_to_serve() {
         .stdout(writer);
     let mut exec_server = command.spawn().unwrap();
     drop(command);
-    let mut said = String::new();
+    let mut log = String::new();
     let mut byte = [0];
-    while !said.contains("ticket: ") || !said.ends_with('\n') {
+    while !log.contains("ticket: ") || !log.ends_with('\n') {
         reader.read_exact(&mut byte).unwrap();
-        said.push(byte[0].into());
+        log.push(byte[0].into());
     }
     drop(reader);
-    let ticket = said
+    let ticket = log
         .split("ticket: ")
         .nth(1)
         .unwrap()

@@ -101,12 +101,12 @@ fn run_embeds_everything_and_draws_the_waterfall_on_stderr() {
 #[test]
 fn run_passes_the_streams_and_the_exit_code_through() {
     let home = Home::new();
-    let script = "cat; echo told >&2; exit 42";
+    let script = "cat; echo error >&2; exit 42";
     let command = baton_run(&home, &["--quiet"], &["sh", "-c", script]);
     let finished = Running::start(command, Input::Bytes(b"asked\0\xff".to_vec())).finish();
     assert_eq!(finished.code, 42, "{finished:?}");
     assert_eq!(finished.stdout, b"asked\0\xff");
-    assert_eq!(finished.stderr, "told\n", "quiet means quiet");
+    assert_eq!(finished.stderr, "error\n", "quiet means quiet");
 }
 
 #[test]
@@ -183,8 +183,8 @@ fn a_view_whose_reader_has_closed_exits_with_141() {
         drop(reader);
         let mut command = testbed.home.baton();
         let ended = command.args(view).stdout(writer).output().unwrap();
-        let said = String::from_utf8_lossy(&ended.stderr);
-        assert_eq!((ended.status.code(), &*said), (Some(141), ""), "{view:?}");
+        let stderr = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!((ended.status.code(), &*stderr), (Some(141), ""), "{view:?}");
     }
 }
 
@@ -263,8 +263,8 @@ fn a_failed_command_leaves_a_trace_file() {
         let exec = testbed.home.exec(&ticket.to_string(), options, [command]);
         let finished = Running::start(exec, Input::Open).finish();
         assert_eq!(finished.code, code, "{finished:?}");
-        let (drawn, told) = finished.stderr.split_once("baton: ").unwrap();
-        assert_eq!(told.lines().count(), 1, "what to do comes last: {finished:?}");
+        let (drawn, message) = finished.stderr.split_once("baton: ").unwrap();
+        assert_eq!(message.lines().count(), 1, "what to do comes last: {finished:?}");
         assert!(
             drawn.starts_with("trace ") && drawn.contains(&format!("\n {known}")),
             "{drawn}"

@@ -127,7 +127,7 @@ fn an_exec_server_s_reasons_are_shown_without_what_steers() {
         let allow = AllowList::only(testbed.home.public(), "tester", Trust::Continue);
         let server = Server::new(&format!("http://{}", testbed.relay_address), &seed, allow).unwrap();
         let ticket = server.ticket().to_string();
-        let (registered, told) = std::sync::mpsc::channel();
+        let (registered, is_registered) = std::sync::mpsc::channel();
         let server = server.on_notice(move |notice| {
             if let Notice::Registered = notice {
                 registered.send(()).unwrap();
@@ -143,7 +143,7 @@ fn an_exec_server_s_reasons_are_shown_without_what_steers() {
                 .block_on(server.serve(service, std::future::pending()))
                 .unwrap();
         });
-        told.recv_timeout(crate::support::PATIENCE).unwrap();
+        is_registered.recv_timeout(crate::support::PATIENCE).unwrap();
         let finished = run(testbed.home.exec(&ticket, ["--trace"], ["true"]));
         finished.assert_failed(255, WORD);
         assert_harmless(&finished.stderr);

@@ -51,9 +51,9 @@ fn starts_as_by_hand(method: &str) {
     };
     let script =
         "grep -E '^Sig(Ign|Blk)' /proc/self/status; ulimit -Sn; env | grep -E '^(BATON_|OTHER)'; pwd";
-    let told = exec_of(background, &home, script);
+    let finished = exec_of(background, &home, script);
     let home_directory = fs::canonicalize(home.file("")).unwrap();
-    told.assert_printed(&format!(
+    finished.assert_printed(&format!(
         "SigBlk:\t{zero}\nSigIgn:\t{zero}\n200\nOTHER=y\n{home}\n",
         zero = "0".repeat(16),
         home = home_directory.display(),
@@ -108,7 +108,7 @@ fn other_processes_of_its_user_cannot_read_an_exec_server() {
         command
     };
     let script = "cat /proc/$PPID/environ >/dev/null; echo $?; cat /proc/self/environ >/dev/null; echo $?";
-    let told = exec_of(unprivileged, &client, script);
-    assert_eq!((told.code, told.text()), (0, "1\n0\n"), "{told:?}");
-    assert!(told.stderr.contains("Permission denied"), "{told:?}");
+    let finished = exec_of(unprivileged, &client, script);
+    assert_eq!((finished.code, finished.text()), (0, "1\n0\n"), "{finished:?}");
+    assert!(finished.stderr.contains("Permission denied"), "{finished:?}");
 }

@@ -92,7 +92,7 @@ fn history_has_each_command_with_its_outcome_and_its_times() {
     run(testbed.exec(["sh", "-c", "kill -9 $$"]));
     run(testbed.exec(["/no/such/program"]));
     let all = history(&testbed, &[]);
-    let told: Vec<_> = all
+    let outcomes: Vec<_> = all
         .iter()
         .map(|record| (words(record)[0], record["outcome"].as_str().unwrap()))
         .collect();
@@ -102,7 +102,7 @@ fn history_has_each_command_with_its_outcome_and_its_times() {
         ("sh", "exited"),
         ("echo", "exited"),
     ];
-    assert_eq!(told, expected, "the newest first");
+    assert_eq!(outcomes, expected, "the newest first");
     assert_eq!(all[2]["exit_code"], 3);
     assert_eq!(all[1]["signal"], 9);
     assert!(all[0]["fault"].as_str().unwrap().starts_with("command not found"));
@@ -175,16 +175,16 @@ fn another_key_sees_nothing_of_it() {
     let other = Home::new();
     let lines = [&testbed.home, &other].map(|home| format!("{} tester continue\n", home.public()));
     fs::write(testbed.home.config("allowed_clients"), lines.concat()).unwrap();
-    let ask = |words: &[&str]| {
+    let query = |words: &[&str]| {
         let mut baton = other.baton();
         baton.args(words).env("BATON_TICKET", testbed.ticket.to_string());
         run(baton)
     };
-    assert_eq!(ask(&["history", "--json"]).text(), "");
-    assert_eq!(ask(&["threads", "--json"]).text(), "");
-    ask(&["show", &id]).assert_failed(255, "no record of yours");
-    ask(&["thread", "show", "secret"]).assert_failed(255, "you have no thread of this id");
-    ask(&["thread", "delete", "secret"]).assert_failed(255, "you have no thread of this id");
+    assert_eq!(query(&["history", "--json"]).text(), "");
+    assert_eq!(query(&["threads", "--json"]).text(), "");
+    query(&["show", &id]).assert_failed(255, "no record of yours");
+    query(&["thread", "show", "secret"]).assert_failed(255, "you have no thread of this id");
+    query(&["thread", "delete", "secret"]).assert_failed(255, "you have no thread of this id");
     assert_eq!(history(&testbed, &["--thread", "secret"]).len(), 1);
 }
 

@@ -686,8 +686,8 @@ fn a_relay_with_a_list_takes_only_the_exec_servers_on_it() {
     let start = || relay(&home, "127.0.0.1:0", &["--allow-servers", list.to_str().unwrap()]);
     let (_relay, address) = start();
     let refused = run(home.baton_exec_server(&format!("http://{address}")));
-    let told = "the id of this exec-server is ";
-    let id = refused.stderr.lines().find_map(|line| line.split(told).nth(1));
+    let prefix = "the id of this exec-server is ";
+    let id = refused.stderr.lines().find_map(|line| line.split(prefix).nth(1));
     let id = id.expect("it prints its id").to_owned();
     refused.assert_failed(255, &format!("does not list exec-server {id}"));
 

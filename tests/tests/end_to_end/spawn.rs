@@ -80,9 +80,9 @@ impl Started {
 
     /// Asserts what every command gets, independent of how its process is created.
     fn serves(&self) {
-        let told = self.exec(&[], "echo out; echo error >&2; exit 3");
-        assert_eq!((told.code, told.text()), (3, "out\n"), "{told:?}");
-        assert!(told.stderr.contains("error\n"), "{told:?}");
+        let finished = self.exec(&[], "echo out; echo error >&2; exit 3");
+        assert_eq!((finished.code, finished.text()), (3, "out\n"), "{finished:?}");
+        assert!(finished.stderr.contains("error\n"), "{finished:?}");
         let input = Input::Bytes(b"one two\n".to_vec());
         let counted = Running::start(self.command(&[], "wc -w"), input).finish();
         assert_eq!((counted.code, counted.text().trim()), (0, "2"), "{counted:?}");
@@ -111,8 +111,8 @@ fn plainly(command: Command) -> RunningProgram {
 fn in_a_sandbox_that_refuses_clone_commands_run_and_the_log_says_why_they_start_slowly() {
     let started = Started::new(start_without_pidfds, &[]);
     await_says(&started.exec_server, FORKS);
-    let told = started.exec_server.stderr();
-    assert!(told.contains("is refused: Invalid argument"), "{told}");
+    let log = started.exec_server.stderr();
+    assert!(log.contains("is refused: Invalid argument"), "{log}");
     started.serves();
 }
 
@@ -126,10 +126,10 @@ fn a_requested_spawn_method_is_used_silently_or_refused_with_a_reason() {
     command.args(["--spawn", "clone", "--state", "none"]);
     let mut refused = start_without_pidfds(command);
     assert_eq!(refused.wait(PATIENCE).unwrap().code(), Some(255));
-    let told = refused.stderr();
+    let log = refused.stderr();
     assert!(
-        told.contains("--spawn clone does not work here") && told.contains("--spawn std"),
-        "{told}"
+        log.contains("--spawn clone does not work here") && log.contains("--spawn std"),
+        "{log}"
     );
 }
 

@@ -47,9 +47,13 @@ fn exec_server(home: &Home, url: &str, options: &[&str]) -> (RunningProgram, Tic
     home.allow("continue");
     let mut command = home.baton_exec_server(url);
     command.args(options);
-    let mut part = RunningProgram::start("exec-server", command).unwrap();
-    let ticket = part.line_after("ticket: ", PATIENCE).unwrap().parse().unwrap();
-    (part, ticket)
+    let mut exec_server = RunningProgram::start("exec-server", command).unwrap();
+    let ticket = exec_server
+        .line_after("ticket: ", PATIENCE)
+        .unwrap()
+        .parse()
+        .unwrap();
+    (exec_server, ticket)
 }
 
 #[test]

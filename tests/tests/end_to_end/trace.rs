@@ -243,13 +243,13 @@ fn a_caller_s_context_travels_where_nothing_is_recorded() {
 fn calls_under_one_span_of_a_caller_that_records_nothing_share_no_ids() {
     let traced = Traced::new();
     let traceparent = format!("00-{TRACE}-{CALLER}-01");
-    let told: HashSet<_> = (0..3)
+    let parents: HashSet<_> = (0..3)
         .map(|_| {
             let finished = run(traced.silent_exec(&traceparent, &["sh", "-c", SHOW_CONTEXT]));
             shown(finished.text()).0.unwrap().span_id()
         })
         .collect();
-    assert_eq!(told.len(), 3, "each child has a parent of its own");
+    assert_eq!(parents.len(), 3, "each child has a parent of its own");
     let spans = traced.all_spans();
     let ids: HashSet<_> = spans.iter().map(|span| &span.span.span_id).collect();
     assert_eq!(ids.len(), spans.len());
@@ -331,12 +331,12 @@ fn the_spans_that_a_command_makes_itself_are_on_the_critical_path() {
     let spans = traced.all_spans();
     for finished in finished {
         let mut lines = finished.text().lines();
-        let told = Traceparent::parse(lines.next().unwrap()).unwrap();
-        let mut trace = of_trace(&spans, told.trace_id());
+        let parent = Traceparent::parse(lines.next().unwrap()).unwrap();
+        let mut trace = of_trace(&spans, parent.trace_id());
         let mut own = trace[0].clone();
         own.span.attributes.clear();
         own.span.span_id = vec![7; 8];
-        own.span.parent_span_id = told.span_id().to_bytes().to_vec();
+        own.span.parent_span_id = parent.span_id().to_bytes().to_vec();
         own.span.start_time_unix_nano = lines.next().unwrap().parse().unwrap();
         own.span.end_time_unix_nano = lines.next().unwrap().parse().unwrap();
         trace.push(own);
@@ -534,18 +534,18 @@ fn the_parts_of_a_run_are_instances_of_their_own_and_a_service_name_is_the_clien
     baton.env("OTEL_RESOURCE_ATTRIBUTES", "service.instance.id=7,team=a");
     run(baton).assert_printed("ok\n");
     let spans = collector.spans();
-    let mut parts: Vec<_> = spans
+    let mut components: Vec<_> = spans
         .iter()
         .map(|span| (&*span.service, span.of_resource("service.instance.id").unwrap()))
         .collect();
-    parts.sort_unstable();
-    parts.dedup();
-    let services: Vec<_> = parts.iter().map(|(service, _)| *service).collect();
+    components.sort_unstable();
+    components.dedup();
+    let services: Vec<_> = components.iter().map(|(service, _)| *service).collect();
     assert_eq!(services, ["baton-exec-server", "baton-relay", "mine"]);
-    let mut instances: Vec<_> = parts.iter().map(|(_, instance)| *instance).collect();
+    let mut instances: Vec<_> = components.iter().map(|(_, instance)| *instance).collect();
     instances.sort_unstable();
     instances.dedup();
-    assert_eq!(instances.len(), 3, "{parts:?}");
+    assert_eq!(instances.len(), 3, "{components:?}");
     // Resource attributes of the process apply to its server too.
     let server = spans
         .iter()

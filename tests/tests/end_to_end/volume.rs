@@ -244,10 +244,10 @@ async fn one_of_many(client: &Client, lane: u64, round: u64) -> Result<(), Failu
             let script = format!("echo out{lane}; echo err{round} >&2; exit {lane}");
             let output = client.run(Command::new("sh").arg("-c").arg(script)).await?;
             assert_eq!(output.status, ExitStatus::Code(lane.try_into()?));
-            let told = (format!("out{lane}\n"), format!("err{round}\n"));
+            let expected = (format!("out{lane}\n"), format!("err{round}\n"));
             assert_eq!(
                 (output.stdout, output.stderr),
-                (told.0.into_bytes(), told.1.into_bytes())
+                (expected.0.into_bytes(), expected.1.into_bytes())
             );
         }
         4 => {

@@ -34,7 +34,7 @@ const PER_CONNECTION: usize = 64;
 const STALLED: Duration = Duration::from_millis(300);
 
 struct Relay {
-    part: RunningProgram,
+    program: RunningProgram,
     address: SocketAddr,
 }
 
@@ -44,10 +44,12 @@ impl Relay {
             let mut command = isolated(Process::new(baton().unwrap()), None);
             command.args(["relay", "--listen", "127.0.0.1:0", "--memory"]);
             command.arg(format!("{MEMORY}MiB"));
-            let mut part = RunningProgram::start("relay", command).unwrap();
-            let address = part.line_after("listening on ", Duration::from_secs(60)).unwrap();
+            let mut program = RunningProgram::start("relay", command).unwrap();
+            let address = program
+                .line_after("listening on ", Duration::from_secs(60))
+                .unwrap();
             Relay {
-                part,
+                program,
                 address: address.parse().unwrap(),
             }
         };
@@ -177,7 +179,7 @@ async fn drive(
     let relay = Relay::start().await;
     let url = relay.url();
     let (server, ticket) = RawServer::register(&url).await;
-    let peak = Peak::watch(relay.part.pid());
+    let peak = Peak::watch(relay.program.pid());
     let held = Arc::default();
     let (count, accepted) = watch::channel(0);
     let accepting = tokio::spawn(accept_all(

@@ -182,7 +182,7 @@ fn recording(tape: &Arc<Mutex<Vec<Bytes>>>) -> Forwarding {
 async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
     let testbed = Arc::new(Testbed::start().await);
     let tape = Tape::default();
-    let (sender, told) = tokio::sync::oneshot::channel();
+    let (sender, dialled_session) = tokio::sync::oneshot::channel();
     let recorded = Attack {
         name: "recorded".into(),
         behavior: Box::new({
@@ -207,7 +207,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         expected: Expected::Unharmed,
     };
     testbed.withstand(vec![recorded]).await;
-    let (exec_server, session) = told.await.unwrap();
+    let (exec_server, session) = dialled_session.await.unwrap();
     let (up, down) = (lock(&tape.up).clone(), lock(&tape.down).clone());
     assert!(up.len() > 3 && down.len() > 3);
 
@@ -264,9 +264,9 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         "{ended:?}"
     );
 
-    // Within one session: the earlier messages are repeated after message 3.
+    // Within one session: messages 0 to 2 are repeated before message 3.
     let again = Attack {
-        name: "said twice".into(),
+        name: "repeated".into(),
         behavior: Box::new(|dialled, relay| {
             Box::pin(async move {
                 let server = relay

@@ -195,7 +195,7 @@ pub(crate) fn assert_echo(
             def.name
         );
         let outer = by_stage[parent.name];
-        let slack = match at == At::File || part(def) == part(parent) {
+        let slack = match at == At::File || process(def) == process(parent) {
             true => 0,
             false => SKEW_NS,
         };
@@ -241,7 +241,7 @@ fn assert_apart(spans: &[ReceivedSpan]) {
             let is_beside = exec::CONCURRENT.contains(&first.id) || exec::CONCURRENT.contains(&second.id);
             if first.id != second.id
                 && first.parent == second.parent
-                && part(first) == part(second)
+                && process(first) == process(second)
                 && !is_beside
             {
                 let touches = a.span.end_time_unix_nano == b.span.start_time_unix_nano;
@@ -262,7 +262,7 @@ fn is_reported(span: &ReceivedSpan) -> bool {
 }
 
 /// The process that exports a stage: the client exports the relay's.
-fn part(def: &StageDef) -> &'static str {
+fn process(def: &StageDef) -> &'static str {
     match def.exporter {
         Component::Client | Component::Relay => "client",
         Component::Server => "server",
