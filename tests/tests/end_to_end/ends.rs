@@ -93,7 +93,11 @@ fn a_command_past_its_timeout_is_killed_with_its_children_and_exits_with_124() {
     finished.assert_failed_whatever(124);
     let sentence = "baton: the command did not end before its timeout, and was killed";
     assert!(finished.stderr.contains(sentence), "{finished:?}");
-    assert_eq!(finished.text(), "begun\n", "what it printed is shown");
+    assert_eq!(
+        finished.text(),
+        "begun\n",
+        "the output before the timeout is shown"
+    );
     mark.await_gone();
     poll("it is on record as timed out", || {
         let mut history = testbed.home.baton();
@@ -119,7 +123,7 @@ fn a_client_under_nohup_survives_a_hangup() {
     let script = format!("touch {}; read line; exit 4", runs.display());
     let exec = after("trap '' HUP", &testbed.exec(["sh", "-c", &script]));
     let mut client = Running::start(exec, Input::Open);
-    poll("the command", || runs.exists().then_some(()));
+    poll("the command runs", || runs.exists().then_some(()));
     client.signal(Signal::HUP);
     client.write(b"go on\n");
     let finished = client.finish();

@@ -41,7 +41,7 @@ fn read(path: &Path) -> Vec<ReceivedSpan> {
         .collect()
 }
 
-/// A waterfall has a line for the trace, one for every stage of a cold `echo`, and one for the remainder.
+/// Asserts that a waterfall has a line for the trace, one for every stage of a cold `echo`, and one for the remainder.
 #[track_caller]
 fn assert_drawn(text: &str) {
     assert!(text.starts_with("trace "), "{text}");
@@ -106,7 +106,7 @@ fn run_passes_the_streams_and_the_exit_code_through() {
     let finished = Running::start(command, Input::Bytes(b"asked\0\xff".to_vec())).finish();
     assert_eq!(finished.code, 42, "{finished:?}");
     assert_eq!(finished.stdout, b"asked\0\xff");
-    assert_eq!(finished.stderr, "error\n", "quiet means quiet");
+    assert_eq!(finished.stderr, "error\n", "`--quiet` prints nothing");
 }
 
 #[test]
@@ -154,7 +154,7 @@ fn a_trace_file_takes_one_command_after_the_other_and_stays_within_its_limit() {
     let traces = drawn.text().lines().filter(|line| line.starts_with("trace "));
     assert_eq!(traces.count(), 2, "{drawn:?}");
 
-    // Just below the limit.
+    // A file at the limit of 16 MiB: the next trace begins a new file.
     let full = fs::read_to_string(&file).unwrap() + &" ".repeat(16 << 20);
     fs::write(&file, &full[..16 << 20]).unwrap();
     trace();
@@ -264,7 +264,11 @@ fn a_failed_command_leaves_a_trace_file() {
         let finished = Running::start(exec, Input::Open).finish();
         assert_eq!(finished.code, code, "{finished:?}");
         let (drawn, message) = finished.stderr.split_once("baton: ").unwrap();
-        assert_eq!(message.lines().count(), 1, "what to do comes last: {finished:?}");
+        assert_eq!(
+            message.lines().count(),
+            1,
+            "one message follows the waterfall: {finished:?}"
+        );
         assert!(
             drawn.starts_with("trace ") && drawn.contains(&format!("\n {known}")),
             "{drawn}"
@@ -310,10 +314,7 @@ fn a_ticket_file_serves_in_place_of_the_ticket() {
     // The log, which a service manager may keep, has no ticket.
     signal(&exec_server, Signal::TERM);
     assert!(exec_server.wait(PATIENCE).unwrap().success());
-    assert!(
-        exec_server.line(PATIENCE).is_err(),
-        "something on standard output"
-    );
+    assert!(exec_server.line(PATIENCE).is_err(), "standard output is empty");
     assert!(
         !exec_server.stderr().contains("baton1:"),
         "{}",

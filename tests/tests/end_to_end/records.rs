@@ -261,7 +261,7 @@ fn with_durability_start_a_start_waits_for_the_disk_and_nothing_else_does() {
         testbed.exec(["sh", "-c", "read line; echo got $line"]),
         Input::Open,
     );
-    poll("it runs, beside the one before", || {
+    poll("it runs, concurrently with the previous one", || {
         let records = history(&testbed, &[]);
         (records.len() == 2).then(|| records[0]["spawned_unix_ns"].as_u64())?
     });

@@ -371,7 +371,7 @@ fn a_rotated_ticket_is_revoked_at_once_and_the_next_one_works_while_sessions_go_
     let runs = testbed.home.file("runs");
     let script = format!("touch {}; read line; echo $line", runs.display());
     let mut open = Running::start(testbed.exec(["sh", "-c", &script]), Input::Open);
-    poll("the command", || runs.exists().then_some(()));
+    poll("the command runs", || runs.exists().then_some(()));
     let rotate = |home: &Home| {
         let mut baton = home.baton();
         baton.args(["ticket", "rotate"]);

@@ -416,7 +416,7 @@ fn an_exec_server_says_once_that_it_begins_to_lose_spans() {
         command.env(sampled.0, sampled.1);
         run(command).assert_printed("");
     };
-    poll("the exec-server says so", || {
+    poll("the exec-server logs the loss", || {
         one();
         (warnings(&testbed) > 0).then_some(())
     });

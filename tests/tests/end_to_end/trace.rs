@@ -194,10 +194,7 @@ fn a_malformed_traceparent_starts_a_new_trace_and_fails_nothing() {
         assert_eq!(finished.code, 0, "{traceparent:?}: {finished:?}");
         let (handed_on, tracestate, _) = shown(finished.text());
         seen.push(handed_on.unwrap().trace_id());
-        assert_eq!(
-            tracestate, "",
-            "a tracestate without its traceparent means nothing"
-        );
+        assert_eq!(tracestate, "", "a tracestate without a traceparent is ignored");
     }
     let spans = traced.all_spans();
     assert_eq!(traces(&spans).len(), malformed.len());
@@ -455,7 +452,7 @@ fn a_command_s_outcome_is_on_its_call_and_on_its_process_and_never_on_the_rpc() 
     .enumerate()
     {
         let (id, on_record) = &ids[nth];
-        assert_eq!(on_record, outcome, "history uses the same words");
+        assert_eq!(on_record, outcome, "history has the same outcome as the span");
         let about = |span: &&ReceivedSpan| span.attribute("baton.process.id") == Some(id);
         let spans = by_trace
             .iter()

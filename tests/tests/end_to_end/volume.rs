@@ -50,9 +50,9 @@ impl Seq {
         }
     }
 
-    /// The first number whose output is `bytes` long or longer.
-    fn longer_than(bytes: u64) -> u64 {
-        // Eight digits and a line feed at most.
+    /// The N for which `seq 1 N` prints about `bytes` bytes.
+    fn last_for(bytes: u64) -> u64 {
+        // Most lines have seven or eight digits and a line feed.
         bytes / 8
     }
 
@@ -81,7 +81,7 @@ fn seq(last: u64) -> Command {
     Command::new("seq").arg("1").arg(last.to_string())
 }
 
-/// Runs a command with this on its stdin.
+/// Runs a command with this input. Returns its exit status and its stdout.
 async fn through(client: &Client, command: Command, input: Bytes) -> Result<(ExitStatus, Vec<u8>), Failure> {
     let (mut run, mut stdin) = client.start(command).await?;
     let feeding = tokio::spawn(async move {
@@ -121,7 +121,7 @@ fn of_many_echos_at_once_none_loses_a_byte() {
 
 #[test]
 fn a_large_output_arrives_whole_in_the_library() {
-    let last = Seq::longer_than(scaled("bytes", 32 << 20, 256 << 20));
+    let last = Seq::last_for(scaled("bytes", 32 << 20, 256 << 20));
     with_client(|client| async move {
         let (mut run, stdin) = client.start(seq(last)).await.unwrap();
         drop(stdin);
@@ -138,7 +138,7 @@ fn a_large_output_arrives_whole_in_the_library() {
 #[test]
 fn a_large_output_that_is_read_late_arrives_whole_in_the_command_line() {
     let testbed = Testbed::new();
-    let last = Seq::longer_than(scaled("bytes", 16 << 20, 256 << 20));
+    let last = Seq::last_for(scaled("bytes", 16 << 20, 256 << 20));
     let exec = testbed.exec(["seq", "1", &last.to_string()]);
     let mut late = Running::start_unread(exec, Input::Open);
     // Another command completes meanwhile. It takes longer than filling every buffer on the path.
@@ -153,7 +153,7 @@ fn a_large_output_that_is_read_late_arrives_whole_in_the_command_line() {
 
 #[test]
 fn a_reader_that_stalls_stops_nobody_else_and_loses_nothing() {
-    let last = Seq::longer_than(16 << 20);
+    let last = Seq::last_for(16 << 20);
     with_client(|client| async move {
         let (mut stalled, stdin) = client.start(seq(last)).await.unwrap();
         drop(stdin);

@@ -344,7 +344,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             run: |target| {
                 Box::pin(async move {
                     let (server, _) = RawServer::register(&target.ticket.relay_url).await;
-                    for nonce in 0..scaled("pongs to no ping", 20_000, 1_000_000) {
+                    for nonce in 0..scaled("unsolicited pongs", 20_000, 1_000_000) {
                         let kind = Some(register_request::Kind::Pong(Pong { nonce }));
                         within(server.outbox.send(RegisterRequest { kind }))
                             .await

@@ -103,7 +103,7 @@ impl Simulation<'_> {
             probes: Arc::clone(&probes),
             epoch: Rc::clone(&epoch),
         };
-        let ticket = exec_server.server().expect("a server of these keys").ticket();
+        let ticket = exec_server.server().expect("a server with these keys").ticket();
         let exec_server = Rc::new(exec_server);
         sim.host(name(Host::Server), move || Rc::clone(&exec_server).run());
         for client in 0..plan.clients {
