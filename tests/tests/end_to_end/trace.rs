@@ -194,7 +194,10 @@ fn a_malformed_traceparent_starts_a_new_trace_and_fails_nothing() {
         assert_eq!(finished.code, 0, "{traceparent:?}: {finished:?}");
         let (handed_on, tracestate, _) = shown(finished.text());
         seen.push(handed_on.unwrap().trace_id());
-        assert_eq!(tracestate, "", "a tracestate without a traceparent is ignored");
+        assert_eq!(
+            tracestate, "",
+            "the tracestate of a malformed traceparent is ignored"
+        );
     }
     let spans = traced.all_spans();
     assert_eq!(traces(&spans).len(), malformed.len());
