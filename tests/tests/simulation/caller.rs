@@ -94,7 +94,7 @@ impl ClientMachine {
             call?;
         }
         let now = turmoil::sim_elapsed().unwrap_or_default();
-        sleep(self.plan.calm.saturating_sub(now)).await;
+        sleep(self.plan.faults_end.saturating_sub(now)).await;
         let ran = timeout(RECOVERY, self.recover(&channel)).await.is_ok();
         self.history.add(Event::Recovered {
             client: self.client,

@@ -132,7 +132,7 @@ impl<'a> Facts<'a> {
 
     fn add(&mut self, event: &'a Event) {
         match event {
-            Event::Fault(_) | Event::Notice(_) | Event::Calm => {}
+            Event::Fault(_) | Event::Notice(_) | Event::FaultsEnded => {}
             Event::Called {
                 attempt,
                 caller,

@@ -104,7 +104,7 @@ pub(crate) enum Event {
     /// The exec-server reported a notice.
     Notice(String),
     /// All faults have ended; none follows.
-    Calm,
+    FaultsEnded,
 
     /// A caller makes a call, with this span of its own trace as the parent.
     Called {

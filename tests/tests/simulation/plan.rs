@@ -19,7 +19,7 @@ pub(crate) struct Plan {
     /// Sorted by time.
     pub(crate) actions: Vec<(Duration, Action)>,
     /// The time at which every fault ends. All runs have been called by then.
-    pub(crate) calm: Duration,
+    pub(crate) faults_end: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -132,14 +132,14 @@ impl Plan {
         }
         actions.sort_by_key(|(at, _)| *at);
         let faults = actions.iter().map(|(at, _)| *at);
-        let calm = runs.iter().map(|run| run.at).chain(faults).max();
+        let faults_end = runs.iter().map(|run| run.at).chain(faults).max();
         Self {
             seed,
             network,
             clients,
             runs,
             actions,
-            calm: calm.unwrap_or_default() + Duration::from_millis(100),
+            faults_end: faults_end.unwrap_or_default() + Duration::from_millis(100),
         }
     }
 

@@ -35,7 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const SETTLING: Duration = Duration::from_secs(60);
 
 /// Time for the relay's last messages to reach the exec-server, and for the exec-server to handle them.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const LAST_MESSAGES: Duration = Duration::from_secs(2);
 
 /// The result of a simulation.
 pub(crate) struct Outcome {
@@ -130,17 +130,17 @@ impl Simulation<'_> {
     fn run(&mut self) {
         let plan = Arc::clone(&self.plan);
         let mut actions = plan.actions.iter().peekable();
-        let mut is_calm = false;
+        let mut have_ended = false;
         loop {
             let now = self.sim.elapsed();
             while let Some((_, action)) = actions.next_if(|(at, _)| *at <= now) {
                 self.act(action);
             }
-            if !is_calm && now >= plan.calm {
-                is_calm = true;
-                self.calm();
+            if !have_ended && now >= plan.faults_end {
+                have_ended = true;
+                self.end_faults();
             }
-            if self.left() || now > plan.calm + PATIENCE {
+            if self.have_clients_ended() || now > plan.faults_end + PATIENCE {
                 break;
             }
             self.step();
@@ -149,7 +149,7 @@ impl Simulation<'_> {
         while self.held() != (0, 0, 1) && self.sim.elapsed() < until {
             self.step();
         }
-        let until = self.sim.elapsed() + LAST_WORDS;
+        let until = self.sim.elapsed() + LAST_MESSAGES;
         while self.sim.elapsed() < until {
             self.step();
         }
@@ -169,7 +169,7 @@ impl Simulation<'_> {
     }
 
     /// Whether every client program has ended.
-    fn left(&self) -> bool {
+    fn have_clients_ended(&self) -> bool {
         (0..self.plan.clients).all(|own| {
             self.history
                 .has(|event| matches!(event, Event::Recovered { client, .. } if *client == own))
@@ -237,13 +237,13 @@ impl Simulation<'_> {
         match host {
             Host::Relay => {}
             Host::Server => self.history.add(Event::ServerCrashed { epoch }),
-            Host::Client(client) => self.give_up(client),
+            Host::Client(client) => self.end_open_calls(client),
         }
         self.sim.crash(name(host));
     }
 
     /// Adds the end of every open call of a client whose machine crashes.
-    fn give_up(&self, client: usize) {
+    fn end_open_calls(&self, client: usize) {
         let entries = self.history.entries();
         let ended: Vec<_> = entries
             .iter()
@@ -278,7 +278,7 @@ impl Simulation<'_> {
     }
 
     /// Ends every fault that is still active: with overlapping faults, the end of one may leave another active.
-    fn calm(&mut self) {
+    fn end_faults(&mut self) {
         for host in self.down.clone() {
             self.restart(host);
         }
@@ -287,7 +287,7 @@ impl Simulation<'_> {
             self.sim.release(name(end), name(Host::Relay));
             self.sim.set_link_latency(name(end), name(Host::Relay), TICK);
         }
-        self.history.add(Event::Calm);
+        self.history.add(Event::FaultsEnded);
     }
 }
 
