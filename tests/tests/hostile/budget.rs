@@ -171,7 +171,7 @@ async fn honest(url: &str) {
 }
 
 /// Runs an attack on a relay and checks its peak memory, while an honest client from another address is served.
-async fn drive(
+async fn run_attack(
     what: &str,
     sessions: usize,
     attack: impl AsyncFnOnce(SocketAddr, &Ticket, watch::Receiver<usize>) -> Vec<TcpStream>,
@@ -215,7 +215,7 @@ async fn drive(
 async fn half_a_million_frames_of_a_byte_on_each_of_sixteen_connections_stay_within_the_budget() {
     const CONNECTIONS: usize = 16;
     const FRAMES: usize = 520_000;
-    drive("frames of a byte", CONNECTIONS, async |address, ticket, _| {
+    run_attack("frames of a byte", CONNECTIONS, async |address, ticket, _| {
         let mut writing = JoinSet::new();
         for _ in 0..CONNECTIONS {
             let mut stream = connect(address).await;
@@ -246,7 +246,7 @@ async fn half_a_million_frames_of_a_byte_on_each_of_sixteen_connections_stay_wit
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_sessions_that_never_read_stay_within_the_budget() {
     const SESSIONS: usize = 1_000;
-    drive(
+    run_attack(
         "sessions that never read",
         SESSIONS,
         async |address, ticket, accepted| {
@@ -282,7 +282,7 @@ async fn a_thousand_sessions_that_never_read_stay_within_the_budget() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frame_that_is_nearly_complete_takes_nothing_from_a_peer_without_a_session() {
-    drive("frames without an end", 0, async |address, _, _| {
+    run_attack("frames without an end", 0, async |address, _, _| {
         let mut connections = Vec::new();
         for _ in 0..200 {
             let mut stream = connect(address).await;

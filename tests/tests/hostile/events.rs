@@ -6,7 +6,7 @@ use baton_proto::exec::process_event::Kind;
 use baton_proto::exec::{Closed, Exited, Output, ProcessEvent, Signaled, Started, exited};
 use baton_support::scripted_exec::ScriptedExec;
 
-use crate::testbed::beside;
+use crate::testbed::with_exec_server;
 
 fn started() -> Kind {
     Kind::Started(Started { pid: 1 })
@@ -65,8 +65,8 @@ fn with_seq(kinds: Vec<Kind>, numbers: &[u64]) -> Vec<ProcessEvent> {
 
 /// The result of a client that runs a command and receives these events.
 async fn run(events: Vec<ProcessEvent>) -> Result<baton_core_client::Output, RunError> {
-    let liar = ScriptedExec::events(events);
-    beside(liar, async |client| {
+    let service = ScriptedExec::events(events);
+    with_exec_server(service, async |client| {
         client.run(Command::new("true").max_output(1_000)).await
     })
     .await

@@ -81,7 +81,7 @@ struct Flood {
 }
 
 /// Runs the floods one after another and checks the memory of the target process.
-async fn endure(target: &Arc<Target>, pid: u32, floods: Vec<Flood>) {
+async fn run_floods(target: &Arc<Target>, pid: u32, floods: Vec<Flood>) {
     let honest = Client::new(target.ticket.clone(), target.key());
     for Flood { name, bound, run } in floods {
         let before = resident_bytes(pid).unwrap();
@@ -144,7 +144,7 @@ impl Peak {
 }
 
 /// An HTTP/2 connection (RFC 9113) on which the test writes raw frames.
-struct Wire(TcpStream);
+struct RawHttp2(TcpStream);
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
@@ -167,7 +167,7 @@ pub(crate) fn request(method: &str) -> Vec<u8> {
     block
 }
 
-impl Wire {
+impl RawHttp2 {
     async fn connect(target: &Target) -> Self {
         let mut socket = TcpStream::connect(target.relay_address()).await.unwrap();
         socket
@@ -211,8 +211,8 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             run: |target| {
                 Box::pin(async move {
                     let pings = frames::http2(PING, 0, 0, &[7; 8]).repeat(1_000);
-                    let mut wire = Wire::connect(&target).await;
-                    wire.flood((0..5_000).map(|_| pings.clone())).await;
+                    let mut connection = RawHttp2::connect(&target).await;
+                    connection.flood((0..5_000).map(|_| pings.clone())).await;
                     sleep(Duration::from_millis(500)).await;
                 })
             },
@@ -223,8 +223,8 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             run: |target| {
                 Box::pin(async move {
                     let settings = frames::http2(SETTINGS, 0, 0, b"").repeat(1_000);
-                    let mut wire = Wire::connect(&target).await;
-                    wire.flood((0..5_000).map(|_| settings.clone())).await;
+                    let mut connection = RawHttp2::connect(&target).await;
+                    connection.flood((0..5_000).map(|_| settings.clone())).await;
                     sleep(Duration::from_millis(500)).await;
                 })
             },
@@ -235,7 +235,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             run: |target| {
                 Box::pin(async move {
                     for _ in 0..8 {
-                        let mut wire = Wire::connect(&target).await;
+                        let mut connection = RawHttp2::connect(&target).await;
                         let mut begin = frames::http2(HEADERS, 0, 1, &request("Dial"));
                         // A literal header, never indexed: "x", 10,000 times "y".
                         let mut field = vec![0x10, 1, b'x', 0x7f, 0x91, 0x4d];
@@ -243,7 +243,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                         begin.extend(frames::http2(CONTINUATION, 0, 1, &field));
                         let more = frames::http2(CONTINUATION, 0, 1, &field).repeat(10);
                         let chunks = std::iter::once(begin).chain((0..1_000).map(|_| more.clone()));
-                        assert!(wire.flood(chunks).await, "100 MB of metadata were taken");
+                        assert!(connection.flood(chunks).await, "100 MB of metadata were taken");
                     }
                 })
             },
@@ -253,12 +253,13 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             bound: 0,
             run: |target| {
                 Box::pin(async move {
-                    let mut wire = Wire::connect(&target).await;
+                    let mut connection = RawHttp2::connect(&target).await;
                     let mut frame = frames::http2(HEADERS, END_HEADERS, 1, &request("Dial"));
                     frame.extend([0xff, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]);
-                    wire.flood(std::iter::once(frame).chain((0..16).map(|_| vec![0; 1 << 20])))
+                    connection
+                        .flood(std::iter::once(frame).chain((0..16).map(|_| vec![0; 1 << 20])))
                         .await;
-                    wire.closed().await;
+                    connection.closed().await;
                 })
             },
         },
@@ -267,7 +268,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             bound: MIB,
             run: |target| {
                 Box::pin(async move {
-                    let mut wire = Wire::connect(&target).await;
+                    let mut connection = RawHttp2::connect(&target).await;
                     let (dial, cancel) = (request("Dial"), 8u32.to_be_bytes());
                     let chunks = (0..100_000u32).map(|n| {
                         let stream = 2 * n + 1;
@@ -275,7 +276,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                         chunk.extend(frames::http2(RST_STREAM, 0, stream, &cancel));
                         chunk
                     });
-                    wire.flood(chunks).await;
+                    connection.flood(chunks).await;
                     sleep(Duration::from_millis(200)).await;
                 })
             },
@@ -286,9 +287,9 @@ async fn a_relay_s_memory_stays_within_its_bound() {
             bound: 300 * 64 * 1024,
             run: |target| {
                 Box::pin(async move {
-                    let mut wires = Vec::new();
+                    let mut connections = Vec::new();
                     for _ in 0..300 {
-                        let mut wire = Wire::connect(&target).await;
+                        let mut connection = RawHttp2::connect(&target).await;
                         let mut block = request("Register");
                         // A zero byte precedes a name that is not in the table.
                         block.push(0);
@@ -297,8 +298,8 @@ async fn a_relay_s_memory_stays_within_its_bound() {
                             block.extend(text.bytes());
                         }
                         let register = frames::http2(HEADERS, END_HEADERS, 1, &block);
-                        wire.flood(std::iter::once(register)).await;
-                        wires.push(wire);
+                        connection.flood(std::iter::once(register)).await;
+                        connections.push(connection);
                     }
                     sleep(Duration::from_secs(1)).await;
                 })
@@ -383,7 +384,7 @@ async fn a_relay_s_memory_stays_within_its_bound() {
         },
     ];
     let pid = stack.relay.pid();
-    endure(&target, pid, floods).await;
+    run_floods(&target, pid, floods).await;
 }
 
 /// Opens sessions to an exec-server that reads nothing, fills them, and keeps them open briefly.
@@ -558,7 +559,7 @@ async fn whatever_starts_carry_an_exec_server_holds_no_more_than_their_messages(
         },
     ];
     let pid = stack.exec_server.pid();
-    endure(&target, pid, floods).await;
+    run_floods(&target, pid, floods).await;
 }
 
 /// Number of starts: the streams of a session, in a full run.
@@ -653,5 +654,5 @@ async fn an_exec_server_s_memory_stays_within_its_bound() {
         },
     ];
     let pid = stack.exec_server.pid();
-    endure(&target, pid, floods).await;
+    run_floods(&target, pid, floods).await;
 }

@@ -40,7 +40,7 @@ use crate::testbed::within;
 
 /// A relay that announces the dials of the test, and sends on accepted sessions only what the test sends.
 #[derive(Clone, Default)]
-struct Announcing(Arc<Mutex<State>>);
+struct AnnouncingRelay(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
@@ -58,7 +58,7 @@ struct Accepted {
 type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl Relay for Announcing {
+impl Relay for AnnouncingRelay {
     type RegisterStream = Responses<RegisterResponse>;
     type DialStream = Responses<Frame>;
     type AcceptStream = Responses<Frame>;
@@ -125,7 +125,7 @@ struct Visit {
     _from: Streaming<Frame>,
 }
 
-impl Announcing {
+impl AnnouncingRelay {
     async fn start() -> (Self, String) {
         let relay = Self::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -206,7 +206,7 @@ async fn serve(url: &str, seed: &Seed) -> (Ticket, JoinHandle<Result<(), ServerE
 
 #[tokio::test]
 async fn dials_of_one_origin_that_go_no_further_keep_no_other_origin_out() {
-    let (relay, url) = Announcing::start().await;
+    let (relay, url) = AnnouncingRelay::start().await;
     let seed = Seed::generate().unwrap();
     let key = seed.client_key().unwrap();
     let (ticket, serving) = serve(&url, &seed).await;
@@ -241,7 +241,7 @@ async fn dials_of_one_origin_that_go_no_further_keep_no_other_origin_out() {
 /// The attacker replays a client's message 1, so that its sessions count towards the client's key.
 #[tokio::test]
 async fn mute_sessions_of_a_key_from_one_origin_leave_sessions_to_the_key_from_another() {
-    let (relay, url) = Announcing::start().await;
+    let (relay, url) = AnnouncingRelay::start().await;
     let seed = Seed::generate().unwrap();
     let key = seed.client_key().unwrap();
     let (ticket, serving) = serve(&url, &seed).await;

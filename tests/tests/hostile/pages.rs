@@ -15,11 +15,11 @@ use baton_rpc::metadata::metadata_server::{Metadata, MetadataServer};
 use tonic::codegen::BoxStream;
 use tonic::{Code, Request, Response, Status};
 
-use crate::testbed::beside;
+use crate::testbed::with_exec_server;
 
 /// Gives fixed answers to every query.
 #[derive(Clone, Default)]
-struct Liar(Arc<Answers>);
+struct ScriptedMetadata(Arc<Answers>);
 
 #[derive(Default)]
 struct Answers {
@@ -34,7 +34,7 @@ fn never<T>() -> Result<Response<T>, Status> {
 }
 
 #[tonic::async_trait]
-impl Metadata for Liar {
+impl Metadata for ScriptedMetadata {
     type HistoryStream = BoxStream<HistoryPage>;
     type ThreadsStream = BoxStream<ThreadsPage>;
 
@@ -101,11 +101,11 @@ fn record(bytes: usize) -> Record {
 
 /// The number of records that a client with this limit accepts from these pages.
 async fn taken(pages: Vec<HistoryPage>, limit: u32) -> Result<usize, RecordsError> {
-    let liar = Liar(Arc::new(Answers {
+    let service = ScriptedMetadata(Arc::new(Answers {
         history: pages,
         ..Answers::default()
     }));
-    beside(MetadataServer::new(liar), async |client| {
+    with_exec_server(MetadataServer::new(service), async |client| {
         let request = HistoryRequest {
             limit,
             ..HistoryRequest::default()
@@ -159,7 +159,7 @@ async fn no_other_answer_of_an_exec_server_is_longer_than_its_caller_takes() {
         ..ShowResponse::default()
     };
     for (count, is_taken) in [(SHOWN_MAX, true), (SHOWN_MAX + 1, false)] {
-        let liar = Liar(Arc::new(Answers {
+        let service = ScriptedMetadata(Arc::new(Answers {
             shown: stages(count),
             threads: vec![ThreadsPage {
                 threads: vec![Thread::default(); PAGE_ITEMS_MAX + 1],
@@ -167,7 +167,7 @@ async fn no_other_answer_of_an_exec_server_is_longer_than_its_caller_takes() {
             }],
             ..Answers::default()
         }));
-        beside(MetadataServer::new(liar), async |client| {
+        with_exec_server(MetadataServer::new(service), async |client| {
             let shown = client.records().show("a").await;
             assert_eq!(shown.is_ok(), is_taken, "{shown:?}");
             let threads = client.records().threads(ThreadsRequest::default()).await;
@@ -176,14 +176,14 @@ async fn no_other_answer_of_an_exec_server_is_longer_than_its_caller_takes() {
         })
         .await;
     }
-    let liar = Liar(Arc::new(Answers {
+    let service = ScriptedMetadata(Arc::new(Answers {
         thread: ThreadShowResponse {
             values: (0..1_000).map(|n| (n.to_string(), "x".repeat(4_096))).collect(),
             ..ThreadShowResponse::default()
         },
         ..Answers::default()
     }));
-    beside(MetadataServer::new(liar), async |client| {
+    with_exec_server(MetadataServer::new(service), async |client| {
         let thread = client.records().thread("a").await;
         assert!(
             matches!(&thread, Err(RecordsError::Rpc(status)) if status.code() == Code::OutOfRange),

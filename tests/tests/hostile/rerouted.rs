@@ -41,7 +41,7 @@ where
         };
         visits.expect("both visits end within the deadline")
     };
-    let visits = testbed.beside_others(attack).await;
+    let visits = testbed.with_bystander(attack).await;
     let ran = testbed.ran();
     for (visit, name) in visits.iter().zip(&names) {
         visit.assert(name, expected);
@@ -239,7 +239,7 @@ async fn nothing_that_was_said_in_a_session_means_anything_in_another() {
         let ended = timeout(IN_TIME, server.source.next()).await;
         assert!(ended.expect("the exec-server closes the stream").is_none());
     };
-    testbed.beside_others(replay).await;
+    testbed.with_bystander(replay).await;
     assert_eq!(
         testbed.ran()["recorded"],
         1,

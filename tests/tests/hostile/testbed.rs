@@ -177,7 +177,7 @@ impl Testbed {
     pub(crate) async fn withstand(self: &Arc<Self>, attacks: Vec<Attack>) {
         assert!(!attacks.is_empty());
         let (before, started, attempts) = (self.ran(), Instant::now(), attacks.len());
-        let expected = self.beside_others(self.run_attacks(attacks)).await;
+        let expected = self.with_bystander(self.run_attacks(attacks)).await;
         let mut ran = self.ran();
         ran.retain(|name, times| before.get(name) != Some(times));
         println!("{attempts} attacks in {:.1} s", started.elapsed().as_secs_f64());
@@ -197,7 +197,7 @@ impl Testbed {
     }
 
     /// Awaits a future while a bystander of the same relay and exec-server keeps visiting, then until no process runs.
-    pub(crate) async fn beside_others<T>(self: &Arc<Self>, attack: impl Future<Output = T>) -> T {
+    pub(crate) async fn with_bystander<T>(self: &Arc<Self>, attack: impl Future<Output = T>) -> T {
         let (stop, stopped) = oneshot::channel::<()>();
         let bystander = tokio::spawn(bystander(Arc::clone(self), stopped));
         let result = attack.await;
@@ -375,7 +375,7 @@ async fn bystander(testbed: Arc<Testbed>, mut stopped: oneshot::Receiver<()>) ->
 }
 
 /// Runs `query` with a client of an exec-server that has the right key and this service.
-pub(crate) async fn beside<T>(
+pub(crate) async fn with_exec_server<T>(
     service: impl baton_channel::Service,
     query: impl AsyncFnOnce(Client) -> T,
 ) -> T {
