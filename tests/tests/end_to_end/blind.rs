@@ -43,8 +43,8 @@ fn neither_leg_of_the_relay_carries_a_trace_of_the_command() {
     // An exec-server signs the relay's name as in its URL, so the relay needs the proxy's address as its authority.
     let name = server_leg.address().to_string();
     let (_relay, address) = relay(&home, "127.0.0.1:0", &["--authority", &name]);
-    client_leg.lead_to(address);
-    server_leg.lead_to(address);
+    client_leg.set_target(address);
+    server_leg.set_target(address);
     let mut exec_server = home.exec_server(&format!("http://{name}"));
     let mut ticket: baton_core_client::Ticket = {
         let line = exec_server.line_after("ticket: ", PATIENCE).unwrap();

@@ -89,7 +89,7 @@ pub(crate) enum Action {
         from_relay: bool,
     },
     Repair(Host),
-    /// Messages in both directions are delayed until [`Release`](Self::Release).
+    /// Messages in both directions are delayed until [`Action::Release`].
     Hold(Host),
     Release(Host),
     Latency(Host, Duration),

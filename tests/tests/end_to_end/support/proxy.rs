@@ -15,7 +15,7 @@ pub(crate) struct Proxy {
 }
 
 impl Proxy {
-    /// Listens. [`lead_to`](Self::lead_to) sets the target later, because the target may need the proxy's address
+    /// Listens. [`set_target`](Self::set_target) sets the target later, because the target may need the proxy's address
     /// first.
     pub(crate) fn bind() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -44,7 +44,7 @@ impl Proxy {
         self.address
     }
 
-    pub(crate) fn lead_to(&self, target: SocketAddr) {
+    pub(crate) fn set_target(&self, target: SocketAddr) {
         self.target.set(target).unwrap();
     }
 
