@@ -300,7 +300,7 @@ fn files_open_to_others_are_refused_with_the_command_that_fixes_them() {
     let owner = Home::new();
     owner.allow("clamp");
     let (list, folder) = (owner.config("allowed_clients"), owner.config(""));
-    for (path, open, mended) in [(&list, 0o666, 0o600), (&folder, 0o777, 0o700)] {
+    for (path, open, fixed) in [(&list, 0o666, 0o600), (&folder, 0o777, 0o700)] {
         mode(path, open);
         let started = run(owner.baton_exec_server("http://127.0.0.1:1"));
         started.assert_failed(255, "others can change it");
@@ -308,10 +308,10 @@ fn files_open_to_others_are_refused_with_the_command_that_fixes_them() {
             255,
             format!("run `chmod go-w {}", path.display()).trim_end_matches('/'),
         );
-        mode(path, mended);
+        mode(path, fixed);
     }
 
-    // No new session is accepted while the file is open to other users.
+    // No new session is accepted while other users can write the file.
     let allowed = testbed.home.config("allowed_clients");
     mode(&allowed, 0o622);
     let ticket = testbed.ticket.to_string();
