@@ -1,8 +1,8 @@
-//! The floor: what spawning and waiting for `/bin/true` costs in a program that does it itself, with tokio and three
-//! pipes. Whatever runs commands elsewhere can only be slower.
+//! The floor: the cost of a program that spawns `/bin/true` itself, with tokio and three pipes, and waits for it.
+//! Remote execution cannot be faster.
 //!
 //! The standard library takes its `posix_spawn` path here: absolute program, inherited environment, no `pre_exec`. The
-//! pipes are read to their end, as a caller who asks for them would; for `/bin/true` that is one read each.
+//! pipes are read to end of file, as a caller that wants the output must do. For `/bin/true` that is one read each.
 
 use std::io;
 use std::process::Stdio;
@@ -13,20 +13,20 @@ use tokio::runtime::{Builder, Runtime};
 /// The program: an absolute path, so that no `PATH` is searched.
 pub const PROGRAM: &str = "/bin/true";
 
-/// On what the floor runs. Neither is the better one everywhere; the benchmark compares with whichever was.
+/// The runtime that the floor uses. Which one is faster depends on the machine. The benchmark compares with the faster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Flavour {
     /// tokio's current-thread runtime.
     CurrentThread,
-    /// Two worker threads.
+    /// tokio's multi-thread runtime with two worker threads.
     TwoWorkers,
 }
 
 impl Flavour {
-    /// Both.
+    /// All flavours.
     pub const ALL: [Self; 2] = [Self::CurrentThread, Self::TwoWorkers];
 
-    /// Its name in tables.
+    /// The name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::CurrentThread => "current-thread",
@@ -37,7 +37,7 @@ impl Flavour {
     /// A new runtime of this flavour.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn runtime(self) -> io::Result<Runtime> {
         match self {
             Self::CurrentThread => Builder::new_current_thread().enable_all().build(),
@@ -49,7 +49,7 @@ impl Flavour {
 /// One execution.
 ///
 /// # Errors
-/// The operating system's, or that the program failed.
+/// An error of the operating system, or a failure status of the program.
 pub async fn once() -> io::Result<()> {
     let child = Command::new(PROGRAM)
         .stdin(Stdio::piped())

@@ -3,11 +3,12 @@
 use crate::Failure;
 use crate::stats::{Rounds, schedule};
 
-/// Visits `participants`, known by number, in `rounds` rounds as [`schedule`] orders them, and returns what each visit
-/// measured, by participant. `after_round` runs between rounds, and once before the first, with the number of rounds done.
+/// Visits the participants `0..participants` in `rounds` rounds, in the order of [`schedule`]. Returns the samples of
+/// each participant. `after_round` runs before the first round and after each round; its argument is the number of
+/// completed rounds.
 ///
 /// # Errors
-/// The first of a visit, or of `after_round`.
+/// The first error of `visit` or `after_round`.
 pub fn interleave(
     participants: usize,
     rounds: usize,
@@ -30,7 +31,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_visit_measures_stays_with_its_participant_and_round() {
+    fn samples_are_kept_by_participant_and_round() {
         let mut visits = 0.0;
         let mut rounds_done = Vec::new();
         let measured = interleave(
@@ -57,7 +58,7 @@ mod tests {
     }
 
     #[test]
-    fn a_visit_that_fails_ends_it() {
+    fn a_failed_visit_stops_the_rounds() {
         let failing = |_| Err("no".into());
         assert!(interleave(2, 2, failing, |_| Ok(())).is_err());
     }

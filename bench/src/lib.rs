@@ -1,17 +1,17 @@
-//! What the benchmarks share, whatever they measure.
+//! Code that all benchmarks share.
 //!
 //! * [`options`] and [`run`]: from the command line to the exit code;
-//! * [`machine`]: what a reader must know of the machine;
-//! * [`worker`]: this executable again as a process that answers requests, seen from both ends;
+//! * [`machine`]: the hardware and software that the numbers depend on;
+//! * [`worker`]: this executable as a child process that answers requests: both ends of the exchange;
 //! * [`interleave`]: rounds of visits;
 //! * [`stats`]: rounds, intervals and verdicts;
-//! * [`row`] and [`table`]: numbers, verdicts, and how they are shown;
-//! * [`floor`]: what an execution costs without Baton;
+//! * [`row`] and [`table`]: numbers and verdicts, and their layout;
+//! * [`floor`]: the cost of an execution without Baton;
 //! * [`ssh`]: a private OpenSSH server, and clients of it;
-//! * [`link`]: a long, narrow link;
-//! * [`network`]: a loopback with a congestion control of its own;
+//! * [`link`]: a link of high latency and low bandwidth;
+//! * [`network`]: a loopback with a chosen congestion control;
 //! * [`sink`]: an OTLP receiver that counts spans and drops them;
-//! * [`limits`]: how long anything here waits.
+//! * [`limits`]: timeouts and bounds.
 
 pub mod floor;
 mod interleave;
@@ -37,5 +37,5 @@ pub use row::{Row, Unit};
 pub use run::{Phase, Run};
 pub use worker::Worker;
 
-/// What ends a benchmark or a worker early, in words.
+/// An error that ends a benchmark or a worker early.
 pub type Failure = Box<dyn Error + Send + Sync>;

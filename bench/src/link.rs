@@ -1,11 +1,11 @@
-//! A long, narrow link: a TCP proxy that lets bytes through at a rate and delivers them after a delay, per direction.
+//! A link of high latency and low bandwidth: a TCP proxy that limits the rate and delays delivery, per direction.
 //!
-//! It stands between two programs on one machine and needs no right to shape real traffic. TCP ends at the proxy, so it
-//! models a path whose loss is none and whose sender learns of congestion only by a full queue. Before the narrow place waits at most
-//! [`LINK_QUEUE`], in the receive buffer of the proxy's socket; what is beyond it is on its way, rate × delay. All connections
-//! share one link.
+//! It connects two programs on one machine and needs no privilege to shape traffic. TCP ends at the proxy. The modelled
+//! network path therefore loses nothing, and a sender detects congestion only by a full queue. At most [`LINK_QUEUE`]
+//! bytes wait before the bottleneck, in the receive buffer of the proxy's socket. Behind the bottleneck, rate × delay
+//! bytes are in transit. All connections share one link.
 //!
-//! Threads rather than tasks: a runtime's timers count milliseconds, and the link promises less jitter than that.
+//! Threads, not tasks: a runtime's timers have a resolution of milliseconds, and the link needs less jitter.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -19,22 +19,22 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with};
 
 use crate::limits::{LINK_QUEUE, LINK_SLACK};
 
-/// Bytes that take the narrow place in one go: two full packets of a local network, half a millisecond at 200 Mbit/s.
+/// Bytes that pass the bottleneck at once: half a millisecond at 200 Mbit/s.
 const PIECE: usize = 12 * 1024;
 
-/// Pieces on their way at most: 3 MB, several times what any link here holds. One more waits for the receiver.
+/// Maximum number of pieces in transit: 3 MB, several times rate × delay of every link here.
 const PIECES: usize = 256;
 
-/// What a link does to bytes.
+/// Rate and delay of a link.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Shape {
-    /// Bytes a second, each way.
+    /// Rate of each direction.
     pub bytes_per_second: f64,
-    /// From one end to the other; a round trip takes twice this.
+    /// Delay of each direction. A round trip takes twice as long.
     pub one_way: Duration,
 }
 
-/// A bound link that serves nobody yet.
+/// A link that is bound and accepts no connection yet.
 #[derive(Debug)]
 pub struct Link {
     listener: TcpListener,
@@ -45,26 +45,26 @@ impl Link {
     /// Binds a free port of loopback.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn bind(shape: Shape) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-        // Connections inherit it; later it would not bound the window that was already offered.
+        // Accepted connections inherit the size. Set later, it would not shrink a window that was already advertised.
         set_socket_recv_buffer_size(&listener, LINK_QUEUE)?;
         Ok(Self { listener, shape })
     }
 
-    /// Where its near end is.
+    /// The address that accepts connections.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
 
-    /// Leads every connection to `target`, for ever.
+    /// Forwards every connection to `target`. Returns only on an error.
     ///
     /// # Errors
-    /// The operating system's, at accepting. A connection whose target is not there is closed.
+    /// An error of the operating system while accepting. If `target` refuses, the accepted connection is closed.
     pub fn serve(self, target: SocketAddr) -> io::Result<()> {
         let free = || Arc::new(Mutex::new(Instant::now()));
         let (up, down) = (free(), free());
@@ -98,7 +98,7 @@ fn dial(target: SocketAddr) -> io::Result<TcpStream> {
     Ok(socket.into())
 }
 
-/// Takes bytes as the narrow place has room, and says when each piece is at the other end.
+/// Reads at the rate of the bottleneck, and stamps each piece with the time at which it arrives.
 fn squeeze(
     mut from: TcpStream,
     send: &SyncSender<(Instant, Vec<u8>)>,
@@ -119,7 +119,7 @@ fn squeeze(
         if send.send((arrives, piece[..read].to_vec())).is_err() {
             break;
         }
-        // What has not been read yet waits in the socket, which is the queue.
+        // The socket's receive buffer is the queue: unread bytes wait there.
         sleep_until(through);
     }
 }
@@ -131,7 +131,7 @@ fn deliver(arriving: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
             return;
         }
     }
-    // Fails only where the other side has gone.
+    // Fails only if the connection is already closed.
     let _ = to.shutdown(Shutdown::Write);
 }
 
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_takes_both_ways_to_come_back() {
+    fn an_echoed_byte_takes_both_delays() {
         let mut near = echo_behind(Shape {
             bytes_per_second: 1e9,
             one_way: Duration::from_millis(20),
@@ -187,7 +187,7 @@ mod tests {
         near.write_all(&vec![0; BYTES]).unwrap();
         near.shutdown(Shutdown::Write).unwrap();
         assert_eq!(received.join().unwrap(), BYTES as u64);
-        // 200 ms by the rate alone. Other tests want the cores as well.
+        // The rate alone takes 200 ms. The rest allows for tests that run in parallel.
         assert!(
             started.elapsed() < Duration::from_millis(400),
             "{:?}",
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_come_whole_in_order_and_no_faster_than_the_rate() {
+    fn bytes_arrive_complete_in_order_and_no_faster_than_the_rate() {
         let sent: Vec<u8> = (0..500_000u32).map(|i| (i % 251) as u8).collect();
         let mut near = echo_behind(Shape {
             bytes_per_second: 5e6,

@@ -1,4 +1,4 @@
-//! What a reader must know of the machine to read the numbers.
+//! The hardware and software that the numbers depend on.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::thread::available_parallelism;
 
 use baton_support::process;
 
-/// Names and values, in the order in which they are printed. What cannot be found out says so.
+/// Names and values, in the order in which they are printed. A value that cannot be read is `unknown`.
 pub fn facts() -> Vec<(&'static str, String)> {
     let cores = available_parallelism().map_or_else(|_| unknown(), |cores| cores.to_string());
     let binary = process::baton().map(|path| path.display().to_string());
@@ -26,12 +26,12 @@ pub fn facts() -> Vec<(&'static str, String)> {
     ]
 }
 
-/// The load averages: whether others were at work.
+/// The load averages. They show whether other programs ran.
 pub fn load() -> String {
     read("/proc/loadavg")
 }
 
-/// The commit of this checkout, and whether it has changes.
+/// The commit of this checkout, and whether it has uncommitted changes.
 pub fn commit() -> String {
     let Some(commit) = run("git", &["rev-parse", "--short=12", "HEAD"]) else {
         return unknown();

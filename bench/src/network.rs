@@ -1,8 +1,8 @@
-//! A loopback of its own, with a congestion control of its own.
+//! A private loopback with a chosen congestion control.
 //!
-//! On loopback the congestion control decides what TCP carries, so a comparison must name it. Programs take the default of
-//! their network namespace, and a namespace belongs to threads: a thread with a private one starts every part in it and
-//! nothing else on the machine notices.
+//! On loopback the congestion control determines TCP's throughput, so a comparison must name it. A program uses the
+//! default of its network namespace, and a namespace belongs to a thread. A thread with a private namespace therefore
+//! starts every process of a comparison in it, without effect on the rest of the machine.
 
 use std::fs;
 use std::io;
@@ -16,18 +16,18 @@ const DEFAULT: &str = "/proc/sys/net/ipv4/tcp_congestion_control";
 const AVAILABLE: &str = "/proc/sys/net/ipv4/tcp_available_congestion_control";
 const ALLOWED: &str = "/proc/sys/net/ipv4/tcp_allowed_congestion_control";
 
-/// There is no network with this congestion control.
+/// A network with this congestion control cannot be provided.
 #[derive(Debug, thiserror::Error)]
 pub enum NetworkError {
-    /// The kernel has none of that name.
+    /// The kernel has no congestion control of that name.
     #[error("the kernel offers no {0} (tcp_available_congestion_control)")]
     Unknown(String),
-    /// It has, but not for us.
+    /// The kernel has it, but this process may not create a network namespace.
     #[error("{name} is not this system's default, and a network of our own cannot be made: {source}")]
     Private {
         /// The congestion control.
         name: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
@@ -35,22 +35,23 @@ pub enum NetworkError {
 /// The system's default congestion control.
 ///
 /// # Errors
-/// The operating system's.
+/// An error of the operating system.
 pub fn congestion_control() -> io::Result<String> {
     Ok(fs::read_to_string(DEFAULT)?.trim().to_owned())
 }
 
-/// Runs `work` on a thread where TCP uses the congestion control `name`, and so does every process that it starts. Where it is
-/// the system's default that is all; else the thread gets a network namespace of its own, with nothing but a loopback,
-/// which takes root and `ip` of iproute2.
+/// Runs `work` on a thread where TCP uses the congestion control `name`, as does every process that the thread starts.
+/// If `name` is the system's default, `work` runs on the calling thread. Otherwise a new thread gets a network
+/// namespace that has only a loopback; this needs root and `ip` of iproute2.
 ///
-/// Until the thread has taken its place the name is in `tcp_allowed_congestion_control`; then that is as it was.
+/// While the new thread enters its namespace, `tcp_allowed_congestion_control` includes `name`. Then the file is
+/// restored.
 ///
 /// # Errors
-/// [`NetworkError`]; `work` did not run then.
+/// [`NetworkError`]; `work` did not run.
 ///
 /// # Panics
-/// If `work` does.
+/// If `work` panics.
 pub fn under<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T, NetworkError> {
     let private = |source| NetworkError::Private {
         name: name.to_owned(),
@@ -64,19 +65,21 @@ pub fn under<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T, 
         return Ok(work());
     }
     let allowed = allow(name).map_err(private)?;
-    let (tell, told) = mpsc::channel();
+    let (report, reported) = mpsc::channel();
     thread::scope(|scope| {
         let working = scope.spawn(move || {
-            let moved = move_away(name);
-            let is_there = moved.is_ok();
-            let _ = tell.send(moved);
-            is_there.then(work)
+            let entered = enter_namespace(name);
+            let is_inside = entered.is_ok();
+            let _ = report.send(entered);
+            is_inside.then(work)
         });
-        let moved = told.recv().unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
+        let entered = reported
+            .recv()
+            .unwrap_or_else(|_| Err(io::ErrorKind::Other.into()));
         if let Some(before) = allowed {
             fs::write(ALLOWED, before).map_err(private)?;
         }
-        moved.map_err(private)?;
+        entered.map_err(private)?;
         match working.join() {
             Ok(done) => done.ok_or_else(|| private(io::ErrorKind::Other.into())),
             Err(panic) => std::panic::resume_unwind(panic),
@@ -84,7 +87,7 @@ pub fn under<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> Result<T, 
     })
 }
 
-/// Lets other namespaces use it. Returns what was there before, if that was something else.
+/// Allows namespaces to use `name` as their default. Returns the previous content of the file if it changed.
 fn allow(name: &str) -> io::Result<Option<String>> {
     let allowed = fs::read_to_string(ALLOWED)?;
     if allowed.split_whitespace().any(|allowed| allowed == name) {
@@ -94,10 +97,10 @@ fn allow(name: &str) -> io::Result<Option<String>> {
     Ok(Some(allowed))
 }
 
-/// Gives the calling thread a network namespace of its own.
-fn move_away(name: &str) -> io::Result<()> {
+/// Moves the calling thread into a new network namespace.
+fn enter_namespace(name: &str) -> io::Result<()> {
     unshare(CloneFlags::CLONE_NEWNET)?;
-    // These files are those of the thread that opens them.
+    // Below /proc/sys/net, a file belongs to the namespace of the thread that opens it.
     fs::write(DEFAULT, name)?;
     let up = Command::new("ip").args(["link", "set", "lo", "up"]).status()?;
     if up.success() {
@@ -115,13 +118,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_kernel_does_not_have_is_named() {
+    fn the_error_names_an_unknown_congestion_control() {
         let error = under("no-such-control", || ()).unwrap_err();
         assert!(matches!(error, NetworkError::Unknown(name) if name == "no-such-control"));
     }
 
     #[test]
-    fn a_program_started_there_sees_the_control_and_has_a_loopback() {
+    fn a_child_process_sees_the_congestion_control_and_has_a_loopback() {
         let before = (
             congestion_control().unwrap(),
             fs::read_to_string(ALLOWED).unwrap(),
@@ -137,7 +140,7 @@ mod tests {
             });
             match seen {
                 Ok(seen) => assert_eq!(seen, name),
-                // Not root, or in a sandbox: then it must be another than the default.
+                // Not root, or in a sandbox: possible only for a control that is not the default.
                 Err(NetworkError::Private { .. }) => assert_ne!(before.0, name),
                 Err(error) => panic!("{error}"),
             }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::builder::PossibleValuesParser;
 
-/// To be flattened into a benchmark's own, which [`parse`] then reads.
+/// Shared options. A benchmark flattens them into its own options, which [`parse`] reads.
 #[derive(Debug, clap::Args)]
 pub struct Options {
     /// Measure less, for a first look and for CI
@@ -30,7 +30,7 @@ pub struct Options {
     pub bench: bool,
 }
 
-/// Reads the command line. `phases` are what `--only` takes.
+/// Parses the command line. `phases` are the values that `--only` accepts.
 pub fn parse<O: clap::Parser>(phases: impl IntoIterator<Item = &'static str>) -> O {
     let phases = PossibleValuesParser::new(phases);
     let matches = O::command()

@@ -1,4 +1,4 @@
-//! The whole run: for a terminal, as Markdown for a document, and as JSON for programs.
+//! The report of a run: text for a terminal, Markdown for a document, JSON for programs.
 
 use std::fs;
 use std::io;
@@ -12,7 +12,7 @@ use crate::{Row, machine, table};
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct Report {
-    /// The benchmark, and the options by which it measures less than all.
+    /// The benchmark, and those options that make it measure less.
     what: String,
     facts: Vec<(&'static str, String)>,
     compared: Option<[String; 2]>,
@@ -37,24 +37,24 @@ impl Report {
         }
     }
 
-    /// The commits that are compared, the earlier one first, where that is what is measured.
+    /// Sets the two commits that the benchmark compares, the earlier one first.
     pub(super) fn compare(&mut self, commits: [String; 2]) {
         self.compared = Some(commits);
     }
 
-    /// Something that is no row.
+    /// Adds a value to the JSON that is not a row.
     pub(super) fn note(&mut self, name: &str, value: serde_json::Value, failed: bool) {
         self.notes.insert(name.to_owned(), value);
         self.has_failed_note |= failed;
     }
 
-    /// Whether a bar is failed, or a note. What was not measured is not.
+    /// Whether a bar or a note failed. A row that was not measured does not fail.
     pub(super) fn has_failed(&self) -> bool {
         let is_failed = |row: &Row| row.verdict() == Some(Verdict::Fail);
         self.rows.iter().any(is_failed) || self.has_failed_note
     }
 
-    /// What is known before anything is measured.
+    /// Prints the machine, the seed and the plan, before the first measurement.
     pub(super) fn print_head(&self) {
         for (name, value) in &self.facts {
             println!("{name:<19}{value}");
@@ -63,7 +63,7 @@ impl Report {
         println!("{:<19}{}\n", "plan", self.plan);
     }
 
-    /// How many bars are passed, and which are not.
+    /// Prints the number of bars that passed, and the rows that failed or were not measured.
     pub(super) fn print_verdicts(&self) {
         let mut passed = 0;
         for row in &self.rows {
@@ -77,7 +77,8 @@ impl Report {
         println!("{passed} bars passed; load after: {}", machine::load());
     }
 
-    /// For a document: the machine, then a table that opens with the benchmark, its commit and its seed and has the rows with a bar.
+    /// Markdown: the machine, then a table. Its first row has the benchmark, the commit and the seed; the others are
+    /// the rows with a bar.
     pub(super) fn markdown(&self) -> String {
         let load = |load: &str| load.split_whitespace().next().unwrap_or_default().to_owned();
         let machine = format!(
@@ -107,7 +108,7 @@ impl Report {
         fact.map_or("unknown", |(_, value)| value)
     }
 
-    /// Everything, for programs.
+    /// Writes all results as JSON.
     pub(super) fn write_json(&self, file: &Path) -> io::Result<()> {
         let facts: serde_json::Map<_, _> = self
             .facts

@@ -1,17 +1,17 @@
-//! One row: a number, how sure it is, and what it should be.
+//! One row: a number, its interval, and its bar.
 
 use serde_json::{Value, json};
 
 use crate::stats::{Bar, Estimate, Rounds, Verdict};
 
-/// What a row's numbers count.
+/// The unit of a row's numbers.
 #[derive(Debug, Clone, Copy)]
 pub enum Unit {
     /// A ratio.
     Times,
-    /// Things.
+    /// A count, without unit.
     Count,
-    /// Hundredths.
+    /// Percent.
     Percent,
     /// Milliseconds.
     Milliseconds,
@@ -29,10 +29,10 @@ pub enum Unit {
     MegabytesPerSecond,
 }
 
-/// One measured number, or why there is none.
+/// One measured number, or the reason why it is absent.
 #[derive(Debug)]
 pub struct Row {
-    /// Its name in JSON, for programs; unique.
+    /// The name in JSON; unique.
     id: String,
     what: String,
     unit: Unit,
@@ -45,7 +45,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// A number with an interval over the rounds it was measured in.
+    /// A number with an interval over its rounds.
     pub fn new(
         id: impl Into<String>,
         what: impl Into<String>,
@@ -60,7 +60,7 @@ impl Row {
         }
     }
 
-    /// A number that was read once.
+    /// A number that was measured once.
     pub fn once(id: impl Into<String>, what: impl Into<String>, unit: Unit, estimate: Estimate) -> Self {
         Self {
             id: id.into(),
@@ -74,7 +74,7 @@ impl Row {
         }
     }
 
-    /// No number: this machine lacks what it takes. It is shown with its reason and judged as neither.
+    /// No number, because this machine lacks a prerequisite. The row shows the reason and neither passes nor fails.
     pub fn absent(
         id: impl Into<String>,
         what: impl Into<String>,
@@ -89,7 +89,7 @@ impl Row {
         }
     }
 
-    /// With the ratio of A against A.
+    /// Sets the ratio of A against A.
     pub fn noise(self, noise: Estimate) -> Self {
         Self {
             noise: Some(noise),
@@ -97,7 +97,7 @@ impl Row {
         }
     }
 
-    /// With what it should be.
+    /// Sets the bar.
     pub fn bar(self, bar: Option<Bar>) -> Self {
         Self { bar, ..self }
     }
@@ -114,12 +114,12 @@ impl Row {
         Some(self.bar?.judge(estimate, noise))
     }
 
-    /// Why it was not measured, if it was not.
+    /// The reason why it was not measured, if it was not.
     pub fn absence(&self) -> Option<&str> {
         self.estimate.as_ref().err().map(String::as_str)
     }
 
-    /// What it measures, in words.
+    /// The description of the measured quantity.
     pub fn what(&self) -> &str {
         &self.what
     }
@@ -149,7 +149,7 @@ impl Row {
         ]
     }
 
-    /// All of it, for programs.
+    /// The row as JSON.
     pub fn json(&self) -> Value {
         let estimate = |estimate: &Estimate| json!({"value": estimate.value, "low": estimate.low, "high": estimate.high});
         let bar = self.bar.map(|bar| match bar {
@@ -202,7 +202,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_not_measured_neither_passes_nor_fails_and_says_why() {
+    fn an_absent_row_has_a_reason_and_no_verdict() {
         let row = Row::absent("a", "a row", Unit::Times, "no sshd").bar(Some(Bar::AtMost(1.0)));
         assert_eq!(row.verdict(), None);
         assert_eq!(row.absence(), Some("no sshd"));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_that_is_none_fails() {
+    fn nan_fails_its_bar() {
         let row = Row::once("a", "a row", Unit::Times, Estimate::exact(f64::NAN)).bar(Some(Bar::AtMost(1.0)));
         assert_eq!(row.verdict(), Some(Verdict::Fail));
     }

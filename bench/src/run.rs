@@ -8,10 +8,10 @@ use crate::report::Report;
 use crate::worker::ROLE;
 use crate::{Failure, Options, Row, table};
 
-/// Measures some rows with what all phases of a benchmark share.
+/// A phase: measures some rows. `B` is the state that all phases of a benchmark share.
 pub type Phase<B> = fn(&B) -> Result<Vec<Row>, Failure>;
 
-/// `main` of the benchmark `name`: it runs `role`, if its first argument is [`ROLE`], or `bench`.
+/// `main` of the benchmark `name`. Runs `role` if the first argument is [`ROLE`], otherwise `bench`.
 pub fn main(
     name: &str,
     role: impl FnOnce(&[String]) -> Result<(), Failure>,
@@ -33,7 +33,7 @@ pub fn main(
     })
 }
 
-/// A run that has begun.
+/// A run of a benchmark.
 #[derive(Debug)]
 pub struct Run<'a> {
     options: &'a Options,
@@ -43,7 +43,7 @@ pub struct Run<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Prints what is known before the benchmark `name` measures anything. `plan` is how much that will be.
+    /// Begins a run of the benchmark `name`: prints the machine, the seed and `plan`, which is the amount of work.
     pub fn begin(name: &'static str, options: &'a Options, plan: &dyn Debug) -> Self {
         let seed = options.seed.unwrap_or_else(rand::random);
         let mut what = name.to_owned();
@@ -63,15 +63,15 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The bootstrap's.
+    /// The seed of the bootstrap.
     pub fn seed(&self) -> u64 {
         self.seed
     }
 
-    /// Runs the phases that were asked for.
+    /// Runs the phases that `--only` selects, or all.
     ///
     /// # Errors
-    /// The first of a phase.
+    /// The first error of a phase.
     pub fn phases<B>(&mut self, bench: &B, phases: &[(&str, Phase<B>)]) -> Result<(), Failure> {
         let only = &self.options.only;
         for (name, measure) in phases {
@@ -80,7 +80,7 @@ impl<'a> Run<'a> {
             }
             let began = Instant::now();
             let rows = measure(bench).map_err(|error| format!("{name}: {error}"))?;
-            // At once: a run is long, and what it has measured may be all that somebody wants.
+            // Printed after each phase, because a run takes long and may be interrupted.
             println!("{name}, {:.0} s", began.elapsed().as_secs_f64());
             table::print(&rows);
             println!();
@@ -89,17 +89,17 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Names the commits that are compared, the earlier one first, where that is what is measured.
+    /// Sets the two commits that the benchmark compares, the earlier one first.
     pub fn compare(&mut self, commits: [String; 2]) {
         self.report.compare(commits);
     }
 
-    /// Something that is no row: `value` stands in the JSON under `name`, and `failed` counts as a bar that is.
+    /// Adds `value` to the JSON under `name`. If `failed`, the note counts as a failed bar.
     pub fn note(&mut self, name: &str, value: serde_json::Value, failed: bool) {
         self.report.note(name, value, failed);
     }
 
-    /// Prints and writes what came of it. With `--check` a bar that is failed is a failure.
+    /// Prints the verdicts and writes the files. With `--check`, a failed bar makes the exit code a failure.
     ///
     /// # Errors
     /// A file of `--markdown` or `--json` could not be written.

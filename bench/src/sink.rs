@@ -1,6 +1,6 @@
-//! An OTLP receiver that counts what it gets and drops it: what a collector costs the sender, and little more.
+//! An OTLP receiver that counts spans and drops them. The sender pays the cost of an export; the receiver does little.
 //!
-//! A benchmark runs it in a process of its own, so that its CPU time is nobody else's.
+//! A benchmark runs it in a separate process, so that its CPU time is not attributed to a measured process.
 
 use std::io;
 use std::sync::Arc;
@@ -9,16 +9,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use baton_support::otlp::Receiver;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 
-/// What a sink has received.
+/// The numbers of requests and spans that a sink received.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Export requests.
     pub batches: u64,
     /// Spans in them.
     pub spans: u64,
-    /// Those of kind CLIENT: one for each call that a client exported.
+    /// Spans of kind CLIENT: one for each call that a client exported.
     pub client_spans: u64,
-    /// Those of kind SERVER: one for each call that a server exported.
+    /// Spans of kind SERVER: one for each call that a server exported.
     pub server_spans: u64,
 }
 
@@ -28,7 +28,7 @@ pub struct Sink {
     counters: Arc<Counters>,
 }
 
-/// Asks a running sink for its counts; cheap to clone.
+/// Reads the counts of a running sink. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Handle(Arc<Counters>);
 
@@ -44,22 +44,22 @@ impl Sink {
     /// Binds a free port of loopback. Must be called in a tokio runtime.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn bind() -> io::Result<Self> {
         let receiver = Receiver::bind()?;
         let counters = Arc::default();
         Ok(Self { receiver, counters })
     }
 
-    /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to.
+    /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn endpoint(&self) -> io::Result<String> {
         self.receiver.endpoint()
     }
 
-    /// For its counts.
+    /// A handle that reads the counts.
     pub fn handle(&self) -> Handle {
         Handle(Arc::clone(&self.counters))
     }
@@ -67,7 +67,7 @@ impl Sink {
     /// Serves until dropped.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub async fn serve(self) -> io::Result<()> {
         let Self { receiver, counters } = self;
         receiver
@@ -77,7 +77,7 @@ impl Sink {
 }
 
 impl Handle {
-    /// So far.
+    /// The counts so far.
     pub fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
@@ -107,8 +107,8 @@ impl Counters {
     }
 }
 
-/// As much of an `ExportTraceServiceRequest` as is counted: decoding the rest would cost the machine that is being measured
-/// as much as making it did.
+/// The fields of `ExportTraceServiceRequest` that are counted. Decoding the rest would take about as much CPU time of
+/// the measured machine as encoding did.
 #[derive(Clone, PartialEq, prost::Message)]
 struct Request {
     #[prost(message, repeated, tag = "1")]

@@ -1,5 +1,6 @@
-//! OpenSSH, as a peer: a private server on a port of loopback, with keys and settings of its own, and warm connections to it.
-//! Nothing of the system's or the user's ssh configuration is read or written, and all of it ends with its handle.
+//! OpenSSH for comparison: a private server on a port of loopback, with its own keys and settings, and warm connections
+//! to it. It neither reads nor writes the ssh configuration of the system or the user. Dropping the handles stops all
+//! processes and removes all files.
 
 use std::fs;
 use std::io;
@@ -14,19 +15,19 @@ use tempfile::TempDir;
 
 use crate::limits::START_POLL;
 
-/// The cipher of both directions: the fastest that OpenSSH has where the processor has AES.
+/// The cipher of both directions: the fastest of OpenSSH on a processor with AES instructions.
 pub const CIPHER: &str = "aes128-gcm@openssh.com";
 
-/// Where a distribution puts `sshd`, which is not on everybody's `PATH`.
+/// Paths where distributions install `sshd`. They are often not in a user's `PATH`.
 const SSHD: [&str; 3] = ["/usr/sbin/sshd", "/usr/local/sbin/sshd", "/usr/bin/sshd"];
 
-/// Where Debian's sshd wants to be confined, if it is root.
+/// The privilege separation directory that Debian's sshd needs when it runs as root.
 const SEPARATION: &str = "/run/sshd";
 
-/// There is no OpenSSH to compare with.
+/// OpenSSH cannot be used for comparison.
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
-    /// Not installed.
+    /// It is not installed.
     #[error(
         "no OpenSSH server is installed ({0}); --install-ssh installs it as root, where there is apt-get"
     )]
@@ -34,20 +35,20 @@ pub enum SshError {
     /// It could not be installed.
     #[error("OpenSSH could not be installed: {0}")]
     Install(String),
-    /// A file, a key or a port of it.
+    /// A file, key or port could not be set up.
     #[error("cannot set up OpenSSH: {0}")]
     Setup(#[from] io::Error),
-    /// It did not come up.
+    /// It did not start.
     #[error(transparent)]
     Program(#[from] ProgramError),
 }
 
-/// How a connection goes.
+/// The route of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Route {
-    /// Straight to the server.
+    /// Directly to the server.
     Direct,
-    /// Through a jump host (`-J`): the same server, in the role of another.
+    /// Through a jump host (`-J`). The same server acts as the jump host.
     Jump,
 }
 
@@ -62,7 +63,7 @@ pub struct Ssh {
 /// A warm connection: a control master in the foreground.
 #[derive(Debug)]
 pub struct Master {
-    _part: RunningProgram,
+    _program: RunningProgram,
     config: PathBuf,
     socket: PathBuf,
 }
@@ -87,7 +88,7 @@ impl Ssh {
         if is_root() {
             fs::create_dir_all(SEPARATION)?;
         }
-        // Free now; nobody else takes ports on purpose between this and the server's own bind.
+        // The port is free now. Another program could take it before the server binds it, which is unlikely.
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         fs::write(path("sshd_config"), server_config(dir.path(), port))?;
         fs::write(path(CONFIG), client_config(dir.path(), port)?)?;
@@ -104,7 +105,7 @@ impl Ssh {
         })
     }
 
-    /// A warm connection.
+    /// Opens a warm connection.
     ///
     /// # Errors
     /// [`SshError`].
@@ -121,10 +122,10 @@ impl Ssh {
             command.args(["-J", "jump"]);
         }
         command.arg("target");
-        let mut part = RunningProgram::start("ssh", command)?;
-        wait_until(|| socket.exists(), &mut part)?;
+        let mut program = RunningProgram::start("ssh", command)?;
+        wait_until(|| socket.exists(), &mut program)?;
         Ok(Master {
-            _part: part,
+            _program: program,
             config,
             socket,
         })
@@ -135,14 +136,14 @@ impl Ssh {
         self.port
     }
 
-    /// The private key that it lets in.
+    /// The private key that the server accepts.
     pub fn user_key(&self) -> PathBuf {
         self.dir.path().join(USER_KEY)
     }
 }
 
 impl Master {
-    /// A new process of ssh's command line that runs `command` over the warm connection. The remote user's shell reads it.
+    /// A new `ssh` process that runs `command` over the warm connection. The remote user's shell interprets it.
     pub fn command(&self, command: &str) -> Command {
         let mut ssh = Command::new("ssh");
         ssh.arg("-F")
@@ -158,8 +159,8 @@ const HOST_KEY: &str = "host_key";
 const USER_KEY: &str = "user_key";
 const CONFIG: &str = "ssh_config";
 
-/// Installs OpenSSH with apt-get, as root, unless it is there. Debian starts the system's own server after it, unless the
-/// machine's policy forbids that, as in most containers.
+/// Installs OpenSSH with apt-get, unless it is installed. Needs root. Debian then starts the system's server, unless a
+/// policy of the machine forbids that, as in most containers.
 ///
 /// # Errors
 /// [`SshError::Install`].
@@ -188,10 +189,10 @@ pub fn install() -> Result<(), SshError> {
     find().map(drop)
 }
 
-/// The login name of whoever runs this.
+/// The login name of the current user.
 ///
 /// # Errors
-/// The operating system's.
+/// An error of the operating system.
 pub fn user() -> io::Result<String> {
     let output = Command::new("id").arg("-un").output()?;
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
@@ -199,7 +200,7 @@ pub fn user() -> io::Result<String> {
 
 fn find() -> Result<&'static str, SshError> {
     for client in ["ssh", "ssh-keygen"] {
-        // Both answer and fail; one that is not there cannot be started.
+        // `-?` makes both fail. Only a missing program cannot be started.
         let mut command = Command::new(client);
         command.arg("-?").stdin(Stdio::null()).stderr(Stdio::null());
         if command.stdout(Stdio::null()).status().is_err() {
@@ -210,15 +211,15 @@ fn find() -> Result<&'static str, SshError> {
     found.ok_or_else(|| SshError::Missing(format!("none of {}", SSHD.join(", "))))
 }
 
-/// Neither server nor master says on stdout that it is up.
-fn wait_until(is_up: impl Fn() -> bool, part: &mut RunningProgram) -> Result<(), SshError> {
+/// Polls until `is_up`: neither server nor master reports on stdout that it is ready.
+fn wait_until(is_up: impl Fn() -> bool, program: &mut RunningProgram) -> Result<(), SshError> {
     let deadline = Instant::now() + START_PATIENCE;
     while !is_up() {
-        match part.wait(START_POLL) {
+        match program.wait(START_POLL) {
             Err(ProgramError::Silent { .. }) if Instant::now() < deadline => {}
             Err(error) => return Err(error.into()),
             Ok(status) => {
-                let ended = format!("{} ended with {status}: {}", part.name(), part.stderr());
+                let ended = format!("{} ended with {status}: {}", program.name(), program.stderr());
                 return Err(io::Error::other(ended).into());
             }
         }
@@ -235,12 +236,12 @@ fn succeed(command: &mut Command) -> io::Result<()> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Err(io::Error::other(format!("{command:?} failed: {said}")))
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(io::Error::other(format!("{command:?} failed: {stderr}")))
 }
 
-/// `SHLVL` keeps bash from reading the user's start-up file, which it does as the top-level shell of an ssh connection: what a
-/// machine's owner has in there is no part of ssh.
+/// `SHLVL=2` keeps bash from reading the user's start-up file, as the top-level shell of an ssh connection does. The
+/// cost of that file is not a cost of ssh.
 fn server_config(dir: &Path, port: u16) -> String {
     let dir = dir.display();
     format!(

@@ -1,13 +1,13 @@
-//! From samples to a verdict that can be defended.
+//! Statistics, from samples to a verdict.
 //!
-//! * [`schedule`]: the order in which a round visits its participants, so that drift hits all alike;
-//! * [`Rounds`]: what was measured of one participant, round by round;
-//! * [`Statistic`]: the one number that is asked of samples;
-//! * [`Bootstrap`]: that number, or its ratio between two participants, with a 95 % interval;
+//! * [`schedule`]: the order in which a round visits its participants, so that drift affects all equally;
+//! * [`Rounds`]: the samples of one participant, by round;
+//! * [`Statistic`]: a number computed from samples;
+//! * [`Bootstrap`]: a statistic, or its ratio between two participants, with a 95 % interval;
 //! * [`Bar`]: the verdict, given the noise of a participant against itself.
 //!
-//! Rounds are what is resampled, never single samples: samples of one round share whatever the machine was doing
-//! then, and an interval that took them for independent would be far too narrow.
+//! The bootstrap resamples rounds, never single samples. Samples of one round share the state of the machine, so an
+//! interval that treats them as independent is far too narrow.
 
 mod bootstrap;
 mod rounds;

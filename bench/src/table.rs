@@ -16,7 +16,7 @@ const HEAD: [&str; 7] = [
 /// The column of the verdict.
 const VERDICT: usize = 5;
 
-/// Prints the rows, and under them why some were not measured.
+/// Prints the rows, then the reason for each row that was not measured.
 pub fn print(rows: &[Row]) {
     let head = HEAD.map(str::to_owned);
     let cells: Vec<_> = rows.iter().map(Row::cells).collect();
@@ -42,7 +42,7 @@ pub fn print(rows: &[Row]) {
     }
 }
 
-/// A Markdown table of the rows that have a bar, below a row that has `head` alone. A failed verdict is bold.
+/// A Markdown table of the rows that have a bar. Its first row contains only `head`. A failed verdict is bold.
 pub(crate) fn markdown(head: &str, rows: &[Row]) -> String {
     let line = |cells: &[String; 7]| {
         let padded = cells.iter().map(|cell| match &cell[..] {

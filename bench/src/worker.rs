@@ -1,5 +1,5 @@
-//! A worker: a benchmark's own executable again, as a process that answers requests. A line asks; a line of JSON answers, a
-//! list of numbers or an object with an `error`.
+//! A worker: the benchmark's own executable as a child process that answers requests. A request is a line of text. The
+//! answer is a line of JSON: a list of numbers, or an object with an `error`.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -17,10 +17,10 @@ use crate::Failure;
 use crate::limits::VISIT_PATIENCE;
 use crate::sink::Sink;
 
-/// First argument of a worker; its role follows.
+/// The first argument of a worker. The next argument is its role.
 pub const ROLE: &str = "role";
 
-/// A worker, as its benchmark sees it. Dies with this.
+/// A running worker, as the benchmark's main process sees it. Killed when dropped.
 #[derive(Debug)]
 pub struct Worker {
     program: RefCell<RunningProgram>,
@@ -28,11 +28,11 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts this executable with [`ROLE`] and `arguments`, the first of which is the role, and waits for its first line.
-    /// What it records it exports to `collector`, if there is one.
+    /// Starts this executable with [`ROLE`] and `arguments`, the first of which is the role, and waits for its first
+    /// line. It exports its spans to `collector`, if there is one.
     ///
     /// # Errors
-    /// It did not start, or did not speak in time.
+    /// It did not start, or wrote no line in time.
     pub fn start(arguments: &[&str], collector: Option<&str>) -> Result<Self, Failure> {
         Self::start_of(&std::env::current_exe()?, arguments, collector)
     }
@@ -40,7 +40,7 @@ impl Worker {
     /// Starts another benchmark's executable, with [`ROLE`] and `arguments`, and waits for its first line.
     ///
     /// # Errors
-    /// It did not start, or did not speak in time.
+    /// It did not start, or wrote no line in time.
     pub fn start_of(executable: &Path, arguments: &[&str], collector: Option<&str>) -> Result<Self, Failure> {
         let mut command = isolated(Command::new(executable), collector);
         command.arg(ROLE).args(arguments);
@@ -52,33 +52,33 @@ impl Worker {
         })
     }
 
-    /// What it said first.
+    /// Its first line.
     pub fn ready(&self) -> &str {
         &self.ready
     }
 
-    /// Has it do something, and waits for the answer.
+    /// Sends a request and waits for the answer.
     ///
     /// # Errors
-    /// Its own, or that it did not answer in time.
+    /// The worker's error, or it did not answer in time.
     pub fn ask(&self, request: impl Display) -> Result<Vec<f64>, Failure> {
         let mut program = self.program.borrow_mut();
         let line = program.ask(&request.to_string(), VISIT_PATIENCE)?;
         read_answer(&line).map_err(|error| format!("{}: {error}", program.name()).into())
     }
 
-    /// Stops it where it is, its connections open; see [`RunningProgram::freeze`].
+    /// Stops it with SIGSTOP; its connections stay open. See [`RunningProgram::freeze`].
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn freeze(&self) -> Result<(), Failure> {
         Ok(self.program.borrow().freeze()?)
     }
 
-    /// Lets it go on.
+    /// Continues it with SIGCONT.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn thaw(&self) -> Result<(), Failure> {
         Ok(self.program.borrow().thaw()?)
     }
@@ -89,30 +89,31 @@ impl Worker {
     }
 }
 
-/// As a worker: says `ready` and answers each request from stdin until that is closed. Reads stdin through the runtime's own
-/// reactor, so that what runs beside this, such as the keep-alive of a session, goes on while nobody asks, and no second
-/// thread is there while somebody measures.
+/// In a worker: writes `ready` as the first line, then answers each request from stdin until stdin is closed.
+///
+/// It reads stdin through the runtime's reactor, for two reasons. Other tasks, such as the keep-alive of a session, run
+/// between requests. No second thread disturbs a measurement.
 ///
 /// # Errors
-/// The operating system's. An error of `handle` is an answer.
+/// An error of the operating system. An error of `handle` becomes an answer.
 pub async fn answer(
     ready: &str,
     mut handle: impl AsyncFnMut(&str) -> Result<Vec<f64>, Failure>,
 ) -> Result<(), Failure> {
     let stdin = pipe::Receiver::from_owned_fd(std::io::stdin().as_fd().try_clone_to_owned()?)?;
     let mut lines = BufReader::new(stdin).lines();
-    say(ready)?;
+    write_line(ready)?;
     while let Some(line) = lines.next_line().await? {
-        say(&write_answer(handle(&line).await))?;
+        write_line(&write_answer(handle(&line).await))?;
     }
     Ok(())
 }
 
-/// As a worker that counts spans: says its endpoint; whatever it is asked, it answers what it has received so far: batches,
-/// spans, spans of kind CLIENT, spans of kind SERVER.
+/// In a worker that counts spans: writes its endpoint as the first line. It answers every request with the counts so
+/// far: batches, spans, spans of kind CLIENT, spans of kind SERVER.
 ///
 /// # Errors
-/// The operating system's.
+/// An error of the operating system.
 pub fn count_spans() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -137,7 +138,7 @@ pub fn count_spans() -> Result<(), Failure> {
     })
 }
 
-fn say(line: &str) -> std::io::Result<()> {
+fn write_line(line: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     writeln!(stdout, "{line}")?;
     stdout.flush()

@@ -1,8 +1,8 @@
 //! Percentile bootstrap over rounds.
 //!
-//! Rounds are drawn with replacement, as many as there are; both sides of a ratio take the same draw, so that what the
-//! machine did in a round stays on both. All samples of the drawn rounds are pooled before the statistic is taken:
-//! a tail percentile of one round alone would mean little.
+//! A resample draws as many rounds as there are, with replacement. Both sides of a ratio use the same draw, so that a
+//! disturbance in a round affects both. The statistic is computed over the pooled samples of the drawn rounds, because
+//! one round has too few samples for a tail percentile.
 
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -13,7 +13,7 @@ use super::statistic::Statistic;
 /// A number and its 95 % interval.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
-    /// Of all samples, as measured.
+    /// The statistic of all samples.
     pub value: f64,
     /// Lower end of the interval: the 2.5th percentile of the resampled values.
     pub low: f64,
@@ -22,7 +22,7 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// A number that was read off once, and so has no interval.
+    /// A number that was measured once and has no interval.
     pub fn exact(value: f64) -> Self {
         Self {
             value,
@@ -62,7 +62,7 @@ impl Bootstrap {
         }
     }
 
-    /// A statistic of one participant.
+    /// The statistic of one participant.
     pub fn value(&self, of: &Rounds, statistic: Statistic) -> Estimate {
         let mut pooled = Vec::new();
         self.estimate(of.len(), |rounds| {
@@ -71,8 +71,8 @@ impl Bootstrap {
         })
     }
 
-    /// The statistic of `over` divided by that of `under`. Rounds of the same number belong together; those that only one
-    /// side has are left out.
+    /// The statistic of `over` divided by that of `under`. Rounds of the same number are paired. A round that only one
+    /// side has is ignored.
     pub fn ratio(&self, over: &Rounds, under: &Rounds, statistic: Statistic) -> Estimate {
         let (mut above, mut below) = (Vec::new(), Vec::new());
         self.estimate(over.len().min(under.len()), |rounds| {
@@ -85,7 +85,7 @@ impl Bootstrap {
     fn estimate(&self, rounds: usize, mut of: impl FnMut(&[usize]) -> f64) -> Estimate {
         let mut drawn: Vec<usize> = (0..rounds).collect();
         let value = of(&drawn);
-        // Each estimate starts from the seed: it depends on its samples alone, not on what was asked before.
+        // Each estimate starts from the seed, so that it depends on its samples only, not on earlier estimates.
         let mut random = StdRng::seed_from_u64(self.seed);
         let mut resample = || {
             drawn.fill_with(|| random.random_range(0..rounds));
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn drift_that_hits_both_sides_of_a_round_leaves_the_ratio_alone() {
+    fn drift_that_affects_both_sides_of_a_round_does_not_change_the_ratio() {
         let slow_later =
             |factor: f64| rounds((1..=20).map(|round| vec![factor * f64::from(round)]).collect());
         let ratio = Bootstrap::new(1, 500).ratio(&slow_later(3.0), &slow_later(2.0), Statistic::Mean);
@@ -148,9 +148,9 @@ mod tests {
     }
 
     #[test]
-    fn an_interval_of_95_percent_holds_the_truth_about_that_often() {
-        // 200 experiments of 30 rounds around a mean of 1. Over so few rounds the percentile bootstrap is known to be a
-        // little narrow, so the claim is 85 to 100 %.
+    fn an_interval_of_95_percent_contains_the_mean_about_that_often() {
+        // 200 experiments of 30 rounds around a mean of 1. With so few rounds the percentile bootstrap is known to give
+        // intervals that are slightly too narrow, so the test requires 85 %.
         let mut random = StdRng::seed_from_u64(7);
         let mut experiment = |seed| {
             let of = rounds((0..30).map(|_| vec![random.random_range(0.5..1.5)]).collect());

@@ -1,11 +1,11 @@
 //! Samples of one participant, kept by round.
 
-/// See the [module](super). The unit is the measurer's; all samples of one participant share it.
+/// The samples of one participant, by round. The caller chooses the unit; all samples share it.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Rounds(Vec<Vec<f64>>);
 
 impl Rounds {
-    /// None yet.
+    /// No rounds.
     pub const fn new() -> Self {
         Self(Vec::new())
     }
@@ -33,7 +33,8 @@ impl Rounds {
         self.0.iter().map(Vec::len).sum()
     }
 
-    /// All samples of the rounds with these numbers, one copy for each time a number occurs.
+    /// Replaces the content of `into` by all samples of the rounds with these numbers. A number that occurs twice adds
+    /// its samples twice.
     pub(super) fn pool(&self, rounds: impl IntoIterator<Item = usize>, into: &mut Vec<f64>) {
         into.clear();
         for round in rounds {

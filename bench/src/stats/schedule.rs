@@ -1,11 +1,11 @@
 //! The order of visits.
 
-/// The order in which round number `round` visits `participants` participants: each twice, as a palindrome, so that
-/// a drift that is linear over the round cancels (ABBA). The start rotates from round to round, so that each gets the
-/// places at the ends and in the middle, where it runs twice in a row with warm caches, equally often.
+/// The order in which round number `round` visits `participants` participants. Each is visited twice, in a palindrome
+/// (ABBA), so that linear drift within the round cancels. The start rotates from round to round, so that each
+/// participant is equally often first, and equally often in the middle, where it runs twice in a row with warm caches.
 pub fn schedule(participants: usize, round: usize) -> Vec<usize> {
-    let there = (0..participants).map(|place| (place + round) % participants);
-    there.clone().chain(there.rev()).collect()
+    let forward = (0..participants).map(|position| (position + round) % participants);
+    forward.clone().chain(forward.rev()).collect()
 }
 
 #[cfg(test)]
@@ -31,11 +31,11 @@ mod tests {
         }
 
         #[test]
-        fn over_as_many_rounds_as_participants_each_has_each_place_equally_often(participants in 1usize..8) {
-            for place in 0..2 * participants {
+        fn over_as_many_rounds_as_participants_each_has_each_position_equally_often(participants in 1usize..8) {
+            for position in 0..2 * participants {
                 let mut seen = vec![0; participants];
                 for round in 0..participants {
-                    seen[schedule(participants, round)[place]] += 1;
+                    seen[schedule(participants, round)[position]] += 1;
                 }
                 prop_assert!(seen.iter().all(|times| *times == 1));
             }

@@ -1,14 +1,14 @@
-//! The one number that is asked of a heap of samples.
+//! Statistics of samples.
 
-/// See the [module](super).
+/// A number computed from samples.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Statistic {
-    /// The smallest sample that at least this percentage of all samples does not exceed (nearest rank, nothing
-    /// interpolated). 0 to 100.
+    /// The smallest sample that at least this percentage of all samples does not exceed (nearest rank, without
+    /// interpolation). 0 to 100.
     Percentile(f64),
     /// The arithmetic mean.
     Mean,
-    /// One over the mean: of seconds per execution, executions per second.
+    /// The reciprocal of the mean. For seconds per execution, it is executions per second.
     Rate,
 }
 
@@ -20,7 +20,7 @@ impl Statistic {
     /// The 99th percentile.
     pub const P99: Self = Self::Percentile(99.0);
 
-    /// Its value; NaN of no samples. Reorders them.
+    /// The value for these samples; NaN without samples. Reorders them.
     pub fn of(self, samples: &mut [f64]) -> f64 {
         if samples.is_empty() {
             return f64::NAN;
@@ -38,7 +38,7 @@ fn mean(samples: &[f64]) -> f64 {
 }
 
 fn percentile(samples: &mut [f64], percent: f64) -> f64 {
-    // Multiplied before divided: 99 % of 100 samples is rank 99, where 0.99 × 100 would round to it by luck only.
+    // Multiply before dividing: 99 % of 100 samples must be rank 99, and 0.99 × 100 is not exactly 99.
     let rank = (percent * samples.len() as f64 / 100.0).ceil() as usize;
     let index = rank.clamp(1, samples.len()) - 1;
     *samples.select_nth_unstable_by(index, f64::total_cmp).1
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn percentiles_of_one_to_a_hundred_are_themselves() {
+    fn the_nth_percentile_of_1_to_100_is_n() {
         let mut samples: Vec<f64> = (1..=100).rev().map(f64::from).collect();
         for percent in 1..=100 {
             let percent = f64::from(percent);
@@ -61,12 +61,12 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_counts_executions_over_all_the_time_they_took() {
+    fn a_rate_is_the_reciprocal_of_the_mean() {
         assert_eq!(Statistic::Rate.of(&mut [0.5, 1.5]), 1.0);
     }
 
     #[test]
-    fn nothing_has_no_statistic() {
+    fn the_statistic_of_no_samples_is_nan() {
         assert!(Statistic::P50.of(&mut []).is_nan());
     }
 

@@ -14,21 +14,21 @@ pub enum Bar {
     AtLeast(f64),
 }
 
-/// The outcome.
+/// The result of comparing an estimate with a bar.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The whole interval is within the bar.
     Pass,
-    /// The whole interval is within the bar moved by the noise of a participant against itself.
+    /// The whole interval is within the bar plus the noise of a participant against itself.
     PassWithinNoise,
-    /// Neither.
+    /// The interval exceeds the bar plus noise.
     Fail,
 }
 
 impl Bar {
-    /// A number passes when the worse end of its interval is within the bar, moved by `noise`: the half-width of
-    /// the interval of A against A, 0 where nothing was compared. The bar moves by [`NOISE_ALLOWED`] of itself at most.
-    /// A number that is not one fails.
+    /// A number passes when the worse bound of its interval is within the bar plus `noise`. `noise` is the half-width
+    /// of the interval of A against A, or 0 without such a comparison. At most [`NOISE_ALLOWED`] of the bar is allowed.
+    /// NaN fails.
     pub fn judge(self, estimate: &Estimate, noise: f64) -> Verdict {
         let (Self::AtMost(bar) | Self::AtLeast(bar)) = self;
         let noise = noise.min(bar.abs() * NOISE_ALLOWED);
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn the_worse_end_of_the_interval_decides() {
+    fn the_worse_bound_of_the_interval_decides() {
         let bar = Bar::AtMost(1.4);
         assert_eq!(bar.judge(&between(1.2, 1.4), 0.0), Verdict::Pass);
         assert_eq!(bar.judge(&between(1.2, 1.41), 0.02), Verdict::PassWithinNoise);
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_too_noisy_to_judge_on_excuses_nothing() {
+    fn the_allowance_for_noise_is_bounded() {
         let bar = Bar::AtMost(1.6);
         assert_eq!(bar.judge(&between(1.68, 2.3), 1.3), Verdict::Fail);
         assert_eq!(bar.judge(&between(1.5, 1.67), 1.3), Verdict::PassWithinNoise);
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_not_measured_fails() {
+    fn nan_fails_every_bar() {
         let nothing = Estimate::exact(f64::NAN);
         assert_eq!(Bar::AtMost(1.0).judge(&nothing, 0.0), Verdict::Fail);
         assert_eq!(Bar::AtLeast(1.0).judge(&nothing, f64::NAN), Verdict::Fail);
