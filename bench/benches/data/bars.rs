@@ -1,4 +1,4 @@
-//! What Baton must reach. One place, so that a bar is never quietly two.
+//! The bars of this benchmark. Each bar is defined here only, so that no two definitions diverge.
 
 use baton_bench::stats::Bar;
 
@@ -25,13 +25,13 @@ pub(crate) const SSH_COLD_EXPORT: Bar = Bar::AtMost(0.9);
 pub(crate) const EXIT_BESIDE_PACED: [Bar; 2] = [Bar::AtMost(0.6), Bar::AtMost(5.0)];
 /// Milliseconds from exit to caller beside a stream at full speed: median, 99th percentile.
 pub(crate) const EXIT_BESIDE_FULL: [Bar; 2] = [Bar::AtMost(2.0), Bar::AtMost(10.0)];
-/// Throughput as a part of the link.
+/// Throughput as a fraction of the link's rate.
 pub(crate) const LINK: Bar = Bar::AtLeast(0.9);
-/// Milliseconds from exit to caller through the link, behind bulk: half a round trip and 30 ms.
+/// Milliseconds from exit to caller through the link, beside a stream at full speed: half a round trip and 30 ms.
 pub(crate) const EXIT_BEHIND_BULK: Bar = Bar::AtMost(50.0);
 /// Throughput and registration beside 63 stalled sessions, over alone.
 pub(crate) const STALLED: Bar = Bar::AtLeast(0.9);
-/// KiB of the relay for each idle session.
+/// KiB of relay memory per idle session.
 pub(crate) const IDLE_MEMORY: Bar = Bar::AtMost(64.0);
 /// Warm `Run` beside idle sessions over alone, median.
 pub(crate) const IDLE_RUN: Bar = Bar::AtMost(1.1);

@@ -1,39 +1,40 @@
-//! What is measured through, and under what conditions.
+//! Parameters of the measurements: the link, session counts, byte counts and timeouts.
 
 use std::time::Duration;
 
 use baton_bench::link::Shape;
 
-/// The long, narrow link: 200 Mbit/s and 20 ms, each way.
+/// The slow link: 200 Mbit/s and 20 ms, each way.
 pub(crate) const LINK: Shape = Shape {
     bytes_per_second: 25e6,
     one_way: Duration::from_millis(20),
 };
 
-/// Sessions of one exec-server, as many as a relay allows it.
+/// Sessions of one exec-server: the relay's limit.
 pub(crate) const SESSIONS: usize = 64;
 
-/// Client processes that hold the idle sessions, all alike.
+/// Client processes that share the idle sessions equally.
 pub(crate) const CROWDS: usize = 4;
 
-/// Bytes a stream may make a part hold towards a reader that does not read, as stated: the window, and what gRPC's
-/// decoder took.
+/// The documented bound on a component's memory for one stream whose reader stalls: the window, and the bytes in gRPC's
+/// decoder.
 pub(crate) const WINDOW: u64 = baton_mux::limits::STREAM_MEMORY as u64;
 
-/// How long the reader stalls that memory is watched beside.
+/// Seconds for which the reader stalls.
 pub(crate) const STALL_SECONDS: u64 = 10;
 
-/// What it has read before.
+/// Bytes that the reader reads before it stalls.
 pub(crate) const READ_BEFORE_STALL: u64 = 16 << 20;
 
-/// What has flowed before that, to a reader that reads, so that what a stream takes anyway is there.
+/// Bytes that are streamed to a reader that does not stall, before the baseline is taken. The baseline then includes
+/// the memory of a flowing stream.
 pub(crate) const FLOW_BEFORE_STALL: u64 = 256 << 20;
 
-/// Between two looks at how much memory somebody uses.
+/// The interval between two readings of a process's memory.
 pub(crate) const WATCH: Duration = Duration::from_millis(100);
 
-/// How long frozen sessions may take until nothing moves any more.
+/// The time within which relay and exec-server must become idle after the client of the stalled sessions is frozen.
 pub(crate) const SETTLE: Duration = Duration::from_secs(20);
 
-/// Open files that the largest crowd takes of the relay, with room to spare.
+/// The limit on open files that the relay needs for the largest number of sessions, with a margin.
 pub(crate) const OPEN_FILES: u64 = 8192;

@@ -1,11 +1,14 @@
-//! The benchmark of the data path: Baton beside a blind relay and ssh, under load, on a slow link, in a crowd, judged by its bars.
+//! The benchmark of the data path: Baton beside a blind relay and ssh, under load, on a slow link and with many
+//! sessions.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench data [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check --install-ssh]
+//! cargo bench -p baton-bench --bench data [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check
+//! --install-ssh]
 //! ```
 //!
-//! This process only asks and counts. What is measured runs in processes of its own: this executable again, in a
-//! [`role`], the `baton` binary (relay, exec-server, `exec`), and OpenSSH. `docs/BENCHMARKS.md` has the method.
+//! This process only sends requests and records the answers. The measured programs run in separate processes: this
+//! executable in a [`role`], the `baton` binary (relay, exec-server, `exec`), and OpenSSH. `docs/BENCHMARKS.md`
+//! describes the method.
 
 mod bars;
 mod limits;
@@ -44,7 +47,8 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
     run.end()
 }
 
-/// For the relay that holds a crowd; all parts inherit it. Where it is not allowed, opening sessions fails and says so.
+/// Raises the limit on open files. The relay of the phase `idle` needs it, and every child process inherits it. If the
+/// limit cannot be raised, opening sessions fails with an error that names the cause.
 fn raise_open_files() {
     let mut files = getrlimit(Resource::Nofile);
     if files.current.is_some_and(|current| current < limits::OPEN_FILES) {

@@ -1,4 +1,4 @@
-//! What the command line asks for, and how much is measured.
+//! The options, and the amount of work.
 
 /// Measures Baton's data path beside ssh and a blind relay and judges it by its bars.
 #[derive(clap::Parser)]
@@ -10,39 +10,45 @@ pub(crate) struct Options {
     pub(crate) install_ssh: bool,
 }
 
-/// How much is measured. A round visits each participant twice.
+/// The amount of work. A round visits each participant twice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     /// Bytes of a stream that is timed.
     pub(crate) bulk_bytes: u64,
-    /// Rounds of such streams.
+    /// Rounds of timed streams.
     pub(crate) bulk_rounds: usize,
-    /// Rounds of such streams beside ssh, which takes longer.
+    /// Rounds of timed streams beside ssh, which is slower.
     pub(crate) ssh_rounds: usize,
-    /// Rounds of executions, and how many a visit counts, after some that it does not.
+    /// Rounds of executions.
     pub(crate) rounds: usize,
+    /// Uncounted executions at the start of a visit.
     pub(crate) warm_up: usize,
+    /// Counted executions of a visit.
     pub(crate) executions: usize,
-    /// Rounds of new processes, and how many a visit starts.
+    /// Rounds of new processes.
     pub(crate) cold_rounds: usize,
+    /// Processes that a visit starts.
     pub(crate) cold_executions: usize,
-    /// Bytes of a stream through the narrow link, rounds of them, and executions of a visit behind bulk.
+    /// Bytes of a stream through the slow link.
     pub(crate) link_bytes: u64,
+    /// Rounds of such streams, and of executions beside them.
     pub(crate) link_rounds: usize,
+    /// Executions of a visit through the slow link.
     pub(crate) link_executions: usize,
-    /// Bytes of a stream beside stalled sessions, and rounds of them.
+    /// Bytes of a stream beside stalled sessions.
     pub(crate) stalled_bytes: u64,
+    /// Rounds of such streams.
     pub(crate) stalled_rounds: usize,
     /// Idle sessions.
     pub(crate) idle: usize,
-    /// Bytes to the reader that stalls.
+    /// Bytes to the stalled readers.
     pub(crate) stall_bytes: u64,
     /// Resamples of each bootstrap.
     pub(crate) resamples: usize,
 }
 
 impl Plan {
-    /// Some twenty minutes.
+    /// About twenty minutes.
     pub(crate) const FULL: Self = Self {
         bulk_bytes: 2 << 30,
         bulk_rounds: 6,

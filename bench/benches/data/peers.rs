@@ -1,4 +1,4 @@
-//! The participants, as the benchmark drives them.
+//! The participants: starting them, and timing streams and commands through them.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -11,21 +11,21 @@ use baton_support::process::{Stack, baton, isolated, usage};
 
 use crate::role::program::{check_count, consumer, producer};
 
-/// Relay, exec-server and a client with a warm session.
+/// A relay, an exec-server, and a client with a warm session.
 pub(crate) struct Baton {
     pub(crate) stack: Stack,
     pub(crate) client: Worker,
 }
 
 impl Baton {
-    /// All three, nothing recorded.
+    /// Starts all three, without tracing.
     pub(crate) fn start() -> Result<Self, Failure> {
         let stack = Stack::start(None)?;
         let client = client(&stack, stack.ticket())?;
         Ok(Self { stack, client })
     }
 
-    /// CPU time so far of client, relay and exec-server, without that of the programs they run.
+    /// CPU time so far of client, relay and exec-server, without their child processes.
     pub(crate) fn cpu_times(&self) -> std::io::Result<[Duration; 3]> {
         Ok([
             usage::cpu_time(self.client.pid())?,
@@ -35,12 +35,12 @@ impl Baton {
     }
 }
 
-/// A client of this stack, with a ticket for it.
+/// Starts a client of this stack that uses this ticket.
 pub(crate) fn client(stack: &Stack, ticket: &str) -> Result<Worker, Failure> {
     Worker::start(&["client", ticket, &key(stack)?], None)
 }
 
-/// The path of the key that the stack lets in.
+/// The path of the client key that the stack's exec-server accepts.
 pub(crate) fn key(stack: &Stack) -> Result<String, Failure> {
     let key = stack.client_key();
     Ok(key
@@ -49,7 +49,7 @@ pub(crate) fn key(stack: &Stack) -> Result<String, Failure> {
         .to_owned())
 }
 
-/// A new `baton exec` that runs `argv`.
+/// A command that runs `argv` with a new `baton exec`.
 pub(crate) fn exec(stack: &Stack, collector: Option<&str>, argv: &[String]) -> Result<Command, Failure> {
     let mut command = isolated(Command::new(baton()?), collector);
     command.args(["exec", stack.ticket(), "--key"]);
@@ -64,7 +64,7 @@ pub(crate) enum Ends {
     Piped,
 }
 
-/// Seconds of a download through the blind relay or whatever listens at `address`. The consumer has the socket as its stdin.
+/// Seconds of a download over TCP from `address`: a blind relay or a link. The socket is the consumer's stdin.
 pub(crate) fn download_tcp(address: &str, ends: Ends, bytes: u64) -> Result<f64, Failure> {
     let started = Instant::now();
     let stream = ask(address, ends, &format!("produce {bytes}"))?;
@@ -75,7 +75,7 @@ pub(crate) fn download_tcp(address: &str, ends: Ends, bytes: u64) -> Result<f64,
     Ok(took)
 }
 
-/// Seconds of an upload. The producer has the socket as its stdout.
+/// Seconds of an upload over TCP to `address`. The socket is the producer's stdout.
 pub(crate) fn upload_tcp(address: &str, ends: Ends, bytes: u64) -> Result<f64, Failure> {
     let started = Instant::now();
     let mut stream = ask(address, ends, "consume")?;
@@ -101,7 +101,7 @@ fn ask(address: &str, ends: Ends, line: &str) -> Result<TcpStream, Failure> {
     Ok(stream)
 }
 
-/// Seconds of `remote | consumer`, where `remote` is a command line that runs a producer elsewhere.
+/// Seconds of `remote | consumer`, where `remote` is a command that runs a remote producer.
 pub(crate) fn download_cli(mut remote: Command, bytes: u64) -> Result<f64, Failure> {
     let started = Instant::now();
     let mut remote = remote.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
@@ -114,7 +114,7 @@ pub(crate) fn download_cli(mut remote: Command, bytes: u64) -> Result<f64, Failu
     Ok(took)
 }
 
-/// Seconds of `producer | remote`, where `remote` is a command line that runs a consumer elsewhere.
+/// Seconds of `producer | remote`, where `remote` is a command that runs a remote consumer.
 pub(crate) fn upload_cli(mut remote: Command, bytes: u64) -> Result<f64, Failure> {
     let started = Instant::now();
     let argv = producer(bytes, None)?;
@@ -128,7 +128,7 @@ pub(crate) fn upload_cli(mut remote: Command, bytes: u64) -> Result<f64, Failure
     Ok(took)
 }
 
-/// Seconds from starting a command to its end.
+/// Seconds from the start of a command to its exit.
 pub(crate) fn cold(mut command: Command) -> Result<f64, Failure> {
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let started = Instant::now();
@@ -141,7 +141,7 @@ pub(crate) fn cold(mut command: Command) -> Result<f64, Failure> {
     }
 }
 
-/// Words as one command line for a shell.
+/// The arguments as one quoted command line for a shell.
 pub(crate) fn quoted(argv: &[String]) -> String {
     let words = argv
         .iter()
@@ -155,13 +155,13 @@ fn local(argv: &[String], stdin: Stdio, stdout: Stdio) -> Result<std::process::C
 }
 
 fn finish(child: &mut std::process::Child) -> Result<Vec<u8>, Failure> {
-    let mut said = Vec::new();
+    let mut output = Vec::new();
     if let Some(mut stdout) = child.stdout.take() {
-        stdout.read_to_end(&mut said)?;
+        stdout.read_to_end(&mut output)?;
     }
     let status = child.wait()?;
     if status.success() {
-        Ok(said)
+        Ok(output)
     } else {
         Err(format!("a program at the end of a stream ended with {status}").into())
     }

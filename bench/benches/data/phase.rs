@@ -1,4 +1,4 @@
-//! The phases of a run, each yielding rows, and what they share: the plan, and rounds of visits.
+//! The phases of a run, each of which returns rows, and the state that they share.
 
 mod beside;
 mod blind;
@@ -15,7 +15,7 @@ use baton_bench::{Failure, Phase, Row, Unit, interleave};
 
 use crate::options::Plan;
 
-/// All phases, in order, by name.
+/// All phases by name, in order.
 pub(crate) const ALL: [(&str, Phase<Bench>); 11] = [
     ("blind-bbr", |bench| blind::measure(bench, "bbr")),
     ("blind-cubic", |bench| blind::measure(bench, "cubic")),
@@ -30,25 +30,25 @@ pub(crate) const ALL: [(&str, Phase<Bench>); 11] = [
     ("reader", reader::measure),
 ];
 
-/// Their names.
+/// The names of all phases.
 pub(crate) fn names() -> [&'static str; ALL.len()] {
     ALL.map(|(name, _)| name)
 }
 
-/// Which way a stream goes, as the client sees it.
+/// The direction of a stream, as the client sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Direction {
     Download,
     Upload,
 }
 
-/// What all phases share.
+/// The state that all phases share.
 pub(crate) struct Bench {
     pub(crate) plan: Plan,
     pub(crate) bootstrap: Bootstrap,
 }
 
-/// What one participant does when it is visited: its samples.
+/// Visits one participant and returns its samples.
 type Visit<'a> = Box<dyn Fn() -> Result<Vec<f64>, Failure> + 'a>;
 
 impl Bench {
@@ -59,7 +59,7 @@ impl Bench {
         }
     }
 
-    /// Everybody once, uncounted; then rounds.
+    /// Visits each participant once as an uncounted warm-up, then in rounds.
     fn interleave(&self, rounds: usize, participants: &[Visit<'_>]) -> Result<Vec<Rounds>, Failure> {
         for visit in participants {
             visit()?;
@@ -72,7 +72,7 @@ impl Bench {
         )
     }
 
-    /// A row of a ratio.
+    /// A row with a ratio.
     fn ratio(&self, id: String, what: String, of: Compared<'_>, statistic: Statistic) -> Row {
         let ratio = |over| self.bootstrap.ratio(over, of.peer, statistic);
         let row = Row::new(id, what, Unit::Times, ratio(of.own), of.own).bar(of.bar);
@@ -82,35 +82,35 @@ impl Bench {
         }
     }
 
-    /// A row of megabytes a second; samples are those of [`stream`].
+    /// A row in megabytes per second. The samples are those of [`stream`].
     fn throughput(&self, id: String, what: String, of: &Rounds) -> Row {
         let estimate = self.bootstrap.value(of, Statistic::Rate);
         Row::new(id, what, Unit::MegabytesPerSecond, estimate, of)
     }
 
-    /// A row of milliseconds; samples are seconds.
+    /// A row in milliseconds. The samples are seconds.
     fn milliseconds(&self, id: String, what: String, of: &Rounds, statistic: Statistic) -> Row {
         let estimate = self.bootstrap.value(of, statistic).times(1e3);
         Row::new(id, what, Unit::Milliseconds, estimate, of)
     }
 }
 
-/// Who is compared with whom.
+/// The two sides of a ratio, with the noise and the bar.
 #[derive(Clone, Copy)]
 struct Compared<'a> {
     own: &'a Rounds,
     peer: &'a Rounds,
-    /// A second instance of the peer, for the noise of A against A.
+    /// A second instance of the peer, for A against A.
     peer_again: Option<&'a Rounds>,
     bar: Option<Bar>,
 }
 
-/// A visit that streams once: seconds per 10^6 bytes.
+/// A visit that streams once. The sample is seconds per 10^6 bytes.
 fn stream<'a>(bytes: u64, seconds: impl Fn() -> Result<f64, Failure> + 'a) -> Visit<'a> {
     Box::new(move || Ok(vec![seconds()? / (bytes as f64 / 1e6)]))
 }
 
-/// The one number of an answer.
+/// The number in an answer of exactly one number.
 fn one(answer: Vec<f64>) -> Result<f64, Failure> {
     match answer[..] {
         [number] => Ok(number),
@@ -118,7 +118,7 @@ fn one(answer: Vec<f64>) -> Result<f64, Failure> {
     }
 }
 
-/// A number that was read once.
+/// A row in KiB of a number that was measured once.
 fn kibibytes(id: String, what: String, bytes: f64) -> Row {
     Row::once(id, what, Unit::Kibibytes, Estimate::exact(bytes / 1024.0))
 }

@@ -1,4 +1,4 @@
-//! This executable as one of its own workers: the programs at both ends of a stream, the peers, and clients of Baton.
+//! The worker roles of this executable: the programs at both ends of a stream, the peers, and clients of Baton.
 
 mod blind;
 mod client;
@@ -28,12 +28,12 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// One thread: a wake-up across cores costs more than the work it would share. Every role is alike in this.
+/// A runtime with one thread: a wake-up across cores costs more than the parallel work saves. Every role uses it.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
 }
 
-/// The next word of a request, as a number or whatever it should be.
+/// Parses the next word of a request.
 fn word<T: std::str::FromStr>(words: &mut std::str::SplitWhitespace<'_>) -> Result<T, Failure>
 where
     T::Err: std::error::Error + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! How long an exit takes to its caller while another call of the session streams.
+//! The latency from an exit to its caller while another call of the session streams.
 
 use std::cell::Cell;
 
@@ -35,12 +35,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     )
 }
 
-/// What streams beside the executions.
+/// The stream beside the executions.
 pub(super) struct Load {
     id: &'static str,
     rate: &'static str,
     what: &'static str,
-    /// Median, 99th percentile; milliseconds.
+    /// Bars of the median and the 99th percentile, in milliseconds.
     bars: Option<[Bar; 2]>,
 }
 
@@ -55,7 +55,8 @@ impl Load {
     }
 }
 
-/// Exits beside each load, interleaved; and the streams' own throughput, so that nobody starves a stream for a bar.
+/// Measures exits beside each load, interleaved. Also reports the throughput of the streams, because a scheduler could
+/// meet the bars by starving the stream.
 pub(super) fn exits(
     bench: &Bench,
     client: &Worker,

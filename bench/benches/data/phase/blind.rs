@@ -1,4 +1,4 @@
-//! Download and upload beside a blind TCP relay, under a congestion control that a bar names.
+//! Download and upload beside a blind TCP relay, under a given congestion control.
 
 use std::cell::RefCell;
 
@@ -29,14 +29,14 @@ fn names(direction: &str, control: &str) -> (String, String) {
     )
 }
 
-/// Seconds of so many bytes through the relay at this address.
+/// Times a stream of this many bytes through the relay at this address, in seconds.
 type OverTcp = fn(&str, Ends, u64) -> Result<f64, Failure>;
 
 fn under(bench: &Bench, control: &str) -> Result<Vec<Row>, Failure> {
     let bytes = bench.plan.bulk_bytes;
     let baton = Baton::start()?;
     let far_end = Worker::start(&["far-end"], None)?;
-    // The second is there for the noise of a relay against itself.
+    // The second relay is for A against A.
     let blind = [(); 2].map(|()| Worker::start(&["blind", far_end.ready()], None));
     let [first, second] = blind;
     let (first, second) = (first?, second?);

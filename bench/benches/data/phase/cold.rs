@@ -1,5 +1,5 @@
-//! A new `baton exec`, which connects, shakes hands, runs `/bin/true` and ends, beside a new ssh that only asks a warm control
-//! master to.
+//! A new `baton exec` beside a new `ssh`. `baton exec` connects, does the handshake, runs `/bin/true` and exits. `ssh`
+//! uses a warm control master.
 
 use std::process::Command;
 
@@ -20,7 +20,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let ssh = Ssh::start();
     let masters = match &ssh {
         Ok(ssh) => Some([
-            // The second is there for the noise of ssh against itself.
+            // The second master is for A against A.
             ssh.master("first", Route::Direct)?,
             ssh.master("second", Route::Direct)?,
             ssh.master("jump", Route::Jump)?,

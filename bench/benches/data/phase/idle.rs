@@ -1,7 +1,7 @@
-//! A relay with a crowd of idle sessions: what each costs it, and whether one that works notices them.
+//! A relay with many idle sessions: its memory per session, and the latency of an active session beside them.
 //!
-//! A relay lets 64 sessions to one exec-server, so the crowd has many exec-servers: real ones, as are all parts but the clients, which
-//! are few processes with many sessions each.
+//! A relay allows 64 sessions per exec-server, so there are many exec-servers. Relay and exec-servers are the real
+//! binary. The clients are a few processes with many sessions each.
 
 use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Worker};
@@ -17,12 +17,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let baton = Baton::start()?;
     let alone = [Baton::start()?, Baton::start()?];
     let request = format!("sequential {} {}", bench.plan.warm_up, bench.plan.executions);
-    // The relay has what it needs to serve before anything is compared.
+    // Each relay allocates its buffers before its memory is measured.
     for baton in alone.iter().chain([&baton]) {
         baton.client.ask(&request)?;
     }
 
-    // As many as it takes, all with as many sessions: rounded up to that.
+    // The least number of exec-servers, all with the same number of sessions, which is rounded up.
     let count = sessions.div_ceil(SESSIONS);
     let each = sessions.div_ceil(count);
     let servers: Vec<_> = (0..count)

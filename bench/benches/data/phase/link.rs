@@ -1,4 +1,4 @@
-//! Through a long, narrow link between client and relay.
+//! Streams and exits through a slow link between client and relay.
 
 use baton_bench::network::congestion_control;
 use baton_bench::stats::{Estimate, Statistic};
@@ -22,7 +22,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     ticket.relay_url = format!("http://{}", link.ready());
     let client = client(&stack, &ticket.to_string())?;
     let far_end = Worker::start(&["far-end"], None)?;
-    // What TCP alone gets out of such a link, twice.
+    // Plain TCP through a link of the same shape, for comparison.
     let plain = Worker::start(&["link", far_end.ready()], None)?;
 
     let own = |direction: &str| one(client.ask(format!("{direction} {bytes}"))?);

@@ -1,4 +1,4 @@
-//! A reader that stalls in the middle of 2 GiB: how much every part grows meanwhile.
+//! A reader that stalls in the middle of 2 GiB: the memory growth of each component during the stall.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -11,7 +11,7 @@ use super::{Bench, kibibytes};
 use crate::limits::{FLOW_BEFORE_STALL, READ_BEFORE_STALL, STALL_SECONDS, WATCH, WINDOW};
 use crate::peers::Baton;
 
-/// Streams that share the bytes.
+/// Numbers of streams that share the bytes.
 const STREAMS: [u64; 2] = [1, 16];
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
@@ -27,7 +27,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
         let resident = || -> std::io::Result<Vec<u64>> {
             parts.iter().map(|(_, pid)| usage::resident_bytes(*pid)).collect()
         };
-        // What a stream that flows takes is there before; what remains is what the stall costs.
+        // The baseline includes the memory of a flowing stream. The growth beyond it is due to the stall.
         baton.client.ask(format!("download {FLOW_BEFORE_STALL}"))?;
         let before = resident()?;
         let most = {

@@ -26,7 +26,7 @@ pub(super) fn measure(bench: &Bench, direction: Direction) -> Result<Vec<Row>, F
     };
     let bytes = bench.plan.bulk_bytes;
     let baton = Baton::start()?;
-    // The second is there for the noise of ssh against itself.
+    // The second master is for A against A.
     let (first, second) = (
         ssh.master("first", Route::Jump)?,
         ssh.master("second", Route::Jump)?,

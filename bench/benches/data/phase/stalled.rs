@@ -1,8 +1,8 @@
-//! One session beside 63 that read nothing: their client is frozen in the middle of a stream each, so that every buffer on the way
-//! fills up, HTTP/2's windows included.
+//! One session beside 63 sessions that read nothing. The client of those is frozen in the middle of a stream in each,
+//! so that every buffer between exec-server and client fills up, including HTTP/2's windows.
 //!
-//! Between visits the frozen client is let go for a moment: a relay takes a peer that does not answer its keep-alive for dead, as it
-//! should.
+//! Between visits the frozen client continues for a moment, because a relay closes the connection of a client that does
+//! not answer its keep-alive.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::peers::{Baton, key};
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let bytes = bench.plan.stalled_bytes;
     let beside = Beside::start()?;
-    // The second is there for the noise of a stack against itself.
+    // The second stack is for A against A.
     let alone = [Baton::start()?, Baton::start()?];
     let mut rows = Vec::new();
     for direction in ["download", "upload"] {
@@ -49,7 +49,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
 
     let register = |baton: &Baton| {
         let started = Instant::now();
-        // A new process, from its start until a client can dial it.
+        // From the start of the process until a client can dial it.
         let (_exec_server, _ticket) = baton.stack.another_exec_server("another_key")?;
         Ok::<_, Failure>(started.elapsed().as_secs_f64())
     };
@@ -82,7 +82,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// A stack with 63 sessions that stall on demand, and room for the one that is measured.
+/// A stack with 63 sessions that stall on demand, and capacity for the session that is measured.
 struct Beside {
     baton: Baton,
     crowd: Worker,
@@ -100,18 +100,18 @@ impl Beside {
         Ok(beside)
     }
 
-    /// Whether all of them still live: each stream goes on where it stopped.
+    /// Checks that all 63 sessions are open: each stream continues.
     fn check(&self) -> Result<(), Failure> {
         let alive = one(self.crowd.ask("sip")?)?;
         if alive == (SESSIONS - 1) as f64 {
             Ok(())
         } else {
-            Err(format!("{alive} sessions are left of those that should stall").into())
+            Err(format!("{alive} of {} stalled sessions are still open", SESSIONS - 1).into())
         }
     }
 
     fn while_stalled<T>(&self, work: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
-        // Moves every stream on a little, and everything in between is full again afterwards.
+        // Reads a little of each stream. All buffers fill up again afterwards.
         self.check()?;
         self.crowd.freeze()?;
         let worked = self.settle().and_then(|()| work());
@@ -119,10 +119,10 @@ impl Beside {
         worked
     }
 
-    /// Waits until nothing moves: neither relay nor exec-server works.
+    /// Waits until neither relay nor exec-server uses CPU time.
     fn settle(&self) -> Result<(), Failure> {
-        const LOOK: Duration = Duration::from_millis(50);
-        const STILL: Duration = Duration::from_millis(1);
+        const INTERVAL: Duration = Duration::from_millis(50);
+        const IDLE: Duration = Duration::from_millis(1);
         let deadline = Instant::now() + SETTLE;
         let used = || -> std::io::Result<Duration> {
             Ok(usage::cpu_time(self.baton.stack.relay.pid())?
@@ -130,13 +130,13 @@ impl Beside {
         };
         let mut before = used()?;
         loop {
-            sleep(LOOK);
+            sleep(INTERVAL);
             let now = used()?;
-            if now.saturating_sub(before) < STILL {
+            if now.saturating_sub(before) < IDLE {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                return Err("the stalled sessions never came to rest".into());
+                return Err("relay and exec-server did not become idle beside the stalled sessions".into());
             }
             before = now;
         }

@@ -1,4 +1,4 @@
-//! A warm `Run` of `/bin/true` beside a program that keeps an ssh connection open and runs it there.
+//! A warm `Run` of `/bin/true` beside the same command over a warm ssh connection of a library.
 
 use baton_bench::ssh::Ssh;
 use baton_bench::stats::Statistic;
@@ -20,7 +20,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let (port, key) = (ssh.port().to_string(), ssh.user_key());
     let key = key.to_str().ok_or("the temporary directory is not UTF-8")?;
     let baton = Baton::start()?;
-    // The second is there for the noise of ssh against itself.
+    // The second client is for A against A.
     let first = Worker::start(&["ssh", &port, key], None)?;
     let second = Worker::start(&["ssh", &port, key], None)?;
     let request = format!("sequential {} {}", bench.plan.warm_up, bench.plan.executions);

@@ -1,5 +1,5 @@
-//! The peer: a relay that knows nothing. It copies bytes between two TCP connections, 64 KiB at a time, on one thread, and neither
-//! frames nor encrypts nor bounds anything.
+//! The blind TCP relay: it copies bytes between two TCP connections, 64 KiB at a time, on one thread. It has no
+//! framing, no encryption and no limits.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -10,14 +10,14 @@ use tokio::net::{TcpListener, TcpStream};
 use super::program::PIECE;
 use super::runtime;
 
-/// Leads every connection to `target`; says its address first, and is asked nothing.
+/// Forwards every connection to `target`. Its first line is its address. It answers no requests.
 pub(super) fn main(target: SocketAddr) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?.to_string();
         tokio::select! {
             served = serve(&listener, target) => served,
-            done = worker::answer(&address, async |_| Err("nothing is asked of a blind relay".into())) => done,
+            done = worker::answer(&address, async |_| Err("the blind relay answers no requests".into())) => done,
         }
     })
 }
@@ -29,7 +29,7 @@ async fn serve(listener: &TcpListener, target: SocketAddr) -> Result<(), Failure
         let mut far = TcpStream::connect(target).await?;
         far.set_nodelay(true)?;
         tokio::spawn(async move {
-            // Either end may hang up; whoever counts bytes notices.
+            // Either peer may disconnect. Missing bytes are detected by the consumer's count.
             let _ = copy_bidirectional_with_sizes(&mut near, &mut far, PIECE, PIECE).await;
         });
     }

@@ -1,4 +1,4 @@
-//! A client of Baton: the library as any program would use it, on one thread, with one warm session.
+//! A client of Baton: a program that uses the library on one thread, with one warm session.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -19,21 +19,24 @@ use tokio::io::AsyncReadExt as _;
 use super::program::{check_count, consumer, producer};
 use super::{runtime, word};
 
-/// What the pipe of a local producer holds.
+/// The capacity of the pipe from a local producer.
 const LARGE_PIPE: usize = 1024 * 1024;
 
-/// How long a stream flows before anything is measured beside it.
+/// The time that a stream runs before exits are measured beside it.
 const BESIDE_WARM_UP: Duration = Duration::from_millis(500);
 
 /// Connects, then answers:
 ///
 /// | request | answer |
 /// |---|---|
-/// | `sequential WARM-UP EXECUTIONS` | seconds of each |
-/// | `connect` | seconds of one further session, which is closed again |
+/// | `sequential WARM-UP EXECUTIONS` | seconds of each execution |
+/// | `connect` | seconds to open one further session, which is then closed |
 /// | `download BYTES`, `upload BYTES` | seconds |
-/// | `beside RATE EXECUTIONS` | bytes a second of a stream, then milliseconds from each exit to us beside it; rate 0: no stream, `full`: unbounded |
-/// | `stall STREAMS BYTES FIRST SECONDS` | seconds of that many streams at once, which nobody reads for a while after the first so many bytes |
+/// | `beside RATE EXECUTIONS` | bytes per second of a stream, then milliseconds from each exit to this client |
+/// | `stall STREAMS BYTES FIRST SECONDS` | seconds of STREAMS streams at once |
+///
+/// RATE is in bytes per second; 0 is no stream, `full` is unlimited. With `stall`, the client reads FIRST bytes of each
+/// stream and then nothing for SECONDS.
 pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
     keep_freed_memory();
     let ticket: Ticket = ticket.parse()?;
@@ -81,7 +84,7 @@ async fn timed(work: impl Future<Output = Result<(), Failure>>) -> Result<Vec<f6
 async fn executions(client: &Client, warm_up: usize, executions: usize) -> Result<Vec<f64>, Failure> {
     let client = client.clone();
     let run = async |client: &Client| check(client.run(Command::new(PROGRAM)).await?.status);
-    // As a task, like the peer.
+    // In a task, as in the ssh role.
     let took = tokio::spawn(async move {
         sequential(warm_up, || run(&client)).await?;
         sequential(executions, || run(&client)).await
@@ -101,7 +104,7 @@ fn check(status: ExitStatus) -> Result<(), Failure> {
     }
 }
 
-/// A stream of zeros to us.
+/// A stream of zeros to this client.
 struct Incoming {
     run: Run,
     bytes: u64,
@@ -114,7 +117,7 @@ impl Incoming {
         Ok(Self { run, bytes: 0 })
     }
 
-    /// Reads at least so many bytes in all. `false`: the program has ended.
+    /// Reads until `bytes` bytes in total have arrived. Returns `false` if the program has ended.
     async fn read(&mut self, bytes: u64) -> Result<bool, Failure> {
         while self.bytes < bytes {
             match self.run.next().await? {
@@ -127,7 +130,7 @@ impl Incoming {
         Ok(true)
     }
 
-    /// Reads to the end.
+    /// Reads to the end of the stream and checks the total.
     async fn finish(mut self, bytes: u64) -> Result<(), Failure> {
         while self.read(u64::MAX).await? {}
         check_count(self.bytes.to_string().as_bytes(), bytes)
@@ -138,7 +141,7 @@ async fn download(client: &Client, bytes: u64) -> Result<(), Failure> {
     Incoming::start(client, bytes, None).await?.finish(bytes).await
 }
 
-/// A local producer's output becomes the remote consumer's input.
+/// Streams a local producer's output to a remote consumer's stdin.
 async fn upload(client: &Client, bytes: u64) -> Result<(), Failure> {
     let argv = producer(bytes, None)?;
     let mut local = tokio::process::Command::new(&argv[0])
@@ -147,7 +150,7 @@ async fn upload(client: &Client, bytes: u64) -> Result<(), Failure> {
         .stdout(Stdio::piped())
         .spawn()?;
     let mut pipe = local.stdout.take().ok_or("no pipe")?;
-    // As `baton exec` does with a pipe that brings much; where the system says no it stays as it is.
+    // `baton exec` also enlarges a pipe with much data. If the system refuses, the pipe keeps its capacity.
     let _ = fcntl_setpipe_size(&pipe, LARGE_PIPE);
     let (mut run, mut stdin) = client.start(command(&consumer()?)).await?;
     let feed = async {
@@ -161,23 +164,23 @@ async fn upload(client: &Client, bytes: u64) -> Result<(), Failure> {
         }
     };
     let listen = async {
-        let mut said = Vec::new();
+        let mut output = Vec::new();
         while let Some(event) = run.next().await? {
             match event {
-                Event::Stdout(data) => said.extend_from_slice(&data),
+                Event::Stdout(data) => output.extend_from_slice(&data),
                 Event::Exited { status, .. } => check(status)?,
                 _ => {}
             }
         }
-        check_count(&said, bytes)
+        check_count(&output, bytes)
     };
     tokio::try_join!(feed, listen)?;
     local.wait().await?;
     Ok(())
 }
 
-/// Executions one after the other while another call of the session streams. Each exit is timed from the exec-server's sight of
-/// it to our hands, by one clock: both ends are on this machine.
+/// Runs executions one after the other while another call of the session streams. Each sample is the time from the
+/// exec-server's observation of the exit to this client's receipt. Both processes read the same clock of this machine.
 async fn beside(client: &Client, rate: &str, executions: usize) -> Result<Vec<f64>, Failure> {
     let mut answer = vec![0.0];
     let exits = async {
@@ -224,7 +227,7 @@ async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
             observed_unix_ns,
         } = event
         {
-            // Subtracted before it is a float, which would cut nanoseconds since 1970 to hundreds.
+            // Subtract as integers: an f64 of nanoseconds since 1970 has a resolution of some hundred nanoseconds.
             let nanoseconds = unix_now_ns().wrapping_sub(observed_unix_ns).cast_signed();
             took = Some(nanoseconds as f64 / 1e6);
             check(status)?;
@@ -247,7 +250,7 @@ async fn stall(
         stalled.push(stream);
     }
     tokio::time::sleep(pause).await;
-    // All at once: the end of one must not wait for the others.
+    // Concurrently, so that no stream waits for another.
     let mut finishing = tokio::task::JoinSet::new();
     for stream in stalled {
         finishing.spawn(stream.finish(bytes));

@@ -1,4 +1,4 @@
-//! Many sessions in one process: idle, or each with a stream that does not end.
+//! Many sessions in one process: idle, or each with an endless stream.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use super::{runtime, word};
 ///
 /// | request | answer |
 /// |---|---|
-/// | `open SESSIONS` | opens that many on each ticket; how many there are |
-/// | `stream` | starts an endless stream on each and reads a little of it; how many |
-/// | `sip` | reads a little more of each, which shows that it lives; how many |
+/// | `open SESSIONS` | opens that many sessions with each ticket; the number of all sessions |
+/// | `stream` | starts an endless stream in each session and reads a little of it; the number of streams |
+/// | `sip` | reads a little more of each stream, which checks that it is open; the number of streams |
 pub(super) fn main(key: &str, tickets: &[&str]) -> Result<(), Failure> {
     let key = Seed::read(Path::new(key))?;
     let tickets: Vec<Ticket> = tickets

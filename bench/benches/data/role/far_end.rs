@@ -1,8 +1,8 @@
-//! What stands behind a blind relay: a TCP server that runs one of the two [programs](super::program) for each connection, as its
-//! first line asks.
+//! The server behind a blind relay: for each TCP connection it runs one of the two [programs](super::program), as the
+//! connection's first line requests.
 //!
-//! `direct …` gives the program the socket as its stdin and stdout, as inetd would: nothing else touches the bytes. `piped …` gives
-//! it a pipe and copies, as any server must that is to encrypt or to frame.
+//! With `direct …`, the socket is the program's stdin and stdout, as with inetd, and the server copies no bytes. With
+//! `piped …`, the server copies between socket and pipe, as a server that encrypts or frames must do.
 
 use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
@@ -16,10 +16,10 @@ use tokio::process::Command;
 use super::program::{PIECE, consumer, producer};
 use super::{runtime, word};
 
-/// Longest first line.
+/// The longest first line, in bytes.
 const LINE: usize = 64;
 
-/// Says its address first, and is asked nothing.
+/// Its first line is its address. It answers no requests.
 pub(super) fn main() -> Result<(), Failure> {
     runtime()?.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
@@ -37,7 +37,7 @@ pub(super) fn main() -> Result<(), Failure> {
         };
         tokio::select! {
             served = serving => served,
-            done = worker::answer(&address, async |_| Err("the far end is asked nothing".into())) => done,
+            done = worker::answer(&address, async |_| Err("the far end answers no requests".into())) => done,
         }
     })
 }
@@ -58,7 +58,7 @@ async fn serve(mut stream: TcpStream) -> Result<(), Failure> {
             stream.set_nonblocking(false)?;
             let stdin = OwnedFd::from(stream.try_clone()?);
             let mut child = command.stdin(stdin).stdout(OwnedFd::from(stream)).spawn()?;
-            // It holds the socket as well, and would keep the connection open.
+            // `command` holds the socket too, which would keep the connection open.
             drop(command);
             child.wait().await?;
         }
@@ -79,7 +79,7 @@ async fn serve(mut stream: TcpStream) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Byte by byte: what follows belongs to the program.
+/// Reads the first line byte by byte, because the bytes after it belong to the program.
 async fn first_line(stream: &mut TcpStream) -> Result<String, Failure> {
     let mut line = Vec::new();
     loop {

@@ -1,4 +1,4 @@
-//! The long, narrow link as a worker.
+//! The slow link as a worker.
 
 use std::net::SocketAddr;
 use std::thread;
@@ -9,12 +9,12 @@ use baton_bench::{Failure, worker};
 use super::runtime;
 use crate::limits::LINK;
 
-/// Leads to `target`; says its address first, and is asked nothing.
+/// Forwards to `target`. Its first line is its address. It answers no requests.
 pub(super) fn main(target: SocketAddr) -> Result<(), Failure> {
     let link = Link::bind(LINK)?;
     let address = link.address()?.to_string();
     thread::spawn(move || link.serve(target));
     runtime()?.block_on(worker::answer(&address, async |_| {
-        Err("nothing is asked of a link".into())
+        Err("the link answers no requests".into())
     }))
 }

@@ -1,5 +1,5 @@
-//! The two programs at the ends of every stream, whoever carries it: one writes bytes to its stdout, the other reads its stdin and
-//! says how many came.
+//! The two programs at the ends of every stream, with every transport. The producer writes bytes to its stdout. The
+//! consumer reads its stdin and prints the number of bytes.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write};
@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use baton_bench::Failure;
 use baton_bench::worker::ROLE;
 
-/// Bytes of one read or write: what a pipe holds.
+/// Bytes of one read or write: the default capacity of a pipe.
 pub(crate) const PIECE: usize = 64 * 1024;
 
-/// With a rate, bytes are written in bursts this far apart.
+/// The interval between two bursts of a producer with a rate.
 const BURST: Duration = Duration::from_millis(2);
 
-/// The argv of a program that writes this many bytes, as fast as it can or at a rate.
+/// The argv of a program that writes this many bytes, at full speed or at a rate.
 pub(crate) fn producer(bytes: u64, bytes_per_second: Option<u64>) -> Result<Vec<String>, Failure> {
     let mut argv = vec![
         own_path()?,
@@ -28,17 +28,17 @@ pub(crate) fn producer(bytes: u64, bytes_per_second: Option<u64>) -> Result<Vec<
     Ok(argv)
 }
 
-/// The argv of a program that reads everything and says how much it was.
+/// The argv of a program that reads its stdin to the end and prints the number of bytes.
 pub(crate) fn consumer() -> Result<Vec<String>, Failure> {
     Ok(vec![own_path()?, ROLE.to_owned(), "consume".to_owned()])
 }
 
-/// Checks what a consumer said.
-pub(crate) fn check_count(said: &[u8], bytes: u64) -> Result<(), Failure> {
-    let said = String::from_utf8_lossy(said);
-    match said.trim().parse::<u64>() {
+/// Checks the number that a consumer printed.
+pub(crate) fn check_count(printed: &[u8], bytes: u64) -> Result<(), Failure> {
+    let printed = String::from_utf8_lossy(printed);
+    match printed.trim().parse::<u64>() {
         Ok(count) if count == bytes => Ok(()),
-        _ => Err(format!("of {bytes} bytes {said:?} arrived").into()),
+        _ => Err(format!("of {bytes} bytes {printed:?} arrived").into()),
     }
 }
 
@@ -50,9 +50,9 @@ fn own_path() -> Result<String, Failure> {
         .to_owned())
 }
 
-/// Writes `bytes` bytes to stdout. Ends early, without a complaint, when nobody reads any more.
+/// Writes `bytes` bytes to stdout. Stops early, without an error, when the reader has closed the pipe.
 pub(super) fn produce(bytes: u64, bytes_per_second: Option<u64>) -> Result<(), Failure> {
-    // Not through the standard library's stdout: it buffers lines.
+    // The standard library's stdout would buffer by line.
     let mut stdout = File::from(io::stdout().as_fd().try_clone_to_owned()?);
     let written = match bytes_per_second {
         None => write_zeros(&mut stdout, bytes),

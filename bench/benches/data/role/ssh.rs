@@ -1,4 +1,4 @@
-//! The peer: a program that keeps one ssh connection and runs commands over it, with a library, on one thread.
+//! The ssh peer: a program that keeps one ssh connection of a library and runs commands over it, on one thread.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -13,7 +13,7 @@ use russh::{ChannelMsg, Preferred, cipher};
 
 use super::{runtime, word};
 
-/// Connects, then answers `sequential WARM-UP EXECUTIONS`: seconds of each.
+/// Connects, then answers `sequential WARM-UP EXECUTIONS` with the seconds of each execution.
 pub(super) fn main(port: u16, key: &str) -> Result<(), Failure> {
     let key = Arc::new(load_secret_key(Path::new(key), None)?);
     let config = Arc::new(Config {
@@ -21,7 +21,7 @@ pub(super) fn main(port: u16, key: &str) -> Result<(), Failure> {
             cipher: Cow::Borrowed(&[cipher::AES_128_GCM]),
             ..Preferred::default()
         },
-        // Without it every round trip would take 40 ms.
+        // Without it, Nagle's algorithm and delayed acknowledgements would make every round trip take 40 ms.
         nodelay: true,
         ..Config::default()
     });
@@ -30,7 +30,7 @@ pub(super) fn main(port: u16, key: &str) -> Result<(), Failure> {
         let user = baton_bench::ssh::user()?;
         let with_key = PrivateKeyWithHashAlg::new(key, None);
         if !connection.authenticate_publickey(user, with_key).await?.success() {
-            return Err("the ssh server does not take our key".into());
+            return Err("the ssh server refused the user key".into());
         }
         let connection = Arc::new(connection);
         worker::answer("ready", async |request| {
@@ -38,7 +38,7 @@ pub(super) fn main(port: u16, key: &str) -> Result<(), Failure> {
             let _sequential: String = word(&mut words)?;
             let (warm_up, executions) = (word(&mut words)?, word(&mut words)?);
             let connection = Arc::clone(&connection);
-            // As a task, like Baton's client.
+            // In a task, as in Baton's client.
             let took = tokio::spawn(async move {
                 sequential(warm_up, || run(&connection)).await?;
                 sequential(executions, || run(&connection)).await
@@ -49,7 +49,7 @@ pub(super) fn main(port: u16, key: &str) -> Result<(), Failure> {
     })
 }
 
-/// The server is our own.
+/// Accepts every server key: the server is started by this benchmark.
 struct Trusting;
 
 impl Handler for Trusting {
