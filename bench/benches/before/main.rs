@@ -1,14 +1,16 @@
-//! The benchmark of a change: what another commit built beside what this one builds.
+//! The benchmark of a change: the build of another commit beside the build of this one.
 //!
 //! ```text
-//! bench/benches/before/save DIR CHECKOUT          (builds the checkout of another commit, and copies what is measured)
-//! cargo bench -p baton-bench --bench before -- --before DIR [--after DIR] [--quick --seed N --markdown FILE --json FILE --check]
+//! bench/benches/before/save DIR CHECKOUT          (builds the checkout of another commit and copies the executables)
+//! cargo bench -p baton-bench --bench before -- --before DIR [--after DIR] [--quick --seed N --markdown FILE --json
+//! FILE --check]
 //! ```
 //!
-//! Both sides are copies: the `baton` binary, and the executables of the benchmarks `exec` and `data`, which are the clients. A
-//! *process set* is a relay, an exec-server and a client. For each set of one side a set of the other runs at the same time, and a second
-//! one of the earlier commit for A against A; they are visited in turns. Sets differ by luck (where their memory lies), so many
-//! are started, and sets are what is resampled. `docs/BENCHMARKS.md` has the method.
+//! Each side is the `baton` binary and the executables of the benchmarks `exec` and `data`, which act as clients. A
+//! *process set* is a relay, an exec-server and a client. Three sets run at the same time and are visited in turns: one
+//! of the later commit, one of the earlier commit, and a second one of the earlier commit for A against A. Sets differ
+//! at random, by the layout of their memory. Therefore many sets are started, and the bootstrap resamples sets.
+//! `docs/BENCHMARKS.md` describes the method.
 
 mod options;
 mod sets;

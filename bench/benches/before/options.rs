@@ -1,4 +1,4 @@
-//! What the command line asks for, and how much is measured.
+//! The options, and the amount of work.
 
 use std::path::PathBuf;
 
@@ -15,22 +15,22 @@ pub(crate) struct Options {
     pub(crate) after: Option<PathBuf>,
 }
 
-/// How much is measured. A round visits each of the three sets twice.
+/// The amount of work. A round visits each of the three sets twice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
     /// Process sets of each side.
     pub(crate) sets: usize,
     /// Rounds of visits to one set.
     pub(crate) rounds: usize,
-    /// Executions of a visit that are not counted.
+    /// Uncounted executions at the start of a visit.
     pub(crate) warm_up: usize,
-    /// Executions of a visit, one after the other.
+    /// Sequential executions of a visit.
     pub(crate) executions: usize,
-    /// Executions of a visit, many in flight.
+    /// Concurrent executions of a visit.
     pub(crate) in_flight: usize,
-    /// How many are in flight.
+    /// The number of executions in flight.
     pub(crate) width: usize,
-    /// New `baton exec` of a visit.
+    /// New `baton exec` processes of a visit.
     pub(crate) cold: usize,
     /// Bytes of a download and of an upload; a visit has one of each.
     pub(crate) stream_bytes: u64,
@@ -39,7 +39,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Some ten minutes.
+    /// About ten minutes.
     pub(crate) const FULL: Self = Self {
         sets: 8,
         rounds: 6,

@@ -1,4 +1,4 @@
-//! Process sets in turns, and the rows that come of them.
+//! The phases: visits process sets in turns and computes rows.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use baton_bench::{Failure, Phase, Row, Unit, Worker, interleave};
 use crate::options::Plan;
 use crate::side::{ClientOf, ProcessSet, Side};
 
-/// What a change may cost, later over earlier.
+/// The bar of every ratio, later commit over earlier.
 const BAR: Bar = Bar::AtMost(1.03);
 
-/// All phases, in order, by name.
+/// All phases by name, in order.
 pub(crate) const ALL: [(&str, Phase<Sets>); 3] =
     [("plain", plain), ("throughput", throughput), ("traced", traced)];
 
-/// Their names.
+/// The names of all phases.
 pub(crate) fn names() -> [&'static str; ALL.len()] {
     ALL.map(|(name, _)| name)
 }
 
-/// Both sides, and how they are compared.
+/// Both sides, and the parameters of their comparison.
 pub(crate) struct Sets {
     plan: Plan,
     bootstrap: Bootstrap,
@@ -40,8 +40,8 @@ impl Sets {
         })
     }
 
-    /// Starts sets of the later side, the earlier one and the earlier one again, as often as planned, and has `visit` measure each in
-    /// turns, several numbers a visit. Returns, for each of these measures, what each side gave, by set.
+    /// Starts a set of the later side and two of the earlier side, and visits them in turns, as often as planned.
+    /// `visit` returns the samples of `N` quantities. Returns the samples of each quantity, by side and set.
     fn visit<const N: usize>(
         &self,
         client_of: ClientOf,
@@ -50,7 +50,7 @@ impl Sets {
     ) -> Result<[Sides; N], Failure> {
         let mut measured = [const { Sides::new() }; N];
         for set in 0..self.plan.sets {
-            // Who is started first is not always the same side.
+            // The order of starting rotates, so that no side is always first.
             let mut order = [0, 1, 2];
             order.rotate_left(set % 3);
             let mut sets: [Option<ProcessSet>; 3] = [const { None }; 3];
@@ -101,7 +101,7 @@ impl Sets {
     }
 }
 
-/// Later, earlier, earlier again; a round is a set.
+/// Samples of the later side, the earlier side, and the earlier side again. Each set counts as a round.
 struct Sides([Rounds; 3]);
 
 impl Sides {

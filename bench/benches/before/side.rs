@@ -1,4 +1,4 @@
-//! One side of the comparison: the executables of one commit, and process sets made of them.
+//! One side of the comparison: the executables of one commit, and process sets started from them.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use baton_bench::floor::PROGRAM;
 use baton_bench::{Failure, Worker, machine};
 use baton_support::process::{Stack, baton, isolated, usage};
 
-/// What is measured of one commit.
+/// The executables of one commit.
 pub(crate) struct Side {
     commit: String,
     baton: PathBuf,
@@ -31,7 +31,7 @@ impl ClientOf {
 }
 
 impl Side {
-    /// What `save` has copied to `dir`.
+    /// The executables that `save` copied to `dir`.
     pub(crate) fn at(dir: &Path) -> Result<Self, Failure> {
         let baton = dir.join("baton");
         let clients = ClientOf::NAMES.map(|name| dir.join(name));
@@ -53,7 +53,7 @@ impl Side {
         })
     }
 
-    /// What this checkout builds.
+    /// The executables of this checkout.
     pub(crate) fn this() -> Result<Self, Failure> {
         let deps = std::env::current_exe()?;
         let deps = deps.parent().ok_or("this executable is in no directory")?;
@@ -65,12 +65,12 @@ impl Side {
         })
     }
 
-    /// The commit that it was built from.
+    /// The commit that they were built from.
     pub(crate) fn commit(&self) -> &str {
         &self.commit
     }
 
-    /// Starts a process set, its client connected. With a collector every execution is recorded and exported there.
+    /// Starts a process set and connects its client. With a collector, every execution is recorded and exported to it.
     pub(crate) fn start(&self, client_of: ClientOf, collector: Option<&str>) -> Result<ProcessSet, Failure> {
         let stack = Stack::start_of(&self.baton, collector)?;
         let (ticket, key) = (stack.ticket(), stack.client_key());
@@ -128,12 +128,13 @@ pub(crate) struct ProcessSet {
 }
 
 impl ProcessSet {
-    /// Has the client execute; see its benchmark for its requests. Both have `sequential WARM-UP EXECUTIONS`.
+    /// Sends a request to the client. The benchmark that the client is from defines the requests. Both have
+    /// `sequential WARM-UP EXECUTIONS`.
     pub(crate) fn ask(&self, request: &str) -> Result<Vec<f64>, Failure> {
         self.client.ask(request)
     }
 
-    /// CPU time of the three parts so far, without that of what they executed.
+    /// CPU time so far of the three processes, without their children.
     pub(crate) fn cpu_time(&self) -> Result<Duration, Failure> {
         let pids = [
             self.stack.relay.pid(),
@@ -146,7 +147,7 @@ impl ProcessSet {
             .sum::<std::io::Result<_>>()?)
     }
 
-    /// Seconds of a new `baton exec` from its start to its end.
+    /// Seconds from the start of a new `baton exec` to its exit.
     pub(crate) fn cold(&self, collector: Option<&str>) -> Result<f64, Failure> {
         let mut command = isolated(Command::new(&self.baton), collector);
         command.args(["exec", self.stack.ticket(), "--key"]);
@@ -161,7 +162,7 @@ impl ProcessSet {
         }
     }
 
-    /// Ends all three in the order in which nothing is lost.
+    /// Stops the client first, then the exec-server, then the relay, so that all spans are exported.
     pub(crate) fn stop(self) -> Result<(), Failure> {
         if self.client_of == ClientOf::Exec {
             self.client.ask("finish 0 0")?;

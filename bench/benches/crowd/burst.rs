@@ -1,4 +1,5 @@
-//! Commands that are all started at once, on loopback and through 40 ms of round trip, beside as many two at a time on loopback.
+//! Commands that are all started at once, on loopback and over a round trip of 40 ms, beside the same number of
+//! commands two at a time on loopback.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,13 +15,13 @@ use baton_support::process::Stack;
 
 use crate::{Plan, exec, failure};
 
-/// The last of a burst, over the last of as many two at a time.
+/// Time until the last command of a burst has ended, over the same with two at a time.
 const LAST: Bar = Bar::AtMost(2.0);
 
-/// Commands that fail.
+/// Percent of commands that fail.
 const FAILED: Bar = Bar::AtMost(0.0);
 
-/// A round trip of 40 ms, as fast as the machine otherwise.
+/// A round trip of 40 ms, with a rate above that of the machine.
 const AWAY: Shape = Shape {
     bytes_per_second: 1e9,
     one_way: Duration::from_millis(20),
@@ -39,7 +40,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
     .to_string();
     thread::spawn(move || link.serve(relay));
 
-    // One of each first, so that nothing is read from disk later.
+    // One command over each link first, so that the measured ones find every file in the page cache.
     at_once(1, &near, &key)?;
     at_once(1, &far, &key)?;
     let by_two = two_at_a_time(plan.commands, &near, &key)?;
@@ -72,7 +73,7 @@ fn row(id: &str, what: &str, unit: Unit, value: f64) -> Row {
     Row::once(format!("burst_{id}"), what, unit, Estimate::exact(value))
 }
 
-/// How long it takes until the last has ended, and how many failed.
+/// The time until the last command has ended, and the number of failed commands.
 fn at_once(commands: usize, ticket: &str, key: &Path) -> Result<(Duration, usize), Failure> {
     let began = Instant::now();
     let mut children = Vec::with_capacity(commands);
@@ -81,9 +82,9 @@ fn at_once(commands: usize, ticket: &str, key: &Path) -> Result<(Duration, usize
     }
     let mut failed = 0;
     for child in children {
-        if let Some(said) = failure(child)? {
+        if let Some(stderr) = failure(child)? {
             if failed < 3 {
-                eprintln!("failed: {said}");
+                eprintln!("failed: {stderr}");
             }
             failed += 1;
         }
@@ -99,8 +100,8 @@ fn two_at_a_time(commands: usize, ticket: &str, key: &Path) -> Result<Duration, 
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
             .is_ok()
         {
-            if let Some(said) = failure(exec(ticket, key)?)? {
-                return Err(said.into());
+            if let Some(stderr) = failure(exec(ticket, key)?)? {
+                return Err(stderr.into());
             }
         }
         Ok(())

@@ -1,8 +1,9 @@
-//! The benchmark of crowds and restarts: five hundred commands started at once, and the time until commands work again after a relay
-//! was restarted. Each command is a `baton exec` of its own.
+//! The benchmark of bursts and restarts: five hundred commands started at once, and the time until a command succeeds
+//! after a restart of the relay. Each command is a new `baton exec` process.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench crowd [-- --quick --only PHASE --commands N --restarts N --markdown FILE --json FILE --check]
+//! cargo bench -p baton-bench --bench crowd [-- --quick --only PHASE --commands N --restarts N --markdown FILE --json
+//! FILE --check]
 //! ```
 
 mod burst;
@@ -27,7 +28,7 @@ struct Options {
     restarts: Option<usize>,
 }
 
-/// How much is measured.
+/// The amount of work.
 #[derive(Debug)]
 struct Plan {
     commands: usize,
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// `baton exec TICKET -- true`, started.
+/// Starts `baton exec TICKET -- true`.
 fn exec(ticket: &str, key: &std::path::Path) -> Result<Child, Failure> {
     let mut command = isolated(Command::new(baton()?), None);
     command
@@ -69,9 +70,9 @@ fn exec(ticket: &str, key: &std::path::Path) -> Result<Child, Failure> {
     Ok(command.spawn()?)
 }
 
-/// What a command that failed said; `None` for one that did not.
+/// Waits for a command. Returns its stderr if it failed, `None` if it succeeded.
 fn failure(child: Child) -> Result<Option<String>, Failure> {
     let output = child.wait_with_output()?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    Ok((!output.status.success()).then_some(said))
+    let stderr = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Ok((!output.status.success()).then_some(stderr))
 }

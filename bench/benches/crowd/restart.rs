@@ -1,4 +1,5 @@
-//! A relay that is killed, or stopped, and started again on its port: the time from there until a command has run.
+//! A relay that is killed or stopped, and then started again on its port: the time from its start until a command has
+//! run.
 
 use std::process::Command;
 use std::thread::sleep;
@@ -11,17 +12,17 @@ use baton_support::process::{RunningProgram, Stack, baton, isolated};
 
 use crate::{Plan, exec, failure};
 
-/// Milliseconds until a command has run: the median, and the 99th percentile.
+/// Bars of the milliseconds until a command has run: median, 99th percentile.
 const AGAIN: [Bar; 2] = [Bar::AtMost(1_000.0), Bar::AtMost(2_000.0)];
 
-/// How long a relay is down. Of both kinds: sooner back than it is missed, and later.
+/// Downtimes of the relay: shorter and longer than the exec-server takes to notice.
 const DOWN: [Duration; 3] = [
     Duration::from_millis(20),
     Duration::from_millis(500),
     Duration::from_millis(1_300),
 ];
 
-/// A registration that held shorter does not count as one.
+/// Uptime before each restart. The exec-server treats a shorter registration as a failed attempt.
 const UP: Duration = Duration::from_millis(1_100);
 
 pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
@@ -38,14 +39,14 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
         let mut command = isolated(Command::new(baton()?), None);
         command.args(["relay", "--listen", &address]);
         let down = Instant::now();
-        // Killed where it was not stopped.
+        // Kills the relay of every second round; the others have ended.
         stack.relay.kill();
         sleep(DOWN[n % DOWN.len()].saturating_sub(down.elapsed()));
         stack.relay = RunningProgram::start("relay", command)?;
         stack.relay.line_after("listening on ", START_PATIENCE)?;
         let began = Instant::now();
-        if let Some(said) = failure(exec(&ticket, &key)?)? {
-            return Err(format!("after restart {n}: {said}").into());
+        if let Some(stderr) = failure(exec(&ticket, &key)?)? {
+            return Err(format!("after restart {n}: {stderr}").into());
         }
         took.push(began.elapsed().as_secs_f64() * 1e3);
     }

@@ -1,23 +1,24 @@
-//! Whether everything was exported.
+//! Checks that every execution was exported.
 
 use serde_json::{Value, json};
 
-/// See the [module](self).
+/// The numbers of sampled executions and of received spans.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Exports {
     /// Executions that were sampled, warm-ups included.
     pub(crate) executions: f64,
-    /// What the sink received.
+    /// Export requests that the sink received.
     pub(crate) batches: f64,
+    /// Spans that the sink received.
     pub(crate) spans: f64,
-    /// Spans of kind CLIENT, one a call.
+    /// Spans of kind CLIENT, one per call.
     pub(crate) client_spans: f64,
-    /// Spans of kind SERVER, one a call.
+    /// Spans of kind SERVER, one per call.
     pub(crate) server_spans: f64,
 }
 
 impl Exports {
-    /// Whether every execution arrived from both ends, once.
+    /// Whether client and exec-server each exported every execution once.
     pub(crate) fn are_complete(&self) -> bool {
         self.client_spans == self.executions && self.server_spans == self.executions
     }

@@ -4,8 +4,9 @@
 //! cargo bench -p baton-bench --bench exec [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
-//! This process only asks and counts. What is measured runs in processes of its own: this executable again, in a
-//! [`role`] (floor, sink, client), and the `baton` binary (relay, exec-server). `docs/BENCHMARKS.md` has the method.
+//! This process only sends requests and records the answers. The measured programs run in separate processes: this
+//! executable in a [`role`] (floor, sink, client), and the `baton` binary (relay, exec-server). `docs/BENCHMARKS.md`
+//! describes the method.
 
 mod bars;
 mod exports;

@@ -1,4 +1,4 @@
-//! What the command line asks for, and how much is measured.
+//! The options, and the amount of work.
 
 /// Measures Baton beside the floor and judges it by its bars.
 #[derive(clap::Parser)]
@@ -7,8 +7,8 @@ pub(crate) struct Options {
     pub(crate) shared: baton_bench::Options,
 }
 
-/// Rounds of visits. A round visits each participant twice; each visit runs `warm_up` executions that are not counted,
-/// and `executions` that are.
+/// Rounds of visits. A round visits each participant twice. Each visit runs `warm_up` uncounted executions, then
+/// `executions` counted ones.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rounds {
     pub(crate) rounds: usize,
@@ -16,24 +16,24 @@ pub(crate) struct Rounds {
     pub(crate) executions: usize,
 }
 
-/// How much is measured.
+/// The amount of work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    /// Executions of each participant before a phase begins; not counted.
+    /// Uncounted executions of each participant before a phase.
     pub(crate) warm_up: usize,
-    /// One after the other, beside the floor.
+    /// Sequential, beside the floor.
     pub(crate) latency: Rounds,
     /// Many in flight, beside the floor.
     pub(crate) throughput: Rounds,
-    /// One after the other, tracing on beside off.
+    /// Sequential, tracing on beside off.
     pub(crate) tracing: Rounds,
     /// Many in flight, tracing on beside off.
     pub(crate) tracing_in_flight: Rounds,
-    /// Looked at one by one: remainder, and the way of the exit event.
+    /// Sequential: the remainder, and the latency of the exit event.
     pub(crate) accounts: Rounds,
     /// Executions before memory is read.
     pub(crate) memory: usize,
-    /// Lanes where many are in flight.
+    /// Executions in flight in the concurrent measurements.
     pub(crate) width: usize,
     /// Resamples of each bootstrap.
     pub(crate) resamples: usize,

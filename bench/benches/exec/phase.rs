@@ -1,4 +1,4 @@
-//! The phases of a run, each yielding rows. What they share: the sink, the plan, and rounds of visits.
+//! The phases of a run, each of which returns rows, and the state that they share.
 
 mod accounts;
 mod latency;
@@ -17,7 +17,7 @@ use crate::options::{self, Plan};
 use crate::protocol::{Request, Task};
 use crate::worker::{Baton, Worker};
 
-/// All phases, in order, by name.
+/// All phases by name, in order.
 pub(crate) const ALL: [(&str, Phase<Bench>); 5] = [
     ("latency", latency::measure),
     ("throughput", throughput::measure),
@@ -26,12 +26,12 @@ pub(crate) const ALL: [(&str, Phase<Bench>); 5] = [
     ("memory", memory::measure),
 ];
 
-/// Their names.
+/// The names of all phases.
 pub(crate) fn names() -> [&'static str; ALL.len()] {
     ALL.map(|(name, _)| name)
 }
 
-/// What all phases share.
+/// The state that all phases share.
 pub(crate) struct Bench {
     pub(crate) plan: Plan,
     pub(crate) bootstrap: Bootstrap,
@@ -39,7 +39,7 @@ pub(crate) struct Bench {
     sampled: Cell<usize>,
 }
 
-/// Who is visited, and for what.
+/// A worker, and the task of each visit to it.
 pub(crate) struct Participant<'a> {
     pub(crate) worker: &'a Worker,
     pub(crate) task: Task,
@@ -56,22 +56,22 @@ impl Bench {
         })
     }
 
-    /// Starts Baton, every execution sampled and exported to the sink.
+    /// Starts Baton with every execution sampled and exported to the sink.
     pub(crate) fn traced(&self) -> Result<Baton, Failure> {
         Baton::start(Some(self.sink.ready()))
     }
 
-    /// Stops it and takes note of how many executions the sink must have heard of.
+    /// Stops it and adds its executions to the number that the sink must have received.
     pub(crate) fn stop_traced(&self, baton: Baton) -> Result<(), Failure> {
         self.sampled.update(|sampled| sampled + baton.client.executions());
         baton.stop()
     }
 
-    /// Asks the sink what arrived.
+    /// Reads the counts of the sink.
     pub(crate) fn finish(&self) -> Result<Exports, Failure> {
         let received = self.sink.ask("counts")?;
         let &[batches, spans, client_spans, server_spans] = &received[..] else {
-            return Err("the sink did not say what it received".into());
+            return Err("the sink did not answer with four counts".into());
         };
         Ok(Exports {
             executions: self.sampled.get() as f64,
@@ -82,7 +82,7 @@ impl Bench {
         })
     }
 
-    /// Warms everybody up.
+    /// Runs the warm-up executions of each participant.
     pub(crate) fn warm_up(&self, participants: &[Participant<'_>]) -> Result<(), Failure> {
         participants.iter().try_for_each(|participant| {
             participant
@@ -97,8 +97,8 @@ impl Bench {
     }
 }
 
-/// Visits everybody, round after round, and returns what each measured. `after_round` runs between rounds, and once before
-/// the first, with the number of rounds done.
+/// Visits the participants in rounds and returns the samples of each. `after_round` runs before the first round and
+/// after each round; its argument is the number of completed rounds.
 pub(crate) fn interleave(
     participants: &[Participant<'_>],
     plan: options::Rounds,

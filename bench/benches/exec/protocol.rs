@@ -1,31 +1,31 @@
-//! What the benchmark asks its workers.
+//! The requests to the workers.
 
 use std::fmt;
 
-/// What to do.
+/// What a worker measures, and the samples that it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Task {
-    /// Execute one after the other: seconds of each.
+    /// Sequential executions: seconds of each.
     Sequential,
-    /// Execute one after the other with standard input as a pipe, closed at once: seconds of each.
+    /// Sequential executions with standard input as a pipe, closed at once: seconds of each.
     Piped,
-    /// Execute with this many in flight: seconds per execution, one number.
+    /// Executions with this many in flight: one number, seconds per execution.
     InFlight(usize),
-    /// One after the other: the remainder of each, in percent of its envelope.
+    /// Sequential executions: the remainder of each, in percent of its envelope.
     Remainder,
-    /// One after the other: milliseconds from the exec-server's sight of each exit into the caller's hands.
+    /// Sequential executions: milliseconds from the exec-server's observation of each exit to the caller's receipt.
     Exit,
-    /// Nothing more comes: end the session and export what waits.
+    /// No executions: close the session and export the queued spans.
     Finish,
 }
 
-/// A task, and on how many executions.
+/// A task, and its numbers of executions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Request {
     pub(crate) task: Task,
-    /// Executions first, in the same manner, that are not counted.
+    /// Uncounted executions, which come first.
     pub(crate) warm_up: usize,
-    /// Executions that are.
+    /// Counted executions.
     pub(crate) executions: usize,
 }
 
@@ -53,7 +53,7 @@ impl Request {
 }
 
 impl From<Task> for Request {
-    /// Without executions.
+    /// A request without executions.
     fn from(task: Task) -> Self {
         Self {
             task,

@@ -1,4 +1,4 @@
-//! This executable as one of its own workers. Each answers requests from its stdin until that is closed.
+//! The worker roles of this executable. Each answers requests from its stdin until stdin is closed.
 
 mod client;
 mod floor;
@@ -18,7 +18,7 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// Answers requests; `ready` is said first.
+/// Writes `ready` as the first line, then answers requests.
 async fn answer(
     ready: &str,
     mut handle: impl AsyncFnMut(Request) -> Result<Vec<f64>, Failure>,
@@ -30,7 +30,7 @@ async fn answer(
     .await
 }
 
-/// What a worker answers to a task of another role.
-fn not_mine() -> Failure {
+/// The answer to a task of another role.
+fn wrong_role() -> Failure {
     "that is another role's task".into()
 }

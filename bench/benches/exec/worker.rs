@@ -1,4 +1,4 @@
-//! The benchmark's handles of its workers: those that execute, and Baton's three parts together.
+//! Handles of the workers that execute, and of a process set of Baton.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use baton_support::process::{Stack, usage};
 use crate::Failure;
 use crate::protocol::{Request, Task};
 
-/// A process that executes when asked to, and how much it was asked.
+/// A worker that executes on request, with the number of requested executions.
 pub(crate) struct Worker {
     process: baton_bench::Worker,
     executions: Cell<usize>,
@@ -23,12 +23,12 @@ impl Worker {
         })
     }
 
-    /// The floor.
+    /// Starts the floor.
     pub(crate) fn floor(flavour: Flavour) -> Result<Self, Failure> {
         Self::start(&["floor", flavour.name()], None)
     }
 
-    /// Has it do something.
+    /// Sends a request and returns its samples.
     pub(crate) fn ask(&self, request: impl Into<Request>) -> Result<Vec<f64>, Failure> {
         let request = request.into();
         self.executions
@@ -36,7 +36,7 @@ impl Worker {
         self.process.ask(request)
     }
 
-    /// Executions asked for so far, warm-ups included.
+    /// Executions requested so far, including warm-up.
     pub(crate) fn executions(&self) -> usize {
         self.executions.get()
     }
@@ -46,15 +46,15 @@ impl Worker {
     }
 }
 
-/// Relay, exec-server and client.
+/// A relay, an exec-server and a client.
 pub(crate) struct Baton {
     stack: Stack,
     pub(crate) client: Worker,
 }
 
 impl Baton {
-    /// Starts all three, the client connected. With a collector every execution is recorded and exported there; without
-    /// one nothing is.
+    /// Starts all three and connects the client. With a collector, every execution is recorded and exported to it.
+    /// Without a collector, nothing is recorded.
     pub(crate) fn start(collector: Option<&str>) -> Result<Self, Failure> {
         let stack = Stack::start(collector)?;
         let (ticket, key) = (stack.ticket(), stack.client_key());
@@ -63,7 +63,7 @@ impl Baton {
         Ok(Self { stack, client })
     }
 
-    /// CPU time of the three parts so far, without that of what they executed.
+    /// CPU time so far of the three processes, without their children.
     pub(crate) fn cpu_time(&self) -> std::io::Result<Duration> {
         let pids = [
             self.stack.relay.pid(),
@@ -81,7 +81,7 @@ impl Baton {
         ))
     }
 
-    /// Ends all three in the order in which nothing is lost.
+    /// Stops the client first, then the exec-server, then the relay, so that all spans are exported.
     pub(crate) fn stop(self) -> Result<(), Failure> {
         self.client.ask(Task::Finish)?;
         drop(self.client);

@@ -1,11 +1,12 @@
-//! Mixed commands in four loops for as long as asked: nothing may be lost, and memory must reach its plateau.
+//! Mixed commands in four concurrent loops. No answer and no record may be lost, and memory must reach a plateau.
 //!
 //! ```text
 //! cargo bench -p baton-bench --bench soak [-- --quick --commands N --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
-//! Relay and exec-server are the `baton` binary; each loop has a client and a session of its own. What a command must answer is known
-//! before it is sent ([`mix`]); any other answer ends the run. Afterwards the exec-server's records are counted: one a command.
+//! Relay and exec-server are the `baton` binary. Each loop has its own client and session. The expected answer of a
+//! command is known before it is sent ([`mix`]); any other answer ends the run. Afterwards the exec-server's records
+//! are counted: there must be one per command.
 
 mod mix;
 
@@ -27,25 +28,25 @@ use tokio::task::JoinSet;
 
 use crate::mix::Mix;
 
-/// Loops beside each other.
+/// Concurrent loops.
 const LOOPS: usize = 4;
 
-/// How often memory is looked at.
-const LOOK: Duration = Duration::from_millis(500);
+/// The interval between two samples of memory.
+const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Memory of the relay in the last fifth of the time over that of the fifth before it.
+/// Peak memory of the relay in the last fifth of the time, over that in the fifth before it.
 const PLATEAU: Bar = Bar::AtMost(1.05);
 
-/// Bytes by which a command may make the exec-server grow there: what a finished id takes, which it keeps for ten minutes
-/// (`FINISHED_BYTES` over `FINISHED_MAX` in its `limits.rs`).
+/// Growth of the exec-server per command in the last fifth, in bytes. A finished id takes this much for ten minutes
+/// (`FINISHED_BYTES` over `FINISHED_MAX` in `limits.rs` of the exec-server).
 const GROWTH: Bar = Bar::AtMost(280.0);
 
-/// Runs mixed commands and looks whether anything is lost.
+/// Runs mixed commands and checks that nothing is lost.
 #[derive(clap::Parser)]
 struct Options {
     #[command(flatten)]
     shared: baton_bench::Options,
-    /// Commands in all; 100,000, or 4,000 with --quick
+    /// Number of commands; 100,000, or 4,000 with --quick
     #[arg(long)]
     commands: Option<usize>,
 }
@@ -76,8 +77,8 @@ struct Soak {
     seed: u64,
 }
 
-/// Resident bytes of relay and exec-server, in the order of looking.
-type Looks = Vec<[u64; 2]>;
+/// Resident bytes of relay and exec-server, one sample per [`INTERVAL`].
+type MemorySamples = Vec<[u64; 2]>;
 
 impl Soak {
     fn rows(&self) -> Result<Vec<Row>, Failure> {
@@ -90,7 +91,7 @@ impl Soak {
             .enable_all()
             .build()?;
         let began = Instant::now();
-        let looks = runtime.block_on(self.loops(&stack))?;
+        let samples = runtime.block_on(self.loops(&stack))?;
         let took = began.elapsed();
         runtime.block_on(client(&stack)?.records().flush(0))?;
         let recorded = records(&state)?;
@@ -115,11 +116,11 @@ impl Soak {
             ),
             Row::once("rate", "commands, four loops", Unit::PerSecond, rate),
         ];
-        let fifth = looks.len() / 5;
+        let fifth = samples.len() / 5;
         let is_long = fifth > 10;
         let peak = |part: usize, from: usize| {
-            let of = looks.iter().skip(from * fifth).take(fifth);
-            of.map(|look| look[part] as f64).fold(f64::NAN, f64::max)
+            let of = samples.iter().skip(from * fifth).take(fifth);
+            of.map(|sample| sample[part] as f64).fold(f64::NAN, f64::max)
         };
         for (part, name) in ["relay", "exec-server"].into_iter().enumerate() {
             let resident = (0..5).map(|from| peak(part, from)).fold(f64::NAN, f64::max);
@@ -153,7 +154,7 @@ impl Soak {
         Ok(rows)
     }
 
-    async fn loops(&self, stack: &Stack) -> Result<Looks, Failure> {
+    async fn loops(&self, stack: &Stack) -> Result<MemorySamples, Failure> {
         let begun = Arc::new(AtomicUsize::new(0));
         let mut loops = JoinSet::new();
         for nth in 0..LOOPS {
@@ -173,17 +174,17 @@ impl Soak {
             });
         }
         let pids = [stack.relay.pid(), stack.exec_server.pid()];
-        let mut looks = Looks::new();
-        let mut tick = tokio::time::interval(LOOK);
+        let mut samples = MemorySamples::new();
+        let mut tick = tokio::time::interval(INTERVAL);
         loop {
             tokio::select! {
                 ended = loops.join_next() => match ended {
                     Some(ended) => ended??,
-                    None => return Ok(looks),
+                    None => return Ok(samples),
                 },
                 _ = tick.tick() => {
                     let [relay, exec_server] = pids.map(usage::resident_bytes);
-                    looks.push([relay?, exec_server?]);
+                    samples.push([relay?, exec_server?]);
                 }
             }
         }
@@ -195,7 +196,7 @@ fn client(stack: &Stack) -> Result<Client, Failure> {
     Ok(Client::new(stack.ticket().parse()?, key))
 }
 
-/// Records of processes in the database of `state`, and how many ids they have, which must be as many.
+/// The number of process records in the database of `state`. Fails if two records have the same id.
 fn records(state: &Path) -> Result<usize, Failure> {
     let database = rusqlite::Connection::open(state.join("baton.db"))?;
     let [records, ids] = ["count(*)", "count(distinct id)"].map(|what| {

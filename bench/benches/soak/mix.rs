@@ -1,4 +1,4 @@
-//! The commands, each with the one answer that is right.
+//! The commands, each with its expected answer.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use baton_support::process::{baton, isolated};
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-/// Shorter than the command that must not end in it.
+/// A timeout that expires before its command can end.
 const TIMEOUT: Duration = Duration::from_millis(30);
 
-/// A client that runs them.
+/// A client that runs random commands.
 pub(crate) struct Mix {
     pub(crate) client: Client,
     pub(crate) ticket: String,
@@ -20,10 +20,10 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    /// Runs one.
+    /// Runs one random command.
     ///
     /// # Errors
-    /// It answered anything else than it must.
+    /// The answer is not the expected one.
     pub(crate) async fn one(&self, random: &mut StdRng) -> Result<(), Failure> {
         match random.random_range(0..100) {
             0..30 => self.expect(Command::new("true"), 0, b"", b"").await,
@@ -74,7 +74,7 @@ impl Mix {
                 Err(RunError::TimedOut) => Ok(()),
                 other => Err(format!("timed out: {other:?}").into()),
             },
-            95..97 => self.given_up().await,
+            95..97 => self.cancelled().await,
             _ => self.command_line(random.random_range(0..256)).await,
         }
     }
@@ -88,7 +88,7 @@ impl Mix {
         check(is_right, &output)
     }
 
-    /// Standard input comes back as it was sent.
+    /// `cat` must return its standard input unchanged.
     async fn echoed(&self, random: &mut StdRng) -> Result<(), Failure> {
         let mut sent = vec![0; random.random_range(0..64 * 1024)];
         random.fill(&mut sent[..]);
@@ -117,16 +117,16 @@ impl Mix {
         }
     }
 
-    /// Its caller loses interest once it runs.
-    async fn given_up(&self) -> Result<(), Failure> {
+    /// The caller drops the call once the command runs.
+    async fn cancelled(&self) -> Result<(), Failure> {
         let (mut run, _stdin) = self.client.start(Command::new("sleep").arg("60")).await?;
         match run.next().await? {
             Some(Event::Started { .. }) => Ok(()),
-            other => Err(format!("given up: {other:?}").into()),
+            other => Err(format!("cancelled: {other:?}").into()),
         }
     }
 
-    /// A new `baton exec`.
+    /// A new `baton exec` process must print the code and exit with it.
     async fn command_line(&self, code: i32) -> Result<(), Failure> {
         let mut command = isolated(std::process::Command::new(baton()?), None);
         command.env("BATON_TICKET", &self.ticket);

@@ -1,4 +1,4 @@
-//! What one execution says of itself: how much of it nobody accounts for, and how long its exit takes to its caller.
+//! The remainder of an execution's envelope, and the latency of its exit event.
 
 use baton_bench::stats::{Rounds, Statistic};
 use baton_bench::{Row, Unit};

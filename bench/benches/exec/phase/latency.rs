@@ -1,4 +1,4 @@
-//! A warm `Run` of `/bin/true` beside spawning it locally, one after the other.
+//! Sequential executions of `/bin/true`: a warm `Run` beside a local spawn.
 
 use baton_bench::floor::Flavour;
 use baton_bench::stats::{Bar, Rounds, Statistic};
@@ -12,7 +12,7 @@ use crate::worker::Worker;
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let baton = bench.traced()?;
-    // Each flavour of the floor twice: the second is there for the noise of a floor against itself.
+    // Each flavour of the floor twice: the second is for A against A.
     let floors = [Flavour::ALL, Flavour::ALL].concat();
     let floors: Vec<Worker> = floors.into_iter().map(Worker::floor).collect::<Result<_, _>>()?;
     let client = &baton.client;
@@ -67,7 +67,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// Where the smallest is.
+/// The index of the smallest value.
 fn better(values: &[f64]) -> usize {
     let smallest = (0..values.len()).min_by(|a, b| values[*a].total_cmp(&values[*b]));
     smallest.unwrap_or_default()

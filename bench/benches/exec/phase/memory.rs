@@ -1,6 +1,6 @@
-//! What relay and exec-server hold in memory after a number of executions.
+//! Resident memory of relay and exec-server after a number of executions.
 //!
-//! Fresh processes; half of the executions one after the other, half with many in flight.
+//! The processes are new. Half of the executions are sequential, half have many in flight.
 
 use baton_bench::stats::Estimate;
 use baton_bench::{Row, Unit};
@@ -10,7 +10,7 @@ use crate::Failure;
 use crate::bars;
 use crate::protocol::{Request, Task};
 
-/// How many times as many executions follow to see growth.
+/// Growth is measured over this many times the initial number of executions.
 const FURTHER: usize = 4;
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
@@ -27,7 +27,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     execute(Task::Sequential, executions / 2)?;
     execute(in_flight, executions - executions / 2)?;
     let (relay, exec_server) = baton.resident_bytes()?;
-    // A session that lasts must not grow with every call.
+    // Memory must not grow with every call of a session.
     let further = FURTHER * executions;
     execute(in_flight, further)?;
     let (relay_later, exec_server_later) = baton.resident_bytes()?;

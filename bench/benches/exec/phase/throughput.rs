@@ -1,4 +1,4 @@
-//! Many in flight on one session beside as many spawned locally.
+//! Many executions in flight on one session, beside the same number of local spawns in flight.
 
 use baton_bench::floor::Flavour;
 use baton_bench::stats::Statistic;
@@ -14,7 +14,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let width = bench.plan.width;
     let task = Task::InFlight(width);
     let baton = bench.traced()?;
-    // Each flavour of the floor twice, as for latency.
+    // Each flavour of the floor twice: the second is for A against A.
     let floors = [Flavour::ALL, Flavour::ALL].concat();
     let floors: Vec<Worker> = floors.into_iter().map(Worker::floor).collect::<Result<_, _>>()?;
     let participants: Vec<_> = [&baton.client]

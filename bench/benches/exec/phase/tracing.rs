@@ -1,8 +1,8 @@
-//! What tracing costs: three complete sets of parts at once, one recording and exporting everything, two not.
+//! The cost of tracing: three process sets at once. One records and exports every execution, two record nothing.
 //!
-//! The CPU time of a set is read between rounds, so it holds all that the set did in the round: the exporter's thread, which
-//! works when it likes, and the idling while others are visited. Both are there in all sets; the second off set against the
-//! first is the noise, differences between processes included.
+//! The CPU time of a set is read between rounds. It therefore includes the exporter's thread, which works at its own
+//! schedule, and the idle work while other sets are visited. The noise is the ratio of the two sets without tracing,
+//! which includes differences between processes.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -72,11 +72,11 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// On, off, off again.
+/// Samples of the set with tracing, the set without, and the second set without.
 struct Measured {
-    /// CPU seconds per execution, one a round.
+    /// CPU seconds per execution, one sample per round.
     cpu: [Rounds; 3],
-    /// As the task measures.
+    /// The samples of the task.
     wall: [Rounds; 3],
 }
 
@@ -106,7 +106,7 @@ fn compare(bench: &Bench, sets: &[Baton; 3], task: Task, plan: options::Rounds) 
     })
 }
 
-/// Rows of CPU time.
+/// Computes rows of CPU time.
 struct Cost<'a> {
     bench: &'a Bench,
     off: &'a Rounds,

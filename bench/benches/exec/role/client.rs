@@ -1,6 +1,6 @@
-//! A client of Baton as a worker: the library as any program would use it, on one thread, with one warm session.
+//! A client of Baton as a worker: a program that uses the library on one thread, with one warm session.
 //!
-//! Whether it records is decided like everywhere, by `OTEL_EXPORTER_OTLP_ENDPOINT`.
+//! It records and exports if `OTEL_EXPORTER_OTLP_ENDPOINT` is set.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use super::answer;
 use crate::Failure;
 use crate::protocol::{Request, Task};
 
-/// How long the last spans may take to the sink.
+/// The time limit for exporting the last spans.
 const FLUSH: Duration = Duration::from_secs(5);
 
-/// Connects, then answers.
+/// Connects, then answers requests.
 pub(super) fn main(ticket: &str, key: &str) -> Result<(), Failure> {
     let ticket = ticket.parse()?;
     let key = Seed::read(Path::new(key))?.client_key()?;
@@ -56,7 +56,7 @@ async fn handle(client: &Client, exporter: Option<&Exporter>, request: Request) 
     let client = client.clone();
     match task {
         Task::Sequential => {
-            // As a task, like the floor.
+            // In a task, as in the floor.
             let took = tokio::spawn(async move {
                 sequential(warm_up, || run(&client)).await?;
                 sequential(executions, || run(&client)).await
@@ -125,15 +125,16 @@ async fn run_piped(client: &Client) -> Result<(), Failure> {
     follow(client).await.map(|_| ())
 }
 
-/// By one clock: both ends are on this machine.
+/// Both times are of the same clock, because exec-server and client run on this machine.
 async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
     let (observed_unix_ns, received_unix_ns) = follow(client).await?;
-    // Subtracted before it is a float, which would cut nanoseconds since 1970 to hundreds.
+    // Subtract as integers: an f64 of nanoseconds since 1970 has a resolution of some hundred nanoseconds.
     let nanoseconds = received_unix_ns.wrapping_sub(observed_unix_ns).cast_signed();
     Ok(nanoseconds as f64 / 1e6)
 }
 
-/// One execution as a stream of events. Returns when the exec-server saw the exit, and when we did.
+/// Runs one execution as a stream of events. Returns the time at which the exec-server observed the exit, and the time
+/// of receipt.
 async fn follow(client: &Client) -> Result<(u64, u64), Failure> {
     let (mut run, stdin) = client.start(command()).await?;
     drop(stdin);

@@ -5,11 +5,11 @@ use std::time::Duration;
 use baton_bench::floor::{Flavour, once};
 use baton_support::load::{in_flight, sequential};
 
-use super::{answer, not_mine};
+use super::{answer, wrong_role};
 use crate::Failure;
 use crate::protocol::{Request, Task};
 
-/// Runs on the runtime that `flavour` names.
+/// Answers requests on the runtime that `flavour` names.
 pub(super) fn main(flavour: &str) -> Result<(), Failure> {
     let flavour = Flavour::ALL.into_iter().find(|known| known.name() == flavour);
     let runtime = flavour.ok_or("no such flavour")?.runtime()?;
@@ -24,7 +24,7 @@ async fn handle(request: Request) -> Result<Vec<f64>, Failure> {
     } = request;
     match task {
         Task::Sequential => {
-            // As a task, so that with several workers it runs where their reactor is, not beside it.
+            // In a task, so that the multi-thread runtime runs it on a worker thread, not on the thread of `block_on`.
             let took = tokio::spawn(async move {
                 sequential(warm_up, once).await?;
                 sequential(executions, once).await
@@ -36,6 +36,6 @@ async fn handle(request: Request) -> Result<Vec<f64>, Failure> {
             let took: Duration = in_flight(executions, width, once).await?;
             Ok(vec![took.as_secs_f64() / executions as f64])
         }
-        _ => Err(not_mine()),
+        _ => Err(wrong_role()),
     }
 }
