@@ -1,11 +1,13 @@
-//! The benchmark of metadata: what the queue merges, what the writer sustains beside SQLite alone, what a barrier takes beside an
-//! fsync, what the queue holds at its bound, how long history takes at a million records, and whether a client feels any of it.
+//! The benchmark of metadata. It measures: how many patches the queue merges; the writer's sustained rate beside SQLite
+//! alone; the latency of a barrier beside an fsync; the memory of a full queue; queries of a million records; the
+//! effect of the store on the latency of a client.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench meta [-- --quick --only PHASE --directory DIR --seed N --markdown FILE --json FILE --check]
+//! cargo bench -p baton-bench --bench meta [-- --quick --only PHASE --directory DIR --seed N --markdown FILE --json
+//! FILE --check]
 //! ```
 //!
-//! The disk is a real one and every sync is real. History and delivery go through the real binary.
+//! Every phase but `memory` uses a real disk with real syncs. History and delivery use the real binary.
 
 mod bars;
 mod million;

@@ -1,5 +1,5 @@
-//! A database of a million records, as a server has it after a month: spread evenly over 30 days, one in twenty failed, over 1,000 threads, a
-//! tenth of them another client's, timings rounded where they are old.
+//! A database of a million records, like that of a server after a month: spread evenly over 30 days and 1,000 threads,
+//! one in twenty failed, one in ten another client's, old timings rounded.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,18 +16,18 @@ use baton_trace::stage::exec;
 use crate::records;
 use crate::state;
 
-/// Records of both clients together.
+/// Number of records of both clients.
 pub(crate) const RECORDS: u64 = 1_000_000;
-/// Threads of each client.
+/// Number of threads of each client.
 pub(crate) const THREADS: u64 = 1_000;
-/// What a day is, in nanoseconds.
+/// Nanoseconds of a day.
 pub(crate) const DAY_NS: u64 = 86_400_000_000_000;
 const SPAN_NS: u64 = 30 * DAY_NS;
 const BATCH: u64 = 5_000;
-const SOMEBODY_ELSE: Owner = Owner([2; 32]);
+const OTHER_OWNER: Owner = Owner([2; 32]);
 
-/// Fills the state in `directory` through the store's own writer and does its upkeep, so that a server that opens it has nothing to do.
-/// Nine of ten records are `owner`'s.
+/// Fills the state in `directory` through the store's own writer, then runs all upkeep, so that none is left for a
+/// server that opens it. Nine of ten records are `owner`'s.
 pub(crate) fn fill(directory: &Path, owner: Owner) -> Result<(), Failure> {
     let mut store = state::open(directory)?.store;
     let began = unix_now_ns() - SPAN_NS;
@@ -37,7 +37,7 @@ pub(crate) fn fill(directory: &Path, owner: Owner) -> Result<(), Failure> {
         batch
             .processes
             .extend(numbers.clone().map(|n| process(n, owner, began)));
-        // Those that are used in a batch are touched in it, as by their commands.
+        // Each batch touches the threads of its commands, as an exec-server does.
         batch
             .threads
             .extend(numbers.take(THREADS as usize).map(|n| thread(n, owner, began)));
@@ -47,32 +47,32 @@ pub(crate) fn fill(directory: &Path, owner: Owner) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The process id of record `n`: as a UUIDv7, first the time, then what looks random.
+/// The process id of record `n`. As in a UUIDv7, the first bytes grow with time and the others look random.
 pub(crate) fn id(n: u64) -> ProcessId {
     let mut id = records::trace_id(n.wrapping_mul(3));
     id[..8].copy_from_slice(&(n << 8).to_be_bytes());
     ProcessId(id)
 }
 
-/// A number that tells nothing of `n`, so that what failed and whose it was do not follow each other.
+/// A hash of `n`, so that owner and failure of a record do not correlate with its number.
 fn mixed(n: u64) -> u64 {
     u64::from_be_bytes(records::trace_id(n)[..8].try_into().unwrap_or_default()) >> 8
 }
 
-/// Whether record `n` is the client's.
+/// Whether record `n` belongs to the client that queries.
 pub(crate) fn is_own(n: u64) -> bool {
     !mixed(n).is_multiple_of(10)
 }
 
 fn owner_of(n: u64, owner: Owner) -> Owner {
-    if is_own(n) { owner } else { SOMEBODY_ELSE }
+    if is_own(n) { owner } else { OTHER_OWNER }
 }
 
 fn thread_id(n: u64) -> Arc<str> {
     format!("thread-{}", (mixed(n) / 10) % THREADS).into()
 }
 
-fn begun(n: u64, began: u64) -> u64 {
+fn accepted_at(n: u64, began: u64) -> u64 {
     began + n * (SPAN_NS / RECORDS)
 }
 
@@ -83,7 +83,7 @@ fn thread(n: u64, owner: Owner, began: u64) -> ThreadPatch {
     };
     ThreadPatch {
         title: Some(Some("a title".into())),
-        ..ThreadPatch::touch(key, begun(n, began))
+        ..ThreadPatch::touch(key, accepted_at(n, began))
     }
 }
 
@@ -93,7 +93,7 @@ fn process(n: u64, owner: Owner, began: u64) -> ProcessPatch {
         owner: owner_of(n, owner),
         process_id: id(n),
     };
-    let accepted = begun(n, began);
+    let accepted = accepted_at(n, began);
     if let Some(start) = patch.start.as_mut().and_then(Arc::get_mut) {
         start.thread_id = Some(thread_id(n));
         start.accepted_unix_ns = accepted;

@@ -1,51 +1,57 @@
-//! What the command line asks for, and how much is measured.
+//! The options, and the amount of work.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Measures the writing of metadata beside SQLite and fsync alone, what is read of it and what a client feels of it, and judges it by its
-/// bars.
+/// Measures writes and queries of metadata and their effect on clients, and judges them by their bars.
 #[derive(clap::Parser)]
 pub(crate) struct Options {
     #[command(flatten)]
     pub(crate) shared: baton_bench::Options,
-    /// Where the databases are made: on the disk that is meant
+    /// Directory of the databases, on the disk to measure
     #[arg(long, value_name = "DIR", default_value = env!("CARGO_TARGET_TMPDIR"))]
     pub(crate) directory: PathBuf,
 }
 
-/// How much is measured. A round visits each participant twice.
+/// The amount of work. A round visits each participant twice.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Plan {
-    /// Seconds of patches of threads.
+    /// Seconds of the phase `coalesce`.
     pub(crate) coalesce_seconds: f64,
-    /// Seconds of records without a pause, a visit, of which there are two; and in how many windows they are looked at.
+    /// Seconds of a visit of the phase `sustained`. There are two visits.
     pub(crate) sustain_seconds: f64,
+    /// Windows of such a visit.
     pub(crate) sustain_windows: usize,
-    /// Barriers with nothing beside them: short visits, so that what the disk does now and then meets barrier and fsync alike.
+    /// Barriers without load. Visits are short, so that sporadic delays of the disk affect barrier and fsync alike.
     pub(crate) idle: Barriers,
-    /// Beside the load: long visits, because it piles up between them, and the first barrier of each has that to write.
+    /// Barriers beside load. Visits are long, because patches accumulate between them and the first barrier of a visit
+    /// must wait until they are written.
     pub(crate) loaded: Barriers,
-    /// Queries of a visit, and rounds of such visits.
+    /// Queries of a visit.
     pub(crate) queries: usize,
+    /// Rounds of such visits.
     pub(crate) query_rounds: usize,
-    /// Executions of a visit that count, and rounds of such visits.
+    /// Counted executions of a visit.
     pub(crate) executions: usize,
+    /// Rounds of such visits.
     pub(crate) delivery_rounds: usize,
     /// Resamples of each bootstrap.
     pub(crate) resamples: usize,
 }
 
-/// Barriers of a visit, and fsyncs of one; rounds of such visits; and the pause before each.
+/// The amount of work of a barrier measurement.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Barriers {
+    /// Barriers, or fsyncs, of a visit.
     pub(crate) visit: usize,
+    /// Rounds of visits.
     pub(crate) rounds: usize,
+    /// The pause before each barrier or fsync.
     pub(crate) pause: Duration,
 }
 
 impl Plan {
-    /// Some twenty minutes, and 10 GB of disk meanwhile.
+    /// About twenty minutes and 10 GB of disk.
     pub(crate) const FULL: Self = Self {
         coalesce_seconds: 10.0,
         sustain_seconds: 60.0,

@@ -1,4 +1,4 @@
-//! The phases of a run, each yielding rows, and what they share.
+//! The phases of a run, each of which returns rows, and the state that they share.
 
 mod barrier;
 mod coalesce;
@@ -14,7 +14,7 @@ use baton_bench::{Failure, Phase, Row, Unit, interleave};
 
 use crate::options::Plan;
 
-/// All phases, in order, by name.
+/// All phases by name, in order.
 pub(crate) const ALL: [(&str, Phase<Bench>); 6] = [
     ("coalesce", coalesce::measure),
     ("sustained", sustained::measure),
@@ -24,20 +24,20 @@ pub(crate) const ALL: [(&str, Phase<Bench>); 6] = [
     ("delivery", delivery::measure),
 ];
 
-/// Their names.
+/// The names of all phases.
 pub(crate) fn names() -> [&'static str; ALL.len()] {
     ALL.map(|(name, _)| name)
 }
 
-/// What all phases share.
+/// The state that all phases share.
 pub(crate) struct Bench {
     pub(crate) plan: Plan,
     pub(crate) bootstrap: Bootstrap,
-    /// Where databases are made.
+    /// The directory of the databases.
     pub(crate) directory: PathBuf,
 }
 
-/// What one participant does when it is visited: its samples.
+/// Visits one participant and returns its samples.
 type Visit<'a> = Box<dyn Fn() -> Result<Vec<f64>, Failure> + 'a>;
 
 impl Bench {
@@ -58,7 +58,7 @@ impl Bench {
         )
     }
 
-    /// A row of a ratio, with the noise of the peer against itself.
+    /// A row with a ratio, and with the noise of the peer against itself.
     fn ratio(
         &self,
         id: &str,

@@ -1,4 +1,4 @@
-//! Updates as an exec-server makes them: of a command of three arguments in a directory, with the timings of its call.
+//! Patches like those of an exec-server: a command of three arguments in a directory, with the timings of its call.
 
 use std::sync::Arc;
 
@@ -11,27 +11,27 @@ use baton_proto::{Epoch, ProcessId};
 use baton_trace::record::unix_now_ns;
 use baton_trace::stage::exec;
 
-/// The one client.
+/// The owner of all records.
 pub(crate) const OWNER: Owner = Owner([7; 32]);
-/// This life.
+/// The epoch of all records.
 pub(crate) const EPOCH: Epoch = Epoch([9; 16]);
-/// This boot.
+/// The boot id of all records.
 pub(crate) const BOOT: [u8; 16] = [5; 16];
-/// Its command.
+/// The command of all records.
 pub(crate) const ARGV: [&str; 3] = ["/usr/bin/git", "rev-parse", "--show-toplevel"];
-/// Its directory.
+/// The working directory of all records.
 pub(crate) const CWD: &str = "/home/user/src/project";
-/// The encoded timings: what a call with thirteen of the server's stages takes.
+/// Encoded timings of the size of a call with thirteen stages of the exec-server.
 pub(crate) const TIMINGS: [u8; 160] = [3; 160];
 
-/// Process `n` of a run. Ids grow, as UUIDv7 do.
+/// The id of process `n`. Ids grow, as those of UUIDv7.
 pub(crate) fn process_id(n: u64) -> ProcessId {
     let mut id = [0xab; 16];
     id[..8].copy_from_slice(&n.to_be_bytes());
     ProcessId(id)
 }
 
-/// A trace id: random to a database.
+/// The trace id of process `n`. Consecutive ids are not in order.
 pub(crate) fn trace_id(n: u64) -> [u8; 16] {
     let mixed = u128::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835);
     mixed.to_be_bytes()
@@ -92,7 +92,7 @@ pub(crate) fn end(n: u64) -> ProcessPatch {
     patch
 }
 
-/// Its end as far as the exit alone tells it.
+/// The end of a process as known at its exit, without timings.
 pub(crate) fn exited(n: u64) -> ProcessPatch {
     let mut patch = end(n);
     patch.last_seq = 3;
@@ -102,7 +102,7 @@ pub(crate) fn exited(n: u64) -> ProcessPatch {
     patch
 }
 
-/// All of a process, as its parts merge.
+/// The merged patches of a process: start, spawn and end.
 pub(crate) fn whole(n: u64) -> ProcessPatch {
     let mut patch = start(n);
     patch.merge(spawned(n));
@@ -110,7 +110,7 @@ pub(crate) fn whole(n: u64) -> ProcessPatch {
     patch
 }
 
-/// A thread's patch: one of its two values changes.
+/// A patch that changes one of a thread's two values.
 pub(crate) fn value(thread: u32, n: u64) -> ThreadPatch {
     let key = ThreadKey {
         owner: OWNER,

@@ -1,5 +1,5 @@
-//! This executable as a worker: a client that executes; or a queue in front of a disk that never answers, in a process of its own, so that
-//! its memory is nobody else's.
+//! The worker roles of this executable: a client that runs commands, and a queue whose store never returns. The queue
+//! has a separate process, so that the process's memory is that of the queue.
 
 use std::path::Path;
 use std::time::Instant;
@@ -28,12 +28,15 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
     }
 }
 
-/// A client of Baton as any program would be, on one thread, with one warm session.
+/// A client of Baton on one thread, with one warm session. It answers:
 ///
-/// * `execute WARM-UP COUNTED`: executes so often; of each that counts the milliseconds from the exec-server's sight of its exit into this
-///   process's hands, and after all of those, of each the milliseconds it took.
-/// * `history FAILED DAYS LIMIT THREAD`: the milliseconds until the last record was here, and how many there were; `show NAME` likewise.
-/// * `kept`: the seconds that a barrier behind one more execution takes, and how many executions are on record then.
+/// * `execute WARM-UP COUNTED`: for each counted execution, the milliseconds from the exec-server's observation of the
+///   exit to
+///   this client's receipt; then, for each counted execution, the milliseconds of the whole execution.
+/// * `history FAILED DAYS LIMIT THREAD` and `show NAME`: the milliseconds until the last record arrived, and the number
+///   of
+///   records.
+/// * `kept`: runs one more execution; the seconds of a barrier after it, and the number of records.
 fn client(ticket: &str, key: &str) -> Result<(), Failure> {
     let key = Seed::read(Path::new(key))?.client_key()?;
     let client = Client::new(ticket.parse()?, key);
@@ -102,7 +105,7 @@ async fn kept(client: &Client) -> Result<Vec<f64>, Failure> {
     Ok(vec![took, records as f64])
 }
 
-/// How many records there are.
+/// The number of records that a query returns.
 async fn history(client: &Client, request: HistoryRequest) -> Result<usize, Failure> {
     let mut pages = client.records().history(request).await?;
     let mut records = 0;
@@ -131,7 +134,7 @@ async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
     Ok(exit)
 }
 
-/// Never answers.
+/// A store whose `write` never returns, as on a disk that does not respond.
 struct Dead;
 
 impl Store for Dead {
@@ -146,7 +149,8 @@ impl Store for Dead {
     }
 }
 
-/// Answers with what the queue takes at its bound, after as much again went through it: resident bytes, bytes by its own count, patches.
+/// Answers with the state of the queue at its bound, after as many patches again were accepted: growth of resident
+/// bytes, bytes by the queue's own count, patches.
 fn queue(shape: &str) -> Result<(), Failure> {
     let (process, value_bytes): (fn(u64) -> ProcessPatch, usize) = match shape {
         "least" => (least, 0),
@@ -179,7 +183,7 @@ fn fill(handle: &WriterHandle, process: fn(u64) -> ProcessPatch, value_bytes: us
     }
     let mut processes = 0;
     while handle.stats().dropped == 0 {
-        // Cannot be refused: what finished can be given up.
+        // Never refused: a full queue drops patches of finished processes instead.
         let _ = handle.accept(process(processes));
         processes += 1;
     }
@@ -202,7 +206,7 @@ fn thread(n: u64, value_bytes: usize) -> ThreadPatch {
     patch
 }
 
-/// Only its end, without timings.
+/// The smallest patch of a process: its end without timings.
 fn least(n: u64) -> ProcessPatch {
     let mut patch = end(n);
     if let Some(end) = &mut patch.end {
@@ -211,7 +215,7 @@ fn least(n: u64) -> ProcessPatch {
     patch
 }
 
-/// As large as a record may be.
+/// A patch of the maximum size.
 fn largest(n: u64) -> ProcessPatch {
     let mut patch = start(n);
     if let Some(start) = patch.start.as_mut().and_then(std::sync::Arc::get_mut) {

@@ -1,4 +1,4 @@
-//! A state directory of its own, with or without a writer.
+//! New databases, with or without a writer.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::records::EPOCH;
 
-/// A writer over a new database. Dropped, the database is removed.
+/// A writer over a new database. The database is removed when this is dropped.
 pub(crate) struct State {
     pub(crate) handle: WriterHandle,
     writer: Writer,
@@ -42,7 +42,7 @@ impl State {
     }
 }
 
-/// A new database.
+/// Opens a new database.
 pub(crate) fn open(directory: &Path) -> Result<OpenedStore, Failure> {
     let options = sqlite::StoreOptions {
         directory: directory.to_owned(),

@@ -1,4 +1,5 @@
-//! What a barrier takes, from handing one record over until it is durable, beside one append and fsync on the same disk in the same run.
+//! The latency of a barrier, from accepting a record until it is durable, beside an append and its fsync on the same
+//! disk.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -18,9 +19,9 @@ use crate::options::Barriers;
 use crate::records::{end, exited, spawned, start, whole};
 use crate::state::State;
 
-/// Executions a second, each of the four updates that an exec-server makes of one.
+/// Executions per second. Each makes the four patches that an exec-server makes of an execution.
 const LOAD: f64 = 2_000.0;
-/// Records of the load have other ids than those of the barriers.
+/// The first id of the load, so that its records are not those of the barriers.
 const LOAD_IDS: u64 = 1 << 40;
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
@@ -96,7 +97,7 @@ fn visits(
     bench.interleave(plan.rounds, &participants)
 }
 
-/// One page, appended.
+/// Appends one page and syncs the file. Returns the seconds.
 fn fsync(mut file: &File) -> Result<f64, Failure> {
     let since = Instant::now();
     file.write_all(&[0x5a; 4096])?;
@@ -104,7 +105,7 @@ fn fsync(mut file: &File) -> Result<f64, Failure> {
     Ok(since.elapsed().as_secs_f64())
 }
 
-/// How many a second there were.
+/// Accepts the patches of [`LOAD`] executions per second until `over`. Returns the achieved rate.
 fn executions(handle: &WriterHandle, over: &AtomicBool) -> Result<f64, Failure> {
     let started = Instant::now();
     let mut n = 0_u64;

@@ -1,4 +1,4 @@
-//! 1,000 threads that change 50,000 times a second: how much of it is written, and what handing it over takes.
+//! 50,000 patches per second of 1,000 threads: the number of rows written, and the time to accept a patch.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use crate::{bars, records};
 
 const THREADS: u32 = 1_000;
 const PER_SECOND: f64 = 50_000.0;
-/// Handed over in one go, every millisecond.
+/// The interval between two bursts of patches.
 const BURST: Duration = Duration::from_millis(1);
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
@@ -21,7 +21,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
         .enable_all()
         .build()?;
     let state = State::start(&bench.directory)?;
-    // Threads that exist already, and the first commit of a new database, are no part of it.
+    // Not measured: the creation of the threads, and the first commit of a new database.
     for thread in 0..THREADS {
         state.handle.accept(value(thread, 0))?;
     }
@@ -35,7 +35,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     while started.elapsed().as_secs_f64() < bench.plan.coalesce_seconds {
         let due = (started.elapsed().as_secs_f64() * PER_SECOND) as u64;
         while sent < due {
-            // Any order of threads that treats them alike.
+            // Scatters the patches evenly over all threads.
             let thread = (sent.wrapping_mul(7_919) % u64::from(THREADS)) as u32;
             let patch = value(thread, sent / u64::from(THREADS));
             let since = Instant::now();

@@ -1,7 +1,9 @@
-//! What a client feels of the store: how long an exit takes into its hands, with the store on, and with every sync stalled for half a second,
-//! beside an exec-server that keeps its records in memory (`--state none`). Each execution makes a record, so the store has its work meanwhile.
+//! The effect of the store on the latency of the exit event: with the store on, and with every sync stalled for half a
+//! second, beside an exec-server that keeps its records in memory (`--state none`). Each execution makes a record, so
+//! the store writes during the measurement.
 //!
-//! The faults are loaded under the real binary, which knows nothing of them, before it opens its state: it has to start on such a disk too.
+//! The faults are loaded under the unchanged binary by `LD_PRELOAD`, before it opens its state. The exec-server must
+//! therefore also start on a stalling disk.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -16,17 +18,19 @@ use baton_support::process::Stack;
 use super::Bench;
 use crate::bars;
 
-/// What every sync of the last exec-server takes longer.
+/// The delay of every sync of the last exec-server.
 const STALL: Duration = Duration::from_millis(500);
-/// Executions of each before the first round.
+/// Executions of each participant before the first round.
 const FIRST: usize = 200;
-/// Executions of a visit that do not count.
+/// Uncounted executions at the start of a visit.
 const WARM_UP: usize = 20;
-/// Exec-servers that are compared, the second without a store included.
+/// Number of participants: two without a store, one with it, one with it on a stalling disk.
 const WAYS: usize = 4;
-/// Rounds of the same processes. Where one's memory came to lie makes it a few percent faster or slower than the next, for as long as it lives.
+/// Rounds before the processes are replaced. The layout of a process's memory makes it a few percent faster or slower
+/// than another for its whole lifetime.
 const ROUNDS_OF_A_PROCESS: usize = 3;
-/// After a visit, so that what an exec-server still writes then is not felt by the next: the writer waits half a second for more.
+/// The pause after a visit. The writer waits up to half a second for more patches; the pause keeps its writes out of
+/// the next visit.
 const SETTLE: Duration = Duration::from_millis(600);
 
 /// An exec-server, and a client of it.
@@ -46,7 +50,7 @@ impl Way {
         Ok(Self { stack, client, keeps })
     }
 
-    /// Milliseconds of each exit, and of each execution.
+    /// Milliseconds of each exit event, and of each whole execution.
     fn visit(&self, executions: usize) -> Result<(Vec<f64>, Vec<f64>), Failure> {
         let mut exits = self.client.ask(format!("execute {WARM_UP} {executions}"))?;
         thread::sleep(SETTLE);
@@ -54,15 +58,16 @@ impl Way {
         Ok((exits, wholes))
     }
 
-    /// What was measured beside the store was measured beside its work: all of it is there. The barrier's seconds.
+    /// Checks that every execution has a record, which shows that the store was active during the measurement. Returns
+    /// the seconds of the barrier.
     fn kept(&self, executions: usize) -> Result<f64, Failure> {
         let [seconds, records] = self.client.ask("kept")?[..] else {
             return Err("not two numbers".into());
         };
-        // Another one goes before the barrier.
+        // The request `kept` runs one more execution before the barrier.
         match records as usize == executions + 1 {
             true => Ok(seconds),
-            false => Err(format!("{records} records were kept of {executions} executions and one").into()),
+            false => Err(format!("{records} records were stored, expected {executions} + 1").into()),
         }
     }
 }
@@ -116,8 +121,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// Two that keep nothing on the disk, one that does, and one whose disk stalls. All have the layer of faults under them, which costs
-/// something by itself.
+/// Starts two exec-servers without a store, one with it, and one with it on a stalling disk. The layer of faults is
+/// loaded under all four, because it has a cost of its own.
 fn start(faults: &Path, directory: &Path) -> Result<[Way; WAYS], Failure> {
     std::fs::create_dir_all(directory)?;
     let way = |name: &str, keeps: bool, stall: Duration| {
@@ -142,7 +147,8 @@ fn start(faults: &Path, directory: &Path) -> Result<[Way; WAYS], Failure> {
     ])
 }
 
-/// Looks whether all that was executed is on record, behind a barrier that stalled where it had to, and ends the processes.
+/// Checks that every execution has a record and that the barrier of the stalling disk was delayed, then stops the
+/// processes.
 fn end(ways: Vec<Way>, executed: usize) -> Result<(), Failure> {
     let barriers: Vec<_> = ways
         .iter()
@@ -196,7 +202,7 @@ fn rows(
     Ok(rows)
 }
 
-/// The faults as a library to be loaded under the exec-server.
+/// Builds the faults as a shared library for `LD_PRELOAD`. Returns its path.
 fn faults() -> Result<PathBuf, Failure> {
     let binary = baton_support::process::baton()?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());

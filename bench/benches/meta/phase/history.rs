@@ -1,5 +1,6 @@
-//! What asking for history takes at a million records: by the command, from its start to its end, and by a program with a warm session; through the
-//! real exec-server, which has the [database](crate::million) open. Pages are in the operating system's cache, as they are when somebody asks twice.
+//! The latency of history queries of a million records: of the command, from its start to its exit, and of a program
+//! with a warm session. The real exec-server has the [database](crate::million) open. Pages are in the operating
+//! system's cache, as for a repeated query.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -16,7 +17,8 @@ use super::{Bench, Visit};
 use crate::bars;
 use crate::million::{self, RECORDS, THREADS, id, is_own};
 
-/// Failed commands of a day: a twentieth of nine tenths of a thirtieth of all, give or take.
+/// Expected number of the client's failed commands of a day. One in thirty records is of that day, nine in ten are the
+/// client's, one in twenty failed: about 1,500.
 const OF_A_DAY: std::ops::Range<f64> = 1_000.0..2_000.0;
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
@@ -61,7 +63,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
         Box::new(|| visit(&|| varied(next(), &|request| ask(request, 0.0..51.0)))),
         Box::new(|| {
             visit(&|| {
-                // Anywhere in the month, and the client's own.
+                // A command of the client at a scattered time in the month.
                 let from = next().wrapping_mul(7_919_777) % (RECORDS - 100);
                 let own = (from..RECORDS).find(|n| is_own(*n)).unwrap_or(from);
                 let name: String = id(own).0.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -69,7 +71,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
             })
         }),
     ];
-    // Once before: pages that were just written are in the cache, those of the indexes are read for the first time.
+    // Warm-up: written pages are in the cache already, but pages of the indexes must be read once.
     for participant in &participants {
         participant()?;
     }
@@ -109,7 +111,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     Ok(rows)
 }
 
-/// One of the queries that people make, the `n`-th: days back, a thread or none, failed ones or all.
+/// The `n`-th query of a mix: over 1 to 30 days, of one thread or all, of failed commands or all.
 fn varied(n: u64, ask: &dyn Fn(&str) -> Result<f64, Failure>) -> Result<f64, Failure> {
     let days = [1, 2, 7, 30][n as usize % 4];
     let failed = n / 4 % 2;
@@ -120,7 +122,7 @@ fn varied(n: u64, ask: &dyn Fn(&str) -> Result<f64, Failure>) -> Result<f64, Fai
     ask(&format!("history {failed} {days} 50 {thread}"))
 }
 
-/// Milliseconds of a new process, and a look at what it printed.
+/// Milliseconds of a new `baton history` process. Checks the number of printed records.
 fn command(ticket: &str, key: &str, options: &[&str], rows: std::ops::Range<f64>) -> Result<f64, Failure> {
     let mut command = isolated(Command::new(process::baton()?), None);
     command
@@ -133,12 +135,12 @@ fn command(ticket: &str, key: &str, options: &[&str], rows: std::ops::Range<f64>
     let began = Instant::now();
     let output = command.output()?;
     let took = began.elapsed().as_secs_f64() * 1e3;
-    // One line is the heads of the columns.
+    // The first line has the column titles.
     let found = output.stdout.iter().filter(|byte| **byte == b'\n').count() as f64 - 1.0;
     match output.status.success() && rows.contains(&found) {
         true => Ok(took),
         false => Err(format!(
-            "baton history {options:?} told {found} records, {}",
+            "baton history {options:?} printed {found} records, {}",
             output.status
         )
         .into()),

@@ -1,4 +1,4 @@
-//! What the queue takes at its bound, by the operating system's count, in front of a disk that is dead.
+//! Resident memory of the queue at its bound, with a store that never returns.
 
 use baton_bench::stats::Estimate;
 use baton_bench::{Failure, Row, Unit, Worker};

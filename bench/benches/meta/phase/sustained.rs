@@ -1,4 +1,4 @@
-//! Records made durable without a pause, beside a program that inserts the same rows with SQLite alone, in batches of the same size.
+//! The sustained rate of durable records, beside SQLite alone with the same rows in batches of the same size.
 
 use std::cell::RefCell;
 use std::thread;
@@ -16,15 +16,16 @@ use crate::options::Plan;
 use crate::records::{ARGV, BOOT, CWD, EPOCH, OWNER, TIMINGS, process_id, trace_id, whole};
 use crate::state::{self, State};
 
-/// What the producer leaves waiting: enough that the writer never waits for it.
+/// The maximum number of queued patches before the producer pauses: enough that the writer never waits for the
+/// producer.
 const AHEAD: usize = 3 * BATCH_PATCHES;
 
-/// Of the windows of a visit: seconds a record.
+/// Seconds per record of each window of a visit.
 type Windows = Vec<f64>;
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
-    // One round, since one visit is long. What is drawn are its windows: those of the same place in their visits, and so of databases of
-    // the same age, belong together.
+    // One round, because a visit is long. The bootstrap draws windows instead of rounds. Windows of the same position
+    // in their visits are paired, because their databases have the same age.
     let measured = RefCell::new([Rounds::new(), Rounds::new(), Rounds::new()]);
     interleave(
         3,
@@ -61,8 +62,9 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     ])
 }
 
-/// Counts windows: seconds a record of each, by what was durable at its ends.
-struct Watch {
+/// Divides a visit into windows and computes the seconds per record of each, from the numbers of durable records at its
+/// start and end.
+struct WindowCounter {
     started: Instant,
     window: f64,
     ended: f64,
@@ -71,7 +73,7 @@ struct Watch {
     wanted: usize,
 }
 
-impl Watch {
+impl WindowCounter {
     fn start(plan: &Plan) -> Self {
         Self {
             started: Instant::now(),
@@ -83,7 +85,8 @@ impl Watch {
         }
     }
 
-    /// Whether this is the last window, and its time is over: what ends it is up to the caller.
+    /// Ends each window whose time is over, except the last. Returns whether the time of the last window is over; the
+    /// caller ends that window.
     fn is_over(&mut self, durable: impl FnOnce() -> u64) -> bool {
         if self.started.elapsed().as_secs_f64() < self.window * (self.windows.len() + 1) as f64 {
             return false;
@@ -103,15 +106,15 @@ impl Watch {
     }
 }
 
-/// From the first record that is accepted to the barrier behind the last.
+/// The writer's windows, from the first accepted record to the barrier after the last.
 fn ours(bench: &Bench) -> Result<Windows, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let state = State::start(&bench.directory)?;
     let mut n = 0;
-    let mut watch = Watch::start(&bench.plan);
-    while !watch.is_over(|| state.handle.stats().patches) {
+    let mut windows = WindowCounter::start(&bench.plan);
+    while !windows.is_over(|| state.handle.stats().patches) {
         for _ in 0..256 {
             state.handle.accept(whole(n))?;
             n += 1;
@@ -123,11 +126,11 @@ fn ours(bench: &Bench) -> Result<Windows, Failure> {
     runtime.block_on(state.handle.flush())?;
     let stats = state.handle.stats();
     if (stats.patches, stats.dropped) != (n, 0) {
-        return Err(format!("{n} records were handed over, and came to {stats:?}").into());
+        return Err(format!("{n} records were accepted, but the writer reports {stats:?}").into());
     }
-    watch.end(n);
+    windows.end(n);
     runtime.block_on(state.end())?;
-    Ok(watch.windows)
+    Ok(windows.windows)
 }
 
 const INSERT: &str = "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id, sampled,
@@ -135,10 +138,10 @@ const INSERT: &str = "insert into processes (owner, id, begun_ns, life, thread, 
         stdout_bytes, stderr_bytes, slowest, slowest_ns, timings)
     values (1, ?1, ?2, 1, 'thread', ?3, 0, ?4, 0, ?5, ?6, 1, ?7, ?8, ?9, 4, ?10, 'exited', 0, 0, null, null, null, 23, 0, 37, 1234567, ?11)";
 
-/// Inserts the same rows with SQLite alone: its own checkpoints, a plain insert.
+/// Inserts the same rows with SQLite alone: a prepared insert and SQLite's automatic checkpoints.
 fn sqlite(bench: &Bench) -> Result<Windows, Failure> {
     let directory = TempDir::new_in(&bench.directory)?;
-    // For the schema.
+    // Creates the schema.
     drop(state::open(directory.path())?);
     let mut connection = Connection::open(directory.path().join("baton.db"))?;
     connection.pragma_update(None, "journal_mode", "wal")?;
@@ -153,8 +156,8 @@ fn sqlite(bench: &Bench) -> Result<Windows, Failure> {
     )?;
     let argv = serde_json::to_string(&ARGV)?;
     let mut n: u64 = 0;
-    let mut watch = Watch::start(&bench.plan);
-    while !watch.is_over(|| n) {
+    let mut windows = WindowCounter::start(&bench.plan);
+    while !windows.is_over(|| n) {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut insert = transaction.prepare_cached(INSERT)?;
         for _ in 0..BATCH_PATCHES {
@@ -177,6 +180,6 @@ fn sqlite(bench: &Bench) -> Result<Windows, Failure> {
         drop(insert);
         transaction.commit()?;
     }
-    watch.end(n);
-    Ok(watch.windows)
+    windows.end(n);
+    Ok(windows.windows)
 }
