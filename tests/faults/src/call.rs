@@ -1,18 +1,19 @@
-//! The C library's calls that write and sync, with the faults of the [`Disk`](crate::Disk) that a file is on.
+//! Replacements of the C library's functions that write and sync. They inject the faults of the [`Disk`](crate::Disk)
+//! that contains the file.
 //!
-//! The only `unsafe` of this crate, and why it is sound: each function has the C library's signature and hands its arguments on
-//! to the kernel unread, so it is as safe as the function it stands for; nothing is read through a pointer of the caller's. Disks are
-//! leaked, so a pointer in the table is valid for ever.
+//! The `unsafe` code of this crate is in this file. It is sound for two reasons. Each function has the C library's
+//! signature and passes its arguments to the kernel without dereferencing them, so it is as safe as the function that
+//! it replaces. Slots of the table are leaked, so a pointer in the table is always valid.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, c_int, c_long, c_void};
 
 use crate::disk::{self, Slot, Write};
 
-/// Longest path that is looked at; a longer one is on no disk.
+/// The longest supported path. A file with a longer path has no faults.
 const PATH_MAX: usize = 4096;
 
-/// The disk that an open file is on, by its path as the kernel knows it.
+/// The disk that contains an open file, found by the kernel's path of the file.
 fn disk_of(file: c_int) -> Option<&'static Slot> {
     if !disk::any() {
         return None;
@@ -20,8 +21,8 @@ fn disk_of(file: c_int) -> Option<&'static Slot> {
     let mut name = [0_u8; 32];
     write_name(&mut name, file)?;
     let mut path = [0_u8; PATH_MAX];
-    // SAFETY: both buffers are ours, `name` ends in a NUL, and the length is that of `path`. By number, because `readlink` could be
-    // anybody's.
+    // SAFETY: both buffers are valid, `name` ends with a NUL, and the length is that of `path`. A raw system call,
+    // because `readlink` could be replaced too.
     let length = unsafe {
         libc::syscall(
             libc::SYS_readlinkat,
@@ -38,7 +39,7 @@ fn disk_of(file: c_int) -> Option<&'static Slot> {
         .find(|slot| slot.holds(path))
 }
 
-/// `/proc/self/fd/N` and a NUL, without allocating: this runs inside `write`.
+/// Writes `/proc/self/fd/N` and a NUL, without allocating, because this runs inside `write`.
 fn write_name(into: &mut [u8; 32], file: c_int) -> Option<()> {
     const PREFIX: &[u8] = b"/proc/self/fd/";
     let mut number = u32::try_from(file).ok()?;
@@ -64,7 +65,7 @@ fn fail(errno: i32) {
     unsafe { *libc::__errno_location() = errno };
 }
 
-/// How much of a write may be done; `None` if it failed, with errno set.
+/// The number of bytes that a write may write. `None` if it fails; errno is set.
 fn allowed(file: c_int, bytes: usize) -> Option<usize> {
     match disk_of(file).map(|disk| disk.write(bytes)) {
         None | Some(Write::All) => Some(bytes),
@@ -79,7 +80,7 @@ fn allowed(file: c_int, bytes: usize) -> Option<usize> {
 fn sync(file: c_int, call: c_long) -> c_int {
     let disk = disk_of(file);
     let fault = disk.and_then(Slot::sync);
-    // SAFETY: a number and no pointer.
+    // SAFETY: no argument is a pointer.
     let result = unsafe { libc::syscall(call, file) } as c_int;
     disk.inspect(|disk| disk.synced());
     match fault {
@@ -96,12 +97,13 @@ fn truncate(file: c_int, length: i64) -> c_int {
         fail(errno);
         return -1;
     }
-    // SAFETY: numbers and no pointer.
+    // SAFETY: no argument is a pointer.
     unsafe { libc::syscall(libc::SYS_ftruncate, file, length) as c_int }
 }
 
-/// Runs when this crate is loaded into a program as a shared library, by `LD_PRELOAD`: the fault that the environment names, from the
-/// beginning. `BATON_FAULTS_SLOW_SYNC=MS:DIR` makes each sync below the directory take so much longer. Anything else does nothing.
+/// Runs when `LD_PRELOAD` loads this crate into a program as a shared library. It activates the fault that the
+/// environment names: `BATON_FAULTS_SLOW_SYNC=MS:DIR` delays each sync below DIR by MS milliseconds. Any other value
+/// has no effect.
 #[used]
 #[unsafe(link_section = ".init_array")]
 static LOADED: extern "C" fn() = loaded;
@@ -112,9 +114,9 @@ extern "C" fn loaded() {
     let Ok(fault) = std::env::var(SLOW_SYNC.to_str().unwrap_or_default()) else {
         return;
     };
-    // The programs that this one starts are not meant, and would pay for loading it.
+    // Child processes must not load this library.
     for name in [c"LD_PRELOAD", SLOW_SYNC] {
-        // SAFETY: nothing else runs yet: a library's constructors come before `main`, and so before the first thread.
+        // SAFETY: a library's constructors run before `main`, so no other thread exists yet.
         unsafe { libc::unsetenv(name.as_ptr()) };
     }
     if let Some((ms, directory)) = fault.split_once(':')
@@ -123,7 +125,7 @@ extern "C" fn loaded() {
     {
         let disk = crate::Disk::under(std::path::Path::new(directory));
         disk.set(crate::Fault::SlowSync(std::time::Duration::from_millis(ms)));
-        // For as long as the program runs.
+        // Keeps the fault until the program exits.
         std::mem::forget(disk);
     }
 }
@@ -137,7 +139,7 @@ pub unsafe extern "C" fn write(file: c_int, bytes: *const c_void, count: usize) 
     let Some(count) = allowed(file, count) else {
         return -1;
     };
-    // SAFETY: the caller's buffer holds at least `count` bytes, and the kernel checks.
+    // SAFETY: the caller's buffer has at least `count` bytes, and the kernel checks the address.
     unsafe { libc::syscall(libc::SYS_write, file, bytes, count) as isize }
 }
 
@@ -160,7 +162,7 @@ pub unsafe extern "C" fn pwrite(file: c_int, bytes: *const c_void, count: usize,
 /// As the C library's.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn pwrite64(file: c_int, bytes: *const c_void, count: usize, at: i64) -> isize {
-    // SAFETY: the same call.
+    // SAFETY: the signature and the contract are those of `pwrite`.
     unsafe { pwrite(file, bytes, count, at) }
 }
 

@@ -1,51 +1,51 @@
-//! Which directory has which fault: a fixed table of slots, read without a lock, because it is read inside `write`.
+//! The faults of directories: a fixed table of slots. It is read without a lock, because it is read inside `write`.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Directories that can have a fault at the same time.
+/// Maximum number of directories with a fault at the same time.
 const SLOTS: usize = 64;
 
-/// Longest stall: a test that forgets to release one fails instead of hanging.
+/// The longest stall. A test that does not end a stall then fails instead of hanging.
 const STALL_MAX: Duration = Duration::from_secs(60);
 
 static TABLE: [AtomicPtr<Slot>; SLOTS] = [const { AtomicPtr::new(std::ptr::null_mut()) }; SLOTS];
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-/// What a disk does from now on.
+/// The behaviour of a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Works.
+    /// No fault.
     None,
-    /// Every sync takes this much longer.
+    /// Every sync is delayed by this time.
     SlowSync(Duration),
-    /// A sync does not return before the fault changes.
+    /// A sync blocks until the fault changes.
     StallSync,
-    /// A write fails with this error (`ENOSPC`, `EIO`, `EDQUOT`, `EROFS`), and nothing of it is written; so does growing a file.
+    /// A write fails with this error (`ENOSPC`, `EIO`, `EDQUOT`, `EROFS`) and writes nothing. Truncating a file fails
+    /// with the same error.
     Write(i32),
-    /// A sync fails with this error, as one does once when the device lost a page.
+    /// A sync fails with this error, as after the device lost a page.
     Sync(i32),
-    /// A write that crosses the budget of so many bytes writes what is left of it, as on a disk that fills up; the next fails with
-    /// `ENOSPC`.
+    /// The disk has this many free bytes. A write that needs more is short; the next fails with `ENOSPC`.
     Room(u64),
-    /// Every write writes half of what it was asked to (at least one byte), which is no error.
+    /// Every write is short, without an error: it writes half of its bytes, at least one.
     ShortWrite,
     /// Every n-th write or sync fails with `EIO`.
     EveryNth(u64),
 }
 
-/// What was seen of a disk since it was made.
+/// Counts of a disk since its creation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Syncs {
-    /// Syncs that returned, with success or without.
+    /// Syncs that returned, successfully or not.
     pub syncs: u64,
-    /// Calls that a fault failed or cut.
+    /// Calls that a fault made fail or shortened.
     pub faults: u64,
 }
 
-/// The files below one directory. Dropping it ends its fault.
+/// A directory whose files have a fault. Dropping it ends the fault.
 #[derive(Debug)]
 pub struct Disk {
     slot: &'static Slot,
@@ -66,10 +66,10 @@ pub(crate) struct Slot {
 }
 
 impl Disk {
-    /// The disk that the files below `directory` are on. It works until [`Disk::set`] says otherwise.
+    /// Makes the files below `directory` a disk, without a fault.
     ///
     /// # Panics
-    /// If `directory` does not exist, or too many disks do.
+    /// If `directory` does not exist, or 64 disks exist already.
     pub fn under(directory: &Path) -> Self {
         use std::os::unix::ffi::OsStrExt;
         let directory = directory.canonicalize().expect("the directory exists");
@@ -95,22 +95,22 @@ impl Disk {
         Self { slot, index }
     }
 
-    /// From now on, and for syncs that stall already.
+    /// Sets the fault. It also applies to syncs that are stalled now.
     pub fn set(&self, fault: Fault) {
         self.slot.set(fault);
     }
 
-    /// Works again.
+    /// Ends the fault.
     pub fn heal(&self) {
         self.set(Fault::None);
     }
 
-    /// Syncs that are stalled at this moment.
+    /// The number of syncs that are stalled now.
     pub fn stalled(&self) -> usize {
         usize::try_from(self.slot.stalled.load(Ordering::Acquire)).unwrap_or(0)
     }
 
-    /// What was seen so far.
+    /// The counts so far.
     pub fn seen(&self) -> Syncs {
         Syncs {
             syncs: self.slot.syncs.load(Ordering::Acquire),
@@ -123,21 +123,21 @@ impl Drop for Disk {
     fn drop(&mut self) {
         self.slot.set(Fault::None);
         self.slot.on.store(false, Ordering::Release);
-        // The slot itself stays allocated: a call of another thread may be inside it.
+        // The slot stays allocated, because a call of another thread may still use it.
         TABLE[self.index].store(std::ptr::null_mut(), Ordering::Release);
         USED.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
-/// What a write is to do.
+/// The effect of the fault on a write.
 pub(crate) enum Write {
     All,
-    /// Only so many bytes, which is fewer than asked and more than none.
+    /// Write only this many bytes: fewer than requested, at least one.
     Cut(usize),
     Fail(i32),
 }
 
-/// Whether any disk exists at all: the fast path of every call.
+/// Whether any disk exists. Every call checks this first, as its fast path.
 pub(crate) fn any() -> bool {
     USED.load(Ordering::Acquire) > 0
 }
@@ -202,7 +202,7 @@ impl Slot {
         }
     }
 
-    /// Before a file is grown: the error to fail with.
+    /// Called before a file is truncated. Returns the error to fail with.
     pub(crate) fn grow(&self) -> Option<i32> {
         match *self.fault() {
             Fault::Write(errno) => Some(self.failed(errno)),
@@ -210,7 +210,7 @@ impl Slot {
         }
     }
 
-    /// Before a sync: waits as the fault says, then the error to fail with.
+    /// Called before a sync. Waits as long as the fault demands, then returns the error to fail with.
     pub(crate) fn sync(&self) -> Option<i32> {
         let mut fault = self.fault();
         let until = Instant::now() + STALL_MAX;

@@ -1,10 +1,10 @@
-//! gRPC without generated code: messages are bytes.
+//! A gRPC codec without generated code: messages are bytes.
 
 use bytes::{Buf, BufMut, Bytes};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
-/// The codec that leaves messages as they are.
+/// A codec that passes message bytes unchanged.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Raw;
 

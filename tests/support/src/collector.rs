@@ -1,6 +1,6 @@
 //! An OTLP receiver that keeps every span, for end-to-end tests.
 //!
-//! It lives on a thread of its own, so that it serves tests with and without a runtime, and parts in other processes.
+//! It runs on its own thread, so that it works in tests with and without a runtime.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,7 +26,7 @@ pub struct Collector {
     _stop: oneshot::Sender<()>,
 }
 
-/// One span, with who sent it.
+/// A span and the resource of its sender.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReceivedSpan {
     /// The resource's `service.name`; empty without one.
@@ -47,7 +47,7 @@ impl Collector {
     /// Starts a receiver on a free port of loopback.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn start() -> io::Result<Self> {
         Self::start_at((Ipv4Addr::LOCALHOST, 0).into())
     }
@@ -55,7 +55,7 @@ impl Collector {
     /// Starts a receiver at this address.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn start_at(address: SocketAddr) -> io::Result<Self> {
         let kept = Arc::new(Kept::default());
         let (stop, stopped) = oneshot::channel();
@@ -70,7 +70,7 @@ impl Collector {
                 runtime.block_on(async move {
                     let receiver = match bind(address) {
                         Ok((receiver, endpoint)) => {
-                            // The other end waits for this.
+                            // `start_at` waits for this.
                             let _ = ready.send(Ok(endpoint));
                             receiver
                         }
@@ -93,17 +93,17 @@ impl Collector {
         })
     }
 
-    /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to.
+    /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub fn endpoint(&self) -> &str {
         &self.endpoint
     }
 
-    /// Every span so far, in order of arrival.
+    /// All spans received so far, in order of arrival.
     pub fn spans(&self) -> Vec<ReceivedSpan> {
         self.kept.spans().clone()
     }
 
-    /// Waits until the spans so far satisfy `enough`, and returns them; or those there are after `patience`.
+    /// Waits until the received spans satisfy `enough`, at most for `patience`. Returns the spans received so far.
     pub fn wait_for(
         &self,
         patience: Duration,
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_ends_with_what_there_is() {
+    fn waiting_ends_after_its_patience() {
         let collector = Collector::start().unwrap();
         assert!(collector.wait_for(Duration::ZERO, |_| false).is_empty());
     }

@@ -1,17 +1,17 @@
-//! What tests and benchmarks share. It knows the wire (`baton-proto`) and the `baton` binary, and no other crate, so
-//! that the tests of every crate can use it.
+//! Code that tests and benchmarks share. Its only crate of this workspace is `baton-proto`, so that the tests of every
+//! crate can use it.
 //!
-//! * [`scale`]: how much a test does, and from which seed;
+//! * [`scale`]: the amount of work of a test, and its random seed;
 //! * [`wait`]: waiting with a deadline;
-//! * [`frames`] and [`codec`]: frames and messages by hand;
-//! * [`registration`]: an exec-server's proof, by hand;
+//! * [`frames`] and [`codec`]: frames and messages without the real encoders;
+//! * [`registration`]: an exec-server's proof;
 //! * [`scripted_exec`]: an `Exec` service with fixed answers;
 //! * [`spans`]: a subscriber that keeps ended spans;
 //! * [`collector`]: an OTLP receiver that keeps spans; [`otlp`]: the receiving half that all receivers share;
-//! * [`process`]: relay and exec-server as processes, and what they use of the machine;
-//! * [`load`]: executions one after the other, or many at once;
+//! * [`process`]: relay and exec-server as processes, and their use of memory and CPU time;
+//! * [`load`]: sequential and concurrent executions;
 //! * [`sources`]: the source files of the workspace;
-//! * [`limits`]: how long anything here waits.
+//! * [`limits`]: timeouts and bounds.
 
 pub mod codec;
 pub mod collector;

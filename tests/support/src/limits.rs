@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-/// The last bytes of a process's stderr that are kept. A process that logs in a loop must not grow the test's memory.
+/// Number of bytes that are kept of the end of a process's stderr. A process that logs in a loop must not exhaust the
+/// test's memory.
 pub const STDERR_KEPT: usize = 16 * 1024;
 
-/// How long the stderr of an exited process is still read. A descendant may hold it open for ever.
+/// The time for which the stderr of an exited process is still read. A descendant may keep it open forever.
 pub const STDERR_PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a process may take to report that it is ready. The exec-server's own deadlines towards a relay are 5 s.
+/// The time that a process has to report that it is ready. The exec-server's own deadlines for a relay are 5 s.
 pub const START_PATIENCE: Duration = Duration::from_secs(20);
 
-/// How long a process may take to exit after SIGTERM: it exports waiting spans within 2 s and kills its commands.
+/// The time that a process has to exit after SIGTERM. It exports queued spans within 2 s and kills its commands.
 pub const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a test waits for what must happen: far longer than anything takes, so that a loaded machine fails no test.
+/// The time that a test waits for an expected event: much longer than any event takes, so that no test fails because
+/// the machine is loaded.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The pause between two tests of a condition.
+/// The pause between two checks of a condition.
 pub const LOOK_AGAIN: Duration = Duration::from_millis(2);

@@ -1,5 +1,4 @@
-//! One execution after the other, or many at once. The same two loops drive the floor and Baton, on whatever runtime
-//! calls them.
+//! Sequential and concurrent executions. The same loops drive the floor and Baton, on the runtime of the caller.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -8,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-/// Runs `once` `executions` times in a row. Returns how long each took, with what it returned.
+/// Runs `once` `executions` times in sequence. Returns the duration and the value of each execution.
 ///
 /// # Errors
-/// The first error of `once`; the rest is not run.
+/// The first error of `once`; later executions do not run.
 pub async fn sequential<F, Fut, T, E>(executions: usize, once: F) -> Result<Vec<(Duration, T)>, E>
 where
     F: Fn() -> Fut,
@@ -26,9 +25,9 @@ where
     Ok(took)
 }
 
-/// Runs `once` `executions` times, `width` at a time, each lane starting its next execution as its last one ends.
-/// Returns the time from the first start to the last end. The lanes are tasks, so a runtime with several workers
-/// spreads them.
+/// Runs `once` `executions` times in `width` concurrent lanes. A lane starts its next execution when its last one ends.
+/// Returns the time from the first start to the last end. The lanes are tasks, so a multi-thread runtime distributes
+/// them.
 ///
 /// # Errors
 /// An error of `once`, or a panic in it as [`tokio::task::JoinError`]; the other lanes are aborted.
@@ -64,7 +63,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn sequential_runs_as_often_as_asked_and_never_two_at_once() {
+    async fn sequential_runs_each_execution_alone() {
         let running = &AtomicUsize::new(0);
         let once = || async move {
             assert_eq!(running.fetch_add(1, Ordering::Relaxed), 0);
@@ -76,7 +75,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn in_flight_runs_as_often_as_asked_and_as_wide() {
+    async fn in_flight_runs_the_requested_number_at_the_requested_width() {
         let runs = Arc::new(AtomicUsize::new(0));
         let running = Arc::new(AtomicUsize::new(0));
         let widest = Arc::new(AtomicUsize::new(0));

@@ -1,4 +1,5 @@
-//! The receiving end of OTLP over gRPC, which sink and collector share. They differ in how much of a request they decode.
+//! A receiver of OTLP over gRPC. The collector and the benchmarks' sink use it, and decode different parts of a
+//! request.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -18,14 +19,14 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
-/// A bound receiver that does not serve yet; connections wait.
+/// A bound receiver. Connections wait until [`serve`](Self::serve) runs.
 pub struct Receiver(TcpIncoming);
 
 impl Receiver {
     /// Binds a free port of loopback. Needs a tokio runtime.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn bind() -> io::Result<Self> {
         Self::bind_to((Ipv4Addr::LOCALHOST, 0).into())
     }
@@ -33,24 +34,25 @@ impl Receiver {
     /// Binds an address. Needs a tokio runtime.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn bind_to(address: SocketAddr) -> io::Result<Self> {
         let incoming = TcpIncoming::bind(address)?;
         Ok(Self(incoming.with_nodelay(Some(true))))
     }
 
-    /// What to set `OTEL_EXPORTER_OTLP_ENDPOINT` to.
+    /// The value for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub fn endpoint(&self) -> io::Result<String> {
         Ok(format!("http://{}", self.0.local_addr()?))
     }
 
-    /// Hands every request to `take`, for ever, decoded as `M`: `ExportTraceServiceRequest`, or as little of it as matters.
+    /// Decodes every request as `M` and passes it to `take`. `M` is `ExportTraceServiceRequest`, or a message with a
+    /// subset of its fields. Returns only on an error.
     ///
     /// # Errors
-    /// The operating system's.
+    /// An error of the operating system.
     pub async fn serve<M, F>(self, take: F) -> io::Result<()>
     where
         M: prost::Message + Default + 'static,

@@ -1,8 +1,10 @@
-//! The programs of a run, each in a process of its own.
+//! Programs that a test or benchmark starts, each in its own process.
 //!
-//! * [`RunningProgram`]: a running program: exchanges lines with it, waits for its output, stops it; dropping the handle kills it;
-//! * [`Stack`]: relay and exec-server, up and registered;
-//! * [`usage`]: the memory and CPU time that a process used;
+//! * [`RunningProgram`]: a running program: exchanges lines with it, waits for its output, stops it; dropping it kills
+//!   the
+//!   program;
+//! * [`Stack`]: a relay and an exec-server that is registered with it;
+//! * [`usage`]: memory and CPU time of a process;
 //! * [`baton`]: the `baton` binary, built once.
 
 mod binary;

@@ -4,8 +4,8 @@ use baton_proto::PROTOCOL_VERSION;
 use baton_proto::registration::signed_message;
 use baton_proto::relay::Proof;
 
-/// The proof of an honest exec-server that has dialled `authority` and was sent `nonce`. `sign` signs with the private half of
-/// `public_key`.
+/// The valid proof of an exec-server that connected to `authority` and received `nonce`. `sign` signs with the private
+/// key of `public_key`.
 pub fn proof(
     public_key: &[u8],
     sign: impl FnOnce(&[u8]) -> Vec<u8>,

@@ -1,7 +1,7 @@
-//! How much a test does, and its random seed. Both are printed, so that a failure can be repeated.
+//! The amount of work of a test, and its random seed. Both are printed, so that a failure can be repeated.
 
-/// How many iterations, bytes or commands a test does: `usual` with `cargo test`, `full` with `BATON_TEST_FULL=1`
-/// (`bash .ci/run --full`). Prints the number after `what`.
+/// The number of iterations, bytes or commands of a test: `usual` with `cargo test`, `full` with `BATON_TEST_FULL=1`
+/// (`bash .ci/run --full`). Prints `what` and the number.
 pub fn scaled(what: &str, usual: u64, full: u64) -> u64 {
     let number = if is_full() { full } else { usual };
     println!("{what}: {number}");

@@ -1,5 +1,5 @@
-//! A service `baton.exec.v1.Exec` that answers every call with the same events or the same error. It is written below the generated trait, so that a new
-//! method of the service changes nothing here.
+//! A service `baton.exec.v1.Exec` that answers every call with the same events or the same error. It does not implement
+//! the generated trait, so that a new method of the service needs no change here.
 
 use std::convert::Infallible;
 use std::future::{self, Ready};
@@ -14,7 +14,8 @@ use tonic::server::{Grpc, NamedService, StreamingService};
 use tonic::{Status, Streaming};
 use tonic_prost::ProstCodec;
 
-/// Runs nothing. Tests mount it behind the right key to see what a client does with a hostile answer.
+/// An `Exec` service that runs nothing. Tests serve it with the expected key, to check how a client handles hostile
+/// answers.
 #[derive(Debug, Clone)]
 pub struct ScriptedExec(Arc<Result<Vec<ProcessEvent>, Status>>);
 

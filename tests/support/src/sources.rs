@@ -9,7 +9,7 @@ pub fn workspace() -> PathBuf {
     root.canonicalize().expect("the workspace of this crate exists")
 }
 
-/// The folder of every crate: those at the top of the workspace, and those one level below. In order of their names.
+/// The folders of all crates, sorted: those at the top of the workspace and those one level below.
 pub fn crates() -> Vec<PathBuf> {
     let is_crate = |folder: &PathBuf| folder.join("Cargo.toml").exists();
     let mut crates = Vec::new();
@@ -21,7 +21,7 @@ pub fn crates() -> Vec<PathBuf> {
     crates
 }
 
-/// Every Rust file below this folder, in order of their paths. None if there is no such folder.
+/// All Rust files below this folder, sorted by path. Empty if the folder does not exist.
 pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in entries(folder) {

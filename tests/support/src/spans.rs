@@ -1,4 +1,4 @@
-//! The subscriber of tests: a processor of OpenTelemetry's SDK that keeps every ended span.
+//! A span processor of OpenTelemetry's SDK that keeps every ended span.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -7,20 +7,20 @@ use opentelemetry::Context;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{Span, SpanData, SpanProcessor};
 
-/// The spans that have ended, in that order. Clones share them.
+/// Ended spans, in the order of their ends. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Ended(Arc<Mutex<Vec<SpanData>>>);
 
 impl Ended {
-    /// Every span so far.
+    /// All spans that have ended so far.
     pub fn all(&self) -> Vec<SpanData> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The first span of this name.
+    /// The first ended span of this name.
     ///
     /// # Panics
-    /// If none has ended.
+    /// If no span of this name has ended.
     pub fn named(&self, name: &str) -> SpanData {
         let found = self.all().into_iter().find(|span| span.name == name);
         found.unwrap_or_else(|| panic!("no span {name} has ended"))

@@ -1,18 +1,18 @@
-//! Waiting for what must happen, with a deadline.
+//! Waiting for an expected event, with a deadline.
 
 use tokio::time::{sleep, timeout};
 
 use crate::limits::{LOOK_AGAIN, PATIENCE};
 
-/// What `future` resolves to.
+/// Awaits `future`.
 ///
 /// # Panics
-/// If that takes longer than [`PATIENCE`].
+/// If it takes longer than [`PATIENCE`].
 pub async fn within<T>(future: impl Future<Output = T>) -> T {
     timeout(PATIENCE, future).await.expect("this happens in time")
 }
 
-/// Tests `condition` again until it holds. For changes that raise no event.
+/// Polls `condition` until it holds, for changes that raise no event.
 ///
 /// # Panics
 /// If it does not hold within [`PATIENCE`]; `what` is in the message.

@@ -1,4 +1,5 @@
-//! JSON in the order in which it was made, one member a line, and short lists and objects on one line.
+//! A JSON writer that keeps the order of members. It writes one member per line, but short lists and objects on one
+//! line.
 
 use data_encoding::HEXLOWER;
 
@@ -62,14 +63,14 @@ macro_rules! from_number {
 
 from_number!(u8 u16 u32 u64 i32 i64);
 
-/// The columns of a line with several members.
+/// The maximum width of a line with several members.
 const COLUMNS: usize = 110;
 
 impl Json {
-    /// Appends the value, whose first line stands at this depth.
+    /// Appends the value. `depth` is the indentation of its first line.
     pub(crate) fn render(&self, out: &mut String, depth: usize) {
         let line = self.line();
-        // The outermost levels have a member a line.
+        // The outermost levels have one member per line.
         if depth >= 3 && depth * 2 + line.len() <= COLUMNS {
             out.push_str(&line);
             return;
@@ -89,7 +90,7 @@ impl Json {
         }
     }
 
-    /// All of it on one line.
+    /// The value on one line.
     fn line(&self) -> String {
         match self {
             Self::Text(text) => serde_json::Value::from(text.as_str()).to_string(),
@@ -108,7 +109,7 @@ impl Json {
     }
 }
 
-/// Values with what stands before them, one a line, between brackets.
+/// Appends values between brackets, one per line, each after its prefix.
 fn block<'a>(
     out: &mut String,
     depth: usize,
@@ -116,13 +117,13 @@ fn block<'a>(
     values: impl Iterator<Item = (String, &'a Json)>,
 ) {
     out.push(open);
-    for (at, (before, value)) in values.enumerate() {
+    for (at, (prefix, value)) in values.enumerate() {
         if at > 0 {
             out.push(',');
         }
         out.push('\n');
         out.push_str(&"  ".repeat(depth + 1));
-        out.push_str(&before);
+        out.push_str(&prefix);
         value.render(out, depth + 1);
     }
     out.push('\n');

@@ -1,9 +1,9 @@
-//! The test vectors in `docs/vectors`: one JSON file a subject, checked by the crate that implements the subject.
+//! The test vectors in `docs/vectors`: one JSON file per subject, checked by the crate that implements the subject.
 //!
-//! A test makes its [`Case`]s with the real encoder and gives them to [`check`], which
+//! A test creates its [`Case`]s with the real encoder and passes them to [`check`], which
 //!
-//! 1. reads the file and hands every [`Vector`] to the test's decoder, which compares the bytes with the fields;
-//! 2. compares the file with what the encoder makes of the cases. With `BATON_BLESS=1` it writes the file before both.
+//! 1. reads the file and passes every [`Vector`] to the test's decoder, which compares the bytes with the fields;
+//! 2. compares the file with the encoder's cases. With `BATON_BLESS=1` it first writes the file.
 
 mod json;
 
@@ -14,12 +14,12 @@ use serde_json::Value;
 
 pub use json::{Json, hex, list, object};
 
-/// One case as the encoder makes it.
+/// A case to be written.
 #[derive(Debug, Clone)]
 pub struct Case(Vec<(&'static str, Json)>);
 
 impl Case {
-    /// A case of a kind that the decoder knows.
+    /// A case with a kind, which selects the decoder, and a name.
     pub fn new(kind: &'static str, name: &str) -> Self {
         Self(vec![("name", name.into()), ("kind", kind.into())])
     }
@@ -38,12 +38,12 @@ impl Case {
     }
 }
 
-/// One case of a file, or an object in one. A member that is absent or of another type fails the test.
+/// A case of a file, or an object in a case. A member that is absent or of another type fails the test.
 #[derive(Debug, Clone, Copy)]
 pub struct Vector<'a>(&'a Value);
 
 impl<'a> Vector<'a> {
-    /// The kind, which decides what is checked.
+    /// The kind, which selects the checks.
     pub fn kind(&self) -> &'a str {
         self.text("kind")
     }
@@ -53,7 +53,7 @@ impl<'a> Vector<'a> {
         panic!("a case of unknown kind `{}`: {}", self.kind(), self.0)
     }
 
-    /// Whether there is such a member.
+    /// Whether the member exists.
     pub fn has(&self, member: &str) -> bool {
         self.0.get(member).is_some()
     }
@@ -70,13 +70,13 @@ impl<'a> Vector<'a> {
         self.member(member, Value::as_bool)
     }
 
-    /// A number that is not negative.
+    /// An unsigned number.
     #[track_caller]
     pub fn number(&self, member: &str) -> u64 {
         self.member(member, Value::as_u64)
     }
 
-    /// A number that may be negative.
+    /// A signed number.
     #[track_caller]
     pub fn signed(&self, member: &str) -> i64 {
         self.member(member, Value::as_i64)
@@ -90,7 +90,7 @@ impl<'a> Vector<'a> {
         decoded.unwrap_or_else(|error| panic!("`{member}` is not hexadecimal ({error}): {text}"))
     }
 
-    /// Exactly so many bytes.
+    /// Exactly `N` bytes.
     #[track_caller]
     pub fn array<const N: usize>(&self, member: &str) -> [u8; N] {
         let bytes = self.bytes(member);
@@ -129,8 +129,8 @@ impl<'a> Vector<'a> {
     }
 }
 
-/// Checks `docs/vectors/<file>` both ways; with `BATON_BLESS=1` writes it first. `decode` panics at a case that does not hold,
-/// and calls [`Vector::unknown_kind`] at a kind that it does not know.
+/// Checks `docs/vectors/<file>` with decoder and encoder; with `BATON_BLESS=1` writes it first. `decode` panics if a
+/// case does not hold, and calls [`Vector::unknown_kind`] for an unknown kind.
 #[track_caller]
 pub fn check(file: &str, about: &str, cases: &[Case], decode: impl Fn(Vector<'_>)) {
     let path = folder().join(file);
@@ -154,7 +154,7 @@ fn decode_all(text: &str, decode: impl Fn(Vector<'_>)) {
     let cases = Vector(&file).list("cases");
     assert!(!cases.is_empty(), "no cases");
     for case in cases {
-        // The name of a case that fails: the last one that is printed.
+        // If a case fails, its name is the last one printed.
         println!("case: {}", case.text("name"));
         decode(case);
     }

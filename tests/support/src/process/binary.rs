@@ -11,7 +11,7 @@ pub enum BuildError {
     /// Cargo could not be run.
     #[error("cannot run cargo: {0}")]
     Cargo(String),
-    /// Cargo failed; it has said why on stderr.
+    /// Cargo failed; its stderr has the reason.
     #[error("cargo could not build the baton binary")]
     Failed,
     /// Cargo built no such binary.
@@ -19,11 +19,10 @@ pub enum BuildError {
     Missing,
 }
 
-/// Path of the `baton` binary. The first call builds it, which is quick when nothing has changed; cargo's own words go to
-/// stderr.
+/// The path of the `baton` binary. The first call builds it with cargo, whose diagnostics go to stderr.
 ///
 /// # Errors
-/// [`BuildError`], the same again on every later call.
+/// [`BuildError`]. Later calls return the same error.
 pub fn baton() -> Result<&'static Path, BuildError> {
     static BUILT: OnceLock<Result<PathBuf, BuildError>> = OnceLock::new();
     match BUILT.get_or_init(build) {
@@ -42,7 +41,7 @@ fn build() -> Result<PathBuf, BuildError> {
         "--bins",
         "--message-format=json-render-diagnostics",
     ]);
-    // The profile that tests and benches of the same kind are built in.
+    // The profile of the test or benchmark that calls this.
     if !cfg!(debug_assertions) {
         command.arg("--release");
     }
@@ -58,7 +57,7 @@ fn build() -> Result<PathBuf, BuildError> {
     messages.lines().find_map(executable).ok_or(BuildError::Missing)
 }
 
-/// The path in cargo's message that it has built, or kept, the binary.
+/// The path of the binary, if this message of cargo reports it as an artifact.
 fn executable(message: &str) -> Option<PathBuf> {
     let message: serde_json::Value = serde_json::from_str(message).ok()?;
     let is_baton = message["reason"] == "compiler-artifact" && message["target"]["name"] == "baton";

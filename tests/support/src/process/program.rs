@@ -1,7 +1,7 @@
-//! One running helper process.
+//! A running helper process.
 //!
-//! Two threads read its stdout and stderr for as long as it runs, so that it never blocks on a full pipe; both sleep while
-//! it is silent. What it writes to stderr is kept for the error that will need it.
+//! Two threads read its stdout and stderr, so that it never blocks on a full pipe. The end of its stderr is kept for
+//! error messages.
 
 use std::io::{self, BufRead as _, BufReader, Read, Write as _};
 use std::os::fd::AsFd as _;
@@ -29,31 +29,31 @@ pub struct RunningProgram {
     stderr_read: Receiver<()>,
 }
 
-/// A helper process failed its starter.
+/// A helper process failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ProgramError {
-    /// The operating system would not start it.
+    /// The operating system could not start it.
     #[error("cannot start {program}: {source}")]
     Start {
-        /// Which.
+        /// The name of the program.
         program: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// It ended, or closed its standard streams.
-    #[error("{program} has ended; it last said: {stderr}")]
+    #[error("{program} has ended; the end of its stderr: {stderr}")]
     Ended {
-        /// Which.
+        /// The name of the program.
         program: String,
         /// The end of its stderr.
         stderr: String,
     },
-    /// It did not answer or end in time.
-    #[error("{program} said nothing for {waited:?}; on stderr: {stderr}")]
+    /// It neither answered nor exited in time.
+    #[error("{program} did not answer or exit within {waited:?}; the end of its stderr: {stderr}")]
     Silent {
-        /// Which.
+        /// The name of the program.
         program: String,
-        /// How long.
+        /// The time that the caller waited.
         waited: Duration,
         /// The end of its stderr.
         stderr: String,
@@ -61,15 +61,15 @@ pub enum ProgramError {
     /// The operating system refused something else.
     #[error("{program}: {source}")]
     System {
-        /// Which.
+        /// The name of the program.
         program: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 }
 
 impl RunningProgram {
-    /// Starts a helper with pipes for its standard streams. `name` is for errors.
+    /// Starts a helper with pipes for its standard streams. `name` appears in errors.
     ///
     /// # Errors
     /// [`ProgramError::Start`].
@@ -84,14 +84,14 @@ impl RunningProgram {
             .stderr(Stdio::piped())
             .spawn()
             .map_err(failed)?;
-        let (say, lines) = mpsc::channel();
+        let (send, lines) = mpsc::channel();
         let stdout = child.stdout.take();
         thread::spawn(move || {
             let lines = stdout
                 .into_iter()
                 .flat_map(|stdout| BufReader::new(stdout).lines());
-            // Ends with the helper's stdout, or with nobody listening.
-            let _ = lines.map_while(Result::ok).try_for_each(|line| say.send(line));
+            // Ends when the helper closes stdout, or when the handle is dropped.
+            let _ = lines.map_while(Result::ok).try_for_each(|line| send.send(line));
         });
         let stderr = Arc::new(Mutex::new(Vec::new()));
         let (pipe, kept) = (child.stderr.take(), Arc::clone(&stderr));
@@ -112,7 +112,7 @@ impl RunningProgram {
         })
     }
 
-    /// Its name, as given.
+    /// The name given to [`start`](Self::start).
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -145,7 +145,7 @@ impl RunningProgram {
         })
     }
 
-    /// The rest of the next line of its stdout that begins with `prefix`; others are skipped.
+    /// The next line of its stdout that begins with `prefix`, without the prefix. Other lines are skipped.
     ///
     /// # Errors
     /// [`ProgramError::Silent`] after `patience`, [`ProgramError::Ended`].
@@ -159,7 +159,7 @@ impl RunningProgram {
         }
     }
 
-    /// Tells it a line and takes the line that it answers.
+    /// Writes a line to its stdin and returns the next line of its stdout.
     ///
     /// # Errors
     /// [`ProgramError::Silent`] after `patience`, [`ProgramError::Ended`].
@@ -177,18 +177,18 @@ impl RunningProgram {
     /// Closes its stdin and sends it SIGTERM.
     pub fn ask_to_end(&mut self) {
         self.stdin = None;
-        // It may have ended by itself; it is not reaped yet, so the pid is still its own.
+        // Fails if it has ended. It is not reaped yet, so its pid is not reused.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
     }
 
-    /// Kills it, as a power cut does, and waits until it is gone.
+    /// Kills it with SIGKILL and reaps it.
     pub fn kill(&mut self) {
         // Fails only for a process that has ended.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
-    /// Stops it where it is, as if its machine hung: it reads nothing, and its connections stay open.
+    /// Stops it with SIGSTOP, as if its machine hung: it reads nothing, and its connections stay open.
     ///
     /// # Errors
     /// [`ProgramError::System`].
@@ -196,7 +196,7 @@ impl RunningProgram {
         self.signal(Signal::STOP)
     }
 
-    /// Lets it go on.
+    /// Continues it with SIGCONT.
     ///
     /// # Errors
     /// [`ProgramError::System`].
@@ -208,7 +208,8 @@ impl RunningProgram {
         kill_process(Pid::from_child(&self.child), signal).map_err(|errno| self.system(errno.into()))
     }
 
-    /// Waits for it to end, and for the end of its stderr, unless a descendant holds that open.
+    /// Waits until it has exited, then up to [`STDERR_PATIENCE`] for the end of its stderr, which a descendant may hold
+    /// open.
     ///
     /// # Errors
     /// [`ProgramError::Silent`] after `patience`.
@@ -218,7 +219,7 @@ impl RunningProgram {
             return Err(self.silent(patience));
         }
         let status = self.child.wait().map_err(|error| self.system(error))?;
-        // Closed or late: what has been read is what there is.
+        // On a timeout, the error messages have the part of stderr that was read.
         let _ = self.stderr_read.recv_timeout(STDERR_PATIENCE);
         Ok(status)
     }
@@ -291,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_answers_line_by_line() {
+    fn a_program_answers_line_by_line() {
         let mut echo = shell("echo ready; while read line; do echo \"got $line\"; done");
         assert_eq!(echo.line(PATIENCE).unwrap(), "ready");
         assert_eq!(echo.ask("one", PATIENCE).unwrap(), "got one");
@@ -307,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_part_is_told_from_an_ended_one() {
+    fn silence_and_exit_are_different_errors() {
         let mut silent = shell("exec sleep 60");
         assert!(matches!(
             silent.line(Duration::from_millis(1)),
@@ -319,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_part_that_ignores_being_asked_to_end_dies_with_its_handle() {
+    fn a_program_that_ignores_sigterm_is_killed_when_dropped() {
         let mut program = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
         program.line_after("ready", PATIENCE).unwrap();
         program.ask_to_end();
@@ -333,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frozen_part_says_nothing_until_it_is_thawed() {
+    fn a_frozen_program_does_not_answer_until_thawed() {
         let mut echo = shell("while read line; do echo \"got $line\"; done");
         assert_eq!(echo.ask("one", PATIENCE).unwrap(), "got one");
         echo.freeze().unwrap();

@@ -1,4 +1,4 @@
-//! A relay and an exec-server, registered with it, as processes of the real binary; everything a client needs beside them.
+//! A relay and an exec-server that is registered with it, as processes of the real binary, and the client's key.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{BuildError, ProgramError, RunningProgram, baton};
 use crate::limits::{START_PATIENCE, STOP_PATIENCE};
 
-/// Both parts, on loopback, with fresh keys. They die with it.
+/// A relay and an exec-server on loopback, with new keys. Both are killed when this is dropped.
 #[derive(Debug)]
 pub struct Stack {
     /// The relay.
@@ -21,26 +21,26 @@ pub struct Stack {
     dir: TempDir,
 }
 
-/// The parts did not come up.
+/// The stack did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StackError {
-    /// No binary.
+    /// The binary could not be built.
     #[error(transparent)]
     Build(#[from] BuildError),
-    /// One of them failed.
+    /// A process failed.
     #[error(transparent)]
     Program(#[from] ProgramError),
-    /// Keys or files could not be made.
-    #[error("cannot make the keys of a test: {0}")]
+    /// Keys or files could not be created.
+    #[error("cannot create the keys of a test: {0}")]
     Keys(#[from] io::Error),
 }
 
 impl Stack {
-    /// The file with the client's key, in the directory that `prepare` is given.
+    /// The name of the client's key file in the directory that `prepare` receives.
     pub const CLIENT_KEY: &str = "client_key";
 
-    /// Starts both and waits until a client can dial. Both export to `collector`, if there is one. The client whose key is in
-    /// [`client_key`](Self::client_key) is allowed, and its trace context trusted (`continue`).
+    /// Starts both and waits until a client can dial. Both export to `collector`, if there is one. The client whose key
+    /// is in [`client_key`](Self::client_key) is allowed, and its trace context trusted (`continue`).
     ///
     /// # Errors
     /// [`StackError`].
@@ -48,7 +48,7 @@ impl Stack {
         Self::start_with(collector, |_, _| {})
     }
 
-    /// Starts both from another `baton` binary than this workspace's.
+    /// Starts both from another `baton` binary than that of this workspace.
     ///
     /// # Errors
     /// [`StackError`].
@@ -56,8 +56,8 @@ impl Stack {
         Self::start_both(baton, collector, |_, _| {})
     }
 
-    /// Starts both. `prepare` may change the exec-server's command and choose its `--state`. The default is a directory below the
-    /// one that `prepare` is given, which exists until this is dropped.
+    /// Starts both. `prepare` may change the exec-server's command and set its `--state`. By default the state is below
+    /// the directory that `prepare` receives, which exists until this is dropped.
     ///
     /// # Errors
     /// [`StackError`].
@@ -94,8 +94,8 @@ impl Stack {
         })
     }
 
-    /// One more exec-server on the same relay, for the same client, with a key of its own that `name` tells from others; and
-    /// its ticket. Exports nothing.
+    /// Starts a further exec-server that registers with the same relay and accepts the same client. Its key is in the
+    /// file `name`. It exports nothing. Returns it and its ticket.
     ///
     /// # Errors
     /// [`StackError`].
@@ -103,7 +103,7 @@ impl Stack {
         start_exec_server(baton()?, &self.url, self.dir.path(), name, None, |_, _| {})
     }
 
-    /// Where the relay is, as a URL.
+    /// The URL of the relay.
     pub fn relay_url(&self) -> &str {
         &self.url
     }
@@ -118,18 +118,18 @@ impl Stack {
         self.dir.path().join(Self::CLIENT_KEY)
     }
 
-    /// Asks both to end, the exec-server first, and waits until they have exported what they had. Returns what the
-    /// exec-server said on stderr.
+    /// Stops both with SIGTERM, the exec-server first, and waits until they have exported their spans and exited.
+    /// Returns the end of the exec-server's stderr.
     ///
     /// # Errors
-    /// [`StackError::Program`]; both are dead then as well.
+    /// [`StackError::Program`]; both are killed.
     pub fn stop(mut self) -> Result<String, StackError> {
         self.exec_server.ask_to_end();
         self.exec_server.wait(STOP_PATIENCE)?;
-        let said = self.exec_server.stderr();
+        let stderr = self.exec_server.stderr();
         self.relay.ask_to_end();
         self.relay.wait(STOP_PATIENCE)?;
-        Ok(said)
+        Ok(stderr)
     }
 }
 
@@ -177,8 +177,8 @@ fn start_exec_server(
     Ok((program, ticket))
 }
 
-/// The command without the trace context and the OpenTelemetry settings of whoever runs the tests, exporting to
-/// `collector` alone, if to anything.
+/// Removes the trace context and OpenTelemetry settings of this process from the command's environment. The command
+/// exports to `collector`, or nothing.
 pub fn isolated(mut command: Command, collector: Option<&str>) -> Command {
     for (name, _) in std::env::vars_os() {
         let is_context = ["TRACEPARENT", "TRACESTATE", "BAGGAGE"]

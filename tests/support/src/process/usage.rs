@@ -1,4 +1,4 @@
-//! What a process used of the machine, by its id.
+//! Memory and CPU time of a process, by its pid.
 
 use std::fs;
 use std::io;
@@ -9,11 +9,12 @@ use nix::time::clock_getcpuclockid;
 use nix::unistd::Pid;
 
 /// Resident memory in bytes: `Rss` of `/proc/PID/smaps_rollup`, which walks the page tables. (`statm` and `VmRSS` batch
-/// their counters per CPU and may be off by a hundred kilobytes.) Pages of the program's file that are mapped in count,
-/// shared or not. Only root may read that file of an exec-server, which is not dumpable; others get `VmRSS`.
+/// their counters per CPU and may be off by a hundred kilobytes.) It includes mapped pages of the program's file,
+/// shared or not. An exec-server is not dumpable, so only root may read its `smaps_rollup`; without root, the value is
+/// `VmRSS`.
 ///
 /// # Errors
-/// The operating system's, or a file in another format.
+/// An error of the operating system, or an unknown format of the file.
 pub fn resident_bytes(pid: u32) -> io::Result<u64> {
     let (text, name) = match fs::read_to_string(format!("/proc/{pid}/smaps_rollup")) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -30,12 +31,12 @@ pub fn resident_bytes(pid: u32) -> io::Result<u64> {
         .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// CPU time, user and system, of all its threads, ended ones included, and of none of its children: the process's CPU-time
-/// clock (`clock_getcpuclockid(3)`). It is the sum that `/proc/PID/stat` shows as utime and stime, in nanoseconds
+/// User and system CPU time of all threads of a process, including ended ones, without its children: the process's
+/// CPU-time clock (`clock_getcpuclockid(3)`). It equals the sum of utime and stime in `/proc/PID/stat`, in nanoseconds
 /// instead of ticks of 10 ms.
 ///
 /// # Errors
-/// The operating system's.
+/// An error of the operating system.
 pub fn cpu_time(pid: u32) -> io::Result<Duration> {
     let pid = i32::try_from(pid).map_err(io::Error::other)?;
     let time: TimeSpec = clock_getcpuclockid(Pid::from_raw(pid))?.now()?;
@@ -55,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn memory_that_is_touched_becomes_resident() {
+    fn written_memory_becomes_resident() {
         const TOUCHED: usize = 32 << 20;
         let before = resident_bytes(std::process::id()).unwrap();
         let touched = vec![1u8; TOUCHED];
@@ -80,7 +81,8 @@ mod tests {
     #[test]
     fn the_time_of_a_reaped_child_does_not_count() {
         const CHILDS_AT_LEAST: Duration = Duration::from_millis(50);
-        // The inner shell counts for a good part of a second; the outer one waits for it, says so, and stays.
+        // The inner shell uses CPU time for a fraction of a second. The outer shell waits for it, prints a line, and
+        // stays.
         let counting = "i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done";
         let script = format!("/bin/sh -c '{counting}'; echo; read forever");
         let started = Instant::now();
@@ -102,10 +104,10 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_not_there_has_no_usage() {
-        // Above the highest pid that Linux gives out.
-        const NOBODY: u32 = 1 << 23;
-        assert!(resident_bytes(NOBODY).is_err());
-        assert!(cpu_time(NOBODY).is_err());
+    fn a_missing_process_has_no_usage() {
+        // Above the highest pid of Linux.
+        const MISSING: u32 = 1 << 23;
+        assert!(resident_bytes(MISSING).is_err());
+        assert!(cpu_time(MISSING).is_err());
     }
 }
