@@ -1,14 +1,17 @@
-//! A real process that writes through the real writer is killed with SIGKILL at random points, again and again on the same state.
+//! A child process writes through the real writer and is killed with SIGKILL at random points, repeatedly on the same
+//! state.
 //!
-//! The child plays an exec-server with `--durability start`: it takes starts, some of which an earlier life had taken already, asks the store
-//! for each, makes it durable, and only then "runs" it, which is a line in a file. What a barrier covered it notes in another file, after
-//! the barrier returned. Both files are written by one `write(2)` a line, which SIGKILL does not take back.
+//! The child acts as an exec-server with `--durability start`. It receives starts, some of which an earlier epoch
+//! received too. It looks up each in the store, makes it durable, and then "runs" it by appending a line to a file.
+//! After a barrier returns, the child appends what the barrier covers to a second file, the promises. Each line of both
+//! files is one `write(2)`, which survives SIGKILL.
 //!
-//! It notes in a third file what it is about to do, so that kills can be aimed: at the making of a new database, at the migration of an old
-//! one, at opening, at retention and the checkpoints that it brings about, and at load, where most go. Now and then nobody looks
-//! between two kills, so that a crash meets what a crash had left.
+//! The child appends its phase to a third file, so that kills can be aimed: at the creation of a database, at the
+//! migration of an old one, at opening, at retention and its checkpoints, and at load, which most kills hit. Some
+//! rounds are not verified, so that a crash also hits the state that an earlier crash left.
 //!
-//! `cargo test` does 20 rounds, `BATON_TEST_FULL=1` 500, `BATON_CRASHES=N` as many; `BATON_TEST_SEED=N` aims as another run did.
+//! `cargo test` does 20 rounds, `BATON_TEST_FULL=1` 500, `BATON_CRASHES=N` N. `BATON_TEST_SEED=N` repeats the choices
+//! of another run.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
@@ -37,27 +40,29 @@ const STATE: &str = "BATON_CRASH_STATE";
 const FIRST: &str = "BATON_CRASH_FIRST";
 const BULK: &str = "BATON_CRASH_BULK";
 
-/// Ids at the end of one life that the next is asked for again, as by clients that lost their answers.
+/// Number of the last ids of one epoch that the next epoch receives again, as from clients that lost their answers.
 const RETRIED: u64 = 200;
 
-/// Starts at the same time.
+/// Number of concurrent starts.
 const TASKS: usize = 16;
 
-/// A log of this size is moved into the database, beside the writer.
+/// Size of the write-ahead log at which the store checkpoints it, concurrently with the writer.
 const LOG_DUE: u64 = baton_metadata::limits::CHECKPOINT_PAGES as u64 * 4096;
 
-/// Old records that are written at once for retention to remove, and how long their directories are: more than the log may hold
-/// before it is moved.
+/// Number of old records that are written at once for retention to remove.
 const OLD: u64 = 1_200;
+
+/// Length of their directories, so that together they exceed [`LOG_DUE`].
 const OLD_CWD: usize = LOG_DUE.div_ceil(OLD) as usize;
 
-/// Removes what is of the 1970s and nothing of these tests, by their clock or by the machine's, which the writer goes by.
+/// Removes records of the 1970s. By the tests' clock and by the machine's, which the writer uses, other records are
+/// younger.
 const RETENTION: Retention = Retention {
     age: Some(Duration::from_secs(20_000 * DAY / 1_000_000_000)),
     bytes: None,
 };
 
-/// What the child is about to do.
+/// A phase of the child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Opening,
@@ -73,7 +78,7 @@ impl Phase {
     }
 }
 
-/// Lines of a letter and a number.
+/// A file of lines with a letter and a number.
 struct LineLog(File);
 
 impl LineLog {
@@ -105,7 +110,7 @@ fn phases(state: &Path) -> PathBuf {
     state.with_file_name("phases")
 }
 
-/// Not a test by itself: what [`nothing_behind_a_barrier_is_lost_and_nothing_runs_twice`] starts and kills.
+/// Not a test: the child that [`nothing_behind_a_barrier_is_lost_and_nothing_runs_twice`] starts and kills.
 #[test]
 fn the_child_that_is_killed() {
     let (Some(state), Ok(first)) = (std::env::var_os(STATE), std::env::var(FIRST)) else {
@@ -150,7 +155,7 @@ fn the_child_that_is_killed() {
                     let mut n = 0;
                     while n < u64::MAX {
                         n = next.fetch_add(1, Ordering::Relaxed);
-                        // An earlier life took it: whatever became of it, it is not run again.
+                        // A start that an earlier epoch accepted is not run again, whatever its outcome.
                         if reader.process(&key(n)).unwrap().is_none() {
                             run(&handle, epoch, n, &ran, &promised).await;
                         }
@@ -158,14 +163,14 @@ fn the_child_that_is_killed() {
                 })
             })
             .collect();
-        // No task ends by itself.
+        // The tasks run until the process is killed.
         for task in tasks {
             task.await.expect("until it is killed");
         }
     });
 }
 
-/// One that retention removes, or whose timings are to be rounded.
+/// A record that retention removes, or whose timings are due to be rounded.
 fn old(n: u64) -> ProcessPatch {
     let age = if n.is_multiple_of(4) { 10 * DAY } else { NOW };
     let mut patch = ok(n);
@@ -181,14 +186,15 @@ fn old(n: u64) -> ProcessPatch {
     patch
 }
 
-/// Its end without timings: these are rounded once they are old, by the machine's clock.
+/// The end without timings, which are rounded once they are old by the machine's clock.
 fn seen(patch: ProcessPatch) -> Option<(Outcome, u64, u64)> {
     patch
         .end
         .map(|end| (end.outcome, end.ended_unix_ns, end.stdout_bytes))
 }
 
-/// The thread that has `n` among its values; one keeps only so many.
+/// The key of the thread that has `n` among its values. A thread has at most 500 of them, because their number is
+/// limited.
 fn counter(n: u64) -> ThreadKey {
     thread_key(&format!("counter {}", n / 500))
 }
@@ -222,10 +228,10 @@ async fn run(handle: &WriterHandle, epoch: Epoch, n: u64, ran: &LineLog, promise
     }
 }
 
-/// One state directory, whose server is killed again and again.
+/// A state directory whose server is killed repeatedly.
 struct KilledServer {
     state: TestStateDirectory,
-    /// Promises that were looked at.
+    /// Number of promises that were verified.
     checked: usize,
     lost: u64,
     known_end: BTreeMap<u64, Outcome>,
@@ -263,7 +269,8 @@ impl KilledServer {
         child.spawn().unwrap()
     }
 
-    /// Kills it some time after it has begun `phase`, or under load after its first promise; what it was at then.
+    /// Starts the child and kills it at a random time after it has begun `phase`; for load, after its first promise.
+    /// Returns the phase that the kill hit.
     fn kill(&self, round: u64, phase: Phase, random: &mut impl RngExt) -> Phase {
         let state = self.state.path();
         let watched = match phase {
@@ -303,8 +310,8 @@ impl KilledServer {
         at
     }
 
-    /// Nothing that was promised is missing, and nothing ran twice.
-    fn look(&mut self, round: u64) {
+    /// Checks that no promise is broken and that nothing ran twice.
+    fn verify(&mut self, round: u64) {
         let state = self.state.path();
         let opened = sqlite::open(&self.state.options(), &mut |survivor| panic!("{survivor:?}"))
             .unwrap_or_else(|error| panic!("round {round}: {error:?}"));
@@ -342,8 +349,8 @@ impl KilledServer {
         }
     }
 
-    /// Nothing of an earlier round went away later.
-    fn look_back(&self) {
+    /// Checks that the ends that earlier rounds verified are still stored.
+    fn verify_earlier_ends(&self) {
         let opened = self.state.open();
         for n in self.known_end.keys() {
             let record = opened.reader.process(&key(*n)).unwrap();
@@ -377,7 +384,7 @@ fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
             0 => {
                 let mut once = KilledServer::new();
                 let at = once.kill(round, Phase::Opening, &mut random);
-                once.look(round);
+                once.verify(round);
                 new += 1;
                 at
             }
@@ -385,7 +392,7 @@ fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
                 let mut once = KilledServer::new();
                 restore(1, &once.state);
                 let at = once.kill(round, Phase::Opening, &mut random);
-                once.look(round);
+                once.verify(round);
                 migrated += 1;
                 at
             }
@@ -401,15 +408,15 @@ fn nothing_behind_a_barrier_is_lost_and_nothing_runs_twice() {
                 // The next child opens what this one left.
                 match random.random_range(0..4) {
                     0 => unseen += 1,
-                    _ => server.look(round),
+                    _ => server.verify(round),
                 }
                 at
             }
         };
         *kills.entry(at).or_default() += 1;
     }
-    server.look(rounds);
-    server.look_back();
+    server.verify(rounds);
+    server.verify_earlier_ends();
     println!(
         "killed {kills:?}; {new} with a new database, {migrated} with one of schema 1, {logs_due} with a log that is due to be moved, {unseen} \
          opened by the next to be killed"

@@ -1,4 +1,4 @@
-//! What `docs/METADATA.md` says to people who read the file themselves.
+//! The queries and the schema in `docs/METADATA.md`.
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -76,7 +76,7 @@ fn history_is_readable() {
 }
 
 #[test]
-fn how_long_a_lost_or_a_running_command_took_is_not_known() {
+fn the_duration_of_a_lost_or_running_command_is_null() {
     let state = state();
     let mut opened = state.open();
     let mut lost = started(4);
@@ -105,7 +105,7 @@ fn how_long_a_lost_or_a_running_command_took_is_not_known() {
 }
 
 #[test]
-fn the_page_knows_every_table_and_the_version() {
+fn the_page_names_every_table_and_the_version() {
     let state = state();
     let connection = reader(&state);
     let mut tables = connection

@@ -1,4 +1,4 @@
-//! The disk fails by command, under SQLite's own file layer.
+//! Injected disk faults, under SQLite's own file layer.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use crate::support::{
     ME, TestStateDirectory, batch, id, ids, integrity, key, ok, seeded, started, thread_key, titled, write,
 };
 
-/// After the fault: what was to be written is, once, and the file is sound.
+/// Checks after a fault that all `n` records are stored once and that the database is intact.
 fn nothing_is_lost(state: &TestStateDirectory, n: u64) {
     let opened = state.open();
     assert_eq!(opened.set_aside, None);
@@ -26,20 +26,20 @@ fn nothing_is_lost(state: &TestStateDirectory, n: u64) {
 }
 
 #[test]
-fn a_disk_whose_syncs_take_half_a_second_each_keeps_no_server_from_starting() {
+fn opening_a_database_takes_few_syncs() {
     let state = TestStateDirectory::new();
     let disk = Disk::under(state.directory.path());
     drop(state.open());
     let new = disk.seen().syncs;
-    // The file's journal mode and schema, and the life that begins and ends: not one for each name that is written.
+    // Syncs for the journal mode, the schema, and the begin and end of the epoch, but not one per row.
     assert!(new <= 16, "a new database took {new} syncs");
     let _opened = state.open();
     let again = disk.seen().syncs - new;
-    assert!(again <= 4, "one that was there took {again} syncs");
+    assert!(again <= 4, "an existing database took {again} syncs");
 }
 
 #[test]
-fn a_commit_that_fails_says_what_helps_and_succeeds_when_the_disk_does() {
+fn a_failed_commit_reports_its_cause_and_succeeds_when_the_disk_recovers() {
     use WriteErrorKind::{Full, Io};
     for (fault, kind) in [
         (Fault::Write(libc::ENOSPC), Full),
@@ -63,7 +63,7 @@ fn a_commit_that_fails_says_what_helps_and_succeeds_when_the_disk_does() {
             assert_eq!(error.kind, kind, "{fault:?}: {error}");
         }
         assert!(disk.seen().faults >= 3, "{fault:?} was met");
-        // Who reads is not held up, and sees what was committed before.
+        // Readers do not block, and see what was committed before.
         assert_eq!(ids(&opened).len(), 5, "{fault:?}");
         disk.heal();
         opened.store.write(&many).unwrap();
@@ -73,7 +73,7 @@ fn a_commit_that_fails_says_what_helps_and_succeeds_when_the_disk_does() {
 }
 
 #[test]
-fn short_writes_are_no_failure() {
+fn short_writes_do_not_fail_a_commit() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     let disk = Disk::under(&state.path());
@@ -104,7 +104,7 @@ fn each_commit_is_synced_before_it_returns() {
 }
 
 #[test]
-fn a_disk_that_is_full_when_the_server_starts_is_an_error_and_no_damage() {
+fn a_full_disk_at_start_is_an_error_without_damage() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [started(0)]);
@@ -126,7 +126,7 @@ fn a_disk_that_is_full_when_the_server_starts_is_an_error_and_no_damage() {
 }
 
 #[test]
-fn upkeep_that_fails_is_done_later() {
+fn failed_upkeep_is_repeated() {
     let mut state = TestStateDirectory::new();
     state.retention = "1d".parse().unwrap();
     let mut opened = state.open();
@@ -142,10 +142,10 @@ fn upkeep_that_fails_is_done_later() {
 }
 
 #[test]
-fn a_log_that_cannot_be_moved_is_told_by_upkeep_and_loses_nothing() {
+fn upkeep_reports_a_failed_checkpoint_and_nothing_is_lost() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
-    // More than a checkpoint waits for, in the log alone.
+    // Writes until the log is large enough for a checkpoint.
     let disk = Disk::under(&state.path());
     disk.set(Fault::Sync(libc::EIO));
     let full = (0..100).find(|n| {
@@ -161,15 +161,18 @@ fn a_log_that_cannot_be_moved_is_told_by_upkeep_and_loses_nothing() {
     disk.heal();
     let since = Instant::now();
     while opened.store.upkeep(crate::support::NOW).is_err() {
-        assert!(since.elapsed() < Duration::from_secs(20), "it is well again");
+        assert!(
+            since.elapsed() < Duration::from_secs(20),
+            "the disk has recovered"
+        );
         std::thread::sleep(Duration::from_millis(5));
     }
     drop(opened);
-    nothing_is_lost_of(&state, (full + 1) * 500);
+    no_record_is_lost(&state, (full + 1) * 500);
 }
 
-/// As [`nothing_is_lost`], of more records than a page of history has.
-fn nothing_is_lost_of(state: &TestStateDirectory, n: u64) {
+/// Checks that all `n` records are stored. [`nothing_is_lost`] is limited to the records of one page.
+fn no_record_is_lost(state: &TestStateDirectory, n: u64) {
     let opened = state.open();
     assert!((0..n).all(|n| opened.reader.process(&key(n)).unwrap().is_some()));
 }
@@ -190,7 +193,7 @@ async fn flushed(handle: &WriterHandle) -> Result<(), FlushError> {
 }
 
 #[test]
-fn a_stalled_disk_holds_barriers_up_and_nobody_else() {
+fn a_stalled_disk_delays_only_barriers() {
     let state = TestStateDirectory::new();
     let opened = state.open();
     let disk = Disk::under(&state.path());
@@ -206,10 +209,10 @@ fn a_stalled_disk_holds_barriers_up_and_nobody_else() {
             tokio::time::timeout(Duration::from_millis(300), &mut barrier)
                 .await
                 .is_err(),
-            "nothing can be promised"
+            "the barrier returned while the disk stalled"
         );
-        assert!(disk.stalled() > 0, "it waits in the sync itself");
-        // Meanwhile.
+        assert!(disk.stalled() > 0, "no sync is stalled");
+        // Updates and queries do not wait.
         let since = Instant::now();
         for n in 2..2_000 {
             handle.accept(ok(n)).unwrap();
@@ -229,7 +232,7 @@ fn a_stalled_disk_holds_barriers_up_and_nobody_else() {
 }
 
 #[test]
-fn whatever_the_disk_does_in_between_all_is_there_in_the_end() {
+fn random_faults_lose_no_record() {
     let mut random = seeded();
     let state = TestStateDirectory::new();
     let opened = state.open();
@@ -262,7 +265,7 @@ fn whatever_the_disk_does_in_between_all_is_there_in_the_end() {
             failed += u32::from(flushed(&handle).await.is_err());
             if round % 3 == 0 {
                 disk.heal();
-                // The failure that is pending may be told once more; then it holds.
+                // A barrier may report a pending failure once more.
                 while flushed(&handle).await.is_err() {}
                 for n in 0..n {
                     assert!(reader.process(&key(n)).unwrap().is_some(), "{n} of {}", n);
@@ -277,7 +280,7 @@ fn whatever_the_disk_does_in_between_all_is_there_in_the_end() {
     assert!(failed > 0, "no fault was met");
     let opened = state.open();
     let record = |n| opened.reader.process(&key(n)).unwrap().unwrap().patch;
-    // Without timings: these are rounded once they are old, by the machine's clock.
+    // Timings are rounded once they are old by the machine's clock.
     let without_timings = |mut patch: ProcessPatch| {
         patch.end.as_mut().unwrap().timings = None;
         patch

@@ -1,4 +1,4 @@
-//! What was given up is known until its owner takes note of it, whatever happens to the server in between.
+//! The number of dropped records is reported to their owner until the owner acknowledges it, also after a restart.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ fn start(state: &TestStateDirectory) -> (WriterHandle, Writer) {
     baton_metadata::start(Box::new(state.open().store), Recorder::off()).unwrap()
 }
 
-/// What a barrier of this client tells it was given up.
+/// The number of dropped records that a barrier of this owner reports.
 async fn reported(handle: &WriterHandle, owner: baton_metadata::record::Owner) -> u64 {
     match handle.flush_of(owner, None).await {
         Ok(_) => 0,
@@ -23,7 +23,7 @@ async fn reported(handle: &WriterHandle, owner: baton_metadata::record::Owner) -
     }
 }
 
-/// Hands over more than the queue holds while the disk takes nothing; returns how many of [`ME`] were given up.
+/// Accepts more patches than the queue holds while every write fails. Returns the number of dropped records of [`ME`].
 async fn overflow(state: &TestStateDirectory, handle: &WriterHandle) -> u64 {
     let disk = Disk::under(&state.path());
     disk.set(Fault::Write(libc::ENOSPC));
@@ -33,13 +33,13 @@ async fn overflow(state: &TestStateDirectory, handle: &WriterHandle) -> u64 {
         n += 1;
     }
     disk.heal();
-    // A write that has yet to tell that it failed may be under way.
+    // A write may still be in progress whose failure is not reported yet.
     while let Err(FlushError::Failed { .. }) = handle.flush_of(ME, None).await {}
     reported(handle, ME).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_given_up_is_told_to_its_owner_until_that_one_takes_note_of_it() {
+async fn drops_are_reported_to_their_owner_until_acknowledged() {
     let state = TestStateDirectory::new();
     let (handle, writer) = start(&state);
     let dropped = overflow(&state, &handle).await;
@@ -47,7 +47,7 @@ async fn what_was_given_up_is_told_to_its_owner_until_that_one_takes_note_of_it(
     assert_eq!(
         reported(&handle, OTHER).await,
         0,
-        "it is none of another client's business"
+        "another owner's drops were reported"
     );
     handle.acknowledge_of(OTHER, dropped);
     handle.acknowledge_of(ME, 10);
@@ -56,7 +56,7 @@ async fn what_was_given_up_is_told_to_its_owner_until_that_one_takes_note_of_it(
     assert_eq!((report.left, report.dropped), (0, dropped - 10));
 
     let (handle, writer) = start(&state);
-    assert_eq!(reported(&handle, ME).await, dropped - 10, "after a restart too");
+    assert_eq!(reported(&handle, ME).await, dropped - 10, "after a restart");
     assert_eq!(reported(&handle, OTHER).await, 0);
     handle.accept(ProcessPatch::new(key(1))).unwrap();
     handle.acknowledge_of(ME, dropped - 10);
@@ -64,6 +64,6 @@ async fn what_was_given_up_is_told_to_its_owner_until_that_one_takes_note_of_it(
     assert!(writer.shutdown(AT_MOST).await.is_complete());
 
     let (handle, writer) = start(&state);
-    assert_eq!(reported(&handle, ME).await, 0, "it has taken note, for good");
+    assert_eq!(reported(&handle, ME).await, 0, "the acknowledgement was lost");
     assert!(writer.shutdown(AT_MOST).await.is_complete());
 }

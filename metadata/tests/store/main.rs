@@ -1,4 +1,4 @@
-//! The store on real SQLite: what it keeps, what it refuses, and what it does when the disk fails.
+//! Tests of the store on real SQLite.
 
 mod crash;
 mod documented_queries;

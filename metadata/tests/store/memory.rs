@@ -22,7 +22,7 @@ fn ids(reader: &Reader) -> Vec<baton_proto::ProcessId> {
 }
 
 #[test]
-fn records_in_memory_are_read_like_those_on_a_disk() {
+fn records_in_memory_are_queried_like_those_on_disk() {
     let (mut store, reader) = open(Retention::default());
     write(&mut store, [titled("a thread", "its title")]);
     write(&mut store, [started(1)]);
@@ -56,28 +56,34 @@ fn two_servers_in_one_process_share_no_memory() {
 }
 
 #[test]
-fn memory_is_bounded_at_every_moment_and_the_oldest_that_are_over_go_for_it() {
+fn memory_is_bounded_by_removing_the_oldest_finished_records() {
     let (mut store, reader) = open(Retention {
         age: None,
         bytes: Some(MIN_BYTES),
     });
-    // It runs, and is the oldest.
+    // The oldest record; its process still runs.
     write(&mut store, [started(0)]);
     for batch in 0..100 {
         write(&mut store, (1..100).map(|n| ok(batch * 100 + n)));
         assert!(store.bytes() <= MIN_BYTES, "{} after {batch}", store.bytes());
     }
-    assert!(reader.process(&key(0)).unwrap().is_some(), "what runs stays");
+    assert!(
+        reader.process(&key(0)).unwrap().is_some(),
+        "a running process was removed"
+    );
     assert!(
         reader.process(&key(9_999)).unwrap().is_some(),
-        "so does the newest"
+        "the newest record was removed"
     );
-    assert!(reader.process(&key(1)).unwrap().is_none(), "the oldest is gone");
+    assert!(
+        reader.process(&key(1)).unwrap().is_none(),
+        "the oldest finished record was kept"
+    );
     assert!(ids(&reader).len() > 50);
 }
 
 #[test]
-fn who_reads_and_who_writes_wait_for_each_other_and_neither_fails() {
+fn concurrent_readers_and_writers_do_not_fail() {
     let (mut store, reader) = open(Retention::default());
     let readers: Vec<_> = (0..3)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! The rows do what the patches do in memory.
+//! Merging patches in rows gives the same result as merging them in memory.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -129,23 +129,27 @@ fn thread() -> impl Strategy<Value = ThreadPatch> {
         })
 }
 
-/// One patch a key, as a batch has them: what the writer makes of patches that wait together.
+/// A batch with one merged patch per key, as the writer makes of queued patches.
 fn coalesce(patches: &[(ProcessPatch, ThreadPatch)]) -> Batch {
     let mut batch = Batch::default();
     for (process, thread) in patches.iter().cloned() {
-        match batch.processes.iter_mut().find(|there| there.key == process.key) {
-            Some(there) => there.merge(process),
+        match batch
+            .processes
+            .iter_mut()
+            .find(|queued| queued.key == process.key)
+        {
+            Some(queued) => queued.merge(process),
             None => batch.processes.push(process),
         }
-        match batch.threads.iter_mut().find(|there| there.key == thread.key) {
-            Some(there) => there.merge(thread),
+        match batch.threads.iter_mut().find(|queued| queued.key == thread.key) {
+            Some(queued) => queued.merge(thread),
             None => batch.threads.push(thread),
         }
     }
     batch
 }
 
-/// What a thread is after all its patches, in order.
+/// The thread after these patches, in order.
 fn thread_after(patches: &[ThreadPatch]) -> Option<ThreadRecord> {
     let mut thread: Option<ThreadRecord> = None;
     for patch in patches {
@@ -185,9 +189,9 @@ fn thread_after(patches: &[ThreadPatch]) -> Option<ThreadRecord> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// However patches were merged before they were written, and however often a batch was written.
+    /// Holds for every split of the patches into batches, and for batches that are written twice.
     #[test]
-    fn rows_are_what_the_patches_say_in_turn(
+    fn rows_equal_the_patches_applied_in_order(
         patches in proptest::collection::vec((process(), thread()), 1..12),
         sizes in proptest::collection::vec(1..4_usize, 12),
         again in proptest::collection::vec(any::<bool>(), 12),
@@ -214,7 +218,8 @@ proptest! {
             let all: Vec<_> = patches.iter().map(|(_, thread)| thread.clone()).filter(|patch| patch.key == name).collect();
             let mut thread = opened.reader.thread(&name).unwrap();
             let mut expected = thread_after(&all);
-            // Merged with a deletion before it, a change has the later time of the two, which the rows cannot know.
+            // A change that was merged with an earlier deletion has the later of the two times, which the rows do not
+            // have.
             let deleted = all.iter().any(|patch| patch.delete);
             for thread in [&mut thread, &mut expected].into_iter().flatten() {
                 thread.created_unix_ns = 0;
@@ -226,7 +231,7 @@ proptest! {
 }
 
 #[test]
-fn a_lost_one_that_comes_late_changes_no_end_that_was_seen() {
+fn a_late_lost_outcome_does_not_replace_a_known_end() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     let seen = crate::support::ok(1);
@@ -241,7 +246,7 @@ fn a_lost_one_that_comes_late_changes_no_end_that_was_seen() {
 }
 
 #[test]
-fn a_row_has_nothing_of_the_row_before_it() {
+fn a_row_has_no_columns_of_the_previous_row() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     let mut nul = start(3);
@@ -256,7 +261,7 @@ fn a_row_has_nothing_of_the_row_before_it() {
     let mut bare = crate::support::finished(5, Outcome::Lost);
     bare.end.as_mut().unwrap().timings = None;
     bare.spawned = None;
-    // What one has the next has not, and the one behind that has again.
+    // Adjacent patches have different members.
     let rows = [
         crate::support::ok(1),
         ProcessPatch::new(key(2)),

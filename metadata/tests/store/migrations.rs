@@ -1,4 +1,4 @@
-//! From every released schema to this one.
+//! Migrations from every released schema to the current one.
 
 use std::fs;
 use std::path::PathBuf;
@@ -10,12 +10,13 @@ use rusqlite::Connection;
 
 use crate::support::{ME, TestStateDirectory, integrity, key, ok, started, thread_key, titled, write};
 
-/// A database of that version, as SQL: its schema and some records. Released with the version and never edited.
+/// The path of a database of this version, as SQL: its schema and some records. It is released with the version and
+/// never edited.
 fn fixture(version: i32) -> PathBuf {
     PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/store/fixtures")).join(format!("{version}.sql"))
 }
 
-/// With `BATON_BLESS=1`, writes the fixture of a new version before any test reads it: the tests run concurrently.
+/// With `BATON_BLESS=1`, writes the fixture of a new version once, before any of the concurrent tests reads it.
 fn bless() {
     static BLESSED: Once = Once::new();
     BLESSED.call_once(|| {
@@ -49,7 +50,7 @@ fn schema(connection: &Connection) -> Vec<String> {
         .collect()
 }
 
-/// The database as SQL that makes it again.
+/// The SQL that recreates the database.
 fn dump(connection: &Connection) -> String {
     let mut sql = String::new();
     for pragma in ["application_id", "user_version", "auto_vacuum"] {
@@ -92,7 +93,7 @@ fn dump(connection: &Connection) -> String {
     sql
 }
 
-/// Some of everything.
+/// Writes records of every kind.
 fn sample(state: &TestStateDirectory) {
     let mut opened = state.open();
     let mut thread = titled("a thread", "its title");
@@ -100,7 +101,7 @@ fn sample(state: &TestStateDirectory) {
     write(&mut opened.store, [thread]);
     write(&mut opened.store, [ok(1), started(2)]);
     let connection = Connection::open(state.database()).unwrap();
-    // Nothing of the machine that it is written on.
+    // Removes the values of this machine.
     connection
         .execute_batch("update lives set boot_id = zeroblob(16), os_pid = 1, start_ticks = 1")
         .unwrap();
@@ -116,7 +117,7 @@ fn every_released_schema_has_a_fixture_and_reaches_this_one() {
         restore(version, &state);
         let mut opened = state.open();
         assert_eq!((&opened.set_aside, opened.recovered.lost), (&None, 1));
-        // Its records are there, and it takes more.
+        // Its records are kept, and it accepts new ones.
         assert_eq!(
             opened.reader.process(&key(1)).unwrap().unwrap().patch.end,
             ok(1).end

@@ -1,4 +1,4 @@
-//! Safe opening: who is refused, what is set aside, and that nothing else is touched.
+//! Opening a state directory: what is refused, what is set aside, and that other files stay unchanged.
 
 use std::fs;
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
@@ -16,7 +16,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o777
 }
 
-/// Names and bytes of all files.
+/// Names and contents of all files.
 fn contents(directory: &Path) -> Vec<(String, Vec<u8>)> {
     let mut files: Vec<_> = fs::read_dir(directory)
         .unwrap()
@@ -47,7 +47,7 @@ fn the_directory_and_every_file_in_it_is_the_owner_s_alone() {
     for file in files {
         assert_eq!(mode(&file), 0o600, "{file:?}");
     }
-    // One that somebody opened to others is closed again.
+    // Wider permissions are reset.
     drop(opened);
     fs::set_permissions(state.database(), PermissionsExt::from_mode(0o644)).unwrap();
     drop(state.open());
@@ -55,8 +55,8 @@ fn the_directory_and_every_file_in_it_is_the_owner_s_alone() {
 }
 
 #[test]
-fn a_database_whose_making_was_cut_short_is_made_anew() {
-    // At each point of its making at which there is a journal: as kill -9 leaves it.
+fn a_database_whose_creation_was_interrupted_is_recreated() {
+    // At each step of the creation that has a journal, as after SIGKILL.
     let made = TestStateDirectory::new();
     fs::create_dir(made.path()).unwrap();
     fs::set_permissions(made.path(), PermissionsExt::from_mode(0o700)).unwrap();
@@ -105,7 +105,7 @@ fn a_second_exec_server_is_refused_by_name_and_pid() {
 }
 
 #[test]
-fn what_was_committed_is_there_again() {
+fn committed_records_survive_a_restart() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [ok(1), ok(2)]);
@@ -116,7 +116,7 @@ fn what_was_committed_is_there_again() {
 }
 
 #[test]
-fn a_newer_version_is_refused_and_not_a_byte_of_it_changed() {
+fn a_newer_version_is_refused_and_unchanged() {
     let state = TestStateDirectory::new();
     drop(state.open());
     let newer = Connection::open(state.database()).unwrap();
@@ -136,7 +136,7 @@ fn a_newer_version_is_refused_and_not_a_byte_of_it_changed() {
 fn a_newer_version_that_is_only_in_the_log_is_refused_too() {
     let state = TestStateDirectory::new();
     drop(state.open());
-    // It migrated and was killed: the main file still says the old version.
+    // As after a kill in a migration: the main file still has the old version.
     let newer = Connection::open(state.database()).unwrap();
     newer
         .execute_batch("pragma journal_mode = wal; pragma wal_autocheckpoint = 0")
@@ -154,7 +154,7 @@ fn a_newer_version_that_is_only_in_the_log_is_refused_too() {
 }
 
 #[test]
-fn a_database_of_another_program_is_refused_and_not_touched() {
+fn a_database_of_another_program_is_refused_and_unchanged() {
     for application_id in [0, 0x1234] {
         let state = TestStateDirectory::new();
         drop(state.open());
@@ -173,12 +173,12 @@ fn a_database_of_another_program_is_refused_and_not_touched() {
 }
 
 #[test]
-fn a_file_that_was_made_and_never_filled_is_ours() {
+fn an_empty_database_is_migrated() {
     let state = TestStateDirectory::new();
     drop(state.open());
     fs::write(state.database(), b"").unwrap();
     drop(state.open());
-    // Killed after SQLite wrote its header and before the first migration.
+    // As after a kill between SQLite's header and the first migration.
     fs::remove_file(state.database()).unwrap();
     let begun = Connection::open(state.database()).unwrap();
     begun
@@ -190,7 +190,7 @@ fn a_file_that_was_made_and_never_filled_is_ours() {
     write(&mut opened.store, [ok(1)]);
 }
 
-/// Damages a database of a few hundred records, and wants it set aside and a new one that works.
+/// Damages a database of a few hundred records. Checks that it is set aside and that a new database works.
 fn is_set_aside(damage: impl FnOnce(&Path)) {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
@@ -206,10 +206,10 @@ fn is_set_aside(damage: impl FnOnce(&Path)) {
     let name = aside.path.file_name().unwrap().to_str().unwrap();
     assert!(name.starts_with("baton.db.damaged-2"), "{name}");
     assert!(!aside.reason.is_empty());
-    let told = aside.to_string();
+    let message = aside.to_string();
     assert!(
-        told.lines().count() == 1 && told.contains("sqlite3 FILE .recover"),
-        "{told}"
+        message.lines().count() == 1 && message.contains("sqlite3 FILE .recover"),
+        "{message}"
     );
     assert_eq!(ids(&opened), []);
     write(&mut opened.store, [ok(1)]);
@@ -220,7 +220,7 @@ fn is_set_aside(damage: impl FnOnce(&Path)) {
 }
 
 #[test]
-fn a_file_that_is_no_database_is_set_aside() {
+fn a_file_that_is_not_a_database_is_set_aside() {
     is_set_aside(|path| fs::write(path, b"# notes\n").unwrap());
 }
 
@@ -230,7 +230,7 @@ fn a_file_full_of_zeroes_is_set_aside() {
 }
 
 #[test]
-fn a_file_that_was_cut_short_is_set_aside() {
+fn a_truncated_file_is_set_aside() {
     is_set_aside(|path| {
         let file = fs::OpenOptions::new().write(true).open(path).unwrap();
         file.set_len(file.metadata().unwrap().len() / 2 / 4096 * 4096)
@@ -249,14 +249,14 @@ fn a_file_with_torn_pages_is_set_aside() {
 }
 
 #[test]
-fn a_torn_log_loses_what_was_never_acknowledged_and_nothing_else() {
+fn a_torn_log_loses_only_unacknowledged_records() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [ok(1)]);
     let log = state.path().join("baton.db-wal");
     let acknowledged = fs::metadata(&log).unwrap().len();
     write(&mut opened.store, [ok(2)]);
-    // As after a loss of power in the middle of the second commit.
+    // As after a power failure during the second commit.
     let mut bytes = fs::read(&log).unwrap();
     for byte in &mut bytes[usize::try_from(acknowledged).unwrap() + 100..] {
         *byte = 0x5a;
@@ -270,7 +270,7 @@ fn a_torn_log_loses_what_was_never_acknowledged_and_nothing_else() {
 }
 
 #[test]
-fn a_log_without_its_database_never_reaches_the_new_one() {
+fn a_log_without_its_database_is_not_applied_to_the_new_one() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [ok(1)]);
@@ -301,14 +301,14 @@ fn two_databases_set_aside_in_one_second_have_two_names() {
 }
 
 #[test]
-fn a_database_that_is_damaged_in_use_is_set_aside_then() {
+fn a_database_that_is_damaged_in_use_is_set_aside() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
-    let told = opened.store.damaged_databases();
+    let damaged = opened.store.damaged_databases();
     for n in 0..20 {
         write(&mut opened.store, (20 * n..20 * (n + 1)).map(ok));
     }
-    // Into the file behind SQLite's back, and out of its cache.
+    // Damages the file on disk, and makes SQLite drop its cached pages.
     let connection = Connection::open(state.database()).unwrap();
     connection
         .execute_batch("pragma wal_checkpoint(truncate)")
@@ -321,18 +321,18 @@ fn a_database_that_is_damaged_in_use_is_set_aside_then() {
     connection.execute_batch("pragma user_version = 1").unwrap();
     drop(connection);
     write(&mut opened.store, [ok(1_000)]);
-    let aside = told.take();
+    let aside = damaged.take();
     assert_eq!(aside.len(), 1, "{aside:?}");
     assert!(aside[0].path.exists());
-    // Readers see the new one, and it knows this life.
+    // Readers use the new database, which has the current epoch.
     assert_eq!(ids(&opened), [id(1_000)]);
-    assert_eq!(told.take(), []);
+    assert_eq!(damaged.take(), []);
     drop(opened);
     assert_eq!(integrity(&state.database()), "ok");
 }
 
 #[test]
-fn a_database_that_is_removed_in_use_is_begun_anew() {
+fn a_database_that_is_removed_in_use_is_recreated() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, [ok(1)]);
@@ -354,21 +354,21 @@ fn a_directory_that_others_may_write_to_is_refused() {
         "{error}"
     );
     assert!(error.to_string().contains("chmod go-w"), "{error}");
-    // Listing is no danger.
+    // Permission to list is allowed.
     fs::set_permissions(state.path(), PermissionsExt::from_mode(0o755)).unwrap();
     state.open();
 }
 
 #[test]
-fn a_place_that_cannot_be_written_to_is_refused_by_type() {
+fn an_unwritable_directory_and_a_file_are_different_errors() {
     let state = TestStateDirectory::new();
-    // The kernel's own: read-only, or closed even to root.
+    // A directory of sysfs, in which even root cannot create a directory.
     let mut options = state.options();
     options.directory = "/sys/kernel/baton-state".into();
     let error = sqlite::open(&options, &mut |_| {}).unwrap_err();
     assert!(matches!(error, OpenError::NotWritable { .. }), "{error:?}");
     assert!(error.to_string().contains("--state none"), "{error}");
-    // A file where the directory should be.
+    // A file instead of a directory.
     fs::write(state.directory.path().join("file"), b"").unwrap();
     options.directory = state.directory.path().join("file");
     let error = sqlite::open(&options, &mut |_| {}).unwrap_err();
@@ -377,7 +377,7 @@ fn a_place_that_cannot_be_written_to_is_refused_by_type() {
 }
 
 #[test]
-fn a_link_in_the_place_of_the_database_is_not_followed() {
+fn a_symbolic_link_instead_of_the_database_is_not_followed() {
     let state = TestStateDirectory::new();
     drop(state.open());
     fs::remove_file(state.database()).unwrap();
@@ -390,7 +390,7 @@ fn a_link_in_the_place_of_the_database_is_not_followed() {
 }
 
 #[test]
-fn the_file_says_whose_it_is_and_shrinks_when_it_may() {
+fn the_file_has_its_application_id_and_incremental_vacuum() {
     let state = TestStateDirectory::new();
     let opened = state.open();
     let connection = Connection::open(state.database()).unwrap();
@@ -410,7 +410,7 @@ fn the_file_says_whose_it_is_and_shrinks_when_it_may() {
 }
 
 #[test]
-fn a_life_that_ended_says_so_and_one_that_was_killed_does_not() {
+fn only_an_epoch_that_shut_down_has_an_end() {
     let state = TestStateDirectory::new();
     drop(state.open());
     let mut killed = state.open();

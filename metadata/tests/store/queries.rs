@@ -1,4 +1,4 @@
-//! Queries: filters, pages, names.
+//! Queries: filters, pages and names.
 
 use std::sync::Arc;
 
@@ -24,7 +24,7 @@ fn all_pages(reader: &Reader, mut query: HistoryQuery) -> Vec<ProcessRecord> {
         assert!(page.items.len() <= query.limit as usize);
         records.extend(page.items);
         match page.next {
-            // As it comes back from a caller.
+            // Encoded and decoded, as by a caller.
             Some(next) => query.after = Some(Cursor::from_bytes(next.to_bytes())),
             None => return records,
         }
@@ -32,7 +32,7 @@ fn all_pages(reader: &Reader, mut query: HistoryQuery) -> Vec<ProcessRecord> {
 }
 
 #[test]
-fn every_filter_and_page_size_is_the_model_s_answer() {
+fn every_filter_and_page_size_gives_the_model_s_answer() {
     let mut random = seeded();
     let state = TestStateDirectory::new();
     let mut opened = state.open();
@@ -52,7 +52,7 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
             _ => Outcome::Exited { code: 0 },
         };
         let mut start = start(0);
-        // Many begin at the same time.
+        // Many starts have equal times.
         start.accepted_unix_ns = NOW + random.random_range(0..20) * SECOND;
         start.thread_id = threads[random.random_range(0..3)].map(Arc::from);
         let patch = ProcessPatch {
@@ -132,7 +132,7 @@ fn every_filter_and_page_size_is_the_model_s_answer() {
 }
 
 #[test]
-fn records_that_come_between_two_pages_move_nothing() {
+fn records_written_between_two_pages_do_not_shift_them() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, (0..10).map(ok));
@@ -198,7 +198,7 @@ fn found(opened: &OpenedStore, owner: Owner, name: &str) -> Vec<ProcessId> {
 }
 
 #[test]
-fn a_process_is_found_by_its_id_by_the_beginning_of_it_and_by_its_trace() {
+fn a_process_is_found_by_its_id_an_id_prefix_and_its_trace() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     // More than one bucket of the index over trace ids.
@@ -212,7 +212,7 @@ fn a_process_is_found_by_its_id_by_the_beginning_of_it_and_by_its_trace() {
         assert_eq!(found(&opened, OTHER, &trace), []);
         assert_eq!(found(&opened, OTHER, &id(n).to_string()), []);
     }
-    // 0x4e1f is 19,999, and the last with these 15 digits; 0x4e10 to 0x4e1f have fourteen.
+    // 0x4e1f is 19,999, the only id with these 16 digits. The ids 0x4e10 to 0x4e1f share the first 15.
     assert_eq!(found(&opened, ME, "0000000000004e1f"), [id(19_999)]);
     assert_eq!(found(&opened, ME, "00000000-0000-4E1F"), [id(19_999)]);
     assert_eq!(
@@ -289,9 +289,9 @@ fn a_thread_keeps_so_many_keys_and_takes_no_more_until_some_go() {
     assert_eq!(
         (changed.len(), &*changed["000"]),
         (VALUES_PER_THREAD, "y"),
-        "what is there can be changed"
+        "an existing value was not changed"
     );
-    // Set in the same patch as one is taken away, before it in order and behind it.
+    // A patch that removes one value and sets another, whose key sorts after or before it.
     for (goes, comes) in [("000", "zzz"), ("zzz", "aaa")] {
         let mut patch = ThreadPatch::touch(thread_key("t"), NOW);
         patch.values = [(goes.into(), None), (comes.into(), Some("x".into()))].into();
@@ -370,7 +370,7 @@ fn threads_are_listed_by_last_use_and_archived_ones_apart() {
 }
 
 #[test]
-fn a_reader_sees_each_commit_and_holds_no_writer_up() {
+fn a_reader_sees_each_commit_and_does_not_block_the_writer() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     let reader = opened.reader.clone();
@@ -381,7 +381,7 @@ fn a_reader_sees_each_commit_and_holds_no_writer_up() {
             let mut seen = 0;
             while !done.load(std::sync::atomic::Ordering::Acquire) {
                 let page = reader.history(&HistoryQuery::of(ME)).unwrap();
-                assert!(page.items.len() >= seen, "a commit went away");
+                assert!(page.items.len() >= seen, "a committed record disappeared");
                 seen = page.items.len();
             }
         }
@@ -394,13 +394,13 @@ fn a_reader_sees_each_commit_and_holds_no_writer_up() {
     reading.join().unwrap();
 }
 
-/// A query that read the whole table would be fast here, and slow on a million: so its plan is looked at instead.
+/// Checks the query plans. A full table scan would be fast here, but slow with a million records.
 #[test]
-fn no_query_reads_what_it_does_not_return() {
+fn every_query_uses_an_index() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, (0..10).map(ok));
-    // Filling in any index that is missing would be a temporary b-tree; a whole table, a SCAN.
+    // A missing index would show as a temporary b-tree or as a SCAN.
     let connection = rusqlite::Connection::open(state.database()).unwrap();
     for query in [
         "select * from processes where owner = 1 and begun_ns >= 5 order by begun_ns desc, n desc",

@@ -1,4 +1,4 @@
-//! What a server that was killed had left.
+//! Recovery of the processes and records of a server that was killed.
 
 use std::io::Read as _;
 use std::os::unix::process::{CommandExt, ExitStatusExt as _};
@@ -23,7 +23,7 @@ fn opened(state: &TestStateDirectory, kill: &mut dyn FnMut(&[Survivor])) -> Open
     sqlite::open(&options, kill).unwrap()
 }
 
-/// A process in a group of its own, as the exec-server makes them.
+/// A process in its own process group, as the exec-server starts them.
 fn child() -> (Child, ProcessSpawned) {
     let child = Command::new("sleep").arg("600").process_group(0).spawn().unwrap();
     let spawned = ProcessSpawned {
@@ -46,7 +46,7 @@ fn running(n: u64, spawned: ProcessSpawned, detached: bool) -> ProcessPatch {
 }
 
 #[test]
-fn what_ran_is_lost_with_its_last_seq_and_what_had_ended_is_not() {
+fn running_processes_become_lost_and_finished_ones_do_not() {
     let state = TestStateDirectory::new();
     let mut first = state.open();
     let gone = ProcessSpawned {
@@ -92,7 +92,7 @@ fn a_start_that_was_refused_and_repeated_counts_as_running() {
     write(&mut first.store, [refused]);
     write(&mut first.store, [again.clone()]);
     let record = first.reader.process(&key(1)).unwrap().unwrap();
-    assert_eq!(record.patch, again, "nothing of the first start is left");
+    assert_eq!(record.patch, again, "the repeated start replaces the refused one");
     drop(first);
     let mut handed = 0;
     let second = opened(&state, &mut |survivors| handed += survivors.len());
@@ -101,14 +101,14 @@ fn a_start_that_was_refused_and_repeated_counts_as_running() {
     assert_eq!(
         record.patch.end.unwrap().outcome,
         Outcome::Lost,
-        "and not as one that never ran, which might run again"
+        "`FailedToStart` would allow it to run again"
     );
     child.kill().unwrap();
     child.wait().unwrap();
 }
 
 #[test]
-fn a_survivor_is_handed_to_be_killed_and_a_detached_one_is_left() {
+fn survivors_are_killed_unless_detached() {
     let state = TestStateDirectory::new();
     let mut first = state.open();
     let (mut stays, detached) = child();
@@ -127,7 +127,7 @@ fn a_survivor_is_handed_to_be_killed_and_a_detached_one_is_left() {
         killed.extend_from_slice(survivors);
     });
     assert!(!dies.wait().unwrap().success());
-    assert_eq!(stays.try_wait().unwrap(), None, "it lives on");
+    assert_eq!(stays.try_wait().unwrap(), None, "the detached process has ended");
     stays.kill().unwrap();
     stays.wait().unwrap();
     assert_eq!(second.recovered.killed, killed);
@@ -152,7 +152,7 @@ fn a_survivor_is_handed_to_be_killed_and_a_detached_one_is_left() {
 }
 
 #[test]
-fn survivors_that_ignore_sigterm_are_killed_in_one_grace_however_many() {
+fn all_survivors_that_ignore_sigterm_share_one_grace_period() {
     let state = TestStateDirectory::new();
     let mut first = state.open();
     let mut children: Vec<Child> = (0..16)
@@ -184,11 +184,11 @@ fn survivors_that_ignore_sigterm_are_killed_in_one_grace_however_many() {
 }
 
 #[test]
-fn another_process_that_has_the_pid_by_now_is_never_touched() {
+fn another_process_with_the_same_pid_is_not_killed() {
     let state = TestStateDirectory::new();
     let mut first = state.open();
     let (mut other, spawned) = child();
-    // The same pid, made at another time; and the same of another boot.
+    // The same pid with another start time, and the same pid of another boot.
     let earlier = ProcessSpawned {
         start_ticks: spawned.start_ticks - 1,
         ..spawned
@@ -207,7 +207,7 @@ fn another_process_that_has_the_pid_by_now_is_never_touched() {
 }
 
 #[test]
-fn a_survivor_is_handed_again_if_the_server_dies_while_it_kills() {
+fn a_survivor_is_reported_again_if_the_server_dies_while_it_kills() {
     let state = TestStateDirectory::new();
     let mut first = state.open();
     let (mut child, spawned) = child();

@@ -1,4 +1,4 @@
-//! Retention and compaction, step by step.
+//! Retention and compaction.
 
 use std::fs;
 use std::sync::Arc;
@@ -14,22 +14,22 @@ use crate::support::{
     thread_key, titled, write,
 };
 
-/// Until nothing is left to do; the steps it took.
+/// Runs upkeep until it is done. Returns the number of steps.
 fn run_upkeep(store: &mut dyn Store, now: u64) -> u32 {
     for steps in 0..10_000 {
         if store.upkeep(now).unwrap() == UpkeepProgress::Done {
             return steps;
         }
     }
-    panic!("upkeep never ends");
+    panic!("upkeep does not finish");
 }
 
 #[test]
-fn what_ended_too_long_ago_goes_and_what_runs_stays() {
+fn expired_records_are_removed_and_running_processes_are_kept() {
     let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
-    // Ended 40 days later, so 20 days before now; it began first of all.
+    // One of the oldest starts, but it ended 20 days before the upkeep.
     let mut long = ok(1);
     long.end.as_mut().unwrap().ended_unix_ns = NOW + 40 * DAY;
     write(&mut opened.store, [started(0), long, ok(2), ok(3)]);
@@ -40,14 +40,14 @@ fn what_ended_too_long_ago_goes_and_what_runs_stays() {
     let steps = run_upkeep(&mut opened.store, NOW + 60 * DAY);
     assert!(steps >= 4, "in small steps: {steps}");
     assert_eq!(ids(&opened), [id(5_000), id(1), id(0)]);
-    // Nothing is due before the next sweep, and then it goes.
+    // It expires before the next sweep, which removes it.
     assert_eq!(run_upkeep(&mut opened.store, NOW + 60 * DAY), 0);
     run_upkeep(&mut opened.store, NOW + 75 * DAY);
     assert_eq!(ids(&opened), [id(5_000), id(0)]);
 }
 
 #[test]
-fn nothing_goes_without_a_limit() {
+fn nothing_is_removed_without_a_limit() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     write(&mut opened.store, (0..10).map(ok));
@@ -55,7 +55,7 @@ fn nothing_goes_without_a_limit() {
     assert_eq!(ids(&opened).len(), 10);
 }
 
-/// Moves the log into the database, as soon as the store's own thread does not.
+/// Checkpoints the log, after waiting for a checkpoint of the store's own thread.
 fn move_log(connection: &rusqlite::Connection) {
     let is_busy = || connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0));
     while is_busy().unwrap() {
@@ -64,7 +64,7 @@ fn move_log(connection: &rusqlite::Connection) {
 }
 
 #[test]
-fn the_oldest_go_until_the_file_is_small_enough_and_it_really_shrinks() {
+fn the_oldest_records_are_removed_until_the_file_fits_its_limit() {
     let mut state = TestStateDirectory::new();
     state.retention = "3MiB".parse().unwrap();
     let mut opened = state.open();
@@ -91,7 +91,7 @@ fn the_oldest_go_until_the_file_is_small_enough_and_it_really_shrinks() {
     run_upkeep(&mut opened.store, NOW);
     move_log(&connection);
     let after = fs::metadata(state.database()).unwrap().len();
-    // One MiB of free pages stays for the next records.
+    // One MiB of free pages is kept for new records.
     assert!(after <= 5 << 20, "{after}");
     let left = connection.query_row(
         "select count(*), min(n), max(n) from processes where outcome is not null",
@@ -107,15 +107,18 @@ fn the_oldest_go_until_the_file_is_small_enough_and_it_really_shrinks() {
     let (count, oldest, newest) = left.unwrap();
     assert!(
         count > 400 && newest == 4_001 && newest - oldest + 1 == count,
-        "the newest stay: {count} {oldest} {newest}"
+        "not the newest were kept: {count} {oldest} {newest}"
     );
-    assert!(opened.reader.process(&key(0)).unwrap().is_some(), "it runs");
+    assert!(
+        opened.reader.process(&key(0)).unwrap().is_some(),
+        "a running process was removed"
+    );
     drop(opened);
     assert_eq!(integrity(&state.database()), "ok");
 }
 
 #[test]
-fn a_limit_that_what_runs_exceeds_alone_is_missed_and_ends() {
+fn upkeep_finishes_although_running_processes_exceed_the_limit() {
     let mut state = TestStateDirectory::new();
     state.retention = "1MiB".parse().unwrap();
     let mut opened = state.open();
@@ -133,7 +136,7 @@ fn a_limit_that_what_runs_exceeds_alone_is_missed_and_ends() {
 }
 
 #[test]
-fn a_record_whose_clock_was_ahead_keeps_no_other_one() {
+fn a_record_with_a_future_time_does_not_keep_others() {
     let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
@@ -154,11 +157,11 @@ fn a_record_whose_clock_was_ahead_keeps_no_other_one() {
 }
 
 #[test]
-fn a_life_goes_with_the_last_record_of_it_and_of_those_before_it() {
+fn an_epoch_is_removed_when_it_and_all_earlier_ones_have_no_record() {
     let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut epochs = Vec::new();
-    // A record of the day in each of four lives, none in the fifth.
+    // Five epochs with one record each, except the fourth, which has none.
     let mut live = |day: Option<u64>| {
         let options = state.options();
         let mut opened = sqlite::open(&options, &mut |_| {}).unwrap();
@@ -176,7 +179,7 @@ fn a_life_goes_with_the_last_record_of_it_and_of_those_before_it() {
     for day in [Some(1), Some(2), Some(3), None, Some(20)] {
         drop(live(day));
     }
-    // The first record is begun anew in this life: it is of this one now, and keeps its number.
+    // The first record is started again in this epoch. It now belongs to this epoch and keeps its number.
     let mut opened = live(Some(1));
     let connection = rusqlite::Connection::open(state.database()).unwrap();
     let lives = || -> Vec<[u8; 16]> {
@@ -190,7 +193,7 @@ fn a_life_goes_with_the_last_record_of_it_and_of_those_before_it() {
     assert_eq!(
         lives(),
         epochs,
-        "each has a record, or is younger than one that has"
+        "each epoch has a record or is later than one that has"
     );
     run_upkeep(&mut opened.store, NOW + 40 * DAY);
     assert_eq!(lives(), epochs[4..]);
@@ -198,11 +201,11 @@ fn a_life_goes_with_the_last_record_of_it_and_of_those_before_it() {
     let record = opened.reader.process(&key(20)).unwrap().unwrap();
     assert_eq!(record.patch.start.unwrap().epoch.0, epochs[4]);
     run_upkeep(&mut opened.store, NOW + 60 * DAY);
-    assert_eq!(lives(), epochs[5..], "this one stays");
+    assert_eq!(lives(), epochs[5..], "the current epoch is kept");
 }
 
 #[test]
-fn by_size_alone_threads_go_that_were_last_used_before_the_records_that_went() {
+fn a_size_limit_removes_threads_last_used_before_the_removed_records() {
     let mut state = TestStateDirectory::new();
     state.retention = "1MiB".parse().unwrap();
     let mut opened = state.open();
@@ -227,23 +230,17 @@ fn by_size_alone_threads_go_that_were_last_used_before_the_records_that_went() {
         &mut opened.store,
         [
             used("first", 1),
-            used("losses_written early", 1),
+            used("unused early", 1),
             used("again", 600),
             used("last", 600),
-            used("losses_written late", 700),
+            used("unused late", 700),
         ],
     );
     write(&mut opened.store, [of_thread(1, "first"), of_thread(2, "again")]);
     write(&mut opened.store, (3..600).map(|n| of_thread(n, "between")));
     write(&mut opened.store, [of_thread(600, "last")]);
     let there = |opened: &OpenedStore, name: &str| opened.reader.thread(&thread_key(name)).unwrap().is_some();
-    let all = [
-        "first",
-        "losses_written early",
-        "again",
-        "last",
-        "losses_written late",
-    ];
+    let all = ["first", "unused early", "again", "last", "unused late"];
     run_upkeep(&mut opened.store, NOW);
     assert!(!ids(&opened).is_empty() && !ids(&opened).contains(&id(2)));
     assert_eq!(
@@ -256,7 +253,7 @@ fn by_size_alone_threads_go_that_were_last_used_before_the_records_that_went() {
 }
 
 #[test]
-fn threads_that_fill_the_size_by_themselves_go_too_those_first_that_were_not_used_for_longest() {
+fn threads_that_exceed_the_size_limit_are_removed_least_recently_used_first() {
     let mut state = TestStateDirectory::new();
     state.retention = "1MiB".parse().unwrap();
     let mut opened = state.open();
@@ -266,7 +263,7 @@ fn threads_that_fill_the_size_by_themselves_go_too_those_first_that_were_not_use
         patch.values.insert("k".into(), Some("v".repeat(4_000).into()));
         patch
     };
-    // The newest was made first.
+    // The most recently used thread is created first.
     write(&mut opened.store, (0..600).rev().map(large));
     let mut running = started(1);
     Arc::make_mut(running.start.as_mut().unwrap()).thread_id = Some("0".into());
@@ -281,12 +278,12 @@ fn threads_that_fill_the_size_by_themselves_go_too_those_first_that_were_not_use
     };
     let left: Vec<u64> = (0..600).filter(|n| there(*n)).collect();
     assert!(left.len() > 10 && left.len() < 300, "{}", left.len());
-    assert_eq!(left[0], 0, "a command of it runs");
+    assert_eq!(left[0], 0, "a thread with a running command was removed");
     assert_eq!(left[1..], ((601 - left.len() as u64)..600).collect::<Vec<_>>());
 }
 
 #[test]
-fn timings_are_rounded_again_when_numbers_have_begun_anew() {
+fn timings_are_rounded_after_row_numbers_restart() {
     let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
@@ -303,7 +300,7 @@ fn timings_are_rounded_again_when_numbers_have_begun_anew() {
 }
 
 #[test]
-fn a_file_that_was_made_anew_without_incremental_vacuum_is_not_asked_for_pages_for_ever() {
+fn upkeep_finishes_on_a_file_without_incremental_vacuum() {
     let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
@@ -318,7 +315,7 @@ fn a_file_that_was_made_anew_without_incremental_vacuum_is_not_asked_for_pages_f
 }
 
 #[test]
-fn a_thread_goes_with_its_last_record() {
+fn a_thread_is_removed_with_its_last_record() {
     let mut state = TestStateDirectory::new();
     state.retention = "30d".parse().unwrap();
     let mut opened = state.open();
@@ -327,13 +324,13 @@ fn a_thread_goes_with_its_last_record() {
     start.thread_id = Some("used".into());
     start.accepted_unix_ns = NOW + 20 * DAY;
     of_thread.end.as_mut().unwrap().ended_unix_ns = NOW + 20 * DAY;
-    let mut losses_written = titled("unused", "t");
-    losses_written.values.insert("k".into(), Some("v".into()));
+    let mut unused = titled("unused", "t");
+    unused.values.insert("k".into(), Some("v".into()));
     write(
         &mut opened.store,
         [
             titled("used", "t"),
-            losses_written,
+            unused,
             ThreadPatch {
                 at_unix_ns: NOW + 39 * DAY,
                 ..titled("young", "t")
@@ -354,13 +351,13 @@ fn a_thread_goes_with_its_last_record() {
     assert_eq!(values, 0);
     drop(opened);
     let mut opened = state.open();
-    // The record goes in the first sweep after, and the thread with it.
+    // The next sweep removes the record and the thread.
     run_upkeep(&mut opened.store, NOW + 60 * DAY);
     assert!(opened.reader.thread(&thread_key("used")).unwrap().is_none());
 }
 
 #[test]
-fn timings_of_old_records_are_kept_to_a_tenth_and_share_their_shape() {
+fn timings_of_old_records_are_rounded_to_a_tenth_and_share_their_shape() {
     let state = TestStateDirectory::new();
     let mut opened = state.open();
     let foreign = {
@@ -393,14 +390,14 @@ fn timings_of_old_records_are_kept_to_a_tenth_and_share_their_shape() {
         (record(5_000).patch, record(5_000).timings_rounded),
         (young, false)
     );
-    assert_eq!(record(7).patch, foreign, "what is not understood is left alone");
+    assert_eq!(record(7).patch, foreign, "unknown timings were changed");
     let rounded = record(1_500);
     assert!(rounded.timings_rounded);
     let timings = rounded.patch.end.as_ref().unwrap().timings.clone().unwrap();
     assert_eq!(
         timings.slowest,
         ok(1_500).end.unwrap().timings.unwrap().slowest,
-        "what a list shows stays exact"
+        "the slowest stage was rounded"
     );
     let read = decode(&timings.encoded).unwrap();
     for (exact, read) in stages(1_500).iter().zip(&read) {
@@ -411,7 +408,7 @@ fn timings_of_old_records_are_kept_to_a_tenth_and_share_their_shape() {
         );
     }
     assert_eq!(read.len(), stages(0).len());
-    // A sweep goes on where the last one ended, in another life too.
+    // A sweep continues where the last one ended, also after a restart.
     drop(opened);
     let mut opened = state.open();
     assert!(run_upkeep(&mut opened.store, NOW + 10 * DAY + SECOND) <= 1);

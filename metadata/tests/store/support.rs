@@ -1,4 +1,4 @@
-//! A store in a directory of its own, and records to put into it.
+//! A store in a temporary directory, and sample records.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -58,7 +58,7 @@ impl TestStateDirectory {
 
     pub(crate) fn try_open(&self) -> Result<OpenedStore, OpenError> {
         sqlite::open(&self.options(), &mut |survivor: &[Survivor]| {
-            panic!("nobody should be killed: {survivor:?}")
+            panic!("unexpected survivors: {survivor:?}")
         })
     }
 
@@ -155,7 +155,7 @@ pub(crate) fn end(n: u64, outcome: Outcome) -> ProcessEnd {
     }
 }
 
-/// A whole record: started, run and over.
+/// A complete record: started, spawned and ended.
 pub(crate) fn finished(n: u64, outcome: Outcome) -> ProcessPatch {
     ProcessPatch {
         spawned: Some(ProcessSpawned {
@@ -195,7 +195,7 @@ pub(crate) fn titled(name: &str, title: &str) -> ThreadPatch {
     }
 }
 
-/// Every record of [`ME`], newest first.
+/// The ids of all records of [`ME`], newest first.
 pub(crate) fn ids(opened: &OpenedStore) -> Vec<ProcessId> {
     let page = opened.reader.history(&HistoryQuery::of(ME)).unwrap();
     page.items
@@ -204,7 +204,7 @@ pub(crate) fn ids(opened: &OpenedStore) -> Vec<ProcessId> {
         .collect()
 }
 
-/// What `pragma integrity_check` says, through a connection of its own.
+/// The result of `pragma integrity_check` on a new connection.
 pub(crate) fn integrity(database: &Path) -> String {
     let connection = rusqlite::Connection::open(database).unwrap();
     connection
@@ -212,7 +212,7 @@ pub(crate) fn integrity(database: &Path) -> String {
         .unwrap()
 }
 
-/// Random numbers from a seed that is printed, and can be given.
+/// A random generator with a printed seed, which `BATON_TEST_SEED` sets.
 pub(crate) fn seeded() -> rand::rngs::StdRng {
     use rand::SeedableRng;
     rand::rngs::StdRng::seed_from_u64(baton_support::scale::seed())

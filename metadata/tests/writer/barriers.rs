@@ -1,4 +1,4 @@
-//! Barriers, and updates that wait for nothing.
+//! Barriers, and updates that do not block.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::support::{AT_MOST, TestWriter, process, thread_key, value};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn when_a_barrier_returns_what_was_accepted_before_it_is_written() {
+async fn a_barrier_returns_after_all_earlier_updates_are_written() {
     let test = TestWriter::start();
     for n in 0..100 {
         test.handle.accept(value("t", n)).unwrap();
@@ -29,7 +29,7 @@ async fn a_barrier_with_nothing_before_it_returns_at_once_even_if_the_disk_stall
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nobody_who_hands_over_an_update_waits_for_a_disk_that_stalls() {
+async fn accepting_an_update_does_not_wait_for_a_stalled_disk() {
     let test = TestWriter::start();
     test.faults.stall(true);
     test.handle.accept(value("t", 0)).unwrap();
@@ -41,7 +41,7 @@ async fn nobody_who_hands_over_an_update_waits_for_a_disk_that_stalls() {
         test.handle.accept(process(n)).unwrap();
         longest = longest.max(since.elapsed());
     }
-    // A stall lasts for ever here; what is measured is at most this thread losing its processor.
+    // The stall does not end here. The limit allows for the scheduler suspending this thread.
     assert!(longest < Duration::from_millis(500), "{longest:?}");
     let stats = test.handle.stats();
     assert_eq!((stats.waiting, stats.writing), (10_000, 1));
@@ -59,7 +59,7 @@ async fn an_update_after_a_barrier_does_not_extend_it() {
     let handle = test.handle.clone();
     let barrier = tokio::spawn(async move { handle.flush().await });
     test.faults.wait_begun(1);
-    // The write that covers the barrier is under way; this takes another one, which does not return.
+    // The write that the barrier waits for is in progress. This update needs another write, which does not return.
     test.handle.accept(value("t", 1)).unwrap();
     test.handle.hurry();
     test.faults.pass(1);
@@ -71,7 +71,7 @@ async fn an_update_after_a_barrier_does_not_extend_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_write_is_told_kept_and_tried_again() {
+async fn a_failed_write_is_reported_and_retried() {
     let test = TestWriter::start();
     test.faults.fail(WriteErrorKind::Full);
     test.handle.accept(value("t", 0)).unwrap();
@@ -90,7 +90,7 @@ async fn a_failed_write_is_told_kept_and_tried_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_failed_write_is_tried_again_without_anybody_asking() {
+async fn a_failed_write_is_retried_without_a_barrier() {
     let test = TestWriter::start();
     test.faults.fail(WriteErrorKind::Io);
     test.handle.accept(value("t", 0)).unwrap();
@@ -104,7 +104,7 @@ async fn a_failed_write_is_tried_again_without_anybody_asking() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_store_that_panics_has_failed_and_nothing_is_lost() {
+async fn a_panic_of_the_store_fails_the_write_and_loses_nothing() {
     let test = TestWriter::start();
     test.faults.panic(true);
     test.handle.accept(value("t", 0)).unwrap();
@@ -135,14 +135,14 @@ async fn patches_of_one_thread_merge_while_a_write_is_in_flight() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flush_that_is_given_up_leaves_nothing_behind() {
+async fn a_dropped_flush_frees_its_slot() {
     let test = TestWriter::start();
     test.faults.stall(true);
     test.handle.accept(value("t", 0)).unwrap();
-    // More than may wait at once, one after the other.
+    // One after the other, more than the limit of concurrent barriers.
     for _ in 0..baton_metadata::limits::BARRIERS_MAX + 1 {
         let mut flush = Box::pin(test.handle.flush());
-        assert!(futures_poll(flush.as_mut()).is_none());
+        assert!(poll_once(flush.as_mut()).is_none());
     }
     test.faults.stall(false);
     test.handle.flush().await.unwrap();
@@ -156,7 +156,7 @@ async fn more_barriers_than_may_wait_are_refused() {
     let mut waiting = Vec::new();
     for _ in 0..baton_metadata::limits::BARRIERS_MAX {
         let mut flush = Box::pin(test.handle.flush());
-        assert!(futures_poll(flush.as_mut()).is_none());
+        assert!(poll_once(flush.as_mut()).is_none());
         waiting.push(flush);
     }
     assert_eq!(test.handle.flush().await, Err(FlushError::TooMany));
@@ -167,7 +167,7 @@ async fn more_barriers_than_may_wait_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_patch_that_is_too_long_is_refused_and_nothing_of_it_kept() {
+async fn a_patch_that_is_too_long_is_refused_as_a_whole() {
     let test = TestWriter::start();
     let mut patch = value("t", 0);
     patch.title = Some(Some("x".repeat(2_000).into()));
@@ -182,8 +182,8 @@ async fn a_patch_that_is_too_long_is_refused_and_nothing_of_it_kept() {
     assert_eq!(test.handle.stats().refused, 2);
 }
 
-/// One poll.
-fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
+/// Polls the future once.
+fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {
     let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
     match future.poll(&mut cx) {
         std::task::Poll::Ready(output) => Some(output),

@@ -1,4 +1,4 @@
-//! A disk that is dead for long.
+//! The bounds of the queue while the disk fails.
 
 use baton_metadata::limits::PROCESS_BYTES;
 use baton_metadata::store::WriteErrorKind;
@@ -7,10 +7,10 @@ use baton_metadata::{AcceptError, FlushError};
 use crate::support::{TestWriter, end, process, value};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn beyond_the_reserve_the_oldest_finished_records_go_and_every_barrier_says_how_many() {
+async fn a_full_queue_drops_the_oldest_finished_records_and_barriers_report_the_number() {
     let test = TestWriter::start();
     test.faults.fail(WriteErrorKind::Full);
-    // It still runs, and its record is the oldest.
+    // The oldest record; its process still runs.
     test.handle.accept(process(u64::MAX)).unwrap();
     let mut n = 0;
     while test.handle.stats().dropped < 100 {
@@ -30,7 +30,7 @@ async fn beyond_the_reserve_the_oldest_finished_records_go_and_every_barrier_say
         let contents = test.memory.contents();
         assert!(contents.processes.contains_key(&process(u64::MAX).key));
         assert_eq!(contents.processes.len() as u64, n - 100 + 1);
-        // Not always the first hundred: a write may have been under way, and what it holds cannot be given up.
+        // Not always the first hundred: records of a write in progress cannot be dropped.
         assert!(contents.processes.contains_key(&end(n - 1).key));
     }
     test.handle.acknowledge(60);
@@ -40,7 +40,7 @@ async fn beyond_the_reserve_the_oldest_finished_records_go_and_every_barrier_say
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_that_runs_is_never_given_up_and_a_thread_is_refused_instead() {
+async fn running_processes_are_never_dropped_and_threads_are_refused() {
     let test = TestWriter::start();
     test.faults.fail(WriteErrorKind::Io);
     let mut threads = 0;
@@ -52,16 +52,17 @@ async fn a_process_that_runs_is_never_given_up_and_a_thread_is_refused_instead()
     };
     assert_eq!(refused, AcceptError::Full);
     assert!(threads > 5_000, "{threads}");
-    // What merges into what waits, and takes no more room, still does. The oldest are being written, again and again: not the last.
+    // A patch that merges into a queued one without growing it is accepted. The last thread is queued; the oldest are
+    // in the write that is retried.
     let last = format!("thread {}", threads - 1);
     test.handle.accept(value(&last, 0)).unwrap();
-    // Processes have a share of their own.
+    // Processes have a separate share of the queue.
     let mut processes = 0;
     while test.handle.accept(process(processes)).is_ok() {
         processes += 1;
     }
     assert!(processes > 10_000, "{processes}");
-    // The end of one that waits gets in, and is then what can be given up.
+    // The end of a queued process is accepted. Its record can then be dropped.
     test.handle.accept(end(7)).unwrap();
     test.repair().await;
     let dropped = match test.handle.flush().await {
@@ -71,6 +72,6 @@ async fn a_process_that_runs_is_never_given_up_and_a_thread_is_refused_instead()
     assert_eq!(dropped, test.handle.stats().dropped);
     let contents = test.memory.contents();
     assert_eq!(contents.threads.len(), threads);
-    // One refused process, and perhaps the one that ended.
+    // One process was refused; the ended one may have been dropped.
     assert_eq!(contents.processes.len() as u64 + dropped, processes + 1);
 }

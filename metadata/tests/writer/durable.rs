@@ -1,4 +1,4 @@
-//! Starts that wait for the disk.
+//! Starts that wait until they are durable.
 
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,7 @@ async fn a_disk_that_stalls_makes_a_start_not_durable_at_its_deadline() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_disk_that_fails_is_tried_until_the_deadline_and_named() {
+async fn a_failing_write_is_retried_until_the_deadline_and_its_cause_reported() {
     let test = TestWriter::start();
     test.faults.fail(WriteErrorKind::Full);
     let error = test.handle.durable(process(1), None, SOON).await.unwrap_err();
@@ -38,7 +38,7 @@ async fn a_disk_that_fails_is_tried_until_the_deadline_and_named() {
         NotDurableCause::Failed(cause) => assert_eq!(cause.kind, WriteErrorKind::Full),
         other => panic!("{other:?}"),
     }
-    assert!(test.faults.begun() > 1, "tried once only");
+    assert!(test.faults.begun() > 1, "not retried");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -54,7 +54,7 @@ async fn a_disk_that_recovers_before_the_deadline_makes_the_start_durable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_that_were_given_up_are_no_reason_to_refuse_a_durable_start() {
+async fn dropped_records_do_not_fail_a_durable_start() {
     let test = TestWriter::start();
     test.faults.fail(WriteErrorKind::Full);
     let mut n = 0;
@@ -71,7 +71,7 @@ async fn records_that_were_given_up_are_no_reason_to_refuse_a_durable_start() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_server_that_shuts_down_starts_nothing_durable() {
+async fn after_shutdown_durable_starts_are_refused() {
     let test = TestWriter::start();
     test.handle.accept(value("t", 0)).unwrap();
     assert!(test.writer.shutdown(AT_MOST).await.is_complete());

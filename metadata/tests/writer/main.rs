@@ -1,5 +1,5 @@
-//! The writer with its thread, its lock and its waiters, over a store that stalls and fails by command. That the machine behind it
-//! decides rightly is held by its own tests, against a model.
+//! Tests of the writer with its thread, lock and waiters, over a store with injected stalls and failures. The
+//! scheduler's unit tests check its decisions against a model.
 
 mod barriers;
 mod bounds;

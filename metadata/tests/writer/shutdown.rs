@@ -11,7 +11,7 @@ use crate::support::{AT_MOST, TestWriter, process, value};
 const SOON: Duration = Duration::from_millis(100);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shutdown_writes_what_waits_and_closes_the_store() {
+async fn a_shutdown_writes_queued_updates_and_closes_the_store() {
     let test = TestWriter::start();
     for n in 0..100 {
         test.handle.accept(value("t", n)).unwrap();
@@ -25,7 +25,7 @@ async fn a_shutdown_writes_what_waits_and_closes_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shutdown_over_a_stalled_disk_is_bounded_and_says_what_is_left() {
+async fn a_shutdown_over_a_stalled_disk_is_bounded_and_reports_unwritten_updates() {
     let test = TestWriter::start();
     test.faults.stall(true);
     test.handle.accept(process(1)).unwrap();
@@ -59,7 +59,7 @@ async fn a_shutdown_over_a_failing_disk_names_the_cause() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_writer_that_is_dropped_ends_and_tells_those_who_wait() {
+async fn a_dropped_writer_ends_and_answers_waiting_barriers() {
     let test = TestWriter::start();
     test.faults.stall(true);
     test.handle.accept(value("t", 0)).unwrap();
@@ -69,7 +69,7 @@ async fn a_writer_that_is_dropped_ends_and_tells_those_who_wait() {
     test.handle.accept(value("t", 1)).unwrap();
     drop(test.writer);
     test.faults.stall(false);
-    // What was being written is, and what it covered is told of; what waited is not.
+    // The write in progress completes and its barrier returns. The queued update is not written.
     timeout(AT_MOST, waits).await.unwrap().unwrap().unwrap();
     let since = Instant::now();
     while !test.memory.contents().closed {

@@ -1,4 +1,4 @@
-//! Spans of the store: linked, of traces of their own, and only where somebody could follow the link.
+//! Spans of the store: each has its own trace and links to the spans of sampled calls.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ fn number(record: &CallRecord, key: &str) -> Option<i64> {
     }
 }
 
-/// As many writes that sampled calls are behind, each on disk before the next.
+/// Does this many writes of sampled calls. Each is on disk before the next.
 async fn write(test: &TestWriter, writes: u32) {
     for _ in 0..writes {
         let link = Link::to(&TraceContext::new_root(true));
@@ -47,7 +47,7 @@ async fn one_write_in_a_hundred_is_a_span() {
     let (test, collected) = recording();
     for _ in 0..2 {
         write(&test, WRITES_PER_SPAN - 1).await;
-        // One that nobody traces does not count.
+        // A write without a sampled call does not count.
         test.handle.accept(value("t", 0)).unwrap();
         test.handle.flush().await.unwrap();
         assert_eq!(collected.take().len(), 0);
@@ -58,15 +58,15 @@ async fn one_write_in_a_hundred_is_a_span() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
+async fn a_write_and_a_barrier_link_to_the_spans_of_their_callers() {
     let (test, collected) = recording();
     write(&test, WRITES_PER_SPAN - 1).await;
     let call = TraceContext::new_root(true);
-    let asks = TraceContext::new_root(true);
+    let flush_caller = TraceContext::new_root(true);
     test.handle.accept_linked(process(1), Link::to(&call)).unwrap();
-    // Part of the same entry; the span of the first stays.
+    // Merges into the same entry, which keeps the first link.
     test.handle.accept(process(1)).unwrap();
-    test.handle.flush_linked(Link::to(&asks)).await.unwrap();
+    test.handle.flush_linked(Link::to(&flush_caller)).await.unwrap();
     assert!(test.writer.shutdown(AT_MOST).await.is_complete());
 
     let records = collected.take();
@@ -86,12 +86,15 @@ async fn a_write_and_a_barrier_link_to_the_spans_that_they_are_about() {
     let [flush] = of(&records, METADATA_FLUSH)[..] else {
         panic!("{records:?}")
     };
-    assert_eq!((flush.links[0].trace_id, flush.parent), (asks.trace_id, None));
+    assert_eq!(
+        (flush.links[0].trace_id, flush.parent),
+        (flush_caller.trace_id, None)
+    );
     assert_eq!(flush.status, RpcStatus(0));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_barrier_that_failed_is_an_error_and_the_write_is_a_span_when_it_succeeds() {
+async fn a_failed_barrier_has_an_error_span_and_the_write_a_span_when_it_succeeds() {
     let (test, collected) = recording();
     write(&test, WRITES_PER_SPAN - 1).await;
     test.faults.fail(WriteErrorKind::Full);
@@ -108,7 +111,7 @@ async fn a_barrier_that_failed_is_an_error_and_the_write_is_a_span_when_it_succe
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nobody_traces_makes_no_spans_and_what_many_trace_makes_few_links() {
+async fn unsampled_writes_have_no_span_and_links_are_limited() {
     let (test, collected) = recording();
     assert_eq!(Link::to(&TraceContext::new_root(false)), None);
     test.handle.accept(value("t", 0)).unwrap();

@@ -1,4 +1,4 @@
-//! A store in memory, a layer of faults around any store, and updates of a few bytes.
+//! A store in memory, a store with injected faults, and small sample updates.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -10,21 +10,21 @@ use baton_metadata::{Batch, FlushError, ProcessPatch, Store, ThreadPatch, WriteE
 use baton_proto::ProcessId;
 use baton_trace::recorder::Recorder;
 
-/// Long enough never to pass on a busy machine, short enough for a test that hangs.
+/// A deadline that a busy machine does not reach, and that ends a test that hangs.
 pub(crate) const AT_MOST: Duration = Duration::from_secs(20);
 
-/// What a store holds.
+/// The contents of a store.
 #[derive(Debug, Default)]
 pub(crate) struct StoreContents {
     pub(crate) processes: BTreeMap<ProcessKey, ProcessPatch>,
     pub(crate) threads: BTreeMap<ThreadKey, ThreadPatch>,
-    /// Patches that it took.
+    /// Number of patches that were written.
     pub(crate) patches: usize,
     pub(crate) batches: usize,
     pub(crate) closed: bool,
 }
 
-/// Keeps everything, in memory.
+/// A store that keeps everything in memory.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct MemoryStore(Arc<Mutex<StoreContents>>);
 
@@ -33,7 +33,7 @@ impl MemoryStore {
         self.0.lock().unwrap()
     }
 
-    /// The value `n` of a thread, as [`value`] sets it.
+    /// Whether the thread has the value `n` that [`value`] sets.
     pub(crate) fn has(&self, thread: &str, n: usize) -> bool {
         let contents = self.contents();
         let patch = contents.threads.get(&thread_key(thread));
@@ -70,13 +70,13 @@ impl Store for MemoryStore {
     }
 }
 
-/// A store around another one, that does what it is told.
+/// A store that wraps another one and injects faults.
 pub(crate) struct FaultyStore<S> {
     inner: S,
     control: Arc<FaultControl>,
 }
 
-/// Tells a [`FaultyStore`] store.
+/// Sets the faults of a [`FaultyStore`].
 #[derive(Debug, Clone)]
 pub(crate) struct FaultHandle(Arc<FaultControl>);
 
@@ -88,11 +88,11 @@ struct FaultControl {
 
 #[derive(Debug, Default)]
 struct FaultState {
-    /// Writes that may return; all of them without a number.
+    /// Number of writes that may return; `None` is no limit.
     passes: Option<usize>,
     fails: Option<WriteErrorKind>,
     panics: bool,
-    /// Writes that began.
+    /// Number of writes that have begun.
     begun: usize,
 }
 
@@ -109,17 +109,17 @@ impl<S> FaultyStore<S> {
 
 impl<S: Store> Store for FaultyStore<S> {
     fn write(&mut self, batch: &Batch) -> Result<WriteSummary, WriteError> {
-        let mut what = self.control.faults.lock().unwrap();
-        what.begun += 1;
+        let mut faults = self.control.faults.lock().unwrap();
+        faults.begun += 1;
         self.control.changed.notify_all();
-        let stalls = |what: &mut FaultState| what.passes == Some(0);
-        let mut what = self.control.changed.wait_while(what, stalls).unwrap();
-        what.passes = what.passes.map(|passes| passes - 1);
-        let (fails, panics) = (what.fails, what.panics);
-        drop(what);
-        assert!(!panics, "a panic by command");
+        let stalls = |faults: &mut FaultState| faults.passes == Some(0);
+        let mut faults = self.control.changed.wait_while(faults, stalls).unwrap();
+        faults.passes = faults.passes.map(|passes| passes - 1);
+        let (fails, panics) = (faults.fails, faults.panics);
+        drop(faults);
+        assert!(!panics, "an injected panic");
         if let Some(kind) = fails {
-            return Err(WriteError::new(kind, "by command"));
+            return Err(WriteError::new(kind, "injected"));
         }
         self.inner.write(batch)
     }
@@ -131,32 +131,32 @@ impl<S: Store> Store for FaultyStore<S> {
 
 impl FaultHandle {
     pub(crate) fn stall(&self, stalls: bool) {
-        self.notify(|what| what.passes = stalls.then_some(0));
+        self.notify(|faults| faults.passes = stalls.then_some(0));
     }
 
-    /// Lets this many writes return, and no more.
+    /// Lets exactly this many further writes return.
     pub(crate) fn pass(&self, writes: usize) {
-        self.notify(|what| what.passes = Some(writes));
+        self.notify(|faults| faults.passes = Some(writes));
     }
 
     pub(crate) fn fail(&self, kind: impl Into<Option<WriteErrorKind>>) {
         let kind = kind.into();
-        self.notify(|what| what.fails = kind);
+        self.notify(|faults| faults.fails = kind);
     }
 
     pub(crate) fn panic(&self, panics: bool) {
-        self.notify(|what| what.panics = panics);
+        self.notify(|faults| faults.panics = panics);
     }
 
     /// Waits until this many writes have begun, since the start.
     pub(crate) fn wait_begun(&self, writes: usize) {
-        let what = self.0.faults.lock().unwrap();
-        let (what, _) = self
+        let faults = self.0.faults.lock().unwrap();
+        let (faults, _) = self
             .0
             .changed
-            .wait_timeout_while(what, AT_MOST, |what| what.begun < writes)
+            .wait_timeout_while(faults, AT_MOST, |faults| faults.begun < writes)
             .unwrap();
-        assert!(what.begun >= writes, "only {} writes began", what.begun);
+        assert!(faults.begun >= writes, "only {} writes began", faults.begun);
     }
 
     pub(crate) fn begun(&self) -> usize {
@@ -169,7 +169,7 @@ impl FaultHandle {
     }
 }
 
-/// A writer, what it wrote, and the way to make it fail.
+/// A writer, its store in memory, and the control of the store's faults.
 pub(crate) struct TestWriter {
     pub(crate) handle: WriterHandle,
     pub(crate) writer: Writer,
@@ -194,15 +194,15 @@ impl TestWriter {
         }
     }
 
-    /// Ends what [`FaultHandle::fail`] began. A write that has yet to tell that it failed may be under way, and a barrier beside it would say so: here
-    /// it is waited for.
+    /// Ends the fault of [`FaultHandle::fail`]. A write that failed may still be in progress, and the next barrier
+    /// would report it; this waits until no barrier reports a failure.
     pub(crate) async fn repair(&self) {
         self.faults.fail(None);
         while let Err(FlushError::Failed { .. }) = self.handle.flush().await {}
     }
 }
 
-/// Notes that the store was closed.
+/// A store that records that it was dropped.
 struct CloseRecorder(MemoryStore);
 
 impl Store for CloseRecorder {
@@ -235,7 +235,7 @@ pub(crate) fn value(thread: &str, n: usize) -> ThreadPatch {
     patch
 }
 
-/// Progress of a process.
+/// A patch of a running process.
 pub(crate) fn process(n: u64) -> ProcessPatch {
     let mut id = [0; 16];
     id[..8].copy_from_slice(&n.to_be_bytes());
@@ -247,7 +247,7 @@ pub(crate) fn process(n: u64) -> ProcessPatch {
     patch
 }
 
-/// Its end, of some 1,600 bytes.
+/// The end of process `n`, of about 1,600 bytes.
 pub(crate) fn end(n: u64) -> ProcessPatch {
     let mut patch = process(n);
     patch.end = Some(ProcessEnd {
