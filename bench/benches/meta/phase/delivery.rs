@@ -25,7 +25,7 @@ const FIRST: usize = 200;
 /// Uncounted executions at the start of a visit.
 const WARM_UP: usize = 20;
 /// Number of participants: two without a store, one with it, one with it on a stalling disk.
-const WAYS: usize = 4;
+const PARTICIPANTS: usize = 4;
 /// Rounds before the processes are replaced. The layout of a process's memory makes it a few percent faster or slower
 /// than another for its whole lifetime.
 const ROUNDS_OF_A_PROCESS: usize = 3;
@@ -34,13 +34,13 @@ const ROUNDS_OF_A_PROCESS: usize = 3;
 const SETTLE: Duration = Duration::from_millis(600);
 
 /// An exec-server, and a client of it.
-struct Way {
+struct Participant {
     stack: Stack,
     client: Worker,
     keeps: bool,
 }
 
-impl Way {
+impl Participant {
     fn start(keeps: bool, prepare: impl FnOnce(&mut Command, &Path)) -> Result<Self, Failure> {
         let stack = Stack::start_with(None, prepare)?;
         let (ticket, key) = (stack.ticket().to_string(), stack.client_key());
@@ -78,28 +78,28 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
         .prefix("delivery-")
         .tempdir_in(&bench.directory)?;
     let (executions, rounds) = (bench.plan.executions, bench.plan.delivery_rounds);
-    let ways = RefCell::new(Vec::<Way>::new());
-    let wholes = RefCell::new(vec![Rounds::default(); WAYS]);
+    let participants = RefCell::new(Vec::<Participant>::new());
+    let wholes = RefCell::new(vec![Rounds::default(); PARTICIPANTS]);
     let done = RefCell::new(0);
     let exits = interleave(
-        WAYS,
+        PARTICIPANTS,
         rounds,
         |visited| {
-            let (exits, whole) = ways.borrow()[visited].visit(executions)?;
+            let (exits, whole) = participants.borrow()[visited].visit(executions)?;
             wholes.borrow_mut()[visited].add(*done.borrow(), whole);
             Ok(exits)
         },
         |rounds_done| {
             *done.borrow_mut() = rounds_done;
             let begun = rounds_done.saturating_sub(1) / ROUNDS_OF_A_PROCESS * ROUNDS_OF_A_PROCESS;
-            let mut ways = ways.borrow_mut();
+            let mut participants = participants.borrow_mut();
             if rounds_done == rounds || rounds_done % ROUNDS_OF_A_PROCESS == 0 {
                 let executed = FIRST + (rounds_done - begun) * 2 * (WARM_UP + executions);
-                end(std::mem::take(&mut *ways), executed)?;
+                end(std::mem::take(&mut *participants), executed)?;
             }
-            if ways.is_empty() && rounds_done < rounds {
+            if participants.is_empty() && rounds_done < rounds {
                 let directory = directory.path().join(rounds_done.to_string());
-                ways.extend(start(&faults, &directory)?);
+                participants.extend(start(&faults, &directory)?);
             }
             Ok(())
         },
@@ -123,12 +123,12 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
 
 /// Starts two exec-servers without a store, one with it, and one with it on a stalling disk. The layer of faults is
 /// loaded under all four, because it has a cost of its own.
-fn start(faults: &Path, directory: &Path) -> Result<[Way; WAYS], Failure> {
+fn start(faults: &Path, directory: &Path) -> Result<[Participant; PARTICIPANTS], Failure> {
     std::fs::create_dir_all(directory)?;
-    let way = |name: &str, keeps: bool, stall: Duration| {
+    let participant = |name: &str, keeps: bool, stall: Duration| {
         let state = directory.join(name);
         let slow = format!("{}:{}", stall.as_millis(), state.display());
-        Way::start(keeps, |command, _| {
+        Participant::start(keeps, |command, _| {
             command
                 .env("LD_PRELOAD", faults)
                 .env("BATON_FAULTS_SLOW_SYNC", slow)
@@ -140,20 +140,20 @@ fn start(faults: &Path, directory: &Path) -> Result<[Way; WAYS], Failure> {
         })
     };
     Ok([
-        way("none", false, Duration::ZERO)?,
-        way("none-again", false, Duration::ZERO)?,
-        way("on", true, Duration::ZERO)?,
-        way("stalled", true, STALL)?,
+        participant("none", false, Duration::ZERO)?,
+        participant("none-again", false, Duration::ZERO)?,
+        participant("on", true, Duration::ZERO)?,
+        participant("stalled", true, STALL)?,
     ])
 }
 
 /// Checks that every execution has a record and that the barrier of the stalling disk was delayed, then stops the
 /// processes.
-fn end(ways: Vec<Way>, executed: usize) -> Result<(), Failure> {
-    let barriers: Vec<_> = ways
+fn end(participants: Vec<Participant>, executed: usize) -> Result<(), Failure> {
+    let barriers: Vec<_> = participants
         .iter()
-        .filter(|way| way.keeps)
-        .map(|way| way.kept(executed))
+        .filter(|participant| participant.keeps)
+        .map(|participant| participant.kept(executed))
         .collect::<Result<_, _>>()?;
     if barriers
         .last()
@@ -161,9 +161,9 @@ fn end(ways: Vec<Way>, executed: usize) -> Result<(), Failure> {
     {
         return Err(format!("nothing stalled: a barrier took {barriers:?} s").into());
     }
-    for way in ways {
-        drop(way.client);
-        way.stack.stop()?;
+    for participant in participants {
+        drop(participant.client);
+        participant.stack.stop()?;
     }
     Ok(())
 }
@@ -180,12 +180,12 @@ fn rows(
     };
     let mut rows = Vec::new();
     for (at, percentile, statistic) in [(0, "p50", Statistic::P50), (1, "p99", Statistic::P99)] {
-        for (way, name, own) in [
+        for (variant, name, own) in [
             ("on", "store on", on),
             ("stalled", "every sync stalled 500 ms", stalled),
         ] {
             rows.push(bench.ratio(
-                &format!("{id}_{way}_{percentile}"),
+                &format!("{id}_{variant}_{percentile}"),
                 &format!("{what}, {name}, over none, {percentile}"),
                 [own, none, none_again],
                 statistic,
