@@ -135,9 +135,9 @@ async fn exit_milliseconds(client: &Client) -> Result<f64, Failure> {
 }
 
 /// A store whose `write` never returns, as on a disk that does not respond.
-struct Dead;
+struct StalledStore;
 
-impl Store for Dead {
+impl Store for StalledStore {
     fn write(&mut self, _batch: &Batch) -> Result<WriteSummary, WriteError> {
         loop {
             std::thread::park();
@@ -161,7 +161,7 @@ fn queue(shape: &str) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (handle, _writer) = baton_metadata::start(Box::new(Dead), Recorder::off())?;
+    let (handle, _writer) = baton_metadata::start(Box::new(StalledStore), Recorder::off())?;
     runtime.block_on(worker::answer("ready", async |_| {
         let pid = std::process::id();
         let before = resident_bytes(pid)?;
