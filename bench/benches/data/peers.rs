@@ -57,17 +57,19 @@ pub(crate) fn exec(stack: &Stack, collector: Option<&str>, argv: &[String]) -> R
     Ok(command)
 }
 
-/// Whether the far end of a blind relay gives its program the socket, or a pipe and copies.
+/// The stdin and stdout of the program at the far end of a TCP stream.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Ends {
+pub(crate) enum FarEndStdio {
+    /// The socket.
     Direct,
+    /// A pipe. The far end copies between pipe and socket.
     Piped,
 }
 
 /// Seconds of a download over TCP from `address`: a blind relay or a link. The socket is the consumer's stdin.
-pub(crate) fn download_tcp(address: &str, ends: Ends, bytes: u64) -> Result<f64, Failure> {
+pub(crate) fn download_tcp(address: &str, stdio: FarEndStdio, bytes: u64) -> Result<f64, Failure> {
     let started = Instant::now();
-    let stream = ask(address, ends, &format!("produce {bytes}"))?;
+    let stream = ask(address, stdio, &format!("produce {bytes}"))?;
     let mut consumer = local(&consumer()?, Stdio::from(OwnedFd::from(stream)), Stdio::piped())?;
     let counted = finish(&mut consumer)?;
     let took = started.elapsed().as_secs_f64();
@@ -76,9 +78,9 @@ pub(crate) fn download_tcp(address: &str, ends: Ends, bytes: u64) -> Result<f64,
 }
 
 /// Seconds of an upload over TCP to `address`. The socket is the producer's stdout.
-pub(crate) fn upload_tcp(address: &str, ends: Ends, bytes: u64) -> Result<f64, Failure> {
+pub(crate) fn upload_tcp(address: &str, stdio: FarEndStdio, bytes: u64) -> Result<f64, Failure> {
     let started = Instant::now();
-    let mut stream = ask(address, ends, "consume")?;
+    let mut stream = ask(address, stdio, "consume")?;
     let argv = producer(bytes, None)?;
     let stdout = Stdio::from(OwnedFd::from(stream.try_clone()?));
     finish(&mut local(&argv, Stdio::null(), stdout)?)?;
@@ -90,12 +92,12 @@ pub(crate) fn upload_tcp(address: &str, ends: Ends, bytes: u64) -> Result<f64, F
     Ok(took)
 }
 
-fn ask(address: &str, ends: Ends, line: &str) -> Result<TcpStream, Failure> {
+fn ask(address: &str, stdio: FarEndStdio, line: &str) -> Result<TcpStream, Failure> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_nodelay(true)?;
-    let how = match ends {
-        Ends::Direct => "direct",
-        Ends::Piped => "piped",
+    let how = match stdio {
+        FarEndStdio::Direct => "direct",
+        FarEndStdio::Piped => "piped",
     };
     stream.write_all(format!("{how} {line}\n").as_bytes())?;
     Ok(stream)

@@ -8,7 +8,7 @@ use baton_bench::{Failure, Row, Unit, Worker};
 
 use super::{Bench, Compared, Visit, one, stream};
 use crate::bars;
-use crate::peers::{Baton, Ends, download_tcp, upload_tcp};
+use crate::peers::{Baton, FarEndStdio, download_tcp, upload_tcp};
 
 pub(super) fn measure(bench: &Bench, control: &str) -> Result<Vec<Row>, Failure> {
     match network::under(control, || under(bench, control)) {
@@ -30,7 +30,7 @@ fn names(direction: &str, control: &str) -> (String, String) {
 }
 
 /// Times a stream of this many bytes through the relay at this address, in seconds.
-type OverTcp = fn(&str, Ends, u64) -> Result<f64, Failure>;
+type OverTcp = fn(&str, FarEndStdio, u64) -> Result<f64, Failure>;
 
 fn under(bench: &Bench, control: &str) -> Result<Vec<Row>, Failure> {
     let bytes = bench.plan.bulk_bytes;
@@ -55,9 +55,9 @@ fn under(bench: &Bench, control: &str) -> Result<Vec<Row>, Failure> {
         };
         let participants: [Visit<'_>; 4] = [
             stream(bytes, own),
-            stream(bytes, || over_tcp(first.ready(), Ends::Direct, bytes)),
-            stream(bytes, || over_tcp(second.ready(), Ends::Direct, bytes)),
-            stream(bytes, || over_tcp(first.ready(), Ends::Piped, bytes)),
+            stream(bytes, || over_tcp(first.ready(), FarEndStdio::Direct, bytes)),
+            stream(bytes, || over_tcp(second.ready(), FarEndStdio::Direct, bytes)),
+            stream(bytes, || over_tcp(first.ready(), FarEndStdio::Piped, bytes)),
         ];
         let measured = bench.interleave(bench.plan.bulk_rounds, &participants)?;
         drop(participants);

@@ -10,7 +10,7 @@ use super::beside::{Load, exits};
 use super::{Bench, Visit, one, stream};
 use crate::bars;
 use crate::limits::LINK;
-use crate::peers::{Ends, client, download_tcp, upload_tcp};
+use crate::peers::{FarEndStdio, client, download_tcp, upload_tcp};
 
 pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let control = congestion_control()?;
@@ -29,8 +29,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
     let participants: [Visit<'_>; 4] = [
         stream(bytes, || own("download")),
         stream(bytes, || own("upload")),
-        stream(bytes, || download_tcp(plain.ready(), Ends::Direct, bytes)),
-        stream(bytes, || upload_tcp(plain.ready(), Ends::Direct, bytes)),
+        stream(bytes, || download_tcp(plain.ready(), FarEndStdio::Direct, bytes)),
+        stream(bytes, || upload_tcp(plain.ready(), FarEndStdio::Direct, bytes)),
     ];
     let measured = bench.interleave(bench.plan.link_rounds, &participants)?;
     let names = [
