@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_bench::link::Shape;
 
-/// The slow link: 200 Mbit/s and 20 ms, each way.
+/// The slow link: 200 Mbit/s and 20 ms in each direction.
 pub(crate) const LINK: Shape = Shape {
     bytes_per_second: 25e6,
     one_way: Duration::from_millis(20),

@@ -193,8 +193,8 @@ fn seen(patch: ProcessPatch) -> Option<(Outcome, u64, u64)> {
         .map(|end| (end.outcome, end.ended_unix_ns, end.stdout_bytes))
 }
 
-/// The key of the thread that has `n` among its values. A thread has at most 500 of them, because their number is
-/// limited.
+/// The key of the thread that has `n` among its values. Each thread covers 500 numbers, because a thread has a limited
+/// number of values.
 fn counter(n: u64) -> ThreadKey {
     thread_key(&format!("counter {}", n / 500))
 }
