@@ -25,7 +25,7 @@ use baton_bench::{Failure, Run};
 use rustix::process::{Resource, getrlimit, setrlimit};
 
 use crate::options::{Options, Plan};
-use crate::phase::Bench;
+use crate::phase::BenchContext;
 
 fn main() -> ExitCode {
     baton_bench::run::main("data", role::main, || measure(&parse(phase::names())))
@@ -42,7 +42,7 @@ fn measure(options: &Options) -> Result<ExitCode, Failure> {
         Plan::FULL
     };
     let mut run = Run::begin("data", &options.shared, &plan);
-    let bench = Bench::new(plan, run.seed());
+    let bench = BenchContext::new(plan, run.seed());
     run.phases(&bench, &phase::ALL)?;
     run.end()
 }

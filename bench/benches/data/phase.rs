@@ -16,7 +16,7 @@ use baton_bench::{Failure, Phase, Row, Unit, interleave};
 use crate::options::Plan;
 
 /// All phases by name, in order.
-pub(crate) const ALL: [(&str, Phase<Bench>); 11] = [
+pub(crate) const ALL: [(&str, Phase<BenchContext>); 11] = [
     ("blind-bbr", |bench| blind::measure(bench, "bbr")),
     ("blind-cubic", |bench| blind::measure(bench, "cubic")),
     ("ssh-download", |bench| ssh::measure(bench, Direction::Download)),
@@ -43,7 +43,7 @@ enum Direction {
 }
 
 /// The state that all phases share.
-pub(crate) struct Bench {
+pub(crate) struct BenchContext {
     pub(crate) plan: Plan,
     pub(crate) bootstrap: Bootstrap,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Bench {
 /// Visits one participant and returns its samples.
 type Visit<'a> = Box<dyn Fn() -> Result<Vec<f64>, Failure> + 'a>;
 
-impl Bench {
+impl BenchContext {
     pub(crate) fn new(plan: Plan, seed: u64) -> Self {
         Self {
             plan,

@@ -22,7 +22,7 @@ use baton_bench::options::parse;
 use baton_bench::{Failure, Run};
 
 use crate::options::{Options, Plan};
-use crate::phase::Bench;
+use crate::phase::BenchContext;
 
 fn main() -> ExitCode {
     baton_bench::run::main("exec", role::main, || measure(&parse(phase::names())))
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
 fn measure(Options { shared }: &Options) -> Result<ExitCode, Failure> {
     let plan = if shared.quick { Plan::QUICK } else { Plan::FULL };
     let mut run = Run::begin("exec", shared, &plan);
-    let bench = Bench::start(plan, run.seed())?;
+    let bench = BenchContext::start(plan, run.seed())?;
     run.phases(&bench, &phase::ALL)?;
     let exports = bench.finish()?;
     exports.print();

@@ -18,7 +18,7 @@ use crate::protocol::{Request, Task};
 use crate::worker::{Baton, Worker};
 
 /// All phases by name, in order.
-pub(crate) const ALL: [(&str, Phase<Bench>); 5] = [
+pub(crate) const ALL: [(&str, Phase<BenchContext>); 5] = [
     ("latency", latency::measure),
     ("throughput", throughput::measure),
     ("tracing", tracing::measure),
@@ -32,7 +32,7 @@ pub(crate) fn names() -> [&'static str; ALL.len()] {
 }
 
 /// The state that all phases share.
-pub(crate) struct Bench {
+pub(crate) struct BenchContext {
     pub(crate) plan: Plan,
     pub(crate) bootstrap: Bootstrap,
     sink: baton_bench::Worker,
@@ -45,7 +45,7 @@ pub(crate) struct Participant<'a> {
     pub(crate) task: Task,
 }
 
-impl Bench {
+impl BenchContext {
     /// Starts the sink.
     pub(crate) fn start(plan: Plan, seed: u64) -> Result<Self, Failure> {
         Ok(Self {

@@ -23,7 +23,7 @@ use baton_bench::options::parse;
 use baton_bench::{Failure, Run};
 
 use crate::options::{Options, Plan};
-use crate::phase::Bench;
+use crate::phase::BenchContext;
 
 fn main() -> ExitCode {
     baton_bench::run::main("meta", role::main, || measure(&parse(phase::names())))
@@ -33,7 +33,7 @@ fn measure(Options { shared, directory }: &Options) -> Result<ExitCode, Failure>
     let plan = if shared.quick { Plan::QUICK } else { Plan::FULL };
     let mut run = Run::begin("meta", shared, &plan);
     println!("{:<19}{}\n", "directory", directory.display());
-    let bench = Bench::new(plan, run.seed(), directory.clone());
+    let bench = BenchContext::new(plan, run.seed(), directory.clone());
     run.phases(&bench, &phase::ALL)?;
     run.end()
 }

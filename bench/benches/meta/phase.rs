@@ -15,7 +15,7 @@ use baton_bench::{Failure, Phase, Row, Unit, interleave};
 use crate::options::Plan;
 
 /// All phases by name, in order.
-pub(crate) const ALL: [(&str, Phase<Bench>); 6] = [
+pub(crate) const ALL: [(&str, Phase<BenchContext>); 6] = [
     ("coalesce", coalesce::measure),
     ("sustained", sustained::measure),
     ("barrier", barrier::measure),
@@ -30,7 +30,7 @@ pub(crate) fn names() -> [&'static str; ALL.len()] {
 }
 
 /// The state that all phases share.
-pub(crate) struct Bench {
+pub(crate) struct BenchContext {
     pub(crate) plan: Plan,
     pub(crate) bootstrap: Bootstrap,
     /// The directory of the databases.
@@ -40,7 +40,7 @@ pub(crate) struct Bench {
 /// Visits one participant and returns its samples.
 type Visit<'a> = Box<dyn Fn() -> Result<Vec<f64>, Failure> + 'a>;
 
-impl Bench {
+impl BenchContext {
     pub(crate) fn new(plan: Plan, seed: u64, directory: PathBuf) -> Self {
         Self {
             plan,

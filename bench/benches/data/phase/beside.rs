@@ -5,11 +5,11 @@ use std::cell::Cell;
 use baton_bench::stats::{Bar, Rounds, Statistic};
 use baton_bench::{Failure, Row, Unit, Worker, interleave};
 
-use super::Bench;
+use super::BenchContext;
 use crate::bars;
 use crate::peers::Baton;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let baton = Baton::start()?;
     let loads = [
         Load::new("idle", "0", "nothing", None),
@@ -58,7 +58,7 @@ impl Load {
 /// Measures exits beside each load, interleaved. Also reports the throughput of the streams, because a scheduler could
 /// meet the bars by starving the stream.
 pub(super) fn exits(
-    bench: &Bench,
+    bench: &BenchContext,
     client: &Worker,
     loads: &[Load],
     rounds: usize,

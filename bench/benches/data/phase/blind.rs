@@ -6,11 +6,11 @@ use baton_bench::network;
 use baton_bench::stats::{Rounds, Statistic};
 use baton_bench::{Failure, Row, Unit, Worker};
 
-use super::{Bench, Compared, Visit, one, stream};
+use super::{BenchContext, Compared, Visit, one, stream};
 use crate::bars;
 use crate::peers::{Baton, FarEndStdio, download_tcp, upload_tcp};
 
-pub(super) fn measure(bench: &Bench, control: &str) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext, control: &str) -> Result<Vec<Row>, Failure> {
     match network::under(control, || under(bench, control)) {
         Ok(measured) => measured,
         Err(why) => Ok(["download", "upload"]
@@ -32,7 +32,7 @@ fn names(direction: &str, control: &str) -> (String, String) {
 /// Times a stream of this many bytes through the relay at this address, in seconds.
 type OverTcp = fn(&str, FarEndStdio, u64) -> Result<f64, Failure>;
 
-fn under(bench: &Bench, control: &str) -> Result<Vec<Row>, Failure> {
+fn under(bench: &BenchContext, control: &str) -> Result<Vec<Row>, Failure> {
     let bytes = bench.plan.bulk_bytes;
     let baton = Baton::start()?;
     let far_end = Worker::start(&["far-end"], None)?;

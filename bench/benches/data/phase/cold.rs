@@ -9,11 +9,11 @@ use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Unit, Worker};
 use baton_support::process::Stack;
 
-use super::{Bench, Compared, Visit};
+use super::{BenchContext, Compared, Visit};
 use crate::bars;
 use crate::peers::{cold, exec};
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let argv = [PROGRAM.to_owned()];
     let sink = Worker::start(&["sink"], None)?;
     let (quiet, exporting) = (Stack::start(None)?, Stack::start(Some(sink.ready()))?);

@@ -7,12 +7,12 @@ use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Worker};
 use baton_support::process::usage;
 
-use super::{Bench, Compared, Visit, kibibytes};
+use super::{BenchContext, Compared, Visit, kibibytes};
 use crate::bars;
 use crate::limits::{CROWDS, SESSIONS};
 use crate::peers::{Baton, key};
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let sessions = bench.plan.idle;
     let baton = Baton::start()?;
     let alone = [Baton::start()?, Baton::start()?];

@@ -7,12 +7,12 @@ use baton_core_client::Ticket;
 use baton_support::process::Stack;
 
 use super::beside::{Load, exits};
-use super::{Bench, Visit, one, stream};
+use super::{BenchContext, Visit, one, stream};
 use crate::bars;
 use crate::limits::LINK;
 use crate::peers::{FarEndStdio, client, download_tcp, upload_tcp};
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let control = congestion_control()?;
     let bytes = bench.plan.link_bytes;
     let stack = Stack::start(None)?;

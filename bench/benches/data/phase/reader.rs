@@ -7,14 +7,14 @@ use baton_bench::stats::Bar;
 use baton_bench::{Failure, Row};
 use baton_support::process::usage;
 
-use super::{Bench, kibibytes};
+use super::{BenchContext, kibibytes};
 use crate::limits::{FLOW_BEFORE_STALL, READ_BEFORE_STALL, STALL_SECONDS, WATCH, WINDOW};
 use crate::peers::Baton;
 
 /// Numbers of streams that share the bytes.
 const STREAMS: [u64; 2] = [1, 16];
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let bytes = bench.plan.stall_bytes;
     let mut rows = Vec::new();
     for streams in STREAMS {

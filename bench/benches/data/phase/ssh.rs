@@ -5,12 +5,12 @@ use baton_bench::ssh::{Route, Ssh};
 use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Unit};
 
-use super::{Bench, Compared, Direction, Visit, one, stream};
+use super::{BenchContext, Compared, Direction, Visit, one, stream};
 use crate::bars;
 use crate::peers::{Baton, download_cli, exec, quoted, upload_cli};
 use crate::role::program::{consumer, producer};
 
-pub(super) fn measure(bench: &Bench, direction: Direction) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext, direction: Direction) -> Result<Vec<Row>, Failure> {
     let control = congestion_control()?;
     let is_download = direction == Direction::Download;
     let (direction, bar) = if is_download {

@@ -11,12 +11,12 @@ use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Worker};
 use baton_support::process::usage;
 
-use super::{Bench, Compared, Visit, one, stream};
+use super::{BenchContext, Compared, Visit, one, stream};
 use crate::bars;
 use crate::limits::{SESSIONS, SETTLE};
 use crate::peers::{Baton, key};
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let bytes = bench.plan.stalled_bytes;
     let beside = Beside::start()?;
     // The second stack is for A against A.

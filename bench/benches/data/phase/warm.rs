@@ -4,11 +4,11 @@ use baton_bench::ssh::Ssh;
 use baton_bench::stats::Statistic;
 use baton_bench::{Failure, Row, Unit, Worker};
 
-use super::{Bench, Compared, Visit};
+use super::{BenchContext, Compared, Visit};
 use crate::bars;
 use crate::peers::Baton;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let what = "warm `Run` over a warm ssh connection in a library, direct";
     let ssh = match Ssh::start() {
         Ok(ssh) => ssh,

@@ -3,12 +3,12 @@
 use baton_bench::stats::{Rounds, Statistic};
 use baton_bench::{Row, Unit};
 
-use super::{Bench, Participant, interleave};
+use super::{BenchContext, Participant, interleave};
 use crate::Failure;
 use crate::bars;
 use crate::protocol::Task;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let baton = bench.traced()?;
     let participants = [Task::Remainder, Task::Exit].map(|task| Participant {
         worker: &baton.client,

@@ -5,7 +5,7 @@
 use baton_bench::stats::Estimate;
 use baton_bench::{Row, Unit};
 
-use super::Bench;
+use super::BenchContext;
 use crate::Failure;
 use crate::bars;
 use crate::protocol::{Request, Task};
@@ -13,7 +13,7 @@ use crate::protocol::{Request, Task};
 /// Growth is measured over this many times the initial number of executions.
 const FURTHER: usize = 4;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let baton = bench.traced()?;
     let executions = bench.plan.memory;
     let execute = |task, executions| {

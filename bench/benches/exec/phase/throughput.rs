@@ -4,13 +4,13 @@ use baton_bench::floor::Flavour;
 use baton_bench::stats::Statistic;
 use baton_bench::{Row, Unit};
 
-use super::{Bench, Participant, interleave};
+use super::{BenchContext, Participant, interleave};
 use crate::Failure;
 use crate::bars;
 use crate::protocol::Task;
 use crate::worker::Worker;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let width = bench.plan.width;
     let task = Task::InFlight(width);
     let baton = bench.traced()?;

@@ -10,14 +10,14 @@ use std::time::Duration;
 use baton_bench::stats::{Rounds, Statistic};
 use baton_bench::{Row, Unit};
 
-use super::{Bench, Participant, interleave};
+use super::{BenchContext, Participant, interleave};
 use crate::Failure;
 use crate::bars;
 use crate::options;
 use crate::protocol::Task;
 use crate::worker::Baton;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let sets = [bench.traced()?, Baton::start(None)?, Baton::start(None)?];
     let width = bench.plan.width;
     let mut rows = Vec::new();
@@ -80,7 +80,12 @@ struct Measured {
     wall: [Rounds; 3],
 }
 
-fn compare(bench: &Bench, sets: &[Baton; 3], task: Task, plan: options::Rounds) -> Result<Measured, Failure> {
+fn compare(
+    bench: &BenchContext,
+    sets: &[Baton; 3],
+    task: Task,
+    plan: options::Rounds,
+) -> Result<Measured, Failure> {
     let participants = sets.each_ref().map(|set| Participant {
         worker: &set.client,
         task,
@@ -108,7 +113,7 @@ fn compare(bench: &Bench, sets: &[Baton; 3], task: Task, plan: options::Rounds) 
 
 /// Computes rows of CPU time.
 struct Cost<'a> {
-    bench: &'a Bench,
+    bench: &'a BenchContext,
     off: &'a Rounds,
     noise: &'a Rounds,
 }

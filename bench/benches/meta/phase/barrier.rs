@@ -13,7 +13,7 @@ use baton_bench::{Failure, Row, Unit};
 use baton_metadata::WriterHandle;
 use tokio::runtime::Runtime;
 
-use super::{Bench, Visit};
+use super::{BenchContext, Visit};
 use crate::bars;
 use crate::options::Barriers;
 use crate::records::{end, exited, spawned, start, whole};
@@ -24,7 +24,7 @@ const LOAD: f64 = 2_000.0;
 /// The first id of the load, so that its records are not those of the barriers.
 const LOAD_IDS: u64 = 1 << 40;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     let (idle, loaded) = (bench.plan.idle, bench.plan.loaded);
     for (id, what, load, plan, bar) in [
@@ -64,7 +64,7 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
 }
 
 fn visits(
-    bench: &Bench,
+    bench: &BenchContext,
     plan: Barriers,
     runtime: &Runtime,
     handle: &WriterHandle,
@@ -123,7 +123,7 @@ fn executions(handle: &WriterHandle, over: &AtomicBool) -> Result<f64, Failure> 
     Ok(n as f64 / started.elapsed().as_secs_f64())
 }
 
-fn judge(bench: &Bench, [id, what]: [&str; 2], measured: [&Rounds; 3], bar: Bar) -> Vec<Row> {
+fn judge(bench: &BenchContext, [id, what]: [&str; 2], measured: [&Rounds; 3], bar: Bar) -> Vec<Row> {
     let [own, peer, _] = measured;
     let milliseconds = |who: &str, name: &str, of: &Rounds, percentile: &str, statistic| {
         let estimate = bench.bootstrap.value(of, statistic).times(1e3);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use baton_bench::stats::{Estimate, Rounds, Statistic};
 use baton_bench::{Failure, Row, Unit};
 
-use super::Bench;
+use super::BenchContext;
 use crate::records::value;
 use crate::state::State;
 use crate::{bars, records};
@@ -16,7 +16,7 @@ const PER_SECOND: f64 = 50_000.0;
 /// The interval between two bursts of patches.
 const BURST: Duration = Duration::from_millis(1);
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;

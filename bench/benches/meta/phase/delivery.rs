@@ -15,7 +15,7 @@ use baton_bench::stats::{Rounds, Statistic};
 use baton_bench::{Failure, Row, Unit, Worker, interleave};
 use baton_support::process::Stack;
 
-use super::Bench;
+use super::BenchContext;
 use crate::bars;
 
 /// The delay of every sync of the last exec-server.
@@ -72,7 +72,7 @@ impl Participant {
     }
 }
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let faults = faults()?;
     let directory = tempfile::Builder::new()
         .prefix("delivery-")
@@ -169,7 +169,7 @@ fn end(participants: Vec<Participant>, executed: usize) -> Result<(), Failure> {
 }
 
 fn rows(
-    bench: &Bench,
+    bench: &BenchContext,
     of: &[Rounds],
     id: &str,
     what: &str,

@@ -13,7 +13,7 @@ use baton_core_client::Seed;
 use baton_metadata::record::Owner;
 use baton_support::process::{self, Stack, isolated};
 
-use super::{Bench, Visit};
+use super::{BenchContext, Visit};
 use crate::bars;
 use crate::million::{self, RECORDS, THREADS, id, is_own};
 
@@ -21,7 +21,7 @@ use crate::million::{self, RECORDS, THREADS, id, is_own};
 /// client's, one in twenty failed: about 1,500.
 const OF_A_DAY: std::ops::Range<f64> = 1_000.0..2_000.0;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let mut filled = Ok(());
     let state = tempfile::tempdir_in(&bench.directory)?;
     let directory = state.path().join("state");

@@ -3,10 +3,10 @@
 use baton_bench::stats::Estimate;
 use baton_bench::{Failure, Row, Unit, Worker};
 
-use super::Bench;
+use super::BenchContext;
 use crate::bars;
 
-pub(super) fn measure(_bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(_bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     let mut rows = Vec::new();
     for shape in ["least", "usual", "largest"] {
         let worker = Worker::start(&["queue", shape], None)?;

@@ -10,7 +10,7 @@ use baton_metadata::limits::BATCH_PATCHES;
 use rusqlite::{Connection, TransactionBehavior, params};
 use tempfile::TempDir;
 
-use super::Bench;
+use super::BenchContext;
 use crate::bars;
 use crate::options::Plan;
 use crate::records::{ARGV, BOOT, CWD, EPOCH, OWNER, TIMINGS, process_id, trace_id, whole};
@@ -23,7 +23,7 @@ const AHEAD: usize = 3 * BATCH_PATCHES;
 /// Seconds per record of each window of a visit.
 type Windows = Vec<f64>;
 
-pub(super) fn measure(bench: &Bench) -> Result<Vec<Row>, Failure> {
+pub(super) fn measure(bench: &BenchContext) -> Result<Vec<Row>, Failure> {
     // One round, because a visit is long. The bootstrap draws windows instead of rounds. Windows of the same position
     // in their visits are paired, because their databases have the same age.
     let measured = RefCell::new([Rounds::new(), Rounds::new(), Rounds::new()]);
@@ -107,7 +107,7 @@ impl WindowCounter {
 }
 
 /// The writer's windows, from the first accepted record to the barrier after the last.
-fn ours(bench: &Bench) -> Result<Windows, Failure> {
+fn ours(bench: &BenchContext) -> Result<Windows, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -139,7 +139,7 @@ const INSERT: &str = "insert into processes (owner, id, begun_ns, life, thread, 
     values (1, ?1, ?2, 1, 'thread', ?3, 0, ?4, 0, ?5, ?6, 1, ?7, ?8, ?9, 4, ?10, 'exited', 0, 0, null, null, null, 23, 0, 37, 1234567, ?11)";
 
 /// Inserts the same rows with SQLite alone: a prepared insert and SQLite's automatic checkpoints.
-fn sqlite(bench: &Bench) -> Result<Windows, Failure> {
+fn sqlite(bench: &BenchContext) -> Result<Windows, Failure> {
     let directory = TempDir::new_in(&bench.directory)?;
     // Creates the schema.
     drop(state::open(directory.path())?);
