@@ -23,14 +23,14 @@ pub struct Counts {
 }
 
 /// A bound sink.
-pub struct Sink {
+pub struct SpanSink {
     receiver: Receiver,
     counters: Arc<Counters>,
 }
 
 /// Reads the counts of a running sink. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Handle(Arc<Counters>);
+pub struct SpanSinkHandle(Arc<Counters>);
 
 #[derive(Debug, Default)]
 struct Counters {
@@ -40,7 +40,7 @@ struct Counters {
     server_spans: AtomicU64,
 }
 
-impl Sink {
+impl SpanSink {
     /// Binds a free port of loopback. Must be called in a tokio runtime.
     ///
     /// # Errors
@@ -60,8 +60,8 @@ impl Sink {
     }
 
     /// A handle that reads the counts.
-    pub fn handle(&self) -> Handle {
-        Handle(Arc::clone(&self.counters))
+    pub fn handle(&self) -> SpanSinkHandle {
+        SpanSinkHandle(Arc::clone(&self.counters))
     }
 
     /// Serves until dropped.
@@ -76,7 +76,7 @@ impl Sink {
     }
 }
 
-impl Handle {
+impl SpanSinkHandle {
     /// The counts so far.
     pub fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -150,7 +150,7 @@ mod tests {
 
     #[tokio::test]
     async fn spans_are_counted_over_all_groups_and_batches() {
-        let sink = Sink::bind().unwrap();
+        let sink = SpanSink::bind().unwrap();
         let handle = sink.handle();
         let endpoint = sink.endpoint().unwrap();
         let serving = tokio::spawn(sink.serve());

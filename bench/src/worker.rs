@@ -15,7 +15,7 @@ use tokio::net::unix::pipe;
 
 use crate::Failure;
 use crate::limits::VISIT_PATIENCE;
-use crate::sink::Sink;
+use crate::sink::SpanSink;
 
 /// The first argument of a worker. The next argument is its role.
 pub const ROLE: &str = "role";
@@ -119,7 +119,7 @@ pub fn count_spans() -> Result<(), Failure> {
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let sink = Sink::bind()?;
+        let sink = SpanSink::bind()?;
         let (endpoint, handle) = (sink.endpoint()?, sink.handle());
         let counting = answer(&endpoint, async |_| {
             let counts = handle.counts();
