@@ -10,7 +10,7 @@ pub struct Options {
     /// Measure less, for a first look and for CI
     #[arg(long)]
     pub quick: bool,
-    /// Only the rows of this phase; repeatable. Without it, all
+    /// Run only this phase; repeatable. Without it, all phases run
     #[arg(long, value_name = "PHASE")]
     pub only: Vec<String>,
     /// Seed of the bootstrap; a random one is printed
@@ -22,7 +22,7 @@ pub struct Options {
     /// Write the rows that have a bar to this file, as a Markdown table with the commit, the seed and the machine
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
-    /// Fail when a bar is failed
+    /// Exit with 1 if a bar fails
     #[arg(long)]
     pub check: bool,
     /// Cargo passes this

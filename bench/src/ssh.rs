@@ -29,7 +29,7 @@ const SEPARATION: &str = "/run/sshd";
 pub enum SshError {
     /// It is not installed.
     #[error(
-        "no OpenSSH server is installed ({0}); --install-ssh installs it as root, where there is apt-get"
+        "OpenSSH is not installed ({0}); as root, --install-ssh installs it with apt-get"
     )]
     Missing(String),
     /// It could not be installed.
