@@ -23,7 +23,9 @@ pub enum NetworkError {
     #[error("the kernel offers no {0} (tcp_available_congestion_control)")]
     Unknown(String),
     /// The kernel has it, but this process may not create a network namespace.
-    #[error("{name} is not this system's default, and a private network namespace cannot be created: {source}")]
+    #[error(
+        "{name} is not this system's default, and a private network namespace cannot be created: {source}"
+    )]
     Private {
         /// The congestion control.
         name: String,

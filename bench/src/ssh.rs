@@ -28,9 +28,7 @@ const SEPARATION: &str = "/run/sshd";
 #[derive(Debug, thiserror::Error)]
 pub enum SshError {
     /// It is not installed.
-    #[error(
-        "OpenSSH is not installed ({0}); as root, --install-ssh installs it with apt-get"
-    )]
+    #[error("OpenSSH is not installed ({0}); as root, --install-ssh installs it with apt-get")]
     Missing(String),
     /// It could not be installed.
     #[error("OpenSSH could not be installed: {0}")]

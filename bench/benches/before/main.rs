@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! bench/benches/before/save DIR CHECKOUT          (builds the checkout of another commit and copies the executables)
-//! cargo bench -p baton-bench --bench before -- --before DIR [--after DIR] [--quick --seed N --markdown FILE --json
-//! FILE --check]
+//! cargo bench -p baton-bench --bench before -- --before DIR [--after DIR] \
+//!     [--quick --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
 //! Each side is the `baton` binary and the executables of the benchmarks `exec` and `data`, which act as clients. A

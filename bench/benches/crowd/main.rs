@@ -2,8 +2,8 @@
 //! after a restart of the relay. Each command is a new `baton exec` process.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench crowd [-- --quick --only PHASE --commands N --restarts N --markdown FILE --json
-//! FILE --check]
+//! cargo bench -p baton-bench --bench crowd \
+//!     [-- --quick --only PHASE --commands N --restarts N --markdown FILE --json FILE --check]
 //! ```
 
 mod burst;

@@ -2,8 +2,8 @@
 //! sessions.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench data [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check
-//! --install-ssh]
+//! cargo bench -p baton-bench --bench data \
+//!     [-- --quick --only PHASE --seed N --markdown FILE --json FILE --check --install-ssh]
 //! ```
 //!
 //! This process only sends requests and records the answers. The measured programs run in separate processes: this

@@ -3,8 +3,8 @@
 //! effect of the store on the latency of a client.
 //!
 //! ```text
-//! cargo bench -p baton-bench --bench meta [-- --quick --only PHASE --directory DIR --seed N --markdown FILE --json
-//! FILE --check]
+//! cargo bench -p baton-bench --bench meta \
+//!     [-- --quick --only PHASE --directory DIR --seed N --markdown FILE --json FILE --check]
 //! ```
 //!
 //! Every phase but `memory` uses a real disk with real syncs. History and delivery use the real binary.

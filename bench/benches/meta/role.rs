@@ -31,11 +31,9 @@ pub(crate) fn main(arguments: &[String]) -> Result<(), Failure> {
 /// A client of Baton on one thread, with one warm session. It answers:
 ///
 /// * `execute WARM-UP COUNTED`: for each counted execution, the milliseconds from the exec-server's observation of the
-///   exit to
-///   this client's receipt; then, for each counted execution, the milliseconds of the whole execution.
+///   exit to this client's receipt; then, for each counted execution, the milliseconds of the whole execution.
 /// * `history FAILED DAYS LIMIT THREAD` and `show NAME`: the milliseconds until the last record arrived, and the number
-///   of
-///   records.
+///   of records.
 /// * `kept`: runs one more execution; the seconds of a barrier after it, and the number of records.
 fn client(ticket: &str, key: &str) -> Result<(), Failure> {
     let key = Seed::read(Path::new(key))?.client_key()?;

@@ -163,7 +163,7 @@ fn upkeep_reports_a_failed_checkpoint_and_nothing_is_lost() {
     while opened.store.upkeep(crate::support::NOW).is_err() {
         assert!(
             since.elapsed() < Duration::from_secs(20),
-            "the disk has recovered"
+            "upkeep still fails on a recovered disk"
         );
         std::thread::sleep(Duration::from_millis(5));
     }

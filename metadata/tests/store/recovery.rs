@@ -92,7 +92,7 @@ fn a_start_that_was_refused_and_repeated_counts_as_running() {
     write(&mut first.store, [refused]);
     write(&mut first.store, [again.clone()]);
     let record = first.reader.process(&key(1)).unwrap().unwrap();
-    assert_eq!(record.patch, again, "the repeated start replaces the refused one");
+    assert_eq!(record.patch, again, "the refused start was not replaced");
     drop(first);
     let mut handed = 0;
     let second = opened(&state, &mut |survivors| handed += survivors.len());

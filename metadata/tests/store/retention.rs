@@ -193,7 +193,7 @@ fn an_epoch_is_removed_when_it_and_all_earlier_ones_have_no_record() {
     assert_eq!(
         lives(),
         epochs,
-        "each epoch has a record or is later than one that has"
+        "an epoch was removed that has a record or is later than one that has"
     );
     run_upkeep(&mut opened.store, NOW + 40 * DAY);
     assert_eq!(lives(), epochs[4..]);
@@ -201,7 +201,7 @@ fn an_epoch_is_removed_when_it_and_all_earlier_ones_have_no_record() {
     let record = opened.reader.process(&key(20)).unwrap().unwrap();
     assert_eq!(record.patch.start.unwrap().epoch.0, epochs[4]);
     run_upkeep(&mut opened.store, NOW + 60 * DAY);
-    assert_eq!(lives(), epochs[5..], "the current epoch is kept");
+    assert_eq!(lives(), epochs[5..], "the current epoch was removed");
 }
 
 #[test]
