@@ -33,7 +33,7 @@ pub(super) fn measure(plan: &Plan) -> Result<Vec<Row>, Failure> {
     for n in 0..plan.restarts {
         sleep(UP);
         if n % 2 == 0 {
-            stack.relay.ask_to_end();
+            stack.relay.terminate();
             stack.relay.wait(STOP_PATIENCE)?;
         }
         let mut command = isolated(Command::new(baton()?), None);

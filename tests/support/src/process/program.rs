@@ -126,7 +126,7 @@ impl RunningProgram {
     ///
     /// # Errors
     /// [`ProgramError::Ended`].
-    pub fn tell(&mut self, line: &str) -> Result<(), ProgramError> {
+    pub fn send_line(&mut self, line: &str) -> Result<(), ProgramError> {
         let written = match &mut self.stdin {
             Some(stdin) => stdin.write_all(format!("{line}\n").as_bytes()),
             None => Err(io::ErrorKind::BrokenPipe.into()),
@@ -164,7 +164,7 @@ impl RunningProgram {
     /// # Errors
     /// [`ProgramError::Silent`] after `patience`, [`ProgramError::Ended`].
     pub fn ask(&mut self, line: &str, patience: Duration) -> Result<String, ProgramError> {
-        self.tell(line)?;
+        self.send_line(line)?;
         self.line(patience)
     }
 
@@ -175,7 +175,7 @@ impl RunningProgram {
     }
 
     /// Closes its stdin and sends it SIGTERM.
-    pub fn ask_to_end(&mut self) {
+    pub fn terminate(&mut self) {
         self.stdin = None;
         // Fails if it has ended. It is not reaped yet, so its pid is not reused.
         let _ = kill_process(Pid::from_child(&self.child), Signal::TERM);
@@ -297,7 +297,7 @@ mod tests {
         assert_eq!(echo.line(PATIENCE).unwrap(), "ready");
         assert_eq!(echo.ask("one", PATIENCE).unwrap(), "got one");
         assert_eq!(echo.ask("two", PATIENCE).unwrap(), "got two");
-        echo.ask_to_end();
+        echo.terminate();
         assert!(echo.wait(PATIENCE).is_ok());
     }
 
@@ -323,7 +323,7 @@ mod tests {
     fn a_program_that_ignores_sigterm_is_killed_when_dropped() {
         let mut program = shell("trap '' TERM; echo ready; while :; do sleep 0.01; done");
         program.line_after("ready", PATIENCE).unwrap();
-        program.ask_to_end();
+        program.terminate();
         assert!(matches!(
             program.wait(Duration::from_millis(50)),
             Err(ProgramError::Silent { .. })
@@ -338,7 +338,7 @@ mod tests {
         let mut echo = shell("while read line; do echo \"got $line\"; done");
         assert_eq!(echo.ask("one", PATIENCE).unwrap(), "got one");
         echo.freeze().unwrap();
-        echo.tell("two").unwrap();
+        echo.send_line("two").unwrap();
         assert!(matches!(
             echo.line(Duration::from_millis(50)),
             Err(ProgramError::Silent { .. })

@@ -124,10 +124,10 @@ impl Stack {
     /// # Errors
     /// [`StackError::Program`]; both are killed.
     pub fn stop(mut self) -> Result<String, StackError> {
-        self.exec_server.ask_to_end();
+        self.exec_server.terminate();
         self.exec_server.wait(STOP_PATIENCE)?;
         let stderr = self.exec_server.stderr();
-        self.relay.ask_to_end();
+        self.relay.terminate();
         self.relay.wait(STOP_PATIENCE)?;
         Ok(stderr)
     }
