@@ -26,6 +26,9 @@ use super::state::{Destination, RejectedSpans};
 use crate::response_guard::ResponseGuard;
 use connector::CollectorConnector;
 
+/// Names the exporter, its language and its version (OpenTelemetry, "OpenTelemetry Protocol Exporter", section "User
+/// Agent"). The prefix differs from `OTel-OTLP-Exporter-Rust`, which is another implementation.
+const USER_AGENT: &str = concat!("Baton-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION"));
 const EXPORT: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// A collector.
@@ -56,9 +59,7 @@ impl Collector {
             return Ok(channel.clone());
         }
         let plain = Endpoint::from(self.uri.clone()).connect_timeout(self.timeout);
-        let named = plain
-            .clone()
-            .user_agent(concat!("baton-trace/", env!("CARGO_PKG_VERSION")));
+        let named = plain.clone().user_agent(USER_AGENT);
         // A fixed, valid header value; the plain endpoint serves as well.
         let endpoint = named.unwrap_or(plain);
         let dial = CollectorConnector::new(Arc::clone(&self.speaks_http1));

@@ -38,6 +38,7 @@ use tonic::{Request, Response, Status};
 struct Receiver {
     requests: Arc<Mutex<Vec<ExportTraceServiceRequest>>>,
     tokens: Arc<Mutex<Vec<String>>>,
+    user_agents: Arc<Mutex<Vec<String>>>,
     /// Answers so many requests with a status first.
     failing: Arc<Mutex<Vec<Status>>>,
     /// Takes a request for each of its permits, and answers no other.
@@ -52,11 +53,14 @@ impl TraceService for Receiver {
         &self,
         request: Request<ExportTraceServiceRequest>,
     ) -> Result<Response<ExportTraceServiceResponse>, Status> {
-        let token = request
-            .metadata()
-            .get("x-token")
-            .map(|token| token.to_str().unwrap().to_owned());
-        self.tokens.lock().unwrap().extend(token);
+        let header = |name: &'static str| {
+            request
+                .metadata()
+                .get(name)
+                .map(|value| value.to_str().unwrap().to_owned())
+        };
+        self.tokens.lock().unwrap().extend(header("x-token"));
+        self.user_agents.lock().unwrap().extend(header("user-agent"));
         if let Some(status) = self.failing.lock().unwrap().pop() {
             return Err(status);
         }
@@ -342,6 +346,17 @@ fn a_collector_that_is_briefly_unavailable_gets_the_spans_and_one_that_refuses_d
     let report = client.shutdown(AT_ONCE);
     assert!(report.exported == 0 && report.dropped > 0, "{report}");
     assert_eq!(*receiver.tokens.lock().unwrap(), ["a b"]);
+}
+
+#[test]
+fn the_user_agent_names_exporter_language_and_version() {
+    let receiver = Receiver::default();
+    let client = exporter(Side::Client, receiver.serve(), &[]);
+    client.record(record(Side::Client, &TraceContext::new_root(true)));
+    client.shutdown(AT_ONCE);
+    let user_agents = receiver.user_agents.lock().unwrap();
+    let expected = concat!("Baton-OTLP-Exporter-Rust/", env!("CARGO_PKG_VERSION"), " ");
+    assert!(user_agents[0].starts_with(expected), "{user_agents:?}");
 }
 
 #[test]
