@@ -18,7 +18,6 @@
 //! * [`frame`]: the encoding; [`timings`]: the server's stages in `Trailers`;
 //! * [`Event`], [`MuxError`], [`Stamps`]: output to the application.
 
-mod control;
 mod error;
 mod event;
 pub mod frame;

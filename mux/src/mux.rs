@@ -1,6 +1,7 @@
 //! One end of a session: its streams, session control and timers. `receive` handles received messages, `transmit`
 //! builds the next message.
 
+mod control;
 mod receive;
 mod transmit;
 
@@ -13,7 +14,7 @@ use baton_proto::limits::{MAX_STREAMS, STREAM_WINDOW};
 use baton_trace::clock::{ClockOffset, ClockOffsetEstimator};
 use bytes::Bytes;
 
-use crate::control::Control;
+use self::control::Control;
 use crate::error::{MuxError, StreamError};
 use crate::event::{Event, Received, code};
 use crate::frame::StreamId;

@@ -1,7 +1,6 @@
 //! Builds the next message: session control, then frames of the streams that [`schedule`](crate::schedule) selects.
 
-use baton_proto::PROTOCOL_VERSION;
-use baton_proto::channel::{ClientHello, Ping, Trailers};
+use baton_proto::channel::Trailers;
 use baton_proto::limits::{HEAD_MAX, METADATA_ENTRIES_MAX, NOISE_PLAINTEXT_MAX};
 use baton_trace::record::{Anchor, StageRecord};
 use baton_trace::stage::transport::{RPC, TERMINAL_QUEUE, TERMINAL_SEAL};
@@ -10,6 +9,7 @@ use prost::Message;
 use std::time::Instant;
 
 use super::Mux;
+use super::control::put_ping;
 use crate::event::Event;
 use crate::frame::{HEADER_LEN, Kind, StreamId, put_header};
 use crate::limits;
@@ -37,13 +37,7 @@ impl Mux {
     pub fn transmit(&mut self, now: Anchor, out: &mut Vec<u8>) -> bool {
         out.clear();
         self.message += 1;
-        if std::mem::take(&mut self.control.hello) {
-            let hello = ClientHello {
-                version: PROTOCOL_VERSION,
-                features: self.own_features.bits(),
-            };
-            put_message(out, Kind::Hello, &hello);
-        }
+        self.transmit_hello(out);
         if self.gave_up {
             self.transmit_go_away(out);
             return !out.is_empty();
@@ -119,56 +113,6 @@ impl Mux {
                 self.events.push_back(Event::Answered(id, sent));
             }
             self.collect(id);
-        }
-    }
-
-    /// Writes session control. Returns the id of the `Ping` in it, if there is one.
-    fn transmit_control(&mut self, now: Anchor, out: &mut Vec<u8>) -> Option<u64> {
-        // The queues are bounded by MAX_RESETS, MAX_STREAMS and MAX_PONGS. Frames that do not fit are sent in the next
-        // message.
-        let fits = |out: &Vec<u8>| out.len() + 64 <= NOISE_PLAINTEXT_MAX;
-        let ping = self.control.ping.take();
-        if let Some(id) = ping {
-            put_ping(out, id, now);
-        }
-        while fits(out) {
-            let Some(mut pong) = self.control.pongs.pop_front() else {
-                break;
-            };
-            pong.sent_unix_ns = now.unix_ns;
-            put_message(out, Kind::Pong, &pong);
-        }
-        // Before the resets, so that the peer knows why its streams end.
-        self.transmit_go_away(out);
-        while fits(out) {
-            let Some((id, code)) = self.control.resets.pop_front() else {
-                break;
-            };
-            put_header(out, Kind::Reset, false, id, 4);
-            out.extend_from_slice(&code.to_be_bytes());
-        }
-        while fits(out) {
-            let Some(id) = self.control.credits.pop_front() else {
-                break;
-            };
-            let Some(stream) = self.streams.get_mut(&id) else {
-                continue;
-            };
-            let receive = &mut stream.receive;
-            receive.grant_queued = false;
-            let grant = std::mem::take(&mut receive.grant);
-            if grant > 0 && receive.reset.is_none() {
-                receive.window += grant;
-                put_header(out, Kind::Credit, false, id, 4);
-                out.extend_from_slice(&grant.to_be_bytes());
-            }
-        }
-        ping
-    }
-
-    fn transmit_go_away(&mut self, out: &mut Vec<u8>) {
-        if let Some(go_away) = self.control.go_away.take() {
-            put_message(out, Kind::GoAway, &go_away);
         }
     }
 
@@ -253,16 +197,6 @@ fn stamps_of(stream: &mut Stream, which: Stamped) -> &mut SentStamps {
         Stamped::Head => &mut stream.stamps.head_sent,
         Stamped::LastData => &mut stream.stamps.last_data_sent,
     }
-}
-
-/// Writes a ping with the time of sending.
-fn put_ping(out: &mut Vec<u8>, id: u64, now: Anchor) {
-    let sent_unix_ns = now.unix_ns;
-    put_message(out, Kind::Ping, &Ping { id, sent_unix_ns });
-}
-
-fn put_message(out: &mut Vec<u8>, kind: Kind, message: &impl Message) {
-    put_body(out, kind, 0, message);
 }
 
 fn put_body(out: &mut Vec<u8>, kind: Kind, id: StreamId, message: &impl Message) {
