@@ -55,8 +55,8 @@ impl SpoolDrain {
         };
         state.drained().dropped += prune(&directory, now_ms(), 0)?.spans;
         let mut load = DrainRequest::default();
-        for told in names {
-            let name = told.to_string();
+        for spooled in names {
+            let name = spooled.to_string();
             match directory.read(&name)? {
                 OpenedFile::Taken => {}
                 OpenedFile::Bad(what) => {
@@ -69,7 +69,7 @@ impl SpoolDrain {
                     let content = SpoolContent::read(file);
                     if content.is_damaged {
                         let read: u64 = content.requests.iter().map(|request| request.spans).sum();
-                        state.drained().dropped += told.spans.saturating_sub(read);
+                        state.drained().dropped += spooled.spans.saturating_sub(read);
                         find(state, name.clone(), SpoolFault::Damaged);
                     }
                     for request in content.requests {

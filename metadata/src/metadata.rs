@@ -308,7 +308,7 @@ impl Health {
 
 /// Reports once when writing begins to fail or to stall, once for each other cause, and once when it recovers.
 fn of_writing(
-    told: &mut Option<WriteFailure>,
+    reported: &mut Option<WriteFailure>,
     stats: &WriterStats,
     failing: Option<WriteError>,
 ) -> Option<HealthEvent> {
@@ -317,8 +317,8 @@ fn of_writing(
         .as_ref()
         .map(|error| WriteFailure::Fails(error.kind))
         .or_else(stalls);
-    let is_news = *told != failure;
-    *told = failure;
+    let is_news = *reported != failure;
+    *reported = failure;
     is_news.then(|| match failure {
         None => HealthEvent::Recovered,
         Some(_) => HealthEvent::Failing {
@@ -329,17 +329,17 @@ fn of_writing(
 }
 
 /// Reports once when upkeep begins to fail, once for each other cause, and once when it recovers.
-fn of_upkeep(told: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> Option<HealthEvent> {
+fn of_upkeep(reported: &mut Option<WriteErrorKind>, failing: Option<WriteError>) -> Option<HealthEvent> {
     let kind = failing.as_ref().map(|error| error.kind);
-    let is_news = *told != kind;
-    *told = kind;
+    let is_news = *reported != kind;
+    *reported = kind;
     is_news.then(|| failing.map_or(HealthEvent::UpkeepRecovered, HealthEvent::UpkeepFailing))
 }
 
 /// Reports once when all finder threads hang, and once when they do not any more.
-fn of_facts(told: &mut bool, held_up: Option<PathBuf>) -> Option<HealthEvent> {
-    let is_news = *told != held_up.is_some();
-    *told = held_up.is_some();
+fn of_facts(reported: &mut bool, held_up: Option<PathBuf>) -> Option<HealthEvent> {
+    let is_news = *reported != held_up.is_some();
+    *reported = held_up.is_some();
     is_news.then(|| {
         held_up.map_or(HealthEvent::FactsRecovered, |directory| {
             HealthEvent::FactsHeldUp { directory }
@@ -353,7 +353,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_fails_or_stalls_is_told_once_for_each_cause_with_what_helps() {
-        let mut told = None;
+        let mut reported = None;
         let mut look = |kind: Option<WriteErrorKind>, writing_for: u64| {
             let stats = WriterStats {
                 waiting: 3,
@@ -362,7 +362,7 @@ mod tests {
                 ..WriterStats::default()
             };
             let failing = kind.map(|kind| WriteError::new(kind, "in its words"));
-            of_writing(&mut told, &stats, failing).map(|event| event.to_string())
+            of_writing(&mut reported, &stats, failing).map(|event| event.to_string())
         };
         assert_eq!(look(None, 0), None);
         let stalls = look(None, 3).unwrap();
@@ -387,9 +387,9 @@ mod tests {
 
     #[test]
     fn file_systems_that_do_not_answer_are_told_once_and_steer_no_terminal() {
-        let mut told = false;
+        let mut reported = false;
         let mut look = |held_up: Option<&str>| {
-            let event = of_facts(&mut told, held_up.map(PathBuf::from));
+            let event = of_facts(&mut reported, held_up.map(PathBuf::from));
             event.map(|event| event.to_string())
         };
         assert_eq!(look(None), None);
@@ -402,10 +402,10 @@ mod tests {
 
     #[test]
     fn an_upkeep_that_fails_is_told_once_for_each_cause() {
-        let mut told = None;
+        let mut reported = None;
         let mut look = |kind: Option<WriteErrorKind>| {
             let event = of_upkeep(
-                &mut told,
+                &mut reported,
                 kind.map(|kind| WriteError::new(kind, "at some offset")),
             );
             event.map(|event| event.to_string())
