@@ -201,6 +201,7 @@ impl Command {
             thread_id: self.thread,
             title: self.title,
             metadata: self.metadata,
+            ..Start::default()
         }
     }
 }

@@ -87,6 +87,10 @@ pub const REKEY_BURST: u32 = 16;
 /// Bytes of a thread's id. It is a key of the exec-server's index, and an argument on a command line.
 pub const THREAD_ID_MAX: usize = 256;
 
+/// Bytes of a step's id. It is a key of the exec-server's index, an attribute of spans, and an argument on a command
+/// line. A record in the exec-server's queue takes this much more memory.
+pub const STEP_ID_MAX: usize = 128;
+
 /// Bytes of a thread's title: a line that a person reads.
 pub const THREAD_TITLE_MAX: usize = 1024;
 

@@ -23,6 +23,7 @@ impl Start {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exec::Family;
 
     #[test]
     fn the_epoch_is_no_parameter_and_all_else_is() {
@@ -70,6 +71,18 @@ mod tests {
             },
             Start {
                 metadata: vec![Default::default()],
+                ..start.clone()
+            },
+            Start {
+                turn: 1,
+                ..start.clone()
+            },
+            Start {
+                step: "s".into(),
+                ..start.clone()
+            },
+            Start {
+                family: Family::Jsonl.into(),
                 ..start.clone()
             },
         ];
