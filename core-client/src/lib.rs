@@ -28,6 +28,7 @@ mod memory;
 mod records;
 mod run;
 mod stdin;
+pub mod warm;
 
 pub use baton_channel::key::{PublicKey, Seed, StaticKey};
 pub use baton_channel::ticket::{Ticket, TicketError};

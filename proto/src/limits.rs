@@ -131,3 +131,13 @@ pub const SHOWN_MAX: usize = 256;
 /// keys and values, and [`ANSWER_MAX`] for the other fields.
 pub const THREAD_ANSWER_MAX: usize =
     ANSWER_MAX + THREAD_METADATA_KEYS_MAX * (THREAD_METADATA_KEY_MAX + THREAD_METADATA_VALUE_MAX + 16);
+
+/// Warms in the history of a warm state, which a client keeps and the exec-server's board holds for each conversation.
+/// At the default interval that is the last quarter of an hour.
+pub const WARM_HISTORY_MAX: usize = 32;
+
+/// Bytes of the error of one warm: a sentence. With [`WARM_HISTORY_MAX`], a state has at most some 18 KiB.
+pub const WARM_ERROR_MAX: usize = 512;
+
+/// Bytes of one encoded warm state. Protects the exec-server's board, and the clients that watch it.
+pub const WARM_STATE_MAX: usize = 32 * 1024;
