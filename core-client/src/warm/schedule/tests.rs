@@ -5,6 +5,8 @@ use baton_proto::limits::WARM_HISTORY_MAX;
 use super::super::state::HitPercent;
 use super::*;
 
+mod model;
+
 /// The wall clock at the start of a test, in milliseconds.
 const EPOCH_MS: u64 = 1_000_000;
 
