@@ -1,0 +1,3 @@
+//! Timing reports and requests.
+
+mod intervals;
