@@ -38,7 +38,9 @@
 //! # }
 //! ```
 
+mod attribute;
 mod correlator;
+mod spans;
 mod timing;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

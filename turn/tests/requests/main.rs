@@ -4,3 +4,5 @@ mod clock;
 mod intervals;
 mod model;
 mod property;
+mod spans;
+mod websocket;

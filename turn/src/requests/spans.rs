@@ -1,0 +1,92 @@
+//! Puts a matched request on a trace.
+//!
+//! A request is one span, `request`, with a child for each of the server's parts, `server.<name>`, all with explicit
+//! times. Attributes cannot show how parts lie to one another, and a trace viewer draws nested and overlapping children
+//! as what they are. Nothing is added up.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use baton_trace::record::Anchor;
+use opentelemetry::trace::{Span, SpanBuilder, TraceContextExt, Tracer};
+use opentelemetry::{Context, KeyValue};
+
+use crate::requests::attribute;
+use crate::requests::correlator::Counters;
+use crate::requests::timing::{PartRelation, PartTiming, RequestTiming};
+
+impl RequestTiming {
+    /// Records the request as a child of the span of `parent`. `anchor` gives its wall-clock time. The span of a step
+    /// is one such parent.
+    pub fn record<T: Tracer>(&self, tracer: &T, parent: &Context, anchor: &Anchor) {
+        let start_ns = anchor.unix_ns_of(self.start);
+        let at = |offset: Duration| {
+            UNIX_EPOCH + Duration::from_nanos(start_ns.saturating_add(nanoseconds(offset)))
+        };
+        let builder = SpanBuilder::from_name("request")
+            .with_start_time(at(Duration::ZERO))
+            .with_attributes(self.attributes());
+        let mut request = tracer.build_with_context(builder, parent);
+        let within = parent.with_remote_span_context(request.span_context().clone());
+        for part in &self.parts {
+            let builder = SpanBuilder::from_name(format!("server.{}", part.name))
+                .with_start_time(at(part.offset))
+                .with_attributes(part.attributes());
+            let mut span = tracer.build_with_context(builder, &within);
+            span.end_with_timestamp(at(part.offset + part.duration));
+        }
+        request.end_with_timestamp(at(self.total));
+    }
+
+    fn attributes(&self) -> Vec<KeyValue> {
+        let mut attributes = vec![
+            // Decimal digits: an attribute's integer has a sign, so it cannot hold every ordinal.
+            KeyValue::new(attribute::REQUEST_ORDINAL, self.ordinal.to_string()),
+            KeyValue::new(attribute::REQUEST_COVERED_NS, integer(nanoseconds(self.covered))),
+            KeyValue::new(attribute::REQUEST_REST_NS, integer(nanoseconds(self.rest))),
+        ];
+        if self.dropped_parts > 0 {
+            let dropped = integer(u64::try_from(self.dropped_parts).unwrap_or(u64::MAX));
+            attributes.push(KeyValue::new(attribute::REQUEST_DROPPED_PARTS, dropped));
+        }
+        attributes
+    }
+}
+
+impl PartTiming {
+    fn attributes(&self) -> Vec<KeyValue> {
+        let mut attributes = vec![KeyValue::new(attribute::ESTIMATED, true)];
+        if self.relation != PartRelation::Apart {
+            attributes.push(KeyValue::new(
+                attribute::REQUEST_PART_RELATION,
+                self.relation.as_str(),
+            ));
+        }
+        if self.is_clamped {
+            attributes.push(KeyValue::new(attribute::REQUEST_PART_CLAMPED, true));
+        }
+        attributes
+    }
+}
+
+impl Counters {
+    /// The counters as attributes of a span, usually the step's.
+    pub fn attributes(&self) -> [KeyValue; 6] {
+        [
+            (attribute::REQUESTS_STARTED, self.started),
+            (attribute::REQUESTS_MATCHED, self.matched),
+            (attribute::REQUESTS_LOST, self.lost),
+            (attribute::REQUESTS_LATE, self.late),
+            (attribute::REQUESTS_DUPLICATE, self.duplicate),
+            (attribute::REQUESTS_UNKNOWN, self.unknown),
+        ]
+        .map(|(name, count)| KeyValue::new(name, integer(count)))
+    }
+}
+
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+fn integer(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
