@@ -2,6 +2,54 @@
 
 use std::time::Duration;
 
+/// Bytes of a thread's id: as many as the exec-server stores.
+pub const THREAD_ID_MAX: usize = 256;
+
+/// Bytes of a step's id: as many as a command carries. It is an attribute of every span below the step.
+pub const STEP_ID_MAX: usize = 128;
+
+/// Number of a turn: the attribute is a signed integer.
+pub const TURN_MAX: u64 = i64::MAX as u64;
+
+/// Steps of one turn. Ends the trace of a loop that never ends; a backend stores every span of it. Only open steps cost
+/// memory here, about 1 KiB each: 4 MiB if all are open together.
+pub const STEPS_MAX: u32 = 4_096;
+
+/// Tool calls of one step. A model asks for tens. About 600 bytes each while open: 600 KiB a step.
+pub const TOOL_CALLS_MAX: u32 = 1_024;
+
+/// Streams of one step that are measured; items of a further one pass through. Retries need a few. About 150 bytes each
+/// while open, and two spans: 150 KiB a step.
+pub const STREAMS_MAX: u32 = 1_024;
+
+/// Bytes of a text attribute that comes from a caller or a model: a tool's name, the id of its call, a model, a
+/// provider, an agent, an error type. Longer texts are cut. The SDK has no such limit.
+pub const TEXT_MAX: usize = 256;
+
+/// Distance between two spans that follow each other. Jaeger counts in whole microseconds and omits a span that touches
+/// the next one from its critical path.
+pub const SPAN_GAP_NS: u64 = 1_000;
+
+/// How long the context for a tool's first remote call is held back after `tool.dispatch` ended, on a clock that runs:
+/// the distance of [`SPAN_GAP_NS`], and a microsecond by which an exporter may round the call's start down.
+pub const DISPATCH_GAP: Duration = Duration::from_micros(2);
+
+/// Clock readings that the wait for [`DISPATCH_GAP`] takes at most, about 2 µs: a clock that stands still never passes
+/// it.
+pub const DISPATCH_GAP_READINGS: u32 = 64;
+
+/// Longest time between the two clock readings of an anchor. They take 50 ns. A thread that is interrupted between them
+/// loses the core for at least some microseconds, and its wall-clock times are wrong by that time.
+pub const ANCHOR_GAP_MAX: Duration = Duration::from_micros(5);
+
+/// How often an anchor is read again. On a machine that interrupts a thread three times in a row, no time is more
+/// precise.
+pub const ANCHOR_RETRIES: usize = 3;
+
+/// A step whose wall clock is this far ahead of its turn's anchor gets a new anchor: the machine was suspended, which
+/// stops the monotonic clock, or its clock was set. Above what a test on a paused clock takes on a busy machine.
+pub const ANCHOR_BEHIND_MAX: Duration = Duration::from_secs(5);
+
 /// Requests of one stream that wait for a timing report at once. A server that never reports would otherwise grow the
 /// table without end. Enough for three requests a second over all of [`REPORT_TIMEOUT`]. 40 bytes each, so 40 KiB.
 pub const WAITING_REQUESTS_MAX: usize = 1024;
