@@ -111,6 +111,21 @@ fn no_runtime_and_no_other_crate_is_in_the_tree_of_spawn() {
     );
 }
 
+/// A caller's loop is recorded without remote execution: no channel, no gRPC.
+#[test]
+fn no_grpc_and_no_channel_is_in_the_tree_of_turns() {
+    assert_tree(
+        "baton-turn",
+        &["opentelemetry", "tokio"],
+        &["tonic", "hyper", "h2"],
+    );
+    let mut tree = tree("baton-turn");
+    tree.retain(|name| name.starts_with("baton"));
+    tree.sort();
+    tree.dedup();
+    assert_eq!(tree, ["baton-proto", "baton-trace", "baton-turn"]);
+}
+
 /// No event can wait for the metadata store, because the exec-server does not link it.
 #[test]
 fn the_store_is_not_in_the_exec_servers_dependency_tree() {
