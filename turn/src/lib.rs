@@ -36,6 +36,7 @@
 //! * [`semconv`], [`attribute`]: the names in traces, those of the GenAI conventions and Baton's;
 //! * [`context`]: trace contexts between OpenTelemetry's types and Baton's;
 //! * [`requests`]: matches a server's timing reports with the client's requests;
+//! * [`prefix`]: guards the prefix of requests that a provider can cache;
 //! * [`limits`]: every limit, with its reason.
 //!
 //! Spans go through OpenTelemetry's API to the caller's provider. Their times are explicit, from one anchor on tokio's
@@ -50,12 +51,14 @@ mod clock;
 pub mod context;
 mod error;
 pub mod limits;
+pub mod prefix;
 pub mod requests;
 pub mod semconv;
 mod span;
 mod state;
 mod step;
 mod stream;
+mod text;
 mod thread;
 mod timing;
 mod tool_call;

@@ -72,3 +72,14 @@ pub const REPORT_PARTS_MAX: usize = 32;
 /// Bytes of a part's name that are kept. It becomes a span's name. A result holds at most [`REPORT_PARTS_MAX`] of them,
 /// 2 KiB.
 pub const REPORT_PART_NAME_MAX: usize = 64;
+
+/// Sections of one request, and of one declaration. A conversation sends some hundred messages. The guard keeps 32
+/// bytes of each stable section: 128 KiB a conversation. Declared names can cost 700 KiB.
+pub const PREFIX_SECTIONS_MAX: usize = 4_096;
+
+/// Bytes of a section's name. It is an attribute of a step's span.
+pub const SECTION_NAME_MAX: usize = 128;
+
+/// Bytes of all sections of one request. The guard hashes them in the caller's task, about a quarter of a second for
+/// this many. The context of a model takes some megabytes. Nothing is copied.
+pub const PREFIX_BYTES_MAX: u64 = 256 * 1024 * 1024;

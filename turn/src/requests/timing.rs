@@ -5,9 +5,8 @@
 
 use std::time::{Duration, Instant};
 
-use baton_trace::text::printable;
-
 use crate::limits::{REPORT_PART_NAME_MAX, REPORT_PARTS_MAX};
+use crate::text::shown_name;
 
 /// One part of the server's work, as its report has it. Untrusted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +103,7 @@ impl RequestTiming {
                 let end = part.offset.saturating_add(part.duration);
                 let offset = part.offset.min(total);
                 PartTiming {
-                    name: part_name(part.name),
+                    name: shown_name(part.name, REPORT_PART_NAME_MAX),
                     offset,
                     duration: end.min(total) - offset,
                     relation: relation(at, used),
@@ -122,15 +121,6 @@ impl RequestTiming {
             covered,
             rest: total - covered,
         }
-    }
-}
-
-/// A name for a span. Cut before it is copied: a report may have one name of many megabytes.
-fn part_name(reported: &str) -> String {
-    let cut = reported.floor_char_boundary(REPORT_PART_NAME_MAX);
-    match printable(&reported[..cut]).trim() {
-        "" => "unnamed".to_owned(),
-        name => name.to_owned(),
     }
 }
 
