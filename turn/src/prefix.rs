@@ -34,9 +34,12 @@
 //! # }
 //! ```
 //!
+//! * [`assert_stable`] fails a test when a volatile input reaches a stable section, or when a section is undeclared.
+//!
 //! A fingerprint is SipHash-2-4 with 128 bits under a fixed public key. It finds accidents. It is not cryptographic:
 //! whoever chooses the content can make two contents with one fingerprint, and can guess short content from it.
 
+mod assertion;
 mod attribute;
 mod check;
 mod comparison;
@@ -45,6 +48,7 @@ mod fingerprint;
 mod guard;
 mod section;
 
+pub use assertion::{UnstablePrefix, assert_stable, check_stable};
 pub use check::{CheckError, DriftedSection, PrefixCheck, PrefixReason};
 pub use declaration::{Declaration, DeclareError, NameFault, Stability};
 pub use fingerprint::Fingerprint;
