@@ -83,3 +83,7 @@ pub const SECTION_NAME_MAX: usize = 128;
 /// Bytes of all sections of one request. The guard hashes them in the caller's task, about a quarter of a second for
 /// this many. The context of a model takes some megabytes. Nothing is copied.
 pub const PREFIX_BYTES_MAX: u64 = 256 * 1024 * 1024;
+
+/// Requests that a simulated cache stores; the one that was not used for the longest time goes first. 24 bytes a
+/// section, so at most 6 MiB, in tests.
+pub const SIMULATED_REQUESTS_MAX: usize = 64;

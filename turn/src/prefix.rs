@@ -34,7 +34,9 @@
 //! # }
 //! ```
 //!
-//! * [`assert_stable`] fails a test when a volatile input reaches a stable section, or when a section is undeclared.
+//! * [`assert_stable`] fails a test when a volatile input reaches a stable section, or when a section is undeclared;
+//! * [`CacheHits`] has the token-weighted hit rates that the provider's figures show;
+//! * [`SimulatedCache`] follows a provider's rule, so that a test can predict those figures.
 //!
 //! A fingerprint is SipHash-2-4 with 128 bits under a fixed public key. It finds accidents. It is not cryptographic:
 //! whoever chooses the content can make two contents with one fingerprint, and can guess short content from it.
@@ -46,11 +48,15 @@ mod comparison;
 mod declaration;
 mod fingerprint;
 mod guard;
+mod hits;
 mod section;
+mod simulation;
 
 pub use assertion::{UnstablePrefix, assert_stable, check_stable};
 pub use check::{CheckError, DriftedSection, PrefixCheck, PrefixReason};
 pub use declaration::{Declaration, DeclareError, NameFault, Stability};
 pub use fingerprint::Fingerprint;
 pub use guard::PrefixGuard;
+pub use hits::{CacheHits, HitRate, HitRateUnavailable, UsageError};
 pub use section::Section;
+pub use simulation::{CacheMode, CacheRule, SimulatedCache};
