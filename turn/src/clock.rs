@@ -29,10 +29,10 @@ pub(crate) fn anchor() -> Anchor {
 
 /// The anchor of a turn's next step.
 pub(crate) fn renewed(anchor: Anchor) -> Anchor {
-    let read = read_anchor();
+    let read = self::anchor();
     let expected = anchor.unix_ns_of(read.instant);
     match read.unix_ns.saturating_sub(expected) > duration_ns(ANCHOR_BEHIND_MAX) {
-        true => self::anchor(),
+        true => read,
         false => anchor,
     }
 }
@@ -65,5 +65,33 @@ pub(crate) fn pass_gap_after(instant: Instant) {
             return;
         }
         std::hint::spin_loop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An anchor whose wall clock is `seconds` off.
+    fn off_by(seconds: i64) -> Anchor {
+        let mut anchor = anchor();
+        anchor.unix_ns = anchor.unix_ns.saturating_add_signed(seconds * 1_000_000_000);
+        anchor
+    }
+
+    #[test]
+    fn an_anchor_is_renewed_only_after_a_suspend() {
+        let suspended = off_by(-60);
+        assert!(renewed(suspended).unix_ns > suspended.unix_ns + 59_000_000_000);
+        for kept in [off_by(-1), off_by(0), off_by(60)] {
+            assert_eq!(renewed(kept).unix_ns, kept.unix_ns);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_paused_clock_that_is_advanced_keeps_its_anchor() {
+        let anchor = anchor();
+        tokio::time::advance(Duration::from_secs(3_600)).await;
+        assert_eq!(renewed(anchor).unix_ns, anchor.unix_ns);
     }
 }

@@ -94,7 +94,7 @@ impl SharedTurn {
         }
     }
 
-    /// A panic under the lock can only come from a span processor. The state is then whole: processors run last.
+    /// A panic under the lock can only come from a span processor. A span is then missing, and the rest goes on.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

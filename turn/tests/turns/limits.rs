@@ -11,6 +11,14 @@ use futures_util::{StreamExt, stream};
 
 use crate::support::{Traced, int, is_text, text};
 
+/// A command takes the ids of its thread, turn and step.
+#[test]
+fn ids_have_the_limits_of_a_command() {
+    use baton_proto::limits;
+    assert_eq!(THREAD_ID_MAX, limits::THREAD_ID_MAX);
+    assert_eq!(STEP_ID_MAX, limits::STEP_ID_MAX);
+}
+
 #[tokio::test(start_paused = true)]
 async fn limits_are_typed_errors() {
     let traced = Traced::new();

@@ -1,6 +1,8 @@
 //! Turns, steps, tool calls and streams as spans, on a paused clock and with OpenTelemetry's SDK.
 
+mod critical_path;
 mod limits;
+mod property;
 mod spans;
 mod streams;
 mod support;

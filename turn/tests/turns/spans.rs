@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use baton_trace::w3c::TraceContext;
+use baton_trace::w3c::{Baggage, TraceContext};
 use baton_turn::limits::TEXT_MAX;
-use baton_turn::{StepOptions, Thread, ToolCallError, Usage};
+use baton_turn::{Step, StepOptions, Thread, ToolCall, ToolCallError, Turn, Usage};
 use baton_turn::{attribute, semconv};
 use futures_util::{StreamExt, stream};
 use opentelemetry::trace::{SpanKind, Status, TraceContextExt};
@@ -415,6 +415,33 @@ async fn without_a_provider_timings_are_the_same() {
         (timings.ttft, timings.decode, timings.steps),
         (Some(5 * MS), Some(6 * MS), 1)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn tracestate_and_baggage_of_the_parent_reach_a_remote_call() {
+    let mut parent = TraceContext::new_root(true);
+    parent.tracestate = parent.tracestate.put("vendor", "1").expect("a member");
+    parent.baggage = Baggage::parse("user=a%20b;ttl=5,team=x");
+    let turn = Traced::new()
+        .thread("t")
+        .turn_under(&baton_turn::context::remote(&parent))
+        .expect("a turn");
+    let step = turn.step().expect("a step");
+    let call = step.tool_call("grep", "1").expect("a tool call");
+    let remote = call.remote_parent().context.expect("a context");
+    assert_eq!(remote.tracestate, parent.tracestate);
+    assert_eq!(remote.baggage.value("user").as_deref(), Some("a b"));
+    assert_eq!(remote.baggage.value("team").as_deref(), Some("x"));
+    assert!(remote.baggage.as_str().contains("ttl=5"));
+}
+
+#[test]
+fn handles_may_go_to_other_tasks() {
+    fn assert_sent<T: Send + Sync + 'static>() {}
+    assert_sent::<Thread>();
+    assert_sent::<Turn>();
+    assert_sent::<Step>();
+    assert_sent::<ToolCall>();
 }
 
 #[tokio::test(start_paused = true)]
