@@ -47,6 +47,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 pub use correlator::{Bounds, Correlator, Counters, EndError, StartError, TimingReport};
+pub(crate) use spans::SpanPlace;
 pub use timing::{PartRelation, PartTiming, ReportedPart, RequestTiming};
 
 /// The requests of one stream, on tokio's clock. Clones share them: the sender of requests has one, the reader of

@@ -10,6 +10,8 @@ use opentelemetry::{Context, KeyValue};
 use crate::clock;
 use crate::error::{StepError, ToolCallError};
 use crate::limits::STEP_ID_MAX;
+use crate::prefix::PrefixCheck;
+use crate::requests::{Counters, RequestTiming, SpanPlace};
 use crate::semconv;
 use crate::span::{EndCause, cut};
 use crate::state::{BegunStep, SharedTurn, ids};
@@ -115,8 +117,7 @@ impl Step {
         self.step.index
     }
 
-    /// The clock readings that all of the step's times come from, for spans with explicit times below it: those of
-    /// [`requests`](crate::requests).
+    /// The clock readings that all of the step's times come from, for spans with explicit times below it.
     pub fn anchor(&self) -> Anchor {
         self.step.anchor
     }
@@ -183,6 +184,31 @@ impl Step {
     /// Sets the tokens that the step used. The last call counts: providers report running totals.
     pub fn set_usage(&self, usage: Usage) {
         self.turn.with_step(self.step.index, |step| step.usage = usage);
+    }
+
+    /// Records a matched request as a span `request` below this step, with a child for each of the server's parts. Call
+    /// it before the step ends, so that the step contains the request; later it still has the right parent.
+    pub fn record_request(&self, timing: &RequestTiming) {
+        let start = self.turn.with_step(self.step.index, |step| step.start_ns());
+        timing.record_at(&SpanPlace {
+            tracer: &*self.turn.tracer,
+            parent: &self.step.context,
+            anchor: &self.step.anchor,
+            not_before_ns: start.unwrap_or(0),
+            common: &ids(self.turn.number, &self.id),
+        });
+    }
+
+    /// Sets the counters of a stream's requests as attributes, `baton.requests.*`. The last call counts.
+    pub fn set_request_counters(&self, counters: &Counters) {
+        self.turn
+            .with_step(self.step.index, |step| step.request_counters = Some(*counters));
+    }
+
+    /// Sets what the guard found of the request's prefix as attributes, `baton.prefix.*`. The last call counts.
+    pub fn set_prefix(&self, check: &PrefixCheck) {
+        self.turn
+            .with_step(self.step.index, |step| step.prefix = Some(check.clone()));
     }
 
     /// What was measured of streams that have ended.

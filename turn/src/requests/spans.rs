@@ -14,24 +14,56 @@ use crate::requests::attribute;
 use crate::requests::correlator::Counters;
 use crate::requests::timing::{PartRelation, PartTiming, RequestTiming};
 
+/// Where a request is recorded.
+pub(crate) struct SpanPlace<'a, T> {
+    pub(crate) tracer: &'a T,
+    /// Its span is the parent.
+    pub(crate) parent: &'a Context,
+    /// Gives wall-clock times.
+    pub(crate) anchor: &'a Anchor,
+    /// The parent's start as exported. A request that is measured to start earlier is moved here with its parts.
+    pub(crate) not_before_ns: u64,
+    /// Attributes of every span.
+    pub(crate) common: &'a [KeyValue],
+}
+
 impl RequestTiming {
-    /// Records the request as a child of the span of `parent`. `anchor` gives its wall-clock time. The span of a step
-    /// is one such parent.
+    /// Records the request as a child of the span of `parent`. `anchor` gives its wall-clock time. Below a step,
+    /// [`Step::record_request`](crate::Step::record_request) does this.
     pub fn record<T: Tracer>(&self, tracer: &T, parent: &Context, anchor: &Anchor) {
-        let start_ns = anchor.unix_ns_of(self.start);
+        self.record_at(&SpanPlace {
+            tracer,
+            parent,
+            anchor,
+            not_before_ns: 0,
+            common: &[],
+        });
+    }
+
+    pub(crate) fn record_at<T: Tracer>(&self, place: &SpanPlace<'_, T>) {
+        let start_ns = place.anchor.unix_ns_of(self.start).max(place.not_before_ns);
         let at = |offset: Duration| {
             UNIX_EPOCH + Duration::from_nanos(start_ns.saturating_add(nanoseconds(offset)))
         };
-        let builder = SpanBuilder::from_name("request")
-            .with_start_time(at(Duration::ZERO))
-            .with_attributes(self.attributes());
-        let mut request = tracer.build_with_context(builder, parent);
-        let within = parent.with_remote_span_context(request.span_context().clone());
+        let begin = |name: String, offset, parent: &Context, mut attributes: Vec<KeyValue>| {
+            attributes.extend_from_slice(place.common);
+            let builder = SpanBuilder::from_name(name)
+                .with_start_time(at(offset))
+                .with_attributes(attributes);
+            place.tracer.build_with_context(builder, parent)
+        };
+        let mut request = begin(
+            "request".to_owned(),
+            Duration::ZERO,
+            place.parent,
+            self.attributes(),
+        );
+        let within = place
+            .parent
+            .with_remote_span_context(request.span_context().clone());
         for part in &self.parts {
-            let builder = SpanBuilder::from_name(format!("server.{}", part.name))
-                .with_start_time(at(part.offset))
-                .with_attributes(part.attributes());
-            let mut span = tracer.build_with_context(builder, &within);
+            let name = format!("server.{}", part.name);
+            let mut span = begin(name, part.offset, &within, part.attributes());
             span.end_with_timestamp(at(part.offset + part.duration));
         }
         request.end_with_timestamp(at(self.total));

@@ -12,6 +12,8 @@ use super::stream::OpenStream;
 use super::tool_call::OpenToolCall;
 use super::{SharedTurn, int};
 use crate::clock;
+use crate::prefix::PrefixCheck;
+use crate::requests::Counters;
 use crate::span::{EndCause, OpenSpan};
 use crate::timing::{StepTimings, StreamEnd, StreamTimings, add};
 use crate::usage::Usage;
@@ -36,6 +38,8 @@ pub(crate) struct OpenStep {
     ttft: Option<Duration>,
     decode: Option<Duration>,
     pub(crate) usage: Usage,
+    pub(crate) request_counters: Option<Counters>,
+    pub(crate) prefix: Option<PrefixCheck>,
 }
 
 impl OpenStep {
@@ -55,7 +59,14 @@ impl OpenStep {
             ttft: None,
             decode: None,
             usage: Usage::default(),
+            request_counters: None,
+            prefix: None,
         }
+    }
+
+    /// The start of the span as exported, in nanoseconds since the Unix epoch.
+    pub(crate) fn start_ns(&self) -> u64 {
+        self.span.start()
     }
 
     pub(crate) fn timings(&self) -> StepTimings {
@@ -100,6 +111,10 @@ impl OpenStep {
                 .set([int(attribute::STREAMS_UNMEASURED, self.streams_unmeasured)]);
         }
         self.span.set(self.usage.attributes());
+        self.span
+            .set(self.request_counters.iter().flat_map(Counters::attributes));
+        self.span
+            .set(self.prefix.iter().flat_map(PrefixCheck::attributes));
         self.span.end(clock::unix_ns(&self.anchor, now), cause)
     }
 }

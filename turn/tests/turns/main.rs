@@ -3,6 +3,7 @@
 mod critical_path;
 mod limits;
 mod property;
+mod results;
 mod spans;
 mod streams;
 mod support;
