@@ -547,8 +547,8 @@ fn decode_rekey(vector: Vector<'_>) {
 fn the_vectors_of_the_handshake_hold() {
     check(
         "handshake.json",
-        "Section 4: the handshake with fixed ephemeral keys. The Noise private keys follow from the seeds as keys.json shows. \
-         `*_ephemeral` are X25519 private keys.",
+        "Section 4: the handshake with fixed ephemeral keys. The Noise private keys follow from the seeds as \
+         keys.json shows. `*_ephemeral` are X25519 private keys.",
         &handshakes(),
         decode_handshake,
     );
@@ -558,8 +558,9 @@ fn the_vectors_of_the_handshake_hold() {
 fn the_vectors_of_transport_messages_hold() {
     check(
         "transport.json",
-        "Section 4: transport messages after the handshake of these keys with this payload of message 2. They have no padding. In a \
-         `refused message` the exec-server has opened `accepted`; then `message`, from the client, ends the session.",
+        "Section 4: transport messages after the handshake of these keys with this payload of message 2. They have no \
+         padding. In a `refused message` the exec-server has opened `accepted`; then `message`, from the client, ends \
+         the session.",
         &transports(),
         decode_transport,
     );
@@ -569,8 +570,8 @@ fn the_vectors_of_transport_messages_hold() {
 fn the_vectors_of_a_rekey_hold() {
     check(
         "rekey.json",
-        "Section 4: a rekey inside a session, and the first messages under the new keys. `plaintext` holds whole inner frames only where \
-         `is` names a message of the rekey.",
+        "Section 4: a rekey inside a session, and the first messages under the new keys. `plaintext` holds whole inner \
+         frames only where `is` names a message of the rekey.",
         &rekeys(),
         decode_rekey,
     );
