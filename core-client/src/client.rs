@@ -1,11 +1,13 @@
 //! The client of one exec-server: one warm session, any number of commands.
 
+use std::num::NonZeroU64;
+
 use baton_channel::{Channel, ChannelConfig, RecordTo};
 use baton_proto::exec::{RunRequest, Start, run_request};
 use baton_proto::limits::ANSWER_MAX;
 use baton_proto::{Epoch, ProcessId};
 use baton_rpc::exec::exec_client::ExecClient;
-use baton_trace::command::TracedCommand;
+use baton_trace::command::{CallerIds, TracedCommand};
 use baton_trace::record::CallRecord;
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -169,6 +171,11 @@ impl Client {
 /// exec-server will refuse.
 fn traced_command(label: Option<String>, start: &Start) -> Option<TracedCommand> {
     let process = ProcessId::try_from(&start.process_id[..]).ok()?;
-    let thread = Some(&*start.thread_id).filter(|thread| !thread.is_empty());
-    Some(TracedCommand::new(label, start.argv.first()?, process, thread))
+    let named = |id| Some(id).filter(|id: &&str| !id.is_empty());
+    let ids = CallerIds {
+        thread: named(&start.thread_id),
+        turn: NonZeroU64::new(start.turn),
+        step: named(&start.step),
+    };
+    Some(TracedCommand::new(label, start.argv.first()?, process, ids))
 }

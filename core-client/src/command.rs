@@ -24,6 +24,8 @@ pub struct Command {
     pub(crate) timeout: Option<Duration>,
     thread: String,
     title: String,
+    turn: u64,
+    step: String,
     pub(crate) label: Option<String>,
     metadata: Vec<ThreadMetadata>,
     pub(crate) max_output: usize,
@@ -50,6 +52,8 @@ impl Command {
             timeout: None,
             thread: String::new(),
             title: String::new(),
+            turn: 0,
+            step: String::new(),
             label: None,
             metadata: Vec::new(),
             max_output: limits::MAX_OUTPUT,
@@ -128,6 +132,23 @@ impl Command {
         self
     }
 
+    /// Sets the turn of the caller's loop that this command belongs to, from 1 to
+    /// [`TURN_MAX`](baton_proto::limits::TURN_MAX); 0 is none. The spans of the command have it as `baton.turn`, and its
+    /// record too. It needs no [`thread`](Self::thread).
+    pub fn turn(mut self, number: u64) -> Self {
+        self.turn = number;
+        self
+    }
+
+    /// Sets the step of that turn, at most [`STEP_ID_MAX`](baton_proto::limits::STEP_ID_MAX) bytes without control
+    /// characters; empty is none. Commands that the step runs in parallel have the same id. The spans of the command
+    /// have it as `baton.step`, and its record too. It needs neither [`turn`](Self::turn) nor
+    /// [`thread`](Self::thread).
+    pub fn step(mut self, id: impl Into<String>) -> Self {
+        self.step = id.into();
+        self
+    }
+
     /// Names the command in traces, instead of its program's base name. Use a name of low cardinality, `build` and not
     /// `build 4711`, because traces are searched and counted by it. Do not use an argument.
     pub fn label(mut self, label: impl Into<String>) -> Self {
@@ -201,6 +222,8 @@ impl Command {
             thread_id: self.thread,
             title: self.title,
             metadata: self.metadata,
+            turn: self.turn,
+            step: self.step,
             ..Start::default()
         }
     }

@@ -9,8 +9,8 @@ use baton_proto::exec::ExecError;
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::header::RETRY_PUSHBACK;
 use baton_proto::limits::{
-    THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
-    THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
+    STEP_ID_MAX, THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX,
+    THREAD_METADATA_KEY_MAX, THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX, TURN_MAX,
 };
 use rustix::io::Errno;
 use tonic::{Code, Status};
@@ -151,6 +151,12 @@ pub enum InvalidStart {
         than {THREAD_METADATA_VALUE_MAX}"
     )]
     ThreadMetadata,
+    /// More than [`TURN_MAX`].
+    #[error("a turn is a number from 1 to {TURN_MAX}")]
+    Turn,
+    /// Longer than [`STEP_ID_MAX`], or with control characters, which a terminal would interpret.
+    #[error("a step's id has at most {STEP_ID_MAX} bytes and no control character")]
+    StepId,
     /// A title or metadata without a thread.
     #[error("title and metadata belong to a thread, and none is named")]
     NoThread,

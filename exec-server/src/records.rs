@@ -15,6 +15,7 @@
 use std::ffi::{CStr, CString};
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -76,6 +77,10 @@ pub struct Accepted<'a> {
     pub cwd: Option<&'a CStr>,
     /// The thread it belongs to, with the changes that the start makes to it.
     pub thread: Option<&'a Thread>,
+    /// The turn of the caller's loop, at most [`TURN_MAX`](baton_proto::limits::TURN_MAX).
+    pub turn: Option<NonZeroU64>,
+    /// The step of that turn: not empty, at most [`STEP_ID_MAX`](baton_proto::limits::STEP_ID_MAX) bytes.
+    pub step: Option<&'a str>,
     /// The position of the `process` span, if the call is traced.
     pub trace: Option<&'a TraceContext>,
     /// Distinguishes this start from another one with the same id (`Start::parameters`).

@@ -3,6 +3,7 @@
 #[macro_use]
 mod support;
 
+use std::num::NonZeroU64;
 use std::sync::{Arc, Mutex};
 
 use baton_exec_server::records::{
@@ -64,7 +65,13 @@ impl Observer for RecordingObserver {
             .unwrap_or_default();
         let program = accepted.argv[0].to_str().unwrap();
         let client = process.client.as_bytes()[0];
-        self.say(format!("accepted {program} of {client} on {thread:?}"));
+        let (turn, step) = (
+            accepted.turn.map_or(0, NonZeroU64::get),
+            accepted.step.unwrap_or_default(),
+        );
+        self.say(format!(
+            "accepted {program} of {client} on {thread:?} {turn} {step:?}"
+        ));
     }
 
     fn refused(&self, _: ProcessKey, why: &StartError, _: u64) {
@@ -153,6 +160,8 @@ async fn all_that_a_client_has_seen_was_reported_before(method: SpawnMethod) {
             key: "k".into(),
             value: "v".into(),
         }],
+        turn: 2,
+        step: "build".into(),
         ..start(&["sh", "-c", "echo out; echo error >&2; exit 3"])
     };
     let mut call = host.run(start).await.unwrap();
@@ -171,7 +180,7 @@ async fn all_that_a_client_has_seen_was_reported_before(method: SpawnMethod) {
     assert_eq!(
         all,
         [
-            "accepted sh of 1 on \"a thread\"",
+            "accepted sh of 1 on \"a thread\" 2 \"build\"",
             "started",
             "exited 4 Some(Code(3)) None",
             "closed 5 4 6",
@@ -192,7 +201,7 @@ async fn a_start_that_runs_nothing_is_reported_as_refused(method: SpawnMethod) {
     let status = host.run(start(&["/no/such/program"])).await.err().unwrap();
     assert_eq!(kind(&status), Kind::CommandNotFound);
     let mut expected = vec![
-        "accepted /no/such/program of 1 on \"\"",
+        "accepted /no/such/program of 1 on \"\" 0 \"\"",
         "started",
         "refused CommandNotFound",
     ];

@@ -136,6 +136,8 @@ async fn the_spans_of_a_call_name_its_process_its_client_and_its_end(method: Spa
     for (script, code, signal) in [("exit 3", 3, None), ("kill -9 $$", 137, Some(9))] {
         let started = Start {
             thread_id: "nightly".into(),
+            turn: 2,
+            step: "build".into(),
             ..start(&["/bin/sh", "-c", script])
         };
         let id = ProcessId::try_from(&started.process_id[..]).unwrap();
@@ -147,8 +149,10 @@ async fn the_spans_of_a_call_name_its_process_its_client_and_its_end(method: Spa
         assert_eq!(text("process.pid"), ran.pid.to_string());
         assert_eq!(text("baton.process.id"), id.to_string());
         assert_eq!(text("baton.thread"), "nightly");
+        assert_eq!(text("baton.turn"), "2");
+        assert_eq!(text("baton.step"), "build");
         assert_eq!(text("baton.client"), "test");
-        assert_eq!(known.attributes.len(), 5, "and no argument: {known:?}");
+        assert_eq!(known.attributes.len(), 7, "and no argument: {known:?}");
         let exit = signal.map_or(CommandExit::Code(code), CommandExit::Signal);
         assert_eq!((known.end, exit.code()), (CommandEnd::by_itself(exit), code));
     }

@@ -273,8 +273,10 @@ fn field_len(len: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use baton_proto::ProcessId;
-    use baton_trace::command::{CommandEnd, CommandExit, TracedCommand};
+    use baton_trace::command::{CallerIds, CommandEnd, CommandExit, TracedCommand};
     use baton_trace::record::{Side, StageRecord};
     use baton_trace::stage::StageId;
     use baton_trace::status::RpcStatus;
@@ -323,7 +325,12 @@ mod tests {
                         ..stage(StageId(id), start, start + length)
                     });
                 let (is_server, has_state, has_link, code) = more;
-                let command = TracedCommand::new(None, b"make", ProcessId([code; 16]), Some("t"));
+                let ids = CallerIds {
+                    thread: Some("t"),
+                    turn: NonZeroU64::new(code.into()),
+                    step: Some("s").filter(|_| has_link),
+                };
+                let command = TracedCommand::new(None, b"make", ProcessId([code; 16]), ids);
                 command.ended(CommandEnd::by_itself(CommandExit::Signal(code.into())));
                 let mut record = record(stages.collect());
                 record.command = (code % 2 == 0).then(|| Box::new(command.summary()));

@@ -382,7 +382,7 @@ pub(crate) mod fuzz;
 #[cfg(test)]
 mod tests {
     use baton_proto::ProcessId;
-    use baton_trace::command::TracedCommand;
+    use baton_trace::command::{CallerIds, TracedCommand};
     use baton_trace::report::{WaterfallStyle, waterfall};
     use baton_trace::stage::transport::*;
     use baton_trace::test_records::{record, stage};
@@ -418,7 +418,12 @@ mod tests {
 
     #[test]
     fn the_command_of_a_record_comes_back_too() {
-        let command = TracedCommand::new(Some("build".into()), b"make", ProcessId([1; 16]), None);
+        let command = TracedCommand::new(
+            Some("build".into()),
+            b"make",
+            ProcessId([1; 16]),
+            CallerIds::default(),
+        );
         command.started(7);
         for end in [
             CommandEnd::by_itself(CommandExit::Code(3)),

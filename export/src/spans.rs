@@ -348,9 +348,11 @@ fn cut_str(text: &str, max: usize) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
+
     use baton_proto::ProcessId;
     use baton_trace::clock::ClockOffset;
-    use baton_trace::command::{CommandEnd, Outcome, TracedCommand};
+    use baton_trace::command::{CallerIds, CommandEnd, Outcome, TracedCommand};
     use baton_trace::record::StageRecord;
     use baton_trace::stage::exec::PROCESS;
     use baton_trace::stage::transport::*;
@@ -466,10 +468,15 @@ mod tests {
 
     /// The sample, of a command that ended so.
     fn of_command(side: Side, end: CommandEnd) -> CallRecord {
-        let (program, process, thread) = (b"/usr/bin/make", ProcessId([0xab; 16]), Some("t"));
+        let (program, process) = (b"/usr/bin/make", ProcessId([0xab; 16]));
+        let ids = CallerIds {
+            thread: Some("t"),
+            turn: NonZeroU64::new(3),
+            step: Some("s"),
+        };
         let command = match side {
-            Side::Client => TracedCommand::new(Some("build".into()), program, process, thread),
-            Side::Server => TracedCommand::for_client("laptop", program, process, thread),
+            Side::Client => TracedCommand::new(Some("build".into()), program, process, ids),
+            Side::Server => TracedCommand::for_client("laptop", program, process, ids),
         };
         command.started(77);
         command.ended(end);
@@ -502,6 +509,8 @@ mod tests {
             assert_eq!(value(span, "baton.outcome"), Some(&"signaled".into()));
             assert_eq!(value(span, "baton.signal"), Some(&"TERM".into()));
             assert_eq!(value(span, "baton.thread"), Some(&"t".into()));
+            assert_eq!(value(span, "baton.turn"), Some(&3.into()));
+            assert_eq!(value(span, "baton.step"), Some(&"s".into()));
             assert_eq!(value(span, "error.type"), Some(&"signaled".into()));
             assert_eq!(span.status, Status::error("signaled"));
         }

@@ -18,6 +18,9 @@ pub const TIMINGS_BYTES: usize = 2 * 1024;
 /// Longest thread id; a longer one is refused.
 pub const THREAD_ID_BYTES: usize = 256;
 
+/// Longest step id; a longer one is omitted from its record.
+pub const STEP_ID_BYTES: usize = baton_proto::limits::STEP_ID_MAX;
+
 /// Longest title; a longer one is refused.
 pub const TITLE_BYTES: usize = 1024;
 

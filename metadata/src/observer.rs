@@ -90,6 +90,8 @@ impl Observer for MetadataObserver {
             thread_id: accepted
                 .thread
                 .map(|thread| self.thread(key, thread, &cwd, accepted.at_unix_ns)),
+            turn: accepted.turn,
+            step: accepted.step.map(Into::into),
             argv,
             argv_cut,
             cwd,
@@ -302,6 +304,8 @@ mod tests {
                 argv: &[CString::from(c"true")],
                 cwd: None,
                 thread: Some(&thread),
+                turn: None,
+                step: None,
                 trace: None,
                 parameters: &[0; 32],
                 at_unix_ns: n,

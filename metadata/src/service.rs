@@ -208,9 +208,10 @@ impl MetadataRpc for MetadataService {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU64;
     use std::sync::mpsc;
 
-    use baton_proto::limits::PAGE_BYTES_MAX;
+    use baton_proto::limits::{PAGE_BYTES_MAX, STEP_ID_MAX, TURN_MAX};
     use baton_proto::{Epoch, ProcessId};
     use futures_util::TryStreamExt as _;
     use prost::Message as _;
@@ -369,6 +370,8 @@ mod tests {
                 epoch: Epoch([1; 16]),
                 boot_id: [0; 16],
                 thread_id: Some("t".repeat(baton_proto::limits::THREAD_ID_MAX).into()),
+                turn: NonZeroU64::new(TURN_MAX),
+                step: Some("s".repeat(STEP_ID_MAX).into()),
                 argv,
                 argv_cut: true,
                 cwd: vec![b'c'; CWD_BYTES].into(),

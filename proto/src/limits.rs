@@ -91,6 +91,9 @@ pub const THREAD_ID_MAX: usize = 256;
 /// line. A record in the exec-server's queue takes this much more memory.
 pub const STEP_ID_MAX: usize = 128;
 
+/// Largest number of a turn: spans and SQLite have signed numbers of 64 bits.
+pub const TURN_MAX: u64 = i64::MAX as u64;
+
 /// Bytes of a thread's title: a line that a person reads.
 pub const THREAD_TITLE_MAX: usize = 1024;
 

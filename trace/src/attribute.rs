@@ -23,6 +23,10 @@ pub const OUTCOME: &str = "baton.outcome";
 pub const SIGNAL: &str = "baton.signal";
 /// On the span of a command: the caller's thread that it belongs to.
 pub const THREAD: &str = "baton.thread";
+/// On the span of a command: the number of the turn of the caller's loop that it belongs to.
+pub const TURN: &str = "baton.turn";
+/// On the span of a command: the id of the step of that turn.
+pub const STEP: &str = "baton.step";
 /// On a server's `process`: the client's name on the allow-list.
 pub const CLIENT: &str = "baton.client";
 /// On `metadata.persist`: merged patches in the batch.

@@ -12,6 +12,7 @@
 
 use std::borrow::Cow;
 use std::ffi::OsStr;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -177,6 +178,17 @@ pub enum CallProgress {
     Answered,
 }
 
+/// The ids under which the caller groups its commands. Spans and records have them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CallerIds<'a> {
+    /// The thread: a conversation or a job.
+    pub thread: Option<&'a str>,
+    /// The turn of the caller's loop, at most [`TURN_MAX`](baton_proto::limits::TURN_MAX); a larger one is omitted.
+    pub turn: Option<NonZeroU64>,
+    /// The step of that turn.
+    pub step: Option<&'a str>,
+}
+
 /// A command. Clones share its state.
 #[derive(Debug, Clone)]
 pub struct TracedCommand(Arc<CommandInner>);
@@ -197,31 +209,34 @@ struct Observed {
 impl TracedCommand {
     /// A command that runs `program`, as it was requested. `label` names the client's span and must have low
     /// cardinality. Without one, the program's base name is used.
-    pub fn new(label: Option<String>, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
-        Self::with(label, program, process, thread, None)
+    pub fn new(label: Option<String>, program: &[u8], process: ProcessId, ids: CallerIds<'_>) -> Self {
+        Self::with(label, program, process, ids, None)
     }
 
     /// At the server: `client` is the allow-list name of the key that requested the command.
-    pub fn for_client(client: &str, program: &[u8], process: ProcessId, thread: Option<&str>) -> Self {
-        Self::with(None, program, process, thread, Some(client))
+    pub fn for_client(client: &str, program: &[u8], process: ProcessId, ids: CallerIds<'_>) -> Self {
+        Self::with(None, program, process, ids, Some(client))
     }
 
     fn with(
         label: Option<String>,
         program: &[u8],
         process: ProcessId,
-        thread: Option<&str>,
+        CallerIds { thread, turn, step }: CallerIds<'_>,
         client: Option<&str>,
     ) -> Self {
         // Reference-counted: the record and the span take clones without copying text.
         let text = |text: &str| Arc::<str>::from(text);
         let executable: Arc<str> = base_name(program).into();
         let label = label.map_or_else(|| Arc::clone(&executable), Arc::from);
+        let turn = turn.and_then(|turn| i64::try_from(turn.get()).ok());
         // `summarize` adds the pid.
-        let mut attributes = Vec::with_capacity(5);
+        let mut attributes = Vec::with_capacity(6);
         attributes.push(KeyValue::new(PROCESS_EXECUTABLE_NAME, executable));
         attributes.push(KeyValue::new(attribute::PROCESS_ID, text(&process.to_string())));
         attributes.extend(thread.map(|thread| KeyValue::new(attribute::THREAD, text(thread))));
+        attributes.extend(turn.map(|turn| KeyValue::new(attribute::TURN, turn)));
+        attributes.extend(step.map(|step| KeyValue::new(attribute::STEP, text(step))));
         attributes.extend(client.map(|client| KeyValue::new(attribute::CLIENT, text(client))));
         Self(Arc::new(CommandInner {
             label: label.into(),
@@ -317,7 +332,12 @@ mod tests {
     use super::*;
     fn named(label: Option<&str>, program: &str) -> TracedCommand {
         let label = label.map(str::to_owned);
-        TracedCommand::new(label, program.as_bytes(), ProcessId([0xab; 16]), Some("t"))
+        let ids = CallerIds {
+            thread: Some("t"),
+            turn: NonZeroU64::new(7),
+            step: Some("s"),
+        };
+        TracedCommand::new(label, program.as_bytes(), ProcessId([0xab; 16]), ids)
     }
 
     fn command() -> TracedCommand {
@@ -358,6 +378,9 @@ mod tests {
         assert_eq!(record.text("process.executable.name").as_deref(), Some("make"));
         assert_eq!(record.text("baton.process.id"), Some("ab".repeat(16).into()));
         assert_eq!(record.text("baton.thread").as_deref(), Some("t"));
+        let turn = KeyValue::new("baton.turn", 7);
+        assert!(record.attributes.contains(&turn), "{:?}", record.attributes);
+        assert_eq!(record.text("baton.step").as_deref(), Some("s"));
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub(crate) fn start(n: u64) -> ProcessPatch {
         epoch: EPOCH,
         boot_id: BOOT,
         thread_id: Some("thread".into()),
+        turn: None,
+        step: None,
         argv: ARGV.iter().map(|argument| argument.as_bytes().into()).collect(),
         argv_cut: false,
         cwd: CWD.as_bytes().into(),

@@ -95,6 +95,8 @@ pub(crate) async fn run<B: Backend>(
                 argv: &launch.argv,
                 cwd: launch.cwd.as_deref(),
                 thread: launch.thread.as_deref(),
+                turn: launch.turn,
+                step: launch.step.as_deref(),
                 trace: context.as_ref(),
                 parameters: &launch.parameters,
                 at_unix_ns,

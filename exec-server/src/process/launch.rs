@@ -1,16 +1,17 @@
 //! A checked `Start`: its types hold only values that the operating system accepts.
 
 use std::ffi::{CStr, CString};
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use baton_proto::exec::Start;
 use baton_proto::limits::{
-    THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX, THREAD_METADATA_KEY_MAX,
-    THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX,
+    STEP_ID_MAX, THREAD_ID_MAX, THREAD_METADATA_BYTES_MAX, THREAD_METADATA_ENTRIES_MAX,
+    THREAD_METADATA_KEY_MAX, THREAD_METADATA_VALUE_MAX, THREAD_TITLE_MAX, TURN_MAX,
 };
 use baton_proto::{Epoch, ProcessId};
 use baton_spawn::Variable;
-use baton_trace::command::TracedCommand;
+use baton_trace::command::{CallerIds, TracedCommand};
 
 use super::environment::Changes;
 use super::spawn::is_directory;
@@ -34,6 +35,8 @@ pub struct Launch {
     pub(super) drain: Duration,
     /// Boxed: most starts have none.
     pub(super) thread: Option<Box<Thread>>,
+    pub(super) turn: Option<NonZeroU64>,
+    pub(super) step: Option<Box<str>>,
 }
 
 impl TryFrom<Start> for Launch {
@@ -44,6 +47,8 @@ impl TryFrom<Start> for Launch {
         let epoch = Epoch::try_from(&start.epoch[..]).map_err(|_| InvalidStart::Epoch)?;
         let parameters = start.parameters();
         let thread = thread(&start)?;
+        let turn = turn(start.turn)?;
+        let step = step(&start.step)?;
         if start.argv.is_empty() {
             return Err(InvalidStart::EmptyArgv);
         }
@@ -80,6 +85,8 @@ impl TryFrom<Start> for Launch {
             stdin: start.stdin,
             drain,
             thread,
+            turn,
+            step,
         })
     }
 }
@@ -98,8 +105,12 @@ impl Launch {
     /// The command's attributes in spans: the program's name and the ids, without arguments and variables.
     pub(super) fn traced_command(&self, client: &str) -> TracedCommand {
         let program = self.argv.first().map(|program| program.to_bytes());
-        let thread = self.thread.as_ref().map(|thread| &*thread.id);
-        TracedCommand::for_client(client, program.unwrap_or_default(), self.process_id, thread)
+        let ids = CallerIds {
+            thread: self.thread.as_ref().map(|thread| &*thread.id),
+            turn: self.turn,
+            step: self.step.as_deref(),
+        };
+        TracedCommand::for_client(client, program.unwrap_or_default(), self.process_id, ids)
     }
 
     /// Sets the working directory to `home` if the start names none and `home` exists: a server's user may have none.
@@ -113,6 +124,22 @@ impl Launch {
     pub fn has_stdin(&self) -> bool {
         self.stdin
     }
+}
+
+/// The turn in a start, checked.
+fn turn(number: u64) -> Result<Option<NonZeroU64>, InvalidStart> {
+    match number {
+        0..=TURN_MAX => Ok(NonZeroU64::new(number)),
+        _ => Err(InvalidStart::Turn),
+    }
+}
+
+/// The step in a start, checked.
+fn step(id: &str) -> Result<Option<Box<str>>, InvalidStart> {
+    if id.len() > STEP_ID_MAX || id.chars().any(char::is_control) {
+        return Err(InvalidStart::StepId);
+    }
+    Ok((!id.is_empty()).then(|| id.into()))
 }
 
 /// The thread in a start, checked.
@@ -281,6 +308,35 @@ mod tests {
             thread_id: "t".into(),
             metadata,
             ..start()
+        }
+    }
+
+    #[test]
+    fn a_turn_and_a_step_are_bounded_and_need_no_thread() {
+        let of = |turn, step: &str| {
+            let launch = Launch::try_from(Start {
+                turn,
+                step: step.into(),
+                ..start()
+            });
+            launch.map(|launch| (launch.turn.map(NonZeroU64::get), launch.step))
+        };
+        assert_eq!(of(0, ""), Ok((None, None)));
+        assert_eq!(of(1, ""), Ok((Some(1), None)));
+        assert_eq!(of(0, "s"), Ok((None, Some("s".into()))));
+        let longest = "s".repeat(STEP_ID_MAX);
+        assert_eq!(
+            of(TURN_MAX, &longest),
+            Ok((Some(TURN_MAX), Some((*longest).into())))
+        );
+        for (turn, step, expected) in [
+            (TURN_MAX + 1, "", InvalidStart::Turn),
+            (u64::MAX, "s", InvalidStart::Turn),
+            (1, &*"s".repeat(STEP_ID_MAX + 1), InvalidStart::StepId),
+            (1, "a\nb", InvalidStart::StepId),
+            (1, "\u{9b}2J", InvalidStart::StepId),
+        ] {
+            assert_eq!(of(turn, step), Err(expected), "{turn} {step:?}");
         }
     }
 

@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use baton_proto::limits::TURN_MAX;
+
 use super::{ProcessPatch, ThreadPatch, Update};
 use crate::limits::{
-    ARGV_BYTES, CWD_BYTES, FAULT_BYTES, THREAD_ID_BYTES, TIMINGS_BYTES, TITLE_BYTES, VALUE_BYTES,
-    VALUE_KEY_BYTES, VALUES_PER_PATCH,
+    ARGV_BYTES, CWD_BYTES, FAULT_BYTES, STEP_ID_BYTES, THREAD_ID_BYTES, TIMINGS_BYTES, TITLE_BYTES,
+    VALUE_BYTES, VALUE_KEY_BYTES, VALUES_PER_PATCH,
 };
 
 /// What an argument counts in addition to its bytes, so that empty arguments are bounded too.
@@ -32,7 +34,9 @@ fn cut(patch: &mut ProcessPatch) {
             .thread_id
             .as_ref()
             .is_none_or(|id| id.len() <= THREAD_ID_BYTES);
-        if argv > ARGV_BYTES || start.cwd.len() > CWD_BYTES || !id_fits {
+        let step_fits = start.step.as_ref().is_none_or(|step| step.len() <= STEP_ID_BYTES);
+        let turn_fits = start.turn.is_none_or(|turn| turn.get() <= TURN_MAX);
+        if argv > ARGV_BYTES || start.cwd.len() > CWD_BYTES || !(id_fits && step_fits && turn_fits) {
             let start = Arc::make_mut(start);
             start.argv_cut |= start.argv.cut(ARGV_BYTES, ARGUMENT_BYTES);
             if start.cwd.len() > CWD_BYTES {
@@ -40,6 +44,12 @@ fn cut(patch: &mut ProcessPatch) {
             }
             if !id_fits {
                 start.thread_id = None;
+            }
+            if !step_fits {
+                start.step = None;
+            }
+            if !turn_fits {
+                start.turn = None;
             }
         }
     }
@@ -100,6 +110,7 @@ fn refuse(patch: &ThreadPatch) -> Result<(), &'static str> {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::num::NonZeroU64;
 
     use baton_proto::{Epoch, ProcessId};
 
@@ -114,7 +125,9 @@ mod tests {
         let start = ProcessStart {
             epoch: Epoch([0; 16]),
             boot_id: [0; 16],
-            thread_id: None,
+            thread_id: Some("t".repeat(THREAD_ID_BYTES + 1).into()),
+            turn: NonZeroU64::new(TURN_MAX + 1),
+            step: Some("s".repeat(STEP_ID_BYTES + 1).into()),
             argv: argv.iter().map(|argument| Box::from(*argument)).collect(),
             argv_cut: false,
             cwd: vec![b'/'; 2 * CWD_BYTES].into(),
@@ -157,6 +170,7 @@ mod tests {
             let patch = checked(started(argv));
             let start = patch.start.as_ref().unwrap();
             assert!(start.argv_cut && start.cwd.len() == CWD_BYTES);
+            assert_eq!((&start.thread_id, start.turn, &start.step), (&None, None, &None));
             let first = start.argv.iter().next().unwrap();
             assert!(first.starts_with(&argv[0][..argv[0].len().min(4)]));
             let end = patch.end.as_ref().unwrap();

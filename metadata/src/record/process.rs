@@ -1,6 +1,7 @@
 //! The record of a process, as parts that become known one after the other.
 
 use std::mem;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use baton_proto::Epoch;
@@ -34,6 +35,11 @@ pub struct ProcessStart {
     pub boot_id: [u8; 16],
     /// The caller's thread that it belongs to.
     pub thread_id: Option<Arc<str>>,
+    /// The turn of the caller's loop that it belongs to, at most [`TURN_MAX`](baton_proto::limits::TURN_MAX); a larger
+    /// one is omitted when it is accepted.
+    pub turn: Option<NonZeroU64>,
+    /// The step of that turn: not empty, at most [`STEP_ID_BYTES`](crate::limits::STEP_ID_BYTES).
+    pub step: Option<Box<str>>,
     /// The command, truncated to [`ARGV_BYTES`](crate::limits::ARGV_BYTES) when it is accepted.
     pub argv: Argv,
     /// Whether arguments were truncated or omitted.
@@ -213,7 +219,8 @@ impl ProcessPatch {
             // An allocation has some 16 bytes of its own.
             let argv = start.argv.allocated() + 16;
             let thread_id = start.thread_id.as_ref().map_or(0, |id| id.len() + 16);
-            mem::size_of::<ProcessStart>() + 32 + argv + start.cwd.len() + thread_id
+            let step = start.step.as_ref().map_or(0, |step| step.len() + 16);
+            mem::size_of::<ProcessStart>() + 32 + argv + start.cwd.len() + thread_id + step
         });
         let end = self.end.as_ref().map_or(0, |end| {
             let timings = end

@@ -180,6 +180,8 @@ fn start() -> ProcessStart {
         epoch: Epoch([0; 16]),
         boot_id: [0; 16],
         thread_id: None,
+        turn: None,
+        step: None,
         argv: Argv::default(),
         argv_cut: false,
         cwd: Box::default(),

@@ -1,5 +1,6 @@
 //! Conversion of records to messages.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use baton_proto::metadata as wire;
@@ -26,6 +27,8 @@ pub(super) fn record(record: &ProcessRecord, sees_ids: bool) -> wire::Record {
     };
     if let Some(start) = &patch.start {
         out.thread_id = start.thread_id.as_deref().unwrap_or_default().into();
+        out.turn = start.turn.map_or(0, NonZeroU64::get);
+        out.step = start.step.as_deref().unwrap_or_default().into();
         let argv = start.argv.iter();
         out.argv = argv.map(|argument| argument.to_vec().into()).collect();
         out.argv_cut = start.argv_cut;

@@ -1,5 +1,8 @@
 //! `History` and `Show`.
 
+use std::num::NonZeroU64;
+
+use baton_proto::limits::TURN_MAX;
 use baton_proto::metadata as wire;
 use baton_trace::command::Outcome;
 use tonic::{Response, Status};
@@ -18,6 +21,8 @@ pub(super) async fn list(
     let range = ListRange::new(&request.after, request.limit, HISTORY_PAGE)?;
     let query = HistoryQuery {
         thread_id: Some(request.thread_id).filter(|thread| !thread.is_empty()),
+        turn: turn(request.turn)?,
+        step: Some(request.step).filter(|step| !step.is_empty()),
         since_unix_ns: Some(request.since_unix_ns).filter(|since| *since > 0),
         failed: request.failed,
         outcomes: outcomes(&request.outcomes)?,
@@ -41,6 +46,16 @@ pub(super) async fn list(
         }
     };
     Ok(pages(service, range, read, message).await)
+}
+
+/// The requested turn.
+fn turn(asked: u64) -> Result<Option<NonZeroU64>, Status> {
+    match asked {
+        0..=TURN_MAX => Ok(NonZeroU64::new(asked)),
+        _ => Err(Status::invalid_argument(format!(
+            "`turn` is a number up to {TURN_MAX}"
+        ))),
+    }
 }
 
 /// The requested outcomes.

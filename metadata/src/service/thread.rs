@@ -257,6 +257,8 @@ mod tests {
                     argv: &[CString::from(c"true")],
                     cwd: None,
                     thread: Some(&thread),
+                    turn: None,
+                    step: None,
                     trace: None,
                     parameters: &[0; 32],
                     at_unix_ns: unix_now_ns(),

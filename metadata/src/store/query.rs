@@ -1,6 +1,7 @@
 //! Queries of metadata, and their results.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 
 use baton_trace::command::Outcome;
 
@@ -13,6 +14,10 @@ pub struct HistoryQuery {
     pub owner: Owner,
     /// Only those of this thread.
     pub thread_id: Option<String>,
+    /// Only those of this turn, of whatever thread.
+    pub turn: Option<NonZeroU64>,
+    /// Only those of this step, of whatever turn.
+    pub step: Option<String>,
     /// Only those accepted at this time or later.
     pub since_unix_ns: Option<u64>,
     /// Only failed ones.
@@ -31,6 +36,8 @@ impl HistoryQuery {
         Self {
             owner,
             thread_id: None,
+            turn: None,
+            step: None,
             since_unix_ns: None,
             failed: false,
             outcomes: Vec::new(),

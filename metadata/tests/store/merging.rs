@@ -1,6 +1,7 @@
 //! Merging patches in rows gives the same result as merging them in memory.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use baton_metadata::record::{
@@ -43,6 +44,7 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
         0..99_u64,
         any::<bool>(),
         proptest::option::of("[ab]{1,3}"),
+        (proptest::option::of(1..4_u64), proptest::option::of("[cd]")),
         any::<bool>(),
     ));
     let spawned = proptest::option::of((1..9_u32, 0..9_u64));
@@ -53,13 +55,15 @@ fn process() -> impl Strategy<Value = ProcessPatch> {
         proptest::option::of(bytes()),
     ));
     (0..3_u64, begun, spawned, 0..5_u64, end).prop_map(|(n, begun, spawned, last_seq, end)| ProcessPatch {
-        start: begun.map(|(argv, cwd, at, detached, thread, traced)| {
+        start: begun.map(|(argv, cwd, at, detached, thread, (turn, step), traced)| {
             let mut start = start(at);
             start.argv = argv.into();
             start.cwd = cwd;
             start.detached = detached;
             start.argv_cut = detached;
             start.thread_id = thread.map(Arc::from);
+            start.turn = turn.and_then(NonZeroU64::new);
+            start.step = step.map(String::into_boxed_str);
             start.trace = start.trace.filter(|_| traced);
             Arc::new(start)
         }),

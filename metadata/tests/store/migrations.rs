@@ -1,8 +1,9 @@
 //! Migrations from every released schema to the current one.
 
 use std::fs;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
-use std::sync::Once;
+use std::sync::{Arc, Once};
 
 use baton_metadata::store::query::HistoryQuery;
 use baton_metadata::store::sqlite::{MIGRATIONS, VERSION};
@@ -99,7 +100,11 @@ fn sample(state: &TestStateDirectory) {
     let mut thread = titled("a thread", "its title");
     thread.values.insert("key".into(), Some("value".into()));
     write(&mut opened.store, [thread]);
-    write(&mut opened.store, [ok(1), started(2)]);
+    let mut running = started(2);
+    let start = Arc::make_mut(running.start.as_mut().unwrap());
+    start.turn = NonZeroU64::new(7);
+    start.step = Some("a step".into());
+    write(&mut opened.store, [ok(1), running]);
     let connection = Connection::open(state.database()).unwrap();
     // Removes the values of this machine.
     connection
@@ -122,6 +127,19 @@ fn every_released_schema_has_a_fixture_and_reaches_this_one() {
             opened.reader.process(&key(1)).unwrap().unwrap().patch.end,
             ok(1).end
         );
+        let running = opened
+            .reader
+            .process(&key(2))
+            .unwrap()
+            .unwrap()
+            .patch
+            .start
+            .unwrap();
+        let (turn, step) = (running.turn.map(NonZeroU64::get), running.step.as_deref());
+        match version {
+            ..5 => assert_eq!((turn, step), (None, None)),
+            5.. => assert_eq!((turn, step), (Some(7), Some("a step"))),
+        }
         let thread = opened.reader.thread(&thread_key("a thread")).unwrap().unwrap();
         assert_eq!(
             (thread.title.as_deref(), &*thread.values["key"]),

@@ -1,5 +1,6 @@
 //! Queries: filters, pages and names.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use baton_metadata::ThreadPatch;
@@ -127,6 +128,68 @@ fn every_filter_and_page_size_gives_the_model_s_answer() {
                     }
                 }
             }
+        }
+    }
+}
+
+/// The sets of conditions on turn and step, each with every thread.
+#[test]
+fn a_turn_and_a_step_select_their_records_in_one_thread_and_in_all() {
+    let mut random = seeded();
+    let state = TestStateDirectory::new();
+    let mut opened = state.open();
+    let (threads, steps) = ([None, Some("a"), Some("b")], [None, Some("1"), Some("2")]);
+    let mut model = Vec::new();
+    for n in 0..300_u64 {
+        let mut patch = finished(
+            n,
+            Outcome::Exited {
+                code: random.random_range(0..2),
+            },
+        );
+        let start = Arc::make_mut(patch.start.as_mut().unwrap());
+        // Many starts have equal times.
+        start.accepted_unix_ns = NOW + random.random_range(0..20) * SECOND;
+        start.thread_id = threads[random.random_range(0..3)].map(Arc::from);
+        start.turn = NonZeroU64::new(random.random_range(0..3));
+        start.step = steps[random.random_range(0..3)].map(Box::from);
+        write(&mut opened.store, [patch.clone()]);
+        model.push(patch);
+    }
+    for (thread, turn, step) in threads
+        .into_iter()
+        .flat_map(|thread| (0..4).map(move |turn| (thread, NonZeroU64::new(turn))))
+        .flat_map(|(thread, turn)| steps.map(|step| (thread, turn, step)))
+    {
+        for (failed, limit) in [(false, 1_000), (false, 3), (true, 7)] {
+            let asked = |patch: &&ProcessPatch| {
+                let start = patch.start.as_ref().unwrap();
+                thread.is_none_or(|thread| start.thread_id.as_deref() == Some(thread))
+                    && turn.is_none_or(|turn| start.turn == Some(turn))
+                    && step.is_none_or(|step| start.step.as_deref() == Some(step))
+                    && (!failed || patch.end.as_ref().unwrap().outcome.is_failure())
+            };
+            let mut expected: Vec<_> = model.iter().filter(asked).collect();
+            expected.reverse();
+            expected.sort_by_key(|patch| std::cmp::Reverse(patch.start.as_ref().unwrap().accepted_unix_ns));
+            let answer = all_pages(
+                &opened.reader,
+                HistoryQuery {
+                    thread_id: thread.map(str::to_owned),
+                    turn,
+                    step: step.map(str::to_owned),
+                    failed,
+                    limit,
+                    ..HistoryQuery::of(ME)
+                },
+            );
+            let ids = |patch: &ProcessPatch| {
+                let start = patch.start.clone().unwrap();
+                (patch.key.process_id, start.turn, start.step.clone())
+            };
+            let answer: Vec<_> = answer.iter().map(|record| ids(&record.patch)).collect();
+            let expected: Vec<_> = expected.into_iter().map(ids).collect();
+            assert_eq!(answer, expected, "{thread:?} {turn:?} {step:?} {failed} {limit}");
         }
     }
 }
@@ -407,6 +470,10 @@ fn every_query_uses_an_index() {
         "select * from processes where owner = 1 and failed = 1 and begun_ns >= 5 order by begun_ns desc, n desc",
         "select * from processes where owner = 1 and thread = 'a' and begun_ns >= 5 order by begun_ns desc, n desc",
         "select * from processes where owner = 1 and thread = 'a' and failed = 1 order by begun_ns desc, n desc",
+        "select * from processes where owner = 1 and turn = 2 and begun_ns >= 5 order by begun_ns desc, n desc",
+        "select * from processes where owner = 1 and thread = 'a' and turn = 2 order by begun_ns desc, n desc",
+        "select * from processes where owner = 1 and step = 's' and begun_ns >= 5 order by begun_ns desc, n desc",
+        "select * from processes where owner = 1 and thread = 'a' and step = 's' order by begun_ns desc, n desc",
         "select * from processes where owner = 1 and id between x'00' and x'ff' order by id desc",
         "select * from processes where n >> 14 = 0 and trace_id = x'00' order by n desc",
         "select * from processes where outcome is null",

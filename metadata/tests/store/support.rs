@@ -93,6 +93,8 @@ pub(crate) fn start(n: u64) -> ProcessStart {
         epoch: Epoch([1; 16]),
         boot_id: boot::boot_id().unwrap(),
         thread_id: None,
+        turn: None,
+        step: None,
         argv: [&b"sh"[..], b"-c", b"echo ok"]
             .map(Box::from)
             .into_iter()

@@ -1,5 +1,6 @@
 //! Encoding of records in columns: text where possible, for people and for `json_each`, and bytes otherwise.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use baton_proto::{Epoch, ProcessId};
@@ -192,10 +193,10 @@ fn end_of(row: &Row<'_>) -> rusqlite::Result<Option<ProcessEnd>> {
 }
 
 /// Every column of a record except its timings, under the names that [`process_of`] reads; `p` is the process.
-pub(super) const PROCESS_COLUMNS: &str = "p.n, o.key as owner_key, p.id, p.begun_ns, l.epoch, l.boot_id, p.thread, p.argv,
-    p.argv_cut, p.cwd, p.detached, p.parameters, p.trace_id, p.sampled, p.os_pid, p.start_ticks, p.spawned_ns, p.last_seq,
-    p.ended_ns, p.outcome, p.exit_code, p.signal, p.core_dumped, p.fault, p.call_end, p.stdout_bytes, p.stderr_bytes, p.slowest,
-    p.slowest_ns, p.survivor";
+pub(super) const PROCESS_COLUMNS: &str = "p.n, o.key as owner_key, p.id, p.begun_ns, l.epoch, l.boot_id, p.thread,
+    p.turn, p.step, p.argv, p.argv_cut, p.cwd, p.detached, p.parameters, p.trace_id, p.sampled, p.os_pid, p.start_ticks,
+    p.spawned_ns, p.last_seq, p.ended_ns, p.outcome, p.exit_code, p.signal, p.core_dumped, p.fault, p.call_end,
+    p.stdout_bytes, p.stderr_bytes, p.slowest, p.slowest_ns, p.survivor";
 
 /// The joins of [`PROCESS_COLUMNS`], in addition to `processes p`.
 pub(super) const PROCESS_JOINS: &str =
@@ -215,6 +216,11 @@ pub(super) fn process_of(row: &Row<'_>) -> rusqlite::Result<ProcessPatch> {
             epoch: Epoch(epoch),
             boot_id: row.get::<_, Option<_>>("boot_id")?.unwrap_or_default(),
             thread_id: row.get::<_, Option<String>>("thread")?.map(Arc::from),
+            turn: row
+                .get::<_, Option<i64>>("turn")?
+                .map(unsigned)
+                .and_then(NonZeroU64::new),
+            step: row.get::<_, Option<String>>("step")?.map(String::into_boxed_str),
             argv: argv_of(row)?,
             argv_cut: row.get::<_, Option<bool>>("argv_cut")?.unwrap_or(false),
             cwd: bytes(row, "cwd")?.unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! Queries. Each filters and orders by an index, and pages by the key of the last row. None reads rows that it does not
-//! return, except that rows with other outcomes are skipped where no index has the outcome.
+//! return, except where no index has a condition: rows with other outcomes are skipped, and in a search for a turn or a
+//! step also successful ones where only failed ones are requested, and those of the turn's other steps.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -122,11 +123,19 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Pa
         });
     };
     let limit = query.limit.clamp(1, limits::PAGE_MAX);
-    // Each condition makes one of the four indexes usable.
+    // Each condition makes one of the indexes usable.
     let thread = if query.thread_id.is_some() {
         "and p.thread = :thread"
     } else {
         "and :thread is null"
+    };
+    let turn = match query.turn {
+        Some(_) => "and p.turn = :turn",
+        None => "and :turn is null",
+    };
+    let step = match query.step {
+        Some(_) => "and p.step = :step",
+        None => "and :step is null",
     };
     // Only an exit may be a success.
     let has_exits = query.outcomes.is_empty() || query.outcomes.contains(&Outcome::Exited);
@@ -143,16 +152,25 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Pa
             format!("and p.outcome in ({})", names.join(", "))
         }
     };
-    let index = match (query.thread_id.is_some(), is_failed) {
-        (false, false) => "processes_by_time",
-        (false, true) => "processes_failed",
-        (true, false) => "processes_by_thread",
-        (true, true) => "processes_failed_by_thread",
+    let index = match (
+        query.thread_id.is_some(),
+        query.turn.is_some(),
+        query.step.is_some(),
+    ) {
+        (false, false, false) if is_failed => "processes_failed",
+        (false, false, false) => "processes_by_time",
+        (true, false, false) if is_failed => "processes_failed_by_thread",
+        (true, false, false) => "processes_by_thread",
+        // A turn of one thread has few commands. The same number in all threads has many.
+        (true, true, _) => "processes_by_thread_turn",
+        (true, false, true) => "processes_by_thread_step",
+        (false, _, true) => "processes_by_step",
+        (false, true, false) => "processes_by_turn",
     };
     let sql = format!(
         "select {PROCESS_COLUMNS}, null as timings from processes p indexed by {index} {PROCESS_JOINS}
-        where p.owner = :owner {thread} {failed} {outcome} and p.begun_ns >= :since and p.begun_ns <= :time
-            and (p.begun_ns < :time or p.n < :n)
+        where p.owner = :owner {thread} {turn} {step} {failed} {outcome}
+            and p.begun_ns >= :since and p.begun_ns <= :time and (p.begun_ns < :time or p.n < :n)
         order by p.begun_ns desc, p.n desc limit :limit"
     );
     let after = query.after.unwrap_or(Cursor {
@@ -164,6 +182,8 @@ fn history(connection: &Connection, query: &HistoryQuery) -> rusqlite::Result<Pa
         named_params! {
             ":owner": owner,
             ":thread": query.thread_id,
+            ":turn": query.turn.map(|turn| number(turn.get())),
+            ":step": query.step,
             ":since": query.since_unix_ns.map_or(i64::MIN, number),
             ":time": after.time_ns,
             ":n": after.n,

@@ -79,7 +79,8 @@ impl RowIds {
         }
         let number = transaction
             .prepare_cached(
-                "insert into lives (epoch, boot_id) values (?1, ?2) on conflict (epoch) do update set epoch = epoch returning life",
+                "insert into lives (epoch, boot_id) values (?1, ?2)
+                on conflict (epoch) do update set epoch = epoch returning life",
             )?
             .query_row(params![&start.epoch.0[..], &start.boot_id[..]], |row| row.get(0))?;
         self.epochs.insert(start.epoch.0, number);
@@ -114,9 +115,11 @@ pub(super) fn write(
 /// The upsert of a process. ?4 (`life`) is set exactly when the patch has a start, which replaces the record; ?18
 /// (`outcome`) when it has an end.
 static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
-    const START: [&str; 9] = [
+    const START: [&str; 11] = [
         "begun_ns",
         "thread",
+        "turn",
+        "step",
         "argv",
         "argv_cut",
         "cwd",
@@ -145,11 +148,11 @@ static UPSERT_PROCESS: LazyLock<String> = LazyLock::new(|| {
         columns.iter().map(set).collect()
     };
     format!(
-        "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id, sampled,
-            os_pid, start_ticks, spawned_ns, last_seq, ended_ns, outcome, failed, exit_code, signal, core_dumped, fault,
-            stdout_bytes, stderr_bytes, slowest, slowest_ns, timings, call_end)
-        values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, ?23,
-            ?24, ?25, ?26, ?27, ?28, ?29)
+        "insert into processes (owner, id, begun_ns, life, thread, argv, argv_cut, cwd, detached, parameters, trace_id,
+            sampled, os_pid, start_ticks, spawned_ns, last_seq, ended_ns, outcome, failed, exit_code, signal,
+            core_dumped, fault, stdout_bytes, stderr_bytes, slowest, slowest_ns, timings, call_end, turn, step)
+        values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+            ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)
         on conflict (owner, id) do update set
         {}{}
         life = coalesce(?4, life),
@@ -176,7 +179,7 @@ struct ProcessUpsert<'a, 'c> {
 }
 
 /// Parameters of [`UPSERT_PROCESS`], and the unused index 0, because SQLite counts from 1.
-const PARAMETERS: usize = 30;
+const PARAMETERS: usize = 32;
 
 /// Longest text that is compared with the last value.
 const REMEMBERED_BYTES: usize = 256;
@@ -316,6 +319,11 @@ impl<'a, 'c> ProcessUpsert<'a, 'c> {
         self.integer(27, end.and_then(|end| end.slowest_ns))?;
         self.blob(28, end.and_then(|end| end.timings))?;
         self.text(29, end.and_then(|end| end.call_end))?;
+        self.integer(
+            30,
+            start.and_then(|start| start.turn).map(|turn| number(turn.get())),
+        )?;
+        self.text(31, start.and_then(|start| start.step.as_deref()))?;
         self.statement.raw_execute()?;
         Ok(())
     }
@@ -341,8 +349,8 @@ fn thread(transaction: &Connection, row_ids: &mut RowIds, patch: &ThreadPatch) -
     let facts = patch.facts.as_deref();
     let n: i64 = transaction
         .prepare_cached(
-            "insert into threads (owner, thread_id, title, archived, created_ns, updated_ns, cwd, repository_root, branch,
-                head, facts_ns)
+            "insert into threads (owner, thread_id, title, archived, created_ns, updated_ns, cwd, repository_root,
+                branch, head, facts_ns)
             values (?1, ?2, ?3, coalesce(?5, 0), ?6, ?6, ?7, ?8, ?9, ?10, ?11)
             on conflict (owner, thread_id) do update set
                 title = iif(?4, ?3, title),
