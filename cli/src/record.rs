@@ -175,12 +175,14 @@ pub(crate) fn line(json: &Value) -> String {
 /// The record as JSON.
 pub(crate) fn json(record: &Record) -> Value {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let some = |ns: u64| (ns > 0).then_some(ns);
+    let some = |number: u64| (number > 0).then_some(number);
     let argv: Vec<_> = record.argv.iter().map(|argument| text(argument)).collect();
     let full = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     json!({
         "id": hex(&record.process_id),
         "thread": full(&record.thread_id),
+        "turn": some(record.turn),
+        "step": full(&record.step),
         "argv": argv,
         "argv_cut": record.argv_cut,
         "cwd": full(&text(&record.cwd)),
@@ -346,6 +348,22 @@ mod tests {
             (&*took(&record), &json(&record)["duration_ns"]),
             ("", &Value::Null)
         );
+    }
+
+    #[test]
+    fn a_command_without_thread_turn_and_step_has_null_for_each() {
+        let ids = |record: &Record| {
+            let json = json(record);
+            [json["thread"].clone(), json["turn"].clone(), json["step"].clone()]
+        };
+        assert_eq!(ids(&Record::default()), [Value::Null, Value::Null, Value::Null]);
+        let record = Record {
+            thread_id: "t".into(),
+            turn: 2,
+            step: "s".into(),
+            ..Record::default()
+        };
+        assert_eq!(ids(&record), [Value::from("t"), Value::from(2), Value::from("s")]);
     }
 
     #[test]

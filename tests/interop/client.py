@@ -235,7 +235,7 @@ class Call:
         process_id[6], process_id[8] = process_id[6] & 0x0F | 0x70, process_id[8] & 0x3F | 0x80
         start = field(1, bytes(process_id)) + field(2, self.session.epoch)
         start += b"".join(field(3, argument) for argument in args.command)
-        start += field(7, args.stdin)
+        start += field(7, args.stdin) + field(9, args.thread) + field(12, args.turn) + field(13, args.step)
         metadata = field(2, field(1, "traceparent") + field(2, args.traceparent))
         head = field(1, "/baton.exec.v1.Exec/Run") + metadata
         head += field(3, int(args.timeout * 1e9)) + field(4, args.timings)
@@ -401,6 +401,9 @@ def main():
                         help="send a frame of type 127; the session must end")
     parser.add_argument("--traceparent", help="default: a new, sampled trace")
     parser.add_argument("--check-trace", action="store_true", help="the command prints $TRACEPARENT: check it")
+    parser.add_argument("--thread", default="", help="the thread that the command belongs to")
+    parser.add_argument("--turn", type=int, default=0, metavar="N", help="the turn that it belongs to, from 1")
+    parser.add_argument("--step", default="", metavar="ID", help="the step of that turn")
     parser.add_argument("--timeout", type=float, default=30, help="the call's deadline in seconds (30)")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="CMD")
     args = parser.parse_args()

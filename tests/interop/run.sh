@@ -145,6 +145,19 @@ assert timings["terminal_relay"]["queue_ns"] > 0, "the relay's stamp is missing"
 assert abs(timings["clock"]["offset_ns"]) <= timings["clock"]["error_ns"], "one machine, one clock"
 PYTHON
 }
+turn_is_on_record() {
+    code_is 0 --thread chat --turn 7 --step plan -- echo seven && code_is 0 --turn 8 -- echo eight &&
+        "$baton" history --key "$work/key" --json --turn 7 "$ticket" >"$work/history" && "$python" - "$work/history" <<'PYTHON'
+import json, sys
+[record] = map(json.loads, open(sys.argv[1]))
+found = [record[key] for key in ("argv", "thread", "turn", "step")]
+assert found == [["echo", "seven"], "chat", 7, "plan"], found
+PYTHON
+}
+invalid_turn_and_step() {
+    code_is 255 --turn 9223372036854775808 -- true && says INVALID_START && says 'a turn is a number' &&
+        code_is 255 --step "$(printf 'x%.0s' {1..129})" -- true && says "a step's id has at most 128 bytes"
+}
 deadline_is_the_servers_too() { code_is 255 --timeout 1 sleep 4 && says 'gRPC status 4'; }
 wrong_key() { use_key="$work/stranger" code_is 255 true && says NOT_ALLOWED; }
 broken_allow_list() {
@@ -193,6 +206,8 @@ check 'a file that is not executable' not_executable
 check 'the child and Exited name the span that the client derives' trace_continues
 check 'a malformed traceparent fails nothing' malformed_trace_is_none
 check "the server's stages and the relay's stamp" timings_come
+check 'thread, turn and step are on record' turn_is_on_record
+check 'a turn and a step beyond their limits' invalid_turn_and_step
 check 'a key that is not allowed' wrong_key
 check 'an allow-list that others can write' broken_allow_list
 check "an allow-list with a malformed line of another client" bad_line_of_allow_list

@@ -4,7 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::values::{environment_variable, flush_timeout, key_value, label, thread, timeout, title, utf8};
+use super::values::{
+    environment_variable, flush_timeout, key_value, label, step, thread, timeout, title, turn, utf8,
+};
 use super::{EXIT_CODES, RemoteArgs, WaterfallDetail};
 
 const EXAMPLE: &str = "Example:\n  baton exec --ticket-file ticket -- tar -c src | tar -t";
@@ -47,6 +49,12 @@ pub(crate) struct ExecArgs {
     /// The thread (conversation, job) that this command belongs to; `baton history --thread T` lists its commands
     #[arg(long, value_name = "T", value_parser = utf8(thread))]
     pub(crate) thread: Option<String>,
+    /// The turn of an agent's loop that this command belongs to, from 1; `baton history --turn N` lists its commands
+    #[arg(long, value_name = "N", value_parser = utf8(turn))]
+    pub(crate) turn: Option<u64>,
+    /// The step of that turn; commands that run in parallel have the same step
+    #[arg(long, value_name = "ID", value_parser = utf8(step))]
+    pub(crate) step: Option<String>,
     /// Set the thread's title
     #[arg(long, requires = "thread", value_parser = utf8(title))]
     pub(crate) title: Option<String>,

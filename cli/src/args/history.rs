@@ -2,7 +2,7 @@
 
 use baton_proto::metadata::Outcome;
 
-use super::values::{outcome, since, thread, utf8};
+use super::values::{outcome, since, step, thread, turn, utf8};
 use super::{ListArgs, RemoteArgs};
 
 #[derive(clap::Args)]
@@ -15,6 +15,12 @@ pub(crate) struct HistoryArgs {
     /// Only commands of this thread
     #[arg(long, value_name = "T", value_parser = utf8(thread))]
     pub(crate) thread: Option<String>,
+    /// Only commands of this turn, in whatever thread unless --thread is given
+    #[arg(long, value_name = "N", value_parser = utf8(turn))]
+    pub(crate) turn: Option<u64>,
+    /// Only commands of this step, in whatever thread and turn unless these are given
+    #[arg(long, value_name = "ID", value_parser = utf8(step))]
+    pub(crate) step: Option<String>,
     /// Only commands started since this time: an age like 90s, 15m, 1h or 2d, a date like 2026-01-31 (local midnight),
     /// or a time like 2026-01-31T12:00:00Z
     #[arg(long, value_name = "WHEN", value_parser = since)]

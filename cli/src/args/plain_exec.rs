@@ -8,7 +8,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::values::ticket;
+use super::values::{self, ticket};
 use super::{ExecArgs, RemoteArgs, WaterfallDetail};
 
 /// Parses a command line, which begins with the program's name; `None` if it is not plain.
@@ -26,6 +26,7 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
         quiet: false,
     };
     let (mut trace, mut cwd, mut trace_json) = (None, None, None);
+    let (mut thread, mut turn, mut step) = (None, None, None);
     loop {
         let word = words.next()?;
         let path = match word.to_str()? {
@@ -39,6 +40,18 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
             }
             "-q" | "--quiet" if !remote.quiet => {
                 remote.quiet = true;
+                continue;
+            }
+            "--thread" if thread.is_none() => {
+                thread = Some(text(&mut words, values::thread)?);
+                continue;
+            }
+            "--turn" if turn.is_none() => {
+                turn = Some(text(&mut words, values::turn)?);
+                continue;
+            }
+            "--step" if step.is_none() => {
+                step = Some(text(&mut words, values::step)?);
                 continue;
             }
             "--key" => &mut remote.key,
@@ -73,11 +86,23 @@ pub(super) fn parse(words: impl IntoIterator<Item = OsString>) -> Option<ExecArg
         label: None,
         flush_timeout: None,
         env: Vec::new(),
-        thread: None,
+        thread,
+        turn,
+        step,
         title: None,
         meta: Vec::new(),
         command,
     })
+}
+
+/// The next word, as a value; `None` where clap reads an option or reports an error.
+fn text<T>(
+    words: &mut impl Iterator<Item = OsString>,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Option<T> {
+    let value = words.next()?;
+    let value = value.to_str().filter(|value| !value.starts_with('-'))?;
+    parse(value).ok()
 }
 
 #[cfg(test)]
@@ -107,6 +132,8 @@ mod tests {
             "exec ticket:baton1:x --key k -- ls",
             "exec -q baton1:x --trace=brief -- ls",
             "exec --trace=full --quiet -- ls -t",
+            "exec baton1:x --thread t --turn 3 --step s -- ls",
+            "exec --step plan --turn 9223372036854775807 baton1:x -- ls --turn 0",
         ] {
             let Ok(Args {
                 command: Command::Exec(clap),
@@ -135,6 +162,17 @@ mod tests {
             "exec baton1:x --nothing -- ls",
             "exec baton1:x --env A=1 -- ls",
             "exec baton1:x --title T -- ls",
+            "exec baton1:x --thread t --title T -- ls",
+            "exec baton1:x --thread -- ls",
+            "exec baton1:x --thread=t -- ls",
+            "exec baton1:x --thread a --thread b -- ls",
+            "exec baton1:x --turn 0 -- ls",
+            "exec baton1:x --turn -1 -- ls",
+            "exec baton1:x --turn one -- ls",
+            "exec baton1:x --turn 9223372036854775808 -- ls",
+            "exec baton1:x --turn 1 --turn 1 -- ls",
+            "exec baton1:x --step -s -- ls",
+            "exec baton1:x --step a --step a -- ls",
             "exec baton1:x --timeout 5s -- ls",
             "exec baton1:x --label build -- ls",
             "exec baton1:x --connect-timeout 5s -- ls",
@@ -158,6 +196,10 @@ mod tests {
             assert_eq!(plain(line), None, "{line}");
         }
         assert_eq!(parse([]), None);
+        for option in ["--thread", "--turn", "--step"] {
+            let empty = ["baton", "exec", "baton1:x", option, "", "--", "ls"].map(OsString::from);
+            assert_eq!(parse(empty), None, "{option}");
+        }
     }
 
     #[test]

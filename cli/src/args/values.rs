@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
-use baton_proto::limits::{THREAD_ID_MAX, THREAD_TITLE_MAX};
+use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
 use baton_proto::metadata::Outcome;
 use baton_trace::command;
 use clap::builder::{OsStringValueParser, TypedValueParser};
@@ -65,15 +65,30 @@ pub(super) fn key_value(text: &str) -> Result<(String, String), String> {
 
 /// A thread's id. An empty one is refused: in a script with an unset variable it would select no thread or all.
 pub(super) fn thread(id: &str) -> Result<String, String> {
+    caller_id(id, "thread", THREAD_ID_MAX)
+}
+
+/// A step's id. An empty one is refused, as that of a thread.
+pub(super) fn step(id: &str) -> Result<String, String> {
+    caller_id(id, "step", STEP_ID_MAX)
+}
+
+fn caller_id(id: &str, of: &str, max: usize) -> Result<String, String> {
     if id.is_empty() {
-        return Err("expected a thread's name, not an empty one".into());
+        return Err(format!("expected a {of}'s name, not an empty one"));
     }
-    if id.len() > THREAD_ID_MAX || id.chars().any(char::is_control) {
-        return Err(format!(
-            "expected at most {THREAD_ID_MAX} bytes without control characters"
-        ));
+    if id.len() > max || id.chars().any(char::is_control) {
+        return Err(format!("expected at most {max} bytes without control characters"));
     }
     Ok(id.into())
+}
+
+/// The number of a turn.
+pub(super) fn turn(number: &str) -> Result<u64, String> {
+    match number.parse() {
+        Ok(number @ 1..=TURN_MAX) => Ok(number),
+        _ => Err(format!("expected a number from 1 to {TURN_MAX}")),
+    }
 }
 
 /// The name of a span.
@@ -184,6 +199,28 @@ mod tests {
             assert!(thread(bad).is_err(), "{bad:?}");
         }
         assert!(title("").is_ok() && title(&"x".repeat(THREAD_TITLE_MAX + 1)).is_err());
+    }
+
+    #[test]
+    fn a_step_has_a_name_and_a_turn_a_number_from_1() {
+        for good in ["plan", "ü", &"x".repeat(STEP_ID_MAX)] {
+            assert_eq!(step(good).as_deref(), Ok(good));
+        }
+        for bad in ["", "a\tb", "\u{9b}", &"x".repeat(STEP_ID_MAX + 1)] {
+            assert!(step(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!((turn("1"), turn("9223372036854775807")), (Ok(1), Ok(TURN_MAX)));
+        for bad in [
+            "",
+            "0",
+            "-1",
+            "1.0",
+            "one",
+            "9223372036854775808",
+            "99999999999999999999",
+        ] {
+            assert!(turn(bad).is_err(), "{bad:?}");
+        }
     }
 
     #[test]

@@ -40,6 +40,12 @@ pub(crate) fn main(args: ExecArgs) -> Result<i32, CliError> {
     if let Some(thread) = args.thread {
         command = command.thread(thread);
     }
+    if let Some(turn) = args.turn {
+        command = command.turn(turn);
+    }
+    if let Some(step) = args.step {
+        command = command.step(step);
+    }
     if let Some(title) = args.title {
         command = command.thread_title(title);
     }

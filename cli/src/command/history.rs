@@ -17,6 +17,8 @@ pub(crate) fn main(args: HistoryArgs) -> Result<i32, CliError> {
     logging::errors_only();
     let request = HistoryRequest {
         thread_id: args.thread.clone().unwrap_or_default(),
+        turn: args.turn.unwrap_or_default(),
+        step: args.step.clone().unwrap_or_default(),
         since_unix_ns: args.since.unwrap_or_default(),
         failed: args.failed,
         outcomes: args.outcome.iter().map(|outcome| (*outcome).into()).collect(),
@@ -64,7 +66,10 @@ pub(crate) fn warn_if_behind(is_behind: bool) {
 }
 
 pub(crate) fn table(records: &[Record], is_one_thread: bool, terminal: Terminal) -> String {
-    let columns = [
+    // Most commands have no turn and no step: their columns are drawn only where a record has one.
+    let has_turns = records.iter().any(|one| one.turn > 0);
+    let has_steps = records.iter().any(|one| !one.step.is_empty());
+    let mut columns = vec![
         Column::left("ID"),
         Column::right("STARTED"),
         Column::right("TOOK"),
@@ -72,11 +77,12 @@ pub(crate) fn table(records: &[Record], is_one_thread: bool, terminal: Terminal)
         Column::left("SLOWEST").spare(2),
         Column::left("TRACE").spare(4),
         Column::left("THREAD").spare(if is_one_thread { 9 } else { 1 }),
-        Column::left("FAULT").spare(3),
-        Column::left("COMMAND"),
     ];
-    let row = |one: &Record| Row {
-        cells: vec![
+    columns.extend(has_turns.then_some(Column::right("TURN").spare(5)));
+    columns.extend(has_steps.then_some(Column::left("STEP").spare(6)));
+    columns.extend([Column::left("FAULT").spare(3), Column::left("COMMAND")]);
+    let row = |one: &Record| {
+        let mut cells = vec![
             record::short_id(one),
             record::ago(one.accepted_unix_ns),
             record::took(one),
@@ -84,11 +90,47 @@ pub(crate) fn table(records: &[Record], is_one_thread: bool, terminal: Terminal)
             record::slowest(one),
             record::hex(&one.trace_id),
             printable(&one.thread_id).into_owned(),
-            printable(&one.fault).into_owned(),
-            record::command(one),
-        ],
-        is_bad: record::is_failure(one),
+        ];
+        let turn = || match one.turn {
+            0 => String::new(),
+            turn => turn.to_string(),
+        };
+        cells.extend(has_turns.then(turn));
+        cells.extend(has_steps.then(|| printable(&one.step).into_owned()));
+        cells.extend([printable(&one.fault).into_owned(), record::command(one)]);
+        Row {
+            cells,
+            is_bad: record::is_failure(one),
+        }
     };
     let rows: Vec<_> = records.iter().map(row).collect();
     draw(&columns, &rows, terminal)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn turns_and_steps_have_columns_where_a_command_has_them() {
+        let plain = Terminal {
+            width: None,
+            color: false,
+        };
+        let heads = |records: &[Record]| {
+            let table = table(records, false, plain);
+            let head = table.lines().next().unwrap_or_default();
+            ["THREAD", "TURN", "STEP"].map(|column| head.contains(column))
+        };
+        let of = |turn, step: &str| Record {
+            turn,
+            step: step.into(),
+            ..Record::default()
+        };
+        assert_eq!(heads(&[of(0, "")]), [true, false, false]);
+        assert_eq!(heads(&[of(0, ""), of(2, "")]), [true, true, false]);
+        assert_eq!(heads(&[of(0, "s"), of(2, "")]), [true, true, true]);
+        let drawn = table(&[of(0, ""), of(1234, "a\x1b[2J")], false, plain);
+        assert!(drawn.contains(" 1234  a[2J"), "{drawn}");
+    }
 }

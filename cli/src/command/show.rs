@@ -80,6 +80,10 @@ fn about(one: &Record) -> String {
     line("fault", &one.fault);
     line("", record::survivor(one).unwrap_or_default());
     line("thread", &one.thread_id);
+    if one.turn > 0 {
+        line("turn", &one.turn.to_string());
+    }
+    line("step", &one.step);
     line("started", &when(one.accepted_unix_ns));
     match one.outcome() {
         Outcome::Lost => line("found", &when(one.ended_unix_ns)),

@@ -610,6 +610,17 @@ fn an_invalid_option_is_reported_with_its_name() {
     for (option, value, sentence) in [
         ("--thread", long, "at most 256 bytes"),
         ("--thread", no_text, "not UTF-8"),
+        ("--step", long, "at most 128 bytes"),
+        ("--step", no_text, "not UTF-8"),
+        ("--step", OsStr::new(""), "not an empty one"),
+        ("--turn", OsStr::new("0"), "expected a number from 1"),
+        ("--turn", OsStr::new(""), "expected a number from 1"),
+        (
+            "--turn",
+            OsStr::new("9223372036854775808"),
+            "expected a number from 1",
+        ),
+        ("--turn", no_text, "not UTF-8"),
         ("--title", long, "at most 1024 bytes"),
         ("--title", no_text, "not UTF-8"),
         ("--meta", no_pair, "not UTF-8"),

@@ -1,5 +1,7 @@
 //! One command is one trace: complete at a real receiver, continued from the caller, and propagated to the command.
 
+mod turns;
+
 use std::collections::HashSet;
 use std::sync::Arc;
 
