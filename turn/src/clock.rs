@@ -94,4 +94,19 @@ mod tests {
         tokio::time::advance(Duration::from_secs(3_600)).await;
         assert_eq!(renewed(anchor).unix_ns, anchor.unix_ns);
     }
+
+    #[test]
+    fn a_remote_call_does_not_touch_its_tools_dispatch() {
+        let dispatched = now();
+        pass_gap_after(dispatched);
+        let passed = now().saturating_duration_since(dispatched);
+        assert!(passed >= DISPATCH_GAP, "{passed:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_stands_still_holds_no_call_back() {
+        let dispatched = now();
+        pass_gap_after(dispatched);
+        assert_eq!(now(), dispatched);
+    }
 }

@@ -45,6 +45,7 @@
 //!
 //! Handles may be dropped or ended in any order, from any task. A parent that ends first ends its children. Nothing
 //! here waits, except 2 µs in [`ToolCall::remote_parent`]. No method is a future, so nothing can be cancelled halfway.
+//! A span processor of the provider must not use the handles of a turn: it runs under the turn's lock.
 
 pub mod attribute;
 mod clock;

@@ -34,9 +34,9 @@ pub const SPAN_GAP_NS: u64 = 1_000;
 /// the distance of [`SPAN_GAP_NS`], and a microsecond by which an exporter may round the call's start down.
 pub const DISPATCH_GAP: Duration = Duration::from_micros(2);
 
-/// Clock readings that the wait for [`DISPATCH_GAP`] takes at most, about 2 µs: a clock that stands still never passes
-/// it.
-pub const DISPATCH_GAP_READINGS: u32 = 64;
+/// Clock readings that the wait for [`DISPATCH_GAP`] takes at most: a clock that stands still never passes it. One takes
+/// 20 to 40 ns, so this many take 5 to 10 µs, more than the gap on any machine.
+pub const DISPATCH_GAP_READINGS: u32 = 256;
 
 /// Longest time between the two clock readings of an anchor. They take 50 ns. A thread that is interrupted between them
 /// loses the core for at least some microseconds, and its wall-clock times are wrong by that time.

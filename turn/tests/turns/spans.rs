@@ -356,18 +356,6 @@ async fn only_the_first_remote_call_ends_the_dispatch() {
     assert_eq!(duration(&dispatches[0]), 2 * MS);
 }
 
-#[tokio::test]
-async fn a_remote_call_does_not_touch_the_dispatch() {
-    let traced = Traced::new();
-    let turn = traced.thread("t").turn().expect("a turn");
-    let step = turn.step().expect("a step");
-    let call = step.tool_call("grep", "1").expect("a tool call");
-    let before = std::time::Instant::now();
-    call.remote_parent();
-    assert!(before.elapsed() >= Duration::from_micros(2));
-    drop(call);
-}
-
 #[tokio::test(start_paused = true)]
 async fn usage_is_on_the_step_once() {
     let traced = Traced::new();
