@@ -55,9 +55,9 @@ pub enum ReadError {
     /// The file is not OTLP/JSON.
     #[error("the trace file is not OTLP/JSON: {0}")]
     NotOtlp(#[from] serde_json::Error),
-    /// No span in it is one of Baton's stages.
+    /// No span in it is a stage of a call.
     #[error(
-        "the trace file holds no call of Baton's: none of its {spans} spans has the attribute `baton.stage`; was it written by another tool?"
+        "the trace file holds no call of Baton's: none of its {spans} spans is a stage of one (`baton.stage`); was it written by another tool?"
     )]
     NotBaton {
         /// The number of other spans in it.
@@ -115,7 +115,10 @@ pub fn read(text: &[u8]) -> Result<Vec<CallRecord>, ReadError> {
     calls(&spans)
 }
 
-/// A span that is a stage.
+/// Stages of a caller's turn (`baton-turn`). They are in no call: a file that an agent writes has them beside its calls.
+const OF_TURNS: [&str; 3] = ["ttft", "decode", "tool.dispatch"];
+
+/// A span that is a stage of a call.
 struct StageSpan {
     trace: TraceId,
     id: SpanId,
@@ -128,7 +131,7 @@ type Position = (TraceId, SpanId);
 
 impl StageSpan {
     fn read(span: Span) -> Option<Self> {
-        let label = text(&span, attribute::STAGE)?;
+        let label = text(&span, attribute::STAGE).filter(|label| !OF_TURNS.contains(label))?;
         Some(Self {
             trace: trace_id(&span.trace_id)?,
             id: span_id(&span.span_id)?,
@@ -486,6 +489,27 @@ mod tests {
         let read = read(&written(&[half(1), half(2), half(3)])).unwrap();
         assert_eq!(read.len(), 3);
         assert!(read.iter().all(|record| record.stages.len() == 2));
+    }
+
+    #[test]
+    fn stages_of_turns_beside_the_calls_are_no_calls() {
+        let calls = written(&[record(vec![stage(CALL, 5, 1_000), stage(RPC, 20, 700)])]);
+        let of_turn = |name: &str| {
+            format!(
+                r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[
+                {{"traceId":"0000000000000000000000000000002a","spanId":"0000000000000009","name":"{name}",
+                "parentSpanId":"0000000000000008",
+                "attributes":[{{"key":"baton.stage","value":{{"stringValue":"{name}"}}}}]}}]}}]}}]}}"#
+            )
+        };
+        for name in OF_TURNS {
+            let mut file = calls.clone();
+            file.extend(of_turn(name).bytes());
+            let read = super::read(&file).unwrap();
+            assert_eq!((read.len(), read[0].stages.len()), (1, 2), "{name}");
+            let alone = super::read(of_turn(name).as_bytes());
+            assert!(matches!(alone, Err(ReadError::NotBaton { spans: 1 })), "{name}");
+        }
     }
 
     #[test]
