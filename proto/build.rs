@@ -7,6 +7,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "baton/channel/v1/ticket.proto",
         "baton/exec/v1/exec.proto",
         "baton/metadata/v1/metadata.proto",
+        "baton/warm/v1/warm.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed=proto/{file}");

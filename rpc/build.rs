@@ -8,6 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "baton/relay/v1/relay.proto",
         "baton/exec/v1/exec.proto",
         "baton/metadata/v1/metadata.proto",
+        "baton/warm/v1/warm.proto",
     ];
     for file in files {
         println!("cargo:rerun-if-changed={PROTO}/{file}");
@@ -16,7 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let all = std::mem::take(&mut descriptors.file);
     for file in all {
         let services = match file.package() {
-            "baton.exec.v1" => services().codec_path("crate::codec::CheckedCodec"),
+            "baton.exec.v1" | "baton.warm.v1" => services().codec_path("crate::codec::CheckedCodec"),
             "baton.metadata.v1" => services().codec_path("crate::codec::PlainCodec"),
             _ => services(),
         };
@@ -32,4 +33,5 @@ fn services() -> tonic_prost_build::Builder {
         .extern_path(".baton.relay.v1", "::baton_proto::relay")
         .extern_path(".baton.exec.v1", "::baton_proto::exec")
         .extern_path(".baton.metadata.v1", "::baton_proto::metadata")
+        .extern_path(".baton.warm.v1", "::baton_proto::warm")
 }

@@ -15,14 +15,22 @@ pub const STDIN_CHUNK: usize = 128 * 1024;
 /// Bytes of consumed output after which the client acknowledges it, so that the exec-server can free its log.
 pub const ACK_BATCH: usize = 512 * 1024;
 
-/// Shortest interval between two warms: ten round trips a second. Protects the exec-server from a client that does
-/// nothing else.
-pub const WARM_INTERVAL_MIN: Duration = Duration::from_millis(100);
-
-/// Longest interval between two warms. Nothing that must be warmed stays warm for a week; a longer interval is a mistake
-/// in its unit, and this one can be added to any clock.
-pub const WARM_INTERVAL_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-
 /// Longest duration of one warm, which then counts as failed. Longer than a session takes to notice that its peer is
 /// gone. Protects the timer from a warm that never ends.
 pub const WARM_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Sessions of one pool. An idle session costs each end some 60 KiB, and a key's share of the exec-server's sessions.
+pub const POOL_SESSIONS_MAX: usize = 64;
+
+/// How often a full pool looks for sessions that have ended: the longest time for which it is smaller than it should be.
+pub const POOL_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Failures in a row after which a pool stops to dial, until a session is taken. With the waits between them, some 30 s
+/// in which an exec-server restarts; each attempt itself also retries for the channel's `connect_timeout`.
+pub const POOL_ATTEMPTS_MAX: u32 = 8;
+
+/// Wait of a pool after its first failure; it doubles with each further one.
+pub const POOL_RETRY_FIRST: Duration = Duration::from_millis(250);
+
+/// Longest wait of a pool between two attempts.
+pub const POOL_RETRY_MAX: Duration = Duration::from_secs(10);

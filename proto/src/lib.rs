@@ -1,8 +1,9 @@
 //! The wire of Baton: generated messages, identifiers, and the limits that both ends must agree on. The services over
 //! them are in `baton-rpc`.
 //!
-//! Four packages, from the outside in: [`relay`] is visible to a relay, [`channel`] is inside the Noise transport
-//! messages, [`exec`] is the service that runs processes, [`metadata`] the service for records of processes.
+//! Five packages, from the outside in: [`relay`] is visible to a relay, [`channel`] is inside the Noise transport
+//! messages, [`exec`] is the service that runs processes, [`metadata`] the service for records of processes, [`warm`]
+//! the board of warm sessions.
 //! `docs/PROTOCOL.md` specifies them.
 
 mod exec_error;
@@ -38,6 +39,12 @@ pub mod exec {
 pub mod metadata {
     #![allow(missing_docs, clippy::all)]
     include!(concat!(env!("OUT_DIR"), "/baton.metadata.v1.rs"));
+}
+
+/// `baton.warm.v1`: the board of warm sessions.
+pub mod warm {
+    #![allow(missing_docs, clippy::all)]
+    include!(concat!(env!("OUT_DIR"), "/baton.warm.v1.rs"));
 }
 
 /// The protocol version that both ends put into the Noise prologue and the registration proof.

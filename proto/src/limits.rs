@@ -144,3 +144,11 @@ pub const WARM_ERROR_MAX: usize = 512;
 
 /// Bytes of one encoded warm state. Protects the exec-server's board, and the clients that watch it.
 pub const WARM_STATE_MAX: usize = 32 * 1024;
+
+/// Shortest interval between two warms: ten round trips a second. Protects the exec-server from a client that does
+/// nothing else.
+pub const WARM_INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Longest interval between two warms. Nothing that must be warmed stays warm for a week; a longer one is a mistake
+/// in its unit, and this one can be added to any clock.
+pub const WARM_INTERVAL_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);

@@ -3,14 +3,15 @@
 //! | package | codec | a message implements |
 //! |---|---|---|
 //! | `baton.exec.v1` | [`CheckedCodec`], which checks a message before it decodes it | [`Checked`] |
+//! | `baton.warm.v1` | the same | the same |
 //! | `baton.metadata.v1` | [`PlainCodec`] | [`Decoded`], by its name in `decoded!` |
 //!
 //! A request that does not decode is the client's fault: `INVALID_ARGUMENT`. tonic's own codec would answer `INTERNAL`,
 //! with the text of the protobuf library.
 //!
 //! A repeated field costs two bytes on the wire and up to a hundred in memory, so with only a limit on bytes a peer
-//! could make the receiver allocate fifty times the bytes that it sends. The entries of a [`RunRequest`] are counted in
-//! the encoded message. A request with too many is refused before anything is allocated.
+//! could make the receiver allocate fifty times the bytes that it sends. The entries of a [`RunRequest`] and of a
+//! [`WarmState`] are counted in the encoded message. One with too many is refused before anything is allocated.
 
 use std::fmt;
 
@@ -23,8 +24,9 @@ use tonic_prost::{ProstCodec, ProstDecoder, ProstEncoder};
 
 use baton_proto::exec::exec_error::Kind;
 use baton_proto::exec::{ExecError, ProcessEvent, RunRequest};
-use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, THREAD_METADATA_ENTRIES_MAX};
+use baton_proto::limits::{ARGUMENTS_MAX, ENVIRONMENT_MAX, THREAD_METADATA_ENTRIES_MAX, WARM_HISTORY_MAX};
 use baton_proto::metadata;
+use baton_proto::warm::{PingRequest, PingResponse, PublishResponse, WarmState, WatchRequest};
 
 /// The codec of services whose messages are checked before they are decoded ([`Checked`]).
 pub struct CheckedCodec<T, U>(ProstCodec<T, U>);
@@ -177,6 +179,34 @@ impl Checked for RunRequest {
     }
 }
 
+impl Checked for WarmState {
+    fn check(wire: &[u8]) -> Result<(), Status> {
+        let mut warms = 0;
+        fields(wire, &mut |tag, _| warms += usize::from(tag == 8));
+        if warms > WARM_HISTORY_MAX {
+            return Err(Status::invalid_argument(format!(
+                "a history has at most {WARM_HISTORY_MAX} warms, and this one has {warms}; send the last ones"
+            )));
+        }
+        Ok(())
+    }
+}
+
+macro_rules! unrepeated {
+    ($($message:ident)*) => {
+        $(impl Checked for $message {
+            /// It has no repeated field, so it is decoded twice at little cost, for an error of our own.
+            fn check(wire: &[u8]) -> Result<(), Status> {
+                let unreadable =
+                    |_| Status::invalid_argument("the message does not decode: send that of this method");
+                Self::decode(wire).map(drop).map_err(unreadable)
+            }
+        })*
+    };
+}
+
+unrepeated! { WatchRequest PingRequest PingResponse PublishResponse }
+
 /// The number of repeated entries of a `Start`.
 #[derive(Default)]
 struct Entries {
@@ -278,6 +308,22 @@ mod tests {
             panic!("{decoded:?}")
         };
         assert_eq!(start.env.len(), 2 * ENVIRONMENT_MAX, "the decoder merges them");
+    }
+
+    #[test]
+    fn a_warm_state_with_a_history_beyond_its_bound_is_not_decoded() {
+        let state = |warms| WarmState {
+            history: vec![Default::default(); warms],
+            ..WarmState::default()
+        };
+        let check = |state: WarmState| WarmState::check(&state.encode_to_vec());
+        assert!(check(state(WARM_HISTORY_MAX)).is_ok());
+        let refused = check(state(WARM_HISTORY_MAX + 1)).unwrap_err();
+        assert_eq!(refused.code(), Code::InvalidArgument);
+        assert_eq!(
+            WatchRequest::check(b"\xff").unwrap_err().code(),
+            Code::InvalidArgument
+        );
     }
 
     #[test]

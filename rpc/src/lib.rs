@@ -1,7 +1,7 @@
 //! The gRPC services and clients of Baton, generated over the messages of `baton-proto`.
 //!
-//! Each module has the name of its package in `baton-proto`. [`codec`] decodes `baton.exec.v1`
-//! and `baton.metadata.v1`, and refuses messages that do not decode or have too many entries.
+//! Each module has the name of its package in `baton-proto`. [`codec`] decodes `baton.exec.v1`, `baton.metadata.v1` and
+//! `baton.warm.v1`, and refuses messages that do not decode or have too many entries.
 //! `baton-proto` depends on no gRPC library, so that crates without one can use its messages.
 
 pub mod codec;
@@ -22,4 +22,10 @@ pub mod exec {
 pub mod metadata {
     #![allow(missing_docs, clippy::all)]
     tonic::include_proto!("baton.metadata.v1");
+}
+
+/// Services of `baton.warm.v1`: the board of warm sessions.
+pub mod warm {
+    #![allow(missing_docs, clippy::all)]
+    tonic::include_proto!("baton.warm.v1");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::limits::{WARM_INTERVAL_MAX, WARM_INTERVAL_MIN};
+use baton_proto::limits::{WARM_INTERVAL_MAX, WARM_INTERVAL_MIN};
 
 /// From [`WARM_INTERVAL_MIN`] to [`WARM_INTERVAL_MAX`], in whole milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,7 +15,7 @@ pub enum WarmIntervalError {
     #[error("an interval of {} ms is too short: pass at least {} ms", .0.as_millis(), WARM_INTERVAL_MIN.as_millis())]
     TooShort(Duration),
     /// Above the maximum.
-    #[error("an interval of {} s is too long: pass at most {} days", .0.as_secs(), WARM_INTERVAL_MAX.as_secs() / 86_400)]
+    #[error("{} s is too long for an interval: pass at most {} days", .0.as_secs(), WARM_INTERVAL_MAX.as_secs() / 86_400)]
     TooLong(Duration),
 }
 
