@@ -3,6 +3,7 @@
 //! * [`server`]: a complete exec-server, mounted on a channel, with an ordered shutdown;
 //! * [`service`]: the RPCs, from a checked `Start` to the stream of events;
 //! * [`process`]: one process from spawn to reaping, and the table of all of them;
+//! * `warm`: the service `baton.warm.v1.Warm`, a board of what clients keep warm;
 //! * [`log`]: the bounded, ordered log of one process's events, as a pure state machine;
 //! * [`records`]: reports every process to an observer, without waiting for it;
 //! * [`termination`]: how a process ended;
@@ -23,9 +24,11 @@ pub mod server;
 pub mod service;
 mod settings;
 pub mod termination;
+mod warm;
 
 pub use baton_spawn::{CloneUnavailable, Method as SpawnMethod};
 pub use error::{InvalidStart, RequestError, StartError};
 pub use server::{ExecServer, Shutdown};
 pub use service::ExecService;
 pub use settings::{Directory, Settings};
+pub use warm::WarmService;

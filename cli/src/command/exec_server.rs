@@ -9,7 +9,7 @@ use baton_channel::key::Generation;
 use baton_channel::limits::DRAIN_TIMEOUT;
 use baton_channel::{Notice, Server, ServerConfig};
 use baton_core_client::Seed;
-use baton_exec_server::{CloneUnavailable, ExecServer, Settings, Shutdown};
+use baton_exec_server::{CloneUnavailable, ExecServer, Settings, Shutdown, WarmService};
 use baton_trace::record::Side;
 use baton_trace::text::counted;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
@@ -86,10 +86,12 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
             notice_log.handle(notice);
         });
         let health = metadata.health();
+        let warm = WarmService::default();
         let server = ExecServer::builder(server)
             .settings(settings)
             .records(metadata.records(durability))
             .service(metadata.service().into_server())
+            .service(warm.clone().into_server())
             .on_shutdown("records", STATE_SHUTDOWN_LIMIT, move || async move {
                 metadata::log_unwritten(&metadata.shutdown(STATE_SHUTDOWN).await);
             })
@@ -105,6 +107,8 @@ pub(crate) fn main(args: ExecServerArgs) -> Result<i32, CliError> {
                 () = metadata::log_health(health) => {}
                 () = published_ticket::follow(&key_path, &seed, generation, &ticket, &rotate) => {}
             }
+            // They are open for as long as their clients run, and would delay the shutdown.
+            warm.close();
             if let Some(message) = shutdown_message(service.processes()) {
                 log_line!("{message}");
             }
