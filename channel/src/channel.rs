@@ -138,6 +138,37 @@ impl Channel {
         }
     }
 
+    /// Whether there is a session that takes calls. The end of a session is known at the latest after
+    /// [`IDLE_TIMEOUT`](baton_mux::limits::IDLE_TIMEOUT) without a message.
+    pub fn is_connected(&self) -> bool {
+        match &*self.inner.link.lock().unwrap_or_else(PoisonError::into_inner) {
+            Link::Up(shared) => shared.is_open(),
+            Link::Down | Link::Connecting(..) => false,
+        }
+    }
+
+    /// How often this channel has begun to connect. Calls between which it stays the same used one session.
+    pub fn connects(&self) -> u64 {
+        self.inner.attempts.load(Ordering::Relaxed)
+    }
+
+    /// A channel with the same ticket, key and options, and a session of its own.
+    pub fn sibling(&self) -> Self {
+        let Inner {
+            ticket, key, config, ..
+        } = &*self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                ticket: ticket.clone(),
+                key: Arc::clone(key),
+                config: config.clone(),
+                link: Mutex::new(Link::Down),
+                attempts: AtomicU64::new(0),
+                relay: OnceLock::new(),
+            }),
+        }
+    }
+
     /// Establishes the session now, and returns the exec-server's epoch.
     pub async fn connect(&self) -> Result<Epoch, Status> {
         let (shared, _) = self.session().await?;

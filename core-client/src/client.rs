@@ -4,15 +4,18 @@ use std::num::NonZeroU64;
 
 use baton_channel::{Channel, ChannelConfig, RecordTo};
 use baton_proto::exec::{RunRequest, Start, run_request};
-use baton_proto::limits::ANSWER_MAX;
+use baton_proto::limits::{ANSWER_MAX, WARM_STATE_MAX};
+use baton_proto::warm::PingRequest;
 use baton_proto::{Epoch, ProcessId};
 use baton_rpc::exec::exec_client::ExecClient;
+use baton_rpc::warm::warm_client::WarmClient;
 use baton_trace::command::{CallerIds, TracedCommand};
 use baton_trace::record::CallRecord;
 use futures_util::StreamExt;
 use futures_util::stream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Code;
 
 use crate::command::Command;
 use crate::error::RunError;
@@ -20,6 +23,7 @@ use crate::limits;
 use crate::records::Records;
 use crate::run::{Event, ExitStatus, Run};
 use crate::stdin::Stdin;
+use crate::warm::WarmBoard;
 use baton_channel::key::StaticKey;
 use baton_channel::ticket::Ticket;
 
@@ -28,6 +32,23 @@ use baton_channel::ticket::Ticket;
 #[derive(Clone)]
 pub struct Client {
     channel: Channel,
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("is_connected", &self.is_connected())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What [`Client::ping`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PingedSession {
+    /// The session of the call before.
+    Kept,
+    /// There was no session, or it had ended. A new one was established.
+    Established,
 }
 
 /// The queue of requests that follow the start: its sender and its receiver.
@@ -67,6 +88,50 @@ impl Client {
     /// Connects now instead of at the first command. Returns the exec-server's epoch.
     pub async fn connect(&self) -> Result<Epoch, RunError> {
         Ok(self.channel.connect().await?)
+    }
+
+    /// Makes one round trip through the session, which it establishes if there is none. A session that turns out to
+    /// have ended is established again, once. Returns whether the session was still there.
+    ///
+    /// # Errors
+    /// [`RunError`]: the exec-server was not reached, or does not allow this client.
+    pub async fn ping(&self) -> Result<PingedSession, RunError> {
+        let was_connected = self.channel.is_connected();
+        let before = self.channel.connects();
+        let mut pinged = self.ping_once().await;
+        if was_connected && matches!(pinged, Err(RunError::Session(_))) {
+            pinged = self.ping_once().await;
+        }
+        pinged?;
+        Ok(match was_connected && self.channel.connects() == before {
+            true => PingedSession::Kept,
+            false => PingedSession::Established,
+        })
+    }
+
+    async fn ping_once(&self) -> Result<(), RunError> {
+        let mut client = WarmClient::new(self.channel.clone()).max_decoding_message_size(WARM_STATE_MAX);
+        match client.ping(PingRequest {}).await {
+            Ok(_) => Ok(()),
+            // An exec-server without the service answered, which is a round trip too.
+            Err(status) if status.code() == Code::Unimplemented => Ok(()),
+            Err(status) => Err(status.into()),
+        }
+    }
+
+    /// Whether there is a session that takes calls, as far as is known without a round trip.
+    pub fn is_connected(&self) -> bool {
+        self.channel.is_connected()
+    }
+
+    /// A client with the same ticket, key and options, and a session of its own.
+    pub fn sibling(&self) -> Self {
+        Self::over(self.channel.sibling())
+    }
+
+    /// The board of warm sessions on the exec-server. Uses the same session.
+    pub fn warm_board(&self) -> WarmBoard {
+        WarmBoard::over(self.channel.clone())
     }
 
     /// The records of the commands that ran under this client's key, its threads, and barriers. Uses the same session.

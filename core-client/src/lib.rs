@@ -35,7 +35,7 @@ pub use baton_channel::ticket::{Ticket, TicketError};
 pub use baton_channel::{
     ChannelConfig, ConnectError, OnWaiting, RecordTo, RelayError, RelayRoots, RootsError, SessionError,
 };
-pub use client::{Client, Output};
+pub use client::{Client, Output, PingedSession};
 pub use command::Command;
 pub use error::{RunError, StartFailure};
 pub use memory::keep_freed_memory;

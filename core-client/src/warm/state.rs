@@ -1,7 +1,7 @@
 //! The published state of a warmer.
 //!
-//! Times are milliseconds since the Unix epoch, as the wall clock showed them. They are for display: no timer uses them.
-//! A wall clock that is set back makes later times smaller than earlier ones. The order of the history is the order in
+//! Times are milliseconds since the Unix epoch, as the wall clock showed them. They are for display: no timer uses
+//! them. A wall clock that is set back makes later times smaller than earlier ones. The order of the history is the order in
 //! which warms ended, whatever their times.
 
 use std::sync::Arc;
