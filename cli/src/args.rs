@@ -17,6 +17,7 @@ mod threads;
 mod ticket;
 mod trace;
 mod values;
+mod warm;
 mod waterfall;
 
 use std::ffi::OsString;
@@ -40,6 +41,7 @@ pub(crate) use self::thread::{
 pub(crate) use self::threads::ThreadsArgs;
 pub(crate) use self::ticket::{TicketCommand, TicketRotateArgs};
 pub(crate) use self::trace::{TraceCommand, TraceShowArgs};
+pub(crate) use self::warm::WarmArgs;
 pub(crate) use self::waterfall::WaterfallDetail;
 
 /// Runs commands on a remote machine through a relay that cannot read them, and shows where every microsecond went.
@@ -125,6 +127,8 @@ pub(crate) enum Command {
     Thread(ThreadCommand),
     /// Wait until everything recorded so far is on the exec-server's disk
     Flush(FlushArgs),
+    /// Keep a session warm, and show a countdown of every session that is kept warm
+    Warm(WarmArgs),
     /// Create a key file, or read one, and print its public line
     Keygen(KeygenArgs),
     /// Revoke an exec-server's tickets, on its machine

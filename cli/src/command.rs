@@ -13,6 +13,7 @@ pub(crate) mod thread;
 pub(crate) mod threads;
 pub(crate) mod ticket;
 pub(crate) mod trace;
+pub(crate) mod warm;
 
 use baton_core_client::{Client, Command, Event, Run, RunError};
 use baton_trace::record::CallRecord;
@@ -41,6 +42,7 @@ pub(crate) fn main(command: args::Command) -> Result<i32, CliError> {
         Command::Threads(args) => threads::main(args),
         Command::Thread(command) => thread::main(command),
         Command::Flush(args) => flush::main(args),
+        Command::Warm(args) => warm::main(args),
         Command::Keygen(args) => keygen::main(args),
         Command::Health(args) => health::main(args),
         Command::Ticket(command) => ticket::main(command),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use baton_channel::allow::AllowError;
 use baton_channel::key::KeyError;
 use baton_channel::{HealthError, ServerError};
+use baton_core_client::warm::WarmBoardError;
 use baton_core_client::{
     ConnectError, RecordsError, RootsError, RunError, SessionError, StartFailure, TicketError,
 };
@@ -80,6 +81,8 @@ pub(crate) enum CliError {
     #[error(transparent)]
     Records(#[from] RecordsError),
     #[error(transparent)]
+    WarmBoard(#[from] WarmBoardError),
+    #[error(transparent)]
     Metadata(#[from] MetadataError),
     #[error("--durability start needs a directory for its records: pass --state DIR")]
     NoState,
@@ -133,20 +136,24 @@ impl CliError {
     /// What to do about a library's error, which does not mention the command line.
     pub(crate) fn advice(&self) -> Option<&'static str> {
         match self {
-            Self::Run(RunError::Connect(error)) | Self::Records(RecordsError::Connect(error)) => {
-                match error {
-                    ConnectError::Handshake => Some("ask the exec-server's owner for its current ticket"),
-                    ConnectError::Timeout(_) => Some("check that it is running, then try again"),
-                    ConnectError::Refused(_) | ConnectError::Unavailable(_) | ConnectError::Broken(_) => {
-                        Some("try again; if that fails, read the logs of the relay and the exec-server")
-                    }
-                    _ => None,
+            Self::Run(RunError::Connect(error))
+            | Self::Records(RecordsError::Connect(error))
+            | Self::WarmBoard(WarmBoardError::Connect(error)) => match error {
+                ConnectError::Handshake => Some("ask the exec-server's owner for its current ticket"),
+                ConnectError::Timeout(_) => Some("check that it is running, then try again"),
+                ConnectError::Refused(_) | ConnectError::Unavailable(_) | ConnectError::Broken(_) => {
+                    Some("try again; if that fails, read the logs of the relay and the exec-server")
                 }
-            }
+                _ => None,
+            },
             Self::Run(RunError::Session(error)) if is_cut(error) => {
                 Some("the command is killed if it still runs: `baton history` shows its outcome")
             }
-            Self::Records(RecordsError::Session(error)) if is_cut(error) => Some("try again"),
+            Self::Records(RecordsError::Session(error)) | Self::WarmBoard(WarmBoardError::Session(error))
+                if is_cut(error) =>
+            {
+                Some("try again")
+            }
             Self::Run(RunError::Start {
                 failure: StartFailure::BadCwd,
                 ..

@@ -91,3 +91,15 @@ pub(crate) const RETAIN_AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Default maximum size of records in bytes: a million typical commands, on a disk that has other uses.
 pub(crate) const RETAIN_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Default interval of `baton warm`: shorter than the time after which most caches and proxies drop what idles.
+pub(crate) const WARM_INTERVAL_DEFAULT: Duration = Duration::from_secs(30);
+
+/// How often `baton warm` draws its countdown again: its unit is a second.
+pub(crate) const WARM_REDRAW_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Changes that wait to be printed, of at most some 24 KiB each. Beyond it the exec-server counts what is missed.
+pub(crate) const WARM_UPDATES_QUEUE: usize = 16;
+
+/// Wait before a lost watch of the board begins again. Protects the exec-server; connecting has its own retries.
+pub(crate) const WATCH_RETRY_INTERVAL: Duration = Duration::from_secs(1);

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use baton_core_client::warm::WarmBoardError;
 use baton_core_client::{
     ChannelConfig, Client, PublicKey, Records, RecordsError, RunError, SessionError, Ticket,
 };
@@ -51,9 +52,12 @@ impl RemoteClient {
     pub(crate) fn explain(&self, error: CliError) -> CliError {
         match error {
             CliError::Run(RunError::Session(SessionError::NotAllowed))
-            | CliError::Records(RecordsError::Session(SessionError::NotAllowed)) => CliError::NotAllowed {
-                line: identity::public_line(&self.public),
-            },
+            | CliError::Records(RecordsError::Session(SessionError::NotAllowed))
+            | CliError::WarmBoard(WarmBoardError::Session(SessionError::NotAllowed)) => {
+                CliError::NotAllowed {
+                    line: identity::public_line(&self.public),
+                }
+            }
             other => other,
         }
     }

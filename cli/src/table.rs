@@ -128,7 +128,7 @@ pub(crate) fn draw(columns: &[Column], rows: &[Row], terminal: Terminal) -> Stri
 }
 
 /// Cuts a text to a width, with an ellipsis.
-fn cut(text: &str, width: usize) -> String {
+pub(crate) fn cut(text: &str, width: usize) -> String {
     if text.width() <= width {
         return text.to_owned();
     }

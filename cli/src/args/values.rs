@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use baton_core_client::warm::{WarmInterval, WarmIntervalError};
 use baton_export::limits::{EXPORT_SHUTDOWN_MAX, SPAN_NAME_MAX};
 use baton_proto::limits::{STEP_ID_MAX, THREAD_ID_MAX, THREAD_TITLE_MAX, TURN_MAX};
 use baton_proto::metadata::Outcome;
@@ -122,6 +123,14 @@ pub(super) fn timeout(text: &str) -> Result<Duration, String> {
         Ok(limit) => Ok(limit),
         Err(_) => Err("expected a time like 90s or 15m".into()),
     }
+}
+
+/// The interval of `baton warm`.
+pub(super) fn interval(text: &str) -> Result<WarmInterval, String> {
+    let interval = humantime::parse_duration(text).map_err(|_| "expected a time like 30s or 5m")?;
+    interval
+        .try_into()
+        .map_err(|error: WarmIntervalError| error.to_string())
 }
 
 /// Bytes of memory, in units of 1,024: 512MiB or 2GiB.
