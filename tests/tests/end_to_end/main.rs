@@ -18,6 +18,7 @@
 //!   exec-server;
 //! * `crashes`: repeated kills of an exec-server: no start runs twice, and no record behind a barrier is lost;
 //! * `ends`: a client, relay or exec-server that ends or is killed, and its surviving processes;
+//! * `warm`: `baton warm`, pooled sessions, and that no state of one command is visible in the next;
 //! * `volume`: no byte of input or output is lost.
 //!
 //! Every wait has a deadline far beyond the need of a loaded machine. `BATON_TEST_FULL=1` raises the amounts.
@@ -40,3 +41,4 @@ mod telemetry;
 mod tls;
 mod trace;
 mod volume;
+mod warm;
