@@ -23,7 +23,6 @@ use crate::limits;
 use crate::records::Records;
 use crate::run::{Event, ExitStatus, Run};
 use crate::stdin::Stdin;
-use crate::warm::WarmBoard;
 use baton_channel::key::StaticKey;
 use baton_channel::ticket::Ticket;
 
@@ -129,9 +128,9 @@ impl Client {
         Self::over(self.channel.sibling())
     }
 
-    /// The board of warm sessions on the exec-server. Uses the same session.
-    pub fn warm_board(&self) -> WarmBoard {
-        WarmBoard::over(self.channel.clone())
+    /// The channel, for further services.
+    pub(crate) fn channel(&self) -> Channel {
+        self.channel.clone()
     }
 
     /// The records of the commands that ran under this client's key, its threads, and barriers. Uses the same session.

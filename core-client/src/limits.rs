@@ -15,9 +15,9 @@ pub const STDIN_CHUNK: usize = 128 * 1024;
 /// Bytes of consumed output after which the client acknowledges it, so that the exec-server can free its log.
 pub const ACK_BATCH: usize = 512 * 1024;
 
-/// Longest duration of one warm, which then counts as failed. Longer than a session takes to notice that its peer is
-/// gone. Protects the timer from a warm that never ends.
-pub const WARM_TIMEOUT: Duration = Duration::from_secs(30);
+/// Longest duration of one warm, which then counts as failed. Longer than a channel tries to connect by default, so that
+/// its own error is reported. Protects the timer from a warm that never ends.
+pub const WARM_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Sessions of one pool. An idle session costs each end some 60 KiB, and a key's share of the exec-server's sessions.
 pub const POOL_SESSIONS_MAX: usize = 64;

@@ -146,11 +146,8 @@ pub const DURABLE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Conversations on the board of warm sessions, of all keys. A state takes at most some 24 KiB decoded: 24 MiB.
 pub const BOARD_CONVERSATIONS_MAX: usize = 1024;
 
-/// Conversations that one key publishes. A key has a share, so that it cannot fill the board.
-pub const BOARD_KEY_CONVERSATIONS_MAX: usize = 64;
-
 /// Watchers of the board, of all keys. Beside the shared states, each remembers the ids of at most twice
-/// [`BOARD_KEY_CONVERSATIONS_MAX`] conversations: 64 KiB, so 16 MiB.
+/// [`WARM_CONVERSATIONS_MAX`](baton_proto::limits::WARM_CONVERSATIONS_MAX) conversations: 64 KiB, so 16 MiB.
 pub const BOARD_WATCHERS_MAX: usize = 256;
 
 /// Watchers of one key. Each change is handed to every watcher of its key under the board's lock.

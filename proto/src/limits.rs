@@ -152,3 +152,7 @@ pub const WARM_INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// Longest interval between two warms. Nothing that must be warmed stays warm for a week; a longer one is a mistake
 /// in its unit, and this one can be added to any clock.
 pub const WARM_INTERVAL_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Conversations that one client's key publishes on the board. A key has a share of the board, so that it cannot fill
+/// it. A watcher refuses more: with [`WARM_STATE_MAX`] it holds 2 MiB at most.
+pub const WARM_CONVERSATIONS_MAX: usize = 64;

@@ -1,10 +1,13 @@
 //! The board of warm sessions on an exec-server: publishes states, and watches those of the same key.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_channel::{Channel, ConnectError, SessionError};
-use baton_proto::limits::{THREAD_ID_MAX, WARM_ERROR_MAX, WARM_HISTORY_MAX, WARM_STATE_MAX};
+use baton_proto::limits::{
+    THREAD_ID_MAX, WARM_CONVERSATIONS_MAX, WARM_ERROR_MAX, WARM_HISTORY_MAX, WARM_STATE_MAX,
+};
 use baton_proto::warm as wire;
 use baton_rpc::warm::warm_client::WarmClient;
 use baton_trace::text::printable;
@@ -14,6 +17,7 @@ use tonic::{Code, Status, Streaming};
 use super::WarmInterval;
 use super::state::{HitPercent, WarmRecord, WarmResult, WarmState, WarmTrigger};
 use super::warmer::WarmWatch;
+use crate::client::Client;
 use crate::error::{TransportFailure, status_text};
 
 /// Publishes and watches states on an exec-server. Cheap to clone.
@@ -89,16 +93,29 @@ pub enum BoardEvent {
 #[derive(Debug)]
 pub struct WatchedBoard {
     states: Streaming<wire::WarmState>,
+    reader: BoardReader,
+}
+
+/// Checks what an exec-server sends, without IO. A hostile one must not make the watcher remember more conversations
+/// than a board has.
+#[derive(Debug, Default)]
+struct BoardReader {
+    /// Conversations that were returned and not removed.
+    known: HashSet<String>,
     missed: u64,
 }
 
-impl WarmBoard {
-    pub(crate) fn over(channel: Channel) -> Self {
-        Self {
-            client: WarmClient::new(channel).max_decoding_message_size(WARM_STATE_MAX),
+// Here, so that `client` does not import this module.
+impl Client {
+    /// The board of warm sessions on the exec-server. Uses the same session.
+    pub fn warm_board(&self) -> WarmBoard {
+        WarmBoard {
+            client: WarmClient::new(self.channel()).max_decoding_message_size(WARM_STATE_MAX),
         }
     }
+}
 
+impl WarmBoard {
     /// Publishes the states of a conversation until its warmer is dropped. If the exec-server is slower than the
     /// states change, it gets the latest one. Dropping the future removes the conversation from the board.
     ///
@@ -130,7 +147,10 @@ impl WarmBoard {
             conversation: conversation.unwrap_or_default().into(),
         };
         let states = self.client.clone().watch(request).await?.into_inner();
-        Ok(WatchedBoard { states, missed: 0 })
+        Ok(WatchedBoard {
+            states,
+            reader: BoardReader::default(),
+        })
     }
 }
 
@@ -143,6 +163,17 @@ impl WatchedBoard {
         let Some(state) = self.states.message().await? else {
             return Err(WarmBoardError::Protocol("an end of a watch, which has none"));
         };
+        self.reader.read(state)
+    }
+
+    /// The number of changes so far that were not returned, because this client read too slowly.
+    pub fn missed(&self) -> u64 {
+        self.reader.missed
+    }
+}
+
+impl BoardReader {
+    fn read(&mut self, state: wire::WarmState) -> Result<BoardEvent, WarmBoardError> {
         self.missed = self.missed.saturating_add(state.missed);
         if state.conversation.is_empty() {
             return Ok(BoardEvent::Complete);
@@ -151,18 +182,18 @@ impl WatchedBoard {
             return Err(WarmBoardError::Protocol("a conversation's id that is too long"));
         }
         if state.removed {
+            self.known.remove(&state.conversation);
             return Ok(BoardEvent::Removed {
                 conversation: state.conversation,
             });
         }
         let conversation = state.conversation.clone();
         let state = from_wire(state).ok_or(WarmBoardError::Protocol("an invalid warm state"))?;
+        self.known.insert(conversation.clone());
+        if self.known.len() > WARM_CONVERSATIONS_MAX {
+            return Err(WarmBoardError::Protocol("more conversations than a key has"));
+        }
         Ok(BoardEvent::State { conversation, state })
-    }
-
-    /// The number of changes so far that were not returned, because this client read too slowly.
-    pub fn missed(&self) -> u64 {
-        self.missed
     }
 }
 
@@ -342,6 +373,41 @@ mod tests {
             change: u64::MAX,
         };
         assert!(to_wire(&"t".repeat(THREAD_ID_MAX), &state).encoded_len() < WARM_STATE_MAX);
+    }
+
+    #[test]
+    fn a_watcher_refuses_more_conversations_than_a_key_has() {
+        let mut reader = BoardReader::default();
+        let state = |number: usize| wire::WarmState {
+            conversation: number.to_string(),
+            interval_ms: 30_000,
+            missed: 1,
+            ..wire::WarmState::default()
+        };
+        let removed = |number: usize| wire::WarmState {
+            removed: true,
+            ..state(number)
+        };
+        for number in 0..10 * WARM_CONVERSATIONS_MAX {
+            reader.read(state(number)).unwrap();
+            reader.read(removed(number)).unwrap();
+        }
+        for number in 0..WARM_CONVERSATIONS_MAX {
+            reader.read(state(number)).unwrap();
+            reader.read(state(number)).unwrap();
+        }
+        assert!(matches!(
+            reader.read(state(WARM_CONVERSATIONS_MAX)),
+            Err(WarmBoardError::Protocol(_))
+        ));
+        assert_eq!(reader.missed, 22 * WARM_CONVERSATIONS_MAX as u64 + 1);
+        let long = wire::WarmState {
+            conversation: "a".repeat(THREAD_ID_MAX + 1),
+            ..state(0)
+        };
+        assert!(BoardReader::default().read(long).is_err());
+        let mark = wire::WarmState::default();
+        assert_eq!(reader.read(mark).unwrap(), BoardEvent::Complete);
     }
 
     #[test]

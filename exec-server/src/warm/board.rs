@@ -8,12 +8,11 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use baton_channel::key::PublicKey;
+use baton_proto::limits::WARM_CONVERSATIONS_MAX;
 use baton_proto::warm::WarmState;
 use tokio::sync::Notify;
 
-use crate::limits::{
-    BOARD_CONVERSATIONS_MAX, BOARD_KEY_CONVERSATIONS_MAX, BOARD_KEY_WATCHERS_MAX, BOARD_WATCHERS_MAX,
-};
+use crate::limits::{BOARD_CONVERSATIONS_MAX, BOARD_KEY_WATCHERS_MAX, BOARD_WATCHERS_MAX};
 
 /// Distinguishes a publication from a later one of the same conversation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +25,7 @@ pub(super) struct WatcherId(u64);
 /// Why the board takes no further conversation or watcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum BoardFull {
-    #[error(
-        "this key publishes {BOARD_KEY_CONVERSATIONS_MAX} conversations, its limit; end another one first"
-    )]
+    #[error("this key publishes {WARM_CONVERSATIONS_MAX} conversations, its limit; end another one first")]
     KeyConversations,
     #[error("the exec-server's limit of {BOARD_CONVERSATIONS_MAX} conversations is reached; try again later")]
     Conversations,
@@ -92,7 +89,7 @@ impl Board {
     ) -> Result<(PublicationId, Arc<Notify>), BoardFull> {
         let own = self.keys.get(&key);
         let is_new = own.is_none_or(|own| !own.conversations.contains_key(conversation));
-        if is_new && own.map_or(0, |own| own.conversations.len()) >= BOARD_KEY_CONVERSATIONS_MAX {
+        if is_new && own.map_or(0, |own| own.conversations.len()) >= WARM_CONVERSATIONS_MAX {
             return Err(BoardFull::KeyConversations);
         }
         if is_new && self.conversations >= BOARD_CONVERSATIONS_MAX {
@@ -199,6 +196,12 @@ impl Board {
     /// The watcher's next message, if any is pending.
     pub(super) fn next(&mut self, key: PublicKey, id: WatcherId) -> Option<WarmState> {
         self.keys.get_mut(&key)?.watchers.get_mut(&id)?.next()
+    }
+
+    /// Whether it holds nothing, also no key without a conversation.
+    #[cfg(any(test, feature = "fuzz"))]
+    pub(super) fn is_empty(&self) -> bool {
+        self.keys.is_empty() && self.conversations == 0 && self.watchers == 0
     }
 
     fn forget_unused(&mut self, key: PublicKey) {

@@ -127,15 +127,15 @@ fn conversations_and_watchers_are_bounded_for_each_key_and_in_total() {
     let key = |number: usize| PublicKey::from_bytes([number as u8 + 1; 32]);
     let mut opened = 0;
     let full = 'full: loop {
-        for number in 0..BOARD_KEY_CONVERSATIONS_MAX {
+        for number in 0..WARM_CONVERSATIONS_MAX {
             let conversation = name(&number.to_string());
-            let client = key(opened / BOARD_KEY_CONVERSATIONS_MAX);
+            let client = key(opened / WARM_CONVERSATIONS_MAX);
             if let Err(full) = board.open(client, &conversation, state("x", 0)) {
                 break 'full full;
             }
             opened += 1;
         }
-        let client = key(opened / BOARD_KEY_CONVERSATIONS_MAX - 1);
+        let client = key(opened / WARM_CONVERSATIONS_MAX - 1);
         assert_eq!(
             board.open(client, &name("more"), state("x", 0)).unwrap_err(),
             BoardFull::KeyConversations
