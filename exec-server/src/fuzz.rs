@@ -3,4 +3,4 @@
 use baton_fuzz::Target;
 
 /// All of them.
-pub const TARGETS: &[Target] = &[crate::service::fuzz::REQUESTS];
+pub const TARGETS: &[Target] = &[crate::service::fuzz::REQUESTS, crate::warm::fuzz::STATES];

@@ -9,6 +9,8 @@
 
 mod board;
 mod check;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 
 use std::fmt;
 use std::pin::Pin;
