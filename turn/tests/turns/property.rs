@@ -123,6 +123,8 @@ async fn run(acts: Vec<Act>) -> (Traced, usize) {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn every_span_ends_once_inside_its_parent(acts in acts()) {
         let runtime = tokio::runtime::Builder::new_current_thread()
